@@ -1,0 +1,1 @@
+"""The RTMS wire protocol without IO: no Trio, no socket, no clock."""

@@ -1,0 +1,294 @@
+"""One attrs class for each message of RTMS V1, except media data (14-18), which `media_data.py` reads without cattrs.
+
+Field names are the wire's, apart from the id of the meeting, session, ..., whose key differs by product: `codec.py`
+turns it into `SessionRef`. Times are Zoom's, in milliseconds since the Unix epoch, unless the name says otherwise.
+"""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, TypeAlias
+
+import attrs
+
+from rtmsd.protocol.enums import MsgType
+
+IdKey: TypeAlias = Literal["session_id", "meeting_uuid", "webinar_uuid", "engagement_id", "call_id"]
+ID_KEYS: tuple[IdKey, ...] = ("session_id", "meeting_uuid", "webinar_uuid", "engagement_id", "call_id")
+
+
+@attrs.frozen
+class SessionRef:
+    """What a stream shows: the wire key its product uses, and the opaque id, never trimmed or re-encoded."""
+
+    key: IdKey
+    id: str
+
+
+@attrs.frozen(kw_only=True)
+class Message:
+    """Base of all messages. `extra` holds keys this version does not know, so that they can be counted and logged."""
+
+    msg_type: ClassVar[MsgType] = MsgType.UNDEFINED
+    extra: Mapping[str, Any] = attrs.field(factory=dict, eq=False, repr=False)
+
+
+# Media parameters: None means "left out", and the wire's default or the request applies.
+
+
+@attrs.frozen(kw_only=True)
+class AudioParams:
+    content_type: int | None = None
+    sample_rate: int | None = None  # index of `SampleRate`, not hertz
+    channel: int | None = None
+    codec: int | None = None
+    data_opt: int | None = None
+    send_rate: int | None = None  # milliseconds a packet
+
+
+@attrs.frozen(kw_only=True)
+class VideoParams:
+    content_type: int | None = None
+    codec: int | None = None
+    resolution: int | None = None
+    fps: int | None = None
+    data_opt: int | None = None
+
+
+@attrs.frozen(kw_only=True)
+class DeskshareParams:
+    content_type: int | None = None
+    codec: int | None = None
+    resolution: int | None = None
+    fps: int | None = None
+
+
+@attrs.frozen(kw_only=True)
+class TranscriptParams:
+    content_type: int | None = None
+    src_language: int | None = None
+    enable_lid: bool | None = None
+
+
+@attrs.frozen(kw_only=True)
+class ChatParams:
+    content_type: int | None = None
+
+
+@attrs.frozen(kw_only=True)
+class MediaParams:
+    audio: AudioParams | None = None
+    video: VideoParams | None = None
+    deskshare: DeskshareParams | None = None
+    transcript: TranscriptParams | None = None
+    chat: ChatParams | None = None
+
+
+# Signaling
+
+
+@attrs.frozen(kw_only=True)
+class SignalingHandshakeReq(Message):
+    msg_type: ClassVar = MsgType.SIGNALING_HAND_SHAKE_REQ
+    session: SessionRef
+    rtms_stream_id: str
+    signature: str = attrs.field(repr=False)
+    protocol_version: int | None = 1
+    sequence: int | None = 1
+    buffer_data: bool | None = None
+
+
+@attrs.frozen(kw_only=True)
+class SignalingHandshakeResp(Message):
+    """`media_urls` is `media_server.server_urls`: media name to URL; a plain string is read as {"all": it}."""
+
+    msg_type: ClassVar = MsgType.SIGNALING_HAND_SHAKE_RESP
+    status_code: int
+    reason: str = ""
+    media_urls: Mapping[str, str] = attrs.field(factory=dict, repr=False)
+    protocol_version: int | None = None
+    sequence: int | None = None
+
+
+@attrs.frozen(kw_only=True)
+class EventChoice:
+    event_type: int
+    subscribe: bool
+
+
+@attrs.frozen(kw_only=True)
+class EventSubscription(Message):
+    msg_type: ClassVar = MsgType.EVENT_SUBSCRIPTION
+    events: tuple[EventChoice, ...]
+
+
+@attrs.frozen(kw_only=True)
+class Participant:
+    """`user_id` is None where only a contact center `channel_id` names the person; `user_name` often comes later."""
+
+    user_id: int | None = None
+    user_name: str | None = None
+    channel_id: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class EventUpdate(Message):
+    """`details` is the whole `event` object as received; the typed fields are what is read from it.
+
+    `participants` also holds the one person of a flat event, and of contact center's `participant_info`.
+    """
+
+    msg_type: ClassVar = MsgType.EVENT_UPDATE
+    event_type: int
+    timestamp: int | None = None
+    participants: tuple[Participant, ...] = ()
+    details: Mapping[str, Any] = attrs.field(factory=dict)
+
+
+@attrs.frozen(kw_only=True)
+class ClientReadyAck(Message):
+    msg_type: ClassVar = MsgType.CLIENT_READY_ACK
+    rtms_stream_id: str
+
+
+@attrs.frozen(kw_only=True)
+class StreamStateUpdate(Message):
+    msg_type: ClassVar = MsgType.STREAM_STATE_UPDATE
+    state: int
+    reason: int | None = None
+    timestamp: int | None = None
+    rtms_stream_id: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class SessionStateUpdate(Message):
+    msg_type: ClassVar = MsgType.SESSION_STATE_UPDATE
+    rtms_session_id: str
+    state: int
+    stop_reason: int | None = None
+    timestamp: int | None = None
+
+
+@attrs.frozen(kw_only=True)
+class SessionStateReq(Message):
+    msg_type: ClassVar = MsgType.SESSION_STATE_REQ
+    rtms_session_id: str
+
+
+@attrs.frozen(kw_only=True)
+class SessionStateResp(Message):
+    msg_type: ClassVar = MsgType.SESSION_STATE_RESP
+    rtms_session_id: str
+    state: int | None = None
+    timestamp: int | None = None
+    status_code: int | None = None
+    reason: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class StreamStateReq(Message):
+    msg_type: ClassVar = MsgType.STREAM_STATE_REQ
+    rtms_stream_id: str
+
+
+@attrs.frozen(kw_only=True)
+class StreamStateResp(Message):
+    msg_type: ClassVar = MsgType.STREAM_STATE_RESP
+    rtms_stream_id: str | None = None
+    state: int | None = None
+    timestamp: int | None = None  # seconds on the wire in one example; the codec makes it milliseconds
+
+
+@attrs.frozen(kw_only=True)
+class StreamCloseReq(Message):
+    msg_type: ClassVar = MsgType.STREAM_CLOSE_REQ
+    rtms_stream_id: str
+
+
+@attrs.frozen(kw_only=True)
+class StreamCloseResp(Message):
+    msg_type: ClassVar = MsgType.STREAM_CLOSE_RESP
+    rtms_stream_id: str | None = None
+    status_code: int = 0
+    reason: str = ""
+    timestamp: int | None = None
+
+
+@attrs.frozen(kw_only=True)
+class VideoSubscriptionReq(Message):
+    msg_type: ClassVar = MsgType.VIDEO_SUBSCRIPTION_REQ
+    user_id: int
+    subscribe: bool
+    timestamp: int
+
+
+@attrs.frozen(kw_only=True)
+class VideoSubscriptionResp(Message):
+    msg_type: ClassVar = MsgType.VIDEO_SUBSCRIPTION_RESP
+    user_id: int | None = None
+    status_code: int = 0
+    reason: str = ""
+    timestamp: int | None = None
+
+
+# Media connection
+
+
+@attrs.frozen(kw_only=True)
+class DataHandshakeReq(Message):
+    msg_type: ClassVar = MsgType.DATA_HAND_SHAKE_REQ
+    session: SessionRef
+    rtms_stream_id: str
+    signature: str = attrs.field(repr=False)
+    media_type: int  # bits of `MediaType`
+    media_params: MediaParams | None = None
+    payload_encryption: bool | None = False
+    protocol_version: int | None = 1
+    sequence: int | None = 1
+
+
+@attrs.frozen(kw_only=True)
+class DataHandshakeResp(Message):
+    """`payload_encrypted` is read from either of its two spellings."""
+
+    msg_type: ClassVar = MsgType.DATA_HAND_SHAKE_RESP
+    status_code: int
+    reason: str = ""
+    media_params: MediaParams | None = None
+    payload_encrypted: bool = False
+    protocol_version: int | None = None
+    sequence: int | None = None
+
+
+@attrs.frozen(kw_only=True)
+class MetaData(Message):
+    """Messages 23-27: 23 has no published shape, 24-27 are reserved. Read, counted, ignored."""
+
+    msg_type: ClassVar = MsgType.META_DATA_AUDIO
+    number: int
+    content: Any = None
+
+
+# Both kinds of connection
+
+
+@attrs.frozen(kw_only=True)
+class KeepAliveReq(Message):
+    """`timestamp` is echoed exactly as the JSON number (or other value) it was; `sequence` only when it was sent."""
+
+    msg_type: ClassVar = MsgType.KEEP_ALIVE_REQ
+    timestamp: Any
+    sequence: int | None = None
+
+
+@attrs.frozen(kw_only=True)
+class KeepAliveResp(Message):
+    msg_type: ClassVar = MsgType.KEEP_ALIVE_RESP
+    timestamp: Any
+    sequence: int | None = None
+
+
+@attrs.frozen(kw_only=True)
+class UnknownMessage(Message):
+    """A well-formed object with a `msg_type` this version does not know (or with none: `number` is None)."""
+
+    number: int | None
+    fields: Mapping[str, Any] = attrs.field(factory=dict, repr=False)

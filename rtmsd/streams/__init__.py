@@ -1,0 +1,1 @@
+"""Who lives how long: the supervision of streams."""

@@ -101,7 +101,7 @@ class VoiceEventType(enum.IntEnum):
 
 
 class StatusCode(enum.IntEnum):
-    """RTMS_STATUS_CODE, the current table. The table of 2025 used the same numbers otherwise: log `reason` beside it."""
+    """RTMS_STATUS_CODE, the current table. The table of 2025 numbers otherwise: log `reason` beside it."""
 
     OK = 0
     INVALID_MESSAGE_TYPE = 1

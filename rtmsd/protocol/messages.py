@@ -25,7 +25,11 @@ class SessionRef:
 
 @attrs.frozen(kw_only=True)
 class Message:
-    """Base of all messages. `extra` holds keys this version does not know, so that they can be counted and logged."""
+    """Base of all messages.
+
+    `extra` holds keys this version does not know, and known optional ones of an unusable type, so that they can be
+    counted and logged. What a sender puts there is sent along.
+    """
 
     msg_type: ClassVar[MsgType] = MsgType.UNDEFINED
     extra: Mapping[str, Any] = attrs.field(factory=dict, eq=False, repr=False)
@@ -272,17 +276,20 @@ class MetaData(Message):
 
 @attrs.frozen(kw_only=True)
 class KeepAliveReq(Message):
-    """`timestamp` is echoed exactly as the JSON number (or other value) it was; `sequence` only when it was sent."""
+    """`timestamp` is echoed exactly as the JSON number (or other value) it was; `sequence` only when it was sent.
+
+    Zoom's mock server asks without a timestamp now and then; its answer then has none either.
+    """
 
     msg_type: ClassVar = MsgType.KEEP_ALIVE_REQ
-    timestamp: Any
+    timestamp: Any = None
     sequence: int | None = None
 
 
 @attrs.frozen(kw_only=True)
 class KeepAliveResp(Message):
     msg_type: ClassVar = MsgType.KEEP_ALIVE_RESP
-    timestamp: Any
+    timestamp: Any = None
     sequence: int | None = None
 
 

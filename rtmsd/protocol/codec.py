@@ -63,7 +63,7 @@ def decode(raw: str | bytes | bytearray | memoryview) -> m.Message:
     Raises:
         Malformed: not UTF-8, not JSON, not an object, a required field missing or of the wrong type, or media data.
     """
-    fields = _load(raw)
+    fields = load_object(raw)
     number = _msg_type(fields.get("msg_type"))
     if number is None:
         return m.UnknownMessage(number=None, fields=fields)
@@ -88,7 +88,12 @@ def decode(raw: str | bytes | bytearray | memoryview) -> m.Message:
 _SURROGATE: Final = re.compile(r"\\u[dD][89a-fA-F]")
 
 
-def _load(raw: str | bytes | bytearray | memoryview) -> Fields:
+def load_object(raw: str | bytes | bytearray | memoryview) -> Fields:
+    """Read a JSON object. Half a surrogate pair in it becomes a question mark.
+
+    Raises:
+        Malformed: not UTF-8, not JSON, or not an object.
+    """
     try:
         text = raw if isinstance(raw, str) else str(raw, "utf-8")
     except UnicodeDecodeError as exc:
@@ -117,7 +122,8 @@ def _finite(text: str) -> float:
 # Structuring
 
 
-def _read_int(value: object, _type: object = int) -> int:
+def read_int(value: object, _type: object = int) -> int:
+    """Return an integer that may have come as a decimal string. Raises TypeError for anything else, also a bool."""
     if isinstance(value, int) and not isinstance(value, bool):
         return value
     if isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,19}", value):
@@ -128,7 +134,7 @@ def _read_int(value: object, _type: object = int) -> int:
 def _read_str(value: object, _type: object) -> str:
     if isinstance(value, str):
         return value
-    return str(_read_int(value))  # contact center sends some ids as numbers
+    return str(read_int(value))  # contact center sends some ids as numbers
 
 
 def _read_bool(value: object, _type: object) -> bool:
@@ -144,7 +150,7 @@ def _read_attrs(value: object, attrs_class: type[Any]) -> Any:
 
 
 _converter = cattrs.Converter(detailed_validation=False)
-_converter.register_structure_hook(int, _read_int)
+_converter.register_structure_hook(int, read_int)
 _converter.register_structure_hook(str, _read_str)
 _converter.register_structure_hook(bool, _read_bool)
 _converter.register_structure_hook_func(attrs.has, _read_attrs)
@@ -177,7 +183,7 @@ def _build(message_class: type[m.Message], fields: Fields) -> m.Message:
 
 def _msg_type(value: object) -> int | None:
     try:
-        return _read_int(value)
+        return read_int(value)
     except TypeError:
         return None
 

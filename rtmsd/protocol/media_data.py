@@ -1,15 +1,23 @@
 """Media data (messages 14-18): a batch of WebSocket messages in, typed calls on a handler out.
 
+Two readers give the same answers. The fast one takes audio, video and share as Zoom documents them; what it refuses,
+for whatever reason, goes to the tolerant one, which has the last word. Nothing here raises for what a message holds.
+
 Times are Zoom's and as on the wire: whoever places media on a time line normalises them (`times.normalise_ms`).
 """
 
-from collections.abc import Mapping
-from typing import Any, Protocol, TypeAlias
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Annotated, Any, Final, Literal, Protocol, TypeAlias
 
 import attrs
+import msgspec
+import pybase64
 
-from rtmsd.protocol.codec import CorruptKind
-from rtmsd.protocol.enums import MediaType
+from rtmsd.protocol.codec import CorruptKind, Malformed, load_object, read_int
+from rtmsd.protocol.enums import MediaType, MsgType
+
+Raw: TypeAlias = bytes | bytearray | memoryview
 
 UserId: TypeAlias = int | str
 """A participant: Zoom's number (0 is the mix of everybody), or in contact centers the channel id, a string."""
@@ -31,7 +39,7 @@ class TranscriptData:
 
 @attrs.frozen(kw_only=True)
 class ChatData:
-    """Message 18. `details` is Zoom's chat object (operation, ids, receiver, files); None from servers that send text."""
+    """Message 18. `details` is Zoom's chat object (operation, ids, receiver, files); None where Zoom sent only text."""
 
     user_id: UserId | None  # the sender, where Zoom names one
     user_name: str | None
@@ -42,7 +50,7 @@ class ChatData:
 
 @attrs.frozen(kw_only=True)
 class Corrupt:
-    """A message that could not be kept. The rest says whose, as far as that could be read: without it, None."""
+    """A message that could not be kept, and as far as that could be read, whose it was."""
 
     kind: CorruptKind
     media: MediaType | None = None
@@ -66,8 +74,196 @@ class MediaHandler(Protocol):
 
     def chat(self, data: ChatData) -> None: ...
 
-    def control(self, raw: bytes | bytearray | memoryview) -> None:
+    def control(self, raw: Raw) -> None:
         """Take a message that is no media data, undecoded: a handshake's answer, a keep-alive, an unknown one."""
 
     def corrupt(self, problem: Corrupt) -> None:
         """Count a message that could not be read."""
+
+
+_Take: TypeAlias = Callable[[UserId, str | None, int, bytes], None]
+
+
+def decode_batch(messages: Iterable[Raw], handler: MediaHandler) -> None:
+    """Decode complete WebSocket messages, text or binary, and hand each to `handler`, in order.
+
+    Source: Zoom documentation, "Handling media data"; chat and the variants of other shapes from Zoom's samples.
+    """
+    takers: dict[int, _Take] = {14: handler.audio, 15: handler.video, 16: handler.share}
+    for raw in messages:
+        try:
+            message = _decode(raw) if len(raw) < _CUT_FROM_BYTES else _decode_large(raw)
+        except (ValueError, RecursionError):  # msgspec's, binascii's and Unicode errors are all ValueErrors
+            _read_tolerantly(raw, takers, handler)
+            continue
+        content = message.content
+        data = content.data
+        user_id: UserId | None = content.user_id
+        if user_id is None:
+            user_id = content.channel_id or None
+        if user_id is None or (content.length is not None and content.length != len(data)):
+            _read_tolerantly(raw, takers, handler)
+        else:
+            takers[message.msg_type](user_id, content.user_name, content.timestamp, data)
+
+
+# The fast reader. Measured per audio message of 965 bytes: 1.1 µs, base64 included.
+
+
+_INT64_MAX: Final = 2**63 - 1
+_Int64: TypeAlias = Annotated[int, msgspec.Meta(ge=-_INT64_MAX, le=_INT64_MAX)]
+
+
+class _Content(msgspec.Struct, gc=False):  # gc=False: no cycles here, and the collector need not count them
+    timestamp: _Int64
+    data: bytes
+    user_id: _Int64 | None = None
+    user_name: str | None = None
+    length: int | None = None
+    channel_id: str | None = None
+
+
+class _Message(msgspec.Struct, gc=False):
+    msg_type: Literal[14, 15, 16]
+    content: _Content
+
+
+_decode: Final = msgspec.json.Decoder(_Message).decode
+
+_CUT_FROM_BYTES: Final = 3000
+"""From about here two searches and pybase64 (SIMD) are faster than msgspec's base64; at 30 KB six times."""
+
+_DATA_KEY: Final = re.compile(rb'"data"\s*:\s*"')
+
+
+def _decode_large(raw: Raw) -> _Message:
+    """Decode a message with its base64 cut out, and the base64 by itself.
+
+    In valid JSON the pattern ends a key, since a quote within a string is escaped; and it is the content's if no other
+    follows. Any doubt, and any escape within the base64, leaves the message to the slower ways.
+    """
+    raw = bytes(raw)  # no copy if it is bytes already
+    key = _DATA_KEY.search(raw)
+    if key is None:
+        return _decode(raw)
+    start = key.end()
+    stop = raw.find(b'"', start)
+    if stop < 0 or raw.find(b'"data"', stop) >= 0:
+        return _decode(raw)
+    message = _decode(raw[:start] + raw[stop:])
+    message.content.data = pybase64.b64decode(memoryview(raw)[start:stop], validate=True)
+    return message
+
+
+# The tolerant reader: numeric strings, ids beside a content that is a string, chat, and a name for what is wrong.
+
+
+_MEDIA: Final[Mapping[int, MediaType]] = {
+    MsgType.MEDIA_DATA_AUDIO: MediaType.AUDIO,
+    MsgType.MEDIA_DATA_VIDEO: MediaType.VIDEO,
+    MsgType.MEDIA_DATA_SHARE: MediaType.DESKSHARE,
+    MsgType.MEDIA_DATA_TRANSCRIPT: MediaType.TRANSCRIPT,
+    MsgType.MEDIA_DATA_CHAT: MediaType.CHAT,
+}
+
+
+def _read_tolerantly(raw: Raw, takers: Mapping[int, _Take], handler: MediaHandler) -> None:
+    try:
+        fields = load_object(raw)
+    except Malformed as exc:
+        handler.corrupt(Corrupt(kind=exc.kind))
+        return
+    msg_type = _int(fields.get("msg_type"))
+    media = None if msg_type is None else _MEDIA.get(msg_type)
+    if msg_type is None or media is None:
+        handler.control(raw)
+        return
+
+    content = fields.get("content")
+    if isinstance(content, str):  # an older guide has the data here and the rest one level up
+        content = {**fields, "data": content}
+    if not isinstance(content, dict):
+        handler.corrupt(Corrupt(kind=CorruptKind.WRONG_TYPE, media=media))
+        return
+    user_id, timestamp_ms, data = _user_id(content), _int(content.get("timestamp")), content.get("data")
+
+    def corrupt(kind: CorruptKind) -> None:
+        handler.corrupt(Corrupt(kind=kind, media=media, user_id=user_id, timestamp_ms=timestamp_ms))
+
+    if timestamp_ms is None:
+        corrupt(CorruptKind.WRONG_TYPE)
+    elif media is MediaType.CHAT and isinstance(data, str | dict):
+        handler.chat(_chat(content, data, timestamp_ms))
+    elif user_id is None or not isinstance(data, str):
+        corrupt(CorruptKind.WRONG_TYPE)
+    elif media is MediaType.TRANSCRIPT:
+        handler.transcript(_transcript(content, user_id, timestamp_ms, data))
+    else:
+        try:
+            payload = pybase64.b64decode(data, validate=True)
+        except ValueError:
+            corrupt(CorruptKind.BAD_BASE64)
+            return
+        if _int(content.get("length")) in {None, len(payload)}:
+            takers[msg_type](user_id, _text(content.get("user_name")), timestamp_ms, payload)
+        else:
+            corrupt(CorruptKind.LENGTH_MISMATCH)
+
+
+def _transcript(content: Mapping[str, Any], user_id: UserId, timestamp_ms: int, text: str) -> TranscriptData:
+    return TranscriptData(
+        user_id=user_id,
+        user_name=_text(content.get("user_name")),
+        text=text,
+        timestamp_ms=timestamp_ms,
+        start_ms=_int(content.get("start_time")),
+        end_ms=_int(content.get("end_time")),
+        language=_int(content.get("language")),
+        attribute=_int(content.get("attribute")),
+    )
+
+
+def _chat(content: Mapping[str, Any], data: str | dict[str, Any], timestamp_ms: int) -> ChatData:
+    details = _chat_object(data) if isinstance(data, str) else data
+    sender = details.get("sender") if details is not None else None
+    named = sender if isinstance(sender, dict) else {}
+    user_id = _user_id(content)
+    return ChatData(
+        user_id=_user_id(named) if user_id is None else user_id,
+        user_name=_text(content.get("user_name")) or _text(named.get("user_name")),
+        timestamp_ms=timestamp_ms,
+        text=data if isinstance(data, str) and details is None else _text((details or {}).get("data")) or "",
+        details=details,
+    )
+
+
+def _chat_object(text: str) -> dict[str, Any] | None:
+    """Return the object that newer servers encode as a string; None for plain text of older ones."""
+    try:
+        return load_object(text)
+    except Malformed:
+        return None
+
+
+def _user_id(fields: Mapping[str, Any]) -> UserId | None:
+    """Return `user_id`, or where a contact center sends none, its `channel_id`: a string, also if it came as a number."""
+    user_id = _int(fields.get("user_id"))
+    if user_id is not None:
+        return user_id
+    channel_id = fields.get("channel_id")
+    if isinstance(channel_id, str):
+        return channel_id or None
+    number = _int(channel_id)
+    return None if number is None else str(number)
+
+
+def _int(value: object) -> int | None:
+    try:
+        number = read_int(value)
+    except TypeError:
+        return None
+    return number if -_INT64_MAX <= number <= _INT64_MAX else None
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None

@@ -81,9 +81,18 @@ def with_defaults(params: MediaParams, types: MediaType) -> MediaParams:
     )
 
 
+def only(params: MediaParams, types: MediaType) -> MediaParams:
+    """Return the sections of `params` that `types` asks for, as they are."""
+    return MediaParams(**{section: getattr(params, section) for section in SECTIONS if _wants(types, section)})
+
+
 def negotiated(requested: MediaParams, echoed: MediaParams | None) -> MediaParams:
-    """Return what was agreed on: what the server echoed, and as requested what it left out."""
-    return _overlay(requested, echoed or MediaParams())
+    """Return what was agreed on: as requested, except where the server echoed something else.
+
+    Sections that were not requested are ignored.
+    """
+    asked = MediaType(sum(bit for section, bit in SECTIONS.items() if getattr(requested, section)))
+    return only(_overlay(requested, echoed or MediaParams()), asked)
 
 
 @attrs.frozen

@@ -1,0 +1,86 @@
+"""A media connection without IO: its handshake and its keep-alives. Media data go past it, to `media_data`."""
+
+import enum
+from typing import Final
+
+from rtmsd.errors import RemoteProtocolError
+from rtmsd.protocol.connection import Connection, Rules, Table, second_id
+from rtmsd.protocol.enums import MediaType
+from rtmsd.protocol.media_params import audio_format, negotiated, only, with_defaults
+from rtmsd.protocol.messages import (
+    DataHandshakeReq,
+    DataHandshakeResp,
+    KeepAliveReq,
+    KeepAliveResp,
+    MediaParams,
+    SessionRef,
+    SignalingHandshakeResp,
+)
+
+
+class MediaState(enum.Enum):
+    NEW = enum.auto()
+    HANDSHAKING = enum.auto()  # message 3 is sent
+    STREAMING = enum.auto()  # message 4 said yes; data come once message 7 was sent on signaling
+    CLOSED = enum.auto()
+
+
+# The server plays the other side: the same two tables, swapped.
+SENT: Final[Table[MediaState]] = {
+    (MediaState.NEW, DataHandshakeReq): MediaState.HANDSHAKING,
+    (MediaState.STREAMING, KeepAliveResp): MediaState.STREAMING,
+}
+RECEIVED: Final[Table[MediaState]] = {
+    (MediaState.HANDSHAKING, DataHandshakeResp): MediaState.STREAMING,
+    (MediaState.HANDSHAKING, SignalingHandshakeResp): MediaState.CLOSED,  # one of Zoom's pages refuses with message 2
+    (MediaState.STREAMING, KeepAliveReq): MediaState.STREAMING,
+}
+
+_RULES: Final = Rules(
+    new=MediaState.NEW, up=MediaState.STREAMING, closed=MediaState.CLOSED, sent=SENT, received=RECEIVED
+)
+
+
+class MediaConnection(Connection[MediaState]):
+    """The client's side of one media connection; once STREAMING, `receive` is given what is not media data.
+
+    Attributes:
+        negotiated: every parameter of the requested media: as requested at first, from the handshake on as agreed.
+
+    Args:
+        signature: of `handshake_signature`.
+        media_type: the bits to ask for, or ALL.
+        params: what to ask for; sections of other media are left out.
+        also_meeting_uuid: send the id as `meeting_uuid`, too.
+    """
+
+    def __init__(
+        self,
+        session: SessionRef,
+        rtms_stream_id: str,
+        signature: str,
+        media_type: MediaType,
+        params: MediaParams,
+        *,
+        also_meeting_uuid: bool = False,
+    ) -> None:
+        hello = DataHandshakeReq(
+            session=session,
+            rtms_stream_id=rtms_stream_id,
+            signature=signature,
+            media_type=media_type,
+            media_params=only(params, media_type),
+            extra=second_id(session, also_meeting_uuid),
+        )
+        super().__init__(_RULES, hello)
+        self.negotiated = with_defaults(params, media_type)
+
+    def _accepted(self, message: SignalingHandshakeResp | DataHandshakeResp) -> None:
+        if not isinstance(message, DataHandshakeResp):
+            raise RemoteProtocolError("status 0 in message 2 on a media connection")
+        if message.payload_encrypted:
+            raise RemoteProtocolError("the payload is encrypted, which was not asked for")
+        agreed = negotiated(self.negotiated, message.media_params)
+        if agreed.audio is not None:
+            audio_format(agreed.audio)  # raises for what we could not read
+        self.negotiated = agreed

@@ -1,0 +1,123 @@
+"""The signaling connection without IO: the conversation that starts, steers and ends a stream."""
+
+import enum
+from collections.abc import Collection, Mapping
+from typing import Final
+
+from rtmsd.errors import RemoteProtocolError
+from rtmsd.protocol.connection import Connection, Raw, Rules, Table, second_id
+from rtmsd.protocol.enums import EventType, SessionState, StopReason, StreamState, VoiceEventType
+from rtmsd.protocol.messages import (
+    ClientReadyAck,
+    DataHandshakeResp,
+    EventSubscription,
+    EventUpdate,
+    KeepAliveReq,
+    KeepAliveResp,
+    Message,
+    SessionRef,
+    SessionStateReq,
+    SessionStateResp,
+    SessionStateUpdate,
+    SignalingHandshakeReq,
+    SignalingHandshakeResp,
+    StreamCloseReq,
+    StreamCloseResp,
+    StreamStateReq,
+    StreamStateResp,
+    StreamStateUpdate,
+    VideoSubscriptionReq,
+    VideoSubscriptionResp,
+)
+
+
+class SignalingState(enum.Enum):
+    NEW = enum.auto()
+    HANDSHAKING = enum.auto()  # message 1 is sent
+    UP = enum.auto()  # message 2 said yes
+    CLOSED = enum.auto()
+
+
+_UP_SENT: Final = (
+    EventSubscription,
+    ClientReadyAck,
+    SessionStateReq,
+    KeepAliveResp,
+    StreamStateReq,
+    StreamCloseReq,
+    VideoSubscriptionReq,
+)
+_UP_RECEIVED: Final = (
+    EventUpdate,
+    StreamStateUpdate,
+    SessionStateUpdate,
+    SessionStateResp,
+    KeepAliveReq,
+    StreamStateResp,
+    StreamCloseResp,
+    VideoSubscriptionResp,
+)
+
+# The server plays the other side: the same two tables, swapped.
+SENT: Final[Table[SignalingState]] = {
+    (SignalingState.NEW, SignalingHandshakeReq): SignalingState.HANDSHAKING,
+    **{(SignalingState.UP, message_class): SignalingState.UP for message_class in _UP_SENT},
+}
+RECEIVED: Final[Table[SignalingState]] = {
+    (SignalingState.HANDSHAKING, SignalingHandshakeResp): SignalingState.UP,
+    **{(SignalingState.UP, message_class): SignalingState.UP for message_class in _UP_RECEIVED},
+}
+
+_RULES: Final = Rules(
+    new=SignalingState.NEW, up=SignalingState.UP, closed=SignalingState.CLOSED, sent=SENT, received=RECEIVED
+)
+
+# Fields that hold a number of an enum; one that is not listed there is passed on, and counted as "unknown_number".
+_NUMBERS: Final[Mapping[type[Message], Mapping[str, Collection[int]]]] = {
+    StreamStateUpdate: {"state": tuple(StreamState), "reason": tuple(StopReason)},
+    StreamStateResp: {"state": tuple(StreamState)},
+    SessionStateUpdate: {"state": tuple(SessionState), "stop_reason": tuple(StopReason)},
+    SessionStateResp: {"state": tuple(SessionState)},
+}
+
+
+class SignalingConnection(Connection[SignalingState]):
+    """The client's side of one signaling connection.
+
+    Args:
+        signature: of `handshake_signature`.
+        buffer_data: False throws away the audio that Zoom kept while we were connecting for the first time.
+        also_meeting_uuid: send the id as `meeting_uuid`, too.
+    """
+
+    def __init__(
+        self,
+        session: SessionRef,
+        rtms_stream_id: str,
+        signature: str,
+        *,
+        buffer_data: bool = True,
+        also_meeting_uuid: bool = False,
+    ) -> None:
+        hello = SignalingHandshakeReq(
+            session=session,
+            rtms_stream_id=rtms_stream_id,
+            signature=signature,
+            buffer_data=buffer_data,
+            extra=second_id(session, also_meeting_uuid),
+        )
+        super().__init__(_RULES, hello)
+        event_types = tuple(VoiceEventType if session.key == "engagement_id" else EventType)
+        self._numbers = {**_NUMBERS, EventUpdate: {"event_type": event_types}}
+
+    def receive(self, raw: Raw) -> Message | None:
+        message = super().receive(raw)
+        for field, known in self._numbers.get(type(message), {}).items():
+            number = getattr(message, field)
+            if number is not None and number not in known:
+                self.counts["unknown_number"] += 1
+        return message
+
+    def _accepted(self, message: SignalingHandshakeResp | DataHandshakeResp) -> None:
+        if isinstance(message, SignalingHandshakeResp) and not message.media_urls:
+            raise RemoteProtocolError("status 0 without media_server.server_urls")

@@ -246,7 +246,7 @@ def _chat_object(text: str) -> dict[str, Any] | None:
 
 
 def _user_id(fields: Mapping[str, Any]) -> UserId | None:
-    """Return `user_id`, or where a contact center sends none, its `channel_id`: a string, also if it came as a number."""
+    """Return `user_id`, or in contact centers the `channel_id`: a string, also when it came as a number."""
     user_id = _int(fields.get("user_id"))
     if user_id is not None:
         return user_id

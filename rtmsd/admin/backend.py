@@ -1,0 +1,78 @@
+"""What the admin commands need of the daemon, and nothing else of it."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol
+
+from rtmsd.admin.events import EventHub
+from rtmsd.admin.messages import JsonObject
+from rtmsd.admin.tap import TapRecorder
+
+
+class AdminBackend(Protocol):
+    """Implemented by the daemon. Every id passed in was one of `ids()` a moment ago.
+
+    Any method may raise AdminError to refuse (REFUSED_IN_STATE, ...); other foreseen errors become `failed`, and a
+    ConfigError `bad_configuration` with its mistakes. Awaiting methods end by themselves: no time limit is put on them,
+    and a client that hangs up does not cancel them.
+    """
+
+    @property
+    def events(self) -> EventHub:
+        """Gets what `events.jsonl` gets, of every stream."""
+        ...
+
+    def status(self) -> JsonObject: ...
+
+    def ids(self) -> Iterable[str]:
+        """Every stream that `stream` can tell of: the live ones, and the ended ones still remembered."""
+        ...
+
+    def streams(self, *, include_ended: bool) -> Sequence[JsonObject]: ...
+
+    def stream(self, rtms_stream_id: str) -> JsonObject: ...
+
+    def recorder(self, rtms_stream_id: str) -> TapRecorder | None:
+        """The recorder of a live stream; None when the stream has ended or does not record yet."""
+        ...
+
+    async def stop(self, rtms_stream_id: str) -> None:
+        """End the stream politely, with STREAM_CLOSE_REQ."""
+        ...
+
+    async def reconnect(self, rtms_stream_id: str) -> None:
+        """Drop the stream's connections and make fresh handshakes."""
+        ...
+
+    async def reload(self) -> JsonObject:
+        """Apply the changed configuration file: `{"changed": [{path, old, new, needs_restart}]}`, or ConfigError."""
+        ...
+
+    def drain(self) -> None: ...
+
+    def undrain(self) -> None: ...
+
+    async def shutdown(self, *, end_streams: bool) -> None:
+        """Begin to stop. Without `end_streams`, live streams resume at the next start."""
+        ...
+
+    def metrics(self) -> bytes:
+        """Prometheus text."""
+        ...
+
+    def config(self) -> JsonObject:
+        """The configuration in force, secrets masked."""
+        ...
+
+    async def doctor(self) -> Sequence[JsonObject]:
+        """Findings from the likeliest to the least likely: `{check, ok, detail, mend}`."""
+        ...
+
+    async def recordings(self) -> Sequence[JsonObject]: ...
+
+    async def remove_recording(self, rtms_stream_id: str) -> None:
+        """Raises AdminError: NO_SUCH_RECORDING; REFUSED_IN_STATE while its stream lives."""
+        ...
+
+    async def control_session(self, action: str, fields: dict[str, Any]) -> JsonObject:
+        """Ask Zoom's REST API to `start`, `stop`, `pause` or `resume` a session's stream."""
+        ...

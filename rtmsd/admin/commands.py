@@ -1,0 +1,231 @@
+"""The table of commands: everything that can be asked of the admin socket, and who may ask it."""
+
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Final, TypeAlias
+from urllib.parse import parse_qsl, unquote_to_bytes
+
+import attrs
+
+from rtmsd.admin.backend import AdminBackend
+from rtmsd.admin.events import events_reply
+from rtmsd.admin.messages import Access, AdminError, Code, Reply, Request, StreamReply, json_reply
+from rtmsd.admin.metrics import METRICS_TYPE
+from rtmsd.admin.tap import TapRequest, tap_reply
+
+Handler: TypeAlias = Callable[[AdminBackend, Request], Awaitable[Reply | StreamReply]]
+
+STREAM: Final = "{stream}"  # stands for a known stream in a path: its id, or a unique prefix of it
+MAX_CANDIDATES: Final = 20
+
+
+@attrs.frozen
+class Command:
+    """One request that is understood.
+
+    Attributes:
+        path: its segments in braces match anything and become `params`; `{stream}` is resolved before the handler runs.
+        query: the query parameters it knows; any other is refused.
+    """
+
+    name: str
+    method: str
+    path: str
+    access: Access
+    handler: Handler
+    query: frozenset[str] = frozenset()
+
+    def params(self, segments: list[str]) -> dict[str, str] | None:
+        """The path's placeholders filled from decoded `segments`; None when the path is another one."""
+        pattern = self.path.split("/")[1:]
+        if len(pattern) != len(segments):
+            return None
+        pairs = list(zip(pattern, segments, strict=True))
+        if any(part != segment for part, segment in pairs if not part.startswith("{")):
+            return None
+        return {part.strip("{}"): segment for part, segment in pairs if part.startswith("{")}
+
+
+def find(method: str, target: str) -> tuple[Command, dict[str, str], dict[str, str]]:
+    """Match a request line with the table.
+
+    Args:
+        target: path and query as sent, percent-encoded.
+
+    Returns:
+        The command, the path's parameters and the query's; `stream` is as the caller wrote it.
+
+    Raises:
+        AdminError: NO_SUCH_PATH, METHOD_NOT_ALLOWED (with an `allow` header) or BAD_REQUEST.
+    """
+    path, _, query = target.partition("?")
+    segments = [_decoded(segment) for segment in path.split("/")[1:]]
+    matches = [(command, params) for command in COMMANDS if (params := command.params(segments)) is not None]
+    if not path.startswith("/") or not matches:
+        raise AdminError(Code.NO_SUCH_PATH, f"nothing is at {path}: see `GET /v1/commands`")
+    for command, params in matches:
+        if command.method == method:
+            return command, params, _query(query, command.query)
+    allowed = ", ".join(command.method for command, _ in matches)
+    raise AdminError(Code.METHOD_NOT_ALLOWED, f"{path} understands {allowed}", headers={"allow": allowed})
+
+
+def resolve(prefix: str, ids: Iterable[str]) -> str:
+    """The one id that is, or begins with, `prefix`.
+
+    Raises:
+        AdminError: NO_SUCH_STREAM, or AMBIGUOUS with the first of the `candidates`.
+    """
+    known = set(ids)
+    if prefix in known:
+        return prefix
+    candidates = sorted(candidate for candidate in known if prefix and candidate.startswith(prefix))
+    match candidates:
+        case []:
+            raise AdminError(Code.NO_SUCH_STREAM, f"no stream is called {prefix!r} or begins with it")
+        case [only]:
+            return only
+    raise AdminError(
+        Code.AMBIGUOUS,
+        f"{len(candidates)} streams begin with {prefix!r}: write more of the id",
+        candidates=candidates[:MAX_CANDIDATES],
+    )
+
+
+async def _commands(backend: AdminBackend, request: Request) -> Reply:
+    return json_reply(
+        [{"name": c.name, "method": c.method, "path": c.path, "access": c.access.value} for c in COMMANDS]
+    )
+
+
+async def _status(backend: AdminBackend, request: Request) -> Reply:
+    return json_reply(backend.status())
+
+
+async def _streams(backend: AdminBackend, request: Request) -> Reply:
+    return json_reply(backend.streams(include_ended=request.flag("all")))
+
+
+async def _stream(backend: AdminBackend, request: Request) -> Reply:
+    return json_reply(backend.stream(request.params["stream"]))
+
+
+async def _stop(backend: AdminBackend, request: Request) -> Reply:
+    await backend.stop(request.params["stream"])
+    return json_reply({"rtms_stream_id": request.params["stream"]})
+
+
+async def _reconnect(backend: AdminBackend, request: Request) -> Reply:
+    await backend.reconnect(request.params["stream"])
+    return json_reply({"rtms_stream_id": request.params["stream"]})
+
+
+async def _tap(backend: AdminBackend, request: Request) -> StreamReply:
+    wanted = TapRequest.parse(request.query)
+    rtms_stream_id = request.params["stream"]
+    recorder = backend.recorder(rtms_stream_id)
+    if recorder is None:
+        raise AdminError(
+            Code.REFUSED_IN_STATE, "nothing is being recorded: the stream has ended or is not connected yet"
+        )
+    return tap_reply(wanted, rtms_stream_id, recorder, backend.events)
+
+
+async def _events(backend: AdminBackend, request: Request) -> StreamReply:
+    return events_reply(backend.events)
+
+
+async def _reload(backend: AdminBackend, request: Request) -> Reply:
+    return json_reply(await backend.reload())
+
+
+async def _drain(backend: AdminBackend, request: Request) -> Reply:
+    backend.drain()
+    return json_reply({"draining": True})
+
+
+async def _undrain(backend: AdminBackend, request: Request) -> Reply:
+    backend.undrain()
+    return json_reply({"draining": False})
+
+
+async def _shutdown(backend: AdminBackend, request: Request) -> Reply:
+    end_streams = request.flag("end_streams")
+    await backend.shutdown(end_streams=end_streams)
+    return json_reply({"stopping": True, "end_streams": end_streams})
+
+
+async def _metrics(backend: AdminBackend, request: Request) -> Reply:
+    return Reply(content_type=METRICS_TYPE, body=backend.metrics())
+
+
+async def _config(backend: AdminBackend, request: Request) -> Reply:
+    return json_reply(backend.config())
+
+
+async def _doctor(backend: AdminBackend, request: Request) -> Reply:
+    return json_reply(await backend.doctor())
+
+
+async def _recordings(backend: AdminBackend, request: Request) -> Reply:
+    return json_reply(await backend.recordings())
+
+
+async def _remove_recording(backend: AdminBackend, request: Request) -> Reply:
+    await backend.remove_recording(request.params["recording"])
+    return json_reply({"rtms_stream_id": request.params["recording"]})
+
+
+async def _control_session(backend: AdminBackend, request: Request) -> Reply:
+    action = request.params["action"]
+    if action not in SESSION_ACTIONS:
+        raise AdminError(Code.NO_SUCH_PATH, f"a session understands {', '.join(SESSION_ACTIONS)}, not {action!r}")
+    return json_reply(await backend.control_session(action, dict(request.json_object())))
+
+
+SESSION_ACTIONS: Final = ("start", "stop", "pause", "resume")
+
+_TAP_QUERY: Final = frozenset({"media", "format", "user_id"})
+
+COMMANDS: Final[tuple[Command, ...]] = (
+    Command("commands", "GET", "/v1/commands", Access.READ, _commands),
+    Command("status", "GET", "/v1/status", Access.READ, _status),
+    Command("streams", "GET", "/v1/streams", Access.READ, _streams, frozenset({"all"})),
+    Command("stream", "GET", f"/v1/streams/{STREAM}", Access.READ, _stream),
+    Command("tap", "GET", f"/v1/streams/{STREAM}/tap", Access.READ, _tap, _TAP_QUERY),
+    Command("stop", "POST", f"/v1/streams/{STREAM}/stop", Access.CONTROL, _stop),
+    Command("reconnect", "POST", f"/v1/streams/{STREAM}/reconnect", Access.CONTROL, _reconnect),
+    Command("events", "GET", "/v1/events", Access.READ, _events),
+    Command("reload", "POST", "/v1/reload", Access.CONTROL, _reload),
+    Command("drain", "POST", "/v1/drain", Access.CONTROL, _drain),
+    Command("undrain", "POST", "/v1/undrain", Access.CONTROL, _undrain),
+    Command("shutdown", "POST", "/v1/shutdown", Access.CONTROL, _shutdown, frozenset({"end_streams"})),
+    Command("metrics", "GET", "/v1/metrics", Access.READ, _metrics),
+    Command("config", "GET", "/v1/config", Access.READ, _config),
+    Command("doctor", "GET", "/v1/doctor", Access.READ, _doctor),
+    Command("recordings", "GET", "/v1/recordings", Access.READ, _recordings),
+    Command("remove recording", "DELETE", "/v1/recordings/{recording}", Access.CONTROL, _remove_recording),
+    Command("control session", "POST", "/v1/session/{action}", Access.CONTROL, _control_session),
+)
+
+
+def _decoded(segment: str) -> str:
+    try:
+        return unquote_to_bytes(segment).decode()
+    except UnicodeDecodeError:
+        raise AdminError(Code.BAD_REQUEST, f"{segment!r} in the path is not percent-encoded UTF-8") from None
+
+
+def _query(text: str, known: frozenset[str]) -> dict[str, str]:
+    if not text:
+        return {}
+    try:
+        pairs = parse_qsl(text, keep_blank_values=True, strict_parsing=True, errors="strict")
+    except ValueError as exc:
+        raise AdminError(Code.BAD_REQUEST, f"the query cannot be read: {exc}") from exc
+    query = dict(pairs)
+    if unknown := sorted(query.keys() - known):
+        takes = f"takes {', '.join(sorted(known))}" if known else "takes no parameters"
+        raise AdminError(Code.BAD_REQUEST, f"unknown parameter {', '.join(unknown)}: this request {takes}")
+    if len(query) < len(pairs):
+        raise AdminError(Code.BAD_REQUEST, "a query parameter is given twice")
+    return query

@@ -1,0 +1,212 @@
+"""What goes in and out of an admin command: the caller, the request, the replies, and the refusals with their codes."""
+
+import enum
+import http
+import json
+import math
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from typing import Any, Final, Protocol, TypeAlias
+
+import attrs
+
+from rtmsd.errors import RtmsdError
+
+JsonObject: TypeAlias = Mapping[str, Any]
+
+JSON_TYPE: Final = "application/json"
+NDJSON_TYPE: Final = "application/x-ndjson"
+PROBLEM_TYPE: Final = "application/problem+json"
+
+
+class Access(enum.Enum):
+    """What a command lets its caller do."""
+
+    READ = "read"  # whoever can open the socket
+    CONTROL = "control"  # root and the daemon's own uid
+
+
+@attrs.frozen
+class Caller:
+    """The process at the other end of the socket, as the kernel knew it when it connected (SO_PEERCRED)."""
+
+    pid: int
+    uid: int
+
+    def may(self, access: Access, own_uid: int) -> bool:
+        return access is Access.READ or self.uid in (0, own_uid)
+
+
+@attrs.frozen(kw_only=True)
+class HttpRequest:
+    """A request as received: nothing decoded, `body` complete."""
+
+    method: str
+    target: str
+    body: bytes = b""
+
+
+@attrs.frozen(kw_only=True)
+class Request:
+    """A request that matched a command.
+
+    Attributes:
+        params: the `{...}` of the command's path, percent-decoded; `stream` is the full id of a known stream.
+        query: the command's own query parameters; one that was not sent is absent.
+    """
+
+    params: Mapping[str, str] = attrs.field(factory=dict)
+    query: Mapping[str, str] = attrs.field(factory=dict)
+    body: bytes = b""
+
+    def json_object(self) -> JsonObject:
+        """The body as a JSON object; an empty body is an empty object.
+
+        Raises:
+            AdminError: BAD_REQUEST, for anything else.
+        """
+        try:
+            value = json.loads(self.body or b"{}")
+        except (ValueError, RecursionError) as exc:
+            raise AdminError(Code.BAD_REQUEST, f"the body is not JSON: {exc}") from exc
+        if not isinstance(value, dict):
+            raise AdminError(Code.BAD_REQUEST, "the body is not a JSON object")
+        return value
+
+    def flag(self, name: str) -> bool:
+        """A query parameter that is 1 or 0, true or false; absent is false."""
+        match self.query.get(name, "0"):
+            case "1" | "true":
+                return True
+            case "0" | "false":
+                return False
+            case other:
+                raise AdminError(Code.BAD_REQUEST, f"{name}={other}: write {name}=1 or {name}=0")
+
+
+@attrs.frozen(kw_only=True)
+class Reply:
+    """An answer that is there at once."""
+
+    status: int = 200
+    content_type: str = JSON_TYPE
+    body: bytes = b""
+    headers: Mapping[str, str] = attrs.field(factory=dict)
+
+
+class Source(Protocol):
+    """The body of an answer that goes on for as long as there is something to tell."""
+
+    async def chunk(self) -> bytes | None:
+        """The next bytes, never empty; None at the end."""
+        ...
+
+    def trailers(self) -> Mapping[str, str]:
+        """Header fields sent after the last chunk."""
+        ...
+
+
+@attrs.frozen(kw_only=True)
+class StreamReply:
+    """An answer in chunks. `open` is entered before the headers go out: a reader who sees them misses nothing."""
+
+    content_type: str
+    open: Callable[[], AbstractContextManager[Source]]
+    trailer_names: tuple[str, ...] = ()
+
+
+def json_line(value: Any) -> bytes:
+    """One JSON text and a line feed, whatever Zoom put into it.
+
+    Only ASCII: a name may hold a lone surrogate, which UTF-8 cannot say. NaN and infinity, which Python's reader of
+    JSON lets in and nobody else's does, become null.
+    """
+    try:
+        text = json.dumps(value, separators=(",", ":"), allow_nan=False)
+    except ValueError:
+        text = json.dumps(_finite(value), separators=(",", ":"), allow_nan=False)
+    return text.encode("ascii") + b"\n"
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value
+
+
+def json_reply(value: Any) -> Reply:
+    return Reply(body=json_line(value))
+
+
+class Code(enum.StrEnum):
+    """The stable `code` of a refusal; scripts hold on to these."""
+
+    BAD_REQUEST = "bad_request"
+    NOT_PERMITTED = "not_permitted"
+    NO_SUCH_PATH = "no_such_path"
+    NO_SUCH_STREAM = "no_such_stream"
+    NO_SUCH_PARTICIPANT = "no_such_participant"
+    NO_SUCH_RECORDING = "no_such_recording"
+    METHOD_NOT_ALLOWED = "method_not_allowed"
+    TIMED_OUT = "timed_out"
+    AMBIGUOUS = "ambiguous"
+    REFUSED_IN_STATE = "refused_in_state"
+    TOO_LARGE = "too_large"
+    BAD_CONFIGURATION = "bad_configuration"
+    ZOOM_REFUSED = "zoom_refused"
+    TOO_MANY_CONNECTIONS = "too_many_connections"
+    FAILED = "failed"
+    INTERNAL = "internal"
+
+
+HTTP_STATUS: Final[Mapping[Code, http.HTTPStatus]] = {
+    Code.BAD_REQUEST: http.HTTPStatus.BAD_REQUEST,
+    Code.NOT_PERMITTED: http.HTTPStatus.FORBIDDEN,
+    Code.NO_SUCH_PATH: http.HTTPStatus.NOT_FOUND,
+    Code.NO_SUCH_STREAM: http.HTTPStatus.NOT_FOUND,
+    Code.NO_SUCH_PARTICIPANT: http.HTTPStatus.NOT_FOUND,
+    Code.NO_SUCH_RECORDING: http.HTTPStatus.NOT_FOUND,
+    Code.METHOD_NOT_ALLOWED: http.HTTPStatus.METHOD_NOT_ALLOWED,
+    Code.TIMED_OUT: http.HTTPStatus.REQUEST_TIMEOUT,
+    Code.AMBIGUOUS: http.HTTPStatus.CONFLICT,
+    Code.REFUSED_IN_STATE: http.HTTPStatus.CONFLICT,
+    Code.TOO_LARGE: http.HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    Code.BAD_CONFIGURATION: http.HTTPStatus.UNPROCESSABLE_ENTITY,
+    Code.ZOOM_REFUSED: http.HTTPStatus.BAD_GATEWAY,
+    Code.TOO_MANY_CONNECTIONS: http.HTTPStatus.SERVICE_UNAVAILABLE,
+    Code.FAILED: http.HTTPStatus.INTERNAL_SERVER_ERROR,
+    Code.INTERNAL: http.HTTPStatus.INTERNAL_SERVER_ERROR,
+}
+
+
+class AdminError(RtmsdError):
+    """A refusal, to be told to the caller.
+
+    Attributes:
+        code: what a script tells refusals apart by; it decides the HTTP status.
+        detail: what is wrong and how to mend it, for a person.
+        more: further members of the problem object (candidates, mistakes, ...).
+    """
+
+    def __init__(self, code: Code, detail: str, *, headers: Mapping[str, str] | None = None, **more: Any) -> None:
+        super().__init__(f"{code}: {detail}")
+        self.code = code
+        self.detail = detail
+        self.headers = headers or {}
+        self.more = more
+
+    def reply(self) -> Reply:
+        """The refusal as an RFC 9457 problem object."""
+        status = HTTP_STATUS[self.code]
+        problem = {
+            "title": status.phrase,
+            "status": status.value,
+            "code": self.code,
+            "detail": self.detail,
+            **self.more,
+        }
+        return Reply(status=status, content_type=PROBLEM_TYPE, body=json_line(problem), headers=self.headers)

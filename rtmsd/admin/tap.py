@@ -1,0 +1,151 @@
+"""Live media: what a reader asks for, whose voice that is, and the connection of its tap to the recorder."""
+
+import enum
+from collections.abc import Iterator, Mapping, MutableSequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import Final, Protocol
+
+import attrs
+
+from rtmsd.admin.events import EventHub
+from rtmsd.admin.messages import NDJSON_TYPE, AdminError, Code, JsonObject, Source, StreamReply
+from rtmsd.admin.tap_sources import LOST_TRAILER, NdjsonTap, PcmTap, TapListener, wav_head
+from rtmsd.protocol.media_params import AudioFormat
+
+MIX_USER_ID: Final = 0
+MEDIA: Final = ("audio", "video", "share", "transcript", "chat", "events")
+DEFAULT_MEDIA: Final = frozenset({"audio", "transcript", "events"})
+
+
+class TapFormat(enum.StrEnum):
+    WAV = "wav"
+    RAW = "raw"
+    NDJSON = "ndjson"
+
+
+CONTENT_TYPES: Final[Mapping[TapFormat, str]] = {
+    TapFormat.WAV: "audio/wav",
+    TapFormat.RAW: "application/octet-stream",
+    TapFormat.NDJSON: NDJSON_TYPE,
+}
+
+
+class TapRecorder(Protocol):
+    """What a tap needs of `rtmsd.recording.recorder.Recorder`."""
+
+    @property
+    def listeners(self) -> MutableSequence[TapListener]: ...
+
+    @property
+    def audio_form(self) -> AudioFormat | None:
+        """The audio format in force; None before the first media handshake."""
+        ...
+
+    def snapshot(self) -> JsonObject:
+        """The manifest: `participants` and `files` say who can be heard."""
+        ...
+
+
+@attrs.frozen(kw_only=True)
+class TapRequest:
+    """What a reader asked for. `user_id` is a decimal number or a contact center's channel id; None is no filter."""
+
+    media: frozenset[str]
+    format: TapFormat
+    user_id: str | None
+
+    @classmethod
+    def parse(cls, query: Mapping[str, str]) -> "TapRequest":
+        """Raises AdminError (BAD_REQUEST) naming what is wrong."""
+        try:
+            form = TapFormat(query.get("format", TapFormat.NDJSON))
+        except ValueError:
+            raise AdminError(Code.BAD_REQUEST, f"format={query['format']}: write wav, raw or ndjson") from None
+        sound_only = form is not TapFormat.NDJSON
+        default = frozenset({"audio"}) if sound_only else DEFAULT_MEDIA
+        media = frozenset(query["media"].split(",")) if "media" in query else default
+        if unknown := sorted(media - set(MEDIA)):
+            raise AdminError(Code.BAD_REQUEST, f"media={','.join(unknown)}: known are {', '.join(MEDIA)}")
+        if sound_only and media != {"audio"}:
+            raise AdminError(Code.BAD_REQUEST, f"format={form} holds audio alone: write media=audio, or format=ndjson")
+        return cls(media=media, format=form, user_id=query.get("user_id"))
+
+
+def tap_reply(wanted: TapRequest, rtms_stream_id: str, recorder: TapRecorder, hub: EventHub) -> StreamReply:
+    """The live answer to a request.
+
+    Raises:
+        AdminError: NO_SUCH_PARTICIPANT; REFUSED_IN_STATE when WAV or raw was asked for, and it is not clear whose voice
+            is meant or no audio was negotiated yet.
+    """
+    if wanted.format is TapFormat.NDJSON:
+
+        def follow_all() -> AbstractContextManager[Source]:
+            return _follow_all(NdjsonTap(rtms_stream_id, wanted.media, wanted.user_id), recorder, hub)
+
+        return StreamReply(content_type=CONTENT_TYPES[wanted.format], open=follow_all)
+
+    form = recorder.audio_form
+    if form is None:
+        raise AdminError(Code.REFUSED_IN_STATE, "no audio was negotiated yet: try again once the stream is active")
+    user_id = choose_voice(recorder.snapshot(), form, wanted.user_id)
+    samples = (form.rate_hz, form.channels)
+    head = wav_head(*samples) if wanted.format is TapFormat.WAV else b""
+
+    def format_holds() -> bool:
+        now = recorder.audio_form
+        return now is not None and (now.rate_hz, now.channels) == samples
+
+    def follow() -> AbstractContextManager[Source]:
+        return _follow(PcmTap(user_id, head, format_holds), recorder)
+
+    return StreamReply(content_type=CONTENT_TYPES[wanted.format], open=follow, trailer_names=(LOST_TRAILER,))
+
+
+def choose_voice(manifest: JsonObject, form: AudioFormat, wanted: str | None) -> str:
+    """Whose sound WAV or raw is to hold, as text: the one asked for, the mix, or the only one there is.
+
+    Raises:
+        AdminError: NO_SUCH_PARTICIPANT, or REFUSED_IN_STATE when there are several or none.
+    """
+    left = {str(person["user_id"]) for person in manifest["participants"] if person["left_ms"] is not None}
+    present = {str(person["user_id"]) for person in manifest["participants"]} - left
+    heard = {str(file["user_id"]) for file in manifest["files"] if file["media"] == "audio"}
+    mix = {str(MIX_USER_ID)} if form.mixed else set()
+    if wanted is not None:
+        if wanted in present | heard | mix:
+            return wanted
+        raise AdminError(
+            Code.NO_SUCH_PARTICIPANT, f"no participant {wanted} in this stream", participants=sorted(present | heard)
+        )
+    candidates = mix or heard - left or present
+    if len(candidates) == 1:
+        return candidates.pop()
+    if not candidates:
+        raise AdminError(Code.REFUSED_IN_STATE, "nobody is there to be heard yet: name a participant with user_id=")
+    raise AdminError(
+        Code.REFUSED_IN_STATE,
+        "several participants can be heard and Zoom sends no mix: choose one with user_id=",
+        participants=sorted(candidates),
+    )
+
+
+@contextmanager
+def _follow(tap: PcmTap, recorder: TapRecorder) -> Iterator[Source]:
+    with _listening(tap, recorder):
+        yield tap
+
+
+@contextmanager
+def _follow_all(tap: NdjsonTap, recorder: TapRecorder, hub: EventHub) -> Iterator[Source]:
+    with _listening(tap, recorder), hub.heard_by(tap):
+        yield tap
+
+
+@contextmanager
+def _listening(listener: TapListener, recorder: TapRecorder) -> Iterator[None]:
+    recorder.listeners.append(listener)
+    try:
+        yield
+    finally:
+        recorder.listeners.remove(listener)

@@ -1,0 +1,163 @@
+"""The two bodies of a tap: raw sound of one participant, and NDJSON of everything.
+
+The recorder calls its listeners synchronously, so they only put into a bounded ring; sound is formatted in the reader's
+task. A slow reader loses its oldest packets, never the recording's: in NDJSON it is told
+`{"media": "lost", "frames": n}`, in WAV and raw by a trailer, since nothing can be said between the samples.
+"""
+
+import struct
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Protocol
+
+import attrs
+import pybase64
+
+from rtmsd.admin.messages import JsonObject, json_line
+from rtmsd.admin.ring import Ring
+from rtmsd.protocol.media_data import ChatData, TranscriptData, UserId
+
+RING_BYTES: Final = 1 << 20  # a reader, beyond what its socket holds: half a minute of one voice at 16 kHz
+PACKET_OVERHEAD_BYTES: Final = 500  # what a waiting packet costs beside its data
+LOST_TRAILER: Final = "rtmsd-lost-frames"
+
+
+class TapListener(Protocol):
+    """What a recorder calls for each item it accepts, a repeat excepted. `pcm` is L16, whatever the codec was."""
+
+    def audio(self, user_id: UserId, user_name: str | None, timestamp_ms: int, pcm: bytes) -> None: ...
+    def video(self, user_id: UserId, user_name: str | None, timestamp_ms: int, data: bytes) -> None: ...
+    def share(self, user_id: UserId, user_name: str | None, timestamp_ms: int, data: bytes) -> None: ...
+    def transcript(self, data: TranscriptData) -> None: ...
+    def chat(self, data: ChatData) -> None: ...
+    def ended(self) -> None:
+        """The recording is finished: nothing more will come."""
+
+
+class PcmTap:
+    """The sound of one participant, back to back: silence for pauses would only make a live player fall behind.
+
+    Args:
+        user_id: whose, as text.
+        head: sent first, at once: a WAV header or nothing.
+        format_holds: asked before each packet; when the format changed, what follows would be noise, and the tap ends.
+    """
+
+    def __init__(self, user_id: str, head: bytes, format_holds: Callable[[], bool]) -> None:
+        self._user_id = user_id
+        self._head = head
+        self._format_holds = format_holds
+        self._ring: Ring[bytes] = Ring(RING_BYTES)
+        self._lost = 0
+
+    def audio(self, user_id: UserId, user_name: str | None, timestamp_ms: int, pcm: bytes) -> None:
+        if str(user_id) != self._user_id:
+            return
+        if self._format_holds():
+            self._ring.put(pcm, len(pcm) + PACKET_OVERHEAD_BYTES)
+        else:
+            self._ring.end()
+
+    def video(self, user_id: UserId, user_name: str | None, timestamp_ms: int, data: bytes) -> None: ...
+    def share(self, user_id: UserId, user_name: str | None, timestamp_ms: int, data: bytes) -> None: ...
+    def transcript(self, data: TranscriptData) -> None: ...
+    def chat(self, data: ChatData) -> None: ...
+
+    def ended(self) -> None:
+        self._ring.end()
+
+    async def chunk(self) -> bytes | None:
+        if self._head:
+            head, self._head = self._head, b""
+            return head
+        while (batch := await self._ring.take()) is not None:
+            self._lost += batch.lost
+            if batch.items:
+                return b"".join(batch.items)
+        return None
+
+    def trailers(self) -> Mapping[str, str]:
+        return {LOST_TRAILER: str(self._lost)}
+
+
+@attrs.frozen
+class _Packet:
+    """Sound or an image that waits: turned into base64 only when the reader takes it."""
+
+    media: str
+    user_id: UserId
+    user_name: str | None
+    timestamp_ms: int
+    data: bytes
+
+    def line(self) -> bytes:
+        fields = attrs.asdict(self)
+        fields["data"] = pybase64.b64encode(self.data).decode("ascii")
+        return json_line(fields)
+
+
+class NdjsonTap:
+    """One line for each packet, transcript, chat message and event of a stream.
+
+    Args:
+        media: names of what is wanted: audio, video, share, transcript, chat, events.
+        user_id: the one participant whose media are wanted, as text; None for all. Events are not filtered by it.
+    """
+
+    def __init__(self, rtms_stream_id: str, media: frozenset[str], user_id: str | None) -> None:
+        self._rtms_stream_id = rtms_stream_id
+        self._media = media
+        self._user_id = user_id
+        self._ring: Ring[_Packet | bytes] = Ring(RING_BYTES)
+
+    def audio(self, user_id: UserId, user_name: str | None, timestamp_ms: int, pcm: bytes) -> None:
+        self._packet("audio", user_id, user_name, timestamp_ms, pcm)
+
+    def video(self, user_id: UserId, user_name: str | None, timestamp_ms: int, data: bytes) -> None:
+        self._packet("video", user_id, user_name, timestamp_ms, data)
+
+    def share(self, user_id: UserId, user_name: str | None, timestamp_ms: int, data: bytes) -> None:
+        self._packet("share", user_id, user_name, timestamp_ms, data)
+
+    def transcript(self, data: TranscriptData) -> None:
+        if self._wants("transcript", data.user_id):
+            self._line({"media": "transcript", **attrs.asdict(data)})
+
+    def chat(self, data: ChatData) -> None:
+        if self._wants("chat", data.user_id):
+            self._line({"media": "chat", **attrs.asdict(data)})
+
+    def event(self, rtms_stream_id: str, fields: JsonObject) -> None:
+        if rtms_stream_id == self._rtms_stream_id and "events" in self._media:
+            self._line({"media": "events", **fields})
+
+    def ended(self) -> None:
+        self._ring.end()
+
+    async def chunk(self) -> bytes | None:
+        batch = await self._ring.take()
+        if batch is None:
+            return None
+        lost = [json_line({"media": "lost", "frames": batch.lost})] if batch.lost else []
+        return b"".join(lost + [item if isinstance(item, bytes) else item.line() for item in batch.items])
+
+    def trailers(self) -> Mapping[str, str]:
+        return {}
+
+    def _wants(self, media: str, user_id: UserId | None) -> bool:
+        return media in self._media and (self._user_id is None or self._user_id == str(user_id))
+
+    def _packet(self, media: str, user_id: UserId, user_name: str | None, timestamp_ms: int, data: bytes) -> None:
+        if self._wants(media, user_id):
+            packet = _Packet(media, user_id, user_name, timestamp_ms, data)
+            self._ring.put(packet, len(data) + PACKET_OVERHEAD_BYTES)
+
+    def _line(self, fields: dict[str, Any]) -> None:
+        line = json_line(fields)
+        self._ring.put(line, len(line))
+
+
+def wav_head(rate_hz: int, channels: int) -> bytes:
+    """The header of a WAV of unknown length, 16 bits a sample: both sizes are 0xFFFFFFFF, as other live tools write."""
+    endless, block_bytes = 0xFFFFFFFF, channels * 2
+    form = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, channels, rate_hz, rate_hz * block_bytes, block_bytes, 16)
+    return struct.pack("<4sI4s", b"RIFF", endless, b"WAVE") + form + struct.pack("<4sI", b"data", endless)

@@ -1,0 +1,48 @@
+"""config.toml as frozen classes: read strictly, checked whole, handed out in slices."""
+
+from rtmsd.config.changes import Change, as_masked_dict, describe_changes, secrets_of
+from rtmsd.config.loading import load
+from rtmsd.config.media import (
+    AudioConfig,
+    MediaConfig,
+    MediaName,
+    ShareConfig,
+    TranscriptConfig,
+    VideoConfig,
+)
+from rtmsd.config.model import (
+    AdminConfig,
+    ApiConfig,
+    AppConfig,
+    Config,
+    LogConfig,
+    RecordingConfig,
+    StateConfig,
+    StreamsConfig,
+    WebhookConfig,
+    ZoomConfig,
+)
+
+__all__ = [
+    "AdminConfig",
+    "ApiConfig",
+    "AppConfig",
+    "AudioConfig",
+    "Change",
+    "Config",
+    "LogConfig",
+    "MediaConfig",
+    "MediaName",
+    "RecordingConfig",
+    "ShareConfig",
+    "StateConfig",
+    "StreamsConfig",
+    "TranscriptConfig",
+    "VideoConfig",
+    "WebhookConfig",
+    "ZoomConfig",
+    "as_masked_dict",
+    "describe_changes",
+    "load",
+    "secrets_of",
+]

@@ -1,0 +1,125 @@
+"""Checks across keys. They are skipped where a key alone is already wrong, so that one slip makes one line."""
+
+import itertools
+import ssl
+import stat
+from pathlib import Path
+from typing import Final
+
+from rtmsd.config.media import MediaConfig, TranscriptConfig
+from rtmsd.config.model import AppConfig, Config
+from rtmsd.config.reading import Reader
+from rtmsd.config.rules import UNIX_PREFIX
+from rtmsd.protocol import media_params
+
+PLACEHOLDER: Final = "..."  # `client_id` in config.toml
+
+
+def check(config: Config, reader: Reader) -> None:
+    """Add to the reader's mistakes and warnings what is wrong between keys of a configuration that could be read."""
+    _check_apps(config.apps, reader)
+    _check_media(config.media, reader)
+    _check_transcript(config.media.transcript, reader)
+    _check_streams(config, reader)
+    _check_files(config, reader)
+    _check_listeners(config, reader)
+
+
+def _check_apps(apps: tuple[AppConfig, ...], reader: Reader) -> None:
+    if not apps and reader.is_sound("app"):
+        reader.mistake("app", "is missing; the credentials of a Zoom app stand in a section [[app]]")
+    for app in apps:
+        if app.client_secret in app.webhook_secrets:
+            reader.mistake(
+                "app.webhook_secret",
+                f"of {app.name!r} is the same as client_secret: they are different values on Zoom's pages, "
+                "the Secret Token (event subscriptions) and the Client Secret (app credentials)",
+            )
+        if app.api and app.api.auth == "oauth" and not app.api.account_id:
+            reader.mistake("app.api.account_id", f'of {app.name!r} is missing, and auth = "oauth" needs it')
+        if app.client_id == PLACEHOLDER:
+            reader.warnings.append(f"app.client_id: of {app.name!r} is still the one of the example")
+    for one, other in itertools.combinations(apps, 2):
+        if one.name == other.name:
+            reader.mistake("app.name", f"two apps are named {one.name!r}; give each a name of its own")
+        if set(one.webhook_secrets) & set(other.webhook_secrets):
+            reader.mistake(
+                "app.webhook_secret",
+                f"{one.name!r} and {other.name!r} have the same one, so that it cannot tell whose an event is",
+            )
+
+
+# Where the fields that `media_params.check` speaks of stand in the file.
+MEDIA_KEYS: Final = {
+    ("audio", "content_type"): "media.audio.codec",
+    ("audio", "codec"): "media.audio.codec",
+    ("audio", "sample_rate"): "media.audio.sample_rate_hz",
+    ("audio", "channel"): "media.audio.channels",
+    ("audio", "data_opt"): "media.audio.streams",
+    ("audio", "send_rate"): "media.audio.send_rate_ms",
+    ("video", "codec"): "media.video.codec",
+    ("video", "resolution"): "media.video.resolution",
+    ("video", "fps"): "media.video.fps",
+    ("deskshare", "codec"): "media.share.codec",
+    ("deskshare", "resolution"): "media.share.resolution",
+    ("deskshare", "fps"): "media.share.fps",
+    ("transcript", "src_language"): "media.transcript.language",
+}
+
+
+def _check_media(media: MediaConfig, reader: Reader) -> None:
+    for mistake in media_params.check(media.params(), media.requested):
+        key = MEDIA_KEYS[mistake.media, mistake.field]
+        if reader.is_sound(key.rpartition(".")[0]):
+            reader.mistake(key, mistake.message)
+
+
+def _check_transcript(transcript: TranscriptConfig, reader: Reader) -> None:
+    if transcript.language == "auto" and not transcript.detect_language:
+        reader.mistake("media.transcript.detect_language", 'must be true with language = "auto"')
+
+
+def _check_streams(config: Config, reader: Reader) -> None:
+    streams = config.streams
+    if streams.reconnect_delay_s > streams.reconnect_delay_max_s and reader.is_sound("streams"):
+        reader.mistake(
+            "streams.reconnect_delay_s",
+            f"{streams.reconnect_delay_s} is more than reconnect_delay_max_s, {streams.reconnect_delay_max_s}",
+        )
+    if streams.restart_policy == "api":
+        for app in config.apps:
+            if app.api is None and reader.is_sound("app"):
+                reader.mistake("app.api", f'of {app.name!r} is missing, and streams.restart_policy = "api" needs it')
+
+
+def _check_files(config: Config, reader: Reader) -> None:
+    """Find what cannot work whatever the daemon may create later; a directory that is not there yet is no mistake."""
+    directory = config.recording.directory
+    if _exists_as(directory, stat.S_IFREG):
+        reader.mistake("recording.directory", f"{directory} is a file, not a directory")
+    for key, path in (("state.file", config.state.file), ("admin.socket", config.admin.socket)):
+        if _exists_as(path, stat.S_IFDIR):
+            reader.mistake(key, f"{path} is a directory")
+    ca_file = config.zoom.ca_file
+    if ca_file:
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(ca_file)
+        except ssl.SSLError:
+            reader.mistake("zoom.ca_file", f"{ca_file} holds no PEM certificate")
+        except OSError as exc:
+            reader.mistake("zoom.ca_file", f"cannot read {ca_file}: {exc.strerror}")
+
+
+def _exists_as(path: Path, kind: int) -> bool:
+    try:
+        return stat.S_IFMT(path.stat().st_mode) == kind
+    except OSError:  # not there yet, or not for the eyes of who checks
+        return False
+
+
+def _check_listeners(config: Config, reader: Reader) -> None:
+    webhook, admin = config.webhook.listen, config.admin
+    if webhook == f"{UNIX_PREFIX}{admin.socket}":
+        reader.mistake("webhook.listen", "is the same socket as admin.socket")
+    if webhook == admin.metrics_listen and not webhook.endswith(":0"):
+        reader.mistake("admin.metrics_listen", "is the same address as webhook.listen")

@@ -1,0 +1,152 @@
+"""What media to ask Zoom for, in the words of the configuration and in the wire's."""
+
+import difflib
+from collections.abc import Mapping
+from typing import Annotated, Final, Literal, TypeAlias
+
+import attrs
+
+from rtmsd.config.rules import Between, Mistake, no_repeats, not_empty
+from rtmsd.protocol.enums import (
+    ContentType,
+    DataOption,
+    MediaType,
+    PayloadType,
+    Resolution,
+    SampleRate,
+    TranscriptLanguage,
+)
+from rtmsd.protocol.messages import (
+    AudioParams,
+    ChatParams,
+    DeskshareParams,
+    MediaParams,
+    TranscriptParams,
+    VideoParams,
+)
+
+MediaName: TypeAlias = Literal["audio", "video", "share", "transcript", "chat"]
+ImageCodec: TypeAlias = Literal["JPG", "PNG", "H264"]
+ResolutionName: TypeAlias = Literal["SD", "HD", "FHD", "QHD"]
+
+MEDIA_TYPES: Final[Mapping[MediaName, MediaType]] = {
+    "audio": MediaType.AUDIO,
+    "video": MediaType.VIDEO,
+    "share": MediaType.DESKSHARE,
+    "transcript": MediaType.TRANSCRIPT,
+    "chat": MediaType.CHAT,
+}
+_AUDIO_STREAMS: Final = {
+    "per-participant": DataOption.AUDIO_MULTI_STREAMS,
+    "mixed": DataOption.AUDIO_MIXED_STREAM,
+}
+_SAMPLE_RATES: Final = {rate.hz: rate for rate in SampleRate}
+LANGUAGES: Final[Mapping[str, TranscriptLanguage]] = {
+    "auto" if language is TranscriptLanguage.NONE else language.name.lower().replace("_", "-"): language
+    for language in TranscriptLanguage
+}
+
+
+def _can_be_stored(codec: str) -> None:
+    if codec == "OPUS":
+        raise Mistake('OPUS cannot be stored yet; use "L16" (no loss), "G711" or "G722"')
+
+
+def _language(name: str) -> None:
+    if name not in LANGUAGES:
+        near = difflib.get_close_matches(name.lower(), LANGUAGES, n=1)
+        instead = f"did you mean {near[0]!r}?" if near else f"one of {', '.join(LANGUAGES)}"
+        raise Mistake(f"{name!r} is not a language of Zoom's transcripts; {instead}")
+
+
+@attrs.frozen(kw_only=True)
+class AudioConfig:
+    codec: Annotated[Literal["L16", "G711", "G722", "OPUS"], _can_be_stored] = "L16"
+    sample_rate_hz: Literal[8000, 16000, 32000, 48000] = 16000
+    channels: Literal[1, 2] = 1
+    streams: Literal["per-participant", "mixed"] = "per-participant"
+    send_rate_ms: Annotated[int, Between(20, 1000)] = 100
+
+    def params(self) -> AudioParams:
+        return AudioParams(
+            content_type=ContentType.RAW_AUDIO,
+            sample_rate=_SAMPLE_RATES[self.sample_rate_hz],
+            channel=self.channels,
+            codec=PayloadType[self.codec],
+            data_opt=_AUDIO_STREAMS[self.streams],
+            send_rate=self.send_rate_ms,
+        )
+
+
+@attrs.frozen(kw_only=True)
+class VideoConfig:
+    """The active speaker's video; the defaults are the wire's."""
+
+    codec: ImageCodec = "JPG"
+    resolution: ResolutionName = "HD"
+    fps: Annotated[int, Between(1, 30)] = 5
+
+    def params(self) -> VideoParams:
+        return VideoParams(
+            content_type=ContentType.RAW_VIDEO,
+            codec=PayloadType[self.codec],
+            resolution=Resolution[self.resolution],
+            fps=self.fps,
+            data_opt=DataOption.VIDEO_SINGLE_ACTIVE_STREAM,
+        )
+
+
+@attrs.frozen(kw_only=True)
+class ShareConfig:
+    """Shared screens, `deskshare` on the wire; the defaults are the wire's."""
+
+    codec: ImageCodec = "JPG"
+    resolution: ResolutionName = "FHD"
+    fps: Annotated[int, Between(1, 30)] = 1
+
+    def params(self) -> DeskshareParams:
+        return DeskshareParams(
+            content_type=ContentType.RAW_VIDEO,
+            codec=PayloadType[self.codec],
+            resolution=Resolution[self.resolution],
+            fps=self.fps,
+        )
+
+
+@attrs.frozen(kw_only=True)
+class TranscriptConfig:
+    language: Annotated[str, _language] = "english"
+    detect_language: bool = True
+
+    def params(self) -> TranscriptParams:
+        return TranscriptParams(
+            content_type=ContentType.TEXT, src_language=LANGUAGES[self.language], enable_lid=self.detect_language
+        )
+
+
+@attrs.frozen(kw_only=True)
+class MediaConfig:
+    types: Annotated[tuple[MediaName, ...], not_empty, no_repeats] = ("audio", "transcript")
+    connections: Literal["split", "unified"] = "split"
+    audio: AudioConfig = AudioConfig()
+    video: VideoConfig = VideoConfig()
+    share: ShareConfig = ShareConfig()
+    transcript: TranscriptConfig = TranscriptConfig()
+
+    @property
+    def requested(self) -> MediaType:
+        """The bits of `types`; never the sentinel `MediaType.ALL`."""
+        bits = MediaType(0)
+        for name in self.types:
+            bits |= MEDIA_TYPES[name]
+        return bits
+
+    def params(self) -> MediaParams:
+        """What message 3 asks for; media that are not in `types` are left out."""
+        return MediaParams(
+            audio=self.audio.params() if "audio" in self.types else None,
+            video=self.video.params() if "video" in self.types else None,
+            deskshare=self.share.params() if "share" in self.types else None,
+            transcript=self.transcript.params() if "transcript" in self.types else None,
+            chat=ChatParams(content_type=ContentType.TEXT) if "chat" in self.types else None,
+        )

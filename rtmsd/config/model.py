@@ -1,0 +1,141 @@
+"""The configuration as classes: one a section, handed out in slices. `config.toml` says in words what each key means.
+
+Attributes are the file's keys, apart from `Config.apps` (`[[app]]`) and `AppConfig.webhook_secrets` (`webhook_secret`).
+A field with `repr=False` is a secret, and is masked wherever a configuration is shown.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, TypeAlias
+
+import attrs
+
+from rtmsd.config.media import MediaConfig
+from rtmsd.config.rules import (
+    Between,
+    HostPattern,
+    Matches,
+    Seconds,
+    host_and_port_or_none,
+    host_and_port_or_unix,
+    not_empty,
+    socket_path,
+    webhook_path,
+)
+from rtmsd.config.secret import Secret
+
+ONE_WORD: Final = Matches(r"[!-~]+", "one word without blanks")
+APP_NAME: Final = Matches(r"[A-Za-z0-9_.-]{1,64}", "1 to 64 letters, digits or . _ -")
+HTTPS_URL: Final = Matches(r"https?://[!-~]+", "an http:// or https:// address")
+NOT_IN_FILE: Final = ""
+Count: TypeAlias = Annotated[int, Between(1, 1_000_000)]
+Bytes: TypeAlias = Annotated[int, Between(0, 2**60)]
+
+
+def file_fields(cls: type) -> Iterator[tuple[str, "attrs.Attribute[Any]"]]:
+    """Yield the key in the file and the attribute, for each attribute of a section that stands in the file."""
+    for field in attrs.fields(cls):
+        key = field.metadata.get("key", field.name)
+        if key != NOT_IN_FILE:
+            yield key, field
+
+
+@attrs.frozen(kw_only=True)
+class WebhookConfig:
+    listen: Annotated[str, host_and_port_or_unix] = "127.0.0.1:8080"
+    path: Annotated[str, webhook_path] = "/webhook"
+    max_age_s: Seconds = 300
+    max_body_bytes: Annotated[int, Between(1024, 16 * 2**20)] = 65536
+    max_connections: Count = 1000
+    read_timeout_s: Seconds = 10
+
+
+@attrs.frozen(kw_only=True)
+class ApiConfig:
+    """Credentials of Zoom's REST API, which are not those of the stream handshakes."""
+
+    auth: Literal["video-sdk", "oauth"] = "video-sdk"
+    key: Annotated[str, ONE_WORD]
+    secret: Secret = attrs.field(repr=False)
+    account_id: str = ""
+    base_url: Annotated[str, HTTPS_URL] = "https://api.zoom.us/v2"
+    token_url: Annotated[str, HTTPS_URL] = "https://zoom.us/oauth/token"
+
+
+@attrs.frozen(kw_only=True)
+class AppConfig:
+    """One Zoom app. Any of `webhook_secrets` verifies its webhooks, so that a change of secret loses no event."""
+
+    name: Annotated[str, APP_NAME] = "main"
+    client_id: Annotated[str, ONE_WORD]
+    client_secret: Secret = attrs.field(repr=False)
+    webhook_secrets: Annotated[tuple[Secret, ...], not_empty] = attrs.field(
+        repr=False, metadata={"key": "webhook_secret"}
+    )
+    api: ApiConfig | None = None
+
+
+@attrs.frozen(kw_only=True)
+class ZoomConfig:
+    allowed_hosts: Annotated[tuple[HostPattern, ...], not_empty] = ("*.zoom.us", "*.zoom.com")
+    allow_plain_ws: bool = False
+    ca_file: Path | None = None
+    max_message_bytes: Annotated[int, Between(1024, 2**30)] = 32 * 2**20
+    also_send_meeting_uuid: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class StreamsConfig:
+    connect_timeout_s: Seconds = 5
+    handshake_timeout_s: Seconds = 10
+    keep_alive_timeout_s: Seconds = 65
+    reconnect_delay_s: Seconds = 3
+    reconnect_delay_max_s: Seconds = 30
+    media_window_s: Seconds = 65
+    signaling_window_s: Seconds = 60
+    stop_grace_s: Seconds = 2
+    drain_s: Seconds = 8
+    restart_policy: Literal["none", "api"] = "none"
+
+
+@attrs.frozen(kw_only=True)
+class RecordingConfig:
+    directory: Path = Path("/var/lib/rtmsd/recordings")
+    sync_interval_s: Annotated[float, Between(0.01, 60)] = 0.5
+    buffer_bytes: Annotated[int, Between(65536, 2**40)] = 256 * 2**20
+    min_free_bytes: Bytes = 2**30
+    keep_days: Annotated[int, Between(0, 36_500)] = 0
+    keep_bytes: Bytes = 0
+
+
+@attrs.frozen(kw_only=True)
+class StateConfig:
+    file: Path = Path("/var/lib/rtmsd/state.sqlite")
+
+
+@attrs.frozen(kw_only=True)
+class AdminConfig:
+    socket: Annotated[Path, socket_path] = Path("/run/rtmsd/admin.sock")
+    metrics_listen: Annotated[str, host_and_port_or_none] = ""
+
+
+@attrs.frozen(kw_only=True)
+class LogConfig:
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "console", "json", "journal"] = "auto"
+
+
+@attrs.frozen(kw_only=True)
+class Config:
+    """The whole file. `warnings` are lines about what works but is unwise; they do not make two files differ."""
+
+    webhook: WebhookConfig = attrs.field(factory=WebhookConfig)
+    apps: tuple[AppConfig, ...] = attrs.field(default=(), metadata={"key": "app"})  # empty: refused by `load`
+    zoom: ZoomConfig = attrs.field(factory=ZoomConfig)
+    streams: StreamsConfig = attrs.field(factory=StreamsConfig)
+    media: MediaConfig = attrs.field(factory=MediaConfig)
+    recording: RecordingConfig = attrs.field(factory=RecordingConfig)
+    state: StateConfig = attrs.field(factory=StateConfig)
+    admin: AdminConfig = attrs.field(factory=AdminConfig)
+    log: LogConfig = attrs.field(factory=LogConfig)
+    warnings: tuple[str, ...] = attrs.field(default=(), eq=False, metadata={"key": NOT_IN_FILE})

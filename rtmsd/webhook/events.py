@@ -1,0 +1,168 @@
+"""The body of a genuine webhook as what it asks for. Pure; everything Zoom has been seen to send is tolerated."""
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final, TypeAlias
+
+import attrs
+
+from rtmsd.errors import RtmsdError
+from rtmsd.protocol.enums import StopReason
+from rtmsd.protocol.messages import IdKey, SessionRef
+from rtmsd.streams.commands import InterruptStream, StartStream, StopStream, StreamCommand
+
+PRODUCT_IDS: Final[Mapping[str, tuple[IdKey, ...]]] = {
+    "session": ("session_id",),
+    "meeting": ("meeting_uuid",),
+    "webinar": ("webinar_uuid", "meeting_uuid"),  # sources disagree: the one that is there
+    "contact_center": ("engagement_id",),
+    "phone": ("call_id",),
+}
+START: Final = {"rtms_started", "voice_rtms_started"}
+STOP: Final = {"rtms_stopped", "voice_rtms_stopped"}
+INTERRUPT: Final = {"rtms_interrupted", "voice_rtms_interrupted"}
+
+MAX_INT: Final = 2**63 - 1  # what the journal can hold
+
+
+class BadEvent(RtmsdError):
+    """A genuine body that is no event, or a known event that lacks a required field. Zoom never sends it again."""
+
+
+@attrs.frozen
+class UrlValidation:
+    """`endpoint.url_validation`: Zoom asks, every 72 hours, for proof that we hold the secret."""
+
+    plain_token: str
+
+
+@attrs.frozen
+class ConcurrencyNotice:
+    """`rtms.concurrency_near_limit`, or `rtms.concurrency_limited`: no new stream can start."""
+
+    event: str
+    app: str
+    details: Mapping[str, Any]
+
+
+@attrs.frozen
+class UnknownEvent:
+    event: str
+
+
+Event: TypeAlias = StreamCommand | UrlValidation | ConcurrencyNotice | UnknownEvent
+
+
+def parse(body: bytes, app: str) -> Event:
+    """Read a webhook's body.
+
+    Args:
+        body: a body whose signature was verified.
+        app: name of the app whose secret verified it.
+
+    Raises:
+        BadEvent: not an object with an `event`, or a field is missing that the event cannot do without.
+    """
+    try:
+        envelope = json.loads(body)
+    except (ValueError, RecursionError) as exc:
+        raise BadEvent("the body is not JSON") from exc
+    if not isinstance(envelope, dict):
+        raise BadEvent("the body is not a JSON object")
+    name = _text(envelope, "event")
+    payload = envelope.get("payload")
+    fields: dict[str, Any] = payload if isinstance(payload, dict) else {}
+    if name == "endpoint.url_validation":
+        return UrlValidation(_text(fields, "plainToken"))
+    if name in ("rtms.concurrency_near_limit", "rtms.concurrency_limited"):
+        return ConcurrencyNotice(name, app, fields)
+    product, _, action = name.partition(".")
+    if product in PRODUCT_IDS and action in START | STOP | INTERRUPT:
+        return _command(product, action, _whole_number(envelope, "event_ts"), app, _innermost(fields))
+    return UnknownEvent(name)
+
+
+def _command(product: str, action: str, event_ts: int, app: str, fields: dict[str, Any]) -> StreamCommand:
+    session = _session(product, fields)
+    stream_id = _text(fields, "rtms_stream_id")
+    if action in START:
+        url = _usable_url(_text(fields, "server_urls"))
+        if url is None:
+            raise BadEvent("server_urls holds no wss:// URL")
+        known = (session.key, "rtms_stream_id", "server_urls")
+        return StartStream(
+            product=product,
+            session=session,
+            rtms_stream_id=stream_id,
+            server_urls=url,
+            app=app,
+            event_ts=event_ts,
+            details={key: value for key, value in fields.items() if key not in known},
+        )
+    if action in STOP:
+        return StopStream(
+            product=product,
+            session=session,
+            rtms_stream_id=stream_id,
+            app=app,
+            event_ts=event_ts,
+            stop_reason=_stop_reason(fields),
+        )
+    return InterruptStream(
+        product=product,
+        session=session,
+        rtms_stream_id=stream_id,
+        app=app,
+        event_ts=event_ts,
+        server_urls=_usable_url(fields.get("server_urls")),
+    )
+
+
+def _innermost(payload: dict[str, Any]) -> dict[str, Any]:
+    """Zoom sends RTMS payloads flat; a guide of its own nests them in `object`."""
+    nested = payload.get("object")
+    return nested if isinstance(nested, dict) and "rtms_stream_id" in nested else payload
+
+
+def _session(product: str, fields: Mapping[str, Any]) -> SessionRef:
+    keys = PRODUCT_IDS[product]
+    key = next((key for key in keys if fields.get(key)), keys[0])
+    return SessionRef(key, _text(fields, key))
+
+
+def _usable_url(server_urls: object) -> str | None:
+    """The first `wss://` URL of a comma list, else the first `ws://`, which only the simulator uses."""
+    urls = [url.strip() for url in server_urls.split(",")] if isinstance(server_urls, str) else []
+    for scheme in ("wss://", "ws://"):
+        for url in urls:
+            if url.lower().startswith(scheme):
+                return url
+    return None
+
+
+def _stop_reason(fields: Mapping[str, Any]) -> int:
+    """An unreadable reason is none: a stop is a stop."""
+    try:
+        return _whole_number(fields, "stop_reason")
+    except BadEvent:
+        return StopReason.UNDEFINED
+
+
+def _text(fields: Mapping[str, Any], key: str) -> str:
+    value = fields.get(key)
+    if not isinstance(value, str) or not value:
+        raise BadEvent(f"{key} is missing" if value in (None, "") else f"{key} is not a string")
+    try:
+        value.encode()
+    except UnicodeEncodeError:  # half a surrogate pair: cannot be signed, sent or stored
+        raise BadEvent(f"{key} is not Unicode text") from None
+    return value
+
+
+def _whole_number(fields: Mapping[str, Any], key: str) -> int:
+    value = fields.get(key)
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 20:
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_INT:
+        raise BadEvent(f"{key} is missing" if value is None else f"{key} is not a whole number")
+    return value

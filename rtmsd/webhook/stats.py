@@ -1,0 +1,56 @@
+"""What came in at the webhook endpoint, for metrics, status and `rtmsctl doctor`."""
+
+import enum
+from collections import Counter
+
+import attrs
+
+from rtmsd.webhook.events import ConcurrencyNotice
+
+
+class Result(enum.StrEnum):
+    """What became of a POST to the webhook's path; label of `rtmsd_webhooks_total`."""
+
+    ACCEPTED = "accepted"
+    DUPLICATE = "duplicate"
+    LATE = "late"
+    VALIDATION = "validation"
+    NOTICE = "notice"
+    UNKNOWN = "unknown"
+    BAD_EVENT = "bad_event"  # genuine, but nothing we can act on
+    UNSIGNED = "unsigned"  # a header is missing
+    STALE = "stale"  # genuine, but its timestamp is too far from our clock
+    SWAPPED = "swapped"  # signed with what we have as a client secret
+    FORGED = "forged"  # no secret of ours verifies it
+    REFUSED = "refused"  # a start while draining or short of disk
+    UNSAFE = "unsafe"  # a start that could not be journalled
+    UNSAFE_STOP = "unsafe_stop"  # a stop or an interruption that could not be journalled
+    TOO_LARGE = "too_large"
+    TOO_SLOW = "too_slow"
+
+
+DISTRUSTED = frozenset({Result.UNSIGNED, Result.STALE, Result.SWAPPED, Result.FORGED})
+
+
+@attrs.define
+class WebhookStats:
+    """Counted in the Trio thread, and read there.
+
+    Attributes:
+        last_s: local Unix time of the latest POST of each result.
+        distrusted_in_row: POSTs answered 401 since the last genuine one.
+        last_notice: Zoom's latest word on the concurrency limit.
+    """
+
+    results: Counter[str] = attrs.field(factory=Counter)
+    last_s: dict[str, float] = attrs.field(factory=dict)
+    distrusted_in_row: int = 0
+    last_notice: ConcurrencyNotice | None = None
+
+    def count(self, result: Result, now_s: float) -> None:
+        self.results[result] += 1
+        self.last_s[result] = now_s
+        if result in DISTRUSTED:
+            self.distrusted_in_row += 1
+        elif result not in (Result.TOO_LARGE, Result.TOO_SLOW):  # those were never checked
+            self.distrusted_in_row = 0

@@ -1,0 +1,22 @@
+"""A Zoom to talk to: real sockets, real signed webhooks, strict rules, faults on demand, an exact record."""
+
+from rtmsd.simulator.record import ARRIVED, Fate, Record
+from rtmsd.simulator.server import Simulator, open_simulator
+from rtmsd.simulator.session import SimSession
+from rtmsd.simulator.settings import Dialect, Person, SimulatorSettings, Timing, Tone
+from rtmsd.simulator.wire import Cut
+
+__all__ = [
+    "ARRIVED",
+    "Cut",
+    "Dialect",
+    "Fate",
+    "Person",
+    "Record",
+    "SimSession",
+    "Simulator",
+    "SimulatorSettings",
+    "Timing",
+    "Tone",
+    "open_simulator",
+]

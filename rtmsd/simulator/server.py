@@ -1,0 +1,201 @@
+"""The simulator: a listener for all its sessions, the clock that drives them, the webhook sender."""
+
+import heapq
+import itertools
+import secrets
+import ssl
+import uuid
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import trio
+import trustme
+from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_server_stream
+
+from rtmsd.protocol.enums import MediaType
+from rtmsd.simulator.clock import ZoomClock
+from rtmsd.simulator.connection import Connection
+from rtmsd.simulator.record import WebhookDelivery
+from rtmsd.simulator.session import Route, SimSession, StreamPhase
+from rtmsd.simulator.settings import PRODUCTS, Person, SimulatorSettings
+from rtmsd.simulator.webhooks import WebhookSender, open_webhook_sender
+from rtmsd.simulator.wire import SocketOrTls, Wire
+
+_UPGRADE_S = 10.0
+_CLOSE_S = 1.0
+_SHORTEST_SLEEP_S = 0.001  # local: sessions due within it are served together
+_MAX_CLIENT_MESSAGE_BYTES = 1 << 20
+
+
+class Simulator:
+    """A Zoom with any number of sessions. Made by `open_simulator`.
+
+    Attributes:
+        sessions: by `rtms_stream_id`, ended ones too.
+        unknown_paths: what clients asked for that is no URL of ours.
+        webhooks: deliveries that belong to no session.
+        ca_pem: the certificate of the throw-away CA, b"" without TLS.
+    """
+
+    def __init__(
+        self,
+        settings: SimulatorSettings,
+        clock: ZoomClock,
+        sender: WebhookSender,
+        nursery: trio.Nursery,
+        address: tuple[str, int],
+        ca_pem: bytes,
+    ) -> None:
+        self.settings = settings
+        self.clock = clock
+        self.sender = sender
+        self.nursery = nursery
+        self.address = address
+        self.ca_pem = ca_pem
+        self.sessions: dict[str, SimSession] = {}
+        self.unknown_paths: list[str] = []
+        self.webhooks: list[WebhookDelivery] = []
+        self._routes: dict[str, Route] = {}
+        self._due: list[tuple[int, int, SimSession]] = []  # a heap of (Zoom's time, tie-breaker, session)
+        self._counter = itertools.count(1)
+        self._work = trio.Event()
+
+    async def start_session(
+        self,
+        people: Sequence[Person | str] = ("Ana", "Bo"),
+        *,
+        product: str = "session",
+        session_id: str | None = None,
+        rtms_stream_id: str | None = None,
+        session_key: str = "room-7",
+        media: MediaType | None = None,
+        details: Mapping[str, Any] | None = None,
+    ) -> SimSession:
+        """Start a session with these people in it and return when its webhook was answered, or was not.
+
+        Args:
+            people: names, or `Person`s; by default they talk at once, all the time.
+            product: a key of `PRODUCTS`.
+            media: what the app has scopes for; None: all the product has.
+            details: further fields of the started webhook, as `account_id`.
+
+        Raises:
+            ValueError: the stream id is taken.
+        """
+        kind = PRODUCTS[product]
+        session = SimSession(
+            self,
+            kind,
+            session_id=session_id or secrets.token_urlsafe(12) + "+/A==",  # base64, as Zoom's look
+            rtms_stream_id=rtms_stream_id or uuid.uuid4().hex,
+            session_key=session_key,
+            media=kind.media if media is None else media,
+            details=self._details(product) | dict(details or {}),
+        )
+        if session.rtms_stream_id in self.sessions:
+            raise ValueError(f"stream {session.rtms_stream_id} exists already")
+        self.sessions[session.rtms_stream_id] = session
+        for person in people:
+            who = Person(user_name=person) if isinstance(person, str) else person
+            session.crowd.join(who, session.started_ms)
+        heapq.heappush(self._due, (session.started_ms, next(self._counter), session))
+        self._work.set()
+        await session.announce()
+        return session
+
+    @staticmethod
+    def _details(product: str) -> dict[str, Any]:
+        return {"operator_id": "opSimulated01"} if product in ("meeting", "webinar") else {"account_id": "AcctDemo_001"}
+
+    async def validate_endpoint(self) -> bool:
+        """Challenge `webhook_url` as Zoom does when it is configured; return whether it answered rightly."""
+        return await self.sender.validate(self.webhooks)
+
+    async def send_webhook(self, event: str, payload: Mapping[str, Any], *, kind: str = "genuine") -> int | None:
+        """Send any event, as `rtms.concurrency_limited`, and return the status."""
+        return await self.sender.send(event, self.clock.now_ms(), payload, self.webhooks, kind)
+
+    def url(self, path: str, route: Route) -> str:
+        """Return the URL of `path`, which leads to `route` from now on."""
+        self._routes[path] = route
+        host, port = self.address
+        return f"{'wss' if self.settings.tls else 'ws'}://{host}:{port}{path}"
+
+    async def run_clock(self) -> None:
+        """Drive all sessions: one task, because a task for each would cost more than what they do."""
+        while True:
+            now_ms = self.clock.now_ms()
+            while self._due and self._due[0][0] <= now_ms:
+                _, number, session = heapq.heappop(self._due)
+                if session.phase is not StreamPhase.ENDED:
+                    heapq.heappush(self._due, (session.advance(now_ms), number, session))
+            if self._due:
+                await trio.sleep(max(_SHORTEST_SLEEP_S, self.clock.local_s((self._due[0][0] - now_ms) / 1000)))
+            else:
+                self._work = trio.Event()
+                await self._work.wait()
+
+    async def serve(self, stream: SocketOrTls) -> None:
+        """Handle one TCP connection; nothing a client does here ends the simulator."""
+        wire = Wire(stream)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(wire.run_writer)
+            with trio.move_on_after(_UPGRADE_S) as upgrade:
+                websocket = await self._upgrade(nursery, wire)
+                upgrade.deadline = float("inf")
+                if websocket is not None:
+                    await self._serve_websocket(websocket, wire)
+            await wire.aclose()
+            nursery.cancel_scope.cancel()
+
+    async def _upgrade(self, nursery: trio.Nursery, wire: Wire) -> WebSocketConnection | None:
+        try:
+            request = await wrap_server_stream(nursery, wire, max_message_size=_MAX_CLIENT_MESSAGE_BYTES)
+            if request.path not in self._routes:
+                self.unknown_paths.append(request.path)
+                await request.reject(404, body=b"no such stream")
+                return None
+            return await request.accept()
+        except (ConnectionClosed, trio.BrokenResourceError, ssl.SSLError):
+            return None
+
+    async def _serve_websocket(self, websocket: WebSocketConnection, wire: Wire) -> None:
+        path = websocket.path or ""
+        route = self._routes[path]
+        connection = Connection(next(self._counter), websocket, wire, path)
+        try:
+            await route.session.serve(connection, route)
+        finally:
+            with trio.move_on_after(_CLOSE_S):
+                await websocket.aclose()
+
+
+@asynccontextmanager
+async def open_simulator(settings: SimulatorSettings | None = None) -> AsyncIterator[Simulator]:
+    """Listen, and yield a simulator; at the end everything is cut where it stands.
+
+    Raises:
+        OSError: the address is taken.
+    """
+    settings = settings or SimulatorSettings()
+    clock = ZoomClock(settings.speed)
+    listeners = await trio.open_tcp_listeners(settings.port, host=settings.host)
+    address = listeners[0].socket.getsockname()[:2]
+    serving: list[trio.SocketListener | trio.SSLListener[trio.SocketStream]] = list(listeners)
+    ca_pem = b""
+    if settings.tls:
+        authority = trustme.CA()
+        ca_pem = authority.cert_pem.bytes()
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        authority.issue_cert(settings.host).configure_cert(context)
+        serving = [trio.SSLListener(listener, context, https_compatible=True) for listener in listeners]
+    async with open_webhook_sender(settings, clock) as sender, trio.open_nursery() as nursery:
+        simulator = Simulator(settings, clock, sender, nursery, address, ca_pem)
+        nursery.start_soon(simulator.run_clock)
+        nursery.start_soon(trio.serve_listeners, simulator.serve, serving)
+        try:
+            yield simulator
+        finally:
+            nursery.cancel_scope.cancel()

@@ -1,0 +1,122 @@
+"""Zoom's webhook sender: signed, with Zoom's headers, and with its retries."""
+
+import contextlib
+import json
+import secrets
+import ssl
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import trio
+
+from rtmsd.simulator.clock import ZoomClock
+from rtmsd.simulator.record import WebhookDelivery
+from rtmsd.simulator.settings import SimulatorSettings
+from rtmsd.webhook.verify import sign, validation_answer
+
+
+class WebhookSender:
+    """Posts events; what became of each is appended to the `deliveries` given with it.
+
+    Retries run in the simulator's nursery, so that a call returns with the first attempt.
+    """
+
+    def __init__(
+        self, settings: SimulatorSettings, clock: ZoomClock, client: httpx.AsyncClient, nursery: trio.Nursery
+    ) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._client = client
+        self._nursery = nursery
+
+    async def send(
+        self, event: str, event_ts: int, payload: Mapping[str, Any], deliveries: list[WebhookDelivery], kind: str
+    ) -> int | None:
+        """Post an event and return the status, None when nobody answered in time.
+
+        Args:
+            kind: "genuine" is retried as Zoom does; "duplicate" and "forged" (wrongly signed) are not.
+        """
+        body = json.dumps({"event": event, "event_ts": event_ts, "payload": payload}, separators=(",", ":")).encode()
+        delivery = await self._post(event, event_ts, body, kind)
+        deliveries.append(delivery)
+        if kind == "genuine" and delivery.error != "no webhook_url" and _worth_retrying(delivery.status):
+            self._nursery.start_soon(self._retry, event, event_ts, body, deliveries)
+        return delivery.status
+
+    async def validate(self, deliveries: list[WebhookDelivery]) -> bool:
+        """Challenge the endpoint as Zoom does every 72 hours; return whether it answered rightly."""
+        token = secrets.token_urlsafe(16)
+        await self.send("endpoint.url_validation", self._clock.now_ms(), {"plainToken": token}, deliveries, "challenge")
+        expected = validation_answer(self._settings.webhook_secret, token)
+        with contextlib.suppress(ValueError):
+            return bool(deliveries[-1].status == 200 and json.loads(deliveries[-1].answer) == expected)
+        return False
+
+    async def _retry(self, event: str, event_ts: int, body: bytes, deliveries: list[WebhookDelivery]) -> None:
+        for delay_s in self._settings.timing.webhook_retry_s:
+            await self._clock.sleep(delay_s)
+            delivery = await self._post(event, event_ts, body, "retry")
+            deliveries.append(delivery)
+            if not _worth_retrying(delivery.status):
+                return
+
+    async def _post(self, event: str, event_ts: int, body: bytes, kind: str) -> WebhookDelivery:
+        started_s = time.monotonic()
+        status, answer, error = None, b"", ""
+        if self._settings.webhook_url is None:
+            error = "no webhook_url"
+        else:
+            try:
+                with trio.fail_after(self._settings.webhook_timeout_s):
+                    response = await self._client.post(
+                        self._settings.webhook_url, content=body, headers=self._headers(body, kind)
+                    )
+                status, answer = response.status_code, response.content
+            except (httpx.HTTPError, trio.TooSlowError) as exc:
+                error = f"{type(exc).__name__}: {exc}"
+        return WebhookDelivery(
+            event=event,
+            event_ts=event_ts,
+            kind=kind,
+            status=status,
+            error=error,
+            latency_s=time.monotonic() - started_s,
+            body=body,
+            answer=answer,
+        )
+
+    def _headers(self, body: bytes, kind: str) -> dict[str, str]:
+        timestamp = str(int(time.time()))  # of the sending machine, not of the session
+        secret = "not-the-secret" if kind == "forged" else self._settings.webhook_secret
+        return {
+            "content-type": "application/json; charset=utf-8",
+            "user-agent": "Zoom Marketplace/1.0a",
+            "x-zm-request-timestamp": timestamp,
+            "x-zm-signature": sign(secret, timestamp, body),
+            "x-zm-trackingid": secrets.token_hex(8),
+        }
+
+
+def _worth_retrying(status: int | None) -> bool:
+    return status is None or status >= 500
+
+
+@asynccontextmanager
+async def open_webhook_sender(settings: SimulatorSettings, clock: ZoomClock) -> AsyncIterator[WebhookSender]:
+    """Yield a sender whose retries are cancelled at the end."""
+    context = ssl.create_default_context()
+    if settings.webhook_ca_file is not None:
+        context.load_verify_locations(settings.webhook_ca_file)
+    limits = httpx.Limits(max_connections=32, max_keepalive_connections=8)
+    async with (
+        httpx.AsyncClient(verify=context, timeout=None, limits=limits, trust_env=False) as client,  # noqa: S113
+        trio.open_nursery() as nursery,
+    ):
+        try:
+            yield WebhookSender(settings, clock, client, nursery)
+        finally:
+            nursery.cancel_scope.cancel()

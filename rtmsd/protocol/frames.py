@@ -1,0 +1,139 @@
+"""What a WebSocket server sends after the HTTP upgrade, split in two: messages for us, the rest for the library.
+
+Whole text and binary messages are lifted out. Control frames pass up untouched, so that the library above keeps its
+duties: pong and the close handshake. At the first frame that breaks RFC 6455 or exceeds the size limit the splitter
+steps aside for good, and the library, reading what it would have read without us, closes with the right code.
+"""
+
+from typing import Final
+
+# The first byte of a frame: FIN, three reserved bits, opcode.
+_FIN: Final = 0x80
+_TEXT: Final = 0x1
+_BINARY: Final = 0x2
+_WHOLE: Final = frozenset({_FIN | _TEXT, _FIN | _BINARY})
+_FIRST_FRAGMENT: Final = frozenset({_TEXT, _BINARY})
+_NEXT_FRAGMENT: Final = 0x0
+_LAST_FRAGMENT: Final = _FIN
+_CLOSE: Final = _FIN | 0x8
+_CONTROL: Final = frozenset({_CLOSE, _FIN | 0x9, _FIN | 0xA})  # with ping and pong
+
+_MAX_CONTROL_BYTES: Final = 125
+
+
+class FrameSplitter:
+    """Splits what comes in on one connection. Holds at most one message of `max_message_bytes` and one read.
+
+    UTF-8 is not judged here: the decoder of each message counts a bad one, which costs no connection.
+    """
+
+    def __init__(self, max_message_bytes: int) -> None:
+        self._max_message_bytes = max_message_bytes
+        self._is_aside = False  # after a violation or a close frame everything passes up
+        self._held = bytearray()  # the beginning of a frame
+        self._wanted_bytes = 0  # of that frame, before another look at it is worth while
+        self._opcode = 0  # of the fragmented message in `_fragments`; 0: there is none
+        self._fragments = bytearray()
+
+    def feed(self, data: bytes) -> tuple[list[bytes], bytes]:
+        """Take the next bytes from the network.
+
+        Returns:
+            The messages now complete, text and binary alike, in order; and the bytes to pass up.
+        """
+        if self._is_aside:
+            return [], data
+        if self._held:
+            self._held += data
+            if len(self._held) < self._wanted_bytes:
+                return [], b""
+            data, self._held = bytes(self._held), bytearray()
+
+        messages: list[bytes] = []
+        passed: list[bytes] = []
+        position, end = 0, len(data)
+        while True:  # once for each frame: the hot loop, hence not cut into smaller functions
+            start = position + 2
+            if start > end:
+                self._hold(data[position:], 2)
+                break
+            first, length = data[position], data[position + 1]
+            shortest = 0  # a length has one legal encoding only, the shortest
+            if length > _MAX_CONTROL_BYTES:
+                if length == 126:
+                    start, shortest = start + 2, 126
+                elif length == 127:
+                    start, shortest = start + 8, 0x10000
+                else:  # masked, as a server never sends
+                    passed.append(self._step_aside(data[position:]))
+                    break
+                if start > end:
+                    self._hold(data[position:], start - position)
+                    break
+                length = int.from_bytes(data[position + 2 : start], "big")
+            stop = start + length
+            is_plain = first in _WHOLE and shortest <= length <= self._max_message_bytes and not self._opcode
+            if not is_plain and (length < shortest or self._is_illegal(first, length)):
+                passed.append(self._step_aside(data[position:]))
+                break
+            if stop > end:
+                self._hold(data[position:], stop - position)
+                break
+            if is_plain:
+                messages.append(data[start:stop])
+            elif first in _CONTROL:
+                passed.append(data[position:stop])
+                if first == _CLOSE:
+                    self._is_aside = True
+                    passed.append(data[stop:])
+                    break
+            else:
+                messages += self._add_fragment(first, data[start:stop])
+            position = stop
+        return messages, b"".join(passed)
+
+    def _hold(self, beginning: bytes, wanted_bytes: int) -> None:
+        """Keep the beginning of a frame until `wanted_bytes` of it are here."""
+        self._held = bytearray(beginning)
+        self._wanted_bytes = wanted_bytes
+
+    def _add_fragment(self, first: int, payload: bytes) -> list[bytes]:
+        """Return the message that this fragment completes, if it does."""
+        self._opcode = self._opcode or first
+        self._fragments += payload
+        if first != _LAST_FRAGMENT:
+            return []
+        message = bytes(self._fragments)
+        self._forget_fragments()
+        return [message]
+
+    def _is_illegal(self, first: int, length: int) -> bool:
+        """Judge a frame that is not a whole message in its right place, or is too long, by its first byte."""
+        if first in _CONTROL:
+            return length > _MAX_CONTROL_BYTES
+        if first in _FIRST_FRAGMENT:
+            return self._opcode != 0 or length > self._max_message_bytes
+        if first in {_NEXT_FRAGMENT, _LAST_FRAGMENT}:
+            return self._opcode == 0 or len(self._fragments) + length > self._max_message_bytes
+        return True  # a reserved bit or opcode, a fragmented control frame, a message within another, or one too long
+
+    def _step_aside(self, rest: bytes) -> bytes:
+        """Return what to pass up: `rest`, behind the fragments held back, so that its place among them shows."""
+        self._is_aside = True
+        if self._opcode == 0:
+            return rest
+        fragments = _header(self._opcode, len(self._fragments)) + self._fragments
+        self._forget_fragments()
+        return fragments + rest
+
+    def _forget_fragments(self) -> None:
+        self._opcode = 0
+        self._fragments = bytearray()
+
+
+def _header(first: int, length: int) -> bytes:
+    if length <= _MAX_CONTROL_BYTES:
+        return bytes([first, length])
+    if length <= 0xFFFF:
+        return bytes([first, 126]) + length.to_bytes(2, "big")
+    return bytes([first, 127]) + length.to_bytes(8, "big")

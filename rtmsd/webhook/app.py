@@ -15,7 +15,7 @@ import structlog
 import trio
 from quart import Response, request
 from quart_trio import QuartTrio
-from werkzeug.exceptions import HTTPException, RequestEntityTooLarge, RequestTimeout
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from rtmsd.config.model import AppConfig, WebhookConfig
 from rtmsd.errors import RtmsdError
@@ -27,6 +27,7 @@ from rtmsd.webhook.verify import find_app, find_swapped, is_fresh, validation_an
 
 log = structlog.get_logger(__name__)
 
+READ_ON: Final = 16  # times webhook.max_body_bytes are taken off the wire before a connection is closed for it
 ANSWER_WITHIN_S: Final = 2.5  # Zoom waits 3 s
 
 STATUS: Final[Mapping[Result, int]] = {
@@ -88,8 +89,7 @@ def make_app(
         settings, apps=apps, intake=intake, nursery=nursery, clock_s=clock_s, stats=stats or WebhookStats()
     )
     app = QuartTrio(__name__, static_folder=None)
-    app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes  # holds for a body in chunks, too
-    app.config["BODY_TIMEOUT"] = settings.read_timeout_s
+    app.config["MAX_CONTENT_LENGTH"] = READ_ON * settings.max_body_bytes  # also bounds a body that comes in chunks
     app.url_map.strict_slashes = False  # a redirect would lose the event: Zoom does not follow them
     app.url_map.merge_slashes = False
 
@@ -143,12 +143,9 @@ class _Endpoint:
         self._context = contextvars.copy_context()
 
     async def post(self) -> Response:
-        try:
-            body = await request.get_data(cache=False, as_text=False, parse_form_data=False)
-        except RequestEntityTooLarge:
-            return self._refuse(Result.TOO_LARGE)
-        except RequestTimeout:
-            return self._refuse(Result.TOO_SLOW)
+        body = await self._body()
+        if isinstance(body, Result):
+            return self._refuse(body)
         timestamp = request.headers.get("x-zm-request-timestamp", "")
         signature = request.headers.get("x-zm-signature", "")
         owner = self._owner(timestamp, body, signature)
@@ -157,6 +154,20 @@ class _Endpoint:
         app, secret = owner
         with structlog.contextvars.bound_contextvars(app=app.name):
             return await self._act(app.name, secret, body)
+
+    async def _body(self) -> bytes | Result:
+        """The body, or why it is refused.
+
+        One that is a little too large is read to its end all the same, and thrown away: closing a connection that is
+        still being written to resets it, and the client may never see the answer.
+        """
+        with trio.move_on_after(self._settings.read_timeout_s):
+            try:
+                body = await request.body
+            except RequestEntityTooLarge:
+                return Result.TOO_LARGE
+            return body if len(body) <= self._settings.max_body_bytes else Result.TOO_LARGE
+        return Result.TOO_SLOW
 
     def _owner(self, timestamp: str, body: bytes, signature: str) -> tuple[AppConfig, str] | Result:
         """The app a webhook belongs to and the secret that verified it, or why it is not to be trusted."""

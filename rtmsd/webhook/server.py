@@ -28,6 +28,7 @@ from rtmsd.webhook.throttle import Throttle
 log = structlog.get_logger(__name__)
 
 KEEP_ALIVE_S: Final = 5.0  # between two requests, and from there until the headers of the next are complete
+SEND_TIMEOUT_S: Final = 3.0  # for an answer of a few hundred bytes
 GRACE_S: Final = 3.0  # at a stop; Zoom waits as long for an answer
 MAX_HEADER_BYTES: Final = 16 * 1024
 
@@ -50,7 +51,7 @@ async def serve(
     """
     config = _hypercorn_config(settings)
     context = WorkerContext(max_requests=None)
-    asgi = wrap_app(_only_http(app), config.wsgi_max_body_size, "asgi")
+    asgi = wrap_app(_front(app), config.wsgi_max_body_size, "asgi")
     listeners = await open_listeners(settings.listen, fds)
     slots = trio.Semaphore(settings.max_connections)
 
@@ -67,7 +68,7 @@ async def serve(
 
     async with trio.open_nursery() as connections:
         async with trio.open_nursery() as accepting:
-            limited = [_LimitedListener(listener, slots, settings.read_timeout_s) for listener in listeners]
+            limited = [_LimitedListener(listener, slots) for listener in listeners]
             accepting.start_soon(partial(trio.serve_listeners, handle, limited, handler_nursery=connections))
             addresses = [address_of(listener) for listener in listeners]
             log.info("webhook listening", address=", ".join(addresses), path=settings.path)
@@ -87,23 +88,22 @@ def _hypercorn_config(settings: WebhookConfig) -> Config:
     config.h2_max_header_list_size = -1  # HTTP/2 is refused: h2 raises for this when Hypercorn switches to it
     config.keep_alive_timeout = KEEP_ALIVE_S
     config.keep_alive_max_requests = 2**31  # there is nothing to gain from Zoom's connecting again
-    config.read_timeout = math.ceil(settings.read_timeout_s)
+    config.read_timeout = math.ceil(settings.read_timeout_s) + 1  # after the app's own, which answers 408
     return config
 
 
 class _Connection(trio.abc.HalfCloseableStream):
     """A client's socket that frees its slot when closed, and ends its task (`scope`) when it cannot be written to."""
 
-    def __init__(self, stream: trio.SocketStream, slots: trio.Semaphore, send_timeout_s: float) -> None:
+    def __init__(self, stream: trio.SocketStream, slots: trio.Semaphore) -> None:
         self.socket = stream.socket  # TCPServer reads the addresses off it
         self.scope = trio.CancelScope()
         self._stream = stream
         self._slots: trio.Semaphore | None = slots
-        self._send_timeout_s = send_timeout_s
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         try:
-            with trio.fail_after(self._send_timeout_s):
+            with trio.fail_after(SEND_TIMEOUT_S):
                 await self._stream.send_all(data)
         except (trio.BrokenResourceError, trio.TooSlowError) as exc:
             self.scope.cancel()  # Hypercorn's reader may wait for this answer to be written: it never will
@@ -130,10 +130,9 @@ class _Connection(trio.abc.HalfCloseableStream):
 class _LimitedListener(trio.abc.Listener[_Connection]):
     """Accepts while there are slots; whoever comes later waits in the kernel's backlog."""
 
-    def __init__(self, listener: trio.SocketListener, slots: trio.Semaphore, send_timeout_s: float) -> None:
+    def __init__(self, listener: trio.SocketListener, slots: trio.Semaphore) -> None:
         self._listener = listener
         self._slots = slots
-        self._send_timeout_s = send_timeout_s
         self._complaints = Throttle(interval_s=10.0)
 
     async def accept(self) -> _Connection:
@@ -141,7 +140,7 @@ class _LimitedListener(trio.abc.Listener[_Connection]):
             log.warning("webhook connections have reached webhook.max_connections")
         await self._slots.acquire()
         try:
-            return _Connection(await self._listener.accept(), self._slots, self._send_timeout_s)
+            return _Connection(await self._listener.accept(), self._slots)
         except BaseException:
             self._slots.release()
             raise
@@ -150,16 +149,24 @@ class _LimitedListener(trio.abc.Listener[_Connection]):
         await self._listener.aclose()
 
 
-def _only_http(app: ASGIFramework) -> ASGIFramework:
-    """Answer what Quart would take for a bug of ours: WebSockets, and targets that are no path."""
+def _front(app: ASGIFramework) -> ASGIFramework:
+    """Stand between Hypercorn and Quart where the two do not fit together."""
 
     async def front(scope: Any, receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Awaitable[None]]) -> None:
+        async def send_to_the_end(message: Any) -> None:
+            # Hypercorn closes a connection, or starts its idle timeout, after the last piece of the answer, and tells
+            # Quart before that that the client has gone: cancelled there, it would do neither.
+            with trio.CancelScope(shield=True):  # for SEND_TIMEOUT_S at most
+                await send(message)
+
         if scope["type"] == "websocket":
             await send({"type": "websocket.close"})
-        elif not scope["path"].startswith("/"):
-            await send({"type": "http.response.start", "status": 404, "headers": [(b"content-length", b"0")]})
-            await send({"type": "http.response.body", "body": b""})
+        elif scope["type"] == "http" and not scope["path"].startswith("/"):  # "*" or a URL: Quart may stumble on it
+            await send_to_the_end(
+                {"type": "http.response.start", "status": 404, "headers": [(b"content-length", b"0")]}
+            )
+            await send_to_the_end({"type": "http.response.body"})
         else:
-            await app(scope, receive, send)
+            await app(scope, receive, send_to_the_end)
 
     return front

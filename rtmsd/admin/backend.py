@@ -9,7 +9,7 @@ from rtmsd.admin.tap import TapRecorder
 
 
 class AdminBackend(Protocol):
-    """Implemented by the daemon. Every id passed in was one of `ids()` a moment ago.
+    """Implemented by the daemon. A stream's id passed in is one of `ids()`; a recording's is whatever somebody wrote.
 
     Any method may raise AdminError to refuse (REFUSED_IN_STATE, ...); other foreseen errors become `failed`, and a
     ConfigError `bad_configuration` with its mistakes. Awaiting methods end by themselves: no time limit is put on them,

@@ -14,7 +14,7 @@ from rtmsd.admin.tap import TapRequest, tap_reply
 
 Handler: TypeAlias = Callable[[AdminBackend, Request], Awaitable[Reply | StreamReply]]
 
-STREAM: Final = "{stream}"  # stands for a known stream in a path: its id, or a unique prefix of it
+STREAM: Final = "{rtms_stream_id}"  # stands for a known stream in a path: its id, or a unique prefix of it
 MAX_CANDIDATES: Final = 20
 
 
@@ -23,7 +23,8 @@ class Command:
     """One request that is understood.
 
     Attributes:
-        path: its segments in braces match anything and become `params`; `{stream}` is resolved before the handler runs.
+        path: its segments in braces match anything and become `params`; a prefix for `{rtms_stream_id}` is resolved to
+            the whole id before the handler runs.
         query: the query parameters it knows; any other is refused.
     """
 
@@ -52,7 +53,7 @@ def find(method: str, target: str) -> tuple[Command, dict[str, str], dict[str, s
         target: path and query as sent, percent-encoded.
 
     Returns:
-        The command, the path's parameters and the query's; `stream` is as the caller wrote it.
+        The command, the path's parameters and the query's; `rtms_stream_id` is as the caller wrote it.
 
     Raises:
         AdminError: NO_SUCH_PATH, METHOD_NOT_ALLOWED (with an `allow` header) or BAD_REQUEST.
@@ -106,22 +107,22 @@ async def _streams(backend: AdminBackend, request: Request) -> Reply:
 
 
 async def _stream(backend: AdminBackend, request: Request) -> Reply:
-    return json_reply(backend.stream(request.params["stream"]))
+    return json_reply(backend.stream(request.params["rtms_stream_id"]))
 
 
 async def _stop(backend: AdminBackend, request: Request) -> Reply:
-    await backend.stop(request.params["stream"])
-    return json_reply({"rtms_stream_id": request.params["stream"]})
+    await backend.stop(request.params["rtms_stream_id"])
+    return json_reply({"rtms_stream_id": request.params["rtms_stream_id"]})
 
 
 async def _reconnect(backend: AdminBackend, request: Request) -> Reply:
-    await backend.reconnect(request.params["stream"])
-    return json_reply({"rtms_stream_id": request.params["stream"]})
+    await backend.reconnect(request.params["rtms_stream_id"])
+    return json_reply({"rtms_stream_id": request.params["rtms_stream_id"]})
 
 
 async def _tap(backend: AdminBackend, request: Request) -> StreamReply:
     wanted = TapRequest.parse(request.query)
-    rtms_stream_id = request.params["stream"]
+    rtms_stream_id = request.params["rtms_stream_id"]
     recorder = backend.recorder(rtms_stream_id)
     if recorder is None:
         raise AdminError(

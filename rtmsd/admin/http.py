@@ -144,7 +144,8 @@ class _Connection:
     async def _send_chunks(self, source: Source) -> None:
         while (data := await source.chunk()) is not None:
             await self._send(h11.Data(data=data))
-        await self._send(h11.EndOfMessage(headers=list(source.trailers().items())))
+        trailers = {} if self._h11.their_http_version == b"1.0" else source.trailers()  # which knows none
+        await self._send(h11.EndOfMessage(headers=list(trailers.items())))
 
     async def _cancel_at_hangup(self, scope: trio.CancelScope) -> None:
         """A client that closes, or shuts its sending side, wants no more; what it still says is not listened to."""

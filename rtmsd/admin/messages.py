@@ -51,7 +51,7 @@ class Request:
     """A request that matched a command.
 
     Attributes:
-        params: the `{...}` of the command's path, percent-decoded; `stream` is the full id of a known stream.
+        params: the `{...}` of the command's path, percent-decoded; `rtms_stream_id` is the full id of a known stream.
         query: the command's own query parameters; one that was not sent is absent.
     """
 

@@ -70,8 +70,8 @@ async def _carry_out(backend: AdminBackend, caller: Caller, request: HttpRequest
     command, params, query = find(request.method, request.target)
     if not caller.may(command.access, os.geteuid()):
         raise AdminError(Code.NOT_PERMITTED, f"{command.name}: only root and the daemon's own user may do that")
-    if "stream" in params:
-        params["stream"] = resolve(params["stream"], backend.ids())
+    if "rtms_stream_id" in params:
+        params["rtms_stream_id"] = resolve(params["rtms_stream_id"], backend.ids())
     if command.access is Access.CONTROL:
         log.info("admin command", command=command.name, **params, uid=caller.uid, pid=caller.pid)
     return await command.handler(backend, Request(params=params, query=query, body=request.body))

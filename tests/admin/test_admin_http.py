@@ -1,0 +1,279 @@
+"""One HTTP connection over a memory stream: order, limits, deadlines, and clients that misbehave or leave."""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import h11
+import pytest
+import trio
+import trio.testing
+from hypothesis import given
+from hypothesis import strategies as st
+from trio.testing import MockClock
+
+from rtmsd.admin.http import MAX_BODY_BYTES, REQUEST_TIMEOUT_S, SEND_TIMEOUT_S, Respond, serve_connection
+from rtmsd.admin.messages import HttpRequest, Reply, StreamReply
+
+GET = b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+class Echo:
+    """Answers with what was asked."""
+
+    def __init__(self) -> None:
+        self.requests: list[HttpRequest] = []
+
+    async def __call__(self, request: HttpRequest) -> Reply:
+        self.requests.append(request)
+        return Reply(body=f"{request.method} {request.target} {len(request.body)}".encode())
+
+
+class Script:
+    """A source that gives `chunks` and, after them, ends or waits for ever."""
+
+    def __init__(self, chunks: list[bytes], *, then_waits: bool = False) -> None:
+        self.left = list(chunks)
+        self.then_waits = then_waits
+        self.is_open = False
+
+    async def chunk(self) -> bytes | None:
+        if self.left:
+            return self.left.pop(0)
+        if self.then_waits:
+            await trio.sleep_forever()
+        return None
+
+    def trailers(self) -> Mapping[str, str]:
+        return {"x-lost": "3"}
+
+    @contextmanager
+    def open(self) -> Iterator["Script"]:
+        self.is_open = True
+        try:
+            yield self
+        finally:
+            self.is_open = False
+
+    async def __call__(self, request: HttpRequest) -> StreamReply:
+        return StreamReply(content_type="text/plain", open=self.open, trailer_names=("x-lost",))
+
+
+async def talk(respond: Respond, *said: bytes, hang_up: bool = True) -> bytes:
+    """Say all, hang up (or not), and return all that comes back until the server closes."""
+    client, server = trio.testing.memory_stream_pair()
+    heard = b""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(serve_connection, server, respond)
+        for part in said:
+            await client.send_all(part)
+            await trio.testing.wait_all_tasks_blocked()
+        if hang_up:
+            await client.send_eof()
+        while data := await client.receive_some():
+            heard += data
+    return heard
+
+
+def answers(raw: bytes, *methods: str) -> list[tuple[int, dict[str, str], bytes]]:
+    """Read the answers to requests of these methods the way an HTTP client does."""
+    client = h11.Connection(h11.CLIENT)
+    found = []
+    client.receive_data(raw)
+    client.receive_data(b"")
+    for method in methods:
+        client.send(h11.Request(method=method, target="/", headers=[("host", "x")]))
+        client.send(h11.EndOfMessage())
+        response = client.next_event()
+        assert isinstance(response, h11.Response)
+        body = b""
+        while isinstance(event := client.next_event(), h11.Data):
+            body += event.data
+        assert isinstance(event, h11.EndOfMessage)
+        headers = [*response.headers, *event.headers]
+        found.append((response.status_code, {k.decode(): v.decode() for k, v in headers}, body))
+        if client.our_state is h11.DONE and client.their_state is h11.DONE:
+            client.start_next_cycle()
+    return found
+
+
+def problem(raw: bytes) -> dict[str, Any]:
+    [(status, headers, body)] = answers(raw, "GET")
+    assert headers["content-type"] == "application/problem+json"
+    assert headers["connection"] == "close"
+    told = json.loads(body)
+    assert isinstance(told, dict)
+    assert told["status"] == status
+    return told
+
+
+async def test_one_connection_serves_request_after_request_also_when_they_come_together() -> None:
+    raw = await talk(Echo(), GET + b"POST /b?c=%20 HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc" + GET, GET)
+    assert [body for _, _, body in answers(raw, "GET", "POST", "GET", "GET")] == [
+        b"GET /a 0",
+        b"POST /b?c=%20 3",
+        b"GET /a 0",
+        b"GET /a 0",
+    ]
+
+
+async def test_a_request_may_come_byte_by_byte() -> None:
+    raw = await talk(Echo(), *(bytes([byte]) for byte in GET))
+    assert [status for status, _, _ in answers(raw, "GET")] == [200]
+
+
+async def test_connection_close_is_obeyed() -> None:
+    echo = Echo()
+    raw = await talk(echo, b"GET /a HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n" + GET, hang_up=False)
+    assert len(answers(raw, "GET")) == len(echo.requests) == 1
+
+
+async def test_head_gets_no_body() -> None:
+    raw = await talk(Echo(), b"HEAD /a HTTP/1.1\r\nHost: x\r\n\r\n" + GET)
+    assert [body for _, _, body in answers(raw, "HEAD", "GET")] == [b"", b"GET /a 0"]
+
+
+async def test_a_chunked_body_is_read_and_a_waiting_client_is_told_to_go_on() -> None:
+    head = b"POST /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nExpect: 100-continue\r\n\r\n"
+    raw = await talk(Echo(), head, b"2\r\nab\r\n1\r\nc\r\n0\r\n\r\n")
+    assert raw.startswith(b"HTTP/1.1 100 ")
+    assert raw.endswith(b"POST /a 3")
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % (MAX_BODY_BYTES + 1)
+        + b"x" * (MAX_BODY_BYTES + 1),
+        b"POST /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+        + b"10000\r\n"
+        + b"x" * 0x10000
+        + b"\r\n1\r\nx",
+        b"GET /a HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 20_000,
+    ],
+    ids=["length", "chunked", "header"],
+)
+async def test_what_is_too_large_is_refused_without_waiting_for_its_end(request_bytes: bytes) -> None:
+    echo = Echo()
+    assert problem(await talk(echo, request_bytes))["code"] == "too_large"
+    assert echo.requests == []
+
+
+async def test_the_largest_body_allowed_is_read_whole() -> None:
+    head = b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % MAX_BODY_BYTES
+    [(status, _, body)] = answers(await talk(Echo(), head + b"x" * MAX_BODY_BYTES), "POST")
+    assert (status, body) == (200, b"POST /a %d" % MAX_BODY_BYTES)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"\x16\x03\x01 hello\r\n\r\n",
+        b"GET /a HTTP/1.1\r\n\r\n",
+        b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
+    ],
+    ids=["tls", "no host", "negative length"],
+)
+async def test_what_is_not_http_is_refused_and_closed(said: bytes, autojump_clock: MockClock) -> None:
+    assert problem(await talk(Echo(), said, hang_up=False))["code"] == "bad_request"
+
+
+async def test_an_idle_client_is_let_go_in_silence(autojump_clock: MockClock) -> None:
+    start_s = trio.current_time()
+    assert await talk(Echo(), hang_up=False) == b""
+    assert trio.current_time() - start_s == pytest.approx(REQUEST_TIMEOUT_S)
+
+
+@pytest.mark.parametrize("part", [GET[:-5], b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nabc"])
+async def test_half_a_request_is_given_up_and_told_so(part: bytes, autojump_clock: MockClock) -> None:
+    start_s = trio.current_time()
+    assert problem(await talk(Echo(), part, hang_up=False))["code"] == "timed_out"
+    assert trio.current_time() - start_s == pytest.approx(REQUEST_TIMEOUT_S, abs=2)
+
+
+async def test_a_client_that_trickles_bytes_gets_no_more_time(autojump_clock: MockClock) -> None:
+    client, server = trio.testing.memory_stream_pair()
+    start_s = trio.current_time()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(serve_connection, server, Echo())
+        with pytest.raises(trio.BrokenResourceError):
+            for byte in GET * 10:
+                await client.send_all(bytes([byte]))
+                await trio.sleep(5)
+    assert trio.current_time() - start_s < REQUEST_TIMEOUT_S + 10
+
+
+async def test_a_client_that_does_not_read_its_answer_is_dropped(autojump_clock: MockClock) -> None:
+    client, server = trio.testing.lockstep_stream_pair()
+    start_s = trio.current_time()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(client.send_all, GET)
+        await serve_connection(server, Echo())
+    assert trio.current_time() - start_s == pytest.approx(SEND_TIMEOUT_S)
+
+
+async def test_an_endless_answer_comes_in_chunks_and_ends_with_its_trailers_and_the_connection() -> None:
+    script = Script([b"one", b"two"])
+    [(status, headers, body)] = answers(await talk(script, GET + GET, hang_up=False), "GET")
+    assert (status, body, headers["x-lost"], headers["trailer"]) == (200, b"onetwo", "3", "x-lost")
+    assert headers["connection"] == "close"
+    assert not script.is_open
+
+
+async def test_a_client_of_http_1_0_gets_the_same_bytes_without_chunks_or_trailers() -> None:
+    raw = await talk(Script([b"one", b"two"]), b"GET /a HTTP/1.0\r\n\r\n", hang_up=False)
+    assert raw.endswith(b"\r\n\r\nonetwo")
+
+
+async def test_a_follower_that_leaves_closes_its_source_at_once() -> None:
+    script = Script([b"one"], then_waits=True)
+    client, server = trio.testing.memory_stream_pair()
+    with trio.fail_after(5):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(serve_connection, server, script)
+            await client.send_all(GET)
+            await trio.testing.wait_all_tasks_blocked()
+            assert script.is_open
+            await client.aclose()
+    assert not script.is_open
+
+
+async def test_what_a_follower_says_meanwhile_is_ignored() -> None:
+    script = Script([b"one"], then_waits=True)
+    client, server = trio.testing.memory_stream_pair()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(serve_connection, server, script)
+        await client.send_all(GET)
+        await client.send_all(b"noise" * 1000)
+        await trio.testing.wait_all_tasks_blocked()
+        assert script.is_open
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_client_that_leaves_does_not_stop_what_it_began() -> None:
+    done = trio.Event()
+
+    async def slow(request: HttpRequest) -> Reply:
+        await trio.testing.wait_all_tasks_blocked()
+        done.set()
+        return Reply()
+
+    client, server = trio.testing.memory_stream_pair()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(serve_connection, server, slow)
+        await client.send_all(GET)
+        await client.aclose()
+    assert done.is_set()
+
+
+@given(said=st.binary(max_size=200) | st.builds(lambda cut, noise: GET[:cut] + noise, st.integers(0, 40), st.binary()))
+async def test_no_bytes_break_the_server(said: bytes) -> None:
+    await talk(Echo(), said + b"\r\n\r\n")
+
+
+@given(target=st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1, max_size=50))
+async def test_a_target_arrives_as_it_was_sent(target: str) -> None:
+    echo = Echo()
+    await talk(echo, f"GET {target} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    assert [request.target for request in echo.requests] == [target]

@@ -1,0 +1,316 @@
+"""Taps: what is asked for, whose voice that is, what is sent, and what a slow reader loses."""
+
+import base64
+import io
+import json
+import wave
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rtmsd.admin.events import RING_BYTES as EVENTS_RING_BYTES
+from rtmsd.admin.events import EventHub, events_reply
+from rtmsd.admin.messages import AdminError, Code, Source
+from rtmsd.admin.tap import TapFormat, TapRequest, choose_voice, tap_reply
+from rtmsd.admin.tap_sources import LOST_TRAILER, RING_BYTES, TapListener, wav_head
+from rtmsd.protocol.enums import PayloadType
+from rtmsd.protocol.media_data import ChatData, TranscriptData
+from rtmsd.protocol.media_params import AudioFormat
+
+SEPARATE = AudioFormat(codec=PayloadType.L16, rate_hz=16000, channels=1, mixed=False, send_rate_ms=100)
+MIXED = AudioFormat(codec=PayloadType.L16, rate_hz=16000, channels=1, mixed=True, send_rate_ms=100)
+ANA, BEN = 16778240, 16778241
+STREAM_ID = "stream-1"
+
+
+class FakeRecorder:
+    """A recorder's face towards taps."""
+
+    def __init__(self, form: AudioFormat | None = SEPARATE, **manifest: Any) -> None:
+        self.listeners: list[TapListener] = []
+        self.audio_form = form
+        self.manifest = {"participants": [person(ANA)], "files": [], **manifest}
+
+    def snapshot(self) -> dict[str, Any]:
+        return self.manifest
+
+
+def person(user_id: int | str, left_ms: int | None = None) -> dict[str, Any]:
+    return {"user_id": user_id, "user_name": None, "joined_ms": 1, "left_ms": left_ms}
+
+
+def track(user_id: int | str) -> dict[str, Any]:
+    return {"media": "audio", "user_id": user_id}
+
+
+def said(user_id: int, text: str) -> TranscriptData:
+    return TranscriptData(
+        user_id=user_id,
+        user_name="Ana",
+        text=text,
+        timestamp_ms=5,
+        start_ms=1,
+        end_ms=2,
+        language=9,
+        attribute=None,
+    )
+
+
+def wrote(user_id: int, text: str, **details: Any) -> ChatData:
+    return ChatData(user_id=user_id, user_name="Ana", timestamp_ms=6, text=text, details=details)
+
+
+async def lines(source: Source) -> list[dict[str, Any]]:
+    data = await source.chunk()
+    assert data is not None
+    return [json.loads(line) for line in data.splitlines()]
+
+
+def ndjson(recorder: FakeRecorder, hub: EventHub, **query: str) -> Any:
+    return tap_reply(TapRequest.parse(query), STREAM_ID, recorder, hub).open()
+
+
+# The request
+
+
+def test_defaults_fit_the_format() -> None:
+    assert TapRequest.parse({}).media == {"audio", "transcript", "events"}
+    assert TapRequest.parse({"format": "wav"}) == TapRequest(
+        media=frozenset({"audio"}), format=TapFormat.WAV, user_id=None
+    )
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"format": "mp3"},
+        {"media": "audio,smell"},
+        {"media": ""},
+        {"media": "audio,transcript", "format": "wav"},
+        {"media": "events", "format": "raw"},
+    ],
+)
+def test_what_cannot_be_sent_is_refused(query: dict[str, str]) -> None:
+    with pytest.raises(AdminError) as caught:
+        TapRequest.parse(query)
+    assert caught.value.code is Code.BAD_REQUEST
+
+
+# Whose voice
+
+
+@pytest.mark.parametrize(
+    ("form", "people", "heard", "wanted", "chosen"),
+    [
+        (SEPARATE, [ANA], [], None, str(ANA)),
+        (SEPARATE, [ANA, BEN], [BEN], None, str(BEN)),
+        (SEPARATE, [ANA, BEN], [ANA, BEN], str(BEN), str(BEN)),
+        (SEPARATE, ["chan-7"], ["chan-7"], "chan-7", "chan-7"),
+        (MIXED, [], [], None, "0"),
+        (MIXED, [ANA, BEN], [0], None, "0"),
+        (MIXED, [ANA, BEN], [], "0", "0"),
+        (SEPARATE, [ANA], [ANA, 0], str(ANA), str(ANA)),
+    ],
+)
+def test_a_clear_choice(
+    form: AudioFormat, people: list[Any], heard: list[Any], wanted: str | None, chosen: str
+) -> None:
+    manifest = {"participants": [person(one) for one in people], "files": [track(one) for one in heard]}
+    assert choose_voice(manifest, form, wanted) == chosen
+
+
+def test_the_only_one_still_there_is_a_clear_choice() -> None:
+    manifest = {"participants": [person(ANA, left_ms=9), person(BEN)], "files": [track(ANA), track(BEN)]}
+    assert choose_voice(manifest, SEPARATE, None) == str(BEN)
+
+
+@pytest.mark.parametrize(
+    ("people", "wanted", "code"),
+    [
+        ([ANA, BEN], None, Code.REFUSED_IN_STATE),
+        ([], None, Code.REFUSED_IN_STATE),
+        ([ANA], "7", Code.NO_SUCH_PARTICIPANT),
+        ([ANA], "0", Code.NO_SUCH_PARTICIPANT),
+    ],
+)
+def test_an_unclear_choice_is_refused(people: list[int], wanted: str | None, code: Code) -> None:
+    with pytest.raises(AdminError) as caught:
+        choose_voice({"participants": [person(one) for one in people], "files": []}, SEPARATE, wanted)
+    assert caught.value.code is code
+
+
+def test_no_audio_format_yet_is_refused() -> None:
+    with pytest.raises(AdminError) as caught:
+        tap_reply(TapRequest.parse({"format": "wav"}), STREAM_ID, FakeRecorder(None), EventHub())
+    assert caught.value.code is Code.REFUSED_IN_STATE
+
+
+# WAV and raw
+
+
+@given(rate_hz=st.sampled_from([8000, 16000, 32000, 48000]), channels=st.integers(1, 2), data=st.binary(max_size=64))
+def test_the_head_is_one_that_a_wav_reader_understands(rate_hz: int, channels: int, data: bytes) -> None:
+    with wave.open(io.BytesIO(wav_head(rate_hz, channels) + data)) as reader:
+        assert (reader.getframerate(), reader.getnchannels(), reader.getsampwidth()) == (rate_hz, channels, 2)
+        whole = len(data) - len(data) % (2 * channels)
+        assert reader.readframes(len(data) // (2 * channels)) == data[:whole]
+
+
+async def test_wav_sends_its_head_at_once_and_then_one_voice_until_the_end() -> None:
+    recorder = FakeRecorder()
+    reply = tap_reply(TapRequest.parse({"format": "wav"}), STREAM_ID, recorder, EventHub())
+    with reply.open() as source:
+        assert await source.chunk() == wav_head(16000, 1)
+        [listener] = recorder.listeners
+        listener.audio(ANA, "Ana", 1, b"aa")
+        listener.audio(BEN, "Ben", 1, b"bb")
+        listener.transcript(said(ANA, "hello"))
+        listener.audio(ANA, "Ana", 2, b"cc")
+        assert await source.chunk() == b"aacc"
+        listener.audio(ANA, "Ana", 3, b"dd")
+        listener.ended()
+        assert await source.chunk() == b"dd"
+        assert await source.chunk() is None
+        assert source.trailers() == {LOST_TRAILER: "0"}
+    assert recorder.listeners == []
+
+
+async def test_a_new_sample_format_ends_the_sound_and_a_new_send_rate_does_not() -> None:
+    recorder = FakeRecorder()
+    with tap_reply(TapRequest.parse({"format": "raw"}), STREAM_ID, recorder, EventHub()).open() as source:
+        [listener] = recorder.listeners
+        recorder.audio_form = AudioFormat(
+            codec=PayloadType.G722, rate_hz=16000, channels=1, mixed=False, send_rate_ms=20
+        )
+        listener.audio(ANA, None, 1, b"aa")
+        recorder.audio_form = AudioFormat(codec=PayloadType.L16, rate_hz=8000, channels=1, mixed=False, send_rate_ms=20)
+        listener.audio(ANA, None, 2, b"bb")
+        assert await source.chunk() == b"aa"
+        assert await source.chunk() is None
+
+
+async def test_a_slow_listener_loses_the_oldest_sound_and_is_told_in_the_trailer() -> None:
+    recorder = FakeRecorder()
+    second = b"s" * 32000
+    with tap_reply(TapRequest.parse({"format": "raw"}), STREAM_ID, recorder, EventHub()).open() as source:
+        [listener] = recorder.listeners
+        for timestamp_ms in range(100):
+            listener.audio(ANA, None, timestamp_ms, second)
+        listener.ended()
+        heard = await source.chunk()
+        assert heard is not None
+        assert len(heard) <= RING_BYTES
+        kept = len(heard) // len(second)
+        assert kept > 20
+        assert source.trailers() == {LOST_TRAILER: str(100 - kept)}
+
+
+# NDJSON
+
+
+async def test_every_kind_has_its_line_in_order() -> None:
+    recorder, hub = FakeRecorder(), EventHub()
+    with ndjson(recorder, hub, media="audio,video,share,transcript,chat,events") as source:
+        [listener] = recorder.listeners
+        listener.audio(ANA, "Ana", 1, b"\x00\xff")
+        listener.video(ANA, "Ana", 2, b"v")
+        listener.share(ANA, "Ana", 3, b"s")
+        listener.transcript(said(ANA, "hello"))
+        listener.chat(wrote(ANA, "hi", op=1))
+        hub.publish("another stream", {"kind": "participant_join"})
+        hub.publish(STREAM_ID, {"kind": "participant_leave", "at_ms": 7})
+        audio, video, share, transcript, chat, event = await lines(source)
+    assert audio == {
+        "media": "audio",
+        "user_id": ANA,
+        "user_name": "Ana",
+        "timestamp_ms": 1,
+        "data": base64.b64encode(b"\x00\xff").decode(),
+    }
+    assert (video["media"], share["media"]) == ("video", "share")
+    assert (transcript["media"], transcript["text"], transcript["timestamp_ms"]) == ("transcript", "hello", 5)
+    assert (chat["media"], chat["details"]) == ("chat", {"op": 1})
+    assert event == {"media": "events", "kind": "participant_leave", "at_ms": 7}
+
+
+async def test_only_what_was_asked_for_is_sent() -> None:
+    recorder, hub = FakeRecorder(), EventHub()
+    with ndjson(recorder, hub, media="transcript,chat", user_id=str(BEN)) as source:
+        [listener] = recorder.listeners
+        hub.publish(STREAM_ID, {"kind": "participant_join"})
+        listener.audio(BEN, "Ben", 1, b"")
+        listener.transcript(said(ANA, "no"))
+        listener.transcript(said(BEN, "yes"))
+        listener.chat(wrote(ANA, "no"))
+        assert [line["text"] for line in await lines(source)] == ["yes"]
+    assert recorder.listeners == []
+    hub.publish(STREAM_ID, {"kind": "participant_join"})
+
+
+async def test_a_slow_reader_of_ndjson_is_told_first_how_many_it_lost() -> None:
+    recorder = FakeRecorder()
+    with ndjson(recorder, EventHub()) as source:
+        [listener] = recorder.listeners
+        for timestamp_ms in range(50):
+            listener.audio(ANA, None, timestamp_ms, b"x" * 50_000)
+        first, *others = await lines(source)
+        assert first == {"media": "lost", "frames": 50 - len(others)}
+        assert [line["timestamp_ms"] for line in others] == list(range(50 - len(others), 50))
+        listener.transcript(said(ANA, "after"))
+        assert [line["media"] for line in await lines(source)] == ["transcript"]
+        listener.ended()
+        assert await source.chunk() is None
+
+
+async def test_two_readers_do_not_know_of_each_other() -> None:
+    recorder = FakeRecorder()
+    with ndjson(recorder, EventHub()) as slow, ndjson(recorder, EventHub()) as fast:
+        for timestamp_ms in range(50):
+            for listener in recorder.listeners:
+                listener.audio(ANA, None, timestamp_ms, b"x" * 50_000)
+            assert [line["timestamp_ms"] for line in await lines(fast)] == [timestamp_ms]
+        assert (await lines(slow))[0]["media"] == "lost"
+
+
+async def test_what_json_and_utf8_cannot_say_does_not_end_a_tap() -> None:
+    recorder = FakeRecorder()
+    with ndjson(recorder, EventHub(), media="chat") as source:
+        recorder.listeners[0].chat(wrote(ANA, "lone \ud800 surrogate", size=float("nan"), list=[float("inf")]))
+        [line] = await lines(source)
+    assert line["text"] == "lone \ud800 surrogate"
+    assert line["details"] == {"size": None, "list": [None]}
+
+
+# All events
+
+
+async def test_followers_of_events_get_every_stream_s_and_are_told_what_they_lost() -> None:
+    hub = EventHub()
+    with events_reply(hub).open() as source:
+        hub.publish("a", {"kind": "stream_state", "at_ms": 1})
+        hub.publish("b", {"kind": "participant_join", "at_ms": 2})
+        assert await lines(source) == [
+            {"rtms_stream_id": "a", "kind": "stream_state", "at_ms": 1},
+            {"rtms_stream_id": "b", "kind": "participant_join", "at_ms": 2},
+        ]
+        hub.publish("a", {"kind": "x", "big": "x" * (EVENTS_RING_BYTES - 100)})
+        hub.publish("a", {"kind": "y", "big": "y" * 200})
+        lost, kept = await lines(source)
+        assert (lost, kept["kind"]) == ({"kind": "lost", "events": 1}, "y")
+
+
+async def test_an_event_reaches_a_waiting_follower() -> None:
+    hub = EventHub()
+    with events_reply(hub).open() as source:
+        async with trio.open_nursery() as nursery:
+
+            async def follow() -> None:
+                assert [line["kind"] for line in await lines(source)] == ["webhook"]
+
+            nursery.start_soon(follow)
+            await trio.testing.wait_all_tasks_blocked()
+            hub.publish("a", {"kind": "webhook"})

@@ -15,7 +15,7 @@ import structlog
 import trio
 from quart import Response, request
 from quart_trio import QuartTrio
-from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge, RequestTimeout
 
 from rtmsd.config.model import AppConfig, WebhookConfig
 from rtmsd.errors import RtmsdError
@@ -27,7 +27,7 @@ from rtmsd.webhook.verify import find_app, find_swapped, is_fresh, validation_an
 
 log = structlog.get_logger(__name__)
 
-READ_ON: Final = 16  # times webhook.max_body_bytes are taken off the wire before a connection is closed for it
+READ_ON_S: Final = 0.2  # after the limit of a body was passed
 ANSWER_WITHIN_S: Final = 2.5  # Zoom waits 3 s
 
 STATUS: Final[Mapping[Result, int]] = {
@@ -89,7 +89,8 @@ def make_app(
         settings, apps=apps, intake=intake, nursery=nursery, clock_s=clock_s, stats=stats or WebhookStats()
     )
     app = QuartTrio(__name__, static_folder=None)
-    app.config["MAX_CONTENT_LENGTH"] = READ_ON * settings.max_body_bytes  # also bounds a body that comes in chunks
+    app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes  # also bounds a body that comes in chunks
+    app.config["BODY_TIMEOUT"] = settings.read_timeout_s
     app.url_map.strict_slashes = False  # a redirect would lose the event: Zoom does not follow them
     app.url_map.merge_slashes = False
 
@@ -156,18 +157,16 @@ class _Endpoint:
             return await self._act(app.name, secret, body)
 
     async def _body(self) -> bytes | Result:
-        """The body, or why it is refused.
-
-        One that is a little too large is read to its end all the same, and thrown away: closing a connection that is
-        still being written to resets it, and the client may never see the answer.
-        """
-        with trio.move_on_after(self._settings.read_timeout_s):
-            try:
-                body = await request.body
-            except RequestEntityTooLarge:
-                return Result.TOO_LARGE
-            return body if len(body) <= self._settings.max_body_bytes else Result.TOO_LARGE
-        return Result.TOO_SLOW
+        """The body, or why it is refused."""
+        try:
+            return await request.get_data(cache=False, as_text=False, parse_form_data=False)
+        except RequestTimeout:
+            return Result.TOO_SLOW
+        except RequestEntityTooLarge:
+            # What still comes is read and dropped meanwhile. Closing a connection that is being written to resets it,
+            # and the client may not get to see the answer.
+            await trio.sleep(READ_ON_S)
+            return Result.TOO_LARGE
 
     def _owner(self, timestamp: str, body: bytes, signature: str) -> tuple[AppConfig, str] | Result:
         """The app a webhook belongs to and the secret that verified it, or why it is not to be trusted."""

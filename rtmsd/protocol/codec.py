@@ -143,6 +143,12 @@ def _read_bool(value: object, _type: object) -> bool:
     return value
 
 
+def _read_session(value: object, _type: object) -> m.SessionRef:
+    if not isinstance(value, m.SessionRef):  # `_take_session` has made one, unless no id key held a string
+        raise TypeError("no id")
+    return value
+
+
 def _read_attrs(value: object, attrs_class: type[Any]) -> Any:
     if not isinstance(value, dict):
         raise TypeError(f"not an object but {type(value).__name__}")
@@ -154,7 +160,7 @@ _converter.register_structure_hook(int, read_int)
 _converter.register_structure_hook(str, _read_str)
 _converter.register_structure_hook(bool, _read_bool)
 _converter.register_structure_hook_func(attrs.has, _read_attrs)
-_converter.register_structure_hook(m.SessionRef, lambda value, _type: value)  # already made by `_take_session`
+_converter.register_structure_hook(m.SessionRef, _read_session)
 
 
 def _split(attrs_class: type[Any], fields: Fields) -> tuple[Fields, Fields]:

@@ -95,7 +95,7 @@ class _Connection:
             return HttpRequest(method=head.method.decode("ascii"), target=head.target.decode("ascii"), body=bytes(body))
         if self._h11.their_state is h11.IDLE and not self._h11.trailing_data[0]:
             return None  # an idle client: nothing was asked
-        raise AdminError(Code.TIMED_OUT, f"the request did not arrive whole within {REQUEST_TIMEOUT_S:g} s")
+        raise AdminError(Code.REQUEST_TIMEOUT, f"the request did not arrive whole within {REQUEST_TIMEOUT_S:g} s")
 
     async def _next_event(self) -> h11.Event | None:
         """Returns None when no event can come before something else happens on this connection."""

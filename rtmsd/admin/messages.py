@@ -152,6 +152,7 @@ class Code(enum.StrEnum):
     NO_SUCH_PARTICIPANT = "no_such_participant"
     NO_SUCH_RECORDING = "no_such_recording"
     METHOD_NOT_ALLOWED = "method_not_allowed"
+    REQUEST_TIMEOUT = "request_timeout"
     TIMED_OUT = "timed_out"
     AMBIGUOUS = "ambiguous"
     REFUSED_IN_STATE = "refused_in_state"
@@ -171,7 +172,8 @@ HTTP_STATUS: Final[Mapping[Code, http.HTTPStatus]] = {
     Code.NO_SUCH_PARTICIPANT: http.HTTPStatus.NOT_FOUND,
     Code.NO_SUCH_RECORDING: http.HTTPStatus.NOT_FOUND,
     Code.METHOD_NOT_ALLOWED: http.HTTPStatus.METHOD_NOT_ALLOWED,
-    Code.TIMED_OUT: http.HTTPStatus.REQUEST_TIMEOUT,
+    Code.REQUEST_TIMEOUT: http.HTTPStatus.REQUEST_TIMEOUT,
+    Code.TIMED_OUT: http.HTTPStatus.GATEWAY_TIMEOUT,
     Code.AMBIGUOUS: http.HTTPStatus.CONFLICT,
     Code.REFUSED_IN_STATE: http.HTTPStatus.CONFLICT,
     Code.TOO_LARGE: http.HTTPStatus.REQUEST_ENTITY_TOO_LARGE,

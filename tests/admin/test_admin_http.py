@@ -188,7 +188,7 @@ async def test_an_idle_client_is_let_go_in_silence(autojump_clock: MockClock) ->
 @pytest.mark.parametrize("part", [GET[:-5], b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nabc"])
 async def test_half_a_request_is_given_up_and_told_so(part: bytes, autojump_clock: MockClock) -> None:
     start_s = trio.current_time()
-    assert problem(await talk(Echo(), part, hang_up=False))["code"] == "timed_out"
+    assert problem(await talk(Echo(), part, hang_up=False))["code"] == "request_timeout"
     assert trio.current_time() - start_s == pytest.approx(REQUEST_TIMEOUT_S, abs=2)
 
 

@@ -342,8 +342,8 @@ async def test_the_kernel_says_who_is_asking(backend: FakeBackend, tmp_path: Pat
     )
     path = tmp_path / "a.sock"
     async with serving(backend, path):
-        path.chmod(0o666)
-        tmp_path.chmod(0o755)
+        await trio.Path(path).chmod(0o666)
+        await trio.Path(tmp_path).chmod(0o755)
         asked = await trio.run_process([sys.executable, "-c", client, str(tmp_path)], capture_stdout=True)
     assert asked.stdout.split() == [b"200", b"403"]
     assert backend.told == [("drain",)]

@@ -2,7 +2,7 @@
 
 import enum
 from collections.abc import Iterator, Mapping, MutableSequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from typing import Final, Protocol
 
 import attrs
@@ -78,28 +78,30 @@ def tap_reply(wanted: TapRequest, rtms_stream_id: str, recorder: TapRecorder, hu
         AdminError: NO_SUCH_PARTICIPANT; REFUSED_IN_STATE when WAV or raw was asked for, and it is not clear whose voice
             is meant or no audio was negotiated yet.
     """
+    tap: NdjsonTap | PcmTap
     if wanted.format is TapFormat.NDJSON:
+        tap = NdjsonTap(rtms_stream_id, wanted.media, wanted.user_id)
+    else:
+        tap = _pcm_tap(wanted, recorder)
+    return StreamReply(
+        content_type=CONTENT_TYPES[wanted.format],
+        open=lambda: _attached(tap, recorder, hub),
+        trailer_names=tuple(tap.trailers()),
+    )
 
-        def follow_all() -> AbstractContextManager[Source]:
-            return _follow_all(NdjsonTap(rtms_stream_id, wanted.media, wanted.user_id), recorder, hub)
 
-        return StreamReply(content_type=CONTENT_TYPES[wanted.format], open=follow_all)
-
+def _pcm_tap(wanted: TapRequest, recorder: TapRecorder) -> PcmTap:
     form = recorder.audio_form
     if form is None:
         raise AdminError(Code.REFUSED_IN_STATE, "no audio was negotiated yet: try again once the stream is active")
-    user_id = choose_voice(recorder.snapshot(), form, wanted.user_id)
     samples = (form.rate_hz, form.channels)
-    head = wav_head(*samples) if wanted.format is TapFormat.WAV else b""
 
     def format_holds() -> bool:
         now = recorder.audio_form
         return now is not None and (now.rate_hz, now.channels) == samples
 
-    def follow() -> AbstractContextManager[Source]:
-        return _follow(PcmTap(user_id, head, format_holds), recorder)
-
-    return StreamReply(content_type=CONTENT_TYPES[wanted.format], open=follow, trailer_names=(LOST_TRAILER,))
+    user_id = choose_voice(recorder.snapshot(), form, wanted.user_id)
+    return PcmTap(user_id, wav_head(*samples) if wanted.format is TapFormat.WAV else b"", format_holds)
 
 
 def choose_voice(manifest: JsonObject, form: AudioFormat, wanted: str | None) -> str:
@@ -131,21 +133,10 @@ def choose_voice(manifest: JsonObject, form: AudioFormat, wanted: str | None) ->
 
 
 @contextmanager
-def _follow(tap: PcmTap, recorder: TapRecorder) -> Iterator[Source]:
-    with _listening(tap, recorder):
-        yield tap
-
-
-@contextmanager
-def _follow_all(tap: NdjsonTap, recorder: TapRecorder, hub: EventHub) -> Iterator[Source]:
-    with _listening(tap, recorder), hub.heard_by(tap):
-        yield tap
-
-
-@contextmanager
-def _listening(listener: TapListener, recorder: TapRecorder) -> Iterator[None]:
-    recorder.listeners.append(listener)
+def _attached(tap: NdjsonTap | PcmTap, recorder: TapRecorder, hub: EventHub) -> Iterator[Source]:
+    recorder.listeners.append(tap)
     try:
-        yield
+        with hub.heard_by(tap):
+            yield tap
     finally:
-        recorder.listeners.remove(listener)
+        recorder.listeners.remove(tap)

@@ -9,7 +9,7 @@ import attrs
 
 from rtmsd.admin.events import EventHub
 from rtmsd.admin.messages import NDJSON_TYPE, AdminError, Code, JsonObject, Source, StreamReply
-from rtmsd.admin.tap_sources import LOST_TRAILER, NdjsonTap, PcmTap, TapListener, wav_head
+from rtmsd.admin.tap_sources import NdjsonTap, PcmTap, TapListener, wav_head
 from rtmsd.protocol.media_params import AudioFormat
 
 MIX_USER_ID: Final = 0

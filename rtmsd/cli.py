@@ -1,0 +1,127 @@
+"""`rtmsd`: arguments in, exit status out. Each command imports what it needs when it runs, so that `--help` is quick."""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from enum import IntEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+import shtab
+
+from rtmsd import __version__
+from rtmsd.errors import ConfigError, RtmsdError
+
+if TYPE_CHECKING:
+    from rtmsd.config import Config
+
+EPILOG: Final = "exit status: 0 done, or stopped cleanly; 1 failed; 2 usage; 78 bad configuration, nothing was started"
+
+Run: TypeAlias = Callable[[argparse.Namespace], int]
+
+
+class Exit(IntEnum):
+    """Exit status of rtmsd, fixed for scripts and for `RestartPreventExitStatus=`; argparse leaves with 2 for usage."""
+
+    OK = 0
+    FAILED = 1
+    BAD_CONFIG = 78  # EX_CONFIG of sysexits.h
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments[:1] == ["simulate"]:  # its options, `--help` too, are the simulator's own
+        return _simulate(arguments[1:])
+    args = build_parser().parse_args(arguments)
+    run: Run = args.run
+    try:
+        return run(args)
+    except ConfigError as error:
+        print("\n".join(error.mistakes), file=sys.stderr)
+        return Exit.BAD_CONFIG
+    except RtmsdError as error:
+        print(f"rtmsd: {error}", file=sys.stderr)
+        return Exit.FAILED
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands; `completion` reads it too."""
+    parser = argparse.ArgumentParser(
+        prog="rtmsd", description="Take in Zoom Realtime Media Streams.", epilog=EPILOG, allow_abbrev=False
+    )
+    parser.add_argument("--version", action="version", version=f"rtmsd {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True, title="commands")
+
+    def command(name: str, run: Run, summary: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=summary, description=summary, epilog=EPILOG, allow_abbrev=False)
+        added.set_defaults(run=run)
+        return added
+
+    daemon = command("run", _run, "run the daemon in the foreground, with its log on the standard error output")
+    _add_config(daemon)
+    check = command("check", _check, "check a configuration without starting anything, and name every mistake in it")
+    _add_config(check)
+    check.add_argument("--json", action="store_true", help="the result as JSON")
+    demo = command("demo", _demo, "play a session between a simulated Zoom and the daemon; needs no account")
+    demo.add_argument("--fast", action="store_true", help="the same within 20 seconds")
+    keep = demo.add_argument("--keep", metavar="DIR", type=Path, help="keep the recordings there")
+    vars(keep)["complete"] = shtab.DIR
+    command("simulate", lambda _args: _simulate([]), "the simulated Zoom alone, see `rtmsd simulate --help`")
+    completion = command("completion", _completion, "print the completion script for a shell")
+    completion.add_argument("shell", choices=shtab.SUPPORTED_SHELLS)
+    return parser
+
+
+def _add_config(parser: argparse.ArgumentParser) -> None:
+    config = parser.add_argument("--config", metavar="FILE", type=Path, required=True, help="the configuration")
+    vars(config)["complete"] = shtab.FILE
+
+
+def _run(args: argparse.Namespace) -> int:
+    from rtmsd import daemon  # noqa: PLC0415
+
+    daemon.run(args.config)
+    return Exit.OK
+
+
+def _check(args: argparse.Namespace) -> int:
+    from rtmsd.config import Config, load  # noqa: PLC0415
+
+    try:
+        config = load(args.config)
+    except ConfigError as error:
+        if not args.json:
+            raise
+        print(json.dumps({"ok": False, "mistakes": error.mistakes, "warnings": []}, indent=2))
+        return Exit.BAD_CONFIG
+    if args.json:
+        print(json.dumps({"ok": True, "mistakes": [], "warnings": config.warnings}, indent=2))
+    else:
+        for warning in config.warnings:
+            print(f"warning: {warning}", file=sys.stderr)
+        print(f"ok: {_summary(config)}")
+    return Exit.OK
+
+
+def _summary(config: "Config") -> str:
+    apps = ", ".join(app.name for app in config.apps)
+    return f"app {apps}; {', '.join(config.media.types)}; recordings in {config.recording.directory}"
+
+
+def _demo(args: argparse.Namespace) -> int:
+    from rtmsd import demo  # noqa: PLC0415
+
+    return demo.main(fast=args.fast, keep=args.keep)
+
+
+def _simulate(arguments: list[str]) -> int:
+    from rtmsd import simulator  # noqa: PLC0415
+
+    return simulator.main(arguments)
+
+
+def _completion(args: argparse.Namespace) -> int:
+    print(shtab.complete(build_parser(), shell=args.shell))
+    return Exit.OK

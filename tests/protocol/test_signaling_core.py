@@ -1,0 +1,267 @@
+"""The signaling conversation: a state machine that talks to it in every order, and the single points one by one."""
+
+import contextlib
+import json
+from typing import Any
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from rtmsd.errors import HandshakeRejected, LocalProtocolError, RemoteProtocolError
+from rtmsd.protocol import messages as m
+from rtmsd.protocol.codec import Malformed, encode
+from rtmsd.protocol.connection import MAX_WAITING
+from rtmsd.protocol.signaling import RECEIVED, SENT, SignalingConnection, SignalingState
+
+SESSION = m.SessionRef("session_id", "Kz9+aB/cD3eFgHiJkLmN0w==")
+ACCEPTED = '{"msg_type":2,"status_code":0,"media_server":{"server_urls":{"all":"wss://127.0.0.1:9444/all"}}}'
+
+OURS: tuple[m.Message, ...] = (
+    m.EventSubscription(events=(m.EventChoice(event_type=2, subscribe=True),)),
+    m.ClientReadyAck(rtms_stream_id="r"),
+    m.SessionStateReq(rtms_session_id="rs"),
+    m.KeepAliveResp(timestamp=1),
+    m.StreamStateReq(rtms_stream_id="r"),
+    m.StreamCloseReq(rtms_stream_id="r"),
+    m.VideoSubscriptionReq(user_id=1, subscribe=True, timestamp=1),
+)
+NEVER_OURS: tuple[m.Message, ...] = (
+    m.KeepAliveReq(timestamp=1),
+    m.StreamStateUpdate(state=1),
+    m.DataHandshakeReq(session=SESSION, rtms_stream_id="r", signature="s", media_type=1),
+    m.UnknownMessage(number=99),
+)
+ZOOMS: tuple[m.Message, ...] = (
+    m.EventUpdate(event_type=1, timestamp=1),
+    m.StreamStateUpdate(state=1),
+    m.SessionStateUpdate(rtms_session_id="rs", state=2),
+    m.SessionStateResp(rtms_session_id="rs", state=2),
+    m.StreamStateResp(state=1),
+    m.StreamCloseResp(),
+    m.VideoSubscriptionResp(user_id=1),
+)
+NEVER_ZOOMS: tuple[m.Message, ...] = (
+    *OURS,
+    m.SignalingHandshakeReq(session=SESSION, rtms_stream_id="r", signature="s"),
+    m.DataHandshakeResp(status_code=0),
+)
+
+
+def new_connection() -> SignalingConnection:
+    return SignalingConnection(SESSION, "9f2c", "7823")
+
+
+def up_connection() -> SignalingConnection:
+    connection = new_connection()
+    connection.hello()
+    connection.to_send()
+    connection.receive(ACCEPTED)
+    return connection
+
+
+class SignalingMachine(RuleBasedStateMachine):
+    """`expected` is the state by a model of four lines: hello, accepted, refused or noise before that, closed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.connection = new_connection()
+        self.expected = SignalingState.NEW
+        self.sent: list[dict[str, Any]] = []
+
+    def fail_handshake(self) -> None:
+        if self.expected is not SignalingState.UP:
+            self.expected = SignalingState.CLOSED
+
+    @invariant()
+    def the_state_is_the_models(self) -> None:
+        assert self.connection.state is self.expected
+
+    @invariant()
+    def exactly_what_was_allowed_is_sent(self) -> None:
+        assert [json.loads(text) for text in self.connection.to_send()] == self.sent
+        self.sent = []
+
+    @rule()
+    def hello(self) -> None:
+        if self.expected is SignalingState.NEW:
+            self.connection.hello()
+            self.expected = SignalingState.HANDSHAKING
+            self.sent.append(
+                {
+                    "msg_type": 1,
+                    "protocol_version": 1,
+                    "sequence": 1,
+                    "session_id": SESSION.id,
+                    "rtms_stream_id": "9f2c",
+                    "signature": "7823",
+                    "buffer_data": True,
+                }
+            )
+        else:
+            with pytest.raises(LocalProtocolError, match=self.expected.name):
+                self.connection.hello()
+
+    @precondition(lambda self: self.expected is SignalingState.HANDSHAKING)
+    @rule()
+    def accepted(self) -> None:
+        message = self.connection.receive(ACCEPTED)
+        assert isinstance(message, m.SignalingHandshakeResp)
+        self.expected = SignalingState.UP
+
+    @precondition(lambda self: self.expected is SignalingState.HANDSHAKING)
+    @rule(status=st.integers(1, 60), reason=st.none() | st.text(max_size=5))
+    def refused(self, status: int, reason: str | None) -> None:
+        with pytest.raises(HandshakeRejected) as caught:
+            self.connection.receive(json.dumps({"msg_type": 2, "status_code": status, "reason": reason}))
+        assert (caught.value.status_code, caught.value.reason) == (status, reason or "")
+        self.expected = SignalingState.CLOSED
+
+    @rule(raw=st.text() | st.binary() | st.sampled_from(NEVER_ZOOMS).map(encode))
+    def noise(self, raw: str | bytes) -> None:
+        known = self.connection.counts.total()
+        if self.expected in {SignalingState.UP, SignalingState.CLOSED}:
+            assert self.connection.receive(raw) is None
+            assert self.connection.counts.total() == known + 1
+        else:
+            with pytest.raises(RemoteProtocolError):
+                self.connection.receive(raw)
+        self.fail_handshake()
+
+    @rule(number=st.integers(23, 27) | st.integers(30, 99), value=st.integers())
+    def unknown_types_never_matter(self, number: int, value: int) -> None:
+        assert self.connection.receive(json.dumps({"msg_type": number, "value": value})) is None
+
+    @precondition(lambda self: self.expected is SignalingState.UP)
+    @rule(message=st.sampled_from(ZOOMS))
+    def zoom_speaks(self, message: m.Message) -> None:
+        assert type(self.connection.receive(encode(message))) is type(message)
+
+    @rule(ms=st.integers() | st.floats(0, 1e12) | st.text(max_size=5), sequence=st.none() | st.integers(0, 2**40))
+    def keep_alive_is_answered(self, ms: float | str, sequence: int | None) -> None:
+        request = {"msg_type": 12, "timestamp": ms} | ({} if sequence is None else {"sequence": sequence})
+        with contextlib.suppress(RemoteProtocolError):
+            self.connection.receive(json.dumps(request))
+        if self.expected is SignalingState.UP:
+            self.sent.append({**request, "msg_type": 13})
+        self.fail_handshake()
+
+    @rule(message=st.sampled_from(OURS))
+    def we_speak(self, message: m.Message) -> None:
+        if self.expected is SignalingState.UP:
+            self.connection.send(message)
+            self.sent.append(json.loads(encode(message)))
+        else:
+            with pytest.raises(LocalProtocolError):
+                self.connection.send(message)
+
+    @rule(message=st.sampled_from(NEVER_OURS))
+    def we_never_say(self, message: m.Message) -> None:
+        with pytest.raises(LocalProtocolError, match=type(message).__name__):
+            self.connection.send(message)
+
+    @precondition(lambda self: self.expected is SignalingState.UP)
+    @rule()
+    def close(self) -> None:
+        self.connection.close()
+        self.expected = SignalingState.CLOSED
+
+
+TestSignaling = SignalingMachine.TestCase
+TestSignaling.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)
+
+
+def test_the_handshake_needs_somewhere_to_go() -> None:
+    connection = new_connection()
+    connection.hello()
+    with pytest.raises(RemoteProtocolError, match="server_urls"):
+        connection.receive('{"msg_type":2,"status_code":0}')
+    assert connection.state is SignalingState.CLOSED
+
+
+def test_an_illegal_move_names_both_sides() -> None:
+    connection = new_connection()
+    with pytest.raises(LocalProtocolError, match=r"we may not send ClientReadyAck \(7\) when NEW"):
+        connection.send(m.ClientReadyAck(rtms_stream_id="r"))
+    connection.hello()
+    with pytest.raises(RemoteProtocolError, match=r"Zoom may not send EventUpdate \(6\) when we are HANDSHAKING"):
+        connection.receive('{"msg_type":6,"event":{"event_type":1,"timestamp":1}}')
+
+
+def test_frames_may_be_text_or_binary() -> None:
+    connection = new_connection()
+    connection.hello()
+    connection.receive(ACCEPTED.encode())
+    connection.receive(bytearray(b'{"msg_type":12,"timestamp":1.50}'))
+    assert connection.to_send()[-1] == '{"msg_type":13,"timestamp":1.5}'
+
+
+def test_an_unreadable_answer_ends_the_attempt() -> None:
+    connection = new_connection()
+    connection.hello()
+    with pytest.raises(Malformed):
+        connection.receive("[]")
+    assert connection.state is SignalingState.CLOSED
+
+
+def test_what_is_ignored_is_counted_by_kind() -> None:
+    connection = up_connection()
+    for raw in (
+        b"\xff",
+        "{",
+        "null",
+        '{"msg_type":8}',
+        '{"msg_type":14,"content":{}}',
+        ACCEPTED,
+        '{"msg_type":77}',
+        '{"msg_type":23}',
+        '{"msg_type":8,"state":9,"reason":99,"ui_state":1,"is_broadcast":true}',
+        '{"msg_type":6,"event":{"event_type":29,"timestamp":1}}',
+        '{"msg_type":9,"rtms_session_id":"rs","state":7}',
+    ):
+        connection.receive(raw)
+    assert connection.state is SignalingState.UP
+    assert connection.counts == {
+        "bad_utf8": 1,
+        "bad_json": 1,
+        "not_object": 1,
+        "wrong_type": 1,
+        "unexpected": 2,
+        "unknown_message": 2,
+        "unknown_field": 2,
+        "unknown_number": 4,
+    }
+
+
+def test_contact_center_has_its_own_event_numbers() -> None:
+    connection = SignalingConnection(m.SessionRef("engagement_id", "e"), "r", "s")
+    connection.hello()
+    connection.receive(ACCEPTED)
+    connection.receive('{"msg_type":6,"event":{"event_type":29,"event_ts":1}}')
+    assert not connection.counts
+
+
+def test_answers_that_nobody_sends_are_bounded() -> None:
+    connection = up_connection()
+    for _ in range(MAX_WAITING + 5):
+        connection.receive('{"msg_type":12,"timestamp":1}')
+    assert connection.counts == {"unanswered": 5}
+    assert len(connection.to_send()) == MAX_WAITING
+    connection.receive('{"msg_type":12,"timestamp":2}')
+    assert connection.to_send() == ['{"msg_type":13,"timestamp":2}']
+
+
+def test_options_of_the_handshake() -> None:
+    connection = SignalingConnection(SESSION, "r", "s", buffer_data=False, also_meeting_uuid=True)
+    connection.hello()
+    (text,) = connection.to_send()
+    sent = json.loads(text)
+    assert sent["session_id"] == sent["meeting_uuid"] == SESSION.id
+    assert sent["buffer_data"] is False
+
+
+def test_the_tables_lead_out_of_no_dead_end() -> None:
+    """Nothing is sent or received when closed; every state but closed has a way on."""
+    sources = {state for state, _ in (*SENT, *RECEIVED)}
+    assert sources == set(SignalingState) - {SignalingState.CLOSED}

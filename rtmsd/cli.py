@@ -1,14 +1,13 @@
-"""`rtmsd`: arguments in, exit status out. Each command imports what it needs when it runs, so that `--help` is quick."""
+"""`rtmsd`: arguments in, exit status out. Each command imports what it needs, so that `--help` is quick."""
 
 import argparse
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import IntEnum
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, TypeAlias
-
-import shtab
 
 from rtmsd import __version__
 from rtmsd.errors import ConfigError, RtmsdError
@@ -16,6 +15,7 @@ from rtmsd.errors import ConfigError, RtmsdError
 if TYPE_CHECKING:
     from rtmsd.config import Config
 
+SHELLS: Final = ("bash", "zsh", "tcsh", "fish")
 EPILOG: Final = "exit status: 0 done, or stopped cleanly; 1 failed; 2 usage; 78 bad configuration, nothing was started"
 
 Run: TypeAlias = Callable[[argparse.Namespace], int]
@@ -46,8 +46,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return Exit.FAILED
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of all commands; `completion` reads it too."""
+def build_parser(complete: Mapping[str, object] = MappingProxyType({})) -> argparse.ArgumentParser:
+    """Return the parser of all commands; `complete` tells shtab how to complete arguments shown as FILE and DIR."""
     parser = argparse.ArgumentParser(
         prog="rtmsd", description="Take in Zoom Realtime Media Streams.", epilog=EPILOG, allow_abbrev=False
     )
@@ -59,24 +59,22 @@ def build_parser() -> argparse.ArgumentParser:
         added.set_defaults(run=run)
         return added
 
+    def path(added: argparse.ArgumentParser, option: str, metavar: str, summary: str, *, required: bool) -> None:
+        action = added.add_argument(option, metavar=metavar, type=Path, required=required, help=summary)
+        vars(action)["complete"] = complete.get(metavar)
+
     daemon = command("run", _run, "run the daemon in the foreground, with its log on the standard error output")
-    _add_config(daemon)
+    path(daemon, "--config", "FILE", "the configuration", required=True)
     check = command("check", _check, "check a configuration without starting anything, and name every mistake in it")
-    _add_config(check)
+    path(check, "--config", "FILE", "the configuration", required=True)
     check.add_argument("--json", action="store_true", help="the result as JSON")
     demo = command("demo", _demo, "play a session between a simulated Zoom and the daemon; needs no account")
     demo.add_argument("--fast", action="store_true", help="the same within 20 seconds")
-    keep = demo.add_argument("--keep", metavar="DIR", type=Path, help="keep the recordings there")
-    vars(keep)["complete"] = shtab.DIR
+    path(demo, "--keep", "DIR", "keep the recordings there", required=False)
     command("simulate", lambda _args: _simulate([]), "the simulated Zoom alone, see `rtmsd simulate --help`")
     completion = command("completion", _completion, "print the completion script for a shell")
-    completion.add_argument("shell", choices=shtab.SUPPORTED_SHELLS)
+    completion.add_argument("shell", choices=SHELLS)
     return parser
-
-
-def _add_config(parser: argparse.ArgumentParser) -> None:
-    config = parser.add_argument("--config", metavar="FILE", type=Path, required=True, help="the configuration")
-    vars(config)["complete"] = shtab.FILE
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -87,7 +85,7 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _check(args: argparse.Namespace) -> int:
-    from rtmsd.config import Config, load  # noqa: PLC0415
+    from rtmsd.config import load  # noqa: PLC0415
 
     try:
         config = load(args.config)
@@ -123,5 +121,7 @@ def _simulate(arguments: list[str]) -> int:
 
 
 def _completion(args: argparse.Namespace) -> int:
-    print(shtab.complete(build_parser(), shell=args.shell))
+    import shtab  # noqa: PLC0415
+
+    print(shtab.complete(build_parser({"FILE": shtab.FILE, "DIR": shtab.DIR}), shell=args.shell))
     return Exit.OK

@@ -1,6 +1,8 @@
 """A Zoom to talk to: real sockets, real signed webhooks, strict rules, faults on demand, an exact record."""
 
+from rtmsd.simulator.command import main
 from rtmsd.simulator.record import ARRIVED, Fate, Record
+from rtmsd.simulator.scenario import Scenario, ScenarioError, Step, built_in, load, play
 from rtmsd.simulator.server import Simulator, open_simulator
 from rtmsd.simulator.session import SimSession
 from rtmsd.simulator.settings import Dialect, Person, SimulatorSettings, Timing, Tone
@@ -13,10 +15,17 @@ __all__ = [
     "Fate",
     "Person",
     "Record",
+    "Scenario",
+    "ScenarioError",
     "SimSession",
     "Simulator",
     "SimulatorSettings",
+    "Step",
     "Timing",
     "Tone",
+    "built_in",
+    "load",
+    "main",
     "open_simulator",
+    "play",
 ]

@@ -14,7 +14,7 @@ from rtmsd.protocol.enums import MediaType, MsgType
 from rtmsd.protocol.messages import MediaParams
 from rtmsd.simulator.record import ConnectionSpan, KeepAlive, Record
 from rtmsd.simulator.settings import Dialect, Timing
-from rtmsd.simulator.wire import Token, Wire
+from rtmsd.simulator.wire import Token, Wire, WireState
 
 _CLOSE_S = 1.0
 TEXT: Final = 0x1
@@ -49,12 +49,13 @@ class Connection:
         self.contested_s: float | None = None
         self.ready_s: float | None = None
         self.params = MediaParams()
-        self.busy_ms = 0  # when something but a keep-alive was last sent
+        self.opened_ms = 0  # when the handshake succeeded
+        self.busy_ms = 0  # when media was last sent
         self._websocket = websocket
         self._unanswered: dict[int, KeepAlive] = {}
+        self._asked_ms = 0
         self._missed = 0
         self._sequence = 0
-        self._why = "closed by the client"
 
     @property
     def kind(self) -> str:
@@ -74,27 +75,28 @@ class Connection:
         """
         return await self._websocket.get_message()
 
-    async def close(self, why: str, code: int = 1000) -> None:
+    async def close(self) -> None:
         """Close in order, for a second at most; what was posted before goes out first."""
-        self.end(why)
         with trio.move_on_after(_CLOSE_S), contextlib.suppress(ConnectionClosed):
-            await self._websocket.aclose(code)
-
-    def end(self, why: str) -> None:
-        """Say why the connection ends; the first reason counts."""
-        if self.state is not ConnectionState.ENDED:
-            self.state = ConnectionState.ENDED
-            self._why = why
+            await self._websocket.aclose()
 
     @property
-    def why(self) -> str:
-        """Return why it ended; a client that closes gives no reason of ours."""
+    def how_closed(self) -> str:
+        """Say in words how the client closed."""
         closed = self._websocket.closed
-        if self._why == "closed by the client" and closed is not None:
-            return f"closed by the client: {closed.code}"
-        return self._why
+        return f"closed by the client with {closed.code}" if closed is not None else "closed by the client"
 
     # Keep-alives
+
+    @property
+    def quiet_since_ms(self) -> int:
+        """Return since when nothing was sent that makes a keep-alive request superfluous.
+
+        Signaling is asked whatever it carries; a dead wire carries nothing.
+        """
+        if self.media_type and self.wire.state is not WireState.DEAD:
+            return max(self._asked_ms, self.busy_ms)
+        return max(self._asked_ms, self.opened_ms)
 
     def ask_alive(self, now_ms: int, record: Record) -> None:
         """Send message 12. Its timestamp is one that no other request of the session has."""
@@ -107,6 +109,7 @@ class Connection:
         )
         record.keep_alives.append(asked)
         self._unanswered[timestamp_ms] = asked
+        self._asked_ms = now_ms
         self._missed += 1
         request: dict[str, Any] = {"msg_type": int(MsgType.KEEP_ALIVE_REQ), "timestamp": timestamp_ms}
         self.post(request if sequence is None else {**request, "sequence": sequence})

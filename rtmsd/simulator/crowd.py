@@ -120,6 +120,9 @@ class Crowd:
                 return participant.user_id
         raise KeyError(f"nobody called {name_or_id!r} is in the session")
 
+    def name(self, user_id: int) -> str:
+        return self.known[user_id].person.user_name
+
     @property
     def active_speaker(self) -> int | None:
         """Return who began to talk last and still does."""

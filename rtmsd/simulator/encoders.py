@@ -25,15 +25,15 @@ _ALAW = bytes(_alaw_byte(value if value < 0x1000 else value - 0x2000) for value 
 
 # G.722 at 64 kbit/s. Names in comments are those of the recommendation.
 
-_Q6 = (
+_Q6: tuple[int, ...] = (
     *(0, 35, 72, 110, 150, 190, 233, 276, 323, 370, 422, 473, 530, 587, 650, 714),
     *(786, 858, 940, 1023, 1121, 1219, 1339, 1458, 1612, 1765, 1980, 2195, 2557, 2919),
 )
-_ILN = (0, 63, 62, *range(31, 3, -1))
-_ILP = (0, *range(61, 31, -1))
+_ILN: tuple[int, ...] = (0, 63, 62, *range(31, 3, -1))
+_ILP: tuple[int, ...] = (0, *range(61, 31, -1))
 _WL = (-60, -30, 58, 172, 334, 538, 1198, 3042)
 _RL42 = (0, 7, 6, 5, 4, 3, 2, 1, 7, 6, 5, 4, 3, 2, 1, 0)
-_ILB = (
+_ILB: tuple[int, ...] = (
     *(2048, 2093, 2139, 2186, 2233, 2282, 2332, 2383, 2435, 2489, 2543, 2599, 2656, 2714, 2774, 2834),
     *(2896, 2960, 3025, 3091, 3158, 3228, 3298, 3371, 3444, 3520, 3597, 3676, 3756, 3838, 3922, 4008),
 )
@@ -66,7 +66,7 @@ class _Band:
     def rescale(self, weight: int, highest: int, shift: int) -> None:
         """Adapt the step size (LOGSCL or LOGSCH, then SCALEL or SCALEH)."""
         self.nb = max(0, min(highest, ((self.nb * 127) >> 7) + weight))
-        fraction = _ILB[(self.nb >> 6) & 31]
+        fraction: int = _ILB[(self.nb >> 6) & 31]
         exponent = shift - (self.nb >> 11)
         self.det = (fraction << -exponent if exponent < 0 else fraction >> exponent) << 2
 

@@ -11,6 +11,7 @@ import attrs
 
 from rtmsd.protocol.enums import MsgType, PayloadType
 from rtmsd.protocol.media_params import AudioFormat
+from rtmsd.protocol.messages import IdKey
 from rtmsd.simulator.audio import AudioSource, mix_for, source_for
 from rtmsd.simulator.connection import TEXT, Connection, frame, to_json
 from rtmsd.simulator.crowd import Crowd
@@ -49,14 +50,14 @@ class AudioFeed:
         repeat_ms: so much of what was sent before is sent again after a reconnection.
     """
 
-    def __init__(self, origin_ms: int, crowd: Crowd, record: Record, tone: Tone, *, channels_not_users: bool) -> None:
+    def __init__(self, origin_ms: int, crowd: Crowd, record: Record, tone: Tone, id_key: IdKey) -> None:
         self.cursor_ms = origin_ms
         self.repeat_ms = 0
         self._origin_ms = origin_ms
         self._crowd = crowd
         self._record = record
         self._tone = tone
-        self._user_key = "channel_id" if channels_not_users else "user_id"
+        self._user_key = "channel_id" if id_key == "engagement_id" else "user_id"
         self._format = _DEFAULT_FORMAT
         self._connection: Connection | None = None
         self._again: deque[_Packet] = deque()
@@ -191,5 +192,5 @@ class AudioFeed:
         """Return the fields that name a speaker; the mix has no name."""
         who: dict[str, Any] = {self._user_key: str(user_id) if self._user_key == "channel_id" else user_id}
         if dialect.names and user_id != 0:
-            who["user_name"] = self._crowd.known[user_id].person.user_name
+            who["user_name"] = self._crowd.name(user_id)
         return who

@@ -78,7 +78,7 @@ class AudioLog:
         bounds = [*(first for first, _ in self._sources[1:]), len(self)]
         row = 0
         for (_, source), end in zip(self._sources, bounds, strict=True):
-            for row in range(row, end):  # noqa: B020, PLR1704 - each source goes on where the one before ended
+            for row in range(row, end):  # noqa: B020 - each source goes on where the one before ended
                 number = self._numbers[row]
                 yield AudioPacket(
                     self.user_id,

@@ -17,8 +17,9 @@ from rtmsd.protocol.enums import MediaType
 from rtmsd.simulator.clock import ZoomClock
 from rtmsd.simulator.connection import Connection
 from rtmsd.simulator.record import WebhookDelivery
-from rtmsd.simulator.session import Route, SimSession, StreamPhase
+from rtmsd.simulator.session import SimSession
 from rtmsd.simulator.settings import PRODUCTS, Person, SimulatorSettings
+from rtmsd.simulator.stream import Route, StreamPhase
 from rtmsd.simulator.webhooks import WebhookSender, open_webhook_sender
 from rtmsd.simulator.wire import SocketOrTls, Wire
 
@@ -44,6 +45,7 @@ class Simulator:
         clock: ZoomClock,
         sender: WebhookSender,
         nursery: trio.Nursery,
+        *,
         address: tuple[str, int],
         ca_pem: bytes,
     ) -> None:
@@ -165,7 +167,7 @@ class Simulator:
         route = self._routes[path]
         connection = Connection(next(self._counter), websocket, wire, path)
         try:
-            await route.session.serve(connection, route)
+            await route.stream.serve(connection, route)
         finally:
             with trio.move_on_after(_CLOSE_S):
                 await websocket.aclose()
@@ -192,7 +194,7 @@ async def open_simulator(settings: SimulatorSettings | None = None) -> AsyncIter
         authority.issue_cert(settings.host).configure_cert(context)
         serving = [trio.SSLListener(listener, context, https_compatible=True) for listener in listeners]
     async with open_webhook_sender(settings, clock) as sender, trio.open_nursery() as nursery:
-        simulator = Simulator(settings, clock, sender, nursery, address, ca_pem)
+        simulator = Simulator(settings, clock, sender, nursery, address=address, ca_pem=ca_pem)
         nursery.start_soon(simulator.run_clock)
         nursery.start_soon(trio.serve_listeners, simulator.serve, serving)
         try:

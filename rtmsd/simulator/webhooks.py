@@ -113,7 +113,7 @@ async def open_webhook_sender(settings: SimulatorSettings, clock: ZoomClock) -> 
         context.load_verify_locations(settings.webhook_ca_file)
     limits = httpx.Limits(max_connections=32, max_keepalive_connections=8)
     async with (
-        httpx.AsyncClient(verify=context, timeout=None, limits=limits, trust_env=False) as client,  # noqa: S113
+        httpx.AsyncClient(verify=context, timeout=None, limits=limits, trust_env=False) as client,
         trio.open_nursery() as nursery,
     ):
         try:

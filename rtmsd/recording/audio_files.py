@@ -1,0 +1,115 @@
+"""The WAV files of a stream: which one a packet belongs to, and when there has to be another."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from rtmsd.protocol.enums import PayloadType
+from rtmsd.protocol.media_params import AudioFormat
+from rtmsd.recording.decoders import Decoder, decoder
+from rtmsd.recording.files import FileMaker
+from rtmsd.recording.layout import participant_name
+from rtmsd.recording.track import Track
+from rtmsd.recording.wav_file import PcmFormat, WavHeader
+
+_MAX_FILES: Final = 2000
+"""Bound of the files of a stream, for ids that nobody meant; packets past it are dropped."""
+
+DEFAULT_FORMAT: Final = AudioFormat(codec=PayloadType.L16, rate_hz=16_000, channels=1, mixed=False, send_rate_ms=100)
+
+
+class AudioFiles:
+    """Attributes:
+    tracks: where a participant's packets go as a rule: the file that starts last, of those in the format in force.
+    revision: changes with every new file.
+    """
+
+    def __init__(self, maker: FileMaker, stream_started_ms: int) -> None:
+        self.tracks: dict[int | str, Track] = {}
+        self.format = DEFAULT_FORMAT
+        self.revision = 0
+        self._maker = maker
+        self._stream_started_ms = stream_started_ms
+        self._all: list[Track] = []
+        self._decoders: dict[int | str, Decoder] = {}
+        self._new_decoder = decoder(self.format.codec)
+
+    def __iter__(self) -> Iterator[Track]:
+        return iter(self._all)
+
+    @property
+    def pcm(self) -> PcmFormat:
+        """How packets are stored."""
+        return PcmFormat(self.format.rate_hz, self.format.channels)
+
+    def use(self, audio: AudioFormat) -> None:
+        """A handshake negotiated this format: packets from now on hold it. Decoders start afresh.
+
+        Raises:
+            ValueError: the codec cannot be stored.
+        """
+        self._new_decoder = decoder(audio.codec)
+        self._decoders.clear()
+        if audio != self.format:
+            self.format = audio
+            self.tracks.clear()
+            for track in self._all:
+                self._consider(track)
+
+    def decode(self, user_id: int | str, data: bytes) -> bytes:
+        """Return L16. Each participant has a decoder, which may remember what came before."""
+        decode = self._decoders.get(user_id)
+        if decode is None:
+            decode = self._decoders[user_id] = self._new_decoder()
+        return decode(data)
+
+    def track_for(self, user_id: int | str, timestamp_ms: int) -> Track | None:
+        """Return the file for a packet, opened if need be; None when there are too many already."""
+        usual = self.tracks.get(user_id)
+        if usual is not None and timestamp_ms >= usual.start_ms:
+            return usual
+        if usual is not None:
+            older = [each for each in self._all if self._suits(each, user_id) and each.start_ms <= timestamp_ms]
+            if older:
+                return max(older, key=lambda track: track.start_ms)
+        if len(self._all) >= _MAX_FILES:
+            return None
+        header = WavHeader(
+            pcm=self.pcm, start_ms=timestamp_ms, stream_started_ms=self._stream_started_ms, owner=user_id
+        )
+        file = self._maker.new("audio", participant_name(user_id), "wav", header=header.encode)
+        return self._add(Track(file, user_id, timestamp_ms, self.pcm))
+
+    def restore(self, entry: dict[str, Any], header: WavHeader, file_bytes: int) -> None:
+        """Take up a file of an earlier run."""
+        file = self._maker.existing(entry["path"], file_bytes, header=header.encode)
+        self._add(Track(file, entry["user_id"], header.start_ms, header.pcm))
+
+    def to_manifest(self, directory: Path) -> list[dict[str, Any]]:
+        return [
+            {
+                "path": track.file.path.relative_to(directory).as_posix(),
+                "media": "audio",
+                "user_id": track.user_id,
+                "start_ms": track.start_ms,
+                "duration_ms": track.duration_ms,
+                "bytes": track.end,
+                "rate_hz": track.pcm.rate_hz,
+                "channels": track.pcm.channels,
+            }
+            for track in self._all
+        ]
+
+    def _add(self, track: Track) -> Track:
+        self._all.append(track)
+        self._consider(track)
+        self.revision += 1
+        return track
+
+    def _consider(self, track: Track) -> None:
+        usual = self.tracks.get(track.user_id)
+        if self._suits(track, track.user_id) and (usual is None or track.start_ms > usual.start_ms):
+            self.tracks[track.user_id] = track
+
+    def _suits(self, track: Track, user_id: int | str) -> bool:
+        return track.user_id == user_id and track.pcm == self.pcm

@@ -1,0 +1,68 @@
+"""From Zoom's compressed audio to L16, the one format that is stored."""
+
+import importlib
+from collections.abc import Callable
+from typing import Final, Protocol, cast
+
+from rtmsd.protocol.enums import PayloadType
+
+
+class Decoder(Protocol):
+    """Turns the packets of one participant into samples, in order."""
+
+    def __call__(self, data: bytes, /) -> bytes:
+        """Return signed 16-bit little-endian samples."""
+
+
+def decoder(codec: PayloadType) -> Callable[[], Decoder]:
+    """Return what makes a decoder for one participant.
+
+    Raises:
+        ValueError: a codec that cannot be stored (OPUS); the configuration does not let it be asked for.
+    """
+    match codec:
+        case PayloadType.L16:
+            return lambda: bytes
+        case PayloadType.G711:
+            return lambda: decode_alaw
+        case PayloadType.G722:
+            return G722Decoder
+        case _:
+            raise ValueError(f"{codec.name} cannot be stored")
+
+
+def _alaw_sample(code: int) -> int:
+    """Expand one A-law octet (ITU-T G.711) to 16 bits."""
+    code ^= 0x55
+    exponent, mantissa = (code >> 4) & 7, (code & 15) << 4
+    magnitude = mantissa + 8 if exponent == 0 else (mantissa + 0x108) << (exponent - 1)
+    return magnitude if code & 0x80 else -magnitude
+
+
+_SAMPLES: Final = [_alaw_sample(code).to_bytes(2, "little", signed=True) for code in range(256)]
+_LOW: Final = bytes(sample[0] for sample in _SAMPLES)
+_HIGH: Final = bytes(sample[1] for sample in _SAMPLES)
+
+
+def decode_alaw(data: bytes) -> bytes:
+    """Decode G.711 A-law: one table for the low bytes, one for the high ones."""
+    samples = bytearray(2 * len(data))
+    samples[0::2] = data.translate(_LOW)
+    samples[1::2] = data.translate(_HIGH)
+    return bytes(samples)
+
+
+class _Library(Protocol):
+    def decode(self, data: bytes) -> "memoryview": ...
+
+
+class G722Decoder:
+    """Decodes 64 kbit/s G.722 to 16 kHz. The codec remembers, so each participant has its own."""
+
+    def __init__(self) -> None:
+        # Loaded on demand: an extension module without type information that few configurations need.
+        library = importlib.import_module("G722")
+        self._library = cast(_Library, library.G722(16_000, 64_000))
+
+    def __call__(self, data: bytes) -> bytes:
+        return bytes(memoryview(self._library.decode(data)).cast("B"))

@@ -1,0 +1,67 @@
+"""The calls on the file system that may fail. Everything here runs in a worker thread; tests let it fail."""
+
+import contextlib
+import os
+from pathlib import Path
+from typing import Final
+
+FILE_MODE: Final = 0o640
+DIRECTORY_MODE: Final = 0o750
+
+
+class Disk:
+    """The real disk. All methods raise OSError."""
+
+    def open(self, path: Path) -> int:
+        """Open for writing, created when missing; never through a symbolic link."""
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, FILE_MODE)
+
+    def write(self, descriptor: int, data: bytes, offset: int) -> None:
+        """Write all of `data`; past the end of the file this leaves a hole that costs no space."""
+        view = memoryview(data)
+        while view:
+            count = os.pwrite(descriptor, view, offset)
+            view, offset = view[count:], offset + count
+
+    def truncate(self, descriptor: int, size_bytes: int) -> None:
+        os.ftruncate(descriptor, size_bytes)
+
+    def sync(self, descriptor: int) -> None:
+        os.fdatasync(descriptor)
+
+    def close(self, descriptor: int) -> None:
+        os.close(descriptor)
+
+    def make_directory(self, path: Path) -> None:
+        """Create a directory with its parents, each made durable in its parent."""
+        missing = [path, *path.parents]
+        for directory in reversed([each for each in missing if not each.exists()]):
+            with contextlib.suppress(FileExistsError):
+                directory.mkdir(DIRECTORY_MODE)
+            self.sync_directory(directory.parent)
+
+    def sync_directory(self, path: Path) -> None:
+        """Make names durable: new files, and what was renamed."""
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def replace(self, path: Path, content: bytes) -> None:
+        """Replace a whole file: a reader sees the old content or the new, also after a power failure."""
+        temporary = temporary_name(path)
+        descriptor = self.open(temporary)
+        try:
+            self.truncate(descriptor, 0)
+            self.write(descriptor, content, 0)
+            self.sync(descriptor)
+        finally:
+            self.close(descriptor)
+        os.replace(temporary, path)  # noqa: PTH105 - beside its kin
+        self.sync_directory(path.parent)
+
+
+def temporary_name(path: Path) -> Path:
+    """Return the name a file has while it is being replaced; left behind by a crash, it is of no use."""
+    return path.with_name(f".{path.name}.tmp")

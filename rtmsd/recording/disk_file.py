@@ -1,0 +1,106 @@
+"""A file as the Trio thread sees it: bytes queue here, at their offsets, until a flush has them on disk."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import attrs
+
+_CHUNK_BYTES: Final = 128
+"""What the book-keeping of one chunk costs, counted so that many tiny ones are bounded too."""
+
+
+@attrs.define
+class Backlog:
+    """All bytes of all streams that are not on disk yet, and their bound."""
+
+    limit_bytes: int
+    pending_bytes: int = 0
+
+    @property
+    def full(self) -> bool:
+        return self.pending_bytes >= self.limit_bytes
+
+
+@attrs.frozen
+class Batch:
+    """What one flush writes to one file: chunks with their offsets, and the size the file has then."""
+
+    file: "DiskFile"
+    chunks: tuple[tuple[int, bytes], ...]
+    size_bytes: int
+
+
+class DiskFile:
+    """One file of a stream. It is opened by each flush that has something for it and stays closed in between.
+
+    Attributes:
+        tail: bytes to go behind `tail_offset`. Always the same object, so that a track may append to it directly,
+            if it calls `on_dirty` when it was empty and counts into `backlog`.
+        durable_bytes: size on disk after the last flush that succeeded.
+        header: from the size of the file to what stands at its start, written after the data; None: no header.
+    """
+
+    __slots__ = ("_chunks", "backlog", "durable_bytes", "header", "on_dirty", "path", "tail", "tail_offset")
+
+    def __init__(
+        self,
+        path: Path,
+        size_bytes: int,
+        backlog: Backlog,
+        on_dirty: Callable[["DiskFile"], object],
+        header: Callable[[int], bytes] | None = None,
+    ) -> None:
+        self.path = path
+        self.durable_bytes = size_bytes
+        self.backlog = backlog
+        self.on_dirty = on_dirty
+        self.header = header
+        self.tail = bytearray()
+        self.tail_offset = size_bytes
+        self._chunks: list[tuple[int, bytes]] = []
+
+    @property
+    def size_bytes(self) -> int:
+        """Size once everything queued is written."""
+        return self.tail_offset + len(self.tail)
+
+    def append(self, data: bytes) -> None:
+        if not self.tail:
+            self.on_dirty(self)
+        self.tail += data
+        self.backlog.pending_bytes += len(data)
+
+    def skip_to(self, offset: int) -> None:
+        """Leave a hole between the end and `offset`."""
+        self._seal()
+        self.tail_offset = offset
+
+    def write_at(self, offset: int, data: bytes) -> None:
+        """Write into a hole that `skip_to` left."""
+        self.on_dirty(self)
+        self._chunks.append((offset, data))
+        self.backlog.pending_bytes += len(data) + _CHUNK_BYTES
+
+    def take(self) -> Batch:
+        """Return all that is queued. It stays queued until `written` says that it is on disk."""
+        self._seal()
+        return Batch(self, tuple(self._chunks), self.tail_offset)
+
+    def written(self, batch: Batch) -> bool:
+        """Forget what a flush wrote. Returns whether anything came meanwhile."""
+        del self._chunks[: len(batch.chunks)]
+        self.backlog.pending_bytes -= sum(len(data) + _CHUNK_BYTES for _, data in batch.chunks)
+        self.durable_bytes = batch.size_bytes
+        return bool(self._chunks or self.tail)
+
+    def discard(self) -> None:
+        """Forget all that is queued: the file is being deleted."""
+        self.written(self.take())
+
+    def _seal(self) -> None:
+        if self.tail:
+            self._chunks.append((self.tail_offset, bytes(self.tail)))
+            self.tail_offset += len(self.tail)
+            self.tail.clear()
+            self.backlog.pending_bytes += _CHUNK_BYTES

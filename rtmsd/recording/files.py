@@ -1,0 +1,38 @@
+"""New files of a stream, each under a name that no other has."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from rtmsd.recording.disk_file import Backlog, DiskFile
+
+Header = Callable[[int], bytes]
+
+
+class FileMaker:
+    """Makes the files of one stream and knows their names. Nothing here touches the disk.
+
+    Attributes:
+        dirty: files with something to write, in the order in which they got it.
+    """
+
+    def __init__(self, directory: Path, backlog: Backlog) -> None:
+        self.directory = directory
+        self.dirty: dict[DiskFile, None] = {}
+        self._backlog = backlog
+        self._names: set[str] = set()
+
+    def new(self, folder: str, stem: str, suffix: str, *, header: Header | None = None) -> DiskFile:
+        """Return a file `<folder>/<stem>.<suffix>`, or `<stem>-2`, `-3`, ... where that is taken."""
+        name, number = f"{folder}/{stem}.{suffix}", 1
+        while name in self._names:
+            number += 1
+            name = f"{folder}/{stem}-{number}.{suffix}"
+        return self.existing(name, 0, header=header)
+
+    def existing(self, name: str, size_bytes: int, *, header: Header | None = None) -> DiskFile:
+        """Return the file of that name, to be continued."""
+        self._names.add(name)
+        return DiskFile(self.directory / name, size_bytes, self._backlog, self._mark, header)
+
+    def _mark(self, file: DiskFile) -> None:
+        self.dirty[file] = None

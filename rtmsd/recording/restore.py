@@ -1,0 +1,82 @@
+"""What an earlier run left in a directory, repaired and read, for a recorder that goes on with it."""
+
+from pathlib import Path
+from typing import Any, Final
+
+import attrs
+
+from rtmsd.recording.captions import read_lines
+from rtmsd.recording.layout import CAPTIONS, CHAT, EVENTS, TRANSCRIPT
+from rtmsd.recording.repair import read_manifest, repair
+from rtmsd.recording.wav_file import HEADER_BYTES, WavHeader
+
+_RECENT_BYTES: Final = 65_536
+
+
+@attrs.frozen(kw_only=True)
+class Found:
+    """What is there; all empty for a new stream.
+
+    Attributes:
+        sizes: of the text files, by name.
+        audio: manifest entry, header and size of each WAV.
+        pictures: manifest entry, size, and size of the index, of each video or share file.
+        recent_lines: the last of the transcript.
+        repairs: what had to be mended, for people.
+    """
+
+    manifest: dict[str, Any] | None = None
+    sizes: dict[str, int] = attrs.field(factory=dict)
+    audio: list[tuple[dict[str, Any], WavHeader, int]] = attrs.field(factory=list)
+    pictures: list[tuple[dict[str, Any], int, int]] = attrs.field(factory=list)
+    recent_lines: list[dict[str, Any]] = attrs.field(factory=list)
+    repairs: list[str] = attrs.field(factory=list)
+
+    @property
+    def counters(self) -> dict[str, int]:
+        counters = self.manifest["counters"] if self.manifest else {}
+        return {name: count for name, count in counters.items() if isinstance(count, int)}
+
+    @property
+    def messages(self) -> dict[str, int]:
+        return dict(self.manifest["counters"]["messages"]) if self.manifest else {}
+
+
+def find(directory: Path, identity: dict[str, Any]) -> Found:
+    """Repair and read a directory. A revoked one counts as empty.
+
+    Raises:
+        OSError: it cannot be read or mended.
+    """
+    if not directory.is_dir():
+        return Found()
+    repairs = repair(directory, identity)
+    manifest = read_manifest(directory)
+    if manifest is None or manifest["state"] == "revoked":
+        return Found(repairs=repairs)
+    audio, pictures = [], []
+    for entry in manifest["files"]:
+        path = directory / entry["path"]
+        if entry["media"] == "audio":
+            with path.open("rb") as file:
+                header = WavHeader.decode(file.read(HEADER_BYTES))
+            audio.append((entry, header, path.stat().st_size))
+        elif entry["media"] in {"video", "share"}:
+            pictures.append((entry, path.stat().st_size, (directory / entry["index"]).stat().st_size))
+    texts = [directory / name for name in (EVENTS, TRANSCRIPT, CAPTIONS, CHAT)]
+    return Found(
+        manifest=manifest,
+        sizes={path.name: path.stat().st_size for path in texts if path.exists()},
+        audio=audio,
+        pictures=pictures,
+        recent_lines=_last_lines(directory / TRANSCRIPT),
+        repairs=repairs,
+    )
+
+
+def _last_lines(path: Path) -> list[dict[str, Any]]:
+    if not path.exists():
+        return []
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - _RECENT_BYTES))
+        return [line for line in read_lines(file.read()) if "timestamp_ms" in line]

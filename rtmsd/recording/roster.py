@@ -1,0 +1,62 @@
+"""Who took part: from joins, from leaves, and from the names that come with media, in whatever order."""
+
+from typing import Any, Final
+
+import attrs
+
+_MAX_PARTICIPANTS: Final = 10_000
+
+
+@attrs.define
+class Person:
+    user_id: int | str
+    user_name: str | None = None
+    joined_ms: int | None = None
+    left_ms: int | None = None
+
+
+class Roster:
+    """Attributes:
+    revision: changes with every entry that does.
+    """
+
+    def __init__(self, manifest_entries: list[dict[str, Any]]) -> None:
+        self._people = {entry["user_id"]: Person(**entry) for entry in manifest_entries}
+        self.revision = 0
+
+    def name(self, user_id: int | str | None) -> str | None:
+        person = None if user_id is None else self._people.get(user_id)
+        return None if person is None else person.user_name
+
+    def named(self, user_id: int | str, user_name: str | None) -> None:
+        """Somebody is there: an entry is made or the name taken over; a missing name leaves the one known."""
+        person = self._entry(user_id)
+        if person is not None and user_name and person.user_name != user_name:
+            person.user_name = user_name
+            self.revision += 1
+
+    def joined(self, user_id: int | str, user_name: str | None, time_ms: int) -> None:
+        """Zoom repeats joins after a reconnection: only the first counts, unless the person had left."""
+        self.named(user_id, user_name)
+        person = self._entry(user_id)
+        if person is not None and (person.joined_ms is None or person.left_ms is not None):
+            person.joined_ms = time_ms if person.joined_ms is None else person.joined_ms
+            person.left_ms = None
+            self.revision += 1
+
+    def left(self, user_id: int | str, time_ms: int) -> None:
+        person = self._entry(user_id)
+        if person is not None:
+            person.left_ms = time_ms
+            self.revision += 1
+
+    def to_manifest(self) -> list[dict[str, Any]]:
+        return [attrs.asdict(person) for person in self._people.values()]
+
+    def _entry(self, user_id: int | str) -> Person | None:
+        """Return the person's entry, made if need be; None for the one too many."""
+        person = self._people.get(user_id)
+        if person is None and len(self._people) < _MAX_PARTICIPANTS:
+            person = self._people[user_id] = Person(user_id)
+            self.revision += 1
+        return person

@@ -1,0 +1,141 @@
+"""One participant's audio in one file: each packet put where its timestamp says. Pure: the file is a queue."""
+
+import enum
+from typing import Final
+
+from rtmsd.recording.disk_file import DiskFile
+from rtmsd.recording.wav_file import HEADER_BYTES, PcmFormat
+
+CONTIGUOUS_MS: Final = 20
+"""Jitter between consecutive packets up to here is contiguous audio, not a hole."""
+
+MAX_AHEAD_MS: Final = 12 * 3_600_000
+_MAX_FILE_BYTES: Final = 2**40  # holes are free, but file systems have an end
+_MAX_HOLES: Final = 64
+_SHORTEST_PACKET_MS: Final = 20
+
+
+class Placement(enum.Enum):
+    """What became of a packet."""
+
+    KEPT = enum.auto()
+    REPEAT = enum.auto()  # all of its samples are there already
+    TOO_FAR = enum.auto()  # more than 12 h ahead: a broken timestamp, not silence
+
+
+class Track:
+    """A WAV file with its write position. Positions are offsets in the file, header included.
+
+    Attributes:
+        start_ms: time of the first sample; no packet before it belongs here.
+        end: the write position.
+        newest_ms: the newest timestamp written; one that is not newer is late or a repeat.
+        holes: the newest ranges that were left out and may still be filled, in order.
+    """
+
+    __slots__ = (
+        "_block_bytes",
+        "_bytes_per_ms",
+        "_slack_bytes",
+        "_zero",
+        "end",
+        "file",
+        "holes",
+        "newest_ms",
+        "pcm",
+        "start_ms",
+        "user_id",
+    )
+
+    def __init__(self, file: DiskFile, user_id: int | str, start_ms: int, pcm: PcmFormat) -> None:
+        self.file = file
+        self.user_id = user_id
+        self.start_ms = start_ms
+        self.pcm = pcm
+        self._bytes_per_ms = pcm.bytes_per_ms
+        self._block_bytes = pcm.block_bytes
+        self._slack_bytes = CONTIGUOUS_MS * pcm.bytes_per_ms
+        self._zero = start_ms * pcm.bytes_per_ms - HEADER_BYTES
+        self.end = max(file.size_bytes, HEADER_BYTES)
+        if file.size_bytes < HEADER_BYTES:
+            file.skip_to(HEADER_BYTES)
+            self.newest_ms = start_ms - 1
+        else:  # taken up again: whatever starts well before the end was written before
+            self.newest_ms = self.end_ms - _SHORTEST_PACKET_MS // 2
+        self.holes: list[tuple[int, int]] = []
+
+    @property
+    def end_ms(self) -> int:
+        """Time behind the last sample."""
+        return (self.end + self._zero) // self._bytes_per_ms
+
+    @property
+    def duration_ms(self) -> int:
+        return (self.end - HEADER_BYTES) // self._bytes_per_ms
+
+    def append(self, timestamp_ms: int, data: bytes) -> bool:
+        """Take a packet that continues the file; False, and nothing done, for any other. Called for each packet."""
+        end = self.end
+        slack = self._slack_bytes
+        if (
+            -slack <= timestamp_ms * self._bytes_per_ms - self._zero - end <= slack
+            and timestamp_ms > self.newest_ms
+            and not len(data) % self._block_bytes
+        ):
+            file = self.file
+            tail = file.tail
+            if not tail:
+                file.on_dirty(file)
+            tail += data
+            size = len(data)
+            file.backlog.pending_bytes += size
+            self.end = end + size
+            self.newest_ms = timestamp_ms
+            return True
+        return False
+
+    def place(self, timestamp_ms: int, data: bytes) -> Placement:
+        """Take any packet of whole samples that does not start before `start_ms`.
+
+        It continues the file, or leaves a hole before itself, or, earlier, fills samples not written yet.
+        """
+        if self.append(timestamp_ms, data):
+            return Placement.KEPT
+        at = timestamp_ms * self._bytes_per_ms - self._zero
+        stop = at + len(data)
+        if at - self.end > MAX_AHEAD_MS * self._bytes_per_ms or stop > _MAX_FILE_BYTES:
+            return Placement.TOO_FAR
+        kept = self._fill_holes(at, data)
+        if stop > self.end:
+            self._extend(at, data)
+            kept = True
+        if not kept:
+            return Placement.REPEAT
+        self.newest_ms = max(self.newest_ms, timestamp_ms)
+        return Placement.KEPT
+
+    def _extend(self, at: int, data: bytes) -> None:
+        if at > self.end:
+            self.holes.append((self.end, at))
+            del self.holes[:-_MAX_HOLES]
+            self.file.skip_to(at)
+            self.file.append(data)
+        else:
+            self.file.append(data[self.end - at :])
+        self.end = at + len(data)
+
+    def _fill_holes(self, at: int, data: bytes) -> bool:
+        """Write the parts of `data` that lie in holes. Returns whether there were any."""
+        stop = at + len(data)
+        left: list[tuple[int, int]] = []
+        filled = False
+        for start, end in self.holes:
+            low, high = max(start, at), min(end, stop)
+            if low >= high:
+                left.append((start, end))
+                continue
+            filled = True
+            self.file.write_at(low, data[low - at : high - at])
+            left += [part for part in ((start, low), (high, end)) if part[0] < part[1]]
+        self.holes = left[-_MAX_HOLES:]
+        return filled

@@ -1,0 +1,71 @@
+"""The transcript of a stream: lines in order of arrival, cues beside them, repeats left out."""
+
+import json
+from collections import deque
+from typing import Any, Final
+
+from rtmsd.protocol.media_data import TranscriptData
+from rtmsd.protocol.times import transcript_ms
+from rtmsd.recording import captions
+from rtmsd.recording.disk_file import DiskFile
+
+_RECENT: Final = 256
+"""So many utterances are remembered to tell a repeat; a reconnection brings a few."""
+
+
+class Transcript:
+    """Attributes:
+    newest_ms: end of the newest utterance; None before the first.
+    """
+
+    def __init__(self, lines: DiskFile, cues: DiskFile, started_ms: int) -> None:
+        self.lines = lines
+        self.newest_ms: int | None = None
+        self._cues = cues
+        self._started_ms = started_ms
+        self._recent: deque[int] = deque(maxlen=_RECENT)
+
+    def line(
+        self, data: TranscriptData, user_name: str | None, timestamp_ms: int, origin_ms: int, received_ms: int
+    ) -> dict[str, Any]:
+        """Return the line for an utterance, its times since the epoch whatever they came as."""
+        return {
+            "user_id": data.user_id,
+            "user_name": data.user_name or user_name,
+            "text": data.text,
+            "start_ms": None if data.start_ms is None else transcript_ms(data.start_ms, origin_ms),
+            "end_ms": None if data.end_ms is None else transcript_ms(data.end_ms, origin_ms),
+            "timestamp_ms": timestamp_ms,
+            "language": data.language,
+            "attribute": data.attribute,
+            "received_ms": received_ms,
+        }
+
+    def take(self, line: dict[str, Any]) -> bool:
+        """Append a line; False for a repeat."""
+        if not self.remember(line):
+            return False
+        if not self._cues.size_bytes:
+            self._cues.append(captions.HEAD.encode())
+        self.lines.append(json_line(line))
+        self._cues.append(captions.cue(line, self._started_ms).encode(errors="replace"))
+        return True
+
+    def remember(self, line: dict[str, Any]) -> bool:
+        """Note a line as written; False if it was noted before."""
+        key = hash(tuple(line[name] for name in ("user_id", "start_ms", "timestamp_ms", "attribute", "text")))
+        if key in self._recent:
+            return False
+        self._recent.append(key)
+        newest_ms = max(line["timestamp_ms"], line["end_ms"] or 0)
+        self.newest_ms = max(self.newest_ms or newest_ms, newest_ms)
+        return True
+
+
+def json_line(value: dict[str, Any]) -> bytes:
+    """One line of JSON, whatever is in it: what JSON cannot hold becomes a string, and half a character an escape."""
+    try:
+        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
+        return text.encode() + b"\n"
+    except UnicodeEncodeError:  # a lone surrogate
+        return json.dumps(value, separators=(",", ":"), default=str).encode() + b"\n"

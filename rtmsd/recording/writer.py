@@ -1,0 +1,241 @@
+"""One writer for all streams: everything dirty goes to disk in one call of a worker thread, again and again.
+
+A disk that is slow, full or broken stops nobody: what cannot be written stays queued, within the bound, and is tried
+again. Past the bound `Backlog.full` makes the recorders drop, count and name the gap.
+"""
+
+import contextlib
+import os
+import time
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, Final, Protocol, TypeAlias
+
+import attrs
+import msgspec
+import structlog
+import trio
+
+from rtmsd.recording.disk import Disk
+from rtmsd.recording.disk_file import Backlog, Batch
+from rtmsd.recording.layout import MANIFEST
+
+log = structlog.get_logger()
+
+RunSync: TypeAlias = Callable[..., Awaitable[Any]]
+"""`trio.to_thread.run_sync`, or in tests with a mock clock something that calls at once."""
+
+_OPEN_FILES: Final = 128
+"""So many are written before they are synced: enough that the file system joins its commits, few descriptors."""
+
+
+class RecordingSettings(Protocol):
+    """What is needed of `config.RecordingConfig`."""
+
+    @property
+    def directory(self) -> Path: ...
+    @property
+    def sync_interval_s(self) -> float: ...
+    @property
+    def buffer_bytes(self) -> int: ...
+
+
+@attrs.frozen
+class Job:
+    """What one flush has to do for one recorder. The manifest goes last, so that it never promises too much."""
+
+    directory: Path
+    batches: tuple[Batch, ...]
+    manifest: dict[str, Any] | None
+
+
+@attrs.frozen
+class Outcome:
+    """What became of a job: what is on disk, and the first error if not all of it is."""
+
+    written: tuple[Batch, ...]
+    error: OSError | None
+
+
+class Flushable(Protocol):
+    """A recorder, as the writer sees it."""
+
+    def collect(self, now_s: float) -> Job | None:
+        """Return what is to be written, None for nothing. It counts as queued until `settled`."""
+
+    def settled(self, job: Job, outcome: Outcome) -> None:
+        """Take note of what is on disk."""
+
+
+class Writer:
+    """Flushes all recorders every `sync_interval_s` / 2, sooner when a manifest has to change at once.
+
+    Attributes:
+        backlog: what is queued, and its bound.
+        error: why the last flush failed, in plain words; None when it did not.
+        on_sync: called with the seconds of each flush.
+    """
+
+    def __init__(
+        self, settings: RecordingSettings, *, run_sync: RunSync = trio.to_thread.run_sync, disk: Disk | None = None
+    ) -> None:
+        self.backlog = Backlog(settings.buffer_bytes)
+        self.error: str | None = None
+        self.on_sync: Callable[[float], None] = lambda seconds: None
+        self.disk = Disk() if disk is None else disk
+        self.run_sync = run_sync
+        self._period_s = settings.sync_interval_s / 2
+        self._recorders: dict[Flushable, None] = {}  # in order of arrival
+        self._lock = trio.Lock()
+        self._nudged = trio.Event()
+        self._room = trio.Event()
+        self._synced_s: float | None = None
+
+    @property
+    def pending_bytes(self) -> int:
+        return self.backlog.pending_bytes
+
+    @property
+    def full(self) -> bool:
+        return self.backlog.full
+
+    @property
+    def last_sync_age_s(self) -> float:
+        """Seconds since all that was queued by then was on disk; 0 while nothing is queued."""
+        if self._synced_s is None or (self.error is None and not self.pending_bytes):
+            return 0.0
+        return trio.current_time() - self._synced_s
+
+    def add(self, recorder: Flushable) -> None:
+        self._recorders[recorder] = None
+
+    def remove(self, recorder: Flushable) -> None:
+        self._recorders.pop(recorder, None)
+
+    def nudge(self) -> None:
+        """Something structural changed: flush soon."""
+        self._nudged.set()
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Flush for ever. Cancel it only when all recorders are finished."""
+        self._synced_s = trio.current_time()
+        task_status.started()
+        while True:
+            await trio.sleep(self._period_s / 5)  # however often it is nudged
+            with trio.move_on_after(self._period_s * 4 / 5):
+                await self._nudged.wait()
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Write what is queued now. A disk that refuses is noted in `error`, not raised."""
+        async with self._lock:
+            self._nudged = trio.Event()
+            now_s = trio.current_time()
+            jobs = [(recorder, job) for recorder in self._recorders if (job := recorder.collect(now_s)) is not None]
+            if jobs:
+                started_s = time.perf_counter()
+                outcomes = await self.run_sync(write_jobs, self.disk, [job for _, job in jobs])
+                for (recorder, job), outcome in zip(jobs, outcomes, strict=True):
+                    recorder.settled(job, outcome)
+                self._note(next((outcome.error for outcome in outcomes if outcome.error), None))
+                self.on_sync(time.perf_counter() - started_s)
+            if self.error is None:
+                self._synced_s = now_s
+            if not self.full:
+                self._room.set()
+                self._room = trio.Event()
+
+    async def wait_room(self) -> None:
+        """Return when there is room: at once, unless `full`."""
+        while self.full:
+            await self._room.wait()
+
+    @contextlib.asynccontextmanager
+    async def quiet(self) -> Any:
+        """Hold off flushes, for somebody who works on files directly."""
+        async with self._lock:
+            yield
+
+    def _note(self, error: OSError | None) -> None:
+        text = None if error is None else f"{error.strerror or type(error).__name__}: {error.filename or 'recording'}"
+        if text is not None and self.error is None:
+            log.error("disk refuses writes", error=text, pending_bytes=self.pending_bytes)
+        elif text is None and self.error is not None:
+            log.info("disk takes writes again", pending_bytes=self.pending_bytes)
+        self.error = text
+
+
+# In the worker thread
+
+
+def write_jobs(disk: Disk, jobs: Sequence[Job]) -> list[Outcome]:
+    """Write and sync all jobs; one file's error stops no other."""
+    written: dict[int, list[Batch]] = {number: [] for number in range(len(jobs))}
+    errors: dict[int, OSError] = {}
+    batches = [(number, batch) for number, job in enumerate(jobs) for batch in job.batches]
+    for first in range(0, len(batches), _OPEN_FILES):
+        for number, batch, error in _write_group(disk, batches[first : first + _OPEN_FILES]):
+            if error is None:
+                written[number].append(batch)
+            else:
+                errors.setdefault(number, error)
+    for number, job in enumerate(jobs):
+        if job.manifest is not None and number not in errors:
+            try:
+                disk.make_directory(job.directory)
+                disk.replace(job.directory / MANIFEST, encode_manifest(job.manifest))
+            except OSError as error:
+                errors[number] = error
+    return [Outcome(tuple(written[number]), errors.get(number)) for number in range(len(jobs))]
+
+
+def encode_manifest(manifest: dict[str, Any]) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(manifest), indent=1) + b"\n"
+
+
+def _write_group(disk: Disk, batches: Iterable[tuple[int, Batch]]) -> list[tuple[int, Batch, OSError | None]]:
+    results: list[tuple[int, Batch, OSError | None]] = []
+    opened: list[tuple[int, Batch, int]] = []
+    new_names: set[Path] = set()
+    for number, batch in batches:
+        try:
+            opened.append((number, batch, _write(disk, batch)))
+        except OSError as error:
+            results.append((number, batch, error))
+    for number, batch, descriptor in opened:
+        failure: OSError | None = None
+        try:
+            disk.sync(descriptor)
+            parent = batch.file.path.parent
+            if batch.file.durable_bytes == 0 and parent not in new_names:
+                disk.sync_directory(parent)
+                new_names.add(parent)
+        except OSError as error:
+            failure = error
+        finally:
+            with contextlib.suppress(OSError):
+                disk.close(descriptor)
+        results.append((number, batch, failure))
+    return results
+
+
+def _write(disk: Disk, batch: Batch) -> int:
+    """Write one file, and return its descriptor. What could only be written in part is cut off again."""
+    file = batch.file
+    if file.durable_bytes == 0:
+        disk.make_directory(file.path.parent)
+    descriptor = disk.open(file.path)
+    try:
+        for offset, data in batch.chunks:
+            disk.write(descriptor, data, offset)
+        if file.header is not None:
+            disk.write(descriptor, file.header(batch.size_bytes), 0)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            disk.truncate(descriptor, file.durable_bytes)
+        with contextlib.suppress(OSError):
+            disk.close(descriptor)
+        if error.filename is None:
+            raise OSError(error.errno, os.strerror(error.errno or 0), str(file.path)) from error
+        raise
+    return descriptor

@@ -1,0 +1,27 @@
+"""Changes of the configuration, as `reload` and `config diff` tell them."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from rtmsd.ctl.figures import printable
+from rtmsd.ctl.output import Item, Output, Style
+
+
+def show_changes(out: Output, changes: Sequence[Item]) -> None:
+    """Write one line a change: `path`, `old`, `new`, and what only a restart would bring about."""
+    if not out.terminal:
+        for change in changes:
+            when = "restart" if change["needs_restart"] else "reload"
+            out.line("\t".join((change["path"], toml_like(change["old"]), toml_like(change["new"]), when)))
+        return
+    for change in changes:
+        note = out.styled("  (needs a restart)", Style.WARN) if change["needs_restart"] else ""
+        out.line(f"{change['path']}: {toml_like(change['old'])} -> {toml_like(change['new'])}{note}")
+    if not changes:
+        out.line("nothing changed")
+
+
+def toml_like(value: Any) -> str:
+    """Return a value much as the file has it."""
+    return "unset" if value is None else printable(json.dumps(value, ensure_ascii=False))

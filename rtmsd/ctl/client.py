@@ -1,0 +1,198 @@
+"""The admin socket as seen from here: HTTP/1.1 over a Unix socket, its errors told as exit codes."""
+
+import contextlib
+import errno
+import http.client
+import json
+import socket
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+from urllib.parse import urlencode
+
+from rtmsd.ctl.exits import CtlError, Exit
+
+EXIT_OF_CODE: Final[Mapping[str, Exit]] = {
+    "bad_request": Exit.USAGE,
+    "ambiguous": Exit.USAGE,
+    "no_such_stream": Exit.NO_SUCH_STREAM,
+    "no_such_recording": Exit.NO_SUCH_STREAM,
+    "not_permitted": Exit.NOT_PERMITTED,
+    "timed_out": Exit.TIMED_OUT,
+    "refused_in_state": Exit.REFUSED,
+}
+"""By the problem's `code`, which is stable; every other one is a plain failure."""
+
+CONNECT_RETRY_S: Final = 0.05
+MAX_PROBLEM_BYTES: Final = 65536
+CHUNK_BYTES: Final = 65536
+
+
+class UnixConnection(http.client.HTTPConnection):
+    """`http.client` over a Unix socket; the host name is only what the Host header says."""
+
+    def __init__(self, path: str, timeout_s: float) -> None:
+        super().__init__("localhost", timeout=timeout_s)
+        self._path = path
+        self._timeout_s = timeout_s
+
+    def connect(self) -> None:
+        """Connect, waiting `timeout_s` at most for a place in the daemon's queue. Raises OSError (also TimeoutError)."""
+        deadline = time.monotonic() + self._timeout_s
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        sock.settimeout(self._timeout_s)
+        try:
+            while True:
+                try:
+                    sock.connect(self._path)
+                    break
+                except BlockingIOError:  # the queue is full: a daemon that is there but does not accept
+                    if time.monotonic() >= deadline:
+                        raise TimeoutError from None
+                    time.sleep(CONNECT_RETRY_S)
+        except BaseException:
+            sock.close()
+            raise
+        self.sock = sock
+
+
+class LiveAnswer:
+    """A body that goes on until the daemon ends it. Raises CtlError when it is cut off instead."""
+
+    def __init__(self, response: http.client.HTTPResponse, path: str) -> None:
+        self._response = response
+        self._path = path
+
+    def chunks(self) -> Iterator[bytes]:
+        """Yield bytes as they come, none of them held back."""
+        while True:
+            with _translated(self._path):
+                chunk = self._response.read1(CHUNK_BYTES)
+            if not chunk:
+                return
+            yield chunk
+
+    def lines(self) -> Iterator[bytes]:
+        """Yield whole lines without their newline."""
+        rest = b""
+        for chunk in self.chunks():
+            *whole, rest = (rest + chunk).split(b"\n")
+            yield from whole
+
+
+class AdminClient:
+    """Requests to the daemon, a connection each. A method raises CtlError, and nothing else, for want of a good answer.
+
+    Args:
+        path: the admin socket.
+        timeout_s: the longest silence before and within an answer; a live one that has begun may be silent for ever.
+    """
+
+    def __init__(self, path: str, timeout_s: float) -> None:
+        self.path = path
+        self._timeout_s = timeout_s
+
+    def get(self, path: str, **query: str) -> Any:
+        """GET, and return the decoded JSON body."""
+        return self._json("GET", path, query)
+
+    def post(self, path: str, body: Mapping[str, Any] | None = None, **query: str) -> Any:
+        """POST, with `body` as JSON when there is one, and return the decoded JSON body, None when it is empty."""
+        return self._json("POST", path, query, body)
+
+    def delete(self, path: str) -> Any:
+        """DELETE, and return the decoded JSON body, None when it is empty."""
+        return self._json("DELETE", path, {})
+
+    def text(self, path: str) -> str:
+        """GET a body that is text and not JSON."""
+        return self._read("GET", path).decode()
+
+    @contextlib.contextmanager
+    def live(self, path: str, **query: str) -> Iterator[LiveAnswer]:
+        """GET a body that goes on."""
+        with self._exchange("GET", path, query, live=True) as response:
+            yield LiveAnswer(response, self.path)
+
+    def _json(self, method: str, path: str, query: Mapping[str, str], body: Mapping[str, Any] | None = None) -> Any:
+        content = self._read(method, path, query, body)
+        try:
+            return json.loads(content) if content else None
+        except ValueError as error:
+            raise CtlError(
+                Exit.FAILED, f"{self.path} answered {path} with something that is no JSON: {error}"
+            ) from error
+
+    def _read(
+        self, method: str, path: str, query: Mapping[str, str] | None = None, body: Mapping[str, Any] | None = None
+    ) -> bytes:
+        with self._exchange(method, path, query or {}, body) as response, _translated(self.path, self._timeout_s):
+            return response.read()
+
+    @contextlib.contextmanager
+    def _exchange(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str],
+        body: Mapping[str, Any] | None = None,
+        *,
+        live: bool = False,
+    ) -> Iterator[http.client.HTTPResponse]:
+        """Yield the good answer with its body unread."""
+        target = f"{path}?{urlencode(query, safe=',')}" if query else path
+        payload = None if body is None else json.dumps(body)
+        headers = {"Connection": "close"} | ({} if body is None else {"Content-Type": "application/json"})
+        with contextlib.closing(UnixConnection(self.path, self._timeout_s)) as connection:
+            with _translated(self.path, self._timeout_s):
+                connection.connect()
+                sock = connection.sock  # the connection lets go of it once the answer is the last one
+                connection.request(method, target, body=payload, headers=headers)
+                response = connection.getresponse()
+                if response.status >= 400:
+                    raise _refusal(response, path)
+                if live:
+                    sock.settimeout(None)
+            with response:
+                yield response
+
+
+@contextlib.contextmanager
+def _translated(path: str, timeout_s: float = 0) -> Iterator[None]:
+    """Tell the errors of the socket at `path`, and of nothing else, as CtlError."""
+    try:
+        yield
+    except TimeoutError as error:
+        raise CtlError(
+            Exit.TIMED_OUT,
+            f"no answer from {path} within {timeout_s:g} s",
+            "The daemon is overloaded or stopped: see `systemctl status rtmsd`, or allow more with --timeout.",
+        ) from error
+    except PermissionError as error:
+        raise CtlError(
+            Exit.NOT_PERMITTED,
+            f"{path}: permission denied",
+            "Become a member of the socket's group (rtmsd), or use sudo.",
+        ) from error
+    except OSError as error:
+        reason = "there is no such socket" if error.errno == errno.ENOENT else error.strerror or str(error)
+        raise CtlError(
+            Exit.UNREACHABLE,
+            f"no daemon at {path}: {reason}",
+            "Is it running (`systemctl status rtmsd`)? --socket or RTMSD_SOCKET name another socket.",
+        ) from error
+    except http.client.HTTPException as error:
+        raise CtlError(Exit.UNREACHABLE, f"{path} broke its answer off: {error!r}") from error
+
+
+def _refusal(response: http.client.HTTPResponse, path: str) -> CtlError:
+    """Return the CtlError for an answer of 400 and above, be it problem+json or not."""
+    try:
+        problem = json.loads(response.read(MAX_PROBLEM_BYTES))
+    except ValueError:
+        problem = None
+    if not isinstance(problem, dict):
+        problem = {}
+    detail = problem.get("detail") or f"the daemon answered {path} with {response.status} {response.reason}"
+    more = [str(item) for key in ("candidates", "participants", "mistakes") for item in problem.get(key, ())]
+    return CtlError(EXIT_OF_CODE.get(str(problem.get("code")), Exit.FAILED), str(detail), "\n".join(more))

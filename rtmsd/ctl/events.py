@@ -1,0 +1,64 @@
+"""Lines of `events.jsonl`: reading them from the files of streams, and showing them."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from rtmsd.ctl.figures import clock, printable
+from rtmsd.ctl.output import Item, Output, Style
+
+ENDED_STATES: Final = frozenset({"ended", "failed", "revoked"})
+_SHOWN_APART: Final = frozenset({"rtms_stream_id", "at_ms", "kind"})
+
+
+class EventFile:
+    """The `events.jsonl` of one stream, read on as it grows."""
+
+    def __init__(self, rtms_stream_id: str, directory: str) -> None:
+        self._rtms_stream_id = rtms_stream_id
+        self._path = Path(directory, "events.jsonl")
+        self._offset = 0
+
+    def new(self) -> Iterator[dict[str, Any]]:
+        """Yield the whole lines since the last time, with the id of their stream. A file that is not there has none."""
+        try:
+            with self._path.open("rb") as file:
+                file.seek(self._offset)
+                added = file.read()
+        except FileNotFoundError:  # nothing happened yet, or the stream was revoked
+            return
+        whole = added[: added.rfind(b"\n") + 1]
+        self._offset += len(whole)
+        for line in whole.splitlines():
+            try:
+                event = json.loads(line)
+            except ValueError:
+                event = {"at_ms": 0, "kind": "unreadable_line"}  # `recordings verify` says more
+            yield {"rtms_stream_id": self._rtms_stream_id, **event}
+
+
+def show_event(out: Output, event: Item) -> None:
+    """Write one event: a line for people or programs, a JSON text with --json."""
+    if out.as_json:
+        out.json_line(event)
+        return
+    stream = str(event.get("rtms_stream_id", ""))
+    details = " ".join(f"{name}={_told(value)}" for name, value in event.items() if name not in _SHOWN_APART)
+    if out.terminal:
+        head = f"{clock(event.get('at_ms'))}  {printable(stream[:12]):12}"
+        out.line(f"{out.styled(head, Style.DIM)}  {out.styled(printable(event.get('kind')), Style.HEAD)}  {details}")
+    else:
+        out.line("\t".join((str(event.get("at_ms", "")), printable(stream), printable(event.get("kind")), details)))
+
+
+def over(events: Sequence[Item]) -> bool:
+    """Say whether these events leave their stream ended; one that was started again after its end is not."""
+    states = [event.get("state") for event in events if event.get("kind") == "stream_state"]
+    return bool(states) and states[-1] in ENDED_STATES
+
+
+def _told(value: Any) -> str:
+    if isinstance(value, list) and all(isinstance(item, Mapping) and "user_name" in item for item in value):
+        return printable(",".join(str(item["user_name"] or item.get("user_id")) for item in value))
+    return printable(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))

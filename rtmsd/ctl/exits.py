@@ -1,0 +1,30 @@
+"""How rtmsctl ends: the exit statuses that scripts rely on, and the one exception that carries them."""
+
+import enum
+
+
+class Exit(enum.IntEnum):
+    """Exit status of rtmsctl, fixed for scripts."""
+
+    OK = 0
+    FAILED = 1
+    USAGE = 2  # also an ambiguous prefix
+    UNREACHABLE = 3
+    NO_SUCH_STREAM = 4
+    NOT_PERMITTED = 5  # also by the mode of the socket or of a file
+    TIMED_OUT = 6
+    REFUSED = 7  # not in this state
+
+
+class CtlError(Exception):
+    """The verb cannot be done; `main` prints it and ends with `exit_code`.
+
+    Attributes:
+        exit_code: the process's exit status.
+        mend: what a person can do about it, "" when the message says it already.
+    """
+
+    def __init__(self, exit_code: Exit, message: str, mend: str = "") -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+        self.mend = mend

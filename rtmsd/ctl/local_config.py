@@ -1,0 +1,43 @@
+"""The configuration file as the daemon would read it, read here by the daemon's own reader."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from rtmsd.ctl.exits import CtlError, Exit
+from rtmsd.ctl.verb import Call
+
+if TYPE_CHECKING:
+    from rtmsd.config import Config
+
+DEFAULT_FILE: Final = Path("/etc/rtmsd/config.toml")
+SERVICE_CREDENTIALS: Final = Path("/run/credentials/rtmsd.service")
+
+
+def config_file(call: Call) -> Path:
+    """Return the file that was named, else the running daemon's, else the usual one."""
+    if call.args.file is not None:
+        return Path(call.args.file)
+    try:
+        named = call.client.get("/v1/status").get("config_file")
+    except CtlError as error:
+        if error.exit_code is not Exit.UNREACHABLE:
+            raise
+        named = None
+    return Path(named) if named else DEFAULT_FILE
+
+
+def read_config(path: Path) -> "Config":
+    """Read and check a configuration. Raises CtlError with all its mistakes.
+
+    Secrets given as `{ credential = ... }` are looked for where systemd puts the service's.
+    """
+    from rtmsd.config import load  # noqa: PLC0415
+    from rtmsd.errors import ConfigError  # noqa: PLC0415
+
+    if SERVICE_CREDENTIALS.is_dir():
+        os.environ.setdefault("CREDENTIALS_DIRECTORY", str(SERVICE_CREDENTIALS))
+    try:
+        return load(path)
+    except ConfigError as error:
+        raise CtlError(Exit.FAILED, f"{path} is wrong", "\n".join(error.mistakes)) from error

@@ -1,0 +1,147 @@
+"""What a verb prints: one JSON text with --json, a table on a terminal, tab-separated lines for everything else."""
+
+import enum
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, NamedTuple, TextIO
+
+from rtmsd.ctl.figures import UNKNOWN, printable
+
+Item = Mapping[str, Any]
+
+
+class Style(enum.Enum):
+    """SGR parameters."""
+
+    GOOD = "32"
+    WARN = "33"
+    BAD = "31"
+    DIM = "2"
+    HEAD = "1"
+
+
+STATE_STYLES: Final[Mapping[str, Style]] = {
+    "active": Style.GOOD,
+    "ok": Style.GOOD,
+    "connecting": Style.WARN,
+    "recovering": Style.WARN,
+    "paused": Style.WARN,
+    "warning": Style.WARN,
+    "failed": Style.BAD,
+    "revoked": Style.BAD,
+    "ended": Style.DIM,
+    "skipped": Style.DIM,
+}
+"""Colour by the word itself: states of streams, results of checks."""
+
+
+class Column(NamedTuple):
+    """A column of a table, or a line of a record.
+
+    Attributes:
+        cell: the text of an item, on a terminal.
+        plain: the text where a program may read it; None: the same.
+    """
+
+    title: str
+    cell: Callable[[Item], Any]
+    plain: Callable[[Item], Any] | None = None
+    right: bool = False
+
+
+def key(name: str) -> Callable[[Item], Any]:
+    """Return a cell that is the value of `name`, a dash when there is none."""
+    return lambda item: UNKNOWN if item.get(name) is None else item[name]
+
+
+class Output:
+    """Standard output of rtmsctl.
+
+    Args:
+        terminal: `stream` is one, so a person reads it.
+        colour: ANSI colours may be used; never without `terminal`.
+    """
+
+    def __init__(self, stream: TextIO, *, as_json: bool, terminal: bool, colour: bool) -> None:
+        self.as_json = as_json
+        self.terminal = terminal
+        self._stream = stream
+        self._colour = colour
+
+    @classmethod
+    def to(cls, stream: TextIO, *, as_json: bool) -> "Output":
+        """Return the output for `stream` as the environment wants it (NO_COLOR, TERM=dumb)."""
+        terminal = stream.isatty()
+        colour = terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+        return cls(stream, as_json=as_json, terminal=terminal, colour=colour)
+
+    def line(self, text: str = "") -> None:
+        """Write a line now: it may be the last one for a while."""
+        print(text, file=self._stream, flush=True)
+
+    def json(self, value: Any) -> None:
+        """Write one JSON text: indented on a terminal, else one line."""
+        self.line(json.dumps(value, indent=2 if self.terminal else None))
+
+    def json_line(self, value: Any) -> None:
+        """Write one JSON text on one line, wherever it goes."""
+        self.line(json.dumps(value))
+
+    def rows(self, items: Sequence[Item], columns: Sequence[Column], *, empty: str = "none") -> None:
+        """Write a list; titles, and the word for an empty one, are for people only."""
+        if self.as_json:
+            self.json(items)
+        elif not self.terminal:
+            for item in items:
+                self.line("\t".join(printable((column.plain or column.cell)(item)) for column in columns))
+        elif not items:
+            self.line(empty)
+        else:
+            self._table(items, columns)
+
+    def record(self, item: Item, columns: Sequence[Column]) -> None:
+        """Write one object, a line for each column."""
+        if self.as_json:
+            self.json(item)
+        elif not self.terminal:
+            for column in columns:
+                self.line(f"{column.title}\t{printable((column.plain or column.cell)(item))}")
+        else:
+            width = max(len(column.title) for column in columns)
+            for column in columns:
+                text = printable(column.cell(item))
+                self.line(f"{self.styled(column.title.ljust(width), Style.HEAD)}  {self._by_word(text, text)}")
+
+    def section(self, title: str) -> None:
+        """Set what follows apart: a title on a terminal, else an empty line and the title."""
+        self.line()
+        self.line(self.styled(title.upper(), Style.HEAD) if self.terminal else title)
+
+    def said(self, item: Item, sentence: str) -> None:
+        """Write what was done: for people a sentence, with --json the daemon's own answer."""
+        if self.as_json:
+            self.json(item)
+        else:
+            self.line(sentence)
+
+    def styled(self, text: str, style: Style | None) -> str:
+        """Return `text` in colour where colour may be used."""
+        return f"\x1b[{style.value}m{text}\x1b[0m" if self._colour and style else text
+
+    def _by_word(self, word: str, text: str) -> str:
+        return self.styled(text, STATE_STYLES.get(word))
+
+    def _table(self, items: Sequence[Item], columns: Sequence[Column]) -> None:
+        table = [[printable(column.cell(item)) for column in columns] for item in items]
+        widths = [
+            max(len(column.title), *(len(texts[index]) for texts in table)) for index, column in enumerate(columns)
+        ]
+
+        def aligned(text: str, index: int) -> str:
+            last = index == len(columns) - 1
+            return text.rjust(widths[index]) if columns[index].right else text if last else text.ljust(widths[index])
+
+        self.line("  ".join(self.styled(aligned(column.title, i), Style.HEAD) for i, column in enumerate(columns)))
+        for texts in table:
+            self.line("  ".join(self._by_word(text, aligned(text, i)) for i, text in enumerate(texts)))

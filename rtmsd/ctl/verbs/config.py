@@ -1,0 +1,81 @@
+"""The configuration: check a file, show what is in force, compare the two."""
+
+import argparse
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from rtmsd.ctl.changes import show_changes, toml_like
+from rtmsd.ctl.exits import Exit
+from rtmsd.ctl.local_config import config_file, read_config
+from rtmsd.ctl.output import Style
+from rtmsd.ctl.verb import Call, Verb
+
+
+def check(call: Call) -> Exit:
+    """Check a file offline; FAILED names every mistake."""
+    path = config_file(call)
+    config = read_config(path)
+    call.out.said({"file": str(path), "ok": True, "warnings": config.warnings}, f"{path}: ok")
+    if not call.out.as_json:
+        for warning in config.warnings:
+            call.out.line(call.out.styled(f"warning: {warning}", Style.WARN))
+    return Exit.OK
+
+
+def show(call: Call) -> Exit:
+    """Show the configuration in force, with all defaults and without secrets."""
+    config = call.client.get("/v1/config")
+    if call.out.as_json:
+        call.out.json(config)
+        return Exit.OK
+    for path, value in flattened(config):
+        call.out.line(f"{path} = {toml_like(value)}" if call.out.terminal else f"{path}\t{toml_like(value)}")
+    return Exit.OK
+
+
+def diff(call: Call) -> Exit:
+    """Compare the file with what is in force: what a reload or a restart would change. Secrets are not compared."""
+    from rtmsd.config import as_masked_dict  # noqa: PLC0415
+    from rtmsd.config.changes import NEEDS_RESTART  # noqa: PLC0415
+
+    in_force = dict(flattened(call.client.get("/v1/config")))
+    in_file = dict(flattened(as_masked_dict(read_config(config_file(call)))))
+    changes = [
+        {
+            "path": path,
+            "old": in_force.get(path),
+            "new": in_file.get(path),
+            "needs_restart": path.startswith(NEEDS_RESTART),
+        }
+        for path in in_force | in_file
+        if in_force.get(path) != in_file.get(path)
+    ]
+    if call.out.as_json:
+        call.out.json(changes)
+    else:
+        show_changes(call.out, changes)
+    return Exit.OK
+
+
+def flattened(section: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield every key of a configuration with its whole path; apps go by name: `app[main].client_id`."""
+    for name, value in section.items():
+        path = before + name
+        if isinstance(value, Mapping):
+            yield from flattened(value, f"{path}.")
+        elif name == "app":
+            for app in value:
+                yield from flattened(app, f"{path}[{app['name']}].")
+        else:
+            yield path, value
+
+
+def _file_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE", nargs="?", help="default: the running daemon's file")
+
+
+VERBS: Final = (
+    Verb("config check", check, "check a configuration file, and name every mistake in it", _file_argument),
+    Verb("config show", show, "the configuration in force, secrets masked"),
+    Verb("config diff", diff, "what differs between the file and what is in force", _file_argument),
+)

@@ -1,0 +1,106 @@
+"""What goes on and on: watch, logs, tap. They end with the stream, the daemon, or Ctrl-C."""
+
+import argparse
+import json
+import sys
+import time
+from collections import deque
+from contextlib import suppress
+from typing import Any, Final
+
+from rtmsd.ctl.arguments import whole_number
+from rtmsd.ctl.events import EventFile, over, show_event
+from rtmsd.ctl.exits import CtlError, Exit
+from rtmsd.ctl.verb import Call, Verb, stream_argument, stream_path
+
+FORMATS: Final = ("wav", "raw", "ndjson")
+POLL_S: Final = 0.25
+
+
+def watch(call: Call) -> Exit:
+    """Show events as they happen."""
+    only = call.client.get(stream_path(call.args.stream))["rtms_stream_id"] if call.args.stream is not None else None
+    with suppress(KeyboardInterrupt), call.client.live("/v1/events") as answer:
+        for line in answer.lines():
+            event = json.loads(line)
+            if only is None or event.get("rtms_stream_id", only) == only:  # "lost" concerns everybody
+                show_event(call.out, event)
+    return Exit.OK
+
+
+def logs(call: Call) -> Exit:
+    """Show what is written in `events.jsonl`, of one stream or of all, oldest first."""
+    one: str | None = call.args.stream
+    streams = _all_streams(call) if one is None else [call.client.get(stream_path(one))]
+    files: dict[str, EventFile] = {}
+    lines: int | None = call.args.lines
+    with suppress(KeyboardInterrupt):
+        while True:
+            for stream in streams:
+                name, directory = stream["rtms_stream_id"], stream.get("directory")
+                if directory and name not in files:
+                    files[name] = EventFile(name, directory)
+            events = sorted(
+                (event for file in files.values() for event in file.new()), key=lambda event: event["at_ms"]
+            )
+            for event in events if lines is None else deque(events, lines):
+                show_event(call.out, event)
+            if not call.args.follow or (one is not None and over(events)):
+                break
+            lines = None
+            time.sleep(POLL_S)
+            if one is None:
+                streams = _all_streams(call)
+    return Exit.OK
+
+
+def _all_streams(call: Call) -> list[dict[str, Any]]:
+    streams: list[dict[str, Any]] = call.client.get("/v1/streams", all="1")
+    return streams
+
+
+def tap(call: Call) -> Exit:
+    """Copy live media to standard output, every byte as it comes."""
+    media: str = call.args.media
+    form = call.args.format or ("ndjson" if call.out.as_json or media != "audio" else "wav")
+    if form != "ndjson" and media != "audio":
+        raise CtlError(Exit.USAGE, f"--format {form} holds audio alone", "Use --media audio, or --format ndjson.")
+    if form != "ndjson" and call.out.terminal:
+        raise CtlError(
+            Exit.USAGE, "sound would go to the terminal", "Pipe it (`| aplay`), or write it to a file (`> live.wav`)."
+        )
+    query = {"media": media, "format": form} | ({"user_id": call.args.user_id} if call.args.user_id else {})
+    sink = sys.stdout.buffer
+    with suppress(KeyboardInterrupt), call.client.live(stream_path(call.args.stream, "tap"), **query) as answer:
+        for chunk in answer.chunks():
+            sink.write(chunk)
+            sink.flush()
+    return Exit.OK
+
+
+def _watch_arguments(parser: argparse.ArgumentParser) -> None:
+    stream_argument(parser, optional=True)
+
+
+def _logs_arguments(parser: argparse.ArgumentParser) -> None:
+    stream_argument(parser, optional=True)
+    parser.add_argument("-f", "--follow", action="store_true", help="go on with what happens, until the stream ends")
+    parser.add_argument("-n", "--lines", metavar="N", type=whole_number, help="begin with the last N lines")
+    parser.epilog = "The daemon's own log is in the journal: journalctl -u rtmsd RTMS_STREAM_ID=..."
+
+
+def _tap_arguments(parser: argparse.ArgumentParser) -> None:
+    stream_argument(parser)
+    parser.add_argument(
+        "--media", default="audio", metavar="LIST", help="of audio,video,share,transcript,chat,events (default: audio)"
+    )
+    parser.add_argument("--format", choices=FORMATS, help="default: wav for audio alone, else ndjson")
+    parser.add_argument("--user-id", metavar="ID", help="only this participant; 0 is the mix")
+    parser.epilog = "A slow reader loses its own frames, never the recording's: ndjson tells how many."
+
+
+VERBS: Final = (
+    Verb("watch", watch, "events as they happen", _watch_arguments),
+    Verb("logs", logs, "what happened to a stream, or to all", _logs_arguments),
+    Verb("tap", tap, "live media to standard output", _tap_arguments),
+)

@@ -1,0 +1,96 @@
+"""The daemon as a whole: status, metrics, version."""
+
+import math
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from rtmsd import __version__
+from rtmsd.ctl.exits import Exit
+from rtmsd.ctl.figures import duration, listed, printable
+from rtmsd.ctl.output import Column, Item, Style, key
+from rtmsd.ctl.verb import Call, Verb
+
+
+def status(call: Call) -> Exit:
+    """Say how the daemon is, in a screenful."""
+    answer = call.client.get("/v1/status")
+    call.out.record(answer, STATUS_COLUMNS)
+    if not call.out.as_json:
+        for style, text in troubles(answer):
+            call.out.line(call.out.styled(printable(text), style))
+    return Exit.OK
+
+
+def health(answer: Item) -> str:
+    """Return one word for the state of the daemon."""
+    if not answer.get("ready"):
+        return "draining" if answer.get("draining") else "starting"
+    return "degraded" if answer.get("degraded") else "ok"
+
+
+def troubles(answer: Item) -> Iterator[tuple[Style, str]]:
+    """Yield what is wrong, worst first."""
+    for trouble in answer.get("degraded") or ():
+        yield Style.BAD, f"degraded: {trouble['detail']} ({trouble['code']})"
+    for warning in answer.get("warnings") or ():
+        yield Style.WARN, f"warning: {warning}"
+    if answer.get("version") not in (None, __version__):
+        yield Style.WARN, f"warning: the daemon runs {answer['version']}, {__version__} is installed: restart it"
+
+
+def summed_up(numbers: Mapping[str, Any] | None) -> str:
+    """Name what there is: "3 active, 1 recovering"."""
+    return ", ".join(f"{number} {name}" for name, number in (numbers or {}).items() if number) or "none"
+
+
+def heard(answer: Item) -> str:
+    """Return when the last webhook came, and what became of all of them."""
+    webhook = answer.get("webhook") or {}
+    if webhook.get("last_ms") is None:
+        return "none came yet"
+    return f"last {duration(time.time() - webhook['last_ms'] / 1000)} ago; {summed_up(webhook.get('results'))}"
+
+
+STATUS_COLUMNS: Final = (
+    Column("state", health),
+    Column("version", key("version")),
+    Column("pid", key("pid")),
+    Column("up", lambda answer: duration(answer.get("uptime_s")), key("uptime_s")),
+    Column("streams", lambda answer: summed_up(answer.get("streams"))),
+    Column("webhooks", heard),
+    Column("totals", lambda answer: listed(answer.get("totals"))),
+    Column("disk", lambda answer: listed(answer.get("disk"))),
+    Column("listening", lambda answer: listed(answer.get("listening"))),
+    Column("config", key("config_file")),
+)
+
+
+def metrics(call: Call) -> Exit:
+    """Print the Prometheus text; with --json an object of samples, by name and labels as written."""
+    text = call.client.text("/v1/metrics")
+    if call.out.as_json:
+        samples = (line.rpartition(" ") for line in text.splitlines() if line and not line.startswith("#"))
+        call.out.json({name: json_number(value) for name, _, value in samples})
+    else:
+        call.out.line(text.removesuffix("\n"))
+    return Exit.OK
+
+
+def json_number(text: str) -> float | str:
+    """Return a sample's value; JSON has no NaN and no infinity, so these stay text."""
+    value = float(text)
+    return value if math.isfinite(value) else text
+
+
+def version(call: Call) -> Exit:
+    """Print our own version, without asking the daemon: `status` has its version."""
+    call.out.said({"version": __version__}, f"rtmsctl {__version__}")
+    return Exit.OK
+
+
+VERBS: Final = (
+    Verb("status", status, "how the daemon is"),
+    Verb("metrics", metrics, "the metrics, as Prometheus reads them"),
+    Verb("version", version, "the version of rtmsctl"),
+)

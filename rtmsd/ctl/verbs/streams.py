@@ -1,0 +1,162 @@
+"""Streams one by one: ps, inspect, stop, reconnect."""
+
+import argparse
+import time
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from rtmsd.ctl.exits import Exit
+from rtmsd.ctl.figures import UNKNOWN, clock, duration, listed, milliseconds, moment, size
+from rtmsd.ctl.output import Column, Item, key
+from rtmsd.ctl.verb import Call, Verb, stream_argument, stream_path
+
+SHORT_ID_CHARS: Final = 12
+
+
+def ps(call: Call) -> Exit:
+    """List the live streams, or all that the daemon remembers."""
+    streams = call.client.get("/v1/streams", **({"all": "1"} if call.args.all else {}))
+    call.out.rows(streams, ps_columns(streams), empty="no live streams (-a shows ended ones too)")
+    return Exit.OK
+
+
+def ps_columns(streams: Sequence[Item]) -> tuple[Column, ...]:
+    """Return the columns of a list; its ids are cut to what still tells these streams apart."""
+    shown = shortened([stream["rtms_stream_id"] for stream in streams])
+    return (
+        Column("STREAM", lambda stream: shown[stream["rtms_stream_id"]], key("rtms_stream_id")),
+        Column("APP", key("app")),
+        Column("PRODUCT", key("product")),
+        Column("STATE", key("state")),
+        Column("LASTED", lambda stream: duration(lasted_s(stream)), key("started_ms"), right=True),
+        Column("RECEIVING", rates),
+        Column("LAG", lag, key("lag_ms"), right=True),
+        Column("GAPS", lambda stream: count(stream, "gaps"), right=True),
+        Column("PEOPLE", lambda stream: count(stream, "participants"), right=True),
+    )
+
+
+def shortened(ids: Sequence[str]) -> Mapping[str, str]:
+    """Return each id with the beginning that is unique among them, `SHORT_ID_CHARS` long at least."""
+    length = SHORT_ID_CHARS
+    while len({name[:length] for name in ids}) < len(set(ids)):
+        length += 1
+    return {name: name[:length] for name in ids}
+
+
+def lasted_s(stream: Item) -> float:
+    """Return how long a stream lasted, up to now if it lives.
+
+    Zoom's clock started it, so a live one is only as exact as the two clocks agree.
+    """
+    until_ms = stream.get("ended_ms") or time.time() * 1000
+    return max(0.0, (until_ms - stream["started_ms"]) / 1000)
+
+
+def rates(stream: Item) -> str:
+    """Messages per second by media type."""
+    return "  ".join(f"{media} {rate:.1f}/s" for media, rate in (stream.get("rates") or {}).items()) or UNKNOWN
+
+
+def lag(stream: Item) -> str:
+    """How far what was received is ahead of what is on disk."""
+    return UNKNOWN if stream.get("lag_ms") is None else f"{stream['lag_ms']:.0f} ms"
+
+
+def count(stream: Item, name: str) -> str:
+    """How many there are of what is told as a list, or as a number already."""
+    value = stream.get(name)
+    return UNKNOWN if value is None else str(value if isinstance(value, int) else len(value))
+
+
+def gap_ms(gap: Item) -> int | None:
+    """Return how long a gap is; None while it is open."""
+    return None if gap.get("to_ms") is None else gap["to_ms"] - gap["from_ms"]
+
+
+def inspect(call: Call) -> Exit:
+    """Tell everything known of one stream."""
+    stream = call.client.get(stream_path(call.args.stream))
+    call.out.record(stream, INSPECT_COLUMNS)
+    if not call.out.as_json:
+        for name, columns in INSPECT_TABLES.items():
+            if items := stream.get(name):
+                call.out.section(name)
+                call.out.rows(items, columns)
+    return Exit.OK
+
+
+INSPECT_COLUMNS: Final = (
+    Column("stream", key("rtms_stream_id")),
+    Column("product", key("product")),
+    Column("id", key("id")),
+    Column("app", key("app")),
+    Column("state", key("state")),
+    Column("why", key("why")),
+    Column("started", lambda stream: moment(stream.get("started_ms")), key("started_ms")),
+    Column("ended", lambda stream: moment(stream.get("ended_ms")), key("ended_ms")),
+    Column("lasted", lambda stream: duration(lasted_s(stream)), lambda stream: f"{lasted_s(stream):.3f}"),
+    Column("stop reason", key("stop_reason")),
+    Column("receiving", rates),
+    Column("lag", lag, key("lag_ms")),
+    Column("keep-alives", lambda stream: listed(stream.get("keep_alives"))),
+    Column("counters", lambda stream: listed(stream.get("counters"))),
+    Column("directory", key("directory")),
+)
+
+INSPECT_TABLES: Final[Mapping[str, tuple[Column, ...]]] = {
+    "participants": (
+        Column("USER", key("user_id")),
+        Column("NAME", key("user_name")),
+        Column("JOINED", lambda person: clock(person.get("joined_ms")), key("joined_ms")),
+        Column("LEFT", lambda person: clock(person.get("left_ms")), key("left_ms")),
+    ),
+    "files": (
+        Column("FILE", key("path")),
+        Column("MEDIA", key("media")),
+        Column("USER", key("user_id")),
+        Column("START", lambda file: clock(file.get("start_ms")), key("start_ms")),
+        Column("LENGTH", lambda file: milliseconds(file.get("duration_ms")), key("duration_ms"), right=True),
+        Column("SIZE", lambda file: size(file.get("bytes")), key("bytes"), right=True),
+    ),
+    "connections": (
+        Column("CONNECTION", key("kind")),
+        Column("OPENED", lambda item: clock(item.get("opened_ms")), key("opened_ms")),
+        Column("CLOSED", lambda item: clock(item.get("closed_ms")), key("closed_ms")),
+        Column("WHY", key("why")),
+    ),
+    "gaps": (
+        Column("GAP IN", key("media")),
+        Column("USER", lambda gap: "all" if gap.get("user_id") is None else gap["user_id"]),
+        Column("FROM", lambda gap: clock(gap.get("from_ms")), key("from_ms")),
+        Column("TO", lambda gap: clock(gap.get("to_ms")), key("to_ms")),
+        Column("LENGTH", lambda gap: milliseconds(gap_ms(gap)), gap_ms, right=True),
+        Column("CAUSE", key("cause")),
+    ),
+}
+
+
+def stop(call: Call) -> Exit:
+    """Ask Zoom to end the stream, politely."""
+    answer = call.client.post(stream_path(call.args.stream, "stop"))
+    call.out.said(answer, f"{answer['rtms_stream_id']} is asked to end")
+    return Exit.OK
+
+
+def reconnect(call: Call) -> Exit:
+    """Drop the stream's connections and make fresh handshakes."""
+    answer = call.client.post(stream_path(call.args.stream, "reconnect"))
+    call.out.said(answer, f"{answer['rtms_stream_id']} reconnects")
+    return Exit.OK
+
+
+def _ps_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-a", "--all", action="store_true", help="ended streams too")
+
+
+VERBS: Final = (
+    Verb("ps", ps, "list streams", _ps_arguments),
+    Verb("inspect", inspect, "everything known of one stream", stream_argument),
+    Verb("stop", stop, "end a stream politely", stream_argument),
+    Verb("reconnect", reconnect, "give a stream fresh connections", stream_argument),
+)

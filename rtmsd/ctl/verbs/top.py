@@ -1,0 +1,93 @@
+"""top: status and streams, again and again."""
+
+import argparse
+import sys
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final
+
+from rtmsd.ctl.arguments import positive_seconds
+from rtmsd.ctl.exits import Exit
+from rtmsd.ctl.figures import duration, listed, printable
+from rtmsd.ctl.output import STATE_STYLES, Item, Style
+from rtmsd.ctl.verb import Call, Verb
+from rtmsd.ctl.verbs.status import health, heard, summed_up, troubles
+from rtmsd.ctl.verbs.streams import ps_columns
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+RICH_STYLES: Final = {
+    Style.GOOD: "green",
+    Style.WARN: "yellow",
+    Style.BAD: "red",
+    Style.DIM: "dim",
+    Style.HEAD: "bold",
+}
+
+
+def top(call: Call) -> Exit:
+    """Show a live view until Ctrl-C; where nobody watches, one picture, as JSON if wanted."""
+    if call.out.as_json:
+        status, streams = _look(call)
+        call.out.json({"status": status, "streams": streams})
+    elif not call.out.terminal:
+        _, streams = _look(call)
+        call.out.rows(streams, ps_columns(streams))
+    else:
+        with suppress(KeyboardInterrupt):
+            _live(call)
+    return Exit.OK
+
+
+def _look(call: Call) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    return call.client.get("/v1/status"), call.client.get("/v1/streams")
+
+
+def _live(call: Call) -> None:
+    from rich.console import Console  # noqa: PLC0415
+    from rich.live import Live  # noqa: PLC0415
+
+    first = _picture(*_look(call))
+    with Live(first, console=Console(file=sys.stdout), screen=True, auto_refresh=False) as live:
+        while True:
+            time.sleep(call.args.interval)
+            live.update(_picture(*_look(call)), refresh=True)
+
+
+def _picture(status: Item, streams: list[dict[str, Any]]) -> "RenderableType":
+    from rich.console import Group  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    def words(text: Any, style: Style | None = None) -> Text:
+        plain = printable(text)
+        chosen = style or STATE_STYLES.get(plain)
+        return Text(plain, style=RICH_STYLES[chosen] if chosen else "")
+
+    columns = ps_columns(streams)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column.title, justify="right" if column.right else "left", no_wrap=True)
+    for stream in streams:
+        table.add_row(*(words(column.cell(stream)) for column in columns))
+    return Group(
+        Text.assemble(
+            "rtmsd ", words(health(status)), f"  up {duration(status.get('uptime_s'))}  {time.strftime('%H:%M:%S')}"
+        ),
+        words(f"streams   {summed_up(status.get('streams'))}"),
+        words(f"webhooks  {heard(status)}"),
+        words(f"disk      {listed(status.get('disk'))}"),
+        *(words(text, style) for style, text in troubles(status)),
+        Text(),
+        table,
+    )
+
+
+def _arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--interval", metavar="S", type=positive_seconds, default=1.0, help="seconds between pictures (default: 1)"
+    )
+
+
+VERBS: Final = (Verb("top", top, "status and streams, live", _arguments),)

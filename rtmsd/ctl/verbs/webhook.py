@@ -1,0 +1,142 @@
+"""webhook test: does what Zoom does when an address is entered in its form, and what a forger would do."""
+
+import argparse
+import json
+import secrets
+import time
+from typing import TYPE_CHECKING, Final, NamedTuple
+from urllib.parse import SplitResult
+
+from rtmsd.ctl.arguments import web_url
+from rtmsd.ctl.exits import CtlError, Exit
+from rtmsd.ctl.findings import Finding, show_findings
+from rtmsd.ctl.local_config import config_file, read_config
+from rtmsd.ctl.verb import Call, Verb
+
+if TYPE_CHECKING:
+    from rtmsd.config import AppConfig, Config
+    from rtmsd.ctl.web import Answer
+
+ZOOM_WAITS_S: Final = 3.0
+
+_REDIRECTED: Final = "Zoom follows no redirect: enter the final address in the Zoom app."
+_ELSEWHERE: Final = "Something else answers there: check the path (webhook.path), and where the front proxy sends it."
+_PROXY: Final = "The front proxy does not reach rtmsd: compare its upstream address with `rtmsctl status`."
+MEND_OF_STATUS: Final = {
+    301: _REDIRECTED,
+    302: _REDIRECTED,
+    307: _REDIRECTED,
+    308: _REDIRECTED,
+    401: "The daemon has other secrets than the file (`rtmsctl reload`), the clocks differ (`rtmsctl doctor`), "
+    "or a proxy alters the body.",
+    404: _ELSEWHERE,
+    405: _ELSEWHERE,
+    502: _PROXY,
+    503: "rtmsd is starting or overloaded: `rtmsctl status`.",
+    504: _PROXY,
+}
+
+
+class Challenge(NamedTuple):
+    """An `endpoint.url_validation` that was sent, and its answer."""
+
+    plain_token: str
+    answer: "Answer"
+
+
+def test(call: Call) -> Exit:
+    """Send a URL validation, signed and forged: the first must be answered right, the second refused."""
+    from rtmsd.ctl.web import Unanswered  # noqa: PLC0415
+
+    config = read_config(config_file(call))
+    secret = _app(config, call.args.app).webhook_secrets[0]
+    url = call.args.url or _own_url(call, config)
+    try:
+        signed = _challenge(url, secret, call.args.timeout)
+        forged = _challenge(url, secrets.token_urlsafe(16), call.args.timeout)
+    except Unanswered as error:
+        mend = f"`rtmsctl doctor --url {url.geturl()}` looks at the way there."
+        show_findings(call.out, [Finding("reachable", False, str(error), mend)])
+        return Exit.TIMED_OUT if error.timed_out else Exit.FAILED
+    return show_findings(call.out, [*_judge_signed(signed, secret), _judge_forged(forged)])
+
+
+def _app(config: "Config", name: str | None) -> "AppConfig":
+    apps = [app for app in config.apps if name in (None, app.name)]
+    if len(apps) == 1:
+        return apps[0]
+    names = ", ".join(app.name for app in config.apps)
+    raise CtlError(
+        Exit.USAGE, f"no app is called {name}" if name else "there are several apps", f"--app: one of {names}"
+    )
+
+
+def _own_url(call: Call, config: "Config") -> SplitResult:
+    address = str(call.client.get("/v1/status")["listening"]["webhook"])
+    if address.startswith("unix:"):
+        raise CtlError(Exit.USAGE, f"the daemon listens on {address}", "Name the public address: https://...")
+    return web_url(f"http://{address}{config.webhook.path}")
+
+
+def _challenge(url: SplitResult, secret: str, timeout_s: float) -> Challenge:
+    from rtmsd.ctl.web import request  # noqa: PLC0415
+    from rtmsd.webhook.verify import sign  # noqa: PLC0415
+
+    token, now_s = secrets.token_urlsafe(16), time.time()
+    event = {"event": "endpoint.url_validation", "event_ts": int(now_s * 1000), "payload": {"plainToken": token}}
+    body, timestamp = json.dumps(event).encode(), str(int(now_s))
+    headers = {
+        "content-type": "application/json; charset=utf-8",
+        "x-zm-request-timestamp": timestamp,
+        "x-zm-signature": sign(secret, timestamp, body),
+    }
+    return Challenge(token, request(url, "POST", body, headers, timeout_s=timeout_s))
+
+
+def _judge_signed(challenge: Challenge, secret: str) -> list[Finding]:
+    from rtmsd.webhook.verify import validation_answer  # noqa: PLC0415
+
+    answer = challenge.answer
+    if answer.status != 200:
+        mend = MEND_OF_STATUS.get(answer.status, "The daemon's log says why.")
+        return [Finding("signed", False, f"a signed event was answered {answer.status}", mend)]
+    try:
+        right = json.loads(answer.body) == validation_answer(secret, challenge.plain_token)
+    except ValueError:
+        right = False
+    took = f"answered after {answer.took_s * 1000:.0f} ms"
+    return [
+        Finding(
+            "signed",
+            right,
+            "the URL validation was answered right" if right else "200, but not rtmsd's answer",
+            "" if right else _ELSEWHERE,
+        ),
+        Finding(
+            "in time",
+            answer.took_s < ZOOM_WAITS_S,
+            took,
+            f"Zoom waits {ZOOM_WAITS_S:g} s: look at the front proxy and the load.",
+        ),
+    ]
+
+
+def _judge_forged(challenge: Challenge) -> Finding:
+    status = challenge.answer.status
+    return Finding(
+        "forged", status == 401, f"a forged event was answered {status}", "It must be 401: anybody could start streams."
+    )
+
+
+def _arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "url", metavar="URL", nargs="?", type=web_url, help="the address that Zoom has (default: our own)"
+    )
+    parser.add_argument("--app", metavar="NAME", help="the configured app to sign for; needed when there are several")
+    parser.add_argument("--file", metavar="FILE", help="the configuration file (default: the running daemon's)")
+    parser.epilog = "It reads the webhook secret and must therefore be run by a user who may: root, as a rule."
+
+
+VERBS: Final = (
+    Verb("webhook test", test, "post a signed URL validation, and a forged one, to an endpoint", _arguments),
+)

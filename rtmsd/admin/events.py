@@ -11,7 +11,7 @@ RING_BYTES: Final = 1 << 20  # a reader, beyond what its socket holds
 
 
 class EventListener(Protocol):
-    def event(self, rtms_stream_id: str, fields: JsonObject) -> None: ...
+    def event(self, event: JsonObject) -> None: ...
 
 
 class EventHub:
@@ -20,10 +20,10 @@ class EventHub:
     def __init__(self) -> None:
         self._listeners: list[EventListener] = []
 
-    def publish(self, rtms_stream_id: str, fields: JsonObject) -> None:
-        """Tell all listeners, at once and without waiting. `fields` is a line of `events.jsonl`."""
+    def publish(self, event: JsonObject) -> None:
+        """Tell all listeners, without waiting, of a line of `events.jsonl`, which has got its `rtms_stream_id`."""
         for listener in self._listeners:
-            listener.event(rtms_stream_id, fields)
+            listener.event(event)
 
     @contextmanager
     def heard_by(self, listener: EventListener) -> Iterator[None]:
@@ -40,8 +40,8 @@ class _EventSource:
     def __init__(self) -> None:
         self._ring: Ring[bytes] = Ring(RING_BYTES)
 
-    def event(self, rtms_stream_id: str, fields: JsonObject) -> None:
-        line = json_line({"rtms_stream_id": rtms_stream_id, **fields})
+    def event(self, event: JsonObject) -> None:
+        line = json_line(event)
         self._ring.put(line, len(line))
 
     async def chunk(self) -> bytes | None:

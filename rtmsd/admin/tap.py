@@ -37,7 +37,7 @@ class TapRecorder(Protocol):
     def listeners(self) -> MutableSequence[TapListener]: ...
 
     @property
-    def audio_form(self) -> AudioFormat | None:
+    def pcm(self) -> AudioFormat | None:
         """The audio format in force; None before the first media handshake."""
         ...
 
@@ -91,13 +91,13 @@ def tap_reply(wanted: TapRequest, rtms_stream_id: str, recorder: TapRecorder, hu
 
 
 def _pcm_tap(wanted: TapRequest, recorder: TapRecorder) -> PcmTap:
-    form = recorder.audio_form
+    form = recorder.pcm
     if form is None:
         raise AdminError(Code.REFUSED_IN_STATE, "no audio was negotiated yet: try again once the stream is active")
     samples = (form.rate_hz, form.channels)
 
     def format_holds() -> bool:
-        now = recorder.audio_form
+        now = recorder.pcm
         return now is not None and (now.rate_hz, now.channels) == samples
 
     user_id = choose_voice(recorder.snapshot(), form, wanted.user_id)

@@ -61,7 +61,7 @@ class PcmTap:
     def share(self, user_id: UserId, user_name: str | None, timestamp_ms: int, data: bytes) -> None: ...
     def transcript(self, data: TranscriptData) -> None: ...
     def chat(self, data: ChatData) -> None: ...
-    def event(self, rtms_stream_id: str, fields: JsonObject) -> None: ...
+    def event(self, event: JsonObject) -> None: ...
 
     def ended(self) -> None:
         self._ring.end()
@@ -127,9 +127,9 @@ class NdjsonTap:
         if self._wants("chat", data.user_id):
             self._line({"media": "chat", **attrs.asdict(data)})
 
-    def event(self, rtms_stream_id: str, fields: JsonObject) -> None:
-        if rtms_stream_id == self._rtms_stream_id and "events" in self._media:
-            self._line({"media": "events", **fields})
+    def event(self, event: JsonObject) -> None:
+        if event["rtms_stream_id"] == self._rtms_stream_id and "events" in self._media:
+            self._line({"media": "events", **event})
 
     def ended(self) -> None:
         self._ring.end()

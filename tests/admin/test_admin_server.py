@@ -37,7 +37,7 @@ OURSELVES = Caller(pid=1, uid=os.geteuid())
 class FakeRecorder:
     def __init__(self) -> None:
         self.listeners: list[TapListener] = []
-        self.audio_form = AudioFormat(codec=PayloadType.L16, rate_hz=16000, channels=1, mixed=True, send_rate_ms=100)
+        self.pcm = AudioFormat(codec=PayloadType.L16, rate_hz=16000, channels=1, mixed=True, send_rate_ms=100)
 
     def snapshot(self) -> dict[str, Any]:
         return {"participants": [], "files": []}
@@ -294,8 +294,11 @@ async def test_a_reader_of_a_tap_that_leaves_is_forgotten(backend: FakeBackend, 
         async with await trio.open_unix_socket(path) as reader:
             await reader.send_all(b"GET /v1/streams/stream-1/tap HTTP/1.1\r\nHost: x\r\n\r\n")
             assert (await reader.receive_some()).startswith(b"HTTP/1.1 200 ")
-            backend.events.publish("stream-1", {"kind": "participant_join"})
-            assert b'{"media":"events","kind":"participant_join"}\n' in await reader.receive_some()
+            backend.events.publish({"rtms_stream_id": "stream-1", "kind": "participant_join"})
+            assert (
+                b'{"media":"events","rtms_stream_id":"stream-1","kind":"participant_join"}\n'
+                in await reader.receive_some()
+            )
             assert len(backend.taps.listeners) == 1
         with trio.fail_after(5):
             while backend.taps.listeners:

@@ -32,7 +32,7 @@ class FakeRecorder:
 
     def __init__(self, form: AudioFormat | None = SEPARATE, **manifest: Any) -> None:
         self.listeners: list[TapListener] = []
-        self.audio_form = form
+        self.pcm = form
         self.manifest = {"participants": [person(ANA)], "files": [], **manifest}
 
     def snapshot(self) -> dict[str, Any]:
@@ -183,11 +183,9 @@ async def test_a_new_sample_format_ends_the_sound_and_a_new_send_rate_does_not()
     recorder = FakeRecorder()
     with tap_reply(TapRequest.parse({"format": "raw"}), STREAM_ID, recorder, EventHub()).open() as source:
         [listener] = recorder.listeners
-        recorder.audio_form = AudioFormat(
-            codec=PayloadType.G722, rate_hz=16000, channels=1, mixed=False, send_rate_ms=20
-        )
+        recorder.pcm = AudioFormat(codec=PayloadType.G722, rate_hz=16000, channels=1, mixed=False, send_rate_ms=20)
         listener.audio(ANA, None, 1, b"aa")
-        recorder.audio_form = AudioFormat(codec=PayloadType.L16, rate_hz=8000, channels=1, mixed=False, send_rate_ms=20)
+        recorder.pcm = AudioFormat(codec=PayloadType.L16, rate_hz=8000, channels=1, mixed=False, send_rate_ms=20)
         listener.audio(ANA, None, 2, b"bb")
         assert await source.chunk() == b"aa"
         assert await source.chunk() is None
@@ -221,8 +219,8 @@ async def test_every_kind_has_its_line_in_order() -> None:
         listener.share(ANA, "Ana", 3, b"s")
         listener.transcript(said(ANA, "hello"))
         listener.chat(wrote(ANA, "hi", op=1))
-        hub.publish("another stream", {"kind": "participant_join"})
-        hub.publish(STREAM_ID, {"kind": "participant_leave", "at_ms": 7})
+        hub.publish({"rtms_stream_id": "another stream", "kind": "participant_join"})
+        hub.publish({"rtms_stream_id": STREAM_ID, "kind": "participant_leave", "at_ms": 7})
         audio, video, share, transcript, chat, event = await lines(source)
     assert audio == {
         "media": "audio",
@@ -234,21 +232,21 @@ async def test_every_kind_has_its_line_in_order() -> None:
     assert (video["media"], share["media"]) == ("video", "share")
     assert (transcript["media"], transcript["text"], transcript["timestamp_ms"]) == ("transcript", "hello", 5)
     assert (chat["media"], chat["details"]) == ("chat", {"op": 1})
-    assert event == {"media": "events", "kind": "participant_leave", "at_ms": 7}
+    assert event == {"media": "events", "rtms_stream_id": STREAM_ID, "kind": "participant_leave", "at_ms": 7}
 
 
 async def test_only_what_was_asked_for_is_sent() -> None:
     recorder, hub = FakeRecorder(), EventHub()
     with ndjson(recorder, hub, media="transcript,chat", user_id=str(BEN)) as source:
         [listener] = recorder.listeners
-        hub.publish(STREAM_ID, {"kind": "participant_join"})
+        hub.publish({"rtms_stream_id": STREAM_ID, "kind": "participant_join"})
         listener.audio(BEN, "Ben", 1, b"")
         listener.transcript(said(ANA, "no"))
         listener.transcript(said(BEN, "yes"))
         listener.chat(wrote(ANA, "no"))
         assert [line["text"] for line in await lines(source)] == ["yes"]
     assert recorder.listeners == []
-    hub.publish(STREAM_ID, {"kind": "participant_join"})
+    hub.publish({"rtms_stream_id": STREAM_ID, "kind": "participant_join"})
 
 
 async def test_a_slow_reader_of_ndjson_is_told_first_how_many_it_lost() -> None:
@@ -291,14 +289,14 @@ async def test_what_json_and_utf8_cannot_say_does_not_end_a_tap() -> None:
 async def test_followers_of_events_get_every_stream_s_and_are_told_what_they_lost() -> None:
     hub = EventHub()
     with events_reply(hub).open() as source:
-        hub.publish("a", {"kind": "stream_state", "at_ms": 1})
-        hub.publish("b", {"kind": "participant_join", "at_ms": 2})
+        hub.publish({"rtms_stream_id": "a", "kind": "stream_state", "at_ms": 1})
+        hub.publish({"rtms_stream_id": "b", "kind": "participant_join", "at_ms": 2})
         assert await lines(source) == [
             {"rtms_stream_id": "a", "kind": "stream_state", "at_ms": 1},
             {"rtms_stream_id": "b", "kind": "participant_join", "at_ms": 2},
         ]
-        hub.publish("a", {"kind": "x", "big": "x" * (EVENTS_RING_BYTES - 100)})
-        hub.publish("a", {"kind": "y", "big": "y" * 200})
+        hub.publish({"rtms_stream_id": "a", "kind": "x", "big": "x" * (EVENTS_RING_BYTES - 100)})
+        hub.publish({"rtms_stream_id": "a", "kind": "y", "big": "y" * 200})
         lost, kept = await lines(source)
         assert (lost, kept["kind"]) == ({"kind": "lost", "events": 1}, "y")
 
@@ -313,4 +311,4 @@ async def test_an_event_reaches_a_waiting_follower() -> None:
 
             nursery.start_soon(follow)
             await trio.testing.wait_all_tasks_blocked()
-            hub.publish("a", {"kind": "webhook"})
+            hub.publish({"rtms_stream_id": "a", "kind": "webhook"})

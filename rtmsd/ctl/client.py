@@ -37,7 +37,7 @@ class UnixConnection(http.client.HTTPConnection):
         self._timeout_s = timeout_s
 
     def connect(self) -> None:
-        """Connect, waiting `timeout_s` at most for a place in the daemon's queue. Raises OSError (also TimeoutError)."""
+        """Connect, waiting at most `timeout_s` for a place in the daemon's queue. Raises OSError, also TimeoutError."""
         deadline = time.monotonic() + self._timeout_s
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         sock.settimeout(self._timeout_s)

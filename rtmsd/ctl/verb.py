@@ -14,9 +14,14 @@ if TYPE_CHECKING:
     from rtmsd.ctl.client import AdminClient
 
 DEFAULT_SOCKET: Final = "/run/rtmsd/admin.sock"
-STREAM: Final = "STREAM"
-COMPLETE_STREAM: Final = {"bash": "_rtmsctl_streams", "zsh": "_rtmsctl_streams"}
-"""Shell functions that complete a stream's id; `completion` writes them."""
+_LIST_IDS: Final = "rtmsctl ps -a 2>/dev/null | cut -f1"
+COMPLETE_STREAM: Final = {
+    "bash": "_rtmsctl_streams",
+    "zsh": f"($({_LIST_IDS}))",
+    "fish": f"({_LIST_IDS})",
+    "preamble": {"bash": f'_rtmsctl_streams() {{ compgen -W "$({_LIST_IDS})" -- "$1"; }}'},
+}
+"""How shells complete the id of a stream: what `shtab.cmd` would return, without importing shtab."""
 
 
 def default_socket(environ: Mapping[str, str] = os.environ) -> str:
@@ -80,5 +85,5 @@ def stream_path(stream: str, *rest: str) -> str:
 def stream_argument(parser: argparse.ArgumentParser, *, optional: bool = False) -> None:
     """Add the name of one stream; None when it is optional and not there."""
     help_text = "id of a stream, or the beginning of one"
-    argument = parser.add_argument("stream", metavar=STREAM, nargs="?" if optional else None, help=help_text)
+    argument = parser.add_argument("stream", metavar="STREAM", nargs="?" if optional else None, help=help_text)
     vars(argument)["complete"] = COMPLETE_STREAM  # where shtab looks; argparse declares no such attribute

@@ -1,45 +1,22 @@
-"""completion: the script that teaches a shell our verbs and the ids of streams."""
+"""completion: the script that teaches a shell our verbs, options and the ids of streams."""
 
 import argparse
 from typing import Final
 
 from rtmsd.ctl.exits import Exit
-from rtmsd.ctl.verb import COMPLETE_STREAM, Call, Verb
+from rtmsd.ctl.verb import Call, Verb
 
 SHELLS: Final = ("bash", "zsh", "fish")
-
-STREAM_PREAMBLE: Final = {
-    "bash": f"""\
-{COMPLETE_STREAM["bash"]}() {{
-    compgen -W "$(rtmsctl ps -a 2>/dev/null | cut -f1)" -- "$1"
-}}""",
-    "zsh": f"""\
-{COMPLETE_STREAM["zsh"]}() {{
-    compadd -- ${{(f)"$(rtmsctl ps -a 2>/dev/null | cut -f1)"}}
-}}""",
-}
 
 
 def completion(call: Call) -> Exit:
     """Print the script for a shell."""
-    call.out.line(script(call.args.shell))
-    return Exit.OK
-
-
-def script(shell: str) -> str:
-    """Return the completion script for one of `SHELLS`."""
-    from rtmsd.ctl.main import add_globals, build_parser  # noqa: PLC0415 - it imports this module
-
-    if shell == "fish":
-        from rtmsd.ctl.fish import RecordingParser, fish_script  # noqa: PLC0415
-        from rtmsd.ctl.verbs import ALL_VERBS, GROUPS  # noqa: PLC0415
-
-        parser = RecordingParser()
-        add_globals(parser, {})
-        return fish_script(ALL_VERBS, GROUPS, parser.arguments)
     import shtab  # noqa: PLC0415
 
-    return shtab.complete(build_parser(), shell=shell, preamble=STREAM_PREAMBLE)
+    from rtmsd.ctl.main import build_parser  # noqa: PLC0415 - it imports this module
+
+    call.out.line(shtab.complete(build_parser(), shell=call.args.shell))
+    return Exit.OK
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:

@@ -25,7 +25,7 @@ def explain(call: Call) -> Exit:
         raise CtlError(
             Exit.FAILED,
             f"nothing is known of {' '.join(call.args.words)!r}",
-            "Known are stop reasons, status codes, states, causes of gaps: `explain 18`, `explain stop 18`, `explain paused`.",
+            "Known are stop reasons, status codes, states and causes of gaps: `explain stop 18`, `explain paused`.",
         )
     if call.out.as_json:
         call.out.json(found)

@@ -50,12 +50,16 @@ def lasted_s(stream: Item) -> float:
     Zoom's clock started it, so a live one is only as exact as the two clocks agree.
     """
     until_ms = stream.get("ended_ms") or time.time() * 1000
-    return max(0.0, (until_ms - stream["started_ms"]) / 1000)
+    return max(0.0, float(until_ms - stream["started_ms"]) / 1000)
 
 
 def rates(stream: Item) -> str:
-    """Messages per second by media type."""
-    return "  ".join(f"{media} {rate:.1f}/s" for media, rate in (stream.get("rates") or {}).items()) or UNKNOWN
+    """What comes in, by media type; one that is silent is left out."""
+    flows = ((media, rate) for media, rate in (stream.get("rates") or {}).items() if rate["messages_per_s"])
+    return (
+        "  ".join(f"{media} {rate['messages_per_s']:.1f}/s {size(rate['bytes_per_s'])}/s" for media, rate in flows)
+        or UNKNOWN
+    )
 
 
 def lag(stream: Item) -> str:

@@ -1,0 +1,155 @@
+"""What the state file says, and what a command changes in it. Synchronous; `journal.py` runs it in a thread."""
+
+import sqlite3
+
+import attrs
+
+from rtmsd.protocol.enums import StopReason
+from rtmsd.protocol.messages import SessionRef
+from rtmsd.streams.commands import InterruptStream, StartStream, StopStream, StreamCommand, Verdict
+
+ACTIONS = {StartStream: "rtms_started", StopStream: "rtms_stopped", InterruptStream: "rtms_interrupted"}
+
+
+@attrs.frozen(kw_only=True)
+class StreamRow:
+    """A stream as the state file has it; Zoom's times in milliseconds since the Unix epoch.
+
+    Attributes:
+        server_urls, started_ms: None when only a stop was ever heard of.
+        started_ms: `event_ts` of the first start, which names the recording's directory.
+        event_ts: of the latest start, or of the stop when there was no start.
+        stop_reason, stopped_ms: of the end; None while the stream lives.
+        closed: its files are finished; what is left is a tombstone.
+    """
+
+    rtms_stream_id: str
+    product: str
+    session: SessionRef
+    app: str
+    server_urls: str | None = attrs.field(repr=False)
+    started_ms: int | None
+    event_ts: int
+    stop_reason: int | None
+    stopped_ms: int | None
+    closed: bool
+
+
+def record(db: sqlite3.Connection, command: StreamCommand, received_ms: int) -> Verdict:
+    """Write down a command, unless it was delivered before or was overtaken, and say which.
+
+    Args:
+        received_ms: local time, by which the note is kept for 90 minutes.
+    """
+    delivery = (
+        f"{command.product}.{ACTIONS[type(command)]}",
+        command.event_ts,
+        command.session.id,
+        command.rtms_stream_id,
+        received_ms,
+    )
+    if db.execute("INSERT OR IGNORE INTO delivery VALUES (?, ?, ?, ?, ?)", delivery).rowcount == 0:
+        return Verdict.DUPLICATE
+    row = find(db, command.rtms_stream_id)
+    if row is not None and _is_overtaken(command, row):
+        return Verdict.LATE
+    match command:
+        case StartStream():
+            _start(db, command)
+        case StopStream():
+            _stop(db, command, row, received_ms)
+        case InterruptStream(server_urls=str()):
+            urls = (command.server_urls, command.rtms_stream_id)
+            db.execute("UPDATE stream SET server_urls = ? WHERE rtms_stream_id = ?", urls)
+    return Verdict.NEW
+
+
+def _is_overtaken(command: StreamCommand, row: StreamRow) -> bool:
+    ended = row.closed or row.stopped_ms is not None
+    match command:
+        case StartStream():  # a newer one is a failover of a live stream, and opens an ended one again
+            return command.event_ts <= max(row.event_ts, row.stopped_ms or 0)
+        case StopStream(stop_reason=StopReason.STREAM_REVOKED):  # must be obeyed at any time
+            return row.stop_reason == StopReason.STREAM_REVOKED
+        case _:
+            return ended or command.event_ts < row.event_ts
+
+
+def _start(db: sqlite3.Connection, start: StartStream) -> None:
+    db.execute(
+        """INSERT INTO stream (rtms_stream_id, product, id_key, session_id, app, server_urls, started_ms, event_ts)
+        VALUES (:rtms_stream_id, :product, :id_key, :session_id, :app, :server_urls, :event_ts, :event_ts)
+        ON CONFLICT DO UPDATE SET
+            product = excluded.product, id_key = excluded.id_key, session_id = excluded.session_id,
+            app = excluded.app, server_urls = excluded.server_urls,
+            started_ms = coalesce(stream.started_ms, excluded.started_ms), event_ts = excluded.event_ts,
+            stop_reason = NULL, stopped_ms = NULL, closed_ms = NULL""",
+        {**_identity(start), "server_urls": start.server_urls},
+    )
+
+
+def _stop(db: sqlite3.Connection, stop: StopStream, row: StreamRow | None, received_ms: int) -> None:
+    # Of a stream that never was there is nothing to finish: a tombstone at once. A revocation is work all the same:
+    # what the stream left behind is to be deleted, also when a restart comes first.
+    nothing_to_do = row is None and stop.stop_reason != StopReason.STREAM_REVOKED
+    db.execute(
+        """INSERT INTO stream
+            (rtms_stream_id, product, id_key, session_id, app, event_ts, stop_reason, stopped_ms, closed_ms)
+        VALUES
+            (:rtms_stream_id, :product, :id_key, :session_id, :app, :event_ts, :stop_reason, :event_ts, :closed_ms)
+        ON CONFLICT DO UPDATE SET
+            stop_reason = excluded.stop_reason, stopped_ms = excluded.stopped_ms, closed_ms = NULL""",
+        {**_identity(stop), "stop_reason": stop.stop_reason, "closed_ms": received_ms if nothing_to_do else None},
+    )
+
+
+def _identity(command: StreamCommand) -> dict[str, str | int]:
+    return {
+        "rtms_stream_id": command.rtms_stream_id,
+        "product": command.product,
+        "id_key": command.session.key,
+        "session_id": command.session.id,
+        "app": command.app,
+        "event_ts": command.event_ts,
+    }
+
+
+def close_stream(
+    db: sqlite3.Connection, rtms_stream_id: str, *, reason: int, ended_ms: int, event_ts: int | None, closed_ms: int
+) -> None:
+    """Make a tombstone of a stream. What a stop webhook said of reason and time stays.
+
+    Args:
+        event_ts: of the start that is finished; when a newer one was recorded, the stream lives on.
+        closed_ms: local time, by which the tombstone is kept for 90 minutes.
+    """
+    db.execute(
+        """UPDATE stream SET
+            stop_reason = coalesce(stop_reason, :reason), stopped_ms = coalesce(stopped_ms, :ended_ms),
+            closed_ms = :closed_ms
+        WHERE rtms_stream_id = :id AND closed_ms IS NULL AND event_ts <= coalesce(:event_ts, event_ts)""",
+        {"id": rtms_stream_id, "reason": reason, "ended_ms": ended_ms, "event_ts": event_ts, "closed_ms": closed_ms},
+    )
+
+
+def find(db: sqlite3.Connection, rtms_stream_id: str) -> StreamRow | None:
+    rows = db.execute("SELECT * FROM stream WHERE rtms_stream_id = ?", (rtms_stream_id,))
+    return next((_row(row) for row in rows), None)
+
+
+def unfinished(db: sqlite3.Connection) -> list[StreamRow]:
+    """Return the streams that are not closed: live ones, and stopped ones whose files were not finished yet."""
+    rows = db.execute("SELECT * FROM stream WHERE closed_ms IS NULL ORDER BY event_ts")
+    return [_row(row) for row in rows]
+
+
+def prune(db: sqlite3.Connection, before_ms: int) -> None:
+    """Forget deliveries received, and streams closed, before a local time."""
+    db.execute("DELETE FROM delivery WHERE received_ms < ?", (before_ms,))
+    db.execute("DELETE FROM stream WHERE closed_ms < ?", (before_ms,))
+
+
+def _row(values: sqlite3.Row) -> StreamRow:
+    fields = dict(values)
+    session = SessionRef(fields.pop("id_key"), fields.pop("session_id"))
+    return StreamRow(session=session, closed=fields.pop("closed_ms") is not None, **fields)

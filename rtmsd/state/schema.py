@@ -1,0 +1,72 @@
+"""The tables of the state file, and the way from an older version of them to today's."""
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from rtmsd.errors import StorageError
+
+# Each entry leads from the version that is its index to the next. Written once, never changed.
+MIGRATIONS: Final[Sequence[Sequence[str]]] = (
+    (
+        # What was accepted, so that a repeated delivery is known as such.
+        """CREATE TABLE delivery (
+            event TEXT NOT NULL,
+            event_ts INTEGER NOT NULL,
+            session_id TEXT NOT NULL,
+            rtms_stream_id TEXT NOT NULL,
+            received_ms INTEGER NOT NULL,
+            PRIMARY KEY (rtms_stream_id, event, event_ts, session_id)
+        ) WITHOUT ROWID""",
+        # One row a stream: live (stopped_ms is null), stopped, closed (closed_ms is set; then it is a tombstone).
+        """CREATE TABLE stream (
+            rtms_stream_id TEXT PRIMARY KEY,
+            product TEXT NOT NULL,
+            id_key TEXT NOT NULL,
+            session_id TEXT NOT NULL,
+            app TEXT NOT NULL,
+            server_urls TEXT,
+            started_ms INTEGER,
+            event_ts INTEGER NOT NULL,
+            stop_reason INTEGER,
+            stopped_ms INTEGER,
+            closed_ms INTEGER
+        ) WITHOUT ROWID""",
+        "CREATE INDEX delivery_received ON delivery (received_ms)",
+    ),
+)
+
+
+def migrate(db: sqlite3.Connection, migrations: Sequence[Sequence[str]] = MIGRATIONS) -> None:
+    """Bring an open state file to today's version, all steps or none.
+
+    Raises:
+        StorageError: the file was written by a newer rtmsd.
+        sqlite3.Error: it cannot be read or written, or is no state file.
+    """
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    if version > len(migrations):
+        raise StorageError(
+            f"it has version {version}, this rtmsd knows {len(migrations)}: it was written by a newer one"
+        )
+    if version == len(migrations):
+        return
+    with transaction(db):
+        for step in migrations[version:]:
+            for statement in step:
+                db.execute(statement)
+        db.execute(f"PRAGMA user_version = {len(migrations)}")
+
+
+@contextlib.contextmanager
+def transaction(db: sqlite3.Connection) -> Iterator[None]:
+    """Everything inside is on disk when this ends, or, after an exception, nothing is. `db` is in autocommit mode."""
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        db.execute("COMMIT")
+    except BaseException:
+        with contextlib.suppress(sqlite3.Error):  # SQLite may have rolled back by itself
+            db.execute("ROLLBACK")
+        raise

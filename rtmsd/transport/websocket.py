@@ -1,0 +1,284 @@
+"""WebSocket connections to Zoom. The only module that knows trio-websocket.
+
+Errors of the libraries below are translated here, and nothing comes out in an exception group unless it was raised in
+one: `ForbiddenHost` before connecting, `ConnectionLost` from then on.
+"""
+
+import contextlib
+import functools
+import ssl
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final, TypeAlias, cast
+
+import attrs
+import h11
+import trio
+import trio_websocket
+import wsproto.utilities
+from wsproto.connection import Connection, ConnectionType
+from wsproto.events import CloseConnection
+
+from rtmsd.config import ZoomConfig
+from rtmsd.errors import ConfigError, ConnectionLost
+from rtmsd.transport.hosts import Target, check_url
+from rtmsd.transport.lifting import Consume, Gate, LiftingStream, UpgradeStream
+from rtmsd.transport.tls import TlsStream
+
+CLOSE_S: Final = 1.0
+"""How long a close handshake may take, and after it the server with its end of TCP."""
+
+_ABNORMAL: Final = 1006
+
+
+class WebSocketClosed(ConnectionLost):
+    """The connection is closed, or being closed, by whichever side.
+
+    Attributes:
+        code: RFC 6455's close code; 1006 when there was no close frame.
+        reason: the text beside it, "" when there was none.
+    """
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(f"closed with code {code}" + (f": {reason}" if reason else ""))
+        self.code = code
+        self.reason = reason
+
+
+class _Socket:
+    def __init__(self, ws: trio_websocket.WebSocketConnection) -> None:
+        self._ws = ws
+
+    async def send(self, text: str) -> None:
+        """Send one text message.
+
+        Raises:
+            WebSocketClosed: there is no connection any more.
+        """
+        try:
+            await self._ws.send_message(text)
+        except trio_websocket.ConnectionClosed as exc:
+            raise _closed(exc) from exc
+
+
+class TextWebSocket(_Socket):
+    """A signaling connection."""
+
+    async def receive(self) -> str | bytes:
+        """Return the next message.
+
+        Raises:
+            WebSocketClosed: there will be none.
+        """
+        try:
+            return await self._ws.get_message()
+        except trio_websocket.ConnectionClosed as exc:
+            raise _closed(exc) from exc
+
+
+class MediaSocket(_Socket):
+    """A media connection, whose messages go to the consumer it was opened with."""
+
+    async def wait_closed(self) -> None:
+        """Wait for the end of the connection, and raise it.
+
+        Raises:
+            WebSocketClosed: always.
+        """
+        try:
+            await self._ws.get_message()
+        except trio_websocket.ConnectionClosed as exc:
+            raise _closed(exc) from exc
+        # Only what exceeds the limit is passed up; and trio-websocket, counting characters, let this one through.
+        with trio.move_on_after(CLOSE_S):
+            await self._ws.aclose(code=1009)
+        raise WebSocketClosed(1009, "message too big")
+
+
+@asynccontextmanager
+async def open_signaling(url: str, zoom: ZoomConfig, connect_timeout_s: float) -> AsyncIterator[TextWebSocket]:
+    """Open a signaling connection; on exit close it, within `CLOSE_S`.
+
+    Args:
+        url: as Zoom gave it.
+        connect_timeout_s: for TCP, TLS and the upgrade together.
+
+    Raises:
+        ForbiddenHost: rtmsd must not connect there.
+        ConnectionLost: the connection could not be opened.
+    """
+    async with _open(url, zoom, connect_timeout_s, UpgradeStream) as ws:
+        yield TextWebSocket(ws)
+
+
+@asynccontextmanager
+async def open_media(
+    url: str, zoom: ZoomConfig, connect_timeout_s: float, consume: Consume, gate: Gate | None = None
+) -> AsyncIterator[MediaSocket]:
+    """Open a media connection, whose text and binary messages go to `consume`; on exit close it, within `CLOSE_S`.
+
+    Args:
+        url, connect_timeout_s: as for `open_signaling`.
+        consume: called in the reader's task with each read's complete messages, until the connection is closed.
+        gate: awaited before each read.
+
+    Raises:
+        ForbiddenHost: rtmsd must not connect there.
+        ConnectionLost: the connection could not be opened.
+    """
+
+    def lift(stream: trio.abc.Stream) -> UpgradeStream:
+        return LiftingStream(stream, zoom.max_message_bytes, consume, gate)
+
+    async with _open(url, zoom, connect_timeout_s, lift) as ws:
+        yield MediaSocket(ws)
+
+
+def ssl_context(zoom: ZoomConfig) -> ssl.SSLContext:
+    """Return the context for all connections: TLS 1.2 or later, the system's certificates and `zoom.ca_file`.
+
+    Raises:
+        ConfigError: `zoom.ca_file` cannot be read.
+    """
+    return _ssl_context(zoom.ca_file)
+
+
+@functools.lru_cache(maxsize=4)  # loading the system's certificates takes 20 ms, and they take 1 MB
+def _ssl_context(ca_file: Path | None) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_RENEGOTIATION  # so that writing never has to wait for reading
+    if ca_file is not None:
+        try:
+            context.load_verify_locations(ca_file)
+        except OSError as exc:  # ssl.SSLError is one
+            raise ConfigError([f"zoom.ca_file: {ca_file} cannot be loaded: {exc}"]) from exc
+    return context
+
+
+def _closed(exc: trio_websocket.ConnectionClosed) -> WebSocketClosed:
+    if exc.reason is None:
+        return WebSocketClosed(_ABNORMAL, "")
+    return WebSocketClosed(exc.reason.code, exc.reason.reason or "")
+
+
+_Wrap: TypeAlias = Callable[[trio.abc.Stream], UpgradeStream]
+
+
+@attrs.frozen
+class _Link:
+    """The layers of one connection."""
+
+    network: trio.abc.Stream
+    stream: UpgradeStream
+    ws: trio_websocket.WebSocketConnection
+
+
+@asynccontextmanager
+async def _open(
+    url: str, zoom: ZoomConfig, connect_timeout_s: float, wrap: _Wrap
+) -> AsyncIterator[trio_websocket.WebSocketConnection]:
+    target = check_url(url, zoom.allowed_hosts, zoom.allow_plain_ws)
+    failure: Exception | None = None
+    try:
+        async with trio.open_nursery() as nursery:
+            try:
+                ws = await nursery.start(_run, target, zoom, connect_timeout_s, wrap)
+                try:
+                    yield ws
+                finally:
+                    with trio.move_on_after(CLOSE_S, shield=True):
+                        await ws.aclose()
+            except Exception as exc:
+                failure = exc
+            nursery.cancel_scope.cancel()
+    finally:
+        if failure is not None:  # not raised within the nursery, which would wrap it in a group
+            raise failure
+
+
+async def _run(
+    target: Target,
+    zoom: ZoomConfig,
+    connect_timeout_s: float,
+    wrap: _Wrap,
+    *,
+    task_status: trio.TaskStatus[trio_websocket.WebSocketConnection],
+) -> None:
+    """Connect, let trio-websocket read, hang up. Its reader failing does not cancel whoever uses the connection."""
+    link: _Link | None = None
+    failure: Exception | None = None
+    try:
+        async with trio.open_nursery() as nursery:
+            with trio.fail_after(connect_timeout_s):
+                link = await _connect(nursery, target, zoom, wrap)
+            task_status.started(link.ws)
+    except* (ConnectionLost, trio.TooSlowError, h11.ProtocolError, wsproto.utilities.ProtocolError) as group:
+        # Once open, that is the reader answering a ping behind our own close frame: no harm.
+        failure = group.exceptions[0]
+    finally:
+        if link is not None:
+            await _hang_up(link)
+    if failure is None or link is not None:
+        return
+    if isinstance(failure, ConnectionLost):
+        raise failure
+    if isinstance(failure, trio.TooSlowError):
+        raise ConnectionLost(f"no connection to {target.host_header} within {connect_timeout_s:g} s") from failure
+    raise ConnectionLost(f"{target.host_header} did not upgrade to WebSocket: {failure}") from failure
+
+
+async def _connect(nursery: trio.Nursery, target: Target, zoom: ZoomConfig, wrap: _Wrap) -> _Link:
+    network = await _dial(target, zoom)
+    try:
+        stream = wrap(network)
+        ws = await trio_websocket.wrap_client_stream(
+            nursery,
+            cast(trio.SocketStream, stream),  # annotated so, but documented to take any Trio stream
+            target.host_header,
+            target.resource,
+            max_message_size=zoom.max_message_bytes,
+            receive_buffer_size=None,
+        )
+    except BaseException:
+        await trio.aclose_forcefully(network)
+        raise
+    return _Link(network, stream, ws)
+
+
+async def _dial(target: Target, zoom: ZoomConfig) -> trio.abc.Stream:
+    """Open TCP, and TLS on it."""
+    try:
+        tcp = await trio.open_tcp_stream(target.host, target.port)
+    except OSError as exc:
+        raise ConnectionLost(f"no TCP connection to {target.host_header}: {exc.__cause__ or exc}") from exc
+    if not target.is_tls:
+        return tcp
+    try:
+        stream = TlsStream(tcp, ssl_context(zoom), target.host)
+        await stream.do_handshake()
+    except BaseException as exc:
+        await trio.aclose_forcefully(tcp)
+        if isinstance(exc, trio.BrokenResourceError):
+            raise ConnectionLost(f"no TLS with {target.host_header}: {exc}") from exc
+        raise
+    return stream
+
+
+async def _hang_up(link: _Link) -> None:
+    """End TCP, but let the server read our close frame first: with data unread the kernel would cut it short."""
+    closed = link.ws.closed
+    with (
+        trio.move_on_after(CLOSE_S, shield=True),
+        contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError),
+    ):
+        if closed is not None and closed.code != _ABNORMAL and not link.stream.close_sent:
+            # trio-websocket names the code of a violation, but does not send it.
+            await link.stream.send_all(
+                Connection(ConnectionType.CLIENT).send(CloseConnection(closed.code, closed.reason))
+            )
+        if link.stream.close_sent:
+            while await link.network.receive_some():
+                pass
+    await trio.aclose_forcefully(link.network)

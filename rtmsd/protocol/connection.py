@@ -12,7 +12,7 @@ from typing import Final, Generic, TypeAlias, TypeVar
 import attrs
 
 from rtmsd.errors import HandshakeRejected, LocalProtocolError, RemoteProtocolError
-from rtmsd.protocol.codec import CorruptKind, Malformed, decode, encode
+from rtmsd.protocol.codec import decode, encode
 from rtmsd.protocol.messages import (
     DataHandshakeResp,
     KeepAliveReq,
@@ -23,12 +23,12 @@ from rtmsd.protocol.messages import (
     SignalingHandshakeResp,
     UnknownMessage,
 )
+from rtmsd.protocol.reading import CorruptKind, Malformed, Raw
 
 MAX_WAITING: Final = 64  # messages not yet taken by `to_send`; answers to keep-alives beyond are dropped and counted
 
 StateT = TypeVar("StateT", bound=enum.Enum)
 Table: TypeAlias = Mapping[tuple[StateT, type[Message]], StateT]
-Raw: TypeAlias = str | bytes | bytearray | memoryview
 
 
 @attrs.frozen(kw_only=True)

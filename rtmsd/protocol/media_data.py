@@ -14,8 +14,8 @@ import attrs
 import msgspec
 import pybase64
 
-from rtmsd.protocol.codec import CorruptKind, Malformed, load_object, read_int
 from rtmsd.protocol.enums import MediaType, MsgType
+from rtmsd.protocol.reading import CorruptKind, Malformed, load_object, read_int
 
 Raw: TypeAlias = bytes | bytearray | memoryview
 

@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 from typing import Final
 
 from rtmsd.errors import RemoteProtocolError
-from rtmsd.protocol.connection import Connection, Raw, Rules, Table, second_id
+from rtmsd.protocol.connection import Connection, Rules, Table, second_id
 from rtmsd.protocol.enums import EventType, SessionState, StopReason, StreamState, VoiceEventType
 from rtmsd.protocol.messages import (
     ClientReadyAck,
@@ -29,6 +29,7 @@ from rtmsd.protocol.messages import (
     VideoSubscriptionReq,
     VideoSubscriptionResp,
 )
+from rtmsd.protocol.reading import Raw
 
 
 class SignalingState(enum.Enum):

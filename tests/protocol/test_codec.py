@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rtmsd.protocol import messages as m
-from rtmsd.protocol.codec import CorruptKind, Malformed, decode, encode
+from rtmsd.protocol.codec import decode, encode
 from rtmsd.protocol.enums import EventType, MediaType, MsgType, SampleRate
+from rtmsd.protocol.reading import CorruptKind, Malformed
 
 STREAM_ID = "9f2c4e6a8b0d4f1e9a7c5b3d1f0e2a4c"
 
@@ -159,9 +160,9 @@ def test_enums_are_numbers_and_what_is_not_set_is_left_out() -> None:
         extra={"meeting_uuid": "Kz9+aB/cD3eFgHiJkLmN0w=="},
     )
     assert encode(request) == (
-        '{"msg_type":3,"session_id":"Kz9+aB/cD3eFgHiJkLmN0w==","rtms_stream_id":"9f2c4e6a8b0d4f1e9a7c5b3d1f0e2a4c",'
-        '"signature":"ab","media_type":9,"media_params":{"audio":{"sample_rate":0}},"payload_encryption":false,'
-        '"protocol_version":1,"sequence":1,"meeting_uuid":"Kz9+aB/cD3eFgHiJkLmN0w=="}'
+        '{"meeting_uuid":"Kz9+aB/cD3eFgHiJkLmN0w==","msg_type":3,"session_id":"Kz9+aB/cD3eFgHiJkLmN0w==",'
+        '"rtms_stream_id":"9f2c4e6a8b0d4f1e9a7c5b3d1f0e2a4c","signature":"ab","media_type":9,"media_params":{"audio":{"sample_rate":0}},"payload_encryption":false,'
+        '"protocol_version":1,"sequence":1}'
     )
 
 
@@ -317,6 +318,8 @@ def test_half_a_surrogate_pair_becomes_a_question_mark() -> None:
         ('{"msg_type":12,"timestamp":1e999}', CorruptKind.BAD_JSON),
         ('{"msg_type":12,"timestamp":' + "9" * 5000 + "}", CorruptKind.BAD_JSON),
         ("[" * 100_000, CorruptKind.BAD_JSON),
+        ('{"msg_type":12,"timestamp":' + "[" * 40 + "]" * 40 + "}", CorruptKind.BAD_JSON),
+        ('{"msg_type":12,"timestamp":' + '{"a":' * 40 + "1" + "}" * 40 + "}", CorruptKind.BAD_JSON),
         ("[]", CorruptKind.NOT_OBJECT),
         ("null", CorruptKind.NOT_OBJECT),
         ("12", CorruptKind.NOT_OBJECT),

@@ -10,10 +10,11 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from rtmsd.errors import HandshakeRejected, LocalProtocolError, RemoteProtocolError
 from rtmsd.protocol import messages as m
-from rtmsd.protocol.codec import Malformed, encode
+from rtmsd.protocol.codec import encode
 from rtmsd.protocol.enums import MediaType
 from rtmsd.protocol.media import MediaConnection, MediaState
 from rtmsd.protocol.media_params import with_defaults
+from rtmsd.protocol.reading import Malformed
 
 SESSION = m.SessionRef("session_id", "Kz9+aB/cD3eFgHiJkLmN0w==")
 PARAMS = m.MediaParams(audio=m.AudioParams(data_opt=2, send_rate=100), video=m.VideoParams(fps=3))

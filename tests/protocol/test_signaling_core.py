@@ -11,8 +11,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from rtmsd.errors import HandshakeRejected, LocalProtocolError, RemoteProtocolError
 from rtmsd.protocol import messages as m
-from rtmsd.protocol.codec import Malformed, encode
+from rtmsd.protocol.codec import encode
 from rtmsd.protocol.connection import MAX_WAITING
+from rtmsd.protocol.reading import Malformed
 from rtmsd.protocol.signaling import RECEIVED, SENT, SignalingConnection, SignalingState
 
 SESSION = m.SessionRef("session_id", "Kz9+aB/cD3eFgHiJkLmN0w==")

@@ -1,0 +1,125 @@
+"""Where the wire differs from our field names: readers fold Zoom's variants into one shape, writers send the usual one.
+
+Both work on the fields of one message without its `msg_type`, and may consume the dict they are given.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Final, TypeAlias
+
+from rtmsd.protocol import messages as m
+from rtmsd.protocol.reading import Fields, read_int, split
+from rtmsd.protocol.times import normalise_ms
+
+Rewrite: TypeAlias = Callable[[Fields], Fields]
+
+
+def _take_session(fields: Fields) -> Fields:
+    """Fold the first id key into `session`; a second one (a Video SDK id sent as meeting_uuid too) stays extra."""
+    for key in m.ID_KEYS:
+        if isinstance(fields.get(key), str):
+            session = m.SessionRef(key, fields.pop(key))
+            return {**fields, "session": session}
+    return {name: value for name, value in fields.items() if name != "session"}
+
+
+def _put_session(fields: Fields) -> Fields:
+    session = fields.pop("session")
+    return {session["key"]: session["id"], **fields}
+
+
+def _take_media_urls(fields: Fields) -> Fields:
+    media_server = fields.pop("media_server", None)
+    urls = media_server.get("server_urls") if isinstance(media_server, dict) else None
+    if isinstance(urls, str):
+        urls = {"all": urls}
+    if not isinstance(urls, dict):
+        return fields
+    return {**fields, "media_urls": {name: url for name, url in urls.items() if isinstance(url, str)}}
+
+
+def _put_media_urls(fields: Fields) -> Fields:
+    urls = fields.pop("media_urls")
+    return {**fields, "media_server": {"server_urls": urls}} if urls else fields
+
+
+def _take_event(fields: Fields) -> Fields:
+    event = fields.pop("event", None)
+    if not isinstance(event, dict):
+        raise TypeError(f"event: not an object but {type(event).__name__}")
+    timestamp = event.get("timestamp")
+    return {
+        **fields,
+        "event_type": event.get("event_type"),
+        "timestamp": event.get("event_ts") if timestamp is None else timestamp,
+        "participants": list(_people(event)),
+        "details": event,
+    }
+
+
+def _people(event: Fields) -> Iterator[Fields]:
+    """Yield everybody an event names, in any of its three shapes; what names nobody is left in `details` only."""
+    info = event.get("participant_info") or event.get("paticipant_info")  # older documents misspell it
+    listed = event.get("participants")
+    for person in [*(listed if isinstance(listed, list) else []), info, event]:
+        if not isinstance(person, dict):
+            continue
+        known = split(m.Participant, {"user_name": person.get("display_name"), **person})[0]
+        if "user_id" in known or "channel_id" in known:
+            yield known
+
+
+_PEOPLE_KEYS: Final = frozenset({"participants", "participant_info", "paticipant_info", "user_id", "channel_id"})
+
+
+def _put_event(fields: Fields) -> Fields:
+    """Build `event` from the typed fields and `details`, which has the last word: it may name people in its own way."""
+    details = fields.pop("details")
+    people = fields.pop("participants")
+    if people and not _PEOPLE_KEYS & details.keys():
+        fields["participants"] = people
+    return {"event": {**fields, **details}}
+
+
+def _take_stop_reason(fields: Fields) -> Fields:
+    reason = fields.pop("reason", None)
+    return fields if fields.get("stop_reason") is not None else {**fields, "stop_reason": reason}
+
+
+def _take_encryption(fields: Fields) -> Fields:
+    flags = [fields.pop(name, None) for name in ("payload_encrypted", "payload_encryption")]
+    return {**fields, "payload_encrypted": any(flag is True for flag in flags)}
+
+
+def _take_seconds(fields: Fields) -> Fields:
+    """Message 20 has been documented with seconds."""
+    try:
+        timestamp = read_int(fields.get("timestamp"))
+    except TypeError:
+        return fields
+    return {**fields, "timestamp": normalise_ms(timestamp)}
+
+
+def _take_events(fields: Fields) -> Fields:
+    if not isinstance(events := fields.get("events"), list):
+        raise TypeError(f"events: not a list but {type(events).__name__}")
+    return fields
+
+
+READERS: Final[Mapping[type[m.Message], Rewrite]] = {
+    m.SignalingHandshakeReq: _take_session,
+    m.SignalingHandshakeResp: _take_media_urls,
+    m.DataHandshakeReq: _take_session,
+    m.DataHandshakeResp: _take_encryption,
+    m.EventSubscription: _take_events,
+    m.EventUpdate: _take_event,
+    m.SessionStateUpdate: _take_stop_reason,
+    m.StreamStateResp: _take_seconds,
+}
+
+WRITERS: Final[Mapping[type[m.Message], Rewrite]] = {
+    m.SignalingHandshakeReq: _put_session,
+    m.SignalingHandshakeResp: _put_media_urls,
+    m.DataHandshakeReq: _put_session,
+    m.EventUpdate: _put_event,
+    m.UnknownMessage: lambda fields: dict(fields["fields"]),
+}

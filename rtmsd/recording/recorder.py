@@ -144,7 +144,6 @@ class Recorder:
         self._ahead: set[Track] = set()  # files with a jump so far ahead that it may be a broken timestamp
         self._pictures = {"video": PictureFiles(self._maker, "video"), "share": PictureFiles(self._maker, "share")}
         self._decodes = False
-        self._heard_names: dict[UserId, str] = {}  # as audio brings them with each packet; bounded like the tracks
         self._revision = 0
         self._saved: tuple[int, ...] | None = None
         self._saved_counts: tuple[int, ...] | None = None
@@ -181,18 +180,14 @@ class Recorder:
         if self._decodes:
             data = self._audio.decode(user_id, data)
         track = self._tracks.get(user_id)
-        if (
-            track is None
-            or timestamp_ms < self._watch_ms
-            or self._backlog.pending_bytes >= self._backlog.limit_bytes
-            or not track.append(timestamp_ms, data)
-        ):
+        if track is None or timestamp_ms < self._watch_ms or not track.append(timestamp_ms, data):
             placed_ms = self._place(user_id, timestamp_ms, data)
             if placed_ms is None:
                 return
             timestamp_ms = placed_ms
-        if user_name is not None and self._heard_names.get(user_id) != user_name:
-            self._heard_names[user_id] = user_name
+            track = self._tracks[user_id]
+        if user_name != track.user_name:
+            track.user_name = user_name
             self._roster.named(user_id, user_name)
         if self.listeners:
             for listener in tuple(self.listeners):
@@ -220,7 +215,6 @@ class Recorder:
         if placement is Placement.TOO_FAR:
             self._corrupt("timestamp", "audio", user_id, timestamp_ms)
             return None
-        self._roster.named(user_id, None)
         if time_ms < self._watch_ms:
             self._timeline.covered("audio", user_id, time_ms, time_ms + duration_ms)
             self._watch()

@@ -4,6 +4,8 @@ from typing import Any, Final
 
 import attrs
 
+from rtmsd.recording.layout import MIX_USER_ID
+
 _MAX_PARTICIPANTS: Final = 10_000
 
 
@@ -30,6 +32,8 @@ class Roster:
 
     def named(self, user_id: int | str, user_name: str | None) -> None:
         """Somebody is there: an entry is made or the name taken over; a missing name leaves the one known."""
+        if user_id == MIX_USER_ID:
+            return
         person = self._entry(user_id)
         if person is not None and user_name and person.user_name != user_name:
             person.user_name = user_name

@@ -28,23 +28,26 @@ class Track:
 
     Attributes:
         start_ms: time of the first sample; no packet before it belongs here.
-        end: the write position.
         newest_ms: the newest timestamp written; one that is not newer is late or a repeat.
+        user_name: as it came with the last packet, "" before the first; kept for `Recorder.audio`.
         holes: the newest ranges that were left out and may still be filled, in order.
     """
 
     __slots__ = (
+        "_backlog",
         "_block_bytes",
         "_bytes_per_ms",
+        "_expected",
         "_slack_bytes",
+        "_tail",
         "_zero",
-        "end",
         "file",
         "holes",
         "newest_ms",
         "pcm",
         "start_ms",
         "user_id",
+        "user_name",
     )
 
     def __init__(self, file: DiskFile, user_id: int | str, start_ms: int, pcm: PcmFormat) -> None:
@@ -56,7 +59,11 @@ class Track:
         self._block_bytes = pcm.block_bytes
         self._slack_bytes = CONTIGUOUS_MS * pcm.bytes_per_ms
         self._zero = start_ms * pcm.bytes_per_ms - HEADER_BYTES
-        self.end = max(file.size_bytes, HEADER_BYTES)
+        # What `timestamp_ms * _bytes_per_ms` is for a packet that continues the file exactly.
+        self._expected = max(file.size_bytes, HEADER_BYTES) + self._zero
+        self._tail = file.tail
+        self._backlog = file.backlog
+        self.user_name: str | None = ""
         if file.size_bytes < HEADER_BYTES:
             file.skip_to(HEADER_BYTES)
             self.newest_ms = start_ms - 1
@@ -65,32 +72,40 @@ class Track:
         self.holes: list[tuple[int, int]] = []
 
     @property
+    def end(self) -> int:
+        """The write position."""
+        return self._expected - self._zero
+
+    @property
     def end_ms(self) -> int:
         """Time behind the last sample."""
-        return (self.end + self._zero) // self._bytes_per_ms
+        return self._expected // self._bytes_per_ms
 
     @property
     def duration_ms(self) -> int:
         return (self.end - HEADER_BYTES) // self._bytes_per_ms
 
     def append(self, timestamp_ms: int, data: bytes) -> bool:
-        """Take a packet that continues the file; False, and nothing done, for any other. Called for each packet."""
-        end = self.end
+        """Take a packet that continues the file; False, and nothing done, for any other, and where there is no room.
+
+        Called for each packet, so it does what `DiskFile.append` does by itself.
+        """
         slack = self._slack_bytes
+        size = len(data)
+        backlog = self._backlog
         if (
-            -slack <= timestamp_ms * self._bytes_per_ms - self._zero - end <= slack
+            -slack <= timestamp_ms * self._bytes_per_ms - self._expected <= slack
             and timestamp_ms > self.newest_ms
-            and not len(data) % self._block_bytes
+            and not size % self._block_bytes
+            and backlog.pending_bytes < backlog.limit_bytes
         ):
-            file = self.file
-            tail = file.tail
+            tail = self._tail
             if not tail:
-                file.on_dirty(file)
+                self.file.on_dirty(self.file)
             tail += data
-            size = len(data)
-            file.backlog.pending_bytes += size
-            self.end = end + size
+            self._expected += size
             self.newest_ms = timestamp_ms
+            backlog.pending_bytes += size
             return True
         return False
 
@@ -115,14 +130,15 @@ class Track:
         return Placement.KEPT
 
     def _extend(self, at: int, data: bytes) -> None:
-        if at > self.end:
-            self.holes.append((self.end, at))
+        end = self.end
+        if at > end:
+            self.holes.append((end, at))
             del self.holes[:-_MAX_HOLES]
             self.file.skip_to(at)
             self.file.append(data)
         else:
-            self.file.append(data[self.end - at :])
-        self.end = at + len(data)
+            self.file.append(data[end - at :])
+        self._expected = at + len(data) + self._zero
 
     def _fill_holes(self, at: int, data: bytes) -> bool:
         """Write the parts of `data` that lie in holes. Returns whether there were any."""

@@ -1,0 +1,275 @@
+"""Check the directory of one stream against what was promised. Reads by itself: nothing here is shared with what writes.
+
+What is found is for people; nothing found means: every file is whole and as the manifest says, and every instant from
+the first media handshake to the end was connected, paused, or is a gap with a cause.
+"""
+
+import json
+import struct
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+CAUSES: Final = frozenset(
+    {"media_reconnect", "signaling_reconnect", "server_failover", "daemon_restart", "dropped", "corrupt"}
+)
+STATES: Final = frozenset({"connecting", "active", "paused", "recovering", "ended", "failed", "revoked"})
+_FINAL: Final = frozenset({"ended", "failed"})
+_LISTS: Final = ("participants", "files", "gaps", "connections")
+_LINES: Final = ("events.jsonl", "transcript.jsonl", "chat.jsonl")
+_UINT32_MAX: Final = 2**32 - 1
+
+
+class Problem(NamedTuple):
+    """`path` is relative to the stream's directory; `kind` is stable, `detail` is for people."""
+
+    path: str
+    kind: str
+    detail: str
+
+
+class Wave(NamedTuple):
+    """What a WAV says about itself."""
+
+    rate_hz: int
+    block_bytes: int
+    data_offset: int
+    data_bytes: int
+    start_samples: int | None  # of `bext`, since midnight
+
+
+def verify(directory: Path) -> list[Problem]:
+    """Return what is wrong with a recording. A stream that still goes on is checked as far as it can be.
+
+    Raises:
+        OSError: something cannot be read.
+    """
+    try:
+        manifest = json.loads((directory / "stream.json").read_bytes())
+    except FileNotFoundError:
+        return [Problem("stream.json", "manifest", "missing")]
+    except ValueError as exc:
+        return [Problem("stream.json", "manifest", f"not readable: {exc}")]
+    wrong = [Problem("stream.json", "manifest", text) for text in _manifest_mistakes(manifest)]
+    if wrong:
+        return wrong
+    if manifest["state"] == "revoked":
+        return list(_check_receipt(directory, manifest))
+    return [
+        *_check_files(directory, manifest),
+        *_check_strays(directory, manifest),
+        *_check_lines(directory),
+        *_check_gaps(manifest),
+        *_check_tiling(manifest),
+    ]
+
+
+def _manifest_mistakes(manifest: Any) -> Iterator[str]:
+    if not isinstance(manifest, dict):
+        yield "not an object"
+        return
+    if manifest.get("version") != 1:
+        yield f"version {manifest.get('version')!r}, known is 1"
+    if manifest.get("state") not in STATES:
+        yield f"unknown state {manifest.get('state')!r}"
+    for name in _LISTS:
+        if not isinstance(manifest.get(name), list):
+            yield f"{name} is no list"
+    if not isinstance(manifest.get("started_ms"), int):
+        yield "started_ms is missing"
+    if manifest.get("state") in _FINAL and not isinstance(manifest.get("ended_ms"), int):
+        yield "ended_ms is missing although the stream is over"
+
+
+def _check_receipt(directory: Path, manifest: dict[str, Any]) -> Iterator[Problem]:
+    for path in sorted(directory.iterdir()):
+        if path.name != "stream.json":
+            yield Problem(path.name, "revoked", "must have been deleted")
+    for name in _LISTS:
+        if manifest[name]:
+            yield Problem("stream.json", "revoked", f"{name} must be empty")
+
+
+# Files
+
+
+def _check_files(directory: Path, manifest: dict[str, Any]) -> Iterator[Problem]:
+    is_over = manifest["state"] in _FINAL
+    for entry in manifest["files"]:
+        name, path = entry["path"], directory / entry["path"]
+        if not path.is_file():
+            yield Problem(name, "missing", "listed in the manifest and not there")
+            continue
+        size_bytes = path.stat().st_size
+        if (size_bytes != entry["bytes"]) if is_over else (size_bytes < entry["bytes"]):
+            yield Problem(name, "length", f"{size_bytes} bytes, {entry['bytes']} in the manifest")
+        if entry["media"] == "audio":
+            yield from _check_wave(path, entry, manifest, is_over=is_over)
+        elif "index" in entry:
+            yield from _check_index(directory, entry)
+
+
+def _check_wave(path: Path, entry: dict[str, Any], manifest: dict[str, Any], *, is_over: bool) -> Iterator[Problem]:
+    name, size_bytes = entry["path"], path.stat().st_size
+    try:
+        wave = read_wave(path)
+    except ValueError as exc:
+        yield Problem(name, "header", str(exc))
+        return
+    there_bytes = size_bytes - wave.data_offset
+    if wave.data_bytes != there_bytes:
+        yield Problem(name, "header", f"says {wave.data_bytes} bytes of samples, there are {there_bytes}")
+    if there_bytes % wave.block_bytes:
+        yield Problem(name, "length", "ends within a sample")
+    duration_ms = there_bytes // wave.block_bytes * 1000 // wave.rate_hz
+    if (duration_ms != entry["duration_ms"]) if is_over else (duration_ms < entry["duration_ms"]):
+        yield Problem(name, "length", f"{duration_ms} ms, {entry['duration_ms']} in the manifest")
+    day_ms = manifest["started_ms"] - manifest["started_ms"] % 86_400_000
+    if wave.start_samples is None:
+        yield Problem(name, "header", "has no bext chunk")
+    elif wave.start_samples != max(0, entry["start_ms"] - day_ms) * wave.rate_hz // 1000:
+        yield Problem(name, "header", "bext time reference is not start_ms")
+
+
+def read_wave(path: Path) -> Wave:
+    """Read the chunks of a RIFF or RF64 file up to its data.
+
+    Raises:
+        ValueError: no WAV with 16-bit PCM, naming what is wrong.
+    """
+    with path.open("rb") as file:
+        magic, riff_bytes, kind = struct.unpack("<4sI4s", _exactly(file.read(12), 12))
+        if magic not in {b"RIFF", b"RF64"} or kind != b"WAVE":
+            raise ValueError("not a WAV file")
+        form: tuple[int, ...] | None = None
+        samples: int | None = None
+        long_bytes: tuple[int, int] | None = None
+        while True:
+            chunk, size = struct.unpack("<4sI", _exactly(file.read(8), 8))
+            if chunk == b"data":
+                break
+            content = _exactly(file.read(size + size % 2), size)
+            if chunk == b"fmt ":
+                form = struct.unpack_from("<HHIIHH", _exactly(content, 16))
+            elif chunk == b"bext":
+                (samples,) = struct.unpack_from("<Q", _exactly(content, 346), 338)
+            elif chunk == b"ds64":
+                long_bytes = struct.unpack_from("<QQ", _exactly(content, 16))
+        data_offset = file.tell()
+    if form is None or form[0] != 1 or form[5] != 16 or not form[2] or form[4] != 2 * form[1]:
+        raise ValueError("no 16-bit PCM")
+    if magic == b"RF64":
+        if long_bytes is None:
+            raise ValueError("RF64 without ds64")
+        riff_bytes, size = long_bytes
+    elif _UINT32_MAX in {riff_bytes, size}:
+        raise ValueError("too long for RIFF")
+    if riff_bytes != data_offset + size - 8:
+        raise ValueError(f"RIFF length {riff_bytes} does not fit {size} bytes of samples")
+    return Wave(form[2], form[4], data_offset, size, samples)
+
+
+def _exactly(content: bytes, size: int) -> bytes:
+    if len(content) < size:
+        raise ValueError("ends within its header")
+    return content
+
+
+def _check_index(directory: Path, entry: dict[str, Any]) -> Iterator[Problem]:
+    index = directory / entry["index"]
+    if not index.is_file():
+        yield Problem(entry["index"], "missing", "listed in the manifest and not there")
+        return
+    end = 0
+    for line in index.read_bytes().splitlines():
+        try:
+            picture = json.loads(line)
+            contiguous = picture["offset"] == end
+            end = picture["offset"] + picture["length"]
+        except (ValueError, TypeError, KeyError):
+            contiguous = False
+        if not contiguous:
+            yield Problem(entry["index"], "index", f"broken at offset {end}")
+            return
+    if end != (directory / entry["path"]).stat().st_size:
+        yield Problem(entry["index"], "index", f"ends at {end}, the file does not")
+
+
+def _check_strays(directory: Path, manifest: dict[str, Any]) -> Iterator[Problem]:
+    listed = {entry["path"] for entry in manifest["files"]} | {entry.get("index") for entry in manifest["files"]}
+    for path in sorted(directory.rglob("*")):
+        name = path.relative_to(directory).as_posix()
+        if path.name.endswith(".tmp"):
+            yield Problem(name, "stray", "left behind by an interrupted replacement")
+        elif path.is_file() and path.parent != directory and name not in listed:
+            yield Problem(name, "stray", "not in the manifest")
+
+
+def _check_lines(directory: Path) -> Iterator[Problem]:
+    for name in _LINES:
+        path = directory / name
+        if not path.exists():
+            continue
+        *lines, last = path.read_bytes().split(b"\n")
+        if last:
+            yield Problem(name, "torn", "last line is not whole")
+        for number, line in enumerate(lines, 1):
+            try:
+                is_object = isinstance(json.loads(line), dict)
+            except ValueError:
+                is_object = False
+            if not is_object:
+                yield Problem(name, "line", f"line {number} is no JSON object")
+    cues = directory / "transcript.vtt"
+    if cues.exists() and not cues.read_bytes().startswith(b"WEBVTT\n"):
+        yield Problem(cues.name, "header", "not WebVTT")
+
+
+# Time
+
+
+def _check_gaps(manifest: dict[str, Any]) -> Iterator[Problem]:
+    is_over = manifest["state"] in _FINAL
+    for gap in manifest["gaps"]:
+        span = f"{gap['media']} {gap['from_ms']} to {gap['to_ms']}"
+        if gap["cause"] not in CAUSES:
+            yield Problem("stream.json", "gap", f"{span}: unknown cause {gap['cause']!r}")
+        if gap["to_ms"] is None:
+            if is_over:
+                yield Problem("stream.json", "gap", f"{span}: open although the stream is over")
+        elif gap["to_ms"] <= gap["from_ms"]:
+            yield Problem("stream.json", "gap", f"{span}: empty")
+        elif is_over and gap["to_ms"] > manifest["ended_ms"]:
+            yield Problem("stream.json", "gap", f"{span}: after the end")
+
+
+def _check_tiling(manifest: dict[str, Any]) -> Iterator[Problem]:
+    """Nothing may be missing without a cause between the first handshake of a media type and the end."""
+    if manifest["state"] not in _FINAL:
+        return
+    ended_ms = manifest["ended_ms"]
+    connections = [each for each in manifest["connections"] if each["kind"] == "media"]
+    pauses = [(pause["from_ms"], pause["to_ms"]) for pause in manifest.get("pauses", [])]
+    for media in sorted({name for each in connections for name in each["media"]}):
+        connected = [(each["opened_ms"], each["closed_ms"]) for each in connections if media in each["media"]]
+        gaps = [(gap["from_ms"], gap["to_ms"]) for gap in manifest["gaps"] if gap["media"] == media]
+        if any(None in span for span in connected):
+            yield Problem("stream.json", "connection", f"{media}: a connection is open although the stream is over")
+            continue
+        first_ms = min(opened_ms for opened_ms, _ in connected)
+        for from_ms, to_ms in _holes([*connected, *pauses, *gaps], first_ms, ended_ms):
+            yield Problem(
+                "stream.json",
+                "unexplained",
+                f"{media} from {from_ms} to {to_ms} ({to_ms - from_ms} ms): neither connected nor paused nor a gap",
+            )
+
+
+def _holes(spans: Iterable[tuple[int, int | None]], from_ms: int, to_ms: int) -> Iterator[tuple[int, int]]:
+    """Yield what `spans` leave uncovered."""
+    for start_ms, end_ms in sorted((start, to_ms if end is None else end) for start, end in spans):
+        if start_ms > from_ms and from_ms < to_ms:
+            yield from_ms, min(start_ms, to_ms)
+        from_ms = max(from_ms, end_ms)
+    if from_ms < to_ms:
+        yield from_ms, to_ms

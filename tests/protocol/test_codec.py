@@ -161,7 +161,8 @@ def test_enums_are_numbers_and_what_is_not_set_is_left_out() -> None:
     )
     assert encode(request) == (
         '{"meeting_uuid":"Kz9+aB/cD3eFgHiJkLmN0w==","msg_type":3,"session_id":"Kz9+aB/cD3eFgHiJkLmN0w==",'
-        '"rtms_stream_id":"9f2c4e6a8b0d4f1e9a7c5b3d1f0e2a4c","signature":"ab","media_type":9,"media_params":{"audio":{"sample_rate":0}},"payload_encryption":false,'
+        '"rtms_stream_id":"9f2c4e6a8b0d4f1e9a7c5b3d1f0e2a4c","signature":"ab",'
+        '"media_type":9,"media_params":{"audio":{"sample_rate":0}},"payload_encryption":false,'
         '"protocol_version":1,"sequence":1}'
     )
 

@@ -80,9 +80,8 @@ def test_a_manager_that_is_gone_is_no_error(tmp_path: Path) -> None:
 
 def test_a_full_queue_loses_messages_and_returns(notifier: Notifier, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rtmsd.notify.SEND_TIMEOUT_S", 0.01)
-    outcomes = [notifier.watchdog() for _ in range(1000)]  # net.unix.max_dgram_qlen is far below
-    assert outcomes[0]
-    assert not outcomes[-1]
+    assert notifier.watchdog()
+    assert any(not notifier.watchdog() for _ in range(100_000))  # net.unix.max_dgram_qlen is far below
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,11 @@ def build_parser(complete: Mapping[str, object] = MappingProxyType({})) -> argpa
 
     daemon = command("run", _run, "run the daemon in the foreground, with its log on the standard error output")
     path(daemon, "--config", "FILE", "the configuration", required=True)
+    daemon.add_argument(
+        "--end-streams",
+        action="store_true",
+        help="when stopped, end all streams instead of leaving them for the next start",
+    )
     check = command("check", _check, "check a configuration without starting anything, and name every mistake in it")
     path(check, "--config", "FILE", "the configuration", required=True)
     check.add_argument("--json", action="store_true", help="the result as JSON")
@@ -80,8 +85,7 @@ def build_parser(complete: Mapping[str, object] = MappingProxyType({})) -> argpa
 def _run(args: argparse.Namespace) -> int:
     from rtmsd import daemon  # noqa: PLC0415
 
-    daemon.run(args.config)
-    return Exit.OK
+    return daemon.run(args.config, end_streams=args.end_streams)
 
 
 def _check(args: argparse.Namespace) -> int:

@@ -68,10 +68,12 @@ MEDIA_KEYS: Final = {
 
 
 def _check_media(media: MediaConfig, reader: Reader) -> None:
-    for mistake in media_params.check(media.params(), media.requested):
-        key = MEDIA_KEYS[mistake.media, mistake.field]
-        if reader.is_sound(key.rpartition(".")[0]):
-            reader.mistake(key, mistake.message)
+    refused = [
+        (MEDIA_KEYS[mistake.media, mistake.field], mistake.message)
+        for mistake in media_params.check(media.params(), media.requested)
+    ]
+    for key, text in [(key, text) for key, text in refused if reader.is_sound(key.rpartition(".")[0])]:
+        reader.mistake(key, text)
 
 
 def _check_transcript(transcript: TranscriptConfig, reader: Reader) -> None:

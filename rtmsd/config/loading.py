@@ -35,5 +35,7 @@ def _parse(path: Path) -> dict[str, object]:
     except UnicodeDecodeError as exc:
         line = exc.object.count(b"\n", 0, exc.start) + 1
         raise ConfigError([f"{path}: not UTF-8 text (line {line})"]) from None
-    except tomllib.TOMLDecodeError as exc:
+    except ValueError as exc:  # `TOMLDecodeError`, and what int() and date() say of impossible numbers
         raise ConfigError([f"{path}: not TOML: {exc}"]) from None
+    except RecursionError:
+        raise ConfigError([f"{path}: not TOML: nested too deeply"]) from None

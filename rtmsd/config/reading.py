@@ -85,7 +85,7 @@ class Reader:
             return resolve(_text(value), self._file.parent)
         if attrs.has(hint):
             if not isinstance(value, Mapping):
-                raise Mistake(f"must be a section, [{path}], not {_kind(value)}")
+                raise Mistake(f"must be a section, not {_kind(value)}")
             result = self.table(hint, value, path)
             return WRONG if result is None else result
         origin, args = get_origin(hint), get_args(hint)
@@ -173,12 +173,18 @@ def _flag(value: object) -> bool:
 def _whole_number(value: object) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
         raise Mistake(f"must be a whole number, not {_kind(value)}")
-    return value
+    return _in_64_bits(value)
 
 
 def _number(value: object) -> float:
     if not isinstance(value, int | float) or isinstance(value, bool):
         raise Mistake(f"must be a number, not {_kind(value)}")
+    return value if isinstance(value, float) else _in_64_bits(value)
+
+
+def _in_64_bits(value: int) -> int:
+    if not -(2**63) <= value < 2**63:  # TOML's limit, which tomllib does not keep; Python may refuse to print more
+        raise Mistake("is too large a number")
     return value
 
 

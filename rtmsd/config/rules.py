@@ -3,6 +3,7 @@
 They stand in `Annotated[...]` beside the type of the key they belong to; `reading.py` applies them.
 """
 
+import contextlib
 import ipaddress
 import os
 import re
@@ -13,7 +14,7 @@ import attrs
 
 UNIX_PREFIX = "unix:"
 SOCKET_PATH_MAX_BYTES = 107  # Linux `sun_path`, less its final NUL
-_HOST_NAME = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9-]{1,63}(?<!-))*\.?")
+_HOST_NAME = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9_-]{1,63}(?<!-))*\.?")
 _WEBHOOK_PATH = re.compile(r"(/[A-Za-z0-9._~-]+)+/?|/")
 _RESERVED_PATHS = ("/healthz", "/readyz")
 
@@ -80,7 +81,7 @@ def host_and_port(value: str) -> None:
         raise Mistake(f'an IPv6 address stands in brackets: "[{host}]:{port}"')
     elif not host:
         raise Mistake(f'names no host; "0.0.0.0:{port}" listens on all of them')
-    elif not _HOST_NAME.fullmatch(host):
+    elif not _is_host(host):
         raise Mistake(f"{host!r} is no host name or address")
 
 
@@ -125,8 +126,17 @@ def host_pattern(value: str) -> None:
             ipaddress.IPv6Address(name.strip("[]"))
         except ValueError:
             raise Mistake(f"{value!r} must be a host name alone, without port") from None
-    elif not _HOST_NAME.fullmatch(name):
+    elif not _is_host(name):
         raise Mistake(f'must be a host name, or "*." and the end of one, not {value!r}')
+
+
+def _is_host(text: str) -> bool:
+    if re.fullmatch(r"[0-9.]+", text):
+        with contextlib.suppress(ValueError):
+            ipaddress.IPv4Address(text)
+            return True
+        return False
+    return _HOST_NAME.fullmatch(text) is not None
 
 
 Seconds: TypeAlias = Annotated[float, Between(0.001, 86_400)]

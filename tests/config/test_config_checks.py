@@ -1,0 +1,216 @@
+"""What is wrong only between keys: media that do not go together, apps that cannot be told apart, files in the way."""
+
+from pathlib import Path
+
+import pytest
+import trustme
+
+from rtmsd.config import AudioConfig, MediaConfig, load
+from rtmsd.config.checks import MEDIA_KEYS
+from rtmsd.config.model import Config
+from rtmsd.config.reading import Reader
+from rtmsd.errors import ConfigError
+from rtmsd.protocol.enums import MediaType, TranscriptLanguage
+from rtmsd.protocol.messages import ChatParams, MediaParams
+
+APP = """
+[[app]]
+name = "{name}"
+client_id = "abc"
+client_secret = {{ value = "client-{name}" }}
+webhook_secret = {{ value = "webhook-{name}" }}
+"""
+MAIN = APP.format(name="main")
+
+
+def load_text(directory: Path, text: str) -> Config:
+    path = directory / "config.toml"
+    path.write_text(text, encoding="utf-8")
+    path.chmod(0o600)
+    return load(path)
+
+
+def mistakes_in(directory: Path, text: str) -> list[str]:
+    try:
+        load_text(directory, text)
+    except ConfigError as error:
+        return error.mistakes
+    return []
+
+
+# Media
+
+
+@pytest.mark.parametrize(
+    ("text", "keys"),
+    [
+        ('[media.audio]\ncodec = "G711"', ["sample_rate_hz", "send_rate_ms"]),
+        ('[media.audio]\ncodec = "G711"\nsample_rate_hz = 8000\nsend_rate_ms = 20\nchannels = 2', ["channels"]),
+        ('[media.audio]\ncodec = "G711"\nsample_rate_hz = 8000\nsend_rate_ms = 20', []),
+        ('[media.audio]\ncodec = "G722"\nsend_rate_ms = 20', []),
+        ('[media.audio]\ncodec = "G722"\nsample_rate_hz = 8000\nsend_rate_ms = 20', ["sample_rate_hz"]),
+        ('[media.audio]\ncodec = "OPUS"', ["codec"]),
+        ('[media.audio]\ncodec = "L16"\nsample_rate_hz = 48000\nchannels = 2\nsend_rate_ms = 1000', []),
+        ("[media.audio]\nsend_rate_ms = 30", ["send_rate_ms"]),
+        ("[media.audio]\nsend_rate_ms = 1020", ["send_rate_ms"]),
+        ("[media.audio]\nsend_rate_ms = 0", ["send_rate_ms"]),
+        ("[media.audio]\nsample_rate_hz = 44100", ["sample_rate_hz"]),
+        ("[media.audio]\nchannels = 3", ["channels"]),
+    ],
+)
+def test_audio(tmp_path: Path, text: str, keys: list[str]) -> None:
+    assert [mistake.split(":")[0] for mistake in mistakes_in(tmp_path, MAIN + text)] == [
+        f"media.audio.{key}" for key in keys
+    ]
+
+
+@pytest.mark.parametrize("section", ["video", "share"])
+@pytest.mark.parametrize(
+    ("values", "wrong"),
+    [
+        ('codec = "H264"\nfps = 30', ""),
+        ('codec = "PNG"\nfps = 5', ""),
+        ('codec = "JPG"\nfps = 6', "codec"),
+        ("fps = 0", "fps"),
+        ("fps = 31", "fps"),
+        ('resolution = "4K"', "resolution"),
+        ('codec = "L16"', "codec"),
+    ],
+)
+def test_video_and_share(tmp_path: Path, section: str, values: str, wrong: str) -> None:
+    text = f'{MAIN}[media]\ntypes = ["{section}"]\n[media.{section}]\n{values}'
+    expected = [f"media.{section}.{wrong}"] if wrong else []
+    assert [mistake.split(":")[0] for mistake in mistakes_in(tmp_path, text)] == expected
+
+
+def test_what_is_not_asked_for_need_not_go_together(tmp_path: Path) -> None:
+    assert mistakes_in(tmp_path, MAIN + '[media.video]\ncodec = "JPG"\nfps = 25') == []
+
+
+def test_a_language_that_is_neither_given_nor_found(tmp_path: Path) -> None:
+    (mistake,) = mistakes_in(tmp_path, MAIN + '[media.transcript]\nlanguage = "auto"\ndetect_language = false')
+    assert mistake.startswith("media.transcript.detect_language: ")
+
+
+def test_media_in_the_words_of_the_wire() -> None:
+    media = MediaConfig(types=("audio", "chat"), audio=AudioConfig(sample_rate_hz=8000, send_rate_ms=20))
+    assert media.requested == MediaType.AUDIO | MediaType.CHAT
+    params = media.params()
+    assert params.audio is not None
+    assert (params.audio.sample_rate, params.audio.send_rate, params.audio.data_opt) == (0, 20, 2)
+    assert params == MediaParams(audio=params.audio, chat=ChatParams(content_type=5))
+
+
+@pytest.mark.parametrize("language", TranscriptLanguage)
+def test_each_language_has_a_name(tmp_path: Path, language: TranscriptLanguage) -> None:
+    name = "auto" if language == -1 else language.name.lower().replace("_", "-")
+    config = load_text(tmp_path, f'{MAIN}[media.transcript]\nlanguage = "{name}"')
+    params = config.media.params().transcript
+    assert params is not None
+    assert params.src_language == language
+
+
+def test_the_keys_that_are_blamed_exist(tmp_path: Path) -> None:
+    reader = Reader(Config, tmp_path / "config.toml")
+    for path in MEDIA_KEYS.values():
+        _, section, key = path.split(".")
+        reader.table(Config, {"media": {section: {key: object()}}})
+        assert "unknown key" not in reader.mistakes[path]
+
+
+# Apps
+
+
+def test_two_apps(tmp_path: Path) -> None:
+    config = load_text(tmp_path, MAIN + APP.format(name="other"))
+    assert [app.name for app in config.apps] == ["main", "other"]
+
+
+def test_a_list_of_secrets_while_one_is_changed(tmp_path: Path) -> None:
+    text = MAIN.replace('{ value = "webhook-main" }', '[{ value = "new-one" }, { value = "old-one" }]')
+    assert load_text(tmp_path, text).apps[0].webhook_secrets == ("new-one", "old-one")
+    (mistake,) = mistakes_in(tmp_path, MAIN.replace('{ value = "webhook-main" }', "[]"))
+    assert mistake == "app[0].webhook_secret: must name at least one"
+    (mistake,) = mistakes_in(tmp_path, text.replace("old-one", ""))
+    assert mistake == "app[0].webhook_secret[1]: the value is empty"
+
+
+@pytest.mark.parametrize(
+    ("change", "key", "words"),
+    [
+        (("webhook-other", "webhook-main"), "app.webhook_secret", "'main' and 'other' have the same one"),
+        (('"other"', '"main"'), "app.name", "two apps are named 'main'"),
+        (("webhook-other", "client-other"), "app.webhook_secret", "'other' is the same as client_secret"),
+    ],
+)
+def test_apps_that_cannot_be_told_apart(tmp_path: Path, change: tuple[str, str], key: str, words: str) -> None:
+    (mistake,) = mistakes_in(tmp_path, MAIN + APP.format(name="other").replace(*change))
+    assert mistake.startswith(f"{key}: ")
+    assert words in mistake
+    assert "webhook-main" not in mistake
+    assert "client-other" not in mistake
+
+
+def test_one_of_several_secrets_is_shared(tmp_path: Path) -> None:
+    both = '[{ value = "webhook-new" }, { value = "webhook-main" }]'
+    (mistake,) = mistakes_in(tmp_path, MAIN + APP.format(name="other").replace('{ value = "webhook-other" }', both))
+    assert mistake.startswith("app.webhook_secret: ")
+
+
+def test_the_example_client_id_is_a_warning(tmp_path: Path) -> None:
+    config = load_text(tmp_path, MAIN.replace("abc", "..."))
+    assert config.warnings == ("app.client_id: of 'main' is still the one of the example",)
+
+
+API = '[app.api]\nkey = "k"\nsecret = { value = "api-secret" }\n'
+
+
+@pytest.mark.parametrize(
+    ("api", "mistakes"),
+    [
+        ("", ["app.api: of 'main' is missing, and streams.restart_policy = \"api\" needs it"]),
+        (API, []),
+        (API + 'auth = "oauth"', ["app.api.account_id: of 'main' is missing, and auth = \"oauth\" needs it"]),
+        (API + 'auth = "oauth"\naccount_id = "a"', []),
+        (API + 'base_url = "zoom.us"', ["app[0].api.base_url: must be an http:// or https:// address, not 'zoom.us'"]),
+        ("[app.api]\nkey = 'k'", ["app[0].api.secret: is missing, and has no default"]),
+    ],
+)
+def test_restarting_streams_takes_the_api(tmp_path: Path, api: str, mistakes: list[str]) -> None:
+    assert mistakes_in(tmp_path, f'[streams]\nrestart_policy = "api"\n{MAIN}{api}') == mistakes
+
+
+# Files and listeners
+
+
+def test_files_that_are_in_the_way(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert mistakes_in(
+        tmp_path, MAIN + '[recording]\ndirectory = "file"\n[state]\nfile = "."\n[admin]\nsocket = "/"'
+    ) == [
+        f"recording.directory: {tmp_path}/file is a file, not a directory",
+        f"state.file: {tmp_path} is a directory",
+        "admin.socket: / is a directory",
+    ]
+
+
+def test_ca_file(tmp_path: Path) -> None:
+    trustme.CA().cert_pem.write_to_path(tmp_path / "ca.pem")
+    (tmp_path / "nonsense.pem").write_text("nonsense")
+    assert load_text(tmp_path, MAIN + '[zoom]\nca_file = "ca.pem"').zoom.ca_file == tmp_path / "ca.pem"
+    for name, words in (("nonsense.pem", "holds no PEM certificate"), ("none.pem", "No such file")):
+        (mistake,) = mistakes_in(tmp_path, f'{MAIN}[zoom]\nca_file = "{name}"')
+        assert mistake.startswith("zoom.ca_file: ")
+        assert words in mistake
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ('[webhook]\nlisten = "unix:/run/x.sock"\n[admin]\nsocket = "/run/x.sock"', "webhook.listen"),
+        ('[webhook]\nlisten = "[::1]:80"\n[admin]\nmetrics_listen = "[::1]:80"', "admin.metrics_listen"),
+        ('[webhook]\nlisten = "[::1]:0"\n[admin]\nmetrics_listen = "[::1]:0"', None),
+    ],
+)
+def test_two_listeners_in_one_place(tmp_path: Path, text: str, key: str | None) -> None:
+    assert [mistake.split(": ")[0] for mistake in mistakes_in(tmp_path, MAIN + text)] == ([key] if key else [])

@@ -22,7 +22,7 @@ DAY_MS: Final = 86_400_000
 
 
 def safe_name(text: str) -> str:
-    """Return `text` as a file name: `[A-Za-z0-9_-]` stay, the rest is percent-encoded; past 120 bytes a hash ends it."""
+    """Return `text` as a file name: `[A-Za-z0-9_-]` stay, the rest is percent-encoded; at most 120 bytes."""
     name = quote(text, safe="", errors="surrogatepass").replace(".", "%2E").replace("~", "%7E")
     if 0 < len(name) <= _NAME_BYTES:
         return name

@@ -38,6 +38,7 @@ class Track:
         "_block_bytes",
         "_bytes_per_ms",
         "_expected",
+        "_resumed_ms",
         "_slack_bytes",
         "_tail",
         "_zero",
@@ -64,11 +65,12 @@ class Track:
         self._tail = file.tail
         self._backlog = file.backlog
         self.user_name: str | None = ""
+        self._resumed_ms: int | None = None
         if file.size_bytes < HEADER_BYTES:
             file.skip_to(HEADER_BYTES)
             self.newest_ms = start_ms - 1
         else:  # taken up again: whatever starts well before the end was written before
-            self.newest_ms = self.end_ms - _SHORTEST_PACKET_MS // 2
+            self.newest_ms = self._resumed_ms = self.end_ms - _SHORTEST_PACKET_MS // 2
         self.holes: list[tuple[int, int]] = []
 
     @property
@@ -116,6 +118,8 @@ class Track:
         """
         if self.append(timestamp_ms, data):
             return Placement.KEPT
+        if timestamp_ms == self.newest_ms != self._resumed_ms:
+            return Placement.REPEAT  # however jitter has shifted it
         at = timestamp_ms * self._bytes_per_ms - self._zero
         stop = at + len(data)
         if at - self.end > MAX_AHEAD_MS * self._bytes_per_ms or stop > _MAX_FILE_BYTES:

@@ -1,4 +1,4 @@
-"""Check the directory of one stream against what was promised. Reads by itself: nothing here is shared with what writes.
+"""Check the directory of one stream against what was promised. A reader of its own: it shares nothing with what writes.
 
 What is found is for people; nothing found means: every file is whole and as the manifest says, and every instant from
 the first media handshake to the end was connected, paused, or is a gap with a cause.

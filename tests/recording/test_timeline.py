@@ -1,0 +1,191 @@
+import json
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rtmsd.recording.timeline import Timeline
+from rtmsd.recording.verify import _check_gaps, _check_tiling
+
+T = 1_790_000_000_000
+
+
+def gaps(timeline: Timeline) -> list[tuple[int, int | None, str]]:
+    return [(gap.from_ms - T, None if gap.to_ms is None else gap.to_ms - T, gap.cause) for gap in timeline.gaps()]
+
+
+def cut(timeline: Timeline, number: int, at_ms: int, cause: str = "media_reconnect") -> int:
+    """Media is lost with everything heard up to `at_ms`, and connected again."""
+    timeline.lost(number, T + at_ms, cause, "cut")
+    return timeline.connected("media", {"audio"})
+
+
+def connected() -> tuple[Timeline, int]:
+    timeline = Timeline(T)
+    timeline.connected("signaling", ())
+    return timeline, timeline.connected("media", {"audio"})
+
+
+def test_a_gap_lasts_until_zoom_speaks_again() -> None:
+    timeline, number = connected()
+    timeline.lost(number, T + 10_000, "media_reconnect", "reset")
+    assert gaps(timeline) == [(10_000, None, "media_reconnect")]
+    timeline.connected("media", {"audio"})
+    timeline.heard(T + 14_000)
+    assert gaps(timeline) == [(10_000, 14_000, "media_reconnect")]
+    assert timeline.connections[-1].opened_ms == T + 14_000
+
+
+def test_the_first_packet_soon_after_moves_the_end_of_the_gap() -> None:
+    timeline, number = connected()
+    cut(timeline, number, 10_000)
+    timeline.heard(T + 14_000)
+    timeline.covered("audio", 1, T + 14_300, T + 14_320)
+    assert gaps(timeline) == [(10_000, 14_300, "media_reconnect")]
+    timeline.covered("audio", 1, T + 14_600, T + 14_620)
+    assert gaps(timeline) == [(10_000, 14_300, "media_reconnect")]
+
+
+def test_buffered_packets_close_a_gap() -> None:
+    timeline, number = connected()
+    cut(timeline, number, 10_000)
+    for start_ms in range(10_000, 12_000, 100):
+        timeline.covered("audio", 1, T + start_ms, T + start_ms + 100)
+    timeline.heard(T + 14_000)
+    assert gaps(timeline) == [(12_000, 14_000, "media_reconnect")]
+    for start_ms in range(12_000, 14_000, 100):
+        timeline.covered("audio", 1, T + start_ms + 7, T + start_ms + 107)
+    assert gaps(timeline) == []
+    assert timeline.connections[-1].opened_ms == T + 10_000
+
+
+def test_what_buffered_packets_leave_out_stays_missing() -> None:
+    timeline, number = connected()
+    cut(timeline, number, 10_000)
+    timeline.heard(T + 14_000)
+    timeline.covered("audio", 1, T + 11_000, T + 12_000)
+    timeline.covered("audio", 2, T + 12_015, T + 13_000)
+    assert gaps(timeline) == [(10_000, 11_000, "media_reconnect"), (13_000, 14_000, "media_reconnect")]
+
+
+def test_a_gap_keeps_its_first_cause_while_nothing_comes() -> None:
+    timeline, number = connected()
+    timeline.heard(T + 9_000, number)
+    again = cut(timeline, number, 10_000, "server_failover")
+    timeline.lost(again, T + 10_000, "signaling_reconnect", "again")
+    timeline.connected("media", {"audio"})
+    timeline.heard(T + 20_000)
+    assert gaps(timeline) == [(10_000, 20_000, "server_failover")]
+
+
+def test_media_lost_just_before_signaling_have_its_cause() -> None:
+    timeline, number = connected()
+    timeline.lost(number, T + 10_000, "media_reconnect", "reset")
+    timeline.same_outage("signaling_reconnect")
+    assert gaps(timeline) == [(10_000, None, "signaling_reconnect")]
+
+
+def test_a_pause_is_no_gap() -> None:
+    timeline, number = connected()
+    timeline.lost(number, T + 10_000, "media_reconnect", "reset")
+    timeline.paused(T + 12_000)
+    timeline.resumed(T + 15_000)
+    timeline.connected("media", {"audio"})
+    timeline.heard(T + 20_000)
+    assert gaps(timeline) == [(10_000, 12_000, "media_reconnect"), (15_000, 20_000, "media_reconnect")]
+
+
+def test_sockets_that_close_as_part_of_the_end_make_no_gap() -> None:
+    timeline, number = connected()
+    timeline.lost(number, T + 10_000, "media_reconnect", "closed")
+    timeline.heard(T + 11_000)
+    timeline.ended(T + 11_000, T + 10_000)
+    assert gaps(timeline) == []
+    assert timeline.connections[-1].closed_ms == T + 11_000
+
+
+def test_a_loss_before_the_end_that_zoom_lived_through_is_a_gap() -> None:
+    timeline, number = connected()
+    timeline.lost(number, T + 10_000, "media_reconnect", "closed")
+    timeline.heard(T + 11_000)
+    timeline.ended(T + 12_000, T + 10_000)
+    assert gaps(timeline) == [(10_000, 12_000, "media_reconnect")]
+
+
+def test_absurd_times_change_nothing() -> None:
+    timeline, _ = connected()
+    for time_ms in (0, -1, T + 10**12, 2**62):
+        timeline.heard(time_ms)
+        timeline.missing("audio", 1, time_ms, time_ms + 20, "corrupt")
+    assert timeline.clock_ms == T
+    assert gaps(timeline) == []
+
+
+def test_thousands_of_gaps_stay_bounded() -> None:
+    timeline, _ = connected()
+    for number in range(5000):
+        timeline.missing("audio", number % 3, T + 100 * number, T + 100 * number + 20, "dropped")
+    found = timeline.gaps()
+    assert len(found) <= 2001
+    assert min(gap.from_ms for gap in found) == T
+
+
+def test_a_new_start_after_the_end_is_no_gap() -> None:
+    timeline, _ = connected()
+    ended_ms = timeline.ended(T + 5_000, None)
+    again = Timeline.from_manifest(manifest(timeline, "ended", ended_ms), None)
+    again.reopened(T + 60_000, ended_ms)
+    again.connected("media", {"audio"})
+    end_ms = again.ended(T + 70_000, None)
+    assert gaps(again) == []
+    assert not list(_check_tiling(manifest(again, "ended", end_ms)))
+
+
+def manifest(timeline: Timeline, state: str, ended_ms: int | None) -> dict[str, Any]:
+    whole = {"started_ms": T, "state": state, "ended_ms": ended_ms, **timeline.to_manifest()}
+    restored: dict[str, Any] = json.loads(json.dumps(whole))
+    return restored
+
+
+steps = st.lists(
+    st.tuples(
+        st.sampled_from(
+            ["heard", "packet", "late", "media_lost", "media", "signaling_lost", "signaling", "pause", "resume", "restart"]
+        ),
+        st.integers(0, 5_000),
+    ),
+    max_size=40,
+)
+
+
+@given(steps, st.booleans())
+def test_connections_pauses_and_gaps_always_tile(moves: list[tuple[str, int]], with_time: bool) -> None:
+    timeline = Timeline(T)
+    up: dict[str, int] = {}
+    now_ms = newest_ms = T
+    for move, ms in moves:
+        now_ms += ms
+        match move:
+            case "heard" if "signaling" in up:
+                timeline.heard(now_ms)
+            case "packet" | "late" if "media" in up:
+                start_ms = now_ms if move == "packet" else max(T, now_ms - 4 * ms)
+                if start_ms < timeline.watch_ms("audio"):
+                    timeline.covered("audio", 1, start_ms, start_ms + 100)
+                newest_ms = max(newest_ms, start_ms + 100)
+            case "media_lost" | "signaling_lost" if (kind := move.removesuffix("_lost")) in up:
+                timeline.lost(up.pop(kind), newest_ms if kind == "media" else None, f"{kind}_reconnect", "lost")
+            case "media" | "signaling" if move not in up:
+                up[move] = timeline.connected(move, {"audio", "transcript"} if move == "media" else ())
+            case "pause":
+                timeline.paused(now_ms)
+            case "resume":
+                timeline.resumed(now_ms)
+            case "restart":
+                timeline = Timeline.from_manifest(manifest(timeline, "active", None), newest_ms)
+                up.clear()
+            case _:
+                pass
+    ended_ms = timeline.ended(now_ms if with_time else None, newest_ms)
+    end = manifest(timeline, "ended", ended_ms)
+    assert not [*_check_tiling(end), *_check_gaps(end)]

@@ -26,6 +26,9 @@ class Disk:
     def truncate(self, descriptor: int, size_bytes: int) -> None:
         os.ftruncate(descriptor, size_bytes)
 
+    def remove(self, path: Path) -> None:
+        path.unlink()
+
     def sync(self, descriptor: int) -> None:
         os.fdatasync(descriptor)
 

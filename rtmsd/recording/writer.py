@@ -232,7 +232,10 @@ def _write(disk: Disk, batch: Batch) -> int:
             disk.write(descriptor, file.header(batch.size_bytes), 0)
     except OSError as error:
         with contextlib.suppress(OSError):
-            disk.truncate(descriptor, file.durable_bytes)
+            if file.durable_bytes:
+                disk.truncate(descriptor, file.durable_bytes)
+            else:
+                disk.remove(file.path)
         with contextlib.suppress(OSError):
             disk.close(descriptor)
         if error.filename is None:

@@ -150,7 +150,18 @@ def manifest(timeline: Timeline, state: str, ended_ms: int | None) -> dict[str, 
 steps = st.lists(
     st.tuples(
         st.sampled_from(
-            ["heard", "packet", "late", "media_lost", "media", "signaling_lost", "signaling", "pause", "resume", "restart"]
+            [
+                "heard",
+                "packet",
+                "late",
+                "media_lost",
+                "media",
+                "signaling_lost",
+                "signaling",
+                "pause",
+                "resume",
+                "restart",
+            ]
         ),
         st.integers(0, 5_000),
     ),

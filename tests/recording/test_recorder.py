@@ -1,0 +1,379 @@
+"""A whole recording: what comes in against what the files hold."""
+
+import errno
+import json
+import math
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from rtmsd.protocol.codec import CorruptKind
+from rtmsd.protocol.enums import MediaType, PayloadType
+from rtmsd.protocol.media_data import ChatData, Corrupt, TranscriptData
+from rtmsd.protocol.messages import Participant
+from rtmsd.recording.repair import repair
+from rtmsd.recording.verify import verify
+
+AUDIO = frozenset({"audio"})
+
+
+def utterance(text: str, start_ms: int | None, timestamp_ms: int, user_id: int | str = 5) -> TranscriptData:
+    return TranscriptData(
+        user_id=user_id,
+        user_name=None,
+        text=text,
+        timestamp_ms=timestamp_ms,
+        start_ms=start_ms,
+        end_ms=None if start_ms is None else start_ms + 900,
+        language=9,
+        attribute=None,
+    )
+
+
+async def test_a_session_from_start_to_end(studio: Any, tools: Any) -> None:
+    T = tools.T
+    recorder = await studio.open()
+    recorder.connected("signaling", frozenset())
+    recorder.audio_format(tools.audio_format())
+    recorder.connected("media", AUDIO | {"transcript"})
+    recorder.state("active")
+    recorder.participants_joined([Participant(user_id=5, user_name="Ana <&>")], T + 3)
+    for number in range(50):
+        recorder.audio(5, "Ana <&>", T + 100 + 20 * number, tools.packet(number))
+        recorder.audio(6, None, T + 110 + 20 * number, tools.packet(1000 + number))
+    recorder.audio(5, "Ana <&>", T + 100 + 20 * 49, tools.packet(49))
+    recorder.transcript(utterance("second --> & <b>", T + 800, T + 2000))
+    recorder.transcript(utterance("first", T + 200, T + 2100))
+    recorder.transcript(utterance("first", T + 200, T + 2100))
+    recorder.participants_left([Participant(user_id=6)], T + 1000)
+    recorder.ended(6, T + 3000)
+    await recorder.finish()
+
+    found = tools.manifest(recorder)
+    directory = recorder.directory
+    assert directory.relative_to(studio.settings.directory).as_posix() == "2026-09-21/stream%2F1"
+    assert tools.samples(directory / "audio/5.wav") == b"".join(tools.packet(number) for number in range(50))
+    assert tools.samples(directory / "audio/6.wav") == b"".join(tools.packet(1000 + number) for number in range(50))
+    assert (found["state"], found["ended_ms"], found["stop_reason"]) == ("ended", T + 3000, 6)
+    assert found["gaps"] == []
+    assert found["counters"] | {"corrupt_kinds": {}} == {
+        "messages": {"audio": 101, "transcript": 3},
+        "duplicates": 2,
+        "dropped": 0,
+        "corrupt": 0,
+        "unknown": 0,
+        "corrupt_kinds": {},
+    }
+    assert {(each["user_id"], each["user_name"], each["left_ms"]) for each in found["participants"]} == {
+        (5, "Ana <&>", None),
+        (6, None, T + 1000),
+    }
+    assert [(each["path"], each["start_ms"], each["duration_ms"]) for each in found["files"]][:2] == [
+        ("audio/5.wav", T + 100, 1000),
+        ("audio/6.wav", T + 110, 1000),
+    ]
+    assert (directory / "transcript.vtt").read_text() == (
+        "WEBVTT\n\n"
+        "00:00:00.200 --> 00:00:01.100\n<v Ana &lt;&amp;&gt;>first\n\n"
+        "00:00:00.800 --> 00:00:01.700\n<v Ana &lt;&amp;&gt;>second --&gt; &amp; &lt;b&gt;\n\n"
+    )
+    assert [json.loads(line)["text"] for line in (directory / "transcript.jsonl").read_text().splitlines()] == [
+        "second --> & <b>",
+        "first",
+    ]
+    assert verify(directory) == []
+    assert repair(directory) == []
+    assert {event["kind"] for event in studio.events} == {"stream_state", "connection"}
+
+
+async def test_files_are_whole_after_every_flush(studio: Any, tools: Any) -> None:
+    recorder = await studio.open()
+    recorder.connected("media", AUDIO)
+    for number in range(10):
+        recorder.audio(5, "Ana", tools.T + 20 * number, tools.packet(number))
+        await studio.writer.flush()
+        assert tools.samples(recorder.directory / "audio/5.wav") == b"".join(
+            tools.packet(earlier) for earlier in range(number + 1)
+        )
+    assert studio.writer.pending_bytes == 0
+    assert verify(recorder.directory) == []
+
+
+async def test_an_older_packet_and_another_format_open_further_files(studio: Any, tools: Any) -> None:
+    T = tools.T
+    recorder = await studio.open()
+    recorder.audio_format(tools.audio_format())
+    recorder.connected("media", AUDIO)
+    recorder.audio(5, "Ana", T + 1000, tools.packet(1))
+    recorder.audio(5, "Ana", T + 200, tools.packet(2))
+    recorder.audio(5, "Ana", T + 1020, tools.packet(3))
+    recorder.audio_format(tools.audio_format(rate_hz=8000))
+    recorder.audio(5, "Ana", T + 2000, tools.packet(4, ms=10))
+    recorder.audio(0, None, T + 2000, tools.packet(5, ms=10))
+    recorder.ended(6, T + 3000)
+    await recorder.finish()
+    starts = {entry["path"]: (entry["start_ms"] - T, entry["rate_hz"]) for entry in tools.manifest(recorder)["files"]}
+    assert starts == {
+        "audio/5.wav": (1000, 16000),
+        "audio/5-2.wav": (200, 16000),
+        "audio/5-3.wav": (2000, 8000),
+        "audio/mixed.wav": (2000, 8000),
+    }
+    assert tools.samples(recorder.directory / "audio/5.wav") == tools.packet(1) + tools.packet(3)
+    assert verify(recorder.directory) == []
+
+
+async def test_compressed_audio_is_stored_as_samples(studio: Any, tools: Any) -> None:
+    recorder = await studio.open()
+    recorder.connected("media", AUDIO)
+    recorder.audio_format(tools.audio_format(rate_hz=8000, codec=PayloadType.G711))
+    recorder.audio(5, "Ana", tools.T, b"\xd5\x2a\xaa" + b"\xd5" * 157)
+    recorder.ended(6, None)
+    await recorder.finish()
+    sound = tools.samples(recorder.directory / "audio/5.wav")
+    assert len(sound) == 320
+    assert [int.from_bytes(sound[at : at + 2], "little", signed=True) for at in (0, 2, 4)] == [8, -32256, 32256]
+
+
+async def test_a_new_daemon_goes_on_with_the_same_files(studio: Any, tools: Any) -> None:
+    T = tools.T
+    first = await studio.open()
+    first.connected("media", AUDIO | {"transcript"})
+    first.state("active")
+    for number in range(10):
+        first.audio(5, "Ana", T + 20 * number, tools.packet(number))
+    first.transcript(utterance("once", T, T + 50))
+    await studio.writer.flush()
+    first.audio(5, "Ana", T + 200, tools.packet(10))  # never reaches the disk: the daemon is killed
+
+    second = await studio.open()
+    assert second.snapshot()["state"] == "recovering"
+    second.connected("media", AUDIO | {"transcript"})
+    second.transcript(utterance("once", T, T + 50))
+    for number in [9, 20, 21, 22]:  # one that was written, then what Zoom still had
+        second.audio(5, "Ana", T + 20 * number, tools.packet(number))
+    second.heard(T + 450)
+    second.ended(6, T + 500)
+    await second.finish()
+
+    expected = [tools.packet(number) for number in range(10)] + [bytes(640)] * 10
+    expected += [tools.packet(number) for number in (20, 21, 22)]
+    assert tools.samples(second.directory / "audio/5.wav") == b"".join(expected)
+    found = tools.manifest(second)
+    assert {(gap["media"], gap["from_ms"] - T, gap["to_ms"] - T, gap["cause"]) for gap in found["gaps"]} == {
+        ("audio", 200, 400, "daemon_restart"),
+        ("transcript", 200, 450, "daemon_restart"),
+    }
+    assert found["counters"]["duplicates"] == 2
+    assert len((second.directory / "transcript.jsonl").read_text().splitlines()) == 1
+    assert verify(second.directory) == []
+
+
+async def test_suspended_and_opened_again(studio: Any, tools: Any) -> None:
+    T = tools.T
+    first = await studio.open()
+    first.connected("media", AUDIO)
+    first.audio(5, "Ana", T, tools.packet(0))
+    await first.suspend()
+    assert tools.manifest(first)["state"] == "recovering"
+    second = await studio.open()
+    second.connected("media", AUDIO)
+    second.audio(5, "Ana", T + 20, tools.packet(1))
+    second.heard(T + 30)
+    second.ended(6, T + 100)
+    await second.finish()
+    assert tools.samples(second.directory / "audio/5.wav") == tools.packet(0) + tools.packet(1)
+    assert tools.manifest(second)["gaps"] == []
+    assert verify(second.directory) == []
+
+
+async def test_an_ended_stream_is_started_again(studio: Any, tools: Any) -> None:
+    T = tools.T
+    first = await studio.open()
+    first.connected("media", AUDIO)
+    first.audio(5, "Ana", T, tools.packet(0))
+    first.ended(6, T + 100)
+    await first.finish()
+    studio.started_ms = T + 86_400_000  # the next day, and still the same directory
+    second = await studio.open()
+    assert second.directory == first.directory
+    second.connected("media", AUDIO)
+    second.audio(5, "Ana", T + 86_400_000, tools.packet(1))
+    second.ended(6, T + 86_400_100)
+    await second.finish()
+    assert tools.manifest(second)["gaps"] == []
+    assert tools.manifest(second)["started_ms"] == T
+    assert verify(second.directory) == []
+
+
+@pytest.mark.parametrize("name", ["audio/5.wav", "transcript.jsonl", "events.jsonl", "stream.json"])
+async def test_a_file_torn_at_any_byte_is_mended(studio: Any, tools: Any, name: str, tmp_path: Path) -> None:
+    recorder = await studio.open()
+    recorder.connected("media", AUDIO | {"transcript"})
+    for number in range(3):
+        recorder.audio(5, "Ana", tools.T + 20 * number, tools.packet(number))
+        recorder.transcript(utterance(f"number {number}", tools.T + number, tools.T + number))
+    await studio.writer.flush()
+    size = (recorder.directory / name).stat().st_size
+    for length in [*range(0, size, max(1, size // 40)), size - 1, size]:
+        copy = tmp_path / f"torn-{length}" / "stream%2F1"
+        shutil.copytree(recorder.directory, copy)
+        with (copy / name).open("r+b") as file:
+            file.truncate(length)
+        repair(copy)
+        assert verify(copy) == [], length
+        assert repair(copy) == [], length
+
+
+async def test_every_instant_of_a_full_disk(studio: Any, tools: Any) -> None:
+    """Wherever the space runs out, the files stay readable, and all is there once there is space again."""
+    for number, budget in enumerate(range(0, 5000, 97)):
+        studio.settings = type(studio.settings)(studio.settings.directory / str(number))
+        recorder = await studio.open()
+        recorder.connected("media", AUDIO)
+        recorder.audio(5, "Ana", tools.T, tools.packet(0))
+        await studio.writer.flush()
+        studio.disk.budget_bytes = budget
+        recorder.audio(5, "Ana", tools.T + 20, tools.packet(1))
+        recorder.transcript(utterance("text", tools.T, tools.T))
+        await studio.writer.flush()
+        assert tools.samples(recorder.directory / "audio/5.wav") in {
+            tools.packet(0),
+            tools.packet(0) + tools.packet(1),
+        }
+        assert verify(recorder.directory) == []
+        studio.disk.budget_bytes = math.inf
+        recorder.ended(6, tools.T + 100)
+        await recorder.finish()
+        assert studio.writer.error is None
+        assert studio.writer.pending_bytes == 0
+        assert tools.samples(recorder.directory / "audio/5.wav") == tools.packet(0) + tools.packet(1)
+        assert verify(recorder.directory) == []
+
+
+@pytest.mark.parametrize("error", [errno.EIO, errno.EROFS, errno.ENOSPC])
+async def test_a_disk_that_refuses_for_a_while(
+    studio: Any, tools: Any, error: int, autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    studio.disk.error = error
+    studio.limit(10_000)
+    recorder = await studio.open()
+    await nursery.start(studio.writer.run)
+    recorder.connected("media", AUDIO)
+    sent = 0
+    while not studio.writer.full:
+        recorder.audio(5, "Ana", tools.T + 20 * sent, tools.packet(sent))
+        sent += 1
+    for number in range(sent, sent + 5):
+        recorder.audio(5, "Ana", tools.T + 20 * number, tools.packet(number))
+    with trio.move_on_after(5) as waited:
+        await studio.writer.wait_room()
+    assert waited.cancelled_caught
+    assert studio.writer.error is not None
+    assert studio.writer.last_sync_age_s >= 4
+    studio.disk.error = None
+    await studio.writer.wait_room()
+    recorder.audio(5, "Ana", tools.T + 20 * (sent + 5), tools.packet(99))
+    recorder.ended(6, None)
+    await recorder.finish()
+    found = tools.manifest(recorder)
+    assert found["counters"]["dropped"] == 5
+    assert [(gap["cause"], gap["from_ms"] - tools.T, gap["to_ms"] - tools.T) for gap in found["gaps"]] == [
+        ("dropped", 20 * sent, 20 * (sent + 5))
+    ]
+    kept = b"".join(tools.packet(number) for number in range(sent))
+    assert tools.samples(recorder.directory / "audio/5.wav") == kept + bytes(640 * 5) + tools.packet(99)
+    assert verify(recorder.directory) == []
+    nursery.cancel_scope.cancel()
+
+
+async def test_what_is_corrupt_is_counted_and_a_gap_where_it_says_whose(studio: Any, tools: Any) -> None:
+    T = tools.T
+    recorder = await studio.open()
+    recorder.audio_format(tools.audio_format())
+    recorder.connected("media", AUDIO)
+    recorder.audio(5, "Ana", T, tools.packet(0))
+    recorder.corrupt(Corrupt(kind=CorruptKind.BAD_JSON))
+    recorder.corrupt(Corrupt(kind=CorruptKind.BAD_JSON, media=MediaType.AUDIO, user_id=5, timestamp_ms=T + 20))
+    recorder.audio(5, "Ana", T + 40, b"odd")
+    for absurd in (-1, 0, 2**62, T * 1000 + 10**17, T + 13 * 3_600_000):
+        recorder.audio(5, "Ana", absurd, tools.packet(7))
+        recorder.audio(77, "Nobody", absurd - 13 * 3_600_000, tools.packet(7))
+        recorder.heard(absurd)
+        recorder.heard_on(1, "soon")
+    recorder.audio(5, "Ana", T + 60, tools.packet(3))
+    recorder.ended(6, None)
+    await recorder.finish()
+    found = tools.manifest(recorder)
+    assert [(gap["cause"], gap["user_id"], gap["from_ms"] - T, gap["to_ms"] - T) for gap in found["gaps"]] == [
+        ("corrupt", 5, 20, 60)
+    ]
+    assert tools.samples(recorder.directory / "audio/5.wav") == tools.packet(0) + bytes(1280) + tools.packet(3)
+    assert found["ended_ms"] == T + 80
+    assert verify(recorder.directory) == []
+
+
+async def test_revoked_leaves_a_receipt_only(studio: Any, tools: Any) -> None:
+    recorder = await studio.open()
+    recorder.connected("media", AUDIO)
+    recorder.audio(5, "Ana", tools.T, tools.packet(0))
+    recorder.transcript(utterance("secret", tools.T, tools.T))
+    await studio.writer.flush()
+    recorder.audio(5, "Ana", tools.T + 20, tools.packet(1))
+    await recorder.delete()
+    assert [path.name for path in recorder.directory.iterdir()] == ["stream.json"]
+    receipt = (recorder.directory / "stream.json").read_text()
+    assert "Ana" not in receipt
+    assert tools.manifest(recorder)["state"] == "revoked"
+    assert studio.writer.pending_bytes == 0
+    assert verify(recorder.directory) == []
+
+
+async def test_pictures_and_chat(studio: Any, tools: Any) -> None:
+    recorder = await studio.open()
+    recorder.connected("media", frozenset({"video", "share", "chat"}))
+    recorder.video_format(PayloadType.H264)
+    recorder.video(5, "Ana", tools.T, b"one")
+    recorder.video(5, "Ana", tools.T, b"one")
+    recorder.video(5, "Ana", tools.T + 40, b"three")
+    recorder.share("channel.7", None, tools.T, b"jpg")
+    recorder.chat(ChatData(user_id=5, user_name="Ana", timestamp_ms=tools.T, text="\ud800 hi", details={"a": [1]}))
+    recorder.ended(6, tools.T + 100)
+    await recorder.finish()
+    directory = recorder.directory
+    assert (directory / "video/5.h264").read_bytes() == b"onethree"
+    assert [json.loads(line) for line in (directory / "video/5.h264.jsonl").read_text().splitlines()] == [
+        {"offset": 0, "length": 3, "timestamp_ms": tools.T},
+        {"offset": 3, "length": 5, "timestamp_ms": tools.T + 40},
+    ]
+    assert (directory / "share/channel%2E7.mjpeg").read_bytes() == b"jpg"
+    assert json.loads((directory / "chat.jsonl").read_text())["text"] == "\ud800 hi"
+    assert verify(directory) == []
+    assert repair(directory) == []
+
+
+async def test_listeners_hear_what_is_kept(studio: Any, tools: Any) -> None:
+    class Ear:
+        def __init__(self) -> None:
+            self.heard: list[tuple[Any, ...]] = []
+
+        def audio(self, *item: Any) -> None:
+            self.heard.append(item)
+
+        def ended(self) -> None:
+            self.heard.append(("ended",))
+
+    recorder = await studio.open()
+    recorder.connected("media", AUDIO)
+    recorder.audio_format(tools.audio_format(rate_hz=8000, codec=PayloadType.G711))
+    ear = Ear()
+    recorder.listeners.append(ear)
+    recorder.audio(5, "Ana", tools.T, b"\xd5" * 160)
+    recorder.audio(5, "Ana", tools.T, b"\xd5" * 160)
+    recorder.ended(6, None)
+    await recorder.finish()
+    assert ear.heard == [(5, "Ana", tools.T, b"\x08\x00" * 160), ("ended",)]

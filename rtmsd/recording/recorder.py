@@ -104,6 +104,7 @@ class Recorder:
         listeners: who hears what is kept (live taps).
         counters: `duplicates`, `dropped`, `corrupt`, `unknown`.
         corrupt_kinds: the corrupt ones by kind.
+        dropped: media that could not be kept, by (media, reason).
     """
 
     def __init__(
@@ -120,6 +121,7 @@ class Recorder:
         self.listeners: list[Listener] = []
         self.counters: Counter[str] = Counter(found.counters)
         self.corrupt_kinds: Counter[str] = Counter()
+        self.dropped: Counter[tuple[str, str]] = Counter()
         self._messages: Counter[str] = Counter(found.messages)
         self._audio_messages = self._messages.pop("audio", 0)
         self._media_bytes: Counter[str] = Counter()
@@ -330,6 +332,7 @@ class Recorder:
 
     def _dropped(self, media: str, user_id: UserId | None, from_ms: int, to_ms: int) -> None:
         self.counters["dropped"] += 1
+        self.dropped[media, "no_room"] += 1
         self._timeline.missing(media, user_id, from_ms, to_ms, "dropped")
 
     def _corrupt(self, kind: str, media: str | None, user_id: UserId | None, timestamp_ms: int | None) -> None:
@@ -492,6 +495,21 @@ class Recorder:
     def _counts(self) -> tuple[int, ...]:
         return (self._audio_messages, self._timeline.clock_ms, *self._messages.values(), *self.counters.values())
 
+    @property
+    def state_name(self) -> str:
+        """The stream's state, as the manifest names it."""
+        return self._state
+
+    @property
+    def messages(self) -> Counter[str]:
+        """How many messages came, by media."""
+        return Counter({**self._messages, "audio": self._audio_messages})
+
+    @property
+    def media_bytes(self) -> Counter[str]:
+        """How many bytes of media are in files, by media."""
+        return self._media_bytes + Counter({"audio": sum(track.end for track in self._audio)})
+
     def collect(self, now_s: float) -> Job | None:
         """See `writer.Flushable`."""
         self._advance_clock()
@@ -558,8 +576,7 @@ class Recorder:
     def snapshot(self) -> dict[str, Any]:
         """The manifest, and what is only true now: `rates` per second since the last snapshot, `lag` to the disk."""
         now_ms = self._local_ms()
-        messages = Counter({**self._messages, "audio": self._audio_messages})
-        sizes = self._media_bytes + Counter({"audio": sum(track.end for track in self._audio)})
+        messages, sizes = self.messages, self.media_bytes
         since_ms, old_messages, old_sizes = self._rate_mark
         seconds = (now_ms - since_ms) / 1000
         if seconds >= 1:

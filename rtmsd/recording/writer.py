@@ -5,6 +5,7 @@ again. Past the bound `Backlog.full` makes the recorders drop, count and name th
 """
 
 import contextlib
+import math
 import os
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -24,6 +25,8 @@ log = structlog.get_logger()
 
 RunSync: TypeAlias = Callable[..., Awaitable[Any]]
 """`trio.to_thread.run_sync`, or in tests with a mock clock something that calls at once."""
+
+_ALIVE_S: Final = 5.0
 
 _OPEN_FILES: Final = 128
 """So many are written before they are synced: enough that the file system joins its commits, few descriptors."""
@@ -90,6 +93,7 @@ class Writer:
         self._nudged = trio.Event()
         self._room = trio.Event()
         self._synced_s: float | None = None
+        self._turn_s = -math.inf
 
     @property
     def pending_bytes(self) -> int:
@@ -106,6 +110,11 @@ class Writer:
             return 0.0
         return trio.current_time() - self._synced_s
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether `run` takes its turns, or waits for the disk: then a kill would lose what is queued."""
+        return self._lock.locked() or trio.current_time() - self._turn_s < _ALIVE_S + self._period_s
+
     def add(self, recorder: Flushable) -> None:
         self._recorders[recorder] = None
 
@@ -121,6 +130,7 @@ class Writer:
         self._synced_s = trio.current_time()
         task_status.started()
         while True:
+            self._turn_s = trio.current_time()
             await trio.sleep(self._period_s / 5)  # however often it is nudged
             with trio.move_on_after(self._period_s * 4 / 5):
                 await self._nudged.wait()
@@ -234,6 +244,8 @@ def _write(disk: Disk, batch: Batch) -> int:
         with contextlib.suppress(OSError):
             if file.durable_bytes:
                 disk.truncate(descriptor, file.durable_bytes)
+                if file.header is not None:
+                    disk.write(descriptor, file.header(file.durable_bytes), 0)
             else:
                 disk.remove(file.path)
         with contextlib.suppress(OSError):

@@ -1,0 +1,207 @@
+"""What the admin socket asks of the daemon: status, streams, control, reload."""
+
+import os
+import time
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import attrs
+import structlog
+
+from rtmsd import __version__
+from rtmsd import config as configuration
+from rtmsd import log as logging
+from rtmsd.admin.events import EventHub
+from rtmsd.admin.messages import AdminError, Code, JsonObject
+from rtmsd.admin.metrics import Metrics, Totals
+from rtmsd.daemon.health import Health
+from rtmsd.recording.recorder import Recorder
+from rtmsd.recording.writer import Writer
+from rtmsd.streams.report import view
+from rtmsd.streams.supervisor import Life, Supervisor
+
+log = structlog.get_logger()
+
+SUMMARY: Final = (
+    "rtms_stream_id",
+    "product",
+    "id",
+    "app",
+    "state",
+    "started_ms",
+    "ended_ms",
+    "stop_reason",
+    "rates",
+    "gaps",
+)
+
+
+class Stop(Protocol):
+    """How to begin the end of the daemon."""
+
+    def __call__(self, *, end_streams: bool) -> None: ...
+
+
+class Backend:
+    """Implements `rtmsd.admin.backend.AdminBackend`.
+
+    Attributes:
+        events: gets what `events.jsonl` of every stream gets.
+        listening: the addresses bound, by name.
+        metrics_source: where the hot paths count.
+    """
+
+    def __init__(
+        self,
+        config_path: Path,
+        supervisor: Supervisor,
+        writer: Writer,
+        *,
+        health: Health,
+        events: EventHub,
+        stop: Stop,
+    ) -> None:
+        self.events = events
+        self.listening: dict[str, Any] = {}
+        self.metrics_source = Metrics(self._totals)
+        self._config_path = config_path
+        self._supervisor = supervisor
+        self._writer = writer
+        self._health = health
+        self._stop = stop
+        self._started_s = time.monotonic()
+
+    # Looking
+
+    def status(self) -> JsonObject:
+        supervisor, health = self._supervisor, self._health
+        totals, tally = self._totals(), supervisor.tally()
+        return {
+            "version": __version__,
+            "pid": os.getpid(),
+            "uptime_s": round(time.monotonic() - self._started_s, 1),
+            "ready": health.is_ready(),
+            "draining": health.is_draining,
+            "degraded": [attrs.asdict(trouble) for trouble in health.troubles],
+            "streams": {state: number for state, number in totals.streams.items() if number},
+            "totals": {
+                "streams": tally.streams,
+                "messages": dict(tally.messages),
+                "dropped": sum(tally.dropped.values()),
+            },
+            "disk": {
+                "free_bytes": health.free_bytes,
+                "pending_bytes": self._writer.pending_bytes,
+                "last_sync_age_s": round(self._writer.last_sync_age_s, 3),
+                "error": self._writer.error,
+            },
+            "warnings": list(supervisor.config.warnings),
+            "listening": self.listening,
+            "webhook": {
+                "last_ms": max((int(at_s * 1000) for at_s in health.webhooks.last_s.values()), default=None),
+                "results": dict(health.webhooks.results),
+            },
+            "config_file": str(self._config_path),
+        }
+
+    def ids(self) -> Iterable[str]:
+        return list(
+            dict.fromkeys([*self._supervisor.lives, *(ended["rtms_stream_id"] for ended in self._supervisor.ended)])
+        )
+
+    def streams(self, *, include_ended: bool) -> Sequence[JsonObject]:
+        live = self._supervisor.lives
+        found = [_summary(_view(life)) for life in live.values()]
+        if include_ended:
+            found += [_summary(ended) for ended in self._supervisor.ended if ended["rtms_stream_id"] not in live]
+        return found
+
+    def stream(self, rtms_stream_id: str) -> JsonObject:
+        life = self._supervisor.lives.get(rtms_stream_id)
+        if life is not None:
+            return _view(life)
+        return next(each for each in reversed(self._supervisor.ended) if each["rtms_stream_id"] == rtms_stream_id)
+
+    def recorder(self, rtms_stream_id: str) -> Recorder | None:
+        life = self._supervisor.lives.get(rtms_stream_id)
+        return None if life is None else life.recorder
+
+    def config(self) -> JsonObject:
+        return configuration.as_masked_dict(self._supervisor.config)
+
+    def metrics(self) -> bytes:
+        return self.metrics_source.render()
+
+    def _totals(self) -> Totals:
+        supervisor, health = self._supervisor, self._health
+        tally = supervisor.tally()
+        return Totals(
+            streams=Counter(_state(life) for life in supervisor.lives.values()),
+            media_messages=tally.messages,
+            media_bytes=tally.media_bytes,
+            media_dropped=tally.dropped,
+            webhooks=health.webhooks.results,
+            reconnects=tally.reconnects,
+            keep_alives=tally.keep_alives,
+            degraded=tuple(trouble.code for trouble in health.troubles),
+            pending_bytes=self._writer.pending_bytes,
+            disk_free_bytes=health.free_bytes,
+        )
+
+    # Acting
+
+    async def stop(self, rtms_stream_id: str) -> None:
+        self._live(rtms_stream_id).close()
+
+    async def reconnect(self, rtms_stream_id: str) -> None:
+        self._live(rtms_stream_id).reconnect()
+
+    def _live(self, rtms_stream_id: str) -> Any:
+        life = self._supervisor.lives.get(rtms_stream_id)
+        if life is None or life.stream is None or life.stream.outcome is not None:
+            raise AdminError(Code.REFUSED_IN_STATE, f"stream {rtms_stream_id} has ended")
+        return life.stream
+
+    def drain(self) -> None:
+        self._health.drain(True)
+
+    def undrain(self) -> None:
+        self._health.drain(False)
+
+    async def shutdown(self, *, end_streams: bool) -> None:
+        self._stop(end_streams=end_streams)
+
+    async def reload(self) -> JsonObject:
+        """Read the file again: taken whole, or refused whole with ConfigError. Live streams keep what they have."""
+        new = configuration.load(self._config_path)
+        changes = configuration.describe_changes(self._supervisor.config, new)
+        self._supervisor.config = self._health.config = new
+        logging.configure(new.log, secrets=configuration.secrets_of(new))
+        log.info("configuration reloaded", changed=[change.path for change in changes])
+        return {"changed": [attrs.asdict(change) for change in changes]}
+
+
+def _state(life: Life) -> str:
+    return "connecting" if life.recorder is None else life.recorder.state_name
+
+
+def _view(life: Life) -> dict[str, Any]:
+    row = life.row
+    known: dict[str, Any] = {
+        "rtms_stream_id": row.rtms_stream_id,
+        "product": row.product,
+        "id": row.session.id,
+        "app": row.app,
+    }
+    known |= {"state": "connecting", "started_ms": row.started_ms, "ended_ms": None, "stop_reason": None, "gaps": []}
+    if life.recorder is not None:
+        known |= life.recorder.snapshot() | {"directory": str(life.recorder.directory)}
+    if life.stream is not None:
+        known |= view(life.stream)
+    return known
+
+
+def _summary(known: dict[str, Any]) -> dict[str, Any]:
+    return {key: known.get(key) for key in SUMMARY}

@@ -1,0 +1,131 @@
+"""Whether media are flowing. That the process runs is no sign of health."""
+
+import os
+from collections.abc import Iterator
+from typing import Final
+
+import attrs
+import structlog
+import trio
+
+from rtmsd.config import Config
+from rtmsd.recording.writer import Writer
+from rtmsd.streams.report import is_silent
+from rtmsd.streams.supervisor import Supervisor
+from rtmsd.webhook.stats import WebhookStats
+
+log = structlog.get_logger()
+
+LOOK_EVERY_S: Final = 1.0
+SYNC_LAG_S: Final = 3.0  # beyond `recording.sync_interval_s`: the disk is in trouble
+SILENT_S: Final = 25.0  # Zoom sends a keep-alive every 10 s where no media flow
+DISTRUSTED_IN_ROW: Final = 3  # webhooks that nobody's secret verifies: a wrong secret, not a stray forgery
+
+
+@attrs.frozen
+class Trouble:
+    """One thing that is wrong now. `code` is stable; `detail` says what to look at."""
+
+    code: str
+    detail: str
+
+
+class Health:
+    """Looks around every second, logs what changed, and refuses new streams while the disk is too full for them.
+
+    Attributes:
+        is_serving: between start and stop.
+        is_draining: an operator said so: no new streams.
+        webhooks: what came in at the endpoint.
+        troubles: what is wrong now.
+        free_bytes: below the recording directory; None when it cannot be told.
+    """
+
+    def __init__(self, config: Config, supervisor: Supervisor, writer: Writer) -> None:
+        self.config = config
+        self.is_serving = False
+        self.is_draining = False
+        self.webhooks = WebhookStats()
+        self.troubles: tuple[Trouble, ...] = ()
+        self.free_bytes: int | None = None
+        self._supervisor = supervisor
+        self._writer = writer
+
+    def is_ready(self) -> bool:
+        """For the load balancer: degradation does not count, or somebody would take the endpoint away."""
+        return self.is_serving and not self.is_draining
+
+    def summary(self) -> str:
+        """One line for `systemctl status`."""
+        streams = len(self._supervisor.lives)
+        troubles = "".join(f", {trouble.code}" for trouble in self.troubles)
+        return f"{streams} stream{'s' * (streams != 1)}, {self._writer.pending_bytes} bytes to write{troubles}"
+
+    def drain(self, on: bool) -> None:
+        self.is_draining = on
+        self._decide_on_starts()
+
+    async def watch(self) -> None:
+        """Look around until cancelled."""
+        while True:
+            self.look()
+            await trio.sleep(LOOK_EVERY_S)
+
+    def look(self) -> None:
+        self.free_bytes = free_bytes(self.config)
+        self._decide_on_starts()
+        before = {trouble.code for trouble in self.troubles}
+        self.troubles = tuple(self._troubles())
+        for trouble in self.troubles:
+            if trouble.code not in before:
+                log.warning("degraded", code=trouble.code, detail=trouble.detail)
+        for code in before - {trouble.code for trouble in self.troubles}:
+            log.info("recovered", code=code)
+
+    def _decide_on_starts(self) -> None:
+        if self.is_draining:
+            self._supervisor.refuse_starts = "draining"
+        elif self._is_disk_low():
+            self._supervisor.refuse_starts = "less than recording.min_free_bytes free"
+        else:
+            self._supervisor.refuse_starts = None
+
+    def _is_disk_low(self) -> bool:
+        return self.free_bytes is not None and self.free_bytes < self.config.recording.min_free_bytes
+
+    def _troubles(self) -> Iterator[Trouble]:
+        recording, writer = self.config.recording, self._writer
+        if self.free_bytes is None:
+            yield Trouble("disk_unreadable", f"{recording.directory} cannot be looked at")
+        elif self._is_disk_low():
+            yield Trouble(
+                "disk_low", f"{self.free_bytes} bytes free, recording.min_free_bytes is {recording.min_free_bytes}"
+            )
+        if writer.error is not None:
+            yield Trouble("disk_error", writer.error)
+        elif writer.last_sync_age_s > recording.sync_interval_s + SYNC_LAG_S:
+            yield Trouble("sync_lag", f"nothing was synced for {writer.last_sync_age_s:.1f} s")
+        if writer.full:
+            yield Trouble("buffer_full", "unwritten media fill recording.buffer_bytes; frames are dropped")
+        if self.webhooks.distrusted_in_row >= DISTRUSTED_IN_ROW:
+            yield Trouble(
+                "webhook_signatures",
+                f"the last {self.webhooks.distrusted_in_row} webhooks failed verification: wrong secret?",
+            )
+        silent = [
+            life.row.rtms_stream_id
+            for life in self._supervisor.lives.values()
+            if life.stream is not None and is_silent(life.stream, SILENT_S)
+        ]
+        if silent:
+            yield Trouble("no_media", f"connected, but neither media nor keep-alives: {', '.join(sorted(silent)[:5])}")
+
+
+def free_bytes(config: Config) -> int | None:
+    """What an unprivileged process may still write where recordings go."""
+    path = config.recording.directory
+    try:
+        status = os.statvfs(path)
+    except OSError:
+        return None
+    return status.f_bavail * status.f_frsize

@@ -1,0 +1,231 @@
+"""The root nursery: start order, signals, and the two-phase stop.
+
+What streams need outlives them: the journal and the writer are opened first and closed last.
+"""
+
+import contextlib
+import signal
+import sys
+from collections.abc import AsyncIterator, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import structlog
+import trio
+
+from rtmsd import config as configuration
+from rtmsd import log as logging
+from rtmsd.admin.events import EventHub
+from rtmsd.admin.listener import inherited_admin_socket, open_admin_socket
+from rtmsd.admin.server import serve_admin, serve_metrics
+from rtmsd.config import Config
+from rtmsd.daemon.backend import Backend
+from rtmsd.daemon.health import Health
+from rtmsd.errors import ConfigError, RtmsdError
+from rtmsd.notify import Notifier, listen_fds
+from rtmsd.recording.writer import Writer
+from rtmsd.state.journal import Journal
+from rtmsd.state.lock import LockFile
+from rtmsd.streams.supervisor import Supervisor
+from rtmsd.webhook.app import make_app
+from rtmsd.webhook.server import serve
+
+log = structlog.get_logger()
+
+EXIT_OK: Final = 0
+EXIT_FAILED: Final = 1
+EXIT_CONFIG: Final = 78
+
+WEBHOOK_GRACE_S: Final = 4.0  # for requests that are being answered when we stop
+HURRIED_S: Final = 0.5  # for what is still to be written, after a second signal
+PRUNE_EVERY_S: Final = 600.0
+
+
+def run(config_path: Path, *, end_streams: bool = False) -> int:
+    """Run the daemon until a signal ends it. Returns the exit status of the contract."""
+    try:
+        config = configuration.load(config_path)
+    except ConfigError as error:
+        for mistake in error.mistakes:
+            print(mistake, file=sys.stderr)
+        return EXIT_CONFIG
+    logging.configure(config.log, secrets=configuration.secrets_of(config))
+    for warning in config.warnings:
+        log.warning("configuration", warning=warning)
+    status = EXIT_OK
+    try:
+        trio.run(Daemon(config_path, config, end_streams=end_streams).run)
+    except* ConfigError as group:
+        log.error("cannot run", errors=_texts(group))  # noqa: TRY400 foreseen: no traceback
+        status = EXIT_CONFIG
+    except* RtmsdError as group:
+        log.error("cannot run", errors=_texts(group))  # noqa: TRY400
+        status = EXIT_FAILED
+    except* Exception:
+        log.exception("crashed")
+        status = EXIT_FAILED
+    return status
+
+
+def _texts(group: BaseExceptionGroup[BaseException]) -> list[str]:
+    texts: list[str] = []
+    for error in group.exceptions:
+        texts += _texts(error) if isinstance(error, BaseExceptionGroup) else [str(error)]
+    return texts
+
+
+class Daemon:
+    """Everything that lives as long as the process."""
+
+    def __init__(self, config_path: Path, config: Config, *, end_streams: bool) -> None:
+        self._config_path = config_path
+        self._config = config
+        self._end_streams = end_streams
+        self._stopping = trio.Event()
+        self._patience = trio.CancelScope()  # for the streams to end, and for their files to be written
+        self._sockets = listen_fds()
+        self._notifier = Notifier()
+        self._events = EventHub()
+
+    async def run(self) -> None:
+        """Start, serve until told to stop, stop.
+
+        Raises:
+            AlreadyRunningError: another daemon holds the state file, the recordings or the admin socket.
+            RtmsdError: something could not be opened.
+        """
+        config = self._config
+        with _locked(config.recording.directory):
+            async with _journal(config.state.file) as journal, trio.open_nursery() as base:
+                writer = Writer(config.recording)
+                supervisor = Supervisor(config, journal, writer, self._events.publish)
+                await base.start(writer.run)
+                await self._serve(journal, writer, supervisor, base)
+                with self._patience:
+                    await supervisor.suspend_files()
+                base.cancel_scope.cancel()
+        log.info("stopped", streams_left=len(supervisor.lives))
+
+    async def _serve(self, journal: Journal, writer: Writer, supervisor: Supervisor, base: trio.Nursery) -> None:
+        """Live from the first stream to the last; what they leave to be written is the caller's."""
+        health = Health(self._config, supervisor, writer)
+        backend = Backend(self._config_path, supervisor, writer, health=health, events=self._events, stop=self.stop)
+        writer.on_sync = backend.metrics_source.sync_duration.observe
+        base.start_soon(self._obey_signals, backend)
+        async with trio.open_nursery() as streams:
+            await streams.start(supervisor.run)
+            streams.start_soon(health.watch)
+            streams.start_soon(backend.metrics_source.loop_lag.measure)
+            streams.start_soon(_prune, journal)
+            await self._open_admin(backend, streams)
+            async with trio.open_nursery() as intake:
+                await self._open_webhook(backend, supervisor, health, intake)
+                health.is_serving = True
+                log.info("ready", streams=len(supervisor.lives))
+                self._notifier.ready(health.summary())
+                streams.start_soon(self._tell_service_manager, health, writer)
+                await self._stopping.wait()
+                log.info("stopping", streams=len(supervisor.lives), end_streams=self._end_streams)
+                health.is_serving = False
+                self._notifier.stopping()
+                intake.cancel_scope.deadline = trio.current_time() + WEBHOOK_GRACE_S
+            self._patience.deadline = trio.current_time() + self._config.streams.drain_s
+            if self._end_streams:
+                self._notifier.extend_timeout(2 * self._config.streams.drain_s)
+                with self._patience:
+                    await supervisor.end_all()
+                self._patience = trio.CancelScope(deadline=trio.current_time() + self._config.streams.drain_s)
+            supervisor.suspend()
+            streams.cancel_scope.cancel()
+
+    async def _open_admin(self, backend: Backend, nursery: trio.Nursery) -> None:
+        admin = self._config.admin
+        if fds := self._sockets.get("admin"):
+            listeners = [inherited_admin_socket(fd) for fd in fds]
+            await nursery.start(serve_admin, listeners, backend)
+        else:
+            await nursery.start(_serve_own_admin, admin.socket, backend)
+        backend.listening["admin"] = str(admin.socket)
+        if admin.metrics_listen:
+            host, _, port = admin.metrics_listen.rpartition(":")
+            backend.listening["metrics"] = await nursery.start(
+                serve_metrics, host.strip("[]"), int(port), backend.metrics
+            )
+
+    async def _open_webhook(
+        self, backend: Backend, supervisor: Supervisor, health: Health, nursery: trio.Nursery
+    ) -> None:
+        settings = self._config.webhook
+        app = make_app(
+            settings, lambda: supervisor.config.apps, supervisor, nursery, health.is_ready, stats=health.webhooks
+        )
+        fds = self._sockets.get("webhook", [])
+        backend.listening["webhook"] = await nursery.start(
+            partial(serve, app, settings, fds=fds, shutdown=self._stopping)
+        )
+
+    def stop(self, *, end_streams: bool = False) -> None:
+        """Begin to stop; a second time, hurry."""
+        self._end_streams = self._end_streams or end_streams
+        if self._stopping.is_set():
+            self._patience.deadline = min(self._patience.deadline, trio.current_time() + HURRIED_S)
+        self._stopping.set()
+
+    async def _obey_signals(self, backend: Backend) -> None:
+        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+            async for number in signals:
+                log.info("signal", signal=signal.Signals(number).name)
+                if number != signal.SIGHUP:
+                    self.stop()
+                    continue
+                self._notifier.reloading()
+                try:
+                    await backend.reload()
+                except ConfigError as error:
+                    log.error("reload refused; nothing changed", mistakes=error.mistakes)  # noqa: TRY400 foreseen
+                self._notifier.ready()
+
+    async def _tell_service_manager(self, health: Health, writer: Writer) -> None:
+        """Keep the status line true, and the watchdog fed from a task that crossed the scheduler itself."""
+        while True:
+            await trio.sleep(self._notifier.watchdog_interval_s or 10.0)
+            self._notifier.status(health.summary())
+            if writer.is_alive:
+                self._notifier.watchdog()
+
+
+async def _serve_own_admin(
+    path: Path, backend: Backend, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+) -> None:
+    with open_admin_socket(path) as listener:
+        await serve_admin([listener], backend, task_status=task_status)
+
+
+async def _prune(journal: Journal) -> None:
+    """Let go of what the journal need not remember any more."""
+    while True:
+        try:
+            await journal.prune()
+        except RtmsdError as error:
+            log.warning("journal not pruned", error=str(error))
+        await trio.sleep(PRUNE_EVERY_S)
+
+
+@contextlib.contextmanager
+def _locked(directory: Path) -> Iterator[None]:
+    """Hold a recording directory, so that no other daemon writes there."""
+    lock = LockFile.acquire(directory / ".rtmsd.lock", f"the recording directory {directory}")
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextlib.asynccontextmanager
+async def _journal(path: Path) -> AsyncIterator[Journal]:
+    journal = await Journal.open(path)
+    try:
+        yield journal
+    finally:
+        await journal.aclose()

@@ -1,0 +1,78 @@
+"""What Zoom says on signaling, message by message: written down as an event, and followed by the stream."""
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from rtmsd.protocol import messages as m
+from rtmsd.protocol.enums import EventType, VoiceEventType
+
+if TYPE_CHECKING:
+    from rtmsd.streams.stream import Stream
+
+JOINS: Final = {EventType.PARTICIPANT_JOIN, EventType.ACTIVE_SPEAKER_CHANGE, EventType.SHARING_START}
+
+
+def event_name(product: str, event_type: int) -> str:
+    """`snake_case` of Zoom's name; contact center numbers its events differently from 8 on."""
+    names = VoiceEventType if product == "contact_center" else EventType
+    try:
+        return names(event_type).name.lower()
+    except ValueError:
+        return f"event_{event_type}"
+
+
+def on_message(stream: "Stream", message: m.Message) -> None:
+    """Take in one message. Zoom's time in it also tells how far the stream has come."""
+    zoom_ms = getattr(message, "timestamp", None)
+    if isinstance(zoom_ms, int):
+        stream.recorder.heard(zoom_ms)
+    handler = HANDLERS.get(type(message))
+    if handler is not None:
+        handler(stream, message)
+
+
+def _on_event(stream: "Stream", message: m.EventUpdate) -> None:
+    recorder = stream.recorder
+    details: dict[str, Any] = {
+        k: v for k, v in message.details.items() if k not in {"event_type", "timestamp", "event_ts"}
+    }
+    recorder.event(event_name(stream.product, message.event_type), message.timestamp, **details)
+    match message.event_type:
+        case EventType.FIRST_PACKET_TIMESTAMP:
+            recorder.first_packet(message.timestamp)
+        case EventType.PARTICIPANT_LEAVE:
+            recorder.participants_left(message.participants, message.timestamp)
+        case EventType.PARTICIPANT_JOIN:
+            recorder.participants_joined(message.participants, message.timestamp)
+        case EventType.MEDIA_CONNECTION_INTERRUPTED:
+            media_type = message.details.get("media_type")
+            stream.suspect_media(media_type if isinstance(media_type, int) else None)
+        case _:
+            recorder.participants_named(message.participants)
+
+
+def _on_stream_state(stream: "Stream", message: m.StreamStateUpdate) -> None:
+    stream.recorder.stream_state(message.state, message.reason, message.timestamp)
+    stream.stream_state_is(message.state, message.reason, message.timestamp)
+
+
+def _on_stream_state_answer(stream: "Stream", message: m.StreamStateResp) -> None:
+    if message.state is not None:
+        stream.stream_state_is(message.state, None, message.timestamp)
+
+
+def _on_session_state(stream: "Stream", message: m.SessionStateUpdate) -> None:
+    stream.recorder.session_state(message.rtms_session_id, message.state, message.stop_reason, message.timestamp)
+    stream.sub_sessions.update(message)
+    if stream.sub_sessions.all_stopped:
+        stream.last_session_stopped()
+    else:
+        stream.follow_pause(message.timestamp)
+
+
+HANDLERS: Final[Mapping[type[m.Message], Callable[["Stream", Any], None]]] = {
+    m.EventUpdate: _on_event,
+    m.StreamStateUpdate: _on_stream_state,
+    m.StreamStateResp: _on_stream_state_answer,
+    m.SessionStateUpdate: _on_session_state,
+}

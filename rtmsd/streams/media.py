@@ -1,0 +1,269 @@
+"""One media connection of a stream: opened, kept, lost and opened again, within Zoom's window.
+
+This is where a byte of media enters: `open_media` calls `_consume` with each read's batch of messages, `decode_batch`
+hands them to the recorder. Nothing here waits for a disk or for another connection.
+"""
+
+import enum
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import structlog
+import trio
+
+from rtmsd.errors import ConnectionLost, ForbiddenHost, HandshakeRejected, KeepAliveTimeout, RemoteProtocolError
+from rtmsd.protocol.enums import MediaType, StatusCode
+from rtmsd.protocol.media import MediaConnection, MediaState
+from rtmsd.protocol.media_data import Raw, decode_batch
+from rtmsd.protocol.media_params import choose_url
+from rtmsd.protocol.messages import KeepAliveReq
+from rtmsd.protocol.policy import StatusAction, on_status
+from rtmsd.streams.retry import Backoff, Window
+from rtmsd.streams.tasks import Wake, first_of, watch_silence
+from rtmsd.transport.websocket import MediaSocket, open_media
+
+if TYPE_CHECKING:
+    from rtmsd.streams.stream import Stream
+
+log = structlog.get_logger()
+
+NAMES: dict[MediaType, str] = {
+    MediaType.AUDIO: "audio",
+    MediaType.VIDEO: "video",
+    MediaType.DESKSHARE: "share",
+    MediaType.TRANSCRIPT: "transcript",
+    MediaType.CHAT: "chat",
+}
+"""Media types as configuration, manifest and metrics spell them."""
+
+REFUSED_TYPE: dict[int, MediaType] = {
+    StatusCode.MEDIA_TYPE_AUDIO_NOT_SUPPORT: MediaType.AUDIO,
+    StatusCode.MEDIA_TYPE_VIDEO_NOT_SUPPORT: MediaType.VIDEO,
+    StatusCode.MEDIA_TYPE_DESKSHARE_NOT_SUPPORT: MediaType.DESKSHARE,
+    StatusCode.MEDIA_TYPE_TRANSCRIPT_NOT_SUPPORT: MediaType.TRANSCRIPT,
+    StatusCode.MEDIA_TYPE_CHAT_NOT_SUPPORT: MediaType.CHAT,
+}
+
+
+def names_of(types: MediaType) -> frozenset[str]:
+    return frozenset(name for bit, name in NAMES.items() if bit & types)
+
+
+class LinkState(enum.Enum):
+    IDLE = "idle"  # signaling is not up
+    CONNECTING = "connecting"
+    STREAMING = "streaming"
+    LOST = "lost"  # waiting for the next attempt
+    REFUSED = "refused"  # Zoom will not give these media: no further attempt
+
+
+class MediaLink:
+    """A media connection with its retries. It outlives the sockets and the signaling connections under it.
+
+    Attributes:
+        types: the media asked for on this connection; a type Zoom refuses is taken out.
+        state: for status and for the stream, which is up as long as one link streams.
+        keep_alives: how many requests were answered.
+        why: the latest loss or refusal.
+        last_heard_s: when the socket was last read, in Trio's clock.
+        ignored: what was read and ignored, by kind.
+    """
+
+    def __init__(self, stream: "Stream", types: MediaType) -> None:
+        self.types = types
+        self.state = LinkState.IDLE
+        self.keep_alives = 0
+        self.ignored: Counter[str] = Counter()
+        self.why = ""
+        self.last_heard_s = 0.0
+        self._stream = stream
+        self._window = Window(stream.settings.streams.media_window_s)
+        self._connection = 0  # number of the recorder's open connection; 0: none
+        recorder = stream.recorder
+        self.audio, self.video, self.share = recorder.audio, recorder.video, recorder.share
+        self.transcript, self.chat, self.corrupt = recorder.transcript, recorder.chat, recorder.corrupt
+
+    @property
+    def media(self) -> frozenset[str]:
+        return names_of(self.types)
+
+    async def run(self, media_urls: Mapping[str, str]) -> None:
+        """Keep this connection up while signaling is. Returns when Zoom refused it or the stream is to end."""
+        limits = self._stream.settings.streams
+        backoff = Backoff(limits.reconnect_delay_s, limits.reconnect_delay_max_s)
+        self._window.open(trio.current_time())
+        while self.types and not self._stream.expects_end:
+            delay_s: float | None = None
+            try:
+                await self._connect_once(media_urls, backoff)
+            except HandshakeRejected as refused:
+                delay_s = self._after_refusal(refused, backoff)
+                if delay_s is None:
+                    break
+            except ForbiddenHost as forbidden:
+                self.why = str(forbidden)
+                self.state = LinkState.REFUSED
+                self._stream.media_refused(self.media, self.why)
+                break
+            except (ConnectionLost, RemoteProtocolError) as lost:
+                self.why = str(lost)
+            if self._stream.expects_end or not self._stream.signaling.is_up:
+                break
+            now = trio.current_time()
+            self._window.open(now)
+            if self._window.is_over(now):
+                self._stream.window_passed(f"{'+'.join(sorted(self.media))} media not back within its window")
+                break
+            self.state = LinkState.LOST
+            delay_s = backoff.next_s() if delay_s is None else delay_s
+            assert self._window.deadline is not None
+            await trio.sleep_until(min(now + delay_s, self._window.deadline))
+        if self.state is not LinkState.REFUSED:
+            self.state = LinkState.IDLE
+
+    def _after_refusal(self, refused: HandshakeRejected, backoff: Backoff) -> float | None:
+        """Return the delay before the next attempt, or None when there shall be none."""
+        self.why = str(refused)
+        action = on_status(refused.status_code)
+        log.warning(
+            "media handshake refused",
+            media=sorted(self.media),
+            status_code=refused.status_code,
+            reason=refused.reason,
+            action=action.name.lower(),
+        )
+        match action:
+            case StatusAction.RETRY | StatusAction.RETRY_STALE | StatusAction.RETRY_DUPLICATE:
+                return backoff.next_s()
+            case StatusAction.DROP_MEDIA if (bit := REFUSED_TYPE[refused.status_code]) & self.types != self.types:
+                # One of several on a unified connection: go on with the others at once.
+                if bit & self.types:
+                    self._stream.media_refused(names_of(bit), self.why)
+                    self.types &= ~bit
+                    return 0.0
+            case StatusAction.STREAM_GONE:
+                self._stream.slot_gone(refused)
+                return None
+            case _:
+                pass
+        self.state = LinkState.REFUSED
+        self._stream.media_refused(self.media, self.why)
+        return None
+
+    async def _connect_once(self, media_urls: Mapping[str, str], backoff: Backoff) -> None:
+        """One socket, from TCP to its loss. Returns only when the stream is to end."""
+        stream, limits = self._stream, self._stream.settings.streams
+        self.state = LinkState.CONNECTING
+        self._protocol = MediaConnection(
+            stream.session,
+            stream.rtms_stream_id,
+            stream.signature,
+            self.types,
+            stream.media_params,
+            also_meeting_uuid=stream.settings.zoom.also_send_meeting_uuid,
+        )
+        self._answered = trio.Event()
+        self._failure: RemoteProtocolError | None = None
+        self._to_send = Wake()
+        self._cut = Wake()
+        self.last_heard_s = trio.current_time()
+        url = choose_url(media_urls, self.types, stream.product)
+        if url is None:
+            raise RemoteProtocolError("Zoom named no media server")
+        why = "closed by us"
+        try:
+            async with open_media(
+                url, stream.settings.zoom, limits.connect_timeout_s, self._consume, self._before_read
+            ) as socket:
+                await self._handshake(socket)
+                backoff.reset()
+                self._window.close()
+                self.state = LinkState.STREAMING
+                stream.media_up(self)
+                await first_of(socket.wait_closed, self._wait_cut, self._watch, lambda: self._send_answers(socket))
+        except (ConnectionLost, RemoteProtocolError) as lost:
+            why = str(lost)
+            raise
+        finally:
+            self.ignored.update(self._protocol.counts)
+            if self._connection:
+                stream.recorder.lost(self._connection, stream.loss_cause, why)
+                self._connection = 0
+                self.state = LinkState.LOST
+                stream.media_down(self, why)
+
+    async def _handshake(self, socket: MediaSocket) -> None:
+        self._protocol.hello()
+        for text in self._protocol.to_send():
+            await socket.send(text)
+        with trio.move_on_after(self._stream.settings.streams.handshake_timeout_s):
+            await first_of(self._answered.wait, socket.wait_closed)
+        if self._failure is not None:
+            raise self._failure
+        if not self._answered.is_set():
+            raise ConnectionLost("no answer to the media handshake")
+
+    async def _send_answers(self, socket: MediaSocket) -> None:
+        while True:
+            await self._to_send.wait()
+            for text in self._protocol.to_send():
+                await socket.send(text)
+
+    async def _watch(self) -> None:
+        timeout_s = self._stream.settings.streams.keep_alive_timeout_s
+        await watch_silence(lambda: self.last_heard_s, timeout_s)
+        raise KeepAliveTimeout(f"nothing heard on the media connection for {timeout_s:g} s")
+
+    async def _wait_cut(self) -> None:
+        await self._cut.wait()
+        raise ConnectionLost("Zoom reported the media connection as interrupted")
+
+    async def suspect(self, delay_s: float) -> None:
+        """Zoom says that a media connection broke: if this one stays silent for `delay_s`, it is the one."""
+        if self.state is not LinkState.STREAMING:
+            return
+        heard_s = self.last_heard_s
+        await trio.sleep(delay_s)
+        if self.state is LinkState.STREAMING and self.last_heard_s == heard_s:
+            self._cut.set()
+
+    async def _before_read(self) -> None:
+        self.last_heard_s = trio.current_time()  # bytes that are no message (a ping) are a sign of life, too
+        await self._stream.wait_room()
+
+    # Called synchronously with each read's messages: never waits, and bad content is counted, not raised.
+
+    def _consume(self, batch: Sequence[Raw]) -> None:
+        self.last_heard_s = trio.current_time()
+        if self._protocol.state is not MediaState.STREAMING:
+            try:
+                batch = self._read_answer(batch)
+            except RemoteProtocolError as error:
+                self._failure = error
+                self._answered.set()
+                return
+        if batch:
+            decode_batch(batch, self)
+            self._stream.media_arrived()
+
+    def _read_answer(self, batch: Sequence[Raw]) -> Sequence[Raw]:
+        """Read the handshake's answer, and return what came behind it in the same read."""
+        for position, raw in enumerate(batch, start=1):
+            self._protocol.receive(raw)
+            if self._protocol.state is MediaState.STREAMING:
+                self._stream.negotiated(self._protocol.negotiated)
+                self._connection = self._stream.recorder.connected("media", self.media)
+                self._answered.set()
+                return batch[position:]
+        return ()
+
+    def control(self, raw: Raw) -> None:
+        """A message that is no media: a keep-alive, or something to be counted."""
+        message = self._protocol.receive(raw)
+        if isinstance(message, KeepAliveReq):
+            self.keep_alives += 1
+            self._stream.recorder.heard_on(self._connection, message.timestamp)
+            self._to_send.set()
+        else:
+            self._stream.recorder.unknown()

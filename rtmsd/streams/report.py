@@ -1,0 +1,63 @@
+"""What can be told of streams: one as a person sees it, and all of them as sums for the metrics."""
+
+from collections import Counter
+from typing import Any
+
+import attrs
+import trio
+
+from rtmsd.streams.media import LinkState
+from rtmsd.streams.stream import Stream
+
+
+def view(stream: Stream) -> dict[str, Any]:
+    """The connections of a stream, beside what its recorder knows."""
+    return {
+        "keep_alives": keep_alives(stream),
+        "signaling_up": stream.signaling.is_up,
+        "links": [
+            {"media": sorted(link.media), "state": link.state.value, "why": link.why, "ignored": dict(link.ignored)}
+            for link in stream.links
+        ],
+        "ignored": dict(stream.signaling.ignored),
+        "why": stream.why,
+    }
+
+
+def keep_alives(stream: Stream) -> dict[str, int]:
+    """How many requests were answered, by kind of connection."""
+    return {"signaling": stream.signaling.keep_alives, "media": sum(link.keep_alives for link in stream.links)}
+
+
+def is_silent(stream: Stream, for_s: float) -> bool:
+    """Whether a connected link heard neither media nor keep-alives for so long."""
+    now = trio.current_time()
+    return any(link.state is LinkState.STREAMING and now - link.last_heard_s > for_s for link in stream.links)
+
+
+@attrs.define
+class Tally:
+    """Sums over streams, under the labels of the metrics."""
+
+    streams: int = 0
+    messages: Counter[str] = attrs.field(factory=Counter)
+    media_bytes: Counter[str] = attrs.field(factory=Counter)
+    dropped: Counter[tuple[str, str]] = attrs.field(factory=Counter)
+    reconnects: Counter[tuple[str, str]] = attrs.field(factory=Counter)
+    keep_alives: Counter[str] = attrs.field(factory=Counter)
+
+    def add(self, stream: Stream) -> None:
+        recorder = stream.recorder
+        self.streams += 1
+        self.messages.update(recorder.messages)
+        self.media_bytes.update(recorder.media_bytes)
+        self.dropped.update(recorder.dropped)
+        self.reconnects.update(stream.reconnects)
+        self.keep_alives.update(keep_alives(stream))
+
+    def copy(self) -> "Tally":
+        return Tally(**{field.name: _copied(getattr(self, field.name)) for field in attrs.fields(Tally)})
+
+
+def _copied(value: Any) -> Any:
+    return Counter(value) if isinstance(value, Counter) else value

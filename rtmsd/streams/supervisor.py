@@ -1,0 +1,273 @@
+"""All streams: who is alive, what a webhook means for whom, and the boundary at which one stream's failure ends."""
+
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import attrs
+import structlog
+import trio
+
+from rtmsd.config.model import Config
+from rtmsd.errors import RtmsdError, StorageError
+from rtmsd.recording.layout import stream_directory
+from rtmsd.recording.recorder import Recorder, StreamInfo, open_recorder
+from rtmsd.recording.writer import Writer
+from rtmsd.state.journal import Journal
+from rtmsd.state.ledger import StreamRow
+from rtmsd.streams.commands import InterruptStream, StartStream, StopStream, StreamCommand, Verdict
+from rtmsd.streams.report import Tally
+from rtmsd.streams.stream import Outcome, Stream, StreamSettings, outcome_of_stop
+
+log = structlog.get_logger()
+
+REMEMBERED: Final = 200  # ended streams that `rtmsctl ps -a` can show
+
+
+def local_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+@attrs.define(eq=False)
+class Life:
+    """One stream's time in the supervisor, from before its files are open until they are finished.
+
+    Attributes:
+        early: commands that came while the files were being opened; Zoom sends a handful at the most.
+        again: a start that came while the files were being finished.
+    """
+
+    row: StreamRow
+    scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
+    recorder: Recorder | None = None
+    stream: Stream | None = None
+    early: list[StreamCommand] = attrs.field(factory=list)
+    again: StreamRow | None = None
+
+    def tell(self, command: StreamCommand) -> None:
+        stream = self.stream
+        if stream is None:
+            self.early.append(command)
+            return
+        match command:
+            case StartStream() if stream.outcome is not None:
+                self.again = row_of(command)
+            case StartStream():
+                stream.failover(command)
+            case InterruptStream():
+                stream.interrupted(command)
+            case StopStream():
+                stream.stop(command.stop_reason, command.event_ts, "stopped webhook")
+
+
+class Supervisor:
+    """Owns every stream's nursery. A crash of one stream, foreseen or not, ends that one only.
+
+    Attributes:
+        config: used for streams to come; a live one keeps what it started with.
+        ended: snapshots of the streams that ended last, the newest at the end.
+        refuse_starts: why new streams are refused (draining, low disk), or None.
+    """
+
+    def __init__(
+        self, config: Config, journal: Journal, writer: Writer, on_event: Callable[[dict[str, Any]], None]
+    ) -> None:
+        self.config = config
+        self.refuse_starts: str | None = None
+        self._journal = journal
+        self._writer = writer
+        self._on_event = on_event
+        self._lives: dict[str, Life] = {}
+        self._nobody_left = trio.Event()
+        self._tally = Tally()
+        self.ended: deque[dict[str, Any]] = deque(maxlen=REMEMBERED)
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Resume what an earlier run left, then look after streams until cancelled."""
+        async with trio.open_nursery() as self._nursery:
+            for row in await self._journal.unfinished():
+                log.info(
+                    "stream resumes" if row.stop_reason is None else "stream is finished late",
+                    rtms_stream_id=row.rtms_stream_id,
+                )
+                self._begin(row, resumed=True)
+            task_status.started()
+            await trio.sleep_forever()
+
+    # Commands
+
+    async def accept(self, command: StreamCommand) -> Verdict:
+        """Make a webhook's command safe in the journal, then act on it. See `Intake`."""
+        is_start = isinstance(command, StartStream)
+        if is_start and self.refuse_starts and command.rtms_stream_id not in self._lives:
+            log.warning("start refused", rtms_stream_id=command.rtms_stream_id, why=self.refuse_starts)
+            return Verdict.REFUSED
+        try:
+            verdict = await self._journal.record(command)
+        except StorageError:
+            if not is_start:  # Zoom's next try comes when all is over: act without the journal
+                self._apply(command)
+            raise
+        if verdict is Verdict.NEW:
+            self._apply(command)
+        return verdict
+
+    def _apply(self, command: StreamCommand) -> None:
+        life = self._lives.get(command.rtms_stream_id)
+        match command:
+            case InterruptStream() if life is None:
+                log.info("interrupted webhook ignored", rtms_stream_id=command.rtms_stream_id, why="no such stream")
+            case StartStream() | StopStream() if life is None:
+                self._begin(row_of(command), resumed=isinstance(command, StopStream))
+            case _ if life is not None:
+                life.tell(command)
+
+    def _begin(self, row: StreamRow, *, resumed: bool) -> None:
+        life = self._lives[row.rtms_stream_id] = Life(row)
+        self._nursery.start_soon(self._guard, life, resumed)
+
+    # The boundary
+
+    async def _guard(self, life: Life, resumed: bool) -> None:
+        row = life.row
+        with structlog.contextvars.bound_contextvars(rtms_stream_id=row.rtms_stream_id, app=row.app):
+            outcome = Outcome("failed", None, None, "a bug of ours, see the log")
+            try:
+                with life.scope:
+                    outcome = await self._live(life, resumed)
+            except* RtmsdError as group:
+                outcome = Outcome("failed", None, None, "; ".join(str(e) for e in group.exceptions))
+                log.warning("stream failed", errors=[str(e) for e in group.exceptions])
+            except* Exception:
+                log.exception("stream crashed")
+            try:
+                await self._finish(life, outcome)
+            except* Exception:
+                log.exception("stream could not be finished")
+            if life.stream is not None:
+                self._tally.add(life.stream)
+            if life.recorder is not None:
+                self.ended.append(life.recorder.snapshot())
+            del self._lives[row.rtms_stream_id]
+            if not self._lives:
+                self._nobody_left.set()
+            if life.again is not None:
+                self._begin(life.again, resumed=False)
+
+    async def _live(self, life: Life, resumed: bool) -> Outcome:
+        """Open the files, then the stream, and return how it ended."""
+        row, config = life.row, self.config
+        stopped = (
+            None if row.stop_reason is None else outcome_of_stop(row.stop_reason, row.stopped_ms, "stopped webhook")
+        )
+        if stopped is not None and not await self._writer.run_sync(self._has_recording, row):
+            return stopped
+        info = StreamInfo(
+            rtms_stream_id=row.rtms_stream_id,
+            product=row.product,
+            session=row.session,
+            app=row.app,
+            started_ms=started_ms(row),
+        )
+        life.recorder = await open_recorder(
+            config.recording, info, self._writer, local_ms=local_ms, on_event=self._on_event
+        )
+        if stopped is not None:
+            return stopped
+        app = next((app for app in config.apps if app.name == row.app), None)
+        if app is None:
+            return Outcome("failed", None, None, f"app {row.app!r} is no longer in the configuration")
+        life.stream = Stream(
+            row,
+            (app.client_id, app.client_secret),
+            StreamSettings(streams=config.streams, zoom=config.zoom, media=config.media),
+            life.recorder,
+            wait_room=self._wait_room,
+            resumed=resumed,
+        )
+        for command in life.early:
+            life.tell(command)
+        return await life.stream.run()
+
+    def _has_recording(self, row: StreamRow) -> bool:
+        return stream_directory(self.config.recording.directory, started_ms(row), row.rtms_stream_id).is_dir()
+
+    async def _finish(self, life: Life, outcome: Outcome) -> None:
+        """Say in the files how it ended, or delete them, and only then forget the stream in the journal."""
+        row, recorder = life.row, life.recorder
+        if recorder is not None:
+            recorder.ended(outcome.reason, outcome.zoom_ms, state=outcome.state)
+            if outcome.state == "revoked":
+                await recorder.delete()
+            else:
+                await recorder.finish()
+        log.info("stream ended", state=outcome.state, reason=outcome.reason, why=outcome.why)
+        ended_ms = outcome.zoom_ms if outcome.zoom_ms is not None else row.event_ts
+        await self._journal.close_stream(
+            row.rtms_stream_id, reason=outcome.reason or 0, ended_ms=ended_ms, event_ts=row.event_ts
+        )
+
+    async def _wait_room(self, limit_s: float) -> None:
+        if self._writer.full:
+            with trio.move_on_after(limit_s):
+                await self._writer.wait_room()
+
+    # What operators and the daemon ask for
+
+    @property
+    def lives(self) -> Mapping[str, Life]:
+        """The streams there are now, by `rtms_stream_id`."""
+        return self._lives
+
+    def tally(self) -> Tally:
+        """Sums over all streams since the daemon started."""
+        tally = self._tally.copy()
+        for life in self._lives.values():
+            if life.stream is not None:
+                tally.add(life.stream)
+        return tally
+
+    def suspend(self) -> None:
+        """Prepare all streams for the end of the process: they keep their slots at Zoom, to be resumed."""
+        for life in self._lives.values():
+            if life.stream is not None:
+                life.stream.suspend()
+
+    async def suspend_files(self) -> None:
+        """Bring the files of all streams to disk, after `run` was cancelled."""
+        async with trio.open_nursery() as nursery:
+            for life in self._lives.values():
+                if life.recorder is not None:
+                    nursery.start_soon(life.recorder.suspend)
+
+    async def end_all(self) -> None:
+        """Close all streams politely, and return when their files are finished."""
+        for life in list(self._lives.values()):
+            if life.stream is not None:
+                life.stream.close()
+        self._nobody_left = trio.Event()
+        if self._lives:
+            await self._nobody_left.wait()
+
+
+def row_of(command: StartStream | StopStream) -> StreamRow:
+    """A stream as the journal will have it after `command` alone."""
+    stopped = isinstance(command, StopStream)
+    return StreamRow(
+        rtms_stream_id=command.rtms_stream_id,
+        product=command.product,
+        session=command.session,
+        app=command.app,
+        server_urls="" if isinstance(command, StopStream) else command.server_urls,
+        started_ms=command.event_ts,
+        event_ts=command.event_ts,
+        stop_reason=command.stop_reason if isinstance(command, StopStream) else None,
+        stopped_ms=command.event_ts if stopped else None,
+        closed=False,
+    )
+
+
+def started_ms(row: StreamRow) -> int:
+    """When the stream started, as far as known: of some only the stop was ever heard of."""
+    return row.event_ts if row.started_ms is None else row.started_ms

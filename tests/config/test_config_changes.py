@@ -1,0 +1,86 @@
+"""What a reload says has changed, with secrets masked."""
+
+import json
+from pathlib import Path
+
+import attrs
+
+from rtmsd.config import (
+    AppConfig,
+    Change,
+    Config,
+    LogConfig,
+    MediaConfig,
+    RecordingConfig,
+    WebhookConfig,
+    ZoomConfig,
+    as_masked_dict,
+    describe_changes,
+    secrets_of,
+)
+from rtmsd.config.changes import NEEDS_RESTART
+
+MAIN = AppConfig(client_id="abc", client_secret="client-secret", webhook_secrets=("hook-1", "hook-2"))
+CONFIG = Config(apps=(MAIN,))
+
+
+def test_nothing_changed() -> None:
+    assert describe_changes(CONFIG, attrs.evolve(CONFIG, warnings=("unwise",))) == []
+
+
+def test_changes_in_the_order_of_the_file() -> None:
+    new = attrs.evolve(
+        CONFIG,
+        webhook=WebhookConfig(listen="127.0.0.1:1"),
+        zoom=ZoomConfig(allowed_hosts=("localhost",), ca_file=Path("/ca.pem")),
+        media=MediaConfig(types=("audio",)),
+        recording=RecordingConfig(directory=Path("/r"), keep_days=7),
+        log=LogConfig(level="debug"),
+    )
+    assert describe_changes(CONFIG, new) == [
+        Change("webhook.listen", "127.0.0.1:8080", "127.0.0.1:1", needs_restart=True),
+        Change("zoom.allowed_hosts", ["*.zoom.us", "*.zoom.com"], ["localhost"], needs_restart=False),
+        Change("zoom.ca_file", None, "/ca.pem", needs_restart=False),
+        Change("media.types", ["audio", "transcript"], ["audio"], needs_restart=False),
+        Change("recording.directory", "/var/lib/rtmsd/recordings", "/r", needs_restart=True),
+        Change("recording.keep_days", 0, 7, needs_restart=False),
+        Change("log.level", "info", "debug", needs_restart=False),
+    ]
+
+
+def test_a_secret_changed_and_is_not_shown() -> None:
+    new = attrs.evolve(CONFIG, apps=(attrs.evolve(MAIN, webhook_secrets=("hook-2",), client_secret="another"),))
+    assert describe_changes(CONFIG, new) == [
+        Change("app[main].client_secret", "***", "***", needs_restart=False),
+        Change("app[main].webhook_secret", "***", "***", needs_restart=False),
+    ]
+
+
+def test_apps_go_by_name() -> None:
+    other = attrs.evolve(MAIN, name="other", webhook_secrets=("hook-3",))
+    assert describe_changes(attrs.evolve(CONFIG, apps=(MAIN, other)), attrs.evolve(CONFIG, apps=(other, MAIN))) == []
+    assert describe_changes(CONFIG, attrs.evolve(CONFIG, apps=(MAIN, other))) == [
+        Change("app[other].name", None, "other", needs_restart=False),
+        Change("app[other].client_id", None, "abc", needs_restart=False),
+        Change("app[other].client_secret", None, "***", needs_restart=False),
+        Change("app[other].webhook_secret", None, "***", needs_restart=False),
+    ]
+
+
+def test_what_needs_a_restart_are_keys_that_exist() -> None:
+    changed = [path for path in _paths(as_masked_dict(CONFIG)) if path.startswith(NEEDS_RESTART)]
+    assert all(any(path.startswith(prefix) for path in changed) for prefix in NEEDS_RESTART)
+
+
+def _paths(section: dict[str, object], prefix: str = "") -> list[str]:
+    return [
+        path
+        for key, value in section.items()
+        for path in (_paths(value, f"{prefix}{key}.") if isinstance(value, dict) else [prefix + key])
+    ]
+
+
+def test_secrets_show_nowhere_but_where_asked_for() -> None:
+    assert secrets_of(CONFIG) == {"client-secret", "hook-1", "hook-2"}
+    shown = repr(CONFIG) + json.dumps(as_masked_dict(CONFIG)) + repr(describe_changes(CONFIG, Config()))
+    assert not any(secret in shown for secret in secrets_of(CONFIG))

@@ -1,0 +1,164 @@
+"""Arguments in, exit status out."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import rtmsd
+from rtmsd.cli import main
+from rtmsd.errors import AlreadyRunningError, ConfigError
+
+GOOD = """
+[[app]]
+client_id = "abc"
+client_secret = { value = "client-secret" }
+webhook_secret = { value = "webhook-secret" }
+"""
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "config.toml"
+    path.touch(0o600)
+    path.write_text(GOOD)
+    return path
+
+
+class Fake(ModuleType):
+    """Stands for a module of the package, and writes down how it was called."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, name: str, outcome: int | Exception) -> None:
+        super().__init__(f"rtmsd.{name}")
+        self.calls: list[tuple[object, ...]] = []
+        self._outcome = outcome
+        monkeypatch.setitem(sys.modules, self.__name__, self)
+        monkeypatch.setattr(rtmsd, name, self, raising=False)
+
+    def _called(self, *args: object, **options: object) -> int:
+        self.calls.append((*args, options))
+        if isinstance(self._outcome, Exception):
+            raise self._outcome
+        return self._outcome
+
+    run = main = _called
+
+
+def test_check_of_a_good_file(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", "--config", str(config)]) == 0
+    out, err = capsys.readouterr()
+    assert out == "ok: app main; audio, transcript; recordings in /var/lib/rtmsd/recordings\n"
+    assert err == ""
+
+
+def test_check_prints_warnings(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config.chmod(0o644)
+    assert main(["check", "--config", str(config)]) == 0
+    out, err = capsys.readouterr()
+    assert out.startswith("ok: ")
+    assert [line.split(":")[:2] for line in err.splitlines()] == [
+        ["warning", " app[0].client_secret"],
+        ["warning", " app[0].webhook_secret"],
+    ]
+
+
+def test_check_prints_one_mistake_a_line(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config.write_text(GOOD + "[media.audio]\nsample_rate_hz = 44100\n[streams]\nconect_timeout_s = 5")
+    assert main(["check", "--config", str(config)]) == 78
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.splitlines() == [
+        "streams.conect_timeout_s: unknown key; did you mean connect_timeout_s?",
+        "media.audio.sample_rate_hz: must be 8000 or 16000 or 32000 or 48000, not 44100",
+    ]
+
+
+def test_check_as_json(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", "--json", "--config", str(config)]) == 0
+    assert json.loads(capsys.readouterr().out) == {"ok": True, "mistakes": [], "warnings": []}
+    config.write_text(GOOD + "x = 1")
+    assert main(["check", "--json", "--config", str(config)]) == 78
+    result = json.loads(capsys.readouterr().out)
+    assert (result["ok"], len(result["mistakes"])) == (False, 1)
+
+
+def test_check_of_no_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", "--config", str(tmp_path / "none")]) == 78
+    assert "No such file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "argv", [[], ["run"], ["check"], ["dance"], ["check", "--conf", "x"], ["completion", "ksh"], ["demo", "--slow"]]
+)
+def test_usage(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(argv)
+    assert caught.value.code == 2
+    assert "usage: rtmsd" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("argv", [["--help"], ["run", "--help"], ["demo", "--help"], ["--version"]])
+def test_help_and_version(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(argv)
+    assert caught.value.code == 0
+    out = capsys.readouterr().out
+    assert out.startswith(f"rtmsd {rtmsd.__version__}" if "--version" in argv else "usage: rtmsd")
+
+
+def test_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    daemon = Fake(monkeypatch, "daemon", 0)
+    assert main(["run", "--config", "a.toml"]) == 0
+    assert main(["run", "--config", "a.toml", "--end-streams"]) == 0
+    assert daemon.calls == [(Path("a.toml"), {"end_streams": False}), (Path("a.toml"), {"end_streams": True})]
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "words"),
+    [
+        (ConfigError(["a.b: wrong", "c.d: wrong"]), 78, "a.b: wrong\nc.d: wrong\n"),
+        (AlreadyRunningError("pid 7 holds it"), 1, "rtmsd: pid 7 holds it\n"),
+    ],
+)
+def test_a_foreseen_error_makes_no_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: Exception, status: int, words: str
+) -> None:
+    Fake(monkeypatch, "daemon", error)
+    assert main(["run", "--config", "a.toml"]) == status
+    assert capsys.readouterr().err == words
+
+
+def test_demo(monkeypatch: pytest.MonkeyPatch) -> None:
+    demo = Fake(monkeypatch, "demo", 1)
+    assert main(["demo", "--fast", "--keep", "there"]) == 1
+    assert demo.calls == [({"fast": True, "keep": Path("there")},)]
+
+
+def test_simulate_has_options_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    simulator = Fake(monkeypatch, "simulator", 2)
+    assert main(["simulate", "--list", "--help"]) == 2
+    assert main(["simulate"]) == 2
+    assert simulator.calls == [(["--list", "--help"], {}), ([], {})]
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "tcsh", "fish"])
+def test_completion(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["completion", shell]) == 0
+    script = capsys.readouterr().out
+    assert "rtmsd" in script
+    assert "simulate" in script
+
+
+def test_as_a_module(config: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "rtmsd", "check", "--config", config], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_help_imports_neither_trio_nor_the_daemon() -> None:
+    code = "import sys, rtmsd.cli; rtmsd.cli.build_parser(); sys.exit('trio' in sys.modules or 'attrs' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -96,7 +96,7 @@ class Reader:
         if origin is tuple:
             return self._list(args[0], value, path)
         assert origin is types.UnionType, hint
-        return None if value == "" else self._read(args[0], value, path)
+        return None if value == "" and args[0] is Path else self._read(args[0], value, path)
 
     def _ruled(self, hint: object, rules: tuple[Callable[[object], None], ...], value: object, path: str) -> object:
         result = self._read(hint, value, path)

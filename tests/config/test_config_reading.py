@@ -239,6 +239,14 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
             load(path)
 
 
+def test_line_ends_and_byte_order_mark_of_other_systems(tmp_path: Path) -> None:
+    assert load_text(tmp_path, "\ufeff" + APP.replace("\n", "\r\n")).apps[0].client_id == "abc"
+
+
+def test_an_empty_text_is_no_section(tmp_path: Path) -> None:
+    assert mistakes_in(tmp_path, APP + 'api = ""') == ["app[0].api: must be a section, not a text in quotes"]
+
+
 def test_an_empty_file_lacks_only_an_app(tmp_path: Path) -> None:
     (mistake,) = mistakes_in(tmp_path, "")
     assert mistake.startswith("app: is missing")

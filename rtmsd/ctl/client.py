@@ -7,7 +7,7 @@ import json
 import socket
 import time
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from urllib.parse import urlencode
 
 from rtmsd.ctl.exits import CtlError, Exit
@@ -56,6 +56,15 @@ class UnixConnection(http.client.HTTPConnection):
         self.sock = sock
 
 
+class Request(NamedTuple):
+    """`path` is percent-encoded, `query` is not; `body` is sent as JSON."""
+
+    method: str
+    path: str
+    query: Mapping[str, str] = {}
+    body: Mapping[str, Any] | None = None
+
+
 class LiveAnswer:
     """A body that goes on until the daemon ends it. Raises CtlError when it is cut off instead."""
 
@@ -94,67 +103,55 @@ class AdminClient:
 
     def get(self, path: str, **query: str) -> Any:
         """GET, and return the decoded JSON body."""
-        return self._json("GET", path, query)
+        return self._json(Request("GET", path, query))
 
     def post(self, path: str, body: Mapping[str, Any] | None = None, **query: str) -> Any:
-        """POST, with `body` as JSON when there is one, and return the decoded JSON body, None when it is empty."""
-        return self._json("POST", path, query, body)
+        """POST, with `body` as JSON when there is one, and return the decoded JSON body."""
+        return self._json(Request("POST", path, query, body))
 
     def delete(self, path: str) -> Any:
-        """DELETE, and return the decoded JSON body, None when it is empty."""
-        return self._json("DELETE", path, {})
+        """DELETE, and return the decoded JSON body."""
+        return self._json(Request("DELETE", path))
 
     def text(self, path: str) -> str:
         """GET a body that is text and not JSON."""
-        return self._read("GET", path).decode()
+        return self._read(Request("GET", path)).decode()
 
     @contextlib.contextmanager
     def live(self, path: str, **query: str) -> Iterator[LiveAnswer]:
         """GET a body that goes on."""
-        with self._exchange("GET", path, query, live=True) as response:
+        with self._exchange(Request("GET", path, query)) as (response, sock):
+            sock.settimeout(None)
             yield LiveAnswer(response, self.path)
 
-    def _json(self, method: str, path: str, query: Mapping[str, str], body: Mapping[str, Any] | None = None) -> Any:
-        content = self._read(method, path, query, body)
+    def _json(self, request: Request) -> Any:
+        content = self._read(request)
         try:
-            return json.loads(content) if content else None
+            return json.loads(content)
         except ValueError as error:
             raise CtlError(
-                Exit.FAILED, f"{self.path} answered {path} with something that is no JSON: {error}"
+                Exit.FAILED, f"{self.path} answered {request.path} with something that is no JSON: {error}"
             ) from error
 
-    def _read(
-        self, method: str, path: str, query: Mapping[str, str] | None = None, body: Mapping[str, Any] | None = None
-    ) -> bytes:
-        with self._exchange(method, path, query or {}, body) as response, _translated(self.path, self._timeout_s):
+    def _read(self, request: Request) -> bytes:
+        with self._exchange(request) as (response, _), _translated(self.path, self._timeout_s):
             return response.read()
 
     @contextlib.contextmanager
-    def _exchange(
-        self,
-        method: str,
-        path: str,
-        query: Mapping[str, str],
-        body: Mapping[str, Any] | None = None,
-        *,
-        live: bool = False,
-    ) -> Iterator[http.client.HTTPResponse]:
-        """Yield the good answer with its body unread."""
-        target = f"{path}?{urlencode(query, safe=',')}" if query else path
-        payload = None if body is None else json.dumps(body)
-        headers = {"Connection": "close"} | ({} if body is None else {"Content-Type": "application/json"})
+    def _exchange(self, request: Request) -> Iterator[tuple[http.client.HTTPResponse, socket.socket]]:
+        """Yield a good answer, its body unread, and the socket that it comes from."""
+        target = f"{request.path}?{urlencode(request.query, safe=',')}" if request.query else request.path
+        body = None if request.body is None else json.dumps(request.body)
         with contextlib.closing(UnixConnection(self.path, self._timeout_s)) as connection:
             with _translated(self.path, self._timeout_s):
                 connection.connect()
-                sock = connection.sock  # the connection lets go of it once the answer is the last one
-                connection.request(method, target, body=payload, headers=headers)
+                sock: socket.socket = connection.sock  # it leaves `connection` with the answer: there is only one
+                connection.request(request.method, target, body=body, headers={"Connection": "close"})
                 response = connection.getresponse()
                 if response.status >= 400:
-                    raise _refusal(response, path)
-                if live:
-                    sock.settimeout(None)
+                    raise _refusal(response, request.path)
             with response:
-                yield response
+                yield response, sock
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ from rtmsd.ctl.output import Column, Item, Style, key
 from rtmsd.ctl.verb import Call, Verb
 from rtmsd.ctl.verbs.streams import count
 
-MANIFEST: Final = "stream.json"
+MARKS: Final = ("stream.json", "events.jsonl")  # a directory with one of them is a recording, whole or broken
 LIVE_STATES: Final = frozenset({"connecting", "active", "paused", "recovering"})
 
 
@@ -50,7 +50,7 @@ def verify(call: Call) -> Exit:
     from rtmsd.recording.verify import verify as problems_of  # noqa: PLC0415
 
     results = [
-        {"directory": str(directory), "problems": [str(problem) for problem in problems_of(directory)]}
+        {"directory": str(directory), "problems": [problem._asdict() for problem in problems_of(directory)]}
         for directory in _directories(call)
     ]
     _show(call, results, "problems", Style.BAD)
@@ -93,9 +93,9 @@ def _directories(call: Call) -> Iterator[Path]:
         if not Path(name).is_dir():
             yield Path(_named(call, name)["directory"])
             continue
-        found = sorted(manifest.parent for manifest in Path(name).rglob(MANIFEST))
+        found = sorted({file.parent for mark in MARKS for file in Path(name).rglob(mark)})
         if not found:
-            raise CtlError(Exit.FAILED, f"no recording is in {name}: no {MANIFEST} there or below")
+            raise CtlError(Exit.FAILED, f"no recording is in {name}: no {' or '.join(MARKS)} there or below")
         yield from found
     if not call.args.recordings:
         yield from (Path(recording["directory"]) for recording in call.client.get("/v1/recordings"))
@@ -134,12 +134,15 @@ def _show(call: Call, results: list[dict[str, Any]], what: str, style: Style) ->
         call.out.json(results)
         return
     for result in results:
-        directory, lines = printable(result["directory"]), result[what] or ["ok"]
-        for line in map(printable, lines):
+        directory = printable(result["directory"])
+        for found in result[what]:
+            line = printable(found if isinstance(found, str) else f"{found['path']}: {found['detail']}")
             call.out.line(
-                f"{directory}: {call.out.styled(line, style if result[what] else Style.GOOD)}"
-                if call.out.terminal
-                else f"{directory}\t{line}"
+                f"{directory}: {call.out.styled(line, style)}" if call.out.terminal else f"{directory}\t{line}"
+            )
+        if not result[what]:
+            call.out.line(
+                f"{directory}: {call.out.styled('ok', Style.GOOD)}" if call.out.terminal else f"{directory}\tok"
             )
 
 

@@ -1,0 +1,207 @@
+"""Every way to end, as scripts see it."""
+
+import contextlib
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rtmsd.ctl.exits import Exit
+from rtmsd.ctl.main import main
+
+NOBODY = 65534
+
+Ctl = Any
+FakeDaemon = Any
+
+
+@contextlib.contextmanager
+def unprivileged() -> Iterator[None]:
+    """Be nobody for a while, if we are root: root may open everything."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+def test_an_answer_is_ok(ctl: Ctl, daemon: FakeDaemon) -> None:
+    daemon.answers["GET /v1/streams"] = []
+    assert ctl("ps") == Exit.OK
+
+
+@pytest.mark.parametrize(
+    ("refusal", "expected"),
+    [
+        ((400, "bad_request"), Exit.USAGE),
+        ((409, "ambiguous"), Exit.USAGE),
+        ((404, "no_such_stream"), Exit.NO_SUCH_STREAM),
+        ((404, "no_such_recording"), Exit.NO_SUCH_STREAM),
+        ((404, "no_such_participant"), Exit.FAILED),
+        ((404, "no_such_path"), Exit.FAILED),
+        ((403, "not_permitted"), Exit.NOT_PERMITTED),
+        ((408, "timed_out"), Exit.TIMED_OUT),
+        ((409, "refused_in_state"), Exit.REFUSED),
+        ((422, "bad_configuration"), Exit.FAILED),
+        ((500, "internal"), Exit.FAILED),
+        ((502, "zoom_refused"), Exit.FAILED),
+        ((503, "too_many_connections"), Exit.FAILED),
+        ((418, "of_a_newer_daemon"), Exit.FAILED),
+    ],
+)
+def test_a_refusal_by_its_code(
+    ctl: Ctl, daemon: FakeDaemon, capsys: pytest.CaptureFixture[str], refusal: tuple[int, str], expected: Exit
+) -> None:
+    daemon.answers["POST /v1/streams/abc/stop"] = (refusal[0], {"code": refusal[1], "detail": "why it was refused"})
+    assert ctl("stop", "abc") == expected
+    captured = capsys.readouterr()
+    assert captured.err == "rtmsctl: why it was refused\n"
+    assert captured.out == ""
+
+
+def test_candidates_and_mistakes_are_told(ctl: Ctl, daemon: FakeDaemon, capsys: pytest.CaptureFixture[str]) -> None:
+    problem = {"code": "ambiguous", "detail": "2 streams", "candidates": ["abc1", "abc2"]}
+    daemon.answers["GET /v1/streams/abc"] = (409, problem)
+    assert ctl("inspect", "abc") == Exit.USAGE
+    assert capsys.readouterr().err == "rtmsctl: 2 streams\nabc1\nabc2\n"
+    problem = {"code": "bad_configuration", "detail": "refused", "mistakes": ["media.types: none"]}
+    daemon.answers["POST /v1/reload"] = (422, problem)
+    assert ctl("reload") == Exit.FAILED
+    assert capsys.readouterr().err == "rtmsctl: refused\nmedia.types: none\n"
+
+
+@pytest.mark.parametrize("body", [b"<html>", b"[]", b""])
+def test_a_refusal_that_is_no_problem_object(ctl: Ctl, daemon: FakeDaemon, body: bytes) -> None:
+    daemon.answers["GET /v1/streams"] = (500, body)
+    assert ctl("ps") == Exit.FAILED
+
+
+@pytest.mark.parametrize("body", [b"<html>", b""])
+def test_an_answer_that_is_no_json(
+    ctl: Ctl, daemon: FakeDaemon, capsys: pytest.CaptureFixture[str], body: bytes
+) -> None:
+    daemon.answers["GET /v1/streams"] = body
+    assert ctl("ps") == Exit.FAILED
+    assert "no JSON" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        (),
+        ("juggle",),
+        ("config",),
+        ("ps", "--bogus"),
+        ("--timeout", "0", "ps"),
+        ("--timeout", "nan", "ps"),
+        ("--timeout", "soon", "ps"),
+        ("--time", "3", "ps"),
+        ("inspect",),
+        ("inspect", ""),
+        ("stop", ""),
+        ("tap", "abc", "--format", "mp3"),
+        ("tap", "abc", "--media", "audio,events", "--format", "wav"),
+        ("logs", "-n", "-1"),
+        ("doctor", "--url", "ftp://x"),
+        ("doctor", "--url", "https://x:port"),
+        ("recordings", "rm", ""),
+        ("session", "start"),
+        ("completion", "ksh"),
+    ],
+)
+def test_usage(ctl: Ctl, daemon: FakeDaemon, args: tuple[str, ...]) -> None:
+    assert ctl(*args) == Exit.USAGE
+    assert daemon.requests == []
+
+
+@pytest.mark.parametrize("args", [("--help",), ("--version",), ("ps", "--help"), ("config", "--help")])
+def test_help_and_version_are_ok(ctl: Ctl, args: tuple[str, ...]) -> None:
+    assert ctl(*args) == Exit.OK
+
+
+def test_no_socket(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--socket", str(tmp_path / "none"), "ps"]) == Exit.UNREACHABLE
+    assert "systemctl status rtmsd" in capsys.readouterr().err
+
+
+def test_a_socket_that_nobody_listens_on(tmp_path: Path) -> None:
+    path = tmp_path / "stale"
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(str(path))
+    assert main(["--socket", str(path), "ps"]) == Exit.UNREACHABLE
+
+
+def test_a_file_that_is_no_socket(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.touch()
+    assert main(["--socket", str(path), "ps"]) == Exit.UNREACHABLE
+
+
+def test_a_path_that_is_too_long(tmp_path: Path) -> None:
+    assert main(["--socket", str(tmp_path / ("x" * 200)), "ps"]) == Exit.UNREACHABLE
+
+
+def test_a_socket_that_we_may_not_open(ctl: Ctl, daemon: FakeDaemon) -> None:
+    daemon.path.chmod(0)
+    with unprivileged():
+        assert ctl("ps") == Exit.NOT_PERMITTED
+
+
+@pytest.fixture
+def silent(tmp_path: Path) -> Iterator[socket.socket]:
+    """A daemon that is stopped: it listens and does not accept."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "silent"))
+        listener.listen(0)
+        yield listener
+
+
+def test_a_daemon_that_does_not_answer(silent: socket.socket) -> None:
+    assert main(["--socket", silent.getsockname(), "--timeout", "0.05", "ps"]) == Exit.TIMED_OUT
+
+
+def test_a_daemon_that_does_not_even_accept(silent: socket.socket) -> None:
+    with socket.socket(socket.AF_UNIX) as first:
+        first.connect(silent.getsockname())  # takes the only place
+        assert main(["--socket", silent.getsockname(), "--timeout", "0.05", "ps"]) == Exit.TIMED_OUT
+
+
+def test_a_daemon_that_hangs_up(silent: socket.socket) -> None:
+    silent.shutdown(socket.SHUT_RDWR)
+    assert main(["--socket", silent.getsockname(), "ps"]) == Exit.UNREACHABLE
+
+
+def test_a_stream_that_is_cut_off(ctl: Ctl, daemon: FakeDaemon, capsys: pytest.CaptureFixture[str]) -> None:
+    line = b'{"kind":"webhook","at_ms":1}\n'
+    daemon.answers["GET /v1/events"] = daemon.stream(line)
+    assert ctl("watch") == Exit.OK
+    daemon.answers["GET /v1/events"] = daemon.stream(line, cut_off=True)
+    assert ctl("watch") == Exit.UNREACHABLE
+    assert capsys.readouterr().out.count("webhook") == 2
+
+
+def test_the_socket_comes_from_the_environment(
+    daemon: FakeDaemon, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RTMSD_SOCKET", str(daemon.path))
+    daemon.answers["GET /v1/streams"] = []
+    assert main(["ps", "--json"]) == Exit.OK
+    assert capsys.readouterr().out == "[]\n"
+    monkeypatch.setenv("RTMSD_SOCKET", "")
+    assert main(["--timeout", "0.1", "ps"]) == Exit.UNREACHABLE
+    assert "/run/rtmsd/admin.sock" in capsys.readouterr().err
+
+
+def test_global_options_hold_before_and_after_the_verb(
+    ctl: Ctl, daemon: FakeDaemon, capsys: pytest.CaptureFixture[str]
+) -> None:
+    daemon.answers["GET /v1/streams"] = []
+    assert ctl("--json", "ps") == Exit.OK
+    assert ctl("ps", "--json", "--timeout", "1") == Exit.OK
+    assert capsys.readouterr().out == "[]\n[]\n"

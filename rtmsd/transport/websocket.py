@@ -168,11 +168,12 @@ _Wrap: TypeAlias = Callable[[trio.abc.Stream], UpgradeStream]
 
 @attrs.frozen
 class _Link:
-    """The layers of one connection."""
+    """The layers of one connection, and the scope of the task that reads it."""
 
     network: trio.abc.Stream
     stream: UpgradeStream
     ws: trio_websocket.WebSocketConnection
+    reading: trio.CancelScope
 
 
 @asynccontextmanager
@@ -184,15 +185,16 @@ async def _open(
     try:
         async with trio.open_nursery() as nursery:
             try:
-                ws = await nursery.start(_run, target, zoom, connect_timeout_s, wrap)
+                link: _Link = await nursery.start(_run, target, zoom, connect_timeout_s, wrap)
+                link.reading.shield = True  # cancelling the user must leave us the close handshake
                 try:
-                    yield ws
+                    yield link.ws
                 finally:
                     with trio.move_on_after(CLOSE_S, shield=True):
-                        await ws.aclose()
+                        await link.ws.aclose()
+                    link.reading.cancel()
             except Exception as exc:
                 failure = exc
-            nursery.cancel_scope.cancel()
     finally:
         if failure is not None:  # not raised within the nursery, which would wrap it in a group
             raise failure
@@ -204,7 +206,7 @@ async def _run(
     connect_timeout_s: float,
     wrap: _Wrap,
     *,
-    task_status: trio.TaskStatus[trio_websocket.WebSocketConnection],
+    task_status: trio.TaskStatus[_Link],
 ) -> None:
     """Connect, let trio-websocket read, hang up. Its reader failing does not cancel whoever uses the connection."""
     link: _Link | None = None
@@ -213,7 +215,7 @@ async def _run(
         async with trio.open_nursery() as nursery:
             with trio.fail_after(connect_timeout_s):
                 link = await _connect(nursery, target, zoom, wrap)
-            task_status.started(link.ws)
+            task_status.started(link)
     except* (ConnectionLost, trio.TooSlowError, h11.ProtocolError, wsproto.utilities.ProtocolError) as group:
         # Once open, that is the reader answering a ping behind our own close frame: no harm.
         failure = group.exceptions[0]
@@ -226,7 +228,8 @@ async def _run(
         raise failure
     if isinstance(failure, trio.TooSlowError):
         raise ConnectionLost(f"no connection to {target.host_header} within {connect_timeout_s:g} s") from failure
-    raise ConnectionLost(f"{target.host_header} did not upgrade to WebSocket: {failure}") from failure
+    cause = failure.__context__ or failure  # the reader tries to answer as only a server may, and fails at that
+    raise ConnectionLost(f"{target.host_header} did not upgrade to WebSocket: {cause}") from failure
 
 
 async def _connect(nursery: trio.Nursery, target: Target, zoom: ZoomConfig, wrap: _Wrap) -> _Link:
@@ -244,7 +247,7 @@ async def _connect(nursery: trio.Nursery, target: Target, zoom: ZoomConfig, wrap
     except BaseException:
         await trio.aclose_forcefully(network)
         raise
-    return _Link(network, stream, ws)
+    return _Link(network, stream, ws, nursery.cancel_scope)
 
 
 async def _dial(target: Target, zoom: ZoomConfig) -> trio.abc.Stream:

@@ -16,7 +16,8 @@ from rtmsd.simulator.session import SimSession
 from rtmsd.simulator.settings import SimulatorSettings, Tone
 
 EXIT_USAGE = 2
-_SECRET_VARIABLES = {"client_secret": "RTMSD_CLIENT_SECRET", "webhook_secret": "RTMSD_WEBHOOK_SECRET"}
+CLIENT_SECRET = "RTMSD_CLIENT_SECRET"  # of the environment
+WEBHOOK_SECRET = "RTMSD_WEBHOOK_SECRET"
 
 
 def main(argv: list[str]) -> int:
@@ -51,8 +52,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--webhook-url", help="where to post webhooks; without it the URL to connect to is printed")
     parser.add_argument("--client-id", default=defaults.client_id, help="(%(default)s)")
-    parser.add_argument("--client-secret", help="default: $RTMSD_CLIENT_SECRET, or a fixed one that is printed")
-    parser.add_argument("--webhook-secret", help="default: $RTMSD_WEBHOOK_SECRET, or a fixed one that is printed")
+    parser.add_argument("--client-secret", help=f"default: ${CLIENT_SECRET}, or a fixed one that is printed")
+    parser.add_argument("--webhook-secret", help=f"default: ${WEBHOOK_SECRET}, or a fixed one that is printed")
     parser.add_argument("--sessions", type=int, default=1, metavar="N", help="so many at once (%(default)s)")
     parser.add_argument("--speed", type=float, default=1.0, help="Zoom's seconds in one of ours (%(default)s)")
     parser.add_argument("--host", default=defaults.host, help="(%(default)s)")
@@ -74,10 +75,7 @@ def _list(*, as_json: bool) -> int:
 
 
 def _settings(arguments: argparse.Namespace) -> SimulatorSettings:
-    secrets = {
-        name: getattr(arguments, name) or os.environ.get(variable) or getattr(SimulatorSettings(), name)
-        for name, variable in _SECRET_VARIABLES.items()
-    }
+    defaults = SimulatorSettings()
     if arguments.sessions < 1:
         raise ValueError("--sessions must be at least 1")
     return SimulatorSettings(
@@ -90,7 +88,8 @@ def _settings(arguments: argparse.Namespace) -> SimulatorSettings:
         speed=arguments.speed,
         strict=not arguments.lenient,
         tone=Tone.MARKED if arguments.marked else Tone.SPEECH,
-        **secrets,
+        client_secret=arguments.client_secret or os.environ.get(CLIENT_SECRET) or defaults.client_secret,
+        webhook_secret=arguments.webhook_secret or os.environ.get(WEBHOOK_SECRET) or defaults.webhook_secret,
     )
 
 
@@ -100,7 +99,7 @@ async def _run(arguments: argparse.Namespace, scenario: Scenario, settings: Simu
         if arguments.tls is not None:
             await trio.Path(arguments.tls).write_bytes(simulator.ca_pem)
         say("simulating", scenario=scenario.name, title=scenario.title, client_id=settings.client_id)
-        if settings == SimulatorSettings() or settings.client_secret == SimulatorSettings().client_secret:
+        if settings.client_secret == SimulatorSettings().client_secret:
             say("fixed secrets", client_secret=settings.client_secret, webhook_secret=settings.webhook_secret)
         if settings.webhook_url is not None:
             say("endpoint validated" if await simulator.validate_endpoint() else "endpoint does not validate")

@@ -2,7 +2,7 @@
 
 import inspect
 import tomllib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -102,16 +102,29 @@ def _read(name: str, table: Mapping[str, Any]) -> Scenario:
     media = MediaType(0)
     for media_name in table.get("media", ()):
         media |= MediaType[str(media_name).upper()]
+    people = tuple(_person(number, person) for number, person in enumerate(table.get("people", ()), 1))
     steps = [_step(number, step) for number, step in enumerate(table.get("step", ()), 1)]
+    _check_names({person.user_name for person in people}, steps)
     return Scenario(
         name=name,
         title=str(table.get("title", name)),
         product=product,
         media=media or None,
-        people=tuple(_person(number, person) for number, person in enumerate(table.get("people", ()), 1)),
+        people=people,
         session_key=str(table.get("session_key", "room-7")),
         steps=tuple(sorted(steps, key=lambda step: step.at_s)),
     )
+
+
+def _check_names(names: set[str], steps: Iterable[Step]) -> None:
+    """Refuse steps for people who never were in the session."""
+    for step in sorted(steps, key=lambda step: step.at_s):
+        who = step.arguments.get("who")
+        if isinstance(who, str) and who not in names:
+            raise ValueError(f"{step.action} at {step.at_s:g} s: nobody is called {who!r}")
+        person = step.arguments.get("person")
+        if person is not None:
+            names.add(person if isinstance(person, str) else person.user_name)
 
 
 def _person(number: int, written: Any) -> Person:
@@ -160,6 +173,8 @@ async def play(
     for step in scenario.steps:
         age_s = (simulator.clock.now_ms() - session.started_ms) / 1000
         await simulator.clock.sleep(step.at_s - age_s)
+        if session.stop_reason is not None:  # it ended by itself, or the client ended it
+            break
         await announce(session, step)
         result = ACTIONS[step.action](session, **step.arguments)
         if inspect.isawaitable(result):

@@ -17,8 +17,9 @@ from rtmsd.protocol.enums import MediaType
 from rtmsd.simulator.clock import ZoomClock
 from rtmsd.simulator.connection import Connection
 from rtmsd.simulator.record import WebhookDelivery
+from rtmsd.simulator.rest import RestApi
 from rtmsd.simulator.session import SimSession
-from rtmsd.simulator.settings import PRODUCTS, Person, SimulatorSettings
+from rtmsd.simulator.settings import PRODUCTS, Person, Room, SimulatorSettings
 from rtmsd.simulator.stream import Route, StreamPhase
 from rtmsd.simulator.webhooks import WebhookSender, open_webhook_sender
 from rtmsd.simulator.wire import SocketOrTls, Wire
@@ -34,6 +35,8 @@ class Simulator:
 
     Attributes:
         sessions: by `rtms_stream_id`, ended ones too.
+        rooms: the sessions that go on, by their id, with streams and without.
+        rest: the REST API.
         unknown_paths: what clients asked for that is no URL of ours.
         webhooks: deliveries that belong to no session.
         ca_pem: the certificate of the throw-away CA, b"" without TLS.
@@ -47,6 +50,7 @@ class Simulator:
         nursery: trio.Nursery,
         *,
         address: tuple[str, int],
+        api_address: tuple[str, int],
         ca_pem: bytes,
     ) -> None:
         self.settings = settings
@@ -56,6 +60,8 @@ class Simulator:
         self.address = address
         self.ca_pem = ca_pem
         self.sessions: dict[str, SimSession] = {}
+        self.rooms: dict[str, Room] = {}
+        self.rest = RestApi(self, api_address)
         self.unknown_paths: list[str] = []
         self.webhooks: list[WebhookDelivery] = []
         self._routes: dict[str, Route] = {}
@@ -63,48 +69,70 @@ class Simulator:
         self._counter = itertools.count(1)
         self._work = trio.Event()
 
-    async def start_session(
+    def hold_session(
         self,
         people: Sequence[Person | str] = ("Ana", "Bo"),
         *,
         product: str = "session",
         session_id: str | None = None,
-        rtms_stream_id: str | None = None,
         session_key: str = "room-7",
         media: MediaType | None = None,
         details: Mapping[str, Any] | None = None,
-    ) -> SimSession:
-        """Start a session with these people in it and return when its webhook was answered, or was not.
+    ) -> Room:
+        """Let these people meet. There is no stream yet: `start_stream`, or the REST API, starts one.
 
         Args:
             people: names, or `Person`s; by default they talk at once, all the time.
             product: a key of `PRODUCTS`.
             media: what the app has scopes for; None: all the product has.
             details: further fields of the started webhook, as `account_id`.
+        """
+        room = Room(
+            session_id=session_id or secrets.token_urlsafe(12) + "+/A==",  # base64, as Zoom's look
+            people=tuple(Person(user_name=person) if isinstance(person, str) else person for person in people),
+            product=product,
+            session_key=session_key,
+            media=PRODUCTS[product].media if media is None else media,
+            details=self._details(product) | dict(details or {}),
+        )
+        self.rooms[room.session_id] = room
+        return room
+
+    async def start_session(
+        self, people: Sequence[Person | str] = ("Ana", "Bo"), *, rtms_stream_id: str | None = None, **session: Any
+    ) -> SimSession:
+        """Start a session and its stream: `hold_session`, whose arguments it takes, and `start_stream`."""
+        return await self.start_stream(self.hold_session(people, **session), rtms_stream_id)
+
+    async def start_stream(self, room: Room, rtms_stream_id: str | None = None) -> SimSession:
+        """Start a stream of a session and return when its webhook was answered, or was not.
 
         Raises:
             ValueError: the stream id is taken.
         """
-        kind = PRODUCTS[product]
         session = SimSession(
             self,
-            kind,
-            session_id=session_id or secrets.token_urlsafe(12) + "+/A==",  # base64, as Zoom's look
+            PRODUCTS[room.product],
+            session_id=room.session_id,
             rtms_stream_id=rtms_stream_id or uuid.uuid4().hex,
-            session_key=session_key,
-            media=kind.media if media is None else media,
-            details=self._details(product) | dict(details or {}),
+            session_key=room.session_key,
+            media=room.media,
+            details=room.details,
         )
         if session.rtms_stream_id in self.sessions:
             raise ValueError(f"stream {session.rtms_stream_id} exists already")
         self.sessions[session.rtms_stream_id] = session
-        for person in people:
-            who = Person(user_name=person) if isinstance(person, str) else person
-            session.crowd.join(who, session.started_ms)
+        for person in room.people:
+            session.crowd.join(person, session.started_ms)
         heapq.heappush(self._due, (session.started_ms, next(self._counter), session))
         self._work.set()
         await session.announce()
         return session
+
+    def stream_of(self, room: Room) -> SimSession | None:
+        """Return the newest stream of a session, live or ended."""
+        streams = reversed(self.sessions.values())
+        return next((stream for stream in streams if stream.session_id == room.session_id), None)
 
     @staticmethod
     def _details(product: str) -> dict[str, Any]:
@@ -183,7 +211,7 @@ async def open_simulator(settings: SimulatorSettings | None = None) -> AsyncIter
     settings = settings or SimulatorSettings()
     clock = ZoomClock(settings.speed)
     listeners = await trio.open_tcp_listeners(settings.port, host=settings.host)
-    address = listeners[0].socket.getsockname()[:2]
+    api_listeners = await trio.open_tcp_listeners(settings.api_port, host=settings.host)
     serving: list[trio.SocketListener | trio.SSLListener[trio.SocketStream]] = list(listeners)
     ca_pem = b""
     if settings.tls:
@@ -194,9 +222,18 @@ async def open_simulator(settings: SimulatorSettings | None = None) -> AsyncIter
         authority.issue_cert(settings.host).configure_cert(context)
         serving = [trio.SSLListener(listener, context, https_compatible=True) for listener in listeners]
     async with open_webhook_sender(settings, clock) as sender, trio.open_nursery() as nursery:
-        simulator = Simulator(settings, clock, sender, nursery, address=address, ca_pem=ca_pem)
+        simulator = Simulator(
+            settings,
+            clock,
+            sender,
+            nursery,
+            address=listeners[0].socket.getsockname()[:2],
+            api_address=api_listeners[0].socket.getsockname()[:2],
+            ca_pem=ca_pem,
+        )
         nursery.start_soon(simulator.run_clock)
         nursery.start_soon(trio.serve_listeners, simulator.serve, serving)
+        nursery.start_soon(trio.serve_listeners, simulator.rest.serve, api_listeners)
         try:
             yield simulator
         finally:

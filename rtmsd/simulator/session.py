@@ -40,7 +40,6 @@ class SimSession(Stream):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._sentences = itertools.cycle(_SENTENCES)
-        self._last_speaker: int | None = None
 
     def advance(self, now_ms: int) -> int:
         """Do what is due and return when to come again."""

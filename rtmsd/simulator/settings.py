@@ -1,8 +1,9 @@
 """What a simulator is told when it is opened, and what it knows of Zoom's products."""
 
 import enum
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import attrs
 
@@ -67,6 +68,7 @@ class SimulatorSettings:
         strict: False accepts what Zoom's own samples do against the documents: RTP with L16 (status 19), one
             message 7 for several media connections, image codecs above their frame rate (27, 33).
         handshake_s: local seconds a fresh connection may take to say something.
+        api_key, api_secret, account_id: of the REST API; for meetings the client and the account of the OAuth app.
     """
 
     webhook_url: str | None = None
@@ -83,6 +85,10 @@ class SimulatorSettings:
     tone: Tone = Tone.SPEECH
     timing: Timing = Timing()
     handshake_s: float = 10
+    api_port: int = 0
+    api_key: str = "simulatedApiKey"
+    api_secret: str = attrs.field(default="simulated-api-secret-of-32-bytes-or-more", repr=False)
+    account_id: str = "AcctDemo_001"
 
 
 @attrs.frozen(kw_only=True)
@@ -99,6 +105,24 @@ class Person:
     user_id: int | None = None
     talking: bool = True
     wav: Path | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Room:
+    """A session that is going on, with a stream or without one; `Simulator.start_stream` starts one.
+
+    Attributes:
+        product: a key of `PRODUCTS`.
+        media: what the app has scopes for.
+        details: further fields of the started webhook, as `account_id`.
+    """
+
+    session_id: str
+    people: tuple[Person, ...]
+    product: str
+    session_key: str
+    media: MediaType
+    details: Mapping[str, Any]
 
 
 @attrs.frozen(kw_only=True)

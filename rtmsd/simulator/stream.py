@@ -140,6 +140,7 @@ class Stream:
         self._generation = 0
         self._forced: dict[Kind, deque[StatusCode]] = {"signaling": deque(), "media": deque()}
         self._acknowledged: Connection | None = None  # the signaling connection that a message 7 came on
+        self._last_speaker: int | None = None  # whom the client was told of
         self._lost_media = MediaType(0)
         self._media_deadline_ms: int | None = None
         self._signaling_deadline_ms = self._after(self._timing.attach_window_s)
@@ -494,6 +495,8 @@ class Stream:
         fresh, violation = self._announcer.subscribe(fields.get("events"))
         if violation is not None:
             self.violation(violation, "message 5")
+        if EventType.ACTIVE_SPEAKER_CHANGE in fresh:
+            self._last_speaker = None
         if EventType.PARTICIPANT_JOIN in fresh and self.crowd.present:
             everybody = people(self.crowd.present, self.crowd.name)
             self._announcer.event(EventType.PARTICIPANT_JOIN, participants=everybody)

@@ -1,0 +1,421 @@
+"""The simulator's side of a stream, seen by a client over real sockets."""
+
+import json
+import ssl
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import trio
+from trio_websocket import ConnectionClosed, HandshakeError, open_websocket_url
+
+from rtmsd.protocol.enums import MediaType, StatusCode, StopReason
+from rtmsd.simulator import (
+    Cut,
+    Dialect,
+    Fate,
+    Person,
+    SimSession,
+    Simulator,
+    SimulatorSettings,
+    Timing,
+    Tone,
+    open_simulator,
+)
+from rtmsd.simulator.marks import find_marks
+
+SETTINGS = SimulatorSettings(speed=20, tone=Tone.MARKED)
+
+
+@pytest.fixture
+async def simulator() -> AsyncIterator[Simulator]:
+    async with open_simulator(SETTINGS) as simulator:
+        yield simulator
+
+
+def sent(session: SimSession) -> list[tuple[int, int, bytes]]:
+    """Return the audio that must have arrived."""
+    logs = session.record.audio.values()
+    return [(packet.user_id, packet.timestamp_ms, packet.data) for log in logs for packet in log.arrived()]
+
+
+async def until_ended(session: SimSession) -> None:
+    with trio.fail_after(10):
+        await session.ended.wait()
+
+
+async def test_a_whole_session_arrives_exactly_as_recorded(simulator: Simulator, make_client: Any) -> None:
+    session = await simulator.start_session(["Ana", "Bo"])
+    client = make_client(session, SETTINGS)
+    async with client.signaling() as signaling, client.media(signaling):
+        await client.until(lambda: len(client.packets) > 200 and client.of_type(12))
+        session.leave("Bo")
+        session.join("Cleo")
+        await client.until(lambda: client.events(4) and client.events(2)[1:])
+        await session.stop(StopReason.HOST_TRIGGERED)
+        await client.until(lambda: len(client.closes) == 2)
+    assert sorted(client.packets) == sorted(sent(session))
+    assert [item.content for item in session.record.transcripts] == client.transcripts
+    assert {name for name, _ in client.closes} == {"signaling", "media"}
+    assert {code for _, code in client.closes} == {1000}
+    joins = client.events(3)
+    assert [p["user_name"] for join in joins for p in join["participants"]] == ["Ana", "Bo", "Cleo"]
+    assert "user_name" not in client.events(4)[0]["participants"][0]
+    assert [m["state"] for m in client.of_type(9)] == [1, 2, 5]
+    assert [m["state"] for m in client.of_type(8)] == [1, 3, 4]
+    assert client.events(1)[0]["timestamp"] == min(timestamp for _, timestamp, _ in client.packets)
+    assert session.record.summary()["violations"] == {}
+    assert [w.event for w in session.record.webhooks] == ["session.rtms_started", "session.rtms_stopped"]
+
+
+async def test_marked_audio_lies_in_the_timeline_without_a_hole(simulator: Simulator, make_client: Any) -> None:
+    session = await simulator.start_session(["Ana"])
+    client = make_client(session, SETTINGS)
+    async with client.signaling() as signaling, client.media(signaling):
+        await client.until(lambda: len(client.packets) > 100)
+        await session.stop()
+    log = session.record.audio_of(16778240)
+    start_ms, track = log.timeline()
+    marks = list(find_marks(track, 640))
+    assert start_ms == session.started_ms
+    assert [mark.number for mark in marks] == list(range(len(log)))
+    assert all(mark.whole and mark.user_id == 16778240 for mark in marks)
+
+
+@pytest.mark.parametrize("how", list(Cut))
+async def test_nothing_is_lost_or_doubled_by_a_media_cut(simulator: Simulator, make_client: Any, how: Cut) -> None:
+    session = await simulator.start_session(["Ana", "Bo"])
+    client = make_client(session, SETTINGS)
+    async with client.signaling() as signaling:
+        async with client.media(signaling):
+            await client.until(lambda: len(client.packets) > 50)
+            session.cut_media(how=how)
+            await client.until(lambda: client.closes)
+        assert client.closes == [("media", 1006)]
+        async with client.media(signaling):
+            before = len(client.packets)
+            await client.until(lambda: len(client.packets) > before + 50)
+            await session.stop()
+            await client.until(lambda: len(client.closes) == 3)
+    in_flight = [
+        (p.user_id, p.timestamp_ms, p.data)
+        for log in session.record.audio.values()
+        for p in log
+        if p.fate is Fate.IN_FLIGHT
+    ]
+    assert set(sent(session)) <= set(client.packets) <= set(sent(session) + in_flight)
+    assert len(set(client.packets)) == len(client.packets)
+    assert all(log.count(Fate.DISCARDED, Fate.LOST) == 0 for log in session.record.audio.values())
+    assert len(client.events(7)) == 1
+    assert [m["state"] for m in client.of_type(8)][:3] == [1, 2, 1]
+
+
+async def test_buffered_audio_comes_first_unless_unwanted(simulator: Simulator, make_client: Any) -> None:
+    for buffer_data, fate in ((True, Fate.BUFFERED), (False, Fate.DISCARDED)):
+        session = await simulator.start_session(["Ana"])
+        with trio.fail_after(5):
+            while session.now_ms < session.started_ms + 3000:
+                await trio.lowlevel.checkpoint()
+        client = make_client(session, SETTINGS)
+        async with client.signaling(buffer_data=buffer_data) as signaling, client.media(signaling):
+            await client.until(lambda client=client: client.packets)
+            await session.stop()
+        log = session.record.audio_of(16778240)
+        assert log.count(fate) > 90
+        assert (client.packets[0][1] == session.started_ms) is buffer_data
+
+
+async def test_what_is_said_during_a_pause_is_never_sent(simulator: Simulator, make_client: Any) -> None:
+    session = await simulator.start_session(["Ana"])
+    client = make_client(session, SETTINGS)
+    async with client.signaling() as signaling, client.media(signaling) as media:
+        await client.until(lambda: client.packets)
+        session.pause()
+        paused_ms = session.now_ms
+        await client.until(lambda: [name for name, m in client.messages if m["msg_type"] == 12 and name == "media"])
+        session.resume()
+        resumed_ms = session.now_ms
+        count = len(client.packets)
+        await client.until(lambda: len(client.packets) > count + 5)
+        await session.stop()
+        assert media is not None
+    assert not [t for _, t, _ in client.packets if paused_ms <= t < resumed_ms]
+    assert [m["state"] for m in client.of_type(9)] == [1, 2, 3, 4, 5]
+    assert [m["state"] for m in client.of_type(8)] == [1, 5, 6, 3, 4]
+    assert sorted(client.packets) == sorted(sent(session))
+
+
+async def test_unanswered_keep_alives_cost_the_connection(endpoint: Any, make_client: Any) -> None:
+    settings = SimulatorSettings(speed=100, webhook_url=endpoint.url)
+    async with open_simulator(settings) as simulator:
+        session = await simulator.start_session([Person(user_name="Ana", talking=False)])
+        client = make_client(session, settings, answers=False)
+        async with client.signaling() as signaling, client.media(signaling):
+            await client.until(lambda: len(client.closes) == 2)
+        assert len(session.record.keep_alives) >= 3
+        assert session.record.violation_names()["keep_alives_unanswered"] >= 1
+        await until_ended(session)
+        await endpoint.until(3)
+    assert [body["event"] for body in endpoint.bodies()] == [
+        "session.rtms_started",
+        "session.rtms_interrupted",
+        "session.rtms_stopped",
+    ]
+    assert "server_urls" not in endpoint.bodies()[1]["payload"]
+    assert endpoint.bodies()[2]["payload"]["stop_reason"] == StopReason.AWAIT_RECONNECTION_TIMEOUT
+
+
+async def test_a_wrong_answer_is_a_violation_and_no_answer(simulator: Simulator, make_client: Any) -> None:
+    session = await simulator.start_session(["Ana"])
+    client = make_client(session, SETTINGS, answers=False)
+    async with client.signaling() as signaling:
+        await client.until(lambda: client.of_type(12))
+        asked = client.of_type(12)[0]
+        for answer in ({"timestamp": asked["timestamp"] + 1}, {"timestamp": asked["timestamp"]}):
+            await signaling.send_message(str({"msg_type": 13, **answer}).replace("'", '"'))
+        await signaling.send_message('{"msg_type":19,"rtms_stream_id":"x"}')
+        await client.until(lambda: client.of_type(20))
+    assert [v.name for v in session.record.violations] == ["keep_alive_answer"] * 2
+    assert session.record.keep_alives[0].answered_s is not None
+
+
+async def test_a_second_signaling_connection_is_refused(simulator: Simulator, make_client: Any) -> None:
+    session = await simulator.start_session()
+    client = make_client(session, SETTINGS)
+    async with client.signaling(), client.socket(session.signaling_url) as second:
+        answer = await _ask(second, {"msg_type": 1, **client.who})
+        assert answer["status_code"] == StatusCode.DUPLICATE_SIGNAL_REQUEST
+        assert answer["reason"] == "Duplicate signal request"
+        with pytest.raises(ConnectionClosed) as closed:
+            await second.get_message()
+        assert closed.value.reason is not None
+        assert closed.value.reason.code == 1000
+        with trio.fail_after(5):
+            while not session.record.violations:
+                await trio.lowlevel.checkpoint()
+    assert session.record.violation_names() == {"second_connection": 1}
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "status"), [(1, 1, 16), (1, 9, 16), (32, 8, 15), (1, 32, 16), (1, 8, 0), (9, 2, 10)]
+)
+async def test_one_media_connection_a_type(
+    simulator: Simulator, make_client: Any, first: int, second: int, status: int
+) -> None:
+    session = await simulator.start_session()
+    client = make_client(session, SETTINGS)
+    async with client.signaling() as signaling, client.media(signaling, first), client.socket(client.urls["all"]) as s:
+        assert (await _ask(s, {"msg_type": 3, **client.who, "media_type": second}))["status_code"] == status
+
+
+async def test_data_wait_for_message_7(simulator: Simulator, make_client: Any) -> None:
+    session = await simulator.start_session()
+    client = make_client(session, SETTINGS)
+    async with client.signaling() as signaling, client.socket(client.urls["audio"]) as media:
+        await _ask(media, {"msg_type": 3, **client.who, "media_type": 1})
+        await media.send_message('{"msg_type":7,"rtms_stream_id":"' + session.rtms_stream_id + '"}')
+        await signaling.send_message('{"msg_type":19,"rtms_stream_id":"x"}')
+        await client.until(lambda: client.of_type(20))
+        assert not session.ready.is_set()
+        await signaling.send_message('{"msg_type":7,"rtms_stream_id":"' + session.rtms_stream_id + '"}')
+        assert '"msg_type":14' in await media.get_message()
+    assert session.record.violation_names() == {"ready_ack_on_media": 1}
+
+
+async def test_failover_moves_to_another_url(endpoint: Any, make_client: Any) -> None:
+    settings = SimulatorSettings(speed=20, tone=Tone.MARKED, webhook_url=endpoint.url)
+    async with open_simulator(settings) as simulator:
+        session = await simulator.start_session(["Ana"])
+        client = make_client(session, settings)
+        async with client.signaling() as signaling, client.media(signaling):
+            await client.until(lambda: client.packets)
+            old_url = session.signaling_url
+            await session.failover()
+            await client.until(lambda: len(client.closes) == 2)
+        first, second = endpoint.bodies()
+        assert second["event"] == "session.rtms_started"
+        assert second["event_ts"] > first["event_ts"]
+        assert second["payload"]["server_urls"] == session.signaling_url != old_url
+        async with client.socket(old_url) as stale:
+            assert (await _ask(stale, {"msg_type": 1, **client.who}))["status_code"] == 2
+        async with client.signaling() as signaling, client.media(signaling):
+            count = len(client.packets)
+            await client.until(lambda: len(client.packets) > count + 10)
+            await session.stop()
+            await client.until(lambda: len(client.closes) == 4)
+        assert sorted(client.packets) == sorted(sent(session))
+
+
+async def test_cut_signaling_takes_media_along_and_heals(simulator: Simulator, make_client: Any) -> None:
+    session = await simulator.start_session(["Ana"])
+    client = make_client(session, SETTINGS)
+    session.refuse_next(StatusCode.DUPLICATE_SIGNAL_REQUEST, 1)
+    async with client.socket(session.signaling_url) as refused:
+        assert (await _ask(refused, {"msg_type": 1, **client.who}))["status_code"] == 8
+    for _ in range(2):
+        async with client.signaling() as signaling, client.media(signaling):
+            count, closes = len(client.packets), len(client.closes)
+            await client.until(lambda count=count: len(client.packets) > count + 10)
+            session.cut_signaling()
+            await client.until(lambda closes=closes: len(client.closes) == closes + 2)
+    async with client.signaling() as signaling, client.media(signaling):
+        await session.stop()
+        await client.until(lambda: len(client.closes) == 6)
+    assert sorted(client.packets) == sorted(sent(session))
+    assert [w.event for w in session.record.webhooks].count("session.rtms_interrupted") == 2
+    assert [span.why for span in session.record.connections[:2]] == ["signaling was cut", "signaling was interrupted"]
+
+
+async def test_silence_is_noticed_by_nobody_but_the_client(simulator: Simulator, make_client: Any) -> None:
+    session = await simulator.start_session(["Ana"])
+    client = make_client(session, SETTINGS)
+    async with client.signaling() as signaling:
+        async with client.media(signaling):
+            await client.until(lambda: len(client.packets) > 10)
+            session.silence("media")
+            with trio.fail_after(5):
+                while session.record.audio_of(16778240).count(Fate.LOST) < 10:
+                    await trio.lowlevel.checkpoint()
+            assert client.closes == []
+        await client.until(lambda: client.events(7))  # Zoom noticed by its own keep-alives
+        async with client.media(signaling):
+            await session.stop()
+            await client.until(lambda: len(client.closes) == 2)
+    assert sorted(client.packets) == sorted(sent(session))
+
+
+async def test_a_stall_loses_nothing(simulator: Simulator, make_client: Any) -> None:
+    session = await simulator.start_session(["Ana"])
+    client = make_client(session, SETTINGS)
+    async with client.signaling() as signaling, client.media(signaling):
+        await client.until(lambda: len(client.packets) > 10)
+        await session.stall(4)
+        await session.stop()
+        await client.until(lambda: len(client.closes) == 2)
+    assert sorted(client.packets) == sorted(sent(session))
+    assert session.record.audio_of(16778240).count(Fate.DISCARDED) == 0
+
+
+@pytest.mark.parametrize(
+    "dialect",
+    [
+        Dialect(binary=True),
+        Dialect(shuffled_keys=True, extra_fields=True, names=False, length=False),
+        Dialect(fragment_bytes=200),
+        Dialect(jitter_ms=5, keep_alive_sequence=False),
+    ],
+)
+async def test_dialects_carry_the_same_audio(simulator: Simulator, make_client: Any, dialect: Dialect) -> None:
+    session = await simulator.start_session(["Ana"])
+    session.write_as(dialect)
+    client = make_client(session, SETTINGS)
+    async with client.signaling() as signaling, client.media(signaling):
+        await client.until(lambda: len(client.packets) > 20)
+        await session.stop()
+        await client.until(lambda: len(client.closes) == 2)
+    assert sorted(client.packets) == sorted(sent(session))
+    assert {type(raw) for raw in client.raw_frames} == {bytes if dialect.binary else str}
+
+
+async def test_mixed_audio_has_no_name(simulator: Simulator, make_client: Any) -> None:
+    session = await simulator.start_session(["Ana", "Bo"])
+    client = make_client(session, SETTINGS)
+    async with client.signaling() as signaling, client.media(signaling, 1, audio={"send_rate": 100}):
+        await client.until(lambda: len(client.packets) > 5)
+        await session.stop()
+        await client.until(lambda: len(client.closes) == 2)
+    assert list(session.record.audio) == [0]
+    assert {(user_id, len(data)) for user_id, _, data in client.packets} == {(0, 3200)}
+    assert not any("user_name" in raw for raw in client.raw_frames)
+
+
+async def test_nobody_attaches(make_client: Any) -> None:
+    async with open_simulator(SimulatorSettings(speed=1000, timing=Timing(attach_window_s=60))) as simulator:
+        session = await simulator.start_session(["Ana"])
+        await until_ended(session)
+        assert session.stop_reason is StopReason.CONNECTION_TIMEOUT
+        client = make_client(session, simulator.settings)
+        async with client.socket(session.signaling_url) as late:
+            assert (await _ask(late, {"msg_type": 1, **client.who}))["status_code"] == 2
+
+
+async def test_the_client_closes_the_stream(simulator: Simulator, make_client: Any) -> None:
+    session = await simulator.start_session(["Ana"])
+    client = make_client(session, SETTINGS)
+    async with client.signaling() as signaling, client.media(signaling):
+        for stream_id in ("another", session.rtms_stream_id):
+            await signaling.send_message('{"msg_type":21,"rtms_stream_id":"' + stream_id + '"}')
+        await client.until(lambda: len(client.closes) == 2)
+    assert [m["status_code"] for m in client.of_type(22)] == [2, 0]
+    await until_ended(session)
+    assert session.stop_reason is StopReason.RECEIVER_REQUEST_CLOSE
+
+
+async def test_over_tls_with_a_ca_of_its_own(make_client: Any) -> None:
+    settings = SimulatorSettings(speed=20, tone=Tone.MARKED, tls=True)
+    async with open_simulator(settings) as simulator:
+        session = await simulator.start_session(["Ana", "Bo"])
+        assert session.signaling_url.startswith("wss://")
+        context = ssl.create_default_context(cadata=simulator.ca_pem.decode())
+        client = make_client(session, settings, tls=context)
+        async with client.signaling() as signaling, client.media(signaling):
+            await client.until(lambda: len(client.packets) > 100)
+            await session.stop()
+            await client.until(lambda: len(client.closes) == 2)
+        assert sorted(client.packets) == sorted(sent(session))
+        host, port = simulator.address
+        stranger = await trio.open_ssl_over_tcp_stream(host, port)
+        with pytest.raises(trio.BrokenResourceError):
+            await stranger.do_handshake()
+        await trio.aclose_forcefully(stranger)
+
+
+async def test_broken_frames_reach_the_client_and_the_record(simulator: Simulator, make_client: Any) -> None:
+    session = await simulator.start_session(["Ana"])
+    client = make_client(session, SETTINGS)
+    async with client.signaling() as signaling, client.media(signaling):
+        await client.until(lambda: client.packets)
+        count = session.malformed_frames(["cut_json", "null", "bad_base64"])
+        await client.until(lambda: "null" in client.raw_frames)
+        after = len(client.packets)
+        await client.until(lambda: len(client.packets) > after + 5)
+        session.violate_websocket("reserved_bit")
+        await client.until(lambda: client.closes)
+    assert count == 3
+    assert session.record.hostile == {"cut_json": 1, "null": 1, "bad_base64": 1, "reserved_bit": 1}
+
+
+async def test_unknown_urls_do_not_exist(simulator: Simulator) -> None:
+    session = await simulator.start_session()
+    with pytest.raises(HandshakeError):
+        async with open_websocket_url(session.signaling_url.partition("?")[0]):
+            pass
+    assert simulator.unknown_paths == ["/signal"]
+
+
+async def test_individual_video_and_misplaced_messages(simulator: Simulator, make_client: Any) -> None:
+    session = await simulator.start_session(["Ana"], product="meeting")
+    client = make_client(session, SETTINGS)
+    video = {"codec": 7, "fps": 25, "data_opt": 4}
+    async with client.signaling() as signaling, client.media(signaling, int(MediaType.VIDEO), video=video):
+        for user_id in (1, 16778240, 16778240):
+            await _send(signaling, {"msg_type": 28, "user_id": user_id, "subscribe": True, "timestamp": 1})
+        await _send(signaling, {"msg_type": 3})
+        await _send(signaling, {"msg_type": 77})
+        await _send(signaling, {"msg_type": 10, "rtms_session_id": "?"})
+        await _send(signaling, {"msg_type": 10, "rtms_session_id": session.rtms_session_id})
+        await client.until(lambda: len(client.of_type(11)) == 2)
+    assert [m["status_code"] for m in client.of_type(29)] == [4, 0, 44]
+    assert [m.get("state") for m in client.of_type(11)] == [None, 2]
+    assert client.of_type(11)[0]["status_code"] == 40
+    assert session.record.violation_names() == {"misplaced_handshake": 1, "unexpected_message": 1}
+
+
+async def _send(websocket: Any, message: dict[str, Any]) -> None:
+    await websocket.send_message(json.dumps(message))
+
+
+async def _ask(websocket: Any, message: dict[str, Any]) -> dict[str, Any]:
+    await _send(websocket, message)
+    answer: dict[str, Any] = json.loads(await websocket.get_message())
+    return answer

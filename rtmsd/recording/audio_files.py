@@ -1,7 +1,6 @@
 """The WAV files of a stream: which one a packet belongs to, and when there has to be another."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, Final
 
 from rtmsd.protocol.enums import PayloadType
@@ -85,10 +84,10 @@ class AudioFiles:
         file = self._maker.existing(entry["path"], file_bytes, header=header.encode)
         self._add(Track(file, entry["user_id"], header.start_ms, header.pcm))
 
-    def to_manifest(self, directory: Path) -> list[dict[str, Any]]:
+    def to_manifest(self) -> list[dict[str, Any]]:
         return [
             {
-                "path": track.file.path.relative_to(directory).as_posix(),
+                "path": self._maker.name(track.file),
                 "media": "audio",
                 "user_id": track.user_id,
                 "start_ms": track.start_ms,

@@ -38,10 +38,21 @@ class DiskFile:
         tail: bytes to go behind `tail_offset`. Always the same object, so that a track may append to it directly,
             if it calls `on_dirty` when it was empty and counts into `backlog`.
         durable_bytes: size on disk after the last flush that succeeded.
+        taken_bytes: how much flushes were given so far.
         header: from the size of the file to what stands at its start, written after the data; None: no header.
     """
 
-    __slots__ = ("_chunks", "backlog", "durable_bytes", "header", "on_dirty", "path", "tail", "tail_offset")
+    __slots__ = (
+        "_chunks",
+        "backlog",
+        "durable_bytes",
+        "header",
+        "on_dirty",
+        "path",
+        "tail",
+        "tail_offset",
+        "taken_bytes",
+    )
 
     def __init__(
         self,
@@ -53,6 +64,7 @@ class DiskFile:
     ) -> None:
         self.path = path
         self.durable_bytes = size_bytes
+        self.taken_bytes = 0
         self.backlog = backlog
         self.on_dirty = on_dirty
         self.header = header
@@ -80,6 +92,7 @@ class DiskFile:
         """Write into a hole that `skip_to` left."""
         self.on_dirty(self)
         self._chunks.append((offset, data))
+        self.taken_bytes += len(data)
         self.backlog.pending_bytes += len(data) + _CHUNK_BYTES
 
     def take(self) -> Batch:
@@ -102,5 +115,6 @@ class DiskFile:
         if self.tail:
             self._chunks.append((self.tail_offset, bytes(self.tail)))
             self.tail_offset += len(self.tail)
+            self.taken_bytes += len(self.tail)
             self.tail.clear()
             self.backlog.pending_bytes += _CHUNK_BYTES

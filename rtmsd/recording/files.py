@@ -34,5 +34,9 @@ class FileMaker:
         self._names.add(name)
         return DiskFile(self.directory / name, size_bytes, self._backlog, self._mark, header)
 
+    def name(self, file: DiskFile) -> str:
+        """Return the path of a file as the manifest has it."""
+        return file.path.relative_to(self.directory).as_posix()
+
     def _mark(self, file: DiskFile) -> None:
         self.dirty[file] = None

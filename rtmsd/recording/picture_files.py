@@ -1,7 +1,6 @@
 """Video and shared screens: what came, one behind the other, with an index of where each message is and when it was."""
 
 import json
-from pathlib import Path
 from typing import Any, Final, Literal
 
 import attrs
@@ -45,6 +44,11 @@ class PictureFiles:
         """A handshake negotiated this codec; one without a name of ours is stored as it comes."""
         self._suffix = SUFFIXES.get(PayloadType.JPG if codec is None else codec, "bin")
 
+    @property
+    def taken_bytes(self) -> int:
+        """See `DiskFile`."""
+        return sum(film.file.taken_bytes for film in self._films.values())
+
     def take(self, user_id: int | str, timestamp_ms: int, data: bytes) -> bool | None:
         """Append one message. False: a repeat of the one before; None: too many files already."""
         film = self._films.get((user_id, self._suffix))
@@ -74,11 +78,11 @@ class PictureFiles:
         self._films[film.user_id, entry["path"].rpartition(".")[2]] = film
         self.newest_ms = max(self.newest_ms or film.newest_ms, film.newest_ms)
 
-    def to_manifest(self, directory: Path) -> list[dict[str, Any]]:
+    def to_manifest(self) -> list[dict[str, Any]]:
         return [
             {
-                "path": film.file.path.relative_to(directory).as_posix(),
-                "index": film.index.path.relative_to(directory).as_posix(),
+                "path": self._maker.name(film.file),
+                "index": self._maker.name(film.index),
                 "media": self._media,
                 "user_id": film.user_id,
                 "start_ms": film.start_ms,

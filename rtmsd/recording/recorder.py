@@ -3,49 +3,36 @@
 Nothing here raises for content, and nothing waits: what cannot be kept is counted and becomes a gap with a cause.
 """
 
-import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Literal
 
 import attrs
 import structlog
 import trio
 
 from rtmsd.errors import StorageError
-from rtmsd.protocol.enums import MediaType, PayloadType, SessionState, StopReason, StreamState
-from rtmsd.protocol.media_data import ChatData, Corrupt, TranscriptData, UserId
+from rtmsd.protocol.enums import SessionState, StopReason, StreamState
+from rtmsd.protocol.media_data import UserId
 from rtmsd.protocol.media_params import AudioFormat
 from rtmsd.protocol.messages import Participant, SessionRef
 from rtmsd.protocol.times import normalise_ms
-from rtmsd.recording import captions
-from rtmsd.recording.audio_files import AudioFiles
-from rtmsd.recording.disk import Disk
 from rtmsd.recording.files import FileMaker
-from rtmsd.recording.layout import CAPTIONS, CHAT, EVENTS, MANIFEST, TRANSCRIPT, stream_directory
-from rtmsd.recording.picture_files import PictureFiles
+from rtmsd.recording.layout import EVENTS, stream_directory
+from rtmsd.recording.media_intake import MediaIntake
 from rtmsd.recording.restore import Found, find
+from rtmsd.recording.revoke import revoke
 from rtmsd.recording.roster import Roster
 from rtmsd.recording.timeline import Timeline
-from rtmsd.recording.track import Placement, Track
-from rtmsd.recording.transcript import Transcript, json_line
-from rtmsd.recording.writer import Job, Outcome, RecordingSettings, Writer, encode_manifest
+from rtmsd.recording.transcript import json_line
+from rtmsd.recording.writer import Job, Outcome, RecordingSettings, Writer
 
 log = structlog.get_logger()
 
 _COUNTERS_EVERY_S: Final = 5.0
-_FRESH_MS: Final = 15 * 60_000
-"""A timestamp that jumps so far ahead of the time known does not tell how far the stream has come."""
-
-_MEDIA_NAMES: Final = {
-    MediaType.AUDIO: "audio",
-    MediaType.VIDEO: "video",
-    MediaType.DESKSHARE: "share",
-    MediaType.TRANSCRIPT: "transcript",
-    MediaType.CHAT: "chat",
-}
+_RETRY_S: Final = 1.0
 
 
 @attrs.frozen(kw_only=True)
@@ -57,17 +44,6 @@ class StreamInfo:
     session: SessionRef
     app: str
     started_ms: int
-
-
-class Listener(Protocol):
-    """Hears every item that was kept, at once; must neither wait nor raise. Audio comes as L16, whatever the codec."""
-
-    def audio(self, user_id: UserId, user_name: str | None, timestamp_ms: int, pcm: bytes) -> None: ...
-    def video(self, user_id: UserId, user_name: str | None, timestamp_ms: int, data: bytes) -> None: ...
-    def share(self, user_id: UserId, user_name: str | None, timestamp_ms: int, data: bytes) -> None: ...
-    def transcript(self, data: TranscriptData) -> None: ...
-    def chat(self, data: ChatData) -> None: ...
-    def ended(self) -> None: ...
 
 
 async def open_recorder(
@@ -92,7 +68,7 @@ async def open_recorder(
         raise StorageError(f"{directory}: {error.strerror or error}") from error
     for repair in found.repairs:
         log.warning("recording repaired", rtms_stream_id=info.rtms_stream_id, what=repair)
-    recorder = Recorder(directory, info, writer, local_ms, on_event, found)
+    recorder = Recorder(directory, info, writer, found, local_ms=local_ms, on_event=on_event)
     writer.add(recorder)
     return recorder
 
@@ -100,11 +76,8 @@ async def open_recorder(
 class Recorder:
     """See the module. All methods but `flush`, `finish`, `suspend` and `delete` are synchronous.
 
-    Attributes:
-        listeners: who hears what is kept (live taps).
-        counters: `duplicates`, `dropped`, `corrupt`, `unknown`.
-        corrupt_kinds: the corrupt ones by kind.
-        dropped: media that could not be kept, by (media, reason).
+    Media are taken by `audio`, `video`, `share`, `transcript`, `chat`, `corrupt` and `unknown`, which are the
+    `MediaIntake`'s own methods, with nothing in between.
     """
 
     def __init__(
@@ -112,249 +85,100 @@ class Recorder:
         directory: Path,
         info: StreamInfo,
         writer: Writer,
+        found: Found,
+        *,
         local_ms: Callable[[], int],
         on_event: Callable[[dict[str, Any]], None] | None,
-        found: Found,
     ) -> None:
         self.directory = directory
         self.info = info
-        self.listeners: list[Listener] = []
-        self.counters: Counter[str] = Counter(found.counters)
-        self.corrupt_kinds: Counter[str] = Counter()
-        self.dropped: Counter[tuple[str, str]] = Counter()
-        self._messages: Counter[str] = Counter(found.messages)
-        self._audio_messages = self._messages.pop("audio", 0)
-        self._media_bytes: Counter[str] = Counter()
+        self.state_name = "connecting"
         self._writer = writer
-        self._backlog = writer.backlog
         self._local_ms = local_ms
         self._on_event = on_event
-        manifest = found.manifest
-        self._started_ms: int = info.started_ms if manifest is None else manifest["started_ms"]
+        self._started_ms = info.started_ms
         self._ended_ms: int | None = None
         self._stop_reason: int | None = None
-        self._first_packet_ms: int | None = None if manifest is None else manifest.get("first_packet_ms")
-        self._roster = Roster([] if manifest is None else manifest["participants"])
-        self._maker = FileMaker(directory, self._backlog)
+        self._first_packet_ms: int | None = None
+        self._roster = Roster([])
+        self._timeline = Timeline(info.started_ms)
+        if found.manifest is not None:
+            self._resume(found.manifest, found.newest_audio_ms)
+        self._maker = FileMaker(directory, writer.backlog)
         self._events = self._maker.existing(EVENTS, found.sizes.get(EVENTS, 0))
-        self._chat = self._maker.existing(CHAT, found.sizes.get(CHAT, 0))
-        lines = self._maker.existing(TRANSCRIPT, found.sizes.get(TRANSCRIPT, 0))
-        cues = self._maker.existing(CAPTIONS, found.sizes.get(CAPTIONS, 0))
-        self._transcript = Transcript(lines, cues, self._started_ms)
-        self._audio = AudioFiles(self._maker, self._started_ms)
-        self._tracks = self._audio.tracks
-        self._ahead: set[Track] = set()  # files with a jump so far ahead that it may be a broken timestamp
-        self._pictures = {"video": PictureFiles(self._maker, "video"), "share": PictureFiles(self._maker, "share")}
-        self._decodes = False
+        self.media = MediaIntake(
+            self._maker,
+            writer.backlog,
+            self._roster,
+            self._timeline,
+            started_ms=self._started_ms,
+            local_ms=local_ms,
+            found=found,
+        )
+        self.media.origin_ms = self._first_packet_ms or self._started_ms
+        self.audio, self.transcript = self.media.audio, self.media.transcript
+        self.video, self.share, self.chat = self.media.video, self.media.share, self.media.chat
+        self.corrupt, self.unknown = self.media.corrupt, self.media.unknown
+        self.listeners = self.media.listeners
         self._revision = 0
-        self._saved: tuple[int, ...] | None = None
-        self._saved_counts: tuple[int, ...] | None = None
-        self._saved_s = 0.0
+        self._saved = self._collected = _Mark()
         self._rate_mark: tuple[int, Counter[str], Counter[str]] = (local_ms(), Counter(), Counter())
-        self._restore(found)
-        self._timeline = self._timeline_of(found)
-        self._state = "connecting" if manifest is None else "recovering"
-        self._watch_ms = self._timeline.watch_ms("audio")
-        self.event("stream_state", None, state=self._state)
+        self.event("stream_state", None, state=self.state_name)
 
-    def _restore(self, found: Found) -> None:
-        for entry, header, size_bytes in found.audio:
-            self._audio.restore(entry, header, size_bytes)
-        for entry, size_bytes, index_bytes in found.pictures:
-            self._pictures[entry["media"]].restore(entry, size_bytes, index_bytes)
-        for line in found.recent_lines:
-            self._transcript.remember(line)
+    def _resume(self, manifest: dict[str, Any], newest_audio_ms: int | None) -> None:
+        """Go on where an earlier process stopped, or where the stream had ended."""
+        self.state_name = "recovering"
+        self._started_ms = manifest["started_ms"]
+        self._first_packet_ms = manifest.get("first_packet_ms")
+        self._roster = Roster(manifest["participants"])
+        self._timeline = Timeline.from_manifest(manifest, newest_audio_ms)
+        if manifest["ended_ms"] is not None:
+            self._timeline.reopened(self.info.started_ms, manifest["ended_ms"])
 
-    def _timeline_of(self, found: Found) -> Timeline:
-        if found.manifest is None:
-            return Timeline(self._started_ms)
-        timeline = Timeline.from_manifest(found.manifest, max((track.end_ms for track in self._audio), default=None))
-        ended_ms = found.manifest["ended_ms"]
-        if ended_ms is not None:
-            timeline.reopened(self.info.started_ms, ended_ms)
-        return timeline
-
-    # Media
-
-    def audio(self, user_id: UserId, user_name: str | None, timestamp_ms: int, data: bytes) -> None:
-        """Take one packet. The way of nearly all packets is this method and `Track.append`: about 0.6 µs."""
-        self._audio_messages += 1
-        if self._decodes:
-            data = self._audio.decode(user_id, data)
-        track = self._tracks.get(user_id)
-        if track is None or timestamp_ms < self._watch_ms or not track.append(timestamp_ms, data):
-            placed_ms = self._place(user_id, timestamp_ms, data)
-            if placed_ms is None:
-                return
-            timestamp_ms = placed_ms
-            track = self._tracks[user_id]
-        if user_name != track.user_name:
-            track.user_name = user_name
-            self._roster.named(user_id, user_name)
-        if self.listeners:
-            for listener in tuple(self.listeners):
-                listener.audio(user_id, user_name, timestamp_ms, data)
-
-    def _place(self, user_id: UserId, timestamp_ms: int, data: bytes) -> int | None:
-        """Take a packet that does not simply continue its file. Returns its time, None if it was not kept."""
-        time_ms = self._time(timestamp_ms)
-        pcm = self._audio.pcm
-        duration_ms = len(data) // pcm.bytes_per_ms
-        if time_ms is None or len(data) % pcm.block_bytes:
-            self._corrupt("timestamp" if time_ms is None else "odd_length", "audio", user_id, timestamp_ms)
-            return None
-        if self._drops("audio", user_id, time_ms, time_ms + duration_ms):
-            return None
-        track = self._audio.track_for(user_id, time_ms)
-        if track is None:
-            self._dropped("audio", user_id, time_ms, time_ms + duration_ms)
-            return None
-        if time_ms > self._timeline.clock_ms + _FRESH_MS:
-            self._advance_clock()
-            if time_ms > self._timeline.clock_ms + _FRESH_MS:
-                self._ahead.add(track)
-        placement = track.place(time_ms, data)
-        if placement is Placement.TOO_FAR:
-            self._corrupt("timestamp", "audio", user_id, timestamp_ms)
-            return None
-        if time_ms < self._watch_ms:
-            self._timeline.covered("audio", user_id, time_ms, time_ms + duration_ms)
-            self._watch()
-        if placement is Placement.REPEAT:
-            self.counters["duplicates"] += 1
-            return None
-        return time_ms
-
-    def video(self, user_id: UserId, user_name: str | None, timestamp_ms: int, data: bytes) -> None:
-        if self._picture("video", user_id, user_name, timestamp_ms, data):
-            for listener in tuple(self.listeners):
-                listener.video(user_id, user_name, timestamp_ms, data)
-
-    def share(self, user_id: UserId, user_name: str | None, timestamp_ms: int, data: bytes) -> None:
-        if self._picture("share", user_id, user_name, timestamp_ms, data):
-            for listener in tuple(self.listeners):
-                listener.share(user_id, user_name, timestamp_ms, data)
-
-    def _picture(self, media: str, user_id: UserId, user_name: str | None, timestamp_ms: int, data: bytes) -> bool:
-        self._messages[media] += 1
-        self._media_bytes[media] += len(data)
-        time_ms = self._time(timestamp_ms)
-        if time_ms is None:
-            self._corrupt("timestamp", media, user_id, timestamp_ms)
-            return False
-        if self._drops(media, user_id, time_ms, time_ms + 1):
-            return False
-        kept = self._pictures[media].take(user_id, time_ms, data)
-        if kept is None:
-            self._dropped(media, user_id, time_ms, time_ms + 1)
-            return False
-        if not kept:
-            self.counters["duplicates"] += 1
-            return False
-        self._roster.named(user_id, user_name)
-        if time_ms < self._timeline.watch_ms(media):
-            self._timeline.covered(media, user_id, time_ms, time_ms + 1)
-        return True
-
-    def transcript(self, data: TranscriptData) -> None:
-        self._messages["transcript"] += 1
-        time_ms = self._time(data.timestamp_ms)
-        if time_ms is None:
-            self._corrupt("timestamp", "transcript", data.user_id, data.timestamp_ms)
-            return
-        line = self._transcript.line(data, self._roster.name(data.user_id), time_ms, self._origin_ms, self._local_ms())
-        start_ms, end_ms = line["start_ms"] or time_ms, line["end_ms"] or time_ms
-        if self._drops("transcript", data.user_id, start_ms, max(end_ms, start_ms + 1)):
-            return
-        if not self._transcript.take(line):
-            self.counters["duplicates"] += 1
-            return
-        self._roster.named(data.user_id, data.user_name)
-        if self._timeline.is_plausible(start_ms) and start_ms < self._timeline.watch_ms("transcript"):
-            self._timeline.covered("transcript", data.user_id, start_ms, max(end_ms, start_ms))
-        for listener in tuple(self.listeners):
-            listener.transcript(data)
-
-    def chat(self, data: ChatData) -> None:
-        self._messages["chat"] += 1
-        time_ms = self._time(data.timestamp_ms)
-        if time_ms is None:
-            self._corrupt("timestamp", "chat", data.user_id, data.timestamp_ms)
-            return
-        if self._drops("chat", data.user_id, time_ms, time_ms + 1):
-            return
-        line = attrs.asdict(data, recurse=False) | {"timestamp_ms": time_ms, "received_ms": self._local_ms()}
-        self._chat.append(json_line(line))
-        for listener in tuple(self.listeners):
-            listener.chat(data)
-
-    def corrupt(self, problem: Corrupt) -> None:
-        """Count a message that could not be read; where it says whose and when, that time is a gap."""
-        media = None if problem.media is None else _MEDIA_NAMES.get(problem.media)
-        self._corrupt(problem.kind.value, media, problem.user_id, problem.timestamp_ms)
-
-    def unknown(self) -> None:
-        """Count a message of a type that this version does not know."""
-        self.counters["unknown"] += 1
+    # Formats and counts
 
     def audio_format(self, audio: AudioFormat) -> None:
-        """Audio was negotiated: packets hold this from now on."""
-        self._audio.use(audio)
-        self._decodes = audio.codec is not PayloadType.L16
+        """Audio was negotiated: packets hold this from now on.
+
+        Raises:
+            ValueError: a codec that cannot be stored, which the configuration does not let be asked for.
+        """
+        self.media.audio_format(audio)
         self._touch()
 
     def video_format(self, codec: int | None) -> None:
-        self._pictures["video"].use(codec)
+        self.media.video_format(codec)
 
     def share_format(self, codec: int | None) -> None:
-        self._pictures["share"].use(codec)
+        self.media.share_format(codec)
 
     @property
     def pcm(self) -> AudioFormat | None:
         """The audio format in force; None while audio was never connected."""
-        return self._audio.format if self._timeline.knows("audio") else None
-
-    def _time(self, time_ms: int) -> int | None:
-        """Return a timestamp as milliseconds since the epoch; None for one that cannot be."""
-        known = normalise_ms(time_ms, self._origin_ms)
-        return known if known is not None and self._timeline.is_plausible(known) else None
+        return self.media.pcm
 
     @property
-    def _origin_ms(self) -> int:
-        return self._started_ms if self._first_packet_ms is None else self._first_packet_ms
+    def messages(self) -> Counter[str]:
+        """Received by this process, by media."""
+        return self.media.messages
 
-    def _drops(self, media: str, user_id: UserId | None, from_ms: int, to_ms: int) -> bool:
-        """Whether there is no room for more. What is dropped is a gap."""
-        if not self._backlog.full:
-            return False
-        self._dropped(media, user_id, from_ms, to_ms)
-        return True
+    @property
+    def media_bytes(self) -> Counter[str]:
+        """Handed to the disk by this process, by media."""
+        return self.media.media_bytes
 
-    def _dropped(self, media: str, user_id: UserId | None, from_ms: int, to_ms: int) -> None:
-        self.counters["dropped"] += 1
-        self.dropped[media, "no_room"] += 1
-        self._timeline.missing(media, user_id, from_ms, to_ms, "dropped")
-
-    def _corrupt(self, kind: str, media: str | None, user_id: UserId | None, timestamp_ms: int | None) -> None:
-        self.counters["corrupt"] += 1
-        self.corrupt_kinds[kind] += 1
-        time_ms = None if timestamp_ms is None else self._time(timestamp_ms)
-        if media is None or time_ms is None or user_id is None or kind == "timestamp":
-            return
-        if (
-            abs(time_ms - self._timeline.clock_ms) > _FRESH_MS
-        ):  # corrupt as it is, its time is not to be believed either
-            return
-        length_ms = self._audio.format.send_rate_ms if media == "audio" else 1
-        self._timeline.missing(media, user_id, time_ms, time_ms + length_ms, "corrupt")
+    @property
+    def dropped(self) -> Counter[tuple[str, str]]:
+        """Messages there was no room for, by media and reason."""
+        return self.media.dropped
 
     # What Zoom says
 
     def event(self, kind: str, zoom_ms: int | None, **fields: Any) -> None:
         """Write a line to `events.jsonl`, and tell `on_event`."""
         line = {"at_ms": self._local_ms(), "kind": kind, "zoom_ms": zoom_ms, **fields}
-        if self._backlog.full:
-            self.counters["dropped"] += 1
+        if self._writer.full:
+            self.dropped["events", "no_room"] += 1
         else:
             self._events.append(json_line(line))
         if self._on_event is not None:
@@ -362,8 +186,8 @@ class Recorder:
 
     def state(self, name: str) -> None:
         """The stream's state, as the manifest names it."""
-        if name != self._state:
-            self._state = name
+        if name != self.state_name:
+            self.state_name = name
             self.event("stream_state", None, state=name)
             self._touch()
 
@@ -379,7 +203,7 @@ class Recorder:
     def first_packet(self, zoom_ms: int | None) -> None:
         """Where offsets count from. Zoom may say it again after a reconnection: the first counts."""
         if self._first_packet_ms is None and zoom_ms is not None and self._timeline.is_plausible(zoom_ms):
-            self._first_packet_ms = zoom_ms
+            self._first_packet_ms = self.media.origin_ms = zoom_ms
             self._touch()
 
     def participants_joined(self, participants: Iterable[Participant], zoom_ms: int | None) -> None:
@@ -413,21 +237,21 @@ class Recorder:
     def heard(self, zoom_ms: int) -> None:
         """A live time of Zoom's on signaling."""
         self._timeline.heard(zoom_ms)
-        self._watch()
+        self.media.watch()
 
     def heard_on(self, connection: int, zoom_ms: Any) -> None:
         """The time in a keep-alive on a connection; anything that is no time is ignored."""
         time_ms = normalise_ms(zoom_ms) if isinstance(zoom_ms, int) and not isinstance(zoom_ms, bool) else None
         if time_ms is not None:
             self._timeline.heard(time_ms, connection)
-            self._watch()
+            self.media.watch()
 
     def lost(self, connection: int, cause: str | None, why: str) -> None:
         """A connection is gone; `cause` None: because the stream ends, which opens no gap."""
         known = next((each for each in self._timeline.connections if each.number == connection), None)
         if known is None:
             return
-        self._timeline.lost(connection, self._newest_ms(known.media), cause, why)
+        self._timeline.lost(connection, self.media.newest_ms(known.media), cause, why)
         self._connection_event(connection, known.kind, known.media, change="closed", why=why, cause=cause)
 
     def same_outage(self, cause: str | None) -> None:
@@ -449,36 +273,14 @@ class Recorder:
     ) -> None:
         """The stream is over: open gaps and connections end with it. `finish` or `delete` is next."""
         self._stop_reason = reason
-        self._ended_ms = self._timeline.ended(zoom_ms, self._newest_ms(("audio", "video", "share", "transcript")))
+        self._ended_ms = self._timeline.ended(zoom_ms, self.media.newest_ms(("audio", "video", "share", "transcript")))
         self.state(state)
 
     def _connection_event(self, number: int, kind: str, media: Iterable[str], **fields: Any) -> None:
         zoom_ms = self._timeline.clock_ms
         self.event("connection", zoom_ms, connection=number, of=kind, media=sorted(media), **fields)
-        self._watch()
+        self.media.watch()
         self._touch()
-
-    def _newest_ms(self, media: Iterable[str]) -> int | None:
-        """Return the end of the newest media of these types, leaving out what jumped far ahead of Zoom's time."""
-        ends: list[int | None] = []
-        doubtful: list[int | None] = []
-        for name in media:
-            if name == "audio":
-                ends += [track.end_ms for track in self._audio if track not in self._ahead]
-                doubtful += [track.end_ms for track in self._ahead]
-            elif name == "transcript":
-                doubtful.append(self._transcript.newest_ms)
-            elif name in self._pictures:
-                doubtful.append(self._pictures[name].newest_ms)
-        latest_ms = self._timeline.clock_ms + _FRESH_MS
-        ends += [end for end in doubtful if end is not None and end <= latest_ms]
-        return max((end for end in ends if end is not None), default=None)
-
-    def _advance_clock(self) -> None:
-        self._timeline.clock_ms = max(self._timeline.clock_ms, self._newest_ms(("audio",)) or 0)
-
-    def _watch(self) -> None:
-        self._watch_ms = self._timeline.watch_ms("audio")
 
     # The writer's side
 
@@ -486,92 +288,46 @@ class Recorder:
         self._revision += 1
         self._writer.nudge()
 
-    @property
-    def _structure(self) -> tuple[int, ...]:
-        pictures = (pictures.revision for pictures in self._pictures.values())
-        return (self._revision, self._timeline.revision, self._roster.revision, self._audio.revision, *pictures)
-
-    @property
-    def _counts(self) -> tuple[int, ...]:
-        return (self._audio_messages, self._timeline.clock_ms, *self._messages.values(), *self.counters.values())
-
-    @property
-    def state_name(self) -> str:
-        """The stream's state, as the manifest names it."""
-        return self._state
-
-    @property
-    def messages(self) -> Counter[str]:
-        """How many messages came, by media."""
-        return Counter({**self._messages, "audio": self._audio_messages})
-
-    @property
-    def media_bytes(self) -> Counter[str]:
-        """How many bytes of media are in files, by media."""
-        return self._media_bytes + Counter({"audio": sum(track.end for track in self._audio)})
+    def _mark(self, now_s: float) -> "_Mark":
+        structure = (self._revision, self._timeline.revision, self._roster.revision, *self.media.revision)
+        return _Mark(structure, (self.media.counters(), self._timeline.clock_ms), now_s)
 
     def collect(self, now_s: float) -> Job | None:
         """See `writer.Flushable`."""
-        self._advance_clock()
-        structure, counts = self._structure, self._counts
-        due = structure != self._saved or (now_s - self._saved_s >= _COUNTERS_EVERY_S and counts != self._saved_counts)
+        self.media.advance_clock()
+        mark, saved = self._mark(now_s), self._saved
+        due = mark.structure != saved.structure or (
+            mark.counts != saved.counts and now_s - saved.at_s >= _COUNTERS_EVERY_S
+        )
         if not due and not self._maker.dirty:
             return None
+        self._collected = mark
         batches = tuple(file.take() for file in self._maker.dirty)
-        if due:
-            self._collected = (structure, counts, now_s)
         return Job(self.directory, batches, self.manifest() if due else None)
 
     def settled(self, job: Job, outcome: Outcome) -> None:
+        """See `writer.Flushable`."""
         for batch in outcome.written:
             if not batch.file.written(batch):
                 self._maker.dirty.pop(batch.file, None)
         if job.manifest is not None and outcome.error is None:
-            self._saved, self._saved_counts, self._saved_s = self._collected
-
-    @property
-    def is_saved(self) -> bool:
-        """Whether everything is on disk."""
-        return not self._maker.dirty and (self._structure, self._counts) == (self._saved, self._saved_counts)
+            self._saved = self._collected
 
     def manifest(self) -> dict[str, Any]:
         """The manifest, as of now."""
-        files = self._audio.to_manifest(self.directory)
-        for pictures in self._pictures.values():
-            files += pictures.to_manifest(self.directory)
-        files += self._text_files()
         return {
             "version": 1,
             **_identity(self.info),
-            "state": self._state,
+            "state": self.state_name,
             "started_ms": self._started_ms,
             "ended_ms": self._ended_ms,
             "stop_reason": self._stop_reason,
             "first_packet_ms": self._first_packet_ms,
             "participants": self._roster.to_manifest(),
-            "files": files,
+            "files": self.media.files(),
             **self._timeline.to_manifest(),
-            "counters": {
-                "messages": {"audio": self._audio_messages, "transcript": 0, **self._messages},
-                **{name: self.counters[name] for name in ("duplicates", "dropped", "corrupt", "unknown")},
-                "corrupt_kinds": dict(self.corrupt_kinds),
-            },
+            "counters": self.media.counters(),
         }
-
-    def _text_files(self) -> list[dict[str, Any]]:
-        newest_ms = {TRANSCRIPT: self._transcript.newest_ms, CHAT: None}
-        return [
-            {
-                "path": name,
-                "media": media,
-                "user_id": None,
-                "start_ms": self._started_ms,
-                "duration_ms": max(0, (newest_ms[name] or self._started_ms) - self._started_ms),
-                "bytes": file.size_bytes,
-            }
-            for name, media, file in ((TRANSCRIPT, "transcript", self._transcript.lines), (CHAT, "chat", self._chat))
-            if file.size_bytes
-        ]
 
     def snapshot(self) -> dict[str, Any]:
         """The manifest, and what is only true now: `rates` per second since the last snapshot, `lag` to the disk."""
@@ -592,19 +348,18 @@ class Recorder:
 
     async def flush(self) -> None:
         """Bring everything to disk, however long the disk refuses."""
+        self._touch()  # so that the manifest has the last counts, too
         while True:
             await self._writer.flush()
-            if self.is_saved:
+            if not self._maker.dirty and self._saved.structure == self._mark(0).structure:
                 return
             if self._writer.error is not None:
-                await trio.sleep(1)
+                await trio.sleep(_RETRY_S)
 
     async def finish(self) -> None:
         """Write everything, with the captions in order, and let go of the directory."""
         await self.flush()
-        if self._transcript.lines.size_bytes:
-            paths = (self._transcript.lines.path, self.directory / CAPTIONS)
-            await self._retry(partial(_sort_captions, self._writer.disk, *paths, self._started_ms))
+        await self._retry(partial(self.media.sort_captions, self._writer.disk))
         self._close()
 
     async def suspend(self) -> None:
@@ -637,9 +392,18 @@ class Recorder:
                 await self._writer.run_sync(work)
             except OSError as error:
                 log.warning("disk refuses", error=str(error), rtms_stream_id=self.info.rtms_stream_id)
-                await trio.sleep(1)
+                await trio.sleep(_RETRY_S)
             else:
                 return
+
+
+@attrs.frozen
+class _Mark:
+    """What a manifest says: written at once when `structure` changes, now and then when only `counts` do."""
+
+    structure: tuple[int, ...] = ()
+    counts: tuple[Any, ...] = ()
+    at_s: float = 0.0
 
 
 def _identity(info: StreamInfo) -> dict[str, Any]:
@@ -651,34 +415,6 @@ def _identity(info: StreamInfo) -> dict[str, Any]:
         "app": info.app,
         "started_ms": info.started_ms,
     }
-
-
-def revoke(disk: Disk, directory: Path, manifest: Mapping[str, Any]) -> None:
-    """Put a receipt in place of a recording. First the manifest, which holds names; then all the files.
-
-    Raises:
-        OSError: something is left; call again.
-    """
-    kept = ("version", "rtms_stream_id", "product", "id", "id_key", "app", "started_ms", "ended_ms")
-    receipt = {name: manifest[name] for name in kept if name in manifest}
-    receipt |= {"state": "revoked", "stop_reason": int(StopReason.STREAM_REVOKED)}
-    receipt |= {"participants": [], "files": [], "gaps": [], "connections": [], "pauses": []}
-    zero = {"messages": {"audio": 0, "transcript": 0}, "duplicates": 0, "dropped": 0, "corrupt": 0, "unknown": 0}
-    disk.make_directory(directory)
-    disk.replace(directory / MANIFEST, encode_manifest(receipt | {"counters": zero}))
-    for path in directory.iterdir():
-        if path.name == MANIFEST:
-            continue
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
-    disk.sync_directory(directory)
-
-
-def _sort_captions(disk: Disk, lines: Path, cues: Path, started_ms: int) -> None:
-    text = captions.captions(captions.read_lines(lines.read_bytes()), started_ms)
-    disk.replace(cues, text.encode(errors="replace"))
 
 
 def _identified(participants: Iterable[Participant]) -> Iterable[tuple[UserId, str | None]]:

@@ -38,6 +38,15 @@ class Found:
         return {name: count for name, count in counters.items() if isinstance(count, int)}
 
     @property
+    def newest_audio_ms(self) -> int | None:
+        """End of the newest audio; None if there is none."""
+        ends = (
+            header.start_ms + (size_bytes - HEADER_BYTES) // header.pcm.bytes_per_ms
+            for _, header, size_bytes in self.audio
+        )
+        return max(ends, default=None)
+
+    @property
     def messages(self) -> dict[str, int]:
         return dict(self.manifest["counters"]["messages"]) if self.manifest else {}
 

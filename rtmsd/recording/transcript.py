@@ -7,6 +7,7 @@ from typing import Any, Final
 from rtmsd.protocol.media_data import TranscriptData
 from rtmsd.protocol.times import transcript_ms
 from rtmsd.recording import captions
+from rtmsd.recording.disk import Disk
 from rtmsd.recording.disk_file import DiskFile
 
 _RECENT: Final = 256
@@ -50,6 +51,12 @@ class Transcript:
         self.lines.append(json_line(line))
         self._cues.append(captions.cue(line, self._started_ms).encode(errors="replace"))
         return True
+
+    def sort_captions(self, disk: Disk) -> None:
+        """Make the captions again from the lines on disk; nothing to do without any."""
+        if self.lines.size_bytes:
+            text = captions.captions(captions.read_lines(self.lines.path.read_bytes()), self._started_ms)
+            disk.replace(self._cues.path, text.encode(errors="replace"))
 
     def remember(self, line: dict[str, Any]) -> bool:
         """Note a line as written; False if it was noted before."""

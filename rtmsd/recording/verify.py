@@ -27,6 +27,9 @@ class Problem(NamedTuple):
     kind: str
     detail: str
 
+    def __str__(self) -> str:
+        return f"{self.path}: {self.kind}: {self.detail}"
+
 
 class Wave(NamedTuple):
     """What a WAV says about itself."""

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import wave
 from collections.abc import Callable
 from pathlib import Path
@@ -48,10 +49,11 @@ class FailingDisk(Disk):
 
     def write(self, descriptor: int, data: bytes, offset: int) -> None:
         self._check()
-        if len(data) > self.budget_bytes:
-            super().write(descriptor, data[: int(self.budget_bytes)], offset)
+        growth_bytes = max(0, offset + len(data) - os.fstat(descriptor).st_size)
+        if growth_bytes > self.budget_bytes:
+            super().write(descriptor, data[: len(data) - growth_bytes + int(self.budget_bytes)], offset)
             raise OSError(errno.ENOSPC, "refused")
-        self.budget_bytes -= len(data)
+        self.budget_bytes -= growth_bytes
         super().write(descriptor, data, offset)
 
     def sync(self, descriptor: int) -> None:
@@ -80,9 +82,7 @@ class Studio:
             app="main",
             started_ms=self.started_ms,
         )
-        return await open_recorder(
-            self.settings, info, self.writer, local_ms=lambda: 7, on_event=lambda event: self.events.append(event)
-        )
+        return await open_recorder(self.settings, info, self.writer, local_ms=lambda: 7, on_event=self.events.append)
 
 
 @pytest.fixture
@@ -101,7 +101,8 @@ def packet(number: int, ms: int = 20) -> bytes:
 
 def samples(path: Path) -> bytes:
     with wave.open(str(path)) as file:
-        return file.readframes(file.getnframes())
+        frames: bytes = file.readframes(file.getnframes())
+    return frames
 
 
 def manifest(recorder: Recorder) -> dict[str, Any]:

@@ -11,10 +11,10 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from rtmsd.protocol.codec import CorruptKind
 from rtmsd.protocol.enums import MediaType, PayloadType
 from rtmsd.protocol.media_data import ChatData, Corrupt, TranscriptData
 from rtmsd.protocol.messages import Participant
+from rtmsd.protocol.reading import CorruptKind
 from rtmsd.recording.repair import repair
 from rtmsd.recording.verify import verify
 
@@ -229,10 +229,10 @@ async def test_a_file_torn_at_any_byte_is_mended(studio: Any, tools: Any, name: 
         assert repair(copy) == [], length
 
 
-async def test_every_instant_of_a_full_disk(studio: Any, tools: Any) -> None:
+async def test_every_instant_of_a_full_disk(studio: Any, tools: Any, tmp_path: Path) -> None:
     """Wherever the space runs out, the files stay readable, and all is there once there is space again."""
     for number, budget in enumerate(range(0, 5000, 97)):
-        studio.settings = type(studio.settings)(studio.settings.directory / str(number))
+        studio.settings = type(studio.settings)(tmp_path / str(number))
         recorder = await studio.open()
         recorder.connected("media", AUDIO)
         recorder.audio(5, "Ana", tools.T, tools.packet(0))

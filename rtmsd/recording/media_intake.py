@@ -1,0 +1,350 @@
+"""The media of one stream, taken in packet by packet: kept in their files, or counted and made a gap with a cause."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import Any, Final, Protocol
+
+import attrs
+
+from rtmsd.protocol.enums import MediaType, PayloadType
+from rtmsd.protocol.media_data import ChatData, Corrupt, TranscriptData, UserId
+from rtmsd.protocol.media_params import AudioFormat
+from rtmsd.protocol.times import normalise_ms
+from rtmsd.recording.audio_files import AudioFiles
+from rtmsd.recording.disk import Disk
+from rtmsd.recording.disk_file import Backlog
+from rtmsd.recording.files import FileMaker
+from rtmsd.recording.layout import CAPTIONS, CHAT, TRANSCRIPT
+from rtmsd.recording.picture_files import PictureFiles
+from rtmsd.recording.restore import Found
+from rtmsd.recording.roster import Roster
+from rtmsd.recording.timeline import Timeline
+from rtmsd.recording.track import Placement, Track
+from rtmsd.recording.transcript import Transcript, json_line
+
+_FRESH_MS: Final = 15 * 60_000
+"""A timestamp that jumps so far ahead of the time known does not tell how far the stream has come."""
+
+_NAMES: Final = {
+    MediaType.AUDIO: "audio",
+    MediaType.VIDEO: "video",
+    MediaType.DESKSHARE: "share",
+    MediaType.TRANSCRIPT: "transcript",
+    MediaType.CHAT: "chat",
+}
+
+
+class Listener(Protocol):
+    """Hears every item that was kept, at once; must neither wait nor raise. Audio comes as L16, whatever the codec."""
+
+    def audio(self, user_id: UserId, user_name: str | None, timestamp_ms: int, pcm: bytes) -> None: ...
+    def video(self, user_id: UserId, user_name: str | None, timestamp_ms: int, data: bytes) -> None: ...
+    def share(self, user_id: UserId, user_name: str | None, timestamp_ms: int, data: bytes) -> None: ...
+    def transcript(self, data: TranscriptData) -> None: ...
+    def chat(self, data: ChatData) -> None: ...
+    def ended(self) -> None: ...
+
+
+class MediaIntake:
+    """Takes in media; nothing here waits or raises for content.
+
+    Attributes:
+        listeners: who hears what is kept (live taps).
+        dropped: messages for which there was no room, by media and reason.
+        corrupt_kinds: messages that could not be kept as they were, by kind.
+        duplicates, unknown_messages: counts.
+        origin_ms: where small timestamps count from: the first packet, or as long as that is unknown the start.
+    """
+
+    def __init__(
+        self,
+        maker: FileMaker,
+        backlog: Backlog,
+        roster: Roster,
+        timeline: Timeline,
+        *,
+        started_ms: int,
+        local_ms: Callable[[], int],
+        found: Found,
+    ) -> None:
+        self.listeners: list[Listener] = []
+        self.dropped: Counter[tuple[str, str]] = Counter()
+        self.corrupt_kinds: Counter[str] = Counter()
+        self.duplicates = 0
+        self.unknown_messages = 0
+        self.origin_ms = started_ms
+        self._timeline = timeline
+        self._earlier = found
+        self._backlog = backlog
+        self._roster = roster
+        self._started_ms = started_ms
+        self._local_ms = local_ms
+        self._messages: Counter[str] = Counter()
+        self._audio_messages = 0
+        self._audio = AudioFiles(maker, started_ms)
+        self._tracks = self._audio.tracks
+        self._ahead: set[Track] = set()  # files with a jump so far ahead that it may be a broken timestamp
+        self._decodes = False
+        self._pictures = {"video": PictureFiles(maker, "video"), "share": PictureFiles(maker, "share")}
+        self._chat = maker.existing(CHAT, found.sizes.get(CHAT, 0))
+        lines, cues = (maker.existing(name, found.sizes.get(name, 0)) for name in (TRANSCRIPT, CAPTIONS))
+        self._transcript = Transcript(lines, cues, started_ms)
+        for entry, header, size_bytes in found.audio:
+            self._audio.restore(entry, header, size_bytes)
+        for entry, size_bytes, index_bytes in found.pictures:
+            self._pictures[entry["media"]].restore(entry, size_bytes, index_bytes)
+        for line in found.recent_lines:
+            self._transcript.remember(line)
+        self.watch()
+
+    def audio(self, user_id: UserId, user_name: str | None, timestamp_ms: int, data: bytes) -> None:
+        """Take one packet. The way of nearly all packets is this method and `Track.append`: about 0.6 µs."""
+        self._audio_messages += 1
+        if self._decodes:
+            data = self._audio.decode(user_id, data)
+        track = self._tracks.get(user_id)
+        if track is None or timestamp_ms < self._watch_ms or not track.append(timestamp_ms, data):
+            placed_ms = self._place(user_id, timestamp_ms, data)
+            if placed_ms is None:
+                return
+            timestamp_ms = placed_ms
+            track = self._tracks[user_id]
+        if user_name != track.user_name:
+            track.user_name = user_name
+            self._roster.named(user_id, user_name)
+        if self.listeners:
+            for listener in tuple(self.listeners):
+                listener.audio(user_id, user_name, timestamp_ms, data)
+
+    def _place(self, user_id: UserId, timestamp_ms: int, data: bytes) -> int | None:
+        """Take a packet that does not simply continue its file. Returns its time, None if it was not kept."""
+        time_ms = self._time(timestamp_ms)
+        pcm = self._audio.pcm
+        duration_ms = len(data) // pcm.bytes_per_ms
+        if time_ms is None or len(data) % pcm.block_bytes:
+            self._corrupt("timestamp" if time_ms is None else "odd_length", "audio", user_id, timestamp_ms)
+            return None
+        if self._has_no_room("audio", user_id, time_ms, time_ms + duration_ms):
+            return None
+        track = self._audio.track_for(user_id, time_ms)
+        if track is None:
+            self._drop("audio", "files", user_id, time_ms, time_ms + duration_ms)
+            return None
+        if time_ms > self._timeline.clock_ms + _FRESH_MS:
+            self.advance_clock()
+            if time_ms > self._timeline.clock_ms + _FRESH_MS:
+                self._ahead.add(track)
+        placement = track.place(time_ms, data)
+        if placement is Placement.TOO_FAR:
+            self._corrupt("timestamp", "audio", user_id, timestamp_ms)
+            return None
+        if time_ms < self._watch_ms:
+            self._timeline.covered("audio", user_id, time_ms, time_ms + duration_ms)
+            self.watch()
+        if placement is Placement.REPEAT:
+            self.duplicates += 1
+            return None
+        return time_ms
+
+    def video(self, user_id: UserId, user_name: str | None, timestamp_ms: int, data: bytes) -> None:
+        if self._picture("video", user_id, user_name, timestamp_ms, data):
+            for listener in tuple(self.listeners):
+                listener.video(user_id, user_name, timestamp_ms, data)
+
+    def share(self, user_id: UserId, user_name: str | None, timestamp_ms: int, data: bytes) -> None:
+        if self._picture("share", user_id, user_name, timestamp_ms, data):
+            for listener in tuple(self.listeners):
+                listener.share(user_id, user_name, timestamp_ms, data)
+
+    def _picture(self, media: str, user_id: UserId, user_name: str | None, timestamp_ms: int, data: bytes) -> bool:
+        self._messages[media] += 1
+        time_ms = self._time(timestamp_ms)
+        if time_ms is None:
+            self._corrupt("timestamp", media, user_id, timestamp_ms)
+            return False
+        if self._has_no_room(media, user_id, time_ms, time_ms + 1):
+            return False
+        kept = self._pictures[media].take(user_id, time_ms, data)
+        if kept is None:
+            self._drop(media, "files", user_id, time_ms, time_ms + 1)
+            return False
+        if not kept:
+            self.duplicates += 1
+            return False
+        self._roster.named(user_id, user_name)
+        if time_ms < self._timeline.watch_ms(media):
+            self._timeline.covered(media, user_id, time_ms, time_ms + 1)
+        return True
+
+    def transcript(self, data: TranscriptData) -> None:
+        self._messages["transcript"] += 1
+        time_ms = self._time(data.timestamp_ms)
+        if time_ms is None:
+            self._corrupt("timestamp", "transcript", data.user_id, data.timestamp_ms)
+            return
+        line = self._transcript.line(data, self._roster.name(data.user_id), time_ms, self.origin_ms, self._local_ms())
+        start_ms, end_ms = line["start_ms"] or time_ms, line["end_ms"] or time_ms
+        if self._has_no_room("transcript", data.user_id, start_ms, max(end_ms, start_ms + 1)):
+            return
+        if not self._transcript.take(line):
+            self.duplicates += 1
+            return
+        self._roster.named(data.user_id, data.user_name)
+        if self._timeline.is_plausible(start_ms) and start_ms < self._timeline.watch_ms("transcript"):
+            self._timeline.covered("transcript", data.user_id, start_ms, max(end_ms, start_ms))
+        for listener in tuple(self.listeners):
+            listener.transcript(data)
+
+    def chat(self, data: ChatData) -> None:
+        self._messages["chat"] += 1
+        time_ms = self._time(data.timestamp_ms)
+        if time_ms is None:
+            self._corrupt("timestamp", "chat", data.user_id, data.timestamp_ms)
+            return
+        if self._has_no_room("chat", data.user_id, time_ms, time_ms + 1):
+            return
+        line = attrs.asdict(data, recurse=False) | {"timestamp_ms": time_ms, "received_ms": self._local_ms()}
+        self._chat.append(json_line(line))
+        for listener in tuple(self.listeners):
+            listener.chat(data)
+
+    def corrupt(self, problem: Corrupt) -> None:
+        """Count a message that could not be read; where it says whose and when, that time is a gap."""
+        media = None if problem.media is None else _NAMES.get(problem.media)
+        self._corrupt(problem.kind.value, media, problem.user_id, problem.timestamp_ms)
+
+    def unknown(self) -> None:
+        """Count a message of a type that this version does not know."""
+        self.unknown_messages += 1
+
+    def audio_format(self, audio: AudioFormat) -> None:
+        """Audio was negotiated: packets hold this from now on."""
+        self._audio.use(audio)
+        self._decodes = audio.codec is not PayloadType.L16
+
+    def video_format(self, codec: int | None) -> None:
+        self._pictures["video"].use(codec)
+
+    def share_format(self, codec: int | None) -> None:
+        self._pictures["share"].use(codec)
+
+    @property
+    def pcm(self) -> AudioFormat | None:
+        """The audio format in force; None while audio was never connected."""
+        return self._audio.format if self._timeline.knows("audio") else None
+
+    def _time(self, time_ms: int) -> int | None:
+        """Return a timestamp as milliseconds since the epoch; None for one that cannot be."""
+        known = normalise_ms(time_ms, self.origin_ms)
+        return known if known is not None and self._timeline.is_plausible(known) else None
+
+    def _has_no_room(self, media: str, user_id: UserId | None, from_ms: int, to_ms: int) -> bool:
+        """Whether the buffer is full. What is dropped then is a gap."""
+        if not self._backlog.full:
+            return False
+        self._drop(media, "no_room", user_id, from_ms, to_ms)
+        return True
+
+    def _drop(self, media: str, reason: str, user_id: UserId | None, from_ms: int, to_ms: int) -> None:
+        self.dropped[media, reason] += 1
+        self._timeline.missing(media, user_id, from_ms, to_ms, "dropped")
+
+    def _corrupt(self, kind: str, media: str | None, user_id: UserId | None, timestamp_ms: int | None) -> None:
+        self.corrupt_kinds[kind] += 1
+        time_ms = None if timestamp_ms is None else self._time(timestamp_ms)
+        if media is None or time_ms is None or user_id is None or kind == "timestamp":
+            return
+        if (
+            abs(time_ms - self._timeline.clock_ms) > _FRESH_MS
+        ):  # corrupt as it is, its time is not to be believed either
+            return
+        length_ms = self._audio.format.send_rate_ms if media == "audio" else 1
+        self._timeline.missing(media, user_id, time_ms, time_ms + length_ms, "corrupt")
+
+    # For the recorder
+
+    def watch(self) -> None:
+        """The timeline changed: look up which packets it has to hear of."""
+        self._watch_ms = self._timeline.watch_ms("audio")
+
+    def newest_ms(self, media: Iterable[str]) -> int | None:
+        """Return the end of the newest media of these types, leaving out what jumped far ahead of Zoom's time."""
+        ends: list[int | None] = []
+        doubtful: list[int | None] = []
+        for name in media:
+            if name == "audio":
+                ends += [track.end_ms for track in self._audio if track not in self._ahead]
+                doubtful += [track.end_ms for track in self._ahead]
+            elif name == "transcript":
+                doubtful.append(self._transcript.newest_ms)
+            elif name in self._pictures:
+                doubtful.append(self._pictures[name].newest_ms)
+        latest_ms = self._timeline.clock_ms + _FRESH_MS
+        ends += [end for end in doubtful if end is not None and end <= latest_ms]
+        return max((end for end in ends if end is not None), default=None)
+
+    def advance_clock(self) -> None:
+        self._timeline.clock_ms = max(self._timeline.clock_ms, self.newest_ms(("audio",)) or 0)
+
+    @property
+    def messages(self) -> Counter[str]:
+        """Messages received by this process, by media."""
+        return self._messages + Counter(audio=self._audio_messages)
+
+    @property
+    def media_bytes(self) -> Counter[str]:
+        """Bytes handed to the disk by this process, by media, up to the last flush."""
+        sizes = Counter(audio=sum(track.file.taken_bytes for track in self._audio))
+        sizes += Counter({media: pictures.taken_bytes for media, pictures in self._pictures.items()})
+        return sizes + Counter(transcript=self._transcript.lines.taken_bytes, chat=self._chat.taken_bytes)
+
+    @property
+    def revision(self) -> tuple[int, ...]:
+        """Changes with every new file."""
+        return (self._audio.revision, *(pictures.revision for pictures in self._pictures.values()))
+
+    def counters(self) -> dict[str, Any]:
+        """All counts of the stream, those of earlier processes included, as the manifest has them."""
+        now = {
+            "duplicates": self.duplicates,
+            "dropped": self.dropped.total(),
+            "corrupt": self.corrupt_kinds.total(),
+            "unknown": self.unknown_messages,
+        }
+        earlier = self._earlier
+        return {
+            "messages": {"audio": 0, "transcript": 0, **(self.messages + Counter(earlier.messages))},
+            **{name: count + earlier.counters.get(name, 0) for name, count in now.items()},
+            "corrupt_kinds": dict(self.corrupt_kinds),
+        }
+
+    def files(self) -> list[dict[str, Any]]:
+        """The manifest's list of files."""
+        texts = (
+            ("transcript", self._transcript.lines, self._transcript.newest_ms),
+            ("chat", self._chat, None),
+        )
+        return [
+            *self._audio.to_manifest(),
+            *(entry for pictures in self._pictures.values() for entry in pictures.to_manifest()),
+            *(
+                {
+                    "path": file.path.name,
+                    "media": media,
+                    "user_id": None,
+                    "start_ms": self._started_ms,
+                    "duration_ms": max(0, (newest_ms or 0) - self._started_ms),
+                    "bytes": file.size_bytes,
+                }
+                for media, file, newest_ms in texts
+                if file.size_bytes
+            ),
+        ]
+
+    def sort_captions(self, disk: Disk) -> None:
+        """Write the captions again, in order and with revisions in place. In a worker thread, after the last flush.
+
+        Raises:
+            OSError: the disk refuses.
+        """
+        self._transcript.sort_captions(disk)

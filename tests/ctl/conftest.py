@@ -18,10 +18,12 @@ class Stream(NamedTuple):
 
     Attributes:
         cut_off: without the last one, as by a daemon that is killed.
+        stay: nothing more comes, but the body does not end.
     """
 
     chunks: list[bytes]
-    cut_off: bool = False
+    cut_off: bool
+    stay: bool
 
 
 class FakeDaemon:
@@ -34,10 +36,11 @@ class FakeDaemon:
         self.path = path
         self.answers: dict[str, Any] = {}
         self.requests: list[tuple[str, bytes]] = []
+        self.over = threading.Event()
 
-    def stream(self, *chunks: bytes, cut_off: bool = False) -> Stream:
+    def stream(self, *chunks: bytes, cut_off: bool = False, stay: bool = False) -> Stream:
         """An answer for `answers`."""
-        return Stream(list(chunks), cut_off)
+        return Stream(list(chunks), cut_off, stay)
 
 
 class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
@@ -69,6 +72,8 @@ def daemon(tmp_path: Path) -> Iterator[FakeDaemon]:
                 for chunk in answer.chunks:
                     self.wfile.write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
                     self.wfile.flush()
+                if answer.stay:
+                    fake.over.wait()
                 if not answer.cut_off:
                     self.wfile.write(b"0\r\n\r\n")
                 self.close_connection = True
@@ -86,6 +91,7 @@ def daemon(tmp_path: Path) -> Iterator[FakeDaemon]:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         yield fake
+        fake.over.set()
         server.shutdown()
         thread.join()
 

@@ -1,0 +1,109 @@
+"""config check, show and diff, with the daemon's own reader."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rtmsd.config import as_masked_dict, load
+from rtmsd.ctl.exits import Exit
+from rtmsd.ctl.verbs.config import flattened
+
+Ctl = Any
+FakeDaemon = Any
+Capture = pytest.CaptureFixture[str]
+
+GOOD = """
+[[app]]
+client_id = "client"
+client_secret = { value = "c-secret" }
+webhook_secret = { value = "w-secret" }
+"""
+
+
+@pytest.fixture
+def file(daemon: FakeDaemon, tmp_path: Path) -> Path:
+    """The running daemon's configuration."""
+    path = tmp_path / "config.toml"
+    path.write_text(GOOD)
+    daemon.answers["GET /v1/status"] = {"config_file": str(path)}
+    daemon.answers["GET /v1/config"] = as_masked_dict(load(path))
+    return path
+
+
+def test_check_the_daemons_file(ctl: Ctl, file: Path, capsys: Capture) -> None:
+    assert ctl("config", "check") == Exit.OK
+    assert capsys.readouterr().out == f"{file}: ok\n"
+    assert ctl("config", "check", "--json") == Exit.OK
+    assert json.loads(capsys.readouterr().out) == {"file": str(file), "ok": True, "warnings": []}
+
+
+def test_check_another_file_without_a_daemon(ctl: Ctl, daemon: FakeDaemon, file: Path, capsys: Capture) -> None:
+    daemon.path.unlink()
+    file.write_text(GOOD + '[streams]\ndrain_s = "long"\n[mediaa]\n')
+    assert ctl("config", "check", str(file)) == Exit.FAILED
+    wrong, *mistakes = capsys.readouterr().err.splitlines()
+    assert wrong == f"rtmsctl: {file} is wrong"
+    assert len(mistakes) == 2
+    assert any(line.startswith("streams.drain_s: ") for line in mistakes)
+
+
+def test_without_a_daemon_the_usual_file_is_meant(
+    ctl: Ctl, daemon: FakeDaemon, file: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    daemon.path.unlink()
+    monkeypatch.setattr("rtmsd.ctl.local_config.DEFAULT_FILE", file)
+    assert ctl("config", "check") == Exit.OK
+    assert capsys.readouterr().out == f"{file}: ok\n"
+
+
+def test_a_file_that_is_not_there(ctl: Ctl, tmp_path: Path) -> None:
+    assert ctl("config", "check", str(tmp_path / "none.toml")) == Exit.FAILED
+
+
+@pytest.mark.usefixtures("file")
+def test_show_hides_secrets(ctl: Ctl, capsys: Capture) -> None:
+    assert ctl("config", "show") == Exit.OK
+    shown = capsys.readouterr().out
+    assert 'app[main].client_id\t"client"\n' in shown
+    assert "streams.media_window_s\t65" in shown
+    assert 'secret"' not in shown
+    assert 'app[main].client_secret\t"***"\n' in shown
+
+
+def test_diff(ctl: Ctl, file: Path, capsys: Capture) -> None:
+    assert ctl("config", "diff") == Exit.OK
+    assert capsys.readouterr().out == ""
+    file.write_text(GOOD + '[streams]\ndrain_s = 9\n[state]\nfile = "/srv/state"\n')
+    assert ctl("config", "diff") == Exit.OK
+    assert sorted(capsys.readouterr().out.splitlines()) == [
+        'state.file\t"/var/lib/rtmsd/state.sqlite"\t"/srv/state"\trestart',
+        "streams.drain_s\t8\t9\treload",
+    ]
+    assert ctl("config", "diff", "--json") == Exit.OK
+    assert {change["path"] for change in json.loads(capsys.readouterr().out)} == {"state.file", "streams.drain_s"}
+
+
+def test_credentials_are_found_where_systemd_puts_them(
+    ctl: Ctl, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    credentials = tmp_path / "credentials"
+    credentials.mkdir()
+    (credentials / "c").write_text("c-secret\n")
+    file.write_text(GOOD.replace('{ value = "c-secret" }', '{ credential = "c" }'))
+    monkeypatch.setattr("os.environ", {})
+    assert ctl("config", "check") == Exit.FAILED
+    monkeypatch.setattr("rtmsd.ctl.local_config.SERVICE_CREDENTIALS", credentials)
+    assert ctl("config", "check") == Exit.OK
+
+
+def test_apps_are_told_apart_by_name() -> None:
+    config = {"app": [{"name": "a", "id": 1}, {"name": "b", "id": 2}], "log": {"level": "info"}}
+    assert dict(flattened(config)) == {
+        "app[a].name": "a",
+        "app[a].id": 1,
+        "app[b].name": "b",
+        "app[b].id": 2,
+        "log.level": "info",
+    }

@@ -1,0 +1,294 @@
+"""What verbs print: for people, for programs, and as JSON."""
+
+import io
+import json
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rtmsd import __version__
+from rtmsd.ctl.exits import Exit
+from rtmsd.ctl.figures import clock, duration, listed, printable, size
+from rtmsd.ctl.output import Column, Output, key
+from rtmsd.ctl.verbs.streams import shortened
+
+Ctl = Any
+FakeDaemon = Any
+Capture = pytest.CaptureFixture[str]
+
+STREAM = {
+    "rtms_stream_id": "9f2c4e6a8b0d4f1e9a7c5b3d1f0e2a4c",
+    "product": "session",
+    "id": "Kz9+aB/cD3eFgHiJkLmN0w==",
+    "app": "main",
+    "state": "active",
+    "why": None,
+    "started_ms": 1790000000000,
+    "ended_ms": 1790000065000,
+    "stop_reason": None,
+    "rates": {
+        "audio": {"messages_per_s": 10.0, "bytes_per_s": 32000},
+        "transcript": {"messages_per_s": 0.0, "bytes_per_s": 0},
+    },
+    "lag_ms": 120.4,
+    "gaps": [{"media": "audio", "user_id": None, "from_ms": 1790000010000, "to_ms": 1790000012500, "cause": "dropped"}],
+    "participants": [{"user_id": 16778240, "user_name": "Ana\x1b[31m", "joined_ms": 1790000000000, "left_ms": None}],
+    "files": [
+        {
+            "path": "audio/16778240.wav",
+            "media": "audio",
+            "user_id": 16778240,
+            "start_ms": 1790000000000,
+            "duration_ms": 65000,
+            "bytes": 2080000,
+        }
+    ],
+    "connections": [{"kind": "media", "opened_ms": 1790000000000, "closed_ms": None, "why": None}],
+    "counters": {"messages": {"audio": 650}, "dropped": 0},
+    "keep_alives": {"signaling": 6},
+    "directory": "/srv/rec/2026-09-21/9f2c4e6a8b0d4f1e9a7c5b3d1f0e2a4c",
+}
+
+STATUS = {
+    "version": __version__,
+    "uptime_s": 3725.0,
+    "pid": 4711,
+    "ready": True,
+    "draining": False,
+    "degraded": [],
+    "streams": {"active": 1, "recovering": 0},
+    "totals": {"media_messages": {"audio": 650}},
+    "disk": {"free_bytes": 1610612736},
+    "warnings": [],
+    "listening": {"webhook": "127.0.0.1:8080", "admin": "/run/rtmsd/admin.sock", "metrics": None},
+    "webhook": {"last_ms": None, "results": {}},
+    "config_file": "/etc/rtmsd/config.toml",
+}
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def on_terminal(monkeypatch: pytest.MonkeyPatch, *, colour: bool = False) -> Terminal:
+    """Make standard output a terminal."""
+    monkeypatch.setenv("NO_COLOR", "" if colour else "1")
+    monkeypatch.setenv("TERM", "xterm")
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stdout", terminal)
+    return terminal
+
+
+def test_ps_for_programs(ctl: Ctl, daemon: FakeDaemon, capsys: Capture) -> None:
+    daemon.answers["GET /v1/streams?all=1"] = [STREAM]
+    assert ctl("ps", "-a") == Exit.OK
+    cells = [STREAM["rtms_stream_id"], "main", "session", "active", "1790000000000", "audio 10.0/s 31.2 KiB/s"]
+    assert capsys.readouterr().out == "\t".join([*map(str, cells), "120.4", "1", "1"]) + "\n"
+
+
+def test_ps_for_people(ctl: Ctl, daemon: FakeDaemon, monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = on_terminal(monkeypatch)
+    daemon.answers["GET /v1/streams"] = [STREAM]
+    assert ctl("ps") == Exit.OK
+    assert terminal.getvalue() == (
+        "STREAM        APP   PRODUCT  STATE   LASTED  RECEIVING                   LAG  GAPS  PEOPLE\n"
+        "9f2c4e6a8b0d  main  session  active   1m05s  audio 10.0/s 31.2 KiB/s  120 ms     1       1\n"
+    )
+
+
+def test_ps_as_json(ctl: Ctl, daemon: FakeDaemon, capsys: Capture) -> None:
+    daemon.answers["GET /v1/streams"] = [STREAM]
+    assert ctl("ps", "--json") == Exit.OK
+    assert json.loads(capsys.readouterr().out) == [STREAM]
+
+
+def test_nothing_to_list(ctl: Ctl, daemon: FakeDaemon, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    daemon.answers["GET /v1/streams"] = []
+    assert ctl("ps") == Exit.OK
+    assert capsys.readouterr().out == ""
+    terminal = on_terminal(monkeypatch)
+    assert ctl("ps") == Exit.OK
+    assert terminal.getvalue() == "no live streams (-a shows ended ones too)\n"
+
+
+@pytest.mark.parametrize("colour", [True, False])
+def test_colour_obeys_no_color(ctl: Ctl, daemon: FakeDaemon, monkeypatch: pytest.MonkeyPatch, colour: bool) -> None:
+    terminal = on_terminal(monkeypatch, colour=colour)
+    daemon.answers["GET /v1/streams"] = [STREAM]
+    assert ctl("ps") == Exit.OK
+    assert ("\x1b[32mactive\x1b[0m" in terminal.getvalue()) == colour
+    assert ("\x1b" in terminal.getvalue()) == colour
+
+
+def test_a_dumb_terminal_has_no_colour(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = on_terminal(monkeypatch, colour=True)
+    monkeypatch.setenv("TERM", "dumb")
+    Output.to(terminal, as_json=False).rows([{"state": "active"}], [Column("STATE", key("state"))])
+    assert terminal.getvalue() == "STATE\nactive\n"
+
+
+def test_inspect_tells_all_and_disarms_names(ctl: Ctl, daemon: FakeDaemon, monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = on_terminal(monkeypatch)
+    daemon.answers["GET /v1/streams/9f2c"] = STREAM
+    assert ctl("inspect", "9f2c") == Exit.OK
+    shown = terminal.getvalue()
+    for part in ("Kz9+aB/cD3eFgHiJkLmN0w==", "Ana\\x1b[31m", "audio/16778240.wav", "2.0 MiB", "dropped", "2.5s", "all"):
+        assert part in shown
+    assert "\x1b" not in shown
+
+
+def test_an_id_is_encoded_whole(ctl: Ctl, daemon: FakeDaemon, capsys: Capture) -> None:
+    daemon.answers["GET /v1/streams/a%2Fb%20%3F%C3%A9"] = STREAM
+    assert ctl("inspect", "a/b ?é", "--json") == Exit.OK
+    assert json.loads(capsys.readouterr().out) == STREAM
+
+
+def test_status(ctl: Ctl, daemon: FakeDaemon, capsys: Capture) -> None:
+    daemon.answers["GET /v1/status"] = STATUS
+    assert ctl("status") == Exit.OK
+    lines = dict(line.split("\t") for line in capsys.readouterr().out.splitlines())
+    assert lines["state"] == "ok"
+    assert lines["streams"] == "1 active"
+    assert lines["webhooks"] == "none came yet"
+    assert lines["disk"] == "free 1.5 GiB"
+    assert lines["up"] == "3725.0"
+
+
+def test_status_says_what_is_wrong(ctl: Ctl, daemon: FakeDaemon, capsys: Capture) -> None:
+    trouble = {"code": "sync_late", "detail": "the disk stands still"}
+    daemon.answers["GET /v1/status"] = {**STATUS, "degraded": [trouble], "warnings": ["low space"], "version": "0.0.9"}
+    assert ctl("status") == Exit.OK
+    *record, first, second, third = capsys.readouterr().out.splitlines()
+    assert record[0] == "state\tdegraded"
+    assert first == "degraded: the disk stands still (sync_late)"
+    assert second == "warning: low space"
+    assert "restart it" in third
+
+
+@pytest.mark.parametrize(
+    ("flags", "word"), [({"ready": False}, "starting"), ({"ready": False, "draining": True}, "draining"), ({}, "ok")]
+)
+def test_the_state_of_the_daemon(
+    ctl: Ctl, daemon: FakeDaemon, capsys: Capture, flags: dict[str, bool], word: str
+) -> None:
+    daemon.answers["GET /v1/status"] = {**STATUS, **flags}
+    assert ctl("status") == Exit.OK
+    assert capsys.readouterr().out.startswith(f"state\t{word}\n")
+
+
+def test_metrics(ctl: Ctl, daemon: FakeDaemon, capsys: Capture) -> None:
+    text = '# TYPE a counter\na{media="audio"} 3.0\nb +Inf\n'
+    daemon.answers["GET /v1/metrics"] = text.encode()
+    assert ctl("metrics") == Exit.OK
+    assert capsys.readouterr().out == text
+    assert ctl("metrics", "--json") == Exit.OK
+    assert json.loads(capsys.readouterr().out) == {'a{media="audio"}': 3.0, "b": "+Inf"}
+
+
+def test_top_where_nobody_watches(ctl: Ctl, daemon: FakeDaemon, capsys: Capture) -> None:
+    daemon.answers |= {"GET /v1/status": STATUS, "GET /v1/streams": [STREAM]}
+    assert ctl("top", "--json") == Exit.OK
+    assert json.loads(capsys.readouterr().out) == {"status": STATUS, "streams": [STREAM]}
+    assert ctl("top") == Exit.OK
+    assert capsys.readouterr().out.startswith("9f2c4e6a8b0d4f1e9a7c5b3d1f0e2a4c\tmain\t")
+
+
+def test_top_on_a_terminal_until_ctrl_c(daemon: FakeDaemon) -> None:
+    daemon.answers |= {"GET /v1/status": STATUS, "GET /v1/streams": [STREAM]}
+    primary, secondary = pty.openpty()
+    child = subprocess.Popen(
+        [sys.executable, "-m", "rtmsd.ctl", "--socket", str(daemon.path), "top", "--interval", "0.05"],
+        stdin=secondary,
+        stdout=secondary,
+        env=os.environ | {"TERM": "xterm", "COLUMNS": "100"},
+    )
+    os.close(secondary)
+    shown = b""
+    while b"9f2c4e6a8b0d" not in shown:
+        shown += os.read(primary, 65536)
+    child.send_signal(2)
+    with pytest.raises(OSError, match="error"):  # EIO: the terminal's last user is gone
+        while True:
+            os.read(primary, 65536)
+    assert child.wait() == Exit.OK
+    os.close(primary)
+
+
+def test_a_reader_who_has_had_enough(daemon: FakeDaemon) -> None:
+    line = b'{"kind":"webhook","at_ms":1}\n'
+    daemon.answers["GET /v1/events"] = daemon.stream(*[line * 100] * 100)
+    command = f"{sys.executable} -m rtmsd.ctl --socket {daemon.path} watch; echo $? >&2"
+    child = subprocess.Popen(["sh", "-c", command], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert child.stdout is not None and child.stderr is not None
+    child.stdout.readline()
+    child.stdout.close()
+    assert child.stderr.read() == b"0\n"
+    child.stderr.close()
+    child.wait()
+
+
+def test_an_output_that_is_full(daemon: FakeDaemon) -> None:
+    daemon.answers["GET /v1/streams"] = [STREAM]
+    with Path("/dev/full").open("wb") as full:
+        child = subprocess.run(
+            [sys.executable, "-m", "rtmsd.ctl", "--socket", str(daemon.path), "ps"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+    assert child.returncode == Exit.FAILED
+    assert child.stderr == b"rtmsctl: [Errno 28] No space left on device\n"
+
+
+def test_version_starts_light() -> None:
+    code = (
+        "import sys; from rtmsd.ctl.main import main; main(['version', '--json']);"
+        "print(sorted({'trio', 'attr', 'cattrs', 'structlog', 'rich', 'http.client', 'ssl'} & set(sys.modules)))"
+    )
+    child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert child.stdout == json.dumps({"version": __version__}) + "\n[]\n"
+
+
+@given(st.text())
+def test_printable_is_one_harmless_line(text: str) -> None:
+    shown = printable(text)
+    assert shown.isprintable()
+    assert text.isprintable() is (shown == text)
+
+
+@given(st.sets(st.text(min_size=1)))
+def test_shortened_ids_tell_streams_apart(ids: set[str]) -> None:
+    shown = shortened(sorted(ids))
+    assert len(set(shown.values())) == len(ids)
+    assert all(name.startswith(short) for name, short in shown.items())
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(None, "-"), (0, "0.0s"), (8.25, "8.2s"), (65, "1m05s"), (3725, "1h02m"), (180_000, "2d02h")],
+)
+def test_duration(seconds: float | None, text: str) -> None:
+    assert duration(seconds) == text
+
+
+@pytest.mark.parametrize(("amount", "text"), [(None, "-"), (0, "0 B"), (1536, "1.5 KiB"), (2**51, "2048.0 TiB")])
+def test_size(amount: int | None, text: str) -> None:
+    assert size(amount) == text
+
+
+def test_clock_keeps_milliseconds() -> None:
+    assert clock(1790000000007).endswith(".007")
+    assert clock(None) == "-"
+
+
+def test_listed() -> None:
+    assert listed({"messages": {"audio": 1}, "free_bytes": 1024, "x": None}) == "messages.audio 1, free 1.0 KiB, x -"
+    assert listed(None) == "-"

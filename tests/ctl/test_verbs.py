@@ -1,0 +1,290 @@
+"""The verbs that do something, and those that explain."""
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from rtmsd.ctl.exits import Exit
+from rtmsd.ctl.terms import GAP_CAUSES, STREAM_STATES
+
+Ctl = Any
+FakeDaemon = Any
+Capture = pytest.CaptureFixture[str]
+
+
+class Write(NamedTuple):
+    args: tuple[str, ...]
+    request: str
+    said: str
+    body: object = None
+
+
+WRITES = (
+    Write(("stop", "ab"), "POST /v1/streams/ab/stop", "abc1 is asked to end"),
+    Write(("reconnect", "ab"), "POST /v1/streams/ab/reconnect", "abc1 reconnects"),
+    Write(("drain",), "POST /v1/drain", "draining: new streams are refused, running ones go on"),
+    Write(("undrain",), "POST /v1/undrain", "new streams are taken"),
+    Write(("shutdown",), "POST /v1/shutdown?end_streams=0", "the daemon is stopping"),
+    Write(
+        ("shutdown", "--end-streams"), "POST /v1/shutdown?end_streams=1", "the daemon is stopping and ends its streams"
+    ),
+    Write(
+        ("session", "start", "Kz9+aB/c=="),
+        "POST /v1/session/start",
+        "Zoom has accepted: start the stream of session Kz9+aB/c==",
+        {"product": "session", "id": "Kz9+aB/c=="},
+    ),
+    Write(
+        ("session", "pause", "123", "--product", "meeting", "--app", "main", "--participant", "16778240"),
+        "POST /v1/session/pause",
+        "Zoom has accepted: pause the stream of meeting 123",
+        {"product": "meeting", "id": "123", "app": "main", "participant_user_id": "16778240"},
+    ),
+)
+
+
+@pytest.mark.parametrize("write", WRITES, ids=lambda write: " ".join(write.args))
+def test_writes(ctl: Ctl, daemon: FakeDaemon, capsys: Capture, write: Write) -> None:
+    answer = {"rtms_stream_id": "abc1"}
+    daemon.answers[write.request] = answer
+    assert ctl(*write.args) == Exit.OK
+    assert capsys.readouterr().out == f"{write.said}\n"
+    assert ctl(*write.args, "--json") == Exit.OK
+    assert json.loads(capsys.readouterr().out) == answer
+    (request, body), _ = daemon.requests
+    assert request == write.request
+    assert (json.loads(body) if body else None) == write.body
+
+
+def test_reload_says_what_changed_and_what_needs_a_restart(ctl: Ctl, daemon: FakeDaemon, capsys: Capture) -> None:
+    changes = [
+        {"path": "streams.drain_s", "old": 8, "new": 9, "needs_restart": False},
+        {"path": "app[main].client_id", "old": None, "new": "x", "needs_restart": True},
+    ]
+    daemon.answers["POST /v1/reload"] = {"changed": changes}
+    assert ctl("reload") == Exit.OK
+    assert capsys.readouterr().out == 'streams.drain_s\t8\t9\treload\napp[main].client_id\tunset\t"x"\trestart\n'
+    assert ctl("reload", "--json") == Exit.OK
+    assert json.loads(capsys.readouterr().out) == {"changed": changes}
+
+
+def explained(ctl: Ctl, capsys: Capture, *words: str) -> list[tuple[str, int | None, str]]:
+    assert ctl("explain", "--json", *words) == Exit.OK
+    return [(item["kind"], item["number"], item["name"]) for item in json.loads(capsys.readouterr().out)]
+
+
+def test_explain_a_number_that_can_be_several_things(ctl: Ctl, daemon: FakeDaemon, capsys: Capture) -> None:
+    assert explained(ctl, capsys, "18") == [
+        ("stop reason", 18, "AUTHENTICATION_FAILURE"),
+        ("status code", 18, "INVALID_MEDIA_AUDIO_PARAMS"),
+    ]
+    assert daemon.requests == []
+
+
+@pytest.mark.parametrize(
+    ("words", "kinds"),
+    [
+        (("stop", "8"), ["stop reason"]),
+        (("status", "8"), ["status code"]),
+        (("status_code", "8"), ["status code"]),
+        (("stream", "state", "4"), ["stream state"]),
+        (("STOP_BC_STREAM_REVOKED",), ["stop reason"]),
+        (("paused",), ["stream state", "session state", "rtmsd state"]),
+        (("media-reconnect",), ["gap cause"]),
+    ],
+)
+def test_explain_by_kind_and_name(ctl: Ctl, capsys: Capture, words: tuple[str, ...], kinds: list[str]) -> None:
+    assert [kind for kind, _, _ in explained(ctl, capsys, *words)] == kinds
+
+
+@pytest.mark.parametrize("words", [("999",), ("rain",), ("weather", "8"), ("",)])
+def test_explain_what_nobody_knows(ctl: Ctl, capsys: Capture, words: tuple[str, ...]) -> None:
+    assert ctl("explain", *words) == Exit.FAILED
+    assert "explain stop 18" in capsys.readouterr().err
+
+
+def test_explain_for_programs(ctl: Ctl, capsys: Capture) -> None:
+    assert ctl("explain", "dropped") == Exit.OK
+    assert capsys.readouterr().out == "\t".join(("gap cause", "-", *GAP_CAUSES["dropped"])) + "\n"
+
+
+def test_every_word_of_the_contract_is_explained() -> None:
+    assert set(STREAM_STATES) == {"connecting", "active", "paused", "recovering", "ended", "failed", "revoked"}
+    assert set(GAP_CAUSES) == {
+        "media_reconnect",
+        "signaling_reconnect",
+        "server_failover",
+        "daemon_restart",
+        "dropped",
+        "corrupt",
+    }
+
+
+FINDING = {"check": "signatures", "ok": False, "detail": "12 in a row", "mend": "compare the secrets"}
+
+
+def test_doctor(ctl: Ctl, daemon: FakeDaemon, capsys: Capture) -> None:
+    disk = {"check": "disk", "ok": True, "detail": "1 TiB free", "mend": ""}
+    daemon.answers["GET /v1/doctor"] = [FINDING, disk]
+    assert ctl("doctor", "--offline") == Exit.FAILED
+    lines = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    assert [line[:2] for line in lines] == [
+        ["ok", "daemon"],
+        ["ok", "disk"],
+        ["skipped", "public url"],
+        ["FAILED", "signatures"],
+    ]
+    assert lines[-1][2:] == ["12 in a row", "compare the secrets"]
+
+
+def test_a_healthy_daemon(ctl: Ctl, daemon: FakeDaemon, capsys: Capture) -> None:
+    daemon.answers["GET /v1/doctor"] = [{**FINDING, "ok": True}]
+    assert ctl("doctor", "--offline", "--json") == Exit.OK
+    assert all(item["ok"] is not False for item in json.loads(capsys.readouterr().out))
+
+
+def test_doctor_without_a_daemon_says_so_and_how_to_mend_it(ctl: Ctl, daemon: FakeDaemon, capsys: Capture) -> None:
+    daemon.path.unlink()
+    assert ctl("doctor", "--offline", "--json") == Exit.UNREACHABLE
+    (finding,) = json.loads(capsys.readouterr().out)
+    assert finding["check"] == "daemon"
+    assert finding["ok"] is False
+    assert "systemctl status rtmsd" in finding["mend"]
+
+
+def test_doctor_looks_at_the_way_to_zoom(ctl: Ctl, daemon: FakeDaemon, capsys: Capture) -> None:
+    daemon.answers["GET /v1/doctor"] = []
+    assert ctl("doctor", "--json", "--zoom", "https://nowhere.invalid/") == Exit.FAILED
+    found = {item["check"]: item["ok"] for item in json.loads(capsys.readouterr().out)}
+    assert found == {"daemon": True, "clock": None, "dns": False, "tls": None, "public url": None}
+
+
+@pytest.fixture
+def recordings(daemon: FakeDaemon, tmp_path: Path) -> Path:
+    """Two recordings, the second of them live; both without any files."""
+    items = []
+    for name, state, ended_ms in (("abc1", "ended", 5000), ("abd2", "active", None)):
+        directory = tmp_path / "rec" / "2026-09-21" / name
+        directory.mkdir(parents=True)
+        (directory / "stream.json").write_text("{}")
+        items.append(
+            {
+                "rtms_stream_id": name,
+                "app": "main",
+                "state": state,
+                "started_ms": 1000,
+                "ended_ms": ended_ms,
+                "bytes": 2048,
+                "gaps": 0,
+                "directory": str(directory),
+            }
+        )
+    daemon.answers["GET /v1/recordings"] = items
+    return tmp_path / "rec" / "2026-09-21"
+
+
+def test_recordings_ls(ctl: Ctl, recordings: Path, capsys: Capture) -> None:
+    assert ctl("recordings", "ls") == Exit.OK
+    assert capsys.readouterr().out.splitlines() == [
+        f"abc1\tmain\tended\t1000\t4000\t2048\t0\t{recordings}/abc1",
+        f"abd2\tmain\tactive\t1000\t-\t2048\t0\t{recordings}/abd2",
+    ]
+
+
+def test_verify_finds_problems_and_fails(ctl: Ctl, recordings: Path, capsys: Capture) -> None:
+    assert ctl("recordings", "verify", "abc", "--json") == Exit.FAILED
+    (result,) = json.loads(capsys.readouterr().out)
+    assert result["directory"] == str(recordings / "abc1")
+    assert result["problems"][0]["path"] == "stream.json"
+
+
+def test_verify_without_a_daemon_by_directory(
+    ctl: Ctl, daemon: FakeDaemon, recordings: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    daemon.path.unlink()
+    monkeypatch.setattr("rtmsd.recording.verify.verify", lambda directory: [])
+    assert ctl("recordings", "verify", str(recordings.parent)) == Exit.OK
+    assert capsys.readouterr().out == f"{recordings}/abc1\tok\n{recordings}/abd2\tok\n"
+    assert ctl("recordings", "verify") == Exit.UNREACHABLE
+
+
+def test_a_directory_without_recordings(ctl: Ctl, tmp_path: Path, capsys: Capture) -> None:
+    (tmp_path / "empty").mkdir()
+    assert ctl("recordings", "verify", str(tmp_path / "empty")) == Exit.FAILED
+    assert "no recording is in" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("recordings")
+@pytest.mark.parametrize(("name", "code"), [("zzz", Exit.NO_SUCH_STREAM), ("ab", Exit.USAGE)])
+def test_recordings_that_are_not_one(ctl: Ctl, name: str, code: Exit) -> None:
+    assert ctl("recordings", "verify", name) == code
+    assert ctl("recordings", "rm", name, "--yes") == code
+
+
+def test_repair_says_what_it_did(ctl: Ctl, recordings: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rtmsd.recording.repair.repair", lambda directory: [f"mended {directory.name}"])
+    assert ctl("recordings", "repair", "abc1") == Exit.OK
+    assert capsys.readouterr().out == f"{recordings}/abc1\tmended abc1\n"
+
+
+def test_a_live_recording_is_not_repaired(
+    ctl: Ctl, daemon: FakeDaemon, recordings: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mended: list[Path] = []
+
+    def mend(directory: Path) -> list[str]:
+        mended.append(directory)
+        return []
+
+    monkeypatch.setattr("rtmsd.recording.repair.repair", mend)
+    assert ctl("recordings", "repair", str(recordings)) == Exit.REFUSED
+    assert mended == []
+    daemon.path.unlink()  # nobody is there to write
+    assert ctl("recordings", "repair", str(recordings)) == Exit.OK
+    assert mended == [recordings / "abc1", recordings / "abd2"]
+
+
+@pytest.mark.usefixtures("recordings")
+def test_rm_asks_first(ctl: Ctl, daemon: FakeDaemon, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    daemon.answers["DELETE /v1/recordings/abc1"] = {"rtms_stream_id": "abc1"}
+    assert ctl("recordings", "rm", "abc") == Exit.FAILED
+    assert "--yes" in capsys.readouterr().err
+    for answer, code in (("n\n", Exit.FAILED), ("", Exit.FAILED), ("y\n", Exit.OK)):
+        monkeypatch.setattr("sys.stdin", Keyboard(answer))
+        assert ctl("recordings", "rm", "abc") == code
+    assert [request for request, _ in daemon.requests if request.startswith("DELETE")] == ["DELETE /v1/recordings/abc1"]
+
+
+class Keyboard:
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def isatty(self) -> bool:
+        return True
+
+    def readline(self) -> str:
+        return self._text
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_knows_verbs_and_streams(ctl: Ctl, capsys: Capture, shell: str) -> None:
+    assert ctl("completion", shell) == Exit.OK
+    script = capsys.readouterr().out
+    for part in ("inspect", "recordings", "--user-id" if shell != "fish" else "user-id", "rtmsctl ps -a"):
+        assert part in script
+    if (program := shutil.which(shell)) is not None:
+        subprocess.run([program, "-n"], input=script, text=True, check=True, capture_output=True)
+
+
+def test_bash_completes_the_id_of_a_stream(ctl: Ctl, capsys: Capture) -> None:
+    assert ctl("completion", "bash") == Exit.OK
+    script = capsys.readouterr().out + (
+        "\nrtmsctl() { printf 'abc1\\tmain\\nxyz\\tmain\\n'; }\n"
+        'COMP_WORDS=(rtmsctl stop a) COMP_CWORD=2; _shtab_rtmsctl rtmsctl a stop; echo "${COMPREPLY[@]}"\n'
+    )
+    done = subprocess.run(["bash"], input=script, text=True, check=True, capture_output=True)
+    assert done.stdout.split() == ["abc1"]

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final, Generic, Protocol, TypeVar, cast
 
 import attrs
+import structlog
 import trio
 
 from rtmsd.errors import StorageError
@@ -23,10 +24,13 @@ from rtmsd.state.lock import LockFile
 from rtmsd.state.schema import migrate, transaction
 from rtmsd.streams.commands import StreamCommand, Verdict
 
+log = structlog.get_logger(__name__)
+
 T = TypeVar("T")
 
 KEEP_MS: Final = 90 * 60 * 1000  # Zoom's last retry comes 85 minutes after the first delivery
 MAX_WAITING: Final = 10_000  # commands waiting for a disk that hangs; more are refused
+PRUNE_EVERY_S: Final = 600.0
 BUSY_TIMEOUT_S: Final = 5.0  # of a person who looks into the file with sqlite3
 
 
@@ -132,6 +136,15 @@ class Journal:
             StorageError: as for `record`.
         """
         await self._commit(partial(ledger.prune, before_ms=(now_ms or self._clock_ms()) - KEEP_MS))
+
+    async def prune_regularly(self) -> None:
+        """Prune from time to time, until cancelled. A disk that refuses costs nothing but its space."""
+        while True:
+            await trio.sleep(PRUNE_EVERY_S)
+            try:
+                await self.prune()
+            except StorageError as exc:
+                log.warning("the state file could not be pruned", error=str(exc))
 
     async def aclose(self) -> None:
         """Let the transaction that runs end, then close the file and let go of the lock."""

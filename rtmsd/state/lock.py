@@ -1,5 +1,6 @@
 """One daemon at a time: a lock file that names its holder."""
 
+import contextlib
 import fcntl
 import os
 from pathlib import Path
@@ -31,8 +32,6 @@ class LockFile:
             raise StorageError(f"{path}: {exc.strerror}") from exc
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.ftruncate(fd, 0)
-            os.pwrite(fd, b"%d\n" % os.getpid(), 0)
         except BlockingIOError:
             holder = os.pread(fd, 20, 0).decode(errors="replace").strip() or "unknown"
             os.close(fd)
@@ -40,6 +39,9 @@ class LockFile:
         except OSError as exc:
             os.close(fd)
             raise StorageError(f"{path}: {exc.strerror}") from exc
+        with contextlib.suppress(OSError):  # a full disk: the lock holds, only its holder stays unknown
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, b"%d\n" % os.getpid(), 0)
         return cls(fd)
 
     def release(self) -> None:

@@ -17,7 +17,7 @@ from quart import Response, request
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge, RequestTimeout
 
-from rtmsd.config.model import AppConfig, WebhookConfig
+from rtmsd.config import AppConfig, WebhookConfig
 from rtmsd.errors import RtmsdError
 from rtmsd.streams.commands import Intake, StartStream, StreamCommand, Verdict
 from rtmsd.webhook.events import BadEvent, ConcurrencyNotice, UnknownEvent, UrlValidation, parse
@@ -46,7 +46,6 @@ STATUS: Final[Mapping[Result, int]] = {
     Result.TOO_LARGE: 413,
     Result.REFUSED: 503,
     Result.UNSAFE: 503,
-    Result.UNSAFE_STOP: 200,  # a 5xx would only bring it back when all is over
 }
 
 VERDICTS: Final[Mapping[Verdict, Result]] = {
@@ -66,9 +65,8 @@ COMPLAINTS: Final[Mapping[Result, str]] = {
 }
 
 
-def make_app(
+def make_app(  # noqa: PLR0917
     settings: WebhookConfig,
-    *,
     apps: Callable[[], Sequence[AppConfig]],
     intake: Intake,
     nursery: trio.Nursery,
@@ -204,7 +202,7 @@ class _Endpoint:
                 log.info("unknown webhook event", name=event.event)
                 return self._answer_with(Result.UNKNOWN)
             case _:
-                return _answer(STATUS[await self._hand_over(event)])
+                return _answer(_status(await self._hand_over(event), event))
 
     async def _hand_over(self, command: StreamCommand) -> Result:
         """Have a command accepted out of the client's reach: when it hangs up, this handler is cancelled."""
@@ -213,7 +211,7 @@ class _Endpoint:
         self._context.copy().run(self._nursery.start_soon, self._accept, acceptance)
         with trio.move_on_after(ANSWER_WITHIN_S):
             await acceptance.done.wait()
-        return acceptance.result or _unsafe(command)
+        return acceptance.result or Result.UNSAFE
 
     async def _accept(self, acceptance: _Acceptance) -> None:
         try:
@@ -229,10 +227,10 @@ class _Endpoint:
                 verdict = await self._intake.accept(command)
             except RtmsdError as exc:
                 log.error("webhook event could not be made safe", command=kind, error=str(exc))  # noqa: TRY400 foreseen
-                return _unsafe(command)
+                return Result.UNSAFE
             except Exception:
                 log.exception("webhook event could not be made safe", command=kind)
-                return _unsafe(command)
+                return Result.UNSAFE
             log.info("webhook event", command=kind, verdict=verdict.value, event_ts=command.event_ts)
         return VERDICTS[verdict]
 
@@ -244,8 +242,9 @@ class _Endpoint:
         self._stats.count(result, self._clock_s())
 
 
-def _unsafe(command: StreamCommand) -> Result:
-    return Result.UNSAFE if isinstance(command, StartStream) else Result.UNSAFE_STOP
+def _status(result: Result, command: StreamCommand) -> int:
+    """Only a start is asked for again: by the time that a stop came back, all would be over."""
+    return STATUS[result] if isinstance(command, StartStream) else STATUS[Result.ACCEPTED]
 
 
 def _answer(status: int, text: str = "", content_type: str = "text/plain") -> Response:

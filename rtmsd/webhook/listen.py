@@ -82,4 +82,8 @@ def _answers(path: Path) -> bool:
 
 
 def _listener(sock: socket.socket) -> trio.SocketListener:
-    return trio.SocketListener(trio.socket.from_stdlib_socket(sock))
+    try:
+        return trio.SocketListener(trio.socket.from_stdlib_socket(sock))
+    except ValueError:
+        sock.close()
+        raise

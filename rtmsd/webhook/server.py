@@ -1,36 +1,41 @@
 """Serve the webhook app with Hypercorn's HTTP/1.1, inside the daemon's nursery.
 
-`hypercorn.trio.serve` (0.18) takes any number of connections, lets an exception in one end all of them, waits for ever
-on a peer that does not read (shielded, so that not even a stop ends it) or that reset a pipelined request, and
-switches to HTTP/2 for whoever asks. So each connection is given to its `TCPServer` over a stream and in a task of ours,
-which mend that.
+`hypercorn.trio.serve` (0.18) is not for a port that anybody may connect to. It takes any number of connections, and an
+exception in one of them ends them all. It writes to a client that does not read for ever, shielded, so that not even a
+stop ends it; it waits for ever for a client that reset a pipelined request; and it switches to HTTP/2, whose streams
+and pings no limit here counts, for whoever asks. So its `H11Protocol` is driven from here, where every wait has an end.
 """
 
+import contextlib
 import logging
 import math
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Any, Final, cast
+from typing import Any, Final
 
+import attrs
 import structlog
 import trio
-from h2.exceptions import InvalidSettingsValueError
 from hypercorn.config import Config
-from hypercorn.trio.tcp_server import TCPServer
+from hypercorn.events import Closed, Event, RawData, Updated
+from hypercorn.protocol.h11 import H2CProtocolRequiredError, H2ProtocolAssumedError, H11Protocol
+from hypercorn.trio.task_group import TaskGroup
 from hypercorn.trio.worker_context import WorkerContext
-from hypercorn.typing import ASGIFramework, ConnectionState
+from hypercorn.typing import AppWrapper, ASGIFramework, ConnectionState
 from hypercorn.utils import wrap_app
 
-from rtmsd.config.model import WebhookConfig
+from rtmsd.config import WebhookConfig
 from rtmsd.webhook.listen import address_of, open_listeners
 from rtmsd.webhook.throttle import Throttle
 
 log = structlog.get_logger(__name__)
 
 KEEP_ALIVE_S: Final = 5.0  # between two requests, and from there until the headers of the next are complete
-SEND_TIMEOUT_S: Final = 3.0  # for an answer of a few hundred bytes
+ANSWER_S: Final = 5.0  # from a request's last byte to the app's answer, which has a limit of its own
+SEND_S: Final = 3.0  # for an answer of a few hundred bytes
 GRACE_S: Final = 3.0  # at a stop; Zoom waits as long for an answer
 MAX_HEADER_BYTES: Final = 16 * 1024
+READ_BYTES: Final = 64 * 1024
 
 
 async def serve(
@@ -49,98 +54,134 @@ async def serve(
     Raises:
         AlreadyRunningError, ListenError: as `open_listeners`.
     """
-    config = _hypercorn_config(settings)
-    context = WorkerContext(max_requests=None)
-    asgi = wrap_app(_front(app), config.wsgi_max_body_size, "asgi")
     listeners = await open_listeners(settings.listen, fds)
-    slots = trio.Semaphore(settings.max_connections)
-
-    async def handle(connection: _Connection) -> None:
-        try:
-            with connection.scope:
-                # The annotation knows TLS only; the code looks for `do_handshake`, and takes any stream without.
-                stream = cast("trio.SSLStream[trio.SocketStream]", connection)
-                await TCPServer(asgi, config, context, ConnectionState({}), stream)
-        except* InvalidSettingsValueError:
-            log.debug("webhook connection closed: it asked for HTTP/2")
-        except* Exception:
-            log.exception("webhook connection crashed")
-
+    server = _Server(app, settings)
+    limited = [_LimitedListener(listener, server.slots) for listener in listeners]
     async with trio.open_nursery() as connections:
         async with trio.open_nursery() as accepting:
-            limited = [_LimitedListener(listener, slots) for listener in listeners]
-            accepting.start_soon(partial(trio.serve_listeners, handle, limited, handler_nursery=connections))
+            accepting.start_soon(partial(trio.serve_listeners, server.handle, limited, handler_nursery=connections))
             addresses = [address_of(listener) for listener in listeners]
             log.info("webhook listening", address=", ".join(addresses), path=settings.path)
             task_status.started(addresses)
             await shutdown.wait()
             accepting.cancel_scope.cancel()
-        await context.terminated.set()  # idle connections close now
+        await server.close_idle()
         connections.cancel_scope.deadline = trio.current_time() + GRACE_S
 
 
-def _hypercorn_config(settings: WebhookConfig) -> Config:
-    config = Config()
-    config.accesslog = None
-    config.errorlog = logging.getLogger("hypercorn.error")
-    config.include_server_header = False
-    config.h11_max_incomplete_size = MAX_HEADER_BYTES
-    config.h2_max_header_list_size = -1  # HTTP/2 is refused: h2 raises for this when Hypercorn switches to it
-    config.keep_alive_timeout = KEEP_ALIVE_S
-    config.keep_alive_max_requests = 2**31  # there is nothing to gain from Zoom's connecting again
-    config.read_timeout = math.ceil(settings.read_timeout_s) + 1  # after the app's own, which answers 408
-    return config
+class _Server:
+    """What all connections share, and the set of them."""
 
+    def __init__(self, app: ASGIFramework, settings: WebhookConfig) -> None:
+        self.config = Config()
+        self.config.accesslog = None
+        self.config.errorlog = logging.getLogger("hypercorn.error")
+        self.config.include_server_header = False
+        self.config.h11_max_incomplete_size = MAX_HEADER_BYTES
+        self.config.keep_alive_max_requests = 2**31  # there is nothing to gain from Zoom's connecting again
+        self.app: AppWrapper = wrap_app(_front(app), self.config.wsgi_max_body_size, "asgi")
+        self.context = WorkerContext(max_requests=None)
+        self.slots = trio.Semaphore(settings.max_connections)
+        self.request_s = settings.read_timeout_s + ANSWER_S
+        self._connections: set[_Connection] = set()
 
-class _Connection(trio.abc.HalfCloseableStream):
-    """A client's socket that frees its slot when closed, and ends its task (`scope`) when it cannot be written to."""
-
-    def __init__(self, stream: trio.SocketStream, slots: trio.Semaphore) -> None:
-        self.socket = stream.socket  # TCPServer reads the addresses off it
-        self.scope = trio.CancelScope()
-        self._stream = stream
-        self._slots: trio.Semaphore | None = slots
-
-    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+    async def handle(self, stream: trio.SocketStream) -> None:
+        """Serve one client. Nothing that happens to it ends more than its connection."""
+        connection = _Connection(stream, self)
+        self._connections.add(connection)
         try:
-            with trio.fail_after(SEND_TIMEOUT_S):
-                await self._stream.send_all(data)
-        except (trio.BrokenResourceError, trio.TooSlowError) as exc:
-            self.scope.cancel()  # Hypercorn's reader may wait for this answer to be written: it never will
-            raise trio.BrokenResourceError from exc
-
-    async def wait_send_all_might_not_block(self) -> None:
-        await self._stream.wait_send_all_might_not_block()
-
-    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
-        return await self._stream.receive_some(max_bytes)
-
-    async def send_eof(self) -> None:
-        await self._stream.send_eof()
-
-    async def aclose(self) -> None:
-        slots, self._slots = self._slots, None
-        try:
-            await self._stream.aclose()
+            await connection.run()
+        except* (H2CProtocolRequiredError, H2ProtocolAssumedError):
+            log.debug("webhook connection closed: it asked for HTTP/2")
+        except* Exception:
+            log.exception("webhook connection crashed")
         finally:
-            if slots is not None:
-                slots.release()
+            self._connections.remove(connection)
+            self.slots.release()
+
+    async def close_idle(self) -> None:
+        """Close connections without a request now, and the others after their answers."""
+        await self.context.terminated.set()
+        for connection in self._connections:
+            connection.close_if_idle()
 
 
-class _LimitedListener(trio.abc.Listener[_Connection]):
-    """Accepts while there are slots; whoever comes later waits in the kernel's backlog."""
+class _Connection:
+    """One client: between Hypercorn's protocol and Trio's stream."""
+
+    def __init__(self, stream: trio.SocketStream, server: _Server) -> None:
+        self._stream = stream
+        self._server = server
+        self._writing = trio.Lock()
+        self._reading = trio.CancelScope()
+        self._whole = trio.CancelScope()
+        self._is_idle = True
+
+    async def run(self) -> None:
+        server = self._server
+        client = None
+        with contextlib.suppress(OSError):  # it may have gone already
+            name = self._stream.socket.getpeername()
+            client = name[:2] if isinstance(name, tuple) else None
+        with self._whole:
+            async with TaskGroup() as requests:
+                protocol = H11Protocol(
+                    server.app,
+                    server.config,
+                    server.context,
+                    requests,
+                    ConnectionState({}),
+                    False,  # no TLS: that is the front proxy's
+                    client,
+                    None,
+                    self._send,
+                )
+                self._idle(True)
+                with self._reading, contextlib.suppress(trio.BrokenResourceError):
+                    while data := await self._stream.receive_some(READ_BYTES):
+                        await protocol.handle(RawData(bytes(data)))
+                await protocol.handle(Closed())
+
+    def close_if_idle(self) -> None:
+        if self._is_idle:
+            self._reading.cancel()
+
+    async def _send(self, event: Event) -> None:
+        """What the protocol wants done: write, close, or note that a request has begun or was answered."""
+        match event:
+            case RawData():
+                try:
+                    async with self._writing:
+                        with trio.fail_after(SEND_S):
+                            await self._stream.send_all(event.data)
+                except (trio.BrokenResourceError, trio.TooSlowError):
+                    self._whole.cancel()  # the protocol's reader may wait for this answer to be out
+            case Closed():
+                self._reading.cancel()
+            case Updated():
+                self._idle(event.idle)
+
+    def _idle(self, is_idle: bool) -> None:
+        now_s = trio.current_time()
+        self._is_idle = is_idle
+        self._reading.deadline = now_s + KEEP_ALIVE_S if is_idle else math.inf
+        self._whole.deadline = math.inf if is_idle else now_s + self._server.request_s
+
+
+class _LimitedListener(trio.abc.Listener[trio.SocketStream]):
+    """Accepts while there are slots, one for each connection; who comes later waits in the kernel's backlog."""
 
     def __init__(self, listener: trio.SocketListener, slots: trio.Semaphore) -> None:
         self._listener = listener
         self._slots = slots
         self._complaints = Throttle(interval_s=10.0)
 
-    async def accept(self) -> _Connection:
+    async def accept(self) -> trio.SocketStream:
         if self._slots.value == 0 and self._complaints.admit() is not None:
             log.warning("webhook connections have reached webhook.max_connections")
         await self._slots.acquire()
         try:
-            return _Connection(await self._listener.accept(), self._slots)
+            return await self._listener.accept()
         except BaseException:
             self._slots.release()
             raise
@@ -153,20 +194,37 @@ def _front(app: ASGIFramework) -> ASGIFramework:
     """Stand between Hypercorn and Quart where the two do not fit together."""
 
     async def front(scope: Any, receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Awaitable[None]]) -> None:
-        async def send_to_the_end(message: Any) -> None:
-            # Hypercorn closes a connection, or starts its idle timeout, after the last piece of the answer, and tells
-            # Quart before that that the client has gone: cancelled there, it would do neither.
-            with trio.CancelScope(shield=True):  # for SEND_TIMEOUT_S at most
-                await send(message)
-
         if scope["type"] == "websocket":
             await send({"type": "websocket.close"})
-        elif scope["type"] == "http" and not scope["path"].startswith("/"):  # "*" or a URL: Quart may stumble on it
-            await send_to_the_end(
-                {"type": "http.response.start", "status": 404, "headers": [(b"content-length", b"0")]}
-            )
-            await send_to_the_end({"type": "http.response.body"})
+        elif not scope["path"].startswith("/"):  # "*", or a whole URL: Quart may stumble over it
+            await send({"type": "http.response.start", "status": 404, "headers": [(b"content-length", b"0")]})
+            await send({"type": "http.response.body"})
         else:
-            await app(scope, receive, send_to_the_end)
+            exchange = _Exchange(receive, send)
+            await app(scope, exchange.receive, exchange.send)
 
     return front
+
+
+@attrs.define
+class _Exchange:
+    """A request and its answer, as Quart sees them: a client that hangs up is no news once its request is complete.
+
+    At such news Quart-Trio cancels the handler: of an event that came whole, or of an answer that Hypercorn is about
+    to finish by closing the connection or making it ready for the next request.
+    """
+
+    _receive: Callable[[], Awaitable[Any]]
+    _send: Callable[[Any], Awaitable[None]]
+    _is_complete: bool = False
+
+    async def receive(self) -> Any:
+        message = await self._receive()
+        if message["type"] == "http.disconnect" and self._is_complete:
+            await trio.sleep_forever()
+        self._is_complete |= not message.get("more_body", False)
+        return message
+
+    async def send(self, message: Any) -> None:
+        self._is_complete = True
+        await self._send(message)

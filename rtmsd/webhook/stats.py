@@ -23,8 +23,7 @@ class Result(enum.StrEnum):
     SWAPPED = "swapped"  # signed with what we have as a client secret
     FORGED = "forged"  # no secret of ours verifies it
     REFUSED = "refused"  # a start while draining or short of disk
-    UNSAFE = "unsafe"  # a start that could not be journalled
-    UNSAFE_STOP = "unsafe_stop"  # a stop or an interruption that could not be journalled
+    UNSAFE = "unsafe"  # a command that could not be journalled, or not in time
     TOO_LARGE = "too_large"
     TOO_SLOW = "too_slow"
 

@@ -5,7 +5,7 @@ import hmac
 from collections.abc import Sequence
 from typing import Final
 
-from rtmsd.config.model import AppConfig
+from rtmsd.config import AppConfig
 
 MAX_TIMESTAMP_DIGITS: Final = 18
 

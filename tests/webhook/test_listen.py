@@ -1,0 +1,54 @@
+"""Where the endpoint listens."""
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from rtmsd.errors import AlreadyRunningError
+from rtmsd.webhook.listen import ListenError, address_of, open_listeners, open_unix_socket
+
+
+@pytest.mark.parametrize("listen", ["127.0.0.1:0", "[::1]:0", "localhost:0"])
+async def test_tcp_with_port_0(listen: str) -> None:
+    for listener in await open_listeners(listen):
+        host, _, port = address_of(listener).rpartition(":")
+        assert host in ("127.0.0.1", "[::1]")
+        assert int(port) > 0
+        await listener.aclose()
+
+
+async def test_a_taken_port_is_named() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(ListenError, match=address):
+            await open_listeners(address)
+
+
+async def test_what_is_passed_must_be_a_listening_socket() -> None:
+    with socket.socket() as quiet, pytest.raises(ListenError):
+        await open_listeners("127.0.0.1:0", [os.dup(quiet.fileno())])
+
+
+def test_a_socket_left_behind_is_replaced_and_a_live_one_is_not(tmp_path: Path) -> None:
+    path = tmp_path / "web.sock"
+    open_unix_socket(path).close()
+    assert path.is_socket()
+    with open_unix_socket(path):
+        with pytest.raises(AlreadyRunningError, match=r"web\.sock"):
+            open_unix_socket(path)
+        assert path.stat().st_mode & 0o777 == 0o666
+
+
+def test_a_file_that_is_no_socket_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "notes"
+    path.write_text("mine")
+    with pytest.raises(OSError, match="in use"):
+        open_unix_socket(path)
+    assert path.read_text() == "mine"
+
+
+async def test_a_missing_directory_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ListenError, match="missing"):
+        await open_listeners(f"unix:{tmp_path}/missing/web.sock")

@@ -30,6 +30,8 @@ CLOSE_S: Final = 1.0
 """How long a close handshake may take, and after it the server with its end of TCP."""
 
 _ABNORMAL: Final = 1006
+_VIOLATIONS: Final = frozenset({1002, 1007})
+"""Close codes that trio-websocket reports when it finds the server at fault, but does not send."""
 
 
 class WebSocketClosed(ConnectionLost):
@@ -166,14 +168,15 @@ def _closed(exc: trio_websocket.ConnectionClosed) -> WebSocketClosed:
 _Wrap: TypeAlias = Callable[[trio.abc.Stream], UpgradeStream]
 
 
-@attrs.frozen
+@attrs.define
 class _Link:
-    """The layers of one connection, and the scope of the task that reads it."""
+    """The layers of one connection, the scope of the task that reads it, and what it raised that it should not."""
 
     network: trio.abc.Stream
     stream: UpgradeStream
     ws: trio_websocket.WebSocketConnection
     reading: trio.CancelScope
+    bug: Exception | None = None
 
 
 @asynccontextmanager
@@ -181,11 +184,12 @@ async def _open(
     url: str, zoom: ZoomConfig, connect_timeout_s: float, wrap: _Wrap
 ) -> AsyncIterator[trio_websocket.WebSocketConnection]:
     target = check_url(url, zoom.allowed_hosts, zoom.allow_plain_ws)
+    link: _Link | None = None
     failure: Exception | None = None
     try:
         async with trio.open_nursery() as nursery:
             try:
-                link: _Link = await nursery.start(_run, target, zoom, connect_timeout_s, wrap)
+                link = await nursery.start(_run, target, zoom, connect_timeout_s, wrap)
                 link.reading.shield = True  # cancelling the user must leave us the close handshake
                 try:
                     yield link.ws
@@ -195,8 +199,10 @@ async def _open(
                     link.reading.cancel()
             except Exception as exc:
                 failure = exc
-    finally:
-        if failure is not None:  # not raised within the nursery, which would wrap it in a group
+    finally:  # out here, since the nursery would raise a group
+        if link is not None and link.bug is not None:
+            raise link.bug from failure
+        if failure is not None:
             raise failure
 
 
@@ -208,7 +214,7 @@ async def _run(
     *,
     task_status: trio.TaskStatus[_Link],
 ) -> None:
-    """Connect, let trio-websocket read, hang up. Its reader failing does not cancel whoever uses the connection."""
+    """Connect, let trio-websocket read, hang up. To whoever uses the connection a failing reader is a closed one."""
     link: _Link | None = None
     failure: Exception | None = None
     try:
@@ -217,12 +223,16 @@ async def _run(
                 link = await _connect(nursery, target, zoom, wrap)
             task_status.started(link)
     except* (ConnectionLost, trio.TooSlowError, h11.ProtocolError, wsproto.utilities.ProtocolError) as group:
-        # Once open, that is the reader answering a ping behind our own close frame: no harm.
+        # Once open, this is the reader answering a ping behind our own close frame: no harm.
         failure = group.exceptions[0]
+    except* Exception as group:
+        if link is None:
+            raise
+        link.bug = group.exceptions[0]
     finally:
         if link is not None:
             await _hang_up(link)
-    if failure is None or link is not None:
+    if link is not None or failure is None:
         return
     if isinstance(failure, ConnectionLost):
         raise failure
@@ -276,8 +286,7 @@ async def _hang_up(link: _Link) -> None:
         trio.move_on_after(CLOSE_S, shield=True),
         contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError),
     ):
-        if closed is not None and closed.code != _ABNORMAL and not link.stream.close_sent:
-            # trio-websocket names the code of a violation, but does not send it.
+        if closed is not None and closed.code in _VIOLATIONS and not link.stream.close_sent:
             await link.stream.send_all(
                 Connection(ConnectionType.CLIENT).send(CloseConnection(closed.code, closed.reason))
             )

@@ -389,18 +389,40 @@ async def test_cancelling_the_body_closes_politely() -> None:
 
 
 async def test_a_bug_in_the_consumer_is_not_swallowed() -> None:
+    surprise = Surprise()
+
     def consume(_: list[bytes]) -> None:
-        raise Surprise
+        raise surprise
 
     async def serve(peer: Peer) -> None:
         await peer.send(TextMessage(data="a"))
-        await peer.receive()
+        await peer.farewell()
 
-    caught = False
     async with server(serve) as url:
-        try:
+        with pytest.raises(Surprise) as raised:
             async with open_media(url, ZOOM, 5, consume) as socket:
                 await socket.wait_closed()
-        except* Surprise:
-            caught = True
-    assert caught
+    assert raised.value is surprise
+    assert isinstance(raised.value.__cause__, WebSocketClosed)
+
+
+async def test_an_error_of_a_cancelled_body_is_not_lost() -> None:
+    async with server(Peer.farewell) as url:
+        with pytest.raises(Surprise), trio.CancelScope() as scope:
+            async with open_signaling(url, ZOOM, 5):
+                scope.cancel()
+                raise Surprise
+
+
+async def test_being_cancelled_while_connecting() -> None:
+    done = trio.Event()
+
+    async def serve(_: Peer) -> None:
+        await done.wait()
+
+    async with server(serve, upgrade=False) as url:
+        with trio.move_on_after(0.05) as scope:
+            async with open_signaling(url, ZOOM, 5):
+                pytest.fail("not open")
+        assert scope.cancelled_caught
+        done.set()

@@ -183,6 +183,8 @@ class RestApi:
         """Begin to do it, unless the stream is not in a state for it."""
         start_soon = self._platform.nursery.start_soon
         stream = self._platform.stream_of(room)
+        if stream is not None and stream.stop_reason is StopReason.MEETING_ENDED:
+            return NO_SUCH_SESSION
         live = stream if stream is not None and stream.phase not in OVER else None
         match action:
             case "start" if live is None:

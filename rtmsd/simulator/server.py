@@ -99,10 +99,21 @@ class Simulator:
         return room
 
     async def start_session(
-        self, people: Sequence[Person | str] = ("Ana", "Bo"), *, rtms_stream_id: str | None = None, **session: Any
+        self,
+        people: Sequence[Person | str] = ("Ana", "Bo"),
+        *,
+        product: str = "session",
+        session_id: str | None = None,
+        rtms_stream_id: str | None = None,
+        session_key: str = "room-7",
+        media: MediaType | None = None,
+        details: Mapping[str, Any] | None = None,
     ) -> SimSession:
-        """Start a session and its stream: `hold_session`, whose arguments it takes, and `start_stream`."""
-        return await self.start_stream(self.hold_session(people, **session), rtms_stream_id)
+        """Start a session and its stream: see `hold_session` and `start_stream`."""
+        room = self.hold_session(
+            people, product=product, session_id=session_id, session_key=session_key, media=media, details=details
+        )
+        return await self.start_stream(room, rtms_stream_id)
 
     async def start_stream(self, room: Room, rtms_stream_id: str | None = None) -> SimSession:
         """Start a stream of a session and return when its webhook was answered, or was not.

@@ -33,6 +33,7 @@ log = structlog.get_logger()
 
 _COUNTERS_EVERY_S: Final = 5.0
 _RETRY_S: Final = 1.0
+_LATE_MS: Final = 1000  # packets from before a pause may come so much after its announcement on another connection
 
 
 @attrs.frozen(kw_only=True)
@@ -227,6 +228,12 @@ class Recorder:
     def zoom_ms(self) -> int:
         """The latest time heard from Zoom."""
         return self._timeline.clock_ms
+
+    @property
+    def hears_during_pause(self) -> bool:
+        """Whether there is audio from a time at which the stream was paused."""
+        newest_ms, paused_ms = self.media.newest_ms(("audio",)), self._timeline.paused_since_ms
+        return newest_ms is not None and paused_ms is not None and newest_ms > paused_ms + _LATE_MS
 
     def connected(self, kind: Literal["signaling", "media"], media: frozenset[str]) -> int:
         """A handshake succeeded. Returns a number for `heard_on` and `lost`."""

@@ -144,7 +144,7 @@ class Timeline:
                     connection.opened_ms = time_ms
                     self.revision += 1
         for name, medium in self._media.items():
-            if medium.link is Link.SETTLING:
+            if medium.link is Link.SETTLING and time_ms > medium.since_ms:  # else it tells of the past
                 self._settle(name, medium, time_ms)
             elif medium.link is Link.DOWN:
                 medium.sign_ms = time_ms
@@ -292,6 +292,11 @@ class Timeline:
                 self.revision += 1
 
     # Pauses and the end
+
+    @property
+    def paused_since_ms(self) -> int | None:
+        """When the pause that is on began; None when none is."""
+        return self.pauses[-1].from_ms if self.pauses and self.pauses[-1].to_ms is None else None
 
     def paused(self, time_ms: int | None) -> None:
         if not self.pauses or self.pauses[-1].to_ms is not None:

@@ -9,8 +9,6 @@ from rtmsd.protocol.enums import EventType, VoiceEventType
 if TYPE_CHECKING:
     from rtmsd.streams.stream import Stream
 
-JOINS: Final = {EventType.PARTICIPANT_JOIN, EventType.ACTIVE_SPEAKER_CHANGE, EventType.SHARING_START}
-
 
 def event_name(product: str, event_type: int) -> str:
     """`snake_case` of Zoom's name; contact center numbers its events differently from 8 on."""
@@ -24,7 +22,8 @@ def event_name(product: str, event_type: int) -> str:
 def on_message(stream: "Stream", message: m.Message) -> None:
     """Take in one message. Zoom's time in it also tells how far the stream has come."""
     zoom_ms = getattr(message, "timestamp", None)
-    if isinstance(zoom_ms, int):
+    is_past = isinstance(message, m.EventUpdate) and message.event_type == EventType.FIRST_PACKET_TIMESTAMP
+    if isinstance(zoom_ms, int) and not is_past:
         stream.recorder.heard(zoom_ms)
     handler = HANDLERS.get(type(message))
     if handler is not None:
@@ -63,11 +62,14 @@ def _on_stream_state_answer(stream: "Stream", message: m.StreamStateResp) -> Non
 
 def _on_session_state(stream: "Stream", message: m.SessionStateUpdate) -> None:
     stream.recorder.session_state(message.rtms_session_id, message.state, message.stop_reason, message.timestamp)
-    stream.sub_sessions.update(message)
-    if stream.sub_sessions.all_stopped:
+    sub_sessions = stream.sub_sessions
+    was_over = sub_sessions.all_stopped
+    if not sub_sessions.update(message):
+        return
+    if not sub_sessions.all_stopped:
+        stream.pause(sub_sessions.all_paused, message.timestamp)
+    elif not was_over:
         stream.last_session_stopped()
-    else:
-        stream.follow_pause(message.timestamp)
 
 
 HANDLERS: Final[Mapping[type[m.Message], Callable[["Stream", Any], None]]] = {

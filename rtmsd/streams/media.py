@@ -55,7 +55,7 @@ class LinkState(enum.Enum):
     CONNECTING = "connecting"
     STREAMING = "streaming"
     LOST = "lost"  # waiting for the next attempt
-    REFUSED = "refused"  # Zoom will not give these media: no further attempt
+    REFUSED = "refused"  # Zoom will not, or cannot, give these media: no further attempt
 
 
 class MediaLink:
@@ -66,6 +66,7 @@ class MediaLink:
         state: for status and for the stream, which is up as long as one link streams.
         keep_alives: how many requests were answered.
         why: the latest loss or refusal.
+        was_up: whether it was ever connected.
         last_heard_s: when the socket was last read, in Trio's clock.
         ignored: what was read and ignored, by kind.
     """
@@ -77,8 +78,10 @@ class MediaLink:
         self.ignored: Counter[str] = Counter()
         self.why = ""
         self.last_heard_s = 0.0
+        self.was_up = False
         self._stream = stream
         self._window = Window(stream.settings.streams.media_window_s)
+        self._is_suspect = False
         self._connection = 0  # number of the recorder's open connection; 0: none
         recorder = stream.recorder
         self.audio, self.video, self.share = recorder.audio, recorder.video, recorder.share
@@ -88,12 +91,16 @@ class MediaLink:
     def media(self) -> frozenset[str]:
         return names_of(self.types)
 
+    def forget_loss(self) -> None:
+        """Zoom moved the stream to another server, which allows a whole window again."""
+        self._window.close()
+
     async def run(self, media_urls: Mapping[str, str]) -> None:
         """Keep this connection up while signaling is. Returns when Zoom refused it or the stream is to end."""
         limits = self._stream.settings.streams
         backoff = Backoff(limits.reconnect_delay_s, limits.reconnect_delay_max_s)
         self._window.open(trio.current_time())
-        while self.types and not self._stream.expects_end:
+        while self.state is not LinkState.REFUSED and not self._stream.expects_end:
             delay_s: float | None = None
             try:
                 await self._connect_once(media_urls, backoff)
@@ -113,7 +120,8 @@ class MediaLink:
             now = trio.current_time()
             self._window.open(now)
             if self._window.is_over(now):
-                self._stream.window_passed(f"{'+'.join(sorted(self.media))} media not back within its window")
+                self.state = LinkState.REFUSED
+                self._stream.media_given_up(self)
                 break
             self.state = LinkState.LOST
             delay_s = backoff.next_s() if delay_s is None else delay_s
@@ -180,6 +188,7 @@ class MediaLink:
                 backoff.reset()
                 self._window.close()
                 self.state = LinkState.STREAMING
+                self.was_up = True
                 stream.media_up(self)
                 await first_of(socket.wait_closed, self._wait_cut, self._watch, lambda: self._send_answers(socket))
         except (ConnectionLost, RemoteProtocolError) as lost:
@@ -221,10 +230,12 @@ class MediaLink:
 
     async def suspect(self, delay_s: float) -> None:
         """Zoom says that a media connection broke: if this one stays silent for `delay_s`, it is the one."""
-        if self.state is not LinkState.STREAMING:
+        if self.state is not LinkState.STREAMING or self._is_suspect:
             return
+        self._is_suspect = True
         heard_s = self.last_heard_s
         await trio.sleep(delay_s)
+        self._is_suspect = False
         if self.state is LinkState.STREAMING and self.last_heard_s == heard_s:
             self._cut.set()
 
@@ -252,7 +263,10 @@ class MediaLink:
         for position, raw in enumerate(batch, start=1):
             self._protocol.receive(raw)
             if self._protocol.state is MediaState.STREAMING:
-                self._stream.negotiated(self._protocol.negotiated)
+                try:
+                    self._stream.negotiated(self._protocol.negotiated)
+                except ValueError as exc:
+                    raise RemoteProtocolError(f"Zoom negotiated what cannot be stored: {exc}") from exc
                 self._connection = self._stream.recorder.connected("media", self.media)
                 self._answered.set()
                 return batch[position:]

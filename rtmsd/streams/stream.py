@@ -26,7 +26,7 @@ from rtmsd.state.ledger import StreamRow
 from rtmsd.streams.commands import InterruptStream, StartStream
 from rtmsd.streams.media import LinkState, MediaLink
 from rtmsd.streams.retry import Backoff, Window
-from rtmsd.streams.signaling import SignalingLink
+from rtmsd.streams.signaling import DRAIN_S, SignalingLink
 from rtmsd.streams.tasks import Wake
 
 log = structlog.get_logger()
@@ -100,7 +100,8 @@ class Stream:
         self._outage: str | None = self._cause
         self.why = ""
         self.reconnects: Counter[tuple[str, str]] = Counter()
-        self._paused_by_stream = False
+        self._is_paused = False  # by the latest word of Zoom's
+        self._announced_reason: int | None = None
         self._wait_room = wait_room
         limits = settings.streams
         self._backoff = Backoff(limits.reconnect_delay_s, limits.reconnect_delay_max_s)
@@ -147,7 +148,7 @@ class Stream:
         while self.outcome is None:
             delay_s = await self._connect_once()
             if self.expects_end:
-                self.stop(self.sub_sessions.stop_reason or 0, None, "connections closed by Zoom")
+                self.stop(self._announced_reason or self.sub_sessions.stop_reason or 0, None, "closed by Zoom")
             if self.outcome is not None:
                 return
             now = trio.current_time()
@@ -251,8 +252,13 @@ class Stream:
 
     def media_arrived(self) -> None:
         """Media were received; called once a read."""
-        if self.phase is StreamPhase.READY:
-            self._input(StreamInput.MEDIA, "media")
+        match self.phase:
+            case StreamPhase.READY:
+                self._input(StreamInput.MEDIA, "media")
+            case StreamPhase.PAUSED if self.recorder.hears_during_pause:
+                self.pause(False, None)  # the word that it goes on was lost
+            case _:
+                pass
 
     def media_refused(self, media: frozenset[str], why: str) -> None:
         self.recorder.event("media_refused", None, media=sorted(media), why=why)
@@ -264,6 +270,14 @@ class Stream:
             self.end(Outcome("ended", StopReason.AWAIT_RECONNECTION_TIMEOUT, None, f"slot gone: {refused}"))
         else:
             self.end(Outcome("failed", None, None, f"Zoom does not know the stream: {refused}"))
+
+    def media_given_up(self, link: MediaLink) -> None:
+        """The window of a media connection passed: Zoom ends the stream, unless these media never came at all."""
+        media = "+".join(sorted(link.media))
+        if link.was_up or not any(other.state is LinkState.STREAMING for other in self.links):
+            self.window_passed(f"{media} not back within its window")
+        else:
+            self.media_refused(link.media, f"not connected within streams.media_window_s: {link.why}")
 
     def window_passed(self, why: str) -> None:
         if self._outage is not None:
@@ -283,7 +297,10 @@ class Stream:
             self._cause = "server_failover" if self._was_up else None
             self._input(StreamInput.STARTED_AGAIN, "server failover")
             self._backoff.reset()
-            self._epoch.cancel()
+            self._window.close()
+            for link in self.links:
+                link.forget_loss()
+            self._drop_connections()
             self._hurry.set()
 
     def interrupted(self, command: InterruptStream) -> None:
@@ -296,13 +313,17 @@ class Stream:
             log.info("interrupted webhook ignored", why="signaling has spoken since")
             return
         self._cause = "signaling_reconnect"
-        self._epoch.cancel()
+        self._drop_connections()
 
     def reconnect(self) -> None:
         """Fresh handshakes, because an operator asks for them."""
         if not self.expects_end:
-            self._epoch.cancel()
+            self._drop_connections()
             self._hurry.set()
+
+    def _drop_connections(self) -> None:
+        """End the present signaling connection and its media, after what is already in our socket buffers."""
+        self._epoch.deadline = trio.current_time() + DRAIN_S
 
     def close(self) -> None:
         """End the stream for good, politely: message 21, then Zoom terminates it."""
@@ -340,23 +361,23 @@ class Stream:
         """Follow the stream's state as Zoom has it, told (message 8) or asked for (message 20)."""
         match state:
             case StreamState.ACTIVE | StreamState.RESUMED:
-                self._paused_by_stream = False
-                self.follow_pause(zoom_ms)
+                self.pause(False, zoom_ms)
             case StreamState.PAUSED:
-                self._paused_by_stream = True
-                self.follow_pause(zoom_ms)
+                self.pause(True, zoom_ms)
             case StreamState.INTERRUPTED if reason == StopReason.DATA_CONNECTION_INTERRUPTED:
                 self.suspect_media(None)
             case StreamState.TERMINATING:
+                self._announced_reason = reason
                 self._input(StreamInput.TERMINATING, f"reason {reason}")
             case StreamState.TERMINATED:
-                self.stop(reason or 0, zoom_ms, "terminated by Zoom")
+                self.stop(reason or self._announced_reason or 0, zoom_ms, "terminated by Zoom")
             case _:
                 pass
 
-    def follow_pause(self, zoom_ms: int | None) -> None:
+    def pause(self, on: bool, zoom_ms: int | None) -> None:
         """Take over from Zoom whether media are expected: not while the stream or all its sub-sessions are paused."""
-        if self._is_paused:
+        self._is_paused = on
+        if on:
             self.recorder.paused(zoom_ms)
             self._input(StreamInput.PAUSED, "paused")
         else:
@@ -376,10 +397,6 @@ class Stream:
         for link in self.links:
             if media_type is None or link.types & media_type:
                 self._nursery.start_soon(link.suspect, self.settings.streams.reconnect_delay_s)
-
-    @property
-    def _is_paused(self) -> bool:
-        return self._paused_by_stream or self.sub_sessions.all_paused
 
     def _input(self, what: StreamInput, why: str) -> None:
         """Move the state, and where it changed tell the files and the log, once."""

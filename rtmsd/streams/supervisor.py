@@ -119,7 +119,7 @@ class Supervisor:
             case InterruptStream() if life is None:
                 log.info("interrupted webhook ignored", rtms_stream_id=command.rtms_stream_id, why="no such stream")
             case StartStream() | StopStream() if life is None:
-                self._begin(row_of(command), resumed=isinstance(command, StopStream))
+                self._begin(row_of(command), resumed=False)
             case _ if life is not None:
                 life.tell(command)
 

@@ -27,6 +27,7 @@ def file(daemon: FakeDaemon, tmp_path: Path) -> Path:
     """The running daemon's configuration."""
     path = tmp_path / "config.toml"
     path.write_text(GOOD)
+    path.chmod(0o600)  # it holds secrets, and everybody's reading them would be a warning
     daemon.answers["GET /v1/status"] = {"config_file": str(path)}
     daemon.answers["GET /v1/config"] = as_masked_dict(load(path))
     return path
@@ -37,6 +38,12 @@ def test_check_the_daemons_file(ctl: Ctl, file: Path, capsys: Capture) -> None:
     assert capsys.readouterr().out == f"{file}: ok\n"
     assert ctl("config", "check", "--json") == Exit.OK
     assert json.loads(capsys.readouterr().out) == {"file": str(file), "ok": True, "warnings": []}
+
+
+def test_check_tells_what_is_unwise(ctl: Ctl, file: Path, capsys: Capture) -> None:
+    file.chmod(0o644)
+    assert ctl("config", "check") == Exit.OK
+    assert "\nwarning: app[0].client_secret: " in capsys.readouterr().out
 
 
 def test_check_another_file_without_a_daemon(ctl: Ctl, daemon: FakeDaemon, file: Path, capsys: Capture) -> None:

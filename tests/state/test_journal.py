@@ -1,0 +1,306 @@
+"""The journal on a real file: durability, sharing of transactions, and what it says when the disk does not obey."""
+
+import os
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+import trio
+import trio.lowlevel
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from rtmsd.errors import AlreadyRunningError, StorageError
+from rtmsd.protocol.messages import SessionRef
+from rtmsd.state import journal as journal_module
+from rtmsd.state.journal import KEEP_MS, PRUNE_EVERY_S, Journal
+from rtmsd.state.lock import LockFile
+from rtmsd.state.schema import MIGRATIONS
+from rtmsd.streams.commands import StartStream, StopStream, Verdict
+
+# The tables of version 1, written out a second time: a file that an older rtmsd left must open for ever.
+VERSION_1 = """
+CREATE TABLE delivery (event TEXT NOT NULL, event_ts INTEGER NOT NULL, session_id TEXT NOT NULL,
+    rtms_stream_id TEXT NOT NULL, received_ms INTEGER NOT NULL,
+    PRIMARY KEY (rtms_stream_id, event, event_ts, session_id)) WITHOUT ROWID;
+CREATE TABLE stream (rtms_stream_id TEXT PRIMARY KEY, product TEXT NOT NULL, id_key TEXT NOT NULL,
+    session_id TEXT NOT NULL, app TEXT NOT NULL, server_urls TEXT, started_ms INTEGER, event_ts INTEGER NOT NULL,
+    stop_reason INTEGER, stopped_ms INTEGER, closed_ms INTEGER) WITHOUT ROWID;
+CREATE INDEX delivery_received ON delivery (received_ms);
+INSERT INTO delivery VALUES ('session.rtms_started', 1, 's', 'stream-1', 9999999999999);
+INSERT INTO stream VALUES ('stream-1', 'session', 'session_id', 's', 'main', 'wss://x', 1, 1, NULL, NULL, NULL);
+PRAGMA user_version = 1;
+"""
+
+
+def start(number: int = 1) -> StartStream:
+    return StartStream(
+        product="session",
+        session=SessionRef("session_id", "s"),
+        rtms_stream_id=f"stream-{number}",
+        server_urls="wss://x",
+        app="main",
+        event_ts=number,
+    )
+
+
+def stop(number: int = 1) -> StopStream:
+    return StopStream(
+        product="session",
+        session=SessionRef("session_id", "s"),
+        rtms_stream_id=f"stream-{number}",
+        app="main",
+        event_ts=1000 + number,
+        stop_reason=6,
+    )
+
+
+@attrs.define
+class Disk:
+    """Runs in place; counts, and can be told to hang."""
+
+    runs: int = 0
+    works: trio.Event = attrs.field(factory=trio.Event)
+
+    async def run_sync(self, sync_fn: Callable[[], Any]) -> Any:
+        self.runs += 1
+        await self.works.wait()
+        return sync_fn()
+
+
+async def test_what_was_recorded_survives(tmp_path: Path) -> None:
+    path = tmp_path / "made" / "too" / "state.sqlite"
+    journal = await Journal.open(path)
+    assert await journal.record(start(1)) is Verdict.NEW
+    assert await journal.record(start(2)) is Verdict.NEW
+    assert await journal.record(stop(2)) is Verdict.NEW
+    rows = await journal.unfinished()
+    await journal.aclose()
+    journal = await Journal.open(path)
+    assert await journal.unfinished() == rows
+    assert await journal.record(start(1)) is Verdict.DUPLICATE
+    await journal.close_stream("stream-2", reason=6, ended_ms=1002)
+    assert [row.rtms_stream_id for row in await journal.unfinished()] == ["stream-1"]
+    await journal.aclose()
+
+
+async def test_every_commit_is_synced(tmp_path: Path) -> None:
+    journal = await Journal.open(tmp_path / "state.sqlite")
+    settings = await journal._commit(
+        lambda db: [db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("journal_mode", "synchronous")]
+    )
+    assert settings == ["wal", 2]
+    await journal.aclose()
+
+
+async def test_those_who_come_while_the_disk_is_busy_share_a_transaction(tmp_path: Path, nursery: trio.Nursery) -> None:
+    disk = Disk()
+    disk.works.set()
+    journal = await Journal.open(tmp_path / "state.sqlite", run_sync=disk.run_sync)
+    disk.works, disk.runs = trio.Event(), 0
+    verdicts: list[Verdict] = []
+
+    async def record(number: int) -> None:
+        verdicts.append(await journal.record(start(number % 50)))
+
+    for number in range(100):
+        nursery.start_soon(record, number)
+    await wait_all_tasks_blocked()
+    disk.works.set()
+    await wait_all_tasks_blocked()
+    assert disk.runs <= 2
+    assert (verdicts.count(Verdict.NEW), verdicts.count(Verdict.DUPLICATE)) == (50, 50)
+    await journal.aclose()
+
+
+async def test_a_caller_that_is_cancelled_takes_nobody_with_it(tmp_path: Path, nursery: trio.Nursery) -> None:
+    disk = Disk()
+    disk.works.set()
+    journal = await Journal.open(tmp_path / "state.sqlite", run_sync=disk.run_sync)
+    disk.works = trio.Event()
+    scopes = [trio.CancelScope() for _ in range(5)]
+    verdicts: list[int] = []
+
+    async def record(number: int) -> None:
+        with scopes[number]:
+            await journal.record(start(number))
+            verdicts.append(number)
+
+    for number in range(5):
+        nursery.start_soon(record, number)
+        await wait_all_tasks_blocked()
+    scopes[0].cancel()  # its transaction runs
+    scopes[2].cancel()  # waits for the next
+    await wait_all_tasks_blocked()
+    disk.works.set()
+    await wait_all_tasks_blocked()
+    assert sorted(verdicts) == [0, 1, 3, 4]
+    assert [row.rtms_stream_id for row in await journal.unfinished()] == [f"stream-{n}" for n in (0, 1, 3, 4)]
+    await journal.aclose()
+
+
+async def test_a_disk_that_hangs_fills_no_memory(
+    tmp_path: Path, nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal_module, "MAX_WAITING", 3)
+    disk = Disk()
+    disk.works.set()
+    journal = await Journal.open(tmp_path / "state.sqlite", run_sync=disk.run_sync)
+    disk.works = trio.Event()
+    for number in range(4):  # one in the transaction, three waiting
+        nursery.start_soon(journal.record, start(number))
+        await wait_all_tasks_blocked()
+    with pytest.raises(StorageError, match="too many"):
+        await journal.record(start(9))
+    disk.works.set()
+    await wait_all_tasks_blocked()
+    assert await journal.record(start(9)) is Verdict.NEW
+    await journal.aclose()
+
+
+async def test_a_full_disk_is_said_and_mended(tmp_path: Path, nursery: trio.Nursery) -> None:
+    journal = await Journal.open(tmp_path / "state.sqlite")
+    pages = await journal._commit(lambda db: db.execute("PRAGMA page_count").fetchone()[0])
+    await journal._commit(lambda db: db.execute(f"PRAGMA max_page_count = {pages}").fetchone())
+    big = attrs.evolve(start(1), server_urls="wss://" + "x" * 100_000)
+    with pytest.raises(StorageError, match="full"):
+        await journal.record(big)
+    await journal._commit(lambda db: db.execute("PRAGMA max_page_count = 100000").fetchone())
+    assert await journal.record(big) is Verdict.NEW  # nothing of the first try stayed
+    await journal.aclose()
+
+
+async def test_a_failing_thread_is_everybodys_error(tmp_path: Path, nursery: trio.Nursery) -> None:
+    async def no_threads(sync_fn: Callable[[], Any]) -> Any:
+        await trio.lowlevel.checkpoint()
+        raise RuntimeError("can't start new thread")
+
+    journal = await Journal.open(tmp_path / "state.sqlite")
+    journal._run_sync = no_threads
+    errors: list[RuntimeError] = []
+
+    async def record(number: int) -> None:
+        try:
+            await journal.record(start(number))
+        except RuntimeError as exc:
+            errors.append(exc)
+
+    for number in range(3):
+        nursery.start_soon(record, number)
+    with trio.fail_after(5):
+        while len(errors) < 3:
+            await trio.lowlevel.checkpoint()
+
+
+async def test_nothing_is_recorded_after_closing(tmp_path: Path) -> None:
+    journal = await Journal.open(tmp_path / "state.sqlite")
+    await journal.aclose()
+    await journal.aclose()
+    with pytest.raises(StorageError, match="closed"):
+        await journal.record(start())
+
+
+async def test_the_second_daemon_hears_who_has_it(tmp_path: Path) -> None:
+    path = tmp_path / "state.sqlite"
+    journal = await Journal.open(path)
+    with pytest.raises(AlreadyRunningError, match=rf"state\.sqlite.* process {os.getpid()}\b"):
+        await Journal.open(path)
+    assert await journal.record(start()) is Verdict.NEW  # the first is not disturbed
+    await journal.aclose()
+    await (await Journal.open(path)).aclose()
+
+
+async def test_the_file_is_not_for_everybody(tmp_path: Path) -> None:
+    journal = await Journal.open(tmp_path / "state" / "state.sqlite")
+    await journal.record(start())
+    assert not any(path.stat().st_mode & 0o007 for path in (tmp_path / "state").iterdir())
+    assert (tmp_path / "state").stat().st_mode & 0o777 == 0o750
+    await journal.aclose()
+
+
+async def test_what_is_no_state_file_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "state.sqlite"
+    path.write_bytes(b"my diary " * 1000)
+    for _ in range(2):  # the lock was given back
+        with pytest.raises(StorageError, match="not a database"):
+            await Journal.open(path)
+    assert path.read_bytes() == b"my diary " * 1000
+
+
+async def test_a_path_that_cannot_be(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError, match="file"):
+        await Journal.open(tmp_path / "file" / "state.sqlite")
+    (tmp_path / "state.sqlite").mkdir()
+    with pytest.raises(StorageError, match="unable to open"):
+        await Journal.open(tmp_path / "state.sqlite")
+
+
+async def test_a_file_of_version_1_opens(tmp_path: Path) -> None:
+    path = tmp_path / "state.sqlite"
+    with sqlite3.connect(path) as db:
+        db.executescript(VERSION_1)
+    db.close()
+    journal = await Journal.open(path)
+    assert [row.rtms_stream_id for row in await journal.unfinished()] == ["stream-1"]
+    assert await journal.record(start(1)) is Verdict.DUPLICATE
+    assert await journal.record(start(2)) is Verdict.NEW
+    await journal.aclose()
+
+
+async def test_a_file_of_a_newer_version_is_refused_unharmed(tmp_path: Path) -> None:
+    path = tmp_path / "state.sqlite"
+    await (await Journal.open(path)).aclose()
+    with sqlite3.connect(path) as db:
+        db.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
+    db.close()
+    with pytest.raises(StorageError, match="newer"):
+        await Journal.open(path)
+
+
+async def test_deliveries_and_tombstones_are_kept_for_90_minutes(tmp_path: Path) -> None:
+    now_ms = 1_000_000_000
+    journal = await Journal.open(tmp_path / "state.sqlite", clock_ms=lambda: now_ms)
+    await journal.record(start(1))
+    await journal.close_stream("stream-1", reason=6, ended_ms=2)
+    await journal.prune(now_ms + KEEP_MS)
+    assert await journal.record(start(1)) is Verdict.DUPLICATE
+    await journal.prune(now_ms + KEEP_MS + 1)
+    assert await journal.record(start(1)) is Verdict.NEW
+    await journal.aclose()
+
+
+async def test_pruning_goes_on_although_the_disk_refuses(
+    tmp_path: Path, nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    disk = Disk()
+    disk.works.set()
+    now_ms = 1_000_000_000
+    journal = await Journal.open(tmp_path / "state.sqlite", run_sync=disk.run_sync, clock_ms=lambda: now_ms)
+    await journal.record(stop(1))
+    nursery.start_soon(journal.prune_regularly)
+    run_sync = journal._run_sync
+
+    async def refuse(sync_fn: Callable[[], Any]) -> Any:
+        await trio.lowlevel.checkpoint()
+        raise StorageError("no")
+
+    journal._run_sync = refuse
+    await trio.sleep(1.5 * PRUNE_EVERY_S)
+    journal._run_sync = run_sync
+    now_ms += KEEP_MS + 1
+    await trio.sleep(PRUNE_EVERY_S)
+    assert await journal.record(stop(1)) is Verdict.NEW
+    nursery.cancel_scope.cancel()
+
+
+def test_a_lock_goes_with_its_holder_and_its_file_stays(tmp_path: Path) -> None:
+    path = tmp_path / "directory" / ".lock"
+    lock = LockFile.acquire(path, "the directory")
+    with pytest.raises(AlreadyRunningError, match=f"the directory is in use .* process {os.getpid()}"):
+        LockFile.acquire(path, "the directory")
+    lock.release()
+    assert path.exists()
+    LockFile.acquire(path, "the directory").release()

@@ -1,0 +1,245 @@
+"""What each command comes to, given what was recorded before it."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
+
+import attrs
+import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from rtmsd.protocol.messages import SessionRef
+from rtmsd.state import ledger
+from rtmsd.state.ledger import StreamRow
+from rtmsd.state.schema import migrate
+from rtmsd.streams.commands import InterruptStream, StartStream, StopStream, StreamCommand, Verdict
+
+NEW, DUPLICATE, LATE = Verdict.NEW, Verdict.DUPLICATE, Verdict.LATE
+NOW_MS = 5_000_000
+
+
+def start(event_ts: int, stream: str = "stream", url: str = "wss://one") -> StartStream:
+    return StartStream(
+        product="session",
+        session=SessionRef("session_id", "a+b/c=="),
+        rtms_stream_id=stream,
+        server_urls=url,
+        app="main",
+        event_ts=event_ts,
+    )
+
+
+def stop(event_ts: int, reason: int = 6, stream: str = "stream") -> StopStream:
+    return StopStream(
+        product="session",
+        session=SessionRef("session_id", "a+b/c=="),
+        rtms_stream_id=stream,
+        app="main",
+        event_ts=event_ts,
+        stop_reason=reason,
+    )
+
+
+def interrupt(event_ts: int, url: str | None = None) -> InterruptStream:
+    return InterruptStream(
+        product="session",
+        session=SessionRef("session_id", "a+b/c=="),
+        rtms_stream_id="stream",
+        app="main",
+        event_ts=event_ts,
+        server_urls=url,
+    )
+
+
+def open_memory() -> sqlite3.Connection:
+    db = sqlite3.connect(":memory:", isolation_level=None)
+    db.row_factory = sqlite3.Row
+    migrate(db)
+    return db
+
+
+@pytest.fixture
+def db() -> Iterator[sqlite3.Connection]:
+    with closing(open_memory()) as db:
+        yield db
+
+
+def close(db: sqlite3.Connection, ended_ms: int, *, event_ts: int | None = None) -> None:
+    ledger.close_stream(db, "stream", reason=19, ended_ms=ended_ms, event_ts=event_ts, closed_ms=NOW_MS)
+
+
+def test_a_live_stream_is_remembered_whole(db: sqlite3.Connection) -> None:
+    assert ledger.record(db, start(100), NOW_MS) is NEW
+    assert ledger.unfinished(db) == [
+        StreamRow(
+            rtms_stream_id="stream",
+            product="session",
+            session=SessionRef("session_id", "a+b/c=="),
+            app="main",
+            server_urls="wss://one",
+            started_ms=100,
+            event_ts=100,
+            stop_reason=None,
+            stopped_ms=None,
+            closed=False,
+        )
+    ]
+
+
+Step = tuple[StreamCommand | int, Verdict | None]  # a number closes the stream at that Zoom time
+
+
+STORIES: dict[str, list[Step]] = {
+    "retry": [(start(100), NEW), (start(100), DUPLICATE)],
+    "retry with another url": [(start(100), NEW), (start(100, url="wss://two"), DUPLICATE)],
+    "failover, then a retry": [(start(100), NEW), (start(200), NEW), (start(100), DUPLICATE)],
+    "failover overtakes the first start": [(start(200), NEW), (start(100), LATE)],
+    "stop": [(start(100), NEW), (stop(200), NEW), (stop(200), DUPLICATE)],
+    "stop before start": [(stop(200), NEW), (start(100), LATE)],
+    "stop and start at once": [(stop(200), NEW), (start(200), LATE)],
+    "start before the stop": [(start(100), NEW), (stop(200), NEW), (start(150), LATE)],
+    "started again": [(start(100), NEW), (stop(200), NEW), (start(201), NEW)],
+    "old stop": [(start(100), NEW), (stop(200), NEW), (start(300), NEW), (stop(250), LATE)],
+    "second stop": [(start(100), NEW), (stop(200), NEW), (stop(300), LATE)],
+    "started again after closing": [(start(100), NEW), (stop(200), NEW), (250, None), (start(201), NEW)],
+    "ended without a webhook": [(start(100), NEW), (250, None), (start(200), LATE), (start(251), NEW)],
+    "ended before it was heard of": [(start(100), NEW), (50, None), (start(90), LATE)],
+    "stop after the end": [(start(100), NEW), (250, None), (stop(300), LATE)],
+    "revoked after a stop": [(start(100), NEW), (stop(200), NEW), (stop(300, 8), NEW)],
+    "revoked after the end": [(start(100), NEW), (250, None), (stop(200, 8), NEW), (stop(201, 8), LATE)],
+    "interruption": [(start(100), NEW), (interrupt(150), NEW), (interrupt(150), DUPLICATE)],
+    "interruption before the failover": [(start(200), NEW), (interrupt(150), LATE)],
+    "interruption of an ended stream": [(start(100), NEW), (stop(200), NEW), (interrupt(150), LATE)],
+    "interruption of an unknown stream": [(interrupt(150), NEW)],
+}
+
+
+@pytest.mark.parametrize("steps", STORIES.values(), ids=STORIES.keys())
+def test_verdicts(db: sqlite3.Connection, steps: list[Step]) -> None:
+    for step, verdict in steps:
+        if isinstance(step, int):
+            close(db, step)
+        else:
+            assert ledger.record(db, step, NOW_MS) is verdict
+
+
+@pytest.mark.parametrize("field", ["event_ts", "session", "rtms_stream_id", "product"])
+def test_each_part_of_the_key_makes_another_event(db: sqlite3.Connection, field: str) -> None:
+    ledger.record(db, stop(100), NOW_MS)
+    other: dict[str, Any] = {
+        "event_ts": 101,
+        "session": SessionRef("session_id", "x"),
+        "rtms_stream_id": "x",
+        "product": "meeting",
+    }
+    assert ledger.record(db, attrs.evolve(stop(100), **{field: other[field]}), NOW_MS) is not DUPLICATE
+
+
+def test_a_failover_moves_the_url_and_keeps_the_beginning(db: sqlite3.Connection) -> None:
+    ledger.record(db, start(100), NOW_MS)
+    ledger.record(db, start(200, url="wss://two"), NOW_MS)
+    (row,) = ledger.unfinished(db)
+    assert (row.server_urls, row.started_ms, row.event_ts) == ("wss://two", 100, 200)
+    ledger.record(db, interrupt(300), NOW_MS)
+    assert ledger.unfinished(db) == [row]
+    ledger.record(db, interrupt(301, "wss://three"), NOW_MS)
+    assert ledger.unfinished(db) == [attrs.evolve(row, server_urls="wss://three")]
+
+
+def test_what_the_stop_webhook_said_stays(db: sqlite3.Connection) -> None:
+    ledger.record(db, start(100), NOW_MS)
+    ledger.record(db, stop(200), NOW_MS)
+    (row,) = ledger.unfinished(db)
+    assert (row.stop_reason, row.stopped_ms) == (6, 200)
+    close(db, 999)
+    assert ledger.unfinished(db) == []
+    assert ledger.find(db, "stream") == attrs.evolve(row, closed=True)
+
+
+def test_a_stream_started_again_keeps_its_directory(db: sqlite3.Connection) -> None:
+    for command in (start(100), stop(200)):
+        ledger.record(db, command, NOW_MS)
+    close(db, 200)
+    ledger.record(db, start(300), NOW_MS)
+    (row,) = ledger.unfinished(db)
+    assert (row.started_ms, row.event_ts, row.stop_reason, row.stopped_ms) == (100, 300, None, None)
+
+
+def test_a_stream_started_again_meanwhile_is_not_closed(db: sqlite3.Connection) -> None:
+    for command in (start(100), stop(200), start(300)):
+        ledger.record(db, command, NOW_MS)
+    close(db, 200, event_ts=100)
+    assert len(ledger.unfinished(db)) == 1
+    close(db, 400, event_ts=300)
+    assert ledger.unfinished(db) == []
+
+
+def test_a_revocation_is_work_to_be_finished_also_of_an_unknown_stream(db: sqlite3.Connection) -> None:
+    ledger.record(db, stop(200, 6, "other"), NOW_MS)
+    assert ledger.unfinished(db) == []
+    ledger.record(db, stop(200, 8), NOW_MS)
+    (row,) = ledger.unfinished(db)
+    assert (row.stop_reason, row.started_ms, row.server_urls) == (8, None, None)
+    close(db, 200)
+    assert ledger.unfinished(db) == []
+
+
+def test_pruning_forgets_what_is_old_and_done(db: sqlite3.Connection) -> None:
+    ledger.record(db, start(100), NOW_MS)
+    ledger.record(db, start(100, "ended"), NOW_MS)
+    ledger.close_stream(db, "ended", reason=6, ended_ms=200, event_ts=None, closed_ms=NOW_MS)
+    ledger.prune(db, NOW_MS)
+    assert ledger.record(db, start(100, "ended"), NOW_MS) is DUPLICATE
+    ledger.prune(db, NOW_MS + 1)
+    assert [row.rtms_stream_id for row in ledger.unfinished(db)] == ["stream"]
+    assert ledger.record(db, start(100, "ended"), NOW_MS) is NEW
+    assert ledger.record(db, start(100), NOW_MS) is LATE  # its row still knows
+
+
+class LedgerMachine(RuleBasedStateMachine):
+    """Any order of events about one stream: nothing is new twice, and time never runs backwards for it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.db = open_memory()
+        self.seen: set[StreamCommand] = set()
+        self.newest_start = -1
+        self.newest_end = -1
+
+    def teardown(self) -> None:
+        self.db.close()
+
+    @rule(event_ts=st.integers(0, 5))
+    def started(self, event_ts: int) -> None:
+        verdict = ledger.record(self.db, start(event_ts), NOW_MS)
+        if verdict is NEW:
+            assert event_ts > max(self.newest_start, self.newest_end)
+            self.newest_start = event_ts
+
+    @rule(event_ts=st.integers(0, 5), reason=st.sampled_from([6, 8]))
+    def stopped(self, event_ts: int, reason: int) -> None:
+        verdict = ledger.record(self.db, stop(event_ts, reason), NOW_MS)
+        if verdict is NEW:
+            self.newest_end = max(self.newest_end, event_ts) if reason == 6 else event_ts
+
+    @rule(event_ts=st.integers(0, 5))
+    def interrupted(self, event_ts: int) -> None:
+        if ledger.record(self.db, interrupt(event_ts), NOW_MS) is NEW:
+            assert event_ts >= self.newest_start
+
+    @rule()
+    def closed(self) -> None:
+        close(self.db, 3)
+        assert ledger.unfinished(self.db) == []
+
+    @invariant()
+    def a_repeated_delivery_is_never_new(self) -> None:
+        row = ledger.find(self.db, "stream")
+        if row is not None and row.started_ms is not None:
+            assert ledger.record(self.db, start(row.started_ms), NOW_MS) is DUPLICATE
+            assert row.started_ms <= row.event_ts
+
+
+TestLedger = LedgerMachine.TestCase

@@ -1,0 +1,66 @@
+"""From an older version of the tables to a newer one."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+
+import pytest
+
+from rtmsd.errors import StorageError
+from rtmsd.state.schema import MIGRATIONS, migrate, transaction
+
+FIRST = ("CREATE TABLE thing (name TEXT)",)
+SECOND = ("ALTER TABLE thing ADD COLUMN size INTEGER", "UPDATE thing SET size = length(name)")
+BROKEN = ("ALTER TABLE thing ADD COLUMN colour TEXT", "UPDATE nothing SET x = 1")
+
+
+@pytest.fixture
+def db() -> Iterator[sqlite3.Connection]:
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as db:
+        yield db
+
+
+def version(db: sqlite3.Connection) -> int:
+    return int(db.execute("PRAGMA user_version").fetchone()[0])
+
+
+def test_an_old_file_is_upgraded_with_what_it_holds(db: sqlite3.Connection) -> None:
+    migrate(db, [FIRST])
+    db.execute("INSERT INTO thing VALUES ('abc')")
+    migrate(db, [FIRST, SECOND])
+    assert db.execute("SELECT * FROM thing").fetchall() == [("abc", 3)]
+    assert version(db) == 2
+    migrate(db, [FIRST, SECOND])  # nothing twice
+    assert version(db) == 2
+
+
+def test_a_new_file_takes_all_steps(db: sqlite3.Connection) -> None:
+    migrate(db)
+    assert version(db) == len(MIGRATIONS)
+    tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    assert tables == {"delivery", "stream"}
+
+
+def test_an_upgrade_that_fails_changes_nothing(db: sqlite3.Connection) -> None:
+    migrate(db, [FIRST])
+    with pytest.raises(sqlite3.OperationalError, match="nothing"):
+        migrate(db, [FIRST, SECOND, BROKEN])
+    assert version(db) == 1
+    assert [column[1] for column in db.execute("PRAGMA table_info(thing)")] == ["name"]
+    migrate(db, [FIRST, SECOND])
+    assert version(db) == 2
+
+
+def test_a_newer_file_is_refused(db: sqlite3.Connection) -> None:
+    migrate(db, [FIRST, SECOND])
+    with pytest.raises(StorageError, match="version 2, this rtmsd knows 1"):
+        migrate(db, [FIRST])
+
+
+def test_a_transaction_is_all_or_nothing(db: sqlite3.Connection) -> None:
+    migrate(db, [FIRST])
+    with pytest.raises(ZeroDivisionError), transaction(db):
+        db.execute("INSERT INTO thing VALUES ('abc')")
+        raise ZeroDivisionError
+    assert not db.in_transaction
+    assert db.execute("SELECT * FROM thing").fetchall() == []

@@ -26,8 +26,8 @@ from rtmsd.transport.hosts import Target, check_url
 from rtmsd.transport.lifting import Consume, Gate, LiftingStream, UpgradeStream
 from rtmsd.transport.tls import TlsStream
 
-CLOSE_S: Final = 1.0
-"""How long a close handshake may take, and after it the server with its end of TCP."""
+CLOSE_S: Final = 0.25
+"""How long a close handshake may take, and after it the server with its end of TCP: a failover waits for both."""
 
 _ABNORMAL: Final = 1006
 _VIOLATIONS: Final = frozenset({1002, 1007})

@@ -222,24 +222,24 @@ async def _run(
             with trio.fail_after(connect_timeout_s):
                 link = await _connect(nursery, target, zoom, wrap)
             task_status.started(link)
-    except* (ConnectionLost, trio.TooSlowError, h11.ProtocolError, wsproto.utilities.ProtocolError) as group:
-        # Once open, this is the reader answering a ping behind our own close frame: no harm.
-        failure = group.exceptions[0]
     except* Exception as group:
-        if link is None:
-            raise
-        link.bug = group.exceptions[0]
+        failure = group.exceptions[0]
     finally:
         if link is not None:
             await _hang_up(link)
-    if link is not None or failure is None:
+    if failure is None:
         return
-    if isinstance(failure, ConnectionLost):
-        raise failure
-    if isinstance(failure, trio.TooSlowError):
+    is_of_libraries = isinstance(failure, h11.ProtocolError | wsproto.utilities.ProtocolError)
+    if link is not None:
+        # The libraries stumble over a ping that comes behind our own close frame: no harm.
+        link.bug = None if is_of_libraries else failure
+    elif isinstance(failure, trio.TooSlowError):
         raise ConnectionLost(f"no connection to {target.host_header} within {connect_timeout_s:g} s") from failure
-    cause = failure.__context__ or failure  # the reader tries to answer as only a server may, and fails at that
-    raise ConnectionLost(f"{target.host_header} did not upgrade to WebSocket: {cause}") from failure
+    elif is_of_libraries:
+        cause = failure.__context__ or failure  # they try to answer as only a server may, and fail at that
+        raise ConnectionLost(f"{target.host_header} did not upgrade to WebSocket: {cause}") from failure
+    else:
+        raise failure
 
 
 async def _connect(nursery: trio.Nursery, target: Target, zoom: ZoomConfig, wrap: _Wrap) -> _Link:

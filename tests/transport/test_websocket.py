@@ -388,22 +388,30 @@ async def test_cancelling_the_body_closes_politely() -> None:
         assert scope.cancelled_caught
 
 
-async def test_a_bug_in_the_consumer_is_not_swallowed() -> None:
+@pytest.mark.parametrize("in_one_packet", [True, False])
+async def test_a_bug_in_the_consumer_is_not_swallowed(in_one_packet: bool) -> None:
     surprise = Surprise()
 
     def consume(_: list[bytes]) -> None:
         raise surprise
 
     async def serve(peer: Peer) -> None:
-        await peer.send(TextMessage(data="a"))
-        await peer.farewell()
+        if not in_one_packet:
+            await peer.upgrade()
+            assert isinstance(await peer.receive(), TextMessage)
+            await peer.send(TextMessage(data="a"))
+        else:
+            await peer.receive()
+            await peer.send(AcceptConnection(), TextMessage(data="a"))
+        while not isinstance(await peer.receive(), CloseConnection):
+            pass
 
-    async with server(serve) as url:
+    async with server(serve, upgrade=False) as url:
         with pytest.raises(Surprise) as raised:
             async with open_media(url, ZOOM, 5, consume) as socket:
+                await socket.send("now")
                 await socket.wait_closed()
     assert raised.value is surprise
-    assert isinstance(raised.value.__cause__, WebSocketClosed)
 
 
 async def test_an_error_of_a_cancelled_body_is_not_lost() -> None:

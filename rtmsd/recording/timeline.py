@@ -330,7 +330,8 @@ class Timeline:
             if medium.link is Link.DOWN:
                 # Zoom closes media sockets as part of the end, and that may be seen before its word on signaling.
                 silent = medium.sign_ms is None or medium.sign_ms >= end_ms
-                if told and silent and medium.cause == "media_reconnect":
+                is_part_of_end = told and silent and medium.cause == "media_reconnect"
+                if is_part_of_end or end_ms - medium.tail_ms <= CONTIGUOUS_MS:
                     medium.connection.closed_ms = end_ms
                 else:
                     self._add(Gap(name, None, medium.tail_ms, end_ms, medium.cause))

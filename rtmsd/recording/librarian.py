@@ -113,14 +113,21 @@ class Librarian:
         async with self._deleting:
             try:
                 for leftover in await trio.to_thread.run_sync(leftovers, self._root):
-                    await trio.to_thread.run_sync(erase, leftover)
-                    log.info("interrupted deletion finished", directory=str(leftover))
+                    await self._finish(leftover)
                 if rules.keep_days or rules.keep_bytes:
                     await self._delete_overdue(rules)
                     before = date_of(self._now_ms() - QUIET_DAYS * DAY_MS)
                     await trio.to_thread.run_sync(remove_empty_days, self._root, before)
             except (OSError, StorageError) as error:
                 log.warning("recordings cannot be tidied", error=str(error))
+
+    async def _finish(self, leftover: Path) -> None:
+        try:
+            await trio.to_thread.run_sync(erase, leftover)
+        except OSError as error:
+            log.warning("interrupted deletion cannot be finished", directory=str(leftover), error=str(error))
+        else:
+            log.info("interrupted deletion finished", directory=str(leftover))
 
     async def _delete_overdue(self, rules: RetentionRules) -> None:
         doomed = overdue(

@@ -96,7 +96,7 @@ def _days(root: Path) -> list[Path]:
 
 
 def _read(directory: Path) -> Recording:
-    manifest = read_manifest(directory) or {"state": DAMAGED}
+    manifest = _read_manifest(directory) or {"state": DAMAGED}
     told = directory / MANIFEST
     changed_s = (told if told.exists() else directory).stat().st_mtime
     rtms_stream_id = manifest.get("rtms_stream_id")
@@ -119,6 +119,13 @@ def _read(directory: Path) -> Recording:
     )
 
 
+def _read_manifest(directory: Path) -> dict[str, Any] | None:
+    try:
+        return read_manifest(directory)
+    except OSError:  # one that cannot be read must not hide all others
+        return None
+
+
 def _text(value: object) -> str | None:
     return value if isinstance(value, str) else None
 
@@ -132,7 +139,7 @@ def occupied_bytes(directory: Path) -> int:
     total = 0
     for folder, _, names in os.walk(directory):
         for name in names:
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(OSError):
                 total += (Path(folder) / name).lstat().st_blocks * _BLOCK_BYTES
     return total
 

@@ -23,7 +23,7 @@ from rtmsd.streams.commands import Intake, StartStream, StreamCommand, Verdict
 from rtmsd.webhook.events import BadEvent, ConcurrencyNotice, UnknownEvent, UrlValidation, parse
 from rtmsd.webhook.stats import Result, WebhookStats
 from rtmsd.webhook.throttle import Throttle
-from rtmsd.webhook.verify import find_app, find_swapped, is_fresh, validation_answer
+from rtmsd.webhook.verify import age_s, find_app, find_swapped, is_fresh, validation_answer
 
 log = structlog.get_logger(__name__)
 
@@ -174,7 +174,9 @@ class _Endpoint:
         owner = find_app(apps, timestamp, body, signature)
         if owner is None:
             return Result.SWAPPED if find_swapped(apps, timestamp, body, signature) else Result.FORGED
-        return owner if is_fresh(timestamp, self._clock_s(), self._settings.max_age_s) else Result.STALE
+        now_s = self._clock_s()
+        self._stats.skew_s = age_s(timestamp, now_s)
+        return owner if is_fresh(timestamp, now_s, self._settings.max_age_s) else Result.STALE
 
     def _refuse(self, result: Result) -> Response:
         """Refuse what anybody may have sent. Only the sender's address is logged: all the rest is theirs to choose."""

@@ -38,12 +38,15 @@ class WebhookStats:
     Attributes:
         last_s: local Unix time of the latest POST of each result.
         distrusted_in_row: POSTs answered 401 since the last genuine one.
+        skew_s: local time minus the signed timestamp of the latest genuine webhook, stale ones too: how far our clock
+            is ahead of Zoom's, and the little that the way takes.
         last_notice: Zoom's latest word on the concurrency limit.
     """
 
     results: Counter[str] = attrs.field(factory=Counter)
     last_s: dict[str, float] = attrs.field(factory=dict)
     distrusted_in_row: int = 0
+    skew_s: float | None = None
     last_notice: ConcurrencyNotice | None = None
 
     def count(self, result: Result, now_s: float) -> None:

@@ -35,16 +35,22 @@ def is_genuine(secret: str, timestamp: str, body: bytes, signature: str) -> bool
     return hmac.compare_digest(sign(secret, timestamp, body).encode(), signature.encode(errors="replace"))
 
 
-def is_fresh(timestamp: str, now_s: float, max_age_s: float) -> bool:
-    """Say whether a signed timestamp lies within `max_age_s` of now, before or after. What is no number is not fresh.
+def age_s(timestamp: str, now_s: float) -> float | None:
+    """Return how long ago a signed timestamp was, negative when it is yet to come; None for what is no number.
 
     Args:
         timestamp: Unix time in seconds, decimal digits.
         now_s: local Unix time in seconds.
     """
     if not (timestamp.isascii() and timestamp.isdigit() and len(timestamp) <= MAX_TIMESTAMP_DIGITS):
-        return False
-    return abs(now_s - int(timestamp)) <= max_age_s
+        return None
+    return now_s - int(timestamp)
+
+
+def is_fresh(timestamp: str, now_s: float, max_age_s: float) -> bool:
+    """Say whether a signed timestamp lies within `max_age_s` of now, before or after. What is no number is not fresh."""
+    age = age_s(timestamp, now_s)
+    return age is not None and abs(age) <= max_age_s
 
 
 def find_app(apps: Sequence[AppConfig], timestamp: str, body: bytes, signature: str) -> tuple[AppConfig, str] | None:

@@ -1,0 +1,217 @@
+"""Why nothing arrives, as far as the daemon can tell: findings for `GET /v1/doctor`, from the likeliest cause on.
+
+Pure: it is given what the daemon knows. What has to be tried from outside (DNS, TLS, the public URL) `rtmsctl doctor`
+does. Something that went wrong counts until it has gone right since.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+import attrs
+
+from rtmsd.daemon.health import Trouble
+from rtmsd.protocol.enums import StatusCode, StopReason
+from rtmsd.protocol.meanings import STATUS_CODES
+from rtmsd.webhook.stats import DISTRUSTED, Result, WebhookStats
+
+CLOCK_GOOD_S: Final = 30.0  # far below webhook.max_age_s, where every webhook is refused
+NOTICE_COUNTS_S: Final = 3600.0
+UNCHECKED: Final = frozenset({Result.TOO_LARGE, Result.TOO_SLOW})
+DISK: Final = frozenset({"disk_unreadable", "disk_low", "disk_error", "sync_lag", "buffer_full"})
+MISSING_SCOPE: Final = frozenset(
+    {
+        StatusCode.MEDIA_TYPE_AUDIO_NOT_SUPPORT,
+        StatusCode.MEDIA_TYPE_VIDEO_NOT_SUPPORT,
+        StatusCode.MEDIA_TYPE_DESKSHARE_NOT_SUPPORT,
+        StatusCode.MEDIA_TYPE_TRANSCRIPT_NOT_SUPPORT,
+        StatusCode.MEDIA_TYPE_CHAT_NOT_SUPPORT,
+    }
+)
+
+
+@attrs.frozen(kw_only=True)
+class Facts:
+    """What the daemon knows. Times are local Unix times in seconds.
+
+    Attributes:
+        max_age_s: `webhook.max_age_s`.
+        troubles: of health, now.
+        free_bytes: below the recordings; None when it cannot be told.
+        accepted_s: the latest signaling handshake that Zoom accepted; None without one.
+        refused_s: the latest refusal of a handshake, signaling or media, by status code.
+        stopped_s: the latest end of a stream, by stop reason.
+    """
+
+    now_s: float
+    uptime_s: float
+    max_age_s: float
+    webhooks: WebhookStats
+    troubles: Sequence[Trouble] = ()
+    free_bytes: int | None = None
+    accepted_s: float | None = None
+    refused_s: Mapping[int, float] = attrs.field(factory=dict)
+    stopped_s: Mapping[int, float] = attrs.field(factory=dict)
+
+    @property
+    def genuine_s(self) -> float:
+        """When the latest webhook came that could be trusted; minus infinity without one."""
+        told = self.webhooks.last_s.items()
+        return max((at_s for result, at_s in told if result not in DISTRUSTED | UNCHECKED), default=-float("inf"))
+
+    def is_last(self, result: Result) -> bool:
+        """Whether webhooks still come to this: no good one has come since."""
+        return self.webhooks.last_s.get(Result(result), -float("inf")) > self.genuine_s
+
+    def since_accepted(self, last_s: Mapping[int, float]) -> frozenset[int]:
+        """The numbers that came after the latest handshake that went well."""
+        return frozenset(number for number, at_s in last_s.items() if at_s >= (self.accepted_s or 0))
+
+
+@attrs.frozen
+class Finding:
+    """The result of one check. `ok` is None when it could not be made; `mend` says what to do, "" for nothing."""
+
+    check: str
+    ok: bool | None
+    detail: str
+    mend: str = ""
+
+
+def examine(facts: Facts) -> list[Finding]:
+    """Make all checks."""
+    return [check(facts) for check in CHECKS]
+
+
+def findings_json(facts: Facts) -> list[dict[str, Any]]:
+    """Return all findings as `GET /v1/doctor` tells them."""
+    return [attrs.asdict(finding) for finding in examine(facts)]
+
+
+def check_clock(facts: Facts) -> Finding:
+    skew_s = facts.webhooks.skew_s
+    if skew_s is None:
+        return Finding("clock", None, "no genuine webhook has come yet to compare with")
+    where = "ahead of" if skew_s > 0 else "behind"
+    refused = f", and webhooks are refused beyond {facts.max_age_s:g} s" if facts.is_last(Result.STALE) else ""
+    return Finding(
+        "clock",
+        abs(skew_s) <= CLOCK_GOOD_S,
+        f"{abs(skew_s):.0f} s {where} the latest webhook's{refused}",
+        "Set the clock (chrony, systemd-timesyncd). If it is right, something holds webhooks back on their way.",
+    )
+
+
+def check_disk(facts: Facts) -> Finding:
+    troubles = [trouble.detail for trouble in facts.troubles if trouble.code in DISK]
+    free = "unknown" if facts.free_bytes is None else f"{facts.free_bytes / 2**30:.1f} GiB"
+    return Finding(
+        "disk",
+        not troubles,
+        "; ".join(troubles) or f"{free} free",
+        "Make room below recording.directory, or lower recording.min_free_bytes; set recording.keep_days or keep_bytes.",
+    )
+
+
+def check_credentials(facts: Facts) -> Finding:
+    if facts.is_last(Result.SWAPPED):
+        return Finding(
+            "credentials",
+            False,
+            "webhooks are signed with what is configured as client_secret",
+            "Swap client_secret (App Credentials) and webhook_secret (Secret Token of the event subscription).",
+        )
+    if StatusCode.INVALID_SIGNATURE in facts.since_accepted(facts.refused_s):
+        return Finding(
+            "credentials",
+            False,
+            "Zoom refuses our handshakes: status 3, invalid signature",
+            "Check client_id and client_secret: of the app that is subscribed, development or production as it is.",
+        )
+    if StopReason.AUTHENTICATION_FAILURE in facts.since_accepted(facts.stopped_s):
+        return Finding(
+            "credentials",
+            False,
+            "Zoom ended a stream for its credentials (stop reason 18)",
+            "Usually two apps are mixed up: development and production credentials of one app differ.",
+        )
+    if facts.accepted_s is None:
+        return Finding("credentials", None, "no stream has connected yet")
+    return Finding("credentials", True, "Zoom accepts them")
+
+
+def check_webhook(facts: Facts) -> Finding:
+    if facts.webhooks.last_s:
+        age_s = facts.now_s - max(facts.webhooks.last_s.values())
+        return Finding("webhook", True, f"the latest came {age_s:.0f} s ago")
+    return Finding(
+        "webhook",
+        False,
+        f"none has come in the {facts.uptime_s:.0f} s since the start",
+        "Give Zoom the public URL, subscribe to RTMS Started, Stopped and Interrupted, and start RTMS in a session: "
+        "it does not start by itself. `rtmsctl webhook test` tries the way in.",
+    )
+
+
+def check_signatures(facts: Facts) -> Finding:
+    counts = facts.webhooks.results
+    told = ", ".join(f"{counts[result]} {result}" for result in sorted(DISTRUSTED) if counts[result])
+    if facts.is_last(Result.FORGED):
+        return Finding(
+            "signatures",
+            False,
+            f"no webhook_secret verifies what comes ({told})",
+            "Copy the Secret Token of the app's event subscriptions again, and see that no proxy changes the body.",
+        )
+    if not facts.webhooks.last_s:
+        return Finding("signatures", None, "no webhook has come yet")
+    return Finding("signatures", True, f"good, apart from {told}" if told else "all were good")
+
+
+def check_scopes(facts: Facts) -> Finding:
+    missing = sorted(MISSING_SCOPE & facts.since_accepted(facts.refused_s))
+    if missing:
+        return Finding(
+            "scopes",
+            False,
+            "Zoom refused media: " + ", ".join(f"{STATUS_CODES[status].name} ({status:d})" for status in missing),
+            "Add the scope to the app (meeting:read:meeting_audio and its like) and let the account authorize it again, "
+            "or leave that media out of media.types.",
+        )
+    return Finding("scopes", None if facts.accepted_s is None else True, "no media was refused")
+
+
+def check_concurrency(facts: Facts) -> Finding:
+    notice = facts.webhooks.last_notice
+    age_s = facts.now_s - facts.webhooks.last_s.get(Result.NOTICE, -float("inf"))
+    if notice is None or age_s > NOTICE_COUNTS_S:
+        return Finding("concurrency", True, "Zoom has not complained")
+    number = notice.details.get("concurrency_number", "?")
+    return Finding(
+        "concurrency",
+        notice.event != "rtms.concurrency_limited",
+        f"Zoom said {notice.event} {age_s:.0f} s ago, at {number} streams",
+        "No new stream starts while the limit is reached: end some, or have Zoom raise it (Developer Pack).",
+    )
+
+
+def check_media(facts: Facts) -> Finding:
+    silent = [trouble.detail for trouble in facts.troubles if trouble.code == "no_media"]
+    return Finding(
+        "media",
+        not silent,
+        "; ".join(silent) or "every connected stream hears something",
+        "`rtmsctl reconnect STREAM` makes fresh connections; if that does not help, look for a firewall in between.",
+    )
+
+
+CHECKS: Final[Sequence[Callable[[Facts], Finding]]] = (
+    check_clock,
+    check_disk,
+    check_credentials,
+    check_webhook,
+    check_signatures,
+    check_scopes,
+    check_concurrency,
+    check_media,
+)
+"""The likeliest cause first."""

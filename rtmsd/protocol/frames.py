@@ -41,17 +41,26 @@ class FrameSplitter:
         Returns:
             The messages now complete, text and binary alike, in order; and the bytes to pass up.
         """
-        if self._is_aside:
-            return [], data
-        if self._held:
-            self._held += data
-            if len(self._held) < self._wanted_bytes:
-                return [], b""
-            data, self._held = bytes(self._held), bytearray()
-
         messages: list[bytes] = []
         passed: list[bytes] = []
-        position, end = 0, len(data)
+        position = 0
+        while self._held and not self._is_aside:  # one frame only, so that the rest of `data` need not be copied
+            beginning_bytes = len(self._held)
+            self._held += data[position : position + self._wanted_bytes - beginning_bytes]
+            position += len(self._held) - beginning_bytes
+            if len(self._held) < self._wanted_bytes:
+                return [], b""
+            frame, self._held = bytes(self._held), bytearray()
+            self._scan(frame, 0, messages, passed)
+        if self._is_aside:
+            passed.append(data[position:])
+        else:
+            self._scan(data, position, messages, passed)
+        return messages, b"".join(passed)
+
+    def _scan(self, data: bytes, position: int, messages: list[bytes], passed: list[bytes]) -> None:
+        """Sort the frames from `position` on into `messages` and `passed`, and hold the last if it is unfinished."""
+        end = len(data)
         while True:  # once for each frame: the hot loop, hence not cut into smaller functions
             start = position + 2
             if start > end:
@@ -90,7 +99,6 @@ class FrameSplitter:
             else:
                 messages += self._add_fragment(first, data[start:stop])
             position = stop
-        return messages, b"".join(passed)
 
     def _hold(self, beginning: bytes, wanted_bytes: int) -> None:
         """Keep the beginning of a frame until `wanted_bytes` of it are here."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import trio
-from trio_websocket import ConnectionClosed, HandshakeError, open_websocket_url
+from trio_websocket import ConnectionClosed
 
 from rtmsd.protocol.enums import MediaType, StatusCode, StopReason
 from rtmsd.simulator import (
@@ -386,10 +386,13 @@ async def test_broken_frames_reach_the_client_and_the_record(simulator: Simulato
 
 
 async def test_unknown_urls_do_not_exist(simulator: Simulator) -> None:
-    session = await simulator.start_session()
-    with pytest.raises(HandshakeError):
-        async with open_websocket_url(session.signaling_url.partition("?")[0]):
-            pass
+    await simulator.start_session()
+    async with await trio.open_tcp_stream(*simulator.address) as stream:
+        await stream.send_all(
+            b"GET /signal HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+            b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        )
+        assert b" 404 " in await stream.receive_some()
     assert simulator.unknown_paths == ["/signal"]
 
 

@@ -1,0 +1,118 @@
+"""Scenarios as people write them, the built-in ones, and the command."""
+
+import json
+
+import pytest
+
+from rtmsd.simulator import ScenarioError, SimulatorSettings, Tone, built_in, main, open_simulator, play
+from rtmsd.simulator.crowd import Crowd
+from rtmsd.simulator.scenario import load, parse
+from rtmsd.simulator.settings import Person
+
+
+def test_built_in_scenarios_are_sound_and_end() -> None:
+    scenarios = built_in()
+    assert {"conversation", "pause", "media-cuts", "signaling-cuts", "failover", "hostile"} <= scenarios.keys()
+    for scenario in scenarios.values():
+        assert scenario.people, scenario.name
+        assert scenario.steps[-1].action == "stop", scenario.name
+        assert scenario.title != scenario.name
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("people = [", "broken: "),
+        ("peple = []", "no key 'peple', did you mean 'people'?"),
+        ('product = "sesion"', "no product 'sesion', did you mean 'session'?"),
+        ('people = [{ name = "Ana" }]', "people[1]: no key 'name', did you mean 'user_name'?"),
+        ('step = [{ at_s = 1, do = "cut_meda" }]', "step 1: no action 'cut_meda', did you mean 'cut_media'?"),
+        ('step = [{ do = "pause" }]', "step 1: at_s is missing"),
+        ('step = [{ at_s = 1, do = "mute" }]', "step 1: mute: who is missing"),
+        ('step = [{ at_s = 1, do = "mute", who = "Eve" }]', "mute at 1 s: nobody is called 'Eve'"),
+        ('step = [{ at_s = 1, do = "stop", reson = 1 }]', "no argument 'reson', did you mean 'reason'?"),
+        ('step = [{ at_s = 1, do = "stop", reason = "REVOKED" }]', "no StopReason 'REVOKED'"),
+        ('step = [{ at_s = 1, do = "cut_media", announce = 1 }]', "announce: must be bool, not int"),
+        ('step = [{ at_s = 1, do = "cut_media", how = "x" }]', "there are EOF, RESET, TRUNCATED"),
+        ('step = [{ at_s = 1, do = "silence", kind = "radio" }]', "'radio' is not one of signaling, media"),
+    ],
+)
+def test_mistakes_are_named(text: str, said: str) -> None:
+    with pytest.raises(ScenarioError) as mistake:
+        parse("broken", text)
+    assert said in str(mistake.value)
+
+
+def test_a_scenario_that_is_not_there() -> None:
+    with pytest.raises(ScenarioError, match="did you mean 'pause'"):
+        load("paus")
+
+
+async def test_playing_follows_the_script() -> None:
+    scenario = parse(
+        "short",
+        """
+        people = ["Ana", { user_name = "Bo", talking = false }]
+        step = [
+          { at_s = 4, do = "stop", reason = "STREAM_REVOKED" },
+          { at_s = 1, do = "talk", who = "Bo" },
+          { at_s = 2, do = "leave", who = "Ana", note = "Ana goes" },
+        ]
+        """,
+    )
+    announced = []
+
+    async def announce(session: object, step: object) -> None:
+        announced.append(str(step))
+
+    async with open_simulator(SimulatorSettings(speed=50, tone=Tone.MARKED)) as simulator:
+        session = await play(simulator, scenario, announce)
+        assert session.ended.is_set()
+        assert json.loads(session.record.webhooks[-1].body)["payload"]["stop_reason"] == 8
+        assert [p.person.user_name for p in session.crowd.present.values()] == ["Bo"]
+    assert announced == ["talk(who=Bo)", "Ana goes", "stop(reason=STREAM_REVOKED)"]
+
+
+def test_the_command_lists_scenarios(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--list", "--json"]) == 0
+    listed = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [about["name"] for about in listed] == list(built_in())
+
+
+def test_the_command_plays_several_sessions(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["revoked", "--speed", "100", "--sessions", "2", "--marked", "--json"]) == 0
+    said = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["message"] for line in said].count("session ended") == 2
+    assert len({line["rtms_stream_id"] for line in said if "rtms_stream_id" in line}) == 2
+
+
+@pytest.mark.parametrize("arguments", [["nothing"], ["pause", "--speed", "0"], ["pause", "--sessions", "0"]])
+def test_wrong_use_is_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == 2
+    assert capsys.readouterr().err.startswith("rtmsd simulate: ")
+
+
+def test_three_speak_at_once_at_most_and_whole_packets_only() -> None:
+    crowd = Crowd()
+    ids = [crowd.join(Person(user_name=name), 100).user_id for name in "ABCD"]
+    assert crowd.speakers(100, 120) == tuple(ids[:3])
+    assert crowd.speakers(99, 119) == ()
+    crowd.hush(ids[0], 150)
+    assert crowd.speakers(140, 160) == tuple(ids[1:])
+    assert crowd.active_speaker == ids[3]
+    crowd.mute(ids[3], 160)
+    assert crowd.active_speaker == ids[2]
+
+
+def test_utterances_are_told_once_and_a_pause_hides_what_is_said() -> None:
+    crowd = Crowd()
+    ana = crowd.join(Person(user_name="Ana"), 0).user_id
+    assert list(crowd.utterances(3999, 4000)) == []
+    assert list(crowd.utterances(4000, 4000)) == [(ana, 0, 4000)]
+    crowd.pause(5000)
+    crowd.resume(9000)
+    crowd.leave(ana, 9500)
+    assert list(crowd.utterances(20_000, 4000)) == [(ana, 4000, 5000), (ana, 9000, 9500)]
+    assert list(crowd.utterances(30_000, 4000)) == []
+    crowd.forget(9500)
+    assert crowd.speakers(0, 20) == ()

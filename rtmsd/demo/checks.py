@@ -1,0 +1,310 @@
+"""What must be true of a recording, given the exact record of what was sent. Each check can fail, and says how."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Final
+
+import attrs
+
+from rtmsd.demo.evidence import Evidence, Gap, Track
+from rtmsd.demo.story import Played
+from rtmsd.protocol.enums import StatusCode
+from rtmsd.recording.verify import verify
+from rtmsd.simulator import ARRIVED, Fate
+from rtmsd.simulator.record import AudioLog, AudioPacket, KeepAlive, Record, SentItem
+
+ANSWER_MS: Final = 10_000  # Zoom asks again after so long: a request this old must have been answered
+
+
+@attrs.frozen
+class Check:
+    """One line of the report. `detail` has the figures, or what is wrong."""
+
+    name: str
+    holds: bool
+    detail: str
+
+
+@attrs.frozen
+class Speaker:
+    """One participant's audio, sent against recorded, in milliseconds; what is repeated counts once.
+
+    Attributes:
+        missing: packets that reached the daemon's side and are not in the files.
+        unexplained: those of them that no gap explains.
+        foreign_ms: sound in the files that was never sent, or is in the wrong place.
+    """
+
+    user_id: int
+    user_name: str
+    sent_ms: int
+    recorded_ms: int
+    missing: tuple[AudioPacket, ...]
+    unexplained: tuple[AudioPacket, ...]
+    foreign_ms: int
+    repeated: int
+    tracks: tuple[Track, ...]
+
+
+# Audio
+
+
+def speakers(record: Record, evidence: Evidence, name: Callable[[int], str]) -> list[Speaker]:
+    """Hold every packet of every participant against the files."""
+    return [
+        _speaker(log, evidence.tracks_of(user_id), evidence.gaps_of("audio", user_id), name(user_id))
+        for user_id, log in record.audio.items()
+    ]
+
+
+def _speaker(log: AudioLog, tracks: Sequence[Track], gaps: Sequence[Gap], name: str) -> Speaker:
+    arrived = [packet for packet in log if packet.fate in ARRIVED]
+    unique = {packet.number: packet for packet in arrived}
+    perhaps = [packet for packet in log if packet.fate in (Fate.IN_FLIGHT, Fate.LOST)]
+    rest = [bytearray(track.pcm) for track in tracks]  # what no packet accounts for so far
+    recorded_ms, missing = 0, []
+    for packet in unique.values():
+        if _take_out(packet, tracks, rest):
+            recorded_ms += packet.duration_ms
+        else:
+            missing.append(packet)
+    for packet in perhaps:
+        if packet.number not in unique:
+            _take_out(packet, tracks, rest)
+    return Speaker(
+        user_id=log.user_id,
+        user_name=name,
+        sent_ms=sum(packet.duration_ms for packet in unique.values()),
+        recorded_ms=recorded_ms,
+        missing=tuple(missing),
+        unexplained=tuple(p for p in missing if not _covers(gaps, p.timestamp_ms, p.timestamp_ms + p.duration_ms)),
+        foreign_ms=sum(
+            (len(left) - left.count(0)) // track.bytes_per_ms + (1 if any(left) else 0)
+            for left, track in zip(rest, tracks, strict=True)
+        ),
+        repeated=len(arrived) - len(unique),
+        tracks=tuple(tracks),
+    )
+
+
+def _take_out(packet: AudioPacket, tracks: Sequence[Track], rest: Sequence[bytearray]) -> bool:
+    """Say whether a packet is in a file where its timestamp says, and blank it in `rest` if so."""
+    size = len(packet.data)
+    for track, left in zip(tracks, rest, strict=True):
+        at = track.offset(packet.timestamp_ms)
+        if at >= 0 and track.pcm[at : at + size] == packet.data:
+            left[at : at + size] = bytes(size)
+            return True
+    return False
+
+
+def _covers(gaps: Iterable[Gap], from_ms: int, to_ms: int) -> bool:
+    """Say whether an interval lies within gaps, be they several that touch."""
+    for start_ms, end_ms in sorted((gap.from_ms, gap.to_ms) for gap in gaps):
+        if start_ms <= from_ms < end_ms:
+            from_ms = end_ms
+    return from_ms >= to_ms
+
+
+# All checks
+
+
+def all_checks(played: Played, evidence: Evidence, heard: Sequence[Speaker]) -> list[Check]:
+    """Return every check of the report in the order of the story."""
+    record, manifest = played.session.record, evidence.manifest
+    return [
+        *_audio_checks(heard, evidence),
+        *_transcript_checks(record, evidence),
+        *_gap_checks(played, evidence),
+        _people_check(played, manifest),
+        _pause_check(played, heard, manifest),
+        *_webhook_checks(played),
+        _malformed_check(played, manifest),
+        _recovery_check(played),
+        *_protocol_checks(record),
+        *_end_checks(played, manifest),
+        _verify_check(evidence),
+    ]
+
+
+def _audio_checks(heard: Sequence[Speaker], evidence: Evidence) -> Iterator[Check]:
+    unexplained = [packet for speaker in heard for packet in speaker.unexplained]
+    missing_ms = sum(packet.duration_ms for speaker in heard for packet in speaker.missing)
+    recorded_ms = sum(speaker.recorded_ms for speaker in heard)
+    yield Check(
+        "all audio that reached the daemon is in the files, at its time, or in a gap that says why not",
+        bool(heard) and recorded_ms > 0 and not unexplained,
+        f"{_s(recorded_ms)} bit for bit, {_s(missing_ms)} in gaps"
+        if not unexplained
+        else f"{len(unexplained)} packets are missing without a gap, the first at {unexplained[0].timestamp_ms}",
+    )
+    foreign_ms = sum(speaker.foreign_ms for speaker in heard)
+    strangers = {track.path for track in evidence.tracks} - {track.path for s in heard for track in s.tracks}
+    yield Check(
+        "nothing is in the audio files that was not sent, and nothing twice",
+        foreign_ms == 0 and not strangers,
+        "all else is silence" if not (foreign_ms or strangers) else f"{foreign_ms} ms too many; {sorted(strangers)}",
+    )
+    off = [track.path for track in evidence.tracks if track.start_ms != track.listed_start_ms]
+    yield Check(
+        "the WAV files line up: their own start times (bext) agree with the manifest",
+        not off,
+        f"{len(evidence.tracks)} files" if not off else ", ".join(off),
+    )
+    repeated, dropped = sum(s.repeated for s in heard), evidence.manifest["counters"]["duplicates"]
+    yield Check(
+        "packets that Zoom repeated were dropped and counted",
+        repeated == dropped,
+        f"{repeated} sent, {dropped} counted",
+    )
+
+
+def _transcript_checks(record: Record, evidence: Evidence) -> Iterator[Check]:
+    arrived = [item for item in record.transcripts if item.fate in ARRIVED]
+    written = Counter(_key(line) for line in evidence.transcripts)
+    gaps = evidence.gaps_of("transcript")
+    missing = [item for item in arrived if written[_sent_key(item)] == 0]
+    lost = [item for item in missing if not _covers(gaps, item.timestamp_ms, item.timestamp_ms + 1)]
+    yield Check(
+        "all transcripts that reached the daemon are in the file, or in a gap",
+        bool(arrived) and not lost,
+        f"{len(arrived) - len(missing)} lines, {len(missing)} in gaps"
+        if not lost
+        else f"{len(lost)} lost, the first {lost[0].content['data']!r}",
+    )
+    sent = Counter(_sent_key(item) for item in record.transcripts)
+    extra = written - sent
+    yield Check(
+        "no transcript is there twice, and none that was not sent",
+        not extra and evidence.cues == len(evidence.transcripts),
+        f"{evidence.cues} cues in transcript.vtt" if not extra else f"too many: {list(extra)[:3]}",
+    )
+
+
+def _key(line: dict[str, Any]) -> tuple[Any, ...]:
+    return line["user_id"], line["start_ms"], line["end_ms"], line["text"]
+
+
+def _sent_key(item: SentItem) -> tuple[Any, ...]:
+    content = item.content
+    return content["user_id"], content["start_time"], content["end_time"], content["data"]
+
+
+def _gap_checks(played: Played, evidence: Evidence) -> Iterator[Check]:
+    stray = [gap for gap in evidence.gaps if fault_of(played, gap) is None]
+    yield Check(
+        "each gap has one of our faults behind it, and names it",
+        not stray,
+        f"{len(evidence.gaps)} gaps" if not stray else f"{len(stray)} without: {stray[0]}",
+    )
+
+
+def fault_of(played: Played, gap: Gap) -> str | None:
+    """Return the name of the fault that explains a gap by its cause and its time."""
+    for fault in played.faults:
+        recovered_ms = fault.recovered_ms if fault.recovered_ms is not None else gap.to_ms
+        if fault.cause == gap.cause and gap.from_ms <= recovered_ms and gap.to_ms >= fault.from_ms:
+            return fault.name
+    return None
+
+
+def _people_check(played: Played, manifest: dict[str, Any]) -> Check:
+    there = {user_id: person.person.user_name for user_id, person in played.session.crowd.known.items()}
+    named = {person["user_id"]: person["user_name"] for person in manifest["participants"]}
+    return Check("everybody is named", named == there, ", ".join(there.values()) if named == there else str(named))
+
+
+def _pause_check(played: Played, heard: Sequence[Speaker], manifest: dict[str, Any]) -> Check:
+    told = [(pause["from_ms"], pause["to_ms"]) for pause in manifest.get("pauses", [])]
+    near = len(told) == len(played.pauses) and all(
+        abs(told_from - from_ms) <= 1000 and abs(told_to - to_ms) <= 1000
+        for (told_from, told_to), (from_ms, to_ms) in zip(told, played.pauses, strict=True)
+    )
+    return Check(
+        "the pause is in the manifest, and is no gap",
+        near,
+        ", ".join(_s(to_ms - from_ms) for from_ms, to_ms in told) or "none",
+    )
+
+
+def _webhook_checks(played: Played) -> Iterator[Check]:
+    yield Check(
+        "a webhook that came twice was answered 200, and opened no second connection",
+        played.duplicate_status == 200 and "second_connection" not in played.session.record.violation_names(),
+        f"status {played.duplicate_status}",
+    )
+    yield Check("a forged webhook was refused", played.forged_status == 401, f"status {played.forged_status}")
+
+
+def _malformed_check(played: Played, manifest: dict[str, Any]) -> Check:
+    counters = manifest["counters"]
+    counted = counters["corrupt"] + counters["unknown"]
+    return Check(
+        "broken messages were counted one by one",
+        played.malformed > 0 and counted == played.malformed,
+        f"{played.malformed} sent, {counters['corrupt']} corrupt and {counters['unknown']} unknown counted",
+    )
+
+
+def _recovery_check(played: Played) -> Check:
+    stuck = [fault.name for fault in played.faults if fault.recovered_ms is None]
+    return Check(
+        "every fault was recovered from",
+        bool(played.faults) and not stuck,
+        f"{len(played.faults)} faults" if not stuck else ", ".join(stuck),
+    )
+
+
+def _protocol_checks(record: Record) -> Iterator[Check]:
+    late = [asked for asked in record.keep_alives if asked.answered_s is None and not _was_cut(asked, record)]
+    answered = sum(asked.answered_s is not None for asked in record.keep_alives)
+    yield Check(
+        "every keep-alive was answered with its timestamp, unless its connection was cut first",
+        answered > 0 and not late,
+        f"{answered} of {len(record.keep_alives)}",
+    )
+    yield Check(
+        "the simulator, which is strict, saw nothing that a client must not do",
+        not record.violations and not record.unknown,
+        "no violations"
+        if not (record.violations or record.unknown)
+        else f"{[f'{v.name}: {v.detail}' for v in record.violations]} {dict(record.unknown)}",
+    )
+    refused = record.refusals()
+    ours = [h for h in refused if h.status_code == StatusCode.DUPLICATE_SIGNAL_REQUEST]
+    yield Check(
+        "handshakes were refused only where we wanted it",
+        len(refused) == len(ours),
+        f"{len(refused)} refused" if len(refused) == len(ours) else str(refused),
+    )
+
+
+def _was_cut(asked: KeepAlive, record: Record) -> bool:
+    """Say whether the connection ended before the answer was due."""
+    for span in record.connections:
+        if span.connection == asked.connection:
+            return span.closed_ms is not None and span.closed_ms - asked.timestamp_ms < ANSWER_MS
+    return False
+
+
+def _end_checks(played: Played, manifest: dict[str, Any]) -> Iterator[Check]:
+    reason = played.session.stop_reason
+    yield Check(
+        "the manifest says that the stream has ended, and why",
+        manifest["state"] == "ended" and manifest["ended_ms"] is not None and manifest["stop_reason"] == reason,
+        f"{manifest['state']}, reason {manifest['stop_reason']}",
+    )
+    yield Check("the daemon stopped cleanly", played.daemon_status == 0, f"exit status {played.daemon_status}")
+
+
+def _verify_check(evidence: Evidence) -> Check:
+    problems = verify(evidence.directory)
+    return Check(
+        "`rtmsctl recordings verify` finds nothing: connections, pauses and gaps account for every instant",
+        not problems,
+        "no problems" if not problems else "; ".join(f"{p.path}: {p.detail}" for p in problems[:5]),
+    )
+
+
+def _s(ms: float) -> str:
+    return f"{ms / 1000:.1f} s"

@@ -1,0 +1,155 @@
+"""The real daemon as a process of its own, and its admin socket."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+import trio
+
+from rtmsd.errors import RtmsdError
+
+START_S: Final = 30.0  # before we give up on a daemon that starts, or that stops
+ASK_AGAIN_S: Final = 0.03
+ANSWER_S: Final = 5.0
+
+# What systemd does with a socket unit: the listening socket becomes file descriptor 3, meant for this process. So the
+# address outlives the daemon, and what is posted while there is none waits in the kernel.
+_PASS_SOCKET: Final = """\
+import os, sys
+fd, command = int(sys.argv[1]), sys.argv[2:]
+os.dup2(fd, 3) if fd != 3 else os.set_inheritable(3, True)
+os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="1", LISTEN_FDNAMES="webhook")
+os.execv(command[0], command)
+"""
+
+
+class DaemonError(RtmsdError):
+    """The daemon did not start, stop or answer as it should; its log says why."""
+
+
+class Admin:
+    """Asks the daemon over its admin socket."""
+
+    def __init__(self, client: httpx.AsyncClient) -> None:
+        self._client = client
+
+    async def get(self, path: str) -> dict[str, Any]:
+        """Return a JSON object.
+
+        Raises:
+            httpx.HTTPError: nobody answers, or with an error.
+        """
+        answer = (await self._client.get(path, timeout=ANSWER_S)).raise_for_status()
+        content: dict[str, Any] = answer.json()
+        return content
+
+    async def lines(self, path: str) -> AsyncIterator[dict[str, Any]]:
+        """Yield the objects of an NDJSON answer as they come. Close it; raises as `get`."""
+        async with self._client.stream("GET", path, timeout=None) as answer:
+            answer.raise_for_status()
+            async for line in answer.aiter_lines():
+                yield json.loads(line)
+
+
+@asynccontextmanager
+async def open_admin(path: Path) -> AsyncIterator[Admin]:
+    transport = httpx.AsyncHTTPTransport(uds=str(path))
+    async with httpx.AsyncClient(transport=transport, base_url="http://rtmsd", trust_env=False) as client:
+        yield Admin(client)
+
+
+class Daemon:
+    """`rtmsd run` with a configuration file; started, killed and started again.
+
+    Args:
+        webhook: a listening socket that it inherits.
+        log_path: where its log goes.
+    """
+
+    def __init__(self, config: Path, log_path: Path, admin: Admin, webhook: socket.socket) -> None:
+        self._log_path = log_path
+        self._admin = admin
+        self._webhook = webhook
+        run = [sys.executable, "-m", "rtmsd", "run", "--config", str(config)]
+        self._command = [sys.executable, "-c", _PASS_SOCKET, str(webhook.fileno()), *run]
+        self._process: trio.Process | None = None
+
+    @property
+    def pid(self) -> int | None:
+        return None if self._process is None else self._process.pid
+
+    async def start(self) -> None:
+        """Start it and return when it says that it is ready.
+
+        Raises:
+            DaemonError: it ended, or was not ready in time.
+        """
+        with self._log_path.open("ab") as log:
+            process = self._process = await trio.lowlevel.open_process(
+                self._command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                pass_fds=(self._webhook.fileno(),),
+                start_new_session=True,  # Ctrl-C is ours: we tell it when to stop
+                env=os.environ | {"PYTHONUNBUFFERED": "1"},
+            )
+        with trio.move_on_after(START_S):
+            while process.poll() is None:
+                try:
+                    status = await self._admin.get("/v1/status")
+                except httpx.HTTPError:  # not yet, or the socket of one that was killed
+                    status = {}
+                if status.get("ready") and status.get("pid") == process.pid:
+                    return
+                await trio.sleep(ASK_AGAIN_S)
+            raise DaemonError(f"the daemon ended with {process.returncode}, see {self._log_path}")
+        raise DaemonError(f"the daemon was not ready after {START_S:g} s, see {self._log_path}")
+
+    async def kill(self) -> None:
+        """kill -9: no goodbye, no flush, no finally."""
+        assert self._process is not None
+        self._process.kill()
+        await self._process.wait()
+
+    async def stop(self) -> int:
+        """Stop it as systemd would, and return its exit status.
+
+        Raises:
+            DaemonError: it does not.
+        """
+        assert self._process is not None
+        self._process.send_signal(signal.SIGTERM)
+        with trio.move_on_after(START_S):
+            return await self._process.wait()
+        raise DaemonError(f"the daemon did not stop within {START_S:g} s, see {self._log_path}")
+
+    async def aclose(self) -> None:
+        """End it in whatever state it is; never hangs."""
+        process = self._process
+        if process is None or process.poll() is not None:
+            return
+        with trio.CancelScope(shield=True):
+            process.terminate()
+            with trio.move_on_after(2):
+                await process.wait()
+            if process.poll() is None:
+                await self.kill()
+
+
+@asynccontextmanager
+async def open_daemon(config: Path, log_path: Path, admin: Admin, webhook: socket.socket) -> AsyncIterator[Daemon]:
+    """Yield a daemon that has not been started, and leave none behind."""
+    daemon = Daemon(config, log_path, admin, webhook)
+    try:
+        yield daemon
+    finally:
+        await daemon.aclose()

@@ -1,0 +1,132 @@
+"""Read a recording back, with nothing of what wrote it: Python's `wave`, `json`, and the bytes themselves."""
+
+import json
+import struct
+import wave
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import attrs
+
+_TIME_REFERENCE_AT: Final = 256 + 32 + 32 + 10 + 8  # in a bext chunk (EBU Tech 3285)
+_DAY_MS: Final = 86_400_000
+
+
+@attrs.frozen
+class Track:
+    """One WAV file. `start_ms` is the time of its first sample as the file itself tells it (`bext`).
+
+    Attributes:
+        listed_start_ms: the same as the manifest has it.
+    """
+
+    path: str
+    user_id: int
+    start_ms: int
+    listed_start_ms: int
+    bytes_per_ms: int
+    pcm: bytes
+
+    @property
+    def duration_ms(self) -> int:
+        return len(self.pcm) // self.bytes_per_ms
+
+    def offset(self, timestamp_ms: int) -> int:
+        """Return where in `pcm` an instant is; negative before the file begins."""
+        return (timestamp_ms - self.start_ms) * self.bytes_per_ms
+
+
+@attrs.frozen
+class Gap:
+    media: str
+    user_id: int | None
+    from_ms: int
+    to_ms: int
+    cause: str
+
+
+@attrs.frozen
+class Evidence:
+    """All that is on disk of one stream."""
+
+    directory: Path
+    manifest: dict[str, Any]
+    tracks: list[Track]
+    gaps: list[Gap]
+    transcripts: list[dict[str, Any]]
+    events: list[dict[str, Any]]
+    cues: int
+
+    def tracks_of(self, user_id: int) -> list[Track]:
+        return [track for track in self.tracks if track.user_id == user_id]
+
+    def gaps_of(self, media: str, user_id: int | None = None) -> list[Gap]:
+        """Return the gaps of a media type, those of one participant with those of all."""
+        return [gap for gap in self.gaps if gap.media == media and gap.user_id in (None, user_id)]
+
+
+def collect(directory: Path) -> Evidence:
+    """Read the directory of one stream.
+
+    Raises:
+        OSError, ValueError, KeyError, wave.Error: something is missing or unreadable.
+    """
+    manifest = json.loads((directory / "stream.json").read_text())
+    entries = [entry for entry in manifest["files"] if entry["media"] == "audio"]
+    return Evidence(
+        directory=directory,
+        manifest=manifest,
+        tracks=[_track(directory, entry, manifest["started_ms"]) for entry in entries],
+        gaps=[
+            Gap(gap["media"], gap["user_id"], gap["from_ms"], gap["to_ms"], gap["cause"]) for gap in manifest["gaps"]
+        ],
+        transcripts=_lines(directory / "transcript.jsonl"),
+        events=_lines(directory / "events.jsonl"),
+        cues=(directory / "transcript.vtt").read_text().count(" --> "),
+    )
+
+
+def find_directory(recordings: Path, rtms_stream_id: str) -> Path:
+    """Return where a stream was recorded.
+
+    Raises:
+        FileNotFoundError: nowhere.
+    """
+    for directory in recordings.glob(f"*/{rtms_stream_id}"):
+        return directory
+    raise FileNotFoundError(f"no recording of {rtms_stream_id} below {recordings}")
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def _track(directory: Path, entry: dict[str, Any], started_ms: int) -> Track:
+    path = directory / entry["path"]
+    with wave.open(str(path), "rb") as sound:
+        bytes_per_ms = sound.getframerate() * sound.getnchannels() * sound.getsampwidth() // 1000
+        pcm = sound.readframes(sound.getnframes())
+        rate_hz = sound.getframerate()
+    reference = _time_reference(path.read_bytes()[:4096])
+    midnight_ms = int(datetime.fromtimestamp(started_ms / 1000, UTC).timestamp() * 1000) // _DAY_MS * _DAY_MS
+    return Track(
+        path=entry["path"],
+        user_id=entry["user_id"],
+        start_ms=midnight_ms + reference * 1000 // rate_hz,
+        listed_start_ms=entry["start_ms"],
+        bytes_per_ms=bytes_per_ms,
+        pcm=pcm,
+    )
+
+
+def _time_reference(head: bytes) -> int:
+    """Return the samples since midnight that a file's `bext` chunk tells."""
+    at = 12
+    while at + 8 <= len(head):
+        name, size = struct.unpack_from("<4sI", head, at)
+        if name == b"bext":
+            reference: int = struct.unpack_from("<Q", head, at + 8 + _TIME_REFERENCE_AT)[0]
+            return reference
+        at += 8 + size + size % 2
+    raise ValueError("a WAV file without a bext chunk")

@@ -1,0 +1,138 @@
+"""One performance of the demo, from an empty directory to the report."""
+
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+import time
+import wave
+from functools import partial
+from pathlib import Path
+
+import trio
+
+from rtmsd.demo import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK
+from rtmsd.demo.checks import Check, all_checks, speakers
+from rtmsd.demo.daemon import DaemonError, open_admin, open_daemon
+from rtmsd.demo.evidence import collect, find_directory
+from rtmsd.demo.report import Report, print_report
+from rtmsd.demo.scene import Kind, Scene
+from rtmsd.demo.stage import CALM, FAST, HOST, Pace, Stage
+from rtmsd.demo.story import PEOPLE, Played, Story
+from rtmsd.demo.view import print_lines, show
+from rtmsd.demo.watch import watch
+from rtmsd.errors import RtmsdError
+from rtmsd.simulator import SimulatorSettings, open_simulator
+
+
+class DemoError(RtmsdError):
+    """The demo could not be set up."""
+
+
+def perform(*, fast: bool, keep: Path | None) -> int:
+    """Play, report, and return the exit status.
+
+    Raises:
+        DemoError: the directory cannot be used.
+    """
+    pace = FAST if fast else CALM
+    began_s = time.monotonic()
+    try:
+        directory = Path(tempfile.mkdtemp(prefix="rtmsd-demo-")) if keep is None else keep.absolute()
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DemoError(f"{keep or 'a temporary directory'} cannot be used: {error}") from error
+    with tempfile.TemporaryDirectory(prefix="rtmsd-") as run:
+        stage = Stage(directory, Path(run))
+        played, troubles = None, []
+        try:
+            played = trio.run(_run, stage, pace)
+        except* (DaemonError, OSError) as group:
+            troubles = _texts(group)
+    if troubles:
+        print("\n".join(f"rtmsd demo: {text}" for text in troubles), file=sys.stderr)
+        return EXIT_FAILED
+    if played is None:
+        print("rtmsd demo: stopped before its end", file=sys.stderr)
+        if keep is None:
+            shutil.rmtree(directory, ignore_errors=True)
+        return EXIT_INTERRUPTED
+    report = examine(stage, played, pace, time.monotonic() - began_s)
+    print_report(report)
+    return EXIT_OK if report.holds else EXIT_FAILED
+
+
+def examine(stage: Stage, played: Played, pace: Pace, took_s: float) -> Report:
+    """Hold the files against the record of what was sent. Unreadable files are a check that failed."""
+    try:
+        evidence = collect(find_directory(stage.recordings, played.session.rtms_stream_id))
+    except (OSError, ValueError, KeyError, wave.Error) as error:
+        unreadable = Check("the files can be read", False, f"{type(error).__name__}: {error}")
+        return Report(stage, pace, took_s, played, None, [], [unreadable])
+    heard = speakers(played.session.record, evidence, played.session.crowd.name)
+    return Report(stage, pace, took_s, played, evidence, heard, all_checks(played, evidence, heard))
+
+
+async def _run(stage: Stage, pace: Pace) -> Played | None:
+    """Play with everything that is needed around it; None: somebody stopped it."""
+    played: Played | None = None
+    async with trio.open_nursery() as nursery:
+        await nursery.start(_stop_at_signal, nursery.cancel_scope)
+        scene = Scene()
+        if sys.stdout.isatty():
+            await nursery.start(show, scene, pace)
+        else:
+            print_lines(scene)
+        played = await _play(stage, pace, scene)
+        nursery.cancel_scope.cancel()
+    return played
+
+
+async def _play(stage: Stage, pace: Pace, scene: Scene) -> Played:
+    with socket.create_server((HOST, 0), backlog=100) as webhook:
+        settings = SimulatorSettings(
+            webhook_url=f"http://{HOST}:{webhook.getsockname()[1]}/webhook",
+            webhook_timeout_s=10,
+            tls=True,
+            speed=pace.speed,
+            timing=pace.timing,
+        )
+        async with (
+            open_simulator(settings) as simulator,
+            open_admin(stage.admin_socket) as admin,
+            open_daemon(stage.config, stage.log, admin, webhook) as daemon,
+            trio.open_nursery() as nursery,
+        ):
+            await trio.Path(stage.ca).write_bytes(simulator.ca_pem)
+            stage.write_config(settings, pace)
+            await daemon.start()
+            scene.tell(
+                Kind.NOTE, f"The daemon is up (process {daemon.pid}), the simulated Zoom is at {simulator.address}."
+            )
+            began_ms = simulator.clock.now_ms()
+            scene.age_s = lambda: (simulator.clock.now_ms() - began_ms) / 1000
+            session = await simulator.start_session(PEOPLE)
+            levels = sys.stdout.isatty()
+            nursery.start_soon(partial(watch, admin, session.rtms_stream_id, scene, levels=levels))
+            played = Played(session)
+            await Story(simulator, daemon, scene, played).play()
+            nursery.cancel_scope.cancel()
+    return played
+
+
+async def _stop_at_signal(
+    scope: trio.CancelScope, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+) -> None:
+    """Cancel everything at Ctrl-C or the like; all that was opened closes itself."""
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
+        task_status.started()
+        async for _ in signals:
+            scope.cancel()
+
+
+def _texts(group: BaseExceptionGroup[BaseException]) -> list[str]:
+    texts: list[str] = []
+    for error in group.exceptions:
+        texts += _texts(error) if isinstance(error, BaseExceptionGroup) else [str(error)]
+    return texts

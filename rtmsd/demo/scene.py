@@ -1,0 +1,79 @@
+"""What is to be seen while the demo plays: who talks, what is connected, what happens. No terminal in here."""
+
+import enum
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final
+
+import attrs
+
+TRANSCRIPT_LINES: Final = 50
+LOG_LINES: Final = 200
+
+
+class Kind(enum.Enum):
+    """What sort of line it is; a terminal colours by it."""
+
+    ACT = "act"  # a new part of the story
+    FAULT = "fault"  # something is about to be broken
+    GOOD = "good"  # it came right
+    BAD = "bad"  # it did not
+    NOTE = "note"
+    DAEMON = "daemon"  # what the daemon reports of itself
+
+
+@attrs.frozen
+class Line:
+    """`at_s` is the age of the session in Zoom's seconds."""
+
+    at_s: float
+    kind: Kind
+    text: str
+
+
+@attrs.frozen
+class Said:
+    at_s: float
+    user_name: str
+    text: str
+
+
+@attrs.define
+class Voice:
+    """Somebody in the session. `level` is 0 to 1; it was measured at `at_ms` of Zoom's time."""
+
+    user_name: str
+    level: float = 0.0
+    at_ms: int = 0
+    present: bool = True
+
+
+@attrs.define
+class Scene:
+    """Filled by the story and by what the daemon's admin socket tells; looked at by a view.
+
+    Attributes:
+        age_s: the session's age in Zoom's seconds.
+        stream: of the daemon's `GET /v1/streams/{id}`, empty while nobody answers.
+        daemon_is_up: whether its admin socket answers.
+        on_line, on_said: called with each line as it comes.
+    """
+
+    age_s: Callable[[], float] = lambda: 0.0
+    voices: dict[int, Voice] = attrs.field(factory=dict)
+    said: deque[Said] = attrs.field(factory=lambda: deque(maxlen=TRANSCRIPT_LINES))
+    lines: deque[Line] = attrs.field(factory=lambda: deque(maxlen=LOG_LINES))
+    stream: dict[str, Any] = attrs.field(factory=dict)
+    daemon_is_up: bool = False
+    on_line: Callable[[Line], None] = lambda _line: None
+    on_said: Callable[[Said], None] = lambda _said: None
+
+    def tell(self, kind: Kind, text: str) -> None:
+        line = Line(self.age_s(), kind, text)
+        self.lines.append(line)
+        self.on_line(line)
+
+    def say(self, user_name: str, text: str) -> None:
+        said = Said(self.age_s(), user_name, text)
+        self.said.append(said)
+        self.on_said(said)

@@ -1,0 +1,110 @@
+"""What the demo plays on: directories, how fast time runs, and the configuration that the daemon is given."""
+
+import json
+from pathlib import Path
+from typing import Final
+
+import attrs
+
+from rtmsd.simulator import SimulatorSettings, Timing
+
+HOST: Final = "127.0.0.1"
+
+
+@attrs.frozen(kw_only=True)
+class Pace:
+    """How Zoom's time runs against ours.
+
+    Attributes:
+        speed: Zoom's seconds in one of ours.
+        sync_interval_s: of the recording, in our seconds: what a killed daemon may lose.
+    """
+
+    speed: float
+    timing: Timing
+    sync_interval_s: float
+
+
+CALM: Final = Pace(speed=1.0, timing=Timing(), sync_interval_s=0.5)
+
+# Starting a process and the hiccups of a busy machine cannot be compressed: Zoom is as patient as at normal speed, which
+# in its own seconds is much more.
+FAST: Final = Pace(
+    speed=24.0,
+    timing=Timing(
+        signaling_window_s=1440, media_window_s=1440, attach_window_s=1440, buffer_s=1440, keep_alive_misses=24
+    ),
+    sync_interval_s=0.1,
+)
+
+
+@attrs.frozen
+class Stage:
+    """Where things are. `directory` is what the user keeps; `run` holds the admin socket, whose path must be short."""
+
+    directory: Path
+    run: Path
+
+    @property
+    def config(self) -> Path:
+        return self.directory / "config.toml"
+
+    @property
+    def log(self) -> Path:
+        return self.directory / "daemon.log"
+
+    @property
+    def ca(self) -> Path:
+        return self.directory / "ca.pem"
+
+    @property
+    def recordings(self) -> Path:
+        return self.directory / "recordings"
+
+    @property
+    def admin_socket(self) -> Path:
+        return self.run / "admin.sock"
+
+    def write_config(self, zoom: SimulatorSettings, pace: Pace) -> None:
+        """Write the daemon's configuration: what differs from the defaults, and why.
+
+        The secrets open nothing but this simulator; still the file is made as the real one should be.
+        """
+        quoted = json.dumps  # of a string it is what TOML wants
+        text = f"""\
+# Written by `rtmsd demo`.
+[webhook]
+listen = "{HOST}:0"                  # the demo passes a socket in its place, as systemd does
+
+[[app]]
+name = "demo"
+client_id = {quoted(zoom.client_id)}
+client_secret = {{ value = {quoted(zoom.client_secret)} }}
+webhook_secret = {{ value = {quoted(zoom.webhook_secret)} }}
+
+[zoom]
+allowed_hosts = ["{HOST}"]           # where the simulated Zoom is
+ca_file = {quoted(str(self.ca))}
+
+[streams]                            # Zoom's seconds: one of ours is {pace.speed:g} of them
+reconnect_delay_s = {max(0.05, 3 / pace.speed):.3f}
+reconnect_delay_max_s = {max(0.5, 30 / pace.speed):.3f}
+keep_alive_timeout_s = {max(10.0, 65 / pace.speed):.3f}
+
+[recording]
+directory = {quoted(str(self.recordings))}
+sync_interval_s = {pace.sync_interval_s:g}
+min_free_bytes = 0                   # the demo needs some 30 MB
+
+[state]
+file = {quoted(str(self.directory / "state.sqlite"))}
+
+[admin]
+socket = {quoted(str(self.admin_socket))}
+
+[log]
+format = "json"
+"""
+        self.config.touch(mode=0o600)
+        self.config.chmod(0o600)
+        self.config.write_text(text)

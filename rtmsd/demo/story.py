@@ -1,0 +1,253 @@
+"""The story: a conversation, and everything that goes wrong in it, each fault announced before it happens.
+
+Times are Zoom's seconds. Between the faults people talk, so that there is something to lose.
+"""
+
+import inspect
+import time
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import attrs
+import trio
+
+from rtmsd.demo.daemon import Daemon
+from rtmsd.demo.scene import Kind, Scene
+from rtmsd.protocol.enums import MediaType, StatusCode, StopReason
+from rtmsd.simulator import Person, SimSession, Simulator
+
+ANNOUNCED_S: Final = 4.0  # between the announcement of a fault and the fault
+PATIENCE_S: Final = 40.0  # ours: a recovery that takes longer has failed
+LOOK_AGAIN_S: Final = 0.02
+REPEATED_S: Final = 2.0  # of audio that Zoom sends twice
+PEOPLE: Final = (Person(user_name="Ana"), Person(user_name="Bo", talking=False))
+LATECOMER: Final = Person(user_name="Cleo", talking=False)
+
+
+@attrs.define
+class Fault:
+    """Something that was broken on purpose.
+
+    Attributes:
+        cause: the `cause` of gaps that may come of it; None: it must leave none.
+        from_ms, recovered_ms: Zoom's time; None: it never recovered.
+        outcome: what it did, in words.
+    """
+
+    name: str
+    cause: str | None
+    from_ms: int
+    recovered_ms: int | None = None
+    took_s: float = 0.0
+    outcome: str = ""
+
+
+@attrs.define
+class Played:
+    """What is known when the story is over, for the report."""
+
+    session: SimSession
+    faults: list[Fault] = attrs.field(factory=list)
+    pauses: list[tuple[int, int]] = attrs.field(factory=list)
+    malformed: int = 0
+    duplicate_status: int | None = None
+    forged_status: int | None = None
+    daemon_status: int | None = None
+    ended_ms: int = 0
+
+
+class Stuck(Exception):
+    """A connection did not come back: the story ends here, the report says FAILED."""
+
+
+class Story:
+    """Played once.
+
+    Args:
+        played: filled in as the story goes on, so that an early end can be reported, too.
+    """
+
+    def __init__(self, simulator: Simulator, daemon: Daemon, scene: Scene, played: Played) -> None:
+        self._clock = simulator.clock
+        self._daemon = daemon
+        self._scene = scene
+        self._played = played
+        self._session = played.session
+
+    async def play(self) -> None:
+        """Take all acts in turn, then end the session whatever happened."""
+        acts = (
+            self._conversation,
+            self._false_webhooks,
+            self._media_cut,
+            self._signaling_cut,
+            self._signaling_cut_in_silence,
+            self._failover,
+            self._malformed_frames,
+            self._pause,
+            self._daemon_killed,
+        )
+        try:
+            with trio.fail_after(PATIENCE_S):
+                await self._session.ready.wait()
+            for act in acts:
+                await act()
+        except (Stuck, trio.TooSlowError):
+            self._scene.tell(Kind.BAD, "This did not come right: the story ends here.")
+        await self._end()
+
+    # The acts
+
+    async def _conversation(self) -> None:
+        self._act("A session starts. Zoom posts session.rtms_started; the daemon connects and records.")
+        await self._talk(10, "Ana")
+        await self._talk(5, "Ana", "Bo")
+        await self._talk(4, "Bo")
+        self._session.join(LATECOMER)
+        self._scene.tell(Kind.NOTE, "Cleo joins late.")
+        await self._talk(8, "Cleo")
+
+    async def _false_webhooks(self) -> None:
+        self._act("Webhooks that must change nothing.")
+        await self._announce("Zoom delivers session.rtms_started a second time, as it does when an answer was late.")
+        fault = self._broken("duplicate webhook", None)
+        self._played.duplicate_status = await self._session.duplicate_webhook()
+        self._settled(fault, f"answered {self._played.duplicate_status}, no second connection")
+        await self._announce("Somebody who does not know the secret posts session.rtms_stopped.")
+        fault = self._broken("forged webhook", None)
+        self._played.forged_status = await self._session.forged_webhook()
+        self._settled(fault, f"answered {self._played.forged_status}, the stream goes on")
+        await self._talk(8, "Ana")
+
+    async def _media_cut(self) -> None:
+        self._act("The audio connection breaks.")
+        await self._announce(
+            "The audio connection will be cut. Zoom keeps the audio and sends it after the reconnection; to make it "
+            f"harder, it repeats {REPEATED_S:g} s that were sent before."
+        )
+        self._session.repeat_audio(int(REPEATED_S * 1000))
+        await self._break("audio connection cut", "media_reconnect", self._session.cut_media)
+        await self._talk(8, "Ana", "Cleo")
+        self._session.repeat_audio(0)
+
+    async def _signaling_cut(self) -> None:
+        self._act("The signaling connection breaks, and Zoom says so.")
+        await self._announce("Signaling will be cut, and with it all media; session.rtms_interrupted tells.")
+        await self._break("signaling cut", "signaling_reconnect", self._session.cut_signaling)
+        await self._talk(8, "Bo")
+
+    async def _signaling_cut_in_silence(self) -> None:
+        self._act("The same, and nobody says so.")
+        await self._announce(
+            "Signaling will be cut without a webhook, and Zoom will refuse two handshakes (status 8: it still holds "
+            "the old connection)."
+        )
+        self._session.refuse_next(StatusCode.DUPLICATE_SIGNAL_REQUEST, 2)
+        await self._break(
+            "signaling cut, no webhook, refused twice",
+            "signaling_reconnect",
+            lambda: self._session.cut_signaling(webhook=False),
+        )
+        await self._talk(8, "Cleo")
+
+    async def _failover(self) -> None:
+        self._act("Zoom's server fails.")
+        await self._announce("The RTMS server will fail; a new session.rtms_started names another one.")
+        await self._break("server failover", "server_failover", self._session.failover)
+        await self._talk(8, "Ana", "Bo", "Cleo")
+
+    async def _malformed_frames(self) -> None:
+        self._act("Rubbish arrives.")
+        await self._announce(
+            "Broken messages on the audio connection: cut JSON, bad base64, wrong types, bad UTF-8 ..."
+        )
+        fault = self._broken("malformed messages", "corrupt")
+        self._played.malformed = self._session.malformed_frames()
+        await self._talk(2, "Bo")
+        self._settled(fault, f"{self._played.malformed} sent, the connection stays")
+        await self._talk(6, "Bo")
+
+    async def _pause(self) -> None:
+        self._act("The host pauses the stream: nothing is sent, and nothing is missing.")
+        from_ms = self._session.now_ms
+        self._session.pause()
+        await self._clock.sleep(10)
+        self._session.resume()
+        self._played.pauses.append((from_ms, self._session.now_ms))
+        self._scene.tell(Kind.NOTE, "The host resumes.")
+        await self._talk(10, "Ana", "Bo")
+
+    async def _daemon_killed(self) -> None:
+        self._act("The daemon dies.")
+        await self._announce("kill -9 for the daemon while people talk; then it is started again, as systemd would.")
+        await self._break("daemon killed with kill -9", "daemon_restart", self._kill_and_start)
+        await self._talk(10, "Ana", "Cleo")
+
+    async def _kill_and_start(self) -> None:
+        pid = self._daemon.pid
+        await self._daemon.kill()
+        self._scene.tell(Kind.NOTE, f"The daemon (process {pid}) is dead.")
+        await self._until(lambda: not self._session.connections())  # Zoom has noticed, too
+        await self._daemon.start()
+        self._scene.tell(Kind.NOTE, f"A new daemon (process {self._daemon.pid}) is up and takes up its streams.")
+
+    async def _end(self) -> None:
+        self._act("The session ends.")
+        self._session.leave("Bo")
+        await self._clock.sleep(2)
+        await self._session.stop(StopReason.MEETING_ENDED)
+        self._played.ended_ms = self._session.now_ms
+        await self._until(lambda: self._scene.stream.get("ended_ms") is not None)
+        self._played.daemon_status = await self._daemon.stop()
+
+    # What acts are made of
+
+    def _act(self, text: str) -> None:
+        self._scene.tell(Kind.ACT, text)
+
+    async def _announce(self, text: str) -> None:
+        self._scene.tell(Kind.FAULT, text)
+        await self._clock.sleep(ANNOUNCED_S)
+
+    async def _talk(self, duration_s: float, *names: str) -> None:
+        """Let these people talk, and nobody else."""
+        for person in list(self._session.crowd.present.values()):
+            name = person.person.user_name
+            (self._session.talk if name in names else self._session.hush)(name)
+        await self._clock.sleep(duration_s)
+
+    @staticmethod
+    async def _until(came_true: Callable[[], bool]) -> None:
+        with trio.move_on_after(PATIENCE_S):
+            while not came_true():
+                await trio.sleep(LOOK_AGAIN_S)  # noqa: ASYNC110 other people's state: there is no event to wait for
+
+    def _broken(self, name: str, cause: str | None) -> Fault:
+        fault = Fault(name, cause, self._session.now_ms)
+        self._played.faults.append(fault)
+        return fault
+
+    def _settled(self, fault: Fault, outcome: str) -> None:
+        fault.recovered_ms = self._session.now_ms
+        fault.outcome = outcome
+        self._scene.tell(Kind.GOOD, f"{fault.name}: {outcome}.")
+
+    async def _break(self, name: str, cause: str, inject: Callable[[], Awaitable[object] | object]) -> None:
+        """Break something that takes connections down, and wait until all of them are back.
+
+        Raises:
+            Stuck: they are not.
+        """
+        fault = self._broken(name, cause)
+        began_s = time.monotonic()
+        with trio.move_on_after(PATIENCE_S) as patience:
+            result = inject()
+            if inspect.isawaitable(result):
+                await result
+            for media in (MediaType.AUDIO, MediaType.TRANSCRIPT):
+                await self._session.wait_reconnected(media)
+        if patience.cancelled_caught:
+            raise Stuck
+        fault.took_s = time.monotonic() - began_s
+        zoom_s = (self._session.now_ms - fault.from_ms) / 1000
+        self._settled(fault, f"back after {zoom_s:.1f} s")

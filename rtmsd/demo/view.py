@@ -1,0 +1,143 @@
+"""How the scene looks: a live screen on a terminal, plain lines elsewhere."""
+
+import time
+from collections.abc import Callable
+from typing import Final
+
+import trio
+from rich.console import Console, Group
+from rich.layout import Layout
+from rich.live import Live
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from rtmsd.demo.scene import Kind, Line, Said, Scene
+from rtmsd.demo.stage import Pace
+
+FRAME_S: Final = 0.1
+BAR: Final = 24  # characters
+FADE_MS: Final = 400  # of Zoom's time: older than this, a level is silence
+
+STYLES: Final = {
+    Kind.ACT: "bold cyan",
+    Kind.FAULT: "bold yellow",
+    Kind.GOOD: "green",
+    Kind.BAD: "bold red",
+    Kind.NOTE: "",
+    Kind.DAEMON: "dim",
+}
+_MARKS: Final = {Kind.ACT: "==", Kind.FAULT: "!!", Kind.GOOD: "ok", Kind.BAD: "XX", Kind.NOTE: "  ", Kind.DAEMON: " ."}
+_LINKS: Final = {"streaming": "green", "connecting": "yellow", "lost": "red", "refused": "red", "idle": "dim"}
+
+
+def print_lines(scene: Scene, write: Callable[[str], None] = lambda text: print(text, flush=True)) -> None:
+    """Have everything printed as it happens, a line each."""
+    scene.on_line = lambda line: write(f"{line.at_s:7.1f} s  {_MARKS[line.kind]} {line.text}")
+    scene.on_said = lambda said: write(f"{said.at_s:7.1f} s     {said.user_name}: {said.text}")
+
+
+async def show(
+    scene: Scene,
+    pace: Pace,
+    *,
+    console: Console | None = None,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Draw the scene until cancelled; the terminal is left as it was found."""
+    began_s = time.monotonic()
+    screen = Screen(scene, pace)
+    with Live(console=console, screen=True, auto_refresh=False, redirect_stdout=False, redirect_stderr=False) as live:
+        task_status.started()
+        while True:
+            live.update(screen.draw(time.monotonic() - began_s, live.console.height), refresh=True)
+            await trio.sleep(FRAME_S)
+
+
+class Screen:
+    """Makes one picture after the other."""
+
+    def __init__(self, scene: Scene, pace: Pace) -> None:
+        self._scene = scene
+        self._pace = pace
+
+    def draw(self, elapsed_s: float, height: int) -> Layout:
+        scene = self._scene
+        room = max(3, (height - 14) // 2)
+        top = Layout(name="top", size=9)
+        top.split_row(
+            Layout(Panel(self._voices(), title="who talks, as the daemon hears it", border_style="blue")),
+            Layout(Panel(self._connections(), title="the daemon", border_style="blue")),
+        )
+        act = next((line.text for line in reversed(scene.lines) if line.kind is Kind.ACT), "Starting ...")
+        speed = "" if self._pace.speed == 1 else f", time runs {self._pace.speed:g} times as fast"
+        head = Text.assemble(
+            (" rtmsd demo ", "reverse"),
+            f"  {scene.age_s():6.1f} s of the session{speed}  ({elapsed_s:.0f} s)\n",
+            (act, STYLES[Kind.ACT]),
+        )
+        layout = Layout()
+        layout.split_column(
+            Layout(head, size=3),
+            top,
+            Layout(Panel(_said(list(scene.said)[-room:]), title="transcript", border_style="blue")),
+            Layout(Panel(_lines(list(scene.lines)[-room:]), title="what happens", border_style="blue")),
+        )
+        return layout
+
+    def _voices(self) -> Table:
+        table = Table.grid(padding=(0, 1))
+        newest_ms = max((voice.at_ms for voice in self._scene.voices.values()), default=0)
+        for voice in list(self._scene.voices.values()):
+            level = voice.level if newest_ms - voice.at_ms <= FADE_MS and self._scene.daemon_is_up else 0.0
+            full = round(level * BAR)
+            bar = Text("█" * full + "·" * (BAR - full), style="green" if full < BAR * 0.8 else "yellow")
+            name = Text(voice.user_name, style="bold" if full else "" if voice.present else "dim strike")
+            table.add_row(name, bar, "" if voice.present else "left")
+        return table
+
+    def _connections(self) -> Group:
+        scene, stream = self._scene, self._scene.stream
+        if not scene.daemon_is_up:
+            return Group(Text("nobody answers on its admin socket", style="bold red"))
+        links = Text()
+        signaling = "up" if stream.get("signaling_up") else "down"
+        links.append("signaling ").append(signaling, style="green" if signaling == "up" else "red")
+        for link in stream.get("links", []):
+            links.append(f"  {'+'.join(link['media'])} ").append(link["state"], style=_LINKS.get(link["state"], ""))
+        asked = stream.get("keep_alives", {})
+        counters = stream.get("counters", {})
+        gaps = stream.get("gaps", [])
+        rows = [
+            Text(f"stream {stream.get('state', '-')}", style="bold"),
+            links,
+            Text(f"keep-alives answered: {asked.get('signaling', 0)} on signaling, {asked.get('media', 0)} on media"),
+            Text(f"messages: {', '.join(f'{n} {media}' for media, n in counters.get('messages', {}).items()) or '-'}"),
+            Text(
+                f"duplicates {counters.get('duplicates', 0)}, corrupt {counters.get('corrupt', 0)}, "
+                f"dropped {counters.get('dropped', 0)}"
+            ),
+            Text(f"gaps: {_gaps(gaps)}"),
+        ]
+        return Group(*rows)
+
+
+def _gaps(gaps: list[dict[str, object]]) -> str:
+    last = [f"{gap['media']} ({gap['cause']}{', open' if gap['to_ms'] is None else ''})" for gap in gaps[-2:]]
+    return f"{len(gaps)}, last: {', '.join(last)}" if gaps else "none"
+
+
+def _said(lines: list[Said]) -> Text:
+    text = Text(no_wrap=True, overflow="ellipsis")
+    for line in lines:
+        text.append(f"{line.at_s:6.1f} ", style="dim").append(f"{line.user_name}: ", style="bold").append(
+            f"{line.text}\n"
+        )
+    return text
+
+
+def _lines(lines: list[Line]) -> Text:
+    text = Text(no_wrap=True, overflow="ellipsis")
+    for line in lines:
+        text.append(f"{line.at_s:6.1f} ", style="dim").append(f"{line.text}\n", style=STYLES[line.kind])
+    return text

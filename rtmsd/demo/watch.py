@@ -1,0 +1,97 @@
+"""Look at the daemon through its admin socket, as `rtmsctl` does, and keep the scene true."""
+
+from array import array
+from base64 import b64decode
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any, Final, cast
+
+import httpx
+import trio
+
+from rtmsd.demo.daemon import Admin
+from rtmsd.demo.scene import Kind, Scene, Voice
+
+LOOK_EVERY_S: Final = 0.25
+TRY_AGAIN_S: Final = 0.2
+_LOUD: Final = 9000  # samples of the simulator's voices go so far
+_CAUSES: Final = {
+    "media_reconnect": "media connection lost",
+    "signaling_reconnect": "signaling lost",
+    "server_failover": "server failed over",
+    "daemon_restart": "daemon was gone",
+}
+
+
+async def watch(admin: Admin, rtms_stream_id: str, scene: Scene, *, levels: bool) -> None:
+    """Follow one stream until cancelled, also through the death of the daemon.
+
+    Args:
+        levels: also listen to the audio, for level bars.
+    """
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_look, admin, rtms_stream_id, scene)
+        nursery.start_soon(_listen, admin, rtms_stream_id, scene, levels)
+
+
+async def _look(admin: Admin, rtms_stream_id: str, scene: Scene) -> None:
+    while True:
+        try:
+            scene.stream = await admin.get(f"/v1/streams/{rtms_stream_id}")
+            scene.daemon_is_up = True
+        except httpx.HTTPStatusError:  # it is there and does not know the stream yet
+            scene.daemon_is_up = True
+        except httpx.HTTPError:
+            scene.stream, scene.daemon_is_up = {}, False
+        await trio.sleep(LOOK_EVERY_S)
+
+
+async def _listen(admin: Admin, rtms_stream_id: str, scene: Scene, levels: bool) -> None:
+    media = "audio,transcript,events" if levels else "transcript,events"
+    path = f"/v1/streams/{rtms_stream_id}/tap?media={media}&format=ndjson"
+    while True:
+        try:
+            tap = cast(AsyncGenerator[dict[str, Any]], admin.lines(path))
+            async with aclosing(tap) as items:
+                async for item in items:
+                    _take(scene, item)
+        except httpx.HTTPError:
+            pass  # killed, or not recording yet: ask again
+        await trio.sleep(TRY_AGAIN_S)
+
+
+def _take(scene: Scene, item: dict[str, Any]) -> None:
+    match item:
+        case {"media": "audio", "user_id": int(user_id), "timestamp_ms": at_ms, "data": data}:
+            voice = scene.voices.setdefault(user_id, Voice(item.get("user_name") or str(user_id)))
+            voice.level, voice.at_ms = level_of(b64decode(data)), at_ms
+        case {"media": "transcript", "text": text}:
+            scene.say(item.get("user_name") or str(item.get("user_id")), text)
+        case {"media": "events", "kind": "participant_join", "participants": people}:
+            for person in people:
+                name = person.get("user_name") or str(person["user_id"])
+                scene.voices.setdefault(person["user_id"], Voice(name)).present = True
+        case {"media": "events", "kind": "participant_leave", "participants": people}:
+            for person in people:
+                if person["user_id"] in scene.voices:
+                    scene.voices[person["user_id"]].present = False
+        case {"media": "events", "kind": "connection"}:
+            scene.tell(Kind.DAEMON, _connection(item))
+        case {"media": "events", "kind": "stream_state", "state": state}:
+            scene.tell(Kind.DAEMON, f"stream is {state}")
+        case _:
+            pass
+
+
+def _connection(event: dict[str, Any]) -> str:
+    what = " ".join(filter(None, (event.get("of"), "+".join(event.get("media") or ()))))
+    if event.get("change") == "opened":
+        return f"{what} connected"
+    because = _CAUSES.get(str(event.get("cause")), "stream over")
+    return f"{what} closed ({because}): {event.get('why')}"
+
+
+def level_of(pcm: bytes) -> float:
+    """Return the loudness of L16 samples, 0 to 1: the peak of every eighth sample is near enough for a bar."""
+    samples = array("h", pcm[: len(pcm) // 2 * 2])[::8]
+    return min(1.0, max(map(abs, samples), default=0) / _LOUD)

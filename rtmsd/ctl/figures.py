@@ -52,6 +52,10 @@ def listed(values: Mapping[str, Any] | None) -> str:
                 yield from flat(value, f"{before}{name}.")
             elif name.endswith("_bytes"):
                 yield f"{before}{name.removesuffix('_bytes')} {size(value)}"
+            elif name.endswith("_s"):
+                yield f"{before}{name.removesuffix('_s')} {duration(value)}"
+            elif isinstance(value, list):
+                yield f"{before}{name} {' '.join(map(str, value))}"
             else:
                 yield f"{before}{name} {UNKNOWN if value is None else value}"
 

@@ -50,6 +50,8 @@ STREAM = {
             "bytes": 2080000,
         }
     ],
+    "signaling_up": True,
+    "links": [{"media": ["audio", "transcript"], "state": "streaming", "why": None}],
     "connections": [{"kind": "media", "opened_ms": 1790000000000, "closed_ms": None, "why": None}],
     "counters": {"messages": {"audio": 650}, "dropped": 0},
     "keep_alives": {"signaling": 6},
@@ -67,7 +69,7 @@ STATUS = {
     "totals": {"media_messages": {"audio": 650}},
     "disk": {"free_bytes": 1610612736},
     "warnings": [],
-    "listening": {"webhook": "127.0.0.1:8080", "admin": "/run/rtmsd/admin.sock", "metrics": None},
+    "listening": {"webhook": ["127.0.0.1:8080"], "admin": "/run/rtmsd/admin.sock", "metrics": None},
     "webhook": {"last_ms": None, "results": {}},
     "config_file": "/etc/rtmsd/config.toml",
 }
@@ -140,7 +142,16 @@ def test_inspect_tells_all_and_disarms_names(ctl: Ctl, daemon: FakeDaemon, monke
     daemon.answers["GET /v1/streams/9f2c"] = STREAM
     assert ctl("inspect", "9f2c") == Exit.OK
     shown = terminal.getvalue()
-    for part in ("Kz9+aB/cD3eFgHiJkLmN0w==", "Ana\\x1b[31m", "audio/16778240.wav", "2.0 MiB", "dropped", "2.5s", "all"):
+    for part in (
+        "Kz9+aB/cD3eFgHiJkLmN0w==",
+        "Ana\\x1b[31m",
+        "audio/16778240.wav",
+        "2.0 MiB",
+        "dropped",
+        "2.5s",
+        "all",
+        "audio, transcript",
+    ):
         assert part in shown
     assert "\x1b" not in shown
 
@@ -290,5 +301,6 @@ def test_clock_keeps_milliseconds() -> None:
 
 
 def test_listed() -> None:
-    assert listed({"messages": {"audio": 1}, "free_bytes": 1024, "x": None}) == "messages.audio 1, free 1.0 KiB, x -"
+    assert listed({"messages": {"audio": 1}, "free_bytes": 1024}) == "messages.audio 1, free 1.0 KiB"
+    assert listed({"last_sync_age_s": 0.2, "at": ["a", "b"], "x": None}) == "last_sync_age 0.2s, at a b, x -"
     assert listed(None) == "-"

@@ -91,7 +91,7 @@ def test_webhook_test_of_a_good_endpoint(ctl: Ctl, daemon: FakeDaemon, config: P
     with http_server(endpoint) as address:
         assert ctl("webhook", "test", f"http://{address}/hook", "--json") == Exit.OK
         assert findings(capsys) == {"signed": True, "in time": True, "forged": True}
-        daemon.answers["GET /v1/status"] = {"config_file": str(config), "listening": {"webhook": address}}
+        daemon.answers["GET /v1/status"] = {"config_file": str(config), "listening": {"webhook": ["unix:/x", address]}}
         assert ctl("webhook", "test", "--json") == Exit.OK
 
 
@@ -137,7 +137,7 @@ def test_webhook_test_of_silence(ctl: Ctl, capsys: Capture) -> None:
 
 
 def test_webhook_test_needs_an_address_and_an_app(ctl: Ctl, daemon: FakeDaemon, config: Path, capsys: Capture) -> None:
-    daemon.answers["GET /v1/status"] = {"config_file": str(config), "listening": {"webhook": "unix:/x"}}
+    daemon.answers["GET /v1/status"] = {"config_file": str(config), "listening": {"webhook": ["unix:/x"]}}
     assert ctl("webhook", "test") == Exit.USAGE
     assert ctl("webhook", "test", "http://127.0.0.1:1/", "--app", "other") == Exit.USAGE
     assert "no app is called other" in capsys.readouterr().err

@@ -7,7 +7,7 @@ from typing import Final
 from rtmsd.ctl.exits import Exit
 from rtmsd.ctl.verb import Call, Verb
 
-PRODUCTS: Final = ("session", "meeting", "contact_center")
+PRODUCTS: Final = ("session", "meeting")
 ACTIONS: Final = {
     "start": "start the stream of a running session",
     "stop": "stop it",
@@ -29,7 +29,7 @@ def control(action: str, call: Call) -> Exit:
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("id", metavar="ID", help="session_id of a Video SDK session, id of a meeting, engagement_id")
+    parser.add_argument("id", metavar="ID", help="session_id of a Video SDK session, or id of a meeting")
     parser.add_argument("--product", choices=PRODUCTS, default="session", help="default: session (Video SDK)")
     parser.add_argument("--app", metavar="NAME", help="the configured app to act for; needed when there are several")
     parser.add_argument("--participant", metavar="USER_ID", help="the participant in whose name it is done")

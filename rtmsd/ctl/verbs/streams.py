@@ -103,6 +103,7 @@ INSPECT_COLUMNS: Final = (
     Column("stop reason", key("stop_reason")),
     Column("receiving", rates),
     Column("lag", lag, key("lag_ms")),
+    Column("signaling", lambda stream: "up" if stream.get("signaling_up") else "down"),
     Column("keep-alives", lambda stream: listed(stream.get("keep_alives"))),
     Column("counters", lambda stream: listed(stream.get("counters"))),
     Column("directory", key("directory")),
@@ -122,6 +123,11 @@ INSPECT_TABLES: Final[Mapping[str, tuple[Column, ...]]] = {
         Column("START", lambda file: clock(file.get("start_ms")), key("start_ms")),
         Column("LENGTH", lambda file: milliseconds(file.get("duration_ms")), key("duration_ms"), right=True),
         Column("SIZE", lambda file: size(file.get("bytes")), key("bytes"), right=True),
+    ),
+    "links": (
+        Column("LINK FOR", lambda link: ", ".join(link["media"])),
+        Column("STATE", key("state")),
+        Column("WHY", key("why")),
     ),
     "connections": (
         Column("CONNECTION", key("kind")),

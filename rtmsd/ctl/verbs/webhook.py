@@ -72,9 +72,12 @@ def _app(config: "Config", name: str | None) -> "AppConfig":
 
 
 def _own_url(call: Call, config: "Config") -> SplitResult:
-    address = str(call.client.get("/v1/status")["listening"]["webhook"])
-    if address.startswith("unix:"):
-        raise CtlError(Exit.USAGE, f"the daemon listens on {address}", "Name the public address: https://...")
+    addresses: list[str] = call.client.get("/v1/status")["listening"]["webhook"]
+    address = next((each for each in addresses if not each.startswith("unix:")), None)
+    if address is None:
+        raise CtlError(
+            Exit.USAGE, f"the daemon listens on {', '.join(addresses)}", "Name the public address: https://..."
+        )
     return web_url(f"http://{address}{config.webhook.path}")
 
 

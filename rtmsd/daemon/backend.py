@@ -50,6 +50,8 @@ class Backend:
     Attributes:
         events: gets what `events.jsonl` of every stream gets.
         listening: the addresses bound, by name.
+        health: what is wrong, and whether the daemon is ready.
+        writer: brings media to disk.
         metrics_source: where the hot paths count.
     """
 
@@ -68,15 +70,16 @@ class Backend:
         self.metrics_source = Metrics(self._totals)
         self._config_path = config_path
         self._supervisor = supervisor
-        self._writer = writer
-        self._health = health
+        self.writer = writer
+        self.health = health
         self._stop = stop
         self._started_s = time.monotonic()
+        writer.on_sync = self.metrics_source.sync_duration.observe
 
     # Looking
 
     def status(self) -> JsonObject:
-        supervisor, health = self._supervisor, self._health
+        supervisor, health = self._supervisor, self.health
         totals, tally = self._totals(), supervisor.tally()
         return {
             "version": __version__,
@@ -93,9 +96,9 @@ class Backend:
             },
             "disk": {
                 "free_bytes": health.free_bytes,
-                "pending_bytes": self._writer.pending_bytes,
-                "last_sync_age_s": round(self._writer.last_sync_age_s, 3),
-                "error": self._writer.error,
+                "pending_bytes": self.writer.pending_bytes,
+                "last_sync_age_s": round(self.writer.last_sync_age_s, 3),
+                "error": self.writer.error,
             },
             "warnings": list(supervisor.config.warnings),
             "listening": self.listening,
@@ -135,7 +138,7 @@ class Backend:
         return self.metrics_source.render()
 
     def _totals(self) -> Totals:
-        supervisor, health = self._supervisor, self._health
+        supervisor, health = self._supervisor, self.health
         tally = supervisor.tally()
         return Totals(
             streams=Counter(_state(life) for life in supervisor.lives.values()),
@@ -146,7 +149,7 @@ class Backend:
             reconnects=tally.reconnects,
             keep_alives=tally.keep_alives,
             degraded=tuple(trouble.code for trouble in health.troubles),
-            pending_bytes=self._writer.pending_bytes,
+            pending_bytes=self.writer.pending_bytes,
             disk_free_bytes=health.free_bytes,
         )
 
@@ -165,10 +168,10 @@ class Backend:
         return life.stream
 
     def drain(self) -> None:
-        self._health.drain(True)
+        self.health.drain(True)
 
     def undrain(self) -> None:
-        self._health.drain(False)
+        self.health.drain(False)
 
     async def shutdown(self, *, end_streams: bool) -> None:
         self._stop(end_streams=end_streams)
@@ -177,7 +180,7 @@ class Backend:
         """Read the file again: taken whole, or refused whole with ConfigError. Live streams keep what they have."""
         new = configuration.load(self._config_path)
         changes = configuration.describe_changes(self._supervisor.config, new)
-        self._supervisor.config = self._health.config = new
+        self._supervisor.config = self.health.config = new
         logging.configure(new.log, secrets=configuration.secrets_of(new))
         log.info("configuration reloaded", changed=[change.path for change in changes])
         return {"changed": [attrs.asdict(change) for change in changes]}

@@ -88,8 +88,8 @@ class Daemon:
         self._notifier = Notifier()
         self._events = EventHub()
 
-    async def run(self) -> None:
-        """Start, serve until told to stop, stop.
+    async def run(self, *, task_status: trio.TaskStatus[Backend] = trio.TASK_STATUS_IGNORED) -> None:
+        """Start, serve until told to stop, stop. Started, with what the admin socket sees, when all sockets answer.
 
         Raises:
             AlreadyRunningError: another daemon holds the state file, the recordings or the admin socket.
@@ -101,18 +101,23 @@ class Daemon:
                 writer = Writer(config.recording)
                 supervisor = Supervisor(config, journal, writer, self._events.publish)
                 await base.start(writer.run)
-                await self._serve(journal, writer, supervisor, base)
+                backend = self._backend(supervisor, writer)
+                base.start_soon(self._obey_signals, backend)
+                await self._serve(journal, supervisor, backend, task_status)
                 with self._patience:
                     await supervisor.suspend_files()
                 base.cancel_scope.cancel()
         log.info("stopped", streams_left=len(supervisor.lives))
 
-    async def _serve(self, journal: Journal, writer: Writer, supervisor: Supervisor, base: trio.Nursery) -> None:
-        """Live from the first stream to the last; what they leave to be written is the caller's."""
+    def _backend(self, supervisor: Supervisor, writer: Writer) -> Backend:
         health = Health(self._config, supervisor, writer)
-        backend = Backend(self._config_path, supervisor, writer, health=health, events=self._events, stop=self.stop)
-        writer.on_sync = backend.metrics_source.sync_duration.observe
-        base.start_soon(self._obey_signals, backend)
+        return Backend(self._config_path, supervisor, writer, health=health, events=self._events, stop=self.stop)
+
+    async def _serve(
+        self, journal: Journal, supervisor: Supervisor, backend: Backend, task_status: trio.TaskStatus[Backend]
+    ) -> None:
+        """Live from the first stream to the last; what they leave to be written is the caller's."""
+        health = backend.health
         async with trio.open_nursery() as streams:
             await streams.start(supervisor.run)
             streams.start_soon(health.watch)
@@ -120,11 +125,12 @@ class Daemon:
             streams.start_soon(_prune, journal)
             await self._open_admin(backend, streams)
             async with trio.open_nursery() as intake:
-                await self._open_webhook(backend, supervisor, health, intake)
+                await self._open_webhook(backend, supervisor, intake)
                 health.is_serving = True
                 log.info("ready", streams=len(supervisor.lives))
                 self._notifier.ready(health.summary())
-                streams.start_soon(self._tell_service_manager, health, writer)
+                task_status.started(backend)
+                streams.start_soon(self._tell_service_manager, backend)
                 await self._stopping.wait()
                 log.info("stopping", streams=len(supervisor.lives), end_streams=self._end_streams)
                 health.is_serving = False
@@ -153,10 +159,8 @@ class Daemon:
                 serve_metrics, host.strip("[]"), int(port), backend.metrics
             )
 
-    async def _open_webhook(
-        self, backend: Backend, supervisor: Supervisor, health: Health, nursery: trio.Nursery
-    ) -> None:
-        settings = self._config.webhook
+    async def _open_webhook(self, backend: Backend, supervisor: Supervisor, nursery: trio.Nursery) -> None:
+        settings, health = self._config.webhook, backend.health
         app = make_app(
             settings, lambda: supervisor.config.apps, supervisor, nursery, health.is_ready, stats=health.webhooks
         )
@@ -186,12 +190,12 @@ class Daemon:
                     log.error("reload refused; nothing changed", mistakes=error.mistakes)  # noqa: TRY400 foreseen
                 self._notifier.ready()
 
-    async def _tell_service_manager(self, health: Health, writer: Writer) -> None:
+    async def _tell_service_manager(self, backend: Backend) -> None:
         """Keep the status line true, and the watchdog fed from a task that crossed the scheduler itself."""
         while True:
             await trio.sleep(self._notifier.watchdog_interval_s or 10.0)
-            self._notifier.status(health.summary())
-            if writer.is_alive:
+            self._notifier.status(backend.health.summary())
+            if backend.writer.is_alive:
                 self._notifier.watchdog()
 
 

@@ -248,18 +248,21 @@ class MediaIntake:
     def _drop(self, media: str, reason: str, user_id: UserId | None, from_ms: int, to_ms: int) -> None:
         self.dropped[media, reason] += 1
         self._timeline.missing(media, user_id, from_ms, to_ms, "dropped")
+        self.watch()
 
     def _corrupt(self, kind: str, media: str | None, user_id: UserId | None, timestamp_ms: int | None) -> None:
         self.corrupt_kinds[kind] += 1
         time_ms = None if timestamp_ms is None else self._time(timestamp_ms)
         if media is None or time_ms is None or user_id is None or kind == "timestamp":
             return
-        if (
-            abs(time_ms - self._timeline.clock_ms) > _FRESH_MS
-        ):  # corrupt as it is, its time is not to be believed either
-            return
+        if abs(time_ms - self._timeline.clock_ms) > _FRESH_MS:
+            return  # corrupt as it is, its time is not to be believed either
         length_ms = self._audio.format.send_rate_ms if media == "audio" else 1
-        self._timeline.missing(media, user_id, time_ms, time_ms + length_ms, "corrupt")
+        track = self._tracks.get(user_id) if media == "audio" else None
+        whole = (time_ms, time_ms + length_ms)
+        for from_ms, to_ms in [whole] if track is None else track.unwritten(*whole):
+            self._timeline.missing(media, user_id, from_ms, to_ms, "corrupt")
+        self.watch()
 
     # For the recorder
 

@@ -241,6 +241,10 @@ class Recorder:
         self._connection_event(number, kind, media, change="opened")
         return number
 
+    def interrupted(self, cause: str) -> None:
+        """An earlier process had this stream, and may have been connected without having had the time to say so."""
+        self._timeline.interrupted(cause)
+
     def heard(self, zoom_ms: int) -> None:
         """A live time of Zoom's on signaling."""
         self._timeline.heard(zoom_ms)

@@ -18,6 +18,9 @@ _EXTEND_MS: Final = 1000
 _MAX_ENTRIES: Final = 2000
 """Bound of each list; past it the two oldest neighbours that can be joined become one."""
 
+_CAUSES: Final = ("media_reconnect", "signaling_reconnect", "server_failover")
+"""Each takes in those before it."""
+
 AHEAD_MS: Final = 12 * 3_600_000
 """A time further from what was heard last is no time."""
 
@@ -101,6 +104,7 @@ class Timeline:
         self._gaps: list[Gap] = []
         self._media: dict[str, _Medium] = {}
         self._number = 0
+        self._untold: str | None = None
 
     def is_plausible(self, time_ms: int) -> bool:
         return self.start_ms - AHEAD_MS <= time_ms <= self.clock_ms + AHEAD_MS
@@ -111,6 +115,12 @@ class Timeline:
 
     # Connections
 
+    def interrupted(self, cause: str) -> None:
+        """An earlier process may have been connected and died before it could write so: of media that are not known
+        yet, what their first connection does not bring is missing from the start on.
+        """
+        self._untold = cause
+
     def connected(self, kind: str, media: Iterable[str]) -> int:
         """A handshake succeeded. Returns the connection's number, for `heard` and `lost`."""
         self._number += 1
@@ -120,10 +130,13 @@ class Timeline:
             connection.opened_ms = self.start_ms
         for name in connection.media:
             medium = self._media.get(name)
-            if medium is None:
+            if medium is None and self._untold is None:
                 connection.opened_ms = self.start_ms
                 self._media[name] = _Medium(connection)
                 continue
+            if medium is None:
+                medium = self._media[name] = _Medium(connection, Link.DOWN, self._untold or "")
+                medium.since_ms = medium.tail_ms = self.start_ms
             if medium.link is Link.UP:  # its predecessor closed without a loss, and the stream went on after all
                 self.lost(medium.connection.number, medium.connection.heard_ms, "media_reconnect", "replaced")
             medium.connection, medium.link, medium.reached = connection, Link.SETTLING, False
@@ -179,9 +192,9 @@ class Timeline:
         self.revision += 1
 
     def same_outage(self, cause: str) -> None:
-        """Signaling went, too: media lost just before, with no sign of life since, were lost by the same cause."""
+        """More went than media: what was lost just before, with no sign of life since, was lost by the same cause."""
         for medium in self._media.values():
-            if medium.link is Link.DOWN and medium.sign_ms is None and medium.cause == "media_reconnect":
+            if medium.link is Link.DOWN and medium.sign_ms is None and _includes(cause, medium.cause):
                 medium.cause = cause
                 self.revision += 1
 
@@ -432,6 +445,11 @@ class Timeline:
         if len(self.pauses) > _MAX_ENTRIES:
             first, second = self.pauses[:2]
             self.pauses[:2] = [Pause(first.from_ms, second.to_ms, first.why)]
+
+
+def _includes(cause: str, other: str) -> bool:
+    """Whether an outage of this cause takes in one of the other: a server that fails takes its connections with it."""
+    return other in _CAUSES and cause in _CAUSES[_CAUSES.index(other) + 1 :]
 
 
 def _without(gap: Gap, pauses: list[Pause]) -> Iterator[Gap]:

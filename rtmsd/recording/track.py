@@ -87,6 +87,15 @@ class Track:
     def duration_ms(self) -> int:
         return (self.end - HEADER_BYTES) // self._bytes_per_ms
 
+    def unwritten(self, from_ms: int, to_ms: int) -> list[tuple[int, int]]:
+        """Return the parts of a time that hold no samples yet, jitter apart."""
+        ranges = [*((self._ms(start), self._ms(stop)) for start, stop in self.holes), (self.end_ms, to_ms)]
+        parts = [(max(from_ms, start), min(to_ms, stop)) for start, stop in ranges]
+        return [(start, stop) for start, stop in parts if stop - start > CONTIGUOUS_MS // 2]
+
+    def _ms(self, position: int) -> int:
+        return (position + self._zero) // self._bytes_per_ms
+
     def append(self, timestamp_ms: int, data: bytes) -> bool:
         """Take a packet that continues the file; False, and nothing done, for any other, and where there is no room.
 

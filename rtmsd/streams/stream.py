@@ -94,6 +94,7 @@ class Stream:
         self._machine = StreamMachine()
         if resumed:
             self._machine.feed(StreamInput.SIGNALING_LOST)
+            recorder.interrupted("daemon_restart")
         self._url = row.server_urls or ""
         self._cause: str | None = "daemon_restart" if resumed else None
         self._was_up = resumed
@@ -295,6 +296,7 @@ class Stream:
         if self.outcome is None:
             self._url = start.server_urls
             self._cause = "server_failover" if self._was_up else None
+            self.recorder.same_outage(self._cause)
             self._input(StreamInput.STARTED_AGAIN, "server failover")
             self._backoff.reset()
             self._window.close()

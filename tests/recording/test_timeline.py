@@ -200,3 +200,24 @@ def test_connections_pauses_and_gaps_always_tile(moves: list[tuple[str, int]], w
     ended_ms = timeline.ended(now_ms if with_time else None, newest_ms)
     end = manifest(timeline, "ended", ended_ms)
     assert not [*_check_tiling(end), *_check_gaps(end)]
+
+
+def test_what_a_process_took_that_left_no_word_is_missing_from_the_start() -> None:
+    timeline = Timeline(T)
+    timeline.interrupted("daemon_restart")
+    timeline.connected("signaling", ())
+    timeline.connected("media", {"audio"})
+    timeline.covered("audio", 1, T + 200, T + 220)
+    timeline.heard(T + 220)
+    assert gaps(timeline) == [(0, 200, "daemon_restart")]
+
+
+def test_audio_buffered_from_the_start_leaves_nothing_missing_after_a_restart() -> None:
+    timeline = Timeline(T)
+    timeline.interrupted("daemon_restart")
+    timeline.connected("signaling", ())
+    timeline.connected("media", {"audio"})
+    timeline.covered("audio", 1, T + 10, T + 30)
+    timeline.heard(T + 30)
+    assert gaps(timeline) == []
+    assert timeline.connections[-1].opened_ms == T

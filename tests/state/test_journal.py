@@ -2,6 +2,8 @@
 
 import os
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,6 @@ from typing import Any
 import attrs
 import pytest
 import trio
-import trio.lowlevel
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from rtmsd.errors import AlreadyRunningError, StorageError
@@ -83,6 +84,40 @@ async def test_what_was_recorded_survives(tmp_path: Path) -> None:
     assert await journal.record(start(1)) is Verdict.DUPLICATE
     await journal.close_stream("stream-2", reason=6, ended_ms=1002)
     assert [row.rtms_stream_id for row in await journal.unfinished()] == ["stream-1"]
+    await journal.aclose()
+
+
+async def test_what_was_recorded_survives_sigkill_and_the_lock_does_not(tmp_path: Path) -> None:
+    path = tmp_path / "state.sqlite"
+    program = f"""
+import trio
+from pathlib import Path
+from rtmsd.protocol.messages import SessionRef
+from rtmsd.state.journal import Journal
+from rtmsd.streams.commands import StartStream
+
+async def main():
+    journal = await Journal.open(Path({str(path)!r}))
+    for number in range(20):
+        await journal.record(StartStream(
+            product="session", session=SessionRef("session_id", "s"), rtms_stream_id=f"stream-{{number}}",
+            server_urls="wss://x", app="main", event_ts=number,
+        ))
+    print("recorded", flush=True)
+    await trio.sleep_forever()
+
+trio.run(main)
+"""
+    process = await trio.lowlevel.open_process([sys.executable, "-c", program], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    async with process.stdout as output:
+        assert await output.receive_some() == b"recorded\n"
+        with pytest.raises(AlreadyRunningError, match=str(process.pid)):
+            await Journal.open(path)
+        process.kill()
+        await process.wait()
+    journal = await Journal.open(path)
+    assert len(await journal.unfinished()) == 20
     await journal.aclose()
 
 

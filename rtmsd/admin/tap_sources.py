@@ -19,6 +19,8 @@ from rtmsd.protocol.media_data import ChatData, TranscriptData, UserId
 RING_BYTES: Final = 1 << 20  # a reader, beyond what its socket holds: half a minute of one voice at 16 kHz
 PACKET_OVERHEAD_BYTES: Final = 500  # what a waiting packet costs beside its data
 LOST_TRAILER: Final = "rtmsd-lost-frames"
+EVENT_MEDIA: Final = "event_media"
+"""What `media` of an event (which ones a connection carries) is called where `media` says what sort of line it is."""
 
 
 class TapListener(Protocol):
@@ -129,7 +131,8 @@ class NdjsonTap:
 
     def event(self, event: JsonObject) -> None:
         if event["rtms_stream_id"] == self._rtms_stream_id and "events" in self._media:
-            self._line({"media": "events", **event})
+            fields = {EVENT_MEDIA if key == "media" else key: value for key, value in event.items()}
+            self._line({"media": "events", **fields})
 
     def ended(self) -> None:
         self._ring.end()

@@ -235,6 +235,14 @@ async def test_every_kind_has_its_line_in_order() -> None:
     assert event == {"media": "events", "rtms_stream_id": STREAM_ID, "kind": "participant_leave", "at_ms": 7}
 
 
+async def test_an_event_about_media_is_still_told_from_media() -> None:
+    recorder, hub = FakeRecorder(), EventHub()
+    with ndjson(recorder, hub, media="events") as source:
+        hub.publish({"rtms_stream_id": STREAM_ID, "kind": "connection", "media": ["audio"], "change": "opened"})
+        [event] = await lines(source)
+    assert (event["media"], event["kind"], event["event_media"]) == ("events", "connection", ["audio"])
+
+
 async def test_only_what_was_asked_for_is_sent() -> None:
     recorder, hub = FakeRecorder(), EventHub()
     with ndjson(recorder, hub, media="transcript,chat", user_id=str(BEN)) as source:

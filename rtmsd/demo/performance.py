@@ -110,9 +110,9 @@ async def _play(stage: Stage, pace: Pace, scene: Scene) -> Played:
             scene.tell(
                 Kind.NOTE, f"The daemon is up (process {daemon.pid}), the simulated Zoom is at {simulator.address}."
             )
-            began_ms = simulator.clock.now_ms()
-            scene.age_s = lambda: (simulator.clock.now_ms() - began_ms) / 1000
+            scene.tell(Kind.ACT, "A session starts. Zoom posts session.rtms_started; the daemon connects and records.")
             session = await simulator.start_session(PEOPLE)
+            scene.age_s = lambda: (session.now_ms - session.started_ms) / 1000
             levels = sys.stdout.isatty()
             nursery.start_soon(partial(watch, admin, session.rtms_stream_id, scene, levels=levels))
             played = Played(session)

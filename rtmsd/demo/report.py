@@ -1,6 +1,7 @@
 """The report: what was sent, what is on disk, what was broken, and whether every check holds."""
 
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Final
@@ -64,11 +65,11 @@ def _heading(text: str) -> Iterator[Text]:
 
 def _speaker_lines(report: Report) -> Iterator[Text]:
     yield from _heading("Audio, in seconds of talking")
-    yield Text(f"  {'':12}{'sent':>9}{'recorded':>10}{'in gaps':>9}   bit for bit against the simulator's record")
+    yield Text(f"  {'':12}{'said':>9}{'recorded':>10}{'in gaps':>9}   bit for bit against the simulator's record")
     for speaker in report.speakers:
         missing_ms = sum(packet.duration_ms for packet in speaker.missing)
         yield Text(
-            f"  {speaker.user_name:12}{speaker.sent_ms / 1000:9.1f}{speaker.recorded_ms / 1000:10.1f}"
+            f"  {speaker.user_name:12}{speaker.said_ms / 1000:9.1f}{speaker.recorded_ms / 1000:10.1f}"
             f"{missing_ms / 1000:9.1f}"
         )
 
@@ -105,7 +106,9 @@ def _count_lines(report: Report) -> Iterator[Text]:
         repeated = sum(speaker.repeated for speaker in report.speakers)
         yield Text(f"  duplicates       {repeated} packets sent twice, {counters['duplicates']} dropped")
     yield Text(f"  connections      {len(record.connections)} opened, {len(record.refusals())} handshakes refused")
-    yield Text(f"  webhooks         {', '.join(f'{w.event} ({w.kind}) {w.status}' for w in record.webhooks)}")
+    statuses = Counter("no answer" if delivery.status is None else str(delivery.status) for delivery in record.webhooks)
+    answers = ", ".join(f"{status} for {times}" for status, times in statuses.items())
+    yield Text(f"  webhooks         {len(record.webhooks)} posted; answers: {answers}")
 
 
 def _file_lines(report: Report, evidence: Evidence) -> Iterator[Text]:

@@ -27,8 +27,8 @@ class Pace:
 
 CALM: Final = Pace(speed=1.0, timing=Timing(), sync_interval_s=0.5)
 
-# Starting a process and the hiccups of a busy machine cannot be compressed: Zoom is as patient as at normal speed, which
-# in its own seconds is much more.
+# Starting a process and the hiccups of a busy machine cannot be compressed: Zoom is as patient as at normal speed,
+# which in its own seconds is much more.
 FAST: Final = Pace(
     speed=24.0,
     timing=Timing(

@@ -17,6 +17,8 @@ from rtmsd.demo.stage import Pace
 
 FRAME_S: Final = 0.1
 BAR: Final = 24  # characters
+HEAD: Final = 5  # lines
+TOP: Final = 9
 FADE_MS: Final = 400  # of Zoom's time: older than this, a level is silence
 
 STYLES: Final = {
@@ -63,27 +65,31 @@ class Screen:
 
     def draw(self, elapsed_s: float, height: int) -> Layout:
         scene = self._scene
-        room = max(3, (height - 14) // 2)
-        top = Layout(name="top", size=9)
+        room = max(3, (height - HEAD - TOP - 4) // 2)
+        top = Layout(name="top", size=TOP)
         top.split_row(
             Layout(Panel(self._voices(), title="who talks, as the daemon hears it", border_style="blue")),
             Layout(Panel(self._connections(), title="the daemon", border_style="blue")),
         )
-        act = next((line.text for line in reversed(scene.lines) if line.kind is Kind.ACT), "Starting ...")
         speed = "" if self._pace.speed == 1 else f", time runs {self._pace.speed:g} times as fast"
         head = Text.assemble(
-            (" rtmsd demo ", "reverse"),
-            f"  {scene.age_s():6.1f} s of the session{speed}  ({elapsed_s:.0f} s)\n",
-            (act, STYLES[Kind.ACT]),
+            (" rtmsd demo ", "reverse"), f"  {scene.age_s():6.1f} s of the session{speed} ({elapsed_s:.0f} s)\n"
         )
+        head.append(self._latest(Kind.ACT), STYLES[Kind.ACT]).append("\n")
+        told = next((line for line in reversed(scene.lines) if line.kind not in (Kind.ACT, Kind.DAEMON)), None)
+        if told is not None:
+            head.append(told.text, STYLES[told.kind])
         layout = Layout()
         layout.split_column(
-            Layout(head, size=3),
+            Layout(head, size=HEAD),
             top,
             Layout(Panel(_said(list(scene.said)[-room:]), title="transcript", border_style="blue")),
             Layout(Panel(_lines(list(scene.lines)[-room:]), title="what happens", border_style="blue")),
         )
         return layout
+
+    def _latest(self, kind: Kind) -> str:
+        return next((line.text for line in reversed(self._scene.lines) if line.kind is kind), "Starting ...")
 
     def _voices(self) -> Table:
         table = Table.grid(padding=(0, 1))

@@ -84,7 +84,7 @@ def _take(scene: Scene, item: dict[str, Any]) -> None:
 
 
 def _connection(event: dict[str, Any]) -> str:
-    what = " ".join(filter(None, (event.get("of"), "+".join(event.get("media") or ()))))
+    what = " ".join(filter(None, (event.get("of"), "+".join(event.get("event_media") or ()))))
     if event.get("change") == "opened":
         return f"{what} connected"
     because = _CAUSES.get(str(event.get("cause")), "stream over")

@@ -137,6 +137,11 @@ class Crowd:
         ]
         return tuple(talking[:MAX_SPEAKERS])
 
+    def next_speech_ms(self, from_ms: int) -> int | None:
+        """Return when somebody talks next, `from_ms` if somebody does then; None when nobody has yet."""
+        starts = [max(span.start_ms, from_ms) for span in self._spans if span.end_ms is None or span.end_ms > from_ms]
+        return min(starts, default=None)
+
     def utterances(self, until_ms: int, longest_ms: int) -> Iterator[Utterance]:
         """Yield once what was said until then and is complete: up to a silence, or `longest_ms` of talking on."""
         for span in self._spans:

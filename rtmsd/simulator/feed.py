@@ -94,6 +94,7 @@ class AudioFeed:
         while self._again and wire.queued_bytes < _WIRE_LIMIT_BYTES and wire.state is not WireState.CLOSED:
             packet = self._again.popleft()
             self._send(packet.user_id, packet.number, packet.timestamp_ms, packet.source, connection, late=True)
+        self._skip_silence(now_ms)
         while self.cursor_ms + self.step_ms <= now_ms and wire.queued_bytes < _WIRE_LIMIT_BYTES:
             late = now_ms - self.cursor_ms > _LATE_MS
             for user_id, source in self._due():
@@ -106,10 +107,17 @@ class AudioFeed:
         """Discard, and record so, what was said before and is not sent yet."""
         while self._again and self._again[0].timestamp_ms < before_ms:
             self._log(self._again.popleft(), Fate.DISCARDED)
+        self._skip_silence(before_ms)
         while self.cursor_ms + self.step_ms <= before_ms:
             for user_id, source in self._due():
                 self._record.audio_of(user_id).add(self._number(), self.cursor_ms, Fate.DISCARDED, 0, source)
             self.cursor_ms += self.step_ms
+
+    def _skip_silence(self, until_ms: int) -> None:
+        """Move the cursor, step by step at once, to where somebody talks again."""
+        speech_ms = self._crowd.next_speech_ms(self.cursor_ms)
+        quiet_ms = (until_ms if speech_ms is None else min(speech_ms, until_ms)) - self.cursor_ms
+        self.cursor_ms += max(0, quiet_ms) // self.step_ms * self.step_ms
 
     def is_behind(self, now_ms: int) -> bool:
         """Say whether something is waiting for a connection that could take it."""

@@ -15,7 +15,7 @@ SECRET = "whk_demo_secret_42"
 def settings_for(endpoint: Any) -> SimulatorSettings:
     """Return settings by which retries take no time and nothing else happens by itself."""
     timing = Timing(attach_window_s=1e9)
-    return SimulatorSettings(webhook_url=endpoint.url, webhook_secret=SECRET, speed=10_000, timing=timing)
+    return SimulatorSettings(webhook_url=endpoint.url, webhook_secret=SECRET, speed=2000, timing=timing)
 
 
 def is_signed(headers: dict[str, str], body: bytes) -> bool:
@@ -25,7 +25,7 @@ def is_signed(headers: dict[str, str], body: bytes) -> bool:
 
 async def test_a_started_webhook_is_flat_and_signed(endpoint: Any) -> None:
     async with open_simulator(settings_for(endpoint)) as simulator:
-        session = await simulator.start_session(session_key="room-7")
+        session = await simulator.start_session([], session_key="room-7")
     headers, body = endpoint.requests[0]
     assert is_signed(headers, body)
     assert headers["user-agent"] == "Zoom Marketplace/1.0a"
@@ -52,7 +52,7 @@ async def test_a_started_webhook_is_flat_and_signed(endpoint: Any) -> None:
 )
 async def test_each_product_has_its_names(endpoint: Any, product: str, event: str, key: str) -> None:
     async with open_simulator(settings_for(endpoint)) as simulator:
-        session = await simulator.start_session(product=product)
+        session = await simulator.start_session([], product=product)
     body = endpoint.bodies()[0]
     assert body["event"] == event
     assert body["payload"][key] == session.session_id
@@ -62,7 +62,7 @@ async def test_each_product_has_its_names(endpoint: Any, product: str, event: st
 async def test_retries_follow_5xx_and_stop_at_success(endpoint: Any) -> None:
     endpoint.statuses = [503, 500, 204]
     async with open_simulator(settings_for(endpoint)) as simulator:
-        session = await simulator.start_session()
+        session = await simulator.start_session([])
         await endpoint.until(3)
         await session.stop()
     bodies = [body for _, body in endpoint.requests]
@@ -74,14 +74,14 @@ async def test_retries_follow_5xx_and_stop_at_success(endpoint: Any) -> None:
 async def test_a_4xx_is_final(endpoint: Any) -> None:
     endpoint.statuses = [401]
     async with open_simulator(settings_for(endpoint)) as simulator:
-        session = await simulator.start_session()
+        session = await simulator.start_session([])
         await session.stop()
     assert [body["event"] for body in endpoint.bodies()] == ["session.rtms_started", "session.rtms_stopped"]
 
 
 async def test_a_duplicate_is_the_same_and_a_forgery_is_not_signed(endpoint: Any) -> None:
     async with open_simulator(settings_for(endpoint)) as simulator:
-        session = await simulator.start_session()
+        session = await simulator.start_session([])
         await session.duplicate_webhook()
         await session.forged_webhook()
     (_, first), (_, second), (headers, forged) = endpoint.requests
@@ -106,6 +106,6 @@ async def test_the_endpoint_is_challenged(endpoint: Any) -> None:
 async def test_nobody_listens() -> None:
     settings = SimulatorSettings(webhook_url="http://127.0.0.1:9/webhook")
     async with open_simulator(settings) as simulator:
-        session = await simulator.start_session()
+        session = await simulator.start_session([])
     assert session.record.webhooks[0].status is None
     assert "ConnectError" in session.record.webhooks[0].error

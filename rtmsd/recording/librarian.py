@@ -23,6 +23,7 @@ from rtmsd.recording.library import (
     set_aside,
 )
 from rtmsd.recording.retention import overdue
+from rtmsd.recording.writer import RunSync
 
 log = structlog.get_logger(__name__)
 
@@ -61,10 +62,12 @@ class Librarian:
         root: Path,
         live: Callable[[], Iterable[str]],
         *,
+        run_sync: RunSync = trio.to_thread.run_sync,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         self._root = root
         self._live = live
+        self._run_sync = run_sync
         self._now_ms = now_ms
         self._deleting = trio.Lock()
         self._moving: dict[str, trio.Event] = {}
@@ -76,9 +79,10 @@ class Librarian:
             StorageError: the directory cannot be read.
         """
         try:
-            return await trio.to_thread.run_sync(find_recordings, self._root)
+            found: list[Recording] = await self._run_sync(find_recordings, self._root)
         except OSError as error:
             raise StorageError(f"{self._root}: {error.strerror or error}") from error
+        return found
 
     async def remove(self, rtms_stream_id: str) -> None:
         """Delete a recording for good.
@@ -112,18 +116,18 @@ class Librarian:
         """Finish interrupted deletions, then delete what is overdue. A disk that refuses is logged, and tried later."""
         async with self._deleting:
             try:
-                for leftover in await trio.to_thread.run_sync(leftovers, self._root):
+                for leftover in await self._run_sync(leftovers, self._root):
                     await self._finish(leftover)
                 if rules.keep_days or rules.keep_bytes:
                     await self._delete_overdue(rules)
                     before = date_of(self._now_ms() - QUIET_DAYS * DAY_MS)
-                    await trio.to_thread.run_sync(remove_empty_days, self._root, before)
+                    await self._run_sync(remove_empty_days, self._root, before)
             except (OSError, StorageError) as error:
                 log.warning("recordings cannot be tidied", error=str(error))
 
     async def _finish(self, leftover: Path) -> None:
         try:
-            await trio.to_thread.run_sync(erase, leftover)
+            await self._run_sync(erase, leftover)
         except OSError as error:
             log.warning("interrupted deletion cannot be finished", directory=str(leftover), error=str(error))
         else:
@@ -153,11 +157,11 @@ class Librarian:
             raise RecordingInUse(f"{recording.rtms_stream_id} is being recorded")
         moved = self._moving[recording.name] = trio.Event()
         try:
-            leftover = await trio.to_thread.run_sync(set_aside, recording.directory)
+            leftover = await self._run_sync(set_aside, recording.directory)
         finally:
             del self._moving[recording.name]
             moved.set()
-        await trio.to_thread.run_sync(erase, leftover)
+        await self._run_sync(erase, leftover)
 
     def _live_names(self) -> frozenset[str]:
         return frozenset(safe_name(rtms_stream_id) for rtms_stream_id in self._live())

@@ -48,7 +48,7 @@ def age_s(timestamp: str, now_s: float) -> float | None:
 
 
 def is_fresh(timestamp: str, now_s: float, max_age_s: float) -> bool:
-    """Say whether a signed timestamp lies within `max_age_s` of now, before or after. What is no number is not fresh."""
+    """Say whether a signed timestamp lies within `max_age_s` of now, before or after; what is no number does not."""
     age = age_s(timestamp, now_s)
     return age is not None and abs(age) <= max_age_s
 

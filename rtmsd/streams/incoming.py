@@ -24,6 +24,7 @@ def on_message(stream: "Stream", message: m.Message) -> None:
     zoom_ms = getattr(message, "timestamp", None)
     is_past = isinstance(message, m.EventUpdate) and message.event_type == EventType.FIRST_PACKET_TIMESTAMP
     if isinstance(zoom_ms, int) and not is_past:
+        stream.signaling.zoom_ms = zoom_ms
         stream.recorder.heard(zoom_ms)
     handler = HANDLERS.get(type(message))
     if handler is not None:

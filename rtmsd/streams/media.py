@@ -151,8 +151,9 @@ class MediaLink:
                     self.types &= ~bit
                     return 0.0
             case StatusAction.STREAM_GONE:
-                self._stream.slot_gone(refused)
-                return None
+                # Or signaling is: Zoom noticed that it is dead before we did. A new one will tell.
+                self._stream.signaling_gone()
+                return backoff.next_s()
             case _:
                 pass
         self.state = LinkState.REFUSED

@@ -47,11 +47,13 @@ class SignalingLink:
 
     Attributes:
         keep_alives: how many requests were answered on all signaling connections of the stream.
+        zoom_ms: Zoom's time in the latest message.
         ignored: what was read and ignored, by kind.
     """
 
     def __init__(self, stream: "Stream") -> None:
         self.keep_alives = 0
+        self.zoom_ms = 0
         self.ignored: Counter[str] = Counter()
         self._stream = stream
         self._protocol: SignalingConnection | None = None

@@ -266,6 +266,11 @@ class Stream:
         if all(link.state is LinkState.REFUSED for link in self.links):
             self.end(Outcome("failed", None, None, f"no media left: {why}"))
 
+    def signaling_gone(self) -> None:
+        """Zoom refused media because it has no signaling connection of ours, although we believe that we have one."""
+        self._cause = "signaling_reconnect"
+        self._drop_connections()
+
     def slot_gone(self, refused: HandshakeRejected) -> None:
         if self._was_up:
             self.end(Outcome("ended", StopReason.AWAIT_RECONNECTION_TIMEOUT, None, f"slot gone: {refused}"))
@@ -311,7 +316,7 @@ class Stream:
             self._url = command.server_urls
         if self.expects_end or not self.signaling.is_up:
             return
-        if self.recorder.zoom_ms > command.event_ts:
+        if self.signaling.zoom_ms > command.event_ts:
             log.info("interrupted webhook ignored", why="signaling has spoken since")
             return
         self._cause = "signaling_reconnect"

@@ -1,0 +1,122 @@
+"""Every scenario the simulator ships, played against the whole daemon over real sockets."""
+
+from pathlib import Path
+
+import pytest
+
+from rtmsd.config import StreamsConfig
+from rtmsd.simulator import built_in, play
+from tests.daemon.whole import (
+    assert_all_of_it_once,
+    assert_well_behaved,
+    directory_of,
+    lines,
+    until_ended,
+    zoom_and_daemon,
+)
+
+# "half-open" needs a short watchdog, "revoked" leaves no files, and in "hostile" the daemon must close a connection:
+# what Zoom's side has on its way then is in nobody's hands.
+EXACT = sorted(set(built_in()) - {"half-open", "revoked", "hostile"})
+
+
+@pytest.mark.parametrize("name", EXACT)
+async def test_nothing_is_lost_and_nothing_twice(name: str, tmp_path: Path) -> None:
+    scenario = built_in()[name]
+    async with zoom_and_daemon(tmp_path) as (sim, backend):
+        session = await play(sim, scenario)
+        told = await until_ended(backend, session.rtms_stream_id)
+        assert (told["state"], told["stop_reason"]) == ("ended", session.stop_reason)
+        assert_well_behaved(session.record)
+        directory = directory_of(backend, session.rtms_stream_id)
+        assert_all_of_it_once(session.record, directory, jitter_ms=20 if name == "dialects" else 0)
+        assert not [gap for gap in told["gaps"] if gap["media"] == "audio"]
+
+
+async def test_half_open_connections_are_noticed_by_the_watchdog(tmp_path: Path) -> None:
+    limits = StreamsConfig(reconnect_delay_s=0.05, keep_alive_timeout_s=1.0)
+    async with zoom_and_daemon(tmp_path, simulator={"speed": 40.0}, streams=limits) as (sim, backend):
+        session = await play(sim, built_in()["half-open"])
+        told = await until_ended(backend, session.rtms_stream_id)
+        directory = directory_of(backend, session.rtms_stream_id)
+        assert told["state"] == "ended"
+        assert any("nothing heard" in (connection["why"] or "") for connection in told["connections"])
+        assert_well_behaved(session.record)
+        assert_all_of_it_once(session.record, directory)
+
+
+async def test_broken_frames_end_nothing_and_are_counted_by_kind(tmp_path: Path) -> None:
+    async with zoom_and_daemon(tmp_path) as (sim, backend):
+        session = await sim.start_session(["Ana", "Bo"])
+        await session.wait_reconnected()
+        await sim.clock.sleep(2)
+        sent = session.malformed_frames()
+        session.huge_frame()
+        await sim.clock.sleep(12)
+        await session.stop()
+        told = await until_ended(backend, session.rtms_stream_id)
+        counters = told["counters"]
+        assert counters["corrupt"] + counters["unknown"] == sent
+        assert sum(counters["corrupt_kinds"].values()) == counters["corrupt"]
+        assert {
+            "bad_json",
+            "not_object",
+            "bad_utf8",
+            "bad_base64",
+            "length_mismatch",
+            "wrong_type",
+            "timestamp",
+        } == set(counters["corrupt_kinds"])
+        assert_well_behaved(session.record)
+        assert_all_of_it_once(session.record, directory_of(backend, session.rtms_stream_id))
+        assert not [gap for gap in told["gaps"] if gap["media"] == "audio"]
+
+
+@pytest.mark.parametrize(("kind", "code"), [("reserved_bit", 1002), ("masked", 1002)])
+async def test_a_breach_of_websocket_is_closed_with_its_code_and_reconnected(
+    kind: str, code: int, tmp_path: Path
+) -> None:
+    async with zoom_and_daemon(tmp_path) as (sim, backend):
+        session = await sim.start_session(["Ana"])
+        first = await session.wait_reconnected()
+        await sim.clock.sleep(2)
+        session.violate_websocket(kind)
+        while await session.wait_reconnected() is first:
+            await sim.clock.sleep(0.1)
+        await sim.clock.sleep(4)
+        await session.stop()
+        told = await until_ended(backend, session.rtms_stream_id)
+        media = [each for each in told["connections"] if each["media"] == ["audio"]]
+        assert len(media) == 2
+        assert str(code) in media[0]["why"]
+        missing = {gap["cause"] for gap in told["gaps"] if gap["media"] == "audio"}
+        assert missing <= {"media_reconnect"}
+        assert_well_behaved(session.record)
+
+
+async def test_a_revoked_stream_leaves_a_receipt_and_no_personal_data(tmp_path: Path) -> None:
+    async with zoom_and_daemon(tmp_path) as (sim, backend):
+        session = await play(sim, built_in()["revoked"])
+        told = await until_ended(backend, session.rtms_stream_id)
+        directory = directory_of(backend, session.rtms_stream_id)
+        assert told["state"] == "revoked"
+        assert told["participants"] == told["files"] == told["gaps"] == told["connections"] == []
+        assert [path.name for path in directory.iterdir()] == ["stream.json"]
+        assert "Ana" not in (directory / "stream.json").read_text()
+
+
+async def test_events_and_captions_tell_the_story(tmp_path: Path) -> None:
+    async with zoom_and_daemon(tmp_path) as (sim, backend):
+        session = await play(sim, built_in()["conversation"])
+        told = await until_ended(backend, session.rtms_stream_id)
+        directory = directory_of(backend, session.rtms_stream_id)
+        kinds = [line["kind"] for line in lines(directory / "events.jsonl")]
+        assert {"participant_join", "participant_leave", "active_speaker_change", "first_packet_timestamp"} <= set(
+            kinds
+        )
+        assert {"stream_state", "session_state", "connection"} <= set(kinds)
+        captions = (directory / "transcript.vtt").read_text()
+        assert captions.startswith("WEBVTT")
+        assert captions.count("-->") == told["counters"]["messages"]["transcript"]
+        assert all(f"<v {name}>" in captions for name in ("Ana", "Bo", "Cleo"))
+        assert {person["user_name"] for person in told["participants"]} == {"Ana", "Bo", "Cleo"}

@@ -8,7 +8,7 @@ import socket
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from rtmsd.ctl.exits import CtlError, Exit
 
@@ -180,6 +180,16 @@ def _translated(path: str, timeout_s: float = 0) -> Iterator[None]:
         ) from error
     except http.client.HTTPException as error:
         raise CtlError(Exit.UNREACHABLE, f"{path} broke its answer off: {error!r}") from error
+
+
+def stream_path(stream: str, *rest: str) -> str:
+    """Return the path of one stream, named by its id or a unique prefix. Raises CtlError for an empty name.
+
+    The daemon resolves prefixes; an id may contain "/" and is therefore encoded whole.
+    """
+    if not stream:
+        raise CtlError(Exit.USAGE, "a stream's name is empty", "`rtmsctl ps` lists the streams.")
+    return "/".join(("/v1/streams", quote(stream, safe=""), *rest))
 
 
 def _refusal(response: http.client.HTTPResponse, path: str) -> CtlError:

@@ -26,15 +26,22 @@ _WORDS = {True: ("ok", Style.GOOD), False: ("FAILED", Style.BAD), None: ("skippe
 
 
 def show_findings(out: Output, findings: Sequence[Finding]) -> Exit:
-    """Write all findings in their order, and return FAILED when one is bad."""
+    """Write all findings in their order, and return FAILED when one is bad. What is well needs no mend."""
+    shown = [finding._replace(mend="") if finding.ok else finding for finding in findings]
     if out.as_json:
-        out.json([finding._asdict() for finding in findings])
-    for finding in () if out.as_json else findings:
-        word, style = _WORDS[finding.ok]
-        if out.terminal:
-            out.line(f"{out.styled(word.ljust(8), style)}{printable(finding.check):14}{printable(finding.detail)}")
-            if finding.mend and finding.ok is not True:
-                out.line(f"{'':22}-> {printable(finding.mend)}")
-        else:
-            out.line("\t".join((word, *map(printable, (finding.check, finding.detail, finding.mend)))))
+        out.json([finding._asdict() for finding in shown])
+    else:
+        for finding in shown:
+            _show(out, finding)
     return Exit.FAILED if any(finding.ok is False for finding in findings) else Exit.OK
+
+
+def _show(out: Output, finding: Finding) -> None:
+    word, style = _WORDS[finding.ok]
+    check, detail, mend = printable(finding.check), printable(finding.detail), printable(finding.mend)
+    if not out.terminal:
+        out.line(f"{word}\t{check}\t{detail}\t{mend}")
+        return
+    out.line(f"{out.styled(word.ljust(8), style)}{check:14}{detail}")
+    if mend:
+        out.line(f"{'':22}-> {mend}")

@@ -2,13 +2,12 @@
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from rtmsd.config import Config, load
+from rtmsd.ctl.call import Call
 from rtmsd.ctl.exits import CtlError, Exit
-from rtmsd.ctl.verb import Call
-
-if TYPE_CHECKING:
-    from rtmsd.config import Config
+from rtmsd.errors import ConfigError
 
 DEFAULT_FILE: Final = Path("/etc/rtmsd/config.toml")
 SERVICE_CREDENTIALS: Final = Path("/run/credentials/rtmsd.service")
@@ -27,14 +26,11 @@ def config_file(call: Call) -> Path:
     return Path(named) if named else DEFAULT_FILE
 
 
-def read_config(path: Path) -> "Config":
+def read_config(path: Path) -> Config:
     """Read and check a configuration. Raises CtlError with all its mistakes.
 
     Secrets given as `{ credential = ... }` are looked for where systemd puts the service's.
     """
-    from rtmsd.config import load  # noqa: PLC0415
-    from rtmsd.errors import ConfigError  # noqa: PLC0415
-
     if SERVICE_CREDENTIALS.is_dir():
         os.environ.setdefault("CREDENTIALS_DIRECTORY", str(SERVICE_CREDENTIALS))
     try:

@@ -268,6 +268,15 @@ def test_version_starts_light() -> None:
     assert child.stdout == json.dumps({"version": __version__}) + "\n[]\n"
 
 
+def test_no_verb_imports_trio() -> None:
+    code = (
+        "import sys; from rtmsd.ctl.grammar import VERBS; from rtmsd.ctl.main import find;"
+        "print([verb.name for verb in VERBS if not callable(find(verb.run))], 'trio' in sys.modules)"
+    )
+    child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert child.stdout == "[] False\n"
+
+
 @given(st.text())
 def test_printable_is_one_harmless_line(text: str) -> None:
     shown = printable(text)

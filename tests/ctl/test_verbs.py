@@ -9,7 +9,9 @@ from typing import Any, NamedTuple
 import pytest
 
 from rtmsd.ctl.exits import Exit
+from rtmsd.ctl.findings import Finding
 from rtmsd.ctl.terms import GAP_CAUSES, STREAM_STATES
+from rtmsd.ctl.verbs.doctor import in_order
 
 Ctl = Any
 FakeDaemon = Any
@@ -147,6 +149,24 @@ def test_a_healthy_daemon(ctl: Ctl, daemon: FakeDaemon, capsys: Capture) -> None
     assert all(item["ok"] is not False for item in json.loads(capsys.readouterr().out))
 
 
+def test_one_finding_for_each_check_and_trouble_first() -> None:
+    def found(check: str, *oks: bool | None) -> list[Finding]:
+        return [Finding(check, ok, f"{number}") for number, ok in enumerate(oks)]
+
+    findings = [
+        *found("own", True),
+        *found("dns", True, False, None),
+        *found("clock", None, True),
+        *found("disk", None),
+    ]
+    assert [(finding.check, finding.ok) for finding in in_order(findings)] == [
+        ("clock", True),
+        ("dns", False),
+        ("disk", None),
+        ("own", True),
+    ]
+
+
 def test_doctor_without_a_daemon_says_so_and_how_to_mend_it(ctl: Ctl, daemon: FakeDaemon, capsys: Capture) -> None:
     daemon.path.unlink()
     assert ctl("doctor", "--offline", "--json") == Exit.UNREACHABLE
@@ -206,7 +226,7 @@ def test_verify_without_a_daemon_by_directory(
     ctl: Ctl, daemon: FakeDaemon, recordings: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     daemon.path.unlink()
-    monkeypatch.setattr("rtmsd.recording.verify.verify", lambda directory: [])
+    monkeypatch.setattr("rtmsd.ctl.verbs.integrity.problems_of", lambda directory: [])
     assert ctl("recordings", "verify", str(recordings.parent)) == Exit.OK
     assert capsys.readouterr().out == f"{recordings}/abc1\tok\n{recordings}/abd2\tok\n"
     assert ctl("recordings", "verify") == Exit.UNREACHABLE
@@ -226,7 +246,7 @@ def test_recordings_that_are_not_one(ctl: Ctl, name: str, code: Exit) -> None:
 
 
 def test_repair_says_what_it_did(ctl: Ctl, recordings: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rtmsd.recording.repair.repair", lambda directory: [f"mended {directory.name}"])
+    monkeypatch.setattr("rtmsd.ctl.verbs.integrity.mend", lambda directory: [f"mended {directory.name}"])
     assert ctl("recordings", "repair", "abc1") == Exit.OK
     assert capsys.readouterr().out == f"{recordings}/abc1\tmended abc1\n"
 
@@ -240,7 +260,7 @@ def test_a_live_recording_is_not_repaired(
         mended.append(directory)
         return []
 
-    monkeypatch.setattr("rtmsd.recording.repair.repair", mend)
+    monkeypatch.setattr("rtmsd.ctl.verbs.integrity.mend", mend)
     assert ctl("recordings", "repair", str(recordings)) == Exit.REFUSED
     assert mended == []
     daemon.path.unlink()  # nobody is there to write

@@ -24,8 +24,10 @@ from rtmsd.errors import ConfigError
 
 # Python itself may be where only root can read it, so everything is imported before.
 AS_NOBODY = """
-import os, sys
+import os, shutil, sys
 import rtmsd.ctl.client
+import rtmsd.ctl.verbs.control
+import rtmsd.ctl.verbs.status
 from rtmsd.ctl.main import main
 os.setgroups([])
 os.setgid(65534)

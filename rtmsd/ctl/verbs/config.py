@@ -1,14 +1,15 @@
 """The configuration: check a file, show what is in force, compare the two."""
 
-import argparse
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import Any
 
+from rtmsd.config import as_masked_dict
+from rtmsd.config.changes import NEEDS_RESTART
+from rtmsd.ctl.call import Call
 from rtmsd.ctl.changes import show_changes, toml_like
 from rtmsd.ctl.exits import Exit
 from rtmsd.ctl.local_config import config_file, read_config
 from rtmsd.ctl.output import Style
-from rtmsd.ctl.verb import Call, Verb
 
 
 def check(call: Call) -> Exit:
@@ -35,9 +36,6 @@ def show(call: Call) -> Exit:
 
 def diff(call: Call) -> Exit:
     """Compare the file with what is in force: what a reload or a restart would change. Secrets are not compared."""
-    from rtmsd.config import as_masked_dict  # noqa: PLC0415
-    from rtmsd.config.changes import NEEDS_RESTART  # noqa: PLC0415
-
     in_force = dict(flattened(call.client.get("/v1/config")))
     in_file = dict(flattened(as_masked_dict(read_config(config_file(call)))))
     changes = [
@@ -68,14 +66,3 @@ def flattened(section: Mapping[str, Any], before: str = "") -> Iterator[tuple[st
                 yield from flattened(app, f"{path}[{app['name']}].")
         else:
             yield path, value
-
-
-def _file_argument(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", metavar="FILE", nargs="?", help="default: the running daemon's file")
-
-
-VERBS: Final = (
-    Verb("config check", check, "check a configuration file, and name every mistake in it", _file_argument),
-    Verb("config show", show, "the configuration in force, secrets masked"),
-    Verb("config diff", diff, "what differs between the file and what is in force", _file_argument),
-)

@@ -1,11 +1,8 @@
 """What changes the daemon as a whole: drain, undrain, reload, shutdown."""
 
-import argparse
-from typing import Final
-
+from rtmsd.ctl.call import Call
 from rtmsd.ctl.changes import show_changes
 from rtmsd.ctl.exits import Exit
-from rtmsd.ctl.verb import Call, Verb
 
 
 def drain(call: Call) -> Exit:
@@ -35,17 +32,3 @@ def shutdown(call: Call) -> Exit:
     answer = call.client.post("/v1/shutdown", end_streams=str(int(call.args.end_streams)))
     call.out.said(answer, "the daemon is stopping" + (" and ends its streams" if call.args.end_streams else ""))
     return Exit.OK
-
-
-def _shutdown_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--end-streams", action="store_true", help="close live streams for good; else they resume at the next start"
-    )
-
-
-VERBS: Final = (
-    Verb("drain", drain, "take no new streams"),
-    Verb("undrain", undrain, "take new streams again"),
-    Verb("reload", reload, "apply the changed configuration file, and say what changed"),
-    Verb("shutdown", shutdown, "stop the daemon", _shutdown_arguments),
-)

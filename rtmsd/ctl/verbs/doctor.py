@@ -1,14 +1,12 @@
 """doctor: from the likeliest to the least likely, why nothing arrives, each with its mend."""
 
-import argparse
+from collections.abc import Sequence
 from typing import Final
 
-from rtmsd.ctl.arguments import web_url
+from rtmsd.ctl.call import Call
 from rtmsd.ctl.exits import CtlError, Exit
 from rtmsd.ctl.findings import Finding, show_findings
-from rtmsd.ctl.verb import Call, Verb
-
-ZOOM_URL: Final = "https://zoom.us/"
+from rtmsd.ctl.probes import probe_public_url, probe_zoom
 
 ORDER: Final = (
     "daemon",
@@ -31,8 +29,6 @@ def doctor(call: Call) -> Exit:
 
     Without a daemon the rest is still looked at, and the exit status says why there was none.
     """
-    from rtmsd.ctl.probes import probe_public_url, probe_zoom  # noqa: PLC0415
-
     timeout_s: float = call.args.timeout
     findings = probe_zoom(call.args.zoom, timeout_s) if call.args.zoom else []
     trouble: CtlError | None = None
@@ -48,25 +44,15 @@ def doctor(call: Call) -> Exit:
     except CtlError as error:
         trouble = error
         findings.append(Finding("daemon", False, str(error), error.mend))
-    code = show_findings(call.out, sorted(findings, key=_rank))
+    code = show_findings(call.out, in_order(findings))
     return trouble.exit_code if trouble else code
 
 
-def _rank(finding: Finding) -> int:
-    return ORDER.index(finding.check) if finding.check in ORDER else len(ORDER)
-
-
-def _arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--url", metavar="URL", type=web_url, help="the public address of the webhook, as Zoom has it")
-    where = parser.add_mutually_exclusive_group()
-    where.add_argument(
-        "--zoom",
-        metavar="URL",
-        type=web_url,
-        default=web_url(ZOOM_URL),
-        help=f"a server of Zoom's (default: {ZOOM_URL})",
-    )
-    where.add_argument("--offline", dest="zoom", action="store_const", const=None, help="leave Zoom's servers alone")
-
-
-VERBS: Final = (Verb("doctor", doctor, "why does nothing arrive?", _arguments),)
+def in_order(findings: Sequence[Finding]) -> list[Finding]:
+    """Return one finding for each check, likeliest cause first: of two the one that tells more, trouble above all."""
+    telling = sorted(findings, key=lambda finding: (finding.ok is None, finding.ok is True))
+    one_each = {finding.check: finding for finding in reversed(telling)}
+    known = [one_each.pop(check) for check in ORDER if check in one_each]
+    return known + [
+        one_each[check] for check in dict.fromkeys(finding.check for finding in findings) if check in one_each
+    ]

@@ -1,14 +1,15 @@
 """explain: what a number or a word of Zoom's or ours means, what causes it, and what to do."""
 
-import argparse
 import shutil
 import textwrap
 from collections.abc import Iterator
 from typing import Final
 
+from rtmsd.ctl.call import Call
 from rtmsd.ctl.exits import CtlError, Exit
 from rtmsd.ctl.output import Output, Style
-from rtmsd.ctl.verb import Call, Verb
+from rtmsd.ctl.terms import GAP_CAUSES, STREAM_STATES
+from rtmsd.protocol import meanings as zoom
 
 Explained = dict[str, str | int | None]
 
@@ -41,9 +42,6 @@ def explain(call: Call) -> Exit:
 
 def meanings(code: str) -> Iterator[Explained]:
     """Yield what a number or a name stands for: Zoom's numbers first, then rtmsd's own words."""
-    from rtmsd.ctl.terms import GAP_CAUSES, STREAM_STATES  # noqa: PLC0415
-    from rtmsd.protocol import meanings as zoom  # noqa: PLC0415
-
     for kind, number, meaning in zoom.explain(code):
         yield {"kind": kind, "number": number, **meaning._asdict()}
     for kind, table in (("rtmsd state", STREAM_STATES), ("gap cause", GAP_CAUSES)):
@@ -56,15 +54,3 @@ def _print(out: Output, item: Explained, width: int) -> None:
     out.line(out.styled(f"{item['kind']}{number}: {item['name']}", Style.HEAD))
     for name in LINES:
         out.line(textwrap.fill(str(item[name]), width, initial_indent=f"  {name:8}  ", subsequent_indent=" " * 12))
-
-
-def _arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "words",
-        metavar="CODE",
-        nargs="+",
-        help='a number or a name, with its kind if you know it: 18, "stop 18", "status 8"',
-    )
-
-
-VERBS: Final = (Verb("explain", explain, "what a stop reason, status code or state means, and what to do", _arguments),)

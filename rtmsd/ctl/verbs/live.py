@@ -1,6 +1,5 @@
 """What goes on and on: watch, logs, tap. They end with the stream, the daemon, or Ctrl-C."""
 
-import argparse
 import json
 import sys
 import time
@@ -8,10 +7,10 @@ from collections import deque
 from contextlib import suppress
 from typing import Any, Final
 
-from rtmsd.ctl.arguments import whole_number
+from rtmsd.ctl.call import Call
+from rtmsd.ctl.client import stream_path
 from rtmsd.ctl.events import EventFile, over, show_event
 from rtmsd.ctl.exits import CtlError, Exit
-from rtmsd.ctl.verb import Call, Verb, stream_argument, stream_path
 
 FORMATS: Final = ("wav", "raw", "ndjson")
 POLL_S: Final = 0.25
@@ -76,31 +75,3 @@ def tap(call: Call) -> Exit:
             sink.write(chunk)
             sink.flush()
     return Exit.OK
-
-
-def _watch_arguments(parser: argparse.ArgumentParser) -> None:
-    stream_argument(parser, optional=True)
-
-
-def _logs_arguments(parser: argparse.ArgumentParser) -> None:
-    stream_argument(parser, optional=True)
-    parser.add_argument("-f", "--follow", action="store_true", help="go on with what happens, until the stream ends")
-    parser.add_argument("-n", "--lines", metavar="N", type=whole_number, help="begin with the last N lines")
-    parser.epilog = "The daemon's own log is in the journal: journalctl -u rtmsd RTMS_STREAM_ID=..."
-
-
-def _tap_arguments(parser: argparse.ArgumentParser) -> None:
-    stream_argument(parser)
-    parser.add_argument(
-        "--media", default="audio", metavar="LIST", help="of audio,video,share,transcript,chat,events (default: audio)"
-    )
-    parser.add_argument("--format", choices=FORMATS, help="default: wav for audio alone, else ndjson")
-    parser.add_argument("--user-id", metavar="ID", help="only this participant; 0 is the mix")
-    parser.epilog = "A slow reader loses its own frames, never the recording's: ndjson tells how many."
-
-
-VERBS: Final = (
-    Verb("watch", watch, "events as they happen", _watch_arguments),
-    Verb("logs", logs, "what happened to a stream, or to all", _logs_arguments),
-    Verb("tap", tap, "live media to standard output", _tap_arguments),
-)

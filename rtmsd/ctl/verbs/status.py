@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from rtmsd import __version__
+from rtmsd.ctl.call import Call
 from rtmsd.ctl.exits import Exit
 from rtmsd.ctl.figures import duration, listed, printable
 from rtmsd.ctl.output import Column, Item, Style, key
-from rtmsd.ctl.verb import Call, Verb
 
 
 def status(call: Call) -> Exit:
@@ -87,10 +87,3 @@ def version(call: Call) -> Exit:
     """Print our own version, without asking the daemon: `status` has its version."""
     call.out.said({"version": __version__}, f"rtmsctl {__version__}")
     return Exit.OK
-
-
-VERBS: Final = (
-    Verb("status", status, "how the daemon is"),
-    Verb("metrics", metrics, "the metrics, as Prometheus reads them"),
-    Verb("version", version, "the version of rtmsctl"),
-)

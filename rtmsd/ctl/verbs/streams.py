@@ -1,14 +1,14 @@
 """Streams one by one: ps, inspect, stop, reconnect."""
 
-import argparse
 import time
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from rtmsd.ctl.call import Call
+from rtmsd.ctl.client import stream_path
 from rtmsd.ctl.exits import Exit
 from rtmsd.ctl.figures import UNKNOWN, clock, duration, listed, milliseconds, moment, size
 from rtmsd.ctl.output import Column, Item, key
-from rtmsd.ctl.verb import Call, Verb, stream_argument, stream_path
 
 SHORT_ID_CHARS: Final = 12
 
@@ -158,15 +158,3 @@ def reconnect(call: Call) -> Exit:
     answer = call.client.post(stream_path(call.args.stream, "reconnect"))
     call.out.said(answer, f"{answer['rtms_stream_id']} reconnects")
     return Exit.OK
-
-
-def _ps_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-a", "--all", action="store_true", help="ended streams too")
-
-
-VERBS: Final = (
-    Verb("ps", ps, "list streams", _ps_arguments),
-    Verb("inspect", inspect, "everything known of one stream", stream_argument),
-    Verb("stop", stop, "end a stream politely", stream_argument),
-    Verb("reconnect", reconnect, "give a stream fresh connections", stream_argument),
-)

@@ -1,21 +1,21 @@
 """top: status and streams, again and again."""
 
-import argparse
 import sys
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-from rtmsd.ctl.arguments import positive_seconds
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from rtmsd.ctl.call import Call
 from rtmsd.ctl.exits import Exit
 from rtmsd.ctl.figures import duration, listed, printable
 from rtmsd.ctl.output import STATE_STYLES, Item, Style
-from rtmsd.ctl.verb import Call, Verb
 from rtmsd.ctl.verbs.status import health, heard, summed_up, troubles
 from rtmsd.ctl.verbs.streams import ps_columns
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
 
 RICH_STYLES: Final = {
     Style.GOOD: "green",
@@ -45,9 +45,6 @@ def _look(call: Call) -> tuple[dict[str, Any], list[dict[str, Any]]]:
 
 
 def _live(call: Call) -> None:
-    from rich.console import Console  # noqa: PLC0415
-    from rich.live import Live  # noqa: PLC0415
-
     first = _picture(*_look(call))
     with Live(first, console=Console(file=sys.stdout), screen=True, auto_refresh=False) as live:
         while True:
@@ -55,11 +52,7 @@ def _live(call: Call) -> None:
             live.update(_picture(*_look(call)), refresh=True)
 
 
-def _picture(status: Item, streams: list[dict[str, Any]]) -> "RenderableType":
-    from rich.console import Group  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
-
+def _picture(status: Item, streams: list[dict[str, Any]]) -> RenderableType:
     def words(text: Any, style: Style | None = None) -> Text:
         plain = printable(text)
         chosen = style or STATE_STYLES.get(plain)
@@ -82,12 +75,3 @@ def _picture(status: Item, streams: list[dict[str, Any]]) -> "RenderableType":
         Text(),
         table,
     )
-
-
-def _arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--interval", metavar="S", type=positive_seconds, default=1.0, help="seconds between pictures (default: 1)"
-    )
-
-
-VERBS: Final = (Verb("top", top, "status and streams, live", _arguments),)

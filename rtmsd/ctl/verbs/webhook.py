@@ -1,21 +1,19 @@
 """webhook test: does what Zoom does when an address is entered in its form, and what a forger would do."""
 
-import argparse
 import json
 import secrets
 import time
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 from urllib.parse import SplitResult
 
+from rtmsd.config import AppConfig, Config
 from rtmsd.ctl.arguments import web_url
+from rtmsd.ctl.call import Call
 from rtmsd.ctl.exits import CtlError, Exit
 from rtmsd.ctl.findings import Finding, show_findings
 from rtmsd.ctl.local_config import config_file, read_config
-from rtmsd.ctl.verb import Call, Verb
-
-if TYPE_CHECKING:
-    from rtmsd.config import AppConfig, Config
-    from rtmsd.ctl.web import Answer
+from rtmsd.ctl.web import Answer, Unanswered, request
+from rtmsd.webhook.verify import sign, validation_answer
 
 ZOOM_WAITS_S: Final = 3.0
 
@@ -41,13 +39,11 @@ class Challenge(NamedTuple):
     """An `endpoint.url_validation` that was sent, and its answer."""
 
     plain_token: str
-    answer: "Answer"
+    answer: Answer
 
 
 def test(call: Call) -> Exit:
     """Send a URL validation, signed and forged: the first must be answered right, the second refused."""
-    from rtmsd.ctl.web import Unanswered  # noqa: PLC0415
-
     config = read_config(config_file(call))
     secret = _app(config, call.args.app).webhook_secrets[0]
     url = call.args.url or _own_url(call, config)
@@ -61,7 +57,7 @@ def test(call: Call) -> Exit:
     return show_findings(call.out, [*_judge_signed(signed, secret), _judge_forged(forged)])
 
 
-def _app(config: "Config", name: str | None) -> "AppConfig":
+def _app(config: Config, name: str | None) -> AppConfig:
     apps = [app for app in config.apps if name in (None, app.name)]
     if len(apps) == 1:
         return apps[0]
@@ -71,7 +67,7 @@ def _app(config: "Config", name: str | None) -> "AppConfig":
     )
 
 
-def _own_url(call: Call, config: "Config") -> SplitResult:
+def _own_url(call: Call, config: Config) -> SplitResult:
     addresses: list[str] = call.client.get("/v1/status")["listening"]["webhook"]
     address = next((each for each in addresses if not each.startswith("unix:")), None)
     if address is None:
@@ -82,9 +78,6 @@ def _own_url(call: Call, config: "Config") -> SplitResult:
 
 
 def _challenge(url: SplitResult, secret: str, timeout_s: float) -> Challenge:
-    from rtmsd.ctl.web import request  # noqa: PLC0415
-    from rtmsd.webhook.verify import sign  # noqa: PLC0415
-
     token, now_s = secrets.token_urlsafe(16), time.time()
     event = {"event": "endpoint.url_validation", "event_ts": int(now_s * 1000), "payload": {"plainToken": token}}
     body, timestamp = json.dumps(event).encode(), str(int(now_s))
@@ -97,8 +90,6 @@ def _challenge(url: SplitResult, secret: str, timeout_s: float) -> Challenge:
 
 
 def _judge_signed(challenge: Challenge, secret: str) -> list[Finding]:
-    from rtmsd.webhook.verify import validation_answer  # noqa: PLC0415
-
     answer = challenge.answer
     if answer.status != 200:
         mend = MEND_OF_STATUS.get(answer.status, "The daemon's log says why.")
@@ -129,17 +120,3 @@ def _judge_forged(challenge: Challenge) -> Finding:
     return Finding(
         "forged", status == 401, f"a forged event was answered {status}", "It must be 401: anybody could start streams."
     )
-
-
-def _arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "url", metavar="URL", nargs="?", type=web_url, help="the address that Zoom has (default: our own)"
-    )
-    parser.add_argument("--app", metavar="NAME", help="the configured app to sign for; needed when there are several")
-    parser.add_argument("--file", metavar="FILE", help="the configuration file (default: the running daemon's)")
-    parser.epilog = "It reads the webhook secret and must therefore be run by a user who may: root, as a rule."
-
-
-VERBS: Final = (
-    Verb("webhook test", test, "post a signed URL validation, and a forged one, to an endpoint", _arguments),
-)

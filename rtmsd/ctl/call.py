@@ -1,0 +1,30 @@
+"""What a verb is called with."""
+
+import argparse
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from rtmsd.ctl.output import Output
+
+if TYPE_CHECKING:
+    from rtmsd.ctl.client import AdminClient
+
+
+class Call:
+    """One call of a verb.
+
+    Attributes:
+        args: its parsed arguments, with the global `socket` and `timeout`.
+        out: standard output.
+    """
+
+    def __init__(self, args: argparse.Namespace, out: Output) -> None:
+        self.args = args
+        self.out = out
+
+    @cached_property
+    def client(self) -> "AdminClient":
+        """The daemon. Imported only for verbs that talk to it: `http.client` takes longer than all the rest."""
+        from rtmsd.ctl.client import AdminClient  # noqa: PLC0415
+
+        return AdminClient(self.args.socket, self.args.timeout)

@@ -1,0 +1,220 @@
+"""The command line of rtmsctl: every verb as a table entry, with its arguments.
+
+What a verb does is in a module of `rtmsd.ctl.verbs`, imported when it is called: nobody waits for the others.
+"""
+
+import argparse
+import os
+from collections.abc import Callable, Mapping
+from typing import Any, Final, NamedTuple
+
+from rtmsd import __version__
+from rtmsd.ctl.arguments import positive_seconds, web_url, whole_number
+
+DEFAULT_SOCKET: Final = "/run/rtmsd/admin.sock"
+DEFAULT_TIMEOUT_S: Final = 10.0
+ZOOM_URL: Final = "https://zoom.us/"
+
+EPILOG: Final = (
+    "exit status: 0 ok, 1 failed, 2 usage or ambiguous prefix, 3 daemon not reachable, 4 no such stream, "
+    "5 not permitted, 6 timed out, 7 refused in this state"
+)
+
+_LIST_IDS: Final = "rtmsctl ps -a 2>/dev/null | cut -f1"
+COMPLETE_STREAM: Final = {
+    "bash": "_rtmsctl_streams",
+    "zsh": f"($({_LIST_IDS}))",
+    "fish": f"({_LIST_IDS})",
+    "preamble": {"bash": f'_rtmsctl_streams() {{ compgen -W "$({_LIST_IDS})" -- "$1"; }}'},
+}
+"""How shells complete the id of a stream: what `shtab.cmd` would return, without importing shtab."""
+
+
+def default_socket(environ: Mapping[str, str] = os.environ) -> str:
+    """Return the socket for want of --socket."""
+    return environ.get("RTMSD_SOCKET") or DEFAULT_SOCKET
+
+
+def _nothing(parser: argparse.ArgumentParser) -> None:
+    """The verb takes no arguments of its own."""
+
+
+def _stream(parser: argparse.ArgumentParser, nargs: str | None = None) -> None:
+    help_text = "id of a stream, or the beginning of one"
+    argument = parser.add_argument("stream", metavar="STREAM", nargs=nargs, help=help_text)
+    vars(argument)["complete"] = COMPLETE_STREAM  # where shtab looks; argparse declares no such attribute
+
+
+def _any_stream(parser: argparse.ArgumentParser) -> None:
+    _stream(parser, "?")
+
+
+def _ps(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-a", "--all", action="store_true", help="ended streams too")
+
+
+def _top(parser: argparse.ArgumentParser) -> None:
+    help_text = "seconds between pictures (default: 1)"
+    parser.add_argument("--interval", metavar="S", type=positive_seconds, default=1.0, help=help_text)
+
+
+def _logs(parser: argparse.ArgumentParser) -> None:
+    _any_stream(parser)
+    parser.add_argument("-f", "--follow", action="store_true", help="go on with what happens, until the stream ends")
+    parser.add_argument("-n", "--lines", metavar="N", type=whole_number, help="begin with the last N lines")
+    parser.epilog = "The daemon's own log is in the journal: journalctl -u rtmsd RTMS_STREAM_ID=..."
+
+
+def _tap(parser: argparse.ArgumentParser) -> None:
+    _stream(parser)
+    media = "of audio,video,share,transcript,chat,events (default: audio)"
+    parser.add_argument("--media", metavar="LIST", default="audio", help=media)
+    form = "default: wav for audio alone, else ndjson"
+    parser.add_argument("--format", choices=("wav", "raw", "ndjson"), help=form)
+    parser.add_argument("--user-id", metavar="ID", help="only this participant; 0 is the mix")
+    parser.epilog = "A slow reader loses its own frames, never the recording's: ndjson tells how many."
+
+
+def _doctor(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--url", metavar="URL", type=web_url, help="the public address of the webhook, as Zoom has it")
+    where = parser.add_mutually_exclusive_group()
+    zoom = f"a server of Zoom's (default: {ZOOM_URL})"
+    where.add_argument("--zoom", metavar="URL", type=web_url, default=ZOOM_URL, help=zoom)
+    alone = "leave Zoom's servers alone"
+    where.add_argument("--offline", dest="zoom", action="store_const", const=None, help=alone)
+
+
+def _explain(parser: argparse.ArgumentParser) -> None:
+    help_text = 'a number or a name, with its kind if you know it: 18, "stop 18", "status 8"'
+    parser.add_argument("words", metavar="CODE", nargs="+", help=help_text)
+
+
+def _shutdown(parser: argparse.ArgumentParser) -> None:
+    help_text = "close live streams for good; else they resume at the next start"
+    parser.add_argument("--end-streams", action="store_true", help=help_text)
+
+
+def _file(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE", nargs="?", help="default: the running daemon's file")
+
+
+def _recordings(parser: argparse.ArgumentParser) -> None:
+    help_text = "id or its beginning, or a directory, which needs no daemon (default: all)"
+    parser.add_argument("recordings", metavar="RECORDING", nargs="*", help=help_text)
+
+
+def _recording(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("recording", metavar="RECORDING", help="id of a recording, or the beginning of one")
+    parser.add_argument("--yes", action="store_true", help="do not ask")
+
+
+def _webhook_test(parser: argparse.ArgumentParser) -> None:
+    url = "the address that Zoom has (default: the daemon's own)"
+    parser.add_argument("url", metavar="URL", nargs="?", type=web_url, help=url)
+    parser.add_argument("--app", metavar="NAME", help="the configured app to sign for; needed when there are several")
+    parser.add_argument("--file", metavar="FILE", help="the configuration file (default: the running daemon's)")
+    parser.epilog = "It reads the webhook secret, so it is for a user who may: root, as a rule."
+
+
+def _session(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("id", metavar="ID", help="session_id of a Video SDK session, or id of a meeting")
+    product = "default: session (Video SDK)"
+    parser.add_argument("--product", choices=("session", "meeting"), default="session", help=product)
+    parser.add_argument("--app", metavar="NAME", help="the configured app to act for; needed when there are several")
+    parser.add_argument("--participant", metavar="USER_ID", help="the participant in whose name it is done")
+
+
+def _completion(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("shell", choices=("bash", "zsh", "fish"), help="the shell to write for")
+    parser.epilog = "bash: source <(rtmsctl completion bash) - fish: rtmsctl completion fish | source"
+
+
+class Verb(NamedTuple):
+    """A verb. A name of two words belongs to a group.
+
+    Attributes:
+        run: "module:function" of `rtmsd.ctl.verbs`; the function is a `rtmsd.ctl.main.Run`.
+        summary: one line, for the list of verbs.
+        arguments: adds its arguments to its parser.
+    """
+
+    name: str
+    run: str
+    summary: str
+    arguments: Callable[[argparse.ArgumentParser], None] = _nothing
+
+
+VERBS: Final = (
+    Verb("status", "status:status", "how the daemon is"),
+    Verb("ps", "streams:ps", "list streams", _ps),
+    Verb("inspect", "streams:inspect", "everything known of one stream", _stream),
+    Verb("top", "top:top", "status and streams, live", _top),
+    Verb("watch", "live:watch", "events as they happen", _any_stream),
+    Verb("logs", "live:logs", "what happened to a stream, or to all", _logs),
+    Verb("tap", "live:tap", "live media to standard output", _tap),
+    Verb("stop", "streams:stop", "end a stream politely", _stream),
+    Verb("reconnect", "streams:reconnect", "give a stream fresh connections", _stream),
+    Verb("doctor", "doctor:doctor", "why does nothing arrive?", _doctor),
+    Verb("explain", "explain:explain", "what a stop reason, status code or state means, and what to do", _explain),
+    Verb("drain", "control:drain", "take no new streams"),
+    Verb("undrain", "control:undrain", "take new streams again"),
+    Verb("reload", "control:reload", "apply the changed configuration file, and say what changed"),
+    Verb("shutdown", "control:shutdown", "stop the daemon", _shutdown),
+    Verb("config check", "config:check", "check a configuration file, and name every mistake in it", _file),
+    Verb("config show", "config:show", "the configuration in force, secrets masked"),
+    Verb("config diff", "config:diff", "what differs between the file and what is in force", _file),
+    Verb("recordings ls", "recordings:ls", "list recordings"),
+    Verb("recordings verify", "integrity:verify", "read recordings back, and name every problem", _recordings),
+    Verb("recordings repair", "integrity:repair", "mend recordings as far as possible", _recordings),
+    Verb("recordings rm", "recordings:remove", "delete a recording", _recording),
+    Verb("webhook test", "webhook:test", "post a signed and a forged URL validation to an endpoint", _webhook_test),
+    Verb("session start", "session:start", "start the stream of a running session", _session),
+    Verb("session stop", "session:stop", "stop it", _session),
+    Verb("session pause", "session:pause", "pause it", _session),
+    Verb("session resume", "session:resume", "go on with a paused one", _session),
+    Verb("metrics", "status:metrics", "the metrics, as Prometheus reads them"),
+    Verb("version", "status:version", "the version of rtmsctl"),
+    Verb("completion", "completion:completion", "completion for bash, zsh or fish", _completion),
+)
+"""In the order of `--help`."""
+
+GROUPS: Final = {
+    "config": "check, show and compare the configuration",
+    "recordings": "list, check, mend and delete recordings",
+    "webhook": "test the webhook endpoint",
+    "session": "start, stop, pause and resume sessions through Zoom's REST API",
+}
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of all verbs; what it parses names the verb's function as `run`."""
+    parser = argparse.ArgumentParser(
+        prog="rtmsctl", description="Ask and control the rtmsd daemon.", epilog=EPILOG, allow_abbrev=False
+    )
+    parser.add_argument("--version", action="version", version=f"rtmsctl {__version__}")
+    _add_globals(parser, {"socket": default_socket(), "timeout": DEFAULT_TIMEOUT_S, "json": False})
+    add_to = {"": parser.add_subparsers(metavar="VERB", required=True, title="verbs").add_parser}
+    for verb in VERBS:
+        group, _, name = verb.name.rpartition(" ")
+        if group not in add_to:
+            grouped = add_to[""](group, help=GROUPS[group], description=GROUPS[group], allow_abbrev=False)
+            add_to[group] = grouped.add_subparsers(metavar="VERB", required=True, title="verbs").add_parser
+        verb_parser = add_to[group](name, help=verb.summary, description=verb.summary, allow_abbrev=False)
+        # The global options are understood after the verb too; when they are not there, what stands before it holds.
+        _add_globals(verb_parser, {})
+        verb.arguments(verb_parser)
+        verb_parser.set_defaults(run=verb.run)
+    return parser
+
+
+def _add_globals(parser: argparse.ArgumentParser, defaults: Mapping[str, Any]) -> None:
+    """Add the options of every verb. One without a default leaves no trace when it is not given."""
+
+    def default(name: str) -> Any:
+        return defaults.get(name, argparse.SUPPRESS)
+
+    socket = f"the admin socket (default: $RTMSD_SOCKET, else {DEFAULT_SOCKET})"
+    parser.add_argument("--socket", metavar="PATH", default=default("socket"), help=socket)
+    timeout = f"longest wait for an answer, in seconds (default: {DEFAULT_TIMEOUT_S:g})"
+    parser.add_argument("--timeout", metavar="S", type=positive_seconds, default=default("timeout"), help=timeout)
+    parser.add_argument("--json", action="store_true", default=default("json"), help="JSON instead of tables")

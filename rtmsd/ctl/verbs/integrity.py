@@ -1,0 +1,81 @@
+"""What recordings on disk are worth: verify, repair."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from rtmsd.ctl.call import Call
+from rtmsd.ctl.exits import CtlError, Exit
+from rtmsd.ctl.figures import printable
+from rtmsd.ctl.output import Style
+from rtmsd.ctl.verbs.recordings import named
+from rtmsd.recording.repair import repair as mend
+from rtmsd.recording.verify import verify as problems_of
+
+MARKS: Final = ("stream.json", "events.jsonl")  # a directory with one of them is a recording, whole or broken
+LIVE_STATES: Final = frozenset({"connecting", "active", "paused", "recovering"})
+
+
+def verify(call: Call) -> Exit:
+    """Read recordings back and name every problem; FAILED when there is one."""
+    results = [
+        {"directory": str(directory), "problems": [problem._asdict() for problem in problems_of(directory)]}
+        for directory in _directories(call)
+    ]
+    _show(call, results, "problems", Style.BAD)
+    return Exit.FAILED if any(result["problems"] for result in results) else Exit.OK
+
+
+def repair(call: Call) -> Exit:
+    """Mend what can be mended, and say what was; a live recording is the daemon's, and refused."""
+    directories = list(_directories(call))
+    if live := _live_among(call, directories):
+        raise CtlError(Exit.REFUSED, f"{live} is being recorded", "Wait for its end, or `rtmsctl stop` the stream.")
+    _show(call, [{"directory": str(each), "mended": mend(each)} for each in directories], "mended", Style.WARN)
+    return Exit.OK
+
+
+def _directories(call: Call) -> Iterator[Path]:
+    """Yield the recordings that were named: by a directory (also one that holds many), by id or prefix; else all.
+
+    Raises CtlError for a name that is neither, and for a directory without a recording.
+    """
+    for name in call.args.recordings:
+        if not Path(name).is_dir():
+            yield Path(named(call, name)["directory"])
+            continue
+        found = sorted({file.parent for mark in MARKS for file in Path(name).rglob(mark)})
+        if not found:
+            raise CtlError(Exit.FAILED, f"no recording is in {name}: no {' or '.join(MARKS)} there or below")
+        yield from found
+    if not call.args.recordings:
+        yield from (Path(recording["directory"]) for recording in call.client.get("/v1/recordings"))
+
+
+def _live_among(call: Call, directories: list[Path]) -> Path | None:
+    """Return a directory that the daemon is writing to; None also when no daemon is there to write."""
+    try:
+        recordings = call.client.get("/v1/recordings")
+    except CtlError as error:
+        if error.exit_code is Exit.UNREACHABLE:
+            return None
+        raise
+    live = {Path(item["directory"]).resolve() for item in recordings if item["state"] in LIVE_STATES}
+    return next((directory for directory in directories if directory.resolve() in live), None)
+
+
+def _show(call: Call, results: list[dict[str, Any]], what: str, style: Style) -> None:
+    if call.out.as_json:
+        call.out.json(results)
+        return
+    for result in results:
+        directory = printable(result["directory"])
+        for found in result[what]:
+            line = printable(found if isinstance(found, str) else f"{found['path']}: {found['detail']}")
+            call.out.line(
+                f"{directory}: {call.out.styled(line, style)}" if call.out.terminal else f"{directory}\t{line}"
+            )
+        if not result[what]:
+            call.out.line(
+                f"{directory}: {call.out.styled('ok', Style.GOOD)}" if call.out.terminal else f"{directory}\tok"
+            )

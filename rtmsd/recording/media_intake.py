@@ -190,8 +190,7 @@ class MediaIntake:
             self.duplicates += 1
             return
         self._roster.named(data.user_id, data.user_name)
-        if self._timeline.is_plausible(start_ms) and start_ms < self._timeline.watch_ms("transcript"):
-            self._timeline.covered("transcript", data.user_id, start_ms, max(end_ms, start_ms))
+        # It says nothing of a gap: what was said in the same time may have been told in another message that is lost.
         for listener in tuple(self.listeners):
             listener.transcript(data)
 
@@ -287,7 +286,9 @@ class MediaIntake:
         return max((end for end in ends if end is not None), default=None)
 
     def advance_clock(self) -> None:
+        """Tell the timeline how far the media have come."""
         self._timeline.clock_ms = max(self._timeline.clock_ms, self.newest_ms(("audio",)) or 0)
+        self._timeline.heard_media(self.newest_ms)
 
     @property
     def messages(self) -> Counter[str]:

@@ -5,7 +5,7 @@ For each media type, connections, pauses and gaps together tile the time from it
 
 import enum
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
 import attrs
@@ -161,6 +161,18 @@ class Timeline:
                 self._settle(name, medium, time_ms)
             elif medium.link is Link.DOWN:
                 medium.sign_ms = time_ms
+
+    def heard_media(self, newest_ms: Callable[[tuple[str, ...]], int | None]) -> None:
+        """Note how far each connection has brought its media, so that a killed daemon's successor knows.
+
+        Args:
+            newest_ms: from media types to the end of the newest media of them.
+        """
+        for connection in self._open():
+            # Audio may come out of Zoom's buffer, behind the other media; none of it must seem to have come already.
+            media = ("audio",) if "audio" in connection.media else connection.media
+            if (time_ms := newest_ms(media)) is not None:
+                connection.heard_ms = max(connection.heard_ms or time_ms, time_ms)
 
     def lost(self, number: int, newest_ms: int | None, cause: str | None, why: str) -> None:
         """A connection is gone.

@@ -173,6 +173,21 @@ async def test_a_new_daemon_goes_on_with_the_same_files(studio: Any, tools: Any)
     assert verify(second.directory) == []
 
 
+async def test_what_was_said_at_the_same_time_does_not_explain_a_transcript_that_was_lost(
+    studio: Any, tools: Any
+) -> None:
+    recorder = await studio.open()
+    number = recorder.connected("media", frozenset({"transcript"}))
+    recorder.transcript(utterance("before", tools.T, tools.T + 1000))
+    recorder.lost(number, "media_reconnect", "cut")
+    (lost,) = recorder.snapshot()["gaps"]
+    recorder.connected("media", frozenset({"transcript"}))
+    recorder.heard(tools.T + 9000)
+    recorder.transcript(utterance("all the time", tools.T, tools.T + 9500))
+    (gap,) = recorder.snapshot()["gaps"]
+    assert (gap["from_ms"], gap["to_ms"]) == (lost["from_ms"], tools.T + 9000)
+
+
 async def test_suspended_and_opened_again(studio: Any, tools: Any) -> None:
     T = tools.T
     first = await studio.open()

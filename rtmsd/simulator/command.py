@@ -101,6 +101,14 @@ async def _run(arguments: argparse.Namespace, scenario: Scenario, settings: Simu
         say("simulating", scenario=scenario.name, title=scenario.title, client_id=settings.client_id)
         if settings.client_secret == SimulatorSettings().client_secret:
             say("fixed secrets", client_secret=settings.client_secret, webhook_secret=settings.webhook_secret)
+        say(
+            "REST API",
+            base_url=simulator.rest.base_url,
+            token_url=simulator.rest.token_url,
+            key=settings.api_key,
+            secret=settings.api_secret,
+            account_id=settings.account_id,
+        )
         if settings.webhook_url is not None:
             say("endpoint validated" if await simulator.validate_endpoint() else "endpoint does not validate")
         async with trio.open_nursery() as nursery:

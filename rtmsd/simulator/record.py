@@ -7,7 +7,7 @@ of a machine.
 import enum
 import time
 from array import array
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -260,12 +260,8 @@ class Record:
 
     def summary(self) -> dict[str, Any]:
         """Return the counts of everything, for a report or a log line."""
-        fates: defaultdict[str, int] = defaultdict(int)
-        for log in self.audio.values():
-            for fate in Fate:
-                fates[fate.name.lower()] += log.count(fate)
         return {
-            "audio_packets": dict(fates),
+            "audio_packets": {fate.name.lower(): sum(log.count(fate) for log in self.audio.values()) for fate in Fate},
             "audio_ms": {user_id: log.arrived_ms() for user_id, log in self.audio.items()},
             "transcripts": sum(item.fate in ARRIVED for item in self.transcripts),
             "keep_alives": len(self.keep_alives),

@@ -222,7 +222,7 @@ async def open_simulator(settings: SimulatorSettings | None = None) -> AsyncIter
     settings = settings or SimulatorSettings()
     clock = ZoomClock(settings.speed)
     listeners = await trio.open_tcp_listeners(settings.port, host=settings.host)
-    api_listeners = await trio.open_tcp_listeners(settings.api_port, host=settings.host)
+    api_listeners = await trio.open_tcp_listeners(0, host=settings.host)
     serving: list[trio.SocketListener | trio.SSLListener[trio.SocketStream]] = list(listeners)
     ca_pem = b""
     if settings.tls:

@@ -85,7 +85,6 @@ class SimulatorSettings:
     tone: Tone = Tone.SPEECH
     timing: Timing = Timing()
     handshake_s: float = 10
-    api_port: int = 0
     api_key: str = "simulatedApiKey"
     api_secret: str = attrs.field(default="simulated-api-secret-of-32-bytes-or-more", repr=False)
     account_id: str = "AcctDemo_001"

@@ -3,6 +3,7 @@
 import json
 import ssl
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -39,11 +40,15 @@ def sent(session: SimSession) -> list[tuple[int, int, bytes]]:
     return [(packet.user_id, packet.timestamp_ms, packet.data) for log in logs for packet in log.arrived()]
 
 
+def is_older_than(session: SimSession, age_ms: int) -> bool:
+    return session.now_ms > session.started_ms + age_ms
+
+
 async def eventually(condition: Callable[[], object]) -> None:
     """Wait for something that no message tells of."""
     with trio.fail_after(10):
-        while not condition():
-            await trio.sleep(0.005)  # noqa: ASYNC110
+        while not condition():  # noqa: ASYNC110
+            await trio.sleep(0.005)
 
 
 async def until_ended(session: SimSession) -> None:
@@ -120,7 +125,7 @@ async def test_nothing_is_lost_or_doubled_by_a_media_cut(simulator: Simulator, m
 async def test_buffered_audio_comes_first_unless_unwanted(simulator: Simulator, make_client: Any) -> None:
     for buffer_data, fate in ((True, Fate.BUFFERED), (False, Fate.DISCARDED)):
         session = await simulator.start_session(["Ana"])
-        await eventually(lambda session=session: session.now_ms > session.started_ms + 3000)
+        await eventually(partial(is_older_than, session, 3000))
         client = make_client(session, SETTINGS)
         async with client.signaling(buffer_data=buffer_data) as signaling, client.media(signaling):
             await client.until(lambda client=client: client.packets)

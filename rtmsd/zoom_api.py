@@ -4,6 +4,7 @@ Zoom answers when it has accepted the request. What comes of it, comes as webhoo
 `httpx` and `jwt` are imported at the first request: most daemons never make one.
 """
 
+import re
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -32,6 +33,7 @@ JWT_BACKDATED_S: Final = 30  # our clock may be ahead of Zoom's
 TOKEN_SPARE_S: Final = 60.0  # a token about to expire is not used any more
 SHOWN_CHARS: Final = 300  # of Zoom's own words
 
+_WORD: Final = re.compile(r"[!-~]+")
 TRANSIENT_CODE: Final = 3000
 UNAUTHORIZED: Final = 401
 TOO_MANY_REQUESTS: Final = 429
@@ -279,7 +281,7 @@ def _jwt(api: ApiConfig, now_s: float) -> str:
 
 def _read_token(told: dict[str, Any], now_s: float) -> _Token:
     text, valid_s = told.get("access_token"), told.get("expires_in")
-    if not isinstance(text, str) or not text:
+    if not isinstance(text, str) or not _WORD.fullmatch(text):
         raise ZoomApiError("the answer to the request for a token holds none; is app.api.token_url right?")
     return _Token(text, now_s + (valid_s if type(valid_s) is int else 0))
 

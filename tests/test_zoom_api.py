@@ -1,6 +1,8 @@
 """Zoom's REST API, asked as the daemon asks it, of the simulator and of a transport that misbehaves."""
 
 import json
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from email.utils import formatdate
 
@@ -202,6 +204,17 @@ async def test_the_jwt_is_short_lived_and_signed_with_the_api_secret(simulator: 
     assert 0 < claims["exp"] - claims["iat"] <= 600
 
 
+async def test_without_a_client_it_opens_its_own(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    simulator.hold_session(session_id="s")
+    assert (await ZoomApi().control_session(app_of(simulator), "start", "s", "session"))["status"] == 202
+
+
+def test_what_few_need_is_not_imported_at_the_start() -> None:
+    script = "import sys, rtmsd.zoom_api; sys.exit(bool({'httpx', 'jwt'} & sys.modules.keys()))"
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
 # Transient errors, in virtual time
 
 
@@ -220,12 +233,13 @@ class Scripted(httpx.AsyncBaseTransport):
         return httpx.Response(what.status_code, headers=what.headers, content=what.content)
 
 
-APP = AppConfig(
-    client_id="id",
-    client_secret="client",
-    webhook_secrets=("webhook",),
-    api=ApiConfig(key="key", secret="a secret that is at least 32 bytes", base_url="http://zoom.invalid/v2"),
+API = ApiConfig(
+    key="key",
+    secret="a secret that is at least 32 bytes",
+    base_url="http://zoom.invalid/v2",
+    token_url="http://zoom.invalid/oauth/token",
 )
+APP = AppConfig(client_id="id", client_secret="client", webhook_secrets=("webhook",), api=API)
 
 
 async def start(transport: httpx.AsyncBaseTransport) -> int:
@@ -296,6 +310,16 @@ async def test_any_body_of_a_refusal_is_bearable(body: bytes) -> None:
     with pytest.raises(ZoomApiError) as refused:
         await start(Scripted(httpx.Response(400, content=body)))
     assert (refused.value.code, refused.value.status) == (None, 400)
+
+
+@pytest.mark.parametrize("token", [None, "", 7, "two\nlines", "\u00e4"])
+async def test_a_token_that_is_none_is_not_sent_on(token: object) -> None:
+    api = attrs.evolve(API, auth="oauth")
+    transport = Scripted(httpx.Response(200, json={"access_token": token, "expires_in": 3600}))
+    async with httpx.AsyncClient(transport=transport) as client:
+        with pytest.raises(ZoomApiError, match="holds none"):
+            await ZoomApi(client).control_session(attrs.evolve(APP, api=api), "start", "m", "meeting")
+    assert len(transport.times_s) == 1
 
 
 # Pure

@@ -60,7 +60,7 @@ class Facts:
 
     def is_last(self, result: Result) -> bool:
         """Whether webhooks still come to this: no good one has come since."""
-        return self.webhooks.last_s.get(Result(result), -float("inf")) > self.genuine_s
+        return self.webhooks.last_s.get(result, -float("inf")) > self.genuine_s
 
     def since_accepted(self, last_s: Mapping[int, float]) -> frozenset[int]:
         """The numbers that came after the latest handshake that went well."""
@@ -78,8 +78,9 @@ class Finding:
 
 
 def examine(facts: Facts) -> list[Finding]:
-    """Make all checks."""
-    return [check(facts) for check in CHECKS]
+    """Make all checks. What is well has no `mend`."""
+    findings = [check(facts) for check in CHECKS]
+    return [attrs.evolve(finding, mend="") if finding.ok else finding for finding in findings]
 
 
 def findings_json(facts: Facts) -> list[dict[str, Any]]:
@@ -108,7 +109,7 @@ def check_disk(facts: Facts) -> Finding:
         "disk",
         not troubles,
         "; ".join(troubles) or f"{free} free",
-        "Make room below recording.directory, or lower recording.min_free_bytes; set recording.keep_days or keep_bytes.",
+        "Make room below recording.directory, or make it writable; keep_days and keep_bytes make room by themselves.",
     )
 
 
@@ -174,8 +175,8 @@ def check_scopes(facts: Facts) -> Finding:
             "scopes",
             False,
             "Zoom refused media: " + ", ".join(f"{STATUS_CODES[status].name} ({status:d})" for status in missing),
-            "Add the scope to the app (meeting:read:meeting_audio and its like) and let the account authorize it again, "
-            "or leave that media out of media.types.",
+            "Add the scope to the app (meeting:read:meeting_audio and its like) and have it authorized again, or leave "
+            "that media out of media.types.",
         )
     return Finding("scopes", None if facts.accepted_s is None else True, "no media was refused")
 

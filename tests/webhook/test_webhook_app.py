@@ -81,6 +81,7 @@ async def test_why_a_webhook_is_refused(endpoint: Any, secret: str, age_s: int, 
         )
     assert status == (200 if result is Result.ACCEPTED else 401)
     assert endpoint.stats.results == {result: 1}
+    assert endpoint.stats.skew_s == (age_s if secret == "hook" else None)
     assert [entry["log_level"] for entry in logs] == ["info" if result is Result.ACCEPTED else "warning"]
     assert "hook2" not in str(logs)
     assert "v0=" not in str(logs)

@@ -1,0 +1,170 @@
+"""What the doctor finds in what the daemon knows."""
+
+import json
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rtmsd.ctl.verbs.doctor import ORDER
+from rtmsd.daemon.doctor import DISK, Facts, Finding, examine, findings_json
+from rtmsd.daemon.health import Trouble
+from rtmsd.webhook.events import ConcurrencyNotice
+from rtmsd.webhook.stats import Result, WebhookStats
+
+NOW_S = 1_790_000_000.0
+
+
+def stats(*came: tuple[Result, float], skew_s: float | None = 0.4) -> WebhookStats:
+    """What came, each so many seconds ago."""
+    stats = WebhookStats(skew_s=skew_s)
+    for result, ago_s in came:
+        stats.count(result, NOW_S - ago_s)
+    return stats
+
+
+def finding(check: str, webhooks: WebhookStats | None = None, **facts: Any) -> Finding:
+    told = Facts(now_s=NOW_S, uptime_s=90, max_age_s=300, webhooks=webhooks or stats((Result.ACCEPTED, 5)), **facts)
+    return next(finding for finding in examine(told) if finding.check == check)
+
+
+def test_when_all_is_well_nothing_is_to_be_mended() -> None:
+    healthy = Facts(
+        now_s=NOW_S,
+        uptime_s=90,
+        max_age_s=300,
+        webhooks=stats((Result.ACCEPTED, 5)),
+        free_bytes=10 * 2**30,
+        accepted_s=NOW_S - 4,
+    )
+    findings = findings_json(healthy)
+    assert findings == json.loads(json.dumps(findings))
+    assert all(finding["ok"] is True and finding["mend"] == "" for finding in findings)
+
+
+def test_a_daemon_nobody_spoke_to_says_what_it_cannot_tell() -> None:
+    found = {
+        finding.check: finding.ok
+        for finding in examine(Facts(now_s=1, uptime_s=1, max_age_s=1, webhooks=WebhookStats()))
+    }
+    assert found == {
+        "clock": None,
+        "disk": True,
+        "credentials": None,
+        "webhook": False,
+        "signatures": None,
+        "scopes": None,
+        "concurrency": True,
+        "media": True,
+    }
+
+
+def test_the_order_is_that_of_rtmsctl() -> None:
+    checks = [finding.check for finding in examine(Facts(now_s=1, uptime_s=1, max_age_s=1, webhooks=WebhookStats()))]
+    known = [check for check in checks if check in ORDER]
+    assert known == sorted(known, key=ORDER.index)
+    assert checks == [*known, "media"]
+
+
+@pytest.mark.parametrize(("skew_s", "ok", "words"), [(29, True, "29 s ahead"), (-31, False, "31 s behind")])
+def test_the_clock(skew_s: float, ok: bool, words: str) -> None:
+    found = finding("clock", stats((Result.ACCEPTED, 5), skew_s=skew_s))
+    assert found.ok is ok
+    assert words in found.detail
+
+
+def test_a_clock_by_which_webhooks_are_refused() -> None:
+    found = finding("clock", stats((Result.ACCEPTED, 90), (Result.STALE, 5), skew_s=400))
+    assert found.ok is False
+    assert "refused beyond 300 s" in found.detail
+
+
+@pytest.mark.parametrize("code", sorted(DISK))
+def test_each_trouble_of_the_disk(code: str) -> None:
+    found = finding("disk", troubles=[Trouble(code, "what is wrong"), Trouble("no_media", "other")])
+    assert (found.ok, found.detail) == (False, "what is wrong")
+
+
+def test_swapped_secrets_until_a_webhook_is_right() -> None:
+    assert finding("credentials", stats((Result.SWAPPED, 5))).ok is False
+    assert finding("credentials", stats((Result.SWAPPED, 9), (Result.ACCEPTED, 5)), accepted_s=NOW_S).ok is True
+
+
+@pytest.mark.parametrize(("refused", "stopped"), [({3: NOW_S - 5}, {}), ({}, {18: NOW_S - 5})])
+def test_credentials_that_zoom_refuses_until_it_accepts_them(
+    refused: dict[int, float], stopped: dict[int, float]
+) -> None:
+    assert finding("credentials", refused_s=refused, stopped_s=stopped).ok is False
+    assert finding("credentials", refused_s=refused, stopped_s=stopped, accepted_s=NOW_S - 6).ok is False
+    assert finding("credentials", refused_s=refused, stopped_s=stopped, accepted_s=NOW_S - 4).ok is True
+
+
+@pytest.mark.parametrize("status", range(9, 14))
+def test_a_scope_that_is_missing(status: int) -> None:
+    found = finding("scopes", accepted_s=NOW_S - 5, refused_s={status: NOW_S - 5})
+    assert found.ok is False
+    assert f"({status})" in found.detail
+    assert finding("scopes", accepted_s=NOW_S - 5, refused_s={status: NOW_S - 60, 8: NOW_S}).ok is True
+
+
+def test_signatures_that_nothing_verifies_until_one_is_good() -> None:
+    assert finding("signatures", stats((Result.FORGED, 5))).ok is False
+    assert finding("signatures", stats((Result.ACCEPTED, 9), (Result.FORGED, 5))).ok is False
+    mended = finding("signatures", stats((Result.FORGED, 9), (Result.VALIDATION, 5)))
+    assert mended.ok is True
+    assert "1 forged" in mended.detail
+
+
+def test_what_strangers_post_is_no_fault_of_ours() -> None:
+    assert finding("signatures", stats((Result.ACCEPTED, 9), (Result.UNSIGNED, 5))).ok is True
+
+
+def test_a_concurrency_limit_for_an_hour() -> None:
+    limited = stats((Result.NOTICE, 60))
+    limited.last_notice = ConcurrencyNotice("rtms.concurrency_limited", "main", {"concurrency_number": 2001})
+    assert finding("concurrency", limited).ok is False
+    assert "2001 streams" in finding("concurrency", limited).detail
+    limited.last_s[Result.NOTICE] = NOW_S - 3601
+    assert finding("concurrency", limited).ok is True
+    near = stats((Result.NOTICE, 60))
+    near.last_notice = ConcurrencyNotice("rtms.concurrency_near_limit", "main", {})
+    assert finding("concurrency", near).ok is True
+
+
+def test_a_stream_that_hears_nothing() -> None:
+    found = finding("media", troubles=[Trouble("no_media", "connected, but silent: abc")])
+    assert (found.ok, found.detail) == (False, "connected, but silent: abc")
+
+
+times_s = st.floats(0, 2 * NOW_S)
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(Result), st.floats(-1e6, 1e6))),
+    st.none() | st.floats(-1e9, 1e9),
+    st.dictionaries(st.integers(0, 99), times_s),
+    st.dictionaries(st.integers(0, 99), times_s),
+    st.none() | times_s,
+)
+def test_any_facts_can_be_told(
+    came: list[tuple[Result, float]],
+    skew_s: float | None,
+    refused_s: dict[int, float],
+    stopped_s: dict[int, float],
+    accepted_s: float | None,
+) -> None:
+    facts = Facts(
+        now_s=NOW_S,
+        uptime_s=0,
+        max_age_s=300,
+        webhooks=stats(*came, skew_s=skew_s),
+        refused_s=refused_s,
+        stopped_s=stopped_s,
+        accepted_s=accepted_s,
+    )
+    for found in examine(facts):
+        assert found.detail
+        assert bool(found.mend) is (found.ok is False) or found.ok is None
+        assert str(math.inf) not in found.detail

@@ -24,7 +24,7 @@ def main(*, fast: bool = False, keep: Path | None = None) -> int:
     """Play the demo and return its exit status: 0 only if every check of its report holds.
 
     Args:
-        fast: in compressed time, within 20 s, instead of about five minutes.
+        fast: in compressed time, within 20 s, instead of about three minutes.
         keep: where the files go; None: a new temporary directory, which the report names and nobody removes.
     """
     if importlib.util.find_spec("trustme") is None:

@@ -15,7 +15,7 @@ from rtmsd.demo.scene import Kind, Scene
 from rtmsd.protocol.enums import MediaType, StatusCode, StopReason
 from rtmsd.simulator import Person, SimSession, Simulator
 
-ANNOUNCED_S: Final = 4.0  # between the announcement of a fault and the fault
+ANNOUNCED_S: Final = 6.0  # between the announcement of a fault and the fault
 PATIENCE_S: Final = 40.0  # ours: a recovery that takes longer has failed
 LOOK_AGAIN_S: Final = 0.02
 REPEATED_S: Final = 2.0  # of audio that Zoom sends twice
@@ -103,7 +103,7 @@ class Story:
         await self._talk(4, "Bo")
         self._session.join(LATECOMER)
         self._scene.tell(Kind.NOTE, "Cleo joins late.")
-        await self._talk(8, "Cleo")
+        await self._talk(10, "Cleo")
 
     async def _false_webhooks(self) -> None:
         self._act("Webhooks that must change nothing.")
@@ -115,7 +115,7 @@ class Story:
         fault = self._broken("forged webhook", None)
         self._played.forged_status = await self._session.forged_webhook()
         self._settled(fault, f"answered {self._played.forged_status}, the stream goes on")
-        await self._talk(8, "Ana")
+        await self._talk(10, "Ana")
 
     async def _media_cut(self) -> None:
         self._act("The audio connection breaks.")
@@ -125,14 +125,14 @@ class Story:
         )
         self._session.repeat_audio(int(REPEATED_S * 1000))
         await self._break("audio connection cut", "media_reconnect", self._session.cut_media)
-        await self._talk(8, "Ana", "Cleo")
+        await self._talk(10, "Ana", "Cleo")
         self._session.repeat_audio(0)
 
     async def _signaling_cut(self) -> None:
         self._act("The signaling connection breaks, and Zoom says so.")
         await self._announce("Signaling will be cut, and with it all media; session.rtms_interrupted tells.")
         await self._break("signaling cut", "signaling_reconnect", self._session.cut_signaling)
-        await self._talk(8, "Bo")
+        await self._talk(10, "Bo")
 
     async def _signaling_cut_in_silence(self) -> None:
         self._act("The same, and nobody says so.")
@@ -146,13 +146,13 @@ class Story:
             "signaling_reconnect",
             lambda: self._session.cut_signaling(webhook=False),
         )
-        await self._talk(8, "Cleo")
+        await self._talk(10, "Cleo")
 
     async def _failover(self) -> None:
         self._act("Zoom's server fails.")
         await self._announce("The RTMS server will fail; a new session.rtms_started names another one.")
         await self._break("server failover", "server_failover", self._session.failover)
-        await self._talk(8, "Ana", "Bo", "Cleo")
+        await self._talk(10, "Ana", "Bo", "Cleo")
 
     async def _malformed_frames(self) -> None:
         self._act("Rubbish arrives.")

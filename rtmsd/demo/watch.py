@@ -54,13 +54,14 @@ async def _listen(admin: Admin, rtms_stream_id: str, scene: Scene, levels: bool)
             tap = cast(AsyncGenerator[dict[str, Any]], admin.lines(path))
             async with aclosing(tap) as items:
                 async for item in items:
-                    _take(scene, item)
+                    take(scene, item)
         except httpx.HTTPError:
             pass  # killed, or not recording yet: ask again
         await trio.sleep(TRY_AGAIN_S)
 
 
-def _take(scene: Scene, item: dict[str, Any]) -> None:
+def take(scene: Scene, item: dict[str, Any]) -> None:
+    """Show one line of a tap."""
     match item:
         case {"media": "audio", "user_id": int(user_id), "timestamp_ms": at_ms, "data": data}:
             voice = scene.voices.setdefault(user_id, Voice(item.get("user_name") or str(user_id)))

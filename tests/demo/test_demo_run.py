@@ -1,0 +1,70 @@
+"""The demo as a user starts it."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rtmsd import demo
+
+LIMIT_S = 90  # far more than it takes: this machine may be busy
+
+
+def start(*options: str, tmp_path: Path) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-m", "rtmsd", "demo", *options],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=os.environ | {"TMPDIR": str(tmp_path)},
+    )
+
+
+def test_the_fast_demo_holds_all_its_checks_and_keeps_the_files(tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    process = start("--fast", "--keep", str(kept), tmp_path=tmp_path)
+    output, _ = process.communicate(timeout=LIMIT_S)
+    assert process.returncode == 0, output
+    assert "FAILED" not in output
+    assert "checks hold." in output
+    assert "\x1b" not in output
+    wavs = list(kept.glob("recordings/*/*/audio/*.wav"))
+    assert len(wavs) == 3
+    assert all(str(wav.relative_to(wav.parents[1])) in output for wav in wavs)
+
+
+def test_ctrl_c_ends_it_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    process = start("--fast", tmp_path=tmp_path)
+    assert process.stdout is not None
+    first = process.stdout.readline()
+    assert "The daemon is up (process " in first
+    daemon_pid = int(first.split("(process ")[1].split(")")[0])
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=LIMIT_S)
+    assert process.returncode == demo.EXIT_INTERRUPTED, output
+    assert "stopped before its end" in output
+    assert "Traceback" not in output
+    with pytest.raises(ProcessLookupError):
+        os.kill(daemon_pid, 0)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_trustme_it_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
+    assert demo.main(fast=True) == demo.EXIT_FAILED
+    assert "pip install '.[demo]'" in capsys.readouterr().err
+
+
+def test_a_directory_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    process = start("--fast", "--keep", str(tmp_path / "file" / "below"), tmp_path=tmp_path)
+    output, _ = process.communicate(timeout=LIMIT_S)
+    assert process.returncode == demo.EXIT_FAILED
+    assert output.startswith("rtmsd: ")
+    assert len(output.splitlines()) == 1

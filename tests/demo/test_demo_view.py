@@ -1,0 +1,87 @@
+"""What is shown while the demo plays."""
+
+import base64
+from array import array
+
+from rich.console import Console
+
+from rtmsd.demo.scene import Kind, Scene, Voice
+from rtmsd.demo.stage import FAST
+from rtmsd.demo.view import Screen, print_lines
+from rtmsd.demo.watch import level_of, take
+
+
+def text_of(scene: Scene) -> str:
+    console = Console(width=120, height=40, record=True, quiet=True)
+    with console.capture() as captured:
+        console.quiet = False
+        console.print(Screen(scene, FAST).draw(3.0, 40))
+    return captured.get()
+
+
+def test_the_screen_shows_who_talks_what_was_said_and_what_happens() -> None:
+    scene = Scene(age_s=lambda: 12.5, daemon_is_up=True)
+    scene.voices = {1: Voice("Ana", 0.5, 1000), 2: Voice("Bo", present=False)}
+    scene.stream = {
+        "state": "recovering",
+        "signaling_up": True,
+        "links": [{"media": ["audio"], "state": "lost"}],
+        "keep_alives": {"signaling": 7, "media": 1},
+        "gaps": [{"media": "audio", "cause": "media_reconnect", "to_ms": None}],
+        "counters": {"messages": {"audio": 99}, "duplicates": 3, "corrupt": 2, "dropped": 0},
+    }
+    scene.tell(Kind.ACT, "The audio connection breaks.")
+    scene.tell(Kind.FAULT, "It will be cut.")
+    scene.say("Ana", "[bold]no markup[/]")
+    shown = text_of(scene)
+    for part in (
+        "Ana ████████████····",
+        "left",
+        "recovering",
+        "audio lost",
+        "7 on signaling",
+        "99 audio",
+        "corrupt 2",
+    ):
+        assert part in shown
+    for part in (
+        "media_reconnect, open",
+        "12.5 s",
+        "The audio connection breaks.",
+        "It will be cut.",
+        "[bold]no markup",
+    ):
+        assert part in shown
+
+
+def test_a_dead_daemon_is_shown_as_dead() -> None:
+    assert "nobody answers" in text_of(Scene())
+
+
+def test_lines_are_printed_as_they_come() -> None:
+    lines: list[str] = []
+    scene = Scene(age_s=lambda: 1.0)
+    print_lines(scene, lines.append)
+    scene.tell(Kind.FAULT, "Something will break.")
+    scene.say("Ana", "hello")
+    assert lines == ["    1.0 s  !! Something will break.", "    1.0 s     Ana: hello"]
+
+
+def test_the_daemons_items_fill_the_scene() -> None:
+    scene = Scene()
+    loud = base64.b64encode(array("h", [0, 4500] * 800).tobytes()).decode()
+    take(scene, {"media": "audio", "user_id": 1, "user_name": "Ana", "timestamp_ms": 5, "data": loud})
+    take(scene, {"media": "transcript", "user_id": 1, "user_name": "Ana", "text": "hello"})
+    take(scene, {"media": "events", "kind": "participant_join", "participants": [{"user_id": 2, "user_name": "Bo"}]})
+    take(scene, {"media": "events", "kind": "participant_leave", "participants": [{"user_id": 2}, {"user_id": 3}]})
+    take(scene, {"media": "events", "kind": "connection", "of": "media", "event_media": ["audio"], "change": "opened"})
+    take(scene, {"media": "lost", "frames": 3})
+    assert (scene.voices[1].user_name, scene.voices[2].present, scene.said[0].text) == ("Ana", False, "hello")
+    assert [line.text for line in scene.lines] == ["media audio connected"]
+
+
+def test_a_level_is_the_peak_and_never_above_one() -> None:
+    assert level_of(b"") == 0
+    assert level_of(bytes(320)) == 0
+    assert level_of(array("h", [-32768] * 8).tobytes()) == 1
+    assert 0.4 < level_of(array("h", [4500] * 8).tobytes() + b"\x00") < 0.6

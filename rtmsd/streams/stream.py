@@ -169,7 +169,7 @@ class Stream:
             try:
                 await self.signaling.run(self._url, self.links)
             except HandshakeRejected as refused:
-                return self._after_refusal(refused)
+                return await self._after_refusal(refused)
             except ForbiddenHost as forbidden:
                 self.end(Outcome("failed", None, None, str(forbidden)))
             except (ConnectionLost, RemoteProtocolError) as lost:
@@ -187,7 +187,7 @@ class Stream:
             self.recorder.same_outage(self.loss_cause)
             self._input(StreamInput.SIGNALING_LOST, why)
 
-    def _after_refusal(self, refused: HandshakeRejected) -> float | None:
+    async def _after_refusal(self, refused: HandshakeRejected) -> float | None:
         action = on_status(refused.status_code)
         log.warning(
             "signaling handshake refused",
@@ -201,6 +201,9 @@ class Stream:
             case StatusAction.RETRY | StatusAction.RETRY_STALE:
                 return None
             case StatusAction.STREAM_GONE:
+                with trio.move_on_after(self.settings.streams.stop_grace_s):  # for the webhook that says why
+                    await self._hurry.wait()
+                    return 0.0
                 self.slot_gone(refused)
             case _:
                 self.end(Outcome("failed", None, None, f"signaling handshake refused: {refused}"))

@@ -65,6 +65,7 @@ class MediaIntake:
         *,
         started_ms: int,
         local_ms: Callable[[], int],
+        nudge: Callable[[], None],
         found: Found,
     ) -> None:
         self.listeners: list[Listener] = []
@@ -79,6 +80,7 @@ class MediaIntake:
         self._roster = roster
         self._started_ms = started_ms
         self._local_ms = local_ms
+        self._nudge = nudge
         self._messages: Counter[str] = Counter()
         self._audio_messages = 0
         self._audio = AudioFiles(maker, started_ms)
@@ -141,6 +143,7 @@ class MediaIntake:
         if time_ms < self._watch_ms:
             self._timeline.covered("audio", user_id, time_ms, time_ms + duration_ms)
             self.watch()
+            self._nudge()  # out of Zoom's buffer: many seconds in a moment, and no second time
         if placement is Placement.REPEAT:
             self.duplicates += 1
             return None

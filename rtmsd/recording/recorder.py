@@ -114,6 +114,7 @@ class Recorder:
             self._timeline,
             started_ms=self._started_ms,
             local_ms=local_ms,
+            nudge=writer.nudge,
             found=found,
         )
         self.media.origin_ms = self._first_packet_ms or self._started_ms
@@ -355,7 +356,7 @@ class Recorder:
             }
             for name in messages
         }
-        return {**self.manifest(), "rates": rates, "unsynced_s": round(self._writer.last_sync_age_s, 3)}
+        return {**self.manifest(), "rates": rates, "lag_ms": round(self._writer.last_sync_age_s * 1000)}
 
     async def flush(self) -> None:
         """Bring everything to disk, however long the disk refuses."""

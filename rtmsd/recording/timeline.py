@@ -92,7 +92,8 @@ class Timeline:
     Attributes:
         start_ms: where the first connection of each media type is taken to begin: audio is buffered from then on.
         clock_ms: the latest time heard from Zoom.
-        revision: changes with the structure, not when a gap merely moves an end.
+        revision: changes with the structure, and when a gap becomes shorter: who takes over must not call missing what
+            came out of Zoom's buffer.
     """
 
     def __init__(self, start_ms: int) -> None:
@@ -257,6 +258,7 @@ class Timeline:
             if from_ms < medium.tail_ms + AHEAD_MS and to_ms > medium.tail_ms:
                 self._add(Gap(media, None, medium.tail_ms, from_ms, medium.cause))
                 medium.tail_ms = to_ms
+                self.revision += 1
         elif medium.settled_ms is not None:
             if medium.settled_ms < from_ms <= medium.settled_ms + _EXTEND_MS:
                 self._extend(media, medium.settled_ms, from_ms, medium.cause)
@@ -314,7 +316,7 @@ class Timeline:
                 gap.from_ms = to_ms
             else:
                 self._gaps.remove(gap)
-                self.revision += 1
+            self.revision += 1
 
     # Pauses and the end
 

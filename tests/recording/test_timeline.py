@@ -229,3 +229,17 @@ def test_media_without_keep_alives_are_missing_only_since_the_last_manifest() ->
     timeline.heard_media({("transcript",): T + 7_000}.get)
     again = Timeline.from_manifest(manifest(timeline, "active", None), None)
     assert gaps(again) == [(7_000, None, "daemon_restart")]
+
+
+def test_a_gap_that_becomes_shorter_is_news_for_the_manifest() -> None:
+    timeline, number = connected()
+    cut(timeline, number, 10_000)
+    for start_ms in (10_000, 10_100):
+        before = timeline.revision
+        timeline.covered("audio", 1, T + start_ms, T + start_ms + 100)
+        assert timeline.revision > before
+    timeline.heard(T + 14_000)
+    before = timeline.revision
+    timeline.covered("audio", 1, T + 10_200, T + 10_300)
+    assert timeline.revision > before
+    assert gaps(timeline) == [(10_300, 14_000, "media_reconnect")]

@@ -73,7 +73,7 @@ class Crowd:
         if user_id in self.present:
             raise ValueError(f"user id {user_id} is in the session already")
         voice = self.known[user_id].voice if user_id in self.known else len(self.known)
-        participant = Participant(person, user_id, voice)
+        participant = Participant(person, user_id, voice, camera=person.camera)
         self.present[user_id] = self.known[user_id] = participant
         if person.talking:
             self.talk(user_id, now_ms)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import attrs
 
-from rtmsd.protocol.enums import MsgType
+from rtmsd.protocol.enums import MediaType, MsgType
 from rtmsd.simulator.audio import AudioSource
 
 
@@ -235,6 +235,15 @@ class Record:
         if user_id not in self.audio:
             self.audio[user_id] = AudioLog(user_id)
         return self.audio[user_id]
+
+    def items(self, media: MediaType) -> list[SentItem]:
+        """Return the list of a kind of media that is not audio."""
+        return {
+            MediaType.TRANSCRIPT: self.transcripts,
+            MediaType.CHAT: self.chats,
+            MediaType.VIDEO: self.video,
+            MediaType.DESKSHARE: self.share,
+        }[media]
 
     def events(self, event_type: int) -> list[Mapping[str, Any]]:
         """Return the `event` objects of this type in the order sent."""

@@ -12,6 +12,7 @@ from rtmsd.simulator.announcer import people
 from rtmsd.simulator.connection import BINARY, TEXT, Connection, ConnectionState, frame
 from rtmsd.simulator.crowd import Utterance
 from rtmsd.simulator.hostile import MALFORMED, VIOLATIONS, huge
+from rtmsd.simulator.pictures import PictureFeed
 from rtmsd.simulator.record import Fate, SentItem
 from rtmsd.simulator.settings import Dialect, Person
 from rtmsd.simulator.stream import Kind, Stream
@@ -40,12 +41,17 @@ class SimSession(Stream):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._sentences = itertools.cycle(_SENTENCES)
+        self._sharer: int | None = None
+        self._video = PictureFeed(MediaType.VIDEO, MsgType.MEDIA_DATA_VIDEO, self._send_item)
+        self._share = PictureFeed(MediaType.DESKSHARE, MsgType.MEDIA_DATA_SHARE, self._send_item)
 
     def advance(self, now_ms: int) -> int:
         """Do what is due and return when to come again."""
         due_ms = super().advance(now_ms)
         if not self.paused:
             self._watch_speaker(now_ms)
+            self._video.advance(now_ms, self.streaming(MediaType.VIDEO), self._name_of(self._seen()))
+            self._share.advance(now_ms, self.streaming(MediaType.DESKSHARE), self._name_of(self._sharer))
             lag_s = 0 if self.stop_reason is not None else self._timing.transcript_lag_s
             self._transcribe(now_ms - int(lag_s * 1000))
         return due_ms
@@ -61,6 +67,8 @@ class SimSession(Stream):
 
     def leave(self, who: str | int) -> None:
         user_id = self.crowd.find(who)
+        if user_id == self._sharer:
+            self.stop_sharing()
         self.crowd.leave(user_id, self.now_ms)
         self._announcer.event(EventType.PARTICIPANT_LEAVE, participants=people([user_id]))
 
@@ -101,7 +109,7 @@ class SimSession(Stream):
             "language": _ENGLISH,
             "data": text,
         }
-        self._send_item(MediaType.TRANSCRIPT, MsgType.MEDIA_DATA_TRANSCRIPT, content, self.record.transcripts)
+        self._send_item(MediaType.TRANSCRIPT, MsgType.MEDIA_DATA_TRANSCRIPT, content)
 
     def chat(self, who: str | int, text: str) -> None:
         """Send a chat message to everybody."""
@@ -116,10 +124,40 @@ class SimSession(Stream):
             "data": text,
         }
         content = sender | {"data": data, "timestamp": self.now_ms}
-        self._send_item(MediaType.CHAT, MsgType.MEDIA_DATA_CHAT, content, self.record.chats)
+        self._send_item(MediaType.CHAT, MsgType.MEDIA_DATA_CHAT, content)
 
-    def _send_item(self, media: MediaType, msg_type: MsgType, content: dict[str, Any], log: list[SentItem]) -> None:
+    def camera(self, who: str | int, on: bool = True) -> None:
+        """Turn a camera on or off."""
+        participant = self.crowd.present[self.crowd.find(who)]
+        participant.camera = on
+        event_type = EventType.PARTICIPANT_VIDEO_ON if on else EventType.PARTICIPANT_VIDEO_OFF
+        self._announcer.event(event_type, participants=people([participant.user_id]))
+
+    def share(self, who: str | int) -> None:
+        """Share a screen, instead of whoever does so now."""
+        self._sharer = self.crowd.find(who)
+        name = self.crowd.name(self._sharer)
+        self._announcer.event(EventType.SHARING_START, user_id=self._sharer, user_name=name)
+
+    def stop_sharing(self) -> None:
+        self._sharer = None
+        self._announcer.event(EventType.SHARING_STOP)
+
+    def _seen(self) -> int | None:
+        """Return whose camera is sent: the one asked for, or the speaker's, or the first that is on."""
+        cameras = [person.user_id for person in self.crowd.present.values() if person.camera]
+        if self.offers_individual_video():
+            return self.video_user_id if self.video_user_id in cameras else None
+        return self.crowd.active_speaker if self.crowd.active_speaker in cameras else next(iter(cameras), None)
+
+    def _name_of(self, user_id: int | None) -> dict[str, Any] | None:
+        if user_id is None or user_id not in self.crowd.present:
+            return None
+        return people([user_id], self.crowd.name)[0]
+
+    def _send_item(self, media: MediaType, msg_type: MsgType, content: dict[str, Any]) -> None:
         """Send one media message that is not audio. Zoom buffers none of them: without a connection it is discarded."""
+        log = self.record.items(media)
         connection = self.streaming(media)
         number = connection.number if connection else 0
         log.append(SentItem(content=content, timestamp_ms=content["timestamp"], fate=Fate.DISCARDED, connection=number))

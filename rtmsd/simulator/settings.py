@@ -97,12 +97,14 @@ class Person:
     Attributes:
         user_id: None takes the next free one.
         talking: from the moment of joining, until told otherwise.
+        camera: on from the moment of joining.
         wav: 16-bit PCM to play in a loop instead of the made-up voice.
     """
 
     user_name: str
     user_id: int | None = None
     talking: bool = True
+    camera: bool = False
     wav: Path | None = None
 
 

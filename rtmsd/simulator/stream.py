@@ -500,6 +500,9 @@ class Stream:
         if EventType.PARTICIPANT_JOIN in fresh and self.crowd.present:
             everybody = people(self.crowd.present, self.crowd.name)
             self._announcer.event(EventType.PARTICIPANT_JOIN, participants=everybody)
+        seen = [person.user_id for person in self.crowd.present.values() if person.camera]
+        if EventType.PARTICIPANT_VIDEO_ON in fresh and seen:
+            self._announcer.event(EventType.PARTICIPANT_VIDEO_ON, participants=people(seen))
 
     def _on_ready(self, _connection: Connection, fields: Fields) -> None:
         if fields.get("rtms_stream_id") != self.rtms_stream_id:
@@ -553,7 +556,7 @@ class Stream:
     def _on_video_subscription(self, _connection: Connection, fields: Fields) -> None:
         user_id, subscribe = fields.get("user_id"), fields.get("subscribe")
         status = StatusCode.OK
-        if not self._offers_individual_video() or user_id not in self.crowd.present or not isinstance(subscribe, bool):
+        if not self.offers_individual_video() or user_id not in self.crowd.present or not isinstance(subscribe, bool):
             status = StatusCode.INVALID_PAYLOAD
         elif subscribe and user_id == self.video_user_id:
             status = StatusCode.DUPLICATE_VIDEO_SUBSCRIPTION
@@ -566,7 +569,8 @@ class Stream:
             reason="OK" if status is StatusCode.OK else "refused",
         )
 
-    def _offers_individual_video(self) -> bool:
+    def offers_individual_video(self) -> bool:
+        """Say whether video is sent of one participant on request (message 28)."""
         videos = [connection.params.video for connection in self.media_connections]
         return any(video and video.data_opt == DataOption.VIDEO_SINGLE_INDIVIDUAL_STREAM for video in videos)
 

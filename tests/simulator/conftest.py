@@ -30,6 +30,7 @@ class Client:
     answers: bool = True
     packets: list[tuple[Any, int, bytes]] = attrs.Factory(list)
     transcripts: list[dict[str, Any]] = attrs.Factory(list)
+    pictures: list[tuple[int, dict[str, Any]]] = attrs.Factory(list)
     messages: list[tuple[str, dict[str, Any]]] = attrs.Factory(list)
     closes: list[tuple[str, int]] = attrs.Factory(list)
     urls: dict[str, str] = attrs.Factory(dict)
@@ -71,7 +72,7 @@ class Client:
             assert answer["msg_type"] == 2, answer
             assert answer["status_code"] == 0, answer
             self.urls = answer["media_server"]["server_urls"]
-            events = [{"event_type": number, "subscribe": True} for number in (2, 3, 4)]
+            events = [{"event_type": number, "subscribe": True} for number in (2, 3, 4, 5, 6, 8, 9)]
             await send(websocket, {"msg_type": 5, "events": events})
             async with self._reading("signaling", websocket):
                 yield websocket
@@ -116,6 +117,8 @@ class Client:
         if number == 14 and isinstance(message.get("content", {}).get("data"), str):
             self.raw_frames.append(raw)
             self._take_audio(message["content"])
+        elif number in (15, 16):
+            self.pictures.append((number, message["content"]))
         elif number == 17:
             self.transcripts.append(message["content"])
         else:

@@ -1,5 +1,6 @@
 """The simulator's side of a stream, seen by a client over real sockets."""
 
+import itertools
 import json
 import ssl
 from collections.abc import AsyncIterator, Callable
@@ -143,8 +144,8 @@ async def test_what_is_said_during_a_pause_is_never_sent(simulator: Simulator, m
         session.pause()
         paused_ms = session.now_ms
         await client.until(lambda: [name for name, m in client.messages if m["msg_type"] == 12 and name == "media"])
-        session.resume()
         resumed_ms = session.now_ms
+        session.resume()
         count = len(client.packets)
         await client.until(lambda: len(client.packets) > count + 5)
         await session.stop()
@@ -401,6 +402,29 @@ async def test_unknown_urls_do_not_exist(simulator: Simulator) -> None:
         )
         assert b" 404 " in await stream.receive_some()
     assert simulator.unknown_paths == ["/signal"]
+
+
+async def test_cameras_and_shared_screens(simulator: Simulator, make_client: Any) -> None:
+    people = [Person(user_name="Ana", camera=True), Person(user_name="Bo")]
+    session = await simulator.start_session(people, product="meeting")
+    client = make_client(session, SETTINGS)
+    async with client.signaling() as signaling, client.media(signaling, 6, video={"codec": 7, "fps": 25}):
+        await client.until(lambda: len(client.pictures) > 3)
+        session.share("Bo")
+        await client.until(lambda: {16} < {number for number, _ in client.pictures})
+        session.camera("Ana", False)
+        session.stop_sharing()
+        await client.until(lambda: client.events(6))
+        await session.stop()
+        await client.until(lambda: len(client.closes) == 2)
+    for number, log in ((15, session.record.video), (16, session.record.share)):
+        assert [item.content for item in log] == [content for sent, content in client.pictures if sent == number]
+    assert {content["user_name"] for number, content in client.pictures if number == 15} == {"Ana"}
+    assert client.events(8)[0]["participants"] == [{"user_id": 16778240}]
+    assert client.events(5)[0]["user_name"] == "Bo"
+    assert "user_id" not in client.events(6)[0]
+    times = [content["timestamp"] for number, content in client.pictures if number == 15]
+    assert {later - earlier for earlier, later in itertools.pairwise(times)} == {40}
 
 
 async def test_individual_video_and_misplaced_messages(simulator: Simulator, make_client: Any) -> None:

@@ -16,25 +16,20 @@ from rtmsd import log as logging
 from rtmsd.admin.events import EventHub
 from rtmsd.admin.messages import AdminError, Code, JsonObject
 from rtmsd.admin.metrics import Metrics, Totals
+from rtmsd.daemon.doctor import Facts, findings_json
 from rtmsd.daemon.health import Health
+from rtmsd.daemon.sessions import control_session
+from rtmsd.recording.librarian import NoSuchRecording, RecordingInUse
 from rtmsd.recording.recorder import Recorder
-from rtmsd.recording.writer import Writer
 from rtmsd.streams.report import view
 from rtmsd.streams.supervisor import Life, Supervisor
+from rtmsd.zoom_api import ZoomApi
 
 log = structlog.get_logger()
 
 SUMMARY: Final = (
-    "rtms_stream_id",
-    "product",
-    "id",
-    "app",
-    "state",
-    "started_ms",
-    "ended_ms",
-    "stop_reason",
-    "rates",
-    "gaps",
+    *("rtms_stream_id", "product", "id", "app", "state", "why", "started_ms", "ended_ms", "stop_reason"),
+    *("rates", "lag_ms", "gaps", "participants"),
 )
 
 
@@ -51,7 +46,6 @@ class Backend:
         events: gets what `events.jsonl` of every stream gets.
         listening: the addresses bound, by name.
         health: what is wrong, and whether the daemon is ready.
-        writer: brings media to disk.
         metrics_source: where the hot paths count.
     """
 
@@ -59,9 +53,9 @@ class Backend:
         self,
         config_path: Path,
         supervisor: Supervisor,
-        writer: Writer,
-        *,
         health: Health,
+        api: ZoomApi,
+        *,
         events: EventHub,
         stop: Stop,
     ) -> None:
@@ -70,11 +64,11 @@ class Backend:
         self.metrics_source = Metrics(self._totals)
         self._config_path = config_path
         self._supervisor = supervisor
-        self.writer = writer
+        self._api = api
         self.health = health
         self._stop = stop
         self._started_s = time.monotonic()
-        writer.on_sync = self.metrics_source.sync_duration.observe
+        health.writer.on_sync = self.metrics_source.sync_duration.observe
 
     # Looking
 
@@ -96,9 +90,9 @@ class Backend:
             },
             "disk": {
                 "free_bytes": health.free_bytes,
-                "pending_bytes": self.writer.pending_bytes,
-                "last_sync_age_s": round(self.writer.last_sync_age_s, 3),
-                "error": self.writer.error,
+                "pending_bytes": self.health.writer.pending_bytes,
+                "last_sync_age_s": round(self.health.writer.last_sync_age_s, 3),
+                "error": self.health.writer.error,
             },
             "warnings": list(supervisor.config.warnings),
             "listening": self.listening,
@@ -149,9 +143,27 @@ class Backend:
             reconnects=tally.reconnects,
             keep_alives=tally.keep_alives,
             degraded=tuple(trouble.code for trouble in health.troubles),
-            pending_bytes=self.writer.pending_bytes,
+            pending_bytes=self.health.writer.pending_bytes,
             disk_free_bytes=health.free_bytes,
         )
+
+    async def recordings(self) -> Sequence[JsonObject]:
+        return [recording.to_json() for recording in await self._supervisor.librarian.recordings()]
+
+    async def doctor(self) -> Sequence[JsonObject]:
+        health, history = self.health, self._supervisor.history
+        facts = Facts(
+            now_s=time.time(),
+            uptime_s=time.monotonic() - self._started_s,
+            max_age_s=self._supervisor.config.webhook.max_age_s,
+            webhooks=health.webhooks,
+            troubles=health.troubles,
+            free_bytes=health.free_bytes,
+            accepted_s=history.accepted_s,
+            refused_s=history.refused_s,
+            stopped_s=history.stopped_s,
+        )
+        return findings_json(facts)
 
     # Acting
 
@@ -175,6 +187,17 @@ class Backend:
 
     async def shutdown(self, *, end_streams: bool) -> None:
         self._stop(end_streams=end_streams)
+
+    async def remove_recording(self, rtms_stream_id: str) -> None:
+        try:
+            await self._supervisor.librarian.remove(rtms_stream_id)
+        except NoSuchRecording as exc:
+            raise AdminError(Code.NO_SUCH_RECORDING, str(exc)) from exc
+        except RecordingInUse as exc:
+            raise AdminError(Code.REFUSED_IN_STATE, str(exc)) from exc
+
+    async def control_session(self, action: str, fields: dict[str, Any]) -> JsonObject:
+        return await control_session(self._api, self._supervisor.config.apps, action, fields)
 
     async def reload(self) -> JsonObject:
         """Read the file again: taken whole, or refused whole with ConfigError. Live streams keep what they have."""

@@ -37,6 +37,7 @@ class Health:
         is_serving: between start and stop.
         is_draining: an operator said so: no new streams.
         webhooks: what came in at the endpoint.
+        writer: brings media to disk.
         troubles: what is wrong now.
         free_bytes: below the recording directory; None when it cannot be told.
     """
@@ -49,7 +50,7 @@ class Health:
         self.troubles: tuple[Trouble, ...] = ()
         self.free_bytes: int | None = None
         self._supervisor = supervisor
-        self._writer = writer
+        self.writer = writer
 
     def is_ready(self) -> bool:
         """For the load balancer: degradation does not count, or somebody would take the endpoint away."""
@@ -59,7 +60,7 @@ class Health:
         """One line for `systemctl status`."""
         streams = len(self._supervisor.lives)
         troubles = "".join(f", {trouble.code}" for trouble in self.troubles)
-        return f"{streams} stream{'s' * (streams != 1)}, {self._writer.pending_bytes} bytes to write{troubles}"
+        return f"{streams} stream{'s' * (streams != 1)}, {self.writer.pending_bytes} bytes to write{troubles}"
 
     def drain(self, on: bool) -> None:
         self.is_draining = on
@@ -94,7 +95,7 @@ class Health:
         return self.free_bytes is not None and self.free_bytes < self.config.recording.min_free_bytes
 
     def _troubles(self) -> Iterator[Trouble]:
-        recording, writer = self.config.recording, self._writer
+        recording, writer = self.config.recording, self.writer
         if self.free_bytes is None:
             yield Trouble("disk_unreadable", f"{recording.directory} cannot be looked at")
         elif self._is_disk_low():

@@ -24,12 +24,15 @@ from rtmsd.daemon.backend import Backend
 from rtmsd.daemon.health import Health
 from rtmsd.errors import ConfigError, RtmsdError
 from rtmsd.notify import Notifier, listen_fds
+from rtmsd.recording.librarian import keep_tidy
 from rtmsd.recording.writer import Writer
 from rtmsd.state.journal import Journal
 from rtmsd.state.lock import LockFile
+from rtmsd.streams.restart import Restarter
 from rtmsd.streams.supervisor import Supervisor
 from rtmsd.webhook.app import make_app
 from rtmsd.webhook.server import serve
+from rtmsd.zoom_api import ZoomApi
 
 log = structlog.get_logger()
 
@@ -39,7 +42,6 @@ EXIT_CONFIG: Final = 78
 
 WEBHOOK_GRACE_S: Final = 4.0  # for requests that are being answered when we stop
 HURRIED_S: Final = 0.5  # for what is still to be written, after a second signal
-PRUNE_EVERY_S: Final = 600.0
 
 
 def run(config_path: Path, *, end_streams: bool = False) -> int:
@@ -99,19 +101,18 @@ class Daemon:
         with _locked(config.recording.directory):
             async with _journal(config.state.file) as journal, trio.open_nursery() as base:
                 writer = Writer(config.recording)
-                supervisor = Supervisor(config, journal, writer, self._events.publish)
+                api = ZoomApi()
+                restarter = Restarter(api, lambda: supervisor.config)
+                supervisor = Supervisor(config, journal, writer, restarter=restarter, on_event=self._events.publish)
                 await base.start(writer.run)
-                backend = self._backend(supervisor, writer)
+                health = Health(config, supervisor, writer)
+                backend = Backend(self._config_path, supervisor, health, api, events=self._events, stop=self.stop)
                 base.start_soon(self._obey_signals, backend)
                 await self._serve(journal, supervisor, backend, task_status)
                 with self._patience:
                     await supervisor.suspend_files()
                 base.cancel_scope.cancel()
         log.info("stopped", streams_left=len(supervisor.lives))
-
-    def _backend(self, supervisor: Supervisor, writer: Writer) -> Backend:
-        health = Health(self._config, supervisor, writer)
-        return Backend(self._config_path, supervisor, writer, health=health, events=self._events, stop=self.stop)
 
     async def _serve(
         self, journal: Journal, supervisor: Supervisor, backend: Backend, task_status: trio.TaskStatus[Backend]
@@ -122,7 +123,8 @@ class Daemon:
             await streams.start(supervisor.run)
             streams.start_soon(health.watch)
             streams.start_soon(backend.metrics_source.loop_lag.measure)
-            streams.start_soon(_prune, journal)
+            streams.start_soon(journal.prune_regularly)
+            streams.start_soon(keep_tidy, supervisor.librarian, lambda: supervisor.config.recording)
             await self._open_admin(backend, streams)
             async with trio.open_nursery() as intake:
                 await self._open_webhook(backend, supervisor, intake)
@@ -195,7 +197,7 @@ class Daemon:
         while True:
             await trio.sleep(self._notifier.watchdog_interval_s or 10.0)
             self._notifier.status(backend.health.summary())
-            if backend.writer.is_alive:
+            if backend.health.writer.is_alive:
                 self._notifier.watchdog()
 
 
@@ -204,16 +206,6 @@ async def _serve_own_admin(
 ) -> None:
     with open_admin_socket(path) as listener:
         await serve_admin([listener], backend, task_status=task_status)
-
-
-async def _prune(journal: Journal) -> None:
-    """Let go of what the journal need not remember any more."""
-    while True:
-        try:
-            await journal.prune()
-        except RtmsdError as error:
-            log.warning("journal not pruned", error=str(error))
-        await trio.sleep(PRUNE_EVERY_S)
 
 
 @contextlib.contextmanager

@@ -134,6 +134,7 @@ class MediaLink:
         """Return the delay before the next attempt, or None when there shall be none."""
         self.why = str(refused)
         action = on_status(refused.status_code)
+        self._stream.history.refused(refused.status_code)
         log.warning(
             "media handshake refused",
             media=sorted(self.media),

@@ -1,16 +1,21 @@
 """What can be told of streams: one as a person sees it, and all of them as sums for the metrics."""
 
+import time
 from collections import Counter
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 import trio
 
 from rtmsd.streams.media import LinkState
-from rtmsd.streams.stream import Stream
+
+if TYPE_CHECKING:
+    from rtmsd.streams.stream import Stream
+
+MAX_NUMBERS: Final = 256  # whatever numbers a server makes up
 
 
-def view(stream: Stream) -> dict[str, Any]:
+def view(stream: "Stream") -> dict[str, Any]:
     """The connections of a stream, beside what its recorder knows."""
     return {
         "keep_alives": keep_alives(stream),
@@ -24,15 +29,44 @@ def view(stream: Stream) -> dict[str, Any]:
     }
 
 
-def keep_alives(stream: Stream) -> dict[str, int]:
+def keep_alives(stream: "Stream") -> dict[str, int]:
     """How many requests were answered, by kind of connection."""
     return {"signaling": stream.signaling.keep_alives, "media": sum(link.keep_alives for link in stream.links)}
 
 
-def is_silent(stream: Stream, for_s: float) -> bool:
+def is_silent(stream: "Stream", for_s: float) -> bool:
     """Whether a connected link heard neither media nor keep-alives for so long."""
     now = trio.current_time()
     return any(link.state is LinkState.STREAMING and now - link.last_heard_s > for_s for link in stream.links)
+
+
+@attrs.define
+class History:
+    """What Zoom said lately to any stream, by local Unix time in seconds: for `rtmsctl doctor`.
+
+    Attributes:
+        accepted_s: of the latest signaling handshake that succeeded.
+        refused_s: of the latest refused handshake, by status code.
+        stopped_s: of the latest end of a stream, by stop reason.
+    """
+
+    accepted_s: float | None = None
+    refused_s: dict[int, float] = attrs.field(factory=dict)
+    stopped_s: dict[int, float] = attrs.field(factory=dict)
+
+    def accepted(self) -> None:
+        self.accepted_s = time.time()
+
+    def refused(self, status_code: int) -> None:
+        _note(self.refused_s, status_code)
+
+    def stopped(self, reason: int) -> None:
+        _note(self.stopped_s, reason)
+
+
+def _note(times_s: dict[int, float], number: int) -> None:
+    if number in times_s or len(times_s) < MAX_NUMBERS:
+        times_s[number] = time.time()
 
 
 @attrs.define
@@ -46,7 +80,7 @@ class Tally:
     reconnects: Counter[tuple[str, str]] = attrs.field(factory=Counter)
     keep_alives: Counter[str] = attrs.field(factory=Counter)
 
-    def add(self, stream: Stream) -> None:
+    def add(self, stream: "Stream") -> None:
         recorder = stream.recorder
         self.streams += 1
         self.messages.update(recorder.messages)

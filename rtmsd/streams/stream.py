@@ -25,6 +25,7 @@ from rtmsd.recording.recorder import Recorder
 from rtmsd.state.ledger import StreamRow
 from rtmsd.streams.commands import InterruptStream, StartStream
 from rtmsd.streams.media import LinkState, MediaLink
+from rtmsd.streams.report import History
 from rtmsd.streams.retry import Backoff, Window
 from rtmsd.streams.signaling import DRAIN_S, SignalingLink
 from rtmsd.streams.tasks import Wake
@@ -77,6 +78,7 @@ class Stream:
         settings: StreamSettings,
         recorder: Recorder,
         *,
+        history: History,
         wait_room: Callable[[float], Awaitable[None]],
         resumed: bool,
     ) -> None:
@@ -87,6 +89,7 @@ class Stream:
         self.settings = settings
         self.media_params: MediaParams = settings.media.params()
         self.recorder = recorder
+        self.history = history
         self.outcome: Outcome | None = None
         self.sub_sessions = SubSessions()
         self.signaling = SignalingLink(self)
@@ -189,6 +192,7 @@ class Stream:
 
     async def _after_refusal(self, refused: HandshakeRejected) -> float | None:
         action = on_status(refused.status_code)
+        self.history.refused(refused.status_code)
         log.warning(
             "signaling handshake refused",
             status_code=refused.status_code,
@@ -215,6 +219,7 @@ class Stream:
         self._backoff.reset()
         self._duplicate_backoff.reset()
         self._window.close()
+        self.history.accepted()
         log.info("signaling up")
 
     def negotiated(self, params: MediaParams) -> None:

@@ -12,12 +12,14 @@ import trio
 from rtmsd.config.model import Config
 from rtmsd.errors import RtmsdError, StorageError
 from rtmsd.recording.layout import stream_directory
+from rtmsd.recording.librarian import Librarian
 from rtmsd.recording.recorder import Recorder, StreamInfo, open_recorder
 from rtmsd.recording.writer import Writer
 from rtmsd.state.journal import Journal
 from rtmsd.state.ledger import StreamRow
 from rtmsd.streams.commands import InterruptStream, StartStream, StopStream, StreamCommand, Verdict
-from rtmsd.streams.report import Tally
+from rtmsd.streams.report import History, Tally
+from rtmsd.streams.restart import Restarter
 from rtmsd.streams.stream import Outcome, Stream, StreamSettings, outcome_of_stop
 
 log = structlog.get_logger()
@@ -36,6 +38,7 @@ class Life:
     Attributes:
         early: commands that came while the files were being opened; Zoom sends a handful at the most.
         again: a start that came while the files were being finished.
+        outcome: set when its files are to be finished.
     """
 
     row: StreamRow
@@ -44,6 +47,12 @@ class Life:
     stream: Stream | None = None
     early: list[StreamCommand] = attrs.field(factory=list)
     again: StreamRow | None = None
+    outcome: Outcome | None = None
+
+    @property
+    def end(self) -> Outcome | None:
+        """How the stream ended, as soon as that is decided: it may still be read for a moment."""
+        return self.outcome or (None if self.stream is None else self.stream.outcome)
 
     def tell(self, command: StreamCommand) -> None:
         stream = self.stream
@@ -65,18 +74,29 @@ class Supervisor:
     """Owns every stream's nursery. A crash of one stream, foreseen or not, ends that one only.
 
     Attributes:
+        history: what Zoom said lately.
+        librarian: lists recordings, and deletes those of streams that do not live.
         config: used for streams to come; a live one keeps what it started with.
         ended: snapshots of the streams that ended last, the newest at the end.
         refuse_starts: why new streams are refused (draining, low disk), or None.
     """
 
     def __init__(
-        self, config: Config, journal: Journal, writer: Writer, on_event: Callable[[dict[str, Any]], None]
+        self,
+        config: Config,
+        journal: Journal,
+        writer: Writer,
+        *,
+        restarter: Restarter,
+        on_event: Callable[[dict[str, Any]], None],
     ) -> None:
         self.config = config
         self.refuse_starts: str | None = None
         self._journal = journal
         self._writer = writer
+        self.history = History()
+        self.librarian = Librarian(config.recording.directory, lambda: self._lives)
+        self._restarter = restarter
         self._on_event = on_event
         self._lives: dict[str, Life] = {}
         self._nobody_left = trio.Event()
@@ -141,6 +161,7 @@ class Supervisor:
                 log.warning("stream failed", errors=[str(e) for e in group.exceptions])
             except* Exception:
                 log.exception("stream crashed")
+            life.outcome = outcome
             try:
                 await self._finish(life, outcome)
             except* Exception:
@@ -161,6 +182,7 @@ class Supervisor:
         stopped = (
             None if row.stop_reason is None else outcome_of_stop(row.stop_reason, row.stopped_ms, "stopped webhook")
         )
+        await self.librarian.wait_free(row.rtms_stream_id)
         if stopped is not None and not await self._writer.run_sync(self._has_recording, row):
             return stopped
         info = StreamInfo(
@@ -183,6 +205,7 @@ class Supervisor:
             (app.client_id, app.client_secret),
             StreamSettings(streams=config.streams, zoom=config.zoom, media=config.media),
             life.recorder,
+            history=self.history,
             wait_room=self._wait_room,
             resumed=resumed,
         )
@@ -202,6 +225,9 @@ class Supervisor:
                 await recorder.delete()
             else:
                 await recorder.finish()
+        if outcome.reason is not None:
+            self.history.stopped(outcome.reason)
+            self._nursery.start_soon(self._restarter.consider, row, outcome.reason)
         log.info("stream ended", state=outcome.state, reason=outcome.reason, why=outcome.why)
         ended_ms = outcome.zoom_ms if outcome.zoom_ms is not None else row.event_ts
         await self._journal.close_stream(
@@ -231,14 +257,16 @@ class Supervisor:
     def suspend(self) -> None:
         """Prepare all streams for the end of the process: they keep their slots at Zoom, to be resumed."""
         for life in self._lives.values():
-            if life.stream is not None:
+            if life.stream is not None and life.end is None:
                 life.stream.suspend()
 
     async def suspend_files(self) -> None:
-        """Bring the files of all streams to disk, after `run` was cancelled."""
+        """Bring the files of all streams to disk, after `run` was cancelled: for good where the end is known."""
         async with trio.open_nursery() as nursery:
             for life in self._lives.values():
-                if life.recorder is not None:
+                if life.end is not None:
+                    nursery.start_soon(self._finish, life, life.end)
+                elif life.recorder is not None:
                     nursery.start_soon(life.recorder.suspend)
 
     async def end_all(self) -> None:

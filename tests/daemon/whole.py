@@ -68,7 +68,7 @@ async def zoom_and_daemon(
 ) -> AsyncIterator[tuple[Simulator, Backend]]:
     """Both, connected: the simulator knows the daemon's webhook; `simulator` and `sections` change their settings."""
     async with running_daemon(config(directory, **sections)) as backend:
-        changes = {"speed": 12.0, "tone": Tone.MARKED} | (simulator or {})
+        changes: dict[str, Any] = {"speed": 12.0, "tone": Tone.MARKED} | (simulator or {})
         url = f"http://{backend.listening['webhook'][0]}/webhook"
         async with open_simulator(attrs.evolve(SIMULATED, webhook_url=url, **changes)) as sim:
             yield sim, backend

@@ -262,8 +262,8 @@ class Stream:
         if webhook != "only":
             await self._say_goodbye(reason)
         self.phase = StreamPhase.ENDED
-        self._feed.give_up(self.now_ms)
         await self._close_all("the stream has ended")
+        self._feed.give_up(self.now_ms)  # last: what a closing connection did not take is discarded too
         if webhook == "after":
             status = await self._webhook("stopped", self.now_ms, self._stopped(reason))
         self.ended.set()

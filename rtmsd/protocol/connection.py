@@ -4,6 +4,7 @@ An illegal move names both sides. Ours is a bug and raises; Zoom's during the ha
 is counted and ignored, as is everything unreadable or unknown.
 """
 
+import abc
 import enum
 from collections import Counter
 from collections.abc import Mapping
@@ -42,7 +43,7 @@ class Rules(Generic[StateT]):
     received: Table[StateT]
 
 
-class Connection(Generic[StateT]):
+class Connection(abc.ABC, Generic[StateT]):
     """One WebSocket's conversation without the WebSocket. Keep-alives are answered by itself.
 
     Attributes:
@@ -124,9 +125,9 @@ class Connection(Generic[StateT]):
             self._accepted(message)
         return state
 
+    @abc.abstractmethod
     def _accepted(self, message: SignalingHandshakeResp | DataHandshakeResp) -> None:
         """Take in the answer that ends the handshake, or raise RemoteProtocolError if nothing can be done with it."""
-        raise NotImplementedError
 
     def _answer(self, request: KeepAliveReq) -> None:
         if len(self._outbox) < MAX_WAITING:

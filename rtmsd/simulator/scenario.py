@@ -130,7 +130,8 @@ def _check_names(names: set[str], steps: Iterable[Step]) -> None:
 def _person(number: int, written: Any) -> Person:
     if isinstance(written, str):
         return Person(user_name=written)
-    return read_table(f"people[{number}]", Person, written)  # type: ignore[no-any-return]
+    person: Person = read_table(f"people[{number}]", Person, written)
+    return person
 
 
 def _step(number: int, written: Mapping[str, Any]) -> Step:

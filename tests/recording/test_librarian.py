@@ -313,7 +313,7 @@ def shelves(draw: st.DrawFn) -> list[Recording]:
     return [
         attrs.evolve(
             PLAIN,
-            directory=Path(f"/root/day/{number}"),
+            directory=Path(f"/recordings/day/{number}"),
             state=draw(st.sampled_from(["ended", "failed", "revoked", "recovering", DAMAGED])),
             ended_ms=draw(st.none() | st.integers(0, 40 * DAY_MS)),
             changed_ms=draw(st.integers(0, 40 * DAY_MS)),

@@ -235,6 +235,14 @@ class Timeline:
             near = from_ms - medium.since_ms <= CONTIGUOUS_MS  # too little to be a gap, so it must not be a hole
             connection.opened_ms = medium.since_ms if near else from_ms
 
+    @staticmethod
+    def _reach_further_back(medium: _Medium, gap_ms: int, from_ms: int) -> None:
+        """The connection brought media of an outage before the last one, which a connection that brought none ended."""
+        connection = medium.connection
+        from_ms = gap_ms if from_ms - gap_ms <= CONTIGUOUS_MS else from_ms
+        if from_ms < medium.since_ms and (connection.opened_ms is None or from_ms < connection.opened_ms):
+            connection.opened_ms = from_ms
+
     # Media
 
     def watch_ms(self, media: str) -> float:
@@ -309,6 +317,8 @@ class Timeline:
         for gap in touched:
             assert gap.to_ms is not None
             end_ms = gap.to_ms
+            if gap.user_id is None:
+                self._reach_further_back(self._media[media], gap.from_ms, from_ms)
             if from_ms - gap.from_ms > CONTIGUOUS_MS:
                 gap.to_ms = from_ms
                 self._add(attrs.evolve(gap, from_ms=to_ms, to_ms=end_ms))

@@ -243,3 +243,16 @@ def test_a_gap_that_becomes_shorter_is_news_for_the_manifest() -> None:
     timeline.covered("audio", 1, T + 10_200, T + 10_300)
     assert timeline.revision > before
     assert gaps(timeline) == [(10_300, 14_000, "media_reconnect")]
+
+
+def test_buffered_packets_of_an_outage_before_the_last_one_count_for_who_brought_them() -> None:
+    timeline, first = connected()
+    second = cut(timeline, first, 10_000)
+    timeline.heard(T + 11_000, second)  # it is up, and brings nothing: the server waits for a word on signaling
+    cut(timeline, second, 12_000, "signaling_reconnect")
+    for start_ms in range(10_000, 12_100, 100):
+        timeline.covered("audio", 1, T + start_ms, T + start_ms + 100)
+    timeline.heard(T + 12_100)
+    ended_ms = timeline.ended(T + 13_000, None)
+    assert gaps(timeline) == []
+    assert not list(_check_tiling(manifest(timeline, "ended", ended_ms)))

@@ -77,7 +77,10 @@ class FrameSplitter:
                     passed.append(self._step_aside(data[position:]))
                     break
                 if start > end:
-                    self._hold(data[position:], start - position)
+                    if (first not in _WHOLE or self._opcode) and self._is_illegal(first, shortest):
+                        passed.append(self._step_aside(data[position:]))  # whatever its length turns out to be
+                    else:
+                        self._hold(data[position:], start - position)
                     break
                 length = int.from_bytes(data[position + 2 : start], "big")
             stop = start + length

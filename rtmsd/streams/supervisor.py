@@ -162,10 +162,9 @@ class Supervisor:
             except* Exception:
                 log.exception("stream crashed")
             life.outcome = outcome
-            try:
-                await self._finish(life, outcome)
-            except* Exception:
-                log.exception("stream could not be finished")
+            await self._finish(life, outcome)
+            if outcome.reason is not None:
+                self._nursery.start_soon(self._restarter.consider, row, outcome.reason)
             if life.stream is not None:
                 self._tally.add(life.stream)
             if life.recorder is not None:
@@ -217,6 +216,13 @@ class Supervisor:
         return stream_directory(self.config.recording.directory, started_ms(row), row.rtms_stream_id).is_dir()
 
     async def _finish(self, life: Life, outcome: Outcome) -> None:
+        """Write down how a stream ended. What fails here is no other stream's trouble."""
+        try:
+            await self._close(life, outcome)
+        except* Exception:
+            log.exception("stream could not be finished", rtms_stream_id=life.row.rtms_stream_id)
+
+    async def _close(self, life: Life, outcome: Outcome) -> None:
         """Say in the files how it ended, or delete them, and only then forget the stream in the journal."""
         row, recorder = life.row, life.recorder
         if recorder is not None:
@@ -227,7 +233,6 @@ class Supervisor:
                 await recorder.finish()
         if outcome.reason is not None:
             self.history.stopped(outcome.reason)
-            self._nursery.start_soon(self._restarter.consider, row, outcome.reason)
         log.info("stream ended", state=outcome.state, reason=outcome.reason, why=outcome.why)
         ended_ms = outcome.zoom_ms if outcome.zoom_ms is not None else row.event_ts
         await self._journal.close_stream(

@@ -122,7 +122,7 @@ def all_checks(played: Played, evidence: Evidence, heard: Sequence[Speaker]) -> 
         *transcript_checks(record, played.connected_ms, evidence),
         *_gap_checks(played, evidence),
         _people_check(played, manifest),
-        _pause_check(played, heard, manifest),
+        _pause_check(played, evidence),
         *_webhook_checks(played),
         _malformed_check(played, manifest),
         _recovery_check(played),
@@ -228,15 +228,18 @@ def _people_check(played: Played, manifest: dict[str, Any]) -> Check:
     return Check("everybody is named", named == there, ", ".join(there.values()) if named == there else str(named))
 
 
-def _pause_check(played: Played, heard: Sequence[Speaker], manifest: dict[str, Any]) -> Check:
-    told = [(pause["from_ms"], pause["to_ms"]) for pause in manifest.get("pauses", [])]
+def _pause_check(played: Played, evidence: Evidence) -> Check:
+    told = [(pause["from_ms"], pause["to_ms"]) for pause in evidence.manifest.get("pauses", [])]
     near = len(told) == len(played.pauses) and all(
         abs(told_from - from_ms) <= 1000 and abs(told_to - to_ms) <= 1000
         for (told_from, told_to), (from_ms, to_ms) in zip(told, played.pauses, strict=True)
     )
+    missing = [
+        gap for gap in evidence.gaps if any(gap.from_ms < to_ms and gap.to_ms > from_ms for from_ms, to_ms in told)
+    ]
     return Check(
         "the pause is in the manifest, and is no gap",
-        near,
+        bool(told) and near and not missing,
         ", ".join(_s(to_ms - from_ms) for from_ms, to_ms in told) or "none",
     )
 

@@ -167,13 +167,18 @@ class Story:
 
     async def _pause(self) -> None:
         self._act("The host pauses the stream: nothing is sent, and nothing is missing.")
-        from_ms = self._session.now_ms
         self._session.pause()
+        from_ms = self._told_ms()
         await self._clock.sleep(10)
         self._session.resume()
-        self._played.pauses.append((from_ms, self._session.now_ms))
+        self._played.pauses.append((from_ms, self._told_ms()))
         self._scene.tell(Kind.NOTE, "The host resumes.")
         await self._talk(10, "Ana", "Bo")
+
+    def _told_ms(self) -> int:
+        """Return the time that Zoom put into its last message on signaling."""
+        told: int = self._session.record.sent[-1].fields["timestamp"]
+        return told
 
     async def _daemon_killed(self) -> None:
         self._act("The daemon dies.")

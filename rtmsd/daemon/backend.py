@@ -21,15 +21,15 @@ from rtmsd.daemon.health import Health
 from rtmsd.daemon.sessions import control_session
 from rtmsd.recording.librarian import NoSuchRecording, RecordingInUse
 from rtmsd.recording.recorder import Recorder
-from rtmsd.streams.report import view
-from rtmsd.streams.supervisor import Life, Supervisor
+from rtmsd.streams.report import state_of, told
+from rtmsd.streams.supervisor import Supervisor
 from rtmsd.zoom_api import ZoomApi
 
 log = structlog.get_logger()
 
 SUMMARY: Final = (
     *("rtms_stream_id", "product", "id", "app", "state", "why", "started_ms", "ended_ms", "stop_reason"),
-    *("rates", "lag_ms", "gaps", "participants"),
+    *("rates", "lag_ms", "gaps", "participants", "directory"),
 )
 
 
@@ -110,7 +110,7 @@ class Backend:
 
     def streams(self, *, include_ended: bool) -> Sequence[JsonObject]:
         live = self._supervisor.lives
-        found = [_summary(_view(life)) for life in live.values()]
+        found = [_summary(told(life)) for life in live.values()]
         if include_ended:
             found += [_summary(ended) for ended in self._supervisor.ended if ended["rtms_stream_id"] not in live]
         return found
@@ -118,7 +118,7 @@ class Backend:
     def stream(self, rtms_stream_id: str) -> JsonObject:
         life = self._supervisor.lives.get(rtms_stream_id)
         if life is not None:
-            return _view(life)
+            return told(life)
         return next(each for each in reversed(self._supervisor.ended) if each["rtms_stream_id"] == rtms_stream_id)
 
     def recorder(self, rtms_stream_id: str) -> Recorder | None:
@@ -135,7 +135,7 @@ class Backend:
         supervisor, health = self._supervisor, self.health
         tally = supervisor.tally()
         return Totals(
-            streams=Counter(_state(life) for life in supervisor.lives.values()),
+            streams=Counter(state_of(life) for life in supervisor.lives.values()),
             media_messages=tally.messages,
             media_bytes=tally.media_bytes,
             media_dropped=tally.dropped,
@@ -207,26 +207,6 @@ class Backend:
         logging.configure(new.log, secrets=configuration.secrets_of(new))
         log.info("configuration reloaded", changed=[change.path for change in changes])
         return {"changed": [attrs.asdict(change) for change in changes]}
-
-
-def _state(life: Life) -> str:
-    return "connecting" if life.recorder is None else life.recorder.state_name
-
-
-def _view(life: Life) -> dict[str, Any]:
-    row = life.row
-    known: dict[str, Any] = {
-        "rtms_stream_id": row.rtms_stream_id,
-        "product": row.product,
-        "id": row.session.id,
-        "app": row.app,
-    }
-    known |= {"state": "connecting", "started_ms": row.started_ms, "ended_ms": None, "stop_reason": None, "gaps": []}
-    if life.recorder is not None:
-        known |= life.recorder.snapshot() | {"directory": str(life.recorder.directory)}
-    if life.stream is not None:
-        known |= view(life.stream)
-    return known
 
 
 def _summary(known: dict[str, Any]) -> dict[str, Any]:

@@ -296,7 +296,7 @@ class MediaIntake:
     @property
     def messages(self) -> Counter[str]:
         """Messages received by this process, by media."""
-        return self._messages + Counter(audio=self._audio_messages)
+        return Counter(audio=self._audio_messages) + self._messages
 
     @property
     def media_bytes(self) -> Counter[str]:

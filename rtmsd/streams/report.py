@@ -7,15 +7,48 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 import trio
 
+from rtmsd.recording.revoke import receipt
 from rtmsd.streams.media import LinkState
 
 if TYPE_CHECKING:
     from rtmsd.streams.stream import Stream
+    from rtmsd.streams.supervisor import Life
 
 MAX_NUMBERS: Final = 256  # whatever numbers a server makes up
 
 
-def view(stream: "Stream") -> dict[str, Any]:
+def told(life: "Life") -> dict[str, Any]:
+    """Everything known of one stream: its manifest, and what is only true now. Of an ended one, what stays true."""
+    row = life.row
+    known: dict[str, Any] = {
+        "rtms_stream_id": row.rtms_stream_id,
+        "product": row.product,
+        "id": row.session.id,
+        "app": row.app,
+        "state": state_of(life),
+        "started_ms": row.started_ms,
+        "ended_ms": None,
+        "stop_reason": None,
+        "participants": [],
+        "gaps": [],
+    }
+    if life.recorder is not None:
+        known |= life.recorder.snapshot() | {"directory": str(life.recorder.directory)}
+    if life.stream is not None:
+        known |= _connections(life.stream)
+    if life.outcome is not None:
+        known |= {"rates": {}, "lag_ms": None, "why": life.outcome.why}
+        if life.outcome.state == "revoked":
+            known = {**receipt(known), "directory": known.get("directory"), "why": life.outcome.why}
+    return known
+
+
+def state_of(life: "Life") -> str:
+    """The stream's state, as the manifest names it."""
+    return "connecting" if life.recorder is None else life.recorder.state_name
+
+
+def _connections(stream: "Stream") -> dict[str, Any]:
     """The connections of a stream, beside what its recorder knows."""
     return {
         "keep_alives": keep_alives(stream),

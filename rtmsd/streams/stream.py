@@ -415,10 +415,11 @@ class Stream:
 
     def _input(self, what: StreamInput, why: str) -> None:
         """Move the state, and where it changed tell the files and the log, once."""
-        before = manifest_state(self.phase)
+        before = self.recorder.state_name
         self._machine.feed(what)
-        after = manifest_state(self.phase)
+        after = manifest_state(self.phase) if self.outcome is None else self.outcome.state
         if before != after:
             self.why = why
             self.recorder.state(after)
-            log.info("stream state", state=after, was=before, why=why)
+            if self.outcome is None:  # the end is logged when the files are finished
+                log.info("stream state", state=after, was=before, why=why)

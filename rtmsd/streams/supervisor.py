@@ -18,7 +18,7 @@ from rtmsd.recording.writer import Writer
 from rtmsd.state.journal import Journal
 from rtmsd.state.ledger import StreamRow
 from rtmsd.streams.commands import InterruptStream, StartStream, StopStream, StreamCommand, Verdict
-from rtmsd.streams.report import History, Tally
+from rtmsd.streams.report import History, Tally, told
 from rtmsd.streams.restart import Restarter
 from rtmsd.streams.stream import Outcome, Stream, StreamSettings, outcome_of_stop
 
@@ -77,7 +77,7 @@ class Supervisor:
         history: what Zoom said lately.
         librarian: lists recordings, and deletes those of streams that do not live.
         config: used for streams to come; a live one keeps what it started with.
-        ended: snapshots of the streams that ended last, the newest at the end.
+        ended: what is told of the streams that ended last, the newest at the end.
         refuse_starts: why new streams are refused (draining, low disk), or None.
     """
 
@@ -168,7 +168,7 @@ class Supervisor:
             if life.stream is not None:
                 self._tally.add(life.stream)
             if life.recorder is not None:
-                self.ended.append(life.recorder.snapshot())
+                self.ended.append(told(life))
             del self._lives[row.rtms_stream_id]
             if not self._lives:
                 self._nobody_left.set()

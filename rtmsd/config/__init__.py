@@ -1,6 +1,6 @@
 """config.toml as frozen classes: read strictly, checked whole, handed out in slices."""
 
-from rtmsd.config.changes import Change, as_masked_dict, describe_changes, secrets_of
+from rtmsd.config.changes import Change, as_masked_dict, describe_changes, secrets_of, until_restart
 from rtmsd.config.loading import load
 from rtmsd.config.media import (
     AudioConfig,
@@ -45,4 +45,5 @@ __all__ = [
     "describe_changes",
     "load",
     "secrets_of",
+    "until_restart",
 ]

@@ -59,6 +59,18 @@ def describe_changes(old: Config, new: Config) -> list[Change]:
     ]
 
 
+def until_restart(old: Config, new: Config) -> Config:
+    """Return what is in force after a reload: the new file, but for what needs a restart."""
+    opened_once = {key: getattr(old.recording, key) for key in ("directory", "sync_interval_s", "buffer_bytes")}
+    return attrs.evolve(
+        new,
+        webhook=old.webhook,
+        recording=attrs.evolve(new.recording, **opened_once),
+        state=old.state,
+        admin=old.admin,
+    )
+
+
 def as_masked_dict(config: Config) -> dict[str, Any]:
     """Return the whole configuration, defaults included, under the keys of the file and as JSON knows values."""
     return _masked(config)

@@ -200,12 +200,20 @@ class Backend:
         return await control_session(self._api, self._supervisor.config.apps, action, fields)
 
     async def reload(self) -> JsonObject:
-        """Read the file again: taken whole, or refused whole with ConfigError. Live streams keep what they have."""
-        new = configuration.load(self._config_path)
-        changes = configuration.describe_changes(self._supervisor.config, new)
-        self._supervisor.config = self.health.config = new
-        logging.configure(new.log, secrets=configuration.secrets_of(new))
-        log.info("configuration reloaded", changed=[change.path for change in changes])
+        """Read the file again: taken whole, or refused whole with ConfigError. Live streams keep what they have.
+
+        What needs a restart stays as it is, and is told of at each reload until then.
+        """
+        new, old = configuration.load(self._config_path), self._supervisor.config
+        changes = configuration.describe_changes(old, new)
+        self._supervisor.config = self.health.config = configuration.until_restart(old, new)
+        # Live streams go on with the old secrets.
+        logging.configure(new.log, secrets=configuration.secrets_of(old) | configuration.secrets_of(new))
+        log.info(
+            "configuration reloaded",
+            changed=[change.path for change in changes],
+            needs_restart=[change.path for change in changes if change.needs_restart],
+        )
         return {"changed": [attrs.asdict(change) for change in changes]}
 
 

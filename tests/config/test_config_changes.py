@@ -6,17 +6,20 @@ from pathlib import Path
 import attrs
 
 from rtmsd.config import (
+    AdminConfig,
     AppConfig,
     Change,
     Config,
     LogConfig,
     MediaConfig,
     RecordingConfig,
+    StateConfig,
     WebhookConfig,
     ZoomConfig,
     as_masked_dict,
     describe_changes,
     secrets_of,
+    until_restart,
 )
 from rtmsd.config.changes import NEEDS_RESTART
 
@@ -46,6 +49,20 @@ def test_changes_in_the_order_of_the_file() -> None:
         Change("recording.keep_days", 0, 7, needs_restart=False),
         Change("log.level", "info", "debug", needs_restart=False),
     ]
+
+
+def test_what_needs_a_restart_stays_in_force_until_then_and_nothing_else() -> None:
+    new = attrs.evolve(
+        CONFIG,
+        webhook=WebhookConfig(path="/other"),
+        media=MediaConfig(types=("audio",)),
+        recording=RecordingConfig(directory=Path("/r"), sync_interval_s=2, buffer_bytes=10**6, keep_days=7),
+        state=StateConfig(file=Path("/s")),
+        admin=AdminConfig(metrics_listen="127.0.0.1:9090"),
+    )
+    left = describe_changes(until_restart(CONFIG, new), new)
+    assert left == [change for change in describe_changes(CONFIG, new) if change.needs_restart]
+    assert {change.path.partition(".")[0] for change in left} == {"webhook", "recording", "state", "admin"}
 
 
 def test_a_secret_changed_and_is_not_shown() -> None:

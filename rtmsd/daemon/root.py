@@ -40,6 +40,7 @@ EXIT_OK: Final = 0
 EXIT_FAILED: Final = 1
 EXIT_CONFIG: Final = 78
 
+SOCKET_NAMES: Final = frozenset({"webhook", "admin"})  # FileDescriptorName= of the socket units
 WEBHOOK_GRACE_S: Final = 4.0  # for requests that are being answered when we stop
 HURRIED_S: Final = 0.5  # for what is still to be written, after a second signal
 
@@ -87,6 +88,8 @@ class Daemon:
         self._stopping = trio.Event()
         self._patience = trio.CancelScope()  # for the streams to end, and for their files to be written
         self._sockets = listen_fds()
+        for name in self._sockets.keys() - SOCKET_NAMES:
+            log.warning("inherited socket not used", name=name, known=sorted(SOCKET_NAMES))
         self._notifier = Notifier()
         self._events = EventHub()
 
@@ -151,10 +154,11 @@ class Daemon:
         admin = self._config.admin
         if fds := self._sockets.get("admin"):
             listeners = [inherited_admin_socket(fd) for fd in fds]
+            backend.listening["admin"] = [listener.socket.getsockname() for listener in listeners]
             await nursery.start(serve_admin, listeners, backend)
         else:
+            backend.listening["admin"] = [str(admin.socket)]
             await nursery.start(_serve_own_admin, admin.socket, backend)
-        backend.listening["admin"] = str(admin.socket)
         if admin.metrics_listen:
             host, _, port = admin.metrics_listen.rpartition(":")
             backend.listening["metrics"] = await nursery.start(

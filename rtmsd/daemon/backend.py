@@ -79,6 +79,7 @@ class Backend:
             "version": __version__,
             "pid": os.getpid(),
             "uptime_s": round(time.monotonic() - self._started_s, 1),
+            "phase": health.phase.value,
             "ready": health.is_ready(),
             "draining": health.is_draining,
             "degraded": [attrs.asdict(trouble) for trouble in health.troubles],

@@ -1,5 +1,6 @@
 """Whether media are flowing. That the process runs is no sign of health."""
 
+import enum
 import os
 from collections.abc import Iterator
 from typing import Final
@@ -30,11 +31,17 @@ class Trouble:
     detail: str
 
 
+class Phase(enum.Enum):
+    STARTING = "starting"
+    SERVING = "serving"  # both sockets answer
+    STOPPING = "stopping"
+
+
 class Health:
     """Looks around every second, logs what changed, and refuses new streams while the disk is too full for them.
 
     Attributes:
-        is_serving: between start and stop.
+        phase: of the daemon's life.
         is_draining: an operator said so: no new streams.
         webhooks: what came in at the endpoint.
         writer: brings media to disk.
@@ -44,7 +51,7 @@ class Health:
 
     def __init__(self, config: Config, supervisor: Supervisor, writer: Writer) -> None:
         self.config = config
-        self.is_serving = False
+        self.phase = Phase.STARTING
         self.is_draining = False
         self.webhooks = WebhookStats()
         self.troubles: tuple[Trouble, ...] = ()
@@ -54,7 +61,7 @@ class Health:
 
     def is_ready(self) -> bool:
         """For the load balancer: degradation does not count, or somebody would take the endpoint away."""
-        return self.is_serving and not self.is_draining
+        return self.phase is Phase.SERVING and not self.is_draining
 
     def summary(self) -> str:
         """One line for `systemctl status`."""

@@ -21,7 +21,7 @@ from rtmsd.admin.listener import inherited_admin_socket, open_admin_socket
 from rtmsd.admin.server import serve_admin, serve_metrics
 from rtmsd.config import Config
 from rtmsd.daemon.backend import Backend
-from rtmsd.daemon.health import Health
+from rtmsd.daemon.health import Health, Phase
 from rtmsd.errors import ConfigError, RtmsdError
 from rtmsd.notify import Notifier, listen_fds
 from rtmsd.recording.librarian import keep_tidy
@@ -131,14 +131,14 @@ class Daemon:
             await self._open_admin(backend, streams)
             async with trio.open_nursery() as intake:
                 await self._open_webhook(backend, supervisor, intake)
-                health.is_serving = True
+                health.phase = Phase.SERVING
                 log.info("ready", streams=len(supervisor.lives))
                 self._notifier.ready(health.summary())
                 task_status.started(backend)
                 streams.start_soon(self._tell_service_manager, backend)
                 await self._stopping.wait()
                 log.info("stopping", streams=len(supervisor.lives), end_streams=self._end_streams)
-                health.is_serving = False
+                health.phase = Phase.STOPPING
                 self._notifier.stopping()
                 intake.cancel_scope.deadline = trio.current_time() + WEBHOOK_GRACE_S
             self._patience.deadline = trio.current_time() + self._config.streams.drain_s

@@ -62,12 +62,13 @@ STATUS = {
     "version": __version__,
     "uptime_s": 3725.0,
     "pid": 4711,
+    "phase": "serving",
     "ready": True,
     "draining": False,
     "degraded": [],
     "streams": {"active": 1, "recovering": 0},
-    "totals": {"media_messages": {"audio": 650}},
-    "disk": {"free_bytes": 1610612736},
+    "totals": {"streams": 2, "messages": {"audio": 650}, "dropped": 0},
+    "disk": {"free_bytes": 1610612736, "pending_bytes": 2048, "last_sync_age_s": 0.1, "error": None},
     "warnings": [],
     "listening": {"webhook": ["127.0.0.1:8080"], "admin": "/run/rtmsd/admin.sock", "metrics": None},
     "webhook": {"last_ms": None, "results": {}},
@@ -169,7 +170,8 @@ def test_status(ctl: Ctl, daemon: FakeDaemon, capsys: Capture) -> None:
     assert lines["state"] == "ok"
     assert lines["streams"] == "1 active"
     assert lines["webhooks"] == "none came yet"
-    assert lines["disk"] == "free 1.5 GiB"
+    assert lines["received"] == "650 audio (messages), 0 dropped, in 2 streams"
+    assert lines["disk"] == "1.5 GiB free, 2.0 KiB to write"
     assert lines["up"] == "3725.0"
 
 
@@ -185,7 +187,13 @@ def test_status_says_what_is_wrong(ctl: Ctl, daemon: FakeDaemon, capsys: Capture
 
 
 @pytest.mark.parametrize(
-    ("flags", "word"), [({"ready": False}, "starting"), ({"ready": False, "draining": True}, "draining"), ({}, "ok")]
+    ("flags", "word"),
+    [
+        ({"ready": False, "phase": "starting"}, "starting"),
+        ({"ready": False, "draining": True}, "draining"),
+        ({"ready": False, "draining": True, "phase": "stopping"}, "stopping"),
+        ({}, "ok"),
+    ],
 )
 def test_the_state_of_the_daemon(
     ctl: Ctl, daemon: FakeDaemon, capsys: Capture, flags: dict[str, bool], word: str

@@ -8,8 +8,10 @@ from typing import Any, Final
 from rtmsd import __version__
 from rtmsd.ctl.call import Call
 from rtmsd.ctl.exits import Exit
-from rtmsd.ctl.figures import duration, listed, printable
+from rtmsd.ctl.figures import duration, listed, printable, size
 from rtmsd.ctl.output import Column, Item, Style, key
+
+NOTABLE_AGE_S: Final = 1.0  # a healthy disk syncs twice a second
 
 
 def status(call: Call) -> Exit:
@@ -25,7 +27,8 @@ def status(call: Call) -> Exit:
 def health(answer: Item) -> str:
     """Return one word for the state of the daemon."""
     if not answer.get("ready"):
-        return "draining" if answer.get("draining") else "starting"
+        phase = answer.get("phase", "starting")
+        return "draining" if answer.get("draining") and phase == "serving" else phase
     return "degraded" if answer.get("degraded") else "ok"
 
 
@@ -52,6 +55,26 @@ def heard(answer: Item) -> str:
     return f"last {duration(time.time() - webhook['last_ms'] / 1000)} ago; {summed_up(webhook.get('results'))}"
 
 
+def received(answer: Item) -> str:
+    """Return what came since the daemon started."""
+    totals = answer.get("totals") or {}
+    return (
+        f"{summed_up(totals.get('messages'))} (messages), "
+        f"{totals.get('dropped', 0)} dropped, in {totals.get('streams', 0)} streams"
+    )
+
+
+def disk(answer: Item) -> str:
+    """Return what room there is, and what has yet to be written."""
+    figures = answer.get("disk") or {}
+    parts = [f"{size(figures.get('free_bytes'))} free", f"{size(figures.get('pending_bytes'))} to write"]
+    if (age_s := figures.get("last_sync_age_s", 0.0)) >= NOTABLE_AGE_S:
+        parts.append(f"last synced {duration(age_s)} ago")
+    if figures.get("error"):
+        parts.append(str(figures["error"]))
+    return ", ".join(parts)
+
+
 STATUS_COLUMNS: Final = (
     Column("state", health),
     Column("version", key("version")),
@@ -59,8 +82,8 @@ STATUS_COLUMNS: Final = (
     Column("up", lambda answer: duration(answer.get("uptime_s")), key("uptime_s")),
     Column("streams", lambda answer: summed_up(answer.get("streams"))),
     Column("webhooks", heard),
-    Column("totals", lambda answer: listed(answer.get("totals"))),
-    Column("disk", lambda answer: listed(answer.get("disk"))),
+    Column("received", received),
+    Column("disk", disk),
     Column("listening", lambda answer: listed(answer.get("listening"))),
     Column("config", key("config_file")),
 )

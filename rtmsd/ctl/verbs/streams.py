@@ -9,6 +9,7 @@ from rtmsd.ctl.client import stream_path
 from rtmsd.ctl.exits import Exit
 from rtmsd.ctl.figures import UNKNOWN, clock, duration, listed, milliseconds, moment, size
 from rtmsd.ctl.output import Column, Item, key
+from rtmsd.protocol.meanings import STOP_REASONS
 
 SHORT_ID_CHARS: Final = 12
 
@@ -90,17 +91,26 @@ def inspect(call: Call) -> Exit:
     return Exit.OK
 
 
+def stop_reason(stream: Item) -> str:
+    """Return the number and the name of a stop reason: "6 MEETING_ENDED"."""
+    number = stream.get("stop_reason")
+    if number is None:
+        return UNKNOWN
+    meaning = STOP_REASONS.get(number)
+    return f"{number} {meaning.name}" if meaning else str(number)
+
+
 INSPECT_COLUMNS: Final = (
     Column("stream", key("rtms_stream_id")),
     Column("product", key("product")),
     Column("id", key("id")),
     Column("app", key("app")),
     Column("state", key("state")),
-    Column("why", key("why")),
+    Column("why", lambda stream: stream.get("why") or UNKNOWN),
     Column("started", lambda stream: moment(stream.get("started_ms")), key("started_ms")),
     Column("ended", lambda stream: moment(stream.get("ended_ms")), key("ended_ms")),
     Column("lasted", lambda stream: duration(lasted_s(stream)), lambda stream: f"{lasted_s(stream):.3f}"),
-    Column("stop reason", key("stop_reason")),
+    Column("stop reason", stop_reason, key("stop_reason")),
     Column("receiving", rates),
     Column("lag", lag, key("lag_ms")),
     Column("signaling", lambda stream: "up" if stream.get("signaling_up") else "down"),
@@ -127,7 +137,7 @@ INSPECT_TABLES: Final[Mapping[str, tuple[Column, ...]]] = {
     "links": (
         Column("LINK FOR", lambda link: ", ".join(link["media"])),
         Column("STATE", key("state")),
-        Column("WHY", key("why")),
+        Column("LATEST LOSS", lambda link: link.get("why") or UNKNOWN),
     ),
     "connections": (
         Column("CONNECTION", key("kind")),

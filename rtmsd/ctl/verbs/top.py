@@ -12,9 +12,9 @@ from rich.text import Text
 
 from rtmsd.ctl.call import Call
 from rtmsd.ctl.exits import Exit
-from rtmsd.ctl.figures import duration, listed, printable
+from rtmsd.ctl.figures import duration, printable
 from rtmsd.ctl.output import STATE_STYLES, Item, Style
-from rtmsd.ctl.verbs.status import health, heard, summed_up, troubles
+from rtmsd.ctl.verbs.status import disk, health, heard, received, summed_up, troubles
 from rtmsd.ctl.verbs.streams import ps_columns
 
 RICH_STYLES: Final = {
@@ -70,7 +70,8 @@ def _picture(status: Item, streams: list[dict[str, Any]]) -> RenderableType:
         ),
         words(f"streams   {summed_up(status.get('streams'))}"),
         words(f"webhooks  {heard(status)}"),
-        words(f"disk      {listed(status.get('disk'))}"),
+        words(f"received  {received(status)}"),
+        words(f"disk      {disk(status)}"),
         *(words(text, style) for style, text in troubles(status)),
         Text(),
         table,

@@ -69,6 +69,7 @@ class Backend:
         self._stop = stop
         self._started_s = time.monotonic()
         health.writer.on_sync = self.metrics_source.sync_duration.observe
+        health.writer.on_written = self.metrics_source.ingest_latency.observe
 
     # Looking
 

@@ -104,7 +104,7 @@ class Recorder:
         self._roster = Roster([])
         self._timeline = Timeline(info.started_ms)
         if found.manifest is not None:
-            self._resume(found.manifest, found.newest_audio_ms)
+            self._resume(found.manifest, found.newest_audio_ms, found.lagging_audio())
         self._maker = FileMaker(directory, writer.backlog)
         self._events = self._maker.existing(EVENTS, found.sizes.get(EVENTS, 0))
         self.media = MediaIntake(
@@ -127,13 +127,17 @@ class Recorder:
         self._rate_mark: tuple[int, Counter[str], Counter[str]] = (local_ms(), Counter(), Counter())
         self.event("stream_state", None, state=self.state_name)
 
-    def _resume(self, manifest: dict[str, Any], newest_audio_ms: int | None) -> None:
+    def _resume(
+        self, manifest: dict[str, Any], newest_audio_ms: int | None, lagging: Iterable[tuple[UserId, int]]
+    ) -> None:
         """Go on where an earlier process stopped, or where the stream had ended."""
         self.state_name = "recovering"
         self._started_ms = manifest["started_ms"]
         self._first_packet_ms = manifest.get("first_packet_ms")
         self._roster = Roster(manifest["participants"])
         self._timeline = Timeline.from_manifest(manifest, newest_audio_ms)
+        for user_id, end_ms in lagging:
+            self._timeline.missing("audio", user_id, end_ms, newest_audio_ms or end_ms, "daemon_restart")
         if manifest["ended_ms"] is not None:
             self._timeline.reopened(self.info.started_ms, manifest["ended_ms"])
 
@@ -153,6 +157,10 @@ class Recorder:
 
     def share_format(self, codec: int | None) -> None:
         self.media.share_format(codec)
+
+    def arrived(self, at_s: float, messages: int) -> None:
+        """So many messages, taken since, were read from a socket at `at_s` of Trio's clock."""
+        self._writer.arrivals.note(at_s, messages)
 
     @property
     def pcm(self) -> AudioFormat | None:
@@ -242,9 +250,9 @@ class Recorder:
         self._connection_event(number, kind, media, change="opened")
         return number
 
-    def interrupted(self, cause: str) -> None:
+    def interrupted(self, cause: str, media: Iterable[str]) -> None:
         """An earlier process had this stream, and may have been connected without having had the time to say so."""
-        self._timeline.interrupted(cause)
+        self._timeline.interrupted(cause, media)
 
     def heard(self, zoom_ms: int) -> None:
         """A live time of Zoom's on signaling."""

@@ -17,6 +17,7 @@ import msgspec
 import structlog
 import trio
 
+from rtmsd.recording.arrivals import Arrivals
 from rtmsd.recording.disk import Disk
 from rtmsd.recording.disk_file import Backlog, Batch
 from rtmsd.recording.layout import MANIFEST
@@ -76,7 +77,9 @@ class Writer:
     Attributes:
         backlog: what is queued, and its bound.
         error: why the last flush failed, in plain words; None when it did not.
+        arrivals: of what is queued; noted by whoever reads it from a socket.
         on_sync: called with the seconds of each flush.
+        on_written: called with the seconds from arrival to disk, and for how many messages they hold.
     """
 
     def __init__(
@@ -84,7 +87,9 @@ class Writer:
     ) -> None:
         self.backlog = Backlog(settings.buffer_bytes)
         self.error: str | None = None
+        self.arrivals = Arrivals()
         self.on_sync: Callable[[float], None] = lambda seconds: None
+        self.on_written: Callable[[float, int], None] = lambda seconds, messages: None
         self.disk = Disk() if disk is None else disk
         self.run_sync = run_sync
         self._period_s = settings.sync_interval_s / 2
@@ -142,6 +147,7 @@ class Writer:
             self._nudged = trio.Event()
             now_s = trio.current_time()
             jobs = [(recorder, job) for recorder in self._recorders if (job := recorder.collect(now_s)) is not None]
+            arrivals = self.arrivals.take()
             if jobs:
                 started_s = time.perf_counter()
                 outcomes = await self.run_sync(write_jobs, self.disk, [job for _, job in jobs])
@@ -151,6 +157,11 @@ class Writer:
                 self.on_sync(time.perf_counter() - started_s)
             if self.error is None:
                 self._synced_s = now_s
+                written_s = trio.current_time()
+                for latency_s, messages in arrivals.latencies(written_s):
+                    self.on_written(latency_s, messages)
+            else:
+                self.arrivals.put_back(arrivals)
             if not self.full:
                 self._room.set()
                 self._room = trio.Event()

@@ -258,6 +258,7 @@ class MediaLink:
                 return
         if batch:
             decode_batch(batch, self)
+            self._stream.recorder.arrived(self.last_heard_s, len(batch))
             self._stream.media_arrived()
 
     def _read_answer(self, batch: Sequence[Raw]) -> Sequence[Raw]:

@@ -208,8 +208,12 @@ class MediaLink:
         self._protocol.hello()
         for text in self._protocol.to_send():
             await socket.send(text)
-        with trio.move_on_after(self._stream.settings.streams.handshake_timeout_s):
-            await first_of(self._answered.wait, socket.wait_closed)
+        try:
+            with trio.move_on_after(self._stream.settings.streams.handshake_timeout_s):
+                await first_of(self._answered.wait, socket.wait_closed)
+        except ConnectionLost:
+            if self._failure is None:  # Zoom closes right behind a refusal: what it said counts
+                raise
         if self._failure is not None:
             raise self._failure
         if not self._answered.is_set():

@@ -1,0 +1,61 @@
+"""A refused media handshake, as the network delivers it: Zoom's answer and its close in one piece."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+from unittest.mock import Mock
+
+import pytest
+
+from rtmsd.config import StreamsConfig
+from rtmsd.errors import ConnectionLost
+from rtmsd.protocol.enums import MediaType, StatusCode
+from rtmsd.protocol.media_params import with_defaults
+from rtmsd.protocol.messages import MediaParams, SessionRef
+from rtmsd.streams import media
+from rtmsd.streams.media import LinkState, MediaLink
+
+
+class ClosingZoom:
+    """Answers the handshake and closes, both before anybody gets to run."""
+
+    def __init__(self, *answers: str) -> None:
+        self.answers = list(answers)
+        self.handshakes = 0
+
+    @asynccontextmanager
+    async def open_media(
+        self, _url: str, _zoom: Any, _timeout_s: float, consume: Callable[[list[bytes]], None], _gate: Any
+    ) -> AsyncIterator["ClosingZoom"]:
+        self._consume = consume
+        yield self
+
+    async def send(self, _text: str) -> None:
+        self.handshakes += 1
+        self._consume([self.answers.pop(0).encode()])
+
+    async def wait_closed(self) -> None:
+        raise ConnectionLost("closed with code 1000")
+
+
+@pytest.mark.parametrize("msg_type", [4, 2])
+async def test_a_refusal_counts_although_the_close_came_with_it(
+    msg_type: int, monkeypatch: pytest.MonkeyPatch, autojump_clock: Any
+) -> None:
+    transient = f'{{"msg_type":{msg_type},"status_code":{int(StatusCode.INTERNAL_EXCEPTION)}}}'
+    permanent = f'{{"msg_type":{msg_type},"status_code":{int(StatusCode.MEDIA_TYPE_AUDIO_NOT_SUPPORT)}}}'
+    zoom = ClosingZoom(transient, permanent, permanent)
+    monkeypatch.setattr(media, "open_media", zoom.open_media)
+    stream = Mock(
+        session=SessionRef("session_id", "s"),
+        rtms_stream_id="r",
+        signature="x",
+        media_params=with_defaults(MediaParams(), MediaType.AUDIO),
+        expects_end=False,
+    )
+    stream.settings.streams = StreamsConfig()
+    link = MediaLink(stream, MediaType.AUDIO)
+    await link.run({"audio": "wss://rtms.zoom.us/audio"})
+    assert link.state is LinkState.REFUSED
+    assert zoom.handshakes == 2
+    stream.media_refused.assert_called_once()

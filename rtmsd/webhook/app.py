@@ -138,7 +138,8 @@ class _Endpoint:
         self._nursery = nursery
         self._clock_s = clock_s
         self._stats = stats
-        self._complaints = Throttle(interval_s=1.0)
+        # One for each reason: forgeries must not keep out of the log that a genuine webhook was refused.
+        self._complaints = {result: Throttle(interval_s=1.0) for result in COMPLAINTS}
         self._context = contextvars.copy_context()
 
     async def post(self) -> Response:
@@ -180,7 +181,7 @@ class _Endpoint:
 
     def _refuse(self, result: Result) -> Response:
         """Refuse what anybody may have sent. Only the sender's address is logged: all the rest is theirs to choose."""
-        more = self._complaints.admit()
+        more = self._complaints[result].admit()
         if more is not None:
             log.warning(COMPLAINTS[result], remote=request.remote_addr, more_since_last=more)
         return self._answer_with(result)

@@ -12,7 +12,7 @@ from trio.testing import MockClock
 
 from rtmsd.errors import StorageError
 from rtmsd.streams.commands import StartStream, StopStream, Verdict
-from rtmsd.webhook.app import ANSWER_WITHIN_S
+from rtmsd.webhook.app import ANSWER_WITHIN_S, COMPLAINTS
 from rtmsd.webhook.stats import Result
 
 
@@ -111,6 +111,14 @@ async def test_a_flood_of_forgeries_is_counted_but_hardly_logged(endpoint: Any, 
     assert (endpoint.stats.results[Result.FORGED], endpoint.stats.distrusted_in_row) == (51, 51)
     await client.post("/webhook", data=endpoint.stop(), headers=endpoint.signed(endpoint.stop()))
     assert endpoint.stats.distrusted_in_row == 0
+
+
+async def test_forgeries_do_not_hide_a_genuine_webhook_that_is_stale(endpoint: Any, autojump_clock: MockClock) -> None:
+    client = endpoint.app().test_client()
+    with structlog.testing.capture_logs() as logs:
+        await client.post("/webhook", data=b"{}", headers=endpoint.signed(b"", secret="x"))
+        await client.post("/webhook", data=endpoint.start(), headers=endpoint.signed(endpoint.start(), age_s=301))
+    assert [entry["event"] for entry in logs] == [COMPLAINTS[Result.FORGED], COMPLAINTS[Result.STALE]]
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b'{"payload": {}}', b'{"event":"session.rtms_started","event_ts":1}'])

@@ -11,6 +11,7 @@ from rtmsd.recording.repair import read_manifest, repair
 from rtmsd.recording.wav_file import HEADER_BYTES, WavHeader
 
 _RECENT_BYTES: Final = 65_536
+_ONE_FLUSH_MS: Final = 1000  # of media, at most, that one flush brings to one file and not to another
 
 
 @attrs.frozen(kw_only=True)
@@ -40,11 +41,27 @@ class Found:
     @property
     def newest_audio_ms(self) -> int | None:
         """End of the newest audio; None if there is none."""
-        ends = (
-            header.start_ms + (size_bytes - HEADER_BYTES) // header.pcm.bytes_per_ms
-            for _, header, size_bytes in self.audio
-        )
-        return max(ends, default=None)
+        return max((end_ms for _, end_ms in self._audio_ends()), default=None)
+
+    def lagging_audio(self) -> list[tuple[int | str, int]]:
+        """Return who has a little less audio than others, and its end, if the daemon was killed.
+
+        A flush writes one file after another, so that it may have come to some only. Who fell silent a moment before
+        cannot be told from that.
+        """
+        newest_ms = self.newest_audio_ms
+        connections = self.manifest["connections"] if self.manifest else []
+        killed = any(each["closed_ms"] is None and "audio" in each["media"] for each in connections)
+        if not killed or newest_ms is None:
+            return []
+        ends = dict(sorted(self._audio_ends(), key=lambda user_and_end: user_and_end[1]))
+        return [(user_id, end_ms) for user_id, end_ms in ends.items() if 0 < newest_ms - end_ms < _ONE_FLUSH_MS]
+
+    def _audio_ends(self) -> list[tuple[int | str, int]]:
+        return [
+            (entry["user_id"], header.start_ms + (size_bytes - HEADER_BYTES) // header.pcm.bytes_per_ms)
+            for entry, header, size_bytes in self.audio
+        ]
 
     @property
     def messages(self) -> dict[str, int]:

@@ -105,7 +105,7 @@ class Timeline:
         self._gaps: list[Gap] = []
         self._media: dict[str, _Medium] = {}
         self._number = 0
-        self._untold: str | None = None
+        self._untold: dict[str, str] = {}
 
     def is_plausible(self, time_ms: int) -> bool:
         return self.start_ms - AHEAD_MS <= time_ms <= self.clock_ms + AHEAD_MS
@@ -116,11 +116,11 @@ class Timeline:
 
     # Connections
 
-    def interrupted(self, cause: str) -> None:
-        """An earlier process may have been connected and died before it could write so: of media that are not known
-        yet, what their first connection does not bring is missing from the start on.
+    def interrupted(self, cause: str, media: Iterable[str]) -> None:
+        """An earlier process may have been connected and died before it could write so: of these media, unless they are
+        known, what their first connection does not bring is missing from the start on, and all of it without one.
         """
-        self._untold = cause
+        self._untold = {name: cause for name in media if name not in self._media}
 
     def connected(self, kind: str, media: Iterable[str]) -> int:
         """A handshake succeeded. Returns the connection's number, for `heard` and `lost`."""
@@ -131,12 +131,12 @@ class Timeline:
             connection.opened_ms = self.start_ms
         for name in connection.media:
             medium = self._media.get(name)
-            if medium is None and self._untold is None:
+            if medium is None and name not in self._untold:
                 connection.opened_ms = self.start_ms
                 self._media[name] = _Medium(connection)
                 continue
             if medium is None:
-                medium = self._media[name] = _Medium(connection, Link.DOWN, self._untold or "")
+                medium = self._media[name] = _Medium(connection, Link.DOWN, self._untold.pop(name))
                 medium.since_ms = medium.tail_ms = self.start_ms
             if medium.link is Link.UP:  # its predecessor closed without a loss, and the stream went on after all
                 self.lost(medium.connection.number, medium.connection.heard_ms, "media_reconnect", "replaced")
@@ -363,6 +363,9 @@ class Timeline:
         end_ms = max(self._known(time_ms), self.clock_ms, newest_ms or 0)
         signaling = [each for each in self.connections if each.kind == "signaling"]
         told = time_ms is not None and bool(signaling) and signaling[-1].closed_ms is None
+        for name, cause in self._untold.items():
+            self._add(Gap(name, None, self.start_ms, end_ms, cause))
+        self._untold = {}
         for name, medium in self._media.items():
             if medium.link is Link.DOWN:
                 # Zoom closes media sockets as part of the end, and that may be seen before its word on signaling.

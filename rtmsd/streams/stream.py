@@ -97,7 +97,7 @@ class Stream:
         self._machine = StreamMachine()
         if resumed:
             self._machine.feed(StreamInput.SIGNALING_LOST)
-            recorder.interrupted("daemon_restart")
+            recorder.interrupted("daemon_restart", settings.media.types)
         self._url = row.server_urls or ""
         self._cause: str | None = "daemon_restart" if resumed else None
         self._was_up = resumed

@@ -204,7 +204,7 @@ def test_connections_pauses_and_gaps_always_tile(moves: list[tuple[str, int]], w
 
 def test_what_a_process_took_that_left_no_word_is_missing_from_the_start() -> None:
     timeline = Timeline(T)
-    timeline.interrupted("daemon_restart")
+    timeline.interrupted("daemon_restart", ["audio"])
     timeline.connected("signaling", ())
     timeline.connected("media", {"audio"})
     timeline.covered("audio", 1, T + 200, T + 220)
@@ -214,7 +214,7 @@ def test_what_a_process_took_that_left_no_word_is_missing_from_the_start() -> No
 
 def test_audio_buffered_from_the_start_leaves_nothing_missing_after_a_restart() -> None:
     timeline = Timeline(T)
-    timeline.interrupted("daemon_restart")
+    timeline.interrupted("daemon_restart", ["audio"])
     timeline.connected("signaling", ())
     timeline.connected("media", {"audio"})
     timeline.covered("audio", 1, T + 10, T + 30)
@@ -256,3 +256,14 @@ def test_buffered_packets_of_an_outage_before_the_last_one_count_for_who_brought
     ended_ms = timeline.ended(T + 13_000, None)
     assert gaps(timeline) == []
     assert not list(_check_tiling(manifest(timeline, "ended", ended_ms)))
+
+
+def test_media_that_never_came_back_after_a_restart_are_missing_as_a_whole() -> None:
+    timeline = Timeline(T)
+    timeline.interrupted("daemon_restart", ["audio", "transcript"])
+    timeline.connected("signaling", ())
+    timeline.connected("media", {"audio"})
+    timeline.covered("audio", 1, T, T + 2_000)
+    timeline.heard(T + 2_000)
+    timeline.ended(T + 2_000, None)
+    assert [(gap.media, gap.from_ms, gap.to_ms) for gap in timeline.gaps()] == [("transcript", T, T + 2_000)]

@@ -25,6 +25,9 @@ from rtmsd.recording.transcript import Transcript, json_line
 _FRESH_MS: Final = 15 * 60_000
 """A timestamp that jumps so far ahead of the time known does not tell how far the stream has come."""
 
+_FELL_SILENT_MS: Final = 1000
+"""Who said nothing for so long before an outage is not expected to have gone on in it."""
+
 _NAMES: Final = {
     MediaType.AUDIO: "audio",
     MediaType.VIDEO: "video",
@@ -141,13 +144,25 @@ class MediaIntake:
             self._corrupt("timestamp", "audio", user_id, timestamp_ms)
             return None
         if time_ms < self._watch_ms:
+            outage = self._timeline.outage_ending("audio")
             self._timeline.covered("audio", user_id, time_ms, time_ms + duration_ms)
+            if outage is not None:
+                self._doubt_others(track, time_ms + duration_ms, *outage)
             self.watch()
             self._nudge()  # out of Zoom's buffer: many seconds in a moment, and no second time
         if placement is Placement.REPEAT:
             self.duplicates += 1
             return None
         return time_ms
+
+    def _doubt_others(self, first: Track, until_ms: int, since_ms: int, cause: str) -> None:
+        """Audio is back with a packet of one person: that of another for the same time may have been lost on the way.
+
+        What is called missing here is so until the packet comes, which it does at once if it was not lost.
+        """
+        for track in self._tracks.values():
+            if track is not first and since_ms - _FELL_SILENT_MS < track.end_ms < until_ms:
+                self._timeline.missing("audio", track.user_id, track.end_ms, until_ms, cause)
 
     def video(self, user_id: UserId, user_name: str | None, timestamp_ms: int, data: bytes) -> None:
         if self._picture("video", user_id, user_name, timestamp_ms, data):

@@ -257,6 +257,13 @@ class Timeline:
             ends.append(medium.settled_ms + _EXTEND_MS + 1)
         return max(ends, default=-math.inf)
 
+    def outage_ending(self, media: str) -> tuple[int, str] | None:
+        """Return since when nothing came, and the cause, as long as nothing came on the new connection either."""
+        medium = self._media.get(media)
+        if medium is None or medium.link is Link.DOWN or medium.reached:
+            return None
+        return medium.since_ms, medium.cause
+
     def covered(self, media: str, user_id: int | str | None, from_ms: int, to_ms: int) -> None:
         """A packet that lies before `watch_ms` was kept: its time is not missing."""
         medium = self._media.get(media)

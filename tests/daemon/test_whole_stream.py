@@ -264,7 +264,7 @@ async def test_an_ended_stream_that_starts_again_goes_on_in_its_directory(tmp_pa
         await sim.clock.sleep(2)
         await session.stop()
         with trio.fail_after(10):
-            while (second := manifest(backend, "again"))["ended_ms"] in {None, first["ended_ms"]}:
+            while (second := manifest(backend, "again"))["ended_ms"] in {None, first["ended_ms"]}:  # noqa: ASYNC110 a file
                 await trio.sleep(0.01)
         assert second["started_ms"] == first["started_ms"]
         assert second["counters"]["messages"]["audio"] > first["counters"]["messages"]["audio"]

@@ -226,7 +226,7 @@ def test_audio_buffered_from_the_start_leaves_nothing_missing_after_a_restart() 
 def test_media_without_keep_alives_are_missing_only_since_the_last_manifest() -> None:
     timeline = Timeline(T)
     timeline.connected("media", {"transcript"})
-    timeline.heard_media({("transcript",): T + 7_000}.get)
+    timeline.heard_media(lambda media: T + 7_000 if media == ("transcript",) else None)
     again = Timeline.from_manifest(manifest(timeline, "active", None), None)
     assert gaps(again) == [(7_000, None, "daemon_restart")]
 

@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 from rtmsd.protocol.enums import EventType, MsgType, SessionState, StatusCode, StopReason, StreamState
 from rtmsd.protocol.messages import IdKey
 from rtmsd.simulator import checks
-from rtmsd.simulator.connection import Connection
+from rtmsd.simulator.links import Links
 from rtmsd.simulator.record import ControlMessage, Record
 from rtmsd.simulator.wire import WireState
 
@@ -19,31 +19,33 @@ class Announcer:
     """Speaks on the signaling connection while there is one; what is said without one is neither sent nor recorded.
 
     Attributes:
-        connection: the live signaling connection.
         session_state: of the one sub-session. stream_state: as last announced.
     """
 
-    def __init__(self, rtms_session_id: str, id_key: IdKey, record: Record, now_ms: Callable[[], int]) -> None:
-        self.connection: Connection | None = None
+    def __init__(
+        self, links: Links, rtms_session_id: str, id_key: IdKey, record: Record, now_ms: Callable[[], int]
+    ) -> None:
         self.session_state = SessionState.INACTIVE
         self.stream_state = StreamState.INACTIVE
+        self._links = links
         self._rtms_session_id = rtms_session_id
         self._time_key = "event_ts" if id_key == "engagement_id" else "timestamp"
         self._record = record
         self._now_ms = now_ms
         self._subscribed: set[int] = set()
+        self._speaker: int | None = None  # the active one that the client was told of
 
-    def attach(self, connection: Connection) -> None:
-        """Speak on a fresh connection, on which nothing is subscribed to yet."""
-        self.connection = connection
+    def unsubscribe(self) -> None:
+        """Forget all subscriptions: a fresh connection has none."""
         self._subscribed.clear()
 
     def post(self, fields: Fields) -> None:
         """Send any object."""
-        if self.connection is not None:
-            self.connection.post(fields)
-            if self.connection.wire.state in (WireState.OPEN, WireState.STALLED):
-                sent = ControlMessage(connection=self.connection.number, at_ms=self._now_ms(), fields=fields)
+        connection = self._links.signaling
+        if connection is not None:
+            connection.post(fields)
+            if connection.wire.state in (WireState.OPEN, WireState.STALLED):
+                sent = ControlMessage(connection=connection.number, at_ms=self._now_ms(), fields=fields)
                 self._record.sent.append(sent)
 
     def stamped(self, msg_type: MsgType, **fields: Any) -> None:
@@ -68,11 +70,19 @@ class Announcer:
             event = {"event_type": int(event_type), self._time_key: at_ms, **more}
             self.post({"msg_type": int(MsgType.EVENT_UPDATE), "event": event})
 
+    def speaker(self, user_id: int, user_name: str, now_ms: int) -> None:
+        """Tell who the active speaker is, if somebody else was so far."""
+        if user_id != self._speaker:
+            self._speaker = user_id
+            self.event(EventType.ACTIVE_SPEAKER_CHANGE, now_ms, user_id=user_id, user_name=user_name)
+
     def subscribe(self, choices: object) -> tuple[set[int], str | None]:
         """Take in the `events` of message 5; return what is newly subscribed to, and the name of a violation."""
         if not isinstance(choices, list) or not all(map(_is_choice, choices)):
             return set(), "bad_subscription"
         fresh = {choice["event_type"] for choice in choices if choice["subscribe"]} - self._subscribed
+        if EventType.ACTIVE_SPEAKER_CHANGE in fresh:
+            self._speaker = None
         self._subscribed |= fresh
         self._subscribed -= {choice["event_type"] for choice in choices if not choice["subscribe"]}
         return fresh, "forbidden_subscription" if fresh & _UNASKED else None

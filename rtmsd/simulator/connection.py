@@ -5,16 +5,19 @@ import enum
 import json
 import time
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, Literal, TypeAlias
 
 import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection
 
+from rtmsd.protocol.codec import encode
 from rtmsd.protocol.enums import MediaType, MsgType
-from rtmsd.protocol.messages import MediaParams
+from rtmsd.protocol.messages import MediaParams, Message
 from rtmsd.simulator.record import ConnectionSpan, KeepAlive, Record
 from rtmsd.simulator.settings import Dialect, Timing
 from rtmsd.simulator.wire import Token, Wire, WireState
+
+Kind: TypeAlias = Literal["signaling", "media"]
 
 _CLOSE_S = 1.0
 TEXT: Final = 0x1
@@ -23,8 +26,8 @@ BINARY: Final = 0x2
 
 class ConnectionState(enum.Enum):
     HANDSHAKING = enum.auto()
-    NEGOTIATED = enum.auto()  # a media connection that waits for message 7
-    UP = enum.auto()  # signaling is up; media streams
+    NEGOTIATED = enum.auto()  # waits for message 7
+    UP = enum.auto()  # media streams
     ENDED = enum.auto()
 
 
@@ -58,7 +61,7 @@ class Connection:
         self._sequence = 0
 
     @property
-    def kind(self) -> str:
+    def kind(self) -> Kind:
         return "media" if self.media_type else "signaling"
 
     # Messages
@@ -66,6 +69,10 @@ class Connection:
     def post(self, fields: Mapping[str, Any], token: Token | None = None) -> None:
         """Send a JSON object as this session's dialect writes it, without waiting."""
         self.wire.put(frames(to_json(fields, self.dialect), self.dialect), token)
+
+    def send(self, message: Message) -> None:
+        """Send a message of the protocol, without waiting."""
+        self.post(json.loads(encode(message)))
 
     async def receive(self) -> str | bytes:
         """Return the next message.

@@ -236,6 +236,10 @@ class Record:
             self.audio[user_id] = AudioLog(user_id)
         return self.audio[user_id]
 
+    def violate(self, name: str, detail: str, at_ms: int) -> None:
+        """Record something no well-behaved client does."""
+        self.violations.append(Violation(name, detail, at_ms))
+
     def items(self, media: MediaType) -> list[SentItem]:
         """Return the list of a kind of media that is not audio."""
         return {

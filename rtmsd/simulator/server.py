@@ -16,6 +16,7 @@ from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_server_st
 from rtmsd.protocol.enums import MediaType
 from rtmsd.simulator.clock import ZoomClock
 from rtmsd.simulator.connection import Connection
+from rtmsd.simulator.conversation import converse
 from rtmsd.simulator.record import WebhookDelivery
 from rtmsd.simulator.rest import RestApi
 from rtmsd.simulator.session import SimSession
@@ -121,15 +122,7 @@ class Simulator:
         Raises:
             ValueError: the stream id is taken.
         """
-        session = SimSession(
-            self,
-            PRODUCTS[room.product],
-            session_id=room.session_id,
-            rtms_stream_id=rtms_stream_id or uuid.uuid4().hex,
-            session_key=room.session_key,
-            media=room.media,
-            details=room.details,
-        )
+        session = SimSession(self, room, rtms_stream_id or uuid.uuid4().hex)
         if session.rtms_stream_id in self.sessions:
             raise ValueError(f"stream {session.rtms_stream_id} exists already")
         self.sessions[session.rtms_stream_id] = session
@@ -206,7 +199,7 @@ class Simulator:
         route = self._routes[path]
         connection = Connection(next(self._counter), websocket, wire, path)
         try:
-            await route.stream.serve(connection, route)
+            await converse(connection, route)
         finally:
             with trio.move_on_after(_CLOSE_S):
                 await websocket.aclose()

@@ -9,13 +9,13 @@ import attrs
 
 from rtmsd.protocol.enums import EventType, MediaType, MsgType, SessionState, StatusCode, StreamState
 from rtmsd.simulator.announcer import people
-from rtmsd.simulator.connection import BINARY, TEXT, Connection, ConnectionState, frame
+from rtmsd.simulator.connection import BINARY, TEXT, Connection, Kind, frame
 from rtmsd.simulator.crowd import Utterance
 from rtmsd.simulator.hostile import MALFORMED, VIOLATIONS, huge
 from rtmsd.simulator.pictures import PictureFeed
 from rtmsd.simulator.record import Fate, SentItem
 from rtmsd.simulator.settings import Dialect, Person
-from rtmsd.simulator.stream import Kind, Stream
+from rtmsd.simulator.stream import Stream
 from rtmsd.simulator.wire import Cut
 
 _ENGLISH: Final = 9
@@ -49,10 +49,12 @@ class SimSession(Stream):
         """Do what is due and return when to come again."""
         due_ms = super().advance(now_ms)
         if not self.paused:
-            self._watch_speaker(now_ms)
+            speaker = self.crowd.active_speaker
+            if speaker is not None:
+                self.announcer.speaker(speaker, self.crowd.name(speaker), now_ms)
             self._video.advance(now_ms, self.streaming(MediaType.VIDEO), self._name_of(self._seen()))
             self._share.advance(now_ms, self.streaming(MediaType.DESKSHARE), self._name_of(self._sharer))
-            lag_s = 0 if self.stop_reason is not None else self._timing.transcript_lag_s
+            lag_s = 0 if self.stop_reason is not None else self.host.settings.timing.transcript_lag_s
             self._transcribe(now_ms - int(lag_s * 1000))
         return due_ms
 
@@ -62,7 +64,7 @@ class SimSession(Stream):
         """Let somebody in and return the user id."""
         person = Person(user_name=person) if isinstance(person, str) else person
         user_id = self.crowd.join(person, self.now_ms).user_id
-        self._announcer.event(EventType.PARTICIPANT_JOIN, participants=people([user_id], self.crowd.name))
+        self.announcer.event(EventType.PARTICIPANT_JOIN, participants=people([user_id], self.crowd.name))
         return user_id
 
     def leave(self, who: str | int) -> None:
@@ -70,7 +72,7 @@ class SimSession(Stream):
         if user_id == self._sharer:
             self.stop_sharing()
         self.crowd.leave(user_id, self.now_ms)
-        self._announcer.event(EventType.PARTICIPANT_LEAVE, participants=people([user_id]))
+        self.announcer.event(EventType.PARTICIPANT_LEAVE, participants=people([user_id]))
 
     def talk(self, who: str | int) -> None:
         """Start to talk, unmuted if need be."""
@@ -83,18 +85,11 @@ class SimSession(Stream):
     def mute(self, who: str | int) -> None:
         self.crowd.mute(self.crowd.find(who), self.now_ms)
 
-    def _watch_speaker(self, now_ms: int) -> None:
-        speaker = self.crowd.active_speaker
-        if speaker is not None and speaker != self._last_speaker:
-            self._last_speaker = speaker
-            name = self.crowd.name(speaker)
-            self._announcer.event(EventType.ACTIVE_SPEAKER_CHANGE, now_ms, user_id=speaker, user_name=name)
-
     # What they say, write and show
 
     def _transcribe(self, until_ms: int) -> None:
         if MediaType.TRANSCRIPT in self.media:
-            for utterance in self.crowd.utterances(until_ms, int(self._timing.utterance_s * 1000)):
+            for utterance in self.crowd.utterances(until_ms, int(self.host.settings.timing.utterance_s * 1000)):
                 self._transcript(utterance, next(self._sentences))
 
     def say(self, who: str | int, text: str) -> None:
@@ -102,7 +97,7 @@ class SimSession(Stream):
         self._transcript(Utterance(self.crowd.find(who), self.now_ms - 1000, self.now_ms), text)
 
     def _transcript(self, utterance: Utterance, text: str) -> None:
-        content = self._feed.who(utterance.user_id, self._dialect) | {
+        content = self.feed.who(utterance.user_id, self.dialect) | {
             "start_time": utterance.start_ms,
             "end_time": utterance.end_ms,
             "timestamp": self.now_ms,
@@ -131,17 +126,17 @@ class SimSession(Stream):
         participant = self.crowd.present[self.crowd.find(who)]
         participant.camera = on
         event_type = EventType.PARTICIPANT_VIDEO_ON if on else EventType.PARTICIPANT_VIDEO_OFF
-        self._announcer.event(event_type, participants=people([participant.user_id]))
+        self.announcer.event(event_type, participants=people([participant.user_id]))
 
     def share(self, who: str | int) -> None:
         """Share a screen, instead of whoever does so now."""
         self._sharer = self.crowd.find(who)
         name = self.crowd.name(self._sharer)
-        self._announcer.event(EventType.SHARING_START, user_id=self._sharer, user_name=name)
+        self.announcer.event(EventType.SHARING_START, user_id=self._sharer, user_name=name)
 
     def stop_sharing(self) -> None:
         self._sharer = None
-        self._announcer.event(EventType.SHARING_STOP)
+        self.announcer.event(EventType.SHARING_STOP)
 
     def _seen(self) -> int | None:
         """Return whose camera is sent: the one asked for, or the speaker's, or the first that is on."""
@@ -167,10 +162,7 @@ class SimSession(Stream):
 
     def streaming(self, media: MediaType) -> Connection | None:
         """Return the connection on which this media flows."""
-        for connection in self.media_connections:
-            if connection.state is ConnectionState.UP and media in connection.media_type:
-                return connection
-        return None
+        return self.links.streaming(media)
 
     # Pauses
 
@@ -179,13 +171,13 @@ class SimSession(Stream):
         now_ms = self.now_ms
         self.advance(now_ms)
         self.crowd.pause(now_ms)
-        self._announcer.session(SessionState.PAUSED)
-        self._announcer.stream(StreamState.PAUSED)
+        self.announcer.session(SessionState.PAUSED)
+        self.announcer.stream(StreamState.PAUSED)
 
     def resume(self) -> None:
         self.crowd.resume(self.now_ms)
-        self._announcer.session(SessionState.RESUMED)
-        self._announcer.stream(StreamState.RESUMED)
+        self.announcer.session(SessionState.RESUMED)
+        self.announcer.stream(StreamState.RESUMED)
 
     # Faults: connections
 
@@ -215,7 +207,7 @@ class SimSession(Stream):
         for wire in stalled:
             wire.stall()
         try:
-            await self._host.clock.sleep(duration_s)
+            await self.host.clock.sleep(duration_s)
         finally:
             for wire in stalled:
                 wire.resume()
@@ -226,44 +218,33 @@ class SimSession(Stream):
         Args:
             close: the old sockets are cut; otherwise they stay half-open.
         """
-        for connection in self.connections():
-            self._lost_media |= connection.media_type
-            self._forget(connection, "the server failed")
+        for connection in self.go_dark("the server failed"):
             if close:
                 connection.wire.cut(Cut.EOF)
             else:
                 connection.wire.play_dead()
-        self._interrupted("the server failed")
-        self._generation += 1
-        self.signaling_url = self._new_url("signal", "")
-        self._event_ts = max(self._event_ts + 1, self.now_ms)
+        self.move()
         return await self.announce()
 
     def refuse_next(self, status: StatusCode, times: int = 1, *, kind: Kind = "signaling") -> None:
         """Refuse so many handshakes that would have succeeded."""
-        self._forced[kind].extend([status] * times)
+        self.refusals[kind].extend([status] * times)
 
     # Faults: webhooks
 
     async def duplicate_webhook(self) -> int | None:
         """Send the last started webhook again, as a retry would: same `event_ts`."""
-        return await self.announce("duplicate")
+        return await self.webhooks.started(self.signaling_url, "duplicate")
 
     async def forged_webhook(self, event: str = "stopped") -> int | None:
         """Send an event about this stream that somebody else signed."""
-        payload = self._started() if event == "started" else self._about() | {"stop_reason": 1}
-        return await self._webhook(event, self.now_ms, payload, "forged")
+        return await self.webhooks.forged(event, self.signaling_url)
 
     # Faults: messages
 
-    @property
-    def dialect(self) -> Dialect:
-        """Return how messages are written."""
-        return self._dialect
-
     def write_as(self, dialect: Dialect) -> None:
         """Write in another way from now on."""
-        self._dialect = dialect
+        self.dialect = dialect
         for connection in self.connections():
             connection.dialect = dialect
 
@@ -272,7 +253,7 @@ class SimSession(Stream):
 
     def repeat_audio(self, repeat_ms: int) -> None:
         """From now on send so much audio again after each media reconnection, for clients to drop."""
-        self._feed.repeat_ms = repeat_ms
+        self.feed.repeat_ms = repeat_ms
 
     def malformed_frames(self, kinds: Sequence[str] = tuple(MALFORMED), media: MediaType = MediaType.AUDIO) -> int:
         """Send broken media messages, by default one of each kind in `MALFORMED`; return how many."""
@@ -300,7 +281,7 @@ class SimSession(Stream):
             self.record.hostile[kind] += 1
 
     def withhold_keep_alives(self, on: bool = True) -> None:
-        self.asks_alive = not on
+        self.watch.asks_alive = not on
 
     async def wait_reconnected(self, media: MediaType = MediaType.AUDIO) -> Connection:
         """Return the connection on which this media flows as soon as there is one."""

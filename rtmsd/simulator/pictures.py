@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import pybase64
 
-from rtmsd.protocol.enums import MediaType, MsgType, PayloadType
+from rtmsd.protocol.enums import MediaType, PayloadType
 from rtmsd.protocol.messages import DeskshareParams, VideoParams
 from rtmsd.simulator.connection import Connection
 
@@ -64,12 +64,11 @@ class PictureFeed:
     """Shows whoever is to be seen, at the negotiated rate. Pictures are never buffered.
 
     Args:
-        send: sends a media message's content and records it, as `SimSession.send_item`.
+        send: sends a media message's content and records it, as `ItemFeed.send`.
     """
 
-    def __init__(self, media: MediaType, msg_type: MsgType, send: Callable[[MediaType, MsgType, Any], None]) -> None:
+    def __init__(self, media: MediaType, send: Callable[[MediaType, Mapping[str, Any]], None]) -> None:
         self._media = media
-        self._msg_type = msg_type
         self._send = send
         self._due_ms = 0
         self._number = 0
@@ -89,7 +88,7 @@ class PictureFeed:
             data = picture(params.codec or PayloadType.JPG, who["user_id"], self._number)
             encoded = pybase64.b64encode(data).decode()
             content = {**who, "data": encoded, "length": len(data), "timestamp": self._due_ms}
-            self._send(self._media, self._msg_type, content)
+            self._send(self._media, content)
             self._number += 1
             self._due_ms += step_ms
 

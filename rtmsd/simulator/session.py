@@ -1,34 +1,20 @@
 """A session under remote control: people who come, talk and go, pauses, and everything that can go wrong."""
 
-import itertools
-import uuid
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any
 
 import attrs
 
-from rtmsd.protocol.enums import EventType, MediaType, MsgType, SessionState, StatusCode, StreamState
+from rtmsd.protocol.enums import EventType, MediaType, SessionState, StatusCode, StreamState
 from rtmsd.simulator.announcer import people
 from rtmsd.simulator.connection import BINARY, TEXT, Connection, Kind, frame
 from rtmsd.simulator.crowd import Utterance
 from rtmsd.simulator.hostile import MALFORMED, VIOLATIONS, huge
+from rtmsd.simulator.items import ItemFeed
 from rtmsd.simulator.pictures import PictureFeed
-from rtmsd.simulator.record import Fate, SentItem
-from rtmsd.simulator.settings import Dialect, Person
-from rtmsd.simulator.stream import Stream
+from rtmsd.simulator.settings import Dialect, Person, Room
+from rtmsd.simulator.stream import Host, Stream
 from rtmsd.simulator.wire import Cut
-
-_ENGLISH: Final = 9
-_SENTENCES: Final = (
-    "Good morning, everybody.",
-    "Shall we begin with the figures?",
-    "I had a look at them last night.",
-    "That is more than we hoped for.",
-    "Could you say that again, please?",
-    "Let us come back to it after lunch.",
-    "I agree, and I would go a step further.",
-    "Then we are through for today.",
-)
 
 
 class SimSession(Stream):
@@ -38,12 +24,12 @@ class SimSession(Stream):
     by name; `KeyError` when nobody of the name is there.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._sentences = itertools.cycle(_SENTENCES)
+    def __init__(self, host: Host, room: Room, rtms_stream_id: str) -> None:
+        super().__init__(host, room, rtms_stream_id)
+        self._items = ItemFeed(self.links, self.record, host.clock.now_ms)
         self._sharer: int | None = None
-        self._video = PictureFeed(MediaType.VIDEO, MsgType.MEDIA_DATA_VIDEO, self._send_item)
-        self._share = PictureFeed(MediaType.DESKSHARE, MsgType.MEDIA_DATA_SHARE, self._send_item)
+        self._video = PictureFeed(MediaType.VIDEO, self._items.send)
+        self._share = PictureFeed(MediaType.DESKSHARE, self._items.send)
 
     def advance(self, now_ms: int) -> int:
         """Do what is due and return when to come again."""
@@ -90,36 +76,16 @@ class SimSession(Stream):
     def _transcribe(self, until_ms: int) -> None:
         if MediaType.TRANSCRIPT in self.media:
             for utterance in self.crowd.utterances(until_ms, int(self.host.settings.timing.utterance_s * 1000)):
-                self._transcript(utterance, next(self._sentences))
+                self._items.transcript(self.feed.who(utterance.user_id, self.dialect), utterance)
 
     def say(self, who: str | int, text: str) -> None:
         """Send a transcript of this text, as if it had been said during the last second."""
-        self._transcript(Utterance(self.crowd.find(who), self.now_ms - 1000, self.now_ms), text)
-
-    def _transcript(self, utterance: Utterance, text: str) -> None:
-        content = self.feed.who(utterance.user_id, self.dialect) | {
-            "start_time": utterance.start_ms,
-            "end_time": utterance.end_ms,
-            "timestamp": self.now_ms,
-            "language": _ENGLISH,
-            "data": text,
-        }
-        self._send_item(MediaType.TRANSCRIPT, MsgType.MEDIA_DATA_TRANSCRIPT, content)
+        utterance = Utterance(self.crowd.find(who), self.now_ms - 1000, self.now_ms)
+        self._items.transcript(self.feed.who(utterance.user_id, self.dialect), utterance, text)
 
     def chat(self, who: str | int, text: str) -> None:
         """Send a chat message to everybody."""
-        user_id = self.crowd.find(who)
-        sender = people([user_id], self.crowd.name)[0]
-        data = {
-            "chat_session": {"type": 1, "id": "everyone"},
-            "operation_type": 1,
-            "message_id": uuid.uuid4().hex,
-            "sender": sender,
-            "receiver": None,
-            "data": text,
-        }
-        content = sender | {"data": data, "timestamp": self.now_ms}
-        self._send_item(MediaType.CHAT, MsgType.MEDIA_DATA_CHAT, content)
+        self._items.chat(people([self.crowd.find(who)], self.crowd.name)[0], text)
 
     def camera(self, who: str | int, on: bool = True) -> None:
         """Turn a camera on or off."""
@@ -149,16 +115,6 @@ class SimSession(Stream):
         if user_id is None or user_id not in self.crowd.present:
             return None
         return people([user_id], self.crowd.name)[0]
-
-    def _send_item(self, media: MediaType, msg_type: MsgType, content: dict[str, Any]) -> None:
-        """Send one media message that is not audio. Zoom buffers none of them: without a connection it is discarded."""
-        log = self.record.items(media)
-        connection = self.streaming(media)
-        number = connection.number if connection else 0
-        log.append(SentItem(content=content, timestamp_ms=content["timestamp"], fate=Fate.DISCARDED, connection=number))
-        if connection is not None:
-            connection.post({"msg_type": int(msg_type), "content": content}, _Item(log, len(log) - 1))
-            connection.busy_ms = self.now_ms
 
     def streaming(self, media: MediaType) -> Connection | None:
         """Return the connection on which this media flows."""
@@ -288,14 +244,3 @@ class SimSession(Stream):
         while (connection := self.streaming(media)) is None:
             await self.media_news.park()
         return connection
-
-
-@attrs.frozen
-class _Item:
-    """The token of a `SentItem`: writes its fate into the list that holds it."""
-
-    log: list[SentItem]
-    index: int
-
-    def settle(self, fate: Fate) -> None:
-        self.log[self.index] = attrs.evolve(self.log[self.index], fate=fate)

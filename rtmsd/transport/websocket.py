@@ -26,8 +26,10 @@ from rtmsd.transport.hosts import Target, check_url
 from rtmsd.transport.lifting import Consume, Gate, LiftingStream, UpgradeStream
 from rtmsd.transport.tls import TlsStream
 
-CLOSE_S: Final = 0.25
-"""How long a close handshake may take, and after it the server with its end of TCP: a failover waits for both."""
+CLOSE_S: Final = 0.5
+"""How long the close handshake and the server's end of TCP may take together. What the server had on its way is read
+meanwhile; but a failover must not wait long for a server that plays dead.
+"""
 
 _ABNORMAL: Final = 1006
 _VIOLATIONS: Final = frozenset({1002, 1007})
@@ -176,6 +178,7 @@ class _Link:
     stream: UpgradeStream
     ws: trio_websocket.WebSocketConnection
     reading: trio.CancelScope
+    close_deadline: float | None = None
     bug: Exception | None = None
 
 
@@ -194,7 +197,8 @@ async def _open(
                 try:
                     yield link.ws
                 finally:
-                    with trio.move_on_after(CLOSE_S, shield=True):
+                    link.close_deadline = trio.current_time() + CLOSE_S
+                    with trio.CancelScope(deadline=link.close_deadline, shield=True):
                         await link.ws.aclose()
                     link.reading.cancel()
             except Exception as exc:
@@ -283,7 +287,7 @@ async def _hang_up(link: _Link) -> None:
     """End TCP, but let the server read our close frame first: with data unread the kernel would cut it short."""
     closed = link.ws.closed
     with (
-        trio.move_on_after(CLOSE_S, shield=True),
+        trio.CancelScope(deadline=link.close_deadline or trio.current_time() + CLOSE_S, shield=True),
         contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError),
     ):
         if closed is not None and closed.code in _VIOLATIONS and not link.stream.close_sent:

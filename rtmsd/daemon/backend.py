@@ -9,6 +9,7 @@ from typing import Any, Final, Protocol
 
 import attrs
 import structlog
+import trio
 
 from rtmsd import __version__
 from rtmsd import config as configuration
@@ -79,6 +80,7 @@ class Backend:
         return {
             "version": __version__,
             "pid": os.getpid(),
+            "tasks": trio.lowlevel.current_statistics().tasks_living,
             "uptime_s": round(time.monotonic() - self._started_s, 1),
             "phase": health.phase.value,
             "ready": health.is_ready(),

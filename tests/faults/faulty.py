@@ -1,0 +1,43 @@
+"""rtmsd on a disk that does as a file says: `python -m tests.faults.faulty CONTROL run --config FILE`.
+
+CONTROL holds one word: `ok`, the name of an errno (`EIO`, `EROFS`, `ENOSPC`), `slow SECONDS` for each sync, or `stuck`.
+All else is the real daemon: only `rtmsd.recording.disk.Disk`, the class for what may fail, is another one.
+"""
+
+import errno
+import os
+import sys
+import time
+from pathlib import Path
+
+from rtmsd.cli import main
+from rtmsd.recording import writer
+from rtmsd.recording.disk import Disk
+
+CONTROL = Path(sys.argv[1])
+
+
+class FaultyDisk(Disk):
+    def obey(self) -> None:
+        word, _, seconds = CONTROL.read_text().partition(" ")
+        if word == "slow":
+            time.sleep(float(seconds))
+        elif word == "stuck":
+            while CONTROL.read_text() == "stuck":
+                time.sleep(0.02)
+        elif word != "ok":
+            number = getattr(errno, word)
+            raise OSError(number, os.strerror(number))
+
+    def open(self, path: Path) -> int:
+        if not CONTROL.read_text().startswith("slow"):
+            self.obey()
+        return super().open(path)
+
+    def sync(self, descriptor: int) -> None:
+        self.obey()
+        super().sync(descriptor)
+
+
+setattr(writer, "Disk", FaultyDisk)  # noqa: B010
+sys.exit(main(sys.argv[2:]))

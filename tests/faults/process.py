@@ -1,0 +1,319 @@
+"""The real daemon as a process: started, killed and started again on the same files, behind one address.
+
+Nothing here looks into the daemon: it is known by its log lines, its admin socket, its exit status and its files.
+"""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import attrs
+import trio
+
+from rtmsd.ctl.client import AdminClient
+from rtmsd.simulator import Simulator, SimulatorSettings, Timing, Tone, open_simulator
+
+START_S: Final = 20.0  # a process may take so long to be ready on a busy machine
+ADMIN_S: Final = 5.0
+
+Section = Mapping[str, Any]
+
+DEFAULTS: Final[Mapping[str, Section]] = {
+    "zoom": {"allowed_hosts": ["127.0.0.1"], "allow_plain_ws": True},
+    "streams": {"reconnect_delay_s": 0.05, "reconnect_delay_max_s": 0.4},
+    "media.audio": {"send_rate_ms": 20},
+    "recording": {"min_free_bytes": 0},
+    "log": {"format": "json"},
+}
+
+
+async def until(condition: Callable[[], object], limit_s: float = START_S) -> None:
+    """Wait until something is so that nobody tells of: in a file, or in what the simulator has sent."""
+    with trio.fail_after(limit_s):
+        while not condition():  # noqa: ASYNC110
+            await trio.sleep(0.02)
+
+
+class Gate:
+    """The address Zoom posts to. It outlives the daemons behind it, and sees each answer before Zoom does.
+
+    Attributes:
+        port: where the daemon of the moment listens; None: nobody answers.
+        on_answer: called with the first bytes of each answer; what it does comes before Zoom hears of it.
+    """
+
+    def __init__(self) -> None:
+        self.url = ""
+        self.port: int | None = None
+        self.on_answer: Callable[[bytes], None] = lambda answer: None
+
+    async def run(self, *, task_status: trio.TaskStatus[None]) -> None:
+        """Listen for ever."""
+        listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        self.url = f"http://127.0.0.1:{listeners[0].socket.getsockname()[1]}/webhook"
+        task_status.started()
+        await trio.serve_listeners(self._serve, listeners)
+
+    async def _serve(self, zoom: trio.SocketStream) -> None:
+        if self.port is None:
+            return
+        try:
+            async with await trio.open_tcp_stream("127.0.0.1", self.port) as daemon, trio.open_nursery() as nursery:
+                nursery.start_soon(self._pump, zoom, daemon, nursery.cancel_scope)
+                async for answer in daemon:
+                    self.on_answer(bytes(answer))
+                    with trio.move_on_after(1, shield=True):  # said is said, also by one who is dead now
+                        await zoom.send_all(answer)
+                nursery.cancel_scope.cancel()
+        except* (OSError, trio.BrokenResourceError):
+            pass  # killed in the middle, which is what we are here for
+
+    @staticmethod
+    async def _pump(source: trio.SocketStream, sink: trio.SocketStream, both: trio.CancelScope) -> None:
+        async for data in source:
+            await sink.send_all(data)
+        both.cancel()
+
+
+class Daemon:
+    """One installation of rtmsd, with one process at a time.
+
+    Attributes:
+        directory: holds everything: configuration, recordings, state file, socket.
+        sections: of the configuration, by name; written at each start, and by `write_config`.
+        command: what to run instead of `python -m rtmsd`.
+        lines: the log of all processes so far, each line a JSON object.
+        started_s, killed_s: `time.monotonic` of the latest start and kill.
+        starts_s: how long each start took until it was ready.
+    """
+
+    def __init__(self, directory: Path, gate: Gate, nursery: trio.Nursery) -> None:
+        self.directory = directory
+        self.gate = gate
+        self.sections = {name: dict(section) for name, section in DEFAULTS.items()}
+        self.sections["recording"]["directory"] = str(directory / "recordings")
+        self.sections["state"] = {"file": str(directory / "state.sqlite")}
+        self.sections["admin"] = {"socket": str(directory / "admin.sock")}
+        self.sections["webhook"] = {"listen": "127.0.0.1:0"}
+        self.command: Sequence[str] = (sys.executable, "-m", "rtmsd")
+        self.lines: list[dict[str, Any]] = []
+        self.started_s = self.killed_s = 0.0
+        self.starts_s: list[float] = []
+        self._nursery = nursery
+        self._process: trio.Process | None = None
+        self._news = trio.lowlevel.ParkingLot()
+        self._drained = trio.Event()
+
+    @property
+    def recordings(self) -> Path:
+        return Path(self.sections["recording"]["directory"])
+
+    @property
+    def config_file(self) -> Path:
+        return self.directory / "config.toml"
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.returncode is None
+
+    def write_config(self) -> None:
+        secrets = SimulatorSettings()
+        app = {
+            "client_id": secrets.client_id,
+            "client_secret": Inline({"value": secrets.client_secret}),
+            "webhook_secret": Inline({"value": secrets.webhook_secret}),
+        }
+        parts = [to_toml("[app]", app), *(to_toml(name, section) for name, section in self.sections.items())]
+        self.config_file.write_text("\n".join(parts))
+
+    # Life and death
+
+    async def spawn(self, *arguments: str) -> None:
+        """Start a process and do not wait for it to be ready."""
+        assert not self.is_running
+        self.write_config()
+        self.started_s = time.monotonic()
+        command = [*self.command, "run", "--config", str(self.config_file), *arguments]
+        self._process = await trio.lowlevel.open_process(command, stderr=subprocess.PIPE)
+        self._drained = trio.Event()
+        self._nursery.start_soon(self._read_log, self._process, self._drained)
+
+    async def start(self, *arguments: str) -> None:
+        """Start a process and return when it takes webhooks."""
+        seen = len(self.lines)
+        await self.spawn(*arguments)
+        await self.until_logged("ready", since=seen)
+        self.starts_s.append(time.monotonic() - self.started_s)
+
+    def kill(self) -> None:
+        """SIGKILL, if it runs. What it has told us so far is still read."""
+        self.gate.port = None
+        if self.is_running:
+            self.send_signal(signal.SIGKILL)
+        self.killed_s = time.monotonic()
+
+    async def reap(self) -> int:
+        """Wait until the process is gone and its log is read; return its status."""
+        assert self._process is not None
+        status = await self._process.wait()
+        await self._drained.wait()
+        self.gate.port = None
+        return status
+
+    async def stop(self) -> int:
+        """SIGTERM, and wait. Returns the exit status."""
+        self.send_signal(signal.SIGTERM)
+        return await self.reap()
+
+    def send_signal(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    # What it says
+
+    async def _read_log(self, process: trio.Process, drained: trio.Event) -> None:
+        assert process.stderr is not None
+        rest = b""
+        async with process.stderr:
+            async for data in process.stderr:
+                *whole, rest = (rest + data).split(b"\n")
+                for line in whole:
+                    self._take_line(process, line)
+        drained.set()
+        self._news.unpark_all()
+
+    def _take_line(self, process: trio.Process, line: bytes) -> None:
+        try:
+            fields = json.loads(line)
+        except ValueError:
+            fields = {"event": line.decode(errors="replace"), "level": "raw"}
+        self.lines.append(fields)
+        if fields.get("event") == "webhook listening" and process is self._process:
+            found = re.search(r"127\.0\.0\.1:(\d+)", line.decode())
+            assert found is not None, line
+            self.gate.port = int(found[1])
+        self._news.unpark_all()
+
+    def logged(self, event: str, *, since: int = 0, **fields: Any) -> list[dict[str, Any]]:
+        """Return the log lines that say this, from line `since` on."""
+        return [
+            line
+            for line in self.lines[since:]
+            if line.get("event") == event and all(line.get(key) == value for key, value in fields.items())
+        ]
+
+    async def until_logged(self, event: str, *, since: int = 0, count: int = 1, **fields: Any) -> dict[str, Any]:
+        """Wait for so many log lines that say this, and return the last of them."""
+        with trio.fail_after(START_S):
+            while len(found := self.logged(event, since=since, **fields)) < count:
+                assert not self._drained.is_set(), f"ended before it said {event!r}: {self.lines[-20:]}"
+                await self._news.park()
+        return found[count - 1]
+
+    def complaints(self) -> list[dict[str, Any]]:
+        """Return what no fault excuses: crashes, and lines that are no log lines."""
+        return [line for line in self.lines if line.get("level") == "raw" or "crash" in str(line.get("event"))]
+
+    # The admin socket
+
+    @property
+    def admin(self) -> AdminClient:
+        return AdminClient(self.sections["admin"]["socket"], ADMIN_S)
+
+    async def status(self) -> dict[str, Any]:
+        """Return what `/v1/status` says."""
+        status: dict[str, Any] = await trio.to_thread.run_sync(self.admin.get, "/v1/status")
+        return status
+
+    async def until_status(self, condition: Callable[[dict[str, Any]], object], limit_s: float = START_S) -> None:
+        """Ask for the status until something is so."""
+        with trio.fail_after(limit_s):
+            while not condition(await self.status()):  # noqa: ASYNC110 another process: nothing tells us
+                await trio.sleep(0.05)
+
+    async def until_all_ended(self, limit_s: float = START_S) -> None:
+        await self.until_status(lambda status: not status["streams"], limit_s)
+
+    # What the kernel knows
+
+    def rss_bytes(self) -> int:
+        """Return the resident memory."""
+        pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+
+    def descriptors(self) -> int:
+        return len(list(Path(f"/proc/{self.pid}/fd").iterdir()))
+
+    def cpu_s(self) -> float:
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@attrs.frozen
+class Inline:
+    """A table within a line of TOML."""
+
+    table: Mapping[str, Any]
+
+
+def to_toml(name: str, section: Section) -> str:
+    """Return a section: numbers, booleans, strings and lists of them are written in TOML as in JSON."""
+    lines = [f"{key} = {_value(value)}" for key, value in section.items()]
+    return "\n".join([f"[{name}]", *lines, ""])
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, Inline):
+        return "{ " + ", ".join(f"{key} = {json.dumps(item)}" for key, item in value.table.items()) + " }"
+    return json.dumps(value)
+
+
+@attrs.frozen
+class Stage:
+    """A simulated Zoom, and a daemon that it posts to."""
+
+    zoom: Simulator
+    daemon: Daemon
+    gate: Gate
+    nursery: trio.Nursery
+
+
+@asynccontextmanager
+async def open_stage(directory: Path, **settings: Any) -> AsyncIterator[Stage]:
+    """Yield a Zoom whose packets are marked and a daemon that is not started yet; the process is killed at the end.
+
+    Args:
+        directory: for the daemon; short, because of the socket in it.
+        settings: for the simulator. By default what nobody answered is sent again soon, not after five minutes.
+    """
+    settings = {
+        "tone": Tone.MARKED,
+        "timing": Timing(utterance_s=1, transcript_lag_s=0.2, webhook_retry_s=(0.5, 1, 2)),
+        **settings,
+    }
+    async with trio.open_nursery() as nursery:
+        gate = Gate()
+        await nursery.start(gate.run)
+        daemon = Daemon(directory, gate, nursery)
+        try:
+            async with open_simulator(SimulatorSettings(webhook_url=gate.url, **settings)) as zoom:
+                yield Stage(zoom, daemon, gate, nursery)
+        finally:
+            daemon.kill()
+            with trio.CancelScope(shield=True), trio.move_on_after(5):
+                if daemon.started_s:
+                    await daemon.reap()
+            nursery.cancel_scope.cancel()

@@ -1,0 +1,49 @@
+"""Networks that break in every way, again and again, alone and at once: all comes back, and every gap says why."""
+
+import random
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import trio
+
+from tests.faults.breakage import FAULTS, STREAMS, TIMING, break_things
+from tests.faults.process import open_stage
+from tests.faults.reckoning import end_all, sum_of
+
+
+async def play(place: Path, rounds: int, seed: int, show: Callable[..., None]) -> None:
+    chance = random.Random(seed)
+    counts: Counter[str] = Counter()
+    async with open_stage(place, timing=TIMING) as stage:
+        stage.daemon.sections["streams"] |= STREAMS
+        await stage.daemon.start()
+        sessions = [await stage.zoom.start_session(product=product) for product in ("session", "meeting", "webinar")]
+        untouched = await stage.zoom.start_session()
+        async with trio.open_nursery() as nursery:
+            for session in sessions:
+                faults = chance.sample(list(FAULTS), len(FAULTS)) * rounds
+                nursery.start_soon(break_things, session, faults, counts)
+        metrics = await trio.to_thread.run_sync(lambda: stage.daemon.admin.text("/v1/metrics"))
+        *reckonings, bystander = await end_all(stage.daemon, [*sessions, untouched])
+        assert await stage.daemon.stop() == 0
+    total = sum_of(reckonings)
+    recoveries = [line for line in metrics.splitlines() if line.startswith("rtmsd_reconnects_total{")]
+    show(f"{counts.total()} faults", total, *recoveries)
+    assert not total.faults
+    assert set(total.gaps) <= {"media_reconnect", "signaling_reconnect", "server_failover"}
+    assert not bystander.lost
+    assert not bystander.gaps
+    assert not any('result="failed"' in line for line in recoveries)
+    violations = [violation for session in sessions for violation in session.record.violations]
+    assert {violation.name for violation in violations} <= {"keep_alives_unanswered"}  # of connections that play dead
+
+
+async def test_every_way_to_lose_a_connection(place: Path, show: Callable[..., None]) -> None:
+    await play(place, 1, 1, show)
+
+
+@pytest.mark.long
+async def test_losing_connections_for_minutes(place: Path, show: Callable[..., None]) -> None:
+    await play(place, 10, 2, show)

@@ -1,0 +1,173 @@
+"""Disks that are full, broken, read-only, slow or stuck: the daemon stays up, says so, and goes on when they do."""
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import trio
+
+from rtmsd.simulator import Timing
+from tests.faults.process import Stage, open_stage
+from tests.faults.reckoning import end_all, percentile, sum_of
+
+SAID_WITHIN_S = 5
+
+
+@pytest.fixture
+def small_disk(place: Path) -> Iterator[Path]:
+    """Yield a real file system of 2 MB, where mounting is permitted."""
+    mount = place / "disk"
+    mount.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=2m,mode=0750", "tmpfs", str(mount)]
+    if shutil.which("mount") is None or subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("file systems cannot be mounted here; the refusing disk is tested all the same")
+    yield mount
+    subprocess.run(["umount", "--lazy", str(mount)], check=True)
+
+
+class Control:
+    """What the disk of `faulty.py` does from now on."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._file = stage.daemon.directory / "disk.control"
+        self.does("ok")
+        stage.daemon.command = (sys.executable, "-m", "tests.faults.faulty", str(self._file))
+
+    def does(self, word: str) -> None:
+        fresh = self._file.with_suffix(".new")
+        fresh.write_text(word)
+        fresh.replace(self._file)
+
+
+def is_degraded(code: str) -> Callable[[dict[str, list[dict[str, str]]]], bool]:
+    return lambda status: any(trouble["code"] == code for trouble in status["degraded"])
+
+
+def is_well(status: dict[str, list[object]]) -> bool:
+    return not status["degraded"]
+
+
+@pytest.mark.parametrize("full_s", [2, pytest.param(24, marks=pytest.mark.long)])
+async def test_a_disk_that_fills_up_and_is_cleaned(
+    place: Path, small_disk: Path, full_s: float, show: Callable[..., None]
+) -> None:
+    async with open_stage(place) as stage:
+        daemon = stage.daemon
+        daemon.sections["recording"] |= {"directory": str(small_disk), "buffer_bytes": 65536}
+        ballast = small_disk / "ballast"
+        ballast.write_bytes(bytes(1_700_000))
+        await daemon.start()
+        session = await stage.zoom.start_session()
+        await daemon.until_status(is_degraded("disk_error"), 20)
+        await daemon.until_logged("disk refuses writes")
+        await daemon.until_status(is_degraded("buffer_full"))
+        await trio.sleep(full_s)  # back-pressure holds Zoom off for 20 s; then frames are dropped
+        ballast.unlink()
+        await daemon.until_status(is_well)
+        await daemon.until_logged("disk takes writes again")
+        await trio.sleep(0.5)
+        total = sum_of(await end_all(daemon, [session]))
+        assert await daemon.stop() == 0
+    show(total)
+    assert not total.faults
+    assert total.recorded
+    assert bool(total.gaps["dropped"]) == (full_s > 20)
+    assert len(session.record.handshakes) == 3
+
+
+@pytest.mark.parametrize("error", ["EIO", "EROFS", "ENOSPC"])
+async def test_a_disk_that_refuses_for_a_while_costs_nothing(place: Path, error: str) -> None:
+    async with open_stage(place) as stage:
+        control, daemon = Control(stage), stage.daemon
+        await daemon.start()
+        session = await stage.zoom.start_session()
+        await session.wait_reconnected()
+        await trio.sleep(0.5)
+        control.does(error)
+        await daemon.until_status(is_degraded("disk_error"), SAID_WITHIN_S)
+        await daemon.until_logged("disk refuses writes")
+        assert 'code="disk_error"' in await trio.to_thread.run_sync(lambda: daemon.admin.text("/v1/metrics"))
+        other = await stage.zoom.start_session()  # refused by no low-water mark: it is held in memory like the first
+        assert other.record.webhooks[-1].status == 200
+        await other.wait_reconnected()
+        await trio.sleep(0.5)
+        control.does("ok")
+        await daemon.until_status(is_well)
+        total = sum_of(await end_all(daemon, [session, other]))
+    assert not total.faults
+    assert total.recorded == total.sent > 0
+    assert not total.gaps
+
+
+async def test_a_stalled_disk_costs_nothing_and_delays_no_keep_alive(place: Path, show: Callable[..., None]) -> None:
+    timing = Timing(keep_alive_s=0.2, utterance_s=1, transcript_lag_s=0.2)
+    async with open_stage(place, timing=timing) as stage:
+        control, daemon = Control(stage), stage.daemon
+        await daemon.start()
+        sessions = [await stage.zoom.start_session() for _ in range(5)]
+        for session in sessions:
+            await session.wait_reconnected()
+        control.does("slow 2")
+        await trio.sleep(2.5)
+        control.does("ok")
+        answers = [latency for session in sessions for latency in session.record.keep_alive_latency_s()]
+        total = sum_of(await end_all(daemon, sessions))
+    show(total, f"{len(answers)} keep-alives, p99 {percentile(answers, 0.99) * 1000:.0f} ms")
+    assert not total.faults
+    assert total.recorded == total.sent > 0
+    assert not total.gaps
+    assert len(answers) > 50
+    assert percentile(answers, 0.99) < 0.5
+
+
+async def test_new_streams_are_refused_below_the_low_water_mark(place: Path) -> None:
+    async with open_stage(place) as stage:
+        daemon = stage.daemon
+        await daemon.start()
+        session = await stage.zoom.start_session()
+        await session.wait_reconnected()
+        daemon.sections["recording"]["min_free_bytes"] = 2**59
+        daemon.write_config()
+        await trio.to_thread.run_sync(lambda: daemon.admin.post("/v1/reload"))
+        await daemon.until_status(is_degraded("disk_low"), SAID_WITHIN_S)
+        refused = await stage.zoom.start_session()
+        assert refused.record.webhooks[0].status == 503  # so that Zoom tries again
+        daemon.sections["recording"]["min_free_bytes"] = 0
+        daemon.write_config()
+        await trio.to_thread.run_sync(lambda: daemon.admin.post("/v1/reload"))
+        await refused.wait_reconnected()
+        total = sum_of(await end_all(daemon, [session, refused]))
+    assert not total.faults
+    assert total.recorded == total.sent > 0
+
+
+@pytest.mark.long
+async def test_a_stuck_disk_under_a_flood_fills_its_bound_and_no_more(place: Path, show: Callable[..., None]) -> None:
+    bound = 8 * 2**20
+    async with open_stage(place) as stage:
+        control, daemon = Control(stage), stage.daemon
+        daemon.sections["recording"]["buffer_bytes"] = bound
+        await daemon.start()
+        sessions = [await stage.zoom.start_session(["A", "B", "C"]) for _ in range(50)]
+        for session in sessions:
+            await session.wait_reconnected()
+        await trio.sleep(3)
+        before = daemon.rss_bytes()
+        control.does("stuck")
+        await daemon.until_status(is_degraded("buffer_full"), 15)
+        peak = 0
+        for _ in range(60):
+            await trio.sleep(0.5)
+            peak = max(peak, daemon.rss_bytes())
+        pending = (await daemon.status())["disk"]["pending_bytes"]
+        control.does("ok")
+        await daemon.until_status(is_well)
+        total = sum_of(await end_all(daemon, sessions))
+    show(f"resident {before >> 20} MiB, peak {peak >> 20} MiB, queued {pending} of {bound}", total)
+    assert pending < bound * 1.1
+    assert peak - before < 6 * bound
+    assert not total.faults
+    assert total.gaps["dropped"]

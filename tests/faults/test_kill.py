@@ -1,0 +1,195 @@
+"""SIGKILL at any instant: what it costs is at most what the last `sync_interval_s` brought, and every gap says why."""
+
+import random
+import signal
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import attrs
+import pytest
+import trio
+
+from rtmsd.protocol.enums import StatusCode
+from rtmsd.simulator import Fate, SimSession
+from tests.faults.process import Stage, open_stage
+from tests.faults.reckoning import Reckoning, end_all, manifest_of, percentile, read_track, reckon, recording_of, sum_of
+
+SYNC_S = 0.5
+UNNOTICED_S = 0.1  # what Zoom sends after a kill, until the kernel tells it
+BUSY_S = 0.25  # for a busy machine: a read or a flush that came late
+
+
+@attrs.define
+class Toll:
+    """What kills cost, an entry for each kill and stream.
+
+    Attributes:
+        live_ms: media lost that came in time. late_ms: with what came out of Zoom's buffer after a restart: many
+            seconds in a moment.
+        age_s: how long before the kill the oldest lost packet was sent.
+    """
+
+    kills: int = 0
+    live_ms: list[int] = attrs.field(factory=list)
+    late_ms: list[int] = attrs.field(factory=list)
+    age_s: list[float] = attrs.field(factory=list)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.kills} kills of {len(self.age_s) // max(1, self.kills)} streams; live media lost per kill: "
+            f"max {max(self.live_ms)} ms, p99 {percentile(self.live_ms, 0.99):.0f} ms, "
+            f"median {percentile(self.live_ms, 0.5):.0f} ms; with buffered media max {max(self.late_ms)} ms; "
+            f"oldest lost packet came {max(self.age_s):.3f} s before its kill"
+        )
+
+
+def toll(kills: list[float], reckonings: list[Reckoning]) -> Toll:
+    """Charge each lost packet to the kill that came after it was sent."""
+    result = Toll(len(kills))
+    for reckoning in reckonings:
+        live: dict[float, Counter[int]] = {kill: Counter() for kill in kills}
+        late: dict[float, Counter[int]] = {kill: Counter() for kill in kills}
+        ages = dict.fromkeys(kills, 0.0)
+        for packet in reckoning.lost:
+            kill = min((kill for kill in kills if kill >= packet.sent_s - UNNOTICED_S), default=None)
+            assert kill is not None, f"lost without a kill: {packet[:5]}"
+            late[kill][packet.user_id] += packet.duration_ms
+            live[kill][packet.user_id] += packet.duration_ms if packet.fate is Fate.SENT else 0
+            ages[kill] = max(ages[kill], kill - packet.sent_s)
+        result.live_ms += [max(lost.values(), default=0) for lost in live.values()]
+        result.late_ms += [max(lost.values(), default=0) for lost in late.values()]
+        result.age_s += list(ages.values())
+    return result
+
+
+def check_readable(recordings: Path) -> None:
+    """Any program can read what a killed daemon left, before anybody repaired it."""
+    for path in recordings.glob("*/*/audio/*.wav"):
+        read_track(path)
+
+
+async def kill_again_and_again(stage: Stage, times: int, sessions: list[SimSession], seed: int) -> list[float]:
+    """Kill at random instants: while it starts, while it resumes, while buffered audio pours in, later."""
+    chance = random.Random(seed)
+    daemon, kills = stage.daemon, []
+    for number in range(times):
+        if number == 0:
+            pass  # the first process was started for us
+        elif number % 5 == 4:  # before it is ready: imports, repairs, handshakes
+            await daemon.spawn()
+            await trio.sleep(chance.uniform(0.2, 1.4))
+        else:
+            await daemon.start()
+            await trio.sleep(chance.uniform(0, 0.3) if number % 2 else chance.uniform(0.3, 1.2))
+        if number % 10 == 0:
+            sessions.append(await stage.zoom.start_session())
+        daemon.kill()
+        kills.append(daemon.killed_s)
+        assert await daemon.reap() == -signal.SIGKILL
+        check_readable(daemon.recordings)
+    return kills
+
+
+async def play(place: Path, kills: int, seed: int) -> tuple[Toll, Reckoning]:
+    async with open_stage(place) as stage:
+        await stage.daemon.start()
+        sessions = [await stage.zoom.start_session() for _ in range(3)]
+        killed = await kill_again_and_again(stage, kills, sessions, seed)
+        await stage.daemon.start()
+        for session in sessions:
+            await session.wait_reconnected()
+        reckonings = await end_all(stage.daemon, sessions)
+        violations = [violation for session in sessions for violation in session.record.violations]
+        assert await stage.daemon.stop() == 0
+    assert not violations
+    return toll(killed, reckonings), sum_of(reckonings)
+
+
+async def test_fifty_kills(place: Path, show: Callable[..., None]) -> None:
+    cost, total = await play(place, 50, seed=1)
+    show(cost, total)
+    assert not total.faults
+    assert set(total.gaps) == {"daemon_restart"}
+    assert total.lost
+    assert max(cost.age_s) <= SYNC_S + BUSY_S
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(2, 12))
+async def test_five_hundred_kills(place: Path, show: Callable[..., None], seed: int) -> None:
+    cost, total = await play(place, 50, seed)
+    show(cost, total)
+    assert not total.faults
+    assert max(cost.age_s) <= SYNC_S + BUSY_S
+
+
+async def test_killed_between_the_answer_and_the_work(place: Path) -> None:
+    async with open_stage(place) as stage:
+        daemon, sessions = stage.daemon, []
+        for _ in range(4):
+            await daemon.start()
+            stage.gate.on_answer = lambda answer: daemon.kill()
+            sessions.append(await stage.zoom.start_session())
+            stage.gate.on_answer = lambda answer: None
+            assert sessions[-1].record.webhooks[-1].status == 200  # so Zoom will never send it again
+            await daemon.reap()
+        await daemon.start()
+        for session in sessions:
+            await session.wait_reconnected()
+        *killed_again, last = await end_all(daemon, sessions)
+    assert not sum_of(killed_again).faults
+    assert not last.faults
+    assert last.recorded == last.sent > 0  # what nobody had fetched came out of Zoom's buffer
+    assert last.gap_ms == 0
+
+
+async def test_a_stop_whose_answer_was_the_last_deed(place: Path) -> None:
+    async with open_stage(place) as stage:
+        daemon = stage.daemon
+        await daemon.start()
+        session = await stage.zoom.start_session()
+        await session.wait_reconnected()
+        await trio.sleep(2 * SYNC_S)
+        stage.gate.on_answer = lambda answer: daemon.kill()
+        assert await session.stop(webhook="only") == 200
+        stage.gate.on_answer = lambda answer: None
+        await daemon.reap()
+        await daemon.start()
+        await daemon.until_all_ended()
+        directory = recording_of(daemon.recordings, session)
+        assert (manifest_of(directory)["state"], manifest_of(directory)["stop_reason"]) == ("ended", 6)
+        assert not reckon(daemon.recordings, session).faults
+        assert len(session.record.handshakes) == 3  # nobody knocked again
+
+
+async def test_stopped_while_the_daemon_was_down(place: Path) -> None:
+    async with open_stage(place) as stage:
+        daemon = stage.daemon
+        await daemon.start()
+        session = await stage.zoom.start_session()
+        await session.wait_reconnected()
+        daemon.kill()
+        await daemon.reap()
+        await session.stop()
+        assert session.record.webhooks[-1].status is None
+        await daemon.start()  # by its journal the stream lives; Zoom knows better, and says so again a moment later
+        await daemon.until_all_ended()
+        assert manifest_of(recording_of(daemon.recordings, session))["state"] == "ended"
+        assert not reckon(daemon.recordings, session).faults
+
+
+async def test_a_slot_that_zoom_has_not_freed_yet(place: Path) -> None:
+    async with open_stage(place) as stage:
+        daemon = stage.daemon
+        await daemon.start()
+        session = await stage.zoom.start_session()
+        await session.wait_reconnected()
+        daemon.kill()
+        await daemon.reap()
+        session.refuse_next(StatusCode.DUPLICATE_SIGNAL_REQUEST, 4)
+        await daemon.start()
+        await session.wait_reconnected()
+        total = sum_of(await end_all(daemon, [session]))
+    assert [handshake.status_code for handshake in session.record.refusals()] == [8] * 4
+    assert not total.faults

@@ -1,0 +1,13 @@
+"""A short soak: the long one is `python -m tests.faults.soak`."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.faults.soak import soak
+
+
+async def test_a_quarter_of_a_minute_of_faults_lets_nothing_grow(place: Path, show: Callable[..., None]) -> None:
+    result = await soak(place, duration_s=15, every_s=0.5, streams=3, say=lambda text: None)
+    show(result)
+    assert not result.growth
+    assert not result.total.faults

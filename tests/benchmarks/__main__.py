@@ -1,0 +1,162 @@
+"""`python -m tests.benchmarks`: rtmsd beside every client its users could pick, in one interleaved run.
+
+Writes `results.json` and `plot.png` beside the table it prints. Absolute figures are this machine's: ratios decide.
+"""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from tests.benchmarks import trials
+from tests.benchmarks.measure import RTMSD, Certificates, Figures, Load, measure_peer, measure_rtmsd
+from tests.benchmarks.peers import PEERS, Environment, Peer
+from tests.benchmarks.report import Results, table
+
+_HARNESS_ERRORS = (OSError, RuntimeError, ValueError, KeyError)  # TimeoutError is an OSError
+
+
+def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="a selection that takes three minutes")
+    parser.add_argument("--rounds", type=int, default=0, help="times each measurement is repeated, interleaved")
+    parser.add_argument("--seconds", type=float, default=0.0, help="how long each load lasts")
+    parser.add_argument("--only", default="", help="comma-separated beginnings of clients: rtmsd,picows,...")
+    parser.add_argument(
+        "--load", default="", help="measure only loads whose name holds this: 'flood', '100 audio', ..."
+    )
+    parser.add_argument("--no-trials", action="store_true", help="leave out fairness, stalled disk and webhooks")
+    parser.add_argument(
+        "--output", type=Path, default=Path("benchmark"), help="directory for results.json and plot.png"
+    )
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rtmsd-benchmarks"
+    parser.add_argument("--environment", type=Path, default=cache, help="where the peers are installed, and kept")
+    return parser.parse_args(argv)
+
+
+def plan(quick: bool, seconds: float) -> list[tuple[Load, bool]]:
+    """The loads, and whether the peers are put under them, too."""
+    if quick:
+        s = seconds or 1.5
+        return [
+            (Load(20, 0, seconds=s), True),
+            (Load(20, 0, tls=True, seconds=s), False),
+            (Load(100, 20, seconds=s), True),
+            (Load(100, 20, tls=True, seconds=s), False),
+            (Load(200, 20, seconds=s), False),
+            (Load(1, 0, media="video", seconds=s), False),
+        ]
+    s = seconds or 4.0
+    loads = [
+        (Load(streams, period_ms, tls=tls, media="audio", seconds=s), True)
+        for tls in (False, True)
+        for period_ms in (0, 20)
+        for streams in (1, 20, 100, 500)
+    ]
+    loads += [(Load(50, 0, seconds=s), True)]
+    loads += [
+        (Load(streams, 0, media="video", tls=tls, seconds=s), True) for tls in (False, True) for streams in (1, 20)
+    ]
+    loads += [(Load(20, 40, media="video", seconds=s), True)]
+    capacity = (Load(700, 20, seconds=s), Load(400, 20, tls=True, seconds=s), Load(1500, 100, tls=True, seconds=s))
+    return loads + [(load, False) for load in capacity]
+
+
+class Run:
+    """The whole run: what is measured, and what came of it so far."""
+
+    def __init__(self, options: argparse.Namespace, directory: Path) -> None:
+        self._options = options
+        self._environment = Environment(options.environment)
+        self._certificates = Certificates.issue(directory)
+        self.results = Results()
+
+    def run(self) -> Results:
+        options, results = self._options, self.results
+        self._say("installing the peers")
+        self._environment.prepare()
+        results.missing = self._environment.missing
+        results.machine = {
+            "cpus": os.cpu_count(),
+            "python": platform.python_version(),
+            "kernel": platform.release(),
+            "load average at start": round(os.getloadavg()[0], 1),
+            **self._environment.versions,
+        }
+        for _ in range(options.rounds or (1 if options.quick else 3)):
+            for load, with_peers in plan(options.quick, options.seconds):
+                if options.load in load.name:
+                    self._compare(load, with_peers)
+        if not options.no_trials:
+            self._try("fairness: 1 flood beside 99 paced", lambda: trials.fairness(self._certificates, 4.0))
+            self._try("disk stalled for 2 s at 200 paced", lambda: trials.stalled_disk(self._certificates, 200))
+            self._try("100 webhooks/s beside 200 paced", lambda: trials.webhooks(self._certificates, 200, 2.0))
+        return results
+
+    def _compare(self, load: Load, with_peers: bool) -> None:
+        if self._wanted(RTMSD):
+            self._measure(RTMSD, load, lambda: measure_rtmsd(load, self._certificates))
+        for peer in PEERS:
+            if self._wanted(peer.name) and load.media in peer.media and (with_peers or peer.where == "here"):
+                self._measure_peer(peer, load)
+
+    def _measure_peer(self, peer: Peer, load: Load) -> None:
+        if peer.name in self._environment.missing:
+            self.results.cell(peer.name, load).failure = self._environment.missing[peer.name]
+            return
+        self._measure(peer.name, load, lambda: measure_peer(self._environment.command(peer), load, self._certificates))
+
+    def _measure(self, client: str, load: Load, measure: Callable[[], Figures]) -> None:
+        cell = self.results.cell(client, load)
+        self._say(f"{load.name}: {client}")
+        try:
+            cell.rounds.append(measure())
+        except _HARNESS_ERRORS as error:
+            cell.failure = f"{type(error).__name__}: {str(error)[-200:]}"
+            self._say(f"  {cell.failure}")
+
+    def _try(self, name: str, trial: Callable[[], dict[str, Any]]) -> None:
+        self._say(name)
+        try:
+            self.results.trials[name] = trial()
+        except _HARNESS_ERRORS as error:
+            self.results.trials[name] = {"failed": f"{type(error).__name__}: {str(error)[-200:]}"}
+
+    def _wanted(self, client: str) -> bool:
+        only = self._options.only
+        return not only or any(client.startswith(name) for name in only.split(","))
+
+    def _say(self, text: str) -> None:
+        print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
+
+    def plot(self, results: Path, target: Path) -> None:
+        script = Path(__file__).with_name("plot.py")
+        done = subprocess.run(
+            [str(self._environment.python), str(script), str(results), str(target)], check=False, capture_output=True
+        )
+        if done.returncode:
+            self._say(f"no plot: {done.stderr.decode().strip()[-200:]}")
+
+
+def main() -> int:
+    options = arguments()
+    options.output.mkdir(parents=True, exist_ok=True)
+    target = options.output / "results.json"
+    with tempfile.TemporaryDirectory(prefix="rtmsd-benchmark-") as directory:
+        run = Run(options, Path(directory))
+        results = run.run()
+        target.write_text(json.dumps(results.to_json(), indent=1))
+        run.plot(target, options.output / "plot.png")
+    print(table(results))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,234 @@
+"""The daemon as a user runs it: `python -m rtmsd run` with a configuration file, webhooks and the admin socket."""
+
+import http.client
+import json
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import attrs
+import pybase64
+
+from rtmsd.ctl.client import AdminClient
+from rtmsd.webhook.verify import sign
+from tests.benchmarks.frames import sent_ns
+from tests.benchmarks.processes import REPOSITORY, cpu_s, rss_bytes, wait_until
+
+_WEBHOOK_SECRET: Final = "benchmark-webhook-secret"
+_START_S: Final = 30.0
+_CONFIG: Final = """
+[webhook]
+listen = "127.0.0.1:0"
+[[app]]
+client_id = "benchmarkClient"
+client_secret = {{ value = "benchmark-client-secret" }}
+webhook_secret = {{ value = "{secret}" }}
+[zoom]
+allowed_hosts = ["127.0.0.1"]
+allow_plain_ws = true
+{ca}
+[media]
+types = ["{media}"]
+[media.audio]
+send_rate_ms = 20
+[recording]
+directory = "{directory}/recordings"
+min_free_bytes = 0
+[state]
+file = "{directory}/state.sqlite"
+[admin]
+socket = "{directory}/admin.sock"
+[log]
+format = "json"
+level = "info"
+"""
+
+
+@attrs.frozen
+class Posted:
+    """A webhook, in the monotonic clock."""
+
+    stream: str
+    posted_ns: int
+    answered_ns: int
+    status: int
+
+
+class Daemon:
+    """A running daemon. Everything about it is learnt from outside."""
+
+    def __init__(self, process: "subprocess.Popen[bytes]", directory: Path, zoom_url: str) -> None:
+        self._process = process
+        self.pid = process.pid
+        self.directory = directory
+        self._zoom_url = zoom_url
+        self._admin = AdminClient(str(directory / "admin.sock"), 10.0)
+        self._port = 0
+
+    def wait_started(self) -> None:
+        wait_until(self._is_up, _START_S, f"daemon, see {self.directory / 'log'}")
+
+    def _is_up(self) -> bool:
+        if self._process.poll() is not None:
+            raise RuntimeError((self.directory / "log").read_text())
+        for line in (self.directory / "log").read_text().splitlines():
+            if '"webhook listening"' in line:
+                self._port = int(json.loads(line)["address"].rpartition(":")[2])
+            if '"ready"' in line:
+                return self._port != 0
+        return False
+
+    # Webhooks
+
+    def post(self, event: str, stream: str, **payload: Any) -> Posted:
+        """Deliver a webhook, on a connection of its own as Zoom does."""
+        body = json.dumps(
+            {
+                "event": f"session.{event}",
+                "event_ts": time.time_ns() // 1_000_000,
+                "payload": {"session_id": f"s-{stream}", "session_key": "k", "rtms_stream_id": stream, **payload},
+            }
+        ).encode()
+        timestamp = str(int(time.time()))
+        headers = {
+            "content-type": "application/json",
+            "x-zm-request-timestamp": timestamp,
+            "x-zm-signature": sign(_WEBHOOK_SECRET, timestamp, body),
+        }
+        posted_ns = time.monotonic_ns()
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=10)
+        try:
+            connection.request("POST", "/webhook", body, headers)
+            status = connection.getresponse().status
+            return Posted(stream, posted_ns, time.monotonic_ns(), status)
+        finally:
+            connection.close()
+
+    def start_stream(self, stream: str) -> Posted:
+        return self.post("rtms_started", stream, server_urls=f"{self._zoom_url}/signal/{stream}")
+
+    def start_streams(self, count: int, per_s: float = 100.0) -> list[Posted]:
+        """Start streams at a steady rate. Each webhook has its own thread: none waits for the one before."""
+        posted: list[Posted] = []
+        threads = []
+        began_s = time.monotonic()
+        for number in range(count):
+            time.sleep(max(0.0, began_s + number / per_s - time.monotonic()))
+            stream = f"{number:04d}-{secrets.token_hex(6)}"
+            thread = threading.Thread(target=lambda name: posted.append(self.start_stream(name)), args=(stream,))
+            thread.start()
+            threads.append(thread)
+        for thread in threads:
+            thread.join()
+        return posted
+
+    def stop_streams(self, streams: Sequence[str]) -> None:
+        """Stop them, and wait until their files are finished."""
+        for stream in streams:
+            self.post("rtms_stopped", stream, stop_reason=6)
+        wait_until(lambda: not self.streams(), 60, "end of all streams", 0.1)
+
+    # The admin socket
+
+    def get(self, path: str) -> Any:
+        return self._admin.get(path)
+
+    def streams(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.get("/v1/streams")
+        return found
+
+    def received(self, media: str) -> int:
+        totals: dict[str, Any] = self.get("/v1/status")["totals"]
+        return int(totals["messages"].get(media, 0))
+
+    def manifests(self) -> list[dict[str, Any]]:
+        return [json.loads(path.read_text()) for path in self.directory.glob("recordings/*/*/stream.json")]
+
+    # The process
+
+    @property
+    def cpu_s(self) -> float:
+        return cpu_s(self.pid)
+
+    @property
+    def rss_bytes(self) -> int:
+        return rss_bytes(self.pid)
+
+    def stop(self) -> None:
+        self._process.send_signal(signal.SIGTERM)
+        try:
+            self._process.wait(20)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+
+
+@contextmanager
+def running_daemon(
+    directory: Path, zoom_url: str, *, ca: Path | None, media: str = "audio", module: str = "rtmsd"
+) -> Iterator[Daemon]:
+    """Run a daemon with its files below `directory`."""
+    directory.mkdir(parents=True)
+    config = directory / "config.toml"
+    config.write_text(
+        _CONFIG.format(
+            secret=_WEBHOOK_SECRET, ca="" if ca is None else f'ca_file = "{ca}"', media=media, directory=directory
+        )
+    )
+    with (directory / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", module, "run", "--config", str(config)], cwd=REPOSITORY, stderr=log
+        )
+        daemon = Daemon(process, directory, zoom_url)
+        try:
+            daemon.wait_started()
+            yield daemon
+        finally:
+            daemon.stop()
+
+
+class Taps:
+    """Readers of live taps, and how old each packet was when it came out of them."""
+
+    def __init__(self, daemon: Daemon, streams: Sequence[str], media: str = "audio") -> None:
+        self.latencies_ms: list[float] = []
+        self.lost_frames = 0
+        self._sockets = [_tap_socket(daemon.directory / "admin.sock", stream, media) for stream in streams]
+        self._threads = [threading.Thread(target=self._read, args=(sock,)) for sock in self._sockets]
+        for thread in self._threads:
+            thread.start()
+
+    def close(self) -> None:
+        for sock in self._sockets:
+            sock.shutdown(socket.SHUT_RDWR)
+        for thread in self._threads:
+            thread.join()
+        for sock in self._sockets:
+            sock.close()
+
+    def _read(self, sock: socket.socket) -> None:
+        rest = b""
+        while data := sock.recv(65536):
+            now_ns = time.monotonic_ns()
+            *lines, rest = (rest + data).split(b"\n")
+            for line in lines:
+                if line.startswith(b'{"media":"lost"'):
+                    self.lost_frames += json.loads(line)["frames"]
+                elif (at := line.find(b'"data":"')) >= 0:  # 16 characters hold the clock
+                    clock_ns = sent_ns(pybase64.b64decode(line[at + 8 : at + 24]))
+                    if clock_ns:
+                        self.latencies_ms.append((now_ns - clock_ns) / 1e6)
+
+
+def _tap_socket(path: Path, stream: str, media: str) -> socket.socket:
+    sock = socket.socket(socket.AF_UNIX)
+    sock.connect(str(path))
+    sock.sendall(f"GET /v1/streams/{stream}/tap?media={media}&format=ndjson HTTP/1.1\r\nHost: rtmsd\r\n\r\n".encode())
+    return sock

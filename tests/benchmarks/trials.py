@@ -1,0 +1,98 @@
+"""Trials of the daemon alone: does one stream's flood, a stalled disk or a rush of webhooks harm the others?"""
+
+import signal
+import time
+from os import kill
+from typing import Any
+
+from tests.benchmarks.daemon import Daemon, Posted, Taps
+from tests.benchmarks.measure import SETTLE_S, Certificates, Load, percentile, stage
+
+STALL_S = 2.0
+
+
+def fairness(certificates: Certificates, seconds: float) -> dict[str, Any]:
+    """One stream floods beside 99 paced ones. How late are their packets, keep-alives, webhooks and admin answers?"""
+    load = Load(100, 20)
+    with stage(load, certificates) as on:
+        flooding, paced = on.streams[-1], list(on.streams[:-1])
+        on.zoom.pace("audio", 20, paced)
+        time.sleep(SETTLE_S)
+        taps = Taps(on.daemon, paced[::20])
+        on.zoom.keep_alives(2.0)
+        on.zoom.start_flood("audio", seconds, [flooding])
+        admin_ms, webhooks = _look_around(on.daemon, seconds)
+        report = on.zoom.report()
+        taps.close()
+        on.zoom.halt()
+    late_ms = [*report["keep_alive_ms"], *report["keep_alives_waiting_ms"]]
+    return {
+        "flooded_messages": report["sent"][flooding],
+        "paced_p99_ms": percentile(taps.latencies_ms, 99),
+        "keep_alive_max_ms": max(late_ms, default=None),
+        "admin_max_ms": max(admin_ms),
+        "webhook_max_ms": max((each.answered_ns - each.posted_ns) / 1e6 for each in webhooks),
+    }
+
+
+def _look_around(daemon: Daemon, seconds: float) -> tuple[list[float], list[Posted]]:
+    """Ask the admin socket and deliver webhooks, a few a second."""
+    admin_ms, webhooks = [], []
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        asked_s = time.monotonic()
+        daemon.get("/v1/status")
+        admin_ms.append(1000 * (time.monotonic() - asked_s))
+        webhooks.append(daemon.post("rtms_stopped", f"nobody-{len(webhooks)}", stop_reason=6))
+        time.sleep(0.1)
+    return admin_ms, webhooks
+
+
+def stalled_disk(certificates: Certificates, streams: int) -> dict[str, Any]:
+    """The disk hangs for `STALL_S` while paced streams flow: nothing may be lost."""
+    with stage(Load(streams, 20), certificates, module="tests.benchmarks.stalling") as on:
+        on.zoom.keep_alives(2.0)
+        on.zoom.pace("audio", 20)
+        time.sleep(SETTLE_S)
+        kill(on.daemon.pid, signal.SIGUSR1)
+        time.sleep(0.5)
+        pending = []
+        for _ in range(5):
+            pending.append(on.daemon.get("/v1/status")["disk"]["pending_bytes"])
+            time.sleep(0.5)
+        on.zoom.halt()
+        time.sleep(SETTLE_S)
+        report = on.zoom.report()
+        on.daemon.stop_streams(on.streams)
+        manifests = on.daemon.manifests()
+    sent = sum(report["sent"].values())
+    kept = sum(file["bytes"] for manifest in manifests for file in manifest["files"] if file["media"] == "audio")
+    headers = sum(len(manifest["files"]) for manifest in manifests)
+    return {
+        "sent": sent,
+        "streams": headers,
+        "most_pending_bytes": max(pending),
+        "lost": report["skipped"] + sent - sum(m["counters"]["messages"]["audio"] for m in manifests),
+        "dropped": sum(m["counters"]["dropped"] for m in manifests),
+        "gaps": sum(len(m["gaps"]) for m in manifests),
+        "kept_bytes": kept,
+        "keep_alive_max_ms": max([*report["keep_alive_ms"], *report["keep_alives_waiting_ms"]], default=None),
+    }
+
+
+def webhooks(certificates: Certificates, streams: int, seconds: float) -> dict[str, Any]:
+    """100 started webhooks a second while paced streams flow: when are they answered, and when are they ready?"""
+    with stage(Load(streams, 20), certificates) as on:
+        on.zoom.pace("audio", 20)
+        time.sleep(SETTLE_S)
+        posted = on.daemon.start_streams(int(100 * seconds), 100.0)
+        on.zoom.wait_ready(streams + len(posted), 60)
+        ready = on.zoom.ready()
+        on.zoom.halt()
+    answered_ms = [(each.answered_ns - each.posted_ns) / 1e6 for each in posted]
+    return {
+        "answered_p50_ms": percentile(answered_ms, 50),
+        "answered_p99_ms": percentile(answered_ms, 99),
+        "ready_p50_ms": percentile([(ready[each.stream] - each.posted_ns) / 1e6 for each in posted], 50),
+        "refused": sum(each.status != 200 for each in posted),
+    }

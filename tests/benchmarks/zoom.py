@@ -1,0 +1,452 @@
+"""A Zoom that does nothing but send as fast as it is taken, or at a steady pace: the benchmark's load generator.
+
+A process of its own, one thread around epoll, driven by JSON lines on stdin and answering on stdout. It knows just
+enough of the protocol to be connected to (nothing is verified: that is the simulator's work), and its frames are
+rendered beforehand, so that the client is what is measured.
+
+A socket opened at `/bare/...` streams after its media handshake alone, for clients that have no signaling.
+"""
+
+import base64
+import contextlib
+import gc
+import hashlib
+import heapq
+import json
+import os
+import resource
+import select
+import socket
+import ssl
+import sys
+import time
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final
+
+from tests.benchmarks.frames import Frames, header
+
+_GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+_BACKLOG_BYTES: Final = 1 << 20  # what a paced socket may be behind; beyond that frames are skipped and counted
+_FIN_TEXT: Final = 0x81
+_CLOSE: Final = 0x88
+
+
+class Connection:
+    """One accepted socket: HTTP upgrade, then messages. Unsent bytes wait in `_queue`."""
+
+    def __init__(self, zoom: "Zoom", sock: socket.socket, tls: ssl.SSLContext | None) -> None:
+        self.zoom = zoom
+        self.sock = sock
+        self.path = ""
+        self.stream = ""
+        self.frames: Frames | None = None  # of a flood that goes on
+        self.sent_messages = 0
+        self.skipped_messages = 0
+        self.asked: dict[int, int] = {}  # keep-alives: timestamp -> when asked
+        self._queue: deque[memoryview] = deque()
+        self._queued_bytes = 0
+        self._in = bytearray()
+        self._is_open = False
+        self._secured = tls is None
+        self._bios = (ssl.MemoryBIO(), ssl.MemoryBIO())
+        self._tls = None if tls is None else tls.wrap_bio(*self._bios, server_side=True)
+
+    # Sending
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        if self._tls is not None:
+            self._tls.write(data)
+            data = self._bios[1].read()
+        self._send(data)
+
+    def _send(self, data: bytes | bytearray | memoryview) -> None:
+        """Send, or keep what the kernel does not take; a buffer that is changed later is copied."""
+        sent = 0
+        if not self._queue:
+            with contextlib.suppress(BlockingIOError):
+                sent = self.sock.send(data)
+        if sent < len(data):
+            self._queue.append(memoryview(bytes(data)[sent:]))
+            self._queued_bytes += len(data) - sent
+            self.zoom.wants_write(self, True)
+
+    def pace(self, frames: Frames) -> None:
+        if self._queued_bytes > _BACKLOG_BYTES:
+            self.skipped_messages += 1
+            return
+        frames.advance()
+        frames.stamp(time.monotonic_ns())
+        self.write(frames.view)
+        self.sent_messages += 1
+
+    def flood(self, frames: Frames) -> None:
+        self.frames = frames
+        self.zoom.wants_write(self, True)
+
+    def on_writable(self) -> None:
+        while self._queue:
+            view = self._queue[0]
+            try:
+                sent = self.sock.send(view)
+            except BlockingIOError:
+                return
+            self._queued_bytes -= sent
+            if sent < len(view):
+                self._queue[0] = view[sent:]
+                return
+            self._queue.popleft()
+        frames = self.frames
+        if frames is None:
+            self.zoom.wants_write(self, False)
+            return
+        frames.advance()
+        self.sent_messages += frames.count
+        if self._tls is None:
+            try:
+                sent = self.sock.send(frames.view)
+            except BlockingIOError:
+                sent = 0
+            if sent < len(frames.view):
+                self._queue.append(frames.view[sent:])  # sent before the buffer is changed again
+                self._queued_bytes += len(frames.view) - sent
+        else:  # as Zoom does: each message in a record of its own
+            size, write = frames.frame_bytes, self._tls.write
+            for at in range(0, len(frames.view), size):
+                write(frames.view[at : at + size])
+            self._send(self._bios[1].read())
+
+    def say(self, message: dict[str, Any]) -> None:
+        text = json.dumps(message, separators=(",", ":")).encode()
+        self.write(header(len(text)) + text)
+
+    # Receiving
+
+    def on_readable(self) -> None:
+        try:
+            data = self.sock.recv(65536)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self.zoom.drop(self)
+            return
+        if self._tls is not None:
+            data = self._decrypt(data)
+        self._in += data
+        if self._in:
+            if not self._is_open:
+                self._upgrade()
+            if self._is_open:
+                self._read_frames()
+
+    def _decrypt(self, data: bytes) -> bytes:
+        assert self._tls is not None
+        self._bios[0].write(data)
+        plain = []
+        try:
+            if not self._secured:
+                self._tls.do_handshake()
+                self._secured = True
+            while piece := self._tls.read(16384):
+                plain.append(piece)
+        except ssl.SSLWantReadError:
+            pass
+        except ssl.SSLError:
+            self.zoom.drop(self)
+        if self._bios[1].pending:
+            self._send(self._bios[1].read())
+        return b"".join(plain)
+
+    def _upgrade(self) -> None:
+        head, end, rest = bytes(self._in).partition(b"\r\n\r\n")
+        if not end:
+            return
+        lines = head.split(b"\r\n")
+        fields = {
+            name.strip().lower(): value.strip() for name, _, value in (line.partition(b":") for line in lines[1:])
+        }
+        accept = base64.b64encode(hashlib.sha1(fields[b"sec-websocket-key"] + _GUID).digest())
+        self.write(
+            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Accept: " + accept + b"\r\n\r\n"
+        )
+        self.path = lines[0].split()[1].decode().partition("?")[0]
+        self.stream = self.path.rpartition("/")[2]
+        self._in[:] = rest
+        self._is_open = True
+
+    def _read_frames(self) -> None:
+        data = self._in
+        while len(data) >= 6:
+            length, start = data[1] & 0x7F, 2
+            if length == 126:
+                length, start = int.from_bytes(data[2:4], "big"), 4
+            stop = start + 4 + length
+            if len(data) < stop:
+                return
+            mask = int.from_bytes((data[start : start + 4] * (length // 4 + 1))[:length], "big")
+            payload = (int.from_bytes(data[start + 4 : stop], "big") ^ mask).to_bytes(length, "big")
+            opcode = data[0] & 0x0F
+            del data[:stop]
+            if opcode == 8:
+                with contextlib.suppress(OSError):
+                    self.write(header(len(payload), _CLOSE) + payload)
+                self.zoom.drop(self)
+                return
+            if opcode == 9:
+                self.write(header(len(payload), 0x8A) + payload)
+            elif opcode in {1, 2}:
+                self.zoom.hear(self, json.loads(payload))
+
+
+class Zoom:
+    """All connections, the clock, and what the driver asks for."""
+
+    def __init__(self, port_tls: tuple[int, ssl.SSLContext | None]) -> None:
+        port, self._tls = port_tls
+        self._listener = socket.create_server(("127.0.0.1", port), backlog=4096)
+        self._listener.setblocking(False)
+        self.url = f"{'ws' if self._tls is None else 'wss'}://127.0.0.1:{self._listener.getsockname()[1]}"
+        self._epoll = select.epoll()
+        self._epoll.register(self._listener, select.EPOLLIN)
+        self._epoll.register(0, select.EPOLLIN)
+        self._connections: dict[int, Connection] = {}
+        self._signaling: dict[str, Connection] = {}
+        self._media: dict[str, Connection] = {}
+        self._timers: list[tuple[int, int, Callable[[], None]]] = []
+        self._timer_number = 0
+        self._paced: dict[str, tuple[Frames, int]] = {}  # stream -> frames, and the pace it belongs to
+        self._floods: dict[str, Frames] = {}
+        self._pace_number = 0
+        self._keep_alive_ms: list[float] = []
+        self._keep_alive_round = 0
+        self._ready_ns: dict[str, int] = {}
+        self._flood_ended_ns = 0
+        self._commands = b""
+
+    def wants_write(self, connection: Connection, on: bool) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            self._epoll.modify(connection.sock, select.EPOLLIN | (select.EPOLLOUT if on else 0))
+
+    def drop(self, connection: Connection) -> None:
+        fd = connection.sock.fileno()
+        if fd < 0:
+            return
+        self._connections.pop(fd, None)
+        for known in (self._signaling, self._media):
+            if known.get(connection.stream) is connection:
+                del known[connection.stream]
+        connection.sock.close()
+
+    # The protocol
+
+    def hear(self, connection: Connection, message: dict[str, Any]) -> None:
+        stream = connection.stream
+        match message["msg_type"]:
+            case 1:
+                self._signaling[stream] = connection
+                url = f"{self.url}/media/{stream}"
+                urls = {"audio": url, "video": url, "transcript": url, "all": url}
+                connection.say({"msg_type": 2, "status_code": 0, "reason": "", "media_server": {"server_urls": urls}})
+            case 3:
+                params = message.get("media_params") or {}
+                connection.say(
+                    {"msg_type": 4, "status_code": 0, "reason": "", "payload_encrypted": False, "media_params": params}
+                )
+                self._media[stream] = connection
+                if connection.path.startswith("/bare/"):
+                    self._ready_ns[stream] = time.monotonic_ns()
+            case 7:
+                self._ready_ns.setdefault(stream, time.monotonic_ns())
+            case 13:
+                asked_ns = connection.asked.pop(message["timestamp"], None)
+                if asked_ns is not None:
+                    self._keep_alive_ms.append((time.monotonic_ns() - asked_ns) / 1e6)
+            case 19:
+                connection.say({"msg_type": 20, "state": 1, "timestamp": time.time_ns() // 1_000_000})
+            case _:
+                pass
+
+    # Time
+
+    def at(self, when_ns: int, call: Callable[[], None]) -> None:
+        self._timer_number += 1
+        heapq.heappush(self._timers, (when_ns, self._timer_number, call))
+
+    def _pace(self, stream: str, number: int, due_ns: int) -> None:
+        frames, current = self._paced.get(stream, (None, 0))
+        if frames is None or current != number:
+            return
+        connection = self._media.get(stream)
+        if connection is not None:
+            try:
+                connection.pace(frames)
+            except (OSError, ssl.SSLError):
+                self.drop(connection)
+        due_ns += frames.period_ms * 1_000_000
+        self.at(due_ns, partial(self._pace, stream, number, due_ns))
+
+    def _ask(self, connection: Connection, round_number: int, period_ns: int, due_ns: int) -> None:
+        if round_number != self._keep_alive_round or connection.sock.fileno() < 0:
+            return
+        timestamp = time.time_ns() // 1_000_000
+        connection.asked[timestamp] = time.monotonic_ns()
+        with contextlib.suppress(OSError):
+            connection.say({"msg_type": 12, "timestamp": timestamp, "sequence": len(connection.asked)})
+        due_ns += period_ns
+        self.at(due_ns, partial(self._ask, connection, round_number, period_ns, due_ns))
+
+    # What the driver asks for
+
+    def obey(self, command: dict[str, Any]) -> dict[str, Any]:
+        """Carry out one command, and return the answer."""
+        match command["do"]:
+            case "ready":
+                return {"ready_ns": {s: t for s, t in self._ready_ns.items() if s in self._media}}
+            case "pace":
+                self._start_pace(command["media"], command["period_ms"], command["streams"])
+            case "halt":
+                self._paced.clear()
+            case "flood":
+                self._start_flood(command["media"], command["streams"], int(command["seconds"] * 1e9))
+            case "flooding":
+                flooding = [c for c in self._media.values() if c.frames is not None]
+                return {"flooding": len(flooding), "ended_ns": self._flood_ended_ns}
+            case "keep_alives":
+                self._start_keep_alives(int(command["period_s"] * 1e9), command["of"])
+            case "report":
+                return self._report()
+            case "close":
+                return self._close(command["code"])
+            case "cpu":
+                usage = resource.getrusage(resource.RUSAGE_SELF)
+                return {"cpu_s": usage.ru_utime + usage.ru_stime}
+        return {}
+
+    def _start_pace(self, media: str, period_ms: int, streams: list[str] | None) -> None:
+        """Send a frame every period on each stream, the streams evenly spread over the period."""
+        self._pace_number += 1
+        names = sorted(self._media) if streams is None else streams
+        now_ns, period_ns = time.monotonic_ns() + 10_000_000, period_ms * 1_000_000
+        for position, stream in enumerate(names):
+            earlier = self._paced.get(stream)
+            frames = Frames(media, period_ms)
+            if earlier is not None:
+                frames.next_ms = earlier[0].next_ms
+            self._paced[stream] = (frames, self._pace_number)
+            due_ns = now_ns + period_ns * position // len(names)
+            self.at(due_ns, partial(self._pace, stream, self._pace_number, due_ns))
+
+    def _start_flood(self, media: str, streams: list[str] | None, duration_ns: int) -> None:
+        for stream in list(self._media) if streams is None else streams:
+            frames = self._floods.setdefault(stream, Frames.for_flood(media))
+            self._media[stream].flood(frames)
+        self.at(time.monotonic_ns() + duration_ns, self._end_flood)
+
+    def _end_flood(self) -> None:
+        """Let each socket finish the frames it is at."""
+        for connection in self._media.values():
+            connection.frames = None
+        self._flood_ended_ns = time.monotonic_ns()
+
+    def _start_keep_alives(self, period_ns: int, of: str) -> None:
+        self._keep_alive_round += 1
+        known = self._signaling if of == "signaling" else self._media
+        now_ns = time.monotonic_ns()
+        for position, connection in enumerate(known.values()):
+            due_ns = now_ns + period_ns * position // len(known)
+            self.at(due_ns, partial(self._ask, connection, self._keep_alive_round, period_ns, due_ns))
+
+    def _report(self) -> dict[str, Any]:
+        """Return what was sent, and how late keep-alives were answered; those not answered yet count by their age."""
+        now_ns = time.monotonic_ns()
+        waiting = [
+            (now_ns - asked_ns) / 1e6
+            for connection in (*self._signaling.values(), *self._media.values())
+            for asked_ns in connection.asked.values()
+        ]
+        answered, self._keep_alive_ms = self._keep_alive_ms, []
+        return {
+            "sent": {stream: connection.sent_messages for stream, connection in self._media.items()},
+            "skipped": sum(connection.skipped_messages for connection in self._media.values()),
+            "queued": sum(connection._queued_bytes for connection in self._media.values()),
+            "keep_alive_ms": answered,
+            "keep_alives_waiting_ms": waiting,
+        }
+
+    def _close(self, code: int) -> dict[str, Any]:
+        """Close all connections as a server does, and forget the streams."""
+        self._paced.clear()
+        self._floods.clear()
+        self._keep_alive_round += 1
+        for connection in list(self._connections.values()):
+            with contextlib.suppress(OSError, ssl.SSLError):
+                connection.write(header(2, _CLOSE) + code.to_bytes(2, "big"))
+        self._ready_ns.clear()
+        return {}
+
+    # The loop
+
+    def run(self) -> None:
+        print(json.dumps({"url": self.url}), flush=True)
+        fd = self._epoll.fileno()
+        listener = self._listener.fileno()
+        while True:
+            now_ns = time.monotonic_ns()
+            while self._timers and self._timers[0][0] <= now_ns:
+                heapq.heappop(self._timers)[2]()
+            wait_s = max(0.0, (self._timers[0][0] - time.monotonic_ns()) / 1e9) if self._timers else None
+            if wait_s != 0:
+                select.select([fd], [], [], wait_s)  # epoll waits in whole milliseconds, this in microseconds
+            for ready, events in self._epoll.poll(0, 256):
+                if ready == listener:
+                    self._accept()
+                elif ready == 0:
+                    if not self._read_commands():
+                        return
+                elif (connection := self._connections.get(ready)) is not None:
+                    self._serve(connection, events)
+
+    def _accept(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                sock, _ = self._listener.accept()
+                sock.setblocking(False)
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                self._connections[sock.fileno()] = Connection(self, sock, self._tls)
+                self._epoll.register(sock, select.EPOLLIN)
+
+    def _serve(self, connection: Connection, events: int) -> None:
+        try:
+            if events & ~select.EPOLLOUT:
+                connection.on_readable()
+            if events & select.EPOLLOUT and connection.sock.fileno() >= 0:
+                connection.on_writable()
+        except OSError:
+            self.drop(connection)
+
+    def _read_commands(self) -> bool:
+        data = os.read(0, 65536)
+        if not data:
+            return False
+        *lines, self._commands = (self._commands + data).split(b"\n")
+        for line in lines:
+            print(json.dumps(self.obey(json.loads(line))), flush=True)
+        return True
+
+
+def main() -> None:
+    """`python -m tests.benchmarks.zoom [CERTIFICATE.pem]`: with a certificate and its key, wss."""
+    gc.disable()
+    tls = None
+    if len(sys.argv) > 1:
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        tls.load_cert_chain(sys.argv[1])
+    Zoom((0, tls)).run()
+
+
+if __name__ == "__main__":
+    main()

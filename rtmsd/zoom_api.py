@@ -18,6 +18,7 @@ import trio
 
 from rtmsd.config.model import ApiConfig, AppConfig
 from rtmsd.errors import ConfigError, RtmsdError
+from rtmsd.protocol.meanings import API_ERRORS
 
 if TYPE_CHECKING:
     import httpx
@@ -54,15 +55,6 @@ ENDPOINTS: Final = {
     "session": Endpoint("/videosdk/sessions/{id}/rtms_app/status", "video-sdk"),
     "meeting": Endpoint("/live_meetings/{id}/rtms_app/status", "oauth"),
 }
-
-EXPLANATIONS: Final = {
-    2308: "not allowed to start the app: the user it is asked for is neither host nor alternative host, or has joined "
-    "anonymously instead of by invitation; name a participant who may, or let the host start it",
-    2310: "Zoom could not do it: the account has no active Developer Pack (a trial that expired, a basic account), or "
-    "bought it a minute ago and it is still being set up; or the stream is not in a state for this",
-    TRANSIENT_CODE: "trouble at Zoom, and trying again did not help; try later",
-}
-"""By Zoom's code. Source: protocol.md, section 3.3."""
 
 STATUS_EXPLANATIONS: Final = {
     400: "Zoom finds the request wrong",
@@ -223,7 +215,8 @@ class ZoomApi:
         told, status = _object(response), response.status_code
         code = told.get("code")
         code = code if type(code) is int else None
-        explanation = EXPLANATIONS.get(code or 0) or STATUS_EXPLANATIONS.get(status) or "Zoom refused"
+        known = API_ERRORS.get(code or 0)
+        explanation = " ".join(known[1:]).rstrip(".") if known else STATUS_EXPLANATIONS.get(status, "Zoom refused")
         words = next((told[key] for key in ("message", "reason", "error") if isinstance(told.get(key), str)), "")
         if words:
             explanation += f'; Zoom says "{words[:SHOWN_CHARS]}"'

@@ -282,11 +282,32 @@ SESSION_STATES: Final[Mapping[int, Meaning]] = {
     }.items()
 }
 
+API_ERRORS: Final[Mapping[int, Meaning]] = {
+    2308: Meaning(
+        "NOT_ALLOWED_TO_START",
+        "Zoom does not let the app be started.",
+        "The user it is asked for is neither host nor alternative host, or joined anonymously instead of invited.",
+        "Name a participant who may (--participant), or let the host start it.",
+    ),
+    2310: Meaning(
+        "OPERATION_FAILED",
+        "Zoom could not do it.",
+        "The account has no active Developer Pack (a trial that expired, a basic account), or bought it a minute ago "
+        "and it is still being set up; or the stream is not in a state for this.",
+        "See to the Developer Pack; `rtmsctl ps` tells the state of the stream.",
+    ),
+    3000: Meaning(
+        "TEMPORARILY_UNAVAILABLE", "Zoom has trouble.", "Trying again, as rtmsd does, did not help.", "Try later."
+    ),
+}
+"""Codes in the answers of Zoom's REST API. Source: protocol.md, section 3.3."""
+
 TABLES: Final[Mapping[str, Mapping[int, Meaning]]] = {
     "stop reason": STOP_REASONS,
     "status code": STATUS_CODES,
     "stream state": STREAM_STATES,
     "session state": SESSION_STATES,
+    "API error": API_ERRORS,
 }
 
 _PREFIXES: Final = ("RTMS_", "STATUS_", "STOP_BC_")

@@ -71,6 +71,11 @@ def test_a_number_is_explained_in_all_its_meanings_the_stop_reason_first() -> No
     assert names(" 4 ")[2:] == [("stream state", "TERMINATED"), ("session state", "RESUMED")]
 
 
+def test_what_the_rest_api_says_is_explained_too() -> None:
+    assert names("2308") == [("API error", "NOT_ALLOWED_TO_START")]
+    assert all(text.endswith(".") for meaning in TABLES["API error"].values() for text in meaning[1:])
+
+
 def test_a_name_is_explained_with_or_without_prefix_in_any_case() -> None:
     expected = [("status code", "INVALID_SIGNATURE")]
     assert names("STATUS_INVALID_SIGNATURE") == names("invalid-signature") == expected

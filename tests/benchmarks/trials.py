@@ -37,7 +37,8 @@ def fairness(certificates: Certificates, seconds: float) -> dict[str, Any]:
 
 def _look_around(daemon: Daemon, seconds: float) -> tuple[list[float], list[Posted]]:
     """Ask the admin socket and deliver webhooks, a few a second."""
-    admin_ms, webhooks = [], []
+    admin_ms: list[float] = []
+    webhooks: list[Posted] = []
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         asked_s = time.monotonic()

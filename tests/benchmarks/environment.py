@@ -1,4 +1,4 @@
-"""The clients rtmsd is measured against: installed from the package registries, started, and asked what they received."""
+"""The clients rtmsd is measured against: installed from the registries, started, asked what they received."""
 
 import contextlib
 import json

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.benchmarks import trials
-from tests.benchmarks.measure import RTMSD, Certificates, Figures, Load, measure_peer, measure_rtmsd
 from tests.benchmarks.environment import PEERS, Environment, Peer
+from tests.benchmarks.measure import RTMSD, Certificates, Figures, Load, measure_peer, measure_rtmsd
 from tests.benchmarks.report import Results, table
 
 _HARNESS_ERRORS = (OSError, RuntimeError, ValueError, KeyError)  # TimeoutError is an OSError

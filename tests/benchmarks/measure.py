@@ -14,8 +14,8 @@ import trustme
 
 from rtmsd.recording.wav_file import HEADER_BYTES
 from tests.benchmarks.daemon import Daemon, Posted, Taps, running_daemon
-from tests.benchmarks.frames import payload_bytes
 from tests.benchmarks.environment import running_peer
+from tests.benchmarks.frames import payload_bytes
 from tests.benchmarks.processes import LoadGenerator, load_generator, wait_until
 
 RTMSD: Final = "rtmsd"

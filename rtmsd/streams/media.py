@@ -5,6 +5,7 @@ hands them to the recorder. Nothing here waits for a disk or for another connect
 """
 
 import enum
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -58,6 +59,10 @@ class LinkState(enum.Enum):
     REFUSED = "refused"  # Zoom will not, or cannot, give these media: no further attempt
 
 
+class _Suspected(ConnectionLost):
+    """We closed it ourselves, perhaps wrongly."""
+
+
 class MediaLink:
     """A media connection with its retries. It outlives the sockets and the signaling connections under it.
 
@@ -68,6 +73,8 @@ class MediaLink:
         why: the latest loss or refusal.
         was_up: whether it was ever connected.
         last_heard_s: when the socket was last read, in Trio's clock.
+        lost_s: when it was last lost other than by a mere suspicion, in Trio's clock.
+        is_suspect: whether it is being watched for silence, after Zoom said that some connection broke.
         ignored: what was read and ignored, by kind.
     """
 
@@ -78,10 +85,11 @@ class MediaLink:
         self.ignored: Counter[str] = Counter()
         self.why = ""
         self.last_heard_s = 0.0
+        self.lost_s = -math.inf
         self.was_up = False
         self._stream = stream
         self._window = Window(stream.settings.streams.media_window_s)
-        self._is_suspect = False
+        self.is_suspect = False
         self._connection = 0  # number of the recorder's open connection; 0: none
         recorder = stream.recorder
         self.audio, self.video, self.share = recorder.audio, recorder.video, recorder.share
@@ -90,6 +98,10 @@ class MediaLink:
     @property
     def media(self) -> frozenset[str]:
         return names_of(self.types)
+
+    @property
+    def is_lost(self) -> bool:
+        return self.was_up and self.state in {LinkState.LOST, LinkState.CONNECTING}
 
     def forget_loss(self) -> None:
         """Zoom moved the stream to another server, which allows a whole window again."""
@@ -195,6 +207,8 @@ class MediaLink:
                 await first_of(socket.wait_closed, self._wait_cut, self._watch, lambda: self._send_answers(socket))
         except (ConnectionLost, RemoteProtocolError) as lost:
             why = str(lost)
+            if not isinstance(lost, _Suspected):
+                self.lost_s = trio.current_time()
             raise
         finally:
             self.ignored.update(self._protocol.counts)
@@ -232,17 +246,21 @@ class MediaLink:
 
     async def _wait_cut(self) -> None:
         await self._cut.wait()
-        raise ConnectionLost("Zoom reported the media connection as interrupted")
+        raise _Suspected("Zoom reported the media connection as interrupted")
 
-    async def suspect(self, delay_s: float) -> None:
-        """Zoom says that a media connection broke: if this one stays silent for `delay_s`, it is the one."""
-        if self.state is not LinkState.STREAMING or self._is_suspect:
+    async def suspect(self, delay_s: float, *, is_named: bool) -> None:
+        """Zoom says that a media connection broke: if this one stays silent for `delay_s`, it is the one.
+
+        Unless Zoom named it, another one that is lost meanwhile was meant, and silence proves nothing: nobody spoke.
+        """
+        if self.state is not LinkState.STREAMING or self.is_suspect:
             return
-        self._is_suspect = True
-        heard_s = self.last_heard_s
+        self.is_suspect = True
+        since_s, heard_s = trio.current_time(), self.last_heard_s
         await trio.sleep(delay_s)
-        self._is_suspect = False
-        if self.state is LinkState.STREAMING and self.last_heard_s == heard_s:
+        self.is_suspect = False
+        was_another = not is_named and any(link.lost_s >= since_s for link in self._stream.links)
+        if self.state is LinkState.STREAMING and self.last_heard_s == heard_s and not was_another:
             self._cut.set()
 
     async def _before_read(self) -> None:

@@ -3,6 +3,7 @@
 `SignalingLink` and `MediaLink` own the sockets; the state table is `protocol.stream`; this module decides.
 """
 
+import functools
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Final, Literal
@@ -408,10 +409,16 @@ class Stream:
             self.stop(self.sub_sessions.stop_reason or 0, self.recorder.zoom_ms, "last sub-session stopped")
 
     def suspect_media(self, media_type: int | None) -> None:
-        """Zoom says a media connection broke, and does not reliably say which: whichever stays silent is the one."""
+        """Zoom says a media connection broke, and does not reliably say which: one that is known to be lost, or that is
+        under suspicion already, or whichever stays silent.
+        """
+        is_named = media_type is not None
+        if not is_named and any(link.is_suspect or link.is_lost for link in self.links):
+            return
         for link in self.links:
             if media_type is None or link.types & media_type:
-                self._nursery.start_soon(link.suspect, self.settings.streams.reconnect_delay_s)
+                delay_s = self.settings.streams.reconnect_delay_s
+                self._nursery.start_soon(functools.partial(link.suspect, delay_s, is_named=is_named))
 
     def _input(self, what: StreamInput, why: str) -> None:
         """Move the state, and where it changed tell the files and the log, once."""

@@ -40,6 +40,20 @@ async def test_unified_media_come_over_one_connection(tmp_path: Path) -> None:
         assert_all_of_it_once(session.record, directory_of(backend, session.rtms_stream_id))
 
 
+async def test_what_zoom_reports_as_broken_costs_no_other_connection(tmp_path: Path) -> None:
+    async with zoom_and_daemon(tmp_path) as (sim, backend):
+        session = await sim.start_session(["Ana"])
+        await session.wait_reconnected(MediaType.TRANSCRIPT)
+        await sim.clock.sleep(3)
+        session.cut_media()  # event 7, and message 8, which does not say what was lost
+        await session.wait_reconnected()
+        await sim.clock.sleep(5)
+        await session.stop()
+        told = await until_ended(backend, session.rtms_stream_id)
+        media = [each["media"] for each in told["connections"] if each["kind"] == "media"]
+        assert sorted(media) == [["audio"], ["audio"], ["transcript"]]
+
+
 async def test_tls_with_the_simulators_own_ca(tmp_path: Path) -> None:
     ca_file = tmp_path / "ca.pem"
     zoom = ZoomConfig(allowed_hosts=("127.0.0.1",), ca_file=ca_file)

@@ -109,3 +109,13 @@ async def test_nobody_listens() -> None:
         session = await simulator.start_session([])
     assert session.record.webhooks[0].status is None
     assert "ConnectError" in session.record.webhooks[0].error
+
+
+async def test_an_event_that_belongs_to_no_stream(endpoint: Any) -> None:
+    async with open_simulator(settings_for(endpoint)) as simulator:
+        assert await simulator.send_webhook("rtms.concurrency_limited", {"reason": "limit"}) == 200
+        deliveries = [(delivery.event, delivery.kind) for delivery in simulator.webhooks]
+    headers, body = endpoint.requests[0]
+    assert is_signed(headers, body)
+    assert json.loads(body)["payload"] == {"reason": "limit"}
+    assert deliveries == [("rtms.concurrency_limited", "genuine")]

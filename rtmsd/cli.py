@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from enum import IntEnum
@@ -31,7 +32,18 @@ class Exit(IntEnum):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    status: int = Exit.OK
+    try:
+        try:
+            status = _command(list(sys.argv[1:] if argv is None else argv))
+        finally:
+            print(end="", flush=True)  # now, while a failure can still be handled; there may be no stdout at all
+    except* BrokenPipeError:  # the reader of our output has had enough (`| head`): no failure; tasks raise it in groups
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python flushes at its own exit
+    return status
+
+
+def _command(arguments: list[str]) -> int:
     if arguments[:1] == ["simulate"]:  # its options, `--help` too, are the simulator's own
         return _simulate(arguments[1:])
     args = build_parser().parse_args(arguments)

@@ -1,6 +1,7 @@
 """Arguments in, exit status out."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -156,6 +157,19 @@ def test_as_a_module(config: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "rtmsd", "check", "--config", config], capture_output=True, text=True, check=False
     )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("argv", [["simulate", "--list"], ["simulate"], ["simulate", "--help"], ["completion", "bash"]])
+def test_a_reader_who_has_had_enough_is_no_failure(argv: list[str]) -> None:
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "rtmsd", *argv], stdout=write_end, stderr=subprocess.PIPE, text=True, check=False
+        )
+    finally:
+        os.close(write_end)
     assert (done.returncode, done.stderr) == (0, "")
 
 

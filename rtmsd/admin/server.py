@@ -55,14 +55,14 @@ async def answer(backend: AdminBackend, caller: Caller, request: HttpRequest) ->
     except AdminError as exc:
         refusal = exc
     except ConfigError as exc:
-        refusal = AdminError(Code.BAD_CONFIGURATION, str(exc), mistakes=exc.mistakes)
+        refusal = AdminError(Code.BAD_CONFIGURATION, "the configuration is wrong", mistakes=exc.mistakes)
     except RtmsdError as exc:
         refusal = AdminError(Code.FAILED, str(exc))
     except Exception:
         log.exception("admin command crashed", **asked)
         refusal = AdminError(Code.INTERNAL, "a bug in rtmsd: its log has the traceback")
     if request.method != "GET":
-        log.warning("admin command refused", **asked, code=refusal.code.value, detail=refusal.detail)
+        log.warning("admin command refused", **asked, code=refusal.code.value, detail=refusal.detail, **refusal.more)
     return refusal.reply()
 
 

@@ -1,0 +1,91 @@
+"""What the service manager is told, over a real datagram socket."""
+
+import itertools
+import json
+import os
+import signal
+import time
+
+from tests.service.installation import Installation, NotifySocket, until, zoom_for
+
+
+def test_from_ready_to_stopped(daemon: Installation, manager: NotifySocket) -> None:
+    daemon.spawn()
+    assert manager.wait("READY") == "1"
+    # Both sockets answer by now, at the first try.
+    assert daemon.status()["phase"] == "serving"
+    assert daemon.curl("/v1/status").code == 0
+    with zoom_for(daemon) as zoom:
+        assert zoom.wait(zoom.sim.validate_endpoint)
+    assert manager.having("STATUS")[0][1] == "0 streams, 0 bytes to write"
+    assert daemon.stop() == 0
+    assert manager.wait("STOPPING") == "1"
+    assert manager.messages[-1][1].keys() >= {"STOPPING"}
+
+
+def test_ready_only_when_both_sockets_answer(daemon: Installation, manager: NotifySocket) -> None:
+    """READY comes after the lines that say so, and not from a daemon that cannot listen."""
+    daemon.sections["webhook"]["listen"] = "192.0.2.1:80"  # nobody's
+    daemon.spawn()
+    assert daemon.wait() == 1
+    assert not manager.having("READY")
+    assert "192.0.2.1" in daemon.log_file.read_text()
+
+
+def test_the_watchdog_is_fed_at_half_its_time_with_the_state_of_things(
+    daemon: Installation, manager: NotifySocket
+) -> None:
+    daemon.environment["WATCHDOG_USEC"] = "400000"
+    daemon.start()
+    with zoom_for(daemon) as zoom:
+        zoom.session("Ana")
+        manager.wait("WATCHDOG", 8)
+        until(lambda: any(text.startswith("1 stream, ") for _, text in manager.having("STATUS")))
+    fed_s = [at_s for at_s, _ in manager.having("WATCHDOG")]
+    spaces_s = sorted(later - earlier for earlier, later in itertools.pairwise(fed_s))
+    assert spaces_s[len(spaces_s) // 2] < 0.3  # asked for every 0.2 s
+    assert len(fed_s) <= (time.monotonic() - manager.having("READY")[0][0]) / 0.2 + 1
+
+
+def test_no_watchdog_unless_it_is_asked_for(daemon: Installation, manager: NotifySocket) -> None:
+    daemon.environment["WATCHDOG_USEC"] = "100000"
+    daemon.environment["WATCHDOG_PID"] = str(os.getpid())  # somebody else's
+    daemon.start()
+    time.sleep(0.3)
+    assert not manager.having("WATCHDOG")
+
+
+def test_a_reload_is_framed_also_when_it_is_refused(daemon: Installation, manager: NotifySocket) -> None:
+    daemon.start()
+    for number, drain_s in enumerate((3, -3), start=1):
+        daemon.sections["streams"]["drain_s"] = drain_s
+        daemon.write_config()
+        now_us = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+        daemon.signal(signal.SIGHUP)
+        manager.wait("READY", number + 1)
+        assert len(manager.having("RELOADING")) == number
+        assert 0 <= int(manager.having("MONOTONIC_USEC")[-1][1]) - now_us < 10_000_000
+        kinds = [name for _, fields in manager.messages for name in ("RELOADING", "READY") if name in fields]
+        assert kinds == ["READY"] + ["RELOADING", "READY"] * number
+    (refusal,) = daemon.logged("reload refused; nothing changed")
+    assert "streams.drain_s" in json.dumps(refusal)
+    assert daemon.asked("config", "show")["streams"]["drain_s"] == 3
+    assert daemon.stop() == 0
+
+
+def test_more_time_is_asked_for_while_streams_are_closed(daemon: Installation, manager: NotifySocket) -> None:
+    daemon.start()
+    with zoom_for(daemon) as zoom:
+        session = zoom.session("Ana")
+        assert daemon.ctl("shutdown", "--end-streams").out == "the daemon is stopping and ends its streams\n"
+        assert daemon.wait() == 0
+        assert session.stop_reason == 15  # the receiver asked for it
+    assert int(manager.wait("EXTEND_TIMEOUT_USEC")) >= 8_000_000  # streams.drain_s
+    order = [name for _, fields in manager.messages for name in ("STOPPING", "EXTEND_TIMEOUT_USEC") if name in fields]
+    assert order == ["STOPPING", "EXTEND_TIMEOUT_USEC"]
+
+
+def test_nobody_to_notify_is_no_trouble(daemon: Installation) -> None:
+    daemon.environment["NOTIFY_SOCKET"] = str(daemon.directory / "gone.sock")
+    daemon.start()
+    assert daemon.stop() == 0

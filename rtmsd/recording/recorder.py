@@ -239,10 +239,12 @@ class Recorder:
         return self._timeline.clock_ms
 
     @property
-    def hears_during_pause(self) -> bool:
-        """Whether there is audio from a time at which the stream was paused."""
+    def heard_in_pause_ms(self) -> int | None:
+        """Where the audio ends that is from a time at which the stream was paused; None: there is none."""
         newest_ms, paused_ms = self.media.newest_ms(("audio",)), self._timeline.paused_since_ms
-        return newest_ms is not None and paused_ms is not None and newest_ms > paused_ms + _LATE_MS
+        if newest_ms is None or paused_ms is None or newest_ms <= paused_ms + _LATE_MS:
+            return None
+        return newest_ms
 
     def connected(self, kind: Literal["signaling", "media"], media: frozenset[str]) -> int:
         """A handshake succeeded. Returns a number for `heard_on` and `lost`."""
@@ -284,8 +286,9 @@ class Recorder:
         self._timeline.paused(zoom_ms)
         self._touch()
 
-    def resumed(self, zoom_ms: int | None) -> None:
-        self._timeline.resumed(zoom_ms)
+    def resumed(self, zoom_ms: int | None, *, by_now: bool = False) -> None:
+        """A pause is over; `by_now`: at `zoom_ms` or earlier, and Zoom's word on when may follow."""
+        self._timeline.resumed(zoom_ms, by_now=by_now)
         self._touch()
 
     def ended(

@@ -106,6 +106,7 @@ class Timeline:
         self._media: dict[str, _Medium] = {}
         self._number = 0
         self._untold: dict[str, str] = {}
+        self._is_end_guessed = False  # of the last pause
 
     def is_plausible(self, time_ms: int) -> bool:
         return self.start_ms - AHEAD_MS <= time_ms <= self.clock_ms + AHEAD_MS
@@ -345,12 +346,23 @@ class Timeline:
     def paused(self, time_ms: int | None) -> None:
         if not self.pauses or self.pauses[-1].to_ms is not None:
             self.pauses.append(Pause(self._known(time_ms), None, "paused"))
+            self._is_end_guessed = False
             self._bound_pauses()
             self.revision += 1
 
-    def resumed(self, time_ms: int | None) -> None:
-        if self.pauses and self.pauses[-1].to_ms is None:
-            self.pauses[-1].to_ms = max(self._known(time_ms), self.pauses[-1].from_ms)
+    def resumed(self, time_ms: int | None, *, by_now: bool = False) -> None:
+        """The pause ended.
+
+        Args:
+            by_now: at `time_ms` or earlier: media came, which may overtake Zoom's word on when. It still counts.
+        """
+        if not self.pauses:
+            return
+        pause = self.pauses[-1]
+        if pause.to_ms is None or (self._is_end_guessed and time_ms is not None):
+            told_ms = max(self._known(time_ms), pause.from_ms)
+            pause.to_ms = told_ms if pause.to_ms is None else min(told_ms, pause.to_ms)
+            self._is_end_guessed = by_now
             self.revision += 1
 
     def reopened(self, time_ms: int, ended_ms: int) -> None:

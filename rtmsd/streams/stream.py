@@ -265,8 +265,10 @@ class Stream:
         match self.phase:
             case StreamPhase.READY:
                 self._input(StreamInput.MEDIA, "media")
-            case StreamPhase.PAUSED if self.recorder.hears_during_pause:
-                self.pause(False, None)  # the word that it goes on was lost
+            case StreamPhase.PAUSED if (heard_ms := self.recorder.heard_in_pause_ms) is not None:
+                self._is_paused = False  # the word that it goes on was lost, or is on its way
+                self.recorder.resumed(heard_ms, by_now=True)
+                self._input(StreamInput.RESUMED, "media")
             case _:
                 pass
 

@@ -95,6 +95,25 @@ def test_a_pause_is_no_gap() -> None:
     assert gaps(timeline) == [(10_000, 12_000, "media_reconnect"), (15_000, 20_000, "media_reconnect")]
 
 
+def test_media_may_overtake_the_word_that_a_pause_is_over() -> None:
+    timeline = Timeline(T)
+    timeline.paused(T + 1_000)
+    timeline.resumed(T + 20_500, by_now=True)  # the first packets after it end here
+    assert [(pause.from_ms, pause.to_ms) for pause in timeline.pauses] == [(T + 1_000, T + 20_500)]
+    timeline.resumed(T + 20_000)
+    assert [(pause.from_ms, pause.to_ms) for pause in timeline.pauses] == [(T + 1_000, T + 20_000)]
+    timeline.resumed(T + 20_100)  # said again, later
+    assert [(pause.from_ms, pause.to_ms) for pause in timeline.pauses] == [(T + 1_000, T + 20_000)]
+
+
+def test_a_word_long_after_the_end_of_a_pause_does_not_prolong_it() -> None:
+    timeline = Timeline(T)
+    timeline.paused(T + 1_000)
+    timeline.resumed(T + 20_500, by_now=True)
+    timeline.resumed(T + 90_000)
+    assert [(pause.from_ms, pause.to_ms) for pause in timeline.pauses] == [(T + 1_000, T + 20_500)]
+
+
 def test_sockets_that_close_as_part_of_the_end_make_no_gap() -> None:
     timeline, number = connected()
     timeline.lost(number, T + 10_000, "media_reconnect", "closed")

@@ -11,7 +11,8 @@ from rtmsd.recording.repair import read_manifest, repair
 from rtmsd.recording.wav_file import HEADER_BYTES, WavHeader
 
 _RECENT_BYTES: Final = 65_536
-_ONE_FLUSH_MS: Final = 1000  # of media, at most, that one flush brings to one file and not to another
+_ONE_FLUSH_MS: Final = 1000  # of live media, at most, that one flush brings to one file and not to another
+_AT_ONCE_MS: Final = 200  # between the ends of what people say at the same time: the longest packets
 
 
 @attrs.frozen(kw_only=True)
@@ -44,18 +45,27 @@ class Found:
         return max((end_ms for _, end_ms in self._audio_ends()), default=None)
 
     def lagging_audio(self) -> list[tuple[int | str, int]]:
-        """Return who has a little less audio than others, and its end, if the daemon was killed.
+        """Return who has less audio than others, and its end, if the daemon was killed in the middle of a flush.
 
-        A flush writes one file after another, so that it may have come to some only. Who fell silent a moment before
-        cannot be told from that.
+        A flush writes one file after another, so that it may have come to some only. What it brings is the last half
+        second, or, out of Zoom's buffer, as much as there was since the last manifest. Who fell silent at that moment
+        cannot be told from who was cut off.
         """
         newest_ms = self.newest_audio_ms
         connections = self.manifest["connections"] if self.manifest else []
-        killed = any(each["closed_ms"] is None and "audio" in each["media"] for each in connections)
-        if not killed or newest_ms is None:
+        heard = [each.get("heard_ms") for each in connections if each["closed_ms"] is None and "audio" in each["media"]]
+        if not heard or newest_ms is None:
             return []
         ends = dict(sorted(self._audio_ends(), key=lambda user_and_end: user_and_end[1]))
-        return [(user_id, end_ms) for user_id, end_ms in ends.items() if 0 < newest_ms - end_ms < _ONE_FLUSH_MS]
+        return [
+            (user_id, end_ms)
+            for user_id, end_ms in ends.items()
+            if end_ms < newest_ms
+            and (
+                newest_ms - end_ms < _ONE_FLUSH_MS
+                or any(time_ms is not None and abs(end_ms - time_ms) <= _AT_ONCE_MS for time_ms in heard)
+            )
+        ]
 
     def _audio_ends(self) -> list[tuple[int | str, int]]:
         return [

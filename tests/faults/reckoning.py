@@ -81,6 +81,7 @@ class Reckoning:
         sent: packets whose every byte reached the daemon's kernel. `recorded`: those of them that are in a file.
         lost: those that are not. `withheld`: what Zoom itself gave up, which is lost to everybody.
         doubled: found more than once. `damaged`: not as sent, or not where their timestamp says.
+        torn: cut short by a kill in the middle of a write; they count as lost.
         strange: found and never sent.
         unexplained: lost or withheld, and in no gap. `pretended`: recorded, and nevertheless in a gap.
         gaps: by cause; gap_ms: their sum, of audio.
@@ -94,6 +95,7 @@ class Reckoning:
     withheld: int = 0
     doubled: int = 0
     damaged: list[str] = attrs.field(factory=list)
+    torn: int = 0
     strange: int = 0
     unexplained: list[str] = attrs.field(factory=list)
     pretended: list[str] = attrs.field(factory=list)
@@ -161,13 +163,14 @@ def _reckon_audio(
             if marked is None or mark.user_id != user_id & 0xFFFFFFFF:
                 result.strange += 1
                 continue
+            if not mark.whole and _is_torn(track.samples, mark.offset_bytes, marked.data):
+                result.torn += 1
+                continue
             found[mark.number] += 1
             here = marked.timestamp_ms - midnight_ms - track.start_ms
             off_ms = mark.offset_bytes / track.bytes_per_ms - here
             if not mark.whole or abs(off_ms) > SLACK_MS:
-                result.damaged.append(
-                    f"{session.rtms_stream_id} {track.path.name} #{mark.number} {off_ms:+g} ms, whole {mark.whole}"
-                )
+                result.damaged.append(f"{_name(session, marked)}: {off_ms:+g} ms off, whole: {mark.whole}")
     gaps = [gap for gap in manifest["gaps"] if gap["media"] == "audio" and gap["user_id"] in {None, user_id}]
     told = [gap for gap in gaps if gap["cause"] != "daemon_restart"]  # killed before it could tell that a gap closed
     missing: list[AudioPacket] = []
@@ -187,6 +190,14 @@ def _reckon_audio(
     for run in _runs(missing):
         if run[-1].timestamp_ms + run[-1].duration_ms - run[0].timestamp_ms > SLACK_MS:
             result.unexplained += [_name(session, packet) for packet in run if not _covered(gaps, packet, SLACK_MS)]
+
+
+def _is_torn(samples: bytes, at: int, packet: bytes) -> bool:
+    """Whether the first part of a packet is there and then silence, the end, or another packet."""
+    here = samples[at : at + len(packet)]
+    same = next((index for index, (a, b) in enumerate(zip(here, packet, strict=False)) if a != b), len(here))
+    rest = here[same:]
+    return not rest.rstrip(b"\0") or rest.lstrip(b"\0").startswith(packet[:4])
 
 
 def _name(session: SimSession, packet: AudioPacket) -> str:
@@ -223,8 +234,11 @@ def _reckon_transcripts(
         if key in recorded or (item.fate not in ARRIVED and item.timestamp_ms <= first_ms):
             continue
         result.transcripts_lost += item.fate in ARRIVED
-        at_ms = item.timestamp_ms
-        if not any(gap["from_ms"] - SLACK_MS <= at_ms <= gap["to_ms"] + SLACK_MS for gap in gaps):
+        # A lost message is missing at the time it was sent; one that came and was dropped, for what it tells of.
+        at_ms, from_ms, to_ms = item.timestamp_ms, content["start_time"], content["end_time"]
+        sent = any(gap["from_ms"] - SLACK_MS <= at_ms <= gap["to_ms"] + SLACK_MS for gap in gaps)
+        told = any(gap["from_ms"] <= from_ms and to_ms <= gap["to_ms"] and gap["user_id"] == who for gap in gaps)
+        if not sent and not told:
             result.unexplained.append(f"{session.rtms_stream_id} transcript at {at_ms}, {item.fate.name}")
 
 

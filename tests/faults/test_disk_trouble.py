@@ -74,7 +74,7 @@ async def test_a_disk_that_fills_up_and_is_cleaned(
     show(total)
     assert not total.faults
     assert total.recorded
-    assert bool(total.gaps["dropped"]) == (full_s > 20)
+    assert total.gaps["dropped"] or full_s < 20
     assert len(session.record.handshakes) == 3
 
 

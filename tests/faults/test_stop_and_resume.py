@@ -61,7 +61,7 @@ async def test_fifty_streams_survive_a_stop_and_a_kill(place: Path, show: Callab
                 f"{how.name}: gone in {gone_s - began_s:.2f} s; {len(delays)} streams resumed, first frame after the "
                 f"start of the process: p99 {percentile(delays, 0.99):.2f} s (ready after {daemon.starts_s[-1]:.2f} s)"
             )
-            assert percentile(delays, 0.99) < RESUMED_WITHIN_S + daemon.starts_s[-1]
+            assert percentile(delays, 0.99) < RESUMED_WITHIN_S + daemon.starts_s[-1]  # which is not ours to hurry
             if how == signal.SIGTERM:
                 assert states == {"recovering"}
         total = sum_of(await end_all(daemon, sessions))

@@ -123,6 +123,7 @@ class Recorder:
         self.corrupt, self.unknown = self.media.corrupt, self.media.unknown
         self.listeners = self.media.listeners
         self._revision = 0
+        self._is_open = True
         self._saved = self._collected = _Mark()
         self._rate_mark: tuple[int, Counter[str], Counter[str]] = (local_ms(), Counter(), Counter())
         self.event("stream_state", None, state=self.state_name)
@@ -370,9 +371,9 @@ class Recorder:
         return {**self.manifest(), "rates": rates, "lag_ms": round(self._writer.last_sync_age_s * 1000)}
 
     async def flush(self) -> None:
-        """Bring everything to disk, however long the disk refuses."""
+        """Bring everything to disk, however long the disk refuses. Once the directory was let go, there is nothing."""
         self._touch()  # so that the manifest has the last counts, too
-        while True:
+        while self._is_open:
             await self._writer.flush()
             if not self._maker.dirty and self._saved.structure == self._mark(0).structure:
                 return
@@ -404,6 +405,7 @@ class Recorder:
             await self._retry(partial(revoke, self._writer.disk, self.directory, self.manifest()))
 
     def _close(self) -> None:
+        self._is_open = False
         self._writer.remove(self)
         for listener in tuple(self.listeners):
             listener.ended()

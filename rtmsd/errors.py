@@ -1,5 +1,7 @@
 """The exception tree. A leaf says what to do about it: mend the configuration, retry, give up, or fix a bug."""
 
+from collections.abc import Iterator
+
 
 class RtmsdError(Exception):
     """Base of every foreseen error: one log line, no traceback."""
@@ -61,3 +63,12 @@ class ForbiddenHost(RtmsdError):
 
 class StorageError(RtmsdError):
     """The disk refused (full, read-only, EIO)."""
+
+
+def leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    """Yield the errors in a group, and in the groups in it: their texts are what a person wants to read."""
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from leaves(error)
+        else:
+            yield error

@@ -22,7 +22,7 @@ from rtmsd.admin.server import serve_admin, serve_metrics
 from rtmsd.config import Config
 from rtmsd.daemon.backend import Backend
 from rtmsd.daemon.health import Health, Phase
-from rtmsd.errors import ConfigError, RtmsdError
+from rtmsd.errors import ConfigError, RtmsdError, leaves
 from rtmsd.notify import Notifier, listen_fds
 from rtmsd.recording.librarian import keep_tidy
 from rtmsd.recording.writer import Writer
@@ -60,22 +60,15 @@ def run(config_path: Path, *, end_streams: bool = False) -> int:
     try:
         trio.run(Daemon(config_path, config, end_streams=end_streams).run)
     except* ConfigError as group:
-        log.error("cannot run", errors=_texts(group))  # noqa: TRY400 foreseen: no traceback
+        log.error("cannot run", errors=[str(error) for error in leaves(group)])  # noqa: TRY400 foreseen: no traceback
         status = EXIT_CONFIG
     except* RtmsdError as group:
-        log.error("cannot run", errors=_texts(group))  # noqa: TRY400
+        log.error("cannot run", errors=[str(error) for error in leaves(group)])  # noqa: TRY400
         status = EXIT_FAILED
     except* Exception:
         log.exception("crashed")
         status = EXIT_FAILED
     return status
-
-
-def _texts(group: BaseExceptionGroup[BaseException]) -> list[str]:
-    texts: list[str] = []
-    for error in group.exceptions:
-        texts += _texts(error) if isinstance(error, BaseExceptionGroup) else [str(error)]
-    return texts
 
 
 class Daemon:

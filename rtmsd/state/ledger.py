@@ -119,6 +119,8 @@ def close_stream(
 ) -> None:
     """Make a tombstone of a stream. What a stop webhook said of reason and time stays.
 
+    A stream that was revoked meanwhile is not closed by an end for another reason: its deletion is still to be done.
+
     Args:
         event_ts: of the start that is finished; when a newer one was recorded, the stream lives on.
         closed_ms: local time, by which the tombstone is kept for 90 minutes.
@@ -127,8 +129,16 @@ def close_stream(
         """UPDATE stream SET
             stop_reason = coalesce(stop_reason, :reason), stopped_ms = coalesce(stopped_ms, :ended_ms),
             closed_ms = :closed_ms
-        WHERE rtms_stream_id = :id AND closed_ms IS NULL AND event_ts <= coalesce(:event_ts, event_ts)""",
-        {"id": rtms_stream_id, "reason": reason, "ended_ms": ended_ms, "event_ts": event_ts, "closed_ms": closed_ms},
+        WHERE rtms_stream_id = :id AND closed_ms IS NULL AND event_ts <= coalesce(:event_ts, event_ts)
+            AND (stop_reason IS NOT :revoked OR :reason = :revoked)""",
+        {
+            "revoked": StopReason.STREAM_REVOKED,
+            "id": rtms_stream_id,
+            "reason": reason,
+            "ended_ms": ended_ms,
+            "event_ts": event_ts,
+            "closed_ms": closed_ms,
+        },
     )
 
 

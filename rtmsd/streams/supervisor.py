@@ -10,7 +10,8 @@ import structlog
 import trio
 
 from rtmsd.config.model import Config
-from rtmsd.errors import RtmsdError, StorageError
+from rtmsd.errors import LocalProtocolError, RtmsdError, StorageError, leaves
+from rtmsd.protocol.enums import StopReason
 from rtmsd.recording.layout import stream_directory
 from rtmsd.recording.librarian import Librarian
 from rtmsd.recording.recorder import Recorder, StreamInfo, open_recorder
@@ -36,17 +37,18 @@ class Life:
     """One stream's time in the supervisor, from before its files are open until they are finished.
 
     Attributes:
-        early: commands that came while the files were being opened; Zoom sends a handful at the most.
-        again: a start that came while the files were being finished.
+        row: as the journal has it; a failover brings another server and a newer `event_ts`.
+        recorder: once the files are open.
+        stream: while the files are open, and afterwards as it ended.
+        waiting: commands that came too early, while the files were being opened, or too late for this life. Zoom sends
+            a handful at the most.
         outcome: set when its files are to be finished.
     """
 
     row: StreamRow
-    scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
     recorder: Recorder | None = None
     stream: Stream | None = None
-    early: list[StreamCommand] = attrs.field(factory=list)
-    again: StreamRow | None = None
+    waiting: list[StreamCommand] = attrs.field(factory=list)
     outcome: Outcome | None = None
 
     @property
@@ -55,19 +57,41 @@ class Life:
         return self.outcome or (None if self.stream is None else self.stream.outcome)
 
     def tell(self, command: StreamCommand) -> None:
-        stream = self.stream
-        if stream is None:
-            self.early.append(command)
-            return
+        """Obey, or keep the command for when it can be obeyed."""
+        is_opening = self.stream is None and self.outcome is None
+        if is_opening or self.waiting or _is_for_later(command, self.end, is_over=self.outcome is not None):
+            self.waiting.append(command)
+        elif self.stream is not None and self.outcome is None:
+            self._obey(self.stream, command)
+
+    def opened(self, stream: Stream) -> None:
+        """The files are open: what came meanwhile is obeyed now, in order."""
+        commands, self.waiting, self.stream = self.waiting, [], stream
+        for command in commands:
+            self.tell(command)
+
+    def _obey(self, stream: Stream, command: StreamCommand) -> None:
         match command:
-            case StartStream() if stream.outcome is not None:
-                self.again = row_of(command)
             case StartStream():
+                self.row = attrs.evolve(self.row, server_urls=command.server_urls, event_ts=command.event_ts)
                 stream.failover(command)
             case InterruptStream():
                 stream.interrupted(command)
             case StopStream():
                 stream.stop(command.stop_reason, command.event_ts, "stopped webhook")
+
+
+def _is_for_later(command: StreamCommand, end: Outcome | None, *, is_over: bool) -> bool:
+    """Whether a command to a stream that ends is for the life after it: a new start, or, too late for this life to
+    obey, that everything must be deleted.
+    """
+    match command:
+        case StartStream():
+            return end is not None
+        case StopStream(stop_reason=StopReason.STREAM_REVOKED):
+            return is_over and end is not None and end.state != "revoked"
+        case _:
+            return False
 
 
 class Supervisor:
@@ -154,26 +178,35 @@ class Supervisor:
         with structlog.contextvars.bound_contextvars(rtms_stream_id=row.rtms_stream_id, app=row.app):
             outcome = Outcome("failed", None, None, "a bug of ours, see the log")
             try:
-                with life.scope:
-                    outcome = await self._live(life, resumed)
+                outcome = await self._live(life, resumed)
+            except* LocalProtocolError:
+                log.exception("stream crashed")
             except* RtmsdError as group:
-                outcome = Outcome("failed", None, None, "; ".join(str(e) for e in group.exceptions))
-                log.warning("stream failed", errors=[str(e) for e in group.exceptions])
+                why = "; ".join(str(error) for error in leaves(group))
+                outcome = Outcome("failed", None, None, why)
+                log.warning("stream failed", why=why)
             except* Exception:
                 log.exception("stream crashed")
             life.outcome = outcome
             await self._finish(life, outcome)
-            if outcome.reason is not None:
-                self._nursery.start_soon(self._restarter.consider, row, outcome.reason)
             if life.stream is not None:
                 self._tally.add(life.stream)
             if life.recorder is not None:
                 self.ended.append(told(life))
             del self._lives[row.rtms_stream_id]
+            for command in life.waiting:
+                self._apply(command)
             if not self._lives:
                 self._nobody_left.set()
-            if life.again is not None:
-                self._begin(life.again, resumed=False)
+            if outcome.reason is not None:
+                await self._start_again(row, outcome.reason)
+
+    async def _start_again(self, row: StreamRow, reason: int) -> None:
+        """Let the policy decide. What goes wrong there is no live stream's trouble."""
+        try:
+            await self._restarter.consider(row, reason)
+        except* Exception:
+            log.exception("stream not started again")
 
     async def _live(self, life: Life, resumed: bool) -> Outcome:
         """Open the files, then the stream, and return how it ended."""
@@ -199,7 +232,7 @@ class Supervisor:
         app = next((app for app in config.apps if app.name == row.app), None)
         if app is None:
             return Outcome("failed", None, None, f"app {row.app!r} is no longer in the configuration")
-        life.stream = Stream(
+        stream = Stream(
             row,
             (app.client_id, app.client_secret),
             StreamSettings(streams=config.streams, zoom=config.zoom, media=config.media),
@@ -208,9 +241,8 @@ class Supervisor:
             wait_room=self._wait_room,
             resumed=resumed,
         )
-        for command in life.early:
-            life.tell(command)
-        return await life.stream.run()
+        life.opened(stream)
+        return await stream.run()
 
     def _has_recording(self, row: StreamRow) -> bool:
         return stream_directory(self.config.recording.directory, started_ms(row), row.rtms_stream_id).is_dir()
@@ -276,8 +308,8 @@ class Supervisor:
 
     async def end_all(self) -> None:
         """Close all streams politely, and return when their files are finished."""
-        for life in list(self._lives.values()):
-            if life.stream is not None:
+        for life in self._lives.values():
+            if life.stream is not None and life.end is None:
                 life.stream.close()
         self._nobody_left = trio.Event()
         if self._lives:

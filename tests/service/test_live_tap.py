@@ -1,0 +1,136 @@
+"""Live media on standard output: in time, for several readers at once, and a slow one loses only its own frames."""
+
+import json
+import statistics
+import subprocess
+import time
+import wave
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from rtmsd.simulator import ARRIVED
+from tests.service.installation import ROOT, Installation, until, zoom_for
+
+PACKETS = 20
+
+
+def tap(daemon: Installation, *words: str) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen(daemon.ctl_command("tap", *words), stdout=subprocess.PIPE, cwd=ROOT)
+
+
+def next_line(reader: "subprocess.Popen[bytes]") -> dict[str, Any]:
+    assert reader.stdout is not None
+    line: dict[str, Any] = json.loads(reader.stdout.readline())
+    return line
+
+
+def close(reader: "subprocess.Popen[bytes]") -> None:
+    assert reader.stdout is not None
+    reader.terminate()
+    reader.stdout.close()
+    reader.wait(10)
+
+
+def test_packets_come_within_a_tenth_of_a_second(daemon: Installation) -> None:
+    daemon.start()
+    with zoom_for(daemon) as zoom:
+        session = zoom.session("Ana", rtms_stream_id="live")
+        reader = tap(daemon, "live", "--format", "ndjson")
+        got_s = {next_line(reader)["timestamp_ms"]: time.monotonic() for _ in range(PACKETS)}
+        close(reader)
+        (log,) = session.record.audio.values()
+        sent_s = zoom.do(lambda: {packet.timestamp_ms: packet.sent_s for packet in log})
+    delays_s = [at_s - sent_s[timestamp_ms] for timestamp_ms, at_s in got_s.items()]
+    assert statistics.median(delays_s) < 0.1, delays_s
+    assert max(delays_s) < 2
+
+
+def test_sound_of_one_voice_as_wav_and_raw(daemon: Installation) -> None:
+    daemon.start()
+    with zoom_for(daemon) as zoom:
+        session = zoom.session("Ana", "Bo", rtms_stream_id="live")
+        refused = daemon.ctl("tap", "live", "--media", "audio", "--format", "wav")
+        assert (refused.code, len(refused.err.splitlines())) == (7, 3)  # whose?
+        assert daemon.ctl("tap", "live", "--user-id", "5").code == 1
+        assert daemon.ctl("tap", "nobody").code == 4
+        assert daemon.seen("tap", "live").code == 2  # sound is not for a terminal
+        user_id = min(session.record.audio)
+        readers = [tap(daemon, "live", "--user-id", str(user_id), "--format", form) for form in ("wav", "raw")]
+        heard = [reader.stdout.read(44 + 6400) for reader in readers if reader.stdout]
+        for reader in readers:
+            close(reader)
+        # An endless WAV says so in its header; a player takes it as it comes.
+        assert heard[0][40:44] == b"\xff\xff\xff\xff"
+        with wave.open(BytesIO(heard[0])) as wav:
+            assert (wav.getframerate(), wav.getnchannels(), wav.getsampwidth()) == (16000, 1, 2)
+        packets = zoom.do(lambda: b"".join(packet.data for packet in session.record.audio[user_id]))
+    assert heard[0][44:] in packets
+    assert heard[1] in packets
+
+
+def test_media_and_events_by_name(daemon: Installation) -> None:
+    daemon.start()
+    with zoom_for(daemon) as zoom:
+        session = zoom.session("Ana", rtms_stream_id="live")
+        reader = tap(daemon, "live", "--media", "transcript,events")
+        found: dict[str, dict[str, Any]] = {}
+        joined = 0
+        until(lambda: len(daemon.asked("inspect", "live")["links"]) == 2)
+        while not {"transcript", "events"} <= found.keys():
+            joined += 1
+            zoom.do(lambda: session.say("Ana", "Good morning"))
+            zoom.do(lambda: session.join("Eva"))
+            zoom.do(lambda: session.leave("Eva"))
+            if joined > 1:
+                line = next_line(reader)
+                found[line["media"]] = line
+            time.sleep(0.05)
+        zoom.wait(session.stop)
+        assert reader.stdout is not None
+        rest = [json.loads(line) for line in reader.stdout]
+        assert reader.wait(10) == 0  # it ends with the stream
+        reader.stdout.close()
+    assert found["transcript"]["text"] == "Good morning"
+    assert rest[-1]["media"] == "events"
+    assert {line["media"] for line in rest} <= {"transcript", "events"}
+
+
+def test_a_slow_reader_loses_its_own_frames_and_nobody_elses(daemon: Installation) -> None:
+    daemon.start()
+    with zoom_for(daemon, speed=60.0) as zoom:
+        session = zoom.session("Ana", rtms_stream_id="live")
+        slow, quick = tap(daemon, "live", "--format", "ndjson"), tap(daemon, "live", "--format", "ndjson")
+        first = next_line(slow)
+        quick_first = next_line(quick)
+        # One second is two megabytes: past what ring, sockets and pipe hold.
+        goal = len(session.record.audio[first["user_id"]]) + 2000
+        quick_lines = [quick_first]
+        while len(session.record.audio[first["user_id"]]) < goal:
+            quick_lines.append(next_line(quick))
+        zoom.wait(session.stop)
+        assert slow.stdout is not None and quick.stdout is not None
+        slow_lines = [first, *map(json.loads, slow.stdout)]
+        quick_lines += map(json.loads, quick.stdout)
+        close(slow)
+        close(quick)
+        until(lambda: not daemon.states())
+        packets = [packet.timestamp_ms for packet in session.record.audio[first["user_id"]] if packet.fate in ARRIVED]
+    assert [line["timestamp_ms"] for line in quick_lines] == packets[packets.index(quick_first["timestamp_ms"]) :]
+    lost = 0
+    expected = iter(packets[packets.index(first["timestamp_ms"]) :])
+    for line in slow_lines:
+        if line["media"] == "lost":
+            lost += line["frames"]
+            for _ in range(line["frames"]):
+                next(expected)
+        else:
+            assert line["timestamp_ms"] == next(expected)
+    assert lost > 100
+    assert list(expected) == []
+    told = daemon.asked("inspect", "live")
+    assert told["counters"]["messages"]["audio"] == len(packets)
+    assert told["counters"]["dropped"] == 0
+    (file,) = (file for file in told["files"] if file["media"] == "audio")
+    assert Path(told["directory"], file["path"]).stat().st_size > len(packets) * 3200
+    assert daemon.ctl("recordings", "verify", "live").code == 0

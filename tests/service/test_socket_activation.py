@@ -157,8 +157,13 @@ def posting(parent: Parent) -> Iterator[Sender]:
         sender.wait_for_more(5)
         yield sender
         sender.wait_for_more(5)
+    all_accepted_are_known(parent.daemon, sender)
+
+
+def all_accepted_are_known(daemon: Installation, sender: Sender) -> None:
+    """Every stream whose start was accepted lives, unless its stop was, too."""
     living = {stream for stream, events in sender.accepted.items() if events == ["started"]}
-    until(lambda: parent.daemon.states().keys() == living)
+    until(lambda: daemon.states().keys() == living)
 
 
 def test_a_stop_and_a_start_fail_no_post(parent: Parent) -> None:

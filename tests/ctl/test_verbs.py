@@ -92,6 +92,7 @@ def test_explain_a_number_that_can_be_several_things(ctl: Ctl, daemon: FakeDaemo
     [
         (("stop", "8"), ["stop reason"]),
         (("status", "8"), ["status code"]),
+        (("status 8",), ["status code"]),
         (("status_code", "8"), ["status code"]),
         (("stream", "state", "4"), ["stream state"]),
         (("STOP_BC_STREAM_REVOKED",), ["stop reason"]),

@@ -19,7 +19,7 @@ LINES: Final = ("meaning", "cause", "remedy")
 
 def explain(call: Call) -> Exit:
     """Explain everything that the words can mean; a number alone can be several things."""
-    *kind_words, code = call.args.words
+    *kind_words, code = " ".join(call.args.words).split() or [""]  # also what was quoted as one word
     kind = " ".join(kind_words).lower().replace("_", " ")
     found = [item for item in meanings(code) if str(item["kind"]).startswith(kind)]
     if not found:

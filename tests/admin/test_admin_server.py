@@ -204,7 +204,7 @@ def test_every_command_that_is_not_a_get_asks_for_control() -> None:
         ("GET /v1/streams?all=1&all=1", b"", 400, "bad_request"),
         ("GET /v1/streams?all", b"", 400, "bad_request"),
         ("GET /v1/streams/stream-1/tap?media=smell", b"", 400, "bad_request"),
-        ("GET /v1/streams/stream-1/tap?format=wav&user_id=5", b"", 404, "no_such_participant"),
+        ("GET /v1/streams/stream-1/tap?format=wav&user_id=5", b"", 409, "no_such_participant"),
         ("GET /v1/streams/other/tap", b"", 409, "refused_in_state"),
         ("GET /", b"", 404, "no_such_path"),
         ("GET *", b"", 404, "no_such_path"),

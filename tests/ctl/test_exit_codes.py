@@ -43,7 +43,7 @@ def test_an_answer_is_ok(ctl: Ctl, daemon: FakeDaemon) -> None:
         ((409, "ambiguous"), Exit.USAGE),
         ((404, "no_such_stream"), Exit.NO_SUCH_STREAM),
         ((404, "no_such_recording"), Exit.NO_SUCH_STREAM),
-        ((404, "no_such_participant"), Exit.FAILED),
+        ((409, "no_such_participant"), Exit.REFUSED),
         ((404, "no_such_path"), Exit.FAILED),
         ((403, "not_permitted"), Exit.NOT_PERMITTED),
         ((408, "timed_out"), Exit.TIMED_OUT),

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from rtmsd.protocol.enums import MediaType
 from tests.service.installation import Busy, Installation, NotifySocket, until, zoom_for
 
 
@@ -37,8 +38,8 @@ def busy() -> Iterator[Busy]:
                 zoom.wait(ended.stop)
                 cut = zoom.session("Ana", "Bo", rtms_stream_id="cut-one")
                 well = zoom.session("Di", rtms_stream_id="cute-one")
-                zoom.do(cut.cut_media)
-                zoom.wait(cut.wait_reconnected)
+                zoom.do(lambda: cut.cut_media(MediaType.TRANSCRIPT))  # of which nothing is kept for us meanwhile
+                until(lambda: [link["why"] for link in daemon.curl("/v1/streams/cut-one").json["links"]][1])
                 until(lambda: daemon.states() == {"cut-one": "active", "cute-one": "active"})
                 yield Busy(daemon, zoom, cut, well)
         finally:

@@ -236,10 +236,6 @@ class Installation:
         assert printed.code == 0, printed
         return printed.json
 
-    def asked_anyhow(self, *words: str) -> Any:
-        """The answer of rtmsctl --json, whatever its exit status."""
-        return self.ctl("--json", *words).json
-
     def curl(self, path: str, *options: str) -> Printed:
         """The admin socket through curl."""
         command = [

@@ -30,7 +30,7 @@ def test_status(busy: Busy) -> None:
     shown = record(daemon.seen("status").out)
     assert shown["state"] == "ok"
     assert shown["streams"] == "2 active"
-    assert re.fullmatch(r"last [\d.]+s ago; 4 accepted", shown["webhooks"])  # three starts and a stop
+    assert re.fullmatch(r"last [\d.]+s ago; (4 accepted|3 accepted, 1 late)", shown["webhooks"])  # the stop
     assert re.fullmatch(r"\d+ audio(, \d+ transcript)? \(messages\), 0 dropped, in 3 streams", shown["received"])
     assert re.fullmatch(r"[\d.]+ GiB free, [\d.]+ (Ki)?B to write", shown["disk"])
     assert re.fullmatch(
@@ -75,7 +75,7 @@ def test_inspect_a_live_stream(busy: Busy) -> None:
     assert (shown["stream"], shown["state"], shown["signaling"]) == ("cut-one", "active", "up")
     assert shown["id"] == busy.cut.session_id
     assert Path(shown["directory"], "stream.json").is_file()
-    titles = re.findall(r"^[A-Z][A-Z ]+$", printed, re.MULTILINE)
+    titles = re.findall(r"^[A-Z]+$", printed, re.MULTILINE)
     assert titles == ["PARTICIPANTS", "FILES", "LINKS", "CONNECTIONS", "GAPS"]
     assert "closed with code 1006" in printed
     assert "media_reconnect" in printed

@@ -6,6 +6,7 @@ import os
 import signal
 import time
 
+from rtmsd.protocol.enums import StopReason
 from tests.service.installation import Installation, NotifySocket, until, zoom_for
 
 
@@ -79,7 +80,7 @@ def test_more_time_is_asked_for_while_streams_are_closed(daemon: Installation, m
         session = zoom.session("Ana")
         assert daemon.ctl("shutdown", "--end-streams").out == "the daemon is stopping and ends its streams\n"
         assert daemon.wait() == 0
-        assert session.stop_reason == 15  # the receiver asked for it
+        assert session.stop_reason == StopReason.RECEIVER_REQUEST_CLOSE
     assert int(manager.wait("EXTEND_TIMEOUT_USEC")) >= 8_000_000  # streams.drain_s
     order = [name for _, fields in manager.messages for name in ("STOPPING", "EXTEND_TIMEOUT_USEC") if name in fields]
     assert order == ["STOPPING", "EXTEND_TIMEOUT_USEC"]

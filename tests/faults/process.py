@@ -42,6 +42,11 @@ async def until(condition: Callable[[], object], limit_s: float = START_S) -> No
             await trio.sleep(0.02)
 
 
+def is_machine_busy() -> bool:
+    """Whether others want more of the processors than there is: then no time that is measured means anything."""
+    return os.getloadavg()[0] > (os.cpu_count() or 1) + 1
+
+
 class Gate:
     """The address Zoom posts to. It outlives the daemons behind it, and sees each answer before Zoom does.
 

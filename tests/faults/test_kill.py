@@ -1,6 +1,5 @@
 """SIGKILL at any instant: what it costs is at most what the last `sync_interval_s` brought, and every gap says why."""
 
-import os
 import random
 import signal
 from collections import Counter
@@ -13,17 +12,12 @@ import trio
 
 from rtmsd.protocol.enums import StatusCode
 from rtmsd.simulator import Fate, SimSession
-from tests.faults.process import Stage, open_stage
+from tests.faults.process import Stage, is_machine_busy, open_stage
 from tests.faults.reckoning import Reckoning, end_all, manifest_of, percentile, read_track, reckon, recording_of, sum_of
 
 SYNC_S = 0.5
 UNNOTICED_S = 0.1  # what Zoom sends after a kill, until the kernel tells it
 BUSY_S = 0.25  # for a read or a flush that came late
-
-
-def is_machine_busy() -> bool:
-    """Whether others want more of the processors than there is: then no time that is measured means anything."""
-    return os.getloadavg()[0] > (os.cpu_count() or 1) + 1
 
 
 @attrs.define
@@ -88,7 +82,7 @@ async def kill_again_and_again(stage: Stage, times: int, sessions: list[SimSessi
         else:
             await daemon.start()
             await trio.sleep(chance.uniform(0, 0.3) if number % 3 == 0 else chance.uniform(0.3, 1.2))
-        if number % 10 == 0:
+        if number % 25 == 0:
             sessions.append(await stage.zoom.start_session())
         daemon.kill()
         kills.append(daemon.killed_s)

@@ -26,9 +26,9 @@ def place() -> Iterator[Path]:
         yield path
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def busy() -> Iterator[Busy]:
-    """A daemon with one stream that ended, one that lost its media once, and one that is well; only to be looked at."""
+    """A daemon with one stream that ended, one that lost its media once, and one that is well. Leave it as it is."""
     with short_directory() as path:
         daemon = Installation(path)
         try:

@@ -31,12 +31,10 @@ ROOT: Final = Path(__file__).parents[2]
 WIDTH: Final = 132
 
 AS_ANOTHER_USER: Final = """
-import os, pkgutil, sys
-from importlib import import_module
-import rtmsd.ctl.client, rtmsd.ctl.verbs
+import os, shutil, sys
+import rtmsd.ctl.client
 from rtmsd.ctl.main import main
-for module in pkgutil.iter_modules(rtmsd.ctl.verbs.__path__):
-    import_module(f"rtmsd.ctl.verbs.{module.name}")
+from rtmsd.ctl.verbs import control, recordings, session, status
 os.setgroups([])
 os.setgid(int(sys.argv[1]))
 os.setuid(int(sys.argv[1]))

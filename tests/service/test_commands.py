@@ -30,7 +30,7 @@ def test_status(busy: Busy) -> None:
     shown = record(daemon.seen("status").out)
     assert shown["state"] == "ok"
     assert shown["streams"] == "2 active"
-    assert re.fullmatch(r"last [\d.]+s ago; (4 accepted|3 accepted, 1 late)", shown["webhooks"])  # the stop
+    assert re.fullmatch(r"last [\d.]+s ago; .*\b[34] accepted\b.*", shown["webhooks"])
     assert re.fullmatch(r"\d+ audio(, \d+ transcript)? \(messages\), 0 dropped, in 3 streams", shown["received"])
     assert re.fullmatch(r"[\d.]+ GiB free, [\d.]+ (Ki)?B to write", shown["disk"])
     assert re.fullmatch(

@@ -84,9 +84,3 @@ def test_more_time_is_asked_for_while_streams_are_closed(daemon: Installation, m
     assert int(manager.wait("EXTEND_TIMEOUT_USEC")) >= 8_000_000  # streams.drain_s
     order = [name for _, fields in manager.messages for name in ("STOPPING", "EXTEND_TIMEOUT_USEC") if name in fields]
     assert order == ["STOPPING", "EXTEND_TIMEOUT_USEC"]
-
-
-def test_nobody_to_notify_is_no_trouble(daemon: Installation) -> None:
-    daemon.environment["NOTIFY_SOCKET"] = str(daemon.directory / "gone.sock")
-    daemon.start()
-    assert daemon.stop() == 0

@@ -144,10 +144,12 @@ def test_a_socket_of_another_name_is_told_of_and_not_used(parent: Parent) -> Non
     assert daemon.status()["listening"]["webhook"] != [parent.url.removeprefix("http://").removesuffix("/webhook")]
 
 
-def test_sockets_for_somebody_else_are_left_alone(daemon: Installation) -> None:
+def test_what_is_meant_for_somebody_else_is_left_alone(daemon: Installation) -> None:
     daemon.environment |= {"LISTEN_FDS": "2", "LISTEN_FDNAMES": "webhook:admin", "LISTEN_PID": "1"}
+    daemon.environment["NOTIFY_SOCKET"] = str(daemon.directory / "nobody.sock")
     daemon.start()
     assert daemon.status()["phase"] == "serving"
+    assert daemon.stop() == 0
 
 
 @contextmanager
@@ -169,20 +171,19 @@ def all_accepted_are_known(daemon: Installation, sender: Sender) -> None:
 def test_a_stop_and_a_start_fail_no_post(parent: Parent) -> None:
     parent.start()
     with posting(parent) as sender:
-        for _ in range(2):
-            assert parent.daemon.stop() == 0
-            time.sleep(0.1)  # what is posted now waits in the kernel
-            parent.start()
-            sender.wait_for_more(3)
+        assert parent.daemon.stop() == 0
+        time.sleep(0.1)  # what is posted now waits in the kernel
+        parent.start()
+        sender.wait_for_more(3)
     assert sender.failures == []
 
 
 def test_no_kill_loses_an_accepted_event(parent: Parent) -> None:
     parent.start()
     with posting(parent) as sender:
-        for _ in range(3):
+        for _ in range(2):
             parent.daemon.signal(signal.SIGKILL)
             assert parent.daemon.wait() == -signal.SIGKILL
             parent.start()
             sender.wait_for_more(3)
-    assert len(sender.failures) <= 3  # the one request that was open at each kill
+    assert len(sender.failures) <= 2  # the one request that was open at each kill

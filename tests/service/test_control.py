@@ -18,6 +18,7 @@ def test_stop_and_reconnect(daemon: Installation) -> None:
     daemon.start()
     with zoom_for(daemon) as zoom:
         session = zoom.session("Ana", rtms_stream_id="abc-1")
+        until(lambda: len(daemon.asked("inspect", "abc")["connections"]) >= 3)
         connections = len(daemon.asked("inspect", "abc")["connections"])
         assert daemon.ctl("reconnect", "abc").out == "abc-1 reconnects\n"
         until(lambda: len(daemon.asked("inspect", "abc")["connections"]) == 2 * connections)

@@ -103,7 +103,7 @@ async def main():
             product="session", session=SessionRef("session_id", "s"), rtms_stream_id=f"stream-{{number}}",
             server_urls="wss://x", app="main", event_ts=number,
         ))
-    print("recorded", flush=True)
+    print("recorded\\n", end="", flush=True)
     await trio.sleep_forever()
 
 trio.run(main)

@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     from rtmsd.streams.stream import Stream
 
 
+OURS: Final = frozenset({"self", "kind", "at_ms", "zoom_ms"})  # names in a line of ours that Zoom may also use
+
+
 def event_name(product: str, event_type: int) -> str:
     """`snake_case` of Zoom's name; contact center numbers its events differently from 8 on."""
     names = VoiceEventType if product == "contact_center" else EventType
@@ -34,7 +37,9 @@ def on_message(stream: "Stream", message: m.Message) -> None:
 def _on_event(stream: "Stream", message: m.EventUpdate) -> None:
     recorder = stream.recorder
     details: dict[str, Any] = {
-        k: v for k, v in message.details.items() if k not in {"event_type", "timestamp", "event_ts"}
+        f"zoom_{key}" if key in OURS else key: value
+        for key, value in message.details.items()
+        if key not in {"event_type", "timestamp", "event_ts"}
     }
     recorder.event(event_name(stream.product, message.event_type), message.timestamp, **details)
     match message.event_type:

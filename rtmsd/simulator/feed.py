@@ -91,7 +91,7 @@ class AudioFeed:
         if connection is None or not flowing:
             return
         wire = connection.wire
-        while self._again and wire.queued_bytes < _WIRE_LIMIT_BYTES and wire.state is not WireState.CLOSED:
+        while self._again and wire.queued_bytes < _WIRE_LIMIT_BYTES and not wire.is_closing:
             packet = self._again.popleft()
             self._send(packet.user_id, packet.number, packet.timestamp_ms, packet.source, connection, late=True)
         self._skip_silence(now_ms)

@@ -34,7 +34,13 @@ class WireState(enum.Enum):
     OPEN = enum.auto()
     STALLED = enum.auto()  # nothing moves in either direction; `resume` goes on where it stopped
     DEAD = enum.auto()  # half-open: what is sent vanishes, what arrives is not read, the peer sees nothing of it
+    CLOSING = enum.auto()  # a close frame was put, behind which nothing may come
     CLOSED = enum.auto()
+
+
+_MOVING = (WireState.OPEN, WireState.CLOSING)
+_HOLDING = (WireState.OPEN, WireState.STALLED, WireState.CLOSING)  # what is queued may still go out
+_CLOSE_FRAME = b"\x88"
 
 
 class Cut(enum.Enum):
@@ -70,13 +76,18 @@ class Wire(trio.abc.Stream):
         self._recent: deque[tuple[int, Token]] = deque(maxlen=_REMEMBERED)  # (where it ended, token)
         self._changed = trio.Event()  # the queue got its first piece, or emptied, or the state changed
 
+    @property
+    def is_closing(self) -> bool:
+        """Say whether what is put is DISCARDED."""
+        return self.state in (WireState.CLOSING, WireState.CLOSED)
+
     # Sending
 
     def put(self, data: bytes, token: Token | None = None) -> None:
-        """Send `data` after all that was put before, without waiting. On a closed wire it is DISCARDED."""
+        """Send `data` after all that was put before, without waiting. On a closing or closed wire it is DISCARDED."""
         if self.state is WireState.DEAD:
             self._tell(token, Fate.LOST)
-        elif self.state is WireState.CLOSED:
+        elif self.is_closing:
             self._tell(token, Fate.DISCARDED)
         else:
             self._queue.append((data, token))
@@ -93,6 +104,8 @@ class Wire(trio.abc.Stream):
             BrokenResourceError: the wire is closed, or was before the data was gone.
         """
         self.put(bytes(data))
+        if data[:1] == _CLOSE_FRAME and self.state is WireState.OPEN:  # trio-websocket makes one call for each frame
+            self._enter(WireState.CLOSING)
         await self._until_empty()
         if self.state is WireState.CLOSED:
             raise trio.BrokenResourceError("the wire is closed")
@@ -103,7 +116,7 @@ class Wire(trio.abc.Stream):
     async def run_writer(self) -> None:
         """Send what the kernel had no room for; returns when the wire is closed."""
         while self.state is not WireState.CLOSED:
-            if self.state is WireState.OPEN and self._queue:
+            if self.state in _MOVING and self._queue:
                 with contextlib.suppress(trio.ClosedResourceError):
                     await self._write_some()
             else:
@@ -112,7 +125,7 @@ class Wire(trio.abc.Stream):
     async def _write_some(self) -> None:
         if self._plain:
             await trio.lowlevel.wait_writable(self._socket)
-            if self.state is WireState.OPEN:
+            if self.state in _MOVING:
                 self._flush()
         else:
             await self._send_encrypted()
@@ -130,14 +143,14 @@ class Wire(trio.abc.Stream):
         except trio.BrokenResourceError:
             self._close()
         else:
-            if self.state in (WireState.OPEN, WireState.STALLED):
+            if self.state in _HOLDING:
                 self._pop(size)
         finally:
             self._encrypting = 0
 
     def _flush(self) -> None:
         """Hand over as much as the kernel takes now."""
-        while self._plain and self._queue and self.state is WireState.OPEN:
+        while self._plain and self._queue and self.state in _MOVING:
             buffers: list[bytes | memoryview] = [data for data, _ in islice(self._queue, _IOV)]
             if self._offset:
                 buffers[0] = memoryview(buffers[0])[self._offset :]
@@ -164,7 +177,7 @@ class Wire(trio.abc.Stream):
 
     async def _until_empty(self) -> None:
         await trio.lowlevel.checkpoint()
-        while self._queue and self.state in (WireState.OPEN, WireState.STALLED):
+        while self._queue and self.state in _HOLDING:
             await self._changed.wait()
 
     # Receiving
@@ -195,7 +208,7 @@ class Wire(trio.abc.Stream):
 
     def play_dead(self) -> None:
         """Become half-open: the peer's TCP stays up and hears nothing any more. What was queued is lost."""
-        if self.state in (WireState.OPEN, WireState.STALLED):
+        if self.state in _HOLDING:
             self._enter(WireState.DEAD)
             self._give_up(Fate.LOST)
 
@@ -231,10 +244,10 @@ class Wire(trio.abc.Stream):
     async def aclose(self) -> None:
         """Send what is queued, for a second at most, and close."""
         try:
-            if self.state is WireState.OPEN:
+            if self.state in _MOVING:
                 with trio.move_on_after(_FLUSH_S):
                     await self._until_empty()
-                    if not self._plain and self.state is WireState.OPEN:
+                    if not self._plain and self.state in _MOVING:
                         await self._stream.aclose()
         finally:
             self._close()

@@ -1,0 +1,38 @@
+"""What a connection sends, and what becomes of it."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+import trio
+
+from rtmsd.simulator.connection import TEXT, frame
+from rtmsd.simulator.record import Fate
+from rtmsd.simulator.wire import Wire, WireState
+
+GOODBYE = b"\x88\x02\x03\xe8"
+
+
+class Fates(list[Fate]):
+    settle = list.append
+
+
+@pytest.fixture
+async def wire_and_peer() -> AsyncIterator[tuple[Wire, trio.SocketStream]]:
+    ours, theirs = trio.socket.socketpair()
+    async with trio.SocketStream(theirs) as peer:
+        yield Wire(trio.SocketStream(ours)), peer
+        ours.close()
+
+
+async def test_nothing_goes_out_behind_a_close_frame(wire_and_peer: tuple[Wire, trio.SocketStream]) -> None:
+    wire, peer = wire_and_peer
+    before, behind = Fates(), Fates()
+    wire.put(frame(TEXT, b"before"), before)
+    await wire.send_all(GOODBYE)
+    wire.put(frame(TEXT, b"behind"), behind)
+    assert wire.state is WireState.CLOSING
+    assert before == [Fate.SENT]
+    assert behind == [Fate.DISCARDED]  # so that it is sent again on the next connection
+    await wire.aclose()
+    assert await peer.receive_some() == frame(TEXT, b"before") + GOODBYE
+    assert await peer.receive_some() == b""

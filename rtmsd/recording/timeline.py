@@ -380,6 +380,8 @@ class Timeline:
             newest_ms: end of the newest media received.
         """
         end_ms = max(self._known(time_ms), self.clock_ms, newest_ms or 0)
+        if not self._media and self.pauses and self.pauses[-1].why == "ended":  # started again, but never connected
+            self.pauses[-1].to_ms = end_ms
         signaling = [each for each in self.connections if each.kind == "signaling"]
         told = time_ms is not None and bool(signaling) and signaling[-1].closed_ms is None
         for name, cause in self._untold.items():

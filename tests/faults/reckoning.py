@@ -24,6 +24,7 @@ from tests.faults.process import Daemon, until
 
 SLACK_MS: Final = 20  # the contract joins up to here: shorter holes are jitter
 IN_TIME_MS: Final = 500
+READY_MS: Final = 1000  # from the media handshake to the word on signaling that lets media flow
 _BEXT_TIME: Final = 338
 
 
@@ -233,7 +234,7 @@ def _reckon_transcripts(
         key = (who, content["start_time"], content["end_time"], content["data"])
         if item.fate in ARRIVED:
             result.transcripts += 1
-        if key in recorded or (item.fate not in ARRIVED and item.timestamp_ms <= first_ms):
+        if key in recorded or (item.fate not in ARRIVED and item.timestamp_ms <= first_ms + READY_MS):
             continue
         result.transcripts_lost += item.fate in ARRIVED
         # A lost message is missing at the time it was sent; one that came and was dropped, for what it tells of.

@@ -52,6 +52,7 @@ class MediaIntake:
     """Takes in media; nothing here waits or raises for content.
 
     Attributes:
+        backlog: the unwritten media of all streams together, and their bound.
         listeners: who hears what is kept (live taps).
         dropped: messages for which there was no room, by media and reason.
         corrupt_kinds: messages that could not be kept as they were, by kind.
@@ -79,7 +80,7 @@ class MediaIntake:
         self.origin_ms = started_ms
         self._timeline = timeline
         self._earlier = found
-        self._backlog = backlog
+        self.backlog = backlog
         self._roster = roster
         self._started_ms = started_ms
         self._local_ms = local_ms
@@ -257,7 +258,7 @@ class MediaIntake:
 
     def _has_no_room(self, media: str, user_id: UserId | None, from_ms: int, to_ms: int) -> bool:
         """Whether the buffer is full. What is dropped then is a gap."""
-        if not self._backlog.full:
+        if not self.backlog.full:
             return False
         self._drop(media, "no_room", user_id, from_ms, to_ms)
         return True

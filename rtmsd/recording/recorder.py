@@ -3,6 +3,7 @@
 Nothing here raises for content, and nothing waits: what cannot be kept is counted and becomes a gap with a cause.
 """
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -125,6 +126,7 @@ class Recorder:
         self._revision = 0
         self._is_open = True
         self._saved = self._collected = _Mark()
+        self._counted_s = -math.inf
         self._rate_mark: tuple[int, Counter[str], Counter[str]] = (local_ms(), Counter(), Counter())
         self.event("stream_state", None, state=self.state_name)
 
@@ -312,21 +314,34 @@ class Recorder:
         self._revision += 1
         self._writer.nudge()
 
-    def _mark(self, now_s: float) -> "_Mark":
-        structure = (self._revision, self._timeline.revision, self._roster.revision, *self.media.revision)
-        return _Mark(structure, (self.media.counters(), self._timeline.clock_ms), now_s)
+    def _structure(self) -> tuple[int, ...]:
+        return (self._revision, self._timeline.revision, self._roster.revision, *self.media.revision)
+
+    def _counts(self) -> tuple[Any, ...]:
+        return (self.media.counters(), self._timeline.clock_ms)
+
+    def _is_due(self, structure: tuple[int, ...], now_s: float) -> bool:
+        """Whether the manifest is to be written. Counts are looked at as seldom as they are written: they cost more."""
+        if structure != self._saved.structure:
+            return True
+        if now_s - self._counted_s < _COUNTERS_EVERY_S:
+            return False
+        self._counted_s = now_s
+        return self._counts() != self._saved.counts
 
     def collect(self, now_s: float) -> Job | None:
         """See `writer.Flushable`."""
-        self.media.advance_clock()
-        mark, saved = self._mark(now_s), self._saved
-        due = mark.structure != saved.structure or (
-            mark.counts != saved.counts and now_s - saved.at_s >= _COUNTERS_EVERY_S
-        )
-        if not due and not self._maker.dirty:
+        dirty = self._maker.dirty
+        if dirty:
+            self.media.advance_clock()
+        structure = self._structure()
+        due = self._is_due(structure, now_s)
+        if not due and not dirty:
             return None
-        self._collected = mark
-        batches = tuple(file.take() for file in self._maker.dirty)
+        if due:
+            self._collected = _Mark(structure, self._counts())
+            self._counted_s = now_s
+        batches = tuple(file.take() for file in dirty)
         return Job(self.directory, batches, self.manifest() if due else None)
 
     def settled(self, job: Job, outcome: Outcome) -> None:
@@ -375,7 +390,7 @@ class Recorder:
         self._touch()  # so that the manifest has the last counts, too
         while self._is_open:
             await self._writer.flush()
-            if not self._maker.dirty and self._saved.structure == self._mark(0).structure:
+            if not self._maker.dirty and self._saved.structure == self._structure():
                 return
             if self._writer.error is not None:
                 await trio.sleep(_RETRY_S)
@@ -428,7 +443,6 @@ class _Mark:
 
     structure: tuple[int, ...] = ()
     counts: tuple[Any, ...] = ()
-    at_s: float = 0.0
 
 
 def _identity(info: StreamInfo) -> dict[str, Any]:

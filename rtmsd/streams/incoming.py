@@ -4,13 +4,14 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from rtmsd.protocol import messages as m
-from rtmsd.protocol.enums import EventType, VoiceEventType
+from rtmsd.protocol.enums import EventType, StopReason, StreamState, VoiceEventType
+from rtmsd.protocol.times import normalise_ms
 
 if TYPE_CHECKING:
     from rtmsd.streams.stream import Stream
 
-
-OURS: Final = frozenset({"self", "kind", "at_ms", "zoom_ms"})  # names in a line of ours that Zoom may also use
+OURS: Final = frozenset({"self", "kind", "at_ms", "zoom_ms", "rtms_stream_id"})
+"""Names of an event's own fields that a line of ours, or a call, has for something else."""
 
 
 def event_name(product: str, event_type: int) -> str:
@@ -24,9 +25,9 @@ def event_name(product: str, event_type: int) -> str:
 
 def on_message(stream: "Stream", message: m.Message) -> None:
     """Take in one message. Zoom's time in it also tells how far the stream has come."""
-    zoom_ms = getattr(message, "timestamp", None)
+    timestamp = getattr(message, "timestamp", None)  # of a keep-alive it may be anything
     is_past = isinstance(message, m.EventUpdate) and message.event_type == EventType.FIRST_PACKET_TIMESTAMP
-    if isinstance(zoom_ms, int) and not is_past:
+    if type(timestamp) is int and not is_past and (zoom_ms := normalise_ms(timestamp)) is not None:
         stream.signaling.zoom_ms = zoom_ms
         stream.recorder.heard(zoom_ms)
     handler = HANDLERS.get(type(message))
@@ -58,12 +59,29 @@ def _on_event(stream: "Stream", message: m.EventUpdate) -> None:
 
 def _on_stream_state(stream: "Stream", message: m.StreamStateUpdate) -> None:
     stream.recorder.stream_state(message.state, message.reason, message.timestamp)
-    stream.stream_state_is(message.state, message.reason, message.timestamp)
+    _follow(stream, message.state, message.reason, message.timestamp)
 
 
 def _on_stream_state_answer(stream: "Stream", message: m.StreamStateResp) -> None:
     if message.state is not None:
-        stream.stream_state_is(message.state, None, message.timestamp)
+        _follow(stream, message.state, None, message.timestamp)
+
+
+def _follow(stream: "Stream", state: int, reason: int | None, zoom_ms: int | None) -> None:
+    """Follow the stream's state as Zoom has it, told (message 8) or asked for (message 20)."""
+    match state:
+        case StreamState.ACTIVE | StreamState.RESUMED:
+            stream.pause(False, zoom_ms)
+        case StreamState.PAUSED:
+            stream.pause(True, zoom_ms)
+        case StreamState.INTERRUPTED if reason == StopReason.DATA_CONNECTION_INTERRUPTED:
+            stream.suspect_media(None)
+        case StreamState.TERMINATING:
+            stream.terminating(reason, stream.settings.streams.signaling_window_s)
+        case StreamState.TERMINATED:
+            stream.terminated(reason, zoom_ms)
+        case _:
+            pass
 
 
 def _on_session_state(stream: "Stream", message: m.SessionStateUpdate) -> None:
@@ -73,6 +91,8 @@ def _on_session_state(stream: "Stream", message: m.SessionStateUpdate) -> None:
     if not sub_sessions.update(message):
         return
     if not sub_sessions.all_stopped:
+        if was_over:
+            stream.goes_on()
         stream.pause(sub_sessions.all_paused, message.timestamp)
     elif not was_over:
         stream.last_session_stopped()

@@ -21,6 +21,7 @@ from rtmsd.protocol.media_params import choose_url
 from rtmsd.protocol.messages import KeepAliveReq
 from rtmsd.protocol.policy import StatusAction, on_status
 from rtmsd.streams.retry import Backoff, Window
+from rtmsd.streams.room import Room
 from rtmsd.streams.tasks import Wake, first_of, watch_silence
 from rtmsd.transport.websocket import MediaSocket, open_media
 
@@ -72,7 +73,7 @@ class MediaLink:
         keep_alives: how many requests were answered.
         why: the latest loss or refusal.
         was_up: whether it was ever connected.
-        last_heard_s: when the socket was last read, in Trio's clock.
+        last_heard_s: when the socket last brought something, in Trio's clock.
         lost_s: when it was last lost other than by a mere suspicion, in Trio's clock.
         is_suspect: whether it is being watched for silence, after Zoom said that some connection broke.
         ignored: what was read and ignored, by kind.
@@ -92,6 +93,7 @@ class MediaLink:
         self.is_suspect = False
         self._connection = 0  # number of the recorder's open connection; 0: none
         recorder = stream.recorder
+        self._room = Room(recorder.media.backlog, self._wait_room)
         self.audio, self.video, self.share = recorder.audio, recorder.video, recorder.share
         self.transcript, self.chat, self.corrupt = recorder.transcript, recorder.chat, recorder.corrupt
 
@@ -100,50 +102,67 @@ class MediaLink:
         return names_of(self.types)
 
     @property
+    def is_refused(self) -> bool:
+        return self.state is LinkState.REFUSED
+
+    @property
     def is_lost(self) -> bool:
         return self.was_up and self.state in {LinkState.LOST, LinkState.CONNECTING}
+
+    @property
+    def _give_up_s(self) -> float:
+        return math.inf if self._window.deadline is None else self._window.deadline
 
     def forget_loss(self) -> None:
         """Zoom moved the stream to another server, which allows a whole window again."""
         self._window.close()
 
     async def run(self, media_urls: Mapping[str, str]) -> None:
-        """Keep this connection up while signaling is. Returns when Zoom refused it or the stream is to end."""
+        """Keep this connection up while signaling is. Returns when it is not, or when there shall be no attempt."""
+        try:
+            await self._stay_connected(media_urls)
+        finally:
+            if not self.is_refused:
+                self.state = LinkState.IDLE
+
+    async def _stay_connected(self, media_urls: Mapping[str, str]) -> None:
         limits = self._stream.settings.streams
         backoff = Backoff(limits.reconnect_delay_s, limits.reconnect_delay_max_s)
-        self._window.open(trio.current_time())
-        while self.state is not LinkState.REFUSED and not self._stream.expects_end:
+        while not self.is_refused:
+            if self._stream.expects_end:
+                await self._stream.until_wanted()
+            self._window.open(trio.current_time())
             delay_s: float | None = None
             try:
                 await self._connect_once(media_urls, backoff)
             except HandshakeRejected as refused:
-                delay_s = self._after_refusal(refused, backoff)
-                if delay_s is None:
-                    break
+                delay_s = self._after_refusal(refused)
             except ForbiddenHost as forbidden:
-                self.why = str(forbidden)
-                self.state = LinkState.REFUSED
-                self._stream.media_refused(self.media, self.why)
-                break
+                self._give_up(str(forbidden))
             except (ConnectionLost, RemoteProtocolError) as lost:
                 self.why = str(lost)
-            if self._stream.expects_end or not self._stream.signaling.is_up:
-                break
-            now = trio.current_time()
-            self._window.open(now)
-            if self._window.is_over(now):
-                self.state = LinkState.REFUSED
-                self._stream.media_given_up(self)
-                break
+            if self.is_refused or not self._stream.signaling.is_up:
+                return
             self.state = LinkState.LOST
-            delay_s = backoff.next_s() if delay_s is None else delay_s
-            assert self._window.deadline is not None
-            await trio.sleep_until(min(now + delay_s, self._window.deadline))
-        if self.state is not LinkState.REFUSED:
-            self.state = LinkState.IDLE
+            if not self._stream.expects_end:
+                await self._wait(backoff.next_s() if delay_s is None else delay_s)
 
-    def _after_refusal(self, refused: HandshakeRejected, backoff: Backoff) -> float | None:
-        """Return the delay before the next attempt, or None when there shall be none."""
+    async def _wait(self, delay_s: float) -> None:
+        """Wait for the next attempt, or for the end of the window."""
+        now = trio.current_time()
+        self._window.open(now)
+        await trio.sleep_until(self._window.next_attempt(now, delay_s, self._stream.settings.streams.connect_timeout_s))
+        if self._window.is_over(trio.current_time()):
+            self.state = LinkState.REFUSED
+            self._stream.media_given_up(self)
+
+    def _give_up(self, why: str) -> None:
+        self.why = why
+        self.state = LinkState.REFUSED
+        self._stream.media_refused(self.media, why)
+
+    def _after_refusal(self, refused: HandshakeRejected) -> float | None:
+        """Return the delay before the next attempt; None: the usual one, unless there shall be none."""
         self.why = str(refused)
         action = on_status(refused.status_code)
         self._stream.history.refused(refused.status_code)
@@ -156,7 +175,7 @@ class MediaLink:
         )
         match action:
             case StatusAction.RETRY | StatusAction.RETRY_STALE | StatusAction.RETRY_DUPLICATE:
-                return backoff.next_s()
+                return None
             case StatusAction.DROP_MEDIA if (bit := REFUSED_TYPE[refused.status_code]) & self.types != self.types:
                 # One of several on a unified connection: go on with the others at once.
                 if bit & self.types:
@@ -166,15 +185,14 @@ class MediaLink:
             case StatusAction.STREAM_GONE:
                 # Or signaling is: Zoom noticed that it is dead before we did. A new one will tell.
                 self._stream.signaling_gone()
-                return backoff.next_s()
+                return None
             case _:
                 pass
-        self.state = LinkState.REFUSED
-        self._stream.media_refused(self.media, self.why)
+        self._give_up(str(refused))
         return None
 
     async def _connect_once(self, media_urls: Mapping[str, str], backoff: Backoff) -> None:
-        """One socket, from TCP to its loss. Returns only when the stream is to end."""
+        """One socket, from TCP to its loss, which it raises."""
         stream, limits = self._stream, self._stream.settings.streams
         self.state = LinkState.CONNECTING
         self._protocol = MediaConnection(
@@ -195,16 +213,18 @@ class MediaLink:
             raise RemoteProtocolError("Zoom named no media server")
         why = "closed by us"
         try:
-            async with open_media(
-                url, stream.settings.zoom, limits.connect_timeout_s, self._consume, self._before_read
-            ) as socket:
-                await self._handshake(socket)
-                backoff.reset()
-                self._window.close()
-                self.state = LinkState.STREAMING
-                self.was_up = True
-                stream.media_up(self)
-                await first_of(socket.wait_closed, self._wait_cut, self._watch, lambda: self._send_answers(socket))
+            with trio.CancelScope(deadline=self._give_up_s) as attempt:
+                async with open_media(
+                    url, stream.settings.zoom, limits.connect_timeout_s, self._consume, self._room
+                ) as socket:
+                    await self._handshake(socket)
+                    attempt.deadline = math.inf
+                    backoff.reset()
+                    self._window.close()
+                    self.state = LinkState.STREAMING
+                    self.was_up = True
+                    stream.media_up(self)
+                    await first_of(socket.wait_closed, self._wait_cut, self._watch, lambda: self._send_answers(socket))
         except (ConnectionLost, RemoteProtocolError) as lost:
             why = str(lost)
             if not isinstance(lost, _Suspected):
@@ -217,6 +237,8 @@ class MediaLink:
                 self._connection = 0
                 self.state = LinkState.LOST
                 stream.media_down(self, why)
+
+        raise ConnectionLost("the window passed while connecting")
 
     async def _handshake(self, socket: MediaSocket) -> None:
         self._protocol.hello()
@@ -263,9 +285,9 @@ class MediaLink:
         if self.state is LinkState.STREAMING and self.last_heard_s == heard_s and not was_another:
             self._cut.set()
 
-    async def _before_read(self) -> None:
-        self.last_heard_s = trio.current_time()  # bytes that are no message (a ping) are a sign of life, too
+    async def _wait_room(self) -> None:
         await self._stream.wait_room()
+        self.last_heard_s = trio.current_time()  # it was us who did not listen
 
     # Called synchronously with each read's messages: never waits, and bad content is counted, not raised.
 

@@ -119,7 +119,7 @@ class Tally:
         self.messages.update(recorder.messages)
         self.media_bytes.update(recorder.media_bytes)
         self.dropped.update(recorder.dropped)
-        self.reconnects.update(stream.reconnects)
+        self.reconnects.update(stream.outage.recoveries)
         self.keep_alives.update(keep_alives(stream))
 
     def copy(self) -> "Tally":

@@ -1,5 +1,7 @@
 """How long to wait before the next attempt, and until when attempts make sense. Pure: the caller brings the time."""
 
+import math
+
 import attrs
 
 
@@ -41,6 +43,15 @@ class Window:
 
     def close(self) -> None:
         self.deadline = None
+
+    def next_attempt(self, now: float, delay_s: float, attempt_s: float) -> float:
+        """Return when to try again: after `delay_s`, but the last time early enough for an attempt of `attempt_s`.
+
+        At the deadline there is no further attempt.
+        """
+        deadline = math.inf if self.deadline is None else self.deadline
+        at, last = now + delay_s, deadline - attempt_s
+        return last if now < last < at else min(at, deadline)
 
     def is_over(self, now: float) -> bool:
         return self.deadline is not None and now >= self.deadline

@@ -1,5 +1,6 @@
 """The signaling connection of a stream: handshake, keep-alives, messages, and the media links that depend on it."""
 
+import math
 from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
@@ -47,13 +48,13 @@ class SignalingLink:
 
     Attributes:
         keep_alives: how many requests were answered on all signaling connections of the stream.
-        zoom_ms: Zoom's time in the latest message.
+        zoom_ms: Zoom's time in the latest message of the present connection; None: there was none yet.
         ignored: what was read and ignored, by kind.
     """
 
     def __init__(self, stream: "Stream") -> None:
         self.keep_alives = 0
-        self.zoom_ms = 0
+        self.zoom_ms: int | None = None
         self.ignored: Counter[str] = Counter()
         self._stream = stream
         self._protocol: SignalingConnection | None = None
@@ -71,7 +72,7 @@ class SignalingLink:
             self._to_send.set()
 
     async def run(self, url: str, links: tuple[MediaLink, ...]) -> None:
-        """Open the connection, keep it and its media links up, and return only when the stream is to end.
+        """Open the connection, and keep it and its media links up until it is lost.
 
         Raises:
             HandshakeRejected: Zoom refused; the stream asks `on_status` what to do.
@@ -87,14 +88,17 @@ class SignalingLink:
             also_meeting_uuid=stream.settings.zoom.also_send_meeting_uuid,
         )
         connection, why = 0, "closed by us"
+        self.zoom_ms = None
         try:
-            async with open_signaling(url, stream.settings.zoom, limits.connect_timeout_s) as ws:
-                self._protocol, self._to_send = protocol, Wake()
-                media_urls = await self._handshake(ws, protocol)
-                connection = stream.recorder.connected("signaling", frozenset())
-                stream.signaling_up()
-                self.send(subscription(stream.product, stream.settings.media.requested))
-                await self._serve(ws, media_urls, links)
+            with trio.CancelScope(deadline=stream.give_up_s) as attempt:
+                async with open_signaling(url, stream.settings.zoom, limits.connect_timeout_s) as ws:
+                    self._protocol, self._to_send = protocol, Wake()
+                    media_urls = await self._handshake(ws, protocol)
+                    attempt.deadline = math.inf
+                    connection = stream.recorder.connected("signaling", frozenset())
+                    stream.signaling_up()
+                    self.send(subscription(stream.product, stream.settings.media.requested))
+                    await self._serve(ws, media_urls, links)
         except (ConnectionLost, HandshakeRejected) as lost:
             why = str(lost)
             raise
@@ -103,6 +107,7 @@ class SignalingLink:
             self.ignored.update(protocol.counts)
             if connection:
                 stream.recorder.lost(connection, stream.loss_cause, why)
+        raise ConnectionLost("the window passed while connecting")
 
     async def _handshake(self, ws: TextWebSocket, protocol: SignalingConnection) -> Mapping[str, str]:
         protocol.hello()

@@ -4,7 +4,7 @@
 """
 
 import functools
-from collections import Counter
+import math
 from collections.abc import Awaitable, Callable
 from typing import Final, Literal
 
@@ -16,7 +16,7 @@ from rtmsd.config.media import MediaConfig
 from rtmsd.config.model import StreamsConfig, ZoomConfig
 from rtmsd.errors import ConnectionLost, ForbiddenHost, HandshakeRejected, RemoteProtocolError
 from rtmsd.protocol import messages as m
-from rtmsd.protocol.enums import DataOption, MediaType, StopReason, StreamState
+from rtmsd.protocol.enums import DataOption, MediaType, StopReason
 from rtmsd.protocol.media_params import audio_format
 from rtmsd.protocol.messages import MediaParams
 from rtmsd.protocol.policy import StatusAction, on_status
@@ -26,6 +26,7 @@ from rtmsd.recording.recorder import Recorder
 from rtmsd.state.ledger import StreamRow
 from rtmsd.streams.commands import InterruptStream, StartStream
 from rtmsd.streams.media import LinkState, MediaLink
+from rtmsd.streams.outage import Cause, Outage
 from rtmsd.streams.report import History
 from rtmsd.streams.retry import Backoff, Window
 from rtmsd.streams.signaling import DRAIN_S, SignalingLink
@@ -67,9 +68,8 @@ class Stream:
 
     Attributes:
         outcome: set once, when it is decided that the stream ends; sockets may be read a little longer.
-        why: what the latest change of state came from.
-        reconnects: recoveries by (cause of the outage, "ok" or "failed").
-        loss_cause: the `cause` of a gap that a connection lost now opens; None when the stream is ending anyway.
+        why: what the latest change of state, or the latest failed attempt to connect, came from.
+        outage: what is lost now, and how earlier losses ended.
     """
 
     def __init__(
@@ -96,15 +96,13 @@ class Stream:
         self.signaling = SignalingLink(self)
         self.links = tuple(MediaLink(self, types) for types in self._connections())
         self._machine = StreamMachine()
+        self.outage = Outage(Cause.RESTART if resumed else None)
         if resumed:
             self._machine.feed(StreamInput.SIGNALING_LOST)
-            recorder.interrupted("daemon_restart", settings.media.types)
+            recorder.interrupted(Cause.RESTART, settings.media.types)
         self._url = row.server_urls or ""
-        self._cause: str | None = "daemon_restart" if resumed else None
-        self._was_up = resumed
-        self._outage: str | None = self._cause
+        self._dropping: Cause | None = None  # why we close connections ourselves; until signaling is up again
         self.why = ""
-        self.reconnects: Counter[tuple[str, str]] = Counter()
         self._is_paused = False  # by the latest word of Zoom's
         self._announced_reason: int | None = None
         self._wait_room = wait_room
@@ -115,6 +113,7 @@ class Stream:
         self._scope = trio.CancelScope()
         self._epoch = trio.CancelScope()
         self._hurry = Wake()
+        self._goes_on = trio.Event()
 
     def _connections(self) -> tuple[MediaType, ...]:
         requested = self.settings.media.requested
@@ -132,12 +131,16 @@ class Stream:
         return self.outcome is not None or self.phase is StreamPhase.TERMINATING or self.sub_sessions.all_stopped
 
     @property
-    def loss_cause(self) -> str | None:
+    def loss_cause(self) -> Cause | None:
+        """The `cause` of a gap that a connection lost now opens; None when the stream is ending anyway."""
         if self.expects_end:
             return None
-        if self._cause is not None:
-            return self._cause
-        return "media_reconnect" if self.signaling.is_up else "signaling_reconnect"
+        return self._dropping or (Cause.MEDIA if self.signaling.is_up else Cause.SIGNALING)
+
+    @property
+    def give_up_s(self) -> float:
+        """Until when signaling may be connected, in Trio's clock."""
+        return math.inf if self._window.deadline is None else self._window.deadline
 
     async def run(self) -> Outcome:
         """Live until the end. Cancelled from outside, it leaves the slot at Zoom as it is, to be resumed."""
@@ -158,17 +161,16 @@ class Stream:
                 return
             now = trio.current_time()
             self._window.open(now)
-            if self._window.is_over(now):
-                self.window_passed("signaling not back within its window")
-                return
-            assert self._window.deadline is not None
             if delay_s is None:
                 delay_s = self._backoff.next_s()
-            with trio.move_on_at(min(now + delay_s, self._window.deadline)):
+            with trio.move_on_at(self._window.next_attempt(now, delay_s, self.settings.streams.connect_timeout_s)):
                 await self._hurry.wait()
+            if self._window.is_over(trio.current_time()):
+                self.window_passed("signaling not back within its window")
 
     async def _connect_once(self) -> float | None:
         """Live through one signaling connection. Returns the delay before the next one; None: the usual one."""
+        self._hurry = Wake()
         with trio.CancelScope() as self._epoch:
             try:
                 await self.signaling.run(self._url, self.links)
@@ -179,16 +181,15 @@ class Stream:
             except (ConnectionLost, RemoteProtocolError) as lost:
                 self._signaling_lost(str(lost))
         if self._epoch.cancelled_caught:
-            self._signaling_lost("reconnecting on demand")
-            if self._cause == "server_failover":
-                return 0.0
+            self._signaling_lost("connecting afresh")
         return None
 
     def _signaling_lost(self, why: str) -> None:
-        if not self.expects_end:
-            if self._was_up:
-                self._outage = self.loss_cause
-            self.recorder.same_outage(self.loss_cause)
+        cause = self.loss_cause
+        if cause is not None:
+            self.why = why
+            self.outage.grew(cause)
+            self.recorder.same_outage(cause)
             self._input(StreamInput.SIGNALING_LOST, why)
 
     async def _after_refusal(self, refused: HandshakeRejected) -> float | None:
@@ -219,7 +220,7 @@ class Stream:
     def signaling_up(self) -> None:
         self._backoff.reset()
         self._duplicate_backoff.reset()
-        self._window.close()
+        self._dropping = None
         self.history.accepted()
         log.info("signaling up")
 
@@ -237,27 +238,26 @@ class Stream:
 
     def media_up(self, link: MediaLink) -> None:
         """A media handshake succeeded: say so on signaling, or nothing will flow."""
-        if self.outcome is not None:
+        if self.outcome is not None or not self.signaling.is_up:
             return
+        self._window.close()
         self.signaling.send(m.ClientReadyAck(rtms_stream_id=self.rtms_stream_id))
-        if self._was_up:
+        if self.outage.was_up:
             # Its answer says whether the stream was paused meanwhile, and gives Zoom's time: where the gap ends.
             self.signaling.send(m.StreamStateReq(rtms_stream_id=self.rtms_stream_id))
         log.info("media up", media=sorted(link.media))
         first = self.phase is StreamPhase.CONNECTING
         if first or all(other.state in {LinkState.STREAMING, LinkState.REFUSED} for other in self.links):
-            if self._outage is not None:
-                self.reconnects[self._outage, "ok"] += 1
-            self._cause = self._outage = None
-            self._was_up = True
+            self.outage.is_over()
             self._input(StreamInput.HANDSHAKES_OK, "media handshake")
             if self._is_paused:
                 self._input(StreamInput.PAUSED, "still paused")
 
     def media_down(self, link: MediaLink, why: str) -> None:
-        if self.signaling.is_up and not self.expects_end:
+        """A media connection is gone; of one that goes with signaling, `_signaling_lost` tells."""
+        if self.loss_cause is Cause.MEDIA:
             log.warning("media lost", media=sorted(link.media), why=why)
-            self._outage = self._outage or self.loss_cause
+            self.outage.grew(Cause.MEDIA)
             self._input(StreamInput.MEDIA_LOST, why)
 
     def media_arrived(self) -> None:
@@ -273,17 +273,17 @@ class Stream:
                 pass
 
     def media_refused(self, media: frozenset[str], why: str) -> None:
+        log.error("media refused", media=sorted(media), why=why)
         self.recorder.event("media_refused", None, media=sorted(media), why=why)
         if all(link.state is LinkState.REFUSED for link in self.links):
             self.end(Outcome("failed", None, None, f"no media left: {why}"))
 
     def signaling_gone(self) -> None:
         """Zoom refused media because it has no signaling connection of ours, although we believe that we have one."""
-        self._cause = "signaling_reconnect"
-        self._drop_connections()
+        self._drop_connections(Cause.SIGNALING)
 
     def slot_gone(self, refused: HandshakeRejected) -> None:
-        if self._was_up:
+        if self.outage.was_up:
             self.end(Outcome("ended", StopReason.AWAIT_RECONNECTION_TIMEOUT, None, f"slot gone: {refused}"))
         else:
             self.end(Outcome("failed", None, None, f"Zoom does not know the stream: {refused}"))
@@ -297,8 +297,7 @@ class Stream:
             self.media_refused(link.media, f"not connected within streams.media_window_s: {link.why}")
 
     def window_passed(self, why: str) -> None:
-        if self._outage is not None:
-            self.reconnects[self._outage, "failed"] += 1
+        self.outage.is_for_good()
         self.end(Outcome("ended", StopReason.AWAIT_RECONNECTION_TIMEOUT, None, why))
 
     async def wait_room(self) -> None:
@@ -309,51 +308,55 @@ class Stream:
 
     def failover(self, start: StartStream) -> None:
         """The RTMS server moved: connect to the new one at once, whatever state the old connections are in."""
-        if self.outcome is None:
-            self._url = start.server_urls
-            self._cause = "server_failover" if self._was_up else None
-            self.recorder.same_outage(self._cause)
-            self._input(StreamInput.STARTED_AGAIN, "server failover")
-            self._backoff.reset()
-            self._window.close()
-            for link in self.links:
-                link.forget_loss()
-            self._drop_connections()
-            self._hurry.set()
+        if self.outcome is not None:
+            return
+        self._url = start.server_urls
+        self._announced_reason = None
+        if self.sub_sessions.all_stopped:
+            self.sub_sessions = SubSessions()
+        if self.outage.was_up:
+            self.outage.grew(Cause.FAILOVER)
+            self.recorder.same_outage(Cause.FAILOVER)
+        self._input(StreamInput.STARTED_AGAIN, "server failover")
+        self._backoff.reset()
+        self._window.close()
+        self._window.open(trio.current_time())
+        for link in self.links:
+            link.forget_loss()
+        self._drop_connections(Cause.FAILOVER)
+        self._hurry.set()
+        self.goes_on()
 
     def interrupted(self, command: InterruptStream) -> None:
-        """Zoom says signaling was lost. It may be late: then the connection has spoken since, and stays."""
+        """Zoom says signaling was lost. It may be late: then there is another connection, or this one spoke since."""
         if command.server_urls is not None:
             self._url = command.server_urls
-        if self.expects_end or not self.signaling.is_up:
+        if self.expects_end or not self.signaling.is_up or self._dropping is not None:
             return
-        if self.signaling.zoom_ms > command.event_ts:
-            log.info("interrupted webhook ignored", why="signaling has spoken since")
+        if self.signaling.zoom_ms is None or self.signaling.zoom_ms > command.event_ts:
+            log.info("interrupted webhook ignored", why="signaling has come up or spoken since")
             return
-        self._cause = "signaling_reconnect"
-        self._drop_connections()
+        self._drop_connections(Cause.SIGNALING)
 
     def reconnect(self) -> None:
         """Fresh handshakes, because an operator asks for them."""
         if not self.expects_end:
-            self._drop_connections()
+            self._drop_connections(Cause.SIGNALING)
             self._hurry.set()
 
-    def _drop_connections(self) -> None:
+    def _drop_connections(self, cause: Cause) -> None:
         """End the present signaling connection and its media, after what is already in our socket buffers."""
+        self._dropping = cause
         self._epoch.deadline = trio.current_time() + DRAIN_S
 
     def close(self) -> None:
-        """End the stream for good, politely: message 21, then Zoom terminates it."""
-        if self.signaling.is_up:
+        """End the stream for good, politely: message 21, then Zoom terminates it. A second time, do not wait for it."""
+        reason = StopReason.RECEIVER_REQUEST_CLOSE
+        if self.signaling.is_up and not self.expects_end:
             self.signaling.send(m.StreamCloseReq(rtms_stream_id=self.rtms_stream_id))
-            self._nursery.start_soon(self._end_unanswered)
+            self.terminating(reason, self.settings.streams.handshake_timeout_s)
         else:
-            self.end(Outcome("ended", StopReason.RECEIVER_REQUEST_CLOSE, None, "closed while not connected"))
-
-    async def _end_unanswered(self) -> None:
-        await trio.sleep(self.settings.streams.handshake_timeout_s)
-        self.end(Outcome("ended", StopReason.RECEIVER_REQUEST_CLOSE, None, "close request not answered"))
+            self.end(Outcome("ended", reason, None, "closed while not connected"))
 
     def stop(self, reason: int, zoom_ms: int | None, why: str) -> None:
         """Zoom ended the stream. What is on its way may still arrive until Zoom closes, or the grace is over."""
@@ -370,27 +373,10 @@ class Stream:
 
     def suspend(self) -> None:
         """The daemon stops: leave the slot at Zoom, and say in the files why media are missing until the restart."""
-        self._cause = "daemon_restart"
+        self._dropping = Cause.RESTART
         self.recorder.state("recovering")
 
     # What Zoom says on signaling (`incoming` reads the messages)
-
-    def stream_state_is(self, state: int, reason: int | None, zoom_ms: int | None) -> None:
-        """Follow the stream's state as Zoom has it, told (message 8) or asked for (message 20)."""
-        match state:
-            case StreamState.ACTIVE | StreamState.RESUMED:
-                self.pause(False, zoom_ms)
-            case StreamState.PAUSED:
-                self.pause(True, zoom_ms)
-            case StreamState.INTERRUPTED if reason == StopReason.DATA_CONNECTION_INTERRUPTED:
-                self.suspect_media(None)
-            case StreamState.TERMINATING:
-                self._announced_reason = reason
-                self._input(StreamInput.TERMINATING, f"reason {reason}")
-            case StreamState.TERMINATED:
-                self.stop(reason or self._announced_reason or 0, zoom_ms, "terminated by Zoom")
-            case _:
-                pass
 
     def pause(self, on: bool, zoom_ms: int | None) -> None:
         """Take over from Zoom whether media are expected: not while the stream or all its sub-sessions are paused."""
@@ -403,12 +389,36 @@ class Stream:
             self._input(StreamInput.RESUMED, "resumed")
 
     def last_session_stopped(self) -> None:
-        self._nursery.start_soon(self._end_if_still_stopped)
+        self._expect_end(LAST_SESSION_GRACE_S, self.sub_sessions.stop_reason or 0, "last sub-session stopped")
 
-    async def _end_if_still_stopped(self) -> None:
-        await trio.sleep(LAST_SESSION_GRACE_S)
-        if self.sub_sessions.all_stopped:
-            self.stop(self.sub_sessions.stop_reason or 0, self.recorder.zoom_ms, "last sub-session stopped")
+    def terminated(self, reason: int | None, zoom_ms: int | None) -> None:
+        self.stop(reason or self._announced_reason or 0, zoom_ms, "terminated by Zoom")
+
+    def terminating(self, reason: int | None, within_s: float) -> None:
+        """The end was announced: connections that close now are part of it, and so is saying nothing for too long."""
+        if self.phase is not StreamPhase.TERMINATING:
+            self._announced_reason = reason
+            self._input(StreamInput.TERMINATING, f"reason {reason}")
+            self._expect_end(within_s, reason or 0, "announced, but it did not come")
+
+    def goes_on(self) -> None:
+        """The end does not come after all: what was let go for it is wanted again."""
+        goes_on, self._goes_on = self._goes_on, trio.Event()
+        goes_on.set()
+
+    async def until_wanted(self) -> None:
+        """Wait as long as a new connection makes no sense, since the end is expected. Mostly it comes."""
+        while self.expects_end:
+            await self._goes_on.wait()
+
+    def _expect_end(self, within_s: float, reason: int, why: str) -> None:
+        self._nursery.start_soon(self._end_unless, self._goes_on, within_s, reason, why)
+
+    async def _end_unless(self, goes_on: trio.Event, within_s: float, reason: int, why: str) -> None:
+        with trio.move_on_after(within_s):
+            await goes_on.wait()
+            return
+        self.stop(reason, self.recorder.zoom_ms, why)
 
     def suspect_media(self, media_type: int | None) -> None:
         """Zoom says a media connection broke, and does not reliably say which: one that is known to be lost, or that is
@@ -427,6 +437,8 @@ class Stream:
         before = self.recorder.state_name
         self._machine.feed(what)
         after = manifest_state(self.phase) if self.outcome is None else self.outcome.state
+        if self.phase is StreamPhase.TERMINATING:  # nothing changes until the end is there
+            after = before
         if before != after:
             self.why = why
             self.recorder.state(after)

@@ -5,21 +5,36 @@ bytes before it sees them, and handed on at once, a batch for each read: 2 µs e
 the connection and answers pings.
 """
 
+import contextlib
 import re
-from collections.abc import Awaitable, Callable
-from typing import Final, TypeAlias
+from collections.abc import Callable
+from typing import Final, Protocol, TypeAlias
 
 import trio
 
 from rtmsd.errors import ConnectionLost
 from rtmsd.protocol.frames import FrameSplitter
-from rtmsd.transport.tls import READ_BYTES
+from rtmsd.transport.network import READ_BYTES, SocketSet, TcpStream
+from rtmsd.transport.tls import TlsStream
 
 Consume: TypeAlias = Callable[[list[bytes]], None]
-"""Takes complete messages, in order. It must not block, and not raise for what they hold."""
+"""Takes the complete messages of a read, in order; none, if it brought nothing but control frames or part of a message.
 
-Gate: TypeAlias = Callable[[], Awaitable[None]]
-"""Awaited before each read: as long as it does not return, TCP holds the sender back."""
+It must not block, and not raise for what they hold.
+"""
+
+
+class Gate(Protocol):
+    """Whether to read: as long as it is shut, TCP holds the sender back."""
+
+    def is_shut(self) -> bool:
+        """Asked before each read."""
+        ...
+
+    async def wait(self) -> None:
+        """Return when it may be worth asking again."""
+        ...
+
 
 _MAX_HEAD_BYTES: Final = 16 * 1024
 _END_OF_HEAD: Final = re.compile(rb"\n\r?\n")  # as h11 finds it
@@ -28,6 +43,7 @@ _STATUS: Final = re.compile(rb"HTTP/1\.[01] ([0-9]{3})\b")
 _BROKEN_UPGRADE: Final = "the connection ended during the WebSocket upgrade"
 
 _CLOSE_FRAME: Final = b"\x88"
+_REST_READS: Final = 16  # of 64 KiB: more than that is no rest, and would keep others waiting
 _BATCH_MESSAGES: Final = 512  # handed on before other tasks get their turn: 1-2 ms
 
 
@@ -127,13 +143,83 @@ class LiftingStream(UpgradeStream):
 
     async def _read(self) -> bytes:
         if self._gate is not None and self._head is None:  # the upgrade brings nothing that needs room
-            await self._gate()
+            while self._gate.is_shut():
+                await self._gate.wait()
         return await super()._read()
 
     async def _pass(self, frames: bytes) -> bytes:
         messages, passed = self._splitter.feed(frames)
-        for first in range(0, len(messages), _BATCH_MESSAGES):
-            if first > 0:  # not to be cancelled: the rest would be lost
-                await trio.lowlevel.cancel_shielded_checkpoint()
+        self._consume(messages[:_BATCH_MESSAGES])
+        for first in range(_BATCH_MESSAGES, len(messages), _BATCH_MESSAGES):
+            await trio.lowlevel.cancel_shielded_checkpoint()  # not to be cancelled: the rest would be lost
             self._consume(messages[first : first + _BATCH_MESSAGES])
         return passed
+
+
+class SharedLiftingStream(LiftingStream):
+    """The same, once upgraded read by the one task that waits for all such sockets: see `network`."""
+
+    def __init__(
+        self,
+        stream: TcpStream | TlsStream,
+        max_message_bytes: int,
+        consume: Consume,
+        gate: Gate | None,
+        sockets: SocketSet,
+    ) -> None:
+        super().__init__(stream, max_message_bytes, consume, gate)
+        self._socket = stream
+        self._sockets = sockets
+        self._passed: bytes | None = None  # what trio-websocket is to see next; b"" is the end
+        self._is_closed = False
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        """As `UpgradeStream`."""
+        if self._head is not None:
+            return await super().receive_some(max_bytes)
+        while self._passed is None:
+            if self._gate is not None and self._gate.is_shut():
+                await self._gate.wait()
+            try:
+                await self._sockets.wait(self._socket.fileno(), self._on_readable)
+            except trio.Cancelled:
+                self._read_rest()
+                raise
+        passed, self._passed = self._passed, None
+        return passed
+
+    async def aclose(self) -> None:
+        if self._head is None and not self._is_closed:
+            self._read_rest()
+            self._sockets.closing(self._socket.fileno())
+        self._is_closed = True
+        await super().aclose()
+
+    def _on_readable(self) -> bool:
+        """Read once; False when it is the reader's turn: to pass something on, or to wait at the gate."""
+        if self._gate is not None and self._gate.is_shut():
+            return False
+        try:
+            data = self._socket.receive_nowait()
+        except trio.WouldBlock:
+            return True
+        if not data:
+            self._passed = data
+            return False
+        messages, passed = self._splitter.feed(data)
+        self._consume(messages)
+        if passed:
+            self._passed = passed
+            return False
+        return True
+
+    def _read_rest(self) -> None:
+        """Take what has come by now, before the connection is given up: nobody was called for it yet."""
+        with contextlib.suppress(trio.WouldBlock, trio.BrokenResourceError):
+            for _ in range(_REST_READS):
+                if self._gate is not None and self._gate.is_shut():
+                    return
+                data = self._socket.receive_nowait()
+                if not data:
+                    return
+                self._consume(self._splitter.feed(data)[0])

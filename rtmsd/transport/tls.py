@@ -10,7 +10,8 @@ from typing import Final
 
 import trio
 
-READ_BYTES: Final = 256 * 1024
+from rtmsd.transport.network import READ_BYTES, TcpStream
+
 _RECORD_BYTES: Final = 16 * 1024  # the most one TLS record holds
 
 
@@ -48,6 +49,28 @@ class TlsStream(trio.abc.Stream):
             else:
                 await self._flush()
                 return
+
+    def fileno(self) -> int:
+        return self._tcp.fileno()
+
+    def receive_nowait(self) -> bytes:
+        """As `TcpStream` does. What TLS has to send because of it, if ever, goes out with the next thing sent."""
+        data = self._tcp.receive_nowait()
+        if not data:
+            return b""
+        self._incoming.write(data)
+        try:
+            return self._decrypt(READ_BYTES)
+        except ssl.SSLWantReadError:
+            raise trio.WouldBlock from None
+        except ssl.SSLError as exc:
+            raise trio.BrokenResourceError(_text(exc)) from exc
+
+    @property
+    def _tcp(self) -> TcpStream:
+        """Only over TCP can TLS be read without waiting."""
+        assert isinstance(self._transport, TcpStream)
+        return self._transport
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """Return what a read of `transport` brought, all its records together; b"" at the end.

@@ -23,7 +23,8 @@ from wsproto.events import CloseConnection
 from rtmsd.config import ZoomConfig
 from rtmsd.errors import ConfigError, ConnectionLost
 from rtmsd.transport.hosts import Target, check_url
-from rtmsd.transport.lifting import Consume, Gate, LiftingStream, UpgradeStream
+from rtmsd.transport.lifting import Consume, Gate, LiftingStream, SharedLiftingStream, UpgradeStream
+from rtmsd.transport.network import TcpStream, socket_set
 from rtmsd.transport.tls import TlsStream
 
 CLOSE_S: Final = 0.5
@@ -125,15 +126,19 @@ async def open_media(
     Args:
         url, connect_timeout_s: as for `open_signaling`.
         consume: called in the reader's task with each read's complete messages, until the connection is closed.
-        gate: awaited before each read.
+        gate: asked before each read.
 
     Raises:
         ForbiddenHost: rtmsd must not connect there.
         ConnectionLost: the connection could not be opened.
     """
 
-    def lift(stream: trio.abc.Stream) -> UpgradeStream:
-        return LiftingStream(stream, zoom.max_message_bytes, consume, gate)
+    sockets = socket_set()
+
+    def lift(stream: TcpStream | TlsStream) -> UpgradeStream:
+        if sockets is None:
+            return LiftingStream(stream, zoom.max_message_bytes, consume, gate)
+        return SharedLiftingStream(stream, zoom.max_message_bytes, consume, gate, sockets)
 
     async with _open(url, zoom, connect_timeout_s, lift) as ws:
         yield MediaSocket(ws)
@@ -167,7 +172,7 @@ def _closed(exc: trio_websocket.ConnectionClosed) -> WebSocketClosed:
     return WebSocketClosed(exc.reason.code, exc.reason.reason or "")
 
 
-_Wrap: TypeAlias = Callable[[trio.abc.Stream], UpgradeStream]
+_Wrap: TypeAlias = Callable[[TcpStream | TlsStream], UpgradeStream]
 
 
 @attrs.define
@@ -264,10 +269,10 @@ async def _connect(nursery: trio.Nursery, target: Target, zoom: ZoomConfig, wrap
     return _Link(network, stream, ws, nursery.cancel_scope)
 
 
-async def _dial(target: Target, zoom: ZoomConfig) -> trio.abc.Stream:
+async def _dial(target: Target, zoom: ZoomConfig) -> TcpStream | TlsStream:
     """Open TCP, and TLS on it."""
     try:
-        tcp = await trio.open_tcp_stream(target.host, target.port)
+        tcp = TcpStream(await trio.open_tcp_stream(target.host, target.port))
     except OSError as exc:
         raise ConnectionLost(f"no TCP connection to {target.host_header}: {exc.__cause__ or exc}") from exc
     if not target.is_tls:

@@ -16,18 +16,29 @@ def text(payload: bytes) -> bytes:
     return bytes([0x81, len(payload)]) + payload
 
 
+class FakeGate:
+    def __init__(self) -> None:
+        self.opened = trio.Event()
+        self.opened.set()
+
+    def shut(self) -> None:
+        self.opened = trio.Event()
+
+    def is_shut(self) -> bool:
+        return not self.opened.is_set()
+
+    async def wait(self) -> None:
+        await self.opened.wait()
+
+
 class Media:
     """A lifting stream, the server's end of it, and what was lifted, by read."""
 
     def __init__(self) -> None:
         near, self.server = trio.testing.memory_stream_pair()
         self.batches: list[list[bytes]] = []
-        self.gate_is_open = trio.Event()
-        self.gate_is_open.set()
+        self.gate = FakeGate()
         self.stream = LiftingStream(near, 1000, self.batches.append, self.gate)
-
-    async def gate(self) -> None:
-        await self.gate_is_open.wait()
 
 
 async def opened() -> Media:
@@ -120,19 +131,19 @@ async def test_breaks_of_rules_are_passed() -> None:
 
 async def test_nothing_is_read_while_the_gate_is_shut() -> None:
     media = await opened()
-    media.gate_is_open = trio.Event()
+    media.gate.shut()
     await media.server.send_all(text(b"a") + PING)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(media.stream.receive_some)
         await trio.testing.wait_all_tasks_blocked()
         assert media.batches == []
-        media.gate_is_open.set()
+        media.gate.opened.set()
     assert media.batches == [[b"a"]]
 
 
 async def test_the_gate_does_not_hold_up_the_upgrade() -> None:
     media = Media()
-    media.gate_is_open = trio.Event()
+    media.gate.shut()
     await media.server.send_all(HEAD)
     assert await media.stream.receive_some() == HEAD
 

@@ -1,0 +1,32 @@
+"""Reading stops while unwritten media fill their bound: TCP holds Zoom back, but only for as long as is safe."""
+
+from collections.abc import Awaitable, Callable
+
+from rtmsd.recording.disk_file import Backlog
+
+
+class Room:
+    """The gate before a media socket.
+
+    An unread socket cannot answer its keep-alive. So waiting has a limit, and then everything is read, and dropped and
+    counted by whoever has no room for it, until there is room again.
+
+    Args:
+        backlog: the unwritten media of all streams.
+        wait_room: returns when there is room, or after the limit.
+    """
+
+    def __init__(self, backlog: Backlog, wait_room: Callable[[], Awaitable[None]]) -> None:
+        self._backlog = backlog
+        self._wait_room = wait_room
+        self._has_waited = False
+
+    def is_shut(self) -> bool:
+        if not self._backlog.full:
+            self._has_waited = False
+            return False
+        return not self._has_waited
+
+    async def wait(self) -> None:
+        await self._wait_room()
+        self._has_waited = True

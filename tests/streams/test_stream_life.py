@@ -1,0 +1,15 @@
+"""From the started webhook to the end, when nothing is lost."""
+
+from tests.streams.bench import Bench
+
+
+async def test_a_stream_that_ends_by_webhook(bench: Bench) -> None:
+    await bench.up()
+    audio = bench.zoom.last("audio")
+    await audio.audio(1_790_000_000_000)
+    await bench.until(lambda: bench.state() == "active")
+    await bench.stop(6)
+    assert bench.zoom.last("signaling").sent(7)
+    await bench.until_gone()
+    assert bench.manifest()["state"] == "ended"
+    assert bench.manifest()["gaps"] == []

@@ -1,0 +1,217 @@
+"""Zoom's servers on memory streams, under a clock that jumps: a real WebSocket on both ends, scripted answers.
+
+What the simulator does over real sockets and in real time, this does in none: it says what a test tells it to say, and
+writes down who dialled when, and what was sent.
+"""
+
+import base64
+import contextlib
+import json
+from collections import defaultdict, deque
+from typing import Any, Final, cast
+
+import trio
+import trio_websocket
+from trio.testing import memory_stream_pair
+
+T0: Final = 1_790_000_000_000  # Zoom's time when Trio's is 0
+HOST: Final = "rtms1.zoom.test"
+OTHER_HOST: Final = "rtms2.zoom.test"
+KEEP_ALIVE_EVERY_S: Final = 10.0
+SILENT: Final = -1  # in place of a status: no answer
+LOOK_EVERY_S: Final = 1 / 64  # exact in binary, so that times add up
+
+
+def zoom_ms() -> int:
+    """Zoom's time."""
+    return T0 + round(trio.current_time() * 1000)
+
+
+class Peer:
+    """Zoom's end of one connection.
+
+    Attributes:
+        kind: "signaling", or the media of its URL.
+        received: (time, message) of all that the client sent.
+        closed_s: when it was seen to be gone.
+        speaks: whether keep-alives are sent.
+    """
+
+    def __init__(self, kind: str, host: str, raw: "Any", client_end: "Any") -> None:
+        self.kind = kind
+        self.host = host
+        self.opened_s = trio.current_time()
+        self.closed_s: float | None = None
+        self.received: list[tuple[float, dict[str, Any]]] = []
+        self.rtms_stream_id = ""
+        self.speaks = True
+        self.ws: Any = None
+        self._raw = raw
+        self._client_end = client_end
+
+    async def say(self, msg_type: int, **fields: Any) -> None:
+        """Send a message, unless the client is gone."""
+        await self.send(json.dumps({"msg_type": msg_type, **fields}))
+
+    async def send(self, text: str | bytes) -> None:
+        with contextlib.suppress(trio_websocket.ConnectionClosed):
+            await self.ws.send_message(text)
+
+    async def audio(self, timestamp_ms: int, user_id: int = 7, data: bytes = b"\1\0" * 1600) -> None:
+        """Send 100 ms of audio."""
+        content = {"user_id": user_id, "data": base64.b64encode(data).decode(), "timestamp": timestamp_ms}
+        await self.say(14, content=content)
+
+    async def event(self, event_type: int, **fields: Any) -> None:
+        await self.say(6, event={"event_type": event_type, "timestamp": zoom_ms(), **fields})
+
+    async def stream_state(self, state: int, reason: int | None = None) -> None:
+        await self.say(8, state=state, timestamp=zoom_ms(), **({} if reason is None else {"reason": reason}))
+
+    async def session_state(self, session: str, state: int, **fields: Any) -> None:
+        await self.say(9, rtms_session_id=session, state=state, timestamp=zoom_ms(), **fields)
+
+    async def cut(self) -> None:
+        """The connection is gone, without a close frame."""
+        await trio.aclose_forcefully(self._raw)
+
+    def stall(self) -> None:
+        """Read nothing any more: what the client sends from now on blocks it."""
+        self._client_end.send_stream.send_all_hook = trio.sleep_forever
+
+    def sent(self, msg_type: int) -> list[dict[str, Any]]:
+        """What the client sent of a type."""
+        return [message for _, message in self.received if message["msg_type"] == msg_type]
+
+    @property
+    def is_open(self) -> bool:
+        return self.closed_s is None
+
+
+class MemoryTcp(trio.abc.Stream):
+    """The client's end of a connection, with as much of a socket as is asked for."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self.socket = self
+
+    def fileno(self) -> int:
+        return -1
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        return bytes(await self._stream.receive_some(max_bytes))
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        await self._stream.send_all(data)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self._stream.wait_send_all_might_not_block()
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+class FakeZoom:
+    """All servers of Zoom. `open_tcp_stream` takes the place of Trio's.
+
+    Attributes:
+        dialled: (time, host) of each TCP connection.
+        peers: of each WebSocket whose first message came, in order.
+        answers: for each kind of connection, the statuses of its next handshakes; 0 when there are none left.
+        always: for a kind of connection, the status of all its handshakes.
+        down: hosts that refuse TCP.
+        deaf: hosts that never answer TCP.
+        doubles: second sockets beside a live one, which must never be.
+        stream_state: what a request for it is answered with; None: no answer.
+        media_host: whom message 2 names.
+    """
+
+    def __init__(self, nursery: trio.Nursery) -> None:
+        self.dialled: list[tuple[float, str]] = []
+        self.peers: list[Peer] = []
+        self.answers: defaultdict[str, deque[int]] = defaultdict(deque)
+        self.always: dict[str, int] = {}
+        self.down: set[str] = set()
+        self.deaf: set[str] = set()
+        self.doubles: list[tuple[float, str]] = []
+        self.stream_state: int | None = 1
+        self.media_host: str | None = None
+        self.unified = False
+        self.closes_politely = True
+        self._nursery = nursery
+
+    async def open_tcp_stream(self, host: str, port: int, **_: Any) -> trio.SocketStream:
+        self.dialled.append((trio.current_time(), host))
+        await trio.lowlevel.checkpoint()
+        if host in self.deaf:
+            await trio.sleep_forever()
+        if host in self.down:
+            raise OSError("refused")
+        client, server = memory_stream_pair()
+        self._nursery.start_soon(self._serve, host, server, client)
+        return cast(trio.SocketStream, MemoryTcp(client))
+
+    def open(self, kind: str) -> list[Peer]:
+        return [peer for peer in self.peers if peer.kind == kind and peer.is_open]
+
+    def last(self, kind: str) -> Peer:
+        return next(peer for peer in reversed(self.peers) if peer.kind == kind)
+
+    def hellos(self, kind: str) -> list[float]:
+        """When handshakes of a kind were asked for."""
+        return [round(peer.opened_s, 2) for peer in self.peers if peer.kind == kind]
+
+    async def _serve(self, host: str, server: Any, client: Any) -> None:
+        async with trio.open_nursery() as nursery:
+            with contextlib.suppress(trio_websocket.HandshakeError, trio_websocket.ConnectionClosed):
+                request = await trio_websocket.wrap_server_stream(nursery, server)
+                peer = Peer(request.path.strip("/"), host, server, client)
+                peer.ws = await request.accept()
+                await self._converse(peer, nursery)
+            nursery.cancel_scope.cancel()
+
+    async def _converse(self, peer: Peer, nursery: trio.Nursery) -> None:
+        try:
+            hello = json.loads(await peer.ws.get_message())
+            peer.received.append((trio.current_time(), hello))
+            peer.rtms_stream_id = hello["rtms_stream_id"]
+            if any(other.rtms_stream_id == peer.rtms_stream_id for other in self.open(peer.kind)):
+                self.doubles.append((trio.current_time(), peer.kind))
+            self.peers.append(peer)
+            answers = self.answers[peer.kind]
+            status = answers.popleft() if answers else self.always.get(peer.kind, 0)
+            if status == SILENT:
+                await trio.sleep_forever()
+            await peer.say(**self._answer(peer, status))
+            if status != 0:
+                await peer.ws.aclose()
+                return
+            nursery.start_soon(self._keep_alive, peer)
+            while True:
+                message = json.loads(await peer.ws.get_message())
+                peer.received.append((trio.current_time(), message))
+                await self._react(peer, message)
+        finally:
+            peer.closed_s = trio.current_time()
+
+    def _answer(self, peer: Peer, status: int) -> dict[str, Any]:
+        if peer.kind != "signaling":
+            return {"msg_type": 4, "status_code": status}
+        media_host = self.media_host or peer.host
+        names = ["all"] if self.unified else ["audio", "transcript", "video"]
+        urls = {name: f"ws://{media_host}/{name}" for name in names}
+        return {"msg_type": 2, "status_code": status, "media_server": {"server_urls": urls}}
+
+    async def _react(self, peer: Peer, message: dict[str, Any]) -> None:
+        match message["msg_type"]:
+            case 19 if self.stream_state is not None:
+                await peer.say(20, state=self.stream_state, timestamp=zoom_ms())
+            case 21 if self.closes_politely:
+                await peer.say(22, status_code=0)
+                await peer.stream_state(4, 20)
+
+    async def _keep_alive(self, peer: Peer) -> None:
+        while True:
+            await trio.sleep(KEEP_ALIVE_EVERY_S)
+            if peer.speaks:
+                await peer.say(12, timestamp=zoom_ms())

@@ -1,0 +1,156 @@
+"""The one task that waits for all media sockets, over real socket pairs."""
+
+import contextlib
+import os
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+
+import pytest
+import trio
+import trio.testing
+
+from rtmsd.transport.lifting import SharedLiftingStream
+from rtmsd.transport.network import SocketSet, TcpStream, socket_set
+
+
+class Pair:
+    """Two connected sockets, the near one waited for."""
+
+    def __init__(self, near: socket.socket, far: socket.socket) -> None:
+        self.near = near
+        self.far = far
+        self.heard: list[bytes] = []
+        self.until = b""
+
+    def on_readable(self) -> bool:
+        data = os.read(self.near.fileno(), 100)
+        self.heard.append(data)
+        if data == b"bug":
+            raise ZeroDivisionError
+        return data != self.until
+
+
+@contextmanager
+def pair() -> Iterator[Pair]:
+    near, far = socket.socketpair()
+    near.setblocking(False)
+    with near, far:
+        yield Pair(near, far)
+
+
+@asynccontextmanager
+async def running() -> AsyncIterator[SocketSet]:
+    sockets = SocketSet()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(sockets.run)
+        yield sockets
+        nursery.cancel_scope.cancel()
+
+
+async def test_each_socket_is_read_by_its_own_reader_until_that_has_enough() -> None:
+    async with running() as sockets:
+        with contextlib.ExitStack() as stack:
+            pairs = [stack.enter_context(pair()) for _ in range(40)]
+            async with trio.open_nursery() as nursery:
+                for number, each in enumerate(pairs):
+                    each.until = b"end %d" % number
+                    nursery.start_soon(sockets.wait, each.near.fileno(), each.on_readable)
+                for word in (b"one", b"two"):
+                    for each in pairs:
+                        each.far.send(word)
+                    await trio.testing.wait_all_tasks_blocked(0.01)
+                for number, each in enumerate(pairs):
+                    each.far.send(b"end %d" % number)
+            assert [each.heard for each in pairs] == [[b"one", b"two", b"end %d" % number] for number in range(40)]
+
+
+async def test_what_a_reader_leaves_is_there_when_it_waits_again() -> None:
+    with pair() as one:
+        one.far.send(b"x" * 150)
+        one.until = b"x" * 100
+        async with running() as sockets:
+            await sockets.wait(one.near.fileno(), one.on_readable)
+            one.until = b"x" * 50
+            await sockets.wait(one.near.fileno(), one.on_readable)
+    assert one.heard == [b"x" * 100, b"x" * 50]
+
+
+async def test_a_readers_bug_is_its_own() -> None:
+    with pair() as bad, pair() as good:
+        bad.far.send(b"bug")
+        async with running() as sockets:
+            with pytest.raises(ZeroDivisionError):
+                await sockets.wait(bad.near.fileno(), bad.on_readable)
+            good.far.send(b"end")
+            good.until = b"end"
+            await sockets.wait(good.near.fileno(), good.on_readable)
+
+
+async def test_a_reader_whose_socket_is_closed_is_told() -> None:
+    with pair() as one:
+        async with running() as sockets, trio.open_nursery() as nursery:
+
+            async def wait() -> None:
+                with pytest.raises(trio.ClosedResourceError):
+                    await sockets.wait(one.near.fileno(), one.on_readable)
+
+            nursery.start_soon(wait)
+            await trio.testing.wait_all_tasks_blocked()
+            sockets.closing(one.near.fileno())
+        sockets.closing(one.near.fileno())  # nobody waits any more
+
+
+async def test_a_cancelled_reader_is_called_no_more() -> None:
+    with pair() as one:
+        async with running() as sockets:
+            with trio.move_on_after(0):
+                await sockets.wait(one.near.fileno(), one.on_readable)
+            one.far.send(b"late")
+            await trio.testing.wait_all_tasks_blocked(0.01)
+    assert one.heard == []
+
+
+async def test_all_sockets_of_a_run_share_one_set() -> None:
+    assert socket_set() is socket_set()
+
+
+async def test_reading_without_waiting() -> None:
+    near, far = socket.socketpair()
+    tcp = TcpStream(trio.SocketStream(trio.socket.from_stdlib_socket(near)))
+    with pytest.raises(trio.WouldBlock):
+        tcp.receive_nowait()
+    far.send(b"here")
+    assert tcp.receive_nowait() == b"here"
+    far.close()
+    assert tcp.receive_nowait() == b""
+    await tcp.aclose()
+    with pytest.raises(trio.BrokenResourceError):
+        tcp.receive_nowait()
+
+
+@pytest.mark.parametrize("how", ["cancelled", "closed"])
+async def test_what_has_come_is_taken_before_a_connection_is_given_up(how: str) -> None:
+    near, far = socket.socketpair()
+    with far:
+        far.send(b"HTTP/1.1 101 Switching Protocols\r\n\r\n")
+        batches: list[list[bytes]] = []
+        tcp = TcpStream(trio.SocketStream(trio.socket.from_stdlib_socket(near)))
+        sockets = SocketSet()  # which nobody runs: as if there had been no turn between the packet and the end
+        stream = SharedLiftingStream(tcp, 1000, batches.append, None, sockets)
+        await stream.receive_some()
+        async with trio.open_nursery() as nursery:
+
+            async def read() -> None:
+                with contextlib.suppress(trio.ClosedResourceError):
+                    await stream.receive_some()
+
+            nursery.start_soon(read)
+            await trio.testing.wait_all_tasks_blocked()
+            far.send(b"\x81\x04last")
+            if how == "closed":
+                await stream.aclose()
+            else:
+                nursery.cancel_scope.cancel()
+        await stream.aclose()
+    assert batches == [[b"last"]]

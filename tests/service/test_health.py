@@ -34,7 +34,7 @@ def test_a_silent_stream_and_a_disk_that_stands_still(
     daemon.start()
     with zoom_for(daemon) as zoom:
         session = zoom.session("Ana", rtms_stream_id="quiet-one")
-        assert wrong(daemon) == []
+        until(lambda: wrong(daemon) == [])
 
         zoom.do(lambda: session.silence("media"))
         until(lambda: wrong(daemon) == ["no_media"])
@@ -52,14 +52,15 @@ def test_a_silent_stream_and_a_disk_that_stands_still(
 
         (place / "stall").touch()
         until(lambda: wrong(daemon) == ["sync_lag"])
-        assert re.search(r"to write, last synced [\d.]+s ago", daemon.seen("status").out)
+        # Told of when it is older than a second; what is wrong is known before.
+        until(lambda: re.search(r"to write, last synced [\d.]+s ago", daemon.seen("status").out))
         fed = len(manager.having("WATCHDOG"))
         manager.wait("WATCHDOG", fed + 3)  # a kill would lose what the disk has not taken yet
         assert daemon.ctl("doctor", "--offline").out.count("FAILED\tdisk") == 1
         (place / "stall").unlink()
         until(lambda: wrong(daemon) == [])
-    for code in ("no_media", "sync_lag"):
-        assert len(daemon.logged("degraded", code=code)) == len(daemon.logged("recovered", code=code)) == 1
+    for code in ("no_media", "sync_lag"):  # once each, unless the machine stood still, too
+        assert len(daemon.logged("degraded", code=code)) == len(daemon.logged("recovered", code=code)) >= 1
     assert daemon.stop() == 0
 
 

@@ -22,6 +22,7 @@ from rtmsd.admin.server import serve_admin, serve_metrics
 from rtmsd.config import Config
 from rtmsd.daemon.backend import Backend
 from rtmsd.daemon.health import Health, Phase
+from rtmsd.daemon.patience import Patience
 from rtmsd.errors import ConfigError, RtmsdError, leaves
 from rtmsd.notify import Notifier, listen_fds
 from rtmsd.recording.librarian import keep_tidy
@@ -42,7 +43,6 @@ EXIT_CONFIG: Final = 78
 
 SOCKET_NAMES: Final = frozenset({"webhook", "admin"})  # FileDescriptorName= of the socket units
 WEBHOOK_GRACE_S: Final = 4.0  # for requests that are being answered when we stop
-HURRIED_S: Final = 0.5  # for what is still to be written, after a second signal
 
 
 def run(config_path: Path, *, end_streams: bool = False) -> int:
@@ -79,7 +79,7 @@ class Daemon:
         self._config = config
         self._end_streams = end_streams
         self._stopping = trio.Event()
-        self._patience = trio.CancelScope()  # for the streams to end, and for their files to be written
+        self._patience = Patience()
         self._sockets = listen_fds()
         for name in self._sockets.keys() - SOCKET_NAMES:
             log.warning("inherited socket not used", name=name, known=sorted(SOCKET_NAMES))
@@ -105,7 +105,7 @@ class Daemon:
                 backend = Backend(self._config_path, supervisor, health, api, events=self._events, stop=self.stop)
                 base.start_soon(self._obey_signals, backend)
                 await self._serve(journal, supervisor, backend, task_status)
-                with self._patience:
+                with self._patience.limit(trio.CancelScope(), config.streams.drain_s):
                     await supervisor.suspend_files()
                 base.cancel_scope.cancel()
         log.info("stopped", streams_left=len(supervisor.lives))
@@ -133,15 +133,19 @@ class Daemon:
                 log.info("stopping", streams=len(supervisor.lives), end_streams=self._end_streams)
                 health.phase = Phase.STOPPING
                 self._notifier.stopping()
-                intake.cancel_scope.deadline = trio.current_time() + WEBHOOK_GRACE_S
-            self._patience.deadline = trio.current_time() + self._config.streams.drain_s
+                self._patience.limit(intake.cancel_scope, WEBHOOK_GRACE_S)
             if self._end_streams:
-                self._notifier.extend_timeout(2 * self._config.streams.drain_s)
-                with self._patience:
-                    await supervisor.end_all()
-                self._patience = trio.CancelScope(deadline=trio.current_time() + self._config.streams.drain_s)
+                await self._end_all(supervisor)
             supervisor.suspend()
             streams.cancel_scope.cancel()
+
+    async def _end_all(self, supervisor: Supervisor) -> None:
+        drain_s = self._config.streams.drain_s
+        self._notifier.extend_timeout(2 * drain_s)
+        with self._patience.limit(trio.CancelScope(), drain_s) as step:
+            await supervisor.end_all()
+        if step.cancelled_caught:
+            log.warning("streams not ended in time; the next start goes on with them", streams=sorted(supervisor.lives))
 
     async def _open_admin(self, backend: Backend, nursery: trio.Nursery) -> None:
         admin = self._config.admin
@@ -172,7 +176,7 @@ class Daemon:
         """Begin to stop; a second time, hurry."""
         self._end_streams = self._end_streams or end_streams
         if self._stopping.is_set():
-            self._patience.deadline = min(self._patience.deadline, trio.current_time() + HURRIED_S)
+            self._patience.hurry()
         self._stopping.set()
 
     async def _obey_signals(self, backend: Backend) -> None:

@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from typing import Any, Final
 
 import attrs
@@ -299,12 +299,37 @@ class Supervisor:
 
     async def suspend_files(self) -> None:
         """Bring the files of all streams to disk, after `run` was cancelled: for good where the end is known."""
+        unfinished = {id_ for id_, life in self._lives.items() if life.recorder is not None or life.end is not None}
+
+        async def finish(life: Life) -> None:
+            await (self._finish(life, life.end) if life.end is not None else self._suspend(life))
+            unfinished.remove(life.row.rtms_stream_id)
+
         async with trio.open_nursery() as nursery:
-            for life in self._lives.values():
-                if life.end is not None:
-                    nursery.start_soon(self._finish, life, life.end)
-                elif life.recorder is not None:
-                    nursery.start_soon(life.recorder.suspend)
+            nursery.start_soon(self._tell_unfinished, unfinished)
+            async with trio.open_nursery() as files:
+                for rtms_stream_id in unfinished:
+                    files.start_soon(finish, self._lives[rtms_stream_id])
+            nursery.cancel_scope.cancel()
+
+    async def _suspend(self, life: Life) -> None:
+        try:
+            if life.recorder is not None:
+                await life.recorder.suspend()
+        except* Exception:
+            log.exception("stream could not be suspended", rtms_stream_id=life.row.rtms_stream_id)
+
+    async def _tell_unfinished(self, unfinished: Set[str]) -> None:
+        """Say what was not written as soon as time is up: a thread that waits for the disk may never come back."""
+        try:
+            await trio.sleep_forever()
+        finally:
+            if unfinished:
+                log.error(
+                    "files not finished in time",
+                    streams=sorted(unfinished),
+                    pending_bytes=self._writer.pending_bytes,
+                )
 
     async def end_all(self) -> None:
         """Close all streams politely, and return when their files are finished."""

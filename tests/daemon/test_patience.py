@@ -1,0 +1,103 @@
+"""Stopping takes as long as it needs, within limits, and less when somebody is in a hurry."""
+
+import errno
+import os
+from functools import partial
+from pathlib import Path
+
+import attrs
+import pytest
+import structlog
+import trio
+from trio.testing import MockClock
+
+from rtmsd.config import StreamsConfig
+from rtmsd.daemon import root
+from rtmsd.daemon.backend import Backend
+from rtmsd.daemon.patience import HURRIED_S, Patience
+from rtmsd.daemon.root import Daemon
+from rtmsd.recording.disk import Disk
+from rtmsd.recording.writer import Writer
+from rtmsd.simulator import open_simulator
+from tests.daemon.whole import SIMULATED, config
+
+FOR_EVER_S = 3600.0
+GUARD_S = 30.0  # far more than a stop in a hurry takes, and far less than one without
+
+
+async def test_a_step_has_its_time(autojump_clock: MockClock) -> None:
+    with Patience().limit(trio.CancelScope(), 8):
+        await trio.sleep_forever()
+    assert trio.current_time() == 8
+
+
+async def test_who_is_in_a_hurry_shortens_the_present_step(autojump_clock: MockClock, nursery: trio.Nursery) -> None:
+    patience = Patience()
+
+    async def hurry() -> None:
+        await trio.sleep(1)
+        patience.hurry()
+
+    nursery.start_soon(hurry)
+    with patience.limit(trio.CancelScope(), 8):
+        await trio.sleep_forever()
+    assert trio.current_time() == 1 + HURRIED_S
+
+
+async def test_a_hurry_is_remembered_by_later_steps(autojump_clock: MockClock) -> None:
+    """Each still has the time that a disk that works needs."""
+    patience = Patience()
+    patience.hurry()
+    await trio.sleep(10)
+    for step in range(1, 3):
+        with patience.limit(trio.CancelScope(), 8):
+            await trio.sleep_forever()
+        assert trio.current_time() == 10 + step * HURRIED_S
+
+
+async def test_a_hurry_lengthens_nothing(autojump_clock: MockClock) -> None:
+    patience = Patience()
+    patience.hurry()
+    with patience.limit(trio.CancelScope(), 0.1):
+        patience.hurry()
+        await trio.sleep_forever()
+    assert trio.current_time() == 0.1
+
+
+# The daemon
+
+
+class FullDisk(Disk):
+    """Takes nothing."""
+
+    def open(self, path: Path) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+
+async def test_the_second_signal_counts_also_while_requests_are_still_being_answered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both come before the daemon has even begun to wait for its files, which a full disk keeps from being finished."""
+    monkeypatch.setattr(root, "Writer", partial(Writer, disk=FullDisk()))
+    settings = config(tmp_path, streams=StreamsConfig(drain_s=FOR_EVER_S))
+    daemon = Daemon(tmp_path / "config.toml", settings, end_streams=False)
+    stopped = trio.Event()
+
+    async def run(*, task_status: trio.TaskStatus[Backend]) -> None:
+        await daemon.run(task_status=task_status)
+        stopped.set()
+
+    with structlog.testing.capture_logs() as logs, trio.fail_after(GUARD_S):
+        async with trio.open_nursery() as nursery:
+            backend: Backend = await nursery.start(run)
+            url = f"http://{backend.listening['webhook'][0]}/webhook"
+            async with open_simulator(attrs.evolve(SIMULATED, webhook_url=url)) as simulator:
+                session = await simulator.start_session()
+                await session.ready.wait()
+                daemon.stop()
+                daemon.stop()
+                await stopped.wait()
+    [line] = [line for line in logs if line["event"] == "files not finished in time"]
+    assert line["log_level"] == "error"
+    assert line["streams"] == [session.rtms_stream_id]
+    assert line["pending_bytes"] > 0

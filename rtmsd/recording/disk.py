@@ -2,15 +2,21 @@
 
 import contextlib
 import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
+
+from rtmsd.recording.sync import FileSystemSync
 
 FILE_MODE: Final = 0o640
 DIRECTORY_MODE: Final = 0o750
 
 
 class Disk:
-    """The real disk. All methods raise OSError."""
+    """The real disk. All methods but `sync_all` raise OSError."""
+
+    def __init__(self) -> None:
+        self._together = FileSystemSync()
 
     def open(self, path: Path) -> int:
         """Open for writing, created when missing; never through a symbolic link."""
@@ -31,6 +37,16 @@ class Disk:
 
     def sync(self, descriptor: int) -> None:
         os.fdatasync(descriptor)
+
+    def sync_together(self, descriptor: int) -> None:
+        self._together.run(descriptor)
+
+    def sync_all(self, descriptors: Sequence[int]) -> list[OSError | None]:
+        """Sync files, and return what went wrong with each."""
+        if not self._together.covers(descriptors):
+            return [_error_of(self.sync, descriptor) for descriptor in descriptors]
+        # The oldest descriptor is told of all that went wrong while the others were written.
+        return [_error_of(self.sync_together, descriptors[0])] * len(descriptors)
 
     def close(self, descriptor: int) -> None:
         os.close(descriptor)
@@ -63,6 +79,14 @@ class Disk:
             self.close(descriptor)
         os.replace(temporary, path)  # noqa: PTH105 - beside its kin
         self.sync_directory(path.parent)
+
+
+def _error_of(sync: Callable[[int], None], descriptor: int) -> OSError | None:
+    try:
+        sync(descriptor)
+    except OSError as error:
+        return error
+    return None
 
 
 def temporary_name(path: Path) -> Path:

@@ -6,6 +6,7 @@ the samples since that date's midnight, so that a WAV survives the loss of the m
 Sources: EBU Tech 3285 (BWF, `bext` version 1), EBU Tech 3306 (RF64).
 """
 
+import functools
 import json
 import struct
 from datetime import UTC, datetime
@@ -67,13 +68,18 @@ class WavHeader:
         """Return the header of a file of that size, header included."""
         data_bytes = max(0, file_bytes - HEADER_BYTES)
         riff_bytes = HEADER_BYTES + data_bytes - 8
-        pcm = self.pcm
         if riff_bytes > _UINT32_MAX:
             head = _RIFF.pack(b"RF64", _UINT32_MAX, b"WAVE")
-            sizes = _DS64.pack(b"ds64", 28, riff_bytes, data_bytes, data_bytes // pcm.block_bytes, 0)
+            sizes = _DS64.pack(b"ds64", 28, riff_bytes, data_bytes, data_bytes // self.pcm.block_bytes, 0)
         else:
             head = _RIFF.pack(b"RIFF", riff_bytes, b"WAVE")
             sizes = _DS64.pack(b"JUNK", 28, 0, 0, 0, 0)
+        return head + sizes + self._description + _DATA.pack(b"data", min(data_bytes, _UINT32_MAX))
+
+    @functools.cached_property  # the header is written with every flush
+    def _description(self) -> bytes:
+        """The chunks `bext` and `fmt `."""
+        pcm = self.pcm
         since_midnight_ms = max(0, self.start_ms - midnight_ms(self.stream_started_ms))
         bext = _BEXT.pack(
             b"bext",
@@ -87,10 +93,9 @@ class WavHeader:
             1,
             b"",
         )
-        form = _FMT.pack(
+        return bext + _FMT.pack(
             b"fmt ", 16, _PCM, pcm.channels, pcm.rate_hz, pcm.bytes_per_ms * 1000, pcm.block_bytes, 8 * SAMPLE_BYTES
         )
-        return head + sizes + bext + form + _DATA.pack(b"data", min(data_bytes, _UINT32_MAX))
 
     @classmethod
     def decode(cls, raw: bytes) -> "WavHeader":

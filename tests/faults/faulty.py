@@ -38,6 +38,10 @@ class FaultyDisk(Disk):
         self.obey()
         super().sync(descriptor)
 
+    def sync_together(self, descriptor: int) -> None:
+        self.obey()
+        super().sync_together(descriptor)
+
 
 setattr(writer, "Disk", FaultyDisk)  # noqa: B010
 sys.exit(main(sys.argv[2:]))

@@ -36,6 +36,7 @@ class FailingDisk(Disk):
     """Refuses like a real one: a budget of bytes, after which there is no space, or an error for everything."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.budget_bytes: float = float("inf")
         self.error: int | None = None
 

@@ -123,6 +123,7 @@ class Recorder:
         self.video, self.share, self.chat = self.media.video, self.media.share, self.media.chat
         self.corrupt, self.unknown = self.media.corrupt, self.media.unknown
         self.listeners = self.media.listeners
+        self.arrived = writer.arrivals.note
         self._revision = 0
         self._is_open = True
         self._saved = self._collected = _Mark()
@@ -160,10 +161,6 @@ class Recorder:
 
     def share_format(self, codec: int | None) -> None:
         self.media.share_format(codec)
-
-    def arrived(self, at_s: float, messages: int) -> None:
-        """So many messages, taken since, were read from a socket at `at_s` of Trio's clock."""
-        self._writer.arrivals.note(at_s, messages)
 
     @property
     def pcm(self) -> AudioFormat | None:

@@ -20,6 +20,7 @@ from rtmsd.protocol.media_data import Raw, decode_batch
 from rtmsd.protocol.media_params import choose_url
 from rtmsd.protocol.messages import KeepAliveReq
 from rtmsd.protocol.policy import StatusAction, on_status
+from rtmsd.protocol.stream import StreamPhase
 from rtmsd.streams.retry import Backoff, Window
 from rtmsd.streams.room import Room
 from rtmsd.streams.tasks import Wake, first_of, watch_silence
@@ -96,6 +97,7 @@ class MediaLink:
         self._room = Room(recorder.media.backlog, self._wait_room)
         self.audio, self.video, self.share = recorder.audio, recorder.video, recorder.share
         self.transcript, self.chat, self.corrupt = recorder.transcript, recorder.chat, recorder.corrupt
+        self._arrived = recorder.arrived
 
     @property
     def media(self) -> frozenset[str]:
@@ -292,7 +294,7 @@ class MediaLink:
     # Called synchronously with each read's messages: never waits, and bad content is counted, not raised.
 
     def _consume(self, batch: Sequence[Raw]) -> None:
-        self.last_heard_s = trio.current_time()
+        now_s = self.last_heard_s = trio.current_time()
         if self._protocol.state is not MediaState.STREAMING:
             try:
                 batch = self._read_answer(batch)
@@ -302,8 +304,9 @@ class MediaLink:
                 return
         if batch:
             decode_batch(batch, self)
-            self._stream.recorder.arrived(self.last_heard_s, len(batch))
-            self._stream.media_arrived()
+            self._arrived(now_s, len(batch))
+            if self._stream.phase is not StreamPhase.ACTIVE:
+                self._stream.media_arrived()
 
     def _read_answer(self, batch: Sequence[Raw]) -> Sequence[Raw]:
         """Read the handshake's answer, and return what came behind it in the same read."""

@@ -22,7 +22,8 @@ class Room:
         self._has_waited = False
 
     def is_shut(self) -> bool:
-        if not self._backlog.full:
+        backlog = self._backlog
+        if backlog.pending_bytes < backlog.limit_bytes:  # `full`, for each packet
             self._has_waited = False
             return False
         return not self._has_waited

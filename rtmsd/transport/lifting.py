@@ -14,7 +14,7 @@ import trio
 
 from rtmsd.errors import ConnectionLost
 from rtmsd.protocol.frames import FrameSplitter
-from rtmsd.transport.network import READ_BYTES, SocketSet, TcpStream
+from rtmsd.transport.network import NOWAIT_BYTES, READ_BYTES, Progress, SocketSet, TcpStream
 from rtmsd.transport.tls import TlsStream
 
 Consume: TypeAlias = Callable[[list[bytes]], None]
@@ -195,23 +195,25 @@ class SharedLiftingStream(LiftingStream):
         self._is_closed = True
         await super().aclose()
 
-    def _on_readable(self) -> bool:
-        """Read once; False when it is the reader's turn: to pass something on, or to wait at the gate."""
+    def _on_readable(self) -> Progress:
+        """Read once. It is enough when it is the reader's turn: to pass something on, or to wait at the gate."""
         if self._gate is not None and self._gate.is_shut():
-            return False
+            return Progress.ENOUGH
         try:
             data = self._socket.receive_nowait()
         except trio.WouldBlock:
-            return True
-        if not data:
+            return Progress.DRAINED
+        if data:
+            messages, self._passed = self._splitter.feed(data)
+            self._consume(messages)
+            if not self._passed:
+                self._passed = None
+                return (
+                    Progress.MORE if len(data) >= NOWAIT_BYTES // 2 else Progress.DRAINED
+                )  # TLS makes it a little less
+        else:
             self._passed = data
-            return False
-        messages, passed = self._splitter.feed(data)
-        self._consume(messages)
-        if passed:
-            self._passed = passed
-            return False
-        return True
+        return Progress.ENOUGH
 
     def _read_rest(self) -> None:
         """Take what has come by now, before the connection is given up: nobody was called for it yet."""

@@ -5,6 +5,8 @@ packet. On media sockets, hundreds of which bring a packet every 20 ms, that is 
 all of them, in an epoll set of its own in which a socket stays once it is there, and calls whoever reads it.
 """
 
+import enum
+import math
 import os
 import select
 from collections.abc import Callable
@@ -14,9 +16,12 @@ import attrs
 import outcome
 import trio
 
+from rtmsd.transport.timer import Timer
+
 READ_BYTES: Final = 256 * 1024
 NOWAIT_BYTES: Final = 64 * 1024
 _TURN_SOCKETS: Final = 16  # read before other tasks get their turn, 4 ms when all are flooded; the rest comes next
+_REST_S: Final = 0.0005
 
 
 class TcpStream(trio.abc.Stream):
@@ -57,14 +62,23 @@ class TcpStream(trio.abc.Stream):
         await self._stream.aclose()
 
 
-OnReadable = Callable[[], bool]
-"""Reads what has come; whether to be called again. What it raises is raised by `SocketSet.wait`."""
+class Progress(enum.Enum):
+    """What a call of an `OnReadable` came to."""
+
+    DRAINED = enum.auto()  # all that had come was read
+    MORE = enum.auto()  # there may be more already
+    ENOUGH = enum.auto()  # not to be called again: `SocketSet.wait` returns
+
+
+OnReadable = Callable[[], Progress]
+"""Reads once what has come. What it raises is raised by `SocketSet.wait`."""
 
 
 @attrs.frozen
 class _Waiting:
-    on_readable: OnReadable
     task: trio.lowlevel.Task
+    on_readable: OnReadable
+    run: Callable[[OnReadable], Progress]  # in the task's context
 
 
 class SocketSet:
@@ -75,12 +89,13 @@ class SocketSet:
         self._waiting: dict[int, _Waiting] = {}
 
     async def wait(self, fd: int, on_readable: OnReadable) -> None:
-        """Have `on_readable` called, in the context of this task, each time `fd` is readable, until it returns False.
+        """Have `on_readable` called, in the context of this task, each time `fd` is readable, until it has ENOUGH.
 
         Raises:
             Exception: what `on_readable` raised; ClosedResourceError from `closing`.
         """
-        self._waiting[fd] = _Waiting(on_readable, trio.lowlevel.current_task())
+        task = trio.lowlevel.current_task()
+        self._waiting[fd] = _Waiting(task, on_readable, task.context.run)
         self._epoll.register(fd, select.EPOLLIN)
 
         def abort(_: object) -> trio.lowlevel.Abort:
@@ -95,22 +110,46 @@ class SocketSet:
             self._wake(fd, outcome.Error(trio.ClosedResourceError("another task closed this stream")))
 
     async def run(self) -> None:
-        """Wait, and call whom it concerns, for ever."""
+        """Wait, and call whom it concerns, for ever.
+
+        Packets that come close together are read together: a wake-up costs as much as reading two of them. So
+        after a busy turn there is a short rest, unless somebody has more to read.
+        """
+        timer = Timer()
+        waited_s = -math.inf
         while True:
             await trio.lowlevel.wait_readable(self._epoll.fileno())
-            for fd, _ in self._epoll.poll(0, _TURN_SOCKETS):
-                waiting = self._waiting.get(fd)
-                if waiting is not None:  # else it was closed just now
-                    self._call(fd, waiting)
+            now_s = trio.current_time()
+            is_busy = now_s - waited_s < _REST_S
+            waited_s = now_s
+            while (progress := self._turn()) is not None:
+                if progress is Progress.MORE:
+                    await trio.lowlevel.checkpoint()
+                elif is_busy:
+                    await timer.rest(_REST_S)
+                else:
+                    break
 
-    def _call(self, fd: int, waiting: _Waiting) -> None:
-        try:
-            if waiting.task.context.run(waiting.on_readable):
-                return
-        except Exception as exc:  # whose it is: a bug in there ends its connection, not this task
-            self._wake(fd, outcome.Error(exc))
-        else:
-            self._wake(fd, outcome.Value(None))
+    def _turn(self) -> Progress | None:
+        """Call those whose sockets are readable. None: there are none."""
+        ready = self._epoll.poll(0, _TURN_SOCKETS)
+        if not ready:
+            return None
+        result = Progress.DRAINED if len(ready) < _TURN_SOCKETS else Progress.MORE
+        for fd, _ in ready:
+            waiting = self._waiting.get(fd)
+            if waiting is None:  # it was closed just now
+                continue
+            try:
+                progress = waiting.run(waiting.on_readable)
+            except Exception as exc:  # whose it is: a bug in there ends its connection, not this task
+                self._wake(fd, outcome.Error(exc))
+                continue
+            if progress is Progress.MORE:
+                result = progress
+            elif progress is Progress.ENOUGH:
+                self._wake(fd, outcome.Value(None))
+        return result
 
     def _wake(self, fd: int, result: outcome.Outcome[None]) -> None:
         trio.lowlevel.reschedule(self._forget(fd).task, result)

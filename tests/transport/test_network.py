@@ -11,7 +11,7 @@ import trio
 import trio.testing
 
 from rtmsd.transport.lifting import SharedLiftingStream
-from rtmsd.transport.network import SocketSet, TcpStream, socket_set
+from rtmsd.transport.network import Progress, SocketSet, TcpStream, socket_set
 
 
 class Pair:
@@ -23,12 +23,12 @@ class Pair:
         self.heard: list[bytes] = []
         self.until = b""
 
-    def on_readable(self) -> bool:
+    def on_readable(self) -> Progress:
         data = os.read(self.near.fileno(), 100)
         self.heard.append(data)
         if data == b"bug":
             raise ZeroDivisionError
-        return data != self.until
+        return Progress.ENOUGH if data == self.until else Progress.DRAINED
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Whether media are flowing. That the process runs is no sign of health."""
 
 import enum
+import math
 import os
 from collections.abc import Iterator
 from typing import Final
@@ -18,6 +19,7 @@ from rtmsd.webhook.stats import WebhookStats
 log = structlog.get_logger()
 
 LOOK_EVERY_S: Final = 1.0
+STALLED_S: Final = 4.0  # for a disk to say how much is free: it is in trouble, too
 SYNC_LAG_S: Final = 3.0  # beyond `recording.sync_interval_s`: the disk is in trouble
 SILENT_S: Final = 25.0  # Zoom sends a keep-alive every 10 s where no media flow
 DISTRUSTED_IN_ROW: Final = 3  # webhooks that nobody's secret verifies: a wrong secret, not a stray forgery
@@ -46,7 +48,7 @@ class Health:
         webhooks: what came in at the endpoint.
         writer: brings media to disk.
         troubles: what is wrong now.
-        free_bytes: below the recording directory; None when it cannot be told.
+        free_bytes: below the recording directory, when it was last asked; None when it cannot be told.
     """
 
     def __init__(self, config: Config, supervisor: Supervisor, writer: Writer) -> None:
@@ -56,6 +58,7 @@ class Health:
         self.webhooks = WebhookStats()
         self.troubles: tuple[Trouble, ...] = ()
         self.free_bytes: int | None = None
+        self._asked_s = math.inf  # when the disk was asked what it has not answered yet
         self._supervisor = supervisor
         self.writer = writer
 
@@ -73,15 +76,29 @@ class Health:
         self.is_draining = on
         self._decide_on_starts()
 
-    async def watch(self) -> None:
-        """Look around until cancelled."""
+    async def watch(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Look around until cancelled. Started when it is known whether there is room for streams."""
+        await self._look_at_disk()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._watch_disk)
+            task_status.started()
+            while True:
+                self.look()
+                await trio.sleep(LOOK_EVERY_S)
+
+    async def _watch_disk(self) -> None:
         while True:
-            self.look()
             await trio.sleep(LOOK_EVERY_S)
+            await self._look_at_disk()
+
+    async def _look_at_disk(self) -> None:
+        """In a thread, which a disk that stalls (one that is in the network, say) may keep for as long as it likes."""
+        self._asked_s = trio.current_time()
+        self.free_bytes = await self.writer.run_sync(free_bytes, self.config, abandon_on_cancel=True)
+        self._asked_s = math.inf
+        self._decide_on_starts()
 
     def look(self) -> None:
-        self.free_bytes = free_bytes(self.config)
-        self._decide_on_starts()
         before = {trouble.code for trouble in self.troubles}
         self.troubles = tuple(self._troubles())
         for trouble in self.troubles:
@@ -105,6 +122,8 @@ class Health:
         recording, writer = self.config.recording, self.writer
         if self.free_bytes is None:
             yield Trouble("disk_unreadable", f"{recording.directory} cannot be looked at")
+        elif (waiting_s := trio.current_time() - self._asked_s) > STALLED_S:
+            yield Trouble("disk_unreadable", f"{recording.directory} has not answered for {waiting_s:.0f} s")
         elif self._is_disk_low():
             yield Trouble(
                 "disk_low", f"{self.free_bytes} bytes free, recording.min_free_bytes is {recording.min_free_bytes}"

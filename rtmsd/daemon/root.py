@@ -117,7 +117,7 @@ class Daemon:
         health = backend.health
         async with trio.open_nursery() as streams:
             await streams.start(supervisor.run)
-            streams.start_soon(health.watch)
+            await streams.start(health.watch)
             streams.start_soon(backend.metrics_source.loop_lag.measure)
             streams.start_soon(journal.prune_regularly)
             streams.start_soon(keep_tidy, supervisor.librarian, lambda: supervisor.config.recording)

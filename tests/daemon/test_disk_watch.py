@@ -1,0 +1,102 @@
+"""How much is free is asked of the disk all the time: it must neither hold anybody up nor be believed for ever."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import attrs
+import pytest
+import trio
+from trio.testing import MockClock
+
+from rtmsd.config import Config, RecordingConfig
+from rtmsd.daemon.health import LOOK_EVERY_S, STALLED_S, Health
+from rtmsd.recording.writer import Writer
+from rtmsd.streams.supervisor import Supervisor
+
+
+@attrs.define
+class StandInDisk:
+    """A file system that answers `statvfs` by way of `writer.run_sync`, or takes its time."""
+
+    free: int | None = 10_000
+    stalled: bool = False
+    is_in_thread: bool = False
+
+    async def run_sync(self, work: Callable[..., Any], *args: Any, **_: Any) -> Any:
+        while self.stalled:  # noqa: ASYNC110 a worker thread that does not come back
+            await trio.sleep(0.1)
+        await trio.lowlevel.checkpoint()
+        self.is_in_thread = True
+        try:
+            return work(*args)
+        finally:
+            self.is_in_thread = False
+
+    def statvfs(self, path: Path) -> Any:
+        assert self.is_in_thread
+        if self.free is None:
+            raise FileNotFoundError
+        return SimpleNamespace(f_bavail=self.free, f_frsize=1)
+
+
+@pytest.fixture
+def disk(monkeypatch: pytest.MonkeyPatch) -> StandInDisk:
+    disk = StandInDisk()
+    monkeypatch.setattr(os, "statvfs", disk.statvfs)
+    return disk
+
+
+@pytest.fixture
+def supervisor() -> Supervisor:
+    return cast(Supervisor, SimpleNamespace(lives={}, refuse_starts=None))
+
+
+@pytest.fixture
+def health(disk: StandInDisk, supervisor: Supervisor, tmp_path: Path) -> Health:
+    recording = RecordingConfig(directory=tmp_path, min_free_bytes=1000)
+    writer = SimpleNamespace(run_sync=disk.run_sync, error=None, last_sync_age_s=0.0, full=False)
+    return Health(Config(recording=recording), supervisor, cast(Writer, writer))
+
+
+def codes(health: Health) -> list[str]:
+    return [trouble.code for trouble in health.troubles]
+
+
+async def test_what_is_free_is_known_before_the_daemon_serves(
+    health: Health, supervisor: Supervisor, disk: StandInDisk, nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    disk.free = 999
+    await nursery.start(health.watch)
+    assert health.free_bytes == 999
+    assert supervisor.refuse_starts == "less than recording.min_free_bytes free"
+
+
+async def test_room_is_noticed_and_so_is_its_end(
+    health: Health, supervisor: Supervisor, disk: StandInDisk, nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    await nursery.start(health.watch)
+    assert supervisor.refuse_starts is None
+    for free, troubles in ((999, ["disk_low"]), (1000, []), (None, ["disk_unreadable"]), (1000, [])):
+        disk.free = free
+        await trio.sleep(2 * LOOK_EVERY_S)
+        assert codes(health) == troubles
+        assert bool(supervisor.refuse_starts) == (troubles == ["disk_low"])
+
+
+async def test_a_disk_that_stalls_holds_nobody_up_and_is_told_of(
+    health: Health, disk: StandInDisk, nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    await nursery.start(health.watch)
+    disk.stalled = True
+    health.webhooks.distrusted_in_row = 3
+    await trio.sleep(2 * LOOK_EVERY_S)
+    assert codes(health) == ["webhook_signatures"]  # still looking
+    await trio.sleep(STALLED_S + LOOK_EVERY_S)
+    assert codes(health) == ["disk_unreadable", "webhook_signatures"]
+    assert "has not answered for" in health.troubles[0].detail
+    disk.stalled = False
+    await trio.sleep(2 * LOOK_EVERY_S)
+    assert codes(health) == ["webhook_signatures"]

@@ -48,6 +48,9 @@ def perform(*, fast: bool, keep: Path | None) -> int:
         played, troubles = None, []
         try:
             played = trio.run(_run, stage, pace)
+        except* BrokenPipeError:  # nobody looks on any more, nor was told where the files are
+            _discard(directory, keep)
+            raise
         except* (DaemonError, OSError) as group:
             troubles = _texts(group)
     if troubles:
@@ -55,12 +58,17 @@ def perform(*, fast: bool, keep: Path | None) -> int:
         return EXIT_FAILED
     if played is None:
         print("rtmsd demo: stopped before its end", file=sys.stderr)
-        if keep is None:
-            shutil.rmtree(directory, ignore_errors=True)
+        _discard(directory, keep)
         return EXIT_INTERRUPTED
     report = examine(stage, played, pace, time.monotonic() - began_s)
     print_report(report)
     return EXIT_OK if report.holds else EXIT_FAILED
+
+
+def _discard(directory: Path, keep: Path | None) -> None:
+    """Leave nothing behind, unless somebody asked for the files."""
+    if keep is None:
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 def examine(stage: Stage, played: Played, pace: Pace, took_s: float) -> Report:

@@ -22,6 +22,7 @@ from rtmsd.daemon.health import Health
 from rtmsd.daemon.sessions import control_session
 from rtmsd.recording.librarian import NoSuchRecording, RecordingInUse
 from rtmsd.recording.recorder import Recorder
+from rtmsd.streams.life import Life
 from rtmsd.streams.report import state_of, told
 from rtmsd.streams.supervisor import Supervisor
 from rtmsd.zoom_api import ZoomApi
@@ -172,16 +173,21 @@ class Backend:
     # Acting
 
     async def stop(self, rtms_stream_id: str) -> None:
-        self._live(rtms_stream_id).close()
+        self._alive(rtms_stream_id)
+        self._supervisor.close(rtms_stream_id)
 
     async def reconnect(self, rtms_stream_id: str) -> None:
-        self._live(rtms_stream_id).reconnect()
+        stream = self._alive(rtms_stream_id).stream
+        if stream is None:
+            raise AdminError(Code.REFUSED_IN_STATE, f"stream {rtms_stream_id} is only about to connect")
+        stream.reconnect()
 
-    def _live(self, rtms_stream_id: str) -> Any:
+    def _alive(self, rtms_stream_id: str) -> Life:
+        """A life whose end is not decided yet."""
         life = self._supervisor.lives.get(rtms_stream_id)
-        if life is None or life.stream is None or life.stream.outcome is not None:
+        if life is None or life.end is not None:
             raise AdminError(Code.REFUSED_IN_STATE, f"stream {rtms_stream_id} has ended")
-        return life.stream
+        return life
 
     def drain(self) -> None:
         self.health.drain(True)

@@ -1,4 +1,4 @@
-"""What a webhook asks of the streams, free of HTTP, and how the asking ended."""
+"""What a webhook, or an operator, asks of a stream, free of HTTP, and how the asking ended."""
 
 import enum
 from collections.abc import Mapping
@@ -54,7 +54,15 @@ class InterruptStream:
     server_urls: str | None = attrs.field(default=None, repr=False)
 
 
+@attrs.frozen
+class CloseStream:
+    """An operator asks for the polite end. This is no event of Zoom's, and not kept in the journal."""
+
+    rtms_stream_id: str
+
+
 StreamCommand: TypeAlias = StartStream | StopStream | InterruptStream
+Command: TypeAlias = StreamCommand | CloseStream
 
 
 class Verdict(enum.Enum):

@@ -11,8 +11,8 @@ from rtmsd.recording.revoke import receipt
 from rtmsd.streams.media import LinkState
 
 if TYPE_CHECKING:
+    from rtmsd.streams.life import Life
     from rtmsd.streams.stream import Stream
-    from rtmsd.streams.supervisor import Life
 
 MAX_NUMBERS: Final = 256  # whatever numbers a server makes up
 

@@ -5,20 +5,27 @@ from collections import deque
 from collections.abc import Callable, Mapping, Set
 from typing import Any, Final
 
-import attrs
 import structlog
 import trio
 
 from rtmsd.config.model import Config
 from rtmsd.errors import LocalProtocolError, RtmsdError, StorageError, leaves
-from rtmsd.protocol.enums import StopReason
 from rtmsd.recording.layout import stream_directory
 from rtmsd.recording.librarian import Librarian
-from rtmsd.recording.recorder import Recorder, StreamInfo, open_recorder
+from rtmsd.recording.recorder import StreamInfo, open_recorder
 from rtmsd.recording.writer import Writer
 from rtmsd.state.journal import Journal
 from rtmsd.state.ledger import StreamRow
-from rtmsd.streams.commands import InterruptStream, StartStream, StopStream, StreamCommand, Verdict
+from rtmsd.streams.commands import (
+    CloseStream,
+    Command,
+    InterruptStream,
+    StartStream,
+    StopStream,
+    StreamCommand,
+    Verdict,
+)
+from rtmsd.streams.life import Life
 from rtmsd.streams.report import History, Tally, told
 from rtmsd.streams.restart import Restarter
 from rtmsd.streams.stream import Outcome, Stream, StreamSettings, outcome_of_stop
@@ -30,68 +37,6 @@ REMEMBERED: Final = 200  # ended streams that `rtmsctl ps -a` can show
 
 def local_ms() -> int:
     return time.time_ns() // 1_000_000
-
-
-@attrs.define(eq=False)
-class Life:
-    """One stream's time in the supervisor, from before its files are open until they are finished.
-
-    Attributes:
-        row: as the journal has it; a failover brings another server and a newer `event_ts`.
-        recorder: once the files are open.
-        stream: while the files are open, and afterwards as it ended.
-        waiting: commands that came too early, while the files were being opened, or too late for this life. Zoom sends
-            a handful at the most.
-        outcome: set when its files are to be finished.
-    """
-
-    row: StreamRow
-    recorder: Recorder | None = None
-    stream: Stream | None = None
-    waiting: list[StreamCommand] = attrs.field(factory=list)
-    outcome: Outcome | None = None
-
-    @property
-    def end(self) -> Outcome | None:
-        """How the stream ended, as soon as that is decided: it may still be read for a moment."""
-        return self.outcome or (None if self.stream is None else self.stream.outcome)
-
-    def tell(self, command: StreamCommand) -> None:
-        """Obey, or keep the command for when it can be obeyed."""
-        is_opening = self.stream is None and self.outcome is None
-        if is_opening or self.waiting or _is_for_later(command, self.end, is_over=self.outcome is not None):
-            self.waiting.append(command)
-        elif self.stream is not None and self.outcome is None:
-            self._obey(self.stream, command)
-
-    def opened(self, stream: Stream) -> None:
-        """The files are open: what came meanwhile is obeyed now, in order."""
-        commands, self.waiting, self.stream = self.waiting, [], stream
-        for command in commands:
-            self.tell(command)
-
-    def _obey(self, stream: Stream, command: StreamCommand) -> None:
-        match command:
-            case StartStream():
-                self.row = attrs.evolve(self.row, server_urls=command.server_urls, event_ts=command.event_ts)
-                stream.failover(command)
-            case InterruptStream():
-                stream.interrupted(command)
-            case StopStream():
-                stream.stop(command.stop_reason, command.event_ts, "stopped webhook")
-
-
-def _is_for_later(command: StreamCommand, end: Outcome | None, *, is_over: bool) -> bool:
-    """Whether a command to a stream that ends is for the life after it: a new start, or, too late for this life to
-    obey, that everything must be deleted.
-    """
-    match command:
-        case StartStream():
-            return end is not None
-        case StopStream(stop_reason=StopReason.STREAM_REVOKED):
-            return is_over and end is not None and end.state != "revoked"
-        case _:
-            return False
 
 
 class Supervisor:
@@ -157,7 +102,11 @@ class Supervisor:
             self._apply(command)
         return verdict
 
-    def _apply(self, command: StreamCommand) -> None:
+    def close(self, rtms_stream_id: str) -> None:
+        """End a stream politely, if it is still alive."""
+        self._apply(CloseStream(rtms_stream_id))
+
+    def _apply(self, command: Command) -> None:
         life = self._lives.get(command.rtms_stream_id)
         match command:
             case InterruptStream() if life is None:
@@ -333,9 +282,8 @@ class Supervisor:
 
     async def end_all(self) -> None:
         """Close all streams politely, and return when their files are finished."""
-        for life in self._lives.values():
-            if life.stream is not None and life.end is None:
-                life.stream.close()
+        for rtms_stream_id in tuple(self._lives):
+            self.close(rtms_stream_id)
         self._nobody_left = trio.Event()
         if self._lives:
             await self._nobody_left.wait()

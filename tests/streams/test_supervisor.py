@@ -355,3 +355,33 @@ async def test_ending_all_streams_closes_them_politely(bench: Bench) -> None:
     assert not bench.supervisor.lives
     assert {bench.manifest(name)["stop_reason"] for name in (STREAM, "second")} == {20}
     assert all(len(peer.sent(21)) == 1 for peer in bench.zoom.peers if peer.kind == "signaling")
+
+
+async def test_ending_all_streams_does_not_forget_one_whose_files_are_still_being_opened(
+    bench: Bench, slow_files: trio.Event
+) -> None:
+    await bench.start()
+    await trio.sleep(1)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(bench.supervisor.end_all)
+        await trio.sleep(1)
+        slow_files.set()
+        nursery.cancel_scope.deadline = trio.current_time() + 10
+    assert not bench.supervisor.lives
+    assert not bench.zoom.dialled
+    assert (bench.manifest()["state"], bench.manifest()["stop_reason"]) == ("ended", 20)
+
+
+async def test_ending_all_streams_does_not_forget_one_that_waits_for_the_end_of_its_predecessor(
+    bench: Bench, slow_end: trio.Event
+) -> None:
+    await end_slowly(bench)
+    await bench.start()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(bench.supervisor.end_all)
+        await trio.sleep(1)
+        slow_end.set()
+        nursery.cancel_scope.deadline = trio.current_time() + 10
+    assert not bench.supervisor.lives
+    assert len(bench.zoom.hellos("signaling")) == 1
+    assert bench.manifest()["stop_reason"] == 20

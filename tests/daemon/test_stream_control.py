@@ -19,7 +19,7 @@ from tests.streams.bench import STREAM, Bench, open_bench
 
 
 @pytest.fixture
-async def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock) -> AsyncIterator[Bench]:
+async def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Bench]:
     async with open_bench(tmp_path, monkeypatch) as opened:
         yield opened
 
@@ -42,7 +42,9 @@ async def is_refused(request: Any) -> bool:
     return caught.value.code is Code.REFUSED_IN_STATE
 
 
-async def test_a_stream_that_lives_can_be_connected_afresh_and_ended(bench: Bench, backend: Backend) -> None:
+async def test_a_stream_that_lives_can_be_connected_afresh_and_ended(
+    bench: Bench, backend: Backend, autojump_clock: MockClock
+) -> None:
     await bench.up()
     await backend.reconnect(STREAM)
     await bench.until(lambda: len(bench.zoom.hellos("signaling")) == 2)
@@ -53,7 +55,7 @@ async def test_a_stream_that_lives_can_be_connected_afresh_and_ended(bench: Benc
 
 
 async def test_a_stream_can_be_ended_while_its_files_are_still_being_opened(
-    bench: Bench, backend: Backend, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, backend: Backend, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ready = trio.Event()
 
@@ -74,7 +76,7 @@ async def test_a_stream_can_be_ended_while_its_files_are_still_being_opened(
 
 @pytest.mark.parametrize("ending", ["by Zoom", "by a bug of ours"])
 async def test_a_stream_whose_files_are_being_finished_has_ended(
-    bench: Bench, backend: Backend, ending: str, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, backend: Backend, autojump_clock: MockClock, ending: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     finished = trio.Event()
     finish = Recorder.finish

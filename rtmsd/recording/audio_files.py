@@ -8,6 +8,7 @@ from rtmsd.protocol.media_params import AudioFormat
 from rtmsd.recording.decoders import Decoder, decoder
 from rtmsd.recording.files import FileMaker
 from rtmsd.recording.layout import participant_name
+from rtmsd.recording.restore import FoundAudio
 from rtmsd.recording.track import Track
 from rtmsd.recording.wav_file import PcmFormat, WavHeader
 
@@ -79,10 +80,10 @@ class AudioFiles:
         file = self._maker.new("audio", participant_name(user_id), "wav", header=header.encode)
         return self._add(Track(file, user_id, timestamp_ms, self.pcm))
 
-    def restore(self, entry: dict[str, Any], header: WavHeader, file_bytes: int) -> None:
+    def restore(self, found: FoundAudio) -> None:
         """Take up a file of an earlier run."""
-        file = self._maker.existing(entry["path"], file_bytes, header=header.encode)
-        self._add(Track(file, entry["user_id"], header.start_ms, header.pcm))
+        file = self._maker.existing(found.entry["path"], found.size_bytes, header=found.header.encode)
+        self._add(Track(file, found.user_id, found.header.start_ms, found.header.pcm, found.inside.holes))
 
     def to_manifest(self) -> list[dict[str, Any]]:
         return [

@@ -95,8 +95,8 @@ class MediaIntake:
         self._chat = maker.existing(CHAT, found.sizes.get(CHAT, 0))
         lines, cues = (maker.existing(name, found.sizes.get(name, 0)) for name in (TRANSCRIPT, CAPTIONS))
         self._transcript = Transcript(lines, cues, started_ms)
-        for entry, header, size_bytes in found.audio:
-            self._audio.restore(entry, header, size_bytes)
+        for audio in found.audio:
+            self._audio.restore(audio)
         for entry, size_bytes, index_bytes in found.pictures:
             self._pictures[entry["media"]].restore(entry, size_bytes, index_bytes)
         for line in found.recent_lines:
@@ -144,7 +144,7 @@ class MediaIntake:
         if placement is Placement.TOO_FAR:
             self._corrupt("timestamp", "audio", user_id, timestamp_ms)
             return None
-        if time_ms < self._watch_ms:
+        if placement is Placement.KEPT and time_ms < self._watch_ms:
             outage = self._timeline.outage_ending("audio")
             self._timeline.covered("audio", user_id, time_ms, time_ms + duration_ms)
             if outage is not None:
@@ -307,7 +307,11 @@ class MediaIntake:
     def advance_clock(self) -> None:
         """Tell the timeline how far the media have come."""
         self._timeline.clock_ms = max(self._timeline.clock_ms, self.newest_ms(("audio",)) or 0)
-        self._timeline.heard_media(self.newest_ms)
+        self._timeline.heard_media(self.newest_ms, self._arrived)
+
+    def _arrived(self, media: Iterable[str]) -> int:
+        """How many messages of these media this process received."""
+        return sum(self._audio_messages if name == "audio" else self._messages[name] for name in media)
 
     @property
     def messages(self) -> Counter[str]:

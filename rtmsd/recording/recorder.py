@@ -32,8 +32,10 @@ from rtmsd.recording.writer import Job, Outcome, RecordingSettings, Writer
 
 log = structlog.get_logger()
 
+FINAL_STATES: Final = frozenset({"ended", "failed", "revoked"})
 _COUNTERS_EVERY_S: Final = 5.0
 _RETRY_S: Final = 1.0
+_TOGETHER_S: Final = 1.0  # as part of the end Zoom closes media, which may be seen so long before its word on signaling
 _LATE_MS: Final = 1000  # packets from before a pause may come so much after its announcement on another connection
 
 
@@ -102,10 +104,12 @@ class Recorder:
         self._ended_ms: int | None = None
         self._stop_reason: int | None = None
         self._first_packet_ms: int | None = None
+        self._end_decided_s = math.inf  # Trio's clock, here and below
+        self._lost_s: dict[int, float] = {}  # when connections were lost, by number; of the last moment
         self._roster = Roster([])
         self._timeline = Timeline(info.started_ms)
         if found.manifest is not None:
-            self._resume(found.manifest, found.newest_audio_ms, found.lagging_audio())
+            self._resume(found.manifest, found)
         self._maker = FileMaker(directory, writer.backlog)
         self._events = self._maker.existing(EVENTS, found.sizes.get(EVENTS, 0))
         self.media = MediaIntake(
@@ -131,17 +135,19 @@ class Recorder:
         self._rate_mark: tuple[int, Counter[str], Counter[str]] = (local_ms(), Counter(), Counter())
         self.event("stream_state", None, state=self.state_name)
 
-    def _resume(
-        self, manifest: dict[str, Any], newest_audio_ms: int | None, lagging: Iterable[tuple[UserId, int]]
-    ) -> None:
+    def _resume(self, manifest: dict[str, Any], found: Found) -> None:
         """Go on where an earlier process stopped, or where the stream had ended."""
         self.state_name = "recovering"
         self._started_ms = manifest["started_ms"]
         self._first_packet_ms = manifest.get("first_packet_ms")
         self._roster = Roster(manifest["participants"])
-        self._timeline = Timeline.from_manifest(manifest, newest_audio_ms)
-        for user_id, end_ms in lagging:
-            self._timeline.missing("audio", user_id, end_ms, newest_audio_ms or end_ms, "daemon_restart")
+        newest_ms = found.newest_audio_ms
+        self._timeline = Timeline.from_manifest(manifest, newest_ms)
+        for audio in found.audio:
+            for from_ms, to_ms in audio.inside.kept:
+                self._timeline.covered("audio", audio.user_id, from_ms, to_ms)
+        for user_id, end_ms in found.lagging_audio():
+            self._timeline.missing("audio", user_id, end_ms, newest_ms or end_ms, "daemon_restart")
         if manifest["ended_ms"] is not None:
             self._timeline.reopened(self.info.started_ms, manifest["ended_ms"])
 
@@ -195,10 +201,18 @@ class Recorder:
             self._on_event({"rtms_stream_id": self.info.rtms_stream_id, **line})
 
     def state(self, name: str) -> None:
-        """The stream's state, as the manifest names it."""
-        if name != self.state_name:
-            self.state_name = name
-            self.event("stream_state", None, state=name)
+        """The stream's state, as the manifest names it.
+
+        A final one says that the end is decided.
+        """
+        if name in FINAL_STATES:
+            self._end_decided_s = min(self._end_decided_s, trio.current_time())
+        self._enter(name)
+
+    def _enter(self, state: str) -> None:
+        if state != self.state_name:
+            self.state_name = state
+            self.event("stream_state", None, state=state)
             self._touch()
 
     def stream_state(self, state: int, reason: int | None, zoom_ms: int | None) -> None:
@@ -241,7 +255,7 @@ class Recorder:
     @property
     def heard_in_pause_ms(self) -> int | None:
         """Where the audio ends that is from a time at which the stream was paused; None: there is none."""
-        newest_ms, paused_ms = self.media.newest_ms(("audio",)), self._timeline.paused_since_ms
+        newest_ms, paused_ms = self.media.newest_ms(("audio",)), self._timeline.pauses.since_ms
         if newest_ms is None or paused_ms is None or newest_ms <= paused_ms + _LATE_MS:
             return None
         return newest_ms
@@ -249,6 +263,7 @@ class Recorder:
     def connected(self, kind: Literal["signaling", "media"], media: frozenset[str]) -> int:
         """A handshake succeeded. Returns a number for `heard_on` and `lost`."""
         number = self._timeline.connected(kind, media)
+        self.media.advance_clock()
         self._connection_event(number, kind, media, change="opened")
         return number
 
@@ -270,9 +285,13 @@ class Recorder:
 
     def lost(self, connection: int, cause: str | None, why: str) -> None:
         """A connection is gone; `cause` None: because the stream ends, which opens no gap."""
-        known = next((each for each in self._timeline.connections if each.number == connection), None)
+        known = self._timeline.connections.get(connection)
         if known is None:
             return
+        now_s = trio.current_time()
+        self._lost_s = {number: lost_s for number, lost_s in self._lost_s.items() if lost_s >= now_s - _TOGETHER_S}
+        self._lost_s[connection] = now_s
+        self.media.advance_clock()
         self._timeline.lost(connection, self.media.newest_ms(known.media), cause, why)
         self._connection_event(connection, known.kind, known.media, change="closed", why=why, cause=cause)
 
@@ -295,9 +314,13 @@ class Recorder:
         self, reason: int | None, zoom_ms: int | None, state: Literal["ended", "failed", "revoked"] = "ended"
     ) -> None:
         """The stream is over: open gaps and connections end with it. `finish` or `delete` is next."""
-        self._stop_reason = reason
-        self._ended_ms = self._timeline.ended(zoom_ms, self.media.newest_ms(("audio", "video", "share", "transcript")))
         self.state(state)
+        closing = [number for number, lost_s in self._lost_s.items() if lost_s >= self._end_decided_s - _TOGETHER_S]
+        self.media.advance_clock()
+        newest_ms = self.media.newest_ms(("audio", "video", "share", "transcript"))
+        self._ended_ms = self._timeline.ended(zoom_ms, newest_ms, closing)
+        self._stop_reason = reason
+        self._enter(state)
 
     def _connection_event(self, number: int, kind: str, media: Iterable[str], **fields: Any) -> None:
         zoom_ms = self._timeline.clock_ms
@@ -351,7 +374,7 @@ class Recorder:
 
     def manifest(self) -> dict[str, Any]:
         """The manifest, as of now."""
-        return {
+        manifest = {
             "version": 1,
             **_identity(self.info),
             "state": self.state_name,
@@ -364,6 +387,7 @@ class Recorder:
             **self._timeline.to_manifest(),
             "counters": self.media.counters(),
         }
+        return manifest
 
     def snapshot(self) -> dict[str, Any]:
         """The manifest, and what is only true now: `rates` per second since the last snapshot, `lag` to the disk."""
@@ -400,9 +424,8 @@ class Recorder:
 
     async def suspend(self) -> None:
         """Write everything and let go, the stream still being alive: the next start goes on with it."""
-        for connection in self._timeline.connections:
-            if connection.closed_ms is None:
-                self.lost(connection.number, "daemon_restart", "daemon stopped")
+        for connection in self._timeline.connections.open:
+            self.lost(connection.number, "daemon_restart", "daemon stopped")
         self.state("recovering")
         await self.flush()
         self._close()

@@ -12,6 +12,7 @@ from urllib.parse import unquote
 
 from rtmsd.recording.captions import captions, read_lines
 from rtmsd.recording.disk import Disk
+from rtmsd.recording.gaps import Gap, tell
 from rtmsd.recording.layout import CAPTIONS, CHAT, EVENTS, MANIFEST, TRANSCRIPT
 from rtmsd.recording.wav_file import HEADER_BYTES, BadWav, PcmFormat, WavHeader
 
@@ -234,8 +235,12 @@ class _Mender:
         changed = [name for name in known.keys() & found.keys() if known[name] != found[name]]
         for name in changed:
             self._say(self._directory / name, f"{found[name]['duration_ms']} ms, corrected in the manifest")
-        if known != found or not (self._directory / MANIFEST).exists():
-            manifest["files"] = files
+        gaps = [Gap.from_manifest(gap) for gap in manifest["gaps"]]
+        told = [gap.to_manifest() for gap in tell(gaps)[0]]
+        if told != manifest["gaps"]:
+            self._say(self._directory / MANIFEST, "gaps that told one loss twice corrected")
+        if known != found or told != manifest["gaps"] or not (self._directory / MANIFEST).exists():
+            manifest["files"], manifest["gaps"] = files, told
             content = json.dumps(manifest, indent=1, ensure_ascii=False).encode() + b"\n"
             self._disk.replace(self._directory / MANIFEST, content)
 

@@ -6,6 +6,8 @@ from typing import Any, Final
 import attrs
 
 from rtmsd.recording.captions import read_lines
+from rtmsd.recording.gaps import Gap
+from rtmsd.recording.holes import Inside, look_inside
 from rtmsd.recording.layout import CAPTIONS, CHAT, EVENTS, TRANSCRIPT
 from rtmsd.recording.repair import read_manifest, repair
 from rtmsd.recording.wav_file import HEADER_BYTES, WavHeader
@@ -15,13 +17,32 @@ _ONE_FLUSH_MS: Final = 1000  # of live media, at most, that one flush brings to 
 _AT_ONCE_MS: Final = 200  # between the ends of what people say at the same time: the longest packets
 
 
+@attrs.frozen
+class FoundAudio:
+    """A WAV: its entry in the manifest, its header, its size, and what of missing times is in it."""
+
+    entry: dict[str, Any]
+    header: WavHeader
+    size_bytes: int
+    inside: Inside
+
+    @property
+    def user_id(self) -> int | str:
+        user_id: int | str = self.entry["user_id"]
+        return user_id
+
+    @property
+    def end_ms(self) -> int:
+        return self.header.start_ms + (self.size_bytes - HEADER_BYTES) // self.header.pcm.bytes_per_ms
+
+
 @attrs.frozen(kw_only=True)
 class Found:
     """What is there; all empty for a new stream.
 
     Attributes:
         sizes: of the text files, by name.
-        audio: manifest entry, header and size of each WAV.
+        audio: each WAV.
         pictures: manifest entry, size, and size of the index, of each video or share file.
         recent_lines: the last of the transcript.
         repairs: what had to be mended, for people.
@@ -29,7 +50,7 @@ class Found:
 
     manifest: dict[str, Any] | None = None
     sizes: dict[str, int] = attrs.field(factory=dict)
-    audio: list[tuple[dict[str, Any], WavHeader, int]] = attrs.field(factory=list)
+    audio: list[FoundAudio] = attrs.field(factory=list)
     pictures: list[tuple[dict[str, Any], int, int]] = attrs.field(factory=list)
     recent_lines: list[dict[str, Any]] = attrs.field(factory=list)
     repairs: list[str] = attrs.field(factory=list)
@@ -42,7 +63,7 @@ class Found:
     @property
     def newest_audio_ms(self) -> int | None:
         """End of the newest audio; None if there is none."""
-        return max((end_ms for _, end_ms in self._audio_ends()), default=None)
+        return max((audio.end_ms for audio in self.audio), default=None)
 
     def lagging_audio(self) -> list[tuple[int | str, int]]:
         """Return who has less audio than others, and its end, if the daemon was killed in the middle of a flush.
@@ -56,7 +77,7 @@ class Found:
         heard = [each.get("heard_ms") for each in connections if each["closed_ms"] is None and "audio" in each["media"]]
         if not heard or newest_ms is None:
             return []
-        ends = dict(sorted(self._audio_ends(), key=lambda user_and_end: user_and_end[1]))
+        ends = {audio.user_id: audio.end_ms for audio in sorted(self.audio, key=lambda audio: audio.end_ms)}
         return [
             (user_id, end_ms)
             for user_id, end_ms in ends.items()
@@ -65,12 +86,6 @@ class Found:
                 newest_ms - end_ms < _ONE_FLUSH_MS
                 or any(time_ms is not None and abs(end_ms - time_ms) <= _AT_ONCE_MS for time_ms in heard)
             )
-        ]
-
-    def _audio_ends(self) -> list[tuple[int | str, int]]:
-        return [
-            (entry["user_id"], header.start_ms + (size_bytes - HEADER_BYTES) // header.pcm.bytes_per_ms)
-            for entry, header, size_bytes in self.audio
         ]
 
     @property
@@ -91,12 +106,11 @@ def find(directory: Path, identity: dict[str, Any]) -> Found:
     if manifest is None or manifest["state"] == "revoked":
         return Found(repairs=repairs)
     audio, pictures = [], []
+    gaps = [Gap.from_manifest(gap) for gap in (*manifest["gaps"], *manifest.get("gaps_within", []))]
     for entry in manifest["files"]:
         path = directory / entry["path"]
         if entry["media"] == "audio":
-            with path.open("rb") as file:
-                header = WavHeader.decode(file.read(HEADER_BYTES))
-            audio.append((entry, header, path.stat().st_size))
+            audio.append(_audio(path, entry, [gap for gap in gaps if gap.media == "audio"]))
         elif entry["media"] in {"video", "share"}:
             pictures.append((entry, path.stat().st_size, (directory / entry["index"]).stat().st_size))
     texts = [directory / name for name in (EVENTS, TRANSCRIPT, CAPTIONS, CHAT)]
@@ -108,6 +122,14 @@ def find(directory: Path, identity: dict[str, Any]) -> Found:
         recent_lines=_last_lines(directory / TRANSCRIPT),
         repairs=repairs,
     )
+
+
+def _audio(path: Path, entry: dict[str, Any], gaps: list[Gap]) -> FoundAudio:
+    size_bytes = path.stat().st_size
+    with path.open("rb") as file:
+        header = WavHeader.decode(file.read(HEADER_BYTES))
+    missing = [(gap.from_ms, gap.to_ms) for gap in gaps if gap.user_id in {None, entry["user_id"]}]
+    return FoundAudio(entry, header, size_bytes, look_inside(path, header, size_bytes, missing))
 
 
 def _last_lines(path: Path) -> list[dict[str, Any]]:

@@ -1,6 +1,7 @@
 """One participant's audio in one file: each packet put where its timestamp says. Pure: the file is a queue."""
 
 import enum
+from collections.abc import Iterable
 from typing import Final
 
 from rtmsd.recording.disk_file import DiskFile
@@ -51,7 +52,14 @@ class Track:
         "user_name",
     )
 
-    def __init__(self, file: DiskFile, user_id: int | str, start_ms: int, pcm: PcmFormat) -> None:
+    def __init__(
+        self,
+        file: DiskFile,
+        user_id: int | str,
+        start_ms: int,
+        pcm: PcmFormat,
+        holes: Iterable[tuple[int, int]] = (),
+    ) -> None:
         self.file = file
         self.user_id = user_id
         self.start_ms = start_ms
@@ -71,7 +79,7 @@ class Track:
             self.newest_ms = start_ms - 1
         else:  # taken up again: whatever starts well before the end was written before
             self.newest_ms = self._resumed_ms = self.end_ms - _SHORTEST_PACKET_MS // 2
-        self.holes: list[tuple[int, int]] = []
+        self.holes = list(holes)[-_MAX_HOLES:]
 
     @property
     def end(self) -> int:

@@ -244,6 +244,19 @@ def _check_gaps(manifest: dict[str, Any]) -> Iterator[Problem]:
             yield Problem("stream.json", "gap", f"{span}: empty")
         elif is_over and gap["to_ms"] > manifest["ended_ms"]:
             yield Problem("stream.json", "gap", f"{span}: after the end")
+    yield from _check_told_once(manifest["gaps"])
+
+
+def _check_told_once(gaps: list[dict[str, Any]]) -> Iterator[Problem]:
+    """No loss may be counted twice: of one media type, everybody's gaps overlap nobody's, and nobody's their own."""
+    ends: dict[tuple[str, Any], float] = {}  # by media and user: where the furthest gap so far ends
+    for gap in sorted(gaps, key=lambda gap: gap["from_ms"]):
+        media, user_id = gap["media"], gap["user_id"]
+        rivals = [who for what, who in ends if what == media and (user_id is None or who in {None, user_id})]
+        if any(ends[media, who] > gap["from_ms"] for who in rivals):
+            yield Problem("stream.json", "gap", f"{media} {gap['from_ms']} of {user_id}: told before, overlaps another")
+        end_ms = float("inf") if gap["to_ms"] is None else gap["to_ms"]
+        ends[media, user_id] = max(ends.get((media, user_id), 0), end_ms)
 
 
 def _check_tiling(manifest: dict[str, Any]) -> Iterator[Problem]:

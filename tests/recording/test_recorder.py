@@ -417,13 +417,15 @@ async def test_a_packet_lost_on_the_way_is_not_explained_by_that_of_somebody_els
     recorder, T = await studio.open(), tools.T
     number = recorder.connected("media", AUDIO)
     for user_id in (5, 6, 7):
-        recorder.audio(user_id, None, T, tools.packet(1))
+        recorder.audio(user_id, None, T, tools.packet(1, ms=100))
     recorder.lost(number, "media_reconnect", "reset")
     recorder.connected("media", AUDIO)
-    recorder.audio(6, None, T + 20, tools.packet(2))  # those of 5 and 7 went into the old connection, and were lost
+    recorder.audio(
+        6, None, T + 100, tools.packet(2, ms=100)
+    )  # those of 5 and 7 went into the old connection, and were lost
     for user_id in (7, 5, 6):
-        recorder.audio(user_id, None, T + 40, tools.packet(3))
-    recorder.heard(T + 60)
-    recorder.audio(7, None, T + 20, tools.packet(2))  # or not
+        recorder.audio(user_id, None, T + 200, tools.packet(3, ms=100))
+    recorder.heard(T + 300)
+    recorder.audio(7, None, T + 100, tools.packet(2, ms=100))  # or not
     (gap,) = recorder.snapshot()["gaps"]
-    assert (gap["user_id"], gap["from_ms"] - T, gap["to_ms"] - T, gap["cause"]) == (5, 20, 40, "media_reconnect")
+    assert (gap["user_id"], gap["from_ms"] - T, gap["to_ms"] - T, gap["cause"]) == (5, 100, 200, "media_reconnect")

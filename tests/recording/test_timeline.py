@@ -1,6 +1,9 @@
+import itertools
 import json
+import math
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -10,8 +13,8 @@ from rtmsd.recording.verify import _check_gaps, _check_tiling
 T = 1_790_000_000_000
 
 
-def gaps(timeline: Timeline) -> list[tuple[int, int | None, str]]:
-    return [(gap.from_ms - T, None if gap.to_ms is None else gap.to_ms - T, gap.cause) for gap in timeline.gaps()]
+def gaps(timeline: Timeline) -> list[tuple[int, float | None, str]]:
+    return [(gap.from_ms - T, None if gap.to_ms == math.inf else gap.to_ms - T, gap.cause) for gap in timeline.gaps()]
 
 
 def cut(timeline: Timeline, number: int, at_ms: int, cause: str = "media_reconnect") -> int:
@@ -33,7 +36,7 @@ def test_a_gap_lasts_until_zoom_speaks_again() -> None:
     timeline.connected("media", {"audio"})
     timeline.heard(T + 14_000)
     assert gaps(timeline) == [(10_000, 14_000, "media_reconnect")]
-    assert timeline.connections[-1].opened_ms == T + 14_000
+    assert [*timeline.connections][-1].opened_ms == T + 14_000
 
 
 def test_the_first_packet_soon_after_moves_the_end_of_the_gap() -> None:
@@ -56,7 +59,7 @@ def test_buffered_packets_close_a_gap() -> None:
     for start_ms in range(12_000, 14_000, 100):
         timeline.covered("audio", 1, T + start_ms + 7, T + start_ms + 107)
     assert gaps(timeline) == []
-    assert timeline.connections[-1].opened_ms == T + 10_000
+    assert [*timeline.connections][-1].opened_ms == T + 10_000
 
 
 def test_what_buffered_packets_leave_out_stays_missing() -> None:
@@ -118,17 +121,73 @@ def test_sockets_that_close_as_part_of_the_end_make_no_gap() -> None:
     timeline, number = connected()
     timeline.lost(number, T + 10_000, "media_reconnect", "closed")
     timeline.heard(T + 11_000)
-    timeline.ended(T + 11_000, T + 10_000)
+    timeline.ended(T + 11_000, T + 10_000, closing=[number])
     assert gaps(timeline) == []
-    assert timeline.connections[-1].closed_ms == T + 11_000
+    assert [*timeline.connections][-1].closed_ms == T + 11_000
 
 
 def test_a_loss_before_the_end_that_zoom_lived_through_is_a_gap() -> None:
     timeline, number = connected()
     timeline.lost(number, T + 10_000, "media_reconnect", "closed")
     timeline.heard(T + 11_000)
-    timeline.ended(T + 12_000, T + 10_000)
+    timeline.ended(T + 12_000, T + 10_000, closing=[number])
     assert gaps(timeline) == [(10_000, 12_000, "media_reconnect")]
+
+
+def test_sockets_that_were_lost_some_time_before_the_end_are_no_part_of_it() -> None:
+    timeline, number = connected()
+    timeline.lost(number, T + 10_000, "media_reconnect", "closed")
+    timeline.ended(T + 14_000, T + 10_000)
+    assert gaps(timeline) == [(10_000, 14_000, "media_reconnect")]
+
+
+def dead_from(silent_ms: int) -> Timeline:
+    """Signaling lives on; of media nothing was heard for so long before the end, and the socket never closed."""
+    timeline, number = connected()
+    timeline.heard(T + 60_000 - silent_ms, number)
+    for time_ms in range(60_000 - silent_ms, 60_000, 1_000):
+        timeline.heard(T + time_ms)
+    timeline.ended(T + 60_000, None)
+    assert not list(_check_tiling(manifest(timeline, "ended", T + 60_000)))
+    return timeline
+
+
+def test_a_connection_that_was_dead_before_the_end_leaves_a_gap() -> None:
+    timeline = dead_from(20_000)
+    assert gaps(timeline) == [(40_000, 60_000, "media_reconnect")]
+    assert [*timeline.connections][-1].why == "silent before the end"
+
+
+def test_silence_before_the_end_in_which_no_keep_alive_was_due_is_no_gap() -> None:
+    assert gaps(dead_from(10_000)) == []
+
+
+@pytest.mark.parametrize("media", ["audio", "chat"])
+def test_media_are_a_sign_of_life_whatever_time_they_are_of(media: str) -> None:
+    timeline = Timeline(T)
+    timeline.connected("signaling", ())
+    timeline.connected("media", {media})
+    arrived = itertools.count()
+    for time_ms in range(0, 60_000, 1_000):
+        timeline.heard(T + time_ms)
+        timeline.heard_media(lambda media: T + 3_000 if media == ("audio",) else None, lambda media: next(arrived))
+    timeline.ended(T + 60_000, T + 3_000)
+    assert gaps(timeline) == []
+
+
+def test_a_socket_that_closes_with_the_end_was_dead_if_it_was_silent_for_too_long() -> None:
+    timeline, number = connected()
+    timeline.heard(T + 10_000, number)
+    timeline.lost(number, T + 10_000, "media_reconnect", "closed")
+    timeline.ended(T + 40_000, None, closing=[number])
+    assert gaps(timeline) == [(10_000, 40_000, "media_reconnect")]
+
+
+def test_a_timestamp_ahead_of_time_makes_nobody_silent() -> None:
+    timeline, number = connected()
+    timeline.heard(T + 10_000, number)
+    timeline.ended(T + 12_000, T + 300_000)
+    assert gaps(timeline) == []
 
 
 def test_absurd_times_change_nothing() -> None:
@@ -239,13 +298,13 @@ def test_audio_buffered_from_the_start_leaves_nothing_missing_after_a_restart() 
     timeline.covered("audio", 1, T + 10, T + 30)
     timeline.heard(T + 30)
     assert gaps(timeline) == []
-    assert timeline.connections[-1].opened_ms == T
+    assert [*timeline.connections][-1].opened_ms == T
 
 
 def test_media_without_keep_alives_are_missing_only_since_the_last_manifest() -> None:
     timeline = Timeline(T)
     timeline.connected("media", {"transcript"})
-    timeline.heard_media(lambda media: T + 7_000 if media == ("transcript",) else None)
+    timeline.heard_media(lambda media: T + 7_000 if media == ("transcript",) else None, lambda media: 1)
     again = Timeline.from_manifest(manifest(timeline, "active", None), None)
     assert gaps(again) == [(7_000, None, "daemon_restart")]
 

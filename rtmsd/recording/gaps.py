@@ -1,0 +1,183 @@
+"""What is missing, from when to when, of whom and why. Pure book-keeping; `Timeline` knows what was connected.
+
+One loss is told once: of one media type and person no two gaps overlap, and what is missing for everybody is not told
+of single people, too. Which cause an instant has is decided by who named it first.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from typing import Any, Final
+
+import attrs
+
+from rtmsd.recording.spans import Part, Spans
+from rtmsd.recording.track import CONTIGUOUS_MS
+
+_MAX_GAPS: Final = 2000
+"""Past it the two oldest that can be joined become one."""
+
+_RECENT: Final = 16
+"""So many are looked at for one that goes on."""
+
+
+@attrs.define
+class Gap:
+    """Media that were expected and are missing. `user_id` None: everybody's; `to_ms` is infinite while it goes on."""
+
+    media: str
+    user_id: int | str | None
+    from_ms: int
+    to_ms: float
+    cause: str
+
+    @classmethod
+    def from_manifest(cls, entry: dict[str, Any]) -> "Gap":
+        return cls(**{**entry, "to_ms": math.inf if entry["to_ms"] is None else entry["to_ms"]})
+
+    def to_manifest(self) -> dict[str, Any]:
+        return {**attrs.asdict(self), "to_ms": None if self.to_ms == math.inf else int(self.to_ms)}
+
+    @property
+    def kind(self) -> tuple[str, int | str | None, str]:
+        """What two gaps have in common that can be one."""
+        return self.media, self.user_id, self.cause
+
+
+class Gaps:
+    """All gaps that have an end, in the order in which they became known. They may overlap; see `tell`.
+
+    Attributes:
+        revision: changes with the gaps, but not while one of single packets becomes longer.
+    """
+
+    def __init__(self, known: Iterable[Gap] = ()) -> None:
+        self.revision = 0
+        self._gaps = list(known)
+
+    def __iter__(self) -> Iterator[Gap]:
+        return iter(self._gaps)
+
+    def add(self, gap: Gap) -> None:
+        """Take in a gap; what is no longer than jitter is none."""
+        if gap.to_ms - gap.from_ms > CONTIGUOUS_MS:
+            self._append(gap)
+
+    def missing(self, missing: Gap) -> None:
+        """A packet is missing, however short: it makes the gap before it longer, or is one."""
+        for gap in reversed(self._gaps[-_RECENT:]):
+            if gap.kind == missing.kind:
+                if gap.from_ms <= missing.from_ms <= gap.to_ms + CONTIGUOUS_MS:
+                    gap.to_ms = max(gap.to_ms, missing.to_ms)
+                    return
+                break
+        self._append(missing)
+
+    def prolong(self, media: str, from_ms: int, to_ms: int, cause: str) -> None:
+        """Let everybody's gap that ends at `from_ms`, or a new one, end at `to_ms`."""
+        for gap in reversed(self._gaps):
+            if gap.media == media and gap.user_id is None and gap.to_ms == from_ms:
+                gap.to_ms = to_ms
+                self.revision += 1
+                return
+        self.add(Gap(media, None, from_ms, to_ms, cause))
+
+    def cut_off(self, media: str, since_ms: int, at_ms: int) -> None:
+        """Everybody's gaps of an outage that began at `since_ms` end at `at_ms`."""
+        for gap in self._gaps:
+            if gap.media == media and gap.user_id is None and gap.from_ms >= since_ms:
+                gap.to_ms = min(gap.to_ms, at_ms)
+        self._gaps = [gap for gap in self._gaps if gap.to_ms > gap.from_ms]
+
+    def fill(self, media: str, user_id: int | str | None, from_ms: int, to_ms: int) -> list[int]:
+        """A packet came after all. Returns where those of everybody's gaps began that became shorter."""
+        touched = [
+            gap
+            for gap in self._gaps
+            if gap.media == media and gap.user_id in {None, user_id} and gap.from_ms < to_ms and from_ms < gap.to_ms
+        ]
+        shortened = [gap.from_ms for gap in touched if gap.user_id is None]
+        for gap in touched:
+            end_ms = gap.to_ms
+            if from_ms - gap.from_ms > CONTIGUOUS_MS:
+                gap.to_ms = from_ms
+                self.add(attrs.evolve(gap, from_ms=to_ms, to_ms=end_ms))
+            elif end_ms - to_ms > CONTIGUOUS_MS:
+                gap.from_ms = to_ms
+            else:
+                self._gaps.remove(gap)
+            self.revision += 1
+        return shortened
+
+    def end_ms(self, media: str) -> float:
+        """End of the last gap: a packet from before it may fill one."""
+        return max((gap.to_ms for gap in self._gaps if gap.media == media), default=-math.inf)
+
+    def close(self, end_ms: int) -> None:
+        """Nothing is missing after the end."""
+        for gap in self._gaps:
+            gap.to_ms = min(gap.to_ms, end_ms)
+        self._gaps = [gap for gap in self._gaps if gap.from_ms < end_ms]
+        self.revision += 1
+
+    def _append(self, gap: Gap) -> None:
+        self._gaps.append(gap)
+        self.revision += 1
+        while len(self._gaps) > _MAX_GAPS:
+            self._join_oldest()
+
+    def _join_oldest(self) -> None:
+        """Join the oldest gap with the next one alike: a little too much is called missing, never too little."""
+        oldest = self._gaps.pop(0)
+        alike = next((gap for gap in self._gaps if gap.kind == oldest.kind), None)
+        if alike is None:  # nobody else's is like it: keep the fact, drop the detail
+            oldest.user_id = None
+            alike = next((gap for gap in self._gaps if gap.kind == oldest.kind), None)
+        if alike is None:
+            self._gaps.append(oldest)
+        else:
+            alike.from_ms, alike.to_ms = min(alike.from_ms, oldest.from_ms), max(alike.to_ms, oldest.to_ms)
+
+
+def tell(gaps: Iterable[Gap], pauses: Iterable[Part] = ()) -> tuple[list[Gap], list[Gap]]:
+    """Return gaps as a manifest names them, each loss once and in order, without the time that was paused.
+
+    Returns:
+        The gaps, and apart from them those of single people within everybody's: they count when that becomes shorter.
+    """
+    paused = list(pauses)
+    everybodys: defaultdict[str, Spans] = defaultdict(lambda: Spans(paused))
+    persons: defaultdict[tuple[str, int | str | None], Spans] = defaultdict(Spans)
+    told: list[Gap] = []
+    within: list[Gap] = []
+    for gap in sorted(gaps, key=lambda gap: gap.user_id is not None):  # everybody's first, else as they came
+        taken = everybodys[gap.media]
+        if gap.user_id is None:
+            told += _parts(gap, taken.take(gap.from_ms, gap.to_ms))
+            continue
+        for part in persons[gap.media, gap.user_id].take(gap.from_ms, gap.to_ms):
+            told += _parts(gap, taken.outside(*part))
+            within += _parts(gap, taken.inside(*part))
+    return _joined(told), _joined(within)
+
+
+def _parts(gap: Gap, parts: Iterable[Part]) -> Iterator[Gap]:
+    return (attrs.evolve(gap, from_ms=from_ms, to_ms=to_ms) for from_ms, to_ms in parts)
+
+
+def _joined(gaps: list[Gap]) -> list[Gap]:
+    """Return gaps in order, those as one that continue each other."""
+    joined: list[Gap] = []
+    last: dict[tuple[str, int | str | None, str], Gap] = {}
+    for gap in sorted(gaps, key=_order):
+        before = last.get(gap.kind)
+        if before is not None and before.to_ms == gap.from_ms:
+            before.to_ms = gap.to_ms
+        else:
+            joined.append(gap)
+            last[gap.kind] = gap
+    return joined
+
+
+def _order(gap: Gap) -> tuple[int, str, str]:
+    return gap.from_ms, gap.media, str(gap.user_id)

@@ -1,0 +1,84 @@
+"""Time in which nothing was expected."""
+
+import math
+from collections.abc import Iterable, Iterator
+from typing import Any, Final
+
+import attrs
+
+from rtmsd.recording.spans import Part
+
+_MAX_PAUSES: Final = 2000
+_ENDED: Final = "ended"
+
+
+@attrs.define
+class Pause:
+    """Paused by the host, or between an end and a new start; `to_ms` is None while it goes on."""
+
+    from_ms: int
+    to_ms: int | None
+    why: str
+
+
+class Pauses:
+    """Attributes:
+    revision: changes with every pause.
+    """
+
+    def __init__(self, known: Iterable[Pause] = ()) -> None:
+        self.revision = 0
+        self._pauses = list(known)
+        self._is_end_guessed = False  # of the last one
+
+    def __iter__(self) -> Iterator[Pause]:
+        return iter(self._pauses)
+
+    @property
+    def spans(self) -> Iterator[Part]:
+        return ((pause.from_ms, math.inf if pause.to_ms is None else pause.to_ms) for pause in self._pauses)
+
+    @property
+    def since_ms(self) -> int | None:
+        """When the pause that is on began; None when none is."""
+        return self._pauses[-1].from_ms if self._pauses and self._pauses[-1].to_ms is None else None
+
+    def begin(self, time_ms: int) -> None:
+        if self.since_ms is None:
+            self._append(Pause(time_ms, None, "paused"))
+            self._is_end_guessed = False
+
+    def end(self, time_ms: int, *, is_told: bool, by_now: bool = False) -> None:
+        """The pause is over.
+
+        Args:
+            is_told: Zoom said when; its word also corrects an end that was only known to be no later.
+            by_now: at `time_ms` or earlier.
+        """
+        if not self._pauses:
+            return
+        pause = self._pauses[-1]
+        if pause.to_ms is None or (self._is_end_guessed and is_told):
+            end_ms = max(time_ms, pause.from_ms)
+            pause.to_ms = end_ms if pause.to_ms is None else min(end_ms, pause.to_ms)
+            self._is_end_guessed = by_now
+            self.revision += 1
+
+    def ended(self, from_ms: int, to_ms: int) -> None:
+        """The stream had ended, and was started again."""
+        self._append(Pause(from_ms, to_ms, _ENDED))
+
+    def stays_ended(self, to_ms: int) -> None:
+        """The stream was started again, and never connected before it ended again."""
+        if self._pauses and self._pauses[-1].why == _ENDED:
+            self._pauses[-1].to_ms = to_ms
+
+    def to_manifest(self) -> list[dict[str, Any]]:
+        return [attrs.asdict(pause) for pause in self._pauses]
+
+    def _append(self, pause: Pause) -> None:
+        self._pauses.append(pause)
+        self.revision += 1
+        if len(self._pauses) > _MAX_PAUSES:
+            first, second = self._pauses[:2]
+            self._pauses[:2] = [Pause(first.from_ms, second.to_ms, first.why)]

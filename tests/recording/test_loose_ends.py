@@ -1,0 +1,213 @@
+"""What a kill, a half-open connection and an end must not leave behind: losses told twice, forgotten or half told."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from rtmsd.recording.repair import repair
+from rtmsd.recording.verify import verify
+
+AUDIO = frozenset({"audio"})
+
+
+def told(found: dict[str, Any], start_ms: int) -> list[tuple[str, Any, int, int | None, str]]:
+    """The gaps of a manifest, in milliseconds since the start."""
+    return [
+        (
+            gap["media"],
+            gap["user_id"],
+            gap["from_ms"] - start_ms,
+            None if gap["to_ms"] is None else gap["to_ms"] - start_ms,
+            gap["cause"],
+        )
+        for gap in found["gaps"]
+    ]
+
+
+# Holes within a file
+
+
+async def with_a_hole(studio: Any, tools: Any) -> Any:
+    """Killed when of an outage from 200 to 400 ms two packets had come out of Zoom's buffer, behind live ones."""
+    T = tools.T
+    first = await studio.open()
+    number = first.connected("media", AUDIO)
+    for n in range(10):
+        first.audio(5, None, T + 20 * n, tools.packet(n))
+    first.lost(number, "media_reconnect", "reset")
+    first.connected("media", AUDIO)
+    first.heard(T + 400)
+    for n in (20, 21, 12, 13):
+        first.audio(5, None, T + 20 * n, tools.packet(n))
+    await studio.writer.flush()
+    return await studio.open()
+
+
+async def test_a_hole_within_a_file_is_filled_after_a_restart(studio: Any, tools: Any) -> None:
+    T = tools.T
+    second = await with_a_hole(studio, tools)
+    second.connected("media", AUDIO)
+    for n in (10, 11, 12, 14, 15, 16, 17, 18, 19, 20, 22):
+        second.audio(5, None, T + 20 * n, tools.packet(n))
+    second.heard(T + 460)
+    second.ended(6, T + 460)
+    await second.finish()
+    assert tools.samples(second.directory / "audio/5.wav") == b"".join(tools.packet(n) for n in range(23))
+    assert told(tools.manifest(second), T) == []
+    assert tools.manifest(second)["counters"]["duplicates"] == 2
+    assert verify(second.directory) == []
+
+
+async def test_a_hole_that_nothing_fills_stays_a_gap_over_restarts(studio: Any, tools: Any) -> None:
+    T = tools.T
+    await with_a_hole(studio, tools)
+    third = await studio.open()
+    third.connected("media", AUDIO)
+    third.audio(5, None, T + 440, tools.packet(22))
+    third.heard(T + 460)
+    third.ended(6, T + 460)
+    await third.finish()
+    assert told(tools.manifest(third), T) == [
+        ("audio", None, 200, 240, "media_reconnect"),
+        ("audio", None, 280, 400, "media_reconnect"),
+    ]
+    assert verify(third.directory) == []
+
+
+async def test_what_a_killed_flush_had_brought_into_a_file_is_neither_missing_nor_taken_twice(
+    studio: Any, tools: Any, tmp_path: Path
+) -> None:
+    T = tools.T
+    first = await studio.open()
+    number = first.connected("media", AUDIO)
+    first.audio(5, None, T, tools.packet(0))
+    first.lost(number, "media_reconnect", "reset")
+    first.connected("media", AUDIO)
+    first.heard(T + 100)
+    first.audio(5, None, T + 100, tools.packet(5))
+    await studio.writer.flush()
+    older = (first.directory / "stream.json").read_bytes()
+    first.audio(5, None, T + 20, tools.packet(1))
+    first.audio(5, None, T + 40, tools.packet(2))
+    await studio.writer.flush()
+    (first.directory / "stream.json").write_bytes(older)  # the manifest goes last: it was never written
+
+    second = await studio.open()
+    second.connected("media", AUDIO)
+    for n in (1, 2, 3):
+        second.audio(5, None, T + 20 * n, tools.packet(n))
+    second.heard(T + 120)
+    second.ended(6, T + 120)
+    await second.finish()
+    expected = [*(tools.packet(n) for n in range(4)), bytes(640), tools.packet(5)]
+    assert tools.samples(second.directory / "audio/5.wav") == b"".join(expected)
+    assert told(tools.manifest(second), T) == []  # one packet's time is too little
+    assert tools.manifest(second)["counters"]["duplicates"] == 2
+
+
+async def test_a_repeat_explains_nothing(studio: Any, tools: Any) -> None:
+    """So many holes that the oldest are forgotten: what comes for one of those cannot be kept, and stays missing."""
+    T = tools.T
+    recorder = await studio.open()
+    number = recorder.connected("media", AUDIO)
+    recorder.audio(5, None, T, tools.packet(0))
+    recorder.lost(number, "media_reconnect", "reset")
+    recorder.connected("media", AUDIO)
+    recorder.heard(T + 10_000)
+    for n in range(80):
+        recorder.audio(5, None, T + 10_000 + 100 * n, tools.packet(n))
+    recorder.audio(5, None, T + 5000, tools.packet(1))
+    assert told(recorder.manifest(), T) == [("audio", None, 20, 10_000, "media_reconnect")]
+
+
+# One loss, told once
+
+
+async def test_what_is_missing_for_everybody_is_not_told_of_one_person_too(studio: Any, tools: Any) -> None:
+    T = tools.T
+    recorder = await studio.open()
+    number = recorder.connected("media", AUDIO)
+    for user_id in (5, 6):
+        recorder.audio(user_id, None, T, tools.packet(1))
+    recorder.lost(number, "media_reconnect", "reset")
+    recorder.connected("media", AUDIO)
+    recorder.audio(6, None, T + 100, tools.packet(2))  # and of 5 nothing, for the same time
+    recorder.heard(T + 130)
+    assert told(recorder.manifest(), T) == [
+        ("audio", None, 20, 100, "media_reconnect"),
+        ("audio", 5, 100, 120, "media_reconnect"),
+    ]
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+async def test_whose_loss_was_everybodys_is_told_when_the_others_get_theirs(
+    studio: Any, tools: Any, restarted: bool
+) -> None:
+    T = tools.T
+    recorder = await studio.open()
+    number = recorder.connected("media", AUDIO)
+    for user_id in (5, 6):
+        recorder.audio(user_id, None, T, tools.packet(1))
+    recorder.lost(number, "media_reconnect", "reset")
+    recorder.connected("media", AUDIO)
+    recorder.audio(6, None, T + 100, tools.packet(2))
+    recorder.heard(T + 120)
+    if restarted:
+        await studio.writer.flush()
+        recorder = await studio.open()
+        recorder.connected("media", AUDIO)
+    for n in (1, 2, 3, 4):
+        recorder.audio(6, None, T + 20 * n, tools.packet(n))
+    if restarted:
+        recorder.audio(6, None, T + 120, tools.packet(6))
+        recorder.heard(T + 140)
+    recorder.ended(6, T + 140)
+    await recorder.finish()
+    assert ("audio", 5, 20, 120, "media_reconnect") in told(tools.manifest(recorder), T)
+    assert verify(recorder.directory) == []
+
+
+async def test_a_kill_in_the_middle_of_a_burst_names_nothing_twice(studio: Any, tools: Any) -> None:
+    T = tools.T
+    first = await studio.open()
+    number = first.connected("media", AUDIO)
+    for user_id in (5, 6):
+        first.audio(user_id, None, T, tools.packet(1))
+    first.lost(number, "media_reconnect", "reset")
+    first.connected("media", AUDIO)
+    await studio.writer.flush()
+    older = (first.directory / "stream.json").read_bytes()
+    for n in range(1, 30):
+        first.audio(5, None, T + 20 * n, tools.packet(n))
+    await studio.writer.flush()
+    (first.directory / "stream.json").write_bytes(older)  # killed before that of 6, and the manifest, were written
+
+    second = await studio.open()
+    assert told(second.manifest(), T) == [
+        ("audio", 6, 20, 600, "daemon_restart"),
+        ("audio", None, 600, None, "daemon_restart"),
+    ]
+
+
+async def test_repair_joins_what_an_older_version_told_twice(studio: Any, tools: Any) -> None:
+    recorder = await studio.open()
+    recorder.connected("media", AUDIO)
+    recorder.audio(5, None, tools.T, tools.packet(0))
+    recorder.ended(6, tools.T + 9000)
+    await recorder.finish()
+    path = recorder.directory / "stream.json"
+    gap = '{"media":"audio","user_id":%s,"from_ms":%d,"to_ms":%d,"cause":"daemon_restart"}'
+    twice = ",".join(
+        gap % (who, tools.T + low, tools.T + high) for who, low, high in [(5, 20, 400), ("null", 100, 300)]
+    )
+    path.write_text(path.read_text().replace('"gaps": []', f'"gaps": [{twice}]'))
+    assert [problem.kind for problem in verify(recorder.directory)] == ["gap"]
+    assert repair(recorder.directory) == ["stream.json: gaps that told one loss twice corrected"]
+    assert told(tools.manifest(recorder), tools.T) == [
+        ("audio", 5, 20, 100, "daemon_restart"),
+        ("audio", None, 100, 300, "daemon_restart"),
+        ("audio", 5, 300, 400, "daemon_restart"),
+    ]
+    assert verify(recorder.directory) == []

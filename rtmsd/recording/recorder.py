@@ -24,7 +24,7 @@ from rtmsd.recording.files import FileMaker
 from rtmsd.recording.layout import EVENTS, stream_directory
 from rtmsd.recording.media_intake import MediaIntake
 from rtmsd.recording.restore import Found, find
-from rtmsd.recording.revoke import revoke
+from rtmsd.recording.revoke import receipt, revoke
 from rtmsd.recording.roster import Roster
 from rtmsd.recording.timeline import Timeline
 from rtmsd.recording.transcript import json_line
@@ -74,6 +74,7 @@ async def open_recorder(
         log.warning("recording repaired", rtms_stream_id=info.rtms_stream_id, what=repair)
     recorder = Recorder(directory, info, writer, found, local_ms=local_ms, on_event=on_event)
     writer.add(recorder)
+    writer.nudge()  # so that a kill leaves a trace of it
     return recorder
 
 
@@ -203,11 +204,12 @@ class Recorder:
     def state(self, name: str) -> None:
         """The stream's state, as the manifest names it.
 
-        A final one says that the end is decided.
+        A final one only says that the end is decided: it counts from `ended` on, together with when and why it was.
         """
         if name in FINAL_STATES:
             self._end_decided_s = min(self._end_decided_s, trio.current_time())
-        self._enter(name)
+        else:
+            self._enter(name)
 
     def _enter(self, state: str) -> None:
         if state != self.state_name:
@@ -373,7 +375,7 @@ class Recorder:
             self._saved = self._collected
 
     def manifest(self) -> dict[str, Any]:
-        """The manifest, as of now."""
+        """The manifest, as of now; of a stream that was revoked, what may be kept of it."""
         manifest = {
             "version": 1,
             **_identity(self.info),
@@ -387,7 +389,7 @@ class Recorder:
             **self._timeline.to_manifest(),
             "counters": self.media.counters(),
         }
-        return manifest
+        return receipt(manifest) if self.state_name == "revoked" else manifest
 
     def snapshot(self) -> dict[str, Any]:
         """The manifest, and what is only true now: `rates` per second since the last snapshot, `lag` to the disk."""

@@ -211,3 +211,60 @@ async def test_repair_joins_what_an_older_version_told_twice(studio: Any, tools:
         ("audio", 5, 300, 400, "daemon_restart"),
     ]
     assert verify(recorder.directory) == []
+
+
+# The end, and a beginning that was cut short
+
+
+async def test_an_end_appears_together_with_when_and_why(studio: Any, tools: Any) -> None:
+    recorder = await studio.open()
+    recorder.connected("media", AUDIO)
+    recorder.state("active")
+    recorder.state("ended")  # decided; sockets are still being read
+    await studio.writer.flush()
+    found = tools.manifest(recorder)
+    assert (found["state"], found["ended_ms"], found["stop_reason"]) == ("active", None, None)
+    assert not [event for event in studio.events if event.get("state") == "ended"]
+    recorder.ended(6, tools.T + 500)
+    await studio.writer.flush()
+    found = tools.manifest(recorder)
+    assert (found["state"], found["ended_ms"], found["stop_reason"]) == ("ended", tools.T + 500, 6)
+    assert [event["state"] for event in studio.events if event["kind"] == "stream_state"][-1] == "ended"
+
+
+async def test_a_revoked_stream_names_nobody_while_it_is_being_deleted(studio: Any, tools: Any) -> None:
+    recorder = await studio.open()
+    recorder.connected("media", AUDIO)
+    recorder.audio(5, "Ana", tools.T, tools.packet(0))
+    recorder.state("revoked")
+    recorder.ended(7, None, "revoked")
+    assert "Ana" not in str(recorder.snapshot())
+    await studio.writer.flush()  # one that comes before the deletion
+    found = tools.manifest(recorder)
+    assert (found["state"], found["participants"], found["files"]) == ("revoked", [], [])
+    assert found["ended_ms"] is not None
+    await recorder.delete()
+    assert [path.name for path in recorder.directory.iterdir()] == ["stream.json"]
+
+
+async def test_a_stream_is_on_disk_as_soon_as_it_is_opened(
+    studio: Any, tools: Any, autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
+) -> None:
+    recorder = await studio.open()
+    await nursery.start(studio.writer.run)
+    await trio.sleep(studio.settings.sync_interval_s / 9)
+    assert tools.manifest(recorder)["state"] == "connecting"
+    nursery.cancel_scope.cancel()
+
+
+async def test_of_a_stream_that_was_cut_off_before_it_left_a_trace(studio: Any, tools: Any) -> None:
+    recorder = await studio.open()
+    recorder.interrupted("daemon_restart", ["audio", "transcript"])
+    recorder.ended(6, tools.T + 5000)
+    await recorder.finish()
+    assert tools.manifest(recorder)["state"] == "ended"
+    assert told(tools.manifest(recorder), tools.T) == [
+        ("audio", None, 0, 5000, "daemon_restart"),
+        ("transcript", None, 0, 5000, "daemon_restart"),
+    ]
+    assert verify(recorder.directory) == []

@@ -11,6 +11,8 @@ from rtmsd.recording.sync import FileSystemSync
 FILE_MODE: Final = 0o640
 DIRECTORY_MODE: Final = 0o750
 
+_IOV_MAX: Final = min(os.sysconf("SC_IOV_MAX"), 1024)
+
 
 class Disk:
     """The real disk. All methods but `sync_all` raise OSError."""
@@ -28,6 +30,15 @@ class Disk:
         while view:
             count = os.pwrite(descriptor, view, offset)
             view, offset = view[count:], offset + count
+
+    def write_pieces(self, descriptor: int, pieces: Sequence[bytes], offset: int) -> None:
+        """Write all of `pieces`, one behind the other."""
+        for first in range(0, len(pieces), _IOV_MAX):
+            group = pieces[first : first + _IOV_MAX]
+            count, size_bytes = os.pwritev(descriptor, group, offset), sum(map(len, group))
+            if count < size_bytes:
+                self.write(descriptor, b"".join(group)[count:], offset + count)
+            offset += size_bytes
 
     def truncate(self, descriptor: int, size_bytes: int) -> None:
         os.ftruncate(descriptor, size_bytes)

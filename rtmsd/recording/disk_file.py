@@ -1,13 +1,16 @@
 """A file as the Trio thread sees it: bytes queue here, at their offsets, until a flush has them on disk."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 import attrs
 
-_CHUNK_BYTES: Final = 128
-"""What the book-keeping of one chunk costs, counted so that many tiny ones are bounded too."""
+PIECE_BYTES: Final = 64
+"""What the book-keeping of one piece costs, counted so that many tiny ones are bounded too."""
+
+Pieces: TypeAlias = tuple[bytes, ...]
+"""Bytes that belong one behind the other, as they came: they are joined only on their way to the disk."""
 
 
 @attrs.define
@@ -27,7 +30,7 @@ class Batch:
     """What one flush writes to one file: chunks with their offsets, and the size the file has then."""
 
     file: "DiskFile"
-    chunks: tuple[tuple[int, bytes], ...]
+    chunks: tuple[tuple[int, Pieces], ...]
     size_bytes: int
 
 
@@ -35,7 +38,7 @@ class DiskFile:
     """One file of a stream. It is opened by each flush that has something for it and stays closed in between.
 
     Attributes:
-        tail: bytes to go behind `tail_offset`. Always the same object, so that a track may append to it directly,
+        tail: pieces to go behind `tail_offset`. Always the same object, so that a track may append to it directly,
             if it calls `on_dirty` when it was empty and counts into `backlog`.
         durable_bytes: size on disk after the last flush that succeeded.
         taken_bytes: how much flushes were given so far.
@@ -68,20 +71,20 @@ class DiskFile:
         self.backlog = backlog
         self.on_dirty = on_dirty
         self.header = header
-        self.tail = bytearray()
+        self.tail: list[bytes] = []
         self.tail_offset = size_bytes
-        self._chunks: list[tuple[int, bytes]] = []
+        self._chunks: list[tuple[int, Pieces]] = []
 
     @property
     def size_bytes(self) -> int:
         """Size once everything queued is written."""
-        return self.tail_offset + len(self.tail)
+        return self.tail_offset + _length(self.tail)
 
     def append(self, data: bytes) -> None:
         if not self.tail:
             self.on_dirty(self)
-        self.tail += data
-        self.backlog.pending_bytes += len(data)
+        self.tail.append(data)
+        self.backlog.pending_bytes += len(data) + PIECE_BYTES
 
     def skip_to(self, offset: int) -> None:
         """Leave a hole between the end and `offset`."""
@@ -91,9 +94,9 @@ class DiskFile:
     def write_at(self, offset: int, data: bytes) -> None:
         """Write into a hole that `skip_to` left."""
         self.on_dirty(self)
-        self._chunks.append((offset, data))
+        self._chunks.append((offset, (data,)))
         self.taken_bytes += len(data)
-        self.backlog.pending_bytes += len(data) + _CHUNK_BYTES
+        self.backlog.pending_bytes += len(data) + PIECE_BYTES
 
     def take(self) -> Batch:
         """Return all that is queued. It stays queued until `written` says that it is on disk."""
@@ -103,7 +106,8 @@ class DiskFile:
     def written(self, batch: Batch) -> bool:
         """Forget what a flush wrote. Returns whether anything came meanwhile."""
         del self._chunks[: len(batch.chunks)]
-        self.backlog.pending_bytes -= sum(len(data) + _CHUNK_BYTES for _, data in batch.chunks)
+        for _, pieces in batch.chunks:
+            self.backlog.pending_bytes -= _length(pieces) + PIECE_BYTES * len(pieces)
         self.durable_bytes = batch.size_bytes
         return bool(self._chunks or self.tail)
 
@@ -113,8 +117,13 @@ class DiskFile:
 
     def _seal(self) -> None:
         if self.tail:
-            self._chunks.append((self.tail_offset, bytes(self.tail)))
-            self.tail_offset += len(self.tail)
-            self.taken_bytes += len(self.tail)
+            pieces = tuple(self.tail)
             self.tail.clear()
-            self.backlog.pending_bytes += _CHUNK_BYTES
+            self._chunks.append((self.tail_offset, pieces))
+            size_bytes = _length(pieces)
+            self.tail_offset += size_bytes
+            self.taken_bytes += size_bytes
+
+
+def _length(pieces: Iterable[bytes]) -> int:
+    return sum(map(len, pieces))

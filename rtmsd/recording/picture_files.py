@@ -1,6 +1,5 @@
 """Video and shared screens: what came, one behind the other, with an index of where each message is and when it was."""
 
-import json
 from typing import Any, Final, Literal
 
 import attrs
@@ -14,6 +13,7 @@ Pictures = Literal["video", "share"]
 
 SUFFIXES: Final[dict[int, str]] = {PayloadType.H264: "h264", PayloadType.JPG: "mjpeg", PayloadType.PNG: "png"}
 _MAX_FILES: Final = 2000
+_ENDS_BYTES: Final = 64
 
 
 @attrs.define
@@ -23,7 +23,8 @@ class _Film:
     index: DiskFile
     start_ms: int
     newest_ms: int
-    newest_bytes: int
+    newest: tuple[int, bytes, bytes] | None  # the newest message: its length, beginning and end; None: unknown
+    size_bytes: int
 
 
 class PictureFiles:
@@ -56,12 +57,13 @@ class PictureFiles:
             if len(self._films) >= _MAX_FILES:
                 return None
             film = self._new(user_id, timestamp_ms)
-        elif film.newest_ms == timestamp_ms and film.newest_bytes == len(data):
-            return False
-        line = {"offset": film.file.size_bytes, "length": len(data), "timestamp_ms": timestamp_ms}
+        newest = (len(data), data[:_ENDS_BYTES], data[-_ENDS_BYTES:])
+        if film.newest_ms == timestamp_ms and film.newest == newest:
+            return False  # with the same time may also come the next part of a picture
         film.file.append(data)
-        film.index.append(json.dumps(line, separators=(",", ":")).encode() + b"\n")
-        film.newest_ms, film.newest_bytes = timestamp_ms, len(data)
+        film.index.append(b'{"offset":%d,"length":%d,"timestamp_ms":%d}\n' % (film.size_bytes, len(data), timestamp_ms))
+        film.newest_ms, film.newest = timestamp_ms, newest
+        film.size_bytes += len(data)
         self.newest_ms = max(self.newest_ms or timestamp_ms, timestamp_ms)
         return True
 
@@ -73,7 +75,8 @@ class PictureFiles:
             self._maker.existing(entry["index"], index_bytes),
             entry["start_ms"],
             entry["start_ms"] + entry["duration_ms"],
-            -1,
+            None,
+            file_bytes,
         )
         self._films[film.user_id, entry["path"].rpartition(".")[2]] = film
         self.newest_ms = max(self.newest_ms or film.newest_ms, film.newest_ms)
@@ -87,7 +90,7 @@ class PictureFiles:
                 "user_id": film.user_id,
                 "start_ms": film.start_ms,
                 "duration_ms": max(0, film.newest_ms - film.start_ms),
-                "bytes": film.file.size_bytes,
+                "bytes": film.size_bytes,
             }
             for film in self._films.values()
         ]
@@ -95,6 +98,6 @@ class PictureFiles:
     def _new(self, user_id: int | str, timestamp_ms: int) -> _Film:
         file = self._maker.new(self._media, participant_name(user_id), self._suffix)
         index = self._maker.new(self._media, file.path.name, "jsonl")
-        film = self._films[user_id, self._suffix] = _Film(user_id, file, index, timestamp_ms, timestamp_ms, -1)
+        film = self._films[user_id, self._suffix] = _Film(user_id, file, index, timestamp_ms, timestamp_ms, None, 0)
         self.revision += 1
         return film

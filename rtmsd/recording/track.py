@@ -4,7 +4,7 @@ import enum
 from collections.abc import Iterable
 from typing import Final
 
-from rtmsd.recording.disk_file import DiskFile
+from rtmsd.recording.disk_file import PIECE_BYTES, DiskFile
 from rtmsd.recording.wav_file import HEADER_BYTES, PcmFormat
 
 CONTIGUOUS_MS: Final = 20
@@ -121,10 +121,10 @@ class Track:
             tail = self._tail
             if not tail:
                 self.file.on_dirty(self.file)
-            tail += data
+            tail.append(data)
             self._expected += size
             self.newest_ms = timestamp_ms
-            backlog.pending_bytes += size
+            backlog.pending_bytes += size + PIECE_BYTES
             return True
         return False
 

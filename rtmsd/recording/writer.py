@@ -270,8 +270,8 @@ def _write(disk: Disk, batch: Batch) -> int:
         disk.make_directory(file.path.parent)
     descriptor = disk.open(file.path)
     try:
-        for offset, data in batch.chunks:
-            disk.write(descriptor, data, offset)
+        for offset, pieces in batch.chunks:
+            disk.write_pieces(descriptor, pieces, offset)
         if file.header is not None:
             disk.write(descriptor, file.header(batch.size_bytes), 0)
     except OSError as error:

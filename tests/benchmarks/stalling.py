@@ -3,6 +3,7 @@
 import signal
 import sys
 import time
+from collections.abc import Sequence
 from unittest import mock
 
 from rtmsd import cli
@@ -12,18 +13,18 @@ from tests.benchmarks.trials import STALL_S
 
 def main() -> int:
     stalled_until_s = 0.0
-    write = Disk.write
+    write_pieces = Disk.write_pieces
 
     def stall(*_: object) -> None:
         nonlocal stalled_until_s
         stalled_until_s = time.monotonic() + STALL_S
 
-    def slow_write(self: Disk, descriptor: int, data: bytes, offset: int) -> None:
+    def slow_write(self: Disk, descriptor: int, pieces: Sequence[bytes], offset: int) -> None:
         time.sleep(max(0.0, stalled_until_s - time.monotonic()))
-        write(self, descriptor, data, offset)
+        write_pieces(self, descriptor, pieces, offset)
 
     signal.signal(signal.SIGUSR1, stall)
-    with mock.patch.object(Disk, "write", slow_write):
+    with mock.patch.object(Disk, "write_pieces", slow_write):
         return cli.main()
 
 

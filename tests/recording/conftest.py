@@ -4,7 +4,7 @@ import errno
 import json
 import os
 import wave
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,9 @@ class FailingDisk(Disk):
             raise OSError(errno.ENOSPC, "refused")
         self.budget_bytes -= growth_bytes
         super().write(descriptor, data, offset)
+
+    def write_pieces(self, descriptor: int, pieces: Sequence[bytes], offset: int) -> None:
+        self.write(descriptor, b"".join(pieces), offset)
 
     def sync(self, descriptor: int) -> None:
         self._check()

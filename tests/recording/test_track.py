@@ -19,7 +19,8 @@ def content(track: Track) -> bytes:
     """What the file would hold, without its header."""
     batch = track.file.take()
     image = bytearray(batch.size_bytes)
-    for offset, data in batch.chunks:
+    for offset, pieces in batch.chunks:
+        data = b"".join(pieces)
         image[offset : offset + len(data)] = data
     return bytes(image[HEADER_BYTES:])
 

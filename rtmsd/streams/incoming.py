@@ -77,9 +77,9 @@ def _follow(stream: "Stream", state: int, reason: int | None, zoom_ms: int | Non
         case StreamState.INTERRUPTED if reason == StopReason.DATA_CONNECTION_INTERRUPTED:
             stream.suspect_media(None)
         case StreamState.TERMINATING:
-            stream.terminating(reason, stream.settings.streams.signaling_window_s)
+            stream.ending.announced(reason, stream.settings.streams.signaling_window_s)
         case StreamState.TERMINATED:
-            stream.terminated(reason, zoom_ms)
+            stream.ending.terminated(reason, zoom_ms)
         case _:
             pass
 
@@ -92,10 +92,10 @@ def _on_session_state(stream: "Stream", message: m.SessionStateUpdate) -> None:
         return
     if not sub_sessions.all_stopped:
         if was_over:
-            stream.goes_on()
+            stream.ending.call_off()
         stream.pause(sub_sessions.all_paused, message.timestamp)
     elif not was_over:
-        stream.last_session_stopped()
+        stream.ending.last_session_stopped()
 
 
 HANDLERS: Final[Mapping[type[m.Message], Callable[["Stream", Any], None]]] = {

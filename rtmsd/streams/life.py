@@ -6,7 +6,8 @@ from rtmsd.protocol.enums import StopReason
 from rtmsd.recording.recorder import Recorder
 from rtmsd.state.ledger import StreamRow
 from rtmsd.streams.commands import CloseStream, Command, InterruptStream, StartStream, StopStream
-from rtmsd.streams.stream import Outcome, Stream
+from rtmsd.streams.ending import Outcome
+from rtmsd.streams.stream import Stream
 
 
 @attrs.define(eq=False)
@@ -31,7 +32,7 @@ class Life:
     @property
     def end(self) -> Outcome | None:
         """How the stream ended, as soon as that is decided: it may still be read for a moment."""
-        return self.outcome or (None if self.stream is None else self.stream.outcome)
+        return self.outcome or (None if self.stream is None else self.stream.ending.outcome)
 
     def tell(self, command: Command) -> None:
         """Obey, or keep the command for when it can be obeyed."""
@@ -55,7 +56,7 @@ class Life:
             case InterruptStream():
                 stream.interrupted(command)
             case StopStream():
-                stream.stop(command.stop_reason, command.event_ts, "stopped webhook")
+                stream.ending.stopped(command.stop_reason, command.event_ts, "stopped webhook")
             case CloseStream():
                 stream.close()
 

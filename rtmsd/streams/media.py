@@ -132,7 +132,7 @@ class MediaLink:
         backoff = Backoff(limits.reconnect_delay_s, limits.reconnect_delay_max_s)
         while not self.is_refused:
             if self._stream.expects_end:
-                await self._stream.until_wanted()
+                await self._stream.ending.until_called_off()
             self._window.open(trio.current_time())
             delay_s: float | None = None
             try:

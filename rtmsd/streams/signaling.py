@@ -71,11 +71,14 @@ class SignalingLink:
             self._protocol.send(message)
             self._to_send.set()
 
-    async def run(self, url: str, links: tuple[MediaLink, ...]) -> None:
+    async def run(self, url: str, links: tuple[MediaLink, ...], give_up_s: float) -> None:
         """Open the connection, and keep it and its media links up until it is lost.
 
+        Args:
+            give_up_s: until when it may be opened, in Trio's clock.
+
         Raises:
-            HandshakeRejected: Zoom refused; the stream asks `on_status` what to do.
+            HandshakeRejected: Zoom refused; the connector asks `on_status` what to do.
             ConnectionLost: it could not be opened, or was lost.
             RemoteProtocolError: the answer to the handshake was unreadable.
             ForbiddenHost: `zoom.allowed_hosts` does not have the host.
@@ -90,7 +93,7 @@ class SignalingLink:
         connection, why = 0, "closed by us"
         self.zoom_ms = None
         try:
-            with trio.CancelScope(deadline=stream.give_up_s) as attempt:
+            with trio.CancelScope(deadline=give_up_s) as attempt:
                 async with open_signaling(url, stream.settings.zoom, limits.connect_timeout_s) as ws:
                     self._protocol, self._to_send = protocol, Wake()
                     media_urls = await self._handshake(ws, protocol)

@@ -25,10 +25,11 @@ from rtmsd.streams.commands import (
     StreamCommand,
     Verdict,
 )
+from rtmsd.streams.ending import Outcome, outcome_of_stop
 from rtmsd.streams.life import Life
 from rtmsd.streams.report import History, Tally, told
 from rtmsd.streams.restart import Restarter
-from rtmsd.streams.stream import Outcome, Stream, StreamSettings, outcome_of_stop
+from rtmsd.streams.stream import Stream, StreamSettings
 
 log = structlog.get_logger()
 

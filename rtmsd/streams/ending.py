@@ -1,0 +1,106 @@
+"""The end of a stream: announced or expected by Zoom's word, perhaps called off, and at last decided."""
+
+from typing import TYPE_CHECKING, Final, Literal
+
+import attrs
+import trio
+
+from rtmsd.protocol.enums import StopReason
+from rtmsd.protocol.stream import StreamInput, StreamPhase
+
+if TYPE_CHECKING:
+    from rtmsd.streams.stream import Stream
+
+LAST_SESSION_GRACE_S: Final = 5.0  # for another sub-session to start after the last one stopped
+
+
+@attrs.frozen
+class Outcome:
+    """How a stream ended. `zoom_ms` is Zoom's time of it, None when only we noticed."""
+
+    state: Literal["ended", "failed", "revoked"]
+    reason: int | None
+    zoom_ms: int | None
+    why: str
+
+
+def outcome_of_stop(reason: int, zoom_ms: int | None, why: str) -> Outcome:
+    return Outcome("revoked" if reason == StopReason.STREAM_REVOKED else "ended", reason, zoom_ms, why)
+
+
+class Ending:
+    """Knows whether the end is near, and decides on it once.
+
+    Attributes:
+        outcome: set when it is decided that the stream ends; sockets may be read a little longer.
+        scope: the stream's life, which ends with that little.
+    """
+
+    def __init__(self, stream: "Stream") -> None:
+        self.outcome: Outcome | None = None
+        self.scope = trio.CancelScope()
+        self._stream = stream
+        self._announced_reason: int | None = None
+        self._called_off = trio.Event()
+
+    @property
+    def is_expected(self) -> bool:
+        """Whether a connection that closes now is the end and no loss."""
+        stream = self._stream
+        return self.outcome is not None or stream.phase is StreamPhase.TERMINATING or stream.sub_sessions.all_stopped
+
+    # Expected
+
+    def announced(self, reason: int | None, within_s: float) -> None:
+        """The end is about to come, and so is saying nothing for too long."""
+        if self._stream.phase is not StreamPhase.TERMINATING:
+            self._announced_reason = reason
+            self._stream.feed(StreamInput.TERMINATING, f"reason {reason}")
+            self._expect(within_s, reason or 0, "announced, but it did not come")
+
+    def last_session_stopped(self) -> None:
+        reason = self._stream.sub_sessions.stop_reason or 0
+        self._expect(LAST_SESSION_GRACE_S, reason, "last sub-session stopped")
+
+    def call_off(self) -> None:
+        """The end does not come after all: what was let go for it is wanted again."""
+        self._announced_reason = None
+        called_off, self._called_off = self._called_off, trio.Event()
+        called_off.set()
+
+    async def until_called_off(self) -> None:
+        """Wait as long as a new connection makes no sense. Mostly the end comes."""
+        while self.is_expected:
+            await self._called_off.wait()
+
+    def _expect(self, within_s: float, reason: int, why: str) -> None:
+        self._stream.nursery.start_soon(self._decide_unless, self._called_off, within_s, reason, why)
+
+    async def _decide_unless(self, called_off: trio.Event, within_s: float, reason: int, why: str) -> None:
+        with trio.move_on_after(within_s):
+            await called_off.wait()
+            return
+        self.stopped(reason, self._stream.recorder.zoom_ms, why)
+
+    # Decided
+
+    def closed_by_zoom(self) -> None:
+        """Signaling was closed when the end was expected."""
+        self.stopped(self._announced_reason or self._stream.sub_sessions.stop_reason or 0, None, "closed by Zoom")
+
+    def terminated(self, reason: int | None, zoom_ms: int | None) -> None:
+        self.stopped(reason or self._announced_reason or 0, zoom_ms, "terminated by Zoom")
+
+    def stopped(self, reason: int, zoom_ms: int | None, why: str) -> None:
+        """Zoom ended the stream. What is on its way may still arrive until Zoom closes, or the grace is over."""
+        self.decide(outcome_of_stop(reason, zoom_ms, why))
+
+    def decide(self, outcome: Outcome) -> None:
+        """Decide how the stream ended, once; a later word only shortens the time to read on."""
+        stream = self._stream
+        if self.outcome is None or outcome.state == "revoked":
+            self.outcome = outcome
+            stream.feed(StreamInput.ENDED, outcome.why)
+        patient = stream.signaling.is_up and outcome.state == "ended"
+        grace_s = stream.settings.streams.stop_grace_s if patient else 0.0
+        self.scope.deadline = min(self.scope.deadline, trio.current_time() + grace_s)

@@ -81,7 +81,7 @@ async def test_room_is_noticed_and_so_is_its_end(
     assert supervisor.refuse_starts is None
     for free, troubles in ((999, ["disk_low"]), (1000, []), (None, ["disk_unreadable"]), (1000, [])):
         disk.free = free
-        await trio.sleep(2 * LOOK_EVERY_S)
+        await trio.sleep(2.5 * LOOK_EVERY_S)
         assert codes(health) == troubles
         assert bool(supervisor.refuse_starts) == (troubles == ["disk_low"])
 
@@ -92,11 +92,11 @@ async def test_a_disk_that_stalls_holds_nobody_up_and_is_told_of(
     await nursery.start(health.watch)
     disk.stalled = True
     health.webhooks.distrusted_in_row = 3
-    await trio.sleep(2 * LOOK_EVERY_S)
+    await trio.sleep(2.5 * LOOK_EVERY_S)
     assert codes(health) == ["webhook_signatures"]  # still looking
-    await trio.sleep(STALLED_S + LOOK_EVERY_S)
+    await trio.sleep(STALLED_S + 1.5 * LOOK_EVERY_S)
     assert codes(health) == ["disk_unreadable", "webhook_signatures"]
     assert "has not answered for" in health.troubles[0].detail
     disk.stalled = False
-    await trio.sleep(2 * LOOK_EVERY_S)
+    await trio.sleep(2.5 * LOOK_EVERY_S)
     assert codes(health) == ["webhook_signatures"]

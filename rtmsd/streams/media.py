@@ -8,19 +8,20 @@ import enum
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import structlog
 import trio
 
 from rtmsd.errors import ConnectionLost, ForbiddenHost, HandshakeRejected, KeepAliveTimeout, RemoteProtocolError
-from rtmsd.protocol.enums import MediaType, StatusCode
+from rtmsd.protocol.enums import MediaType
 from rtmsd.protocol.media import MediaConnection, MediaState
 from rtmsd.protocol.media_data import Raw, decode_batch
 from rtmsd.protocol.media_params import choose_url
 from rtmsd.protocol.messages import KeepAliveReq
 from rtmsd.protocol.policy import StatusAction, on_status
 from rtmsd.protocol.stream import StreamPhase
+from rtmsd.streams.media_types import REFUSED_TYPE, names_of
 from rtmsd.streams.retry import Backoff, Window
 from rtmsd.streams.room import Room
 from rtmsd.streams.tasks import Wake, first_of, watch_silence
@@ -31,26 +32,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-NAMES: dict[MediaType, str] = {
-    MediaType.AUDIO: "audio",
-    MediaType.VIDEO: "video",
-    MediaType.DESKSHARE: "share",
-    MediaType.TRANSCRIPT: "transcript",
-    MediaType.CHAT: "chat",
-}
-"""Media types as configuration, manifest and metrics spell them."""
-
-REFUSED_TYPE: dict[int, MediaType] = {
-    StatusCode.MEDIA_TYPE_AUDIO_NOT_SUPPORT: MediaType.AUDIO,
-    StatusCode.MEDIA_TYPE_VIDEO_NOT_SUPPORT: MediaType.VIDEO,
-    StatusCode.MEDIA_TYPE_DESKSHARE_NOT_SUPPORT: MediaType.DESKSHARE,
-    StatusCode.MEDIA_TYPE_TRANSCRIPT_NOT_SUPPORT: MediaType.TRANSCRIPT,
-    StatusCode.MEDIA_TYPE_CHAT_NOT_SUPPORT: MediaType.CHAT,
-}
-
-
-def names_of(types: MediaType) -> frozenset[str]:
-    return frozenset(name for bit, name in NAMES.items() if bit & types)
+OVERDUE_S: Final = 15.0  # where nothing else flows, Zoom sends a keep-alive every 10 s
 
 
 class LinkState(enum.Enum):
@@ -110,6 +92,15 @@ class MediaLink:
     @property
     def is_lost(self) -> bool:
         return self.was_up and self.state in {LinkState.LOST, LinkState.CONNECTING}
+
+    @property
+    def is_overdue(self) -> bool:
+        """Whether it is connected and has been silent for longer than a connection that lives can be."""
+        return (
+            self.state is LinkState.STREAMING
+            and trio.current_time() - self.last_heard_s > OVERDUE_S
+            and not self._room.is_shut()  # else it is us who do not listen
+        )
 
     @property
     def _give_up_s(self) -> float:
@@ -272,20 +263,24 @@ class MediaLink:
         await self._cut.wait()
         raise _Suspected("Zoom reported the media connection as interrupted")
 
-    async def suspect(self, delay_s: float, *, is_named: bool) -> None:
+    async def suspect(self, delay_s: float, *, is_sure: bool) -> None:
         """Zoom says that a media connection broke: if this one stays silent for `delay_s`, it is the one.
 
-        Unless Zoom named it, another one that is lost meanwhile was meant, and silence proves nothing: nobody spoke.
+        Unless that `is_sure`, another one that is lost meanwhile was meant, and silence proves nothing: nobody spoke.
         """
         if self.state is not LinkState.STREAMING or self.is_suspect:
             return
         self.is_suspect = True
         since_s, heard_s = trio.current_time(), self.last_heard_s
         await trio.sleep(delay_s)
-        self.is_suspect = False
-        was_another = not is_named and any(link.lost_s >= since_s for link in self._stream.links)
+        was_acquitted, self.is_suspect = not self.is_suspect, False
+        was_another = was_acquitted or (not is_sure and any(link.lost_s >= since_s for link in self._stream.links))
         if self.state is LinkState.STREAMING and self.last_heard_s == heard_s and not was_another:
             self._cut.set()
+
+    def acquit(self) -> None:
+        """Zoom has said by now that it meant another connection."""
+        self.is_suspect = False
 
     async def _wait_room(self) -> None:
         await self._stream.wait_room()

@@ -250,6 +250,6 @@ def _recorded(daemon: Daemon, media: str, sent: int) -> int:
 
 def _lost(daemon: Daemon, media: str, sent: int, size: int) -> int:
     """Count what is not in the files, by their sizes."""
-    pattern, header_bytes = ("audio/*.wav", HEADER_BYTES) if media == "audio" else ("video/*.h264", 0)
+    pattern, header_bytes = ("audio/*.wav", HEADER_BYTES) if media == "audio" else ("video/*.mjpeg", 0)
     files = daemon.directory.glob(f"recordings/*/*/{pattern}")
     return sent - sum(file.stat().st_size - header_bytes for file in files) // size

@@ -1,6 +1,7 @@
 """The one task that waits for all media sockets, over real socket pairs."""
 
 import contextlib
+import math
 import os
 import socket
 from collections.abc import AsyncIterator, Iterator
@@ -10,8 +11,10 @@ import pytest
 import trio
 import trio.testing
 
+from rtmsd.transport import network
 from rtmsd.transport.lifting import SharedLiftingStream
 from rtmsd.transport.network import Progress, SocketSet, TcpStream, socket_set
+from rtmsd.transport.timer import Timer
 
 
 class Pair:
@@ -154,3 +157,35 @@ async def test_what_has_come_is_taken_before_a_connection_is_given_up(how: str) 
                 nursery.cancel_scope.cancel()
         await stream.aclose()
     assert batches == [[b"last"]]
+
+
+async def test_busy_turns_rest_in_between_unless_there_is_more_to_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    rests = 0
+
+    async def rest(self: Timer, delay_s: float) -> None:
+        nonlocal rests
+        rests += 1
+        await trio.lowlevel.checkpoint()
+
+    monkeypatch.setattr(Timer, "rest", rest)
+    monkeypatch.setattr(network, "_REST_S", math.inf)  # any two packets come close together
+    async with running() as sockets:
+        with pair() as first:
+            first.until = b"end"
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(sockets.wait, first.near.fileno(), first.on_readable)
+                for word in (b"one", b"two", b"end"):
+                    await trio.testing.wait_all_tasks_blocked()
+                    first.far.send(word)
+            assert rests > 0
+
+            rests, read = 0, 0
+
+            def read_on() -> Progress:
+                nonlocal read
+                read += len(os.read(first.near.fileno(), 100))
+                return Progress.MORE if read < 1000 else Progress.ENOUGH
+
+            first.far.send(bytes(1000))
+            await sockets.wait(first.near.fileno(), read_on)
+            assert (read, rests) == (1000, 0)

@@ -1,0 +1,114 @@
+"""Files synced together, on the real file system, and what becomes of errors."""
+
+import errno
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from rtmsd.recording import sync
+from rtmsd.recording.disk import Disk
+from rtmsd.recording.sync import FROM_FILES, FileSystemSync
+
+
+@pytest.fixture
+def descriptors(tmp_path: Path) -> Iterator[list[int]]:
+    opened = [Disk().open(tmp_path / f"{number}.wav") for number in range(FROM_FILES)]
+    yield opened
+    for descriptor in opened:
+        os.close(descriptor)
+
+
+@pytest.fixture
+def equivalent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests run on any file system: here it is enough that there is a call, and that it works."""
+    if sync._syncfs is None:
+        pytest.skip("no syncfs here")
+    monkeypatch.setattr(sync, "_is_equivalent", lambda device: True)
+
+
+class Counting(Disk):
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[str] = []
+
+    def sync(self, descriptor: int) -> None:
+        self.calls.append("sync")
+        super().sync(descriptor)
+
+    def sync_together(self, descriptor: int) -> None:
+        self.calls.append("sync_together")
+        super().sync_together(descriptor)
+
+
+@pytest.mark.usefixtures("equivalent")
+def test_many_files_of_one_file_system_are_one_call(descriptors: list[int]) -> None:
+    disk = Counting()
+    assert disk.sync_all(descriptors) == [None] * FROM_FILES
+    assert disk.calls == ["sync_together"]
+
+
+@pytest.mark.usefixtures("equivalent")
+def test_few_files_are_synced_by_themselves(descriptors: list[int]) -> None:
+    disk = Counting()
+    assert disk.sync_all(descriptors[1:]) == [None] * (FROM_FILES - 1)
+    assert disk.calls == ["sync"] * (FROM_FILES - 1)
+
+
+def test_where_the_call_may_do_less_files_are_synced_by_themselves(
+    descriptors: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sync, "_EQUIVALENT", frozenset())
+    sync._is_equivalent.cache_clear()
+    assert not FileSystemSync().covers(descriptors)
+    sync._is_equivalent.cache_clear()
+
+
+@pytest.mark.usefixtures("equivalent")
+def test_a_slow_call_is_not_made_again_for_a_while(descriptors: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sync, "_SLOW_S", -1.0)
+    together = FileSystemSync()
+    assert together.covers(descriptors)
+    together.run(descriptors[0])
+    assert not together.covers(descriptors)
+
+
+class Refusing(Disk):
+    """The third file cannot be synced, nor can all together."""
+
+    def __init__(self, bad: int) -> None:
+        super().__init__()
+        self.bad = bad
+
+    def sync(self, descriptor: int) -> None:
+        if descriptor == self.bad:
+            raise OSError(errno.EIO, "refused")
+
+    def sync_together(self, descriptor: int) -> None:
+        raise OSError(errno.EIO, "refused")
+
+
+def test_an_error_is_that_of_its_file(descriptors: list[int]) -> None:
+    errors = Refusing(descriptors[2]).sync_all(descriptors[:4])
+    assert [error is None for error in errors] == [True, True, False, True]
+
+
+@pytest.mark.usefixtures("equivalent")
+def test_an_error_of_all_together_is_one_of_each(descriptors: list[int]) -> None:
+    assert all(error is not None for error in Refusing(descriptors[2]).sync_all(descriptors))
+
+
+@pytest.mark.usefixtures("equivalent")
+def test_what_the_system_says_is_raised() -> None:
+    with pytest.raises(OSError, match=os.strerror(errno.EBADF)):
+        FileSystemSync().run(-1)
+
+
+def test_pieces_are_written_one_behind_the_other(tmp_path: Path) -> None:
+    disk, path = Disk(), tmp_path / "pieces"
+    pieces = [bytes([number % 251]) * (number % 7) for number in range(3000)]  # more than go into one call
+    descriptor = disk.open(path)
+    disk.write_pieces(descriptor, pieces, 5)
+    disk.close(descriptor)
+    assert path.read_bytes() == bytes(5) + b"".join(pieces)

@@ -177,6 +177,7 @@ async def test_busy_turns_rest_in_between_unless_there_is_more_to_read(monkeypat
                 for word in (b"one", b"two", b"end"):
                     await trio.testing.wait_all_tasks_blocked()
                     first.far.send(word)
+            await trio.testing.wait_all_tasks_blocked()
             assert rests > 0
 
             rests, read = 0, 0

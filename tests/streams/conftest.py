@@ -26,4 +26,3 @@ def pytest_collection_modifyitems(items: Iterable[pytest.Item]) -> None:
 async def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Bench]:
     async with open_bench(tmp_path, monkeypatch) as opened:
         yield opened
-        assert not opened.zoom.doubles

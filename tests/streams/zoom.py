@@ -7,6 +7,7 @@ writes down who dialled when, and what was sent.
 import base64
 import contextlib
 import json
+import math
 from collections import defaultdict, deque
 from typing import Any, Final, cast
 
@@ -18,6 +19,7 @@ T0: Final = 1_790_000_000_000  # Zoom's time when Trio's is 0
 HOST: Final = "rtms1.zoom.test"
 OTHER_HOST: Final = "rtms2.zoom.test"
 KEEP_ALIVE_EVERY_S: Final = 10.0
+NOTICED_S: Final = 1.0  # so soon everybody notices that a connection was closed
 SILENT: Final = -1  # in place of a status: no answer
 LOOK_EVERY_S: Final = 1 / 64  # exact in binary, so that times add up
 
@@ -35,6 +37,9 @@ class Peer:
         received: (time, message) of all that the client sent.
         closed_s: when it was seen to be gone.
         speaks: whether keep-alives are sent.
+        numbers: whether keep-alives have a `sequence`.
+        unanswered: keep-alives that were sent, the oldest first.
+        answered: how many were.
     """
 
     def __init__(self, kind: str, host: str, raw: "Any", client_end: "Any") -> None:
@@ -45,6 +50,9 @@ class Peer:
         self.received: list[tuple[float, dict[str, Any]]] = []
         self.rtms_stream_id = ""
         self.speaks = True
+        self.numbers = True
+        self.unanswered: deque[dict[str, Any]] = deque()
+        self.answered = 0
         self.ws: Any = None
         self._raw = raw
         self._client_end = client_end
@@ -61,6 +69,14 @@ class Peer:
         """Send 100 ms of audio."""
         content = {"user_id": user_id, "data": base64.b64encode(data).decode(), "timestamp": timestamp_ms}
         await self.say(14, content=content)
+
+    async def ask(self, timestamp: Any) -> None:
+        """Send a keep-alive request."""
+        request = {"timestamp": timestamp}
+        if self.numbers:
+            request["sequence"] = self.answered + len(self.unanswered) + 1
+        self.unanswered.append(request)
+        await self.say(12, **request)
 
     async def event(self, event_type: int, **fields: Any) -> None:
         await self.say(6, event={"event_type": event_type, "timestamp": zoom_ms(), **fields})
@@ -121,7 +137,7 @@ class FakeZoom:
         always: for a kind of connection, the status of all its handshakes.
         down: hosts that refuse TCP.
         deaf: hosts that never answer TCP.
-        doubles: second sockets beside a live one, which must never be.
+        violations: what a client must never do, with the time of it.
         stream_state: what a request for it is answered with; None: no answer.
         media_host: whom message 2 names.
     """
@@ -133,7 +149,7 @@ class FakeZoom:
         self.always: dict[str, int] = {}
         self.down: set[str] = set()
         self.deaf: set[str] = set()
-        self.doubles: list[tuple[float, str]] = []
+        self.violations: list[tuple[float, str]] = []
         self.stream_state: int | None = 1
         self.media_host: str | None = None
         self.unified = False
@@ -175,8 +191,7 @@ class FakeZoom:
             hello = json.loads(await peer.ws.get_message())
             peer.received.append((trio.current_time(), hello))
             peer.rtms_stream_id = hello["rtms_stream_id"]
-            if any(other.rtms_stream_id == peer.rtms_stream_id for other in self.open(peer.kind)):
-                self.doubles.append((trio.current_time(), peer.kind))
+            self._check_place(peer)
             self.peers.append(peer)
             answers = self.answers[peer.kind]
             status = answers.popleft() if answers else self.always.get(peer.kind, 0)
@@ -194,6 +209,22 @@ class FakeZoom:
         finally:
             peer.closed_s = trio.current_time()
 
+    def _check_place(self, peer: Peer) -> None:
+        """There is one connection of each kind, and none for media without signaling."""
+        others = [other for other in self.peers if other.rtms_stream_id == peer.rtms_stream_id]
+        if any(other.kind == peer.kind and other.is_open for other in others):
+            self._complain(f"a second {peer.kind} connection beside a live one")
+        ended_s = [
+            trio.current_time() if other.closed_s is None else other.closed_s
+            for other in others
+            if other.kind == "signaling"
+        ]
+        if peer.kind != "signaling" and max(ended_s, default=-math.inf) < trio.current_time() - NOTICED_S:
+            self._complain(f"{peer.kind} without signaling")
+
+    def _complain(self, what: str) -> None:
+        self.violations.append((trio.current_time(), what))
+
     def _answer(self, peer: Peer, status: int) -> dict[str, Any]:
         if peer.kind != "signaling":
             return {"msg_type": 4, "status_code": status}
@@ -209,9 +240,14 @@ class FakeZoom:
             case 21 if self.closes_politely:
                 await peer.say(22, status_code=0)
                 await peer.stream_state(4, 20)
+            case 13:
+                asked = peer.unanswered.popleft() if peer.unanswered else None
+                if message != {"msg_type": 13, **(asked or {})}:
+                    self._complain(f"{message} in answer to {asked} on {peer.kind}")
+                peer.answered += 1
 
     async def _keep_alive(self, peer: Peer) -> None:
         while True:
             await trio.sleep(KEEP_ALIVE_EVERY_S)
             if peer.speaks:
-                await peer.say(12, timestamp=zoom_ms())
+                await peer.ask(zoom_ms())

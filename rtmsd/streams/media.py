@@ -217,7 +217,7 @@ class MediaLink:
                     self.state = LinkState.STREAMING
                     self.was_up = True
                     stream.media_up(self)
-                    await first_of(socket.wait_closed, self._wait_cut, self._watch, lambda: self._send_answers(socket))
+                    await first_of(socket.wait_closed, self._watch, lambda: self._send_answers(socket))
         except (ConnectionLost, RemoteProtocolError) as lost:
             why = str(lost)
             if not isinstance(lost, _Suspected):
@@ -256,11 +256,8 @@ class MediaLink:
 
     async def _watch(self) -> None:
         timeout_s = self._stream.settings.streams.keep_alive_timeout_s
-        await watch_silence(lambda: self.last_heard_s, timeout_s)
-        raise KeepAliveTimeout(f"nothing heard on the media connection for {timeout_s:g} s")
-
-    async def _wait_cut(self) -> None:
-        await self._cut.wait()
+        if await watch_silence(lambda: self.last_heard_s, timeout_s, self._cut):
+            raise KeepAliveTimeout(f"nothing heard on the media connection for {timeout_s:g} s")
         raise _Suspected("Zoom reported the media connection as interrupted")
 
     async def suspect(self, delay_s: float, *, is_sure: bool) -> None:

@@ -160,5 +160,5 @@ class SignalingLink:
     async def _watch(self) -> None:
         self._last_heard_s = trio.current_time()
         timeout_s = self._stream.settings.streams.keep_alive_timeout_s
-        await watch_silence(lambda: self._last_heard_s, timeout_s)
+        await watch_silence(lambda: self._last_heard_s, timeout_s, Wake())
         raise KeepAliveTimeout(f"nothing heard on signaling for {timeout_s:g} s")

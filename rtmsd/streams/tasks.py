@@ -23,8 +23,9 @@ async def first_of(*jobs: Callable[[], Awaitable[object]]) -> None:
         nursery.cancel_scope.cancel()
 
     async with trio.open_nursery() as nursery:
-        for job in jobs:
+        for job in jobs[1:]:
             nursery.start_soon(run, job)
+        await run(jobs[0])  # in this task: one less to keep in memory, for each connection
     if failures:
         raise failures[0]
 
@@ -43,7 +44,13 @@ class Wake:
         self._event = trio.Event()
 
 
-async def watch_silence(last_heard_s: Callable[[], float], timeout_s: float) -> None:
-    """Return when nothing was heard for `timeout_s`. Costs the heard side a clock reading, not a timer."""
-    while (deadline := last_heard_s() + timeout_s) > trio.current_time():  # noqa: ASYNC110 it moves with every read
-        await trio.sleep_until(deadline)
+async def watch_silence(last_heard_s: Callable[[], float], timeout_s: float, enough: Wake) -> bool:
+    """Return True when nothing was heard for `timeout_s`, False when woken before.
+
+    Costs the heard side a clock reading, not a timer.
+    """
+    while (deadline := last_heard_s() + timeout_s) > trio.current_time():
+        with trio.move_on_at(deadline):
+            await enough.wait()
+            return False
+    return True

@@ -145,7 +145,7 @@ class MediaLink:
         now = trio.current_time()
         self._window.open(now)
         await trio.sleep_until(self._window.next_attempt(now, delay_s, self._stream.settings.streams.connect_timeout_s))
-        if self._window.is_over(trio.current_time()):
+        if self._window.is_over(trio.current_time()) and not self._stream.expects_end:
             self.state = LinkState.REFUSED
             self._stream.media_given_up(self)
 

@@ -41,7 +41,6 @@ class Outage:
 
     def is_over(self) -> None:
         """All media are connected."""
-        self.was_up = True
         self._count("ok")
 
     def is_for_good(self) -> None:

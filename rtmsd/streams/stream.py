@@ -155,13 +155,22 @@ class Stream:
         if self.outage.was_up:
             # Its answer says whether the stream was paused meanwhile, and gives Zoom's time: where the gap ends.
             self.signaling.send(m.StreamStateReq(rtms_stream_id=self.rtms_stream_id))
+        self.outage.was_up = True
         log.info("media up", media=sorted(link.media))
-        first = self.phase is StreamPhase.CONNECTING
-        if first or all(other.state in {LinkState.STREAMING, LinkState.REFUSED} for other in self.links):
+        if self.phase is StreamPhase.CONNECTING:  # one is enough to begin with
+            self._connected()
+        self._check_whole()
+
+    def _check_whole(self) -> None:
+        """See whether an outage is over: nothing is missing any more that Zoom will give."""
+        if all(link.state in {LinkState.STREAMING, LinkState.REFUSED} for link in self.links):
             self.outage.is_over()
-            self.feed(StreamInput.HANDSHAKES_OK, "media handshake")
-            if self._is_paused:
-                self.feed(StreamInput.PAUSED, "still paused")
+            self._connected()
+
+    def _connected(self) -> None:
+        self.feed(StreamInput.HANDSHAKES_OK, "media handshake")
+        if self._is_paused:
+            self.feed(StreamInput.PAUSED, "still paused")
 
     def media_down(self, link: MediaLink, why: str) -> None:
         """A media connection is gone; of one that goes with signaling, `signaling_lost` tells."""
@@ -187,16 +196,18 @@ class Stream:
         self.recorder.event("media_refused", None, media=sorted(media), why=why)
         if all(link.state is LinkState.REFUSED for link in self.links):
             self.ending.decide(Outcome("failed", None, None, f"no media left: {why}"))
+        elif self.ending.outcome is None:
+            self._check_whole()
 
     def signaling_gone(self) -> None:
         """Zoom refused media because it has no signaling connection of ours, although we believe that we have one."""
         self.connector.drop(Cause.SIGNALING)
 
     def media_given_up(self, link: MediaLink) -> None:
-        """The window of a media connection passed: Zoom ends the stream, unless these media never came at all."""
-        media = "+".join(sorted(link.media))
-        if link.was_up or not any(other.state is LinkState.STREAMING for other in self.links):
-            self.window_passed(f"{media} not back within its window")
+        """The window of a media connection passed: Zoom ends the stream, unless only these media never came at all."""
+        others_came = any(other.was_up and not other.is_refused for other in self.links)
+        if link.was_up or not others_came:
+            self.window_passed(f"{'+'.join(sorted(link.media))} not back within its window")
         else:
             self.media_refused(link.media, f"not connected within streams.media_window_s: {link.why}")
 

@@ -21,7 +21,7 @@ OTHER_HOST: Final = "rtms2.zoom.test"
 KEEP_ALIVE_EVERY_S: Final = 10.0
 NOTICED_S: Final = 1.0  # so soon everybody notices that a connection was closed
 SILENT: Final = -1  # in place of a status: no answer
-LOOK_EVERY_S: Final = 1 / 64  # exact in binary, so that times add up
+LOOK_EVERY_S: Final = 1 / 16  # exact in binary, so that times add up
 
 
 def zoom_ms() -> int:
@@ -195,8 +195,8 @@ class FakeZoom:
             self.peers.append(peer)
             answers = self.answers[peer.kind]
             status = answers.popleft() if answers else self.always.get(peer.kind, 0)
-            if status == SILENT:
-                await trio.sleep_forever()
+            while status == SILENT:
+                await peer.ws.get_message()  # until the client has had enough
             await peer.say(**self._answer(peer, status))
             if status != 0:
                 await peer.ws.aclose()

@@ -26,7 +26,7 @@ def place() -> Iterator[Path]:
         yield path
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def busy() -> Iterator[Busy]:
     """A daemon with one stream that ended, one that lost its media once, and one that is well. Leave it as it is."""
     with short_directory() as path:

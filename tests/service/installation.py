@@ -13,6 +13,7 @@ import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import termios
 import threading
 import time
@@ -23,11 +24,11 @@ from typing import Any, Final, NamedTuple, TypeVar
 import attrs
 import trio
 
-from rtmsd.simulator import SimSession, Simulator, SimulatorSettings, Tone, open_simulator
+from rtmsd.simulator import SimSession, Simulator, SimulatorSettings, Timing, Tone, open_simulator
+from tests.service.prepared import PYTHON_MODULE, ROOT, Process
 
-START_S: Final = 20.0  # a process may take so long on a busy machine
-SIMULATED: Final = SimulatorSettings()
-ROOT: Final = Path(__file__).parents[2]
+LIMIT_S: Final = 60.0  # for whatever is waited for: on a busy machine a process may take long to start, or to answer
+SIMULATED: Final = SimulatorSettings(webhook_timeout_s=LIMIT_S, timing=Timing(stop_grace_s=0.1))
 WIDTH: Final = 132
 
 AS_ANOTHER_USER: Final = """
@@ -54,7 +55,7 @@ DEFAULTS: Final[Sections] = {
 }
 
 
-def until(condition: Callable[[], T], limit_s: float = START_S) -> T:
+def until(condition: Callable[[], T], limit_s: float = LIMIT_S) -> T:
     """Ask until the answer is true, and return it."""
     deadline = time.monotonic() + limit_s
     while not (answer := condition()):
@@ -114,7 +115,7 @@ class Installation:
         sections: of the configuration, by name; written at each start and by `write_config`.
         app: the `[[app]]` section.
         environment: beside that of the tests.
-        launcher: what stands before `run --config FILE`.
+        launcher: what stands before `run --config FILE`. A Python module is not started, but forked: see `prepared`.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -129,8 +130,8 @@ class Installation:
             "webhook_secret": {"value": SIMULATED.webhook_secret},
         }
         self.environment: dict[str, str] = {}
-        self.launcher: Sequence[str] = (sys.executable, "-m", "rtmsd")
-        self.process: subprocess.Popen[bytes] | None = None
+        self.launcher: Sequence[str] = (*PYTHON_MODULE, "rtmsd")
+        self.process: Process | None = None
         self.log_file = directory / "log"
 
     @property
@@ -148,20 +149,19 @@ class Installation:
 
     # Life and death
 
-    def spawn(self, *arguments: str, pass_fds: Sequence[int] = ()) -> "subprocess.Popen[bytes]":
+    def spawn(self, *arguments: str, sockets: Sequence[int] = ()) -> Process:
         """Start a process, and do not wait for it to be ready."""
         self.write_config()
         command = [*self.launcher, "run", "--config", str(self.config_file), *arguments]
         with self.log_file.open("ab") as log:
-            self.process = subprocess.Popen(
-                command, stderr=log, cwd=ROOT, env=os.environ | self.environment, pass_fds=pass_fds
-            )
+            variables = os.environ | self.environment
+            self.process = Process(command, variables, stdout=log.fileno(), stderr=log.fileno(), sockets=sockets)
         return self.process
 
-    def start(self, *arguments: str, pass_fds: Sequence[int] = ()) -> None:
+    def start(self, *arguments: str, sockets: Sequence[int] = ()) -> None:
         """Start a process, and return when it says that it is ready."""
         seen = len(self.lines())
-        process = self.spawn(*arguments, pass_fds=pass_fds)
+        process = self.spawn(*arguments, sockets=sockets)
         until(lambda: process.poll() is not None or self.logged("ready", since=seen))
         assert process.returncode is None, self.log_file.read_text()
 
@@ -172,7 +172,7 @@ class Installation:
     def wait(self) -> int:
         """Wait for the process to end, and return its status."""
         assert self.process is not None
-        return self.process.wait(START_S)
+        return self.process.wait(LIMIT_S)
 
     def stop(self) -> int:
         """SIGTERM, and wait. Returns the exit status."""
@@ -203,7 +203,7 @@ class Installation:
     # What an operator types
 
     def ctl(self, *words: str, uid: int | None = None) -> Printed:
-        """rtmsctl with its output in a pipe.
+        """rtmsctl with its output in files.
 
         Args:
             uid: another user's. Who may not read this Python, so that it is loaded before.
@@ -211,15 +211,12 @@ class Installation:
         command = self.ctl_command(*words)
         if uid is not None:
             command[1:3] = ["-c", AS_ANOTHER_USER, str(uid)]
-        done = subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            cwd=ROOT,
-            timeout=60,
-            check=False,
-        )
-        return Printed(done.returncode, done.stdout, done.stderr)
+        with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+            process = Process(command, os.environ, stdout=out.fileno(), stderr=err.fileno())
+            code = process.wait(LIMIT_S)
+            out.seek(0)
+            err.seek(0)
+            return Printed(code, out.read(), err.read())
 
     def ctl_command(self, *words: str) -> list[str]:
         return [sys.executable, "-m", "rtmsd.ctl", "--socket", self.admin_socket, *words]
@@ -240,7 +237,7 @@ class Installation:
             "curl",
             "-sS",
             "--max-time",
-            "20",
+            str(LIMIT_S),
             "--unix-socket",
             self.admin_socket,
             *options,
@@ -274,7 +271,7 @@ def on_terminal(command: Sequence[str], environment: dict[str, str], *, until_sh
                     child.send_signal(signal.SIGINT)
                     until_shown = b""
         os.close(primary)
-        return Printed(child.wait(START_S), shown.decode().replace("\r\n", "\n"))
+        return Printed(child.wait(LIMIT_S), shown.decode().replace("\r\n", "\n"))
 
 
 class Zoom:
@@ -309,7 +306,7 @@ class Zoom:
         async def start() -> SimSession:
             session = await self.sim.start_session(people or ("Ana", "Bo"), **details)
             if connected:
-                with trio.fail_after(START_S):
+                with trio.fail_after(LIMIT_S):
                     await session.wait_reconnected()
             return session
 
@@ -317,7 +314,7 @@ class Zoom:
 
     def __enter__(self) -> "Zoom":
         self._thread.start()
-        assert self._ready.wait(START_S)
+        assert self._ready.wait(LIMIT_S)
         return self
 
     def __exit__(self, *_: object) -> None:

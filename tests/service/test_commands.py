@@ -5,12 +5,12 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
-from tests.service.installation import ROOT, Busy, on_terminal, until
+from tests.service.installation import LIMIT_S, Busy, on_terminal, until
+from tests.service.prepared import ROOT
 
 
 def columns(text: str) -> dict[str, list[str]]:
@@ -127,7 +127,7 @@ def test_watch(busy: Busy, tmp_path: Path) -> None:
 
             seen = until(lines)
             child.send_signal(signal.SIGINT)
-            assert child.wait(10) == 0
+            assert child.wait(LIMIT_S) == 0
             return seen
 
     for line in somebody_joins("watch", "cute-one", "--json"):
@@ -233,9 +233,7 @@ def test_metrics_and_version(busy: Busy) -> None:
     metrics = busy.daemon.ctl("metrics")
     assert "# TYPE rtmsd_streams gauge" in metrics.out
     assert busy.daemon.asked("metrics")['rtmsd_streams{state="active"}'] == 2
-    started_s = time.monotonic()
     assert re.fullmatch(r"rtmsctl \d+\.\d+\.\d+\n", busy.daemon.seen("version").out)
-    assert time.monotonic() - started_s < 5
     assert busy.daemon.asked("version").keys() == {"version"}
 
 

@@ -6,7 +6,6 @@ What was answered 200 is safe. Here a parent holds the sockets, as systemd does;
 import json
 import signal
 import socket
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -20,16 +19,6 @@ from rtmsd.webhook.verify import sign
 from tests.service.installation import SIMULATED, Installation, until
 
 UNREACHABLE = "ws://127.0.0.1:9/"  # streams stay what they are, and wait
-# Put the inherited sockets where sd_listen_fds(3) wants them, and become the daemon.
-ACTIVATE = """
-import os, sys
-fds, command = [int(fd) for fd in sys.argv[1].split(",")], sys.argv[2:]
-high = [os.dup2(fd, 100 + place) for place, fd in enumerate(fds)]
-for place, fd in enumerate(high):
-    os.dup2(fd, 3 + place)
-os.environ["LISTEN_PID"] = str(os.getpid())
-os.execv(command[0], command)
-"""
 
 
 class Parent:
@@ -41,13 +30,11 @@ class Parent:
         self.admin = socket.socket(socket.AF_UNIX)
         self.admin.bind(daemon.admin_socket)
         self.admin.listen(16)
-        self.fds = (self.webhook.fileno(), self.admin.fileno())
         self.url = f"http://127.0.0.1:{self.webhook.getsockname()[1]}/webhook"
         daemon.environment |= {"LISTEN_FDS": "2", "LISTEN_FDNAMES": "webhook:admin"}
-        daemon.launcher = (sys.executable, "-c", ACTIVATE, ",".join(map(str, self.fds)), *daemon.launcher)
 
     def start(self) -> None:
-        self.daemon.start(pass_fds=self.fds)
+        self.daemon.start(sockets=(self.webhook.fileno(), self.admin.fileno()))
 
     def close(self) -> None:
         self.webhook.close()

@@ -36,16 +36,19 @@ def test_ready_only_when_both_sockets_answer(daemon: Installation, manager: Noti
 def test_the_watchdog_is_fed_at_half_its_time_with_the_state_of_things(
     daemon: Installation, manager: NotifySocket
 ) -> None:
-    daemon.environment["WATCHDOG_USEC"] = "400000"
+    daemon.environment["WATCHDOG_USEC"] = "200000"
     daemon.start()
+
+    def fed_s() -> list[float]:
+        return [at_s for at_s, _ in manager.having("WATCHDOG")]
+
     with zoom_for(daemon) as zoom:
         zoom.session("Ana")
-        manager.wait("WATCHDOG", 8)
         until(lambda: any(text.startswith("1 stream, ") for _, text in manager.having("STATUS")))
-    fed_s = [at_s for at_s, _ in manager.having("WATCHDOG")]
-    spaces_s = sorted(later - earlier for earlier, later in itertools.pairwise(fed_s))
-    assert spaces_s[len(spaces_s) // 2] < 0.3  # asked for every 0.2 s
-    assert len(fed_s) <= (time.monotonic() - manager.having("READY")[0][0]) / 0.2 + 1
+        until(lambda: len(fed_s()) >= 5)
+        # A busy machine may be late with one, but not always.
+        until(lambda: any(later - earlier < 0.15 for earlier, later in itertools.pairwise(fed_s())))
+    assert len(fed_s()) <= (time.monotonic() - manager.having("READY")[0][0]) / 0.1 + 1
 
 
 def test_no_watchdog_unless_it_is_asked_for(daemon: Installation, manager: NotifySocket) -> None:

@@ -11,7 +11,9 @@ from rtmsd.simulator import Cut, SimSession, Timing
 from rtmsd.simulator.wire import WireState
 from tests.faults.process import until
 
-TIMING: Final = Timing(keep_alive_s=0.4, utterance_s=1, transcript_lag_s=0.2, webhook_retry_s=(1, 1, 1))
+TIMING: Final = Timing(
+    keep_alive_s=0.4, utterance_s=1, transcript_lag_s=0.2, stop_grace_s=0.1, webhook_retry_s=(1, 1, 1)
+)
 STREAMS: Final = {
     "reconnect_delay_s": 0.05,
     "reconnect_delay_max_s": 0.4,
@@ -40,8 +42,6 @@ async def _everything(session: SimSession) -> None:
     await session.failover()
 
 
-RECOVERED_WITHIN_S: Final = 15
-
 FAULTS: Final[dict[str, Callable[[SimSession], object]]] = {
     "media, ended": lambda session: session.cut_media(),
     "media, reset": lambda session: session.cut_media(how=Cut.RESET),
@@ -65,7 +65,7 @@ async def break_things(session: SimSession, faults: Iterable[str], counts: Count
     """Do all this to one stream, one fault after the other."""
     for fault in faults:
         await recovered(session)
-        await trio.sleep(0.3)
+        await trio.sleep(0.1)
         await inflict(session, fault)
         counts[fault] += 1
     await recovered(session)
@@ -79,9 +79,9 @@ async def inflict(session: SimSession, fault: str) -> None:
 
 async def recovered(session: SimSession) -> None:
     """Wait until all three connections are there, none plays dead, and audio flows."""
-    await until(lambda: is_whole(session), RECOVERED_WITHIN_S)
+    await until(lambda: is_whole(session))
     arrived = audio_of(session)
-    await until(lambda: audio_of(session) >= arrived + 20 and is_whole(session), RECOVERED_WITHIN_S)
+    await until(lambda: audio_of(session) >= arrived + 20 and is_whole(session))
 
 
 def audio_of(session: SimSession) -> int:

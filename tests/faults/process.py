@@ -7,8 +7,6 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -20,9 +18,10 @@ import trio
 
 from rtmsd.ctl.client import AdminClient
 from rtmsd.simulator import Simulator, SimulatorSettings, Timing, Tone, open_simulator
+from tests.service.prepared import PYTHON_MODULE, Process
 
-START_S: Final = 20.0  # a process may take so long to be ready on a busy machine
-ADMIN_S: Final = 5.0
+LIMIT_S: Final = 60.0  # for whatever is waited for: on a busy machine a process may take long to start, or to answer
+WAITING_PERCENT: Final = 40.0  # of the time somebody waits for a processor, or for a disk
 
 Section = Mapping[str, Any]
 
@@ -35,7 +34,7 @@ DEFAULTS: Final[Mapping[str, Section]] = {
 }
 
 
-async def until(condition: Callable[[], object], limit_s: float = START_S) -> None:
+async def until(condition: Callable[[], object], limit_s: float = LIMIT_S) -> None:
     """Wait until something is so that nobody tells of: in a file, or in what the simulator has sent."""
     with trio.fail_after(limit_s):
         while not condition():  # noqa: ASYNC110
@@ -43,8 +42,12 @@ async def until(condition: Callable[[], object], limit_s: float = START_S) -> No
 
 
 def is_machine_busy() -> bool:
-    """Whether others want more of the processors than there is: then no time that is measured means anything."""
-    return os.getloadavg()[0] > (os.cpu_count() or 1) + 1
+    """Whether others want more of processors or disks than there is: then no time that is measured means anything."""
+    if os.getloadavg()[0] > (os.cpu_count() or 1) + 1:
+        return True
+    pressures = [Path("/proc/pressure", name) for name in ("cpu", "io")]
+    waiting = [re.search(r"some avg10=([\d.]+)", path.read_text()) for path in pressures if path.exists()]
+    return any(share and float(share[1]) > WAITING_PERCENT for share in waiting)
 
 
 class Gate:
@@ -94,7 +97,7 @@ class Daemon:
     Attributes:
         directory: holds everything: configuration, recordings, state file, socket.
         sections: of the configuration, by name; written at each start, and by `write_config`.
-        command: what to run instead of `python -m rtmsd`.
+        module: what to run as `python -m`, with its first arguments. It is forked by one that has imported it.
         lines: the log of all processes so far, each line a JSON object.
         started_s, killed_s: `time.monotonic` of the latest start and kill.
         starts_s: how long each start took until it was ready.
@@ -108,12 +111,12 @@ class Daemon:
         self.sections["state"] = {"file": str(directory / "state.sqlite")}
         self.sections["admin"] = {"socket": str(directory / "admin.sock")}
         self.sections["webhook"] = {"listen": "127.0.0.1:0"}
-        self.command: Sequence[str] = (sys.executable, "-m", "rtmsd")
+        self.module: Sequence[str] = ("rtmsd",)
         self.lines: list[dict[str, Any]] = []
         self.started_s = self.killed_s = 0.0
         self.starts_s: list[float] = []
         self._nursery = nursery
-        self._process: trio.Process | None = None
+        self._process: Process | None = None
         self._news = trio.lowlevel.ParkingLot()
         self._drained = trio.Event()
 
@@ -132,7 +135,7 @@ class Daemon:
 
     @property
     def is_running(self) -> bool:
-        return self._process is not None and self._process.returncode is None
+        return self._process is not None and self._process.poll() is None
 
     def write_config(self) -> None:
         secrets = SimulatorSettings()
@@ -146,20 +149,26 @@ class Daemon:
 
     # Life and death
 
-    async def spawn(self, *arguments: str) -> None:
-        """Start a process and do not wait for it to be ready."""
+    def spawn(self, *arguments: str, is_cold: bool = False) -> None:
+        """Start a process and do not wait for it to be ready.
+
+        Args:
+            is_cold: with all it has to import first.
+        """
         assert not self.is_running
         self.write_config()
         self.started_s = time.monotonic()
-        command = [*self.command, "run", "--config", str(self.config_file), *arguments]
-        self._process = await trio.lowlevel.open_process(command, stderr=subprocess.PIPE)
+        command = [*PYTHON_MODULE, *self.module, "run", "--config", str(self.config_file), *arguments]
+        ours, theirs = os.pipe()
+        self._process = Process(command, os.environ, stdout=theirs, stderr=theirs, is_cold=is_cold)
+        os.close(theirs)
         self._drained = trio.Event()
-        self._nursery.start_soon(self._read_log, self._process, self._drained)
+        self._nursery.start_soon(self._read_log, self._process, trio.lowlevel.FdStream(ours), self._drained)
 
     async def start(self, *arguments: str) -> None:
         """Start a process and return when it takes webhooks."""
         seen = len(self.lines)
-        await self.spawn(*arguments)
+        self.spawn(*arguments)
         await self.until_logged("ready", since=seen)
         self.starts_s.append(time.monotonic() - self.started_s)
 
@@ -173,8 +182,8 @@ class Daemon:
     async def reap(self) -> int:
         """Wait until the process is gone and its log is read; return its status."""
         assert self._process is not None
-        status = await self._process.wait()
         await self._drained.wait()
+        status = self._process.wait(LIMIT_S)
         self.gate.port = None
         return status
 
@@ -189,18 +198,17 @@ class Daemon:
 
     # What it says
 
-    async def _read_log(self, process: trio.Process, drained: trio.Event) -> None:
-        assert process.stderr is not None
+    async def _read_log(self, process: Process, log: trio.abc.ReceiveStream, drained: trio.Event) -> None:
         rest = b""
-        async with process.stderr:
-            async for data in process.stderr:
+        async with log:
+            async for data in log:
                 *whole, rest = (rest + data).split(b"\n")
                 for line in whole:
                     self._take_line(process, line)
         drained.set()
         self._news.unpark_all()
 
-    def _take_line(self, process: trio.Process, line: bytes) -> None:
+    def _take_line(self, process: Process, line: bytes) -> None:
         try:
             fields = json.loads(line)
         except ValueError:
@@ -222,7 +230,7 @@ class Daemon:
 
     async def until_logged(self, event: str, *, since: int = 0, count: int = 1, **fields: Any) -> dict[str, Any]:
         """Wait for so many log lines that say this, and return the last of them."""
-        with trio.fail_after(START_S):
+        with trio.fail_after(LIMIT_S):
             while len(found := self.logged(event, since=since, **fields)) < count:
                 assert not self._drained.is_set(), f"ended before it said {event!r}: {self.lines[-20:]}"
                 await self._news.park()
@@ -236,21 +244,23 @@ class Daemon:
 
     @property
     def admin(self) -> AdminClient:
-        return AdminClient(self.sections["admin"]["socket"], ADMIN_S)
+        return AdminClient(self.sections["admin"]["socket"], LIMIT_S)
 
     async def status(self) -> dict[str, Any]:
         """Return what `/v1/status` says."""
         status: dict[str, Any] = await trio.to_thread.run_sync(self.admin.get, "/v1/status")
         return status
 
-    async def until_status(self, condition: Callable[[dict[str, Any]], object], limit_s: float = START_S) -> None:
-        """Ask for the status until something is so."""
-        with trio.fail_after(limit_s):
+    async def until_status(self, condition: Callable[[dict[str, Any]], object]) -> float:
+        """Ask for the status until something is so. Returns how many seconds that took."""
+        began_s = time.monotonic()
+        with trio.fail_after(LIMIT_S):
             while not condition(await self.status()):  # noqa: ASYNC110 another process: nothing tells us
                 await trio.sleep(0.05)
+        return time.monotonic() - began_s
 
-    async def until_all_ended(self, limit_s: float = START_S) -> None:
-        await self.until_status(lambda status: not status["streams"], limit_s)
+    async def until_all_ended(self) -> None:
+        await self.until_status(lambda status: not status["streams"])
 
     # What the kernel knows
 
@@ -306,7 +316,8 @@ async def open_stage(directory: Path, **settings: Any) -> AsyncIterator[Stage]:
     """
     settings = {
         "tone": Tone.MARKED,
-        "timing": Timing(utterance_s=1, transcript_lag_s=0.2, webhook_retry_s=(0.5, 1, 2)),
+        "timing": Timing(utterance_s=1, transcript_lag_s=0.2, stop_grace_s=0.1, webhook_retry_s=(0.5, 1, 2)),
+        "webhook_timeout_s": LIMIT_S,
         **settings,
     }
     async with trio.open_nursery() as nursery:

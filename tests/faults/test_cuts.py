@@ -12,6 +12,8 @@ from tests.faults.breakage import FAULTS, STREAMS, TIMING, break_things
 from tests.faults.process import open_stage
 from tests.faults.reckoning import end_all, sum_of
 
+PRODUCTS = ("session", "meeting", "webinar")
+
 
 async def play(place: Path, rounds: int, seed: int, show: Callable[..., None]) -> None:
     chance = random.Random(seed)
@@ -19,12 +21,14 @@ async def play(place: Path, rounds: int, seed: int, show: Callable[..., None]) -
     async with open_stage(place, timing=TIMING) as stage:
         stage.daemon.sections["streams"] |= STREAMS
         await stage.daemon.start()
-        sessions = [await stage.zoom.start_session(product=product) for product in ("session", "meeting", "webinar")]
+        sessions = [await stage.zoom.start_session(product=product) for product in 2 * PRODUCTS]
         untouched = await stage.zoom.start_session()
         async with trio.open_nursery() as nursery:
-            for session in sessions:
+            for number in range(len(PRODUCTS)):
                 faults = chance.sample(list(FAULTS), len(FAULTS)) * rounds
-                nursery.start_soon(break_things, session, faults, counts)
+                for which in (0, 1):  # each product has two sessions, which share its faults
+                    session = sessions[number + which * len(PRODUCTS)]
+                    nursery.start_soon(break_things, session, faults[which::2], counts)
         metrics = await trio.to_thread.run_sync(lambda: stage.daemon.admin.text("/v1/metrics"))
         *reckonings, bystander = await end_all(stage.daemon, [*sessions, untouched])
         assert await stage.daemon.stop() == 0

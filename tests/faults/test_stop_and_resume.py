@@ -1,7 +1,7 @@
 """How a daemon goes, and comes back: signals, drains, rivals, reloads, and what was revoked meanwhile."""
 
+import json
 import signal
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +10,7 @@ import trio
 
 from rtmsd.protocol.enums import StopReason
 from rtmsd.simulator import SimSession
-from tests.faults.process import Daemon, Section, Stage, is_machine_busy, open_stage, until
+from tests.faults.process import LIMIT_S, Daemon, Section, Stage, is_machine_busy, open_stage, until
 from tests.faults.reckoning import end_all, manifest_of, percentile, reckon, recording_of, sum_of
 
 STREAMS = 50
@@ -97,7 +97,7 @@ async def test_end_streams_closes_them_politely(place: Path) -> None:
         await trio.sleep(0.3)
         assert await daemon.stop() == 0
         for session in sessions:
-            with trio.fail_after(5):
+            with trio.fail_after(LIMIT_S):
                 await session.ended.wait()
             assert session.stop_reason is StopReason.RECEIVER_REQUEST_CLOSE
             assert manifest_of(recording_of(daemon.recordings, session))["state"] == "ended"
@@ -111,10 +111,8 @@ async def rival(stage: Stage, name: str, **shared: Section) -> tuple[int, str]:
     second = Daemon(directory, stage.gate, stage.nursery)
     for section, values in shared.items():
         second.sections[section] |= values
-    second.write_config()
-    command = [sys.executable, "-m", "rtmsd", "run", "--config", str(second.config_file)]
-    done = await trio.run_process(command, capture_stderr=True, check=False)
-    return done.returncode, done.stderr.decode()
+    second.spawn()
+    return await second.reap(), json.dumps(second.lines)
 
 
 async def test_the_second_daemon_is_told_who_holds_what(place: Path) -> None:
@@ -172,7 +170,7 @@ async def test_revoked_while_the_daemon_was_down(place: Path) -> None:
         assert list(directory.glob("audio/*.wav"))
         await session.stop(StopReason.STREAM_REVOKED)
         await daemon.start()  # the webhook comes when Zoom tries again
-        await until(lambda: [path.name for path in directory.iterdir()] == ["stream.json"], 10)
+        await until(lambda: [path.name for path in directory.iterdir()] == ["stream.json"])
         manifest = manifest_of(directory)
         await daemon.until_all_ended()
         assert await daemon.stop() == 0

@@ -31,6 +31,7 @@ from rtmsd.streams.stream import Stream
 from rtmsd.streams.supervisor import Supervisor
 from tests.streams.zoom import HOST, LOOK_EVERY_S, T0, FakeZoom, zoom_ms
 
+LONGEST_S = 3600.0  # of virtual time, in which a test that waits in vain would wait for ever
 STREAM: str = "stream-1"
 SESSION = SessionRef("session_id", "session 1")
 
@@ -199,7 +200,7 @@ async def open_bench(
     settings = config(directory, **sections)
     settings.recording.directory.mkdir(parents=True, exist_ok=True)
     events: list[dict[str, Any]] = []
-    with structlog.testing.capture_logs() as logs:
+    with structlog.testing.capture_logs() as logs, trio.fail_after(LONGEST_S):
         async with trio.open_nursery() as nursery:
             zoom = FakeZoom(nursery)
             monkeypatch.setattr(trio, "open_tcp_stream", zoom.open_tcp_stream)

@@ -20,6 +20,7 @@ HOST: Final = "rtms1.zoom.test"
 OTHER_HOST: Final = "rtms2.zoom.test"
 KEEP_ALIVE_EVERY_S: Final = 10.0
 NOTICED_S: Final = 1.0  # so soon everybody notices that a connection was closed
+CLOSED_S: Final = 0.5  # a server does not wait longer for the client's close frame
 SILENT: Final = -1  # in place of a status: no answer
 LOOK_EVERY_S: Final = 1 / 16  # exact in binary, so that times add up
 
@@ -90,6 +91,11 @@ class Peer:
     async def cut(self) -> None:
         """The connection is gone, without a close frame."""
         await trio.aclose_forcefully(self._raw)
+
+    async def close(self) -> None:
+        """End the connection in order, with code 1000."""
+        with trio.move_on_after(CLOSED_S):
+            await self.ws.aclose()
 
     def stall(self) -> None:
         """Read nothing any more: what the client sends from now on blocks it."""

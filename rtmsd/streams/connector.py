@@ -3,22 +3,20 @@
 import math
 from typing import TYPE_CHECKING
 
-import structlog
 import trio
 
 from rtmsd.errors import ConnectionLost, ForbiddenHost, HandshakeRejected, RemoteProtocolError
 from rtmsd.protocol.enums import StopReason
-from rtmsd.protocol.policy import StatusAction, on_status
+from rtmsd.protocol.policy import StatusAction
 from rtmsd.streams.ending import Outcome
 from rtmsd.streams.outage import Cause
+from rtmsd.streams.refusal import take_note
 from rtmsd.streams.retry import Backoff, Window
 from rtmsd.streams.signaling import DRAIN_S
 from rtmsd.streams.tasks import Wake
 
 if TYPE_CHECKING:
     from rtmsd.streams.stream import Stream
-
-log = structlog.get_logger()
 
 
 class Connector:
@@ -81,15 +79,8 @@ class Connector:
 
     async def _after_refusal(self, refused: HandshakeRejected) -> float | None:
         """Return the delay before the next attempt; None: the usual one, unless there shall be none."""
-        stream, action = self._stream, on_status(refused.status_code)
-        stream.history.refused(refused.status_code)
-        log.warning(
-            "signaling handshake refused",
-            status_code=refused.status_code,
-            reason=refused.reason,
-            action=action.name.lower(),
-        )
-        match action:
+        stream = self._stream
+        match take_note(stream.history, "signaling", refused):
             case StatusAction.RETRY_DUPLICATE:
                 return self._duplicate_backoff.next_s()
             case StatusAction.RETRY | StatusAction.RETRY_STALE:

@@ -19,9 +19,10 @@ from rtmsd.protocol.media import MediaConnection, MediaState
 from rtmsd.protocol.media_data import Raw, decode_batch
 from rtmsd.protocol.media_params import choose_url
 from rtmsd.protocol.messages import KeepAliveReq
-from rtmsd.protocol.policy import StatusAction, on_status
+from rtmsd.protocol.policy import StatusAction
 from rtmsd.protocol.stream import StreamPhase
 from rtmsd.streams.media_types import REFUSED_TYPE, names_of
+from rtmsd.streams.refusal import take_note
 from rtmsd.streams.retry import Backoff, Window
 from rtmsd.streams.room import Room
 from rtmsd.streams.tasks import Wake, first_of, watch_silence
@@ -157,16 +158,7 @@ class MediaLink:
     def _after_refusal(self, refused: HandshakeRejected) -> float | None:
         """Return the delay before the next attempt; None: the usual one, unless there shall be none."""
         self.why = str(refused)
-        action = on_status(refused.status_code)
-        self._stream.history.refused(refused.status_code)
-        log.warning(
-            "media handshake refused",
-            media=sorted(self.media),
-            status_code=refused.status_code,
-            reason=refused.reason,
-            action=action.name.lower(),
-        )
-        match action:
+        match take_note(self._stream.history, "media", refused, self.media):
             case StatusAction.RETRY | StatusAction.RETRY_STALE | StatusAction.RETRY_DUPLICATE:
                 return None
             case StatusAction.DROP_MEDIA if (bit := REFUSED_TYPE[refused.status_code]) & self.types != self.types:

@@ -1,8 +1,7 @@
 """What can be told of streams: one as a person sees it, and all of them as sums for the metrics."""
 
-import time
 from collections import Counter
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import trio
@@ -13,8 +12,6 @@ from rtmsd.streams.media import LinkState
 if TYPE_CHECKING:
     from rtmsd.streams.life import Life
     from rtmsd.streams.stream import Stream
-
-MAX_NUMBERS: Final = 256  # whatever numbers a server makes up
 
 
 def told(life: "Life") -> dict[str, Any]:
@@ -71,35 +68,6 @@ def is_silent(stream: "Stream", for_s: float) -> bool:
     """Whether a connected link heard neither media nor keep-alives for so long."""
     now = trio.current_time()
     return any(link.state is LinkState.STREAMING and now - link.last_heard_s > for_s for link in stream.links)
-
-
-@attrs.define
-class History:
-    """What Zoom said lately to any stream, by local Unix time in seconds: for `rtmsctl doctor`.
-
-    Attributes:
-        accepted_s: of the latest signaling handshake that succeeded.
-        refused_s: of the latest refused handshake, by status code.
-        stopped_s: of the latest end of a stream, by stop reason.
-    """
-
-    accepted_s: float | None = None
-    refused_s: dict[int, float] = attrs.field(factory=dict)
-    stopped_s: dict[int, float] = attrs.field(factory=dict)
-
-    def accepted(self) -> None:
-        self.accepted_s = time.time()
-
-    def refused(self, status_code: int) -> None:
-        _note(self.refused_s, status_code)
-
-    def stopped(self, reason: int) -> None:
-        _note(self.stopped_s, reason)
-
-
-def _note(times_s: dict[int, float], number: int) -> None:
-    if number in times_s or len(times_s) < MAX_NUMBERS:
-        times_s[number] = time.time()
 
 
 @attrs.define

@@ -25,9 +25,9 @@ from rtmsd.state.ledger import StreamRow
 from rtmsd.streams.commands import InterruptStream, StartStream
 from rtmsd.streams.connector import Connector
 from rtmsd.streams.ending import Ending, Outcome
+from rtmsd.streams.history import History
 from rtmsd.streams.media import LinkState, MediaLink
 from rtmsd.streams.outage import Cause, Outage
-from rtmsd.streams.report import History
 from rtmsd.streams.signaling import SignalingLink
 
 log = structlog.get_logger()

@@ -26,8 +26,9 @@ from rtmsd.streams.commands import (
     Verdict,
 )
 from rtmsd.streams.ending import Outcome, outcome_of_stop
+from rtmsd.streams.history import History
 from rtmsd.streams.life import Life
-from rtmsd.streams.report import History, Tally, told
+from rtmsd.streams.report import Tally, told
 from rtmsd.streams.restart import Restarter
 from rtmsd.streams.stream import Stream, StreamSettings
 

@@ -1,0 +1,31 @@
+"""A handshake that Zoom refused: told of, remembered for `rtmsctl doctor`, and what it demands."""
+
+from collections.abc import Iterable
+from typing import Literal
+
+import structlog
+
+from rtmsd.errors import HandshakeRejected
+from rtmsd.protocol.policy import StatusAction, on_status
+from rtmsd.streams.history import History
+
+log = structlog.get_logger()
+
+
+def take_note(
+    history: History, of: Literal["signaling", "media"], refused: HandshakeRejected, media: Iterable[str] = ()
+) -> StatusAction:
+    """Return what to do. Wrong credentials are an error: they concern all streams of the app, and only a person can
+    mend them.
+    """
+    action = on_status(refused.status_code)
+    history.refused(refused.status_code)
+    tell = log.error if action is StatusAction.BAD_CREDENTIALS else log.warning
+    tell(
+        f"{of} handshake refused",
+        status_code=refused.status_code,
+        reason=refused.reason,
+        action=action.name.lower(),
+        **({"media": sorted(media)} if media else {}),
+    )
+    return action

@@ -4,6 +4,7 @@ What streams need outlives them: the journal and the writer are opened first and
 """
 
 import contextlib
+import gc
 import signal
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -42,6 +43,7 @@ EXIT_FAILED: Final = 1
 EXIT_CONFIG: Final = 78
 
 SOCKET_NAMES: Final = frozenset({"webhook", "admin"})  # FileDescriptorName= of the socket units
+_COLLECT_AT: Final = (10_000, 20, 20)
 WEBHOOK_GRACE_S: Final = 4.0  # for requests that are being answered when we stop
 
 
@@ -56,6 +58,9 @@ def run(config_path: Path, *, end_streams: bool = False) -> int:
     logging.configure(config.log, secrets=configuration.secrets_of(config))
     for warning in config.warnings:
         log.warning("configuration", warning=warning)
+    # Imports made most of what there is, and packets make no cycles: the collector has little to find, and stops us.
+    gc.freeze()
+    gc.set_threshold(*_COLLECT_AT)
     status = EXIT_OK
     try:
         trio.run(Daemon(config_path, config, end_streams=end_streams).run)

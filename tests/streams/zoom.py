@@ -52,7 +52,7 @@ class Peer:
         self.rtms_stream_id = ""
         self.speaks = True
         self.numbers = True
-        self.unanswered: deque[dict[str, Any]] = deque()
+        self.unanswered: list[dict[str, Any]] = []
         self.answered = 0
         self.ws: Any = None
         self._raw = raw
@@ -65,6 +65,11 @@ class Peer:
     async def send(self, text: str | bytes) -> None:
         with contextlib.suppress(trio_websocket.ConnectionClosed):
             await self.ws.send_message(text)
+
+    async def send_raw(self, data: bytes) -> None:
+        """Send bytes past the WebSocket."""
+        with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+            await self._raw.send_all(data)
 
     async def audio(self, timestamp_ms: int, user_id: int = 7, data: bytes = b"\1\0" * 1600) -> None:
         """Send 100 ms of audio."""
@@ -247,10 +252,12 @@ class FakeZoom:
                 await peer.say(22, status_code=0)
                 await peer.stream_state(4, 20)
             case 13:
-                asked = peer.unanswered.popleft() if peer.unanswered else None
-                if message != {"msg_type": 13, **(asked or {})}:
-                    self._complain(f"{message} in answer to {asked} on {peer.kind}")
-                peer.answered += 1
+                asked = {name: value for name, value in message.items() if name != "msg_type"}
+                if asked in peer.unanswered:
+                    peer.unanswered.remove(asked)
+                    peer.answered += 1
+                else:
+                    self._complain(f"{message} on {peer.kind}, where {list(peer.unanswered)} wait for their answer")
 
     async def _keep_alive(self, peer: Peer) -> None:
         while True:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -116,14 +116,17 @@ class Daemon:
         return self.post("rtms_started", stream, server_urls=f"{self._zoom_url}/signal/{stream}")
 
     def start_streams(self, count: int, per_s: float = 100.0) -> list[Posted]:
-        """Start streams at a steady rate. Each webhook has its own thread: none waits for the one before."""
+        """Start streams at a steady rate."""
+        return self.at_rate(count, per_s, lambda number: self.start_stream(f"{number:04d}-{secrets.token_hex(6)}"))
+
+    def at_rate(self, count: int, per_s: float, post: Callable[[int], Posted]) -> list[Posted]:
+        """Deliver webhooks at a steady rate. Each has its own thread: none waits for the one before."""
         posted: list[Posted] = []
         threads = []
         began_s = time.monotonic()
-        for number in range(count):
-            time.sleep(max(0.0, began_s + number / per_s - time.monotonic()))
-            stream = f"{number:04d}-{secrets.token_hex(6)}"
-            thread = threading.Thread(target=lambda name: posted.append(self.start_stream(name)), args=(stream,))
+        for count_before in range(count):
+            time.sleep(max(0.0, began_s + count_before / per_s - time.monotonic()))
+            thread = threading.Thread(target=lambda number: posted.append(post(number)), args=(count_before,))
             thread.start()
             threads.append(thread)
         for thread in threads:

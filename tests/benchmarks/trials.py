@@ -82,18 +82,25 @@ def stalled_disk(certificates: Certificates, streams: int) -> dict[str, Any]:
 
 
 def webhooks(certificates: Certificates, streams: int, seconds: float) -> dict[str, Any]:
-    """100 started webhooks a second while paced streams flow: when are they answered, and when are they ready?"""
-    with stage(Load(streams, 20), certificates) as on:
-        on.zoom.pace("audio", 20)
+    """100 webhooks a second while streams flow, every tenth of which starts one: when are they answered, and ready?"""
+
+    def post(number: int) -> Posted:
+        if number % 10 == 0:
+            return on.daemon.start_stream(f"late-{number:04d}")
+        return on.daemon.post("rtms_stopped", f"nobody-{number:04d}", stop_reason=6)
+
+    with stage(Load(streams, 100), certificates) as on:
+        on.zoom.pace("audio", 100)
         time.sleep(SETTLE_S)
-        posted = on.daemon.start_streams(int(100 * seconds), 100.0)
-        on.zoom.wait_ready(streams + len(posted), 60)
+        posted = on.daemon.at_rate(int(100 * seconds), 100.0, post)
+        started = [each for each in posted if each.stream.startswith("late-")]
+        on.zoom.wait_ready(streams + len(started), 60)
         ready = on.zoom.ready()
         on.zoom.halt()
     answered_ms = [(each.answered_ns - each.posted_ns) / 1e6 for each in posted]
     return {
         "answered_p50_ms": percentile(answered_ms, 50),
         "answered_p99_ms": percentile(answered_ms, 99),
-        "ready_p50_ms": percentile([(ready[each.stream] - each.posted_ns) / 1e6 for each in posted], 50),
+        "ready_p50_ms": percentile([(ready[each.stream] - each.posted_ns) / 1e6 for each in started], 50),
         "refused": sum(each.status != 200 for each in posted),
     }

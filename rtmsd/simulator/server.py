@@ -181,7 +181,8 @@ class Simulator:
                 if websocket is not None:
                     await self._serve_websocket(websocket, wire)
             await wire.aclose()
-            nursery.cancel_scope.cancel()
+            # The reader ends by itself now. Cancelled before that, it would never tell who waits for the close.
+            nursery.cancel_scope.deadline = trio.current_time() + _CLOSE_S
 
     async def _upgrade(self, nursery: trio.Nursery, wire: Wire) -> WebSocketConnection | None:
         try:

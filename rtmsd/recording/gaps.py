@@ -143,21 +143,21 @@ def tell(gaps: Iterable[Gap], pauses: Iterable[Part] = ()) -> tuple[list[Gap], l
     """Return gaps as a manifest names them, each loss once and in order, without the time that was paused.
 
     Returns:
-        The gaps, and apart from them those of single people within everybody's: they count when that becomes shorter.
+        The gaps, and apart from them what lies within a pause or, of single people, within everybody's: it counts when
+        that becomes shorter.
     """
     paused = list(pauses)
-    everybodys: defaultdict[str, Spans] = defaultdict(lambda: Spans(paused))
-    persons: defaultdict[tuple[str, int | str | None], Spans] = defaultdict(Spans)
+    named: defaultdict[tuple[str, int | str | None], Spans] = defaultdict(Spans)
+    covers: defaultdict[str, Spans] = defaultdict(lambda: Spans(paused))
     told: list[Gap] = []
     within: list[Gap] = []
     for gap in sorted(gaps, key=lambda gap: gap.user_id is not None):  # everybody's first, else as they came
-        taken = everybodys[gap.media]
-        if gap.user_id is None:
-            told += _parts(gap, taken.take(gap.from_ms, gap.to_ms))
-            continue
-        for part in persons[gap.media, gap.user_id].take(gap.from_ms, gap.to_ms):
-            told += _parts(gap, taken.outside(*part))
-            within += _parts(gap, taken.inside(*part))
+        cover = covers[gap.media]
+        for part in named[gap.media, gap.user_id].take(gap.from_ms, gap.to_ms):
+            told += _parts(gap, cover.outside(*part))
+            within += _parts(gap, cover.inside(*part))
+            if gap.user_id is None:
+                cover.take(*part)
     return _joined(told), _joined(within)
 
 

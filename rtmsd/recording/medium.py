@@ -86,7 +86,7 @@ class Medium:
     def ended(self, end_ms: int, *, closed_with_end: bool) -> None:
         """The stream is over."""
         if self.link is Link.SETTLING:
-            self._settle(self._tail_ms if self._reached else end_ms)
+            self._settle(end_ms)
         elif self.link is Link.DOWN:
             if closed_with_end or end_ms - self._tail_ms <= CONTIGUOUS_MS:
                 self.connection.closed_ms = end_ms

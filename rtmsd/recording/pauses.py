@@ -14,11 +14,17 @@ _ENDED: Final = "ended"
 
 @attrs.define
 class Pause:
-    """Paused by the host, or between an end and a new start; `to_ms` is None while it goes on."""
+    """Paused by the host, or between an end and a new start.
+
+    Attributes:
+        to_ms: None while it goes on.
+        sure_until_ms: nobody has heard Zoom's word since: the pause may have been over from here on.
+    """
 
     from_ms: int
     to_ms: int | None
     why: str
+    sure_until_ms: int | None = None
 
 
 class Pauses:
@@ -44,9 +50,17 @@ class Pauses:
         return self._pauses[-1].from_ms if self._pauses and self._pauses[-1].to_ms is None else None
 
     def begin(self, time_ms: int) -> None:
+        """The stream is paused, since now or still."""
         if self.since_ms is None:
             self._append(Pause(time_ms, None, "paused"))
             self._is_end_guessed = False
+        self._pauses[-1].sure_until_ms = None
+
+    def doubt(self, from_ms: int) -> None:
+        """Nobody hears Zoom's word from now on: if the next says that nothing is paused, it may be so since now."""
+        if self.since_ms is not None and self._pauses[-1].sure_until_ms is None:
+            self._pauses[-1].sure_until_ms = max(from_ms, self.since_ms)
+            self.revision += 1
 
     def end(self, time_ms: int, *, is_told: bool, by_now: bool = False) -> None:
         """The pause is over.
@@ -58,6 +72,8 @@ class Pauses:
         if not self._pauses:
             return
         pause = self._pauses[-1]
+        if pause.sure_until_ms is not None:
+            time_ms, by_now, pause.sure_until_ms = min(time_ms, pause.sure_until_ms), False, None
         if pause.to_ms is None or (self._is_end_guessed and is_told):
             end_ms = max(time_ms, pause.from_ms)
             pause.to_ms = end_ms if pause.to_ms is None else min(end_ms, pause.to_ms)
@@ -74,7 +90,10 @@ class Pauses:
             self._pauses[-1].to_ms = to_ms
 
     def to_manifest(self) -> list[dict[str, Any]]:
-        return [attrs.asdict(pause) for pause in self._pauses]
+        return [
+            attrs.asdict(pause, filter=lambda field, value: field.name != "sure_until_ms" or value is not None)
+            for pause in self._pauses
+        ]
 
     def _append(self, pause: Pause) -> None:
         self._pauses.append(pause)

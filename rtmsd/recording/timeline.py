@@ -140,6 +140,8 @@ class Timeline:
             connection.opened_ms = floor_ms
         for medium in media:
             medium.down(closed_ms, cause)
+        if connection.kind == "signaling":
+            self.pauses.doubt(closed_ms)
         self._revision += 1
 
     def same_outage(self, cause: str) -> None:
@@ -211,8 +213,12 @@ class Timeline:
             self._gaps.add(Gap(name, None, self.start_ms, end_ms, cause))
         self._untold = {}
         for connection in self.connections.open:
-            if connection.media and _is_silent(connection, said_ms):
+            if not _is_silent(connection, said_ms):
+                continue
+            if connection.media:
                 self.lost(connection.number, None, "media_reconnect", connection.why or "silent before the end")
+            else:
+                self.pauses.doubt(connection.heard_ms or self.start_ms)
         for medium in self._media.values():
             closed_with_end = (
                 is_told
@@ -284,6 +290,8 @@ class Timeline:
         for connection in timeline.connections.open:
             heard_ms = newest_ms if "audio" in connection.media else None
             timeline.lost(connection.number, heard_ms, "daemon_restart", "daemon restarted")
+        signaling = timeline.connections.latest("signaling")
+        timeline.pauses.doubt((signaling and signaling.closed_ms) or timeline.start_ms)
         return timeline
 
 

@@ -62,9 +62,14 @@ def verify(directory: Path) -> list[Problem]:
         *_check_files(directory, manifest),
         *_check_strays(directory, manifest),
         *_check_lines(directory),
-        *_check_gaps(manifest),
-        *_check_tiling(manifest),
+        *verify_manifest(manifest),
     ]
+
+
+def verify_manifest(manifest: dict[str, Any]) -> Iterator[Problem]:
+    """Yield what is wrong with what a manifest says of time."""
+    yield from _check_gaps(manifest)
+    yield from _check_tiling(manifest)
 
 
 def _manifest_mistakes(manifest: Any) -> Iterator[str]:

@@ -117,6 +117,43 @@ def test_a_word_long_after_the_end_of_a_pause_does_not_prolong_it() -> None:
     assert [(pause.from_ms, pause.to_ms) for pause in timeline.pauses] == [(T + 1_000, T + 20_500)]
 
 
+@pytest.mark.parametrize("restarted", [False, True])
+@pytest.mark.parametrize(
+    "is_paused, expected", [(False, [(6_000, 20_000, "signaling_reconnect")]), (True, [(25_000, 30_000, "dropped")])]
+)
+def test_a_pause_in_which_signaling_is_lost_may_be_over_before_zoom_says_so(
+    is_paused: bool, expected: list[tuple[int, int, str]], restarted: bool
+) -> None:
+    timeline, number = connected()
+    timeline.heard(T + 5_000)
+    timeline.paused(T + 5_000)
+    timeline.heard(T + 6_000)
+    timeline.lost(number, T + 5_000, "signaling_reconnect", "reset")
+    timeline.lost(1, None, "signaling_reconnect", "reset")
+    for _ in range(1 + restarted):
+        if restarted:
+            timeline = Timeline.from_manifest(manifest(timeline, "active", None), T + 5_000)
+        timeline.connected("signaling", ())
+        timeline.connected("media", {"audio"})
+    timeline.heard(T + 20_000)
+    if is_paused:
+        timeline.paused(T + 20_000)
+        timeline.resumed(T + 25_000)
+        timeline.missing("audio", None, T + 25_000, T + 30_000, "dropped")
+    else:
+        timeline.resumed(T + 20_000)
+    assert gaps(timeline) == expected
+
+
+def test_a_dead_signaling_connection_does_not_prolong_a_pause_to_the_end() -> None:
+    timeline, number = connected()
+    timeline.heard(T + 5_000)
+    timeline.paused(T + 5_000)
+    timeline.lost(number, T + 5_000, "media_reconnect", "reset")
+    timeline.ended(T + 60_000, None)
+    assert gaps(timeline) == [(5_000, 60_000, "media_reconnect")]
+
+
 def test_sockets_that_close_as_part_of_the_end_make_no_gap() -> None:
     timeline, number = connected()
     timeline.lost(number, T + 10_000, "media_reconnect", "closed")

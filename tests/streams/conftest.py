@@ -1,6 +1,7 @@
 """Fixtures: everything under a clock that jumps."""
 
 from collections.abc import AsyncIterator, Callable, Iterable
+from inspect import iscoroutinefunction
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ def _run_jumping(test: Callable[[], Any], *, clock: trio.abc.Clock | None = None
 def pytest_collection_modifyitems(items: Iterable[pytest.Item]) -> None:
     """Here time is never real: pytest-trio finds a clock only where the test itself asks for it."""
     for item in items:
-        if Path(__file__).parent in item.path.parents:
+        if Path(__file__).parent in item.path.parents and iscoroutinefunction(getattr(item, "obj", None)):
             item.add_marker(pytest.mark.trio(run=_run_jumping))
 
 

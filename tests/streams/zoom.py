@@ -151,6 +151,7 @@ class FakeZoom:
         violations: what a client must never do, with the time of it.
         stream_state: what a request for it is answered with; None: no answer.
         media_host: whom message 2 names.
+        misses: so many keep-alives may go unanswered.
     """
 
     def __init__(self, nursery: trio.Nursery) -> None:
@@ -163,6 +164,7 @@ class FakeZoom:
         self.violations: list[tuple[float, str]] = []
         self.stream_state: int | None = 1
         self.media_host: str | None = None
+        self.misses = 3
         self.unified = False
         self.closes_politely = True
         self._nursery = nursery
@@ -263,4 +265,6 @@ class FakeZoom:
         while True:
             await trio.sleep(KEEP_ALIVE_EVERY_S)
             if peer.speaks:
+                if len(peer.unanswered) >= self.misses:
+                    await peer.cut()
                 await peer.ask(zoom_ms())

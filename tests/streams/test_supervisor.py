@@ -111,6 +111,34 @@ async def test_a_late_retry_of_an_ended_stream_does_nothing(bench: Bench) -> Non
     assert not bench.supervisor.lives
 
 
+async def test_a_stop_that_overtakes_its_start(bench: Bench) -> None:
+    assert await bench.stop(event_ts=T0 + 2_000) is Verdict.NEW
+    assert await bench.start(event_ts=T0 + 1_000) is Verdict.LATE
+    await trio.sleep(30)
+    assert not bench.zoom.dialled
+    assert not bench.supervisor.lives
+
+
+async def test_a_stop_of_before_the_failover_does_nothing(bench: Bench) -> None:
+    await bench.up()
+    await bench.start(host=OTHER_HOST, event_ts=T0 + 10_000)
+    await trio.sleep(5)
+    assert await bench.stop(event_ts=T0 + 9_000) is Verdict.LATE
+    await trio.sleep(30)
+    assert bench.state() == "active"
+
+
+async def test_a_stop_delivered_twice_is_one(bench: Bench) -> None:
+    await bench.up()
+    await trio.sleep(5)
+    assert await bench.stop(event_ts=T0 + 5_000) is Verdict.NEW
+    assert await bench.stop(event_ts=T0 + 5_000) is Verdict.DUPLICATE
+    await bench.until_gone()
+    assert await bench.stop(event_ts=T0 + 5_000) is Verdict.DUPLICATE
+    await trio.sleep(5)
+    assert len(bench.logged("stream ended")) == 1
+
+
 async def test_a_stream_that_starts_again_after_its_end_goes_on_in_the_same_directory(bench: Bench) -> None:
     await bench.up()
     await trio.sleep(10)

@@ -237,7 +237,7 @@ async def test_a_revoked_stream_names_nobody_while_it_is_being_deleted(studio: A
     recorder.connected("media", AUDIO)
     recorder.audio(5, "Ana", tools.T, tools.packet(0))
     recorder.state("revoked")
-    recorder.ended(7, None, "revoked")
+    recorder.ended(8, None, "revoked")
     assert "Ana" not in str(recorder.snapshot())
     await studio.writer.flush()  # one that comes before the deletion
     found = tools.manifest(recorder)
@@ -268,3 +268,17 @@ async def test_of_a_stream_that_was_cut_off_before_it_left_a_trace(studio: Any, 
         ("transcript", None, 0, 5000, "daemon_restart"),
     ]
     assert verify(recorder.directory) == []
+
+
+async def test_an_end_that_was_written_and_is_told_again_after_a_kill_opens_no_gap(studio: Any, tools: Any) -> None:
+    first = await studio.open()
+    first.connected("media", AUDIO)
+    first.audio(5, None, tools.T, tools.packet(0))
+    first.ended(6, tools.T + 500)
+    await first.finish()  # and before the journal heard of it the daemon was killed
+    second = await studio.open()
+    second.interrupted("daemon_restart", ["audio", "transcript"])
+    second.ended(6, tools.T + 700)
+    await second.finish()
+    assert told(tools.manifest(second), tools.T) == []
+    assert verify(second.directory) == []

@@ -12,12 +12,17 @@ from rtmsd.simulator.wire import WireState
 from tests.faults.process import until
 
 TIMING: Final = Timing(
-    keep_alive_s=0.4, utterance_s=1, transcript_lag_s=0.2, stop_grace_s=0.1, webhook_retry_s=(1, 1, 1)
+    keep_alive_s=0.4,
+    keep_alive_misses=5,
+    utterance_s=1,
+    transcript_lag_s=0.2,
+    stop_grace_s=0.1,
+    webhook_retry_s=(1, 1, 1),
 )
 STREAMS: Final = {
     "reconnect_delay_s": 0.05,
     "reconnect_delay_max_s": 0.4,
-    "keep_alive_timeout_s": 1.5,
+    "keep_alive_timeout_s": 1.8,
     "handshake_timeout_s": 2,
 }
 

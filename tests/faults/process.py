@@ -99,7 +99,7 @@ class Daemon:
         sections: of the configuration, by name; written at each start, and by `write_config`.
         module: what to run as `python -m`, with its first arguments. It is forked by one that has imported it.
         lines: the log of all processes so far, each line a JSON object.
-        started_s, killed_s: `time.monotonic` of the latest start and kill.
+        spawned_s: `time.monotonic` of each start. killed_s: of the latest kill.
         starts_s: how long each start took until it was ready.
     """
 
@@ -113,7 +113,8 @@ class Daemon:
         self.sections["webhook"] = {"listen": "127.0.0.1:0"}
         self.module: Sequence[str] = ("rtmsd",)
         self.lines: list[dict[str, Any]] = []
-        self.started_s = self.killed_s = 0.0
+        self.spawned_s: list[float] = []
+        self.killed_s = 0.0
         self.starts_s: list[float] = []
         self._nursery = nursery
         self._process: Process | None = None
@@ -157,7 +158,7 @@ class Daemon:
         """
         assert not self.is_running
         self.write_config()
-        self.started_s = time.monotonic()
+        self.spawned_s.append(time.monotonic())
         command = [*PYTHON_MODULE, *self.module, "run", "--config", str(self.config_file), *arguments]
         ours, theirs = os.pipe()
         self._process = Process(command, os.environ, stdout=theirs, stderr=theirs, is_cold=is_cold)
@@ -170,7 +171,7 @@ class Daemon:
         seen = len(self.lines)
         self.spawn(*arguments)
         await self.until_logged("ready", since=seen)
-        self.starts_s.append(time.monotonic() - self.started_s)
+        self.starts_s.append(time.monotonic() - self.spawned_s[-1])
 
     def kill(self) -> None:
         """SIGKILL, if it runs. What it has told us so far is still read."""
@@ -330,6 +331,6 @@ async def open_stage(directory: Path, **settings: Any) -> AsyncIterator[Stage]:
         finally:
             daemon.kill()
             with trio.CancelScope(shield=True), trio.move_on_after(5):
-                if daemon.started_s:
+                if daemon.spawned_s:
                     await daemon.reap()
             nursery.cancel_scope.cancel()

@@ -22,6 +22,8 @@ from tests.faults.breakage import FAULTS, STREAMS, TIMING, inflict, recovered
 from tests.faults.process import Daemon, Stage, open_stage
 from tests.faults.reckoning import Reckoning, end_all, reckon, sum_of
 
+SAMPLES: Final = 5
+SAMPLES_EVERY_S: Final = 0.05
 GROWTH_TASKS: Final = 3  # one webhook that is being answered
 GROWTH_DESCRIPTORS: Final = 6
 GROWTH_BYTES: Final = 24 << 20
@@ -60,8 +62,13 @@ class Soak:
 
 
 async def sample(daemon: Daemon) -> Sample:
-    status: dict[str, Any] = await daemon.status()
-    return Sample(status["tasks"], daemon.descriptors(), daemon.rss_bytes())
+    """Return the least of several samples: what is being answered or closed at the moment is no growth."""
+    samples = []
+    for _ in range(SAMPLES):
+        status: dict[str, Any] = await daemon.status()
+        samples.append((status["tasks"], daemon.descriptors(), daemon.rss_bytes()))
+        await trio.sleep(SAMPLES_EVERY_S)
+    return Sample(*map(min, zip(*samples, strict=True)))
 
 
 async def soak(

@@ -13,6 +13,7 @@ from tests.faults.process import open_stage
 from tests.faults.reckoning import end_all, sum_of
 
 PRODUCTS = ("session", "meeting", "webinar")
+SHARING = 2  # sessions of each product, which share the faults that each product meets
 
 
 async def play(place: Path, rounds: int, seed: int, show: Callable[..., None]) -> None:
@@ -21,14 +22,13 @@ async def play(place: Path, rounds: int, seed: int, show: Callable[..., None]) -
     async with open_stage(place, timing=TIMING) as stage:
         stage.daemon.sections["streams"] |= STREAMS
         await stage.daemon.start()
-        sessions = [await stage.zoom.start_session(product=product) for product in 2 * PRODUCTS]
+        sessions = [await stage.zoom.start_session(product=product) for product in SHARING * PRODUCTS]
         untouched = await stage.zoom.start_session()
         async with trio.open_nursery() as nursery:
             for number in range(len(PRODUCTS)):
                 faults = chance.sample(list(FAULTS), len(FAULTS)) * rounds
-                for which in (0, 1):  # each product has two sessions, which share its faults
-                    session = sessions[number + which * len(PRODUCTS)]
-                    nursery.start_soon(break_things, session, faults[which::2], counts)
+                for share, session in enumerate(sessions[number :: len(PRODUCTS)]):
+                    nursery.start_soon(break_things, session, faults[share::SHARING], counts)
         metrics = await trio.to_thread.run_sync(lambda: stage.daemon.admin.text("/v1/metrics"))
         *reckonings, bystander = await end_all(stage.daemon, [*sessions, untouched])
         assert await stage.daemon.stop() == 0

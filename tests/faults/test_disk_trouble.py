@@ -105,7 +105,7 @@ async def test_a_disk_that_refuses_for_a_while_costs_nothing(place: Path) -> Non
 
 
 async def test_a_stalled_disk_costs_nothing_and_delays_no_keep_alive(place: Path, show: Callable[..., None]) -> None:
-    timing = Timing(keep_alive_s=0.2, utterance_s=1, transcript_lag_s=0.2, stop_grace_s=0.1)
+    timing = Timing(keep_alive_s=0.2, keep_alive_misses=99, utterance_s=1, transcript_lag_s=0.2, stop_grace_s=0.1)
     async with open_stage(place, timing=timing) as stage:
         control, daemon = Control(stage), stage.daemon
         await daemon.start()

@@ -5,6 +5,7 @@ import signal
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import attrs
 import pytest
@@ -16,8 +17,15 @@ from tests.faults.process import Stage, is_machine_busy, open_stage
 from tests.faults.reckoning import Reckoning, end_all, manifest_of, percentile, read_track, reckon, recording_of, sum_of
 
 SYNC_S = 0.5
-UNNOTICED_S = 0.1  # what Zoom sends after a kill, until the kernel tells it
+UNNOTICED_S = 0.1  # what Zoom sends to nobody, until the kernel tells it
 BUSY_S = 0.25  # for a read or a flush that came late
+
+
+class Kill(NamedTuple):
+    """When it was, and when the next process began: what was sent in between, had nobody to receive it."""
+
+    at_s: float
+    until_s: float
 
 
 @attrs.define
@@ -44,19 +52,19 @@ class Toll:
         )
 
 
-def toll(kills: list[float], reckonings: list[Reckoning]) -> Toll:
-    """Charge each lost packet to the kill that came after it was sent."""
+def toll(kills: list[Kill], reckonings: list[Reckoning]) -> Toll:
+    """Charge each lost packet to the kill that came after it was sent, or just before."""
     result = Toll(len(kills))
     for reckoning in reckonings:
-        live: dict[float, Counter[int]] = {kill: Counter() for kill in kills}
-        late: dict[float, Counter[int]] = {kill: Counter() for kill in kills}
+        live: dict[Kill, Counter[int]] = {kill: Counter() for kill in kills}
+        late: dict[Kill, Counter[int]] = {kill: Counter() for kill in kills}
         ages = dict.fromkeys(kills, 0.0)
         for packet in reckoning.lost:
-            kill = min((kill for kill in kills if kill >= packet.sent_s - UNNOTICED_S), default=None)
+            kill = min((kill for kill in kills if kill.until_s >= packet.sent_s - UNNOTICED_S), default=None)
             assert kill is not None, f"lost without a kill: {packet[:5]}"
             late[kill][packet.user_id] += packet.duration_ms
             live[kill][packet.user_id] += packet.duration_ms if packet.fate is Fate.SENT else 0
-            ages[kill] = max(ages[kill], kill - packet.sent_s)
+            ages[kill] = max(ages[kill], kill.at_s - packet.sent_s)
         result.live_ms += [max(lost.values(), default=0) for lost in live.values()]
         result.late_ms += [max(lost.values(), default=0) for lost in late.values()]
         result.age_s += list(ages.values())
@@ -69,8 +77,8 @@ def check_readable(recordings: Path) -> None:
         read_track(path)
 
 
-async def kill_again_and_again(stage: Stage, times: int, sessions: list[SimSession], seed: int) -> list[float]:
-    """Kill at random instants: while it starts, while it resumes, while buffered audio pours in, later."""
+async def kill_again_and_again(stage: Stage, times: int, sessions: list[SimSession], seed: int) -> list[Kill]:
+    """Kill at random instants: while it starts, while it resumes, while buffered audio pours in, later. Then start."""
     chance = random.Random(seed)
     daemon, kills = stage.daemon, []
     for number in range(times):
@@ -92,7 +100,8 @@ async def kill_again_and_again(stage: Stage, times: int, sessions: list[SimSessi
         kills.append(daemon.killed_s)
         assert await daemon.reap() == -signal.SIGKILL
         check_readable(daemon.recordings)
-    return kills
+    await daemon.start()
+    return [Kill(*times_s) for times_s in zip(kills, daemon.spawned_s[1:], strict=True)]
 
 
 async def play(place: Path, kills: int, seed: int) -> tuple[Toll, Reckoning]:
@@ -100,7 +109,6 @@ async def play(place: Path, kills: int, seed: int) -> tuple[Toll, Reckoning]:
         await stage.daemon.start()
         sessions = [await stage.zoom.start_session() for _ in range(3)]
         killed = await kill_again_and_again(stage, kills, sessions, seed)
-        await stage.daemon.start()
         for session in sessions:
             await session.wait_reconnected()
         reckonings = await end_all(stage.daemon, sessions)

@@ -84,6 +84,9 @@ class Recorder:
 
     Media are taken by `audio`, `video`, `share`, `transcript`, `chat`, `corrupt` and `unknown`, which are the
     `MediaIntake`'s own methods, with nothing in between.
+
+    Attributes:
+        on_broken: called when a bug of ours keeps this recording from the disk, and with it the stream from going on.
     """
 
     def __init__(
@@ -126,6 +129,8 @@ class Recorder:
         self.listeners = self.media.listeners
         self.arrived = writer.arrivals.note
         self._revision = 0
+        self.on_broken: Callable[[], None] = lambda: None
+        self._bug: Exception | None = None
         self._is_open = True
         self._saved = self._collected = _Mark()
         self._counted_s = -math.inf
@@ -136,13 +141,12 @@ class Recorder:
         """Go on where an earlier process stopped, or where the stream had ended."""
         self._facts.resume(manifest)
         self._roster = Roster(manifest["participants"])
-        newest_ms = found.newest_audio_ms
-        self._timeline = Timeline.from_manifest(manifest, newest_ms)
+        self._timeline = Timeline.from_manifest(manifest, found.newest_audio_ms)
         for audio in found.audio:
             for from_ms, to_ms in audio.inside.kept:
                 self._timeline.covered("audio", audio.user_id, from_ms, to_ms)
-        for user_id, end_ms in found.lagging_audio():
-            self._timeline.missing("audio", user_id, end_ms, newest_ms or end_ms, "daemon_restart")
+        for user_id, from_ms, to_ms in found.lost_audio():
+            self._timeline.missing("audio", user_id, from_ms, to_ms, "daemon_restart")
         if manifest["ended_ms"] is not None:
             self._timeline.reopened(self.info.started_ms, manifest["ended_ms"])
 
@@ -370,6 +374,12 @@ class Recorder:
         if job.manifest is not None and outcome.error is None:
             self._saved = self._collected
 
+    def broke(self, bug: Exception) -> None:
+        """See `writer.Flushable`."""
+        log.error("recorder crashed", rtms_stream_id=self.info.rtms_stream_id, exc_info=bug)
+        self._bug = bug
+        self.on_broken()
+
     def manifest(self) -> dict[str, Any]:
         """The manifest, as of now; of a stream that was revoked, what may be kept of it."""
         return self._facts.manifest(
@@ -385,10 +395,21 @@ class Recorder:
         return {**self.manifest(), "rates": rates, "lag_ms": round(self._writer.last_sync_age_s * 1000)}
 
     async def flush(self) -> None:
-        """Bring everything to disk, however long the disk refuses. Once the directory was let go, there is nothing."""
+        """Bring everything to disk, however long the disk refuses. Once the directory was let go, there is nothing.
+
+        Raises:
+            Exception: the bug that keeps it from the disk. What is there then is all there will be.
+        """
+        if not self._is_open:
+            return
         self._touch()  # so that the manifest has the last counts, too
+        self._writer.add(self)  # also after a bug: it may pass, and else the end is in no file
         while self._is_open:
             await self._writer.flush()
+            if self._bug is not None and self._is_open and not self._writer.holds(self):
+                self._close()
+                self._forget()
+                raise self._bug
             if not self._maker.dirty and self._saved.structure == self._structure():
                 return
             if self._writer.error is not None:
@@ -412,10 +433,14 @@ class Recorder:
         """Delete everything that was stored, at once, and leave a receipt without personal data."""
         self.ended(StopReason.STREAM_REVOKED, None, "revoked")
         async with self._writer.quiet():
-            for file in tuple(self._maker.dirty):
-                file.discard()
+            self._forget()
             self._close()
             await self._retry(partial(revoke, self._writer.disk, self.directory, self.manifest()))
+
+    def _forget(self) -> None:
+        """What is queued will not be written: let others have its room."""
+        for file in tuple(self._maker.dirty):
+            file.discard()
 
     def _close(self) -> None:
         self._is_open = False

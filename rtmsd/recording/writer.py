@@ -1,7 +1,8 @@
 """One writer for all streams: everything dirty goes to disk in one call of a worker thread, again and again.
 
 A disk that is slow, full or broken stops nobody: what cannot be written stays queued, within the bound, and is tried
-again. Past the bound `Backlog.full` makes the recorders drop, count and name the gap.
+again. Past the bound `Backlog.full` makes the recorders drop, count and name the gap. A bug in one recorder costs that
+one: it is flushed no more, and told so.
 """
 
 import contextlib
@@ -58,10 +59,10 @@ class Job:
 
 @attrs.frozen
 class Outcome:
-    """What became of a job: what is on disk, and the first error if not all of it is."""
+    """What became of a job: what is on disk, and the first error if not all is. One that is no OSError is a bug."""
 
     written: tuple[Batch, ...]
-    error: OSError | None
+    error: Exception | None
 
 
 class Flushable(Protocol):
@@ -72,6 +73,9 @@ class Flushable(Protocol):
 
     def settled(self, job: Job, outcome: Outcome) -> None:
         """Take note of what is on disk."""
+
+    def broke(self, bug: Exception) -> None:
+        """Take note that this recorder is flushed no more: `collect`, `settled` or its job failed, not the disk."""
 
 
 class Writer:
@@ -136,6 +140,10 @@ class Writer:
     def remove(self, recorder: Flushable) -> None:
         self._recorders.pop(recorder, None)
 
+    def holds(self, recorder: Flushable) -> bool:
+        """Whether a recorder is flushed: it was added, and neither removed nor broken since."""
+        return recorder in self._recorders
+
     def nudge(self) -> None:
         """Something structural changed: flush soon."""
         self._nudged.set()
@@ -160,14 +168,14 @@ class Writer:
             jobs = [
                 (recorder, job)
                 async for recorder in _by_and_by(tuple(self._recorders))
-                if (job := recorder.collect(now_s)) is not None
+                if (job := self._collect(recorder, now_s)) is not None
             ]
             if jobs:
                 started_s = time.perf_counter()
                 outcomes = await self.run_sync(write_jobs, self.disk, [job for _, job in jobs])
                 async for (recorder, job), outcome in _by_and_by(tuple(zip(jobs, outcomes, strict=True))):
-                    recorder.settled(job, outcome)
-                self._note(next((outcome.error for outcome in outcomes if outcome.error), None))
+                    self._settle(recorder, job, outcome)
+                self._note(next((each.error for each in outcomes if isinstance(each.error, OSError)), None))
                 took_s = time.perf_counter() - started_s
                 self._flush_s = max(took_s, 0.9 * self._flush_s)
                 self.on_sync(took_s)
@@ -193,6 +201,26 @@ class Writer:
         async with self._lock:
             yield
 
+    def _collect(self, recorder: Flushable, now_s: float) -> Job | None:
+        try:
+            return recorder.collect(now_s)
+        except Exception as bug:
+            self._broke(recorder, bug)
+            return None
+
+    def _settle(self, recorder: Flushable, job: Job, outcome: Outcome) -> None:
+        try:
+            recorder.settled(job, outcome)
+        except Exception as bug:
+            self._broke(recorder, bug)
+        else:
+            if outcome.error is not None and not isinstance(outcome.error, OSError):
+                self._broke(recorder, outcome.error)
+
+    def _broke(self, recorder: Flushable, bug: Exception) -> None:
+        self.remove(recorder)
+        recorder.broke(bug)
+
     def _note(self, error: OSError | None) -> None:
         text = None if error is None else f"{error.strerror or type(error).__name__}: {error.filename or 'recording'}"
         if text is not None and self.error is None:
@@ -214,9 +242,9 @@ async def _by_and_by(items: Sequence[_Item]) -> AsyncIterator[_Item]:
 
 
 def write_jobs(disk: Disk, jobs: Sequence[Job]) -> list[Outcome]:
-    """Write and sync all jobs; one file's error stops no other."""
+    """Write and sync all jobs; one file's error stops no other, nor does a bug in what one job holds."""
     written: dict[int, list[Batch]] = {number: [] for number in range(len(jobs))}
-    errors: dict[int, OSError] = {}
+    errors: dict[int, Exception] = {}
     batches = [(number, batch) for number, job in enumerate(jobs) for batch in job.batches]
     for first in range(0, len(batches), _OPEN_FILES):
         for number, batch, error in _write_group(disk, batches[first : first + _OPEN_FILES]):
@@ -229,7 +257,7 @@ def write_jobs(disk: Disk, jobs: Sequence[Job]) -> list[Outcome]:
             try:
                 disk.make_directory(job.directory)
                 disk.replace(job.directory / MANIFEST, encode_manifest(job.manifest))
-            except OSError as error:
+            except Exception as error:
                 errors[number] = error
     return [Outcome(tuple(written[number]), errors.get(number)) for number in range(len(jobs))]
 
@@ -238,14 +266,14 @@ def encode_manifest(manifest: dict[str, Any]) -> bytes:
     return msgspec.json.format(msgspec.json.encode(manifest), indent=1) + b"\n"
 
 
-def _write_group(disk: Disk, batches: Iterable[tuple[int, Batch]]) -> list[tuple[int, Batch, OSError | None]]:
-    results: list[tuple[int, Batch, OSError | None]] = []
+def _write_group(disk: Disk, batches: Iterable[tuple[int, Batch]]) -> list[tuple[int, Batch, Exception | None]]:
+    results: list[tuple[int, Batch, Exception | None]] = []
     opened: list[tuple[int, Batch, int]] = []
     new_names: set[Path] = set()
     for number, batch in batches:
         try:
             opened.append((number, batch, _write(disk, batch)))
-        except OSError as error:
+        except Exception as error:
             results.append((number, batch, error))
     failures = disk.sync_all([descriptor for _, _, descriptor in opened])
     for (number, batch, descriptor), sync_failure in zip(opened, failures, strict=True):
@@ -274,8 +302,8 @@ def _write(disk: Disk, batch: Batch) -> int:
             disk.write_pieces(descriptor, pieces, offset)
         if file.header is not None:
             disk.write(descriptor, file.header(batch.size_bytes), 0)
-    except OSError as error:
-        with contextlib.suppress(OSError):
+    except Exception as error:
+        with contextlib.suppress(Exception):
             if file.durable_bytes:
                 disk.truncate(descriptor, file.durable_bytes)
                 if file.header is not None:
@@ -284,7 +312,7 @@ def _write(disk: Disk, batch: Batch) -> int:
                 disk.remove(file.path)
         with contextlib.suppress(OSError):
             disk.close(descriptor)
-        if error.filename is None:
+        if isinstance(error, OSError) and error.filename is None:
             raise OSError(error.errno, os.strerror(error.errno or 0), str(file.path)) from error
         raise
     return descriptor

@@ -87,6 +87,7 @@ class Stream:
         self.why = ""
         self._is_paused = False  # by the latest word of Zoom's
         self._wait_room = wait_room
+        recorder.on_broken = self._not_recorded
 
     def _connections(self) -> tuple[MediaType, ...]:
         requested = self.settings.media.requested
@@ -218,6 +219,9 @@ class Stream:
     async def wait_room(self) -> None:
         """Wait while unwritten media fill their bound, so that TCP holds Zoom back, for as long as that is safe."""
         await self._wait_room(UNREAD_LIMIT_S)
+
+    def _not_recorded(self) -> None:
+        self.ending.decide(Outcome("failed", None, None, "a bug of ours kept it from the disk, see the log"))
 
     # What webhooks and operators say
 

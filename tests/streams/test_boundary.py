@@ -73,6 +73,30 @@ async def test_a_bug_where_media_come_in(both: Bench, monkeypatch: pytest.Monkey
     await only_the_sick_one_is_gone(both)
 
 
+async def test_a_bug_that_keeps_a_recording_from_the_disk(both: Bench) -> None:
+    """All streams have one writer, and it goes on; once the bug is gone, the end is written like any other."""
+    recorder: Any = both.stream(SICK).recorder
+    collect = recorder.collect
+
+    def raising(now_s: float) -> None:
+        recorder.collect = collect
+        raise BUG
+
+    recorder.collect = raising
+    recorder.event("anything", None)
+    await both.until(lambda: SICK not in both.supervisor.lives, within_s=10)
+    assert both.manifest(SICK)["state"] == "failed"
+    assert [line["rtms_stream_id"] for line in both.logs if "exc_info" in line] == [SICK]
+    [ended] = [line for line in both.logged("stream ended") if line["state"] == "failed"]
+    assert ended["why"] == "a bug of ours kept it from the disk, see the log"
+    [audio] = [peer for peer in both.zoom.open("audio") if peer.rtms_stream_id == SOUND]
+    await audio.audio(T0)
+    await both.stop(rtms_stream_id=SOUND)
+    await both.until_gone(SOUND)
+    assert both.manifest(SOUND)["counters"]["messages"]["audio"] == 1
+    assert await both.journal.unfinished() == []
+
+
 async def test_a_bug_where_connections_are_lost(both: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     fail_for_the_sick(monkeypatch, Stream, "media_down", lambda stream: stream.rtms_stream_id)
     [audio] = [peer for peer in both.zoom.open("audio") if peer.rtms_stream_id == SICK]

@@ -130,7 +130,7 @@ class SignalingLink:
             for link in links:
                 media.start_soon(link.run, media_urls)
             try:
-                await first_of(lambda: self._read(ws), lambda: self._write(ws), self._watch)
+                await first_of(lambda: self._read(ws), lambda: self._write(ws), lambda: self._watch(ws))
             except RtmsdError as error:
                 loss = error
             self._protocol = None  # a link that loses its socket now does not open another one
@@ -141,9 +141,7 @@ class SignalingLink:
     async def _read(self, ws: TextWebSocket) -> None:
         assert self._protocol is not None
         while True:
-            raw = await ws.receive()
-            self._last_heard_s = trio.current_time()
-            message = self._protocol.receive(raw)
+            message = self._protocol.receive(await ws.receive())
             self._to_send.set()  # the protocol answers keep-alives itself
             if isinstance(message, m.KeepAliveReq):
                 self.keep_alives += 1
@@ -157,8 +155,7 @@ class SignalingLink:
                 await ws.send(text)
             await self._to_send.wait()
 
-    async def _watch(self) -> None:
-        self._last_heard_s = trio.current_time()
+    async def _watch(self, ws: TextWebSocket) -> None:
         timeout_s = self._stream.settings.streams.keep_alive_timeout_s
-        await watch_silence(lambda: self._last_heard_s, timeout_s, Wake())
+        await watch_silence(lambda: ws.last_heard_s, timeout_s, Wake())
         raise KeepAliveTimeout(f"nothing heard on signaling for {timeout_s:g} s")

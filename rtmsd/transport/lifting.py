@@ -54,12 +54,14 @@ class UpgradeStream(trio.abc.Stream):
 
     Attributes:
         close_sent: a WebSocket close frame went out.
+        last_heard_s: when `_read` last returned, in Trio's clock.
     """
 
     def __init__(self, stream: trio.abc.Stream) -> None:
         self._stream = stream
         self._head: bytearray | None = bytearray()  # of the answer to the upgrade; None once it is complete
         self.close_sent = False
+        self.last_heard_s = trio.current_time()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """Return the next bytes for trio-websocket, b"" at the end.
@@ -102,7 +104,9 @@ class UpgradeStream(trio.abc.Stream):
         await self._stream.aclose()
 
     async def _read(self) -> bytes:
-        return bytes(await self._stream.receive_some(READ_BYTES))  # no copy, except from streams of tests
+        data = bytes(await self._stream.receive_some(READ_BYTES))  # no copy, except from streams of tests
+        self.last_heard_s = trio.current_time()
+        return data
 
     async def _pass(self, frames: bytes) -> bytes:
         """Return what of `frames` trio-websocket is to see."""

@@ -70,6 +70,15 @@ class _Socket:
 class TextWebSocket(_Socket):
     """A signaling connection."""
 
+    def __init__(self, link: "_Link") -> None:
+        super().__init__(link.ws)
+        self._stream = link.stream
+
+    @property
+    def last_heard_s(self) -> float:
+        """When anything came, be it a ping or part of a frame, in Trio's clock."""
+        return self._stream.last_heard_s
+
     async def receive(self) -> str | bytes:
         """Return the next message.
 
@@ -113,8 +122,8 @@ async def open_signaling(url: str, zoom: ZoomConfig, connect_timeout_s: float) -
         ForbiddenHost: rtmsd must not connect there.
         ConnectionLost: the connection could not be opened.
     """
-    async with _open(url, zoom, connect_timeout_s, UpgradeStream) as ws:
-        yield TextWebSocket(ws)
+    async with _open(url, zoom, connect_timeout_s, UpgradeStream) as link:
+        yield TextWebSocket(link)
 
 
 @asynccontextmanager
@@ -140,8 +149,8 @@ async def open_media(
             return LiftingStream(stream, zoom.max_message_bytes, consume, gate)
         return SharedLiftingStream(stream, zoom.max_message_bytes, consume, gate, sockets)
 
-    async with _open(url, zoom, connect_timeout_s, lift) as ws:
-        yield MediaSocket(ws)
+    async with _open(url, zoom, connect_timeout_s, lift) as link:
+        yield MediaSocket(link.ws)
 
 
 def ssl_context(zoom: ZoomConfig) -> ssl.SSLContext:
@@ -188,9 +197,7 @@ class _Link:
 
 
 @asynccontextmanager
-async def _open(
-    url: str, zoom: ZoomConfig, connect_timeout_s: float, wrap: _Wrap
-) -> AsyncIterator[trio_websocket.WebSocketConnection]:
+async def _open(url: str, zoom: ZoomConfig, connect_timeout_s: float, wrap: _Wrap) -> AsyncIterator[_Link]:
     target = check_url(url, zoom.allowed_hosts, zoom.allow_plain_ws)
     link: _Link | None = None
     failure: Exception | None = None
@@ -200,7 +207,7 @@ async def _open(
                 link = await nursery.start(_run, target, zoom, connect_timeout_s, wrap)
                 link.reading.shield = True  # cancelling the user must leave us the close handshake
                 try:
-                    yield link.ws
+                    yield link
                 finally:
                     link.close_deadline = trio.current_time() + CLOSE_S
                     with trio.CancelScope(deadline=link.close_deadline, shield=True):

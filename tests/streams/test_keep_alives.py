@@ -10,7 +10,6 @@ from tests.streams.zoom import T0, Peer, zoom_ms
 
 KINDS = ["signaling", "audio", "transcript"]
 TIMEOUT_S = 65.0
-WHOLE_MESSAGES = ("media", "event", "keep-alive", "rubbish")
 PING = b"\x89\x00"
 LONG_FRAME = b"\x81\x7e\x10\x00"  # its head: text of 4096 bytes
 BY_THEN_S = 4.5  # the delay before the first attempt, and what is in our buffers
@@ -110,13 +109,8 @@ async def test_a_connection_that_falls_silent_is_lost_after_65_s(up: Bench, kind
     assert up.state() == "active"
 
 
-@pytest.mark.parametrize(
-    ("kind", "word"),
-    [
-        *(("signaling", word) for word in WHOLE_MESSAGES),
-        *((kind, word) for kind in ("audio", "transcript") for word in (*WHOLE_MESSAGES, "ping", "part of a frame")),
-    ],
-)
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("word", ["media", "event", "keep-alive", "rubbish", "ping", "part of a frame"])
 async def test_any_word_is_a_sign_of_life(up: Bench, kind: str, word: str) -> None:
     peer = up.zoom.last(kind)
     peer.speaks = False

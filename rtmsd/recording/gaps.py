@@ -64,10 +64,10 @@ class Gaps:
             self._append(gap)
 
     def missing(self, missing: Gap) -> None:
-        """A packet is missing, however short: it makes the gap before it longer, or is one."""
+        """A packet is missing, however short: it makes the gap before it longer, or is one if another came between."""
         for gap in reversed(self._gaps[-_RECENT:]):
             if gap.kind == missing.kind:
-                if gap.from_ms <= missing.from_ms <= gap.to_ms + CONTIGUOUS_MS:
+                if gap.from_ms <= missing.from_ms <= gap.to_ms + CONTIGUOUS_MS // 2:
                     gap.to_ms = max(gap.to_ms, missing.to_ms)
                     return
                 break

@@ -236,6 +236,17 @@ def test_absurd_times_change_nothing() -> None:
     assert gaps(timeline) == []
 
 
+@pytest.mark.parametrize(("apart_ms", "is_one"), [(0, True), (10, True), (11, False), (20, False)])
+def test_what_came_between_two_dropped_packets_is_not_called_missing(apart_ms: int, is_one: bool) -> None:
+    """Packets are 20 ms or longer; times that are a little off are none."""
+    timeline, _ = connected()
+    second_ms = T + 1020 + apart_ms
+    timeline.missing("audio", 1, T + 1000, T + 1020, "dropped")
+    timeline.missing("audio", 1, second_ms, second_ms + 20, "dropped")
+    spans = [(T + 1000, second_ms + 20)] if is_one else [(T + 1000, T + 1020), (second_ms, second_ms + 20)]
+    assert [(gap.from_ms, gap.to_ms) for gap in timeline.gaps()] == spans
+
+
 def test_thousands_of_gaps_stay_bounded() -> None:
     timeline, _ = connected()
     for number in range(5000):

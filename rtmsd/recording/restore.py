@@ -1,5 +1,6 @@
 """What an earlier run left in a directory, repaired and read, for a recorder that goes on with it."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -10,6 +11,7 @@ from rtmsd.recording.gaps import Gap
 from rtmsd.recording.holes import Inside, look_inside
 from rtmsd.recording.layout import CAPTIONS, CHAT, EVENTS, TRANSCRIPT
 from rtmsd.recording.repair import read_manifest, repair
+from rtmsd.recording.spans import Part, Spans
 from rtmsd.recording.wav_file import HEADER_BYTES, WavHeader
 
 _RECENT_BYTES: Final = 65_536
@@ -33,7 +35,15 @@ class FoundAudio:
 
     @property
     def end_ms(self) -> int:
-        return self.header.start_ms + (self.size_bytes - HEADER_BYTES) // self.header.pcm.bytes_per_ms
+        return self._ms(self.size_bytes)
+
+    def _ms(self, position: int) -> int:
+        return self.header.start_ms + (position - HEADER_BYTES) // self.header.pcm.bytes_per_ms
+
+    @property
+    def empty(self) -> list[Part]:
+        """The parts of missing times in which it holds nothing."""
+        return [(self._ms(start), self._ms(stop)) for start, stop in self.inside.holes]
 
 
 @attrs.frozen(kw_only=True)
@@ -65,17 +75,38 @@ class Found:
         """End of the newest audio; None if there is none."""
         return max((audio.end_ms for audio in self.audio), default=None)
 
-    def lagging_audio(self) -> list[tuple[int | str, int]]:
-        """Return who has less audio than others, and its end, if the daemon was killed in the middle of a flush.
+    @property
+    def outage_ms(self) -> int | None:
+        """Since when audio was missing when the manifest was written; None if it was not."""
+        gaps = self.manifest["gaps"] if self.manifest else []
+        return next((gap["from_ms"] for gap in gaps if gap["media"] == "audio" and gap["to_ms"] is None), None)
 
-        A flush writes one file after another, so that it may have come to some only. What it brings is the last half
-        second, or, out of Zoom's buffer, as much as there was since the last manifest. Who fell silent at that moment
-        cannot be told from who was cut off.
+    def lost_audio(self) -> Iterator[tuple[int | str, int, int]]:
+        """Yield whose audio is missing, from when to when, if the daemon was killed in the middle of a flush.
+
+        A flush writes one file after another, so that it may have come to some only, and to no manifest. What it
+        brings is the last half second, or, out of Zoom's buffer, as much as there was since the last manifest. Who fell
+        silent at that moment cannot be told from who was cut off.
         """
         newest_ms = self.newest_audio_ms
+        if newest_ms is not None:
+            yield from ((user_id, end_ms, newest_ms) for user_id, end_ms in self._lagging(newest_ms))
+        if self.outage_ms is None:
+            return
+        # What came after that manifest is of processes that wrote none. Where one person is to be heard and another is
+        # not, the flush may have come to one file only; where nobody is, it is everybody's gap already.
+        heard = Spans(part for audio in self.audio for part in audio.inside.kept)
+        for audio in self.audio:
+            for empty in Spans(audio.empty).inside(self.outage_ms, audio.end_ms):
+                yield from ((audio.user_id, from_ms, int(to_ms)) for from_ms, to_ms in heard.inside(*empty))
+
+    def _lagging(self, newest_ms: int) -> list[tuple[int | str, int]]:
+        """Return who has less audio than others, and its end."""
         connections = self.manifest["connections"] if self.manifest else []
         heard = [each.get("heard_ms") for each in connections if each["closed_ms"] is None and "audio" in each["media"]]
-        if not heard or newest_ms is None:
+        if self.outage_ms is not None:
+            heard.append(self.outage_ms)
+        if not heard:
             return []
         ends = {audio.user_id: audio.end_ms for audio in sorted(self.audio, key=lambda audio: audio.end_ms)}
         return [

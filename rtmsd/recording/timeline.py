@@ -287,6 +287,10 @@ class Timeline:
                     medium.down(connection.closed_ms, "daemon_restart")
                 if connection.closed_ms is None and gap is not None:
                     medium.connected(connection)
+        audio = timeline._media.get("audio")
+        if audio is not None and audio.link is Link.DOWN and (newest_ms or 0) > audio.since_ms:
+            # Another process was connected since, and killed before it could write so.
+            audio.connected(timeline.connections.add("media", ["audio"]))
         for connection in timeline.connections.open:
             heard_ms = newest_ms if "audio" in connection.media else None
             timeline.lost(connection.number, heard_ms, "daemon_restart", "daemon restarted")

@@ -413,6 +413,48 @@ async def test_a_flush_that_came_to_one_file_only_is_a_gap_of_the_other(studio: 
     ]
 
 
+async def test_processes_that_were_killed_before_they_wrote_a_manifest_hide_nobody_s_loss(
+    studio: Any, tools: Any
+) -> None:
+    def take(recorder: Any, numbers: range, *users: int) -> None:
+        for number in numbers:
+            for user_id in users:
+                recorder.audio(user_id, None, tools.T + 20 * number, tools.packet(number))
+
+    def gaps(recorder: Any) -> list[tuple[int | None, int, int | None]]:
+        return [
+            (gap["user_id"], gap["from_ms"] - tools.T, gap["to_ms"] and gap["to_ms"] - tools.T)
+            for gap in recorder.snapshot()["gaps"]
+        ]
+
+    first = await studio.open()
+    first.connected("media", AUDIO)
+    take(first, range(10), 5, 6)
+    await studio.writer.flush()
+
+    second = await studio.open()
+    await studio.writer.flush()
+    manifest = second.directory / "stream.json"
+    before = manifest.read_bytes()
+    second.connected("media", AUDIO)
+    take(second, range(15, 26), 5)  # killed before what user 6 said was written, and the manifest
+    await studio.writer.flush()
+    manifest.write_bytes(before)
+
+    third = await studio.open()
+    assert gaps(third) == [(None, 200, 300), (6, 300, 520), (None, 520, None)]
+    third.connected("media", AUDIO)
+    take(third, range(30, 40), 5, 6)  # and before this one's
+    await studio.writer.flush()
+    manifest.write_bytes(before)
+
+    fourth = await studio.open()
+    assert gaps(fourth) == [(None, 200, 300), (6, 300, 520), (None, 520, 600), (None, 800, None)]
+    fourth.connected("media", AUDIO)
+    take(fourth, range(10, 15), 5)  # out of Zoom's buffer; the other one was silent
+    assert gaps(fourth)[:2] == [(6, 300, 520), (None, 520, 600)]
+
+
 async def test_a_packet_lost_on_the_way_is_not_explained_by_that_of_somebody_else(studio: Any, tools: Any) -> None:
     recorder, T = await studio.open(), tools.T
     number = recorder.connected("media", AUDIO)

@@ -107,3 +107,10 @@ def row_of(command: StartStream | StopStream) -> StreamRow:
 def started_ms(row: StreamRow) -> int:
     """When the stream started, as far as known: of some only the stop was ever heard of."""
     return row.event_ts if row.started_ms is None else row.started_ms
+
+
+def must_be_told(row: StreamRow, end: Outcome) -> bool:
+    """Whether a stream that an earlier process took on, and that is over, needs files even if it has none yet: they say
+    that it was, and that all of it is missing.
+    """
+    return row.started_ms is not None and end.state != "revoked"

@@ -80,7 +80,6 @@ class Stream:
         self.outage = Outage(Cause.RESTART if resumed else None)
         if resumed:
             self._machine.feed(StreamInput.SIGNALING_LOST)
-            recorder.interrupted(Cause.RESTART, settings.media.types)
         self.connector = Connector(self, row.server_urls or "")
         self.ending = Ending(self)
         self.nursery: trio.Nursery

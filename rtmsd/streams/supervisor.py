@@ -27,7 +27,8 @@ from rtmsd.streams.commands import (
 )
 from rtmsd.streams.ending import Outcome, outcome_of_stop
 from rtmsd.streams.history import History
-from rtmsd.streams.life import Life, row_of, started_ms
+from rtmsd.streams.life import Life, must_be_told, row_of, started_ms
+from rtmsd.streams.outage import Cause
 from rtmsd.streams.report import Tally, told
 from rtmsd.streams.restart import Restarter
 from rtmsd.streams.stream import Stream, StreamSettings
@@ -163,7 +164,8 @@ class Supervisor:
             None if row.stop_reason is None else outcome_of_stop(row.stop_reason, row.stopped_ms, "stopped webhook")
         )
         await self.librarian.wait_free(row.rtms_stream_id)
-        if stopped is not None and not await self._writer.run_sync(self._has_recording, row):
+        is_told = stopped is None or (resumed and must_be_told(row, stopped))
+        if stopped is not None and not is_told and not await self._writer.run_sync(self._has_recording, row):
             return stopped
         info = StreamInfo(
             rtms_stream_id=row.rtms_stream_id,
@@ -175,6 +177,8 @@ class Supervisor:
         life.recorder = await open_recorder(
             config.recording, info, self._writer, local_ms=local_ms, on_event=self._on_event
         )
+        if resumed:  # before the end, which closes what is missing
+            life.recorder.interrupted(Cause.RESTART, config.media.types)
         if stopped is not None:
             return stopped
         app = next((app for app in config.apps if app.name == row.app), None)

@@ -33,7 +33,8 @@ class Gap:
 
     @classmethod
     def from_manifest(cls, entry: dict[str, Any]) -> "Gap":
-        return cls(**{**entry, "to_ms": math.inf if entry["to_ms"] is None else entry["to_ms"]})
+        known = {field.name: entry[field.name] for field in attrs.fields(cls)}
+        return cls(**{**known, "to_ms": math.inf if entry["to_ms"] is None else entry["to_ms"]})
 
     def to_manifest(self) -> dict[str, Any]:
         return {**attrs.asdict(self), "to_ms": None if self.to_ms == math.inf else int(self.to_ms)}

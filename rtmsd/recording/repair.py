@@ -14,14 +14,11 @@ from rtmsd.recording.captions import captions, read_lines
 from rtmsd.recording.disk import Disk
 from rtmsd.recording.gaps import Gap, tell
 from rtmsd.recording.layout import CAPTIONS, CHAT, EVENTS, MANIFEST, TRANSCRIPT
+from rtmsd.recording.shape import mistake
 from rtmsd.recording.wav_file import HEADER_BYTES, BadWav, PcmFormat, WavHeader
 
-_KEYS: Final = frozenset({"version", "rtms_stream_id", "state", "started_ms", "ended_ms", "participants"}) | {
-    "files",
-    "gaps",
-    "connections",
-    "counters",
-}
+_TEXTS: Final = (EVENTS, TRANSCRIPT, CHAT)
+_SET_ASIDE: Final = f"{MANIFEST}.damaged"
 
 
 def read_manifest(directory: Path) -> dict[str, Any] | None:
@@ -32,9 +29,9 @@ def read_manifest(directory: Path) -> dict[str, Any] | None:
     """
     try:
         manifest = json.loads((directory / MANIFEST).read_bytes())
-    except (FileNotFoundError, ValueError):
+    except (FileNotFoundError, ValueError, RecursionError):
         return None
-    return manifest if isinstance(manifest, dict) and manifest.keys() >= _KEYS else None
+    return manifest if isinstance(manifest, dict) and mistake(manifest) is None else None
 
 
 def repair(directory: Path, identity: dict[str, Any] | None = None, disk: Disk | None = None) -> list[str]:
@@ -75,13 +72,18 @@ class _Mender:
             header = self._mend_wav(path, entries.get(name))
             if header is not None:
                 headers[name] = header
-        for name in (EVENTS, TRANSCRIPT, CHAT):
+        for name in _TEXTS:
             self._mend_lines(self._directory / name)
         indexes = sorted(path for folder in ("video", "share") for path in self._directory.glob(f"{folder}/*.jsonl"))
         for index in indexes:
             self._mend_lines(index)
             self._mend_pictures(index)
         if manifest is None:
+            texts = [name for name in _TEXTS if (self._directory / name).exists()]
+            if not (identity or headers or indexes or texts):
+                self._say(self._directory / MANIFEST, "no manifest of rtmsd, and nothing here to make one from")
+                return
+            self._set_aside()
             manifest = self._new_manifest(identity, headers)
         files = [
             entry
@@ -187,6 +189,13 @@ class _Mender:
 
     # The manifest
 
+    def _set_aside(self) -> None:
+        """Keep what cannot be used: a person may still read in it what no file tells."""
+        path = self._directory / MANIFEST
+        if path.exists():
+            path.replace(path.with_name(_SET_ASIDE))
+            self._say(path, f"no manifest of rtmsd, set aside as {_SET_ASIDE}")
+
     def _new_manifest(self, identity: dict[str, Any], headers: dict[str, WavHeader]) -> dict[str, Any]:
         """A manifest that knows what the files tell: who spoke, from when to when."""
         starts = [header.stream_started_ms for header in headers.values()]
@@ -241,7 +250,7 @@ class _Mender:
             self._say(self._directory / MANIFEST, "gaps that told one loss twice corrected")
         if known != found or told != manifest["gaps"] or not (self._directory / MANIFEST).exists():
             manifest["files"], manifest["gaps"] = files, told
-            content = json.dumps(manifest, indent=1, ensure_ascii=False).encode() + b"\n"
+            content = json.dumps(manifest, indent=1, ensure_ascii=False).encode(errors="replace") + b"\n"
             self._disk.replace(self._directory / MANIFEST, content)
 
     def _audio_entry(self, name: str, header: WavHeader, entry: dict[str, Any] | None) -> dict[str, Any]:

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from rtmsd.recording.shape import mistake
+
 CAUSES: Final = frozenset(
     {"media_reconnect", "signaling_reconnect", "server_failover", "daemon_restart", "dropped", "corrupt"}
 )
@@ -51,7 +53,7 @@ def verify(directory: Path) -> list[Problem]:
         manifest = json.loads((directory / "stream.json").read_bytes())
     except FileNotFoundError:
         return [Problem("stream.json", "manifest", "missing")]
-    except ValueError as exc:
+    except (ValueError, RecursionError) as exc:
         return [Problem("stream.json", "manifest", f"not readable: {exc}")]
     wrong = [Problem("stream.json", "manifest", text) for text in _manifest_mistakes(manifest)]
     if wrong:
@@ -73,19 +75,14 @@ def verify_manifest(manifest: dict[str, Any]) -> Iterator[Problem]:
 
 
 def _manifest_mistakes(manifest: Any) -> Iterator[str]:
-    if not isinstance(manifest, dict):
-        yield "not an object"
+    if (why := mistake(manifest)) is not None:
+        yield f"not a manifest of rtmsd: {why}"
         return
-    if manifest.get("version") != 1:
-        yield f"version {manifest.get('version')!r}, known is 1"
-    if manifest.get("state") not in STATES:
-        yield f"unknown state {manifest.get('state')!r}"
-    for name in _LISTS:
-        if not isinstance(manifest.get(name), list):
-            yield f"{name} is no list"
-    if not isinstance(manifest.get("started_ms"), int):
-        yield "started_ms is missing"
-    if manifest.get("state") in _FINAL and not isinstance(manifest.get("ended_ms"), int):
+    if manifest["version"] != 1:
+        yield f"version {manifest['version']!r}, known is 1"
+    if manifest["state"] not in STATES:
+        yield f"unknown state {manifest['state']!r}"
+    if manifest["state"] in _FINAL and manifest["ended_ms"] is None:
         yield "ended_ms is missing although the stream is over"
 
 
@@ -164,7 +161,7 @@ def read_wave(path: Path) -> Wave:
             elif chunk == b"ds64":
                 long_bytes = struct.unpack_from("<QQ", _exactly(content, 16))
         data_offset = file.tell()
-    if form is None or form[0] != 1 or form[5] != 16 or not form[2] or form[4] != 2 * form[1]:
+    if form is None or form[0] != 1 or form[5] != 16 or not form[1] or not form[2] or form[4] != 2 * form[1]:
         raise ValueError("no 16-bit PCM")
     if magic == b"RF64":
         if long_bytes is None:

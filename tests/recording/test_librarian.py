@@ -47,9 +47,9 @@ def record(root: Path, name: str, *, age_days: float = 0, size_bytes: int = 8192
         "stop_reason": 6,
         "participants": [],
         "files": [],
-        "gaps": [{"media": "audio"}],
+        "gaps": [{"media": "audio", "user_id": None, "from_ms": ended_ms - 9, "to_ms": ended_ms, "cause": "dropped"}],
         "connections": [],
-        "counters": {},
+        "counters": {"messages": {}},
     }
     told = directory / "stream.json"
     told.write_text(json.dumps(manifest | changes))

@@ -105,7 +105,8 @@ class Connector:
         """A handshake succeeded: the next loss begins with short delays."""
         self._backoff.reset()
         self._duplicate_backoff.reset()
-        self.dropping = None
+        if self._epoch.deadline == math.inf:  # else this one, too, is to go: it came up to the server of before
+            self.dropping = None
 
     def media_up(self) -> None:
         """Media are connected, too: the next loss has a whole window again."""
@@ -114,7 +115,7 @@ class Connector:
     def drop(self, cause: Cause) -> None:
         """End the present signaling connection and its media, after what is already in our socket buffers."""
         self.dropping = cause
-        self._epoch.deadline = trio.current_time() + DRAIN_S
+        self._epoch.deadline = min(self._epoch.deadline, trio.current_time() + DRAIN_S)
 
     def hurry(self) -> None:
         """Make the next attempt at once."""

@@ -148,7 +148,7 @@ class Stream:
 
     def media_up(self, link: MediaLink) -> None:
         """A media handshake succeeded: say so on signaling, or nothing will flow."""
-        if self.ending.outcome is not None or not self.signaling.is_up:
+        if self.ending.outcome is not None or not self.signaling.is_up or self.connector.dropping is not None:
             return
         self.connector.media_up()
         self.signaling.send(m.ClientReadyAck(rtms_stream_id=self.rtms_stream_id))

@@ -98,6 +98,21 @@ async def test_failovers_that_follow_each_other_closely(up: Bench) -> None:
     assert {peer.host for kind in ("signaling", "audio", "transcript") for peer in up.zoom.open(kind)} == {HOST}
 
 
+@pytest.mark.parametrize("turns", range(0, 50, 3))
+async def test_a_failover_at_any_moment_of_a_handshake_with_the_old_server(up: Bench, turns: int) -> None:
+    """What still comes up there is no recovery, and its end no further loss."""
+    await up.zoom.last("signaling").cut()
+    await trio.sleep(2 * SOON_S)
+    up.stream().reconnect()
+    for _ in range(turns):
+        await trio.lowlevel.checkpoint()
+    await up.start(host=OTHER_HOST)
+    await trio.sleep(5)
+    assert up.state() == "active"
+    assert {peer.host for kind in ("signaling", "audio", "transcript") for peer in up.zoom.open(kind)} == {OTHER_HOST}
+    assert up.supervisor.tally().reconnects == {("server_failover", "ok"): 1}
+
+
 async def test_a_failover_is_not_done_while_one_medium_is_missing(up: Bench) -> None:
     up.zoom.answers["transcript"].extend([45, 45])
     await up.start(host=OTHER_HOST)

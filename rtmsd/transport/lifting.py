@@ -184,6 +184,8 @@ class SharedLiftingStream(LiftingStream):
         while self._passed is None:
             if self._gate is not None and self._gate.is_shut():
                 await self._gate.wait()
+            if self._is_closed:  # meanwhile: its descriptor may be another socket's by now
+                raise trio.ClosedResourceError
             try:
                 await self._sockets.wait(self._socket.fileno(), self._on_readable)
             except trio.Cancelled:

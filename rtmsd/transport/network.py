@@ -35,7 +35,7 @@ class TcpStream(trio.abc.Stream):
         self._fd = stream.socket.fileno()
 
     def fileno(self) -> int:
-        """The descriptor, as long as the stream is not closed."""
+        """The descriptor, -1 once the stream is closed."""
         return self._fd
 
     def receive_nowait(self) -> bytes:
@@ -62,6 +62,7 @@ class TcpStream(trio.abc.Stream):
         await self._stream.wait_send_all_might_not_block()
 
     async def aclose(self) -> None:
+        self._fd = -1  # the number may be another socket's from now on
         await self._stream.aclose()
 
 

@@ -159,6 +159,34 @@ async def test_what_has_come_is_taken_before_a_connection_is_given_up(how: str) 
     assert batches == [[b"last"]]
 
 
+async def test_who_comes_from_the_gate_to_a_closed_connection_does_not_wait_for_its_descriptor() -> None:
+    opened = trio.Event()
+
+    class ShutOnce:
+        def is_shut(self) -> bool:
+            return not opened.is_set()
+
+        async def wait(self) -> None:
+            await opened.wait()
+
+    near, far = socket.socketpair()
+    with far:
+        far.send(b"HTTP/1.1 101 Switching Protocols\r\n\r\n")
+        tcp = TcpStream(trio.SocketStream(trio.socket.from_stdlib_socket(near)))
+        stream = SharedLiftingStream(tcp, 1000, lambda batch: None, ShutOnce(), SocketSet())
+        await stream.receive_some()
+        async with trio.open_nursery() as nursery:
+
+            async def read() -> None:
+                with pytest.raises(trio.ClosedResourceError):
+                    await stream.receive_some()
+
+            nursery.start_soon(read)
+            await trio.testing.wait_all_tasks_blocked()
+            await stream.aclose()
+            opened.set()
+
+
 async def test_busy_turns_rest_in_between_unless_there_is_more_to_read(monkeypatch: pytest.MonkeyPatch) -> None:
     rests = 0
 

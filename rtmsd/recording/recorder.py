@@ -135,6 +135,9 @@ class Recorder:
         self._saved = self._collected = _Mark()
         self._counted_s = -math.inf
         self._rates = Rates(local_ms())
+        # Before anything else is written, the manifest has to name the gap at which files are taken up: were we killed
+        # behind that, what our successor finds in the files would look as if it had come without one.
+        self._taken_up = None if found.manifest is None else self.manifest()
         self.event("stream_state", None, state=self.state_name)
 
     def _resume(self, manifest: dict[str, Any], found: Found) -> None:
@@ -353,6 +356,9 @@ class Recorder:
 
     def collect(self, now_s: float) -> Job | None:
         """See `writer.Flushable`."""
+        if self._taken_up is not None:
+            self._collected = _Mark()
+            return Job(self.directory, (), self._taken_up)
         dirty = self._maker.dirty
         if dirty:
             self.media.advance_clock()
@@ -373,6 +379,9 @@ class Recorder:
                 self._maker.dirty.pop(batch.file, None)
         if job.manifest is not None and outcome.error is None:
             self._saved = self._collected
+            if job.manifest is self._taken_up:
+                self._taken_up = None
+                self._writer.nudge()
 
     def broke(self, bug: Exception) -> None:
         """See `writer.Flushable`."""

@@ -89,16 +89,17 @@ class Found:
         silent at that moment cannot be told from who was cut off.
         """
         newest_ms = self.newest_audio_ms
-        if newest_ms is not None:
-            yield from ((user_id, end_ms, newest_ms) for user_id, end_ms in self._lagging(newest_ms))
+        lagging = [] if newest_ms is None else [(user, end_ms, newest_ms) for user, end_ms in self._lagging(newest_ms)]
         if self.outage_ms is None:
+            yield from lagging
             return
         # What came after that manifest is of processes that wrote none. Where one person is to be heard and another is
         # not, the flush may have come to one file only; where nobody is, it is everybody's gap already.
         heard = Spans(part for audio in self.audio for part in audio.inside.kept)
-        for audio in self.audio:
-            for empty in Spans(audio.empty).inside(self.outage_ms, audio.end_ms):
-                yield from ((audio.user_id, from_ms, int(to_ms)) for from_ms, to_ms in heard.inside(*empty))
+        empty = [(audio.user_id, *part) for audio in self.audio for part in audio.empty]
+        for user_id, start_ms, stop_ms in (*lagging, *empty):
+            for from_ms, to_ms in heard.inside(max(start_ms, self.outage_ms), stop_ms):
+                yield user_id, from_ms, int(to_ms)
 
     def _lagging(self, newest_ms: int) -> list[tuple[int | str, int]]:
         """Return who has less audio than others, and its end."""

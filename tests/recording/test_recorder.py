@@ -432,22 +432,20 @@ async def test_processes_that_were_killed_before_they_wrote_a_manifest_hide_nobo
     take(first, range(10), 5, 6)
     await studio.writer.flush()
 
-    second = await studio.open()
-    await studio.writer.flush()
-    manifest = second.directory / "stream.json"
-    before = manifest.read_bytes()
-    second.connected("media", AUDIO)
-    take(second, range(15, 26), 5)  # killed before what user 6 said was written, and the manifest
-    await studio.writer.flush()
-    manifest.write_bytes(before)
+    async def killed_before_its_manifest(recorder: Any, numbers: range, *users: int) -> None:
+        recorder.connected("media", AUDIO)
+        take(recorder, numbers, *users)
+        await studio.writer.flush()  # this brings no media yet, but that it was taken up
+        manifest = recorder.directory / "stream.json"
+        before = manifest.read_bytes()
+        await studio.writer.flush()
+        manifest.write_bytes(before)
 
+    second = await studio.open()
+    await killed_before_its_manifest(second, range(15, 26), 5)  # and before what user 6 said was written
     third = await studio.open()
     assert gaps(third) == [(None, 200, 300), (6, 300, 520), (None, 520, None)]
-    third.connected("media", AUDIO)
-    take(third, range(30, 40), 5, 6)  # and before this one's
-    await studio.writer.flush()
-    manifest.write_bytes(before)
-
+    await killed_before_its_manifest(third, range(30, 40), 5, 6)
     fourth = await studio.open()
     assert gaps(fourth) == [(None, 200, 300), (6, 300, 520), (None, 520, 600), (None, 800, None)]
     fourth.connected("media", AUDIO)

@@ -16,6 +16,7 @@ from rtmsd.protocol.enums import (
     SampleRate,
     TranscriptLanguage,
 )
+from rtmsd.protocol.media_types import NAMES
 from rtmsd.protocol.messages import (
     AudioParams,
     ChatParams,
@@ -29,13 +30,7 @@ MediaName: TypeAlias = Literal["audio", "video", "share", "transcript", "chat"]
 ImageCodec: TypeAlias = Literal["JPG", "PNG", "H264"]
 ResolutionName: TypeAlias = Literal["SD", "HD", "FHD", "QHD"]
 
-MEDIA_TYPES: Final[Mapping[MediaName, MediaType]] = {
-    "audio": MediaType.AUDIO,
-    "video": MediaType.VIDEO,
-    "share": MediaType.DESKSHARE,
-    "transcript": MediaType.TRANSCRIPT,
-    "chat": MediaType.CHAT,
-}
+_TYPES: Final = {name: bit for bit, name in NAMES.items()}
 _AUDIO_STREAMS: Final = {
     "per-participant": DataOption.AUDIO_MULTI_STREAMS,
     "mixed": DataOption.AUDIO_MIXED_STREAM,
@@ -138,7 +133,7 @@ class MediaConfig:
         """The bits of `types`; never the sentinel `MediaType.ALL`."""
         bits = MediaType(0)
         for name in self.types:
-            bits |= MEDIA_TYPES[name]
+            bits |= _TYPES[name]
         return bits
 
     def params(self) -> MediaParams:

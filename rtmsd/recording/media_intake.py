@@ -6,9 +6,10 @@ from typing import Any, Final, Protocol
 
 import attrs
 
-from rtmsd.protocol.enums import MediaType, PayloadType
+from rtmsd.protocol.enums import PayloadType
 from rtmsd.protocol.media_data import ChatData, Corrupt, TranscriptData, UserId
 from rtmsd.protocol.media_params import AudioFormat
+from rtmsd.protocol.media_types import NAMES
 from rtmsd.protocol.times import normalise_ms
 from rtmsd.recording.audio_files import AudioFiles
 from rtmsd.recording.disk import Disk
@@ -27,14 +28,6 @@ _FRESH_MS: Final = 15 * 60_000
 
 _FELL_SILENT_MS: Final = 1000
 """Who said nothing for so long before an outage is not expected to have gone on in it."""
-
-_NAMES: Final = {
-    MediaType.AUDIO: "audio",
-    MediaType.VIDEO: "video",
-    MediaType.DESKSHARE: "share",
-    MediaType.TRANSCRIPT: "transcript",
-    MediaType.CHAT: "chat",
-}
 
 
 class Listener(Protocol):
@@ -228,7 +221,7 @@ class MediaIntake:
 
     def corrupt(self, problem: Corrupt) -> None:
         """Count a message that could not be read; where it says whose and when, that time is a gap."""
-        media = None if problem.media is None else _NAMES.get(problem.media)
+        media = None if problem.media is None else NAMES.get(problem.media)
         self._corrupt(problem.kind.value, media, problem.user_id, problem.timestamp_ms)
 
     def unknown(self) -> None:

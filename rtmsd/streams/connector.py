@@ -65,8 +65,7 @@ class Connector:
         self._hurry = Wake()
         with trio.CancelScope() as self._epoch:
             try:
-                give_up_s = math.inf if self._window.deadline is None else self._window.deadline
-                await stream.signaling.run(self.url, stream.links, give_up_s)
+                await stream.signaling.run(self.url, stream.links, self._window.deadline)
             except HandshakeRejected as refused:
                 return await self._after_refusal(refused)
             except ForbiddenHost as forbidden:

@@ -89,17 +89,17 @@ def _is_for_later(command: Command, end: Outcome | None, *, is_over: bool) -> bo
 
 def row_of(command: StartStream | StopStream) -> StreamRow:
     """A stream as the journal will have it after `command` alone."""
-    stopped = isinstance(command, StopStream)
+    stop = command if isinstance(command, StopStream) else None
     return StreamRow(
         rtms_stream_id=command.rtms_stream_id,
         product=command.product,
         session=command.session,
         app=command.app,
-        server_urls="" if isinstance(command, StopStream) else command.server_urls,
+        server_urls=command.server_urls if isinstance(command, StartStream) else "",
         started_ms=command.event_ts,
         event_ts=command.event_ts,
-        stop_reason=command.stop_reason if isinstance(command, StopStream) else None,
-        stopped_ms=command.event_ts if stopped else None,
+        stop_reason=None if stop is None else stop.stop_reason,
+        stopped_ms=None if stop is None else stop.event_ts,
         closed=False,
     )
 

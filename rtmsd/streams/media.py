@@ -18,10 +18,10 @@ from rtmsd.protocol.enums import MediaType
 from rtmsd.protocol.media import MediaConnection, MediaState
 from rtmsd.protocol.media_data import Raw, decode_batch
 from rtmsd.protocol.media_params import choose_url
+from rtmsd.protocol.media_types import REFUSED_TYPE, names_of
 from rtmsd.protocol.messages import KeepAliveReq
 from rtmsd.protocol.policy import StatusAction
 from rtmsd.protocol.stream import StreamPhase
-from rtmsd.streams.media_types import REFUSED_TYPE, names_of
 from rtmsd.streams.refusal import take_note
 from rtmsd.streams.retry import Backoff, Window
 from rtmsd.streams.room import Room
@@ -102,10 +102,6 @@ class MediaLink:
             and trio.current_time() - self.last_heard_s > OVERDUE_S
             and not self._room.is_shut()  # else it is us who do not listen
         )
-
-    @property
-    def _give_up_s(self) -> float:
-        return math.inf if self._window.deadline is None else self._window.deadline
 
     def forget_loss(self) -> None:
         """Zoom moved the stream to another server, which allows a whole window again."""
@@ -198,7 +194,7 @@ class MediaLink:
             raise RemoteProtocolError("Zoom named no media server")
         why = "closed by us"
         try:
-            with trio.CancelScope(deadline=self._give_up_s) as attempt:
+            with trio.CancelScope(deadline=self._window.deadline) as attempt:
                 async with open_media(
                     url, stream.settings.zoom, limits.connect_timeout_s, self._consume, self._room
                 ) as socket:

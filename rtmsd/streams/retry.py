@@ -35,23 +35,22 @@ class Window:
     """
 
     length_s: float
-    deadline: float | None = None
+    deadline: float = math.inf  # while it is closed
 
     def open(self, now: float) -> None:
-        if self.deadline is None:
+        if self.deadline == math.inf:
             self.deadline = now + self.length_s
 
     def close(self) -> None:
-        self.deadline = None
+        self.deadline = math.inf
 
     def next_attempt(self, now: float, delay_s: float, attempt_s: float) -> float:
         """Return when to try again: after `delay_s`, but the last time early enough for an attempt of `attempt_s`.
 
         At the deadline there is no further attempt.
         """
-        deadline = math.inf if self.deadline is None else self.deadline
-        at, last = now + delay_s, deadline - attempt_s
-        return last if now < last < at else min(at, deadline)
+        at, last = now + delay_s, self.deadline - attempt_s
+        return last if now < last < at else min(at, self.deadline)
 
     def is_over(self, now: float) -> bool:
-        return self.deadline is not None and now >= self.deadline
+        return now >= self.deadline

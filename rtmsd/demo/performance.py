@@ -22,7 +22,7 @@ from rtmsd.demo.stage import CALM, FAST, HOST, Pace, Stage
 from rtmsd.demo.story import PEOPLE, Played, Story
 from rtmsd.demo.view import print_lines, show
 from rtmsd.demo.watch import watch
-from rtmsd.errors import RtmsdError
+from rtmsd.errors import RtmsdError, leaves
 from rtmsd.simulator import SimulatorSettings, open_simulator
 
 
@@ -52,7 +52,7 @@ def perform(*, fast: bool, keep: Path | None) -> int:
             _discard(directory, keep)
             raise
         except* (DaemonError, OSError) as group:
-            troubles = _texts(group)
+            troubles = [str(error) for error in leaves(group)]
     if troubles:
         print("\n".join(f"rtmsd demo: {text}" for text in troubles), file=sys.stderr)
         return EXIT_FAILED
@@ -137,10 +137,3 @@ async def _stop_at_signal(
         task_status.started()
         async for _ in signals:
             scope.cancel()
-
-
-def _texts(group: BaseExceptionGroup[BaseException]) -> list[str]:
-    texts: list[str] = []
-    for error in group.exceptions:
-        texts += _texts(error) if isinstance(error, BaseExceptionGroup) else [str(error)]
-    return texts

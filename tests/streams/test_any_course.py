@@ -62,6 +62,11 @@ async def send(kind: str, text: str | bytes, bench: Bench) -> None:
         await peer.send(text)
 
 
+async def ask(kind: str, fields: dict[str, Any], bench: Bench) -> None:
+    for peer in on(kind, bench):
+        await peer.ask(**fields)
+
+
 async def answer_next(kind: str, status: int, bench: Bench) -> None:
     bench.zoom.answers[kind].append(status)
 
@@ -117,7 +122,7 @@ KINDS = ["signaling", "audio", "transcript", "all"]
 HOSTS = [HOST, OTHER_HOST]
 NONSENSE = [
     *("}{", "[]", "null", "", b"\xff\xfe", '{"msg_type":null}', '{"msg_type":99}', '{"msg_type":14,"content":{}}'),
-    *('{"msg_type":2,"status_code":3}', '{"msg_type":4,"status_code":16}', '{"msg_type":12}', '{"msg_type":22}'),
+    *('{"msg_type":2,"status_code":3}', '{"msg_type":4,"status_code":16}', '{"msg_type":22}'),
     '{"msg_type":8,"state":99,"timestamp":1}',
     '{"msg_type":8,"state":2,"reason":"why","timestamp":-1}',
     '{"msg_type":9,"rtms_session_id":"rs-1","state":-1,"timestamp":99999999999999999999}',
@@ -133,6 +138,7 @@ ACTS: st.SearchStrategy[Act] = st.one_of(
     *(acts(act, KINDS) for act in (cut, close, stall, fall_silent)),
     acts(send_audio, ["audio", "all"]),
     acts(send, KINDS, NONSENSE),
+    acts(ask, KINDS, [{}, {"timestamp": None}, {"timestamp": "now"}, {"timestamp": 2**70}, {"timestamp": 1.5}]),
     acts(answer_next, KINDS, [0, 2, 8, 15, 16, 45, 99, SILENT]),
     *(acts(act, HOSTS) for act in (refuse_tcp, ignore_tcp, fail_over)),
     acts(stream_state, [1, 2, 3, 5, 6], [None, 1, 13, 14, 19]),

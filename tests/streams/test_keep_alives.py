@@ -44,7 +44,7 @@ async def test_what_is_echoed_is_exact(up: Bench, kind: str, numbers: bool) -> N
     peer.numbers = numbers
     odd = [0, -1, 2**53 + 1, 2**63 - 1, 1_790_000_000]
     for timestamp in odd:
-        await peer.ask(timestamp)
+        await peer.ask(timestamp=timestamp)
     await trio.sleep(1)
     assert [message["timestamp"] for _, message in answers(peer)] == odd
     assert all(("sequence" in message) == numbers for _, message in answers(peer))
@@ -56,7 +56,7 @@ async def test_media_in_a_flood_delay_no_answer(up: Bench, kind: str) -> None:
     peer = up.zoom.last(kind)
     for number in range(300):
         await peer.audio(T0 + 100 * number)
-    await peer.ask(zoom_ms())
+    await peer.ask(timestamp=zoom_ms())
     for number in range(300, 600):
         await peer.audio(T0 + 100 * number)
     asked_s = trio.current_time()
@@ -80,7 +80,7 @@ async def test_those_that_nobody_reads_the_answers_of_are_bounded(up: Bench, kin
     peer = up.zoom.last(kind)
     peer.stall()
     for _ in range(1000):
-        await peer.ask(zoom_ms())
+        await peer.ask(timestamp=zoom_ms())
     await trio.sleep(20)
     assert up.stream().signaling.is_up
     await up.stop()
@@ -90,7 +90,7 @@ async def test_those_that_nobody_reads_the_answers_of_are_bounded(up: Bench, kin
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("nonsense", ["soon", 1.5, [], {}, True])
 async def test_nonsense_in_place_of_a_time_ends_nothing(up: Bench, kind: str, nonsense: object) -> None:
-    await up.zoom.last(kind).ask(nonsense)
+    await up.zoom.last(kind).ask(timestamp=nonsense)
     await trio.sleep(30)
     assert len(up.zoom.hellos(kind)) == 1
     assert up.state() == "active"
@@ -123,7 +123,7 @@ async def test_any_word_is_a_sign_of_life(up: Bench, kind: str, word: str) -> No
             case "event":
                 await peer.event(2, user_id=7, user_name="Ana")
             case "keep-alive":
-                await peer.ask(zoom_ms())
+                await peer.ask(timestamp=zoom_ms())
             case "rubbish":
                 await peer.send("}{")
             case "ping":
@@ -138,7 +138,7 @@ async def test_silence_counts_from_the_last_word(up: Bench, kind: str) -> None:
     peer = up.zoom.last(kind)
     peer.speaks = False
     await trio.sleep(40)
-    await peer.ask(zoom_ms())
+    await peer.ask(timestamp=zoom_ms())
     heard_s = trio.current_time()
     await up.until(lambda: len(up.zoom.hellos(kind)) == 2)
     assert trio.current_time() - heard_s == pytest.approx(TIMEOUT_S + BY_THEN_S, abs=1.5)

@@ -76,9 +76,8 @@ class Peer:
         content = {"user_id": user_id, "data": base64.b64encode(data).decode(), "timestamp": timestamp_ms}
         await self.say(14, content=content)
 
-    async def ask(self, timestamp: Any) -> None:
-        """Send a keep-alive request."""
-        request = {"timestamp": timestamp}
+    async def ask(self, **request: Any) -> None:
+        """Send a keep-alive request, with a `timestamp` or, as Zoom does now and then, without."""
         if self.numbers:
             request["sequence"] = self.answered + len(self.unanswered) + 1
         self.unanswered.append(request)
@@ -267,4 +266,4 @@ class FakeZoom:
             if peer.speaks:
                 if len(peer.unanswered) >= self.misses:
                     await peer.cut()
-                await peer.ask(zoom_ms())
+                await peer.ask(timestamp=zoom_ms())

@@ -138,7 +138,7 @@ ACTS: st.SearchStrategy[Act] = st.one_of(
     *(acts(act, KINDS) for act in (cut, close, stall, fall_silent)),
     acts(send_audio, ["audio", "all"]),
     acts(send, KINDS, NONSENSE),
-    acts(ask, KINDS, [{}, {"timestamp": None}, {"timestamp": "now"}, {"timestamp": 2**70}, {"timestamp": 1.5}]),
+    acts(ask, KINDS, [{}, {"timestamp": "now"}, {"timestamp": 2**70}, {"timestamp": 1.5}]),
     acts(answer_next, KINDS, [0, 2, 8, 15, 16, 45, 99, SILENT]),
     *(acts(act, HOSTS) for act in (refuse_tcp, ignore_tcp, fail_over)),
     acts(stream_state, [1, 2, 3, 5, 6], [None, 1, 13, 14, 19]),

@@ -19,6 +19,7 @@ from rtmsd.webhook.stats import WebhookStats
 log = structlog.get_logger()
 
 LOOK_EVERY_S: Final = 1.0
+FIRST_LOOK_S: Final = 0.2  # so long the start waits to hear how much is free; a disk that stalls must not hold it up
 STALLED_S: Final = 4.0  # for a disk to say how much is free: it is in trouble, too
 SYNC_LAG_S: Final = 3.0  # beyond `recording.sync_interval_s`: the disk is in trouble
 SILENT_S: Final = 25.0  # Zoom sends a keep-alive every 10 s where no media flow
@@ -48,7 +49,7 @@ class Health:
         webhooks: what came in at the endpoint.
         writer: brings media to disk.
         troubles: what is wrong now.
-        free_bytes: below the recording directory, when it was last asked; None when it cannot be told.
+        free_bytes: below the recording directory, when it last answered; None when it cannot be told.
     """
 
     def __init__(self, config: Config, supervisor: Supervisor, writer: Writer) -> None:
@@ -59,6 +60,7 @@ class Health:
         self.troubles: tuple[Trouble, ...] = ()
         self.free_bytes: int | None = None
         self._asked_s = math.inf  # when the disk was asked what it has not answered yet
+        self._answered = trio.Event()
         self._supervisor = supervisor
         self.writer = writer
 
@@ -77,10 +79,11 @@ class Health:
         self._decide_on_starts()
 
     async def watch(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Look around until cancelled. Started when it is known whether there is room for streams."""
-        await self._look_at_disk()
+        """Look around until cancelled. Started when it is known whether there is room, if the disk says so at once."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._watch_disk)
+            with trio.move_on_after(FIRST_LOOK_S):
+                await self._answered.wait()
             task_status.started()
             while True:
                 self.look()
@@ -88,14 +91,15 @@ class Health:
 
     async def _watch_disk(self) -> None:
         while True:
-            await trio.sleep(LOOK_EVERY_S)
             await self._look_at_disk()
+            await trio.sleep(LOOK_EVERY_S)
 
     async def _look_at_disk(self) -> None:
         """In a thread, which a disk that stalls (one that is in the network, say) may keep for as long as it likes."""
         self._asked_s = trio.current_time()
         self.free_bytes = await self.writer.run_sync(free_bytes, self.config, abandon_on_cancel=True)
         self._asked_s = math.inf
+        self._answered.set()
         self._decide_on_starts()
 
     def look(self) -> None:
@@ -120,10 +124,10 @@ class Health:
 
     def _troubles(self) -> Iterator[Trouble]:
         recording, writer = self.config.recording, self.writer
-        if self.free_bytes is None:
-            yield Trouble("disk_unreadable", f"{recording.directory} cannot be looked at")
-        elif (waiting_s := trio.current_time() - self._asked_s) > STALLED_S:
+        if (waiting_s := trio.current_time() - self._asked_s) > STALLED_S:
             yield Trouble("disk_unreadable", f"{recording.directory} has not answered for {waiting_s:.0f} s")
+        elif self.free_bytes is None and self._answered.is_set():
+            yield Trouble("disk_unreadable", f"{recording.directory} cannot be looked at")
         elif self._is_disk_low():
             yield Trouble(
                 "disk_low", f"{self.free_bytes} bytes free, recording.min_free_bytes is {recording.min_free_bytes}"

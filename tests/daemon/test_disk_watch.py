@@ -12,7 +12,7 @@ import trio
 from trio.testing import MockClock
 
 from rtmsd.config import Config, RecordingConfig
-from rtmsd.daemon.health import LOOK_EVERY_S, STALLED_S, Health
+from rtmsd.daemon.health import FIRST_LOOK_S, LOOK_EVERY_S, STALLED_S, Health
 from rtmsd.recording.writer import Writer
 from rtmsd.streams.supervisor import Supervisor
 
@@ -100,3 +100,19 @@ async def test_a_disk_that_stalls_holds_nobody_up_and_is_told_of(
     disk.stalled = False
     await trio.sleep(2.5 * LOOK_EVERY_S)
     assert codes(health) == ["webhook_signatures"]
+
+
+async def test_a_disk_that_stalls_from_the_beginning_delays_no_start(
+    health: Health, supervisor: Supervisor, disk: StandInDisk, nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    disk.stalled, disk.free = True, 999
+    began_s = trio.current_time()
+    await nursery.start(health.watch)
+    assert trio.current_time() - began_s <= FIRST_LOOK_S
+    assert (health.free_bytes, supervisor.refuse_starts, codes(health)) == (None, None, [])
+    await trio.sleep(STALLED_S + 1.5 * LOOK_EVERY_S)
+    assert codes(health) == ["disk_unreadable"]
+    disk.stalled = False
+    await trio.sleep(1.5 * LOOK_EVERY_S)
+    assert codes(health) == ["disk_low"]
+    assert supervisor.refuse_starts == "less than recording.min_free_bytes free"

@@ -1,12 +1,10 @@
-"""One stream's recording. Everything that comes in is taken synchronously; the `Writer` brings it to disk.
+"""One stream's recording: what happens to the stream is taken here, synchronously; `Flushing` brings it to disk.
 
 Nothing here raises for content, and nothing waits: what cannot be kept is counted and becomes a gap with a cause.
 """
 
-import math
 from collections import Counter
 from collections.abc import Callable, Iterable
-from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -21,22 +19,18 @@ from rtmsd.protocol.media_params import AudioFormat
 from rtmsd.protocol.messages import Participant, SessionRef
 from rtmsd.protocol.times import normalise_ms
 from rtmsd.recording.closing import Closing
-from rtmsd.recording.facts import FINAL_STATES, Facts
+from rtmsd.recording.contents import Contents
+from rtmsd.recording.facts import FINAL_STATES
 from rtmsd.recording.files import FileMaker
+from rtmsd.recording.flushing import Flushing
 from rtmsd.recording.layout import EVENTS, stream_directory
-from rtmsd.recording.media_intake import MediaIntake
 from rtmsd.recording.rates import Rates
 from rtmsd.recording.restore import Found, find
-from rtmsd.recording.revoke import revoke
-from rtmsd.recording.roster import Roster
-from rtmsd.recording.timeline import Timeline
 from rtmsd.recording.transcript import json_line
-from rtmsd.recording.writer import Job, Outcome, RecordingSettings, Writer
+from rtmsd.recording.writer import RecordingSettings, Writer
 
 log = structlog.get_logger()
 
-_COUNTERS_EVERY_S: Final = 5.0
-_RETRY_S: Final = 1.0
 _LATE_MS: Final = 1000  # packets from before a pause may come so much after its announcement on another connection
 
 
@@ -49,6 +43,18 @@ class StreamInfo:
     session: SessionRef
     app: str
     started_ms: int
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """As the manifest has it."""
+        return {
+            "rtms_stream_id": self.rtms_stream_id,
+            "product": self.product,
+            "id": self.session.id,
+            "id_key": self.session.key,
+            "app": self.app,
+            "started_ms": self.started_ms,
+        }
 
 
 async def open_recorder(
@@ -68,13 +74,13 @@ async def open_recorder(
     """
     directory = stream_directory(settings.directory, info.started_ms, info.rtms_stream_id)
     try:
-        found: Found = await writer.run_sync(find, directory, _identity(info))
+        found: Found = await writer.run_sync(find, directory, info.identity)
     except OSError as error:
         raise StorageError(f"{directory}: {error.strerror or error}") from error
     for repair in found.repairs:
         log.warning("recording repaired", rtms_stream_id=info.rtms_stream_id, what=repair)
     recorder = Recorder(directory, info, writer, found, local_ms=local_ms, on_event=on_event)
-    writer.add(recorder)
+    writer.add(recorder.flushing)
     writer.nudge()  # so that a kill leaves a trace of it
     return recorder
 
@@ -86,7 +92,8 @@ class Recorder:
     `MediaIntake`'s own methods, with nothing in between.
 
     Attributes:
-        on_broken: called when a bug of ours keeps this recording from the disk, and with it the stream from going on.
+        media: takes in media, and counts them.
+        flushing: brings it all to disk.
     """
 
     def __init__(
@@ -104,54 +111,25 @@ class Recorder:
         self._writer = writer
         self._local_ms = local_ms
         self._on_event = on_event
-        self._facts = Facts(_identity(info))
         self._closing = Closing()
-        self._roster = Roster([])
-        self._timeline = Timeline(info.started_ms)
-        if found.manifest is not None:
-            self._resume(found.manifest, found)
-        self._maker = FileMaker(directory, writer.backlog)
-        self._events = self._maker.existing(EVENTS, found.sizes.get(EVENTS, 0))
-        self.media = MediaIntake(
-            self._maker,
-            writer.backlog,
-            self._roster,
-            self._timeline,
-            started_ms=self._facts.started_ms,
-            local_ms=local_ms,
-            nudge=writer.nudge,
-            found=found,
+        maker = FileMaker(directory, writer.backlog)
+        self._events = maker.existing(EVENTS, found.sizes.get(EVENTS, 0))
+        self._contents = contents = Contents(
+            maker, writer.backlog, info.identity, found, local_ms=local_ms, nudge=writer.nudge
         )
-        self.media.origin_ms = self._facts.origin_ms
+        self._facts, self._roster, self._timeline = contents.facts, contents.roster, contents.timeline
+        self.media = contents.media
         self.audio, self.transcript = self.media.audio, self.media.transcript
         self.video, self.share, self.chat = self.media.video, self.media.share, self.media.chat
         self.corrupt, self.unknown = self.media.corrupt, self.media.unknown
+        self.video_format, self.share_format = self.media.video_format, self.media.share_format
         self.listeners = self.media.listeners
         self.arrived = writer.arrivals.note
-        self._revision = 0
-        self.on_broken: Callable[[], None] = lambda: None
-        self._bug: Exception | None = None
-        self._is_open = True
-        self._saved = self._collected = _Mark()
-        self._counted_s = -math.inf
         self._rates = Rates(local_ms())
-        # Before anything else is written, the manifest has to name the gap at which files are taken up: were we killed
-        # behind that, what our successor finds in the files would look as if it had come without one.
-        self._taken_up = None if found.manifest is None else self.manifest()
+        taken_up = None if found.manifest is None else contents.manifest()
+        self.flushing = Flushing(directory, info.rtms_stream_id, contents, maker.dirty, writer, taken_up=taken_up)
+        self._touch = self.flushing.touch
         self.event("stream_state", None, state=self.state_name)
-
-    def _resume(self, manifest: dict[str, Any], found: Found) -> None:
-        """Go on where an earlier process stopped, or where the stream had ended."""
-        self._facts.resume(manifest)
-        self._roster = Roster(manifest["participants"])
-        self._timeline = Timeline.from_manifest(manifest, found.newest_audio_ms)
-        for audio in found.audio:
-            for from_ms, to_ms in audio.inside.kept:
-                self._timeline.covered("audio", audio.user_id, from_ms, to_ms)
-        for user_id, from_ms, to_ms in found.lost_audio():
-            self._timeline.missing("audio", user_id, from_ms, to_ms, "daemon_restart")
-        if manifest["ended_ms"] is not None:
-            self._timeline.reopened(self.info.started_ms, manifest["ended_ms"])
 
     # Formats and counts
 
@@ -163,12 +141,6 @@ class Recorder:
         """
         self.media.audio_format(audio)
         self._touch()
-
-    def video_format(self, codec: int | None) -> None:
-        self.media.video_format(codec)
-
-    def share_format(self, codec: int | None) -> None:
-        self.media.share_format(codec)
 
     @property
     def pcm(self) -> AudioFormat | None:
@@ -333,70 +305,20 @@ class Recorder:
         self.media.watch()
         self._touch()
 
-    # The writer's side
+    # What others see, and the files' end
 
-    def _touch(self) -> None:
-        self._revision += 1
-        self._writer.nudge()
+    @property
+    def on_broken(self) -> Callable[[], None]:
+        """Called when a bug of ours keeps this recording from the disk, and with it the stream from going on."""
+        return self.flushing.on_broken
 
-    def _structure(self) -> tuple[int, ...]:
-        return (self._revision, self._timeline.revision, self._roster.revision, *self.media.revision)
-
-    def _counts(self) -> tuple[Any, ...]:
-        return (self.media.counters(), self._timeline.clock_ms)
-
-    def _is_due(self, structure: tuple[int, ...], now_s: float) -> bool:
-        """Whether the manifest is to be written. Counts are looked at as seldom as they are written: they cost more."""
-        if structure != self._saved.structure:
-            return True
-        if now_s - self._counted_s < _COUNTERS_EVERY_S:
-            return False
-        self._counted_s = now_s
-        return self._counts() != self._saved.counts
-
-    def collect(self, now_s: float) -> Job | None:
-        """See `writer.Flushable`."""
-        if self._taken_up is not None:
-            self._collected = _Mark()
-            return Job(self.directory, (), self._taken_up)
-        dirty = self._maker.dirty
-        if dirty:
-            self.media.advance_clock()
-        structure = self._structure()
-        due = self._is_due(structure, now_s)
-        if not due and not dirty:
-            return None
-        if due:
-            self._collected = _Mark(structure, self._counts())
-            self._counted_s = now_s
-        batches = tuple(file.take() for file in dirty)
-        return Job(self.directory, batches, self.manifest() if due else None)
-
-    def settled(self, job: Job, outcome: Outcome) -> None:
-        """See `writer.Flushable`."""
-        for batch in outcome.written:
-            if not batch.file.written(batch):
-                self._maker.dirty.pop(batch.file, None)
-        if job.manifest is not None and outcome.error is None:
-            self._saved = self._collected
-            if job.manifest is self._taken_up:
-                self._taken_up = None
-                self._writer.nudge()
-
-    def broke(self, bug: Exception) -> None:
-        """See `writer.Flushable`."""
-        log.error("recorder crashed", rtms_stream_id=self.info.rtms_stream_id, exc_info=bug)
-        self._bug = bug
-        self.on_broken()
+    @on_broken.setter
+    def on_broken(self, call: Callable[[], None]) -> None:
+        self.flushing.on_broken = call
 
     def manifest(self) -> dict[str, Any]:
         """The manifest, as of now; of a stream that was revoked, what may be kept of it."""
-        return self._facts.manifest(
-            participants=self._roster.to_manifest(),
-            files=self.media.files(),
-            **self._timeline.to_manifest(),
-            counters=self.media.counters(),
-        )
+        return self._contents.manifest()
 
     def snapshot(self) -> dict[str, Any]:
         """The manifest, and what is only true now: `rates` per second since the last snapshot, `lag` to the disk."""
@@ -404,88 +326,24 @@ class Recorder:
         return {**self.manifest(), "rates": rates, "lag_ms": round(self._writer.last_sync_age_s * 1000)}
 
     async def flush(self) -> None:
-        """Bring everything to disk, however long the disk refuses. Once the directory was let go, there is nothing.
-
-        Raises:
-            Exception: the bug that keeps it from the disk. What is there then is all there will be.
-        """
-        if not self._is_open:
-            return
-        self._touch()  # so that the manifest has the last counts, too
-        self._writer.add(self)  # also after a bug: it may pass, and else the end is in no file
-        while self._is_open:
-            await self._writer.flush()
-            if self._bug is not None and self._is_open and not self._writer.holds(self):
-                self._close()
-                self._forget()
-                raise self._bug
-            if not self._maker.dirty and self._saved.structure == self._structure():
-                return
-            if self._writer.error is not None:
-                await trio.sleep(_RETRY_S)
+        """Bring everything to disk; see `Flushing.flush`."""
+        await self.flushing.flush()
 
     async def finish(self) -> None:
         """Write everything, with the captions in order, and let go of the directory."""
-        await self.flush()
-        await self._retry(partial(self.media.sort_captions, self._writer.disk))
-        self._close()
+        await self.flushing.finish()
 
     async def suspend(self) -> None:
         """Write everything and let go, the stream still being alive: the next start goes on with it."""
         for connection in self._timeline.connections.open:
             self.lost(connection.number, "daemon_restart", "daemon stopped")
         self.state("recovering")
-        await self.flush()
-        self._close()
+        await self.flushing.suspend()
 
     async def delete(self) -> None:
         """Delete everything that was stored, at once, and leave a receipt without personal data."""
         self.ended(StopReason.STREAM_REVOKED, None, "revoked")
-        async with self._writer.quiet():
-            self._forget()
-            self._close()
-            await self._retry(partial(revoke, self._writer.disk, self.directory, self.manifest()))
-
-    def _forget(self) -> None:
-        """What is queued will not be written: let others have its room."""
-        for file in tuple(self._maker.dirty):
-            file.discard()
-
-    def _close(self) -> None:
-        self._is_open = False
-        self._writer.remove(self)
-        for listener in tuple(self.listeners):
-            listener.ended()
-
-    async def _retry(self, work: Callable[[], None]) -> None:
-        """Do something to the disk, again until it succeeds."""
-        while True:
-            try:
-                await self._writer.run_sync(work)
-            except OSError as error:
-                log.warning("disk refuses", error=str(error), rtms_stream_id=self.info.rtms_stream_id)
-                await trio.sleep(_RETRY_S)
-            else:
-                return
-
-
-@attrs.frozen
-class _Mark:
-    """What a manifest says: written at once when `structure` changes, now and then when only `counts` do."""
-
-    structure: tuple[int, ...] = ()
-    counts: tuple[Any, ...] = ()
-
-
-def _identity(info: StreamInfo) -> dict[str, Any]:
-    return {
-        "rtms_stream_id": info.rtms_stream_id,
-        "product": info.product,
-        "id": info.session.id,
-        "id_key": info.session.key,
-        "app": info.app,
-        "started_ms": info.started_ms,
-    }
+        await self.flushing.delete()
 
 
 def _identified(participants: Iterable[Participant]) -> Iterable[tuple[UserId, str | None]]:

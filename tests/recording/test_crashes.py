@@ -37,22 +37,23 @@ class Fault:
 
 
 def break_collect(recorder: Any, fault: Fault) -> None:
-    recorder.collect = fault.before(recorder.collect)
+    recorder.flushing.collect = fault.before(recorder.flushing.collect)
 
 
 def break_settled(recorder: Any, fault: Fault) -> None:
-    recorder.settled = fault.before(recorder.settled)
+    recorder.flushing.settled = fault.before(recorder.flushing.settled)
 
 
 def break_manifest(recorder: Any, fault: Fault) -> None:
     """What the worker thread cannot encode."""
-    sound = recorder.manifest
-    recorder.manifest = lambda: sound() | ({"odd": object()} if fault.is_there else {})
+    contents = recorder.flushing._contents
+    sound = contents.manifest
+    contents.manifest = lambda: sound() | ({"odd": object()} if fault.is_there else {})
 
 
 def break_header(recorder: Any, fault: Fault) -> None:
     """A file whose header the worker thread cannot make."""
-    for file in recorder._maker.dirty:
+    for file in recorder.flushing._dirty:
         if file.header is not None:
             file.header = fault.before(file.header)
 

@@ -1,0 +1,82 @@
+"""All that is known of a stream that is being recorded, and how its manifest tells it. Nothing here waits."""
+
+from collections.abc import Callable
+from typing import Any
+
+from rtmsd.recording.disk_file import Backlog
+from rtmsd.recording.facts import Facts
+from rtmsd.recording.files import FileMaker
+from rtmsd.recording.media_intake import MediaIntake
+from rtmsd.recording.restore import Found
+from rtmsd.recording.roster import Roster
+from rtmsd.recording.timeline import Timeline
+
+
+class Contents:
+    """Begins empty, or with what an earlier process left.
+
+    Attributes:
+        facts, roster, timeline, media: each a subject of its own.
+        revision: of what none of them notices.
+    """
+
+    def __init__(
+        self,
+        maker: FileMaker,
+        backlog: Backlog,
+        identity: dict[str, Any],
+        found: Found,
+        *,
+        local_ms: Callable[[], int],
+        nudge: Callable[[], None],
+    ) -> None:
+        self.revision = 0
+        self.facts = Facts(identity)
+        self.roster = Roster([])
+        self.timeline = Timeline(self.facts.started_ms)
+        if found.manifest is not None:
+            self._resume(found.manifest, found)
+        self.media = MediaIntake(
+            maker,
+            backlog,
+            self.roster,
+            self.timeline,
+            started_ms=self.facts.started_ms,
+            local_ms=local_ms,
+            nudge=nudge,
+            found=found,
+        )
+        self.media.origin_ms = self.facts.origin_ms
+
+    def _resume(self, manifest: dict[str, Any], found: Found) -> None:
+        """Go on where an earlier process stopped, or where the stream had ended."""
+        started_ms = self.facts.started_ms
+        self.facts.resume(manifest)
+        self.roster = Roster(manifest["participants"])
+        self.timeline = Timeline.from_manifest(manifest, found.newest_audio_ms)
+        for audio in found.audio:
+            for from_ms, to_ms in audio.inside.kept:
+                self.timeline.covered("audio", audio.user_id, from_ms, to_ms)
+        for user_id, from_ms, to_ms in found.lost_audio():
+            self.timeline.missing("audio", user_id, from_ms, to_ms, "daemon_restart")
+        if manifest["ended_ms"] is not None:
+            self.timeline.reopened(started_ms, manifest["ended_ms"])
+
+    @property
+    def structure(self) -> tuple[int, ...]:
+        """Changes with everything that the manifest has to say at once."""
+        return (self.revision, self.timeline.revision, self.roster.revision, *self.media.revision)
+
+    @property
+    def counts(self) -> tuple[Any, ...]:
+        """What changes all the time, and may be told now and then."""
+        return (self.media.counters(), self.timeline.clock_ms)
+
+    def manifest(self) -> dict[str, Any]:
+        """The manifest, as of now; of a stream that was revoked, what may be kept of it."""
+        return self.facts.manifest(
+            participants=self.roster.to_manifest(),
+            files=self.media.files(),
+            **self.timeline.to_manifest(),
+            counters=self.media.counters(),
+        )

@@ -3,6 +3,7 @@
 Source: systemd.io, "Native Journal Protocol"; systemd.exec(5) on $JOURNAL_STREAM; systemd.journal-fields(7).
 """
 
+import functools
 import os
 import re
 import socket
@@ -21,6 +22,7 @@ MESSAGE_IDS: Final = uuid.UUID("6b1e3f0c-0f6e-4f0e-9d55-3a1f7c2b8e94")
 
 _PRIORITIES: Final = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
 _HEAD: Final = ("event", "level")
+_REMEMBERED: Final = 512  # phrases, and keys: we have fewer
 
 
 def is_journal(stream: TextIO) -> bool:
@@ -32,6 +34,7 @@ def is_journal(stream: TextIO) -> bool:
     return os.environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
 
 
+@functools.lru_cache(_REMEMBERED)
 def message_id(phrase: str) -> str:
     """Return the MESSAGE_ID of a kind of event: 32 hex digits."""
     return uuid.uuid5(MESSAGE_IDS, phrase).hex
@@ -56,6 +59,7 @@ def _fields(event: EventDict) -> Iterator[tuple[str, object]]:
         yield _name(key), value
 
 
+@functools.lru_cache(_REMEMBERED)
 def _name(key: str) -> str:
     name = re.sub(r"[^A-Z0-9]+", "_", key.upper())
     return (name if name.startswith("RTMS_") else f"RTMS_{name}")[:64]

@@ -5,6 +5,7 @@ secrets, signatures and all of a WebSocket URL but its host are taken out on the
 """
 
 import enum
+import functools
 import logging
 import os
 import re
@@ -26,12 +27,14 @@ MIN_SECRET_CHARS: Final = 8  # Zoom's are over 20; the short ones of a test woul
 _SECRET_KEY: Final = re.compile(r"secret|signature|token|password|authorization|cookie", re.IGNORECASE)
 _SECRET_TEXTS: Final = (
     (re.compile(r"\b[0-9a-fA-F]{64}\b"), MASK),  # signatures of handshakes and webhooks
-    (re.compile(r"(?i)\b(bearer|basic) [\w.~+/=-]+"), rf"\1 {MASK}"),
+    (re.compile(r"\b((?i:bearer|basic)) [\w.~+/=-]+"), rf"\1 {MASK}"),
     (re.compile(r"\beyJ[\w-]+\.[\w-]+\.[\w-]+"), MASK),  # JSON web tokens
-    (re.compile(r"(?i)\b(wss?://)(?:[^\s/?#@'\"]*@)?([^\s/?#'\"]+)[^\s'\"]*"), r"\1\2"),
+    (re.compile(r"\b((?i:wss?)://)(?:[^\s/?#@'\"]*@)?([^\s/?#'\"]+)[^\s'\"]*"), r"\1\2"),
 )
 # What a participant's name or a hostile server could do to a terminal.
 _CONTROL_CHARS: Final = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
+_CONTROL_CHAR: Final = f"[{re.escape(''.join(map(chr, _CONTROL_CHARS)))}]"
+KNOWN_KEYS: Final = 512  # ours are fewer; Zoom's come along in what is logged of its messages
 
 
 def configure(config: LogConfig, stream: TextIO | None = None, *, secrets: Collection[str] = ()) -> None:
@@ -94,15 +97,24 @@ class Cleaner:
     def __init__(self, secrets: Collection[str] = ()) -> None:
         long_enough = sorted((s for s in secrets if len(s) >= MIN_SECRET_CHARS), key=len, reverse=True)
         self._secrets = re.compile("|".join(map(re.escape, long_enough))) if long_enough else None
+        # Hardly any text has anything to clean: to see that at once is most of what a line costs.
+        self._suspect = re.compile(
+            "|".join((_CONTROL_CHAR, *(pattern.pattern for pattern, _ in _SECRET_TEXTS), *map(re.escape, long_enough)))
+        )
+        self._key = functools.lru_cache(KNOWN_KEYS)(self._judge_key)
 
     def __call__(self, _logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
         return self._mapping(event)
 
     def _mapping(self, values: Mapping[Any, Any]) -> dict[str, Any]:
-        return {
-            self._text(str(key)): MASK if _SECRET_KEY.search(str(key)) else self._value(value)
-            for key, value in values.items()
-        }
+        cleaned = {}
+        for key, value in values.items():
+            text, is_secret = self._key(str(key))
+            cleaned[text] = MASK if is_secret else self._value(value)
+        return cleaned
+
+    def _judge_key(self, key: str) -> tuple[str, bool]:
+        return self._text(key), _SECRET_KEY.search(key) is not None
 
     def _value(self, value: object) -> object:
         match value:
@@ -124,6 +136,8 @@ class Cleaner:
                 return self._text(repr(value))
 
     def _text(self, text: str) -> str:
+        if len(text) <= MAX_TEXT_CHARS and not self._suspect.search(text):
+            return text
         if self._secrets:
             text = self._secrets.sub(MASK, text)
         for pattern, replacement in _SECRET_TEXTS:

@@ -12,6 +12,8 @@ from pathlib import Path
 import attrs
 import pytest
 import structlog
+from hypothesis import given
+from hypothesis import strategies as st
 
 from rtmsd.config import LogConfig
 from rtmsd.journald import JournalSender, encode, is_journal, message_id
@@ -215,6 +217,19 @@ def test_a_traceback_shows_no_local_variables() -> None:
 
 def test_a_name_cannot_play_with_the_terminal() -> None:
     assert clean(user_name="A\x1b[2J\r\x07\x9bZ\n") == {"user_name": "A\\x1b[2J\\x0d\\x07\\x9bZ\n"}
+
+
+@given(
+    before=st.text(max_size=20),
+    hidden=st.sampled_from(
+        [SECRET, "\x1b", "\x9b", f" {SIGNATURE} ", " eyJh.eyJp.c2 ", " BEARER abc ", " Wss://h/path "]
+    ),
+    after=st.text(max_size=20),
+)
+def test_nothing_hides_between_other_characters(before: str, hidden: str, after: str) -> None:
+    """Whether there is anything to clean is seen at a glance first: the glance must not miss what cleaning finds."""
+    for cleaned in (clean(text=before + hidden + after), clean(**{before + hidden + after: "said"})):
+        assert all(hidden not in text for text in (*cleaned, *map(str, cleaned.values())))
 
 
 def test_a_long_text_keeps_both_ends() -> None:

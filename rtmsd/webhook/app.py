@@ -21,13 +21,13 @@ from rtmsd.config import AppConfig, WebhookConfig
 from rtmsd.errors import RtmsdError
 from rtmsd.streams.commands import Intake, StartStream, StreamCommand, Verdict
 from rtmsd.webhook.events import BadEvent, ConcurrencyNotice, UnknownEvent, UrlValidation, parse
+from rtmsd.webhook.exchange import Exchange
 from rtmsd.webhook.stats import Result, WebhookStats
 from rtmsd.webhook.throttle import Throttle
 from rtmsd.webhook.verify import age_s, find_app, find_swapped, is_fresh, validation_answer
 
 log = structlog.get_logger(__name__)
 
-READ_ON_S: Final = 0.2  # after the limit of a body was passed
 ANSWER_WITHIN_S: Final = 2.5  # Zoom waits 3 s
 
 STATUS: Final[Mapping[Result, int]] = {
@@ -87,6 +87,7 @@ def make_app(  # noqa: PLR0917
         settings, apps=apps, intake=intake, nursery=nursery, clock_s=clock_s, stats=stats or WebhookStats()
     )
     app = QuartTrio(__name__, static_folder=None)
+    app.asgi_http_class = Exchange
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes  # also bounds a body that comes in chunks
     app.config["BODY_TIMEOUT"] = settings.read_timeout_s
     app.url_map.strict_slashes = False  # a redirect would lose the event: Zoom does not follow them
@@ -162,9 +163,6 @@ class _Endpoint:
         except RequestTimeout:
             return Result.TOO_SLOW
         except RequestEntityTooLarge:
-            # What still comes is read and dropped meanwhile. Closing a connection that is being written to resets it,
-            # and the client may not get to see the answer.
-            await trio.sleep(READ_ON_S)
             return Result.TOO_LARGE
 
     def _owner(self, timestamp: str, body: bytes, signature: str) -> tuple[AppConfig, str] | Result:

@@ -13,7 +13,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, Final
 
-import attrs
 import structlog
 import trio
 from hypercorn.config import Config
@@ -149,17 +148,20 @@ class _Connection:
     async def _send(self, event: Event) -> None:
         """What the protocol wants done: write, close, or note that a request has begun or was answered."""
         match event:
-            case RawData():
-                try:
-                    async with self._writing:
-                        with trio.fail_after(SEND_S):
-                            await self._stream.send_all(event.data)
-                except (trio.BrokenResourceError, trio.TooSlowError):
-                    self._whole.cancel()  # the protocol's reader may wait for this answer to be out
+            case RawData() if event.data:  # h11 ends an answer with nothing
+                await self._write(event.data)
             case Closed():
                 self._reading.cancel()
             case Updated():
                 self._idle(event.idle)
+
+    async def _write(self, data: bytes) -> None:
+        try:
+            async with self._writing:
+                with trio.fail_after(SEND_S):
+                    await self._stream.send_all(data)
+        except (trio.BrokenResourceError, trio.TooSlowError):
+            self._whole.cancel()  # the protocol's reader may wait for this answer to be out
 
     def _idle(self, is_idle: bool) -> None:
         now_s = trio.current_time()
@@ -200,31 +202,6 @@ def _front(app: ASGIFramework) -> ASGIFramework:
             await send({"type": "http.response.start", "status": 404, "headers": [(b"content-length", b"0")]})
             await send({"type": "http.response.body"})
         else:
-            exchange = _Exchange(receive, send)
-            await app(scope, exchange.receive, exchange.send)
+            await app(scope, receive, send)
 
     return front
-
-
-@attrs.define
-class _Exchange:
-    """A request and its answer, as Quart sees them: a client that hangs up is no news once its request is complete.
-
-    At such news Quart-Trio cancels the handler: of an event that came whole, or of an answer that Hypercorn is about
-    to finish by closing the connection or making it ready for the next request.
-    """
-
-    _receive: Callable[[], Awaitable[Any]]
-    _send: Callable[[Any], Awaitable[None]]
-    _is_complete: bool = False
-
-    async def receive(self) -> Any:
-        message = await self._receive()
-        if message["type"] == "http.disconnect" and self._is_complete:
-            await trio.sleep_forever()
-        self._is_complete |= not message.get("more_body", False)
-        return message
-
-    async def send(self, message: Any) -> None:
-        self._is_complete = True
-        await self._send(message)

@@ -193,6 +193,14 @@ async def test_an_endless_body_is_answered_without_waiting_for_its_end(served: S
         assert await is_closed(client)
 
 
+async def test_a_body_announced_as_too_large_is_not_waited_for(endpoint: Any) -> None:
+    endpoint.settings = attrs.evolve(endpoint.settings, read_timeout_s=60)
+    async with serving(endpoint) as served, await served.connect() as client:
+        await client.send_all(b"POST /webhook HTTP/1.1\r\nhost: x\r\ncontent-length: 65537\r\n\r\n")
+        assert statuses(await read(client)) == [413]
+        assert await is_closed(client)
+
+
 async def test_a_slow_body_is_cut_off(served: Served) -> None:
     async with await served.connect() as client:
         await client.send_all(b"POST /webhook HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\nab")

@@ -4,19 +4,19 @@ Pure: it is given what the daemon knows. What has to be tried from outside (DNS,
 does. Something that went wrong counts until it has gone right since.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final
 
 import attrs
 
-from rtmsd.daemon.health import Trouble
+from rtmsd.daemon.health import DISTRUSTED_IN_ROW, Trouble
 from rtmsd.protocol.enums import StatusCode, StopReason
 from rtmsd.protocol.meanings import STATUS_CODES
-from rtmsd.webhook.stats import DISTRUSTED, Result, WebhookStats
+from rtmsd.webhook.stats import DISTRUSTED, NO_EVIDENCE, STREAM_EVENTS, Result, WebhookStats
 
 CLOCK_GOOD_S: Final = 30.0  # far below webhook.max_age_s, where every webhook is refused
 NOTICE_COUNTS_S: Final = 3600.0
-UNCHECKED: Final = frozenset({Result.TOO_LARGE, Result.TOO_SLOW})
 DISK: Final = frozenset({"disk_unreadable", "disk_low", "disk_error", "sync_lag", "buffer_full"})
 MISSING_SCOPE: Final = frozenset(
     {
@@ -55,12 +55,20 @@ class Facts:
     @property
     def genuine_s(self) -> float:
         """When the latest webhook came that could be trusted; minus infinity without one."""
-        told = self.webhooks.last_s.items()
-        return max((at_s for result, at_s in told if result not in DISTRUSTED | UNCHECKED), default=-float("inf"))
+        return self.latest_s(frozenset(Result) - DISTRUSTED - NO_EVIDENCE)
+
+    def latest_s(self, results: Collection[Result]) -> float:
+        """When the latest webhook came to one of these results; minus infinity without one."""
+        return max((self.webhooks.last_s.get(result, -math.inf) for result in results), default=-math.inf)
 
     def is_last(self, result: Result) -> bool:
         """Whether webhooks still come to this: no good one has come since."""
-        return self.webhooks.last_s.get(result, -float("inf")) > self.genuine_s
+        return self.latest_s([result]) > self.genuine_s
+
+    def count(self, results: Collection[Result]) -> str:
+        """How many of each of these results there were, in words; "" without any."""
+        counts = self.webhooks.results
+        return ", ".join(f"{counts[result]} {result}" for result in sorted(results) if counts[result])
 
     def since_accepted(self, last_s: Mapping[int, float]) -> frozenset[int]:
         """The numbers that came after the latest handshake that went well."""
@@ -140,31 +148,40 @@ def check_credentials(facts: Facts) -> Finding:
     return Finding("credentials", True, "Zoom accepts them")
 
 
+START: Final = (
+    "subscribe to RTMS Started, Stopped and Interrupted, and start RTMS in a session: it does not start by itself."
+)
+
+
 def check_webhook(facts: Facts) -> Finding:
-    if facts.webhooks.last_s:
-        age_s = facts.now_s - max(facts.webhooks.last_s.values())
-        return Finding("webhook", True, f"the latest came {age_s:.0f} s ago")
-    return Finding(
-        "webhook",
-        False,
-        f"none has come in the {facts.uptime_s:.0f} s since the start",
-        "Give Zoom the public URL, subscribe to RTMS Started, Stopped and Interrupted, and start RTMS in a session: "
-        "it does not start by itself. `rtmsctl webhook test` tries the way in.",
-    )
+    """Judge by the events of streams alone: a validation is no subscription, and the rest may be anybody's."""
+    latest_s = facts.latest_s(STREAM_EVENTS)
+    if latest_s > -math.inf:
+        return Finding("webhook", True, f"the latest event of a stream came {facts.now_s - latest_s:.0f} s ago")
+    if facts.genuine_s > -math.inf:
+        mend = f"The way in works: {START}"
+    elif facts.count(DISTRUSTED - NO_EVIDENCE):
+        mend = "What comes is refused: the clock, the credentials or the signatures are to be mended first."
+    else:
+        mend = f"Give Zoom the public URL (`rtmsctl webhook test` tries the way in), {START}"
+    others = facts.count(list(Result))
+    none = f"no event of a stream has come in the {facts.uptime_s:.0f} s since the start"
+    return Finding("webhook", False, f"{none}, only {others}" if others else none, mend)
 
 
 def check_signatures(facts: Facts) -> Finding:
-    counts = facts.webhooks.results
-    told = ", ".join(f"{counts[result]} {result}" for result in sorted(DISTRUSTED) if counts[result])
-    if facts.is_last(Result.FORGED):
+    """One forgery is a stranger's, unless nothing better ever came."""
+    told = facts.count(DISTRUSTED)
+    is_first = facts.genuine_s == -math.inf
+    if facts.is_last(Result.FORGED) and (is_first or facts.webhooks.distrusted_in_row >= DISTRUSTED_IN_ROW):
         return Finding(
             "signatures",
             False,
             f"no webhook_secret verifies what comes ({told})",
             "Copy the Secret Token of the app's event subscriptions again, and see that no proxy changes the body.",
         )
-    if not facts.webhooks.last_s:
-        return Finding("signatures", None, "no webhook has come yet")
+    if is_first:
+        return Finding("signatures", None, f"no good one has come yet, only {told}" if told else "none has come yet")
     return Finding("signatures", True, f"good, apart from {told}" if told else "all were good")
 
 
@@ -183,7 +200,7 @@ def check_scopes(facts: Facts) -> Finding:
 
 def check_concurrency(facts: Facts) -> Finding:
     notice = facts.webhooks.last_notice
-    age_s = facts.now_s - facts.webhooks.last_s.get(Result.NOTICE, -float("inf"))
+    age_s = facts.now_s - facts.latest_s([Result.NOTICE])
     if notice is None or age_s > NOTICE_COUNTS_S:
         return Finding("concurrency", True, "Zoom has not complained")
     number = notice.details.get("concurrency_number", "?")

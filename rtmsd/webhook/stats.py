@@ -29,6 +29,8 @@ class Result(enum.StrEnum):
 
 
 DISTRUSTED = frozenset({Result.UNSIGNED, Result.STALE, Result.SWAPPED, Result.FORGED})
+STREAM_EVENTS = frozenset({Result.ACCEPTED, Result.DUPLICATE, Result.LATE, Result.REFUSED, Result.UNSAFE})
+NO_EVIDENCE = frozenset({Result.UNSIGNED, Result.TOO_LARGE, Result.TOO_SLOW})  # no signature was looked at: anybody's
 
 
 @attrs.define
@@ -37,7 +39,7 @@ class WebhookStats:
 
     Attributes:
         last_s: local Unix time of the latest POST of each result.
-        distrusted_in_row: POSTs answered 401 since the last genuine one.
+        distrusted_in_row: signed POSTs answered 401 since the last genuine one. Unsigned ones are not Zoom's.
         skew_s: local time minus the signed timestamp of the latest genuine webhook, stale ones too: how far our clock
             is ahead of Zoom's, and the little that the way takes.
         last_notice: Zoom's latest word on the concurrency limit.
@@ -52,7 +54,6 @@ class WebhookStats:
     def count(self, result: Result, now_s: float) -> None:
         self.results[result] += 1
         self.last_s[result] = now_s
-        if result in DISTRUSTED:
-            self.distrusted_in_row += 1
-        elif result not in (Result.TOO_LARGE, Result.TOO_SLOW):  # those were never checked
-            self.distrusted_in_row = 0
+        if result in NO_EVIDENCE:
+            return
+        self.distrusted_in_row = self.distrusted_in_row + 1 if result in DISTRUSTED else 0

@@ -87,6 +87,20 @@ def findings(capsys: Capture) -> dict[str, bool | None]:
     return {item["check"]: item["ok"] for item in json.loads(capsys.readouterr().out)}
 
 
+@pytest.mark.usefixtures("config")
+def test_webhook_test_leaves_a_good_one_as_the_last_that_the_daemon_saw(ctl: Ctl) -> None:
+    answered: list[int] = []
+
+    def remember(headers: Any, body: bytes) -> tuple[int, bytes]:
+        answer = endpoint(headers, body)
+        answered.append(answer[0])
+        return answer
+
+    with http_server(remember) as address:
+        assert ctl("webhook", "test", f"http://{address}/hook") == Exit.OK
+    assert answered == [401, 200]
+
+
 def test_webhook_test_of_a_good_endpoint(ctl: Ctl, daemon: FakeDaemon, config: Path, capsys: Capture) -> None:
     with http_server(endpoint) as address:
         assert ctl("webhook", "test", f"http://{address}/hook", "--json") == Exit.OK

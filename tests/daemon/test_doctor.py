@@ -12,7 +12,7 @@ from rtmsd.ctl.verbs.doctor import ORDER
 from rtmsd.daemon.doctor import DISK, Facts, Finding, examine, findings_json
 from rtmsd.daemon.health import Trouble
 from rtmsd.webhook.events import ConcurrencyNotice
-from rtmsd.webhook.stats import Result, WebhookStats
+from rtmsd.webhook.stats import STREAM_EVENTS, Result, WebhookStats
 
 NOW_S = 1_790_000_000.0
 
@@ -109,16 +109,57 @@ def test_a_scope_that_is_missing(status: int) -> None:
     assert finding("scopes", accepted_s=NOW_S - 5, refused_s={status: NOW_S - 60, 8: NOW_S}).ok is True
 
 
-def test_signatures_that_nothing_verifies_until_one_is_good() -> None:
-    assert finding("signatures", stats((Result.FORGED, 5))).ok is False
-    assert finding("signatures", stats((Result.ACCEPTED, 9), (Result.FORGED, 5))).ok is False
-    mended = finding("signatures", stats((Result.FORGED, 9), (Result.VALIDATION, 5)))
+NEVER_VERIFIED = [(Result.FORGED, 5)]
+NO_LONGER_VERIFIED = [(Result.ACCEPTED, 9), *[(Result.FORGED, 5)] * 3]
+
+
+@pytest.mark.parametrize("came", [NEVER_VERIFIED, NO_LONGER_VERIFIED])
+def test_signatures_that_nothing_verifies_until_one_is_good(came: list[tuple[Result, float]]) -> None:
+    assert finding("signatures", stats(*came)).ok is False
+    mended = finding("signatures", stats(*came, (Result.VALIDATION, 4)))
     assert mended.ok is True
-    assert "1 forged" in mended.detail
+    assert f"{came.count((Result.FORGED, 5))} forged" in mended.detail
 
 
-def test_what_strangers_post_is_no_fault_of_ours() -> None:
-    assert finding("signatures", stats((Result.ACCEPTED, 9), (Result.UNSIGNED, 5))).ok is True
+@pytest.mark.parametrize("result", [Result.UNSIGNED, Result.FORGED])
+def test_what_strangers_post_is_no_fault_of_ours(result: Result) -> None:
+    assert finding("signatures", stats((Result.ACCEPTED, 9), (result, 5))).ok is True
+
+
+def test_unsigned_posts_are_no_sign_of_a_wrong_secret() -> None:
+    """The doctor's own question at the public address is one."""
+    posted = stats(*[(Result.UNSIGNED, 5)] * 4)
+    assert posted.distrusted_in_row == 0
+    assert finding("signatures", posted).ok is None
+    refused = stats((Result.FORGED, 9), (Result.UNSIGNED, 8), (Result.FORGED, 7), (Result.TOO_LARGE, 6))
+    assert refused.distrusted_in_row == 2
+
+
+@pytest.mark.parametrize("result", sorted(STREAM_EVENTS))
+def test_the_webhook_is_well_when_an_event_of_a_stream_has_come(result: Result) -> None:
+    found = finding("webhook", stats((result, 60), (Result.FORGED, 5)))
+    assert (found.ok, found.detail) == (True, "the latest event of a stream came 60 s ago")
+
+
+@pytest.mark.parametrize(
+    ("result", "mend"),
+    [
+        (None, "Give Zoom the public URL"),
+        (Result.UNSIGNED, "Give Zoom the public URL"),
+        (Result.TOO_LARGE, "Give Zoom the public URL"),
+        (Result.VALIDATION, "The way in works: subscribe"),
+        (Result.NOTICE, "The way in works: subscribe"),
+        (Result.BAD_EVENT, "The way in works: subscribe"),
+        (Result.STALE, "What comes is refused"),
+        (Result.SWAPPED, "What comes is refused"),
+        (Result.FORGED, "What comes is refused"),
+    ],
+)
+def test_what_is_no_event_of_a_stream_does_not_make_the_webhook_well(result: Result | None, mend: str) -> None:
+    found = finding("webhook", stats(*[(result, 5)] if result else []))
+    assert found.ok is False
+    assert found.detail.endswith(f", only 1 {result}" if result else "since the start")
+    assert found.mend.startswith(mend)
 
 
 def test_a_concurrency_limit_for_an_hour() -> None:

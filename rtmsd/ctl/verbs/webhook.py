@@ -43,13 +43,16 @@ class Challenge(NamedTuple):
 
 
 def test(call: Call) -> Exit:
-    """Send a URL validation, signed and forged: the first must be answered right, the second refused."""
+    """Send a URL validation, forged and signed: the first must be refused, the second answered right.
+
+    In this order, so that the last that the daemon sees is a good one.
+    """
     config = read_config(config_file(call))
     secret = _app(config, call.args.app).webhook_secrets[0]
     url = call.args.url or _own_url(call, config)
     try:
-        signed = _challenge(url, secret, call.args.timeout)
         forged = _challenge(url, secrets.token_urlsafe(16), call.args.timeout)
+        signed = _challenge(url, secret, call.args.timeout)
     except Unanswered as error:
         mend = f"`rtmsctl doctor --url {url.geturl()}` looks at the way there."
         show_findings(call.out, [Finding("reachable", False, str(error), mend)])

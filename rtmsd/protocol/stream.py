@@ -147,12 +147,14 @@ class SubSessions:
 
     Attributes:
         states: by `rtms_session_id`, in order of appearance.
+        others: there are some whose start was never heard, as a restart or a lost connection hid it.
         stop_reason: of the sub-session that stopped last, if Zoom gave one.
         counts: ignored messages: "unknown_state", "illegal_state", and "too_many" beyond `MAX_SUB_SESSIONS`.
     """
 
     def __init__(self) -> None:
         self.states: dict[str, SessionState] = {}
+        self.others = False
         self.stop_reason: int | None = None
         self.counts: Counter[str] = Counter()
 
@@ -178,12 +180,12 @@ class SubSessions:
     @property
     def all_stopped(self) -> bool:
         """Whether there was a sub-session and none is left."""
-        return bool(self.states) and set(self.states.values()) == {SessionState.STOPPED}
+        return not self.others and bool(self.states) and set(self.states.values()) == {SessionState.STOPPED}
 
     @property
     def all_paused(self) -> bool:
         """Whether of the sub-sessions that are left, at least one, each is paused."""
-        return set(self.states.values()) - {SessionState.STOPPED} == {SessionState.PAUSED}
+        return not self.others and set(self.states.values()) - {SessionState.STOPPED} == {SessionState.PAUSED}
 
     def _make_room(self) -> bool:
         if len(self.states) < MAX_SUB_SESSIONS:

@@ -16,6 +16,7 @@ from rtmsd.errors import StorageError
 from rtmsd.protocol.enums import SessionState, StopReason, StreamState
 from rtmsd.protocol.media_data import UserId
 from rtmsd.protocol.media_params import AudioFormat
+from rtmsd.protocol.media_types import NAMES
 from rtmsd.protocol.messages import Participant, SessionRef
 from rtmsd.protocol.times import normalise_ms
 from rtmsd.recording.closing import Closing
@@ -112,7 +113,7 @@ class Recorder:
         self._local_ms = local_ms
         self._on_event = on_event
         self._closing = Closing()
-        maker = FileMaker(directory, writer.backlog)
+        maker = FileMaker(directory, writer.backlog, found.names)
         self._events = maker.existing(EVENTS, found.sizes.get(EVENTS, 0))
         self._contents = contents = Contents(
             maker, writer.backlog, info.identity, found, local_ms=local_ms, nudge=writer.nudge
@@ -231,6 +232,11 @@ class Recorder:
     def zoom_ms(self) -> int:
         """The latest time heard from Zoom."""
         return self._timeline.clock_ms
+
+    def heard_after(self, zoom_ms: int) -> bool:
+        """Whether media came that are from after a time of Zoom's."""
+        newest_ms = self.media.newest_ms(NAMES.values())
+        return newest_ms is not None and newest_ms > zoom_ms + _LATE_MS
 
     @property
     def heard_in_pause_ms(self) -> int | None:

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Final, Literal
 
 import attrs
+import structlog
 import trio
 
 from rtmsd.protocol.enums import StopReason
@@ -10,6 +11,8 @@ from rtmsd.protocol.stream import StreamInput, StreamPhase
 
 if TYPE_CHECKING:
     from rtmsd.streams.stream import Stream
+
+log = structlog.get_logger()
 
 LAST_SESSION_GRACE_S: Final = 5.0  # for another sub-session to start after the last one stopped
 
@@ -56,11 +59,11 @@ class Ending:
         if self._stream.phase is not StreamPhase.TERMINATING:
             self._announced_reason = reason
             self._stream.feed(StreamInput.TERMINATING, f"reason {reason}")
-            self._expect(within_s, reason or 0, "announced, but it did not come")
+            self._stream.nursery.start_soon(self._decide_unless, self._called_off, within_s, reason or 0)
 
     def last_session_stopped(self) -> None:
-        reason = self._stream.sub_sessions.stop_reason or 0
-        self._expect(LAST_SESSION_GRACE_S, reason, "last sub-session stopped")
+        stopped_ms = self._stream.recorder.zoom_ms
+        self._stream.nursery.start_soon(self._decide_unless_media_go_on, self._called_off, stopped_ms)
 
     def call_off(self) -> None:
         """The end does not come after all: what was let go for it is wanted again."""
@@ -73,14 +76,26 @@ class Ending:
         while self.is_expected:
             await self._called_off.wait()
 
-    def _expect(self, within_s: float, reason: int, why: str) -> None:
-        self._stream.nursery.start_soon(self._decide_unless, self._called_off, within_s, reason, why)
-
-    async def _decide_unless(self, called_off: trio.Event, within_s: float, reason: int, why: str) -> None:
+    async def _decide_unless(self, called_off: trio.Event, within_s: float, reason: int) -> None:
         with trio.move_on_after(within_s):
             await called_off.wait()
             return
-        self.stopped(reason, self._stream.recorder.zoom_ms, why)
+        self.stopped(reason, self._stream.recorder.zoom_ms, "announced, but it did not come")
+
+    async def _decide_unless_media_go_on(self, called_off: trio.Event, stopped_ms: int) -> None:
+        """The last sub-session that we know of stopped. Of one that started during a restart of ours, or while
+        signaling was lost, Zoom may never have told us; its media do.
+        """
+        stream = self._stream
+        with trio.move_on_after(LAST_SESSION_GRACE_S):
+            await called_off.wait()
+            return
+        if stream.recorder.heard_after(stopped_ms):
+            log.info("not the last sub-session", why="media go on")
+            stream.sub_sessions.others = True
+            self.call_off()
+        else:
+            self.stopped(stream.sub_sessions.stop_reason or 0, stream.recorder.zoom_ms, "last sub-session stopped")
 
     # Decided
 

@@ -270,6 +270,25 @@ async def test_media_let_go_between_two_sub_sessions_are_connected_again(bench: 
     assert bench.state() == "active"
 
 
+async def test_a_sub_session_whose_start_was_not_heard_keeps_the_stream_by_its_media(bench: Bench) -> None:
+    await streaming(bench)
+    signaling = bench.zoom.last("signaling")
+    await signaling.session_state("rs-1", STARTED)
+    await signaling.session_state("rs-1", STOPPED)
+    for _ in range(80):
+        await bench.zoom.last("audio").audio(zoom_ms())
+        await trio.sleep(0.1)
+    assert bench.state() == "active"
+    await bench.zoom.last("audio").close()  # a loss, and not the end
+    await bench.until_up()
+    await signaling.session_state("rs-2", STARTED)
+    await signaling.session_state("rs-2", STOPPED)
+    await trio.sleep(60)
+    assert bench.state() == "active"
+    await bench.stop(6)
+    await ends_for_good(bench, 6, GRACE_S + SOON_S)
+
+
 # Revoked
 
 

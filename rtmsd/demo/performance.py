@@ -1,5 +1,6 @@
 """One performance of the demo, from an empty directory to the report."""
 
+import errno
 import shutil
 import signal
 import socket
@@ -7,6 +8,8 @@ import sys
 import tempfile
 import time
 import wave
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -38,18 +41,12 @@ def perform(*, fast: bool, keep: Path | None) -> int:
     """
     pace = FAST if fast else CALM
     began_s = time.monotonic()
-    try:
-        directory = Path(tempfile.mkdtemp(prefix="rtmsd-demo-")) if keep is None else keep.absolute()
-        directory.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DemoError(f"{keep or 'a temporary directory'} cannot be used: {error}") from error
-    with tempfile.TemporaryDirectory(prefix="rtmsd-") as run:
-        stage = Stage(directory, Path(run))
+    with _open_stage(keep) as stage:
         played, troubles = None, []
         try:
             played = trio.run(_run, stage, pace)
         except* BrokenPipeError:  # nobody looks on any more, nor was told where the files are
-            _discard(directory, keep)
+            _discard(stage, keep)
             raise
         except* (DaemonError, OSError) as group:
             troubles = [str(error) for error in leaves(group)]
@@ -58,17 +55,48 @@ def perform(*, fast: bool, keep: Path | None) -> int:
         return EXIT_FAILED
     if played is None:
         print("rtmsd demo: stopped before its end", file=sys.stderr)
-        _discard(directory, keep)
+        _discard(stage, keep)
         return EXIT_INTERRUPTED
     report = examine(stage, played, pace, time.monotonic() - began_s)
     print_report(report)
     return EXIT_OK if report.holds else EXIT_FAILED
 
 
-def _discard(directory: Path, keep: Path | None) -> None:
+@contextmanager
+def _open_stage(keep: Path | None) -> Iterator[Stage]:
+    """Yield where to play.
+
+    Raises:
+        DemoError: it cannot be used.
+    """
+    try:
+        directory = _empty_directory(keep)
+        run = tempfile.TemporaryDirectory(prefix="rtmsd-")
+    except OSError as error:
+        raise DemoError(f"{keep or 'a temporary directory'} cannot be used: {error.strerror}") from error
+    with run:
+        yield Stage(directory, Path(run.name))
+
+
+def _empty_directory(keep: Path | None) -> Path:
+    """Return a directory that holds nothing: whatever is in it we would write over, and tell people to remove.
+
+    Raises:
+        OSError: it cannot be made, or holds something.
+    """
+    if keep is None:
+        return Path(tempfile.mkdtemp(prefix="rtmsd-demo-"))
+    directory = keep.absolute()
+    directory.mkdir(parents=True, exist_ok=True)
+    if any(directory.iterdir()):
+        raise OSError(errno.ENOTEMPTY, "it is not empty; name a new directory, so that no file of yours is touched")
+    return directory
+
+
+def _discard(stage: Stage, keep: Path | None) -> None:
     """Leave nothing behind, unless somebody asked for the files."""
     if keep is None:
-        shutil.rmtree(directory, ignore_errors=True)
+        shutil.rmtree(stage.directory, ignore_errors=True)
 
 
 def examine(stage: Stage, played: Played, pace: Pace, took_s: float) -> Report:

@@ -1,5 +1,6 @@
 """The report: what was sent, what is on disk, what was broken, and whether every check holds."""
 
+import shlex
 import shutil
 from collections import Counter
 from collections.abc import Iterator
@@ -126,9 +127,9 @@ def _file_lines(report: Report, evidence: Evidence) -> Iterator[Text]:
         player = next((name for name in PLAYERS if shutil.which(name)), None)
         first = evidence.directory / evidence.tracks[0].path
         command = _QUIET.get(player or "", player or "any audio player:")
-        yield Text(f"  To play one:   {command} '{first}'")
+        yield Text(f"  To play one:   {command} {shlex.quote(str(first))}")
     yield Text(f"  The daemon's log:   {report.stage.log}")
-    yield Text(f"  To be rid of all:   rm -r '{report.stage.directory}'")
+    yield Text(f"  To be rid of all:   rm -r {shlex.quote(str(report.stage.directory))}")
 
 
 def _check_lines(report: Report) -> Iterator[Text]:

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from rtmsd import demo
+from rtmsd.cli import main
+from rtmsd.demo.performance import DemoError
 
 LIMIT_S = 90  # far more than it takes: this machine may be busy
 
@@ -61,10 +63,21 @@ def test_without_trustme_it_says_what_to_install(
     assert "pip install '.[demo]'" in capsys.readouterr().err
 
 
-def test_a_directory_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
+def test_a_directory_with_something_in_it_is_left_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text("mine")
+    with pytest.raises(DemoError, match="not empty"):
+        demo.main(fast=True, keep=tmp_path)
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("config.toml", "mine")]
+
+
+def test_a_temporary_directory_that_cannot_be_made_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "gone"))
+    with pytest.raises(DemoError, match="No such file"):
+        demo.main(fast=True, keep=tmp_path / "kept")
+
+
+def test_a_directory_that_cannot_be_made_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").write_text("")
-    process = start("--fast", "--keep", str(tmp_path / "file" / "below"), tmp_path=tmp_path)
-    output, _ = process.communicate(timeout=LIMIT_S)
-    assert process.returncode == demo.EXIT_FAILED
-    assert output.startswith("rtmsd: ")
-    assert len(output.splitlines()) == 1
+    assert main(["demo", "--fast", "--keep", str(tmp_path / "file" / "below")]) == demo.EXIT_FAILED
+    [line] = capsys.readouterr().err.splitlines()
+    assert line == f"rtmsd: {tmp_path / 'file' / 'below'} cannot be used: Not a directory"

@@ -8,7 +8,7 @@ tombstones of ended streams.
 import contextlib
 import sqlite3
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Set
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, Generic, Protocol, TypeVar, cast
@@ -90,13 +90,17 @@ class Journal:
         db, lock = await run_sync(partial(_open, path))
         return cls(db, lock, run_sync, clock_ms)
 
-    async def record(self, command: StreamCommand) -> Verdict:
+    async def record(self, command: StreamCommand, other_apps: Set[str] = frozenset()) -> Verdict:
         """Return when the command is synced to disk, and whether it was new.
+
+        Args:
+            other_apps: than the command's, whose streams it must not touch.
 
         Raises:
             StorageError: the disk refused, or hangs with `MAX_WAITING` commands waiting for it.
         """
-        return await self._commit(partial(ledger.record, command=command, received_ms=self._clock_ms()))
+        record = partial(ledger.record, command=command, received_ms=self._clock_ms(), other_apps=other_apps)
+        return await self._commit(record)
 
     async def close_stream(
         self, rtms_stream_id: str, *, reason: int, ended_ms: int, event_ts: int | None = None

@@ -1,6 +1,7 @@
 """What the state file says, and what a command changes in it. Synchronous; `journal.py` runs it in a thread."""
 
 import sqlite3
+from collections.abc import Set
 
 import attrs
 
@@ -35,12 +36,18 @@ class StreamRow:
     closed: bool
 
 
-def record(db: sqlite3.Connection, command: StreamCommand, received_ms: int) -> Verdict:
-    """Write down a command, unless it was delivered before or was overtaken, and say which.
+def record(
+    db: sqlite3.Connection, command: StreamCommand, received_ms: int, other_apps: Set[str] = frozenset()
+) -> Verdict:
+    """Write down a command, unless it was delivered before, was overtaken, or is not for its app to give; say which.
 
     Args:
+        other_apps: than the command's, whose streams it must not touch.
         received_ms: local time, by which the note is kept for 90 minutes.
     """
+    row = find(db, command.rtms_stream_id)
+    if row is not None and row.app in other_apps:
+        return Verdict.FOREIGN
     delivery = (
         f"{command.product}.{ACTIONS[type(command)]}",
         command.event_ts,
@@ -50,7 +57,6 @@ def record(db: sqlite3.Connection, command: StreamCommand, received_ms: int) -> 
     )
     if db.execute("INSERT OR IGNORE INTO delivery VALUES (?, ?, ?, ?, ?)", delivery).rowcount == 0:
         return Verdict.DUPLICATE
-    row = find(db, command.rtms_stream_id)
     if row is not None and _is_overtaken(command, row):
         return Verdict.LATE
     match command:

@@ -71,6 +71,7 @@ class Verdict(enum.Enum):
     NEW = "new"  # taken on
     DUPLICATE = "duplicate"  # delivered before: nothing to do
     LATE = "late"  # a retry that comes after its stream ended: nothing to do
+    FOREIGN = "foreign"  # signed by another app than the one whose stream it is: nothing to do
     REFUSED = "refused"  # a start while draining or short of disk: Zoom shall try again later
 
 

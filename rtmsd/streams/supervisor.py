@@ -3,7 +3,7 @@
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Set
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import structlog
 import trio
@@ -12,6 +12,7 @@ from rtmsd.config.model import Config
 from rtmsd.errors import LocalProtocolError, RtmsdError, StorageError, leaves
 from rtmsd.recording.layout import stream_directory
 from rtmsd.recording.librarian import Librarian
+from rtmsd.recording.rates import SAMPLE_EVERY_S
 from rtmsd.recording.recorder import StreamInfo, open_recorder
 from rtmsd.recording.writer import Writer
 from rtmsd.state.journal import Journal
@@ -86,7 +87,14 @@ class Supervisor:
                 )
                 self._begin(row, resumed=True)
             task_status.started()
-            await trio.sleep_forever()
+            await self._sample_rates()
+
+    async def _sample_rates(self) -> NoReturn:
+        while True:
+            await trio.sleep(SAMPLE_EVERY_S)
+            for life in self._lives.values():
+                if life.recorder is not None:
+                    life.recorder.sample_rates()
 
     # Commands
 
@@ -97,13 +105,16 @@ class Supervisor:
             log.warning("start refused", rtms_stream_id=command.rtms_stream_id, why=self.refuse_starts)
             return Verdict.REFUSED
         try:
-            verdict = await self._journal.record(command)
+            others = {app.name for app in self.config.apps} - {command.app}
+            verdict = await self._journal.record(command, others)
         except StorageError:
             if not is_start:  # Zoom's next try comes when all is over: act without the journal
                 self._apply(command)
             raise
         if verdict is Verdict.NEW:
             self._apply(command)
+        elif verdict is Verdict.FOREIGN:
+            log.warning("webhook ignored", rtms_stream_id=command.rtms_stream_id, why="the stream is another app's")
         return verdict
 
     def close(self, rtms_stream_id: str) -> None:

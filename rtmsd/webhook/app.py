@@ -34,6 +34,7 @@ STATUS: Final[Mapping[Result, int]] = {
     Result.ACCEPTED: 200,
     Result.DUPLICATE: 200,
     Result.LATE: 200,
+    Result.FOREIGN: 200,
     Result.VALIDATION: 200,
     Result.NOTICE: 200,
     Result.UNKNOWN: 200,
@@ -52,6 +53,7 @@ VERDICTS: Final[Mapping[Verdict, Result]] = {
     Verdict.NEW: Result.ACCEPTED,
     Verdict.DUPLICATE: Result.DUPLICATE,
     Verdict.LATE: Result.LATE,
+    Verdict.FOREIGN: Result.FOREIGN,
     Verdict.REFUSED: Result.REFUSED,
 }
 

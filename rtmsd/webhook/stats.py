@@ -14,6 +14,7 @@ class Result(enum.StrEnum):
     ACCEPTED = "accepted"
     DUPLICATE = "duplicate"
     LATE = "late"
+    FOREIGN = "foreign"  # genuine, but about a stream of another app
     VALIDATION = "validation"
     NOTICE = "notice"
     UNKNOWN = "unknown"
@@ -29,7 +30,9 @@ class Result(enum.StrEnum):
 
 
 DISTRUSTED = frozenset({Result.UNSIGNED, Result.STALE, Result.SWAPPED, Result.FORGED})
-STREAM_EVENTS = frozenset({Result.ACCEPTED, Result.DUPLICATE, Result.LATE, Result.REFUSED, Result.UNSAFE})
+STREAM_EVENTS = frozenset(
+    {Result.ACCEPTED, Result.DUPLICATE, Result.LATE, Result.FOREIGN, Result.REFUSED, Result.UNSAFE}
+)
 NO_EVIDENCE = frozenset({Result.UNSIGNED, Result.TOO_LARGE, Result.TOO_SLOW})  # no signature was looked at: anybody's
 
 

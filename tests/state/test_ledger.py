@@ -126,6 +126,21 @@ def test_verdicts(db: sqlite3.Connection, steps: list[Step]) -> None:
             assert ledger.record(db, step, NOW_MS) is verdict
 
 
+@pytest.mark.parametrize("command", [start(200), stop(200, 8), interrupt(200), start(100)])
+def test_a_command_of_another_app_changes_nothing(db: sqlite3.Connection, command: StreamCommand) -> None:
+    ledger.record(db, start(100), NOW_MS)
+    before = ledger.find(db, "stream")
+    foreign = attrs.evolve(command, app="b")
+    assert ledger.record(db, foreign, NOW_MS, {"main"}) is Verdict.FOREIGN
+    assert ledger.find(db, "stream") == before
+    assert ledger.record(db, command, NOW_MS, {"b"}) is (DUPLICATE if command == start(100) else NEW)
+
+
+def test_the_stream_of_an_app_that_is_called_otherwise_now_can_be_stopped(db: sqlite3.Connection) -> None:
+    ledger.record(db, start(100), NOW_MS)
+    assert ledger.record(db, attrs.evolve(stop(200), app="renamed"), NOW_MS, {"b"}) is NEW
+
+
 @pytest.mark.parametrize("field", ["event_ts", "session", "rtms_stream_id", "product"])
 def test_each_part_of_the_key_makes_another_event(db: sqlite3.Connection, field: str) -> None:
     ledger.record(db, stop(100), NOW_MS)

@@ -173,7 +173,7 @@ async def test_a_start_that_cannot_be_journalled_is_refused_but_a_stop_is_obeyed
 ) -> None:
     await bench.up()
 
-    async def record(command: object) -> Verdict:
+    async def record(command: object, others: object) -> Verdict:
         raise StorageError("no space")
 
     monkeypatch.setattr(bench.journal, "record", record)

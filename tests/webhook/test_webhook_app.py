@@ -142,6 +142,7 @@ async def test_unknown_events_and_notices_are_logged_and_answered_200(endpoint: 
         (Verdict.NEW, Result.ACCEPTED, 200),
         (Verdict.DUPLICATE, Result.DUPLICATE, 200),
         (Verdict.LATE, Result.LATE, 200),
+        (Verdict.FOREIGN, Result.FOREIGN, 200),
         (Verdict.REFUSED, Result.REFUSED, 503),
         (StorageError("full"), Result.UNSAFE, 503),
         (ZeroDivisionError(), Result.UNSAFE, 503),

@@ -313,10 +313,10 @@ class MediaIntake:
 
     @property
     def media_bytes(self) -> Counter[str]:
-        """Bytes handed to the disk by this process, by media, up to the last flush."""
-        sizes = Counter(audio=sum(track.file.taken_bytes for track in self._audio))
-        sizes += Counter({media: pictures.taken_bytes for media, pictures in self._pictures.items()})
-        return sizes + Counter(transcript=self._transcript.lines.taken_bytes, chat=self._chat.taken_bytes)
+        """Bytes received by this process and kept, by media."""
+        sizes = Counter(audio=sum(track.file.received_bytes for track in self._audio))
+        sizes += Counter({media: pictures.received_bytes for media, pictures in self._pictures.items()})
+        return sizes + Counter(transcript=self._transcript.lines.received_bytes, chat=self._chat.received_bytes)
 
     @property
     def revision(self) -> tuple[int, ...]:
@@ -335,7 +335,7 @@ class MediaIntake:
         return {
             "messages": {"audio": 0, "transcript": 0, **(self.messages + Counter(earlier.messages))},
             **{name: count + earlier.counters.get(name, 0) for name, count in now.items()},
-            "corrupt_kinds": dict(self.corrupt_kinds),
+            "corrupt_kinds": dict(self.corrupt_kinds + Counter(earlier.corrupt_kinds)),
         }
 
     def files(self) -> list[dict[str, Any]]:

@@ -71,6 +71,13 @@ class Found:
         return {name: count for name, count in counters.items() if isinstance(count, int)}
 
     @property
+    def corrupt_kinds(self) -> dict[str, int]:
+        kinds = self.manifest["counters"].get("corrupt_kinds") if self.manifest else None
+        if not isinstance(kinds, dict):
+            return {}
+        return {kind: count for kind, count in kinds.items() if isinstance(count, int)}
+
+    @property
     def newest_audio_ms(self) -> int | None:
         """End of the newest audio; None if there is none."""
         return max((audio.end_ms for audio in self.audio), default=None)

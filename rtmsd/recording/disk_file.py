@@ -80,6 +80,11 @@ class DiskFile:
         """Size once everything queued is written."""
         return self.tail_offset + _length(self.tail)
 
+    @property
+    def received_bytes(self) -> int:
+        """How much came so far, be it taken or not. Costs nothing when it comes, but something to look at."""
+        return self.taken_bytes + _length(self.tail)
+
     def append(self, data: bytes) -> None:
         if not self.tail:
             self.on_dirty(self)

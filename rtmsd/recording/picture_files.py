@@ -46,9 +46,9 @@ class PictureFiles:
         self._suffix = SUFFIXES.get(PayloadType.JPG if codec is None else codec, "bin")
 
     @property
-    def taken_bytes(self) -> int:
+    def received_bytes(self) -> int:
         """See `DiskFile`."""
-        return sum(film.file.taken_bytes for film in self._films.values())
+        return sum(film.file.received_bytes for film in self._films.values())
 
     def take(self, user_id: int | str, timestamp_ms: int, data: bytes) -> bool | None:
         """Append one message. False: a repeat of the one before; None: too many files already."""

@@ -1,30 +1,37 @@
 """How much arrives per second, from counts that only grow."""
 
 from collections import Counter
+from typing import Final
+
+SAMPLE_EVERY_S: Final = 1.0
 
 
 class Rates:
-    """Messages and bytes per second and medium, since they were last asked for.
+    """Messages and bytes per second by medium, between the two latest samples: the same for everybody who looks.
+
+    Attributes:
+        latest: `messages_per_s` and `bytes_per_s` by medium; empty before the first sample.
 
     Args:
-        now_ms: local time.
+        now_s: a monotonic time.
     """
 
-    def __init__(self, now_ms: int) -> None:
-        self._since_ms = now_ms
+    def __init__(self, now_s: float) -> None:
+        self.latest: dict[str, dict[str, float]] = {}
+        self._sampled_s = now_s
         self._messages: Counter[str] = Counter()
         self._bytes: Counter[str] = Counter()
 
-    def look(self, now_ms: int, messages: Counter[str], sizes: Counter[str]) -> dict[str, dict[str, float]]:
-        """Return the rates by medium. Less than a second after the last time, they are those since the time before."""
-        seconds = (now_ms - self._since_ms) / 1000
-        rates = {
+    def sample(self, now_s: float, messages: Counter[str], sizes: Counter[str]) -> None:
+        """Take the counts as they are now. Called about every `SAMPLE_EVERY_S`, however late the loop is."""
+        seconds = now_s - self._sampled_s
+        if seconds <= 0:
+            return
+        self.latest = {
             name: {
-                "messages_per_s": round((messages[name] - self._messages[name]) / seconds, 1) if seconds > 0 else 0.0,
-                "bytes_per_s": round((sizes[name] - self._bytes[name]) / seconds) if seconds > 0 else 0,
+                "messages_per_s": round((messages[name] - self._messages[name]) / seconds, 1),
+                "bytes_per_s": round((sizes[name] - self._bytes[name]) / seconds),
             }
             for name in messages
         }
-        if seconds >= 1:
-            self._since_ms, self._messages, self._bytes = now_ms, messages, sizes
-        return rates
+        self._sampled_s, self._messages, self._bytes = now_s, messages, sizes

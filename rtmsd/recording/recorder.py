@@ -126,7 +126,7 @@ class Recorder:
         self.video_format, self.share_format = self.media.video_format, self.media.share_format
         self.listeners = self.media.listeners
         self.arrived = writer.arrivals.note
-        self._rates = Rates(local_ms())
+        self._rates = Rates(trio.current_time())
         taken_up = None if found.manifest is None else contents.manifest()
         self.flushing = Flushing(directory, info.rtms_stream_id, contents, maker.dirty, writer, taken_up=taken_up)
         self._touch = self.flushing.touch
@@ -155,7 +155,7 @@ class Recorder:
 
     @property
     def media_bytes(self) -> Counter[str]:
-        """Handed to the disk by this process, by media."""
+        """Received by this process and kept, by media."""
         return self.media.media_bytes
 
     @property
@@ -327,9 +327,13 @@ class Recorder:
         return self._contents.manifest()
 
     def snapshot(self) -> dict[str, Any]:
-        """The manifest, and what is only true now: `rates` per second since the last snapshot, `lag` to the disk."""
-        rates = self._rates.look(self._local_ms(), self.messages, self.media_bytes)
-        return {**self.manifest(), "rates": rates, "lag_ms": round(self._writer.last_sync_age_s * 1000)}
+        """The manifest, and what is only true now: `rates` per second as sampled last, `lag` to the disk."""
+        lag_ms = round(self._writer.last_sync_age_s * 1000)
+        return {**self.manifest(), "rates": self._rates.latest, "lag_ms": lag_ms}
+
+    def sample_rates(self) -> None:
+        """See `Rates.sample`."""
+        self._rates.sample(trio.current_time(), self.messages, self.media_bytes)
 
     async def flush(self) -> None:
         """Bring everything to disk; see `Flushing.flush`."""

@@ -87,10 +87,9 @@ class RestApi:
         requests: all that came, those for tokens among them, with the status of the answer.
     """
 
-    def __init__(self, platform: Platform, address: tuple[str, int], clock_s: Callable[[], float] = time.time) -> None:
-        host, port = address
-        self.base_url = f"http://{host}:{port}{API_PATH}"
-        self.token_url = f"http://{host}:{port}{TOKEN_PATH}"
+    def __init__(self, platform: Platform, address: str, clock_s: Callable[[], float] = time.time) -> None:
+        self.base_url = f"http://{address}{API_PATH}"
+        self.token_url = f"http://{address}{TOKEN_PATH}"
         self.requests: list[tuple[ApiRequest, int]] = []
         self._platform = platform
         self._clock_s = clock_s

@@ -37,6 +37,7 @@ class Simulator:
     Attributes:
         sessions: by `rtms_stream_id`, ended ones too.
         rooms: the sessions that go on, by their id, with streams and without.
+        address: where signaling and media are served, as URLs have it: host and port, IPv6 in brackets.
         rest: the REST API.
         unknown_paths: what clients asked for that is no URL of ours.
         webhooks: deliveries that belong to no session.
@@ -50,8 +51,8 @@ class Simulator:
         sender: WebhookSender,
         nursery: trio.Nursery,
         *,
-        address: tuple[str, int],
-        api_address: tuple[str, int],
+        address: str,
+        api_address: str,
         ca_pem: bytes,
     ) -> None:
         self.settings = settings
@@ -153,8 +154,7 @@ class Simulator:
     def url(self, path: str, route: Route) -> str:
         """Return the URL of `path`, which leads to `route` from now on."""
         self._routes[path] = route
-        host, port = self.address
-        return f"{'wss' if self.settings.tls else 'ws'}://{host}:{port}{path}"
+        return f"{'wss' if self.settings.tls else 'ws'}://{self.address}{path}"
 
     async def run_clock(self) -> None:
         """Drive all sessions: one task, because a task for each would cost more than what they do."""
@@ -217,6 +217,7 @@ async def open_simulator(settings: SimulatorSettings | None = None) -> AsyncIter
     clock = ZoomClock(settings.speed)
     listeners = await trio.open_tcp_listeners(settings.port, host=settings.host)
     api_listeners = await trio.open_tcp_listeners(0, host=settings.host)
+    host, port = listeners[0].socket.getsockname()[:2]
     serving: list[trio.SocketListener | trio.SSLListener[trio.SocketStream]] = list(listeners)
     ca_pem = b""
     if settings.tls:
@@ -224,7 +225,7 @@ async def open_simulator(settings: SimulatorSettings | None = None) -> AsyncIter
         ca_pem = authority.cert_pem.bytes()
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
-        authority.issue_cert(settings.host).configure_cert(context)
+        authority.issue_cert(*{settings.host, host}).configure_cert(context)  # URLs have the address
         serving = [trio.SSLListener(listener, context, https_compatible=True) for listener in listeners]
     async with open_webhook_sender(settings, clock) as sender, trio.open_nursery() as nursery:
         simulator = Simulator(
@@ -232,8 +233,8 @@ async def open_simulator(settings: SimulatorSettings | None = None) -> AsyncIter
             clock,
             sender,
             nursery,
-            address=listeners[0].socket.getsockname()[:2],
-            api_address=api_listeners[0].socket.getsockname()[:2],
+            address=_in_url(host, port),
+            api_address=_in_url(*api_listeners[0].socket.getsockname()[:2]),
             ca_pem=ca_pem,
         )
         nursery.start_soon(simulator.run_clock)
@@ -243,3 +244,7 @@ async def open_simulator(settings: SimulatorSettings | None = None) -> AsyncIter
             yield simulator
         finally:
             nursery.cancel_scope.cancel()
+
+
+def _in_url(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

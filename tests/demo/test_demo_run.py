@@ -44,6 +44,7 @@ def test_ctrl_c_ends_it_and_leaves_nothing_behind(tmp_path: Path) -> None:
     assert process.stdout is not None
     first = process.stdout.readline()
     assert "The daemon is up (process " in first
+    assert "the simulated Zoom is at 127.0.0.1:" in first
     daemon_pid = int(first.split("(process ")[1].split(")")[0])
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=LIMIT_S)

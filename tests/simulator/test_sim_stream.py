@@ -6,6 +6,7 @@ import ssl
 from collections.abc import AsyncIterator, Callable
 from functools import partial
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import trio
@@ -371,11 +372,26 @@ async def test_over_tls_with_a_ca_of_its_own(make_client: Any) -> None:
             await session.stop()
             await client.until(lambda: len(client.closes) == 2)
         assert sorted(client.packets) == sorted(sent(session))
-        host, port = simulator.address
-        stranger = await trio.open_ssl_over_tcp_stream(host, port)
+        host, port = simulator.address.split(":")
+        stranger = await trio.open_ssl_over_tcp_stream(host, int(port))
         with pytest.raises(trio.BrokenResourceError):
             await stranger.do_handshake()
         await trio.aclose_forcefully(stranger)
+
+
+@pytest.mark.parametrize("host", ["::1", "localhost"])
+async def test_its_urls_lead_to_it_over_tls_wherever_it_listens(host: str, make_client: Any) -> None:
+    settings = SimulatorSettings(host=host, tls=True)
+    async with open_simulator(settings) as simulator:
+        session = await simulator.start_session()
+        client = make_client(session, settings, tls=ssl.create_default_context(cadata=simulator.ca_pem.decode()))
+        async with client.signaling(), await trio.open_tcp_stream(*address_of(simulator.rest.base_url)):
+            assert session.record.violations == []
+
+
+def address_of(url: str) -> tuple[str, int]:
+    parts = urlsplit(url)
+    return parts.hostname or "", parts.port or 0
 
 
 async def test_broken_frames_reach_the_client_and_the_record(simulator: Simulator, make_client: Any) -> None:
@@ -395,7 +411,8 @@ async def test_broken_frames_reach_the_client_and_the_record(simulator: Simulato
 
 async def test_unknown_urls_do_not_exist(simulator: Simulator) -> None:
     await simulator.start_session()
-    async with await trio.open_tcp_stream(*simulator.address) as stream:
+    host, port = simulator.address.split(":")
+    async with await trio.open_tcp_stream(host, int(port)) as stream:
         await stream.send_all(
             b"GET /signal HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
             b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"

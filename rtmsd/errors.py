@@ -23,6 +23,10 @@ class AlreadyRunningError(RtmsdError):
     """Another daemon holds the state file, the recording directory or the admin socket."""
 
 
+class ListenError(RtmsdError):
+    """The system has something against listening there (taken, not ours, no memory); another time it may not."""
+
+
 class ProtocolError(RtmsdError):
     """Somebody broke the rules of RTMS."""
 

@@ -1,4 +1,7 @@
-"""The admin socket itself: taking its path without pushing a live daemon off it, and asking who connects."""
+"""Where the admin server listens: a path taken without pushing a live daemon off it, and the port for metrics.
+
+Also who connects.
+"""
 
 import fcntl
 import os
@@ -13,7 +16,7 @@ from typing import Final
 import trio
 
 from rtmsd.admin.messages import Caller
-from rtmsd.errors import AlreadyRunningError, ConfigError
+from rtmsd.errors import AlreadyRunningError, ConfigError, ListenError
 
 SOCKET_MODE: Final = 0o660
 BACKLOG: Final = 128
@@ -34,7 +37,8 @@ def open_admin_socket(path: Path) -> Iterator[trio.SocketListener]:
 
     Raises:
         AlreadyRunningError: somebody answers on it, or another daemon is taking it at this moment.
-        ConfigError: the path cannot hold a socket (no right, too long, another kind of file).
+        ConfigError: another kind of file is there.
+        ListenError: for whatever the system has against it.
     """
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     with sock:
@@ -49,7 +53,7 @@ def open_admin_socket(path: Path) -> Iterator[trio.SocketListener]:
                 sock.listen(BACKLOG)
                 ours = _identity(path)
         except OSError as exc:
-            raise ConfigError([f"admin.socket: cannot listen on {path}: {exc.strerror or exc}"]) from exc
+            raise ListenError(f"admin.socket: cannot listen on {path}: {exc.strerror or exc}") from exc
         try:
             yield trio.SocketListener(trio.socket.from_stdlib_socket(sock))
         finally:
@@ -73,6 +77,19 @@ def inherited_admin_socket(fd: int) -> trio.SocketListener:
         raise ConfigError([f"admin.socket: the inherited descriptor {fd} is no listening Unix stream socket"])
     sock.set_inheritable(False)
     return trio.SocketListener(trio.socket.from_stdlib_socket(sock))
+
+
+async def open_metrics_port(listen: str) -> list[trio.SocketListener]:
+    """Listen on "host:port", where a name may stand for several addresses.
+
+    Raises:
+        ListenError: for whatever the system has against it.
+    """
+    host, _, port = listen.rpartition(":")
+    try:
+        return await trio.open_tcp_listeners(int(port), host=host.strip("[]"))
+    except OSError as exc:
+        raise ListenError(f"admin.metrics_listen: cannot listen on {listen}: {exc.strerror or exc}") from exc
 
 
 @contextmanager

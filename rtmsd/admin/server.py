@@ -78,21 +78,12 @@ async def _carry_out(backend: AdminBackend, caller: Caller, request: HttpRequest
 
 
 async def serve_metrics(
-    host: str,
-    port: int,
+    listeners: Sequence[trio.SocketListener],
     render: Callable[[], bytes],
     *,
-    task_status: trio.TaskStatus[Sequence[str]] = trio.TASK_STATUS_IGNORED,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve `GET /metrics`, for Prometheus, until cancelled; started with the bound `host:port`s.
-
-    Raises:
-        ConfigError: the address cannot be listened on.
-    """
-    try:
-        listeners = await trio.open_tcp_listeners(port, host=host)
-    except OSError as exc:
-        raise ConfigError([f"admin.metrics_listen: cannot listen on {host}:{port}: {exc.strerror}"]) from exc
+    """Serve `GET /metrics`, for Prometheus, until cancelled; started when they accept. Closes the listeners."""
     places = _Places(MAX_CONNECTIONS)
 
     async def respond(request: HttpRequest) -> Reply:
@@ -107,7 +98,7 @@ async def serve_metrics(
 
     async with trio.open_nursery() as nursery:
         await nursery.start(trio.serve_listeners, handle, listeners)
-        task_status.started([_address(listener) for listener in listeners])
+        task_status.started()
 
 
 async def _serve_client(stream: trio.SocketStream, respond: Respond, places: "_Places", peer: Hashable) -> None:
@@ -139,8 +130,3 @@ class _Places:
             yield True
         finally:
             self._held[peer] -= 1
-
-
-def _address(listener: trio.SocketListener) -> str:
-    host, port, *_ = listener.socket.getsockname()
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -18,9 +18,8 @@ import trio
 from rtmsd import config as configuration
 from rtmsd import log as logging
 from rtmsd.admin.events import EventHub
-from rtmsd.admin.listener import inherited_admin_socket, open_admin_socket
-from rtmsd.admin.server import serve_admin, serve_metrics
 from rtmsd.config import Config
+from rtmsd.daemon.admin_sockets import open_admin_sockets
 from rtmsd.daemon.backend import Backend
 from rtmsd.daemon.health import Health, Phase
 from rtmsd.daemon.patience import Patience
@@ -120,13 +119,14 @@ class Daemon:
     ) -> None:
         """Live from the first stream to the last; what they leave to be written is the caller's."""
         health = backend.health
-        async with trio.open_nursery() as streams:
+        admin = open_admin_sockets(self._config.admin, self._sockets.get("admin", []))
+        async with admin as admin_sockets, trio.open_nursery() as streams:
             await streams.start(supervisor.run)
             await streams.start(health.watch)
             streams.start_soon(backend.metrics_source.loop_lag.measure)
             streams.start_soon(journal.prune_regularly)
             streams.start_soon(keep_tidy, supervisor.librarian, lambda: supervisor.config.recording)
-            await self._open_admin(backend, streams)
+            await admin_sockets.serve(backend, streams)
             async with trio.open_nursery() as intake:
                 await self._open_webhook(backend, supervisor, intake)
                 health.phase = Phase.SERVING
@@ -151,21 +151,6 @@ class Daemon:
             await supervisor.end_all()
         if step.cancelled_caught:
             log.warning("streams not ended in time; the next start goes on with them", streams=sorted(supervisor.lives))
-
-    async def _open_admin(self, backend: Backend, nursery: trio.Nursery) -> None:
-        admin = self._config.admin
-        if fds := self._sockets.get("admin"):
-            listeners = [inherited_admin_socket(fd) for fd in fds]
-            backend.listening["admin"] = [listener.socket.getsockname() for listener in listeners]
-            await nursery.start(serve_admin, listeners, backend)
-        else:
-            backend.listening["admin"] = [str(admin.socket)]
-            await nursery.start(_serve_own_admin, admin.socket, backend)
-        if admin.metrics_listen:
-            host, _, port = admin.metrics_listen.rpartition(":")
-            backend.listening["metrics"] = await nursery.start(
-                serve_metrics, host.strip("[]"), int(port), backend.metrics
-            )
 
     async def _open_webhook(self, backend: Backend, supervisor: Supervisor, nursery: trio.Nursery) -> None:
         settings, health = self._config.webhook, backend.health
@@ -205,13 +190,6 @@ class Daemon:
             self._notifier.status(backend.health.summary())
             if backend.health.writer.is_alive:
                 self._notifier.watchdog()
-
-
-async def _serve_own_admin(
-    path: Path, backend: Backend, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
-) -> None:
-    with open_admin_socket(path) as listener:
-        await serve_admin([listener], backend, task_status=task_status)
 
 
 @contextlib.contextmanager

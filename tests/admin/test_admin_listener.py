@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import re
 import socket
 import stat
 from contextlib import closing
@@ -10,8 +11,8 @@ from pathlib import Path
 import pytest
 import trio
 
-from rtmsd.admin.listener import caller_of, inherited_admin_socket, open_admin_socket
-from rtmsd.errors import AlreadyRunningError, ConfigError
+from rtmsd.admin.listener import caller_of, inherited_admin_socket, open_admin_socket, open_metrics_port
+from rtmsd.errors import AlreadyRunningError, ConfigError, ListenError
 
 
 async def connects(path: Path) -> bool:
@@ -95,12 +96,21 @@ async def test_another_kind_of_file_is_never_replaced(tmp_path: Path) -> None:
     assert path.read_text() == "precious"
 
 
-async def test_a_path_that_cannot_hold_a_socket_is_a_mistake_of_the_configuration(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"admin\.socket: .*too long"), open_admin_socket(tmp_path / ("x" * 120)):
+async def test_what_the_system_has_against_a_path_is_no_mistake_of_the_configuration(tmp_path: Path) -> None:
+    """It may be gone at the next start, which the exit status of a bad configuration would rule out."""
+    with pytest.raises(ListenError, match=r"admin\.socket: .*too long"), open_admin_socket(tmp_path / ("x" * 120)):
         pass
     (tmp_path / "file").touch()
-    with pytest.raises(ConfigError, match=r"admin\.socket: "), open_admin_socket(tmp_path / "file" / "admin.sock"):
+    with pytest.raises(ListenError, match=r"admin\.socket: "), open_admin_socket(tmp_path / "file" / "admin.sock"):
         pass
+
+
+@pytest.mark.parametrize(("family", "host"), [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "[::1]")])
+async def test_a_metrics_port_that_somebody_else_has(family: socket.AddressFamily, host: str) -> None:
+    with socket.create_server((host.strip("[]"), 0), family=family) as somebody:
+        taken = f"{host}:{somebody.getsockname()[1]}"
+        with pytest.raises(ListenError, match=re.escape(f"admin.metrics_listen: cannot listen on {taken}: Address")):
+            await open_metrics_port(taken)
 
 
 async def test_an_inherited_socket_is_served_and_its_file_is_left(tmp_path: Path) -> None:

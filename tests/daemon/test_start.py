@@ -1,0 +1,77 @@
+"""What keeps a daemon from starting does so before any stream is taken up again, and with the status it deserves."""
+
+import json
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import trio
+
+from rtmsd.daemon.root import EXIT_CONFIG, EXIT_FAILED
+from rtmsd.daemon.root import run as run_daemon
+
+Starting = Callable[..., int]
+
+CONFIG = """
+[[app]]
+client_id = "client"
+client_secret = {{ value = "c-secret" }}
+webhook_secret = {{ value = "w-secret" }}
+[webhook]
+listen = "127.0.0.1:0"
+[recording]
+directory = "{directory}/recordings"
+[state]
+file = "{directory}/state.sqlite"
+[admin]
+socket = "{directory}/admin.sock"
+metrics_listen = "{metrics}"
+"""
+
+
+@pytest.fixture
+def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Starting:
+    """Run a daemon that must not get as far as its streams. Returns its exit status."""
+
+    async def resume(_self: object, *, task_status: trio.TaskStatus[None]) -> None:
+        raise AssertionError("streams are resumed")
+
+    def leave_alone(*_args: object, **_more: object) -> None:
+        """This process is the tests'."""
+
+    monkeypatch.setattr("rtmsd.streams.supervisor.Supervisor.run", resume)
+    for setting in ("rtmsd.log.configure", "gc.freeze", "gc.set_threshold"):
+        monkeypatch.setattr(setting, leave_alone)
+
+    def run(metrics: str = "") -> int:
+        path = tmp_path / "config.toml"
+        path.write_text(CONFIG.format(directory=tmp_path, metrics=metrics))
+        return run_daemon(path)
+
+    return run
+
+
+def errors(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    [told] = [line["errors"] for line in lines if line["event"] == "cannot run"]
+    return [str(error) for error in told]
+
+
+def test_a_busy_metrics_port_may_be_free_at_the_next_start(
+    start: Starting, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as somebody:
+        address = "{}:{}".format(*somebody.getsockname())
+        assert start(metrics=address) == EXIT_FAILED
+    [error] = errors(capsys)
+    assert error.startswith(f"admin.metrics_listen: cannot listen on {address}: ")
+    assert not (tmp_path / "admin.sock").exists()
+
+
+def test_a_file_in_the_admin_sockets_place_is_a_mistake(
+    start: Starting, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "admin.sock").touch()
+    assert start() == EXIT_CONFIG
+    assert "is no socket" in errors(capsys)[0]

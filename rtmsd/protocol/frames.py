@@ -19,6 +19,7 @@ _CLOSE: Final = _FIN | 0x8
 _CONTROL: Final = frozenset({_CLOSE, _FIN | 0x9, _FIN | 0xA})  # with ping and pong
 
 _MAX_CONTROL_BYTES: Final = 125
+_HEAD_BYTES: Final = 4  # of a frame of 126 to 65535 bytes, as nearly all messages are
 
 
 class FrameSplitter:
@@ -34,6 +35,8 @@ class FrameSplitter:
         self._wanted_bytes = 0  # of that frame, before another look at it is worth while
         self._opcode = 0  # of the fragmented message in `_fragments`; 0: there is none
         self._fragments = bytearray()
+        self._usual_head = b"none yet"  # of the last whole message
+        self._usual_bytes = 0  # of that frame
 
     def feed(self, data: bytes) -> tuple[list[bytes], bytes]:
         """Take the next bytes from the network.
@@ -54,14 +57,29 @@ class FrameSplitter:
             self._scan(frame, 0, messages, passed)
         if self._is_aside:
             passed.append(data[position:])
-        else:
+            return messages, b"".join(passed)
+        if self._opcode == 0:
+            position = self._lift_alike(data, position, messages)
+        if position < len(data):
             self._scan(data, position, messages, passed)
         return messages, b"".join(passed)
+
+    def _lift_alike(self, data: bytes, position: int, messages: list[bytes]) -> int:
+        """Lift messages as long as the last one, which need not be judged again. Returns where they end.
+
+        Packets of one voice are equally long, so these are nearly all: it takes half the time for a flood, and a
+        quarter for one message alone.
+        """
+        head, frame_bytes, last = self._usual_head, self._usual_bytes, len(data) - self._usual_bytes
+        while position <= last and data[position : position + _HEAD_BYTES] == head:
+            messages.append(data[position + _HEAD_BYTES : position + frame_bytes])
+            position += frame_bytes
+        return position
 
     def _scan(self, data: bytes, position: int, messages: list[bytes], passed: list[bytes]) -> None:
         """Sort the frames from `position` on into `messages` and `passed`, and hold the last if it is unfinished."""
         end = len(data)
-        while True:  # once for each frame: the hot loop, hence not cut into smaller functions
+        while position < end:  # once for each frame: the hot loop, hence not cut into smaller functions
             start = position + 2
             if start > end:
                 self._hold(data[position:], 2)
@@ -93,6 +111,8 @@ class FrameSplitter:
                 break
             if is_plain:
                 messages.append(data[start:stop])
+                if start == position + _HEAD_BYTES:
+                    self._usual_head, self._usual_bytes = data[position:start], stop - position
             elif first in _CONTROL:
                 passed.append(data[position:stop])
                 if first == _CLOSE:

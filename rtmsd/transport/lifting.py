@@ -14,7 +14,7 @@ import trio
 
 from rtmsd.errors import ConnectionLost
 from rtmsd.protocol.frames import FrameSplitter
-from rtmsd.transport.network import NOWAIT_BYTES, READ_BYTES, Progress, SocketSet, TcpStream
+from rtmsd.transport.network import DRAINED, MORE, NOWAIT_BYTES, READ_BYTES, Progress, SocketSet, TcpStream
 from rtmsd.transport.tls import TlsStream
 
 Consume: TypeAlias = Callable[[list[bytes]], None]
@@ -44,6 +44,7 @@ _BROKEN_UPGRADE: Final = "the connection ended during the WebSocket upgrade"
 
 _CLOSE_FRAME: Final = b"\x88"
 _REST_READS: Final = 16  # of 64 KiB: more than that is no rest, and would keep others waiting
+_FULL_READ_BYTES: Final = NOWAIT_BYTES // 2  # TLS makes a read a little less than was asked for
 _BATCH_MESSAGES: Final = 512  # handed on before other tasks get their turn: 1-2 ms
 
 
@@ -208,17 +209,14 @@ class SharedLiftingStream(LiftingStream):
         try:
             data = self._socket.receive_nowait()
         except trio.WouldBlock:
-            return Progress.DRAINED
+            return DRAINED
         if data:
-            messages, self._passed = self._splitter.feed(data)
+            messages, passed = self._splitter.feed(data)
             self._consume(messages)
-            if not self._passed:
-                self._passed = None
-                return (
-                    Progress.MORE if len(data) >= NOWAIT_BYTES // 2 else Progress.DRAINED
-                )  # TLS makes it a little less
-        else:
-            self._passed = data
+            if not passed:
+                return DRAINED if len(data) < _FULL_READ_BYTES else MORE
+            data = passed
+        self._passed = data
         return Progress.ENOUGH
 
     def _read_rest(self) -> None:

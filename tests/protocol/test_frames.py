@@ -130,6 +130,14 @@ def test_wsproto_sees_a_violation_as_if_nothing_were_between(
     assert (messages + leftover, rest) == read(data)
 
 
+@given(st.lists(st.builds(frame, st.sampled_from([FIN | TEXT, FIN | BINARY, TEXT]), payloads) | controls, max_size=8))
+def test_a_message_is_judged_also_when_it_looks_like_the_one_before(frames: list[bytes]) -> None:
+    data = b"".join(frames)
+    messages, passed = split(frames)
+    leftover, rest = read(passed)
+    assert (messages + leftover, rest) == read(data)
+
+
 @given(st.binary(max_size=300), st.integers(0, 2**32))
 @example(b"\x03~", 0)  # illegal before its length is known
 def test_any_bytes(data: bytes, seed: int) -> None:

@@ -44,6 +44,7 @@ EXIT_CONFIG: Final = 78
 SOCKET_NAMES: Final = frozenset({"webhook", "admin"})  # FileDescriptorName= of the socket units
 _COLLECT_AT: Final = (10_000, 20, 20)
 WEBHOOK_GRACE_S: Final = 4.0  # for requests that are being answered when we stop
+STOP_MARGIN_S: Final = 5.0  # for all that has no time of its own at a stop
 
 
 def run(config_path: Path, *, end_streams: bool = False) -> int:
@@ -79,7 +80,7 @@ class Daemon:
     """Everything that lives as long as the process."""
 
     def __init__(self, config_path: Path, config: Config, *, end_streams: bool) -> None:
-        self._config_path = config_path
+        self._config_path = config_path.absolute()  # as status tells it, to whoever is in another directory
         self._config = config
         self._end_streams = end_streams
         self._stopping = trio.Event()
@@ -138,6 +139,8 @@ class Daemon:
                 log.info("stopping", streams=len(supervisor.lives), end_streams=self._end_streams)
                 health.phase = Phase.STOPPING
                 self._notifier.stopping()
+                # Ending streams may take `drain_s`, and finishing files as long again when the disk is slow.
+                self._notifier.extend_timeout(WEBHOOK_GRACE_S + 2 * self._config.streams.drain_s + STOP_MARGIN_S)
                 self._patience.limit(intake.cancel_scope, WEBHOOK_GRACE_S)
             if self._end_streams:
                 await self._end_all(supervisor)
@@ -145,9 +148,7 @@ class Daemon:
             streams.cancel_scope.cancel()
 
     async def _end_all(self, supervisor: Supervisor) -> None:
-        drain_s = self._config.streams.drain_s
-        self._notifier.extend_timeout(2 * drain_s)
-        with self._patience.limit(trio.CancelScope(), drain_s) as step:
+        with self._patience.limit(trio.CancelScope(), self._config.streams.drain_s) as step:
             await supervisor.end_all()
         if step.cancelled_caught:
             log.warning("streams not ended in time; the next start goes on with them", streams=sorted(supervisor.lives))

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING
 import trio
 
 from rtmsd.errors import ConnectionLost, ForbiddenHost, HandshakeRejected, RemoteProtocolError
-from rtmsd.protocol.enums import StopReason
 from rtmsd.protocol.policy import StatusAction
-from rtmsd.streams.ending import Outcome
+from rtmsd.streams.ending import Outcome, given_up
 from rtmsd.streams.outage import Cause
 from rtmsd.streams.refusal import take_note
 from rtmsd.streams.retry import Backoff, Window
@@ -95,7 +94,7 @@ class Connector:
 
     def _slot_gone(self, refused: HandshakeRejected) -> Outcome:
         if self._stream.outage.was_up:
-            return Outcome("ended", StopReason.AWAIT_RECONNECTION_TIMEOUT, None, f"slot gone: {refused}")
+            return given_up(f"slot gone: {refused}")
         return Outcome("failed", None, None, f"Zoom does not know the stream: {refused}")
 
     # What the stream tells

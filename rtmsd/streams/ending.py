@@ -19,12 +19,23 @@ LAST_SESSION_GRACE_S: Final = 5.0  # for another sub-session to start after the 
 
 @attrs.frozen
 class Outcome:
-    """How a stream ended. `zoom_ms` is Zoom's time of it, None when only we noticed."""
+    """How a stream ended.
+
+    Attributes:
+        zoom_ms: Zoom's time of it, None when only we noticed.
+        is_guess: Zoom has not said so, nor why; its word is still awaited by who must know the reason.
+    """
 
     state: Literal["ended", "failed", "revoked"]
     reason: int | None
     zoom_ms: int | None
     why: str
+    is_guess: bool = False
+
+
+def given_up(why: str) -> Outcome:
+    """The stream is lost: what Zoom will give as the reason is only probable."""
+    return Outcome("ended", StopReason.AWAIT_RECONNECTION_TIMEOUT, None, why, is_guess=True)
 
 
 def outcome_of_stop(reason: int, zoom_ms: int | None, why: str) -> Outcome:
@@ -111,9 +122,10 @@ class Ending:
         self.decide(outcome_of_stop(reason, zoom_ms, why))
 
     def decide(self, outcome: Outcome) -> None:
-        """Decide how the stream ended, once; a later word only shortens the time to read on."""
+        """Decide how the stream ended, once; a later word replaces a guess at the most, and shortens what is read on."""
         stream = self._stream
-        if self.outcome is None or outcome.state == "revoked":
+        is_better = self.outcome is None or (self.outcome.is_guess and outcome.zoom_ms is not None)
+        if is_better or outcome.state == "revoked":
             self.outcome = outcome
             stream.feed(StreamInput.ENDED, outcome.why)
         patient = stream.signaling.is_up and outcome.state == "ended"

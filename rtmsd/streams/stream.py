@@ -24,7 +24,7 @@ from rtmsd.recording.recorder import Recorder
 from rtmsd.state.ledger import StreamRow
 from rtmsd.streams.commands import InterruptStream, StartStream
 from rtmsd.streams.connector import Connector
-from rtmsd.streams.ending import Ending, Outcome
+from rtmsd.streams.ending import Ending, Outcome, given_up
 from rtmsd.streams.history import History
 from rtmsd.streams.media import LinkState, MediaLink
 from rtmsd.streams.outage import Cause, Outage
@@ -213,7 +213,7 @@ class Stream:
 
     def window_passed(self, why: str) -> None:
         self.outage.is_for_good()
-        self.ending.decide(Outcome("ended", StopReason.AWAIT_RECONNECTION_TIMEOUT, None, why))
+        self.ending.decide(given_up(why))
 
     async def wait_room(self) -> None:
         """Wait while unwritten media fill their bound, so that TCP holds Zoom back, for as long as that is safe."""

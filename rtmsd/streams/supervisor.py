@@ -74,6 +74,7 @@ class Supervisor:
         self._on_event = on_event
         self._lives: dict[str, Life] = {}
         self._nobody_left = trio.Event()
+        self._unexplained: dict[str, StreamRow] = {}  # given up: why they ended, Zoom may still say
         self._tally = Tally()
         self.ended: deque[dict[str, Any]] = deque(maxlen=REMEMBERED)
 
@@ -113,6 +114,8 @@ class Supervisor:
             raise
         if verdict is Verdict.NEW:
             self._apply(command)
+        elif verdict is Verdict.LATE and isinstance(command, StopStream):
+            self._explained(command)
         elif verdict is Verdict.FOREIGN:
             log.warning("webhook ignored", rtms_stream_id=command.rtms_stream_id, why="the stream is another app's")
         return verdict
@@ -158,8 +161,17 @@ class Supervisor:
                 self._apply(command)
             if not self._lives:
                 self._nobody_left.set()
-            if outcome.reason is not None:
+            if outcome.is_guess:
+                self._unexplained[row.rtms_stream_id] = row
+                if len(self._unexplained) > REMEMBERED:
+                    del self._unexplained[next(iter(self._unexplained))]
+            elif outcome.reason is not None:
                 await self._start_again(row, outcome.reason)
+
+    def _explained(self, stop: StopStream) -> None:
+        """Zoom says why a stream ended that was given up before. A host who stopped it wants no new one."""
+        if (row := self._unexplained.pop(stop.rtms_stream_id, None)) is not None:
+            self._nursery.start_soon(self._start_again, row, stop.stop_reason)
 
     async def _start_again(self, row: StreamRow, reason: int) -> None:
         """Let the policy decide. What goes wrong there is no live stream's trouble."""

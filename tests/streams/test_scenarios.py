@@ -354,6 +354,19 @@ async def test_a_terminated_stream_is_dead_and_left_to_the_policy(up: Bench, rea
     assert (up.manifest()["state"], up.manifest()["stop_reason"]) == ("ended", reason)
 
 
+@pytest.mark.parametrize("reason", [1, 19])
+async def test_why_a_stream_that_was_given_up_ended_is_for_zoom_to_say(up: Bench, reason: int) -> None:
+    """A host who stopped it meanwhile wants no new one: the policy hears of the reason late, or never."""
+    up.zoom.always["signaling"] = 2
+    await up.zoom.last("signaling").cut()
+    await up.until_gone()
+    assert up.manifest()["stop_reason"] == 19
+    assert up.restarter.considered == []
+    await trio.sleep(300)
+    assert await up.stop(reason, event_ts=zoom_ms()) is Verdict.LATE
+    await up.until(lambda: up.restarter.considered == [("stream-1", reason)])
+
+
 async def test_the_same_reason_beside_an_interruption_ends_nothing(up: Bench) -> None:
     await up.zoom.last("signaling").stream_state(2, 13)
     await trio.sleep(30)

@@ -1,6 +1,7 @@
-"""Types of arguments, as argparse wants them: they raise ValueError for what they do not take."""
+"""Types of arguments, as argparse wants them: it shows the words of an ArgumentTypeError."""
 
 import math
+from argparse import ArgumentTypeError
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -9,17 +10,23 @@ if TYPE_CHECKING:
 
 def positive_seconds(text: str) -> float:
     """A positive finite number."""
-    value_s = float(text)
+    try:
+        value_s = float(text)
+    except ValueError:
+        value_s = math.nan
     if not 0 < value_s < math.inf:
-        raise ValueError
+        raise ArgumentTypeError(f"{text!r} is no positive number of seconds")
     return value_s
 
 
 def whole_number(text: str) -> int:
     """How many."""
-    value = int(text)
+    try:
+        value = int(text)
+    except ValueError:
+        value = -1
     if value < 0:
-        raise ValueError
+        raise ArgumentTypeError(f"{text!r} is no whole number from 0 on")
     return value
 
 
@@ -27,7 +34,11 @@ def web_url(text: str) -> "SplitResult":
     """An http or https URL."""
     from urllib.parse import urlsplit  # noqa: PLC0415 - not at every start
 
-    url = urlsplit(text)
-    if url.scheme not in ("http", "https") or not url.hostname or url.port == 0:  # `port` raises for what is none
-        raise ValueError
+    try:
+        url = urlsplit(text)
+        is_good = url.scheme in ("http", "https") and url.hostname and url.port != 0  # `port` raises for what is none
+    except ValueError:
+        is_good = False
+    if not is_good:
+        raise ArgumentTypeError(f"{text!r} is no http or https URL, such as https://rtms.example.com/webhook")
     return url

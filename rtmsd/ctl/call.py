@@ -14,7 +14,7 @@ class Call:
     """One call of a verb.
 
     Attributes:
-        args: its parsed arguments, with the global `socket` and `timeout`.
+        args: its parsed arguments, with the global `socket`.
         out: standard output.
     """
 
@@ -22,9 +22,15 @@ class Call:
         self.args = args
         self.out = out
 
+    @property
+    def timeout_s(self) -> float:
+        """The longest wait for an answer."""
+        timeout_s: float = self.args.usual_timeout_s if self.args.timeout is None else self.args.timeout
+        return timeout_s
+
     @cached_property
     def client(self) -> "AdminClient":
         """The daemon. Imported only for verbs that talk to it: `http.client` takes longer than all the rest."""
         from rtmsd.ctl.client import AdminClient  # noqa: PLC0415
 
-        return AdminClient(self.args.socket, self.args.timeout)
+        return AdminClient(self.args.socket, self.timeout_s)

@@ -13,7 +13,10 @@ from rtmsd.ctl.arguments import positive_seconds, web_url, whole_number
 
 DEFAULT_SOCKET: Final = "/run/rtmsd/admin.sock"
 DEFAULT_TIMEOUT_S: Final = 10.0
+ZOOM_TIMEOUT_S: Final = 30.0  # the daemon itself gives Zoom 25 s
 ZOOM_URL: Final = "https://zoom.us/"
+
+FORMATS: Final = ("wav", "raw", "ndjson")
 
 EPILOG: Final = (
     "exit status: 0 ok, 1 failed, 2 usage or ambiguous prefix, 3 daemon not reachable, 4 no such stream, "
@@ -33,6 +36,12 @@ COMPLETE_STREAM: Final = {
 def default_socket(environ: Mapping[str, str] = os.environ) -> str:
     """Return the socket for want of --socket."""
     return environ.get("RTMSD_SOCKET") or DEFAULT_SOCKET
+
+
+def _note(parser: argparse.ArgumentParser, *lines: str) -> None:
+    """End the help with lines that are not broken: somebody copies them."""
+    parser.epilog = "\n".join(lines)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
 
 
 def _nothing(parser: argparse.ArgumentParser) -> None:
@@ -70,7 +79,7 @@ def _tap(parser: argparse.ArgumentParser) -> None:
     media = "of audio,video,share,transcript,chat,events (default: audio)"
     parser.add_argument("--media", metavar="LIST", default="audio", help=media)
     form = "default: wav for audio alone, else ndjson"
-    parser.add_argument("--format", choices=("wav", "raw", "ndjson"), help=form)
+    parser.add_argument("--format", choices=FORMATS, help=form)
     parser.add_argument("--user-id", metavar="ID", help="only this participant; 0 is the mix")
     parser.epilog = "A slow reader loses its own frames, never the recording's: ndjson tells how many."
 
@@ -92,6 +101,11 @@ def _explain(parser: argparse.ArgumentParser) -> None:
 def _shutdown(parser: argparse.ArgumentParser) -> None:
     help_text = "close live streams for good; else they resume at the next start"
     parser.add_argument("--end-streams", action="store_true", help=help_text)
+    _note(
+        parser,
+        "systemd starts the service again. To keep it down:",
+        "systemctl stop rtmsd-webhook.socket rtmsd-admin.socket rtmsd.service",
+    )
 
 
 def _file(parser: argparse.ArgumentParser) -> None:
@@ -126,7 +140,12 @@ def _session(parser: argparse.ArgumentParser) -> None:
 
 def _completion(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("shell", choices=("bash", "zsh", "fish"), help="the shell to write for")
-    parser.epilog = "bash: source <(rtmsctl completion bash) - fish: rtmsctl completion fish | source"
+    _note(
+        parser,
+        "bash: source <(rtmsctl completion bash)",
+        'zsh, after compinit: eval "$(rtmsctl completion zsh)"',
+        "fish: rtmsctl completion fish | source",
+    )
 
 
 class Verb(NamedTuple):
@@ -136,12 +155,14 @@ class Verb(NamedTuple):
         run: "module:function" of `rtmsd.ctl.verbs`; the function is a `rtmsd.ctl.main.Run`.
         summary: one line, for the list of verbs.
         arguments: adds its arguments to its parser.
+        timeout_s: how long it waits for an answer unless --timeout says otherwise.
     """
 
     name: str
     run: str
     summary: str
     arguments: Callable[[argparse.ArgumentParser], None] = _nothing
+    timeout_s: float = DEFAULT_TIMEOUT_S
 
 
 VERBS: Final = (
@@ -168,10 +189,10 @@ VERBS: Final = (
     Verb("recordings repair", "integrity:repair", "mend recordings as far as possible", _recordings),
     Verb("recordings rm", "recordings:remove", "delete a recording", _recording),
     Verb("webhook test", "webhook:test", "post a signed and a forged URL validation to an endpoint", _webhook_test),
-    Verb("session start", "session:start", "start the stream of a running session", _session),
-    Verb("session stop", "session:stop", "stop it", _session),
-    Verb("session pause", "session:pause", "pause it", _session),
-    Verb("session resume", "session:resume", "go on with a paused one", _session),
+    Verb("session start", "session:start", "start the stream of a running session", _session, ZOOM_TIMEOUT_S),
+    Verb("session stop", "session:stop", "stop it", _session, ZOOM_TIMEOUT_S),
+    Verb("session pause", "session:pause", "pause it", _session, ZOOM_TIMEOUT_S),
+    Verb("session resume", "session:resume", "go on with a paused one", _session, ZOOM_TIMEOUT_S),
     Verb("metrics", "status:metrics", "the metrics, as Prometheus reads them"),
     Verb("version", "status:version", "the version of rtmsctl"),
     Verb("completion", "completion:completion", "completion for bash, zsh or fish", _completion),
@@ -192,7 +213,7 @@ def build_parser() -> argparse.ArgumentParser:
         prog="rtmsctl", description="Ask and control the rtmsd daemon.", epilog=EPILOG, allow_abbrev=False
     )
     parser.add_argument("--version", action="version", version=f"rtmsctl {__version__}")
-    _add_globals(parser, {"socket": default_socket(), "timeout": DEFAULT_TIMEOUT_S, "json": False})
+    _add_globals(parser, DEFAULT_TIMEOUT_S, {"socket": default_socket(), "timeout": None, "json": False})
     add_to = {"": parser.add_subparsers(metavar="VERB", required=True, title="verbs").add_parser}
     for verb in VERBS:
         group, _, name = verb.name.rpartition(" ")
@@ -201,13 +222,13 @@ def build_parser() -> argparse.ArgumentParser:
             add_to[group] = grouped.add_subparsers(metavar="VERB", required=True, title="verbs").add_parser
         verb_parser = add_to[group](name, help=verb.summary, description=verb.summary, allow_abbrev=False)
         # The global options are understood after the verb too; when they are not there, what stands before it holds.
-        _add_globals(verb_parser, {})
+        _add_globals(verb_parser, verb.timeout_s, {})
         verb.arguments(verb_parser)
-        verb_parser.set_defaults(run=verb.run)
+        verb_parser.set_defaults(run=verb.run, usual_timeout_s=verb.timeout_s)
     return parser
 
 
-def _add_globals(parser: argparse.ArgumentParser, defaults: Mapping[str, Any]) -> None:
+def _add_globals(parser: argparse.ArgumentParser, timeout_s: float, defaults: Mapping[str, Any]) -> None:
     """Add the options of every verb. One without a default leaves no trace when it is not given."""
 
     def default(name: str) -> Any:
@@ -215,6 +236,6 @@ def _add_globals(parser: argparse.ArgumentParser, defaults: Mapping[str, Any]) -
 
     socket = f"the admin socket (default: $RTMSD_SOCKET, else {DEFAULT_SOCKET})"
     parser.add_argument("--socket", metavar="PATH", default=default("socket"), help=socket)
-    timeout = f"longest wait for an answer, in seconds (default: {DEFAULT_TIMEOUT_S:g})"
+    timeout = f"longest wait for an answer, in seconds (default: {timeout_s:g})"
     parser.add_argument("--timeout", metavar="S", type=positive_seconds, default=default("timeout"), help=timeout)
     parser.add_argument("--json", action="store_true", default=default("json"), help="JSON instead of tables")

@@ -4,13 +4,16 @@ import contextlib
 import os
 import socket
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from rtmsd.ctl.call import Call
 from rtmsd.ctl.exits import Exit
 from rtmsd.ctl.main import main
+from rtmsd.zoom_api import TOTAL_TIMEOUT_S
 
 NOBODY = 65534
 
@@ -118,6 +121,58 @@ def test_an_answer_that_is_no_json(
 def test_usage(ctl: Ctl, daemon: FakeDaemon, args: tuple[str, ...]) -> None:
     assert ctl(*args) == Exit.USAGE
     assert daemon.requests == []
+
+
+@pytest.mark.parametrize(
+    ("args", "why"),
+    [
+        (("--timeout", "soon", "ps"), "'soon' is no positive number of seconds"),
+        (("--timeout", "nan", "ps"), "'nan' is no positive number of seconds"),
+        (("logs", "-n", "-1"), "'-1' is no whole number from 0 on"),
+        (("logs", "-n", "many"), "'many' is no whole number from 0 on"),
+        (("doctor", "--url", "rtms.example.com"), "'rtms.example.com' is no http or https URL"),
+        (("webhook", "test", "https://[x/"), "'https://[x/' is no http or https URL"),
+        (("webhook", "test", "https://x:port"), "'https://x:port' is no http or https URL"),
+    ],
+)
+def test_usage_is_told_in_words(ctl: Ctl, capsys: pytest.CaptureFixture[str], args: tuple[str, ...], why: str) -> None:
+    assert ctl(*args) == Exit.USAGE
+    assert why in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", ["start", "stop", "pause", "resume"])
+@pytest.mark.parametrize(("before", "after", "waits_s"), [(["3"], [], 3), ([], ["4"], 4), ([], [], None)])
+def test_who_asks_zoom_waits_as_long_as_the_daemon_does(
+    monkeypatch: pytest.MonkeyPatch, verb: str, before: list[str], after: list[str], waits_s: float | None
+) -> None:
+    """Unless told otherwise, before or after the verb."""
+    calls: list[Call] = []
+
+    def remember(_action: str, call: Call) -> Exit:
+        calls.append(call)
+        return Exit.OK
+
+    monkeypatch.setattr(f"rtmsd.ctl.verbs.session.{verb}", partial(remember, verb))
+    options = [["--timeout", *given] if given else [] for given in (before, after)]
+    assert main([*options[0], "session", verb, "an-id", *options[1]]) == Exit.OK
+    if waits_s is None:
+        assert calls[0].timeout_s > TOTAL_TIMEOUT_S
+    else:
+        assert calls[0].timeout_s == waits_s
+
+
+@pytest.mark.parametrize(
+    ("verb", "line"),
+    [
+        ("shutdown", "systemctl stop rtmsd-webhook.socket rtmsd-admin.socket rtmsd.service"),
+        ("completion", 'eval "$(rtmsctl completion zsh)"'),
+    ],
+)
+def test_what_is_to_be_copied_from_a_help_stands_in_one_line(
+    ctl: Ctl, capsys: pytest.CaptureFixture[str], verb: str, line: str
+) -> None:
+    assert ctl(verb, "--help") == Exit.OK
+    assert line in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("args", [("--help",), ("--version",), ("ps", "--help"), ("config", "--help")])

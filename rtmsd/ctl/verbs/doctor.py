@@ -29,15 +29,14 @@ def doctor(call: Call) -> Exit:
 
     Without a daemon the rest is still looked at, and the exit status says why there was none.
     """
-    timeout_s: float = call.args.timeout
-    findings = probe_zoom(call.args.zoom, timeout_s) if call.args.zoom else []
+    findings = probe_zoom(call.args.zoom, call.timeout_s) if call.args.zoom else []
     trouble: CtlError | None = None
     try:
         told = call.client.get("/v1/doctor")
         findings += [Finding(item["check"], item["ok"], item["detail"], item.get("mend") or "") for item in told]
         findings.append(Finding("daemon", True, f"answers on {call.client.path}"))
         if call.args.url:
-            findings.append(probe_public_url(call.args.url, lambda: call.client.get("/v1/status"), timeout_s))
+            findings.append(probe_public_url(call.args.url, lambda: call.client.get("/v1/status"), call.timeout_s))
         else:
             mend = "Give the address that Zoom has: --url https://..."
             findings.append(Finding("public url", None, "not looked at", mend))

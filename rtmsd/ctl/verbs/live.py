@@ -12,7 +12,6 @@ from rtmsd.ctl.client import stream_path
 from rtmsd.ctl.events import EventFile, over, show_event
 from rtmsd.ctl.exits import CtlError, Exit
 
-FORMATS: Final = ("wav", "raw", "ndjson")
 POLL_S: Final = 0.25
 
 

@@ -51,8 +51,8 @@ def test(call: Call) -> Exit:
     secret = _app(config, call.args.app).webhook_secrets[0]
     url = call.args.url or _own_url(call, config)
     try:
-        forged = _challenge(url, secrets.token_urlsafe(16), call.args.timeout)
-        signed = _challenge(url, secret, call.args.timeout)
+        forged = _challenge(url, secrets.token_urlsafe(16), call.timeout_s)
+        signed = _challenge(url, secret, call.timeout_s)
     except Unanswered as error:
         mend = f"`rtmsctl doctor --url {url.geturl()}` looks at the way there."
         show_findings(call.out, [Finding("reachable", False, str(error), mend)])

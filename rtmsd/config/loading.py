@@ -15,7 +15,7 @@ def load(path: Path | str) -> Config:
     """Read and check a configuration. Nothing is written and nobody is connected to.
 
     Raises:
-        ConfigError: with all mistakes, one line each.
+        ConfigError: with all mistakes, one line each. Its cause is the OSError when the file cannot be read.
     """
     path = Path(path).absolute()
     reader = Reader(Config, path)
@@ -31,7 +31,7 @@ def _parse(path: Path) -> dict[str, object]:
     try:
         return tomllib.loads(path.read_bytes().decode("utf-8-sig"))  # some editors put a mark in front
     except OSError as exc:
-        raise ConfigError([f"cannot read {path}: {exc.strerror}"]) from None
+        raise ConfigError([f"cannot read {path}: {exc.strerror}"]) from exc
     except UnicodeDecodeError as exc:
         line = exc.object.count(b"\n", 0, exc.start) + 1
         raise ConfigError([f"{path}: not UTF-8 text (line {line})"]) from None

@@ -112,6 +112,11 @@ def _file(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", nargs="?", help="default: the running daemon's file")
 
 
+def _diff(parser: argparse.ArgumentParser) -> None:
+    _file(parser)
+    parser.epilog = "Secrets are not compared: `rtmsctl reload` names those that changed."
+
+
 def _recordings(parser: argparse.ArgumentParser) -> None:
     help_text = "id or its beginning, or a directory, which needs no daemon (default: all)"
     parser.add_argument("recordings", metavar="RECORDING", nargs="*", help=help_text)
@@ -183,7 +188,7 @@ VERBS: Final = (
     Verb("shutdown", "control:shutdown", "stop the daemon", _shutdown),
     Verb("config check", "config:check", "check a configuration file, and name every mistake in it", _file),
     Verb("config show", "config:show", "the configuration in force, secrets masked"),
-    Verb("config diff", "config:diff", "what differs between the file and what is in force", _file),
+    Verb("config diff", "config:diff", "what differs between the file and what is in force", _diff),
     Verb("recordings ls", "recordings:ls", "list recordings"),
     Verb("recordings verify", "integrity:verify", "read recordings back, and name every problem", _recordings),
     Verb("recordings repair", "integrity:repair", "mend recordings as far as possible", _recordings),

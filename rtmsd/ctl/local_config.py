@@ -13,6 +13,14 @@ DEFAULT_FILE: Final = Path("/etc/rtmsd/config.toml")
 SERVICE_CREDENTIALS: Final = Path("/run/credentials/rtmsd.service")
 
 
+class WrongConfig(CtlError):
+    """The file holds mistakes, one line each."""
+
+    def __init__(self, path: Path, mistakes: list[str]) -> None:
+        super().__init__(Exit.FAILED, f"{path} is wrong", "\n".join(mistakes))
+        self.mistakes = mistakes
+
+
 def config_file(call: Call) -> Path:
     """Return the file that was named, else the running daemon's, else the usual one."""
     if call.args.file is not None:
@@ -27,13 +35,20 @@ def config_file(call: Call) -> Path:
 
 
 def read_config(path: Path) -> Config:
-    """Read and check a configuration. Raises CtlError with all its mistakes.
+    """Read and check a configuration.
 
     Secrets given as `{ credential = ... }` are looked for where systemd puts the service's.
+
+    Raises:
+        WrongConfig: with all its mistakes.
+        CtlError: it cannot be read.
     """
     if SERVICE_CREDENTIALS.is_dir():
         os.environ.setdefault("CREDENTIALS_DIRECTORY", str(SERVICE_CREDENTIALS))
     try:
         return load(path)
     except ConfigError as error:
-        raise CtlError(Exit.FAILED, f"{path} is wrong", "\n".join(error.mistakes)) from error
+        if isinstance(error.__cause__, OSError):
+            code = Exit.NOT_PERMITTED if isinstance(error.__cause__, PermissionError) else Exit.FAILED
+            raise CtlError(code, str(error)) from error
+        raise WrongConfig(path, error.mistakes) from error

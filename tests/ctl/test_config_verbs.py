@@ -9,6 +9,7 @@ import pytest
 from rtmsd.config import as_masked_dict, load
 from rtmsd.ctl.exits import Exit
 from rtmsd.ctl.verbs.config import flattened
+from tests.ctl.nobody import unprivileged
 
 Ctl = Any
 FakeDaemon = Any
@@ -37,7 +38,7 @@ def test_check_the_daemons_file(ctl: Ctl, file: Path, capsys: Capture) -> None:
     assert ctl("config", "check") == Exit.OK
     assert capsys.readouterr().out == f"{file}: ok\n"
     assert ctl("config", "check", "--json") == Exit.OK
-    assert json.loads(capsys.readouterr().out) == {"file": str(file), "ok": True, "warnings": []}
+    assert json.loads(capsys.readouterr().out) == {"file": str(file), "ok": True, "mistakes": [], "warnings": []}
 
 
 def test_check_tells_what_is_unwise(ctl: Ctl, file: Path, capsys: Capture) -> None:
@@ -54,6 +55,23 @@ def test_check_another_file_without_a_daemon(ctl: Ctl, daemon: FakeDaemon, file:
     assert wrong == f"rtmsctl: {file} is wrong"
     assert len(mistakes) == 2
     assert any(line.startswith("streams.drain_s: ") for line in mistakes)
+
+
+def test_check_names_mistakes_in_json_too(ctl: Ctl, file: Path, capsys: Capture) -> None:
+    file.write_text(GOOD + "[mediaa]\n")
+    assert ctl("config", "check", "--json") == Exit.FAILED
+    printed = capsys.readouterr()
+    told = json.loads(printed.out)
+    assert (told["file"], told["ok"], told["warnings"], printed.err) == (str(file), False, [], "")
+    assert [mistake.partition(":")[0] for mistake in told["mistakes"]] == ["mediaa"]
+
+
+@pytest.mark.parametrize("options", [(), ("--json",)])
+def test_a_file_that_may_not_be_read(ctl: Ctl, file: Path, capsys: Capture, options: tuple[str, ...]) -> None:
+    file.chmod(0)
+    with unprivileged():
+        assert ctl("config", "check", str(file), *options) == Exit.NOT_PERMITTED
+    assert capsys.readouterr().err == f"rtmsctl: cannot read {file}: Permission denied\n"
 
 
 def test_without_a_daemon_the_usual_file_is_meant(
@@ -90,6 +108,16 @@ def test_diff(ctl: Ctl, file: Path, capsys: Capture) -> None:
     ]
     assert ctl("config", "diff", "--json") == Exit.OK
     assert {change["path"] for change in json.loads(capsys.readouterr().out)} == {"state.file", "streams.drain_s"}
+
+
+def test_diff_claims_nothing_of_secrets(ctl: Ctl, file: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    file.write_text(GOOD.replace("c-secret", "another"))
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert ctl("config", "diff") == Exit.OK
+    assert capsys.readouterr().out == "nothing changed\nsecrets are not compared\n"
+    assert ctl("config", "diff", "--help") == Exit.OK
+    assert "Secrets are not compared" in capsys.readouterr().out
 
 
 def test_credentials_are_found_where_systemd_puts_them(

@@ -1,7 +1,5 @@
 """Every way to end, as scripts see it."""
 
-import contextlib
-import os
 import socket
 from collections.abc import Iterator
 from functools import partial
@@ -14,24 +12,10 @@ from rtmsd.ctl.call import Call
 from rtmsd.ctl.exits import Exit
 from rtmsd.ctl.main import main
 from rtmsd.zoom_api import TOTAL_TIMEOUT_S
-
-NOBODY = 65534
+from tests.ctl.nobody import unprivileged
 
 Ctl = Any
 FakeDaemon = Any
-
-
-@contextlib.contextmanager
-def unprivileged() -> Iterator[None]:
-    """Be nobody for a while, if we are root: root may open everything."""
-    if os.geteuid() != 0:
-        yield
-        return
-    os.seteuid(NOBODY)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
 
 
 def test_an_answer_is_ok(ctl: Ctl, daemon: FakeDaemon) -> None:

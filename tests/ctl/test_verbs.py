@@ -12,6 +12,7 @@ from rtmsd.ctl.exits import Exit
 from rtmsd.ctl.findings import Finding
 from rtmsd.ctl.terms import GAP_CAUSES, STREAM_STATES
 from rtmsd.ctl.verbs.doctor import in_order
+from tests.ctl.nobody import unprivileged
 
 Ctl = Any
 FakeDaemon = Any
@@ -237,6 +238,21 @@ def test_a_directory_without_recordings(ctl: Ctl, tmp_path: Path, capsys: Captur
     (tmp_path / "empty").mkdir()
     assert ctl("recordings", "verify", str(tmp_path / "empty")) == Exit.FAILED
     assert "no recording is in" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("hidden", ["", "abc1"])
+def test_a_directory_that_may_not_be_looked_into(
+    ctl: Ctl, recordings: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch, hidden: str
+) -> None:
+    """What cannot be seen is not good, whatever is beside it."""
+    monkeypatch.setattr("rtmsd.ctl.verbs.integrity.problems_of", lambda directory: [])
+    monkeypatch.chdir(recordings.parent)  # nobody may come here by the whole path
+    (recordings / hidden).chmod(0)
+    with unprivileged():
+        code = ctl("recordings", "verify", recordings.name)
+    (recordings / hidden).chmod(0o755)
+    assert code == Exit.NOT_PERMITTED
+    assert "Permission denied" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("recordings")

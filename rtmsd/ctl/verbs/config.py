@@ -8,15 +8,22 @@ from rtmsd.config.changes import NEEDS_RESTART
 from rtmsd.ctl.call import Call
 from rtmsd.ctl.changes import show_changes, toml_like
 from rtmsd.ctl.exits import Exit
-from rtmsd.ctl.local_config import config_file, read_config
+from rtmsd.ctl.local_config import WrongConfig, config_file, read_config
 from rtmsd.ctl.output import Style
 
 
 def check(call: Call) -> Exit:
     """Check a file offline; FAILED names every mistake."""
     path = config_file(call)
-    config = read_config(path)
-    call.out.said({"file": str(path), "ok": True, "warnings": config.warnings}, f"{path}: ok")
+    result = {"file": str(path), "ok": True, "mistakes": [], "warnings": []}
+    try:
+        config = read_config(path)
+    except WrongConfig as error:
+        if not call.out.as_json:
+            raise
+        call.out.json(result | {"ok": False, "mistakes": error.mistakes})
+        return error.exit_code
+    call.out.said(result | {"warnings": config.warnings}, f"{path}: ok")
     if not call.out.as_json:
         for warning in config.warnings:
             call.out.line(call.out.styled(f"warning: {warning}", Style.WARN))
@@ -51,7 +58,7 @@ def diff(call: Call) -> Exit:
     if call.out.as_json:
         call.out.json(changes)
     else:
-        show_changes(call.out, changes)
+        show_changes(call.out, changes, note="secrets are not compared")
     return Exit.OK
 
 

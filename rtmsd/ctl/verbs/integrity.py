@@ -1,8 +1,9 @@
 """What recordings on disk are worth: verify, repair."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from rtmsd.ctl.call import Call
 from rtmsd.ctl.exits import CtlError, Exit
@@ -12,7 +13,7 @@ from rtmsd.ctl.verbs.recordings import named
 from rtmsd.recording.repair import repair as mend
 from rtmsd.recording.verify import verify as problems_of
 
-MARKS: Final = ("stream.json", "events.jsonl")  # a directory with one of them is a recording, whole or broken
+MARKS: Final = frozenset({"stream.json", "events.jsonl"})  # a directory with one is a recording, whole or broken
 LIVE_STATES: Final = frozenset({"connecting", "active", "paused", "recovering"})
 
 
@@ -38,18 +39,28 @@ def repair(call: Call) -> Exit:
 def _directories(call: Call) -> Iterator[Path]:
     """Yield the recordings that were named: by a directory (also one that holds many), by id or prefix; else all.
 
-    Raises CtlError for a name that is neither, and for a directory without a recording.
+    Raises CtlError for a name that is neither, and for a directory without a recording; OSError for one that cannot be
+    looked into.
     """
     for name in call.args.recordings:
         if not Path(name).is_dir():
             yield Path(named(call, name)["directory"])
             continue
-        found = sorted({file.parent for mark in MARKS for file in Path(name).rglob(mark)})
+        found = sorted(_recordings_below(name))
         if not found:
-            raise CtlError(Exit.FAILED, f"no recording is in {name}: no {' or '.join(MARKS)} there or below")
+            raise CtlError(Exit.FAILED, f"no recording is in {name}: no {' or '.join(sorted(MARKS))} there or below")
         yield from found
     if not call.args.recordings:
         yield from (Path(recording["directory"]) for recording in call.client.get("/v1/recordings"))
+
+
+def _recordings_below(name: str) -> Iterator[Path]:
+    def give_up(error: OSError) -> NoReturn:
+        raise error
+
+    for directory, _, files in os.walk(name, onerror=give_up):
+        if MARKS.intersection(files):
+            yield Path(directory)
 
 
 def _live_among(call: Call, directories: list[Path]) -> Path | None:

@@ -4,7 +4,8 @@ from typing import Final
 
 import trio
 
-HURRIED_S: Final = 0.5  # enough for a disk that works
+HURRIED_S: Final = 0.5  # for a step: enough for a disk that works
+HURRIED_WHOLE_S: Final = 3.0  # for all steps together, and what lies between them
 
 
 class Patience:
@@ -12,6 +13,7 @@ class Patience:
 
     def __init__(self) -> None:
         self._step = trio.CancelScope()
+        self._whole = trio.CancelScope()
         self._is_hurried = False
 
     def limit(self, step: trio.CancelScope, for_s: float) -> trio.CancelScope:
@@ -20,7 +22,13 @@ class Patience:
         self._step = step
         return step
 
+    async def exhaust(self, for_s: float) -> None:
+        """Return when all steps together, from now on, have taken so long, or `HURRIED_WHOLE_S` from a hurry on."""
+        with trio.move_on_after(min(for_s, HURRIED_WHOLE_S) if self._is_hurried else for_s) as self._whole:
+            await trio.sleep_forever()
+
     def hurry(self) -> None:
         """Let neither this step nor any later one take longer than `HURRIED_S` from now, or from its start."""
         self._is_hurried = True
         self._step.deadline = min(self._step.deadline, trio.current_time() + HURRIED_S)
+        self._whole.deadline = min(self._whole.deadline, trio.current_time() + HURRIED_WHOLE_S)

@@ -5,6 +5,7 @@ What streams need outlives them: the journal and the writer are opened first and
 
 import contextlib
 import gc
+import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -63,7 +64,7 @@ def run(config_path: Path, *, end_streams: bool = False) -> int:
     gc.set_threshold(*_COLLECT_AT)
     status = EXIT_OK
     try:
-        trio.run(Daemon(config_path, config, end_streams=end_streams).run)
+        trio.run(_run, Daemon(config_path, config, end_streams=end_streams))
     except* ConfigError as group:
         log.error("cannot run", errors=[str(error) for error in leaves(group)])  # noqa: TRY400 foreseen: no traceback
         status = EXIT_CONFIG
@@ -74,6 +75,22 @@ def run(config_path: Path, *, end_streams: bool = False) -> int:
         log.exception("crashed")
         status = EXIT_FAILED
     return status
+
+
+async def _run(daemon: "Daemon") -> None:
+    """Run the daemon. When it is told to stop and cannot, as the disk does not answer, leave without it: a thread that
+    waits for the disk can be neither cancelled nor waited for.
+    """
+    async with trio.open_nursery() as nursery:
+
+        async def leave_at_last() -> None:
+            await daemon.has_had_its_time()
+            log.error("stopped without the disk, which does not answer; what was not written is lost")
+            os._exit(EXIT_FAILED)
+
+        nursery.start_soon(leave_at_last)
+        await daemon.run()
+        nursery.cancel_scope.cancel()
 
 
 class Daemon:
@@ -139,8 +156,7 @@ class Daemon:
                 log.info("stopping", streams=len(supervisor.lives), end_streams=self._end_streams)
                 health.phase = Phase.STOPPING
                 self._notifier.stopping()
-                # Ending streams may take `drain_s`, and finishing files as long again when the disk is slow.
-                self._notifier.extend_timeout(WEBHOOK_GRACE_S + 2 * self._config.streams.drain_s + STOP_MARGIN_S)
+                self._notifier.extend_timeout(self._stop_limit_s + STOP_MARGIN_S)
                 self._patience.limit(intake.cancel_scope, WEBHOOK_GRACE_S)
             if self._end_streams:
                 await self._end_all(supervisor)
@@ -162,6 +178,16 @@ class Daemon:
         backend.listening["webhook"] = await nursery.start(
             partial(serve, app, settings, fds=fds, shutdown=self._stopping)
         )
+
+    @property
+    def _stop_limit_s(self) -> float:
+        """Ending streams may take `drain_s`, and finishing files as long again when the disk is slow."""
+        return WEBHOOK_GRACE_S + 2 * self._config.streams.drain_s + STOP_MARGIN_S
+
+    async def has_had_its_time(self) -> None:
+        """Return when a stop has taken longer than all its steps may."""
+        await self._stopping.wait()
+        await self._patience.exhaust(self._stop_limit_s)
 
     def stop(self, *, end_streams: bool = False) -> None:
         """Begin to stop; a second time, hurry."""

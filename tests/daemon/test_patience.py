@@ -14,7 +14,7 @@ from trio.testing import MockClock
 from rtmsd.config import StreamsConfig
 from rtmsd.daemon import root
 from rtmsd.daemon.backend import Backend
-from rtmsd.daemon.patience import HURRIED_S, Patience
+from rtmsd.daemon.patience import HURRIED_S, HURRIED_WHOLE_S, Patience
 from rtmsd.daemon.root import Daemon
 from rtmsd.recording.disk import Disk
 from rtmsd.recording.writer import Writer
@@ -62,6 +62,25 @@ async def test_a_hurry_lengthens_nothing(autojump_clock: MockClock) -> None:
         patience.hurry()
         await trio.sleep_forever()
     assert trio.current_time() == 0.1
+
+
+async def test_the_whole_is_shortened_too(autojump_clock: MockClock, nursery: trio.Nursery) -> None:
+    patience = Patience()
+
+    async def hurry() -> None:
+        await trio.sleep(5)
+        patience.hurry()
+
+    nursery.start_soon(hurry)
+    await patience.exhaust(30)
+    assert trio.current_time() == 5 + HURRIED_WHOLE_S
+    await patience.exhaust(30)
+    assert trio.current_time() == 5 + 2 * HURRIED_WHOLE_S
+
+
+async def test_the_whole_has_its_time(autojump_clock: MockClock) -> None:
+    await Patience().exhaust(30)
+    assert trio.current_time() == 30
 
 
 # The daemon

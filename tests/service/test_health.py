@@ -1,6 +1,7 @@
 """Health means that media flow: what is wrong is in status, doctor, metrics and log, and goes when it is mended."""
 
 import re
+import signal
 import urllib.request
 from collections.abc import Iterator
 from functools import partial
@@ -62,6 +63,23 @@ def test_a_silent_stream_and_a_disk_that_stands_still(
     for code in ("no_media", "sync_lag"):  # once each, unless the machine stood still, too
         assert len(daemon.logged("degraded", code=code)) == len(daemon.logged("recovered", code=code)) >= 1
     assert daemon.stop() == 0
+
+
+def test_a_disk_that_never_answers_does_not_keep_a_daemon_that_is_told_twice_to_stop(
+    impaired: Installation, place: Path
+) -> None:
+    daemon = impaired
+    daemon.start()
+    with zoom_for(daemon) as zoom:
+        zoom.session("Ana")
+        (place / "stall").touch()
+        until(lambda: wrong(daemon) == ["sync_lag"])
+        daemon.signal(signal.SIGTERM)
+        until(lambda: daemon.logged("stopping"))
+        daemon.signal(signal.SIGTERM)
+        assert daemon.wait() == 1
+    assert daemon.logged("files not finished in time")
+    assert daemon.logged("stopped without the disk, which does not answer; what was not written is lost")
 
 
 def failing(daemon: Installation) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """Checks across keys. They are skipped where a key alone is already wrong, so that one slip makes one line."""
 
+import ipaddress
 import itertools
 import ssl
 import stat
@@ -125,3 +126,16 @@ def _check_listeners(config: Config, reader: Reader) -> None:
         reader.mistake("webhook.listen", "is the same socket as admin.socket")
     if webhook == admin.metrics_listen and not webhook.endswith(":0"):
         reader.mistake("admin.metrics_listen", "is the same address as webhook.listen")
+    if admin.metrics_listen and not _is_loopback(admin.metrics_listen.rpartition(":")[0].strip("[]")):
+        reader.warnings.append(
+            f"admin.metrics_listen: {admin.metrics_listen} is not on loopback, and metrics have no password: "
+            "see that a firewall lets in Prometheus alone"
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    """Tell whether only this machine can connect. A name is not resolved: today's answer may not be tomorrow's."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.rstrip(".").lower() == "localhost"

@@ -214,3 +214,22 @@ def test_ca_file(tmp_path: Path) -> None:
 )
 def test_two_listeners_in_one_place(tmp_path: Path, text: str, key: str | None) -> None:
     assert [mistake.split(": ")[0] for mistake in mistakes_in(tmp_path, MAIN + text)] == ([key] if key else [])
+
+
+@pytest.mark.parametrize(
+    ("listen", "is_open"),
+    [
+        ("", False),
+        ("127.0.0.1:9090", False),
+        ("127.8.8.8:9090", False),
+        ("[::1]:9090", False),
+        ("localhost:9090", False),
+        ("0.0.0.0:9090", True),
+        ("[::]:9090", True),
+        ("192.0.2.7:9090", True),
+        ("metrics.example.com:9090", True),
+    ],
+)
+def test_metrics_for_other_machines_are_unwise(tmp_path: Path, listen: str, is_open: bool) -> None:
+    warnings = load_text(tmp_path, f'{MAIN}[admin]\nmetrics_listen = "{listen}"').warnings
+    assert [warning.split(" is ")[0] for warning in warnings] == [f"admin.metrics_listen: {listen}"] * is_open

@@ -14,6 +14,7 @@ from rtmsd.protocol.media_params import AudioFormat
 
 MIX_USER_ID: Final = 0
 MEDIA: Final = ("audio", "video", "share", "transcript", "chat", "events")
+NAMING: Final = "with --user-id (in a request: user_id=)"
 DEFAULT_MEDIA: Final = frozenset({"audio", "transcript", "events"})
 
 
@@ -124,10 +125,10 @@ def choose_voice(manifest: JsonObject, form: AudioFormat, wanted: str | None) ->
     if len(candidates) == 1:
         return candidates.pop()
     if not candidates:
-        raise AdminError(Code.REFUSED_IN_STATE, "nobody is there to be heard yet: name a participant with user_id=")
+        raise AdminError(Code.REFUSED_IN_STATE, f"nobody is there to be heard yet: name a participant {NAMING}")
     raise AdminError(
         Code.REFUSED_IN_STATE,
-        "several participants can be heard and Zoom sends no mix: choose one with user_id=",
+        f"several participants can be heard and Zoom sends no mix: choose one {NAMING}",
         participants=sorted(candidates),
     )
 

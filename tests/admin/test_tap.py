@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import re
 import wave
 from typing import Any
 
@@ -141,6 +142,8 @@ def test_an_unclear_choice_is_refused(people: list[int], wanted: str | None, cod
     with pytest.raises(AdminError) as caught:
         choose_voice({"participants": [person(one) for one in people], "files": []}, SEPARATE, wanted)
     assert caught.value.code is code
+    if wanted is None:  # how to say whom, for who asks by rtmsctl and for who asks by HTTP
+        assert {"--user-id", "user_id="} <= set(re.findall(r"--user-id|user_id=", caught.value.detail))
 
 
 def test_no_audio_format_yet_is_refused() -> None:

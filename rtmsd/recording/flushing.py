@@ -12,13 +12,12 @@ import trio
 
 from rtmsd.recording.contents import Contents
 from rtmsd.recording.disk_file import DiskFile
-from rtmsd.recording.revoke import revoke
+from rtmsd.recording.errands import RETRY_S
 from rtmsd.recording.writer import Job, Outcome, Writer
 
 log = structlog.get_logger()
 
 _COUNTERS_EVERY_S: Final = 5.0
-_RETRY_S: Final = 1.0
 
 
 @attrs.frozen
@@ -135,12 +134,13 @@ class Flushing:
             if not self._dirty and self._saved.structure == self._contents.structure:
                 return
             if self._writer.error is not None:
-                await trio.sleep(_RETRY_S)
+                await trio.sleep(RETRY_S)
 
     async def finish(self) -> None:
         """Write everything, with the captions in order, and let go of the directory."""
         await self.flush()
-        await self._retry(partial(self._contents.media.sort_captions, self._writer.disk))
+        sort_captions = partial(self._contents.media.sort_captions, self._writer.disk)
+        await self._writer.errands.run(sort_captions, self._rtms_stream_id)
         self._let_go()
 
     async def suspend(self) -> None:
@@ -148,12 +148,11 @@ class Flushing:
         await self.flush()
         self._let_go()
 
-    async def delete(self) -> None:
-        """Delete everything at once, and leave the manifest of a stream that was revoked."""
+    async def discard(self) -> None:
+        """Let go of the directory with nothing more written: it is to be deleted."""
         async with self._writer.quiet():
             self._forget()
             self._let_go()
-            await self._retry(partial(revoke, self._writer.disk, self._directory, self._contents.manifest()))
 
     def _forget(self) -> None:
         """What is queued will not be written: let others have its room."""
@@ -161,18 +160,9 @@ class Flushing:
             file.discard()
 
     def _let_go(self) -> None:
+        if not self._is_open:
+            return
         self._is_open = False
         self._writer.remove(self)
         for listener in tuple(self._contents.media.listeners):
             listener.ended()
-
-    async def _retry(self, work: Callable[[], None]) -> None:
-        """Do something to the disk, again until it succeeds."""
-        while True:
-            try:
-                await self._writer.run_sync(work)
-            except OSError as error:
-                log.warning("disk refuses", error=str(error), rtms_stream_id=self._rtms_stream_id)
-                await trio.sleep(_RETRY_S)
-            else:
-                return

@@ -13,6 +13,7 @@ import structlog
 import trio
 
 from rtmsd.errors import RtmsdError, StorageError
+from rtmsd.recording.errands import RunSync
 from rtmsd.recording.layout import DAY_MS, date_of, safe_name
 from rtmsd.recording.library import (
     Recording,
@@ -23,7 +24,6 @@ from rtmsd.recording.library import (
     set_aside,
 )
 from rtmsd.recording.retention import overdue
-from rtmsd.recording.writer import RunSync
 
 log = structlog.get_logger(__name__)
 

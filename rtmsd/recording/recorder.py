@@ -5,6 +5,7 @@ Nothing here raises for content, and nothing waits: what cannot be kept is count
 
 from collections import Counter
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -12,7 +13,6 @@ import attrs
 import structlog
 import trio
 
-from rtmsd.errors import StorageError
 from rtmsd.protocol.enums import SessionState, StopReason, StreamState
 from rtmsd.protocol.media_data import UserId
 from rtmsd.protocol.media_params import AudioFormat
@@ -27,6 +27,7 @@ from rtmsd.recording.flushing import Flushing
 from rtmsd.recording.layout import EVENTS, stream_directory
 from rtmsd.recording.rates import Rates
 from rtmsd.recording.restore import Found, find
+from rtmsd.recording.revoke import revoke
 from rtmsd.recording.transcript import json_line
 from rtmsd.recording.writer import RecordingSettings, Writer
 
@@ -68,22 +69,21 @@ async def open_recorder(
 ) -> "Recorder":
     """Begin the recording of a stream, or go on with the one there is; what a killed run left is repaired first.
 
-    Directories and files are made by the writer, so that a full disk does not keep a stream from starting.
-
-    Raises:
-        StorageError: what is there cannot be read.
+    Directories and files are made by the writer, so that a full disk does not keep a stream from starting; one that
+    cannot be read is asked again until it can.
     """
-    directory = stream_directory(settings.directory, info.started_ms, info.rtms_stream_id)
-    try:
-        found: Found = await writer.run_sync(find, directory, info.identity)
-    except OSError as error:
-        raise StorageError(f"{directory}: {error.strerror or error}") from error
+    directory, found = await writer.errands.run(partial(_look, settings.directory, info), info.rtms_stream_id)
     for repair in found.repairs:
         log.warning("recording repaired", rtms_stream_id=info.rtms_stream_id, what=repair)
     recorder = Recorder(directory, info, writer, found, local_ms=local_ms, on_event=on_event)
     writer.add(recorder.flushing)
     writer.nudge()  # so that a kill leaves a trace of it
     return recorder
+
+
+def _look(root: Path, info: StreamInfo) -> tuple[Path, Found]:
+    directory = stream_directory(root, info.started_ms, info.rtms_stream_id)
+    return directory, find(directory, info.identity)
 
 
 class Recorder:
@@ -297,13 +297,19 @@ class Recorder:
     def ended(
         self, reason: int | None, zoom_ms: int | None, state: Literal["ended", "failed", "revoked"] = "ended"
     ) -> None:
-        """The stream is over: open gaps and connections end with it. `finish` or `delete` is next."""
-        self.state(state)
-        self.media.advance_clock()
-        newest_ms = self.media.newest_ms(("audio", "video", "share", "transcript"))
-        self._facts.ended_ms = self._timeline.ended(zoom_ms, newest_ms, self._closing.numbers)
-        self._facts.stop_reason = reason
-        self._enter(state)
+        """The stream is over: open gaps and connections end with it. `finish` is next.
+
+        The first time counts; later only that it was revoked is news.
+        """
+        if self._facts.ended_ms is None:
+            self.state(state)
+            self.media.advance_clock()
+            newest_ms = self.media.newest_ms(("audio", "video", "share", "transcript"))
+            self._facts.ended_ms = self._timeline.ended(zoom_ms, newest_ms, self._closing.numbers)
+            self._facts.stop_reason = reason
+            self._enter(state)
+        elif state == "revoked":
+            self._enter(state)
 
     def _connection_event(self, number: int, kind: str, media: Iterable[str], **fields: Any) -> None:
         zoom_ms = self._timeline.clock_ms
@@ -350,10 +356,12 @@ class Recorder:
         self.state("recovering")
         await self.flushing.suspend()
 
-    async def delete(self) -> None:
-        """Delete everything that was stored, at once, and leave a receipt without personal data."""
-        self.ended(StopReason.STREAM_REVOKED, None, "revoked")
-        await self.flushing.delete()
+    async def delete(self, zoom_ms: int | None = None) -> None:
+        """End, if that was not said yet, delete everything that was stored, and leave a receipt: nobody's name."""
+        self.ended(StopReason.STREAM_REVOKED, zoom_ms, "revoked")
+        await self.flushing.discard()
+        delete = partial(revoke, self._writer.disk, self.directory, self.manifest())
+        await self._writer.errands.run(delete, self.info.rtms_stream_id)
 
 
 def _identified(participants: Iterable[Participant]) -> Iterable[tuple[UserId, str | None]]:

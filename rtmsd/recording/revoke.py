@@ -1,5 +1,6 @@
 """What Zoom demands when a stream is revoked: everything that was stored is deleted at once."""
 
+import contextlib
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,7 +8,8 @@ from typing import Any
 
 from rtmsd.protocol.enums import StopReason
 from rtmsd.recording.disk import Disk
-from rtmsd.recording.layout import MANIFEST
+from rtmsd.recording.layout import MANIFEST, stream_directory
+from rtmsd.recording.repair import read_manifest
 from rtmsd.recording.writer import encode_manifest
 
 
@@ -22,18 +24,65 @@ def receipt(manifest: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def revoke(disk: Disk, directory: Path, manifest: Mapping[str, Any]) -> None:
-    """Put a receipt in place of a recording. First the manifest, which holds names; then all the files.
+    """Put a receipt in place of a recording: at once, or when what was deleted made room for it.
+
+    Nothing is read for it, so that no damage stands in the way.
 
     Raises:
         OSError: something is left; call again.
     """
+    content = encode_manifest(receipt(manifest))
     disk.make_directory(directory)
-    disk.replace(directory / MANIFEST, encode_manifest(receipt(manifest)))
-    for path in directory.iterdir():
-        if path.name == MANIFEST:
+    try:
+        disk.replace(directory / MANIFEST, content)
+    except OSError:  # then the old one, which holds names, goes with all the rest
+        delete_all(directory, but="")
+        disk.replace(directory / MANIFEST, content)
+    else:
+        delete_all(directory, but=MANIFEST)
+    disk.sync_directory(directory)
+
+
+def revoke_stored(disk: Disk, root: Path, identity: Mapping[str, Any], ended_ms: int | None) -> None:
+    """Revoke a stream that nobody records, if anything was stored of it.
+
+    Args:
+        identity: as `StreamInfo` has it.
+        ended_ms: for the receipt, unless there is a manifest that knows.
+
+    Raises:
+        OSError: something is left; call again.
+    """
+    directory = stream_directory(root, identity["started_ms"], identity["rtms_stream_id"])
+    if not directory.is_dir():
+        return
+    with contextlib.suppress(OSError):
+        told = read_manifest(directory) or {}
+        identity = {"version": 1, **identity, **told}
+    revoke(disk, directory, {**identity, "ended_ms": identity.get("ended_ms") or ended_ms})
+
+
+def delete_all(directory: Path, *, but: str) -> None:
+    """Delete what is in a directory, apart from one name: all that can be, whatever else cannot.
+
+    Raises:
+        OSError: something is left.
+    """
+    refused: list[OSError] = []
+
+    def note(work: object, path: str, failure: tuple[object, BaseException, object]) -> None:
+        assert isinstance(failure[1], OSError)
+        refused.append(failure[1])
+
+    for path in tuple(directory.iterdir()):
+        if path.name == but:
             continue
         if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
+            shutil.rmtree(path, onerror=note)
+            continue
+        try:
             path.unlink()
-    disk.sync_directory(directory)
+        except OSError as error:
+            refused.append(error)
+    if refused:
+        raise refused[0]

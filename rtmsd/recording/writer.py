@@ -9,9 +9,9 @@ import contextlib
 import math
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, Final, Protocol, TypeAlias, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 import attrs
 import msgspec
@@ -21,12 +21,10 @@ import trio
 from rtmsd.recording.arrivals import Arrivals
 from rtmsd.recording.disk import Disk
 from rtmsd.recording.disk_file import Backlog, Batch
+from rtmsd.recording.errands import Errands, RunSync, plain
 from rtmsd.recording.layout import MANIFEST
 
 log = structlog.get_logger()
-
-RunSync: TypeAlias = Callable[..., Awaitable[Any]]
-"""`trio.to_thread.run_sync`, or in tests with a mock clock something that calls at once."""
 
 _ALIVE_S: Final = 5.0
 
@@ -84,7 +82,7 @@ class Writer:
 
     Attributes:
         backlog: what is queued, and its bound.
-        error: why the last flush failed, in plain words; None when it did not.
+        errands: what else the disk has to do.
         arrivals: of what is queued; noted by whoever reads it from a socket.
         on_sync: called with the seconds of each flush.
         on_written: called with the seconds from arrival to disk, and for how many messages they hold.
@@ -94,12 +92,13 @@ class Writer:
         self, settings: RecordingSettings, *, run_sync: RunSync = trio.to_thread.run_sync, disk: Disk | None = None
     ) -> None:
         self.backlog = Backlog(settings.buffer_bytes)
-        self.error: str | None = None
         self.arrivals = Arrivals()
         self.on_sync: Callable[[float], None] = lambda seconds: None
         self.on_written: Callable[[float, int], None] = lambda seconds, messages: None
         self.disk = Disk() if disk is None else disk
         self.run_sync = run_sync
+        self.errands = Errands(run_sync)
+        self._refused: str | None = None  # why the last flush failed
         self._interval_s = settings.sync_interval_s
         self._flush_s = settings.sync_interval_s / 4  # what a flush takes, as seen lately
         self._recorders: dict[Flushable, None] = {}  # in order of arrival
@@ -118,9 +117,14 @@ class Writer:
         return self.backlog.full
 
     @property
+    def error(self) -> str | None:
+        """Why something waits for the disk, in plain words; None when all that was tried last succeeded."""
+        return self._refused or self.errands.error
+
+    @property
     def last_sync_age_s(self) -> float:
         """Seconds since all that was queued by then was on disk; 0 while nothing is queued."""
-        if self._synced_s is None or (self.error is None and not self.pending_bytes):
+        if self._synced_s is None or (self._refused is None and not self.pending_bytes):
             return 0.0
         return trio.current_time() - self._synced_s
 
@@ -179,7 +183,7 @@ class Writer:
                 took_s = time.perf_counter() - started_s
                 self._flush_s = max(took_s, 0.9 * self._flush_s)
                 self.on_sync(took_s)
-            if self.error is None:
+            if self._refused is None:
                 self._synced_s = now_s
                 written_s = trio.current_time()
                 for latency_s, messages in arrivals.latencies(written_s):
@@ -197,7 +201,7 @@ class Writer:
 
     @contextlib.asynccontextmanager
     async def quiet(self) -> Any:
-        """Hold off flushes, for somebody who works on files directly."""
+        """Wait for the flush that is under way, and hold off others."""
         async with self._lock:
             yield
 
@@ -222,12 +226,12 @@ class Writer:
         recorder.broke(bug)
 
     def _note(self, error: OSError | None) -> None:
-        text = None if error is None else f"{error.strerror or type(error).__name__}: {error.filename or 'recording'}"
-        if text is not None and self.error is None:
+        text = None if error is None else plain(error)
+        if text is not None and self._refused is None:
             log.error("disk refuses writes", error=text, pending_bytes=self.pending_bytes)
-        elif text is None and self.error is not None:
+        elif text is None and self._refused is not None:
             log.info("disk takes writes again", pending_bytes=self.pending_bytes)
-        self.error = text
+        self._refused = text
 
 
 async def _by_and_by(items: Sequence[_Item]) -> AsyncIterator[_Item]:

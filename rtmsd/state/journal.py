@@ -102,6 +102,20 @@ class Journal:
         record = partial(ledger.record, command=command, received_ms=self._clock_ms(), other_apps=other_apps)
         return await self._commit(record)
 
+    async def revoke(self, rtms_stream_id: str, *, stopped_ms: int, event_ts: int) -> None:
+        """Say that a stream is to be deleted; nothing new where a stop webhook said so.
+
+        Args:
+            stopped_ms: Zoom's time.
+            event_ts: of the latest start that this is about.
+
+        Raises:
+            StorageError: as for `record`.
+        """
+        await self._commit(
+            partial(ledger.revoke, rtms_stream_id=rtms_stream_id, stopped_ms=stopped_ms, event_ts=event_ts)
+        )
+
     async def close_stream(
         self, rtms_stream_id: str, *, reason: int, ended_ms: int, event_ts: int | None = None
     ) -> None:

@@ -120,6 +120,20 @@ def _identity(command: StreamCommand) -> dict[str, str | int]:
     }
 
 
+def revoke(db: sqlite3.Connection, rtms_stream_id: str, *, stopped_ms: int, event_ts: int) -> None:
+    """Write down that a stream is to be deleted, whoever said so. A newer start is another matter."""
+    db.execute(
+        """UPDATE stream SET stop_reason = :revoked, stopped_ms = coalesce(stopped_ms, :stopped_ms), closed_ms = NULL
+        WHERE rtms_stream_id = :id AND event_ts <= :event_ts AND stop_reason IS NOT :revoked""",
+        {
+            "revoked": StopReason.STREAM_REVOKED,
+            "id": rtms_stream_id,
+            "stopped_ms": stopped_ms,
+            "event_ts": event_ts,
+        },
+    )
+
+
 def close_stream(
     db: sqlite3.Connection, rtms_stream_id: str, *, reason: int, ended_ms: int, event_ts: int | None, closed_ms: int
 ) -> None:

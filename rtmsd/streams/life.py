@@ -3,12 +3,13 @@
 from typing import NoReturn
 
 import attrs
+import trio
 
 from rtmsd.protocol.enums import StopReason
-from rtmsd.recording.recorder import Recorder
+from rtmsd.recording.recorder import Recorder, StreamInfo
 from rtmsd.state.ledger import StreamRow
 from rtmsd.streams.commands import CloseStream, Command, InterruptStream, StartStream, StopStream
-from rtmsd.streams.ending import Outcome
+from rtmsd.streams.ending import Outcome, outcome_of_stop
 from rtmsd.streams.stream import Stream
 
 
@@ -22,7 +23,7 @@ class Life:
         stream: while the files are open, and afterwards as it ended.
         waiting: commands that came too early, while the files were being opened, or too late for this life. They are
             a handful at the most.
-        outcome: set when its files are to be finished.
+        outcome: set when its files are to be finished, or at once deleted.
     """
 
     row: StreamRow
@@ -30,6 +31,19 @@ class Life:
     stream: Stream | None = None
     waiting: list[Command] = attrs.field(factory=list)
     outcome: Outcome | None = None
+    _patience: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
+
+    @property
+    def is_revoked(self) -> bool:
+        """Whether all that is left to do is to delete what was stored."""
+        return self.outcome is not None and self.outcome.state == "revoked"
+
+    def unless_revoked(self) -> trio.CancelScope:
+        """Return a scope for what waits for the disk: a revocation ends it, however long the disk refuses."""
+        self._patience = trio.CancelScope()
+        if self.is_revoked:
+            self._patience.cancel()
+        return self._patience
 
     @property
     def end(self) -> Outcome | None:
@@ -52,10 +66,24 @@ class Life:
 
     def _take(self, command: Command) -> None:
         is_opening = self.stream is None and self.outcome is None
-        if is_opening or self.waiting or _is_for_later(command, self.end, is_over=self.outcome is not None):
-            self.waiting.append(command)
+        if isinstance(command, StopStream) and command.stop_reason == StopReason.STREAM_REVOKED:
+            self._revoke(command)
+        elif is_opening or self.waiting or (isinstance(command, StartStream) and self.end is not None):
+            self.waiting.append(command)  # to a stream that ends, a new start is for the life after it
         elif self.stream is not None and self.outcome is None:
             self._obey(self.stream, command)
+
+    def _revoke(self, command: StopStream) -> None:
+        """Have everything deleted, whatever is being done: nothing that was said before matters any more."""
+        for start in self.waiting:
+            if isinstance(start, StartStream):
+                self.row = attrs.evolve(self.row, event_ts=start.event_ts)
+        self.waiting.clear()
+        if self.stream is not None and self.outcome is None:
+            self._obey(self.stream, command)
+        elif not self.is_revoked:
+            self.outcome = outcome_of_stop(command.stop_reason, command.event_ts, "stopped webhook")
+            self._patience.cancel()
 
     def _obey(self, stream: Stream, command: Command) -> None:
         match command:
@@ -72,19 +100,6 @@ class Life:
 
 async def _crash(bug: Exception) -> NoReturn:
     raise bug
-
-
-def _is_for_later(command: Command, end: Outcome | None, *, is_over: bool) -> bool:
-    """Whether a command to a stream that ends is for the life after it: a new start, or, too late for this life to
-    obey, that everything must be deleted.
-    """
-    match command:
-        case StartStream():
-            return end is not None
-        case StopStream(stop_reason=StopReason.STREAM_REVOKED):
-            return is_over and end is not None and end.state != "revoked"
-        case _:
-            return False
 
 
 def row_of(command: StartStream | StopStream) -> StreamRow:
@@ -104,13 +119,12 @@ def row_of(command: StartStream | StopStream) -> StreamRow:
     )
 
 
-def started_ms(row: StreamRow) -> int:
-    """When the stream started, as far as known: of some only the stop was ever heard of."""
-    return row.event_ts if row.started_ms is None else row.started_ms
-
-
-def must_be_told(row: StreamRow, end: Outcome) -> bool:
-    """Whether a stream that an earlier process took on, and that is over, needs files even if it has none yet: they say
-    that it was, and that all of it is missing.
-    """
-    return row.started_ms is not None and end.state != "revoked"
+def info_of(row: StreamRow) -> StreamInfo:
+    """What a recording says it is of. Of some streams only the stop was ever heard of."""
+    return StreamInfo(
+        rtms_stream_id=row.rtms_stream_id,
+        product=row.product,
+        session=row.session,
+        app=row.app,
+        started_ms=row.event_ts if row.started_ms is None else row.started_ms,
+    )

@@ -42,7 +42,9 @@ def told(life: "Life") -> dict[str, Any]:
 
 def state_of(life: "Life") -> str:
     """The stream's state, as the manifest names it."""
-    return "connecting" if life.recorder is None else life.recorder.state_name
+    if life.recorder is not None:
+        return life.recorder.state_name
+    return "connecting" if life.outcome is None else life.outcome.state
 
 
 def _connections(stream: "Stream") -> dict[str, Any]:

@@ -1,9 +1,9 @@
 """All streams: who is alive, what a webhook means for whom, and the boundary at which one stream's failure ends."""
 
 import time
-from collections import deque
-from collections.abc import Callable, Mapping, Set
-from typing import Any, Final, NoReturn
+from collections.abc import Callable, Mapping, Sequence, Set
+from functools import partial
+from typing import Any, NoReturn
 
 import structlog
 import trio
@@ -17,6 +17,7 @@ from rtmsd.recording.recorder import StreamInfo, open_recorder
 from rtmsd.recording.writer import Writer
 from rtmsd.state.journal import Journal
 from rtmsd.state.ledger import StreamRow
+from rtmsd.streams.aftermath import REMEMBERED, Aftermath
 from rtmsd.streams.commands import (
     CloseStream,
     Command,
@@ -28,16 +29,13 @@ from rtmsd.streams.commands import (
 )
 from rtmsd.streams.ending import Outcome, outcome_of_stop
 from rtmsd.streams.history import History
-from rtmsd.streams.life import Life, must_be_told, row_of, started_ms
+from rtmsd.streams.life import Life, info_of, row_of
 from rtmsd.streams.outage import Cause
-from rtmsd.streams.report import Tally, told
+from rtmsd.streams.report import Tally
 from rtmsd.streams.restart import Restarter
 from rtmsd.streams.stream import Stream, StreamSettings
 
 log = structlog.get_logger()
-
-RETRY_S: Final = 1.0
-REMEMBERED: Final = 200  # ended streams that `rtmsctl ps -a` can show
 
 
 def local_ms() -> int:
@@ -51,7 +49,6 @@ class Supervisor:
         history: what Zoom said lately.
         librarian: lists recordings, and deletes those of streams that do not live.
         config: used for streams to come; a live one keeps what it started with.
-        ended: what is told of the streams that ended last, the newest at the end.
         refuse_starts: why new streams are refused (draining, low disk), or None.
     """
 
@@ -75,8 +72,7 @@ class Supervisor:
         self._lives: dict[str, Life] = {}
         self._nobody_left = trio.Event()
         self._unexplained: dict[str, StreamRow] = {}  # given up: why they ended, Zoom may still say
-        self._tally = Tally()
-        self.ended: deque[dict[str, Any]] = deque(maxlen=REMEMBERED)
+        self._aftermath = Aftermath(journal, writer, self.history, lambda: self.config)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Resume what an earlier run left, then look after streams until cancelled."""
@@ -154,19 +150,19 @@ class Supervisor:
                 log.warning("stream failed", why=why)
             except* Exception:
                 log.exception("stream crashed")
-            life.outcome = outcome
-            await self._finish(life, outcome)
+            life.outcome = life.outcome or outcome
+            await self._aftermath.of(life)
             del self._lives[row.rtms_stream_id]
             for command in life.waiting:
                 self._apply(command)
             if not self._lives:
                 self._nobody_left.set()
-            if outcome.is_guess:
+            if life.outcome.is_guess:
                 self._unexplained[row.rtms_stream_id] = row
                 if len(self._unexplained) > REMEMBERED:
                     del self._unexplained[next(iter(self._unexplained))]
-            elif outcome.reason is not None:
-                await self._start_again(row, outcome.reason)
+            elif life.outcome.reason is not None:
+                await self._start_again(row, life.outcome.reason)
 
     def _explained(self, stop: StopStream) -> None:
         """Zoom says why a stream ended that was given up before. A host who stopped it wants no new one."""
@@ -187,19 +183,18 @@ class Supervisor:
             None if row.stop_reason is None else outcome_of_stop(row.stop_reason, row.stopped_ms, "stopped webhook")
         )
         await self.librarian.wait_free(row.rtms_stream_id)
-        is_told = stopped is None or (resumed and must_be_told(row, stopped))
-        if stopped is not None and not is_told and not await self._writer.run_sync(self._has_recording, row):
+        if stopped is not None and stopped.state == "revoked":
+            return stopped  # what is to be deleted need not be read
+        with life.unless_revoked():
+            if stopped is None or (resumed and row.started_ms is not None) or await self._has_files(info_of(row)):
+                life.recorder = await open_recorder(
+                    config.recording, info_of(row), self._writer, local_ms=local_ms, on_event=self._on_event
+                )
+        if life.outcome is not None:
+            return life.outcome
+        if life.recorder is None:
+            assert stopped is not None
             return stopped
-        info = StreamInfo(
-            rtms_stream_id=row.rtms_stream_id,
-            product=row.product,
-            session=row.session,
-            app=row.app,
-            started_ms=started_ms(row),
-        )
-        life.recorder = await open_recorder(
-            config.recording, info, self._writer, local_ms=local_ms, on_event=self._on_event
-        )
         if resumed:  # before the end, which closes what is missing
             life.recorder.interrupted(Cause.RESTART, config.media.types)
         if stopped is not None:
@@ -219,50 +214,10 @@ class Supervisor:
         life.opened(stream)
         return await stream.run()
 
-    def _has_recording(self, row: StreamRow) -> bool:
-        return stream_directory(self.config.recording.directory, started_ms(row), row.rtms_stream_id).is_dir()
-
-    async def _finish(self, life: Life, outcome: Outcome) -> None:
-        """Write down how a stream ended. What fails here is no other stream's trouble."""
-        try:
-            await self._close(life, outcome)
-            if life.stream is not None:
-                self._tally.add(life.stream)
-            if life.recorder is not None:
-                self.ended.append(told(life))
-        except* Exception:
-            log.exception("stream could not be finished", rtms_stream_id=life.row.rtms_stream_id)
-
-    async def _close(self, life: Life, outcome: Outcome) -> None:
-        """Say in the files how it ended, or delete them, and only then forget the stream in the journal."""
-        recorder = life.recorder
-        if recorder is not None:
-            recorder.ended(outcome.reason, outcome.zoom_ms, state=outcome.state)
-            if outcome.state == "revoked":
-                await recorder.delete()
-            else:
-                await recorder.finish()
-        if outcome.reason is not None:
-            self.history.stopped(outcome.reason)
-        log.info("stream ended", state=outcome.state, reason=outcome.reason, why=outcome.why)
-        await self._forget(life.row, outcome)
-
-    async def _forget(self, row: StreamRow, outcome: Outcome) -> None:
-        """Close a stream in the journal, however long that refuses: the next start takes up what is not closed."""
-        ended_ms = outcome.zoom_ms if outcome.zoom_ms is not None else row.event_ts
-        refused = False
-        while True:
-            try:
-                await self._journal.close_stream(
-                    row.rtms_stream_id, reason=outcome.reason or 0, ended_ms=ended_ms, event_ts=row.event_ts
-                )
-            except StorageError as error:
-                if not refused:
-                    log.error("journal refuses the end of a stream", error=str(error))  # noqa: TRY400 foreseen
-                refused = True
-                await trio.sleep(RETRY_S)
-            else:
-                return
+    async def _has_files(self, info: StreamInfo) -> bool:
+        root = self.config.recording.directory
+        look = partial(stream_directory, root, info.started_ms, info.rtms_stream_id)
+        return await self._writer.errands.run(lambda: look().is_dir(), info.rtms_stream_id)
 
     async def _wait_room(self, limit_s: float) -> None:
         if self._writer.full:
@@ -276,9 +231,14 @@ class Supervisor:
         """The streams there are now, by `rtms_stream_id`."""
         return self._lives
 
+    @property
+    def ended(self) -> Sequence[dict[str, Any]]:
+        """What is told of the streams that ended last, the newest at the end."""
+        return self._aftermath.ended
+
     def tally(self) -> Tally:
         """Sums over all streams since the daemon started."""
-        tally = self._tally.copy()
+        tally = self._aftermath.tally.copy()
         for life in self._lives.values():
             if life.stream is not None:
                 tally.add(life.stream)
@@ -295,7 +255,8 @@ class Supervisor:
         unfinished = {id_ for id_, life in self._lives.items() if life.recorder is not None or life.end is not None}
 
         async def finish(life: Life) -> None:
-            await (self._finish(life, life.end) if life.end is not None else self._suspend(life))
+            life.outcome = life.end
+            await (self._aftermath.of(life) if life.outcome is not None else self._suspend(life))
             unfinished.remove(life.row.rtms_stream_id)
 
         async with trio.open_nursery() as nursery:

@@ -8,6 +8,7 @@ import trio
 
 from rtmsd.errors import StorageError
 from rtmsd.recording.recorder import Recorder
+from rtmsd.streams import aftermath
 from rtmsd.streams import supervisor as supervisor_module
 from rtmsd.streams.ending import Ending
 from rtmsd.streams.media import MediaLink
@@ -156,7 +157,7 @@ async def test_a_bug_in_telling_of_a_stream_that_ended(both: Bench, monkeypatch:
         raise BUG
 
     with monkeypatch.context() as patch:
-        patch.setattr(supervisor_module, "told", fail)
+        patch.setattr(aftermath, "told", fail)
         await both.stop(rtms_stream_id=SICK)
         await both.until(lambda: SICK not in both.supervisor.lives)
     await trio.sleep(30)

@@ -78,19 +78,6 @@ async def test_a_bug_in_the_restart_policy_ends_no_stream(bench: Bench, monkeypa
     assert bench.stream("lives").signaling.is_up
 
 
-async def test_what_cannot_be_stored_fails_the_stream_in_one_line(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def refuse(*args: Any, **kwargs: Any) -> None:
-        raise StorageError("the directory cannot be read")
-
-    monkeypatch.setattr(supervisor_module, "open_recorder", refuse)
-    await bench.start()
-    await bench.until(lambda: not bench.supervisor.lives)
-    assert [line["why"] for line in bench.logged("stream failed")] == ["the directory cannot be read"]
-    assert not bench.zoom.dialled
-
-
 # Delivered twice, late, or not wanted
 
 

@@ -1,0 +1,53 @@
+"""Work on the disk that has to be done, however long the disk refuses: apart from flushes, which the writer repeats."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, TypeAlias, TypeVar
+
+import structlog
+import trio
+
+log = structlog.get_logger()
+
+RunSync: TypeAlias = Callable[..., Awaitable[Any]]
+"""`trio.to_thread.run_sync`, or in tests with a mock clock something that calls at once."""
+
+RETRY_S: Final = 1.0
+
+_T = TypeVar("_T")
+
+
+class Errands:
+    """Does each errand again and again until it is done, and tells of those that wait."""
+
+    def __init__(self, run_sync: RunSync) -> None:
+        self._run_sync = run_sync
+        self._refused: dict[object, str] = {}
+
+    @property
+    def error(self) -> str | None:
+        """Why something waits, in plain words; None when nothing does."""
+        return next(iter(self._refused.values()), None)
+
+    async def run(self, work: Callable[[], _T], rtms_stream_id: str) -> _T:
+        """Do something in a thread until no OSError is raised, and return what it returns."""
+        errand = object()
+        try:
+            while True:
+                try:
+                    result: _T = await self._run_sync(work)
+                except OSError as error:
+                    if errand not in self._refused:
+                        log.warning("disk refuses", error=plain(error), rtms_stream_id=rtms_stream_id)
+                    self._refused[errand] = plain(error)
+                else:
+                    if errand in self._refused:
+                        log.info("disk obeys again", rtms_stream_id=rtms_stream_id)
+                    return result
+                await trio.sleep(RETRY_S)
+        finally:
+            self._refused.pop(errand, None)
+
+
+def plain(error: OSError) -> str:
+    """Return what the disk has against something, for people."""
+    return f"{error.strerror or type(error).__name__}: {error.filename or 'recording'}"

@@ -14,6 +14,7 @@ from rtmsd.config.rules import UNIX_PREFIX
 from rtmsd.protocol import media_params
 
 PLACEHOLDER: Final = "..."  # `client_id` in config.toml
+LEAST_PATIENCE_S: Final = 30.0
 
 
 def check(config: Config, reader: Reader) -> None:
@@ -88,6 +89,12 @@ def _check_streams(config: Config, reader: Reader) -> None:
         reader.mistake(
             "streams.reconnect_delay_s",
             f"{streams.reconnect_delay_s} is more than reconnect_delay_max_s, {streams.reconnect_delay_max_s}",
+        )
+    if streams.keep_alive_timeout_s < LEAST_PATIENCE_S:
+        reader.warnings.append(
+            f"streams.keep_alive_timeout_s: Zoom asks for a sign of life every 10 s, and a stalling disk may keep one "
+            f"unread for as long; {streams.keep_alive_timeout_s:g} s cut connections that are sound: take "
+            f"{LEAST_PATIENCE_S:g} or more"
         )
     if streams.restart_policy == "api":
         for app in config.apps:

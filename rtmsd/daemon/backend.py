@@ -70,6 +70,7 @@ class Backend:
         self.health = health
         self._stop = stop
         self._started_s = time.monotonic()
+        self._secrets = configuration.secrets_of(supervisor.config)  # all there were: live streams keep the old ones
         health.writer.on_sync = self.metrics_source.sync_duration.observe
         health.writer.on_written = self.metrics_source.ingest_latency.observe
 
@@ -217,8 +218,8 @@ class Backend:
         new, old = configuration.load(self._config_path), self._supervisor.config
         changes = configuration.describe_changes(old, new)
         self._supervisor.config = self.health.config = configuration.until_restart(old, new)
-        # Live streams go on with the old secrets.
-        logging.configure(new.log, secrets=configuration.secrets_of(old) | configuration.secrets_of(new))
+        self._secrets |= configuration.secrets_of(new)
+        logging.configure(new.log, secrets=self._secrets)
         log.info(
             "configuration reloaded",
             changed=[change.path for change in changes],

@@ -233,3 +233,11 @@ def test_two_listeners_in_one_place(tmp_path: Path, text: str, key: str | None) 
 def test_metrics_for_other_machines_are_unwise(tmp_path: Path, listen: str, is_open: bool) -> None:
     warnings = load_text(tmp_path, f'{MAIN}[admin]\nmetrics_listen = "{listen}"').warnings
     assert [warning.split(" is ")[0] for warning in warnings] == [f"admin.metrics_listen: {listen}"] * is_open
+
+
+@pytest.mark.parametrize(("timeout_s", "is_hasty"), [(29, True), (30, False)])
+def test_less_patience_than_zoom_and_a_slow_disk_call_for_is_warned_of(
+    tmp_path: Path, timeout_s: int, *, is_hasty: bool
+) -> None:
+    warnings = load_text(tmp_path, f"{MAIN}[streams]\nkeep_alive_timeout_s = {timeout_s}").warnings
+    assert [warning.split(":")[0] for warning in warnings] == ["streams.keep_alive_timeout_s"] * is_hasty

@@ -1,0 +1,52 @@
+"""A reload as the log sees it."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from rtmsd import log
+from rtmsd.admin.events import EventHub
+from rtmsd.config import load
+from rtmsd.daemon.backend import Backend
+from rtmsd.daemon.health import Health
+from rtmsd.streams.supervisor import Supervisor
+from rtmsd.zoom_api import ZoomApi
+
+SECRETS = ("the-first-secret", "the-second-secret", "the-third-secret")
+
+
+def written(path: Path, secret: str) -> Path:
+    path.write_text(f"""
+[[app]]
+client_id = "id"
+client_secret = {{ value = "{secret}" }}
+webhook_secret = {{ value = "the-secret-token" }}
+[recording]
+directory = "{path.parent}"
+[state]
+file = "{path.parent}/state.sqlite"
+""")
+    return path
+
+
+async def test_no_secret_that_a_live_stream_may_still_use_comes_into_the_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    masked: set[str] = set()
+
+    def configure(config: object, *, secrets: frozenset[str]) -> None:
+        masked.clear()
+        masked.update(secrets)
+
+    monkeypatch.setattr(log, "configure", configure)
+    path = tmp_path / "config.toml"
+    config = load(written(path, SECRETS[0]))
+    supervisor = cast(Supervisor, SimpleNamespace(config=config))
+    health = cast(Health, SimpleNamespace(config=config, writer=SimpleNamespace()))
+    backend = Backend(path, supervisor, health, ZoomApi(), events=EventHub(), stop=cast(Any, None))
+    for secret in SECRETS[1:]:
+        written(path, secret)
+        await backend.reload()
+    assert masked > set(SECRETS)

@@ -69,7 +69,12 @@ async def serve(
 
 
 class _Server:
-    """What all connections share, and the set of them."""
+    """What all connections share, and the set of them.
+
+    Streams share the event loop, and come first: however many webhooks come at once, each pass of the loop takes up no
+    more than one, in order of arrival. New connections are accepted one at a time; what comes on them, and on those
+    that are kept open, goes through the turnstile.
+    """
 
     def __init__(self, app: ASGIFramework, settings: WebhookConfig) -> None:
         self.config = Config()
@@ -81,6 +86,7 @@ class _Server:
         self.app: AppWrapper = wrap_app(_front(app), self.config.wsgi_max_body_size, "asgi")
         self.context = WorkerContext(max_requests=None)
         self.slots = trio.Semaphore(settings.max_connections)
+        self.turnstile = trio.Lock()
         self.request_s = settings.read_timeout_s + ANSWER_S
         self._connections: set[_Connection] = set()
 
@@ -138,6 +144,8 @@ class _Connection:
                 self._idle(True)
                 with self._reading, contextlib.suppress(trio.BrokenResourceError):
                     while data := await self._stream.receive_some(READ_BYTES):
+                        async with server.turnstile:
+                            pass
                         await protocol.handle(RawData(bytes(data)))
                 await protocol.handle(Closed())
 

@@ -5,6 +5,7 @@ import os
 import re
 import socket
 import struct
+from collections import Counter
 from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
@@ -290,6 +291,47 @@ async def test_connections_over_the_limit_wait_for_a_slot(served: Served) -> Non
             assert statuses(await read(late)) == [200]
     for client in clients:
         await client.aclose()
+
+
+class Passes(trio.abc.Instrument):
+    """Counts the passes of the event loop."""
+
+    count = 0
+
+    def before_io_wait(self, _timeout: float) -> None:
+        self.count += 1
+
+
+@pytest.mark.parametrize("kept_open", [False, True])
+async def test_a_rush_is_taken_up_one_by_one(endpoint: Any, *, kept_open: bool) -> None:
+    """Streams share the event loop: what many clients want at once must not be one long pass of it."""
+    passes = Passes()
+    began: Counter[int] = Counter()
+
+    async def note_pass() -> None:
+        began[passes.count] += 1
+
+    endpoint.settings = attrs.evolve(endpoint.settings, max_connections=100)
+    async with serving(endpoint) as served:
+        host, _, port = served.addresses[0].rpartition(":")
+        with contextlib.ExitStack() as stack:
+            clients = [stack.enter_context(socket.create_connection((host, int(port)))) for _ in range(40)]
+            for client in clients if kept_open else ():
+                client.sendall(endpoint.request(endpoint.event("something.else")))
+                await trio.lowlevel.wait_readable(client)
+                assert statuses(client.recv(4096)) == [200]
+            endpoint.intake.before = note_pass
+            trio.lowlevel.add_instrument(passes)
+            ids = [str(number) for number in range(len(clients))]
+            for client, stream_id in zip(clients, ids, strict=True):
+                client.sendall(endpoint.request(endpoint.event("session.rtms_stopped", rtms_stream_id=stream_id)))
+            for client in clients:
+                await trio.lowlevel.wait_readable(client)
+                assert statuses(client.recv(4096)) == [200]
+    accepted = [command.rtms_stream_id for command in endpoint.intake.accepted]
+    assert sorted(accepted) == sorted(ids)
+    assert kept_open or accepted == ids  # of what came on open connections nobody knows the order
+    assert max(began.values()) <= 3
 
 
 async def test_http_1_0_as_nginx_speaks_it_holds_no_slot(served: Served) -> None:

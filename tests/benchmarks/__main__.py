@@ -97,7 +97,12 @@ class Run:
         if not options.no_trials:
             self._try("fairness: 1 flood beside 99 paced", lambda: trials.fairness(self._certificates, 4.0))
             self._try("disk stalled for 2 s at 200 paced", lambda: trials.stalled_disk(self._certificates, 200))
+            self._try("100 webhooks/s alone", lambda: trials.webhooks(self._certificates, 0, 2.0))
             self._try("100 webhooks/s beside 200 streams", lambda: trials.webhooks(self._certificates, 200, 2.0))
+            self._try(
+                "overload: 300 webhooks/s beside 100 streams",
+                lambda: trials.webhooks(self._certificates, 100, 2.0, 300.0),
+            )
         return results
 
     def _compare(self, load: Load, with_peers: bool) -> None:

@@ -20,10 +20,11 @@ import pybase64
 from rtmsd.ctl.client import AdminClient
 from rtmsd.webhook.verify import sign
 from tests.benchmarks.frames import sent_ns
-from tests.benchmarks.processes import REPOSITORY, cpu_s, rss_bytes, wait_until
+from tests.benchmarks.processes import REPOSITORY, cpu_s, rss_bytes, wait_until, waited_for_core_s
 
 _WEBHOOK_SECRET: Final = "benchmark-webhook-secret"
 _START_S: Final = 30.0
+_ANSWER_S: Final = 10.0
 _CONFIG: Final = """
 [webhook]
 listen = "127.0.0.1:0"
@@ -54,7 +55,7 @@ level = "info"
 
 @attrs.frozen
 class Posted:
-    """A webhook, in the monotonic clock."""
+    """A webhook, in the monotonic clock. Status 0: given up, since no answer came."""
 
     stream: str
     posted_ns: int
@@ -104,13 +105,15 @@ class Daemon:
             "x-zm-signature": sign(_WEBHOOK_SECRET, timestamp, body),
         }
         posted_ns = time.monotonic_ns()
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=_ANSWER_S)
         try:
             connection.request("POST", "/webhook", body, headers)
             status = connection.getresponse().status
-            return Posted(stream, posted_ns, time.monotonic_ns(), status)
+        except OSError:
+            status = 0
         finally:
             connection.close()
+        return Posted(stream, posted_ns, time.monotonic_ns(), status)
 
     def start_stream(self, stream: str) -> Posted:
         return self.post("rtms_started", stream, server_urls=f"{self._zoom_url}/signal/{stream}")
@@ -160,6 +163,10 @@ class Daemon:
     @property
     def cpu_s(self) -> float:
         return cpu_s(self.pid)
+
+    @property
+    def waited_for_core_s(self) -> float:
+        return waited_for_core_s(self.pid)
 
     @property
     def rss_bytes(self) -> int:

@@ -164,7 +164,7 @@ def stage(
         posted = daemon.start_streams(load.streams, starts_per_s)
         zoom.wait_ready(load.streams, PATIENCE_S)
         time.sleep(SETTLE_S)
-        rss_kb = (daemon.rss_bytes - rss_before) / load.streams / 1024
+        rss_kb = (daemon.rss_bytes - rss_before) / max(1, load.streams) / 1024
         yield Stage(zoom, daemon, tuple(sorted(each.stream for each in posted)), tuple(posted), rss_kb)
 
 

@@ -20,6 +20,11 @@ def cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
 
 
+def waited_for_core_s(pid: int) -> float:
+    """How long the main thread of a process was ready to run while others had all the cores."""
+    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
+
+
 def rss_bytes(pid: int) -> int:
     """What a process has in memory of its own, without what it maps from files."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():

@@ -81,8 +81,12 @@ def stalled_disk(certificates: Certificates, streams: int) -> dict[str, Any]:
     }
 
 
-def webhooks(certificates: Certificates, streams: int, seconds: float) -> dict[str, Any]:
-    """100 webhooks a second while streams flow, every tenth of which starts one: when are they answered, and ready?"""
+def webhooks(certificates: Certificates, streams: int, seconds: float, per_s: float = 100.0) -> dict[str, Any]:
+    """Webhooks at a steady rate while streams flow, every tenth of which starts one.
+
+    When are they answered, and the new streams ready? What do they cost, and do keep-alives wait for them? With
+    `no_core_percent` of the time waiting for a core that others had, answers are late through no fault of the daemon's.
+    """
 
     def post(number: int) -> Posted:
         if number % 10 == 0:
@@ -91,8 +95,15 @@ def webhooks(certificates: Certificates, streams: int, seconds: float) -> dict[s
 
     with stage(Load(streams, 100), certificates) as on:
         on.zoom.pace("audio", 100)
+        on.zoom.keep_alives(2.0)
         time.sleep(SETTLE_S)
-        posted = on.daemon.at_rate(int(100 * seconds), 100.0, post)
+        streams_share = _share_of(on.daemon, SETTLE_S)
+        on.zoom.report()
+        began_s, cpu_s, waited_s = time.monotonic(), on.daemon.cpu_s, on.daemon.waited_for_core_s
+        posted = on.daemon.at_rate(int(per_s * seconds), per_s, post)
+        took_s, cpu_s = time.monotonic() - began_s, on.daemon.cpu_s - cpu_s
+        waited_s = on.daemon.waited_for_core_s - waited_s
+        report = on.zoom.report()
         started = [each for each in posted if each.stream.startswith("late-")]
         on.zoom.wait_ready(streams + len(started), 60)
         ready = on.zoom.ready()
@@ -103,4 +114,14 @@ def webhooks(certificates: Certificates, streams: int, seconds: float) -> dict[s
         "answered_p99_ms": percentile(answered_ms, 99),
         "ready_p50_ms": percentile([(ready[each.stream] - each.posted_ns) / 1e6 for each in started], 50),
         "refused": sum(each.status != 200 for each in posted),
+        "cpu_ms": 1000 * (cpu_s - streams_share * took_s) / len(posted),
+        "no_core_percent": 100 * waited_s / took_s,
+        "keep_alive_max_ms": max([*report["keep_alive_ms"], *report["keep_alives_waiting_ms"]], default=None),
     }
+
+
+def _share_of(daemon: Daemon, seconds: float) -> float:
+    """How much of a core the daemon takes."""
+    began_s, cpu_s = time.monotonic(), daemon.cpu_s
+    time.sleep(seconds)
+    return (daemon.cpu_s - cpu_s) / (time.monotonic() - began_s)

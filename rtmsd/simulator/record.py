@@ -190,7 +190,11 @@ class ControlMessage:
 
 @attrs.frozen(kw_only=True)
 class WebhookDelivery:
-    """One POST. `kind` is "genuine", "retry", "duplicate" or "forged"; `status` None means nobody answered."""
+    """One POST. `kind` is "genuine", "retry", "duplicate", "forged" or "challenge".
+
+    Attributes:
+        status: None: nobody answered, and `error` says why.
+    """
 
     event: str
     event_ts: int

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import secrets
 import ssl
 import time
@@ -12,6 +13,7 @@ from typing import Any
 import httpx
 import trio
 
+from rtmsd.errors import leaves
 from rtmsd.simulator.clock import ZoomClock
 from rtmsd.simulator.record import WebhookDelivery
 from rtmsd.simulator.settings import SimulatorSettings
@@ -76,8 +78,10 @@ class WebhookSender:
                         self._settings.webhook_url, content=body, headers=self._headers(body, kind)
                     )
                 status, answer = response.status_code, response.content
-            except (httpx.HTTPError, trio.TooSlowError) as exc:
-                error = f"{type(exc).__name__}: {exc}"
+            except trio.TooSlowError:
+                error = f"no answer within {self._settings.webhook_timeout_s:g} s"
+            except httpx.HTTPError as exc:
+                error = f"{type(exc).__name__}: {_origin(exc)}"
         return WebhookDelivery(
             event=event,
             event_ts=event_ts,
@@ -99,6 +103,15 @@ class WebhookSender:
             "x-zm-signature": sign(secret, timestamp, body),
             "x-zm-trackingid": secrets.token_hex(8),
         }
+
+
+def _origin(error: BaseException) -> str:
+    """Return what an error comes from: httpx says that all attempts failed, the system why."""
+    while (deeper := error.__cause__ or error.__context__) is not None:
+        error = deeper
+    if isinstance(error, BaseExceptionGroup):
+        error = next(leaves(error))
+    return os.strerror(error.errno) if isinstance(error, ConnectionError) and error.errno else str(error)
 
 
 def _worth_retrying(status: int | None) -> bool:

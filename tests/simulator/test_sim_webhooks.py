@@ -108,7 +108,7 @@ async def test_nobody_listens() -> None:
     async with open_simulator(settings) as simulator:
         session = await simulator.start_session([])
     assert session.record.webhooks[0].status is None
-    assert "ConnectError" in session.record.webhooks[0].error
+    assert session.record.webhooks[0].error == "ConnectError: Connection refused"
 
 
 async def test_an_event_that_belongs_to_no_stream(endpoint: Any) -> None:

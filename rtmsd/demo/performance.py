@@ -2,7 +2,6 @@
 
 import errno
 import shutil
-import signal
 import socket
 import sys
 import tempfile
@@ -17,7 +16,7 @@ import trio
 
 from rtmsd.demo import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK
 from rtmsd.demo.checks import Check, all_checks, speakers
-from rtmsd.demo.daemon import DaemonError, open_admin, open_daemon
+from rtmsd.demo.daemon import open_admin, open_daemon
 from rtmsd.demo.evidence import collect, find_directory
 from rtmsd.demo.report import Report, print_report
 from rtmsd.demo.scene import Kind, Scene
@@ -26,7 +25,7 @@ from rtmsd.demo.story import PEOPLE, Played, Story
 from rtmsd.demo.view import print_lines, show
 from rtmsd.demo.watch import watch
 from rtmsd.errors import RtmsdError, leaves
-from rtmsd.simulator import SimulatorSettings, open_simulator
+from rtmsd.simulator import SimulatorSettings, cancel_at_signal, open_simulator
 
 
 class DemoError(RtmsdError):
@@ -48,7 +47,7 @@ def perform(*, fast: bool, keep: Path | None) -> int:
         except* BrokenPipeError:  # nobody looks on any more, nor was told where the files are
             _discard(stage, keep)
             raise
-        except* (DaemonError, OSError) as group:
+        except* (RtmsdError, OSError) as group:
             troubles = [str(error) for error in leaves(group)]
     if troubles:
         print("\n".join(f"rtmsd demo: {text}" for text in troubles), file=sys.stderr)
@@ -114,7 +113,7 @@ async def _run(stage: Stage, pace: Pace) -> Played | None:
     """Play with everything that is needed around it; None: somebody stopped it."""
     played: Played | None = None
     async with trio.open_nursery() as nursery:
-        await nursery.start(_stop_at_signal, nursery.cancel_scope)
+        await nursery.start(cancel_at_signal, nursery.cancel_scope)
         scene = Scene()
         if sys.stdout.isatty():
             await nursery.start(show, scene, pace)
@@ -155,13 +154,3 @@ async def _play(stage: Stage, pace: Pace, scene: Scene) -> Played:
             await Story(simulator, daemon, scene, played).play()
             nursery.cancel_scope.cancel()
     return played
-
-
-async def _stop_at_signal(
-    scope: trio.CancelScope, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
-) -> None:
-    """Cancel everything at Ctrl-C or the like; all that was opened closes itself."""
-    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
-        task_status.started()
-        async for _ in signals:
-            scope.cancel()

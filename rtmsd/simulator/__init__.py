@@ -1,6 +1,7 @@
 """A Zoom to talk to: real sockets, real signed webhooks, strict rules, faults on demand, an exact record."""
 
 from rtmsd.simulator.command import main
+from rtmsd.simulator.interruption import cancel_at_signal
 from rtmsd.simulator.record import ARRIVED, Fate, Record
 from rtmsd.simulator.scenario import Scenario, ScenarioError, Step, built_in, load, play
 from rtmsd.simulator.server import Simulator, open_simulator
@@ -24,6 +25,7 @@ __all__ = [
     "Timing",
     "Tone",
     "built_in",
+    "cancel_at_signal",
     "load",
     "main",
     "open_simulator",

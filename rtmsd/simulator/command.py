@@ -2,69 +2,50 @@
 
 import argparse
 import json
-import os
 import sys
+from collections import Counter
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import trio
 
-from rtmsd.simulator.scenario import Scenario, ScenarioError, Step, built_in, load, play
+from rtmsd.errors import RtmsdError, leaves
+from rtmsd.simulator.arguments import build_parser, settings_of
+from rtmsd.simulator.interruption import cancel_at_signal
+from rtmsd.simulator.record import WebhookDelivery
+from rtmsd.simulator.scenario import Scenario, Step, built_in, load, play
 from rtmsd.simulator.server import Simulator, open_simulator
 from rtmsd.simulator.session import SimSession
-from rtmsd.simulator.settings import SimulatorSettings, Tone
+from rtmsd.simulator.settings import SimulatorSettings
 
 EXIT_USAGE = 2
-CLIENT_SECRET = "RTMSD_CLIENT_SECRET"  # of the environment
-WEBHOOK_SECRET = "RTMSD_WEBHOOK_SECRET"
+
+
+class CaFileError(RtmsdError):
+    """The file for our CA cannot be written."""
+
+
+class Say(Protocol):
+    """Prints what happened, and its particulars."""
+
+    def __call__(self, text: str, **fields: Any) -> None: ...
 
 
 def main(argv: list[str]) -> int:
     """Run the command with these arguments and return its exit status: 0, or 2 for a usage error."""
-    arguments = _parser().parse_args(argv)
+    arguments = build_parser().parse_args(argv)
     if arguments.list:
         return _list(as_json=arguments.json)
+    mistakes: list[str] = []
     try:
-        scenario = load(arguments.scenario)
-        settings = _settings(arguments)
-    except (ScenarioError, ValueError) as exc:
-        print(f"rtmsd simulate: {exc}", file=sys.stderr)
-        return EXIT_USAGE
-    try:
-        trio.run(_run, arguments, scenario, settings)
-    except KeyboardInterrupt:
-        pass
-    except OSError as exc:
-        print(f"rtmsd simulate: {arguments.host}:{arguments.port}: {exc}", file=sys.stderr)
-        return EXIT_USAGE
-    return 0
-
-
-def _parser() -> argparse.ArgumentParser:
-    defaults = SimulatorSettings()
-    parser = argparse.ArgumentParser(
-        prog="rtmsd simulate",
-        description="Play Zoom: post a signed rtms_started webhook, serve signaling and media, follow a scenario.",
-    )
-    parser.add_argument(
-        "scenario", nargs="?", default="conversation", help="a name from --list, or a TOML file (%(default)s)"
-    )
-    parser.add_argument("--webhook-url", help="where to post webhooks; without it the URL to connect to is printed")
-    parser.add_argument("--client-id", default=defaults.client_id, help="(%(default)s)")
-    parser.add_argument("--client-secret", help=f"default: ${CLIENT_SECRET}, or a fixed one that is printed")
-    parser.add_argument("--webhook-secret", help=f"default: ${WEBHOOK_SECRET}, or a fixed one that is printed")
-    parser.add_argument("--sessions", type=int, default=1, metavar="N", help="so many at once (%(default)s)")
-    parser.add_argument("--speed", type=float, default=1.0, help="Zoom's seconds in one of ours (%(default)s)")
-    parser.add_argument("--host", default=defaults.host, help="(%(default)s)")
-    parser.add_argument("--port", type=int, default=0, help="0 takes a free one (%(default)s)")
-    parser.add_argument("--tls", metavar="CA.PEM", type=Path, help="serve wss:// and write our CA to this file")
-    parser.add_argument("--webhook-ca", metavar="CA.PEM", type=Path, help="a CA for the webhook URL")
-    parser.add_argument("--lenient", action="store_true", help="accept what only Zoom's samples do")
-    parser.add_argument("--marked", action="store_true", help="audio that numbers its packets instead of speech")
-    parser.add_argument("--list", action="store_true", help="list the scenarios")
-    parser.add_argument("--json", action="store_true", help="print JSON, one object a line")
-    return parser
+        trio.run(_run, arguments, load(arguments.scenario), settings_of(arguments))
+    except* RtmsdError as group:
+        mistakes = [str(error) for error in leaves(group)]
+    for mistake in mistakes:
+        print(f"rtmsd simulate: {mistake}", file=sys.stderr)
+    return EXIT_USAGE if mistakes else 0
 
 
 def _list(*, as_json: bool) -> int:
@@ -74,49 +55,63 @@ def _list(*, as_json: bool) -> int:
     return 0
 
 
-def _settings(arguments: argparse.Namespace) -> SimulatorSettings:
-    defaults = SimulatorSettings()
-    if arguments.sessions < 1:
-        raise ValueError("--sessions must be at least 1")
-    return SimulatorSettings(
-        webhook_url=arguments.webhook_url,
-        webhook_ca_file=arguments.webhook_ca,
-        client_id=arguments.client_id,
-        host=arguments.host,
-        port=arguments.port,
-        tls=arguments.tls is not None,
-        speed=arguments.speed,
-        strict=not arguments.lenient,
-        tone=Tone.MARKED if arguments.marked else Tone.SPEECH,
-        client_secret=arguments.client_secret or os.environ.get(CLIENT_SECRET) or defaults.client_secret,
-        webhook_secret=arguments.webhook_secret or os.environ.get(WEBHOOK_SECRET) or defaults.webhook_secret,
-    )
-
-
 async def _run(arguments: argparse.Namespace, scenario: Scenario, settings: SimulatorSettings) -> None:
-    say = partial(_say, as_json=arguments.json)
+    say: Say = partial(_say, as_json=arguments.json)
     async with open_simulator(settings) as simulator:
         if arguments.tls is not None:
-            await trio.Path(arguments.tls).write_bytes(simulator.ca_pem)
-        say("simulating", scenario=scenario.name, title=scenario.title, client_id=settings.client_id)
-        if settings.client_secret == SimulatorSettings().client_secret:
-            say("fixed secrets", client_secret=settings.client_secret, webhook_secret=settings.webhook_secret)
-        say(
-            "REST API",
-            base_url=simulator.rest.base_url,
-            token_url=simulator.rest.token_url,
-            key=settings.api_key,
-            secret=settings.api_secret,
-            account_id=settings.account_id,
-        )
-        if settings.webhook_url is not None:
-            say("endpoint validated" if await simulator.validate_endpoint() else "endpoint does not validate")
+            await _write_ca(arguments.tls, simulator.ca_pem)
         async with trio.open_nursery() as nursery:
-            for _ in range(arguments.sessions):
-                nursery.start_soon(_play, simulator, scenario, say)
+            await nursery.start(cancel_at_signal, nursery.cancel_scope)
+            await _perform(simulator, scenario, arguments.sessions, say)
+            nursery.cancel_scope.cancel()
+        for session in simulator.sessions.values():
+            _sum_up(session, say)
 
 
-async def _play(simulator: Simulator, scenario: Scenario, say: Any) -> None:
+async def _write_ca(path: Path, ca_pem: bytes) -> None:
+    try:
+        await trio.Path(path).write_bytes(ca_pem)
+    except OSError as error:
+        raise CaFileError(f"--tls {path}: {error.strerror}") from error
+
+
+async def _perform(simulator: Simulator, scenario: Scenario, sessions: int, say: Say) -> None:
+    settings = simulator.settings
+    say("simulating", scenario=scenario.name, title=scenario.title, client_id=settings.client_id)
+    fixed = {
+        name: getattr(settings, name)
+        for name in ("client_secret", "webhook_secret")
+        if getattr(settings, name) == getattr(SimulatorSettings(), name)
+    }
+    if fixed:
+        say("fixed secrets", **fixed)
+    say(
+        "REST API",
+        base_url=simulator.rest.base_url,
+        token_url=simulator.rest.token_url,
+        key=settings.api_key,
+        secret=settings.api_secret,
+        account_id=settings.account_id,
+    )
+    if settings.webhook_url is not None:
+        if await simulator.validate_endpoint():
+            say("endpoint validated")
+        else:
+            say("endpoint does not validate", why=_why_invalid(simulator.webhooks[-1]))
+    async with trio.open_nursery() as nursery:
+        for _ in range(sessions):
+            nursery.start_soon(_play, simulator, scenario, say)
+
+
+def _why_invalid(challenge: WebhookDelivery) -> str:
+    if challenge.status is None:
+        return challenge.error
+    if challenge.status != 200:
+        return f"it answered with status {challenge.status} instead of 200"
+    return "its answer is not Zoom's token with the hash of it under the webhook secret"
+
+
+async def _play(simulator: Simulator, scenario: Scenario, say: Say) -> None:
     async def announce(session: SimSession, step: Step) -> None:
         say(str(step), rtms_stream_id=session.rtms_stream_id, at_s=step.at_s)
 
@@ -128,16 +123,42 @@ async def _play(simulator: Simulator, scenario: Scenario, say: Any) -> None:
             session_id=session.session_id,
             signaling_url=session.signaling_url,
             webhook_status=started.status,
+            webhook_error=started.error if simulator.settings.webhook_url is not None else None,
         )
 
     session = await play(simulator, scenario, announce, greet)
     if session.stop_reason is not None:
         await session.ended.wait()
-    say("session ended", rtms_stream_id=session.rtms_stream_id, **session.record.summary())
+
+
+def _sum_up(session: SimSession, say: Say) -> None:
+    """Tell what a session came to, also one that a signal, or a scenario without a stop, left open."""
+    stream, record = {"rtms_stream_id": session.rtms_stream_id}, session.record
+    refusals = Counter((refused.kind, refused.status_code, refused.reason) for refused in record.refusals())
+    for (kind, status_code, reason), times in refusals.items():
+        say("handshake refused", **stream, kind=kind, status_code=status_code, reason=reason, times=times)
+    for name, times in record.violation_names().items():
+        first = next(violation for violation in record.violations if violation.name == name)
+        at_s = (first.at_ms - session.started_ms) / 1000
+        say("the client must not do this", **stream, name=name, detail=first.detail, at_s=at_s, times=times)
+    say("session ended" if session.ended.is_set() else "session left open", **stream, **record.summary())
 
 
 def _say(text: str, *, as_json: bool, **fields: Any) -> None:
     if as_json:
         print(json.dumps({"message": text, **fields}), flush=True)
     else:
-        print(text, *(f"\n    {name}: {value}" for name, value in fields.items()), sep="", flush=True)
+        known = {name: value for name, value in fields.items() if value not in (None, "")}
+        print(text, *(f"\n    {name}: {_in_words(value)}" for name, value in known.items()), sep="", flush=True)
+
+
+def _in_words(value: object) -> str:
+    """Return a value as a person reads it: no brackets, no quotes."""
+    match value:
+        case Mapping():
+            return ", ".join(f"{key} {item}" for key, item in value.items()) or "none"
+        case list():
+            return ", ".join(map(_in_words, value)) or "none"
+        case tuple():
+            return " ".join(map(str, value))
+    return str(value)

@@ -13,6 +13,7 @@ import trio
 import trustme
 from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_server_stream
 
+from rtmsd.errors import RtmsdError
 from rtmsd.protocol.enums import MediaType
 from rtmsd.simulator.clock import ZoomClock
 from rtmsd.simulator.connection import Connection
@@ -29,6 +30,10 @@ _UPGRADE_S = 10.0
 _CLOSE_S = 1.0
 _SHORTEST_SLEEP_S = 0.001  # local: sessions due within it are served together
 _MAX_CLIENT_MESSAGE_BYTES = 1 << 20
+
+
+class ListenError(RtmsdError):
+    """The simulator cannot listen where it should."""
 
 
 class Simulator:
@@ -211,12 +216,15 @@ async def open_simulator(settings: SimulatorSettings | None = None) -> AsyncIter
     """Listen, and yield a simulator; at the end everything is cut where it stands.
 
     Raises:
-        OSError: the address is taken.
+        ListenError: the address is taken, or none of this machine's.
     """
     settings = settings or SimulatorSettings()
     clock = ZoomClock(settings.speed)
-    listeners = await trio.open_tcp_listeners(settings.port, host=settings.host)
-    api_listeners = await trio.open_tcp_listeners(0, host=settings.host)
+    try:
+        listeners = await trio.open_tcp_listeners(settings.port, host=settings.host)
+        api_listeners = await trio.open_tcp_listeners(0, host=settings.host)
+    except (OSError, UnicodeError) as error:  # UnicodeError: a name that no DNS can have
+        raise ListenError(f"{_in_url(settings.host, settings.port)}: {error}") from error
     host, port = listeners[0].socket.getsockname()[:2]
     serving: list[trio.SocketListener | trio.SSLListener[trio.SocketStream]] = list(listeners)
     ca_pem = b""

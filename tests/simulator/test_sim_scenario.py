@@ -1,10 +1,10 @@
-"""Scenarios as people write them, the built-in ones, and the command."""
+"""Scenarios as people write them, and the built-in ones."""
 
 import json
 
 import pytest
 
-from rtmsd.simulator import ScenarioError, SimulatorSettings, Tone, built_in, main, open_simulator, play
+from rtmsd.simulator import ScenarioError, SimulatorSettings, Tone, built_in, open_simulator, play
 from rtmsd.simulator.crowd import Crowd
 from rtmsd.simulator.scenario import load, parse
 from rtmsd.simulator.settings import Person
@@ -71,25 +71,6 @@ async def test_playing_follows_the_script() -> None:
         assert json.loads(session.record.webhooks[-1].body)["payload"]["stop_reason"] == 8
         assert [p.person.user_name for p in session.crowd.present.values()] == ["Bo"]
     assert announced == ["talk(who=Bo)", "Ana goes", "stop(reason=STREAM_REVOKED)"]
-
-
-def test_the_command_lists_scenarios(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--list", "--json"]) == 0
-    listed = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [about["name"] for about in listed] == list(built_in())
-
-
-def test_the_command_plays_several_sessions(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["revoked", "--speed", "100", "--sessions", "2", "--marked", "--json"]) == 0
-    said = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [line["message"] for line in said].count("session ended") == 2
-    assert len({line["rtms_stream_id"] for line in said if "rtms_stream_id" in line}) == 2
-
-
-@pytest.mark.parametrize("arguments", [["nothing"], ["pause", "--speed", "0"], ["pause", "--sessions", "0"]])
-def test_wrong_use_is_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(arguments) == 2
-    assert capsys.readouterr().err.startswith("rtmsd simulate: ")
 
 
 def test_three_speak_at_once_at_most_and_whole_packets_only() -> None:

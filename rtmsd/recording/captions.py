@@ -1,6 +1,5 @@
 """WebVTT from a transcript: pure. The lines of `transcript.jsonl` are the source, so it can always be made again."""
 
-import json
 from collections.abc import Iterable
 from typing import Any, Final
 
@@ -39,19 +38,6 @@ def captions(lines: Iterable[dict[str, Any]], started_ms: int) -> str:
                 utterances[key if key not in utterances else (*key, number)] = line
     in_order = sorted(utterances.values(), key=lambda line: line["start_ms"] or line["timestamp_ms"])
     return HEAD + "".join(cue(line, started_ms) for line in in_order)
-
-
-def read_lines(content: bytes) -> list[dict[str, Any]]:
-    """Return the objects of a JSONL file; a torn last line, and anything that is no object, is left out."""
-    found = []
-    for line in content.split(b"\n"):
-        try:
-            value = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(value, dict):
-            found.append(value)
-    return found
 
 
 def _clock(time_ms: int) -> str:

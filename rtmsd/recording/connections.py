@@ -1,15 +1,17 @@
 """What was connected, from when to when: of signaling and of media."""
 
 from collections.abc import Iterable, Iterator
-from typing import Any, Final
+from typing import Any, ClassVar, Final, Self
 
 import attrs
+
+from rtmsd.recording.entries import Entry
 
 _MAX_CONNECTIONS: Final = 2000
 
 
 @attrs.define
-class Connection:
+class Connection(Entry):
     """Times are Zoom's.
 
     Attributes:
@@ -19,6 +21,8 @@ class Connection:
         alive_ms: when it brought anything last, whatever time that was of; not for the manifest.
         arrived: how many messages of its media types there were by then; None before it was looked at.
     """
+
+    untold: ClassVar[frozenset[str]] = frozenset({"alive_ms", "arrived"})
 
     number: int
     kind: str
@@ -30,6 +34,13 @@ class Connection:
     alive_ms: int | None = None
     arrived: int | None = None
 
+    @classmethod
+    def from_manifest(cls, entry: dict[str, Any]) -> Self:
+        return super().from_manifest({**entry, "media": tuple(entry["media"])})
+
+    def to_manifest(self) -> dict[str, Any]:
+        return super().to_manifest() | {"media": list(self.media)}
+
     def heard(self, time_ms: int) -> None:
         self.heard_ms = time_ms if self.heard_ms is None else max(self.heard_ms, time_ms)
 
@@ -37,14 +48,11 @@ class Connection:
         self.alive_ms = time_ms if self.alive_ms is None else max(self.alive_ms, time_ms)
 
 
-_NOT_TOLD: Final = frozenset({"alive_ms", "arrived"})
-
-
 class Connections:
     """All of a stream, in the order in which they came up."""
 
     def __init__(self, entries: Iterable[dict[str, Any]] = ()) -> None:
-        self._all = [Connection(**{**entry, "media": tuple(entry["media"])}) for entry in entries]
+        self._all = [Connection.from_manifest(entry) for entry in entries]
         self._open = {each.number: each for each in self._all if each.closed_ms is None}
         self._number = max((each.number for each in self._all), default=0)
 
@@ -76,7 +84,7 @@ class Connections:
         self._open.pop(connection.number, None)
 
     def to_manifest(self) -> list[dict[str, Any]]:
-        return [attrs.asdict(each, filter=lambda field, _: field.name not in _NOT_TOLD) for each in self._all]
+        return [each.to_manifest() for each in self._all]
 
     def _join_oldest(self) -> None:
         oldest = self._all.pop(0)

@@ -3,6 +3,7 @@
 from typing import Any, Final
 
 from rtmsd.recording.revoke import receipt
+from rtmsd.recording.shape import KEYS
 
 FINAL_STATES: Final = frozenset({"ended", "failed", "revoked"})
 
@@ -24,12 +25,14 @@ class Facts:
         self.stop_reason: int | None = None
         self.first_packet_ms: int | None = None
         self._identity = identity
+        self._others: dict[str, Any] = {}
 
     def resume(self, manifest: dict[str, Any]) -> None:
         """Go on with the stream that an earlier process wrote of."""
         self.state = "recovering"
         self.started_ms = manifest["started_ms"]
         self.first_packet_ms = manifest.get("first_packet_ms")
+        self._others = {name: value for name, value in manifest.items() if name not in KEYS}
 
     @property
     def origin_ms(self) -> int:
@@ -39,6 +42,7 @@ class Facts:
     def manifest(self, **details: Any) -> dict[str, Any]:
         """Return a manifest; of a stream that was revoked, what may be kept of one."""
         manifest = {
+            **self._others,  # of a later version
             "version": 1,
             **self._identity,
             "state": self.state,

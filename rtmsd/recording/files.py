@@ -1,6 +1,6 @@
 """New files of a stream, each under a name that no other has."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from rtmsd.recording.disk_file import Backlog, DiskFile
@@ -13,13 +13,16 @@ class FileMaker:
 
     Attributes:
         dirty: files with something to write, in the order in which they got it.
+
+    Args:
+        taken: names that are in use, whoever made these files.
     """
 
-    def __init__(self, directory: Path, backlog: Backlog) -> None:
+    def __init__(self, directory: Path, backlog: Backlog, taken: Iterable[str] = ()) -> None:
         self.directory = directory
         self.dirty: dict[DiskFile, None] = {}
         self._backlog = backlog
-        self._names: set[str] = set()
+        self._names = set(taken)
 
     def new(self, folder: str, stem: str, suffix: str, *, header: Header | None = None) -> DiskFile:
         """Return a file `<folder>/<stem>.<suffix>`, or `<stem>-2`, `-3`, ... where that is taken."""

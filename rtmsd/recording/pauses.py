@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import attrs
 
+from rtmsd.recording.entries import Entry
 from rtmsd.recording.spans import Part
 
 _MAX_PAUSES: Final = 2000
@@ -13,7 +14,7 @@ _ENDED: Final = "ended"
 
 
 @attrs.define
-class Pause:
+class Pause(Entry):
     """Paused by the host, or between an end and a new start.
 
     Attributes:
@@ -23,8 +24,14 @@ class Pause:
 
     from_ms: int
     to_ms: int | None
-    why: str
+    why: str = "paused"
     sure_until_ms: int | None = None
+
+    def to_manifest(self) -> dict[str, Any]:
+        entry = super().to_manifest()
+        if self.sure_until_ms is None:
+            del entry["sure_until_ms"]
+        return entry
 
 
 class Pauses:
@@ -52,7 +59,7 @@ class Pauses:
     def begin(self, time_ms: int) -> None:
         """The stream is paused, since now or still."""
         if self.since_ms is None:
-            self._append(Pause(time_ms, None, "paused"))
+            self._append(Pause(time_ms, None))
             self._is_end_guessed = False
         self._pauses[-1].sure_until_ms = None
 
@@ -90,10 +97,7 @@ class Pauses:
             self._pauses[-1].to_ms = to_ms
 
     def to_manifest(self) -> list[dict[str, Any]]:
-        return [
-            attrs.asdict(pause, filter=lambda field, value: field.name != "sure_until_ms" or value is not None)
-            for pause in self._pauses
-        ]
+        return [pause.to_manifest() for pause in self._pauses]
 
     def _append(self, pause: Pause) -> None:
         self._pauses.append(pause)

@@ -6,11 +6,12 @@ from typing import Any, Final
 
 import attrs
 
-from rtmsd.recording.captions import read_lines
 from rtmsd.recording.gaps import Gap
 from rtmsd.recording.holes import Inside, look_inside
 from rtmsd.recording.layout import CAPTIONS, CHAT, EVENTS, TRANSCRIPT
+from rtmsd.recording.mending import header_of
 from rtmsd.recording.repair import read_manifest, repair
+from rtmsd.recording.shape import Line, read_lines
 from rtmsd.recording.spans import Part, Spans
 from rtmsd.recording.wav_file import HEADER_BYTES, WavHeader
 
@@ -30,8 +31,7 @@ class FoundAudio:
 
     @property
     def user_id(self) -> int | str:
-        user_id: int | str = self.entry["user_id"]
-        return user_id
+        return self.header.owner
 
     @property
     def end_ms(self) -> int:
@@ -51,6 +51,7 @@ class Found:
     """What is there; all empty for a new stream.
 
     Attributes:
+        names: of all files, ours or not.
         sizes: of the text files, by name.
         audio: each WAV.
         pictures: manifest entry, size, and size of the index, of each video or share file.
@@ -59,6 +60,7 @@ class Found:
     """
 
     manifest: dict[str, Any] | None = None
+    names: frozenset[str] = frozenset()
     sizes: dict[str, int] = attrs.field(factory=dict)
     audio: list[FoundAudio] = attrs.field(factory=list)
     pictures: list[tuple[dict[str, Any], int, int]] = attrs.field(factory=list)
@@ -141,20 +143,23 @@ def find(directory: Path, identity: dict[str, Any]) -> Found:
     if not directory.is_dir():
         return Found()
     repairs = repair(directory, identity)
+    names = frozenset(path.relative_to(directory).as_posix() for path in directory.rglob("*"))
     manifest = read_manifest(directory)
     if manifest is None or manifest["state"] == "revoked":
-        return Found(repairs=repairs)
+        return Found(names=names, repairs=repairs)
     audio, pictures = [], []
     gaps = [Gap.from_manifest(gap) for gap in (*manifest["gaps"], *manifest.get("gaps_within", []))]
     for entry in manifest["files"]:
         path = directory / entry["path"]
         if entry["media"] == "audio":
-            audio.append(_audio(path, entry, [gap for gap in gaps if gap.media == "audio"]))
+            audio.append(_audio(path, entry, manifest["started_ms"], [gap for gap in gaps if gap.media == "audio"]))
         elif entry["media"] in {"video", "share"}:
-            pictures.append((entry, path.stat().st_size, (directory / entry["index"]).stat().st_size))
+            index = directory / entry["index"]
+            pictures.append((entry, path.stat().st_size, index.stat().st_size if index.exists() else 0))
     texts = [directory / name for name in (EVENTS, TRANSCRIPT, CAPTIONS, CHAT)]
     return Found(
         manifest=manifest,
+        names=names,
         sizes={path.name: path.stat().st_size for path in texts if path.exists()},
         audio=audio,
         pictures=pictures,
@@ -163,11 +168,12 @@ def find(directory: Path, identity: dict[str, Any]) -> Found:
     )
 
 
-def _audio(path: Path, entry: dict[str, Any], gaps: list[Gap]) -> FoundAudio:
+def _audio(path: Path, entry: dict[str, Any], started_ms: int, gaps: list[Gap]) -> FoundAudio:
     size_bytes = path.stat().st_size
     with path.open("rb") as file:
-        header = WavHeader.decode(file.read(HEADER_BYTES))
-    missing = [(gap.from_ms, gap.to_ms) for gap in gaps if gap.user_id in {None, entry["user_id"]}]
+        header = header_of(file.read(HEADER_BYTES), path.stem, entry, started_ms)
+    assert header is not None, "the entry tells all of it"  # as `repair` leaves it
+    missing = [(gap.from_ms, gap.to_ms) for gap in gaps if gap.user_id in {None, header.owner}]
     return FoundAudio(entry, header, size_bytes, look_inside(path, header, size_bytes, missing))
 
 
@@ -176,4 +182,4 @@ def _last_lines(path: Path) -> list[dict[str, Any]]:
         return []
     with path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - _RECENT_BYTES))
-        return [line for line in read_lines(file.read()) if "timestamp_ms" in line]
+        return read_lines(file.read(), Line.UTTERANCE)

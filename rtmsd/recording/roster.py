@@ -4,13 +4,14 @@ from typing import Any, Final
 
 import attrs
 
+from rtmsd.recording.entries import Entry
 from rtmsd.recording.layout import MIX_USER_ID
 
 _MAX_PARTICIPANTS: Final = 10_000
 
 
 @attrs.define
-class Person:
+class Person(Entry):
     user_id: int | str
     user_name: str | None = None
     joined_ms: int | None = None
@@ -23,7 +24,7 @@ class Roster:
     """
 
     def __init__(self, manifest_entries: list[dict[str, Any]]) -> None:
-        self._people = {entry["user_id"]: Person(**entry) for entry in manifest_entries}
+        self._people = {entry["user_id"]: Person.from_manifest(entry) for entry in manifest_entries}
         self.revision = 0
 
     def name(self, user_id: int | str | None) -> str | None:
@@ -55,7 +56,7 @@ class Roster:
             self.revision += 1
 
     def to_manifest(self) -> list[dict[str, Any]]:
-        return [attrs.asdict(person) for person in self._people.values()]
+        return [person.to_manifest() for person in self._people.values()]
 
     def _entry(self, user_id: int | str) -> Person | None:
         """Return the person's entry, made if need be; None for the one too many."""

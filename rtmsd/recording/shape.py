@@ -1,9 +1,12 @@
-"""What a manifest is made of, for those who read one that somebody else may have written, cut or edited.
+"""What manifests, and lines beside media, are made of, for those who read what somebody else may have written or cut.
 
-Only what readers rely on is asked for: keys that are not named here may be there or not.
+Only what readers rely on is asked for, and that it can be written again: keys that are not named here may be there.
 """
 
-from typing import Annotated, Any, TypeAlias
+import contextlib
+import enum
+import json
+from typing import Annotated, Any, Final, TypeAlias
 
 import msgspec
 
@@ -12,42 +15,56 @@ _Name: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"\A([a-z]+/)?[A-Za-z0-9_
 
 _WhoeverId: TypeAlias = int | str | None
 
+MAX_RATE_HZ: Final = 384_000
+FAR_MS: Final = 2**53
+_Ms: TypeAlias = Annotated[int, msgspec.Meta(ge=-FAR_MS, le=FAR_MS)]
+"""A time that can be calculated with. Times that Zoom told and nobody calculates with may be any number."""
+
+_Size: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+
 
 class _Person(msgspec.Struct):
     user_id: int | str
+    user_name: str | None = None
+    joined_ms: int | None = None
+    left_ms: int | None = None
 
 
 class _File(msgspec.Struct):
     path: _Name
     media: str
     user_id: _WhoeverId
-    start_ms: int
+    start_ms: _Ms
     duration_ms: int
-    bytes: int
+    bytes: _Size
     index: _Name | msgspec.UnsetType = msgspec.UNSET
-    rate_hz: Annotated[int, msgspec.Meta(ge=1000, le=384_000)] | msgspec.UnsetType = msgspec.UNSET
-    channels: Annotated[int, msgspec.Meta(ge=1, le=64)] | msgspec.UnsetType = msgspec.UNSET
+    rate_hz: Annotated[int, msgspec.Meta(ge=1000, le=MAX_RATE_HZ, multiple_of=1000)] | msgspec.UnsetType = msgspec.UNSET
+    channels: Annotated[int, msgspec.Meta(ge=1, le=2)] | msgspec.UnsetType = msgspec.UNSET
 
 
 class _Gap(msgspec.Struct):
     media: str
     user_id: _WhoeverId
-    from_ms: int
-    to_ms: int | None
+    from_ms: _Ms
+    to_ms: _Ms | None
     cause: str
 
 
 class _Pause(msgspec.Struct):
-    from_ms: int
-    to_ms: int | None
+    from_ms: _Ms
+    to_ms: _Ms | None
+    why: str = ""
+    sure_until_ms: _Ms | None = None
 
 
 class _Connection(msgspec.Struct):
-    number: int
+    number: _Size
     kind: str
     media: list[str]
-    opened_ms: int | None
-    closed_ms: int | None
+    opened_ms: _Ms | None
+    closed_ms: _Ms | None
+    heard_ms: _Ms | None = None
+    why: str | None = None
 
 
 class _Counters(msgspec.Struct):
@@ -58,8 +75,8 @@ class _Manifest(msgspec.Struct):
     version: int
     rtms_stream_id: str
     state: str
-    started_ms: int
-    ended_ms: int | None
+    started_ms: Annotated[int, msgspec.Meta(ge=0, le=FAR_MS)]
+    ended_ms: _Ms | None
     participants: list[_Person]
     files: list[_File]
     gaps: list[_Gap]
@@ -67,12 +84,82 @@ class _Manifest(msgspec.Struct):
     counters: _Counters
     pauses: list[_Pause] = []
     gaps_within: list[_Gap] = []
+    clock_ms: _Ms = 0
+    first_packet_ms: _Ms | None = None
+    product: Any = None
+    id: Any = None
+    id_key: Any = None
+    app: Any = None
+    stop_reason: Any = None
+    why: Any = None
+
+
+KEYS: Final = frozenset(_Manifest.__struct_fields__)
+"""What a manifest of this version has, apart from what may be in it besides."""
+
+
+class _Picture(msgspec.Struct):
+    offset: _Size
+    length: _Size
+    timestamp_ms: _Ms
+
+
+class _Utterance(msgspec.Struct):
+    user_id: _WhoeverId
+    user_name: str | None
+    text: str
+    start_ms: int | None
+    end_ms: int | None
+    timestamp_ms: int
+    attribute: int | None
+
+
+class _Event(msgspec.Struct):
+    at_ms: int
+    kind: str
+
+
+class _Chat(msgspec.Struct):
+    timestamp_ms: int
+
+
+class Line(enum.Enum):
+    """What a file of lines has in each."""
+
+    PICTURE = _Picture
+    UTTERANCE = _Utterance
+    EVENT = _Event
+    CHAT = _Chat
 
 
 def mistake(manifest: Any) -> str | None:
     """Return why this is no manifest, None if it is one; `manifest` is what `json` reads."""
     try:
         msgspec.convert(manifest, _Manifest)
-    except (msgspec.ValidationError, UnicodeEncodeError) as error:  # the latter for half a surrogate pair
+        msgspec.json.encode(manifest)  # somebody will have to write it again
+    except (msgspec.ValidationError, UnicodeEncodeError, RecursionError) as error:  # the second: half a surrogate pair
         return str(error)
     return None
+
+
+def read_line(line: bytes, kind: Line) -> dict[str, Any]:
+    """Read one line of a file.
+
+    Raises:
+        ValueError: it is no such line, naming what is wrong.
+    """
+    try:
+        value: dict[str, Any] = json.loads(line)
+        msgspec.convert(value, kind.value)
+    except (msgspec.ValidationError, RecursionError) as error:
+        raise ValueError(str(error)) from None
+    return value
+
+
+def read_lines(content: bytes, kind: Line) -> list[dict[str, Any]]:
+    """Return the lines of a file; a torn last line, and anything that is no such line, is left out."""
+    found = []
+    for line in content.split(b"\n"):
+        with contextlib.suppress(ValueError):
+            found.append(read_line(line, kind))
+    return found

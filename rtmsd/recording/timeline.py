@@ -270,7 +270,7 @@ class Timeline:
         """
         timeline = cls(manifest["started_ms"])
         timeline.clock_ms = max(manifest.get("clock_ms", 0), newest_ms or 0, timeline.start_ms)
-        timeline.pauses = Pauses(Pause(**pause) for pause in manifest.get("pauses", []))
+        timeline.pauses = Pauses(Pause.from_manifest(pause) for pause in manifest.get("pauses", []))
         timeline.connections = Connections(manifest["connections"])
         gaps = [Gap.from_manifest(gap) for gap in (*manifest["gaps"], *manifest.get("gaps_within", []))]
         timeline._gaps = Gaps(gap for gap in gaps if gap.to_ms < math.inf)

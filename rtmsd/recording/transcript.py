@@ -9,6 +9,7 @@ from rtmsd.protocol.times import transcript_ms
 from rtmsd.recording import captions
 from rtmsd.recording.disk import Disk
 from rtmsd.recording.disk_file import DiskFile
+from rtmsd.recording.shape import Line, read_lines
 
 _RECENT: Final = 256
 """So many utterances are remembered to tell a repeat; a reconnection brings a few."""
@@ -55,7 +56,7 @@ class Transcript:
     def sort_captions(self, disk: Disk) -> None:
         """Make the captions again from the lines on disk; nothing to do without any."""
         if self.lines.size_bytes:
-            text = captions.captions(captions.read_lines(self.lines.path.read_bytes()), self._started_ms)
+            text = captions.captions(read_lines(self.lines.path.read_bytes(), Line.UTTERANCE), self._started_ms)
             disk.replace(self._cues.path, text.encode(errors="replace"))
 
     def remember(self, line: dict[str, Any]) -> bool:

@@ -5,12 +5,13 @@ the first media handshake to the end was connected, paused, or is a gap with a c
 """
 
 import json
-import struct
 from collections.abc import Iterable, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from rtmsd.recording.shape import mistake
+from rtmsd.recording.shape import Line, mistake, read_line
+from rtmsd.recording.wave_reader import read_wave
 
 CAUSES: Final = frozenset(
     {"media_reconnect", "signaling_reconnect", "server_failover", "daemon_restart", "dropped", "corrupt"}
@@ -18,8 +19,7 @@ CAUSES: Final = frozenset(
 STATES: Final = frozenset({"connecting", "active", "paused", "recovering", "ended", "failed", "revoked"})
 _FINAL: Final = frozenset({"ended", "failed"})
 _LISTS: Final = ("participants", "files", "gaps", "connections")
-_LINES: Final = ("events.jsonl", "transcript.jsonl", "chat.jsonl")
-_UINT32_MAX: Final = 2**32 - 1
+_LINES: Final = {"events.jsonl": Line.EVENT, "transcript.jsonl": Line.UTTERANCE, "chat.jsonl": Line.CHAT}
 
 
 class Problem(NamedTuple):
@@ -31,16 +31,6 @@ class Problem(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.path}: {self.kind}: {self.detail}"
-
-
-class Wave(NamedTuple):
-    """What a WAV says about itself."""
-
-    rate_hz: int
-    block_bytes: int
-    data_offset: int
-    data_bytes: int
-    start_samples: int | None  # of `bext`, since midnight
 
 
 def verify(directory: Path) -> list[Problem]:
@@ -100,8 +90,13 @@ def _check_receipt(directory: Path, manifest: dict[str, Any]) -> Iterator[Proble
 
 def _check_files(directory: Path, manifest: dict[str, Any]) -> Iterator[Problem]:
     is_over = manifest["state"] in _FINAL
+    names = [entry["path"] for entry in manifest["files"]]
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        yield Problem(name, "manifest", "listed more than once")
     for entry in manifest["files"]:
         name, path = entry["path"], directory / entry["path"]
+        if entry["media"] != name.rpartition("/")[0] and name != f"{entry['media']}.jsonl":
+            yield Problem(name, "manifest", f"is called {entry['media']}")
         if not path.is_file():
             yield Problem(name, "missing", "listed in the manifest and not there")
             continue
@@ -111,7 +106,7 @@ def _check_files(directory: Path, manifest: dict[str, Any]) -> Iterator[Problem]
         if entry["media"] == "audio":
             yield from _check_wave(path, entry, manifest, is_over=is_over)
         elif "index" in entry:
-            yield from _check_index(directory, entry)
+            yield from _check_index(directory, entry, is_over=is_over)
 
 
 def _check_wave(path: Path, entry: dict[str, Any], manifest: dict[str, Any], *, is_over: bool) -> Iterator[Problem]:
@@ -129,75 +124,52 @@ def _check_wave(path: Path, entry: dict[str, Any], manifest: dict[str, Any], *, 
     duration_ms = there_bytes // wave.block_bytes * 1000 // wave.rate_hz
     if (duration_ms != entry["duration_ms"]) if is_over else (duration_ms < entry["duration_ms"]):
         yield Problem(name, "length", f"{duration_ms} ms, {entry['duration_ms']} in the manifest")
-    day_ms = manifest["started_ms"] - manifest["started_ms"] % 86_400_000
-    if wave.start_samples is None:
+    said = (wave.rate_hz, wave.channels)
+    if said != (entry.get("rate_hz", wave.rate_hz), entry.get("channels", wave.channels)):
+        yield Problem(name, "header", f"says {said[0]} Hz and {said[1]} channels, the manifest does not")
+    started_ms = manifest["started_ms"]
+    if wave.bext is None:
         yield Problem(name, "header", "has no bext chunk")
-    elif wave.start_samples != max(0, entry["start_ms"] - day_ms) * wave.rate_hz // 1000:
+        return
+    if wave.bext.samples != max(0, entry["start_ms"] - started_ms + started_ms % 86_400_000) * wave.rate_hz // 1000:
         yield Problem(name, "header", "bext time reference is not start_ms")
+    if _seconds(wave.bext.started) != started_ms // 1000:
+        yield Problem(name, "header", f"bext is of a stream that started at {wave.bext.started!r}")
+    if wave.bext.description != json.dumps({"user_id": entry["user_id"]}).encode()[:256]:
+        yield Problem(name, "header", f"bext is of {wave.bext.description!r}, not of {entry['user_id']!r}")
 
 
-def read_wave(path: Path) -> Wave:
-    """Read the chunks of a RIFF or RF64 file up to its data.
-
-    Raises:
-        ValueError: no WAV with 16-bit PCM, naming what is wrong.
-    """
-    with path.open("rb") as file:
-        magic, riff_bytes, kind = struct.unpack("<4sI4s", _exactly(file.read(12), 12))
-        if magic not in {b"RIFF", b"RF64"} or kind != b"WAVE":
-            raise ValueError("not a WAV file")
-        form: tuple[int, ...] | None = None
-        samples: int | None = None
-        long_bytes: tuple[int, int] | None = None
-        while True:
-            chunk, size = struct.unpack("<4sI", _exactly(file.read(8), 8))
-            if chunk == b"data":
-                break
-            content = _exactly(file.read(size + size % 2), size)
-            if chunk == b"fmt ":
-                form = struct.unpack_from("<HHIIHH", _exactly(content, 16))
-            elif chunk == b"bext":
-                (samples,) = struct.unpack_from("<Q", _exactly(content, 346), 338)
-            elif chunk == b"ds64":
-                long_bytes = struct.unpack_from("<QQ", _exactly(content, 16))
-        data_offset = file.tell()
-    if form is None or form[0] != 1 or form[5] != 16 or not form[1] or not form[2] or form[4] != 2 * form[1]:
-        raise ValueError("no 16-bit PCM")
-    if magic == b"RF64":
-        if long_bytes is None:
-            raise ValueError("RF64 without ds64")
-        riff_bytes, size = long_bytes
-    elif _UINT32_MAX in {riff_bytes, size}:
-        raise ValueError("too long for RIFF")
-    if riff_bytes != data_offset + size - 8:
-        raise ValueError(f"RIFF length {riff_bytes} does not fit {size} bytes of samples")
-    return Wave(form[2], form[4], data_offset, size, samples)
+def _seconds(date_and_time: str) -> int | None:
+    """Return the time since the epoch; None for what is no time."""
+    try:
+        return int(datetime.strptime(f"{date_and_time} +0000", "%Y-%m-%d %H:%M:%S %z").timestamp())
+    except ValueError:
+        return None
 
 
-def _exactly(content: bytes, size: int) -> bytes:
-    if len(content) < size:
-        raise ValueError("ends within its header")
-    return content
-
-
-def _check_index(directory: Path, entry: dict[str, Any]) -> Iterator[Problem]:
+def _check_index(directory: Path, entry: dict[str, Any], *, is_over: bool) -> Iterator[Problem]:
     index = directory / entry["index"]
     if not index.is_file():
         yield Problem(entry["index"], "missing", "listed in the manifest and not there")
         return
     end = 0
+    times_ms = []
     for line in index.read_bytes().splitlines():
         try:
-            picture = json.loads(line)
-            contiguous = picture["offset"] == end
-            end = picture["offset"] + picture["length"]
-        except (ValueError, TypeError, KeyError):
-            contiguous = False
-        if not contiguous:
+            picture = read_line(line, Line.PICTURE)
+        except ValueError as exc:
+            yield Problem(entry["index"], "index", f"broken at offset {end}: {exc}")
+            return
+        if picture["offset"] != end:
             yield Problem(entry["index"], "index", f"broken at offset {end}")
             return
+        end += picture["length"]
+        times_ms.append(picture["timestamp_ms"])
     if end != (directory / entry["path"]).stat().st_size:
         yield Problem(entry["index"], "index", f"ends at {end}, the file does not")
+    told_ms = (entry["start_ms"], entry["duration_ms"])
+    if is_over and times_ms and told_ms != (times_ms[0], max(0, times_ms[-1] - times_ms[0])):
+        yield Problem(entry["path"], "length", f"{told_ms[1]} ms from {told_ms[0]} in the manifest, not in the index")
 
 
 def _check_strays(directory: Path, manifest: dict[str, Any]) -> Iterator[Problem]:
@@ -211,7 +183,7 @@ def _check_strays(directory: Path, manifest: dict[str, Any]) -> Iterator[Problem
 
 
 def _check_lines(directory: Path) -> Iterator[Problem]:
-    for name in _LINES:
+    for name, kind in _LINES.items():
         path = directory / name
         if not path.exists():
             continue
@@ -220,11 +192,9 @@ def _check_lines(directory: Path) -> Iterator[Problem]:
             yield Problem(name, "torn", "last line is not whole")
         for number, line in enumerate(lines, 1):
             try:
-                is_object = isinstance(json.loads(line), dict)
-            except ValueError:
-                is_object = False
-            if not is_object:
-                yield Problem(name, "line", f"line {number} is no JSON object")
+                read_line(line, kind)
+            except ValueError as exc:
+                yield Problem(name, "line", f"line {number}: {exc}")
     cues = directory / "transcript.vtt"
     if cues.exists() and not cues.read_bytes().startswith(b"WEBVTT\n"):
         yield Problem(cues.name, "header", "not WebVTT")

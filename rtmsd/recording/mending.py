@@ -1,0 +1,171 @@
+"""Mend single files that a kill, a power failure or somebody's hands left broken. For `repair`, which knows them all.
+
+What is cut off is what never was whole: a torn line, half a sample, pictures that no manifest and no index knew of yet.
+"""
+
+import os
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import unquote
+
+import attrs
+
+from rtmsd.recording.disk import Disk
+from rtmsd.recording.layout import MIX_USER_ID, participant_name
+from rtmsd.recording.shape import FAR_MS, MAX_RATE_HZ, Line, read_line
+from rtmsd.recording.wav_file import HEADER_BYTES, BadWav, PcmFormat, WavHeader
+
+CANNOT: Final = "cannot be mended"
+
+
+def header_of(
+    raw: bytes, stem: str, entry: dict[str, Any] | None = None, started_ms: int | None = None
+) -> WavHeader | None:
+    """Return what is true of a WAV; None if nobody knows.
+
+    A header is believed, unless it is of another stream, or in a format that is not that of the manifest, which is
+    replaced as a whole and agrees with itself.
+
+    Args:
+        raw: the beginning of the file.
+        stem: of its name.
+        entry: of the manifest.
+        started_ms: when the stream began; None if that is just what is to be found out.
+    """
+    told = _decoded(raw)
+    known = entry if entry is not None and entry.keys() >= {"rate_hz", "channels"} else None
+    owners: list[int | str | None] = [None if told is None else told.owner, None if known is None else known["user_id"]]
+    owner = next((each for each in owners if each is not None and _is_named(each, stem)), owner_of(stem))
+    if started_ms is None:
+        return told and attrs.evolve(told, owner=owner)
+    if known is None:
+        return told and attrs.evolve(told, owner=owner, stream_started_ms=started_ms)
+    pcm = PcmFormat(known["rate_hz"], known["channels"])
+    header = WavHeader(pcm=pcm, start_ms=known["start_ms"], stream_started_ms=started_ms, owner=owner)
+    if told is None or told.stream_started_ms // 1000 != started_ms // 1000:
+        return header
+    if told.pcm != pcm:
+        return header if _agrees(known, pcm) else attrs.evolve(told, owner=owner)
+    # What a header tells of its start cannot be before the stream's midnight.
+    return header if _decoded(header.encode(0)) == told else attrs.evolve(told, owner=owner)
+
+
+def owner_of(stem: str) -> int | str:
+    """Return whose a file of that name is, as far as the name tells."""
+    if stem == participant_name(MIX_USER_ID):
+        return MIX_USER_ID
+    return int(stem) if stem.isdecimal() else unquote(stem)
+
+
+def _is_named(owner: int | str, stem: str) -> bool:
+    """Whether a file of that owner may have this name; the second has `-2` behind it."""
+    return f"{stem}-".startswith(f"{participant_name(owner)}-")
+
+
+def _decoded(raw: bytes) -> WavHeader | None:
+    try:
+        header = WavHeader.decode(raw)
+    except BadWav:
+        return None
+    can_be = header.stream_started_ms >= 0 and header.start_ms <= FAR_MS and header.pcm.rate_hz <= MAX_RATE_HZ
+    return header if can_be and not isinstance(header.owner, bool) else None
+
+
+def _agrees(entry: dict[str, Any], pcm: PcmFormat) -> bool:
+    duration_ms: int = entry["duration_ms"]
+    return duration_ms > 0 and duration_ms == (entry["bytes"] - HEADER_BYTES) // pcm.bytes_per_ms
+
+
+class FileMender:
+    """Attributes:
+    done: what was done, a line each, and what could not be.
+    """
+
+    def __init__(self, directory: Path, disk: Disk) -> None:
+        self.directory = directory
+        self.done: list[str] = []
+        self._disk = disk
+
+    def wav(self, path: Path, entry: dict[str, Any] | None, started_ms: int | None) -> WavHeader | None:
+        """Make the header true, also to the size of the file. Returns it; None if there is no such WAV any more."""
+        size_bytes = path.stat().st_size
+        with path.open("rb") as file:
+            raw = file.read(HEADER_BYTES)
+        header = header_of(raw, path.stem, entry, started_ms)
+        told = _decoded(raw)
+        if told is None and size_bytes <= HEADER_BYTES:
+            path.unlink()
+            self.say(path, "removed, it held no audio yet")
+            return None
+        if header is None:
+            self.say(path, f"{CANNOT}: its header is not readable and the manifest does not know it")
+            return None
+        whole_bytes = size_bytes - (size_bytes - HEADER_BYTES) % header.pcm.block_bytes
+        right = header.encode(whole_bytes)
+        if right != raw or whole_bytes != size_bytes:
+            self._rewrite(path, whole_bytes, right)
+            is_known = told is not None and told == _decoded(right)
+            what = "lengths in the header corrected" if is_known else "header made again from the manifest"
+            self.say(path, f"{what}, {whole_bytes} bytes")
+        return header
+
+    def cut_torn(self, path: Path) -> None:
+        """Cut off a last line that is torn, or that a power failure left as zeros."""
+        content = path.read_bytes()
+        whole = content.rfind(b"\n") + 1
+        if whole != len(content):
+            self._rewrite(path, whole)
+            self.say(path, f"torn last line cut off, {len(content) - whole} bytes")
+
+    def pictures(self, index: Path, promised_bytes: int) -> None:
+        """Bring a file of pictures and its index to the same end.
+
+        Args:
+            promised_bytes: of pictures, in the manifest: these were whole, and are never cut off.
+        """
+        data = index.with_suffix("")
+        if not data.exists():
+            index.unlink()
+            self.say(index, "removed, what it lists is gone")
+            return
+        size_bytes = data.stat().st_size
+        content = index.read_bytes()
+        end = kept = 0
+        for number, line in enumerate(content.split(b"\n")[:-1], 1):
+            try:
+                picture = read_line(line, Line.PICTURE)
+            except ValueError as error:
+                self.say(index, f"{CANNOT}: line {number}: {error}")
+                return
+            if picture["offset"] != end:
+                self.say(index, f"{CANNOT}: line {number} is of offset {picture['offset']}, not {end}")
+                return
+            if end + picture["length"] > size_bytes:
+                break
+            end, kept = end + picture["length"], kept + len(line) + 1
+        if end < min(promised_bytes, size_bytes):
+            self.say(index, f"{CANNOT}: it ends at {end}, {promised_bytes} bytes are in the manifest")
+            return
+        if end != size_bytes:
+            self._rewrite(data, end)
+            self.say(data, f"end without index cut off, {size_bytes - end} bytes")
+        if kept != len(content):
+            self._rewrite(index, kept)
+            self.say(index, "lines without pictures cut off")
+
+    def name(self, path: Path) -> str:
+        """Return a path as the manifest has it."""
+        return path.relative_to(self.directory).as_posix()
+
+    def say(self, path: Path, what: str) -> None:
+        self.done.append(f"{self.name(path)}: {what}")
+
+    def _rewrite(self, path: Path, size_bytes: int, head: bytes = b"") -> None:
+        descriptor = self._disk.open(path)
+        try:
+            if os.fstat(descriptor).st_size > size_bytes:
+                self._disk.truncate(descriptor, size_bytes)
+            self._disk.write(descriptor, head, 0)
+            self._disk.sync(descriptor)
+        finally:
+            self._disk.close(descriptor)

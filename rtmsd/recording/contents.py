@@ -27,6 +27,7 @@ class Contents:
         identity: dict[str, Any],
         found: Found,
         *,
+        started_again_ms: int,
         local_ms: Callable[[], int],
         nudge: Callable[[], None],
     ) -> None:
@@ -35,7 +36,7 @@ class Contents:
         self.roster = Roster([])
         self.timeline = Timeline(self.facts.started_ms)
         if found.manifest is not None:
-            self._resume(found.manifest, found)
+            self._resume(found.manifest, found, started_again_ms)
         self.media = MediaIntake(
             maker,
             backlog,
@@ -48,9 +49,8 @@ class Contents:
         )
         self.media.origin_ms = self.facts.origin_ms
 
-    def _resume(self, manifest: dict[str, Any], found: Found) -> None:
+    def _resume(self, manifest: dict[str, Any], found: Found, started_again_ms: int) -> None:
         """Go on where an earlier process stopped, or where the stream had ended."""
-        started_ms = self.facts.started_ms
         self.facts.resume(manifest)
         self.roster = Roster(manifest["participants"])
         self.timeline = Timeline.from_manifest(manifest, found.newest_audio_ms)
@@ -60,7 +60,7 @@ class Contents:
         for user_id, from_ms, to_ms in found.lost_audio():
             self.timeline.missing("audio", user_id, from_ms, to_ms, "daemon_restart")
         if manifest["ended_ms"] is not None:
-            self.timeline.reopened(started_ms, manifest["ended_ms"])
+            self.timeline.reopened(started_again_ms, manifest["ended_ms"])
 
     @property
     def structure(self) -> tuple[int, ...]:

@@ -38,13 +38,19 @@ _LATE_MS: Final = 1000  # packets from before a pause may come so much after its
 
 @attrs.frozen(kw_only=True)
 class StreamInfo:
-    """What a recording is of. `started_ms` is the `event_ts` of the started webhook."""
+    """What a recording is of.
+
+    Attributes:
+        started_ms: `event_ts` of the first started webhook.
+        started_again_ms: of the latest one: since when media are expected of a stream that had ended.
+    """
 
     rtms_stream_id: str
     product: str
     session: SessionRef
     app: str
     started_ms: int
+    started_again_ms: int = attrs.field(default=attrs.Factory(lambda self: self.started_ms, takes_self=True))
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -116,7 +122,13 @@ class Recorder:
         maker = FileMaker(directory, writer.backlog, found.names)
         self._events = maker.existing(EVENTS, found.sizes.get(EVENTS, 0))
         self._contents = contents = Contents(
-            maker, writer.backlog, info.identity, found, local_ms=local_ms, nudge=writer.nudge
+            maker,
+            writer.backlog,
+            info.identity,
+            found,
+            started_again_ms=info.started_again_ms,
+            local_ms=local_ms,
+            nudge=writer.nudge,
         )
         self._facts, self._roster, self._timeline = contents.facts, contents.roster, contents.timeline
         self.media = contents.media

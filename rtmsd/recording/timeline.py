@@ -36,6 +36,7 @@ class Timeline:
         self._gaps = Gaps()
         self._media: dict[str, Medium] = {}
         self._untold: dict[str, str] = {}
+        self._is_new_start = True  # else it had ended, and is only taken up to be told so again
         self._said_ms = start_ms  # the latest word of Zoom's, apart from the times of media
         self._revision = 0
 
@@ -191,6 +192,7 @@ class Timeline:
 
     def reopened(self, time_ms: int, ended_ms: int) -> None:
         """The stream had ended and is started again: nothing was expected in between."""
+        self._is_new_start = time_ms > ended_ms
         self.start_ms = self.clock_ms = self._said_ms = max(time_ms, ended_ms)
         self.pauses.ended(ended_ms, self.start_ms)
         self._media.clear()
@@ -207,7 +209,7 @@ class Timeline:
         signaling = self.connections.latest("signaling")
         is_told = time_ms is not None and signaling is not None and signaling.closed_ms is None
         said_ms = self._said_ms if time_ms is None else self._known(time_ms)
-        if not self._media:
+        if not self._media and not (self._untold and self._is_new_start):
             self.pauses.stays_ended(end_ms)
         for name, cause in self._untold.items():
             self._gaps.add(Gap(name, None, self.start_ms, end_ms, cause))

@@ -128,3 +128,4 @@ def info_of(row: StreamRow) -> StreamInfo:
         app=row.app,
         started_ms=row.event_ts if row.started_ms is None else row.started_ms,
     )
+        started_again_ms=row.event_ts,

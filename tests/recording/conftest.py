@@ -73,6 +73,7 @@ class Studio:
         self.disk = FailingDisk()
         self.events: list[dict[str, Any]] = []
         self.started_ms = STARTED_MS
+        self.started_again_ms: int | None = None
 
     def limit(self, buffer_bytes: int) -> None:
         self.settings = attrs.evolve(self.settings, buffer_bytes=buffer_bytes)
@@ -85,6 +86,7 @@ class Studio:
             session=SessionRef("session_id", "a+b/c=="),
             app="main",
             started_ms=self.started_ms,
+            started_again_ms=self.started_again_ms or self.started_ms,
         )
         return await open_recorder(self.settings, info, self.writer, local_ms=lambda: 7, on_event=self.events.append)
 

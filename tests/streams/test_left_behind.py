@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import attrs
 import pytest
 
 from rtmsd.state.journal import Journal
@@ -61,3 +62,23 @@ async def test_nothing_is_told_of_one_that_was_revoked_or_never_taken_on(
     async with open_bench(tmp_path, monkeypatch) as bench:
         await all_over(bench)
         assert list(bench.directory.glob("recordings/*/*")) == []
+
+
+async def test_of_a_stream_that_was_started_again_only_the_time_since_then_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hour_ms = 3_600_000
+    async with open_bench(tmp_path, monkeypatch) as bench:
+        await bench.up()
+        await bench.stop(6)
+        await bench.until_gone()
+        ended_ms = bench.manifest()["ended_ms"]
+    again = attrs.evolve(STARTED, event_ts=T0 + hour_ms)
+    stop = attrs.evolve(stopped(6), event_ts=T0 + hour_ms + 5000)
+    await leave(tmp_path, again, stop)
+    async with open_bench(tmp_path, monkeypatch) as bench:
+        await all_over(bench)
+        manifest = bench.manifest()
+        missing = {(gap["media"], gap["from_ms"], gap["to_ms"]) for gap in manifest["gaps"]}
+        assert missing == {(media, T0 + hour_ms, T0 + hour_ms + 5000) for media in ("audio", "transcript")}
+        assert [(pause["from_ms"], pause["to_ms"]) for pause in manifest["pauses"]] == [(ended_ms, T0 + hour_ms)]

@@ -11,6 +11,7 @@ FINAL_STATES: Final = frozenset({"ended", "failed", "revoked"})
 class Facts:
     """Attributes:
     state: as the manifest names it; a final one comes together with `ended_ms` and `stop_reason`.
+    why: what it came from, for people; None when nobody said.
     started_ms: of the first start, which names the directory.
     first_packet_ms: where small timestamps count from; None before Zoom said.
 
@@ -20,6 +21,7 @@ class Facts:
 
     def __init__(self, identity: dict[str, Any]) -> None:
         self.state = "connecting"
+        self.why: str | None = None
         self.started_ms: int = identity["started_ms"]
         self.ended_ms: int | None = None
         self.stop_reason: int | None = None
@@ -29,7 +31,7 @@ class Facts:
 
     def resume(self, manifest: dict[str, Any]) -> None:
         """Go on with the stream that an earlier process wrote of."""
-        self.state = "recovering"
+        self.state, self.why = "recovering", "taken up again"
         self.started_ms = manifest["started_ms"]
         self.first_packet_ms = manifest.get("first_packet_ms")
         self._others = {name: value for name, value in manifest.items() if name not in KEYS}
@@ -46,6 +48,7 @@ class Facts:
             "version": 1,
             **self._identity,
             "state": self.state,
+            "why": self.why,
             "started_ms": self.started_ms,
             "ended_ms": self.ended_ms,
             "stop_reason": self.stop_reason,

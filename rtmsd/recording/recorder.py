@@ -142,7 +142,7 @@ class Recorder:
         taken_up = None if found.manifest is None else contents.manifest()
         self.flushing = Flushing(directory, info.rtms_stream_id, contents, maker.dirty, writer, taken_up=taken_up)
         self._touch = self.flushing.touch
-        self.event("stream_state", None, state=self.state_name)
+        self._state_event()
 
     # Formats and counts
 
@@ -191,21 +191,26 @@ class Recorder:
     def state_name(self) -> str:
         return self._facts.state
 
-    def state(self, name: str) -> None:
-        """The stream's state, as the manifest names it.
+    def state(self, name: str, why: str | None = None) -> None:
+        """The stream's state, as the manifest names it, and what it came from.
 
         A final one only says that the end is decided: it counts from `ended` on, together with when and why it was.
         """
         if name in FINAL_STATES:
             self._closing.decided(trio.current_time())
         else:
-            self._enter(name)
+            self._enter(name, why)
 
-    def _enter(self, state: str) -> None:
+    def _enter(self, state: str, why: str | None) -> None:
         if state != self._facts.state:
-            self._facts.state = state
-            self.event("stream_state", None, state=state)
+            self._facts.state, self._facts.why = state, why
+            self._state_event()
             self._touch()
+
+    def _state_event(self) -> None:
+        facts = self._facts
+        reason = {} if facts.stop_reason is None else {"stop_reason": facts.stop_reason}
+        self.event("stream_state", None, state=facts.state, why=facts.why, **reason)
 
     def stream_state(self, state: int, reason: int | None, zoom_ms: int | None) -> None:
         """Message 8, as it came; what follows for the recording is told by `state`, `paused`, `resumed`."""
@@ -307,7 +312,11 @@ class Recorder:
         self._touch()
 
     def ended(
-        self, reason: int | None, zoom_ms: int | None, state: Literal["ended", "failed", "revoked"] = "ended"
+        self,
+        reason: int | None,
+        zoom_ms: int | None,
+        state: Literal["ended", "failed", "revoked"] = "ended",
+        why: str | None = None,
     ) -> None:
         """The stream is over: open gaps and connections end with it. `finish` is next.
 
@@ -319,9 +328,9 @@ class Recorder:
             newest_ms = self.media.newest_ms(("audio", "video", "share", "transcript"))
             self._facts.ended_ms = self._timeline.ended(zoom_ms, newest_ms, self._closing.numbers)
             self._facts.stop_reason = reason
-            self._enter(state)
+            self._enter(state, why)
         elif state == "revoked":
-            self._enter(state)
+            self._enter(state, why)
 
     def _connection_event(self, number: int, kind: str, media: Iterable[str], **fields: Any) -> None:
         zoom_ms = self._timeline.clock_ms
@@ -365,7 +374,7 @@ class Recorder:
         """Write everything and let go, the stream still being alive: the next start goes on with it."""
         for connection in self._timeline.connections.open:
             self.lost(connection.number, "daemon_restart", "daemon stopped")
-        self.state("recovering")
+        self.state("recovering", "the daemon stopped")
         await self.flushing.suspend()
 
     async def delete(self, zoom_ms: int | None = None) -> None:

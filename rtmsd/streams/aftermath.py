@@ -48,13 +48,15 @@ class Aftermath:
                 await self._delete(life)
             self._remember(life)
         except* Exception:
-            log.exception("stream could not be finished", rtms_stream_id=life.row.rtms_stream_id)
+            why = None if life.outcome is None else life.outcome.why
+            log.exception("stream could not be finished", rtms_stream_id=life.row.rtms_stream_id, why=why)
 
     async def _keep(self, life: Life) -> None:
         """Say in the files how it ended, and only then forget the stream in the journal."""
         assert life.outcome is not None
         if life.recorder is not None:
-            life.recorder.ended(life.outcome.reason, life.outcome.zoom_ms, state=life.outcome.state)
+            end = life.outcome
+            life.recorder.ended(end.reason, end.zoom_ms, state=end.state, why=end.why)
             await life.recorder.finish()
         await self._forget(life, life.outcome)
 

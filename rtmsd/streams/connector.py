@@ -56,7 +56,7 @@ class Connector:
         with trio.move_on_at(self._window.next_attempt(now, delay_s, attempt_s)):
             await self._hurry.wait()
         if self._window.is_over(trio.current_time()):
-            self._stream.window_passed("signaling not back within its window")
+            self._stream.window_passed(f"signaling not back within its window: {self._stream.why}")
 
     async def _connect_once(self) -> float | None:
         """Live through one signaling connection. Returns the delay before the next one; None: the usual one."""
@@ -78,6 +78,7 @@ class Connector:
     async def _after_refusal(self, refused: HandshakeRejected) -> float | None:
         """Return the delay before the next attempt; None: the usual one, unless there shall be none."""
         stream = self._stream
+        stream.why = f"handshake refused: {refused}"
         match take_note(stream.history, "signaling", refused):
             case StatusAction.RETRY_DUPLICATE:
                 return self._duplicate_backoff.next_s()

@@ -8,11 +8,26 @@ import attrs
 MAX_NUMBERS: Final = 256  # whatever numbers a server makes up
 
 
-@attrs.define
-class History:
-    """Local Unix times in seconds, the latest of each kind.
+@attrs.frozen
+class Failures:
+    """Streams of one app that failed, without one in between that connected.
 
     Attributes:
+        number: how many.
+        rtms_stream_id, why: of the latest.
+    """
+
+    number: int
+    rtms_stream_id: str
+    why: str
+
+
+@attrs.define
+class History:
+    """Local Unix times in seconds, the latest of each kind, and what fails.
+
+    Attributes:
+        failures: by app, since one of its streams last connected for the first time.
         accepted_s: of the latest signaling handshake that succeeded.
         refused_s: of the latest refused handshake, by status code.
         stopped_s: of the latest end of a stream, by stop reason.
@@ -21,9 +36,19 @@ class History:
     accepted_s: float | None = None
     refused_s: dict[int, float] = attrs.field(factory=dict)
     stopped_s: dict[int, float] = attrs.field(factory=dict)
+    failures: dict[str, Failures] = attrs.field(factory=dict)
 
     def accepted(self) -> None:
         self.accepted_s = time.time()
+
+    def connected(self, app: str) -> None:
+        """A new stream has media: whatever kept others from it is over."""
+        self.failures.pop(app, None)
+
+    def failed(self, app: str, rtms_stream_id: str, why: str) -> None:
+        """A stream never had media, or is over before its time."""
+        earlier = self.failures.get(app)
+        self.failures[app] = Failures(1 + (earlier.number if earlier else 0), rtms_stream_id, why)
 
     def refused(self, status_code: int) -> None:
         _note(self.refused_s, status_code)

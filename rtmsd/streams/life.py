@@ -50,6 +50,13 @@ class Life:
         """How the stream ended, as soon as that is decided: it may still be read for a moment."""
         return self.outcome or (None if self.stream is None else self.stream.ending.outcome)
 
+    @property
+    def never_connected(self) -> bool:
+        """Whether it was given up without ever having had media."""
+        reason = None if self.outcome is None else self.outcome.reason
+        is_given_up = reason == StopReason.AWAIT_RECONNECTION_TIMEOUT
+        return is_given_up and self.stream is not None and not self.stream.outage.was_up
+
     def tell(self, command: Command) -> None:
         """Obey, or keep the command for when it can be obeyed. A bug in that ends the stream, not whoever told."""
         try:
@@ -127,5 +134,5 @@ def info_of(row: StreamRow) -> StreamInfo:
         session=row.session,
         app=row.app,
         started_ms=row.event_ts if row.started_ms is None else row.started_ms,
-    )
         started_again_ms=row.event_ts,
+    )

@@ -74,9 +74,10 @@ def is_silent(stream: "Stream", for_s: float) -> bool:
 
 @attrs.define
 class Tally:
-    """Sums over streams, under the labels of the metrics."""
+    """Sums over streams, under the labels of the metrics; `ended` is by the final state."""
 
     streams: int = 0
+    ended: Counter[str] = attrs.field(factory=Counter)
     messages: Counter[str] = attrs.field(factory=Counter)
     media_bytes: Counter[str] = attrs.field(factory=Counter)
     dropped: Counter[tuple[str, str]] = attrs.field(factory=Counter)

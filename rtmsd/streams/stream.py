@@ -65,6 +65,7 @@ class Stream:
         wait_room: Callable[[float], Awaitable[None]],
         resumed: bool,
     ) -> None:
+        self.app = row.app
         self.product = row.product
         self.session = row.session
         self.rtms_stream_id = row.rtms_stream_id
@@ -155,6 +156,8 @@ class Stream:
         if self.outage.was_up:
             # Its answer says whether the stream was paused meanwhile, and gives Zoom's time: where the gap ends.
             self.signaling.send(m.StreamStateReq(rtms_stream_id=self.rtms_stream_id))
+        else:
+            self.history.connected(self.app)
         self.outage.was_up = True
         log.info("media up", media=sorted(link.media))
         if self.phase is StreamPhase.CONNECTING:  # one is enough to begin with
@@ -207,7 +210,7 @@ class Stream:
         """The window of a media connection passed: Zoom ends the stream, unless only these media never came at all."""
         others_came = any(other.was_up and not other.is_refused for other in self.links)
         if link.was_up or not others_came:
-            self.window_passed(f"{'+'.join(sorted(link.media))} not back within its window")
+            self.window_passed(f"{'+'.join(sorted(link.media))} not back within its window: {link.why}")
         else:
             self.media_refused(link.media, f"not connected within streams.media_window_s: {link.why}")
 
@@ -268,7 +271,7 @@ class Stream:
     def suspend(self) -> None:
         """The daemon stops: leave the slot at Zoom, and say in the files why media are missing until the restart."""
         self.connector.dropping = Cause.RESTART
-        self.recorder.state("recovering")
+        self.recorder.state("recovering", "the daemon stops")
 
     # What Zoom says on signaling (`incoming` reads the messages)
 
@@ -308,6 +311,6 @@ class Stream:
             after = before
         if before != after:
             self.why = why
-            self.recorder.state(after)
+            self.recorder.state(after, why)
             if self.ending.outcome is None:  # the end is logged when the files are finished
                 log.info("stream state", state=after, was=before, why=why)

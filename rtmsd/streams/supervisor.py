@@ -142,15 +142,15 @@ class Supervisor:
             outcome = Outcome("failed", None, None, "a bug of ours, see the log")
             try:
                 outcome = await self._live(life, resumed)
-            except* LocalProtocolError:
-                log.exception("stream crashed")
+            except* LocalProtocolError as group:
+                outcome = _crashed(group)
             except* RtmsdError as group:
                 why = "; ".join(dict.fromkeys(str(error) for error in leaves(group)))
                 outcome = Outcome("failed", None, None, why)
-                log.warning("stream failed", why=why)
-            except* Exception:
-                log.exception("stream crashed")
+            except* Exception as group:
+                outcome = _crashed(group)
             life.outcome = life.outcome or outcome
+            self._judge(life, life.outcome)
             await self._aftermath.of(life)
             del self._lives[row.rtms_stream_id]
             for command in life.waiting:
@@ -218,6 +218,14 @@ class Supervisor:
         root = self.config.recording.directory
         look = partial(stream_directory, root, info.started_ms, info.rtms_stream_id)
         return await self._writer.errands.run(lambda: look().is_dir(), info.rtms_stream_id)
+
+    def _judge(self, life: Life, outcome: Outcome) -> None:
+        """Count the end, and tell `history` of a stream that nothing, or not all, could be had of."""
+        is_failed = outcome.state == "failed"
+        if is_failed or life.recorder is not None:
+            self._aftermath.tally.ended[outcome.state] += 1
+        if is_failed or life.never_connected:
+            self.history.failed(life.row.app, life.row.rtms_stream_id, outcome.why)
 
     async def _wait_room(self, limit_s: float) -> None:
         if self._writer.full:
@@ -292,3 +300,10 @@ class Supervisor:
         self._nobody_left = trio.Event()
         if self._lives:
             await self._nobody_left.wait()
+
+
+def _crashed(group: BaseExceptionGroup[Exception]) -> Outcome:
+    """How a stream ends that we drove into a bug: told whole in the log, by its name in the files."""
+    log.error("stream crashed", exc_info=group)
+    names = ", ".join(dict.fromkeys(type(bug).__name__ for bug in leaves(group)))
+    return Outcome("failed", None, None, f"a bug of ours ({names}), see the log")

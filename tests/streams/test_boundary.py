@@ -168,7 +168,7 @@ async def test_a_bug_in_telling_of_a_stream_that_ended(both: Bench, monkeypatch:
 async def test_a_foreseen_error_is_one_line_without_a_traceback(both: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     fail_for_the_sick(monkeypatch, MediaLink, "control", of_link, StorageError("the disk refused"))
     await both.until(lambda: SICK not in both.supervisor.lives, within_s=20)
-    assert [line["why"] for line in both.logged("stream failed")] == ["the disk refused"]
+    assert [line["why"] for line in both.logged("stream ended")] == ["the disk refused"]
     assert not [line for line in both.logs if "exc_info" in line]
     assert both.state(SOUND) == "active"
 

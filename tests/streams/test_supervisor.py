@@ -56,8 +56,8 @@ async def test_a_foreseen_error_ends_one_stream_with_one_line_that_says_why(
     await bench.up()
     fail_with(monkeypatch, STREAM, StorageError("the disk refused"))
     await bench.until_gone()
-    [line] = bench.logged("stream failed")
-    assert line["why"] == "the disk refused"
+    [line] = bench.logged("stream ended")
+    assert (line["log_level"], line["state"], line["why"]) == ("warning", "failed", "the disk refused")
     assert "exc_info" not in line
     assert not bench.logged("stream crashed")
 

@@ -18,7 +18,8 @@ from prometheus_client.registry import Collector
 from rtmsd import __version__
 
 METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
-STREAM_STATES: Final = ("connecting", "active", "paused", "recovering", "ended", "failed", "revoked")
+FINAL_STATES: Final = ("ended", "failed", "revoked")
+STREAM_STATES: Final = ("connecting", "active", "paused", "recovering", *FINAL_STATES)
 
 INGEST_BOUNDS_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 SYNC_BOUNDS_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
@@ -34,6 +35,7 @@ class Totals:
 
     Attributes:
         streams: state to the number of streams in it now.
+        streams_ended: final state to the number of streams that came to it.
         media_messages, media_bytes: by media name.
         media_dropped: by (media name, reason).
         webhooks: by result.
@@ -45,6 +47,7 @@ class Totals:
     """
 
     streams: Mapping[str, int] = attrs.field(factory=dict)
+    streams_ended: Mapping[str, int] = attrs.field(factory=dict)
     media_messages: Mapping[str, int] = attrs.field(factory=dict)
     media_bytes: Mapping[str, int] = attrs.field(factory=dict)
     media_dropped: Mapping[tuple[str, str], int] = attrs.field(factory=dict)
@@ -119,9 +122,11 @@ class Metrics(Collector):
             CounterMetricFamily,
         )  # a counter's samples get the suffix `_total` by themselves
         every_state = dict.fromkeys(STREAM_STATES, 0)  # an alert on an absent series would never fire
+        ended = {**dict.fromkeys(FINAL_STATES, 0), **totals.streams_ended}
         yield _filled(gauge("rtmsd_build_info", "1, with the version.", labels=["version"]), {__version__: 1})
         yield _filled(gauge("rtmsd_streams", "Streams by state.", labels=["state"]), {**every_state, **totals.streams})
         for name, help_text, labels, values in (
+            ("rtmsd_streams_ended", "Streams that ended.", ["state"], ended),
             ("rtmsd_media_messages", "Media messages received.", ["media"], totals.media_messages),
             ("rtmsd_media_bytes", "Bytes of media received, decoded.", ["media"], totals.media_bytes),
             ("rtmsd_media_dropped", "Media messages not kept.", ["media", "reason"], totals.media_dropped),

@@ -91,6 +91,7 @@ class Backend:
             "streams": {state: number for state, number in totals.streams.items() if number},
             "totals": {
                 "streams": tally.streams,
+                "ended": dict(tally.ended),
                 "messages": dict(tally.messages),
                 "dropped": sum(tally.dropped.values()),
             },
@@ -142,6 +143,7 @@ class Backend:
         tally = supervisor.tally()
         return Totals(
             streams=Counter(state_of(life) for life in supervisor.lives.values()),
+            streams_ended=tally.ended,
             media_messages=tally.messages,
             media_bytes=tally.media_bytes,
             media_dropped=tally.dropped,

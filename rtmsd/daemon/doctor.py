@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import attrs
 
-from rtmsd.daemon.health import DISTRUSTED_IN_ROW, Trouble
+from rtmsd.daemon.health import DISTRUSTED_IN_ROW, STREAMS_FAILED, Trouble
 from rtmsd.protocol.enums import StatusCode, StopReason
 from rtmsd.protocol.meanings import STATUS_CODES
 from rtmsd.webhook.stats import DISTRUSTED, NO_EVIDENCE, STREAM_EVENTS, Result, WebhookStats
@@ -222,6 +222,16 @@ def check_media(facts: Facts) -> Finding:
     )
 
 
+def check_streams(facts: Facts) -> Finding:
+    failed = [trouble.detail for trouble in facts.troubles if trouble.code == STREAMS_FAILED]
+    return Finding(
+        "streams",
+        not failed,
+        "; ".join(failed) or "none failed since one last connected",
+        "`rtmsctl ps -a` names them, `rtmsctl inspect STREAM` and stream.json in its directory say why each one did.",
+    )
+
+
 CHECKS: Final[Sequence[Callable[[Facts], Finding]]] = (
     check_clock,
     check_disk,
@@ -231,5 +241,6 @@ CHECKS: Final[Sequence[Callable[[Facts], Finding]]] = (
     check_scopes,
     check_concurrency,
     check_media,
+    check_streams,
 )
 """The likeliest cause first."""

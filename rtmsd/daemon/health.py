@@ -23,6 +23,7 @@ FIRST_LOOK_S: Final = 0.2  # so long the start waits to hear how much is free; a
 STALLED_S: Final = 4.0  # for a disk to say how much is free: it is in trouble, too
 SYNC_LAG_S: Final = 3.0  # beyond `recording.sync_interval_s`: the disk is in trouble
 SILENT_S: Final = 25.0  # Zoom sends a keep-alive every 10 s where no media flow
+STREAMS_FAILED: Final = "streams_failed"
 DISTRUSTED_IN_ROW: Final = 3  # webhooks that nobody's secret verifies: a wrong secret, not a stray forgery
 
 
@@ -143,6 +144,14 @@ class Health:
                 "webhook_signatures",
                 f"the last {self.webhooks.distrusted_in_row} webhooks failed verification: wrong secret?",
             )
+        apps = {app.name for app in self.config.apps}
+        failed = [
+            f"{it.number} of app {app!r} since one last connected, the latest ({it.rtms_stream_id}): {it.why}"
+            for app, it in self._supervisor.history.failures.items()
+            if app in apps
+        ]
+        if failed:
+            yield Trouble(STREAMS_FAILED, f"streams failed: {'; '.join(failed)}")
         silent = [
             life.row.rtms_stream_id
             for life in self._supervisor.lives.values()

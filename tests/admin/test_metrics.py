@@ -15,6 +15,7 @@ from rtmsd.admin.server import serve_metrics
 
 FULL = Totals(
     streams={"active": 2, "recovering": 1},
+    streams_ended={"ended": 4, "failed": 3},
     media_messages={"audio": 10, "transcript": 3},
     media_bytes={"audio": 6400},
     media_dropped={("audio", "buffer_full"): 4},
@@ -45,6 +46,9 @@ def test_everything_counted_is_under_its_name() -> None:
         ("rtmsd_streams", (("state", "active"),)): 2,
         ("rtmsd_streams", (("state", "recovering"),)): 1,
         ("rtmsd_streams", (("state", "failed"),)): 0,
+        ("rtmsd_streams_ended_total", (("state", "ended"),)): 4,
+        ("rtmsd_streams_ended_total", (("state", "failed"),)): 3,
+        ("rtmsd_streams_ended_total", (("state", "revoked"),)): 0,
         ("rtmsd_media_messages_total", (("media", "transcript"),)): 3,
         ("rtmsd_media_bytes_total", (("media", "audio"),)): 6400,
         ("rtmsd_media_dropped_total", (("media", "audio"), ("reason", "buffer_full"))): 4,

@@ -67,7 +67,7 @@ STATUS = {
     "draining": False,
     "degraded": [],
     "streams": {"active": 1, "recovering": 0},
-    "totals": {"streams": 2, "messages": {"audio": 650}, "dropped": 0},
+    "totals": {"streams": 2, "ended": {"ended": 4, "failed": 1}, "messages": {"audio": 650}, "dropped": 0},
     "disk": {"free_bytes": 1610612736, "pending_bytes": 2048, "last_sync_age_s": 0.1, "error": None},
     "warnings": [],
     "listening": {"webhook": ["127.0.0.1:8080"], "admin": "/run/rtmsd/admin.sock", "metrics": None},
@@ -169,6 +169,7 @@ def test_status(ctl: Ctl, daemon: FakeDaemon, capsys: Capture) -> None:
     lines = dict(line.split("\t") for line in capsys.readouterr().out.splitlines())
     assert lines["state"] == "ok"
     assert lines["streams"] == "1 active"
+    assert lines["ended"] == "4 ended, 1 failed"
     assert lines["webhooks"] == "none came yet"
     assert lines["received"] == "650 audio (messages), 0 dropped, in 2 streams"
     assert lines["disk"] == "1.5 GiB free, 2.0 KiB to write"

@@ -14,6 +14,7 @@ from trio.testing import MockClock
 from rtmsd.config import Config, RecordingConfig
 from rtmsd.daemon.health import FIRST_LOOK_S, LOOK_EVERY_S, STALLED_S, Health
 from rtmsd.recording.writer import Writer
+from rtmsd.streams.history import History
 from rtmsd.streams.supervisor import Supervisor
 
 
@@ -51,7 +52,7 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> StandInDisk:
 
 @pytest.fixture
 def supervisor() -> Supervisor:
-    return cast(Supervisor, SimpleNamespace(lives={}, refuse_starts=None))
+    return cast(Supervisor, SimpleNamespace(lives={}, history=History(), refuse_starts=None))
 
 
 @pytest.fixture

@@ -58,6 +58,7 @@ def test_a_daemon_nobody_spoke_to_says_what_it_cannot_tell() -> None:
         "scopes": None,
         "concurrency": True,
         "media": True,
+        "streams": True,
     }
 
 
@@ -65,7 +66,7 @@ def test_the_order_is_that_of_rtmsctl() -> None:
     checks = [finding.check for finding in examine(Facts(now_s=1, uptime_s=1, max_age_s=1, webhooks=WebhookStats()))]
     known = [check for check in checks if check in ORDER]
     assert known == sorted(known, key=ORDER.index)
-    assert checks == [*known, "media"]
+    assert checks == [*known, "media", "streams"]
 
 
 @pytest.mark.parametrize(("skew_s", "ok", "words"), [(29, True, "29 s ahead"), (-31, False, "31 s behind")])

@@ -64,6 +64,11 @@ def received(answer: Item) -> str:
     )
 
 
+def ended(answer: Item) -> str:
+    """Return how the streams ended that did since the daemon started."""
+    return summed_up((answer.get("totals") or {}).get("ended"))
+
+
 def disk(answer: Item) -> str:
     """Return what room there is, and what has yet to be written."""
     figures = answer.get("disk") or {}
@@ -81,6 +86,7 @@ STATUS_COLUMNS: Final = (
     Column("pid", key("pid")),
     Column("up", lambda answer: duration(answer.get("uptime_s")), key("uptime_s")),
     Column("streams", lambda answer: summed_up(answer.get("streams"))),
+    Column("ended", ended),
     Column("webhooks", heard),
     Column("received", received),
     Column("disk", disk),

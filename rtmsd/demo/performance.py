@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 import trio
+from rich.console import Console
 
 from rtmsd.demo import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK
 from rtmsd.demo.checks import Check, all_checks, speakers
@@ -22,7 +23,7 @@ from rtmsd.demo.report import Report, print_report
 from rtmsd.demo.scene import Kind, Scene
 from rtmsd.demo.stage import CALM, FAST, HOST, Pace, Stage
 from rtmsd.demo.story import PEOPLE, Played, Story
-from rtmsd.demo.view import print_lines, show
+from rtmsd.demo.view import has_room, print_lines, show
 from rtmsd.demo.watch import watch
 from rtmsd.errors import RtmsdError, leaves
 from rtmsd.simulator import SimulatorSettings, cancel_at_signal, open_simulator
@@ -115,16 +116,17 @@ async def _run(stage: Stage, pace: Pace) -> Played | None:
     async with trio.open_nursery() as nursery:
         await nursery.start(cancel_at_signal, nursery.cancel_scope)
         scene = Scene()
-        if sys.stdout.isatty():
+        has_screen = has_room(Console())
+        if has_screen:
             await nursery.start(show, scene, pace)
         else:
             print_lines(scene)
-        played = await _play(stage, pace, scene)
+        played = await _play(stage, pace, scene, levels=has_screen)
         nursery.cancel_scope.cancel()
     return played
 
 
-async def _play(stage: Stage, pace: Pace, scene: Scene) -> Played:
+async def _play(stage: Stage, pace: Pace, scene: Scene, *, levels: bool) -> Played:
     with socket.create_server((HOST, 0), backlog=100) as webhook:
         settings = SimulatorSettings(
             webhook_url=f"http://{HOST}:{webhook.getsockname()[1]}/webhook",
@@ -148,7 +150,6 @@ async def _play(stage: Stage, pace: Pace, scene: Scene) -> Played:
             scene.tell(Kind.ACT, "A session starts. Zoom posts session.rtms_started; the daemon connects and records.")
             session = await simulator.start_session(PEOPLE)
             scene.age_s = lambda: (session.now_ms - session.started_ms) / 1000
-            levels = sys.stdout.isatty()
             nursery.start_soon(partial(watch, admin, session.rtms_stream_id, scene, levels=levels))
             played = Played(session)
             await Story(simulator, daemon, scene, played).play()

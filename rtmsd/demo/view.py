@@ -17,8 +17,9 @@ from rtmsd.demo.stage import Pace
 
 FRAME_S: Final = 0.1
 BAR: Final = 24  # characters
-HEAD: Final = 5  # lines
-TOP: Final = 9
+HEAD: Final = 4  # lines
+TOP: Final = 10
+SMALLEST: Final = (80, 24)  # columns and lines below which a screen would show only half of it
 FADE_MS: Final = 400  # of Zoom's time: older than this, a level is silence
 
 STYLES: Final = {
@@ -37,6 +38,12 @@ def print_lines(scene: Scene, write: Callable[[str], None] = lambda text: print(
     """Have everything printed as it happens, a line each."""
     scene.on_line = lambda line: write(f"{line.at_s:7.1f} s  {_MARKS[line.kind]} {line.text}")
     scene.on_said = lambda said: write(f"{said.at_s:7.1f} s     {said.user_name}: {said.text}")
+
+
+def has_room(console: Console) -> bool:
+    """Say whether the output is a terminal that can move its cursor, and large enough to draw on."""
+    columns, lines = SMALLEST
+    return console.is_terminal and not console.is_dumb_terminal and console.width >= columns and console.height >= lines
 
 
 async def show(
@@ -65,7 +72,7 @@ class Screen:
 
     def draw(self, elapsed_s: float, height: int) -> Layout:
         scene = self._scene
-        room = max(3, (height - HEAD - TOP - 4) // 2)
+        room = max(1, (height - HEAD - TOP - 4) // 2)  # it may have been made smaller since
         top = Layout(name="top", size=TOP)
         top.split_row(
             Layout(Panel(self._voices(), title="who talks, as the daemon hears it", border_style="blue")),
@@ -117,8 +124,8 @@ class Screen:
         rows = [
             Text(f"stream {stream.get('state', '-')}", style="bold"),
             links,
-            Text(f"keep-alives answered: {asked.get('signaling', 0)} on signaling, {asked.get('media', 0)} on media"),
-            Text(f"messages: {', '.join(f'{n} {media}' for media, n in counters.get('messages', {}).items()) or '-'}"),
+            Text(f"keep-alives {asked.get('signaling', 0)} signaling, {asked.get('media', 0)} media"),
+            Text(f"messages {', '.join(f'{n} {media}' for media, n in counters.get('messages', {}).items()) or '-'}"),
             Text(
                 f"duplicates {counters.get('duplicates', 0)}, corrupt {counters.get('corrupt', 0)}, "
                 f"dropped {counters.get('dropped', 0)}"

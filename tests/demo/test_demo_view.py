@@ -3,19 +3,20 @@
 import base64
 from array import array
 
+import pytest
 from rich.console import Console
 
 from rtmsd.demo.scene import Kind, Scene, Voice
 from rtmsd.demo.stage import FAST
-from rtmsd.demo.view import Screen, print_lines
+from rtmsd.demo.view import SMALLEST, Screen, has_room, print_lines
 from rtmsd.demo.watch import level_of, take
 
 
-def text_of(scene: Scene) -> str:
-    console = Console(width=120, height=40, record=True, quiet=True)
+def text_of(scene: Scene, width: int = 120, height: int = 40) -> str:
+    console = Console(width=width, height=height, record=True, quiet=True)
     with console.capture() as captured:
         console.quiet = False
-        console.print(Screen(scene, FAST).draw(3.0, 40))
+        console.print(Screen(scene, FAST).draw(3.0, height))
     return captured.get()
 
 
@@ -39,7 +40,7 @@ def test_the_screen_shows_who_talks_what_was_said_and_what_happens() -> None:
         "left",
         "recovering",
         "audio lost",
-        "7 on signaling",
+        "7 signaling",
         "99 audio",
         "corrupt 2",
     ):
@@ -52,6 +53,35 @@ def test_the_screen_shows_who_talks_what_was_said_and_what_happens() -> None:
         "[bold]no markup",
     ):
         assert part in shown
+
+
+def test_the_smallest_screen_shows_all_of_it() -> None:
+    scene = Scene(daemon_is_up=True)
+    scene.stream = {
+        "state": "recovering",
+        "signaling_up": True,
+        "links": [{"media": ["audio"], "state": "streaming"}, {"media": ["transcript"], "state": "connecting"}],
+        "gaps": [{"media": "transcript", "cause": "signaling_reconnect", "to_ms": None}] * 2,
+        "counters": {"messages": {"audio": 12345, "transcript": 678}, "duplicates": 99, "corrupt": 20, "dropped": 0},
+    }
+    scene.tell(Kind.NOTE, "The daemon is up.")
+    for number in range(9):
+        scene.tell(Kind.DAEMON, f"event {number}")
+        scene.say("Ana", f"sentence {number}")
+    shown = text_of(scene, *SMALLEST)
+    assert len(shown.splitlines()) == SMALLEST[1]
+    for part in ("transcript", "connecting", "gaps: 2", "open", "The daemon is up.", "event 8", "sentence 8"):
+        assert part in shown, shown
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "term", "room"),
+    [(80, 24, "xterm", True), (79, 24, "xterm", False), (80, 23, "xterm", False), (80, 24, "dumb", False)],
+)
+def test_there_is_a_screen_only_where_there_is_room_for_it(width: int, height: int, term: str, room: bool) -> None:
+    console = Console(width=width, height=height, force_terminal=True, _environ={"TERM": term})
+    assert has_room(console) is room
+    assert not has_room(Console(width=80, height=24, force_terminal=False))
 
 
 def test_a_dead_daemon_is_shown_as_dead() -> None:

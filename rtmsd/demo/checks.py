@@ -142,7 +142,8 @@ def audio_checks(heard: Sequence[Speaker], evidence: Evidence) -> Iterator[Check
         bool(heard) and recorded_ms > 0 and not unexplained,
         f"{_s(recorded_ms)} bit for bit, {_s(missing_ms)} in gaps"
         if not unexplained
-        else f"{len(unexplained)} packets are missing without a gap, the first at {unexplained[0].timestamp_ms}",
+        else f"{len(unexplained)} packets are missing without a gap, the first at {unexplained[0].timestamp_ms}; "
+        f"the simulator says of them: {_fates(unexplained)}",
     )
     foreign_ms = sum(speaker.foreign_ms for speaker in heard)
     strangers = {track.path for track in evidence.tracks} - {track.path for s in heard for track in s.tracks}
@@ -163,6 +164,11 @@ def audio_checks(heard: Sequence[Speaker], evidence: Evidence) -> Iterator[Check
         0 < repeated <= dropped <= sum(s.perhaps_repeated for s in heard),
         f"{repeated} sent, {dropped} counted",
     )
+
+
+def _fates(packets: Iterable[AudioPacket]) -> str:
+    counted = Counter(packet.fate.name.lower() for packet in packets)
+    return ", ".join(f"{times} {fate}" for fate, times in counted.items())
 
 
 def transcript_checks(record: Record, connected_ms: int, evidence: Evidence) -> Iterator[Check]:

@@ -1,6 +1,7 @@
 """One stream's time in the supervisor, and which of the commands to it are obeyed when."""
 
-from typing import NoReturn
+from collections.abc import Mapping
+from typing import Final, NoReturn
 
 import attrs
 import trio
@@ -8,9 +9,16 @@ import trio
 from rtmsd.protocol.enums import StopReason
 from rtmsd.recording.recorder import Recorder, StreamInfo
 from rtmsd.state.ledger import StreamRow
-from rtmsd.streams.commands import CloseStream, Command, InterruptStream, StartStream, StopStream
+from rtmsd.streams.commands import CloseStream, Command, InterruptStream, StartStream, StopStream, StreamCommand
 from rtmsd.streams.ending import Outcome, outcome_of_stop
 from rtmsd.streams.stream import Stream
+
+EVENTS: Final[Mapping[type[StreamCommand], str]] = {
+    StartStream: "rtms_started",
+    StopStream: "rtms_stopped",
+    InterruptStream: "rtms_interrupted",
+}
+"""Zoom's names of webhooks, without the product's."""
 
 
 @attrs.define(eq=False)
@@ -19,6 +27,7 @@ class Life:
 
     Attributes:
         row: as the journal has it; a failover brings another server and a newer `event_ts`.
+        begun_by: the webhook that this life began with; None: an earlier process had the stream.
         recorder: once the files are open.
         stream: while the files are open, and afterwards as it ended.
         waiting: commands that came too early, while the files were being opened, or too late for this life. They are
@@ -27,6 +36,7 @@ class Life:
     """
 
     row: StreamRow
+    begun_by: StreamCommand | None = None
     recorder: Recorder | None = None
     stream: Stream | None = None
     waiting: list[Command] = attrs.field(factory=list)
@@ -56,6 +66,13 @@ class Life:
         reason = None if self.outcome is None else self.outcome.reason
         is_given_up = reason == StopReason.AWAIT_RECONNECTION_TIMEOUT
         return is_given_up and self.stream is not None and not self.stream.outage.was_up
+
+    def write_down(self, webhook: StreamCommand) -> None:
+        """Say in the files what Zoom's webhook said, when it is obeyed."""
+        if self.recorder is not None:
+            reason = {"stop_reason": webhook.stop_reason} if isinstance(webhook, StopStream) else {}
+            name = EVENTS[type(webhook)]
+            self.recorder.event("webhook", webhook.event_ts, event=name, app=webhook.app, **reason)
 
     def tell(self, command: Command) -> None:
         """Obey, or keep the command for when it can be obeyed. A bug in that ends the stream, not whoever told."""
@@ -93,6 +110,8 @@ class Life:
             self._patience.cancel()
 
     def _obey(self, stream: Stream, command: Command) -> None:
+        if not isinstance(command, CloseStream):
+            self.write_down(command)
         match command:
             case StartStream():
                 self.row = attrs.evolve(self.row, server_urls=command.server_urls, event_ts=command.event_ts)

@@ -82,7 +82,7 @@ class Supervisor:
                     "stream resumes" if row.stop_reason is None else "stream is finished late",
                     rtms_stream_id=row.rtms_stream_id,
                 )
-                self._begin(row, resumed=True)
+                self._begin(Life(row))
             task_status.started()
             await self._sample_rates()
 
@@ -126,22 +126,22 @@ class Supervisor:
             case InterruptStream() if life is None:
                 log.info("interrupted webhook ignored", rtms_stream_id=command.rtms_stream_id, why="no such stream")
             case StartStream() | StopStream() if life is None:
-                self._begin(row_of(command), resumed=False)
+                self._begin(Life(row_of(command), command))
             case _ if life is not None:
                 life.tell(command)
 
-    def _begin(self, row: StreamRow, *, resumed: bool) -> None:
-        life = self._lives[row.rtms_stream_id] = Life(row)
-        self._nursery.start_soon(self._guard, life, resumed)
+    def _begin(self, life: Life) -> None:
+        self._lives[life.row.rtms_stream_id] = life
+        self._nursery.start_soon(self._guard, life)
 
     # The boundary
 
-    async def _guard(self, life: Life, resumed: bool) -> None:
+    async def _guard(self, life: Life) -> None:
         row = life.row
         with structlog.contextvars.bound_contextvars(rtms_stream_id=row.rtms_stream_id, app=row.app):
             outcome = Outcome("failed", None, None, "a bug of ours, see the log")
             try:
-                outcome = await self._live(life, resumed)
+                outcome = await self._live(life)
             except* LocalProtocolError as group:
                 outcome = _crashed(group)
             except* RtmsdError as group:
@@ -176,9 +176,9 @@ class Supervisor:
         except* Exception:
             log.exception("stream not started again")
 
-    async def _live(self, life: Life, resumed: bool) -> Outcome:
+    async def _live(self, life: Life) -> Outcome:
         """Open the files, then the stream, and return how it ended."""
-        row, config = life.row, self.config
+        row, config, resumed = life.row, self.config, life.begun_by is None
         stopped = (
             None if row.stop_reason is None else outcome_of_stop(row.stop_reason, row.stopped_ms, "stopped webhook")
         )
@@ -195,7 +195,9 @@ class Supervisor:
         if life.recorder is None:
             assert stopped is not None
             return stopped
-        if resumed:  # before the end, which closes what is missing
+        if life.begun_by is not None:
+            life.write_down(life.begun_by)
+        else:  # before the end, which closes what is missing
             life.recorder.interrupted(Cause.RESTART, config.media.types)
         if stopped is not None:
             return stopped

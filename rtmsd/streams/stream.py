@@ -5,7 +5,7 @@ given up, `Ending` when the stream is over; `StreamMachine` is the state table.
 """
 
 import functools
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Final
 
 import attrs
@@ -15,8 +15,8 @@ import trio
 from rtmsd.config.media import MediaConfig
 from rtmsd.config.model import StreamsConfig, ZoomConfig
 from rtmsd.protocol import messages as m
-from rtmsd.protocol.enums import DataOption, MediaType, StopReason
-from rtmsd.protocol.media_params import audio_format
+from rtmsd.protocol.enums import MediaType, StopReason
+from rtmsd.protocol.media_params import Difference, audio_format, differences
 from rtmsd.protocol.messages import MediaParams
 from rtmsd.protocol.signature import handshake_signature
 from rtmsd.protocol.stream import StreamInput, StreamMachine, StreamPhase, SubSessions, manifest_state
@@ -87,6 +87,7 @@ class Stream:
         self.why = ""
         self._is_paused = False  # by the latest word of Zoom's
         self._wait_room = wait_room
+        self._told: set[Difference] = set()
         recorder.on_broken = self._not_recorded
 
     def _connections(self) -> tuple[MediaType, ...]:
@@ -137,15 +138,22 @@ class Stream:
 
     def negotiated(self, params: MediaParams) -> None:
         """Set the recorder up for what Zoom will send, which need not be what was asked for."""
+        self._tell_differences(differences(self.media_params, params))
         if params.audio is not None:
             self.recorder.audio_format(audio_format(params.audio))
-            asked = self.media_params.audio
-            if asked is not None and asked.data_opt != params.audio.data_opt == DataOption.AUDIO_MIXED_STREAM:
-                log.error("Zoom sends mixed audio although streams per participant were asked for")
         if params.video is not None:
             self.recorder.video_format(params.video.codec)
         if params.deskshare is not None:
             self.recorder.share_format(params.deskshare.codec)
+
+    def _tell_differences(self, found: Iterable[Difference]) -> None:
+        """Say loudly, but once, that Zoom sends something else than was asked for."""
+        for each in found:
+            if each not in self._told:
+                self._told.add(each)
+                fields = {"field": f"{each.media}.{each.field}", "asked": each.asked, "got": each.got}
+                log.error("Zoom sends other media than was asked for", **fields)
+                self.recorder.event("media_changed", None, **fields)
 
     def media_up(self, link: MediaLink) -> None:
         """A media handshake succeeded: say so on signaling, or nothing will flow."""

@@ -8,6 +8,7 @@ import pytest
 import trio
 
 from tests.streams.bench import Bench, open_bench
+from tests.streams.zoom import OTHER_HOST, T0
 
 UNAVAILABLE = 8
 MEDIA_HOST = "media.zoom.test"
@@ -90,3 +91,72 @@ async def test_a_stream_taken_up_again_says_so(tmp_path: Path, monkeypatch: pyte
         await trio.sleep(2)
         assert ("recovering", "taken up again") in states(bench)
         assert bench.manifest()["why"] == "media handshake"
+
+
+# What it was told
+
+
+def webhooks(bench: Bench) -> list[dict[str, Any]]:
+    told = events(bench, "webhook")
+    return [{key: value for key, value in event.items() if key not in {"at_ms", "kind"}} for event in told]
+
+
+async def test_the_webhooks_of_a_stream_are_in_its_files(bench: Bench) -> None:
+    await bench.up()
+    await bench.start(event_ts=T0)  # a retry: nothing new
+    await trio.sleep(5)
+    await bench.interrupt(event_ts=T0 + 1000)
+    await bench.start(host=OTHER_HOST, event_ts=T0 + 5000)
+    await bench.until(lambda: bench.zoom.last("signaling").host == OTHER_HOST)
+    await bench.until_up()
+    await bench.stop(6, event_ts=T0 + 20_000)
+    await bench.until_gone()
+    assert webhooks(bench) == [
+        {"zoom_ms": T0, "event": "rtms_started", "app": "main"},
+        {"zoom_ms": T0 + 1000, "event": "rtms_interrupted", "app": "main"},
+        {"zoom_ms": T0 + 5000, "event": "rtms_started", "app": "main"},
+        {"zoom_ms": T0 + 20_000, "event": "rtms_stopped", "app": "main", "stop_reason": 6},
+    ]
+    assert [event["event"] for event in bench.events if event["kind"] == "webhook"] == [
+        each["event"] for each in webhooks(bench)
+    ]
+
+
+async def test_webhooks_that_come_while_the_files_are_opened_are_in_them(bench: Bench) -> None:
+    await bench.start(event_ts=T0)
+    await bench.stop(6, event_ts=T0 + 500)
+    await bench.until_gone()
+    assert [(each["event"], each["zoom_ms"]) for each in webhooks(bench)] == [
+        ("rtms_started", T0),
+        ("rtms_stopped", T0 + 500),
+    ]
+
+
+async def test_a_stream_taken_up_again_was_told_nothing_new(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for _ in range(2):
+        async with open_bench(tmp_path, monkeypatch) as bench:
+            if not bench.supervisor.lives:
+                await bench.start()
+            await bench.until_up()
+            await trio.sleep(2)
+    assert [each["event"] for each in webhooks(bench)] == ["rtms_started"]
+
+
+# What was agreed on
+
+
+async def test_other_media_than_asked_for_are_told_of_loudly_and_once(bench: Bench) -> None:
+    bench.zoom.grants["audio"] = {"sample_rate": 3, "data_opt": 1, "send_rate": 100}
+    await bench.up()
+    bench.stream().reconnect()
+    await bench.until(lambda: len(bench.zoom.hellos("audio")) == 2)
+    await bench.until_up()
+    expected = {("audio.sample_rate", 1, 3), ("audio.data_opt", 2, 1)}
+    logged = bench.logged("Zoom sends other media than was asked for")
+    assert [line["log_level"] for line in logged] == ["error", "error"]
+    assert {(line["field"], line["asked"], line["got"]) for line in logged} == expected
+    await bench.stop(6)
+    await bench.until_gone()
+    written = events(bench, "media_changed")
+    assert {(line["field"], line["asked"], line["got"]) for line in written} == expected
+    assert len(written) == 2

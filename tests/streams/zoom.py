@@ -150,6 +150,7 @@ class FakeZoom:
         violations: what a client must never do, with the time of it.
         stream_state: what a request for it is answered with; None: no answer.
         media_host: whom message 2 names.
+        grants: for a kind of media connection, the parameters that its handshake is answered with.
         misses: so many keep-alives may go unanswered.
     """
 
@@ -158,6 +159,7 @@ class FakeZoom:
         self.peers: list[Peer] = []
         self.answers: defaultdict[str, deque[int]] = defaultdict(deque)
         self.always: dict[str, int] = {}
+        self.grants: dict[str, dict[str, int]] = {}
         self.down: set[str] = set()
         self.deaf: set[str] = set()
         self.violations: list[tuple[float, str]] = []
@@ -239,7 +241,10 @@ class FakeZoom:
 
     def _answer(self, peer: Peer, status: int) -> dict[str, Any]:
         if peer.kind != "signaling":
-            return {"msg_type": 4, "status_code": status}
+            granted = self.grants.get(peer.kind)
+            return {"msg_type": 4, "status_code": status} | (
+                {"media_params": {peer.kind: granted}} if granted is not None else {}
+            )
         media_host = self.media_host or peer.host
         names = ["all"] if self.unified else ["audio", "transcript", "video"]
         urls = {name: f"ws://{media_host}/{name}" for name in names}

@@ -5,6 +5,7 @@ task. A slow reader loses its oldest packets, never the recording's: in NDJSON i
 `{"media": "lost", "frames": n}`, in WAV and raw by a trailer, since nothing can be said between the samples.
 """
 
+import functools
 import struct
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
@@ -93,9 +94,15 @@ class _Packet:
     data: bytes
 
     def line(self) -> bytes:
-        fields = attrs.asdict(self)
-        fields["data"] = pybase64.b64encode(self.data).decode("ascii")
-        return json_line(fields)
+        """What `json_line` would make of it: base64 and a number need no escapes, and names are escaped once."""
+        whose = _whose(self.media, self.user_id, self.user_name)
+        return b'%b,"timestamp_ms":%d,"data":"%b"}\n' % (whose, self.timestamp_ms, pybase64.b64encode(self.data))
+
+
+@functools.lru_cache(maxsize=1024)
+def _whose(media: str, user_id: UserId, user_name: str | None) -> bytes:
+    """Return the beginning of a line, without the brace that would end it."""
+    return json_line({"media": media, "user_id": user_id, "user_name": user_name}).removesuffix(b"}\n")
 
 
 class NdjsonTap:

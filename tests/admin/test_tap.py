@@ -238,6 +238,28 @@ async def test_every_kind_has_its_line_in_order() -> None:
     assert event == {"media": "events", "rtms_stream_id": STREAM_ID, "kind": "participant_leave", "at_ms": 7}
 
 
+@given(
+    user_id=st.integers(-(2**63), 2**63) | st.text(),
+    user_name=st.none() | st.text(st.characters(exclude_categories=()), max_size=20),
+    timestamp_ms=st.integers(-(2**63), 2**63),
+    data=st.binary(max_size=64),
+)
+async def test_a_packet_s_line_is_json_whatever_the_names(
+    user_id: int | str, user_name: str | None, timestamp_ms: int, data: bytes
+) -> None:
+    recorder = FakeRecorder()
+    with ndjson(recorder, EventHub()) as source:
+        recorder.listeners[0].audio(user_id, user_name, timestamp_ms, data)
+        [line] = await lines(source)
+    assert line == {
+        "media": "audio",
+        "user_id": user_id,
+        "user_name": user_name,
+        "timestamp_ms": timestamp_ms,
+        "data": base64.b64encode(data).decode(),
+    }
+
+
 async def test_an_event_about_media_is_still_told_from_media() -> None:
     recorder, hub = FakeRecorder(), EventHub()
     with ndjson(recorder, hub, media="events") as source:

@@ -17,7 +17,7 @@ import attrs
 import trio
 
 from rtmsd.ctl.client import AdminClient
-from rtmsd.simulator import Simulator, SimulatorSettings, Timing, Tone, open_simulator
+from rtmsd.simulator import SimSession, Simulator, SimulatorSettings, Timing, Tone, open_simulator
 from tests.service.prepared import PYTHON_MODULE, Process
 
 LIMIT_S: Final = 60.0  # for whatever is waited for: on a busy machine a process may take long to start, or to answer
@@ -305,6 +305,14 @@ class Stage:
     daemon: Daemon
     gate: Gate
     nursery: trio.Nursery
+
+    async def live(self, streams: int = 1, people: Sequence[str] = ("Ana", "Bo")) -> list[SimSession]:
+        """Start the daemon, and sessions that it is connected to when they are returned."""
+        await self.daemon.start()
+        sessions = [await self.zoom.start_session(people) for _ in range(streams)]
+        for session in sessions:
+            await session.wait_reconnected()
+        return sessions
 
 
 @asynccontextmanager

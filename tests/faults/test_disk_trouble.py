@@ -81,9 +81,7 @@ async def test_a_disk_that_fills_up_and_is_cleaned(
 async def test_a_disk_that_refuses_for_a_while_costs_nothing(place: Path) -> None:
     async with open_stage(place) as stage:
         control, daemon = Control(stage), stage.daemon
-        await daemon.start()
-        sessions = [await stage.zoom.start_session()]
-        await sessions[0].wait_reconnected()
+        sessions = await stage.live()
         for times, error in enumerate(("EIO", "EROFS", "ENOSPC"), start=1):
             await trio.sleep(0.3)
             control.does(error)
@@ -108,10 +106,7 @@ async def test_a_stalled_disk_costs_nothing_and_delays_no_keep_alive(place: Path
     timing = Timing(keep_alive_s=0.2, keep_alive_misses=99, utterance_s=1, transcript_lag_s=0.2, stop_grace_s=0.1)
     async with open_stage(place, timing=timing) as stage:
         control, daemon = Control(stage), stage.daemon
-        await daemon.start()
-        sessions = [await stage.zoom.start_session() for _ in range(5)]
-        for session in sessions:
-            await session.wait_reconnected()
+        sessions = await stage.live(5)
         control.does("slow 2")
         await trio.sleep(2.5)
         control.does("ok")
@@ -128,9 +123,7 @@ async def test_a_stalled_disk_costs_nothing_and_delays_no_keep_alive(place: Path
 async def test_new_streams_are_refused_below_the_low_water_mark(place: Path) -> None:
     async with open_stage(place) as stage:
         daemon = stage.daemon
-        await daemon.start()
-        session = await stage.zoom.start_session()
-        await session.wait_reconnected()
+        [session] = await stage.live()
         daemon.sections["recording"]["min_free_bytes"] = 2**59
         daemon.write_config()
         await trio.to_thread.run_sync(lambda: daemon.admin.post("/v1/reload"))
@@ -153,10 +146,7 @@ async def test_a_stuck_disk_under_a_flood_fills_its_bound_and_no_more(place: Pat
     async with open_stage(place) as stage:
         control, daemon = Control(stage), stage.daemon
         daemon.sections["recording"]["buffer_bytes"] = bound
-        await daemon.start()
-        sessions = [await stage.zoom.start_session(["A", "B", "C"]) for _ in range(50)]
-        for session in sessions:
-            await session.wait_reconnected()
+        sessions = await stage.live(50, ["A", "B", "C"])
         await trio.sleep(3)
         before = daemon.rss_bytes()
         control.does("stuck")

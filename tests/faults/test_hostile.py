@@ -21,10 +21,7 @@ def has_connected(session: SimSession, times: int) -> bool:
 async def test_hostile_frames_on_one_of_many_streams(place: Path, show: Callable[..., None]) -> None:
     async with open_stage(place) as stage:
         daemon = stage.daemon
-        await daemon.start()
-        victim, *others = [await stage.zoom.start_session() for _ in range(10)]
-        for session in (victim, *others):
-            await session.wait_reconnected()
+        victim, *others = await stage.live(10)
         for _ in range(ROUNDS):
             victim.malformed_frames()
             await trio.sleep(0.05)

@@ -159,9 +159,7 @@ async def test_killed_between_the_answer_and_the_work(place: Path) -> None:
 async def test_a_stop_whose_answer_was_the_last_deed(place: Path) -> None:
     async with open_stage(place) as stage:
         daemon = stage.daemon
-        await daemon.start()
-        session = await stage.zoom.start_session()
-        await session.wait_reconnected()
+        [session] = await stage.live()
         await trio.sleep(2 * SYNC_S)
         stage.gate.on_answer = lambda answer: daemon.kill()
         assert await session.stop(webhook="only") == 200
@@ -178,9 +176,7 @@ async def test_a_stop_whose_answer_was_the_last_deed(place: Path) -> None:
 async def test_stopped_while_the_daemon_was_down(place: Path) -> None:
     async with open_stage(place) as stage:
         daemon = stage.daemon
-        await daemon.start()
-        session = await stage.zoom.start_session()
-        await session.wait_reconnected()
+        [session] = await stage.live()
         daemon.kill()
         await daemon.reap()
         await session.stop()
@@ -194,9 +190,7 @@ async def test_stopped_while_the_daemon_was_down(place: Path) -> None:
 async def test_a_slot_that_zoom_has_not_freed_yet(place: Path) -> None:
     async with open_stage(place) as stage:
         daemon = stage.daemon
-        await daemon.start()
-        session = await stage.zoom.start_session()
-        await session.wait_reconnected()
+        [session] = await stage.live()
         daemon.kill()
         await daemon.reap()
         session.refuse_next(StatusCode.DUPLICATE_SIGNAL_REQUEST, 4)

@@ -22,10 +22,7 @@ RESUMED_WITHIN_S = 5
 
 async def fifty(stage: Stage) -> list[SimSession]:
     stage.daemon.sections["media.audio"]["send_rate_ms"] = 100
-    await stage.daemon.start()
-    sessions = [await stage.zoom.start_session() for _ in range(STREAMS)]
-    for session in sessions:
-        await session.wait_reconnected()
+    sessions = await stage.live(STREAMS)
     await until(lambda: all(map(audio_of, sessions)))
     return sessions
 
@@ -80,9 +77,7 @@ async def test_fifty_streams_survive_a_stop_and_a_kill(place: Path, show: Callab
 async def test_a_stop_alone_loses_nothing_that_zoom_buffers(place: Path) -> None:
     async with open_stage(place) as stage:
         daemon = stage.daemon
-        await daemon.start()
-        session = await stage.zoom.start_session()
-        await session.wait_reconnected()
+        [session] = await stage.live()
         await trio.sleep(0.5)
         assert await daemon.stop() == 0
         await daemon.start()
@@ -124,9 +119,7 @@ async def rival(stage: Stage, name: str, **shared: Section) -> tuple[int, str]:
 async def test_the_second_daemon_is_told_who_holds_what(place: Path) -> None:
     async with open_stage(place) as stage:
         daemon = stage.daemon
-        await daemon.start()
-        session = await stage.zoom.start_session()
-        await session.wait_reconnected()
+        [session] = await stage.live()
         for name, section in (("by-state", "state"), ("by-recordings", "recording"), ("by-socket", "admin")):
             status, said = await rival(stage, name, **{section: daemon.sections[section]})
             assert status == 1, said
@@ -140,9 +133,7 @@ async def test_the_second_daemon_is_told_who_holds_what(place: Path) -> None:
 async def test_a_reload_good_or_bad_leaves_live_streams_alone(place: Path) -> None:
     async with open_stage(place) as stage:
         daemon = stage.daemon
-        await daemon.start()
-        session = await stage.zoom.start_session()
-        await session.wait_reconnected()
+        [session] = await stage.live()
         for number in range(5):
             daemon.config_file.write_text("nonsense = [")
             daemon.send_signal(signal.SIGHUP)

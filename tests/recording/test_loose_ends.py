@@ -26,18 +26,25 @@ def told(found: dict[str, Any], start_ms: int) -> list[tuple[str, Any, int, int 
     ]
 
 
+async def cut_and_back(studio: Any, tools: Any, *users: int, packets: int = 1) -> Any:
+    """A recorder whose media connection was lost behind these packets of these users, and is there again."""
+    recorder = await studio.open()
+    number = recorder.connected("media", AUDIO)
+    for user_id in users:
+        for n in range(packets):
+            recorder.audio(user_id, None, tools.T + 20 * n, tools.packet(n))
+    recorder.lost(number, "media_reconnect", "reset")
+    recorder.connected("media", AUDIO)
+    return recorder
+
+
 # Holes within a file
 
 
 async def with_a_hole(studio: Any, tools: Any) -> Any:
     """Killed when of an outage from 200 to 400 ms two packets had come out of Zoom's buffer, behind live ones."""
     T = tools.T
-    first = await studio.open()
-    number = first.connected("media", AUDIO)
-    for n in range(10):
-        first.audio(5, None, T + 20 * n, tools.packet(n))
-    first.lost(number, "media_reconnect", "reset")
-    first.connected("media", AUDIO)
+    first = await cut_and_back(studio, tools, 5, packets=10)
     first.heard(T + 400)
     for n in (20, 21, 12, 13):
         first.audio(5, None, T + 20 * n, tools.packet(n))
@@ -80,11 +87,7 @@ async def test_what_a_killed_flush_had_brought_into_a_file_is_neither_missing_no
     studio: Any, tools: Any, tmp_path: Path
 ) -> None:
     T = tools.T
-    first = await studio.open()
-    number = first.connected("media", AUDIO)
-    first.audio(5, None, T, tools.packet(0))
-    first.lost(number, "media_reconnect", "reset")
-    first.connected("media", AUDIO)
+    first = await cut_and_back(studio, tools, 5)
     first.heard(T + 100)
     first.audio(5, None, T + 100, tools.packet(5))
     await studio.writer.flush()
@@ -110,11 +113,7 @@ async def test_what_a_killed_flush_had_brought_into_a_file_is_neither_missing_no
 async def test_a_repeat_explains_nothing(studio: Any, tools: Any) -> None:
     """So many holes that the oldest are forgotten: what comes for one of those cannot be kept, and stays missing."""
     T = tools.T
-    recorder = await studio.open()
-    number = recorder.connected("media", AUDIO)
-    recorder.audio(5, None, T, tools.packet(0))
-    recorder.lost(number, "media_reconnect", "reset")
-    recorder.connected("media", AUDIO)
+    recorder = await cut_and_back(studio, tools, 5)
     recorder.heard(T + 10_000)
     for n in range(80):
         recorder.audio(5, None, T + 10_000 + 100 * n, tools.packet(n))
@@ -127,12 +126,7 @@ async def test_a_repeat_explains_nothing(studio: Any, tools: Any) -> None:
 
 async def test_what_is_missing_for_everybody_is_not_told_of_one_person_too(studio: Any, tools: Any) -> None:
     T = tools.T
-    recorder = await studio.open()
-    number = recorder.connected("media", AUDIO)
-    for user_id in (5, 6):
-        recorder.audio(user_id, None, T, tools.packet(1))
-    recorder.lost(number, "media_reconnect", "reset")
-    recorder.connected("media", AUDIO)
+    recorder = await cut_and_back(studio, tools, 5, 6)
     recorder.audio(6, None, T + 100, tools.packet(2))  # and of 5 nothing, for the same time
     recorder.heard(T + 130)
     assert told(recorder.manifest(), T) == [
@@ -146,12 +140,7 @@ async def test_whose_loss_was_everybodys_is_told_when_the_others_get_theirs(
     studio: Any, tools: Any, restarted: bool
 ) -> None:
     T = tools.T
-    recorder = await studio.open()
-    number = recorder.connected("media", AUDIO)
-    for user_id in (5, 6):
-        recorder.audio(user_id, None, T, tools.packet(1))
-    recorder.lost(number, "media_reconnect", "reset")
-    recorder.connected("media", AUDIO)
+    recorder = await cut_and_back(studio, tools, 5, 6)
     recorder.audio(6, None, T + 100, tools.packet(2))
     recorder.heard(T + 120)
     if restarted:
@@ -171,12 +160,7 @@ async def test_whose_loss_was_everybodys_is_told_when_the_others_get_theirs(
 
 async def test_a_kill_in_the_middle_of_a_burst_names_nothing_twice(studio: Any, tools: Any) -> None:
     T = tools.T
-    first = await studio.open()
-    number = first.connected("media", AUDIO)
-    for user_id in (5, 6):
-        first.audio(user_id, None, T, tools.packet(1))
-    first.lost(number, "media_reconnect", "reset")
-    first.connected("media", AUDIO)
+    first = await cut_and_back(studio, tools, 5, 6)
     await studio.writer.flush()
     older = (first.directory / "stream.json").read_bytes()
     for n in range(1, 30):

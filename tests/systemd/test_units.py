@@ -147,6 +147,15 @@ def test_the_dashboard_asks_for_metrics_that_exist() -> None:
     assert len(asked) > 10
 
 
+def test_the_dashboard_takes_any_name_of_the_job() -> None:
+    """It is the administrator's to choose; what every exporter offers is shown where rtmsd's own is, too."""
+    expressions = list(queries(json.loads((UNITS / "grafana-dashboard.json").read_text())))
+    assert not [query for query in expressions if re.search(r"\bjob\s*(=|!)", query)]
+    shared = [query for query in expressions if "process_" in query]
+    assert shared
+    assert all(query.endswith(" and on (instance, job) rtmsd_build_info") for query in shared)
+
+
 def test_the_panels_of_the_dashboard_do_not_overlap() -> None:
     dashboard = json.loads((UNITS / "grafana-dashboard.json").read_text())
     taken: set[tuple[int, int]] = set()

@@ -5,13 +5,14 @@ from pathlib import Path
 import pytest
 import trustme
 
-from rtmsd.config import AudioConfig, MediaConfig, load
+from rtmsd.config import AudioConfig, MediaConfig
 from rtmsd.config.checks import MEDIA_KEYS
 from rtmsd.config.model import Config
 from rtmsd.config.reading import Reader
 from rtmsd.errors import ConfigError
 from rtmsd.protocol.enums import MediaType, TranscriptLanguage
 from rtmsd.protocol.messages import ChatParams, MediaParams
+from tests.config.files import load_text
 
 APP = """
 [[app]]
@@ -21,13 +22,6 @@ client_secret = {{ value = "client-{name}" }}
 webhook_secret = {{ value = "webhook-{name}" }}
 """
 MAIN = APP.format(name="main")
-
-
-def load_text(directory: Path, text: str) -> Config:
-    path = directory / "config.toml"
-    path.write_text(text, encoding="utf-8")
-    path.chmod(0o600)
-    return load(path)
 
 
 def mistakes_in(directory: Path, text: str) -> list[str]:

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from rtmsd.config import Config, load
+from rtmsd.config import load
 from rtmsd.errors import ConfigError
+from tests.config.files import load_text
 
 APP = """
 [[app]]
@@ -14,13 +15,6 @@ client_id = "abc"
 client_secret = { value = "client-secret-of-main" }
 webhook_secret = { value = "webhook-secret-of-main" }
 """
-
-
-def load_text(directory: Path, text: str) -> Config:
-    path = directory / "config.toml"
-    path.write_text(text, encoding="utf-8")
-    path.chmod(0o600)
-    return load(path)
 
 
 def mistakes_in(directory: Path, text: str) -> list[str]:

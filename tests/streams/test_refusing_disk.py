@@ -222,14 +222,15 @@ async def test_a_disk_that_cannot_be_read_ends_no_stream(
     def refuse(*args: object) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
+    real = recorder_module.find
+    monkeypatch.setattr(recorder_module, "find", refuse)
     async with open_bench(tmp_path, monkeypatch) as bench:
-        with monkeypatch.context() as patch:
-            patch.setattr(recorder_module, "find", refuse)
-            if is_new:
-                await bench.start()
-            await trio.sleep(20)
-            assert bench.writer.error == f"{os.strerror(errno.EIO)}: recording"
-            assert len(bench.logged("disk refuses")) == 1
+        if is_new:
+            await bench.start()
+        await trio.sleep(20)
+        assert bench.writer.error == f"{os.strerror(errno.EIO)}: recording"
+        assert len(bench.logged("disk refuses")) == 1
+        monkeypatch.setattr(recorder_module, "find", real)
         await bench.until_up()
         assert bench.writer.error is None
         await bench.stop()

@@ -7,7 +7,7 @@ import enum
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
-from typing import Any, Final, Literal, TypeAlias, get_args, get_origin
+from typing import Annotated, Any, Final, Literal, TypeAlias, get_args, get_origin
 
 import attrs
 
@@ -74,6 +74,11 @@ def did_you_mean(wrong: str, right: Sequence[str] | Mapping[str, Any]) -> str:
 
 def _read(where: str, kind: Any, value: Any) -> Any:
     """Return `value` as one of the types that `kind` allows."""
+    if get_origin(kind) is Annotated:  # with the table that it is a key of
+        table = get_args(kind)[1]
+        if value not in table:
+            raise ValueError(f"{where}: no {value!r}{did_you_mean(str(value), table)}")
+        return value
     if get_origin(kind) is Literal:
         if value not in get_args(kind):
             raise ValueError(f"{where}: {value!r} is not one of {', '.join(map(str, get_args(kind)))}")
@@ -87,7 +92,9 @@ def _read(where: str, kind: Any, value: Any) -> Any:
     if kind in (bool, int, str):
         return value if type(value) is kind else _must_be(where, kind.__name__, value)
     if get_origin(kind) is Sequence:
-        return tuple(value) if isinstance(value, list) else _must_be(where, "a list", value)
+        [item_kind] = get_args(kind)
+        items = value if isinstance(value, list) else _must_be(where, "a list", value)
+        return tuple(_read(where, item_kind, item) for item in items)
     return _read_any(where, get_args(kind), value)
 
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Annotated, Any, Final, TypeAlias
 
 
 def _audio(**changes: Any) -> bytes:
@@ -37,6 +37,9 @@ MALFORMED: Final[Mapping[str, Callable[[], bytes]]] = {
     "no_msg_type": lambda: b'{"content":{}}',
 }
 
+MalformedKind: TypeAlias = Annotated[str, MALFORMED]
+"""A key of `MALFORMED`."""
+
 HUGE_BYTES: Final = 20 << 20
 
 
@@ -54,3 +57,6 @@ VIOLATIONS: Final[Mapping[str, tuple[bytes, int]]] = {
     "lonely_continuation": (b"\x80\x02{}", 1002),
     "fragmented_ping": (b"\x09\x00", 1002),
 }
+
+ViolationKind: TypeAlias = Annotated[str, VIOLATIONS]
+"""A key of `VIOLATIONS`."""

@@ -12,6 +12,7 @@ import attrs
 from rtmsd.errors import RtmsdError
 from rtmsd.protocol.enums import MediaType
 from rtmsd.simulator.actions import ACTIONS, Arguments, did_you_mean, read_arguments, read_table
+from rtmsd.simulator.crowd import Crowd
 from rtmsd.simulator.server import Simulator
 from rtmsd.simulator.session import SimSession
 from rtmsd.simulator.settings import PRODUCTS, Person
@@ -100,11 +101,13 @@ def _read(name: str, table: Mapping[str, Any]) -> Scenario:
     if product not in PRODUCTS:
         raise ValueError(f"no product {product!r}{did_you_mean(str(product), PRODUCTS)}")
     media = MediaType(0)
-    for media_name in table.get("media", ()):
-        media |= MediaType[str(media_name).upper()]
-    people = tuple(_person(number, person) for number, person in enumerate(table.get("people", ()), 1))
-    steps = [_step(number, step) for number, step in enumerate(table.get("step", ()), 1)]
-    _check_names({person.user_name for person in people}, steps)
+    for media_name in _list_in(table, "media"):
+        media |= _media_type(str(media_name).upper())
+    people = tuple(_person(number, person) for number, person in enumerate(_list_in(table, "people"), 1))
+    steps = sorted(
+        (_step(number, step) for number, step in enumerate(_list_in(table, "step"), 1)), key=lambda step: step.at_s
+    )
+    _rehearse(people, steps)
     return Scenario(
         name=name,
         title=str(table.get("title", name)),
@@ -112,19 +115,39 @@ def _read(name: str, table: Mapping[str, Any]) -> Scenario:
         media=media or None,
         people=people,
         session_key=str(table.get("session_key", "room-7")),
-        steps=tuple(sorted(steps, key=lambda step: step.at_s)),
+        steps=tuple(steps),
     )
 
 
-def _check_names(names: set[str], steps: Iterable[Step]) -> None:
-    """Refuse steps for people who never were in the session."""
-    for step in sorted(steps, key=lambda step: step.at_s):
-        who = step.arguments.get("who")
-        if isinstance(who, str) and who not in names:
-            raise ValueError(f"{step.action} at {step.at_s:g} s: nobody is called {who!r}")
-        person = step.arguments.get("person")
-        if person is not None:
-            names.add(person if isinstance(person, str) else person.user_name)
+def _list_in(table: Mapping[str, Any], key: str) -> list[Any]:
+    value = table.get(key, [])
+    if not isinstance(value, list):
+        raise ValueError(f"{key} must be a list")  # noqa: TRY004 - whoever wrote it made a mistake, not we
+    return value
+
+
+def _media_type(name: str) -> MediaType:
+    if name not in MediaType.__members__:
+        raise ValueError(f"no media {name.lower()!r}{did_you_mean(name, MediaType.__members__)}")
+    return MediaType[name]
+
+
+def _rehearse(people: Iterable[Person], steps: Iterable[Step]) -> None:
+    """Let people come and go without a session, and refuse steps for those who are not there then."""
+    crowd = Crowd()
+    for person in people:
+        crowd.join(person, 0)
+    for step in steps:
+        try:
+            who = step.arguments.get("who")
+            user_id = None if who is None else crowd.find(who)
+            if step.action == "join":
+                joining = step.arguments["person"]
+                crowd.join(Person(user_name=joining) if isinstance(joining, str) else joining, 0)
+            elif step.action == "leave" and user_id is not None:
+                crowd.leave(user_id, 0)
+        except (KeyError, ValueError) as error:
+            raise ValueError(f"{step.action} at {step.at_s:g} s: {error.args[0]}") from None
 
 
 def _person(number: int, written: Any) -> Person:

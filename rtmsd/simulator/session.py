@@ -9,7 +9,7 @@ from rtmsd.protocol.enums import EventType, MediaType, SessionState, StatusCode,
 from rtmsd.simulator.announcer import people
 from rtmsd.simulator.connection import BINARY, TEXT, Connection, Kind, frame
 from rtmsd.simulator.crowd import Utterance
-from rtmsd.simulator.hostile import MALFORMED, VIOLATIONS, huge
+from rtmsd.simulator.hostile import MALFORMED, VIOLATIONS, MalformedKind, ViolationKind, huge
 from rtmsd.simulator.items import ItemFeed
 from rtmsd.simulator.pictures import PictureFeed
 from rtmsd.simulator.settings import Dialect, Person, Room
@@ -211,7 +211,9 @@ class SimSession(Stream):
         """From now on send so much audio again after each media reconnection, for clients to drop."""
         self.feed.repeat_ms = repeat_ms
 
-    def malformed_frames(self, kinds: Sequence[str] = tuple(MALFORMED), media: MediaType = MediaType.AUDIO) -> int:
+    def malformed_frames(
+        self, kinds: Sequence[MalformedKind] = tuple(MALFORMED), media: MediaType = MediaType.AUDIO
+    ) -> int:
         """Send broken media messages, by default one of each kind in `MALFORMED`; return how many."""
         connection = self.streaming(media)
         if connection is None:
@@ -229,8 +231,8 @@ class SimSession(Stream):
             connection.wire.put(frame(TEXT, huge()))
             self.record.hostile["huge"] += 1
 
-    def violate_websocket(self, kind: str, media: MediaType = MediaType.AUDIO) -> None:
-        """Send a frame that breaks RFC 6455 (a key of `VIOLATIONS`): the client must close."""
+    def violate_websocket(self, kind: ViolationKind, media: MediaType = MediaType.AUDIO) -> None:
+        """Send a frame that breaks RFC 6455 : the client must close."""
         connection = self.streaming(media)
         if connection is not None:
             connection.wire.put(VIOLATIONS[kind][0])

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from rtmsd.config import load
+from rtmsd.config import Config, load
 from rtmsd.errors import ConfigError
 from tests.config.files import load_text
 

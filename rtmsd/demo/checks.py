@@ -7,7 +7,7 @@ from typing import Any, Final
 import attrs
 
 from rtmsd.demo.evidence import Evidence, Gap, Track
-from rtmsd.demo.story import Fault, Played
+from rtmsd.demo.story import Played
 from rtmsd.protocol.enums import StatusCode
 from rtmsd.recording.verify import verify
 from rtmsd.simulator import ARRIVED, Fate
@@ -210,7 +210,7 @@ def _sent_key(item: SentItem) -> tuple[Any, ...]:
 
 
 def _gap_checks(played: Played, evidence: Evidence) -> Iterator[Check]:
-    stray = [gap for gap in evidence.gaps if fault_of(played.faults, gap) is None]
+    stray = [gap for gap in evidence.gaps if fault_of(played, gap) is None]
     yield Check(
         "each gap has one of our faults behind it, and names it",
         not stray,
@@ -218,11 +218,11 @@ def _gap_checks(played: Played, evidence: Evidence) -> Iterator[Check]:
     )
 
 
-def fault_of(faults: Iterable[Fault], gap: Gap) -> str | None:
+def fault_of(played: Played, gap: Gap) -> str | None:
     """Return the name of the fault that explains a gap by its cause and its time."""
-    for fault in faults:
+    for fault in played.faults:
         recovered_ms = fault.recovered_ms if fault.recovered_ms is not None else gap.to_ms
-        near = gap.from_ms <= recovered_ms and gap.to_ms >= fault.from_ms - SEEN_MS
+        near = gap.from_ms <= recovered_ms and gap.to_ms >= fault.from_ms - SEEN_MS - played.late_ms
         if fault.cause == gap.cause and (near or gap.cause == "corrupt"):  # rubbish names a time of its own
             return fault.name
     return None

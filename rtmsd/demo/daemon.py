@@ -111,7 +111,8 @@ class Daemon:
                 if status.get("ready") and status.get("pid") == process.pid:
                     return
                 await trio.sleep(ASK_AGAIN_S)
-            raise DaemonError(f"the daemon ended with {process.returncode}, see {self._log_path}")
+            said = self._log_path.read_text(errors="replace").splitlines()[-1:]
+            raise DaemonError("\n".join([f"the daemon ended with {process.returncode}, see {self._log_path}", *said]))
         raise DaemonError(f"the daemon was not ready after {START_S:g} s, see {self._log_path}")
 
     async def kill(self) -> None:

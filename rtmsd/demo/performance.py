@@ -151,7 +151,7 @@ async def _play(stage: Stage, pace: Pace, scene: Scene, *, levels: bool) -> Play
             session = await simulator.start_session(PEOPLE)
             scene.age_s = lambda: (session.now_ms - session.started_ms) / 1000
             nursery.start_soon(partial(watch, admin, session.rtms_stream_id, scene, levels=levels))
-            played = Played(session)
+            played = Played(session, late_ms=pace.late_ms)
             await Story(simulator, daemon, scene, played).play()
             nursery.cancel_scope.cancel()
     return played

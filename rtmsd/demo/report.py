@@ -80,7 +80,7 @@ def _gap_lines(report: Report, evidence: Evidence) -> Iterator[Text]:
     started_ms = report.played.session.started_ms
     for gap in evidence.gaps:
         at_s, length_s = (gap.from_ms - started_ms) / 1000, (gap.to_ms - gap.from_ms) / 1000
-        fault = fault_of(report.played.faults, gap) or "no fault of ours"
+        fault = fault_of(report.played, gap) or "no fault of ours"
         whose = "" if gap.user_id is None else f" of {report.played.session.crowd.name(gap.user_id)}"
         yield Text(f"  {gap.media + whose:16}{at_s:7.1f} s  for{length_s:6.1f} s  {gap.cause:20} {fault}")
     if not evidence.gaps:

@@ -24,6 +24,11 @@ class Pace:
     timing: Timing
     sync_interval_s: float
 
+    @property
+    def late_ms(self) -> int:
+        """Return how far, in Zoom's time, the daemon may lag behind on a busy machine: a second of ours."""
+        return int(self.speed * 1000)
+
 
 CALM: Final = Pace(speed=1.0, timing=Timing(), sync_interval_s=0.5)
 

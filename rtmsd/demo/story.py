@@ -42,9 +42,14 @@ class Fault:
 
 @attrs.define
 class Played:
-    """What is known when the story is over, for the report."""
+    """What is known when the story is over, for the report.
+
+    Attributes:
+        late_ms: how old, in Zoom's time, what the daemon takes in may be: on a busy machine it comes that much later.
+    """
 
     session: SimSession
+    late_ms: int = 0
     connected_ms: int = 0
     faults: list[Fault] = attrs.field(factory=list)
     pauses: list[tuple[int, int]] = attrs.field(factory=list)

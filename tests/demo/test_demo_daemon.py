@@ -9,11 +9,11 @@ from rtmsd.demo.daemon import DaemonError, open_admin, open_daemon
 
 
 async def test_a_daemon_that_ends_at_once_is_told_with_its_last_word(tmp_path: Path) -> None:
-    log = tmp_path / "daemon.log"
+    config, log = tmp_path / "no.toml", tmp_path / "daemon.log"
     with socket.create_server(("127.0.0.1", 0)) as webhook:
         async with (
             open_admin(tmp_path / "a") as admin,
-            open_daemon(tmp_path / "no.toml", log, admin, webhook) as daemon,
+            open_daemon(config, log, admin, webhook) as daemon,
         ):
             with pytest.raises(DaemonError) as error:
                 await daemon.start()

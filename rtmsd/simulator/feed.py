@@ -120,6 +120,95 @@ class AudioFeed:
         self.cursor_ms += max(0, quiet_ms) // self.step_ms * self.step_ms
 
     def is_behind(self, now_ms: int) -> bool:
+        """Say whether something is waiting for a connection that could take it, or in its queue."""
+        if self._connection is None:
+            return False
+        wire = self._connection.wire
+        is_queued = wire.state is WireState.OPEN and wire.queued_bytes > 0
+        return is_queued or bool(self._again) or self.cursor_ms + self.step_ms <= now_ms
+
+    def settle(self, fate: Fate) -> None:
+        self.feed.settle(self, fate)
+
+
+class AudioFeed:
+    """Sends what a crowd says to the audio connection, whenever there is one.
+
+    Attributes:
+        cursor_ms: up to where audio has been cut into packets.
+        repeat_ms: so much of what was sent before is sent again after a reconnection.
+    """
+
+    def __init__(self, origin_ms: int, crowd: Crowd, record: Record, tone: Tone, id_key: IdKey) -> None:
+        self.cursor_ms = origin_ms
+        self.repeat_ms = 0
+        self._origin_ms = origin_ms
+        self._crowd = crowd
+        self._record = record
+        self._tone = tone
+        self._user_key = "channel_id" if id_key == "engagement_id" else "user_id"
+        self._format = _DEFAULT_FORMAT
+        self._connection: Connection | None = None
+        self._again: deque[_Packet] = deque()
+        self._sources: dict[tuple[int, ...], AudioSource] = {}
+        self._heads: dict[int, bytes] = {}
+
+    @property
+    def step_ms(self) -> int:
+        return self._format.send_rate_ms
+
+    def attach(self, connection: Connection, audio_format: AudioFormat) -> None:
+        """Send on `connection` from now on, first what the last one did not take."""
+        if audio_format != self._format:
+            self._format = audio_format
+            self._sources.clear()
+        self._connection = connection
+        self.cursor_ms = max(self._origin_ms, self.cursor_ms - self.repeat_ms)
+
+    def detach(self, connection: Connection) -> None:
+        if self._connection is connection:
+            self._connection = None
+
+    def advance(self, now_ms: int, keep_ms: int, *, flowing: bool) -> None:
+        """Send what is due, and give up what is older than `keep_ms`.
+
+        Args:
+            flowing: False while paused.
+        """
+        self.give_up(now_ms - keep_ms)
+        connection = self._connection
+        if connection is None or not flowing:
+            return
+        wire = connection.wire
+        while self._again and wire.queued_bytes < _WIRE_LIMIT_BYTES and not wire.is_closing:
+            packet = self._again.popleft()
+            self._send(packet.user_id, packet.number, packet.timestamp_ms, packet.source, connection, late=True)
+        self._skip_silence(now_ms)
+        while self.cursor_ms + self.step_ms <= now_ms and wire.queued_bytes < _WIRE_LIMIT_BYTES:
+            late = now_ms - self.cursor_ms > _LATE_MS
+            for user_id, source in self._due():
+                self._send(user_id, self._number(), self._stamp(connection.dialect), source, connection, late=late)
+                if wire.state is not WireState.DEAD:
+                    connection.busy_ms = now_ms
+            self.cursor_ms += self.step_ms
+
+    def give_up(self, before_ms: int) -> None:
+        """Discard, and record so, what was said before and is not sent yet."""
+        while self._again and self._again[0].timestamp_ms < before_ms:
+            self._log(self._again.popleft(), Fate.DISCARDED)
+        self._skip_silence(before_ms)
+        while self.cursor_ms + self.step_ms <= before_ms:
+            for user_id, source in self._due():
+                self._record.audio_of(user_id).add(self._number(), self.cursor_ms, Fate.DISCARDED, 0, source)
+            self.cursor_ms += self.step_ms
+
+    def _skip_silence(self, until_ms: int) -> None:
+        """Move the cursor, step by step at once, to where somebody talks again."""
+        speech_ms = self._crowd.next_speech_ms(self.cursor_ms)
+        quiet_ms = (until_ms if speech_ms is None else min(speech_ms, until_ms)) - self.cursor_ms
+        self.cursor_ms += max(0, quiet_ms) // self.step_ms * self.step_ms
+
+    def is_behind(self, now_ms: int) -> bool:
         """Say whether something is waiting for a connection that could take it."""
         return self._connection is not None and (bool(self._again) or self.cursor_ms + self.step_ms <= now_ms)
 

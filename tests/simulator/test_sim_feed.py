@@ -1,0 +1,41 @@
+"""When all that was said is on its way."""
+
+from typing import cast
+
+import attrs
+import pytest
+
+from rtmsd.protocol.enums import PayloadType
+from rtmsd.protocol.media_params import AudioFormat
+from rtmsd.simulator import Record, Tone
+from rtmsd.simulator.connection import Connection
+from rtmsd.simulator.crowd import Crowd
+from rtmsd.simulator.feed import AudioFeed
+from rtmsd.simulator.wire import WireState
+
+FORMAT = AudioFormat(codec=PayloadType.L16, rate_hz=16000, channels=1, mixed=False, send_rate_ms=20)
+
+
+@attrs.define
+class FakeWire:
+    queued_bytes: int
+    state: WireState = WireState.OPEN
+
+
+@attrs.define
+class FakeConnection:
+    wire: FakeWire
+
+
+@pytest.mark.parametrize(
+    ("wire", "behind"),
+    [
+        (FakeWire(0), False),
+        (FakeWire(1), True),  # closed now, it would never be sent
+        (FakeWire(1, WireState.STALLED), False),  # nobody knows how long that lasts
+    ],
+)
+def test_audio_in_the_queue_of_a_connection_is_not_sent_yet(wire: FakeWire, behind: bool) -> None:
+    feed = AudioFeed(0, Crowd(), Record(), Tone.MARKED, "session_id")
+    feed.attach(cast(Connection, FakeConnection(wire)), FORMAT)
+    assert feed.is_behind(0) is behind

@@ -33,6 +33,7 @@ class Recording:
     Attributes:
         state: of the manifest; `DAMAGED` when that cannot be used, and then all that it would tell is None.
         id: of the session, meeting, ...
+        why: what the state came from.
         started_ms, ended_ms: Zoom's times; `ended_ms` is None until the stream is over.
         changed_ms: local time of the manifest's last change.
         bytes: what it occupies on disk; silence that was never written costs nothing.
@@ -48,6 +49,7 @@ class Recording:
     started_ms: int | None
     ended_ms: int | None
     stop_reason: int | None
+    why: str | None = None
     changed_ms: int
     bytes: int
     gaps: int | None
@@ -113,6 +115,7 @@ def _read(directory: Path) -> Recording:
         started_ms=_whole(manifest.get("started_ms")),
         ended_ms=_whole(manifest.get("ended_ms")),
         stop_reason=_whole(manifest.get("stop_reason")),
+        why=_text(manifest.get("why")),
         changed_ms=int(changed_s * 1000),
         bytes=occupied_bytes(directory),
         gaps=len(gaps) if isinstance(gaps, list) else None,

@@ -91,8 +91,8 @@ def on_terminal(monkeypatch: pytest.MonkeyPatch, *, colour: bool = False) -> Ter
 
 
 def test_ps_for_programs(ctl: Ctl, daemon: FakeDaemon, capsys: Capture) -> None:
-    daemon.answers["GET /v1/streams?all=1"] = [STREAM]
-    assert ctl("ps", "-a") == Exit.OK
+    daemon.answers["GET /v1/streams"] = [STREAM]
+    assert ctl("ps") == Exit.OK
     cells = [STREAM["rtms_stream_id"], "main", "session", "active", "1790000000000", "audio 10.0/s 31.2 KiB/s"]
     assert capsys.readouterr().out == "\t".join([*map(str, cells), "120.4", "1", "1"]) + "\n"
 

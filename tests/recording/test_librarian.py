@@ -75,13 +75,14 @@ async def at_once(work: Callable[..., Any], *args: Any) -> Any:
 
 
 def test_a_recording_is_listed_as_its_manifest_tells(tmp_path: Path) -> None:
-    directory = record(tmp_path, "a/b+c==", age_days=1)
+    directory = record(tmp_path, "a/b+c==", age_days=1, why="stopped webhook")
     [recording] = find_recordings(tmp_path)
     told = recording.to_json()
     assert told == json.loads(json.dumps(told))
     assert told["rtms_stream_id"] == "a/b+c=="
     assert told["directory"] == str(directory)
     assert (told["state"], told["app"], told["product"], told["gaps"]) == ("ended", "main", "session", 1)
+    assert told["why"] == "stopped webhook"
     assert told["ended_ms"] - told["started_ms"] == 60_000
     assert told["bytes"] >= 8192
 

@@ -11,6 +11,7 @@ from rtmsd.ctl.call import Call
 from rtmsd.ctl.client import stream_path
 from rtmsd.ctl.events import EventFile, over, show_event
 from rtmsd.ctl.exits import CtlError, Exit
+from rtmsd.ctl.past import known
 
 POLL_S: Final = 0.25
 
@@ -29,7 +30,7 @@ def watch(call: Call) -> Exit:
 def logs(call: Call) -> Exit:
     """Show what is written in `events.jsonl`, of one stream or of all, oldest first."""
     one: str | None = call.args.stream
-    streams = _all_streams(call) if one is None else [call.client.get(stream_path(one))]
+    streams = _all_streams(call) if one is None else [known(call, one)]
     files: dict[str, EventFile] = {}
     lines: int | None = call.args.lines
     with suppress(KeyboardInterrupt):

@@ -8,6 +8,7 @@ from rtmsd.ctl.call import Call
 from rtmsd.ctl.exits import CtlError, Exit
 from rtmsd.ctl.figures import UNKNOWN, milliseconds, moment, printable, size
 from rtmsd.ctl.output import Column, Item, key
+from rtmsd.ctl.past import matching, only
 from rtmsd.ctl.verbs.streams import count
 
 
@@ -59,13 +60,7 @@ def named(call: Call, prefix: str) -> dict[str, Any]:
     """Return the one recording whose id is, or begins with, `prefix`. Raises CtlError (NO_SUCH_STREAM, USAGE)."""
     if not prefix:
         raise CtlError(Exit.USAGE, "a recording's name is empty", "`rtmsctl recordings ls` lists them.")
-    recordings: list[dict[str, Any]] = call.client.get("/v1/recordings")
-    found = [item for item in recordings if item["rtms_stream_id"].startswith(prefix)]
-    exact = [item for item in found if item["rtms_stream_id"] == prefix]
-    match exact or found:
-        case [only]:
-            return only
-        case []:
-            raise CtlError(Exit.NO_SUCH_STREAM, f"no recording is called {prefix!r}, and no directory")
-    names = "\n".join(item["rtms_stream_id"] for item in found)
-    raise CtlError(Exit.USAGE, f"{len(found)} recordings begin with {prefix!r}: write more of the id", names)
+    found = matching(call, prefix)
+    if not found:
+        raise CtlError(Exit.NO_SUCH_STREAM, f"no recording is called {prefix!r}, and no directory")
+    return only(found, prefix)

@@ -9,15 +9,20 @@ from rtmsd.ctl.client import stream_path
 from rtmsd.ctl.exits import Exit
 from rtmsd.ctl.figures import UNKNOWN, clock, duration, listed, milliseconds, moment, size
 from rtmsd.ctl.output import Column, Item, key
+from rtmsd.ctl.past import known, with_earlier
 from rtmsd.protocol.meanings import STOP_REASONS
 
 SHORT_ID_CHARS: Final = 12
 
 
 def ps(call: Call) -> Exit:
-    """List the live streams, or all that the daemon remembers."""
-    streams = call.client.get("/v1/streams", **({"all": "1"} if call.args.all else {}))
-    call.out.rows(streams, ps_columns(streams), empty="no live streams (-a shows ended ones too)")
+    """List the live streams, or those that ended, too: of these, why."""
+    if call.args.all:
+        streams = with_earlier(call, call.client.get("/v1/streams", all="1"))
+        call.out.rows(streams, (*ps_columns(streams), Column("WHY", why)), empty="no streams, and no recordings")
+    else:
+        streams = call.client.get("/v1/streams")
+        call.out.rows(streams, ps_columns(streams), empty="no live streams (-a shows ended ones too)")
     return Exit.OK
 
 
@@ -45,11 +50,19 @@ def shortened(ids: Sequence[str]) -> Mapping[str, str]:
     return {name: name[:length] for name in ids}
 
 
+def why(stream: Item) -> str:
+    """What its state came from, and what Zoom gave as the reason of its end."""
+    reason = None if stream.get("stop_reason") is None else stop_reason(stream)
+    return ", ".join(part for part in (stream.get("why"), reason) if part) or UNKNOWN
+
+
 def lasted_s(stream: Item) -> float:
     """Return how long a stream lasted, up to now if it lives.
 
     Zoom's clock started it, so a live one is only as exact as the two clocks agree.
     """
+    if stream.get("started_ms") is None:  # its manifest is damaged
+        return 0.0
     until_ms = stream.get("ended_ms") or time.time() * 1000
     return max(0.0, float(until_ms - stream["started_ms"]) / 1000)
 
@@ -81,7 +94,7 @@ def gap_ms(gap: Item) -> int | None:
 
 def inspect(call: Call) -> Exit:
     """Tell everything known of one stream."""
-    stream = call.client.get(stream_path(call.args.stream))
+    stream = known(call, call.args.stream)
     call.out.record(stream, INSPECT_COLUMNS)
     if not call.out.as_json:
         for name, columns in INSPECT_TABLES.items():

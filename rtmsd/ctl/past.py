@@ -1,0 +1,78 @@
+"""Streams that the daemon does not remember, because it was started again since say: told from their recordings."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+from rtmsd.ctl.call import Call
+from rtmsd.ctl.client import stream_path
+from rtmsd.ctl.events import ENDED_STATES
+from rtmsd.ctl.exits import CtlError, Exit
+from rtmsd.ctl.output import Item
+
+MAX_EARLIER: Final = 200  # as many as the daemon remembers; `recordings ls` lists all
+
+
+def known(call: Call, name: str) -> dict[str, Any]:
+    """Return everything known of a stream, by the daemon or else by its recording.
+
+    Args:
+        name: its id, or a unique prefix.
+
+    Raises:
+        CtlError: neither knows it, or it is ambiguous.
+    """
+    try:
+        stream: dict[str, Any] = call.client.get(stream_path(name))
+    except CtlError as unknown:
+        if unknown.exit_code is not Exit.NO_SUCH_STREAM:
+            raise
+        found = matching(call, name)
+        if not found:
+            raise
+        return _told(only(found, name))
+    return stream
+
+
+def with_earlier(call: Call, streams: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Add those that ended and that the daemon does not remember: live ones first, then by their end.
+
+    A disk that is in trouble must not hide the streams that live: then there are no others, and that is said.
+    """
+    try:
+        recordings: list[dict[str, Any]] = call.client.get("/v1/recordings")
+    except CtlError as error:
+        print(f"rtmsctl: earlier streams are left out: {error}", file=sys.stderr)
+        return streams
+    remembered = {stream["rtms_stream_id"] for stream in streams}
+    ended = [item for item in recordings if item["state"] in ENDED_STATES]
+    earlier = [item for item in ended if item["rtms_stream_id"] not in remembered]
+    all_of_them = [*streams, *map(_told, earlier[-MAX_EARLIER:])]
+    return sorted(all_of_them, key=lambda item: (item["state"] in ENDED_STATES, item.get("ended_ms") or 0))
+
+
+def matching(call: Call, prefix: str) -> list[dict[str, Any]]:
+    """Return the recordings whose id begins with `prefix`, or the one whose id it is."""
+    recordings: list[dict[str, Any]] = call.client.get("/v1/recordings")
+    found = [item for item in recordings if item["rtms_stream_id"].startswith(prefix)]
+    return [item for item in found if item["rtms_stream_id"] == prefix] or found
+
+
+def only(found: list[dict[str, Any]], prefix: str) -> dict[str, Any]:
+    """Return the one that there is. Raises CtlError (USAGE) when there are more."""
+    if len(found) == 1:
+        return found[0]
+    names = "\n".join(item["rtms_stream_id"] for item in found)
+    raise CtlError(Exit.USAGE, f"{len(found)} recordings begin with {prefix!r}: write more of the id", names)
+
+
+def _told(recording: Item) -> dict[str, Any]:
+    """What the manifest says; where that is no help, what the daemon says of the recording."""
+    summary = {**recording, "gaps": None}  # there it is their number
+    try:
+        manifest = json.loads(Path(recording["directory"], "stream.json").read_bytes())
+    except (OSError, ValueError):
+        return summary
+    is_its = isinstance(manifest, dict) and manifest.get("state") == recording["state"]
+    return summary | manifest if is_its else summary

@@ -1,0 +1,119 @@
+"""Streams that the daemon does not remember: ps -a, inspect and logs tell of them from their recordings."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rtmsd.ctl.exits import Exit
+
+Ctl = Any
+FakeDaemon = Any
+Capture = pytest.CaptureFixture[str]
+
+UNKNOWN = (404, {"code": "no_such_stream", "detail": "no stream is called so"})
+WHY = "server host 'rtms.evil.test' is not in zoom.allowed_hosts"
+LIVE = {"rtms_stream_id": "live", "app": "main", "product": "session", "state": "active", "started_ms": 9000}
+
+
+def recorded(root: Path, name: str, state: str, **more: Any) -> dict[str, Any]:
+    """Put a recording on disk. Returns what the daemon lists of it."""
+    directory = root / name
+    directory.mkdir()
+    told = {"rtms_stream_id": name, "product": "session", "id": "s", "app": "main", "state": state, "started_ms": 1000}
+    told |= {"ended_ms": None, "stop_reason": None, "why": None} | more
+    manifest = told | {"participants": [], "gaps": [], "counters": {"corrupt": 0}}
+    (directory / "stream.json").write_text(json.dumps(manifest))
+    event = {"at_ms": 5, "kind": "stream_state", "state": state, "why": told["why"]}
+    (directory / "events.jsonl").write_text(json.dumps(event) + "\n")
+    return told | {"directory": str(directory), "gaps": 0, "bytes": 4096, "changed_ms": 5}
+
+
+@pytest.fixture
+def night(daemon: FakeDaemon, tmp_path: Path) -> list[dict[str, Any]]:
+    """The recordings of last night, after a restart; one stream lives."""
+    recordings = [
+        recorded(tmp_path, "whole", "ended", ended_ms=3000, stop_reason=6, why="stopped webhook"),
+        recorded(tmp_path, "failed", "failed", ended_ms=4000, why=WHY),
+        recorded(tmp_path, "live", "active"),
+        recorded(tmp_path, "left", "recovering"),
+    ]
+    daemon.answers["GET /v1/recordings"] = recordings
+    daemon.answers["GET /v1/streams?all=1"] = [LIVE]
+    for name in ("failed", "fail", "left", "l", "zzz"):
+        daemon.answers[f"GET /v1/streams/{name}"] = UNKNOWN
+    return recordings
+
+
+@pytest.mark.usefixtures("night")
+def test_ps_lists_ended_streams_with_why(ctl: Ctl, capsys: Capture) -> None:
+    assert ctl("ps", "-a") == Exit.OK
+    rows = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    assert [(row[0], row[3], row[-1]) for row in rows] == [
+        ("live", "active", "-"),
+        ("whole", "ended", "stopped webhook, 6 MEETING_ENDED"),
+        ("failed", "failed", WHY),
+    ]
+
+
+@pytest.mark.usefixtures("night")
+def test_programs_read_of_ended_streams_what_they_read_of_others(ctl: Ctl, capsys: Capture) -> None:
+    assert ctl("ps", "-a", "--json") == Exit.OK
+    failed = json.loads(capsys.readouterr().out)[-1]
+    assert (failed["rtms_stream_id"], failed["why"], failed["gaps"], failed["participants"]) == ("failed", WHY, [], [])
+
+
+def test_a_stream_that_the_daemon_remembers_is_listed_once(
+    ctl: Ctl, daemon: FakeDaemon, night: list[dict[str, Any]], capsys: Capture
+) -> None:
+    daemon.answers["GET /v1/streams?all=1"] = [LIVE, night[1] | {"gaps": []}]
+    assert ctl("ps", "-a", "--json") == Exit.OK
+    assert [each["rtms_stream_id"] for each in json.loads(capsys.readouterr().out)] == ["live", "whole", "failed"]
+
+
+@pytest.mark.usefixtures("night")
+def test_live_streams_are_listed_although_recordings_cannot_be(ctl: Ctl, daemon: FakeDaemon, capsys: Capture) -> None:
+    daemon.answers["GET /v1/recordings"] = (500, {"code": "failed", "detail": "the disk is gone"})
+    assert ctl("ps", "-a", "--json") == Exit.OK
+    shown = capsys.readouterr()
+    assert [each["rtms_stream_id"] for each in json.loads(shown.out)] == ["live"]
+    assert "the disk is gone" in shown.err
+
+
+@pytest.mark.usefixtures("night")
+@pytest.mark.parametrize("name", ["failed", "fail"])
+def test_inspect_says_why_a_stream_failed(ctl: Ctl, capsys: Capture, name: str) -> None:
+    assert ctl("inspect", name) == Exit.OK
+    shown = capsys.readouterr().out.splitlines()
+    assert {"stream\tfailed", "state\tfailed", f"why\t{WHY}"} <= set(shown)
+
+
+@pytest.mark.parametrize("content", ["{]", "[]", '{"state": "active"}'])
+def test_inspect_of_a_damaged_recording(
+    ctl: Ctl, daemon: FakeDaemon, night: list[dict[str, Any]], capsys: Capture, content: str
+) -> None:
+    Path(night[-1]["directory"], "stream.json").write_text(content)
+    damaged = night[-1] | dict.fromkeys(("started_ms", "gaps", "app", "id", "product")) | {"state": "damaged"}
+    daemon.answers["GET /v1/recordings"] = [damaged]
+    assert ctl("inspect", "left") == Exit.OK
+    assert "state\tdamaged" in capsys.readouterr().out.splitlines()
+
+
+@pytest.mark.usefixtures("night")
+def test_logs_of_a_stream_that_ended_before_the_daemon_started(ctl: Ctl, capsys: Capture) -> None:
+    assert ctl("logs", "fail", "--json") == Exit.OK
+    assert json.loads(capsys.readouterr().out)["why"] == WHY
+
+
+@pytest.mark.usefixtures("night")
+def test_what_neither_knows_is_no_stream(ctl: Ctl, capsys: Capture) -> None:
+    assert ctl("inspect", "zzz") == Exit.NO_SUCH_STREAM
+    assert ctl("logs", "zzz") == Exit.NO_SUCH_STREAM
+    assert "no stream is called so" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("night")
+def test_a_prefix_of_several_recordings_is_ambiguous(ctl: Ctl, capsys: Capture) -> None:
+    assert ctl("inspect", "l") == Exit.USAGE
+    assert "left" in capsys.readouterr().err

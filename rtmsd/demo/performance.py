@@ -16,11 +16,12 @@ import trio
 from rich.console import Console
 
 from rtmsd.demo import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK
-from rtmsd.demo.checks import Check, all_checks, speakers
+from rtmsd.demo.checks import Check, all_checks
 from rtmsd.demo.daemon import open_admin, open_daemon
 from rtmsd.demo.evidence import collect, find_directory
 from rtmsd.demo.report import Report, print_report
 from rtmsd.demo.scene import Kind, Scene
+from rtmsd.demo.speakers import speakers
 from rtmsd.demo.stage import CALM, FAST, HOST, Pace, Stage
 from rtmsd.demo.story import PEOPLE, Played, Story
 from rtmsd.demo.view import has_room, print_lines, show

@@ -11,8 +11,9 @@ import attrs
 from rich.console import Console
 from rich.text import Text
 
-from rtmsd.demo.checks import Check, Speaker, fault_of
+from rtmsd.demo.checks import Check, fault_of
 from rtmsd.demo.evidence import Evidence
+from rtmsd.demo.speakers import Speaker
 from rtmsd.demo.stage import Pace, Stage
 from rtmsd.demo.story import Played
 

@@ -8,8 +8,9 @@ import attrs
 import pytest
 
 from rtmsd.demo import checks
-from rtmsd.demo.checks import all_checks, speakers
+from rtmsd.demo.checks import all_checks
 from rtmsd.demo.evidence import Evidence, Gap, Track
+from rtmsd.demo.speakers import speakers
 from rtmsd.demo.story import Fault, Played
 from rtmsd.protocol.enums import PayloadType, StopReason
 from rtmsd.protocol.media_params import AudioFormat

@@ -9,8 +9,9 @@ from typing import cast
 import attrs
 import pytest
 
-from rtmsd.demo.checks import Speaker, audio_checks, fault_of, speakers, transcript_checks
+from rtmsd.demo.checks import audio_checks, fault_of, transcript_checks
 from rtmsd.demo.evidence import Evidence, Gap, Track, collect, find_directory
+from rtmsd.demo.speakers import Speaker, speakers
 from rtmsd.demo.stage import FAST
 from rtmsd.demo.story import Fault, Played
 from rtmsd.protocol.enums import PayloadType

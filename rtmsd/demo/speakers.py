@@ -1,0 +1,92 @@
+"""Every packet of every participant, as the simulator recorded it, held against the audio files."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+
+import attrs
+
+from rtmsd.demo.evidence import Evidence, Gap, Track
+from rtmsd.simulator import ARRIVED, Fate
+from rtmsd.simulator.record import AudioLog, AudioPacket, Record
+
+
+@attrs.frozen
+class Speaker:
+    """One participant's audio, said against recorded, in milliseconds; what Zoom repeats counts once.
+
+    Attributes:
+        missing: packets that are not in the files, be it that they got lost on the way or were never sent.
+        unexplained: those of them that no gap explains.
+        foreign_ms: sound in the files that was never sent, or is in the wrong place.
+        repeated: packets that arrived again. perhaps_repeated: with those of which nobody knows, as a cut found them
+            halfway.
+    """
+
+    user_id: int
+    user_name: str
+    said_ms: int
+    recorded_ms: int
+    missing: tuple[AudioPacket, ...]
+    unexplained: tuple[AudioPacket, ...]
+    foreign_ms: int
+    repeated: int
+    perhaps_repeated: int
+    tracks: tuple[Track, ...]
+
+
+def speakers(record: Record, evidence: Evidence, name: Callable[[int], str]) -> list[Speaker]:
+    """Hold every packet of every participant against the files."""
+    return [
+        _speaker(log, evidence.tracks_of(user_id), evidence.gaps_of("audio", user_id), name(user_id))
+        for user_id, log in record.audio.items()
+    ]
+
+
+def _speaker(log: AudioLog, tracks: Sequence[Track], gaps: Sequence[Gap], name: str) -> Speaker:
+    said = {packet.number: packet for packet in log}
+    rest = [bytearray(track.pcm) for track in tracks]  # what no packet accounts for so far
+    recorded_ms, missing = 0, []
+    for packet in said.values():
+        if _take_out(packet, tracks, rest):
+            recorded_ms += packet.duration_ms
+        else:
+            missing.append(packet)
+    return Speaker(
+        user_id=log.user_id,
+        user_name=name,
+        said_ms=sum(packet.duration_ms for packet in said.values()),
+        recorded_ms=recorded_ms,
+        missing=tuple(missing),
+        unexplained=tuple(p for p in missing if not _covers(gaps, p.timestamp_ms, p.timestamp_ms + p.duration_ms)),
+        foreign_ms=sum(
+            (len(left) - left.count(0)) // track.bytes_per_ms + (1 if any(left) else 0)
+            for left, track in zip(rest, tracks, strict=True)
+        ),
+        repeated=_beyond_first(packet.number for packet in log if packet.fate in ARRIVED),
+        perhaps_repeated=_beyond_first(p.number for p in log if p.fate in ARRIVED or p.fate is Fate.IN_FLIGHT),
+        tracks=tuple(tracks),
+    )
+
+
+def _beyond_first(numbers: Iterable[int]) -> int:
+    """Return how many numbers were there before."""
+    return sum(times - 1 for times in Counter(numbers).values())
+
+
+def _take_out(packet: AudioPacket, tracks: Sequence[Track], rest: Sequence[bytearray]) -> bool:
+    """Say whether a packet is in a file where its timestamp says, and blank it in `rest` if so."""
+    size = len(packet.data)
+    for track, left in zip(tracks, rest, strict=True):
+        at = track.offset(packet.timestamp_ms)
+        if at >= 0 and track.pcm[at : at + size] == packet.data:
+            left[at : at + size] = bytes(size)
+            return True
+    return False
+
+
+def _covers(gaps: Iterable[Gap], from_ms: int, to_ms: int) -> bool:
+    """Say whether an interval lies within gaps, be they several that touch."""
+    for start_ms, end_ms in sorted((gap.from_ms, gap.to_ms) for gap in gaps):
+        if start_ms <= from_ms < end_ms:
+            from_ms = end_ms
+    return from_ms >= to_ms

@@ -7,17 +7,16 @@ one: `ForbiddenHost` before connecting, `ConnectionLost` from then on.
 import contextlib
 import functools
 import ssl
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
-from typing import Final, TypeAlias, cast
+from typing import Final, TypeAlias, TypeVar, cast
 
-import attrs
 import h11
 import trio
 import trio_websocket
 import wsproto.utilities
-from wsproto.connection import Connection, ConnectionType
+from wsproto.connection import Connection, ConnectionState, ConnectionType
 from wsproto.events import CloseConnection
 
 from rtmsd.config import ZoomConfig
@@ -32,9 +31,15 @@ CLOSE_S: Final = 0.5
 meanwhile; but a failover must not wait long for a server that plays dead.
 """
 
+_NORMAL: Final = 1000
 _ABNORMAL: Final = 1006
-_VIOLATIONS: Final = frozenset({1002, 1007})
+_TOO_BIG: Final = 1009
+_FAULTS: Final = frozenset({1002, 1007})
 """Close codes that trio-websocket reports when it finds the server at fault, but does not send."""
+
+_OF_LIBRARIES: Final = (h11.ProtocolError, wsproto.utilities.ProtocolError)
+
+_Network: TypeAlias = TcpStream | TlsStream
 
 
 class WebSocketClosed(ConnectionLost):
@@ -52,8 +57,26 @@ class WebSocketClosed(ConnectionLost):
 
 
 class _Socket:
-    def __init__(self, ws: trio_websocket.WebSocketConnection) -> None:
+    """A connection as whoever opened it sees it.
+
+    Attributes:
+        lost: why it was dropped; None: it was not.
+    """
+
+    def __init__(
+        self,
+        network: _Network,
+        stream: UpgradeStream,
+        ws: trio_websocket.WebSocketConnection,
+        nursery: trio.Nursery,
+    ) -> None:
+        self._network = network
+        self._stream = stream
         self._ws = ws
+        self._nursery = nursery
+        self._goodbye = CloseConnection(_NORMAL)
+        self._is_sending = False
+        self.lost: ConnectionLost | None = None
 
     async def send(self, text: str) -> None:
         """Send one text message.
@@ -66,13 +89,58 @@ class _Socket:
         except trio_websocket.ConnectionClosed as exc:
             raise _closed(exc) from exc
 
+    def send_soon(self, take: Callable[[], Sequence[str]]) -> None:
+        """Send what `take` gives until it gives nothing, in a task that lives no longer than that.
+
+        There is one such task: while it has not done, another call adds nothing. That there is no connection any
+        more is told to whoever reads.
+        """
+        if not self._is_sending and not self._nursery.cancel_scope.cancel_called:
+            self._is_sending = True
+            self._nursery.start_soon(self._send_all, take)
+
+    async def _send_all(self, take: Callable[[], Sequence[str]]) -> None:
+        with contextlib.suppress(WebSocketClosed):
+            while texts := take():
+                for text in texts:
+                    await self.send(text)
+        self._is_sending = False
+
+    def drop(self, lost: ConnectionLost) -> None:
+        """Give the connection up: whoever uses it is cancelled, and `lost` is raised where it was opened."""
+        self.lost = lost
+        self._nursery.cancel_scope.cancel()
+
+    async def hang_up(self, *, reads_on: bool) -> None:
+        """Say goodbye, and end TCP when the server has answered: with data unread the kernel would cut our words short.
+
+        Whoever used the connection, or read it, is done by now.
+
+        Args:
+            reads_on: whether what the server has on its way is still wanted.
+        """
+        closed = self._ws.closed
+        if closed is not None and closed.code in _FAULTS:
+            self._goodbye = CloseConnection(closed.code, closed.reason)
+        with trio.CancelScope(shield=True):
+            try:
+                with (
+                    trio.move_on_after(CLOSE_S),
+                    contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError),
+                ):
+                    farewell = Connection(ConnectionType.CLIENT)
+                    if not self._stream.close_sent:
+                        await self._stream.send_all(farewell.send(self._goodbye))
+                    while reads_on and farewell.state is not ConnectionState.CLOSED:
+                        farewell.receive_data(await self._stream.receive_some() or None)
+                        for _ in farewell.events():  # until the answer changes its state
+                            pass
+            finally:
+                await trio.aclose_forcefully(self._network)
+
 
 class TextWebSocket(_Socket):
     """A signaling connection."""
-
-    def __init__(self, link: "_Link") -> None:
-        super().__init__(link.ws)
-        self._stream = link.stream
 
     @property
     def last_heard_s(self) -> float:
@@ -105,13 +173,11 @@ class MediaSocket(_Socket):
         except trio_websocket.ConnectionClosed as exc:
             raise _closed(exc) from exc
         # Only what exceeds the limit is passed up; and trio-websocket, counting characters, let this one through.
-        with trio.move_on_after(CLOSE_S):
-            await self._ws.aclose(code=1009)
-        raise WebSocketClosed(1009, "message too big")
+        self._goodbye = CloseConnection(_TOO_BIG)
+        raise WebSocketClosed(_TOO_BIG, "message too big")
 
 
-@asynccontextmanager
-async def open_signaling(url: str, zoom: ZoomConfig, connect_timeout_s: float) -> AsyncIterator[TextWebSocket]:
+def open_signaling(url: str, zoom: ZoomConfig, connect_timeout_s: float) -> AbstractAsyncContextManager[TextWebSocket]:
     """Open a signaling connection; on exit close it, within `CLOSE_S`.
 
     Args:
@@ -120,16 +186,14 @@ async def open_signaling(url: str, zoom: ZoomConfig, connect_timeout_s: float) -
 
     Raises:
         ForbiddenHost: rtmsd must not connect there.
-        ConnectionLost: the connection could not be opened.
+        ConnectionLost: the connection could not be opened, or was dropped.
     """
-    async with _open(url, zoom, connect_timeout_s, UpgradeStream) as link:
-        yield TextWebSocket(link)
+    return _open(url, zoom, connect_timeout_s, UpgradeStream, TextWebSocket)
 
 
-@asynccontextmanager
-async def open_media(
+def open_media(
     url: str, zoom: ZoomConfig, connect_timeout_s: float, consume: Consume, gate: Gate | None = None
-) -> AsyncIterator[MediaSocket]:
+) -> AbstractAsyncContextManager[MediaSocket]:
     """Open a media connection, whose text and binary messages go to `consume`; on exit close it, within `CLOSE_S`.
 
     Args:
@@ -139,18 +203,16 @@ async def open_media(
 
     Raises:
         ForbiddenHost: rtmsd must not connect there.
-        ConnectionLost: the connection could not be opened.
+        ConnectionLost: the connection could not be opened, or was dropped.
     """
 
-    sockets = socket_set()
-
-    def lift(stream: TcpStream | TlsStream) -> UpgradeStream:
+    def lift(network: _Network) -> UpgradeStream:
+        sockets = socket_set()
         if sockets is None:
-            return LiftingStream(stream, zoom.max_message_bytes, consume, gate)
-        return SharedLiftingStream(stream, zoom.max_message_bytes, consume, gate, sockets)
+            return LiftingStream(network, zoom.max_message_bytes, consume, gate)
+        return SharedLiftingStream(network, zoom.max_message_bytes, consume, gate, sockets)
 
-    async with _open(url, zoom, connect_timeout_s, lift) as link:
-        yield MediaSocket(link.ws)
+    return _open(url, zoom, connect_timeout_s, lift, MediaSocket)
 
 
 def ssl_context(zoom: ZoomConfig) -> ssl.SSLContext:
@@ -181,84 +243,68 @@ def _closed(exc: trio_websocket.ConnectionClosed) -> WebSocketClosed:
     return WebSocketClosed(exc.reason.code, exc.reason.reason or "")
 
 
-_Wrap: TypeAlias = Callable[[TcpStream | TlsStream], UpgradeStream]
-
-
-@attrs.define
-class _Link:
-    """The layers of one connection, the scope of the task that reads it, and what it raised that it should not."""
-
-    network: trio.abc.Stream
-    stream: UpgradeStream
-    ws: trio_websocket.WebSocketConnection
-    reading: trio.CancelScope
-    close_deadline: float | None = None
-    bug: Exception | None = None
+_Wrap: TypeAlias = Callable[[_Network], UpgradeStream]
+_SocketT = TypeVar("_SocketT", bound=_Socket)
 
 
 @asynccontextmanager
-async def _open(url: str, zoom: ZoomConfig, connect_timeout_s: float, wrap: _Wrap) -> AsyncIterator[_Link]:
+async def _open(
+    url: str, zoom: ZoomConfig, connect_timeout_s: float, wrap: _Wrap, socket_class: type[_SocketT]
+) -> AsyncIterator[_SocketT]:
+    """Connect, let trio-websocket read beside whoever uses the connection, and hang up when either of them is done."""
     target = check_url(url, zoom.allowed_hosts, zoom.allow_plain_ws)
-    link: _Link | None = None
-    failure: Exception | None = None
+    socket: _SocketT | None = None
+    of_user: Exception | None = None
+    of_reader: Exception | None = None
     try:
         async with trio.open_nursery() as nursery:
             try:
-                link = await nursery.start(_run, target, zoom, connect_timeout_s, wrap)
-                link.reading.shield = True  # cancelling the user must leave us the close handshake
-                try:
-                    yield link
-                finally:
-                    link.close_deadline = trio.current_time() + CLOSE_S
-                    with trio.CancelScope(deadline=link.close_deadline, shield=True):
-                        await link.ws.aclose()
-                    link.reading.cancel()
+                with trio.fail_after(connect_timeout_s):
+                    layers = await _connect(nursery, target, zoom, wrap)
+                socket = socket_class(*layers, nursery)
+                yield socket
             except Exception as exc:
-                failure = exc
-    finally:  # out here, since the nursery would raise a group
-        if link is not None and link.bug is not None:
-            raise link.bug from failure
-        if failure is not None:
+                of_user = exc
+                # A reader with a bug closes the connection before it raises: cancelled in between, it would forget.
+                await trio.lowlevel.cancel_shielded_checkpoint()
+            nursery.cancel_scope.cancel()
+    except* Exception as group:
+        of_reader = group.exceptions[0]
+    finally:
+        if socket is None:
+            failure = _not_connected(target, connect_timeout_s, of_reader or of_user)
+        else:
+            await socket.hang_up(reads_on=of_reader is None)
+            failure = _ended(of_user or socket.lost, of_reader)
+        if failure is not None:  # out here, since the nursery would raise a group
             raise failure
 
 
-async def _run(
-    target: Target,
-    zoom: ZoomConfig,
-    connect_timeout_s: float,
-    wrap: _Wrap,
-    *,
-    task_status: trio.TaskStatus[_Link],
-) -> None:
-    """Connect, let trio-websocket read, hang up. To whoever uses the connection a failing reader is a closed one."""
-    link: _Link | None = None
-    failure: Exception | None = None
-    try:
-        async with trio.open_nursery() as nursery:
-            with trio.fail_after(connect_timeout_s):
-                link = await _connect(nursery, target, zoom, wrap)
-            task_status.started(link)
-    except* Exception as group:
-        failure = group.exceptions[0]
-    finally:
-        if link is not None:
-            await _hang_up(link)
-    if failure is None:
-        return
-    is_of_libraries = isinstance(failure, h11.ProtocolError | wsproto.utilities.ProtocolError)
-    if link is not None:
-        # The libraries stumble over a ping that comes behind our own close frame: no harm.
-        link.bug = None if is_of_libraries else failure
-    elif isinstance(failure, trio.TooSlowError):
-        raise ConnectionLost(f"no connection to {target.host_header} within {connect_timeout_s:g} s") from failure
-    elif is_of_libraries:
-        cause = failure.__context__ or failure  # they try to answer as only a server may, and fail at that
-        raise ConnectionLost(f"{target.host_header} did not upgrade to WebSocket: {cause}") from failure
+def _not_connected(target: Target, connect_timeout_s: float, error: Exception | None) -> Exception | None:
+    """Say what went wrong before there was a connection; None: it was cancelled."""
+    if isinstance(error, trio.TooSlowError):
+        lost = ConnectionLost(f"no connection to {target.host_header} within {connect_timeout_s:g} s")
+    elif isinstance(error, _OF_LIBRARIES):
+        cause = error.__context__ or error  # they try to answer as only a server may, and fail at that
+        lost = ConnectionLost(f"{target.host_header} did not upgrade to WebSocket: {cause}")
     else:
-        raise failure
+        return error
+    lost.__cause__ = error
+    return lost
 
 
-async def _connect(nursery: trio.Nursery, target: Target, zoom: ZoomConfig, wrap: _Wrap) -> _Link:
+def _ended(of_user: Exception | None, of_reader: Exception | None) -> Exception | None:
+    """Return what to raise at the end of a connection: a bug first."""
+    if of_reader is None:
+        return of_user
+    if not isinstance(of_reader, _OF_LIBRARIES):
+        return of_reader
+    return of_user or WebSocketClosed(_ABNORMAL, "")  # they stumble over what comes behind a close frame
+
+
+async def _connect(
+    nursery: trio.Nursery, target: Target, zoom: ZoomConfig, wrap: _Wrap
+) -> tuple[_Network, UpgradeStream, trio_websocket.WebSocketConnection]:
     network = await _dial(target, zoom)
     try:
         stream = wrap(network)
@@ -273,10 +319,10 @@ async def _connect(nursery: trio.Nursery, target: Target, zoom: ZoomConfig, wrap
     except BaseException:
         await trio.aclose_forcefully(network)
         raise
-    return _Link(network, stream, ws, nursery.cancel_scope)
+    return network, stream, ws
 
 
-async def _dial(target: Target, zoom: ZoomConfig) -> TcpStream | TlsStream:
+async def _dial(target: Target, zoom: ZoomConfig) -> _Network:
     """Open TCP, and TLS on it."""
     try:
         tcp = TcpStream(await trio.open_tcp_stream(target.host, target.port))
@@ -293,20 +339,3 @@ async def _dial(target: Target, zoom: ZoomConfig) -> TcpStream | TlsStream:
             raise ConnectionLost(f"no TLS with {target.host_header}: {exc}") from exc
         raise
     return stream
-
-
-async def _hang_up(link: _Link) -> None:
-    """End TCP, but let the server read our close frame first: with data unread the kernel would cut it short."""
-    closed = link.ws.closed
-    with (
-        trio.CancelScope(deadline=link.close_deadline or trio.current_time() + CLOSE_S, shield=True),
-        contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError),
-    ):
-        if closed is not None and closed.code in _VIOLATIONS and not link.stream.close_sent:
-            await link.stream.send_all(
-                Connection(ConnectionType.CLIENT).send(CloseConnection(closed.code, closed.reason))
-            )
-        if link.stream.close_sent:
-            while await link.network.receive_some():
-                pass
-    await trio.aclose_forcefully(link.network)

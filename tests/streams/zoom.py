@@ -102,8 +102,15 @@ class Peer:
             await self.ws.aclose()
 
     def stall(self) -> None:
-        """Read nothing any more: what the client sends from now on blocks it."""
-        self._client_end.send_stream.send_all_hook = trio.sleep_forever
+        """Read nothing any more: what the client sends from now on blocks it, until it closes the connection."""
+        way = self._client_end.send_stream
+        pump = way.close_hook
+
+        def pump_all() -> None:
+            pump()  # what was not read
+            pump()  # the end
+
+        way.send_all_hook, way.close_hook = trio.sleep_forever, pump_all
 
     def sent(self, msg_type: int) -> list[dict[str, Any]]:
         """What the client sent of a type."""
@@ -145,6 +152,7 @@ class FakeZoom:
         peers: of each WebSocket whose first message came, in order.
         answers: for each kind of connection, the statuses of its next handshakes; 0 when there are none left.
         always: for a kind of connection, the status of all its handshakes.
+        hasty: for a kind of connection, what is sent before anything was asked.
         down: hosts that refuse TCP.
         deaf: hosts that never answer TCP.
         violations: what a client must never do, with the time of it.
@@ -160,6 +168,7 @@ class FakeZoom:
         self.answers: defaultdict[str, deque[int]] = defaultdict(deque)
         self.always: dict[str, int] = {}
         self.grants: dict[str, dict[str, int]] = {}
+        self.hasty: dict[str, str] = {}
         self.down: set[str] = set()
         self.deaf: set[str] = set()
         self.violations: list[tuple[float, str]] = []
@@ -197,6 +206,8 @@ class FakeZoom:
                 request = await trio_websocket.wrap_server_stream(nursery, server)
                 peer = Peer(request.path.strip("/"), host, server, client)
                 peer.ws = await request.accept()
+                if peer.kind in self.hasty:
+                    await peer.send(self.hasty[peer.kind])
                 await self._converse(peer, nursery)
             nursery.cancel_scope.cancel()
 

@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 import pytest
 import trio
+import trio.testing
 import trustme
 from wsproto import ConnectionType, WSConnection
 from wsproto.events import (
@@ -305,6 +306,22 @@ async def test_a_server_that_never_says_goodbye(monkeypatch: pytest.MonkeyPatch)
             done.set()
 
 
+async def test_a_server_that_answers_our_close_but_keeps_the_connection() -> None:
+    done = trio.Event()
+
+    async def serve(peer: Peer) -> None:
+        await peer.farewell()
+        await done.wait()
+
+    async with server(serve) as url:
+        with trio.CancelScope() as slow:
+            async with open_media(url, ZOOM, 5, lambda _: None):
+                slow.deadline = trio.current_time() + websocket.CLOSE_S / 2
+            await trio.lowlevel.checkpoint()
+        assert not slow.cancelled_caught
+        done.set()
+
+
 async def test_a_ping_while_we_close_does_no_harm(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(websocket, "CLOSE_S", 0.05)
 
@@ -376,6 +393,61 @@ async def test_a_forbidden_host() -> None:
 
 class Surprise(Exception):
     pass
+
+
+async def test_what_is_to_be_sent_soon_is_sent_in_order_by_one_task() -> None:
+    received: list[str] = []
+    waiting = [str(number) for number in range(50)]
+    calls = 0
+
+    def take() -> list[str]:
+        nonlocal calls
+        calls += 1
+        taken, waiting[:] = waiting[:10], waiting[10:]
+        return taken
+
+    async def serve(peer: Peer) -> None:
+        while not isinstance(event := await peer.receive(), CloseConnection):
+            assert isinstance(event, TextMessage)
+            received.append(event.data)
+            if event.data == "last":
+                await peer.send(TextMessage(data="enough"))
+        await peer.send(event.response())
+
+    async with server(serve) as url, open_signaling(url, ZOOM, 5) as ws:
+        ws.send_soon(take)
+        ws.send_soon(take)
+        await trio.testing.wait_all_tasks_blocked()
+        assert calls == 6
+        waiting.append("last")
+        ws.send_soon(take)
+        assert await ws.receive() == "enough"
+    assert received == [*(str(number) for number in range(50)), "last"]
+    ws.send_soon(take)
+    assert calls == 8
+
+
+async def test_sending_soon_what_cannot_be_sent_is_told_by_reading() -> None:
+    async def serve(peer: Peer) -> None:
+        await peer.send(TextMessage(data="last words"), CloseConnection(code=1001))
+        assert isinstance(await peer.receive(), CloseConnection)
+
+    async with server(serve) as url, open_signaling(url, ZOOM, 5) as ws:
+        await trio.testing.wait_all_tasks_blocked()
+        ws.send_soon(lambda: ["too late"])
+        assert await ws.receive() == "last words"
+        with pytest.raises(WebSocketClosed, match="1001"):
+            await ws.receive()
+
+
+async def test_dropping_a_connection_closes_it_and_says_why() -> None:
+    lost = ConnectionLost("nothing heard")
+    async with server(Peer.farewell) as url:
+        with pytest.raises(ConnectionLost) as raised:
+            async with open_media(url, ZOOM, 5, lambda _: None) as socket:
+                socket.drop(lost)
+                await socket.wait_closed()
+    assert raised.value is lost
 
 
 async def test_what_the_body_raises_comes_out_as_it_is() -> None:

@@ -12,7 +12,6 @@ from rtmsd.streams.outage import Cause
 from rtmsd.streams.refusal import take_note
 from rtmsd.streams.retry import Backoff, Window
 from rtmsd.streams.signaling import DRAIN_S
-from rtmsd.streams.tasks import Wake
 
 if TYPE_CHECKING:
     from rtmsd.streams.stream import Stream
@@ -35,7 +34,7 @@ class Connector:
         self._duplicate_backoff = Backoff(limits.reconnect_delay_s / 2, limits.reconnect_delay_max_s)
         self._window = Window(limits.signaling_window_s)
         self._epoch = trio.CancelScope()  # of one connection, from TCP to its loss
-        self._hurry = Wake()
+        self._hurry = trio.Event()
 
     async def run(self) -> None:
         """Return when the end of the stream is decided."""
@@ -61,10 +60,10 @@ class Connector:
     async def _connect_once(self) -> float | None:
         """Live through one signaling connection. Returns the delay before the next one; None: the usual one."""
         stream = self._stream
-        self._hurry = Wake()
+        self._hurry = trio.Event()
         with trio.CancelScope() as self._epoch:
             try:
-                await stream.signaling.run(self.url, stream.links, self._window.deadline)
+                await stream.signaling.run(self.url, stream.links, self._window)
             except HandshakeRejected as refused:
                 return await self._after_refusal(refused)
             except ForbiddenHost as forbidden:

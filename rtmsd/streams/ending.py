@@ -122,7 +122,7 @@ class Ending:
         self.decide(outcome_of_stop(reason, zoom_ms, why))
 
     def decide(self, outcome: Outcome) -> None:
-        """Decide how the stream ended, once; a later word replaces a guess at the most, and shortens what is read on."""
+        """Decide how the stream ended, once; a later word replaces a guess at the most, and shortens the reading on."""
         stream = self._stream
         is_better = self.outcome is None or (self.outcome.is_guess and outcome.zoom_ms is not None)
         if is_better or outcome.state == "revoked":

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 import trio
 
-from rtmsd.errors import ConnectionLost, ForbiddenHost, HandshakeRejected, KeepAliveTimeout, RemoteProtocolError
+from rtmsd.errors import ConnectionLost, ForbiddenHost, HandshakeRejected, RemoteProtocolError
 from rtmsd.protocol.enums import MediaType
 from rtmsd.protocol.media import MediaConnection, MediaState
 from rtmsd.protocol.media_data import Raw, decode_batch
@@ -25,7 +25,6 @@ from rtmsd.protocol.stream import StreamPhase
 from rtmsd.streams.refusal import take_note
 from rtmsd.streams.retry import Backoff, Window
 from rtmsd.streams.room import Room
-from rtmsd.streams.tasks import Wake, first_of, watch_silence
 from rtmsd.transport.websocket import MediaSocket, open_media
 
 if TYPE_CHECKING:
@@ -184,34 +183,31 @@ class MediaLink:
             stream.media_params,
             also_meeting_uuid=stream.settings.zoom.also_send_meeting_uuid,
         )
-        self._answered = trio.Event()
         self._failure: RemoteProtocolError | None = None
-        self._to_send = Wake()
-        self._cut = Wake()
-        self.last_heard_s = trio.current_time()
+        self._answer_scope = trio.CancelScope()  # of waiting for the answer to the handshake
+        now_s = self.last_heard_s = trio.current_time()
+        timeout_s = self._window.allowed(now_s, limits.connect_timeout_s)
         url = choose_url(media_urls, self.types, stream.product)
         if url is None:
             raise RemoteProtocolError("Zoom named no media server")
         why = "closed by us"
         try:
-            with trio.CancelScope(deadline=self._window.deadline) as attempt:
-                async with open_media(
-                    url, stream.settings.zoom, limits.connect_timeout_s, self._consume, self._room
-                ) as socket:
-                    await self._handshake(socket)
-                    attempt.deadline = math.inf
-                    backoff.reset()
-                    self._window.close()
-                    self.state = LinkState.STREAMING
-                    self.was_up = True
-                    stream.media_up(self)
-                    await first_of(socket.wait_closed, self._watch, lambda: self._send_answers(socket))
+            async with open_media(url, stream.settings.zoom, timeout_s, self._consume, self._room) as self._socket:
+                await self._handshake(self._socket)
+                backoff.reset()
+                self._window.close()
+                self.state = LinkState.STREAMING
+                self.was_up = True
+                stream.watchdog.watch(self, "the media connection")
+                stream.media_up(self)
+                await self._socket.wait_closed()
         except (ConnectionLost, RemoteProtocolError) as lost:
             why = str(lost)
             if not isinstance(lost, _Suspected):
                 self.lost_s = trio.current_time()
             raise
         finally:
+            stream.watchdog.forget(self)
             self.ignored.update(self._protocol.counts)
             if self._connection:
                 stream.recorder.lost(self._connection, stream.loss_cause, why)
@@ -219,34 +215,26 @@ class MediaLink:
                 self.state = LinkState.LOST
                 stream.media_down(self, why)
 
-        raise ConnectionLost("the window passed while connecting")
-
     async def _handshake(self, socket: MediaSocket) -> None:
+        now_s, limits = trio.current_time(), self._stream.settings.streams
+        self._answer_scope.deadline = now_s + self._window.allowed(now_s, limits.handshake_timeout_s)
         self._protocol.hello()
-        for text in self._protocol.to_send():
-            await socket.send(text)
         try:
-            with trio.move_on_after(self._stream.settings.streams.handshake_timeout_s):
-                await first_of(self._answered.wait, socket.wait_closed)
+            with self._answer_scope:
+                for text in self._protocol.to_send():
+                    await socket.send(text)
+                await socket.wait_closed()
         except ConnectionLost:
             if self._failure is None:  # Zoom closes right behind a refusal: what it said counts
                 raise
         if self._failure is not None:
             raise self._failure
-        if not self._answered.is_set():
+        if self._protocol.state is not MediaState.STREAMING:
             raise ConnectionLost("no answer to the media handshake")
 
-    async def _send_answers(self, socket: MediaSocket) -> None:
-        while True:
-            await self._to_send.wait()
-            for text in self._protocol.to_send():
-                await socket.send(text)
-
-    async def _watch(self) -> None:
-        timeout_s = self._stream.settings.streams.keep_alive_timeout_s
-        if await watch_silence(lambda: self.last_heard_s, timeout_s, self._cut):
-            raise KeepAliveTimeout(f"nothing heard on the media connection for {timeout_s:g} s")
-        raise _Suspected("Zoom reported the media connection as interrupted")
+    def drop(self, lost: ConnectionLost) -> None:
+        """Give the socket up; another one is opened."""
+        self._socket.drop(lost)
 
     async def suspect(self, delay_s: float, *, is_sure: bool) -> None:
         """Zoom says that a media connection broke: if this one stays silent for `delay_s`, it is the one.
@@ -261,7 +249,7 @@ class MediaLink:
         was_acquitted, self.is_suspect = not self.is_suspect, False
         was_another = was_acquitted or (not is_sure and any(link.lost_s >= since_s for link in self._stream.links))
         if self.state is LinkState.STREAMING and self.last_heard_s == heard_s and not was_another:
-            self._cut.set()
+            self.drop(_Suspected("Zoom reported the media connection as interrupted"))
 
     def acquit(self) -> None:
         """Zoom has said by now that it meant another connection."""
@@ -280,7 +268,7 @@ class MediaLink:
                 batch = self._read_answer(batch)
             except RemoteProtocolError as error:
                 self._failure = error
-                self._answered.set()
+                self._answer_scope.cancel()
                 return
         if batch:
             decode_batch(batch, self)
@@ -298,7 +286,7 @@ class MediaLink:
                 except ValueError as exc:
                     raise RemoteProtocolError(f"Zoom negotiated what cannot be stored: {exc}") from exc
                 self._connection = self._stream.recorder.connected("media", self.media)
-                self._answered.set()
+                self._answer_scope.cancel()
                 return batch[position:]
         return ()
 
@@ -308,6 +296,6 @@ class MediaLink:
         if isinstance(message, KeepAliveReq):
             self.keep_alives += 1
             self._stream.recorder.heard_on(self._connection, message.timestamp)
-            self._to_send.set()
+            self._socket.send_soon(self._protocol.to_send)
         else:
             self._stream.recorder.unknown()

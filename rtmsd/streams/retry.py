@@ -52,5 +52,9 @@ class Window:
         at, last = now + delay_s, self.deadline - attempt_s
         return last if now < last < at else min(at, self.deadline)
 
+    def allowed(self, now: float, wanted_s: float) -> float:
+        """Return how much of `wanted_s` an attempt may take before the deadline."""
+        return min(wanted_s, max(0.0, self.deadline - now))
+
     def is_over(self, now: float) -> bool:
         return now >= self.deadline

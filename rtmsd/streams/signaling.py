@@ -1,19 +1,18 @@
 """The signaling connection of a stream: handshake, keep-alives, messages, and the media links that depend on it."""
 
-import math
 from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 import trio
 
-from rtmsd.errors import ConnectionLost, HandshakeRejected, KeepAliveTimeout, RtmsdError
+from rtmsd.errors import ConnectionLost, HandshakeRejected, RtmsdError
 from rtmsd.protocol import messages as m
 from rtmsd.protocol.enums import EventType, MediaType, VoiceEventType
 from rtmsd.protocol.signaling import SignalingConnection, SignalingState
 from rtmsd.streams.incoming import on_message
 from rtmsd.streams.media import MediaLink
-from rtmsd.streams.tasks import Wake, first_of, watch_silence
+from rtmsd.streams.retry import Window
 from rtmsd.transport.websocket import TextWebSocket, open_signaling
 
 if TYPE_CHECKING:
@@ -58,7 +57,7 @@ class SignalingLink:
         self.ignored: Counter[str] = Counter()
         self._stream = stream
         self._protocol: SignalingConnection | None = None
-        self._to_send = Wake()
+        self._ws: TextWebSocket
 
     @property
     def is_up(self) -> bool:
@@ -69,13 +68,15 @@ class SignalingLink:
         if self.is_up:
             assert self._protocol is not None
             self._protocol.send(message)
-            self._to_send.set()
+            self._ws.send_soon(self._protocol.to_send)
 
-    async def run(self, url: str, links: tuple[MediaLink, ...], give_up_s: float) -> None:
+    async def run(self, url: str, links: tuple[MediaLink, ...], window: Window) -> None:
         """Open the connection, and keep it and its media links up until it is lost.
 
+        Signaling never waits for media: the links run beside it, and outlive it by a short drain.
+
         Args:
-            give_up_s: until when it may be opened, in Trio's clock.
+            window: in which it may be opened.
 
         Raises:
             HandshakeRejected: Zoom refused; the connector asks `on_status` what to do.
@@ -83,6 +84,17 @@ class SignalingLink:
             RemoteProtocolError: the answer to the handshake was unreadable.
             ForbiddenHost: `zoom.allowed_hosts` does not have the host.
         """
+        loss: RtmsdError | None = None
+        async with trio.open_nursery() as media:
+            try:
+                await self._live(url, links, window, media)
+            except RtmsdError as error:
+                loss = error
+        if loss is not None:  # out here, since the nursery would raise a group
+            raise loss
+
+    async def _live(self, url: str, links: tuple[MediaLink, ...], window: Window, media: trio.Nursery) -> None:
+        """One socket, from TCP to its loss, which it raises."""
         stream, limits = self._stream, self._stream.settings.streams
         protocol = SignalingConnection(
             stream.session,
@@ -92,16 +104,23 @@ class SignalingLink:
         )
         connection, why = 0, "closed by us"
         self.zoom_ms = None
+        timeout_s = window.allowed(trio.current_time(), limits.connect_timeout_s)
         try:
-            with trio.CancelScope(deadline=give_up_s) as attempt:
-                async with open_signaling(url, stream.settings.zoom, limits.connect_timeout_s) as ws:
-                    self._protocol, self._to_send = protocol, Wake()
-                    media_urls = await self._handshake(ws, protocol)
-                    attempt.deadline = math.inf
-                    connection = stream.recorder.connected("signaling", frozenset())
-                    stream.signaling_up()
-                    self.send(subscription(stream.product, stream.settings.media.requested))
-                    await self._serve(ws, media_urls, links)
+            async with open_signaling(url, stream.settings.zoom, timeout_s) as ws:
+                self._ws, self._protocol = ws, protocol
+                media_urls = await self._handshake(ws, protocol, window)
+                connection = stream.recorder.connected("signaling", frozenset())
+                stream.watchdog.watch(ws, "signaling")
+                stream.signaling_up()
+                self.send(subscription(stream.product, stream.settings.media.requested))
+                for link in links:
+                    media.start_soon(link.run, media_urls)
+                try:
+                    await self._read(ws, protocol)
+                finally:
+                    self._protocol = None  # a link that loses its socket now does not open another one
+                    media.cancel_scope.deadline = trio.current_time() + DRAIN_S
+                    stream.watchdog.forget(ws)
         except (ConnectionLost, HandshakeRejected) as lost:
             why = str(lost)
             raise
@@ -110,11 +129,10 @@ class SignalingLink:
             self.ignored.update(protocol.counts)
             if connection:
                 stream.recorder.lost(connection, stream.loss_cause, why)
-        raise ConnectionLost("the window passed while connecting")
 
-    async def _handshake(self, ws: TextWebSocket, protocol: SignalingConnection) -> Mapping[str, str]:
+    async def _handshake(self, ws: TextWebSocket, protocol: SignalingConnection, window: Window) -> Mapping[str, str]:
         protocol.hello()
-        with trio.move_on_after(self._stream.settings.streams.handshake_timeout_s):
+        with trio.move_on_after(window.allowed(trio.current_time(), self._stream.settings.streams.handshake_timeout_s)):
             for text in protocol.to_send():
                 await ws.send(text)
             while True:
@@ -123,39 +141,11 @@ class SignalingLink:
                     return answer.media_urls
         raise ConnectionLost("no answer to the signaling handshake")
 
-    async def _serve(self, ws: TextWebSocket, media_urls: Mapping[str, str], links: tuple[MediaLink, ...]) -> None:
-        """Signaling never waits for media: the links run beside it, and outlive it by a short drain."""
-        loss: RtmsdError | None = None
-        async with trio.open_nursery() as media:
-            for link in links:
-                media.start_soon(link.run, media_urls)
-            try:
-                await first_of(lambda: self._read(ws), lambda: self._write(ws), lambda: self._watch(ws))
-            except RtmsdError as error:
-                loss = error
-            self._protocol = None  # a link that loses its socket now does not open another one
-            media.cancel_scope.deadline = trio.current_time() + DRAIN_S
-        if loss is not None:
-            raise loss
-
-    async def _read(self, ws: TextWebSocket) -> None:
-        assert self._protocol is not None
+    async def _read(self, ws: TextWebSocket, protocol: SignalingConnection) -> None:
         while True:
-            message = self._protocol.receive(await ws.receive())
-            self._to_send.set()  # the protocol answers keep-alives itself
+            message = protocol.receive(await ws.receive())
             if isinstance(message, m.KeepAliveReq):
                 self.keep_alives += 1
+                ws.send_soon(protocol.to_send)  # the protocol answers by itself
             if message is not None:
                 on_message(self._stream, message)
-
-    async def _write(self, ws: TextWebSocket) -> None:
-        assert self._protocol is not None
-        while True:
-            for text in self._protocol.to_send():
-                await ws.send(text)
-            await self._to_send.wait()
-
-    async def _watch(self, ws: TextWebSocket) -> None:
-        timeout_s = self._stream.settings.streams.keep_alive_timeout_s
-        await watch_silence(lambda: ws.last_heard_s, timeout_s, Wake())
-        raise KeepAliveTimeout(f"nothing heard on signaling for {timeout_s:g} s")

@@ -29,6 +29,7 @@ from rtmsd.streams.history import History
 from rtmsd.streams.media import LinkState, MediaLink
 from rtmsd.streams.outage import Cause, Outage
 from rtmsd.streams.signaling import SignalingLink
+from rtmsd.streams.watchdog import Watchdog
 
 log = structlog.get_logger()
 
@@ -52,6 +53,7 @@ class Stream:
         nursery: for tasks that must not outlive the stream; there is one while it runs.
         why: what the latest change of state, or the latest failed attempt to connect, came from.
         outage: what is lost now, and how earlier losses ended.
+        watchdog: of all its connections.
     """
 
     def __init__(
@@ -75,6 +77,7 @@ class Stream:
         self.recorder = recorder
         self.history = history
         self.sub_sessions = SubSessions()
+        self.watchdog = Watchdog(settings.streams.keep_alive_timeout_s)
         self.signaling = SignalingLink(self)
         self.links = tuple(MediaLink(self, types) for types in self._connections())
         self._machine = StreamMachine()
@@ -116,6 +119,7 @@ class Stream:
         """Live until the end. Cancelled from outside, it leaves the slot at Zoom as it is, to be resumed."""
         with self.ending.scope:
             async with trio.open_nursery() as self.nursery:
+                self.nursery.start_soon(self.watchdog.run)
                 await self.connector.run()
                 self.nursery.cancel_scope.cancel()
         assert self.ending.outcome is not None

@@ -100,3 +100,15 @@ async def test_when_signaling_does_not_know_the_stream_either_it_is_over(bench: 
     await bench.until_gone()
     assert (bench.manifest()["state"], bench.manifest()["stop_reason"]) == ("ended", 19)
     assert len(bench.zoom.hellos("signaling")) == 2
+
+
+@pytest.mark.parametrize("kind", ["signaling", "audio"])
+async def test_a_word_before_the_handshake_ends_the_attempt_and_nothing_else(bench: Bench, kind: str) -> None:
+    bench.zoom.hasty[kind] = '{"msg_type":12,"timestamp":1}'
+    await bench.start()
+    await trio.sleep(A_WHILE_S)
+    assert bench.state() == ("active" if kind == "audio" else "recovering")
+    assert len(bench.zoom.dialled) >= 3
+    del bench.zoom.hasty[kind]
+    await bench.until_up()
+    assert not [line for line in bench.logs if "exc_info" in line]

@@ -74,6 +74,11 @@ class AudioLog:
     def __len__(self) -> int:
         return len(self._fates)
 
+    @property
+    def newest_ms(self) -> int:
+        """When the last packet was spoken; 0 when there was none."""
+        return self._timestamps_ms[-1] if self._timestamps_ms else 0
+
     def __iter__(self) -> Iterator[AudioPacket]:
         bounds = [*(first for first, _ in self._sources[1:]), len(self)]
         row = 0

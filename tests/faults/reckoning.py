@@ -269,7 +269,7 @@ def sum_of(reckonings: Iterable[Reckoning]) -> Reckoning:
 
 def is_in_time(session: SimSession) -> bool:
     """Whether nothing is left in Zoom's buffer, which would be given up at the end."""
-    newest_ms = max((log[-1].timestamp_ms for log in session.record.audio.values() if log), default=0)
+    newest_ms = max((log.newest_ms for log in session.record.audio.values()), default=0)
     return session.now_ms - newest_ms < IN_TIME_MS
 
 

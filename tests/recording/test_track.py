@@ -3,7 +3,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rtmsd.recording.disk_file import Backlog, DiskFile
+from rtmsd.recording.disk_file import PIECE_BYTES, Backlog, DiskFile
 from rtmsd.recording.track import MAX_AHEAD_MS, Placement, Track
 from rtmsd.recording.wav_file import HEADER_BYTES, PcmFormat
 
@@ -111,3 +111,25 @@ def test_placement_is_that_of_a_simple_model(packets: list[tuple[int, int]]) -> 
         for when in fresh:
             model[when] = number % 255 + 1
     assert content(track) == b"".join(bytes([model.get(when, 0)]) * 16 for when in range(end_ms))
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 400), st.sampled_from(["place", "flush fails", "flush", "written"])), max_size=60)
+)
+def test_the_backlog_holds_what_is_not_on_disk(steps: list[tuple[int, str]]) -> None:
+    """A flush that fails leaves everything queued, and what comes while one writes stays queued, too."""
+    track = new_track()
+    file, backlog = track.file, track.file.backlog
+    batch = None
+    for number, (at_10ms, step) in enumerate(steps):
+        if step == "place":
+            place(track, at_10ms * 10, number)
+        elif step == "written" and batch is not None:
+            file.written(batch)
+            batch = None
+        elif step != "written":
+            batch = file.take() if step == "flush" else None
+        queued = [piece for _, pieces in file.take().chunks for piece in pieces]
+        assert backlog.pending_bytes == sum(len(piece) + PIECE_BYTES for piece in queued)
+    file.discard()
+    assert backlog.pending_bytes == 0

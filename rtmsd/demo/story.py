@@ -202,7 +202,8 @@ class Story:
     async def _end(self) -> None:
         self._act("The session ends.")
         self._session.leave("Bo")
-        await self._clock.sleep(2)
+        await self._talk(2)
+        await self._until(lambda: not self._session.feed.is_behind(self._session.now_ms))  # after an outage it may be
         await self._session.stop(StopReason.MEETING_ENDED)
         self._played.ended_ms = self._session.now_ms
         await self._until(lambda: self._scene.stream.get("ended_ms") is not None)
@@ -218,7 +219,7 @@ class Story:
         await self._clock.sleep(ANNOUNCED_S)
 
     async def _talk(self, duration_s: float, *names: str) -> None:
-        """Let these people talk, and nobody else."""
+        """Let these people talk, and nobody else; without a name nobody."""
         for person in list(self._session.crowd.present.values()):
             name = person.person.user_name
             (self._session.talk if name in names else self._session.hush)(name)

@@ -107,7 +107,8 @@ def decode_batch(messages: Iterable[Raw], handler: MediaHandler) -> None:
             handler.share(user_id, content.user_name, content.timestamp, data)
 
 
-# The fast reader. Measured per audio message of 965 bytes: 1.1 µs, base64 included.
+# The fast reader. Measured per audio message of 965 bytes: 1.1 µs, base64 included. Matching a message against the one
+# before, and decoding only its base64 with pybase64 and its timestamp, takes as long.
 
 
 _INT64_MAX: Final = 2**63 - 1

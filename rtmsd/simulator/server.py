@@ -13,7 +13,7 @@ import trio
 import trustme
 from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_server_stream
 
-from rtmsd.errors import RtmsdError
+from rtmsd.errors import ListenError
 from rtmsd.protocol.enums import MediaType
 from rtmsd.simulator.clock import ZoomClock
 from rtmsd.simulator.connection import Connection
@@ -30,10 +30,6 @@ _UPGRADE_S = 10.0
 _CLOSE_S = 1.0
 _SHORTEST_SLEEP_S = 0.001  # local: sessions due within it are served together
 _MAX_CLIENT_MESSAGE_BYTES = 1 << 20
-
-
-class ListenError(RtmsdError):
-    """The simulator cannot listen where it should."""
 
 
 class Simulator:

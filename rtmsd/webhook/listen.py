@@ -7,14 +7,10 @@ from typing import Final
 
 import trio
 
-from rtmsd.errors import AlreadyRunningError, RtmsdError
+from rtmsd.errors import AlreadyRunningError, ListenError
 
 BACKLOG: Final = 1024
 UNIX: Final = "unix:"
-
-
-class ListenError(RtmsdError):
-    """The address cannot be listened on: taken, not ours, or not allowed."""
 
 
 async def open_listeners(listen: str, fds: Sequence[int] = ()) -> list[trio.SocketListener]:

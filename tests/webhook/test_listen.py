@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from rtmsd.errors import AlreadyRunningError
-from rtmsd.webhook.listen import ListenError, address_of, open_listeners, open_unix_socket
+from rtmsd.errors import AlreadyRunningError, ListenError
+from rtmsd.webhook.listen import address_of, open_listeners, open_unix_socket
 
 
 @pytest.mark.parametrize("listen", ["127.0.0.1:0", "[::1]:0", "localhost:0"])

@@ -11,6 +11,7 @@ import structlog
 import trio
 
 from rtmsd.recording.contents import Contents
+from rtmsd.recording.disk import Disk
 from rtmsd.recording.disk_file import DiskFile
 from rtmsd.recording.errands import RETRY_S
 from rtmsd.recording.writer import Job, Outcome, Writer
@@ -39,6 +40,7 @@ class Flushing:
         taken_up: the manifest as it was when files of an earlier process were taken up. Before anything else is
             written, it has to be: were we killed behind that, what our successor finds in the files would look as if it
             had come without the gap at which they were taken up.
+        mend: what has to be done to those files before.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class Flushing:
         writer: Writer,
         *,
         taken_up: dict[str, Any] | None,
+        mend: Callable[[Disk], None] | None = None,
     ) -> None:
         self.on_broken: Callable[[], None] = lambda: None
         self._directory = directory
@@ -58,6 +61,7 @@ class Flushing:
         self._dirty = dirty
         self._writer = writer
         self._taken_up = taken_up
+        self._mend = mend
         self._bug: Exception | None = None
         self._is_open = True
         self._saved = self._collected = _Mark()
@@ -74,7 +78,7 @@ class Flushing:
         """See `writer.Flushable`."""
         if self._taken_up is not None:
             self._collected = _Mark()
-            return Job(self._directory, (), self._taken_up)
+            return Job(self._directory, (), self._taken_up, self._mend)
         if self._dirty:
             self._contents.media.advance_clock()
         structure = self._contents.structure

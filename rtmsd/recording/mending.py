@@ -3,15 +3,14 @@
 What is cut off is what never was whole: a torn line, half a sample, pictures that no manifest and no index knew of yet.
 """
 
-import os
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote
 
 import attrs
 
-from rtmsd.recording.disk import Disk
 from rtmsd.recording.layout import MIX_USER_ID, participant_name
+from rtmsd.recording.mends import Mends
 from rtmsd.recording.shape import FAR_MS, MAX_RATE_HZ, Line, read_line
 from rtmsd.recording.wav_file import HEADER_BYTES, BadWav, PcmFormat, WavHeader
 
@@ -77,14 +76,11 @@ def _agrees(entry: dict[str, Any], pcm: PcmFormat) -> bool:
 
 
 class FileMender:
-    """Attributes:
-    done: what was done, a line each, and what could not be.
-    """
+    """Looks at files one by one, and notes in `mends` what is to be done."""
 
-    def __init__(self, directory: Path, disk: Disk) -> None:
-        self.directory = directory
-        self.done: list[str] = []
-        self._disk = disk
+    def __init__(self, mends: Mends) -> None:
+        self._mends = mends
+        self._say = mends.say
 
     def wav(self, path: Path, entry: dict[str, Any] | None, started_ms: int | None) -> WavHeader | None:
         """Make the header true, also to the size of the file. Returns it; None if there is no such WAV any more."""
@@ -94,28 +90,28 @@ class FileMender:
         header = header_of(raw, path.stem, entry, started_ms)
         told = _decoded(raw)
         if told is None and size_bytes <= HEADER_BYTES:
-            path.unlink()
-            self.say(path, "removed, it held no audio yet")
+            self._mends.remove(path)
+            self._say(path, "removed, it held no audio yet")
             return None
         if header is None:
-            self.say(path, f"{CANNOT}: its header is not readable and the manifest does not know it")
+            self._say(path, f"{CANNOT}: its header is not readable and the manifest does not know it")
             return None
         whole_bytes = size_bytes - (size_bytes - HEADER_BYTES) % header.pcm.block_bytes
         right = header.encode(whole_bytes)
         if right != raw or whole_bytes != size_bytes:
-            self._rewrite(path, whole_bytes, right)
+            self._mends.cut(path, whole_bytes, right)
             is_known = told is not None and told == _decoded(right)
             what = "lengths in the header corrected" if is_known else "header made again from the manifest"
-            self.say(path, f"{what}, {whole_bytes} bytes")
+            self._say(path, f"{what}, {whole_bytes} bytes")
         return header
 
     def cut_torn(self, path: Path) -> None:
         """Cut off a last line that is torn, or that a power failure left as zeros."""
-        content = path.read_bytes()
+        content = self._mends.content(path)
         whole = content.rfind(b"\n") + 1
         if whole != len(content):
-            self._rewrite(path, whole)
-            self.say(path, f"torn last line cut off, {len(content) - whole} bytes")
+            self._mends.cut(path, whole)
+            self._say(path, f"torn last line cut off, {len(content) - whole} bytes")
 
     def pictures(self, index: Path, promised_bytes: int) -> None:
         """Bring a file of pictures and its index to the same end.
@@ -125,47 +121,30 @@ class FileMender:
         """
         data = index.with_suffix("")
         if not data.exists():
-            index.unlink()
-            self.say(index, "removed, what it lists is gone")
+            self._mends.remove(index)
+            self._say(index, "removed, what it lists is gone")
             return
         size_bytes = data.stat().st_size
-        content = index.read_bytes()
+        content = self._mends.content(index)
         end = kept = 0
         for number, line in enumerate(content.split(b"\n")[:-1], 1):
             try:
                 picture = read_line(line, Line.PICTURE)
             except ValueError as error:
-                self.say(index, f"{CANNOT}: line {number}: {error}")
+                self._say(index, f"{CANNOT}: line {number}: {error}")
                 return
             if picture["offset"] != end:
-                self.say(index, f"{CANNOT}: line {number} is of offset {picture['offset']}, not {end}")
+                self._say(index, f"{CANNOT}: line {number} is of offset {picture['offset']}, not {end}")
                 return
             if end + picture["length"] > size_bytes:
                 break
             end, kept = end + picture["length"], kept + len(line) + 1
         if end < min(promised_bytes, size_bytes):
-            self.say(index, f"{CANNOT}: it ends at {end}, {promised_bytes} bytes are in the manifest")
+            self._say(index, f"{CANNOT}: it ends at {end}, {promised_bytes} bytes are in the manifest")
             return
         if end != size_bytes:
-            self._rewrite(data, end)
-            self.say(data, f"end without index cut off, {size_bytes - end} bytes")
+            self._mends.cut(data, end)
+            self._say(data, f"end without index cut off, {size_bytes - end} bytes")
         if kept != len(content):
-            self._rewrite(index, kept)
-            self.say(index, "lines without pictures cut off")
-
-    def name(self, path: Path) -> str:
-        """Return a path as the manifest has it."""
-        return path.relative_to(self.directory).as_posix()
-
-    def say(self, path: Path, what: str) -> None:
-        self.done.append(f"{self.name(path)}: {what}")
-
-    def _rewrite(self, path: Path, size_bytes: int, head: bytes = b"") -> None:
-        descriptor = self._disk.open(path)
-        try:
-            if os.fstat(descriptor).st_size > size_bytes:
-                self._disk.truncate(descriptor, size_bytes)
-            self._disk.write(descriptor, head, 0)
-            self._disk.sync(descriptor)
-        finally:
-            self._disk.close(descriptor)
+            self._mends.cut(index, kept)
+            self._say(index, "lines without pictures cut off")

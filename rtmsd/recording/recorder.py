@@ -139,8 +139,16 @@ class Recorder:
         self.listeners = self.media.listeners
         self.arrived = writer.arrivals.note
         self._rates = Rates(trio.current_time())
-        taken_up = None if found.manifest is None else contents.manifest()
-        self.flushing = Flushing(directory, info.rtms_stream_id, contents, maker.dirty, writer, taken_up=taken_up)
+        is_new = found.manifest is None and found.mend is None
+        self.flushing = Flushing(
+            directory,
+            info.rtms_stream_id,
+            contents,
+            maker.dirty,
+            writer,
+            taken_up=None if is_new else contents.manifest(),
+            mend=found.mend,
+        )
         self._touch = self.flushing.touch
         self._state_event()
 

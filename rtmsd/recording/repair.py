@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote
 
+import attrs
+
 from rtmsd.recording.captions import captions
 from rtmsd.recording.disk import Disk
 from rtmsd.recording.gaps import Gap, tell
 from rtmsd.recording.layout import CAPTIONS, CHAT, EVENTS, MANIFEST, TRANSCRIPT
 from rtmsd.recording.mending import CANNOT, FileMender, header_of, owner_of
+from rtmsd.recording.mends import Mends
 from rtmsd.recording.shape import FAR_MS, Line, mistake, read_lines
 from rtmsd.recording.wav_file import HEADER_BYTES, WavHeader
 
@@ -49,38 +52,66 @@ def repair(directory: Path, identity: dict[str, Any] | None = None, disk: Disk |
     Raises:
         OSError: the disk refuses.
     """
-    mender = _Mender(directory, Disk() if disk is None else disk)
-    mender.mend(identity or {})
-    return mender.done
+    plan = look(directory, identity or {})
+    if plan.manifest is not None and plan.manifest["state"] != "revoked":
+        _mend_captions(plan.mends, plan.manifest)
+    plan.mends.apply(Disk() if disk is None else disk)
+    return plan.mends.said
+
+
+@attrs.frozen
+class Plan:
+    """What a directory holds when it is mended.
+
+    Attributes:
+        manifest: None if there is none, and none can be made.
+        headers: of the WAVs, by name.
+        mends: what has to be done for it.
+    """
+
+    manifest: dict[str, Any] | None
+    headers: dict[str, WavHeader]
+    mends: Mends
+
+
+def look(directory: Path, identity: dict[str, Any]) -> Plan:
+    """Find out what is to be mended, and change nothing. See `repair`, which also makes captions again.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    mender = _Mender(directory)
+    return Plan(mender.mend(identity), mender.headers, mender.mends)
 
 
 class _Mender:
-    def __init__(self, directory: Path, disk: Disk) -> None:
+    def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._disk = disk
-        self._files = FileMender(directory, disk)
-        self._say = self._files.say
-        self.done = self._files.done
+        self.headers: dict[str, WavHeader] = {}
+        self.mends = Mends(directory)
+        self._files = FileMender(self.mends)
+        self._say = self.mends.say
 
-    def mend(self, identity: dict[str, Any]) -> None:
+    def mend(self, identity: dict[str, Any]) -> dict[str, Any] | None:
+        """Return the manifest."""
         manifest = read_manifest(self._directory)
         if manifest is not None and manifest["state"] == "revoked":
-            return
+            return manifest
         for path in self._directory.rglob(".*.tmp"):
-            path.unlink()
+            self.mends.remove(path)
             self._say(path, "removed, left behind by an interrupted replacement")
         if manifest is None:
             manifest = self._made_again(identity)
         if manifest is None:
             self._say(self._directory / MANIFEST, "no manifest of rtmsd, and nothing here to make one from")
-            return
+            return None
         entries = {entry["path"]: entry for entry in manifest["files"]}
-        headers = self._mend_wavs(entries, manifest["started_ms"])
+        self._mend_wavs(entries, manifest["started_ms"])
         texts = [name for name in _TEXTS if (self._directory / name).is_file()]
-        for name in texts:
+        for name in (*texts, *([CAPTIONS] if (self._directory / CAPTIONS).is_file() else [])):
             self._files.cut_torn(self._directory / name)
         files = [
-            *(self._audio_entry(name, header, entries.get(name, {})) for name, header in headers.items()),
+            *(self._audio_entry(name, header, entries.get(name, {})) for name, header in self.headers.items()),
             *self._mend_pictures(entries),
             *(
                 self._text_entry(name, entries.get(name, {}), manifest["started_ms"])
@@ -89,18 +120,16 @@ class _Mender:
             ),
         ]
         self._mend_manifest(manifest, files)
-        self._mend_captions(manifest)
+        return manifest
 
     # Files
 
-    def _mend_wavs(self, entries: dict[str, dict[str, Any]], started_ms: int) -> dict[str, WavHeader]:
-        headers = {}
+    def _mend_wavs(self, entries: dict[str, dict[str, Any]], started_ms: int) -> None:
         for path in sorted(self._directory.glob("audio/*.wav")):
-            name = self._files.name(path)
+            name = self.mends.name(path)
             header = self._files.wav(path, entries.get(name), started_ms)
             if header is not None:
-                headers[name] = header
-        return headers
+                self.headers[name] = header
 
     def _mend_pictures(self, entries: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
         """Mend all pictures. Returns their entries for the manifest."""
@@ -109,27 +138,15 @@ class _Mender:
         lost = {self._directory / f"{name}.jsonl" for name in entries if name.partition("/")[0] in _FOLDERS} - indexes
         for index in sorted(indexes):
             self._files.cut_torn(index)
-            entry = entries.get(self._files.name(index.with_suffix("")), {})
+            entry = entries.get(self.mends.name(index.with_suffix("")), {})
             self._files.pictures(index, entry.get("bytes", 0))
-            if index.exists():
-                found.append(self._picture_entry(index, entry, read_lines(index.read_bytes(), Line.PICTURE)))
+            if self.mends.exists(index):
+                found.append(self._picture_entry(index, entry, read_lines(self.mends.content(index), Line.PICTURE)))
         for index in sorted(lost):
             if index.with_suffix("").is_file():
                 self._say(index, f"{CANNOT}: it is gone, and what it listed is there")
-                found.append(self._picture_entry(index, entries[self._files.name(index.with_suffix(""))], []))
+                found.append(self._picture_entry(index, entries[self.mends.name(index.with_suffix(""))], []))
         return [entry for entry in found if entry is not None]
-
-    def _mend_captions(self, manifest: dict[str, Any]) -> None:
-        """The captions can always be made again from the transcript."""
-        lines, cues = self._directory / TRANSCRIPT, self._directory / CAPTIONS
-        if not lines.exists():
-            return
-        utterances = read_lines(lines.read_bytes(), Line.UTTERANCE)
-        right = captions(utterances, manifest["started_ms"]).encode(errors="replace")
-        if not cues.exists() or cues.read_bytes() != right:
-            self._disk.replace(cues, right)
-            if manifest["state"] == "ended":  # until then they are in order of arrival, which is no damage
-                self._say(cues, "made again from the transcript")
 
     # The manifest
 
@@ -137,7 +154,7 @@ class _Mender:
         """Keep what cannot be used: a person may still read in it what no file tells."""
         path = self._directory / MANIFEST
         if path.exists():
-            path.replace(path.with_name(_SET_ASIDE))
+            self.mends.set_aside(path, _SET_ASIDE)
             self._say(path, f"no manifest of rtmsd, set aside as {_SET_ASIDE}")
 
     def _made_again(self, identity: dict[str, Any]) -> dict[str, Any] | None:
@@ -188,7 +205,7 @@ class _Mender:
         known = {entry["path"]: entry for entry in manifest["files"]}
         found = {entry["path"]: entry for entry in files}
         for name in known.keys() - found.keys():
-            there = (self._directory / name).exists()
+            there = self.mends.exists(self._directory / name)
             what = "is no file that can be gone on with" if there else "is gone"
             self._say(self._directory / name, f"{what}, taken out of the manifest")
         for name in found.keys() - known.keys():
@@ -204,13 +221,13 @@ class _Mender:
         if told != before:
             self._say(path, "gaps that told one loss twice corrected")
             manifest["gaps"] = told
-        if known != found or is_twice or told != before or not path.exists():
+        if known != found or is_twice or told != before or not self.mends.exists(path):
             manifest["files"] = files
             content = json.dumps(manifest, indent=1, ensure_ascii=False).encode(errors="replace") + b"\n"
-            self._disk.replace(path, content)
+            self.mends.replace(path, content)
 
     def _audio_entry(self, name: str, header: WavHeader, entry: dict[str, Any]) -> dict[str, Any]:
-        size_bytes = (self._directory / name).stat().st_size
+        size_bytes = self.mends.size_bytes(self._directory / name)
         return {
             **entry,
             "path": name,
@@ -234,18 +251,31 @@ class _Mender:
         return {
             "user_id": owner_of(data.stem),
             **entry,
-            "path": self._files.name(data),
-            "index": self._files.name(index),
+            "path": self.mends.name(data),
+            "index": self.mends.name(index),
             "media": data.parent.name,
             "start_ms": start_ms,
             "duration_ms": max(0, end_ms - start_ms),
-            "bytes": data.stat().st_size,
+            "bytes": self.mends.size_bytes(data),
         }
 
     def _text_entry(self, name: str, entry: dict[str, Any], started_ms: int) -> dict[str, Any]:
         path = self._directory / name
         new = {"user_id": None, "start_ms": started_ms, "duration_ms": 0}
-        return new | entry | {"path": name, "media": path.stem, "bytes": path.stat().st_size}
+        return new | entry | {"path": name, "media": path.stem, "bytes": self.mends.size_bytes(path)}
+
+
+def _mend_captions(mends: Mends, manifest: dict[str, Any]) -> None:
+    """The captions can always be made again from the transcript."""
+    lines, cues = mends.directory / TRANSCRIPT, mends.directory / CAPTIONS
+    if not lines.exists():
+        return
+    utterances = read_lines(mends.content(lines), Line.UTTERANCE)
+    right = captions(utterances, manifest["started_ms"]).encode(errors="replace")
+    if not mends.exists(cues) or mends.content(cues) != right:
+        mends.replace(cues, right)
+        if manifest["state"] == "ended":  # until then they are in order of arrival, which is no damage
+            mends.say(cues, "made again from the transcript")
 
 
 def _header(path: Path) -> WavHeader | None:

@@ -1,16 +1,19 @@
-"""What an earlier run left in a directory, repaired and read, for a recorder that goes on with it."""
+"""What an earlier run left in a directory, as it will be when it is mended, for a recorder that goes on with it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import attrs
 
+from rtmsd.recording.disk import Disk
 from rtmsd.recording.gaps import Gap
 from rtmsd.recording.holes import Inside, look_inside
-from rtmsd.recording.layout import CAPTIONS, CHAT, EVENTS, TRANSCRIPT
-from rtmsd.recording.mending import header_of
-from rtmsd.recording.repair import read_manifest, repair
+from rtmsd.recording.layout import CAPTIONS, CHAT, EVENTS, MANIFEST, TRANSCRIPT
+from rtmsd.recording.mends import Mends
+from rtmsd.recording.repair import look
+from rtmsd.recording.revoke import delete_all
 from rtmsd.recording.shape import Line, read_lines
 from rtmsd.recording.spans import Part, Spans
 from rtmsd.recording.wav_file import HEADER_BYTES, WavHeader
@@ -56,7 +59,8 @@ class Found:
         audio: each WAV.
         pictures: manifest entry, size, and size of the index, of each video or share file.
         recent_lines: the last of the transcript.
-        repairs: what had to be mended, for people.
+        repairs: what has to be mended, for people.
+        mend: does it, before anything else is written; None: there is nothing to do.
     """
 
     manifest: dict[str, Any] | None = None
@@ -66,6 +70,7 @@ class Found:
     pictures: list[tuple[dict[str, Any], int, int]] = attrs.field(factory=list)
     recent_lines: list[dict[str, Any]] = attrs.field(factory=list)
     repairs: list[str] = attrs.field(factory=list)
+    mend: Callable[[Disk], None] | None = None
 
     @property
     def counters(self) -> dict[str, int]:
@@ -135,51 +140,53 @@ class Found:
 
 
 def find(directory: Path, identity: dict[str, Any]) -> Found:
-    """Repair and read a directory. A revoked one counts as empty.
+    """Read a directory as it will be when it is mended, and change nothing. A revoked one counts as empty.
 
     Raises:
-        OSError: it cannot be read or mended.
+        OSError: it cannot be read.
     """
     if not directory.is_dir():
         return Found()
-    repairs = repair(directory, identity)
-    names = frozenset(path.relative_to(directory).as_posix() for path in directory.rglob("*"))
-    manifest = read_manifest(directory)
-    if manifest is None or manifest["state"] == "revoked":
-        return Found(names=names, repairs=repairs)
+    plan = look(directory, identity)
+    manifest, mends = plan.manifest, plan.mends
+    if manifest is not None and manifest["state"] == "revoked":  # we may have been killed before all was deleted
+        return Found(mend=partial(_delete_rest, directory))
+    assert manifest is not None, "with an identity one can be made"
     audio, pictures = [], []
     gaps = [Gap.from_manifest(gap) for gap in (*manifest["gaps"], *manifest.get("gaps_within", []))]
     for entry in manifest["files"]:
         path = directory / entry["path"]
         if entry["media"] == "audio":
-            audio.append(_audio(path, entry, manifest["started_ms"], [gap for gap in gaps if gap.media == "audio"]))
+            header, missing = plan.headers[entry["path"]], [gap for gap in gaps if gap.media == "audio"]
+            audio.append(_audio(path, entry, header, mends.size_bytes(path), missing))
         elif entry["media"] in {"video", "share"}:
             index = directory / entry["index"]
-            pictures.append((entry, path.stat().st_size, index.stat().st_size if index.exists() else 0))
+            pictures.append((entry, mends.size_bytes(path), mends.size_bytes(index) if mends.exists(index) else 0))
     texts = [directory / name for name in (EVENTS, TRANSCRIPT, CAPTIONS, CHAT)]
     return Found(
         manifest=manifest,
-        names=names,
-        sizes={path.name: path.stat().st_size for path in texts if path.exists()},
+        names=mends.names(),
+        sizes={path.name: mends.size_bytes(path) for path in texts if path.exists()},
         audio=audio,
         pictures=pictures,
-        recent_lines=_last_lines(directory / TRANSCRIPT),
-        repairs=repairs,
+        recent_lines=_last_lines(directory / TRANSCRIPT, mends),
+        repairs=mends.said,
+        mend=mends.apply if mends else None,
     )
 
 
-def _audio(path: Path, entry: dict[str, Any], started_ms: int, gaps: list[Gap]) -> FoundAudio:
-    size_bytes = path.stat().st_size
-    with path.open("rb") as file:
-        header = header_of(file.read(HEADER_BYTES), path.stem, entry, started_ms)
-    assert header is not None, "the entry tells all of it"  # as `repair` leaves it
+def _delete_rest(directory: Path, disk: Disk) -> None:
+    delete_all(directory, but=MANIFEST)
+
+
+def _audio(path: Path, entry: dict[str, Any], header: WavHeader, size_bytes: int, gaps: list[Gap]) -> FoundAudio:
     missing = [(gap.from_ms, gap.to_ms) for gap in gaps if gap.user_id in {None, header.owner}]
     return FoundAudio(entry, header, size_bytes, look_inside(path, header, size_bytes, missing))
 
 
-def _last_lines(path: Path) -> list[dict[str, Any]]:
+def _last_lines(path: Path, mends: Mends) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - _RECENT_BYTES))
-        return read_lines(file.read(), Line.UTTERANCE)
+        file.seek(max(0, mends.size_bytes(path) - _RECENT_BYTES))
+        return read_lines(file.read(_RECENT_BYTES), Line.UTTERANCE)

@@ -48,11 +48,16 @@ class RecordingSettings(Protocol):
 
 @attrs.frozen
 class Job:
-    """What one flush has to do for one recorder. The manifest goes last, so that it never promises too much."""
+    """What one flush has to do for one recorder. The manifest goes last, so that it never promises too much.
+
+    Attributes:
+        mend: is done before the manifest is written.
+    """
 
     directory: Path
     batches: tuple[Batch, ...]
     manifest: dict[str, Any] | None
+    mend: Callable[[Disk], None] | None = None
 
 
 @attrs.frozen
@@ -259,6 +264,8 @@ def write_jobs(disk: Disk, jobs: Sequence[Job]) -> list[Outcome]:
     for number, job in enumerate(jobs):
         if job.manifest is not None and number not in errors:
             try:
+                if job.mend is not None:
+                    job.mend(disk)
                 disk.make_directory(job.directory)
                 disk.replace(job.directory / MANIFEST, encode_manifest(job.manifest))
             except Exception as error:
@@ -302,6 +309,8 @@ def _write(disk: Disk, batch: Batch) -> int:
         disk.make_directory(file.path.parent)
     descriptor = disk.open(file.path)
     try:
+        if file.durable_bytes == 0:
+            disk.truncate(descriptor, 0)  # whatever it is that stands there under a new file's name
         for offset, pieces in batch.chunks:
             disk.write_pieces(descriptor, pieces, offset)
         if file.header is not None:

@@ -231,6 +231,23 @@ async def test_a_revoked_stream_names_nobody_while_it_is_being_deleted(studio: A
     assert [path.name for path in recorder.directory.iterdir()] == ["stream.json"]
 
 
+async def test_a_deletion_that_was_cut_short_is_finished_when_the_stream_starts_again(studio: Any, tools: Any) -> None:
+    recorder = await studio.open()
+    recorder.connected("media", AUDIO)
+    for number in range(100):
+        recorder.audio(5, "Ana", tools.T + 20 * number, tools.packet(number))
+    await studio.writer.flush()
+    recorder.ended(8, None, "revoked")
+    await recorder.flush()  # the receipt is there, the files are still
+    recorder = await studio.open()
+    recorder.connected("media", AUDIO)
+    recorder.audio(5, "Ana", tools.T + 9000, tools.packet(5))
+    recorder.ended(6, tools.T + 10_000)
+    await recorder.finish()
+    assert tools.samples(recorder.directory / "audio" / "5.wav") == tools.packet(5)
+    assert verify(recorder.directory) == []
+
+
 async def test_a_stream_is_on_disk_as_soon_as_it_is_opened(
     studio: Any, tools: Any, autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
 ) -> None:

@@ -13,6 +13,8 @@ import trio
 from rtmsd.errors import StorageError
 from rtmsd.recording import recorder as recorder_module
 from rtmsd.recording import revoke as revoke_module
+from rtmsd.recording.layout import EVENTS
+from rtmsd.recording.restore import find
 from rtmsd.streams.commands import Verdict
 from tests.streams.bench import STREAM, Bench, HastyDisk, open_bench
 from tests.streams.zoom import OTHER_HOST, zoom_ms
@@ -25,6 +27,12 @@ class FullDisk(HastyDisk):
     """Has no room for anything while it is full, or until something was deleted."""
 
     is_full = False
+    is_read_only = False
+
+    def open(self, path: Path) -> int:
+        if self.is_read_only:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+        return super().open(path)
 
     def _check(self) -> None:
         if self.is_full:
@@ -222,7 +230,6 @@ async def test_a_disk_that_cannot_be_read_ends_no_stream(
     def refuse(*args: object) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    real = recorder_module.find
     monkeypatch.setattr(recorder_module, "find", refuse)
     async with open_bench(tmp_path, monkeypatch) as bench:
         if is_new:
@@ -230,11 +237,41 @@ async def test_a_disk_that_cannot_be_read_ends_no_stream(
         await trio.sleep(20)
         assert bench.writer.error == f"{os.strerror(errno.EIO)}: recording"
         assert len(bench.logged("disk refuses")) == 1
-        monkeypatch.setattr(recorder_module, "find", real)
+        monkeypatch.setattr(recorder_module, "find", find)
         await bench.until_up()
         assert bench.writer.error is None
         await bench.stop()
         await bench.until_gone()
+
+
+@pytest.mark.parametrize("trouble", ["is_full", "is_read_only"])
+async def test_a_disk_that_refuses_at_the_start_costs_a_live_stream_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trouble: str
+) -> None:
+    async with open_bench(tmp_path, monkeypatch) as bench:
+        await bench.up()
+        await talk(bench)
+    for name, torn in ((EVENTS, b'{"torn'), ("audio/7.wav", b"\0")):  # which is to be mended
+        with (bench.recording() / name).open("ab") as file:
+            file.write(torn)
+    before = {path: path.read_bytes() for path in bench.recording().rglob("*") if path.is_file()}
+    disk = FullDisk()
+    setattr(disk, trouble, True)
+    async with open_bench(tmp_path, monkeypatch, disk=disk) as bench:
+        await bench.until_up()
+        for second in range(30):
+            await bench.zoom.last("audio").audio(zoom_ms() + 1000 * second, data=b"\1\0" * 16_000)
+            await trio.sleep(1)
+        assert bench.writer.error is not None
+        assert trouble == "is_full" or {path: path.read_bytes() for path in before} == before
+        setattr(disk, trouble, False)
+        await trio.sleep(3)
+        assert bench.writer.error is None
+        assert (bench.recording() / "audio" / "7.wav").stat().st_size > 30 * 32_000
+        await bench.stop()
+        await bench.until_gone()
+        assert bench.manifest()["state"] == "ended"
+        assert {gap["cause"] for gap in bench.manifest()["gaps"]} <= {"daemon_restart"}
 
 
 async def test_a_gap_of_a_second_life_outlives_an_end_that_is_told_twice(

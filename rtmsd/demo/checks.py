@@ -210,7 +210,9 @@ def _protocol_checks(record: Record) -> Iterator[Check]:
     yield Check(
         "handshakes were refused only where we wanted it",
         len(refused) == len(ours),
-        f"{len(refused)} refused" if len(refused) == len(ours) else str(refused),
+        f"{len(refused)} refused"
+        if len(refused) == len(ours)
+        else ", ".join(f"{h.kind} with {h.status_code} {h.reason}" for h in refused),
     )
 
 

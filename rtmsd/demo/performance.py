@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 import trio
 from rich.console import Console
@@ -28,6 +29,8 @@ from rtmsd.demo.view import has_room, print_lines, show
 from rtmsd.demo.watch import watch
 from rtmsd.errors import RtmsdError, leaves
 from rtmsd.simulator import SimulatorSettings, cancel_at_signal, open_simulator
+
+NEEDED_BYTES: Final = 50 << 20  # it writes some 30 MB
 
 
 class DemoError(RtmsdError):
@@ -72,6 +75,7 @@ def _open_stage(keep: Path | None) -> Iterator[Stage]:
     """
     try:
         directory = _empty_directory(keep)
+        _see_to_room(directory)
         run = tempfile.TemporaryDirectory(prefix="rtmsd-")
     except OSError as error:
         raise DemoError(f"{keep or 'a temporary directory'} cannot be used: {error.strerror}") from error
@@ -92,6 +96,13 @@ def _empty_directory(keep: Path | None) -> Path:
     if any(directory.iterdir()):
         raise OSError(errno.ENOTEMPTY, "it is not empty; name a new directory, so that no file of yours is touched")
     return directory
+
+
+def _see_to_room(directory: Path) -> None:
+    """Raise OSError on a full disk: half way the demo would only find that recordings are incomplete."""
+    free_bytes = shutil.disk_usage(directory).free
+    if free_bytes < NEEDED_BYTES:
+        raise OSError(errno.ENOSPC, f"{free_bytes >> 20} MB are free, and the demo needs {NEEDED_BYTES >> 20}")
 
 
 def _discard(stage: Stage, keep: Path | None) -> None:

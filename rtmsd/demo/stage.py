@@ -99,7 +99,7 @@ keep_alive_timeout_s = {max(10.0, 65 / pace.speed):.3f}
 [recording]
 directory = {quoted(str(self.recordings))}
 sync_interval_s = {pace.sync_interval_s:g}
-min_free_bytes = 0                   # the demo needs some 30 MB
+min_free_bytes = 0                   # the demo has looked, and needs little
 
 [state]
 file = {quoted(str(self.directory / "state.sqlite"))}

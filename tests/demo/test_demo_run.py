@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -69,6 +70,13 @@ def test_a_directory_with_something_in_it_is_left_as_it_is(tmp_path: Path) -> No
     with pytest.raises(DemoError, match="not empty"):
         demo.main(fast=True, keep=tmp_path)
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("config.toml", "mine")]
+
+
+def test_a_full_disk_is_said_before_anything_starts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda _path: SimpleNamespace(free=3 << 20))
+    with pytest.raises(DemoError, match="3 MB are free, and the demo needs 50"):
+        demo.main(fast=True, keep=tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_temporary_directory_that_cannot_be_made_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

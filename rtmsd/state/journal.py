@@ -207,16 +207,30 @@ def _open(path: Path) -> tuple[sqlite3.Connection, LockFile]:
         undo.callback(lock.release)
         try:
             path.touch(mode=0o640)  # SQLite's other files take after it
-            db = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
-            undo.callback(db.close)
-            db.row_factory = sqlite3.Row
-            db.execute("PRAGMA journal_mode = WAL")
-            db.execute("PRAGMA synchronous = FULL")
-            migrate(db)
+            try:
+                db = _connect(path, locking="NORMAL")
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF not in {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL}:
+                    raise
+                db = _connect(path, locking="EXCLUSIVE")  # needs no room on a full disk, but lets nobody else look in
         except (OSError, sqlite3.Error, StorageError) as exc:
             raise StorageError(f"the state file {path}: {exc}") from exc
         undo.pop_all()
     return db, lock
+
+
+def _connect(path: Path, *, locking: str) -> sqlite3.Connection:
+    db = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
+    try:
+        db.row_factory = sqlite3.Row
+        db.execute(f"PRAGMA locking_mode = {locking}")
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = FULL")
+        migrate(db)
+    except BaseException:
+        db.close()
+        raise
+    return db
 
 
 def _run(db: sqlite3.Connection | None, works: list[Callable[[sqlite3.Connection], Any]]) -> list[Any]:

@@ -1,6 +1,7 @@
 """One daemon at a time: a lock file that names its holder."""
 
 import contextlib
+import errno
 import fcntl
 import os
 from pathlib import Path
@@ -27,7 +28,7 @@ class LockFile:
         """
         try:
             path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
-            fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o640)
+            fd = _open(path)
         except OSError as exc:
             raise StorageError(f"{path}: {exc.strerror}") from exc
         try:
@@ -46,3 +47,12 @@ class LockFile:
 
     def release(self) -> None:
         os.close(self._fd)
+
+
+def _open(path: Path) -> int:
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT, 0o640)
+    except OSError as error:
+        if error.errno != errno.EROFS:
+            raise
+        return os.open(path, os.O_RDONLY)  # locks as well, if it is there: a disk may be read-only for a while

@@ -1,5 +1,6 @@
 """Disks that are full, broken, read-only, slow or stuck: the daemon stays up, says so, and goes on when they do."""
 
+import contextlib
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -8,9 +9,10 @@ from pathlib import Path
 import pytest
 import trio
 
+from rtmsd.protocol.enums import StopReason
 from rtmsd.simulator import Timing
-from tests.faults.process import Stage, is_machine_busy, open_stage
-from tests.faults.reckoning import end_all, percentile, sum_of
+from tests.faults.process import Stage, is_machine_busy, open_stage, until
+from tests.faults.reckoning import end_all, manifest_of, percentile, recording_of, sum_of
 
 SAID_WITHIN_S = 5
 
@@ -76,6 +78,72 @@ async def test_a_disk_that_fills_up_and_is_cleaned(
     assert total.recorded
     assert total.gaps["dropped"] or full_s < 20
     assert len(session.record.handshakes) == 3
+
+
+def fill(disk: Path) -> Path:
+    """Leave no room for another byte. Returns what to delete."""
+    ballast = disk / "ballast"
+    with contextlib.suppress(OSError), ballast.open("ab", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+    return ballast
+
+
+@pytest.mark.parametrize("how", ["kill", "stop"])
+async def test_a_daemon_that_starts_on_a_full_disk_takes_its_streams_up(
+    place: Path, small_disk: Path, how: str
+) -> None:
+    async with open_stage(place) as stage:
+        daemon = stage.daemon
+        daemon.sections["recording"] |= {"directory": str(small_disk / "recordings")}
+        daemon.sections["state"] = {"file": str(small_disk / "state.sqlite")}
+        daemon.sections["media.audio"]["send_rate_ms"] = 100
+        await daemon.start()
+        session = await stage.zoom.start_session()
+        await session.wait_reconnected()
+        await trio.sleep(1)
+        if how == "stop":
+            assert await daemon.stop() == 0
+        ballast = fill(small_disk)
+        if how == "kill":
+            daemon.kill()
+            await daemon.reap()
+        await daemon.start()
+        await session.wait_reconnected()
+        await daemon.until_status(is_degraded("disk_error"))
+        await trio.sleep(1)
+        ballast.unlink()
+        await daemon.until_status(is_well)
+        total = sum_of(await end_all(daemon, [session]))
+        assert await daemon.stop() == 0
+    assert not total.faults
+    assert total.recorded
+    assert set(total.gaps) == {"daemon_restart"}
+
+
+async def test_a_revocation_on_a_full_disk_is_obeyed_at_once(place: Path, small_disk: Path) -> None:
+    async with open_stage(place) as stage:
+        daemon = stage.daemon
+        daemon.sections["recording"] |= {"directory": str(small_disk)}
+        daemon.sections["media.audio"]["send_rate_ms"] = 100
+        await daemon.start()
+        revoked = await stage.zoom.start_session(["Somebody Private"])
+        other = await stage.zoom.start_session()
+        for session in (revoked, other):
+            await session.wait_reconnected()
+        await until(lambda: list(small_disk.glob(f"*/{revoked.rtms_stream_id}/audio/*.wav")))
+        ballast = fill(small_disk)
+        await daemon.until_status(is_degraded("disk_error"))
+        await revoked.stop(StopReason.STREAM_REVOKED)
+        directory = recording_of(small_disk, revoked)
+        await until(lambda: [path.name for path in directory.iterdir()] == ["stream.json"])
+        assert "Private" not in (directory / "stream.json").read_text()
+        ballast.unlink()
+        await daemon.until_status(is_well)
+        total = sum_of(await end_all(daemon, [other]))
+    assert manifest_of(directory)["state"] == "revoked"
+    assert not total.faults
+    assert total.recorded == total.sent > 0
 
 
 async def test_a_disk_that_refuses_for_a_while_costs_nothing(place: Path) -> None:

@@ -1,5 +1,6 @@
 """The journal on a real file: durability, sharing of transactions, and what it says when the disk does not obey."""
 
+import errno
 import os
 import sqlite3
 import subprocess
@@ -339,3 +340,20 @@ def test_a_lock_goes_with_its_holder_and_its_file_stays(tmp_path: Path) -> None:
     lock.release()
     assert path.exists()
     LockFile.acquire(path, "the directory").release()
+
+
+def test_a_lock_holds_on_a_disk_that_became_read_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "lock"
+    LockFile.acquire(path, "it").release()
+    real = os.open
+
+    def refuse(path: Path, flags: int, mode: int = 0o777) -> int:
+        if flags & os.O_CREAT:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+        return real(path, flags, mode)
+
+    monkeypatch.setattr(os, "open", refuse)
+    held = LockFile.acquire(path, "it")
+    with pytest.raises(AlreadyRunningError):
+        LockFile.acquire(path, "it")
+    held.release()

@@ -145,6 +145,7 @@ class LiftingStream(UpgradeStream):
         self._splitter = FrameSplitter(max_message_bytes)
         self._consume = consume
         self._gate = gate
+        self._left: list[bytes] = []  # of a read that brought more messages than a turn has time for
 
     async def _read(self) -> bytes:
         if self._gate is not None and self._head is None:  # the upgrade brings nothing that needs room
@@ -154,11 +155,22 @@ class LiftingStream(UpgradeStream):
 
     async def _pass(self, frames: bytes) -> bytes:
         messages, passed = self._splitter.feed(frames)
-        self._consume(messages[:_BATCH_MESSAGES])
-        for first in range(_BATCH_MESSAGES, len(messages), _BATCH_MESSAGES):
-            await trio.lowlevel.cancel_shielded_checkpoint()  # not to be cancelled: the rest would be lost
-            self._consume(messages[first : first + _BATCH_MESSAGES])
+        self._take(messages)
+        await self._take_left()
         return passed
+
+    def _take(self, messages: list[bytes]) -> None:
+        """Hand on a batch, and keep what is too much for one turn."""
+        if len(messages) > _BATCH_MESSAGES:
+            messages, self._left = messages[:_BATCH_MESSAGES], messages[_BATCH_MESSAGES:]
+        elif self._left:
+            self._left = []
+        self._consume(messages)
+
+    async def _take_left(self) -> None:
+        while self._left:
+            await trio.lowlevel.cancel_shielded_checkpoint()  # not to be cancelled: the rest would be lost
+            self._take(self._left)
 
 
 class SharedLiftingStream(LiftingStream):
@@ -192,6 +204,7 @@ class SharedLiftingStream(LiftingStream):
             except trio.Cancelled:
                 self._read_rest()
                 raise
+            await self._take_left()
         passed, self._passed = self._passed, None
         return passed
 
@@ -203,7 +216,9 @@ class SharedLiftingStream(LiftingStream):
         await super().aclose()
 
     def _on_readable(self) -> Progress:
-        """Read once. It is enough when it is the reader's turn: to pass something on, or to wait at the gate."""
+        """Read once. It is enough when it is the reader's turn: to pass something on, to wait at the gate, or to take
+        what else a read full of small messages brought.
+        """
         if self._gate is not None and self._gate.is_shut():
             return Progress.ENOUGH
         try:
@@ -212,15 +227,20 @@ class SharedLiftingStream(LiftingStream):
             return DRAINED
         if data:
             messages, passed = self._splitter.feed(data)
-            self._consume(messages)
-            if not passed:
+            self._take(messages)
+            if passed:
+                self._passed = passed
+            elif not self._left:
                 return DRAINED if len(data) < _FULL_READ_BYTES else MORE
-            data = passed
-        self._passed = data
+        else:
+            self._passed = data
         return Progress.ENOUGH
 
     def _read_rest(self) -> None:
         """Take what has come by now, before the connection is given up: nobody was called for it yet."""
+        if self._left:
+            left, self._left = self._left, []
+            self._consume(left)
         with contextlib.suppress(trio.WouldBlock, trio.BrokenResourceError):
             for _ in range(_REST_READS):
                 if self._gate is not None and self._gate.is_shut():

@@ -159,6 +159,51 @@ async def test_what_has_come_is_taken_before_a_connection_is_given_up(how: str) 
     assert batches == [[b"last"]]
 
 
+SMALL = [b"%d" % number for number in range(5000)]
+
+
+@pytest.mark.parametrize("how", ["read on", "cancelled", "closed"])
+async def test_a_read_full_of_small_messages_leaves_others_their_turns_and_loses_nothing(how: str) -> None:
+    near, far = socket.socketpair()
+    taken: list[bytes] = []
+    turns: list[int] = []
+    with far:
+        far.send(b"HTTP/1.1 101 Switching Protocols\r\n\r\n")
+        tcp = TcpStream(trio.SocketStream(trio.socket.from_stdlib_socket(near)))
+        sockets = SocketSet()
+        stream = SharedLiftingStream(tcp, 1000, taken.extend, None, sockets)
+        await stream.receive_some()
+        async with trio.open_nursery() as nursery:
+
+            async def look() -> None:
+                while len(taken) < len(SMALL):
+                    turns.append(len(taken))
+                    await trio.lowlevel.checkpoint()
+
+            async def read() -> None:
+                with contextlib.suppress(trio.ClosedResourceError):
+                    passed = await stream.receive_some()
+                    assert passed == b"\x89\x00"
+                nursery.cancel_scope.cancel()
+
+            nursery.start_soon(read)
+            nursery.start_soon(sockets.run)
+            await trio.testing.wait_all_tasks_blocked()
+            far.sendall(b"".join(b"\x81%c%s" % (len(each), each) for each in SMALL) + b"\x89\x00")
+            nursery.start_soon(look)
+            if how != "read on":
+                while not taken:
+                    await trio.lowlevel.checkpoint()
+            if how == "closed":
+                await stream.aclose()
+            elif how == "cancelled":
+                nursery.cancel_scope.cancel()
+        await stream.aclose()
+    assert taken == SMALL
+    if how == "read on":
+        assert len([number for number in set(turns) if number > 0]) > 5
+
+
 async def test_who_comes_from_the_gate_to_a_closed_connection_does_not_wait_for_its_descriptor() -> None:
     opened = trio.Event()
 

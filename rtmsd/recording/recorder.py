@@ -386,11 +386,18 @@ class Recorder:
         await self.flushing.suspend()
 
     async def delete(self, zoom_ms: int | None = None) -> None:
-        """End, if that was not said yet, delete everything that was stored, and leave a receipt: nobody's name."""
-        self.ended(StopReason.STREAM_REVOKED, zoom_ms, "revoked")
-        await self.flushing.discard()
-        delete = partial(revoke, self._writer.disk, self.directory, self.manifest())
-        await self._writer.errands.run(delete, self.info.rtms_stream_id)
+        """End, if that was not said yet, delete everything that was stored, and leave a receipt: nobody's name.
+
+        Raises:
+            Exception: a bug in the end. Everything is deleted all the same.
+        """
+        try:
+            self.ended(StopReason.STREAM_REVOKED, zoom_ms, "revoked")
+        finally:
+            await self.flushing.discard()
+            told = {"version": 1, **self.info.identity, "ended_ms": self._facts.ended_ms}
+            delete = partial(revoke, self._writer.disk, self.directory, told)
+            await self._writer.errands.run(delete, self.info.rtms_stream_id)
 
 
 def _identified(participants: Iterable[Participant]) -> Iterable[tuple[UserId, str | None]]:

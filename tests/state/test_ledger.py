@@ -204,6 +204,25 @@ def test_a_revocation_is_work_to_be_finished_also_of_an_unknown_stream(db: sqlit
     assert ledger.unfinished(db) == []
 
 
+def test_a_revocation_that_only_signaling_told_of_is_work_to_be_finished(db: sqlite3.Connection) -> None:
+    ledger.record(db, start(100), NOW_MS)
+    ledger.revoke(db, "stream", stopped_ms=150, event_ts=100)
+    [row] = ledger.unfinished(db)
+    assert (row.stop_reason, row.stopped_ms) == (8, 150)
+    assert ledger.record(db, stop(151, 8), NOW_MS) is LATE
+    close(db, 150, event_ts=100, reason=8)
+    assert ledger.unfinished(db) == []
+
+
+def test_a_revocation_of_before_is_not_that_of_a_stream_started_again(db: sqlite3.Connection) -> None:
+    ledger.record(db, start(100), NOW_MS)
+    ledger.record(db, stop(150), NOW_MS)
+    ledger.record(db, start(200), NOW_MS)
+    ledger.revoke(db, "stream", stopped_ms=150, event_ts=100)
+    [row] = ledger.unfinished(db)
+    assert row.stop_reason is None
+
+
 def test_pruning_forgets_what_is_old_and_done(db: sqlite3.Connection) -> None:
     ledger.record(db, start(100), NOW_MS)
     ledger.record(db, start(100, "ended"), NOW_MS)

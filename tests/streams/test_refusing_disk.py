@@ -201,6 +201,20 @@ async def test_a_revocation_that_cannot_be_journalled_is_obeyed_first(
     await is_revoked_in_time(bench)
 
 
+async def test_a_bug_in_the_end_keeps_nothing_of_a_stream_that_was_revoked(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await bench.up()
+    await talk(bench)
+    recorder = bench.supervisor.lives[STREAM].recorder
+    monkeypatch.setattr(recorder, "ended", None)
+    await bench.stop(REVOKED)
+    await bench.until(lambda: STREAM not in bench.supervisor.lives, within_s=IN_TIME_S)
+    assert bench.logged("stream could not be finished")
+    assert bench.manifest()["state"] == "revoked"
+    assert names(bench) == ["stream.json"]
+
+
 async def test_no_name_is_told_of_a_stream_that_was_revoked_after_its_end(bench: Bench) -> None:
     await bench.up()
     await bench.zoom.last("signaling").event(3, participants=[{"user_id": 7, "user_name": "Ana Secret"}])

@@ -117,6 +117,9 @@ class MediaIntake:
 
     def _place(self, user_id: UserId, timestamp_ms: int, data: bytes) -> int | None:
         """Take a packet that does not simply continue its file. Returns its time, None if it was not kept."""
+        if not data:  # no gap either: nothing says that anybody was to be heard
+            self.corrupt_kinds["empty"] += 1
+            return None
         time_ms = self._time(timestamp_ms)
         pcm = self._audio.pcm
         duration_ms = len(data) // pcm.bytes_per_ms

@@ -115,6 +115,7 @@ class Track:
         if (
             -slack <= timestamp_ms * self._bytes_per_ms - self._expected <= slack
             and timestamp_ms > self.newest_ms
+            and size
             and not size % self._block_bytes
             and backlog.pending_bytes < backlog.limit_bytes
         ):
@@ -129,7 +130,7 @@ class Track:
         return False
 
     def place(self, timestamp_ms: int, data: bytes) -> Placement:
-        """Take any packet of whole samples that does not start before `start_ms`.
+        """Take any packet of whole samples, at least one, that does not start before `start_ms`.
 
         It continues the file, or leaves a hole before itself, or, earlier, fills samples not written yet.
         """

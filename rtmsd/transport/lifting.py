@@ -18,7 +18,8 @@ from rtmsd.transport.network import DRAINED, MORE, NOWAIT_BYTES, READ_BYTES, Pro
 from rtmsd.transport.tls import TlsStream
 
 Consume: TypeAlias = Callable[[list[bytes]], None]
-"""Takes the complete messages of a read, in order; none, if it brought nothing but control frames or part of a message.
+"""Takes the complete messages of a read, in order; none, if it brought nothing but control frames. Not called for a
+read that completed no frame.
 
 It must not block, and not raise for what they hold.
 """
@@ -55,14 +56,15 @@ class UpgradeStream(trio.abc.Stream):
 
     Attributes:
         close_sent: a WebSocket close frame went out.
-        last_heard_s: when `_read` last returned, in Trio's clock.
+        last_heard_s: when a frame was last complete, in Trio's clock. Who drips bytes shows no life.
     """
 
-    def __init__(self, stream: trio.abc.Stream) -> None:
+    def __init__(self, stream: trio.abc.Stream, max_message_bytes: int) -> None:
         self._stream = stream
         self._head: bytearray | None = bytearray()  # of the answer to the upgrade; None once it is complete
         self.close_sent = False
         self.last_heard_s = trio.current_time()
+        self._splitter = FrameSplitter(max_message_bytes)
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """Return the next bytes for trio-websocket, b"" at the end.
@@ -105,12 +107,13 @@ class UpgradeStream(trio.abc.Stream):
         await self._stream.aclose()
 
     async def _read(self) -> bytes:
-        data = bytes(await self._stream.receive_some(READ_BYTES))  # no copy, except from streams of tests
-        self.last_heard_s = trio.current_time()
-        return data
+        return bytes(await self._stream.receive_some(READ_BYTES))  # no copy, except from streams of tests
 
     async def _pass(self, frames: bytes) -> bytes:
         """Return what of `frames` trio-websocket is to see."""
+        messages, others = self._splitter.feed(frames)
+        if messages or others:
+            self.last_heard_s = trio.current_time()
         return frames
 
     def _read_head(self, data: bytes) -> int:
@@ -141,8 +144,7 @@ class LiftingStream(UpgradeStream):
     def __init__(
         self, stream: trio.abc.Stream, max_message_bytes: int, consume: Consume, gate: Gate | None = None
     ) -> None:
-        super().__init__(stream)
-        self._splitter = FrameSplitter(max_message_bytes)
+        super().__init__(stream, max_message_bytes)
         self._consume = consume
         self._gate = gate
         self._left: list[bytes] = []  # of a read that brought more messages than a turn has time for
@@ -155,8 +157,9 @@ class LiftingStream(UpgradeStream):
 
     async def _pass(self, frames: bytes) -> bytes:
         messages, passed = self._splitter.feed(frames)
-        self._take(messages)
-        await self._take_left()
+        if messages or passed:
+            self._take(messages)
+            await self._take_left()
         return passed
 
     def _take(self, messages: list[bytes]) -> None:
@@ -227,7 +230,8 @@ class SharedLiftingStream(LiftingStream):
             return DRAINED
         if data:
             messages, passed = self._splitter.feed(data)
-            self._take(messages)
+            if messages or passed:
+                self._take(messages)
             if passed:
                 self._passed = passed
             elif not self._left:
@@ -248,4 +252,6 @@ class SharedLiftingStream(LiftingStream):
                 data = self._socket.receive_nowait()
                 if not data:
                     return
-                self._consume(self._splitter.feed(data)[0])
+                messages, _ = self._splitter.feed(data)
+                if messages:
+                    self._consume(messages)

@@ -144,7 +144,7 @@ class TextWebSocket(_Socket):
 
     @property
     def last_heard_s(self) -> float:
-        """When anything came, be it a ping or part of a frame, in Trio's clock."""
+        """When the last frame was complete, be it a ping, in Trio's clock."""
         return self._stream.last_heard_s
 
     async def receive(self) -> str | bytes:
@@ -188,7 +188,11 @@ def open_signaling(url: str, zoom: ZoomConfig, connect_timeout_s: float) -> Abst
         ForbiddenHost: rtmsd must not connect there.
         ConnectionLost: the connection could not be opened, or was dropped.
     """
-    return _open(url, zoom, connect_timeout_s, UpgradeStream, TextWebSocket)
+
+    def wrap(network: _Network) -> UpgradeStream:
+        return UpgradeStream(network, zoom.max_message_bytes)
+
+    return _open(url, zoom, connect_timeout_s, wrap, TextWebSocket)
 
 
 def open_media(

@@ -184,7 +184,7 @@ async def test_being_cancelled_in_a_flood_loses_nothing() -> None:
 
 async def test_signaling_passes_everything_and_notes_a_close_frame() -> None:
     near, far = trio.testing.memory_stream_pair()
-    stream = UpgradeStream(near)
+    stream = UpgradeStream(near, 1000)
     await far.send_all(HEAD + text(b"a") + PING)
     assert await stream.receive_some() == HEAD + text(b"a") + PING
     await stream.send_all(b"\x89\x80mask")

@@ -5,7 +5,7 @@ of single people, too. Which cause an instant has is decided by who named it fir
 """
 
 import math
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
@@ -15,7 +15,10 @@ from rtmsd.recording.spans import Part, Spans
 from rtmsd.recording.track import CONTIGUOUS_MS
 
 _MAX_GAPS: Final = 2000
-"""Past it the two oldest that can be joined become one."""
+"""Past it the oldest that can be joined become one."""
+
+_JOINED: Final = 500
+"""So many are joined at once: to look through all of them for each lost packet would hold up every stream."""
 
 _RECENT: Final = 16
 """So many are looked at for one that goes on."""
@@ -55,6 +58,7 @@ class Gaps:
     def __init__(self, known: Iterable[Gap] = ()) -> None:
         self.revision = 0
         self._gaps = list(known)
+        self._ends: dict[str, float] = {}  # by media, where it was asked for since a gap became shorter
 
     def __iter__(self) -> Iterator[Gap]:
         return iter(self._gaps)
@@ -66,10 +70,12 @@ class Gaps:
 
     def missing(self, missing: Gap) -> None:
         """A packet is missing, however short: it makes the gap before it longer, or is one if another came between."""
+        kind = missing.kind
         for gap in reversed(self._gaps[-_RECENT:]):
-            if gap.kind == missing.kind:
+            if gap.kind == kind:
                 if gap.from_ms <= missing.from_ms <= gap.to_ms + CONTIGUOUS_MS // 2:
                     gap.to_ms = max(gap.to_ms, missing.to_ms)
+                    self._reaches(gap)
                     return
                 break
         self._append(missing)
@@ -79,6 +85,7 @@ class Gaps:
         for gap in reversed(self._gaps):
             if gap.media == media and gap.user_id is None and gap.to_ms == from_ms:
                 gap.to_ms = to_ms
+                self._reaches(gap)
                 self.revision += 1
                 return
         self.add(Gap(media, None, from_ms, to_ms, cause))
@@ -88,14 +95,14 @@ class Gaps:
         for gap in self._gaps:
             if gap.media == media and gap.user_id is None and gap.from_ms >= since_ms:
                 gap.to_ms = min(gap.to_ms, at_ms)
-        self._gaps = [gap for gap in self._gaps if gap.to_ms > gap.from_ms]
+        self._drop_empty()
 
     def fill(self, media: str, user_id: int | str | None, from_ms: int, to_ms: int) -> list[int]:
         """A packet came after all. Returns where those of everybody's gaps began that became shorter."""
         touched = [
             gap
             for gap in self._gaps
-            if gap.media == media and gap.user_id in {None, user_id} and gap.from_ms < to_ms and from_ms < gap.to_ms
+            if gap.from_ms < to_ms and from_ms < gap.to_ms and gap.media == media and gap.user_id in {None, user_id}
         ]
         shortened = [gap.from_ms for gap in touched if gap.user_id is None]
         for gap in touched:
@@ -106,38 +113,62 @@ class Gaps:
             elif end_ms - to_ms > CONTIGUOUS_MS:
                 gap.from_ms = to_ms
             else:
-                self._gaps.remove(gap)
+                gap.to_ms = gap.from_ms
             self.revision += 1
+        if touched:
+            self._drop_empty()
         return shortened
 
     def end_ms(self, media: str) -> float:
         """End of the last gap: a packet from before it may fill one."""
-        return max((gap.to_ms for gap in self._gaps if gap.media == media), default=-math.inf)
+        if media not in self._ends:
+            self._ends[media] = max((gap.to_ms for gap in self._gaps if gap.media == media), default=-math.inf)
+        return self._ends[media]
 
     def close(self, end_ms: int) -> None:
         """Nothing is missing after the end."""
         for gap in self._gaps:
             gap.to_ms = min(gap.to_ms, end_ms)
         self._gaps = [gap for gap in self._gaps if gap.from_ms < end_ms]
+        self._ends.clear()
         self.revision += 1
 
     def _append(self, gap: Gap) -> None:
         self._gaps.append(gap)
+        self._reaches(gap)
         self.revision += 1
-        while len(self._gaps) > _MAX_GAPS:
+        if len(self._gaps) > _MAX_GAPS:
             self._join_oldest()
 
+    def _reaches(self, gap: Gap) -> None:
+        """A gap is new or became longer."""
+        if gap.to_ms > self._ends.get(gap.media, math.inf):
+            self._ends[gap.media] = gap.to_ms
+
+    def _drop_empty(self) -> None:
+        """Some gaps became shorter."""
+        self._gaps = [gap for gap in self._gaps if gap.to_ms > gap.from_ms]
+        self._ends.clear()
+
     def _join_oldest(self) -> None:
-        """Join the oldest gap with the next one alike: a little too much is called missing, never too little."""
-        oldest = self._gaps.pop(0)
-        alike = next((gap for gap in self._gaps if gap.kind == oldest.kind), None)
-        if alike is None:  # nobody else's is like it: keep the fact, drop the detail
-            oldest.user_id = None
-            alike = next((gap for gap in self._gaps if gap.kind == oldest.kind), None)
-        if alike is None:
-            self._gaps.append(oldest)
-        else:
-            alike.from_ms, alike.to_ms = min(alike.from_ms, oldest.from_ms), max(alike.to_ms, oldest.to_ms)
+        """Join the oldest gaps with the next ones alike: a little too much is called missing, never too little."""
+        gaps = deque(self._gaps)
+        alike: defaultdict[tuple[str, int | str | None, str], deque[Gap]] = defaultdict(deque)
+        for gap in gaps:
+            alike[gap.kind].append(gap)
+        while len(gaps) > _MAX_GAPS - _JOINED:
+            oldest = gaps.popleft()
+            alike[oldest.kind].popleft()
+            if not alike[oldest.kind]:  # nobody else's is like it: keep the fact, drop the detail
+                oldest.user_id = None
+            others = alike[oldest.kind]
+            if others:
+                others[0].from_ms = min(others[0].from_ms, oldest.from_ms)
+                others[0].to_ms = max(others[0].to_ms, oldest.to_ms)
+            else:
+                others.append(oldest)
+                gaps.append(oldest)
+        self._gaps = list(gaps)
 
 
 def tell(gaps: Iterable[Gap], pauses: Iterable[Part] = ()) -> tuple[list[Gap], list[Gap]]:

@@ -1,7 +1,13 @@
 """Packets that nobody would send on purpose, and what they may cost."""
 
+import sys
 from typing import Any
 
+import pytest
+
+from rtmsd.protocol.enums import MediaType
+from rtmsd.protocol.media_data import Corrupt
+from rtmsd.protocol.reading import CorruptKind
 from rtmsd.recording.verify import verify
 
 AUDIO = frozenset({"audio"})
@@ -28,3 +34,41 @@ async def test_a_packet_without_audio_is_counted_and_changes_nothing(studio: Any
     assert (found["counters"]["corrupt_kinds"], found["counters"]["duplicates"]) == ({"empty": 3}, 0)
     assert found["gaps"] == []
     assert verify(recorder.directory) == []
+
+
+@pytest.mark.parametrize("users", [1, 3, 5000])
+async def test_a_corrupt_packet_costs_the_same_however_many_were_before_it(studio: Any, tools: Any, users: int) -> None:
+    """Calls are counted, not seconds: to look through 2000 gaps takes thousands."""
+    T = tools.T
+    recorder = await studio.open()
+    recorder.connected("signaling", frozenset())
+    recorder.connected("media", AUDIO)
+    recorder.audio_format(tools.audio_format())
+    calls = 0
+
+    def count(frame: Any, event: str, argument: Any) -> None:
+        nonlocal calls
+        calls += event == "call"
+
+    def corrupt(numbers: range) -> None:
+        for number in numbers:
+            recorder.corrupt(
+                Corrupt(
+                    kind=CorruptKind.BAD_BASE64,
+                    media=MediaType.AUDIO,
+                    user_id=number % users + 1,
+                    timestamp_ms=T + 40 * number,
+                )
+            )
+
+    corrupt(range(3000))
+    before = sys.getprofile()
+    sys.setprofile(count)
+    try:
+        corrupt(range(3000, 4000))
+    finally:
+        sys.setprofile(before)
+    assert calls / 1000 < 100
+    gaps = recorder.manifest()["gaps"]
+    assert len(gaps) <= 2000
+    assert gaps[-1]["to_ms"] == T + 40 * 3999 + 20

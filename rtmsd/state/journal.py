@@ -17,12 +17,12 @@ import attrs
 import structlog
 import trio
 
+from rtmsd.commands import StreamCommand, Verdict
 from rtmsd.errors import StorageError
 from rtmsd.state import ledger
 from rtmsd.state.ledger import StreamRow
 from rtmsd.state.lock import LockFile
 from rtmsd.state.schema import migrate, transaction
-from rtmsd.streams.commands import StreamCommand, Verdict
 
 log = structlog.get_logger(__name__)
 

@@ -5,9 +5,9 @@ from collections.abc import Set
 
 import attrs
 
+from rtmsd.commands import InterruptStream, StartStream, StopStream, StreamCommand, Verdict
 from rtmsd.protocol.enums import StopReason
 from rtmsd.protocol.messages import SessionRef
-from rtmsd.streams.commands import InterruptStream, StartStream, StopStream, StreamCommand, Verdict
 
 ACTIONS = {StartStream: "rtms_started", StopStream: "rtms_stopped", InterruptStream: "rtms_interrupted"}
 

@@ -6,10 +6,10 @@ from typing import Final, NoReturn
 import attrs
 import trio
 
+from rtmsd.commands import CloseStream, Command, InterruptStream, StartStream, StopStream, StreamCommand
 from rtmsd.protocol.enums import StopReason
 from rtmsd.recording.recorder import Recorder, StreamInfo
 from rtmsd.state.ledger import StreamRow
-from rtmsd.streams.commands import CloseStream, Command, InterruptStream, StartStream, StopStream, StreamCommand
 from rtmsd.streams.ending import Outcome, outcome_of_stop
 from rtmsd.streams.stream import Stream
 

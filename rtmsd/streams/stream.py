@@ -12,6 +12,7 @@ import attrs
 import structlog
 import trio
 
+from rtmsd.commands import InterruptStream, StartStream
 from rtmsd.config.media import MediaConfig
 from rtmsd.config.model import StreamsConfig, ZoomConfig
 from rtmsd.protocol import messages as m
@@ -22,7 +23,6 @@ from rtmsd.protocol.signature import handshake_signature
 from rtmsd.protocol.stream import StreamInput, StreamMachine, StreamPhase, SubSessions, manifest_state
 from rtmsd.recording.recorder import Recorder
 from rtmsd.state.ledger import StreamRow
-from rtmsd.streams.commands import InterruptStream, StartStream
 from rtmsd.streams.connector import Connector
 from rtmsd.streams.ending import Ending, Outcome, given_up
 from rtmsd.streams.history import History

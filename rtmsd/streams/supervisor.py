@@ -8,6 +8,15 @@ from typing import Any, NoReturn
 import structlog
 import trio
 
+from rtmsd.commands import (
+    CloseStream,
+    Command,
+    InterruptStream,
+    StartStream,
+    StopStream,
+    StreamCommand,
+    Verdict,
+)
 from rtmsd.config.model import Config
 from rtmsd.errors import LocalProtocolError, RtmsdError, StorageError, leaves
 from rtmsd.recording.layout import stream_directory
@@ -18,15 +27,6 @@ from rtmsd.recording.writer import Writer
 from rtmsd.state.journal import Journal
 from rtmsd.state.ledger import StreamRow
 from rtmsd.streams.aftermath import REMEMBERED, Aftermath
-from rtmsd.streams.commands import (
-    CloseStream,
-    Command,
-    InterruptStream,
-    StartStream,
-    StopStream,
-    StreamCommand,
-    Verdict,
-)
 from rtmsd.streams.ending import Outcome, outcome_of_stop
 from rtmsd.streams.history import History
 from rtmsd.streams.life import Life, info_of, row_of

@@ -17,9 +17,9 @@ from quart import Response, request
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge, RequestTimeout
 
+from rtmsd.commands import Intake, StartStream, StreamCommand, Verdict
 from rtmsd.config import AppConfig, WebhookConfig
 from rtmsd.errors import RtmsdError
-from rtmsd.streams.commands import Intake, StartStream, StreamCommand, Verdict
 from rtmsd.webhook.events import BadEvent, ConcurrencyNotice, UnknownEvent, UrlValidation, parse
 from rtmsd.webhook.exchange import Exchange
 from rtmsd.webhook.stats import Result, WebhookStats

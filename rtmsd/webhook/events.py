@@ -6,10 +6,10 @@ from typing import Any, Final, TypeAlias
 
 import attrs
 
+from rtmsd.commands import InterruptStream, StartStream, StopStream, StreamCommand
 from rtmsd.errors import RtmsdError
 from rtmsd.protocol.enums import StopReason
 from rtmsd.protocol.messages import IdKey, SessionRef
-from rtmsd.streams.commands import InterruptStream, StartStream, StopStream, StreamCommand
 
 PRODUCT_IDS: Final[Mapping[str, tuple[IdKey, ...]]] = {
     "session": ("session_id",),

@@ -14,13 +14,13 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from rtmsd.commands import StartStream, StopStream, Verdict
 from rtmsd.errors import AlreadyRunningError, StorageError
 from rtmsd.protocol.messages import SessionRef
 from rtmsd.state import journal as journal_module
 from rtmsd.state.journal import KEEP_MS, PRUNE_EVERY_S, Journal
 from rtmsd.state.lock import LockFile
 from rtmsd.state.schema import MIGRATIONS
-from rtmsd.streams.commands import StartStream, StopStream, Verdict
 
 # The tables of version 1, written out a second time: a file that an older rtmsd left must open for ever.
 VERSION_1 = """
@@ -95,7 +95,7 @@ import trio
 from pathlib import Path
 from rtmsd.protocol.messages import SessionRef
 from rtmsd.state.journal import Journal
-from rtmsd.streams.commands import StartStream
+from rtmsd.commands import StartStream
 
 async def main():
     journal = await Journal.open(Path({str(path)!r}))

@@ -11,11 +11,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from rtmsd.commands import InterruptStream, StartStream, StopStream, StreamCommand, Verdict
 from rtmsd.protocol.messages import SessionRef
 from rtmsd.state import ledger
 from rtmsd.state.ledger import StreamRow
 from rtmsd.state.schema import migrate
-from rtmsd.streams.commands import InterruptStream, StartStream, StopStream, StreamCommand, Verdict
 
 NEW, DUPLICATE, LATE = Verdict.NEW, Verdict.DUPLICATE, Verdict.LATE
 NOW_MS = 5_000_000

@@ -11,6 +11,7 @@ import pytest
 import structlog
 import trio
 
+from rtmsd.commands import InterruptStream, StartStream, StopStream, Verdict
 from rtmsd.config import (
     AppConfig,
     Config,
@@ -25,7 +26,6 @@ from rtmsd.recording.disk import Disk
 from rtmsd.recording.verify import verify
 from rtmsd.recording.writer import Writer
 from rtmsd.state.journal import Journal
-from rtmsd.streams.commands import InterruptStream, StartStream, StopStream, Verdict
 from rtmsd.streams.restart import Restarter
 from rtmsd.streams.stream import Stream
 from rtmsd.streams.supervisor import Supervisor

@@ -5,8 +5,8 @@ from pathlib import Path
 import attrs
 import pytest
 
+from rtmsd.commands import StartStream, StopStream
 from rtmsd.state.journal import Journal
-from rtmsd.streams.commands import StartStream, StopStream
 from tests.streams.bench import SESSION, STREAM, Bench, at_once, config, open_bench
 from tests.streams.zoom import HOST, T0, zoom_ms
 

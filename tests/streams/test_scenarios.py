@@ -3,7 +3,7 @@
 import pytest
 import trio
 
-from rtmsd.streams.commands import Verdict
+from rtmsd.commands import Verdict
 from tests.streams.bench import Bench
 from tests.streams.zoom import HOST, OTHER_HOST, T0, zoom_ms
 

@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 import trio
 
+from rtmsd.commands import Verdict
 from rtmsd.errors import LocalProtocolError, StorageError
 from rtmsd.protocol.messages import Message
 from rtmsd.recording.recorder import Recorder, open_recorder
 from rtmsd.streams import supervisor as supervisor_module
-from rtmsd.streams.commands import Verdict
 from tests.streams.bench import STREAM, Bench, open_bench
 from tests.streams.zoom import OTHER_HOST, T0, zoom_ms
 

@@ -8,8 +8,8 @@ import pytest
 import trio
 from quart_trio import QuartTrio
 
+from rtmsd.commands import StreamCommand, Verdict
 from rtmsd.config import AppConfig, WebhookConfig
-from rtmsd.streams.commands import StreamCommand, Verdict
 from rtmsd.webhook.app import make_app
 from rtmsd.webhook.stats import WebhookStats
 from rtmsd.webhook.verify import sign

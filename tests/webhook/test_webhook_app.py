@@ -10,8 +10,8 @@ import trio
 from quart import has_request_context
 from trio.testing import MockClock
 
+from rtmsd.commands import StartStream, StopStream, Verdict
 from rtmsd.errors import StorageError
-from rtmsd.streams.commands import StartStream, StopStream, Verdict
 from rtmsd.webhook.app import ANSWER_WITHIN_S, COMPLAINTS
 from rtmsd.webhook.stats import Result
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rtmsd.commands import InterruptStream, StartStream, StopStream
 from rtmsd.protocol.messages import SessionRef
-from rtmsd.streams.commands import InterruptStream, StartStream, StopStream
 from rtmsd.webhook.events import PRODUCT_IDS, BadEvent, ConcurrencyNotice, Event, UnknownEvent, UrlValidation, parse
 
 STREAM = "9f2c4e6a8b0d4f1e9a7c5b3d1f0e2a4c"

@@ -34,6 +34,7 @@ class Medium:
     """Attributes:
     connection: the one that brings it, or brought it last.
     since_ms, cause: of the last outage.
+    up_ms: where it ended, or the first connection began.
     """
 
     def __init__(self, name: str, connection: Connection, gaps: Gaps) -> None:
@@ -41,7 +42,8 @@ class Medium:
         self.link = Link.UP
         self.cause = ""
         self.since_ms = 0
-        self._name = name
+        self.up_ms = 0
+        self.name = name
         self._gaps = gaps
         self._tail_ms = 0  # from here on nothing came, as far as known; meaningful unless UP
         self._sign_ms: int | None = None  # the last live word from Zoom on another connection during the outage
@@ -91,15 +93,15 @@ class Medium:
             if closed_with_end or end_ms - self._tail_ms <= CONTIGUOUS_MS:
                 self.connection.closed_ms = end_ms
             else:
-                self._gaps.add(Gap(self._name, None, self._tail_ms, end_ms, self.cause))
+                self._gaps.add(Gap(self.name, None, self._tail_ms, end_ms, self.cause))
 
     def _settle(self, at_ms: int) -> None:
         """The outage ended at `at_ms`, apart from what buffered packets cover of it."""
         at_ms = max(at_ms, self.since_ms)
-        self._gaps.cut_off(self._name, self.since_ms, at_ms)
-        self._gaps.add(Gap(self._name, None, self._tail_ms, at_ms, self.cause))
+        self._gaps.cut_off(self.name, self.since_ms, at_ms)
+        self._gaps.add(Gap(self.name, None, self._tail_ms, at_ms, self.cause))
         self._reach_back(at_ms)
-        self.link = Link.UP
+        self.link, self.up_ms = Link.UP, at_ms
         self._settled_ms = None if self._reached else at_ms
 
     def _reach_back(self, from_ms: int) -> None:
@@ -123,7 +125,7 @@ class Medium:
         if self.link is not Link.UP:
             return math.inf
         unsettled_ms = -math.inf if self._settled_ms is None else self._settled_ms + _EXTEND_MS + 1
-        return max(self._gaps.end_ms(self._name), unsettled_ms)
+        return max(self._gaps.end_ms(self.name), unsettled_ms)
 
     @property
     def outage_ending(self) -> tuple[int, str] | None:
@@ -134,19 +136,19 @@ class Medium:
         """A packet that lies before `watch_ms` was kept: its time is not missing."""
         if self.link is Link.SETTLING:
             if from_ms < self._tail_ms + AHEAD_MS and to_ms > self._tail_ms:
-                self._gaps.add(Gap(self._name, None, self._tail_ms, from_ms, self.cause))
+                self._gaps.add(Gap(self.name, None, self._tail_ms, from_ms, self.cause))
                 self._tail_ms = to_ms
                 self._gaps.revision += 1
         elif self._settled_ms is not None:
             if self._settled_ms < from_ms <= self._settled_ms + _EXTEND_MS:
-                self._gaps.prolong(self._name, self._settled_ms, from_ms, self.cause)
+                self._gaps.prolong(self.name, self._settled_ms, from_ms, self.cause)
             self._settled_ms = None
         if self.link is not Link.DOWN and to_ms > self.since_ms:
             self._reached = True
             self._reach_back(from_ms)
-        for gap_ms in self._gaps.fill(self._name, user_id, from_ms, to_ms):
+        for gap_ms in self._gaps.fill(self.name, user_id, from_ms, to_ms):
             self._reach_further_back(gap_ms, from_ms)
 
     def going_on(self) -> Gap | None:
         """The gap that has no end yet."""
-        return None if self.link is Link.UP else Gap(self._name, None, self._tail_ms, math.inf, self.cause)
+        return None if self.link is Link.UP else Gap(self.name, None, self._tail_ms, math.inf, self.cause)

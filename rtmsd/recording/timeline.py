@@ -15,6 +15,9 @@ from rtmsd.recording.pauses import Pause, Pauses
 _SILENT_MS: Final = 15_000
 """Zoom sends a keep-alive after 10 s without media; a connection that brought nothing for longer was dead."""
 
+_DRAINED_MS: Final = 60_000
+"""So long after a connection came up, audio that is still behind is not from Zoom's buffer: people say nothing."""
+
 _LATE_MS: Final = 1000
 """What is missing may be from so long after the latest time heard; then it tells the time, too."""
 
@@ -73,7 +76,7 @@ class Timeline:
             if medium is None:
                 medium = self._media[name] = Medium(name, connection, self._gaps)
                 if name not in self._untold:
-                    connection.opened_ms = self.start_ms
+                    connection.opened_ms = medium.up_ms = self.start_ms
                     continue
                 medium.down(self.start_ms, self._untold.pop(name))
             if medium.link is Link.UP:  # its predecessor closed without a loss, and the stream went on after all
@@ -119,11 +122,14 @@ class Timeline:
             if before is not None and connection.arrived > before:
                 connection.lived(self.clock_ms)
 
-    def lost(self, number: int, newest_ms: int | None, cause: str | None, why: str) -> None:
+    def lost(
+        self, number: int, newest_ms: int | None, cause: str | None, why: str, *, audio_ms: int | None = None
+    ) -> None:
         """A connection is gone.
 
         Args:
             newest_ms: end of the newest media that it may have brought.
+            audio_ms: end of the newest audio, which may come out of Zoom's buffer while the other media are live.
             cause: of the gap that this opens; None when it closes because the stream ends, which opens none.
         """
         connection = self.connections.get(number)
@@ -132,7 +138,8 @@ class Timeline:
         connection.why = why
         if cause is None:
             return
-        heard = [time for time in (connection.opened_ms, connection.heard_ms, newest_ms) if time is not None]
+        told = [time for time in (connection.opened_ms, connection.heard_ms) if time is not None]
+        heard = told if newest_ms is None else [*told, newest_ms]
         media = [self._media[name] for name in connection.media]
         floor_ms = max([medium.since_ms for medium in media], default=min(heard, default=self.clock_ms))
         closed_ms = max([*heard, floor_ms])
@@ -140,7 +147,8 @@ class Timeline:
         if connection.opened_ms is None:
             connection.opened_ms = floor_ms
         for medium in media:
-            medium.down(closed_ms, cause)
+            is_behind = medium.name == "audio" and audio_ms is not None and closed_ms - medium.up_ms < _DRAINED_MS
+            medium.down(max([*told, audio_ms or 0, floor_ms]) if is_behind else closed_ms, cause)
         if connection.kind == "signaling":
             self.pauses.doubt(closed_ms)
         self._revision += 1

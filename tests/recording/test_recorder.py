@@ -469,3 +469,35 @@ async def test_a_packet_lost_on_the_way_is_not_explained_by_that_of_somebody_els
     recorder.audio(7, None, T + 100, tools.packet(2, ms=100))  # or not
     (gap,) = recorder.snapshot()["gaps"]
     assert (gap["user_id"], gap["from_ms"] - T, gap["to_ms"] - T, gap["cause"]) == (5, 100, 200, "media_reconnect")
+
+
+@pytest.mark.parametrize(("live_s", "missing"), [(1.8, (4_000, 75_000)), (62, (73_000, 75_000))])
+async def test_live_video_does_not_hide_that_audio_was_still_coming_out_of_the_buffer(
+    studio: Any, tools: Any, live_s: float, missing: tuple[int, int]
+) -> None:
+    """Who reconnected a minute ago has emptied the buffer: then it is people who say nothing."""
+    T = tools.T
+    both = frozenset({"audio", "video"})
+    recorder = await studio.open()
+    recorder.connected("signaling", frozenset())
+    number = recorder.connected("media", both)
+    recorder.audio_format(tools.audio_format())
+    for packet in range(50):
+        recorder.audio(7, None, T + 20 * packet, tools.packet(packet))
+    recorder.lost(number, "media_reconnect", "cut")
+    number = recorder.connected("media", both)
+    recorder.heard(T + 11_000)
+    for packet in range(50, 200):
+        recorder.audio(7, None, T + 20 * packet, tools.packet(packet))
+    for at_ms in range(11_200, 11_001 + int(live_s * 1000), 200):
+        recorder.video(7, None, T + at_ms, b"%d" % at_ms)
+    recorder.lost(number, "media_reconnect", "cut again")
+    recorder.connected("media", both)
+    recorder.heard(T + 75_000)
+    recorder.ended(6, T + 75_000)
+    await recorder.finish()
+    gaps = [
+        (gap["from_ms"] - T, gap["to_ms"] - T) for gap in tools.manifest(recorder)["gaps"] if gap["media"] == "audio"
+    ]
+    assert gaps == ([missing] if live_s < 60 else [(4_000, 11_000), missing])
+    assert verify(recorder.directory) == []

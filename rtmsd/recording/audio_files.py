@@ -15,6 +15,9 @@ from rtmsd.recording.wav_file import PcmFormat, WavHeader
 _MAX_FILES: Final = 2000
 """Bound of the files of a stream, for ids that nobody meant; packets past it are dropped."""
 
+_MAX_DECODERS: Final = 2 * _MAX_FILES
+"""Past it those are forgotten of whom there is no file."""
+
 DEFAULT_FORMAT: Final = AudioFormat(codec=PayloadType.L16, rate_hz=16_000, channels=1, mixed=False, send_rate_ms=100)
 
 
@@ -60,6 +63,8 @@ class AudioFiles:
         """Return L16. Each participant has a decoder, which may remember what came before."""
         decode = self._decoders.get(user_id)
         if decode is None:
+            if len(self._decoders) >= _MAX_DECODERS:
+                self._decoders = {each: known for each, known in self._decoders.items() if each in self.tracks}
             decode = self._decoders[user_id] = self._new_decoder()
         return decode(data)
 

@@ -1,13 +1,15 @@
 """Packets that nobody would send on purpose, and what they may cost."""
 
 import sys
+import weakref
 from typing import Any
 
 import pytest
 
-from rtmsd.protocol.enums import MediaType
+from rtmsd.protocol.enums import MediaType, PayloadType
 from rtmsd.protocol.media_data import Corrupt
 from rtmsd.protocol.reading import CorruptKind
+from rtmsd.recording.decoders import Decoder
 from rtmsd.recording.verify import verify
 
 AUDIO = frozenset({"audio"})
@@ -72,3 +74,30 @@ async def test_a_corrupt_packet_costs_the_same_however_many_were_before_it(studi
     gaps = recorder.manifest()["gaps"]
     assert len(gaps) <= 2000
     assert gaps[-1]["to_ms"] == T + 40 * 3999 + 20
+
+
+async def test_ids_that_nobody_meant_take_no_decoder_each(studio: Any, tools: Any, monkeypatch: Any) -> None:
+    T = tools.T
+    decoders = weakref.WeakSet[Decoder]()
+
+    class Copy:
+        """Stands for a codec that remembers."""
+
+        def __init__(self) -> None:
+            decoders.add(self)
+
+        def __call__(self, data: bytes) -> bytes:
+            return data
+
+    monkeypatch.setattr("rtmsd.recording.audio_files.decoder", lambda codec: Copy)
+    recorder = await studio.open()
+    recorder.connected("signaling", frozenset())
+    recorder.connected("media", AUDIO)
+    recorder.audio_format(tools.audio_format(codec=PayloadType.G722))
+    recorder.audio(1, None, T, tools.packet(0))
+    first = next(iter(decoders))
+    for user_id in range(2, 6000):
+        recorder.audio(user_id, None, T, tools.packet(0))
+    assert len(recorder.manifest()["files"]) <= 2000
+    assert first in decoders
+    assert len(decoders) <= 4000

@@ -7,7 +7,7 @@ system they are on costs 3 ms and 20 ms (ext4 on a virtual disk, 16 KB for each 
 import ctypes
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Final
@@ -52,7 +52,7 @@ class FileSystemSync:
             raise OSError(number, os.strerror(number))
 
 
-def _find_syncfs() -> "ctypes._NamedFuncPointer | None":
+def _find_syncfs() -> Callable[[int], int] | None:
     """Python has no binding of its own for it."""
     release = os.uname().release.split(".")
     if os.uname().sysname != "Linux" or tuple(int(part) for part in release[:2] if part.isdigit()) < _REPORTS_ERRORS:

@@ -1,6 +1,7 @@
 """Work on the disk that has to be done, however long the disk refuses: apart from flushes, which the writer repeats."""
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, Final, TypeAlias, TypeVar
 
 import structlog
@@ -13,14 +14,24 @@ RunSync: TypeAlias = Callable[..., Awaitable[Any]]
 
 RETRY_S: Final = 1.0
 
+_THREADS: Final = 8
+"""More find no faster disk."""
+
 _T = TypeVar("_T")
+
+
+def own_threads(number: int) -> RunSync:
+    """Return what runs work in so many threads at a time, beside Trio's: a disk that is stuck keeps all it gets, and
+    without those there is no DNS, and so no connection.
+    """
+    return partial(trio.to_thread.run_sync, limiter=trio.CapacityLimiter(number))
 
 
 class Errands:
     """Does each errand again and again until it is done, and tells of those that wait."""
 
-    def __init__(self, run_sync: RunSync) -> None:
-        self._run_sync = run_sync
+    def __init__(self, run_sync: RunSync | None = None) -> None:
+        self._run_sync = run_sync or own_threads(_THREADS)
         self._refused: dict[object, str] = {}
 
     @property

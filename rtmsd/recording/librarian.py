@@ -13,7 +13,7 @@ import structlog
 import trio
 
 from rtmsd.errors import RtmsdError, StorageError
-from rtmsd.recording.errands import RunSync
+from rtmsd.recording.errands import RunSync, own_threads
 from rtmsd.recording.layout import DAY_MS, date_of, safe_name
 from rtmsd.recording.library import (
     Recording,
@@ -28,6 +28,7 @@ from rtmsd.recording.retention import overdue
 log = structlog.get_logger(__name__)
 
 TIDY_EVERY_S: Final = 3600.0
+_THREADS: Final = 4  # so that a list need not wait for a deletion
 QUIET_DAYS: Final = 2  # no stream begins in the directory of a date that is further back
 
 
@@ -62,12 +63,12 @@ class Librarian:
         root: Path,
         live: Callable[[], Iterable[str]],
         *,
-        run_sync: RunSync = trio.to_thread.run_sync,
+        run_sync: RunSync | None = None,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         self._root = root
         self._live = live
-        self._run_sync = run_sync
+        self._run_sync = run_sync or own_threads(_THREADS)
         self._now_ms = now_ms
         self._deleting = trio.Lock()
         self._moving: dict[str, trio.Event] = {}

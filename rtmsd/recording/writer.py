@@ -21,7 +21,7 @@ import trio
 from rtmsd.recording.arrivals import Arrivals
 from rtmsd.recording.disk import Disk
 from rtmsd.recording.disk_file import Backlog, Batch
-from rtmsd.recording.errands import Errands, RunSync, plain
+from rtmsd.recording.errands import Errands, RunSync, own_threads, plain
 from rtmsd.recording.layout import MANIFEST
 
 log = structlog.get_logger()
@@ -30,6 +30,7 @@ _ALIVE_S: Final = 5.0
 
 _Item = TypeVar("_Item")
 _AT_ONCE: Final = 4
+_THREADS: Final = 2  # one for the flush, one for who looks meanwhile how full the disk is
 
 _OPEN_FILES: Final = 128
 """So many are written before they are synced: enough that the file system joins its commits, few descriptors."""
@@ -94,14 +95,14 @@ class Writer:
     """
 
     def __init__(
-        self, settings: RecordingSettings, *, run_sync: RunSync = trio.to_thread.run_sync, disk: Disk | None = None
+        self, settings: RecordingSettings, *, run_sync: RunSync | None = None, disk: Disk | None = None
     ) -> None:
         self.backlog = Backlog(settings.buffer_bytes)
         self.arrivals = Arrivals()
         self.on_sync: Callable[[float], None] = lambda seconds: None
         self.on_written: Callable[[float, int], None] = lambda seconds, messages: None
         self.disk = Disk() if disk is None else disk
-        self.run_sync = run_sync
+        self.run_sync = run_sync or own_threads(_THREADS)
         self.errands = Errands(run_sync)
         self._refused: str | None = None  # why the last flush failed
         self._interval_s = settings.sync_interval_s

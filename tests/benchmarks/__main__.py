@@ -17,7 +17,8 @@ from typing import Any
 
 from tests.benchmarks import trials
 from tests.benchmarks.environment import PEERS, Environment, Peer
-from tests.benchmarks.measure import RTMSD, Certificates, Figures, Load, measure_peer, measure_rtmsd
+from tests.benchmarks.loads import Load, plan
+from tests.benchmarks.measure import RTMSD, Certificates, Figures, measure_peer, measure_rtmsd
 from tests.benchmarks.report import Results, table
 
 _HARNESS_ERRORS = (OSError, RuntimeError, ValueError, KeyError)  # TimeoutError is an OSError
@@ -39,34 +40,6 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rtmsd-benchmarks"
     parser.add_argument("--environment", type=Path, default=cache, help="where the peers are installed, and kept")
     return parser.parse_args(argv)
-
-
-def plan(quick: bool, seconds: float) -> list[tuple[Load, bool]]:
-    """The loads, and whether the peers are put under them, too."""
-    if quick:
-        s = seconds or 1.5
-        return [
-            (Load(20, 0, seconds=s), True),
-            (Load(20, 0, tls=True, seconds=s), False),
-            (Load(100, 20, seconds=s), True),
-            (Load(100, 20, tls=True, seconds=s), False),
-            (Load(200, 20, seconds=s), False),
-            (Load(1, 0, media="video", seconds=s), False),
-        ]
-    s = seconds or 4.0
-    loads = [
-        (Load(streams, period_ms, tls=tls, media="audio", seconds=s), True)
-        for tls in (False, True)
-        for period_ms in (0, 20)
-        for streams in (1, 20, 100, 500)
-    ]
-    loads += [(Load(50, 0, seconds=s), True)]
-    loads += [
-        (Load(streams, 0, media="video", tls=tls, seconds=s), True) for tls in (False, True) for streams in (1, 20)
-    ]
-    loads += [(Load(20, 40, media="video", seconds=s), True)]
-    capacity = (Load(700, 20, seconds=s), Load(400, 20, tls=True, seconds=s), Load(1500, 100, tls=True, seconds=s))
-    return loads + [(load, False) for load in capacity]
 
 
 class Run:

@@ -16,28 +16,13 @@ from rtmsd.recording.wav_file import HEADER_BYTES
 from tests.benchmarks.daemon import Daemon, Posted, Taps, running_daemon
 from tests.benchmarks.environment import running_peer
 from tests.benchmarks.frames import payload_bytes
+from tests.benchmarks.loads import STARTS_PER_S, Load
 from tests.benchmarks.processes import LoadGenerator, load_generator, wait_until
 
 RTMSD: Final = "rtmsd"
 SETTLE_S: Final = 1.0
 PATIENCE_S: Final = 90.0
 TAPPED: Final = 5
-
-
-@attrs.frozen
-class Load:
-    """What is sent. `period_ms` 0 is a flood: as much as is taken."""
-
-    streams: int
-    period_ms: int
-    tls: bool = False
-    media: str = "audio"
-    seconds: float = 3.0
-
-    @property
-    def name(self) -> str:
-        pace = f"paced {self.period_ms} ms" if self.period_ms else "flood"
-        return f"{pace}, {self.streams} {self.media}, {'TLS' if self.tls else 'plain'}"
 
 
 @attrs.frozen(kw_only=True)
@@ -142,9 +127,7 @@ class Stage:
 
 
 @contextmanager
-def stage(
-    load: Load, certificates: Certificates, *, starts_per_s: float = 25.0, module: str = "rtmsd"
-) -> Iterator[Stage]:
+def stage(load: Load, certificates: Certificates, *, module: str = "rtmsd") -> Iterator[Stage]:
     """Start a daemon as a user does, and its streams by webhooks."""
     directory = Path(tempfile.mkdtemp(prefix="rtmsd-benchmark-"))
     with ExitStack() as stack:
@@ -161,7 +144,7 @@ def stage(
         )
         _warm_up(daemon, zoom)
         rss_before = daemon.rss_bytes
-        posted = daemon.start_streams(load.streams, starts_per_s)
+        posted = daemon.start_streams(load.streams, STARTS_PER_S)
         zoom.wait_ready(load.streams, PATIENCE_S)
         time.sleep(SETTLE_S)
         rss_kb = (daemon.rss_bytes - rss_before) / max(1, load.streams) / 1024

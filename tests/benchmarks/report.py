@@ -6,7 +6,8 @@ from typing import Any
 
 import attrs
 
-from tests.benchmarks.measure import RTMSD, Figures, Load
+from tests.benchmarks.loads import Load
+from tests.benchmarks.measure import RTMSD, Figures
 
 _COLUMNS = (
     ("µs/msg", "cpu_us", "{:.1f}"),

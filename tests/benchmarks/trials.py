@@ -6,7 +6,8 @@ from os import kill
 from typing import Any
 
 from tests.benchmarks.daemon import Daemon, Posted, Taps
-from tests.benchmarks.measure import SETTLE_S, Certificates, Load, percentile, stage
+from tests.benchmarks.loads import Load
+from tests.benchmarks.measure import SETTLE_S, Certificates, percentile, stage
 
 STALL_S = 2.0
 

@@ -501,3 +501,23 @@ async def test_live_video_does_not_hide_that_audio_was_still_coming_out_of_the_b
     ]
     assert gaps == ([missing] if live_s < 60 else [(4_000, 11_000), missing])
     assert verify(recorder.directory) == []
+
+
+async def test_audio_from_before_the_streams_midnight_keeps_its_time_over_a_restart(studio: Any, tools: Any) -> None:
+    """The header counts from that midnight, and cannot tell of anything before."""
+    midnight_ms = tools.T - tools.T % 86_400_000 + 86_400_000
+    studio.started_ms = midnight_ms + 50
+    for packets in (range(50), range(50, 100)):
+        recorder = await studio.open()
+        recorder.connected("signaling", frozenset())
+        recorder.connected("media", AUDIO)
+        recorder.audio_format(tools.audio_format())
+        for packet in packets:
+            recorder.audio(7, None, midnight_ms - 500 + 20 * packet, tools.packet(packet))
+        await recorder.suspend()
+    found = tools.manifest(recorder)
+    audio = [each for each in found["files"] if each["media"] == "audio"]
+    assert [(each["start_ms"], each["duration_ms"]) for each in audio] == [(midnight_ms - 500, 2000)]
+    assert tools.samples(recorder.directory / "audio/7.wav") == b"".join(tools.packet(packet) for packet in range(100))
+    assert found["counters"]["duplicates"] == 0
+    assert verify(recorder.directory) == []

@@ -7,7 +7,6 @@ import argparse
 import json
 import os
 import platform
-import subprocess
 import sys
 import tempfile
 import time
@@ -16,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from tests.benchmarks import trials
-from tests.benchmarks.environment import PEERS, Environment, Peer
+from tests.benchmarks.environment import PEERS, Environment, Peer, failure
+from tests.benchmarks.figures import Figures
 from tests.benchmarks.loads import Load, plan
-from tests.benchmarks.measure import RTMSD, Certificates, Figures, measure_peer, measure_rtmsd
+from tests.benchmarks.measure import RTMSD, Certificates, measure_peer, measure_rtmsd
 from tests.benchmarks.report import Results, table
 
 _HARNESS_ERRORS = (OSError, RuntimeError, ValueError, KeyError)  # TimeoutError is an OSError
@@ -26,9 +26,10 @@ _HARNESS_ERRORS = (OSError, RuntimeError, ValueError, KeyError)  # TimeoutError 
 
 def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a selection that takes three minutes")
+    parser.add_argument("--quick", action="store_true", help="a selection that takes a few minutes")
     parser.add_argument("--rounds", type=int, default=0, help="times each measurement is repeated, interleaved")
     parser.add_argument("--seconds", type=float, default=0.0, help="how long each load lasts")
+    parser.add_argument("--minutes", type=float, default=60.0, help="after these, no further load is begun")
     parser.add_argument("--only", default="", help="comma-separated beginnings of clients: rtmsd,picows,...")
     parser.add_argument(
         "--load", default="", help="measure only loads whose name holds this: 'flood', '100 audio', ..."
@@ -63,10 +64,7 @@ class Run:
             "load average at start": round(os.getloadavg()[0], 1),
             **self._environment.versions,
         }
-        for _ in range(options.rounds or (1 if options.quick else 3)):
-            for load, with_peers in plan(options.quick, options.seconds):
-                if options.load in load.name:
-                    self._compare(load, with_peers)
+        self._measure_loads()
         if not options.no_trials:
             self._try("fairness: 1 flood beside 99 paced", lambda: trials.fairness(self._certificates, 4.0))
             self._try("disk stalled for 2 s at 200 paced", lambda: trials.stalled_disk(self._certificates, 200))
@@ -78,12 +76,36 @@ class Run:
             )
         return results
 
+    def _measure_loads(self) -> None:
+        """All loads, round by round, for as long as there is time; a load begun is measured with all its clients."""
+        options = self._options
+        loads = [each for each in plan(options.quick, options.seconds) if options.load in each[0].name]
+        rounds = options.rounds or (1 if options.quick else 3)
+        round_min = sum(load.expected_s(len(self._peers(load, with_peers))) for load, with_peers in loads) / 60
+        self._say(
+            f"{rounds} x {len(loads)} loads, {round_min:.0f} minutes a round: done in about "
+            f"{min(rounds * round_min, options.minutes):.0f} minutes, the trials of two minutes not counted"
+        )
+        end_s = time.monotonic() + 60 * options.minutes
+        for round_number in range(1, rounds + 1):
+            for load, with_peers in loads:
+                if time.monotonic() < end_s:
+                    self._compare(load, with_peers)
+                else:
+                    self.results.left_out.append(f"{load.name}, round {round_number}")
+
+    def _peers(self, load: Load, with_peers: bool) -> list[Peer]:
+        return [
+            peer
+            for peer in PEERS
+            if self._wanted(peer.name) and load.media in peer.media and (with_peers or peer.where == "here")
+        ]
+
     def _compare(self, load: Load, with_peers: bool) -> None:
         if self._wanted(RTMSD):
             self._measure(RTMSD, load, lambda: measure_rtmsd(load, self._certificates))
-        for peer in PEERS:
-            if self._wanted(peer.name) and load.media in peer.media and (with_peers or peer.where == "here"):
-                self._measure_peer(peer, load)
+        for peer in self._peers(load, with_peers):
+            self._measure_peer(peer, load)
 
     def _measure_peer(self, peer: Peer, load: Load) -> None:
         if peer.name in self._environment.missing:
@@ -116,11 +138,9 @@ class Run:
 
     def plot(self, results: Path, target: Path) -> None:
         script = Path(__file__).with_name("plot.py")
-        done = subprocess.run(
-            [str(self._environment.python), str(script), str(results), str(target)], check=False, capture_output=True
-        )
-        if done.returncode:
-            self._say(f"no plot: {done.stderr.decode().strip()[-200:]}")
+        why = failure([str(self._environment.python), str(script), str(results), str(target)])
+        if why:
+            self._say(f"no plot: {why}")
 
 
 def main() -> int:

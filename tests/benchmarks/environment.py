@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,10 +16,11 @@ from typing import Any, Final, Literal
 
 import attrs
 
-from tests.benchmarks.processes import REPOSITORY, cpu_s
+from tests.benchmarks.processes import REPOSITORY, cpu_s, rss_bytes
 
 _SCRIPTS: Final = Path(__file__).parent / "peers"
 _INSTALL_S: Final = 300.0
+_ANSWER_S: Final = 90.0
 
 
 @attrs.frozen
@@ -67,12 +69,16 @@ class Environment:
     def prepare(self) -> None:
         """Install what is not there yet; each by itself, so that one that fails takes no other with it."""
         self.directory.mkdir(parents=True, exist_ok=True)
-        if not self.python.exists():
-            subprocess.run([sys.executable, "-m", "venv", str(self.python.parents[1])], check=True)
-        for package in ("msgspec", "matplotlib"):
-            self._install([str(self.python), "-m", "pip", "install", "-q", package], package)
+        no_venv = self._make_venv()
+        for package in () if no_venv else ("msgspec", "matplotlib"):
+            why = self._install([str(self.python), "-m", "pip", "install", "-q", package], package)
+            if why:
+                self.missing[package] = why
         for peer in PEERS:
             if peer.where == "pip":
+                if no_venv:
+                    self.missing[peer.name] = no_venv
+                    continue
                 command = [str(self.python), "-m", "pip", "install", "-q", peer.package]
             elif peer.where == "npm":
                 self.node.mkdir(exist_ok=True)
@@ -85,15 +91,18 @@ class Environment:
         if "ws" in self.versions and self.node.is_dir():
             shutil.copy(_SCRIPTS / "ws_peer.mjs", self.node)
 
+    def _make_venv(self) -> str:
+        """Return why there is none, "" if there is one."""
+        if (self.python.parent / "pip").exists():  # the last thing made
+            return ""
+        why = failure([sys.executable, "-m", "venv", str(self.python.parents[1])])
+        return why and f"not installed: no virtual environment: {why}"
+
     def _install(self, command: list[str], name: str) -> str:
         """Return why it could not be installed, "" if it was."""
         package = command[-1]
-        if not self._version(package):
-            try:
-                subprocess.run(command, check=True, capture_output=True, timeout=_INSTALL_S, text=True)
-            except (OSError, subprocess.SubprocessError) as error:
-                detail = getattr(error, "stderr", None) or str(error)
-                return f"not installed: {str(detail).strip().splitlines()[-1][:200]}"
+        if not self._version(package) and (why := failure(command)):
+            return f"not installed: {why}"
         version = self._version(package)
         if not version:
             return f"{name} is not there after its installation"
@@ -118,6 +127,18 @@ class Environment:
                 return [str(self.python), str(_SCRIPTS / peer.script)]
 
 
+def failure(command: Sequence[str]) -> str:
+    """Run a command that takes its time. Return why it failed, "" if it did not."""
+    try:
+        done = subprocess.run(command, check=False, capture_output=True, timeout=_INSTALL_S, text=True)
+    except (OSError, subprocess.SubprocessError) as error:
+        return str(error)[-200:]
+    if not done.returncode:
+        return ""
+    said = (done.stderr.strip() or done.stdout.strip()).splitlines()
+    return said[-1][:200] if said else f"exit code {done.returncode}, without a word"
+
+
 class RunningPeer:
     """A peer that has its sockets open, or is opening them."""
 
@@ -128,6 +149,10 @@ class RunningPeer:
     def cpu_s(self) -> float:
         return cpu_s(self._process.pid)
 
+    @property
+    def rss_bytes(self) -> int:
+        return rss_bytes(self._process.pid)
+
     def wait_ready(self) -> None:
         self._read()
 
@@ -137,11 +162,16 @@ class RunningPeer:
 
     def _read(self) -> dict[str, Any]:
         assert self._process.stdout is not None
-        for line in self._process.stdout:
-            if line.startswith("{"):
-                found: dict[str, Any] = json.loads(line)
-                return found
-        raise RuntimeError("the peer died")
+        patience = threading.Timer(_ANSWER_S, self._process.kill)
+        patience.start()
+        try:
+            for line in self._process.stdout:
+                if line.startswith("{"):
+                    found: dict[str, Any] = json.loads(line)
+                    return found
+        finally:
+            patience.cancel()
+        raise RuntimeError("the peer died, or said nothing for too long")
 
 
 @contextmanager

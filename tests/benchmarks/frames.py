@@ -8,6 +8,7 @@ import base64
 import json
 import struct
 import time
+from functools import cache
 from typing import Final
 
 USER_ID: Final = 16_778_240
@@ -36,18 +37,23 @@ def sent_ns(payload: bytes) -> int:
     return int(struct.unpack_from("<q", payload)[0])
 
 
+@cache
+def _data(size: int) -> str:
+    # A tone would do as well; bytes that repeat every 255 show any slip.
+    payload = bytes(_CLOCK_BYTES) + bytes(i % 255 for i in range(size - _CLOCK_BYTES))
+    return base64.b64encode(payload).decode()
+
+
 class Frames:
     """A row of frames in one buffer. Each lasts `period_ms`; `next_ms` is the time of the next one to be sent."""
 
     def __init__(self, media: str, period_ms: int, count: int = 1) -> None:
         size = payload_bytes(media, period_ms)
-        # A tone would do as well; bytes that repeat every 255 show any slip.
-        payload = bytes(_CLOCK_BYTES) + bytes(i % 255 for i in range(size - _CLOCK_BYTES))
         started_ms = time.time_ns() // 1_000_000
         content = {
             "user_id": USER_ID,
             "user_name": "Ana Example",
-            "data": base64.b64encode(payload).decode(),
+            "data": _data(size),
             "length": size,
             "timestamp": started_ms,
         }

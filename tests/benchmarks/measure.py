@@ -6,6 +6,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -14,7 +15,8 @@ import trustme
 
 from rtmsd.recording.wav_file import HEADER_BYTES
 from tests.benchmarks.daemon import Daemon, Posted, Taps, running_daemon
-from tests.benchmarks.environment import running_peer
+from tests.benchmarks.environment import RunningPeer, running_peer
+from tests.benchmarks.figures import Figures, latest_answer_ms, percentile
 from tests.benchmarks.frames import payload_bytes
 from tests.benchmarks.loads import STARTS_PER_S, Load
 from tests.benchmarks.processes import LoadGenerator, load_generator, wait_until
@@ -23,32 +25,7 @@ RTMSD: Final = "rtmsd"
 SETTLE_S: Final = 1.0
 PATIENCE_S: Final = 90.0
 TAPPED: Final = 5
-
-
-@attrs.frozen(kw_only=True)
-class Figures:
-    """What came of it; None: not measured.
-
-    Attributes:
-        cpu_us: user and system time of the client's process for each message.
-        core_percent: of one core, while paced media flowed and nobody listened.
-        lost: messages sent that the client did not get; for rtmsd, did not have on disk.
-        rss_kb: memory for each stream at rest, beyond what the client took before the first.
-        keep_alive_ms: the latest answer to a keep-alive on signaling.
-        ready_p50_ms: webhook to client-ready.
-    """
-
-    messages: int
-    cpu_us: float
-    lost: int
-    core_percent: float | None = None
-    p50_ms: float | None = None
-    p99_ms: float | None = None
-    rss_kb: float | None = None
-    keep_alive_ms: float | None = None
-    webhook_p99_ms: float | None = None
-    ready_p50_ms: float | None = None
-    payload_mb_per_s: float | None = None  # decoded, for each second of CPU time
+TAPPED_FLOOD_S: Final = 1.5
 
 
 @attrs.frozen
@@ -66,21 +43,13 @@ class Certificates:
         return cls(ca, server)
 
 
-def percentile(values: Sequence[float], percent: float) -> float | None:
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))] if ordered else None
-
-
 def measure_peer(command: Sequence[str], load: Load, certificates: Certificates) -> Figures:
     """Let a peer receive and decode, and keep nothing."""
-    ca = certificates.ca if load.tls else None
-    with (
-        load_generator(certificates.server if load.tls else None) as zoom,
-        running_peer(command, zoom.url, load.streams, ca) as peer,
-    ):
-        zoom.wait_ready(load.streams, PATIENCE_S)
-        peer.wait_ready()
+    one_bytes = _bytes_with_one(tuple(command), certificates, load.tls)
+    with _connected_peer(command, load.streams, certificates, load.tls) as (zoom, peer):
+        more_bytes = peer.rss_bytes - one_bytes
         core_percent = None
+        _ask_keep_alives(zoom, load)  # of whom has signaling: most have none
         if load.period_ms:
             zoom.pace(load.media, load.period_ms)
             time.sleep(SETTLE_S)
@@ -103,8 +72,35 @@ def measure_peer(command: Sequence[str], load: Load, certificates: Certificates)
         core_percent=core_percent,
         p50_ms=percentile(result["latencies_ms"], 50),
         p99_ms=percentile(result["latencies_ms"], 99),
+        rss_kb=more_bytes / (load.streams - 1) / 1024 if load.streams > 1 else None,
+        keep_alive_ms=latest_answer_ms(report),
         payload_mb_per_s=result["data_bytes"] / cpu_s / 1e6 if cpu_s else None,
     )
+
+
+@cache
+def _bytes_with_one(command: tuple[str, ...], certificates: Certificates, tls: bool) -> int:
+    """What a peer takes with one stream; once for all loads, since nobody floods it here."""
+    with _connected_peer(command, 1, certificates, tls) as (_, peer):
+        return peer.rss_bytes
+
+
+@contextmanager
+def _connected_peer(
+    command: Sequence[str], streams: int, certificates: Certificates, tls: bool
+) -> Iterator[tuple[LoadGenerator, RunningPeer]]:
+    with (
+        load_generator(certificates.server if tls else None) as zoom,
+        running_peer(command, zoom.url, streams, certificates.ca if tls else None) as peer,
+    ):
+        zoom.wait_ready(streams, PATIENCE_S)
+        peer.wait_ready()
+        time.sleep(SETTLE_S)
+        yield zoom, peer
+
+
+def _ask_keep_alives(zoom: LoadGenerator, load: Load) -> None:
+    zoom.keep_alives(1.0 if load.streams <= 20 else 10.0)
 
 
 @attrs.frozen
@@ -170,19 +166,29 @@ def measure_rtmsd(load: Load, certificates: Certificates) -> Figures:
 
 
 def _flooded(on: Stage, load: Load) -> Figures:
-    ready_ms, before_s = on.ready_ms, on.daemon.cpu_s
-    on.zoom.start_flood(load.media, load.seconds)
-    on.zoom.wait_flooded(PATIENCE_S)
-    sent = sum(on.zoom.report()["sent"].values())
-    received = _recorded(on.daemon, load.media, sent)
-    cpu_s = on.daemon.cpu_s - before_s
-    on.daemon.stop_streams(on.streams)
+    """First the CPU time, with nobody listening, then, in a second flood, the latency."""
+    ready_ms, zoom, daemon = on.ready_ms, on.zoom, on.daemon
+    _ask_keep_alives(zoom, load)
+    before_s = daemon.cpu_s
+    zoom.start_flood(load.media, load.seconds)
+    received = _recorded(daemon, load.media, _all_sent(zoom))
+    cpu_s = daemon.cpu_s - before_s
+    taps = Taps(daemon, on.tapped(), load.media)
+    zoom.start_flood(load.media, min(load.seconds, TAPPED_FLOOD_S))
+    sent = _all_sent(zoom)
+    _recorded(daemon, load.media, sent)
+    taps.close()
+    report = zoom.report()
+    daemon.stop_streams(on.streams)
     size = payload_bytes(load.media, 20)
     return Figures(
         messages=received,
         cpu_us=1e6 * cpu_s / max(1, received),
-        lost=_lost(on.daemon, load.media, sent, size),
+        lost=_lost(daemon, load.media, sent, size),
+        p50_ms=percentile(taps.latencies_ms, 50),
+        p99_ms=percentile(taps.latencies_ms, 99),
         rss_kb=on.rss_kb,
+        keep_alive_ms=latest_answer_ms(report),
         webhook_p99_ms=percentile([(each.answered_ns - each.posted_ns) / 1e6 for each in on.posted], 99),
         ready_p50_ms=percentile(ready_ms, 50),
         payload_mb_per_s=received * size / cpu_s / 1e6,
@@ -192,7 +198,7 @@ def _flooded(on: Stage, load: Load) -> Figures:
 def _paced(on: Stage, load: Load) -> Figures:
     """First the CPU time, with nobody listening, then the latency."""
     ready_ms, zoom, daemon = on.ready_ms, on.zoom, on.daemon
-    zoom.keep_alives(1.0 if load.streams <= 20 else 10.0)
+    _ask_keep_alives(zoom, load)
     zoom.pace(load.media, load.period_ms)
     time.sleep(SETTLE_S)
     began_s, cpu_s, messages = time.monotonic(), daemon.cpu_s, sum(zoom.report()["sent"].values())
@@ -202,12 +208,10 @@ def _paced(on: Stage, load: Load) -> Figures:
     taps = Taps(daemon, on.tapped(), load.media)
     time.sleep(load.seconds)
     zoom.halt()
-    zoom.wait_flooded(PATIENCE_S)
+    sent = _all_sent(zoom)
     report = zoom.report()
     taps.close()
-    sent = sum(report["sent"].values())
     _recorded(daemon, load.media, sent)
-    late_ms = [*report["keep_alive_ms"], *report["keep_alives_waiting_ms"]]
     daemon.stop_streams(on.streams)
     size = payload_bytes(load.media, load.period_ms)
     return Figures(
@@ -218,10 +222,16 @@ def _paced(on: Stage, load: Load) -> Figures:
         p50_ms=percentile(taps.latencies_ms, 50),
         p99_ms=percentile(taps.latencies_ms, 99),
         rss_kb=on.rss_kb,
-        keep_alive_ms=max(late_ms, default=None),
+        keep_alive_ms=latest_answer_ms(report),
         webhook_p99_ms=percentile([(each.answered_ns - each.posted_ns) / 1e6 for each in on.posted], 99),
         ready_p50_ms=percentile(ready_ms, 50),
     )
+
+
+def _all_sent(zoom: LoadGenerator) -> int:
+    """Wait until a flood is over and the kernel has all of it, and return how many messages were sent so far."""
+    zoom.wait_flooded(PATIENCE_S)
+    return sum(zoom.report()["sent"].values())
 
 
 def _recorded(daemon: Daemon, media: str, sent: int) -> int:

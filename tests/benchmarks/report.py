@@ -6,10 +6,13 @@ from typing import Any
 
 import attrs
 
+from tests.benchmarks.figures import Figures
 from tests.benchmarks.loads import Load
-from tests.benchmarks.measure import RTMSD, Figures
+from tests.benchmarks.measure import RTMSD
 
 _COLUMNS = (
+    ("rounds", "rounds", "{:d}"),
+    ("msg/CPU-s", "messages_per_cpu_s", "{:.0f}"),
     ("µs/msg", "cpu_us", "{:.1f}"),
     ("core %", "core_percent", "{:.1f}"),
     ("MB/CPU-s", "payload_mb_per_s", "{:.0f}"),
@@ -20,6 +23,14 @@ _COLUMNS = (
     ("KB/stream", "rss_kb", "{:.0f}"),
     ("webhook p99 ms", "webhook_p99_ms", "{:.0f}"),
     ("ready p50 ms", "ready_p50_ms", "{:.1f}"),
+)
+
+NOTES = (
+    "keep-alive ms -: only rtmsd and Zoom's SDK have signaling; the others open media sockets alone and answer none",
+    "KB/stream -: with one stream, a peer has nothing beyond its first; rtmsd had one before, which is not counted",
+    "webhook and ready ms -: a peer is started with its streams, and has no webhooks",
+    "core % -: in a flood it says nothing; MB/CPU-s -: rtmsd's is that of floods",
+    "p50 and p99 in a flood: mostly the time in the sockets' buffers; rtmsd's are of a second flood, with taps open",
 )
 
 
@@ -33,6 +44,8 @@ class Cell:
     failure: str = ""
 
     def middle(self, field: str) -> Any:
+        if field == "rounds":
+            return len(self.rounds)
         values = [value for each in self.rounds if (value := getattr(each, field)) is not None]
         if not values:
             return None
@@ -47,6 +60,7 @@ class Results:
     trials: dict[str, dict[str, Any]] = attrs.field(factory=dict)
     missing: dict[str, str] = attrs.field(factory=dict)
     machine: dict[str, Any] = attrs.field(factory=dict)
+    left_out: list[str] = attrs.field(factory=list)  # for want of time
 
     def cell(self, client: str, load: Load) -> Cell:
         for cell in self.cells:
@@ -65,6 +79,8 @@ class Results:
         return {
             "machine": self.machine,
             "missing": self.missing,
+            "left out": self.left_out,
+            "notes": NOTES,
             "trials": self.trials,
             "ratios": dict(ratios(self)),
             "cells": [attrs.asdict(cell) for cell in self.cells],
@@ -98,7 +114,8 @@ def table(results: Results) -> str:
         lines += ["", *_aligned(rows)]
     for name, found in results.trials.items():
         lines += ["", name, *(f"  {key}: {_shown(value, '{:.1f}')}" for key, value in found.items())]
-    lines += [f"{name}: {why}" for name, why in results.missing.items()]
+    lines += ["", *NOTES, *(f"{name}: {why}" for name, why in results.missing.items())]
+    lines += [f"left out for want of time: {name}" for name in results.left_out]
     return "\n".join(lines)
 
 

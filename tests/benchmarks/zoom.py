@@ -28,7 +28,9 @@ from typing import Any, Final
 from tests.benchmarks.frames import Frames, header
 
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
-_BACKLOG_BYTES: Final = 1 << 20  # what a paced socket may be behind; beyond that frames are skipped and counted
+# What a paced socket may be behind, and all of them together; beyond that frames are skipped and counted.
+_BACKLOG_BYTES: Final = 1 << 20
+_BACKLOG_OF_ALL_BYTES: Final = 128 << 20
 _FIN_TEXT: Final = 0x81
 _CLOSE: Final = 0x88
 
@@ -73,7 +75,7 @@ class Connection:
             self.zoom.wants_write(self, True)
 
     def pace(self, frames: Frames) -> None:
-        if self._queued_bytes > _BACKLOG_BYTES:
+        if self._queued_bytes > self.zoom.backlog_bytes:
             self.skipped_messages += 1
             return
         frames.advance()
@@ -102,12 +104,14 @@ class Connection:
             self.zoom.wants_write(self, False)
             return
         frames.advance()
+        frames.stamp(time.monotonic_ns())
         self.sent_messages += frames.count
         if self._tls is None:
             try:
                 sent = self.sock.send(frames.view)
             except BlockingIOError:
                 sent = 0
+                frames.stamp(0)  # it waits here, and not with the client: no time to tell
             if sent < len(frames.view):
                 self._queue.append(frames.view[sent:])  # sent before the buffer is changed again
                 self._queued_bytes += len(frames.view) - sent
@@ -221,6 +225,7 @@ class Zoom:
         self._paced: dict[str, tuple[Frames, int]] = {}  # stream -> frames, and the pace it belongs to
         self._floods: dict[str, Frames] = {}
         self._pace_number = 0
+        self.backlog_bytes = _BACKLOG_BYTES
         self._keep_alive_ms: list[float] = []
         self._keep_alive_round = 0
         self._ready_ns: dict[str, int] = {}
@@ -330,6 +335,7 @@ class Zoom:
         """Send a frame every period on each stream, the streams evenly spread over the period."""
         self._pace_number += 1
         names = sorted(self._media) if streams is None else streams
+        self.backlog_bytes = min(_BACKLOG_BYTES, _BACKLOG_OF_ALL_BYTES // max(1, len(self._media)))
         now_ns, period_ns = time.monotonic_ns() + 10_000_000, period_ms * 1_000_000
         for position, stream in enumerate(names):
             earlier = self._paced.get(stream)
@@ -342,8 +348,9 @@ class Zoom:
 
     def _start_flood(self, media: str, streams: list[str] | None, duration_ns: int) -> None:
         for stream in list(self._media) if streams is None else streams:
-            frames = self._floods.setdefault(stream, Frames.for_flood(media))
-            self._media[stream].flood(frames)
+            if stream not in self._floods:
+                self._floods[stream] = Frames.for_flood(media)
+            self._media[stream].flood(self._floods[stream])
         self.at(time.monotonic_ns() + duration_ns, self._end_flood)
 
     def _end_flood(self) -> None:
@@ -354,6 +361,7 @@ class Zoom:
 
     def _start_keep_alives(self, period_ns: int, of: str) -> None:
         self._keep_alive_round += 1
+        self._keep_alive_ms.clear()
         known = self._signaling if of == "signaling" else self._media
         now_ns = time.monotonic_ns()
         for position, connection in enumerate(known.values()):
@@ -368,12 +376,11 @@ class Zoom:
             for connection in (*self._signaling.values(), *self._media.values())
             for asked_ns in connection.asked.values()
         ]
-        answered, self._keep_alive_ms = self._keep_alive_ms, []
         return {
             "sent": {stream: connection.sent_messages for stream, connection in self._media.items()},
             "skipped": sum(connection.skipped_messages for connection in self._media.values()),
             "queued": sum(connection._queued_bytes for connection in self._media.values()),
-            "keep_alive_ms": answered,
+            "keep_alive_ms": self._keep_alive_ms,
             "keep_alives_waiting_ms": waiting,
         }
 

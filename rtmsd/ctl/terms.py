@@ -63,7 +63,7 @@ GAP_CAUSES: Final[Mapping[str, Meaning]] = {
         Meaning(
             "daemon_restart",
             "Media is missing from the time in which rtmsd did not run.",
-            "It was stopped, upgraded or killed.",
+            "It was stopped, upgraded or killed; or came back with a configuration that asks for less, until the end.",
             "`journalctl -u rtmsd` tells which; shorten upgrades.",
         ),
         Meaning(

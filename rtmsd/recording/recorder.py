@@ -279,8 +279,17 @@ class Recorder:
         return number
 
     def interrupted(self, cause: str, media: Iterable[str]) -> None:
-        """An earlier process had this stream, and may have been connected without having had the time to say so."""
+        """An earlier process had this stream, and may have been connected without having had the time to say so.
+
+        Args:
+            media: that are asked for now. What was connected and is not among them stays a gap, and is told why.
+        """
+        media = frozenset(media)
         self._timeline.interrupted(cause, media)
+        if given_up := self._timeline.known_without(media):
+            why = "the configuration asks for it no more: a gap until the end"
+            self.event("media_given_up", None, media=given_up, why=why)
+            log.warning("media given up", rtms_stream_id=self.info.rtms_stream_id, media=given_up, why=why)
 
     def heard(self, zoom_ms: int) -> None:
         """A live time of Zoom's on signaling."""

@@ -57,6 +57,10 @@ class Timeline:
         """Whether this media type was connected once, and the stream has not ended since."""
         return media in self._media
 
+    def known_without(self, media: Iterable[str]) -> list[str]:
+        """Return the media types that were connected, apart from these."""
+        return sorted(self._media.keys() - set(media))
+
     # Connections
 
     def interrupted(self, cause: str, media: Iterable[str]) -> None:

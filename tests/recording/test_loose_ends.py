@@ -271,6 +271,26 @@ async def test_of_a_stream_that_was_cut_off_before_it_left_a_trace(studio: Any, 
     assert verify(recorder.directory) == []
 
 
+async def test_media_that_are_asked_for_no_more_after_a_restart_are_a_gap_that_says_so(studio: Any, tools: Any) -> None:
+    """It was connected, and the stream went on: without a gap its time would be missing without a word."""
+    first = await studio.open()
+    first.connected("media", AUDIO | {"transcript"})
+    first.audio(5, None, tools.T, tools.packet(0))
+    await first.suspend()
+    studio.events.clear()
+    second = await studio.open()
+    second.interrupted("daemon_restart", AUDIO)
+    second.connected("media", AUDIO)
+    second.audio(5, None, tools.T + 20, tools.packet(1))
+    second.heard(tools.T + 40)
+    second.ended(6, tools.T + 5000)
+    await second.finish()
+    assert told(tools.manifest(second), tools.T) == [("transcript", None, 20, 5000, "daemon_restart")]
+    given_up = [event for event in studio.events if event["kind"] == "media_given_up"]
+    assert [event["media"] for event in given_up] == [["transcript"]]
+    assert verify(second.directory) == []
+
+
 async def test_an_end_that_was_written_and_is_told_again_after_a_kill_opens_no_gap(studio: Any, tools: Any) -> None:
     first = await studio.open()
     first.connected("media", AUDIO)

@@ -23,8 +23,6 @@ APPS = tuple(
 EVIL = "rtms.evil.test"
 BAD_SIGNATURE = 3
 
-pytestmark = pytest.mark.usefixtures("autojump_clock")
-
 
 @pytest.fixture
 async def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Bench]:

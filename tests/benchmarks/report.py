@@ -28,6 +28,7 @@ _COLUMNS = (
 NOTES = (
     "keep-alive ms -: only rtmsd and Zoom's SDK have signaling; the others open media sockets alone and answer none",
     "KB/stream -: with one stream, a peer has nothing beyond its first; rtmsd had one before, which is not counted",
+    "KB/stream with few streams: what the client's memory does by itself counts for more than the streams do",
     "webhook and ready ms -: a peer is started with its streams, and has no webhooks",
     "core % -: in a flood it says nothing; MB/CPU-s -: rtmsd's is that of floods",
     "p50 and p99 in a flood: mostly the time in the sockets' buffers; rtmsd's are of a second flood, with taps open",

@@ -168,6 +168,8 @@ class RunningPeer:
             for line in self._process.stdout:
                 if line.startswith("{"):
                     found: dict[str, Any] = json.loads(line)
+                    if "failed" in found:
+                        raise RuntimeError(found["failed"])
                     return found
         finally:
             patience.cancel()

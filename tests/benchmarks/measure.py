@@ -93,8 +93,8 @@ def _connected_peer(
         load_generator(certificates.server if tls else None) as zoom,
         running_peer(command, zoom.url, streams, certificates.ca if tls else None) as peer,
     ):
-        zoom.wait_ready(streams, PATIENCE_S)
         peer.wait_ready()
+        zoom.wait_ready(streams, PATIENCE_S)
         time.sleep(SETTLE_S)
         yield zoom, peer
 

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 
+from rtmsd.masking import foreign
+
 
 class RtmsdError(Exception):
     """Base of every foreseen error: one log line, no traceback."""
@@ -44,10 +46,11 @@ class HandshakeRejected(RemoteProtocolError):
 
     Attributes:
         status_code: the wire's number, known or not.
-        reason: Zoom's free text, "" when there was none.
+        reason: Zoom's free text as `foreign` leaves it, "" when there was none.
     """
 
     def __init__(self, status_code: int, reason: str) -> None:
+        reason = foreign(reason)
         super().__init__(f"status {status_code}" + (f": {reason}" if reason else ""))
         self.status_code = status_code
         self.reason = reason

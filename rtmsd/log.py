@@ -19,18 +19,12 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 
 from rtmsd.config.model import LogConfig
 from rtmsd.journald import JournalSender, is_journal
+from rtmsd.masking import MASK, SECRET_TEXTS, masked
 
-MASK: Final = "***"
 MAX_TEXT_CHARS: Final = 16_384  # of one value; Zoom's texts and tracebacks are far shorter
 MIN_SECRET_CHARS: Final = 8  # Zoom's are over 20; the short ones of a test would mask half of every line
 
 _SECRET_KEY: Final = re.compile(r"secret|signature|token|password|authorization|cookie", re.IGNORECASE)
-_SECRET_TEXTS: Final = (
-    (re.compile(r"\b[0-9a-fA-F]{64}\b"), MASK),  # signatures of handshakes and webhooks
-    (re.compile(r"\b((?i:bearer|basic)) [\w.~+/=-]+"), rf"\1 {MASK}"),
-    (re.compile(r"\beyJ[\w-]+\.[\w-]+\.[\w-]+"), MASK),  # JSON web tokens
-    (re.compile(r"\b((?i:wss?)://)(?:[^\s/?#@'\"]*@)?([^\s/?#'\"]+)[^\s'\"]*"), r"\1\2"),
-)
 # What a participant's name or a hostile server could do to a terminal.
 _CONTROL_CHARS: Final = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
 _CONTROL_CHAR: Final = f"[{re.escape(''.join(map(chr, _CONTROL_CHARS)))}]"
@@ -99,7 +93,7 @@ class Cleaner:
         self._secrets = re.compile("|".join(map(re.escape, long_enough))) if long_enough else None
         # Hardly any text has anything to clean: to see that at once is most of what a line costs.
         self._suspect = re.compile(
-            "|".join((_CONTROL_CHAR, *(pattern.pattern for pattern, _ in _SECRET_TEXTS), *map(re.escape, long_enough)))
+            "|".join((_CONTROL_CHAR, *(pattern.pattern for pattern, _ in SECRET_TEXTS), *map(re.escape, long_enough)))
         )
         self._key = functools.lru_cache(KNOWN_KEYS)(self._judge_key)
 
@@ -140,8 +134,7 @@ class Cleaner:
             return text
         if self._secrets:
             text = self._secrets.sub(MASK, text)
-        for pattern, replacement in _SECRET_TEXTS:
-            text = pattern.sub(replacement, text)
+        text = masked(text)
         if len(text) > MAX_TEXT_CHARS:
             half = MAX_TEXT_CHARS // 2  # a traceback names the error at its end
             text = f"{text[:half]} ... {text[-half:]}"

@@ -7,8 +7,7 @@ from typing import Any, Final
 import attrs
 
 from rtmsd.config.model import AppConfig, Config, file_fields
-
-MASK: Final = "***"
+from rtmsd.masking import MASK
 
 # Sockets, files and the writer are opened once. All else holds for the next webhook, stream or log line.
 NEEDS_RESTART: Final = (

@@ -21,6 +21,7 @@ from wsproto.events import CloseConnection
 
 from rtmsd.config import ZoomConfig
 from rtmsd.errors import ConfigError, ConnectionLost
+from rtmsd.masking import foreign
 from rtmsd.transport.hosts import Target, check_url
 from rtmsd.transport.lifting import Consume, Gate, LiftingStream, SharedLiftingStream, UpgradeStream
 from rtmsd.transport.network import TcpStream, socket_set
@@ -51,7 +52,7 @@ class WebSocketClosed(ConnectionLost):
     """
 
     def __init__(self, code: int, reason: str) -> None:
-        super().__init__(f"closed with code {code}" + (f": {reason}" if reason else ""))
+        super().__init__(f"closed with code {code}" + (f": {foreign(reason)}" if reason else ""))
         self.code = code
         self.reason = reason
 

@@ -80,7 +80,7 @@ class Librarian:
             StorageError: the directory cannot be read.
         """
         try:
-            found: list[Recording] = await self._run_sync(find_recordings, self._root)
+            found: list[Recording] = await self._run_sync(find_recordings, self._root, abandon_on_cancel=True)
         except OSError as error:
             raise StorageError(f"{self._root}: {error.strerror or error}") from error
         return found
@@ -117,7 +117,7 @@ class Librarian:
         """Finish interrupted deletions, then delete what is overdue. A disk that refuses is logged, and tried later."""
         async with self._deleting:
             try:
-                for leftover in await self._run_sync(leftovers, self._root):
+                for leftover in await self._run_sync(leftovers, self._root, abandon_on_cancel=True):
                     await self._finish(leftover)
                 if rules.keep_days or rules.keep_bytes:
                     await self._delete_overdue(rules)
@@ -128,7 +128,7 @@ class Librarian:
 
     async def _finish(self, leftover: Path) -> None:
         try:
-            await self._run_sync(erase, leftover)
+            await self._erase(leftover)
         except OSError as error:
             log.warning("interrupted deletion cannot be finished", directory=str(leftover), error=str(error))
         else:
@@ -162,7 +162,11 @@ class Librarian:
         finally:
             del self._moving[recording.name]
             moved.set()
-        await self._run_sync(erase, leftover)
+        await self._erase(leftover)
+
+    async def _erase(self, leftover: Path) -> None:
+        """Delete what was set aside. A stop of the daemon does not wait for that: the next start goes on with it."""
+        await self._run_sync(erase, leftover, abandon_on_cancel=True)
 
     def _live_names(self) -> frozenset[str]:
         return frozenset(safe_name(rtms_stream_id) for rtms_stream_id in self._live())

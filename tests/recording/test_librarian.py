@@ -65,7 +65,7 @@ def librarian(root: Path, *live: str) -> Librarian:
     return Librarian(root, lambda: live, now_ms=lambda: NOW_MS)
 
 
-async def at_once(work: Callable[..., Any], *args: Any) -> Any:
+async def at_once(work: Callable[..., Any], *args: Any, **_: Any) -> Any:
     """In place of a worker thread, whose work takes no time on a mock clock."""
     await trio.lowlevel.checkpoint()
     return work(*args)

@@ -208,7 +208,7 @@ class _Endpoint:
                 return _answer(_status(await self._hand_over(event), event))
 
     async def _hand_over(self, command: StreamCommand) -> Result:
-        """Have a command accepted out of the client's reach: when it hangs up, this handler is cancelled."""
+        """Have a command accepted out of the client's reach, and give the answer up before the client does."""
         acceptance = _Acceptance(command)
         # In the daemon's context, not the request's: a stream that starts here would keep the request alive.
         self._context.copy().run(self._nursery.start_soon, self._accept, acceptance)

@@ -42,7 +42,7 @@ class Exchange(TrioASGIHTTPConnection):
         scope, config = self.scope, self.app.config
         headers = Headers([(name.decode("latin1"), value.decode("latin1")) for name, value in scope["headers"]])
         headers["Remote-Addr"] = (scope.get("client") or ["<local>"])[0]  # where Quart looks for it
-        headers.setdefault("Host", "")  # HTTP/1.0
+        headers["Host"] = ""  # nobody asks for it, and what is no host name would raise where there is no handler yet
         return self.app.request_class(
             scope["method"],
             scope["scheme"],

@@ -240,6 +240,7 @@ async def test_an_idle_connection_and_dripping_headers_are_cut_off(
         (b"GET http://[bad/healthz HTTP/1.1\r\nhost: x\r\n\r\n", [404]),
         (b"GET /%ff%00 HTTP/1.1\r\nhost: x\r\n\r\n", [404]),
         (b"GET /healthz HTTP/1.1\r\nhost: \xff[:\r\n\r\n", [200]),
+        (b"GET /healthz HTTP/1.1\r\nhost: ..\r\n\r\n", [200]),
         (b"GET /healthz HTTP/1.1\r\n\r\n", [400]),
         (b"\x00\xff\r\n\r\n", [400]),
         (b"GET /healthz HTTP/1.1\r\nx: " + b"y" * 20_000, [431]),

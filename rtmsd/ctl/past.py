@@ -72,7 +72,7 @@ def _told(recording: Item) -> dict[str, Any]:
     summary = {**recording, "gaps": None}  # there it is their number
     try:
         manifest = json.loads(Path(recording["directory"], "stream.json").read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return summary
     is_its = isinstance(manifest, dict) and manifest.get("state") == recording["state"]
-    return summary | manifest if is_its else summary
+    return summary | manifest | {"directory": recording["directory"]} if is_its else summary

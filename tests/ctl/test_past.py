@@ -82,6 +82,15 @@ def test_live_streams_are_listed_although_recordings_cannot_be(ctl: Ctl, daemon:
 
 
 @pytest.mark.usefixtures("night")
+def test_where_the_files_are_is_the_daemon_s_to_say(ctl: Ctl, night: list[dict[str, Any]], capsys: Capture) -> None:
+    directory = next(item["directory"] for item in night if item["rtms_stream_id"] == "failed")
+    manifest = Path(directory, "stream.json")
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"directory": "/elsewhere"}))
+    assert ctl("inspect", "failed") == Exit.OK
+    assert "/elsewhere" not in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("night")
 @pytest.mark.parametrize("name", ["failed", "fail"])
 def test_inspect_says_why_a_stream_failed(ctl: Ctl, capsys: Capture, name: str) -> None:
     assert ctl("inspect", name) == Exit.OK
@@ -89,7 +98,7 @@ def test_inspect_says_why_a_stream_failed(ctl: Ctl, capsys: Capture, name: str) 
     assert {"stream\tfailed", "state\tfailed", f"why\t{WHY}"} <= set(shown)
 
 
-@pytest.mark.parametrize("content", ["{]", "[]", '{"state": "active"}'])
+@pytest.mark.parametrize("content", ["{]", "[]", '{"state": "active"}', "[" * 100_000])
 def test_inspect_of_a_damaged_recording(
     ctl: Ctl, daemon: FakeDaemon, night: list[dict[str, Any]], capsys: Capture, content: str
 ) -> None:

@@ -85,6 +85,9 @@ class Disk:
         try:
             self.truncate(descriptor, 0)
             self.write(descriptor, content, 0)
+            if os.geteuid() == 0:  # `repair` by root must not lock out the daemon, whose directory it is
+                owner = path.parent.stat()
+                os.fchown(descriptor, owner.st_uid, owner.st_gid)
             self.sync(descriptor)
         finally:
             self.close(descriptor)

@@ -112,3 +112,11 @@ def test_pieces_are_written_one_behind_the_other(tmp_path: Path) -> None:
     disk.write_pieces(descriptor, pieces, 5)
     disk.close(descriptor)
     assert path.read_bytes() == bytes(5) + b"".join(pieces)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_what_root_replaces_stays_the_owner_s_of_the_directory(tmp_path: Path) -> None:
+    os.chown(tmp_path, 12345, 12345)
+    Disk().replace(tmp_path / "stream.json", b"{}")
+    told = (tmp_path / "stream.json").stat()
+    assert (told.st_uid, told.st_gid) == (12345, 12345)

@@ -60,6 +60,11 @@ class Life:
         """How the stream ended, as soon as that is decided: it may still be read for a moment."""
         return self.outcome or (None if self.stream is None else self.stream.ending.outcome)
 
+    def over(self, outcome: Outcome) -> None:
+        """Have its files finished, as those of a stream that ended so. That it was revoked no later trouble undoes."""
+        known = self.end
+        self.outcome = known if known is not None and known.state == "revoked" else outcome
+
     @property
     def never_connected(self) -> bool:
         """Whether it was given up without ever having had media."""
@@ -110,18 +115,20 @@ class Life:
             self._patience.cancel()
 
     def _obey(self, stream: Stream, command: Command) -> None:
-        if not isinstance(command, CloseStream):
-            self.write_down(command)
-        match command:
-            case StartStream():
-                self.row = attrs.evolve(self.row, server_urls=command.server_urls, event_ts=command.event_ts)
-                stream.failover(command)
-            case InterruptStream():
-                stream.interrupted(command)
-            case StopStream():
-                stream.ending.stopped(command.stop_reason, command.event_ts, "stopped webhook")
-            case CloseStream():
-                stream.close()
+        try:
+            if not isinstance(command, CloseStream):
+                self.write_down(command)
+        finally:  # a revocation that cannot be told of is one
+            match command:
+                case StartStream():
+                    self.row = attrs.evolve(self.row, server_urls=command.server_urls, event_ts=command.event_ts)
+                    stream.failover(command)
+                case InterruptStream():
+                    stream.interrupted(command)
+                case StopStream():
+                    stream.ending.stopped(command.stop_reason, command.event_ts, "stopped webhook")
+                case CloseStream():
+                    stream.close()
 
 
 async def _crash(bug: Exception) -> NoReturn:

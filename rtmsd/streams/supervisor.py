@@ -149,7 +149,8 @@ class Supervisor:
                 outcome = Outcome("failed", None, None, why)
             except* Exception as group:
                 outcome = _crashed(group)
-            life.outcome = life.outcome or outcome
+            life.over(outcome)
+            assert life.outcome is not None
             self._judge(life, life.outcome)
             await self._aftermath.of(life)
             del self._lives[row.rtms_stream_id]

@@ -16,6 +16,7 @@ from rtmsd.recording import recorder as recorder_module
 from rtmsd.recording import revoke as revoke_module
 from rtmsd.recording.layout import EVENTS
 from rtmsd.recording.restore import find
+from rtmsd.streams.life import Life
 from tests.streams.bench import STREAM, Bench, HastyDisk, open_bench
 from tests.streams.zoom import OTHER_HOST, zoom_ms
 
@@ -213,6 +214,30 @@ async def test_a_bug_in_the_end_keeps_nothing_of_a_stream_that_was_revoked(
     assert bench.logged("stream could not be finished")
     assert bench.manifest()["state"] == "revoked"
     assert names(bench) == ["stream.json"]
+
+
+@pytest.mark.parametrize("teller", ["webhook", "signaling"])
+async def test_a_bug_while_the_stream_comes_down_keeps_nothing_of_what_was_revoked(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, teller: str
+) -> None:
+    await bench.up()
+    await talk(bench)
+    monkeypatch.setattr(bench.supervisor.lives[STREAM].recorder, "lost", None)
+    if teller == "webhook":
+        await bench.stop(REVOKED)
+    else:
+        await bench.zoom.last("signaling").stream_state(4, REVOKED)
+    await is_revoked_in_time(bench)
+    assert bench.logged("stream crashed")
+
+
+async def test_a_bug_in_writing_down_a_revocation_keeps_nothing(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    await bench.up()
+    await talk(bench)
+    monkeypatch.setattr(Life, "write_down", None)
+    await bench.stop(REVOKED)
+    await is_revoked_in_time(bench)
+    assert bench.logged("stream crashed")
 
 
 async def test_no_name_is_told_of_a_stream_that_was_revoked_after_its_end(bench: Bench) -> None:

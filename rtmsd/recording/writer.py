@@ -312,6 +312,8 @@ def _write(disk: Disk, batch: Batch) -> int:
     try:
         if file.durable_bytes == 0:
             disk.truncate(descriptor, 0)  # whatever it is that stands there under a new file's name
+            if file.header is not None:  # were we killed behind the samples, nobody would know what they are
+                disk.write(descriptor, file.header(0), 0)
         for offset, pieces in batch.chunks:
             disk.write_pieces(descriptor, pieces, offset)
         if file.header is not None:

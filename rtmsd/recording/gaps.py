@@ -156,7 +156,9 @@ class Gaps:
         alike: defaultdict[tuple[str, int | str | None, str], deque[Gap]] = defaultdict(deque)
         for gap in gaps:
             alike[gap.kind].append(gap)
-        while len(gaps) > _MAX_GAPS - _JOINED:
+        for _ in range(len(gaps)):  # at most: where each is of another kind there is nothing to join
+            if len(gaps) <= _MAX_GAPS - _JOINED:
+                break
             oldest = gaps.popleft()
             alike[oldest.kind].popleft()
             if not alike[oldest.kind]:  # nobody else's is like it: keep the fact, drop the detail

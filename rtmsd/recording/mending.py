@@ -109,6 +109,8 @@ class FileMender:
         """Cut off a last line that is torn, or that a power failure left as zeros."""
         content = self._mends.content(path)
         whole = content.rfind(b"\n") + 1
+        while b"\0" in content[(start := content.rfind(b"\n", 0, max(0, whole - 1)) + 1) : whole]:
+            whole = start  # JSON never has that byte
         if whole != len(content):
             self._mends.cut(path, whole)
             self._say(path, f"torn last line cut off, {len(content) - whole} bytes")

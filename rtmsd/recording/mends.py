@@ -31,13 +31,14 @@ class Mends:
         return bool(self._steps)
 
     def apply(self, disk: Disk) -> None:
-        """Do it. In a worker thread; what was done in part is done again from the beginning.
+        """Do it. In a worker thread; what a disk refused is gone on with the next time, and nothing is done twice.
 
         Raises:
             OSError: the disk refuses.
         """
-        for step in self._steps:
-            step(disk)
+        while self._steps:
+            self._steps[0](disk)
+            del self._steps[0]
 
     def name(self, path: Path) -> str:
         """Return a path as the manifest has it."""
@@ -98,5 +99,9 @@ def _rewrite(path: Path, size_bytes: int, head: bytes, disk: Disk) -> None:
 
 
 def _rename(path: Path, to: Path) -> None:
+    free, number = to, 1
+    while free.exists():  # of an earlier time, and just as worth reading
+        number += 1
+        free = to.with_name(f"{to.name}-{number}")
     if path.exists():
-        path.replace(to)
+        path.replace(free)

@@ -1,0 +1,64 @@
+"""What is mended of an earlier run: nothing twice, and nothing that somebody may still want to read."""
+
+import errno
+from pathlib import Path
+
+import pytest
+
+from rtmsd.recording.disk import Disk
+from rtmsd.recording.gaps import Gap, Gaps
+from rtmsd.recording.mending import FileMender
+from rtmsd.recording.mends import Mends
+
+
+class RefusingOnce(Disk):
+    def __init__(self) -> None:
+        super().__init__()
+        self.refusals = 1
+
+    def replace(self, path: Path, content: bytes) -> None:
+        if self.refusals:
+            self.refusals -= 1
+            raise OSError(errno.ENOSPC, "full")
+        super().replace(path, content)
+
+
+def test_what_was_set_aside_stays_when_the_rest_is_done_later(tmp_path: Path) -> None:
+    path, disk = tmp_path / "stream.json", RefusingOnce()
+    path.write_text("damaged")
+    mends = Mends(tmp_path)
+    mends.set_aside(path, "stream.json.damaged")
+    mends.replace(path, b"{}")
+    with pytest.raises(OSError, match="full"):
+        mends.apply(disk)
+    path.write_text("ours")  # meanwhile
+    mends.apply(disk)
+    assert (tmp_path / "stream.json.damaged").read_text() == "damaged"
+    assert path.read_text() == "{}"
+
+
+def test_nothing_takes_the_place_of_what_was_set_aside_earlier(tmp_path: Path) -> None:
+    path = tmp_path / "stream.json"
+    (tmp_path / "stream.json.damaged").write_text("earlier")
+    path.write_text("damaged")
+    mends = Mends(tmp_path)
+    mends.set_aside(path, "stream.json.damaged")
+    mends.apply(Disk())
+    assert (tmp_path / "stream.json.damaged").read_text() == "earlier"
+    assert (tmp_path / "stream.json.damaged-2").read_text() == "damaged"
+
+
+@pytest.mark.parametrize("torn", [b"", b'{"a"', b"\0\0\0", b"\0\0\n", b'\0\0\n{"x":\0\n\0'])
+def test_zeros_that_a_power_failure_left_are_cut_off(tmp_path: Path, torn: bytes) -> None:
+    path = tmp_path / "events.jsonl"
+    path.write_bytes(b'{"whole":1}\n' + torn)
+    mends = Mends(tmp_path)
+    FileMender(mends).cut_torn(path)
+    mends.apply(Disk())
+    assert path.read_bytes() == b'{"whole":1}\n'
+
+
+def test_gaps_that_are_all_of_another_kind_come_to_an_end() -> None:
+    gaps = Gaps()
+    for number in range(4000):
+        gaps.missing(Gap(f"media-{number}", None, number, number + 1, "dropped"))

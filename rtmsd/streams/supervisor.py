@@ -132,6 +132,7 @@ class Supervisor:
 
     def _begin(self, life: Life) -> None:
         self._lives[life.row.rtms_stream_id] = life
+        self._unexplained.pop(life.row.rtms_stream_id, None)
         self._nursery.start_soon(self._guard, life)
 
     # The boundary
@@ -154,15 +155,15 @@ class Supervisor:
             self._judge(life, life.outcome)
             await self._aftermath.of(life)
             del self._lives[row.rtms_stream_id]
-            for command in life.waiting:
-                self._apply(command)
-            if not self._lives:
-                self._nobody_left.set()
             if life.outcome.is_guess:
                 self._unexplained[row.rtms_stream_id] = row
                 if len(self._unexplained) > REMEMBERED:
                     del self._unexplained[next(iter(self._unexplained))]
-            elif life.outcome.reason is not None:
+            for command in life.waiting:
+                self._apply(command)
+            if not self._lives:
+                self._nobody_left.set()
+            if life.outcome.reason is not None and not life.outcome.is_guess:
                 await self._start_again(row, life.outcome.reason)
 
     def _explained(self, stop: StopStream) -> None:

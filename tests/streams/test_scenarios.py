@@ -367,6 +367,20 @@ async def test_why_a_stream_that_was_given_up_ended_is_for_zoom_to_say(up: Bench
     await up.until(lambda: up.restarter.considered == [("stream-1", reason)])
 
 
+async def test_why_an_earlier_life_ended_is_no_news_for_a_stream_that_was_started_again(up: Bench) -> None:
+    up.zoom.always["signaling"] = 2
+    await up.zoom.last("signaling").cut()
+    await up.until_gone()
+    told_ms = zoom_ms()
+    up.zoom.always.clear()
+    await up.start(event_ts=told_ms + 1000)
+    await up.until_up()
+    assert await up.stop(19, event_ts=told_ms) is Verdict.LATE
+    await trio.sleep(10)
+    assert up.restarter.considered == []
+    assert up.state() == "active"
+
+
 async def test_the_same_reason_beside_an_interruption_ends_nothing(up: Bench) -> None:
     await up.zoom.last("signaling").stream_state(2, 13)
     await trio.sleep(30)

@@ -1,7 +1,8 @@
 """What is left to do when a stream is over: its files are finished or deleted, and the journal forgets it."""
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, Final
 
@@ -39,25 +40,25 @@ class Aftermath:
         self._config = config
 
     async def of(self, life: Life) -> None:
-        """Write down how a stream ended. What fails here is no other stream's trouble."""
-        try:
-            if not life.is_revoked:
-                with life.unless_revoked():
-                    await self._keep(life)
-            if life.is_revoked:  # or is so by now
+        """Write down how a stream ended. What fails in it is no other stream's trouble."""
+        if not life.is_revoked:
+            with life.unless_revoked(), _contained(life):
+                await self._keep(life)
+        if life.is_revoked:  # or is so by now
+            with _contained(life):
                 await self._delete(life)
+        with _contained(life):
             self._remember(life)
-        except* Exception:
-            why = None if life.outcome is None else life.outcome.why
-            log.exception("stream could not be finished", rtms_stream_id=life.row.rtms_stream_id, why=why)
 
     async def _keep(self, life: Life) -> None:
         """Say in the files how it ended, and only then forget the stream in the journal."""
         assert life.outcome is not None
         if life.recorder is not None:
             end = life.outcome
-            life.recorder.ended(end.reason, end.zoom_ms, state=end.state, why=end.why)
-            await life.recorder.finish()
+            try:
+                life.recorder.ended(end.reason, end.zoom_ms, state=end.state, why=end.why)
+            finally:  # what there is goes to disk, and the directory is free for a life to come
+                await life.recorder.finish()
         await self._forget(life, life.outcome)
 
     async def _delete(self, life: Life) -> None:
@@ -108,6 +109,15 @@ class Aftermath:
         if life.recorder is not None or life.outcome.state != "ended":
             others = [each for each in self.ended if each["rtms_stream_id"] != life.row.rtms_stream_id]
             self.ended = deque([*others, told(life)], maxlen=REMEMBERED)
+
+
+@contextmanager
+def _contained(life: Life) -> Iterator[None]:
+    try:
+        yield
+    except* Exception:
+        why = None if life.outcome is None else life.outcome.why
+        log.exception("stream could not be finished", rtms_stream_id=life.row.rtms_stream_id, why=why)
 
 
 def _ended_ms(life: Life, outcome: Outcome) -> int:

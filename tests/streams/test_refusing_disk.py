@@ -339,3 +339,42 @@ async def test_a_gap_of_a_second_life_outlives_an_end_that_is_told_twice(
         disk.is_full = False
     for name in ("gaps", "pauses", "ended_ms"):
         assert bench.manifest()[name] == before[name]
+
+
+async def test_a_revocation_is_obeyed_although_a_bug_keeps_the_files_from_being_finished(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await bench.up()
+    await talk(bench)
+    life = bench.supervisor.lives[STREAM]
+    assert life.recorder is not None
+
+    async def finish() -> None:
+        with trio.CancelScope(shield=True):
+            await trio.sleep(1)
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(life.recorder, "finish", finish)
+    await bench.stop(6)
+    await bench.until(lambda: life.outcome is not None)
+    await bench.stop(REVOKED)
+    await bench.until_gone()
+    assert names(bench) == ["stream.json"]
+    assert await bench.journal.unfinished() == []
+
+
+async def test_a_bug_at_the_end_leaves_no_recorder_behind(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    await bench.up()
+    life = bench.supervisor.lives[STREAM]
+    assert life.recorder is not None
+
+    def ended(*_: object, **__: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(life.recorder, "ended", ended)
+    await talk(bench)
+    messages = bench.supervisor.tally().messages
+    await bench.stop(6)
+    await bench.until(lambda: STREAM not in bench.supervisor.lives)
+    assert not bench.writer.holds(life.recorder.flushing)
+    assert bench.supervisor.tally().messages == messages

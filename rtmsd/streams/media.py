@@ -220,6 +220,8 @@ class MediaLink:
                 stream.media_down(self, why)
 
     async def _handshake(self, socket: MediaSocket) -> None:
+        if self._failure is not None:  # Zoom spoke first, in one read with the upgrade
+            raise self._failure
         now_s, limits = trio.current_time(), self._stream.settings.streams
         self._answer_scope.deadline = now_s + self._window.allowed(now_s, limits.handshake_timeout_s)
         self._protocol.hello()

@@ -169,7 +169,8 @@ class SocketSet:
         return result
 
     def _wake(self, fd: int, result: outcome.Outcome[None]) -> None:
-        trio.lowlevel.reschedule(self._forget(fd).task, result)
+        if fd in self._waiting:  # else its own call cancelled it
+            trio.lowlevel.reschedule(self._forget(fd).task, result)
 
     def _forget(self, fd: int) -> _Waiting:
         self._epoll.unregister(fd)

@@ -1,4 +1,6 @@
-"""Entries of the manifest's lists. What a later version says of one is kept, though nobody here knows what it means."""
+"""Entries of the manifest's lists of people, pauses and connections: what a later version says of one is kept, though
+nobody here knows what it means. Files and gaps change too much for that.
+"""
 
 from typing import Any, ClassVar, Self
 

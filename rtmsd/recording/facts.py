@@ -2,10 +2,42 @@
 
 from typing import Any, Final
 
+import attrs
+
+from rtmsd.protocol.messages import SessionRef
 from rtmsd.recording.revoke import receipt
 from rtmsd.recording.shape import KEYS
 
 FINAL_STATES: Final = frozenset({"ended", "failed", "revoked"})
+
+
+@attrs.frozen(kw_only=True)
+class StreamInfo:
+    """What a recording is of.
+
+    Attributes:
+        started_ms: `event_ts` of the first started webhook.
+        started_again_ms: of the latest one: since when media are expected of a stream that had ended.
+    """
+
+    rtms_stream_id: str
+    product: str
+    session: SessionRef
+    app: str
+    started_ms: int
+    started_again_ms: int = attrs.field(default=attrs.Factory(lambda self: self.started_ms, takes_self=True))
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """As the manifest has it."""
+        return {
+            "rtms_stream_id": self.rtms_stream_id,
+            "product": self.product,
+            "id": self.session.id,
+            "id_key": self.session.key,
+            "app": self.app,
+            "started_ms": self.started_ms,
+        }
 
 
 class Facts:

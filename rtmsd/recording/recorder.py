@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal
 
-import attrs
 import structlog
 import trio
 
@@ -17,11 +16,11 @@ from rtmsd.protocol.enums import SessionState, StopReason, StreamState
 from rtmsd.protocol.media_data import UserId
 from rtmsd.protocol.media_params import AudioFormat
 from rtmsd.protocol.media_types import NAMES
-from rtmsd.protocol.messages import Participant, SessionRef
+from rtmsd.protocol.messages import Participant
 from rtmsd.protocol.times import normalise_ms
 from rtmsd.recording.closing import Closing
 from rtmsd.recording.contents import Contents
-from rtmsd.recording.facts import FINAL_STATES
+from rtmsd.recording.facts import FINAL_STATES, StreamInfo
 from rtmsd.recording.files import FileMaker
 from rtmsd.recording.flushing import Flushing
 from rtmsd.recording.layout import EVENTS, stream_directory
@@ -36,35 +35,6 @@ log = structlog.get_logger()
 _LATE_MS: Final = 1000  # packets from before a pause may come so much after its announcement on another connection
 
 
-@attrs.frozen(kw_only=True)
-class StreamInfo:
-    """What a recording is of.
-
-    Attributes:
-        started_ms: `event_ts` of the first started webhook.
-        started_again_ms: of the latest one: since when media are expected of a stream that had ended.
-    """
-
-    rtms_stream_id: str
-    product: str
-    session: SessionRef
-    app: str
-    started_ms: int
-    started_again_ms: int = attrs.field(default=attrs.Factory(lambda self: self.started_ms, takes_self=True))
-
-    @property
-    def identity(self) -> dict[str, Any]:
-        """As the manifest has it."""
-        return {
-            "rtms_stream_id": self.rtms_stream_id,
-            "product": self.product,
-            "id": self.session.id,
-            "id_key": self.session.key,
-            "app": self.app,
-            "started_ms": self.started_ms,
-        }
-
-
 async def open_recorder(
     settings: RecordingSettings,
     info: StreamInfo,
@@ -73,7 +43,8 @@ async def open_recorder(
     local_ms: Callable[[], int],
     on_event: Callable[[dict[str, Any]], None] | None = None,
 ) -> "Recorder":
-    """Begin the recording of a stream, or go on with the one there is; what a killed run left is repaired first.
+    """Begin the recording of a stream, or go on with the one there is; what a killed run left is repaired before
+    anything is added to it.
 
     Directories and files are made by the writer, so that a full disk does not keep a stream from starting; one that
     cannot be read is asked again until it can.

@@ -19,10 +19,11 @@ from rtmsd.commands import (
 )
 from rtmsd.config.model import Config
 from rtmsd.errors import LocalProtocolError, RtmsdError, StorageError, leaves
+from rtmsd.recording.facts import StreamInfo
 from rtmsd.recording.layout import stream_directory
 from rtmsd.recording.librarian import Librarian
 from rtmsd.recording.rates import SAMPLE_EVERY_S
-from rtmsd.recording.recorder import StreamInfo, open_recorder
+from rtmsd.recording.recorder import open_recorder
 from rtmsd.recording.writer import Writer
 from rtmsd.state.journal import Journal
 from rtmsd.state.ledger import StreamRow

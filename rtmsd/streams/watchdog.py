@@ -12,7 +12,7 @@ class Watched(Protocol):
 
     @property
     def last_heard_s(self) -> float:
-        """When it last brought something, in Trio's clock."""
+        """When it last brought a whole frame, in Trio's clock."""
         ...
 
     def drop(self, lost: ConnectionLost) -> None:

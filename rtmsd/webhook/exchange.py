@@ -6,7 +6,6 @@ and each webhook takes two tasks and three passes of the event loop less, which 
 """
 
 import math
-from collections.abc import Awaitable
 from typing import Final, cast
 
 import trio
@@ -84,5 +83,5 @@ class Exchange(TrioASGIHTTPConnection):
         return True
 
 
-def _no_push(_path: str, _headers: Headers) -> Awaitable[None]:
-    raise NotImplementedError("HTTP/1.1 has no push")
+async def _no_push(_path: str, _headers: Headers) -> None:
+    """HTTP/1.1 has none, and nobody asks for it."""

@@ -15,7 +15,8 @@ from rtmsd.protocol.enums import PayloadType
 from rtmsd.protocol.media_params import AudioFormat
 from rtmsd.protocol.messages import SessionRef
 from rtmsd.recording.disk import Disk
-from rtmsd.recording.recorder import Recorder, StreamInfo, open_recorder
+from rtmsd.recording.facts import StreamInfo
+from rtmsd.recording.recorder import Recorder, open_recorder
 from rtmsd.recording.writer import Writer
 
 STARTED_MS = 1_790_000_000_000

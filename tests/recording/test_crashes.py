@@ -8,7 +8,8 @@ import structlog
 import trio
 
 from rtmsd.protocol.messages import SessionRef
-from rtmsd.recording.recorder import StreamInfo, open_recorder
+from rtmsd.recording.facts import StreamInfo
+from rtmsd.recording.recorder import open_recorder
 from rtmsd.recording.verify import verify
 from rtmsd.recording.writer import Writer
 

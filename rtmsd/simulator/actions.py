@@ -11,10 +11,14 @@ from typing import Annotated, Any, Final, Literal, TypeAlias, get_args, get_orig
 
 import attrs
 
+from rtmsd.protocol.enums import MediaType
+from rtmsd.protocol.media_types import NAMES
 from rtmsd.simulator.session import SimSession
 from rtmsd.simulator.settings import Dialect, Person
 
 Arguments: TypeAlias = dict[str, Any]
+
+_MEDIA: Final = {name: bit for bit, name in NAMES.items()} | {"deskshare": MediaType.DESKSHARE}
 
 ACTIONS: Final[Mapping[str, Callable[..., Any]]] = {
     method.__name__: method
@@ -67,6 +71,18 @@ def read_table(where: str, attrs_class: type[Any], table: Mapping[str, Any]) -> 
         raise ValueError(f"{where}: {exc}") from None
 
 
+def read_media(where: str, value: object) -> MediaType:
+    """Return the media type of a name as the configuration spells it; `deskshare` is Zoom's name for `share`.
+
+    Raises:
+        ValueError: no such media; the nearest name is given.
+    """
+    name = str(value).lower()
+    if name not in _MEDIA:
+        raise ValueError(f"{where}: no media {name!r}{did_you_mean(name, _MEDIA)}")
+    return _MEDIA[name]
+
+
 def did_you_mean(wrong: str, right: Sequence[str] | Mapping[str, Any]) -> str:
     near = get_close_matches(wrong, list(right), n=1)
     return f", did you mean {near[0]!r}?" if near else f"; there are {', '.join(sorted(right))}"
@@ -83,6 +99,8 @@ def _read(where: str, kind: Any, value: Any) -> Any:
         if value not in get_args(kind):
             raise ValueError(f"{where}: {value!r} is not one of {', '.join(map(str, get_args(kind)))}")
         return value
+    if kind is MediaType:
+        return read_media(where, value)
     if isinstance(kind, type) and issubclass(kind, enum.Enum):
         return _member(where, kind, value)
     if kind in (Person, Dialect):

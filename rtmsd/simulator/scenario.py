@@ -11,7 +11,7 @@ import attrs
 
 from rtmsd.errors import RtmsdError
 from rtmsd.protocol.enums import MediaType
-from rtmsd.simulator.actions import ACTIONS, Arguments, did_you_mean, read_arguments, read_table
+from rtmsd.simulator.actions import ACTIONS, Arguments, did_you_mean, read_arguments, read_media, read_table
 from rtmsd.simulator.crowd import Crowd
 from rtmsd.simulator.server import Simulator
 from rtmsd.simulator.session import SimSession
@@ -102,7 +102,7 @@ def _read(name: str, table: Mapping[str, Any]) -> Scenario:
         raise ValueError(f"no product {product!r}{did_you_mean(str(product), PRODUCTS)}")
     media = MediaType(0)
     for media_name in _list_in(table, "media"):
-        media |= _media_type(str(media_name).upper())
+        media |= read_media("media", media_name)
     people = tuple(_person(number, person) for number, person in enumerate(_list_in(table, "people"), 1))
     steps = sorted(
         (_step(number, step) for number, step in enumerate(_list_in(table, "step"), 1)), key=lambda step: step.at_s
@@ -124,12 +124,6 @@ def _list_in(table: Mapping[str, Any], key: str) -> list[Any]:
     if not isinstance(value, list):
         raise ValueError(f"{key} must be a list")  # noqa: TRY004 - whoever wrote it made a mistake, not we
     return value
-
-
-def _media_type(name: str) -> MediaType:
-    if name not in MediaType.__members__:
-        raise ValueError(f"no media {name.lower()!r}{did_you_mean(name, MediaType.__members__)}")
-    return MediaType[name]
 
 
 def _rehearse(people: Iterable[Person], steps: Iterable[Step]) -> None:

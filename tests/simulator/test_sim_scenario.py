@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from rtmsd.protocol.enums import MediaType
 from rtmsd.simulator import ScenarioError, SimulatorSettings, Tone, built_in, open_simulator, play
 from rtmsd.simulator.crowd import Crowd
 from rtmsd.simulator.scenario import load, parse
@@ -41,7 +42,7 @@ def test_built_in_scenarios_are_sound_and_end() -> None:
         ),
         ('people = "Ana"', "people must be a list"),
         ("step = 3", "step must be a list"),
-        ('media = ["audo"]', "no media 'audo', did you mean 'AUDIO'?"),
+        ('media = ["audo"]', "no media 'audo', did you mean 'audio'?"),
         ('step = [{ at_s = 1, do = "violate_websocket", kind = "maskd" }]', "no 'maskd', did you mean 'masked'?"),
         ('step = [{ at_s = 1, do = "malformed_frames", kinds = ["nul"] }]', "no 'nul', did you mean 'null'?"),
         ('step = [{ at_s = 1, do = "stop", reson = 1 }]', "no argument 'reson', did you mean 'reason'?"),
@@ -111,3 +112,11 @@ def test_utterances_are_told_once_and_a_pause_hides_what_is_said() -> None:
     assert list(crowd.utterances(30_000, 4000)) == []
     crowd.forget(9500)
     assert crowd.speakers(0, 20) == ()
+
+
+def test_media_have_the_names_of_the_configuration() -> None:
+    text = 'media = ["audio", "share"]\nstep = [{ at_s = 1, do = "cut_media", media = "share" }]'
+    scenario = parse("shared", text)
+    assert scenario.media == MediaType.AUDIO | MediaType.DESKSHARE
+    assert scenario.steps[0].arguments == {"media": MediaType.DESKSHARE}
+    assert parse("older", 'media = ["deskshare"]').media == MediaType.DESKSHARE

@@ -29,7 +29,8 @@ class Announcer:
         self.stream_state = StreamState.INACTIVE
         self._links = links
         self._rtms_session_id = rtms_session_id
-        self._time_key = "event_ts" if id_key == "engagement_id" else "timestamp"
+        # Contact center documents `event_ts`; Zoom's SDK drops such an event without `timestamp` (section 18, row 34).
+        self._time_keys = ("event_ts", "timestamp") if id_key == "engagement_id" else ("timestamp",)
         self._record = record
         self._now_ms = now_ms
         self._subscribed: set[int] = set()
@@ -52,10 +53,11 @@ class Announcer:
         """Send a message with the time in it."""
         self.post({"msg_type": int(msg_type), **fields, "timestamp": self._now_ms()})
 
-    def session(self, state: SessionState, **more: int) -> None:
-        """Announce a state of the sub-session (message 9)."""
+    def session(self, state: SessionState, reason: StopReason | None = None) -> None:
+        """Announce a state of the sub-session (message 9), the reason of its end under both documented names."""
         self.session_state = state
-        self.stamped(MsgType.SESSION_STATE_UPDATE, rtms_session_id=self._rtms_session_id, state=int(state), **more)
+        because = {} if reason is None else {"stop_reason": int(reason), "reason": int(reason)}
+        self.stamped(MsgType.SESSION_STATE_UPDATE, rtms_session_id=self._rtms_session_id, state=int(state), **because)
 
     def stream(self, state: StreamState, reason: StopReason | None = None) -> None:
         """Announce a state of the stream (message 8)."""
@@ -67,7 +69,7 @@ class Announcer:
         """Send an event (message 6) if the client asked for it, or nobody has to."""
         if event_type in _UNASKED or event_type in self._subscribed:
             at_ms = self._now_ms() if timestamp_ms is None else timestamp_ms
-            event = {"event_type": int(event_type), self._time_key: at_ms, **more}
+            event = {"event_type": int(event_type), **dict.fromkeys(self._time_keys, at_ms), **more}
             self.post({"msg_type": int(MsgType.EVENT_UPDATE), "event": event})
 
     def speaker(self, user_id: int, user_name: str, now_ms: int) -> None:
@@ -76,8 +78,14 @@ class Announcer:
             self._speaker = user_id
             self.event(EventType.ACTIVE_SPEAKER_CHANGE, now_ms, user_id=user_id, user_name=user_name)
 
-    def subscribe(self, choices: object) -> tuple[set[int], str | None]:
-        """Take in the `events` of message 5; return what is newly subscribed to, and the name of a violation."""
+    def subscribe(self, choices: object, *, strict: bool) -> tuple[set[int], str | None]:
+        """Take in the `events` of message 5; return what is newly subscribed to, and the name of a violation.
+
+        Args:
+            strict: False reads a bare number as a subscription, as Zoom's contact center sample sends it.
+        """
+        if not strict and isinstance(choices, list):
+            choices = [{"event_type": each, "subscribe": True} if checks.is_int(each) else each for each in choices]
         if not isinstance(choices, list) or not all(map(_is_choice, choices)):
             return set(), "bad_subscription"
         fresh = {choice["event_type"] for choice in choices if choice["subscribe"]} - self._subscribed

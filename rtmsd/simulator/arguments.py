@@ -14,6 +14,7 @@ from rtmsd.simulator.settings import SimulatorSettings, Tone
 
 CLIENT_SECRET: Final = "RTMSD_CLIENT_SECRET"  # of the environment
 WEBHOOK_SECRET: Final = "RTMSD_WEBHOOK_SECRET"
+TLS_HOST: Final = "localhost"  # a certificate is held against a name, and by Zoom's SDK against nothing else
 _HIGHEST_PORT: Final = 65535
 _HIGHEST_SPEED: Final = 1000  # beyond it a machine does nothing but catch up with Zoom's clock
 
@@ -23,7 +24,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="rtmsd simulate",
         description="Play Zoom: post a signed rtms_started webhook, serve signaling and media, follow a scenario.",
-        epilog="exit status: 0 played to its end, or stopped by a signal; 2 usage, or an address that is taken",
+        epilog="exit status: 0 played to its end, or stopped by a signal; 1 a webhook was not accepted; "
+        "2 usage, or an address that is taken",
         allow_abbrev=False,
     )
     parser.add_argument(
@@ -44,9 +46,17 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--speed", type=_speed, default=1.0, metavar="X", help="Zoom's seconds in one of ours (%(default)g)"
     )
-    parser.add_argument("--host", default=defaults.host, help="(%(default)s)")
+    parser.add_argument(
+        "--host",
+        help=f"name or address to listen on, as URLs and certificate have it ({defaults.host}; with --tls {TLS_HOST})",
+    )
     parser.add_argument("--port", type=_port, default=0, help="0 takes a free one (%(default)s)")
-    parser.add_argument("--tls", metavar="CA.PEM", type=Path, help="serve wss:// and write our CA to this file")
+    parser.add_argument(
+        "--tls",
+        metavar="CA.PEM",
+        type=Path,
+        help="serve wss:// with the CA in this file, made if need be; its key is in CA.PEM.key",
+    )
     parser.add_argument("--webhook-ca", metavar="CA.PEM", type=_ca_file, help="a CA for the webhook URL")
     parser.add_argument("--lenient", action="store_true", help="accept what only Zoom's samples do")
     parser.add_argument("--marked", action="store_true", help="audio that numbers its packets instead of speech")
@@ -62,9 +72,10 @@ def settings_of(arguments: argparse.Namespace) -> SimulatorSettings:
         webhook_url=arguments.webhook_url,
         webhook_ca_file=arguments.webhook_ca,
         client_id=arguments.client_id,
-        host=arguments.host,
+        host=arguments.host or (defaults.host if arguments.tls is None else TLS_HOST),
         port=arguments.port,
         tls=arguments.tls is not None,
+        ca_file=arguments.tls,
         speed=arguments.speed,
         strict=not arguments.lenient,
         tone=Tone.MARKED if arguments.marked else Tone.SPEECH,

@@ -153,16 +153,16 @@ _PARAM_CLASSES: Final[Mapping[str, type[Any]]] = {
 
 
 def _media_params(fields: Mapping[str, Any], granted: MediaType, *, strict: bool) -> tuple[Answer, MediaParams]:
-    params = fields.get("media_params", {})
+    params = _present(fields, "media_params", {})
     if not isinstance(params, dict):
         return Answer(StatusCode.INVALID_MEDIA_PARAMS, "media_params must be an object"), MediaParams()
     sections: dict[str, Any] = {}
     for name, bit in SECTIONS.items():
-        if name in params and bit in granted:
+        if _present(params, name) is not None and bit in granted:
             answer, sections[name] = _section(name, params[name])
             if answer.status is not StatusCode.OK:
                 return answer, MediaParams()
-    read_params = MediaParams(**sections)
+    read_params = _raw_pcm(MediaParams(**sections))
     if not strict:
         read_params = _forgive(read_params)
     mistakes = check(read_params, granted & ~MediaType.ALL)
@@ -171,12 +171,18 @@ def _media_params(fields: Mapping[str, Any], granted: MediaType, *, strict: bool
     return OK, read_params
 
 
+def _present(fields: Mapping[str, Any], name: str, default: object = None) -> Any:
+    """Return a field of message 3. Null counts as absent: Zoom's SDK sends it so (section 18, row 30)."""
+    value = fields.get(name)
+    return default if value is None else value
+
+
 def _section(name: str, value: object) -> tuple[Answer, Any]:
     if not isinstance(value, dict):
         return Answer(StatusCode[f"INVALID_MEDIA_{name.upper()}_PARAMS"], f"{name} must be an object"), None
     known: dict[str, Any] = {}
     for field in attrs.fields(_PARAM_CLASSES[name]):
-        if field.name in value:
+        if _present(value, field.name) is not None:
             right = isinstance(value[field.name], bool) if field.name == "enable_lid" else is_int(value[field.name])
             if not right:
                 return Answer(_field_status(name, field.name), f"{name}.{field.name} has the wrong type"), None
@@ -192,14 +198,20 @@ def _field_status(section: str, field: str) -> StatusCode:
     return StatusCode[f"INVALID_MEDIA_{section}_PARAMS".upper()]
 
 
+def _raw_pcm(params: MediaParams) -> MediaParams:
+    """Read RTP with L16 as the raw PCM that Zoom sends then: all its older samples ask so (section 18, row 32)."""
+    audio = params.audio
+    if audio is None or audio.content_type != ContentType.RTP or audio.codec not in (None, PayloadType.L16):
+        return params
+    return attrs.evolve(params, audio=attrs.evolve(audio, content_type=ContentType.RAW_AUDIO))
+
+
 def _forgive(params: MediaParams) -> MediaParams:
-    """Put right what Zoom's samples send against the documents (section 18, row 14; section 9.2)."""
-    audio, video = params.audio, params.video
-    if audio is not None and audio.content_type == ContentType.RTP and audio.codec in (None, PayloadType.L16):
-        audio = attrs.evolve(audio, content_type=ContentType.RAW_AUDIO)
+    """Lower the frame rate of image codecs to what they may have (section 18, row 14)."""
+    video = params.video
     if video is not None and video.codec in (PayloadType.JPG, PayloadType.PNG):
         video = attrs.evolve(video, fps=min(video.fps or 5, 5))
-    return attrs.evolve(params, audio=audio, video=video)
+    return attrs.evolve(params, video=video)
 
 
 def is_int(value: object) -> TypeGuard[int]:

@@ -3,49 +3,46 @@
 import argparse
 import json
 import sys
-from collections import Counter
-from collections.abc import Mapping
 from functools import partial
-from pathlib import Path
-from typing import Any, Protocol
 
 import trio
 
 from rtmsd.errors import RtmsdError, leaves
 from rtmsd.simulator.arguments import build_parser, settings_of
 from rtmsd.simulator.interruption import cancel_at_signal
-from rtmsd.simulator.record import WebhookDelivery
+from rtmsd.simulator.reporter import Reporter, Say, print_line
 from rtmsd.simulator.scenario import Scenario, Step, built_in, load, play
 from rtmsd.simulator.server import Simulator, open_simulator
 from rtmsd.simulator.session import SimSession
 from rtmsd.simulator.settings import SimulatorSettings
 
+EXIT_FAILED = 1
 EXIT_USAGE = 2
 
 
-class CaFileError(RtmsdError):
-    """The file for our CA cannot be written."""
-
-
-class Say(Protocol):
-    """Prints what happened, and its particulars."""
-
-    def __call__(self, text: str, **fields: Any) -> None: ...
-
-
 def main(argv: list[str]) -> int:
-    """Run the command with these arguments and return its exit status: 0, or 2 for a usage error."""
+    """Run the command with these arguments and return its exit status.
+
+    Returns:
+        0 played to its end or stopped by a signal, 1 a webhook was not accepted, 2 usage.
+    """
     arguments = build_parser().parse_args(argv)
     if arguments.list:
         return _list(as_json=arguments.json)
+    reporter = Reporter(partial(print_line, as_json=arguments.json))
     mistakes: list[str] = []
     try:
-        trio.run(_run, arguments, load(arguments.scenario), settings_of(arguments))
+        trio.run(_run, arguments, load(arguments.scenario), settings_of(arguments), reporter)
     except* RtmsdError as group:
         mistakes = [str(error) for error in leaves(group)]
     for mistake in mistakes:
         print(f"rtmsd simulate: {mistake}", file=sys.stderr)
-    return EXIT_USAGE if mistakes else 0
+    if mistakes:
+        return EXIT_USAGE
+    failures = reporter.failed_webhooks()
+    for failure in failures:
+        print(f"rtmsd simulate: {failure}", file=sys.stderr)
+    return EXIT_FAILED if failures else 0
 
 
 def _list(*, as_json: bool) -> int:
@@ -55,24 +52,17 @@ def _list(*, as_json: bool) -> int:
     return 0
 
 
-async def _run(arguments: argparse.Namespace, scenario: Scenario, settings: SimulatorSettings) -> None:
-    say: Say = partial(_say, as_json=arguments.json)
+async def _run(
+    arguments: argparse.Namespace, scenario: Scenario, settings: SimulatorSettings, reporter: Reporter
+) -> None:
     async with open_simulator(settings) as simulator:
-        if arguments.tls is not None:
-            await _write_ca(arguments.tls, simulator.ca_pem)
+        simulator.observer = reporter.notice
         async with trio.open_nursery() as nursery:
             await nursery.start(cancel_at_signal, nursery.cancel_scope)
-            await _perform(simulator, scenario, arguments.sessions, say)
+            await _perform(simulator, scenario, arguments.sessions, reporter.say)
             nursery.cancel_scope.cancel()
         for session in simulator.sessions.values():
-            _sum_up(session, say)
-
-
-async def _write_ca(path: Path, ca_pem: bytes) -> None:
-    try:
-        await trio.Path(path).write_bytes(ca_pem)
-    except OSError as error:
-        raise CaFileError(f"--tls {path}: {error.strerror}") from error
+            _sum_up(session, reporter.say)
 
 
 async def _perform(simulator: Simulator, scenario: Scenario, sessions: int, say: Say) -> None:
@@ -93,22 +83,13 @@ async def _perform(simulator: Simulator, scenario: Scenario, sessions: int, say:
         secret=settings.api_secret,
         account_id=settings.account_id,
     )
-    if settings.webhook_url is not None:
-        if await simulator.validate_endpoint():
-            say("endpoint validated")
-        else:
-            say("endpoint does not validate", why=_why_invalid(simulator.webhooks[-1]))
+    if settings.ca_file is not None:
+        say("TLS", ca_file=str(settings.ca_file))
+    if settings.webhook_url is not None and await simulator.validate_endpoint():
+        say("endpoint validated")
     async with trio.open_nursery() as nursery:
         for _ in range(sessions):
             nursery.start_soon(_play, simulator, scenario, say)
-
-
-def _why_invalid(challenge: WebhookDelivery) -> str:
-    if challenge.status is None:
-        return challenge.error
-    if challenge.status != 200:
-        return f"it answered with status {challenge.status} instead of 200"
-    return "its answer is not Zoom's token with the hash of it under the webhook secret"
 
 
 async def _play(simulator: Simulator, scenario: Scenario, say: Say) -> None:
@@ -133,32 +114,5 @@ async def _play(simulator: Simulator, scenario: Scenario, say: Say) -> None:
 
 def _sum_up(session: SimSession, say: Say) -> None:
     """Tell what a session came to, also one that a signal, or a scenario without a stop, left open."""
-    stream, record = {"rtms_stream_id": session.rtms_stream_id}, session.record
-    refusals = Counter((refused.kind, refused.status_code, refused.reason) for refused in record.refusals())
-    for (kind, status_code, reason), times in refusals.items():
-        say("handshake refused", **stream, kind=kind, status_code=status_code, reason=reason, times=times)
-    for name, times in record.violation_names().items():
-        first = next(violation for violation in record.violations if violation.name == name)
-        at_s = (first.at_ms - session.started_ms) / 1000
-        say("the client must not do this", **stream, name=name, detail=first.detail, at_s=at_s, times=times)
-    say("session ended" if session.ended.is_set() else "session left open", **stream, **record.summary())
-
-
-def _say(text: str, *, as_json: bool, **fields: Any) -> None:
-    if as_json:
-        print(json.dumps({"message": text, **fields}), flush=True)
-    else:
-        known = {name: value for name, value in fields.items() if value not in (None, "")}
-        print(text, *(f"\n    {name}: {_in_words(value)}" for name, value in known.items()), sep="", flush=True)
-
-
-def _in_words(value: object) -> str:
-    """Return a value as a person reads it: no brackets, no quotes."""
-    match value:
-        case Mapping():
-            return ", ".join(f"{key} {item}" for key, item in value.items()) or "none"
-        case list():
-            return ", ".join(map(_in_words, value)) or "none"
-        case tuple():
-            return " ".join(map(str, value))
-    return str(value)
+    text = "session ended" if session.ended.is_set() else "session left open"
+    say(text, rtms_stream_id=session.rtms_stream_id, **session.record.summary())

@@ -58,6 +58,7 @@ class Connection:
         self._unanswered: dict[int, KeepAlive] = {}
         self._asked_ms = 0
         self._missed = 0
+        self._neglected = 0  # of those missed, the latest that a client could see
         self._sequence = 0
 
     @property
@@ -118,6 +119,7 @@ class Connection:
         self._unanswered[timestamp_ms] = asked
         self._asked_ms = now_ms
         self._missed += 1
+        self._neglected = self._neglected + 1 if self.wire.state is WireState.OPEN else 0
         request: dict[str, Any] = {"msg_type": int(MsgType.KEEP_ALIVE_REQ), "timestamp": timestamp_ms}
         self.post(request if sequence is None else {**request, "sequence": sequence})
         while len(self._unanswered) > 16:
@@ -130,13 +132,16 @@ class Connection:
         if asked is None:
             return "no request of this connection has this timestamp"
         asked.answered_s = time.monotonic()
-        self._missed = 0
-        if asked.sequence is not None and fields.get("sequence") != asked.sequence:
-            return "the sequence was not echoed"
+        self._missed = self._neglected = 0
+        asked.sequence_echoed = asked.sequence is None or fields.get("sequence") == asked.sequence
         return None
 
     def plays_dead(self, timing: Timing) -> bool:
         return self._missed >= timing.keep_alive_misses
+
+    def neglects_keep_alives(self, timing: Timing) -> bool:
+        """Say whether it is the client that plays dead: on a stalled or half-open wire it can hear no request."""
+        return self._neglected >= timing.keep_alive_misses
 
 
 def to_json(fields: Mapping[str, Any], dialect: Dialect) -> bytes:

@@ -58,7 +58,7 @@ def _on_keep_alive_resp(stream: Stream, connection: Connection, fields: Fields) 
 
 
 def _on_subscription(stream: Stream, _connection: Connection, fields: Fields) -> None:
-    fresh, violation = stream.announcer.subscribe(fields.get("events"))
+    fresh, violation = stream.announcer.subscribe(fields.get("events"), strict=stream.host.settings.strict)
     if violation is not None:
         stream.violation(violation, "message 5")
     crowd = stream.crowd

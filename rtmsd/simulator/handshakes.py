@@ -1,5 +1,6 @@
 """How a stream answers messages 1 and 3, by which a client shows that it is the one meant."""
 
+import functools
 from collections.abc import Iterable
 from typing import Final
 
@@ -43,16 +44,18 @@ def _meet_signaling(connection: Connection, route: Route, raw: str | bytes) -> b
 def _meet_media(connection: Connection, route: Route, raw: str | bytes) -> bool:
     stream = route.stream
     strict = stream.host.settings.strict
-    grant = checks.media_handshake(
+    judge = functools.partial(
+        checks.media_handshake,
         raw,
         _expected(route, needs_signaling=True),
         allowed=stream.media,
         taken=stream.links.media_types,
-        strict=strict,
     )
+    grant = judge(strict=strict)
+    lenient = grant.answer.status is not StatusCode.OK and judge(strict=False).answer.status is StatusCode.OK
     if grant.answer.status in _OCCUPIED:
         _contest(stream.links.media)
-    answer = _judged(connection, route, grant.answer, grant.media_type)
+    answer = _judged(connection, route, grant.answer, grant.media_type, lenient=lenient)
     if answer.status is not StatusCode.OK:
         connection.send(DataHandshakeResp(status_code=answer.status, reason=answer.reason, protocol_version=1))
         return False
@@ -77,7 +80,9 @@ def _expected(route: Route, *, needs_signaling: bool = False) -> checks.Expected
     )
 
 
-def _judged(connection: Connection, route: Route, answer: checks.Answer, media_type: MediaType) -> checks.Answer:
+def _judged(
+    connection: Connection, route: Route, answer: checks.Answer, media_type: MediaType, *, lenient: bool = False
+) -> checks.Answer:
     """Record how a handshake is answered, with a refusal on demand instead of a success."""
     stream = route.stream
     kind: Kind = "media" if route.media else "signaling"
@@ -85,7 +90,7 @@ def _judged(connection: Connection, route: Route, answer: checks.Answer, media_t
         status = stream.refusals[kind].popleft()
         duplicate = status is StatusCode.DUPLICATE_SIGNAL_REQUEST
         answer = checks.Answer(status, "Duplicate signal request" if duplicate else "refused on demand")
-    stream.record.handshakes.append(
+    stream.record.answered(
         Handshake(
             connection=connection.number,
             kind=kind,
@@ -94,6 +99,7 @@ def _judged(connection: Connection, route: Route, answer: checks.Answer, media_t
             reason=answer.reason,
             at_ms=stream.now_ms,
             path=connection.path.partition("?")[0],
+            lenient=lenient,
         )
     )
     return answer

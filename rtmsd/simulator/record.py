@@ -8,8 +8,8 @@ import enum
 import time
 from array import array
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple, TypeAlias
 
 import attrs
 
@@ -150,18 +150,30 @@ class SentItem:
 
 @attrs.define(kw_only=True)
 class KeepAlive:
-    """One request; `answered_s` stays None until the right answer came on the right connection."""
+    """One request.
+
+    Attributes:
+        answered_s: None until the right answer came on the right connection.
+        sequence_echoed: whether that answer repeated `sequence`. Zoom's SDK does, none of its samples does: the
+            timestamp alone decides (section 18, row 31).
+    """
 
     connection: int
     timestamp_ms: int
     sequence: int | None
     asked_s: float
     answered_s: float | None = None
+    sequence_echoed: bool | None = None
 
 
 @attrs.frozen(kw_only=True)
 class Handshake:
-    """A message 1 or 3 and how it was answered. `media_type` holds the granted bits, 0 for signaling."""
+    """A message 1 or 3 and how it was answered.
+
+    Attributes:
+        media_type: the granted bits, 0 for signaling.
+        lenient: it was refused, and a lenient server (`SimulatorSettings.strict`) would have accepted it.
+    """
 
     connection: int
     kind: str
@@ -170,6 +182,7 @@ class Handshake:
     reason: str
     at_ms: int
     path: str
+    lenient: bool = False
 
 
 @attrs.define(kw_only=True)
@@ -220,9 +233,26 @@ class Violation:
     at_ms: int
 
 
+@attrs.frozen
+class StrayConnection:
+    """A TCP connection that became no WebSocket of ours, and why."""
+
+    why: str
+
+
+Notice: TypeAlias = Handshake | Violation | StrayConnection | WebhookDelivery
+"""Something to be reported at once: a handshake and its answer, an offence, a failed connection, a webhook's answer."""
+
+
 @attrs.define
 class Record:
-    """Everything of one stream. Lists are in the order in which things happened."""
+    """Everything of one stream. Lists are in the order in which things happened.
+
+    Attributes:
+        observer: called with each handshake and violation as it happens.
+    """
+
+    observer: Callable[[Handshake | Violation], None] = attrs.field(default=lambda notice: None, repr=False, eq=False)
 
     audio: dict[int, AudioLog] = attrs.field(factory=dict)
     transcripts: list[SentItem] = attrs.field(factory=list)
@@ -247,7 +277,14 @@ class Record:
 
     def violate(self, name: str, detail: str, at_ms: int) -> None:
         """Record something no well-behaved client does."""
-        self.violations.append(Violation(name, detail, at_ms))
+        violation = Violation(name, detail, at_ms)
+        self.violations.append(violation)
+        self.observer(violation)
+
+    def answered(self, handshake: Handshake) -> None:
+        """Record how a handshake was answered."""
+        self.handshakes.append(handshake)
+        self.observer(handshake)
 
     def items(self, media: MediaType) -> list[SentItem]:
         """Return the list of a kind of media that is not audio."""

@@ -1,24 +1,25 @@
 """The simulator: a listener for all its sessions, the clock that drives them, the webhook sender."""
 
+import functools
 import heapq
 import itertools
 import secrets
 import ssl
 import uuid
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeAlias
 
 import trio
-import trustme
 from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_server_stream
 
 from rtmsd.errors import ListenError
 from rtmsd.protocol.enums import MediaType
+from rtmsd.simulator.authority import failure_of, open_authority, server_context
 from rtmsd.simulator.clock import ZoomClock
 from rtmsd.simulator.connection import Connection
 from rtmsd.simulator.conversation import converse
-from rtmsd.simulator.record import WebhookDelivery
+from rtmsd.simulator.record import Notice, StrayConnection, WebhookDelivery
 from rtmsd.simulator.rest import RestApi
 from rtmsd.simulator.session import SimSession
 from rtmsd.simulator.settings import PRODUCTS, Person, Room, SimulatorSettings
@@ -30,6 +31,7 @@ _UPGRADE_S = 10.0
 _CLOSE_S = 1.0
 _SHORTEST_SLEEP_S = 0.001  # local: sessions due within it are served together
 _MAX_CLIENT_MESSAGE_BYTES = 1 << 20
+Observer: TypeAlias = Callable[[str | None, Notice], None]
 
 
 class Simulator:
@@ -41,6 +43,7 @@ class Simulator:
         address: where signaling and media are served, as URLs have it: host and port, IPv6 in brackets.
         rest: the REST API.
         unknown_paths: what clients asked for that is no URL of ours.
+        observer: called with what is to be reported at once, and the stream it concerns, if it does.
         webhooks: deliveries that belong to no session.
         ca_pem: the certificate of the throw-away CA, b"" without TLS.
     """
@@ -66,6 +69,8 @@ class Simulator:
         self.rooms: dict[str, Room] = {}
         self.rest = RestApi(self, api_address)
         self.unknown_paths: list[str] = []
+        self.observer: Observer = lambda rtms_stream_id, notice: None
+        sender.observer = functools.partial(self.observe, None)
         self.webhooks: list[WebhookDelivery] = []
         self._routes: dict[str, Route] = {}
         self._due: list[tuple[int, int, SimSession]] = []  # a heap of (Zoom's time, tie-breaker, session)
@@ -152,6 +157,10 @@ class Simulator:
         """Send any event, as `rtms.concurrency_limited`, and return the status."""
         return await self.sender.send(event, self.clock.now_ms(), payload, self.webhooks, kind)
 
+    def observe(self, rtms_stream_id: str | None, notice: Notice) -> None:
+        """Take note of what is to be reported at once."""
+        self.observer(rtms_stream_id, notice)
+
     def url(self, path: str, route: Route) -> str:
         """Return the URL of `path`, which leads to `route` from now on."""
         self._routes[path] = route
@@ -173,27 +182,45 @@ class Simulator:
 
     async def serve(self, stream: SocketOrTls) -> None:
         """Handle one TCP connection; nothing a client does here ends the simulator."""
+        if isinstance(stream, trio.SSLStream) and not await self._shake_hands(stream):
+            return
         wire = Wire(stream)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(wire.run_writer)
             with trio.move_on_after(_UPGRADE_S) as upgrade:
+                nursery.start_soon(_cancel_once_closed, wire, upgrade)
                 websocket = await self._upgrade(nursery, wire)
-                upgrade.deadline = float("inf")
-                if websocket is not None:
-                    await self._serve_websocket(websocket, wire)
+            if upgrade.cancelled_caught:  # trio-websocket answers what is no upgrade by itself, and then waits for ever
+                scheme = "wss" if self.settings.tls else "ws"
+                self.observe(None, StrayConnection(f"it asked for no WebSocket; our URLs begin with {scheme}://"))
+            elif websocket is not None:
+                await self._serve_websocket(websocket, wire)
             await wire.aclose()
             # The reader ends by itself now. Cancelled before that, it would never tell who waits for the close.
             nursery.cancel_scope.deadline = trio.current_time() + _CLOSE_S
+
+    async def _shake_hands(self, stream: trio.SSLStream[trio.SocketStream]) -> bool:
+        """Negotiate TLS and say whether that went well; if not, the connection is closed and reported."""
+        try:
+            with trio.fail_after(_UPGRADE_S):
+                await stream.do_handshake()
+        except (trio.BrokenResourceError, trio.TooSlowError) as error:
+            self.observe(None, StrayConnection(f"TLS failed: {failure_of(error)}"))
+            await trio.aclose_forcefully(stream)
+            return False
+        return True
 
     async def _upgrade(self, nursery: trio.Nursery, wire: Wire) -> WebSocketConnection | None:
         try:
             request = await wrap_server_stream(nursery, wire, max_message_size=_MAX_CLIENT_MESSAGE_BYTES)
             if request.path not in self._routes:
                 self.unknown_paths.append(request.path)
+                self.observe(None, StrayConnection(f"no stream of ours has the URL path {request.path}"))
                 await request.reject(404, body=b"no such stream")
                 return None
             return await request.accept()
-        except (ConnectionClosed, trio.BrokenResourceError, ssl.SSLError):
+        except (ConnectionClosed, trio.BrokenResourceError, ssl.SSLError) as error:
+            self.observe(None, StrayConnection(f"closed before its WebSocket was up: {type(error).__name__}"))
             return None
 
     async def _serve_websocket(self, websocket: WebSocketConnection, wire: Wire) -> None:
@@ -213,23 +240,20 @@ async def open_simulator(settings: SimulatorSettings | None = None) -> AsyncIter
 
     Raises:
         ListenError: the address is taken, or none of this machine's.
+        AuthorityError: as `open_authority`.
     """
     settings = settings or SimulatorSettings()
     clock = ZoomClock(settings.speed)
+    authority = open_authority(settings.ca_file) if settings.tls else None
     try:
-        listeners = await trio.open_tcp_listeners(settings.port, host=settings.host)
-        api_listeners = await trio.open_tcp_listeners(0, host=settings.host)
+        listeners = await _listen(settings.host, settings.port)
+        api_listeners = await _listen(settings.host, 0)
     except (OSError, UnicodeError) as error:  # UnicodeError: a name that no DNS can have
         raise ListenError(f"{_in_url(settings.host, settings.port)}: {error}") from error
-    host, port = listeners[0].socket.getsockname()[:2]
     serving: list[trio.SocketListener | trio.SSLListener[trio.SocketStream]] = list(listeners)
-    ca_pem = b""
-    if settings.tls:
-        authority = trustme.CA()
-        ca_pem = authority.cert_pem.bytes()
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        authority.issue_cert(*{settings.host, host}).configure_cert(context)  # URLs have the address
+    if authority is not None:
+        bound = [listener.socket.getsockname()[0] for listener in listeners]
+        context = server_context(authority, [settings.host, *bound])
         serving = [trio.SSLListener(listener, context, https_compatible=True) for listener in listeners]
     async with open_webhook_sender(settings, clock) as sender, trio.open_nursery() as nursery:
         simulator = Simulator(
@@ -237,9 +261,10 @@ async def open_simulator(settings: SimulatorSettings | None = None) -> AsyncIter
             clock,
             sender,
             nursery,
-            address=_in_url(host, port),
-            api_address=_in_url(*api_listeners[0].socket.getsockname()[:2]),
-            ca_pem=ca_pem,
+            # The name that was asked for: some clients hold a certificate against nothing but a name.
+            address=_in_url(settings.host, listeners[0].socket.getsockname()[1]),
+            api_address=_in_url(settings.host, api_listeners[0].socket.getsockname()[1]),
+            ca_pem=b"" if authority is None else authority.cert_pem.bytes(),
         )
         nursery.start_soon(simulator.run_clock)
         nursery.start_soon(trio.serve_listeners, simulator.serve, serving)
@@ -248,6 +273,22 @@ async def open_simulator(settings: SimulatorSettings | None = None) -> AsyncIter
             yield simulator
         finally:
             nursery.cancel_scope.cancel()
+
+
+async def _listen(host: str, port: int) -> list[trio.SocketListener]:
+    """Listen on all addresses of a host, on one port: a name may stand for an IPv4 and an IPv6 address."""
+    listeners = await trio.open_tcp_listeners(port, host=host)
+    ports = {listener.socket.getsockname()[1] for listener in listeners}
+    if len(ports) > 1:  # port 0: each address got its own
+        for listener in listeners:
+            await listener.aclose()
+        listeners = await trio.open_tcp_listeners(ports.pop(), host=host)
+    return listeners
+
+
+async def _cancel_once_closed(wire: Wire, scope: trio.CancelScope) -> None:
+    await wire.wait_closed()
+    scope.cancel()
 
 
 def _in_url(host: str, port: int) -> str:

@@ -63,10 +63,11 @@ class SimulatorSettings:
         webhook_url: where events are posted; None only records them, for a client that is told its URL otherwise.
         webhook_ca_file: a CA for `webhook_url`, beside the system's.
         webhook_timeout_s: local seconds, whatever the speed: Zoom waits 3.
-        tls: wss:// with a certificate of a throw-away CA (`Simulator.ca_pem`).
+        tls: wss://, with a certificate of the CA in `ca_file`, or of a throw-away one (`Simulator.ca_pem`).
+        ca_file: where the CA is kept; made when it is not there. Its private key is beside it.
         speed: Zoom's seconds in one local second.
-        strict: False accepts what Zoom's own samples do against the documents: RTP with L16 (status 19), one
-            message 7 for several media connections, image codecs above their frame rate (27, 33).
+        strict: False accepts what Zoom's own samples do against the documents: one message 7 for several media
+            connections, image codecs above their frame rate (27, 33), subscriptions as bare numbers.
         handshake_s: local seconds a fresh connection may take to say something.
         api_key, api_secret, account_id: of the REST API; for meetings the client and the account of the OAuth app.
     """
@@ -80,6 +81,7 @@ class SimulatorSettings:
     host: str = "127.0.0.1"
     port: int = 0
     tls: bool = False
+    ca_file: Path | None = None
     speed: float = attrs.field(default=1.0, validator=attrs.validators.gt(0))
     strict: bool = True
     tone: Tone = Tone.SPEECH

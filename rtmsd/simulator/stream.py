@@ -5,6 +5,7 @@ do wrong, in `session.py`.
 """
 
 import enum
+import functools
 import uuid
 from collections import deque
 from typing import Final, Literal, NamedTuple, Protocol, TypeAlias
@@ -20,7 +21,7 @@ from rtmsd.simulator.connection import Connection, ConnectionState, Kind
 from rtmsd.simulator.crowd import Crowd
 from rtmsd.simulator.feed import AudioFeed
 from rtmsd.simulator.links import Links
-from rtmsd.simulator.record import Record
+from rtmsd.simulator.record import Notice, Record
 from rtmsd.simulator.settings import PRODUCTS, Dialect, Room, SimulatorSettings
 from rtmsd.simulator.stream_webhooks import StreamWebhooks
 from rtmsd.simulator.watch import Watch
@@ -61,6 +62,9 @@ class Host(Protocol):
     sender: WebhookSender
     nursery: trio.Nursery
 
+    def observe(self, rtms_stream_id: str | None, notice: Notice) -> None:
+        """Take note of what is to be reported at once."""
+
     def url(self, path: str, route: Route) -> str:
         """Return the URL of `path`, which leads to `route` from now on."""
 
@@ -89,7 +93,7 @@ class Stream:
         self.session_key = room.session_key
         self.media = room.media
         self.phase = StreamPhase.AWAITING
-        self.record = Record()
+        self.record = Record(observer=functools.partial(host.observe, rtms_stream_id))
         self.crowd = Crowd()
         self.started_ms = host.clock.now_ms()
         self.rtms_session_id = f"rs-{uuid.uuid4().hex[:8]}"
@@ -278,7 +282,7 @@ class Stream:
 
     async def _say_goodbye(self, reason: StopReason) -> None:
         """Announce the end, sending the last audio, and transcripts that come late, in between."""
-        self.announcer.session(SessionState.STOPPED, stop_reason=int(reason))
+        self.announcer.session(SessionState.STOPPED, reason)
         self.announcer.stream(StreamState.TERMINATING, reason)
         await self.host.clock.sleep(self.host.settings.timing.stop_grace_s)
         with trio.move_on_after(_LAST_DRAIN_S):

@@ -34,7 +34,8 @@ class Watch:
             if now_ms < connection.quiet_since_ms + int(self._timing.keep_alive_s * 1000):
                 continue
             if connection.plays_dead(self._timing):
-                self._record.violate("keep_alives_unanswered", f"{connection.kind} {connection.number}", now_ms)
+                if connection.neglects_keep_alives(self._timing):
+                    self._record.violate("keep_alives_unanswered", f"{connection.kind} {connection.number}", now_ms)
                 silent.append(connection)
             elif self.asks_alive:
                 connection.ask_alive(now_ms, self._record)
@@ -51,4 +52,5 @@ class Watch:
                     self._record.violate("second_connection", f"{connection.kind} {connection.number} is alive", now_ms)
             if ready_s is not None and local_s > ready_s + _READY_S:
                 connection.ready_s = None
-                self._record.violate("ready_ack_missing", f"media {connection.number} waits for message 7", now_ms)
+                if self._links.signaling is not None and self._links.signaling.wire.state is WireState.OPEN:
+                    self._record.violate("ready_ack_missing", f"media {connection.number} waits for message 7", now_ms)

@@ -1,12 +1,11 @@
 """Zoom's webhook sender: signed, with Zoom's headers, and with its retries."""
 
-import contextlib
 import json
 import os
 import secrets
 import ssl
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -24,11 +23,15 @@ class WebhookSender:
     """Posts events; what became of each is appended to the `deliveries` given with it.
 
     Retries run in the simulator's nursery, so that a call returns with the first attempt.
+
+    Attributes:
+        observer: called with each delivery.
     """
 
     def __init__(
         self, settings: SimulatorSettings, clock: ZoomClock, client: httpx.AsyncClient, nursery: trio.Nursery
     ) -> None:
+        self.observer: Callable[[WebhookDelivery], None] = lambda delivery: None
         self._settings = settings
         self._clock = clock
         self._client = client
@@ -43,8 +46,7 @@ class WebhookSender:
             kind: "genuine" is retried as Zoom does; "duplicate" and "forged" (wrongly signed) are not.
         """
         body = json.dumps({"event": event, "event_ts": event_ts, "payload": payload}, separators=(",", ":")).encode()
-        delivery = await self._post(event, event_ts, body, kind)
-        deliveries.append(delivery)
+        delivery = await self._post(event, event_ts, body, kind, deliveries)
         if kind == "genuine" and delivery.error != "no webhook_url" and _worth_retrying(delivery.status):
             self._nursery.start_soon(self._retry, event, event_ts, body, deliveries)
         return delivery.status
@@ -53,20 +55,18 @@ class WebhookSender:
         """Challenge the endpoint as Zoom does every 72 hours; return whether it answered rightly."""
         token = secrets.token_urlsafe(16)
         await self.send("endpoint.url_validation", self._clock.now_ms(), {"plainToken": token}, deliveries, "challenge")
-        expected = validation_answer(self._settings.webhook_secret, token)
-        with contextlib.suppress(ValueError):
-            return bool(deliveries[-1].status == 200 and json.loads(deliveries[-1].answer) == expected)
-        return False
+        return deliveries[-1].status == 200 and not deliveries[-1].error
 
     async def _retry(self, event: str, event_ts: int, body: bytes, deliveries: list[WebhookDelivery]) -> None:
         for delay_s in self._settings.timing.webhook_retry_s:
             await self._clock.sleep(delay_s)
-            delivery = await self._post(event, event_ts, body, "retry")
-            deliveries.append(delivery)
+            delivery = await self._post(event, event_ts, body, "retry", deliveries)
             if not _worth_retrying(delivery.status):
                 return
 
-    async def _post(self, event: str, event_ts: int, body: bytes, kind: str) -> WebhookDelivery:
+    async def _post(
+        self, event: str, event_ts: int, body: bytes, kind: str, deliveries: list[WebhookDelivery]
+    ) -> WebhookDelivery:
         started_s = time.monotonic()
         status, answer, error = None, b"", ""
         if self._settings.webhook_url is None:
@@ -78,11 +78,13 @@ class WebhookSender:
                         self._settings.webhook_url, content=body, headers=self._headers(body, kind)
                     )
                 status, answer = response.status_code, response.content
+                if kind == "challenge" and 200 <= status < 300 and not self._is_validation(body, answer):
+                    error = "its answer is not Zoom's token with the hash of it under the webhook secret"
             except trio.TooSlowError:
                 error = f"no answer within {self._settings.webhook_timeout_s:g} s"
             except httpx.HTTPError as exc:
                 error = f"{type(exc).__name__}: {_origin(exc)}"
-        return WebhookDelivery(
+        delivery = WebhookDelivery(
             event=event,
             event_ts=event_ts,
             kind=kind,
@@ -92,6 +94,17 @@ class WebhookSender:
             body=body,
             answer=answer,
         )
+        deliveries.append(delivery)
+        if self._settings.webhook_url is not None:
+            self.observer(delivery)
+        return delivery
+
+    def _is_validation(self, challenge: bytes, answer: bytes) -> bool:
+        token = json.loads(challenge)["payload"]["plainToken"]
+        try:
+            return bool(json.loads(answer) == validation_answer(self._settings.webhook_secret, token))
+        except ValueError:
+            return False
 
     def _headers(self, body: bytes, kind: str) -> dict[str, str]:
         timestamp = str(int(time.time()))  # of the sending machine, not of the session

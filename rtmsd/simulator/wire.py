@@ -180,6 +180,10 @@ class Wire(trio.abc.Stream):
         while self._queue and self.state in _HOLDING:
             await self._changed.wait()
 
+    async def wait_closed(self) -> None:
+        while self.state is not WireState.CLOSED:
+            await self._changed.wait()
+
     # Receiving
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:

@@ -99,7 +99,11 @@ def audio(**params: Any) -> str:
         (media_request(media_params=[]), 17),
         (media_request(media_params={"audio": 5}), 18),
         (media_request(media_params={"video": "of no interest"}), 0),
-        (audio(content_type=1), 19),
+        (audio(content_type=1), 0),
+        (audio(content_type=1, codec=4), 20),
+        (media_request(media_params=None), 0),
+        (media_request(media_params={"audio": None}), 0),
+        (media_request(media_params={"audio": {"codec": None, "send_rate": 100}}), 0),
         (audio(sample_rate=16000), 20),
         (audio(sample_rate="1"), 20),
         (audio(sample_rate=0), 0),
@@ -133,7 +137,8 @@ def test_message_3(raw: str, status: int) -> None:
         ("video", 1, 25),
         ("deskshare", {"codec": 1}, 33),
         ("deskshare", {"fps": 0}, 35),
-        ("deskshare", None, 31),
+        ("deskshare", None, 0),
+        ("deskshare", 1, 31),
         ("chat", {"content_type": 2}, 39),
         ("chat", "all", 38),
     ],
@@ -152,11 +157,30 @@ def test_an_echo_is_complete_and_only_of_what_is_granted() -> None:
     assert grant.params.video is None
 
 
-def test_a_lenient_server_puts_right_what_samples_send() -> None:
+def test_rtp_with_l16_is_answered_with_raw_pcm() -> None:
     raw = audio(content_type=1, codec=1, data_opt=2)
-    grant = media_handshake(raw, EXPECTED, allowed=GRANTED, taken=MediaType(0), strict=False)
+    grant = media_handshake(raw, EXPECTED, allowed=GRANTED, taken=MediaType(0))
     assert grant.params.audio is not None
     assert grant.params.audio.content_type == 2
+
+
+def test_what_sdk_leaves_null_has_its_default() -> None:
+    grant = media_handshake(media_request(media_params=None), EXPECTED, allowed=GRANTED, taken=MediaType(0))
+    assert (
+        grant.params
+        == media_handshake(media_request(media_params={}), EXPECTED, allowed=GRANTED, taken=MediaType(0)).params
+    )
+
+
+def test_a_lenient_server_lowers_a_frame_rate() -> None:
+    raw = media_request(media_type=2, media_params={"video": {"codec": 5, "fps": 25}})
+    strict, lenient = (
+        media_handshake(raw, EXPECTED, allowed=MediaType.VIDEO, taken=MediaType(0), strict=strict)
+        for strict in (True, False)
+    )
+    assert strict.answer.status == 27
+    assert lenient.params.video is not None
+    assert lenient.params.video.fps == 5
 
 
 JSON = st.recursive(

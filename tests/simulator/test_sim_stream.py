@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
+import attrs
 import pytest
 import trio
 from trio_websocket import ConnectionClosed
@@ -26,6 +27,7 @@ from rtmsd.simulator import (
     open_simulator,
 )
 from rtmsd.simulator.marks import find_marks
+from tests.simulator.conftest import Client
 
 SETTINGS = SimulatorSettings(speed=20, tone=Tone.MARKED)
 
@@ -187,8 +189,9 @@ async def test_a_wrong_answer_is_a_violation_and_no_answer(simulator: Simulator,
             await signaling.send_message(str({"msg_type": 13, **answer}).replace("'", '"'))
         await signaling.send_message('{"msg_type":19,"rtms_stream_id":"x"}')
         await client.until(lambda: client.of_type(20))
-    assert [v.name for v in session.record.violations] == ["keep_alive_answer"] * 2
+    assert [v.name for v in session.record.violations] == ["keep_alive_answer"]
     assert session.record.keep_alives[0].answered_s is not None
+    assert session.record.keep_alives[0].sequence_echoed is False  # as Zoom's samples answer
 
 
 async def test_a_second_signaling_connection_is_refused(simulator: Simulator, make_client: Any) -> None:
@@ -358,6 +361,32 @@ async def test_the_client_closes_the_stream(simulator: Simulator, make_client: A
     assert [m["status_code"] for m in client.of_type(22)] == [2, 0]
     await until_ended(session)
     assert session.stop_reason is StopReason.RECEIVER_REQUEST_CLOSE
+
+
+async def test_a_server_that_plays_dead_judges_nobody() -> None:
+    settings = attrs.evolve(SETTINGS, timing=Timing(keep_alive_s=2), speed=50)
+    async with open_simulator(settings) as simulator:
+        session = await simulator.start_session(["Ana"])
+        client = Client(session, settings)
+        async with client.signaling() as signaling, client.media(signaling):
+            session.silence()
+            await eventually(lambda: not session.connections())
+        assert [request.answered_s for request in session.record.keep_alives[-3:]] == [None] * 3
+        assert session.record.violations == []
+
+
+async def test_contact_center_events_and_the_last_state_have_both_documented_names(simulator: Simulator) -> None:
+    session = await simulator.start_session(["Ana"], product="contact_center")
+    client = Client(session, SETTINGS)
+    async with client.signaling() as signaling, client.media(signaling):
+        await session.ready.wait()
+        session.join("Bo")
+        await session.stop(StopReason.HOST_TRIGGERED)
+        await client.until(lambda: len(client.closes) == 2)
+    [joined] = [event for event in client.events(3) if event["participants"][0]["user_name"] == "Bo"]
+    assert joined["timestamp"] == joined["event_ts"]
+    stopped = client.of_type(9)[-1]
+    assert stopped["reason"] == stopped["stop_reason"] == StopReason.HOST_TRIGGERED
 
 
 async def test_over_tls_with_a_ca_of_its_own(make_client: Any) -> None:

@@ -1,0 +1,115 @@
+"""The certificate authority of a simulator that speaks TLS: a throw-away one, or one kept in a file.
+
+A client must trust it before it connects, and some (Node.js with `NODE_EXTRA_CA_CERTS`) read their CAs only when they
+start. So the file survives the simulator: the certificate stands in it, the private key beside it.
+"""
+
+import os
+import re
+import ssl
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from rtmsd.errors import RtmsdError
+
+if TYPE_CHECKING:
+    import trustme
+
+_HINTS: Final = {
+    "UNKNOWN_CA": "the client does not trust the CA",
+    "CERTIFICATE_UNKNOWN": "the client rejects the certificate; does it hold it against another name, or an address?",
+    "BAD_CERTIFICATE": "the client rejects the certificate; does it hold it against another name, or an address?",
+    "UNEXPECTED_EOF": "the client closed in the middle of the handshake, as those do that reject a certificate",
+    "HTTP_REQUEST": "it speaks plain HTTP",
+    "UNSUPPORTED_PROTOCOL": "TLS 1.2 is the oldest version spoken here",
+}
+
+
+class AuthorityError(RtmsdError):
+    """The CA cannot be made, read or written; the text names the file and the remedy."""
+
+
+def key_file(ca_file: Path) -> Path:
+    """Return where the private key of the CA in `ca_file` is kept."""
+    return ca_file.with_name(f"{ca_file.name}.key")
+
+
+def open_authority(ca_file: Path | None) -> "trustme.CA":
+    """Return the CA kept in `ca_file`, made if the file is not there or empty; a throw-away CA for None.
+
+    The private key is in `key_file`, or in the same file behind the certificate.
+
+    Raises:
+        AuthorityError: trustme is not installed, or the file holds no CA with its key.
+    """
+    try:
+        import trustme  # noqa: PLC0415 - an extra: only TLS needs it
+    except ImportError as error:
+        raise AuthorityError("TLS needs the package trustme: pip install 'rtmsd[demo]'") from error
+    if ca_file is None:
+        return trustme.CA()
+    try:
+        pem = ca_file.read_bytes() if ca_file.exists() else b""
+        if pem.strip():
+            return _load(ca_file, pem)
+        authority = trustme.CA()
+        ca_file.write_bytes(authority.cert_pem.bytes())
+        _write_key(key_file(ca_file), authority.private_key_pem.bytes())
+    except OSError as error:
+        raise AuthorityError(f"{error.filename or ca_file}: {error.strerror}") from error
+    return authority
+
+
+def server_context(authority: "trustme.CA", hosts: Iterable[str]) -> ssl.SSLContext:
+    """Return a context of TLS 1.2 or later that presents a certificate for these names and addresses."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    authority.issue_cert(*dict.fromkeys(hosts)).configure_cert(context)
+    return context
+
+
+def failure_of(error: BaseException) -> str:
+    """Return in words why a TLS handshake failed, and what the client lacks where that can be told."""
+    if isinstance(error, trio.TooSlowError):
+        return "the client said nothing more"
+    reason = getattr(error.__cause__, "reason", None) or ""
+    for part, hint in _HINTS.items():
+        if part in reason:
+            return f"{reason}: {hint}"
+    return reason or str(error.__cause__ or error)
+
+
+def _load(ca_file: Path, pem: bytes) -> "trustme.CA":
+    import trustme  # noqa: PLC0415
+    from cryptography import x509  # noqa: PLC0415 - trustme brings it
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key  # noqa: PLC0415
+
+    key_path = ca_file if b"PRIVATE KEY" in pem else key_file(ca_file)
+    other = "remove it, or name a file that is not there yet"
+    if not key_path.exists():
+        raise AuthorityError(f"{ca_file}: holds no private key, and there is no {key_path.name} beside it: {other}")
+    key = _block(key_path.read_bytes(), b"PRIVATE KEY")
+    try:
+        certificate = x509.load_pem_x509_certificate(pem)
+        fits = certificate.public_key() == load_pem_private_key(key, None).public_key()
+    except (ValueError, TypeError) as error:  # TypeError: the key is encrypted
+        raise AuthorityError(f"{ca_file}: no certificate with a readable private key: {other}") from error
+    if not fits:
+        raise AuthorityError(f"{ca_file}: the private key in {key_path.name} is another certificate's: {other}")
+    return trustme.CA.from_pem(_block(pem, b"CERTIFICATE"), key)
+
+
+def _block(pem: bytes, kind: bytes) -> bytes:
+    """Return the first PEM block of a kind ("RSA PRIVATE KEY" is a "PRIVATE KEY"), b"" where there is none."""
+    found = re.search(rb"-----BEGIN (?:\w+ )?%b-----.*?-----END (?:\w+ )?%b-----\n?" % (kind, kind), pem, re.DOTALL)
+    return found[0] if found else b""
+
+
+def _write_key(path: Path, pem: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+    with open(descriptor, "wb") as file:  # noqa: PTH123 - of a descriptor
+        os.fchmod(descriptor, 0o600)
+        file.write(pem)

@@ -69,7 +69,8 @@ GAP_CAUSES: Final[Mapping[str, Meaning]] = {
         Meaning(
             "dropped",
             "Media was received and could not be kept.",
-            "The disk was full or stood still until recording.buffer_bytes was used up.",
+            "The disk was full or stood still until recording.buffer_bytes was used up; or media still came half a "
+            "minute after the stream's end.",
             "Make room, use a faster disk, or raise recording.buffer_bytes.",
         ),
         Meaning(
@@ -77,6 +78,12 @@ GAP_CAUSES: Final[Mapping[str, Meaning]] = {
             "Media was received and could not be read.",
             "Zoom or something in between sent broken messages.",
             "Look at the counters in `rtmsctl inspect STREAM`; report it to Zoom if it goes on.",
+        ),
+        Meaning(
+            "refused",
+            "Media was asked for, and Zoom did not give it, or in a form that cannot be stored.",
+            "The app lacks the scope, the parameters do not suit Zoom, or no connection came about before the end.",
+            "`rtmsctl inspect STREAM` says why; add the scope to the app, or take the media out of media.types.",
         ),
     )
 }

@@ -31,7 +31,7 @@ log = structlog.get_logger()
 
 SUMMARY: Final = (
     *("rtms_stream_id", "product", "id", "app", "state", "why", "started_ms", "ended_ms", "stop_reason"),
-    *("rates", "lag_ms", "gaps", "participants", "directory"),
+    *("rates", "lag_ms", "gaps", "media", "participants", "directory"),
 )
 
 

@@ -20,6 +20,7 @@ _CAUSES: Final = {
     "signaling_reconnect": "signaling lost",
     "server_failover": "server failed over",
     "daemon_restart": "daemon was gone",
+    "refused": "not granted by Zoom",
 }
 
 

@@ -1,7 +1,8 @@
 """What signaling and media connections have in common: text in, messages and answers out, a state table each way.
 
-An illegal move names both sides. Ours is a bug and raises; Zoom's during the handshake ends the attempt; Zoom's later
-is counted and ignored, as is everything unreadable or unknown.
+An illegal move names both sides. Ours is a bug and raises; Zoom's is counted and ignored, as is everything unreadable
+or unknown. Only a handshake's answer that is unreadable or illegal ends the attempt, and what is no message at all
+before it. What may come later and comes before the answer is kept for then.
 """
 
 import abc
@@ -14,6 +15,7 @@ import attrs
 
 from rtmsd.errors import HandshakeRejected, LocalProtocolError, RemoteProtocolError
 from rtmsd.protocol.codec import decode, encode
+from rtmsd.protocol.enums import MsgType
 from rtmsd.protocol.messages import (
     DataHandshakeResp,
     KeepAliveReq,
@@ -24,9 +26,13 @@ from rtmsd.protocol.messages import (
     SignalingHandshakeResp,
     UnknownMessage,
 )
-from rtmsd.protocol.reading import CorruptKind, Malformed, Raw
+from rtmsd.protocol.reading import CorruptKind, Malformed, Raw, load_object, read_int
 
 MAX_WAITING: Final = 64  # messages not yet taken by `to_send`; answers to keep-alives beyond are dropped and counted
+MAX_EARLY: Final = 1000  # frames kept that came before the handshake's answer, and
+MAX_EARLY_BYTES: Final = 4 * 2**20  # what they may hold together; beyond, they are counted
+
+_ANSWERS: Final = frozenset({MsgType.SIGNALING_HAND_SHAKE_RESP, MsgType.DATA_HAND_SHAKE_RESP})
 
 StateT = TypeVar("StateT", bound=enum.Enum)
 Table: TypeAlias = Mapping[tuple[StateT, type[Message]], StateT]
@@ -49,14 +55,17 @@ class Connection(abc.ABC, Generic[StateT]):
     Attributes:
         state: where the conversation is.
         counts: what was received and ignored: the values of `CorruptKind` for unreadable frames, "unexpected" also for
-            messages that are illegal now, "unknown_message", "unknown_field", and "unanswered" for keep-alives while
-            `MAX_WAITING` messages wait to be sent.
+            messages that are illegal now, "unknown_message", "unknown_field", "unanswered" for keep-alives while
+            `MAX_WAITING` messages wait to be sent, and "too_early" for what came before a handshake that failed, or
+            beyond what is kept of that.
     """
 
     def __init__(self, rules: Rules[StateT], hello: Message) -> None:
         self._rules = rules
         self._hello = hello
         self._outbox: list[str] = []
+        self._early: list[bytes] = []
+        self._early_bytes = 0
         self.state = rules.new
         self.counts: Counter[str] = Counter()
 
@@ -82,11 +91,12 @@ class Connection(abc.ABC, Generic[StateT]):
         return texts
 
     def receive(self, raw: Raw) -> Message | None:
-        """Take in one frame and return its message, or None when it was counted and ignored.
+        """Take in one frame and return its message, or None when it was counted and ignored, or is kept for later.
 
         Raises:
             HandshakeRejected: the handshake was answered with a status other than 0; the connection is closed.
-            RemoteProtocolError: before the connection is up, anything unreadable or illegal; the connection is closed.
+            RemoteProtocolError: before the connection is up, an answer that is unreadable or illegal, or no message at
+                all; the connection is closed.
         """
         if self.state is self._rules.closed:
             self.counts[CorruptKind.UNEXPECTED.value] += 1
@@ -96,9 +106,13 @@ class Connection(abc.ABC, Generic[StateT]):
             if isinstance(message, UnknownMessage | MetaData):
                 self.counts["unknown_message"] += 1
                 return None
+            if self.state is not self._rules.up and message.msg_type not in _ANSWERS:
+                return self._came_early(raw, message)
             self.state = self._state_after(message)
         except RemoteProtocolError as exc:
             if self.state is not self._rules.up:
+                if isinstance(exc, Malformed) and _is_for_later(raw):
+                    return self._came_early(raw, None)
                 self.close()
                 raise
             kind = exc.kind if isinstance(exc, Malformed) else CorruptKind.UNEXPECTED
@@ -110,9 +124,30 @@ class Connection(abc.ABC, Generic[StateT]):
             self._answer(message)
         return message
 
+    def take_early(self) -> list[bytes]:
+        """Return, and forget, the frames that came before the handshake's answer: they can be received now."""
+        early, self._early, self._early_bytes = self._early, [], 0
+        return early
+
     def close(self) -> None:
         """Forget the connection: from here on nothing is sent, and what comes is ignored."""
         self.state = self._rules.closed
+        self._outbox.clear()
+        if early := self.take_early():
+            self.counts["too_early"] += len(early)
+
+    def _came_early(self, raw: Raw, message: Message | None) -> Message | None:
+        """Answer a keep-alive, which waits for nobody; keep anything else until the handshake is done."""
+        if isinstance(message, KeepAliveReq) and (self.state, KeepAliveResp) in self._rules.sent:
+            self._answer(message)
+            return message
+        frame = raw.encode("utf-8", "replace") if isinstance(raw, str) else bytes(raw)
+        if len(self._early) < MAX_EARLY and self._early_bytes + len(frame) <= MAX_EARLY_BYTES:
+            self._early.append(frame)
+            self._early_bytes += len(frame)
+        else:
+            self.counts["too_early"] += 1
+        return None
 
     def _state_after(self, message: Message) -> StateT:
         try:
@@ -139,6 +174,14 @@ class Connection(abc.ABC, Generic[StateT]):
 def second_id(session: SessionRef, wanted: bool) -> Mapping[str, str]:
     """Return what to send beside `session`: Zoom's Video SDK sample sends the same id as `meeting_uuid`, too."""
     return {"meeting_uuid": session.id} if wanted else {}
+
+
+def _is_for_later(raw: Raw) -> bool:
+    """Whether an unreadable frame is some message, other than the answer that is waited for."""
+    try:
+        return read_int(load_object(raw).get("msg_type")) not in _ANSWERS
+    except (TypeError, Malformed):
+        return False
 
 
 def _name(message: Message) -> str:

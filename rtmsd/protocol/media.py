@@ -6,7 +6,7 @@ from typing import Final
 from rtmsd.errors import RemoteProtocolError
 from rtmsd.protocol.connection import Connection, Rules, Table, second_id
 from rtmsd.protocol.enums import MediaType
-from rtmsd.protocol.media_params import audio_format, negotiated, only, with_defaults
+from rtmsd.protocol.media_params import absent, audio_format, negotiated, only, requested, with_defaults
 from rtmsd.protocol.messages import (
     DataHandshakeReq,
     DataHandshakeResp,
@@ -28,6 +28,7 @@ class MediaState(enum.Enum):
 # The server plays the other side: the same two tables, swapped.
 SENT: Final[Table[MediaState]] = {
     (MediaState.NEW, DataHandshakeReq): MediaState.HANDSHAKING,
+    (MediaState.HANDSHAKING, KeepAliveResp): MediaState.HANDSHAKING,
     (MediaState.STREAMING, KeepAliveResp): MediaState.STREAMING,
 }
 RECEIVED: Final[Table[MediaState]] = {
@@ -45,7 +46,10 @@ class MediaConnection(Connection[MediaState]):
     """The client's side of one media connection; once STREAMING, `receive` is given what is not media data.
 
     Attributes:
-        negotiated: every parameter of the requested media: as requested at first, from the handshake on as agreed.
+        negotiated: every parameter of the requested media: as requested at first, from the handshake on as agreed, and
+            of those only that are given.
+        absent: what the answer says nothing of, although it names other media: it will not come.
+        unusable: what is given in a form that this version cannot read, and why, in words.
 
     Args:
         signature: of `handshake_signature`.
@@ -74,13 +78,22 @@ class MediaConnection(Connection[MediaState]):
         )
         super().__init__(_RULES, hello)
         self.negotiated = with_defaults(params, media_type)
+        self.absent = MediaType(0)
+        self.unusable: dict[MediaType, str] = {}
 
     def _accepted(self, message: SignalingHandshakeResp | DataHandshakeResp) -> None:
         if not isinstance(message, DataHandshakeResp):
             raise RemoteProtocolError("status 0 in message 2 on a media connection")
-        if message.payload_encrypted:
-            raise RemoteProtocolError("the payload is encrypted, which was not asked for")
         agreed = negotiated(self.negotiated, message.media_params)
-        if agreed.audio is not None:
-            audio_format(agreed.audio)  # raises for what we could not read
-        self.negotiated = agreed
+        asked = requested(self.negotiated)
+        self.absent = absent(asked, message.media_params)
+        if message.payload_encrypted:
+            why = "the payload is encrypted, which was not asked for"
+            self.unusable = {bit: why for bit in MediaType if bit & asked & ~self.absent}
+        elif agreed.audio is not None and not self.absent & MediaType.AUDIO:
+            try:
+                audio_format(agreed.audio)
+            except RemoteProtocolError as error:
+                self.unusable = {MediaType.AUDIO: str(error)}
+        refused = self.absent | MediaType(sum(self.unusable))
+        self.negotiated = only(agreed, asked & ~refused)

@@ -86,13 +86,23 @@ def only(params: MediaParams, types: MediaType) -> MediaParams:
     return MediaParams(**{section: getattr(params, section) for section in SECTIONS if _wants(types, section)})
 
 
-def negotiated(requested: MediaParams, echoed: MediaParams | None) -> MediaParams:
+def negotiated(asked: MediaParams, echoed: MediaParams | None) -> MediaParams:
     """Return what was agreed on: as requested, except where the server echoed something else.
 
     Sections that were not requested are ignored.
     """
-    asked = MediaType(sum(bit for section, bit in SECTIONS.items() if getattr(requested, section)))
-    return only(_overlay(requested, echoed or MediaParams()), asked)
+    return only(_overlay(asked, echoed or MediaParams()), requested(asked))
+
+
+def requested(params: MediaParams) -> MediaType:
+    """Return the bits of the sections that there are."""
+    return MediaType(sum(bit for section, bit in SECTIONS.items() if getattr(params, section)))
+
+
+def absent(asked: MediaType, echoed: MediaParams | None) -> MediaType:
+    """Return what was asked for and is not granted: an answer that names any media names all that it grants."""
+    granted = requested(echoed or MediaParams())
+    return asked & ~granted if granted else MediaType(0)
 
 
 @attrs.frozen

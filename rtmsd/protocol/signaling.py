@@ -62,6 +62,7 @@ _UP_RECEIVED: Final = (
 # The server plays the other side: the same two tables, swapped.
 SENT: Final[Table[SignalingState]] = {
     (SignalingState.NEW, SignalingHandshakeReq): SignalingState.HANDSHAKING,
+    (SignalingState.HANDSHAKING, KeepAliveResp): SignalingState.HANDSHAKING,
     **{(SignalingState.UP, message_class): SignalingState.UP for message_class in _UP_SENT},
 }
 RECEIVED: Final[Table[SignalingState]] = {

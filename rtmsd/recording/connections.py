@@ -83,6 +83,12 @@ class Connections:
         connection.closed_ms = at_ms
         self._open.pop(connection.number, None)
 
+    def cut_off(self, end_ms: int) -> None:
+        """The stream ended then: what was heard later, as a keep-alive, does not count."""
+        for each in self._all:
+            if each.opened_ms is not None and each.closed_ms is not None:
+                each.opened_ms, each.closed_ms = min(each.opened_ms, end_ms), min(each.closed_ms, end_ms)
+
     def to_manifest(self) -> list[dict[str, Any]]:
         return [each.to_manifest() for each in self._all]
 

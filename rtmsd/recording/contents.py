@@ -7,6 +7,7 @@ from rtmsd.recording.disk_file import Backlog
 from rtmsd.recording.facts import Facts
 from rtmsd.recording.files import FileMaker
 from rtmsd.recording.media_intake import MediaIntake
+from rtmsd.recording.media_terms import MediaTerms
 from rtmsd.recording.restore import Found
 from rtmsd.recording.roster import Roster
 from rtmsd.recording.timeline import Timeline
@@ -16,7 +17,7 @@ class Contents:
     """Begins empty, or with what an earlier process left.
 
     Attributes:
-        facts, roster, timeline, media: each a subject of its own.
+        facts, roster, timeline, terms, media: each a subject of its own.
         revision: of what none of them notices.
     """
 
@@ -35,6 +36,7 @@ class Contents:
         self.facts = Facts(identity)
         self.roster = Roster([])
         self.timeline = Timeline(self.facts.started_ms)
+        self.terms = MediaTerms()
         if found.manifest is not None:
             self._resume(found.manifest, found, started_again_ms)
         self.media = MediaIntake(
@@ -53,6 +55,7 @@ class Contents:
         """Go on where an earlier process stopped, or where the stream had ended."""
         self.facts.resume(manifest)
         self.roster = Roster(manifest["participants"])
+        self.terms = MediaTerms(manifest.get("media"))
         self.timeline = Timeline.from_manifest(manifest, found.newest_audio_ms)
         for audio in found.audio:
             for from_ms, to_ms in audio.inside.kept:
@@ -61,11 +64,12 @@ class Contents:
             self.timeline.missing("audio", user_id, from_ms, to_ms, "daemon_restart")
         if manifest["ended_ms"] is not None:
             self.timeline.reopened(started_again_ms, manifest["ended_ms"])
+            self.terms.started_again()
 
     @property
     def structure(self) -> tuple[int, ...]:
         """Changes with everything that the manifest has to say at once."""
-        return (self.revision, self.timeline.revision, self.roster.revision, *self.media.revision)
+        return (self.revision, self.timeline.revision, self.roster.revision, self.terms.revision, *self.media.revision)
 
     @property
     def counts(self) -> tuple[Any, ...]:
@@ -76,6 +80,7 @@ class Contents:
         """The manifest, as of now; of a stream that was revoked, what may be kept of it."""
         return self.facts.manifest(
             participants=self.roster.to_manifest(),
+            media=self.terms.to_manifest(),
             files=self.media.files(),
             **self.timeline.to_manifest(),
             counters=self.media.counters(),

@@ -18,12 +18,14 @@ _EXTEND_MS: Final = 1000
 _CAUSES: Final = ("media_reconnect", "signaling_reconnect", "server_failover")
 """Each takes in those before it."""
 
+REFUSED: Final = "refused"
+
 AHEAD_MS: Final = 12 * 3_600_000
 """A time further from what was heard last is no time."""
 
 
 class Link(enum.Enum):
-    """Of a media type that was connected once."""
+    """Of a media type that was connected once, or refused."""
 
     UP = enum.auto()
     DOWN = enum.auto()
@@ -32,12 +34,12 @@ class Link(enum.Enum):
 
 class Medium:
     """Attributes:
-    connection: the one that brings it, or brought it last.
+    connection: the one that brings it, or brought it last; None of what was refused from the start.
     since_ms, cause: of the last outage.
     up_ms: where it ended, or the first connection began.
     """
 
-    def __init__(self, name: str, connection: Connection, gaps: Gaps) -> None:
+    def __init__(self, name: str, connection: Connection | None, gaps: Gaps) -> None:
         self.connection = connection
         self.link = Link.UP
         self.cause = ""
@@ -67,6 +69,10 @@ class Medium:
         """Another connection brings it from now on; since when, a live word will tell."""
         self.connection, self.link, self._reached = connection, Link.SETTLING, False
 
+    def refused(self) -> None:
+        """It will not come: what was lost before is only the beginning of that."""
+        self.link, self.cause = Link.DOWN, REFUSED
+
     def heard(self, time_ms: int) -> bool:
         """Zoom said what time it is. Returns whether that ended an outage."""
         if self.link is Link.SETTLING and time_ms > self.since_ms:  # else it tells of the past
@@ -91,7 +97,8 @@ class Medium:
             self._settle(end_ms)
         elif self.link is Link.DOWN:
             if closed_with_end or end_ms - self._tail_ms <= CONTIGUOUS_MS:
-                self.connection.closed_ms = end_ms
+                if self.connection is not None:
+                    self.connection.closed_ms = end_ms
             else:
                 self._gaps.add(Gap(self.name, None, self._tail_ms, end_ms, self.cause))
 
@@ -106,16 +113,18 @@ class Medium:
 
     def _reach_back(self, from_ms: int) -> None:
         """The connection brought media from `from_ms` on."""
-        from_ms = max(from_ms, self.since_ms)
-        if self.connection.opened_ms is None or from_ms < self.connection.opened_ms:
+        from_ms, connection = max(from_ms, self.since_ms), self.connection
+        if connection is not None and (connection.opened_ms is None or from_ms < connection.opened_ms):
             near = from_ms - self.since_ms <= CONTIGUOUS_MS  # too little to be a gap, so it must not be a hole
-            self.connection.opened_ms = self.since_ms if near else from_ms
+            connection.opened_ms = self.since_ms if near else from_ms
 
     def _reach_further_back(self, gap_ms: int, from_ms: int) -> None:
         """The connection brought media of an outage before the last one, which a connection that brought none ended."""
-        from_ms = gap_ms if from_ms - gap_ms <= CONTIGUOUS_MS else from_ms
-        if from_ms < self.since_ms and (self.connection.opened_ms is None or from_ms < self.connection.opened_ms):
-            self.connection.opened_ms = from_ms
+        from_ms, connection = gap_ms if from_ms - gap_ms <= CONTIGUOUS_MS else from_ms, self.connection
+        if connection is None or from_ms >= self.since_ms:
+            return
+        if connection.opened_ms is None or from_ms < connection.opened_ms:
+            connection.opened_ms = from_ms
 
     # Packets
 

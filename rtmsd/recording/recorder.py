@@ -67,7 +67,7 @@ class Recorder:
     """See the module. All methods but `flush`, `finish`, `suspend` and `delete` are synchronous.
 
     Media are taken by `audio`, `video`, `share`, `transcript`, `chat`, `corrupt` and `unknown`, which are the
-    `MediaIntake`'s own methods, with nothing in between.
+    `MediaIntake`'s own methods, with nothing in between; `asked` and `granted` are `MediaTerms`'s.
 
     Attributes:
         media: takes in media, and counts them.
@@ -102,12 +102,14 @@ class Recorder:
             nudge=writer.nudge,
         )
         self._facts, self._roster, self._timeline = contents.facts, contents.roster, contents.timeline
+        self._terms = contents.terms
+        self.asked, self.granted = contents.terms.asked, contents.terms.granted
         self.media = contents.media
         self.audio, self.transcript = self.media.audio, self.media.transcript
         self.video, self.share, self.chat = self.media.video, self.media.share, self.media.chat
         self.corrupt, self.unknown = self.media.corrupt, self.media.unknown
         self.video_format, self.share_format = self.media.video_format, self.media.share_format
-        self.listeners = self.media.listeners
+        self.listeners, self.dropped = self.media.listeners, self.media.dropped
         self.arrived = writer.arrivals.note
         self._rates = Rates(trio.current_time())
         is_new = found.manifest is None and found.mend is None
@@ -148,11 +150,6 @@ class Recorder:
     def media_bytes(self) -> Counter[str]:
         """Received by this process and kept, by media."""
         return self.media.media_bytes
-
-    @property
-    def dropped(self) -> Counter[tuple[str, str]]:
-        """Messages there was no room for, by media and reason."""
-        return self.media.dropped
 
     # What Zoom says
 
@@ -222,7 +219,16 @@ class Recorder:
         for user_id, user_name in _identified(participants):
             self._roster.named(user_id, user_name)
 
-    # Connections, pauses, the end
+    # Media that do not come, connections, pauses, the end
+
+    def refused(self, media: Iterable[str], status: int | None, why: str) -> None:
+        """These media were asked for and will not come."""
+        media = sorted(media)
+        self._timeline.refused(media)
+        self._terms.refused(media, status=status, why=why, at_ms=self._timeline.clock_ms)
+        self.event("media_refused", None, media=media, status=status, why=why)
+        self.media.watch()
+        self._touch()
 
     @property
     def zoom_ms(self) -> int:
@@ -306,16 +312,24 @@ class Recorder:
         zoom_ms: int | None,
         state: Literal["ended", "failed", "revoked"] = "ended",
         why: str | None = None,
+        *,
+        is_zooms: bool = False,
     ) -> None:
         """The stream is over: open gaps and connections end with it. `finish` is next.
 
         The first time counts; later only that it was revoked is news.
+
+        Args:
+            zoom_ms: when Zoom ended it; None where it did not say, or when it did not.
+            is_zooms: whether it did.
         """
         if self._facts.ended_ms is None:
             self.state(state)
             self.media.advance_clock()
             newest_ms = self.media.newest_ms(("audio", "video", "share", "transcript"))
-            self._facts.ended_ms = self._timeline.ended(zoom_ms, newest_ms, self._closing.numbers)
+            if left := self._timeline.unheard_of(self._terms.asked_now):
+                self.refused(left, None, "not connected before the end")
+            self._facts.ended_ms = self._timeline.ended(zoom_ms, newest_ms, self._closing.numbers, is_zooms=is_zooms)
             self._facts.stop_reason = reason
             self._enter(state, why)
         elif state == "revoked":
@@ -328,15 +342,6 @@ class Recorder:
         self._touch()
 
     # What others see, and the files' end
-
-    @property
-    def on_broken(self) -> Callable[[], None]:
-        """Called when a bug of ours keeps this recording from the disk, and with it the stream from going on."""
-        return self.flushing.on_broken
-
-    @on_broken.setter
-    def on_broken(self, call: Callable[[], None]) -> None:
-        self.flushing.on_broken = call
 
     def manifest(self) -> dict[str, Any]:
         """The manifest, as of now; of a stream that was revoked, what may be kept of it."""

@@ -18,7 +18,7 @@ def receipt(manifest: Mapping[str, Any]) -> dict[str, Any]:
     kept = ("version", "rtms_stream_id", "product", "id", "id_key", "app", "started_ms", "ended_ms")
     left = {name: manifest[name] for name in kept if name in manifest}
     left |= {"state": "revoked", "stop_reason": int(StopReason.STREAM_REVOKED)}
-    left |= {"participants": [], "files": [], "gaps": [], "connections": [], "pauses": []}
+    left |= {"participants": [], "files": [], "gaps": [], "connections": [], "pauses": [], "media": {}}
     zero = {"messages": {"audio": 0, "transcript": 0}, "duplicates": 0, "dropped": 0, "corrupt": 0, "unknown": 0}
     return left | {"counters": zero}
 

@@ -67,6 +67,18 @@ class _Connection(msgspec.Struct):
     why: str | None = None
 
 
+class _Refusal(msgspec.Struct):
+    why: str
+    status: int | None = None
+    at_ms: _Ms | None = None
+
+
+class _Term(msgspec.Struct):
+    asked: dict[str, Any] | None = None
+    granted: dict[str, Any] | None = None
+    refused: _Refusal | None = None
+
+
 class _Counters(msgspec.Struct):
     messages: dict[str, int]
 
@@ -84,6 +96,7 @@ class _Manifest(msgspec.Struct):
     counters: _Counters
     pauses: list[_Pause] = []
     gaps_within: list[_Gap] = []
+    media: dict[str, _Term] = {}
     clock_ms: _Ms = 0
     first_packet_ms: _Ms | None = None
     product: Any = None

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from rtmsd.recording.connections import Connection, Connections
 from rtmsd.recording.gaps import Gap, Gaps, tell
-from rtmsd.recording.medium import AHEAD_MS, Link, Medium
+from rtmsd.recording.medium import AHEAD_MS, REFUSED, Link, Medium
 from rtmsd.recording.pauses import Pause, Pauses
 
 _SILENT_MS: Final = 15_000
@@ -55,11 +55,20 @@ class Timeline:
 
     def knows(self, media: str) -> bool:
         """Whether this media type was connected once, and the stream has not ended since."""
-        return media in self._media
+        medium = self._media.get(media)
+        return medium is not None and medium.connection is not None
 
     def known_without(self, media: Iterable[str]) -> list[str]:
         """Return the media types that were connected, apart from these."""
-        return sorted(self._media.keys() - set(media))
+        return sorted(name for name in self._media.keys() - set(media) if self.knows(name))
+
+    def unheard_of(self, media: Iterable[str]) -> list[str]:
+        """Return the media types that, since the stream started, were neither connected nor refused, although others
+        were connected; those that an earlier process may have connected are left out.
+        """
+        if not any(map(self.knows, self._media)):
+            return []
+        return sorted(set(media) - self._media.keys() - self._untold.keys())
 
     # Connections
 
@@ -83,11 +92,27 @@ class Timeline:
                     connection.opened_ms = medium.up_ms = self.start_ms
                     continue
                 medium.down(self.start_ms, self._untold.pop(name))
-            if medium.link is Link.UP:  # its predecessor closed without a loss, and the stream went on after all
-                self.lost(medium.connection.number, medium.connection.heard_ms, "media_reconnect", "replaced")
+            self._take_for_lost(medium, "replaced")
             medium.connected(connection)
         self._revision += 1
         return connection.number
+
+    def refused(self, media: Iterable[str]) -> None:
+        """These were asked for and are not granted: missing since the start, or the end of their last connection."""
+        for name in media:
+            medium = self._media.get(name)
+            if medium is None:
+                medium = self._media[name] = Medium(name, None, self._gaps)
+                medium.down(self.start_ms, REFUSED)
+            self._take_for_lost(medium, "refused")
+            medium.refused()
+            self._untold.pop(name, None)
+        self._revision += 1
+
+    def _take_for_lost(self, medium: Medium, why: str) -> None:
+        """Its connection closed without a loss, and the stream went on after all."""
+        if medium.link is Link.UP and medium.connection is not None:
+            self.lost(medium.connection.number, medium.connection.heard_ms, "media_reconnect", why)
 
     def heard(self, time_ms: int, number: int | None = None) -> None:
         """Zoom said what time it is, on the signaling connection or on the one numbered."""
@@ -209,15 +234,25 @@ class Timeline:
         self.pauses.ended(ended_ms, self.start_ms)
         self._media.clear()
 
-    def ended(self, time_ms: int | None, newest_ms: int | None, closing: Collection[int] = ()) -> int:
-        """Close everything that is open. Returns the time of the end.
+    def ended(
+        self,
+        time_ms: int | None,
+        newest_ms: int | None,
+        closing: Collection[int] = (),
+        *,
+        is_zooms: bool = False,
+    ) -> int:
+        """Close everything that is open. Returns the time of the end: what Zoom said or, if that is later, where the
+        newest media end. Where Zoom did not say it is the latter, and where the end is not Zoom's what was heard last.
 
         Args:
             time_ms: what Zoom said.
             newest_ms: end of the newest media received.
             closing: connections that were lost only a moment before Zoom's word: it closes media as part of the end.
+            is_zooms: whether Zoom ended the stream.
         """
-        end_ms = max(self._known(time_ms), self.clock_ms, newest_ms or 0)
+        is_by_media = time_ms is None and is_zooms and newest_ms is not None
+        end_ms = max(self.start_ms if is_by_media else self._known(time_ms), newest_ms or 0)
         signaling = self.connections.latest("signaling")
         is_told = time_ms is not None and signaling is not None and signaling.closed_ms is None
         said_ms = self._said_ms if time_ms is None else self._known(time_ms)
@@ -236,6 +271,7 @@ class Timeline:
         for medium in self._media.values():
             closed_with_end = (
                 is_told
+                and medium.connection is not None
                 and medium.connection.number in closing
                 and medium.cause == "media_reconnect"
                 and not medium.has_gone_on(end_ms)
@@ -246,6 +282,7 @@ class Timeline:
             connection.opened_ms = end_ms if connection.opened_ms is None else connection.opened_ms
             connection.why = connection.why or "ended"
             self.connections.close(connection, end_ms)
+        self.connections.cut_off(end_ms)
         self._gaps.close(end_ms)
         self.pauses.end(end_ms, is_told=True)
         self._media.clear()
@@ -301,6 +338,10 @@ class Timeline:
                     medium.down(connection.closed_ms, "daemon_restart")
                 if connection.closed_ms is None and gap is not None:
                     medium.connected(connection)
+        for name, gap in going_on.items():
+            if gap.cause == REFUSED and name not in timeline._media:
+                timeline._media[name] = medium = Medium(name, None, timeline._gaps)
+                medium.down(gap.from_ms, REFUSED)
         audio = timeline._media.get("audio")
         if audio is not None and audio.link is Link.DOWN and (newest_ms or 0) > audio.since_ms:
             # Another process was connected since, and killed before it could write so.

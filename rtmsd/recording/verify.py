@@ -14,12 +14,25 @@ from rtmsd.recording.shape import Line, mistake, read_line
 from rtmsd.recording.wave_reader import read_wave
 
 CAUSES: Final = frozenset(
-    {"media_reconnect", "signaling_reconnect", "server_failover", "daemon_restart", "dropped", "corrupt"}
+    {"media_reconnect", "signaling_reconnect", "server_failover", "daemon_restart", "dropped", "corrupt", "refused"}
 )
 STATES: Final = frozenset({"connecting", "active", "paused", "recovering", "ended", "failed", "revoked"})
+JITTER_MS: Final = 20  # what is shorter is no gap
 _FINAL: Final = frozenset({"ended", "failed"})
 _LISTS: Final = ("participants", "files", "gaps", "connections")
 _LINES: Final = {"events.jsonl": Line.EVENT, "transcript.jsonl": Line.UTTERANCE, "chat.jsonl": Line.CHAT}
+
+
+class Missing(NamedTuple):
+    """The gaps of a recording, which are no problems: each has its cause.
+
+    Attributes:
+        gaps: how many.
+        missing_ms: how much they leave out, by cause; of one that still goes on, what is known by now.
+    """
+
+    gaps: int
+    missing_ms: dict[str, int]
 
 
 class Problem(NamedTuple):
@@ -56,6 +69,25 @@ def verify(directory: Path) -> list[Problem]:
         *_check_lines(directory),
         *verify_manifest(manifest),
     ]
+
+
+def missing(directory: Path) -> Missing:
+    """Return what a recording's manifest says is missing; nothing where it cannot be read: `verify` says so.
+
+    Raises:
+        OSError: something cannot be read.
+    """
+    try:
+        manifest = json.loads((directory / "stream.json").read_bytes())
+    except (FileNotFoundError, ValueError, RecursionError):
+        return Missing(0, {})
+    if mistake(manifest) is not None:
+        return Missing(0, {})
+    totals: dict[str, int] = {}
+    for gap in manifest["gaps"]:
+        to_ms = manifest.get("clock_ms", 0) if gap["to_ms"] is None else gap["to_ms"]
+        totals[gap["cause"]] = totals.get(gap["cause"], 0) + max(0, to_ms - gap["from_ms"])
+    return Missing(len(manifest["gaps"]), totals)
 
 
 def verify_manifest(manifest: dict[str, Any]) -> Iterator[Problem]:
@@ -238,14 +270,20 @@ def _check_tiling(manifest: dict[str, Any]) -> Iterator[Problem]:
     ended_ms = manifest["ended_ms"]
     connections = [each for each in manifest["connections"] if each["kind"] == "media"]
     pauses = [(pause["from_ms"], pause["to_ms"]) for pause in manifest.get("pauses", [])]
-    for media in sorted({name for each in connections for name in each["media"]}):
+    ends = [pause["to_ms"] for pause in manifest.get("pauses", []) if pause.get("why") == "ended" and pause["to_ms"]]
+    started_ms = max([manifest["started_ms"], *ends])  # since the stream was started again, if it was
+    refused = {name for name, term in manifest.get("media", {}).items() if term.get("refused")}
+    for media in sorted({name for each in connections for name in each["media"]} | refused):
         connected = [(each["opened_ms"], each["closed_ms"]) for each in connections if media in each["media"]]
         gaps = [(gap["from_ms"], gap["to_ms"]) for gap in manifest["gaps"] if gap["media"] == media]
         if any(None in span for span in connected):
             yield Problem("stream.json", "connection", f"{media}: a connection is open although the stream is over")
             continue
-        first_ms = min(opened_ms for opened_ms, _ in connected)
+        never = media in refused and not connected
+        first_ms = started_ms if never else min(opened_ms for opened_ms, _ in connected)
         for from_ms, to_ms in _holes([*connected, *pauses, *gaps], first_ms, ended_ms):
+            if never and to_ms - from_ms <= JITTER_MS:
+                continue
             yield Problem(
                 "stream.json",
                 "unexplained",

@@ -56,7 +56,7 @@ class Aftermath:
         if life.recorder is not None:
             end = life.outcome
             try:
-                life.recorder.ended(end.reason, end.zoom_ms, state=end.state, why=end.why)
+                life.recorder.ended(end.reason, end.zoom_ms, state=end.state, why=end.why, is_zooms=end.is_zooms)
             finally:  # what there is goes to disk, and the directory is free for a life to come
                 await life.recorder.finish()
         await self._forget(life, life.outcome)

@@ -3,6 +3,7 @@
 import math
 from typing import TYPE_CHECKING
 
+import structlog
 import trio
 
 from rtmsd.errors import ConnectionLost, ForbiddenHost, HandshakeRejected, RemoteProtocolError
@@ -15,6 +16,9 @@ from rtmsd.streams.signaling import DRAIN_S
 
 if TYPE_CHECKING:
     from rtmsd.streams.stream import Stream
+
+
+log = structlog.get_logger()
 
 
 class Connector:
@@ -35,6 +39,8 @@ class Connector:
         self._window = Window(limits.signaling_window_s)
         self._epoch = trio.CancelScope()  # of one connection, from TCP to its loss
         self._hurry = trio.Event()
+        self._was_up = False  # the present connection
+        self._warned = ""  # of which trouble the log knows
 
     async def run(self) -> None:
         """Return when the end of the stream is decided."""
@@ -61,6 +67,7 @@ class Connector:
         """Live through one signaling connection. Returns the delay before the next one; None: the usual one."""
         stream = self._stream
         self._hurry = trio.Event()
+        self._was_up = False
         with trio.CancelScope() as self._epoch:
             try:
                 await stream.signaling.run(self.url, stream.links, self._window)
@@ -69,10 +76,17 @@ class Connector:
             except ForbiddenHost as forbidden:
                 stream.ending.decide(Outcome("failed", None, None, str(forbidden)))
             except (ConnectionLost, RemoteProtocolError) as lost:
+                self._warn(str(lost))
                 stream.signaling_lost(str(lost))
         if self._epoch.cancelled_caught:
             stream.signaling_lost("connecting afresh")
         return None
+
+    def _warn(self, why: str) -> None:
+        """Of attempts that failed the log hears once for each reason; of losses `signaling_lost` tells."""
+        if not self._was_up and why != self._warned and not self._stream.expects_end:
+            self._warned = why
+            log.warning("signaling not connected", why=why)
 
     async def _after_refusal(self, refused: HandshakeRejected) -> float | None:
         """Return the delay before the next attempt; None: the usual one, unless there shall be none."""
@@ -101,6 +115,7 @@ class Connector:
 
     def signaling_up(self) -> None:
         """A handshake succeeded: the next loss begins with short delays."""
+        self._was_up, self._warned = True, ""
         self._backoff.reset()
         self._duplicate_backoff.reset()
         if self._epoch.deadline == math.inf:  # else this one, too, is to go: it came up to the server of before

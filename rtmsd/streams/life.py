@@ -12,6 +12,7 @@ from rtmsd.recording.facts import StreamInfo
 from rtmsd.recording.recorder import Recorder
 from rtmsd.state.ledger import StreamRow
 from rtmsd.streams.ending import Outcome, outcome_of_stop
+from rtmsd.streams.signaling import DRAIN_S
 from rtmsd.streams.stream import Stream
 
 EVENTS: Final[Mapping[type[StreamCommand], str]] = {
@@ -100,6 +101,8 @@ class Life:
             self._revoke(command)
         elif is_opening or self.waiting or (isinstance(command, StartStream) and self.end is not None):
             self.waiting.append(command)  # to a stream that ends, a new start is for the life after it
+            if self.stream is not None:
+                self.stream.ending.cut_short(DRAIN_S)
         elif self.stream is not None and self.outcome is None:
             self._obey(self.stream, command)
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 import trio
 
-from rtmsd.errors import ConnectionLost, ForbiddenHost, HandshakeRejected, RemoteProtocolError
+from rtmsd.errors import ConnectionLost, ForbiddenHost, HandshakeRejected, RemoteProtocolError, RtmsdError
 from rtmsd.protocol.enums import MediaType
 from rtmsd.protocol.media import MediaConnection, MediaState
 from rtmsd.protocol.media_data import Raw, decode_batch
@@ -22,7 +22,7 @@ from rtmsd.protocol.media_types import REFUSED_TYPE, names_of
 from rtmsd.protocol.messages import KeepAliveReq
 from rtmsd.protocol.policy import StatusAction
 from rtmsd.protocol.stream import StreamPhase
-from rtmsd.streams.refusal import take_note
+from rtmsd.streams.refusal import MediaNotGranted, take_note
 from rtmsd.streams.retry import Backoff, Window
 from rtmsd.streams.room import Room
 from rtmsd.transport.websocket import MediaSocket, open_media
@@ -35,6 +35,8 @@ log = structlog.get_logger()
 # For each packet: looking up a member in its class takes 0.4 µs when caches are cold.
 _STREAMING: Final = MediaState.STREAMING
 _ACTIVE: Final = StreamPhase.ACTIVE
+
+GRANTED_WITHOUT: Final = "Zoom's answer grants other media only"
 
 OVERDUE_S: Final = 15.0  # where nothing else flows, Zoom sends a keep-alive every 10 s
 
@@ -55,7 +57,7 @@ class MediaLink:
     """A media connection with its retries. It outlives the sockets and the signaling connections under it.
 
     Attributes:
-        types: the media asked for on this connection; a type Zoom refuses is taken out.
+        types: the media asked for on this connection; a type that Zoom does not give is taken out.
         state: for status and for the stream, which is up as long as one link streams.
         keep_alives: how many requests were answered.
         why: the latest loss or refusal.
@@ -76,6 +78,8 @@ class MediaLink:
         self.lost_s = -math.inf
         self.was_up = False
         self._stream = stream
+        self._all_types = types
+        self._warned = ""  # of which trouble the log knows
         self._window = Window(stream.settings.streams.media_window_s)
         self.is_suspect = False
         self._connection = 0  # number of the recorder's open connection; 0: none
@@ -107,8 +111,15 @@ class MediaLink:
         )
 
     def forget_loss(self) -> None:
-        """Zoom moved the stream to another server, which allows a whole window again."""
+        """Zoom moved the stream to another server, which allows a whole window again, and may give what it refused."""
         self._window.close()
+        self.ask_for_all()
+
+    def ask_for_all(self) -> None:
+        """Ask for what was refused, too, when the stream is connected next."""
+        self.types = self._all_types
+        if self.is_refused:
+            self.state = LinkState.IDLE
 
     async def run(self, media_urls: Mapping[str, str]) -> None:
         """Keep this connection up while signaling is. Returns when it is not, or when there shall be no attempt."""
@@ -124,16 +135,20 @@ class MediaLink:
         while not self.is_refused:
             if self._stream.expects_end:
                 await self._stream.ending.until_called_off()
+                if self._stream.ending.outcome is not None:
+                    return
             self._window.open(trio.current_time())
             delay_s: float | None = None
             try:
                 await self._connect_once(media_urls, backoff)
             except HandshakeRejected as refused:
                 delay_s = self._after_refusal(refused)
+            except MediaNotGranted as refused:
+                delay_s = self._go_on_without(refused.whys)
             except ForbiddenHost as forbidden:
                 self._give_up(str(forbidden))
             except (ConnectionLost, RemoteProtocolError) as lost:
-                self.why = str(lost)
+                self._not_connected(str(lost))
             if self.is_refused or not self._stream.signaling.is_up:
                 return
             self.state = LinkState.LOST
@@ -149,10 +164,33 @@ class MediaLink:
             self.state = LinkState.REFUSED
             self._stream.media_given_up(self)
 
-    def _give_up(self, why: str) -> None:
+    def _not_connected(self, why: str) -> None:
+        """An attempt failed, or a connection was lost; of an attempt the log hears once for each reason."""
+        self.why = why
+        if self.state is LinkState.CONNECTING and why != self._warned and not self._stream.expects_end:
+            self._warned = why
+            log.warning("media not connected", media=sorted(self.media), why=why)
+
+    def _give_up(self, why: str, status: int | None = None) -> None:
         self.why = why
         self.state = LinkState.REFUSED
-        self._stream.media_refused(self.media, why)
+        self._stream.media_refused(self.media, why, status)
+
+    def _go_on_without(self, whys: Mapping[MediaType, str], status: int | None = None) -> float | None:
+        """Some of these media are not given: ask at once for the others, if there are any, or never again.
+
+        Returns the delay before the next attempt.
+        """
+        for bit, why in whys.items():
+            if self.types & ~bit:
+                self._leave_out(bit, why, status)
+            else:
+                self._give_up(why, status)
+        return 0.0
+
+    def _leave_out(self, bit: MediaType, why: str, status: int | None = None) -> None:
+        self._stream.media_refused(names_of(bit & self.types), why, status)
+        self.types &= ~bit
 
     def _after_refusal(self, refused: HandshakeRejected) -> float | None:
         """Return the delay before the next attempt; None: the usual one, unless there shall be none."""
@@ -160,19 +198,16 @@ class MediaLink:
         match take_note(self._stream.history, "media", refused, self.media):
             case StatusAction.RETRY | StatusAction.RETRY_STALE | StatusAction.RETRY_DUPLICATE:
                 return None
-            case StatusAction.DROP_MEDIA if (bit := REFUSED_TYPE[refused.status_code]) & self.types != self.types:
-                # One of several on a unified connection: go on with the others at once.
-                if bit & self.types:
-                    self._stream.media_refused(names_of(bit), self.why)
-                    self.types &= ~bit
-                    return 0.0
+            case StatusAction.DROP_MEDIA if (bit := REFUSED_TYPE[refused.status_code]) & self.types:
+                # On a unified connection it is one of several.
+                return self._go_on_without({bit: self.why}, refused.status_code)
             case StatusAction.STREAM_GONE:
                 # Or signaling is: Zoom noticed that it is dead before we did. A new one will tell.
                 self._stream.signaling_gone()
                 return None
             case _:
                 pass
-        self._give_up(str(refused))
+        self._give_up(str(refused), refused.status_code)
         return None
 
     async def _connect_once(self, media_urls: Mapping[str, str], backoff: Backoff) -> None:
@@ -187,7 +222,7 @@ class MediaLink:
             stream.media_params,
             also_meeting_uuid=stream.settings.zoom.also_send_meeting_uuid,
         )
-        self._failure: RemoteProtocolError | None = None
+        self._failure: RtmsdError | None = None
         self._answer_scope = trio.CancelScope()  # of waiting for the answer to the handshake
         now_s = self.last_heard_s = trio.current_time()
         timeout_s = self._window.allowed(now_s, limits.connect_timeout_s)
@@ -200,7 +235,7 @@ class MediaLink:
                 await self._handshake(self._socket)
                 backoff.reset()
                 self._window.close()
-                self.state = LinkState.STREAMING
+                self.state, self._warned = LinkState.STREAMING, ""
                 self.was_up = True
                 stream.watchdog.watch(self, "the media connection")
                 stream.media_up(self)
@@ -212,9 +247,13 @@ class MediaLink:
             raise
         finally:
             stream.watchdog.forget(self)
+            self._protocol.close()
             self.ignored.update(self._protocol.counts)
             if self._connection:
-                stream.recorder.lost(self._connection, stream.loss_cause, why)
+                is_cut_off = why == "closed by us" and stream.ending.cuts_off(self.media)
+                if is_cut_off:
+                    why = "closed by us while media still came after the end"
+                stream.recorder.lost(self._connection, "dropped" if is_cut_off else stream.loss_cause, why)
                 self._connection = 0
                 self.state = LinkState.LOST
                 stream.media_down(self, why)
@@ -272,7 +311,7 @@ class MediaLink:
         if self._protocol.state is not _STREAMING:
             try:
                 batch = self._read_answer(batch)
-            except RemoteProtocolError as error:
+            except RtmsdError as error:
                 self._failure = error
                 self._answer_scope.cancel()
                 return
@@ -283,18 +322,30 @@ class MediaLink:
                 self._stream.media_arrived()
 
     def _read_answer(self, batch: Sequence[Raw]) -> Sequence[Raw]:
-        """Read the handshake's answer, and return what came behind it in the same read."""
+        """Read the handshake's answer. Returns what is to be read now: what came too early for that, and behind it."""
         for position, raw in enumerate(batch, start=1):
-            self._protocol.receive(raw)
+            if isinstance(self._protocol.receive(raw), KeepAliveReq):
+                self.keep_alives += 1
+                self._socket.send_soon(self._protocol.to_send)
             if self._protocol.state is MediaState.STREAMING:
-                try:
-                    self._stream.negotiated(self._protocol.negotiated)
-                except ValueError as exc:
-                    raise RemoteProtocolError(f"Zoom negotiated what cannot be stored: {exc}") from exc
-                self._connection = self._stream.recorder.connected("media", self.media)
-                self._answer_scope.cancel()
-                return batch[position:]
+                self._accept()
+                return [*self._protocol.take_early(), *batch[position:]]
         return ()
+
+    def _accept(self) -> None:
+        """Take over what the answer grants; raise unless there is something, and all of it can be stored."""
+        protocol, stream = self._protocol, self._stream
+        if stream.ending.outcome is not None:  # nothing would come any more: it must not count as connected
+            raise ConnectionLost("the stream has ended")
+        absent, unusable = protocol.absent & self.types, {**protocol.unusable, **stream.negotiated(protocol.negotiated)}
+        if unusable or not self.types & ~absent:
+            raise MediaNotGranted({bit: GRANTED_WITHOUT for bit in MediaType if bit & absent} | unusable)
+        for bit in MediaType:
+            if bit & absent:
+                self._leave_out(bit, GRANTED_WITHOUT)
+        stream.recorder.granted(protocol.negotiated)
+        self._connection = stream.recorder.connected("media", self.media)
+        self._answer_scope.cancel()
 
     def control(self, raw: Raw) -> None:
         """A message that is no media: a keep-alive, or something to be counted."""

@@ -1,15 +1,28 @@
 """A handshake that Zoom refused: told of, remembered for `rtmsctl doctor`, and what it demands."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
 import structlog
 
-from rtmsd.errors import HandshakeRejected
+from rtmsd.errors import HandshakeRejected, RemoteProtocolError
+from rtmsd.protocol.enums import MediaType
 from rtmsd.protocol.policy import StatusAction, on_status
 from rtmsd.streams.history import History
 
 log = structlog.get_logger()
+
+
+class MediaNotGranted(RemoteProtocolError):
+    """A media handshake succeeded, but not for all that was asked for, or with what cannot be stored.
+
+    Attributes:
+        whys: of each of these media, why.
+    """
+
+    def __init__(self, whys: Mapping[MediaType, str]) -> None:
+        super().__init__("; ".join(dict.fromkeys(whys.values())))
+        self.whys = whys
 
 
 def take_note(

@@ -9,6 +9,7 @@ import trio
 from rtmsd.errors import ConnectionLost, HandshakeRejected, RtmsdError
 from rtmsd.protocol import messages as m
 from rtmsd.protocol.enums import EventType, MediaType, VoiceEventType
+from rtmsd.protocol.reading import Raw
 from rtmsd.protocol.signaling import SignalingConnection, SignalingState
 from rtmsd.streams.incoming import on_message
 from rtmsd.streams.media import MediaLink
@@ -116,16 +117,26 @@ class SignalingLink:
                 for link in links:
                     media.start_soon(link.run, media_urls)
                 try:
-                    await self._read(ws, protocol)
+                    for early in protocol.take_early():
+                        self._take(ws, protocol, early)
+                    while True:
+                        self._take(ws, protocol, await ws.receive())
+                except ConnectionLost:
+                    self._protocol = None
+                    if stream.expects_end:
+                        stream.ending.closed_by_zoom()
+                    raise
                 finally:
                     self._protocol = None  # a link that loses its socket now does not open another one
-                    media.cancel_scope.deadline = trio.current_time() + DRAIN_S
+                    if not stream.ending.reads_on:
+                        media.cancel_scope.deadline = trio.current_time() + DRAIN_S
                     stream.watchdog.forget(ws)
         except (ConnectionLost, HandshakeRejected) as lost:
             why = str(lost)
             raise
         finally:
             self._protocol = None
+            protocol.close()
             self.ignored.update(protocol.counts)
             if connection:
                 stream.recorder.lost(connection, stream.loss_cause, why)
@@ -139,13 +150,15 @@ class SignalingLink:
                 answer = protocol.receive(await ws.receive())
                 if isinstance(answer, m.SignalingHandshakeResp):
                     return answer.media_urls
+                if isinstance(answer, m.KeepAliveReq):
+                    self.keep_alives += 1
+                    ws.send_soon(protocol.to_send)
         raise ConnectionLost("no answer to the signaling handshake")
 
-    async def _read(self, ws: TextWebSocket, protocol: SignalingConnection) -> None:
-        while True:
-            message = protocol.receive(await ws.receive())
-            if isinstance(message, m.KeepAliveReq):
-                self.keep_alives += 1
-                ws.send_soon(protocol.to_send)  # the protocol answers by itself
-            if message is not None:
-                on_message(self._stream, message)
+    def _take(self, ws: TextWebSocket, protocol: SignalingConnection, raw: Raw) -> None:
+        message = protocol.receive(raw)
+        if isinstance(message, m.KeepAliveReq):
+            self.keep_alives += 1
+            ws.send_soon(protocol.to_send)  # the protocol answers by itself
+        if message is not None:
+            on_message(self._stream, message)

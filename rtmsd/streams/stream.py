@@ -5,7 +5,7 @@ given up, `Ending` when the stream is over; `StreamMachine` is the state table.
 """
 
 import functools
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Final
 
 import attrs
@@ -17,7 +17,7 @@ from rtmsd.config.media import MediaConfig
 from rtmsd.config.model import StreamsConfig, ZoomConfig
 from rtmsd.protocol import messages as m
 from rtmsd.protocol.enums import MediaType, StopReason
-from rtmsd.protocol.media_params import Difference, audio_format, differences
+from rtmsd.protocol.media_params import Difference, audio_format, differences, with_defaults
 from rtmsd.protocol.messages import MediaParams
 from rtmsd.protocol.signature import handshake_signature
 from rtmsd.protocol.stream import StreamInput, StreamMachine, StreamPhase, SubSessions, manifest_state
@@ -91,7 +91,8 @@ class Stream:
         self._is_paused = False  # by the latest word of Zoom's
         self._wait_room = wait_room
         self._told: set[Difference] = set()
-        recorder.on_broken = self._not_recorded
+        recorder.flushing.on_broken = self._not_recorded
+        recorder.asked(with_defaults(self.media_params, settings.media.requested))
 
     def _connections(self) -> tuple[MediaType, ...]:
         requested = self.settings.media.requested
@@ -140,15 +141,22 @@ class Stream:
             self.recorder.same_outage(cause)
             self.feed(StreamInput.SIGNALING_LOST, why)
 
-    def negotiated(self, params: MediaParams) -> None:
-        """Set the recorder up for what Zoom will send, which need not be what was asked for."""
+    def negotiated(self, params: MediaParams) -> Mapping[MediaType, str]:
+        """Set the recorder up for what Zoom will send, which need not be what was asked for.
+
+        Returns what of it cannot be stored, and why.
+        """
         self._tell_differences(differences(self.media_params, params))
         if params.audio is not None:
-            self.recorder.audio_format(audio_format(params.audio))
+            try:
+                self.recorder.audio_format(audio_format(params.audio))
+            except ValueError as unfit:
+                return {MediaType.AUDIO: f"Zoom granted audio that cannot be stored: {unfit}"}
         if params.video is not None:
             self.recorder.video_format(params.video.codec)
         if params.deskshare is not None:
             self.recorder.share_format(params.deskshare.codec)
+        return {}
 
     def _tell_differences(self, found: Iterable[Difference]) -> None:
         """Say loudly, but once, that Zoom sends something else than was asked for."""
@@ -206,9 +214,10 @@ class Stream:
             case _:
                 pass
 
-    def media_refused(self, media: frozenset[str], why: str) -> None:
-        log.error("media refused", media=sorted(media), why=why)
-        self.recorder.event("media_refused", None, media=sorted(media), why=why)
+    def media_refused(self, media: frozenset[str], why: str, status: int | None = None) -> None:
+        """These media will not come: until the end, or until another server is asked."""
+        log.error("media refused", media=sorted(media), status=status, why=why)
+        self.recorder.refused(media, status, why)
         if all(link.state is LinkState.REFUSED for link in self.links):
             self.ending.decide(Outcome("failed", None, None, f"no media left: {why}"))
         elif self.ending.outcome is None:
@@ -268,6 +277,8 @@ class Stream:
     def reconnect(self) -> None:
         """Fresh handshakes, because an operator asks for them."""
         if not self.expects_end:
+            for link in self.links:
+                link.ask_for_all()
             self.connector.drop(Cause.SIGNALING)
             self.connector.hurry()
 
@@ -276,6 +287,7 @@ class Stream:
         reason = StopReason.RECEIVER_REQUEST_CLOSE
         if self.signaling.is_up and not self.expects_end:
             self.signaling.send(m.StreamCloseReq(rtms_stream_id=self.rtms_stream_id))
+            self.ending.asked_for()
             self.ending.announced(reason, self.settings.streams.handshake_timeout_s)
         else:
             self.ending.decide(Outcome("ended", reason, None, "closed while not connected"))

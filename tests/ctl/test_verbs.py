@@ -125,6 +125,7 @@ def test_every_word_of_the_contract_is_explained() -> None:
         "daemon_restart",
         "dropped",
         "corrupt",
+        "refused",
     }
 
 
@@ -230,7 +231,8 @@ def test_verify_without_a_daemon_by_directory(
     daemon.path.unlink()
     monkeypatch.setattr("rtmsd.ctl.verbs.integrity.problems_of", lambda directory: [])
     assert ctl("recordings", "verify", str(recordings.parent)) == Exit.OK
-    assert capsys.readouterr().out == f"{recordings}/abc1\tok\n{recordings}/abd2\tok\n"
+    verdict = "2 recordings, no problems, no gaps"
+    assert capsys.readouterr().out == f"{recordings}/abc1\tok\n{recordings}/abd2\tok\n{verdict}\n"
     assert ctl("recordings", "verify") == Exit.UNREACHABLE
 
 

@@ -13,8 +13,7 @@ from rtmsd.protocol import messages as m
 from rtmsd.protocol.codec import encode
 from rtmsd.protocol.enums import MediaType
 from rtmsd.protocol.media import MediaConnection, MediaState
-from rtmsd.protocol.media_params import with_defaults
-from rtmsd.protocol.reading import Malformed
+from rtmsd.protocol.media_params import requested, with_defaults
 
 SESSION = m.SessionRef("session_id", "Kz9+aB/cD3eFgHiJkLmN0w==")
 PARAMS = m.MediaParams(audio=m.AudioParams(data_opt=2, send_rate=100), video=m.VideoParams(fps=3))
@@ -86,7 +85,14 @@ class MediaMachine(RuleBasedStateMachine):
         assert caught.value.status_code == status
         self.expected = MediaState.CLOSED
 
-    @rule(raw=st.text() | st.binary() | st.sampled_from(['{"msg_type":8,"state":1}', '{"msg_type":14,"content":{}}']))
+    @rule(raw=st.sampled_from(['{"msg_type":8,"state":1}', '{"msg_type":14,"content":{}}']))
+    def too_early_or_out_of_place(self, raw: str) -> None:
+        known = self.connection.counts.total()
+        assert self.connection.receive(raw) is None
+        is_kept = self.expected in {MediaState.NEW, MediaState.HANDSHAKING}
+        assert self.connection.counts.total() == known + (not is_kept)
+
+    @rule(raw=st.text() | st.binary())
     def noise(self, raw: str | bytes) -> None:
         if self.expected in {MediaState.STREAMING, MediaState.CLOSED}:
             known = self.connection.counts.total()
@@ -124,8 +130,6 @@ TestMedia.settings = settings(max_examples=60, stateful_step_count=20, deadline=
     ("answer", "match"),
     [
         ('{"msg_type":2,"status_code":0}', "message 2"),
-        ('{"msg_type":4,"status_code":0,"payload_encrypted":true}', "encrypted"),
-        ('{"msg_type":4,"status_code":0,"media_params":{"audio":{"codec":77}}}', "negotiated audio"),
         ('{"msg_type":4}', "status_code"),
     ],
 )
@@ -136,10 +140,40 @@ def test_an_answer_nothing_can_be_done_with_ends_the_attempt(answer: str, match:
     assert connection.state is MediaState.CLOSED
 
 
-def test_media_before_the_answer_end_the_attempt() -> None:
+def test_media_before_the_answer_are_kept() -> None:
     connection = handshaking_connection()
-    with pytest.raises(Malformed, match="media data 14"):
-        connection.receive('{"msg_type":14,"content":{"user_id":1,"data":"","timestamp":1}}')
+    early = '{"msg_type":14,"content":{"user_id":1,"data":"","timestamp":1}}'
+    assert connection.receive(early) is None
+    connection.receive('{"msg_type":4,"status_code":0}')
+    assert connection.take_early() == [early.encode()]
+
+
+AUDIO, VIDEO = MediaType.AUDIO, MediaType.VIDEO
+
+
+@pytest.mark.parametrize(
+    ("answer", "absent", "unusable"),
+    [
+        ('"payload_encrypted":true', MediaType(0), {AUDIO: "encrypted", VIDEO: "encrypted"}),
+        ('"media_params":{"audio":{"codec":77},"video":{}}', MediaType(0), {AUDIO: "negotiated audio"}),
+        ('"media_params":{"audio":{"sample_rate":9},"video":{}}', MediaType(0), {AUDIO: "negotiated audio"}),
+        ('"media_params":{"audio":{"channel":6},"video":{}}', MediaType(0), {AUDIO: "6 channels"}),
+        ('"media_params":{"video":{"fps":1}}', AUDIO, {}),
+        ('"media_params":{"transcript":{}}', AUDIO | VIDEO, {}),
+        ('"media_params":{}', MediaType(0), {}),
+        ('"media_params":{"audio":null}', MediaType(0), {}),
+    ],
+)
+def test_what_is_not_granted_or_cannot_be_read_is_told_apart(
+    answer: str, absent: MediaType, unusable: dict[MediaType, str]
+) -> None:
+    connection = handshaking_connection(AUDIO | VIDEO)
+    connection.receive('{"msg_type":4,"status_code":0,' + answer + "}")
+    assert connection.state is MediaState.STREAMING
+    assert connection.absent == absent
+    assert connection.unusable.keys() == unusable.keys()
+    assert all(part in connection.unusable[bit] for bit, part in unusable.items())
+    assert requested(connection.negotiated) == (AUDIO | VIDEO) & ~absent & ~MediaType(sum(unusable))
 
 
 def test_without_an_echo_it_is_as_requested_and_by_default() -> None:

@@ -1,6 +1,5 @@
 """The signaling conversation: a state machine that talks to it in every order, and the single points one by one."""
 
-import contextlib
 import json
 from typing import Any
 
@@ -12,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from rtmsd.errors import HandshakeRejected, LocalProtocolError, RemoteProtocolError
 from rtmsd.protocol import messages as m
 from rtmsd.protocol.codec import encode
-from rtmsd.protocol.connection import MAX_WAITING
+from rtmsd.protocol.connection import MAX_EARLY, MAX_EARLY_BYTES, MAX_WAITING
 from rtmsd.protocol.reading import Malformed
 from rtmsd.protocol.signaling import RECEIVED, SENT, SignalingConnection, SignalingState
 
@@ -70,6 +69,7 @@ class SignalingMachine(RuleBasedStateMachine):
         self.connection = new_connection()
         self.expected = SignalingState.NEW
         self.sent: list[dict[str, Any]] = []
+        self.early: list[str] = []
 
     def fail_handshake(self) -> None:
         if self.expected is not SignalingState.UP:
@@ -119,7 +119,7 @@ class SignalingMachine(RuleBasedStateMachine):
         assert (caught.value.status_code, caught.value.reason) == (status, reason or "")
         self.expected = SignalingState.CLOSED
 
-    @rule(raw=st.text() | st.binary() | st.sampled_from(NEVER_ZOOMS).map(encode))
+    @rule(raw=st.text() | st.binary() | st.just(encode(m.DataHandshakeResp(status_code=0))))
     def noise(self, raw: str | bytes) -> None:
         known = self.connection.counts.total()
         if self.expected in {SignalingState.UP, SignalingState.CLOSED}:
@@ -129,6 +129,24 @@ class SignalingMachine(RuleBasedStateMachine):
             with pytest.raises(RemoteProtocolError):
                 self.connection.receive(raw)
         self.fail_handshake()
+
+    @rule(message=st.sampled_from([*NEVER_ZOOMS[:-1], *ZOOMS]))
+    def too_early_or_out_of_place(self, message: m.Message) -> None:
+        """Before the answer it is kept for later, whatever it is."""
+        known, raw = self.connection.counts.total(), encode(message)
+        if self.expected in {SignalingState.UP, SignalingState.CLOSED}:
+            is_fine = self.expected is SignalingState.UP and message in ZOOMS
+            assert (self.connection.receive(raw) is None) != is_fine
+            assert self.connection.counts.total() == known + (not is_fine)
+        else:
+            assert self.connection.receive(raw) is None
+            self.early.append(raw)
+
+    @precondition(lambda self: self.expected is SignalingState.UP)
+    @rule()
+    def what_came_early_is_taken(self) -> None:
+        assert [raw.decode() for raw in self.connection.take_early()] == self.early
+        self.early = []
 
     @rule(number=st.integers(23, 27) | st.integers(30, 99), value=st.integers())
     def unknown_types_never_matter(self, number: int, value: int) -> None:
@@ -142,15 +160,16 @@ class SignalingMachine(RuleBasedStateMachine):
     @rule(ms=st.integers() | st.floats(0, 1e12) | st.text(max_size=5), sequence=st.none() | st.integers(0, 2**40))
     def keep_alive_is_answered(self, ms: float | str, sequence: int | None) -> None:
         request = {"msg_type": 12, "timestamp": ms} | ({} if sequence is None else {"sequence": sequence})
-        with contextlib.suppress(RemoteProtocolError):
-            self.connection.receive(json.dumps(request))
-        if self.expected is SignalingState.UP:
+        self.connection.receive(json.dumps(request))
+        if self.expected in {SignalingState.UP, SignalingState.HANDSHAKING}:
             self.sent.append({**request, "msg_type": 13})
-        self.fail_handshake()
+        elif self.expected is SignalingState.NEW:  # the handshake request goes first
+            self.early.append(json.dumps(request))
 
     @rule(message=st.sampled_from(OURS))
     def we_speak(self, message: m.Message) -> None:
-        if self.expected is SignalingState.UP:
+        is_answer = self.expected is SignalingState.HANDSHAKING and isinstance(message, m.KeepAliveResp)
+        if self.expected is SignalingState.UP or is_answer:
             self.connection.send(message)
             self.sent.append(json.loads(encode(message)))
         else:
@@ -186,8 +205,49 @@ def test_an_illegal_move_names_both_sides() -> None:
     with pytest.raises(LocalProtocolError, match=r"we may not send ClientReadyAck \(7\) when NEW"):
         connection.send(m.ClientReadyAck(rtms_stream_id="r"))
     connection.hello()
-    with pytest.raises(RemoteProtocolError, match=r"Zoom may not send EventUpdate \(6\) when we are HANDSHAKING"):
-        connection.receive('{"msg_type":6,"event":{"event_type":1,"timestamp":1}}')
+    with pytest.raises(RemoteProtocolError, match=r"Zoom may not send DataHandshakeResp \(4\) when we are HANDSHAKING"):
+        connection.receive('{"msg_type":4,"status_code":0}')
+
+
+def test_a_keep_alive_before_the_answer_is_answered() -> None:
+    connection = new_connection()
+    connection.hello()
+    connection.to_send()
+    assert isinstance(connection.receive('{"msg_type":12,"timestamp":7,"sequence":1}'), m.KeepAliveReq)
+    assert connection.to_send() == ['{"msg_type":13,"timestamp":7,"sequence":1}']
+    assert connection.state is SignalingState.HANDSHAKING
+
+
+@pytest.mark.parametrize(
+    "early",
+    ['{"msg_type":6,"event":{"event_type":1,"timestamp":1}}', '{"msg_type":8}', '{"msg_type":14,"content":{}}'],
+)
+def test_what_comes_before_the_answer_is_kept_or_counted(early: str) -> None:
+    connection = new_connection()
+    connection.hello()
+    assert connection.receive(early) is None
+    connection.receive(ACCEPTED)
+    assert connection.take_early() == [early.encode()]
+    refused = new_connection()
+    refused.hello()
+    refused.receive(early)
+    with pytest.raises(HandshakeRejected):
+        refused.receive('{"msg_type":2,"status_code":3}')
+    assert refused.counts == {"too_early": 1}
+
+
+def test_what_is_kept_before_the_answer_is_bounded() -> None:
+    many, large = new_connection(), new_connection()
+    many.hello()
+    for _ in range(MAX_EARLY + 5):
+        many.receive('{"msg_type":8,"state":1}')
+    assert len(many.take_early()) == MAX_EARLY
+    assert many.counts == {"too_early": 5}
+    large.hello()
+    for _ in range(5):
+        large.receive('{"msg_type":8,"state":1,"x":"' + "x" * (MAX_EARLY_BYTES // 4) + '"}')
+    assert len(large.take_early()) == 3
+    assert large.counts == {"too_early": 2}
 
 
 def test_frames_may_be_text_or_binary() -> None:

@@ -87,8 +87,8 @@ async def two(studio: Any) -> Two:
         recorders.append(await open_recorder(studio.settings, info, writer, local_ms=lambda: 7))
     broken, sound = recorders
     streams = Two(writer, broken, sound)
-    streams.broken.on_broken = lambda: streams.told.append("broken")
-    streams.sound.on_broken = lambda: streams.told.append("sound")
+    streams.broken.flushing.on_broken = lambda: streams.told.append("broken")
+    streams.sound.flushing.on_broken = lambda: streams.told.append("sound")
     for recorder in recorders:
         recorder.connected("media", AUDIO)
     return streams

@@ -4,6 +4,7 @@ import pytest
 import trio
 
 from tests.streams.bench import Bench
+from tests.streams.zoom import ASK
 
 GONE = 2
 WRONG_SIGNATURE = 3
@@ -102,13 +103,39 @@ async def test_when_signaling_does_not_know_the_stream_either_it_is_over(bench: 
     assert len(bench.zoom.hellos("signaling")) == 2
 
 
+EARLY = {
+    "signaling": '{"msg_type":6,"event":{"event_type":3,"timestamp":1790000000500,"participants":[{"user_id":7}]}}',
+    "audio": '{"msg_type":14,"content":{"user_id":7,"data":"AAAA","timestamp":1790000000000}}',
+}
+
+
 @pytest.mark.parametrize("kind", ["signaling", "audio"])
-async def test_a_word_before_the_handshake_ends_the_attempt_and_nothing_else(bench: Bench, kind: str) -> None:
-    bench.zoom.hasty[kind] = '{"msg_type":12,"timestamp":1}'
+@pytest.mark.parametrize("is_ask", [False, True])
+async def test_what_comes_before_the_handshake_is_kept_or_answered(bench: Bench, kind: str, is_ask: bool) -> None:
+    bench.zoom.hasty[kind] = ASK if is_ask else EARLY[kind]
+    await bench.start()
+    await bench.until_up()
+    assert len(bench.zoom.hellos(kind)) == 1
+    await trio.sleep(1)
+    if is_ask:
+        assert bench.zoom.last(kind).sent(13) == [{"msg_type": 13, "timestamp": 1, "sequence": 1}]
+    elif kind == "audio":
+        assert bench.stream().recorder.messages == {"audio": 1}
+    else:
+        assert [each["user_id"] for each in bench.stream().recorder.manifest()["participants"]] == [7]
+
+
+@pytest.mark.parametrize(
+    ("kind", "event"), [("signaling", "signaling not connected"), ("audio", "media not connected")]
+)
+async def test_the_log_says_at_once_why_there_is_no_connection(bench: Bench, kind: str, event: str) -> None:
+    """And not again each time, nor only when the window is over."""
+    bench.zoom.hasty[kind] = "}{"
     await bench.start()
     await trio.sleep(A_WHILE_S)
-    assert bench.state() == ("active" if kind == "audio" else "recovering")
     assert len(bench.zoom.dialled) >= 3
+    [line] = bench.logged(event)
+    assert (line["log_level"], line["why"]) == ("warning", "bad_json: Expecting value")
     del bench.zoom.hasty[kind]
     await bench.until_up()
     assert not [line for line in bench.logs if "exc_info" in line]

@@ -21,6 +21,7 @@ OTHER_HOST: Final = "rtms2.zoom.test"
 KEEP_ALIVE_EVERY_S: Final = 10.0
 NOTICED_S: Final = 1.0  # so soon everybody notices that a connection was closed
 CLOSED_S: Final = 0.5  # a server does not wait longer for the client's close frame
+ASK: Final = "a keep-alive"
 SILENT: Final = -1  # in place of a status: no answer
 LOOK_EVERY_S: Final = 1 / 16  # exact in binary, so that times add up
 
@@ -152,7 +153,7 @@ class FakeZoom:
         peers: of each WebSocket whose first message came, in order.
         answers: for each kind of connection, the statuses of its next handshakes; 0 when there are none left.
         always: for a kind of connection, the status of all its handshakes.
-        hasty: for a kind of connection, what is sent before anything was asked.
+        hasty: for a kind of connection, what is sent before anything was asked; ASK: a keep-alive.
         down: hosts that refuse TCP.
         deaf: hosts that never answer TCP.
         violations: what a client must never do, with the time of it.
@@ -207,7 +208,7 @@ class FakeZoom:
                 peer = Peer(request.path.strip("/"), host, server, client)
                 peer.ws = await request.accept()
                 if peer.kind in self.hasty:
-                    await peer.send(self.hasty[peer.kind])
+                    await (peer.ask(timestamp=1) if self.hasty[peer.kind] == ASK else peer.send(self.hasty[peer.kind]))
                 await self._converse(peer, nursery)
             nursery.cancel_scope.cancel()
 

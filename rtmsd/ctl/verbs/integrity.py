@@ -1,16 +1,18 @@
 """What recordings on disk are worth: verify, repair."""
 
 import os
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from rtmsd.ctl.call import Call
 from rtmsd.ctl.exits import CtlError, Exit
-from rtmsd.ctl.figures import printable
-from rtmsd.ctl.output import Style
+from rtmsd.ctl.figures import milliseconds, printable
+from rtmsd.ctl.output import Item, Style
 from rtmsd.ctl.verbs.recordings import named
 from rtmsd.recording.repair import repair as mend
+from rtmsd.recording.verify import missing
 from rtmsd.recording.verify import verify as problems_of
 
 MARKS: Final = frozenset({"stream.json", "events.jsonl"})  # a directory with one is a recording, whole or broken
@@ -20,11 +22,43 @@ LIVE_STATES: Final = frozenset({"connecting", "active", "paused", "recovering"})
 def verify(call: Call) -> Exit:
     """Read recordings back and name every problem; FAILED when there is one."""
     results = [
-        {"directory": str(directory), "problems": [problem._asdict() for problem in problems_of(directory)]}
+        {
+            "directory": str(directory),
+            "problems": [problem._asdict() for problem in problems_of(directory)],
+            **missing(directory)._asdict(),
+        }
         for directory in _directories(call)
     ]
     _show(call, results, "problems", Style.BAD)
+    if not call.out.as_json:
+        call.out.line(verdict(results))
     return Exit.FAILED if any(result["problems"] for result in results) else Exit.OK
+
+
+def verdict(results: Sequence[Item]) -> str:
+    """Sum all recordings up: "2 recordings, no problems, 3 gaps, missing: refused 1m00s, dropped 0.2s"."""
+    totals = Counter[str]()
+    for result in results:
+        totals.update(result["missing_ms"])
+    figures = [(len(results), "recording"), (sum(len(result["problems"]) for result in results), "problem")]
+    counts = [_count(number, what) for number, what in [*figures, (sum(result["gaps"] for result in results), "gap")]]
+    return ", ".join([*counts, *(["missing: " + _by_cause(totals)] if totals else [])])
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number or 'no'} {what}{'s' * (number != 1)}"
+
+
+def _by_cause(missing_ms: Mapping[str, int]) -> str:
+    ordered = sorted(missing_ms.items(), key=lambda item: -item[1])
+    return ", ".join(f"{printable(cause)} {milliseconds(amount_ms)}" for cause, amount_ms in ordered)
+
+
+def _all_is_well(result: Item) -> str:
+    """What is said of a recording without problems; a gap is none."""
+    if not result.get("gaps"):
+        return "ok"
+    return f"ok, {_count(result['gaps'], 'gap')}: {_by_cause(result['missing_ms'])}"
 
 
 def repair(call: Call) -> Exit:
@@ -87,6 +121,7 @@ def _show(call: Call, results: list[dict[str, Any]], what: str, style: Style) ->
                 f"{directory}: {call.out.styled(line, style)}" if call.out.terminal else f"{directory}\t{line}"
             )
         if not result[what]:
+            well = _all_is_well(result)
             call.out.line(
-                f"{directory}: {call.out.styled('ok', Style.GOOD)}" if call.out.terminal else f"{directory}\tok"
+                f"{directory}: {call.out.styled(well, Style.GOOD)}" if call.out.terminal else f"{directory}\t{well}"
             )

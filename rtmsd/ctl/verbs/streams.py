@@ -37,7 +37,7 @@ def ps_columns(streams: Sequence[Item]) -> tuple[Column, ...]:
         Column("LASTED", lambda stream: duration(lasted_s(stream)), key("started_ms"), right=True),
         Column("RECEIVING", rates),
         Column("LAG", lag, key("lag_ms"), right=True),
-        Column("GAPS", lambda stream: count(stream, "gaps"), right=True),
+        Column("GAPS", gaps, lambda stream: count(stream, "gaps"), right=True),
         Column("PEOPLE", lambda stream: count(stream, "participants"), right=True),
     )
 
@@ -87,6 +87,27 @@ def count(stream: Item, name: str) -> str:
     return UNKNOWN if value is None else str(value if isinstance(value, int) else len(value))
 
 
+def gaps(stream: Item) -> str:
+    """How many there are, and which media were asked for and are not granted: "1 (audio refused)"."""
+    terms: Mapping[str, Item] = stream.get("media") or {}
+    refused = ", ".join(sorted(name for name, term in terms.items() if term.get("refused")))
+    return count(stream, "gaps") + (f" ({refused} refused)" if refused else "")
+
+
+def media_rows(stream: Item) -> list[Item]:
+    """What was asked for, granted and refused, a row for each media type."""
+    return [{**term, "media": name} for name, term in (stream.get("media") or {}).items()]
+
+
+def refusal(term: Item) -> str:
+    """Why a medium is not granted: "status 9: ..."."""
+    told = term.get("refused")
+    if not told:
+        return UNKNOWN
+    status = "" if told.get("status") is None or "status" in told["why"] else f"status {told['status']}: "
+    return f"{status}{told['why']}"
+
+
 def gap_ms(gap: Item) -> int | None:
     """Return how long a gap is; None while it is open."""
     return None if gap.get("to_ms") is None else gap["to_ms"] - gap["from_ms"]
@@ -98,7 +119,7 @@ def inspect(call: Call) -> Exit:
     call.out.record(stream, INSPECT_COLUMNS)
     if not call.out.as_json:
         for name, columns in INSPECT_TABLES.items():
-            if items := stream.get(name):
+            if items := media_rows(stream) if name == "media" else stream.get(name):
                 call.out.section(name)
                 call.out.rows(items, columns)
     return Exit.OK
@@ -146,6 +167,12 @@ INSPECT_TABLES: Final[Mapping[str, tuple[Column, ...]]] = {
         Column("START", lambda file: clock(file.get("start_ms")), key("start_ms")),
         Column("LENGTH", lambda file: milliseconds(file.get("duration_ms")), key("duration_ms"), right=True),
         Column("SIZE", lambda file: size(file.get("bytes")), key("bytes"), right=True),
+    ),
+    "media": (
+        Column("MEDIA", key("media")),
+        Column("ASKED FOR", lambda term: listed(term.get("asked"))),
+        Column("GRANTED", lambda term: listed(term.get("granted"))),
+        Column("REFUSED", refusal),
     ),
     "links": (
         Column("LINK FOR", lambda link: ", ".join(link["media"])),

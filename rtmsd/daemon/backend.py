@@ -1,5 +1,6 @@
 """What the admin socket asks of the daemon: status, streams, control, reload."""
 
+import contextlib
 import os
 import time
 from collections import Counter
@@ -20,6 +21,7 @@ from rtmsd.admin.metrics import Metrics, Totals
 from rtmsd.daemon.doctor import Facts, findings_json
 from rtmsd.daemon.health import Health
 from rtmsd.daemon.sessions import control_session
+from rtmsd.errors import StorageError
 from rtmsd.recording.librarian import NoSuchRecording, RecordingInUse
 from rtmsd.recording.recorder import Recorder
 from rtmsd.streams.life import Life
@@ -33,6 +35,9 @@ SUMMARY: Final = (
     *("rtms_stream_id", "product", "id", "app", "state", "why", "started_ms", "ended_ms", "stop_reason"),
     *("rates", "lag_ms", "gaps", "media", "participants", "directory"),
 )
+
+
+LOOK_S: Final = 2.0  # a disk that stalls must not hold up what is known without it
 
 
 class Stop(Protocol):
@@ -170,8 +175,23 @@ class Backend:
             accepted_s=history.accepted_s,
             refused_s=history.refused_s,
             stopped_s=history.stopped_s,
+            refused_media=await self._refused_media(),
         )
         return findings_json(facts)
+
+    async def _refused_media(self) -> Sequence[str]:
+        """What the latest recording of each app lacks, of what is asked for: the process that knew may be gone."""
+        config, recordings = self._supervisor.config, []
+        with trio.move_on_after(LOOK_S), contextlib.suppress(StorageError):  # a disk in trouble is another finding
+            recordings = await self._supervisor.librarian.recordings()
+        latest = {each.app: each for each in recordings}  # the oldest first
+        return [
+            f"{media} of app {app.name!r}, in {recording.rtms_stream_id}: {why}"
+            for app in config.apps
+            if (recording := latest.get(app.name)) is not None
+            for media, why in recording.refused.items()
+            if media in config.media.types
+        ]
 
     # Acting
 

@@ -40,6 +40,7 @@ class Facts:
         accepted_s: the latest signaling handshake that Zoom accepted; None without one.
         refused_s: the latest refusal of a handshake, signaling or media, by status code.
         stopped_s: the latest end of a stream, by stop reason.
+        refused_media: of the latest recordings, in words.
     """
 
     now_s: float
@@ -51,6 +52,7 @@ class Facts:
     accepted_s: float | None = None
     refused_s: Mapping[int, float] = attrs.field(factory=dict)
     stopped_s: Mapping[int, float] = attrs.field(factory=dict)
+    refused_media: Sequence[str] = ()
 
     @property
     def genuine_s(self) -> float:
@@ -194,6 +196,13 @@ def check_scopes(facts: Facts) -> Finding:
             "Zoom refused media: " + ", ".join(f"{STATUS_CODES[status].name} ({status:d})" for status in missing),
             "Add the scope to the app (meeting:read:meeting_audio and its like) and have it authorized again, or leave "
             "that media out of media.types.",
+        )
+    if facts.refused_media:
+        return Finding(
+            "scopes",
+            False,
+            f"asked for and not granted: {'; '.join(facts.refused_media)}",
+            "`rtmsctl inspect STREAM` says what was asked for. Add the scope to the app, or change media.",
         )
     return Finding("scopes", None if facts.accepted_s is None else True, "no media was refused")
 

@@ -24,6 +24,7 @@ STALLED_S: Final = 4.0  # for a disk to say how much is free: it is in trouble, 
 SYNC_LAG_S: Final = 3.0  # beyond `recording.sync_interval_s`: the disk is in trouble
 SILENT_S: Final = 25.0  # Zoom sends a keep-alive every 10 s where no media flow
 STREAMS_FAILED: Final = "streams_failed"
+MEDIA_REFUSED: Final = "media_refused"
 DISTRUSTED_IN_ROW: Final = 3  # webhooks that nobody's secret verifies: a wrong secret, not a stray forgery
 
 
@@ -152,6 +153,13 @@ class Health:
         ]
         if failed:
             yield Trouble(STREAMS_FAILED, f"streams failed: {'; '.join(failed)}")
+        refused = [
+            f"{media} of app {app!r}, latest in {rtms_stream_id}: {why}"
+            for (app, media), (rtms_stream_id, why) in self._supervisor.history.refusals.items()
+            if app in apps and media in self.config.media.types
+        ]
+        if refused:
+            yield Trouble(MEDIA_REFUSED, f"asked for and not granted: {'; '.join(refused)}")
         silent = [
             life.row.rtms_stream_id
             for life in self._supervisor.lives.values()

@@ -35,7 +35,7 @@ class AudioFiles:
         self._stream_started_ms = stream_started_ms
         self._all: list[Track] = []
         self._decoders: dict[int | str, Decoder] = {}
-        self._new_decoder = decoder(self.format.codec)
+        self._new_decoder = decoder(self.format)
 
     def __iter__(self) -> Iterator[Track]:
         return iter(self._all)
@@ -51,7 +51,7 @@ class AudioFiles:
         Raises:
             ValueError: the codec cannot be stored.
         """
-        self._new_decoder = decoder(audio.codec)
+        self._new_decoder = decoder(audio)
         self._decoders.clear()
         if audio != self.format:
             self.format = audio

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Final, Protocol, cast
 
 from rtmsd.protocol.enums import PayloadType
+from rtmsd.protocol.media_params import AudioFormat
 
 
 class Decoder(Protocol):
@@ -14,13 +15,16 @@ class Decoder(Protocol):
         """Return signed 16-bit little-endian samples."""
 
 
-def decoder(codec: PayloadType) -> Callable[[], Decoder]:
+def decoder(audio: AudioFormat) -> Callable[[], Decoder]:
     """Return what makes a decoder for one participant.
 
     Raises:
-        ValueError: a codec that cannot be stored (OPUS); the configuration does not let it be asked for.
+        ValueError: what cannot be stored (OPUS, G.722 that is not its 16 kHz mono); the configuration does not let it
+            be asked for.
     """
-    match codec:
+    match audio.codec:
+        case PayloadType.G722 if (audio.rate_hz, audio.channels) != (16_000, 1):
+            raise ValueError(f"G722 with {audio.rate_hz} Hz and {audio.channels} channels")
         case PayloadType.L16:
             return lambda: bytes
         case PayloadType.G711:
@@ -28,7 +32,7 @@ def decoder(codec: PayloadType) -> Callable[[], Decoder]:
         case PayloadType.G722:
             return G722Decoder
         case _:
-            raise ValueError(f"{codec.name} cannot be stored")
+            raise ValueError(f"{audio.codec.name} cannot be stored yet")
 
 
 def _alaw_sample(code: int) -> int:

@@ -38,6 +38,7 @@ class Recording:
         changed_ms: local time of the manifest's last change.
         bytes: what it occupies on disk; silence that was never written costs nothing.
         gaps: how many.
+        refused: media that were asked for and not granted, and why.
     """
 
     rtms_stream_id: str
@@ -53,6 +54,7 @@ class Recording:
     changed_ms: int
     bytes: int
     gaps: int | None
+    refused: dict[str, str] = attrs.field(factory=dict)
 
     @property
     def name(self) -> str:
@@ -119,6 +121,9 @@ def _read(directory: Path) -> Recording:
         changed_ms=int(changed_s * 1000),
         bytes=occupied_bytes(directory),
         gaps=len(gaps) if isinstance(gaps, list) else None,
+        refused={
+            media: term["refused"]["why"] for media, term in manifest.get("media", {}).items() if term.get("refused")
+        },
     )
 
 

@@ -159,7 +159,8 @@ class Timeline:
         Args:
             newest_ms: end of the newest media that it may have brought.
             audio_ms: end of the newest audio, which may come out of Zoom's buffer while the other media are live.
-            cause: of the gap that this opens; None when it closes because the stream ends, which opens none.
+            cause: of the gap that this opens; None when it closes because the stream ends, which opens none; "dropped"
+                when media still came and are read no more.
         """
         connection = self.connections.get(number)
         if connection is None:
@@ -177,7 +178,10 @@ class Timeline:
             connection.opened_ms = floor_ms
         for medium in media:
             is_behind = medium.name == "audio" and audio_ms is not None and closed_ms - medium.up_ms < _DRAINED_MS
-            medium.down(max([*told, audio_ms or 0, floor_ms]) if is_behind else closed_ms, cause)
+            if medium.name == "audio" and cause == "dropped":  # cut off while it came, perhaps out of Zoom's buffer
+                medium.down(max(audio_ms or 0, floor_ms), cause)
+            else:
+                medium.down(max([*told, audio_ms or 0, floor_ms]) if is_behind else closed_ms, cause)
         if connection.kind == "signaling":
             self.pauses.doubt(closed_ms)
         self._revision += 1

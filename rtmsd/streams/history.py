@@ -1,6 +1,7 @@
 """What Zoom said lately to any stream, for `rtmsctl doctor`."""
 
 import time
+from collections.abc import Iterable
 from typing import Final
 
 import attrs
@@ -27,6 +28,7 @@ class History:
     """Local Unix times in seconds, the latest of each kind, and what fails.
 
     Attributes:
+        refusals: the latest stream and why, by app and media type, of media that were asked for and not granted since.
         failures: by app, since one of its streams last connected for the first time.
         accepted_s: of the latest signaling handshake that succeeded.
         refused_s: of the latest refused handshake, by status code.
@@ -37,6 +39,7 @@ class History:
     refused_s: dict[int, float] = attrs.field(factory=dict)
     stopped_s: dict[int, float] = attrs.field(factory=dict)
     failures: dict[str, Failures] = attrs.field(factory=dict)
+    refusals: dict[tuple[str, str], tuple[str, str]] = attrs.field(factory=dict)
 
     def accepted(self) -> None:
         self.accepted_s = time.time()
@@ -49,6 +52,14 @@ class History:
         """A stream never had media, or is over before its time."""
         earlier = self.failures.get(app)
         self.failures[app] = Failures(1 + (earlier.number if earlier else 0), rtms_stream_id, why)
+
+    def media_refused(self, app: str, rtms_stream_id: str, media: Iterable[str], why: str) -> None:
+        """A stream goes on, or ends, without media that were asked for."""
+        self.refusals |= dict.fromkeys(((app, name) for name in media), (rtms_stream_id, why))
+
+    def media_granted(self, app: str, media: Iterable[str]) -> None:
+        for name in media:
+            self.refusals.pop((app, name), None)
 
     def refused(self, status_code: int) -> None:
         _note(self.refused_s, status_code)

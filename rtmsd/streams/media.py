@@ -250,7 +250,7 @@ class MediaLink:
             self._protocol.close()
             self.ignored.update(self._protocol.counts)
             if self._connection:
-                is_cut_off = why == "closed by us" and stream.ending.cuts_off(self.media)
+                is_cut_off = why == "closed by us" and stream.ending.cuts_off(self.media & {"audio"} or self.media)
                 if is_cut_off:
                     why = "closed by us while media still came after the end"
                 stream.recorder.lost(self._connection, "dropped" if is_cut_off else stream.loss_cause, why)

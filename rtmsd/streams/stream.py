@@ -172,6 +172,7 @@ class Stream:
         if self.ending.outcome is not None or not self.signaling.is_up or self.connector.dropping is not None:
             return
         self.connector.media_up()
+        self.history.media_granted(self.app, link.media)
         self.signaling.send(m.ClientReadyAck(rtms_stream_id=self.rtms_stream_id))
         if self.outage.was_up:
             # Its answer says whether the stream was paused meanwhile, and gives Zoom's time: where the gap ends.
@@ -218,6 +219,7 @@ class Stream:
         """These media will not come: until the end, or until another server is asked."""
         log.error("media refused", media=sorted(media), status=status, why=why)
         self.recorder.refused(media, status, why)
+        self.history.media_refused(self.app, self.rtms_stream_id, media, why)
         if all(link.state is LinkState.REFUSED for link in self.links):
             self.ending.decide(Outcome("failed", None, None, f"no media left: {why}"))
         elif self.ending.outcome is None:

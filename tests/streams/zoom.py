@@ -153,6 +153,8 @@ class FakeZoom:
         peers: of each WebSocket whose first message came, in order.
         answers: for each kind of connection, the statuses of its next handshakes; 0 when there are none left.
         always: for a kind of connection, the status of all its handshakes.
+        echoes: `media_params` of the next answers to media handshakes.
+        slow: for a kind of connection, how many seconds its handshakes take.
         hasty: for a kind of connection, what is sent before anything was asked; ASK: a keep-alive.
         down: hosts that refuse TCP.
         deaf: hosts that never answer TCP.
@@ -169,6 +171,8 @@ class FakeZoom:
         self.answers: defaultdict[str, deque[int]] = defaultdict(deque)
         self.always: dict[str, int] = {}
         self.grants: dict[str, dict[str, int]] = {}
+        self.echoes: list[dict[str, dict[str, int]]] = []
+        self.slow: dict[str, float] = {}
         self.hasty: dict[str, str] = {}
         self.down: set[str] = set()
         self.deaf: set[str] = set()
@@ -223,6 +227,7 @@ class FakeZoom:
             status = answers.popleft() if answers else self.always.get(peer.kind, 0)
             while status == SILENT:
                 await peer.ws.get_message()  # until the client has had enough
+            await trio.sleep(self.slow.get(peer.kind, 0.0))
             await peer.say(**self._answer(peer, status))
             if status != 0:
                 await peer.ws.aclose()
@@ -253,6 +258,8 @@ class FakeZoom:
 
     def _answer(self, peer: Peer, status: int) -> dict[str, Any]:
         if peer.kind != "signaling":
+            if status == 0 and self.echoes:
+                return {"msg_type": 4, "status_code": 0, "media_params": self.echoes.pop(0)}
             granted = self.grants.get(peer.kind)
             return {"msg_type": 4, "status_code": status} | (
                 {"media_params": {peer.kind: granted}} if granted is not None else {}

@@ -107,6 +107,49 @@ def test_ps_for_people(ctl: Ctl, daemon: FakeDaemon, monkeypatch: pytest.MonkeyP
     )
 
 
+REFUSED = {
+    **STREAM,
+    "media": {
+        "audio": {
+            "asked": {"codec": "L16", "sample_rate_hz": 16000},
+            "granted": None,
+            "refused": {"status": 9, "why": "status 9: no scope\x1b[31m", "at_ms": 1790000000500},
+        },
+        "transcript": {"asked": {"language": "ENGLISH"}, "granted": {"language": "ENGLISH"}, "refused": None},
+    },
+}
+
+
+def test_what_was_refused_is_seen_in_the_lists(
+    ctl: Ctl, daemon: FakeDaemon, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    daemon.answers |= {
+        "GET /v1/streams": [REFUSED],
+        "GET /v1/streams?all=1": [REFUSED],
+        "GET /v1/recordings": [],
+    }
+    assert ctl("ps", "-a") == Exit.OK
+    assert "audio refused" in capsys.readouterr().out
+    terminal = on_terminal(monkeypatch)
+    assert ctl("ps") == Exit.OK
+    assert "1 (audio refused)" in terminal.getvalue()
+
+
+def test_inspect_tells_what_was_asked_granted_and_refused(
+    ctl: Ctl, daemon: FakeDaemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terminal = on_terminal(monkeypatch)
+    daemon.answers["GET /v1/streams/9f2c"] = REFUSED
+    assert ctl("inspect", "9f2c") == Exit.OK
+    lines = terminal.getvalue().splitlines()
+    [head] = [line for line in lines if line.startswith("MEDIA ")]
+    assert head.split("  ")[-1].strip() == "REFUSED"
+    audio = lines[lines.index(head) + 1]
+    assert audio.startswith("audio ")
+    assert "codec L16, sample_rate_hz 16000" in audio
+    assert audio.endswith("status 9: no scope\\x1b[31m")
+
+
 def test_ps_as_json(ctl: Ctl, daemon: FakeDaemon, capsys: Capture) -> None:
     daemon.answers["GET /v1/streams"] = [STREAM]
     assert ctl("ps", "--json") == Exit.OK

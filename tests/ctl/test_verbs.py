@@ -236,6 +236,39 @@ def test_verify_without_a_daemon_by_directory(
     assert ctl("recordings", "verify") == Exit.UNREACHABLE
 
 
+def test_verify_tells_what_is_missing_and_why(ctl: Ctl, tmp_path: Path, capsys: Capture) -> None:
+    """A gap is no problem; but it is no bare "ok" either."""
+    media = {"transcript": {"asked": {}, "granted": None, "refused": {"status": 12, "why": "no", "at_ms": 1000}}}
+    gap = {"media": "transcript", "user_id": None, "from_ms": 1000, "to_ms": 61_000, "cause": "refused"}
+    dropped = {"media": "audio", "user_id": 5, "from_ms": 1000, "to_ms": 3500, "cause": "dropped"}
+    for name, gaps in (("one", [gap, dropped]), ("two", [])):
+        (tmp_path / name).mkdir()
+        manifest = {
+            "version": 1,
+            "rtms_stream_id": name,
+            "state": "ended",
+            "started_ms": 1000,
+            "ended_ms": 61_000,
+            "participants": [],
+            "files": [],
+            "connections": [],
+            "counters": {"messages": {}},
+            "gaps": gaps,
+            "media": media if gaps else {},
+        }
+        (tmp_path / name / "stream.json").write_text(json.dumps(manifest))
+    assert ctl("recordings", "verify", str(tmp_path)) == Exit.OK
+    assert capsys.readouterr().out.splitlines() == [
+        f"{tmp_path}/one\tok, 2 gaps: refused 1m00s, dropped 2.5s",
+        f"{tmp_path}/two\tok",
+        "2 recordings, no problems, 2 gaps, missing: refused 1m00s, dropped 2.5s",
+    ]
+    assert ctl("recordings", "verify", str(tmp_path), "--json") == Exit.OK
+    one, two = json.loads(capsys.readouterr().out)
+    assert (one["gaps"], one["missing_ms"]) == (2, {"refused": 60_000, "dropped": 2500})
+    assert (two["gaps"], two["missing_ms"]) == (0, {})
+
+
 def test_a_directory_without_recordings(ctl: Ctl, tmp_path: Path, capsys: Capture) -> None:
     (tmp_path / "empty").mkdir()
     assert ctl("recordings", "verify", str(tmp_path / "empty")) == Exit.FAILED

@@ -55,11 +55,11 @@ class Disk:
 
 
 class World(RuleBasedStateMachine):
-    @initialize(unified=st.booleans(), with_time=st.booleans(), closes_first=st.booleans())
-    def begin(self, unified: bool, with_time: bool, closes_first: bool) -> None:
+    @initialize(unified=st.booleans(), with_time=st.booleans(), is_zooms=st.booleans(), closes_first=st.booleans())
+    def begin(self, unified: bool, with_time: bool, is_zooms: bool, closes_first: bool) -> None:
         media = [frozenset({"audio", "transcript"})] if unified else [frozenset({"audio"}), frozenset({"transcript"})]
         self.media = {"+".join(sorted(names)): names for names in media}
-        self.with_time, self.closes_first = with_time, closes_first
+        self.with_time, self.is_zooms, self.closes_first = with_time, is_zooms, closes_first
         self.now = 0
         self.timeline = Timeline(T)
         self.disk = Disk()
@@ -214,6 +214,19 @@ class World(RuleBasedStateMachine):
         self.look()
         self.known |= media
 
+    @precondition(lambda self: self.is_up("signaling"))
+    @rule(which=st.integers(0, 1))
+    def media_refused(self, which: int) -> None:
+        """Missing since the start, or the end of the last connection; until granted, if ever."""
+        names = [name for name in self.media if name not in self.links]
+        if not names:
+            return
+        media = self.media[names[which % len(names)]]
+        self.timeline.refused(media)
+        for each in media - self.known:
+            self.down[each] |= set(range(self.now))
+        self.known |= media
+
     @precondition(lambda self: self.is_up("signaling") and len(self.links) > 1)
     @rule()
     def zoom_answers_whether_it_is_paused(self) -> None:
@@ -308,7 +321,7 @@ class World(RuleBasedStateMachine):
     def no_gap_is_told_twice(self) -> None:
         gaps = self.timeline.gaps()
         assert all(T <= gap.from_ms <= ms(self.now) for gap in gaps), gaps
-        assert {gap.cause for gap in gaps} <= {*CAUSES, "daemon_restart", "dropped"}
+        assert {gap.cause for gap in gaps} <= {*CAUSES, "daemon_restart", "dropped", "refused"}
         for number, gap in enumerate(gaps):
             for other in gaps[number + 1 :]:
                 rivals = gap.media == other.media and (
@@ -327,7 +340,8 @@ class World(RuleBasedStateMachine):
                 closing.append(self.links[name].number)
                 self.lose(name, "media_reconnect")
         self.look()
-        return self.timeline.ended(ms(self.now) if self.with_time else None, self.newest_ms(("audio",)), closing)
+        time_ms, newest_ms = ms(self.now) if self.with_time else None, self.newest_ms(("audio",))
+        return self.timeline.ended(time_ms, newest_ms, closing, is_zooms=self.is_zooms)
 
     def was_dead_too_long(self, link: Link) -> bool:
         """Whether the end, of which Zoom says when it was, must show that a connection had died before."""

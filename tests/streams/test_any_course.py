@@ -15,7 +15,7 @@ from trio.testing import MockClock
 from rtmsd.config import MediaConfig
 from rtmsd.streams.media import LinkState
 from tests.streams.bench import STREAM, Bench, open_bench
-from tests.streams.zoom import HOST, OTHER_HOST, SILENT, Peer, zoom_ms
+from tests.streams.zoom import ASK, HOST, OTHER_HOST, SILENT, Peer, zoom_ms
 
 HEALED_S = 200.0  # longer than any window and the watchdog before it
 
@@ -71,6 +71,14 @@ async def answer_next(kind: str, status: int, bench: Bench) -> None:
     bench.zoom.answers[kind].append(status)
 
 
+async def grant_next(echo: dict[str, dict[str, int]], bench: Bench) -> None:
+    bench.zoom.echoes.append(echo)
+
+
+async def hurry_next(kind: str, early: str, bench: Bench) -> None:
+    bench.zoom.hasty[kind] = early
+
+
 async def refuse_tcp(host: str, bench: Bench) -> None:
     bench.zoom.down.add(host)
 
@@ -83,6 +91,8 @@ async def heal(bench: Bench) -> None:
     bench.zoom.down.clear()
     bench.zoom.deaf.clear()
     bench.zoom.answers.clear()
+    bench.zoom.echoes.clear()
+    bench.zoom.hasty.clear()
 
 
 async def stream_state(state: int, reason: int | None, bench: Bench) -> None:
@@ -114,6 +124,17 @@ async def reconnect(bench: Bench) -> None:
         life.stream.reconnect()
 
 
+def check_that_nothing_is_missing_untold(manifest: dict[str, Any]) -> None:
+    """Whatever was asked for was connected, or is refused; `verify` holds both against the gaps."""
+    connected = {media for each in manifest["connections"] for media in each["media"]}
+    for media, term in manifest["media"].items():
+        if connected and media not in connected:
+            assert term["refused"], (media, manifest)
+    ended_ms = manifest["ended_ms"]
+    assert all(each["closed_ms"] <= ended_ms for each in manifest["connections"])
+    assert all(gap["to_ms"] <= ended_ms for gap in manifest["gaps"])
+
+
 def acts(act: Callable[..., Awaitable[object]], *arguments: list[Any]) -> st.SearchStrategy[Act]:
     return st.builds(partial, st.just(act), *(st.sampled_from(values) for values in arguments))
 
@@ -140,6 +161,14 @@ ACTS: st.SearchStrategy[Act] = st.one_of(
     acts(send, KINDS, NONSENSE),
     acts(ask, KINDS, [{}, {"timestamp": "now"}, {"timestamp": 2**70}, {"timestamp": 1.5}]),
     acts(answer_next, KINDS, [0, 2, 8, 15, 16, 45, 99, SILENT]),
+    acts(answer_next, ["audio", "transcript", "all"], [9, 12, 19]),
+    acts(
+        grant_next,
+        [{"audio": {}}, {"transcript": {}}, {"audio": {"codec": 4}, "transcript": {}}, {"audio": {"codec": 99}}],
+    ),
+    acts(
+        hurry_next, KINDS, [ASK, '{"msg_type":8,"state":1,"timestamp":1790000000000}', '{"msg_type":14,"content":{}}']
+    ),
     *(acts(act, HOSTS) for act in (refuse_tcp, ignore_tcp, fail_over)),
     acts(stream_state, [1, 2, 3, 5, 6], [None, 1, 13, 14, 19]),
     acts(session_state, ["rs-1", "rs-2"], [1, 2, 3, 4, 5]),
@@ -152,9 +181,11 @@ def check_that_all_is_well(bench: Bench) -> None:
     """Every connection there should be is there, with the right server, and answers."""
     stream, peers = bench.stream(), [peer for peer in bench.zoom.peers if peer.is_open]
     assert stream.signaling.is_up
-    assert {link.state for link in stream.links} == {LinkState.STREAMING}
+    streaming = [link for link in stream.links if link.state is LinkState.STREAMING]
+    assert streaming
+    assert {link.state for link in stream.links} <= {LinkState.STREAMING, LinkState.REFUSED}
     assert bench.state() in {"active", "paused"}
-    assert len(peers) == 1 + len(stream.links)
+    assert len(peers) == 1 + len(streaming)
     assert {f"ws://{peer.host}/signaling" for peer in peers} == {bench.supervisor.lives[STREAM].row.server_urls}
     assert all(len(peer.unanswered) <= 1 for peer in peers)  # one may be on its way
 
@@ -179,6 +210,7 @@ def test_any_course(connections: Literal["split", "unified"], course: list[Act])
                     await bench.stop()
                 await bench.until_gone()
                 assert bench.manifest()["state"] in ({"ended"} if is_well else {"ended", "failed"})
+                check_that_nothing_is_missing_untold(bench.manifest())
                 assert not [line for line in bench.logs if "exc_info" in line]
 
     trio.run(play, clock=MockClock(autojump_threshold=0))

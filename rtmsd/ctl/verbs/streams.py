@@ -51,9 +51,16 @@ def shortened(ids: Sequence[str]) -> Mapping[str, str]:
 
 
 def why(stream: Item) -> str:
-    """What its state came from, and what Zoom gave as the reason of its end."""
+    """What its state came from, what Zoom gave as the reason of its end, and which media it did not give."""
     reason = None if stream.get("stop_reason") is None else stop_reason(stream)
-    return ", ".join(part for part in (stream.get("why"), reason) if part) or UNKNOWN
+    return ", ".join(part for part in (stream.get("why"), reason, refused(stream)) if part) or UNKNOWN
+
+
+def refused(stream: Item) -> str:
+    """The media that were asked for and are not granted: "audio refused", "" for none."""
+    terms: Mapping[str, Item] = stream.get("media") or {}
+    names = ", ".join(sorted(name for name, term in terms.items() if term.get("refused")))
+    return f"{names} refused" if names else ""
 
 
 def lasted_s(stream: Item) -> float:
@@ -88,10 +95,9 @@ def count(stream: Item, name: str) -> str:
 
 
 def gaps(stream: Item) -> str:
-    """How many there are, and which media were asked for and are not granted: "1 (audio refused)"."""
-    terms: Mapping[str, Item] = stream.get("media") or {}
-    refused = ", ".join(sorted(name for name, term in terms.items() if term.get("refused")))
-    return count(stream, "gaps") + (f" ({refused} refused)" if refused else "")
+    """How many there are, and what was not granted: "1 (audio refused)"."""
+    told = refused(stream)
+    return count(stream, "gaps") + (f" ({told})" if told else "")
 
 
 def media_rows(stream: Item) -> list[Item]:

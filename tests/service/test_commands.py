@@ -76,7 +76,7 @@ def test_inspect_a_live_stream(busy: Busy) -> None:
     assert shown["id"] == busy.cut.session_id
     assert Path(shown["directory"], "stream.json").is_file()
     titles = re.findall(r"^[A-Z]+$", printed, re.MULTILINE)
-    assert titles == ["PARTICIPANTS", "FILES", "LINKS", "CONNECTIONS", "GAPS"]
+    assert titles == ["PARTICIPANTS", "FILES", "MEDIA", "LINKS", "CONNECTIONS", "GAPS"]
     assert "closed with code 1006" in printed
     assert "media_reconnect" in printed
     told = daemon.asked("inspect", "cut-one")

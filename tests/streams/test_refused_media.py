@@ -307,3 +307,28 @@ def test_verify_finds_a_refusal_without_its_gap(tmp_path: Path) -> None:
     path.write_text(json.dumps({**manifest, "gaps": [gap]}))
     assert verify(tmp_path) == []
     assert missing(tmp_path)._asdict() == {"gaps": 1, "missing_ms": {"refused": 5000}}
+
+
+async def test_a_stream_started_again_asks_again_and_its_refusal_counts_from_then(bench: Bench) -> None:
+    await bench.up()
+    await play(bench, 10)
+    first_end_ms = zoom_ms() - T0
+    await end(bench)
+    await trio.sleep(20)
+    bench.zoom.always["transcript"] = NO_SCOPE
+    again_ms = zoom_ms() - T0
+    await bench.start()
+    await bench.until_up(links=1)
+    await play(bench, 10)
+    stopped_ms = zoom_ms() - T0
+    manifest = await end(bench)
+    assert first_end_ms < again_ms
+    assert gaps(manifest, "transcript") == [(again_ms, stopped_ms, "refused")]
+    bench.zoom.always.clear()
+    await trio.sleep(20)
+    await bench.start()
+    await bench.until_up()
+    await play(bench, 3)
+    manifest = await end(bench)
+    assert gaps(manifest, "transcript") == [(again_ms, stopped_ms, "refused")]
+    assert manifest["media"]["transcript"]["refused"] is None

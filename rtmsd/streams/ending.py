@@ -171,13 +171,17 @@ class Ending:
         self.scope.deadline = min(self.scope.deadline, trio.current_time() + within_s)
 
     async def _read_on(self) -> None:
-        """Watch the media that still come, and end the stream when none do."""
-        arrived, came_s = self._stream.recorder.media.messages, trio.current_time()
-        grace_s = self._stream.settings.streams.stop_grace_s
+        """Watch the media that still come, and end the stream when none do; what waits because there is no room for
+        it still comes.
+        """
+        intake, grace_s = self._stream.recorder.media, self._stream.settings.streams.stop_grace_s
+        arrived, came_s = intake.messages, trio.current_time()
         while (now_s := trio.current_time()) < came_s + grace_s:
             await trio.sleep(min(LOOK_S, came_s + grace_s - now_s))
-            before, arrived = arrived, self._stream.recorder.media.messages
-            if fresh := arrived - before:
+            before, arrived = arrived, intake.messages
+            held_up = self._stream.links if intake.backlog.full else ()
+            fresh = {*(arrived - before)}.union(*(link.media for link in held_up))
+            if fresh:
                 came_s = trio.current_time()
                 self._came_s |= dict.fromkeys(fresh, came_s)
         self.scope.cancel()

@@ -99,6 +99,24 @@ async def test_what_is_cut_off_is_a_gap_until_the_end(bench: Bench, nursery: tri
     assert manifest["ended_ms"] == stopped_ms
 
 
+async def test_media_that_wait_for_room_are_waited_for(bench: Bench, nursery: trio.Nursery) -> None:
+    """The disk stalls at the end: what Zoom sent before it is in the socket, and not lost."""
+    await bench.up()
+    audio = bench.zoom.last("audio")
+    await talk(audio, 5)
+    backlog = bench.writer.backlog
+    bench.writer.backlog.pending_bytes += backlog.limit_bytes
+    await bench.stop(6)
+    nursery.start_soon(talk, audio, 3)
+    await trio.sleep(10)
+    backlog.pending_bytes -= backlog.limit_bytes
+    bench.writer.nudge()
+    await bench.until_gone()
+    manifest = bench.manifest()
+    assert sum(gap["to_ms"] - gap["from_ms"] for gap in manifest["gaps"]) <= 100  # the one that was being read
+    assert audio_ms(manifest) == pytest.approx(T0 + 8_200, abs=300)
+
+
 async def test_media_are_read_although_signaling_closes_first(bench: Bench) -> None:
     await bench.up()
     audio = bench.zoom.last("audio")

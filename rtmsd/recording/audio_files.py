@@ -5,12 +5,16 @@ from typing import Any, Final
 
 from rtmsd.protocol.enums import PayloadType
 from rtmsd.protocol.media_params import AudioFormat
+from rtmsd.recording.damage import CAUSE
 from rtmsd.recording.decoders import Decoder, decoder
+from rtmsd.recording.disk_file import DiskFile
 from rtmsd.recording.files import FileMaker
+from rtmsd.recording.gaps import Gap
 from rtmsd.recording.layout import participant_name
+from rtmsd.recording.presence import Damage
 from rtmsd.recording.restore import FoundAudio
 from rtmsd.recording.track import Track
-from rtmsd.recording.wav_file import PcmFormat, WavHeader
+from rtmsd.recording.wav_file import HEADER_BYTES, PcmFormat, WavHeader
 
 _MAX_FILES: Final = 2000
 """Bound of the files of a stream, for ids that nobody meant; packets past it are dropped."""
@@ -79,11 +83,38 @@ class AudioFiles:
                 return max(older, key=lambda track: track.start_ms)
         if len(self._all) >= _MAX_FILES:
             return None
-        header = WavHeader(
-            pcm=self.pcm, start_ms=timestamp_ms, stream_started_ms=self._stream_started_ms, owner=user_id
-        )
-        file = self._maker.new("audio", participant_name(user_id), "wav", header=header.encode)
-        return self._add(Track(file, user_id, timestamp_ms, self.pcm))
+        return self._add(Track(self._new(user_id, timestamp_ms, self.pcm), user_id, timestamp_ms, self.pcm))
+
+    def _new(self, user_id: int | str, start_ms: int, pcm: PcmFormat) -> DiskFile:
+        header = WavHeader(pcm=pcm, start_ms=start_ms, stream_started_ms=self._stream_started_ms, owner=user_id)
+        return self._maker.new("audio", participant_name(user_id), "wav", header=header.encode)
+
+    def damaged(self, damage: Damage) -> tuple[Track, Gap] | None:
+        """A file lost what was on disk: what comes now, and what is queued, goes to another one. Returns the track, and
+        what is missing; None if it is none of these files.
+        """
+        track = next((each for each in self._all if each.file is damage.file), None)
+        if track is None:
+            return None
+        file, user_id = track.file, track.user_id
+        size_bytes = HEADER_BYTES if damage.size_bytes is None else damage.size_bytes
+        gap = Gap("audio", user_id, track.time_ms(size_bytes), track.time_ms(file.durable_bytes), CAUSE)
+        is_usual = self.tracks.get(user_id) is track
+        if is_usual:
+            del self.tracks[user_id]
+        if file.queued:
+            start_ms = track.time_ms(min(offset for offset, _ in file.queued))
+            moved = track.moved(self._new(user_id, start_ms, track.pcm), start_ms)
+            self._all.append(moved)
+            if is_usual:
+                self.tracks[user_id] = moved
+        if damage.size_bytes is None:
+            self._maker.forget(file)
+            self._all.remove(track)
+        else:
+            track.cut(size_bytes)
+        self.revision += 1
+        return track, gap
 
     def restore(self, found: FoundAudio) -> None:
         """Take up a file of an earlier run."""

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from rtmsd.recording.disk_file import Backlog
+from rtmsd.recording.disk_file import Backlog, DiskFile
 from rtmsd.recording.facts import Facts
 from rtmsd.recording.files import FileMaker
 from rtmsd.recording.media_intake import MediaIntake
@@ -24,6 +24,7 @@ class Contents:
     def __init__(
         self,
         maker: FileMaker,
+        events: DiskFile,
         backlog: Backlog,
         identity: dict[str, Any],
         found: Found,
@@ -33,6 +34,7 @@ class Contents:
         nudge: Callable[[], None],
     ) -> None:
         self.revision = 0
+        self._events = events
         self.facts = Facts(identity)
         self.roster = Roster([])
         self.timeline = Timeline(self.facts.started_ms)
@@ -84,4 +86,5 @@ class Contents:
             files=self.media.files(),
             **self.timeline.to_manifest(),
             counters=self.media.counters(),
+            events_bytes=self._events.size_bytes,
         )

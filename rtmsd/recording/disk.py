@@ -1,28 +1,53 @@
 """The calls on the file system that may fail. Everything here runs in a worker thread; tests let it fail."""
 
 import contextlib
+import errno
 import os
+import stat
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
+from rtmsd.recording.nofollow import free_name, is_away, open_directory
 from rtmsd.recording.sync import FileSystemSync
 
 FILE_MODE: Final = 0o640
 DIRECTORY_MODE: Final = 0o750
+SET_ASIDE: Final = ".damaged"
+"""Behind the name of what stood in our way and may still be worth something to somebody."""
 
 _IOV_MAX: Final = min(os.sysconf("SC_IOV_MAX"), 1024)
+_FILE: Final = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # a pipe in its place must not stop us
 
 
 class Disk:
-    """The real disk. All methods but `sync_all` raise OSError."""
+    """The real disk. All methods but `sync_all` raise OSError.
 
-    def __init__(self) -> None:
+    Attributes:
+        root: the directory below which no symbolic link is followed; None: of a path only the last parts are not.
+    """
+
+    def __init__(self, root: Path | None = None) -> None:
+        self.root = root
         self._together = FileSystemSync()
 
-    def open(self, path: Path) -> int:
-        """Open for writing, created when missing; never through a symbolic link."""
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, FILE_MODE)
+    def open(self, path: Path, *, create: bool = False) -> int:
+        """Open a file for reading and writing: one that is there, or a new one, which must not be there."""
+        flags = _FILE | (os.O_CREAT | os.O_EXCL if create else 0)
+        try:
+            with open_directory(path.parent, self.root) as directory:
+                descriptor = os.open(path.name, flags, FILE_MODE, dir_fd=directory)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(path)) from None
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise OSError(errno.ENOTDIR, "is no file", str(path))
+        return descriptor
+
+    def read(self, path: Path) -> bytes:
+        descriptor = self.open(path)
+        with os.fdopen(descriptor, "rb") as file:
+            return file.read()
 
     def write(self, descriptor: int, data: bytes, offset: int) -> None:
         """Write all of `data`; past the end of the file this leaves a hole that costs no space."""
@@ -44,7 +69,39 @@ class Disk:
         os.ftruncate(descriptor, size_bytes)
 
     def remove(self, path: Path) -> None:
-        path.unlink()
+        """Remove a file; nothing to do when it, or its directory, is gone."""
+        try:
+            with open_directory(path.parent, self.root) as directory:
+                os.unlink(path.name, dir_fd=directory)
+        except OSError as error:
+            if not is_away(error):
+                raise
+
+    def rename(self, path: Path, name: str) -> str:
+        """Give what is there another name, or the next free one behind it. Returns the name it has then."""
+        with open_directory(path.parent, self.root) as directory:
+            free = free_name(name, directory)
+            os.rename(path.name, free, src_dir_fd=directory, dst_dir_fd=directory)
+        return free
+
+    def set_aside(self, path: Path) -> str:
+        """Make way for what is ours, and keep what stands there."""
+        return self.rename(path, f"{path.name}{SET_ASIDE}")
+
+    def sizes(self, directory: Path) -> dict[str, tuple[int, int]]:
+        """Return inode and size of each file in a directory; nothing where there is no directory."""
+        found = {}
+        try:
+            with open_directory(directory, self.root) as descriptor, os.scandir(descriptor) as entries:
+                for entry in entries:
+                    with contextlib.suppress(FileNotFoundError):
+                        known = entry.stat(follow_symlinks=False)
+                        if stat.S_ISREG(known.st_mode):
+                            found[entry.name] = (known.st_ino, known.st_size)
+        except OSError as error:
+            if not is_away(error):
+                raise
+        return found
 
     def sync(self, descriptor: int) -> None:
         os.fdatasync(descriptor)
@@ -63,27 +120,37 @@ class Disk:
         os.close(descriptor)
 
     def make_directory(self, path: Path) -> None:
-        """Create a directory with its parents, each made durable in its parent."""
-        missing = [path, *path.parents]
-        for directory in reversed([each for each in missing if not each.exists()]):
+        """Create a directory with its parents, each made durable in its parent. Whatever stands in the place of one
+        below the root is set aside.
+        """
+        try:
+            with open_directory(path, self.root):
+                return
+        except OSError as error:
+            if not is_away(error):
+                raise
+        self.make_directory(path.parent)
+        if self.root is not None and path != self.root and path.is_relative_to(self.root):
+            if path.is_symlink() or path.exists():
+                self.set_aside(path)
+            with open_directory(path.parent, self.root) as parent, contextlib.suppress(FileExistsError):
+                os.mkdir(path.name, DIRECTORY_MODE, dir_fd=parent)
+        else:
             with contextlib.suppress(FileExistsError):
-                directory.mkdir(DIRECTORY_MODE)
-            self.sync_directory(directory.parent)
+                path.mkdir(DIRECTORY_MODE)
+        self.sync_directory(path.parent)
 
     def sync_directory(self, path: Path) -> None:
         """Make names durable: new files, and what was renamed."""
-        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
+        with open_directory(path, self.root) as descriptor:
             os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
     def replace(self, path: Path, content: bytes) -> None:
         """Replace a whole file: a reader sees the old content or the new, also after a power failure."""
         temporary = temporary_name(path)
-        descriptor = self.open(temporary)
+        self.remove(temporary)
+        descriptor = self.open(temporary, create=True)
         try:
-            self.truncate(descriptor, 0)
             self.write(descriptor, content, 0)
             if os.geteuid() == 0:  # `repair` by root must not lock out the daemon, whose directory it is
                 owner = path.parent.stat()
@@ -91,7 +158,8 @@ class Disk:
             self.sync(descriptor)
         finally:
             self.close(descriptor)
-        os.replace(temporary, path)  # noqa: PTH105 - beside its kin
+        with open_directory(path.parent, self.root) as directory:
+            os.replace(temporary.name, path.name, src_dir_fd=directory, dst_dir_fd=directory)
         self.sync_directory(path.parent)
 
 

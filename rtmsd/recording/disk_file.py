@@ -52,6 +52,7 @@ class DiskFile:
         durable_bytes: size on disk after the last flush that succeeded.
         taken_bytes: how much flushes were given so far.
         header: from the size of the file to what stands at its start, written after the data; None: no header.
+        inode: which file it is on disk, as the last flush left it; None: not known yet. Only the flush sets it.
     """
 
     __slots__ = (
@@ -60,6 +61,7 @@ class DiskFile:
         "backlog",
         "durable_bytes",
         "header",
+        "inode",
         "on_dirty",
         "path",
         "tail",
@@ -78,6 +80,7 @@ class DiskFile:
         self.path = path
         self.durable_bytes = size_bytes
         self.taken_bytes = 0
+        self.inode: int | None = None
         self.backlog = backlog
         self.on_dirty = on_dirty
         self.header = header
@@ -131,6 +134,44 @@ class DiskFile:
     def discard(self) -> None:
         """Forget all that is queued: the file is being deleted."""
         self.written(self.take())
+
+    def cut(self, size_bytes: int) -> None:
+        """What was on disk behind `size_bytes` is gone: the file ends there. Nothing may be queued."""
+        self._seal()
+        self.durable_bytes = self.tail_offset = size_bytes
+
+    def move(self, to: "DiskFile", shift_bytes: int) -> None:
+        """Let another file write what is queued here, so many bytes nearer to its start."""
+        self._seal()
+        moved = [(offset - shift_bytes, pieces) for offset, pieces in self._chunks]
+        to.durable_bytes, to.tail_offset = 0, self.tail_offset - shift_bytes
+        self._chunks, moved_bytes = [], self._chunks_bytes
+        self._chunks_bytes = 0
+        to._chunks, to._chunks_bytes = moved, moved_bytes
+        self.tail_offset = self.durable_bytes
+        if moved:
+            to.on_dirty(to)
+
+    def restart(self, size_bytes: int, head: bytes = b"") -> None:
+        """Go on behind `size_bytes`, where what was on disk is gone behind it; from the start, with `head` first."""
+        self._seal()
+        shift_bytes = self.durable_bytes - size_bytes
+        self._chunks = [(offset - shift_bytes, pieces) for offset, pieces in self._chunks]
+        self.durable_bytes, self.tail_offset = size_bytes, self.tail_offset - shift_bytes
+        if head and not size_bytes:
+            self._chunks = [(0, (head,)), *((offset + len(head), pieces) for offset, pieces in self._chunks)]
+            self.tail_offset += len(head)
+            self._chunks_bytes += len(head) + PIECE_BYTES
+            self.backlog.pending_bytes += len(head) + PIECE_BYTES
+            self.on_dirty(self)
+        if not size_bytes:
+            self.inode = None
+
+    @property
+    def queued(self) -> list[tuple[int, Pieces]]:
+        """What is not on disk yet, with its offsets."""
+        self._seal()
+        return list(self._chunks)
 
     def _seal(self) -> None:
         if self.tail:

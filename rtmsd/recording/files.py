@@ -13,6 +13,8 @@ class FileMaker:
 
     Attributes:
         dirty: files with something to write, in the order in which they got it.
+        files: all that are kept.
+        doomed: files that are of no use any more, to be removed before the manifest is written.
 
     Args:
         taken: names that are in use, whoever made these files.
@@ -21,6 +23,8 @@ class FileMaker:
     def __init__(self, directory: Path, backlog: Backlog, taken: Iterable[str] = ()) -> None:
         self.directory = directory
         self.dirty: dict[DiskFile, None] = {}
+        self.files: dict[DiskFile, None] = {}
+        self.doomed: list[Path] = []
         self._backlog = backlog
         self._names = set(taken)
 
@@ -35,7 +39,14 @@ class FileMaker:
     def existing(self, name: str, size_bytes: int, *, header: Header | None = None) -> DiskFile:
         """Return the file of that name, to be continued."""
         self._names.add(name)
-        return DiskFile(self.directory / name, size_bytes, self._backlog, self._mark, header)
+        file = DiskFile(self.directory / name, size_bytes, self._backlog, self._mark, header)
+        self.files[file] = None
+        return file
+
+    def forget(self, file: DiskFile) -> None:
+        """It is kept no more; what was queued for it has to be somewhere else by now."""
+        self.files.pop(file, None)
+        self.dirty.pop(file, None)
 
     def name(self, file: DiskFile) -> str:
         """Return the path of a file as the manifest has it."""

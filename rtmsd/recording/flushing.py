@@ -12,8 +12,9 @@ import trio
 
 from rtmsd.recording.contents import Contents
 from rtmsd.recording.disk import Disk
-from rtmsd.recording.disk_file import DiskFile
 from rtmsd.recording.errands import RETRY_S
+from rtmsd.recording.files import FileMaker
+from rtmsd.recording.presence import Damage
 from rtmsd.recording.writer import Job, Outcome, Writer
 
 log = structlog.get_logger()
@@ -34,9 +35,10 @@ class Flushing:
 
     Attributes:
         on_broken: called when a bug of ours keeps the recording from the disk.
+        on_damage: called with what others took from the disk; it says how each file goes on.
 
     Args:
-        dirty: files with something to write.
+        maker: knows the files, and which have something to write.
         taken_up: the manifest as it was when files of an earlier process were taken up. Before anything else is
             written, it has to be: were we killed behind that, what our successor finds in the files would look as if it
             had come without the gap at which they were taken up.
@@ -48,17 +50,19 @@ class Flushing:
         directory: Path,
         rtms_stream_id: str,
         contents: Contents,
-        dirty: dict[DiskFile, None],
+        maker: FileMaker,
         writer: Writer,
         *,
         taken_up: dict[str, Any] | None,
         mend: Callable[[Disk], None] | None = None,
     ) -> None:
         self.on_broken: Callable[[], None] = lambda: None
+        self.on_damage: Callable[[tuple[Damage, ...]], None] = lambda damages: None
         self._directory = directory
         self._rtms_stream_id = rtms_stream_id
         self._contents = contents
-        self._dirty = dirty
+        self._maker = maker
+        self._dirty = maker.dirty
         self._writer = writer
         self._taken_up = taken_up
         self._mend = mend
@@ -89,7 +93,15 @@ class Flushing:
             self._collected = _Mark(structure, self._contents.counts)
             self._counted_s = now_s
         batches = tuple(file.take() for file in self._dirty)
-        return Job(self._directory, batches, self._contents.manifest() if due else None)
+        manifest = self._contents.manifest() if due else None
+        doomed = tuple(self._maker.doomed)
+        return Job(
+            self._directory,
+            batches,
+            manifest,
+            partial(_remove, doomed) if due and doomed else None,
+            tuple(self._maker.files) if due else (),
+        )
 
     def _is_due(self, structure: tuple[int, ...], now_s: float) -> bool:
         """Whether the manifest is to be written. Counts are looked at as seldom as they are written: they cost more."""
@@ -105,8 +117,12 @@ class Flushing:
         for batch in outcome.written:
             if not batch.file.written(batch):
                 self._dirty.pop(batch.file, None)
-        if job.manifest is not None and outcome.error is None:
+        if outcome.damages:
+            self.on_damage(outcome.damages)
+            self.touch()
+        elif job.manifest is not None and outcome.error is None:
             self._saved = self._collected
+            self._maker.doomed.clear()
             if job.manifest is self._taken_up:
                 self._taken_up = None
                 self._writer.nudge()
@@ -170,3 +186,8 @@ class Flushing:
         self._writer.remove(self)
         for listener in tuple(self._contents.media.listeners):
             listener.ended()
+
+
+def _remove(paths: tuple[Path, ...], disk: Disk) -> None:
+    for path in paths:
+        disk.remove(path)

@@ -4,7 +4,9 @@ import hashlib
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
-from urllib.parse import quote
+from urllib.parse import quote, unquote
+
+from rtmsd.recording.nofollow import is_directory
 
 MANIFEST: Final = "stream.json"
 EVENTS: Final = "events.jsonl"
@@ -38,6 +40,13 @@ def participant_name(user_id: int | str) -> str:
     return "%6Dixed" if name == _MIX_NAME else name
 
 
+def owner_of(stem: str) -> int | str:
+    """Return whose a file of that name is, as far as the name tells."""
+    if stem == participant_name(MIX_USER_ID):
+        return MIX_USER_ID
+    return int(stem) if stem.isdecimal() else unquote(stem)
+
+
 def date_of(time_ms: int) -> str:
     """Return the date in UTC, as YYYY-MM-DD."""
     return (_EPOCH + timedelta(milliseconds=min(max(time_ms, 0), _LAST_MS))).strftime("%Y-%m-%d")
@@ -52,14 +61,14 @@ def stream_directory(root: Path, started_ms: int, rtms_stream_id: str) -> Path:
     """Return the directory of a stream: the one it has already, whatever its date, else the one for its start."""
     name = safe_name(rtms_stream_id)
     ours = root / date_of(started_ms) / name
-    if ours.is_dir():
+    if is_directory(ours):
         return ours
-    return next((day / name for day in dates(root) if (day / name).is_dir()), ours)
+    return next((day / name for day in dates(root) if is_directory(day / name)), ours)
 
 
 def dates(root: Path) -> list[Path]:
     """Return the directories of all dates, the newest first; none if there is no recording yet."""
     if not root.is_dir():
         return []
-    days = [day for day in root.iterdir() if day.is_dir() and not day.name.startswith(".")]
+    days = [day for day in root.iterdir() if is_directory(day) and not day.name.startswith(".")]
     return sorted(days, key=lambda day: day.name, reverse=True)

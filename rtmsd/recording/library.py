@@ -17,6 +17,7 @@ import attrs
 
 from rtmsd.recording.disk import Disk
 from rtmsd.recording.layout import MANIFEST, dates, safe_name
+from rtmsd.recording.nofollow import open_directory
 from rtmsd.recording.repair import read_manifest
 
 DAMAGED: Final = "damaged"
@@ -161,7 +162,13 @@ def set_aside(directory: Path) -> Path:
     leftover = directory.with_name(f".{directory.name}{_LEFTOVER_SUFFIX}")
     if leftover.is_symlink() or leftover.exists():  # an earlier recording of the same stream
         erase(leftover)
-    return directory.rename(leftover)
+    with open_directory(directory.parent, _root(directory)) as day:
+        os.rename(directory.name, leftover.name, src_dir_fd=day, dst_dir_fd=day)
+    return leftover
+
+
+def _root(directory: Path) -> Path:
+    return directory.parent.parent
 
 
 def erase(leftover: Path) -> None:
@@ -170,12 +177,14 @@ def erase(leftover: Path) -> None:
     Raises:
         OSError: something is left; call again.
     """
+    disk = Disk(_root(leftover))
     if leftover.is_symlink():
-        leftover.unlink()
+        disk.remove(leftover)
     else:
-        (leftover / MANIFEST).unlink(missing_ok=True)  # first: whoever looks for manifests finds nothing half deleted
-        shutil.rmtree(leftover)
-    Disk().sync_directory(leftover.parent)
+        disk.remove(leftover / MANIFEST)  # first: whoever looks for manifests finds nothing half deleted
+        with open_directory(leftover.parent, disk.root) as day:
+            shutil.rmtree(leftover.name, dir_fd=day)
+    disk.sync_directory(leftover.parent)
 
 
 def leftovers(root: Path) -> list[Path]:

@@ -12,11 +12,14 @@ from rtmsd.protocol.media_params import AudioFormat
 from rtmsd.protocol.media_types import NAMES
 from rtmsd.protocol.times import normalise_ms
 from rtmsd.recording.audio_files import AudioFiles
+from rtmsd.recording.damage import CAUSE
 from rtmsd.recording.disk import Disk
 from rtmsd.recording.disk_file import Backlog
 from rtmsd.recording.files import FileMaker
+from rtmsd.recording.gaps import Gap
 from rtmsd.recording.layout import CAPTIONS, CHAT, TRANSCRIPT
 from rtmsd.recording.picture_files import PictureFiles
+from rtmsd.recording.presence import Damage
 from rtmsd.recording.restore import Found
 from rtmsd.recording.roster import Roster
 from rtmsd.recording.timeline import Timeline
@@ -279,6 +282,24 @@ class MediaIntake:
         self.watch()
 
     # For the recorder
+
+    def damaged(self, damage: Damage) -> Gap | None:
+        """Somebody took from the disk what was written: go on elsewhere. Returns the gap; None where no media are lost
+        by it.
+        """
+        gap = self._transcript.damaged(damage)
+        for pictures in self._pictures.values():
+            gap = gap or pictures.damaged(damage)
+        if damage.file is self._chat:
+            gap = Gap("chat", None, self._started_ms, max(self._timeline.clock_ms, self._started_ms + 1), CAUSE)
+            self._chat.restart(damage.size_bytes or 0)
+        elif (known := self._audio.damaged(damage)) is not None:
+            track, gap = known
+            self._ahead.discard(track)
+        if gap is not None:
+            self._timeline.missing(gap.media, gap.user_id, gap.from_ms, int(gap.to_ms), gap.cause)
+            self.watch()
+        return gap
 
     def watch(self) -> None:
         """The timeline changed: look up which packets it has to hear of."""

@@ -1,20 +1,20 @@
 """Mend single files that a kill, a power failure or somebody's hands left broken. For `repair`, which knows them all.
 
-What is cut off is what never was whole: a torn line, half a sample, pictures that no manifest and no index knew of yet.
+What is cut off is what never was whole: a torn line, or half a sample.
 """
 
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import unquote
 
 import attrs
 
-from rtmsd.recording.layout import MIX_USER_ID, participant_name
+from rtmsd.recording.layout import owner_of, participant_name
 from rtmsd.recording.mends import Mends
-from rtmsd.recording.shape import FAR_MS, MAX_RATE_HZ, Line, read_line
+from rtmsd.recording.shape import FAR_MS, MAX_RATE_HZ
 from rtmsd.recording.wav_file import HEADER_BYTES, BadWav, PcmFormat, WavHeader
 
 CANNOT: Final = "cannot be mended"
+_PIECE_BYTES: Final = 2**20
 
 
 def header_of(
@@ -49,13 +49,6 @@ def header_of(
     return header if _decoded(header.encode(0)) == told else attrs.evolve(told, owner=owner)
 
 
-def owner_of(stem: str) -> int | str:
-    """Return whose a file of that name is, as far as the name tells."""
-    if stem == participant_name(MIX_USER_ID):
-        return MIX_USER_ID
-    return int(stem) if stem.isdecimal() else unquote(stem)
-
-
 def _is_named(owner: int | str, stem: str) -> bool:
     """Whether a file of that owner may have this name; the second has `-2` behind it."""
     return f"{stem}-".startswith(f"{participant_name(owner)}-")
@@ -76,9 +69,14 @@ def _agrees(entry: dict[str, Any], pcm: PcmFormat) -> bool:
 
 
 class FileMender:
-    """Looks at files one by one, and notes in `mends` what is to be done."""
+    """Looks at files one by one, and notes in `mends` what is to be done.
+
+    Attributes:
+        zeroed: of WAVs that were overwritten with zeros from their start on, how far.
+    """
 
     def __init__(self, mends: Mends) -> None:
+        self.zeroed: dict[str, int] = {}
         self._mends = mends
         self._say = mends.say
 
@@ -91,11 +89,13 @@ class FileMender:
         told = _decoded(raw)
         if told is None and size_bytes <= HEADER_BYTES:
             self._mends.remove(path)
-            self._say(path, "removed, it held no audio yet")
+            self._say(path, "removed, it holds no audio")
             return None
         if header is None:
             self._say(path, f"{CANNOT}: its header is not readable and the manifest does not know it")
             return None
+        if not any(raw):
+            self.zeroed[self._mends.name(path)] = _zeros_at_start(path)
         whole_bytes = size_bytes - (size_bytes - HEADER_BYTES) % header.pcm.block_bytes
         right = header.encode(whole_bytes)
         if right != raw or whole_bytes != size_bytes:
@@ -115,38 +115,13 @@ class FileMender:
             self._mends.cut(path, whole)
             self._say(path, f"torn last line cut off, {len(content) - whole} bytes")
 
-    def pictures(self, index: Path, promised_bytes: int) -> None:
-        """Bring a file of pictures and its index to the same end.
 
-        Args:
-            promised_bytes: of pictures, in the manifest: these were whole, and are never cut off.
-        """
-        data = index.with_suffix("")
-        if not data.exists():
-            self._mends.remove(index)
-            self._say(index, "removed, what it lists is gone")
-            return
-        size_bytes = data.stat().st_size
-        content = self._mends.content(index)
-        end = kept = 0
-        for number, line in enumerate(content.split(b"\n")[:-1], 1):
-            try:
-                picture = read_line(line, Line.PICTURE)
-            except ValueError as error:
-                self._say(index, f"{CANNOT}: line {number}: {error}")
-                return
-            if picture["offset"] != end:
-                self._say(index, f"{CANNOT}: line {number} is of offset {picture['offset']}, not {end}")
-                return
-            if end + picture["length"] > size_bytes:
-                break
-            end, kept = end + picture["length"], kept + len(line) + 1
-        if end < min(promised_bytes, size_bytes):
-            self._say(index, f"{CANNOT}: it ends at {end}, {promised_bytes} bytes are in the manifest")
-            return
-        if end != size_bytes:
-            self._mends.cut(data, end)
-            self._say(data, f"end without index cut off, {size_bytes - end} bytes")
-        if kept != len(content):
-            self._mends.cut(index, kept)
-            self._say(index, "lines without pictures cut off")
+def _zeros_at_start(path: Path) -> int:
+    """Return the offset of the first byte that is not zero, or the size."""
+    offset = 0
+    with path.open("rb") as file:
+        while piece := file.read(_PIECE_BYTES):
+            if rest := piece.lstrip(b"\0"):
+                return offset + len(piece) - len(rest)
+            offset += len(piece)
+    return offset

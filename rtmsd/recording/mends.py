@@ -3,12 +3,15 @@
 A disk that is full or read-only can still be read: a stream that is resumed on it need not wait until it is mended.
 """
 
+import contextlib
 import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from rtmsd.recording.damage import Lost
 from rtmsd.recording.disk import Disk
+from rtmsd.recording.nofollow import is_file
 
 
 class Mends:
@@ -16,11 +19,13 @@ class Mends:
 
     Attributes:
         said: what is to be done, a line each, and what cannot be.
+        lost: what was promised and is gone.
     """
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.said: list[str] = []
+        self.lost: list[Lost] = []
         self._steps: list[Callable[[Disk], None]] = []
         self._sizes: dict[Path, int] = {}  # of files that are cut
         self._contents: dict[Path, bytes] = {}  # of files that are replaced
@@ -47,10 +52,18 @@ class Mends:
     def say(self, path: Path, what: str) -> None:
         self.said.append(f"{self.name(path)}: {what}")
 
+    def say_lost(self, lost: Lost) -> None:
+        self.lost.append(lost)
+        self.said.append(f"{lost.path}: {lost}")
+
     # As it will be
 
     def exists(self, path: Path) -> bool:
-        return path in self._contents or (path not in self._gone and path.exists())
+        return path in self._contents or (path not in self._gone and is_file(path, self.directory))
+
+    def files(self, pattern: str) -> list[Path]:
+        """Return the files that match, in order; none that only a link leads to."""
+        return sorted(path for path in self.directory.glob(pattern) if self.exists(path))
 
     def size_bytes(self, path: Path) -> int:
         if path in self._contents:
@@ -75,16 +88,23 @@ class Mends:
 
     def remove(self, path: Path) -> None:
         self._gone.add(path)
-        self._steps.append(lambda disk: path.unlink(missing_ok=True))
+        self._steps.append(lambda disk: disk.remove(path))
 
-    def set_aside(self, path: Path, name: str) -> None:
+    def set_aside(self, path: Path) -> None:
         """Give a file another name."""
         self._gone.add(path)
-        self._steps.append(lambda disk: _rename(path, path.with_name(name)))
+        self._steps.append(partial(_set_aside, path))
 
     def replace(self, path: Path, content: bytes) -> None:
         self._contents[path] = content
         self._steps.append(lambda disk: disk.replace(path, content))
+
+    def append(self, path: Path, content: bytes) -> None:
+        self.replace(path, (self.content(path) if self.exists(path) else b"") + content)
+
+    def sync(self, path: Path) -> None:
+        """Make durable what a killed process wrote, before a manifest promises it."""
+        self._steps.append(partial(_sync, path))
 
 
 def _rewrite(path: Path, size_bytes: int, head: bytes, disk: Disk) -> None:
@@ -98,10 +118,14 @@ def _rewrite(path: Path, size_bytes: int, head: bytes, disk: Disk) -> None:
         disk.close(descriptor)
 
 
-def _rename(path: Path, to: Path) -> None:
-    free, number = to, 1
-    while free.exists():  # of an earlier time, and just as worth reading
-        number += 1
-        free = to.with_name(f"{to.name}-{number}")
-    if path.exists():
-        path.replace(free)
+def _sync(path: Path, disk: Disk) -> None:
+    descriptor = disk.open(path)
+    try:
+        disk.sync(descriptor)
+    finally:
+        disk.close(descriptor)
+
+
+def _set_aside(path: Path, disk: Disk) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        disk.set_aside(path)

@@ -5,25 +5,32 @@ manifest can be made again. What cannot be mended is said so, and left as it is.
 """
 
 import json
+import math
+import time
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote
 
 import attrs
 
-from rtmsd.recording.captions import captions
-from rtmsd.recording.disk import Disk
+from rtmsd.recording import damage
+from rtmsd.recording.captions import HEAD, captions
+from rtmsd.recording.damage import Lost, lost_audio
+from rtmsd.recording.disk import SET_ASIDE, Disk
 from rtmsd.recording.gaps import Gap, tell
-from rtmsd.recording.layout import CAPTIONS, CHAT, EVENTS, MANIFEST, TRANSCRIPT
-from rtmsd.recording.mending import CANNOT, FileMender, header_of, owner_of
+from rtmsd.recording.layout import CAPTIONS, EVENTS, MANIFEST, TRANSCRIPT
+from rtmsd.recording.mending import FileMender, header_of
 from rtmsd.recording.mends import Mends
+from rtmsd.recording.nofollow import is_file
+from rtmsd.recording.repair_lines import KINDS, repair_lines
+from rtmsd.recording.repair_pictures import FOLDERS, repair_pictures
 from rtmsd.recording.shape import FAR_MS, Line, mistake, read_lines
 from rtmsd.recording.wav_file import HEADER_BYTES, WavHeader
 
-_TEXTS: Final = (EVENTS, TRANSCRIPT, CHAT)
-_FOLDERS: Final = ("video", "share")
-_OURS: Final = ("audio/*.wav", *(f"{folder}/*.jsonl" for folder in _FOLDERS), *_TEXTS)
-_SET_ASIDE: Final = f"{MANIFEST}.damaged"
+_OURS: Final = ("audio/*.wav", *(f"{folder}/*.jsonl" for folder in FOLDERS), *KINDS)
+_SET_ASIDE: Final = f"{MANIFEST}{SET_ASIDE}"
+_WRITTEN_BY_MS: Final = 10_000
+"""A stream that has gone on for so long had its manifest on disk: where there is none, somebody took it away."""
 
 
 def read_manifest(directory: Path) -> dict[str, Any] | None:
@@ -33,21 +40,25 @@ def read_manifest(directory: Path) -> dict[str, Any] | None:
         OSError: it is there and cannot be read.
     """
     try:
-        manifest = json.loads((directory / MANIFEST).read_bytes())
+        path = directory / MANIFEST
+        manifest = json.loads(path.read_bytes()) if is_file(path, directory) else None
     except (FileNotFoundError, ValueError, RecursionError):
         return None
     return manifest if isinstance(manifest, dict) and mistake(manifest) is None else None
 
 
-def repair(directory: Path, identity: dict[str, Any] | None = None, disk: Disk | None = None) -> list[str]:
+def repair(
+    directory: Path, identity: dict[str, Any] | None = None, disk: Disk | None = None, *, dry_run: bool = False
+) -> list[str]:
     """Mend what can be mended. Nothing may be writing to the directory.
 
     Args:
         identity: `rtms_stream_id`, `product`, `id`, `app` and `started_ms` for a manifest that has to be made again;
             without it they are guessed from the files.
+        dry_run: only look.
 
     Returns:
-        What was done, a line each; nothing if all was well.
+        What was done, or would be, a line each; nothing if all was well.
 
     Raises:
         OSError: the disk refuses.
@@ -55,7 +66,8 @@ def repair(directory: Path, identity: dict[str, Any] | None = None, disk: Disk |
     plan = look(directory, identity or {})
     if plan.manifest is not None and plan.manifest["state"] != "revoked":
         _mend_captions(plan.mends, plan.manifest)
-    plan.mends.apply(Disk() if disk is None else disk)
+    if not dry_run:
+        plan.mends.apply(Disk(directory) if disk is None else disk)
     return plan.mends.said
 
 
@@ -100,74 +112,75 @@ class _Mender:
         for path in self._directory.rglob(".*.tmp"):
             self.mends.remove(path)
             self._say(path, "removed, left behind by an interrupted replacement")
+        for name in ("audio", *FOLDERS):
+            if (path := self._directory / name).is_symlink():
+                self.mends.set_aside(path)
+                self._say(path, f"a link in the place of a directory, set aside as {name}{SET_ASIDE}")
         if manifest is None:
             manifest = self._made_again(identity)
         if manifest is None:
             self._say(self._directory / MANIFEST, "no manifest of rtmsd, and nothing here to make one from")
             return None
-        entries = {entry["path"]: entry for entry in manifest["files"]}
-        self._mend_wavs(entries, manifest["started_ms"])
-        texts = [name for name in _TEXTS if (self._directory / name).is_file()]
-        for name in (*texts, *([CAPTIONS] if (self._directory / CAPTIONS).is_file() else [])):
-            self._files.cut_torn(self._directory / name)
         files = [
-            *(self._audio_entry(name, header, entries.get(name, {})) for name, header in self.headers.items()),
-            *self._mend_pictures(entries),
-            *(
-                self._text_entry(name, entries.get(name, {}), manifest["started_ms"])
-                for name in (TRANSCRIPT, CHAT)
-                if name in texts
-            ),
+            *self._mend_wavs(manifest),
+            *repair_pictures(self.mends, manifest),
+            *repair_lines(self.mends, self._files, manifest),
         ]
+        if self.mends.exists(captions_path := self._directory / CAPTIONS):
+            self._files.cut_torn(captions_path)
         self._mend_manifest(manifest, files)
         return manifest
 
     # Files
 
-    def _mend_wavs(self, entries: dict[str, dict[str, Any]], started_ms: int) -> None:
-        for path in sorted(self._directory.glob("audio/*.wav")):
+    def _mend_wavs(self, manifest: dict[str, Any]) -> list[dict[str, Any]]:
+        """Mend all audio. Returns its entries for the manifest."""
+        entries = {entry["path"]: entry for entry in manifest["files"] if entry["media"] == "audio"}
+        found: dict[str, dict[str, Any]] = {}
+        for path in self.mends.files("audio/*.wav"):
             name = self.mends.name(path)
-            header = self._files.wav(path, entries.get(name), started_ms)
+            header = self._files.wav(path, entries.get(name), manifest["started_ms"])
             if header is not None:
                 self.headers[name] = header
-
-    def _mend_pictures(self, entries: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
-        """Mend all pictures. Returns their entries for the manifest."""
-        found = []
-        indexes = {path for folder in _FOLDERS for path in self._directory.glob(f"{folder}/*.jsonl")}
-        lost = {self._directory / f"{name}.jsonl" for name in entries if name.partition("/")[0] in _FOLDERS} - indexes
-        for index in sorted(indexes):
-            self._files.cut_torn(index)
-            entry = entries.get(self.mends.name(index.with_suffix("")), {})
-            self._files.pictures(index, entry.get("bytes", 0))
-            if self.mends.exists(index):
-                found.append(self._picture_entry(index, entry, read_lines(self.mends.content(index), Line.PICTURE)))
-        for index in sorted(lost):
-            if index.with_suffix("").is_file():
-                self._say(index, f"{CANNOT}: it is gone, and what it listed is there")
-                found.append(self._picture_entry(index, entries[self.mends.name(index.with_suffix(""))], []))
-        return [entry for entry in found if entry is not None]
+                found[name] = self._audio_entry(name, header, entries.get(name, {}))
+        end_ms = manifest["ended_ms"]
+        for name, entry in entries.items():
+            lost = lost_audio(entry, found.get(name), end_ms)
+            if lost is not None:
+                self.mends.say_lost(lost)
+        for name, zeroed in self._files.zeroed.items():
+            header = self.headers[name]
+            length_ms = (zeroed - HEADER_BYTES) // header.pcm.bytes_per_ms
+            if name in entries and length_ms > 0:
+                start_ms = header.start_ms
+                gap = damage.gap_of("audio", header.owner, start_ms, start_ms + length_ms, end_ms)
+                self.mends.say_lost(Lost(name, "overwritten with zeros from its start on", gap))
+        return list(found.values())
 
     # The manifest
 
     def _set_aside(self) -> None:
         """Keep what cannot be used: a person may still read in it what no file tells."""
         path = self._directory / MANIFEST
-        if path.exists():
-            self.mends.set_aside(path, _SET_ASIDE)
+        if path.exists() or path.is_symlink():
+            self.mends.set_aside(path)
             self._say(path, f"no manifest of rtmsd, set aside as {_SET_ASIDE}")
+            self.mends.lost.append(Lost(MANIFEST, "damaged; made again from the files"))
 
     def _made_again(self, identity: dict[str, Any]) -> dict[str, Any] | None:
         """Return a manifest that knows what the files tell: who spoke, and when; None where they tell nothing."""
-        files = [path for pattern in _OURS for path in self._directory.glob(pattern)]
+        files = [path for pattern in _OURS for path in self.mends.files(pattern)]
         if not (identity or files):
             return None
         self._set_aside()
         headers = [header for path in sorted(files) if (header := _header(path)) is not None]
         starts = [header.stream_started_ms for header in headers]
         events = self._directory / EVENTS
-        if not starts and events.exists():
-            starts = [line["at_ms"] for line in read_lines(events.read_bytes(), Line.EVENT)]
+        lines = read_lines(self.mends.content(events), Line.EVENT) if self.mends.exists(events) else []
+        written = [line["at_ms"] for line in lines if 0 <= line["at_ms"] <= FAR_MS]
+        if written and max(written) - min(written) > _WRITTEN_BY_MS and not self.mends.lost:
+            self.mends.lost.append(Lost(MANIFEST, "gone; made again from the files"))
+        starts = starts or written
         started_ms = identity.get("started_ms", min((each for each in starts if 0 <= each <= FAR_MS), default=0))
         connection = {"number": 1, "kind": "media", "media": ["audio"], "opened_ms": started_ms}
         connection |= {"heard_ms": None, "closed_ms": None, "why": None}
@@ -220,11 +233,37 @@ class _Mender:
         told = [gap.to_manifest() for gap in tell(gaps)[0]]
         if told != before:
             self._say(path, "gaps that told one loss twice corrected")
-            manifest["gaps"] = told
-        if known != found or is_twice or told != before or not self.mends.exists(path):
+        told = self._with_lost(manifest, gaps)
+        self._write_events(manifest)
+        for name in found:
+            if found[name]["bytes"] > known.get(name, {"bytes": 0})["bytes"]:
+                self.mends.sync(self._directory / name)
+        if known != found or is_twice or told != before or self.mends.lost or not self.mends.exists(path):
+            if told != before:
+                manifest["gaps"] = told
             manifest["files"] = files
             content = json.dumps(manifest, indent=1, ensure_ascii=False).encode(errors="replace") + b"\n"
             self.mends.replace(path, content)
+
+    def _with_lost(self, manifest: dict[str, Any], gaps: list[Gap]) -> list[dict[str, Any]]:
+        """Return the gaps, with those of what was promised and is gone: less pauses, in which nothing was expected."""
+        pauses = [
+            (pause["from_ms"], math.inf if pause["to_ms"] is None else pause["to_ms"])
+            for pause in manifest.get("pauses", [])
+        ]
+        lost = tell((lost.gap for lost in self.mends.lost if lost.gap is not None), pauses)[0]
+        told, within = tell([*gaps, *lost])
+        if lost and manifest["ended_ms"] is None:
+            manifest["gaps_within"] = [*manifest.get("gaps_within", []), *(gap.to_manifest() for gap in within)]
+        return [gap.to_manifest() for gap in told]
+
+    def _write_events(self, manifest: dict[str, Any]) -> None:
+        if not self.mends.lost:
+            return
+        at_ms = time.time_ns() // 1_000_000
+        events = self._directory / EVENTS
+        self.mends.append(events, b"".join(lost.line(at_ms) for lost in self.mends.lost))
+        manifest["events_bytes"] = self.mends.size_bytes(events)
 
     def _audio_entry(self, name: str, header: WavHeader, entry: dict[str, Any]) -> dict[str, Any]:
         size_bytes = self.mends.size_bytes(self._directory / name)
@@ -240,36 +279,15 @@ class _Mender:
             "channels": header.pcm.channels,
         }
 
-    def _picture_entry(
-        self, index: Path, entry: dict[str, Any], pictures: list[dict[str, Any]]
-    ) -> dict[str, Any] | None:
-        data = index.with_suffix("")
-        if not pictures and not entry:
-            return None
-        start_ms = pictures[0]["timestamp_ms"] if pictures else entry["start_ms"]
-        end_ms = pictures[-1]["timestamp_ms"] if pictures else start_ms
-        return {
-            "user_id": owner_of(data.stem),
-            **entry,
-            "path": self.mends.name(data),
-            "index": self.mends.name(index),
-            "media": data.parent.name,
-            "start_ms": start_ms,
-            "duration_ms": max(0, end_ms - start_ms),
-            "bytes": self.mends.size_bytes(data),
-        }
-
-    def _text_entry(self, name: str, entry: dict[str, Any], started_ms: int) -> dict[str, Any]:
-        path = self._directory / name
-        new = {"user_id": None, "start_ms": started_ms, "duration_ms": 0}
-        return new | entry | {"path": name, "media": path.stem, "bytes": self.mends.size_bytes(path)}
-
 
 def _mend_captions(mends: Mends, manifest: dict[str, Any]) -> None:
     """The captions can always be made again from the transcript."""
     lines, cues = mends.directory / TRANSCRIPT, mends.directory / CAPTIONS
-    if not lines.exists():
+    if not mends.exists(lines):
         return
+    is_damaged = any(gap["media"] == "transcript" and gap["cause"] == damage.CAUSE for gap in manifest["gaps"])
+    if is_damaged and mends.exists(cues) and mends.content(cues).startswith(HEAD.encode()):
+        return  # they may hold what the transcript lost
     utterances = read_lines(mends.content(lines), Line.UTTERANCE)
     right = captions(utterances, manifest["started_ms"]).encode(errors="replace")
     if not mends.exists(cues) or mends.content(cues) != right:

@@ -7,11 +7,13 @@ from typing import Any, Final
 
 import attrs
 
+from rtmsd.recording.damage import Lost
 from rtmsd.recording.disk import Disk
 from rtmsd.recording.gaps import Gap
 from rtmsd.recording.holes import Inside, look_inside
 from rtmsd.recording.layout import CAPTIONS, CHAT, EVENTS, MANIFEST, TRANSCRIPT
 from rtmsd.recording.mends import Mends
+from rtmsd.recording.nofollow import is_directory
 from rtmsd.recording.repair import look
 from rtmsd.recording.revoke import delete_all
 from rtmsd.recording.shape import Line, read_lines
@@ -60,6 +62,7 @@ class Found:
         pictures: manifest entry, size, and size of the index, of each video or share file.
         recent_lines: the last of the transcript.
         repairs: what has to be mended, for people.
+        lost: what had been promised and is gone.
         mend: does it, before anything else is written; None: there is nothing to do.
     """
 
@@ -70,6 +73,7 @@ class Found:
     pictures: list[tuple[dict[str, Any], int, int]] = attrs.field(factory=list)
     recent_lines: list[dict[str, Any]] = attrs.field(factory=list)
     repairs: list[str] = attrs.field(factory=list)
+    lost: list[Lost] = attrs.field(factory=list)
     mend: Callable[[Disk], None] | None = None
 
     @property
@@ -145,7 +149,7 @@ def find(directory: Path, identity: dict[str, Any]) -> Found:
     Raises:
         OSError: it cannot be read.
     """
-    if not directory.is_dir():
+    if not is_directory(directory):
         return Found()
     plan = look(directory, identity)
     manifest, mends = plan.manifest, plan.mends
@@ -166,17 +170,18 @@ def find(directory: Path, identity: dict[str, Any]) -> Found:
     return Found(
         manifest=manifest,
         names=mends.names(),
-        sizes={path.name: mends.size_bytes(path) for path in texts if path.exists()},
+        sizes={path.name: mends.size_bytes(path) for path in texts if mends.exists(path)},
         audio=audio,
         pictures=pictures,
         recent_lines=_last_lines(directory / TRANSCRIPT, mends),
         repairs=mends.said,
+        lost=mends.lost,
         mend=mends.apply if mends else None,
     )
 
 
 def _delete_rest(directory: Path, disk: Disk) -> None:
-    delete_all(directory, but=MANIFEST)
+    delete_all(disk, directory, but=MANIFEST)
 
 
 def _audio(path: Path, entry: dict[str, Any], header: WavHeader, size_bytes: int, gaps: list[Gap]) -> FoundAudio:
@@ -185,8 +190,4 @@ def _audio(path: Path, entry: dict[str, Any], header: WavHeader, size_bytes: int
 
 
 def _last_lines(path: Path, mends: Mends) -> list[dict[str, Any]]:
-    if not path.exists():
-        return []
-    with path.open("rb") as file:
-        file.seek(max(0, mends.size_bytes(path) - _RECENT_BYTES))
-        return read_lines(file.read(_RECENT_BYTES), Line.UTTERANCE)
+    return read_lines(mends.content(path)[-_RECENT_BYTES:], Line.UTTERANCE) if mends.exists(path) else []

@@ -1,7 +1,6 @@
 """What Zoom demands when a stream is revoked: everything that was stored is deleted at once."""
 
 import contextlib
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 from rtmsd.protocol.enums import StopReason
 from rtmsd.recording.disk import Disk
 from rtmsd.recording.layout import MANIFEST, stream_directory
+from rtmsd.recording.nofollow import delete_inside, open_directory
 from rtmsd.recording.repair import read_manifest
 from rtmsd.recording.writer import encode_manifest
 
@@ -36,10 +36,10 @@ def revoke(disk: Disk, directory: Path, manifest: Mapping[str, Any]) -> None:
     try:
         disk.replace(directory / MANIFEST, content)
     except OSError:  # then the old one, which holds names, goes with all the rest
-        delete_all(directory, but="")
+        delete_all(disk, directory, but="")
         disk.replace(directory / MANIFEST, content)
     else:
-        delete_all(directory, but=MANIFEST)
+        delete_all(disk, directory, but=MANIFEST)
     disk.sync_directory(directory)
 
 
@@ -62,27 +62,11 @@ def revoke_stored(disk: Disk, root: Path, identity: Mapping[str, Any], ended_ms:
     revoke(disk, directory, {**identity, "ended_ms": identity.get("ended_ms") or ended_ms})
 
 
-def delete_all(directory: Path, *, but: str) -> None:
-    """Delete what is in a directory, apart from one name: all that can be, whatever else cannot.
+def delete_all(disk: Disk, directory: Path, *, but: str) -> None:
+    """Delete what is in a directory, apart from one name. See `nofollow.delete_inside`.
 
     Raises:
         OSError: something is left.
     """
-    refused: list[OSError] = []
-
-    def note(work: object, path: str, failure: tuple[object, BaseException, object]) -> None:
-        assert isinstance(failure[1], OSError)
-        refused.append(failure[1])
-
-    for path in tuple(directory.iterdir()):
-        if path.name == but:
-            continue
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path, onerror=note)
-            continue
-        try:
-            path.unlink()
-        except OSError as error:
-            refused.append(error)
-    if refused:
-        raise refused[0]
+    with open_directory(directory, disk.root) as descriptor:
+        delete_inside(descriptor, but=but)

@@ -98,6 +98,7 @@ class _Manifest(msgspec.Struct):
     gaps_within: list[_Gap] = []
     media: dict[str, _Term] = {}
     clock_ms: _Ms = 0
+    events_bytes: _Size = 0
     first_packet_ms: _Ms | None = None
     product: Any = None
     id: Any = None

@@ -1,5 +1,6 @@
 """One participant's audio in one file: each packet put where its timestamp says. Pure: the file is a queue."""
 
+import copy
 import enum
 from collections.abc import Iterable
 from typing import Final
@@ -100,6 +101,33 @@ class Track:
         ranges = [*((self._ms(start), self._ms(stop)) for start, stop in self.holes), (self.end_ms, to_ms)]
         parts = [(max(from_ms, start), min(to_ms, stop)) for start, stop in ranges]
         return [(start, stop) for start, stop in parts if stop - start > CONTIGUOUS_MS // 2]
+
+    def moved(self, file: DiskFile, start_ms: int) -> "Track":
+        """Return the track that goes on in another file: from what is queued on, which the other file gets to write.
+
+        Args:
+            start_ms: of the new file; nothing that is queued is from before.
+        """
+        shift_bytes = (start_ms - self.start_ms) * self._bytes_per_ms
+        self.file.move(file, shift_bytes)
+        track = copy.copy(self)
+        track.file, track.start_ms, track._tail = file, start_ms, file.tail
+        track._zero += shift_bytes
+        holes = ((start - shift_bytes, stop - shift_bytes) for start, stop in self.holes)
+        track.holes = [(start, stop) for start, stop in holes if start >= HEADER_BYTES]
+        return track
+
+    def cut(self, size_bytes: int) -> None:
+        """What is behind `size_bytes` is gone from the disk. Nothing may be queued: see `moved`."""
+        end = size_bytes - (size_bytes - HEADER_BYTES) % self._block_bytes
+        self.file.cut(end)
+        self.file.on_dirty(self.file)  # its header has to say so
+        self._expected = end + self._zero
+        self.holes = [(start, stop) for start, stop in self.holes if stop <= end]
+
+    def time_ms(self, position: int) -> int:
+        """Return the time of the sample at an offset of the file."""
+        return self._ms(max(position, HEADER_BYTES))
 
     def _ms(self, position: int) -> int:
         return (position + self._zero) // self._bytes_per_ms

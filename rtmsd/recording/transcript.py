@@ -1,5 +1,6 @@
 """The transcript of a stream: lines in order of arrival, cues beside them, repeats left out."""
 
+import contextlib
 import json
 from collections import deque
 from typing import Any, Final
@@ -7,12 +8,18 @@ from typing import Any, Final
 from rtmsd.protocol.media_data import TranscriptData
 from rtmsd.protocol.times import transcript_ms
 from rtmsd.recording import captions
+from rtmsd.recording.damage import CAUSE
 from rtmsd.recording.disk import Disk
 from rtmsd.recording.disk_file import DiskFile
+from rtmsd.recording.gaps import Gap
+from rtmsd.recording.presence import Damage
 from rtmsd.recording.shape import Line, read_lines
 
 _RECENT: Final = 256
 """So many utterances are remembered to tell a repeat; a reconnection brings a few."""
+
+_REMEMBERED: Final = 4096
+"""Of so many lines it is known where they end, should the file be cut."""
 
 
 class Transcript:
@@ -26,6 +33,8 @@ class Transcript:
         self._cues = cues
         self._started_ms = started_ms
         self._recent: deque[int] = deque(maxlen=_RECENT)
+        self._ends: deque[tuple[int, int]] = deque(maxlen=_REMEMBERED)  # of the newest lines: offset, and time
+        self._is_whole = True
 
     def line(
         self, data: TranscriptData, user_name: str | None, timestamp_ms: int, origin_ms: int, received_ms: int
@@ -50,14 +59,38 @@ class Transcript:
         if not self._cues.size_bytes:
             self._cues.append(captions.HEAD.encode())
         self.lines.append(json_line(line))
+        self._ends.append((self.lines.size_bytes, line["end_ms"] or line["timestamp_ms"]))
         self._cues.append(captions.cue(line, self._started_ms).encode(errors="replace"))
         return True
 
+    def damaged(self, damage: Damage) -> Gap | None:
+        """A file lost what was on disk: it goes on behind what is left. Returns what is missing."""
+        size_bytes, durable_bytes = damage.size_bytes or 0, damage.file.durable_bytes
+        if damage.file is self._cues:  # made again from the lines
+            self._cues.restart(size_bytes, captions.HEAD.encode())
+            return None
+        if damage.file is not self.lines:
+            return None
+        kept_ms = [time_ms for end, time_ms in self._ends if end <= size_bytes]
+        lost_ms = [time_ms for end, time_ms in self._ends if end <= durable_bytes]
+        from_ms = max(kept_ms) if size_bytes and kept_ms else self._started_ms
+        to_ms = max(lost_ms) if lost_ms else self.newest_ms or self._started_ms
+        self._ends = deque(
+            ((end - durable_bytes + size_bytes, time_ms) for end, time_ms in self._ends if end > durable_bytes),
+            maxlen=_REMEMBERED,
+        )
+        self.lines.restart(size_bytes)
+        self._is_whole = False
+        return Gap("transcript", None, from_ms, max(to_ms, from_ms + 1), CAUSE)
+
     def sort_captions(self, disk: Disk) -> None:
-        """Make the captions again from the lines on disk; nothing to do without any."""
-        if self.lines.size_bytes:
-            text = captions.captions(read_lines(self.lines.path.read_bytes(), Line.UTTERANCE), self._started_ms)
-            disk.replace(self._cues.path, text.encode(errors="replace"))
+        """Make the captions again from the lines on disk; nothing to do without any, nor where some are gone whose
+        captions are still there.
+        """
+        if self.lines.size_bytes and self._is_whole:
+            with contextlib.suppress(FileNotFoundError):  # since a moment ago
+                lines = read_lines(disk.read(self.lines.path), Line.UTTERANCE)
+                disk.replace(self._cues.path, captions.captions(lines, self._started_ms).encode(errors="replace"))
 
     def remember(self, line: dict[str, Any]) -> bool:
         """Note a line as written; False if it was noted before."""

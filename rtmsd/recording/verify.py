@@ -14,7 +14,16 @@ from rtmsd.recording.shape import Line, mistake, read_line
 from rtmsd.recording.wave_reader import read_wave
 
 CAUSES: Final = frozenset(
-    {"media_reconnect", "signaling_reconnect", "server_failover", "daemon_restart", "dropped", "corrupt", "refused"}
+    {
+        "media_reconnect",
+        "signaling_reconnect",
+        "server_failover",
+        "daemon_restart",
+        "dropped",
+        "corrupt",
+        "refused",
+        "damaged",
+    }
 )
 STATES: Final = frozenset({"connecting", "active", "paused", "recovering", "ended", "failed", "revoked"})
 JITTER_MS: Final = 20  # what is shorter is no gap
@@ -67,6 +76,7 @@ def verify(directory: Path) -> list[Problem]:
         *_check_files(directory, manifest),
         *_check_strays(directory, manifest),
         *_check_lines(directory),
+        *_check_events(directory, manifest),
         *verify_manifest(manifest),
     ]
 
@@ -230,6 +240,14 @@ def _check_lines(directory: Path) -> Iterator[Problem]:
     cues = directory / "transcript.vtt"
     if cues.exists() and not cues.read_bytes().startswith(b"WEBVTT\n"):
         yield Problem(cues.name, "header", "not WebVTT")
+
+
+def _check_events(directory: Path, manifest: dict[str, Any]) -> Iterator[Problem]:
+    path, promised_bytes = directory / "events.jsonl", manifest.get("events_bytes", 0)
+    size_bytes = path.stat().st_size if path.is_file() else 0
+    if size_bytes < promised_bytes:
+        detail = f"{size_bytes} bytes, {promised_bytes} in the manifest" if size_bytes else "not there"
+        yield Problem(path.name, "length" if size_bytes else "missing", detail)
 
 
 # Time

@@ -20,9 +20,10 @@ import trio
 
 from rtmsd.recording.arrivals import Arrivals
 from rtmsd.recording.disk import Disk
-from rtmsd.recording.disk_file import Backlog, Batch
+from rtmsd.recording.disk_file import Backlog, Batch, DiskFile
 from rtmsd.recording.errands import Errands, RunSync, own_threads, plain
 from rtmsd.recording.layout import MANIFEST
+from rtmsd.recording.presence import Damage, FileDamaged, open_known, open_new, survey
 
 log = structlog.get_logger()
 
@@ -53,20 +54,27 @@ class Job:
 
     Attributes:
         mend: is done before the manifest is written.
+        files: all that the recording has, which are looked at before a manifest promises them.
     """
 
     directory: Path
     batches: tuple[Batch, ...]
     manifest: dict[str, Any] | None
     mend: Callable[[Disk], None] | None = None
+    files: tuple[DiskFile, ...] = ()
 
 
 @attrs.frozen
 class Outcome:
-    """What became of a job: what is on disk, and the first error if not all is. One that is no OSError is a bug."""
+    """What became of a job: what is on disk, and the first error if not all is. One that is no OSError is a bug.
+
+    Attributes:
+        damages: what is no longer on disk. The manifest was not written then, which would have promised it.
+    """
 
     written: tuple[Batch, ...]
     error: Exception | None
+    damages: tuple[Damage, ...] = ()
 
 
 class Flushable(Protocol):
@@ -102,6 +110,7 @@ class Writer:
         self.on_sync: Callable[[float], None] = lambda seconds: None
         self.on_written: Callable[[float, int], None] = lambda seconds, messages: None
         self.disk = Disk() if disk is None else disk
+        self.disk.root = settings.directory
         self.run_sync = run_sync or own_threads(_THREADS)
         self.errands = Errands(run_sync)
         self._refused: str | None = None  # why the last flush failed
@@ -255,11 +264,14 @@ def write_jobs(disk: Disk, jobs: Sequence[Job]) -> list[Outcome]:
     """Write and sync all jobs; one file's error stops no other, nor does a bug in what one job holds."""
     written: dict[int, list[Batch]] = {number: [] for number in range(len(jobs))}
     errors: dict[int, Exception] = {}
+    damages: dict[int, list[Damage]] = {number: [] for number in range(len(jobs))}
     batches = [(number, batch) for number, job in enumerate(jobs) for batch in job.batches]
     for first in range(0, len(batches), _OPEN_FILES):
         for number, batch, error in _write_group(disk, batches[first : first + _OPEN_FILES]):
             if error is None:
                 written[number].append(batch)
+            elif isinstance(error, FileDamaged):
+                damages[number].append(error.damage)
             else:
                 errors.setdefault(number, error)
     for number, job in enumerate(jobs):
@@ -267,11 +279,15 @@ def write_jobs(disk: Disk, jobs: Sequence[Job]) -> list[Outcome]:
             try:
                 if job.mend is not None:
                     job.mend(disk)
+                known = {damage.file for damage in damages[number]}
+                damages[number] += survey(disk, (file for file in job.files if file not in known))
+                if damages[number]:
+                    continue
                 disk.make_directory(job.directory)
                 disk.replace(job.directory / MANIFEST, encode_manifest(job.manifest))
             except Exception as error:
                 errors[number] = error
-    return [Outcome(tuple(written[number]), errors.get(number)) for number in range(len(jobs))]
+    return [Outcome(tuple(written[number]), errors.get(number), tuple(damages[number])) for number in range(len(jobs))]
 
 
 def encode_manifest(manifest: dict[str, Any]) -> bytes:
@@ -306,16 +322,15 @@ def _write_group(disk: Disk, batches: Iterable[tuple[int, Batch]]) -> list[tuple
 def _write(disk: Disk, batch: Batch) -> int:
     """Write one file, and return its descriptor. What could only be written in part is cut off again."""
     file = batch.file
-    if file.durable_bytes == 0:
-        disk.make_directory(file.path.parent)
-    descriptor = disk.open(file.path)
+    descriptor = open_known(disk, file) if file.durable_bytes else open_new(disk, file)
     try:
-        if file.durable_bytes == 0:
-            disk.truncate(descriptor, 0)  # whatever it is that stands there under a new file's name
-            if file.header is not None:  # were we killed behind the samples, nobody would know what they are
-                disk.write(descriptor, file.header(0), 0)
+        if file.durable_bytes == 0 and file.header is not None:
+            # Were we killed behind the samples, nobody would know what they are.
+            disk.write(descriptor, file.header(0), 0)
         for offset, pieces in batch.chunks:
             disk.write_pieces(descriptor, pieces, offset)
+        if not batch.chunks:  # it was cut, and ends within a sample
+            disk.truncate(descriptor, batch.size_bytes)
         if file.header is not None:
             disk.write(descriptor, file.header(batch.size_bytes), 0)
     except Exception as error:

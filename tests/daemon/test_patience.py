@@ -89,7 +89,7 @@ async def test_the_whole_has_its_time(autojump_clock: MockClock) -> None:
 class FullDisk(Disk):
     """Takes nothing."""
 
-    def open(self, path: Path) -> int:
+    def open(self, path: Path, *, create: bool = False) -> int:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
 

@@ -29,10 +29,10 @@ class FaultyDisk(Disk):
             number = getattr(errno, word)
             raise OSError(number, os.strerror(number))
 
-    def open(self, path: Path) -> int:
+    def open(self, path: Path, *, create: bool = False) -> int:
         if not CONTROL.read_text().startswith("slow"):
             self.obey()
-        return super().open(path)
+        return super().open(path, create=create)
 
     def sync(self, descriptor: int) -> None:
         self.obey()

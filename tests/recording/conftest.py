@@ -45,9 +45,9 @@ class FailingDisk(Disk):
         if self.error is not None:
             raise OSError(self.error, "refused")
 
-    def open(self, path: Path) -> int:
+    def open(self, path: Path, *, create: bool = False) -> int:
         self._check()
-        return super().open(path)
+        return super().open(path, create=create)
 
     def write(self, descriptor: int, data: bytes, offset: int) -> None:
         self._check()

@@ -223,7 +223,7 @@ def test_a_recording_is_deleted_beside_what_is_left_of_an_earlier_one(tmp_path: 
 def test_nothing_half_deleted_has_a_manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     leftover = set_aside(record(tmp_path, "one"))
 
-    def fail(path: Path) -> None:
+    def fail(path: str, *, dir_fd: int) -> None:
         raise OSError(5, "Input/output error")
 
     monkeypatch.setattr(shutil, "rmtree", fail)

@@ -27,7 +27,7 @@ def test_what_was_set_aside_stays_when_the_rest_is_done_later(tmp_path: Path) ->
     path, disk = tmp_path / "stream.json", RefusingOnce()
     path.write_text("damaged")
     mends = Mends(tmp_path)
-    mends.set_aside(path, "stream.json.damaged")
+    mends.set_aside(path)
     mends.replace(path, b"{}")
     with pytest.raises(OSError, match="full"):
         mends.apply(disk)
@@ -42,7 +42,7 @@ def test_nothing_takes_the_place_of_what_was_set_aside_earlier(tmp_path: Path) -
     (tmp_path / "stream.json.damaged").write_text("earlier")
     path.write_text("damaged")
     mends = Mends(tmp_path)
-    mends.set_aside(path, "stream.json.damaged")
+    mends.set_aside(path)
     mends.apply(Disk())
     assert (tmp_path / "stream.json.damaged").read_text() == "earlier"
     assert (tmp_path / "stream.json.damaged-2").read_text() == "damaged"

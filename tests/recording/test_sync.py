@@ -14,7 +14,7 @@ from rtmsd.recording.sync import FROM_FILES, FileSystemSync
 
 @pytest.fixture
 def descriptors(tmp_path: Path) -> Iterator[list[int]]:
-    opened = [Disk().open(tmp_path / f"{number}.wav") for number in range(FROM_FILES)]
+    opened = [Disk().open(tmp_path / f"{number}.wav", create=True) for number in range(FROM_FILES)]
     yield opened
     for descriptor in opened:
         os.close(descriptor)
@@ -108,7 +108,7 @@ def test_what_the_system_says_is_raised() -> None:
 def test_pieces_are_written_one_behind_the_other(tmp_path: Path) -> None:
     disk, path = Disk(), tmp_path / "pieces"
     pieces = [bytes([number % 251]) * (number % 7) for number in range(3000)]  # more than go into one call
-    descriptor = disk.open(path)
+    descriptor = disk.open(path, create=True)
     disk.write_pieces(descriptor, pieces, 5)
     disk.close(descriptor)
     assert path.read_bytes() == bytes(5) + b"".join(pieces)

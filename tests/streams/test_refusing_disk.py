@@ -30,10 +30,10 @@ class FullDisk(HastyDisk):
     is_full = False
     is_read_only = False
 
-    def open(self, path: Path) -> int:
+    def open(self, path: Path, *, create: bool = False) -> int:
         if self.is_read_only:
             raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
-        return super().open(path)
+        return super().open(path, create=create)
 
     def _check(self) -> None:
         if self.is_full:

@@ -18,10 +18,10 @@ class StubbornDisk(HastyDisk):
 
     is_full = False
 
-    def open(self, path: Path) -> int:
+    def open(self, path: Path, *, create: bool = False) -> int:
         if self.is_full:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
-        return super().open(path)
+        return super().open(path, create=create)
 
 
 async def reach(bench: Bench, phase: str) -> None:

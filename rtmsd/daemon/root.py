@@ -222,7 +222,7 @@ class Daemon:
 @contextlib.contextmanager
 def _locked(directory: Path) -> Iterator[None]:
     """Hold a recording directory, so that no other daemon writes there."""
-    lock = LockFile.acquire(directory / ".rtmsd.lock", f"the recording directory {directory}")
+    lock = LockFile.acquire(directory / ".rtmsd.lock", f"recording.directory: {directory}")
     try:
         yield
     finally:

@@ -202,7 +202,7 @@ class Journal:
 
 
 def _open(path: Path) -> tuple[sqlite3.Connection, LockFile]:
-    lock = LockFile.acquire(path.with_name(f"{path.name}.lock"), f"the state file {path}")
+    lock = LockFile.acquire(path.with_name(f"{path.name}.lock"), f"state.file: {path}", itself=path)
     with contextlib.ExitStack() as undo:
         undo.callback(lock.release)
         try:
@@ -214,7 +214,7 @@ def _open(path: Path) -> tuple[sqlite3.Connection, LockFile]:
                     raise
                 db = _connect(path, locking="EXCLUSIVE")  # needs no room on a full disk, but lets nobody else look in
         except (OSError, sqlite3.Error, StorageError) as exc:
-            raise StorageError(f"the state file {path}: {exc}") from exc
+            raise StorageError(f"state.file: {path}: {exc}") from exc
         undo.pop_all()
     return db, lock
 

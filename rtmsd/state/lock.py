@@ -1,58 +1,114 @@
-"""One daemon at a time: a lock file that names its holder."""
+"""One daemon at a time: a lock on what must not be shared, and a lock file beside it that names its holder.
+
+The lock that counts is on the directory, or file, itself: whoever deletes the lock file admits no second daemon. The
+lock file is locked too, as older versions know only that one.
+"""
 
 import contextlib
 import errno
 import fcntl
 import os
+import stat
 from pathlib import Path
+from typing import Final
 
 from rtmsd.errors import AlreadyRunningError, StorageError
+
+_NO_LOCKS: Final = frozenset({errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EBADF})
+"""What file systems answer that cannot lock a directory (NFS): there the lock file has to do."""
 
 
 class LockFile:
     """Held from `acquire` to `release`, or to the end of the process however it ends. The file itself stays."""
 
-    def __init__(self, fd: int) -> None:
-        self._fd = fd
+    def __init__(self, descriptors: list[int]) -> None:
+        self._descriptors = descriptors
 
     @classmethod
-    def acquire(cls, path: Path, what: str) -> "LockFile":
-        """Lock `path`, which is made when missing, with the directory it is in.
+    def acquire(cls, path: Path, what: str, *, itself: Path | None = None) -> "LockFile":
+        """Lock `path`, which is made when missing, with the directory it is in. It may not be a link, and nothing is
+        written to it before the lock is held.
 
         Args:
-            what: what the lock protects, for the message to whoever comes second.
+            what: what the lock protects, as the configuration names it, for the message to whoever comes second.
+            itself: what the lock protects, and is locked itself: a file, which is made when missing; by default the
+                directory that `path` is in.
 
         Raises:
             AlreadyRunningError: another process, or this one, holds it.
-            StorageError: the file cannot be written.
+            StorageError: it cannot be locked.
         """
-        try:
-            path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
-            fd = _open(path)
-        except OSError as exc:
-            raise StorageError(f"{path}: {exc.strerror}") from exc
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.pread(fd, 20, 0).decode(errors="replace").strip() or "unknown"
-            os.close(fd)
-            raise AlreadyRunningError(f"{what} is in use by another rtmsd, process {holder}") from None
-        except OSError as exc:
-            os.close(fd)
-            raise StorageError(f"{path}: {exc.strerror}") from exc
-        with contextlib.suppress(OSError):  # a full disk: the lock holds, only its holder stays unknown
-            os.ftruncate(fd, 0)
-            os.pwrite(fd, b"%d\n" % os.getpid(), 0)
-        return cls(fd)
+        descriptors: list[int] = []
+        with contextlib.ExitStack() as undo:
+            undo.callback(_close, descriptors)
+            taken = 0
+            try:
+                path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+                descriptors.append(_open_itself(path.parent if itself is None else itself))
+                descriptors.append(_open(path))
+                for taken in descriptors:
+                    _lock(taken)
+            except BlockingIOError:
+                holder = _holder(taken, descriptors[1])
+                raise AlreadyRunningError(f"{what} is in use by another rtmsd, process {holder}") from None
+            except OSError as exc:
+                why = "is a symbolic link" if exc.errno == errno.ELOOP else exc.strerror
+                raise StorageError(f"{what} cannot be locked: {exc.filename or path}: {why}") from exc
+            undo.pop_all()
+        if os.fstat(descriptors[1]).st_nlink == 1:  # else it is somebody's file as well
+            with contextlib.suppress(OSError):  # a full disk: the lock holds, only its holder stays unknown
+                os.ftruncate(descriptors[1], 0)
+                os.pwrite(descriptors[1], b"%d\n" % os.getpid(), 0)
+        return cls(descriptors)
 
     def release(self) -> None:
-        os.close(self._fd)
+        _close(self._descriptors)
+
+
+def _close(descriptors: list[int]) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)
+
+
+def _open_itself(path: Path) -> int:
+    try:
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o640)
 
 
 def _open(path: Path) -> int:
+    flags = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
     try:
-        return os.open(path, os.O_RDWR | os.O_CREAT, 0o640)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | flags, 0o640)
     except OSError as error:
         if error.errno != errno.EROFS:
             raise
-        return os.open(path, os.O_RDONLY)  # locks as well, if it is there: a disk may be read-only for a while
+        descriptor = os.open(path, os.O_RDONLY | flags)  # locks as well, if it is there: a disk may become read-only
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "is no file", str(path))
+    return descriptor
+
+
+def _lock(descriptor: int) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise
+    except OSError as error:
+        if error.errno not in _NO_LOCKS or stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise
+
+
+def _holder(taken: int, lock_file: int) -> str:
+    """Return the process that holds a lock: the kernel knows it even where the lock file was deleted."""
+    inode = str(os.fstat(taken).st_ino)
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/locks").read_text().splitlines():
+            words = line.split()  # 1: FLOCK  ADVISORY  WRITE 4711 08:02:131090 0 EOF
+            if words[1] == "FLOCK" and words[5].rpartition(":")[2] == inode and words[4] != "0":
+                return words[4]
+    with contextlib.suppress(OSError):
+        return os.pread(lock_file, 20, 0).decode(errors="replace").strip() or "unknown"
+    return "unknown"

@@ -1,6 +1,5 @@
 """The journal on a real file: durability, sharing of transactions, and what it says when the disk does not obey."""
 
-import errno
 import os
 import sqlite3
 import subprocess
@@ -19,7 +18,6 @@ from rtmsd.errors import AlreadyRunningError, StorageError
 from rtmsd.protocol.messages import SessionRef
 from rtmsd.state import journal as journal_module
 from rtmsd.state.journal import KEEP_MS, PRUNE_EVERY_S, Journal
-from rtmsd.state.lock import LockFile
 from rtmsd.state.schema import MIGRATIONS
 
 # The tables of version 1, written out a second time: a file that an older rtmsd left must open for ever.
@@ -330,30 +328,3 @@ async def test_pruning_goes_on_although_the_disk_refuses(
     await trio.sleep(PRUNE_EVERY_S)
     assert await journal.record(stop(1)) is Verdict.NEW
     nursery.cancel_scope.cancel()
-
-
-def test_a_lock_goes_with_its_holder_and_its_file_stays(tmp_path: Path) -> None:
-    path = tmp_path / "directory" / ".lock"
-    lock = LockFile.acquire(path, "the directory")
-    with pytest.raises(AlreadyRunningError, match=f"the directory is in use .* process {os.getpid()}"):
-        LockFile.acquire(path, "the directory")
-    lock.release()
-    assert path.exists()
-    LockFile.acquire(path, "the directory").release()
-
-
-def test_a_lock_holds_on_a_disk_that_became_read_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "lock"
-    LockFile.acquire(path, "it").release()
-    real = os.open
-
-    def refuse(path: Path, flags: int, mode: int = 0o777) -> int:
-        if flags & os.O_CREAT:
-            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
-        return real(path, flags, mode)
-
-    monkeypatch.setattr(os, "open", refuse)
-    held = LockFile.acquire(path, "it")
-    with pytest.raises(AlreadyRunningError):
-        LockFile.acquire(path, "it")
-    held.release()

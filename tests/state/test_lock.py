@@ -1,0 +1,105 @@
+"""The lock on what two daemons must not share."""
+
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rtmsd.errors import AlreadyRunningError, StorageError
+from rtmsd.state.journal import Journal
+from rtmsd.state.lock import LockFile
+
+
+def test_a_lock_goes_with_its_holder_and_its_file_stays(tmp_path: Path) -> None:
+    path = tmp_path / "directory" / ".lock"
+    lock = LockFile.acquire(path, "the directory")
+    with pytest.raises(AlreadyRunningError, match=f"the directory is in use .* process {os.getpid()}"):
+        LockFile.acquire(path, "the directory")
+    lock.release()
+    assert path.exists()
+    LockFile.acquire(path, "the directory").release()
+
+
+def test_a_lock_holds_on_a_disk_that_became_read_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "lock"
+    LockFile.acquire(path, "it").release()
+    real = os.open
+
+    def refuse(path: Path, flags: int, mode: int = 0o777) -> int:
+        if flags & os.O_CREAT:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+        return real(path, flags, mode)
+
+    monkeypatch.setattr(os, "open", refuse)
+    held = LockFile.acquire(path, "it")
+    with pytest.raises(AlreadyRunningError):
+        LockFile.acquire(path, "it")
+    held.release()
+
+
+def test_without_its_file_a_lock_still_holds_and_names_its_holder(tmp_path: Path) -> None:
+    path = tmp_path / ".lock"
+    held = LockFile.acquire(path, "recording.directory: here")
+    path.unlink()
+    with pytest.raises(AlreadyRunningError, match=f"^recording.directory: here is in use .* process {os.getpid()}$"):
+        LockFile.acquire(path, "recording.directory: here")
+    held.release()
+    LockFile.acquire(path, "it").release()
+
+
+async def test_without_its_lock_file_the_state_file_is_still_locked(tmp_path: Path) -> None:
+    path = tmp_path / "state.sqlite"
+    journal = await Journal.open(path)
+    (tmp_path / "state.sqlite.lock").unlink()
+    with pytest.raises(AlreadyRunningError, match=f"^state.file: {path} is in use by another rtmsd"):
+        await Journal.open(path)
+    other = await Journal.open(tmp_path / "other.sqlite")  # beside it there may be others
+    await other.aclose()
+    await journal.aclose()
+    await (await Journal.open(path)).aclose()
+
+
+def test_the_lock_file_of_an_older_version_is_obeyed(tmp_path: Path) -> None:
+    path = tmp_path / ".lock"
+    hold = "import fcntl,sys; f=open(sys.argv[1],'w'); fcntl.flock(f, fcntl.LOCK_EX); print(flush=True); input()"
+    command = [sys.executable, "-c", hold, str(path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as older:
+        assert older.stdout is not None
+        older.stdout.readline()
+        with pytest.raises(AlreadyRunningError, match=f"process {older.pid}$"):
+            LockFile.acquire(path, "it")
+        older.communicate(b"\n")
+    LockFile.acquire(path, "it").release()
+
+
+def test_a_link_in_the_place_of_the_lock_file_costs_its_target_nothing(tmp_path: Path) -> None:
+    target, path = tmp_path / "target", tmp_path / ".lock"
+    target.write_text("precious")
+    path.symlink_to(target)
+    with pytest.raises(
+        StorageError, match=r"^recording.directory: here cannot be locked: .*\.lock: is a symbolic link$"
+    ):
+        LockFile.acquire(path, "recording.directory: here")
+    path.unlink()
+    path.hardlink_to(target)
+    LockFile.acquire(path, "it").release()
+    assert target.read_text() == "precious"
+
+
+def test_a_pipe_in_the_place_of_the_lock_file_stops_nobody_for_ever(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / ".lock")
+    with pytest.raises(StorageError, match="is no file"):
+        LockFile.acquire(tmp_path / ".lock", "it")
+
+
+def test_what_is_there_is_not_lost_while_another_holds_the_lock(tmp_path: Path) -> None:
+    path = tmp_path / ".lock"
+    held = LockFile.acquire(path, "it")
+    before = path.read_bytes()
+    with pytest.raises(AlreadyRunningError):
+        LockFile.acquire(path, "it")
+    assert path.read_bytes() == before == b"%d\n" % os.getpid()
+    held.release()

@@ -122,6 +122,11 @@ def _recordings(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recordings", metavar="RECORDING", nargs="*", help=help_text)
 
 
+def _repair(parser: argparse.ArgumentParser) -> None:
+    _recordings(parser)
+    parser.add_argument("--dry-run", action="store_true", help="only say what would be done")
+
+
 def _recording(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recording", metavar="RECORDING", help="id of a recording, or the beginning of one")
     parser.add_argument("--yes", action="store_true", help="do not ask")
@@ -191,7 +196,7 @@ VERBS: Final = (
     Verb("config diff", "config:diff", "what differs between the file and what is in force", _diff),
     Verb("recordings ls", "recordings:ls", "list recordings"),
     Verb("recordings verify", "integrity:verify", "read recordings back, and name every problem", _recordings),
-    Verb("recordings repair", "integrity:repair", "mend recordings as far as possible", _recordings),
+    Verb("recordings repair", "integrity:repair", "mend recordings as far as possible", _repair),
     Verb("recordings rm", "recordings:remove", "delete a recording", _recording),
     Verb("webhook test", "webhook:test", "post a signed and a forged URL validation to an endpoint", _webhook_test),
     Verb("session start", "session:start", "start the stream of a running session", _session, ZOOM_TIMEOUT_S),

@@ -85,5 +85,11 @@ GAP_CAUSES: Final[Mapping[str, Meaning]] = {
             "The app lacks the scope, the parameters do not suit Zoom, or no connection came about before the end.",
             "`rtmsctl inspect STREAM` says why; add the scope to the app, or take the media out of media.types.",
         ),
+        Meaning(
+            "damaged",
+            "Media was recorded, and is gone from its file: what the manifest had promised is not on disk any more.",
+            "Somebody, or a program, cut, removed or replaced files of the recording; or the disk lost them.",
+            "Look for `file_damaged` in events.jsonl and for other writers below recording.directory; use a backup.",
+        ),
     )
 }

@@ -126,6 +126,7 @@ def test_every_word_of_the_contract_is_explained() -> None:
         "dropped",
         "corrupt",
         "refused",
+        "damaged",
     }
 
 
@@ -298,9 +299,10 @@ def test_recordings_that_are_not_one(ctl: Ctl, name: str, code: Exit) -> None:
 
 
 def test_repair_says_what_it_did(ctl: Ctl, recordings: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rtmsd.ctl.verbs.integrity.mend", lambda directory: [f"mended {directory.name}"])
+    monkeypatch.setattr("rtmsd.ctl.verbs.integrity.mend", lambda directory, dry_run: [f"{directory.name} {dry_run}"])
     assert ctl("recordings", "repair", "abc1") == Exit.OK
-    assert capsys.readouterr().out == f"{recordings}/abc1\tmended abc1\n"
+    assert ctl("recordings", "repair", "--dry-run", "abc1") == Exit.OK
+    assert capsys.readouterr().out == f"{recordings}/abc1\tabc1 False\n{recordings}/abc1\tabc1 True\n"
 
 
 def test_a_live_recording_is_not_repaired(
@@ -308,7 +310,7 @@ def test_a_live_recording_is_not_repaired(
 ) -> None:
     mended: list[Path] = []
 
-    def mend(directory: Path) -> list[str]:
+    def mend(directory: Path, *, dry_run: bool) -> list[str]:
         mended.append(directory)
         return []
 

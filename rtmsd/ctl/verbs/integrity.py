@@ -62,11 +62,13 @@ def _all_is_well(result: Item) -> str:
 
 
 def repair(call: Call) -> Exit:
-    """Mend what can be mended, and say what was; a live recording is the daemon's, and refused."""
+    """Mend what can be mended, and say what was, or would be; a live recording is the daemon's, and refused."""
     directories = list(_directories(call))
+    dry_run = call.args.dry_run
     if live := _live_among(call, directories):
         raise CtlError(Exit.REFUSED, f"{live} is being recorded", "Wait for its end, or `rtmsctl stop` the stream.")
-    _show(call, [{"directory": str(each), "mended": mend(each)} for each in directories], "mended", Style.WARN)
+    results = [{"directory": str(each), "mended": mend(each, dry_run=dry_run)} for each in directories]
+    _show(call, results, "mended", Style.WARN)
     return Exit.OK
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from rtmsd.recording.nofollow import free_name, is_away, open_directory
+from rtmsd.recording.nofollow import directory_descriptor, free_name, is_away, open_directory
 from rtmsd.recording.sync import FileSystemSync
 
 FILE_MODE: Final = 0o640
@@ -34,9 +34,13 @@ class Disk:
     def open(self, path: Path, *, create: bool = False) -> int:
         """Open a file for reading and writing: one that is there, or a new one, which must not be there."""
         flags = _FILE | (os.O_CREAT | os.O_EXCL if create else 0)
+        parent, _, name = os.fspath(path).rpartition("/")
         try:
-            with open_directory(path.parent, self.root) as directory:
-                descriptor = os.open(path.name, flags, FILE_MODE, dir_fd=directory)
+            directory = directory_descriptor(parent or ".", None if self.root is None else os.fspath(self.root))
+            try:
+                descriptor = os.open(name, flags, FILE_MODE, dir_fd=directory)
+            finally:
+                os.close(directory)
         except OSError as error:
             raise OSError(error.errno, error.strerror, str(path)) from None
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-_DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_ON_THE_WAY: Final = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _AWAY: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EISDIR, errno.ENXIO})
 """Nothing is there, or something of another kind: a link counts as that, be it the last part or on the way."""
 
@@ -25,26 +25,39 @@ def open_directory(path: Path, root: Path | None) -> Iterator[int]:
     Raises:
         OSError: it is not there, or a part below `root` is no directory; it names that part.
     """
-    base, parts = _split(path, root)
-    descriptor = os.open(base, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    way = directory_descriptor(os.fspath(path), None if root is None else os.fspath(root))
     try:
-        for part in parts:
-            base /= part
-            try:
-                inner = os.open(part, _DIRECTORY, dir_fd=descriptor)
-            except OSError as error:
-                raise OSError(error.errno, error.strerror, str(base)) from None
-            os.close(descriptor)
-            descriptor = inner
+        descriptor = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=way)
+    finally:
+        os.close(way)
+    try:
         yield descriptor
     finally:
         os.close(descriptor)
 
 
-def _split(path: Path, root: Path | None) -> tuple[Path, tuple[str, ...]]:
+def directory_descriptor(path: str, root: str | None) -> int:
+    """Return one that names a directory, for `dir_fd`. In strings: it is done for each file of a flush."""
+    base, parts = _split(path, root)
+    descriptor = os.open(base, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    for number, part in enumerate(parts):
+        try:
+            inner = os.open(part, _ON_THE_WAY, dir_fd=descriptor)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, "/".join((base, *parts[: number + 1]))) from None
+        finally:
+            os.close(descriptor)
+        descriptor = inner
+    return descriptor
+
+
+def _split(path: str, root: str | None) -> tuple[str, list[str]]:
     if root is None:
-        return (path.parent, (path.name,)) if path.name else (path, ())
-    return (root, path.relative_to(root).parts) if path.is_relative_to(root) else (path, ())
+        parent, _, name = path.rpartition("/")
+        return (parent or ("/" if path.startswith("/") else "."), [name] if name not in {"", "."} else [])
+    if path.startswith(root) and path[len(root) : len(root) + 1] == "/":
+        return root, path[len(root) + 1 :].split("/")
+    return path, []
 
 
 def is_away(error: OSError) -> bool:

@@ -3,11 +3,13 @@
 from collections.abc import Callable
 from typing import Any
 
+from rtmsd.recording.damage import Lost
 from rtmsd.recording.disk_file import Backlog, DiskFile
 from rtmsd.recording.facts import Facts
 from rtmsd.recording.files import FileMaker
 from rtmsd.recording.media_intake import MediaIntake
 from rtmsd.recording.media_terms import MediaTerms
+from rtmsd.recording.presence import Damage
 from rtmsd.recording.restore import Found
 from rtmsd.recording.roster import Roster
 from rtmsd.recording.timeline import Timeline
@@ -34,6 +36,7 @@ class Contents:
         nudge: Callable[[], None],
     ) -> None:
         self.revision = 0
+        self._maker = maker
         self._events = events
         self.facts = Facts(identity)
         self.roster = Roster([])
@@ -67,6 +70,13 @@ class Contents:
         if manifest["ended_ms"] is not None:
             self.timeline.reopened(started_again_ms, manifest["ended_ms"])
             self.terms.started_again()
+
+    def damaged(self, damage: Damage) -> Lost:
+        """Somebody took from the disk what was written: its file goes on elsewhere, or begins again."""
+        gap = self.media.damaged(damage)
+        if damage.file is self._events:
+            self._events.restart(damage.size_bytes or 0)
+        return Lost(self._maker.name(damage.file), damage.what, gap)
 
     @property
     def structure(self) -> tuple[int, ...]:

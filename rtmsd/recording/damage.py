@@ -38,10 +38,13 @@ class Lost:
         named = {name: gap and gap[name] for name in ("media", "user_id", "from_ms", "to_ms")}
         return {"path": self.path, **named, "what": self.what}
 
+    def event(self, at_ms: int) -> dict[str, Any]:
+        """Return the event, from outside a recording's time."""
+        return {"at_ms": at_ms, "kind": EVENT, "zoom_ms": None, **self.fields}
+
     def line(self, at_ms: int) -> bytes:
         """Return the line for `events.jsonl`."""
-        event = {"at_ms": at_ms, "kind": EVENT, "zoom_ms": None, **self.fields}
-        return json.dumps(event, separators=(",", ":")).encode() + b"\n"
+        return json.dumps(self.event(at_ms), separators=(",", ":")).encode() + b"\n"
 
     def __str__(self) -> str:
         if self.gap is None:

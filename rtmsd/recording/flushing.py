@@ -11,10 +11,10 @@ import structlog
 import trio
 
 from rtmsd.recording.contents import Contents
+from rtmsd.recording.damage import Lost
 from rtmsd.recording.disk import Disk
 from rtmsd.recording.errands import RETRY_S
 from rtmsd.recording.files import FileMaker
-from rtmsd.recording.presence import Damage
 from rtmsd.recording.writer import Job, Outcome, Writer
 
 log = structlog.get_logger()
@@ -35,7 +35,7 @@ class Flushing:
 
     Attributes:
         on_broken: called when a bug of ours keeps the recording from the disk.
-        on_damage: called with what others took from the disk; it says how each file goes on.
+        on_lost: called with each file of which others took something from the disk.
 
     Args:
         maker: knows the files, and which have something to write.
@@ -57,7 +57,7 @@ class Flushing:
         mend: Callable[[Disk], None] | None = None,
     ) -> None:
         self.on_broken: Callable[[], None] = lambda: None
-        self.on_damage: Callable[[tuple[Damage, ...]], None] = lambda damages: None
+        self.on_lost: Callable[[Lost], None] = lambda lost: None
         self._directory = directory
         self._rtms_stream_id = rtms_stream_id
         self._contents = contents
@@ -118,7 +118,11 @@ class Flushing:
             if not batch.file.written(batch):
                 self._dirty.pop(batch.file, None)
         if outcome.damages:
-            self.on_damage(outcome.damages)
+            losses = [self._contents.damaged(damage) for damage in outcome.damages]
+            what = {"files": len(losses), "first": [lost.path for lost in losses[:3]]}
+            log.error("files of a recording were damaged by others", rtms_stream_id=self._rtms_stream_id, **what)
+            for lost in losses:
+                self.on_lost(lost)
             self.touch()
         elif job.manifest is not None and outcome.error is None:
             self._saved = self._collected

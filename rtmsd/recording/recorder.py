@@ -20,12 +20,11 @@ from rtmsd.protocol.messages import Participant
 from rtmsd.protocol.times import normalise_ms
 from rtmsd.recording.closing import Closing
 from rtmsd.recording.contents import Contents
-from rtmsd.recording.damage import EVENT, Lost
+from rtmsd.recording.damage import EVENT
 from rtmsd.recording.facts import FINAL_STATES, StreamInfo
 from rtmsd.recording.files import FileMaker
 from rtmsd.recording.flushing import Flushing
 from rtmsd.recording.layout import EVENTS, stream_directory
-from rtmsd.recording.presence import Damage
 from rtmsd.recording.rates import Rates
 from rtmsd.recording.restore import Found, find
 from rtmsd.recording.revoke import revoke
@@ -90,7 +89,7 @@ class Recorder:
         self.info = info
         self._writer = writer
         self._local_ms = local_ms
-        self._on_event = on_event
+        self._on_event = on_event or (lambda event: None)
         self._closing = Closing()
         maker = FileMaker(directory, writer.backlog, found.names)
         self._events = maker.existing(EVENTS, found.sizes.get(EVENTS, 0))
@@ -125,11 +124,10 @@ class Recorder:
             taken_up=None if is_new else contents.manifest(),
             mend=found.mend,
         )
-        self._maker = maker
         self._touch = self.flushing.touch
-        self.flushing.on_damage = self._damaged
-        for lost in found.lost:  # `mend` writes it to the file
-            self._report({"at_ms": local_ms(), "kind": EVENT, "zoom_ms": None, **lost.fields})
+        self.flushing.on_lost = lambda lost: self.event(EVENT, self.zoom_ms, **lost.fields)
+        for lost in found.lost:  # the file gets it from `mend`
+            self._on_event({"rtms_stream_id": info.rtms_stream_id, **lost.event(local_ms())})
         self._state_event()
 
     # Formats and counts
@@ -167,11 +165,7 @@ class Recorder:
             self.dropped["events", "no_room"] += 1
         else:
             self._events.append(json_line(line))
-        self._report(line)
-
-    def _report(self, line: dict[str, Any]) -> None:
-        if self._on_event is not None:
-            self._on_event({"rtms_stream_id": self.info.rtms_stream_id, **line})
+        self._on_event({"rtms_stream_id": self.info.rtms_stream_id, **line})
 
     @property
     def state_name(self) -> str:
@@ -350,19 +344,6 @@ class Recorder:
         self.event("connection", zoom_ms, connection=number, of=kind, media=sorted(media), **fields)
         self.media.watch()
         self._touch()
-
-    def _damaged(self, damages: Iterable[Damage]) -> None:
-        """Somebody took from the disk what was written."""
-        paths = []
-        for damage in damages:
-            path = self._maker.name(damage.file)
-            gap = self.media.damaged(damage)
-            if damage.file is self._events:
-                self._events.restart(damage.size_bytes or 0)
-            self.event(EVENT, self._timeline.clock_ms, **Lost(path, damage.what, gap).fields)
-            paths.append(path)
-        what = {"files": len(paths), "first": paths[:3]}
-        log.error("files of a recording were damaged by others", rtms_stream_id=self.info.rtms_stream_id, **what)
 
     # What others see, and the files' end
 

@@ -112,10 +112,10 @@ class _Mender:
         for path in self._directory.rglob(".*.tmp"):
             self.mends.remove(path)
             self._say(path, "removed, left behind by an interrupted replacement")
-        for name in ("audio", *FOLDERS):
-            if (path := self._directory / name).is_symlink():
+        for path in self._directory.rglob("*"):
+            if path.is_symlink() and path.name != MANIFEST and SET_ASIDE not in path.name:
                 self.mends.set_aside(path)
-                self._say(path, f"a link in the place of a directory, set aside as {name}{SET_ASIDE}")
+                self._say(path, f"a symbolic link, set aside as {path.name}{SET_ASIDE}")
         if manifest is None:
             manifest = self._made_again(identity)
         if manifest is None:
@@ -284,6 +284,9 @@ def _mend_captions(mends: Mends, manifest: dict[str, Any]) -> None:
     """The captions can always be made again from the transcript."""
     lines, cues = mends.directory / TRANSCRIPT, mends.directory / CAPTIONS
     if not mends.exists(lines):
+        if mends.exists(cues) and not mends.content(cues).startswith(HEAD.encode()):
+            mends.set_aside(cues)
+            mends.say(cues, f"no captions, set aside as {CAPTIONS}{SET_ASIDE}")
         return
     is_damaged = any(gap["media"] == "transcript" and gap["cause"] == damage.CAUSE for gap in manifest["gaps"])
     if is_damaged and mends.exists(cues) and mends.content(cues).startswith(HEAD.encode()):

@@ -121,8 +121,8 @@ class _Pair:
 
     def _bridge(self, kept: list[_Picture], start: int, stop: int, next_ms: int | None) -> _Picture:
         """Return what stands for pictures whose lines are gone."""
-        from_ms = kept[-1].time_ms if kept else self._start_ms
-        to_ms = next_ms if next_ms is not None else max(self._last_ms, from_ms)
+        from_ms = kept[-1].time_ms + 1 if kept else self._start_ms
+        to_ms = next_ms if next_ms is not None else max(self._last_ms, from_ms - 1)
         if self._entry is not None and start < self._promised_bytes:
             self._lose(from_ms, to_ms - 1 if next_ms is not None else to_ms, "index broken")
         return _Picture(start, stop - start, from_ms if not kept else to_ms)

@@ -5,6 +5,7 @@ the first media handshake to the end was connected, paused, or is a gap with a c
 """
 
 import json
+import re
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
@@ -27,6 +28,7 @@ CAUSES: Final = frozenset(
 )
 STATES: Final = frozenset({"connecting", "active", "paused", "recovering", "ended", "failed", "revoked"})
 JITTER_MS: Final = 20  # what is shorter is no gap
+_SET_ASIDE: Final = re.compile(r"\.damaged(-\d+)?$")  # by a repair, for people
 _FINAL: Final = frozenset({"ended", "failed"})
 _LISTS: Final = ("participants", "files", "gaps", "connections")
 _LINES: Final = {"events.jsonl": Line.EVENT, "transcript.jsonl": Line.UTTERANCE, "chat.jsonl": Line.CHAT}
@@ -218,7 +220,10 @@ def _check_strays(directory: Path, manifest: dict[str, Any]) -> Iterator[Problem
     listed = {entry["path"] for entry in manifest["files"]} | {entry.get("index") for entry in manifest["files"]}
     for path in sorted(directory.rglob("*")):
         name = path.relative_to(directory).as_posix()
-        if path.name.endswith(".tmp"):
+        if path.is_symlink():
+            if not _SET_ASIDE.search(name):
+                yield Problem(name, "link", "a symbolic link in the place of what was recorded; not followed")
+        elif path.name.endswith(".tmp"):
             yield Problem(name, "stray", "left behind by an interrupted replacement")
         elif path.is_file() and path.parent != directory and name not in listed:
             yield Problem(name, "stray", "not in the manifest")

@@ -366,7 +366,7 @@ def test_an_index_with_a_broken_line_is_named_and_costs_no_picture(directory: Pa
     assert [line.pop("damaged", False) for line in mended] == [False, True] + [False] * 8
     assert [line["offset"] for line in mended] == [9 * number for number in range(10)]
     assert [problem for problem in verify(directory) if problem.path.startswith("video")] == []
-    assert lost(directory, "video") == [(5, 0, 40)]
+    assert lost(directory, "video") == [(5, 1, 40)]
 
 
 def test_an_utterance_without_its_text_is_named_and_set_aside(directory: Path) -> None:

@@ -17,6 +17,7 @@ import trio
 
 from rtmsd.admin.messages import Caller
 from rtmsd.errors import AlreadyRunningError, ConfigError, ListenError
+from rtmsd.state.lock import is_ours
 
 SOCKET_MODE: Final = 0o660
 BACKLOG: Final = 128
@@ -98,7 +99,8 @@ def _directory_lock(path: Path) -> Iterator[None]:
     directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
         try:
-            fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not is_ours(directory):  # the recording directory, it may be: then nobody else is let in anyway
+                fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as exc:
             raise AlreadyRunningError(f"another process is starting on the admin socket {path}") from exc
         yield

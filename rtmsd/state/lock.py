@@ -18,11 +18,22 @@ _NO_LOCKS: Final = frozenset({errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errn
 """What file systems answer that cannot lock a directory (NFS): there the lock file has to do."""
 
 
+_held: Final[set[tuple[int, int]]] = set()
+
+
+def is_ours(descriptor: int) -> bool:
+    """Whether this process holds the lock on a directory, so that no other can be doing anything under it."""
+    known = os.fstat(descriptor)
+    return (known.st_dev, known.st_ino) in _held
+
+
 class LockFile:
     """Held from `acquire` to `release`, or to the end of the process however it ends. The file itself stays."""
 
-    def __init__(self, descriptors: list[int]) -> None:
+    def __init__(self, descriptors: list[int], locked: tuple[int, int]) -> None:
         self._descriptors = descriptors
+        self._locked = locked
+        _held.add(locked)
 
     @classmethod
     def acquire(cls, path: Path, what: str, *, itself: Path | None = None) -> "LockFile":
@@ -59,9 +70,11 @@ class LockFile:
             with contextlib.suppress(OSError):  # a full disk: the lock holds, only its holder stays unknown
                 os.ftruncate(descriptors[1], 0)
                 os.pwrite(descriptors[1], b"%d\n" % os.getpid(), 0)
-        return cls(descriptors)
+        known = os.fstat(descriptors[0])
+        return cls(descriptors, (known.st_dev, known.st_ino))
 
     def release(self) -> None:
+        _held.discard(self._locked)
         _close(self._descriptors)
 
 

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from rtmsd.protocol.media_data import ChatData, TranscriptData
 from rtmsd.recording.disk import Disk
 from rtmsd.recording.repair import repair
+from rtmsd.recording.spans import Spans
 from rtmsd.recording.verify import verify
 from rtmsd.recording.wav_file import HEADER_BYTES
 from rtmsd.recording.wave_reader import read_wave
@@ -213,6 +214,34 @@ def is_over(recordings: Path) -> bool:
     return bool(json.loads(manifest.read_bytes())["state"] == "ended")
 
 
+def missing_audio(sound: Path, directory: Path) -> list[tuple[Any, int, int]] | None:
+    """Return whose audio is missing of what was recorded, less the gaps there are; None where the manifest, which has
+    to say what was promised, or a header, which says when it begins, are broken themselves.
+    """
+    [whole] = sound.glob("*/*")
+    promise = directory / "stream.json"
+    if not promise.exists() or (whole / "stream.json").read_bytes() != promise.read_bytes():
+        return None
+    manifest = json.loads((whole / "stream.json").read_bytes())
+    found = []
+    for user_id in (5, 6):
+        path = directory / f"audio/{user_id}.wav"
+        there = path.read_bytes() if path.exists() else b""
+        head = (whole / path.relative_to(directory)).read_bytes()
+        if len(there) >= HEADER_BYTES and there[:HEADER_BYTES] != head[:HEADER_BYTES]:
+            return None
+        kept_ms = max(0, (len(there) - HEADER_BYTES) // 2 * 2 // 32)
+        known = Spans(
+            (gap["from_ms"] - manifest["started_ms"], gap["to_ms"] - manifest["started_ms"])
+            for gap in manifest["gaps"]
+            if gap["media"] == "audio" and gap["user_id"] in {None, user_id}
+        )
+        found += [
+            (user_id, start, int(stop)) for start, stop in known.outside(kept_ms, (len(head) - HEADER_BYTES) // 32)
+        ]
+    return sorted(found, key=lambda gap: (gap[1], gap[0]))
+
+
 class Copy:
     """Of a whole directory of recordings, of which one is broken by `draw`."""
 
@@ -236,8 +265,11 @@ def test_it_is_named_and_mended_once(sound: Path) -> None:
             before, problems = meanings(directory), verify(directory)
             assert all(str(problem) for problem in problems)
             audio = samples(directory)
+            expected = missing_audio(sound, directory)
             done = repair(directory, disk=QuickDisk())
             after = contents(directory)
+            if expected is not None:
+                assert lost(directory, "audio") == expected
             assert is_kept(audio, samples(directory))
             now = meanings(directory)
             changed = {name for name in before | now if before.get(name) != now.get(name)}

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from rtmsd.admin.listener import open_admin_socket
 from rtmsd.errors import AlreadyRunningError, StorageError
 from rtmsd.state.journal import Journal
 from rtmsd.state.lock import LockFile
@@ -102,4 +103,11 @@ def test_what_is_there_is_not_lost_while_another_holds_the_lock(tmp_path: Path) 
     with pytest.raises(AlreadyRunningError):
         LockFile.acquire(path, "it")
     assert path.read_bytes() == before == b"%d\n" % os.getpid()
+    held.release()
+
+
+def test_the_admin_socket_may_lie_in_the_directory_that_is_locked(tmp_path: Path) -> None:
+    held = LockFile.acquire(tmp_path / ".lock", "recording.directory")
+    with open_admin_socket(tmp_path / "admin.sock"):
+        assert (tmp_path / "admin.sock").is_socket()
     held.release()

@@ -44,6 +44,7 @@ EXIT_CONFIG: Final = 78
 
 SOCKET_NAMES: Final = frozenset({"webhook", "admin"})  # FileDescriptorName= of the socket units
 _COLLECT_AT: Final = (10_000, 20, 20)
+LOCK_EVERY_S: Final = 5.0
 WEBHOOK_GRACE_S: Final = 4.0  # for requests that are being answered when we stop
 STOP_MARGIN_S: Final = 5.0  # for all that has no time of its own at a stop
 
@@ -116,13 +117,14 @@ class Daemon:
             RtmsdError: something could not be opened.
         """
         config = self._config
-        with _locked(config.recording.directory):
+        with _locked(config.recording.directory) as lock:
             async with _journal(config.state.file) as journal, trio.open_nursery() as base:
                 writer = Writer(config.recording)
                 api = ZoomApi()
                 restarter = Restarter(api, lambda: supervisor.config)
                 supervisor = Supervisor(config, journal, writer, restarter=restarter, on_event=self._events.publish)
                 await base.start(writer.run)
+                base.start_soon(_keep_locked, lock)
                 health = Health(config, supervisor, writer)
                 backend = Backend(self._config_path, supervisor, health, api, events=self._events, stop=self.stop)
                 base.start_soon(self._obey_signals, backend)
@@ -220,13 +222,28 @@ class Daemon:
 
 
 @contextlib.contextmanager
-def _locked(directory: Path) -> Iterator[None]:
+def _locked(directory: Path) -> Iterator[LockFile]:
     """Hold a recording directory, so that no other daemon writes there."""
     lock = LockFile.acquire(directory / ".rtmsd.lock", f"recording.directory: {directory}")
     try:
-        yield
+        yield lock
     finally:
         lock.release()
+
+
+async def _keep_locked(lock: LockFile) -> None:
+    """The recording directory may be moved away, and made again by us: that one is locked then, too."""
+    is_refused = False
+    while True:
+        await trio.sleep(LOCK_EVERY_S)
+        try:
+            if await trio.to_thread.run_sync(lock.follow, abandon_on_cancel=True):
+                log.error("recording directory was replaced by others; the new one is locked")
+            is_refused = False
+        except RtmsdError as error:
+            if not is_refused:
+                log.error("recording directory was replaced, and is not locked", error=str(error))  # noqa: TRY400
+            is_refused = True
 
 
 @contextlib.asynccontextmanager

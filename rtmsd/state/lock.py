@@ -23,17 +23,19 @@ _held: Final[set[tuple[int, int]]] = set()
 
 def is_ours(descriptor: int) -> bool:
     """Whether this process holds the lock on a directory, so that no other can be doing anything under it."""
-    known = os.fstat(descriptor)
-    return (known.st_dev, known.st_ino) in _held
+    return _identity(descriptor) in _held
 
 
 class LockFile:
     """Held from `acquire` to `release`, or to the end of the process however it ends. The file itself stays."""
 
-    def __init__(self, descriptors: list[int], locked: tuple[int, int]) -> None:
+    def __init__(self, path: Path, what: str, itself: Path | None, descriptors: list[int]) -> None:
+        self._path = path
+        self._what = what
+        self._itself = itself
         self._descriptors = descriptors
-        self._locked = locked
-        _held.add(locked)
+        self._locked = _identity(descriptors[0])
+        _held.add(self._locked)
 
     @classmethod
     def acquire(cls, path: Path, what: str, *, itself: Path | None = None) -> "LockFile":
@@ -70,12 +72,32 @@ class LockFile:
             with contextlib.suppress(OSError):  # a full disk: the lock holds, only its holder stays unknown
                 os.ftruncate(descriptors[1], 0)
                 os.pwrite(descriptors[1], b"%d\n" % os.getpid(), 0)
-        known = os.fstat(descriptors[0])
-        return cls(descriptors, (known.st_dev, known.st_ino))
+        return cls(path, what, itself, descriptors)
+
+    def follow(self) -> bool:
+        """Lock what stands at the path now, should that be another one than the one that is locked: somebody moved it
+        away, and it was made again. Returns whether it was so.
+
+        Raises:
+            AlreadyRunningError: somebody else has locked it.
+            StorageError: it cannot be locked.
+        """
+        with contextlib.suppress(OSError):
+            if _identity(self._path.parent if self._itself is None else self._itself) == self._locked:
+                return False
+        new = self.acquire(self._path, self._what, itself=self._itself)
+        self.release()
+        self._descriptors, self._locked = new._descriptors, new._locked
+        return True
 
     def release(self) -> None:
         _held.discard(self._locked)
         _close(self._descriptors)
+
+
+def _identity(file: int | Path) -> tuple[int, int]:
+    known = os.fstat(file) if isinstance(file, int) else file.stat()
+    return known.st_dev, known.st_ino
 
 
 def _close(descriptors: list[int]) -> None:

@@ -111,3 +111,21 @@ def test_the_admin_socket_may_lie_in_the_directory_that_is_locked(tmp_path: Path
     with open_admin_socket(tmp_path / "admin.sock"):
         assert (tmp_path / "admin.sock").is_socket()
     held.release()
+
+
+def test_a_directory_that_is_moved_away_and_made_again_is_locked_again(tmp_path: Path) -> None:
+    directory = tmp_path / "recordings"
+    held = LockFile.acquire(directory / ".lock", "it")
+    assert not held.follow()
+    directory.rename(tmp_path / "away")
+    directory.mkdir()
+    assert held.follow()
+    assert not held.follow()
+    with pytest.raises(AlreadyRunningError):
+        LockFile.acquire(directory / ".lock", "it")
+    directory.rename(tmp_path / "away again")
+    other = LockFile.acquire(directory / ".lock", "it")
+    with pytest.raises(AlreadyRunningError):
+        held.follow()
+    held.release()
+    other.release()

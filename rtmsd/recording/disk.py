@@ -5,6 +5,7 @@ import errno
 import os
 import stat
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -153,7 +154,11 @@ class Disk:
         """Replace a whole file: a reader sees the old content or the new, also after a power failure."""
         temporary = temporary_name(path)
         self.remove(temporary)
-        descriptor = self.open(temporary, create=True)
+        try:
+            descriptor = self.open(temporary, create=True)
+        except FileExistsError:  # a directory
+            self.set_aside(temporary)
+            descriptor = self.open(temporary, create=True)
         try:
             self.write(descriptor, content, 0)
             if os.geteuid() == 0:  # `repair` by root must not lock out the daemon, whose directory it is
@@ -163,7 +168,12 @@ class Disk:
         finally:
             self.close(descriptor)
         with open_directory(path.parent, self.root) as directory:
-            os.replace(temporary.name, path.name, src_dir_fd=directory, dst_dir_fd=directory)
+            names = partial(os.replace, temporary.name, path.name, src_dir_fd=directory, dst_dir_fd=directory)
+            try:
+                names()
+            except IsADirectoryError:
+                self.set_aside(path)
+                names()
         self.sync_directory(path.parent)
 
 

@@ -124,6 +124,7 @@ def _sync(path: Path, disk: Disk) -> None:
         disk.sync(descriptor)
     finally:
         disk.close(descriptor)
+    disk.sync_directory(path.parent)
 
 
 def _set_aside(path: Path, disk: Disk) -> None:

@@ -7,7 +7,6 @@ ours must not lead what we write, or delete, to somewhere else. The root itself 
 import contextlib
 import errno
 import os
-import shutil
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -101,17 +100,17 @@ def delete_inside(descriptor: int, *, but: str = "") -> None:
         OSError: something is left.
     """
     refused: list[OSError] = []
-
-    def note(work: object, path: object, failure: tuple[object, BaseException, object]) -> None:
-        assert isinstance(failure[1], OSError)
-        refused.append(failure[1])
-
     for name in os.listdir(descriptor):
         if name == but:
             continue
         try:
             if stat.S_ISDIR(os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_mode):
-                shutil.rmtree(name, onerror=note, dir_fd=descriptor)
+                inner = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=descriptor)
+                try:
+                    delete_inside(inner)
+                finally:
+                    os.close(inner)
+                os.rmdir(name, dir_fd=descriptor)
             else:
                 os.unlink(name, dir_fd=descriptor)
         except OSError as error:

@@ -2,7 +2,6 @@
 
 import errno
 import os
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -50,13 +49,13 @@ class FullDisk(HastyDisk):
     def frees_with(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """Be full until this is deleted."""
         self.is_full = True
-        real = shutil.rmtree
+        real = os.unlink
 
-        def rmtree(doomed: Path, *args: Any, **options: Any) -> None:
-            real(doomed, *args, **options)
+        def unlink(doomed: str, *, dir_fd: int | None = None) -> None:
+            real(doomed, dir_fd=dir_fd)
             self.is_full = self.is_full and path.exists()
 
-        monkeypatch.setattr(shutil, "rmtree", rmtree)
+        monkeypatch.setattr(os, "unlink", unlink)
 
 
 async def talk(bench: Bench, rtms_stream_id: str = STREAM, for_s: float = 2.0) -> None:

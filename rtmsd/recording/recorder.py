@@ -115,14 +115,9 @@ class Recorder:
         self.arrived = writer.arrivals.note
         self._rates = Rates(trio.current_time())
         is_new = found.manifest is None and found.mend is None
+        taken_up = None if is_new else contents.manifest()
         self.flushing = Flushing(
-            directory,
-            info.rtms_stream_id,
-            contents,
-            maker,
-            writer,
-            taken_up=None if is_new else contents.manifest(),
-            mend=found.mend,
+            directory, info.rtms_stream_id, contents, maker, writer, taken_up=taken_up, mend=found.mend
         )
         self._touch = self.flushing.touch
         self.flushing.on_lost = lambda lost: self.event(EVENT, self.zoom_ms, **lost.fields)

@@ -164,13 +164,14 @@ def _overlay(below: _Params, above: _Params) -> _Params:
 
 @attrs.frozen
 class AudioFormat:
-    """What the packets of an audio connection hold, as negotiated."""
+    """What the packets of an audio connection hold, as negotiated. `is_rtp`: behind RTP headers, or so it was said."""
 
     codec: PayloadType
     rate_hz: int
     channels: int
     mixed: bool
     send_rate_ms: int
+    is_rtp: bool = False
 
 
 def audio_format(params: AudioParams) -> AudioFormat:
@@ -192,6 +193,7 @@ def audio_format(params: AudioParams) -> AudioFormat:
         channels=audio.channel,
         mixed=audio.data_opt != DataOption.AUDIO_MULTI_STREAMS,
         send_rate_ms=audio.send_rate,
+        is_rtp=audio.content_type == ContentType.RTP,
     )
 
 

@@ -1,12 +1,12 @@
 """The WAV files of a stream: which one a packet belongs to, and when there has to be another."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from rtmsd.protocol.enums import PayloadType
 from rtmsd.protocol.media_params import AudioFormat
 from rtmsd.recording.damage import CAUSE
-from rtmsd.recording.decoders import Decoder, decoder
+from rtmsd.recording.decoders import PacketDecoder, decoder, rtp_decoder
 from rtmsd.recording.disk_file import DiskFile
 from rtmsd.recording.files import FileMaker
 from rtmsd.recording.gaps import Gap
@@ -38,8 +38,8 @@ class AudioFiles:
         self._maker = maker
         self._stream_started_ms = stream_started_ms
         self._all: list[Track] = []
-        self._decoders: dict[int | str, Decoder] = {}
-        self._new_decoder = decoder(self.format)
+        self._decoders: dict[int | str, PacketDecoder] = {}
+        self._new_decoder: Callable[[], PacketDecoder] = decoder(self.format)
 
     def __iter__(self) -> Iterator[Track]:
         return iter(self._all)
@@ -55,7 +55,7 @@ class AudioFiles:
         Raises:
             ValueError: the codec cannot be stored.
         """
-        self._new_decoder = decoder(audio)
+        self._new_decoder = rtp_decoder(audio) if audio.is_rtp else decoder(audio)
         self._decoders.clear()
         if audio != self.format:
             self.format = audio
@@ -63,8 +63,8 @@ class AudioFiles:
             for track in self._all:
                 self._consider(track)
 
-    def decode(self, user_id: int | str, data: bytes) -> bytes:
-        """Return L16. Each participant has a decoder, which may remember what came before."""
+    def decode(self, user_id: int | str, data: bytes) -> bytes | None:
+        """Return L16, None for what is no packet. Each participant has a decoder, which may know what came before."""
         decode = self._decoders.get(user_id)
         if decode is None:
             if len(self._decoders) >= _MAX_DECODERS:
@@ -119,7 +119,22 @@ class AudioFiles:
     def restore(self, found: FoundAudio) -> None:
         """Take up a file of an earlier run."""
         file = self._maker.existing(found.entry["path"], found.size_bytes, header=found.header.encode)
-        self._add(Track(file, found.user_id, found.header.start_ms, found.header.pcm, found.inside.holes))
+        header = found.header
+        self._add(Track(file, found.user_id, header.start_ms, header.pcm, holes=found.inside.holes, tail=found.tail))
+
+    def settle(self, clock_ms: int) -> None:
+        """See `Track.settle`."""
+        for track in self._all:
+            track.settle(clock_ms)
+
+    def adjustments(self) -> dict[str, int]:
+        """How packets were fitted to each other, under the manifest's names."""
+        return {
+            "same_time": sum(track.same_time for track in self._all),
+            "trimmed_ms": sum(track.trimmed_bytes // track.pcm.bytes_per_ms for track in self._all),
+            "inserted_ms": sum(track.inserted_bytes // track.pcm.bytes_per_ms for track in self._all),
+            "cut_ms": sum(track.cut_bytes // track.pcm.bytes_per_ms for track in self._all),
+        }
 
     def to_manifest(self) -> list[dict[str, Any]]:
         return [

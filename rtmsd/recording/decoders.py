@@ -4,8 +4,11 @@ import importlib
 from collections.abc import Callable
 from typing import Final, Protocol, cast
 
+import attrs
+
 from rtmsd.protocol.enums import PayloadType
 from rtmsd.protocol.media_params import AudioFormat
+from rtmsd.protocol.rtp import RtpReader
 
 
 class Decoder(Protocol):
@@ -13,6 +16,13 @@ class Decoder(Protocol):
 
     def __call__(self, data: bytes, /) -> bytes:
         """Return signed 16-bit little-endian samples."""
+
+
+class PacketDecoder(Protocol):
+    """A `Decoder` that may find that something is no packet."""
+
+    def __call__(self, data: bytes, /) -> bytes | None:
+        """Return signed 16-bit little-endian samples, None for what is no packet."""
 
 
 def decoder(audio: AudioFormat) -> Callable[[], Decoder]:
@@ -33,6 +43,30 @@ def decoder(audio: AudioFormat) -> Callable[[], Decoder]:
             return G722Decoder
         case _:
             raise ValueError(f"{audio.codec.name} cannot be stored yet")
+
+
+def rtp_decoder(audio: AudioFormat) -> Callable[[], PacketDecoder]:
+    """Return what makes a decoder for one participant whose packets are said to be RTP.
+
+    Raises:
+        ValueError: a codec that cannot be stored.
+    """
+    new_decoder = decoder(audio)
+    samples_per_ms = audio.rate_hz // 1000 * audio.channels
+    # G.711 has a byte for each sample; of G.722 one byte stands for two.
+    bytes_per_ms = {PayloadType.L16: 2 * samples_per_ms, PayloadType.G722: samples_per_ms // 2}
+    unit_bytes = 20 * bytes_per_ms.get(audio.codec, samples_per_ms)
+    return lambda: _RtpDecoder(RtpReader(unit_bytes, may_be_odd=audio.codec is PayloadType.L16), new_decoder())
+
+
+@attrs.frozen
+class _RtpDecoder:
+    reader: RtpReader
+    decode: Decoder
+
+    def __call__(self, data: bytes, /) -> bytes | None:
+        payload = self.reader.payload(data)
+        return None if payload is None else self.decode(payload)
 
 
 def _alaw_sample(code: int) -> int:

@@ -103,7 +103,11 @@ class MediaIntake:
         """Take one packet. The way of nearly all packets is this method and `Track.append`: about 0.6 µs."""
         self._audio_messages += 1
         if self._decodes:
-            data = self._audio.decode(user_id, data)
+            decoded = self._audio.decode(user_id, data)
+            if decoded is None:
+                self._corrupt("rtp", "audio", user_id, timestamp_ms)
+                return
+            data = decoded
         track = self._tracks.get(user_id)
         if track is None or timestamp_ms < self._watch_ms or not track.append(timestamp_ms, data):
             placed_ms = self._place(user_id, timestamp_ms, data)
@@ -150,10 +154,8 @@ class MediaIntake:
                 self._doubt_others(track, time_ms + duration_ms, *outage)
             self.watch()
             self._nudge()  # out of Zoom's buffer: many seconds in a moment, and no second time
-        if placement is Placement.REPEAT:
-            self.duplicates += 1
-            return None
-        return time_ms
+        self.duplicates += placement is Placement.REPEAT
+        return time_ms if placement is Placement.KEPT else None
 
     def _doubt_others(self, first: Track, until_ms: int, since_ms: int, cause: str) -> None:
         """Audio is back with a packet of one person: that of another for the same time may have been lost on the way.
@@ -161,8 +163,8 @@ class MediaIntake:
         What is called missing here is so until the packet comes, which it does at once if it was not lost.
         """
         for track in self._tracks.values():
-            if track is not first and since_ms - _FELL_SILENT_MS < track.end_ms < until_ms:
-                self._timeline.missing("audio", track.user_id, track.end_ms, until_ms, cause)
+            if track is not first and since_ms - _FELL_SILENT_MS < track.heard_ms < until_ms:
+                self._timeline.missing("audio", track.user_id, track.heard_ms, until_ms, cause)
 
     def video(self, user_id: UserId, user_name: str | None, timestamp_ms: int, data: bytes) -> None:
         if self._picture("video", user_id, user_name, timestamp_ms, data):
@@ -237,7 +239,7 @@ class MediaIntake:
     def audio_format(self, audio: AudioFormat) -> None:
         """Audio was negotiated: packets hold this from now on."""
         self._audio.use(audio)
-        self._decodes = audio.codec is not PayloadType.L16
+        self._decodes = audio.codec is not PayloadType.L16 or audio.is_rtp
 
     def video_format(self, codec: int | None) -> None:
         self._pictures["video"].use(codec)
@@ -264,6 +266,8 @@ class MediaIntake:
 
     def _drop(self, media: str, reason: str, user_id: UserId | None, from_ms: int, to_ms: int) -> None:
         self.dropped[media, reason] += 1
+        if media == "audio" and user_id in self._tracks:
+            self._tracks[user_id].interrupted()
         self._timeline.missing(media, user_id, from_ms, to_ms, "dropped")
         self.watch()
 
@@ -276,6 +280,8 @@ class MediaIntake:
             return  # corrupt as it is, its time is not to be believed either
         length_ms = self._audio.format.send_rate_ms if media == "audio" else 1
         track = self._tracks.get(user_id) if media == "audio" else None
+        if track is not None:
+            track.interrupted()
         whole = (time_ms, time_ms + length_ms)
         for from_ms, to_ms in [whole] if track is None else track.unwritten(*whole):
             self._timeline.missing(media, user_id, from_ms, to_ms, "corrupt")
@@ -311,8 +317,8 @@ class MediaIntake:
         doubtful: list[int | None] = []
         for name in media:
             if name == "audio":
-                ends += [track.end_ms for track in self._audio if track not in self._ahead]
-                doubtful += [track.end_ms for track in self._ahead]
+                ends += [track.heard_ms for track in self._audio if track not in self._ahead]
+                doubtful += [track.heard_ms for track in self._ahead]
             elif name == "transcript":
                 doubtful.append(self._transcript.newest_ms)
             elif name in self._pictures:
@@ -321,10 +327,16 @@ class MediaIntake:
         ends += [end for end in doubtful if end is not None and end <= latest_ms]
         return max((end for end in ends if end is not None), default=None)
 
+    def audio_lost(self) -> None:
+        """The connection that brought audio is gone."""
+        for track in self._audio:
+            track.interrupted()
+
     def advance_clock(self) -> None:
         """Tell the timeline how far the media have come."""
         self._timeline.clock_ms = max(self._timeline.clock_ms, self.newest_ms(("audio",)) or 0)
         self._timeline.heard_media(self.newest_ms, self._arrived)
+        self._audio.settle(self._timeline.clock_ms)
 
     def _arrived(self, media: Iterable[str]) -> int:
         """How many messages of these media this process received."""
@@ -354,6 +366,7 @@ class MediaIntake:
             "dropped": self.dropped.total(),
             "corrupt": self.corrupt_kinds.total(),
             "unknown": self.unknown_messages,
+            **self._audio.adjustments(),
         }
         earlier = self._earlier
         return {

@@ -9,30 +9,36 @@ import attrs
 
 from rtmsd.recording.damage import Lost
 from rtmsd.recording.disk import Disk
+from rtmsd.recording.earlier_audio import LONGEST_PACKET_MS
 from rtmsd.recording.gaps import Gap
 from rtmsd.recording.holes import Inside, look_inside
 from rtmsd.recording.layout import CAPTIONS, CHAT, EVENTS, MANIFEST, TRANSCRIPT
 from rtmsd.recording.mends import Mends
 from rtmsd.recording.nofollow import is_directory
+from rtmsd.recording.recent_packets import WINDOW_MS
 from rtmsd.recording.repair import look
 from rtmsd.recording.revoke import delete_all
 from rtmsd.recording.shape import Line, read_lines
 from rtmsd.recording.spans import Part, Spans
+from rtmsd.recording.track import REACH_MS
 from rtmsd.recording.wav_file import HEADER_BYTES, WavHeader
 
 _RECENT_BYTES: Final = 65_536
 _ONE_FLUSH_MS: Final = 1000  # of live media, at most, that one flush brings to one file and not to another
+_TAIL_MS: Final = LONGEST_PACKET_MS + 2 * REACH_MS
+_TAILS_BYTES: Final = 16 * 2**20
 _AT_ONCE_MS: Final = 200  # between the ends of what people say at the same time: the longest packets
 
 
 @attrs.frozen
 class FoundAudio:
-    """A WAV: its entry in the manifest, its header, its size, and what of missing times is in it."""
+    """A WAV: its entry in the manifest, its header, its size, what of missing times is in it, and its last bytes."""
 
     entry: dict[str, Any]
     header: WavHeader
     size_bytes: int
     inside: Inside
+    tail: bytes = b""
 
     @property
     def user_id(self) -> int | str:
@@ -171,7 +177,7 @@ def find(directory: Path, identity: dict[str, Any]) -> Found:
         manifest=manifest,
         names=mends.names(),
         sizes={path.name: mends.size_bytes(path) for path in texts if mends.exists(path)},
-        audio=audio,
+        audio=_with_tails(directory, audio),
         pictures=pictures,
         recent_lines=_last_lines(directory / TRANSCRIPT, mends),
         repairs=mends.said,
@@ -187,6 +193,22 @@ def _delete_rest(directory: Path, disk: Disk) -> None:
 def _audio(path: Path, entry: dict[str, Any], header: WavHeader, size_bytes: int, gaps: list[Gap]) -> FoundAudio:
     missing = [(gap.from_ms, gap.to_ms) for gap in gaps if gap.user_id in {None, header.owner}]
     return FoundAudio(entry, header, size_bytes, look_inside(path, header, size_bytes, missing))
+
+
+def _with_tails(directory: Path, found: list[FoundAudio]) -> list[FoundAudio]:
+    """Read the ends of those files of which something may come again, the newest first, within a bound."""
+    newest_ms = max((audio.end_ms for audio in found), default=0)
+    room_bytes = _TAILS_BYTES
+    tails: dict[str, bytes] = {}
+    for audio in sorted(found, key=lambda audio: audio.end_ms, reverse=True):
+        size = min(audio.size_bytes - HEADER_BYTES, _TAIL_MS * audio.header.pcm.bytes_per_ms)
+        if audio.end_ms < newest_ms - WINDOW_MS or size > room_bytes:
+            break
+        room_bytes -= size
+        with (directory / audio.entry["path"]).open("rb") as file:
+            file.seek(audio.size_bytes - size)
+            tails[audio.entry["path"]] = file.read(size)
+    return [attrs.evolve(audio, tail=tails.get(audio.entry["path"], b"")) for audio in found]
 
 
 def _last_lines(path: Path, mends: Mends) -> list[dict[str, Any]]:

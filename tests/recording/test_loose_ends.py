@@ -116,7 +116,7 @@ async def test_a_repeat_explains_nothing(studio: Any, tools: Any) -> None:
     recorder = await cut_and_back(studio, tools, 5)
     recorder.heard(T + 10_000)
     for n in range(80):
-        recorder.audio(5, None, T + 10_000 + 100 * n, tools.packet(n))
+        recorder.audio(5, None, T + 10_000 + 200 * n, tools.packet(n))
     recorder.audio(5, None, T + 5000, tools.packet(1))
     assert told(recorder.manifest(), T) == [("audio", None, 20, 10_000, "media_reconnect")]
 

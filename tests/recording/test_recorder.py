@@ -67,6 +67,10 @@ async def test_a_session_from_start_to_end(studio: Any, tools: Any) -> None:
         "corrupt": 0,
         "unknown": 0,
         "corrupt_kinds": {},
+        "same_time": 0,
+        "trimmed_ms": 0,
+        "inserted_ms": 0,
+        "cut_ms": 0,
     }
     assert {(each["user_id"], each["user_name"], each["left_ms"]) for each in found["participants"]} == {
         (5, "Ana <&>", None),
@@ -315,7 +319,7 @@ async def test_what_is_corrupt_is_counted_and_a_gap_where_it_says_whose(studio: 
     recorder.corrupt(Corrupt(kind=CorruptKind.BAD_JSON))
     recorder.corrupt(Corrupt(kind=CorruptKind.BAD_JSON, media=MediaType.AUDIO, user_id=5, timestamp_ms=T + 20))
     recorder.audio(5, "Ana", T + 40, b"odd")
-    for absurd in (-1, 0, 2**62, T * 1000 + 10**17, T + 13 * 3_600_000):
+    for absurd in (-1, 2**62, T * 1000 + 10**17, T + 13 * 3_600_000):
         recorder.audio(5, "Ana", absurd, tools.packet(7))
         recorder.audio(77, "Nobody", absurd - 13 * 3_600_000, tools.packet(7))
         recorder.heard(absurd)

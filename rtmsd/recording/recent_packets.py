@@ -1,0 +1,94 @@
+"""A participant's packets of the last 65 s, by time and hash: how a repeat is known, wherever its samples are. Pure."""
+
+from array import array
+from collections import deque
+from operator import xor
+from typing import Final
+
+import attrs
+
+WINDOW_MS: Final = 65_000
+"""Zoom buffers a minute at most; what is older than this and comes again is known by its place alone."""
+
+SILENT_WINDOW_MS: Final = 1200
+"""As much is remembered of who said nothing for a whole window: the last packets, of which no place tells."""
+
+_MAX_PACKETS: Final = 16_384  # 65 s in packets of 4 ms: many tiny ones must not fill the memory
+_SPAN_MS: Final = 1000  # so exactly is known how old what is
+
+
+class RecentPackets:
+    """To take a packet in has to cost next to nothing, since it happens to each: whoever has it puts it into two lists,
+    and it is hashed with others when `settle` is called, before long, or when somebody asks.
+
+    Attributes:
+        times, packets: what was received since `settle` was called. Always the same objects, of the same length.
+        newest_bytes: length of the last packet before that.
+    """
+
+    __slots__ = ("_index", "_keys", "_since_ms", "_spans", "newest_bytes", "packets", "times")
+
+    def __init__(self) -> None:
+        self.times: list[int] = []
+        self.packets: list[bytes] = []
+        self.newest_bytes = 0
+        self._keys = array("q")  # time and hash in one: 8 bytes for each packet
+        self._spans: deque[_Span] = deque()  # what of `_keys` came when
+        self._index: set[int] | None = None  # of `_keys`: only for those of whom not every packet is newer
+        self._since_ms = 0  # from here on no packet was forgotten
+
+    def __len__(self) -> int:
+        return len(self.times) + len(self._keys)
+
+    def settle(self, newest_ms: int, clock_ms: int = 0) -> None:
+        """Hash what came, and let go of it; forget what is older than the window.
+
+        Args:
+            newest_ms: the participant's newest time.
+            clock_ms: the stream's; the participant may have been silent for long.
+        """
+        if self.packets:
+            self.newest_bytes = len(self.packets[-1])
+            new = array("q", map(xor, self.times, map(hash, self.packets)))
+            self.times.clear()
+            self.packets.clear()
+            self._keys += new
+            if self._index is not None:
+                self._index.update(new)
+            if not self._spans or newest_ms - self._spans[-1].start_ms > _SPAN_MS:
+                self._spans.append(_Span(newest_ms))
+            self._spans[-1].newest_ms = newest_ms
+            self._spans[-1].count += len(new)
+        is_silent = clock_ms - newest_ms > WINDOW_MS
+        self._forget(newest_ms - (SILENT_WINDOW_MS if is_silent else WINDOW_MS))
+
+    def knows(self, time_ms: int, newest_ms: int) -> bool:
+        """Whether each packet of this time is remembered that came."""
+        return time_ms >= max(self._since_ms, newest_ms - WINDOW_MS)
+
+    def holds(self, time_ms: int, data: bytes, newest_ms: int) -> bool:
+        """Whether these bytes came with this time, as far as is known."""
+        self.settle(newest_ms)
+        if self._index is None:
+            self._index = set(self._keys)
+        return self.knows(time_ms, newest_ms) and time_ms ^ hash(data) in self._index
+
+    def _forget(self, before_ms: int) -> None:
+        """Forget what came before anything newer than `before_ms`, and the oldest of too many."""
+        spans, count = self._spans, 0
+        while spans and (spans[0].newest_ms < before_ms or len(self._keys) - count > _MAX_PACKETS):
+            span = spans.popleft()
+            count += span.count
+            self._since_ms = max(self._since_ms, span.newest_ms + 1)
+        if count:
+            del self._keys[:count]
+            self._index = None
+
+
+@attrs.define
+class _Span:
+    """Packets that came one after the other: how many, and the newest time of the participant's at both ends."""
+
+    start_ms: int
+    newest_ms: int = 0
+    count: int = 0

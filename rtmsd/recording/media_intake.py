@@ -18,7 +18,7 @@ from rtmsd.recording.disk_file import Backlog
 from rtmsd.recording.files import FileMaker
 from rtmsd.recording.gaps import Gap
 from rtmsd.recording.layout import CAPTIONS, CHAT, TRANSCRIPT
-from rtmsd.recording.picture_files import PictureFiles
+from rtmsd.recording.picture_files import PictureFiles, Pictures
 from rtmsd.recording.presence import Damage
 from rtmsd.recording.restore import Found
 from rtmsd.recording.roster import Roster
@@ -31,6 +31,10 @@ _FRESH_MS: Final = 15 * 60_000
 
 _FELL_SILENT_MS: Final = 1000
 """Who said nothing for so long before an outage is not expected to have gone on in it."""
+
+
+_FRAME_MS: Final[dict[Pictures, int]] = {"video": 400, "share": 2000}
+"""So long a frame lasts at most, where nobody said how many come a second: twice the time between JPEGs."""
 
 
 class Listener(Protocol):
@@ -87,7 +91,11 @@ class MediaIntake:
         self._tracks = self._audio.tracks
         self._ahead: set[Track] = set()  # files with a jump so far ahead that it may be a broken timestamp
         self._decodes = False
-        self._pictures = {"video": PictureFiles(maker, "video"), "share": PictureFiles(maker, "share")}
+        self._pictures: dict[str, PictureFiles] = {
+            "video": PictureFiles(maker, "video"),
+            "share": PictureFiles(maker, "share"),
+        }
+        self._frame_ms: dict[Pictures, int] = dict(_FRAME_MS)
         self._chat = maker.existing(CHAT, found.sizes.get(CHAT, 0))
         lines, cues = (maker.existing(name, found.sizes.get(name, 0)) for name in (TRANSCRIPT, CAPTIONS))
         self._transcript = Transcript(lines, cues, started_ms)
@@ -143,6 +151,7 @@ class MediaIntake:
             self.advance_clock()
             if time_ms > self._timeline.clock_ms + _FRESH_MS:
                 self._ahead.add(track)
+        end_ms = track.end_ms
         placement = track.place(time_ms, data)
         if placement is Placement.TOO_FAR:
             self._corrupt("timestamp", "audio", user_id, timestamp_ms)
@@ -150,6 +159,11 @@ class MediaIntake:
         if placement is Placement.KEPT and time_ms < self._watch_ms:
             outage = self._timeline.outage_ending("audio")
             self._timeline.covered("audio", user_id, time_ms, time_ms + duration_ms)
+            if track.end_ms not in {
+                end_ms,
+                time_ms + duration_ms,
+            }:  # where it was put counts, too: of a coarse clock several have the same time
+                self._timeline.covered("audio", user_id, track.end_ms - duration_ms, track.end_ms)
             if outage is not None:
                 self._doubt_others(track, time_ms + duration_ms, *outage)
             self.watch()
@@ -176,7 +190,7 @@ class MediaIntake:
             for listener in tuple(self.listeners):
                 listener.share(user_id, user_name, timestamp_ms, data)
 
-    def _picture(self, media: str, user_id: UserId, user_name: str | None, timestamp_ms: int, data: bytes) -> bool:
+    def _picture(self, media: Pictures, user_id: UserId, user_name: str | None, timestamp_ms: int, data: bytes) -> bool:
         self._messages[media] += 1
         time_ms = self._time(timestamp_ms)
         if time_ms is None:
@@ -192,8 +206,8 @@ class MediaIntake:
             self.duplicates += 1
             return False
         self._roster.named(user_id, user_name)
-        if time_ms < self._timeline.watch_ms(media):
-            self._timeline.covered(media, user_id, time_ms, time_ms + 1)
+        if time_ms < self._timeline.watch_ms(media) and time_ms <= self._timeline.clock_ms + _FRESH_MS:
+            self._timeline.shown(media, user_id, time_ms, time_ms + self._frame_ms[media])
         return True
 
     def transcript(self, data: TranscriptData) -> None:
@@ -241,11 +255,16 @@ class MediaIntake:
         self._audio.use(audio)
         self._decodes = audio.codec is not PayloadType.L16 or audio.is_rtp
 
-    def video_format(self, codec: int | None) -> None:
-        self._pictures["video"].use(codec)
+    def video_format(self, codec: int | None, fps: int | None = None) -> None:
+        """Video was negotiated: each message holds this from now on, so many a second."""
+        self._picture_format("video", codec, fps)
 
-    def share_format(self, codec: int | None) -> None:
-        self._pictures["share"].use(codec)
+    def share_format(self, codec: int | None, fps: int | None = None) -> None:
+        self._picture_format("share", codec, fps)
+
+    def _picture_format(self, media: Pictures, codec: int | None, fps: int | None) -> None:
+        self._pictures[media].use(codec)
+        self._frame_ms[media] = _FRAME_MS[media] if not fps or fps < 0 else max(1, 2000 // fps)
 
     @property
     def pcm(self) -> AudioFormat | None:

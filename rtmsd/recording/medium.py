@@ -158,6 +158,26 @@ class Medium:
         for gap_ms in self._gaps.fill(self.name, user_id, from_ms, to_ms):
             self._reach_further_back(gap_ms, from_ms)
 
+    def shown(self, user_id: int | str | None, from_ms: int, to_ms: int) -> bool:
+        """A frame was kept that lasts until `to_ms` at most. Returns whether it ended an outage, as the first one does.
+
+        The last frame before the outage may have lasted until this one, and then nothing is missing.
+        """
+        if self._reached or self.link is Link.DOWN or from_ms <= self.since_ms:
+            self.covered(user_id, from_ms, to_ms)
+            return False
+        self._reached = True
+        settled_ms, self._settled_ms = self._settled_ms, None
+        at_ms = self.since_ms if from_ms - self.since_ms <= to_ms - from_ms else from_ms
+        if self.link is Link.SETTLING:
+            self._settle(at_ms)
+        elif settled_ms is not None and at_ms <= settled_ms:  # sent before the word that came first
+            self._gaps.cut_off(self.name, self.since_ms, at_ms)
+            self._reach_back(at_ms)
+        elif settled_ms is not None and at_ms <= settled_ms + _EXTEND_MS:
+            self._gaps.prolong(self.name, settled_ms, at_ms, self.cause)
+        return True
+
     def going_on(self) -> Gap | None:
         """The gap that has no end yet."""
         return None if self.link is Link.UP else Gap(self.name, None, self._tail_ms, math.inf, self.cause)

@@ -211,6 +211,15 @@ class Timeline:
         if medium is not None:
             medium.covered(user_id, from_ms, to_ms)
 
+    def shown(self, media: str, user_id: int | str | None, from_ms: int, to_ms: int) -> None:
+        """A frame of video that lies before `watch_ms` was kept, which lasts until `to_ms` unless another one comes.
+
+        Pictures are never buffered: the first one on a new connection is as live as a word from Zoom.
+        """
+        medium = self._media.get(media)
+        if medium is not None:
+            self._revision += medium.shown(user_id, from_ms, to_ms)
+
     def missing(self, media: str, user_id: int | str | None, from_ms: int, to_ms: int, cause: str) -> None:
         """What came for this time could not be kept."""
         if not self.is_plausible(from_ms) or to_ms <= from_ms:

@@ -239,7 +239,8 @@ class Track:
             left = self._earlier.unknown_part(at, data)
             if not left:
                 return Placement.REPEAT
-            at += len(data) - len(left)
+            if len(left) < len(data):  # its beginning is what the file ended with
+                at = self._earlier_end
         off = at - self.end
         if off > MAX_AHEAD_MS * self._bytes_per_ms or at + len(left) > _MAX_FILE_BYTES:
             return Placement.TOO_FAR

@@ -153,9 +153,9 @@ class Stream:
             except ValueError as unfit:
                 return {MediaType.AUDIO: f"Zoom granted audio that cannot be stored: {unfit}"}
         if params.video is not None:
-            self.recorder.video_format(params.video.codec)
+            self.recorder.video_format(params.video.codec, params.video.fps)
         if params.deskshare is not None:
-            self.recorder.share_format(params.deskshare.codec)
+            self.recorder.share_format(params.deskshare.codec, params.deskshare.fps)
         return {}
 
     def _tell_differences(self, found: Iterable[Difference]) -> None:

@@ -525,3 +525,36 @@ async def test_audio_from_before_the_streams_midnight_keeps_its_time_over_a_rest
     assert tools.samples(recorder.directory / "audio/7.wav") == b"".join(tools.packet(packet) for packet in range(100))
     assert found["counters"]["duplicates"] == 0
     assert verify(recorder.directory) == []
+
+
+@pytest.mark.parametrize(
+    ("media", "fps"), [("video", 25), ("video", 5), ("share", 1), ("share", None), ("video", None)]
+)
+@pytest.mark.parametrize("word", ["none", "before", "behind"])
+async def test_pictures_after_a_reconnection_leave_one_gap(
+    studio: Any, tools: Any, media: str, fps: int | None, word: str
+) -> None:
+    """Zoom's next word on signaling may take ten seconds: until then, too, frames are no packets with holes between."""
+    T = tools.T
+    rate = fps or (5 if media == "video" else 1)
+    recorder = await studio.open()
+    recorder.connected("signaling", frozenset())
+    (recorder.video_format if media == "video" else recorder.share_format)(PayloadType.JPG, fps)
+    number = recorder.connected("media", frozenset({media}))
+    take = recorder.video if media == "video" else recorder.share
+    for frame in range(3 * rate):
+        take(5, "Ana", T + frame * 1000 // rate, b"%d" % frame)
+    last_ms = (3 * rate - 1) * 1000 // rate
+    recorder.lost(number, "media_reconnect", "reset")
+    recorder.connected("media", frozenset({media}))
+    if word == "before":
+        recorder.heard(T + 7990)
+    for frame in range(4 * rate):
+        take(5, "Ana", T + 8000 + frame * 1000 // rate, b"again %d" % frame)
+    if word == "behind":
+        recorder.heard(T + 11_000)
+    recorder.ended(6, T + 12_000)
+    await recorder.finish()
+    told = [(gap["from_ms"] - T, gap["to_ms"] - T) for gap in tools.manifest(recorder)["gaps"]]
+    assert told == [(last_ms, 8000)]
+    assert verify(recorder.directory) == []

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rtmsd.recording.timeline import Timeline
-from rtmsd.recording.verify import _check_gaps, _check_tiling
+from rtmsd.recording.verify import _check_gaps, _check_tiling, verify_manifest
 
 T = 1_790_000_000_000
 
@@ -393,3 +393,62 @@ def test_media_that_never_came_back_after_a_restart_are_missing_as_a_whole() -> 
     timeline.heard(T + 2_000)
     timeline.ended(T + 2_000, None)
     assert [(gap.media, gap.from_ms, gap.to_ms) for gap in timeline.gaps()] == [("transcript", T, T + 2_000)]
+
+
+# Video, which is never buffered
+
+
+def video_back(fps: int, *, since_ms: int, first_ms: int, word_ms: int | None = None) -> Timeline:
+    """Video was lost, and came back with frames at this rate, some before a word on signaling and some behind it."""
+    timeline = Timeline(T)
+    number = timeline.connected("media", ["video"])
+    timeline.lost(number, T + since_ms, "media_reconnect", "reset")
+    timeline.connected("media", ["video"])
+    for frame in range(3 * fps):
+        time_ms = T + first_ms + frame * 1000 // fps
+        if word_ms is not None and T + word_ms <= time_ms:
+            timeline.heard(T + word_ms)
+            word_ms = None
+        if time_ms < timeline.watch_ms("video"):
+            timeline.shown("video", frame % 2, time_ms, time_ms + 2000 // fps)
+    timeline.heard(T + 60_000)
+    return timeline
+
+
+@pytest.mark.parametrize("fps", [1, 5, 25, 30])
+@pytest.mark.parametrize("word_ms", [None, 5900, 6000, 6500, 8000])
+def test_the_first_frame_ends_the_outage_of_video(fps: int, word_ms: int | None) -> None:
+    timeline = video_back(fps, since_ms=1000, first_ms=6000, word_ms=word_ms)
+    assert gaps(timeline) == [(1000, 6000, "media_reconnect")]
+    ended_ms = timeline.ended(T + 61_000, None)
+    assert not list(verify_manifest(manifest(timeline, "ended", ended_ms)))
+
+
+@pytest.mark.parametrize(("fps", "apart_ms", "is_gap"), [(25, 80, False), (25, 81, True), (1, 1900, False)])
+def test_a_frame_lasts_until_the_next_but_not_for_ever(fps: int, apart_ms: int, is_gap: bool) -> None:
+    timeline = video_back(fps, since_ms=1000, first_ms=1000 + apart_ms)
+    assert gaps(timeline) == ([(1000, 1000 + apart_ms, "media_reconnect")] if is_gap else [])
+    ended_ms = timeline.ended(T + 61_000, None)
+    assert not list(verify_manifest(manifest(timeline, "ended", ended_ms)))
+
+
+def test_a_word_before_the_first_frame_means_that_the_frame_was_sent_before() -> None:
+    """Signaling overtakes: the frame tells since when there was video again."""
+    timeline = Timeline(T)
+    number = timeline.connected("media", ["video"])
+    timeline.lost(number, T + 1000, "media_reconnect", "reset")
+    timeline.connected("media", ["video"])
+    timeline.heard(T + 6000)
+    for time_ms in range(5500, 6500, 40):
+        timeline.shown("video", 5, T + time_ms, T + time_ms + 80)
+    assert gaps(timeline) == [(1000, 5500, "media_reconnect")]
+
+
+def test_a_frame_of_before_the_loss_ends_no_outage() -> None:
+    timeline = Timeline(T)
+    number = timeline.connected("media", ["video"])
+    timeline.lost(number, T + 1000, "media_reconnect", "reset")
+    timeline.connected("media", ["video"])
+    timeline.shown("video", 5, T + 1000, T + 1080)
+    timeline.heard(T + 6000)
+    assert gaps(timeline) == [(1080, 6000, "media_reconnect")]

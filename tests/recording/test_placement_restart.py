@@ -1,0 +1,225 @@
+"""A daemon that is killed at any byte and started again: what comes twice is there once, and nothing new is lost."""
+
+from array import array
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Final
+
+import attrs
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rtmsd.protocol.enums import PayloadType
+from rtmsd.recording.decoders import decode_alaw
+from rtmsd.recording.disk_file import Backlog, DiskFile
+from rtmsd.recording.earlier_audio import LONGEST_PACKET_MS
+from rtmsd.recording.track import REACH_MS, Placement, Track
+from rtmsd.recording.verify import verify
+from rtmsd.recording.wav_file import HEADER_BYTES, PcmFormat
+
+AUDIO: Final = frozenset({"audio"})
+PCM: Final = PcmFormat(8000, 1)
+START_MS: Final = 1_790_000_000_000
+
+
+def packet(number: int, ms: int) -> bytes:
+    """Samples that no other packet has."""
+    count = 8 * ms
+    return array("H", range(number * count + 1, (number + 1) * count + 1)).tobytes()
+
+
+def image(track: Track, before: bytes = bytes(HEADER_BYTES)) -> bytes:
+    batch = track.file.take()
+    found = bytearray(before.ljust(batch.size_bytes, b"\0"))
+    for offset, pieces in batch.chunks:
+        data = b"".join(pieces)
+        found[offset : offset + len(data)] = data
+    return bytes(found)
+
+
+def new_track(file: bytes) -> Track:
+    tail = file[HEADER_BYTES:][-(LONGEST_PACKET_MS + 2 * REACH_MS) * PCM.bytes_per_ms :]
+    disk_file = DiskFile(Path("x.wav"), len(file), Backlog(2**40), lambda file: None)
+    return Track(disk_file, 1, START_MS, PCM, tail=tail)
+
+
+@settings(max_examples=300)
+@given(st.data())
+def test_a_kill_at_any_byte(data: st.DataObject) -> None:
+    size_ms, coarse_ms = data.draw(st.sampled_from([20, 60, 100])), data.draw(st.sampled_from([1, 20, 100]))
+    most = 15 if coarse_ms == 100 else 30  # together they must not stray further than is allowed
+    jitters = data.draw(st.lists(st.integers(-most, most), min_size=40, max_size=40) | st.just([0] * 40))
+    first = data.draw(st.integers(0, 4))  # where in a step of the clock the stream begins
+    killed_at, repeated = data.draw(st.integers(2, 38)), data.draw(st.integers(0, 40))
+    torn = data.draw(st.integers(0, 8 * size_ms - 9))  # so many samples of the last packet are lost
+    begin = first * size_ms // coarse_ms * coarse_ms
+    times = [
+        max(0, (first + number) * size_ms // coarse_ms * coarse_ms - begin + (jitter if number else 0))
+        for number, jitter in enumerate(jitters)
+    ]
+    track = new_track(b"")
+    for number in range(killed_at):
+        assert track.place(START_MS + times[number], packet(number, size_ms)) is Placement.KEPT
+    on_disk = image(track)
+    is_torn = repeated > 0
+    on_disk = on_disk[: len(on_disk) - 2 * torn] if is_torn else on_disk
+
+    track = new_track(on_disk)
+    for number in range(max(0, killed_at - repeated), 40):
+        verdict = track.place(START_MS + times[number], packet(number, size_ms))
+        assert verdict is (Placement.REPEAT if number < killed_at - is_torn else verdict)
+    found = array("H", image(track, on_disk)[HEADER_BYTES:])
+    voice = array("H", [sample for sample in found if sample])
+    assert voice.tobytes() == b"".join(packet(number, size_ms) for number in range(40))
+    assert len(found) - len(voice) <= 8 * REACH_MS  # where it was killed
+    assert track.cut_bytes == 0
+
+
+# With files
+
+
+async def test_five_with_one_time_over_a_restart_in_their_middle(studio: Any, tools: Any) -> None:
+    T = tools.T
+    first = await studio.open()
+    first.audio_format(tools.audio_format())
+    first.connected("media", AUDIO)
+    for number in range(8):
+        first.audio(5, None, T + number // 5 * 100, tools.packet(number))
+    await first.suspend()
+    second = await studio.open()
+    second.audio_format(tools.audio_format())
+    second.connected("media", AUDIO)
+    heard: list[int] = []
+    second.listeners.append(Heard(heard))
+    for number in range(5, 20):
+        second.audio(5, None, T + number // 5 * 100, tools.packet(number))
+    second.heard(T + 400)
+    second.ended(6, T + 400)
+    await second.finish()
+    found = tools.manifest(second)
+    assert tools.samples(second.directory / "audio/5.wav") == b"".join(tools.packet(n) for n in range(20))
+    assert found["gaps"] == []
+    counters = found["counters"]
+    assert (counters["duplicates"], counters["same_time"]) == (3, 6 + 1 + 8)  # of the eighth, only the time is known
+    assert heard == [T + number // 5 * 100 for number in range(8, 20)]
+    assert verify(second.directory) == []
+
+
+async def test_a_reconnection_repeats_what_is_stored_beside_its_time(studio: Any, tools: Any) -> None:
+    """After silence was inserted, a repeat is not where its time says, and a hole is beside it."""
+    T = tools.T
+    recorder = await studio.open()
+    recorder.audio_format(tools.audio_format())
+    number = recorder.connected("media", AUDIO)
+    times = [T + 20 * n + (90 if n else 0) for n in range(30)]
+    for n, time_ms in enumerate(times):
+        recorder.audio(5, None, time_ms, tools.packet(n))
+    inserted_ms = 25
+    recorder.lost(number, "media_reconnect", "reset")
+    recorder.connected("media", AUDIO)
+    recorder.heard(T + 2000)
+    recorder.audio(5, None, T + 2000, tools.packet(1000))
+    before = [tools.packet(n) for n in range(30)]
+    for n, time_ms in enumerate(times):
+        recorder.audio(5, None, time_ms, tools.packet(n))
+    recorder.ended(6, T + 2020)
+    await recorder.finish()
+    found = tools.manifest(recorder)
+    assert found["counters"]["duplicates"] == 30
+    assert found["counters"]["inserted_ms"] == inserted_ms
+    samples = tools.samples(recorder.directory / "audio/5.wav")
+    assert samples.replace(bytes(32), b"") == b"".join(before) + tools.packet(1000)
+    assert samples.endswith(tools.packet(1000))
+    assert len(samples) == 32 * 2020
+    assert [(gap["from_ms"] - T, gap["to_ms"] - T) for gap in found["gaps"]] == [(90 + 600, 2000)]
+    assert verify(recorder.directory) == []
+
+
+@attrs.frozen
+class Heard:
+    """A tap that notes the times of what it hears."""
+
+    times: list[int]
+
+    def audio(self, user_id: Any, user_name: Any, timestamp_ms: int, pcm: bytes) -> None:
+        self.times.append(timestamp_ms)
+
+    def ended(self) -> None: ...
+
+
+@attrs.frozen
+class Listens:
+    sounds: list[bytes]
+
+    def audio(self, user_id: Any, user_name: Any, timestamp_ms: int, pcm: bytes) -> None:
+        self.sounds.append(pcm)
+
+    def ended(self) -> None: ...
+
+
+def rtp(number: int, payload: bytes) -> bytes:
+    return b"\x80\x60" + number.to_bytes(2, "big") + (320 * number).to_bytes(4, "big") + b"Zoom" + payload
+
+
+async def test_rtp_is_stored_and_heard_without_its_headers(studio: Any, tools: Any) -> None:
+    T = tools.T
+    recorder = await studio.open()
+    recorder.audio_format(attrs.evolve(tools.audio_format(), is_rtp=True))
+    recorder.connected("media", AUDIO)
+    sounds: list[bytes] = []
+    recorder.listeners.append(Listens(sounds))
+    for number in (0, 1, 2, 4):
+        recorder.audio(5, None, T + 20 * number, rtp(number, tools.packet(number)))
+    recorder.audio(5, None, T + 60, b"no such thing")
+    recorder.audio(5, None, T + 100, rtp(5, tools.packet(5))[:-7])
+    for number in range(3):  # and from somebody else's client plain PCM comes
+        recorder.audio(6, None, T + 20 * number, tools.packet(number))
+    recorder.ended(6, T + 120)
+    await recorder.finish()
+    found = tools.manifest(recorder)
+    expected = [tools.packet(number) for number in (0, 1, 2, 4)]
+    assert tools.samples(recorder.directory / "audio/5.wav") == b"".join(expected)
+    assert tools.samples(recorder.directory / "audio/6.wav") == b"".join(tools.packet(number) for number in range(3))
+    assert sounds == expected + [tools.packet(number) for number in range(3)]
+    assert found["counters"]["corrupt_kinds"] == {"rtp": 2}
+    assert [(gap["user_id"], gap["from_ms"] - T, gap["to_ms"] - T, gap["cause"]) for gap in found["gaps"]] == [
+        (5, 100, 120, "corrupt")
+    ]
+
+
+async def test_g711_in_rtp_is_decoded_behind_its_header(studio: Any, tools: Any) -> None:
+    recorder = await studio.open()
+    recorder.audio_format(attrs.evolve(tools.audio_format(rate_hz=8000, codec=PayloadType.G711), is_rtp=True))
+    recorder.connected("media", AUDIO)
+    coded = [bytes((number * 7 + index) % 256 for index in range(160)) for number in range(4)]
+    for number, data in enumerate(coded):
+        recorder.audio(5, None, tools.T + 20 * number, rtp(number, data))
+    recorder.ended(6, tools.T + 80)
+    await recorder.finish()
+    assert tools.samples(recorder.directory / "audio/5.wav") == b"".join(decode_alaw(data) for data in coded)
+
+
+@pytest.mark.parametrize("packets", [3, 400])
+async def test_corrections_are_counted_over_a_restart(studio: Any, tools: Any, packets: int) -> None:
+    T = tools.T
+    times = [T + 21 * number for number in range(2 * packets)]
+    first = await studio.open()
+    first.connected("media", AUDIO)
+    for number in range(packets):
+        first.audio(5, None, times[number], tools.packet(number))
+    await first.suspend()
+    second = await studio.open()
+    second.connected("media", AUDIO)
+    for number in range(packets, 2 * packets):
+        second.audio(5, None, times[number], tools.packet(number))
+    second.ended(6, times[-1] + 20)
+    await second.finish()
+    found = tools.manifest(second)
+    counters = found["counters"]
+    (file,) = found["files"]
+    assert file["duration_ms"] >= 20 * 2 * packets + counters["inserted_ms"]
+    assert counters["inserted_ms"] == 0 if packets == 3 else counters["inserted_ms"] > 700
+    samples = tools.samples(second.directory / "audio/5.wav")
+    assert all(samples.count(tools.packet(number, 1)) for number in range(2 * packets))
+    assert all(later > earlier for earlier, later in pairwise(samples.find(tools.packet(n, 1)) for n in range(3)))

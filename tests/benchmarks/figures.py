@@ -15,6 +15,7 @@ class Figures:
         messages_per_cpu_s: the same the other way round.
         core_percent: of one core, while paced media flowed and nobody listened.
         lost: messages sent that the client did not get; for rtmsd, did not have on disk.
+        dropped: those of `lost` that rtmsd itself counted, for want of room.
         p50_ms, p99_ms: from the sender's write to the tap, or to a peer's callback. In a flood that is mostly the time
             in the sockets' buffers, and known of the first message of each write.
         rss_kb: memory for each stream at rest, beyond what the client took with the first.
@@ -25,6 +26,7 @@ class Figures:
     messages: int
     cpu_us: float
     lost: int
+    dropped: int | None = None
     core_percent: float | None = None
     p50_ms: float | None = None
     p99_ms: float | None = None

@@ -185,6 +185,7 @@ def _flooded(on: Stage, load: Load) -> Figures:
         messages=received,
         cpu_us=1e6 * cpu_s / max(1, received),
         lost=_lost(daemon, load.media, sent, size),
+        dropped=_dropped(daemon),
         p50_ms=percentile(taps.latencies_ms, 50),
         p99_ms=percentile(taps.latencies_ms, 99),
         rss_kb=on.rss_kb,
@@ -218,6 +219,7 @@ def _paced(on: Stage, load: Load) -> Figures:
         messages=messages,
         cpu_us=1e6 * cpu_s / max(1, messages),
         lost=report["skipped"] + _lost(daemon, load.media, sent, size),
+        dropped=_dropped(daemon),
         core_percent=core_percent,
         p50_ms=percentile(taps.latencies_ms, 50),
         p99_ms=percentile(taps.latencies_ms, 99),
@@ -246,3 +248,8 @@ def _lost(daemon: Daemon, media: str, sent: int, size: int) -> int:
     pattern, header_bytes = ("audio/*.wav", HEADER_BYTES) if media == "audio" else ("video/*.mjpeg", 0)
     files = daemon.directory.glob(f"recordings/*/*/{pattern}")
     return sent - sum(file.stat().st_size - header_bytes for file in files) // size
+
+
+def _dropped(daemon: Daemon) -> int:
+    """Count what the daemon says that it had no room for."""
+    return sum(manifest["counters"]["dropped"] for manifest in daemon.manifests())

@@ -81,8 +81,9 @@ class RecentPackets:
             count += span.count
             self._since_ms = max(self._since_ms, span.newest_ms + 1)
         if count:
+            if self._index is not None:
+                self._index.difference_update(self._keys[:count])
             del self._keys[:count]
-            self._index = None
 
 
 @attrs.define

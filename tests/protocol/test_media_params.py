@@ -226,6 +226,7 @@ def test_audio_format() -> None:
     g722 = AudioParams(codec=3, data_opt=2, sample_rate=1, send_rate=20)
     assert audio_format(g722) == attrs.evolve(default, codec=PayloadType.G722, mixed=False)
     stereo = AudioParams(sample_rate=3, channel=2, send_rate=1000)
+    assert audio_format(AudioParams(content_type=1)) == attrs.evolve(default, is_rtp=True)
     assert audio_format(stereo) == attrs.evolve(default, rate_hz=48000, channels=2, send_rate_ms=1000)
 
 

@@ -44,16 +44,18 @@ class EarlierAudio:
 
     def _find(self, data: bytes, low: int, high: int) -> bool:
         found = self.tail.find(data, low, high)
-        while found > 0 and (found - len(self.tail)) % self.block_bytes:
+        while found >= 0 and (found - len(self.tail)) % self.block_bytes:
             found = self.tail.find(data, found + 1, high)
         return found >= 0
 
     def _beginning(self, at: int, data: bytes) -> int:
         """Return how much of a packet's beginning the file ends with. Silence is no sign, nor are a few samples."""
-        silent = len(data) - len(data.lstrip(b"\0"))
-        longest = min(len(data) - self.block_bytes, self.end - at + self.reach_bytes)
-        shortest = max(self.bytes_per_ms, self.end - at - self.reach_bytes, silent + 1)
-        for size in range(longest - longest % self.block_bytes, shortest - 1, -self.block_bytes):
-            if self.tail.endswith(data[:size]):
+        shortest = max(self.bytes_per_ms, self.end - at - self.reach_bytes, len(data) - len(data.lstrip(b"\0")) + 1)
+        last = self.tail[-self.bytes_per_ms :]
+        stop = min(len(data) - self.block_bytes, self.end - at + self.reach_bytes)
+        while (found := data.rfind(last, 0, max(0, stop))) >= 0 and found + len(last) >= shortest:
+            size = found + len(last)
+            if size % self.block_bytes == 0 and self.tail.endswith(data[:size]):
                 return size
+            stop = size - 1
         return 0

@@ -79,7 +79,7 @@ class MediaIntake:
         self.unknown_messages = 0
         self.origin_ms = started_ms
         self._timeline = timeline
-        self._earlier = found
+        self._earlier = attrs.evolve(found, audio=[])  # their last bytes need not stay
         self.backlog = backlog
         self._roster = roster
         self._started_ms = started_ms

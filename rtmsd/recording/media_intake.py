@@ -286,7 +286,7 @@ class MediaIntake:
     def _drop(self, media: str, reason: str, user_id: UserId | None, from_ms: int, to_ms: int) -> None:
         self.dropped[media, reason] += 1
         if media == "audio" and user_id in self._tracks:
-            self._tracks[user_id].interrupted()
+            from_ms, to_ms = self._tracks[user_id].missed(from_ms, to_ms - from_ms)
         self._timeline.missing(media, user_id, from_ms, to_ms, "dropped")
         self.watch()
 

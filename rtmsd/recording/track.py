@@ -59,6 +59,7 @@ class Track:
         "_earlier_end",
         "_expected",
         "_interrupted_at",
+        "_missed_ms",
         "_packets",
         "_reach_bytes",
         "_recent",
@@ -109,6 +110,7 @@ class Track:
         self._drift = 0  # packets in a row that were off the same way: ahead, or below 0 behind
         self._drift_at = 0  # the write position that the last of them left, as in `_expected`
         self._interrupted_at = 0
+        self._missed_ms = 0  # end of the last packet that could not be kept
         self.user_name: str | None = ""
         self.same_time = self.trimmed_bytes = self.inserted_bytes = self.cut_bytes = 0
         self._resumed_ms: int | None = None
@@ -187,6 +189,14 @@ class Track:
     def interrupted(self) -> None:
         """What would come next is known to be missing: no jitter, so it stays a hole, which may still be filled."""
         self._interrupted_at = self._expected
+
+    def missed(self, timestamp_ms: int, duration_ms: int) -> tuple[int, int]:
+        """A packet could not be kept. Returns the time missing: with a coarse clock several packets have one timestamp."""
+        self.interrupted()
+        ends = [end for end in (self.end_ms, self._missed_ms) if timestamp_ms < end <= timestamp_ms + REACH_MS]
+        from_ms = max(ends, default=timestamp_ms)
+        self._missed_ms = from_ms + duration_ms
+        return from_ms, from_ms + duration_ms
 
     def settle(self, clock_ms: int) -> None:
         """Let go of what is kept of single packets, and of those long before `clock_ms`. To be called now and then."""

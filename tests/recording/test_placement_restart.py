@@ -136,6 +136,26 @@ async def test_a_reconnection_repeats_what_is_stored_beside_its_time(studio: Any
     assert verify(recorder.directory) == []
 
 
+async def test_what_is_dropped_of_several_with_one_time_is_missing_as_a_whole(studio: Any, tools: Any) -> None:
+    T = tools.T
+    studio.limit(6400)
+    recorder = await studio.open()
+    recorder.connected("media", AUDIO)
+    for number in range(20):
+        recorder.audio(5, None, T + number // 5 * 100, tools.packet(number))
+    kept = (20 - recorder.manifest()["counters"]["dropped"]) * 20
+    assert 100 < kept < 300
+    await studio.writer.flush()
+    await studio.writer.flush()
+    recorder.audio(5, None, T + 400, tools.packet(20))
+    recorder.ended(6, T + 420)
+    await recorder.finish()
+    found = tools.manifest(recorder)
+    assert [(gap["cause"], gap["from_ms"] - T, gap["to_ms"] - T) for gap in found["gaps"]] == [("dropped", kept, 400)]
+    samples = tools.samples(recorder.directory / "audio/5.wav")
+    assert samples[32 * kept :] == bytes(32 * (400 - kept)) + tools.packet(20)
+
+
 @attrs.frozen
 class Heard:
     """A tap that notes the times of what it hears."""

@@ -191,7 +191,7 @@ class Track:
         self._interrupted_at = self._expected
 
     def missed(self, timestamp_ms: int, duration_ms: int) -> tuple[int, int]:
-        """A packet could not be kept. Returns the time missing: with a coarse clock several packets have one timestamp."""
+        """A packet could not be kept. Returns the time missing: of a coarse clock several have one timestamp."""
         self.interrupted()
         ends = [end for end in (self.end_ms, self._missed_ms) if timestamp_ms < end <= timestamp_ms + REACH_MS]
         from_ms = max(ends, default=timestamp_ms)

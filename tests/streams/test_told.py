@@ -1,8 +1,6 @@
 """Why a stream is in the state it is in, and what it was told: kept in its files, for whoever looks later."""
 
 import json
-import struct
-import wave
 from pathlib import Path
 from typing import Any
 
@@ -162,19 +160,3 @@ async def test_other_media_than_asked_for_are_told_of_loudly_and_once(bench: Ben
     written = events(bench, "media_changed")
     assert {(line["field"], line["asked"], line["got"]) for line in written} == expected
     assert len(written) == 2
-
-
-async def test_rtp_that_zoom_grants_is_stored_without_its_headers(bench: Bench) -> None:
-    bench.zoom.grants["audio"] = {"content_type": 1, "sample_rate": 0, "codec": 1, "channel": 1, "send_rate": 100}
-    await bench.up()
-    pcm = [bytes([number, 1]) * 800 for number in range(1, 6)]
-    peer = bench.zoom.last("audio")
-    for number, samples in enumerate(pcm):
-        header = b"\x80\x60" + struct.pack(">HI4s", number, 800 * number, b"Zoom")
-        await peer.audio(T0 + 100 * number, data=header + samples)
-    await bench.until(lambda: bench.manifest()["counters"]["messages"]["audio"] == 5)
-    await bench.stop(6)
-    await bench.until_gone()
-    with wave.open(str(bench.recording() / "audio" / "7.wav")) as file:
-        assert file.readframes(file.getnframes()) == b"".join(pcm)
-    assert bench.manifest()["counters"]["corrupt"] == 0

@@ -280,6 +280,8 @@ steps = st.lists(
                 "heard",
                 "packet",
                 "late",
+                "frame",
+                "late_frame",
                 "media_lost",
                 "media",
                 "signaling_lost",
@@ -310,10 +312,15 @@ def test_connections_pauses_and_gaps_always_tile(moves: list[tuple[str, int]], w
                 if start_ms < timeline.watch_ms("audio"):
                     timeline.covered("audio", 1, start_ms, start_ms + 100)
                 newest_ms = max(newest_ms, start_ms + 100)
+            case "frame" | "late_frame" if "media" in up:
+                start_ms = now_ms if move == "frame" else max(T, now_ms - 4 * ms)
+                if start_ms < timeline.watch_ms("video"):
+                    timeline.shown("video", 1, start_ms, start_ms + (80 if ms % 2 else 2000))
+                newest_ms = max(newest_ms, start_ms)
             case "media_lost" | "signaling_lost" if (kind := move.removesuffix("_lost")) in up:
                 timeline.lost(up.pop(kind), newest_ms if kind == "media" else None, f"{kind}_reconnect", "lost")
             case "media" | "signaling" if move not in up:
-                up[move] = timeline.connected(move, {"audio", "transcript"} if move == "media" else ())
+                up[move] = timeline.connected(move, {"audio", "transcript", "video"} if move == "media" else ())
             case "pause":
                 timeline.paused(now_ms)
             case "resume":

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import attrs
 
@@ -18,6 +18,7 @@ from rtmsd.recording.disk_file import Backlog
 from rtmsd.recording.files import FileMaker
 from rtmsd.recording.gaps import Gap
 from rtmsd.recording.layout import CAPTIONS, CHAT, TRANSCRIPT
+from rtmsd.recording.listener import Listener
 from rtmsd.recording.picture_files import PictureFiles, Pictures
 from rtmsd.recording.presence import Damage
 from rtmsd.recording.restore import Found
@@ -31,21 +32,6 @@ _FRESH_MS: Final = 15 * 60_000
 
 _FELL_SILENT_MS: Final = 1000
 """Who said nothing for so long before an outage is not expected to have gone on in it."""
-
-
-_FRAME_MS: Final[dict[Pictures, int]] = {"video": 400, "share": 2000}
-"""So long a frame lasts at most, where nobody said how many come a second: twice the time between JPEGs."""
-
-
-class Listener(Protocol):
-    """Hears every item that was kept, at once; must neither wait nor raise. Audio comes as L16, whatever the codec."""
-
-    def audio(self, user_id: UserId, user_name: str | None, timestamp_ms: int, pcm: bytes) -> None: ...
-    def video(self, user_id: UserId, user_name: str | None, timestamp_ms: int, data: bytes) -> None: ...
-    def share(self, user_id: UserId, user_name: str | None, timestamp_ms: int, data: bytes) -> None: ...
-    def transcript(self, data: TranscriptData) -> None: ...
-    def chat(self, data: ChatData) -> None: ...
-    def ended(self) -> None: ...
 
 
 class MediaIntake:
@@ -95,7 +81,6 @@ class MediaIntake:
             "video": PictureFiles(maker, "video"),
             "share": PictureFiles(maker, "share"),
         }
-        self._frame_ms: dict[Pictures, int] = dict(_FRAME_MS)
         self._chat = maker.existing(CHAT, found.sizes.get(CHAT, 0))
         lines, cues = (maker.existing(name, found.sizes.get(name, 0)) for name in (TRANSCRIPT, CAPTIONS))
         self._transcript = Transcript(lines, cues, started_ms)
@@ -207,7 +192,7 @@ class MediaIntake:
             return False
         self._roster.named(user_id, user_name)
         if time_ms < self._timeline.watch_ms(media) and time_ms <= self._timeline.clock_ms + _FRESH_MS:
-            self._timeline.shown(media, user_id, time_ms, time_ms + self._frame_ms[media])
+            self._timeline.shown(media, user_id, time_ms, time_ms + self._pictures[media].frame_ms)
         return True
 
     def transcript(self, data: TranscriptData) -> None:
@@ -256,15 +241,11 @@ class MediaIntake:
         self._decodes = audio.codec is not PayloadType.L16 or audio.is_rtp
 
     def video_format(self, codec: int | None, fps: int | None = None) -> None:
-        """Video was negotiated: each message holds this from now on, so many a second."""
-        self._picture_format("video", codec, fps)
+        """Video was negotiated: messages hold this from now on, so many a second."""
+        self._pictures["video"].use(codec, fps)
 
     def share_format(self, codec: int | None, fps: int | None = None) -> None:
-        self._picture_format("share", codec, fps)
-
-    def _picture_format(self, media: Pictures, codec: int | None, fps: int | None) -> None:
-        self._pictures[media].use(codec)
-        self._frame_ms[media] = _FRAME_MS[media] if not fps or fps < 0 else max(1, 2000 // fps)
+        self._pictures["share"].use(codec, fps)
 
     @property
     def pcm(self) -> AudioFormat | None:

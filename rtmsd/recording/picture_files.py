@@ -16,6 +16,7 @@ from rtmsd.recording.presence import Damage
 Pictures = Literal["video", "share"]
 
 SUFFIXES: Final[dict[int, str]] = {PayloadType.H264: "h264", PayloadType.JPG: "mjpeg", PayloadType.PNG: "png"}
+_FRAME_MS: Final[dict[Pictures, int]] = {"video": 400, "share": 2000}  # of Zoom's JPEGs, where nobody said
 _MAX_FILES: Final = 2000
 _ENDS_BYTES: Final = 64
 
@@ -51,19 +52,22 @@ class PictureFiles:
     """Attributes:
     newest_ms: time of the newest message; None before the first.
     revision: changes with every new file.
+    frame_ms: so long a frame lasts, if no other one follows: twice the time between two, as negotiated.
     """
 
     def __init__(self, maker: FileMaker, media: Pictures) -> None:
         self.newest_ms: int | None = None
         self.revision = 0
+        self.frame_ms = _FRAME_MS[media]
         self._maker = maker
         self._media: Pictures = media
         self._suffix = SUFFIXES[PayloadType.JPG]
         self._films: dict[tuple[int | str, str], _Film] = {}
         self._closed: dict[DiskFile, dict[str, Any]] = {}  # entries of damaged files, which are not gone on with
 
-    def use(self, codec: int | None) -> None:
+    def use(self, codec: int | None, fps: int | None = None) -> None:
         """A handshake negotiated this codec; one without a name of ours is stored as it comes."""
+        self.frame_ms = _FRAME_MS[self._media] if fps is None or fps <= 0 else max(1, 2000 // fps)
         self._suffix = SUFFIXES.get(PayloadType.JPG if codec is None else codec, "bin")
 
     @property

@@ -327,9 +327,10 @@ class MediaIntake:
         ends += [end for end in doubtful if end is not None and end <= latest_ms]
         return max((end for end in ends if end is not None), default=None)
 
-    def audio_lost(self) -> None:
-        """The connection that brought audio is gone."""
-        for track in self._audio:
+    def connection_lost(self, media: Iterable[str]) -> None:
+        """The connection that brought these media is gone."""
+        self.advance_clock()
+        for track in self._audio if "audio" in media else ():
             track.interrupted()
 
     def advance_clock(self) -> None:

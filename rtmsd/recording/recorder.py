@@ -285,9 +285,7 @@ class Recorder:
         if known is None:
             return
         self._closing.lost(connection, trio.current_time())
-        self.media.advance_clock()
-        if "audio" in known.media:
-            self.media.audio_lost()
+        self.media.connection_lost(known.media)
         newest_ms, audio_ms = self.media.newest_ms(known.media), self.media.newest_ms(("audio",))
         self._timeline.lost(connection, newest_ms, cause, why, audio_ms=audio_ms)
         self._connection_event(connection, known.kind, known.media, change="closed", why=why, cause=cause)

@@ -138,11 +138,12 @@ class Track:
 
     @property
     def heard_ms(self) -> int:
-        """Until when there was audio: where the file ends, or the newest packet, if it is stored before its time."""
+        """Until when there was audio: the end of the file, or of a packet that is stored well before its time."""
         if self.newest_ms == self._resumed_ms:
             return self.end_ms
         size = len(self._packets[-1]) if self._packets else self._recent.newest_bytes
-        return max(self.end_ms, self.newest_ms + size // self._bytes_per_ms)
+        newest_ms = self.newest_ms + size // self._bytes_per_ms
+        return newest_ms if newest_ms > self.end_ms + CONTIGUOUS_MS else self.end_ms
 
     @property
     def duration_ms(self) -> int:

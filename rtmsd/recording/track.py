@@ -170,6 +170,8 @@ class Track:
         track._zero += shift_bytes
         holes = ((start - shift_bytes, stop - shift_bytes) for start, stop in self.holes)
         track.holes = [(start, stop) for start, stop in holes if start >= HEADER_BYTES]
+        track._earlier, track._earlier_end = None, track._earlier_end - shift_bytes
+        track.interrupted()
         return track
 
     def cut(self, size_bytes: int) -> None:
@@ -179,6 +181,8 @@ class Track:
         self.file.on_dirty(self.file)  # its header has to say so
         self._expected = end + self._zero
         self.holes = [(start, stop) for start, stop in self.holes if stop <= end]
+        self._earlier, self._earlier_end = None, min(self._earlier_end, end)
+        self.interrupted()
 
     def time_ms(self, position: int) -> int:
         """Return the time of the sample at an offset of the file."""

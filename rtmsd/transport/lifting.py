@@ -14,6 +14,7 @@ import trio
 
 from rtmsd.errors import ConnectionLost
 from rtmsd.protocol.frames import FrameSplitter
+from rtmsd.transport.failures import http_answer, why_broken
 from rtmsd.transport.network import DRAINED, MORE, NOWAIT_BYTES, READ_BYTES, Progress, SocketSet, TcpStream
 from rtmsd.transport.tls import TlsStream
 
@@ -43,6 +44,8 @@ _STATUS: Final = re.compile(rb"HTTP/1\.[01] ([0-9]{3})\b")
 
 _BROKEN_UPGRADE: Final = "the connection ended during the WebSocket upgrade"
 
+_ENDED: Final = "the other side ended TCP without a close frame"
+
 _CLOSE_FRAME: Final = b"\x88"
 _REST_READS: Final = 16  # of 64 KiB: more than that is no rest, and would keep others waiting
 _FULL_READ_BYTES: Final = NOWAIT_BYTES // 2  # TLS makes a read a little less than was asked for
@@ -57,12 +60,14 @@ class UpgradeStream(trio.abc.Stream):
     Attributes:
         close_sent: a WebSocket close frame went out.
         last_heard_s: when a frame was last complete, in Trio's clock. Who drips bytes shows no life.
+        broken: why there is nothing more to read, where no close frame said so; "" as long as that is not known.
     """
 
     def __init__(self, stream: trio.abc.Stream, max_message_bytes: int) -> None:
         self._stream = stream
         self._head: bytearray | None = bytearray()  # of the answer to the upgrade; None once it is complete
         self.close_sent = False
+        self.broken = ""
         self.last_heard_s = trio.current_time()
         self._splitter = FrameSplitter(max_message_bytes)
 
@@ -81,8 +86,11 @@ class UpgradeStream(trio.abc.Stream):
                 data = await self._read()
             except trio.BrokenResourceError as exc:
                 if self._head is None:
+                    self.broken = why_broken(exc)
                     raise
-                raise ConnectionLost(_BROKEN_UPGRADE) from exc
+                raise _broken_upgrade(exc) from exc
+            if not data:
+                self.broken = _ENDED
             head_bytes = 0 if self._head is None else self._read_head(data)
             if head_bytes == len(data):  # nothing but head, or the end
                 return data
@@ -98,7 +106,7 @@ class UpgradeStream(trio.abc.Stream):
         except trio.BrokenResourceError as exc:
             if self._head is None:
                 raise
-            raise ConnectionLost(_BROKEN_UPGRADE) from exc
+            raise _broken_upgrade(exc) from exc
 
     async def wait_send_all_might_not_block(self) -> None:
         await self._stream.wait_send_all_might_not_block()
@@ -130,9 +138,14 @@ class UpgradeStream(trio.abc.Stream):
         if status is None or end is None or not self._head[: end.end()].isascii():
             raise ConnectionLost("the server answered the WebSocket upgrade with something else than HTTP")
         if status[1] != b"101":
-            raise ConnectionLost(f"the server answered the WebSocket upgrade with HTTP status {status[1].decode()}")
+            raise ConnectionLost(f"the server answered the WebSocket upgrade with {http_answer(int(status[1]))}")
         self._head = None
         return end.end() - earlier_bytes
+
+
+def _broken_upgrade(error: trio.BrokenResourceError) -> ConnectionLost:
+    why = why_broken(error)
+    return ConnectionLost(f"{_BROKEN_UPGRADE}: {why}" if why else _BROKEN_UPGRADE)
 
 
 class LiftingStream(UpgradeStream):
@@ -207,6 +220,9 @@ class SharedLiftingStream(LiftingStream):
             except trio.Cancelled:
                 self._read_rest()
                 raise
+            except trio.BrokenResourceError as exc:
+                self.broken = why_broken(exc)
+                raise
             await self._take_left()
         passed, self._passed = self._passed, None
         return passed
@@ -237,7 +253,7 @@ class SharedLiftingStream(LiftingStream):
             elif not self._left:
                 return DRAINED if len(data) < _FULL_READ_BYTES else MORE
         else:
-            self._passed = data
+            self._passed, self.broken = data, _ENDED
         return Progress.ENOUGH
 
     def _read_rest(self) -> None:

@@ -10,6 +10,7 @@ from typing import Final
 
 import trio
 
+from rtmsd.transport.failures import tls_failure
 from rtmsd.transport.network import READ_BYTES, TcpStream
 
 _RECORD_BYTES: Final = 16 * 1024  # the most one TLS record holds
@@ -45,7 +46,7 @@ class TlsStream(trio.abc.Stream):
             except ssl.SSLError as exc:
                 with contextlib.suppress(trio.BrokenResourceError):
                     await self._flush()  # the alert that tells the server why
-                raise trio.BrokenResourceError(_text(exc)) from exc
+                raise trio.BrokenResourceError(tls_failure(exc)) from exc
             else:
                 await self._flush()
                 return
@@ -64,7 +65,7 @@ class TlsStream(trio.abc.Stream):
         except ssl.SSLWantReadError:
             raise trio.WouldBlock from None
         except ssl.SSLError as exc:
-            raise trio.BrokenResourceError(_text(exc)) from exc
+            raise trio.BrokenResourceError(tls_failure(exc)) from exc
 
     @property
     def _tcp(self) -> TcpStream:
@@ -91,7 +92,7 @@ class TlsStream(trio.abc.Stream):
                     return b""
                 was_read_before = False
             except ssl.SSLError as exc:
-                raise trio.BrokenResourceError(_text(exc)) from exc
+                raise trio.BrokenResourceError(tls_failure(exc)) from exc
         if was_read_before:  # nothing let other tasks run
             await trio.lowlevel.cancel_shielded_checkpoint()
         return data
@@ -106,7 +107,7 @@ class TlsStream(trio.abc.Stream):
         try:
             self._tls.write(data)
         except ssl.SSLError as exc:
-            raise trio.BrokenResourceError(_text(exc)) from exc
+            raise trio.BrokenResourceError(tls_failure(exc)) from exc
         await self._flush()
 
     async def wait_send_all_might_not_block(self) -> None:
@@ -139,9 +140,3 @@ class TlsStream(trio.abc.Stream):
         if self._outgoing.pending:
             async with self._sending:
                 await self._transport.send_all(self._outgoing.read())
-
-
-def _text(exc: ssl.SSLError) -> str:
-    if isinstance(exc, ssl.SSLCertVerificationError):
-        return f"the certificate is not good: {exc.verify_message}"
-    return f"TLS: {exc.reason}"

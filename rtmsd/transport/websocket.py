@@ -5,6 +5,7 @@ one: `ForbiddenHost` before connecting, `ConnectionLost` from then on.
 """
 
 import contextlib
+import enum
 import functools
 import ssl
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -22,6 +23,7 @@ from wsproto.events import CloseConnection
 from rtmsd.config import ZoomConfig
 from rtmsd.errors import ConfigError, ConnectionLost
 from rtmsd.masking import foreign
+from rtmsd.transport.failures import why_broken, why_not_connected
 from rtmsd.transport.hosts import Target, check_url
 from rtmsd.transport.lifting import Consume, Gate, LiftingStream, SharedLiftingStream, UpgradeStream
 from rtmsd.transport.network import TcpStream, socket_set
@@ -88,7 +90,7 @@ class _Socket:
         try:
             await self._ws.send_message(text)
         except trio_websocket.ConnectionClosed as exc:
-            raise _closed(exc) from exc
+            raise self._closed(exc) from exc
 
     def send_soon(self, take: Callable[[], Sequence[str]]) -> None:
         """Send what `take` gives until it gives nothing, in a task that lives no longer than that.
@@ -106,6 +108,11 @@ class _Socket:
                 for text in texts:
                     await self.send(text)
         self._is_sending = False
+
+    def _closed(self, exc: trio_websocket.ConnectionClosed) -> WebSocketClosed:
+        if exc.reason is None or exc.reason.code == _ABNORMAL:  # no close frame: what TCP said
+            return WebSocketClosed(_ABNORMAL, self._stream.broken)
+        return WebSocketClosed(exc.reason.code, exc.reason.reason or "")
 
     def drop(self, lost: ConnectionLost) -> None:
         """Give the connection up: whoever uses it is cancelled, and `lost` is raised where it was opened."""
@@ -157,7 +164,7 @@ class TextWebSocket(_Socket):
         try:
             return await self._ws.get_message()
         except trio_websocket.ConnectionClosed as exc:
-            raise _closed(exc) from exc
+            raise self._closed(exc) from exc
 
 
 class MediaSocket(_Socket):
@@ -172,7 +179,7 @@ class MediaSocket(_Socket):
         try:
             await self._ws.get_message()
         except trio_websocket.ConnectionClosed as exc:
-            raise _closed(exc) from exc
+            raise self._closed(exc) from exc
         # Only what exceeds the limit is passed up; and trio-websocket, counting characters, let this one through.
         self._goodbye = CloseConnection(_TOO_BIG)
         raise WebSocketClosed(_TOO_BIG, "message too big")
@@ -242,10 +249,16 @@ def _ssl_context(ca_file: Path | None) -> ssl.SSLContext:
     return context
 
 
-def _closed(exc: trio_websocket.ConnectionClosed) -> WebSocketClosed:
-    if exc.reason is None:
-        return WebSocketClosed(_ABNORMAL, "")
-    return WebSocketClosed(exc.reason.code, exc.reason.reason or "")
+class _Step(enum.Enum):
+    """How far the opening of a connection has come: where it hangs, when time is up."""
+
+    TCP = "timed out: no answer to TCP, or none of DNS for the name"
+    TLS = "timed out in the TLS handshake: TCP was answered"
+    UPGRADE = "timed out in the WebSocket upgrade: TCP was answered, HTTP was not"
+
+
+class _Opening:
+    step = _Step.TCP
 
 
 _Wrap: TypeAlias = Callable[[_Network], UpgradeStream]
@@ -261,11 +274,12 @@ async def _open(
     socket: _SocketT | None = None
     of_user: Exception | None = None
     of_reader: Exception | None = None
+    opening = _Opening()
     try:
         async with trio.open_nursery() as nursery:
             try:
                 with trio.fail_after(connect_timeout_s):
-                    layers = await _connect(nursery, target, zoom, wrap)
+                    layers = await _connect(nursery, target, zoom, wrap, opening)
                 socket = socket_class(*layers, nursery)
                 yield socket
             except Exception as exc:
@@ -277,7 +291,7 @@ async def _open(
         of_reader = group.exceptions[0]
     finally:
         if socket is None:
-            failure = _not_connected(target, connect_timeout_s, of_reader or of_user)
+            failure = _not_connected(target, connect_timeout_s, of_reader or of_user, opening.step)
         else:
             await socket.hang_up(reads_on=of_reader is None)
             failure = _ended(of_user or socket.lost, of_reader)
@@ -285,10 +299,10 @@ async def _open(
             raise failure
 
 
-def _not_connected(target: Target, connect_timeout_s: float, error: Exception | None) -> Exception | None:
+def _not_connected(target: Target, connect_timeout_s: float, error: Exception | None, step: _Step) -> Exception | None:
     """Say what went wrong before there was a connection; None: it was cancelled."""
     if isinstance(error, trio.TooSlowError):
-        lost = ConnectionLost(f"no connection to {target.host_header} within {connect_timeout_s:g} s")
+        lost = ConnectionLost(f"no connection to {target.host_header} within {connect_timeout_s:g} s: {step.value}")
     elif isinstance(error, _OF_LIBRARIES):
         cause = error.__context__ or error  # they try to answer as only a server may, and fail at that
         lost = ConnectionLost(f"{target.host_header} did not upgrade to WebSocket: {cause}")
@@ -308,9 +322,10 @@ def _ended(of_user: Exception | None, of_reader: Exception | None) -> Exception 
 
 
 async def _connect(
-    nursery: trio.Nursery, target: Target, zoom: ZoomConfig, wrap: _Wrap
+    nursery: trio.Nursery, target: Target, zoom: ZoomConfig, wrap: _Wrap, opening: _Opening
 ) -> tuple[_Network, UpgradeStream, trio_websocket.WebSocketConnection]:
-    network = await _dial(target, zoom)
+    network = await _dial(target, zoom, opening)
+    opening.step = _Step.UPGRADE
     try:
         stream = wrap(network)
         ws = await trio_websocket.wrap_client_stream(
@@ -327,20 +342,21 @@ async def _connect(
     return network, stream, ws
 
 
-async def _dial(target: Target, zoom: ZoomConfig) -> _Network:
+async def _dial(target: Target, zoom: ZoomConfig, opening: _Opening) -> _Network:
     """Open TCP, and TLS on it."""
     try:
         tcp = TcpStream(await trio.open_tcp_stream(target.host, target.port))
     except OSError as exc:
-        raise ConnectionLost(f"no TCP connection to {target.host_header}: {exc.__cause__ or exc}") from exc
+        raise ConnectionLost(f"no TCP connection to {target.host_header}: {why_not_connected(exc)}") from exc
     if not target.is_tls:
         return tcp
+    opening.step = _Step.TLS
     try:
         stream = TlsStream(tcp, ssl_context(zoom), target.host)
         await stream.do_handshake()
     except BaseException as exc:
         await trio.aclose_forcefully(tcp)
         if isinstance(exc, trio.BrokenResourceError):
-            raise ConnectionLost(f"no TLS with {target.host_header}: {exc}") from exc
+            raise ConnectionLost(f"no TLS with {target.host_header}: {why_broken(exc) or exc}") from exc
         raise
     return stream

@@ -35,26 +35,26 @@ class Totals:
 
     Attributes:
         streams: state to the number of streams in it now.
-        streams_ended: final state to the number of streams that came to it.
+        streams_ended: by (final state, stop reason).
         media_messages, media_bytes: by media name.
         media_dropped: by (media name, reason).
         webhooks: by result.
         reconnects: by (scenario, result).
         keep_alives: by kind of connection.
-        degraded: codes of what is wrong now, as in status.
+        degraded: 1 by code of what is wrong now, as in status; 0 for what is not.
         pending_bytes: media received and not yet written.
         disk_free_bytes: below the recording directory; None when it cannot be told.
     """
 
     streams: Mapping[str, int] = attrs.field(factory=dict)
-    streams_ended: Mapping[str, int] = attrs.field(factory=dict)
+    streams_ended: Mapping[tuple[str, str], int] = attrs.field(factory=dict)
     media_messages: Mapping[str, int] = attrs.field(factory=dict)
     media_bytes: Mapping[str, int] = attrs.field(factory=dict)
     media_dropped: Mapping[tuple[str, str], int] = attrs.field(factory=dict)
     webhooks: Mapping[str, int] = attrs.field(factory=dict)
     reconnects: Mapping[tuple[str, str], int] = attrs.field(factory=dict)
     keep_alives: Mapping[str, int] = attrs.field(factory=dict)
-    degraded: tuple[str, ...] = ()
+    degraded: Mapping[str, int] = attrs.field(factory=dict)
     pending_bytes: int = 0
     disk_free_bytes: int | None = None
 
@@ -122,11 +122,10 @@ class Metrics(Collector):
             CounterMetricFamily,
         )  # a counter's samples get the suffix `_total` by themselves
         every_state = dict.fromkeys(STREAM_STATES, 0)  # an alert on an absent series would never fire
-        ended = {**dict.fromkeys(FINAL_STATES, 0), **totals.streams_ended}
         yield _filled(gauge("rtmsd_build_info", "1, with the version.", labels=["version"]), {__version__: 1})
         yield _filled(gauge("rtmsd_streams", "Streams by state.", labels=["state"]), {**every_state, **totals.streams})
         for name, help_text, labels, values in (
-            ("rtmsd_streams_ended", "Streams that ended.", ["state"], ended),
+            ("rtmsd_streams_ended", "Streams that ended, and why.", ["state", "reason"], totals.streams_ended),
             ("rtmsd_media_messages", "Media messages received.", ["media"], totals.media_messages),
             ("rtmsd_media_bytes", "Bytes of media received, decoded.", ["media"], totals.media_bytes),
             ("rtmsd_media_dropped", "Media messages not kept.", ["media", "reason"], totals.media_dropped),
@@ -142,8 +141,7 @@ class Metrics(Collector):
         yield gauge(
             "rtmsd_event_loop_lag_seconds", "Worst lateness of the event loop in the last 30 s.", self.loop_lag.worst_s
         )
-        degraded = dict.fromkeys(totals.degraded, 1)
-        yield _filled(gauge("rtmsd_degraded", "1 for each thing that is wrong.", labels=["code"]), degraded)
+        yield _filled(gauge("rtmsd_degraded", "1 for each thing that is wrong.", labels=["code"]), totals.degraded)
         yield gauge("rtmsd_pending_bytes", "Media received and not yet written.", totals.pending_bytes)
         if totals.disk_free_bytes is not None:
             yield gauge("rtmsd_disk_free_bytes", "Free for recordings.", totals.disk_free_bytes)

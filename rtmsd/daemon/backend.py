@@ -18,14 +18,16 @@ from rtmsd import log as logging
 from rtmsd.admin.events import EventHub
 from rtmsd.admin.messages import AdminError, Code, JsonObject
 from rtmsd.admin.metrics import Metrics, Totals
+from rtmsd.daemon import labels
 from rtmsd.daemon.doctor import Facts, findings_json
-from rtmsd.daemon.health import Health
+from rtmsd.daemon.health import Health, TroubleCode
 from rtmsd.daemon.sessions import control_session
 from rtmsd.errors import StorageError
 from rtmsd.recording.librarian import NoSuchRecording, RecordingInUse
 from rtmsd.recording.recorder import Recorder
+from rtmsd.state.lost import Loss
 from rtmsd.streams.life import Life
-from rtmsd.streams.report import state_of, told
+from rtmsd.streams.report import Tally, state_of, told
 from rtmsd.streams.supervisor import Supervisor
 from rtmsd.zoom_api import ZoomApi
 
@@ -33,7 +35,8 @@ log = structlog.get_logger()
 
 SUMMARY: Final = (
     *("rtms_stream_id", "product", "id", "app", "state", "why", "started_ms", "ended_ms", "stop_reason"),
-    *("rates", "lag_ms", "gaps", "media", "participants", "directory"),
+    *("rates", "lag_ms", "last_packet_age_s", "gaps", "media", "participants", "directory", "details"),
+    *("lost", "failed_attempts", "next_attempt_in_s", "gives_up_in_s"),
 )
 
 
@@ -96,7 +99,8 @@ class Backend:
             "streams": {state: number for state, number in totals.streams.items() if number},
             "totals": {
                 "streams": tally.streams,
-                "ended": dict(tally.ended),
+                "ended": ended_by_state(tally),
+                "lost": dict(Counter(each.loss.value for each in supervisor.lost.recent(*Loss))),
                 "messages": dict(tally.messages),
                 "dropped": sum(tally.dropped.values()),
             },
@@ -116,22 +120,31 @@ class Backend:
         }
 
     def ids(self) -> Iterable[str]:
-        return list(
-            dict.fromkeys([*self._supervisor.lives, *(ended["rtms_stream_id"] for ended in self._supervisor.ended)])
-        )
+        supervisor = self._supervisor
+        ended = (each["rtms_stream_id"] for each in supervisor.ended)
+        return list(dict.fromkeys([*supervisor.lives, *ended, *supervisor.lost.unrecorded()]))
 
     def streams(self, *, include_ended: bool) -> Sequence[JsonObject]:
         live = self._supervisor.lives
         found = [_summary(told(life)) for life in live.values()]
         if include_ended:
             found += [_summary(ended) for ended in self._supervisor.ended if ended["rtms_stream_id"] not in live]
+            listed = {each["rtms_stream_id"] for each in found if each["state"] != "ended"}
+            lost = self._supervisor.lost.unrecorded()
+            found += [_summary(each) for rtms_stream_id, each in lost.items() if rtms_stream_id not in listed]
         return found
 
     def stream(self, rtms_stream_id: str) -> JsonObject:
         life = self._supervisor.lives.get(rtms_stream_id)
         if life is not None:
             return told(life)
-        return next(each for each in reversed(self._supervisor.ended) if each["rtms_stream_id"] == rtms_stream_id)
+        known = (each for each in reversed(self._supervisor.ended) if each["rtms_stream_id"] == rtms_stream_id)
+        lost = self._supervisor.lost.unrecorded().get(rtms_stream_id)
+        ended = next(known, None)
+        if ended is None:
+            assert lost is not None  # `ids` has no others
+            return lost
+        return ended if lost is None else {**ended, "lost": lost["lost"]}
 
     def recorder(self, rtms_stream_id: str) -> Recorder | None:
         life = self._supervisor.lives.get(rtms_stream_id)
@@ -148,14 +161,14 @@ class Backend:
         tally = supervisor.tally()
         return Totals(
             streams=Counter(state_of(life) for life in supervisor.lives.values()),
-            streams_ended=tally.ended,
-            media_messages=tally.messages,
-            media_bytes=tally.media_bytes,
-            media_dropped=tally.dropped,
-            webhooks=health.webhooks.results,
-            reconnects=tally.reconnects,
-            keep_alives=tally.keep_alives,
-            degraded=tuple(trouble.code for trouble in health.troubles),
+            streams_ended={**labels.STREAMS_ENDED, **tally.ended},
+            media_messages={**labels.MEDIA, **tally.messages},
+            media_bytes={**labels.MEDIA, **tally.media_bytes},
+            media_dropped={**labels.DROPPED, **tally.dropped},
+            webhooks={**labels.WEBHOOKS, **health.webhooks.results},
+            reconnects={**labels.RECONNECTS, **tally.reconnects},
+            keep_alives={**labels.KEEP_ALIVES, **tally.keep_alives},
+            degraded={code.value: 0 for code in TroubleCode} | {trouble.code.value: 1 for trouble in health.troubles},
             pending_bytes=self.health.writer.pending_bytes,
             disk_free_bytes=health.free_bytes,
         )
@@ -248,6 +261,14 @@ class Backend:
             needs_restart=[change.path for change in changes if change.needs_restart],
         )
         return {"changed": [attrs.asdict(change) for change in changes]}
+
+
+def ended_by_state(tally: Tally) -> dict[str, int]:
+    """Return how many streams came to each final state."""
+    counts: Counter[str] = Counter()
+    for (state, _), number in tally.ended.items():
+        counts[state] += number
+    return dict(counts)
 
 
 def _summary(known: dict[str, Any]) -> dict[str, Any]:

@@ -10,14 +10,23 @@ from typing import Any, Final
 
 import attrs
 
-from rtmsd.daemon.health import DISTRUSTED_IN_ROW, STREAMS_FAILED, Trouble
+from rtmsd.daemon.health import DISTRUSTED_IN_ROW, Trouble, TroubleCode
 from rtmsd.protocol.enums import StatusCode, StopReason
 from rtmsd.protocol.meanings import STATUS_CODES
 from rtmsd.webhook.stats import DISTRUSTED, NO_EVIDENCE, STREAM_EVENTS, Result, WebhookStats
 
 CLOCK_GOOD_S: Final = 30.0  # far below webhook.max_age_s, where every webhook is refused
 NOTICE_COUNTS_S: Final = 3600.0
-DISK: Final = frozenset({"disk_unreadable", "disk_low", "disk_error", "sync_lag", "buffer_full"})
+DISK: Final = frozenset(
+    {
+        TroubleCode.DISK_UNREADABLE,
+        TroubleCode.DISK_LOW,
+        TroubleCode.DISK_ERROR,
+        TroubleCode.SYNC_LAG,
+        TroubleCode.BUFFER_FULL,
+    }
+)
+STREAMS: Final = frozenset({TroubleCode.STREAMS_FAILED, TroubleCode.STARTS_REFUSED, TroubleCode.NOT_CONNECTED})
 MISSING_SCOPE: Final = frozenset(
     {
         StatusCode.MEDIA_TYPE_AUDIO_NOT_SUPPORT,
@@ -232,12 +241,22 @@ def check_media(facts: Facts) -> Finding:
 
 
 def check_streams(facts: Facts) -> Finding:
-    failed = [trouble.detail for trouble in facts.troubles if trouble.code == STREAMS_FAILED]
+    failed = [trouble.detail for trouble in facts.troubles if trouble.code in STREAMS]
     return Finding(
         "streams",
         not failed,
-        "; ".join(failed) or "none failed since one last connected",
+        "; ".join(failed) or "none was refused, given up or failed in the last hour, and all are connected",
         "`rtmsctl ps -a` names them, `rtmsctl inspect STREAM` and stream.json in its directory say why each one did.",
+    )
+
+
+def check_events(facts: Facts) -> Finding:
+    lost = [trouble.detail for trouble in facts.troubles if trouble.code is TroubleCode.WEBHOOK_EVENTS]
+    return Finding(
+        "events",
+        not lost,
+        "; ".join(lost) or "every genuine event could be read",
+        "Look for it in the log, and report what Zoom sent: a start that is lost so is a session that is not recorded.",
     )
 
 
@@ -251,5 +270,6 @@ CHECKS: Final[Sequence[Callable[[Facts], Finding]]] = (
     check_concurrency,
     check_media,
     check_streams,
+    check_events,
 )
 """The likeliest cause first."""

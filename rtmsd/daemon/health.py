@@ -3,7 +3,9 @@
 import enum
 import math
 import os
-from collections.abc import Iterator
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import attrs
@@ -12,9 +14,10 @@ import trio
 
 from rtmsd.config import Config
 from rtmsd.recording.writer import Writer
-from rtmsd.streams.report import is_silent
+from rtmsd.state.lost import Loss, LostStream
+from rtmsd.streams.report import is_silent, is_stuck, not_connected
 from rtmsd.streams.supervisor import Supervisor
-from rtmsd.webhook.stats import WebhookStats
+from rtmsd.webhook.stats import SIGNED_AND_DISTRUSTED, Result, WebhookStats
 
 log = structlog.get_logger()
 
@@ -22,17 +25,39 @@ LOOK_EVERY_S: Final = 1.0
 FIRST_LOOK_S: Final = 0.2  # so long the start waits to hear how much is free; a disk that stalls must not hold it up
 STALLED_S: Final = 4.0  # for a disk to say how much is free: it is in trouble, too
 SYNC_LAG_S: Final = 3.0  # beyond `recording.sync_interval_s`: the disk is in trouble
-SILENT_S: Final = 25.0  # Zoom sends a keep-alive every 10 s where no media flow
-STREAMS_FAILED: Final = "streams_failed"
-MEDIA_REFUSED: Final = "media_refused"
+SILENT_S: Final = 15.0  # Zoom sends a keep-alive every 10 s where no media flow
 DISTRUSTED_IN_ROW: Final = 3  # webhooks that nobody's secret verifies: a wrong secret, not a stray forgery
+STUCK_ATTEMPTS: Final = 2  # failed in a row: more than an interruption
+LOST_EVENT_COUNTS_S: Final = 3600.0
+
+
+class TroubleCode(enum.StrEnum):
+    """What can be wrong; label of `rtmsd_degraded`."""
+
+    DISK_UNREADABLE = "disk_unreadable"
+    DISK_LOW = "disk_low"
+    DISK_ERROR = "disk_error"
+    SYNC_LAG = "sync_lag"
+    BUFFER_FULL = "buffer_full"
+    WEBHOOK_SIGNATURES = "webhook_signatures"
+    WEBHOOK_STALE = "webhook_stale"
+    WEBHOOK_EVENTS = "webhook_events"
+    STREAMS_FAILED = "streams_failed"
+    MEDIA_REFUSED = "media_refused"
+    STARTS_REFUSED = "starts_refused"
+    NOT_CONNECTED = "not_connected"
+    NO_MEDIA = "no_media"
+
+
+STREAMS_FAILED: Final = TroubleCode.STREAMS_FAILED
+MEDIA_REFUSED: Final = TroubleCode.MEDIA_REFUSED
 
 
 @attrs.frozen
 class Trouble:
     """One thing that is wrong now. `code` is stable; `detail` says what to look at."""
 
-    code: str
+    code: TroubleCode
     detail: str
 
 
@@ -127,46 +152,91 @@ class Health:
     def _troubles(self) -> Iterator[Trouble]:
         recording, writer = self.config.recording, self.writer
         if (waiting_s := trio.current_time() - self._asked_s) > STALLED_S:
-            yield Trouble("disk_unreadable", f"{recording.directory} has not answered for {waiting_s:.0f} s")
+            yield Trouble(TroubleCode.DISK_UNREADABLE, f"{recording.directory} has not answered for {waiting_s:.0f} s")
         elif self.free_bytes is None and self._answered.is_set():
-            yield Trouble("disk_unreadable", f"{recording.directory} cannot be looked at")
+            yield Trouble(TroubleCode.DISK_UNREADABLE, f"{recording.directory} cannot be looked at")
         elif self._is_disk_low():
             yield Trouble(
-                "disk_low", f"{self.free_bytes} bytes free, recording.min_free_bytes is {recording.min_free_bytes}"
+                TroubleCode.DISK_LOW,
+                f"{self.free_bytes} bytes free, recording.min_free_bytes is {recording.min_free_bytes}",
             )
         if writer.error is not None:
-            yield Trouble("disk_error", writer.error)
+            yield Trouble(TroubleCode.DISK_ERROR, writer.error)
         elif writer.last_sync_age_s > recording.sync_interval_s + SYNC_LAG_S:
-            yield Trouble("sync_lag", f"nothing was synced for {writer.last_sync_age_s:.1f} s")
+            yield Trouble(TroubleCode.SYNC_LAG, f"nothing was synced for {writer.last_sync_age_s:.1f} s")
         if writer.full:
-            yield Trouble("buffer_full", "unwritten media fill recording.buffer_bytes; frames are dropped")
-        if self.webhooks.distrusted_in_row >= DISTRUSTED_IN_ROW:
-            yield Trouble(
-                "webhook_signatures",
-                f"the last {self.webhooks.distrusted_in_row} webhooks failed verification: wrong secret?",
-            )
+            yield Trouble(TroubleCode.BUFFER_FULL, "unwritten media fill recording.buffer_bytes; frames are dropped")
+        yield from webhook_troubles(self.webhooks, time.time())
+        yield from self._stream_troubles()
+
+    def _stream_troubles(self) -> Iterator[Trouble]:
+        supervisor = self._supervisor
         apps = {app.name for app in self.config.apps}
         failed = [
             f"{it.number} of app {app!r} since one last connected, the latest ({it.rtms_stream_id}): {it.why}"
-            for app, it in self._supervisor.history.failures.items()
+            for app, it in supervisor.history.failures.items()
             if app in apps
         ]
+        if lost := supervisor.lost.recent(Loss.GIVEN_UP, Loss.CUT_OFF, Loss.FAILED):
+            failed.append(f"{_counted(lost)} in the last hour, the latest ({lost[-1].rtms_stream_id}): {lost[-1].why}")
         if failed:
             yield Trouble(STREAMS_FAILED, f"streams failed: {'; '.join(failed)}")
-        refused = [
+        not_granted = [
             f"{media} of app {app!r}, latest in {rtms_stream_id}: {why}"
-            for (app, media), (rtms_stream_id, why) in self._supervisor.history.refusals.items()
+            for (app, media), (rtms_stream_id, why) in supervisor.history.refusals.items()
             if app in apps and media in self.config.media.types
         ]
-        if refused:
-            yield Trouble(MEDIA_REFUSED, f"asked for and not granted: {'; '.join(refused)}")
-        silent = [
-            life.row.rtms_stream_id
-            for life in self._supervisor.lives.values()
-            if life.stream is not None and is_silent(life.stream, SILENT_S)
-        ]
+        if not_granted:
+            yield Trouble(TroubleCode.MEDIA_REFUSED, f"asked for and not granted: {'; '.join(not_granted)}")
+        if refused := supervisor.lost.recent(Loss.REFUSED):
+            latest = refused[-1]
+            yield Trouble(
+                TroubleCode.STARTS_REFUSED,
+                f"{len(refused)} start{'s' * (len(refused) != 1)} answered with 503 in the last hour and not taken on "
+                f"since, the latest ({latest.rtms_stream_id}): {latest.why}",
+            )
+        streams = {life.row.rtms_stream_id: life.stream for life in supervisor.lives.values() if life.stream}
+        stuck = sorted(name for name, stream in streams.items() if is_stuck(stream, STUCK_ATTEMPTS))
+        if stuck:
+            why = not_connected(streams[stuck[0]])
+            yield Trouble(TroubleCode.NOT_CONNECTED, f"{len(stuck)} not connected, the first ({stuck[0]}): {why}")
+        silent = sorted(name for name, stream in streams.items() if is_silent(stream, SILENT_S))
         if silent:
-            yield Trouble("no_media", f"connected, but neither media nor keep-alives: {', '.join(sorted(silent)[:5])}")
+            heard = f"connected, but neither media nor keep-alives for {SILENT_S:g} s"
+            yield Trouble(TroubleCode.NO_MEDIA, f"{heard}: {', '.join(silent[:5])}")
+
+
+def _counted(lost: Sequence[LostStream]) -> str:
+    """Return how many were lost how: "2 given up, 1 failed"."""
+    counts = Counter(each.loss for each in lost)
+    return ", ".join(f"{counts[loss]} {loss.value.replace('_', ' ')}" for loss in Loss if counts[loss])
+
+
+def webhook_troubles(webhooks: WebhookStats, now_s: float) -> Iterator[Trouble]:
+    """Yield what is wrong with what comes in, each cause in its own words."""
+    if webhooks.distrusted_in_row >= DISTRUSTED_IN_ROW:
+        latest = max(SIGNED_AND_DISTRUSTED, key=lambda result: webhooks.last_s.get(result, -math.inf))
+        row = f"the last {webhooks.distrusted_in_row} webhooks were refused, the latest because"
+        skew_s = webhooks.skew_s or 0.0
+        yield {
+            Result.STALE: Trouble(
+                TroubleCode.WEBHOOK_STALE,
+                f"{row} it was stale: signed rightly, but this clock is {abs(skew_s):.0f} s "
+                f"{'ahead of' if skew_s > 0 else 'behind'} its timestamp; wrong clock, or something holds them back",
+            ),
+            Result.SWAPPED: Trouble(
+                TroubleCode.WEBHOOK_SIGNATURES,
+                f"{row} it was signed with what is configured as client_secret: swapped with webhook_secret?",
+            ),
+            Result.FORGED: Trouble(
+                TroubleCode.WEBHOOK_SIGNATURES, f"{row} no webhook_secret verifies its signature: wrong secret?"
+            ),
+        }[latest]
+    if now_s - webhooks.last_s.get(Result.BAD_EVENT, -math.inf) < LOST_EVENT_COUNTS_S:
+        yield Trouble(
+            TroubleCode.WEBHOOK_EVENTS,
+            f"a genuine webhook was refused with 400, and Zoom does not send it again: {webhooks.last_bad_event}",
+        )
 
 
 def free_bytes(config: Config) -> int | None:

@@ -12,6 +12,9 @@ class Rates:
     Attributes:
         latest: `messages_per_s` and `bytes_per_s` by medium; empty before the first sample.
 
+    How old the latest packet is, is seen by the counts, too, so that receiving one costs nothing more: to be exact to
+    `SAMPLE_EVERY_S` is enough for a person.
+
     Args:
         now_s: a monotonic time.
     """
@@ -21,9 +24,12 @@ class Rates:
         self._sampled_s = now_s
         self._messages: Counter[str] = Counter()
         self._bytes: Counter[str] = Counter()
+        self._seen: Counter[str] = Counter()
+        self._grew_s: dict[str, float] = {}
 
     def sample(self, now_s: float, messages: Counter[str], sizes: Counter[str]) -> None:
         """Take the counts as they are now. Called about every `SAMPLE_EVERY_S`, however late the loop is."""
+        self._note(now_s, messages)
         seconds = now_s - self._sampled_s
         if seconds <= 0:
             return
@@ -35,3 +41,14 @@ class Rates:
             for name in messages
         }
         self._sampled_s, self._messages, self._bytes = now_s, messages, sizes
+
+    def last_packet_age_s(self, now_s: float, messages: Counter[str]) -> dict[str, float]:
+        """Return how long ago the latest message of each medium came, of those of which any came."""
+        self._note(now_s, messages)
+        return {media: round(now_s - at_s, 1) for media, at_s in self._grew_s.items()}
+
+    def _note(self, now_s: float, messages: Counter[str]) -> None:
+        for media, number in messages.items():
+            if number != self._seen[media]:
+                self._grew_s[media] = now_s
+        self._seen = messages

@@ -19,9 +19,10 @@ import trio
 
 from rtmsd.commands import StreamCommand, Verdict
 from rtmsd.errors import StorageError
-from rtmsd.state import ledger
+from rtmsd.state import ledger, lost
 from rtmsd.state.ledger import StreamRow
 from rtmsd.state.lock import LockFile
+from rtmsd.state.lost import LostStream
 from rtmsd.state.schema import migrate, transaction
 
 log = structlog.get_logger(__name__)
@@ -146,6 +147,22 @@ class Journal:
             StorageError: as for `record`.
         """
         return await self._commit(ledger.unfinished)
+
+    async def lost_streams(self) -> list[LostStream]:
+        """Return the streams that were refused, given up, cut off or failed, oldest first.
+
+        Raises:
+            StorageError: as for `record`.
+        """
+        return await self._commit(lost.read)
+
+    async def keep_lost_streams(self, streams: list[LostStream]) -> None:
+        """Keep these in place of those that were kept.
+
+        Raises:
+            StorageError: as for `record`.
+        """
+        await self._commit(partial(lost.replace, streams=streams))
 
     async def prune(self, now_ms: int | None = None) -> None:
         """Forget deliveries and tombstones older than 90 minutes of local time.

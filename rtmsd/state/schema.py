@@ -35,6 +35,24 @@ MIGRATIONS: Final[Sequence[Sequence[str]]] = (
         ) WITHOUT ROWID""",
         "CREATE INDEX delivery_received ON delivery (received_ms)",
     ),
+    (
+        # What was not had, or not to its end: see `lost.py`.
+        """CREATE TABLE lost_stream (
+            rtms_stream_id TEXT NOT NULL,
+            loss TEXT NOT NULL,
+            product TEXT NOT NULL,
+            session_id TEXT NOT NULL,
+            session_key TEXT,
+            app TEXT NOT NULL,
+            event_ts INTEGER NOT NULL,
+            first_ms INTEGER NOT NULL,
+            last_ms INTEGER NOT NULL,
+            times INTEGER NOT NULL,
+            why TEXT NOT NULL,
+            recorded INTEGER NOT NULL,
+            PRIMARY KEY (rtms_stream_id, loss)
+        ) WITHOUT ROWID""",
+    ),
 )
 
 

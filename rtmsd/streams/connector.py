@@ -8,6 +8,7 @@ import trio
 
 from rtmsd.errors import ConnectionLost, ForbiddenHost, HandshakeRejected, RemoteProtocolError
 from rtmsd.protocol.policy import StatusAction
+from rtmsd.streams.attempts import Attempts
 from rtmsd.streams.ending import Outcome, given_up
 from rtmsd.streams.outage import Cause
 from rtmsd.streams.refusal import take_note
@@ -27,6 +28,7 @@ class Connector:
     Attributes:
         url: of the signaling server.
         dropping: why we close the connections ourselves, until signaling is up again; None: we do not.
+        attempts: to bring signaling up.
     """
 
     def __init__(self, stream: "Stream", url: str) -> None:
@@ -37,6 +39,7 @@ class Connector:
         self._backoff = Backoff(limits.reconnect_delay_s, limits.reconnect_delay_max_s)
         self._duplicate_backoff = Backoff(limits.reconnect_delay_s / 2, limits.reconnect_delay_max_s)
         self._window = Window(limits.signaling_window_s)
+        self.attempts = Attempts(self._window)
         self._epoch = trio.CancelScope()  # of one connection, from TCP to its loss
         self._hurry = trio.Event()
         self._was_up = False  # the present connection
@@ -58,8 +61,11 @@ class Connector:
         now = trio.current_time()
         self._window.open(now)
         attempt_s = self._stream.settings.streams.connect_timeout_s
-        with trio.move_on_at(self._window.next_attempt(now, delay_s, attempt_s)):
+        next_s = self._window.next_attempt(now, delay_s, attempt_s)
+        self.attempts.planned(next_s)
+        with trio.move_on_at(next_s):
             await self._hurry.wait()
+        self.attempts.begun()
         if self._window.is_over(trio.current_time()):
             self._stream.window_passed(f"signaling not back within its window: {self._stream.why}")
 
@@ -118,6 +124,7 @@ class Connector:
         self._was_up, self._warned = True, ""
         self._backoff.reset()
         self._duplicate_backoff.reset()
+        self.attempts.succeeded()
         if self._epoch.deadline == math.inf:  # else this one, too, is to go: it came up to the server of before
             self.dropping = None
 

@@ -22,6 +22,7 @@ from rtmsd.protocol.media_types import REFUSED_TYPE, names_of
 from rtmsd.protocol.messages import KeepAliveReq
 from rtmsd.protocol.policy import StatusAction
 from rtmsd.protocol.stream import StreamPhase
+from rtmsd.streams.attempts import Attempts
 from rtmsd.streams.refusal import MediaNotGranted, take_note
 from rtmsd.streams.retry import Backoff, Window
 from rtmsd.streams.room import Room
@@ -66,6 +67,7 @@ class MediaLink:
         lost_s: when it was last lost other than by a mere suspicion, in Trio's clock.
         is_suspect: whether it is being watched for silence, after Zoom said that some connection broke.
         ignored: what was read and ignored, by kind.
+        attempts: to bring it up.
     """
 
     def __init__(self, stream: "Stream", types: MediaType) -> None:
@@ -81,6 +83,7 @@ class MediaLink:
         self._all_types = types
         self._warned = ""  # of which trouble the log knows
         self._window = Window(stream.settings.streams.media_window_s)
+        self.attempts = Attempts(self._window)
         self.is_suspect = False
         self._connection = 0  # number of the recorder's open connection; 0: none
         recorder = stream.recorder
@@ -107,8 +110,13 @@ class MediaLink:
         return (
             self.state is LinkState.STREAMING
             and trio.current_time() - self.last_heard_s > OVERDUE_S
-            and not self._room.is_shut()  # else it is us who do not listen
+            and not self.is_held_back
         )
+
+    @property
+    def is_held_back(self) -> bool:
+        """Whether it is us who do not listen, for want of room."""
+        return self._room.is_shut()
 
     def forget_loss(self) -> None:
         """Zoom moved the stream to another server, which allows a whole window again, and may give what it refused."""
@@ -159,7 +167,9 @@ class MediaLink:
         """Wait for the next attempt, or for the end of the window."""
         now = trio.current_time()
         self._window.open(now)
-        await trio.sleep_until(self._window.next_attempt(now, delay_s, self._stream.settings.streams.connect_timeout_s))
+        next_s = self._window.next_attempt(now, delay_s, self._stream.settings.streams.connect_timeout_s)
+        self.attempts.planned(next_s)
+        await trio.sleep_until(next_s)
         if self._window.is_over(trio.current_time()) and not self._stream.expects_end:
             self.state = LinkState.REFUSED
             self._stream.media_given_up(self)
@@ -214,6 +224,7 @@ class MediaLink:
         """One socket, from TCP to its loss, which it raises."""
         stream, limits = self._stream, self._stream.settings.streams
         self.state = LinkState.CONNECTING
+        self.attempts.begun()
         self._protocol = MediaConnection(
             stream.session,
             stream.rtms_stream_id,
@@ -236,6 +247,7 @@ class MediaLink:
                 backoff.reset()
                 self._window.close()
                 self.state, self._warned = LinkState.STREAMING, ""
+                self.attempts.succeeded()
                 self.was_up = True
                 stream.watchdog.watch(self, "the media connection")
                 stream.media_up(self)

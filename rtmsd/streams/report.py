@@ -6,12 +6,16 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import trio
 
+from rtmsd.protocol.meanings import STOP_REASONS
 from rtmsd.recording.revoke import receipt
+from rtmsd.streams.attempts import NO_ATTEMPTS, Attempts
 from rtmsd.streams.media import LinkState
 
 if TYPE_CHECKING:
     from rtmsd.streams.life import Life
     from rtmsd.streams.stream import Stream
+
+_TRYING = (LinkState.CONNECTING, LinkState.LOST)
 
 
 def told(life: "Life") -> dict[str, Any]:
@@ -32,9 +36,13 @@ def told(life: "Life") -> dict[str, Any]:
     if life.recorder is not None:
         known |= life.recorder.snapshot() | {"directory": str(life.recorder.directory)}
     if life.stream is not None:
+        ages_s = known.get("last_packet_age_s", {})
         known |= _connections(life.stream)
+        known["last_packet_age_s"] = {
+            media: ages_s.get(media) for link in life.stream.links for media in sorted(link.media | ages_s.keys())
+        }
     if life.outcome is not None:
-        known |= {"rates": {}, "lag_ms": None, "why": life.outcome.why}
+        known |= {"rates": {}, "lag_ms": None, "last_packet_age_s": {}, "why": life.outcome.why, **NO_ATTEMPTS}
         if life.outcome.state == "revoked":
             known = {**receipt(known), "directory": known.get("directory"), "why": life.outcome.why}
     return known
@@ -49,16 +57,36 @@ def state_of(life: "Life") -> str:
 
 def _connections(stream: "Stream") -> dict[str, Any]:
     """The connections of a stream, beside what its recorder knows."""
+    now_s = trio.current_time()
+    why, attempts = _not_up(stream)
     return {
         "keep_alives": keep_alives(stream),
         "signaling_up": stream.signaling.is_up,
         "links": [
-            {"media": sorted(link.media), "state": link.state.value, "why": link.why, "ignored": dict(link.ignored)}
+            {
+                "media": sorted(link.media),
+                "state": link.state.value,
+                "why": link.why,
+                "ignored": dict(link.ignored),
+                **(link.attempts.describe(now_s) if link.state in _TRYING else NO_ATTEMPTS),
+            }
             for link in stream.links
         ],
         "ignored": dict(stream.signaling.ignored),
-        "why": stream.why,
+        "why": why,
+        **(NO_ATTEMPTS if attempts is None else attempts.describe(now_s)),
     }
+
+
+def _not_up(stream: "Stream") -> tuple[str, Attempts | None]:
+    """Return why a stream is not wholly connected, and the attempts of the connection that is given up first."""
+    if not stream.signaling.is_up:
+        return stream.why, stream.connector.attempts
+    down = [link for link in stream.links if link.state in _TRYING]
+    if not down:
+        return stream.why, None
+    first = min(down, key=lambda link: link.attempts.window.deadline)
+    return f"{'+'.join(sorted(first.media))}: {first.why}" if first.why else stream.why, first.attempts
 
 
 def keep_alives(stream: "Stream") -> dict[str, int]:
@@ -67,17 +95,47 @@ def keep_alives(stream: "Stream") -> dict[str, int]:
 
 
 def is_silent(stream: "Stream", for_s: float) -> bool:
-    """Whether a connected link heard neither media nor keep-alives for so long."""
+    """Whether a connected link heard neither media nor keep-alives for so long, although it was read."""
     now = trio.current_time()
-    return any(link.state is LinkState.STREAMING and now - link.last_heard_s > for_s for link in stream.links)
+    return any(
+        link.state is LinkState.STREAMING and now - link.last_heard_s > for_s and not link.is_held_back
+        for link in stream.links
+    )
+
+
+def not_connected(stream: "Stream") -> str:
+    """Return in words why a stream is not wholly connected, when it is tried again, and when it is given up."""
+    why, attempts = _not_up(stream)
+    parts = [why or "no answer yet"]
+    if attempts is not None:
+        known = attempts.describe(trio.current_time())
+        if known["next_attempt_in_s"] is not None:
+            parts.append(f"next attempt in {known['next_attempt_in_s']:.0f} s")
+        if known["gives_up_in_s"] is not None:
+            parts.append(f"gives up in {known['gives_up_in_s']:.0f} s")
+    return ", ".join(parts)
+
+
+def is_stuck(stream: "Stream", attempts: int) -> bool:
+    """Whether so many attempts in a row have failed to bring a connection up that the end of the stream comes near."""
+    failing = _not_up(stream)[1]
+    return not stream.expects_end and failing is not None and failing.failed >= attempts
+
+
+def reason_label(reason: int | None) -> str:
+    """Return a stop reason as a label: its name in small letters, "other" for an unknown number, "none" without one."""
+    if reason is None:
+        return "none"
+    meaning = STOP_REASONS.get(reason)
+    return "other" if meaning is None else meaning.name.lower()
 
 
 @attrs.define
 class Tally:
-    """Sums over streams, under the labels of the metrics; `ended` is by the final state."""
+    """Sums over streams, under the labels of the metrics; `ended` is by the final state and `reason_label`."""
 
     streams: int = 0
-    ended: Counter[str] = attrs.field(factory=Counter)
+    ended: Counter[tuple[str, str]] = attrs.field(factory=Counter)
     messages: Counter[str] = attrs.field(factory=Counter)
     media_bytes: Counter[str] = attrs.field(factory=Counter)
     dropped: Counter[tuple[str, str]] = attrs.field(factory=Counter)

@@ -19,6 +19,7 @@ from rtmsd.commands import (
 )
 from rtmsd.config.model import Config
 from rtmsd.errors import LocalProtocolError, RtmsdError, StorageError, leaves
+from rtmsd.protocol.enums import StopReason
 from rtmsd.recording.facts import StreamInfo
 from rtmsd.recording.layout import stream_directory
 from rtmsd.recording.librarian import Librarian
@@ -31,8 +32,9 @@ from rtmsd.streams.aftermath import REMEMBERED, Aftermath
 from rtmsd.streams.ending import Outcome, outcome_of_stop
 from rtmsd.streams.history import History
 from rtmsd.streams.life import Life, info_of, row_of
+from rtmsd.streams.lost import LostStreams
 from rtmsd.streams.outage import Cause
-from rtmsd.streams.report import Tally
+from rtmsd.streams.report import Tally, reason_label
 from rtmsd.streams.restart import Restarter
 from rtmsd.streams.stream import Stream, StreamSettings
 
@@ -48,6 +50,7 @@ class Supervisor:
 
     Attributes:
         history: what Zoom said lately.
+        lost: the streams that were refused, given up, cut off or failed.
         librarian: lists recordings, and deletes those of streams that do not live.
         config: used for streams to come; a live one keeps what it started with.
         refuse_starts: why new streams are refused (draining, low disk), or None.
@@ -67,6 +70,7 @@ class Supervisor:
         self._journal = journal
         self._writer = writer
         self.history = History()
+        self.lost = LostStreams(journal, local_ms)
         self.librarian = Librarian(config.recording.directory, lambda: self._lives)
         self._restarter = restarter
         self._on_event = on_event
@@ -78,6 +82,8 @@ class Supervisor:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Resume what an earlier run left, then look after streams until cancelled."""
         async with trio.open_nursery() as self._nursery:
+            await self.lost.load()
+            self._nursery.start_soon(self.lost.keep)
             for row in await self._journal.unfinished():
                 log.info(
                     "stream resumes" if row.stop_reason is None else "stream is finished late",
@@ -98,17 +104,23 @@ class Supervisor:
 
     async def accept(self, command: StreamCommand) -> Verdict:
         """Make a webhook's command safe in the journal, then act on it. See `Intake`."""
-        is_start = isinstance(command, StartStream)
-        if is_start and self.refuse_starts and command.rtms_stream_id not in self._lives:
-            log.warning("start refused", rtms_stream_id=command.rtms_stream_id, why=self.refuse_starts)
+        is_new = command.rtms_stream_id not in self._lives
+        if isinstance(command, StartStream) and self.refuse_starts and is_new:
+            self._refused(command, self.refuse_starts)
             return Verdict.REFUSED
         try:
             others = {app.name for app in self.config.apps} - {command.app}
             verdict = await self._journal.record(command, others)
-        except StorageError:
-            if not is_start:  # Zoom's next try comes when all is over: act without the journal
+        except StorageError as error:
+            if isinstance(command, StartStream):
+                self._refused(command, str(error))
+            else:  # Zoom's next try comes when all is over: act without the journal
                 self._apply(command)
             raise
+        if isinstance(command, StopStream) and command.stop_reason == StopReason.STREAM_REVOKED:
+            self.lost.forget(command.rtms_stream_id)
+        elif isinstance(command, StartStream) and verdict is Verdict.NEW:
+            self.lost.accepted(command.rtms_stream_id)
         if verdict is Verdict.NEW:
             self._apply(command)
         elif verdict is Verdict.LATE and isinstance(command, StopStream):
@@ -116,6 +128,13 @@ class Supervisor:
         elif verdict is Verdict.FOREIGN:
             log.warning("webhook ignored", rtms_stream_id=command.rtms_stream_id, why="the stream is another app's")
         return verdict
+
+    def _refused(self, start: StartStream, why: str) -> None:
+        """A start is answered with 503. Somebody will look for the stream."""
+        log.warning("start refused", rtms_stream_id=start.rtms_stream_id, why=why)
+        self.lost.refused(start, why)
+        line = {"at_ms": local_ms(), "kind": "start_refused", "zoom_ms": start.event_ts, "why": why}
+        self._on_event({"rtms_stream_id": start.rtms_stream_id, **line})
 
     def close(self, rtms_stream_id: str) -> None:
         """End a stream politely, if it is still alive."""
@@ -169,6 +188,7 @@ class Supervisor:
 
     def _explained(self, stop: StopStream) -> None:
         """Zoom says why a stream ended that was given up before. A host who stopped it wants no new one."""
+        self.lost.explained(stop.rtms_stream_id, stop.stop_reason)
         if (row := self._unexplained.pop(stop.rtms_stream_id, None)) is not None:
             self._nursery.start_soon(self._start_again, row, stop.stop_reason)
 
@@ -228,7 +248,8 @@ class Supervisor:
         """Count the end, and tell `history` of a stream that nothing, or not all, could be had of."""
         is_failed = outcome.state == "failed"
         if is_failed or life.recorder is not None:
-            self._aftermath.tally.ended[outcome.state] += 1
+            self._aftermath.tally.ended[outcome.state, reason_label(outcome.reason)] += 1
+            self.lost.ended(life.row, outcome, recorded=life.recorder is not None)
         if is_failed or life.never_connected:
             self.history.failed(life.row.app, life.row.rtms_stream_id, outcome.why)
 
@@ -269,15 +290,19 @@ class Supervisor:
 
         async def finish(life: Life) -> None:
             life.outcome = life.end
+            if life.outcome is not None:
+                self.lost.ended(life.row, life.outcome, recorded=life.recorder is not None)
             await (self._aftermath.of(life) if life.outcome is not None else self._suspend(life))
             unfinished.remove(life.row.rtms_stream_id)
 
+        await self.lost.flush_if_possible()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._tell_unfinished, unfinished)
             async with trio.open_nursery() as files:
                 for rtms_stream_id in unfinished:
                     files.start_soon(finish, self._lives[rtms_stream_id])
             nursery.cancel_scope.cancel()
+        await self.lost.flush_if_possible()
 
     async def _suspend(self, life: Life) -> None:
         try:

@@ -20,6 +20,7 @@ from werkzeug.exceptions import HTTPException, RequestEntityTooLarge, RequestTim
 from rtmsd.commands import Intake, StartStream, StreamCommand, Verdict
 from rtmsd.config import AppConfig, WebhookConfig
 from rtmsd.errors import RtmsdError
+from rtmsd.masking import foreign
 from rtmsd.webhook.events import BadEvent, ConcurrencyNotice, UnknownEvent, UrlValidation, parse
 from rtmsd.webhook.exchange import Exchange
 from rtmsd.webhook.stats import Result, WebhookStats
@@ -191,6 +192,7 @@ class _Endpoint:
             event = parse(body, app)
         except BadEvent as exc:
             log.warning("webhook refused: genuine, but no event to act on", why=str(exc))
+            self._stats.last_bad_event = foreign(str(exc))
             return self._answer_with(Result.BAD_EVENT)
         match event:
             case UrlValidation():

@@ -30,6 +30,7 @@ class Result(enum.StrEnum):
 
 
 DISTRUSTED = frozenset({Result.UNSIGNED, Result.STALE, Result.SWAPPED, Result.FORGED})
+SIGNED_AND_DISTRUSTED = DISTRUSTED - {Result.UNSIGNED}
 STREAM_EVENTS = frozenset(
     {Result.ACCEPTED, Result.DUPLICATE, Result.LATE, Result.FOREIGN, Result.REFUSED, Result.UNSAFE}
 )
@@ -46,6 +47,7 @@ class WebhookStats:
         skew_s: local time minus the signed timestamp of the latest genuine webhook, stale ones too: how far our clock
             is ahead of Zoom's, and the little that the way takes.
         last_notice: Zoom's latest word on the concurrency limit.
+        last_bad_event: why the latest genuine body was no event that we can act on.
     """
 
     results: Counter[str] = attrs.field(factory=Counter)
@@ -53,6 +55,7 @@ class WebhookStats:
     distrusted_in_row: int = 0
     skew_s: float | None = None
     last_notice: ConcurrencyNotice | None = None
+    last_bad_event: str = ""
 
     def count(self, result: Result, now_s: float) -> None:
         self.results[result] += 1

@@ -15,14 +15,14 @@ from rtmsd.admin.server import serve_metrics
 
 FULL = Totals(
     streams={"active": 2, "recovering": 1},
-    streams_ended={"ended": 4, "failed": 3},
+    streams_ended={("ended", "meeting_ended"): 4, ("failed", "none"): 3},
     media_messages={"audio": 10, "transcript": 3},
     media_bytes={"audio": 6400},
     media_dropped={("audio", "buffer_full"): 4},
     webhooks={"accepted": 5, "unsigned": 1},
     reconnects={("media", "recovered"): 2},
     keep_alives={"signaling": 7},
-    degraded=("disk_full",),
+    degraded={"disk_full": 1, "disk_low": 0},
     pending_bytes=123,
     disk_free_bytes=456,
 )
@@ -46,9 +46,8 @@ def test_everything_counted_is_under_its_name() -> None:
         ("rtmsd_streams", (("state", "active"),)): 2,
         ("rtmsd_streams", (("state", "recovering"),)): 1,
         ("rtmsd_streams", (("state", "failed"),)): 0,
-        ("rtmsd_streams_ended_total", (("state", "ended"),)): 4,
-        ("rtmsd_streams_ended_total", (("state", "failed"),)): 3,
-        ("rtmsd_streams_ended_total", (("state", "revoked"),)): 0,
+        ("rtmsd_streams_ended_total", (("reason", "meeting_ended"), ("state", "ended"))): 4,
+        ("rtmsd_streams_ended_total", (("reason", "none"), ("state", "failed"))): 3,
         ("rtmsd_media_messages_total", (("media", "transcript"),)): 3,
         ("rtmsd_media_bytes_total", (("media", "audio"),)): 6400,
         ("rtmsd_media_dropped_total", (("media", "audio"), ("reason", "buffer_full"))): 4,
@@ -63,6 +62,7 @@ def test_everything_counted_is_under_its_name() -> None:
         ("rtmsd_sync_seconds_sum", ()): 7,
         ("rtmsd_event_loop_lag_seconds", ()): 0,
         ("rtmsd_degraded", (("code", "disk_full"),)): 1,
+        ("rtmsd_degraded", (("code", "disk_low"),)): 0,
         ("rtmsd_pending_bytes", ()): 123,
         ("rtmsd_disk_free_bytes", ()): 456,
     }

@@ -14,7 +14,9 @@ from trio.testing import MockClock
 from rtmsd.config import Config, RecordingConfig
 from rtmsd.daemon.health import FIRST_LOOK_S, LOOK_EVERY_S, STALLED_S, Health
 from rtmsd.recording.writer import Writer
+from rtmsd.state.journal import Journal
 from rtmsd.streams.history import History
+from rtmsd.streams.lost import LostStreams
 from rtmsd.streams.supervisor import Supervisor
 
 
@@ -52,7 +54,8 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> StandInDisk:
 
 @pytest.fixture
 def supervisor() -> Supervisor:
-    return cast(Supervisor, SimpleNamespace(lives={}, history=History(), refuse_starts=None))
+    lost = LostStreams(cast(Journal, None), lambda: 0)
+    return cast(Supervisor, SimpleNamespace(lives={}, history=History(), lost=lost, refuse_starts=None))
 
 
 @pytest.fixture
@@ -93,6 +96,7 @@ async def test_a_disk_that_stalls_holds_nobody_up_and_is_told_of(
     await nursery.start(health.watch)
     disk.stalled = True
     health.webhooks.distrusted_in_row = 3
+    health.webhooks.last_s["forged"] = 0.0
     await trio.sleep(2.5 * LOOK_EVERY_S)
     assert codes(health) == ["webhook_signatures"]  # still looking
     await trio.sleep(STALLED_S + 1.5 * LOOK_EVERY_S)

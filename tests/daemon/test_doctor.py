@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from rtmsd.ctl.verbs.doctor import ORDER
 from rtmsd.daemon.doctor import DISK, Facts, Finding, examine, findings_json
-from rtmsd.daemon.health import Trouble
+from rtmsd.daemon.health import Trouble, TroubleCode
 from rtmsd.webhook.events import ConcurrencyNotice
 from rtmsd.webhook.stats import STREAM_EVENTS, Result, WebhookStats
 
@@ -59,6 +59,7 @@ def test_a_daemon_nobody_spoke_to_says_what_it_cannot_tell() -> None:
         "concurrency": True,
         "media": True,
         "streams": True,
+        "events": True,
     }
 
 
@@ -66,7 +67,7 @@ def test_the_order_is_that_of_rtmsctl() -> None:
     checks = [finding.check for finding in examine(Facts(now_s=1, uptime_s=1, max_age_s=1, webhooks=WebhookStats()))]
     known = [check for check in checks if check in ORDER]
     assert known == sorted(known, key=ORDER.index)
-    assert checks == [*known, "media", "streams"]
+    assert checks == [*known, "media", "streams", "events"]
 
 
 @pytest.mark.parametrize(("skew_s", "ok", "words"), [(29, True, "29 s ahead"), (-31, False, "31 s behind")])
@@ -83,8 +84,8 @@ def test_a_clock_by_which_webhooks_are_refused() -> None:
 
 
 @pytest.mark.parametrize("code", sorted(DISK))
-def test_each_trouble_of_the_disk(code: str) -> None:
-    found = finding("disk", troubles=[Trouble(code, "what is wrong"), Trouble("no_media", "other")])
+def test_each_trouble_of_the_disk(code: TroubleCode) -> None:
+    found = finding("disk", troubles=[Trouble(code, "what is wrong"), Trouble(TroubleCode.NO_MEDIA, "other")])
     assert (found.ok, found.detail) == (False, "what is wrong")
 
 
@@ -176,7 +177,7 @@ def test_a_concurrency_limit_for_an_hour() -> None:
 
 
 def test_a_stream_that_hears_nothing() -> None:
-    found = finding("media", troubles=[Trouble("no_media", "connected, but silent: abc")])
+    found = finding("media", troubles=[Trouble(TroubleCode.NO_MEDIA, "connected, but silent: abc")])
     assert (found.ok, found.detail) == (False, "connected, but silent: abc")
 
 

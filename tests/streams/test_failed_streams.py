@@ -13,6 +13,8 @@ from rtmsd.daemon.backend import Backend
 from rtmsd.daemon.health import Health
 from rtmsd.errors import StorageError
 from rtmsd.streams import supervisor as supervisor_module
+from rtmsd.streams.lost import RECENT_MS
+from rtmsd.streams.supervisor import local_ms
 from rtmsd.zoom_api import ZoomApi
 from tests.streams.bench import Bench, open_bench
 from tests.streams.zoom import HOST
@@ -45,7 +47,12 @@ class Desk:
     def counted(self) -> dict[str, int]:
         lines = self.backend.metrics().decode().splitlines()
         ended = (line for line in lines if line.startswith("rtmsd_streams_ended_total"))
-        return {line.split('"')[1]: int(float(line.split()[-1])) for line in ended if not line.endswith(" 0.0")}
+        return {
+            f"{parts[3]} {parts[1]}": int(float(line.split()[-1]))
+            for line in ended
+            for parts in [line.split('"')]
+            if not line.endswith(" 0.0")
+        }
 
 
 def no_stop(*, end_streams: bool) -> None:
@@ -65,7 +72,9 @@ async def fail(bench: Bench, rtms_stream_id: str, app: str = "main", host: str =
     await bench.until_gone(rtms_stream_id)
 
 
-async def test_a_stream_that_failed_degrades_until_another_one_connects(bench: Bench, desk: Desk) -> None:
+async def test_a_stream_that_failed_degrades_for_an_hour_and_until_another_one_connects(
+    bench: Bench, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert desk.trouble() == ""
     await fail(bench, "one")
     await fail(bench, "two")
@@ -78,6 +87,9 @@ async def test_a_stream_that_failed_degrades_until_another_one_connects(bench: B
     assert desk.trouble() == trouble, "another app's success says nothing"
     await bench.start("four", app="main")
     await bench.until_up(rtms_stream_id="four")
+    assert "since one last connected" not in desk.trouble()
+    assert "2 failed in the last hour, the latest (two)" in desk.trouble()
+    monkeypatch.setattr(bench.supervisor.lost, "_local_ms", lambda: local_ms() + RECENT_MS + 1)
     assert desk.trouble() == ""
 
 
@@ -115,8 +127,8 @@ async def test_ends_are_counted_by_state(bench: Bench, desk: Desk) -> None:
         await bench.until_up(rtms_stream_id=name)
         await bench.stop(reason, name)
         await bench.until_gone(name)
-    assert desk.counted() == {"failed": 1, "ended": 1, "revoked": 1}
-    assert desk.backend.status()["totals"]["ended"] == desk.counted()
+    assert desk.counted() == {"failed none": 1, "ended meeting_ended": 1, "revoked stream_revoked": 1}
+    assert desk.backend.status()["totals"]["ended"] == {"failed": 1, "ended": 1, "revoked": 1}
 
 
 async def test_a_stream_whose_files_cannot_be_opened_is_listed_as_failed(

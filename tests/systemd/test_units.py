@@ -139,7 +139,8 @@ def test_the_dashboard_asks_for_metrics_that_exist() -> None:
         webhooks={"accepted": 1},
         reconnects={("media", "ok"): 1},
         keep_alives={"media": 1},
-        degraded=("x",),
+        degraded={"x": 1},
+        streams_ended={("failed", "none"): 1},
         disk_free_bytes=1,
     )
     offered = set(re.findall(r"^(\w+)[ {]", Metrics(lambda: totals).render().decode(), re.MULTILINE))

@@ -1,0 +1,28 @@
+"""Label sets of the metrics that are known beforehand. Each starts at 0, or `increase()` would miss its first event."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from rtmsd.protocol.enums import StopReason
+from rtmsd.protocol.media_types import NAMES
+from rtmsd.streams.outage import Cause
+from rtmsd.streams.report import reason_label
+from rtmsd.webhook.stats import Result
+
+MEDIA: Final[Mapping[str, int]] = dict.fromkeys(NAMES.values(), 0)
+DROP_REASONS: Final = ("no_room", "files")
+DROPPED: Final[Mapping[tuple[str, str], int]] = {
+    **{(media, reason): 0 for media in MEDIA for reason in DROP_REASONS},
+    ("events", "no_room"): 0,
+}
+WEBHOOKS: Final[Mapping[str, int]] = {result.value: 0 for result in Result}
+RECONNECTS: Final[Mapping[tuple[str, str], int]] = {
+    (cause.value, result): 0 for cause in Cause for result in ("ok", "failed")
+}
+KEEP_ALIVES: Final[Mapping[str, int]] = {"signaling": 0, "media": 0}
+STREAMS_ENDED: Final[Mapping[tuple[str, str], int]] = {
+    **{("ended", reason_label(reason)): 0 for reason in StopReason if reason is not StopReason.STREAM_REVOKED},
+    ("ended", "other"): 0,
+    ("failed", "none"): 0,
+    ("revoked", reason_label(StopReason.STREAM_REVOKED)): 0,
+}

@@ -1,0 +1,220 @@
+"""The streams that were refused, given up, cut off or failed: for status, lists and doctor, also after a restart."""
+
+import contextlib
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import attrs
+import structlog
+import trio
+
+from rtmsd.commands import StartStream
+from rtmsd.errors import StorageError
+from rtmsd.masking import foreign
+from rtmsd.protocol.enums import StopReason
+from rtmsd.state.journal import Journal
+from rtmsd.state.ledger import StreamRow
+from rtmsd.state.lost import MAX_LOST, Loss, LostStream
+from rtmsd.streams.ending import Outcome
+
+log = structlog.get_logger()
+
+RECENT_MS: Final = 60 * 60 * 1000  # so long a loss degrades
+RETRY_S: Final = 5.0
+MAX_TEXT: Final = 256
+
+CUT_OFF: Final = frozenset(
+    {
+        StopReason.INTERNAL_EXCEPTION,
+        StopReason.CONNECTION_TIMEOUT,
+        StopReason.INSTANCE_CONNECTION_INTERRUPTED,
+        StopReason.SIGNAL_CONNECTION_INTERRUPTED,
+        StopReason.DATA_CONNECTION_INTERRUPTED,
+        StopReason.SIGNAL_CONNECTION_CLOSED_ABNORMALLY,
+        StopReason.DATA_CONNECTION_CLOSED_ABNORMALLY,
+        StopReason.AUTHENTICATION_FAILURE,
+        StopReason.KEEP_ALIVE_TIMEOUT,
+        StopReason.STREAMING_NOT_SUPPORTED,
+    }
+)
+"""Stop reasons with which a session that went on was lost: nobody wanted these ends."""
+
+
+def loss_of(state: str, reason: int | None) -> Loss | None:
+    """Return what kind of loss an end is; None for one that somebody wanted."""
+    if state == "failed":
+        return Loss.FAILED
+    if state != "ended":
+        return None
+    if reason == StopReason.AWAIT_RECONNECTION_TIMEOUT:
+        return Loss.GIVEN_UP
+    return Loss.CUT_OFF if reason in CUT_OFF else None
+
+
+class LostStreams:
+    """The newest `MAX_LOST`, in memory and, a moment later, in the state file.
+
+    Args:
+        local_ms: local time in milliseconds since the Unix epoch.
+    """
+
+    def __init__(self, journal: Journal, local_ms: Callable[[], int]) -> None:
+        self._journal = journal
+        self._local_ms = local_ms
+        self._streams: dict[tuple[str, Loss], LostStream] = {}  # the newest at the end
+        self._changed = trio.Event()
+
+    # Noting
+
+    def refused(self, start: StartStream, why: str) -> None:
+        """A start was answered with 503: Zoom sends it again, up to 85 minutes later, or not."""
+        key = start.details.get("session_key")
+        self._note(
+            LostStream(
+                rtms_stream_id=start.rtms_stream_id,
+                loss=Loss.REFUSED,
+                product=start.product,
+                session_id=start.session.id,
+                session_key=key[:MAX_TEXT] if isinstance(key, str) else None,
+                app=start.app,
+                event_ts=start.event_ts,
+                first_ms=self._local_ms(),
+                last_ms=self._local_ms(),
+                times=1,
+                why=foreign(why),
+                recorded=False,
+            )
+        )
+
+    def ended(self, row: StreamRow, outcome: Outcome, *, recorded: bool) -> None:
+        """A stream ended; most are no loss."""
+        loss = loss_of(outcome.state, outcome.reason)
+        if outcome.state == "revoked":
+            self.forget(row.rtms_stream_id)
+        if loss is None:
+            return
+        self._note(
+            LostStream(
+                rtms_stream_id=row.rtms_stream_id,
+                loss=loss,
+                product=row.product,
+                session_id=row.session.id,
+                session_key=None,
+                app=row.app,
+                event_ts=row.event_ts,
+                first_ms=self._local_ms(),
+                last_ms=self._local_ms(),
+                times=1,
+                why=foreign(outcome.why),
+                recorded=recorded,
+            )
+        )
+
+    def accepted(self, rtms_stream_id: str) -> None:
+        """A start that was refused before was taken on at last."""
+        self._drop(rtms_stream_id, Loss.REFUSED)
+
+    def explained(self, rtms_stream_id: str, reason: int) -> None:
+        """Zoom says why a stream ended that we gave up: perhaps because its session was over."""
+        if loss_of("ended", reason) is None:
+            self._drop(rtms_stream_id, Loss.GIVEN_UP)
+
+    def forget(self, rtms_stream_id: str) -> None:
+        """It was revoked: nothing of it may stay."""
+        for loss in Loss:
+            self._drop(rtms_stream_id, loss)
+
+    def _note(self, stream: LostStream) -> None:
+        earlier = self._streams.pop((stream.rtms_stream_id, stream.loss), None)
+        if earlier is not None and stream.loss is Loss.REFUSED:
+            stream = attrs.evolve(stream, first_ms=earlier.first_ms, times=earlier.times + 1)
+        self._streams[stream.rtms_stream_id, stream.loss] = stream
+        while len(self._streams) > MAX_LOST:
+            del self._streams[next(iter(self._streams))]
+        self._changed.set()
+
+    def _drop(self, rtms_stream_id: str, loss: Loss) -> None:
+        if self._streams.pop((rtms_stream_id, loss), None) is not None:
+            self._changed.set()
+
+    # Looking
+
+    def all(self) -> list[LostStream]:
+        return list(self._streams.values())
+
+    def recent(self, *losses: Loss) -> list[LostStream]:
+        """Return those of these kinds that were lost within `RECENT_MS`, the newest at the end."""
+        since_ms = self._local_ms() - RECENT_MS
+        return [each for each in self._streams.values() if each.loss in losses and each.last_ms >= since_ms]
+
+    def unrecorded(self) -> Mapping[str, dict[str, Any]]:
+        """Return what is told of streams of which there is no recording, by id."""
+        return {each.rtms_stream_id: told(each) for each in self._streams.values() if not each.recorded}
+
+    # Keeping
+
+    async def load(self) -> None:
+        """Take over what earlier processes lost.
+
+        Raises:
+            StorageError: the state file cannot be read.
+        """
+        found = await self._journal.lost_streams()
+        newer = self._streams
+        self._streams = {(each.rtms_stream_id, each.loss): each for each in found[-MAX_LOST:]} | newer
+
+    async def keep(self) -> None:
+        """Write what changed, until cancelled. A disk that refuses is tried again."""
+        while True:
+            await self._changed.wait()
+            try:
+                await self.flush()
+            except StorageError as error:
+                log.warning("lost streams could not be written", error=str(error))
+                await trio.sleep(RETRY_S)
+
+    async def flush(self) -> None:
+        """Write what changed.
+
+        Raises:
+            StorageError: the disk refused; what changed still has to be written.
+        """
+        if not self._changed.is_set():
+            return
+        self._changed = trio.Event()
+        try:
+            await self._journal.keep_lost_streams(self.all())
+        except StorageError:
+            self._changed.set()
+            raise
+
+    async def flush_if_possible(self) -> None:
+        with contextlib.suppress(StorageError):
+            await self.flush()
+
+
+def told(lost: LostStream) -> dict[str, Any]:
+    """Return one as the lists of streams have it: what is known although nothing was recorded."""
+    is_refused = lost.loss is Loss.REFUSED
+    kind = "start_refused" if is_refused else "stream_state"
+    return {
+        "rtms_stream_id": lost.rtms_stream_id,
+        "product": lost.product,
+        "id": lost.session_id,
+        "app": lost.app,
+        "state": "refused" if is_refused else "failed" if lost.loss is Loss.FAILED else "ended",
+        "why": lost.why,
+        "started_ms": lost.event_ts,
+        "ended_ms": None,
+        "stop_reason": None,
+        "participants": [],
+        "gaps": [],
+        "rates": {},
+        "lag_ms": None,
+        "details": {} if lost.session_key is None else {"session_key": lost.session_key},
+        "lost": {"loss": lost.loss.value, "times": lost.times, "first_ms": lost.first_ms, "last_ms": lost.last_ms},
+        "events": [
+            {"at_ms": lost.first_ms, "kind": kind, "zoom_ms": lost.event_ts, "why": lost.why},
+            *([{"at_ms": lost.last_ms, "kind": kind, "why": lost.why, "times": lost.times}] if lost.times > 1 else []),
+        ],
+    }

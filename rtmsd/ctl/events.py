@@ -9,6 +9,7 @@ from rtmsd.ctl.figures import clock, printable
 from rtmsd.ctl.output import Item, Output, Style
 
 ENDED_STATES: Final = frozenset({"ended", "failed", "revoked"})
+_LEAST_TIME_MS: Final = 10**12  # since the epoch: smaller ones are durations
 _SHOWN_APART: Final = frozenset({"rtms_stream_id", "at_ms", "kind"})
 
 
@@ -38,18 +39,41 @@ class EventFile:
             yield {"rtms_stream_id": self._rtms_stream_id, **event}
 
 
+def lost_events(stream: Item) -> Iterator[dict[str, Any]]:
+    """Yield what happened to a stream that may have no file, as its start was refused, or it failed before there was
+    one.
+    """
+    if lost := stream.get("lost"):
+        kind = "start_refused" if lost["loss"] == "refused" else "stream_lost"
+        event = {"rtms_stream_id": stream["rtms_stream_id"], "kind": kind, "why": stream.get("why")}
+        yield {**event, "at_ms": lost["first_ms"]}
+        if lost["times"] > 1:
+            yield {**event, "at_ms": lost["last_ms"], "times": lost["times"]}
+
+
 def show_event(out: Output, event: Item) -> None:
     """Write one event: a line for people or programs, a JSON text with --json."""
     if out.as_json:
         out.json_line(event)
         return
     stream = str(event.get("rtms_stream_id", ""))
-    details = " ".join(f"{name}={_told(value)}" for name, value in event.items() if name not in _SHOWN_APART)
+    details = " ".join(_shown(name, value) for name, value in event.items() if _is_shown(name, value))
     if out.terminal:
         head = f"{clock(event.get('at_ms'))}  {printable(stream[:12]):12}"
         out.line(f"{out.styled(head, Style.DIM)}  {out.styled(printable(event.get('kind')), Style.HEAD)}  {details}")
     else:
         out.line("\t".join((str(event.get("at_ms", "")), printable(stream), printable(event.get("kind")), details)))
+
+
+def _is_shown(name: str, value: Any) -> bool:
+    return name not in _SHOWN_APART and value is not None
+
+
+def _shown(name: str, value: Any) -> str:
+    """A time of Zoom's as a time of day, anything else as it is."""
+    if name.endswith("_ms") and type(value) is int and value > _LEAST_TIME_MS:
+        return f"{name.removesuffix('_ms')}={clock(value)}"
+    return f"{name}={_told(value)}"
 
 
 def over(events: Sequence[Item]) -> bool:

@@ -3,10 +3,12 @@
 import enum
 import json
 import os
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, TextIO
 
 from rtmsd.ctl.figures import UNKNOWN, printable
+from rtmsd.ctl.table import GAP, MIN_LAST_WIDTH, chosen, pad, widths_of, wrapped
 
 Item = Mapping[str, Any]
 
@@ -29,6 +31,7 @@ STATE_STYLES: Final[Mapping[str, Style]] = {
     "paused": Style.WARN,
     "warning": Style.WARN,
     "failed": Style.BAD,
+    "refused": Style.BAD,
     "revoked": Style.BAD,
     "ended": Style.DIM,
     "skipped": Style.DIM,
@@ -42,12 +45,15 @@ class Column(NamedTuple):
     Attributes:
         cell: the text of an item, on a terminal.
         plain: the text where a program may read it; None: the same.
+        rank: 0: always shown; else what does not fit a terminal is left out, the highest first, and so is what is
+            unknown of all items.
     """
 
     title: str
     cell: Callable[[Item], Any]
     plain: Callable[[Item], Any] | None = None
     right: bool = False
+    rank: int = 0
 
 
 def key(name: str) -> Callable[[Item], Any]:
@@ -89,10 +95,11 @@ class Output:
         self.line(json.dumps(value))
 
     def rows(self, items: Sequence[Item], columns: Sequence[Column], *, empty: str = "none") -> None:
-        """Write a list; titles, and the word for an empty one, are for people only."""
+        """Write a list, with titles; the word for an empty one is for people only."""
         if self.as_json:
             self.json(items)
         elif not self.terminal:
+            self.line("\t".join(column.title for column in columns))
             for item in items:
                 self.line("\t".join(printable((column.plain or column.cell)(item)) for column in columns))
         elif not items:
@@ -133,15 +140,36 @@ class Output:
         return self.styled(text, STATE_STYLES.get(word))
 
     def _table(self, items: Sequence[Item], columns: Sequence[Column]) -> None:
-        table = [[printable(column.cell(item)) for column in columns] for item in items]
-        widths = [
-            max(len(column.title), *(len(texts[index]) for texts in table)) for index, column in enumerate(columns)
-        ]
+        rows = [[column.title for column in columns]]
+        rows += [[printable(column.cell(item)) for column in columns] for item in items]
+        width = shutil.get_terminal_size().columns
+        kept = shown(columns, rows, width)
+        widths = [widths_of(rows)[index] for index in kept]
+        before = sum(widths[:-1]) + len(GAP) * (len(widths) - 1)
+        for number, row in enumerate(rows):
+            lines = wrapped(row[kept[-1]], max(MIN_LAST_WIDTH, width - before))
+            cells = []
+            for index, cell_width in zip(kept, widths, strict=True):
+                is_last = index == kept[-1]
+                text = lines[0] if is_last else row[index]
+                aligned = text if is_last and not columns[index].right else pad(text, cell_width, columns[index].right)
+                cells.append(self._by_word(text, aligned) if number else self.styled(aligned, Style.HEAD))
+            self.line(GAP.join(cells))
+            for line in lines[1:]:
+                self.line(" " * before + line)
 
-        def aligned(text: str, index: int) -> str:
-            last = index == len(columns) - 1
-            return text.rjust(widths[index]) if columns[index].right else text if last else text.ljust(widths[index])
 
-        self.line("  ".join(self.styled(aligned(column.title, i), Style.HEAD) for i, column in enumerate(columns)))
-        for texts in table:
-            self.line("  ".join(self._by_word(text, aligned(text, i)) for i, text in enumerate(texts)))
+def shown(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int) -> list[int]:
+    """Return which columns a terminal of this width shows: not those that say nothing of any item.
+
+    Args:
+        rows: titles first.
+    """
+    said = [
+        index
+        for index, column in enumerate(columns)
+        if not column.rank or any(row[index] not in ("", UNKNOWN) for row in rows[1:])
+    ]
+    widths = widths_of(rows)
+    fitting = chosen([widths[index] for index in said], [columns[index].rank for index in said], width)
+    return [said[position] for position in fitting]

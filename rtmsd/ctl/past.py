@@ -11,6 +11,8 @@ from rtmsd.ctl.events import ENDED_STATES
 from rtmsd.ctl.exits import CtlError, Exit
 from rtmsd.ctl.output import Item
 
+REFUSED: Final = "refused"  # a start that was answered with 503: there is nothing on disk of it
+OVER: Final = ENDED_STATES | {REFUSED}
 MAX_EARLIER: Final = 200  # as many as the daemon remembers; `recordings ls` lists all
 
 
@@ -32,6 +34,10 @@ def known(call: Call, name: str) -> dict[str, Any]:
         if not found:
             raise
         return _told(only(found, name))
+    if stream.get("state") == REFUSED:  # it may have been recorded before
+        found = [item for item in matching(call, stream["rtms_stream_id"]) if item["state"] in ENDED_STATES]
+        if len(found) == 1:
+            return {**_told(found[0]), "lost": stream.get("lost")}
     return stream
 
 
@@ -45,11 +51,16 @@ def with_earlier(call: Call, streams: list[dict[str, Any]]) -> list[dict[str, An
     except CtlError as error:
         print(f"rtmsctl: earlier streams are left out: {error}", file=sys.stderr)
         return streams
-    remembered = {stream["rtms_stream_id"] for stream in streams}
+    remembered = {stream["rtms_stream_id"] for stream in streams if stream["state"] != REFUSED}
     ended = [item for item in recordings if item["state"] in ENDED_STATES]
     earlier = [item for item in ended if item["rtms_stream_id"] not in remembered]
     all_of_them = [*streams, *map(_told, earlier[-MAX_EARLIER:])]
-    return sorted(all_of_them, key=lambda item: (item["state"] in ENDED_STATES, item.get("ended_ms") or 0))
+    return sorted(all_of_them, key=lambda item: (item["state"] in OVER, item.get("ended_ms") or _lost_ms(item)))
+
+
+def _lost_ms(item: Item) -> int:
+    lost_ms: int = (item.get("lost") or {}).get("last_ms", 0)
+    return lost_ms
 
 
 def matching(call: Call, prefix: str) -> list[dict[str, Any]]:

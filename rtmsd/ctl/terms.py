@@ -36,6 +36,12 @@ STREAM_STATES: Final[Mapping[str, Meaning]] = {
             "`rtmsctl inspect STREAM` says why, the log has the details.",
         ),
         Meaning(
+            "refused",
+            "The start was answered with 503, and nothing of the stream is recorded.",
+            "rtmsd was draining, the disk was low, or the state file could not be written.",
+            "Zoom sends a start again after 5, 25 and 85 minutes: mend the cause until then (`rtmsctl doctor`).",
+        ),
+        Meaning(
             "revoked",
             "Everything recorded of the stream was deleted; only a receipt is left.",
             "Zoom demanded it with stop reason 8.",

@@ -54,12 +54,15 @@ class Scene:
 
     Attributes:
         age_s: the session's age in Zoom's seconds.
+        act, acts: which part of the story is being played, and how many there are.
         stream: of the daemon's `GET /v1/streams/{id}`, empty while nobody answers.
         daemon_is_up: whether its admin socket answers.
         on_line, on_said: called with each line as it comes.
     """
 
     age_s: Callable[[], float] = lambda: 0.0
+    act: int = 0
+    acts: int = 0
     voices: dict[int, Voice] = attrs.field(factory=dict)
     said: deque[Said] = attrs.field(factory=lambda: deque(maxlen=TRANSCRIPT_LINES))
     lines: deque[Line] = attrs.field(factory=lambda: deque(maxlen=LOG_LINES))
@@ -69,6 +72,8 @@ class Scene:
     on_said: Callable[[Said], None] = lambda _said: None
 
     def tell(self, kind: Kind, text: str) -> None:
+        if kind is Kind.ACT:
+            self.act += 1
         line = Line(self.age_s(), kind, text)
         self.lines.append(line)
         self.on_line(line)

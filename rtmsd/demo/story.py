@@ -91,6 +91,7 @@ class Story:
             self._pause,
             self._daemon_killed,
         )
+        self._scene.acts = len(acts) + 1  # and the end
         try:
             await self._all_connected()
             self._played.connected_ms = self._session.now_ms

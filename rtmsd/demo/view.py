@@ -79,8 +79,9 @@ class Screen:
             Layout(Panel(self._connections(), title="the daemon", border_style="blue")),
         )
         speed = "" if self._pace.speed == 1 else f", time runs {self._pace.speed:g} times as fast"
+        part = f"part {scene.act} of {scene.acts}  " if scene.act else ""
         head = Text.assemble(
-            (" rtmsd demo ", "reverse"), f"  {scene.age_s():6.1f} s of the session{speed} ({elapsed_s:.0f} s)\n"
+            (" rtmsd demo ", "reverse"), f"  {part}{scene.age_s():6.1f} s of the session{speed} ({elapsed_s:.0f} s)\n"
         )
         head.append(self._latest(Kind.ACT), STYLES[Kind.ACT]).append("\n")
         told = next((line for line in reversed(scene.lines) if line.kind not in (Kind.ACT, Kind.DAEMON)), None)

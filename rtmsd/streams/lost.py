@@ -196,7 +196,6 @@ class LostStreams:
 def told(lost: LostStream) -> dict[str, Any]:
     """Return one as the lists of streams have it: what is known although nothing was recorded."""
     is_refused = lost.loss is Loss.REFUSED
-    kind = "start_refused" if is_refused else "stream_state"
     return {
         "rtms_stream_id": lost.rtms_stream_id,
         "product": lost.product,
@@ -213,8 +212,4 @@ def told(lost: LostStream) -> dict[str, Any]:
         "lag_ms": None,
         "details": {} if lost.session_key is None else {"session_key": lost.session_key},
         "lost": {"loss": lost.loss.value, "times": lost.times, "first_ms": lost.first_ms, "last_ms": lost.last_ms},
-        "events": [
-            {"at_ms": lost.first_ms, "kind": kind, "zoom_ms": lost.event_ts, "why": lost.why},
-            *([{"at_ms": lost.last_ms, "kind": kind, "why": lost.why, "times": lost.times}] if lost.times > 1 else []),
-        ],
     }

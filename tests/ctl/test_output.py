@@ -4,6 +4,7 @@ import io
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,16 +13,28 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
 from rtmsd import __version__
 from rtmsd.ctl.exits import Exit
 from rtmsd.ctl.figures import clock, duration, listed, printable, size
 from rtmsd.ctl.output import Column, Output, key
+from rtmsd.ctl.table import width_of
 from rtmsd.ctl.verbs.streams import shortened
+from rtmsd.ctl.verbs.top import picture
 
 Ctl = Any
 FakeDaemon = Any
 Capture = pytest.CaptureFixture[str]
+
+FILE = {
+    "path": "audio/16778240.wav",
+    "media": "audio",
+    "user_id": 16778240,
+    "start_ms": 1790000000000,
+    "duration_ms": 65000,
+    "bytes": 2080000,
+}
 
 STREAM = {
     "rtms_stream_id": "9f2c4e6a8b0d4f1e9a7c5b3d1f0e2a4c",
@@ -40,23 +53,18 @@ STREAM = {
     "lag_ms": 120.4,
     "gaps": [{"media": "audio", "user_id": None, "from_ms": 1790000010000, "to_ms": 1790000012500, "cause": "dropped"}],
     "participants": [{"user_id": 16778240, "user_name": "Ana\x1b[31m", "joined_ms": 1790000000000, "left_ms": None}],
-    "files": [
-        {
-            "path": "audio/16778240.wav",
-            "media": "audio",
-            "user_id": 16778240,
-            "start_ms": 1790000000000,
-            "duration_ms": 65000,
-            "bytes": 2080000,
-        }
-    ],
+    "files": [FILE],
     "signaling_up": True,
     "links": [{"media": ["audio", "transcript"], "state": "streaming", "why": None}],
     "connections": [{"kind": "media", "opened_ms": 1790000000000, "closed_ms": None, "why": None}],
     "counters": {"messages": {"audio": 650}, "dropped": 0},
     "keep_alives": {"signaling": 6},
+    "last_packet_age_s": {"audio": 0.1, "transcript": None},
+    "details": {"session_key": "Room 5"},
     "directory": "/srv/rec/2026-09-21/9f2c4e6a8b0d4f1e9a7c5b3d1f0e2a4c",
 }
+
+PS_HEAD = "STREAM\tAPP\tPRODUCT\tSTATE\tSTARTED\tLASTED\tKEY\tLAST PACKET\tRECEIVING\tLAG\tGAPS\tPEOPLE\tWHY"
 
 STATUS = {
     "version": __version__,
@@ -93,8 +101,17 @@ def on_terminal(monkeypatch: pytest.MonkeyPatch, *, colour: bool = False) -> Ter
 def test_ps_for_programs(ctl: Ctl, daemon: FakeDaemon, capsys: Capture) -> None:
     daemon.answers["GET /v1/streams"] = [STREAM]
     assert ctl("ps") == Exit.OK
-    cells = [STREAM["rtms_stream_id"], "main", "session", "active", "1790000000000", "audio 10.0/s 31.2 KiB/s"]
-    assert capsys.readouterr().out == "\t".join([*map(str, cells), "120.4", "1", "1"]) + "\n"
+    cells = [STREAM["rtms_stream_id"], "main", "session", "active", "1790000000000", "65.000", "Room 5"]
+    received = ["audio 0.1s transcript -", "audio 10.0/s 31.2 KiB/s", "120.4", "1", "1", "-"]
+    head, line = capsys.readouterr().out.splitlines()
+    assert head == PS_HEAD
+    assert line.split("\t") == [*map(str, cells), *received]
+
+
+def test_ps_has_one_header_for_programs_whatever_is_listed(ctl: Ctl, daemon: FakeDaemon, capsys: Capture) -> None:
+    daemon.answers |= {"GET /v1/streams": [], "GET /v1/streams?all=1": [], "GET /v1/recordings": []}
+    assert ctl("ps") == ctl("ps", "-a") == Exit.OK
+    assert capsys.readouterr().out.splitlines() == [PS_HEAD, PS_HEAD]
 
 
 def test_ps_for_people(ctl: Ctl, daemon: FakeDaemon, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,8 +119,8 @@ def test_ps_for_people(ctl: Ctl, daemon: FakeDaemon, monkeypatch: pytest.MonkeyP
     daemon.answers["GET /v1/streams"] = [STREAM]
     assert ctl("ps") == Exit.OK
     assert terminal.getvalue() == (
-        "STREAM        APP   PRODUCT  STATE   LASTED  RECEIVING                   LAG  GAPS  PEOPLE\n"
-        "9f2c4e6a8b0d  main  session  active   1m05s  audio 10.0/s 31.2 KiB/s  120 ms     1       1\n"
+        "STREAM        STATE   LASTED  KEY     LAST PACKET              GAPS  PEOPLE\n"
+        "9f2c4e6a8b0d  active   1m05s  Room 5  audio 0.1s transcript -     1       1\n"
     )
 
 
@@ -132,7 +149,7 @@ def test_what_was_refused_is_seen_in_the_lists(
     assert "audio refused" in capsys.readouterr().out
     terminal = on_terminal(monkeypatch)
     assert ctl("ps") == Exit.OK
-    assert "1 (audio refused)" in terminal.getvalue()
+    assert "audio refused" in terminal.getvalue()
 
 
 def test_inspect_tells_what_was_asked_granted_and_refused(
@@ -150,6 +167,59 @@ def test_inspect_tells_what_was_asked_granted_and_refused(
     assert audio.endswith("status 9: no scope\\x1b[31m")
 
 
+TROUBLED = STREAM | {
+    "state": "recovering",
+    "why": "no TCP connection to rtms.zoom.us: refused: nothing listens there, or a firewall rejects it",
+    "failed_attempts": 3,
+    "next_attempt_in_s": 2.5,
+    "gives_up_in_s": 41.0,
+    "details": {"session_key": "会議室" * 50},
+}
+
+
+@pytest.mark.parametrize("columns", [40, 60, 80, 100, 200])
+@pytest.mark.parametrize("arguments", [("ps",), ("ps", "-a")])
+def test_what_matters_is_whole_at_any_width(
+    ctl: Ctl, daemon: FakeDaemon, monkeypatch: pytest.MonkeyPatch, columns: int, arguments: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    terminal = on_terminal(monkeypatch)
+    streams = [TROUBLED, STREAM | {"rtms_stream_id": "other"}]
+    daemon.answers |= {"GET /v1/streams": streams, "GET /v1/streams?all=1": streams, "GET /v1/recordings": []}
+    assert ctl(*arguments) == Exit.OK
+    text = terminal.getvalue()
+    assert "recovering" in text
+    assert "1m05s" in text
+    if columns >= 60:
+        assert all(width_of(line) <= columns for line in text.splitlines())
+    if columns >= 80:
+        assert "next attempt in" in re.sub(r"\s+", " ", text)
+    assert ("STARTED" in text) == (arguments == ("ps", "-a") or columns == 200)
+
+
+def test_top_at_80_columns_keeps_state_and_duration() -> None:
+    written = io.StringIO()
+    Console(file=written, width=80).print(picture(STATUS, [TROUBLED, STREAM], 80))
+    text = written.getvalue()
+    assert "recovering" in text
+    assert "1m05s" in text
+    assert "next attempt in" in re.sub(r"\s+", " ", text)
+
+
+def test_files_and_gaps_have_names(ctl: Ctl, daemon: FakeDaemon, monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = on_terminal(monkeypatch)
+    file = FILE
+    gap = {"media": "audio", "user_id": 16778240, "from_ms": 0, "to_ms": 5, "cause": "dropped"}
+    daemon.answers["GET /v1/streams/9f"] = STREAM | {"files": [file, file | {"user_id": 0}], "gaps": [gap]}
+    assert ctl("inspect", "9f") == Exit.OK
+    lines = terminal.getvalue().splitlines()
+    (whose, mix) = [line for line in lines if line.startswith("audio/16778240.wav")]
+    assert "Ana\\x1b[31m" in whose
+    assert "(the mix)" in mix
+    assert any(line.startswith("audio") and "Ana" in line and "dropped" in line for line in lines)
+    assert "\x1b" not in terminal.getvalue()
+
+
 def test_ps_as_json(ctl: Ctl, daemon: FakeDaemon, capsys: Capture) -> None:
     daemon.answers["GET /v1/streams"] = [STREAM]
     assert ctl("ps", "--json") == Exit.OK
@@ -159,7 +229,7 @@ def test_ps_as_json(ctl: Ctl, daemon: FakeDaemon, capsys: Capture) -> None:
 def test_nothing_to_list(ctl: Ctl, daemon: FakeDaemon, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
     daemon.answers["GET /v1/streams"] = []
     assert ctl("ps") == Exit.OK
-    assert capsys.readouterr().out == ""
+    assert capsys.readouterr().out == f"{PS_HEAD}\n"
     terminal = on_terminal(monkeypatch)
     assert ctl("ps") == Exit.OK
     assert terminal.getvalue() == "no live streams (-a shows ended ones too)\n"
@@ -261,7 +331,7 @@ def test_top_where_nobody_watches(ctl: Ctl, daemon: FakeDaemon, capsys: Capture)
     assert ctl("top", "--json") == Exit.OK
     assert json.loads(capsys.readouterr().out) == {"status": STATUS, "streams": [STREAM]}
     assert ctl("top") == Exit.OK
-    assert capsys.readouterr().out.startswith("9f2c4e6a8b0d4f1e9a7c5b3d1f0e2a4c\tmain\t")
+    assert capsys.readouterr().out.startswith(f"{PS_HEAD}\n9f2c4e6a8b0d4f1e9a7c5b3d1f0e2a4c\tmain\t")
 
 
 def test_top_on_a_terminal_until_ctrl_c(daemon: FakeDaemon) -> None:

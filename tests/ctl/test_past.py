@@ -50,7 +50,7 @@ def night(daemon: FakeDaemon, tmp_path: Path) -> list[dict[str, Any]]:
 def test_ps_lists_ended_streams_with_why(ctl: Ctl, capsys: Capture) -> None:
     assert ctl("ps", "-a") == Exit.OK
     rows = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
-    assert [(row[0], row[3], row[-1]) for row in rows] == [
+    assert [(row[0], row[3], row[-1]) for row in rows[1:]] == [
         ("live", "active", "-"),
         ("whole", "ended", "stopped webhook, 6 MEETING_ENDED"),
         ("failed", "failed", WHY),

@@ -117,7 +117,16 @@ def test_explain_for_programs(ctl: Ctl, capsys: Capture) -> None:
 
 
 def test_every_word_of_the_contract_is_explained() -> None:
-    assert set(STREAM_STATES) == {"connecting", "active", "paused", "recovering", "ended", "failed", "revoked"}
+    assert set(STREAM_STATES) == {
+        "connecting",
+        "active",
+        "paused",
+        "recovering",
+        "ended",
+        "failed",
+        "revoked",
+        "refused",
+    }
     assert set(GAP_CAUSES) == {
         "media_reconnect",
         "signaling_reconnect",
@@ -214,6 +223,7 @@ def recordings(daemon: FakeDaemon, tmp_path: Path) -> Path:
 def test_recordings_ls(ctl: Ctl, recordings: Path, capsys: Capture) -> None:
     assert ctl("recordings", "ls") == Exit.OK
     assert capsys.readouterr().out.splitlines() == [
+        "STREAM\tAPP\tSTATE\tSTARTED\tLASTED\tSIZE\tGAPS\tDIRECTORY",
         f"abc1\tmain\tended\t1000\t4000\t2048\t0\t{recordings}/abc1",
         f"abd2\tmain\tactive\t1000\t-\t2048\t0\t{recordings}/abd2",
     ]

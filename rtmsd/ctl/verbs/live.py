@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from rtmsd.ctl.call import Call
 from rtmsd.ctl.client import stream_path
-from rtmsd.ctl.events import EventFile, over, show_event
+from rtmsd.ctl.events import EventFile, lost_events, over, show_event
 from rtmsd.ctl.exits import CtlError, Exit
 from rtmsd.ctl.past import known
 
@@ -32,6 +32,7 @@ def logs(call: Call) -> Exit:
     one: str | None = call.args.stream
     streams = _all_streams(call) if one is None else [known(call, one)]
     files: dict[str, EventFile] = {}
+    without_file = [event for stream in streams for event in lost_events(stream)]
     lines: int | None = call.args.lines
     with suppress(KeyboardInterrupt):
         while True:
@@ -39,9 +40,8 @@ def logs(call: Call) -> Exit:
                 name, directory = stream["rtms_stream_id"], stream.get("directory")
                 if directory and name not in files:
                     files[name] = EventFile(name, directory)
-            events = sorted(
-                (event for file in files.values() for event in file.new()), key=lambda event: event["at_ms"]
-            )
+            new = [event for file in files.values() for event in file.new()]
+            events, without_file = sorted([*new, *without_file], key=lambda event: event["at_ms"]), []
             for event in events if lines is None else deque(events, lines):
                 show_event(call.out, event)
             if not call.args.follow or (one is not None and over(events)):

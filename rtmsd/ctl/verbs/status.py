@@ -52,7 +52,8 @@ def heard(answer: Item) -> str:
     webhook = answer.get("webhook") or {}
     if webhook.get("last_ms") is None:
         return "none came yet"
-    return f"last {duration(time.time() - webhook['last_ms'] / 1000)} ago; {summed_up(webhook.get('results'))}"
+    results = {name.replace("_", " "): number for name, number in (webhook.get("results") or {}).items()}
+    return f"last {duration(time.time() - webhook['last_ms'] / 1000)} ago; {summed_up(results)}"
 
 
 def received(answer: Item) -> str:
@@ -66,7 +67,9 @@ def received(answer: Item) -> str:
 
 def ended(answer: Item) -> str:
     """Return how the streams ended that did since the daemon started."""
-    return summed_up((answer.get("totals") or {}).get("ended"))
+    totals = answer.get("totals") or {}
+    lost = {name.replace("_", " "): number for name, number in (totals.get("lost") or {}).items()}
+    return f"{summed_up(totals.get('ended'))}{'; in the last hour ' + summed_up(lost) if lost else ''}"
 
 
 def disk(answer: Item) -> str:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 from rtmsd.ctl.call import Call
 from rtmsd.ctl.client import stream_path
@@ -13,33 +13,73 @@ from rtmsd.ctl.past import known, with_earlier
 from rtmsd.protocol.meanings import STOP_REASONS
 
 SHORT_ID_CHARS: Final = 12
+KEY_CHARS: Final = 16
 
 
 def ps(call: Call) -> Exit:
     """List the live streams, or those that ended, too: of these, why."""
     if call.args.all:
         streams = with_earlier(call, call.client.get("/v1/streams", all="1"))
-        call.out.rows(streams, (*ps_columns(streams), Column("WHY", why)), empty="no streams, and no recordings")
+        call.out.rows(streams, ps_columns(streams, started=True), empty="no streams, and no recordings")
     else:
         streams = call.client.get("/v1/streams")
         call.out.rows(streams, ps_columns(streams), empty="no live streams (-a shows ended ones too)")
     return Exit.OK
 
 
-def ps_columns(streams: Sequence[Item]) -> tuple[Column, ...]:
-    """Return the columns of a list; its ids are cut to what still tells these streams apart."""
+def ps_columns(streams: Sequence[Item], *, started: bool = False) -> tuple[Column, ...]:
+    """Return the columns of a list; its ids are cut to what still tells these streams apart. Programs get all of them,
+    in this order, whatever is listed.
+
+    Args:
+        started: the start time matters as much as the state.
+    """
     shown = shortened([stream["rtms_stream_id"] for stream in streams])
     return (
         Column("STREAM", lambda stream: shown[stream["rtms_stream_id"]], key("rtms_stream_id")),
-        Column("APP", key("app")),
-        Column("PRODUCT", key("product")),
+        Column("APP", key("app"), rank=8),
+        Column("PRODUCT", key("product"), rank=9),
         Column("STATE", key("state")),
-        Column("LASTED", lambda stream: duration(lasted_s(stream)), key("started_ms"), right=True),
-        Column("RECEIVING", rates),
-        Column("LAG", lag, key("lag_ms"), right=True),
-        Column("GAPS", gaps, lambda stream: count(stream, "gaps"), right=True),
-        Column("PEOPLE", lambda stream: count(stream, "participants"), right=True),
+        Column("STARTED", short_moment, key("started_ms"), rank=0 if started else 7),
+        Column("LASTED", lasted, lambda stream: f"{lasted_s(stream):.3f}", right=True),
+        Column("KEY", lambda stream: cut(session_key(stream), KEY_CHARS), session_key, rank=1),
+        Column("LAST PACKET", last_packet, rank=2),
+        Column("RECEIVING", rates, rank=6),
+        Column("LAG", lag, key("lag_ms"), right=True, rank=5),
+        Column("GAPS", lambda stream: count(stream, "gaps"), right=True, rank=3),
+        Column("PEOPLE", lambda stream: count(stream, "participants"), right=True, rank=4),
+        Column("WHY", lambda s: why(s) if s.get("state") != "active" else refused(s) or UNKNOWN, why, rank=1),
     )
+
+
+def short_moment(stream: Item) -> str:
+    """When it started, to the minute: "09-21 14:13"."""
+    started_ms = stream.get("started_ms")
+    return UNKNOWN if started_ms is None else moment(started_ms)[5:16]
+
+
+def session_key(stream: Item) -> Any:
+    """The developer's own name for the room, from the started webhook."""
+    details = stream.get("details")
+    found = details.get("session_key") if isinstance(details, Mapping) else None
+    return UNKNOWN if found in (None, "") else found
+
+
+def cut(text: Any, chars: int) -> str:
+    """Return the beginning of a text that somebody else chose."""
+    text = str(text)
+    return text if len(text) <= chars else f"{text[: chars - 1]}…"
+
+
+def lasted(stream: Item) -> str:
+    """How long a stream lasted; one that was refused never began."""
+    return UNKNOWN if stream.get("state") == "refused" else duration(lasted_s(stream))
+
+
+def last_packet(stream: Item) -> str:
+    """How old the latest packet of each medium is."""
+    ages_s = stream.get("last_packet_age_s") or {}
+    return " ".join(f"{media} {duration(age_s)}" for media, age_s in ages_s.items()) or UNKNOWN
 
 
 def shortened(ids: Sequence[str]) -> Mapping[str, str]:
@@ -51,9 +91,22 @@ def shortened(ids: Sequence[str]) -> Mapping[str, str]:
 
 
 def why(stream: Item) -> str:
-    """What its state came from, what Zoom gave as the reason of its end, and which media it did not give."""
+    """What its state came from, what Zoom gave as the reason of its end, which media it did not give, and when a lost
+    connection is tried again.
+    """
     reason = None if stream.get("stop_reason") is None else stop_reason(stream)
-    return ", ".join(part for part in (stream.get("why"), reason, refused(stream)) if part) or UNKNOWN
+    times = (stream.get("lost") or {}).get("times", 1)
+    again = f"refused {times} times" if times > 1 else None
+    parts = (stream.get("why"), reason, again, refused(stream), *plans(stream))
+    return ", ".join(part for part in parts if part) or UNKNOWN
+
+
+def plans(stream: Item) -> list[str]:
+    """What is still tried for a connection, a stream's or one of its links': "next attempt in 3.0s"."""
+    named = (("next_attempt_in_s", "next attempt in"), ("gives_up_in_s", "gives up in"))
+    found = [f"{words} {duration(stream[name])}" for name, words in named if stream.get(name) is not None]
+    failed = stream.get("failed_attempts")
+    return [f"{failed} attempt{'s' * (failed != 1)} failed", *found] if found and failed else found
 
 
 def refused(stream: Item) -> str:
@@ -94,12 +147,6 @@ def count(stream: Item, name: str) -> str:
     return UNKNOWN if value is None else str(value if isinstance(value, int) else len(value))
 
 
-def gaps(stream: Item) -> str:
-    """How many there are, and what was not granted: "1 (audio refused)"."""
-    told = refused(stream)
-    return count(stream, "gaps") + (f" ({told})" if told else "")
-
-
 def media_rows(stream: Item) -> list[Item]:
     """What was asked for, granted and refused, a row for each media type."""
     return [{**term, "media": name} for name, term in (stream.get("media") or {}).items()]
@@ -124,11 +171,19 @@ def inspect(call: Call) -> Exit:
     stream = known(call, call.args.stream)
     call.out.record(stream, INSPECT_COLUMNS)
     if not call.out.as_json:
+        names = {person.get("user_id"): person.get("user_name") for person in stream.get("participants") or ()}
         for name, columns in INSPECT_TABLES.items():
             if items := media_rows(stream) if name == "media" else stream.get(name):
+                if name in ("files", "gaps"):
+                    items = [{**item, "user_name": _name_of(item.get("user_id"), names)} for item in items]
                 call.out.section(name)
                 call.out.rows(items, columns)
     return Exit.OK
+
+
+def _name_of(user_id: object, names: Mapping[Any, Any]) -> object:
+    """Whose a file or a gap is, in a name: the mix has user 0, and pictures may be of nobody in particular."""
+    return names.get(user_id) or ("(the mix)" if user_id == 0 else None)
 
 
 def stop_reason(stream: Item) -> str:
@@ -140,18 +195,30 @@ def stop_reason(stream: Item) -> str:
     return f"{number} {meaning.name}" if meaning else str(number)
 
 
+def refusals(stream: Item) -> str:
+    """How often, and when, its start was answered with 503."""
+    lost = stream.get("lost") or {}
+    if lost.get("loss") != "refused":
+        return UNKNOWN
+    return f"{lost['times']} times, first {moment(lost['first_ms'])}, last {moment(lost['last_ms'])}: not recorded then"
+
+
 INSPECT_COLUMNS: Final = (
     Column("stream", key("rtms_stream_id")),
     Column("product", key("product")),
     Column("id", key("id")),
+    Column("session key", session_key),
     Column("app", key("app")),
     Column("state", key("state")),
     Column("why", lambda stream: stream.get("why") or UNKNOWN),
+    Column("connecting", lambda stream: ", ".join(plans(stream)) or UNKNOWN),
+    Column("refused", refusals),
     Column("started", lambda stream: moment(stream.get("started_ms")), key("started_ms")),
     Column("ended", lambda stream: moment(stream.get("ended_ms")), key("ended_ms")),
-    Column("lasted", lambda stream: duration(lasted_s(stream)), lambda stream: f"{lasted_s(stream):.3f}"),
+    Column("lasted", lasted, lambda stream: f"{lasted_s(stream):.3f}"),
     Column("stop reason", stop_reason, key("stop_reason")),
     Column("receiving", rates),
+    Column("last packet", last_packet),
     Column("lag", lag, key("lag_ms")),
     Column("signaling", lambda stream: "up" if stream.get("signaling_up") else "down"),
     Column("keep-alives", lambda stream: listed(stream.get("keep_alives"))),
@@ -170,6 +237,7 @@ INSPECT_TABLES: Final[Mapping[str, tuple[Column, ...]]] = {
         Column("FILE", key("path")),
         Column("MEDIA", key("media")),
         Column("USER", key("user_id")),
+        Column("NAME", key("user_name")),
         Column("START", lambda file: clock(file.get("start_ms")), key("start_ms")),
         Column("LENGTH", lambda file: milliseconds(file.get("duration_ms")), key("duration_ms"), right=True),
         Column("SIZE", lambda file: size(file.get("bytes")), key("bytes"), right=True),
@@ -183,7 +251,7 @@ INSPECT_TABLES: Final[Mapping[str, tuple[Column, ...]]] = {
     "links": (
         Column("LINK FOR", lambda link: ", ".join(link["media"])),
         Column("STATE", key("state")),
-        Column("LATEST LOSS", lambda link: link.get("why") or UNKNOWN),
+        Column("LATEST LOSS", lambda link: ", ".join([link.get("why") or UNKNOWN, *plans(link)])),
     ),
     "connections": (
         Column("CONNECTION", key("kind")),
@@ -194,6 +262,7 @@ INSPECT_TABLES: Final[Mapping[str, tuple[Column, ...]]] = {
     "gaps": (
         Column("GAP IN", key("media")),
         Column("USER", lambda gap: "all" if gap.get("user_id") is None else gap["user_id"]),
+        Column("NAME", key("user_name"), rank=1),
         Column("FROM", lambda gap: clock(gap.get("from_ms")), key("from_ms")),
         Column("TO", lambda gap: clock(gap.get("to_ms")), key("to_ms")),
         Column("LENGTH", lambda gap: milliseconds(gap_ms(gap)), gap_ms, right=True),

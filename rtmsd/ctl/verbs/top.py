@@ -13,7 +13,7 @@ from rich.text import Text
 from rtmsd.ctl.call import Call
 from rtmsd.ctl.exits import Exit
 from rtmsd.ctl.figures import duration, printable
-from rtmsd.ctl.output import STATE_STYLES, Item, Style
+from rtmsd.ctl.output import STATE_STYLES, Item, Style, shown
 from rtmsd.ctl.verbs.status import disk, health, heard, received, summed_up, troubles
 from rtmsd.ctl.verbs.streams import ps_columns
 
@@ -45,25 +45,30 @@ def _look(call: Call) -> tuple[dict[str, Any], list[dict[str, Any]]]:
 
 
 def _live(call: Call) -> None:
-    first = _picture(*_look(call))
-    with Live(first, console=Console(file=sys.stdout), screen=True, auto_refresh=False) as live:
+    console = Console(file=sys.stdout)
+    first = picture(*_look(call), console.width)
+    with Live(first, console=console, screen=True, auto_refresh=False) as live:
         while True:
             time.sleep(call.args.interval)
-            live.update(_picture(*_look(call)), refresh=True)
+            live.update(picture(*_look(call), console.width), refresh=True)
 
 
-def _picture(status: Item, streams: list[dict[str, Any]]) -> RenderableType:
+def picture(status: Item, streams: list[dict[str, Any]], width: int) -> RenderableType:
     def words(text: Any, style: Style | None = None) -> Text:
         plain = printable(text)
         chosen = style or STATE_STYLES.get(plain)
         return Text(plain, style=RICH_STYLES[chosen] if chosen else "")
 
-    columns = ps_columns(streams)
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(column.title, justify="right" if column.right else "left", no_wrap=True)
-    for stream in streams:
-        table.add_row(*(words(column.cell(stream)) for column in columns))
+    all_columns = ps_columns(streams)
+    rows = [[column.title for column in all_columns]]
+    rows += [[printable(column.cell(stream)) for column in all_columns] for stream in streams]
+    kept = shown(all_columns, rows, width)
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for index in kept:
+        is_last = index == kept[-1]
+        table.add_column(rows[0][index], justify="right" if all_columns[index].right else "left", no_wrap=not is_last)
+    for row in rows[1:]:
+        table.add_row(*(words(row[index]) for index in kept))
     return Group(
         Text.assemble(
             "rtmsd ", words(health(status)), f"  up {duration(status.get('uptime_s'))}  {time.strftime('%H:%M:%S')}"

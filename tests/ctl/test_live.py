@@ -12,6 +12,7 @@ import pytest
 
 from rtmsd.ctl.events import EventFile, over
 from rtmsd.ctl.exits import Exit
+from rtmsd.ctl.figures import clock
 
 Ctl = Any
 FakeDaemon = Any
@@ -163,3 +164,12 @@ def test_the_first_byte_is_not_held_back(daemon: FakeDaemon) -> None:
     child.send_signal(signal.SIGINT)
     assert child.wait() == Exit.OK
     child.stdout.close()
+
+
+def test_logs_have_times_of_day_and_no_nulls(ctl: Ctl, daemon: FakeDaemon, tmp_path: Path, capsys: Capture) -> None:
+    event = {"at_ms": 1790000001300, "kind": "connection", "zoom_ms": 1790000001290, "cause": None, "length_ms": 20}
+    (tmp_path / "events.jsonl").write_text(json.dumps(event) + "\n")
+    daemon.answers["GET /v1/streams/abc"] = {"rtms_stream_id": "abc", "state": "ended", "directory": str(tmp_path)}
+    assert ctl("logs", "abc") == Exit.OK
+    details = capsys.readouterr().out.rstrip("\n").split("\t")[-1]
+    assert details == f"zoom={clock(1790000001290)} length_ms=20"

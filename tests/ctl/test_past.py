@@ -126,3 +126,42 @@ def test_what_neither_knows_is_no_stream(ctl: Ctl, capsys: Capture) -> None:
 def test_a_prefix_of_several_recordings_is_ambiguous(ctl: Ctl, capsys: Capture) -> None:
     assert ctl("inspect", "l") == Exit.USAGE
     assert "left" in capsys.readouterr().err
+
+
+REFUSED_START = {
+    "rtms_stream_id": "late",
+    "state": "refused",
+    "why": "draining",
+    "started_ms": 1000,
+    "lost": {"loss": "refused", "times": 2, "first_ms": 1790000000000, "last_ms": 1790000300000},
+}
+
+
+@pytest.mark.usefixtures("night")
+def test_a_refused_start_is_listed_inspected_and_logged(ctl: Ctl, daemon: FakeDaemon, capsys: Capture) -> None:
+    daemon.answers["GET /v1/streams?all=1"] = [LIVE, REFUSED_START]
+    daemon.answers["GET /v1/streams/late"] = REFUSED_START
+    assert ctl("ps", "-a") == Exit.OK
+    rows = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    assert ("late", "refused", "draining, refused 2 times") in [(row[0], row[3], row[-1]) for row in rows]
+    assert ctl("inspect", "late") == Exit.OK
+    assert "2 times" in capsys.readouterr().out
+    for arguments in (("logs", "late"), ("logs",)):
+        assert ctl(*arguments) == Exit.OK
+        lines = [line.split("\t")[1:] for line in capsys.readouterr().out.splitlines()]
+        assert ["late", "start_refused", "why=draining"] in lines
+        assert ["late", "start_refused", "why=draining times=2"] in lines
+
+
+def test_a_refused_start_hides_no_earlier_recording(
+    ctl: Ctl, daemon: FakeDaemon, night: list[dict[str, Any]], capsys: Capture
+) -> None:
+    again = REFUSED_START | {"rtms_stream_id": "whole"}
+    daemon.answers["GET /v1/streams?all=1"] = [again]
+    daemon.answers["GET /v1/streams/whole"] = again
+    assert ctl("ps", "-a", "--json") == Exit.OK
+    states = {(each["rtms_stream_id"], each["state"]) for each in json.loads(capsys.readouterr().out)}
+    assert {("whole", "ended"), ("whole", "refused")} <= states
+    assert ctl("inspect", "whole", "--json") == Exit.OK
+    known = json.loads(capsys.readouterr().out)
+    assert (known["state"], known["lost"]["times"]) == ("ended", 2)

@@ -348,12 +348,9 @@ class Recorder:
 
     def snapshot(self) -> dict[str, Any]:
         """The manifest, and what is only true now: `rates` per second as sampled last, `lag` to the disk."""
-        return {
-            **self.manifest(),
-            "rates": self._rates.latest,
-            "lag_ms": round(self._writer.last_sync_age_s * 1000),
-            "last_packet_age_s": self._rates.last_packet_age_s(trio.current_time(), self.messages),
-        }
+        ages_s = self._rates.last_packet_age_s(trio.current_time(), self.messages)
+        lag_ms = round(self._writer.last_sync_age_s * 1000)
+        return {**self.manifest(), "rates": self._rates.latest, "lag_ms": lag_ms, "last_packet_age_s": ages_s}
 
     def sample_rates(self) -> None:
         """See `Rates.sample`."""

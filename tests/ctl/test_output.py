@@ -155,6 +155,7 @@ def test_what_was_refused_is_seen_in_the_lists(
 def test_inspect_tells_what_was_asked_granted_and_refused(
     ctl: Ctl, daemon: FakeDaemon, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("COLUMNS", "200")  # narrower, it is wrapped
     terminal = on_terminal(monkeypatch)
     daemon.answers["GET /v1/streams/9f2c"] = REFUSED
     assert ctl("inspect", "9f2c") == Exit.OK

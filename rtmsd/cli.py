@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from enum import IntEnum
@@ -11,7 +10,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from rtmsd import __version__
-from rtmsd.errors import ConfigError, RtmsdError
+from rtmsd.errors import ConfigError, RtmsdError, leaves
+from rtmsd.terminal import complain, error_text, prepare_streams, printable, silence_stdout
 
 if TYPE_CHECKING:
     from rtmsd.config import Config
@@ -33,13 +33,18 @@ class Exit(IntEnum):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
     status: int = Exit.OK
+    prepare_streams()
     try:
         try:
             status = _command(list(sys.argv[1:] if argv is None else argv))
         finally:
-            print(end="", flush=True)  # now, while a failure can still be handled; there may be no stdout at all
+            print(end="", flush=True)  # now, while a failure can still be handled
     except* BrokenPipeError:  # the reader of our output has had enough (`| head`): no failure; tasks raise it in groups
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python flushes at its own exit
+        silence_stdout()
+    except* OSError as group:  # the output again (a full disk), or a file
+        silence_stdout()
+        complain("\n".join(f"rtmsd: {error_text(error)}" for error in leaves(group) if isinstance(error, OSError)))
+        status = Exit.FAILED
     return status
 
 
@@ -51,10 +56,10 @@ def _command(arguments: list[str]) -> int:
     try:
         return run(args)
     except ConfigError as error:
-        print("\n".join(error.mistakes), file=sys.stderr)
+        complain("\n".join(error.mistakes))
         return Exit.BAD_CONFIG
     except RtmsdError as error:
-        print(f"rtmsd: {error}", file=sys.stderr)
+        complain(f"rtmsd: {error}")
         return Exit.FAILED
 
 
@@ -114,8 +119,8 @@ def _check(args: argparse.Namespace) -> int:
         print(json.dumps({"ok": True, "mistakes": [], "warnings": config.warnings}, indent=2))
     else:
         for warning in config.warnings:
-            print(f"warning: {warning}", file=sys.stderr)
-        print(f"ok: {_summary(config)}")
+            complain(f"warning: {warning}")
+        print(f"ok: {printable(_summary(config))}")
     return Exit.OK
 
 

@@ -20,6 +20,7 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 from rtmsd.config.model import LogConfig
 from rtmsd.journald import JournalSender, is_journal
 from rtmsd.masking import MASK, SECRET_TEXTS, masked
+from rtmsd.terminal import printable
 
 MAX_TEXT_CHARS: Final = 16_384  # of one value; Zoom's texts and tracebacks are far shorter
 MIN_SECRET_CHARS: Final = 8  # Zoom's are over 20; the short ones of a test would mask half of every line
@@ -66,8 +67,17 @@ def _console(stream: TextIO) -> list[Processor]:
     colours = stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
     return [
         structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),
+        _harmless,
         structlog.dev.ConsoleRenderer(colors=colours, exception_formatter=structlog.dev.plain_traceback),
     ]
+
+
+def _harmless(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Escape what a terminal would act on; a traceback keeps its lines, of which `Cleaner` took the controls."""
+    return {
+        printable(key): printable(value) if isinstance(value, str) and key != "exception" else value
+        for key, value in event.items()
+    }
 
 
 def _json(_stream: TextIO) -> list[Processor]:

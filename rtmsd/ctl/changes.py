@@ -17,11 +17,11 @@ def show_changes(out: Output, changes: Sequence[Item], note: str = "") -> None:
     if not out.terminal:
         for change in changes:
             when = "restart" if change["needs_restart"] else "reload"
-            out.line("\t".join((change["path"], toml_like(change["old"]), toml_like(change["new"]), when)))
+            out.line("\t".join((printable(change["path"]), toml_like(change["old"]), toml_like(change["new"]), when)))
         return
     for change in changes:
         restart = out.styled("  (needs a restart)", Style.WARN) if change["needs_restart"] else ""
-        out.line(f"{change['path']}: {toml_like(change['old'])} -> {toml_like(change['new'])}{restart}")
+        out.line(f"{printable(change['path'])}: {toml_like(change['old'])} -> {toml_like(change['new'])}{restart}")
     if not changes:
         out.line("nothing changed")
     if note:

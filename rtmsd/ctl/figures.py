@@ -4,15 +4,12 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from rtmsd.terminal import printable
+
+__all__ = ["UNKNOWN", "clock", "duration", "listed", "milliseconds", "moment", "printable", "size"]
+
 UNKNOWN: Final = "-"
 _UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB")
-
-
-def printable(text: Any) -> str:
-    """Return `text` on one line and harmless to a terminal: names come from whoever joined a session."""
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape", "surrogatepass").decode() for char in str(text)
-    )
 
 
 def size(amount_bytes: float | None) -> str:

@@ -1,6 +1,5 @@
 """rtmsctl: arguments in, exit status out."""
 
-import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -10,6 +9,7 @@ from rtmsd.ctl.call import Call
 from rtmsd.ctl.exits import CtlError, Exit
 from rtmsd.ctl.grammar import build_parser
 from rtmsd.ctl.output import Output
+from rtmsd.terminal import complain, error_text, prepare_streams, silence_stdout
 
 Run = Callable[[Call], Exit]
 """What every verb is: it raises CtlError when it cannot be done."""
@@ -19,19 +19,23 @@ INTERRUPTED: Final = 130  # as a shell reports SIGINT
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb and return its exit status; a usage error leaves with 2, as argparse does."""
-    args = build_parser().parse_args(argv)
+    prepare_streams()
     try:
-        return find(args.run)(Call(args, Output.to(sys.stdout, as_json=args.json)))
+        try:
+            args = build_parser().parse_args(argv)
+            return find(args.run)(Call(args, Output.to(sys.stdout, as_json=args.json)))
+        finally:
+            sys.stdout.flush()  # now, while a failure can still be handled: `--help` leaves with SystemExit
     except CtlError as error:
         return _complain(error.exit_code, str(error), error.mend)
     except BrokenPipeError:  # the reader of our output has had enough (`| head`): no failure
-        _leave_stdout()
+        silence_stdout()
         return Exit.OK
     except PermissionError as error:
-        return _complain(Exit.NOT_PERMITTED, str(error))
+        return _complain(Exit.NOT_PERMITTED, error_text(error))
     except OSError as error:  # a file, or stdout
-        _leave_stdout()
-        return _complain(Exit.FAILED, str(error))
+        silence_stdout()
+        return _complain(Exit.FAILED, error_text(error))
     except KeyboardInterrupt:
         return INTERRUPTED
 
@@ -44,14 +48,5 @@ def find(target: str) -> Run:
 
 
 def _complain(code: Exit, message: str, mend: str = "") -> Exit:
-    print(f"rtmsctl: {message}", file=sys.stderr)
-    if mend:
-        print(mend, file=sys.stderr)
+    complain(f"rtmsctl: {message}" + (f"\n{mend}" if mend else ""))
     return code
-
-
-def _leave_stdout() -> None:
-    """Keep Python from writing at exit what could not be written now."""
-    devnull = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(devnull, sys.stdout.fileno())
-    os.close(devnull)

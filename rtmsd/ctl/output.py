@@ -130,7 +130,7 @@ class Output:
         if self.as_json:
             self.json(item)
         else:
-            self.line(sentence)
+            self.line(printable(sentence))
 
     def styled(self, text: str, style: Style | None) -> str:
         """Return `text` in colour where colour may be used."""

@@ -1,7 +1,6 @@
 """Streams that the daemon does not remember, because it was started again since say: told from their recordings."""
 
 import json
-import sys
 from pathlib import Path
 from typing import Any, Final
 
@@ -10,6 +9,7 @@ from rtmsd.ctl.client import stream_path
 from rtmsd.ctl.events import ENDED_STATES
 from rtmsd.ctl.exits import CtlError, Exit
 from rtmsd.ctl.output import Item
+from rtmsd.terminal import complain
 
 REFUSED: Final = "refused"  # a start that was answered with 503: there is nothing on disk of it
 OVER: Final = ENDED_STATES | {REFUSED}
@@ -49,7 +49,7 @@ def with_earlier(call: Call, streams: list[dict[str, Any]]) -> list[dict[str, An
     try:
         recordings: list[dict[str, Any]] = call.client.get("/v1/recordings")
     except CtlError as error:
-        print(f"rtmsctl: earlier streams are left out: {error}", file=sys.stderr)
+        complain(f"rtmsctl: earlier streams are left out: {error}")
         return streams
     remembered = {stream["rtms_stream_id"] for stream in streams if stream["state"] != REFUSED}
     ended = [item for item in recordings if item["state"] in ENDED_STATES]

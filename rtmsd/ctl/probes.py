@@ -11,6 +11,7 @@ from urllib.parse import SplitResult
 from rtmsd.ctl.findings import Finding
 from rtmsd.ctl.web import Answer, Unanswered, request
 
+PORTS: Final = {"http": 80, "https": 443}  # as numbers: a small system has no /etc/services
 CLOCK_GOOD_S: Final = 30.0
 """Far below webhook.max_age_s (300 by default), where every signature is refused: better seen before."""
 
@@ -23,7 +24,7 @@ def probe_zoom(url: SplitResult, timeout_s: float, tls: ssl.SSLContext | None = 
     """
     host = url.hostname or ""
     try:
-        socket.getaddrinfo(host, url.port or url.scheme, type=socket.SOCK_STREAM)
+        socket.getaddrinfo(host, url.port or PORTS[url.scheme], type=socket.SOCK_STREAM)
     except OSError as error:
         return [
             Finding("dns", False, f"{host}: {error.strerror}", "Mend the resolver (/etc/resolv.conf), or the network."),

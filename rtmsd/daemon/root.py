@@ -7,7 +7,6 @@ import contextlib
 import gc
 import os
 import signal
-import sys
 from collections.abc import AsyncIterator, Iterator
 from functools import partial
 from pathlib import Path
@@ -32,6 +31,7 @@ from rtmsd.state.journal import Journal
 from rtmsd.state.lock import LockFile
 from rtmsd.streams.restart import Restarter
 from rtmsd.streams.supervisor import Supervisor
+from rtmsd.terminal import complain
 from rtmsd.webhook.app import make_app
 from rtmsd.webhook.server import serve
 from rtmsd.zoom_api import ZoomApi
@@ -54,8 +54,7 @@ def run(config_path: Path, *, end_streams: bool = False) -> int:
     try:
         config = configuration.load(config_path)
     except ConfigError as error:
-        for mistake in error.mistakes:
-            print(mistake, file=sys.stderr)
+        complain("\n".join(error.mistakes))
         return EXIT_CONFIG
     logging.configure(config.log, secrets=configuration.secrets_of(config))
     for warning in config.warnings:

@@ -3,7 +3,6 @@
 import errno
 import shutil
 import socket
-import sys
 import tempfile
 import time
 import wave
@@ -29,6 +28,7 @@ from rtmsd.demo.view import has_room, print_lines, show
 from rtmsd.demo.watch import watch
 from rtmsd.errors import RtmsdError, leaves
 from rtmsd.simulator import SimulatorSettings, cancel_at_signal, open_simulator
+from rtmsd.terminal import complain
 
 NEEDED_BYTES: Final = 50 << 20  # it writes some 30 MB
 
@@ -55,10 +55,10 @@ def perform(*, fast: bool, keep: Path | None) -> int:
         except* (RtmsdError, OSError) as group:
             troubles = [str(error) for error in leaves(group)]
     if troubles:
-        print("\n".join(f"rtmsd demo: {text}" for text in troubles), file=sys.stderr)
+        complain("\n".join(f"rtmsd demo: {text}" for text in troubles))
         return EXIT_FAILED
     if played is None:
-        print("rtmsd demo: stopped before its end", file=sys.stderr)
+        complain("rtmsd demo: stopped before its end")
         _discard(stage, keep)
         return EXIT_INTERRUPTED
     report = examine(stage, played, pace, time.monotonic() - began_s)

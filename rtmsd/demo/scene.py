@@ -7,6 +7,8 @@ from typing import Any, Final
 
 import attrs
 
+from rtmsd.terminal import printable
+
 TRANSCRIPT_LINES: Final = 50
 LOG_LINES: Final = 200
 
@@ -74,11 +76,11 @@ class Scene:
     def tell(self, kind: Kind, text: str) -> None:
         if kind is Kind.ACT:
             self.act += 1
-        line = Line(self.age_s(), kind, text)
+        line = Line(self.age_s(), kind, printable(text))
         self.lines.append(line)
         self.on_line(line)
 
     def say(self, user_name: str, text: str) -> None:
-        said = Said(self.age_s(), user_name, text)
+        said = Said(self.age_s(), printable(user_name), printable(text))
         self.said.append(said)
         self.on_said(said)

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from rtmsd.demo.scene import Kind, Line, Said, Scene
 from rtmsd.demo.stage import Pace
+from rtmsd.terminal import printable
 
 FRAME_S: Final = 0.1
 BAR: Final = 24  # characters
@@ -106,7 +107,7 @@ class Screen:
             level = voice.level if newest_ms - voice.at_ms <= FADE_MS and self._scene.daemon_is_up else 0.0
             full = round(level * BAR)
             bar = Text("█" * full + "·" * (BAR - full), style="green" if full < BAR * 0.8 else "yellow")
-            name = Text(voice.user_name, style="bold" if full else "" if voice.present else "dim strike")
+            name = Text(printable(voice.user_name), style="bold" if full else "" if voice.present else "dim strike")
             table.add_row(name, bar, "" if voice.present else "left")
         return table
 

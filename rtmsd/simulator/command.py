@@ -2,11 +2,11 @@
 
 import argparse
 import json
-import sys
 from functools import partial
 
 import trio
 
+from rtmsd.demo_extra import missing_extra
 from rtmsd.errors import RtmsdError, leaves
 from rtmsd.simulator.arguments import build_parser, settings_of
 from rtmsd.simulator.interruption import cancel_at_signal
@@ -15,6 +15,7 @@ from rtmsd.simulator.scenario import Scenario, Step, built_in, load, play
 from rtmsd.simulator.server import Simulator, open_simulator
 from rtmsd.simulator.session import SimSession
 from rtmsd.simulator.settings import SimulatorSettings
+from rtmsd.terminal import complain
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -24,11 +25,14 @@ def main(argv: list[str]) -> int:
     """Run the command with these arguments and return its exit status.
 
     Returns:
-        0 played to its end or stopped by a signal, 1 a webhook was not accepted, 2 usage.
+        0 played to its end or stopped by a signal, 1 a webhook was not accepted or the extra for TLS is missing, 2 usage.
     """
     arguments = build_parser().parse_args(argv)
     if arguments.list:
         return _list(as_json=arguments.json)
+    if arguments.tls is not None and (missing := missing_extra("rtmsd simulate --tls")):
+        complain(missing)
+        return EXIT_FAILED
     reporter = Reporter(partial(print_line, as_json=arguments.json))
     mistakes: list[str] = []
     try:
@@ -36,12 +40,12 @@ def main(argv: list[str]) -> int:
     except* RtmsdError as group:
         mistakes = [str(error) for error in leaves(group)]
     for mistake in mistakes:
-        print(f"rtmsd simulate: {mistake}", file=sys.stderr)
+        complain(f"rtmsd simulate: {mistake}")
     if mistakes:
         return EXIT_USAGE
     failures = reporter.failed_webhooks()
     for failure in failures:
-        print(f"rtmsd simulate: {failure}", file=sys.stderr)
+        complain(f"rtmsd simulate: {failure}")
     return EXIT_FAILED if failures else 0
 
 

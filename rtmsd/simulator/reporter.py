@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any, Final, Protocol
 
 from rtmsd.simulator.record import Handshake, Notice, StrayConnection, Violation, WebhookDelivery
+from rtmsd.terminal import printable
 
 _JUDGED: Final = frozenset({"genuine", "retry", "challenge"})
 """Kinds of webhooks that a right endpoint accepts; a forged one it must not."""
@@ -85,7 +86,8 @@ def print_line(text: str, *, as_json: bool, **fields: Any) -> None:
         print(json.dumps({"message": text, **fields}), flush=True)
     else:
         known = {name: value for name, value in fields.items() if value not in (None, "")}
-        print(text, *(f"\n    {name}: {_in_words(value)}" for name, value in known.items()), sep="", flush=True)
+        lines = (f"    {name}: {printable(_in_words(value))}" for name, value in known.items())
+        print("\n".join((printable(text), *lines)), flush=True)
 
 
 def _in_words(value: object) -> str:

@@ -10,6 +10,7 @@ from rtmsd.ctl.changes import show_changes, toml_like
 from rtmsd.ctl.exits import Exit
 from rtmsd.ctl.local_config import WrongConfig, config_file, read_config
 from rtmsd.ctl.output import Style
+from rtmsd.terminal import printable
 
 
 def check(call: Call) -> Exit:
@@ -26,7 +27,7 @@ def check(call: Call) -> Exit:
     call.out.said(result | {"warnings": config.warnings}, f"{path}: ok")
     if not call.out.as_json:
         for warning in config.warnings:
-            call.out.line(call.out.styled(f"warning: {warning}", Style.WARN))
+            call.out.line(call.out.styled(printable(f"warning: {warning}"), Style.WARN))
     return Exit.OK
 
 
@@ -37,7 +38,9 @@ def show(call: Call) -> Exit:
         call.out.json(config)
         return Exit.OK
     for path, value in flattened(config):
-        call.out.line(f"{path} = {toml_like(value)}" if call.out.terminal else f"{path}\t{toml_like(value)}")
+        call.out.line(
+            f"{printable(path)} = {toml_like(value)}" if call.out.terminal else f"{printable(path)}\t{toml_like(value)}"
+        )
     return Exit.OK
 
 

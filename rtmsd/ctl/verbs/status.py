@@ -105,7 +105,7 @@ def metrics(call: Call) -> Exit:
         samples = (line.rpartition(" ") for line in text.splitlines() if line and not line.startswith("#"))
         call.out.json({name: json_number(value) for name, _, value in samples})
     else:
-        call.out.line(text.removesuffix("\n"))
+        call.out.line("\n".join(map(printable, text.removesuffix("\n").split("\n"))))
     return Exit.OK
 
 

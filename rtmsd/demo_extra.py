@@ -1,0 +1,18 @@
+"""The optional dependencies named `demo`: what to say where they are missing."""
+
+import importlib.util
+import sys
+from typing import Final
+
+_MISSING: Final = """\
+{command}: the package 'trustme' is missing; the simulated Zoom makes its certificate with it. Install it with
+    {python} -m pip install 'rtmsd[demo]'
+or, in a clone of the repository:
+    {python} -m pip install '.[demo]'"""
+
+
+def missing_extra(command: str) -> str:
+    """Return what to tell whoever called `command`; "" when all that a certificate takes is installed."""
+    if importlib.util.find_spec("trustme") is not None:
+        return ""
+    return _MISSING.format(command=command, python=sys.executable)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rtmsd.config import Config
 
 SHELLS: Final = ("bash", "zsh", "tcsh", "fish")
+HERE: Final = "what this user on this machine could not use (directory, port, socket) is an error, not a warning"
 EPILOG: Final = "exit status: 0 done, or stopped cleanly; 1 failed; 2 usage; 78 bad configuration, nothing was started"
 
 Run: TypeAlias = Callable[[argparse.Namespace], int]
@@ -89,6 +90,7 @@ def build_parser(complete: Mapping[str, object] = MappingProxyType({})) -> argpa
     )
     check = command("check", _check, "check a configuration without starting anything, and name every mistake in it")
     path(check, "--config", "FILE", "the configuration", required=True)
+    check.add_argument("--here", action="store_true", help=HERE)
     check.add_argument("--json", action="store_true", help="the result as JSON")
     demo = command("demo", _demo, "play a session between a simulated Zoom and the daemon; needs no account")
     demo.add_argument("--fast", action="store_true", help="the same within 20 seconds")
@@ -106,22 +108,31 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _check(args: argparse.Namespace) -> int:
-    from rtmsd.config import load  # noqa: PLC0415
+    from rtmsd.config import load, unusable  # noqa: PLC0415
 
     try:
         config = load(args.config)
     except ConfigError as error:
-        if not args.json:
-            raise
-        print(json.dumps({"ok": False, "mistakes": error.mistakes, "warnings": []}, indent=2))
-        return Exit.BAD_CONFIG
+        return _refuse(error.mistakes, as_json=args.json)
+    troubles = unusable(config)
+    if troubles and args.here:
+        return _refuse(troubles, as_json=args.json)
+    warnings = [*config.warnings, *troubles]
     if args.json:
-        print(json.dumps({"ok": True, "mistakes": [], "warnings": config.warnings}, indent=2))
+        print(json.dumps({"ok": True, "mistakes": [], "warnings": warnings}, indent=2))
     else:
-        for warning in config.warnings:
+        for warning in warnings:
             complain(f"warning: {warning}")
         print(f"ok: {printable(_summary(config))}")
     return Exit.OK
+
+
+def _refuse(mistakes: list[str], *, as_json: bool) -> int:
+    if as_json:
+        print(json.dumps({"ok": False, "mistakes": mistakes, "warnings": []}, indent=2))
+    else:
+        complain("\n".join(mistakes))
+    return Exit.BAD_CONFIG
 
 
 def _summary(config: "Config") -> str:

@@ -25,7 +25,10 @@ webhook_secret = { value = "webhook-secret" }
 def config(tmp_path: Path) -> Path:
     path = tmp_path / "config.toml"
     path.touch(0o600)
-    path.write_text(GOOD)
+    path.write_text(
+        f'{GOOD}[webhook]\nlisten = "127.0.0.1:0"\n[recording]\ndirectory = "{tmp_path}"\n'
+        f'[state]\nfile = "state.sqlite"\n[admin]\nsocket = "a.sock"\n'
+    )
     return path
 
 
@@ -51,7 +54,7 @@ class Fake(ModuleType):
 def test_check_of_a_good_file(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", "--config", str(config)]) == 0
     out, err = capsys.readouterr()
-    assert out == "ok: app main; audio, transcript; recordings in /var/lib/rtmsd/recordings\n"
+    assert out == f"ok: app main; audio, transcript; recordings in {config.parent}\n"
     assert err == ""
 
 
@@ -84,6 +87,20 @@ def test_check_as_json(config: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert main(["check", "--json", "--config", str(config)]) == 78
     result = json.loads(capsys.readouterr().out)
     assert (result["ok"], len(result["mistakes"])) == (False, 1)
+
+
+def test_what_this_machine_does_not_let_be_used_is_a_warning(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config.write_text(config.read_text().replace("state.sqlite", "."))
+    line = f"state.file: {config.parent} is a directory"
+    assert main(["check", "--config", str(config)]) == 0
+    out, err = capsys.readouterr()
+    assert (out[:4], err) == ("ok: ", f"warning: {line}\n")
+    assert main(["check", "--json", "--config", str(config)]) == 0
+    assert json.loads(capsys.readouterr().out) == {"ok": True, "mistakes": [], "warnings": [line]}
+    assert main(["check", "--here", "--config", str(config)]) == 78
+    assert capsys.readouterr() == ("", f"{line}\n")
+    assert main(["check", "--here", "--json", "--config", str(config)]) == 78
+    assert json.loads(capsys.readouterr().out) == {"ok": False, "mistakes": [line], "warnings": []}
 
 
 def test_check_of_no_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,7 +16,9 @@ from typing import Final
 import trio
 
 from rtmsd.admin.messages import Caller
-from rtmsd.errors import AlreadyRunningError, ConfigError, ListenError
+from rtmsd.config import why_not_bound
+from rtmsd.errors import AlreadyRunningError, ListenError
+from rtmsd.socket_holders import holder_of_socket
 from rtmsd.state.lock import is_ours
 
 SOCKET_MODE: Final = 0o660
@@ -38,8 +40,7 @@ def open_admin_socket(path: Path) -> Iterator[trio.SocketListener]:
 
     Raises:
         AlreadyRunningError: somebody answers on it, or another daemon is taking it at this moment.
-        ConfigError: another kind of file is there.
-        ListenError: for whatever the system has against it.
+        ListenError: another kind of file is there, or for whatever else the system has against it.
     """
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     with sock:
@@ -66,16 +67,16 @@ def inherited_admin_socket(fd: int) -> trio.SocketListener:
     """The listening socket that systemd passed as `fd`. Its file belongs to systemd and is never removed.
 
     Raises:
-        ConfigError: it is not a listening Unix stream socket.
+        ListenError: it is not a listening Unix stream socket.
     """
     try:
         sock = socket.socket(fileno=fd)
     except OSError as exc:
-        raise ConfigError([f"admin.socket: the inherited descriptor {fd} is no socket: {exc.strerror}"]) from exc
+        raise ListenError(f"admin.socket: the inherited descriptor {fd} is no socket: {exc.strerror}") from exc
     listening = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
     if sock.family != socket.AF_UNIX or sock.type != socket.SOCK_STREAM or not listening:
         sock.detach()  # not ours to close: we do not know what it is
-        raise ConfigError([f"admin.socket: the inherited descriptor {fd} is no listening Unix stream socket"])
+        raise ListenError(f"admin.socket: the inherited descriptor {fd} is no listening Unix stream socket")
     sock.set_inheritable(False)
     return trio.SocketListener(trio.socket.from_stdlib_socket(sock))
 
@@ -90,7 +91,7 @@ async def open_metrics_port(listen: str) -> list[trio.SocketListener]:
     try:
         return await trio.open_tcp_listeners(int(port), host=host.strip("[]"))
     except OSError as exc:
-        raise ListenError(f"admin.metrics_listen: cannot listen on {listen}: {exc.strerror or exc}") from exc
+        raise ListenError(f"admin.metrics_listen: {why_not_bound(listen, exc)}") from exc
 
 
 @contextmanager
@@ -102,7 +103,7 @@ def _directory_lock(path: Path) -> Iterator[None]:
             if not is_ours(directory):  # the recording directory, it may be: then nobody else is let in anyway
                 fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as exc:
-            raise AlreadyRunningError(f"another process is starting on the admin socket {path}") from exc
+            raise AlreadyRunningError(f"admin.socket: another process is starting on {path}") from exc
         yield
     finally:
         os.close(directory)
@@ -114,7 +115,7 @@ def _remove_stale(path: Path) -> None:
     except FileNotFoundError:
         return
     if not stat.S_ISSOCK(mode):
-        raise ConfigError([f"admin.socket: {path} exists and is no socket: move it away, or choose another path"])
+        raise ListenError(f"admin.socket: {path} exists and is no socket: move it away, or choose another path")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.setblocking(False)  # a Unix connect is decided at once; EAGAIN is a full backlog, so somebody lives
         try:
@@ -124,7 +125,7 @@ def _remove_stale(path: Path) -> None:
             return
         except BlockingIOError:
             pass
-    raise AlreadyRunningError(f"another daemon answers on the admin socket {path}")
+    raise AlreadyRunningError(f"admin.socket: {holder_of_socket(path) or 'another daemon'} answers on {path}")
 
 
 def _identity(path: Path) -> tuple[int, int, int] | None:

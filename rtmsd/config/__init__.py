@@ -2,6 +2,7 @@
 
 from rtmsd.config.changes import Change, as_masked_dict, describe_changes, secrets_of, until_restart
 from rtmsd.config.loading import load
+from rtmsd.config.machine import unusable, why_not_bound
 from rtmsd.config.media import (
     AudioConfig,
     MediaConfig,
@@ -46,4 +47,6 @@ __all__ = [
     "load",
     "secrets_of",
     "until_restart",
+    "unusable",
+    "why_not_bound",
 ]

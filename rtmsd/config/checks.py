@@ -3,8 +3,6 @@
 import ipaddress
 import itertools
 import ssl
-import stat
-from pathlib import Path
 from typing import Final
 
 from rtmsd.config.media import MediaConfig, TranscriptConfig
@@ -13,7 +11,6 @@ from rtmsd.config.reading import Reader
 from rtmsd.config.rules import UNIX_PREFIX
 from rtmsd.protocol import media_params
 
-PLACEHOLDER: Final = "..."  # `client_id` in config.toml
 LEAST_PATIENCE_S: Final = 30.0
 
 
@@ -39,8 +36,6 @@ def _check_apps(apps: tuple[AppConfig, ...], reader: Reader) -> None:
             )
         if app.api and app.api.auth == "oauth" and not app.api.account_id:
             reader.mistake("app.api.account_id", f'of {app.name!r} is missing, and auth = "oauth" needs it')
-        if app.client_id == PLACEHOLDER:
-            reader.warnings.append(f"app.client_id: of {app.name!r} is still the one of the example")
     for one, other in itertools.combinations(apps, 2):
         if one.name == other.name:
             reader.mistake("app.name", f"two apps are named {one.name!r}; give each a name of its own")
@@ -103,13 +98,6 @@ def _check_streams(config: Config, reader: Reader) -> None:
 
 
 def _check_files(config: Config, reader: Reader) -> None:
-    """Find what cannot work whatever the daemon may create later; a directory that is not there yet is no mistake."""
-    directory = config.recording.directory
-    if _exists_as(directory, stat.S_IFREG):
-        reader.mistake("recording.directory", f"{directory} is a file, not a directory")
-    for key, path in (("state.file", config.state.file), ("admin.socket", config.admin.socket)):
-        if _exists_as(path, stat.S_IFDIR):
-            reader.mistake(key, f"{path} is a directory")
     ca_file = config.zoom.ca_file
     if ca_file:
         try:
@@ -118,13 +106,6 @@ def _check_files(config: Config, reader: Reader) -> None:
             reader.mistake("zoom.ca_file", f"{ca_file} holds no PEM certificate")
         except OSError as exc:
             reader.mistake("zoom.ca_file", f"cannot read {ca_file}: {exc.strerror}")
-
-
-def _exists_as(path: Path, kind: int) -> bool:
-    try:
-        return stat.S_IFMT(path.stat().st_mode) == kind
-    except OSError:  # not there yet, or not for the eyes of who checks
-        return False
 
 
 def _check_listeners(config: Config, reader: Reader) -> None:

@@ -19,12 +19,13 @@ from rtmsd.config.rules import (
     host_and_port_or_none,
     host_and_port_or_unix,
     not_empty,
+    not_placeholder,
+    one_word,
     socket_path,
     webhook_path,
 )
 from rtmsd.config.secret import Secret
 
-ONE_WORD: Final = Matches(r"[!-~]+", "one word without blanks")
 APP_NAME: Final = Matches(r"[A-Za-z0-9_.-]{1,64}", "1 to 64 letters, digits or . _ -")
 HTTPS_URL: Final = Matches(r"https?://[!-~]+", "an http:// or https:// address")
 NOT_IN_FILE: Final = ""
@@ -55,9 +56,9 @@ class ApiConfig:
     """Credentials of Zoom's REST API, which are not those of the stream handshakes."""
 
     auth: Literal["video-sdk", "oauth"] = "video-sdk"
-    key: Annotated[str, ONE_WORD]
+    key: Annotated[str, one_word]
     secret: Secret = attrs.field(repr=False)
-    account_id: str = ""
+    account_id: Annotated[str, not_placeholder] = ""
     base_url: Annotated[str, HTTPS_URL] = "https://api.zoom.us/v2"
     token_url: Annotated[str, HTTPS_URL] = "https://zoom.us/oauth/token"
 
@@ -67,7 +68,7 @@ class AppConfig:
     """One Zoom app. Any of `webhook_secrets` verifies its webhooks, so that a change of secret loses no event."""
 
     name: Annotated[str, APP_NAME] = "main"
-    client_id: Annotated[str, ONE_WORD]
+    client_id: Annotated[str, one_word]
     client_secret: Secret = attrs.field(repr=False)
     webhook_secrets: Annotated[tuple[Secret, ...], not_empty] = attrs.field(
         repr=False, metadata={"key": "webhook_secret"}

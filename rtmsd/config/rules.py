@@ -56,6 +56,18 @@ class Matches:
             raise Mistake(f"must be {self.what}, not {value!r}")
 
 
+def not_placeholder(value: str) -> None:
+    """Refuse what config.toml and the README have in the place of a value: "...", and its like."""
+    if value and not value.strip(".…"):
+        raise Mistake(f"{value!r} stands for a value in the example: write your own in its place")
+
+
+def one_word(value: str) -> None:
+    not_placeholder(value)
+    if re.fullmatch(r"[!-~]+", value) is None:
+        raise Mistake(f"must be one word without blanks, not {value!r}")
+
+
 def not_empty(value: tuple[object, ...]) -> None:
     if not value:
         raise Mistake("must name at least one")

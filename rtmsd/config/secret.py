@@ -113,6 +113,8 @@ def _checked(text: str, where: str) -> str:
     secret = text.rstrip("\r\n")
     if not secret:
         raise Mistake(f"{where} is empty")
+    if not secret.strip(".…"):
+        raise Mistake(f"{where} still holds the dots of the example: put the secret in their place")
     if any(char.isspace() or not char.isprintable() for char in secret):
         raise Mistake(f"{where} holds blanks, line breaks or control characters; a secret of Zoom's is one word")
     return secret

@@ -14,6 +14,7 @@ class Exit(enum.IntEnum):
     NOT_PERMITTED = 5  # also by the mode of the socket or of a file
     TIMED_OUT = 6
     REFUSED = 7  # not in this state
+    BAD_CONFIG = 78  # of `config check`, as of `rtmsd check`
 
 
 class CtlError(Exception):

@@ -20,7 +20,7 @@ FORMATS: Final = ("wav", "raw", "ndjson")
 
 EPILOG: Final = (
     "exit status: 0 ok, 1 failed, 2 usage or ambiguous prefix, 3 daemon not reachable, 4 no such stream, "
-    "5 not permitted, 6 timed out, 7 refused in this state"
+    "5 not permitted, 6 timed out, 7 refused in this state; `config check` 78 for a wrong configuration"
 )
 
 _LIST_IDS: Final = "rtmsctl ps -a 2>/dev/null | cut -f1"
@@ -112,6 +112,13 @@ def _file(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", nargs="?", help="default: the running daemon's file")
 
 
+def _check(parser: argparse.ArgumentParser) -> None:
+    _file(parser)
+    here = "what this user on this machine could not use (directory, port, socket) is an error, not a warning"
+    parser.add_argument("--here", action="store_true", help=here)
+    parser.epilog = "exit status: 78 for a wrong configuration, else as for every verb"
+
+
 def _diff(parser: argparse.ArgumentParser) -> None:
     _file(parser)
     parser.epilog = "Secrets are not compared: `rtmsctl reload` names those that changed."
@@ -191,7 +198,7 @@ VERBS: Final = (
     Verb("undrain", "control:undrain", "take new streams again"),
     Verb("reload", "control:reload", "apply the changed configuration file, and say what changed"),
     Verb("shutdown", "control:shutdown", "stop the daemon", _shutdown),
-    Verb("config check", "config:check", "check a configuration file, and name every mistake in it", _file),
+    Verb("config check", "config:check", "check a configuration file, and name every mistake in it", _check),
     Verb("config show", "config:show", "the configuration in force, secrets masked"),
     Verb("config diff", "config:diff", "what differs between the file and what is in force", _diff),
     Verb("recordings ls", "recordings:ls", "list recordings"),

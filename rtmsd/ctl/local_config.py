@@ -48,7 +48,11 @@ def read_config(path: Path) -> Config:
     try:
         return load(path)
     except ConfigError as error:
-        if isinstance(error.__cause__, OSError):
-            code = Exit.NOT_PERMITTED if isinstance(error.__cause__, PermissionError) else Exit.FAILED
-            raise CtlError(code, str(error)) from error
+        match error.__cause__:
+            case PermissionError():
+                mend = "It is for root and the daemon: use sudo."
+                raise CtlError(Exit.NOT_PERMITTED, str(error), mend) from error
+            case OSError():
+                mend = "Name the file; a daemon that runs knows its own."
+                raise CtlError(Exit.FAILED, str(error), mend) from error
         raise WrongConfig(path, error.mistakes) from error

@@ -38,7 +38,7 @@ async def open_admin_sockets(settings: AdminConfig, fds: Sequence[int]) -> Async
 
     Raises:
         AlreadyRunningError: another daemon answers on the admin socket.
-        ConfigError, ListenError: as `rtmsd.admin.listener`.
+        ListenError: as `rtmsd.admin.listener`.
     """
     async with AsyncExitStack() as stack:
         if fds:

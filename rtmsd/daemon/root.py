@@ -23,7 +23,7 @@ from rtmsd.daemon.admin_sockets import open_admin_sockets
 from rtmsd.daemon.backend import Backend
 from rtmsd.daemon.health import Health, Phase
 from rtmsd.daemon.patience import Patience
-from rtmsd.errors import ConfigError, RtmsdError, leaves
+from rtmsd.errors import AlreadyRunningError, ConfigError, RtmsdError, StorageError, leaves
 from rtmsd.notify import Notifier, listen_fds
 from rtmsd.recording.librarian import keep_tidy
 from rtmsd.recording.writer import Writer
@@ -65,11 +65,8 @@ def run(config_path: Path, *, end_streams: bool = False) -> int:
     status = EXIT_OK
     try:
         trio.run(_run, Daemon(config_path, config, end_streams=end_streams))
-    except* ConfigError as group:
+    except* RtmsdError as group:  # of the machine: the file's text was found good, and the next start may go well
         log.error("cannot run", errors=[str(error) for error in leaves(group)])  # noqa: TRY400 foreseen: no traceback
-        status = EXIT_CONFIG
-    except* RtmsdError as group:
-        log.error("cannot run", errors=[str(error) for error in leaves(group)])  # noqa: TRY400
         status = EXIT_FAILED
     except* Exception:
         log.exception("crashed")
@@ -247,8 +244,20 @@ async def _keep_locked(lock: LockFile) -> None:
 
 @contextlib.asynccontextmanager
 async def _journal(path: Path) -> AsyncIterator[Journal]:
-    journal = await Journal.open(path)
+    with _key_named("state.file"):
+        journal = await Journal.open(path)
     try:
         yield journal
     finally:
         await journal.aclose()
+
+
+@contextlib.contextmanager
+def _key_named(key: str) -> Iterator[None]:
+    """Put the key of the configuration before an error about what it names, unless it stands there already."""
+    try:
+        yield
+    except (AlreadyRunningError, StorageError) as error:
+        if str(error).startswith(key):
+            raise
+        raise type(error)(f"{key}: {error}") from error

@@ -7,7 +7,9 @@ from typing import Final
 
 import trio
 
+from rtmsd.config import why_not_bound
 from rtmsd.errors import AlreadyRunningError, ListenError
+from rtmsd.socket_holders import holder_of_socket
 
 BACKLOG: Final = 1024
 UNIX: Final = "unix:"
@@ -32,7 +34,9 @@ async def open_listeners(listen: str, fds: Sequence[int] = ()) -> list[trio.Sock
         host, _, port = listen.rpartition(":")
         return await trio.open_tcp_listeners(int(port), host=host.strip("[]"), backlog=BACKLOG)
     except (OSError, ValueError) as exc:
-        raise ListenError(f"cannot listen on {fds or listen}: {exc}") from exc
+        if fds:
+            raise ListenError(f"webhook.listen: cannot listen on the inherited sockets {fds}: {exc}") from exc
+        raise ListenError(f"webhook.listen: {why_not_bound(listen, exc)}") from exc
 
 
 def open_unix_socket(path: Path) -> socket.socket:
@@ -45,7 +49,7 @@ def open_unix_socket(path: Path) -> socket.socket:
         OSError: the directory is missing, or may not be written.
     """
     if _answers(path):
-        raise AlreadyRunningError(f"another process answers on {path}")
+        raise AlreadyRunningError(f"webhook.listen: {holder_of_socket(path) or 'another process'} answers on {path}")
     if path.is_socket():
         path.unlink()
     listener = socket.socket(socket.AF_UNIX)

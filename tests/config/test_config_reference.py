@@ -22,6 +22,8 @@ def with_secrets_in(directory: Path, text: str) -> Path:
         secret.touch(0o600)
         secret.write_text(f"{here}-of-main\n")
         text = text.replace(there, str(secret))
+    for key in ("client_id", "key"):
+        text = text.replace(f'{key} = "..."', f'{key} = "of-main"')
     path = directory / "config.toml"
     path.write_text(text, encoding="utf-8")
     return path
@@ -62,9 +64,11 @@ def _paths(table: Mapping[str, Any], prefix: str = "") -> list[str]:
 
 
 @pytest.mark.skipif(any(Path(secret).exists() for secret in SECRETS), reason="rtmsd is configured on this machine")
-def test_as_it_comes_it_lacks_only_the_secrets() -> None:
+def test_as_it_comes_it_lacks_only_the_credentials() -> None:
     with pytest.raises(ConfigError) as caught:
         load(REFERENCE)
-    assert [mistake.split(";")[0] for mistake in caught.value.mistakes] == [
+    placeholder, *missing = caught.value.mistakes
+    assert placeholder.startswith("app[0].client_id: '...' stands for a value")
+    assert [mistake.split(";")[0] for mistake in missing] == [
         f"app[0].{key}: there is no file {path}" for path, key in SECRETS.items()
     ]

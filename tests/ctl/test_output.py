@@ -379,7 +379,7 @@ def test_an_output_that_is_full(daemon: FakeDaemon) -> None:
             check=False,
         )
     assert child.returncode == Exit.FAILED
-    assert child.stderr == b"rtmsctl: [Errno 28] No space left on device\n"
+    assert child.stderr == b"rtmsctl: standard output: No space left on device\n"
 
 
 def test_version_starts_light() -> None:

@@ -1,6 +1,7 @@
 """What keeps a daemon from starting does so before any stream is taken up again, and with the status it deserves."""
 
 import json
+import os
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -65,13 +66,50 @@ def test_a_busy_metrics_port_may_be_free_at_the_next_start(
         address = "{}:{}".format(*somebody.getsockname())
         assert start(metrics=address) == EXIT_FAILED
     [error] = errors(capsys)
-    assert error.startswith(f"admin.metrics_listen: cannot listen on {address}: ")
+    assert error.startswith(f"admin.metrics_listen: cannot listen on {address}: in use by ")
+    assert error.endswith(f" (process {os.getpid()})")
     assert not (tmp_path / "admin.sock").exists()
 
 
-def test_a_file_in_the_admin_sockets_place_is_a_mistake(
+def test_a_file_in_the_admin_sockets_place_may_be_gone_at_the_next_start(
     start: Starting, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "admin.sock").touch()
-    assert start() == EXIT_CONFIG
+    assert start() == EXIT_FAILED
     assert "is no socket" in errors(capsys)[0]
+
+
+@pytest.mark.parametrize(("name", "key"), [("recordings", "recording.directory"), ("state.sqlite.lock", "state.file")])
+def test_what_the_disk_does_not_let_be_made_is_named_by_its_key(
+    start: Starting, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, key: str
+) -> None:
+    """Whether it can be used is the machine's to say, and may change: the service is to be tried again."""
+    if name == "recordings":
+        (tmp_path / name).touch()
+    else:
+        (tmp_path / "state.sqlite").mkdir()
+    assert start() == EXIT_FAILED
+    [error] = errors(capsys)
+    assert error.startswith(f"{key}: ")
+    assert f"{tmp_path}/{name.removesuffix('.lock')}" in error
+
+
+def test_a_second_daemon_is_told_the_key_and_the_first(
+    start: Starting, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.socket(socket.AF_UNIX) as first:
+        first.bind(str(tmp_path / "admin.sock"))
+        first.listen()
+        assert start() == EXIT_FAILED
+    [error] = errors(capsys)
+    assert error.startswith("admin.socket: ")
+    assert f"(process {os.getpid()}) answers on {tmp_path}/admin.sock" in error
+
+
+@pytest.mark.parametrize("client_id", ["...", "…"])
+def test_the_examples_placeholder_is_no_client_id(
+    start: Starting, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], client_id: str
+) -> None:
+    monkeypatch.setattr(f"{__name__}.CONFIG", CONFIG.replace('"client"', f'"{client_id}"'))
+    assert start() == EXIT_CONFIG
+    assert capsys.readouterr().err.startswith("app[0].client_id: ")

@@ -1,34 +1,47 @@
 """The configuration: check a file, show what is in force, compare the two."""
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
-from rtmsd.config import as_masked_dict
+from rtmsd.config import Config, as_masked_dict, unusable
 from rtmsd.config.changes import NEEDS_RESTART
 from rtmsd.ctl.call import Call
 from rtmsd.ctl.changes import show_changes, toml_like
-from rtmsd.ctl.exits import Exit
+from rtmsd.ctl.exits import CtlError, Exit
 from rtmsd.ctl.local_config import WrongConfig, config_file, read_config
 from rtmsd.ctl.output import Style
 from rtmsd.terminal import printable
 
 
 def check(call: Call) -> Exit:
-    """Check a file offline; FAILED names every mistake."""
+    """Check a file offline; BAD_CONFIG names every mistake."""
     path = config_file(call)
     result = {"file": str(path), "ok": True, "mistakes": [], "warnings": []}
     try:
         config = read_config(path)
-    except WrongConfig as error:
-        if not call.out.as_json:
+        troubles = _machine_troubles(path, config, are_mistakes=call.args.here)
+    except CtlError as error:
+        if error.exit_code is not Exit.FAILED:  # no file of ours: not permitted, or no daemon that names it
             raise
-        call.out.json(result | {"ok": False, "mistakes": error.mistakes})
-        return error.exit_code
-    call.out.said(result | {"warnings": config.warnings}, f"{path}: ok")
+        if not call.out.as_json:
+            raise CtlError(Exit.BAD_CONFIG, str(error), error.mend) from error
+        mistakes = error.mistakes if isinstance(error, WrongConfig) else [str(error)]
+        call.out.json(result | {"ok": False, "mistakes": mistakes})
+        return Exit.BAD_CONFIG
+    warnings = [*config.warnings, *troubles]
+    call.out.said(result | {"warnings": warnings}, f"{path}: ok")
     if not call.out.as_json:
-        for warning in config.warnings:
+        for warning in warnings:
             call.out.line(call.out.styled(printable(f"warning: {warning}"), Style.WARN))
     return Exit.OK
+
+
+def _machine_troubles(path: Path, config: Config, *, are_mistakes: bool) -> list[str]:
+    troubles = unusable(config)
+    if troubles and are_mistakes:
+        raise WrongConfig(path, troubles)
+    return troubles
 
 
 def show(call: Call) -> Exit:

@@ -1,0 +1,135 @@
+"""What a configuration names and this user on this machine could not use: directories, ports, sockets.
+
+Nothing of it can be seen from the file alone, and all of it may be otherwise tomorrow. Nothing is left on disk.
+"""
+
+import errno
+import os
+import pwd
+import socket
+import stat
+import tempfile
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from rtmsd.config.model import Config
+from rtmsd.config.rules import UNIX_PREFIX
+from rtmsd.socket_holders import Holder, holder_of_address, holder_of_socket
+
+_NO_TMPFILE: Final = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL})  # of file systems that have none
+
+
+def unusable(config: Config) -> list[str]:
+    """Return one line for each thing that could not be used, with its key. A daemon that runs already is none."""
+    return [f"{key}: {problem}" for key, problem in _problems(config) if problem]
+
+
+def why_not_bound(listen: str, error: OSError | ValueError) -> str:
+    """Say why "host:port" or "unix:/path" cannot be listened on, with who has it if that can be told."""
+    if isinstance(error, socket.gaierror):
+        return f"cannot listen on {listen}: the name cannot be resolved: {error.strerror}"
+    if not isinstance(error, OSError) or error.errno is None:
+        return f"cannot listen on {listen}: {error}"
+    if error.errno == errno.EADDRINUSE:
+        path = Path(listen.removeprefix(UNIX_PREFIX)) if listen.startswith(UNIX_PREFIX) else None
+        if path is not None and not path.is_socket():
+            return f"cannot listen on {listen}: a file that is no socket is in the way"
+        holder = holder_of_socket(path) if path is not None else holder_of_address(listen)
+        return f"cannot listen on {listen}: in use by {holder or Holder(None)}"
+    if error.errno == errno.EACCES and not listen.startswith(UNIX_PREFIX):
+        return f"cannot listen on {listen}: ports below 1024 are for root: choose a higher one"
+    if error.errno == errno.EADDRNOTAVAIL:
+        return f"cannot listen on {listen}: this machine has no such address"
+    return f"cannot listen on {listen}: {error.strerror}"
+
+
+def _problems(config: Config) -> Iterator[tuple[str, str]]:
+    yield "recording.directory", _directory(config.recording.directory)
+    yield "state.file", _file(config.state.file)
+    daemon = holder_of_socket(config.admin.socket)
+    if daemon is not None and (daemon.is_rtmsd or daemon.pid is None):
+        return  # it has what it listens on
+    yield "admin.socket", _socket(config.admin.socket, daemon)
+    yield "webhook.listen", _listener(config.webhook.listen)
+    if config.admin.metrics_listen:
+        yield "admin.metrics_listen", _listener(config.admin.metrics_listen)
+
+
+def _directory(path: Path) -> str:
+    """Say why nothing could be made in a directory that is there, or that would be made; "" when it could."""
+    for there in (path, *path.parents):
+        try:
+            mode = there.stat().st_mode
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            return f"{there}: {error.strerror}"
+        if not stat.S_ISDIR(mode):
+            return f"{there} is a file, not a directory"
+        if reason := _why_not_written(there):
+            return f"{there} cannot be written by user {_user()}: {reason}"
+        return ""
+    return f"{path} cannot be made"
+
+
+def _why_not_written(directory: Path) -> str:
+    """Make a file there and have it gone at once: permissions alone do not tell what a disk takes."""
+    try:
+        try:
+            os.close(os.open(directory, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o600))  # it never has a name
+        except OSError as error:
+            if error.errno not in _NO_TMPFILE:
+                raise
+            with tempfile.NamedTemporaryFile(dir=directory, prefix=".rtmsd-check-"):
+                pass
+    except OSError as error:
+        return error.strerror or str(error)
+    return ""
+
+
+def _file(path: Path) -> str:
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return _directory(path.parent)
+    if stat.S_ISDIR(mode):
+        return f"{path} is a directory"
+    if not os.access(path, os.R_OK | os.W_OK, effective_ids=True):
+        return f"{path} cannot be read and written by user {_user()}"
+    return _directory(path.parent)  # SQLite makes files beside it
+
+
+def _socket(path: Path, holder: Holder | None) -> str:
+    with suppress(OSError):
+        if not stat.S_ISSOCK(path.lstat().st_mode):
+            return f"{path} is there already, and no socket"
+    return f"{path} is in use by {holder}" if holder is not None else _directory(path.parent)
+
+
+def _listener(listen: str) -> str:
+    if listen.startswith(UNIX_PREFIX):
+        path = Path(listen.removeprefix(UNIX_PREFIX))
+        if not path.parent.is_dir():
+            return f"there is no directory {path.parent}"
+        return _socket(path, holder_of_socket(path))
+    host, _, port = listen.rpartition(":")
+    try:
+        found = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        for family, kind, protocol, _, address in found:
+            with socket.socket(family, kind, protocol) as sock:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                if family == socket.AF_INET6:
+                    sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                sock.bind(address)
+    except (OSError, UnicodeError) as error:
+        return why_not_bound(listen, error)
+    return ""
+
+
+def _user() -> str:
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())

@@ -97,5 +97,11 @@ GAP_CAUSES: Final[Mapping[str, Meaning]] = {
             "Somebody, or a program, cut, removed or replaced files of the recording; or the disk lost them.",
             "Look for `file_damaged` in events.jsonl and for other writers below recording.directory; use a backup.",
         ),
+        Meaning(
+            "node_takeover",
+            "Media is missing from the time in which another node took the stream over.",
+            "A node of the cluster was stopped or lost.",
+            _BY_ITSELF,
+        ),
     )
 }

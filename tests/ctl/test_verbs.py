@@ -1,6 +1,7 @@
 """The verbs that do something, and those that explain."""
 
 import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -8,10 +9,17 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from rtmsd.admin.messages import Code
+from rtmsd.ctl import glossary
 from rtmsd.ctl.exits import Exit
 from rtmsd.ctl.findings import Finding
+from rtmsd.ctl.numbers import EXIT_STATUSES
 from rtmsd.ctl.terms import GAP_CAUSES, STREAM_STATES
 from rtmsd.ctl.verbs.doctor import in_order
+from rtmsd.daemon import health
+from rtmsd.streams.media import LinkState
+from rtmsd.streams.outage import Cause
+from rtmsd.webhook.stats import Result
 from tests.ctl.nobody import unprivileged
 
 Ctl = Any
@@ -99,6 +107,18 @@ def test_explain_a_number_that_can_be_several_things(ctl: Ctl, daemon: FakeDaemo
         (("STOP_BC_STREAM_REVOKED",), ["stop reason"]),
         (("paused",), ["stream state", "session state", "rtmsd state"]),
         (("media-reconnect",), ["gap cause"]),
+        (("media", "reconnect"), ["gap cause"]),
+        (("invalid signature",), ["status code"]),
+        (("1006",), ["close code"]),
+        (("http", "401"), ["HTTP answer"]),
+        (("exit", "3"), ["exit status"]),
+        (("degraded",), ["daemon state"]),
+        (("buffer_full",), ["trouble"]),
+        (("stale",), ["webhook result"]),
+        (("stop", "18", "status", "8"), ["stop reason", "status code"]),
+        (("stop 18, 1006",), ["stop reason", "close code"]),
+        (("status", "3:", "invalid", "signature"), ["status code"]),
+        (("6", "MEETING_ENDED"), ["stop reason", "status code", "stream state", "exit status"]),
     ],
 )
 def test_explain_by_kind_and_name(ctl: Ctl, capsys: Capture, words: tuple[str, ...], kinds: list[str]) -> None:
@@ -136,7 +156,28 @@ def test_every_word_of_the_contract_is_explained() -> None:
         "corrupt",
         "refused",
         "damaged",
+        "node_takeover",
     }
+
+
+def test_every_word_that_rtmsctl_prints_is_explained() -> None:
+    """All that has a fixed list somewhere: whoever adds to it says here what it means."""
+    troubles = set(re.findall(r'Trouble\(\s*"(\w+)"', Path(health.__file__).read_text())) | {health.STREAMS_FAILED}
+    assert len(troubles) > 5
+    assert set(glossary.TROUBLES) >= troubles
+    assert set(glossary.WEBHOOK_RESULTS) >= {result.value for result in Result}
+    assert set(glossary.PROBLEMS) >= {code.value for code in Code}
+    assert {*glossary.LINK_STATES, *STREAM_STATES} >= {state.value for state in LinkState}
+    assert set(glossary.DAEMON_STATES) >= {phase.value for phase in health.Phase} | {"ok", "degraded", "draining"}
+    assert set(EXIT_STATUSES) == set(Exit)
+    assert set(GAP_CAUSES) >= {cause.value for cause in Cause}
+
+
+def test_what_is_known_is_explained_beside_what_is_not(ctl: Ctl, capsys: Capture) -> None:
+    assert ctl("explain", "stop", "18", "droped") == Exit.FAILED
+    printed = capsys.readouterr()
+    assert printed.out.startswith("stop reason\t18\t")
+    assert printed.err.startswith("rtmsctl: nothing is known of 'droped': did you mean dropped?\n")
 
 
 FINDING = {"check": "signatures", "ok": False, "detail": "12 in a row", "mend": "compare the secrets"}

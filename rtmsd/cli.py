@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from rtmsd import __version__
+from rtmsd.command_line import HelpfulParser
 from rtmsd.errors import ConfigError, RtmsdError, leaves
 from rtmsd.terminal import complain, error_text, prepare_streams, printable, silence_stdout
 
@@ -66,7 +67,7 @@ def _command(arguments: list[str]) -> int:
 
 def build_parser(complete: Mapping[str, object] = MappingProxyType({})) -> argparse.ArgumentParser:
     """Return the parser of all commands; `complete` tells shtab how to complete arguments shown as FILE and DIR."""
-    parser = argparse.ArgumentParser(
+    parser = HelpfulParser(
         prog="rtmsd", description="Take in Zoom Realtime Media Streams.", epilog=EPILOG, allow_abbrev=False
     )
     parser.add_argument("--version", action="version", version=f"rtmsd {__version__}")

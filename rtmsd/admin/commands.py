@@ -10,7 +10,7 @@ from rtmsd.admin.backend import AdminBackend
 from rtmsd.admin.events import events_reply
 from rtmsd.admin.messages import Access, AdminError, Code, Reply, Request, StreamReply, json_reply
 from rtmsd.admin.metrics import METRICS_TYPE
-from rtmsd.admin.tap import TapRequest, tap_reply
+from rtmsd.admin.tap import TapRequest, check_expected, tap_reply
 
 Handler: TypeAlias = Callable[[AdminBackend, Request], Awaitable[Reply | StreamReply]]
 
@@ -128,6 +128,8 @@ async def _tap(backend: AdminBackend, request: Request) -> StreamReply:
         raise AdminError(
             Code.REFUSED_IN_STATE, "nothing is being recorded: the stream has ended or is not connected yet"
         )
+    if (links := backend.stream(rtms_stream_id).get("links")) is not None:
+        check_expected(wanted, links, named="media" in request.query)
     return tap_reply(wanted, rtms_stream_id, recorder, backend.events)
 
 

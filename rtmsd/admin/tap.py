@@ -1,7 +1,7 @@
 """Live media: what a reader asks for, whose voice that is, and the connection of its tap to the recorder."""
 
 import enum
-from collections.abc import Iterator, Mapping, MutableSequence
+from collections.abc import Collection, Iterator, Mapping, MutableSequence, Sequence
 from contextlib import contextmanager
 from typing import Final, Protocol
 
@@ -72,15 +72,44 @@ class TapRequest:
         return cls(media=media, format=form, user_id=query.get("user_id"))
 
 
+def check_expected(wanted: TapRequest, links: Sequence[JsonObject], *, named: bool) -> None:
+    """Refuse what would only wait in silence: media that nobody asks Zoom for, or that Zoom refuses.
+
+    Args:
+        links: the stream's media connections.
+        named: the reader named its media; of the usual ones, some may be missing.
+
+    Raises:
+        AdminError: REFUSED_IN_STATE.
+    """
+    refused = {media: link["why"] for link in links if link["state"] == "refused" for media in link["media"]}
+    asked = {media for link in links for media in link["media"]}
+    media = wanted.media - {"events"}
+    missing = sorted(media & refused.keys() | media - asked)
+    if not missing or (not named and missing != sorted(wanted.media)):
+        return
+    reasons = [
+        f"Zoom refuses {name}: {refused[name]}" if name in refused else f"{name} is not received in this stream"
+        for name in missing
+    ]
+    received = ", ".join(sorted(asked - refused.keys())) or "nothing"
+    raise AdminError(
+        Code.REFUSED_IN_STATE,
+        f"{'; '.join(reasons)}. Received is {received}; media.types says what streams that start later ask for",
+    )
+
+
 def tap_reply(wanted: TapRequest, rtms_stream_id: str, recorder: TapRecorder, hub: EventHub) -> StreamReply:
     """The live answer to a request.
 
     Raises:
-        AdminError: NO_SUCH_PARTICIPANT; REFUSED_IN_STATE when WAV or raw was asked for, and it is not clear whose voice
-            is meant or no audio was negotiated yet.
+        AdminError: NO_SUCH_PARTICIPANT for one who is neither there nor was; REFUSED_IN_STATE when WAV or raw was asked
+            for, and it is not clear whose voice is meant or no audio was negotiated yet.
     """
     tap: NdjsonTap | PcmTap
     if wanted.format is TapFormat.NDJSON:
+        if wanted.user_id is not None and wanted.user_id != str(MIX_USER_ID):
+            _check_participant(recorder.snapshot(), wanted.user_id)
         tap = NdjsonTap(rtms_stream_id, wanted.media, wanted.user_id)
     else:
         tap = _pcm_tap(wanted, recorder)
@@ -118,9 +147,7 @@ def choose_voice(manifest: JsonObject, form: AudioFormat, wanted: str | None) ->
     if wanted is not None:
         if wanted in present | heard | mix:
             return wanted
-        raise AdminError(
-            Code.NO_SUCH_PARTICIPANT, f"no participant {wanted} in this stream", participants=sorted(present | heard)
-        )
+        raise _no_participant(manifest, wanted, present | heard)
     candidates = mix or heard - left or present
     if len(candidates) == 1:
         return candidates.pop()
@@ -130,7 +157,29 @@ def choose_voice(manifest: JsonObject, form: AudioFormat, wanted: str | None) ->
         Code.REFUSED_IN_STATE,
         f"several participants can be heard and Zoom sends no mix: choose one {NAMING}",
         participants=sorted(candidates),
+        names=_names(manifest, candidates),
     )
+
+
+def _check_participant(manifest: JsonObject, wanted: str) -> None:
+    known = {str(item["user_id"]) for name in ("participants", "files") for item in manifest[name]} - {"None"}
+    if wanted not in known:
+        raise _no_participant(manifest, wanted, known)
+
+
+def _no_participant(manifest: JsonObject, wanted: str, known: Collection[str]) -> AdminError:
+    return AdminError(
+        Code.NO_SUCH_PARTICIPANT,
+        f"no participant {wanted} in this stream",
+        participants=sorted(known),
+        names=_names(manifest, known),
+    )
+
+
+def _names(manifest: JsonObject, user_ids: Collection[str]) -> dict[str, str]:
+    """Return what these participants are called, of those who have a name."""
+    people = {str(person["user_id"]): person.get("user_name") for person in manifest["participants"]}
+    return {user_id: name for user_id in sorted(user_ids) if (name := people.get(user_id))}
 
 
 @contextmanager

@@ -2,15 +2,19 @@
 
 import contextlib
 import errno
+import grp
 import http.client
 import json
+import os
 import socket
+import stat
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple
 from urllib.parse import quote, urlencode
 
 from rtmsd.ctl.exits import CtlError, Exit
+from rtmsd.terminal import printable
 
 EXIT_OF_CODE: Final[Mapping[str, Exit]] = {
     "bad_request": Exit.USAGE,
@@ -170,7 +174,7 @@ def _translated(path: str, timeout_s: float = 0) -> Iterator[None]:
         raise CtlError(
             Exit.NOT_PERMITTED,
             f"{path}: permission denied",
-            "Become a member of the socket's group (rtmsd), or use sudo.",
+            permission_hint(path),
         ) from error
     except OSError as error:
         reason = "there is no such socket" if error.errno == errno.ENOENT else error.strerror or str(error)
@@ -181,6 +185,23 @@ def _translated(path: str, timeout_s: float = 0) -> Iterator[None]:
         ) from error
     except http.client.HTTPException as error:
         raise CtlError(Exit.UNREACHABLE, f"{path} broke its answer off: {error!r}") from error
+
+
+def permission_hint(path: str) -> str:
+    """Say who may open the socket, as its mode and group have it."""
+    try:
+        found = os.stat(path)  # noqa: PTH116 - pathlib is not needed for anything else
+    except OSError:
+        return "Its directory keeps you out: use sudo."
+    if not found.st_mode & stat.S_IWGRP:
+        return "Only its owner may open it: use sudo."
+    try:
+        group = grp.getgrgid(found.st_gid).gr_name
+    except KeyError:
+        group = str(found.st_gid)
+    if group == "root":
+        return "Use sudo: it is root's."
+    return f"Become a member of the socket's group ({group}), and log in anew; or use sudo."
 
 
 def stream_path(stream: str, *rest: str) -> str:
@@ -202,5 +223,7 @@ def _refusal(response: http.client.HTTPResponse, path: str) -> CtlError:
     if not isinstance(problem, dict):
         problem = {}
     detail = problem.get("detail") or f"the daemon answered {path} with {response.status} {response.reason}"
-    more = [str(item) for key in ("candidates", "participants", "mistakes") for item in problem.get(key, ())]
+    names = problem.get("names") or {}
+    more = [str(item) for key in ("candidates", "mistakes") for item in problem.get(key, ())]
+    more += [f"{item}  {printable(names.get(item, ''))}".rstrip() for item in problem.get("participants", ())]
     return CtlError(EXIT_OF_CODE.get(str(problem.get("code")), Exit.FAILED), str(detail), "\n".join(more))

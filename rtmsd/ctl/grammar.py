@@ -5,10 +5,11 @@ What a verb does is in a module of `rtmsd.ctl.verbs`, imported when it is called
 
 import argparse
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from rtmsd import __version__
+from rtmsd.command_line import HelpfulParser
 from rtmsd.ctl.arguments import positive_seconds, web_url, whole_number
 
 DEFAULT_SOCKET: Final = "/run/rtmsd/admin.sock"
@@ -24,13 +25,26 @@ EPILOG: Final = (
 )
 
 _LIST_IDS: Final = "rtmsctl ps -a 2>/dev/null | cut -f1"
-COMPLETE_STREAM: Final = {
-    "bash": "_rtmsctl_streams",
-    "zsh": f"($({_LIST_IDS}))",
-    "fish": f"({_LIST_IDS})",
-    "preamble": {"bash": f'_rtmsctl_streams() {{ compgen -W "$({_LIST_IDS})" -- "$1"; }}'},
-}
-"""How shells complete the id of a stream: what `shtab.cmd` would return, without importing shtab."""
+_LIST_RECORDINGS: Final = "rtmsctl recordings ls 2>/dev/null | cut -f1"
+WITH_FILES: Final = frozenset({"recordings"})
+MEDIA: Final = ("audio", "video", "share", "transcript", "chat", "events")
+
+
+GAP_CAUSE_NAMES: Final = (
+    "media_reconnect",
+    "signaling_reconnect",
+    "server_failover",
+    "daemon_restart",
+    "dropped",
+    "corrupt",
+    "refused",
+    "damaged",
+)
+COMPLETE_FILE: Final = {"bash": "_shtab_compgen_files", "zsh": "_files"}  # shtab.FILE
+
+
+def _words(words: Sequence[str]) -> str:
+    return f"echo {' '.join(words)}"
 
 
 def default_socket(environ: Mapping[str, str] = os.environ) -> str:
@@ -44,14 +58,28 @@ def _note(parser: argparse.ArgumentParser, *lines: str) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
 
 
+def _complete(argument: argparse.Action, name: str, command: str) -> None:
+    """Have shells complete an argument with the words that a command prints, and the names of files where bash can.
+
+    It is what `shtab.cmd` would make, without importing shtab; argparse itself declares no such attribute.
+    """
+    function = f"_rtmsctl_{name}"
+    files = ' ; compgen -f -- "$1"' if name in WITH_FILES else ""
+    vars(argument)["complete"] = {
+        "bash": function,
+        "zsh": f"($({command}))",
+        "fish": f"({command})",
+        "preamble": {"bash": f'{function}() {{ compgen -W "$({command})" -- "$1"{files}; }}'},
+    }
+
+
 def _nothing(parser: argparse.ArgumentParser) -> None:
     """The verb takes no arguments of its own."""
 
 
 def _stream(parser: argparse.ArgumentParser, nargs: str | None = None) -> None:
     help_text = "id of a stream, or the beginning of one"
-    argument = parser.add_argument("stream", metavar="STREAM", nargs=nargs, help=help_text)
-    vars(argument)["complete"] = COMPLETE_STREAM  # where shtab looks; argparse declares no such attribute
+    _complete(parser.add_argument("stream", metavar="STREAM", nargs=nargs, help=help_text), "streams", _LIST_IDS)
 
 
 def _any_stream(parser: argparse.ArgumentParser) -> None:
@@ -76,8 +104,8 @@ def _logs(parser: argparse.ArgumentParser) -> None:
 
 def _tap(parser: argparse.ArgumentParser) -> None:
     _stream(parser)
-    media = "of audio,video,share,transcript,chat,events (default: audio)"
-    parser.add_argument("--media", metavar="LIST", default="audio", help=media)
+    media = f"of {','.join(MEDIA)} (default: audio)"
+    _complete(parser.add_argument("--media", metavar="LIST", default="audio", help=media), "media", _words(MEDIA))
     form = "default: wav for audio alone, else ndjson"
     parser.add_argument("--format", choices=FORMATS, help=form)
     parser.add_argument("--user-id", metavar="ID", help="only this participant; 0 is the mix")
@@ -95,7 +123,8 @@ def _doctor(parser: argparse.ArgumentParser) -> None:
 
 def _explain(parser: argparse.ArgumentParser) -> None:
     help_text = 'a number or a name, with its kind if you know it: 18, "stop 18", "status 8"'
-    parser.add_argument("words", metavar="CODE", nargs="+", help=help_text)
+    words = _words(("stop", "status", "paused", "recovering", "degraded", *GAP_CAUSE_NAMES))
+    _complete(parser.add_argument("words", metavar="CODE", nargs="+", help=help_text), "codes", words)
 
 
 def _shutdown(parser: argparse.ArgumentParser) -> None:
@@ -109,7 +138,8 @@ def _shutdown(parser: argparse.ArgumentParser) -> None:
 
 
 def _file(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", metavar="FILE", nargs="?", help="default: the running daemon's file")
+    file = parser.add_argument("file", metavar="FILE", nargs="?", help="default: the running daemon's file")
+    vars(file)["complete"] = COMPLETE_FILE
 
 
 def _check(parser: argparse.ArgumentParser) -> None:
@@ -126,7 +156,8 @@ def _diff(parser: argparse.ArgumentParser) -> None:
 
 def _recordings(parser: argparse.ArgumentParser) -> None:
     help_text = "id or its beginning, or a directory, which needs no daemon (default: all)"
-    parser.add_argument("recordings", metavar="RECORDING", nargs="*", help=help_text)
+    recordings = parser.add_argument("recordings", metavar="RECORDING", nargs="*", help=help_text)
+    _complete(recordings, "recordings", _LIST_RECORDINGS)
 
 
 def _repair(parser: argparse.ArgumentParser) -> None:
@@ -135,7 +166,8 @@ def _repair(parser: argparse.ArgumentParser) -> None:
 
 
 def _recording(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("recording", metavar="RECORDING", help="id of a recording, or the beginning of one")
+    recording = parser.add_argument("recording", metavar="RECORDING", help="id of a recording, or the beginning of one")
+    _complete(recording, "recording_ids", _LIST_RECORDINGS)
     parser.add_argument("--yes", action="store_true", help="do not ask")
 
 
@@ -226,7 +258,7 @@ GROUPS: Final = {
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of all verbs; what it parses names the verb's function as `run`."""
-    parser = argparse.ArgumentParser(
+    parser = HelpfulParser(
         prog="rtmsctl", description="Ask and control the rtmsd daemon.", epilog=EPILOG, allow_abbrev=False
     )
     parser.add_argument("--version", action="version", version=f"rtmsctl {__version__}")

@@ -17,6 +17,7 @@ from rtmsd.webhook.stats import DISTRUSTED, NO_EVIDENCE, STREAM_EVENTS, Result, 
 
 CLOCK_GOOD_S: Final = 30.0  # far below webhook.max_age_s, where every webhook is refused
 NOTICE_COUNTS_S: Final = 3600.0
+EVENT_DUE_S: Final = 300.0  # before, that no event of a stream has come says nothing
 DISK: Final = frozenset(
     {
         TroubleCode.DISK_UNREADABLE,
@@ -176,6 +177,8 @@ def check_webhook(facts: Facts) -> Finding:
     else:
         mend = f"Give Zoom the public URL (`rtmsctl webhook test` tries the way in), {START}"
     others = facts.count(list(Result))
+    if not others and facts.uptime_s < EVENT_DUE_S:
+        return Finding("webhook", None, f"none has come yet; the daemon was started {facts.uptime_s:.0f} s ago", mend)
     none = f"no event of a stream has come in the {facts.uptime_s:.0f} s since the start"
     return Finding("webhook", False, f"{none}, only {others}" if others else none, mend)
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from rtmsd.admin.events import RING_BYTES as EVENTS_RING_BYTES
 from rtmsd.admin.events import EventHub, events_reply
 from rtmsd.admin.messages import AdminError, Code, Source
-from rtmsd.admin.tap import TapFormat, TapRequest, choose_voice, tap_reply
+from rtmsd.admin.tap import TapFormat, TapRequest, check_expected, choose_voice, tap_reply
 from rtmsd.admin.tap_sources import LOST_TRAILER, RING_BYTES, TapListener, wav_head
 from rtmsd.protocol.enums import PayloadType
 from rtmsd.protocol.media_data import ChatData, TranscriptData
@@ -152,6 +152,41 @@ def test_no_audio_format_yet_is_refused() -> None:
     assert caught.value.code is Code.REFUSED_IN_STATE
 
 
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ({"media": "video"}, "video is not received in this stream"),
+        ({"media": "audio,video"}, "video is not received in this stream"),
+        ({"media": "chat,events"}, "Zoom refuses chat: status 13"),
+        ({"media": "audio"}, ""),
+        ({"media": "events"}, ""),
+        ({}, ""),
+        ({"format": "wav"}, ""),
+    ],
+)
+def test_media_that_will_never_come_are_refused_at_once(query: dict[str, str], words: str) -> None:
+    links: list[dict[str, Any]] = [
+        {"media": ["audio"], "state": "streaming", "why": None},
+        {"media": ["chat"], "state": "refused", "why": "status 13"},
+    ]
+    wanted = TapRequest.parse(query)
+    if not words:
+        check_expected(wanted, links, named="media" in query)
+        return
+    with pytest.raises(AdminError, match=re.escape(words)) as caught:
+        check_expected(wanted, links, named="media" in query)
+    assert caught.value.code is Code.REFUSED_IN_STATE
+    assert "Received is audio" in caught.value.detail
+
+
+def test_who_is_not_there_is_refused_in_ndjson_too_and_those_who_are_have_names() -> None:
+    recorder = FakeRecorder(participants=[{**person(ANA), "user_name": "Ana"}, person(BEN)])
+    with pytest.raises(AdminError) as caught:
+        tap_reply(TapRequest.parse({"user_id": "7"}), STREAM_ID, recorder, EventHub())
+    assert caught.value.code is Code.NO_SUCH_PARTICIPANT
+    assert caught.value.more == {"participants": [str(ANA), str(BEN)], "names": {str(ANA): "Ana"}}
+
+
 # WAV and raw
 
 
@@ -269,7 +304,7 @@ async def test_an_event_about_media_is_still_told_from_media() -> None:
 
 
 async def test_only_what_was_asked_for_is_sent() -> None:
-    recorder, hub = FakeRecorder(), EventHub()
+    recorder, hub = FakeRecorder(participants=[person(ANA), person(BEN)]), EventHub()
     with ndjson(recorder, hub, media="transcript,chat", user_id=str(BEN)) as source:
         [listener] = recorder.listeners
         hub.publish({"rtms_stream_id": STREAM_ID, "kind": "participant_join"})

@@ -1,5 +1,7 @@
 """Every way to end, as scripts see it."""
 
+import grp
+import os
 import socket
 from collections.abc import Iterator
 from functools import partial
@@ -9,6 +11,7 @@ from typing import Any
 import pytest
 
 from rtmsd.ctl.call import Call
+from rtmsd.ctl.client import permission_hint
 from rtmsd.ctl.exits import Exit
 from rtmsd.ctl.main import main
 from rtmsd.zoom_api import TOTAL_TIMEOUT_S
@@ -190,6 +193,40 @@ def test_a_socket_that_we_may_not_open(ctl: Ctl, daemon: FakeDaemon) -> None:
     daemon.path.chmod(0)
     with unprivileged():
         assert ctl("ps") == Exit.NOT_PERMITTED
+
+
+@pytest.mark.parametrize(
+    ("mode", "gid", "words"),
+    [
+        (0o660, 1, f"the socket's group ({grp.getgrgid(1).gr_name})"),
+        (0o660, 54321, "the socket's group (54321)"),
+        (0o660, 0, "it is root's"),
+        (0o600, 1, "Only its owner may open it"),
+    ],
+)
+def test_the_hint_names_the_group_that_the_socket_has(tmp_path: Path, mode: int, gid: int, words: str) -> None:
+    path = tmp_path / "socket"
+    path.touch()
+    os.chown(path, -1, gid)
+    path.chmod(mode)
+    assert words in permission_hint(str(path))
+
+
+@pytest.mark.parametrize(
+    ("args", "meant"),
+    [
+        (("staus",), "status"),
+        (("recordings", "verfy"), "verify"),
+        (("ps", "--al"), "--all"),
+        (("tap", "abc", "--media", "audio", "--format", "wave"), "wav"),
+        (("completion", "bsh"), "bash"),
+    ],
+)
+def test_what_was_probably_meant_is_named(
+    ctl: Ctl, capsys: pytest.CaptureFixture[str], args: tuple[str, ...], meant: str
+) -> None:
+    assert ctl(*args) == Exit.USAGE
+    assert capsys.readouterr().err.endswith(f"; did you mean {meant}?\n")
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from rtmsd import __version__
 from rtmsd.command_line import HelpfulParser
 from rtmsd.errors import ConfigError, RtmsdError, leaves
-from rtmsd.terminal import complain, error_text, prepare_streams, printable, silence_stdout
+from rtmsd.terminal import complain, error_text, prepare_streams, printable, settle_stderr, silence_stdout
 
 if TYPE_CHECKING:
     from rtmsd.config import Config
@@ -47,6 +47,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         silence_stdout()
         complain("\n".join(f"rtmsd: {error_text(error)}" for error in leaves(group) if isinstance(error, OSError)))
         status = Exit.FAILED
+    finally:
+        settle_stderr()
     return status
 
 

@@ -8,7 +8,7 @@ import io
 import os
 import sys
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any, Final, TextIO
 
 _STREAMS: Final = (("stdin", "r", "replace"), ("stdout", "w", "backslashreplace"), ("stderr", "w", "backslashreplace"))
 
@@ -42,8 +42,20 @@ def prepare_streams() -> None:
 
 def silence_stdout() -> None:
     """Keep Python from writing at its exit what could not be written now."""
+    _silence(sys.stdout)
+
+
+def settle_stderr() -> None:
+    """Let go of what the standard error output does not take: at Python's exit it would change the exit status."""
+    try:
+        sys.stderr.flush()
+    except OSError:
+        _silence(sys.stderr)
+
+
+def _silence(stream: TextIO) -> None:
     devnull = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(devnull, sys.stdout.fileno())
+    os.dup2(devnull, stream.fileno())
     os.close(devnull)
 
 

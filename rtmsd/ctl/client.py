@@ -211,7 +211,7 @@ def stream_path(stream: str, *rest: str) -> str:
     """
     if not stream:
         raise CtlError(Exit.USAGE, "a stream's name is empty", "`rtmsctl ps` lists the streams.")
-    return "/".join(("/v1/streams", quote(stream, safe=""), *rest))
+    return "/".join(("/v1/streams", quote(stream, safe="", errors="surrogateescape"), *rest))
 
 
 def _refusal(response: http.client.HTTPResponse, path: str) -> CtlError:

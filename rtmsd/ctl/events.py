@@ -72,8 +72,8 @@ def _is_shown(name: str, value: Any) -> bool:
 def _shown(name: str, value: Any) -> str:
     """A time of Zoom's as a time of day, anything else as it is."""
     if name.endswith("_ms") and type(value) is int and value > _LEAST_TIME_MS:
-        return f"{name.removesuffix('_ms')}={clock(value)}"
-    return f"{name}={_told(value)}"
+        return f"{printable(name.removesuffix('_ms'))}={clock(value)}"
+    return f"{printable(name)}={_told(value)}"
 
 
 def over(events: Sequence[Item]) -> bool:

@@ -9,7 +9,7 @@ from rtmsd.ctl.call import Call
 from rtmsd.ctl.exits import CtlError, Exit
 from rtmsd.ctl.grammar import build_parser
 from rtmsd.ctl.output import Output
-from rtmsd.terminal import complain, error_text, prepare_streams, silence_stdout
+from rtmsd.terminal import complain, error_text, prepare_streams, settle_stderr, silence_stdout
 
 Run = Callable[[Call], Exit]
 """What every verb is: it raises CtlError when it cannot be done."""
@@ -38,6 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _complain(Exit.FAILED, error_text(error))
     except KeyboardInterrupt:
         return INTERRUPTED
+    finally:
+        settle_stderr()
 
 
 def find(target: str) -> Run:

@@ -45,7 +45,9 @@ def remove(call: Call) -> Exit:
     name = named(call, call.args.recording)["rtms_stream_id"]
     if not call.args.yes and not _confirmed(name):
         raise CtlError(Exit.FAILED, f"{name} is kept", "" if sys.stdin.isatty() else "Without a terminal, say --yes.")
-    call.out.said(call.client.delete(f"/v1/recordings/{quote(name, safe='')}"), f"{name} is deleted")
+    call.out.said(
+        call.client.delete(f"/v1/recordings/{quote(name, safe='', errors='surrogatepass')}"), f"{name} is deleted"
+    )
     return Exit.OK
 
 

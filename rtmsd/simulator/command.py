@@ -25,7 +25,7 @@ def main(argv: list[str]) -> int:
     """Run the command with these arguments and return its exit status.
 
     Returns:
-        0 played to its end or stopped by a signal, 1 a webhook was not accepted or the extra for TLS is missing, 2 usage.
+        0 played to its end or stopped by a signal, 1 a webhook was not accepted, or no trustme for TLS; 2 usage.
     """
     arguments = build_parser().parse_args(argv)
     if arguments.list:

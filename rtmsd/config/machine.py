@@ -49,12 +49,20 @@ def _problems(config: Config) -> Iterator[tuple[str, str]]:
     yield "recording.directory", _directory(config.recording.directory)
     yield "state.file", _file(config.state.file)
     daemon = holder_of_socket(config.admin.socket)
-    if daemon is not None and (daemon.is_rtmsd or daemon.pid is None):
+    if daemon is not None and (daemon.is_rtmsd or daemon.pid in (None, _locked_by(config.recording.directory))):
         return  # it has what it listens on
     yield "admin.socket", _socket(config.admin.socket, daemon)
     yield "webhook.listen", _listener(config.webhook.listen)
     if config.admin.metrics_listen:
         yield "admin.metrics_listen", _listener(config.admin.metrics_listen)
+
+
+def _locked_by(directory: Path) -> int | None:
+    """Return the process that says in the lock file that the recordings are its own."""
+    try:
+        return int((directory / ".rtmsd.lock").read_bytes()[:20])
+    except (OSError, ValueError):
+        return None
 
 
 def _directory(path: Path) -> str:

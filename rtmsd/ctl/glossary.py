@@ -62,8 +62,33 @@ TROUBLES: Final = _table(
             "Use a faster disk, or raise recording.buffer_bytes.",
         ),
         "webhook_signatures": ("The latest webhooks did not verify.", "The wrong Secret Token, most likely.", _SECRETS),
+        "webhook_stale": (
+            "The latest webhooks were signed rightly, but too long ago.",
+            "A wrong clock here, or something that holds them back.",
+            "Set the clock; see webhook.max_age_s.",
+        ),
+        "webhook_events": (
+            "A genuine webhook was refused with 400, and Zoom does not send it again.",
+            "It lacks a field that cannot be done without.",
+            "`rtmsctl doctor` says which; report it.",
+        ),
+        "media_refused": (
+            "Zoom did not grant media that the configuration asks for; the other media are recorded.",
+            "A missing scope, or a product without them.",
+            "`rtmsctl ps -a` says which, `explain` the status; or take them out of media.types.",
+        ),
+        "starts_refused": (
+            "Starts were answered with 503 in the last hour, and not taken on since.",
+            "rtmsd was draining, or short of disk or descriptors.",
+            "`rtmsctl ps -a` names them and says why; Zoom sends them again for 85 minutes.",
+        ),
+        "not_connected": (
+            "Streams cannot connect to Zoom.",
+            "WHY in `rtmsctl ps` has the latest reason.",
+            "See name resolution, firewall, proxy and zoom.allowed_hosts.",
+        ),
         "streams_failed": (
-            "Streams failed, and none has connected since.",
+            "Streams failed, or were lost before their end, in the last hour.",
             "Credentials, scopes or parameters that Zoom refuses.",
             "`rtmsctl ps -a` names them, `rtmsctl inspect STREAM` says why.",
         ),
@@ -105,6 +130,11 @@ COUNTERS: Final = _table(
         "duplicates": ("Packets that came twice; one was kept.", "Zoom repeats after a reconnection.", _NOTHING),
         "same_time": ("Packets with the time of the one before; all were kept.", "Zoom's clock is coarse.", _NOTHING),
         "trimmed_ms": ("Silence taken out to keep a track in time.", "Jitter, clocks that drift.", _NOTHING),
+        "cut_ms": (
+            "Audio that came too late for its place, where other audio is.",
+            "Zoom's clock jumped back.",
+            _NOTHING,
+        ),
         "inserted_ms": ("Silence put in to keep a track in time.", "Jitter, clocks that drift.", _NOTHING),
         "lag": ("How far what was received is ahead of the disk.", "A busy disk.", "Above some seconds: see the disk."),
     }

@@ -8,9 +8,10 @@ import attrs
 
 from rtmsd.admin.backend import AdminBackend
 from rtmsd.admin.events import events_reply
-from rtmsd.admin.messages import Access, AdminError, Code, Reply, Request, StreamReply, json_reply
+from rtmsd.admin.messages import Access, AdminError, Code, Request, json_reply
 from rtmsd.admin.metrics import METRICS_TYPE
 from rtmsd.admin.tap import TapRequest, check_expected, tap_reply
+from rtmsd.http.messages import Reply, StreamReply
 
 Handler: TypeAlias = Callable[[AdminBackend, Request], Awaitable[Reply | StreamReply]]
 

@@ -4,8 +4,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final, Protocol
 
-from rtmsd.admin.messages import NDJSON_TYPE, JsonObject, StreamReply, json_line
+from rtmsd.admin.messages import NDJSON_TYPE, JsonObject, json_line
 from rtmsd.admin.ring import Ring
+from rtmsd.http.messages import StreamReply
 
 RING_BYTES: Final = 1 << 20  # a reader, beyond what its socket holds
 

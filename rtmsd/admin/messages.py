@@ -4,17 +4,16 @@ import enum
 import http
 import json
 import math
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
-from typing import Any, Final, Protocol, TypeAlias
+from collections.abc import Mapping
+from typing import Any, Final, TypeAlias
 
 import attrs
 
 from rtmsd.errors import RtmsdError
+from rtmsd.http.messages import Reply
 
 JsonObject: TypeAlias = Mapping[str, Any]
 
-JSON_TYPE: Final = "application/json"
 NDJSON_TYPE: Final = "application/x-ndjson"
 PROBLEM_TYPE: Final = "application/problem+json"
 
@@ -35,15 +34,6 @@ class Caller:
 
     def may(self, access: Access, own_uid: int) -> bool:
         return access is Access.READ or self.uid in (0, own_uid)
-
-
-@attrs.frozen(kw_only=True)
-class HttpRequest:
-    """A request as received: nothing decoded, `body` complete."""
-
-    method: str
-    target: str
-    body: bytes = b""
 
 
 @attrs.frozen(kw_only=True)
@@ -82,37 +72,6 @@ class Request:
                 return False
             case other:
                 raise AdminError(Code.BAD_REQUEST, f"{name}={other}: write {name}=1 or {name}=0")
-
-
-@attrs.frozen(kw_only=True)
-class Reply:
-    """An answer that is there at once."""
-
-    status: int = 200
-    content_type: str = JSON_TYPE
-    body: bytes = b""
-    headers: Mapping[str, str] = attrs.field(factory=dict)
-
-
-class Source(Protocol):
-    """The body of an answer that goes on for as long as there is something to tell."""
-
-    async def chunk(self) -> bytes | None:
-        """The next bytes, never empty; None at the end."""
-        ...
-
-    def trailers(self) -> Mapping[str, str]:
-        """Header fields sent after the last chunk."""
-        ...
-
-
-@attrs.frozen(kw_only=True)
-class StreamReply:
-    """An answer in chunks. `open` is entered before the headers go out: a reader who sees them misses nothing."""
-
-    content_type: str
-    open: Callable[[], AbstractContextManager[Source]]
-    trailer_names: tuple[str, ...] = ()
 
 
 def json_line(value: Any) -> bytes:
@@ -192,18 +151,28 @@ class AdminError(RtmsdError):
         code: what a script tells refusals apart by; it decides the HTTP status.
         detail: what is wrong and how to mend it, for a person.
         more: further members of the problem object (candidates, mistakes, ...).
+        http_status: when it is not the one of `code`.
     """
 
-    def __init__(self, code: Code, detail: str, *, headers: Mapping[str, str] | None = None, **more: Any) -> None:
+    def __init__(
+        self,
+        code: Code,
+        detail: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        http_status: http.HTTPStatus | None = None,
+        **more: Any,
+    ) -> None:
         super().__init__(f"{code}: {detail}")
         self.code = code
+        self.http_status = http_status or HTTP_STATUS[code]
         self.detail = detail
         self.headers = headers or {}
         self.more = more
 
     def reply(self) -> Reply:
         """The refusal as an RFC 9457 problem object."""
-        status = HTTP_STATUS[self.code]
+        status = self.http_status
         problem = {
             "title": status.phrase,
             "status": status.value,

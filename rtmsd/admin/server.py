@@ -3,10 +3,10 @@
 Its plainer sibling serves the metrics, and nothing else, on a TCP port.
 """
 
+import math
 import os
-from collections import Counter
-from collections.abc import Callable, Hashable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Final
 
 import structlog
@@ -14,15 +14,33 @@ import trio
 
 from rtmsd.admin.backend import AdminBackend
 from rtmsd.admin.commands import find, resolve
-from rtmsd.admin.http import Respond, refuse_connection, serve_connection
 from rtmsd.admin.listener import caller_of
-from rtmsd.admin.messages import Access, AdminError, Caller, Code, HttpRequest, Reply, Request, StreamReply
+from rtmsd.admin.messages import Access, AdminError, Caller, Code, Request
 from rtmsd.admin.metrics import METRICS_TYPE
 from rtmsd.errors import ConfigError, RtmsdError
+from rtmsd.http.messages import Door, Fault, HttpRequest, Limits, Peer, Refusal, Reply, StreamReply
+from rtmsd.http.server import serve
 
 log = structlog.get_logger()
 
 MAX_CONNECTIONS: Final = 64  # for one uid, so that readers cannot keep the operator out; for the metrics port, of all
+
+
+LIMITS: Final = Limits(
+    connections=MAX_CONNECTIONS,
+    body_bytes=64 * 1024,
+    request_s=30.0,
+    answer_s=math.inf,  # a stop, say, takes as long as it takes
+    send_s=30.0,
+)
+CODES: Final[Mapping[Fault, Code]] = {
+    Fault.MALFORMED: Code.BAD_REQUEST,
+    Fault.NOT_IMPLEMENTED: Code.BAD_REQUEST,
+    Fault.TOO_SLOW: Code.REQUEST_TIMEOUT,
+    Fault.BODY_TOO_LARGE: Code.TOO_LARGE,
+    Fault.HEADERS_TOO_LARGE: Code.TOO_LARGE,
+    Fault.CRASHED: Code.INTERNAL,
+}
 
 
 async def serve_admin(
@@ -32,19 +50,12 @@ async def serve_admin(
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Answer admin requests until cancelled; started when the listeners accept. Closes the listeners."""
-    places = _Places(MAX_CONNECTIONS)
 
-    async def handle(stream: trio.SocketStream) -> None:
+    def welcome(stream: trio.SocketStream) -> Peer:
         caller = caller_of(stream)
+        return Peer(share=caller.uid, respond=partial(answer, backend, caller), refuse=refuse)
 
-        async def respond(request: HttpRequest) -> Reply | StreamReply:
-            return await answer(backend, caller, request)
-
-        await _serve_client(stream, respond, places, caller.uid)
-
-    async with trio.open_nursery() as nursery:
-        await nursery.start(trio.serve_listeners, handle, listeners)
-        task_status.started()
+    await serve(_door("admin", welcome), listeners, task_status=task_status)
 
 
 async def answer(backend: AdminBackend, caller: Caller, request: HttpRequest) -> Reply | StreamReply:
@@ -84,7 +95,6 @@ async def serve_metrics(
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve `GET /metrics`, for Prometheus, until cancelled; started when they accept. Closes the listeners."""
-    places = _Places(MAX_CONNECTIONS)
 
     async def respond(request: HttpRequest) -> Reply:
         if request.target.partition("?")[0] != "/metrics":
@@ -93,40 +103,18 @@ async def serve_metrics(
             return AdminError(Code.METHOD_NOT_ALLOWED, "GET it", headers={"allow": "GET, HEAD"}).reply()
         return Reply(content_type=METRICS_TYPE, body=render())
 
-    async def handle(stream: trio.SocketStream) -> None:
-        await _serve_client(stream, respond, places, "anybody")
+    def welcome(_stream: trio.SocketStream) -> Peer:
+        return Peer(share="anybody", respond=respond, refuse=refuse)
 
-    async with trio.open_nursery() as nursery:
-        await nursery.start(trio.serve_listeners, handle, listeners)
-        task_status.started()
+    await serve(_door("metrics", welcome), listeners, task_status=task_status)
 
 
-async def _serve_client(stream: trio.SocketStream, respond: Respond, places: "_Places", peer: Hashable) -> None:
-    with places.taken_by(peer) as there_is_one:
-        try:
-            if there_is_one:
-                await serve_connection(stream, respond)
-            else:
-                await refuse_connection(stream, AdminError(Code.TOO_MANY_CONNECTIONS, "close other connections first"))
-        except Exception:  # a bug ends one connection, not the daemon
-            log.exception("admin connection crashed")
+def refuse(refusal: Refusal) -> Reply:
+    """The answer to what could not be read or answered, as a problem object."""
+    why = "a bug in rtmsd: its log has the traceback" if refusal.fault is Fault.CRASHED else refusal.why
+    return AdminError(CODES[refusal.fault], why, http_status=refusal.fault.value).reply()
 
 
-class _Places:
-    """How many connections each kind of peer holds, and may hold."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._held: Counter[Hashable] = Counter()
-
-    @contextmanager
-    def taken_by(self, peer: Hashable) -> Iterator[bool]:
-        """Hold a place; False, and none is held, when the peer has its share already."""
-        if self._held[peer] >= self._limit:
-            yield False
-            return
-        self._held[peer] += 1
-        try:
-            yield True
-        finally:
-            self._held[peer] -= 1
+def _door(name: str, welcome: Callable[[trio.SocketStream], Peer]) -> Door:
+    full = AdminError(Code.TOO_MANY_CONNECTIONS, "close other connections first")
+    return Door(name=name, limits=LIMITS, welcome=welcome, when_full=full.reply())

@@ -8,8 +8,9 @@ from typing import Final, Protocol
 import attrs
 
 from rtmsd.admin.events import EventHub
-from rtmsd.admin.messages import NDJSON_TYPE, AdminError, Code, JsonObject, Source, StreamReply
+from rtmsd.admin.messages import NDJSON_TYPE, AdminError, Code, JsonObject
 from rtmsd.admin.tap_sources import NdjsonTap, PcmTap, TapListener, wav_head
+from rtmsd.http.messages import Source, StreamReply
 from rtmsd.protocol.media_params import AudioFormat
 
 MIX_USER_ID: Final = 0

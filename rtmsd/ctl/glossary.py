@@ -72,6 +72,11 @@ TROUBLES: Final = _table(
             "It lacks a field that cannot be done without.",
             "`rtmsctl doctor` says which; report it.",
         ),
+        "requests_crashed": (
+            "Requests at the webhook's address were answered 500 in the last hour: a bug.",
+            "A fault of rtmsd's, or of a library that does not fit it.",
+            "The log has a traceback: report it.",
+        ),
         "media_refused": (
             "Zoom did not grant media that the configuration asks for; the other media are recorded.",
             "A missing scope, or a product without them.",
@@ -120,6 +125,7 @@ WEBHOOK_RESULTS: Final = _table(
         "forged": ("No configured webhook_secret verifies it.", "A wrong secret, or a stranger.", _SECRETS),
         "refused": ("A start was answered 503.", "rtmsd drains or is short of disk.", "`rtmsctl status` says why."),
         "unsafe": ("A webhook could not be journalled, and was answered 503.", "The disk.", "See `rtmsctl status`."),
+        "crashed": ("A request ran into a bug, and was answered 500.", "See the log.", "Report it."),
         "too_large": ("A body over webhook.max_body_bytes.", "Hardly Zoom.", _NOTHING),
         "too_slow": ("A request that did not arrive in time.", "Scanners, or a bad connection.", _NOTHING),
     }

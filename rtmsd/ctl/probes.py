@@ -70,6 +70,13 @@ def probe_public_url(url: SplitResult, status: Callable[[], Any], timeout_s: flo
         return Finding(
             "public url", False, str(error), "Zoom needs a public name, port 443, and a certificate that is trusted."
         )
+    if _webhooks(status()) > before and answer.status >= 500:
+        return Finding(
+            "public url",
+            False,
+            f"{url.geturl()} reaches this daemon, which answers {answer.status}",
+            "This is a bug in rtmsd, or a release of a library that it does not know: its log has the traceback.",
+        )
     if _webhooks(status()) > before:
         return Finding("public url", True, f"{url.geturl()} reaches this daemon")
     return Finding(

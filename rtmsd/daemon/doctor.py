@@ -160,6 +160,16 @@ def check_credentials(facts: Facts) -> Finding:
     return Finding("credentials", True, "Zoom accepts them")
 
 
+def check_requests(facts: Facts) -> Finding:
+    crashed = [trouble.detail for trouble in facts.troubles if trouble.code is TroubleCode.REQUESTS_CRASHED]
+    return Finding(
+        "requests",
+        not crashed,
+        "; ".join(crashed) or "none was answered 500 within an hour",
+        "This is a bug in rtmsd, or a release of a library that it does not know: its log has the traceback.",
+    )
+
+
 START: Final = (
     "subscribe to RTMS Started, Stopped and Interrupted, and start RTMS in a session: it does not start by itself."
 )
@@ -266,6 +276,7 @@ def check_events(facts: Facts) -> Finding:
 CHECKS: Final[Sequence[Callable[[Facts], Finding]]] = (
     check_clock,
     check_disk,
+    check_requests,
     check_credentials,
     check_webhook,
     check_signatures,

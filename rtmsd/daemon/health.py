@@ -42,6 +42,7 @@ class TroubleCode(enum.StrEnum):
     WEBHOOK_SIGNATURES = "webhook_signatures"
     WEBHOOK_STALE = "webhook_stale"
     WEBHOOK_EVENTS = "webhook_events"
+    REQUESTS_CRASHED = "requests_crashed"
     STREAMS_FAILED = "streams_failed"
     MEDIA_REFUSED = "media_refused"
     STARTS_REFUSED = "starts_refused"
@@ -236,6 +237,12 @@ def webhook_troubles(webhooks: WebhookStats, now_s: float) -> Iterator[Trouble]:
         yield Trouble(
             TroubleCode.WEBHOOK_EVENTS,
             f"a genuine webhook was refused with 400, and Zoom does not send it again: {webhooks.last_bad_event}",
+        )
+    if webhooks.crashed_lately(now_s):
+        yield Trouble(
+            TroubleCode.REQUESTS_CRASHED,
+            f"requests at the webhook's address answered 500: {webhooks.results[Result.CRASHED]}, "
+            f"the latest for {webhooks.last_crash}",
         )
 
 

@@ -174,7 +174,7 @@ class Daemon:
         )
         fds = self._sockets.get("webhook", [])
         backend.listening["webhook"] = await nursery.start(
-            partial(serve, app, settings, fds=fds, shutdown=self._stopping)
+            partial(serve, app, settings, stats=health.webhooks, fds=fds, shutdown=self._stopping)
         )
 
     @property

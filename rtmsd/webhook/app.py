@@ -15,16 +15,15 @@ import structlog
 import trio
 from quart import Response, request
 from quart_trio import QuartTrio
-from werkzeug.exceptions import HTTPException, RequestEntityTooLarge, RequestTimeout
+from werkzeug.exceptions import HTTPException
 
 from rtmsd.commands import Intake, StartStream, StreamCommand, Verdict
 from rtmsd.config import AppConfig, WebhookConfig
 from rtmsd.errors import RtmsdError
+from rtmsd.http.throttle import Throttle
 from rtmsd.masking import foreign
 from rtmsd.webhook.events import BadEvent, ConcurrencyNotice, UnknownEvent, UrlValidation, parse
-from rtmsd.webhook.exchange import Exchange
 from rtmsd.webhook.stats import Result, WebhookStats
-from rtmsd.webhook.throttle import Throttle
 from rtmsd.webhook.verify import age_s, find_app, find_swapped, is_fresh, validation_answer
 
 log = structlog.get_logger(__name__)
@@ -44,8 +43,6 @@ STATUS: Final[Mapping[Result, int]] = {
     Result.STALE: 401,
     Result.SWAPPED: 401,
     Result.FORGED: 401,
-    Result.TOO_SLOW: 408,
-    Result.TOO_LARGE: 413,
     Result.REFUSED: 503,
     Result.UNSAFE: 503,
 }
@@ -63,8 +60,6 @@ COMPLAINTS: Final[Mapping[Result, str]] = {
     Result.STALE: "webhook refused: genuine, but its timestamp is stale; is the clock right?",
     Result.SWAPPED: "webhook refused: signed with what is configured as client_secret; swapped with webhook_secret?",
     Result.FORGED: "webhook refused: no webhook_secret verifies its signature",
-    Result.TOO_LARGE: "webhook refused: the body is larger than webhook.max_body_bytes",
-    Result.TOO_SLOW: "webhook refused: the body took longer than webhook.read_timeout_s",
 }
 
 
@@ -90,9 +85,8 @@ def make_app(  # noqa: PLR0917
         settings, apps=apps, intake=intake, nursery=nursery, clock_s=clock_s, stats=stats or WebhookStats()
     )
     app = QuartTrio(__name__, static_folder=None)
-    app.asgi_http_class = Exchange
-    app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes  # also bounds a body that comes in chunks
-    app.config["BODY_TIMEOUT"] = settings.read_timeout_s
+    app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
+    app.config["PROPAGATE_EXCEPTIONS"] = True  # a bug is the server's to answer, to count and to log
     app.url_map.strict_slashes = False  # a redirect would lose the event: Zoom does not follow them
     app.url_map.merge_slashes = False
 
@@ -147,9 +141,7 @@ class _Endpoint:
         self._context = contextvars.copy_context()
 
     async def post(self) -> Response:
-        body = await self._body()
-        if isinstance(body, Result):
-            return self._refuse(body)
+        body = await request.get_data(cache=False, as_text=False, parse_form_data=False)
         timestamp = request.headers.get("x-zm-request-timestamp", "")
         signature = request.headers.get("x-zm-signature", "")
         owner = self._owner(timestamp, body, signature)
@@ -158,15 +150,6 @@ class _Endpoint:
         app, secret = owner
         with structlog.contextvars.bound_contextvars(app=app.name):
             return await self._act(app.name, secret, body)
-
-    async def _body(self) -> bytes | Result:
-        """The body, or why it is refused."""
-        try:
-            return await request.get_data(cache=False, as_text=False, parse_form_data=False)
-        except RequestTimeout:
-            return Result.TOO_SLOW
-        except RequestEntityTooLarge:
-            return Result.TOO_LARGE
 
     def _owner(self, timestamp: str, body: bytes, signature: str) -> tuple[AppConfig, str] | Result:
         """The app a webhook belongs to and the secret that verified it, or why it is not to be trusted."""

@@ -1,6 +1,7 @@
 """The body of a genuine webhook as what it asks for. Pure; everything Zoom has been seen to send is tolerated."""
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any, Final, TypeAlias
 
@@ -21,6 +22,8 @@ PRODUCT_IDS: Final[Mapping[str, tuple[IdKey, ...]]] = {
 START: Final = {"rtms_started", "voice_rtms_started"}
 STOP: Final = {"rtms_stopped", "voice_rtms_stopped"}
 INTERRUPT: Final = {"rtms_interrupted", "voice_rtms_interrupted"}
+
+_PLAIN_TOKEN: Final = re.compile(r"[A-Za-z0-9_+/=.~-]{1,256}")  # Zoom's: 22 of base64
 
 MAX_INT: Final = 2**63 - 1  # what the journal can hold
 
@@ -73,7 +76,7 @@ def parse(body: bytes, app: str) -> Event:
     payload = envelope.get("payload")
     fields: dict[str, Any] = payload if isinstance(payload, dict) else {}
     if name == "endpoint.url_validation":
-        return UrlValidation(_text(fields, "plainToken"))
+        return UrlValidation(_plain_token(fields))
     if name in ("rtms.concurrency_near_limit", "rtms.concurrency_limited"):
         return ConcurrencyNotice(name, app, fields)
     product, _, action = name.partition(".")
@@ -157,6 +160,14 @@ def _text(fields: Mapping[str, Any], key: str) -> str:
     except UnicodeEncodeError:  # half a surrogate pair: cannot be signed, sent or stored
         raise BadEvent(f"{key} is not Unicode text") from None
     return value
+
+
+def _plain_token(fields: Mapping[str, Any]) -> str:
+    """What we are to sign, with the secret that signs webhooks: it must not be able to look like one of those."""
+    token = _text(fields, "plainToken")
+    if not _PLAIN_TOKEN.fullmatch(token):
+        raise BadEvent("plainToken is not 1 to 256 letters, digits and -_+/=.~")
+    return token
 
 
 def _whole_number(fields: Mapping[str, Any], key: str) -> int:

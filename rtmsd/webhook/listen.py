@@ -11,7 +11,7 @@ from rtmsd.config import why_not_bound
 from rtmsd.errors import AlreadyRunningError, ListenError
 from rtmsd.socket_holders import holder_of_socket
 
-BACKLOG: Final = 1024
+BACKLOG: Final = 4096  # the system cuts it to net.core.somaxconn
 UNIX: Final = "unix:"
 
 

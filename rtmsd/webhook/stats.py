@@ -2,9 +2,11 @@
 
 import enum
 from collections import Counter
+from typing import Final
 
 import attrs
 
+from rtmsd.masking import foreign
 from rtmsd.webhook.events import ConcurrencyNotice
 
 
@@ -27,6 +29,7 @@ class Result(enum.StrEnum):
     UNSAFE = "unsafe"  # a command that could not be journalled, or not in time
     TOO_LARGE = "too_large"
     TOO_SLOW = "too_slow"
+    CRASHED = "crashed"  # answered 500: a bug, in whatever path of ours
 
 
 DISTRUSTED = frozenset({Result.UNSIGNED, Result.STALE, Result.SWAPPED, Result.FORGED})
@@ -34,7 +37,11 @@ SIGNED_AND_DISTRUSTED = DISTRUSTED - {Result.UNSIGNED}
 STREAM_EVENTS = frozenset(
     {Result.ACCEPTED, Result.DUPLICATE, Result.LATE, Result.FOREIGN, Result.REFUSED, Result.UNSAFE}
 )
-NO_EVIDENCE = frozenset({Result.UNSIGNED, Result.TOO_LARGE, Result.TOO_SLOW})  # no signature was looked at: anybody's
+NO_EVIDENCE = frozenset(
+    {Result.UNSIGNED, Result.TOO_LARGE, Result.TOO_SLOW, Result.CRASHED}
+)  # no signature was looked at: anybody's
+
+CRASH_COUNTS_S: Final = 3600.0  # others may go well meanwhile: it is a bug all the same
 
 
 @attrs.define
@@ -48,6 +55,7 @@ class WebhookStats:
             is ahead of Zoom's, and the little that the way takes.
         last_notice: Zoom's latest word on the concurrency limit.
         last_bad_event: why the latest genuine body was no event that we can act on.
+        last_crash: the latest error that was answered 500, in a line.
     """
 
     results: Counter[str] = attrs.field(factory=Counter)
@@ -56,6 +64,7 @@ class WebhookStats:
     skew_s: float | None = None
     last_notice: ConcurrencyNotice | None = None
     last_bad_event: str = ""
+    last_crash: str = ""
 
     def count(self, result: Result, now_s: float) -> None:
         self.results[result] += 1
@@ -63,3 +72,12 @@ class WebhookStats:
         if result in NO_EVIDENCE:
             return
         self.distrusted_in_row = self.distrusted_in_row + 1 if result in DISTRUSTED else 0
+
+    def count_crash(self, error: str, now_s: float) -> None:
+        self.count(Result.CRASHED, now_s)
+        self.last_crash = foreign(error)
+
+    def crashed_lately(self, now_s: float) -> bool:
+        """Whether a request was answered 500 within an hour, or since the last that was not."""
+        crashed_s = self.last_s.get(Result.CRASHED)
+        return crashed_s is not None and (now_s - crashed_s < CRASH_COUNTS_S or crashed_s >= max(self.last_s.values()))

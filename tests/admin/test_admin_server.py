@@ -4,7 +4,7 @@ import json
 import os
 import sys
 from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -20,11 +20,12 @@ from rtmsd.admin.backend import AdminBackend
 from rtmsd.admin.commands import COMMANDS, find, resolve
 from rtmsd.admin.events import EventHub
 from rtmsd.admin.listener import open_admin_socket
-from rtmsd.admin.messages import Access, AdminError, Caller, Code, HttpRequest, Reply
+from rtmsd.admin.messages import Access, AdminError, Caller, Code
 from rtmsd.admin.server import MAX_CONNECTIONS, answer, serve_admin
 from rtmsd.admin.tap import TapRecorder
 from rtmsd.admin.tap_sources import TapListener
 from rtmsd.errors import ConfigError, StorageError
+from rtmsd.http.messages import HttpRequest, Reply
 from rtmsd.protocol.enums import PayloadType
 from rtmsd.protocol.media_params import AudioFormat
 
@@ -309,7 +310,10 @@ async def test_one_uid_has_only_so_many_connections(backend: FakeBackend, tmp_pa
     path = tmp_path / "a.sock"
     async with serving(backend, path) as client:
         assert (await client.get("/v1/status")).status_code == 200
-        held = [await trio.open_unix_socket(path) for _ in range(MAX_CONNECTIONS - 1)]
+        held = [await trio.open_unix_socket(path) for _ in range(MAX_CONNECTIONS)]  # the client's is idle: it goes
+        for stream in held:
+            await stream.send_all(b"GET /v1/events HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert (await stream.receive_some()).startswith(b"HTTP/1.1 200")
         async with await trio.open_unix_socket(path) as one_more:
             assert b'"code":"too_many_connections"' in await read_all(one_more)
         await held.pop().aclose()
@@ -320,10 +324,23 @@ async def test_one_uid_has_only_so_many_connections(backend: FakeBackend, tmp_pa
             await stream.aclose()
 
 
+async def test_idle_clients_keep_nobody_out(backend: FakeBackend, tmp_path: Path) -> None:
+    path = tmp_path / "a.sock"
+    async with serving(backend, path):
+        held = [await trio.open_unix_socket(path) for _ in range(MAX_CONNECTIONS + 3)]
+        with trio.fail_after(5):
+            assert (await ask_anew(path)).startswith(b"HTTP/1.1 200")
+            for stream in held[:3]:
+                assert await read_all(stream) == b""
+        for stream in held:
+            await stream.aclose()
+
+
 async def read_all(stream: trio.SocketStream) -> bytes:
     heard = b""
-    while data := await stream.receive_some():
-        heard += data
+    with suppress(trio.BrokenResourceError):  # refused before it had asked
+        while data := await stream.receive_some():
+            heard += data
     return heard
 
 

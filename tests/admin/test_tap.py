@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 
 from rtmsd.admin.events import RING_BYTES as EVENTS_RING_BYTES
 from rtmsd.admin.events import EventHub, events_reply
-from rtmsd.admin.messages import AdminError, Code, Source
+from rtmsd.admin.messages import AdminError, Code
 from rtmsd.admin.tap import TapFormat, TapRequest, check_expected, choose_voice, tap_reply
 from rtmsd.admin.tap_sources import LOST_TRAILER, RING_BYTES, TapListener, wav_head
+from rtmsd.http.messages import Source
 from rtmsd.protocol.enums import PayloadType
 from rtmsd.protocol.media_data import ChatData, TranscriptData
 from rtmsd.protocol.media_params import AudioFormat

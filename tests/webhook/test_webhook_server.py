@@ -17,6 +17,7 @@ import structlog
 import trio
 
 from rtmsd.config import WebhookConfig
+from rtmsd.http.connection import Connection
 from rtmsd.webhook import server
 from rtmsd.webhook.stats import Result
 
@@ -72,7 +73,9 @@ async def serving(endpoint: Any) -> AsyncIterator[Served]:
     shutdown, stopped = trio.Event(), trio.Event()
 
     async def run(*, task_status: trio.TaskStatus[list[str]]) -> None:
-        await server.serve(endpoint.app(), endpoint.settings, shutdown=shutdown, task_status=task_status)
+        await server.serve(
+            endpoint.app(), endpoint.settings, stats=endpoint.stats, shutdown=shutdown, task_status=task_status
+        )
         stopped.set()
 
     addresses = await endpoint.nursery.start(run)
@@ -213,7 +216,8 @@ async def test_a_slow_body_is_cut_off(served: Served) -> None:
 async def test_an_idle_connection_and_dripping_headers_are_cut_off(
     endpoint: Any, monkeypatch: pytest.MonkeyPatch, begun: bytes
 ) -> None:
-    monkeypatch.setattr(server, "KEEP_ALIVE_S", 0.2)
+    monkeypatch.setattr(server, "IDLE_S", 0.2)
+    endpoint.settings = attrs.evolve(endpoint.settings, read_timeout_s=0.2)
     async with serving(endpoint) as served, await served.connect() as client:
         await client.send_all(begun)
 
@@ -249,9 +253,9 @@ async def test_an_idle_connection_and_dripping_headers_are_cut_off(
         (b"POST /webhook HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n", [400]),
         (b"POST /webhook HTTP/1.1\r\nhost: x\r\ntransfer-encoding: gzip\r\n\r\n", [501]),
         (CHUNKED + b"zz\r\n", [400]),
-        (HEALTH.replace(b"\r\n\r\n", b"\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n"), [400]),
-        (HEALTH.replace(b"\r\n\r\n", b"\r\nconnection: upgrade\r\nupgrade: h2c\r\n\r\n"), [101]),
-        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", []),
+        (HEALTH.replace(b"\r\n\r\n", b"\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n"), [200]),
+        (HEALTH.replace(b"\r\n\r\n", b"\r\nconnection: upgrade\r\nupgrade: h2c\r\n\r\n"), [200]),
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", [400]),
     ],
 )
 async def test_hostile_requests_neither_crash_nor_hold_the_server(
@@ -265,33 +269,74 @@ async def test_hostile_requests_neither_crash_nor_hold_the_server(
 async def test_a_crash_in_a_connection_ends_that_connection_only(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def crash(_self: object) -> None:
+    async def crash(_self: object, _peer: object) -> None:
         raise ZeroDivisionError
 
     with monkeypatch.context() as patched:
-        patched.setattr(server._Connection, "run", crash)
+        patched.setattr(Connection, "serve", crash)
         with structlog.testing.capture_logs() as logs:
             assert await served.ask(HEALTH) == b""
     assert [entry["event"] for entry in logs] == ["webhook connection crashed"]
     assert statuses(await served.ask(HEALTH)) == [200]
 
 
-async def test_connections_over_the_limit_wait_for_a_slot(served: Served) -> None:
+async def test_connections_over_the_limit_wait_while_all_are_busy(served: Served) -> None:
     limit = served.endpoint.settings.max_connections
-    clients = [await served.connect() for _ in range(limit)]
-    for client in clients:
-        await client.send_all(HEALTH)
-        assert statuses(await read(client)) == [200]
-    with structlog.testing.capture_logs():
-        async with await served.connect() as late:
-            await late.send_all(HEALTH)
-            with trio.move_on_after(0.1) as waited:
-                await read(late)
-            assert waited.cancelled_caught
-            await clients.pop().aclose()
-            assert statuses(await read(late)) == [200]
-    for client in clients:
-        await client.aclose()
+    disk = trio.Event()
+    served.endpoint.intake.before = disk.wait
+    async with contextlib.AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(await served.connect()) for _ in range(limit)]
+        for client in clients:
+            await client.send_all(served.endpoint.request(served.endpoint.start()))
+        late = await stack.enter_async_context(await served.connect())
+        await late.send_all(HEALTH)
+        with trio.move_on_after(0.2) as waited:
+            await read(late)
+        assert waited.cancelled_caught
+        disk.set()
+        assert statuses(await read(late)) == [200]
+        for client in clients[1:]:
+            assert statuses(await read(client)) == [200]
+
+
+async def test_the_oldest_idle_connection_gives_way_to_a_new_one(served: Served) -> None:
+    limit = served.endpoint.settings.max_connections
+    async with contextlib.AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(await served.connect()) for _ in range(limit)]
+        for client in (*clients, clients[0]):  # the first is used again: the second is the oldest
+            await client.send_all(HEALTH)
+            assert statuses(await read(client)) == [200]
+        assert statuses(await served.ask(HEALTH.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n"))) == [200]
+        assert await is_closed(clients.pop(1))
+        for client in clients:
+            await client.send_all(HEALTH)
+            assert statuses(await read(client)) == [200]
+
+
+async def test_half_a_request_gives_way_only_when_it_takes_long(endpoint: Any) -> None:
+    endpoint.settings = attrs.evolve(endpoint.settings, read_timeout_s=60, max_connections=2)
+    async with serving(endpoint) as served, await served.connect() as one, await served.connect() as two:
+        for slow in (one, two):
+            await slow.send_all(HEALTH[:-5])
+        began_s = trio.current_time()
+        assert statuses(await served.ask(HEALTH.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n"))) == [200]
+        assert 0.5 < trio.current_time() - began_s < 5
+        assert await is_closed(one)
+        await two.send_all(HEALTH[-5:])
+        assert statuses(await read(two)) == [200]
+
+
+async def test_two_thousand_idle_connections_do_not_delay_a_webhook(endpoint: Any) -> None:
+    endpoint.settings = attrs.evolve(endpoint.settings, max_connections=WebhookConfig().max_connections)
+    async with serving(endpoint) as served:
+        async with contextlib.AsyncExitStack() as stack:
+            for _ in range(2000):
+                await stack.enter_async_context(await served.connect())
+            began_s = trio.current_time()
+            async with await served.connect() as client:
+                await client.send_all(endpoint.request(endpoint.start()))
+                assert statuses(await read(client)) == [200]
+            assert trio.current_time() - began_s < 1
 
 
 class Passes(trio.abc.Instrument):
@@ -427,7 +472,14 @@ async def test_inherited_sockets_replace_the_configured_address(endpoint: Any) -
         shutdown = trio.Event()
         settings = WebhookConfig(listen="192.0.2.1:1")
         addresses = await endpoint.nursery.start(
-            partial(server.serve, endpoint.app(), settings, fds=[os.dup(inherited.fileno())], shutdown=shutdown)
+            partial(
+                server.serve,
+                endpoint.app(),
+                settings,
+                stats=endpoint.stats,
+                fds=[os.dup(inherited.fileno())],
+                shutdown=shutdown,
+            )
         )
         assert addresses == [f"127.0.0.1:{port}"]
         async with await trio.open_tcp_stream("127.0.0.1", port) as client:

@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
-from rtmsd.admin.http import MAX_BODY_BYTES, REQUEST_TIMEOUT_S, SEND_TIMEOUT_S, Respond, serve_connection
-from rtmsd.admin.messages import HttpRequest, Reply, StreamReply
+from rtmsd.admin.server import LIMITS, refuse
+from rtmsd.http.connection import Connection
+from rtmsd.http.messages import HttpRequest, Peer, Reply, Respond, StreamReply
 
 GET = b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n"
 
@@ -58,6 +59,10 @@ class Script:
 
     async def __call__(self, request: HttpRequest) -> StreamReply:
         return StreamReply(content_type="text/plain", open=self.open, trailer_names=("x-lost",))
+
+
+async def serve_connection(stream: trio.abc.HalfCloseableStream, respond: Respond) -> None:
+    await Connection(stream, LIMITS).serve(Peer(share=None, respond=respond, refuse=refuse))
 
 
 async def talk(respond: Respond, *said: bytes, hang_up: bool = True) -> bytes:
@@ -144,8 +149,8 @@ async def test_a_chunked_body_is_read_and_a_waiting_client_is_told_to_go_on() ->
 @pytest.mark.parametrize(
     "request_bytes",
     [
-        b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % (MAX_BODY_BYTES + 1)
-        + b"x" * (MAX_BODY_BYTES + 1),
+        b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % (LIMITS.body_bytes + 1)
+        + b"x" * (LIMITS.body_bytes + 1),
         b"POST /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
         + b"10000\r\n"
         + b"x" * 0x10000
@@ -161,9 +166,9 @@ async def test_what_is_too_large_is_refused_without_waiting_for_its_end(request_
 
 
 async def test_the_largest_body_allowed_is_read_whole() -> None:
-    head = b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % MAX_BODY_BYTES
-    [(status, _, body)] = answers(await talk(Echo(), head + b"x" * MAX_BODY_BYTES), "POST")
-    assert (status, body) == (200, b"POST /a %d" % MAX_BODY_BYTES)
+    head = b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % LIMITS.body_bytes
+    [(status, _, body)] = answers(await talk(Echo(), head + b"x" * LIMITS.body_bytes), "POST")
+    assert (status, body) == (200, b"POST /a %d" % LIMITS.body_bytes)
 
 
 @pytest.mark.parametrize(
@@ -182,14 +187,14 @@ async def test_what_is_not_http_is_refused_and_closed(said: bytes, autojump_cloc
 async def test_an_idle_client_is_let_go_in_silence(autojump_clock: MockClock) -> None:
     start_s = trio.current_time()
     assert await talk(Echo(), hang_up=False) == b""
-    assert trio.current_time() - start_s == pytest.approx(REQUEST_TIMEOUT_S)
+    assert trio.current_time() - start_s == pytest.approx(LIMITS.idle_s)
 
 
 @pytest.mark.parametrize("part", [GET[:-5], b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nabc"])
 async def test_half_a_request_is_given_up_and_told_so(part: bytes, autojump_clock: MockClock) -> None:
     start_s = trio.current_time()
     assert problem(await talk(Echo(), part, hang_up=False))["code"] == "request_timeout"
-    assert trio.current_time() - start_s == pytest.approx(REQUEST_TIMEOUT_S, abs=2)
+    assert trio.current_time() - start_s == pytest.approx(LIMITS.request_s, abs=2)
 
 
 async def test_a_client_that_trickles_bytes_gets_no_more_time(autojump_clock: MockClock) -> None:
@@ -201,7 +206,7 @@ async def test_a_client_that_trickles_bytes_gets_no_more_time(autojump_clock: Mo
             for byte in GET * 10:
                 await client.send_all(bytes([byte]))
                 await trio.sleep(5)
-    assert trio.current_time() - start_s < REQUEST_TIMEOUT_S + 10
+    assert trio.current_time() - start_s < LIMITS.request_s + 10
 
 
 async def test_a_client_that_does_not_read_its_answer_is_dropped(autojump_clock: MockClock) -> None:
@@ -210,7 +215,7 @@ async def test_a_client_that_does_not_read_its_answer_is_dropped(autojump_clock:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(client.send_all, GET)
         await serve_connection(server, Echo())
-    assert trio.current_time() - start_s == pytest.approx(SEND_TIMEOUT_S)
+    assert trio.current_time() - start_s == pytest.approx(LIMITS.send_s)
 
 
 async def test_an_endless_answer_comes_in_chunks_and_ends_with_its_trailers_and_the_connection() -> None:
@@ -272,7 +277,29 @@ async def test_no_bytes_break_the_server(said: bytes) -> None:
     await talk(Echo(), said + b"\r\n\r\n")
 
 
-@given(target=st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1, max_size=50))
+@pytest.mark.parametrize(
+    ("sent", "arrived"),
+    [
+        ("http://host/webhook?x=1", "/webhook?x=1"),
+        ("HTTPS://host:8080/a//b", "/a//b"),
+        ("http://[::1]:80/a", "/a"),
+        ("http://host", "/"),
+        ("http://host?x", "/?x"),
+        ("http:///a", "http:///a"),
+        ("http://[bad/a", "http://[bad/a"),
+        ("http://user@host/a", "http://user@host/a"),
+        ("ftp://host/a", "ftp://host/a"),
+        ("//host/a", "//host/a"),
+        ("*", "*"),
+    ],
+)
+async def test_a_target_with_scheme_and_host_is_its_path(sent: str, arrived: str) -> None:
+    echo = Echo()
+    await talk(echo, f"GET {sent} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    assert [request.target for request in echo.requests] == [arrived]
+
+
+@given(target=st.from_regex(r"[!-~]{1,50}", fullmatch=True).filter(lambda text: "://" not in text))
 async def test_a_target_arrives_as_it_was_sent(target: str) -> None:
     echo = Echo()
     await talk(echo, f"GET {target} HTTP/1.1\r\nHost: x\r\n\r\n".encode())

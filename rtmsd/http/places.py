@@ -1,0 +1,56 @@
+"""How many connections one peer holds, and which of them gives way to a new one."""
+
+from typing import Final
+
+import trio
+
+from rtmsd.http.connection import Connection, Phase
+
+PATIENCE_S: Final = 1.0  # so long a request may be on its way before it gives way to a new client
+
+
+class Places:
+    """The connections of one share, those that have waited longest in their phase first."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._by_phase: dict[Phase, dict[Connection, None]] = {phase: {} for phase in Phase}
+
+    def __len__(self) -> int:
+        return sum(map(len, self._by_phase.values()))
+
+    def note(self, connection: Connection) -> None:
+        """Take note of a new connection, or of one's new phase."""
+        self.remove(connection)
+        self._by_phase[connection.phase][connection] = None
+
+    def remove(self, connection: Connection) -> None:
+        """Give a place back; one that was given back before stays so."""
+        for connections in self._by_phase.values():
+            connections.pop(connection, None)
+
+    def make_room(self) -> bool:
+        """See to it that one more is within the limit, closing another if need be; False when none can give way."""
+        return len(self) < self._limit or self.close_idle() or self._break_off_slow()
+
+    def close_idle(self) -> bool:
+        """Close the oldest idle connection; False without one."""
+        for connection in self._by_phase[Phase.IDLE]:
+            if connection.give_way():
+                self.remove(connection)
+                return True
+        return False
+
+    def finish(self) -> None:
+        """Close all: the idle ones now, and the others after their answers."""
+        for connections in self._by_phase.values():
+            for connection in connections:
+                connection.finish()
+
+    def _break_off_slow(self) -> bool:
+        oldest = next(iter(self._by_phase[Phase.READING]), None)
+        if oldest is None or oldest.phase_since_s + PATIENCE_S > trio.current_time():
+            return False
+        oldest.break_off()
+        self.remove(oldest)
+        return True

@@ -1,0 +1,148 @@
+"""Accepts connections at a door, gives each its place, and closes them all at the end."""
+
+import errno
+from collections.abc import Hashable, Sequence
+from typing import Final
+
+import structlog
+import trio
+
+from rtmsd.http.connection import Connection
+from rtmsd.http.messages import Door, Peer
+from rtmsd.http.places import Places
+from rtmsd.http.reserve import Reserve
+from rtmsd.http.throttle import Throttle
+
+log = structlog.get_logger()
+
+NO_DESCRIPTOR: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+LOOK_AGAIN_S: Final = 0.1  # for a place, or a descriptor
+COMPLAIN_EVERY_S: Final = 10.0
+
+
+async def serve(
+    door: Door,
+    listeners: Sequence[trio.SocketListener],
+    *,
+    stopping: trio.Event | None = None,
+    grace_s: float = 0.0,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serve until cancelled, or until `stopping` and then for `grace_s` what has begun. Closes the listeners.
+
+    Started when the listeners accept.
+    """
+    server = _Server(door)
+    try:
+        async with trio.open_nursery() as connections:
+            async with trio.open_nursery() as accepting:
+                for listener in listeners:
+                    accepting.start_soon(server.accept_from, listener, connections)
+                task_status.started()
+                await (trio.Event() if stopping is None else stopping).wait()
+                accepting.cancel_scope.cancel()
+            _close(listeners)
+            server.finish()
+            connections.cancel_scope.deadline = trio.current_time() + grace_s
+    finally:
+        _close(listeners)
+        server.reserve.close()
+
+
+def _close(listeners: Sequence[trio.SocketListener]) -> None:
+    for listener in listeners:
+        listener.socket.close()
+
+
+class _Server:
+    """What the connections at one door share."""
+
+    def __init__(self, door: Door) -> None:
+        self.reserve = Reserve()
+        self._door = door
+        self._shares: dict[Hashable, Places] = {}
+        self._turnstile = trio.Lock()
+        self._left = trio.lowlevel.ParkingLot()
+        self._out_of_descriptors = Throttle(COMPLAIN_EVERY_S)
+        self._full = Throttle(COMPLAIN_EVERY_S)
+
+    async def accept_from(self, listener: trio.SocketListener, connections: trio.Nursery) -> None:
+        while True:
+            stream, is_last = await self._accept(listener)
+            try:
+                peer = self._door.welcome(stream)
+            except OSError:  # it has gone already
+                await stream.aclose()
+                continue
+            places = self._shares.setdefault(peer.share, Places(self._door.limits.connections))
+            connection = Connection(
+                stream, self._door.limits, note=places.note, turnstile=self._turnstile, is_last=is_last
+            )
+            if await self._find_place(places, stream):
+                places.note(connection)
+                connections.start_soon(self._serve, connection, stream, peer, places)
+            else:
+                connections.start_soon(self._send_away, connection)
+
+    def finish(self) -> None:
+        for places in self._shares.values():
+            places.finish()
+
+    async def _accept(self, listener: trio.SocketListener) -> tuple[trio.SocketStream, bool]:
+        """Return a connection, and whether it may ask no more than once: it was accepted on a spare descriptor."""
+        is_last = False
+        while True:
+            try:
+                return await listener.accept(), is_last
+            except OSError as exc:
+                if exc.errno not in NO_DESCRIPTOR:
+                    raise
+                more = self._out_of_descriptors.admit()
+                if more is not None:
+                    log.error(  # noqa: TRY400 foreseen
+                        "no file descriptor is left for a connection; raise LimitNOFILE= (ulimit -n)",
+                        door=self._door.name,
+                        error=exc.strerror,
+                        more_since_last=more,
+                    )
+            for places in self._shares.values():
+                places.close_idle()
+            is_last = self.reserve.release()
+            if not is_last:
+                await trio.sleep(LOOK_AGAIN_S)
+
+    async def _find_place(self, places: Places, stream: trio.SocketStream) -> bool:
+        """Wait for a place, if the door has peers wait; False: there is none."""
+        try:
+            while not places.make_room():
+                if self._full.admit() is not None:
+                    log.warning("all connections that one client may hold are busy", door=self._door.name)
+                if self._door.when_full is not None:
+                    return False
+                with trio.move_on_after(LOOK_AGAIN_S):
+                    await self._left.park()
+        except trio.Cancelled:
+            await trio.aclose_forcefully(stream)
+            raise
+        return True
+
+    async def _serve(self, connection: Connection, stream: trio.SocketStream, peer: Peer, places: Places) -> None:
+        """Serve one client. Nothing that happens to it ends more than its connection."""
+        try:
+            await connection.serve(peer)
+        except Exception:
+            log.exception(f"{self._door.name} connection crashed")
+        finally:
+            stream.socket.close()  # at once and whatever happened: the descriptor may be waited for
+            places.remove(connection)
+            if not places:
+                self._shares.pop(peer.share, None)
+            self.reserve.refill()
+            self._left.unpark_all()
+
+    async def _send_away(self, connection: Connection) -> None:
+        assert self._door.when_full is not None
+        try:
+            await connection.send_away(self._door.when_full)
+        except Exception:
+            log.exception(f"{self._door.name} connection crashed")

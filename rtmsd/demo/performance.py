@@ -25,7 +25,7 @@ from rtmsd.demo.speakers import speakers
 from rtmsd.demo.stage import CALM, FAST, HOST, Pace, Stage
 from rtmsd.demo.story import PEOPLE, Played, Story
 from rtmsd.demo.view import has_room, print_lines, show
-from rtmsd.demo.watch import watch
+from rtmsd.demo.watch import fail_at_crash, watch
 from rtmsd.errors import RtmsdError, leaves
 from rtmsd.simulator import SimulatorSettings, cancel_at_signal, open_simulator
 from rtmsd.terminal import complain
@@ -156,6 +156,7 @@ async def _play(stage: Stage, pace: Pace, scene: Scene, *, levels: bool) -> Play
             await trio.Path(stage.ca).write_bytes(simulator.ca_pem)
             stage.write_config(settings, pace)
             await daemon.start()
+            nursery.start_soon(fail_at_crash, admin, stage.log)
             scene.tell(
                 Kind.NOTE, f"The daemon is up (process {daemon.pid}), the simulated Zoom is at {simulator.address}."
             )

@@ -1,19 +1,23 @@
 """Look at the daemon through its admin socket, as `rtmsctl` does, and keep the scene true."""
 
+import json
+import re
 from array import array
 from base64 import b64decode
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
+from pathlib import Path
 from typing import Any, Final, cast
 
 import httpx
 import trio
 
-from rtmsd.demo.daemon import Admin
+from rtmsd.demo.daemon import Admin, DaemonError
 from rtmsd.demo.scene import Kind, Scene, Voice
 
 LOOK_EVERY_S: Final = 0.25
 TRY_AGAIN_S: Final = 0.2
+_RAISED: Final = re.compile(r"[ |]*[A-Za-z_][\w.]*(Error|Exception|Interrupt|Exit)\b")
 _LOUD: Final = 9000  # samples of the simulator's voices go so far
 _CAUSES: Final = {
     "media_reconnect": "media connection lost",
@@ -33,6 +37,35 @@ async def watch(admin: Admin, rtms_stream_id: str, scene: Scene, *, levels: bool
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_look, admin, rtms_stream_id, scene)
         nursery.start_soon(_listen, admin, rtms_stream_id, scene, levels)
+
+
+async def fail_at_crash(admin: Admin, log_path: Path) -> None:
+    """Watch for requests that the daemon answers 500: a bug, after which nothing else could come right.
+
+    Raises:
+        DaemonError: with the last error of its log.
+    """
+    while True:
+        with suppress(httpx.HTTPError):  # it may be dead on purpose
+            status = await admin.get("/v1/status")
+            if status["webhook"]["results"].get("crashed"):
+                error = last_error(await trio.Path(log_path).read_text(errors="replace"))
+                raise DaemonError(f"the daemon answered a webhook with 500, see {log_path}\n{error}")
+        await trio.sleep(LOOK_EVERY_S)
+
+
+def last_error(text: str) -> str:
+    """Return the last error in a log of JSON lines, as a person wants to read it; "" without one."""
+    for line in reversed(text.splitlines()):
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(entry, dict) and entry.get("level") in ("error", "critical"):
+            traceback = str(entry.get("exception", "")).strip().splitlines()
+            raised = [row.strip(" |+-") for row in traceback if _RAISED.match(row)]
+            return ": ".join([str(entry.get("event")), *raised[-1:]])
+    return ""
 
 
 async def _look(admin: Admin, rtms_stream_id: str, scene: Scene) -> None:

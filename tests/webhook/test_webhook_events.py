@@ -159,6 +159,11 @@ def test_a_time_in_digits_is_a_time() -> None:
         b'{"event": "session.rtms_started", "event_ts": 1, "payload": []}',
         b'{"event": "endpoint.url_validation", "payload": {}}',
         b'{"event": "endpoint.url_validation", "payload": {"plainToken": "\\ud800"}}',
+        b'{"event": "endpoint.url_validation", "payload": {"plainToken": "v0:1790000000:{}"}}',
+        b'{"event": "endpoint.url_validation", "payload": {"plainToken": "\\u0076\\u0030\\u003a1790000000:{}"}}',
+        b'{"event": "endpoint.url_validation", "payload": {"plainToken": "id,session,stream"}}',
+        b'{"event": "endpoint.url_validation", "payload": {"plainToken": "abc\\n"}}',
+        b'{"event": "endpoint.url_validation", "payload": {"plainToken": "' + b"a" * 257 + b'"}}',
     ],
 )
 def test_what_is_no_event(body: bytes) -> None:

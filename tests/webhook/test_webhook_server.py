@@ -328,15 +328,14 @@ async def test_half_a_request_gives_way_only_when_it_takes_long(endpoint: Any) -
 
 async def test_two_thousand_idle_connections_do_not_delay_a_webhook(endpoint: Any) -> None:
     endpoint.settings = attrs.evolve(endpoint.settings, max_connections=WebhookConfig().max_connections)
-    async with serving(endpoint) as served:
-        async with contextlib.AsyncExitStack() as stack:
-            for _ in range(2000):
-                await stack.enter_async_context(await served.connect())
-            began_s = trio.current_time()
-            async with await served.connect() as client:
-                await client.send_all(endpoint.request(endpoint.start()))
-                assert statuses(await read(client)) == [200]
-            assert trio.current_time() - began_s < 1
+    async with serving(endpoint) as served, contextlib.AsyncExitStack() as stack:
+        for _ in range(2000):
+            await stack.enter_async_context(await served.connect())
+        began_s = trio.current_time()
+        async with await served.connect() as client:
+            await client.send_all(endpoint.request(endpoint.start()))
+            assert statuses(await read(client)) == [200]
+        assert trio.current_time() - began_s < 1
 
 
 class Passes(trio.abc.Instrument):

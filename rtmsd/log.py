@@ -168,7 +168,7 @@ class _Lines:
 
 
 class _ToStructlog(logging.Handler):
-    """Hands the records of libraries (Hypercorn, Quart, trio-websocket, httpx) to structlog."""
+    """Hands the records of libraries (Quart, trio-websocket, httpx) to structlog."""
 
     def emit(self, record: logging.LogRecord) -> None:
         level = min(max(record.levelno // 10 * 10, logging.DEBUG), logging.CRITICAL)

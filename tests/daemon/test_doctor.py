@@ -58,6 +58,7 @@ def test_a_daemon_nobody_spoke_to_says_what_it_cannot_tell() -> None:
     assert found == {
         "clock": None,
         "disk": True,
+        "requests": True,
         "credentials": None,
         "webhook": False,
         "signatures": None,
@@ -217,3 +218,9 @@ def test_any_facts_can_be_told(
         assert found.detail
         assert bool(found.mend) is (found.ok is False) or found.ok is None
         assert str(math.inf) not in found.detail
+
+
+def test_a_request_that_crashed_is_a_failure_with_its_error() -> None:
+    found = finding("requests", troubles=[Trouble("requests_crashed", "500: 1, the latest for KeyError: 'x'")])
+    assert (found.ok, "KeyError: 'x'" in found.detail) == (False, True)
+    assert found.mend

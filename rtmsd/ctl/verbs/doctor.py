@@ -14,6 +14,7 @@ ORDER: Final = (
     "dns",
     "tls",
     "disk",
+    "requests",
     "credentials",
     "public url",
     "webhook",

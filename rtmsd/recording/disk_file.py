@@ -16,16 +16,30 @@ Measured: a `bytearray` that grows, or joining every 64, costs each packet what 
 """
 
 
-@attrs.define
+@attrs.define(eq=False)
 class Backlog:
-    """All bytes of all streams that are not on disk yet, and their bound."""
+    """The bytes of one stream that are not on disk yet, and their bound.
+
+    Attributes:
+        read_bytes: what one read of a socket may bring.
+        grow: asked to raise the bound; returns whether there is room for so many bytes now. See `Buffer`.
+    """
 
     limit_bytes: int
     pending_bytes: int = 0
+    read_bytes: int = 1
+    grow: Callable[["Backlog", int], bool] = attrs.field(default=lambda backlog, size_bytes: False, repr=False)
 
     @property
     def full(self) -> bool:
-        return self.pending_bytes >= self.limit_bytes
+        """Whether there is no room for anything: what comes is dropped."""
+        return self.pending_bytes >= self.limit_bytes and not self.grow(self, 1)
+
+    @property
+    def is_short(self) -> bool:
+        """Whether there is no room for another read: sockets are left unread, for as long as that is safe."""
+        read_bytes = self.read_bytes
+        return self.limit_bytes - self.pending_bytes < read_bytes and not self.grow(self, read_bytes)
 
 
 @attrs.frozen

@@ -188,6 +188,7 @@ class Flushing:
             return
         self._is_open = False
         self._writer.remove(self)
+        self._writer.buffer.close_share(self._contents.media.backlog)
         for listener in tuple(self._contents.media.listeners):
             listener.ended()
 

@@ -38,7 +38,7 @@ class MediaIntake:
     """Takes in media; nothing here waits or raises for content.
 
     Attributes:
-        backlog: the unwritten media of all streams together, and their bound.
+        backlog: what of this stream is not written yet, and its bound.
         listeners: who hears what is kept (live taps).
         dropped: messages for which there was no room, by media and reason.
         corrupt_kinds: messages that could not be kept as they were, by kind.
@@ -258,7 +258,7 @@ class MediaIntake:
         return known if known is not None and self._timeline.is_plausible(known) else None
 
     def _has_no_room(self, media: str, user_id: UserId | None, from_ms: int, to_ms: int) -> bool:
-        """Whether the buffer is full. What is dropped then is a gap."""
+        """Whether this stream's share of the buffer is full. What is dropped then is a gap."""
         if not self.backlog.full:
             return False
         self._drop(media, "no_room", user_id, from_ms, to_ms)

@@ -91,12 +91,13 @@ class Recorder:
         self._local_ms = local_ms
         self._on_event = on_event or (lambda event: None)
         self._closing = Closing()
-        maker = FileMaker(directory, writer.backlog, found.names)
+        backlog = writer.buffer.open_share()
+        maker = FileMaker(directory, backlog, found.names)
         self._events = maker.existing(EVENTS, found.sizes.get(EVENTS, 0))
         self._contents = contents = Contents(
             maker,
             self._events,
-            writer.backlog,
+            backlog,
             info.identity,
             found,
             started_again_ms=info.started_again_ms,
@@ -156,7 +157,7 @@ class Recorder:
     def event(self, kind: str, zoom_ms: int | None, **fields: Any) -> None:
         """Write a line to `events.jsonl`, and tell `on_event`."""
         line = {"at_ms": self._local_ms(), "kind": kind, "zoom_ms": zoom_ms, **fields}
-        if self._writer.full:
+        if self.media.backlog.full:
             self.dropped["events", "no_room"] += 1
         else:
             self._events.append(json_line(line))

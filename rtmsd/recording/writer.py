@@ -1,8 +1,8 @@
 """One writer for all streams: everything dirty goes to disk in one call of a worker thread, again and again.
 
 A disk that is slow, full or broken stops nobody: what cannot be written stays queued, within the bound, and is tried
-again. Past the bound `Backlog.full` makes the recorders drop, count and name the gap. A bug in one recorder costs that
-one: it is flushed no more, and told so.
+again. Past its share of the bound `Backlog.full` makes a recorder drop, count and name the gap. A bug in one recorder
+costs that one: it is flushed no more, and told so.
 """
 
 import contextlib
@@ -19,6 +19,7 @@ import structlog
 import trio
 
 from rtmsd.recording.arrivals import Arrivals
+from rtmsd.recording.buffer import Buffer
 from rtmsd.recording.disk import Disk
 from rtmsd.recording.disk_file import Backlog, Batch, DiskFile
 from rtmsd.recording.errands import Errands, RunSync, own_threads, plain
@@ -95,7 +96,7 @@ class Writer:
     to change at once.
 
     Attributes:
-        backlog: what is queued, and its bound.
+        buffer: what is queued, its bound, and each stream's share.
         errands: what else the disk has to do.
         arrivals: of what is queued; noted by whoever reads it from a socket.
         on_sync: called with the seconds of each flush.
@@ -105,7 +106,7 @@ class Writer:
     def __init__(
         self, settings: RecordingSettings, *, run_sync: RunSync | None = None, disk: Disk | None = None
     ) -> None:
-        self.backlog = Backlog(settings.buffer_bytes)
+        self.buffer = Buffer(settings.buffer_bytes)
         self.arrivals = Arrivals()
         self.on_sync: Callable[[float], None] = lambda seconds: None
         self.on_written: Callable[[float, int], None] = lambda seconds, messages: None
@@ -125,11 +126,12 @@ class Writer:
 
     @property
     def pending_bytes(self) -> int:
-        return self.backlog.pending_bytes
+        return self.buffer.pending_bytes
 
     @property
     def full(self) -> bool:
-        return self.backlog.full
+        """Whether a stream has no room for what comes."""
+        return self.buffer.is_short
 
     @property
     def error(self) -> str | None:
@@ -205,13 +207,13 @@ class Writer:
                     self.on_written(latency_s, messages)
             else:
                 self.arrivals.put_back(arrivals)
-            if not self.full:
-                self._room.set()
-                self._room = trio.Event()
+            self.buffer.shrink()
+            self._room.set()
+            self._room = trio.Event()
 
-    async def wait_room(self) -> None:
-        """Return when there is room: at once, unless `full`."""
-        while self.full:
+    async def wait_room(self, backlog: Backlog) -> None:
+        """Return when one stream has room for another read: at once, unless its share is used up."""
+        while backlog.is_short:
             await self._room.wait()
 
     @contextlib.asynccontextmanager

@@ -1,4 +1,4 @@
-"""Reading stops while unwritten media fill their bound: TCP holds Zoom back, but only for as long as is safe."""
+"""Reading stops while a stream's unwritten media fill their bound: TCP holds Zoom back, but only as long as is safe."""
 
 from collections.abc import Awaitable, Callable
 
@@ -12,7 +12,7 @@ class Room:
     counted by whoever has no room for it, until there is room again.
 
     Args:
-        backlog: the unwritten media of all streams.
+        backlog: the unwritten media of the stream: what another one cannot write stops no reading here.
         wait_room: returns when there is room, or after the limit.
     """
 
@@ -22,8 +22,7 @@ class Room:
         self._has_waited = False
 
     def is_shut(self) -> bool:
-        backlog = self._backlog
-        if backlog.pending_bytes < backlog.limit_bytes:  # `full`, for each packet
+        if not self._backlog.is_short:
             self._has_waited = False
             return False
         return not self._has_waited

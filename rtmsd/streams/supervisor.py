@@ -20,6 +20,7 @@ from rtmsd.commands import (
 from rtmsd.config.model import Config
 from rtmsd.errors import LocalProtocolError, RtmsdError, StorageError, leaves
 from rtmsd.protocol.enums import StopReason
+from rtmsd.recording.disk_file import Backlog
 from rtmsd.recording.facts import StreamInfo
 from rtmsd.recording.layout import stream_directory
 from rtmsd.recording.librarian import Librarian
@@ -233,7 +234,7 @@ class Supervisor:
             StreamSettings(streams=config.streams, zoom=config.zoom, media=config.media),
             life.recorder,
             history=self.history,
-            wait_room=self._wait_room,
+            wait_room=partial(self._wait_room, life.recorder.media.backlog),
             resumed=resumed,
         )
         life.opened(stream)
@@ -253,10 +254,9 @@ class Supervisor:
         if is_failed or life.never_connected:
             self.history.failed(life.row.app, life.row.rtms_stream_id, outcome.why)
 
-    async def _wait_room(self, limit_s: float) -> None:
-        if self._writer.full:
-            with trio.move_on_after(limit_s):
-                await self._writer.wait_room()
+    async def _wait_room(self, backlog: Backlog, limit_s: float) -> None:
+        with trio.move_on_after(limit_s):
+            await self._writer.wait_room(backlog)
 
     # What operators and the daemon ask for
 

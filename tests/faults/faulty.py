@@ -1,6 +1,7 @@
 """rtmsd on a disk that does as a file says: `python -m tests.faults.faulty CONTROL run --config FILE`.
 
-CONTROL holds one word: `ok`, the name of an errno (`EIO`, `EROFS`, `ENOSPC`), `slow SECONDS` for each sync, or `stuck`.
+CONTROL holds one word: `ok`, the name of an errno (`EIO`, `EROFS`, `ENOSPC`), `slow SECONDS` for each sync, or `stuck`;
+`ok TEXT` refuses only files that have TEXT in their path.
 All else is the real daemon: only `rtmsd.recording.disk.Disk`, the class for what may fail, is another one.
 """
 
@@ -30,6 +31,9 @@ class FaultyDisk(Disk):
             raise OSError(number, os.strerror(number))
 
     def open(self, path: Path, *, create: bool = False) -> int:
+        word, _, refused = CONTROL.read_text().partition(" ")
+        if word == "ok" and refused and refused in str(path):
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
         if not CONTROL.read_text().startswith("slow"):
             self.obey()
         return super().open(path, create=create)

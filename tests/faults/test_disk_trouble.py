@@ -170,6 +170,35 @@ async def test_a_disk_that_refuses_for_a_while_costs_nothing(place: Path) -> Non
     assert not total.gaps
 
 
+@pytest.mark.parametrize("full_s", [1, pytest.param(23, marks=pytest.mark.long)])
+async def test_a_stream_that_cannot_write_costs_others_nothing(
+    place: Path, full_s: float, show: Callable[..., None]
+) -> None:
+    async with open_stage(place) as stage:
+        control, daemon = Control(stage), stage.daemon
+        daemon.sections["recording"]["buffer_bytes"] = 2**19
+        sick, *healthy = await stage.live(4)
+        await trio.sleep(0.7)
+        control.does(f"ok {sick.rtms_stream_id}")
+        await daemon.until_status(is_degraded("buffer_full"))
+        await trio.sleep(full_s)  # back-pressure holds Zoom off for 20 s; then frames are dropped
+        status = await daemon.status()
+        (full,) = [trouble["detail"] for trouble in status["degraded"] if trouble["code"] == "buffer_full"]
+        control.does("ok")
+        await daemon.until_status(is_well)
+        first, *others = await end_all(daemon, [sick, *healthy])
+        alone, total = sum_of([first]), sum_of(others)
+    show(total, alone)
+    assert sick.rtms_stream_id in full
+    assert "1 of 4 streams" in full
+    assert not total.faults
+    assert not total.gaps
+    assert total.recorded == total.sent > 0
+    assert not alone.faults
+    assert set(alone.gaps) <= {"dropped"}
+    assert alone.gaps or full_s < 20
+
+
 async def test_a_stalled_disk_costs_nothing_and_delays_no_keep_alive(place: Path, show: Callable[..., None]) -> None:
     timing = Timing(keep_alive_s=0.2, keep_alive_misses=99, utterance_s=1, transcript_lag_s=0.2, stop_grace_s=0.1)
     async with open_stage(place, timing=timing) as stage:

@@ -290,12 +290,12 @@ async def test_a_disk_that_refuses_for_a_while(
     for number in range(sent, sent + 5):
         recorder.audio(5, "Ana", tools.T + 20 * number, tools.packet(number))
     with trio.move_on_after(5) as waited:
-        await studio.writer.wait_room()
+        await studio.writer.wait_room(recorder.media.backlog)
     assert waited.cancelled_caught
     assert studio.writer.error is not None
     assert studio.writer.last_sync_age_s >= 4
     studio.disk.error = None
-    await studio.writer.wait_room()
+    await studio.writer.wait_room(recorder.media.backlog)
     recorder.audio(5, "Ana", tools.T + 20 * (sent + 5), tools.packet(99))
     recorder.ended(6, None)
     await recorder.finish()

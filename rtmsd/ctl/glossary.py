@@ -61,6 +61,16 @@ TROUBLES: Final = _table(
             "The disk does not keep up.",
             "Use a faster disk, or raise recording.buffer_bytes.",
         ),
+        "state_file": (
+            "The state file is gone, replaced, or cannot be written: new streams are refused.",
+            "Somebody moved or deleted it, or the disk.",
+            "Put it back; after 10 s it is written anew from what the daemon knows.",
+        ),
+        "state_file_damaged": (
+            "The state file was damaged when rtmsd started, and was set aside.",
+            "A broken disk, or something wrote into it.",
+            "Look at the file that status names; recordings told what was live.",
+        ),
         "webhook_signatures": ("The latest webhooks did not verify.", "The wrong Secret Token, most likely.", _SECRETS),
         "webhook_stale": (
             "The latest webhooks were signed rightly, but too long ago.",

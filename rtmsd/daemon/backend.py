@@ -110,6 +110,11 @@ class Backend:
                 "last_sync_age_s": round(self.health.writer.last_sync_age_s, 3),
                 "error": self.health.writer.error,
             },
+            "state": {
+                "file": str(supervisor.journal.database.path),
+                "error": supervisor.journal.trouble,
+                "set_aside": None if (aside := supervisor.journal.database.set_aside) is None else str(aside),
+            },
             "warnings": list(supervisor.config.warnings),
             "listening": self.listening,
             "webhook": {

@@ -25,6 +25,8 @@ DISK: Final = frozenset(
         TroubleCode.DISK_ERROR,
         TroubleCode.SYNC_LAG,
         TroubleCode.BUFFER_FULL,
+        TroubleCode.STATE_FILE,
+        TroubleCode.STATE_FILE_DAMAGED,
     }
 )
 STREAMS: Final = frozenset({TroubleCode.STREAMS_FAILED, TroubleCode.STARTS_REFUSED, TroubleCode.NOT_CONNECTED})

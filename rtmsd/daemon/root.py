@@ -23,6 +23,7 @@ from rtmsd.daemon.admin_sockets import open_admin_sockets
 from rtmsd.daemon.backend import Backend
 from rtmsd.daemon.health import Health, Phase
 from rtmsd.daemon.patience import Patience
+from rtmsd.daemon.state_recovery import rows_from_recordings
 from rtmsd.errors import AlreadyRunningError, ConfigError, RtmsdError, StorageError, leaves
 from rtmsd.notify import Notifier, listen_fds
 from rtmsd.recording.librarian import keep_tidy
@@ -30,7 +31,7 @@ from rtmsd.recording.writer import Writer
 from rtmsd.state.journal import Journal
 from rtmsd.state.lock import LockFile
 from rtmsd.streams.restart import Restarter
-from rtmsd.streams.supervisor import Supervisor
+from rtmsd.streams.supervisor import Supervisor, local_ms
 from rtmsd.terminal import complain
 from rtmsd.webhook.app import make_app
 from rtmsd.webhook.server import serve
@@ -115,6 +116,7 @@ class Daemon:
         config = self._config
         with _locked(config.recording.directory) as lock:
             async with _journal(config.state.file) as journal, trio.open_nursery() as base:
+                await self._take_in_recordings(journal)
                 writer = Writer(config.recording)
                 api = ZoomApi()
                 restarter = Restarter(api, lambda: supervisor.config)
@@ -141,6 +143,7 @@ class Daemon:
             await streams.start(health.watch)
             streams.start_soon(backend.metrics_source.loop_lag.measure)
             streams.start_soon(journal.prune_regularly)
+            streams.start_soon(journal.look_after_file)
             streams.start_soon(keep_tidy, supervisor.librarian, lambda: supervisor.config.recording)
             await admin_sockets.serve(backend, streams)
             async with trio.open_nursery() as intake:
@@ -160,6 +163,27 @@ class Daemon:
                 await self._end_all(supervisor)
             supervisor.suspend()
             streams.cancel_scope.cancel()
+
+    async def _take_in_recordings(self, journal: Journal) -> None:
+        """Where the state file was lost, begin with what the recordings tell."""
+        database = journal.database
+        if database.set_aside is None and not database.is_new:
+            return
+        find = partial(rows_from_recordings, self._config.recording.directory, local_ms())
+        try:
+            rows = await trio.to_thread.run_sync(lambda: list(find()))
+        except OSError as error:
+            log.error("recordings cannot be read", error=str(error))  # noqa: TRY400 foreseen
+            rows = []
+        await journal.adopt(rows)
+        if database.set_aside is not None or rows:
+            log.error(
+                "the state file was damaged and is set aside" if database.set_aside else "the state file was missing",
+                path=str(database.path),
+                set_aside=None if database.set_aside is None else str(database.set_aside),
+                salvaged=len(database.salvaged),
+                from_recordings=len(rows),
+            )
 
     async def _end_all(self, supervisor: Supervisor) -> None:
         with self._patience.limit(trio.CancelScope(), self._config.streams.drain_s) as step:

@@ -8,7 +8,7 @@ tombstones of ended streams.
 import contextlib
 import sqlite3
 import time
-from collections.abc import Awaitable, Callable, Set
+from collections.abc import Awaitable, Callable, Iterable, Set
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, Generic, Protocol, TypeVar, cast
@@ -17,13 +17,12 @@ import attrs
 import structlog
 import trio
 
-from rtmsd.commands import StreamCommand, Verdict
-from rtmsd.errors import StorageError
+from rtmsd.commands import StartStream, StreamCommand, Verdict
+from rtmsd.errors import RtmsdError, StorageError
 from rtmsd.state import ledger, lost
+from rtmsd.state.database import Database, Work
 from rtmsd.state.ledger import StreamRow
-from rtmsd.state.lock import LockFile
 from rtmsd.state.lost import LostStream
-from rtmsd.state.schema import migrate, transaction
 
 log = structlog.get_logger(__name__)
 
@@ -32,7 +31,8 @@ T = TypeVar("T")
 KEEP_MS: Final = 90 * 60 * 1000  # Zoom's last retry comes 85 minutes after the first delivery
 MAX_WAITING: Final = 10_000  # commands waiting for a disk that hangs; more are refused
 PRUNE_EVERY_S: Final = 600.0
-BUSY_TIMEOUT_S: Final = 5.0  # of a person who looks into the file with sqlite3
+LOOK_EVERY_S: Final = 1.0  # whether the file is still where the next start will look for it
+WRITE_ANEW_AFTER_S: Final = 10.0  # who moved it may put it back
 
 
 class RunSync(Protocol):
@@ -46,6 +46,7 @@ class _Job(Generic[T]):
     """Something to do within a transaction, and how it ended."""
 
     work: Callable[[sqlite3.Connection], T]
+    needs_file: bool = False
     done: bool = False
     result: T | None = None
     error: Exception | None = None
@@ -59,11 +60,16 @@ class Journal:
 
     Callers that come while a transaction is being synced share the next one, so the number of syncs is bound by the
     disk's speed, not by the number of webhooks.
+
+    Attributes:
+        database: the file.
     """
 
-    def __init__(self, db: sqlite3.Connection, lock: LockFile, run_sync: RunSync, clock_ms: Callable[[], int]) -> None:
-        self._db: sqlite3.Connection | None = db
-        self._lock = lock
+    def __init__(self, database: Database, run_sync: RunSync, clock_ms: Callable[[], int]) -> None:
+        self.database = database
+        self._lost: str | None = None
+        self._refused: str | None = None
+        self._is_open = True
         self._run_sync = run_sync
         self._clock_ms = clock_ms
         self._turn = trio.Lock()
@@ -77,7 +83,7 @@ class Journal:
         run_sync: RunSync | None = None,
         clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> "Journal":
-        """Open the state file and lock it; make it, with its directory, when it is missing.
+        """Open the state file and lock it; make it, with its directory, when it is missing. A damaged one is set aside.
 
         Args:
             run_sync: by default Trio's threads, one at a time, out of reach of those who use them up for other things.
@@ -85,11 +91,17 @@ class Journal:
 
         Raises:
             AlreadyRunningError: another daemon holds it.
-            StorageError: it cannot be read or written, is no state file, or was written by a newer rtmsd.
+            StorageError: it cannot be read or written, or was written by a newer rtmsd.
         """
         run_sync = run_sync or partial(trio.to_thread.run_sync, limiter=trio.CapacityLimiter(1))
-        db, lock = await run_sync(partial(_open, path))
-        return cls(db, lock, run_sync, clock_ms)
+        journal = cls(await run_sync(partial(Database.open, path)), run_sync, clock_ms)
+        await journal.adopt(journal.database.salvaged)
+        return journal
+
+    @property
+    def trouble(self) -> str | None:
+        """Why starts cannot be made safe now, in words; None: they can, as far as is known."""
+        return self._lost or self._refused
 
     async def record(self, command: StreamCommand, other_apps: Set[str] = frozenset()) -> Verdict:
         """Return when the command is synced to disk, and whether it was new.
@@ -101,7 +113,7 @@ class Journal:
             StorageError: the disk refused, or hangs with `MAX_WAITING` commands waiting for it.
         """
         record = partial(ledger.record, command=command, received_ms=self._clock_ms(), other_apps=other_apps)
-        return await self._commit(record)
+        return await self._commit(record, needs_file=isinstance(command, StartStream))
 
     async def revoke(self, rtms_stream_id: str, *, stopped_ms: int, event_ts: int) -> None:
         """Say that a stream is to be deleted; nothing new where a stop webhook said so.
@@ -148,6 +160,14 @@ class Journal:
         """
         return await self._commit(ledger.unfinished)
 
+    async def adopt(self, rows: Iterable[StreamRow]) -> None:
+        """Take in streams that the file does not know, as it was lost.
+
+        Raises:
+            StorageError: as for `record`.
+        """
+        await self._commit(partial(ledger.adopt, rows=list(rows), closed_ms=self._clock_ms()))
+
     async def lost_streams(self) -> list[LostStream]:
         """Return the streams that were refused, given up, cut off or failed, oldest first.
 
@@ -181,18 +201,54 @@ class Journal:
             except StorageError as exc:
                 log.warning("the state file could not be pruned", error=str(exc))
 
+    async def look_after_file(self) -> None:
+        """See whether the file was taken away, until cancelled. What is recorded is written anew then, after a while.
+
+        Until it is, no start is accepted: whoever came after us would not know of it.
+        """
+        lost_s: float | None = None
+        while True:
+            await trio.sleep(LOOK_EVERY_S)
+            if self._refused is not None:
+                with contextlib.suppress(StorageError):
+                    await self._commit(ledger.probe)  # whoever asked has gone; does it go again?
+            loss = await self._in_turn(self.database.loss)
+            if loss is None:
+                if lost_s is not None:
+                    log.info("the state file is back", path=str(self.database.path))
+                    lost_s = self._lost = None
+                continue
+            if lost_s is None:
+                lost_s = trio.current_time()
+                log.error("the state file is lost; new streams are refused", why=loss)
+            self._lost = f"{loss}; new streams are refused until it is written anew"
+            if trio.current_time() - lost_s >= WRITE_ANEW_AFTER_S:
+                try:
+                    await self._in_turn(self.database.write_anew)
+                except RtmsdError as exc:
+                    self._lost = str(exc)
+                else:
+                    log.warning("the state file was written anew", path=str(self.database.path), why=loss)
+                    lost_s = self._lost = None
+
+    async def _in_turn(self, work: Callable[[], T]) -> T:
+        async with self._turn:
+            return cast("T", await self._run_sync(work))
+
     async def aclose(self) -> None:
         """Let the transaction that runs end, then close the file and let go of the lock."""
         with trio.CancelScope(shield=True):
             async with self._turn:
-                db, self._db = self._db, None
-                if db is not None:
-                    await self._run_sync(partial(_close, db, self._lock))
+                was_open, self._is_open = self._is_open, False
+                if was_open:
+                    await self._run_sync(self.database.close)
 
-    async def _commit(self, work: Callable[[sqlite3.Connection], T]) -> T:
+    async def _commit(self, work: Callable[[sqlite3.Connection], T], *, needs_file: bool = False) -> T:
+        if not self._is_open:
+            raise StorageError("the state file is closed")
         if len(self._waiting) >= MAX_WAITING:
             raise StorageError("the state file hangs: too many events wait for it")
-        job = _Job(work)
+        job = _Job(work, needs_file)
         self._waiting.append(job)
         try:
             async with self._turn:
@@ -207,59 +263,18 @@ class Journal:
 
     async def _run_batch(self) -> None:
         batch, self._waiting = self._waiting, []
+        works = [Work(job.work, job.needs_file) for job in batch]
         try:
             with trio.CancelScope(shield=True):  # others wait for this; a thread could not be cancelled anyway
-                results = await self._run_sync(partial(_run, self._db, [job.work for job in batch]))
+                results = await self._run_sync(partial(self.database.run, works))
         except Exception as exc:
+            self._refused = str(exc)
             for job in batch:
                 job.end(error=exc)
         else:
+            self._refused = None
             for job, result in zip(batch, results, strict=True):
-                job.end(result=result)
-
-
-def _open(path: Path) -> tuple[sqlite3.Connection, LockFile]:
-    lock = LockFile.acquire(path.with_name(f"{path.name}.lock"), f"state.file: {path}", itself=path)
-    with contextlib.ExitStack() as undo:
-        undo.callback(lock.release)
-        try:
-            path.touch(mode=0o640)  # SQLite's other files take after it
-            try:
-                db = _connect(path, locking="NORMAL")
-            except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode & 0xFF not in {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL}:
-                    raise
-                db = _connect(path, locking="EXCLUSIVE")  # needs no room on a full disk, but lets nobody else look in
-        except (OSError, sqlite3.Error, StorageError) as exc:
-            raise StorageError(f"state.file: {path}: {exc}") from exc
-        undo.pop_all()
-    return db, lock
-
-
-def _connect(path: Path, *, locking: str) -> sqlite3.Connection:
-    db = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
-    try:
-        db.row_factory = sqlite3.Row
-        db.execute(f"PRAGMA locking_mode = {locking}")
-        db.execute("PRAGMA journal_mode = WAL")
-        db.execute("PRAGMA synchronous = FULL")
-        migrate(db)
-    except BaseException:
-        db.close()
-        raise
-    return db
-
-
-def _run(db: sqlite3.Connection | None, works: list[Callable[[sqlite3.Connection], Any]]) -> list[Any]:
-    if db is None:
-        raise StorageError("the state file is closed")
-    try:
-        with transaction(db):
-            return [work(db) for work in works]
-    except sqlite3.Error as exc:
-        raise StorageError(f"the state file: {exc}") from exc
-
-
-def _close(db: sqlite3.Connection, lock: LockFile) -> None:
-    db.close()
-    lock.release()
+                if isinstance(result, StorageError):
+                    job.end(error=result)
+                else:
+                    job.end(result=result)

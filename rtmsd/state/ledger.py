@@ -1,7 +1,7 @@
 """What the state file says, and what a command changes in it. Synchronous; `journal.py` runs it in a thread."""
 
 import sqlite3
-from collections.abc import Set
+from collections.abc import Iterable, Iterator, Set
 
 import attrs
 
@@ -171,6 +171,54 @@ def unfinished(db: sqlite3.Connection) -> list[StreamRow]:
     """Return the streams that are not closed: live ones, and stopped ones whose files were not finished yet."""
     rows = db.execute("SELECT * FROM stream WHERE closed_ms IS NULL ORDER BY event_ts")
     return [_row(row) for row in rows]
+
+
+def adopt(db: sqlite3.Connection, rows: Iterable[StreamRow], closed_ms: int) -> None:
+    """Take in streams from elsewhere, apart from those that are known here.
+
+    Args:
+        closed_ms: local time, for tombstones.
+    """
+    for row in rows:
+        db.execute(
+            """INSERT OR IGNORE INTO stream (rtms_stream_id, product, id_key, session_id, app, server_urls,
+                started_ms, event_ts, stop_reason, stopped_ms, closed_ms)
+            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
+            (
+                *(row.rtms_stream_id, row.product, row.session.key, row.session.id, row.app, row.server_urls),
+                *(row.started_ms, row.event_ts, row.stop_reason, row.stopped_ms, closed_ms if row.closed else None),
+            ),
+        )
+
+
+def check(db: sqlite3.Connection) -> None:
+    """Read what there is.
+
+    Raises:
+        sqlite3.OperationalError, TypeError: these are not the tables.
+    """
+    unfinished(db)
+    db.execute("SELECT event, event_ts, session_id, rtms_stream_id, received_ms FROM delivery LIMIT 1").fetchone()
+
+
+def probe(db: sqlite3.Connection) -> None:
+    """Write something that changes nothing."""
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    db.execute(f"PRAGMA user_version = {version}")
+
+
+def readable(db: sqlite3.Connection) -> Iterator[StreamRow]:
+    """Yield the streams of a damaged file, until it can be read no further.
+
+    Raises:
+        sqlite3.Error, TypeError: from here on it cannot.
+    """
+    for values in db.execute("SELECT * FROM stream"):
+        row = _row(values)
+        texts = (row.rtms_stream_id, row.product, row.session.key, row.session.id, row.app, row.server_urls or "")
+        numbers = (row.event_ts, row.started_ms or 0, row.stop_reason or 0, row.stopped_ms or 0)
+        if all(isinstance(text, str) for text in texts) and all(isinstance(number, int) for number in numbers):
+            yield row
 
 
 def prune(db: sqlite3.Connection, before_ms: int) -> None:

@@ -41,6 +41,8 @@ from rtmsd.streams.stream import Stream, StreamSettings
 
 log = structlog.get_logger()
 
+NO_ADDRESS = "the state file was lost, and with it the address of the server: not connected again"
+
 
 def local_ms() -> int:
     return time.time_ns() // 1_000_000
@@ -228,6 +230,8 @@ class Supervisor:
         app = next((app for app in config.apps if app.name == row.app), None)
         if app is None:
             return Outcome("failed", None, None, f"app {row.app!r} is no longer in the configuration")
+        if not row.server_urls:
+            return Outcome("failed", None, None, NO_ADDRESS)
         stream = Stream(
             row,
             (app.client_id, app.client_secret),
@@ -264,6 +268,10 @@ class Supervisor:
     def lives(self) -> Mapping[str, Life]:
         """The streams there are now, by `rtms_stream_id`."""
         return self._lives
+
+    @property
+    def journal(self) -> Journal:
+        return self._journal
 
     @property
     def ended(self) -> Sequence[dict[str, Any]]:

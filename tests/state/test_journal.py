@@ -254,13 +254,20 @@ async def test_the_file_is_not_for_everybody(tmp_path: Path) -> None:
     await journal.aclose()
 
 
-async def test_what_is_no_state_file_is_left_alone(tmp_path: Path) -> None:
+async def test_what_is_no_state_file_is_set_aside_unharmed(tmp_path: Path) -> None:
     path = tmp_path / "state.sqlite"
-    path.write_bytes(b"my diary " * 1000)
-    for _ in range(2):  # the lock was given back
-        with pytest.raises(StorageError, match="not a database"):
-            await Journal.open(path)
-    assert path.read_bytes() == b"my diary " * 1000
+    kept = set()
+    for _ in range(2):
+        path.write_bytes(b"my diary " * 1000)
+        journal = await Journal.open(path)
+        aside = journal.database.set_aside
+        assert aside is not None
+        kept.add(aside)
+        assert aside.name.startswith("state.sqlite.damaged-")
+        assert aside.read_bytes() == b"my diary " * 1000
+        assert await journal.record(start()) is Verdict.NEW
+        await journal.aclose()
+    assert len(kept) == 2
 
 
 async def test_a_path_that_cannot_be(tmp_path: Path) -> None:

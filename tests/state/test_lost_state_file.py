@@ -1,0 +1,182 @@
+"""A state file that is removed, replaced or damaged: noticed, starts refused, and all that was recorded kept."""
+
+import shutil
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from rtmsd.commands import StartStream, StopStream, Verdict
+from rtmsd.errors import StorageError
+from rtmsd.protocol.messages import SessionRef
+from rtmsd.state.journal import WRITE_ANEW_AFTER_S, Journal
+
+
+def start(number: int = 1) -> StartStream:
+    return StartStream(
+        product="session",
+        session=SessionRef("session_id", "s"),
+        rtms_stream_id=f"stream-{number}",
+        server_urls="wss://x",
+        app="main",
+        event_ts=number,
+    )
+
+
+def stop(number: int = 1) -> StopStream:
+    return StopStream(
+        product="session",
+        session=SessionRef("session_id", "s"),
+        rtms_stream_id=f"stream-{number}",
+        app="main",
+        event_ts=1000 + number,
+        stop_reason=6,
+    )
+
+
+async def run_at_once(sync_fn: Callable[[], object]) -> object:
+    await trio.lowlevel.checkpoint()
+    return sync_fn()
+
+
+def names(directory: Path, pattern: str) -> list[str]:
+    return [path.name for path in directory.glob(pattern)]
+
+
+def remove(path: Path) -> None:
+    path.unlink()
+
+
+def remove_log(path: Path) -> None:
+    Path(f"{path}-wal").unlink()
+
+
+def replace(path: Path) -> None:
+    other = path.with_name("other")
+    other.write_bytes(b"somebody's")
+    other.replace(path)
+
+
+def remove_directory(path: Path) -> None:
+    shutil.rmtree(path.parent)
+
+
+def move_directory(path: Path) -> None:
+    path.parent.rename(path.parent.with_name("elsewhere"))
+
+
+@pytest.mark.parametrize("take_away", [remove, remove_log, replace, remove_directory, move_directory])
+async def test_a_file_that_is_taken_away_is_noticed_and_written_anew(
+    tmp_path: Path, take_away: Callable[[Path], None], autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    path = tmp_path / "state" / "state.sqlite"
+    journal = await Journal.open(path, run_sync=run_at_once)
+    nursery.start_soon(journal.look_after_file)
+    for number in (1, 2):
+        await journal.record(start(number))
+    take_away(path)
+    with pytest.raises(StorageError, match=r"removed|replaced"):
+        await journal.record(start(3))
+    assert await journal.record(stop(2)) is Verdict.NEW  # never refused, and in the new file too
+    await trio.sleep(2.5)
+    assert journal.trouble is not None
+    assert "new streams are refused" in journal.trouble
+    await trio.sleep(WRITE_ANEW_AFTER_S)
+    assert journal.trouble is None
+    assert await journal.record(start(3)) is Verdict.NEW
+    if take_away is replace:
+        (aside,) = names(path.parent, "state.sqlite.replaced-*")
+        assert (path.parent / aside).read_bytes() == b"somebody's"
+
+    with sqlite3.connect(path) as other:  # as the next start will find it
+        rows = dict(other.execute("SELECT rtms_stream_id, stopped_ms FROM stream"))
+    other.close()
+    assert rows == {"stream-1": None, "stream-2": 1002, "stream-3": None}
+    assert path.stat().st_mode & 0o007 == 0
+    nursery.cancel_scope.cancel()
+    await journal.aclose()
+    successor = await Journal.open(path, run_sync=run_at_once)
+    assert [row.rtms_stream_id for row in await successor.unfinished()] == ["stream-1", "stream-3", "stream-2"]
+
+
+async def test_a_file_that_comes_back_is_accepted(
+    tmp_path: Path, autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    path = tmp_path / "state.sqlite"
+    journal = await Journal.open(path, run_sync=run_at_once)
+    nursery.start_soon(journal.look_after_file)
+    path.rename(tmp_path / "moved")
+    await trio.sleep(3)
+    assert journal.trouble is not None
+    (tmp_path / "moved").rename(path)
+    await trio.sleep(2)
+    assert journal.trouble is None
+    assert await journal.record(start()) is Verdict.NEW
+
+
+async def test_a_place_that_cannot_be_written_is_tried_again(
+    tmp_path: Path, autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    path = tmp_path / "state" / "state.sqlite"
+    journal = await Journal.open(path, run_sync=run_at_once)
+    nursery.start_soon(journal.look_after_file)
+    await journal.record(start(1))
+    shutil.rmtree(path.parent)
+    path.parent.write_text("in the way")
+    await trio.sleep(WRITE_ANEW_AFTER_S + 5)
+    assert journal.trouble is not None
+    path.parent.unlink()
+    await trio.sleep(3)
+    assert journal.trouble is None
+    assert await journal.record(start(1)) is Verdict.DUPLICATE
+
+
+async def test_a_damaged_page_costs_only_what_is_on_it(tmp_path: Path) -> None:
+    path = tmp_path / "state.sqlite"
+    journal = await Journal.open(path)
+    for number in range(200):
+        await journal.record(start(number))
+    await journal.aclose()
+    content = bytearray(path.read_bytes())
+    content[-4096:] = b"\xff" * 4096
+    path.write_bytes(content)
+    journal = await Journal.open(path)
+    assert journal.database.set_aside is not None
+    assert journal.database.set_aside.read_bytes() == content
+    assert {row.rtms_stream_id for row in await journal.unfinished()} <= {f"stream-{number}" for number in range(200)}
+    await journal.aclose()
+    assert not names(tmp_path, "*.copy*")
+
+
+@pytest.mark.parametrize("table", ["stream", "delivery"])
+async def test_a_file_without_a_table_is_set_aside_and_its_streams_go_on(tmp_path: Path, table: str) -> None:
+    path = tmp_path / "state.sqlite"
+    journal = await Journal.open(path)
+    await journal.record(start(1))
+    await journal.aclose()
+    with sqlite3.connect(path) as db:
+        db.execute(f"DROP TABLE {table}")
+    db.close()
+    journal = await Journal.open(path)
+    assert journal.database.set_aside is not None
+    found = [row.rtms_stream_id for row in await journal.unfinished()]
+    assert found == (["stream-1"] if table == "delivery" else [])
+    await journal.aclose()
+
+
+async def test_a_refusal_is_told_until_the_disk_takes_writes_again(
+    tmp_path: Path, autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    journal = await Journal.open(tmp_path / "state.sqlite", run_sync=run_at_once)
+    nursery.start_soon(journal.look_after_file)
+    journal.database._connection.execute("PRAGMA query_only = 1")
+    with pytest.raises(StorageError, match="readonly"):
+        await journal.record(start())
+    await trio.sleep(3)
+    assert journal.trouble is not None
+    journal.database._connection.execute("PRAGMA query_only = 0")
+    await trio.sleep(2)
+    assert journal.trouble is None

@@ -14,6 +14,7 @@ import attrs
 import msgspec
 import pybase64
 
+from rtmsd.protocol.bounds import bounded_id, bounded_name
 from rtmsd.protocol.enums import MediaType, MsgType
 from rtmsd.protocol.reading import CorruptKind, Malformed, load_object, read_int
 
@@ -96,7 +97,7 @@ def decode_batch(messages: Iterable[Raw], handler: MediaHandler) -> None:
         data = content.data
         user_id: UserId | None = content.user_id
         if user_id is None:
-            user_id = content.channel_id or None
+            user_id = bounded_id(content.channel_id) if content.channel_id else None
         if user_id is None or (content.length is not None and content.length != len(data)):
             _read_tolerantly(raw, handler)
         elif message.msg_type == _AUDIO:
@@ -112,6 +113,7 @@ def decode_batch(messages: Iterable[Raw], handler: MediaHandler) -> None:
 
 
 _INT64_MAX: Final = 2**63 - 1
+_FAST_NAME_CHARS: Final = 170
 _Int64: TypeAlias = Annotated[int, msgspec.Meta(ge=-_INT64_MAX, le=_INT64_MAX)]
 
 
@@ -123,7 +125,7 @@ class _Content(msgspec.Struct, gc=False):  # gc=False: no cycles here, and the c
     timestamp: _Int64
     data: bytes
     user_id: _Int64 | None = None
-    user_name: str | None = None
+    user_name: Annotated[str, msgspec.Meta(max_length=_FAST_NAME_CHARS)] | None = None  # a longer one is cut elsewhere
     length: int | None = None
     channel_id: str | None = None
 
@@ -211,7 +213,7 @@ def _read_tolerantly(raw: Raw, handler: MediaHandler) -> None:
             return
         if _int(content.get("length")) in {None, len(payload)}:
             take = {MediaType.AUDIO: handler.audio, MediaType.VIDEO: handler.video}.get(media, handler.share)
-            take(user_id, _text(content.get("user_name")), timestamp_ms, payload)
+            take(user_id, _name(content.get("user_name")), timestamp_ms, payload)
         else:
             corrupt(CorruptKind.LENGTH_MISMATCH)
 
@@ -219,7 +221,7 @@ def _read_tolerantly(raw: Raw, handler: MediaHandler) -> None:
 def _transcript(content: Mapping[str, Any], user_id: UserId, timestamp_ms: int, text: str) -> TranscriptData:
     return TranscriptData(
         user_id=user_id,
-        user_name=_text(content.get("user_name")),
+        user_name=_name(content.get("user_name")),
         text=text,
         timestamp_ms=timestamp_ms,
         start_ms=_int(content.get("start_time")),
@@ -236,7 +238,7 @@ def _chat(content: Mapping[str, Any], data: str | dict[str, Any], timestamp_ms: 
     user_id = _user_id(content)
     return ChatData(
         user_id=_user_id(named) if user_id is None else user_id,
-        user_name=_text(content.get("user_name")) or _text(named.get("user_name")),
+        user_name=_name(content.get("user_name")) or _name(named.get("user_name")),
         timestamp_ms=timestamp_ms,
         text=data if isinstance(data, str) and details is None else _text((details or {}).get("data")) or "",
         details=details,
@@ -258,7 +260,7 @@ def _user_id(fields: Mapping[str, Any]) -> UserId | None:
         return user_id
     channel_id = fields.get("channel_id")
     if isinstance(channel_id, str):
-        return channel_id or None
+        return bounded_id(channel_id) if channel_id else None
     number = _int(channel_id)
     return None if number is None else str(number)
 
@@ -273,3 +275,7 @@ def _int(value: object) -> int | None:
 
 def _text(value: object) -> str | None:
     return value if isinstance(value, str) else None
+
+
+def _name(value: object) -> str | None:
+    return bounded_name(value) if isinstance(value, str) else None

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal, TypeAlias
 
 import attrs
 
+from rtmsd.protocol.bounds import bounded_id, bounded_name
 from rtmsd.protocol.enums import MsgType
 
 IdKey: TypeAlias = Literal["session_id", "meeting_uuid", "webinar_uuid", "engagement_id", "call_id"]
@@ -129,8 +130,8 @@ class Participant:
     """`user_id` is None where only a contact center `channel_id` names the person; `user_name` often comes later."""
 
     user_id: int | None = None
-    user_name: str | None = None
-    channel_id: str | None = None
+    user_name: str | None = attrs.field(default=None, converter=attrs.converters.optional(bounded_name))
+    channel_id: str | None = attrs.field(default=None, converter=attrs.converters.optional(bounded_id))
 
 
 @attrs.frozen(kw_only=True)
@@ -165,7 +166,7 @@ class StreamStateUpdate(Message):
 @attrs.frozen(kw_only=True)
 class SessionStateUpdate(Message):
     msg_type: ClassVar = MsgType.SESSION_STATE_UPDATE
-    rtms_session_id: str
+    rtms_session_id: str = attrs.field(converter=bounded_id)
     state: int
     stop_reason: int | None = None
     timestamp: int | None = None

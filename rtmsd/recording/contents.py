@@ -95,6 +95,10 @@ class Contents:
             media=self.terms.to_manifest(),
             files=self.media.files(),
             **self.timeline.to_manifest(),
-            counters=self.media.counters(),
+            counters=self._counters(),
             events_bytes=self._events.size_bytes,
         )
+
+    def _counters(self) -> dict[str, Any]:
+        unlisted = self.roster.unlisted
+        return {**self.media.counters(), **({"unlisted_participants": unlisted} if unlisted else {})}

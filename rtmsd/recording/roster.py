@@ -4,10 +4,14 @@ from typing import Any, Final
 
 import attrs
 
+from rtmsd.protocol.bounds import json_bytes
 from rtmsd.recording.entries import Entry
 from rtmsd.recording.layout import MIX_USER_ID
 
 _MAX_PARTICIPANTS: Final = 10_000
+_MAX_BYTES: Final = 1_250_000  # of all entries in the manifest: 10 000 usual ones
+_ENTRY_BYTES: Final = 80  # of one, apart from id and name
+_MAX_UNLISTED: Final = 100_000
 
 
 @attrs.define
@@ -26,6 +30,13 @@ class Roster:
     def __init__(self, manifest_entries: list[dict[str, Any]]) -> None:
         self._people = {entry["user_id"]: Person.from_manifest(entry) for entry in manifest_entries}
         self.revision = 0
+        self._bytes = sum(_size_bytes(person) for person in self._people.values())
+        self._unlisted: set[int] = set()  # hashes of ids
+
+    @property
+    def unlisted(self) -> int:
+        """How many people there was no room for in the list."""
+        return len(self._unlisted)
 
     def name(self, user_id: int | str | None) -> str | None:
         person = None if user_id is None else self._people.get(user_id)
@@ -37,8 +48,11 @@ class Roster:
             return
         person = self._entry(user_id)
         if person is not None and user_name and person.user_name != user_name:
-            person.user_name = user_name
-            self.revision += 1
+            added_bytes = json_bytes(user_name) - json_bytes(person.user_name)
+            if added_bytes <= 0 or self._bytes + added_bytes <= _MAX_BYTES:
+                person.user_name = user_name
+                self._bytes += added_bytes
+                self.revision += 1
 
     def joined(self, user_id: int | str, user_name: str | None, time_ms: int) -> None:
         """Zoom repeats joins after a reconnection: only the first counts, unless the person had left."""
@@ -61,7 +75,18 @@ class Roster:
     def _entry(self, user_id: int | str) -> Person | None:
         """Return the person's entry, made if need be; None for the one too many."""
         person = self._people.get(user_id)
-        if person is None and len(self._people) < _MAX_PARTICIPANTS:
-            person = self._people[user_id] = Person(user_id)
-            self.revision += 1
+        if person is not None:
+            return person
+        person = Person(user_id)
+        if len(self._people) >= _MAX_PARTICIPANTS or self._bytes + _size_bytes(person) > _MAX_BYTES:
+            if len(self._unlisted) < _MAX_UNLISTED:
+                self._unlisted.add(hash(user_id))
+            return None
+        self._people[user_id] = person
+        self._bytes += _size_bytes(person)
+        self.revision += 1
         return person
+
+
+def _size_bytes(person: Person) -> int:
+    return _ENTRY_BYTES + json_bytes(person.user_id) + json_bytes(person.user_name)

@@ -4,12 +4,14 @@ from pathlib import Path
 
 import trio
 
-from tests.faults.process import open_stage, until
+from rtmsd.simulator import Timing
+from tests.faults.process import LIMIT_S, open_stage, until
 from tests.faults.reckoning import end_all, manifest_of, recording_of, sum_of
 
 
 async def test_a_state_file_that_is_deleted_is_noticed_and_what_was_promised_is_resumed(place: Path) -> None:
-    async with open_stage(place) as stage:
+    timing = Timing(utterance_s=1, transcript_lag_s=0.2, stop_grace_s=0.1, webhook_retry_s=(14, 20))
+    async with open_stage(place, timing=timing) as stage:
         daemon = stage.daemon
         [session] = await stage.live()
         state = Path(daemon.sections["state"]["file"])
@@ -19,7 +21,8 @@ async def test_a_state_file_that_is_deleted_is_noticed_and_what_was_promised_is_
         await daemon.until_status(lambda status: any(each["code"] == "state_file" for each in status["degraded"]))
         await daemon.until_logged("the state file was written anew")
         await daemon.until_status(lambda status: not status["degraded"])
-        await refused.wait_reconnected()  # Zoom asked again
+        with trio.fail_after(LIMIT_S):
+            await refused.wait_reconnected()  # Zoom asked again
         daemon.kill()
         await daemon.reap()
         await daemon.start()
@@ -39,6 +42,7 @@ async def test_a_daemon_starts_on_a_damaged_state_file_with_what_recordings_tell
         await daemon.reap()
         state = Path(daemon.sections["state"]["file"])
         await trio.to_thread.run_sync(state.write_bytes, b"\0" * 5000)
+        await trio.to_thread.run_sync(Path(f"{state}-wal").unlink)  # else SQLite gets everything from there
         await daemon.start()
         line = await daemon.until_logged("the state file was damaged and is set aside")
         assert line["from_recordings"] == 1

@@ -1,0 +1,72 @@
+"""Ids and names from outside, cut to a bound: two that differ stay two, and what is short stays as it is."""
+
+import base64
+import json
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rtmsd.protocol.bounds import MAX_ID_BYTES, MAX_NAME_BYTES, bounded_id, bounded_name
+from rtmsd.protocol.media_data import Raw, decode_batch
+
+TEXTS = st.text() | st.builds(lambda text, times: text * times, st.text(min_size=1), st.integers(1, 600))
+
+
+def size(text: str) -> int:
+    return len(json.dumps(text, ensure_ascii=False).encode(errors="surrogatepass")) - 2
+
+
+@given(TEXTS)
+def test_nothing_is_longer_than_its_bound_and_what_fits_is_kept(text: str) -> None:
+    assert size(bounded_id(text)) <= MAX_ID_BYTES
+    assert size(bounded_name(text)) <= MAX_NAME_BYTES
+    if size(text) <= MAX_ID_BYTES:
+        assert bounded_id(text) == text
+    if size(text) <= MAX_NAME_BYTES:
+        assert bounded_name(text) == text
+    assert text.startswith(bounded_name(text))
+
+
+@given(TEXTS, TEXTS)
+def test_two_ids_stay_two(one: str, other: str) -> None:
+    long = "x" * 300
+    assert (bounded_id(long + one) == bounded_id(long + other)) == (one == other)
+
+
+class Heard:
+    """Takes in media and keeps what names somebody."""
+
+    def __init__(self) -> None:
+        self.names: list[tuple[Any, Any]] = []
+
+    def audio(self, user_id: Any, user_name: Any, timestamp_ms: int, data: bytes) -> None:
+        self.names.append((user_id, user_name))
+
+    video = share = audio
+
+    def transcript(self, data: Any) -> None:
+        self.names.append((data.user_id, data.user_name))
+
+    chat = transcript
+
+    def control(self, raw: Raw) -> None:
+        raise AssertionError
+
+    def corrupt(self, problem: Any) -> None:
+        raise AssertionError
+
+
+def test_no_message_brings_a_long_id_or_name() -> None:
+    handler = Heard()
+    long = "é" * 1_000_000
+    payload = base64.b64encode(bytes(640)).decode()
+    for msg_type, data in ((14, payload), (15, payload), (16, payload), (17, "hello"), (18, "hello")):
+        for number in ("1", "2"):
+            content = {"channel_id": long + number, "user_name": long, "data": data, "timestamp": 1, "length": None}
+            decode_batch([json.dumps({"msg_type": msg_type, "content": content}).encode()], handler)
+    assert len(handler.names) == 10
+    assert len({user_id for user_id, _ in handler.names}) == 2
+    for user_id, user_name in handler.names:
+        assert size(user_id) <= MAX_ID_BYTES
+        assert size(user_name) <= MAX_NAME_BYTES

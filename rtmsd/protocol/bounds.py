@@ -6,6 +6,7 @@ from typing import Final
 
 MAX_ID_BYTES: Final = 256
 MAX_NAME_BYTES: Final = 1024
+MAX_TEXT_BYTES: Final = 128
 _WORST_BYTES: Final = 6  # of JSON for one character up to U+FFFF: `\u0001`
 _HASH_DIGITS: Final = 16
 
@@ -21,10 +22,15 @@ def bounded_id(text: str) -> str:
 
 
 def bounded_name(text: str) -> str:
-    """Return a name, or another text for people, of at most `MAX_NAME_BYTES` as JSON writes it."""
-    if len(text) * _WORST_BYTES <= MAX_NAME_BYTES or _json_bytes(text) <= MAX_NAME_BYTES:
+    """Return a name of at most `MAX_NAME_BYTES` as JSON writes it."""
+    return bounded_text(text, MAX_NAME_BYTES)
+
+
+def bounded_text(text: str, limit_bytes: int = MAX_TEXT_BYTES) -> str:
+    """Return a text for people of at most so many bytes as JSON writes it."""
+    if len(text) * _WORST_BYTES <= limit_bytes or _json_bytes(text) <= limit_bytes:
         return text
-    return _cut(text, MAX_NAME_BYTES)
+    return _cut(text, limit_bytes)
 
 
 def _cut(text: str, limit_bytes: int) -> str:

@@ -81,7 +81,7 @@ class AudioFiles:
             older = [each for each in self._all if self._suits(each, user_id) and each.start_ms <= timestamp_ms]
             if older:
                 return max(older, key=lambda track: track.start_ms)
-        if len(self._all) >= _MAX_FILES:
+        if len(self._all) >= _MAX_FILES or self._maker.is_full:
             return None
         return self._add(Track(self._new(user_id, timestamp_ms, self.pcm), user_id, timestamp_ms, self.pcm))
 

@@ -2,10 +2,15 @@
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Final
 
 from rtmsd.recording.disk_file import Backlog, DiskFile
 
 Header = Callable[[int], bytes]
+
+_MAX_LISTED_BYTES: Final = 500_000
+_LISTED_BYTES: Final = 100
+"""Of each file, besides its name twice: a measure for what the manifest has to hold, 2000 files with usual names."""
 
 
 class FileMaker:
@@ -27,6 +32,12 @@ class FileMaker:
         self.doomed: list[Path] = []
         self._backlog = backlog
         self._names = set(taken)
+        self._listed_bytes = sum(map(_listed_bytes, self._names))
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the manifest would become too large with another file."""
+        return self._listed_bytes > _MAX_LISTED_BYTES
 
     def new(self, folder: str, stem: str, suffix: str, *, header: Header | None = None) -> DiskFile:
         """Return a file `<folder>/<stem>.<suffix>`, or `<stem>-2`, `-3`, ... where that is taken."""
@@ -38,7 +49,9 @@ class FileMaker:
 
     def existing(self, name: str, size_bytes: int, *, header: Header | None = None) -> DiskFile:
         """Return the file of that name, to be continued."""
-        self._names.add(name)
+        if name not in self._names:
+            self._names.add(name)
+            self._listed_bytes += _listed_bytes(name)
         file = DiskFile(self.directory / name, size_bytes, self._backlog, self._mark, header)
         self.files[file] = None
         return file
@@ -54,3 +67,7 @@ class FileMaker:
 
     def _mark(self, file: DiskFile) -> None:
         self.dirty[file] = None
+
+
+def _listed_bytes(name: str) -> int:
+    return _LISTED_BYTES + 2 * len(name)

@@ -79,7 +79,7 @@ class PictureFiles:
         """Append one message. False: a repeat of the one before; None: too many files already."""
         film = self._films.get((user_id, self._suffix))
         if film is None:
-            if len(self._films) >= _MAX_FILES:
+            if len(self._films) >= _MAX_FILES or self._maker.is_full:
                 return None
             film = self._new(user_id, timestamp_ms)
         newest = (len(data), data[:_ENDS_BYTES], data[-_ENDS_BYTES:])

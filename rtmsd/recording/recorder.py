@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 import structlog
 import trio
 
-from rtmsd.protocol.bounds import bounded_name
+from rtmsd.protocol.bounds import bounded_text
 from rtmsd.protocol.enums import SessionState, StopReason, StreamState
 from rtmsd.protocol.media_data import UserId
 from rtmsd.protocol.media_params import AudioFormat
@@ -286,7 +286,7 @@ class Recorder:
         known = self._timeline.connections.get(connection)
         if known is None:
             return
-        why = bounded_name(why)
+        why = bounded_text(why)
         self._closing.lost(connection, trio.current_time())
         self.media.connection_lost(known.media)
         newest_ms, audio_ms = self.media.newest_ms(known.media), self.media.newest_ms(("audio",))

@@ -34,6 +34,8 @@ _Item = TypeVar("_Item")
 _AT_ONCE: Final = 4
 _THREADS: Final = 2  # one for the flush, one for who looks meanwhile how full the disk is
 
+_LONG_BYTES: Final = 2**20
+
 _OPEN_FILES: Final = 128
 """So many are written before they are synced: enough that the file system joins its commits, few descriptors."""
 
@@ -293,7 +295,9 @@ def write_jobs(disk: Disk, jobs: Sequence[Job]) -> list[Outcome]:
 
 
 def encode_manifest(manifest: dict[str, Any]) -> bytes:
-    return msgspec.json.format(msgspec.json.encode(manifest), indent=1) + b"\n"
+    """Return a manifest in lines for people; of one that nobody can read through any more, as short as can be."""
+    content = msgspec.json.encode(manifest)
+    return (msgspec.json.format(content, indent=1) if len(content) < _LONG_BYTES else content) + b"\n"
 
 
 def _write_group(disk: Disk, batches: Iterable[tuple[int, Batch]]) -> list[tuple[int, Batch, Exception | None]]:

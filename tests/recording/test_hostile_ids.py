@@ -1,0 +1,38 @@
+"""A server that makes up people, names, files, gaps and connections: the manifest stays small, and can be read."""
+
+from typing import Any
+
+from rtmsd.protocol.messages import Participant
+from rtmsd.recording.shape import mistake
+from rtmsd.recording.writer import encode_manifest
+
+MANIFEST_BYTES = 4 * 2**20
+
+
+async def test_the_manifest_stays_below_4_mib_whatever_comes(studio: Any, tools: Any) -> None:
+    studio.limit(2**30)
+    recorder = await studio.open()
+    everything = frozenset({"audio", "video", "share", "transcript", "chat"})
+    number = recorder.connected("media", everything)
+    for person in range(12_000):
+        user_id = f"{person:06}" + "\x01" * 41
+        people = Participant(channel_id=user_id, user_name="\x01" * 500)
+        recorder.participants_joined([people], tools.T + person)
+    assert recorder.manifest()["counters"]["unlisted_participants"] > 2000
+    for person in range(2500):
+        user_id = f"{person:06}" + "\x01" * 41
+        time_ms = tools.T + 200 * person
+        recorder.audio(user_id, None, time_ms, tools.packet(1))
+        recorder.audio(user_id, None, time_ms, b"odd")
+        recorder.video(user_id, None, time_ms, b"x")
+        recorder.share(user_id, None, time_ms, b"x")
+    for _ in range(2500):
+        recorder.lost(number, "media_reconnect", "\x01" * 5000)
+        number = recorder.connected("media", everything)
+        recorder.heard(recorder.zoom_ms + 1000)
+    manifest = recorder.manifest()
+    assert mistake(manifest) is None
+    assert len(encode_manifest(manifest)) < MANIFEST_BYTES, {
+        name: len(encode_manifest({name: value})) for name, value in manifest.items()
+    }
+    assert recorder.dropped["audio", "files"] or recorder.dropped["video", "files"]

@@ -61,6 +61,11 @@ TROUBLES: Final = _table(
             "The disk does not keep up.",
             "Use a faster disk, or raise recording.buffer_bytes.",
         ),
+        "descriptors": (
+            "Too few file descriptors are left for another stream: new streams are refused.",
+            "Many streams or clients at once, under a low limit.",
+            "Raise LimitNOFILE of the service; `rtmsctl status` has the figures.",
+        ),
         "state_file": (
             "The state file is gone, replaced, or cannot be written: new streams are refused.",
             "Somebody moved or deleted it, or the disk.",

@@ -27,6 +27,7 @@ STALLED_S: Final = 4.0  # for a disk to say how much is free: it is in trouble, 
 SYNC_LAG_S: Final = 3.0  # beyond `recording.sync_interval_s`: the disk is in trouble
 SILENT_S: Final = 15.0  # Zoom sends a keep-alive every 10 s where no media flow
 SET_ASIDE_SHOWN_S: Final = 3600.0  # so long status tells of a state file that was damaged at the start
+WEBHOOK_DESCRIPTORS: Final = 4  # that are open while a start is decided on
 DISTRUSTED_IN_ROW: Final = 3  # webhooks that nobody's secret verifies: a wrong secret, not a stray forgery
 STUCK_ATTEMPTS: Final = 2  # failed in a row: more than an interruption
 LOST_EVENT_COUNTS_S: Final = 3600.0
@@ -40,6 +41,7 @@ class TroubleCode(enum.StrEnum):
     DISK_ERROR = "disk_error"
     SYNC_LAG = "sync_lag"
     BUFFER_FULL = "buffer_full"
+    DESCRIPTORS = "descriptors"
     STATE_FILE = "state_file"
     STATE_FILE_DAMAGED = "state_file_damaged"
     WEBHOOK_SIGNATURES = "webhook_signatures"
@@ -92,7 +94,7 @@ class Health:
         self.free_bytes: int | None = None
         self._asked_s = math.inf  # when the disk was asked what it has not answered yet
         self._answered = trio.Event()
-        self._began_s = trio.current_time()
+        self._began_s = time.monotonic()
         self._supervisor = supervisor
         self.writer = writer
 
@@ -166,6 +168,8 @@ class Health:
                 f"{self.free_bytes} bytes free, recording.min_free_bytes is {recording.min_free_bytes}",
             )
         yield from self._state_file_troubles()
+        if (shortage := self._supervisor.shortage(WEBHOOK_DESCRIPTORS)) is not None:
+            yield Trouble(TroubleCode.DESCRIPTORS, f"{shortage}; new streams are refused")
         if writer.error is not None:
             yield Trouble(TroubleCode.DISK_ERROR, writer.error)
         elif writer.last_sync_age_s > recording.sync_interval_s + SYNC_LAG_S:
@@ -190,7 +194,7 @@ class Health:
         if journal.trouble is not None:
             yield Trouble(TroubleCode.STATE_FILE, journal.trouble)
         set_aside = journal.database.set_aside
-        if set_aside is not None and trio.current_time() - self._began_s < SET_ASIDE_SHOWN_S:
+        if set_aside is not None and time.monotonic() - self._began_s < SET_ASIDE_SHOWN_S:
             found = len(journal.database.salvaged)
             yield Trouble(
                 TroubleCode.STATE_FILE_DAMAGED,

@@ -8,6 +8,7 @@ costs that one: it is flushed no more, and told so.
 import contextlib
 import math
 import os
+import resource
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from pathlib import Path
@@ -270,8 +271,9 @@ def write_jobs(disk: Disk, jobs: Sequence[Job]) -> list[Outcome]:
     errors: dict[int, Exception] = {}
     damages: dict[int, list[Damage]] = {number: [] for number in range(len(jobs))}
     batches = [(number, batch) for number, job in enumerate(jobs) for batch in job.batches]
-    for first in range(0, len(batches), _OPEN_FILES):
-        for number, batch, error in _write_group(disk, batches[first : first + _OPEN_FILES]):
+    at_once = min(_OPEN_FILES, max(1, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 16))
+    for first in range(0, len(batches), at_once):
+        for number, batch, error in _write_group(disk, batches[first : first + at_once]):
             if error is None:
                 written[number].append(batch)
             elif isinstance(error, FileDamaged):

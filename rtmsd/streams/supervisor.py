@@ -30,6 +30,7 @@ from rtmsd.recording.writer import Writer
 from rtmsd.state.journal import Journal
 from rtmsd.state.ledger import StreamRow
 from rtmsd.streams.aftermath import REMEMBERED, Aftermath
+from rtmsd.streams.descriptors import Descriptors
 from rtmsd.streams.ending import Outcome, outcome_of_stop
 from rtmsd.streams.history import History
 from rtmsd.streams.life import Life, info_of, row_of
@@ -77,6 +78,7 @@ class Supervisor:
         self.librarian = Librarian(config.recording.directory, lambda: self._lives)
         self._restarter = restarter
         self._on_event = on_event
+        self._descriptors = Descriptors()
         self._lives: dict[str, Life] = {}
         self._nobody_left = trio.Event()
         self._unexplained: dict[str, StreamRow] = {}  # given up: why they ended, Zoom may still say
@@ -107,10 +109,22 @@ class Supervisor:
 
     async def accept(self, command: StreamCommand) -> Verdict:
         """Make a webhook's command safe in the journal, then act on it. See `Intake`."""
-        is_new = command.rtms_stream_id not in self._lives
-        if isinstance(command, StartStream) and self.refuse_starts and is_new:
-            self._refused(command, self.refuse_starts)
+        if not isinstance(command, StartStream) or command.rtms_stream_id in self._lives:
+            return await self._accept(command)
+        why = self.refuse_starts or self.shortage()
+        if why:
+            self._refused(command, why)
             return Verdict.REFUSED
+        with self._descriptors:
+            return await self._accept(command)
+
+    def shortage(self, others: int = 0) -> str | None:
+        """Return why there are too few file descriptors for another stream and some others; None: there are enough."""
+        media = self.config.media
+        links = 1 if media.connections == "unified" else media.requested.bit_count()
+        return self._descriptors.shortage(1 + links, self._lives.values(), others)
+
+    async def _accept(self, command: StreamCommand) -> Verdict:
         try:
             others = {app.name for app in self.config.apps} - {command.app}
             verdict = await self._journal.record(command, others)

@@ -54,8 +54,16 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> StandInDisk:
 
 @pytest.fixture
 def supervisor() -> Supervisor:
-    lost = LostStreams(cast(Journal, None), lambda: 0)
-    return cast(Supervisor, SimpleNamespace(lives={}, history=History(), lost=lost, refuse_starts=None))
+    journal = SimpleNamespace(trouble=None, database=SimpleNamespace(set_aside=None))
+    supervisor = SimpleNamespace(
+        lives={},
+        history=History(),
+        lost=LostStreams(cast(Journal, None), lambda: 0),
+        refuse_starts=None,
+        journal=journal,
+        shortage=lambda others: None,
+    )
+    return cast(Supervisor, supervisor)
 
 
 @pytest.fixture

@@ -1,0 +1,71 @@
+"""File descriptors: how many a stream needs, and whether there are enough for another one."""
+
+import os
+import resource
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Final
+
+from rtmsd.streams.media import LinkState
+
+if TYPE_CHECKING:
+    from rtmsd.streams.life import Life
+
+_SPARE: Final = 2  # of each stream: a second address that is tried, a name that is looked up
+_LEAST_RESERVE: Final = 24
+_MOST_RESERVE: Final = 256
+
+
+class Descriptors:
+    """The limit of this process, and what of it is kept for signaling, the admin socket, webhooks and the disk."""
+
+    def __init__(self) -> None:
+        self._accepting = 0
+
+    @property
+    def limit(self) -> int:
+        return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+    @property
+    def reserve(self) -> int:
+        return min(max(_LEAST_RESERVE, self.limit // 8), _MOST_RESERVE)
+
+    def used(self) -> int:
+        """Return how many are open."""
+        try:
+            return len(os.listdir("/proc/self/fd")) - 1  # noqa: PTH208 called at each start
+        except FileNotFoundError:
+            return 0
+        except OSError:  # none is left to look with
+            return self.limit
+
+    def shortage(self, connections: int, lives: Iterable["Life"], others: int = 0) -> str | None:
+        """Return why there are too few for another stream; None: there are enough.
+
+        Args:
+            connections: of each stream.
+            lives: the streams there are; some may not have opened theirs yet.
+            others: for something else.
+        """
+        need = connections + _SPARE
+        used, limit = self.used(), self.limit
+        promised = self._accepting * need + sum(need - _open(life) for life in lives)
+        if used + promised + need + self.reserve + others <= limit:
+            return None
+        return (
+            f"too few file descriptors: {used} of {limit} are open, {promised} promised to streams, {self.reserve} "
+            f"kept back, and a stream needs {need}; raise LimitNOFILE"
+        )
+
+    def __enter__(self) -> None:
+        """A start is on its way from the check to its stream."""
+        self._accepting += 1
+
+    def __exit__(self, *_: object) -> None:
+        self._accepting -= 1
+
+
+def _open(life: "Life") -> int:
+    """Return how many connections a stream has open."""
+    if life.stream is None:
+        return 0
+    return life.stream.signaling.is_up + sum(link.state is LinkState.STREAMING for link in life.stream.links)

@@ -174,17 +174,16 @@ class Health:
             yield Trouble(TroubleCode.DISK_ERROR, writer.error)
         elif writer.last_sync_age_s > recording.sync_interval_s + SYNC_LAG_S:
             yield Trouble(TroubleCode.SYNC_LAG, f"nothing was synced for {writer.last_sync_age_s:.1f} s")
-        if writer.full:
-            short = [
-                life.row.rtms_stream_id
-                for life in self._supervisor.lives.values()
-                if life.recorder is not None and life.recorder.media.backlog.full
-            ]
-            detail = (
-                f"unwritten media fill recording.buffer_bytes; frames are dropped of {', '.join(sorted(short)[:5])}"
-            )
+        short = [
+            life.row.rtms_stream_id
+            for life in self._supervisor.lives.values()
+            if life.recorder is not None and life.recorder.media.backlog.is_short
+        ]
+        if short:
+            whose = f"{', '.join(sorted(short)[:5])} ({len(short)} of {len(self._supervisor.lives)} streams)"
             yield Trouble(
-                TroubleCode.BUFFER_FULL, f"{detail} ({len(short)} of {len(self._supervisor.lives)} streams)"
+                TroubleCode.BUFFER_FULL,
+                f"unwritten media fill recording.buffer_bytes: Zoom is held back, then frames are dropped, of {whose}",
             )
         yield from webhook_troubles(self.webhooks, time.time())
         yield from self._stream_troubles()

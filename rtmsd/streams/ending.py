@@ -179,7 +179,7 @@ class Ending:
         while (now_s := trio.current_time()) < came_s + grace_s:
             await trio.sleep(min(LOOK_S, came_s + grace_s - now_s))
             before, arrived = arrived, intake.messages
-            held_up = self._stream.links if intake.backlog.full else ()
+            held_up = self._stream.links if intake.backlog.is_short else ()
             fresh = {*(arrived - before)}.union(*(link.media for link in held_up))
             if fresh:
                 came_s = trio.current_time()

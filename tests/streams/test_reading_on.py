@@ -104,12 +104,14 @@ async def test_media_that_wait_for_room_are_waited_for(bench: Bench, nursery: tr
     await bench.up()
     audio = bench.zoom.last("audio")
     await talk(audio, 5)
-    backlog = bench.writer.backlog
-    bench.writer.backlog.pending_bytes += backlog.limit_bytes
+    recorder = bench.supervisor.lives[STREAM].recorder
+    assert recorder is not None
+    backlog, everything = recorder.media.backlog, bench.writer.buffer.limit_bytes
+    backlog.pending_bytes += everything
     await bench.stop(6)
     nursery.start_soon(talk, audio, 3)
     await trio.sleep(10)
-    backlog.pending_bytes -= backlog.limit_bytes
+    backlog.pending_bytes -= everything
     bench.writer.nudge()
     await bench.until_gone()
     manifest = bench.manifest()

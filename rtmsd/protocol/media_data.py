@@ -113,7 +113,6 @@ def decode_batch(messages: Iterable[Raw], handler: MediaHandler) -> None:
 
 
 _INT64_MAX: Final = 2**63 - 1
-_FAST_NAME_CHARS: Final = 170
 _Int64: TypeAlias = Annotated[int, msgspec.Meta(ge=-_INT64_MAX, le=_INT64_MAX)]
 
 
@@ -125,7 +124,7 @@ class _Content(msgspec.Struct, gc=False):  # gc=False: no cycles here, and the c
     timestamp: _Int64
     data: bytes
     user_id: _Int64 | None = None
-    user_name: Annotated[str, msgspec.Meta(max_length=_FAST_NAME_CHARS)] | None = None  # a longer one is cut elsewhere
+    user_name: str | None = None
     length: int | None = None
     channel_id: str | None = None
 

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import attrs
 
+from rtmsd.protocol.bounds import bounded_name
 from rtmsd.protocol.enums import PayloadType
 from rtmsd.protocol.media_data import ChatData, Corrupt, TranscriptData, UserId
 from rtmsd.protocol.media_params import AudioFormat
@@ -109,7 +110,7 @@ class MediaIntake:
             timestamp_ms = placed_ms
             track = self._tracks[user_id]
         if user_name != track.user_name:
-            track.user_name = user_name
+            track.user_name = user_name = None if user_name is None else bounded_name(user_name)
             self._roster.named(user_id, user_name)
         if self.listeners:
             for listener in tuple(self.listeners):

@@ -4,7 +4,7 @@ from typing import Any, Final
 
 import attrs
 
-from rtmsd.protocol.bounds import json_bytes
+from rtmsd.protocol.bounds import bounded_name, json_bytes
 from rtmsd.recording.entries import Entry
 from rtmsd.recording.layout import MIX_USER_ID
 
@@ -47,7 +47,10 @@ class Roster:
         if user_id == MIX_USER_ID:
             return
         person = self._entry(user_id)
-        if person is not None and user_name and person.user_name != user_name:
+        if person is None or not user_name or person.user_name == user_name:
+            return
+        user_name = bounded_name(user_name)
+        if person.user_name != user_name:
             added_bytes = json_bytes(user_name) - json_bytes(person.user_name)
             if added_bytes <= 0 or self._bytes + added_bytes <= _MAX_BYTES:
                 person.user_name = user_name

@@ -36,3 +36,13 @@ async def test_the_manifest_stays_below_4_mib_whatever_comes(studio: Any, tools:
         name: len(encode_manifest({name: value})) for name, value in manifest.items()
     }
     assert recorder.dropped["audio", "files"] or recorder.dropped["video", "files"]
+
+
+async def test_a_long_name_in_a_packet_is_kept_cut(studio: Any, tools: Any) -> None:
+    recorder = await studio.open()
+    recorder.connected("media", frozenset({"audio", "video"}))
+    for number in range(2):
+        recorder.audio(5, "x" * 100_000, tools.T + 20 * number, tools.packet(number))
+        recorder.video(6, "x" * 100_000, tools.T + 40 * number, b"x%d" % number)
+    assert [len(person["user_name"]) for person in recorder.manifest()["participants"]] == [1024, 1024]
+    assert len(next(iter(recorder.media._audio)).user_name or "") == 1024

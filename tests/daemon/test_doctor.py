@@ -221,6 +221,8 @@ def test_any_facts_can_be_told(
 
 
 def test_a_request_that_crashed_is_a_failure_with_its_error() -> None:
-    found = finding("requests", troubles=[Trouble(TroubleCode.REQUESTS_CRASHED, "500: 1, the latest for KeyError: 'x'")])
+    found = finding(
+        "requests", troubles=[Trouble(TroubleCode.REQUESTS_CRASHED, "500: 1, the latest for KeyError: 'x'")]
+    )
     assert (found.ok, "KeyError: 'x'" in found.detail) == (False, True)
     assert found.mend

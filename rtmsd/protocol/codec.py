@@ -14,6 +14,7 @@ import attrs
 from rtmsd.protocol import messages as m
 from rtmsd.protocol.enums import MsgType
 from rtmsd.protocol.reading import CorruptKind, Fields, Malformed, Raw, load_object, read_int, split
+from rtmsd.protocol.times import read_time
 from rtmsd.protocol.variants import READERS, WRITERS
 
 _MESSAGES: Final[Mapping[int, type[m.Message]]] = {
@@ -40,6 +41,9 @@ _MESSAGES: Final[Mapping[int, type[m.Message]]] = {
         m.VideoSubscriptionResp,
     )
 }
+
+_ECHOED: Final = frozenset({m.KeepAliveReq, m.KeepAliveResp})
+"""Their time goes back exactly as it came."""
 
 
 def encode(message: m.Message) -> str:
@@ -77,6 +81,8 @@ def decode(raw: Raw) -> m.Message:
 
 
 def _build(message_class: type[m.Message], fields: Fields) -> m.Message:
+    if message_class not in _ECHOED and (time := read_time(fields.get("timestamp"))) is not None:
+        fields = {**fields, "timestamp": time}
     known, extra = split(message_class, fields)
     return message_class(**known, extra=extra)
 

@@ -6,6 +6,7 @@ for whatever reason, goes to the tolerant one, which has the last word. Nothing 
 Times are Zoom's and as on the wire: whoever places media on a time line normalises them (`times.normalise_ms`).
 """
 
+import json
 import re
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Final, Literal, Protocol, TypeAlias
@@ -15,8 +16,9 @@ import msgspec
 import pybase64
 
 from rtmsd.protocol.bounds import bounded_id, bounded_name
-from rtmsd.protocol.enums import MediaType, MsgType
+from rtmsd.protocol.enums import MediaType, MessageAttribute, MsgType
 from rtmsd.protocol.reading import CorruptKind, Malformed, load_object, read_int
+from rtmsd.protocol.times import read_time
 
 Raw: TypeAlias = bytes | bytearray | memoryview
 
@@ -32,7 +34,7 @@ class TranscriptData:
     user_name: str | None
     text: str
     timestamp_ms: int
-    start_ms: int | None  # of the utterance; may be an offset from the first packet, see `times.transcript_ms`
+    start_ms: int | None  # of the utterance; may be an offset from the first packet
     end_ms: int | None
     language: int | None  # `TranscriptLanguage`, known or not
     attribute: int | None  # `MessageAttribute`, known or not
@@ -191,15 +193,21 @@ def _read_tolerantly(raw: Raw, handler: MediaHandler) -> None:
     if not isinstance(content, dict):
         handler.corrupt(Corrupt(kind=CorruptKind.WRONG_TYPE, media=media))
         return
-    user_id, timestamp_ms, data = _user_id(content), _int(content.get("timestamp")), content.get("data")
+    user_id, timestamp_ms, data = _user_id(content), read_time(content.get("timestamp")), content.get("data")
 
     def corrupt(kind: CorruptKind) -> None:
         handler.corrupt(Corrupt(kind=kind, media=media, user_id=user_id, timestamp_ms=timestamp_ms))
 
     if timestamp_ms is None:
         corrupt(CorruptKind.WRONG_TYPE)
-    elif media is MediaType.CHAT and isinstance(data, str | dict):
-        handler.chat(_chat(content, data, timestamp_ms))
+    elif media is MediaType.CHAT:
+        chat = _chat(content, data, timestamp_ms)
+        if chat is None:
+            corrupt(CorruptKind.WRONG_TYPE)
+        else:
+            handler.chat(chat)
+    elif media is MediaType.TRANSCRIPT and user_id is not None and data is None and _is_deletion(content):
+        handler.transcript(_transcript(content, user_id, timestamp_ms, ""))
     elif user_id is None or not isinstance(data, str):
         corrupt(CorruptKind.WRONG_TYPE)
     elif media is MediaType.TRANSCRIPT:
@@ -223,15 +231,42 @@ def _transcript(content: Mapping[str, Any], user_id: UserId, timestamp_ms: int, 
         user_name=_name(content.get("user_name")),
         text=text,
         timestamp_ms=timestamp_ms,
-        start_ms=_int(content.get("start_time")),
-        end_ms=_int(content.get("end_time")),
+        start_ms=read_time(content.get("start_time")),
+        end_ms=read_time(content.get("end_time")),
         language=_int(content.get("language")),
         attribute=_int(content.get("attribute")),
     )
 
 
-def _chat(content: Mapping[str, Any], data: str | dict[str, Any], timestamp_ms: int) -> ChatData:
-    details = _chat_object(data) if isinstance(data, str) else data
+def _is_deletion(content: Mapping[str, Any]) -> bool:
+    return _int(content.get("attribute")) == MessageAttribute.DELETE
+
+
+_CHAT_KEYS: Final = frozenset(
+    {
+        "chat_session",
+        "operation_type",
+        "message_id",
+        "parent_message_id",
+        "sender",
+        "receiver",
+        "files",
+        "delete_file_id_list",
+    }
+)
+"""What only Zoom puts beside a text: with none of these an object, or what reads as one, is what somebody typed."""
+
+
+def _chat(content: Mapping[str, Any], data: object, timestamp_ms: int) -> ChatData | None:
+    """Return a chat message, Zoom's fields in `data` or beside it; None where there is neither text nor any of them."""
+    inner = _chat_object(data) if isinstance(data, str) else data
+    details = inner if isinstance(inner, dict) and not _CHAT_KEYS.isdisjoint(inner) else None
+    text = data if details is None else details.get("data")
+    beside = {key: content[key] for key in _CHAT_KEYS & content.keys() if content[key] is not None}
+    if beside:
+        details = {**beside, **(details or {})}
+    if not isinstance(data, str | dict) and (data is not None or not beside):
+        return None
     sender = details.get("sender") if details is not None else None
     named = sender if isinstance(sender, dict) else {}
     user_id = _user_id(content)
@@ -239,9 +274,16 @@ def _chat(content: Mapping[str, Any], data: str | dict[str, Any], timestamp_ms: 
         user_id=_user_id(named) if user_id is None else user_id,
         user_name=_name(content.get("user_name")) or _name(named.get("user_name")),
         timestamp_ms=timestamp_ms,
-        text=data if isinstance(data, str) and details is None else _text((details or {}).get("data")) or "",
+        text=_typed(text),
         details=details,
     )
+
+
+def _typed(text: object) -> str:
+    """Return a chat's text as it was typed; what is no string, as JSON."""
+    if isinstance(text, str):
+        return text
+    return "" if text is None else json.dumps(text, ensure_ascii=False, separators=(",", ":"))
 
 
 def _chat_object(text: str) -> dict[str, Any] | None:
@@ -266,7 +308,7 @@ def _user_id(fields: Mapping[str, Any]) -> UserId | None:
 
 def _int(value: object) -> int | None:
     try:
-        number = read_int(value)
+        number = int(value) if isinstance(value, float) and value.is_integer() else read_int(value)
     except TypeError:
         return None
     return number if -_INT64_MAX <= number <= _INT64_MAX else None

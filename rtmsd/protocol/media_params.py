@@ -218,7 +218,7 @@ def choose_url(media_urls: Mapping[str, str], media: MediaType, product: str = "
         product: as in `StartStream`; contact center serves "all" media on its audio URL.
     """
     keys = _URL_KEYS.get(media, ("audio",) if product == "contact_center" else ())
-    usable = {key: url for key, url in media_urls.items() if url.startswith(("wss://", "ws://"))}
+    usable = {key: url for key, url in media_urls.items() if url.lower().startswith(("wss://", "ws://"))}
     named = (usable[key] for key in (*keys, "all") if key in usable)
     return next(named, next(iter(usable.values()), None))
 

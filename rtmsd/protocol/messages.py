@@ -139,10 +139,12 @@ class EventUpdate(Message):
     """`details` is the whole `event` object as received; the typed fields are what is read from it.
 
     `participants` also holds the one person of a flat event, and of contact center's `participant_info`.
+    Events of the second version of the protocol may have an `event_code` alone, whose numbers are not published.
     """
 
     msg_type: ClassVar = MsgType.EVENT_UPDATE
-    event_type: int
+    event_type: int | None = None
+    event_code: str | None = None  # a number as digits
     timestamp: int | None = None
     participants: tuple[Participant, ...] = ()
     details: Mapping[str, Any] = attrs.field(factory=dict)
@@ -165,8 +167,10 @@ class StreamStateUpdate(Message):
 
 @attrs.frozen(kw_only=True)
 class SessionStateUpdate(Message):
+    """`rtms_session_id` is None where no id key is there; Zoom's mock server calls it `session_id`."""
+
     msg_type: ClassVar = MsgType.SESSION_STATE_UPDATE
-    rtms_session_id: str = attrs.field(converter=bounded_id)
+    rtms_session_id: str | None = attrs.field(default=None, converter=attrs.converters.optional(bounded_id))
     state: int
     stop_reason: int | None = None
     timestamp: int | None = None

@@ -149,7 +149,7 @@ class SubSessions:
         states: by `rtms_session_id`, in order of appearance.
         others: there are some whose start was never heard, as a restart or a lost connection hid it.
         stop_reason: of the sub-session that stopped last, if Zoom gave one.
-        counts: ignored messages: "unknown_state", "illegal_state", and "too_many" beyond `MAX_SUB_SESSIONS`.
+        counts: ignored messages: "no_id", "unknown_state", "illegal_state", and "too_many" beyond `MAX_SUB_SESSIONS`.
     """
 
     def __init__(self) -> None:
@@ -159,7 +159,10 @@ class SubSessions:
         self.counts: Counter[str] = Counter()
 
     def update(self, message: SessionStateUpdate) -> bool:
-        """Follow message 9. False when it was ignored and counted: the state is unknown, or cannot come now."""
+        """Follow message 9. False when it was ignored and counted: of no sub-session, unknown, or illegal now."""
+        if message.rtms_session_id is None:
+            self.counts["no_id"] += 1
+            return False
         try:
             state = SessionState(message.state)
         except ValueError:

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Final, TypeAlias
 
 from rtmsd.protocol import messages as m
-from rtmsd.protocol.reading import Fields, read_int, split
-from rtmsd.protocol.times import normalise_ms
+from rtmsd.protocol.reading import Fields, split
+from rtmsd.protocol.times import time_ms
 
 Rewrite: TypeAlias = Callable[[Fields], Fields]
 
@@ -44,12 +44,15 @@ def _put_media_urls(fields: Fields) -> Fields:
 
 def _take_event(fields: Fields) -> Fields:
     event = fields.pop("event", None)
+    if event is None and not _EVENT_KEYS.isdisjoint(fields):
+        event, fields = fields, {}  # without its envelope
     if not isinstance(event, dict):
         raise TypeError(f"event: not an object but {type(event).__name__}")
     timestamp = event.get("timestamp")
     return {
         **fields,
         "event_type": event.get("event_type"),
+        "event_code": event.get("event_code"),
         "timestamp": event.get("event_ts") if timestamp is None else timestamp,
         "participants": list(_people(event)),
         "details": event,
@@ -68,6 +71,7 @@ def _people(event: Fields) -> Iterator[Fields]:
             yield known
 
 
+_EVENT_KEYS: Final = frozenset({"event_type", "event_code"})
 _PEOPLE_KEYS: Final = frozenset({"participants", "participant_info", "paticipant_info", "user_id", "channel_id"})
 
 
@@ -80,7 +84,13 @@ def _put_event(fields: Fields) -> Fields:
     return {"event": {**fields, **details}}
 
 
-def _take_stop_reason(fields: Fields) -> Fields:
+def _take_sub_session(fields: Fields) -> Fields:
+    other = fields.pop("session_id", None)
+    return fields if fields.get("rtms_session_id") is not None else {**fields, "rtms_session_id": other}
+
+
+def _take_session_state(fields: Fields) -> Fields:
+    fields = _take_sub_session(fields)
     reason = fields.pop("reason", None)
     return fields if fields.get("stop_reason") is not None else {**fields, "stop_reason": reason}
 
@@ -92,11 +102,7 @@ def _take_encryption(fields: Fields) -> Fields:
 
 def _take_seconds(fields: Fields) -> Fields:
     """Message 20 has been documented with seconds."""
-    try:
-        timestamp = read_int(fields.get("timestamp"))
-    except TypeError:
-        return fields
-    return {**fields, "timestamp": normalise_ms(timestamp)}
+    return {**fields, "timestamp": time_ms(fields.get("timestamp"))}
 
 
 def _take_events(fields: Fields) -> Fields:
@@ -112,7 +118,8 @@ READERS: Final[Mapping[type[m.Message], Rewrite]] = {
     m.DataHandshakeResp: _take_encryption,
     m.EventSubscription: _take_events,
     m.EventUpdate: _take_event,
-    m.SessionStateUpdate: _take_stop_reason,
+    m.SessionStateUpdate: _take_session_state,
+    m.SessionStateResp: _take_sub_session,
     m.StreamStateResp: _take_seconds,
 }
 

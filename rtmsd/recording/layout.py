@@ -15,7 +15,7 @@ CAPTIONS: Final = "transcript.vtt"
 CHAT: Final = "chat.jsonl"
 
 MIX_USER_ID: Final = 0
-_MIX_NAME: Final = "mixed"
+MIX_NAME: Final = "mixed"
 _NAME_BYTES: Final = 120
 _HASH_DIGITS: Final = 16
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -35,9 +35,9 @@ def safe_name(text: str) -> str:
 def participant_name(user_id: int | str) -> str:
     """Return the stem of a participant's files; the mix of everybody, number 0, has a name that nobody else can get."""
     if user_id == MIX_USER_ID:
-        return _MIX_NAME
+        return MIX_NAME
     name = safe_name(str(user_id))
-    return "%6Dixed" if name == _MIX_NAME else name
+    return "%6Dixed" if name == MIX_NAME else name
 
 
 def owner_of(stem: str) -> int | str:

@@ -202,7 +202,7 @@ class MediaIntake:
         if time_ms is None:
             self._corrupt("timestamp", "transcript", data.user_id, data.timestamp_ms)
             return
-        line = self._transcript.line(data, self._roster.name(data.user_id), time_ms, self.origin_ms, self._local_ms())
+        line = self._transcript.line(data, self._roster.name(data.user_id), time_ms, self._time, self._local_ms())
         start_ms, end_ms = line["start_ms"] or time_ms, line["end_ms"] or time_ms
         if self._has_no_room("transcript", data.user_id, start_ms, max(end_ms, start_ms + 1)):
             return

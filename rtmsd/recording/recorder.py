@@ -18,7 +18,7 @@ from rtmsd.protocol.media_data import UserId
 from rtmsd.protocol.media_params import AudioFormat
 from rtmsd.protocol.media_types import NAMES
 from rtmsd.protocol.messages import Participant
-from rtmsd.protocol.times import normalise_ms
+from rtmsd.protocol.times import time_ms
 from rtmsd.recording.closing import Closing
 from rtmsd.recording.contents import Contents
 from rtmsd.recording.damage import EVENT
@@ -193,7 +193,9 @@ class Recorder:
         """Message 8, as it came; what follows for the recording is told by `state`, `paused`, `resumed`."""
         self.event("stream_state_update", zoom_ms, zoom_state=_name(StreamState, state), reason=reason)
 
-    def session_state(self, rtms_session_id: str, state: int, stop_reason: int | None, zoom_ms: int | None) -> None:
+    def session_state(
+        self, rtms_session_id: str | None, state: int, stop_reason: int | None, zoom_ms: int | None
+    ) -> None:
         """Message 9."""
         name = _name(SessionState, state)
         self.event("session_state", zoom_ms, rtms_session_id=rtms_session_id, state=name, stop_reason=stop_reason)
@@ -276,9 +278,8 @@ class Recorder:
 
     def heard_on(self, connection: int, zoom_ms: Any) -> None:
         """The time in a keep-alive on a connection; anything that is no time is ignored."""
-        time_ms = normalise_ms(zoom_ms) if isinstance(zoom_ms, int) and not isinstance(zoom_ms, bool) else None
-        if time_ms is not None:
-            self._timeline.heard(time_ms, connection)
+        if (known_ms := time_ms(zoom_ms)) is not None:
+            self._timeline.heard(known_ms, connection)
             self.media.watch()
 
     def lost(self, connection: int, cause: str | None, why: str) -> None:
@@ -391,7 +392,8 @@ class Recorder:
 
 def _identified(participants: Iterable[Participant]) -> Iterable[tuple[UserId, str | None]]:
     for person in participants:
-        user_id = person.channel_id if person.user_id is None else person.user_id
+        # A contact center's media name the channel; the `user_id` beside it is the agent's account.
+        user_id = person.channel_id or person.user_id
         if user_id is not None:
             yield user_id, person.user_name
 

@@ -3,10 +3,10 @@
 import contextlib
 import json
 from collections import deque
+from collections.abc import Callable
 from typing import Any, Final
 
 from rtmsd.protocol.media_data import TranscriptData
-from rtmsd.protocol.times import transcript_ms
 from rtmsd.recording import captions
 from rtmsd.recording.damage import CAUSE
 from rtmsd.recording.disk import Disk
@@ -37,15 +37,24 @@ class Transcript:
         self._is_whole = True
 
     def line(
-        self, data: TranscriptData, user_name: str | None, timestamp_ms: int, origin_ms: int, received_ms: int
+        self,
+        data: TranscriptData,
+        user_name: str | None,
+        timestamp_ms: int,
+        known_ms: Callable[[int], int | None],
+        received_ms: int,
     ) -> dict[str, Any]:
-        """Return the line for an utterance, its times since the epoch whatever they came as."""
+        """Return the line for an utterance, its times since the epoch whatever they came as.
+
+        Args:
+            known_ms: makes a time of Zoom's one since the epoch; None for one that cannot be.
+        """
         return {
             "user_id": data.user_id,
             "user_name": data.user_name or user_name,
             "text": data.text,
-            "start_ms": None if data.start_ms is None else transcript_ms(data.start_ms, origin_ms),
-            "end_ms": None if data.end_ms is None else transcript_ms(data.end_ms, origin_ms),
+            "start_ms": None if data.start_ms is None else known_ms(data.start_ms),
+            "end_ms": None if data.end_ms is None else known_ms(data.end_ms),
             "timestamp_ms": timestamp_ms,
             "language": data.language,
             "attribute": data.attribute,

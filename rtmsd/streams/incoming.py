@@ -1,11 +1,14 @@
 """What Zoom says on signaling, message by message: written down as an event, and followed by the stream."""
 
+import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+import attrs
+
 from rtmsd.protocol import messages as m
 from rtmsd.protocol.enums import EventType, StopReason, StreamState, VoiceEventType
-from rtmsd.protocol.times import normalise_ms
+from rtmsd.protocol.times import time_ms
 
 if TYPE_CHECKING:
     from rtmsd.streams.stream import Stream
@@ -13,26 +16,43 @@ if TYPE_CHECKING:
 OURS: Final = frozenset({"self", "kind", "at_ms", "zoom_ms", "rtms_stream_id"})
 """Names of an event's own fields that a line of ours, or a call, has for something else."""
 
+_MAX_CODE_CHARS: Final = 64
 
-def event_name(product: str, event_type: int) -> str:
-    """`snake_case` of Zoom's name; contact center numbers its events differently from 8 on."""
+JOINS: Final = frozenset({int(EventType.PARTICIPANT_JOIN)})
+LEAVES: Final = frozenset({int(EventType.PARTICIPANT_LEAVE)})
+VOICE_JOINS: Final = JOINS | {int(VoiceEventType.CONSUMER_ANSWERED), int(VoiceEventType.USER_ANSWERED)}
+VOICE_LEAVES: Final = LEAVES | {
+    int(VoiceEventType.CONSUMER_END),
+    int(VoiceEventType.USER_END),
+    int(VoiceEventType.CONFERENCE_PARTICIPANT_LEFT),
+}
+
+
+def event_name(product: str, event: m.EventUpdate) -> str:
+    """`snake_case` of Zoom's name; contact center numbers its events differently from 8 on.
+
+    Of the protocol's second version only that it has codes is known, so that such an event has its code for a name.
+    """
+    if event.event_type is None:
+        code = re.sub(r"[^A-Za-z0-9_]", "_", (event.event_code or "")[:_MAX_CODE_CHARS])
+        return f"event_code_{code}" if code else "event_without_type"
     names = VoiceEventType if product == "contact_center" else EventType
     try:
-        return names(event_type).name.lower()
+        return names(event.event_type).name.lower()
     except ValueError:
-        return f"event_{event_type}"
+        return f"event_{event.event_type}"
 
 
 def on_message(stream: "Stream", message: m.Message) -> None:
-    """Take in one message. Zoom's time in it also tells how far the stream has come."""
-    timestamp = getattr(message, "timestamp", None)  # of a keep-alive it may be anything
+    """Take in one message, its time made milliseconds since the epoch. It also tells how far the stream has come."""
+    zoom_ms = time_ms(getattr(message, "timestamp", None))  # of a keep-alive it may be anything
     is_past = isinstance(message, m.EventUpdate) and message.event_type == EventType.FIRST_PACKET_TIMESTAMP
-    if type(timestamp) is int and not is_past and (zoom_ms := normalise_ms(timestamp)) is not None:
+    if zoom_ms is not None and not is_past:
         stream.signaling.zoom_ms = zoom_ms
         stream.recorder.heard(zoom_ms)
     handler = HANDLERS.get(type(message))
     if handler is not None:
-        handler(stream, message)
+        handler(stream, attrs.evolve(message, timestamp=zoom_ms))
 
 
 def _on_event(stream: "Stream", message: m.EventUpdate) -> None:
@@ -42,13 +62,16 @@ def _on_event(stream: "Stream", message: m.EventUpdate) -> None:
         for key, value in message.details.items()
         if key not in {"event_type", "timestamp", "event_ts"}
     }
-    recorder.event(event_name(stream.product, message.event_type), message.timestamp, **details)
+    recorder.event(event_name(stream.product, message), message.timestamp, **details)
+    if message.event_type is None:
+        recorder.unknown()
+    is_voice = stream.product == "contact_center"
     match message.event_type:
         case EventType.FIRST_PACKET_TIMESTAMP:
             recorder.first_packet(message.timestamp)
-        case EventType.PARTICIPANT_LEAVE:
+        case number if number in (VOICE_LEAVES if is_voice else LEAVES):
             recorder.participants_left(message.participants, message.timestamp)
-        case EventType.PARTICIPANT_JOIN:
+        case number if number in (VOICE_JOINS if is_voice else JOINS):
             recorder.participants_joined(message.participants, message.timestamp)
         case EventType.MEDIA_CONNECTION_INTERRUPTED:
             media_type = message.details.get("media_type")
@@ -86,6 +109,8 @@ def _follow(stream: "Stream", state: int, reason: int | None, zoom_ms: int | Non
 
 def _on_session_state(stream: "Stream", message: m.SessionStateUpdate) -> None:
     stream.recorder.session_state(message.rtms_session_id, message.state, message.stop_reason, message.timestamp)
+    if message.rtms_session_id is None:
+        stream.recorder.unknown()
     sub_sessions = stream.sub_sessions
     was_over = sub_sessions.all_stopped
     if not sub_sessions.update(message):

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rtmsd.protocol.times import normalise_ms, transcript_ms
+from rtmsd.protocol.times import EARLIEST_MS, is_believable, normalise_ms, read_time, time_ms
 
 NOW_MS = 1_790_000_000_123
 
@@ -31,14 +31,37 @@ def test_the_unit_is_told_by_the_size(value: int, expected: int | None) -> None:
 
 def test_an_offset_needs_an_origin() -> None:
     assert normalise_ms(5000) is None
-    assert transcript_ms(5000) is None
 
 
-@given(st.integers(0, 10**11 - 1))
-def test_a_small_transcript_time_is_an_offset(offset_ms: int) -> None:
-    assert transcript_ms(offset_ms, NOW_MS) == NOW_MS + offset_ms
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (NOW_MS, NOW_MS),
+        (str(NOW_MS), NOW_MS),
+        (float(NOW_MS), NOW_MS),
+        (NOW_MS / 1000, NOW_MS),
+        (f"{NOW_MS // 1000}.123", NOW_MS),
+        (str(NOW_MS * 1000), NOW_MS),
+        (NOW_MS * 1_000_000, NOW_MS),
+        *((value, None) for value in (None, True, "", "soon", "1e12", [NOW_MS], {}, -1, 2**63, float("nan"), 1e300)),
+    ],
+)
+def test_a_time_of_any_type_and_unit(value: object, expected: int | None) -> None:
+    assert time_ms(value) == expected
 
 
-@given(st.integers(-(2**63), -1) | st.integers(10**11, 2**63))
-def test_other_transcript_times_are_as_all_times(value: int) -> None:
-    assert transcript_ms(value, NOW_MS) == normalise_ms(value, NOW_MS)
+@given(st.integers(EARLIEST_MS, 4_000_000_000_000), st.sampled_from([1, 1000, 1_000_000]), st.sampled_from([int, str]))
+def test_finer_units_and_strings_make_no_difference(ms: int, factor: int, kind: type) -> None:
+    assert time_ms(kind(ms * factor)) == ms
+    assert is_believable(ms)
+
+
+@given(st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.lists(st.integers()))
+def test_anything_is_a_time_or_none(value: object) -> None:
+    number = read_time(value)
+    assert number is None or (type(number) is int and abs(number) < 2**63)
+
+
+@pytest.mark.parametrize("ms", [0, NOW_MS // 1000, NOW_MS * 1000, EARLIEST_MS - 1])
+def test_what_a_wrong_unit_makes_of_today_is_not_believed(ms: int) -> None:
+    assert not is_believable(ms)

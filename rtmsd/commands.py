@@ -18,7 +18,7 @@ class StartStream:
         server_urls: the first usable URL of the webhook's comma list.
         app: name of the configured app whose secret verified the event.
         event_ts: Zoom's time of the event, in milliseconds since the Unix epoch; a retry repeats it.
-        details: the payload's other fields (`session_key`, `operator_id`, `account_id`, ...) as received.
+        details: the payload's other fields (`session_key`, `operator_id`, `account_id`, ...), within bounds.
     """
 
     product: str
@@ -32,13 +32,19 @@ class StartStream:
 
 @attrs.frozen(kw_only=True)
 class StopStream:
-    """`*.rtms_stopped`. `stop_reason` is the wire's number, known to `StopReason` or not; 0 when there was none."""
+    """`*.rtms_stopped`. The stream's id is all that it needs.
+
+    Attributes:
+        session: its `id` is empty when the webhook had none.
+        event_ts: None when the webhook had none, or one that is no time.
+        stop_reason: the wire's number, known to `StopReason` or not; 0 when there was none.
+    """
 
     product: str
     session: SessionRef
     rtms_stream_id: str
     app: str
-    event_ts: int
+    event_ts: int | None
     stop_reason: int
 
 

@@ -64,6 +64,8 @@ class Facts:
     def resume(self, manifest: dict[str, Any]) -> None:
         """Go on with the stream that an earlier process wrote of."""
         self.state, self.why = "recovering", "taken up again"
+        if not self._identity["id"]:  # all that was ever heard of is a stop that named no session
+            self._identity = {**self._identity, **{name: manifest.get(name) for name in ("id", "id_key")}}
         self.started_ms = manifest["started_ms"]
         self.first_packet_ms = manifest.get("first_packet_ms")
         self._others = {name: value for name, value in manifest.items() if name not in KEYS}

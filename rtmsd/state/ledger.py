@@ -50,7 +50,7 @@ def record(
         return Verdict.FOREIGN
     delivery = (
         f"{command.product}.{ACTIONS[type(command)]}",
-        command.event_ts,
+        _event_ts(command, row, received_ms),
         command.session.id,
         command.rtms_stream_id,
         received_ms,
@@ -78,7 +78,7 @@ def _is_overtaken(command: StreamCommand, row: StreamRow) -> bool:
         case StopStream(stop_reason=StopReason.STREAM_REVOKED):  # must be obeyed at any time
             return row.stop_reason == StopReason.STREAM_REVOKED
         case _:
-            return ended or command.event_ts < row.event_ts
+            return ended or (command.event_ts is not None and command.event_ts < row.event_ts)
 
 
 def _start(db: sqlite3.Connection, start: StartStream) -> None:
@@ -90,7 +90,7 @@ def _start(db: sqlite3.Connection, start: StartStream) -> None:
             app = excluded.app, server_urls = excluded.server_urls,
             started_ms = coalesce(stream.started_ms, excluded.started_ms), event_ts = excluded.event_ts,
             stop_reason = NULL, stopped_ms = NULL, closed_ms = NULL""",
-        {**_identity(start), "server_urls": start.server_urls},
+        {**_identity(start, start.event_ts), "server_urls": start.server_urls},
     )
 
 
@@ -105,18 +105,29 @@ def _stop(db: sqlite3.Connection, stop: StopStream, row: StreamRow | None, recei
             (:rtms_stream_id, :product, :id_key, :session_id, :app, :event_ts, :stop_reason, :event_ts, :closed_ms)
         ON CONFLICT DO UPDATE SET
             stop_reason = excluded.stop_reason, stopped_ms = excluded.stopped_ms, closed_ms = NULL""",
-        {**_identity(stop), "stop_reason": stop.stop_reason, "closed_ms": received_ms if nothing_to_do else None},
+        {
+            **_identity(stop, _event_ts(stop, row, received_ms)),
+            "stop_reason": stop.stop_reason,
+            "closed_ms": received_ms if nothing_to_do else None,
+        },
     )
 
 
-def _identity(command: StreamCommand) -> dict[str, str | int]:
+def _event_ts(command: StreamCommand, row: StreamRow | None, received_ms: int) -> int:
+    """A stop without a time is of the latest start, so that it comes to bear once for each of them."""
+    if command.event_ts is not None:
+        return command.event_ts
+    return received_ms if row is None else row.event_ts
+
+
+def _identity(command: StreamCommand, event_ts: int) -> dict[str, str | int]:
     return {
         "rtms_stream_id": command.rtms_stream_id,
         "product": command.product,
         "id_key": command.session.key,
         "session_id": command.session.id,
         "app": command.app,
-        "event_ts": command.event_ts,
+        "event_ts": event_ts,
     }
 
 

@@ -52,7 +52,11 @@ def on_message(stream: "Stream", message: m.Message) -> None:
         stream.recorder.heard(zoom_ms)
     handler = HANDLERS.get(type(message))
     if handler is not None:
-        handler(stream, attrs.evolve(message, timestamp=zoom_ms))
+        handler(stream, _timed(message, zoom_ms))
+
+
+def _timed(message: Any, zoom_ms: int | None) -> Any:
+    return attrs.evolve(message, timestamp=zoom_ms)
 
 
 def _on_event(stream: "Stream", message: m.EventUpdate) -> None:

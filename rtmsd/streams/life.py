@@ -142,14 +142,15 @@ async def _crash(bug: Exception) -> NoReturn:
 def row_of(command: StartStream | StopStream) -> StreamRow:
     """A stream as the journal will have it after `command` alone."""
     stop = command if isinstance(command, StopStream) else None
+    event_ts = command.event_ts or 0
     return StreamRow(
         rtms_stream_id=command.rtms_stream_id,
         product=command.product,
         session=command.session,
         app=command.app,
         server_urls=command.server_urls if isinstance(command, StartStream) else "",
-        started_ms=command.event_ts,
-        event_ts=command.event_ts,
+        started_ms=event_ts,
+        event_ts=event_ts,
         stop_reason=None if stop is None else stop.stop_reason,
         stopped_ms=None if stop is None else stop.event_ts,
         closed=False,

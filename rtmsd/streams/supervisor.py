@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence, Set
 from functools import partial
 from typing import Any, NoReturn
 
+import attrs
 import structlog
 import trio
 
@@ -109,7 +110,10 @@ class Supervisor:
 
     async def accept(self, command: StreamCommand) -> Verdict:
         """Make a webhook's command safe in the journal, then act on it. See `Intake`."""
-        if not isinstance(command, StartStream) or command.rtms_stream_id in self._lives:
+        is_new = command.rtms_stream_id not in self._lives
+        if isinstance(command, StopStream) and command.event_ts is None and is_new:
+            command = attrs.evolve(command, event_ts=local_ms())  # nothing else tells when that stream was
+        if not isinstance(command, StartStream) or not is_new:
             return await self._accept(command)
         why = self.refuse_starts or self.shortage()
         if why:

@@ -149,7 +149,7 @@ class _Endpoint:
             return self._refuse(owner)
         app, secret = owner
         with structlog.contextvars.bound_contextvars(app=app.name):
-            return await self._act(app.name, secret, body)
+            return await self._act(app.name, secret, body, int(timestamp) * 1000)
 
     def _owner(self, timestamp: str, body: bytes, signature: str) -> tuple[AppConfig, str] | Result:
         """The app a webhook belongs to and the secret that verified it, or why it is not to be trusted."""
@@ -170,9 +170,9 @@ class _Endpoint:
             log.warning(COMPLAINTS[result], remote=request.remote_addr, more_since_last=more)
         return self._answer_with(result)
 
-    async def _act(self, app: str, secret: str, body: bytes) -> Response:
+    async def _act(self, app: str, secret: str, body: bytes, sent_ms: int) -> Response:
         try:
-            event = parse(body, app)
+            event = parse(body, app, sent_ms)
         except BadEvent as exc:
             log.warning("webhook refused: genuine, but no event to act on", why=str(exc))
             self._stats.last_bad_event = foreign(str(exc))

@@ -11,12 +11,14 @@ from rtmsd.commands import InterruptStream, StartStream, StopStream, StreamComma
 from rtmsd.errors import RtmsdError
 from rtmsd.protocol.enums import StopReason
 from rtmsd.protocol.messages import IdKey, SessionRef
+from rtmsd.protocol.times import is_believable, read_time, time_ms
+from rtmsd.webhook.details import kept_details
 
 PRODUCT_IDS: Final[Mapping[str, tuple[IdKey, ...]]] = {
     "session": ("session_id",),
     "meeting": ("meeting_uuid",),
     "webinar": ("webinar_uuid", "meeting_uuid"),  # sources disagree: the one that is there
-    "contact_center": ("engagement_id",),
+    "contact_center": ("engagement_id", "session_id"),  # a sample of Zoom's takes the second for want of the first
     "phone": ("call_id",),
 }
 START: Final = {"rtms_started", "voice_rtms_started"}
@@ -56,12 +58,13 @@ class UnknownEvent:
 Event: TypeAlias = StreamCommand | UrlValidation | ConcurrencyNotice | UnknownEvent
 
 
-def parse(body: bytes, app: str) -> Event:
+def parse(body: bytes, app: str, sent_ms: int | None = None) -> Event:
     """Read a webhook's body.
 
     Args:
         body: a body whose signature was verified.
         app: name of the app whose secret verified it.
+        sent_ms: when it was sent, as signed; taken for the time of an event whose own is missing or cannot be one.
 
     Raises:
         BadEvent: not an object with an `event`, or a field is missing that the event cannot do without.
@@ -81,14 +84,32 @@ def parse(body: bytes, app: str) -> Event:
         return ConcurrencyNotice(name, app, fields)
     product, _, action = name.partition(".")
     if product in PRODUCT_IDS and action in START | STOP | INTERRUPT:
-        return _command(product, action, _whole_number(envelope, "event_ts"), app, _innermost(fields))
+        return _command(product, action, envelope.get("event_ts"), sent_ms, app, _innermost(fields))
     return UnknownEvent(name)
 
 
-def _command(product: str, action: str, event_ts: int, app: str, fields: dict[str, Any]) -> StreamCommand:
-    session = _session(product, fields)
+def _command(  # noqa: PLR0917 the parts of one body
+    product: str, action: str, event_ts: object, sent_ms: int | None, app: str, fields: dict[str, Any]
+) -> StreamCommand:
     stream_id = _text(fields, "rtms_stream_id")
+    said_ms = time_ms(event_ts)
+    if said_ms is not None and not is_believable(said_ms):
+        said_ms = None
+    if action in STOP:
+        return StopStream(
+            product=product,
+            session=_session(product, fields, is_needed=False),
+            rtms_stream_id=stream_id,
+            app=app,
+            event_ts=said_ms,
+            stop_reason=_stop_reason(fields),
+        )
     if action in START:
+        session = _session(product, fields)
+        # A start without a time lacks what it needs. One whose time cannot be one is worth more than its time: Zoom
+        # would not send it again. A repeat of it is then taken for a failover, which costs a reconnection.
+        if read_time(event_ts) is None or (said_ms is None and sent_ms is None):
+            raise BadEvent("event_ts is missing" if event_ts is None else "event_ts is no time")
         url = _usable_url(_text(fields, "server_urls"))
         if url is None:
             raise BadEvent("server_urls holds no wss:// URL")
@@ -99,26 +120,24 @@ def _command(product: str, action: str, event_ts: int, app: str, fields: dict[st
             rtms_stream_id=stream_id,
             server_urls=url,
             app=app,
-            event_ts=event_ts,
-            details={key: value for key, value in fields.items() if key not in known},
-        )
-    if action in STOP:
-        return StopStream(
-            product=product,
-            session=session,
-            rtms_stream_id=stream_id,
-            app=app,
-            event_ts=event_ts,
-            stop_reason=_stop_reason(fields),
+            event_ts=_first(said_ms, sent_ms),
+            details=kept_details({key: value for key, value in fields.items() if key not in known}),
         )
     return InterruptStream(
         product=product,
-        session=session,
+        session=_session(product, fields, is_needed=False),
         rtms_stream_id=stream_id,
         app=app,
-        event_ts=event_ts,
+        event_ts=_first(said_ms, sent_ms),
         server_urls=_usable_url(fields.get("server_urls")),
     )
+
+
+def _first(said_ms: int | None, sent_ms: int | None) -> int:
+    time = sent_ms if said_ms is None else said_ms
+    if time is None:
+        raise BadEvent("event_ts is missing")
+    return time
 
 
 def _innermost(payload: dict[str, Any]) -> dict[str, Any]:
@@ -127,10 +146,15 @@ def _innermost(payload: dict[str, Any]) -> dict[str, Any]:
     return nested if isinstance(nested, dict) and "rtms_stream_id" in nested else payload
 
 
-def _session(product: str, fields: Mapping[str, Any]) -> SessionRef:
+def _session(product: str, fields: Mapping[str, Any], *, is_needed: bool = True) -> SessionRef:
     keys = PRODUCT_IDS[product]
     key = next((key for key in keys if fields.get(key)), keys[0])
-    return SessionRef(key, _text(fields, key))
+    try:
+        return SessionRef(key, _text(fields, key))
+    except BadEvent:
+        if is_needed:
+            raise
+        return SessionRef(key, "")
 
 
 def _usable_url(server_urls: object) -> str | None:

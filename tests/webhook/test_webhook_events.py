@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from rtmsd.commands import InterruptStream, StartStream, StopStream
 from rtmsd.protocol.messages import SessionRef
+from rtmsd.protocol.times import is_believable
 from rtmsd.webhook.events import PRODUCT_IDS, BadEvent, ConcurrencyNotice, Event, UnknownEvent, UrlValidation, parse
 
 STREAM = "9f2c4e6a8b0d4f1e9a7c5b3d1f0e2a4c"
@@ -127,7 +128,7 @@ def test_what_is_only_informative_may_be_missing(key: str) -> None:
     assert isinstance(read("session.rtms_started", started(**{key: ...})), StartStream)
 
 
-@pytest.mark.parametrize("event_ts", [None, "", "soon", 1.5, True, -1, 2**63])
+@pytest.mark.parametrize("event_ts", [None, "", "soon", 1.5, True, -1, 2**63, 5000])
 def test_a_command_needs_its_time(event_ts: object) -> None:
     with pytest.raises(BadEvent, match="event_ts"):
         read("session.rtms_started", started(), event_ts)
@@ -211,5 +212,46 @@ def test_any_json_is_an_event_or_a_bad_one(name: str, event_ts: object, payload:
     except BadEvent:
         return
     if isinstance(event, StartStream | StopStream | InterruptStream):
-        assert event.session.id
-        assert 0 <= event.event_ts < 2**63
+        assert event.session.id or not isinstance(event, StartStream)
+        assert event.event_ts is None or is_believable(event.event_ts)
+
+
+NOW_MS = 1790000000123
+
+
+@pytest.mark.parametrize(
+    "event_ts", [NOW_MS, str(NOW_MS), float(NOW_MS), NOW_MS * 1000, NOW_MS * 1_000_000, NOW_MS / 1000]
+)
+@pytest.mark.parametrize("verb", ["started", "stopped", "interrupted"])
+def test_a_time_in_any_unit_is_milliseconds(event_ts: object, verb: str) -> None:
+    command = read(f"session.rtms_{verb}", started(), event_ts)
+    assert isinstance(command, StartStream | StopStream | InterruptStream)
+    assert command.event_ts == NOW_MS
+
+
+def test_a_start_with_a_time_that_cannot_be_is_of_when_it_was_signed() -> None:
+    body = json.dumps({"event": "session.rtms_started", "event_ts": 12, "payload": started()}).encode()
+    command = parse(body, "main", NOW_MS)
+    assert isinstance(command, StartStream)
+    assert command.event_ts == NOW_MS
+
+
+@pytest.mark.parametrize("event_ts", [None, "soon", 5000, 2**63])
+def test_a_stop_needs_only_its_stream(event_ts: object) -> None:
+    command = read("session.rtms_stopped", {"rtms_stream_id": STREAM, "stop_reason": "8"}, event_ts)
+    assert isinstance(command, StopStream)
+    assert (command.rtms_stream_id, command.session.id, command.event_ts, command.stop_reason) == (STREAM, "", None, 8)
+
+
+def test_an_interruption_needs_only_its_stream() -> None:
+    body = json.dumps({"event": "session.rtms_interrupted", "payload": {"rtms_stream_id": STREAM}}).encode()
+    command = parse(body, "main", NOW_MS)
+    assert isinstance(command, InterruptStream)
+    assert command.event_ts == NOW_MS
+
+
+def test_details_are_bounded_and_can_be_written_again() -> None:
+    odd = {"session_key": "r" * 5000, "big": {"x": ["y" * 1000] * 60}, "half": "a\ud83d", "signature": "s", "n": None}
+    command = read("session.rtms_started", started(**odd, sip={"vip": True}))
+    assert isinstance(command, StartStream)
+    assert command.details == {"session_key": "r" * 1024, "half": "a?", "sip": {"vip": True}}

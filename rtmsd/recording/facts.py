@@ -1,5 +1,6 @@
 """What a manifest says of a stream as a whole: whose it is, how it stands, when it began, and how it ended."""
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import attrs
@@ -18,6 +19,7 @@ class StreamInfo:
     Attributes:
         started_ms: `event_ts` of the first started webhook.
         started_again_ms: of the latest one: since when media are expected of a stream that had ended.
+        details: what the latest one said besides.
     """
 
     rtms_stream_id: str
@@ -26,6 +28,7 @@ class StreamInfo:
     app: str
     started_ms: int
     started_again_ms: int = attrs.field(default=attrs.Factory(lambda self: self.started_ms, takes_self=True))
+    details: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -37,6 +40,7 @@ class StreamInfo:
             "id_key": self.session.key,
             "app": self.app,
             "started_ms": self.started_ms,
+            "details": dict(self.details),
         }
 
 
@@ -66,6 +70,8 @@ class Facts:
         self.state, self.why = "recovering", "taken up again"
         if not self._identity["id"]:  # all that was ever heard of is a stop that named no session
             self._identity = {**self._identity, **{name: manifest.get(name) for name in ("id", "id_key")}}
+        if isinstance(details := manifest.get("details"), dict):
+            self._identity = {**self._identity, "details": {**details, **self._identity.get("details", {})}}
         self.started_ms = manifest["started_ms"]
         self.first_packet_ms = manifest.get("first_packet_ms")
         self._others = {name: value for name, value in manifest.items() if name not in KEYS}

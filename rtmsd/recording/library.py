@@ -40,6 +40,7 @@ class Recording:
         bytes: what it occupies on disk; silence that was never written costs nothing.
         gaps: how many.
         refused: media that were asked for and not granted, and why.
+        session_key: the developer's own name of the session, of the webhook's details.
     """
 
     rtms_stream_id: str
@@ -56,6 +57,7 @@ class Recording:
     bytes: int
     gaps: int | None
     refused: dict[str, str] = attrs.field(factory=dict)
+    session_key: str | None = None
 
     @property
     def name(self) -> str:
@@ -107,7 +109,7 @@ def _read(directory: Path) -> Recording:
     rtms_stream_id = manifest.get("rtms_stream_id")
     if not isinstance(rtms_stream_id, str) or safe_name(rtms_stream_id) != directory.name:
         rtms_stream_id = unquote(directory.name)
-    gaps = manifest.get("gaps")
+    gaps, details = manifest.get("gaps"), manifest.get("details")
     return Recording(
         rtms_stream_id=rtms_stream_id,
         directory=directory,
@@ -125,6 +127,7 @@ def _read(directory: Path) -> Recording:
         refused={
             media: term["refused"]["why"] for media, term in manifest.get("media", {}).items() if term.get("refused")
         },
+        session_key=_text(details.get("session_key")) if isinstance(details, dict) else None,
     )
 
 

@@ -106,6 +106,7 @@ class _Manifest(msgspec.Struct):
     app: Any = None
     stop_reason: Any = None
     why: Any = None
+    details: Any = None
 
 
 KEYS: Final = frozenset(_Manifest.__struct_fields__)

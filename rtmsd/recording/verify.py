@@ -11,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from rtmsd.protocol.times import EARLIEST_MS, LATEST_MS
 from rtmsd.recording.shape import Line, mistake, read_line
 from rtmsd.recording.wave_reader import read_wave
 
@@ -79,6 +80,7 @@ def verify(directory: Path) -> list[Problem]:
         *_check_strays(directory, manifest),
         *_check_lines(directory),
         *_check_events(directory, manifest),
+        *_check_times(manifest),
         *verify_manifest(manifest),
     ]
 
@@ -256,6 +258,17 @@ def _check_events(directory: Path, manifest: dict[str, Any]) -> Iterator[Problem
 
 
 # Time
+
+
+def _check_times(manifest: dict[str, Any]) -> Iterator[Problem]:
+    """No time may be absurd, as those are that came in another unit than they were taken for."""
+    told = [(name, manifest.get(name)) for name in ("started_ms", "ended_ms", "first_packet_ms")]
+    for person in manifest["participants"]:
+        told += [(f"{name} of {person['user_id']!r}", person.get(name)) for name in ("joined_ms", "left_ms")]
+    told += [(f"start_ms of {entry['path']}", entry["start_ms"]) for entry in manifest["files"]]
+    for name, time_ms in told:
+        if time_ms is not None and not EARLIEST_MS <= time_ms < LATEST_MS:
+            yield Problem("stream.json", "time", f"{name} is {time_ms}, which no stream can be of")
 
 
 def _check_gaps(manifest: dict[str, Any]) -> Iterator[Problem]:

@@ -1,7 +1,9 @@
 """What the state file says, and what a command changes in it. Synchronous; `journal.py` runs it in a thread."""
 
+import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Iterable, Iterator, Mapping, Set
+from typing import Any
 
 import attrs
 
@@ -22,6 +24,7 @@ class StreamRow:
         event_ts: of the latest start, or of the stop when there was no start.
         stop_reason, stopped_ms: of the end; None while the stream lives.
         closed: its files are finished; what is left is a tombstone.
+        details: the latest start's other fields.
     """
 
     rtms_stream_id: str
@@ -34,6 +37,7 @@ class StreamRow:
     stop_reason: int | None
     stopped_ms: int | None
     closed: bool
+    details: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
 
 
 def record(
@@ -83,14 +87,21 @@ def _is_overtaken(command: StreamCommand, row: StreamRow) -> bool:
 
 def _start(db: sqlite3.Connection, start: StartStream) -> None:
     db.execute(
-        """INSERT INTO stream (rtms_stream_id, product, id_key, session_id, app, server_urls, started_ms, event_ts)
-        VALUES (:rtms_stream_id, :product, :id_key, :session_id, :app, :server_urls, :event_ts, :event_ts)
+        """INSERT INTO stream
+            (rtms_stream_id, product, id_key, session_id, app, server_urls, started_ms, event_ts, details)
+        VALUES
+            (:rtms_stream_id, :product, :id_key, :session_id, :app, :server_urls, :event_ts, :event_ts, :details)
         ON CONFLICT DO UPDATE SET
             product = excluded.product, id_key = excluded.id_key, session_id = excluded.session_id,
             app = excluded.app, server_urls = excluded.server_urls,
             started_ms = coalesce(stream.started_ms, excluded.started_ms), event_ts = excluded.event_ts,
+            details = excluded.details,
             stop_reason = NULL, stopped_ms = NULL, closed_ms = NULL""",
-        {**_identity(start, start.event_ts), "server_urls": start.server_urls},
+        {
+            **_identity(start, start.event_ts),
+            "server_urls": start.server_urls,
+            "details": json.dumps(dict(start.details)),
+        },
     )
 
 
@@ -104,10 +115,12 @@ def _stop(db: sqlite3.Connection, stop: StopStream, row: StreamRow | None, recei
         VALUES
             (:rtms_stream_id, :product, :id_key, :session_id, :app, :event_ts, :stop_reason, :event_ts, :closed_ms)
         ON CONFLICT DO UPDATE SET
-            stop_reason = excluded.stop_reason, stopped_ms = excluded.stopped_ms, closed_ms = NULL""",
+            stop_reason = excluded.stop_reason, stopped_ms = excluded.stopped_ms, closed_ms = NULL,
+            details = CASE WHEN excluded.stop_reason = :revoked THEN NULL ELSE stream.details END""",
         {
             **_identity(stop, _event_ts(stop, row, received_ms)),
             "stop_reason": stop.stop_reason,
+            "revoked": StopReason.STREAM_REVOKED,
             "closed_ms": received_ms if nothing_to_do else None,
         },
     )
@@ -134,7 +147,8 @@ def _identity(command: StreamCommand, event_ts: int) -> dict[str, str | int]:
 def revoke(db: sqlite3.Connection, rtms_stream_id: str, *, stopped_ms: int, event_ts: int) -> None:
     """Write down that a stream is to be deleted, whoever said so. A newer start is another matter."""
     db.execute(
-        """UPDATE stream SET stop_reason = :revoked, stopped_ms = coalesce(stopped_ms, :stopped_ms), closed_ms = NULL
+        """UPDATE stream SET stop_reason = :revoked, stopped_ms = coalesce(stopped_ms, :stopped_ms), closed_ms = NULL,
+            details = NULL
         WHERE rtms_stream_id = :id AND event_ts <= :event_ts AND stop_reason IS NOT :revoked""",
         {
             "revoked": StopReason.STREAM_REVOKED,
@@ -159,7 +173,7 @@ def close_stream(
     db.execute(
         """UPDATE stream SET
             stop_reason = coalesce(stop_reason, :reason), stopped_ms = coalesce(stopped_ms, :ended_ms),
-            closed_ms = :closed_ms
+            closed_ms = :closed_ms, details = NULL
         WHERE rtms_stream_id = :id AND closed_ms IS NULL AND event_ts <= coalesce(:event_ts, event_ts)
             AND (stop_reason IS NOT :revoked OR :reason = :revoked)""",
         {
@@ -241,4 +255,5 @@ def prune(db: sqlite3.Connection, before_ms: int) -> None:
 def _row(values: sqlite3.Row) -> StreamRow:
     fields = dict(values)
     session = SessionRef(fields.pop("id_key"), fields.pop("session_id"))
-    return StreamRow(session=session, closed=fields.pop("closed_ms") is not None, **fields)
+    details = json.loads(fields.pop("details") or "{}")
+    return StreamRow(session=session, closed=fields.pop("closed_ms") is not None, details=details, **fields)

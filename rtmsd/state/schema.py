@@ -53,6 +53,10 @@ MIGRATIONS: Final[Sequence[Sequence[str]]] = (
             PRIMARY KEY (rtms_stream_id, loss)
         ) WITHOUT ROWID""",
     ),
+    (
+        # JSON of the started webhook's other fields, until the stream is over.
+        "ALTER TABLE stream ADD COLUMN details TEXT",
+    ),
 )
 
 

@@ -125,7 +125,10 @@ class Life:
         finally:  # a revocation that cannot be told of is one
             match command:
                 case StartStream():
-                    self.row = attrs.evolve(self.row, server_urls=command.server_urls, event_ts=command.event_ts)
+                    details = {**self.row.details, **command.details}
+                    self.row = attrs.evolve(
+                        self.row, server_urls=command.server_urls, event_ts=command.event_ts, details=details
+                    )
                     stream.failover(command)
                 case InterruptStream():
                     stream.interrupted(command)
@@ -154,6 +157,7 @@ def row_of(command: StartStream | StopStream) -> StreamRow:
         stop_reason=None if stop is None else stop.stop_reason,
         stopped_ms=None if stop is None else stop.event_ts,
         closed=False,
+        details=command.details if isinstance(command, StartStream) else {},
     )
 
 
@@ -166,4 +170,5 @@ def info_of(row: StreamRow) -> StreamInfo:
         app=row.app,
         started_ms=row.event_ts if row.started_ms is None else row.started_ms,
         started_again_ms=row.event_ts,
+        details=row.details,
     )

@@ -30,6 +30,7 @@ def told(life: "Life") -> dict[str, Any]:
         "started_ms": row.started_ms,
         "ended_ms": None,
         "stop_reason": None,
+        "details": dict(row.details),
         "participants": [],
         "gaps": [],
     }

@@ -261,9 +261,9 @@ def recordings(daemon: FakeDaemon, tmp_path: Path) -> Path:
 def test_recordings_ls(ctl: Ctl, recordings: Path, capsys: Capture) -> None:
     assert ctl("recordings", "ls") == Exit.OK
     assert capsys.readouterr().out.splitlines() == [
-        "STREAM\tAPP\tSTATE\tSTARTED\tLASTED\tSIZE\tGAPS\tDIRECTORY",
-        f"abc1\tmain\tended\t1000\t4000\t2048\t0\t{recordings}/abc1",
-        f"abd2\tmain\tactive\t1000\t-\t2048\t0\t{recordings}/abd2",
+        "STREAM\tAPP\tSTATE\tSTARTED\tLASTED\tSIZE\tGAPS\tDIRECTORY\tSESSION KEY",
+        f"abc1\tmain\tended\t1000\t4000\t2048\t0\t{recordings}/abc1\t-",
+        f"abd2\tmain\tactive\t1000\t-\t2048\t0\t{recordings}/abd2\t-",
     ]
 
 

@@ -1,8 +1,12 @@
 """Messages on signaling whose fields have names of ours."""
 
+import json
 from typing import Any
 from unittest.mock import Mock
 
+import pytest
+
+from rtmsd.protocol.codec import decode
 from rtmsd.protocol.messages import EventUpdate
 from rtmsd.streams.incoming import on_message
 
@@ -17,3 +21,61 @@ def test_an_event_with_our_own_field_names_is_written_down() -> None:
     stream = Mock(product="session", recorder=Recorder())
     on_message(stream, EventUpdate(event_type=2, details={"event_type": 2, "kind": 1, "self": 2, "at_ms": 3}))
     assert lines == [("active_speaker_change", {"zoom_kind": 1, "zoom_self": 2, "zoom_at_ms": 3})]
+
+
+T = 1_790_000_001_300
+
+
+def told(text: str, product: str = "session") -> Mock:
+    """What the recorder of a stream is told of a message."""
+    stream = Mock(product=product)
+    on_message(stream, decode(text))
+    recorder: Mock = stream.recorder
+    return recorder
+
+
+@pytest.mark.parametrize("timestamp", [T, T * 1000, T * 1_000_000, str(T), T / 1000, float(T)])
+def test_times_of_events_and_states_in_any_unit(timestamp: object) -> None:
+    time = json.dumps(timestamp)
+    joined = told(f'{{"msg_type":6,"event":{{"event_type":3,"timestamp":{time},"participants":[{{"user_id":1}}]}}}}')
+    assert joined.participants_joined.call_args.args[1] == T
+    joined.heard.assert_called_once_with(T)
+    assert told(f'{{"msg_type":6,"event":{{"event_type":1,"timestamp":{time}}}}}').first_packet.call_args.args == (T,)
+    assert told(f'{{"msg_type":8,"state":1,"timestamp":{time}}}').stream_state.call_args.args[2] == T
+    assert (
+        told(f'{{"msg_type":9,"rtms_session_id":"a","state":2,"timestamp":{time}}}').session_state.call_args.args[3]
+        == T
+    )
+
+
+@pytest.mark.parametrize("number", [8, 10])
+@pytest.mark.parametrize("key", ["participant_info", "paticipant_info"])
+def test_a_contact_centers_callers_join_and_leave(number: int, key: str) -> None:
+    event = f'"event_ts":{T},"{key}":{{"channel_id":"c1","user_id":"7","display_name":"Al"}}'
+    joined = told(f'{{"msg_type":6,"event":{{"event_type":{number},{event}}}}}', "contact_center")
+    assert joined.participants_joined.call_args.args[1] == T
+    left = told(f'{{"msg_type":6,"event":{{"event_type":{number + 1},{event}}}}}', "contact_center")
+    assert left.participants_left.call_args.args[1] == T
+    meeting = told(f'{{"msg_type":6,"event":{{"event_type":{number},{event}}}}}', "meeting")
+    assert not meeting.participants_joined.called
+
+
+@pytest.mark.parametrize(
+    ("event", "kind"),
+    [
+        ('{"event_code":2001}', "event_code_2001"),
+        ('{"event_code":"../x"}', "event_code____x"),
+        ('{"event_code":[1]}', "event_without_type"),
+        ("{}", "event_without_type"),
+    ],
+)
+def test_an_event_without_a_type_is_kept_and_counted(event: str, kind: str) -> None:
+    recorder = told(f'{{"msg_type":6,"event":{event}}}')
+    assert recorder.event.call_args.args[0] == kind
+    recorder.unknown.assert_called_once_with()
+
+
+def test_a_session_state_without_an_id_is_kept_and_counted() -> None:
+    recorder = told('{"msg_type":9,"state":3}')
+    assert recorder.session_state.call_args.args[:2] == (None, 3)
+    recorder.unknown.assert_called_once_with()

@@ -315,3 +315,22 @@ def test_no_bytes_raise(raw: bytes) -> None:
 def test_payloads_come_through(payload: bytes, user_id: int, user_name: str | None, ascii_only: bool) -> None:
     sent = message(user_id=user_id, user_name=user_name, data=base64.b64encode(payload).decode(), length=len(payload))
     assert decode(wire(sent, ensure_ascii=ascii_only)) == [("audio", user_id, user_name, WHEN, payload)]
+
+
+@pytest.mark.parametrize("text", ['{"a":1}', "{}", '{"data":"x"}', "[1]", '"quoted"', ""])
+def test_chat_is_kept_as_it_was_typed(text: str) -> None:
+    ((_, chat),) = decode(wire(message(18, data=text)))
+    assert (chat.text, chat.details) == (text, None)
+
+
+def test_chats_fields_may_stand_beside_its_text() -> None:
+    ((_, chat),) = decode(wire(message(18, data="hi", message_id="m1", operation_type=1, sender={"user_name": "Bo"})))
+    assert chat.text == "hi"
+    assert chat.details == {"message_id": "m1", "operation_type": 1, "sender": {"user_name": "Bo"}}
+    ((kind, chat),) = decode(wire(message(18, data=None, message_id="m1", operation_type=2)))
+    assert (kind, chat.text) == ("chat", "")
+
+
+def test_a_deleted_utterance_needs_no_text() -> None:
+    ((kind, utterance),) = decode(wire(message(17, data=None, attribute=3)))
+    assert (kind, utterance.text) == ("transcript", "")

@@ -37,6 +37,7 @@ LS_COLUMNS: Final = (
     Column("SIZE", lambda recording: size(recording.get("bytes")), key("bytes"), right=True),
     Column("GAPS", lambda recording: count(recording, "gaps"), right=True),
     Column("DIRECTORY", key("directory")),
+    Column("SESSION KEY", lambda recording: recording.get("session_key") or UNKNOWN),
 )
 
 

@@ -1,5 +1,6 @@
 """Streams one by one: ps, inspect, stop, reconnect."""
 
+import json
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -186,6 +187,15 @@ def _name_of(user_id: object, names: Mapping[Any, Any]) -> object:
     return names.get(user_id) or ("(the mix)" if user_id == 0 else None)
 
 
+def details(fields: object) -> str:
+    """Return what the started webhook said besides: "session_key room-7, account_id Acct"."""
+    if not isinstance(fields, dict) or not fields:
+        return UNKNOWN
+    return ", ".join(
+        f"{name} {value if isinstance(value, str) else json.dumps(value)}" for name, value in fields.items()
+    )
+
+
 def stop_reason(stream: Item) -> str:
     """Return the number and the name of a stop reason: "6 MEETING_ENDED"."""
     number = stream.get("stop_reason")
@@ -223,6 +233,7 @@ INSPECT_COLUMNS: Final = (
     Column("signaling", lambda stream: "up" if stream.get("signaling_up") else "down"),
     Column("keep-alives", lambda stream: listed(stream.get("keep_alives"))),
     Column("counters", lambda stream: listed(stream.get("counters"))),
+    Column("details", lambda stream: details(stream.get("details"))),
     Column("directory", key("directory")),
 )
 

@@ -285,19 +285,22 @@ def test_verify_without_a_daemon_by_directory(
     assert ctl("recordings", "verify") == Exit.UNREACHABLE
 
 
+T = 1_790_000_000_000
+
+
 def test_verify_tells_what_is_missing_and_why(ctl: Ctl, tmp_path: Path, capsys: Capture) -> None:
     """A gap is no problem; but it is no bare "ok" either."""
-    media = {"transcript": {"asked": {}, "granted": None, "refused": {"status": 12, "why": "no", "at_ms": 1000}}}
-    gap = {"media": "transcript", "user_id": None, "from_ms": 1000, "to_ms": 61_000, "cause": "refused"}
-    dropped = {"media": "audio", "user_id": 5, "from_ms": 1000, "to_ms": 3500, "cause": "dropped"}
+    media = {"transcript": {"asked": {}, "granted": None, "refused": {"status": 12, "why": "no", "at_ms": T}}}
+    gap = {"media": "transcript", "user_id": None, "from_ms": T, "to_ms": T + 60_000, "cause": "refused"}
+    dropped = {"media": "audio", "user_id": 5, "from_ms": T, "to_ms": T + 2500, "cause": "dropped"}
     for name, gaps in (("one", [gap, dropped]), ("two", [])):
         (tmp_path / name).mkdir()
         manifest = {
             "version": 1,
             "rtms_stream_id": name,
             "state": "ended",
-            "started_ms": 1000,
-            "ended_ms": 61_000,
+            "started_ms": T,
+            "ended_ms": T + 60_000,
             "participants": [],
             "files": [],
             "connections": [],

@@ -37,7 +37,8 @@ def prepare_streams() -> None:
         if stream is None:  # closed from the start
             setattr(sys, name, os.fdopen(_null_device(number), mode, encoding="utf-8", errors=errors))
         elif isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors=errors)
+            with suppress(OSError):  # it asks where it is, which another file that took its number may not know
+                stream.reconfigure(errors=errors)
 
 
 def silence_stdout() -> None:

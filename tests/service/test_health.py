@@ -41,10 +41,10 @@ def test_a_silent_stream_and_a_disk_that_stands_still(
         until(lambda: wrong(daemon) == ["no_media"])
         shown = daemon.seen("status").out.splitlines()
         assert shown[0].split() == ["state", "degraded"]
-        assert shown[-1] == "degraded: connected, but neither media nor keep-alives: quiet-one (no_media)"
+        assert shown[-1] == "degraded: connected, but neither media nor keep-alives for 1 s: quiet-one (no_media)"
         doctor = daemon.seen("doctor", "--offline")
         assert doctor.code == 1
-        assert "FAILED  media         connected, but neither media nor keep-alives: quiet-one\n" in doctor.out
+        assert "FAILED  media         connected, but neither media nor keep-alives for 1 s: quiet-one\n" in doctor.out
         assert "-> `rtmsctl reconnect STREAM` makes fresh connections" in doctor.out
         assert daemon.asked("metrics")['rtmsd_degraded{code="no_media"}'] == 1
         until(lambda: any(text.endswith(", no_media") for _, text in manager.having("STATUS")))
@@ -90,7 +90,7 @@ def failing(daemon: Installation) -> dict[str, str]:
 def test_webhooks_that_cannot_be_trusted(impaired: Installation) -> None:
     daemon = impaired
     daemon.start()
-    until(lambda: failing(daemon).keys() == {"webhook"})  # none has come
+    until(lambda: failing(daemon) == {})  # that none has come says nothing so soon
     with zoom_for(daemon) as zoom:
         session = zoom.session("Ana")
         until(lambda: failing(daemon) == {})

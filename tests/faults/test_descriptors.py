@@ -41,11 +41,12 @@ async def test_starts_are_refused_before_descriptors_run_out(place: Path) -> Non
                 break
             taken.append(session)
             await session.wait_reconnected()
-        await daemon.until_status(lambda status: status["degraded"])
+        await daemon.until_status(lambda status: "descriptors" in {each["code"] for each in status["degraded"]})
         (trouble,) = [each for each in (await daemon.status())["degraded"] if each["code"] == "descriptors"]
         assert str(LIMIT) in trouble["detail"]
         assert not [line for line in daemon.lines if "exception" in line]
         total = sum_of(await end_all(daemon, taken))
-        await daemon.until_status(lambda status: not status["degraded"])
+        # The starts that were refused are told of for an hour.
+        await daemon.until_status(lambda status: {each["code"] for each in status["degraded"]} == {"starts_refused"})
     assert not total.faults
     assert total.recorded == total.sent > 0

@@ -207,11 +207,12 @@ def adopt(db: sqlite3.Connection, rows: Iterable[StreamRow], closed_ms: int) -> 
     for row in rows:
         db.execute(
             """INSERT OR IGNORE INTO stream (rtms_stream_id, product, id_key, session_id, app, server_urls,
-                started_ms, event_ts, stop_reason, stopped_ms, closed_ms)
-            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
+                started_ms, event_ts, stop_reason, stopped_ms, closed_ms, details)
+            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
             (
                 *(row.rtms_stream_id, row.product, row.session.key, row.session.id, row.app, row.server_urls),
                 *(row.started_ms, row.event_ts, row.stop_reason, row.stopped_ms, closed_ms if row.closed else None),
+                json.dumps(dict(row.details)) if row.details else None,
             ),
         )
 
@@ -255,5 +256,14 @@ def prune(db: sqlite3.Connection, before_ms: int) -> None:
 def _row(values: sqlite3.Row) -> StreamRow:
     fields = dict(values)
     session = SessionRef(fields.pop("id_key"), fields.pop("session_id"))
-    details = json.loads(fields.pop("details") or "{}")
+    details = _details(fields.pop("details"))
     return StreamRow(session=session, closed=fields.pop("closed_ms") is not None, details=details, **fields)
+
+
+def _details(text: Any) -> dict[str, Any]:
+    """Return details as they were written down; none where that is damaged: the rest of the row is worth more."""
+    try:
+        details = json.loads(text or "{}")
+    except (TypeError, ValueError, RecursionError):
+        return {}
+    return details if isinstance(details, dict) else {}

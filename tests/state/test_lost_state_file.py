@@ -1,10 +1,12 @@
 """A state file that is removed, replaced or damaged: noticed, starts refused, and all that was recorded kept."""
 
+import contextlib
 import shutil
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
+import attrs
 import pytest
 import trio
 from trio.testing import MockClock
@@ -149,6 +151,35 @@ async def test_a_damaged_page_costs_only_what_is_on_it(tmp_path: Path) -> None:
     assert {row.rtms_stream_id for row in await journal.unfinished()} <= {f"stream-{number}" for number in range(200)}
     await journal.aclose()
     assert not names(tmp_path, "*.copy*")
+
+
+@pytest.mark.parametrize("details", ['{"sess', "[1]", "1", "[" * 100_000, b"\xff{"])
+async def test_damaged_details_cost_nothing_else(tmp_path: Path, details: str | bytes) -> None:
+    path = tmp_path / "state.sqlite"
+    journal = await Journal.open(path)
+    await journal.record(start(1))
+    await journal.aclose()
+    with contextlib.closing(sqlite3.connect(path)) as db, db:
+        db.execute("UPDATE stream SET details = ?", [details])
+    journal = await Journal.open(path)
+    (row,) = await journal.unfinished()
+    assert (row.rtms_stream_id, row.server_urls, row.details) == ("stream-1", "wss://x", {})
+    assert journal.database.set_aside is None
+    await journal.aclose()
+
+
+async def test_salvaged_streams_keep_their_details(tmp_path: Path) -> None:
+    path = tmp_path / "state.sqlite"
+    journal = await Journal.open(path)
+    await journal.record(attrs.evolve(start(1), details={"topic": "Budget"}))
+    await journal.aclose()
+    with contextlib.closing(sqlite3.connect(path)) as db, db:
+        db.execute("DROP TABLE delivery")
+    journal = await Journal.open(path)
+    assert journal.database.set_aside is not None
+    (row,) = await journal.unfinished()
+    assert row.details == {"topic": "Budget"}
+    await journal.aclose()
 
 
 @pytest.mark.parametrize("table", ["stream", "delivery"])

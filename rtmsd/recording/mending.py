@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import attrs
 
+from rtmsd.protocol.times import LATEST_MS
 from rtmsd.recording.layout import owner_of, participant_name
 from rtmsd.recording.mends import Mends
 from rtmsd.recording.shape import FAR_MS, MAX_RATE_HZ
@@ -22,8 +23,8 @@ def header_of(
 ) -> WavHeader | None:
     """Return what is true of a WAV; None if nobody knows.
 
-    A header is believed, unless it is of another stream, or in a format that is not that of the manifest, which is
-    replaced as a whole and agrees with itself.
+    A header is believed, unless it is of another stream or of a time that none can be of, or in a format that is not
+    that of the manifest, which is replaced as a whole and agrees with itself.
 
     Args:
         raw: the beginning of the file.
@@ -41,7 +42,7 @@ def header_of(
         return told and attrs.evolve(told, owner=owner, stream_started_ms=started_ms)
     pcm = PcmFormat(known["rate_hz"], known["channels"])
     header = WavHeader(pcm=pcm, start_ms=known["start_ms"], stream_started_ms=started_ms, owner=owner)
-    if told is None or told.stream_started_ms // 1000 != started_ms // 1000:
+    if told is None or told.stream_started_ms // 1000 != started_ms // 1000 or told.start_ms >= LATEST_MS:
         return header
     if told.pcm != pcm:
         return header if _agrees(known, pcm) else attrs.evolve(told, owner=owner)

@@ -7,8 +7,9 @@ import pytest
 
 from rtmsd.recording.disk import Disk
 from rtmsd.recording.gaps import Gap, Gaps
-from rtmsd.recording.mending import FileMender
+from rtmsd.recording.mending import FileMender, header_of
 from rtmsd.recording.mends import Mends
+from rtmsd.recording.wav_file import PcmFormat, WavHeader
 
 
 class RefusingOnce(Disk):
@@ -62,3 +63,14 @@ def test_gaps_that_are_all_of_another_kind_come_to_an_end() -> None:
     gaps = Gaps()
     for number in range(4000):
         gaps.missing(Gap(f"media-{number}", None, number, number + 1, "dropped"))
+
+
+def test_a_header_of_a_time_that_no_stream_can_be_of_is_not_believed() -> None:
+    start_ms = 1_790_000_000_000
+    header = WavHeader(pcm=PcmFormat(16_000, 1), start_ms=start_ms, stream_started_ms=start_ms, owner=5)
+    raw = bytearray(header.encode(44))
+    entry = {"user_id": 5, "start_ms": start_ms, "duration_ms": 0, "bytes": 44, "rate_hz": 16_000, "channels": 1}
+    assert header_of(bytes(raw), "5", entry, start_ms) == header
+    raw[400] = 1  # a high byte of the samples since midnight
+    assert WavHeader.decode(bytes(raw)).start_ms > 10**13
+    assert header_of(bytes(raw), "5", entry, start_ms) == header

@@ -60,7 +60,7 @@ class Database:
         self.set_aside: Path | None = None
         self.salvaged: list[StreamRow] = []
         self._connection = connection
-        self._lock: LockFile | None = lock
+        self._lock = lock
         self._identities: dict[Path, _Identity] = {}
         self._note_identity()
 
@@ -84,10 +84,8 @@ class Database:
                     set_aside = _move_aside(path, "damaged")
                     salvaged = _salvage(set_aside)
                     connection = _connect(path)
-                    lock.release()
-                    undo.pop_all()
                     undo.callback(connection.close)
-                    lock = _lock(path)
+                    lock.follow()
             except (OSError, sqlite3.Error, StorageError) as exc:
                 raise StorageError(f"state.file: {path}: {exc}") from exc
             undo.pop_all()
@@ -97,8 +95,7 @@ class Database:
 
     def close(self) -> None:
         self._connection.close()
-        if self._lock is not None:
-            self._lock.release()
+        self._lock.release()
 
     def run(self, works: Sequence[Work]) -> list[Any]:
         """Do all works in one transaction, and return their results; in place of one that is refused, a StorageError.
@@ -146,22 +143,15 @@ class Database:
             self._connection.execute("VACUUM INTO ?", (str(copy),))
             _sync(copy)
             if _identity(path) not in {None, self._identities[path]}:
-                self._lock_again()  # whoever put it there may be at work with it
+                self._lock.follow()  # whoever put it there may be at work with it
                 _move_aside(path, "replaced", beside=())
             # SQLite removes the log by its name when it closes, so that the old must be closed before the new is there.
             self._connection.close()
             self._connection = self._settle(copy)
             self._note_identity()
-            self._lock_again()
+            self._lock.follow()
         except (OSError, sqlite3.Error) as exc:
             raise StorageError(f"the state file {path} cannot be written anew: {exc}") from exc
-
-    def _lock_again(self) -> None:
-        """Lock what stands at the path now."""
-        lock, self._lock = self._lock, None
-        if lock is not None:
-            lock.release()
-        self._lock = _lock(self.path)
 
     def _settle(self, copy: Path) -> sqlite3.Connection:
         """Rename the copy to what it is to be, and open it; where that fails, open it as it is."""

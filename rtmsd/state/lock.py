@@ -51,23 +51,7 @@ class LockFile:
             AlreadyRunningError: another process, or this one, holds it.
             StorageError: it cannot be locked.
         """
-        descriptors: list[int] = []
-        with contextlib.ExitStack() as undo:
-            undo.callback(_close, descriptors)
-            taken = 0
-            try:
-                path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
-                descriptors.append(_open_itself(path.parent if itself is None else itself))
-                descriptors.append(_open(path))
-                for taken in descriptors:
-                    _lock(taken)
-            except BlockingIOError:
-                holder = _holder(taken, descriptors[1])
-                raise AlreadyRunningError(f"{what} is in use by another rtmsd, process {holder}") from None
-            except OSError as exc:
-                why = "is a symbolic link" if exc.errno == errno.ELOOP else exc.strerror
-                raise StorageError(f"{what} cannot be locked: {exc.filename or path}: {why}") from exc
-            undo.pop_all()
+        descriptors = _take(path, what, itself)
         if os.fstat(descriptors[1]).st_nlink == 1:  # else it is somebody's file as well
             with contextlib.suppress(OSError):  # a full disk: the lock holds, only its holder stays unknown
                 os.ftruncate(descriptors[1], 0)
@@ -85,14 +69,56 @@ class LockFile:
         with contextlib.suppress(OSError):
             if _identity(self._path.parent if self._itself is None else self._itself) == self._locked:
                 return False
-        new = self.acquire(self._path, self._what, itself=self._itself)
+        if self._has_lock_file:  # it stays locked all the while, so that nobody comes in between
+            new = _take(self._path, self._what, self._itself, self._descriptors[1])
+            os.close(self._descriptors[0])
+            _held.discard(self._locked)
+            self._descriptors, self._locked = new, _identity(new[0])
+            _held.add(self._locked)
+            return True
+        other = self.acquire(self._path, self._what, itself=self._itself)
         self.release()
-        self._descriptors, self._locked = new._descriptors, new._locked
+        self._descriptors, self._locked = other._descriptors, other._locked
         return True
+
+    @property
+    def _has_lock_file(self) -> bool:
+        """Whether the lock file that is held still stands at its place."""
+        try:
+            return _identity(self._path) == _identity(self._descriptors[1])
+        except OSError:
+            return False
 
     def release(self) -> None:
         _held.discard(self._locked)
         _close(self._descriptors)
+
+
+def _take(path: Path, what: str, itself: Path | None, lock_file: int | None = None) -> list[int]:
+    """Open and lock what `LockFile.acquire` says.
+
+    Args:
+        lock_file: is locked already.
+    """
+    descriptors: list[int] = []
+    with contextlib.ExitStack() as undo:
+        undo.callback(_close, descriptors)
+        taken = 0
+        try:
+            path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+            descriptors.append(_open_itself(path.parent if itself is None else itself))
+            if lock_file is None:
+                descriptors.append(_open(path))
+            for taken in descriptors:
+                _lock(taken)
+        except BlockingIOError:
+            holder = _holder(taken, descriptors[1] if lock_file is None else lock_file)
+            raise AlreadyRunningError(f"{what} is in use by another rtmsd, process {holder}") from None
+        except OSError as exc:
+            why = "is a symbolic link" if exc.errno == errno.ELOOP else exc.strerror
+            raise StorageError(f"{what} cannot be locked: {exc.filename or path}: {why}") from exc
+        undo.pop_all()
+    return descriptors if lock_file is None else [*descriptors, lock_file]
 
 
 def _identity(file: int | Path) -> tuple[int, int]:

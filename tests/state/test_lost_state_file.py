@@ -1,6 +1,7 @@
 """A state file that is removed, replaced or damaged: noticed, starts refused, and all that was recorded kept."""
 
 import contextlib
+import os
 import shutil
 import sqlite3
 from collections.abc import Callable
@@ -12,9 +13,10 @@ import trio
 from trio.testing import MockClock
 
 from rtmsd.commands import StartStream, StopStream, Verdict
-from rtmsd.errors import StorageError
+from rtmsd.errors import AlreadyRunningError, StorageError
 from rtmsd.protocol.messages import SessionRef
 from rtmsd.state.journal import WRITE_ANEW_AFTER_S, Journal
+from rtmsd.state.lock import LockFile
 
 
 def start(number: int = 1) -> StartStream:
@@ -211,3 +213,54 @@ async def test_a_refusal_is_told_until_the_disk_takes_writes_again(
     journal.database._connection.execute("PRAGMA query_only = 0")
     await trio.sleep(2)
     assert journal.trouble is None
+
+
+@pytest.mark.parametrize("take_away", [remove, replace])
+async def test_nobody_gets_in_while_a_file_is_written_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, take_away: Callable[[Path], None]
+) -> None:
+    path = tmp_path / "state.sqlite"
+    journal = await Journal.open(path)
+    await journal.record(start(1))
+    take_away(path)
+    tries = knock_whenever_something_is_let_go(monkeypatch, path)
+    journal.database.write_anew()
+    assert tries
+    assert "in" not in tries
+    with pytest.raises(AlreadyRunningError):
+        await Journal.open(path)
+    (tmp_path / "state.sqlite.lock").unlink()
+    with pytest.raises(AlreadyRunningError):
+        await Journal.open(path)
+    await journal.aclose()
+
+
+async def test_nobody_gets_in_while_a_damaged_file_is_set_aside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "state.sqlite"
+    path.write_bytes(b"no state file" * 1000)
+    tries = knock_whenever_something_is_let_go(monkeypatch, path)
+    journal = await Journal.open(path)
+    assert tries
+    assert "in" not in tries
+    await journal.aclose()
+
+
+def knock_whenever_something_is_let_go(monkeypatch: pytest.MonkeyPatch, path: Path) -> list[str]:
+    """Another daemon starts each time that a descriptor is closed. Returns what becomes of it."""
+    tries: list[str] = []
+    really_close = os.close
+
+    def close(descriptor: int) -> None:
+        really_close(descriptor)
+        monkeypatch.setattr(os, "close", really_close)
+        try:
+            LockFile.acquire(path.with_name(f"{path.name}.lock"), "it", itself=path).release()
+            tries.append("in")
+        except AlreadyRunningError:
+            tries.append("out")
+        monkeypatch.setattr(os, "close", close)
+
+    monkeypatch.setattr(os, "close", close)
+    return tries

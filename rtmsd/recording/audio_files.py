@@ -1,5 +1,6 @@
 """The WAV files of a stream: which one a packet belongs to, and when there has to be another."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
@@ -22,6 +23,8 @@ _MAX_FILES: Final = 2000
 _MAX_DECODERS: Final = 2 * _MAX_FILES
 """Past it those are forgotten of whom there is no file."""
 
+_ADJUSTMENTS: Final = ("same_time", "trimmed_ms", "inserted_ms", "cut_ms")
+
 DEFAULT_FORMAT: Final = AudioFormat(codec=PayloadType.L16, rate_hz=16_000, channels=1, mixed=False, send_rate_ms=100)
 
 
@@ -38,6 +41,8 @@ class AudioFiles:
         self._maker = maker
         self._stream_started_ms = stream_started_ms
         self._all: list[Track] = []
+        self._gone_adjustments: Counter[str] = Counter()  # of files that somebody removed
+        self._gone_bytes = 0
         self._decoders: dict[int | str, PacketDecoder] = {}
         self._new_decoder: Callable[[], PacketDecoder] = decoder(self.format)
 
@@ -111,6 +116,8 @@ class AudioFiles:
         if damage.size_bytes is None:
             self._maker.forget(file)
             self._all.remove(track)
+            self._gone_adjustments.update(_adjustments(track))
+            self._gone_bytes += file.received_bytes
         else:
             track.cut(size_bytes)
         self.revision += 1
@@ -129,12 +136,15 @@ class AudioFiles:
 
     def adjustments(self) -> dict[str, int]:
         """How packets were fitted to each other, under the manifest's names."""
-        return {
-            "same_time": sum(track.same_time for track in self._all),
-            "trimmed_ms": sum(track.trimmed_bytes // track.pcm.bytes_per_ms for track in self._all),
-            "inserted_ms": sum(track.inserted_bytes // track.pcm.bytes_per_ms for track in self._all),
-            "cut_ms": sum(track.cut_bytes // track.pcm.bytes_per_ms for track in self._all),
-        }
+        total = Counter(self._gone_adjustments)
+        for track in self._all:
+            total.update(_adjustments(track))
+        return {name: total[name] for name in _ADJUSTMENTS}
+
+    @property
+    def received_bytes(self) -> int:
+        """Bytes received by this process and kept, be they gone since."""
+        return self._gone_bytes + sum(track.file.received_bytes for track in self._all)
 
     def to_manifest(self) -> list[dict[str, Any]]:
         return [
@@ -164,3 +174,9 @@ class AudioFiles:
 
     def _suits(self, track: Track, user_id: int | str) -> bool:
         return track.user_id == user_id and track.pcm == self.pcm
+
+
+def _adjustments(track: Track) -> dict[str, int]:
+    per_ms = track.pcm.bytes_per_ms
+    sizes = (track.trimmed_bytes, track.inserted_bytes, track.cut_bytes)
+    return dict(zip(_ADJUSTMENTS, (track.same_time, *(size // per_ms for size in sizes)), strict=True))

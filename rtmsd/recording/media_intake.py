@@ -352,7 +352,7 @@ class MediaIntake:
     @property
     def media_bytes(self) -> Counter[str]:
         """Bytes received by this process and kept, by media."""
-        sizes = Counter(audio=sum(track.file.received_bytes for track in self._audio))
+        sizes = Counter(audio=self._audio.received_bytes)
         sizes += Counter({media: pictures.received_bytes for media, pictures in self._pictures.items()})
         return sizes + Counter(transcript=self._transcript.lines.received_bytes, chat=self._chat.received_bytes)
 

@@ -63,6 +63,7 @@ class PictureFiles:
         self._media: Pictures = media
         self._suffix = SUFFIXES[PayloadType.JPG]
         self._films: dict[tuple[int | str, str], _Film] = {}
+        self._gone_bytes = 0  # of damaged files
         self._closed: dict[DiskFile, dict[str, Any]] = {}  # entries of damaged files, which are not gone on with
 
     def use(self, codec: int | None, fps: int | None = None) -> None:
@@ -73,7 +74,7 @@ class PictureFiles:
     @property
     def received_bytes(self) -> int:
         """See `DiskFile`."""
-        return sum(film.file.received_bytes for film in self._films.values())
+        return self._gone_bytes + sum(film.file.received_bytes for film in self._films.values())
 
     def take(self, user_id: int | str, timestamp_ms: int, data: bytes) -> bool | None:
         """Append one message. False: a repeat of the one before; None: too many files already."""
@@ -121,6 +122,7 @@ class PictureFiles:
         queued = [message for message in film.queued if message.offset >= film.file.durable_bytes]
         durable_bytes = film.file.durable_bytes
         pieces = b"".join(piece for _, pieces in film.file.queued for piece in pieces)
+        self._gone_bytes += film.file.received_bytes - len(pieces)  # those count where they are moved to
         film.file.discard()
         film.file.cut(durable_bytes)
         film.index.discard()

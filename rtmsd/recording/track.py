@@ -171,6 +171,7 @@ class Track:
         holes = ((start - shift_bytes, stop - shift_bytes) for start, stop in self.holes)
         track.holes = [(start, stop) for start, stop in holes if start >= HEADER_BYTES]
         track._earlier, track._earlier_end = None, track._earlier_end - shift_bytes
+        track.same_time = track.trimmed_bytes = track.inserted_bytes = track.cut_bytes = 0  # this one still counts them
         track.interrupted()
         return track
 

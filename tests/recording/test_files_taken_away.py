@@ -136,6 +136,28 @@ async def test_a_wav_that_is_cut_keeps_what_is_left_and_goes_on_in_another(scene
     assert verify(scene.directory) == []
 
 
+@pytest.mark.parametrize("taken", ["audio/5.wav", "audio/5.wav cut", "video/5.jpg", "video/5.jpg cut"])
+async def test_what_was_counted_of_a_damaged_file_is_counted_once(scene: Scene, taken: str) -> None:
+    packet = scene.tools.packet(99)
+    for extra in range(3):  # of a clock with coarse steps
+        scene.recorder.audio(5, "Ana", scene.T + 180, packet[:-2] + bytes([extra, 0]))
+    await scene.recorder.flush()
+    before = scene.recorder.media_bytes
+    path, _, is_cut = taken.partition(" ")
+    target = next(scene.directory.glob(path.replace(".jpg", ".*[!l]")))
+    if is_cut:
+        os.truncate(target, target.stat().st_size - 1)
+    else:
+        target.unlink()
+    scene.number += 3
+    await scene.go_on(1)
+    await scene.recorder.flush()
+    assert scene.recorder.manifest()["counters"]["same_time"] == 3
+    grown = scene.recorder.media_bytes
+    assert grown["audio"] - before["audio"] == 2 * len(packet)
+    assert grown["video"] - before["video"] == len(b"picture 13")
+
+
 async def test_a_wav_that_is_emptied_is_as_good_as_removed(scene: Scene) -> None:
     os.truncate(scene.directory / "audio/5.wav", 0)
     await scene.go_on(10)

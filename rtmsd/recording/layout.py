@@ -52,6 +52,14 @@ def date_of(time_ms: int) -> str:
     return (_EPOCH + timedelta(milliseconds=min(max(time_ms, 0), _LAST_MS))).strftime("%Y-%m-%d")
 
 
+def time_of(date: str) -> int:
+    """Return the midnight in UTC that a date begins with; 0 for what is no date."""
+    try:
+        return int(datetime.strptime(f"{date} +0000", "%Y-%m-%d %z").timestamp()) * 1000
+    except ValueError:
+        return 0
+
+
 def midnight_ms(time_ms: int) -> int:
     """Return the midnight in UTC before `time_ms`."""
     return time_ms - time_ms % DAY_MS

@@ -13,12 +13,13 @@ from urllib.parse import unquote
 
 import attrs
 
+from rtmsd.protocol.times import is_believable
 from rtmsd.recording import damage
 from rtmsd.recording.captions import HEAD, captions
 from rtmsd.recording.damage import Lost, lost_audio
 from rtmsd.recording.disk import SET_ASIDE, Disk
 from rtmsd.recording.gaps import Gap, tell
-from rtmsd.recording.layout import CAPTIONS, EVENTS, MANIFEST, TRANSCRIPT
+from rtmsd.recording.layout import CAPTIONS, EVENTS, MANIFEST, TRANSCRIPT, time_of
 from rtmsd.recording.mending import FileMender, header_of
 from rtmsd.recording.mends import Mends
 from rtmsd.recording.nofollow import is_file
@@ -180,8 +181,9 @@ class _Mender:
         written = [line["at_ms"] for line in lines if 0 <= line["at_ms"] <= FAR_MS]
         if written and max(written) - min(written) > _WRITTEN_BY_MS and not self.mends.lost:
             self.mends.lost.append(Lost(MANIFEST, "gone; made again from the files"))
-        starts = starts or written
-        started_ms = identity.get("started_ms", min((each for each in starts if 0 <= each <= FAR_MS), default=0))
+        told = list(filter(is_believable, starts)) or list(filter(is_believable, written))
+        day_ms = time_of(self._directory.absolute().parent.name)  # where nothing else tells
+        started_ms = identity.get("started_ms", min(told, default=day_ms))
         connection = {"number": 1, "kind": "media", "media": ["audio"], "opened_ms": started_ms}
         connection |= {"heard_ms": None, "closed_ms": None, "why": None}
         self._say(self._directory / MANIFEST, "made again from the files")

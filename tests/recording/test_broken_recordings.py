@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import json
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -399,6 +400,21 @@ def test_an_index_with_a_broken_line_is_named_and_costs_no_picture(directory: Pa
     assert [line["offset"] for line in mended] == [9 * number for number in range(10)]
     assert [problem for problem in verify(directory) if problem.path.startswith("video")] == []
     assert lost(directory, "video") == [(5, 1, 40)]
+
+
+@pytest.mark.parametrize("is_told", [True, False])
+def test_where_no_file_tells_a_start_its_date_does(directory: Path, *, is_told: bool) -> None:
+    """A clock that was wrong told the rest."""
+    shutil.rmtree(directory / "audio")
+    (directory / "stream.json").unlink()
+    if is_told:
+        events = directory / "events.jsonl"
+        events.write_bytes(re.sub(rb'"at_ms":[0-9]+', b'"at_ms":7', events.read_bytes()))
+    else:
+        (directory / "events.jsonl").unlink()
+    repair(directory, disk=QuickDisk())
+    assert json.loads((directory / "stream.json").read_bytes())["started_ms"] % 86_400_000 == 0
+    assert [problem for problem in verify(directory) if problem.kind == "time"] == []
 
 
 def test_an_utterance_without_its_text_is_named_and_set_aside(directory: Path) -> None:

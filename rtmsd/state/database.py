@@ -25,6 +25,7 @@ BUSY_TIMEOUT_S: Final = 5.0  # of a person who looks into the file with sqlite3
 _DAMAGED: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _BESIDE: Final = ("", "-wal", "-shm")  # the file, and what SQLite keeps beside it
 _FILE_MODE: Final = 0o640
+_PIECE_BYTES: Final = 2**20
 
 _Identity: TypeAlias = tuple[int, int]
 
@@ -113,6 +114,31 @@ class Database:
         except sqlite3.Error as exc:
             raise StorageError(f"the state file: {exc}") from exc
 
+    def expunge(self, rtms_stream_id: str) -> list[Path]:
+        """Leave nothing on disk of what was deleted of a stream: nothing in the log, and no set-aside file of it.
+
+        Returns:
+            The files that were removed.
+
+        Raises:
+            OSError, sqlite3.Error: something is left.
+        """
+        self._connection.execute("PRAGMA busy_timeout = 0")  # of a person who looks in: webhooks wait for us
+        try:
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        finally:
+            self._connection.execute(f"PRAGMA busy_timeout = {int(BUSY_TIMEOUT_S * 1000)}")
+        needle, removed = rtms_stream_id.encode(), []
+        for aside in [path for why in ("damaged", "replaced") for path in self.path.parent.glob(f"*.{why}-*")]:
+            if not aside.name.startswith(f"{self.path.name}.") or aside.name.endswith(_BESIDE[1:]):
+                continue
+            group = [path for suffix in _BESIDE if (path := Path(f"{aside}{suffix}")).is_file()]
+            if any(_holds(path, needle) for path in group):
+                for path in group:
+                    path.unlink(missing_ok=True)
+                removed.append(aside)
+        return removed
+
     def loss(self) -> str | None:
         """Return why the next start would not find what is recorded; None: it would."""
         for path, identity in self._identities.items():
@@ -188,6 +214,16 @@ def _identity(path: Path) -> _Identity | None:
     return found.st_dev, found.st_ino
 
 
+def _holds(path: Path, needle: bytes) -> bool:
+    with path.open("rb") as file:
+        before = b""
+        while piece := file.read(_PIECE_BYTES):
+            if needle in before + piece:
+                return True
+            before = piece[-len(needle) :]
+    return False
+
+
 def _sync(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -213,6 +249,7 @@ def _connect_with(path: Path, *, locking: str) -> sqlite3.Connection:
         db.execute(f"PRAGMA locking_mode = {locking}")
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = FULL")
+        db.execute("PRAGMA secure_delete = ON")  # what is deleted is overwritten: a revocation demands it
         migrate(db)
         _check(db)
     except BaseException as error:

@@ -19,6 +19,7 @@ import trio
 
 from rtmsd.commands import StartStream, StreamCommand, Verdict
 from rtmsd.errors import RtmsdError, StorageError
+from rtmsd.protocol.enums import StopReason
 from rtmsd.state import ledger, lost
 from rtmsd.state.database import Database, Work
 from rtmsd.state.ledger import StreamRow
@@ -151,6 +152,18 @@ class Journal:
                 closed_ms=self._clock_ms(),
             )
         )
+        if reason == StopReason.STREAM_REVOKED:
+            await self._expunge(rtms_stream_id)
+
+    async def _expunge(self, rtms_stream_id: str) -> None:
+        """See `Database.expunge`. What stands in the way of it is told, and what is left goes with the next pages."""
+        try:
+            removed = await self._in_turn(partial(self.database.expunge, rtms_stream_id))
+        except (OSError, sqlite3.Error) as exc:
+            log.warning("the state file still holds what was revoked", rtms_stream_id=rtms_stream_id, error=str(exc))
+        else:
+            for path in removed:
+                log.warning("state file removed: it told of a revoked stream", path=str(path))
 
     async def unfinished(self) -> list[StreamRow]:
         """Return the streams to resume or to finish after a start, oldest first.

@@ -185,6 +185,8 @@ def close_stream(
             "closed_ms": closed_ms,
         },
     )
+    if reason == StopReason.STREAM_REVOKED:
+        db.execute("DELETE FROM lost_stream WHERE rtms_stream_id = ?", (rtms_stream_id,))
 
 
 def find(db: sqlite3.Connection, rtms_stream_id: str) -> StreamRow | None:

@@ -138,7 +138,8 @@ class Supervisor:
             else:  # Zoom's next try comes when all is over: act without the journal
                 self._apply(command)
             raise
-        if isinstance(command, StopStream) and command.stop_reason == StopReason.STREAM_REVOKED:
+        is_revocation = isinstance(command, StopStream) and command.stop_reason == StopReason.STREAM_REVOKED
+        if is_revocation and verdict is not Verdict.FOREIGN:
             self.lost.forget(command.rtms_stream_id)
         elif isinstance(command, StartStream) and verdict is Verdict.NEW:
             self.lost.accepted(command.rtms_stream_id)
@@ -270,6 +271,8 @@ class Supervisor:
     def _judge(self, life: Life, outcome: Outcome) -> None:
         """Count the end, and tell `history` of a stream that nothing, or not all, could be had of."""
         is_failed = outcome.state == "failed"
+        if life.is_revoked:  # said perhaps to a process before this one
+            self.lost.forget(life.row.rtms_stream_id)
         if is_failed or life.recorder is not None:
             self._aftermath.tally.ended[outcome.state, reason_label(outcome.reason)] += 1
             self.lost.ended(life.row, outcome, recorded=life.recorder is not None)

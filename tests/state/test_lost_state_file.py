@@ -17,6 +17,7 @@ from rtmsd.errors import AlreadyRunningError, StorageError
 from rtmsd.protocol.messages import SessionRef
 from rtmsd.state.journal import WRITE_ANEW_AFTER_S, Journal
 from rtmsd.state.lock import LockFile
+from rtmsd.state.lost import Loss, LostStream
 
 
 def start(number: int = 1) -> StartStream:
@@ -264,3 +265,50 @@ def knock_whenever_something_is_let_go(monkeypatch: pytest.MonkeyPatch, path: Pa
 
     monkeypatch.setattr(os, "close", close)
     return tries
+
+
+async def test_nothing_is_left_on_disk_of_a_stream_that_was_revoked(tmp_path: Path) -> None:
+    path = tmp_path / "state.sqlite"
+    journal = await Journal.open(path)
+    await journal.record(start(1))
+    await journal.aclose()
+    with contextlib.closing(sqlite3.connect(path)) as db, db:
+        db.execute("DROP TABLE delivery")
+    journal = await Journal.open(path)
+    assert journal.database.set_aside is not None
+    revoked = attrs.evolve(start(2), rtms_stream_id="gone", details={"topic": "Secret"})
+    await journal.record(revoked)
+    await journal.keep_lost_streams([lost("gone"), lost("stream-1")])
+    assert holders(tmp_path, b"Secret")
+    for id_, reason in (("gone", 8), ("stream-1", 6)):
+        await journal.record(attrs.evolve(stop(5), rtms_stream_id=id_, stop_reason=reason))
+        await journal.close_stream(id_, reason=reason, ended_ms=1005)
+    assert holders(tmp_path, b"Secret") == []
+    assert [each.rtms_stream_id for each in await journal.lost_streams()] == ["stream-1"]
+    assert journal.database.set_aside.exists()  # it does not tell of that one
+    await journal.record(attrs.evolve(stop(6), stop_reason=8))
+    await journal.close_stream("stream-1", reason=8, ended_ms=1006)
+    assert not journal.database.set_aside.exists()
+    assert not names(tmp_path, "*damaged*")
+    await journal.aclose()
+
+
+def lost(rtms_stream_id: str) -> LostStream:
+    return LostStream(
+        rtms_stream_id=rtms_stream_id,
+        loss=Loss.REFUSED,
+        product="session",
+        session_id="s",
+        session_key="Secret" if rtms_stream_id == "gone" else None,
+        app="main",
+        event_ts=1,
+        first_ms=1,
+        last_ms=1,
+        times=1,
+        why="full",
+        recorded=False,
+    )
+
+
+def holders(directory: Path, needle: bytes) -> list[str]:
+    return [path.name for path in directory.iterdir() if needle in path.read_bytes()]

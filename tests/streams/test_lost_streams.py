@@ -3,13 +3,14 @@
 from pathlib import Path
 from typing import Any, cast
 
+import attrs
 import pytest
 import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rtmsd.admin.events import EventHub
-from rtmsd.commands import StartStream, Verdict
+from rtmsd.commands import StartStream, StopStream, Verdict
 from rtmsd.daemon.backend import Backend
 from rtmsd.daemon.health import Health
 from rtmsd.errors import StorageError
@@ -97,6 +98,40 @@ async def test_of_a_revoked_stream_nothing_stays(bench: Bench) -> None:
     await bench.supervisor.accept(start("secret", session_key="Room 5"))
     await bench.stop(StopReason.STREAM_REVOKED, "secret")
     assert bench.supervisor.lost.all() == []
+
+
+async def test_of_a_stream_revoked_just_before_a_kill_nothing_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_bench(tmp_path, monkeypatch) as first:
+        first.supervisor.refuse_starts = "draining"
+        await first.supervisor.accept(start("secret", session_key="Room 5"))
+        await trio.sleep(1)  # for the state file
+        stop = StopStream(
+            product="session", session=SESSION, rtms_stream_id="secret", app="main", event_ts=T0 + 1, stop_reason=8
+        )
+        await first.journal.record(stop)  # and not a step further
+    async with open_bench(tmp_path, monkeypatch) as second:
+        await trio.sleep(2)
+        assert second.supervisor.lives == {}
+        assert second.supervisor.lost.all() == []
+        assert await second.journal.lost_streams() == []
+
+
+async def test_another_apps_revocation_makes_nothing_forgotten(bench: Bench) -> None:
+    bench.zoom.down.add(HOST)
+    await bench.start("ours")
+    await bench.until_gone("ours")
+    assert bench.supervisor.lost.all()
+    bench.supervisor.config = attrs.evolve(
+        bench.supervisor.config,
+        apps=(*bench.supervisor.config.apps, attrs.evolve(bench.supervisor.config.apps[0], name="other")),
+    )
+    stop = StopStream(
+        product="session", session=SESSION, rtms_stream_id="ours", app="other", event_ts=T0 + 9, stop_reason=8
+    )
+    assert await bench.supervisor.accept(stop) is Verdict.FOREIGN
+    assert bench.supervisor.lost.all()
 
 
 async def test_what_was_lost_is_known_after_a_restart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,6 +29,7 @@ CAUSES: Final = frozenset(
 )
 STATES: Final = frozenset({"connecting", "active", "paused", "recovering", "ended", "failed", "revoked"})
 JITTER_MS: Final = 20  # what is shorter is no gap
+_LISTED_LINES: Final = ("transcript.jsonl", "chat.jsonl")
 _SET_ASIDE: Final = re.compile(r"\.damaged(-\d+)?$")  # by a repair, for people
 _FINAL: Final = frozenset({"ended", "failed"})
 _LISTS: Final = ("participants", "files", "gaps", "connections")
@@ -220,6 +221,8 @@ def _check_index(directory: Path, entry: dict[str, Any], *, is_over: bool) -> It
 
 def _check_strays(directory: Path, manifest: dict[str, Any]) -> Iterator[Problem]:
     listed = {entry["path"] for entry in manifest["files"]} | {entry.get("index") for entry in manifest["files"]}
+    # Of a stream that goes on, the manifest names these a moment after their first line.
+    of_lines = _LISTED_LINES if manifest["state"] in _FINAL else ()
     for path in sorted(directory.rglob("*")):
         name = path.relative_to(directory).as_posix()
         if path.is_symlink():
@@ -227,7 +230,7 @@ def _check_strays(directory: Path, manifest: dict[str, Any]) -> Iterator[Problem
                 yield Problem(name, "link", "a symbolic link in the place of what was recorded; not followed")
         elif path.name.endswith(".tmp"):
             yield Problem(name, "stray", "left behind by an interrupted replacement")
-        elif path.is_file() and path.parent != directory and name not in listed:
+        elif path.is_file() and name not in listed and (path.parent != directory or name in of_lines):
             yield Problem(name, "stray", "not in the manifest")
 
 

@@ -447,6 +447,15 @@ def test_a_file_that_the_manifest_does_not_know_is_not_written_over(directory: P
     assert tools.samples(directory / "audio/7-2.wav") == tools.packet(7)
 
 
+@pytest.mark.parametrize("name", ["transcript.jsonl", "chat.jsonl", "audio/5.wav"])
+def test_a_file_that_is_taken_out_of_the_manifest_is_named(directory: Path, name: str) -> None:
+    manifest = json.loads((directory / "stream.json").read_bytes())
+    repair(directory, disk=QuickDisk())
+    edited(directory, lambda told: told["files"].remove(next(each for each in told["files"] if each["path"] == name)))
+    named = [str(problem.path) for problem in verify(directory) if problem.kind == "stray"]
+    assert named == ([name] if manifest["state"] == "ended" or name == "audio/5.wav" else [])
+
+
 def test_a_gap_without_its_start_is_named(directory: Path) -> None:
     manifest = edited(directory, lambda manifest: manifest["gaps"][0].pop("from_ms"))
     [problem] = verify(directory)

@@ -24,7 +24,7 @@ from rtmsd.http.server import serve
 log = structlog.get_logger()
 
 MAX_CONNECTIONS: Final = 64  # for one uid, so that readers cannot keep the operator out; for the metrics port, of all
-
+SERVER: Final = "rtmsd-admin"  # rtmsctl takes the word of nobody else
 
 LIMITS: Final = Limits(
     connections=MAX_CONNECTIONS,
@@ -55,7 +55,7 @@ async def serve_admin(
         caller = caller_of(stream)
         return Peer(share=caller.uid, respond=partial(answer, backend, caller), refuse=refuse)
 
-    await serve(_door("admin", welcome), listeners, task_status=task_status)
+    await serve(_door("admin", welcome, SERVER), listeners, task_status=task_status)
 
 
 async def answer(backend: AdminBackend, caller: Caller, request: HttpRequest) -> Reply | StreamReply:
@@ -115,6 +115,6 @@ def refuse(refusal: Refusal) -> Reply:
     return AdminError(CODES[refusal.fault], why, http_status=refusal.fault.value).reply()
 
 
-def _door(name: str, welcome: Callable[[trio.SocketStream], Peer]) -> Door:
+def _door(name: str, welcome: Callable[[trio.SocketStream], Peer], server: str | None = None) -> Door:
     full = AdminError(Code.TOO_MANY_CONNECTIONS, "close other connections first")
-    return Door(name=name, limits=LIMITS, welcome=welcome, when_full=full.reply())
+    return Door(name=name, limits=LIMITS, welcome=welcome, when_full=full.reply(), server=server)

@@ -31,6 +31,8 @@ EXIT_OF_CODE: Final[Mapping[str, Exit]] = {
 CONNECT_RETRY_S: Final = 0.05
 MAX_PROBLEM_BYTES: Final = 65536
 CHUNK_BYTES: Final = 65536
+SERVER: Final = "rtmsd-admin"  # of each answer's Server header: somebody else's "200 OK" says nothing about rtmsd
+ELSEWHERE: Final = "--socket or RTMSD_SOCKET name another socket (rtmsd's is admin.socket of its configuration)."
 
 
 class UnixConnection(http.client.HTTPConnection):
@@ -153,6 +155,10 @@ class AdminClient:
                 sock: socket.socket = connection.sock  # it leaves `connection` with the answer: there is only one
                 connection.request(request.method, target, body=body, headers={"Connection": "close"})
                 response = connection.getresponse()
+                if response.getheader("server") != SERVER:
+                    raise CtlError(
+                        Exit.UNREACHABLE, f"{self.path} is no admin socket of rtmsd: something else answers", ELSEWHERE
+                    )
                 if response.status >= 400:
                     raise _refusal(response, request.path)
             with response:
@@ -177,14 +183,25 @@ def _translated(path: str, timeout_s: float = 0) -> Iterator[None]:
             permission_hint(path),
         ) from error
     except OSError as error:
-        reason = "there is no such socket" if error.errno == errno.ENOENT else error.strerror or str(error)
+        if os.path.exists(path) and not stat.S_ISSOCK(os.stat(path).st_mode):  # noqa: PTH110, PTH116 - see below
+            raise CtlError(Exit.UNREACHABLE, f"{path} is no socket", ELSEWHERE) from error
         raise CtlError(
             Exit.UNREACHABLE,
-            f"no daemon at {path}: {reason}",
+            f"no daemon at {path or 'an empty path'}: {_reason(error)}",
             "Is it running (`systemctl status rtmsd`)? --socket or RTMSD_SOCKET name another socket.",
         ) from error
+    except (http.client.BadStatusLine, http.client.UnknownProtocol) as error:
+        raise CtlError(Exit.UNREACHABLE, f"{path} does not speak HTTP: it is not rtmsd's", ELSEWHERE) from error
     except http.client.HTTPException as error:
         raise CtlError(Exit.UNREACHABLE, f"{path} broke its answer off: {error!r}") from error
+
+
+def _reason(error: OSError) -> str:
+    if error.errno == errno.ENOENT:
+        return "there is no such socket"
+    if error.errno == errno.ECONNREFUSED:
+        return "the socket is there, but nobody listens"
+    return error.strerror or str(error)
 
 
 def permission_hint(path: str) -> str:

@@ -41,6 +41,7 @@ class Connection:
         note: is told each new phase.
         turnstile: passed by all that is received.
         is_last: close after one answer.
+        server: what the Server header says, if there is to be one.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Connection:
         note: Callable[["Connection"], None] = lambda _connection: None,
         turnstile: trio.Lock | None = None,
         is_last: bool = False,
+        server: str | None = None,
     ) -> None:
         self.phase = Phase.IDLE
         self.phase_since_s = trio.current_time()
@@ -59,6 +61,7 @@ class Connection:
         self._note = note
         self._turnstile = turnstile
         self._is_last = is_last
+        self._common = _COMMON if server is None else {**_COMMON, "server": server}
         self._whole = trio.CancelScope()
         self._buffer = bytearray()  # received, and not yet given to h11
         self._head: HttpRequest | None = None
@@ -228,7 +231,7 @@ class Connection:
         headers = {
             "content-type": reply.content_type,
             "content-length": str(len(reply.body)),
-            **_COMMON,
+            **self._common,
             "date": formatdate(usegmt=True),
             **reply.headers,
             **(more or {}),
@@ -246,7 +249,7 @@ class Connection:
         headers = {
             "content-type": reply.content_type,
             "transfer-encoding": "chunked",
-            **_COMMON,
+            **self._common,
             "date": formatdate(usegmt=True),
             "connection": "close",
         }

@@ -137,9 +137,12 @@ class Door:
         name: for the log.
         welcome: finds out who has connected.
         when_full: the answer to a peer beyond its share; None: it waits in the kernel's backlog, and all after it.
+        server: the Server header of each answer, for clients that want to know who answers; None where that is
+            nobody's business.
     """
 
     name: str
     limits: Limits
     welcome: Callable[[trio.SocketStream], Peer]
     when_full: Reply | None = None
+    server: str | None = None

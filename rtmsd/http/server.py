@@ -76,7 +76,12 @@ class _Server:
                 continue
             places = self._shares.setdefault(peer.share, Places(self._door.limits.connections))
             connection = Connection(
-                stream, self._door.limits, note=places.note, turnstile=self._turnstile, is_last=is_last
+                stream,
+                self._door.limits,
+                note=places.note,
+                turnstile=self._turnstile,
+                is_last=is_last,
+                server=self._door.server,
             )
             if await self._find_place(places, stream):
                 places.note(connection)

@@ -30,6 +30,7 @@ class FakeDaemon:
     """Attributes:
     answers: by "METHOD /path?query": a JSON value, bytes, a `Stream`, or (status, JSON value).
     requests: what was asked, with the body of POSTs.
+    server: how it calls itself.
     """
 
     def __init__(self, path: Path) -> None:
@@ -37,6 +38,7 @@ class FakeDaemon:
         self.answers: dict[str, Any] = {}
         self.requests: list[tuple[str, bytes]] = []
         self.over = threading.Event()
+        self.server = "rtmsd-admin"
 
     def stream(self, *chunks: bytes, cut_off: bool = False, stay: bool = False) -> Stream:
         """An answer for `answers`."""
@@ -56,6 +58,9 @@ def daemon(tmp_path: Path) -> Iterator[FakeDaemon]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+
+        def version_string(self) -> str:
+            return fake.server
 
         def address_string(self) -> str:
             return "local"

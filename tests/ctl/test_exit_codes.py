@@ -3,6 +3,7 @@
 import grp
 import os
 import socket
+import threading
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -172,17 +173,19 @@ def test_no_socket(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "systemctl status rtmsd" in capsys.readouterr().err
 
 
-def test_a_socket_that_nobody_listens_on(tmp_path: Path) -> None:
+def test_a_socket_that_nobody_listens_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "stale"
     with socket.socket(socket.AF_UNIX) as left:
         left.bind(str(path))
     assert main(["--socket", str(path), "ps"]) == Exit.UNREACHABLE
+    assert "the socket is there, but nobody listens" in capsys.readouterr().err
 
 
-def test_a_file_that_is_no_socket(tmp_path: Path) -> None:
+def test_a_file_that_is_no_socket(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "file"
     path.touch()
     assert main(["--socket", str(path), "ps"]) == Exit.UNREACHABLE
+    assert f"{path} is no socket" in capsys.readouterr().err
 
 
 def test_a_path_that_is_too_long(tmp_path: Path) -> None:
@@ -281,3 +284,47 @@ def test_global_options_hold_before_and_after_the_verb(
     assert ctl("--json", "ps") == Exit.OK
     assert ctl("ps", "--json", "--timeout", "1") == Exit.OK
     assert capsys.readouterr().out == "[]\n[]\n"
+
+
+@pytest.mark.parametrize("answer", [b"<html></html>", {}, [1], 3, (404, {"message": "page not found"}), (401, b"")])
+@pytest.mark.parametrize(
+    "verb",
+    ["ps -a", "status", "inspect 9", "logs 9", "watch", "stop 9", "drain", "top", "tap 9", "shutdown", "config show"],
+)
+def test_a_socket_of_somebody_else(
+    ctl: Ctl, daemon: FakeDaemon, capsys: pytest.CaptureFixture[str], verb: str, answer: Any
+) -> None:
+    daemon.server = "nginx"
+    daemon.answers = {
+        f"{method} /v1/{path}": answer
+        for method, path in [
+            ("GET", "streams"),
+            ("GET", "streams?all=1"),
+            ("GET", "status"),
+            ("GET", "streams/9"),
+            ("GET", "events"),
+            ("POST", "streams/9/stop"),
+            ("POST", "drain"),
+            ("GET", "streams/9/tap?media=audio&format=wav"),
+            ("POST", "shutdown"),
+            ("GET", "config"),
+        ]
+    }
+    assert ctl(*verb.split()) == Exit.UNREACHABLE
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert "is no admin socket of rtmsd: something else answers\n--socket or RTMSD_SOCKET" in told.err
+
+
+def test_a_socket_that_does_not_speak_http(silent: socket.socket, capsys: pytest.CaptureFixture[str]) -> None:
+    def answer() -> None:
+        connection, _ = silent.accept()
+        with connection:
+            connection.recv(4096)
+            connection.sendall(b"-ERR unknown command\r\n")
+
+    peer = threading.Thread(target=answer)
+    peer.start()
+    assert main(["--socket", silent.getsockname(), "ps"]) == Exit.UNREACHABLE
+    peer.join()
+    assert "does not speak HTTP" in capsys.readouterr().err

@@ -35,6 +35,12 @@ def test_watch(ctl: Ctl, daemon: FakeDaemon, capsys: Capture) -> None:
     assert capsys.readouterr().out == "1\tabc1\tparticipant_join\tparticipants=Ana,8\n2\txyz\twebhook\tresult=new\n"
 
 
+def test_an_event_that_is_no_json_is_told(ctl: Ctl, daemon: FakeDaemon, capsys: Capture) -> None:
+    daemon.answers["GET /v1/events"] = daemon.stream(b"not json\n")
+    assert ctl("watch") == Exit.FAILED
+    assert "sent an event that is no JSON" in capsys.readouterr().err
+
+
 def test_watch_one_stream_by_its_prefix(ctl: Ctl, daemon: FakeDaemon, capsys: Capture) -> None:
     lost = {"kind": "lost", "events": 3}
     daemon.answers["GET /v1/streams/ab"] = {"rtms_stream_id": "abc1"}

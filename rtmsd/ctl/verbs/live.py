@@ -21,7 +21,10 @@ def watch(call: Call) -> Exit:
     only = call.client.get(stream_path(call.args.stream))["rtms_stream_id"] if call.args.stream is not None else None
     with suppress(KeyboardInterrupt), call.client.live("/v1/events") as answer:
         for line in answer.lines():
-            event = json.loads(line)
+            try:
+                event = json.loads(line)
+            except ValueError as error:
+                raise CtlError(Exit.FAILED, f"{call.client.path} sent an event that is no JSON: {error}") from error
             if only is None or event.get("rtms_stream_id", only) == only:  # "lost" concerns everybody
                 show_event(call.out, event)
     return Exit.OK

@@ -12,6 +12,7 @@ from rtmsd.admin.messages import Access, AdminError, Code, Request, json_reply
 from rtmsd.admin.metrics import METRICS_TYPE
 from rtmsd.admin.tap import TapRequest, check_expected, tap_reply
 from rtmsd.http.messages import Reply, StreamReply
+from rtmsd.nearest import did_you_mean
 
 Handler: TypeAlias = Callable[[AdminBackend, Request], Awaitable[Reply | StreamReply]]
 
@@ -83,7 +84,8 @@ def resolve(prefix: str, ids: Iterable[str]) -> str:
     candidates = sorted(candidate for candidate in known if prefix and candidate.startswith(prefix))
     match candidates:
         case []:
-            raise AdminError(Code.NO_SUCH_STREAM, f"no stream is called {prefix!r} or begins with it")
+            meant = did_you_mean(prefix, known)
+            raise AdminError(Code.NO_SUCH_STREAM, f"no stream is called {prefix!r} or begins with it{meant}")
         case [only]:
             return only
     raise AdminError(

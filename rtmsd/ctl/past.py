@@ -9,6 +9,7 @@ from rtmsd.ctl.client import stream_path
 from rtmsd.ctl.events import ENDED_STATES
 from rtmsd.ctl.exits import CtlError, Exit
 from rtmsd.ctl.output import Item
+from rtmsd.nearest import did_you_mean
 from rtmsd.terminal import complain
 
 REFUSED: Final = "refused"  # a start that was answered with 503: there is nothing on disk of it
@@ -30,12 +31,17 @@ def known(call: Call, name: str) -> dict[str, Any]:
     except CtlError as unknown:
         if unknown.exit_code is not Exit.NO_SUCH_STREAM:
             raise
-        found = matching(call, name)
+        recordings = call.client.get("/v1/recordings")
+        found = matching(recordings, name)
         if not found:
-            raise
+            meant = did_you_mean(name, (item["rtms_stream_id"] for item in recordings))
+            if "did you mean" in str(unknown) or not meant:
+                raise
+            raise CtlError(unknown.exit_code, f"{unknown}{meant}") from unknown
         return _told(only(found, name))
     if stream.get("state") == REFUSED:  # it may have been recorded before
-        found = [item for item in matching(call, stream["rtms_stream_id"]) if item["state"] in ENDED_STATES]
+        recordings = call.client.get("/v1/recordings")
+        found = [item for item in matching(recordings, stream["rtms_stream_id"]) if item["state"] in ENDED_STATES]
         if len(found) == 1:
             return {**_told(found[0]), "lost": stream.get("lost")}
     return stream
@@ -63,9 +69,8 @@ def _lost_ms(item: Item) -> int:
     return lost_ms
 
 
-def matching(call: Call, prefix: str) -> list[dict[str, Any]]:
+def matching(recordings: list[dict[str, Any]], prefix: str) -> list[dict[str, Any]]:
     """Return the recordings whose id begins with `prefix`, or the one whose id it is."""
-    recordings: list[dict[str, Any]] = call.client.get("/v1/recordings")
     found = [item for item in recordings if item["rtms_stream_id"].startswith(prefix)]
     return [item for item in found if item["rtms_stream_id"] == prefix] or found
 

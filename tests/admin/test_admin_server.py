@@ -267,6 +267,12 @@ def test_a_prefix_names_a_stream_exactly_when_no_other_begins_with_it(ids: set[s
         assert found == prefix or (prefix and matching == {found})
 
 
+def test_a_mistyped_beginning_finds_what_was_meant() -> None:
+    with pytest.raises(AdminError) as refusal:
+        resolve("9f2d4e", {"9f2c4e6a", "53b27814"})
+    assert refusal.value.detail.endswith("; did you mean 9f2c4e6a?")
+
+
 @given(target=st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), max_size=60))
 async def test_no_target_makes_a_bug_of_itself(target: str) -> None:
     status, _ = await ask(FakeBackend(), "GET /v1/streams/" + target)

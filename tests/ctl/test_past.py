@@ -165,3 +165,10 @@ def test_a_refused_start_hides_no_earlier_recording(
     assert ctl("inspect", "whole", "--json") == Exit.OK
     known = json.loads(capsys.readouterr().out)
     assert (known["state"], known["lost"]["times"]) == ("ended", 2)
+
+
+@pytest.mark.usefixtures("night")
+def test_a_mistyped_name_finds_the_recording_that_was_meant(ctl: Ctl, daemon: FakeDaemon, capsys: Capture) -> None:
+    daemon.answers["GET /v1/streams/whloe"] = UNKNOWN
+    assert ctl("inspect", "whloe") == Exit.NO_SUCH_STREAM
+    assert capsys.readouterr().err == "rtmsctl: no stream is called so; did you mean whole?\n"

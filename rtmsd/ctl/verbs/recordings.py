@@ -10,6 +10,7 @@ from rtmsd.ctl.figures import UNKNOWN, milliseconds, moment, printable, size
 from rtmsd.ctl.output import Column, Item, key
 from rtmsd.ctl.past import matching, only
 from rtmsd.ctl.verbs.streams import count
+from rtmsd.nearest import did_you_mean
 
 
 def ls(call: Call) -> Exit:
@@ -63,7 +64,9 @@ def named(call: Call, prefix: str) -> dict[str, Any]:
     """Return the one recording whose id is, or begins with, `prefix`. Raises CtlError (NO_SUCH_STREAM, USAGE)."""
     if not prefix:
         raise CtlError(Exit.USAGE, "a recording's name is empty", "`rtmsctl recordings ls` lists them.")
-    found = matching(call, prefix)
+    recordings = call.client.get("/v1/recordings")
+    found = matching(recordings, prefix)
     if not found:
-        raise CtlError(Exit.NO_SUCH_STREAM, f"no recording is called {prefix!r}, and no directory")
+        meant = did_you_mean(prefix, (item["rtms_stream_id"] for item in recordings))
+        raise CtlError(Exit.NO_SUCH_STREAM, f"no recording is called {prefix!r}, and no directory{meant}")
     return only(found, prefix)

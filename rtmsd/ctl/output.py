@@ -101,7 +101,7 @@ class Output:
         elif not self.terminal:
             self.line("\t".join(column.title for column in columns))
             for item in items:
-                self.line("\t".join(printable((column.plain or column.cell)(item)) for column in columns))
+                self.line("\t".join(plain(column, item) for column in columns))
         elif not items:
             self.line(empty)
         else:
@@ -113,7 +113,7 @@ class Output:
             self.json(item)
         elif not self.terminal:
             for column in columns:
-                self.line(f"{column.title}\t{printable((column.plain or column.cell)(item))}")
+                self.line(f"{column.title}\t{plain(column, item)}")
         else:
             width = max(len(column.title) for column in columns)
             for column in columns:
@@ -157,6 +157,12 @@ class Output:
             self.line(GAP.join(cells))
             for line in lines[1:]:
                 self.line(" " * before + line)
+
+
+def plain(column: Column, item: Item) -> str:
+    """Return a cell for programs: a dash, too, for what is not known."""
+    value = (column.plain or column.cell)(item)
+    return UNKNOWN if value is None else printable(value)
 
 
 def shown(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int) -> list[int]:

@@ -284,7 +284,7 @@ def test_status(ctl: Ctl, daemon: FakeDaemon, capsys: Capture) -> None:
     assert lines["state"] == "ok"
     assert lines["streams"] == "1 active"
     assert lines["ended"] == "4 ended, 1 failed"
-    assert lines["webhooks"] == "none came yet"
+    assert lines["webhooks"] == "none came since the start"
     assert lines["received"] == "650 audio (messages), 0 dropped, in 2 streams"
     assert lines["disk"] == "1.5 GiB free, 2.0 KiB to write"
     assert lines["up"] == "3725.0"
@@ -436,3 +436,18 @@ def test_listed() -> None:
     assert listed({"messages": {"audio": 1}, "free_bytes": 1024}) == "messages.audio 1, free 1.0 KiB"
     assert listed({"last_sync_age_s": 0.2, "at": ["a", "b"], "x": None}) == "last_sync_age 0.2s, at a b, x -"
     assert listed(None) == "-"
+
+
+def test_what_has_no_end_is_a_dash_for_programs(ctl: Ctl, daemon: FakeDaemon, capsys: Capture) -> None:
+    gap = {"media": "audio", "user_id": None, "from_ms": 5, "to_ms": None, "cause": "signaling_reconnect"}
+    daemon.answers["GET /v1/streams/9f"] = STREAM | {"gaps": [gap]}
+    assert ctl("inspect", "9f") == Exit.OK
+    lines = capsys.readouterr().out.splitlines()
+    assert "audio\tall\t-\t5\t-\t-\tsignaling_reconnect" in lines
+
+
+def test_a_refused_start_did_not_last(ctl: Ctl, daemon: FakeDaemon, capsys: Capture) -> None:
+    daemon.answers["GET /v1/streams"] = [STREAM | {"state": "refused", "started_ms": 1000, "ended_ms": None}]
+    assert ctl("ps") == Exit.OK
+    titles, values = (line.split("\t") for line in capsys.readouterr().out.splitlines())
+    assert values[titles.index("LASTED")] == "-"

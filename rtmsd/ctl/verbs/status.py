@@ -51,7 +51,7 @@ def heard(answer: Item) -> str:
     """Return when the last webhook came, and what became of all of them."""
     webhook = answer.get("webhook") or {}
     if webhook.get("last_ms") is None:
-        return "none came yet"
+        return "none came since the start"
     results = {name.replace("_", " "): number for name, number in (webhook.get("results") or {}).items()}
     return f"last {duration(time.time() - webhook['last_ms'] / 1000)} ago; {summed_up(results)}"
 

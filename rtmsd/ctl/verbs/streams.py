@@ -42,7 +42,7 @@ def ps_columns(streams: Sequence[Item], *, started: bool = False) -> tuple[Colum
         Column("PRODUCT", key("product"), rank=9),
         Column("STATE", key("state")),
         Column("STARTED", short_moment, key("started_ms"), rank=0 if started else 7),
-        Column("LASTED", lasted, lambda stream: f"{lasted_s(stream):.3f}", right=True),
+        Column("LASTED", lasted, lasted_in_s, right=True),
         Column("KEY", lambda stream: cut(session_key(stream), KEY_CHARS), session_key, rank=1),
         Column("LAST PACKET", last_packet, rank=2),
         Column("RECEIVING", rates, rank=6),
@@ -75,6 +75,11 @@ def cut(text: Any, chars: int) -> str:
 def lasted(stream: Item) -> str:
     """How long a stream lasted; one that was refused never began."""
     return UNKNOWN if stream.get("state") == "refused" else duration(lasted_s(stream))
+
+
+def lasted_in_s(stream: Item) -> str | None:
+    """The same for programs: "26.502"."""
+    return None if stream.get("state") == "refused" else f"{lasted_s(stream):.3f}"
 
 
 def last_packet(stream: Item) -> str:
@@ -225,7 +230,7 @@ INSPECT_COLUMNS: Final = (
     Column("refused", refusals),
     Column("started", lambda stream: moment(stream.get("started_ms")), key("started_ms")),
     Column("ended", lambda stream: moment(stream.get("ended_ms")), key("ended_ms")),
-    Column("lasted", lasted, lambda stream: f"{lasted_s(stream):.3f}"),
+    Column("lasted", lasted, lasted_in_s),
     Column("stop reason", stop_reason, key("stop_reason")),
     Column("receiving", rates),
     Column("last packet", last_packet),

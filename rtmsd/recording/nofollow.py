@@ -22,15 +22,23 @@ def open_directory(path: Path, root: Path | None) -> Iterator[int]:
     """Open a directory. Without a root only the last part of the path is not followed.
 
     Raises:
-        OSError: it is not there, or a part below `root` is no directory; it names that part.
+        OSError: it is not there, or a part below `root` is no directory; it names that part. One that is raised inside,
+            by a call that knows no more than a name in the directory, gets the whole path.
     """
     way = directory_descriptor(os.fspath(path), None if root is None else os.fspath(root))
     try:
         descriptor = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=way)
+    except OSError as error:
+        error.filename = os.fspath(path)
+        raise
     finally:
         os.close(way)
     try:
         yield descriptor
+    except OSError as error:
+        if isinstance(error.filename, str):
+            error.filename = os.path.join(path, error.filename)  # noqa: PTH118 - which leaves an absolute one alone
+        raise
     finally:
         os.close(descriptor)
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -148,3 +149,10 @@ def test_no_descriptor_is_left_open(root: Path) -> None:
     with pytest.raises(FileNotFoundError):
         Disk(root).open(root / "a/b")
     assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def test_what_the_disk_refuses_is_named_with_its_whole_path(tmp_path: Path) -> None:
+    day = tmp_path / "2026-09-21"
+    day.mkdir()
+    with pytest.raises(OSError, match=re.escape(f"'{day / 'none'}'")):
+        Disk(tmp_path).rename(day / "none", "other")

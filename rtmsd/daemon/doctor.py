@@ -18,15 +18,14 @@ from rtmsd.webhook.stats import DISTRUSTED, NO_EVIDENCE, STREAM_EVENTS, Result, 
 CLOCK_GOOD_S: Final = 30.0  # far below webhook.max_age_s, where every webhook is refused
 NOTICE_COUNTS_S: Final = 3600.0
 EVENT_DUE_S: Final = 300.0  # before, that no event of a stream has come says nothing
-DISK: Final = frozenset(
+STATE: Final = frozenset({TroubleCode.STATE_FILE, TroubleCode.STATE_FILE_DAMAGED})
+DISK: Final = STATE | frozenset(
     {
         TroubleCode.DISK_UNREADABLE,
         TroubleCode.DISK_LOW,
         TroubleCode.DISK_ERROR,
         TroubleCode.SYNC_LAG,
         TroubleCode.BUFFER_FULL,
-        TroubleCode.STATE_FILE,
-        TroubleCode.STATE_FILE_DAMAGED,
     }
 )
 STREAMS: Final = frozenset({TroubleCode.STREAMS_FAILED, TroubleCode.STARTS_REFUSED, TroubleCode.NOT_CONNECTED})
@@ -126,12 +125,16 @@ def check_clock(facts: Facts) -> Finding:
 
 def check_disk(facts: Facts) -> Finding:
     troubles = [trouble.detail for trouble in facts.troubles if trouble.code in DISK]
+    only_state = bool(troubles) and all(t.code in STATE for t in facts.troubles if t.code in DISK)
     free = "unknown" if facts.free_bytes is None else f"{facts.free_bytes / 2**30:.1f} GiB"
     return Finding(
         "disk",
         not troubles,
         "; ".join(troubles) or f"{free} free",
-        "Make room below recording.directory, or make it writable; keep_days and keep_bytes make room by themselves.",
+        "See who removes, moves or damages state.file, and that its directory is there and writable."
+        if only_state
+        else "Make room below recording.directory, or make it writable; keep_days and keep_bytes make room by "
+        "themselves.",
     )
 
 

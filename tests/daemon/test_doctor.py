@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rtmsd.ctl.verbs.doctor import ORDER
-from rtmsd.daemon.doctor import DISK, Facts, Finding, examine, findings_json
+from rtmsd.daemon.doctor import DISK, STATE, Facts, Finding, examine, findings_json
 from rtmsd.daemon.health import Trouble, TroubleCode
 from rtmsd.webhook.events import ConcurrencyNotice
 from rtmsd.webhook.stats import STREAM_EVENTS, Result, WebhookStats
@@ -94,6 +94,7 @@ def test_a_clock_by_which_webhooks_are_refused() -> None:
 def test_each_trouble_of_the_disk(code: TroubleCode) -> None:
     found = finding("disk", troubles=[Trouble(code, "what is wrong"), Trouble(TroubleCode.NO_MEDIA, "other")])
     assert (found.ok, found.detail) == (False, "what is wrong")
+    assert ("state.file" if code in STATE else "recording.directory") in found.mend
 
 
 def test_swapped_secrets_until_a_webhook_is_right() -> None:

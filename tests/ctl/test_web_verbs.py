@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 import pytest
@@ -190,6 +190,19 @@ def test_the_way_to_zoom(monkeypatch: pytest.MonkeyPatch) -> None:
         trusted = {finding.check: finding.ok for finding in probe_zoom(url, 5, client_tls)}
     assert distrusted == {"dns": True, "tls": False, "clock": None}
     assert trusted == {"dns": True, "tls": True, "clock": True}
+
+
+def test_ports_are_numbers_where_there_are_no_names_of_services(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+
+    def without_services(host: str, port: Any, **_more: Any) -> NoReturn:
+        asked.append((host, port))
+        raise socket.gaierror(socket.EAI_SERVICE, "no such service")
+
+    monkeypatch.setattr(socket, "getaddrinfo", without_services)
+    for url in ("https://zoom.us/", "http://zoom.us/", "https://zoom.us:8443/"):
+        probe_zoom(urlsplit(url), 5)
+    assert asked == [("zoom.us", 443), ("zoom.us", 80), ("zoom.us", 8443)]
 
 
 @pytest.mark.parametrize("ours", [True, False])

@@ -14,6 +14,7 @@ from rtmsd.protocol.codec import encode
 from rtmsd.protocol.enums import MediaType
 from rtmsd.protocol.media import MediaConnection, MediaState
 from rtmsd.protocol.media_params import requested, with_defaults
+from tests.protocol.test_signaling_core import NO_MESSAGES
 
 SESSION = m.SessionRef("session_id", "Kz9+aB/cD3eFgHiJkLmN0w==")
 PARAMS = m.MediaParams(audio=m.AudioParams(data_opt=2, send_rate=100), video=m.VideoParams(fps=3))
@@ -92,7 +93,7 @@ class MediaMachine(RuleBasedStateMachine):
         is_kept = self.expected in {MediaState.NEW, MediaState.HANDSHAKING}
         assert self.connection.counts.total() == known + (not is_kept)
 
-    @rule(raw=st.text() | st.binary())
+    @rule(raw=NO_MESSAGES)
     def noise(self, raw: str | bytes) -> None:
         if self.expected in {MediaState.STREAMING, MediaState.CLOSED}:
             known = self.connection.counts.total()

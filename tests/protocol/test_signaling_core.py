@@ -12,7 +12,7 @@ from rtmsd.errors import HandshakeRejected, LocalProtocolError, RemoteProtocolEr
 from rtmsd.protocol import messages as m
 from rtmsd.protocol.codec import encode
 from rtmsd.protocol.connection import MAX_EARLY, MAX_EARLY_BYTES, MAX_WAITING
-from rtmsd.protocol.reading import Malformed
+from rtmsd.protocol.reading import Malformed, load_object
 from rtmsd.protocol.signaling import RECEIVED, SENT, SignalingConnection, SignalingState
 
 SESSION = m.SessionRef("session_id", "Kz9+aB/cD3eFgHiJkLmN0w==")
@@ -59,6 +59,18 @@ def up_connection() -> SignalingConnection:
     connection.to_send()
     connection.receive(ACCEPTED)
     return connection
+
+
+def is_object(raw: str | bytes) -> bool:
+    """Whether it is a message of some kind, be it of none that is known."""
+    try:
+        load_object(raw)
+    except Malformed:
+        return False
+    return True
+
+
+NO_MESSAGES = (st.text() | st.binary()).filter(lambda raw: not is_object(raw))
 
 
 class SignalingMachine(RuleBasedStateMachine):
@@ -119,7 +131,7 @@ class SignalingMachine(RuleBasedStateMachine):
         assert (caught.value.status_code, caught.value.reason) == (status, reason or "")
         self.expected = SignalingState.CLOSED
 
-    @rule(raw=st.text() | st.binary() | st.just(encode(m.DataHandshakeResp(status_code=0))))
+    @rule(raw=NO_MESSAGES | st.just(encode(m.DataHandshakeResp(status_code=0))))
     def noise(self, raw: str | bytes) -> None:
         known = self.connection.counts.total()
         if self.expected in {SignalingState.UP, SignalingState.CLOSED}:
@@ -151,6 +163,12 @@ class SignalingMachine(RuleBasedStateMachine):
     @rule(number=st.integers(23, 27) | st.integers(30, 99), value=st.integers())
     def unknown_types_never_matter(self, number: int, value: int) -> None:
         assert self.connection.receive(json.dumps({"msg_type": number, "value": value})) is None
+
+    @rule(raw=st.sampled_from(["{}", b"{}", '{"msg_type":null}', '{"msg_type":"SIGNALING_HAND_SHAKE_RESP"}']))
+    def messages_without_a_type_never_matter(self, raw: str | bytes) -> None:
+        known = self.connection.counts.total()
+        assert self.connection.receive(raw) is None
+        assert self.connection.counts.total() == known + 1
 
     @precondition(lambda self: self.expected is SignalingState.UP)
     @rule(message=st.sampled_from(ZOOMS))

@@ -76,6 +76,10 @@ class Facts:
         self.first_packet_ms = manifest.get("first_packet_ms")
         self._others = {name: value for name, value in manifest.items() if name not in KEYS}
 
+    def know(self, details: Mapping[str, Any]) -> None:
+        """Take in what a later start said besides: it has the last word, and what it is silent of stays."""
+        self._identity = {**self._identity, "details": {**self._identity.get("details", {}), **details}}
+
     @property
     def origin_ms(self) -> int:
         """Where small timestamps count from, as far as known."""

@@ -4,7 +4,7 @@ Nothing here raises for content, and nothing waits: what cannot be kept is count
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -188,6 +188,11 @@ class Recorder:
         facts = self._facts
         reason = {} if facts.stop_reason is None else {"stop_reason": facts.stop_reason}
         self.event("stream_state", None, state=facts.state, why=facts.why, **reason)
+
+    def started_again(self, details: Mapping[str, Any]) -> None:
+        """Zoom moved the stream; `details` is what that start said besides."""
+        self._facts.know(details)
+        self._touch()
 
     def stream_state(self, state: int, reason: int | None, zoom_ms: int | None) -> None:
         """Message 8, as it came; what follows for the recording is told by `state`, `paused`, `resumed`."""

@@ -254,6 +254,7 @@ class Stream:
         """The RTMS server moved."""
         if self.ending.outcome is not None:
             return
+        self.recorder.started_again(start.details)
         if self.sub_sessions.all_stopped:
             self.sub_sessions = SubSessions()
         if self.outage.was_up:

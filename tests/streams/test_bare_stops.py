@@ -5,7 +5,7 @@ import pytest
 from rtmsd.commands import StartStream, StopStream, Verdict
 from rtmsd.protocol.messages import SessionRef
 from tests.streams.bench import SESSION, STREAM, Bench
-from tests.streams.zoom import HOST, T0
+from tests.streams.zoom import HOST, OTHER_HOST, T0
 
 DETAILS = {"session_key": "room-7", "account_id": "Acct", "sip": {"vip": True}}
 
@@ -73,3 +73,20 @@ async def test_a_bare_stop_of_an_unknown_stream_leaves_a_tombstone(bench: Bench,
     await bench.until(lambda: not bench.supervisor.lives)
     assert await bench.supervisor.accept(bare_stop(reason)) is Verdict.LATE
     assert not list(bench.directory.glob("recordings/*/*"))
+
+
+async def test_what_a_failover_says_besides_is_in_the_manifest_of_the_live_stream(bench: Bench) -> None:
+    await start_with_details(bench)
+    await bench.until_up()
+    again = StartStream(
+        product="session",
+        session=SESSION,
+        rtms_stream_id=STREAM,
+        server_urls=f"ws://{OTHER_HOST}/signaling",
+        app="main",
+        event_ts=T0 + 60_000,
+        details={"session_key": "room-8"},
+    )
+    assert await bench.supervisor.accept(again) is Verdict.NEW
+    await bench.until(lambda: bench.manifest()["details"] == {**DETAILS, "session_key": "room-8"})
+    assert bench.manifest()["state"] not in {"ended", "failed"}

@@ -27,7 +27,7 @@ from rtmsd.config.rules import (
 from rtmsd.config.secret import Secret
 
 APP_NAME: Final = Matches(r"[A-Za-z0-9_.-]{1,64}", "1 to 64 letters, digits or . _ -")
-HTTPS_URL: Final = Matches(r"https?://[!-~]+", "an http:// or https:// address")
+HTTPS_URL: Final = Matches(r"[hH][tT][tT][pP][sS]?://[!-~]+", "an http:// or https:// address")
 NOT_IN_FILE: Final = ""
 Count: TypeAlias = Annotated[int, Between(1, 1_000_000)]
 Bytes: TypeAlias = Annotated[int, Between(0, 2**60)]

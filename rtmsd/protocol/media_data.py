@@ -308,10 +308,10 @@ def _user_id(fields: Mapping[str, Any]) -> UserId | None:
 
 def _int(value: object) -> int | None:
     try:
-        number = int(value) if isinstance(value, float) and value.is_integer() else read_int(value)
+        number = read_int(value)
     except TypeError:
         return None
-    return number if -_INT64_MAX <= number <= _INT64_MAX else None
+    return number if number >= -_INT64_MAX else None
 
 
 def _text(value: object) -> str | None:

@@ -99,12 +99,21 @@ def _finite(text: str) -> float:
 
 
 def read_int(value: object, _type: object = int) -> int:
-    """Return an integer that may have come as a decimal string. Raises TypeError for anything else, also a bool."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
-    if isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,19}", value):
-        return int(value)
-    raise TypeError(f"not an integer but {type(value).__name__}")
+    """Return an integer of 64 bits that may have come as a decimal string, or as 1.0.
+
+    Raises:
+        TypeError: anything else, also a bool.
+    """
+    number = value
+    if (isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,19}", value)) or (
+        isinstance(value, float) and value.is_integer()
+    ):
+        number = int(value)
+    if not isinstance(number, int) or isinstance(number, bool):
+        raise TypeError(f"not an integer but {type(value).__name__}")
+    if not -(2**63) <= number < 2**63:
+        raise TypeError("an integer of more than 64 bits")
+    return number
 
 
 def _read_str(value: object, _type: object) -> str:

@@ -63,6 +63,8 @@ def _people(event: Fields) -> Iterator[Fields]:
     """Yield everybody an event names, in any of its three shapes; what names nobody is left in `details` only."""
     info = event.get("participant_info") or event.get("paticipant_info")  # older documents misspell it
     listed = event.get("participants")
+    if isinstance(listed, dict):
+        listed = [listed]
     for person in [*(listed if isinstance(listed, list) else []), info, event]:
         if not isinstance(person, dict):
             continue
@@ -97,7 +99,15 @@ def _take_session_state(fields: Fields) -> Fields:
 
 def _take_encryption(fields: Fields) -> Fields:
     flags = [fields.pop(name, None) for name in ("payload_encrypted", "payload_encryption")]
-    return {**fields, "payload_encrypted": any(flag is True for flag in flags)}
+    return {**fields, "payload_encrypted": any(_is_true(flag) for flag in flags)}
+
+
+def _is_true(flag: object) -> bool:
+    """Whether a flag of whatever type says yes."""
+    return flag.lower() not in _NO if isinstance(flag, str) else bool(flag)
+
+
+_NO: Final = frozenset({"", "0", "false", "no", "none", "null"})
 
 
 def _take_seconds(fields: Fields) -> Fields:

@@ -8,6 +8,7 @@ import attrs
 
 from rtmsd.protocol import messages as m
 from rtmsd.protocol.enums import EventType, StopReason, StreamState, VoiceEventType
+from rtmsd.protocol.reading import read_int
 from rtmsd.protocol.times import time_ms
 
 if TYPE_CHECKING:
@@ -78,10 +79,17 @@ def _on_event(stream: "Stream", message: m.EventUpdate) -> None:
         case number if number in (VOICE_JOINS if is_voice else JOINS):
             recorder.participants_joined(message.participants, message.timestamp)
         case EventType.MEDIA_CONNECTION_INTERRUPTED:
-            media_type = message.details.get("media_type")
-            stream.suspect_media(media_type if isinstance(media_type, int) else None)
+            stream.suspect_media(_media_type(message.details.get("media_type")))
         case _:
             recorder.participants_named(message.participants)
+
+
+def _media_type(value: object) -> int | None:
+    """No field that names a lost connection is documented: what is no number names none."""
+    try:
+        return read_int(value)
+    except TypeError:
+        return None
 
 
 def _on_stream_state(stream: "Stream", message: m.StreamStateUpdate) -> None:

@@ -329,7 +329,7 @@ def test_half_a_surrogate_pair_becomes_a_question_mark() -> None:
         ("12", CorruptKind.NOT_OBJECT),
         ('{"msg_type":8}', CorruptKind.WRONG_TYPE),
         ('{"msg_type":8,"state":true}', CorruptKind.WRONG_TYPE),
-        ('{"msg_type":8,"state":1.0}', CorruptKind.WRONG_TYPE),
+        ('{"msg_type":8,"state":1.5}', CorruptKind.WRONG_TYPE),
         ('{"msg_type":8,"state":null}', CorruptKind.WRONG_TYPE),
         ('{"msg_type":6,"event":[]}', CorruptKind.WRONG_TYPE),
         ('{"msg_type":6}', CorruptKind.WRONG_TYPE),

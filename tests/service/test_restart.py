@@ -1,0 +1,20 @@
+"""What a daemon knows of a live stream that an earlier process of it was told."""
+
+from tests.service.installation import Installation, until, zoom_for
+
+
+def test_what_the_webhook_said_besides_is_known_after_a_restart(daemon: Installation) -> None:
+    daemon.start()
+    with zoom_for(daemon) as zoom:
+        session = zoom.session("Ana", rtms_stream_id="live", session_key="room-7", details={"account_id": "Acct"})
+        stream_id = session.rtms_stream_id
+        assert daemon.stop() == 0
+        daemon.start()
+        until(lambda: daemon.states().get(stream_id) == "active")
+        (listed,) = daemon.asked("ps")
+        told = daemon.asked("inspect", stream_id)
+        assert listed["details"] == told["details"]
+        assert {"session_key": "room-7", "account_id": "Acct"}.items() <= told["details"].items()
+        assert "room-7" in daemon.seen("ps").out
+        assert "session_key room-7" in daemon.seen("inspect", stream_id).out
+        assert daemon.stop() == 0

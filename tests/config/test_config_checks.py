@@ -181,6 +181,7 @@ API = '[app.api]\nkey = "k"\nsecret = { value = "api-secret" }\n'
         (API, []),
         (API + 'auth = "oauth"', ["app.api.account_id: of 'main' is missing, and auth = \"oauth\" needs it"]),
         (API + 'auth = "oauth"\naccount_id = "a"', []),
+        (API + 'base_url = "HTTPS://api.zoom.us/v2"', []),
         (API + 'base_url = "zoom.us"', ["app[0].api.base_url: must be an http:// or https:// address, not 'zoom.us'"]),
         ("[app.api]\nkey = 'k'", ["app[0].api.secret: is missing, and has no default"]),
     ],

@@ -24,7 +24,7 @@ from rtmsd.errors import ConfigError
 
 # Python itself may be where only root can read it, so everything is imported before.
 AS_NOBODY = """
-import os, shutil, sys
+import locale, os, shutil, sys
 import rtmsd.ctl.client
 import rtmsd.ctl.verbs.control
 import rtmsd.ctl.verbs.status

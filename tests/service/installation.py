@@ -32,7 +32,7 @@ SIMULATED: Final = SimulatorSettings(webhook_timeout_s=LIMIT_S, timing=Timing(st
 WIDTH: Final = 132
 
 AS_ANOTHER_USER: Final = """
-import os, shutil, sys
+import locale, os, shutil, sys
 import rtmsd.ctl.client
 from rtmsd.ctl.main import main
 from rtmsd.ctl.verbs import control, recordings, session, status

@@ -226,6 +226,7 @@ async def test_a_failing_thread_is_everybodys_error(tmp_path: Path, nursery: tri
     with trio.fail_after(5):
         while len(errors) < 3:
             await trio.lowlevel.checkpoint()
+    journal.database.close()
 
 
 async def test_nothing_is_recorded_after_closing(tmp_path: Path) -> None:
@@ -335,3 +336,4 @@ async def test_pruning_goes_on_although_the_disk_refuses(
     await trio.sleep(PRUNE_EVERY_S)
     assert await journal.record(stop(1)) is Verdict.NEW
     nursery.cancel_scope.cancel()
+    journal.database.close()

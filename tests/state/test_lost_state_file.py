@@ -105,6 +105,7 @@ async def test_a_file_that_is_taken_away_is_noticed_and_written_anew(
     await journal.aclose()
     successor = await Journal.open(path, run_sync=run_at_once)
     assert [row.rtms_stream_id for row in await successor.unfinished()] == ["stream-1", "stream-3", "stream-2"]
+    await successor.aclose()
 
 
 async def test_a_file_that_comes_back_is_accepted(
@@ -120,6 +121,8 @@ async def test_a_file_that_comes_back_is_accepted(
     await trio.sleep(2)
     assert journal.trouble is None
     assert await journal.record(start()) is Verdict.NEW
+    nursery.cancel_scope.cancel()
+    journal.database.close()
 
 
 async def test_a_place_that_cannot_be_written_is_tried_again(
@@ -137,6 +140,8 @@ async def test_a_place_that_cannot_be_written_is_tried_again(
     await trio.sleep(3)
     assert journal.trouble is None
     assert await journal.record(start(1)) is Verdict.DUPLICATE
+    nursery.cancel_scope.cancel()
+    journal.database.close()
 
 
 async def test_a_damaged_page_costs_only_what_is_on_it(tmp_path: Path) -> None:
@@ -214,6 +219,8 @@ async def test_a_refusal_is_told_until_the_disk_takes_writes_again(
     journal.database._connection.execute("PRAGMA query_only = 0")
     await trio.sleep(2)
     assert journal.trouble is None
+    nursery.cancel_scope.cancel()
+    journal.database.close()
 
 
 @pytest.mark.parametrize("take_away", [remove, replace])

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal, TypeAlias
 
 import attrs
 
-from rtmsd.protocol.bounds import bounded_id, bounded_name
+from rtmsd.protocol.bounds import bounded_id, bounded_name, bounded_text
 from rtmsd.protocol.enums import MsgType
 
 IdKey: TypeAlias = Literal["session_id", "meeting_uuid", "webinar_uuid", "engagement_id", "call_id"]
@@ -107,7 +107,7 @@ class SignalingHandshakeResp(Message):
 
     msg_type: ClassVar = MsgType.SIGNALING_HAND_SHAKE_RESP
     status_code: int
-    reason: str = ""
+    reason: str = attrs.field(default="", converter=bounded_text)
     media_urls: Mapping[str, str] = attrs.field(factory=dict, repr=False)
     protocol_version: int | None = None
     sequence: int | None = None
@@ -189,7 +189,7 @@ class SessionStateResp(Message):
     state: int | None = None
     timestamp: int | None = None
     status_code: int | None = None
-    reason: str = ""
+    reason: str = attrs.field(default="", converter=bounded_text)
 
 
 @attrs.frozen(kw_only=True)
@@ -217,7 +217,7 @@ class StreamCloseResp(Message):
     msg_type: ClassVar = MsgType.STREAM_CLOSE_RESP
     rtms_stream_id: str | None = None
     status_code: int = 0
-    reason: str = ""
+    reason: str = attrs.field(default="", converter=bounded_text)
     timestamp: int | None = None
 
 
@@ -234,7 +234,7 @@ class VideoSubscriptionResp(Message):
     msg_type: ClassVar = MsgType.VIDEO_SUBSCRIPTION_RESP
     user_id: int | None = None
     status_code: int = 0
-    reason: str = ""
+    reason: str = attrs.field(default="", converter=bounded_text)
     timestamp: int | None = None
 
 
@@ -260,7 +260,7 @@ class DataHandshakeResp(Message):
 
     msg_type: ClassVar = MsgType.DATA_HAND_SHAKE_RESP
     status_code: int
-    reason: str = ""
+    reason: str = attrs.field(default="", converter=bounded_text)
     media_params: MediaParams | None = None
     payload_encrypted: bool = False
     protocol_version: int | None = None

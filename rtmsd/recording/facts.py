@@ -5,6 +5,7 @@ from typing import Any, Final
 
 import attrs
 
+from rtmsd.protocol.bounds import bounded_text
 from rtmsd.protocol.messages import SessionRef
 from rtmsd.recording.revoke import receipt
 from rtmsd.recording.shape import KEYS
@@ -79,6 +80,10 @@ class Facts:
     def know(self, details: Mapping[str, Any]) -> None:
         """Take in what a later start said besides: it has the last word, and what it is silent of stays."""
         self._identity = {**self._identity, "details": {**self._identity.get("details", {}), **details}}
+
+    def enter(self, state: str, why: str | None) -> None:
+        """The stream is in this state now."""
+        self.state, self.why = state, None if why is None else bounded_text(why)
 
     @property
     def origin_ms(self) -> int:

@@ -11,14 +11,23 @@ from typing import Any, Final
 
 import attrs
 
+from rtmsd.protocol.bounds import json_bytes
 from rtmsd.recording.spans import Part, Spans
 from rtmsd.recording.track import CONTIGUOUS_MS
 
-_MAX_GAPS: Final = 2000
+_MAX_GAPS: Final = 10_000
 """Past it the oldest that can be joined become one."""
 
-_JOINED: Final = 500
+_JOINED: Final = 1000
 """So many are joined at once: to look through all of them for each lost packet would hold up every stream."""
+
+_MAX_TOLD: Final = 12_000
+_MAX_TOLD_BYTES: Final = 1_300_000
+"""What a manifest names, with what is within: 10 000 usual ones, and what pauses cut them into."""
+
+_ENTRY_BYTES: Final = 85  # of one in the manifest, apart from media, person and cause
+
+_MANY: Final = "unknown"
 
 _RECENT: Final = 16
 """So many are looked at for one that goes on."""
@@ -40,7 +49,13 @@ class Gap:
         return cls(**{**known, "to_ms": math.inf if entry["to_ms"] is None else entry["to_ms"]})
 
     def to_manifest(self) -> dict[str, Any]:
-        return {**attrs.asdict(self), "to_ms": None if self.to_ms == math.inf else int(self.to_ms)}
+        return {
+            "media": self.media,
+            "user_id": self.user_id,
+            "from_ms": self.from_ms,
+            "to_ms": None if self.to_ms == math.inf else int(self.to_ms),
+            "cause": self.cause,
+        }
 
     @property
     def kind(self) -> tuple[str, int | str | None, str]:
@@ -105,17 +120,18 @@ class Gaps:
             if gap.from_ms < to_ms and from_ms < gap.to_ms and gap.media == media and gap.user_id in {None, user_id}
         ]
         shortened = [gap.from_ms for gap in touched if gap.user_id is None]
+        is_shorter_at_end = False
         for gap in touched:
             end_ms = gap.to_ms
             if from_ms - gap.from_ms > CONTIGUOUS_MS:
-                gap.to_ms = from_ms
+                gap.to_ms, is_shorter_at_end = from_ms, True
                 self.add(attrs.evolve(gap, from_ms=to_ms, to_ms=end_ms))
-            elif end_ms - to_ms > CONTIGUOUS_MS:
+            elif end_ms - to_ms > CONTIGUOUS_MS:  # most packets: what was buffered comes from its beginning on
                 gap.from_ms = to_ms
             else:
-                gap.to_ms = gap.from_ms
+                gap.to_ms, is_shorter_at_end = gap.from_ms, True
             self.revision += 1
-        if touched:
+        if is_shorter_at_end:
             self._drop_empty()
         return shortened
 
@@ -138,7 +154,7 @@ class Gaps:
         self._reaches(gap)
         self.revision += 1
         if len(self._gaps) > _MAX_GAPS:
-            self._join_oldest()
+            self._join_oldest(_MAX_GAPS - _JOINED)
 
     def _reaches(self, gap: Gap) -> None:
         """A gap is new or became longer."""
@@ -150,14 +166,26 @@ class Gaps:
         self._gaps = [gap for gap in self._gaps if gap.to_ms > gap.from_ms]
         self._ends.clear()
 
-    def _join_oldest(self) -> None:
-        """Join the oldest gaps with the next ones alike: a little too much is called missing, never too little."""
+    def told(self, going_on: Iterable[Gap], pauses: Iterable[Part] = ()) -> tuple[list[Gap], list[Gap]]:
+        """See `tell`. Where that would be too much for a manifest, the oldest gaps are joined for good."""
+        going_on, pauses = list(going_on), list(pauses)
+        while (told := tell([*self._gaps, *going_on], pauses)) is None or _bytes(*told) > _MAX_TOLD_BYTES:
+            before = len(self._gaps)
+            self._join_oldest(before // 2)
+            if len(self._gaps) == before:  # of a manifest that others wrote, with thousands of causes
+                self._gaps = [Gap(gap.media, None, gap.from_ms, gap.to_ms, _MANY) for gap in self._gaps]
+        return told
+
+    def _join_oldest(self, left: int) -> None:
+        """Join the oldest gaps with the next ones alike, until so many are left: a little too much is called missing,
+        never too little.
+        """
         gaps = deque(self._gaps)
         alike: defaultdict[tuple[str, int | str | None, str], deque[Gap]] = defaultdict(deque)
         for gap in gaps:
             alike[gap.kind].append(gap)
         for _ in range(len(gaps)):  # at most: where each is of another kind there is nothing to join
-            if len(gaps) <= _MAX_GAPS - _JOINED:
+            if len(gaps) <= left:
                 break
             oldest = gaps.popleft()
             alike[oldest.kind].popleft()
@@ -173,30 +201,36 @@ class Gaps:
         self._gaps = list(gaps)
 
 
-def tell(gaps: Iterable[Gap], pauses: Iterable[Part] = ()) -> tuple[list[Gap], list[Gap]]:
+def tell(gaps: Iterable[Gap], pauses: Iterable[Part] = ()) -> tuple[list[Gap], list[Gap]] | None:
     """Return gaps as a manifest names them, each loss once and in order, without the time that was paused.
 
     Returns:
         The gaps, and apart from them what lies within a pause or, of single people, within everybody's: it counts when
-        that becomes shorter.
+        that becomes shorter. None: there are too many, and to find all of them would take too long.
     """
-    paused = list(pauses)
+    paused = Spans(pauses)
     named: defaultdict[tuple[str, int | str | None], Spans] = defaultdict(Spans)
     covers: defaultdict[str, Spans] = defaultdict(lambda: Spans(paused))
     told: list[Gap] = []
     within: list[Gap] = []
     for gap in sorted(gaps, key=lambda gap: gap.user_id is not None):  # everybody's first, else as they came
-        cover = covers[gap.media]
-        for part in named[gap.media, gap.user_id].take(gap.from_ms, gap.to_ms):
-            told += _parts(gap, cover.outside(*part))
-            within += _parts(gap, cover.inside(*part))
-            if gap.user_id is None:
-                cover.take(*part)
+        media, user_id, cause = gap.kind
+        cover = covers[media]
+        for start, end in named[media, user_id].take(gap.from_ms, gap.to_ms):
+            told += [Gap(media, user_id, *part, cause) for part in cover.outside(start, end)]
+            within += [Gap(media, user_id, *part, cause) for part in cover.inside(start, end)]
+            if user_id is None:
+                cover.take(start, end)
+            if len(told) + len(within) > _MAX_TOLD:
+                return None
     return _joined(told), _joined(within)
 
 
-def _parts(gap: Gap, parts: Iterable[Part]) -> Iterator[Gap]:
-    return (attrs.evolve(gap, from_ms=from_ms, to_ms=to_ms) for from_ms, to_ms in parts)
+def _bytes(*lists: list[Gap]) -> int:
+    """Return how long gaps are in a manifest."""
+    ids = {gap.user_id for gaps in lists for gap in gaps}
+    sizes = {user_id: json_bytes(user_id) for user_id in ids}
+    return sum(_ENTRY_BYTES + len(gap.media) + len(gap.cause) + sizes[gap.user_id] for gaps in lists for gap in gaps)
 
 
 def _joined(gaps: list[Gap]) -> list[Gap]:

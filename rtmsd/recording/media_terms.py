@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from rtmsd.protocol.bounds import bounded_text
 from rtmsd.protocol.media_summary import summary
 from rtmsd.protocol.messages import MediaParams
 
@@ -38,7 +39,7 @@ class MediaTerms:
     def refused(self, media: Iterable[str], *, status: int | None, why: str, at_ms: int) -> None:
         """These media were refused, with a status code or, without one, for a reason in words."""
         for name in media:
-            self._set(name, refused={"status": status, "why": why, "at_ms": at_ms})
+            self._set(name, refused={"status": status, "why": bounded_text(why), "at_ms": at_ms})
 
     def started_again(self) -> None:
         """The stream had ended and is started again: what was refused before may be granted now."""

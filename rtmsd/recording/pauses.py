@@ -9,7 +9,7 @@ import attrs
 from rtmsd.recording.entries import Entry
 from rtmsd.recording.spans import Part
 
-_MAX_PAUSES: Final = 2000
+_MAX_PAUSES: Final = 1000
 _ENDED: Final = "ended"
 
 

@@ -12,7 +12,6 @@ from typing import Any, Final, Literal
 import structlog
 import trio
 
-from rtmsd.protocol.bounds import bounded_text
 from rtmsd.protocol.enums import SessionState, StopReason, StreamState
 from rtmsd.protocol.media_data import UserId
 from rtmsd.protocol.media_params import AudioFormat
@@ -180,7 +179,7 @@ class Recorder:
 
     def _enter(self, state: str, why: str | None) -> None:
         if state != self._facts.state:
-            self._facts.state, self._facts.why = state, why
+            self._facts.enter(state, why)
             self._state_event()
             self._touch()
 
@@ -292,7 +291,6 @@ class Recorder:
         known = self._timeline.connections.get(connection)
         if known is None:
             return
-        why = bounded_text(why)
         self._closing.lost(connection, trio.current_time())
         self.media.connection_lost(known.media)
         newest_ms, audio_ms = self.media.newest_ms(known.media), self.media.newest_ms(("audio",))

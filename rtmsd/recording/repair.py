@@ -18,14 +18,14 @@ from rtmsd.recording import damage
 from rtmsd.recording.captions import HEAD, captions
 from rtmsd.recording.damage import Lost, lost_audio
 from rtmsd.recording.disk import SET_ASIDE, Disk
-from rtmsd.recording.gaps import Gap, tell
+from rtmsd.recording.gaps import Gap, Gaps
 from rtmsd.recording.layout import CAPTIONS, EVENTS, MANIFEST, TRANSCRIPT, time_of
 from rtmsd.recording.mending import FileMender, header_of
 from rtmsd.recording.mends import Mends
 from rtmsd.recording.nofollow import is_file
 from rtmsd.recording.repair_lines import KINDS, repair_lines
 from rtmsd.recording.repair_pictures import FOLDERS, repair_pictures
-from rtmsd.recording.shape import FAR_MS, Line, mistake, read_lines
+from rtmsd.recording.shape import FAR_MS, Line, encode_manifest, mistake, read_lines
 from rtmsd.recording.wav_file import HEADER_BYTES, WavHeader
 
 _OURS: Final = ("audio/*.wav", *(f"{folder}/*.jsonl" for folder in FOLDERS), *KINDS)
@@ -232,7 +232,7 @@ class _Mender:
             self._say(path, "files that were named twice corrected")
         gaps = [Gap.from_manifest(gap) for gap in manifest["gaps"]]
         before = [gap.to_manifest() for gap in gaps]
-        told = [gap.to_manifest() for gap in tell(gaps)[0]]
+        told = [gap.to_manifest() for gap in Gaps(gaps).told(())[0]]
         if told != before:
             self._say(path, "gaps that told one loss twice corrected")
         told = self._with_lost(manifest, gaps)
@@ -244,8 +244,7 @@ class _Mender:
             if told != before:
                 manifest["gaps"] = told
             manifest["files"] = files
-            content = json.dumps(manifest, indent=1, ensure_ascii=False).encode(errors="replace") + b"\n"
-            self.mends.replace(path, content)
+            self.mends.replace(path, encode_manifest(manifest))
 
     def _with_lost(self, manifest: dict[str, Any], gaps: list[Gap]) -> list[dict[str, Any]]:
         """Return the gaps, with those of what was promised and is gone: less pauses, in which nothing was expected."""
@@ -253,8 +252,8 @@ class _Mender:
             (pause["from_ms"], math.inf if pause["to_ms"] is None else pause["to_ms"])
             for pause in manifest.get("pauses", [])
         ]
-        lost = tell((lost.gap for lost in self.mends.lost if lost.gap is not None), pauses)[0]
-        told, within = tell([*gaps, *lost])
+        lost = Gaps(lost.gap for lost in self.mends.lost if lost.gap is not None).told((), pauses)[0]
+        told, within = Gaps([*gaps, *lost]).told(())
         if lost and manifest["ended_ms"] is None:
             manifest["gaps_within"] = [*manifest.get("gaps_within", []), *(gap.to_manifest() for gap in within)]
         return [gap.to_manifest() for gap in told]

@@ -10,7 +10,7 @@ from rtmsd.recording.disk import Disk
 from rtmsd.recording.layout import MANIFEST, stream_directory
 from rtmsd.recording.nofollow import delete_inside, open_directory
 from rtmsd.recording.repair import read_manifest
-from rtmsd.recording.writer import encode_manifest
+from rtmsd.recording.shape import encode_manifest
 
 
 def receipt(manifest: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,6 +15,8 @@ _Name: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"\A([a-z]+/)?[A-Za-z0-9_
 
 _WhoeverId: TypeAlias = int | str | None
 
+_LONG_BYTES: Final = 2**20
+
 MAX_RATE_HZ: Final = 384_000
 FAR_MS: Final = 2**53
 _Ms: TypeAlias = Annotated[int, msgspec.Meta(ge=-FAR_MS, le=FAR_MS)]
@@ -155,6 +157,15 @@ def mistake(manifest: Any) -> str | None:
     except (msgspec.ValidationError, UnicodeEncodeError, RecursionError) as error:  # the second: half a surrogate pair
         return str(error)
     return None
+
+
+def encode_manifest(manifest: dict[str, Any]) -> bytes:
+    """Return a manifest in lines for people; of one that nobody can read through any more, as short as can be."""
+    try:
+        content = msgspec.json.encode(manifest)
+    except UnicodeEncodeError:  # half a surrogate pair, as of the name of a file
+        content = json.dumps(manifest, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
+    return (msgspec.json.format(content, indent=1) if len(content) < _LONG_BYTES else content) + b"\n"
 
 
 def read_line(line: bytes, kind: Line) -> dict[str, Any]:

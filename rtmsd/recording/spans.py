@@ -43,6 +43,10 @@ class Spans:
 
     def take(self, start: int, end: float = math.inf) -> list[Part]:
         """Take what is not taken yet, and return that."""
+        if start < end and (not self._ends or start > self._ends[-1]):  # nearly always
+            self._starts.append(start)
+            self._ends.append(end)
+            return [(start, end)]
         fresh = list(self.outside(start, end))
         if start < end:
             first, last = bisect_left(self._ends, start), bisect_right(self._starts, end)

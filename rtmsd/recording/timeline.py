@@ -7,8 +7,9 @@ import math
 from collections.abc import Callable, Collection, Iterable
 from typing import Any, Final
 
+from rtmsd.protocol.bounds import bounded_text
 from rtmsd.recording.connections import Connection, Connections
-from rtmsd.recording.gaps import Gap, Gaps, tell
+from rtmsd.recording.gaps import Gap, Gaps
 from rtmsd.recording.medium import AHEAD_MS, REFUSED, Link, Medium
 from rtmsd.recording.pauses import Pause, Pauses
 
@@ -165,7 +166,7 @@ class Timeline:
         connection = self.connections.get(number)
         if connection is None:
             return
-        connection.why = why
+        connection.why = bounded_text(why)
         if cause is None:
             return
         told = [time for time in (connection.opened_ms, connection.heard_ms) if time is not None]
@@ -313,7 +314,7 @@ class Timeline:
 
     def _tell(self) -> tuple[list[Gap], list[Gap]]:
         going_on = (medium.going_on() for medium in self._media.values())
-        return tell([*self._gaps, *(gap for gap in going_on if gap is not None)], self.pauses.spans)
+        return self._gaps.told((gap for gap in going_on if gap is not None), self.pauses.spans)
 
     def to_manifest(self) -> dict[str, Any]:
         gaps, within = self._tell()

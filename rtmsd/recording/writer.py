@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar
 
 import attrs
-import msgspec
 import structlog
 import trio
 
@@ -26,6 +25,7 @@ from rtmsd.recording.disk_file import Backlog, Batch, DiskFile
 from rtmsd.recording.errands import Errands, RunSync, own_threads, plain
 from rtmsd.recording.layout import MANIFEST
 from rtmsd.recording.presence import Damage, FileDamaged, open_known, open_new, survey
+from rtmsd.recording.shape import encode_manifest
 
 log = structlog.get_logger()
 
@@ -35,7 +35,6 @@ _Item = TypeVar("_Item")
 _AT_ONCE: Final = 4
 _THREADS: Final = 2  # one for the flush, one for who looks meanwhile how full the disk is
 
-_LONG_BYTES: Final = 2**20
 
 _OPEN_FILES: Final = 128
 """So many are written before they are synced: enough that the file system joins its commits, few descriptors."""
@@ -294,12 +293,6 @@ def write_jobs(disk: Disk, jobs: Sequence[Job]) -> list[Outcome]:
             except Exception as error:
                 errors[number] = error
     return [Outcome(tuple(written[number]), errors.get(number), tuple(damages[number])) for number in range(len(jobs))]
-
-
-def encode_manifest(manifest: dict[str, Any]) -> bytes:
-    """Return a manifest in lines for people; of one that nobody can read through any more, as short as can be."""
-    content = msgspec.json.encode(manifest)
-    return (msgspec.json.format(content, indent=1) if len(content) < _LONG_BYTES else content) + b"\n"
 
 
 def _write_group(disk: Disk, batches: Iterable[tuple[int, Batch]]) -> list[tuple[int, Batch, Exception | None]]:

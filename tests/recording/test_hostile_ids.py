@@ -3,8 +3,7 @@
 from typing import Any
 
 from rtmsd.protocol.messages import Participant
-from rtmsd.recording.shape import mistake
-from rtmsd.recording.writer import encode_manifest
+from rtmsd.recording.shape import encode_manifest, mistake
 
 MANIFEST_BYTES = 4 * 2**20
 

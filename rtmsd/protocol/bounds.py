@@ -2,13 +2,21 @@
 
 import hashlib
 import json
-from typing import Final
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final, TypeVar
+
+_Item = TypeVar("_Item")
 
 MAX_ID_BYTES: Final = 256
 MAX_NAME_BYTES: Final = 1024
 MAX_TEXT_BYTES: Final = 128
 _WORST_BYTES: Final = 6  # of JSON for one character up to U+FFFF: `\u0001`
 _HASH_DIGITS: Final = 16
+
+MAX_OBJECT_BYTES: Final = 65_536
+_BITS: Final = 63
+_NUMBER_BYTES: Final = 25  # of the longest, or true, false and null
+_AROUND_BYTES: Final = 4  # quotes, colon or comma, and the brackets of what is empty
 
 
 def bounded_id(text: str) -> str:
@@ -31,6 +39,52 @@ def bounded_text(text: str, limit_bytes: int = MAX_TEXT_BYTES) -> str:
     if len(text) * _WORST_BYTES <= limit_bytes or _json_bytes(text) <= limit_bytes:
         return text
     return _cut(text, limit_bytes)
+
+
+def bounded_object(fields: Mapping[str, Any], limit_bytes: int = MAX_OBJECT_BYTES) -> tuple[dict[str, Any], bool]:
+    """Return as much of an object as fits, in order, and whether that is all. What does not fit is not looked at."""
+    budget = _Budget(limit_bytes)
+    return budget.cut(fields), not budget.is_over
+
+
+class _Budget:
+    """Bytes of JSON that are left, measured so that an object is never called shorter than it is."""
+
+    def __init__(self, left_bytes: int) -> None:
+        self._left_bytes = left_bytes
+        self.is_over = False
+
+    def cut(self, value: Any) -> Any:
+        match value:
+            case Mapping():
+                return {self._text(str(key)): self.cut(inner) for key, inner in self._while_left(value.items())}
+            case list() | tuple():
+                return [self.cut(inner) for inner in self._while_left(value)]
+            case str():
+                return self._text(value)
+            case int() if value.bit_length() > _BITS:
+                return self._text(f"a number of {value.bit_length()} bits")
+            case _:
+                self._left_bytes -= _NUMBER_BYTES
+                return value
+
+    def _text(self, text: str) -> str:
+        if len(text) * _WORST_BYTES > self._left_bytes:
+            room = max(0, self._left_bytes)
+            encoded_bytes = len(json.dumps(text[: room + 1]))
+            if encoded_bytes > room:
+                self.is_over = True
+                text = text[: room // _WORST_BYTES]
+        self._left_bytes -= len(json.dumps(text)) + _AROUND_BYTES
+        return text
+
+    def _while_left(self, items: Iterable[_Item]) -> Iterator[_Item]:
+        for item in items:
+            if self._left_bytes <= 0:
+                self.is_over = True
+                return
+            self._left_bytes -= _AROUND_BYTES
+            yield item
 
 
 def _cut(text: str, limit_bytes: int) -> str:

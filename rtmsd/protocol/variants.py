@@ -59,13 +59,17 @@ def _take_event(fields: Fields) -> Fields:
     }
 
 
+MAX_PEOPLE: Final = 10_000
+"""So many of one message are read: a list of hundreds of thousands would hold up every stream."""
+
+
 def _people(event: Fields) -> Iterator[Fields]:
     """Yield everybody an event names, in any of its three shapes; what names nobody is left in `details` only."""
     info = event.get("participant_info") or event.get("paticipant_info")  # older documents misspell it
     listed = event.get("participants")
     if isinstance(listed, dict):
         listed = [listed]
-    for person in [*(listed if isinstance(listed, list) else []), info, event]:
+    for person in [*(listed[:MAX_PEOPLE] if isinstance(listed, list) else []), info, event]:
         if not isinstance(person, dict):
             continue
         known = split(m.Participant, {"user_name": person.get("display_name"), **person})[0]

@@ -12,6 +12,7 @@ from typing import Any, Final, Literal
 import structlog
 import trio
 
+from rtmsd.protocol.bounds import bounded_object
 from rtmsd.protocol.enums import SessionState, StopReason, StreamState
 from rtmsd.protocol.media_data import UserId
 from rtmsd.protocol.media_params import AudioFormat
@@ -155,8 +156,11 @@ class Recorder:
     # What Zoom says
 
     def event(self, kind: str, zoom_ms: int | None, **fields: Any) -> None:
-        """Write a line to `events.jsonl`, and tell `on_event`."""
+        """Write a line to `events.jsonl`, and tell `on_event`: of what came from outside, no more than has bounds."""
+        fields, is_whole = bounded_object(fields)
         line = {"at_ms": self._local_ms(), "kind": kind, "zoom_ms": zoom_ms, **fields}
+        if not is_whole:
+            line["is_cut"] = True
         if self.media.backlog.full:
             self.dropped["events", "no_room"] += 1
         else:

@@ -10,6 +10,7 @@ from rtmsd.protocol import messages as m
 from rtmsd.protocol.enums import EventType, StopReason, StreamState, VoiceEventType
 from rtmsd.protocol.reading import read_int
 from rtmsd.protocol.times import time_ms
+from rtmsd.protocol.variants import MAX_PEOPLE
 
 if TYPE_CHECKING:
     from rtmsd.streams.stream import Stream
@@ -18,6 +19,12 @@ OURS: Final = frozenset({"self", "kind", "at_ms", "zoom_ms", "rtms_stream_id"})
 """Names of an event's own fields that a line of ours, or a call, has for something else."""
 
 _MAX_CODE_CHARS: Final = 64
+
+UNKNOWN: Final = "event_"
+"""What the names of events begin with that this version has no name for."""
+
+MAX_UNKNOWN_EVENTS: Final = 10_000
+"""So many of one stream are written down; the rest are counted."""
 
 JOINS: Final = frozenset({int(EventType.PARTICIPANT_JOIN)})
 LEAVES: Final = frozenset({int(EventType.PARTICIPANT_LEAVE)})
@@ -67,7 +74,15 @@ def _on_event(stream: "Stream", message: m.EventUpdate) -> None:
         for key, value in message.details.items()
         if key not in {"event_type", "timestamp", "event_ts"}
     }
-    recorder.event(event_name(stream.product, message), message.timestamp, **details)
+    listed = message.details.get("participants")
+    if isinstance(listed, list) and len(listed) > MAX_PEOPLE:
+        details = {"participants_left_out": len(listed) - MAX_PEOPLE, **details}
+    name = event_name(stream.product, message)
+    if not name.startswith(UNKNOWN) or stream.unknown_events < MAX_UNKNOWN_EVENTS:
+        stream.unknown_events += name.startswith(UNKNOWN)
+        recorder.event(name, message.timestamp, **details)
+    elif message.event_type is not None:
+        recorder.unknown()
     if message.event_type is None:
         recorder.unknown()
     is_voice = stream.product == "contact_center"

@@ -37,6 +37,9 @@ UNREAD_LIMIT_S: Final = 20.0
 """An unread socket cannot answer its keep-alive: after this time it is read again, and frames are dropped."""
 
 
+_MAX_DIFFERENCES: Final = 100  # told; an honest server has one for each field at most
+
+
 @attrs.frozen(kw_only=True)
 class StreamSettings:
     """The slices of the configuration that a stream keeps for its life, whatever a reload changes."""
@@ -90,6 +93,7 @@ class Stream:
         self.why = ""
         self._is_paused = False  # by the latest word of Zoom's
         self._wait_room = wait_room
+        self.unknown_events = 0
         self._told: set[Difference] = set()
         recorder.flushing.on_broken = self._not_recorded
         recorder.asked(with_defaults(self.media_params, settings.media.requested))
@@ -161,7 +165,7 @@ class Stream:
     def _tell_differences(self, found: Iterable[Difference]) -> None:
         """Say loudly, but once, that Zoom sends something else than was asked for."""
         for each in found:
-            if each not in self._told:
+            if each not in self._told and len(self._told) < _MAX_DIFFERENCES:
                 self._told.add(each)
                 fields = {"field": f"{each.media}.{each.field}", "asked": each.asked, "got": each.got}
                 log.error("Zoom sends other media than was asked for", **fields)

@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rtmsd.protocol.bounds import MAX_ID_BYTES, MAX_NAME_BYTES, bounded_id, bounded_name
+from rtmsd.protocol.bounds import MAX_ID_BYTES, MAX_NAME_BYTES, bounded_id, bounded_name, bounded_object
 from rtmsd.protocol.media_data import Raw, decode_batch
 
 TEXTS = st.text() | st.builds(lambda text, times: text * times, st.text(min_size=1), st.integers(1, 600))
@@ -68,3 +68,40 @@ def test_no_message_brings_a_long_id() -> None:
     assert len(handler.names) == 10
     assert len({user_id for user_id, _ in handler.names}) == 2
     assert all(size(user_id) <= MAX_ID_BYTES for user_id, _ in handler.names)
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+
+
+@given(st.dictionaries(st.text(), VALUES), st.integers(0, 300))
+def test_an_object_is_cut_to_its_bound(fields: dict[str, Any], limit_bytes: int) -> None:
+    kept, is_whole = bounded_object(fields, limit_bytes)
+    size_bytes = len(json.dumps(kept, separators=(",", ":"), ensure_ascii=False).encode(errors="surrogatepass"))
+    assert size_bytes <= limit_bytes + 300  # what was begun is closed
+    assert kept.keys() <= fields.keys() or not is_whole
+    if is_whole and all(abs(value) < 2**63 for value in fields.values() if isinstance(value, int)):
+        assert len(kept) == len(fields)
+
+
+def test_of_a_huge_object_no_more_is_looked_at_than_fits() -> None:
+    looked_at = 0
+
+    class Counted(dict[str, int]):
+        def items(self) -> Any:
+            nonlocal looked_at
+            looked_at += 1
+            return super().items()
+
+    kept, is_whole = bounded_object({"people": [Counted(user_id=number) for number in range(100_000)]})
+    assert not is_whole
+    assert looked_at == len(kept["people"]) < 5000
+    assert bounded_object({"name": "Ann", "list": [1, {"x": None}]}) == (
+        {"name": "Ann", "list": [1, {"x": None}]},
+        True,
+    )
+    cut, is_whole = bounded_object({"text": "x" * 10**6}, 600)
+    assert 50 < len(cut["text"]) < 600
+    assert not is_whole

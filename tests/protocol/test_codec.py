@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rtmsd.protocol import messages as m
+from rtmsd.protocol import variants
 from rtmsd.protocol.codec import decode, encode
 from rtmsd.protocol.enums import EventType, MediaType, MsgType, SampleRate
-from rtmsd.protocol.reading import CorruptKind, Malformed
+from rtmsd.protocol.reading import CorruptKind, Malformed, split
 
 STREAM_ID = "9f2c4e6a8b0d4f1e9a7c5b3d1f0e2a4c"
 
@@ -358,3 +359,25 @@ def test_every_message_type_has_its_place() -> None:
             assert exc.kind is CorruptKind.WRONG_TYPE  # known, but it has required fields
         else:
             assert not isinstance(message, m.UnknownMessage)
+
+
+def test_of_a_huge_list_of_people_no_more_are_read_than_can_be_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_at = 0
+
+    def counted(*args: Any) -> Any:
+        nonlocal looked_at
+        looked_at += 1
+        return split(*args)
+
+    monkeypatch.setattr("rtmsd.protocol.variants.split", counted)
+    people = [{"user_id": number, "user_name": "x"} for number in range(50_000)]
+    message = decode(json.dumps({"msg_type": 6, "event": {"event_type": 3, "participants": people}}))
+    assert isinstance(message, m.EventUpdate)
+    assert len(message.participants) == variants.MAX_PEOPLE
+    assert looked_at <= variants.MAX_PEOPLE + 2
+
+
+def test_a_number_that_no_manifest_can_hold_is_none() -> None:
+    message = decode('{"msg_type": 8, "state": 4, "reason": 1%s}' % ("0" * 30))
+    assert isinstance(message, m.StreamStateUpdate)
+    assert message.reason is None

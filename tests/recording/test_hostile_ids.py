@@ -1,5 +1,6 @@
 """A server that makes up people, names, files, gaps and connections: the manifest stays small, and can be read."""
 
+import json
 from typing import Any
 
 from rtmsd.protocol.messages import Participant
@@ -45,3 +46,16 @@ async def test_a_long_name_in_a_packet_is_kept_cut(studio: Any, tools: Any) -> N
         recorder.video(6, "x" * 100_000, tools.T + 40 * number, b"x%d" % number)
     assert [len(person["user_name"]) for person in recorder.manifest()["participants"]] == [1024, 1024]
     assert len(next(iter(recorder.media._audio)).user_name or "") == 1024
+
+
+async def test_a_huge_event_is_kept_cut_and_says_so(studio: Any) -> None:
+    recorder = await studio.open()
+    recorder.event("event_99", None, text="x" * 10**6, people=list(range(10**6)), number=10**400)
+    recorder.event("event_98", None, text="small")
+    await recorder.flush()
+    lines = (recorder.directory / "events.jsonl").read_bytes().splitlines()
+    huge = next(json.loads(line) for line in lines if b"event_99" in line)
+    small = next(json.loads(line) for line in lines if b"event_98" in line)
+    assert max(map(len, lines)) < 70_000
+    assert huge["is_cut"] is True
+    assert "is_cut" not in small

@@ -30,6 +30,7 @@ from rtmsd.recording.librarian import keep_tidy
 from rtmsd.recording.writer import Writer
 from rtmsd.state.journal import Journal
 from rtmsd.state.lock import LockFile
+from rtmsd.streams.descriptors import raise_limit
 from rtmsd.streams.restart import Restarter
 from rtmsd.streams.supervisor import Supervisor, local_ms
 from rtmsd.terminal import complain
@@ -60,6 +61,7 @@ def run(config_path: Path, *, end_streams: bool = False) -> int:
     logging.configure(config.log, secrets=configuration.secrets_of(config))
     for warning in config.warnings:
         log.warning("configuration", warning=warning)
+    raise_limit()
     # Imports made most of what there is, and packets make no cycles: the collector has little to find, and stops us.
     gc.freeze()
     gc.set_threshold(*_COLLECT_AT)

@@ -5,14 +5,31 @@ import resource
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
+import structlog
+
 from rtmsd.streams.media import LinkState
 
 if TYPE_CHECKING:
     from rtmsd.streams.life import Life
 
+log = structlog.get_logger()
+
 _SPARE: Final = 2  # of each stream: a second address that is tried, a name that is looked up
 _LEAST_RESERVE: Final = 24
 _MOST_RESERVE: Final = 256
+
+
+def raise_limit() -> None:
+    """Let this process open as many as it is allowed to: the limit that one starts with is meant for `select`."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == hard:
+        return
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    except (OSError, ValueError) as refused:
+        log.warning("file descriptors stay limited", limit=soft, hard_limit=hard, error=str(refused))
+    else:
+        log.info("file descriptor limit raised", limit=hard, before=soft)
 
 
 class Descriptors:

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Mapping, Sequence, Set
 from functools import partial
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 import attrs
 import structlog
@@ -20,6 +20,7 @@ from rtmsd.commands import (
 )
 from rtmsd.config.model import Config
 from rtmsd.errors import LocalProtocolError, RtmsdError, StorageError, leaves
+from rtmsd.http.throttle import Throttle
 from rtmsd.protocol.enums import StopReason
 from rtmsd.recording.disk_file import Backlog
 from rtmsd.recording.facts import StreamInfo
@@ -42,6 +43,8 @@ from rtmsd.streams.restart import Restarter
 from rtmsd.streams.stream import Stream, StreamSettings
 
 log = structlog.get_logger()
+
+_TELL_REFUSALS_S: Final = 10.0
 
 NO_ADDRESS = "the state file was lost, and with it the address of the server: not connected again"
 
@@ -80,6 +83,7 @@ class Supervisor:
         self._restarter = restarter
         self._on_event = on_event
         self._descriptors = Descriptors()
+        self._refusals_told = Throttle(_TELL_REFUSALS_S)
         self._lives: dict[str, Life] = {}
         self._nobody_left = trio.Event()
         self._unexplained: dict[str, StreamRow] = {}  # given up: why they ended, Zoom may still say
@@ -153,7 +157,8 @@ class Supervisor:
 
     def _refused(self, start: StartStream, why: str) -> None:
         """A start is answered with 503. Somebody will look for the stream."""
-        log.warning("start refused", rtms_stream_id=start.rtms_stream_id, why=why)
+        if (more := self._refusals_told.admit()) is not None:
+            log.warning("start refused", rtms_stream_id=start.rtms_stream_id, why=why, more_since_last=more)
         self.lost.refused(start, why)
         line = {"at_ms": local_ms(), "kind": "start_refused", "zoom_ms": start.event_ts, "why": why}
         self._on_event({"rtms_stream_id": start.rtms_stream_id, **line})

@@ -26,7 +26,7 @@ from rtmsd.recording.restore import Found
 from rtmsd.recording.roster import Roster
 from rtmsd.recording.timeline import Timeline
 from rtmsd.recording.track import Placement, Track
-from rtmsd.recording.transcript import Transcript, json_line
+from rtmsd.recording.transcript import Transcript, json_line, text_entry
 
 _FRESH_MS: Final = 15 * 60_000
 """A timestamp that jumps so far ahead of the time known does not tell how far the stream has come."""
@@ -379,25 +379,11 @@ class MediaIntake:
 
     def files(self) -> list[dict[str, Any]]:
         """The manifest's list of files."""
-        texts = (
-            ("transcript", self._transcript.lines, self._transcript.newest_ms),
-            ("chat", self._chat, None),
-        )
         return [
             *self._audio.to_manifest(),
             *(entry for pictures in self._pictures.values() for entry in pictures.to_manifest()),
-            *(
-                {
-                    "path": file.path.name,
-                    "media": media,
-                    "user_id": None,
-                    "start_ms": self._started_ms,
-                    "duration_ms": max(0, (newest_ms or 0) - self._started_ms),
-                    "bytes": file.size_bytes,
-                }
-                for media, file, newest_ms in texts
-                if file.size_bytes
-            ),
+            *text_entry("transcript", self._transcript.lines, self._started_ms, self._transcript.newest_ms),
+            *text_entry("chat", self._chat, self._started_ms, None),
         ]
 
     def sort_captions(self, disk: Disk) -> None:

@@ -14,7 +14,6 @@ import trio
 
 from rtmsd.protocol.bounds import bounded_object
 from rtmsd.protocol.enums import SessionState, StopReason, StreamState
-from rtmsd.protocol.media_data import UserId
 from rtmsd.protocol.media_params import AudioFormat
 from rtmsd.protocol.media_types import NAMES
 from rtmsd.protocol.messages import Participant
@@ -29,6 +28,7 @@ from rtmsd.recording.layout import EVENTS, stream_directory
 from rtmsd.recording.rates import Rates
 from rtmsd.recording.restore import Found, find
 from rtmsd.recording.revoke import revoke
+from rtmsd.recording.roster import identified
 from rtmsd.recording.transcript import json_line
 from rtmsd.recording.writer import RecordingSettings, Writer
 
@@ -216,18 +216,18 @@ class Recorder:
             self._touch()
 
     def participants_joined(self, participants: Iterable[Participant], zoom_ms: int | None) -> None:
-        for user_id, user_name in _identified(participants):
+        for user_id, user_name in identified(participants):
             self._roster.joined(user_id, user_name, self._timeline.clock_ms if zoom_ms is None else zoom_ms)
         self._touch()
 
     def participants_left(self, participants: Iterable[Participant], zoom_ms: int | None) -> None:
-        for user_id, _ in _identified(participants):
+        for user_id, _ in identified(participants):
             self._roster.left(user_id, self._timeline.clock_ms if zoom_ms is None else zoom_ms)
         self._touch()
 
     def participants_named(self, participants: Iterable[Participant]) -> None:
         """An event names people, whatever else it is about."""
-        for user_id, user_name in _identified(participants):
+        for user_id, user_name in identified(participants):
             self._roster.named(user_id, user_name)
 
     # Media that do not come, connections, pauses, the end
@@ -395,14 +395,6 @@ class Recorder:
             told = {"version": 1, **self.info.identity, "ended_ms": self._facts.ended_ms}
             delete = partial(revoke, self._writer.disk, self.directory, told)
             await self._writer.errands.run(delete, self.info.rtms_stream_id)
-
-
-def _identified(participants: Iterable[Participant]) -> Iterable[tuple[UserId, str | None]]:
-    for person in participants:
-        # A contact center's media name the channel; the `user_id` beside it is the agent's account.
-        user_id = person.channel_id or person.user_id
-        if user_id is not None:
-            yield user_id, person.user_name
 
 
 def _name(states: type[SessionState] | type[StreamState], value: int) -> str:

@@ -25,7 +25,7 @@ from rtmsd.recording.mends import Mends
 from rtmsd.recording.nofollow import is_file
 from rtmsd.recording.repair_lines import KINDS, repair_lines
 from rtmsd.recording.repair_pictures import FOLDERS, repair_pictures
-from rtmsd.recording.shape import FAR_MS, Line, encode_manifest, mistake, read_lines
+from rtmsd.recording.shape import FAR_MS, VERSION, Line, encode_manifest, mistake, read_lines
 from rtmsd.recording.wav_file import HEADER_BYTES, WavHeader
 
 _OURS: Final = ("audio/*.wav", *(f"{folder}/*.jsonl" for folder in FOLDERS), *KINDS)
@@ -188,7 +188,7 @@ class _Mender:
         connection |= {"heard_ms": None, "closed_ms": None, "why": None}
         self._say(self._directory / MANIFEST, "made again from the files")
         return {
-            "version": 1,
+            "version": VERSION,
             "rtms_stream_id": unquote(self._directory.name),
             "product": "session",
             "id": "",
@@ -236,11 +236,17 @@ class _Mender:
         if told != before:
             self._say(path, "gaps that told one loss twice corrected")
         told = self._with_lost(manifest, gaps)
+        if manifest["version"] > VERSION:
+            self._say(path, f"version {manifest['version']} of a newer rtmsd cannot be mended here")
+        if is_older := manifest["version"] < VERSION:  # there was none before
+            self._say(path, f"version {manifest['version']} corrected to {VERSION}")
+            manifest["version"] = VERSION
         self._write_events(manifest)
         for name in found:
             if found[name]["bytes"] > known.get(name, {"bytes": 0})["bytes"]:
                 self.mends.sync(self._directory / name)
-        if known != found or is_twice or told != before or self.mends.lost or not self.mends.exists(path):
+        is_new = not self.mends.exists(path)
+        if known != found or is_twice or is_older or told != before or self.mends.lost or is_new:
             if told != before:
                 manifest["gaps"] = told
             manifest["files"] = files

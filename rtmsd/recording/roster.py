@@ -1,10 +1,13 @@
 """Who took part: from joins, from leaves, and from the names that come with media, in whatever order."""
 
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 import attrs
 
 from rtmsd.protocol.bounds import bounded_name, json_bytes
+from rtmsd.protocol.media_data import UserId
+from rtmsd.protocol.messages import Participant
 from rtmsd.recording.entries import Entry
 from rtmsd.recording.layout import MIX_USER_ID
 
@@ -93,3 +96,12 @@ class Roster:
 
 def _size_bytes(person: Person) -> int:
     return _ENTRY_BYTES + json_bytes(person.user_id) + json_bytes(person.user_name)
+
+
+def identified(participants: Iterable[Participant]) -> Iterator[tuple[UserId, str | None]]:
+    """Yield id and name of those of whom an event gives an id."""
+    for person in participants:
+        # A contact center's media name the channel; the `user_id` beside it is the agent's account.
+        user_id = person.channel_id or person.user_id
+        if user_id is not None:
+            yield user_id, person.user_name

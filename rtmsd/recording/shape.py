@@ -111,6 +111,9 @@ class _Manifest(msgspec.Struct):
     details: Any = None
 
 
+VERSION: Final = 1
+"""Of the manifests that are written here."""
+
 KEYS: Final = frozenset(_Manifest.__struct_fields__)
 """What a manifest of this version has, apart from what may be in it besides."""
 

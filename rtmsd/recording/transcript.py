@@ -119,3 +119,19 @@ def json_line(value: dict[str, Any]) -> bytes:
         return text.encode() + b"\n"
     except UnicodeEncodeError:  # a lone surrogate
         return json.dumps(value, separators=(",", ":"), default=str).encode() + b"\n"
+
+
+def text_entry(media: str, file: DiskFile, started_ms: int, newest_ms: int | None) -> list[dict[str, Any]]:
+    """Return the manifest's entry of a file of lines, nothing as long as that is empty."""
+    if not file.size_bytes:
+        return []
+    return [
+        {
+            "path": file.path.name,
+            "media": media,
+            "user_id": None,
+            "start_ms": started_ms,
+            "duration_ms": max(0, (newest_ms or 0) - started_ms),
+            "bytes": file.size_bytes,
+        }
+    ]

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from rtmsd.protocol.times import EARLIEST_MS, LATEST_MS
-from rtmsd.recording.shape import Line, mistake, read_line
+from rtmsd.recording.shape import VERSION, Line, mistake, read_line
 from rtmsd.recording.wave_reader import read_wave
 
 CAUSES: Final = frozenset(
@@ -115,8 +115,8 @@ def _manifest_mistakes(manifest: Any) -> Iterator[str]:
     if (why := mistake(manifest)) is not None:
         yield f"not a manifest of rtmsd: {why}"
         return
-    if manifest["version"] != 1:
-        yield f"version {manifest['version']!r}, known is 1"
+    if manifest["version"] != VERSION:
+        yield f"version {manifest['version']!r}, known is {VERSION}"
     if manifest["state"] not in STATES:
         yield f"unknown state {manifest['state']!r}"
     if manifest["state"] in _FINAL and manifest["ended_ms"] is None:

@@ -8,7 +8,7 @@ import pytest
 
 from rtmsd.protocol.codec import decode
 from rtmsd.protocol.messages import EventUpdate
-from rtmsd.streams.incoming import on_message
+from rtmsd.streams.incoming import MAX_UNKNOWN_EVENTS, on_message
 
 
 def test_an_event_with_our_own_field_names_is_written_down() -> None:
@@ -18,7 +18,7 @@ def test_an_event_with_our_own_field_names_is_written_down() -> None:
         def event(self, kind: str, zoom_ms: int | None, **fields: Any) -> None:
             lines.append((kind, fields))
 
-    stream = Mock(product="session", recorder=Recorder())
+    stream = Mock(product="session", recorder=Recorder(), unknown_events=0)
     on_message(stream, EventUpdate(event_type=2, details={"event_type": 2, "kind": 1, "self": 2, "at_ms": 3}))
     assert lines == [("active_speaker_change", {"zoom_kind": 1, "zoom_self": 2, "zoom_at_ms": 3})]
 
@@ -28,10 +28,19 @@ T = 1_790_000_001_300
 
 def told(text: str, product: str = "session") -> Mock:
     """What the recorder of a stream is told of a message."""
-    stream = Mock(product=product)
+    stream = Mock(product=product, unknown_events=0)
     on_message(stream, decode(text))
     recorder: Mock = stream.recorder
     return recorder
+
+
+def test_events_of_unknown_kinds_are_written_up_to_a_bound() -> None:
+    stream = Mock(product="session", unknown_events=MAX_UNKNOWN_EVENTS - 1)
+    for _ in range(3):
+        on_message(stream, EventUpdate(event_type=4711, details={"event_type": 4711}))
+    assert stream.recorder.event.call_count == 1
+    on_message(stream, EventUpdate(event_type=2, details={"event_type": 2}))
+    assert stream.recorder.event.call_count == 2
 
 
 @pytest.mark.parametrize("timestamp", [T, T * 1000, T * 1_000_000, str(T), T / 1000, float(T)])

@@ -3,12 +3,15 @@
 import json
 from typing import Any
 
+import pytest
+
 from rtmsd.protocol.messages import Participant
 from rtmsd.recording.shape import encode_manifest, mistake
 
 MANIFEST_BYTES = 4 * 2**20
 
 
+@pytest.mark.long  # `test_manifest_size.py` has the same bound, without the recorder's files
 async def test_the_manifest_stays_below_4_mib_whatever_comes(studio: Any, tools: Any) -> None:
     studio.limit(2**30)
     recorder = await studio.open()

@@ -18,8 +18,8 @@ import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from rtmsd.config.model import LogConfig
-from rtmsd.journald import JournalSender, is_journal
 from rtmsd.masking import MASK, SECRET_TEXTS, masked
+from rtmsd.system.journald import JournalSender, is_journal
 from rtmsd.terminal import printable
 
 MAX_TEXT_CHARS: Final = 16_384  # of one value; Zoom's texts and tracebacks are far shorter

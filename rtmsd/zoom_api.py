@@ -18,7 +18,7 @@ import trio
 
 from rtmsd.config.model import ApiConfig, AppConfig
 from rtmsd.errors import ConfigError, RtmsdError
-from rtmsd.protocol.meanings import API_ERRORS
+from rtmsd.protocol.explanations import API_ERRORS
 
 if TYPE_CHECKING:
     import httpx

@@ -16,9 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rtmsd.config import LogConfig
-from rtmsd.journald import JournalSender, encode, is_journal, message_id
 from rtmsd.log import MAX_TEXT_CHARS, Cleaner, configure
 from rtmsd.protocol.enums import StopReason
+from rtmsd.system.journald import JournalSender, encode, is_journal, message_id
 
 SECRET = "kZ8-very-secret-indeed"
 SIGNATURE = "7823575a1ae4e9a7e456d8697174184b439d07c2719e6ebd2eb276dfb122e2f1"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from rtmsd.notify import UNNAMED, Notifier, listen_fds
+from rtmsd.system.notify import UNNAMED, Notifier, listen_fds
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ def test_a_manager_that_is_gone_is_no_error(tmp_path: Path) -> None:
 
 
 def test_a_full_queue_loses_messages_and_returns(notifier: Notifier, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rtmsd.notify.SEND_TIMEOUT_S", 0.01)
+    monkeypatch.setattr("rtmsd.system.notify.SEND_TIMEOUT_S", 0.01)
     assert notifier.watchdog()
     assert any(not notifier.watchdog() for _ in range(100_000))  # net.unix.max_dgram_qlen is far below
 
@@ -101,7 +101,7 @@ def test_watchdog_interval(environ: dict[str, str], interval_s: float | None) ->
 
 CHILD = """
 import json, os, socket, sys
-from rtmsd.notify import listen_fds
+from rtmsd.system.notify import listen_fds
 fds = [socket.socket(socket.AF_UNIX).detach() for _ in range(3)]  # 3, 4 and 5 in a fresh process
 for fd in fds:
     os.set_inheritable(fd, True)

@@ -20,7 +20,8 @@ from rtmsd.config.model import ApiConfig, AppConfig
 from rtmsd.errors import ConfigError
 from rtmsd.protocol.enums import StopReason
 from rtmsd.simulator import SimSession, Simulator, SimulatorSettings, Timing, open_simulator
-from rtmsd.simulator.rest import (
+from rtmsd.simulator.model.settings import Room
+from rtmsd.simulator.server.rest import (
     NOT_THE_HOST,
     OPERATION_FAILED,
     RATE_LIMITED,
@@ -29,8 +30,7 @@ from rtmsd.simulator.rest import (
     ApiRequest,
     read_path,
 )
-from rtmsd.simulator.settings import Room
-from rtmsd.simulator.stream import StreamPhase
+from rtmsd.simulator.stream.stream import StreamPhase
 from rtmsd.zoom_api import RETRY_DELAYS_S, ZoomApi, ZoomApiError, encode_id, read_retry_after
 
 SETTINGS = SimulatorSettings(speed=50, timing=Timing(stop_grace_s=0))

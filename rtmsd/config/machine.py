@@ -16,7 +16,7 @@ from typing import Final
 
 from rtmsd.config.model import Config
 from rtmsd.config.rules import UNIX_PREFIX
-from rtmsd.socket_holders import Holder, holder_of_address, holder_of_socket
+from rtmsd.system.socket_holders import Holder, holder_of_address, holder_of_socket
 
 _NO_TMPFILE: Final = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL})  # of file systems that have none
 

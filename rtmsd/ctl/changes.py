@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from rtmsd.ctl.figures import printable
+from rtmsd.ctl.formatting import printable
 from rtmsd.ctl.output import Item, Output, Style
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple
 from urllib.parse import quote, urlencode
 
-from rtmsd.ctl.exits import CtlError, Exit
+from rtmsd.ctl.errors import CtlError, Exit
 from rtmsd.terminal import printable
 
 EXIT_OF_CODE: Final[Mapping[str, Exit]] = {

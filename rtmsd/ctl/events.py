@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from rtmsd.ctl.figures import clock, printable
+from rtmsd.ctl.formatting import clock, printable
 from rtmsd.ctl.output import Item, Output, Style
 
 ENDED_STATES: Final = frozenset({"ended", "failed", "revoked"})

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from rtmsd.ctl.exits import Exit
-from rtmsd.ctl.figures import printable
+from rtmsd.ctl.errors import Exit
+from rtmsd.ctl.formatting import printable
 from rtmsd.ctl.output import Output, Style
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Final
 
 from rtmsd.config import Config, load
-from rtmsd.ctl.call import Call
-from rtmsd.ctl.exits import CtlError, Exit
+from rtmsd.ctl.context import Call
+from rtmsd.ctl.errors import CtlError, Exit
 from rtmsd.errors import ConfigError
 
 DEFAULT_FILE: Final = Path("/etc/rtmsd/config.toml")

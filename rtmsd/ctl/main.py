@@ -5,9 +5,9 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Final
 
-from rtmsd.ctl.call import Call
-from rtmsd.ctl.exits import CtlError, Exit
-from rtmsd.ctl.grammar import build_parser
+from rtmsd.ctl.cli import build_parser
+from rtmsd.ctl.context import Call
+from rtmsd.ctl.errors import CtlError, Exit
 from rtmsd.ctl.output import Output
 from rtmsd.terminal import complain, error_text, prepare_streams, settle_stderr, silence_stdout
 

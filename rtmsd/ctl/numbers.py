@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Final
 
-from rtmsd.ctl.exits import Exit
-from rtmsd.protocol.meanings import Meaning
+from rtmsd.ctl.errors import Exit
+from rtmsd.protocol.explanations import Meaning
 
 _WAIT: Final = "Nothing: rtmsd connects again until Zoom's window ends."
 _PROXY: Final = "The network, a proxy or firewall in between, or a server that was killed."

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, TextIO
 
-from rtmsd.ctl.figures import UNKNOWN, printable
+from rtmsd.ctl.formatting import UNKNOWN, printable
 from rtmsd.ctl.table import GAP, MIN_LAST_WIDTH, chosen, pad, widths_of, wrapped
 
 Item = Mapping[str, Any]

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
-from rtmsd.protocol.meanings import Meaning
+from rtmsd.protocol.explanations import Meaning
 
 _BY_ITSELF: Final = "Nothing: rtmsd sees to it by itself."
 

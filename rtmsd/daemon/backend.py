@@ -23,7 +23,7 @@ from rtmsd.daemon.doctor import Facts, findings_json
 from rtmsd.daemon.health import Health, TroubleCode
 from rtmsd.daemon.sessions import control_session
 from rtmsd.errors import StorageError
-from rtmsd.recording.librarian import NoSuchRecording, RecordingInUse
+from rtmsd.recording.library.librarian import NoSuchRecording, RecordingInUse
 from rtmsd.recording.recorder import Recorder
 from rtmsd.state.lost import Loss
 from rtmsd.streams.life import Life

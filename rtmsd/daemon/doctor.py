@@ -12,7 +12,7 @@ import attrs
 
 from rtmsd.daemon.health import DISTRUSTED_IN_ROW, Trouble, TroubleCode
 from rtmsd.protocol.enums import StatusCode, StopReason
-from rtmsd.protocol.meanings import STATUS_CODES
+from rtmsd.protocol.explanations import STATUS_CODES
 from rtmsd.webhook.stats import DISTRUSTED, NO_EVIDENCE, STREAM_EVENTS, Result, WebhookStats
 
 CLOCK_GOOD_S: Final = 30.0  # far below webhook.max_age_s, where every webhook is refused

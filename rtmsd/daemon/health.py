@@ -13,7 +13,7 @@ import structlog
 import trio
 
 from rtmsd.config import Config
-from rtmsd.recording.writer import Writer
+from rtmsd.recording.disk.writer import Writer
 from rtmsd.state.lost import Loss, LostStream
 from rtmsd.streams.report import is_silent, is_stuck, not_connected
 from rtmsd.streams.supervisor import Supervisor

@@ -22,17 +22,17 @@ from rtmsd.config import Config
 from rtmsd.daemon.admin_sockets import open_admin_sockets
 from rtmsd.daemon.backend import Backend
 from rtmsd.daemon.health import Health, Phase
-from rtmsd.daemon.patience import Patience
+from rtmsd.daemon.shutdown_deadline import Patience
 from rtmsd.daemon.state_recovery import rows_from_recordings
 from rtmsd.errors import AlreadyRunningError, ConfigError, RtmsdError, StorageError, leaves
-from rtmsd.notify import Notifier, listen_fds
-from rtmsd.recording.librarian import keep_tidy
-from rtmsd.recording.writer import Writer
+from rtmsd.recording.disk.writer import Writer
+from rtmsd.recording.library.librarian import keep_tidy
 from rtmsd.state.journal import Journal
 from rtmsd.state.lock import LockFile
 from rtmsd.streams.descriptors import raise_limit
 from rtmsd.streams.restart import Restarter
 from rtmsd.streams.supervisor import Supervisor, local_ms
+from rtmsd.system.notify import Notifier, listen_fds
 from rtmsd.terminal import complain
 from rtmsd.webhook.app import make_app
 from rtmsd.webhook.server import serve

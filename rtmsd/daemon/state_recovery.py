@@ -6,8 +6,8 @@ from typing import Any
 
 from rtmsd.protocol.enums import StopReason
 from rtmsd.protocol.messages import ID_KEYS, SessionRef
-from rtmsd.recording.layout import MANIFEST, dates
-from rtmsd.recording.repair import read_manifest
+from rtmsd.recording.disk.paths import MANIFEST, dates
+from rtmsd.recording.recovery.repair import read_manifest
 from rtmsd.state.journal import KEEP_MS
 from rtmsd.state.ledger import StreamRow
 

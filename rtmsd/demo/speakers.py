@@ -7,7 +7,7 @@ import attrs
 
 from rtmsd.demo.evidence import Evidence, Gap, Track
 from rtmsd.simulator import ARRIVED, Fate
-from rtmsd.simulator.record import AudioLog, AudioPacket, Record
+from rtmsd.simulator.model.record import AudioLog, AudioPacket, Record
 
 
 @attrs.frozen

@@ -18,19 +18,19 @@ from rtmsd.protocol.media_params import AudioFormat
 from rtmsd.protocol.media_types import NAMES
 from rtmsd.protocol.messages import Participant
 from rtmsd.protocol.times import time_ms
-from rtmsd.recording.closing import Closing
-from rtmsd.recording.contents import Contents
-from rtmsd.recording.damage import EVENT
-from rtmsd.recording.facts import FINAL_STATES, StreamInfo
-from rtmsd.recording.files import FileMaker
-from rtmsd.recording.flushing import Flushing
-from rtmsd.recording.layout import EVENTS, stream_directory
-from rtmsd.recording.rates import Rates
-from rtmsd.recording.restore import Found, find
-from rtmsd.recording.revoke import revoke
-from rtmsd.recording.roster import identified
-from rtmsd.recording.transcript import json_line
-from rtmsd.recording.writer import RecordingSettings, Writer
+from rtmsd.recording.disk.file_names import FileMaker
+from rtmsd.recording.disk.paths import EVENTS, stream_directory
+from rtmsd.recording.disk.writer import RecordingSettings, Writer
+from rtmsd.recording.flusher import Flushing
+from rtmsd.recording.library.revoke import revoke
+from rtmsd.recording.manifest.header import FINAL_STATES, StreamInfo
+from rtmsd.recording.manifest.participants import identified
+from rtmsd.recording.media.rates import Rates
+from rtmsd.recording.media.transcript import json_line
+from rtmsd.recording.recovery.damage import EVENT
+from rtmsd.recording.recovery.resume import Found, find
+from rtmsd.recording.state import Contents
+from rtmsd.recording.timeline.closed_with_end import Closing
 
 log = structlog.get_logger()
 

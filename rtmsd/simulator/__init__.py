@@ -1,13 +1,13 @@
 """A Zoom to talk to: real sockets, real signed webhooks, strict rules, faults on demand, an exact record."""
 
-from rtmsd.simulator.command import main
-from rtmsd.simulator.interruption import cancel_at_signal
-from rtmsd.simulator.record import ARRIVED, Fate, Record
-from rtmsd.simulator.scenario import Scenario, ScenarioError, Step, built_in, load, play
-from rtmsd.simulator.server import Simulator, open_simulator
-from rtmsd.simulator.session import SimSession
-from rtmsd.simulator.settings import Dialect, Person, SimulatorSettings, Timing, Tone
-from rtmsd.simulator.wire import Cut
+from rtmsd.simulator.cli.command import main
+from rtmsd.simulator.cli.interruption import cancel_at_signal
+from rtmsd.simulator.model.record import ARRIVED, Fate, Record
+from rtmsd.simulator.model.settings import Dialect, Person, SimulatorSettings, Timing, Tone
+from rtmsd.simulator.scenario.scenario import Scenario, ScenarioError, Step, built_in, load, play
+from rtmsd.simulator.server.server import Simulator, open_simulator
+from rtmsd.simulator.stream.session import SimSession
+from rtmsd.simulator.wire.wire import Cut
 
 __all__ = [
     "ARRIVED",

@@ -11,8 +11,8 @@ import trio
 
 from rtmsd.config.model import Config
 from rtmsd.errors import StorageError
-from rtmsd.recording.revoke import revoke_stored
-from rtmsd.recording.writer import Writer
+from rtmsd.recording.disk.writer import Writer
+from rtmsd.recording.library.revoke import revoke_stored
 from rtmsd.state.journal import Journal
 from rtmsd.streams.ending import Outcome
 from rtmsd.streams.history import History

@@ -8,7 +8,7 @@ import trio
 
 from rtmsd.commands import CloseStream, Command, InterruptStream, StartStream, StopStream, StreamCommand
 from rtmsd.protocol.enums import StopReason
-from rtmsd.recording.facts import StreamInfo
+from rtmsd.recording.manifest.header import StreamInfo
 from rtmsd.recording.recorder import Recorder
 from rtmsd.state.ledger import StreamRow
 from rtmsd.streams.ending import Outcome, outcome_of_stop

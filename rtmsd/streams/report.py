@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import trio
 
-from rtmsd.protocol.meanings import STOP_REASONS
-from rtmsd.recording.revoke import receipt
+from rtmsd.protocol.explanations import STOP_REASONS
+from rtmsd.recording.library.revoke import receipt
 from rtmsd.streams.attempts import NO_ATTEMPTS, Attempts
 from rtmsd.streams.media import LinkState
 

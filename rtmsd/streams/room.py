@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 
-from rtmsd.recording.disk_file import Backlog
+from rtmsd.recording.disk.file_buffer import Backlog
 
 
 class Room:

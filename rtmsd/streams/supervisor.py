@@ -22,13 +22,13 @@ from rtmsd.config.model import Config
 from rtmsd.errors import LocalProtocolError, RtmsdError, StorageError, leaves
 from rtmsd.http.throttle import Throttle
 from rtmsd.protocol.enums import StopReason
-from rtmsd.recording.disk_file import Backlog
-from rtmsd.recording.facts import StreamInfo
-from rtmsd.recording.layout import stream_directory
-from rtmsd.recording.librarian import Librarian
-from rtmsd.recording.rates import SAMPLE_EVERY_S
+from rtmsd.recording.disk.file_buffer import Backlog
+from rtmsd.recording.disk.paths import stream_directory
+from rtmsd.recording.disk.writer import Writer
+from rtmsd.recording.library.librarian import Librarian
+from rtmsd.recording.manifest.header import StreamInfo
+from rtmsd.recording.media.rates import SAMPLE_EVERY_S
 from rtmsd.recording.recorder import open_recorder
-from rtmsd.recording.writer import Writer
 from rtmsd.state.journal import Journal
 from rtmsd.state.ledger import StreamRow
 from rtmsd.streams.aftermath import REMEMBERED, Aftermath

@@ -13,8 +13,8 @@ from typing import Final, Protocol, TypeAlias
 import trio
 
 from rtmsd.errors import ConnectionLost
-from rtmsd.protocol.frames import FrameSplitter
 from rtmsd.transport.failures import http_answer, why_broken
+from rtmsd.transport.frames import FrameSplitter
 from rtmsd.transport.network import DRAINED, MORE, NOWAIT_BYTES, READ_BYTES, Progress, SocketSet, TcpStream
 from rtmsd.transport.tls import TlsStream
 

@@ -9,7 +9,7 @@ import trio
 
 from rtmsd.config import why_not_bound
 from rtmsd.errors import AlreadyRunningError, ListenError
-from rtmsd.socket_holders import holder_of_socket
+from rtmsd.system.socket_holders import holder_of_socket
 
 BACKLOG: Final = 4096  # the system cuts it to net.core.somaxconn
 UNIX: Final = "unix:"

@@ -12,9 +12,9 @@ from rtmsd.admin.tap_sources import wav_head
 from rtmsd.protocol.enums import PayloadType
 from rtmsd.protocol.media_params import AudioFormat
 from rtmsd.protocol.messages import SessionRef
-from rtmsd.recording.facts import StreamInfo
+from rtmsd.recording.disk.writer import Writer
+from rtmsd.recording.manifest.header import StreamInfo
 from rtmsd.recording.recorder import open_recorder
-from rtmsd.recording.writer import Writer
 
 START_MS = 1_790_000_000_000
 PACKET = b"\x01\x02" * 1600  # 100 ms

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from unittest import mock
 
 from rtmsd import cli
-from rtmsd.recording.disk import Disk
+from rtmsd.recording.disk.filesystem import Disk
 from tests.benchmarks.trials import STALL_S
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from rtmsd.config import unusable
-from rtmsd.socket_holders import holder_of_address, holder_of_socket
+from rtmsd.system.socket_holders import holder_of_address, holder_of_socket
 from tests.config.files import load_text
 from tests.ctl.nobody import unprivileged
 

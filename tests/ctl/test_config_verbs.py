@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from rtmsd.config import as_masked_dict, load
-from rtmsd.ctl.exits import Exit
+from rtmsd.ctl.errors import Exit
 from rtmsd.ctl.verbs.config import flattened
 from tests.ctl.nobody import unprivileged
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from rtmsd.ctl.call import Call
 from rtmsd.ctl.client import permission_hint
-from rtmsd.ctl.exits import Exit
+from rtmsd.ctl.context import Call
+from rtmsd.ctl.errors import Exit
 from rtmsd.ctl.main import main
 from rtmsd.zoom_api import TOTAL_TIMEOUT_S
 from tests.ctl.nobody import unprivileged

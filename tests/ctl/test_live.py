@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
+from rtmsd.ctl.errors import Exit
 from rtmsd.ctl.events import EventFile, over
-from rtmsd.ctl.exits import Exit
-from rtmsd.ctl.figures import clock
+from rtmsd.ctl.formatting import clock
 
 Ctl = Any
 FakeDaemon = Any

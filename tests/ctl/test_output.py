@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from rtmsd import __version__
-from rtmsd.ctl.exits import Exit
-from rtmsd.ctl.figures import clock, duration, listed, printable, size
+from rtmsd.ctl.errors import Exit
+from rtmsd.ctl.formatting import clock, duration, listed, printable, size
 from rtmsd.ctl.output import Column, Output, key
 from rtmsd.ctl.table import width_of
 from rtmsd.ctl.verbs.streams import shortened
@@ -393,7 +393,7 @@ def test_version_starts_light() -> None:
 
 def test_no_verb_imports_trio() -> None:
     code = (
-        "import sys; from rtmsd.ctl.grammar import VERBS; from rtmsd.ctl.main import find;"
+        "import sys; from rtmsd.ctl.cli import VERBS; from rtmsd.ctl.main import find;"
         "print([verb.name for verb in VERBS if not callable(find(verb.run))], 'trio' in sys.modules)"
     )
     child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from rtmsd.ctl.exits import Exit
+from rtmsd.ctl.errors import Exit
 
 Ctl = Any
 FakeDaemon = Any

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rtmsd.ctl.grammar import VERBS
+from rtmsd.ctl.cli import VERBS
 from rtmsd.terminal import printable
 
 FakeDaemon = Any

@@ -10,7 +10,7 @@ import pytest
 
 from rtmsd.admin.messages import Code
 from rtmsd.ctl import glossary
-from rtmsd.ctl.exits import Exit
+from rtmsd.ctl.errors import Exit
 from rtmsd.ctl.findings import Finding
 from rtmsd.ctl.numbers import EXIT_STATUSES
 from rtmsd.ctl.terms import GAP_CAUSES, STREAM_STATES

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import pytest
 import trustme
 
-from rtmsd.ctl.exits import Exit
+from rtmsd.ctl.errors import Exit
 from rtmsd.ctl.probes import judge_clock, probe_public_url, probe_zoom
 from rtmsd.ctl.web import Answer, Unanswered, request
 from rtmsd.webhook.verify import is_genuine, validation_answer

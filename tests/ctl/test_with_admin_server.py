@@ -18,7 +18,7 @@ from rtmsd.admin.events import EventHub
 from rtmsd.admin.listener import open_admin_socket
 from rtmsd.admin.messages import AdminError, Code, JsonObject
 from rtmsd.admin.server import serve_admin
-from rtmsd.ctl.exits import Exit
+from rtmsd.ctl.errors import Exit
 from rtmsd.ctl.main import main
 from rtmsd.errors import ConfigError
 

@@ -13,7 +13,7 @@ from trio.testing import MockClock
 
 from rtmsd.config import Config, RecordingConfig
 from rtmsd.daemon.health import FIRST_LOOK_S, LOOK_EVERY_S, STALLED_S, Health
-from rtmsd.recording.writer import Writer
+from rtmsd.recording.disk.writer import Writer
 from rtmsd.state.journal import Journal
 from rtmsd.streams.history import History
 from rtmsd.streams.lost import LostStreams

@@ -14,10 +14,10 @@ from trio.testing import MockClock
 from rtmsd.config import StreamsConfig
 from rtmsd.daemon import root
 from rtmsd.daemon.backend import Backend
-from rtmsd.daemon.patience import HURRIED_S, HURRIED_WHOLE_S, Patience
 from rtmsd.daemon.root import Daemon
-from rtmsd.recording.disk import Disk
-from rtmsd.recording.writer import Writer
+from rtmsd.daemon.shutdown_deadline import HURRIED_S, HURRIED_WHOLE_S, Patience
+from rtmsd.recording.disk.filesystem import Disk
+from rtmsd.recording.disk.writer import Writer
 from rtmsd.simulator import open_simulator
 from tests.daemon.whole import SIMULATED, config
 

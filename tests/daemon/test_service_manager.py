@@ -8,7 +8,7 @@ import trio
 from rtmsd.config import StreamsConfig
 from rtmsd.daemon import root
 from rtmsd.daemon.root import Daemon
-from rtmsd.notify import Notifier
+from rtmsd.system.notify import Notifier
 from tests.daemon.whole import config
 
 

@@ -12,7 +12,7 @@ from rtmsd.config.model import ApiConfig, AppConfig
 from rtmsd.daemon.sessions import control_session
 from rtmsd.errors import ConfigError
 from rtmsd.simulator import Simulator, SimulatorSettings, open_simulator
-from rtmsd.simulator.rest import NOT_THE_HOST
+from rtmsd.simulator.server.rest import NOT_THE_HOST
 from rtmsd.zoom_api import ZoomApi
 
 SETTINGS = SimulatorSettings(speed=50)

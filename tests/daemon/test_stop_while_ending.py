@@ -11,7 +11,7 @@ from rtmsd.config import StreamsConfig
 from rtmsd.daemon.backend import Backend
 from rtmsd.daemon.root import Daemon
 from rtmsd.protocol.enums import StopReason
-from rtmsd.recording.verify import verify
+from rtmsd.recording.verify.verify import verify
 from rtmsd.simulator import SimSession, Timing, open_simulator
 from rtmsd.state.journal import Journal
 from tests.daemon.whole import SIMULATED, config

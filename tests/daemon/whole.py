@@ -23,7 +23,7 @@ from rtmsd.config import (
 )
 from rtmsd.daemon.backend import Backend
 from rtmsd.daemon.root import Daemon
-from rtmsd.recording.verify import verify
+from rtmsd.recording.verify.verify import verify
 from rtmsd.simulator import (
     ARRIVED,
     Fate,
@@ -37,8 +37,8 @@ from rtmsd.simulator import (
     open_simulator,
     play,
 )
-from rtmsd.simulator.marks import find_marks
-from rtmsd.simulator.wire import WireState
+from rtmsd.simulator.media.marks import find_marks
+from rtmsd.simulator.wire.wire import WireState
 
 HEADER_END = b"data"
 LIMIT_S: Final = 60.0

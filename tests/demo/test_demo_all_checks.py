@@ -14,11 +14,11 @@ from rtmsd.demo.speakers import speakers
 from rtmsd.demo.story import Fault, Played
 from rtmsd.protocol.enums import PayloadType, StopReason
 from rtmsd.protocol.media_params import AudioFormat
-from rtmsd.recording.verify import Problem
+from rtmsd.recording.verify.verify import Problem
 from rtmsd.simulator import Fate, Person, Record, SimSession, Tone
-from rtmsd.simulator.audio import source_for
-from rtmsd.simulator.crowd import Crowd
-from rtmsd.simulator.record import ConnectionSpan, Handshake, KeepAlive, SentItem, Violation
+from rtmsd.simulator.media.audio import source_for
+from rtmsd.simulator.model.crowd import Crowd
+from rtmsd.simulator.model.record import ConnectionSpan, Handshake, KeepAlive, SentItem, Violation
 
 T0 = 1_790_000_000_000
 ANA = 16778240

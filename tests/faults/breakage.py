@@ -8,7 +8,7 @@ from typing import Final
 import trio
 
 from rtmsd.simulator import Cut, SimSession, Timing
-from rtmsd.simulator.wire import WireState
+from rtmsd.simulator.wire.wire import WireState
 from tests.faults.process import until
 
 TIMING: Final = Timing(

@@ -2,7 +2,7 @@
 
 CONTROL holds one word: `ok`, the name of an errno (`EIO`, `EROFS`, `ENOSPC`), `slow SECONDS` for each sync, or `stuck`;
 `ok TEXT` refuses only files that have TEXT in their path.
-All else is the real daemon: only `rtmsd.recording.disk.Disk`, the class for what may fail, is another one.
+All else is the real daemon: only `rtmsd.recording.disk.filesystem.Disk`, the class for what may fail, is another one.
 """
 
 import errno
@@ -12,8 +12,8 @@ import time
 from pathlib import Path
 
 from rtmsd.cli import main
-from rtmsd.recording import writer
-from rtmsd.recording.disk import Disk
+from rtmsd.recording.disk import writer
+from rtmsd.recording.disk.filesystem import Disk
 
 CONTROL = Path(sys.argv[1])
 

@@ -16,10 +16,10 @@ import attrs
 import trio
 
 from rtmsd.protocol.enums import MediaType
-from rtmsd.recording.verify import verify
+from rtmsd.recording.verify.verify import verify
 from rtmsd.simulator import ARRIVED, SimSession
-from rtmsd.simulator.marks import find_marks
-from rtmsd.simulator.record import AudioPacket
+from rtmsd.simulator.media.marks import find_marks
+from rtmsd.simulator.model.record import AudioPacket
 from tests.faults.process import Daemon, until
 
 SLACK_MS: Final = 20  # the contract joins up to here: shorter holes are jitter

@@ -7,7 +7,7 @@ from pathlib import Path
 import trio
 
 from rtmsd.simulator import SimSession
-from rtmsd.simulator.hostile import MALFORMED, VIOLATIONS
+from rtmsd.simulator.media.hostile import MALFORMED, VIOLATIONS
 from tests.faults.process import open_stage, until
 from tests.faults.reckoning import end_all, manifest_of, recording_of, sum_of
 

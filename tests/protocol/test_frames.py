@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from wsproto.connection import Connection, ConnectionType
 from wsproto.events import BytesMessage, CloseConnection, Event, Message, Ping, Pong
 
-from rtmsd.protocol.frames import FrameSplitter
+from rtmsd.transport.frames import FrameSplitter
 
 FIN, TEXT, BINARY, CLOSE, PING, PONG = 0x80, 0x1, 0x2, 0x8, 0x9, 0xA
 LIMIT = 70_000

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from rtmsd.protocol.enums import SessionState, StatusCode, StopReason, StreamState
-from rtmsd.protocol.meanings import TABLES, Meaning, explain
+from rtmsd.protocol.explanations import TABLES, Meaning, explain
 from rtmsd.protocol.policy import StatusAction, StopAction, on_status, on_stop
 
 STATUS_ACTIONS = {
@@ -90,6 +90,8 @@ def test_what_means_nothing_explains_nothing(what: str) -> None:
 
 def test_explaining_needs_no_heavy_import() -> None:
     """`rtmsctl` starts within 150 ms."""
-    code = "import sys, rtmsd.protocol.meanings; print(sorted({'attrs', 'attr', 'cattrs', 'trio'} & set(sys.modules)))"
+    code = (
+        "import sys, rtmsd.protocol.explanations; print(sorted({'attrs', 'attr', 'cattrs', 'trio'} & set(sys.modules)))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -14,10 +14,10 @@ import pytest
 from rtmsd.protocol.enums import PayloadType
 from rtmsd.protocol.media_params import AudioFormat
 from rtmsd.protocol.messages import SessionRef
-from rtmsd.recording.disk import Disk
-from rtmsd.recording.facts import StreamInfo
+from rtmsd.recording.disk.filesystem import Disk
+from rtmsd.recording.disk.writer import Writer
+from rtmsd.recording.manifest.header import StreamInfo
 from rtmsd.recording.recorder import Recorder, open_recorder
-from rtmsd.recording.writer import Writer
 
 STARTED_MS = 1_790_000_000_000
 

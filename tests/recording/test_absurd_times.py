@@ -3,7 +3,7 @@
 import pytest
 
 from rtmsd.protocol.messages import Participant
-from rtmsd.recording.verify import verify
+from rtmsd.recording.verify.verify import verify
 from tests.recording.conftest import STARTED_MS, Studio
 
 

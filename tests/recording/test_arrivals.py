@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rtmsd.recording.arrivals import MAX_STEPS, Arrivals
+from rtmsd.recording.disk.latency import MAX_STEPS, Arrivals
 
 READS = st.lists(st.tuples(st.floats(0, 100), st.integers(1, 500)), max_size=50)
 

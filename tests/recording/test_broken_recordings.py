@@ -17,12 +17,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rtmsd.protocol.media_data import ChatData, TranscriptData
-from rtmsd.recording.disk import Disk
-from rtmsd.recording.repair import repair
-from rtmsd.recording.spans import Spans
-from rtmsd.recording.verify import verify
-from rtmsd.recording.wav_file import HEADER_BYTES
-from rtmsd.recording.wave_reader import read_wave
+from rtmsd.recording.disk.filesystem import Disk
+from rtmsd.recording.media.wav import HEADER_BYTES
+from rtmsd.recording.recovery.repair import repair
+from rtmsd.recording.timeline.intervals import Spans
+from rtmsd.recording.verify.verify import verify
+from rtmsd.recording.verify.wave_reader import read_wave
 
 AUDIO, OTHERS = frozenset({"audio"}), frozenset({"video", "share", "transcript", "chat"})
 EXAMPLES = settings(max_examples=100, deadline=None)

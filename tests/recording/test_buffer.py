@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rtmsd.recording.buffer import Buffer
-from rtmsd.recording.disk_file import Backlog
+from rtmsd.recording.disk.file_buffer import Backlog
+from rtmsd.recording.disk.shared_buffer import Buffer
 
 LIMIT = 1 << 20
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rtmsd.recording.captions import captions
+from rtmsd.recording.media.captions import captions
 
 T = 1_790_000_000_000
 NEW, UPDATE, DELETE = 1, 2, 3

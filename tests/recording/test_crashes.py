@@ -8,10 +8,10 @@ import structlog
 import trio
 
 from rtmsd.protocol.messages import SessionRef
-from rtmsd.recording.facts import StreamInfo
+from rtmsd.recording.disk.writer import Writer
+from rtmsd.recording.manifest.header import StreamInfo
 from rtmsd.recording.recorder import open_recorder
-from rtmsd.recording.verify import verify
-from rtmsd.recording.writer import Writer
+from rtmsd.recording.verify.verify import verify
 
 AUDIO = frozenset({"audio"})
 

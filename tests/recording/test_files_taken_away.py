@@ -11,8 +11,8 @@ import pytest
 import structlog
 
 from rtmsd.protocol.media_data import ChatData, TranscriptData
-from rtmsd.recording.repair import repair
-from rtmsd.recording.verify import verify
+from rtmsd.recording.recovery.repair import repair
+from rtmsd.recording.verify.verify import verify
 
 MEDIA = frozenset({"audio", "video", "transcript", "chat"})
 

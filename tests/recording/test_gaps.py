@@ -5,8 +5,8 @@ from unittest.mock import patch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rtmsd.recording import gaps as module
-from rtmsd.recording.gaps import Gap, Gaps
+from rtmsd.recording.timeline import gaps as module
+from rtmsd.recording.timeline.gaps import Gap, Gaps
 
 MEDIA = st.sampled_from(["audio", "video"])
 LOST = st.tuples(MEDIA, st.integers(1, 4), st.integers(0, 1000), st.integers(21, 80), st.sampled_from("ab"))

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from rtmsd.protocol.messages import Participant
-from rtmsd.recording.shape import encode_manifest, mistake
+from rtmsd.recording.manifest.schema import encode_manifest, mistake
 
 MANIFEST_BYTES = 4 * 2**20
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from rtmsd.recording.disk import Disk
-from rtmsd.recording.verify import verify
+from rtmsd.recording.disk.filesystem import Disk
+from rtmsd.recording.verify.verify import verify
 
 
 class Killed(BaseException):

@@ -17,12 +17,12 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from rtmsd.config.model import RecordingConfig
 from rtmsd.errors import StorageError
-from rtmsd.recording.disk import Disk
-from rtmsd.recording.layout import DAY_MS, date_of, safe_name, stream_directory
-from rtmsd.recording.librarian import TIDY_EVERY_S, Librarian, NoSuchRecording, RecordingInUse, keep_tidy
-from rtmsd.recording.library import DAMAGED, Recording, erase, find_recordings, leftovers, set_aside
-from rtmsd.recording.retention import overdue
-from rtmsd.recording.revoke import revoke
+from rtmsd.recording.disk.filesystem import Disk
+from rtmsd.recording.disk.paths import DAY_MS, date_of, safe_name, stream_directory
+from rtmsd.recording.library.catalog import DAMAGED, Recording, erase, find_recordings, leftovers, set_aside
+from rtmsd.recording.library.librarian import TIDY_EVERY_S, Librarian, NoSuchRecording, RecordingInUse, keep_tidy
+from rtmsd.recording.library.retention import overdue
+from rtmsd.recording.library.revoke import revoke
 
 NOW_MS = 1_790_000_000_000
 KEEP_ALL = RecordingConfig()
@@ -126,7 +126,7 @@ async def test_a_directory_that_cannot_be_read_is_a_storage_error(
     def refuse(root: Path) -> list[Recording]:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("rtmsd.recording.librarian.find_recordings", refuse)
+    monkeypatch.setattr("rtmsd.recording.library.librarian.find_recordings", refuse)
     with pytest.raises(StorageError, match="Permission denied"):
         await librarian(tmp_path).recordings()
 
@@ -188,7 +188,7 @@ async def test_a_stream_that_comes_back_waits_for_the_deletion(tmp_path: Path, m
         await keeper.wait_free("one")
         there.append(stream_directory(tmp_path, NOW_MS, "one").exists())
 
-    monkeypatch.setattr("rtmsd.recording.librarian.set_aside", set_aside_late)
+    monkeypatch.setattr("rtmsd.recording.library.librarian.set_aside", set_aside_late)
     async with trio.open_nursery() as nursery:
         await keeper.remove("one")
     assert there == [False]
@@ -244,7 +244,7 @@ async def test_one_recording_that_cannot_be_deleted_does_not_save_the_others(
             raise OSError(30, "Read-only file system")
         return set_aside(directory)
 
-    monkeypatch.setattr("rtmsd.recording.librarian.set_aside", set_aside_or_fail)
+    monkeypatch.setattr("rtmsd.recording.library.librarian.set_aside", set_aside_or_fail)
     with capture_logs() as logs:
         await librarian(tmp_path).tidy(WEEK)
     assert names(tmp_path) == ["bad"]

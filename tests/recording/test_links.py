@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from rtmsd.recording.disk import Disk
-from rtmsd.recording.layout import stream_directory
-from rtmsd.recording.library import erase, find_recordings, leftovers, set_aside
-from rtmsd.recording.nofollow import open_directory
-from rtmsd.recording.revoke import revoke, revoke_stored
+from rtmsd.recording.disk.filesystem import Disk
+from rtmsd.recording.disk.nofollow import open_directory
+from rtmsd.recording.disk.paths import stream_directory
+from rtmsd.recording.library.catalog import erase, find_recordings, leftovers, set_aside
+from rtmsd.recording.library.revoke import revoke, revoke_stored
 
 T = 1_790_000_000_000
 IDENTITY = {"rtms_stream_id": "one", "product": "session", "id": "s", "app": "main", "started_ms": T}

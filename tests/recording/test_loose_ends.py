@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import trio
 
-from rtmsd.recording.repair import repair
-from rtmsd.recording.verify import verify
+from rtmsd.recording.recovery.repair import repair
+from rtmsd.recording.verify.verify import verify
 
 AUDIO = frozenset({"audio"})
 

@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 
 from rtmsd.protocol.bounds import bounded_id
 from rtmsd.protocol.media_types import NAMES
-from rtmsd.recording.buffer import Buffer
-from rtmsd.recording.contents import Contents
-from rtmsd.recording.files import FileMaker
-from rtmsd.recording.layout import EVENTS
-from rtmsd.recording.restore import find
-from rtmsd.recording.shape import encode_manifest, mistake
+from rtmsd.recording.disk.file_names import FileMaker
+from rtmsd.recording.disk.paths import EVENTS
+from rtmsd.recording.disk.shared_buffer import Buffer
+from rtmsd.recording.manifest.schema import encode_manifest, mistake
+from rtmsd.recording.recovery.resume import find
+from rtmsd.recording.state import Contents
 from rtmsd.webhook.details import kept_details
 
 MANIFEST_BYTES = 4 * 2**20

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from rtmsd.recording.disk import Disk
-from rtmsd.recording.gaps import Gap, Gaps
-from rtmsd.recording.mending import FileMender, header_of
-from rtmsd.recording.mends import Mends
-from rtmsd.recording.wav_file import PcmFormat, WavHeader
+from rtmsd.recording.disk.filesystem import Disk
+from rtmsd.recording.media.wav import PcmFormat, WavHeader
+from rtmsd.recording.recovery.plan import Mends
+from rtmsd.recording.recovery.repair_files import FileMender, header_of
+from rtmsd.recording.timeline.gaps import Gap, Gaps
 
 
 class RefusingOnce(Disk):

@@ -4,11 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rtmsd.recording.captions import captions
-from rtmsd.recording.decoders import G722Decoder
-from rtmsd.recording.layout import participant_name, safe_name, stream_directory
-from rtmsd.recording.wav_file import HEADER_BYTES, BadWav, PcmFormat, WavHeader
-from rtmsd.recording.wave_reader import read_wave
+from rtmsd.recording.disk.paths import participant_name, safe_name, stream_directory
+from rtmsd.recording.media.captions import captions
+from rtmsd.recording.media.codecs.decoders import G722Decoder
+from rtmsd.recording.media.wav import HEADER_BYTES, BadWav, PcmFormat, WavHeader
+from rtmsd.recording.verify.wave_reader import read_wave
 
 DAY_MS = 86_400_000
 T = 1_790_000_000_000

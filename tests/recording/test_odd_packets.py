@@ -9,8 +9,8 @@ import pytest
 from rtmsd.protocol.enums import MediaType, PayloadType
 from rtmsd.protocol.media_data import Corrupt
 from rtmsd.protocol.reading import CorruptKind
-from rtmsd.recording.decoders import Decoder
-from rtmsd.recording.verify import verify
+from rtmsd.recording.media.codecs.decoders import Decoder
+from rtmsd.recording.verify.verify import verify
 
 AUDIO = frozenset({"audio"})
 
@@ -89,7 +89,7 @@ async def test_ids_that_nobody_meant_take_no_decoder_each(studio: Any, tools: An
         def __call__(self, data: bytes) -> bytes:
             return data
 
-    monkeypatch.setattr("rtmsd.recording.audio_files.decoder", lambda codec: Copy)
+    monkeypatch.setattr("rtmsd.recording.media.audio.decoder", lambda codec: Copy)
     recorder = await studio.open()
     recorder.connected("signaling", frozenset())
     recorder.connected("media", AUDIO)

@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rtmsd.protocol.enums import PayloadType
-from rtmsd.recording.decoders import decode_alaw
-from rtmsd.recording.disk_file import Backlog, DiskFile
-from rtmsd.recording.earlier_audio import LONGEST_PACKET_MS
-from rtmsd.recording.track import REACH_MS, Placement, Track
-from rtmsd.recording.verify import verify
-from rtmsd.recording.wav_file import HEADER_BYTES, PcmFormat
+from rtmsd.recording.disk.file_buffer import Backlog, DiskFile
+from rtmsd.recording.media.codecs.decoders import decode_alaw
+from rtmsd.recording.media.resumed import LONGEST_PACKET_MS
+from rtmsd.recording.media.track import REACH_MS, Placement, Track
+from rtmsd.recording.media.wav import HEADER_BYTES, PcmFormat
+from rtmsd.recording.verify.verify import verify
 
 AUDIO: Final = frozenset({"audio"})
 PCM: Final = PcmFormat(8000, 1)

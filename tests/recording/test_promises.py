@@ -11,10 +11,10 @@ import pytest
 import trio
 
 from rtmsd.protocol.media_data import ChatData, TranscriptData
-from rtmsd.recording.disk import Disk
-from rtmsd.recording.repair import repair
-from rtmsd.recording.verify import verify
-from rtmsd.recording.wav_file import HEADER_BYTES
+from rtmsd.recording.disk.filesystem import Disk
+from rtmsd.recording.media.wav import HEADER_BYTES
+from rtmsd.recording.recovery.repair import repair
+from rtmsd.recording.verify.verify import verify
 
 MEDIA = frozenset({"audio", "video", "share", "transcript", "chat"})
 SPOKEN = 50  # packets of 20 ms

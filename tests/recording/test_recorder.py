@@ -15,8 +15,8 @@ from rtmsd.protocol.enums import MediaType, PayloadType
 from rtmsd.protocol.media_data import ChatData, Corrupt, TranscriptData
 from rtmsd.protocol.messages import Participant
 from rtmsd.protocol.reading import CorruptKind
-from rtmsd.recording.repair import repair
-from rtmsd.recording.verify import verify
+from rtmsd.recording.recovery.repair import repair
+from rtmsd.recording.verify.verify import verify
 
 AUDIO = frozenset({"audio"})
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from rtmsd.recording import sync
-from rtmsd.recording.disk import Disk
-from rtmsd.recording.sync import FROM_FILES, FileSystemSync
+from rtmsd.recording.disk import syncfs as sync
+from rtmsd.recording.disk.filesystem import Disk
+from rtmsd.recording.disk.syncfs import FROM_FILES, FileSystemSync
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ import pytest
 import trio
 import trio.testing
 
-from rtmsd.recording.librarian import Librarian
-from rtmsd.recording.writer import Writer
+from rtmsd.recording.disk.writer import Writer
+from rtmsd.recording.library.librarian import Librarian
 from tests.recording.conftest import Settings
 
 Stick = Callable[[], Any]
@@ -30,7 +30,7 @@ def deletions(root: Path, monkeypatch: pytest.MonkeyPatch) -> Ask:
     librarian = Librarian(root, lambda: ())
 
     def ask(stick: Stick) -> Awaitable[Any]:
-        monkeypatch.setattr("rtmsd.recording.librarian.find_recordings", lambda root: stick())
+        monkeypatch.setattr("rtmsd.recording.library.librarian.find_recordings", lambda root: stick())
         return librarian.recordings()
 
     return ask

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rtmsd.recording.timeline import Timeline
-from rtmsd.recording.verify import _check_gaps, _check_tiling, verify_manifest
+from rtmsd.recording.timeline.timeline import Timeline
+from rtmsd.recording.verify.verify import _check_gaps, _check_tiling, verify_manifest
 
 T = 1_790_000_000_000
 

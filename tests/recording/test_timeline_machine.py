@@ -14,8 +14,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from rtmsd.recording.timeline import Timeline
-from rtmsd.recording.verify import verify_manifest
+from rtmsd.recording.timeline.timeline import Timeline
+from rtmsd.recording.verify.verify import verify_manifest
 
 T: Final = 1_790_000_000_000
 TICK_MS: Final = 100

@@ -11,7 +11,7 @@ from trio.testing import MockClock
 from rtmsd.protocol.enums import MediaType
 from rtmsd.protocol.media_data import Corrupt
 from rtmsd.protocol.reading import CorruptKind
-from rtmsd.recording.rates import Rates
+from rtmsd.recording.media.rates import Rates
 from rtmsd.recording.recorder import Recorder
 
 AUDIO = frozenset({"audio"})

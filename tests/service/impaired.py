@@ -7,8 +7,8 @@ from pathlib import Path
 
 from rtmsd.cli import main
 from rtmsd.daemon import health
-from rtmsd.recording import writer
-from rtmsd.recording.disk import Disk
+from rtmsd.recording.disk import writer
+from rtmsd.recording.disk.filesystem import Disk
 
 
 class StallingDisk(Disk):

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from rtmsd.journald import message_id
 from rtmsd.protocol.signature import handshake_signature
+from rtmsd.system.journald import message_id
 from tests.service.installation import SIMULATED, Installation, Zoom, on_terminal, until, zoom_for
 
 # The journal's socket, where the daemon looks for it, and only for this process.

@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 
 from rtmsd.protocol.enums import StopReason
-from rtmsd.simulator.rest import NOT_THE_HOST, OPERATION_FAILED
+from rtmsd.simulator.server.rest import NOT_THE_HOST, OPERATION_FAILED
 from tests.service.conftest import short_directory
 from tests.service.installation import SIMULATED, Installation, Zoom, until, zoom_for
 

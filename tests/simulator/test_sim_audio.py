@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 
 from rtmsd.protocol.enums import PayloadType
 from rtmsd.protocol.media_params import AudioFormat
-from rtmsd.recording.decoders import decoder
+from rtmsd.recording.media.codecs.decoders import decoder
 from rtmsd.simulator import Person, Tone
-from rtmsd.simulator.audio import Marked, mix_for, read_wav, source_for
-from rtmsd.simulator.encoders import encode_alaw, encode_g722
-from rtmsd.simulator.marks import find_marks, marked_packet
-from rtmsd.simulator.pictures import picture
-from rtmsd.simulator.record import AudioLog, Fate
-from rtmsd.simulator.voices import speech
+from rtmsd.simulator.media.audio import Marked, mix_for, read_wav, source_for
+from rtmsd.simulator.media.encoders import encode_alaw, encode_g722
+from rtmsd.simulator.media.marks import find_marks, marked_packet
+from rtmsd.simulator.media.pictures import picture
+from rtmsd.simulator.media.voices import speech
+from rtmsd.simulator.model.record import AudioLog, Fate
 
 _G722_DELAY = 22  # samples, of both filters together
 ANA = Person(user_name="Ana")

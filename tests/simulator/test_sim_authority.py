@@ -12,8 +12,8 @@ import trio
 import trustme
 
 from rtmsd.simulator import SimulatorSettings, open_simulator
-from rtmsd.simulator.authority import AuthorityError, key_file, open_authority
-from rtmsd.simulator.record import Notice, StrayConnection
+from rtmsd.simulator.model.record import Notice, StrayConnection
+from rtmsd.simulator.server.authority import AuthorityError, key_file, open_authority
 from tests.simulator.conftest import Client
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rtmsd.protocol.enums import MediaType, PayloadType
-from rtmsd.simulator.checks import Expected, media_handshake, read, signaling_handshake
+from rtmsd.simulator.stream.checks import Expected, media_handshake, read, signaling_handshake
 
 EXPECTED = Expected(
     id_key="session_id",

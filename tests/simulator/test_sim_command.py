@@ -10,7 +10,8 @@ from typing import Any, NoReturn
 import pytest
 import trio
 
-from rtmsd.simulator import SimulatorSettings, built_in, command, main
+from rtmsd.simulator import SimulatorSettings, built_in, main
+from rtmsd.simulator.cli import command
 
 
 def said(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:

@@ -8,10 +8,10 @@ import pytest
 from rtmsd.protocol.enums import PayloadType
 from rtmsd.protocol.media_params import AudioFormat
 from rtmsd.simulator import Record, Tone
-from rtmsd.simulator.connection import Connection
-from rtmsd.simulator.crowd import Crowd
-from rtmsd.simulator.feed import AudioFeed
-from rtmsd.simulator.wire import WireState
+from rtmsd.simulator.media.feed import AudioFeed
+from rtmsd.simulator.model.crowd import Crowd
+from rtmsd.simulator.wire.connection import Connection
+from rtmsd.simulator.wire.wire import WireState
 
 FORMAT = AudioFormat(codec=PayloadType.L16, rate_hz=16000, channels=1, mixed=False, send_rate_ms=20)
 

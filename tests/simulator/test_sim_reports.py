@@ -9,8 +9,8 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from rtmsd.simulator import SimulatorSettings, Tone, main, open_simulator
-from rtmsd.simulator.record import Handshake, Notice, StrayConnection, Violation, WebhookDelivery
-from rtmsd.simulator.reporter import Reporter
+from rtmsd.simulator.cli.reporter import Reporter
+from rtmsd.simulator.model.record import Handshake, Notice, StrayConnection, Violation, WebhookDelivery
 from tests.simulator.conftest import Client, Endpoint, ask
 
 QUICK = ("revoked", "--speed", "100", "--marked", "--json")

@@ -12,7 +12,7 @@ import trio
 
 from rtmsd.protocol.enums import StopReason
 from rtmsd.simulator import Simulator, SimulatorSettings, Timing, open_simulator
-from rtmsd.simulator.rest import RATE_LIMITED
+from rtmsd.simulator.server.rest import RATE_LIMITED
 
 SETTINGS = SimulatorSettings(speed=50, timing=Timing(stop_grace_s=0))
 START = {"action": "start", "settings": {"client_id": SETTINGS.client_id}}

@@ -6,9 +6,9 @@ import pytest
 
 from rtmsd.protocol.enums import MediaType
 from rtmsd.simulator import ScenarioError, SimulatorSettings, Tone, built_in, open_simulator, play
-from rtmsd.simulator.crowd import Crowd
-from rtmsd.simulator.scenario import load, parse
-from rtmsd.simulator.settings import Person
+from rtmsd.simulator.model.crowd import Crowd
+from rtmsd.simulator.model.settings import Person
+from rtmsd.simulator.scenario.scenario import load, parse
 
 
 def test_built_in_scenarios_are_sound_and_end() -> None:

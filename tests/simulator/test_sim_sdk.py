@@ -15,7 +15,7 @@ import trio
 
 from rtmsd.protocol.enums import EventType, StatusCode
 from rtmsd.simulator import ARRIVED, SimSession, Simulator, SimulatorSettings, Timing, built_in, open_simulator, play
-from rtmsd.simulator.scenario import Scenario, parse
+from rtmsd.simulator.scenario.scenario import Scenario, parse
 
 pytestmark = pytest.mark.skipif(
     find_spec("rtms") is None, reason="Zoom's SDK (rtms) has wheels for Linux on x86_64 and CPython 3.10 to 3.13 only"

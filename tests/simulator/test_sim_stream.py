@@ -26,7 +26,7 @@ from rtmsd.simulator import (
     Tone,
     open_simulator,
 )
-from rtmsd.simulator.marks import find_marks
+from rtmsd.simulator.media.marks import find_marks
 from tests.simulator.conftest import Client
 
 SETTINGS = SimulatorSettings(speed=20, tone=Tone.MARKED)

@@ -4,7 +4,7 @@ import pytest
 
 from rtmsd.protocol.enums import MediaType, StopReason
 from rtmsd.simulator import Timing
-from rtmsd.simulator.windows import Windows
+from rtmsd.simulator.wire.windows import Windows
 
 AUDIO, VIDEO = MediaType.AUDIO, MediaType.VIDEO
 LATE = StopReason.AWAIT_RECONNECTION_TIMEOUT

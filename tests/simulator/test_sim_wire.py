@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator
 import pytest
 import trio
 
-from rtmsd.simulator.connection import TEXT, frame
-from rtmsd.simulator.record import Fate
-from rtmsd.simulator.wire import Wire, WireState
+from rtmsd.simulator.model.record import Fate
+from rtmsd.simulator.wire.connection import TEXT, frame
+from rtmsd.simulator.wire.wire import Wire, WireState
 
 GOODBYE = b"\x88\x02\x03\xe8"
 

@@ -22,9 +22,9 @@ from rtmsd.config import (
     ZoomConfig,
 )
 from rtmsd.protocol.messages import SessionRef
-from rtmsd.recording.disk import Disk
-from rtmsd.recording.verify import verify
-from rtmsd.recording.writer import Writer
+from rtmsd.recording.disk.filesystem import Disk
+from rtmsd.recording.disk.writer import Writer
+from rtmsd.recording.verify.verify import verify
 from rtmsd.state.journal import Journal
 from rtmsd.streams.restart import Restarter
 from rtmsd.streams.stream import Stream

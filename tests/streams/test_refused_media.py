@@ -8,7 +8,7 @@ import pytest
 import trio
 
 from rtmsd.config import MediaConfig
-from rtmsd.recording.verify import missing, verify
+from rtmsd.recording.verify.verify import missing, verify
 from tests.streams.bench import STREAM, Bench, open_bench
 from tests.streams.zoom import OTHER_HOST, T0, zoom_ms
 

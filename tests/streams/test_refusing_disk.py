@@ -12,9 +12,9 @@ import trio
 from rtmsd.commands import Verdict
 from rtmsd.errors import StorageError
 from rtmsd.recording import recorder as recorder_module
-from rtmsd.recording import revoke as revoke_module
-from rtmsd.recording.layout import EVENTS
-from rtmsd.recording.restore import find
+from rtmsd.recording.disk.paths import EVENTS
+from rtmsd.recording.library import revoke as revoke_module
+from rtmsd.recording.recovery.resume import find
 from rtmsd.streams.life import Life
 from tests.streams.bench import STREAM, Bench, HastyDisk, open_bench
 from tests.streams.zoom import OTHER_HOST, zoom_ms

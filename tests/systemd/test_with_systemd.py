@@ -14,7 +14,7 @@ from tests.systemd.manager import Manager, open_manager
 STAND_IN = """
 import os, socket, sys, time
 from pathlib import Path
-from rtmsd.notify import Notifier, listen_fds
+from rtmsd.system.notify import Notifier, listen_fds
 
 mode = Path(sys.argv[1], "mode").read_text()
 with Path(sys.argv[1], "starts").open("a") as starts:

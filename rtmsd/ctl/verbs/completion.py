@@ -2,9 +2,9 @@
 
 import shtab
 
-from rtmsd.ctl.call import Call
-from rtmsd.ctl.exits import Exit
-from rtmsd.ctl.grammar import build_parser
+from rtmsd.ctl.cli import build_parser
+from rtmsd.ctl.context import Call
+from rtmsd.ctl.errors import Exit
 
 
 def completion(call: Call) -> Exit:

@@ -6,9 +6,9 @@ from typing import Any
 
 from rtmsd.config import Config, as_masked_dict, unusable
 from rtmsd.config.changes import NEEDS_RESTART
-from rtmsd.ctl.call import Call
 from rtmsd.ctl.changes import show_changes, toml_like
-from rtmsd.ctl.exits import CtlError, Exit
+from rtmsd.ctl.context import Call
+from rtmsd.ctl.errors import CtlError, Exit
 from rtmsd.ctl.local_config import WrongConfig, config_file, read_config
 from rtmsd.ctl.output import Style
 from rtmsd.terminal import printable

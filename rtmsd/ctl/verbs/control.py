@@ -1,8 +1,8 @@
 """What changes the daemon as a whole: drain, undrain, reload, shutdown."""
 
-from rtmsd.ctl.call import Call
 from rtmsd.ctl.changes import show_changes
-from rtmsd.ctl.exits import Exit
+from rtmsd.ctl.context import Call
+from rtmsd.ctl.errors import Exit
 
 
 def drain(call: Call) -> Exit:

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Final
 
-from rtmsd.ctl.call import Call
-from rtmsd.ctl.exits import CtlError, Exit
+from rtmsd.ctl.context import Call
+from rtmsd.ctl.errors import CtlError, Exit
 from rtmsd.ctl.findings import Finding, show_findings
 from rtmsd.ctl.probes import probe_public_url, probe_zoom
 

@@ -6,13 +6,13 @@ from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from typing import Final
 
-from rtmsd.ctl.call import Call
-from rtmsd.ctl.exits import Exit
+from rtmsd.ctl.context import Call
+from rtmsd.ctl.errors import Exit
 from rtmsd.ctl.glossary import WORDS
 from rtmsd.ctl.numbers import CLOSE_CODES, EXIT_STATUSES, HTTP_ANSWERS
 from rtmsd.ctl.output import Output, Style
 from rtmsd.ctl.terms import GAP_CAUSES, STREAM_STATES
-from rtmsd.protocol import meanings as zoom
+from rtmsd.protocol import explanations as zoom
 from rtmsd.terminal import complain
 
 Explained = dict[str, str | int | None]

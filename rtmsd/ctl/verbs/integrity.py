@@ -6,14 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
-from rtmsd.ctl.call import Call
-from rtmsd.ctl.exits import CtlError, Exit
-from rtmsd.ctl.figures import milliseconds, printable
+from rtmsd.ctl.context import Call
+from rtmsd.ctl.errors import CtlError, Exit
+from rtmsd.ctl.formatting import milliseconds, printable
 from rtmsd.ctl.output import Item, Style
 from rtmsd.ctl.verbs.recordings import named
-from rtmsd.recording.repair import repair as mend
-from rtmsd.recording.verify import missing
-from rtmsd.recording.verify import verify as problems_of
+from rtmsd.recording.recovery.repair import repair as mend
+from rtmsd.recording.verify.verify import missing
+from rtmsd.recording.verify.verify import verify as problems_of
 
 MARKS: Final = frozenset({"stream.json", "events.jsonl"})  # a directory with one is a recording, whole or broken
 LIVE_STATES: Final = frozenset({"connecting", "active", "paused", "recovering"})

@@ -7,11 +7,11 @@ from collections import deque
 from contextlib import suppress
 from typing import Any, Final
 
-from rtmsd.ctl.call import Call
 from rtmsd.ctl.client import stream_path
+from rtmsd.ctl.context import Call
+from rtmsd.ctl.earlier_streams import known
+from rtmsd.ctl.errors import CtlError, Exit
 from rtmsd.ctl.events import EventFile, lost_events, over, show_event
-from rtmsd.ctl.exits import CtlError, Exit
-from rtmsd.ctl.past import known
 
 POLL_S: Final = 0.25
 

@@ -4,11 +4,11 @@ import sys
 from typing import Any, Final
 from urllib.parse import quote
 
-from rtmsd.ctl.call import Call
-from rtmsd.ctl.exits import CtlError, Exit
-from rtmsd.ctl.figures import UNKNOWN, milliseconds, moment, printable, size
+from rtmsd.ctl.context import Call
+from rtmsd.ctl.earlier_streams import matching, only
+from rtmsd.ctl.errors import CtlError, Exit
+from rtmsd.ctl.formatting import UNKNOWN, milliseconds, moment, printable, size
 from rtmsd.ctl.output import Column, Item, key
-from rtmsd.ctl.past import matching, only
 from rtmsd.ctl.verbs.streams import count
 from rtmsd.nearest import did_you_mean
 

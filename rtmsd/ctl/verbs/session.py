@@ -3,8 +3,8 @@
 from functools import partial
 from typing import Final
 
-from rtmsd.ctl.call import Call
-from rtmsd.ctl.exits import Exit
+from rtmsd.ctl.context import Call
+from rtmsd.ctl.errors import Exit
 
 
 def control(action: str, call: Call) -> Exit:

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from rtmsd import __version__
-from rtmsd.ctl.call import Call
-from rtmsd.ctl.exits import Exit
-from rtmsd.ctl.figures import duration, listed, printable, size
+from rtmsd.ctl.context import Call
+from rtmsd.ctl.errors import Exit
+from rtmsd.ctl.formatting import duration, listed, printable, size
 from rtmsd.ctl.output import Column, Item, Style, key
 
 NOTABLE_AGE_S: Final = 1.0  # a healthy disk syncs twice a second

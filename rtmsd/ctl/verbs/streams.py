@@ -5,13 +5,13 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from rtmsd.ctl.call import Call
 from rtmsd.ctl.client import stream_path
-from rtmsd.ctl.exits import Exit
-from rtmsd.ctl.figures import UNKNOWN, clock, duration, listed, milliseconds, moment, size
+from rtmsd.ctl.context import Call
+from rtmsd.ctl.earlier_streams import known, with_earlier
+from rtmsd.ctl.errors import Exit
+from rtmsd.ctl.formatting import UNKNOWN, clock, duration, listed, milliseconds, moment, size
 from rtmsd.ctl.output import Column, Item, key
-from rtmsd.ctl.past import known, with_earlier
-from rtmsd.protocol.meanings import STOP_REASONS
+from rtmsd.protocol.explanations import STOP_REASONS
 
 SHORT_ID_CHARS: Final = 12
 KEY_CHARS: Final = 16

@@ -10,9 +10,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from rtmsd.ctl.call import Call
-from rtmsd.ctl.exits import Exit
-from rtmsd.ctl.figures import duration, printable
+from rtmsd.ctl.context import Call
+from rtmsd.ctl.errors import Exit
+from rtmsd.ctl.formatting import duration, printable
 from rtmsd.ctl.output import STATE_STYLES, Item, Style, shown
 from rtmsd.ctl.verbs.status import disk, health, heard, received, summed_up, troubles
 from rtmsd.ctl.verbs.streams import ps_columns

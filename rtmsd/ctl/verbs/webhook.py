@@ -8,8 +8,8 @@ from urllib.parse import SplitResult
 
 from rtmsd.config import AppConfig, Config
 from rtmsd.ctl.arguments import web_url
-from rtmsd.ctl.call import Call
-from rtmsd.ctl.exits import CtlError, Exit
+from rtmsd.ctl.context import Call
+from rtmsd.ctl.errors import CtlError, Exit
 from rtmsd.ctl.findings import Finding, show_findings
 from rtmsd.ctl.local_config import config_file, read_config
 from rtmsd.ctl.web import Answer, Unanswered, request

@@ -1,0 +1,94 @@
+"""Streams that the daemon does not remember, because it was started again since say: told from their recordings."""
+
+import json
+from pathlib import Path
+from typing import Any, Final
+
+from rtmsd.ctl.client import stream_path
+from rtmsd.ctl.context import Call
+from rtmsd.ctl.errors import CtlError, Exit
+from rtmsd.ctl.events import ENDED_STATES
+from rtmsd.ctl.output import Item
+from rtmsd.nearest import did_you_mean
+from rtmsd.terminal import complain
+
+REFUSED: Final = "refused"  # a start that was answered with 503: there is nothing on disk of it
+OVER: Final = ENDED_STATES | {REFUSED}
+MAX_EARLIER: Final = 200  # as many as the daemon remembers; `recordings ls` lists all
+
+
+def known(call: Call, name: str) -> dict[str, Any]:
+    """Return everything known of a stream, by the daemon or else by its recording.
+
+    Args:
+        name: its id, or a unique prefix.
+
+    Raises:
+        CtlError: neither knows it, or it is ambiguous.
+    """
+    try:
+        stream: dict[str, Any] = call.client.get(stream_path(name))
+    except CtlError as unknown:
+        if unknown.exit_code is not Exit.NO_SUCH_STREAM:
+            raise
+        recordings = call.client.get("/v1/recordings")
+        found = matching(recordings, name)
+        if not found:
+            meant = did_you_mean(name, (item["rtms_stream_id"] for item in recordings))
+            if "did you mean" in str(unknown) or not meant:
+                raise
+            raise CtlError(unknown.exit_code, f"{unknown}{meant}") from unknown
+        return _told(only(found, name))
+    if stream.get("state") == REFUSED:  # it may have been recorded before
+        recordings = call.client.get("/v1/recordings")
+        found = [item for item in matching(recordings, stream["rtms_stream_id"]) if item["state"] in ENDED_STATES]
+        if len(found) == 1:
+            return {**_told(found[0]), "lost": stream.get("lost")}
+    return stream
+
+
+def with_earlier(call: Call, streams: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Add those that ended and that the daemon does not remember: live ones first, then by their end.
+
+    A disk that is in trouble must not hide the streams that live: then there are no others, and that is said.
+    """
+    try:
+        recordings: list[dict[str, Any]] = call.client.get("/v1/recordings")
+    except CtlError as error:
+        complain(f"rtmsctl: earlier streams are left out: {error}")
+        return streams
+    remembered = {stream["rtms_stream_id"] for stream in streams if stream["state"] != REFUSED}
+    ended = [item for item in recordings if item["state"] in ENDED_STATES]
+    earlier = [item for item in ended if item["rtms_stream_id"] not in remembered]
+    all_of_them = [*streams, *map(_told, earlier[-MAX_EARLIER:])]
+    return sorted(all_of_them, key=lambda item: (item["state"] in OVER, item.get("ended_ms") or _lost_ms(item)))
+
+
+def _lost_ms(item: Item) -> int:
+    lost_ms: int = (item.get("lost") or {}).get("last_ms", 0)
+    return lost_ms
+
+
+def matching(recordings: list[dict[str, Any]], prefix: str) -> list[dict[str, Any]]:
+    """Return the recordings whose id begins with `prefix`, or the one whose id it is."""
+    found = [item for item in recordings if item["rtms_stream_id"].startswith(prefix)]
+    return [item for item in found if item["rtms_stream_id"] == prefix] or found
+
+
+def only(found: list[dict[str, Any]], prefix: str) -> dict[str, Any]:
+    """Return the one that there is. Raises CtlError (USAGE) when there are more."""
+    if len(found) == 1:
+        return found[0]
+    names = "\n".join(item["rtms_stream_id"] for item in found)
+    raise CtlError(Exit.USAGE, f"{len(found)} recordings begin with {prefix!r}: write more of the id", names)
+
+
+def _told(recording: Item) -> dict[str, Any]:
+    """What the manifest says; where that is no help, what the daemon says of the recording."""
+    summary = {**recording, "gaps": None}  # there it is their number
+    try:
+        manifest = json.loads(Path(recording["directory"], "stream.json").read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return summary
+    is_its = isinstance(manifest, dict) and manifest.get("state") == recording["state"]
+    return summary | manifest | {"directory": recording["directory"]} if is_its else summary

@@ -1,0 +1,190 @@
+"""The calls on the file system that may fail. Everything here runs in a worker thread; tests let it fail."""
+
+import contextlib
+import errno
+import os
+import stat
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from rtmsd.recording.disk.nofollow import directory_descriptor, free_name, is_away, open_directory
+from rtmsd.recording.disk.syncfs import FileSystemSync
+
+FILE_MODE: Final = 0o640
+DIRECTORY_MODE: Final = 0o750
+SET_ASIDE: Final = ".damaged"
+"""Behind the name of what stood in our way and may still be worth something to somebody."""
+
+_IOV_MAX: Final = min(os.sysconf("SC_IOV_MAX"), 1024)
+_FILE: Final = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # a pipe in its place must not stop us
+
+
+class Disk:
+    """The real disk. All methods but `sync_all` raise OSError.
+
+    Attributes:
+        root: the directory below which no symbolic link is followed; None: of a path only the last parts are not.
+    """
+
+    def __init__(self, root: Path | None = None) -> None:
+        self.root = root
+        self._together = FileSystemSync()
+
+    def open(self, path: Path, *, create: bool = False) -> int:
+        """Open a file for reading and writing: one that is there, or a new one, which must not be there."""
+        flags = _FILE | (os.O_CREAT | os.O_EXCL if create else 0)
+        parent, _, name = os.fspath(path).rpartition("/")
+        try:
+            directory = directory_descriptor(parent or ".", None if self.root is None else os.fspath(self.root))
+            try:
+                descriptor = os.open(name, flags, FILE_MODE, dir_fd=directory)
+            finally:
+                os.close(directory)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(path)) from None
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise OSError(errno.ENOTDIR, "is no file", str(path))
+        return descriptor
+
+    def read(self, path: Path) -> bytes:
+        descriptor = self.open(path)
+        with os.fdopen(descriptor, "rb") as file:
+            return file.read()
+
+    def write(self, descriptor: int, data: bytes, offset: int) -> None:
+        """Write all of `data`; past the end of the file this leaves a hole that costs no space."""
+        view = memoryview(data)
+        while view:
+            count = os.pwrite(descriptor, view, offset)
+            view, offset = view[count:], offset + count
+
+    def write_pieces(self, descriptor: int, pieces: Sequence[bytes], offset: int) -> None:
+        """Write all of `pieces`, one behind the other."""
+        for first in range(0, len(pieces), _IOV_MAX):
+            group = pieces[first : first + _IOV_MAX]
+            count, size_bytes = os.pwritev(descriptor, group, offset), sum(map(len, group))
+            if count < size_bytes:
+                self.write(descriptor, b"".join(group)[count:], offset + count)
+            offset += size_bytes
+
+    def truncate(self, descriptor: int, size_bytes: int) -> None:
+        os.ftruncate(descriptor, size_bytes)
+
+    def remove(self, path: Path) -> None:
+        """Remove a file; nothing to do when it, or its directory, is gone."""
+        try:
+            with open_directory(path.parent, self.root) as directory:
+                os.unlink(path.name, dir_fd=directory)
+        except OSError as error:
+            if not is_away(error):
+                raise
+
+    def rename(self, path: Path, name: str) -> str:
+        """Give what is there another name, or the next free one behind it. Returns the name it has then."""
+        with open_directory(path.parent, self.root) as directory:
+            free = free_name(name, directory)
+            os.rename(path.name, free, src_dir_fd=directory, dst_dir_fd=directory)
+        return free
+
+    def set_aside(self, path: Path) -> str:
+        """Make way for what is ours, and keep what stands there."""
+        return self.rename(path, f"{path.name}{SET_ASIDE}")
+
+    def sizes(self, directory: Path) -> dict[str, tuple[int, int]]:
+        """Return inode and size of each file in a directory; nothing where there is no directory."""
+        found = {}
+        try:
+            with open_directory(directory, self.root) as descriptor, os.scandir(descriptor) as entries:
+                for entry in entries:
+                    with contextlib.suppress(FileNotFoundError):
+                        known = entry.stat(follow_symlinks=False)
+                        if stat.S_ISREG(known.st_mode):
+                            found[entry.name] = (known.st_ino, known.st_size)
+        except OSError as error:
+            if not is_away(error):
+                raise
+        return found
+
+    def sync(self, descriptor: int) -> None:
+        os.fdatasync(descriptor)
+
+    def sync_together(self, descriptor: int) -> None:
+        self._together.run(descriptor)
+
+    def sync_all(self, descriptors: Sequence[int]) -> list[OSError | None]:
+        """Sync files, and return what went wrong with each."""
+        if not self._together.covers(descriptors):
+            return [_error_of(self.sync, descriptor) for descriptor in descriptors]
+        # The oldest descriptor is told of all that went wrong while the others were written.
+        return [_error_of(self.sync_together, descriptors[0])] * len(descriptors)
+
+    def close(self, descriptor: int) -> None:
+        os.close(descriptor)
+
+    def make_directory(self, path: Path) -> None:
+        """Create a directory with its parents, each made durable in its parent. Whatever stands in the place of one
+        below the root is set aside.
+        """
+        try:
+            with open_directory(path, self.root):
+                return
+        except OSError as error:
+            if not is_away(error):
+                raise
+        self.make_directory(path.parent)
+        if self.root is not None and path != self.root and path.is_relative_to(self.root):
+            if path.is_symlink() or path.exists():
+                self.set_aside(path)
+            with open_directory(path.parent, self.root) as parent, contextlib.suppress(FileExistsError):
+                os.mkdir(path.name, DIRECTORY_MODE, dir_fd=parent)
+        else:
+            with contextlib.suppress(FileExistsError):
+                path.mkdir(DIRECTORY_MODE)
+        self.sync_directory(path.parent)
+
+    def sync_directory(self, path: Path) -> None:
+        """Make names durable: new files, and what was renamed."""
+        with open_directory(path, self.root) as descriptor:
+            os.fsync(descriptor)
+
+    def replace(self, path: Path, content: bytes) -> None:
+        """Replace a whole file: a reader sees the old content or the new, also after a power failure."""
+        temporary = temporary_name(path)
+        self.remove(temporary)
+        try:
+            descriptor = self.open(temporary, create=True)
+        except FileExistsError:  # a directory
+            self.set_aside(temporary)
+            descriptor = self.open(temporary, create=True)
+        try:
+            self.write(descriptor, content, 0)
+            if os.geteuid() == 0:  # `repair` by root must not lock out the daemon, whose directory it is
+                owner = path.parent.stat()
+                os.fchown(descriptor, owner.st_uid, owner.st_gid)
+            self.sync(descriptor)
+        finally:
+            self.close(descriptor)
+        with open_directory(path.parent, self.root) as directory:
+            names = partial(os.replace, temporary.name, path.name, src_dir_fd=directory, dst_dir_fd=directory)
+            try:
+                names()
+            except IsADirectoryError:
+                self.set_aside(path)
+                names()
+        self.sync_directory(path.parent)
+
+
+def _error_of(sync: Callable[[int], None], descriptor: int) -> OSError | None:
+    try:
+        sync(descriptor)
+    except OSError as error:
+        return error
+    return None
+
+
+def temporary_name(path: Path) -> Path:
+    """Return the name a file has while it is being replaced; left behind by a crash, it is of no use."""
+    return path.with_name(f".{path.name}.tmp")

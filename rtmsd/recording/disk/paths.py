@@ -1,0 +1,82 @@
+"""Where the files of a stream are, and names that are safe whatever an id contains."""
+
+import hashlib
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote, unquote
+
+from rtmsd.recording.disk.nofollow import is_directory
+
+MANIFEST: Final = "stream.json"
+EVENTS: Final = "events.jsonl"
+TRANSCRIPT: Final = "transcript.jsonl"
+CAPTIONS: Final = "transcript.vtt"
+CHAT: Final = "chat.jsonl"
+
+MIX_USER_ID: Final = 0
+MIX_NAME: Final = "mixed"
+_NAME_BYTES: Final = 120
+_HASH_DIGITS: Final = 16
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_LAST_MS: Final = 253_402_300_799_999  # the end of the year 9999, where datetime stops
+DAY_MS: Final = 86_400_000
+
+
+def safe_name(text: str) -> str:
+    """Return `text` as a file name: `[A-Za-z0-9_-]` stay, the rest is percent-encoded; at most 120 bytes."""
+    name = quote(text, safe="", errors="surrogatepass").replace(".", "%2E").replace("~", "%7E")
+    if 0 < len(name) <= _NAME_BYTES:
+        return name
+    digest = hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:_HASH_DIGITS]
+    return f"{name[: _NAME_BYTES - _HASH_DIGITS - 1]}-{digest}"
+
+
+def participant_name(user_id: int | str) -> str:
+    """Return the stem of a participant's files; the mix of everybody, number 0, has a name that nobody else can get."""
+    if user_id == MIX_USER_ID:
+        return MIX_NAME
+    name = safe_name(str(user_id))
+    return "%6Dixed" if name == MIX_NAME else name
+
+
+def owner_of(stem: str) -> int | str:
+    """Return whose a file of that name is, as far as the name tells."""
+    if stem == participant_name(MIX_USER_ID):
+        return MIX_USER_ID
+    return int(stem) if stem.isdecimal() else unquote(stem)
+
+
+def date_of(time_ms: int) -> str:
+    """Return the date in UTC, as YYYY-MM-DD."""
+    return (_EPOCH + timedelta(milliseconds=min(max(time_ms, 0), _LAST_MS))).strftime("%Y-%m-%d")
+
+
+def time_of(date: str) -> int:
+    """Return the midnight in UTC that a date begins with; 0 for what is no date."""
+    try:
+        return int(datetime.strptime(f"{date} +0000", "%Y-%m-%d %z").timestamp()) * 1000
+    except ValueError:
+        return 0
+
+
+def midnight_ms(time_ms: int) -> int:
+    """Return the midnight in UTC before `time_ms`."""
+    return time_ms - time_ms % DAY_MS
+
+
+def stream_directory(root: Path, started_ms: int, rtms_stream_id: str) -> Path:
+    """Return the directory of a stream: the one it has already, whatever its date, else the one for its start."""
+    name = safe_name(rtms_stream_id)
+    ours = root / date_of(started_ms) / name
+    if is_directory(ours):
+        return ours
+    return next((day / name for day in dates(root) if is_directory(day / name)), ours)
+
+
+def dates(root: Path) -> list[Path]:
+    """Return the directories of all dates, the newest first; none if there is no recording yet."""
+    if not root.is_dir():
+        return []
+    days = [day for day in root.iterdir() if is_directory(day) and not day.name.startswith(".")]
+    return sorted(days, key=lambda day: day.name, reverse=True)

@@ -1,0 +1,350 @@
+"""One writer for all streams: everything dirty goes to disk in one call of a worker thread, again and again.
+
+A disk that is slow, full or broken stops nobody: what cannot be written stays queued, within the bound, and is tried
+again. Past its share of the bound `Backlog.full` makes a recorder drop, count and name the gap. A bug in one recorder
+costs that one: it is flushed no more, and told so.
+"""
+
+import contextlib
+import math
+import os
+import resource
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, Final, Protocol, TypeVar
+
+import attrs
+import structlog
+import trio
+
+from rtmsd.recording.disk.file_buffer import Backlog, Batch, DiskFile
+from rtmsd.recording.disk.filesystem import Disk
+from rtmsd.recording.disk.latency import Arrivals
+from rtmsd.recording.disk.paths import MANIFEST
+from rtmsd.recording.disk.presence import Damage, FileDamaged, open_known, open_new, survey
+from rtmsd.recording.disk.retrying import Errands, RunSync, own_threads, plain
+from rtmsd.recording.disk.shared_buffer import Buffer
+from rtmsd.recording.manifest.schema import encode_manifest
+
+log = structlog.get_logger()
+
+_ALIVE_S: Final = 5.0
+
+_Item = TypeVar("_Item")
+_AT_ONCE: Final = 4
+_THREADS: Final = 2  # one for the flush, one for who looks meanwhile how full the disk is
+
+
+_OPEN_FILES: Final = 128
+"""So many are written before they are synced: enough that the file system joins its commits, few descriptors."""
+
+
+class RecordingSettings(Protocol):
+    """What is needed of `config.RecordingConfig`."""
+
+    @property
+    def directory(self) -> Path: ...
+    @property
+    def sync_interval_s(self) -> float: ...
+    @property
+    def buffer_bytes(self) -> int: ...
+
+
+@attrs.frozen
+class Job:
+    """What one flush has to do for one recorder. The manifest goes last, so that it never promises too much.
+
+    Attributes:
+        mend: is done before the manifest is written.
+        files: all that the recording has, which are looked at before a manifest promises them.
+    """
+
+    directory: Path
+    batches: tuple[Batch, ...]
+    manifest: dict[str, Any] | None
+    mend: Callable[[Disk], None] | None = None
+    files: tuple[DiskFile, ...] = ()
+
+
+@attrs.frozen
+class Outcome:
+    """What became of a job: what is on disk, and the first error if not all is. One that is no OSError is a bug.
+
+    Attributes:
+        damages: what is no longer on disk. The manifest was not written then, which would have promised it.
+    """
+
+    written: tuple[Batch, ...]
+    error: Exception | None
+    damages: tuple[Damage, ...] = ()
+
+
+class Flushable(Protocol):
+    """A recorder, as the writer sees it."""
+
+    def collect(self, now_s: float) -> Job | None:
+        """Return what is to be written, None for nothing. It counts as queued until `settled`."""
+
+    def settled(self, job: Job, outcome: Outcome) -> None:
+        """Take note of what is on disk."""
+
+    def broke(self, bug: Exception) -> None:
+        """Take note that this recorder is flushed no more: `collect`, `settled` or its job failed, not the disk."""
+
+
+class Writer:
+    """Flushes all recorders so often that nothing waits for longer than `sync_interval_s`, sooner when a manifest has
+    to change at once.
+
+    Attributes:
+        buffer: what is queued, its bound, and each stream's share.
+        errands: what else the disk has to do.
+        arrivals: of what is queued; noted by whoever reads it from a socket.
+        on_sync: called with the seconds of each flush.
+        on_written: called with the seconds from arrival to disk, and for how many messages they hold.
+    """
+
+    def __init__(
+        self, settings: RecordingSettings, *, run_sync: RunSync | None = None, disk: Disk | None = None
+    ) -> None:
+        self.buffer = Buffer(settings.buffer_bytes)
+        self.arrivals = Arrivals()
+        self.on_sync: Callable[[float], None] = lambda seconds: None
+        self.on_written: Callable[[float, int], None] = lambda seconds, messages: None
+        self.disk = Disk() if disk is None else disk
+        self.disk.root = settings.directory
+        self.run_sync = run_sync or own_threads(_THREADS)
+        self.errands = Errands(run_sync)
+        self._refused: str | None = None  # why the last flush failed
+        self._interval_s = settings.sync_interval_s
+        self._flush_s = settings.sync_interval_s / 4  # what a flush takes, as seen lately
+        self._recorders: dict[Flushable, None] = {}  # in order of arrival
+        self._lock = trio.Lock()
+        self._nudged = trio.Event()
+        self._room = trio.Event()
+        self._synced_s: float | None = None
+        self._turn_s = -math.inf
+
+    @property
+    def pending_bytes(self) -> int:
+        return self.buffer.pending_bytes
+
+    @property
+    def full(self) -> bool:
+        """Whether a stream has no room for what comes."""
+        return self.buffer.is_short
+
+    @property
+    def error(self) -> str | None:
+        """Why something waits for the disk, in plain words; None when all that was tried last succeeded."""
+        return self._refused or self.errands.error
+
+    @property
+    def last_sync_age_s(self) -> float:
+        """Seconds since all that was queued by then was on disk; 0 while nothing is queued."""
+        if self._synced_s is None or (self._refused is None and not self.pending_bytes):
+            return 0.0
+        return trio.current_time() - self._synced_s
+
+    @property
+    def _period_s(self) -> float:
+        """From the end of a flush to the next: what comes at the beginning of one waits for it, and the next."""
+        return max(self._interval_s * 0.9 - 2 * self._flush_s, self._interval_s / 4)
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether `run` takes its turns, or waits for the disk: then a kill would lose what is queued."""
+        return self._lock.locked() or trio.current_time() - self._turn_s < _ALIVE_S + self._period_s
+
+    def add(self, recorder: Flushable) -> None:
+        self._recorders[recorder] = None
+
+    def remove(self, recorder: Flushable) -> None:
+        self._recorders.pop(recorder, None)
+
+    def holds(self, recorder: Flushable) -> bool:
+        """Whether a recorder is flushed: it was added, and neither removed nor broken since."""
+        return recorder in self._recorders
+
+    def nudge(self) -> None:
+        """Something structural changed: flush soon."""
+        self._nudged.set()
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Flush for ever. Cancel it only when all recorders are finished."""
+        self._synced_s = trio.current_time()
+        task_status.started()
+        while True:
+            self._turn_s = trio.current_time()
+            await trio.sleep(self._period_s / 5)  # however often it is nudged
+            with trio.move_on_after(self._period_s * 4 / 5):
+                await self._nudged.wait()
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Write what is queued now. A disk that refuses is noted in `error`, not raised."""
+        async with self._lock:
+            self._nudged = trio.Event()
+            now_s = trio.current_time()
+            arrivals = self.arrivals.take()
+            jobs = [
+                (recorder, job)
+                async for recorder in _by_and_by(tuple(self._recorders))
+                if (job := self._collect(recorder, now_s)) is not None
+            ]
+            if jobs:
+                started_s = time.perf_counter()
+                outcomes = await self.run_sync(write_jobs, self.disk, [job for _, job in jobs])
+                async for (recorder, job), outcome in _by_and_by(tuple(zip(jobs, outcomes, strict=True))):
+                    self._settle(recorder, job, outcome)
+                self._note(next((each.error for each in outcomes if isinstance(each.error, OSError)), None))
+                took_s = time.perf_counter() - started_s
+                self._flush_s = max(took_s, 0.9 * self._flush_s)
+                self.on_sync(took_s)
+            if self._refused is None:
+                self._synced_s = now_s
+                written_s = trio.current_time()
+                for latency_s, messages in arrivals.latencies(written_s):
+                    self.on_written(latency_s, messages)
+            else:
+                self.arrivals.put_back(arrivals)
+            self.buffer.shrink()
+            self._room.set()
+            self._room = trio.Event()
+
+    async def wait_room(self, backlog: Backlog) -> None:
+        """Return when one stream has room for another read: at once, unless its share is used up."""
+        while backlog.is_short:
+            await self._room.wait()
+
+    @contextlib.asynccontextmanager
+    async def quiet(self) -> Any:
+        """Wait for the flush that is under way, and hold off others."""
+        async with self._lock:
+            yield
+
+    def _collect(self, recorder: Flushable, now_s: float) -> Job | None:
+        try:
+            return recorder.collect(now_s)
+        except Exception as bug:
+            self._broke(recorder, bug)
+            return None
+
+    def _settle(self, recorder: Flushable, job: Job, outcome: Outcome) -> None:
+        try:
+            recorder.settled(job, outcome)
+        except Exception as bug:
+            self._broke(recorder, bug)
+        else:
+            if outcome.error is not None and not isinstance(outcome.error, OSError):
+                self._broke(recorder, outcome.error)
+
+    def _broke(self, recorder: Flushable, bug: Exception) -> None:
+        self.remove(recorder)
+        recorder.broke(bug)
+
+    def _note(self, error: OSError | None) -> None:
+        text = None if error is None else plain(error)
+        if text is not None and self._refused is None:
+            log.error("disk refuses writes", error=text, pending_bytes=self.pending_bytes)
+        elif text is None and self._refused is not None:
+            log.info("disk takes writes again", pending_bytes=self.pending_bytes)
+        self._refused = text
+
+
+async def _by_and_by(items: Sequence[_Item]) -> AsyncIterator[_Item]:
+    """Yield the items, and let others have their turn in between: 100 recorders together take 20 ms."""
+    for number, item in enumerate(items):
+        if number % _AT_ONCE == _AT_ONCE - 1:
+            await trio.lowlevel.cancel_shielded_checkpoint()
+        yield item
+
+
+# In the worker thread
+
+
+def write_jobs(disk: Disk, jobs: Sequence[Job]) -> list[Outcome]:
+    """Write and sync all jobs; one file's error stops no other, nor does a bug in what one job holds."""
+    written: dict[int, list[Batch]] = {number: [] for number in range(len(jobs))}
+    errors: dict[int, Exception] = {}
+    damages: dict[int, list[Damage]] = {number: [] for number in range(len(jobs))}
+    batches = [(number, batch) for number, job in enumerate(jobs) for batch in job.batches]
+    at_once = min(_OPEN_FILES, max(1, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 16))
+    for first in range(0, len(batches), at_once):
+        for number, batch, error in _write_group(disk, batches[first : first + at_once]):
+            if error is None:
+                written[number].append(batch)
+            elif isinstance(error, FileDamaged):
+                damages[number].append(error.damage)
+            else:
+                errors.setdefault(number, error)
+    for number, job in enumerate(jobs):
+        if job.manifest is not None and number not in errors:
+            try:
+                if job.mend is not None:
+                    job.mend(disk)
+                known = {damage.file for damage in damages[number]}
+                damages[number] += survey(disk, (file for file in job.files if file not in known))
+                if damages[number]:
+                    continue
+                disk.make_directory(job.directory)
+                disk.replace(job.directory / MANIFEST, encode_manifest(job.manifest))
+            except Exception as error:
+                errors[number] = error
+    return [Outcome(tuple(written[number]), errors.get(number), tuple(damages[number])) for number in range(len(jobs))]
+
+
+def _write_group(disk: Disk, batches: Iterable[tuple[int, Batch]]) -> list[tuple[int, Batch, Exception | None]]:
+    results: list[tuple[int, Batch, Exception | None]] = []
+    opened: list[tuple[int, Batch, int]] = []
+    new_names: set[Path] = set()
+    for number, batch in batches:
+        try:
+            opened.append((number, batch, _write(disk, batch)))
+        except Exception as error:
+            results.append((number, batch, error))
+    failures = disk.sync_all([descriptor for _, _, descriptor in opened])
+    for (number, batch, descriptor), sync_failure in zip(opened, failures, strict=True):
+        failure = sync_failure
+        try:
+            parent = batch.file.path.parent
+            if batch.file.durable_bytes == 0 and parent not in new_names:
+                disk.sync_directory(parent)
+                new_names.add(parent)
+        except OSError as error:
+            failure = failure or error
+        with contextlib.suppress(OSError):
+            disk.close(descriptor)
+        results.append((number, batch, failure))
+    return results
+
+
+def _write(disk: Disk, batch: Batch) -> int:
+    """Write one file, and return its descriptor. What could only be written in part is cut off again."""
+    file = batch.file
+    descriptor = open_known(disk, file) if file.durable_bytes else open_new(disk, file)
+    try:
+        if file.durable_bytes == 0 and file.header is not None:
+            # Were we killed behind the samples, nobody would know what they are.
+            disk.write(descriptor, file.header(0), 0)
+        for offset, pieces in batch.chunks:
+            disk.write_pieces(descriptor, pieces, offset)
+        if not batch.chunks:  # it was cut, and ends within a sample
+            disk.truncate(descriptor, batch.size_bytes)
+        if file.header is not None:
+            disk.write(descriptor, file.header(batch.size_bytes), 0)
+    except Exception as error:
+        with contextlib.suppress(Exception):
+            if file.durable_bytes:
+                disk.truncate(descriptor, file.durable_bytes)
+                if file.header is not None:
+                    disk.write(descriptor, file.header(file.durable_bytes), 0)
+            else:
+                disk.remove(file.path)
+        with contextlib.suppress(OSError):
+            disk.close(descriptor)
+        if isinstance(error, OSError) and error.filename is None:
+            raise OSError(error.errno, os.strerror(error.errno or 0), str(file.path)) from error
+        raise
+    return descriptor

@@ -1,0 +1,207 @@
+"""The recordings on disk: what there is, and how one of them goes away. Synchronous, for a worker thread.
+
+A recording goes in two steps. Its directory gets a name that is no recording's, which happens in an instant: from then
+on it is gone for everybody. Then what is in it is deleted, however long that takes. When that is interrupted the name
+says what is left to do, and `leftovers` finds it.
+"""
+
+import contextlib
+import os
+import re
+import shutil
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import unquote
+
+import attrs
+
+from rtmsd.recording.disk.filesystem import Disk
+from rtmsd.recording.disk.nofollow import open_directory
+from rtmsd.recording.disk.paths import MANIFEST, dates, safe_name
+from rtmsd.recording.recovery.repair import read_manifest
+
+DAMAGED: Final = "damaged"
+_REVOKED: Final = "revoked"
+_DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}")
+_LEFTOVER_SUFFIX: Final = ".deleted"  # after a dot and the name; `safe_name` lets neither dot into a recording's name
+_BLOCK_BYTES: Final = 512  # the unit of `st_blocks`, whatever the file system's is
+
+
+@attrs.frozen(kw_only=True)
+class Recording:
+    """One stream's directory.
+
+    Attributes:
+        state: of the manifest; `DAMAGED` when that cannot be used, and then all that it would tell is None.
+        id: of the session, meeting, ...
+        why: what the state came from.
+        started_ms, ended_ms: Zoom's times; `ended_ms` is None until the stream is over.
+        changed_ms: local time of the manifest's last change.
+        bytes: what it occupies on disk; silence that was never written costs nothing.
+        gaps: how many.
+        refused: media that were asked for and not granted, and why.
+        session_key: the developer's own name of the session, of the webhook's details.
+    """
+
+    rtms_stream_id: str
+    directory: Path
+    state: str
+    product: str | None
+    id: str | None
+    app: str | None
+    started_ms: int | None
+    ended_ms: int | None
+    stop_reason: int | None
+    why: str | None = None
+    changed_ms: int
+    bytes: int
+    gaps: int | None
+    refused: dict[str, str] = attrs.field(factory=dict)
+    session_key: str | None = None
+
+    @property
+    def name(self) -> str:
+        """What tells it from all others, as `safe_name` of the stream's id does."""
+        return self.directory.name
+
+    @property
+    def last_ms(self) -> int:
+        """When it was last more than an archive: its end, or for want of one the last change of its manifest.
+
+        Of Zoom's clock and ours the earlier: neither a copy made today nor a simulation that ran ahead makes it young.
+        """
+        return self.changed_ms if self.ended_ms is None else min(self.ended_ms, self.changed_ms)
+
+    @property
+    def is_receipt(self) -> bool:
+        """Whether it only says that there was a recording, which had to be deleted."""
+        return self.state == _REVOKED
+
+    def to_json(self) -> dict[str, Any]:
+        """As `GET /v1/recordings` lists it."""
+        return {**attrs.asdict(self), "directory": str(self.directory)}
+
+
+def find_recordings(root: Path) -> list[Recording]:
+    """Return all recordings, the oldest first.
+
+    Raises:
+        OSError: a directory cannot be read.
+    """
+    found = []
+    for day in _days(root):
+        for directory in day.iterdir():
+            if directory.is_dir() and not directory.name.startswith("."):
+                with contextlib.suppress(FileNotFoundError):  # it goes while we look
+                    found.append(_read(directory))
+    return sorted(found, key=lambda recording: (recording.last_ms, recording.name))
+
+
+def _days(root: Path) -> list[Path]:
+    """Only what is named after a date is ours to list, and to delete."""
+    return [day for day in dates(root) if _DATE.fullmatch(day.name)]
+
+
+def _read(directory: Path) -> Recording:
+    manifest = _read_manifest(directory) or {"state": DAMAGED}
+    told = directory / MANIFEST
+    changed_s = (told if told.exists() else directory).stat().st_mtime
+    rtms_stream_id = manifest.get("rtms_stream_id")
+    if not isinstance(rtms_stream_id, str) or safe_name(rtms_stream_id) != directory.name:
+        rtms_stream_id = unquote(directory.name)
+    gaps, details = manifest.get("gaps"), manifest.get("details")
+    return Recording(
+        rtms_stream_id=rtms_stream_id,
+        directory=directory,
+        state=str(manifest["state"]),
+        product=_text(manifest.get("product")),
+        id=_text(manifest.get("id")),
+        app=_text(manifest.get("app")),
+        started_ms=_whole(manifest.get("started_ms")),
+        ended_ms=_whole(manifest.get("ended_ms")),
+        stop_reason=_whole(manifest.get("stop_reason")),
+        why=_text(manifest.get("why")),
+        changed_ms=int(changed_s * 1000),
+        bytes=occupied_bytes(directory),
+        gaps=len(gaps) if isinstance(gaps, list) else None,
+        refused={
+            media: term["refused"]["why"] for media, term in manifest.get("media", {}).items() if term.get("refused")
+        },
+        session_key=_text(details.get("session_key")) if isinstance(details, dict) else None,
+    )
+
+
+def _read_manifest(directory: Path) -> dict[str, Any] | None:
+    try:
+        return read_manifest(directory)
+    except OSError:  # one that cannot be read must not hide all others
+        return None
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _whole(value: object) -> int | None:
+    return value if type(value) is int else None
+
+
+def occupied_bytes(directory: Path) -> int:
+    """Return what the files below a directory occupy on disk."""
+    total = 0
+    for folder, _, names in os.walk(directory):
+        for name in names:
+            with contextlib.suppress(OSError):
+                total += (Path(folder) / name).lstat().st_blocks * _BLOCK_BYTES
+    return total
+
+
+def set_aside(directory: Path) -> Path:
+    """Take a recording out of the library and return what is left to `erase`. Nothing may be writing to it.
+
+    Raises:
+        OSError: the disk refuses; the recording is as it was.
+    """
+    leftover = directory.with_name(f".{directory.name}{_LEFTOVER_SUFFIX}")
+    if leftover.is_symlink() or leftover.exists():  # an earlier recording of the same stream
+        erase(leftover)
+    with open_directory(directory.parent, _root(directory)) as day:
+        os.rename(directory.name, leftover.name, src_dir_fd=day, dst_dir_fd=day)
+    return leftover
+
+
+def _root(directory: Path) -> Path:
+    return directory.parent.parent
+
+
+def erase(leftover: Path) -> None:
+    """Delete what was set aside, for good.
+
+    Raises:
+        OSError: something is left; call again.
+    """
+    disk = Disk(_root(leftover))
+    if leftover.is_symlink():
+        disk.remove(leftover)
+    else:
+        disk.remove(leftover / MANIFEST)  # first: whoever looks for manifests finds nothing half deleted
+        with open_directory(leftover.parent, disk.root) as day:
+            shutil.rmtree(leftover.name, dir_fd=day)
+    disk.sync_directory(leftover.parent)
+
+
+def leftovers(root: Path) -> list[Path]:
+    """Return what interrupted deletions left to `erase`."""
+    return [path for day in _days(root) for path in day.glob(f".*{_LEFTOVER_SUFFIX}")]
+
+
+def remove_empty_days(root: Path, before: str) -> None:
+    """Remove the directories of dates on which nothing is left.
+
+    Args:
+        before: a date that is long past: in later directories a stream may just be about to begin.
+    """
+    for day in _days(root):
+        if day.name < before:
+            with contextlib.suppress(OSError):  # it holds recordings
+                day.rmdir()

@@ -1,0 +1,183 @@
+"""Looks after the recordings while streams come and go: lists them, removes them, keeps to the limits.
+
+Deleting a recording and opening it again for a stream that comes back exclude each other. Both are decided in the Trio
+thread: a deletion sees in `live` that the stream is there, and a stream that comes later waits in `wait_free`.
+"""
+
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Final, Protocol
+
+import structlog
+import trio
+
+from rtmsd.errors import RtmsdError, StorageError
+from rtmsd.recording.disk.paths import DAY_MS, date_of, safe_name
+from rtmsd.recording.disk.retrying import RunSync, own_threads
+from rtmsd.recording.library.catalog import (
+    Recording,
+    erase,
+    find_recordings,
+    leftovers,
+    remove_empty_days,
+    set_aside,
+)
+from rtmsd.recording.library.retention import overdue
+
+log = structlog.get_logger(__name__)
+
+TIDY_EVERY_S: Final = 3600.0
+_THREADS: Final = 4  # so that a list need not wait for a deletion
+QUIET_DAYS: Final = 2  # no stream begins in the directory of a date that is further back
+
+
+class NoSuchRecording(RtmsdError):
+    """Nothing is recorded under this id."""
+
+
+class RecordingInUse(RtmsdError):
+    """The stream lives: its recording is being written."""
+
+
+class RetentionRules(Protocol):
+    """The slice of `RecordingConfig` that matters here."""
+
+    @property
+    def keep_days(self) -> int: ...
+    @property
+    def keep_bytes(self) -> int: ...
+
+
+class Librarian:
+    """One for the recordings of a daemon. All deletions go through it, one at a time.
+
+    Args:
+        root: `recording.directory`.
+        live: ids of the streams there are now, from before their files are opened until they are finished.
+        now_ms: local time.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        live: Callable[[], Iterable[str]],
+        *,
+        run_sync: RunSync | None = None,
+        now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+    ) -> None:
+        self._root = root
+        self._live = live
+        self._run_sync = run_sync or own_threads(_THREADS)
+        self._now_ms = now_ms
+        self._deleting = trio.Lock()
+        self._moving: dict[str, trio.Event] = {}
+
+    async def recordings(self) -> list[Recording]:
+        """Return all recordings, those of live streams too, the oldest first.
+
+        Raises:
+            StorageError: the directory cannot be read.
+        """
+        try:
+            found: list[Recording] = await self._run_sync(find_recordings, self._root, abandon_on_cancel=True)
+        except OSError as error:
+            raise StorageError(f"{self._root}: {error.strerror or error}") from error
+        return found
+
+    async def remove(self, rtms_stream_id: str) -> None:
+        """Delete a recording for good.
+
+        Args:
+            rtms_stream_id: whatever somebody wrote; it is looked up among the recordings and never becomes a path.
+
+        Raises:
+            NoSuchRecording: there is none.
+            RecordingInUse: its stream lives.
+            StorageError: the disk refuses. What it left is deleted later.
+        """
+        async with self._deleting:
+            for recording in await self.recordings():
+                if recording.rtms_stream_id == rtms_stream_id:
+                    try:
+                        await self._delete(recording)
+                    except OSError as error:
+                        raise StorageError(f"{recording.directory}: {error.strerror or error}") from error
+                    log.info("recording removed", rtms_stream_id=rtms_stream_id, why="asked for")
+                    return
+        raise NoSuchRecording(f"nothing is recorded under the id {rtms_stream_id!r}")
+
+    async def wait_free(self, rtms_stream_id: str) -> None:
+        """Wait until no recording of this stream is about to disappear: before its files are opened."""
+        moving = self._moving.get(safe_name(rtms_stream_id))
+        if moving is not None:
+            await moving.wait()
+
+    async def tidy(self, rules: RetentionRules) -> None:
+        """Finish interrupted deletions, then delete what is overdue. A disk that refuses is logged, and tried later."""
+        async with self._deleting:
+            try:
+                for leftover in await self._run_sync(leftovers, self._root, abandon_on_cancel=True):
+                    await self._finish(leftover)
+                if rules.keep_days or rules.keep_bytes:
+                    await self._delete_overdue(rules)
+                    before = date_of(self._now_ms() - QUIET_DAYS * DAY_MS)
+                    await self._run_sync(remove_empty_days, self._root, before)
+            except (OSError, StorageError) as error:
+                log.warning("recordings cannot be tidied", error=str(error))
+
+    async def _finish(self, leftover: Path) -> None:
+        try:
+            await self._erase(leftover)
+        except OSError as error:
+            log.warning("interrupted deletion cannot be finished", directory=str(leftover), error=str(error))
+        else:
+            log.info("interrupted deletion finished", directory=str(leftover))
+
+    async def _delete_overdue(self, rules: RetentionRules) -> None:
+        doomed = overdue(
+            await self.recordings(),
+            self._live_names(),
+            keep_days=rules.keep_days,
+            keep_bytes=rules.keep_bytes,
+            now_ms=self._now_ms(),
+        )
+        for recording in doomed:
+            try:
+                await self._delete(recording)
+            except RecordingInUse:  # since a moment ago
+                continue
+            except OSError as error:
+                log.warning("recording cannot be removed", rtms_stream_id=recording.rtms_stream_id, error=str(error))
+            else:
+                log.info("recording removed", rtms_stream_id=recording.rtms_stream_id, why="kept for long enough")
+
+    async def _delete(self, recording: Recording) -> None:
+        """Raises RecordingInUse, OSError."""
+        if recording.name in self._live_names():
+            raise RecordingInUse(f"{recording.rtms_stream_id} is being recorded")
+        moved = self._moving[recording.name] = trio.Event()
+        try:
+            leftover = await self._run_sync(set_aside, recording.directory)
+        finally:
+            del self._moving[recording.name]
+            moved.set()
+        await self._erase(leftover)
+
+    async def _erase(self, leftover: Path) -> None:
+        """Delete what was set aside. A stop of the daemon does not wait for that: the next start goes on with it."""
+        await self._run_sync(erase, leftover, abandon_on_cancel=True)
+
+    def _live_names(self) -> frozenset[str]:
+        return frozenset(safe_name(rtms_stream_id) for rtms_stream_id in self._live())
+
+
+async def keep_tidy(librarian: Librarian, rules: Callable[[], RetentionRules]) -> None:
+    """Tidy now and every hour until cancelled.
+
+    Args:
+        rules: of the configuration in force, asked each time.
+    """
+    while True:
+        await librarian.tidy(rules())
+        await trio.sleep(TIDY_EVERY_S)

@@ -1,0 +1,107 @@
+"""Who took part: from joins, from leaves, and from the names that come with media, in whatever order."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any, Final
+
+import attrs
+
+from rtmsd.protocol.bounds import bounded_name, json_bytes
+from rtmsd.protocol.media_data import UserId
+from rtmsd.protocol.messages import Participant
+from rtmsd.recording.disk.paths import MIX_USER_ID
+from rtmsd.recording.manifest.entry import Entry
+
+_MAX_PARTICIPANTS: Final = 10_000
+_MAX_BYTES: Final = 1_250_000  # of all entries in the manifest: 10 000 usual ones
+_ENTRY_BYTES: Final = 80  # of one, apart from id and name
+_MAX_UNLISTED: Final = 100_000
+
+
+@attrs.define
+class Person(Entry):
+    user_id: int | str
+    user_name: str | None = None
+    joined_ms: int | None = None
+    left_ms: int | None = None
+
+
+class Roster:
+    """Attributes:
+    revision: changes with every entry that does.
+    """
+
+    def __init__(self, manifest_entries: list[dict[str, Any]]) -> None:
+        self._people = {entry["user_id"]: Person.from_manifest(entry) for entry in manifest_entries}
+        self.revision = 0
+        self._bytes = sum(_size_bytes(person) for person in self._people.values())
+        self._unlisted: set[int] = set()  # hashes of ids
+
+    @property
+    def unlisted(self) -> int:
+        """How many people there was no room for in the list."""
+        return len(self._unlisted)
+
+    def name(self, user_id: int | str | None) -> str | None:
+        person = None if user_id is None else self._people.get(user_id)
+        return None if person is None else person.user_name
+
+    def named(self, user_id: int | str, user_name: str | None) -> None:
+        """Somebody is there: an entry is made or the name taken over; a missing name leaves the one known."""
+        if user_id == MIX_USER_ID:
+            return
+        person = self._entry(user_id)
+        if person is None or not user_name or person.user_name == user_name:
+            return
+        user_name = bounded_name(user_name)
+        if person.user_name != user_name:
+            added_bytes = json_bytes(user_name) - json_bytes(person.user_name)
+            if added_bytes <= 0 or self._bytes + added_bytes <= _MAX_BYTES:
+                person.user_name = user_name
+                self._bytes += added_bytes
+                self.revision += 1
+
+    def joined(self, user_id: int | str, user_name: str | None, time_ms: int) -> None:
+        """Zoom repeats joins after a reconnection: only the first counts, unless the person had left."""
+        self.named(user_id, user_name)
+        person = self._entry(user_id)
+        if person is not None and (person.joined_ms is None or person.left_ms is not None):
+            person.joined_ms = time_ms if person.joined_ms is None else person.joined_ms
+            person.left_ms = None
+            self.revision += 1
+
+    def left(self, user_id: int | str, time_ms: int) -> None:
+        person = self._entry(user_id)
+        if person is not None:
+            person.left_ms = time_ms
+            self.revision += 1
+
+    def to_manifest(self) -> list[dict[str, Any]]:
+        return [person.to_manifest() for person in self._people.values()]
+
+    def _entry(self, user_id: int | str) -> Person | None:
+        """Return the person's entry, made if need be; None for the one too many."""
+        person = self._people.get(user_id)
+        if person is not None:
+            return person
+        person = Person(user_id)
+        if len(self._people) >= _MAX_PARTICIPANTS or self._bytes + _size_bytes(person) > _MAX_BYTES:
+            if len(self._unlisted) < _MAX_UNLISTED:
+                self._unlisted.add(hash(user_id))
+            return None
+        self._people[user_id] = person
+        self._bytes += _size_bytes(person)
+        self.revision += 1
+        return person
+
+
+def _size_bytes(person: Person) -> int:
+    return _ENTRY_BYTES + json_bytes(person.user_id) + json_bytes(person.user_name)
+
+
+def identified(participants: Iterable[Participant]) -> Iterator[tuple[UserId, str | None]]:
+    """Yield id and name of those of whom an event gives an id."""
+    for person in participants:
+        # A contact center's media name the channel; the `user_id` beside it is the agent's account.
+        user_id = person.channel_id or person.user_id
+        if user_id is not None:
+            yield user_id, person.user_name

@@ -1,0 +1,1 @@
+"""Decoders from what Zoom sends to what is stored."""

@@ -1,0 +1,370 @@
+"""One participant's audio in one file: each packet put where its timestamp says. Pure: the file is a queue.
+
+Packets that follow each other are written behind each other, however their timestamps jitter, so that no speech is cut;
+but no sample strays further than `REACH_MS` from its timestamp.
+"""
+
+import copy
+import enum
+from collections.abc import Iterable
+from typing import Final
+
+from rtmsd.recording.disk.file_buffer import PIECE_BYTES, DiskFile
+from rtmsd.recording.media.recent_packets import RecentPackets
+from rtmsd.recording.media.resumed import EarlierAudio
+from rtmsd.recording.media.wav import HEADER_BYTES, PcmFormat
+
+CONTIGUOUS_MS: Final = 20
+"""A deviation up to here is jitter, and nothing shorter is called missing."""
+
+REACH_MS: Final = 100
+"""A packet that deviates no further from the write position is contiguous audio; no sample may stray further."""
+
+MAX_AHEAD_MS: Final = 12 * 3_600_000
+_MAX_FILE_BYTES: Final = 2**40  # holes are free, but file systems have an end
+_MAX_HOLES: Final = 64
+_EARLIER_MS: Final = 2000  # after so much new audio nothing comes any more that an earlier process had
+_DRIFTING: Final = 5  # so many packets in a row that are off the same way are no jitter
+
+
+class Placement(enum.Enum):
+    """What became of a packet."""
+
+    KEPT = enum.auto()
+    REPEAT = enum.auto()  # it came before
+    CUT = enum.auto()  # more than `REACH_MS` behind, and other audio is there already
+    TOO_FAR = enum.auto()  # more than 12 h ahead: a broken timestamp, not silence
+
+
+class Track:
+    """A WAV file with its write position. Positions are offsets in the file, header included.
+
+    Attributes:
+        start_ms: time of the first sample; no packet before it belongs here.
+        newest_ms: the newest timestamp; one that is not newer is late, a repeat, or of a clock with coarse steps.
+        user_name: as it came with the last packet, "" before the first; kept for `Recorder.audio`.
+        holes: the newest ranges that were left out and may still be filled, in order.
+        same_time: packets kept although the one before had the same timestamp.
+        trimmed_bytes, inserted_bytes: silence taken out or put in, to follow a clock that drifts.
+        cut_bytes: audio that could not be kept: other audio is where it would have to be.
+    """
+
+    __slots__ = (
+        "_backlog",
+        "_block_bytes",
+        "_bytes_per_ms",
+        "_drift",
+        "_drift_at",
+        "_earlier",
+        "_earlier_end",
+        "_expected",
+        "_interrupted_at",
+        "_missed_ms",
+        "_packets",
+        "_reach_bytes",
+        "_recent",
+        "_resumed_ms",
+        "_slack_bytes",
+        "_tail",
+        "_times",
+        "_zero",
+        "cut_bytes",
+        "file",
+        "holes",
+        "inserted_bytes",
+        "newest_ms",
+        "pcm",
+        "same_time",
+        "start_ms",
+        "trimmed_bytes",
+        "user_id",
+        "user_name",
+    )
+
+    def __init__(
+        self,
+        file: DiskFile,
+        user_id: int | str,
+        start_ms: int,
+        pcm: PcmFormat,
+        *,
+        holes: Iterable[tuple[int, int]] = (),
+        tail: bytes = b"",
+    ) -> None:
+        """Begin a file, or with `holes` and its last bytes go on with one of an earlier process."""
+        self.file = file
+        self.user_id = user_id
+        self.start_ms = start_ms
+        self.pcm = pcm
+        self._bytes_per_ms = pcm.bytes_per_ms
+        self._block_bytes = pcm.block_bytes
+        self._slack_bytes = CONTIGUOUS_MS * pcm.bytes_per_ms
+        self._reach_bytes = REACH_MS * pcm.bytes_per_ms
+        self._zero = start_ms * pcm.bytes_per_ms - HEADER_BYTES
+        # What `timestamp_ms * _bytes_per_ms` is for a packet that continues the file exactly.
+        self._expected = max(file.size_bytes, HEADER_BYTES) + self._zero
+        self._tail = file.tail
+        self._backlog = file.backlog
+        self._recent = RecentPackets()
+        self._times, self._packets = self._recent.times, self._recent.packets
+        self._drift = 0  # packets in a row that were off the same way: ahead, or below 0 behind
+        self._drift_at = 0  # the write position that the last of them left, as in `_expected`
+        self._interrupted_at = 0
+        self._missed_ms = 0  # end of the last packet that could not be kept
+        self.user_name: str | None = ""
+        self.same_time = self.trimmed_bytes = self.inserted_bytes = self.cut_bytes = 0
+        self._resumed_ms: int | None = None
+        self._earlier: EarlierAudio | None = None
+        self._earlier_end = 0
+        if file.size_bytes < HEADER_BYTES:
+            file.skip_to(HEADER_BYTES)
+            self.newest_ms = start_ms - 1
+        else:  # which timestamps there were is not known: none that may be stored here is newer
+            self.newest_ms = self._resumed_ms = self.end_ms + REACH_MS
+            self._earlier_end = self.end
+            self.interrupted()
+            self._earlier = EarlierAudio(self.end, tail, self._reach_bytes, self._block_bytes, self._bytes_per_ms)
+        self.holes = list(holes)[-_MAX_HOLES:]
+
+    @property
+    def end(self) -> int:
+        """The write position."""
+        return self._expected - self._zero
+
+    @property
+    def end_ms(self) -> int:
+        """Time behind the last sample."""
+        return self._expected // self._bytes_per_ms
+
+    @property
+    def heard_ms(self) -> int:
+        """Until when there was audio: the end of the file, or of a packet that is stored well before its time."""
+        if self.newest_ms == self._resumed_ms:
+            return self.end_ms
+        size = len(self._packets[-1]) if self._packets else self._recent.newest_bytes
+        newest_ms = self.newest_ms + size // self._bytes_per_ms
+        return newest_ms if newest_ms > self.end_ms + CONTIGUOUS_MS else self.end_ms
+
+    @property
+    def duration_ms(self) -> int:
+        return (self.end - HEADER_BYTES) // self._bytes_per_ms
+
+    def unwritten(self, from_ms: int, to_ms: int) -> list[tuple[int, int]]:
+        """Return the parts of a time that hold no samples yet, jitter apart."""
+        if from_ms > self.newest_ms:
+            return [(from_ms, to_ms)]
+        ranges = [*((self._ms(start), self._ms(stop)) for start, stop in self.holes), (self.end_ms, to_ms)]
+        parts = [(max(from_ms, start), min(to_ms, stop)) for start, stop in ranges]
+        return [(start, stop) for start, stop in parts if stop - start > CONTIGUOUS_MS // 2]
+
+    def moved(self, file: DiskFile, start_ms: int) -> "Track":
+        """Return the track that goes on in another file: from what is queued on, which the other file gets to write.
+
+        Args:
+            start_ms: of the new file; nothing that is queued is from before.
+        """
+        shift_bytes = (start_ms - self.start_ms) * self._bytes_per_ms
+        self.file.move(file, shift_bytes)
+        track = copy.copy(self)
+        track.file, track.start_ms, track._tail = file, start_ms, file.tail
+        track._zero += shift_bytes
+        holes = ((start - shift_bytes, stop - shift_bytes) for start, stop in self.holes)
+        track.holes = [(start, stop) for start, stop in holes if start >= HEADER_BYTES]
+        track._earlier, track._earlier_end = None, track._earlier_end - shift_bytes
+        track.same_time = track.trimmed_bytes = track.inserted_bytes = track.cut_bytes = 0  # this one still counts them
+        track.interrupted()
+        return track
+
+    def cut(self, size_bytes: int) -> None:
+        """What is behind `size_bytes` is gone from the disk. Nothing may be queued: see `moved`."""
+        end = size_bytes - (size_bytes - HEADER_BYTES) % self._block_bytes
+        self.file.cut(end)
+        self.file.on_dirty(self.file)  # its header has to say so
+        self._expected = end + self._zero
+        self.holes = [(start, stop) for start, stop in self.holes if stop <= end]
+        self._earlier, self._earlier_end = None, min(self._earlier_end, end)
+        self.interrupted()
+
+    def time_ms(self, position: int) -> int:
+        """Return the time of the sample at an offset of the file."""
+        return self._ms(max(position, HEADER_BYTES))
+
+    def _ms(self, position: int) -> int:
+        return (position + self._zero) // self._bytes_per_ms
+
+    def interrupted(self) -> None:
+        """What would come next is known to be missing: no jitter, so it stays a hole, which may still be filled."""
+        self._interrupted_at = self._expected
+
+    def missed(self, timestamp_ms: int, duration_ms: int) -> tuple[int, int]:
+        """A packet could not be kept. Returns the time missing: of a coarse clock several have one timestamp."""
+        self.interrupted()
+        ends = [end for end in (self.end_ms, self._missed_ms) if timestamp_ms < end <= timestamp_ms + REACH_MS]
+        from_ms = max(ends, default=timestamp_ms)
+        self._missed_ms = from_ms + duration_ms
+        return from_ms, from_ms + duration_ms
+
+    def settle(self, clock_ms: int) -> None:
+        """Let go of what is kept of single packets, and of those long before `clock_ms`. To be called now and then."""
+        self._recent.settle(self.newest_ms, clock_ms)
+        if self.newest_ms != self._resumed_ms and self.newest_ms - self._ms(self._earlier_end) > _EARLIER_MS:
+            self._earlier = None
+
+    def append(self, timestamp_ms: int, data: bytes) -> bool:
+        """Take a packet that continues the file; False, and nothing done, for any other, and where there is no room.
+
+        Called for each packet, so it does what `DiskFile.append` does by itself.
+        """
+        slack = self._slack_bytes
+        size = len(data)
+        backlog = self._backlog
+        if (
+            -slack <= timestamp_ms * self._bytes_per_ms - self._expected <= slack
+            and timestamp_ms > self.newest_ms
+            and size
+            and not size % self._block_bytes
+            and backlog.pending_bytes < backlog.limit_bytes
+        ):
+            tail = self._tail
+            if not tail:
+                self.file.on_dirty(self.file)
+            tail.append(data)
+            self._times.append(timestamp_ms)
+            self._packets.append(data)
+            self._expected += size
+            self.newest_ms = timestamp_ms
+            backlog.pending_bytes += size + PIECE_BYTES
+            return True
+        return False
+
+    def place(self, timestamp_ms: int, data: bytes) -> Placement:
+        """Take any packet of whole samples, at least one, that does not start before `start_ms`.
+
+        Within `REACH_MS` of the write position it continues the file; else it leaves a hole before itself, or, earlier,
+        fills samples not written yet. A late one whose place is still free takes that.
+        """
+        if self.append(timestamp_ms, data):
+            return Placement.KEPT
+        newest_ms = self.newest_ms
+        if timestamp_ms <= newest_ms and self._recent.holds(timestamp_ms, data, newest_ms):
+            return Placement.REPEAT
+        at = timestamp_ms * self._bytes_per_ms - self._zero
+        is_free = timestamp_ms < newest_ms and self._is_free(at, at + len(data))
+        left = data
+        if self._earlier is not None and not is_free:
+            left = self._earlier.unknown_part(at, data)
+            if not left:
+                return Placement.REPEAT
+            if len(left) < len(data):  # its beginning is what the file ended with
+                at = self._earlier_end
+        off = at - self.end
+        if off > MAX_AHEAD_MS * self._bytes_per_ms or at + len(left) > _MAX_FILE_BYTES:
+            return Placement.TOO_FAR
+        limit_bytes = self._slack_bytes if self._interrupted_at == self._expected else self._reach_bytes
+        if -self._reach_bytes <= off <= limit_bytes and not is_free:
+            self.same_time += timestamp_ms == newest_ms != self._resumed_ms
+            self._continue(off, left)
+            self._forget_resumption()
+        elif off > 0:
+            self._leave_hole(at)
+            self._write(left)
+            self._forget_resumption()
+        else:
+            is_known = at >= self._earlier_end and self._recent.knows(timestamp_ms, newest_ms)
+            if not self._fill(at, left, is_known=is_known):
+                if not is_known:
+                    return Placement.REPEAT
+                self._remember(timestamp_ms, data)
+                return Placement.CUT
+        self._remember(timestamp_ms, data)
+        return Placement.KEPT
+
+    def _remember(self, timestamp_ms: int, data: bytes) -> None:
+        self._times.append(timestamp_ms)
+        self._packets.append(data)
+        self.newest_ms = max(self.newest_ms, timestamp_ms)
+
+    def _forget_resumption(self) -> None:
+        """A packet was added: its time is the newest known."""
+        if self.newest_ms == self._resumed_ms:
+            self.newest_ms = self.start_ms - 1
+
+    def _write(self, data: bytes) -> None:
+        self.file.append(data)
+        self._expected += len(data)
+
+    def _leave_hole(self, at: int) -> None:
+        self.holes.append((self.end, at))
+        del self.holes[:-_MAX_HOLES]
+        self.file.skip_to(at)
+        self._expected = at + self._zero
+
+    def _continue(self, off: int, data: bytes) -> None:
+        """Write at the write position, from which the packet's time is off by so much, and follow a drifting clock."""
+        drift = self._drift if self._drift_at == self._expected else 0  # else some came meanwhile that were in time
+        if off > self._slack_bytes:
+            drift = max(drift, 0) + 1
+        elif off < -self._slack_bytes:
+            drift = min(drift, 0) - 1
+        else:
+            drift = 0
+        if drift >= _DRIFTING:
+            self._write(bytes(self._bytes_per_ms))
+            self.inserted_bytes += self._bytes_per_ms
+        elif drift <= -_DRIFTING:
+            trimmed = self._trim(data)
+            self.trimmed_bytes += len(data) - len(trimmed)
+            data = trimmed
+        if data:
+            self._write(data)
+        self._drift, self._drift_at = drift, self._expected
+
+    def _trim(self, data: bytes) -> bytes:
+        """Take a millisecond of digital silence out of a packet, if there is one."""
+        silence = bytes(self._bytes_per_ms)
+        at = data.find(silence)
+        while at > 0 and at % self._block_bytes:
+            at = data.find(silence, at + 1)
+        return data if at < 0 else data[:at] + data[at + len(silence) :]
+
+    def _is_free(self, at: int, stop: int) -> bool:
+        return any(start <= at and stop <= end for start, end in self.holes)
+
+    def _fill(self, at: int, data: bytes, *, is_known: bool) -> bool:
+        """Write the parts of `data` that lie in holes or behind the end. Returns whether there were any.
+
+        Args:
+            is_known: nothing of it is written already, so where it does not fit, it may be moved to where it does.
+        """
+        if is_known:
+            at = self._roomiest(at, len(data))
+        stop = at + len(data)
+        left: list[tuple[int, int]] = []
+        kept_bytes = 0
+        for start, end in self.holes:
+            low, high = max(start, at), min(end, stop)
+            if low >= high:
+                left.append((start, end))
+                continue
+            kept_bytes += high - low
+            self.file.write_at(low, data[low - at : high - at])
+            left += [part for part in ((start, low), (high, end)) if part[0] < part[1]]
+        self.holes = left[-_MAX_HOLES:]
+        if stop > self.end:
+            kept_bytes += stop - self.end
+            self._write(data[self.end - at :])
+        if is_known:
+            self.cut_bytes += len(data) - kept_bytes
+        return kept_bytes > 0
+
+    def _roomiest(self, at: int, size: int) -> int:
+        """Return where, within `REACH_MS` of `at`, most of a packet fits into holes; the nearest such place."""
+        stop = at + size
+        fits = max(0, stop - self.end) + sum(max(0, min(end, stop) - max(start, at)) for start, end in self.holes)
+        best = (fits, 0, at)
+        for start, end in self.holes:
+            place = max(start, min(at, end - size))
+            moved = abs(place - at)
+            if moved <= self._reach_bytes:
+                best = max(best, (min(size, end - place), -moved, place))
+        return best[2]

@@ -1,0 +1,103 @@
+"""What was promised and is gone: what a manifest says that was on disk, against what is there. Pure.
+
+A manifest promises what was synced before it was written. A kill or a power failure cannot take that away, so that it
+is never called missing for their sake: only what somebody cut, removed or overwrote is, or what a disk lost.
+"""
+
+import json
+from collections.abc import Iterable
+from typing import Any, Final
+
+import attrs
+
+from rtmsd.recording.media.wav import HEADER_BYTES, PcmFormat
+from rtmsd.recording.timeline.gaps import Gap
+
+CAUSE: Final = "damaged"
+EVENT: Final = "file_damaged"
+
+
+@attrs.frozen
+class Lost:
+    """What a file lost.
+
+    Attributes:
+        path: as the manifest has it.
+        what: in plain words.
+        gap: the time of it; None where no media are missing by it.
+    """
+
+    path: str
+    what: str
+    gap: Gap | None = None
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """Of the event that reports it."""
+        gap = None if self.gap is None else self.gap.to_manifest()
+        named = {name: gap and gap[name] for name in ("media", "user_id", "from_ms", "to_ms")}
+        return {"path": self.path, **named, "what": self.what}
+
+    def event(self, at_ms: int) -> dict[str, Any]:
+        """Return the event, from outside a recording's time."""
+        return {"at_ms": at_ms, "kind": EVENT, "zoom_ms": None, **self.fields}
+
+    def line(self, at_ms: int) -> bytes:
+        """Return the line for `events.jsonl`."""
+        return json.dumps(self.event(at_ms), separators=(",", ":")).encode() + b"\n"
+
+    def __str__(self) -> str:
+        if self.gap is None:
+            return self.what
+        gap = self.gap
+        whose = "" if gap.user_id is None else f" of {gap.user_id}"
+        return f"{self.what}; {gap.media}{whose} from {gap.from_ms} to {int(gap.to_ms)} is a gap ({CAUSE})"
+
+
+def gap_of(media: str, user_id: int | str | None, from_ms: int, to_ms: int, end_ms: int | None) -> Gap:
+    """Return a gap of a millisecond at least, that ends with the stream."""
+    to_ms = max(to_ms, from_ms + 1)
+    if end_ms is not None and to_ms > end_ms:
+        to_ms, from_ms = end_ms, min(from_ms, end_ms - 1)
+    return Gap(media, user_id, from_ms, to_ms, CAUSE)
+
+
+def lost_audio(entry: dict[str, Any], found: dict[str, Any] | None, end_ms: int | None) -> Lost | None:
+    """Compare the entry of a WAV with what is there of it; None: all that was promised."""
+    kept_ms = 0 if found is None else found["duration_ms"]
+    if found is not None and found["bytes"] >= entry["bytes"]:
+        return None
+    promised_ms = promised_audio_ms(entry)
+    if promised_ms <= kept_ms:
+        return None
+    start_ms = entry["start_ms"]
+    what = "gone" if found is None else f"cut off, {entry['bytes']} to {found['bytes']} bytes"
+    gap = gap_of("audio", entry["user_id"], start_ms + kept_ms, start_ms + promised_ms, end_ms)
+    return Lost(entry["path"], what, gap)
+
+
+def promised_audio_ms(entry: dict[str, Any]) -> int:
+    """Return how much audio an entry promises: where duration and size do not agree, the less of both."""
+    duration_ms: int = entry["duration_ms"]
+    if entry.keys() >= {"rate_hz", "channels"}:
+        per_ms = PcmFormat(entry["rate_hz"], entry["channels"]).bytes_per_ms
+        duration_ms = min(duration_ms, (entry["bytes"] - HEADER_BYTES) // per_ms)
+    return duration_ms
+
+
+def lost_lines(
+    entry: dict[str, Any], size_bytes: int, times_ms: Iterable[int], started_ms: int, end_ms: int | None
+) -> Lost | None:
+    """Compare the entry of a transcript or chat with what is there.
+
+    Args:
+        size_bytes: of the file; 0: it is gone.
+        times_ms: of the lines that are there.
+    """
+    if size_bytes >= entry["bytes"]:
+        return None
+    promised_ms = started_ms + entry["duration_ms"] if entry["duration_ms"] > 0 else end_ms
+    from_ms = max(times_ms, default=started_ms)
+    to_ms = from_ms + 1 if promised_ms is None else promised_ms
+    what = f"cut off, {entry['bytes']} to {size_bytes} bytes" if size_bytes else "gone"
+    return Lost(entry["path"], what, gap_of(entry["media"], None, min(from_ms, to_ms - 1), to_ms, end_ms))

@@ -1,0 +1,61 @@
+"""Which parts of a WAV that an earlier run left still hold nothing. Reads files; for a worker thread.
+
+The manifest names the times that were missing when it was written, which may be a moment before the last packets were.
+The file itself knows better: what was left out in it reads as zeros.
+"""
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+import attrs
+
+from rtmsd.recording.media.track import CONTIGUOUS_MS
+from rtmsd.recording.media.wav import HEADER_BYTES, WavHeader
+from rtmsd.recording.timeline.intervals import Part, Spans
+
+_REACH_MS: Final = 600_000
+"""So far back is looked: Zoom buffers a minute, and it is all read."""
+
+
+@attrs.frozen
+class Inside:
+    """Of the times within a file that the manifest calls missing.
+
+    Attributes:
+        holes: positions in the file that hold nothing, from and to.
+        kept: times of which there is audio after all, in milliseconds.
+    """
+
+    holes: tuple[tuple[int, int], ...] = ()
+    kept: tuple[tuple[int, int], ...] = ()
+
+
+def look_inside(path: Path, header: WavHeader, size_bytes: int, missing: Iterable[Part]) -> Inside:
+    """Look at the end of a file, where it was told to be missing.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    per_ms = header.pcm.bytes_per_ms
+    end_ms = header.start_ms + (size_bytes - HEADER_BYTES) // per_ms
+    parts = list(Spans(missing).inside(max(header.start_ms, end_ms - _REACH_MS), end_ms))
+    if not parts:
+        return Inside()
+    silence = re.compile(rb"\0{%d,}" % (CONTIGUOUS_MS * per_ms))
+    holes: list[tuple[int, int]] = []
+    kept: list[tuple[int, int]] = []
+    with path.open("rb") as file:
+        for from_ms, to_ms in parts:
+            start = HEADER_BYTES + (from_ms - header.start_ms) * per_ms
+            file.seek(start)
+            samples = file.read((int(to_ms) - from_ms) * per_ms)
+            known_ms = from_ms
+            for match in silence.finditer(samples):
+                low_ms, high_ms = from_ms - -match.start() // per_ms, from_ms + match.end() // per_ms
+                holes.append((start + (low_ms - from_ms) * per_ms, start + (high_ms - from_ms) * per_ms))
+                kept.append((known_ms, low_ms))
+                known_ms = high_ms
+            kept.append((known_ms, int(to_ms)))
+    return Inside(tuple(holes), tuple((low_ms, high_ms) for low_ms, high_ms in kept if low_ms < high_ms))

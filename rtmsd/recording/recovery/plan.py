@@ -1,0 +1,132 @@
+"""What is to be done to the files of a directory, and what they will be then: looked at first, done later, or again.
+
+A disk that is full or read-only can still be read: a stream that is resumed on it need not wait until it is mended.
+"""
+
+import contextlib
+import os
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from rtmsd.recording.disk.filesystem import Disk
+from rtmsd.recording.disk.nofollow import is_file
+from rtmsd.recording.recovery.damage import Lost
+
+
+class Mends:
+    """Tells of files as if everything was done already.
+
+    Attributes:
+        said: what is to be done, a line each, and what cannot be.
+        lost: what was promised and is gone.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.said: list[str] = []
+        self.lost: list[Lost] = []
+        self._steps: list[Callable[[Disk], None]] = []
+        self._sizes: dict[Path, int] = {}  # of files that are cut
+        self._contents: dict[Path, bytes] = {}  # of files that are replaced
+        self._gone: set[Path] = set()
+
+    def __bool__(self) -> bool:
+        """Whether there is anything to do."""
+        return bool(self._steps)
+
+    def apply(self, disk: Disk) -> None:
+        """Do it. In a worker thread; what a disk refused is gone on with the next time, and nothing is done twice.
+
+        Raises:
+            OSError: the disk refuses.
+        """
+        while self._steps:
+            self._steps[0](disk)
+            del self._steps[0]
+
+    def name(self, path: Path) -> str:
+        """Return a path as the manifest has it."""
+        return path.relative_to(self.directory).as_posix()
+
+    def say(self, path: Path, what: str) -> None:
+        self.said.append(f"{self.name(path)}: {what}")
+
+    def say_lost(self, lost: Lost) -> None:
+        self.lost.append(lost)
+        self.said.append(f"{lost.path}: {lost}")
+
+    # As it will be
+
+    def exists(self, path: Path) -> bool:
+        return path in self._contents or (path not in self._gone and is_file(path, self.directory))
+
+    def files(self, pattern: str) -> list[Path]:
+        """Return the files that match, in order; none that only a link leads to."""
+        return sorted(path for path in self.directory.glob(pattern) if self.exists(path))
+
+    def size_bytes(self, path: Path) -> int:
+        if path in self._contents:
+            return len(self._contents[path])
+        return self._sizes[path] if path in self._sizes else path.stat().st_size
+
+    def content(self, path: Path) -> bytes:
+        if path in self._contents:
+            return self._contents[path]
+        return path.read_bytes()[: self._sizes.get(path)]
+
+    def names(self) -> frozenset[str]:
+        """Return the names of all that is there, ours or not."""
+        return frozenset(self.name(path) for path in self.directory.rglob("*") if path not in self._gone)
+
+    # What is to be done
+
+    def cut(self, path: Path, size_bytes: int, head: bytes = b"") -> None:
+        """Cut off what is behind `size_bytes`, and write a new beginning."""
+        self._sizes[path] = size_bytes
+        self._steps.append(partial(_rewrite, path, size_bytes, head))
+
+    def remove(self, path: Path) -> None:
+        self._gone.add(path)
+        self._steps.append(lambda disk: disk.remove(path))
+
+    def set_aside(self, path: Path) -> None:
+        """Give a file another name."""
+        self._gone.add(path)
+        self._steps.append(partial(_set_aside, path))
+
+    def replace(self, path: Path, content: bytes) -> None:
+        self._contents[path] = content
+        self._steps.append(lambda disk: disk.replace(path, content))
+
+    def append(self, path: Path, content: bytes) -> None:
+        self.replace(path, (self.content(path) if self.exists(path) else b"") + content)
+
+    def sync(self, path: Path) -> None:
+        """Make durable what a killed process wrote, before a manifest promises it."""
+        self._steps.append(partial(_sync, path))
+
+
+def _rewrite(path: Path, size_bytes: int, head: bytes, disk: Disk) -> None:
+    descriptor = disk.open(path)
+    try:
+        if os.fstat(descriptor).st_size > size_bytes:
+            disk.truncate(descriptor, size_bytes)
+        disk.write(descriptor, head, 0)
+        disk.sync(descriptor)
+    finally:
+        disk.close(descriptor)
+
+
+def _sync(path: Path, disk: Disk) -> None:
+    descriptor = disk.open(path)
+    try:
+        disk.sync(descriptor)
+    finally:
+        disk.close(descriptor)
+    disk.sync_directory(path.parent)
+
+
+def _set_aside(path: Path, disk: Disk) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        disk.set_aside(path)

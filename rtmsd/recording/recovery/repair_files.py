@@ -1,0 +1,128 @@
+"""Mend single files that a kill, a power failure or somebody's hands left broken. For `repair`, which knows them all.
+
+What is cut off is what never was whole: a torn line, or half a sample.
+"""
+
+from pathlib import Path
+from typing import Any, Final
+
+import attrs
+
+from rtmsd.protocol.times import LATEST_MS
+from rtmsd.recording.disk.paths import owner_of, participant_name
+from rtmsd.recording.manifest.schema import FAR_MS, MAX_RATE_HZ
+from rtmsd.recording.media.wav import HEADER_BYTES, BadWav, PcmFormat, WavHeader
+from rtmsd.recording.recovery.plan import Mends
+
+CANNOT: Final = "cannot be mended"
+_PIECE_BYTES: Final = 2**20
+
+
+def header_of(
+    raw: bytes, stem: str, entry: dict[str, Any] | None = None, started_ms: int | None = None
+) -> WavHeader | None:
+    """Return what is true of a WAV; None if nobody knows.
+
+    A header is believed, unless it is of another stream or of a time that none can be of, or in a format that is not
+    that of the manifest, which is replaced as a whole and agrees with itself.
+
+    Args:
+        raw: the beginning of the file.
+        stem: of its name.
+        entry: of the manifest.
+        started_ms: when the stream began; None if that is just what is to be found out.
+    """
+    told = _decoded(raw)
+    known = entry if entry is not None and entry.keys() >= {"rate_hz", "channels"} else None
+    owners: list[int | str | None] = [None if told is None else told.owner, None if known is None else known["user_id"]]
+    owner = next((each for each in owners if each is not None and _is_named(each, stem)), owner_of(stem))
+    if started_ms is None:
+        return told and attrs.evolve(told, owner=owner)
+    if known is None:
+        return told and attrs.evolve(told, owner=owner, stream_started_ms=started_ms)
+    pcm = PcmFormat(known["rate_hz"], known["channels"])
+    header = WavHeader(pcm=pcm, start_ms=known["start_ms"], stream_started_ms=started_ms, owner=owner)
+    if told is None or told.stream_started_ms // 1000 != started_ms // 1000 or told.start_ms >= LATEST_MS:
+        return header
+    if told.pcm != pcm:
+        return header if _agrees(known, pcm) else attrs.evolve(told, owner=owner)
+    # What a header tells of its start cannot be before the stream's midnight.
+    return header if _decoded(header.encode(0)) == told else attrs.evolve(told, owner=owner)
+
+
+def _is_named(owner: int | str, stem: str) -> bool:
+    """Whether a file of that owner may have this name; the second has `-2` behind it."""
+    return f"{stem}-".startswith(f"{participant_name(owner)}-")
+
+
+def _decoded(raw: bytes) -> WavHeader | None:
+    try:
+        header = WavHeader.decode(raw)
+    except BadWav:
+        return None
+    can_be = header.stream_started_ms >= 0 and header.start_ms <= FAR_MS and header.pcm.rate_hz <= MAX_RATE_HZ
+    return header if can_be and not isinstance(header.owner, bool) else None
+
+
+def _agrees(entry: dict[str, Any], pcm: PcmFormat) -> bool:
+    duration_ms: int = entry["duration_ms"]
+    return duration_ms > 0 and duration_ms == (entry["bytes"] - HEADER_BYTES) // pcm.bytes_per_ms
+
+
+class FileMender:
+    """Looks at files one by one, and notes in `mends` what is to be done.
+
+    Attributes:
+        zeroed: of WAVs that were overwritten with zeros from their start on, how far.
+    """
+
+    def __init__(self, mends: Mends) -> None:
+        self.zeroed: dict[str, int] = {}
+        self._mends = mends
+        self._say = mends.say
+
+    def wav(self, path: Path, entry: dict[str, Any] | None, started_ms: int | None) -> WavHeader | None:
+        """Make the header true, also to the size of the file. Returns it; None if there is no such WAV any more."""
+        size_bytes = path.stat().st_size
+        with path.open("rb") as file:
+            raw = file.read(HEADER_BYTES)
+        header = header_of(raw, path.stem, entry, started_ms)
+        told = _decoded(raw)
+        if told is None and size_bytes <= HEADER_BYTES:
+            self._mends.remove(path)
+            self._say(path, "removed, it holds no audio")
+            return None
+        if header is None:
+            self._say(path, f"{CANNOT}: its header is not readable and the manifest does not know it")
+            return None
+        if not any(raw):
+            self.zeroed[self._mends.name(path)] = _zeros_at_start(path)
+        whole_bytes = size_bytes - (size_bytes - HEADER_BYTES) % header.pcm.block_bytes
+        right = header.encode(whole_bytes)
+        if right != raw or whole_bytes != size_bytes:
+            self._mends.cut(path, whole_bytes, right)
+            is_known = told is not None and told == _decoded(right)
+            what = "lengths in the header corrected" if is_known else "header made again from the manifest"
+            self._say(path, f"{what}, {whole_bytes} bytes")
+        return header
+
+    def cut_torn(self, path: Path) -> None:
+        """Cut off a last line that is torn, or that a power failure left as zeros."""
+        content = self._mends.content(path)
+        whole = content.rfind(b"\n") + 1
+        while b"\0" in content[(start := content.rfind(b"\n", 0, max(0, whole - 1)) + 1) : whole]:
+            whole = start  # JSON never has that byte
+        if whole != len(content):
+            self._mends.cut(path, whole)
+            self._say(path, f"torn last line cut off, {len(content) - whole} bytes")
+
+
+def _zeros_at_start(path: Path) -> int:
+    """Return the offset of the first byte that is not zero, or the size."""
+    offset = 0
+    with path.open("rb") as file:
+        while piece := file.read(_PIECE_BYTES):
+            if rest := piece.lstrip(b"\0"):
+                return offset + len(piece) - len(rest)
+            offset += len(piece)
+    return offset

@@ -1,0 +1,104 @@
+"""All that is known of a stream that is being recorded, and how its manifest tells it. Nothing here waits."""
+
+from collections.abc import Callable
+from typing import Any
+
+from rtmsd.recording.disk.file_buffer import Backlog, DiskFile
+from rtmsd.recording.disk.file_names import FileMaker
+from rtmsd.recording.disk.presence import Damage
+from rtmsd.recording.manifest.header import Facts
+from rtmsd.recording.manifest.media_terms import MediaTerms
+from rtmsd.recording.manifest.participants import Roster
+from rtmsd.recording.media.intake import MediaIntake
+from rtmsd.recording.recovery.damage import Lost
+from rtmsd.recording.recovery.resume import Found
+from rtmsd.recording.timeline.timeline import Timeline
+
+
+class Contents:
+    """Begins empty, or with what an earlier process left.
+
+    Attributes:
+        facts, roster, timeline, terms, media: each a subject of its own.
+        revision: of what none of them notices.
+    """
+
+    def __init__(
+        self,
+        maker: FileMaker,
+        events: DiskFile,
+        backlog: Backlog,
+        identity: dict[str, Any],
+        found: Found,
+        *,
+        started_again_ms: int,
+        local_ms: Callable[[], int],
+        nudge: Callable[[], None],
+    ) -> None:
+        self.revision = 0
+        self._maker = maker
+        self._events = events
+        self.facts = Facts(identity)
+        self.roster = Roster([])
+        self.timeline = Timeline(self.facts.started_ms)
+        self.terms = MediaTerms()
+        if found.manifest is not None:
+            self._resume(found.manifest, found, started_again_ms)
+        self.media = MediaIntake(
+            maker,
+            backlog,
+            self.roster,
+            self.timeline,
+            started_ms=self.facts.started_ms,
+            local_ms=local_ms,
+            nudge=nudge,
+            found=found,
+        )
+        self.media.origin_ms = self.facts.origin_ms
+
+    def _resume(self, manifest: dict[str, Any], found: Found, started_again_ms: int) -> None:
+        """Go on where an earlier process stopped, or where the stream had ended."""
+        self.facts.resume(manifest)
+        self.roster = Roster(manifest["participants"])
+        self.terms = MediaTerms(manifest.get("media"))
+        self.timeline = Timeline.from_manifest(manifest, found.newest_audio_ms)
+        for audio in found.audio:
+            for from_ms, to_ms in audio.inside.kept:
+                self.timeline.covered("audio", audio.user_id, from_ms, to_ms)
+        for user_id, from_ms, to_ms in found.lost_audio():
+            self.timeline.missing("audio", user_id, from_ms, to_ms, "daemon_restart")
+        if manifest["ended_ms"] is not None:
+            self.timeline.reopened(started_again_ms, manifest["ended_ms"])
+            self.terms.started_again()
+
+    def damaged(self, damage: Damage) -> Lost:
+        """Somebody took from the disk what was written: its file goes on elsewhere, or begins again."""
+        gap = self.media.damaged(damage)
+        if damage.file is self._events:
+            self._events.restart(damage.size_bytes or 0)
+        return Lost(self._maker.name(damage.file), damage.what, gap)
+
+    @property
+    def structure(self) -> tuple[int, ...]:
+        """Changes with everything that the manifest has to say at once."""
+        return (self.revision, self.timeline.revision, self.roster.revision, self.terms.revision, *self.media.revision)
+
+    @property
+    def counts(self) -> tuple[Any, ...]:
+        """What changes all the time, and may be told now and then."""
+        return (self.media.counters(), self.timeline.clock_ms)
+
+    def manifest(self) -> dict[str, Any]:
+        """The manifest, as of now; of a stream that was revoked, what may be kept of it."""
+        return self.facts.manifest(
+            participants=self.roster.to_manifest(),
+            media=self.terms.to_manifest(),
+            files=self.media.files(),
+            **self.timeline.to_manifest(),
+            counters=self._counters(),
+            events_bytes=self._events.size_bytes,
+        )
+
+    def _counters(self) -> dict[str, Any]:
+        unlisted = self.roster.unlisted
+        return {**self.media.counters(), **({"unlisted_participants": unlisted} if unlisted else {})}

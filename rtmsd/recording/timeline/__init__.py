@@ -1,0 +1,1 @@
+"""Connected time, pauses and gaps of one stream, in Zoom's clock. Pure."""

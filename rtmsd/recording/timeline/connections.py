@@ -1,0 +1,100 @@
+"""What was connected, from when to when: of signaling and of media."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any, ClassVar, Final, Self
+
+import attrs
+
+from rtmsd.recording.manifest.entry import Entry
+
+_MAX_CONNECTIONS: Final = 2000
+
+
+@attrs.define
+class Connection(Entry):
+    """Times are Zoom's.
+
+    Attributes:
+        opened_ms: from when on it brought media; None until Zoom's time is known.
+        heard_ms: its last word: a keep-alive, or the end of its newest media.
+        closed_ms: None while it is up, and while it is not known whether it closed as part of the stream's end.
+        alive_ms: when it brought anything last, whatever time that was of; not for the manifest.
+        arrived: how many messages of its media types there were by then; None before it was looked at.
+    """
+
+    untold: ClassVar[frozenset[str]] = frozenset({"alive_ms", "arrived"})
+
+    number: int
+    kind: str
+    media: tuple[str, ...]
+    opened_ms: int | None = None
+    heard_ms: int | None = None
+    closed_ms: int | None = None
+    why: str | None = None
+    alive_ms: int | None = None
+    arrived: int | None = None
+
+    @classmethod
+    def from_manifest(cls, entry: dict[str, Any]) -> Self:
+        return super().from_manifest({**entry, "media": tuple(entry["media"])})
+
+    def to_manifest(self) -> dict[str, Any]:
+        return super().to_manifest() | {"media": list(self.media)}
+
+    def heard(self, time_ms: int) -> None:
+        self.heard_ms = time_ms if self.heard_ms is None else max(self.heard_ms, time_ms)
+
+    def lived(self, time_ms: int) -> None:
+        self.alive_ms = time_ms if self.alive_ms is None else max(self.alive_ms, time_ms)
+
+
+class Connections:
+    """All of a stream, in the order in which they came up."""
+
+    def __init__(self, entries: Iterable[dict[str, Any]] = ()) -> None:
+        self._all = [Connection.from_manifest(entry) for entry in entries]
+        self._open = {each.number: each for each in self._all if each.closed_ms is None}
+        self._number = max((each.number for each in self._all), default=0)
+
+    def __iter__(self) -> Iterator[Connection]:
+        return iter(self._all)
+
+    @property
+    def open(self) -> list[Connection]:
+        """Those that are up, or may be."""
+        return list(self._open.values())
+
+    def get(self, number: int) -> Connection | None:
+        """Return an open connection."""
+        return self._open.get(number)
+
+    def latest(self, kind: str) -> Connection | None:
+        return next((each for each in reversed(self._all) if each.kind == kind), None)
+
+    def add(self, kind: str, media: Iterable[str]) -> Connection:
+        self._number += 1
+        connection = self._open[self._number] = Connection(self._number, kind, tuple(sorted(media)))
+        self._all.append(connection)
+        if len(self._all) > _MAX_CONNECTIONS:
+            self._join_oldest()
+        return connection
+
+    def close(self, connection: Connection, at_ms: int) -> None:
+        connection.closed_ms = at_ms
+        self._open.pop(connection.number, None)
+
+    def cut_off(self, end_ms: int) -> None:
+        """The stream ended then: what was heard later, as a keep-alive, does not count."""
+        for each in self._all:
+            if each.opened_ms is not None and each.closed_ms is not None:
+                each.opened_ms, each.closed_ms = min(each.opened_ms, end_ms), min(each.closed_ms, end_ms)
+
+    def to_manifest(self) -> list[dict[str, Any]]:
+        return [each.to_manifest() for each in self._all]
+
+    def _join_oldest(self) -> None:
+        oldest = self._all.pop(0)
+        for connection in self._all:
+            if (connection.kind, connection.media) == (oldest.kind, oldest.media):
+                connection.opened_ms = oldest.opened_ms
+                break

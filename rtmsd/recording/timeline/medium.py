@@ -1,0 +1,183 @@
+"""One media type of a stream: whether it is connected, and what its outages leave missing. Pure, in Zoom's clock.
+
+An outage lasts from the last that was heard before it to the first live word from Zoom after the next handshake: the
+handshake itself does not say what time it is. What Zoom had buffered meanwhile makes the gap smaller as it comes.
+"""
+
+import enum
+import math
+from typing import Final
+
+from rtmsd.recording.media.track import CONTIGUOUS_MS
+from rtmsd.recording.timeline.connections import Connection
+from rtmsd.recording.timeline.gaps import Gap, Gaps
+
+_EXTEND_MS: Final = 1000
+"""So soon after the first live word from Zoom the first packet may come; the gap lasts until then."""
+
+_CAUSES: Final = ("media_reconnect", "signaling_reconnect", "server_failover")
+"""Each takes in those before it."""
+
+REFUSED: Final = "refused"
+
+AHEAD_MS: Final = 12 * 3_600_000
+"""A time further from what was heard last is no time."""
+
+
+class Link(enum.Enum):
+    """Of a media type that was connected once, or refused."""
+
+    UP = enum.auto()
+    DOWN = enum.auto()
+    SETTLING = enum.auto()  # connected again, but Zoom has not said yet what time it is
+
+
+class Medium:
+    """Attributes:
+    connection: the one that brings it, or brought it last; None of what was refused from the start.
+    since_ms, cause: of the last outage.
+    up_ms: where it ended, or the first connection began.
+    """
+
+    def __init__(self, name: str, connection: Connection | None, gaps: Gaps) -> None:
+        self.connection = connection
+        self.link = Link.UP
+        self.cause = ""
+        self.since_ms = 0
+        self.up_ms = 0
+        self.name = name
+        self._gaps = gaps
+        self._tail_ms = 0  # from here on nothing came, as far as known; meaningful unless UP
+        self._sign_ms: int | None = None  # the last live word from Zoom on another connection during the outage
+        self._reached = True  # whether a packet came since the handshake
+        self._settled_ms: int | None = None  # where the outage ended, as long as the first packet may still move that
+
+    # Down and up
+
+    def down(self, since_ms: int, cause: str) -> None:
+        """It was connected until `since_ms`, and is not any more."""
+        if self.link is Link.SETTLING:
+            if since_ms <= self.since_ms:  # the connection brought nothing: the outage goes on
+                self.link = Link.DOWN
+                return
+            self._settle(since_ms)
+        self.link, self.cause = Link.DOWN, cause
+        self.since_ms = self._tail_ms = since_ms
+        self._sign_ms = self._settled_ms = None
+
+    def connected(self, connection: Connection) -> None:
+        """Another connection brings it from now on; since when, a live word will tell."""
+        self.connection, self.link, self._reached = connection, Link.SETTLING, False
+
+    def refused(self) -> None:
+        """It will not come: what was lost before is only the beginning of that."""
+        self.link, self.cause = Link.DOWN, REFUSED
+
+    def heard(self, time_ms: int) -> bool:
+        """Zoom said what time it is. Returns whether that ended an outage."""
+        if self.link is Link.SETTLING and time_ms > self.since_ms:  # else it tells of the past
+            self._settle(time_ms)
+            return True
+        if self.link is Link.DOWN:
+            self._sign_ms = time_ms
+        return False
+
+    def is_part_of(self, cause: str) -> bool:
+        """Whether an outage with this cause takes in the present one: no sign of life came between the losses."""
+        is_wider = self.cause in _CAUSES and cause in _CAUSES[_CAUSES.index(self.cause) + 1 :]
+        return self.link is Link.DOWN and self._sign_ms is None and is_wider
+
+    def has_gone_on(self, until_ms: int) -> bool:
+        """Whether Zoom said something during the outage, and before `until_ms`."""
+        return self._sign_ms is not None and self._sign_ms < until_ms
+
+    def ended(self, end_ms: int, *, closed_with_end: bool) -> None:
+        """The stream is over."""
+        if self.link is Link.SETTLING:
+            self._settle(end_ms)
+        elif self.link is Link.DOWN:
+            if closed_with_end or end_ms - self._tail_ms <= CONTIGUOUS_MS:
+                if self.connection is not None:
+                    self.connection.closed_ms = end_ms
+            else:
+                self._gaps.add(Gap(self.name, None, self._tail_ms, end_ms, self.cause))
+
+    def _settle(self, at_ms: int) -> None:
+        """The outage ended at `at_ms`, apart from what buffered packets cover of it."""
+        at_ms = max(at_ms, self.since_ms)
+        self._gaps.cut_off(self.name, self.since_ms, at_ms)
+        self._gaps.add(Gap(self.name, None, self._tail_ms, at_ms, self.cause))
+        self._reach_back(at_ms)
+        self.link, self.up_ms = Link.UP, at_ms
+        self._settled_ms = None if self._reached else at_ms
+
+    def _reach_back(self, from_ms: int) -> None:
+        """The connection brought media from `from_ms` on."""
+        from_ms, connection = max(from_ms, self.since_ms), self.connection
+        if connection is not None and (connection.opened_ms is None or from_ms < connection.opened_ms):
+            near = from_ms - self.since_ms <= CONTIGUOUS_MS  # too little to be a gap, so it must not be a hole
+            connection.opened_ms = self.since_ms if near else from_ms
+
+    def _reach_further_back(self, gap_ms: int, from_ms: int) -> None:
+        """The connection brought media of an outage before the last one, which a connection that brought none ended."""
+        from_ms, connection = gap_ms if from_ms - gap_ms <= CONTIGUOUS_MS else from_ms, self.connection
+        if connection is None or from_ms >= self.since_ms:
+            return
+        if connection.opened_ms is None or from_ms < connection.opened_ms:
+            connection.opened_ms = from_ms
+
+    # Packets
+
+    @property
+    def watch_ms(self) -> float:
+        """The time before which a packet can change a gap, and has to be reported to `covered`."""
+        if self.link is not Link.UP:
+            return math.inf
+        unsettled_ms = -math.inf if self._settled_ms is None else self._settled_ms + _EXTEND_MS + 1
+        return max(self._gaps.end_ms(self.name), unsettled_ms)
+
+    @property
+    def outage_ending(self) -> tuple[int, str] | None:
+        """Since when nothing came, and the cause, as long as nothing came on the new connection either."""
+        return None if self.link is Link.DOWN or self._reached else (self.since_ms, self.cause)
+
+    def covered(self, user_id: int | str | None, from_ms: int, to_ms: int) -> None:
+        """A packet that lies before `watch_ms` was kept: its time is not missing."""
+        if self.link is Link.SETTLING:
+            if from_ms < self._tail_ms + AHEAD_MS and to_ms > self._tail_ms:
+                self._gaps.add(Gap(self.name, None, self._tail_ms, from_ms, self.cause))
+                self._tail_ms = to_ms
+                self._gaps.revision += 1
+        elif self._settled_ms is not None:
+            if self._settled_ms < from_ms <= self._settled_ms + _EXTEND_MS:
+                self._gaps.prolong(self.name, self._settled_ms, from_ms, self.cause)
+            self._settled_ms = None
+        if self.link is not Link.DOWN and to_ms > self.since_ms:
+            self._reached = True
+            self._reach_back(from_ms)
+        for gap_ms in self._gaps.fill(self.name, user_id, from_ms, to_ms):
+            self._reach_further_back(gap_ms, from_ms)
+
+    def shown(self, user_id: int | str | None, from_ms: int, to_ms: int) -> bool:
+        """A frame was kept that lasts until `to_ms` at most. Returns whether it ended an outage, as the first one does.
+
+        The last frame before the outage may have lasted until this one, and then nothing is missing.
+        """
+        if self._reached or self.link is Link.DOWN or from_ms <= self.since_ms:
+            self.covered(user_id, from_ms, to_ms)
+            return False
+        self._reached = True
+        settled_ms, self._settled_ms = self._settled_ms, None
+        at_ms = self.since_ms if from_ms - self.since_ms <= to_ms - from_ms else from_ms
+        if self.link is Link.SETTLING:
+            self._settle(at_ms)
+        elif settled_ms is not None and at_ms <= settled_ms:  # sent before the word that came first
+            self._gaps.cut_off(self.name, self.since_ms, at_ms)
+            self._reach_back(at_ms)
+        elif settled_ms is not None and at_ms <= settled_ms + _EXTEND_MS:
+            self._gaps.prolong(self.name, settled_ms, at_ms, self.cause)
+        return True
+
+    def going_on(self) -> Gap | None:
+        """The gap that has no end yet."""
+        return None if self.link is Link.UP else Gap(self.name, None, self._tail_ms, math.inf, self.cause)

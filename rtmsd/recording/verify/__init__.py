@@ -1,0 +1,1 @@
+"""Verification of a recording, by code that reads the files on its own."""

@@ -1,0 +1,1 @@
+"""`rtmsd simulate`: its arguments, and the lines it prints."""

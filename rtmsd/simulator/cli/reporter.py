@@ -1,0 +1,126 @@
+"""What `rtmsd simulate` prints: what happens, at once, and what is wrong with the client or its webhook endpoint."""
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final, Protocol
+
+from rtmsd.simulator.model.record import Handshake, Notice, StrayConnection, Violation, WebhookDelivery
+from rtmsd.terminal import printable
+
+_JUDGED: Final = frozenset({"genuine", "retry", "challenge"})
+"""Kinds of webhooks that a right endpoint accepts; a forged one it must not."""
+
+_REMEDIES: Final[Mapping[int, str]] = {
+    400: "it found no event in it, or not all that it needs; its log says what",
+    401: "sign with the secret that it has: --webhook-secret or $RTMSD_WEBHOOK_SECRET; or its clock is wrong",
+    404: "nothing is served under this path: correct --webhook-url",
+    405: "this path takes no POST: correct --webhook-url",
+    413: "it takes no body of this size",
+}
+_AFTER_5XX: Final = "its log says why; Zoom sends again after 5, 25 and 85 minutes, counted from the first time"
+_AFTER_3XX: Final = "Zoom follows no redirect: the event is lost; correct --webhook-url"
+_AFTER_4XX: Final = "Zoom never sends again after a 4xx: the event is lost"
+_NO_ANSWER: Final = "start what listens there first, or correct --webhook-url; Zoom waits 3 s for an answer"
+
+
+class Say(Protocol):
+    """Prints what happened, and its particulars."""
+
+    def __call__(self, text: str, **fields: Any) -> None: ...
+
+
+class Reporter:
+    """Reports refusals and offences as they happen, the same one of a stream once; the session's end has the totals."""
+
+    def __init__(self, say: Say) -> None:
+        self.say = say
+        self._reported: set[tuple[object, ...]] = set()
+        self._latest: dict[tuple[str, int], WebhookDelivery] = {}
+
+    def notice(self, rtms_stream_id: str | None, notice: Notice) -> None:
+        """Take note of what happened, and report it if it is wrong and new."""
+        match notice:
+            case WebhookDelivery(kind=kind) if kind in _JUDGED:
+                self._latest[notice.event, notice.event_ts] = notice
+                if not _is_accepted(notice):
+                    why = _status_or_error(notice)
+                    self.say("webhook not accepted", event=notice.event, why=why, remedy=_remedy(notice))
+            case Handshake() if notice.status_code != 0:
+                about = (notice.kind, notice.status_code, notice.reason)
+                if self._is_new(rtms_stream_id, *about):
+                    self.say(
+                        "handshake refused",
+                        rtms_stream_id=rtms_stream_id,
+                        kind=notice.kind,
+                        status_code=notice.status_code,
+                        reason=notice.reason,
+                        remedy="correct the request; --lenient accepts it, as Zoom may" if notice.lenient else None,
+                    )
+            case Violation():
+                if self._is_new(rtms_stream_id, notice.name):
+                    detail = {"name": notice.name, "detail": notice.detail}
+                    self.say("the client must not do this", rtms_stream_id=rtms_stream_id, **detail)
+            case StrayConnection():
+                if self._is_new(notice.why):
+                    self.say("connection refused", why=notice.why)
+            case _:
+                pass
+
+    def failed_webhooks(self) -> list[str]:
+        """Return a line for each event that was not accepted in the end, with the remedy."""
+        return [
+            f"{each.event} was not accepted: {_status_or_error(each)}: {_remedy(each)}"
+            for each in self._latest.values()
+            if not _is_accepted(each)
+        ]
+
+    def _is_new(self, *about: object) -> bool:
+        is_new = about not in self._reported
+        self._reported.add(about)
+        return is_new
+
+
+def print_line(text: str, *, as_json: bool, **fields: Any) -> None:
+    """Print what happened: for people, or as a JSON object on a line."""
+    if as_json:
+        print(json.dumps({"message": text, **fields}), flush=True)
+    else:
+        known = {name: value for name, value in fields.items() if value not in (None, "")}
+        lines = (f"    {name}: {printable(_in_words(value))}" for name, value in known.items())
+        print("\n".join((printable(text), *lines)), flush=True)
+
+
+def _in_words(value: object) -> str:
+    """Return a value as a person reads it: no brackets, no quotes."""
+    match value:
+        case Mapping():
+            return ", ".join(f"{key} {item}" for key, item in value.items()) or "none"
+        case list():
+            return ", ".join(map(_in_words, value)) or "none"
+        case tuple():
+            return " ".join(map(str, value))
+    return str(value)
+
+
+def _is_accepted(delivery: WebhookDelivery) -> bool:
+    return delivery.status is not None and 200 <= delivery.status < 300 and not delivery.error
+
+
+def _status_or_error(delivery: WebhookDelivery) -> str:
+    return delivery.error or f"status {delivery.status}"
+
+
+def _remedy(delivery: WebhookDelivery) -> str:
+    match delivery.status:
+        case None:
+            return _NO_ANSWER
+        case status if status in _REMEDIES:
+            return _REMEDIES[status]
+        case status if status >= 500:
+            return _AFTER_5XX
+        case status if status >= 400:
+            return _AFTER_4XX
+        case status if status >= 300:
+            return _AFTER_3XX
+        case _:
+            return "answer a challenge with the token and its hash under the webhook secret, as JSON"

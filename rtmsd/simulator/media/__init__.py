@@ -1,0 +1,1 @@
+"""The media a simulated Zoom sends: speech, pictures, transcripts, and hostile payloads."""

@@ -1,0 +1,159 @@
+"""Where packets come from: prepared loops of speech, WAV files, and packets that name themselves.
+
+A source is asked for packet `number` of the session's time grid and always gives the same bytes for it, so that the
+record need not keep them. Loops hold their base64 as well: sending a packet costs no encoding.
+"""
+
+import functools
+import wave
+from array import array
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import pybase64
+
+from rtmsd.protocol.enums import PayloadType
+from rtmsd.protocol.media_params import AudioFormat
+from rtmsd.simulator.media.encoders import encode_alaw, encode_g722
+from rtmsd.simulator.media.marks import marked_packet
+from rtmsd.simulator.media.voices import VOICES, speech
+from rtmsd.simulator.model.settings import Person, Tone
+
+LOOP_MS = 6000
+G722_LOOP_MS = 2000  # encoding takes a quarter of real time
+_OPUS_SILENCE = b"\xf8\xff\xfe"  # a valid packet of 20 ms; there is no encoder in the standard library
+
+
+class AudioSource(Protocol):
+    """One participant's (or the mix's) audio in one format; all packets have the same size."""
+
+    @property
+    def format(self) -> AudioFormat: ...
+
+    @property
+    def size_bytes(self) -> int: ...
+
+    def packet(self, number: int) -> bytes: ...
+
+    def base64(self, number: int) -> bytes: ...
+
+
+class Loop:
+    """Packets prepared once and repeated for ever."""
+
+    def __init__(self, audio_format: AudioFormat, packets: Sequence[bytes]) -> None:
+        self.format = audio_format
+        self.size_bytes = len(packets[0])
+        self._packets = packets
+        self._base64 = [pybase64.b64encode(packet) for packet in packets]
+
+    def packet(self, number: int) -> bytes:
+        return self._packets[number % len(self._packets)]
+
+    def base64(self, number: int) -> bytes:
+        return self._base64[number % len(self._base64)]
+
+
+class Marked:
+    """Packets whose samples name participant and number (L16 only: other codecs would not keep them)."""
+
+    def __init__(self, audio_format: AudioFormat, user_id: int) -> None:
+        self.format = audio_format
+        self._user_id = user_id
+        self.size_bytes = packet_bytes(audio_format)
+
+    def packet(self, number: int) -> bytes:
+        return marked_packet(self._user_id, number, self.size_bytes)
+
+    def base64(self, number: int) -> bytes:
+        return pybase64.b64encode(self.packet(number))
+
+
+class Mix:
+    """The sum of several L16 sources; cheap enough for the few sessions that ask for mixed audio."""
+
+    def __init__(self, audio_format: AudioFormat, sources: Sequence[AudioSource]) -> None:
+        self.format = audio_format
+        self.size_bytes = packet_bytes(audio_format)
+        self._sources = sources
+
+    def packet(self, number: int) -> bytes:
+        packets = [array("h", source.packet(number)) for source in self._sources]
+        if len(packets) == 1:
+            return packets[0].tobytes()
+        return array("h", (max(-32768, min(32767, sum(at))) for at in zip(*packets, strict=True))).tobytes()
+
+    def base64(self, number: int) -> bytes:
+        return pybase64.b64encode(self.packet(number))
+
+
+def packet_bytes(audio_format: AudioFormat) -> int:
+    """Return the size of an L16 packet of this format."""
+    return audio_format.rate_hz * audio_format.channels * 2 * audio_format.send_rate_ms // 1000
+
+
+def source_for(person: Person, user_id: int, voice: int, audio_format: AudioFormat, tone: Tone) -> AudioSource:
+    """Return the packets of one participant. Sources are shared by all who sound the same."""
+    if tone is Tone.MARKED and audio_format.codec == PayloadType.L16:
+        return Marked(audio_format, user_id)
+    if person.wav is not None:
+        return _wav_loop(person.wav, audio_format)
+    return _voice_loop(voice % VOICES, audio_format)
+
+
+def mix_for(sources: Sequence[AudioSource], audio_format: AudioFormat, tone: Tone) -> AudioSource:
+    """Return the packets of `user_id` 0 while `sources` are heard; other codecs than L16 carry the first one only."""
+    if tone is Tone.MARKED and audio_format.codec == PayloadType.L16:
+        return _marked_mix(audio_format)
+    if audio_format.codec != PayloadType.L16 or len(sources) == 1:
+        return sources[0]
+    return Mix(audio_format, sources)
+
+
+@functools.cache
+def _marked_mix(audio_format: AudioFormat) -> AudioSource:
+    return Marked(audio_format, 0)
+
+
+@functools.lru_cache(maxsize=64)
+def _voice_loop(voice: int, audio_format: AudioFormat) -> AudioSource:
+    duration_ms = G722_LOOP_MS if audio_format.codec == PayloadType.G722 else LOOP_MS
+    return _loop(audio_format, speech(voice, audio_format.rate_hz, duration_ms))
+
+
+@functools.lru_cache(maxsize=16)
+def _wav_loop(path: Path, audio_format: AudioFormat) -> AudioSource:
+    return _loop(audio_format, read_wav(path, audio_format.rate_hz))
+
+
+def _loop(audio_format: AudioFormat, mono: "array[int]") -> AudioSource:
+    """Cut a mono signal into packets; the last one is filled with silence."""
+    if audio_format.codec == PayloadType.OPUS:
+        return Loop(audio_format, [_OPUS_SILENCE])
+    samples = audio_format.rate_hz * audio_format.send_rate_ms // 1000
+    mono = mono + array("h", bytes(2 * (-len(mono) % samples)))
+    if audio_format.codec == PayloadType.G711:
+        encoded, size = encode_alaw(mono), samples
+    elif audio_format.codec == PayloadType.G722:
+        encoded, size = encode_g722(mono), samples // 2
+    elif audio_format.channels == 2:
+        encoded, size = array("h", (s for sample in mono for s in (sample, sample))).tobytes(), samples * 4
+    else:
+        encoded, size = mono.tobytes(), samples * 2
+    return Loop(audio_format, [encoded[at : at + size] for at in range(0, len(encoded), size)])
+
+
+def read_wav(path: Path, rate_hz: int) -> "array[int]":
+    """Return a 16-bit PCM WAV as mono at `rate_hz`, resampled by the nearest sample.
+
+    Raises:
+        ValueError: not 16-bit PCM, or empty. OSError, wave.Error: not readable.
+    """
+    with wave.open(str(path), "rb") as file:
+        if file.getsampwidth() != 2 or file.getnframes() == 0:
+            raise ValueError(f"{path.name}: not a 16-bit PCM WAV with samples in it")
+        channels, source_hz = file.getnchannels(), file.getframerate()
+        first = array("h", file.readframes(file.getnframes()))[::channels]
+    count = len(first) * rate_hz // source_hz
+    return array("h", (first[at * source_hz // rate_hz] for at in range(count)))

@@ -1,0 +1,208 @@
+"""The audio of one session on its way out: what was said, cut into packets, sent in time or late, never twice.
+
+Zoom's buffer is nothing but a cursor that lags behind: packets are made when they can be sent. So a slow client, a lost
+connection and a client that is not there yet are one case, and audio older than the buffer is given up in all of them.
+"""
+
+from collections import deque
+from typing import Any, Final
+
+import attrs
+
+from rtmsd.protocol.enums import MsgType, PayloadType
+from rtmsd.protocol.media_params import AudioFormat
+from rtmsd.protocol.messages import IdKey
+from rtmsd.simulator.media.audio import AudioSource, mix_for, source_for
+from rtmsd.simulator.model.crowd import Crowd
+from rtmsd.simulator.model.record import Fate, Record
+from rtmsd.simulator.model.settings import Dialect, Tone
+from rtmsd.simulator.wire.connection import TEXT, Connection, frame, to_json
+from rtmsd.simulator.wire.wire import WireState
+
+_WIRE_LIMIT_BYTES = 4 << 20  # queued for one connection; beyond it the cursor waits
+_PLAIN: Final = Dialect()
+_LATE_MS = 1000  # a packet sent this long after its time comes "out of the buffer"
+_DEFAULT_FORMAT = AudioFormat(codec=PayloadType.L16, rate_hz=16000, channels=1, mixed=False, send_rate_ms=20)
+
+
+@attrs.define
+class _Packet:
+    """A packet on a wire, told by it what became of it."""
+
+    feed: "AudioFeed"
+    user_id: int
+    number: int
+    timestamp_ms: int
+    late: bool
+    source: AudioSource
+    connection: int
+    handed_over: bool = False
+
+    def settle(self, fate: Fate) -> None:
+        self.feed.settle(self, fate)
+
+
+class AudioFeed:
+    """Sends what a crowd says to the audio connection, whenever there is one.
+
+    Attributes:
+        cursor_ms: up to where audio has been cut into packets.
+        repeat_ms: so much of what was sent before is sent again after a reconnection.
+    """
+
+    def __init__(self, origin_ms: int, crowd: Crowd, record: Record, tone: Tone, id_key: IdKey) -> None:
+        self.cursor_ms = origin_ms
+        self.repeat_ms = 0
+        self._origin_ms = origin_ms
+        self._crowd = crowd
+        self._record = record
+        self._tone = tone
+        self._user_key = "channel_id" if id_key == "engagement_id" else "user_id"
+        self._format = _DEFAULT_FORMAT
+        self._connection: Connection | None = None
+        self._again: deque[_Packet] = deque()
+        self._sources: dict[tuple[int, ...], AudioSource] = {}
+        self._heads: dict[int, bytes] = {}
+
+    @property
+    def step_ms(self) -> int:
+        return self._format.send_rate_ms
+
+    def attach(self, connection: Connection, audio_format: AudioFormat) -> None:
+        """Send on `connection` from now on, first what the last one did not take."""
+        if audio_format != self._format:
+            self._format = audio_format
+            self._sources.clear()
+        self._connection = connection
+        self.cursor_ms = max(self._origin_ms, self.cursor_ms - self.repeat_ms)
+
+    def detach(self, connection: Connection) -> None:
+        if self._connection is connection:
+            self._connection = None
+
+    def advance(self, now_ms: int, keep_ms: int, *, flowing: bool) -> None:
+        """Send what is due, and give up what is older than `keep_ms`.
+
+        Args:
+            flowing: False while paused.
+        """
+        self.give_up(now_ms - keep_ms)
+        connection = self._connection
+        if connection is None or not flowing:
+            return
+        wire = connection.wire
+        while self._again and wire.queued_bytes < _WIRE_LIMIT_BYTES and not wire.is_closing:
+            packet = self._again.popleft()
+            self._send(packet.user_id, packet.number, packet.timestamp_ms, packet.source, connection, late=True)
+        self._skip_silence(now_ms)
+        while self.cursor_ms + self.step_ms <= now_ms and wire.queued_bytes < _WIRE_LIMIT_BYTES:
+            late = now_ms - self.cursor_ms > _LATE_MS
+            for user_id, source in self._due():
+                self._send(user_id, self._number(), self._stamp(connection.dialect), source, connection, late=late)
+                if wire.state is not WireState.DEAD:
+                    connection.busy_ms = now_ms
+            self.cursor_ms += self.step_ms
+
+    def give_up(self, before_ms: int) -> None:
+        """Discard, and record so, what was said before and is not sent yet."""
+        while self._again and self._again[0].timestamp_ms < before_ms:
+            self._log(self._again.popleft(), Fate.DISCARDED)
+        self._skip_silence(before_ms)
+        while self.cursor_ms + self.step_ms <= before_ms:
+            for user_id, source in self._due():
+                self._record.audio_of(user_id).add(self._number(), self.cursor_ms, Fate.DISCARDED, 0, source)
+            self.cursor_ms += self.step_ms
+
+    def _skip_silence(self, until_ms: int) -> None:
+        """Move the cursor, step by step at once, to where somebody talks again."""
+        speech_ms = self._crowd.next_speech_ms(self.cursor_ms)
+        quiet_ms = (until_ms if speech_ms is None else min(speech_ms, until_ms)) - self.cursor_ms
+        self.cursor_ms += max(0, quiet_ms) // self.step_ms * self.step_ms
+
+    def is_behind(self, now_ms: int) -> bool:
+        """Say whether something is waiting for a connection that could take it, or in its queue."""
+        if self._connection is None:
+            return False
+        wire = self._connection.wire
+        is_queued = wire.state is WireState.OPEN and wire.queued_bytes > 0
+        return is_queued or bool(self._again) or self.cursor_ms + self.step_ms <= now_ms
+
+    def settle(self, packet: _Packet, fate: Fate) -> None:
+        """Note what a wire did with a packet; what it did not send goes out on the next one."""
+        if fate is Fate.DISCARDED:
+            self._again.append(packet)
+        elif packet.handed_over:
+            self._record.audio_of(packet.user_id).revise(packet.number, packet.connection, fate)
+        else:
+            packet.handed_over = fate is Fate.SENT
+            self._log(packet, Fate.BUFFERED if packet.late and fate is Fate.SENT else fate)
+
+    def _log(self, packet: _Packet, fate: Fate) -> None:
+        log = self._record.audio_of(packet.user_id)
+        log.add(packet.number, packet.timestamp_ms, fate, packet.connection, packet.source)
+
+    # Making packets
+
+    def _number(self) -> int:
+        return (self.cursor_ms - self._origin_ms) // self.step_ms
+
+    def _stamp(self, dialect: Dialect) -> int:
+        """Return the timestamp of the packet at the cursor, off the grid when the dialect says so."""
+        if not dialect.jitter_ms:
+            return self.cursor_ms
+        return self.cursor_ms + self._number() * 7 % (2 * dialect.jitter_ms + 1) - dialect.jitter_ms
+
+    def _due(self) -> list[tuple[int, AudioSource]]:
+        """Return whose packets belong at the cursor."""
+        speakers = self._crowd.speakers(self.cursor_ms, self.cursor_ms + self.step_ms)
+        if not speakers:
+            return []
+        if self._format.mixed:
+            return [(0, self._mix(speakers))]
+        return [(user_id, self._source(user_id)) for user_id in speakers]
+
+    def _source(self, user_id: int) -> AudioSource:
+        source = self._sources.get((user_id,))
+        if source is None:
+            participant = self._crowd.known[user_id]
+            source = source_for(participant.person, user_id, participant.voice, self._format, self._tone)
+            self._sources[user_id,] = source
+        return source
+
+    def _mix(self, speakers: tuple[int, ...]) -> AudioSource:
+        mix = self._sources.get((0, *speakers))
+        if mix is None:
+            mix = mix_for([self._source(user_id) for user_id in speakers], self._format, self._tone)
+            self._sources[0, *speakers] = mix
+        return mix
+
+    def _send(
+        self, user_id: int, number: int, timestamp_ms: int, source: AudioSource, connection: Connection, *, late: bool
+    ) -> None:
+        packet = _Packet(self, user_id, number, timestamp_ms, late, source, connection.number)
+        dialect = connection.dialect
+        if dialect.plain:
+            tail = b'","length":%d,"timestamp":%d}}' % (source.size_bytes, timestamp_ms)
+            connection.wire.put(frame(TEXT, self._head(user_id) + source.base64(number) + tail), packet)
+            return
+        content = self.who(user_id, dialect) | {"data": source.base64(number).decode()}
+        if dialect.length:
+            content["length"] = source.size_bytes
+        content["timestamp"] = timestamp_ms
+        connection.post({"msg_type": int(MsgType.MEDIA_DATA_AUDIO), "content": content}, packet)
+
+    def _head(self, user_id: int) -> bytes:
+        """Return a message in the plain dialect up to its base64."""
+        head = self._heads.get(user_id)
+        if head is None:
+            content = self.who(user_id, _PLAIN) | {"data": ""}
+            message = to_json({"msg_type": int(MsgType.MEDIA_DATA_AUDIO), "content": content}, _PLAIN)
+            head = self._heads[user_id] = message.removesuffix(b'"}}')
+        return head
+
+    def who(self, user_id: int, dialect: Dialect) -> dict[str, Any]:
+        """Return the fields that name a speaker; the mix has no name."""
+        who: dict[str, Any] = {self._user_key: str(user_id) if self._user_key == "channel_id" else user_id}
+        if dialect.names and user_id != 0:
+            who["user_name"] = self._crowd.name(user_id)
+        return who

@@ -1,0 +1,1 @@
+"""The state that every part of a simulated Zoom shares: settings, clock, crowd and exact record."""

@@ -1,0 +1,176 @@
+"""Who is in a session and who talked when. Pure bookkeeping in Zoom's time; nothing is sent from here."""
+
+import enum
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+import attrs
+
+from rtmsd.simulator.model.settings import Person
+
+MAX_SPEAKERS: Final = 3  # that Zoom sends at once
+_FIRST_USER_ID: Final = 16778240
+_USER_ID_STEP: Final = 1 << 24
+_SHORTEST_UTTERANCE_MS: Final = 200
+
+
+class Mic(enum.Enum):
+    QUIET = enum.auto()
+    TALKING = enum.auto()
+    MUTED = enum.auto()
+
+
+@attrs.define
+class Participant:
+    person: Person
+    user_id: int
+    voice: int
+    mic: Mic = Mic.QUIET
+    camera: bool = False
+
+
+@attrs.define
+class Span:
+    """Somebody talked from `start_ms` until `end_ms`, or still does. What was said before `told_ms` is transcribed."""
+
+    user_id: int
+    start_ms: int
+    told_ms: int
+    end_ms: int | None = None
+
+
+class Utterance(NamedTuple):
+    user_id: int
+    start_ms: int
+    end_ms: int
+
+
+class Crowd:
+    """The participants of one session.
+
+    Attributes:
+        present: by user id, in the order of joining.
+        known: everybody who ever was there.
+    """
+
+    def __init__(self) -> None:
+        self.present: dict[int, Participant] = {}
+        self.known: dict[int, Participant] = {}
+        self._spans: list[Span] = []
+        self._paused = False
+
+    def join(self, person: Person, now_ms: int) -> Participant:
+        """Let somebody in, talking if they are said to.
+
+        Raises:
+            ValueError: the user id is taken.
+        """
+        user_id = person.user_id
+        if user_id is None:
+            user_id = _FIRST_USER_ID
+            while user_id in self.known:
+                user_id += _USER_ID_STEP
+        if user_id in self.present:
+            raise ValueError(f"user id {user_id} is in the session already")
+        voice = self.known[user_id].voice if user_id in self.known else len(self.known)
+        participant = Participant(person, user_id, voice, camera=person.camera)
+        self.present[user_id] = self.known[user_id] = participant
+        if person.talking:
+            self.talk(user_id, now_ms)
+        return participant
+
+    def leave(self, user_id: int, now_ms: int) -> None:
+        self._set_mic(self.present[user_id], Mic.QUIET, now_ms)
+        del self.present[user_id]
+
+    def talk(self, user_id: int, now_ms: int) -> None:
+        """Start to talk; somebody muted unmutes for it."""
+        self._set_mic(self.present[user_id], Mic.TALKING, now_ms)
+
+    def hush(self, user_id: int, now_ms: int) -> None:
+        self._set_mic(self.present[user_id], Mic.QUIET, now_ms)
+
+    def mute(self, user_id: int, now_ms: int) -> None:
+        self._set_mic(self.present[user_id], Mic.MUTED, now_ms)
+
+    def pause(self, now_ms: int) -> None:
+        """Nothing that is said until `resume` is ever sent."""
+        self._paused = True
+        self._end_spans(now_ms)
+
+    def resume(self, now_ms: int) -> None:
+        self._paused = False
+        for participant in self.present.values():
+            if participant.mic is Mic.TALKING:
+                self._spans.append(Span(participant.user_id, now_ms, now_ms))
+
+    def end(self, now_ms: int) -> None:
+        """Everybody stops talking, for good."""
+        self._paused = True
+        self._end_spans(now_ms)
+
+    def find(self, name_or_id: str | int) -> int:
+        """Return the user id of somebody present, by id or name.
+
+        Raises:
+            KeyError: nobody of this name is there.
+        """
+        for participant in self.present.values():
+            if name_or_id in (participant.user_id, participant.person.user_name):
+                return participant.user_id
+        raise KeyError(f"nobody called {name_or_id!r} is in the session")
+
+    def name(self, user_id: int) -> str:
+        return self.known[user_id].person.user_name
+
+    @property
+    def active_speaker(self) -> int | None:
+        """Return who began to talk last and still does."""
+        return next((span.user_id for span in reversed(self._spans) if span.end_ms is None), None)
+
+    def speakers(self, from_ms: int, to_ms: int) -> tuple[int, ...]:
+        """Return who talked all through an interval: the first three at most."""
+        talking = [
+            span.user_id
+            for span in self._spans
+            if span.start_ms <= from_ms and (span.end_ms is None or span.end_ms >= to_ms)
+        ]
+        return tuple(talking[:MAX_SPEAKERS])
+
+    def next_speech_ms(self, from_ms: int) -> int | None:
+        """Return when somebody talks next, `from_ms` if somebody does then; None when nobody has yet."""
+        starts = [max(span.start_ms, from_ms) for span in self._spans if span.end_ms is None or span.end_ms > from_ms]
+        return min(starts, default=None)
+
+    def utterances(self, until_ms: int, longest_ms: int) -> Iterator[Utterance]:
+        """Yield once what was said until then and is complete: up to a silence, or `longest_ms` of talking on."""
+        for span in self._spans:
+            while span.told_ms + longest_ms <= until_ms and (
+                span.end_ms is None or span.told_ms + longest_ms <= span.end_ms
+            ):
+                yield Utterance(span.user_id, span.told_ms, span.told_ms + longest_ms)
+                span.told_ms += longest_ms
+            if span.end_ms is not None and span.told_ms < span.end_ms <= until_ms:
+                if span.end_ms - span.told_ms >= _SHORTEST_UTTERANCE_MS:
+                    yield Utterance(span.user_id, span.told_ms, span.end_ms)
+                span.told_ms = span.end_ms
+
+    def forget(self, before_ms: int) -> None:
+        """Drop what is over, told, and older than this."""
+        self._spans = [
+            span for span in self._spans if span.end_ms is None or span.end_ms > before_ms or span.told_ms < span.end_ms
+        ]
+
+    def _set_mic(self, participant: Participant, mic: Mic, now_ms: int) -> None:
+        if mic is participant.mic:
+            return
+        if participant.mic is Mic.TALKING:
+            self._end_spans(now_ms, participant.user_id)
+        participant.mic = mic
+        if mic is Mic.TALKING and not self._paused:
+            self._spans.append(Span(participant.user_id, now_ms, now_ms))
+
+    def _end_spans(self, now_ms: int, user_id: int | None = None) -> None:
+        for span in self._spans:
+            if span.end_ms is None and user_id in (None, span.user_id):
+                span.end_ms = now_ms

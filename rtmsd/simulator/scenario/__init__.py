@@ -1,0 +1,1 @@
+"""Scenarios in TOML: a session and what happens in it when."""

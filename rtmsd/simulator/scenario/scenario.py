@@ -1,0 +1,200 @@
+"""Scenarios: a session and what happens in it when, as TOML. The built-in ones are in `scenarios/`."""
+
+import inspect
+import tomllib
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from rtmsd.errors import RtmsdError
+from rtmsd.protocol.enums import MediaType
+from rtmsd.simulator.model.crowd import Crowd
+from rtmsd.simulator.model.settings import PRODUCTS, Person
+from rtmsd.simulator.scenario.actions import ACTIONS, Arguments, did_you_mean, read_arguments, read_media, read_table
+from rtmsd.simulator.server.server import Simulator
+from rtmsd.simulator.stream.session import SimSession
+
+_KEYS = {"title", "product", "media", "people", "session_key", "step"}
+
+
+class ScenarioError(RtmsdError):
+    """A scenario is wrong; the text names the file, the place and the mend."""
+
+
+@attrs.frozen(kw_only=True)
+class Step:
+    """Do `action` with `arguments` when the session is `at_s` old, in Zoom's seconds. `note` says so in words."""
+
+    at_s: float
+    action: str
+    arguments: Arguments
+    note: str = ""
+
+    def __str__(self) -> str:
+        written = ", ".join(f"{name}={getattr(value, 'name', value)}" for name, value in self.arguments.items())
+        return self.note or f"{self.action}({written})"
+
+
+@attrs.frozen(kw_only=True)
+class Scenario:
+    """A script. `steps` are in the order of their times; the last one is usually a stop."""
+
+    name: str
+    title: str
+    product: str = "session"
+    media: MediaType | None = None
+    people: tuple[Person, ...] = ()
+    session_key: str = "room-7"
+    steps: tuple[Step, ...] = ()
+
+    @property
+    def duration_s(self) -> float:
+        return max((step.at_s for step in self.steps), default=0.0)
+
+
+def built_in() -> dict[str, Scenario]:
+    """Return the scenarios that come with the simulator, by name."""
+    files = (resources.files(__package__) / "scenarios").iterdir()
+    texts = {file.name.removesuffix(".toml"): file.read_text() for file in files if file.name.endswith(".toml")}
+    return {name: parse(name, texts[name]) for name in sorted(texts)}
+
+
+def load(name_or_path: str) -> Scenario:
+    """Return a built-in scenario, or the one in a file.
+
+    Raises:
+        ScenarioError: there is none, or it is wrong.
+    """
+    scenarios = built_in()
+    if name_or_path in scenarios:
+        return scenarios[name_or_path]
+    path = Path(name_or_path)
+    if path.suffix != ".toml":
+        raise ScenarioError(f"no scenario {name_or_path!r}{did_you_mean(name_or_path, scenarios)}")
+    try:
+        return parse(path.stem, path.read_text())
+    except (OSError, UnicodeDecodeError) as exc:
+        raise ScenarioError(f"{path}: {exc}") from exc
+
+
+def parse(name: str, text: str) -> Scenario:
+    """Read a scenario from TOML.
+
+    Raises:
+        ScenarioError: no TOML, or not what a scenario may hold.
+    """
+    try:
+        table = tomllib.loads(text)
+        for key in table:
+            if key not in _KEYS:
+                raise ValueError(f"no key {key!r}{did_you_mean(key, sorted(_KEYS))}")  # noqa: TRY301
+        return _read(name, table)
+    except (ValueError, KeyError, TypeError) as exc:
+        raise ScenarioError(f"{name}: {exc}") from exc
+
+
+def _read(name: str, table: Mapping[str, Any]) -> Scenario:
+    product = table.get("product", "session")
+    if product not in PRODUCTS:
+        raise ValueError(f"no product {product!r}{did_you_mean(str(product), PRODUCTS)}")
+    media = MediaType(0)
+    for media_name in _list_in(table, "media"):
+        media |= read_media("media", media_name)
+    people = tuple(_person(number, person) for number, person in enumerate(_list_in(table, "people"), 1))
+    steps = sorted(
+        (_step(number, step) for number, step in enumerate(_list_in(table, "step"), 1)), key=lambda step: step.at_s
+    )
+    _rehearse(people, steps)
+    return Scenario(
+        name=name,
+        title=str(table.get("title", name)),
+        product=product,
+        media=media or None,
+        people=people,
+        session_key=str(table.get("session_key", "room-7")),
+        steps=tuple(steps),
+    )
+
+
+def _list_in(table: Mapping[str, Any], key: str) -> list[Any]:
+    value = table.get(key, [])
+    if not isinstance(value, list):
+        raise ValueError(f"{key} must be a list")  # noqa: TRY004 - whoever wrote it made a mistake, not we
+    return value
+
+
+def _rehearse(people: Iterable[Person], steps: Iterable[Step]) -> None:
+    """Let people come and go without a session, and refuse steps for those who are not there then."""
+    crowd = Crowd()
+    for person in people:
+        crowd.join(person, 0)
+    for step in steps:
+        try:
+            who = step.arguments.get("who")
+            user_id = None if who is None else crowd.find(who)
+            if step.action == "join":
+                joining = step.arguments["person"]
+                crowd.join(Person(user_name=joining) if isinstance(joining, str) else joining, 0)
+            elif step.action == "leave" and user_id is not None:
+                crowd.leave(user_id, 0)
+        except (KeyError, ValueError) as error:
+            raise ValueError(f"{step.action} at {step.at_s:g} s: {error.args[0]}") from None
+
+
+def _person(number: int, written: Any) -> Person:
+    if isinstance(written, str):
+        return Person(user_name=written)
+    person: Person = read_table(f"people[{number}]", Person, written)
+    return person
+
+
+def _step(number: int, written: Mapping[str, Any]) -> Step:
+    arguments = dict(written)
+    try:
+        at_s, action, note = float(arguments.pop("at_s")), str(arguments.pop("do")), str(arguments.pop("note", ""))
+        return Step(at_s=at_s, action=action, arguments=read_arguments(action, arguments), note=note)
+    except KeyError as exc:
+        raise ValueError(f"step {number}: {exc.args[0]} is missing") from None
+    except (TypeError, ValueError) as exc:
+        raise ValueError(f"step {number}: {exc}") from None
+
+
+async def _say_nothing(*_: object) -> None:
+    pass
+
+
+async def play(
+    simulator: Simulator,
+    scenario: Scenario,
+    announce: Callable[[SimSession, Step], Awaitable[None]] = _say_nothing,
+    greet: Callable[[SimSession], Awaitable[None]] = _say_nothing,
+    **options: Any,
+) -> SimSession:
+    """Start the session of a scenario, take its steps in time, and return when the last one is done.
+
+    Args:
+        announce: awaited before each step.
+        greet: awaited once the session has started.
+        options: for `Simulator.start_session`, as `rtms_stream_id`.
+    """
+    session = await simulator.start_session(
+        scenario.people,
+        product=scenario.product,
+        media=scenario.media,
+        session_key=scenario.session_key,
+        **options,
+    )
+    await greet(session)
+    for step in scenario.steps:
+        age_s = (simulator.clock.now_ms() - session.started_ms) / 1000
+        await simulator.clock.sleep(step.at_s - age_s)
+        if session.stop_reason is not None:  # it ended by itself, or the client ended it
+            break
+        await announce(session, step)
+        result = ACTIONS[step.action](session, **step.arguments)
+        if inspect.isawaitable(result):
+            await result
+    return session

@@ -1,0 +1,295 @@
+"""The simulator: a listener for all its sessions, the clock that drives them, the webhook sender."""
+
+import functools
+import heapq
+import itertools
+import secrets
+import ssl
+import uuid
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, TypeAlias
+
+import trio
+from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_server_stream
+
+from rtmsd.errors import ListenError
+from rtmsd.protocol.enums import MediaType
+from rtmsd.simulator.model.clock import ZoomClock
+from rtmsd.simulator.model.record import Notice, StrayConnection, WebhookDelivery
+from rtmsd.simulator.model.settings import PRODUCTS, Person, Room, SimulatorSettings
+from rtmsd.simulator.server.authority import failure_of, open_authority, server_context
+from rtmsd.simulator.server.rest import RestApi
+from rtmsd.simulator.stream.conversation import converse
+from rtmsd.simulator.stream.session import SimSession
+from rtmsd.simulator.stream.stream import Route, StreamPhase
+from rtmsd.simulator.wire.connection import Connection
+from rtmsd.simulator.wire.webhooks import WebhookSender, open_webhook_sender
+from rtmsd.simulator.wire.wire import SocketOrTls, Wire
+
+_UPGRADE_S = 10.0
+_CLOSE_S = 1.0
+_SHORTEST_SLEEP_S = 0.001  # local: sessions due within it are served together
+_MAX_CLIENT_MESSAGE_BYTES = 1 << 20
+Observer: TypeAlias = Callable[[str | None, Notice], None]
+
+
+class Simulator:
+    """A Zoom with any number of sessions. Made by `open_simulator`.
+
+    Attributes:
+        sessions: by `rtms_stream_id`, ended ones too.
+        rooms: the sessions that go on, by their id, with streams and without.
+        address: where signaling and media are served, as URLs have it: host and port, IPv6 in brackets.
+        rest: the REST API.
+        unknown_paths: what clients asked for that is no URL of ours.
+        observer: called with what is to be reported at once, and the stream it concerns, if it does.
+        webhooks: deliveries that belong to no session.
+        ca_pem: the certificate of the throw-away CA, b"" without TLS.
+    """
+
+    def __init__(
+        self,
+        settings: SimulatorSettings,
+        clock: ZoomClock,
+        sender: WebhookSender,
+        nursery: trio.Nursery,
+        *,
+        address: str,
+        api_address: str,
+        ca_pem: bytes,
+    ) -> None:
+        self.settings = settings
+        self.clock = clock
+        self.sender = sender
+        self.nursery = nursery
+        self.address = address
+        self.ca_pem = ca_pem
+        self.sessions: dict[str, SimSession] = {}
+        self.rooms: dict[str, Room] = {}
+        self.rest = RestApi(self, api_address)
+        self.unknown_paths: list[str] = []
+        self.observer: Observer = lambda rtms_stream_id, notice: None
+        sender.observer = functools.partial(self.observe, None)
+        self.webhooks: list[WebhookDelivery] = []
+        self._routes: dict[str, Route] = {}
+        self._due: list[tuple[int, int, SimSession]] = []  # a heap of (Zoom's time, tie-breaker, session)
+        self._counter = itertools.count(1)
+        self._work = trio.Event()
+
+    def hold_session(
+        self,
+        people: Sequence[Person | str] = ("Ana", "Bo"),
+        *,
+        product: str = "session",
+        session_id: str | None = None,
+        session_key: str = "room-7",
+        media: MediaType | None = None,
+        details: Mapping[str, Any] | None = None,
+    ) -> Room:
+        """Let these people meet. There is no stream yet: `start_stream`, or the REST API, starts one.
+
+        Args:
+            people: names, or `Person`s; by default they talk at once, all the time.
+            product: a key of `PRODUCTS`.
+            media: what the app has scopes for; None: all the product has.
+            details: further fields of the started webhook, as `account_id`.
+        """
+        room = Room(
+            session_id=session_id or secrets.token_urlsafe(12) + "+/A==",  # base64, as Zoom's look
+            people=tuple(Person(user_name=person) if isinstance(person, str) else person for person in people),
+            product=product,
+            session_key=session_key,
+            media=PRODUCTS[product].media if media is None else media,
+            details=self._details(product) | dict(details or {}),
+        )
+        self.rooms[room.session_id] = room
+        return room
+
+    async def start_session(
+        self,
+        people: Sequence[Person | str] = ("Ana", "Bo"),
+        *,
+        product: str = "session",
+        session_id: str | None = None,
+        rtms_stream_id: str | None = None,
+        session_key: str = "room-7",
+        media: MediaType | None = None,
+        details: Mapping[str, Any] | None = None,
+    ) -> SimSession:
+        """Start a session and its stream: see `hold_session` and `start_stream`."""
+        room = self.hold_session(
+            people, product=product, session_id=session_id, session_key=session_key, media=media, details=details
+        )
+        return await self.start_stream(room, rtms_stream_id)
+
+    async def start_stream(self, room: Room, rtms_stream_id: str | None = None) -> SimSession:
+        """Start a stream of a session and return when its webhook was answered, or was not.
+
+        Raises:
+            ValueError: the stream id is taken.
+        """
+        session = SimSession(self, room, rtms_stream_id or uuid.uuid4().hex)
+        if session.rtms_stream_id in self.sessions:
+            raise ValueError(f"stream {session.rtms_stream_id} exists already")
+        self.sessions[session.rtms_stream_id] = session
+        for person in room.people:
+            session.crowd.join(person, session.started_ms)
+        heapq.heappush(self._due, (session.started_ms, next(self._counter), session))
+        self._work.set()
+        await session.announce()
+        return session
+
+    def stream_of(self, room: Room) -> SimSession | None:
+        """Return the newest stream of a session, live or ended."""
+        streams = reversed(self.sessions.values())
+        return next((stream for stream in streams if stream.session_id == room.session_id), None)
+
+    @staticmethod
+    def _details(product: str) -> dict[str, Any]:
+        return {"operator_id": "opSimulated01"} if product in ("meeting", "webinar") else {"account_id": "AcctDemo_001"}
+
+    async def validate_endpoint(self) -> bool:
+        """Challenge `webhook_url` as Zoom does when it is configured; return whether it answered rightly."""
+        return await self.sender.validate(self.webhooks)
+
+    async def send_webhook(self, event: str, payload: Mapping[str, Any], *, kind: str = "genuine") -> int | None:
+        """Send any event, as `rtms.concurrency_limited`, and return the status."""
+        return await self.sender.send(event, self.clock.now_ms(), payload, self.webhooks, kind)
+
+    def observe(self, rtms_stream_id: str | None, notice: Notice) -> None:
+        """Take note of what is to be reported at once."""
+        self.observer(rtms_stream_id, notice)
+
+    def url(self, path: str, route: Route) -> str:
+        """Return the URL of `path`, which leads to `route` from now on."""
+        self._routes[path] = route
+        return f"{'wss' if self.settings.tls else 'ws'}://{self.address}{path}"
+
+    async def run_clock(self) -> None:
+        """Drive all sessions: one task, because a task for each would cost more than what they do."""
+        while True:
+            now_ms = self.clock.now_ms()
+            while self._due and self._due[0][0] <= now_ms:
+                _, number, session = heapq.heappop(self._due)
+                if session.phase is not StreamPhase.ENDED:
+                    heapq.heappush(self._due, (session.advance(now_ms), number, session))
+            if self._due:
+                await trio.sleep(max(_SHORTEST_SLEEP_S, self.clock.local_s((self._due[0][0] - now_ms) / 1000)))
+            else:
+                self._work = trio.Event()
+                await self._work.wait()
+
+    async def serve(self, stream: SocketOrTls) -> None:
+        """Handle one TCP connection; nothing a client does here ends the simulator."""
+        if isinstance(stream, trio.SSLStream) and not await self._shake_hands(stream):
+            return
+        wire = Wire(stream)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(wire.run_writer)
+            with trio.move_on_after(_UPGRADE_S) as upgrade:
+                nursery.start_soon(_cancel_once_closed, wire, upgrade)
+                websocket = await self._upgrade(nursery, wire)
+            if upgrade.cancelled_caught:  # trio-websocket answers what is no upgrade by itself, and then waits for ever
+                scheme = "wss" if self.settings.tls else "ws"
+                self.observe(None, StrayConnection(f"it asked for no WebSocket; our URLs begin with {scheme}://"))
+            elif websocket is not None:
+                await self._serve_websocket(websocket, wire)
+            await wire.aclose()
+            # The reader ends by itself now. Cancelled before that, it would never tell who waits for the close.
+            nursery.cancel_scope.deadline = trio.current_time() + _CLOSE_S
+
+    async def _shake_hands(self, stream: trio.SSLStream[trio.SocketStream]) -> bool:
+        """Negotiate TLS and say whether that went well; if not, the connection is closed and reported."""
+        try:
+            with trio.fail_after(_UPGRADE_S):
+                await stream.do_handshake()
+        except (trio.BrokenResourceError, trio.TooSlowError) as error:
+            self.observe(None, StrayConnection(f"TLS failed: {failure_of(error)}"))
+            await trio.aclose_forcefully(stream)
+            return False
+        return True
+
+    async def _upgrade(self, nursery: trio.Nursery, wire: Wire) -> WebSocketConnection | None:
+        try:
+            request = await wrap_server_stream(nursery, wire, max_message_size=_MAX_CLIENT_MESSAGE_BYTES)
+            if request.path not in self._routes:
+                self.unknown_paths.append(request.path)
+                self.observe(None, StrayConnection(f"no stream of ours has the URL path {request.path}"))
+                await request.reject(404, body=b"no such stream")
+                return None
+            return await request.accept()
+        except (ConnectionClosed, trio.BrokenResourceError, ssl.SSLError) as error:
+            self.observe(None, StrayConnection(f"closed before its WebSocket was up: {type(error).__name__}"))
+            return None
+
+    async def _serve_websocket(self, websocket: WebSocketConnection, wire: Wire) -> None:
+        path = websocket.path or ""
+        route = self._routes[path]
+        connection = Connection(next(self._counter), websocket, wire, path)
+        try:
+            await converse(connection, route)
+        finally:
+            with trio.move_on_after(_CLOSE_S):
+                await websocket.aclose()
+
+
+@asynccontextmanager
+async def open_simulator(settings: SimulatorSettings | None = None) -> AsyncIterator[Simulator]:
+    """Listen, and yield a simulator; at the end everything is cut where it stands.
+
+    Raises:
+        ListenError: the address is taken, or none of this machine's.
+        AuthorityError: as `open_authority`.
+    """
+    settings = settings or SimulatorSettings()
+    clock = ZoomClock(settings.speed)
+    authority = open_authority(settings.ca_file) if settings.tls else None
+    try:
+        listeners = await _listen(settings.host, settings.port)
+        api_listeners = await _listen(settings.host, 0)
+    except (OSError, UnicodeError) as error:  # UnicodeError: a name that no DNS can have
+        raise ListenError(f"{_in_url(settings.host, settings.port)}: {error}") from error
+    serving: list[trio.SocketListener | trio.SSLListener[trio.SocketStream]] = list(listeners)
+    if authority is not None:
+        bound = [listener.socket.getsockname()[0] for listener in listeners]
+        context = server_context(authority, [settings.host, *bound])
+        serving = [trio.SSLListener(listener, context, https_compatible=True) for listener in listeners]
+    async with open_webhook_sender(settings, clock) as sender, trio.open_nursery() as nursery:
+        simulator = Simulator(
+            settings,
+            clock,
+            sender,
+            nursery,
+            # The name that was asked for: some clients hold a certificate against nothing but a name.
+            address=_in_url(settings.host, listeners[0].socket.getsockname()[1]),
+            api_address=_in_url(settings.host, api_listeners[0].socket.getsockname()[1]),
+            ca_pem=b"" if authority is None else authority.cert_pem.bytes(),
+        )
+        nursery.start_soon(simulator.run_clock)
+        nursery.start_soon(trio.serve_listeners, simulator.serve, serving)
+        nursery.start_soon(trio.serve_listeners, simulator.rest.serve, api_listeners)
+        try:
+            yield simulator
+        finally:
+            nursery.cancel_scope.cancel()
+
+
+async def _listen(host: str, port: int) -> list[trio.SocketListener]:
+    """Listen on all addresses of a host, on one port: a name may stand for an IPv4 and an IPv6 address."""
+    listeners = await trio.open_tcp_listeners(port, host=host)
+    ports = {listener.socket.getsockname()[1] for listener in listeners}
+    if len(ports) > 1:  # port 0: each address got its own
+        for listener in listeners:
+            await listener.aclose()
+        listeners = await trio.open_tcp_listeners(ports.pop(), host=host)
+    return listeners
+
+
+async def _cancel_once_closed(wire: Wire, scope: trio.CancelScope) -> None:
+    await wire.wait_closed()
+    scope.cancel()
+
+
+def _in_url(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

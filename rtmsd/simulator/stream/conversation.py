@@ -1,0 +1,155 @@
+"""What clients say, one connection at a time: a handshake first, then messages to be answered."""
+
+from collections.abc import Callable, Mapping
+from typing import Final, TypeAlias
+
+import trio
+from trio_websocket import ConnectionClosed
+
+from rtmsd.protocol.enums import EventType, MsgType, SessionState, StatusCode, StopReason, StreamState
+from rtmsd.protocol.messages import DataHandshakeResp
+from rtmsd.simulator.model.record import ControlMessage
+from rtmsd.simulator.stream import checks
+from rtmsd.simulator.stream.announcer import Fields, people
+from rtmsd.simulator.stream.handshakes import meet
+from rtmsd.simulator.stream.stream import Route, Stream
+from rtmsd.simulator.wire.connection import Connection, ConnectionState
+
+
+async def converse(connection: Connection, route: Route) -> None:
+    """Talk to one client connection until it ends."""
+    stream = route.stream
+    connection.dialect = stream.dialect
+    try:
+        raw = None
+        with trio.move_on_after(stream.host.settings.handshake_s):
+            raw = await connection.receive()
+        if raw is None:
+            stream.violation("silent_connection", f"{connection.path}: no handshake")
+        elif meet(connection, route, raw):
+            while True:
+                _dispatch(stream, connection, await connection.receive())
+        await connection.close()
+    except ConnectionClosed:
+        pass
+    finally:
+        stream.lose(connection, connection.how_closed)
+
+
+def _dispatch(stream: Stream, connection: Connection, raw: str | bytes) -> None:
+    fields = checks.read(raw) or {}
+    msg_type = fields.get("msg_type")
+    handlers = _ON_MEDIA if connection.media_type else _ON_SIGNALING
+    handler = handlers.get(msg_type) if checks.is_int(msg_type) else None
+    if msg_type != MsgType.KEEP_ALIVE_RESP:
+        received = ControlMessage(connection=connection.number, at_ms=stream.now_ms, fields=fields)
+        stream.record.received.append(received)
+    if handler is None:
+        stream.record.unknown[f"{connection.kind} {msg_type}"] += 1
+        stream.violation("unexpected_message", f"{msg_type} on {connection.kind}")
+    else:
+        handler(stream, connection, fields)
+
+
+def _on_keep_alive_resp(stream: Stream, connection: Connection, fields: Fields) -> None:
+    wrong = connection.answer(fields)
+    if wrong is not None:
+        stream.violation("keep_alive_answer", f"{connection.kind} {connection.number}: {wrong}")
+
+
+def _on_subscription(stream: Stream, _connection: Connection, fields: Fields) -> None:
+    fresh, violation = stream.announcer.subscribe(fields.get("events"), strict=stream.host.settings.strict)
+    if violation is not None:
+        stream.violation(violation, "message 5")
+    crowd = stream.crowd
+    if EventType.PARTICIPANT_JOIN in fresh and crowd.present:
+        stream.announcer.event(EventType.PARTICIPANT_JOIN, participants=people(crowd.present, crowd.name))
+    seen = [person.user_id for person in crowd.present.values() if person.camera]
+    if EventType.PARTICIPANT_VIDEO_ON in fresh and seen:
+        stream.announcer.event(EventType.PARTICIPANT_VIDEO_ON, participants=people(seen))
+
+
+def _on_ready(stream: Stream, connection: Connection, fields: Fields) -> None:
+    if fields.get("rtms_stream_id") != stream.rtms_stream_id:
+        stream.violation("ready_ack_stream", "message 7 names another stream")
+        return
+    if connection is stream.signaling:
+        connection.state = ConnectionState.UP
+    waiting = [media for media in stream.links.media if media.state is ConnectionState.NEGOTIATED]
+    for media in waiting:
+        stream.media_up(media)
+    announcer = stream.announcer
+    if not stream.ready.is_set():
+        stream.ready.set()
+        announcer.event(EventType.FIRST_PACKET_TIMESTAMP, stream.feed.cursor_ms)
+        announcer.stream(StreamState.ACTIVE)
+        announcer.session(SessionState.INITIALIZE)
+        announcer.session(SessionState.STARTED)
+    elif waiting and not stream.windows.lost_media and announcer.stream_state is StreamState.INTERRUPTED:
+        announcer.stream(StreamState.PAUSED if stream.paused else StreamState.ACTIVE)
+    stream.advance(stream.now_ms)
+
+
+def _on_ready_on_media(stream: Stream, _connection: Connection, _fields: Fields) -> None:
+    stream.violation("ready_ack_on_media", "message 7 belongs on signaling")
+
+
+def _on_session_state(stream: Stream, _connection: Connection, fields: Fields) -> None:
+    stream.announcer.answer_session_state(fields.get("rtms_session_id"))
+
+
+def _on_stream_state(stream: Stream, _connection: Connection, fields: Fields) -> None:
+    stream.announcer.answer_stream_state(fields.get("rtms_stream_id"))
+
+
+def _on_close(stream: Stream, _connection: Connection, fields: Fields) -> None:
+    asked = fields.get("rtms_stream_id")
+    known = asked == stream.rtms_stream_id
+    stream.announcer.stamped(
+        MsgType.STREAM_CLOSE_RESP,
+        rtms_stream_id=asked,
+        status_code=int(StatusCode.OK if known else StatusCode.INVALID_RTMS_STREAM_ID),
+        reason="OK" if known else "no such stream",
+    )
+    if known:
+        stream.host.nursery.start_soon(stream.stop, StopReason.RECEIVER_REQUEST_CLOSE)
+
+
+def _on_video_subscription(stream: Stream, _connection: Connection, fields: Fields) -> None:
+    user_id, subscribe = fields.get("user_id"), fields.get("subscribe")
+    status = StatusCode.OK
+    if not stream.offers_individual_video() or user_id not in stream.crowd.present or not isinstance(subscribe, bool):
+        status = StatusCode.INVALID_PAYLOAD
+    elif subscribe and user_id == stream.video_user_id:
+        status = StatusCode.DUPLICATE_VIDEO_SUBSCRIPTION
+    else:
+        stream.video_user_id = user_id if subscribe else None
+    stream.announcer.stamped(
+        MsgType.VIDEO_SUBSCRIPTION_RESP,
+        user_id=user_id,
+        status_code=int(status),
+        reason="OK" if status is StatusCode.OK else "refused",
+    )
+
+
+def _on_misplaced_handshake(stream: Stream, connection: Connection, _fields: Fields) -> None:
+    stream.violation("misplaced_handshake", "message 3 belongs on a media connection")
+    connection.send(DataHandshakeResp(status_code=StatusCode.INVALID_MESSAGE_TYPE, reason="not on signaling"))
+
+
+_Handlers: TypeAlias = Mapping[int, Callable[[Stream, Connection, Fields], None]]
+
+_ON_SIGNALING: Final[_Handlers] = {
+    MsgType.DATA_HAND_SHAKE_REQ: _on_misplaced_handshake,
+    MsgType.EVENT_SUBSCRIPTION: _on_subscription,
+    MsgType.CLIENT_READY_ACK: _on_ready,
+    MsgType.SESSION_STATE_REQ: _on_session_state,
+    MsgType.KEEP_ALIVE_RESP: _on_keep_alive_resp,
+    MsgType.STREAM_STATE_REQ: _on_stream_state,
+    MsgType.STREAM_CLOSE_REQ: _on_close,
+    MsgType.VIDEO_SUBSCRIPTION_REQ: _on_video_subscription,
+}
+_ON_MEDIA: Final[_Handlers] = {
+    MsgType.CLIENT_READY_ACK: _on_ready_on_media,
+    MsgType.KEEP_ALIVE_RESP: _on_keep_alive_resp,
+}

@@ -1,0 +1,111 @@
+"""How a stream answers messages 1 and 3, by which a client shows that it is the one meant."""
+
+import functools
+from collections.abc import Iterable
+from typing import Final
+
+import trio
+
+from rtmsd.protocol.enums import MediaType, StatusCode
+from rtmsd.protocol.media_params import SECTIONS
+from rtmsd.protocol.messages import DataHandshakeResp, SignalingHandshakeResp
+from rtmsd.simulator.model.record import Handshake
+from rtmsd.simulator.stream import checks
+from rtmsd.simulator.stream.stream import OVER, Route, StreamPhase
+from rtmsd.simulator.wire.connection import Connection, ConnectionState, Kind
+
+_OCCUPIED: Final = (StatusCode.MEDIA_DATA_ALL_CONNECTION_EXIST, StatusCode.DUPLICATE_MEDIA_DATA_CONNECTION)
+
+
+def meet(connection: Connection, route: Route, raw: str | bytes) -> bool:
+    """Answer the first message of a connection and say whether it stays."""
+    return (_meet_media if route.media else _meet_signaling)(connection, route, raw)
+
+
+def _meet_signaling(connection: Connection, route: Route, raw: str | bytes) -> bool:
+    stream = route.stream
+    occupied = [stream.signaling] if stream.signaling else []
+    answer, fields = checks.signaling_handshake(raw, _expected(route), occupied=bool(occupied))
+    if answer.status is StatusCode.DUPLICATE_SIGNAL_REQUEST:
+        _contest(occupied)
+    answer = _judged(connection, route, answer, MediaType(0))
+    if answer.status is not StatusCode.OK:
+        connection.send(SignalingHandshakeResp(status_code=answer.status, reason=answer.reason, protocol_version=1))
+        return False
+    if stream.phase is StreamPhase.AWAITING and fields.get("buffer_data") is False:
+        stream.feed.give_up(stream.now_ms)
+    stream.signaling_up(connection)
+    names = [*(name for name, bit in SECTIONS.items() if bit in stream.media), "all"]
+    urls = {name: stream.new_url(f"media/{name}", name) for name in names}
+    connection.send(SignalingHandshakeResp(status_code=0, media_urls=urls, protocol_version=1, sequence=1))
+    return True
+
+
+def _meet_media(connection: Connection, route: Route, raw: str | bytes) -> bool:
+    stream = route.stream
+    strict = stream.host.settings.strict
+    judge = functools.partial(
+        checks.media_handshake,
+        raw,
+        _expected(route, needs_signaling=True),
+        allowed=stream.media,
+        taken=stream.links.media_types,
+    )
+    grant = judge(strict=strict)
+    lenient = grant.answer.status is not StatusCode.OK and judge(strict=False).answer.status is StatusCode.OK
+    if grant.answer.status in _OCCUPIED:
+        _contest(stream.links.media)
+    answer = _judged(connection, route, grant.answer, grant.media_type, lenient=lenient)
+    if answer.status is not StatusCode.OK:
+        connection.send(DataHandshakeResp(status_code=answer.status, reason=answer.reason, protocol_version=1))
+        return False
+    connection.media_type, connection.params = grant.media_type, grant.params
+    connection.ready_s = trio.current_time()
+    stream.links.add(connection)
+    connection.send(DataHandshakeResp(status_code=0, media_params=grant.params, protocol_version=1, sequence=1))
+    if not strict and stream.signaling is not None and stream.signaling.state is ConnectionState.UP:
+        stream.media_up(connection)
+    return True
+
+
+def _expected(route: Route, *, needs_signaling: bool = False) -> checks.Expected:
+    stream = route.stream
+    gone = stream.phase in OVER or route.generation != stream.generation
+    missing = needs_signaling and stream.signaling is None
+    return checks.Expected(
+        id_key=stream.product.id_key,
+        session_id=stream.session_id,
+        rtms_stream_id=None if gone or missing else stream.rtms_stream_id,
+        signature=stream.signature,
+    )
+
+
+def _judged(
+    connection: Connection, route: Route, answer: checks.Answer, media_type: MediaType, *, lenient: bool = False
+) -> checks.Answer:
+    """Record how a handshake is answered, with a refusal on demand instead of a success."""
+    stream = route.stream
+    kind: Kind = "media" if route.media else "signaling"
+    if answer.status is StatusCode.OK and stream.refusals[kind]:
+        status = stream.refusals[kind].popleft()
+        duplicate = status is StatusCode.DUPLICATE_SIGNAL_REQUEST
+        answer = checks.Answer(status, "Duplicate signal request" if duplicate else "refused on demand")
+    stream.record.answered(
+        Handshake(
+            connection=connection.number,
+            kind=kind,
+            media_type=int(media_type),
+            status_code=int(answer.status),
+            reason=answer.reason,
+            at_ms=stream.now_ms,
+            path=connection.path.partition("?")[0],
+            lenient=lenient,
+        )
+    )
+    return answer
+
+
+def _contest(holders: Iterable[Connection]) -> None:
+    for holder in holders:
+        if holder.contested_s is None:
+            holder.contested_s = trio.current_time()

@@ -1,0 +1,292 @@
+"""One stream as Zoom's servers keep it: its phases, what it loses and gets back, its end. Well-behaved.
+
+What clients say to it is in `conversation.py`; what people do in the session, and everything a network or a server may
+do wrong, in `session.py`.
+"""
+
+import enum
+import functools
+import uuid
+from collections import deque
+from typing import Final, Literal, NamedTuple, Protocol, TypeAlias
+
+import trio
+
+from rtmsd.protocol.enums import DataOption, EventType, MediaType, SessionState, StatusCode, StopReason, StreamState
+from rtmsd.protocol.media_params import audio_format
+from rtmsd.protocol.signature import handshake_signature
+from rtmsd.simulator.media.feed import AudioFeed
+from rtmsd.simulator.model.clock import ZoomClock
+from rtmsd.simulator.model.crowd import Crowd
+from rtmsd.simulator.model.record import Notice, Record
+from rtmsd.simulator.model.settings import PRODUCTS, Dialect, Room, SimulatorSettings
+from rtmsd.simulator.stream.announcer import Announcer
+from rtmsd.simulator.wire.connection import Connection, ConnectionState, Kind
+from rtmsd.simulator.wire.links import Links
+from rtmsd.simulator.wire.stream_webhooks import StreamWebhooks
+from rtmsd.simulator.wire.watch import Watch
+from rtmsd.simulator.wire.webhooks import WebhookSender
+from rtmsd.simulator.wire.windows import Windows
+from rtmsd.simulator.wire.wire import Cut
+
+WebhookOrder: TypeAlias = Literal["after", "before", "never", "only"]
+
+_TICK_MS: Final = 100
+_LAST_DRAIN_S: Final = 5.0
+
+
+class StreamPhase(enum.Enum):
+    AWAITING = enum.auto()  # rtms_started is out, nobody has attached yet
+    UP = enum.auto()  # signaling is up
+    INTERRUPTED = enum.auto()  # signaling is lost, the window runs
+    TERMINATING = enum.auto()
+    ENDED = enum.auto()
+
+
+OVER: Final = frozenset({StreamPhase.TERMINATING, StreamPhase.ENDED})
+
+
+class Route(NamedTuple):
+    """What a URL leads to. `media` is a key of message 2's `server_urls`, "" for signaling."""
+
+    stream: "Stream"
+    generation: int
+    media: str
+
+
+class Host(Protocol):
+    """What a stream needs of the simulator."""
+
+    settings: SimulatorSettings
+    clock: ZoomClock
+    sender: WebhookSender
+    nursery: trio.Nursery
+
+    def observe(self, rtms_stream_id: str | None, notice: Notice) -> None:
+        """Take note of what is to be reported at once."""
+
+    def url(self, path: str, route: Route) -> str:
+        """Return the URL of `path`, which leads to `route` from now on."""
+
+
+class Stream:
+    """The server's side of one `rtms_stream_id`.
+
+    Attributes:
+        record: all that was sent and received.
+        crowd: who is in the session.
+        media: what the app has scopes for.
+        signaling_url: as in the started webhook; a failover changes it, and counts `generation` up.
+        ready: set by the first message 7. ended: set when all is over, the stopped webhook answered.
+        media_news: woken when a media connection starts to stream.
+        stop_reason: why it ends or ended.
+        dialect: how messages are written.
+        refusals: with which codes the next handshakes that would succeed are refused.
+        video_user_id: whose video the client asked for (message 28).
+    """
+
+    def __init__(self, host: Host, room: Room, rtms_stream_id: str) -> None:
+        settings = host.settings
+        self.product = PRODUCTS[room.product]
+        self.session_id = room.session_id
+        self.rtms_stream_id = rtms_stream_id
+        self.session_key = room.session_key
+        self.media = room.media
+        self.phase = StreamPhase.AWAITING
+        self.record = Record(observer=functools.partial(host.observe, rtms_stream_id))
+        self.crowd = Crowd()
+        self.started_ms = host.clock.now_ms()
+        self.rtms_session_id = f"rs-{uuid.uuid4().hex[:8]}"
+        self.stop_reason: StopReason | None = None
+        self.ready = trio.Event()
+        self.ended = trio.Event()
+        self.media_news = trio.lowlevel.ParkingLot()
+        self.dialect = Dialect()
+        self.refusals: dict[Kind, deque[StatusCode]] = {"signaling": deque(), "media": deque()}
+        self.video_user_id: int | None = None
+        self.signature = handshake_signature(
+            settings.client_id, settings.client_secret, room.session_id, rtms_stream_id
+        )
+        self.host = host
+        self.links = Links(self.record, host.clock.now_ms)
+        self.windows = Windows(settings.timing, self.started_ms)
+        self.watch = Watch(self.links, self.record, settings.timing)
+        self.announcer = Announcer(
+            self.links, self.rtms_session_id, self.product.id_key, self.record, host.clock.now_ms
+        )
+        self.feed = AudioFeed(self.started_ms, self.crowd, self.record, settings.tone, self.product.id_key)
+        self.webhooks = StreamWebhooks(
+            host.sender,
+            host.clock,
+            self.record.webhooks,
+            room,
+            rtms_stream_id=rtms_stream_id,
+            started_ms=self.started_ms,
+        )
+        self.generation = 0
+        self.signaling_url = self.new_url("signal", "")
+
+    @property
+    def signaling(self) -> Connection | None:
+        return self.links.signaling
+
+    @property
+    def now_ms(self) -> int:
+        return self.host.clock.now_ms()
+
+    @property
+    def paused(self) -> bool:
+        return self.announcer.session_state is SessionState.PAUSED
+
+    def connections(self) -> list[Connection]:
+        """Return the live connections, signaling first."""
+        return list(self.links)
+
+    def offers_individual_video(self) -> bool:
+        """Say whether video is sent of one participant on request (message 28)."""
+        videos = [connection.params.video for connection in self.links.media]
+        return any(video and video.data_opt == DataOption.VIDEO_SINGLE_INDIVIDUAL_STREAM for video in videos)
+
+    def violation(self, name: str, detail: str) -> None:
+        """Record something no well-behaved client does."""
+        self.record.violate(name, detail, self.now_ms)
+
+    # Being there
+
+    def new_url(self, path: str, media: str) -> str:
+        """Return a fresh URL of this stream's; `media` is as in `Route`."""
+        return self.host.url(f"/{path}?s={uuid.uuid4().hex[:12]}", Route(self, self.generation, media))
+
+    async def announce(self) -> int | None:
+        """Send the started webhook and return its status, None when nobody answered."""
+        return await self.webhooks.started(self.signaling_url)
+
+    async def interrupt(self) -> int | None:
+        """Send the interrupted webhook; nothing is cut."""
+        return await self.webhooks.interrupted()
+
+    def move(self) -> None:
+        """Be somewhere else from now on: the URLs given out so far lead nowhere, and a new event is due."""
+        self.generation += 1
+        self.signaling_url = self.new_url("signal", "")
+        self.webhooks.renew()
+
+    def advance(self, now_ms: int) -> int:
+        """Do what is due and return when to come again."""
+        if self.phase is StreamPhase.ENDED:
+            return now_ms + _TICK_MS
+        self.feed.advance(now_ms, int(self.host.settings.timing.buffer_s * 1000), flowing=not self.paused)
+        self.crowd.forget(self.feed.cursor_ms)
+        if self.phase is not StreamPhase.TERMINATING:
+            for connection in self.watch.keep_alive(now_ms):
+                self.drop(connection, "keep-alives unanswered")
+            self.watch.look(now_ms)
+            missed = self.windows.missed(now_ms)
+            if missed is not None:
+                self.host.nursery.start_soon(self.stop, missed)
+        return max(now_ms + 1, min(self.feed.cursor_ms + self.feed.step_ms, now_ms + _TICK_MS))
+
+    # Connections won and lost
+
+    def signaling_up(self, connection: Connection) -> None:
+        """Take on the signaling connection of a handshake that succeeded."""
+        self.phase = StreamPhase.UP
+        self.windows.signaling_back()
+        self.links.add(connection)
+        self.announcer.unsubscribe()
+
+    def media_up(self, connection: Connection) -> None:
+        """Let media flow on a connection that message 7 released."""
+        connection.state = ConnectionState.UP
+        connection.ready_s = None
+        self.media_news.unpark_all()
+        if MediaType.AUDIO in connection.media_type and connection.params.audio is not None:
+            self.feed.attach(connection, audio_format(connection.params.audio))
+        self.windows.media_back(connection.media_type)
+
+    def drop(self, connection: Connection, why: str, how: Cut = Cut.EOF, *, announce: bool = True) -> None:
+        """Lose a connection on the server's side, with the consequences this has.
+
+        Args:
+            announce: False spares the client the interrupted webhook, or event 7 and message 8.
+        """
+        self.lose(connection, why, announce=announce)
+        connection.wire.cut(how)
+
+    def lose(self, connection: Connection, why: str, *, announce: bool = True) -> None:
+        """Draw the conclusions from a connection that is over, once."""
+        was_signaling = connection is self.signaling
+        if not self._remove(connection, why) or self.phase in OVER:
+            return
+        if was_signaling:
+            for media in self.go_dark("signaling was interrupted"):
+                self.host.nursery.start_soon(media.close)
+            if announce:
+                self.host.nursery.start_soon(self.interrupt)
+            return
+        self.windows.media_lost(connection.media_type, self.now_ms)
+        if announce:
+            self.announcer.event(EventType.MEDIA_CONNECTION_INTERRUPTED, media_type=int(connection.media_type))
+            self.announcer.stream(StreamState.INTERRUPTED, StopReason.DATA_CONNECTION_INTERRUPTED)
+        self.announcer.stream_state = StreamState.INTERRUPTED
+
+    def go_dark(self, why: str) -> list[Connection]:
+        """Lose signaling, and media with it; return what was live, for the caller to end."""
+        self.phase = StreamPhase.INTERRUPTED
+        self.announcer.stream_state = StreamState.INTERRUPTED
+        self.windows.signaling_lost(self.links.media_types, self.now_ms)
+        return self._remove_all(why)
+
+    def _remove_all(self, why: str) -> list[Connection]:
+        removed = list(self.links)
+        for connection in removed:
+            self._remove(connection, why)
+        return removed
+
+    def _remove(self, connection: Connection, why: str) -> bool:
+        """Take a connection out of service; say whether it was in."""
+        self.feed.detach(connection)
+        return self.links.remove(connection, why)
+
+    # The end
+
+    async def stop(
+        self, reason: StopReason = StopReason.MEETING_ENDED, *, webhook: WebhookOrder = "after"
+    ) -> int | None:
+        """End the stream and return the status of the stopped webhook, None without one.
+
+        Args:
+            webhook: "after" or "before" the sockets close; "never"; "only": the sockets are closed with no word.
+        """
+        if self.phase in OVER:
+            return None
+        self.stop_reason = reason
+        now_ms = self.now_ms
+        self.advance(now_ms)
+        self.crowd.end(now_ms)
+        self.phase = StreamPhase.TERMINATING
+        status = None
+        if webhook in ("before", "only"):
+            status = await self.webhooks.stopped(reason)
+        if webhook != "only":
+            await self._say_goodbye(reason)
+        self.phase = StreamPhase.ENDED
+        async with trio.open_nursery() as nursery:
+            for connection in self._remove_all("the stream has ended"):
+                nursery.start_soon(connection.close)
+        self.feed.give_up(self.now_ms)  # last: what a closing connection did not take is discarded too
+        if webhook == "after":
+            status = await self.webhooks.stopped(reason)
+        self.ended.set()
+        return status
+
+    async def _say_goodbye(self, reason: StopReason) -> None:
+        """Announce the end, sending the last audio, and transcripts that come late, in between."""
+        self.announcer.session(SessionState.STOPPED, reason)
+        self.announcer.stream(StreamState.TERMINATING, reason)
+        await self.host.clock.sleep(self.host.settings.timing.stop_grace_s)
+        with trio.move_on_after(_LAST_DRAIN_S):
+            while self.feed.is_behind(self.now_ms):
+                self.advance(self.now_ms)
+                await trio.sleep(0.01)
+        self.announcer.stream(StreamState.TERMINATED, reason)

@@ -1,0 +1,189 @@
+"""One WebSocket connection of a client, after the upgrade: typed messages out, text in, keep-alives counted."""
+
+import contextlib
+import enum
+import json
+import time
+from collections.abc import Mapping
+from typing import Any, Final, Literal, TypeAlias
+
+import trio
+from trio_websocket import ConnectionClosed, WebSocketConnection
+
+from rtmsd.protocol.codec import encode
+from rtmsd.protocol.enums import MediaType, MsgType
+from rtmsd.protocol.messages import MediaParams, Message
+from rtmsd.simulator.model.record import ConnectionSpan, KeepAlive, Record
+from rtmsd.simulator.model.settings import Dialect, Timing
+from rtmsd.simulator.wire.wire import Token, Wire, WireState
+
+Kind: TypeAlias = Literal["signaling", "media"]
+
+_CLOSE_S = 1.0
+TEXT: Final = 0x1
+BINARY: Final = 0x2
+
+
+class ConnectionState(enum.Enum):
+    HANDSHAKING = enum.auto()
+    NEGOTIATED = enum.auto()  # waits for message 7
+    UP = enum.auto()  # media streams
+    ENDED = enum.auto()
+
+
+class Connection:
+    """A signaling (`media_type` 0) or media connection.
+
+    Attributes:
+        media_type: the granted bits; ALL stays set when it was asked for.
+        params: as negotiated.
+        contested_s: when a second connection was refused because of this one, in local seconds.
+        ready_s: when the media handshake succeeded, until message 7 comes, in local seconds.
+    """
+
+    def __init__(self, number: int, websocket: WebSocketConnection, wire: Wire, path: str) -> None:
+        self.number = number
+        self.path = path
+        self.wire = wire
+        self.state = ConnectionState.HANDSHAKING
+        self.media_type = MediaType(0)
+        self.span: ConnectionSpan | None = None
+        self.dialect = Dialect()
+        self.contested_s: float | None = None
+        self.ready_s: float | None = None
+        self.params = MediaParams()
+        self.opened_ms = 0  # when the handshake succeeded
+        self.busy_ms = 0  # when media was last sent
+        self._websocket = websocket
+        self._unanswered: dict[int, KeepAlive] = {}
+        self._asked_ms = 0
+        self._missed = 0
+        self._neglected = 0  # of those missed, the latest that a client could see
+        self._sequence = 0
+
+    @property
+    def kind(self) -> Kind:
+        return "media" if self.media_type else "signaling"
+
+    # Messages
+
+    def post(self, fields: Mapping[str, Any], token: Token | None = None) -> None:
+        """Send a JSON object as this session's dialect writes it, without waiting."""
+        self.wire.put(frames(to_json(fields, self.dialect), self.dialect), token)
+
+    def send(self, message: Message) -> None:
+        """Send a message of the protocol, without waiting."""
+        self.post(json.loads(encode(message)))
+
+    async def receive(self) -> str | bytes:
+        """Return the next message.
+
+        Raises:
+            ConnectionClosed: by either side, in whatever way.
+        """
+        return await self._websocket.get_message()
+
+    async def close(self) -> None:
+        """Close in order, for a second at most; what was posted before goes out first."""
+        with trio.move_on_after(_CLOSE_S), contextlib.suppress(ConnectionClosed):
+            await self._websocket.aclose()
+
+    @property
+    def how_closed(self) -> str:
+        """Say in words how the client closed."""
+        closed = self._websocket.closed
+        return f"closed by the client with {closed.code}" if closed is not None else "closed by the client"
+
+    # Keep-alives
+
+    @property
+    def quiet_since_ms(self) -> int:
+        """Return since when nothing was sent that makes a keep-alive request superfluous.
+
+        Signaling is asked whatever it carries; a dead wire carries nothing.
+        """
+        if self.media_type and self.wire.state is not WireState.DEAD:
+            return max(self._asked_ms, self.busy_ms)
+        return max(self._asked_ms, self.opened_ms)
+
+    def ask_alive(self, now_ms: int, record: Record) -> None:
+        """Send message 12. Its timestamp is one that no other request of the session has."""
+        previous = record.keep_alives[-1].timestamp_ms if record.keep_alives else 0
+        timestamp_ms = max(now_ms, previous + 1)
+        self._sequence += 1
+        sequence = self._sequence if self.dialect.keep_alive_sequence else None
+        asked = KeepAlive(
+            connection=self.number, timestamp_ms=timestamp_ms, sequence=sequence, asked_s=time.monotonic()
+        )
+        record.keep_alives.append(asked)
+        self._unanswered[timestamp_ms] = asked
+        self._asked_ms = now_ms
+        self._missed += 1
+        self._neglected = self._neglected + 1 if self.wire.state is WireState.OPEN else 0
+        request: dict[str, Any] = {"msg_type": int(MsgType.KEEP_ALIVE_REQ), "timestamp": timestamp_ms}
+        self.post(request if sequence is None else {**request, "sequence": sequence})
+        while len(self._unanswered) > 16:
+            del self._unanswered[next(iter(self._unanswered))]
+
+    def answer(self, fields: Mapping[str, Any]) -> str | None:
+        """Take in message 13; return what is wrong with it, or None."""
+        timestamp_ms = fields.get("timestamp")
+        asked = self._unanswered.pop(timestamp_ms, None) if type(timestamp_ms) is int else None
+        if asked is None:
+            return "no request of this connection has this timestamp"
+        asked.answered_s = time.monotonic()
+        self._missed = self._neglected = 0
+        asked.sequence_echoed = asked.sequence is None or fields.get("sequence") == asked.sequence
+        return None
+
+    def plays_dead(self, timing: Timing) -> bool:
+        return self._missed >= timing.keep_alive_misses
+
+    def neglects_keep_alives(self, timing: Timing) -> bool:
+        """Say whether it is the client that plays dead: on a stalled or half-open wire it can hear no request."""
+        return self._neglected >= timing.keep_alive_misses
+
+
+def to_json(fields: Mapping[str, Any], dialect: Dialect) -> bytes:
+    """Return `fields` as the JSON this dialect makes of it."""
+    if dialect.shuffled_keys or dialect.extra_fields or dialect.string_ids:
+        fields = _in_dialect(fields, dialect)
+    return json.dumps(fields, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def _in_dialect(value: Any, dialect: Dialect) -> Any:
+    if isinstance(value, list):
+        return [_in_dialect(item, dialect) for item in value]
+    if not isinstance(value, Mapping):
+        return value
+    items = [
+        (key, str(item) if dialect.string_ids and key == "user_id" else _in_dialect(item, dialect))
+        for key, item in value.items()
+    ]
+    if dialect.shuffled_keys:
+        items.reverse()
+    if dialect.extra_fields:
+        items.append(("x_undocumented", {"since": "2027", "flags": [1, None, True]}))
+    return dict(items)
+
+
+def frames(payload: bytes, dialect: Dialect) -> bytes:
+    """Return `payload` as one server frame, or as several fragments."""
+    opcode = BINARY if dialect.binary else TEXT
+    size = dialect.fragment_bytes
+    if not size or len(payload) <= size:
+        return frame(opcode, payload)
+    parts = [payload[at : at + size] for at in range(0, len(payload), size)]
+    middle = [frame(0, part, final=False) for part in parts[1:-1]]
+    return b"".join([frame(opcode, parts[0], final=False), *middle, frame(0, parts[-1])])
+
+
+def frame(opcode: int, payload: bytes, *, final: bool = True) -> bytes:
+    """Return one unmasked WebSocket frame (RFC 6455, section 5.2)."""
+    size = len(payload)
+    first = opcode | (0x80 if final else 0)
+    if size < 126:
+        return bytes((first, size)) + payload
+    if size < 65536:
+        return bytes((first, 126)) + size.to_bytes(2, "big") + payload
+    return bytes((first, 127)) + size.to_bytes(8, "big") + payload

@@ -1,0 +1,59 @@
+"""The webhooks of one stream: started, interrupted, stopped, and some that nobody should believe."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rtmsd.protocol.enums import StopReason
+from rtmsd.simulator.model.clock import ZoomClock
+from rtmsd.simulator.model.record import WebhookDelivery
+from rtmsd.simulator.model.settings import PRODUCTS, Room
+from rtmsd.simulator.wire.webhooks import WebhookSender
+
+
+class StreamWebhooks:
+    """Sends them; each returns the status, None when nobody answered."""
+
+    def __init__(
+        self,
+        sender: WebhookSender,
+        clock: ZoomClock,
+        deliveries: list[WebhookDelivery],
+        room: Room,
+        *,
+        rtms_stream_id: str,
+        started_ms: int,
+    ) -> None:
+        product = PRODUCTS[room.product]
+        self._sender = sender
+        self._clock = clock
+        self._deliveries = deliveries
+        self._prefix = product.webhook_prefix
+        self._about: dict[str, Any] = {product.id_key: room.session_id, "rtms_stream_id": rtms_stream_id}
+        if product.id_key == "session_id":
+            self._about["session_key"] = room.session_key
+        self._details = dict(room.details)
+        self._started_ts = started_ms
+
+    def renew(self) -> None:
+        """Make the next started webhook another event, not a repetition of the last one."""
+        self._started_ts = max(self._started_ts + 1, self._clock.now_ms())
+
+    async def started(self, signaling_url: str, kind: str = "genuine") -> int | None:
+        return await self._send("started", self._started_ts, self._started(signaling_url), kind)
+
+    async def interrupted(self) -> int | None:
+        return await self._send("interrupted", self._clock.now_ms(), self._about)
+
+    async def stopped(self, reason: StopReason) -> int | None:
+        return await self._send("stopped", self._clock.now_ms(), self._about | {"stop_reason": int(reason)})
+
+    async def forged(self, event: str, signaling_url: str) -> int | None:
+        """Send a new event of this name, signed by somebody else."""
+        payload = self._started(signaling_url) if event == "started" else self._about | {"stop_reason": 1}
+        return await self._send(event, self._clock.now_ms(), payload, "forged")
+
+    def _started(self, signaling_url: str) -> dict[str, Any]:
+        return self._about | {"server_urls": signaling_url} | self._details
+
+    async def _send(self, event: str, event_ts: int, payload: Mapping[str, Any], kind: str = "genuine") -> int | None:
+        return await self._sender.send(self._prefix + event, event_ts, payload, self._deliveries, kind)

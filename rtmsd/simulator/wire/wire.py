@@ -1,0 +1,283 @@
+"""The bytes between a socket and trio-websocket, on the server's side.
+
+Everything a connection sends goes through one queue: what trio-websocket writes (upgrade, pong, close) and the frames
+that the session puts here without waiting. A plain socket takes them at once as far as the kernel has room, which is
+what makes hundreds of paced sessions cheap; the rest, and all of TLS, is the writer task's. The wire knows which frame
+was handed over whole, and it is where networks misbehave on demand.
+"""
+
+import array
+import contextlib
+import enum
+import fcntl
+import os
+import socket
+import struct
+import termios
+from collections import deque
+from itertools import islice
+from typing import Protocol, TypeAlias
+
+import trio
+
+from rtmsd.simulator.model.record import Fate
+
+SocketOrTls: TypeAlias = "trio.SocketStream | trio.SSLStream[trio.SocketStream]"
+
+_IOV = 64  # buffers in one system call
+_TLS_CHUNK_BYTES = 65536
+_REMEMBERED = 4096  # frames whose fate a reset may still change
+_FLUSH_S = 1.0
+
+
+class WireState(enum.Enum):
+    OPEN = enum.auto()
+    STALLED = enum.auto()  # nothing moves in either direction; `resume` goes on where it stopped
+    DEAD = enum.auto()  # half-open: what is sent vanishes, what arrives is not read, the peer sees nothing of it
+    CLOSING = enum.auto()  # a close frame was put, behind which nothing may come
+    CLOSED = enum.auto()
+
+
+_MOVING = (WireState.OPEN, WireState.CLOSING)
+_HOLDING = (WireState.OPEN, WireState.STALLED, WireState.CLOSING)  # what is queued may still go out
+_CLOSE_FRAME = b"\x88"
+
+
+class Cut(enum.Enum):
+    """Ways to lose a connection without a close frame."""
+
+    EOF = "eof"  # TCP ends in order: 1006 at the client
+    RESET = "reset"  # TCP RST; what the kernel still held is gone
+    TRUNCATED = "truncated"  # half a frame, then the end
+
+
+class Token(Protocol):
+    """Goes with a frame and is told its fate: SENT when handed to the kernel whole, after which a reset may still turn
+    it IN_FLIGHT; LOST on a dead wire; DISCARDED when it was still queued at the end.
+    """
+
+    def settle(self, fate: Fate) -> None: ...
+
+
+class Wire(trio.abc.Stream):
+    """A stream for trio-websocket, and `put` for frames."""
+
+    def __init__(self, stream: SocketOrTls) -> None:
+        self.state = WireState.OPEN
+        self.queued_bytes = 0
+        self._stream = stream
+        plain = stream if isinstance(stream, trio.SocketStream) else stream.transport_stream
+        self._socket = plain.socket
+        self._plain = plain is stream
+        self._queue: deque[tuple[bytes, Token | None]] = deque()
+        self._offset = 0  # bytes of the first queued piece that are gone already
+        self._encrypting = 0  # pieces that TLS is busy with: they may or may not have left
+        self._handed_over = 0  # bytes, all told
+        self._recent: deque[tuple[int, Token]] = deque(maxlen=_REMEMBERED)  # (where it ended, token)
+        self._changed = trio.Event()  # the queue got its first piece, or emptied, or the state changed
+
+    @property
+    def is_closing(self) -> bool:
+        """Say whether what is put is DISCARDED."""
+        return self.state in (WireState.CLOSING, WireState.CLOSED)
+
+    # Sending
+
+    def put(self, data: bytes, token: Token | None = None) -> None:
+        """Send `data` after all that was put before, without waiting. On a closing or closed wire it is DISCARDED."""
+        if self.state is WireState.DEAD:
+            self._tell(token, Fate.LOST)
+        elif self.is_closing:
+            self._tell(token, Fate.DISCARDED)
+        else:
+            self._queue.append((data, token))
+            self.queued_bytes += len(data)
+            if len(self._queue) == 1:
+                self._flush()
+                if self._queue:
+                    self._notify()
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        """Put `data` and wait until it is gone.
+
+        Raises:
+            BrokenResourceError: the wire is closed, or was before the data was gone.
+        """
+        self.put(bytes(data))
+        if data[:1] == _CLOSE_FRAME and self.state is WireState.OPEN:  # trio-websocket makes one call for each frame
+            self._enter(WireState.CLOSING)
+        await self._until_empty()
+        if self.state is WireState.CLOSED:
+            raise trio.BrokenResourceError("the wire is closed")
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self._until_empty()
+
+    async def run_writer(self) -> None:
+        """Send what the kernel had no room for; returns when the wire is closed."""
+        while self.state is not WireState.CLOSED:
+            if self.state in _MOVING and self._queue:
+                with contextlib.suppress(trio.ClosedResourceError):
+                    await self._write_some()
+            else:
+                await self._changed.wait()
+
+    async def _write_some(self) -> None:
+        if self._plain:
+            await trio.lowlevel.wait_writable(self._socket)
+            if self.state in _MOVING:
+                self._flush()
+        else:
+            await self._send_encrypted()
+        if not self._queue:
+            self._notify()
+
+    async def _send_encrypted(self) -> None:
+        count = size = 0
+        while count < len(self._queue) and size < _TLS_CHUNK_BYTES:
+            size += len(self._queue[count][0])
+            count += 1
+        self._encrypting = count
+        try:
+            await self._stream.send_all(b"".join(data for data, _ in islice(self._queue, count)))
+        except trio.BrokenResourceError:
+            self._close()
+        else:
+            if self.state in _HOLDING:
+                self._pop(size)
+        finally:
+            self._encrypting = 0
+
+    def _flush(self) -> None:
+        """Hand over as much as the kernel takes now."""
+        while self._plain and self._queue and self.state in _MOVING:
+            buffers: list[bytes | memoryview] = [data for data, _ in islice(self._queue, _IOV)]
+            if self._offset:
+                buffers[0] = memoryview(buffers[0])[self._offset :]
+            try:
+                written = os.writev(self._socket.fileno(), buffers)
+            except BlockingIOError:
+                return
+            except OSError:
+                self._close()
+                return
+            self._pop(written)
+
+    def _pop(self, size: int) -> None:
+        """Take `size` bytes off the queue, reporting each piece that is gone whole."""
+        self._offset += size
+        self.queued_bytes -= size
+        self._handed_over += size
+        while self._queue and self._offset >= len(self._queue[0][0]):
+            data, token = self._queue.popleft()
+            self._offset -= len(data)
+            if token is not None:
+                self._recent.append((self._handed_over - self._offset, token))
+                token.settle(Fate.SENT)
+
+    async def _until_empty(self) -> None:
+        await trio.lowlevel.checkpoint()
+        while self._queue and self.state in _HOLDING:
+            await self._changed.wait()
+
+    async def wait_closed(self) -> None:
+        while self.state is not WireState.CLOSED:
+            await self._changed.wait()
+
+    # Receiving
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        await self._while_frozen()
+        data = await self._stream.receive_some(max_bytes)
+        await self._while_frozen()
+        return data
+
+    async def _while_frozen(self) -> None:
+        while self.state in (WireState.STALLED, WireState.DEAD):
+            await self._changed.wait()
+        if self.state is WireState.CLOSED:
+            raise trio.ClosedResourceError
+
+    # Misbehaving
+
+    def stall(self) -> None:
+        """Stop moving bytes until `resume`; nothing is lost."""
+        if self.state is WireState.OPEN:
+            self._enter(WireState.STALLED)
+
+    def resume(self) -> None:
+        if self.state is WireState.STALLED:
+            self._enter(WireState.OPEN)
+            self._flush()
+
+    def play_dead(self) -> None:
+        """Become half-open: the peer's TCP stays up and hears nothing any more. What was queued is lost."""
+        if self.state in _HOLDING:
+            self._enter(WireState.DEAD)
+            self._give_up(Fate.LOST)
+
+    def cut(self, how: Cut) -> None:
+        """Lose the connection at once. What was queued is DISCARDED, so that it can be sent again."""
+        if self.state is WireState.CLOSED:
+            return
+        if how is Cut.TRUNCATED and self._plain and self.state is WireState.OPEN:
+            self._send_half_a_frame()
+        if how is Cut.RESET:
+            self._doubt_what_has_not_left()
+            with contextlib.suppress(OSError):
+                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._close()
+
+    def _send_half_a_frame(self) -> None:
+        """Leave the peer in the middle of a message: the rest of the one half sent, or a fresh one."""
+        half = b"" if self._offset else b'\x81\x7e\x03\xe8{"msg_type":14,"content":{"user_id":1677'
+        with contextlib.suppress(OSError):
+            os.write(self._socket.fileno(), half)
+
+    def _doubt_what_has_not_left(self) -> None:
+        outstanding = array.array("i", [0])
+        with contextlib.suppress(OSError):
+            fcntl.ioctl(self._socket.fileno(), termios.TIOCOUTQ, outstanding)
+        acknowledged = self._handed_over - outstanding[0]
+        for end, token in self._recent:
+            if end > acknowledged:
+                token.settle(Fate.IN_FLIGHT)
+
+    # Ending
+
+    async def aclose(self) -> None:
+        """Send what is queued, for a second at most, and close."""
+        try:
+            if self.state in _MOVING:
+                with trio.move_on_after(_FLUSH_S):
+                    await self._until_empty()
+                    if not self._plain and self.state in _MOVING:
+                        await self._stream.aclose()
+        finally:
+            self._close()
+        await trio.lowlevel.checkpoint()
+
+    def _close(self) -> None:
+        if self.state is not WireState.CLOSED:
+            self._enter(WireState.CLOSED)
+            self._socket.close()
+            self._give_up(Fate.DISCARDED)
+
+    def _give_up(self, fate: Fate) -> None:
+        queue, self._queue, self._offset, self.queued_bytes = self._queue, deque(), 0, 0
+        for index, (_, token) in enumerate(queue):
+            self._tell(token, Fate.IN_FLIGHT if index < self._encrypting else fate)
+        self._notify()
+
+    @staticmethod
+    def _tell(token: Token | None, fate: Fate) -> None:
+        if token is not None:
+            token.settle(fate)
+
+    def _enter(self, state: WireState) -> None:
+        self.state = state
+        self._notify()
+
+    def _notify(self) -> None:
+        changed, self._changed = self._changed, trio.Event()
+        changed.set()

@@ -1,0 +1,1 @@
+"""The operating system's side: systemd's notifications and journal, and the holders of sockets."""

@@ -20,7 +20,7 @@ FINAL_STATES: Final = frozenset({RecordingState.ENDED, RecordingState.FAILED, Re
 
 
 class GapCause(enum.StrEnum):
-    """The `cause` of a gap. Of one outage the causes from `MEDIA_RECONNECT` to `DAEMON_RESTART` take in those before."""
+    """The `cause` of a gap. Each of `OUTAGE_CAUSES` takes in those before it."""
 
     MEDIA_RECONNECT = "media_reconnect"
     SIGNALING_RECONNECT = "signaling_reconnect"

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from rtmsd.masking import foreign
+from rtmsd.masking import sanitize_remote_text
 
 
 class RtmsdError(Exception):
@@ -46,11 +46,11 @@ class HandshakeRejected(RemoteProtocolError):
 
     Attributes:
         status_code: the wire's number, known or not.
-        reason: Zoom's free text as `foreign` leaves it, "" when there was none.
+        reason: Zoom's free text as `sanitize_remote_text` leaves it, "" when there was none.
     """
 
     def __init__(self, status_code: int, reason: str) -> None:
-        reason = foreign(reason)
+        reason = sanitize_remote_text(reason)
         super().__init__(f"status {status_code}" + (f": {reason}" if reason else ""))
         self.status_code = status_code
         self.reason = reason

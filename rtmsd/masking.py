@@ -4,7 +4,7 @@ import re
 from typing import Final
 
 MASK: Final = "***"
-MAX_FOREIGN_CHARS: Final = 200  # of what a server gives as a reason: Zoom's are shorter
+MAX_REMOTE_CHARS: Final = 200  # of what a server gives as a reason: Zoom's are shorter
 
 SECRET_TEXTS: Final = (
     (re.compile(r"\b[0-9a-fA-F]{64}\b"), MASK),  # signatures of handshakes and webhooks
@@ -20,7 +20,7 @@ def masked(text: str) -> str:
     return text
 
 
-def foreign(text: str) -> str:
+def sanitize_remote_text(text: str) -> str:
     """Return what a server said, fit for an error that ends up in files: masked, and no longer than anybody reads."""
-    text = masked(text[: 10 * MAX_FOREIGN_CHARS])
-    return text if len(text) <= MAX_FOREIGN_CHARS else f"{text[:MAX_FOREIGN_CHARS]} ..."
+    text = masked(text[: 10 * MAX_REMOTE_CHARS])
+    return text if len(text) <= MAX_REMOTE_CHARS else f"{text[:MAX_REMOTE_CHARS]} ..."

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rtmsd.errors import HandshakeRejected
-from rtmsd.masking import MAX_FOREIGN_CHARS, foreign
+from rtmsd.masking import MAX_REMOTE_CHARS, sanitize_remote_text
 from rtmsd.transport.websocket import WebSocketClosed
 
 SIGNATURE = "0123456789abcdef" * 4
@@ -21,6 +21,6 @@ def test_a_reason_that_repeats_what_we_sent_gives_none_of_it_away() -> None:
 
 @given(st.text(max_size=20), st.integers(0, 5000))
 def test_it_is_bounded_and_left_alone_when_it_is_harmless(said: str, times: int) -> None:
-    assert len(foreign(said * times)) <= MAX_FOREIGN_CHARS + 4
-    assert foreign("signaling is busy") == "signaling is busy"
+    assert len(sanitize_remote_text(said * times)) <= MAX_REMOTE_CHARS + 4
+    assert sanitize_remote_text("signaling is busy") == "signaling is busy"
     assert "signaling is busy" in str(HandshakeRejected(8, "signaling is busy"))

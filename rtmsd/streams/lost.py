@@ -10,7 +10,7 @@ import trio
 
 from rtmsd.commands import StartStream
 from rtmsd.errors import StorageError
-from rtmsd.masking import foreign
+from rtmsd.masking import sanitize_remote_text
 from rtmsd.protocol.enums import StopReason
 from rtmsd.state.journal import Journal
 from rtmsd.state.ledger import StreamRow
@@ -81,7 +81,7 @@ class LostStreams:
                 first_ms=self._local_ms(),
                 last_ms=self._local_ms(),
                 times=1,
-                why=foreign(why),
+                why=sanitize_remote_text(why),
                 recorded=False,
             )
         )
@@ -105,7 +105,7 @@ class LostStreams:
                 first_ms=self._local_ms(),
                 last_ms=self._local_ms(),
                 times=1,
-                why=foreign(outcome.why),
+                why=sanitize_remote_text(outcome.why),
                 recorded=recorded,
             )
         )

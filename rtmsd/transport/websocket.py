@@ -22,7 +22,7 @@ from wsproto.events import CloseConnection
 
 from rtmsd.config import ZoomConfig
 from rtmsd.errors import ConfigError, ConnectionLost
-from rtmsd.masking import foreign
+from rtmsd.masking import sanitize_remote_text
 from rtmsd.transport.failures import why_broken, why_not_connected
 from rtmsd.transport.hosts import Target, check_url
 from rtmsd.transport.lifting import Consume, Gate, LiftingStream, SharedLiftingStream, UpgradeStream
@@ -54,7 +54,7 @@ class WebSocketClosed(ConnectionLost):
     """
 
     def __init__(self, code: int, reason: str) -> None:
-        super().__init__(f"closed with code {code}" + (f": {foreign(reason)}" if reason else ""))
+        super().__init__(f"closed with code {code}" + (f": {sanitize_remote_text(reason)}" if reason else ""))
         self.code = code
         self.reason = reason
 

@@ -21,7 +21,7 @@ from rtmsd.commands import Intake, StartStream, StreamCommand, Verdict
 from rtmsd.config import AppConfig, WebhookConfig
 from rtmsd.errors import RtmsdError
 from rtmsd.http.throttle import Throttle
-from rtmsd.masking import foreign
+from rtmsd.masking import sanitize_remote_text
 from rtmsd.webhook.events import BadEvent, ConcurrencyNotice, UnknownEvent, UrlValidation, parse
 from rtmsd.webhook.stats import Result, WebhookStats
 from rtmsd.webhook.verify import age_s, find_app, find_swapped, is_fresh, validation_answer
@@ -175,7 +175,7 @@ class _Endpoint:
             event = parse(body, app, sent_ms)
         except BadEvent as exc:
             log.warning("webhook refused: genuine, but no event to act on", why=str(exc))
-            self._stats.last_bad_event = foreign(str(exc))
+            self._stats.last_bad_event = sanitize_remote_text(str(exc))
             return self._answer_with(Result.BAD_EVENT)
         match event:
             case UrlValidation():

@@ -6,7 +6,7 @@ from typing import Final
 
 import attrs
 
-from rtmsd.masking import foreign
+from rtmsd.masking import sanitize_remote_text
 from rtmsd.webhook.events import ConcurrencyNotice
 
 
@@ -75,7 +75,7 @@ class WebhookStats:
 
     def count_crash(self, error: str, now_s: float) -> None:
         self.count(Result.CRASHED, now_s)
-        self.last_crash = foreign(error)
+        self.last_crash = sanitize_remote_text(error)
 
     def crashed_lately(self, now_s: float) -> bool:
         """Whether a request was answered 500 within an hour, or since the last that was not."""

@@ -1,4 +1,4 @@
-"""The daemon: start order, signals, stop, and what the admin socket asks of it."""
+"""The daemon: start order, signals, shutdown, health, and the backend of the admin socket."""
 
 from rtmsd.daemon.root import run
 

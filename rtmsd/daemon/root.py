@@ -1,6 +1,6 @@
 """The root nursery: start order, signals, and the two-phase stop.
 
-What streams need outlives them: the journal and the writer are opened first and closed last.
+The journal and the writer are opened first and closed last: streams need them to the end.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ from rtmsd.config import Config
 from rtmsd.daemon.admin_sockets import open_admin_sockets
 from rtmsd.daemon.backend import Backend
 from rtmsd.daemon.health import Health, Phase
-from rtmsd.daemon.shutdown_deadline import Patience
+from rtmsd.daemon.shutdown_deadline import ShutdownDeadline
 from rtmsd.daemon.state_recovery import rows_from_recordings
 from rtmsd.errors import AlreadyRunningError, ConfigError, RtmsdError, StorageError, leaves
 from rtmsd.recording.disk.writer import Writer
@@ -62,13 +62,13 @@ def run(config_path: Path, *, end_streams: bool = False) -> int:
     for warning in config.warnings:
         log.warning("configuration", warning=warning)
     raise_limit()
-    # Imports made most of what there is, and packets make no cycles: the collector has little to find, and stops us.
+    # Imports made most objects, and packets make no cycles: the collector would stop the process and find little.
     gc.freeze()
     gc.set_threshold(*_COLLECT_AT)
     status = EXIT_OK
     try:
         trio.run(_run, Daemon(config_path, config, end_streams=end_streams))
-    except* RtmsdError as group:  # of the machine: the file's text was found good, and the next start may go well
+    except* RtmsdError as group:  # of the machine, not of the configuration: the next start may succeed
         log.error("cannot run", errors=[str(error) for error in leaves(group)])  # noqa: TRY400 foreseen: no traceback
         status = EXIT_FAILED
     except* Exception:
@@ -78,17 +78,15 @@ def run(config_path: Path, *, end_streams: bool = False) -> int:
 
 
 async def _run(daemon: "Daemon") -> None:
-    """Run the daemon. When it is told to stop and cannot, as the disk does not answer, leave without it: a thread that
-    waits for the disk can be neither cancelled nor waited for.
-    """
+    """Run the daemon. Exit by force when a stop hangs: a thread that waits for a dead disk cannot be cancelled."""
     async with trio.open_nursery() as nursery:
 
-        async def leave_at_last() -> None:
-            await daemon.has_had_its_time()
-            log.error("stopped without the disk, which does not answer; what was not written is lost")
+        async def force_exit() -> None:
+            await daemon.wait_expired()
+            log.error("disk does not answer; exiting without it, unwritten media are lost")
             os._exit(EXIT_FAILED)
 
-        nursery.start_soon(leave_at_last)
+        nursery.start_soon(force_exit)
         await daemon.run()
         nursery.cancel_scope.cancel()
 
@@ -97,11 +95,11 @@ class Daemon:
     """Everything that lives as long as the process."""
 
     def __init__(self, config_path: Path, config: Config, *, end_streams: bool) -> None:
-        self._config_path = config_path.absolute()  # as status tells it, to whoever is in another directory
+        self._config_path = config_path.absolute()  # status shows it to clients in other directories
         self._config = config
         self._end_streams = end_streams
         self._stopping = trio.Event()
-        self._patience = Patience()
+        self._deadline = ShutdownDeadline()
         self._sockets = listen_fds()
         for name in self._sockets.keys() - SOCKET_NAMES:
             log.warning("inherited socket not used", name=name, known=sorted(SOCKET_NAMES))
@@ -109,7 +107,7 @@ class Daemon:
         self._events = EventHub()
 
     async def run(self, *, task_status: trio.TaskStatus[Backend] = trio.TASK_STATUS_IGNORED) -> None:
-        """Start, serve until told to stop, stop. Started, with what the admin socket sees, when all sockets answer.
+        """Start, serve until `stop`, stop. Started, with the admin backend, when all sockets answer.
 
         Raises:
             AlreadyRunningError: another daemon holds the state file, the recordings or the admin socket.
@@ -118,18 +116,18 @@ class Daemon:
         config = self._config
         with _locked(config.recording.directory) as lock:
             async with _journal(config.state.file) as journal, trio.open_nursery() as base:
-                await self._take_in_recordings(journal)
+                await self._recover_streams(journal)
                 writer = Writer(config.recording)
                 api = ZoomApi()
                 restarter = Restarter(api, lambda: supervisor.config)
                 supervisor = Supervisor(config, journal, writer, restarter=restarter, on_event=self._events.publish)
                 await base.start(writer.run)
-                base.start_soon(_keep_locked, lock)
+                base.start_soon(_follow_directory, lock)
                 health = Health(config, supervisor, writer)
                 backend = Backend(self._config_path, supervisor, health, api, events=self._events, stop=self.stop)
-                base.start_soon(self._obey_signals, backend)
+                base.start_soon(self._handle_signals, backend)
                 await self._serve(journal, supervisor, backend, task_status)
-                with self._patience.limit(trio.CancelScope(), config.streams.drain_s):
+                with self._deadline.limit(trio.CancelScope(), config.streams.drain_s):
                     await supervisor.suspend_files()
                 base.cancel_scope.cancel()
         log.info("stopped", streams_left=len(supervisor.lives))
@@ -137,7 +135,7 @@ class Daemon:
     async def _serve(
         self, journal: Journal, supervisor: Supervisor, backend: Backend, task_status: trio.TaskStatus[Backend]
     ) -> None:
-        """Live from the first stream to the last; what they leave to be written is the caller's."""
+        """Run the streams and all that serves them; the caller flushes their files afterwards."""
         health = backend.health
         admin = open_admin_sockets(self._config.admin, self._sockets.get("admin", []))
         async with admin as admin_sockets, trio.open_nursery() as streams:
@@ -154,20 +152,20 @@ class Daemon:
                 log.info("ready", streams=len(supervisor.lives))
                 self._notifier.ready(health.summary())
                 task_status.started(backend)
-                streams.start_soon(self._tell_service_manager, backend)
+                streams.start_soon(self._notify_service_manager, backend)
                 await self._stopping.wait()
                 log.info("stopping", streams=len(supervisor.lives), end_streams=self._end_streams)
                 health.phase = Phase.STOPPING
                 self._notifier.stopping()
                 self._notifier.extend_timeout(self._stop_limit_s + STOP_MARGIN_S)
-                self._patience.limit(intake.cancel_scope, WEBHOOK_GRACE_S)
+                self._deadline.limit(intake.cancel_scope, WEBHOOK_GRACE_S)
             if self._end_streams:
                 await self._end_all(supervisor)
             supervisor.suspend()
             streams.cancel_scope.cancel()
 
-    async def _take_in_recordings(self, journal: Journal) -> None:
-        """Where the state file was lost, begin with what the recordings tell."""
+    async def _recover_streams(self, journal: Journal) -> None:
+        """Rebuild a lost state file from the recordings."""
         database = journal.database
         if database.set_aside is None and not database.is_new:
             return
@@ -188,10 +186,10 @@ class Daemon:
             )
 
     async def _end_all(self, supervisor: Supervisor) -> None:
-        with self._patience.limit(trio.CancelScope(), self._config.streams.drain_s) as step:
+        with self._deadline.limit(trio.CancelScope(), self._config.streams.drain_s) as step:
             await supervisor.end_all()
         if step.cancelled_caught:
-            log.warning("streams not ended in time; the next start goes on with them", streams=sorted(supervisor.lives))
+            log.warning("streams not ended in time; the next start resumes them", streams=sorted(supervisor.lives))
 
     async def _open_webhook(self, backend: Backend, supervisor: Supervisor, nursery: trio.Nursery) -> None:
         settings, health = self._config.webhook, backend.health
@@ -208,19 +206,19 @@ class Daemon:
         """Ending streams may take `drain_s`, and finishing files as long again when the disk is slow."""
         return WEBHOOK_GRACE_S + 2 * self._config.streams.drain_s + STOP_MARGIN_S
 
-    async def has_had_its_time(self) -> None:
-        """Return when a stop has taken longer than all its steps may."""
+    async def wait_expired(self) -> None:
+        """Return when a stop has taken longer than all its steps together may."""
         await self._stopping.wait()
-        await self._patience.exhaust(self._stop_limit_s)
+        await self._deadline.wait_deadline(self._stop_limit_s)
 
     def stop(self, *, end_streams: bool = False) -> None:
-        """Begin to stop; a second time, hurry."""
+        """Begin to stop; a second call shortens what is left."""
         self._end_streams = self._end_streams or end_streams
         if self._stopping.is_set():
-            self._patience.hurry()
+            self._deadline.hurry()
         self._stopping.set()
 
-    async def _obey_signals(self, backend: Backend) -> None:
+    async def _handle_signals(self, backend: Backend) -> None:
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
             async for number in signals:
                 log.info("signal", signal=signal.Signals(number).name)
@@ -234,8 +232,8 @@ class Daemon:
                     log.error("reload refused; nothing changed", mistakes=error.mistakes)  # noqa: TRY400 foreseen
                 self._notifier.ready()
 
-    async def _tell_service_manager(self, backend: Backend) -> None:
-        """Keep the status line true, and the watchdog fed from a task that crossed the scheduler itself."""
+    async def _notify_service_manager(self, backend: Backend) -> None:
+        """Refresh the status line, and feed the watchdog from a task that the scheduler has to run."""
         while True:
             await trio.sleep(self._notifier.watchdog_interval_s or 10.0)
             self._notifier.status(backend.health.summary())
@@ -245,7 +243,7 @@ class Daemon:
 
 @contextlib.contextmanager
 def _locked(directory: Path) -> Iterator[LockFile]:
-    """Hold a recording directory, so that no other daemon writes there."""
+    """Lock the recording directory against a second daemon."""
     lock = LockFile.acquire(directory / ".rtmsd.lock", f"recording.directory: {directory}")
     try:
         yield lock
@@ -253,18 +251,18 @@ def _locked(directory: Path) -> Iterator[LockFile]:
         lock.release()
 
 
-async def _keep_locked(lock: LockFile) -> None:
-    """The recording directory may be moved away, and made again by us: that one is locked then, too."""
+async def _follow_directory(lock: LockFile) -> None:
+    """Lock the recording directory again when it was moved away and made anew."""
     is_refused = False
     while True:
         await trio.sleep(LOCK_EVERY_S)
         try:
             if await trio.to_thread.run_sync(lock.follow, abandon_on_cancel=True):
-                log.error("recording directory was replaced by others; the new one is locked")
+                log.error("recording directory was replaced; the new one is locked")
             is_refused = False
         except RtmsdError as error:
             if not is_refused:
-                log.error("recording directory was replaced, and is not locked", error=str(error))  # noqa: TRY400
+                log.error("recording directory was replaced and cannot be locked", error=str(error))  # noqa: TRY400
             is_refused = True
 
 
@@ -280,7 +278,7 @@ async def _journal(path: Path) -> AsyncIterator[Journal]:
 
 @contextlib.contextmanager
 def _key_named(key: str) -> Iterator[None]:
-    """Put the key of the configuration before an error about what it names, unless it stands there already."""
+    """Prefix errors with the configuration key, unless it is there already."""
     try:
         yield
     except (AlreadyRunningError, StorageError) as error:

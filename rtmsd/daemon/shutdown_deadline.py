@@ -1,4 +1,4 @@
-"""How long the steps of a stop may take."""
+"""Deadlines of a shutdown: one for each step, one for all steps together, both shortened by a second signal."""
 
 from typing import Final
 
@@ -8,8 +8,8 @@ HURRIED_S: Final = 0.5  # for a step: enough for a disk that works
 HURRIED_WHOLE_S: Final = 3.0  # for all steps together, and what lies between them
 
 
-class Patience:
-    """Limits the steps of a stop, one after the other, and shortens them all once somebody is in a hurry."""
+class ShutdownDeadline:
+    """Limits the steps of a shutdown, one after the other, and shortens them all once `hurry` was called."""
 
     def __init__(self) -> None:
         self._step = trio.CancelScope()
@@ -17,13 +17,13 @@ class Patience:
         self._is_hurried = False
 
     def limit(self, step: trio.CancelScope, for_s: float) -> trio.CancelScope:
-        """Give the next step, which runs in the scope `step`, so much time from now on. Returns the scope."""
+        """Give the next step, which runs in the scope `step`, `for_s` from now on. Returns the scope."""
         step.deadline = trio.current_time() + (min(for_s, HURRIED_S) if self._is_hurried else for_s)
         self._step = step
         return step
 
-    async def exhaust(self, for_s: float) -> None:
-        """Return when all steps together, from now on, have taken so long, or `HURRIED_WHOLE_S` from a hurry on."""
+    async def wait_deadline(self, for_s: float) -> None:
+        """Return when all steps together have taken `for_s` from now on, or `HURRIED_WHOLE_S` from a hurry on."""
         with trio.move_on_after(min(for_s, HURRIED_WHOLE_S) if self._is_hurried else for_s) as self._whole:
             await trio.sleep_forever()
 

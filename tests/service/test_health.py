@@ -79,7 +79,7 @@ def test_a_disk_that_never_answers_does_not_keep_a_daemon_that_is_told_twice_to_
         daemon.signal(signal.SIGTERM)
         assert daemon.wait() == 1
     assert daemon.logged("files not finished in time")
-    assert daemon.logged("stopped without the disk, which does not answer; what was not written is lost")
+    assert daemon.logged("disk does not answer; exiting without it, unwritten media are lost")
 
 
 def failing(daemon: Installation) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Stopping takes as long as it needs, within limits, and less when somebody is in a hurry."""
+"""Shutdown deadlines: each step within its limit, and shorter after a second signal."""
 
 import errno
 import os
@@ -15,71 +15,71 @@ from rtmsd.config import StreamsConfig
 from rtmsd.daemon import root
 from rtmsd.daemon.backend import Backend
 from rtmsd.daemon.root import Daemon
-from rtmsd.daemon.shutdown_deadline import HURRIED_S, HURRIED_WHOLE_S, Patience
+from rtmsd.daemon.shutdown_deadline import HURRIED_S, HURRIED_WHOLE_S, ShutdownDeadline
 from rtmsd.recording.disk.filesystem import Disk
 from rtmsd.recording.disk.writer import Writer
 from rtmsd.simulator import open_simulator
 from tests.daemon.whole import SIMULATED, config
 
-FOR_EVER_S = 3600.0
+FOREVER_S = 3600.0
 GUARD_S = 30.0  # far more than a stop in a hurry takes, and far less than one without
 
 
-async def test_a_step_has_its_time(autojump_clock: MockClock) -> None:
-    with Patience().limit(trio.CancelScope(), 8):
+async def test_a_step_ends_at_its_deadline(autojump_clock: MockClock) -> None:
+    with ShutdownDeadline().limit(trio.CancelScope(), 8):
         await trio.sleep_forever()
     assert trio.current_time() == 8
 
 
-async def test_who_is_in_a_hurry_shortens_the_present_step(autojump_clock: MockClock, nursery: trio.Nursery) -> None:
-    patience = Patience()
+async def test_hurry_shortens_the_present_step(autojump_clock: MockClock, nursery: trio.Nursery) -> None:
+    deadline = ShutdownDeadline()
 
     async def hurry() -> None:
         await trio.sleep(1)
-        patience.hurry()
+        deadline.hurry()
 
     nursery.start_soon(hurry)
-    with patience.limit(trio.CancelScope(), 8):
+    with deadline.limit(trio.CancelScope(), 8):
         await trio.sleep_forever()
     assert trio.current_time() == 1 + HURRIED_S
 
 
-async def test_a_hurry_is_remembered_by_later_steps(autojump_clock: MockClock) -> None:
+async def test_hurry_shortens_later_steps(autojump_clock: MockClock) -> None:
     """Each still has the time that a disk that works needs."""
-    patience = Patience()
-    patience.hurry()
+    deadline = ShutdownDeadline()
+    deadline.hurry()
     await trio.sleep(10)
     for step in range(1, 3):
-        with patience.limit(trio.CancelScope(), 8):
+        with deadline.limit(trio.CancelScope(), 8):
             await trio.sleep_forever()
         assert trio.current_time() == 10 + step * HURRIED_S
 
 
-async def test_a_hurry_lengthens_nothing(autojump_clock: MockClock) -> None:
-    patience = Patience()
-    patience.hurry()
-    with patience.limit(trio.CancelScope(), 0.1):
-        patience.hurry()
+async def test_hurry_never_extends_a_step(autojump_clock: MockClock) -> None:
+    deadline = ShutdownDeadline()
+    deadline.hurry()
+    with deadline.limit(trio.CancelScope(), 0.1):
+        deadline.hurry()
         await trio.sleep_forever()
     assert trio.current_time() == 0.1
 
 
-async def test_the_whole_is_shortened_too(autojump_clock: MockClock, nursery: trio.Nursery) -> None:
-    patience = Patience()
+async def test_hurry_shortens_the_whole(autojump_clock: MockClock, nursery: trio.Nursery) -> None:
+    deadline = ShutdownDeadline()
 
     async def hurry() -> None:
         await trio.sleep(5)
-        patience.hurry()
+        deadline.hurry()
 
     nursery.start_soon(hurry)
-    await patience.exhaust(30)
+    await deadline.wait_deadline(30)
     assert trio.current_time() == 5 + HURRIED_WHOLE_S
-    await patience.exhaust(30)
+    await deadline.wait_deadline(30)
     assert trio.current_time() == 5 + 2 * HURRIED_WHOLE_S
 
 
-async def test_the_whole_has_its_time(autojump_clock: MockClock) -> None:
-    await Patience().exhaust(30)
+async def test_the_whole_ends_at_its_deadline(autojump_clock: MockClock) -> None:
+    await ShutdownDeadline().wait_deadline(30)
     assert trio.current_time() == 30
 
 
@@ -98,7 +98,7 @@ async def test_the_second_signal_counts_also_while_requests_are_still_being_answ
 ) -> None:
     """Both come before the daemon has even begun to wait for its files, which a full disk keeps from being finished."""
     monkeypatch.setattr(root, "Writer", partial(Writer, disk=FullDisk()))
-    settings = config(tmp_path, streams=StreamsConfig(drain_s=FOR_EVER_S))
+    settings = config(tmp_path, streams=StreamsConfig(drain_s=FOREVER_S))
     daemon = Daemon(tmp_path / "config.toml", settings, end_streams=False)
     stopped = trio.Event()
 

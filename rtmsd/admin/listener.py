@@ -18,7 +18,7 @@ import trio
 from rtmsd.admin.messages import Caller
 from rtmsd.config import why_not_bound
 from rtmsd.errors import AlreadyRunningError, ListenError
-from rtmsd.state.lock import is_ours
+from rtmsd.system.lock import is_ours
 from rtmsd.system.socket_holders import holder_of_socket
 
 SOCKET_MODE: Final = 0o660

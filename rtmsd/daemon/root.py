@@ -28,10 +28,10 @@ from rtmsd.errors import AlreadyRunningError, ConfigError, RtmsdError, StorageEr
 from rtmsd.recording.disk.writer import Writer
 from rtmsd.recording.library.librarian import keep_tidy
 from rtmsd.state.journal import Journal
-from rtmsd.state.lock import LockFile
 from rtmsd.streams.descriptors import raise_limit
 from rtmsd.streams.restart import Restarter
 from rtmsd.streams.supervisor import Supervisor, local_ms
+from rtmsd.system.lock import LockFile
 from rtmsd.system.notify import Notifier, listen_fds
 from rtmsd.terminal import complain
 from rtmsd.webhook.app import make_app

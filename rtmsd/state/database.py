@@ -17,8 +17,8 @@ import attrs
 from rtmsd.errors import StorageError
 from rtmsd.state import ledger
 from rtmsd.state.ledger import StreamRow
-from rtmsd.state.lock import LockFile
 from rtmsd.state.schema import migrate, transaction
+from rtmsd.system.lock import LockFile
 
 BUSY_TIMEOUT_S: Final = 5.0  # of a person who looks into the file with sqlite3
 

@@ -16,8 +16,8 @@ from rtmsd.commands import StartStream, StopStream, Verdict
 from rtmsd.errors import AlreadyRunningError, StorageError
 from rtmsd.protocol.messages import SessionRef
 from rtmsd.state.journal import WRITE_ANEW_AFTER_S, Journal
-from rtmsd.state.lock import LockFile
 from rtmsd.state.lost import Loss, LostStream
+from rtmsd.system.lock import LockFile
 
 
 def start(number: int = 1) -> StartStream:

@@ -1,7 +1,7 @@
-"""One daemon at a time: a lock on what must not be shared, and a lock file beside it that names its holder.
+"""The lock that keeps a second daemon out, and the lock file that names its holder.
 
-The lock that counts is on the directory, or file, itself: whoever deletes the lock file admits no second daemon. The
-lock file is locked too, as older versions know only that one.
+The lock that counts is on the directory, or file, itself: deleting the lock file admits no second daemon. The lock file
+is locked too, since older versions know only that one.
 """
 
 import contextlib
@@ -15,14 +15,13 @@ from typing import Final
 from rtmsd.errors import AlreadyRunningError, StorageError
 
 _NO_LOCKS: Final = frozenset({errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EBADF})
-"""What file systems answer that cannot lock a directory (NFS): there the lock file has to do."""
-
+"""The errors of file systems that cannot lock a directory (NFS): there the lock file has to do."""
 
 _held: Final[set[tuple[int, int]]] = set()
 
 
 def is_ours(descriptor: int) -> bool:
-    """Whether this process holds the lock on a directory, so that no other can be doing anything under it."""
+    """Whether this process holds the lock on a directory."""
     return _identity(descriptor) in _held
 
 
@@ -39,37 +38,34 @@ class LockFile:
 
     @classmethod
     def acquire(cls, path: Path, what: str, *, itself: Path | None = None) -> "LockFile":
-        """Lock `path`, which is made when missing, with the directory it is in. It may not be a link, and nothing is
-        written to it before the lock is held.
+        """Lock `path`, made when missing, and what it protects. It may not be a link; it is written once locked.
 
         Args:
-            what: what the lock protects, as the configuration names it, for the message to whoever comes second.
-            itself: what the lock protects, and is locked itself: a file, which is made when missing; by default the
-                directory that `path` is in.
+            what: the protected thing as the configuration names it, for the error of whoever comes second.
+            itself: the protected file, made when missing; by default the directory that `path` is in.
 
         Raises:
             AlreadyRunningError: another process, or this one, holds it.
             StorageError: it cannot be locked.
         """
         descriptors = _take(path, what, itself)
-        if os.fstat(descriptors[1]).st_nlink == 1:  # else it is somebody's file as well
-            with contextlib.suppress(OSError):  # a full disk: the lock holds, only its holder stays unknown
+        if os.fstat(descriptors[1]).st_nlink == 1:  # else it is another file as well
+            with contextlib.suppress(OSError):  # a full disk: the lock holds, its holder stays unnamed
                 os.ftruncate(descriptors[1], 0)
                 os.pwrite(descriptors[1], b"%d\n" % os.getpid(), 0)
         return cls(path, what, itself, descriptors)
 
     def follow(self) -> bool:
-        """Lock what stands at the path now, should that be another one than the one that is locked: somebody moved it
-        away, and it was made again. Returns whether it was so.
+        """Lock what is at the path now, if the locked one was moved away and made anew. Returns whether it was.
 
         Raises:
-            AlreadyRunningError: somebody else has locked it.
+            AlreadyRunningError: another process has locked it.
             StorageError: it cannot be locked.
         """
         with contextlib.suppress(OSError):
             if _identity(self._path.parent if self._itself is None else self._itself) == self._locked:
                 return False
-        if self._has_lock_file:  # it stays locked all the while, so that nobody comes in between
+        if self._has_lock_file:  # stays locked all the while, so that nobody comes in between
             new = _take(self._path, self._what, self._itself, self._descriptors[1])
             os.close(self._descriptors[0])
             _held.discard(self._locked)
@@ -83,7 +79,7 @@ class LockFile:
 
     @property
     def _has_lock_file(self) -> bool:
-        """Whether the lock file that is held still stands at its place."""
+        """Whether the held lock file is still at its path."""
         try:
             return _identity(self._path) == _identity(self._descriptors[1])
         except OSError:
@@ -95,11 +91,7 @@ class LockFile:
 
 
 def _take(path: Path, what: str, itself: Path | None, lock_file: int | None = None) -> list[int]:
-    """Open and lock what `LockFile.acquire` says.
-
-    Args:
-        lock_file: is locked already.
-    """
+    """Open and lock as `LockFile.acquire` says; `lock_file` is locked already."""
     descriptors: list[int] = []
     with contextlib.ExitStack() as undo:
         undo.callback(_close, descriptors)
@@ -145,10 +137,10 @@ def _open(path: Path) -> int:
     except OSError as error:
         if error.errno != errno.EROFS:
             raise
-        descriptor = os.open(path, os.O_RDONLY | flags)  # locks as well, if it is there: a disk may become read-only
+        descriptor = os.open(path, os.O_RDONLY | flags)  # can be locked, too: a disk may become read-only
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise OSError(errno.EINVAL, "is no file", str(path))
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
     return descriptor
 
 
@@ -163,7 +155,7 @@ def _lock(descriptor: int) -> None:
 
 
 def _holder(taken: int, lock_file: int) -> str:
-    """Return the process that holds a lock: the kernel knows it even where the lock file was deleted."""
+    """Return the process that holds a lock; the kernel knows it even when the lock file was deleted."""
     inode = str(os.fstat(taken).st_ino)
     with contextlib.suppress(OSError):
         for line in Path("/proc/locks").read_text().splitlines():

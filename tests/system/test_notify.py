@@ -38,7 +38,7 @@ def test_ready_carries_its_status(manager: socket.socket, notifier: Notifier) ->
     assert received(manager) == {"READY": "1"}
 
 
-def test_reloading_tells_when_by_the_monotonic_clock(manager: socket.socket, notifier: Notifier) -> None:
+def test_reloading_sends_the_monotonic_time(manager: socket.socket, notifier: Notifier) -> None:
     before_us = time.monotonic_ns() // 1000
     notifier.reloading()
     fields = received(manager)
@@ -74,7 +74,7 @@ def test_no_manager_is_no_error(environ: dict[str, str]) -> None:
     assert not Notifier(environ).ready()
 
 
-def test_a_manager_that_is_gone_is_no_error(tmp_path: Path) -> None:
+def test_a_stopped_manager_is_no_error(tmp_path: Path) -> None:
     assert not Notifier({"NOTIFY_SOCKET": str(tmp_path / "gone")}).ready()
 
 
@@ -139,5 +139,5 @@ def test_sockets_are_found_by_name(environ: dict[str, str], found: dict[str, lis
         {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "0", "LISTEN_FDNAMES": ""},
     ],
 )
-def test_sockets_of_nobody_or_somebody_else_are_not_taken(environ: dict[str, str]) -> None:
+def test_sockets_for_another_process_are_ignored(environ: dict[str, str]) -> None:
     assert listen_fds(environ) == {}

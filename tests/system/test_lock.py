@@ -1,4 +1,4 @@
-"""The lock on what two daemons must not share."""
+"""The lock that keeps a second daemon out."""
 
 import errno
 import os
@@ -11,10 +11,10 @@ import pytest
 from rtmsd.admin.listener import open_admin_socket
 from rtmsd.errors import AlreadyRunningError, StorageError
 from rtmsd.state.journal import Journal
-from rtmsd.state.lock import LockFile
+from rtmsd.system.lock import LockFile
 
 
-def test_a_lock_goes_with_its_holder_and_its_file_stays(tmp_path: Path) -> None:
+def test_a_released_lock_can_be_taken_again(tmp_path: Path) -> None:
     path = tmp_path / "directory" / ".lock"
     lock = LockFile.acquire(path, "the directory")
     with pytest.raises(AlreadyRunningError, match=f"the directory is in use .* process {os.getpid()}"):
@@ -63,7 +63,7 @@ async def test_without_its_lock_file_the_state_file_is_still_locked(tmp_path: Pa
     await (await Journal.open(path)).aclose()
 
 
-def test_the_lock_file_of_an_older_version_is_obeyed(tmp_path: Path) -> None:
+def test_the_lock_of_an_older_version_is_respected(tmp_path: Path) -> None:
     path = tmp_path / ".lock"
     hold = "import fcntl,sys; f=open(sys.argv[1],'w'); fcntl.flock(f, fcntl.LOCK_EX); print(flush=True); input()"
     command = [sys.executable, "-c", hold, str(path)]
@@ -76,7 +76,7 @@ def test_the_lock_file_of_an_older_version_is_obeyed(tmp_path: Path) -> None:
     LockFile.acquire(path, "it").release()
 
 
-def test_a_link_in_the_place_of_the_lock_file_costs_its_target_nothing(tmp_path: Path) -> None:
+def test_a_link_instead_of_the_lock_file_leaves_its_target_alone(tmp_path: Path) -> None:
     target, path = tmp_path / "target", tmp_path / ".lock"
     target.write_text("precious")
     path.symlink_to(target)
@@ -90,13 +90,13 @@ def test_a_link_in_the_place_of_the_lock_file_costs_its_target_nothing(tmp_path:
     assert target.read_text() == "precious"
 
 
-def test_a_pipe_in_the_place_of_the_lock_file_stops_nobody_for_ever(tmp_path: Path) -> None:
+def test_a_pipe_instead_of_the_lock_file_is_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / ".lock")
-    with pytest.raises(StorageError, match="is no file"):
+    with pytest.raises(StorageError, match="not a regular file"):
         LockFile.acquire(tmp_path / ".lock", "it")
 
 
-def test_what_is_there_is_not_lost_while_another_holds_the_lock(tmp_path: Path) -> None:
+def test_a_failed_attempt_leaves_the_lock_file_as_it_is(tmp_path: Path) -> None:
     path = tmp_path / ".lock"
     held = LockFile.acquire(path, "it")
     before = path.read_bytes()
@@ -106,7 +106,7 @@ def test_what_is_there_is_not_lost_while_another_holds_the_lock(tmp_path: Path) 
     held.release()
 
 
-def test_the_admin_socket_may_lie_in_the_directory_that_is_locked(tmp_path: Path) -> None:
+def test_the_admin_socket_may_be_in_the_directory_that_is_locked(tmp_path: Path) -> None:
     held = LockFile.acquire(tmp_path / ".lock", "recording.directory")
     with open_admin_socket(tmp_path / "admin.sock"):
         assert (tmp_path / "admin.sock").is_socket()

@@ -11,10 +11,11 @@ import trio
 
 from rtmsd.config import WebhookConfig
 from rtmsd.http.asgi import AsgiApp, call
+from rtmsd.http.listening import address_of
 from rtmsd.http.messages import IDLE_S, Door, Fault, Limits, Peer, Refusal, Reply
 from rtmsd.http.server import serve as serve_http
 from rtmsd.http.throttle import Throttle
-from rtmsd.webhook.listen import address_of, open_listeners
+from rtmsd.webhook.listen import open_listeners
 from rtmsd.webhook.stats import Result, WebhookStats
 
 log = structlog.get_logger(__name__)

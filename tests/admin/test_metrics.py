@@ -9,9 +9,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from trio.testing import MockClock
 
 from rtmsd import __version__
-from rtmsd.admin.listener import open_metrics_port
 from rtmsd.admin.metrics import INGEST_BOUNDS_S, METRICS_TYPE, Histogram, LoopLag, Metrics, Totals
 from rtmsd.admin.server import serve_metrics
+from rtmsd.http.listening import open_tcp
 
 FULL = Totals(
     streams={"active": 2, "recovering": 1},
@@ -107,7 +107,7 @@ async def test_loop_lag_is_the_worst_of_the_last_half_minute(autojump_clock: Moc
 async def test_the_metrics_port_serves_metrics_and_nothing_else() -> None:
     metrics = Metrics(lambda: FULL)
     async with trio.open_nursery() as nursery, httpx.AsyncClient() as client:
-        [listener] = await open_metrics_port("127.0.0.1:0")
+        [listener] = await open_tcp("admin.metrics_listen", "127.0.0.1:0")
         address = "127.0.0.1:{1}".format(*listener.socket.getsockname())
         await nursery.start(serve_metrics, [listener], metrics.render)
         answer = await client.get(f"http://{address}/metrics?x=1")

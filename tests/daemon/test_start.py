@@ -76,7 +76,7 @@ def test_a_file_in_the_admin_sockets_place_may_be_gone_at_the_next_start(
 ) -> None:
     (tmp_path / "admin.sock").touch()
     assert start() == EXIT_FAILED
-    assert "is no socket" in errors(capsys)[0]
+    assert "is not a socket" in errors(capsys)[0]
 
 
 @pytest.mark.parametrize(("name", "key"), [("recordings", "recording.directory"), ("state.sqlite.lock", "state.file")])

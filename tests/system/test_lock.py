@@ -106,7 +106,7 @@ def test_a_failed_attempt_leaves_the_lock_file_as_it_is(tmp_path: Path) -> None:
     held.release()
 
 
-def test_the_admin_socket_may_be_in_the_directory_that_is_locked(tmp_path: Path) -> None:
+async def test_the_admin_socket_may_be_in_the_directory_that_is_locked(tmp_path: Path) -> None:
     held = LockFile.acquire(tmp_path / ".lock", "recording.directory")
     with open_admin_socket(tmp_path / "admin.sock"):
         assert (tmp_path / "admin.sock").is_socket()

@@ -1,4 +1,4 @@
-"""Where the endpoint listens."""
+"""The sockets of the endpoint."""
 
 import os
 import socket
@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from rtmsd.errors import AlreadyRunningError, ListenError
-from rtmsd.webhook.listen import address_of, open_listeners, open_unix_socket
+from rtmsd.http.listening import address_of
+from rtmsd.webhook.listen import open_listeners
 
 
 @pytest.mark.parametrize("listen", ["127.0.0.1:0", "[::1]:0", "localhost:0"])
@@ -31,21 +32,23 @@ async def test_what_is_passed_must_be_a_listening_socket() -> None:
         await open_listeners("127.0.0.1:0", [os.dup(quiet.fileno())])
 
 
-def test_a_socket_left_behind_is_replaced_and_a_live_one_is_not(tmp_path: Path) -> None:
+async def test_a_stale_socket_is_replaced_and_a_live_one_is_not(tmp_path: Path) -> None:
     path = tmp_path / "web.sock"
-    open_unix_socket(path).close()
+    [stale] = await open_listeners(f"unix:{path}")
+    await stale.aclose()
     assert path.is_socket()
-    with open_unix_socket(path):
-        with pytest.raises(AlreadyRunningError, match=r"web\.sock"):
-            open_unix_socket(path)
-        assert path.stat().st_mode & 0o777 == 0o666
+    [live] = await open_listeners(f"unix:{path}")
+    with pytest.raises(AlreadyRunningError, match=r"webhook\.listen: .*web\.sock"):
+        await open_listeners(f"unix:{path}")
+    assert path.stat().st_mode & 0o777 == 0o666
+    await live.aclose()
 
 
-def test_a_file_that_is_no_socket_is_left_alone(tmp_path: Path) -> None:
+async def test_another_kind_of_file_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "notes"
     path.write_text("mine")
-    with pytest.raises(OSError, match="in use"):
-        open_unix_socket(path)
+    with pytest.raises(ListenError, match=r"webhook\.listen: .* is not a socket"):
+        await open_listeners(f"unix:{path}")
     assert path.read_text() == "mine"
 
 

@@ -1,4 +1,4 @@
-"""The socket's path: taken when it is free or stale, never from somebody who lives."""
+"""Listening sockets: a path is taken when it is free or stale, never from a live daemon."""
 
 import fcntl
 import os
@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 import trio
 
-from rtmsd.admin.listener import caller_of, inherited_admin_socket, open_admin_socket, open_metrics_port
+from rtmsd.admin.listener import caller_of, inherited_admin_socket, open_admin_socket
 from rtmsd.errors import AlreadyRunningError, ListenError
+from rtmsd.http.listening import open_tcp
 
 
 async def connects(path: Path) -> bool:
@@ -29,7 +30,7 @@ def leave_stale_socket(path: Path) -> None:
         sock.bind(str(path))
 
 
-async def test_a_socket_is_open_to_its_group_whatever_the_umask_and_goes_away_at_the_end(tmp_path: Path) -> None:
+async def test_the_group_may_connect_whatever_the_umask_and_the_file_is_removed_at_the_end(tmp_path: Path) -> None:
     path = tmp_path / "run" / "admin.sock"
     old_umask = os.umask(0o077)
     try:
@@ -41,7 +42,7 @@ async def test_a_socket_is_open_to_its_group_whatever_the_umask_and_goes_away_at
     assert not path.exists()
 
 
-async def test_a_socket_nobody_answers_on_is_replaced(tmp_path: Path) -> None:
+async def test_a_stale_socket_is_replaced(tmp_path: Path) -> None:
     path = tmp_path / "admin.sock"
     leave_stale_socket(path)
     assert not await connects(path)
@@ -57,7 +58,7 @@ async def test_a_live_socket_is_left_alone(tmp_path: Path) -> None:
         assert await connects(path)
 
 
-async def test_a_daemon_too_busy_to_accept_still_lives(tmp_path: Path) -> None:
+async def test_a_full_backlog_means_a_live_daemon(tmp_path: Path) -> None:
     path = tmp_path / "admin.sock"
     with closing(socket.socket(socket.AF_UNIX)) as busy, closing(socket.socket(socket.AF_UNIX)) as waiting:
         busy.bind(str(path))
@@ -68,7 +69,7 @@ async def test_a_daemon_too_busy_to_accept_still_lives(tmp_path: Path) -> None:
         assert path.exists()
 
 
-async def test_two_daemons_that_start_together_do_not_take_the_path_from_each_other(tmp_path: Path) -> None:
+async def test_of_two_daemons_that_start_together_one_gives_up(tmp_path: Path) -> None:
     path = tmp_path / "admin.sock"
     leave_stale_socket(path)
     other = os.open(tmp_path, os.O_RDONLY)
@@ -91,13 +92,13 @@ async def test_a_socket_that_took_our_place_is_not_removed(tmp_path: Path) -> No
 async def test_another_kind_of_file_is_never_replaced(tmp_path: Path) -> None:
     path = tmp_path / "admin.sock"
     path.write_text("precious")
-    with pytest.raises(ListenError, match=r"admin\.socket: .* is no socket"), open_admin_socket(path):
+    with pytest.raises(ListenError, match=r"admin\.socket: .* is not a socket"), open_admin_socket(path):
         pass
     assert path.read_text() == "precious"
 
 
-async def test_what_the_system_has_against_a_path_is_no_mistake_of_the_configuration(tmp_path: Path) -> None:
-    """It may be gone at the next start, which the exit status of a bad configuration would rule out."""
+async def test_a_path_that_cannot_be_bound_is_no_mistake_of_the_configuration(tmp_path: Path) -> None:
+    """The next start may succeed, which the exit status of a bad configuration would rule out."""
     with pytest.raises(ListenError, match=r"admin\.socket: .*too long"), open_admin_socket(tmp_path / ("x" * 120)):
         pass
     (tmp_path / "file").touch()
@@ -106,12 +107,12 @@ async def test_what_the_system_has_against_a_path_is_no_mistake_of_the_configura
 
 
 @pytest.mark.parametrize(("family", "host"), [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "[::1]")])
-async def test_a_metrics_port_that_somebody_else_has(family: socket.AddressFamily, host: str) -> None:
-    with socket.create_server((host.strip("[]"), 0), family=family) as somebody:
-        taken = f"{host}:{somebody.getsockname()[1]}"
+async def test_a_port_in_use_is_refused_with_its_holder(family: socket.AddressFamily, host: str) -> None:
+    with socket.create_server((host.strip("[]"), 0), family=family) as holder:
+        taken = f"{host}:{holder.getsockname()[1]}"
         words = f"admin.metrics_listen: cannot listen on {taken}: in use by "
         with pytest.raises(ListenError, match=re.escape(words) + rf".* \(process {os.getpid()}\)"):
-            await open_metrics_port(taken)
+            await open_tcp("admin.metrics_listen", taken)
 
 
 async def test_an_inherited_socket_is_served_and_its_file_is_left(tmp_path: Path) -> None:
@@ -131,10 +132,10 @@ async def test_an_inherited_socket_of_the_wrong_kind_is_refused(family: socket.A
     with socket.socket(family, socket.SOCK_STREAM) as sock:
         if family is socket.AF_INET:
             sock.listen()
-        with pytest.raises(ListenError, match="no listening Unix stream socket"):
+        with pytest.raises(ListenError, match="not a listening Unix stream socket"):
             inherited_admin_socket(sock.fileno())
         assert sock.fileno() >= 0
-    with pytest.raises(ListenError, match="no socket"):
+    with pytest.raises(ListenError, match="is not a socket"):
         inherited_admin_socket(sock_that_is_closed())
 
 

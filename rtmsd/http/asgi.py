@@ -1,7 +1,7 @@
-"""Calls an ASGI application for one request, as the ASGI 3 specification has it.
+"""The ASGI 3 call of an application for one request.
 
-The body is there before the call. After it the application waits for ever: that a client has hung up is no news to it,
-and must not cancel what an event began.
+The body is complete before the call. The application never hears of a disconnect, which must not cancel what an event
+began.
 """
 
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -17,7 +17,7 @@ Message: TypeAlias = MutableMapping[str, Any]
 
 
 class AsgiApp(Protocol):
-    """Public face of Quart-Trio, and of any other."""
+    """The public interface of Quart-Trio, and of any other."""
 
     async def __call__(
         self, scope: Any, receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Awaitable[None]], /
@@ -33,7 +33,7 @@ async def call(app: AsgiApp, request: HttpRequest, client: tuple[str, int] | Non
     Raises:
         Exception: whatever the application raises.
     """
-    if not request.target.startswith("/"):  # "*", or an authority: no path of an application's
+    if not request.target.startswith("/"):  # "*", or an authority: no path of the application
         return Reply(status=404, content_type="text/plain", body=b"Not Found\n")
     exchange = _Exchange(request.body)
     await app(_scope(request, client), exchange.receive, exchange.send)
@@ -42,7 +42,7 @@ async def call(app: AsgiApp, request: HttpRequest, client: tuple[str, int] | Non
 
 def _scope(request: HttpRequest, client: tuple[str, int] | None) -> dict[str, Any]:
     path, _, query = request.target.partition("?")
-    # The host is the proxy's business. One that is no host name would be an error of its own inside the application.
+    # The host is the proxy's business; a malformed one would be an error inside the application.
     headers = [(name, value) for name, value in request.headers if name != b"host"]
     return {
         "type": "http",

@@ -1,4 +1,4 @@
-"""One HTTP/1.1 connection: h11 between a Trio stream and what answers.
+"""One HTTP/1.1 connection: h11 between a Trio stream and a handler.
 
 Every wait for a peer has a limit, except the sending of an endless answer: a reader may pause as long as it likes, and
 loses only what its own ring cannot hold.
@@ -32,16 +32,16 @@ class Phase(enum.Enum):
 
 
 class Connection:
-    """Answers the requests of one client, in order, until it leaves, misbehaves or keeps us waiting.
+    """Answers the requests of one client, in order, until it leaves, misbehaves or exceeds a limit.
 
     Attributes:
         phase_since_s: of Trio's clock.
 
     Args:
-        note: is told each new phase.
-        turnstile: passed by all that is received.
+        note: called at each new phase.
+        turnstile: passed by all input.
         is_last: close after one answer.
-        server: what the Server header says, if there is to be one.
+        server: value of the Server header, if there is to be one.
     """
 
     def __init__(
@@ -70,17 +70,17 @@ class Connection:
     async def serve(self, peer: Peer) -> None:
         """Serve the client, and close the stream."""
         async with self._stream:
-            with self._whole, suppress(trio.BrokenResourceError):  # it is gone: nobody is left to tell
+            with self._whole, suppress(trio.BrokenResourceError):  # the client is gone
                 while await self._serve_one(peer) and not self._is_last:
                     pass
 
     async def send_away(self, reply: Reply) -> None:
-        """Answer without having read a request, and close at once: who opens thousands of these holds nothing."""
+        """Answer without having read a request, and close at once, so that thousands of these hold nothing."""
         self._begin()
         async with self._stream:
             with suppress(trio.BrokenResourceError):
                 await self._send_reply(reply, {"connection": "close"})
-                if _has_input(self._stream):  # to close on unread bytes would reset the connection under the answer
+                if _has_input(self._stream):  # closing on unread bytes would reset the connection under the answer
                     await self._stream.receive_some(READ_BYTES)
 
     def finish(self) -> None:
@@ -89,7 +89,7 @@ class Connection:
         self.give_way()
 
     def give_way(self) -> bool:
-        """Close if no request has come, and say so. Bytes that nobody has read yet are a request."""
+        """Close if no request has come, and return whether. Unread bytes count as a request."""
         if self.phase is not Phase.IDLE or _has_input(self._stream):
             return False
         self._whole.cancel()
@@ -108,7 +108,7 @@ class Connection:
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=self._limits.header_bytes)
 
     async def _serve_one(self, peer: Peer) -> bool:
-        """Read a request and answer it; say whether another may follow."""
+        """Read a request and answer it; return whether another may follow."""
         if not self._buffer and not await self._wait():
             return False
         self._enter(Phase.READING)
@@ -136,7 +136,7 @@ class Connection:
         self._enter(Phase.IDLE)
         with trio.move_on_after(self._limits.idle_s):
             return await self._receive()
-        return _has_input(self._stream) and await self._receive()  # at the last moment: it is answered
+        return _has_input(self._stream) and await self._receive()  # came at the last moment: it is answered
 
     async def _receive(self) -> bool:
         """Receive into the buffer; False at the end."""
@@ -151,7 +151,7 @@ class Connection:
         return True
 
     async def _read_request(self) -> HttpRequest:
-        """Raises Refusal for what cannot be read."""
+        """Raises Refusal when the request cannot be read."""
         with trio.move_on_after(self._limits.request_s):
             try:
                 head = await self._read_head()
@@ -203,7 +203,7 @@ class Connection:
                 if self._http.they_are_waiting_for_100_continue:
                     await self._send(h11.InformationalResponse(status_code=100, headers=[]))
                 await self._receive()
-            self._http.receive_data(bytes(self._buffer))  # nothing: it broke off, and h11 says so
+            self._http.receive_data(bytes(self._buffer))  # empty at the end of input, which h11 reports
             self._buffer.clear()
         return event if isinstance(event, h11.Event) else None
 
@@ -212,7 +212,7 @@ class Connection:
         with trio.move_on_after(self._limits.answer_s):
             try:
                 return await peer.respond(request)
-            except Exception as exc:  # a bug: it is answered, counted and told, and the door stays open
+            except Exception as exc:  # a bug: answered, counted and logged, and the door stays open
                 log.exception("request crashed", method=request.method, target=request.target)
                 error = next(leaves(exc)) if isinstance(exc, ExceptionGroup) else exc
                 return peer.refuse(Refusal(Fault.CRASHED, f"{type(error).__name__}: {error}", request))
@@ -220,7 +220,7 @@ class Connection:
         return None
 
     async def _refuse(self, peer: Peer, refusal: Refusal) -> None:
-        """Answer what could not be read to its end, and let the client read the answer before the socket closes."""
+        """Answer an unreadable request, and let the client read the answer before the socket closes."""
         await self._send_reply(peer.refuse(refusal), {"connection": "close"})
         with trio.move_on_after(self._limits.linger_s):
             await self._stream.send_eof()
@@ -242,7 +242,7 @@ class Connection:
         with trio.move_on_after(self._limits.send_s) as limit:
             await self._send(*events, h11.EndOfMessage())
         if limit.cancelled_caught:
-            raise trio.BrokenResourceError("the client does not read its answer")
+            raise trio.BrokenResourceError("the client did not read its answer in time")
 
     async def _send_stream(self, reply: StreamReply) -> None:
         """Send an endless answer. It ends with the connection, so that one cut short is not taken for whole."""
@@ -266,11 +266,11 @@ class Connection:
     async def _send_chunks(self, source: Source) -> None:
         while (data := await source.chunk()) is not None:
             await self._send(h11.Data(data=data))
-        trailers = {} if self._http.their_http_version == b"1.0" else source.trailers()  # which knows none
+        trailers = {} if self._http.their_http_version == b"1.0" else source.trailers()  # 1.0 has none
         await self._send(h11.EndOfMessage(headers=list(trailers.items())))
 
     async def _cancel_at_hangup(self, scope: trio.CancelScope) -> None:
-        """A client that closes, or shuts its sending side, wants no more; what it still says is not listened to."""
+        """Cancel when the client closes or shuts its sending side; its input is dropped."""
         with suppress(trio.BrokenResourceError):
             while await self._stream.receive_some():
                 pass
@@ -284,7 +284,7 @@ _COMMON: Final = {"cache-control": "no-store"}
 
 
 def _has_input(stream: trio.abc.HalfCloseableStream) -> bool:
-    """Whether there is something to read. An end of input counts, and is found out by reading."""
+    """Whether a read would return at once; the end of input counts."""
     if not isinstance(stream, trio.SocketStream) or stream.socket.fileno() < 0:
         return False
     poll = select.poll()

@@ -1,4 +1,4 @@
-"""The head of a request before h11 reads it: where it ends, and what no honest client sends. Pure.
+"""The head of a request before h11 reads it: its end, and the ambiguities that no honest client sends. Pure.
 
 h11 (0.16) takes a lone LF for the end of a line, joins folded lines, and lets Transfer-Encoding win over
 Content-Length. Another server between the client and us may see two requests there, or a different one.
@@ -19,15 +19,15 @@ _VERSIONS: Final = (b"1.0", b"1.1")
 
 
 def take_head(buffer: bytearray, limit_bytes: int) -> bytes | None:
-    """Take a whole head out of what has come; None when more must come.
+    """Take a whole head out of the buffer; None while it is incomplete.
 
     Raises:
-        Refusal: it is too large, or can be understood in more than one way.
+        Refusal: it is too large, or can be read in more than one way.
     """
     while buffer[:2] == b"\r\n":  # RFC 9112 §2.2: what an old client sends after a body
         del buffer[:2]
     if buffer and buffer[0] < 0x21 and buffer[:1] != b"\r":
-        raise Refusal(Fault.MALFORMED, "this is no HTTP request; TLS is for a proxy in front")
+        raise Refusal(Fault.MALFORMED, "not an HTTP request; TLS is for a proxy in front")
     end = _END.search(buffer, 0, limit_bytes + 4)
     if end is None or end.end() > limit_bytes:
         if len(buffer) > limit_bytes:
@@ -44,23 +44,23 @@ def take_head(buffer: bytearray, limit_bytes: int) -> bytes | None:
 
 
 def check_framing(request: h11.Request) -> None:
-    """Refuse what h11 understands and others may understand differently.
+    """Refuse what h11 accepts and other servers may read differently.
 
     Raises:
-        Refusal: saying what.
+        Refusal: with the reason.
     """
     if request.http_version not in _VERSIONS:
-        raise Refusal(Fault.MALFORMED, "only HTTP/1.0 and HTTP/1.1 are spoken here")
+        raise Refusal(Fault.MALFORMED, "only HTTP/1.0 and HTTP/1.1 are supported")
     names = {name for name, _ in request.headers}
     if b"transfer-encoding" in names:
         if b"content-length" in names:
             raise Refusal(Fault.MALFORMED, "Content-Length together with Transfer-Encoding")
         if request.http_version == b"1.0":
-            raise Refusal(Fault.MALFORMED, "HTTP/1.0 knows no Transfer-Encoding")
+            raise Refusal(Fault.MALFORMED, "HTTP/1.0 has no Transfer-Encoding")
 
 
 def origin_form(target: str) -> str:
-    """Return the path and query of a target that was sent with scheme and host, as to a proxy; others as they are."""
+    """Return the path and query of a target sent with scheme and host, as to a proxy; others unchanged."""
     absolute = _ABSOLUTE.match(target)
     if absolute is None:
         return target

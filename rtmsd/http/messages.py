@@ -1,4 +1,4 @@
-"""What goes in and out at a door: requests, answers, and why a request is refused."""
+"""The messages of a door: requests, answers, refusals, and the limits of a client."""
 
 import enum
 from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
@@ -30,7 +30,7 @@ class HttpRequest:
 
 @attrs.frozen(kw_only=True)
 class Reply:
-    """An answer that is there at once."""
+    """A complete answer."""
 
     status: int = 200
     content_type: str = JSON_TYPE
@@ -39,7 +39,7 @@ class Reply:
 
 
 class Source(Protocol):
-    """The body of an answer that goes on for as long as there is something to tell."""
+    """The body of an endless answer."""
 
     async def chunk(self) -> bytes | None:
         """The next bytes, never empty; None at the end."""
@@ -52,7 +52,7 @@ class Source(Protocol):
 
 @attrs.frozen(kw_only=True)
 class StreamReply:
-    """An answer in chunks. `open` is entered before the headers go out: a reader who sees them misses nothing."""
+    """An answer in chunks. `open` is entered before the headers are sent: a reader who sees them misses nothing."""
 
     content_type: str
     open: Callable[[], AbstractContextManager[Source]]
@@ -60,14 +60,14 @@ class StreamReply:
 
 
 class Fault(enum.Enum):
-    """Why a request gets no answer of its own; the value is the HTTP status."""
+    """The reasons why a request does not reach a handler, or gets no answer from it; the value is the HTTP status."""
 
     MALFORMED = HTTPStatus.BAD_REQUEST
     TOO_SLOW = HTTPStatus.REQUEST_TIMEOUT
     BODY_TOO_LARGE = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
     HEADERS_TOO_LARGE = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
     NOT_IMPLEMENTED = HTTPStatus.NOT_IMPLEMENTED
-    CRASHED = HTTPStatus.INTERNAL_SERVER_ERROR  # what should have answered raised an exception
+    CRASHED = HTTPStatus.INTERNAL_SERVER_ERROR  # the handler raised an exception
 
 
 class Refusal(Exception):
@@ -89,17 +89,17 @@ IDLE_S: Final = 150.0
 
 @attrs.frozen(kw_only=True)
 class Limits:
-    """What a client may ask of a door.
+    """The limits of a client at a door.
 
     Attributes:
         connections: of one peer, at the same time.
         request_s: from a request's first byte to its last.
-        answer_s: from there until there is an answer.
-        send_s: for an answer to be taken; an endless one has no limit.
+        answer_s: from there to the answer of the handler.
+        send_s: for the client to take an answer; an endless one has no limit.
         idle_s: between two requests. Longer than the 60 s for which nginx keeps connections to a server, and the 2
             minutes of others, so that they are the ones to close.
-        linger_s: after a refusal what the client still sends is dropped so long: to close on unread bytes would reset
-            the connection, and the client may not get to see why it was refused.
+        linger_s: for which input is dropped after a refusal: closing on unread bytes would reset the connection, and
+            the client might not see the reason.
     """
 
     connections: int
@@ -118,7 +118,7 @@ Refuse: TypeAlias = Callable[[Refusal], Reply]
 
 @attrs.frozen(kw_only=True)
 class Peer:
-    """Who is at the other end, and what answers it.
+    """The client of a connection, and its handler.
 
     Attributes:
         share: peers with the same share count together against `Limits.connections`.
@@ -131,14 +131,13 @@ class Peer:
 
 @attrs.frozen(kw_only=True)
 class Door:
-    """What one server differs in from another.
+    """The configuration of one server.
 
     Attributes:
         name: for the log.
-        welcome: finds out who has connected.
+        welcome: identifies who has connected.
         when_full: the answer to a peer beyond its share; None: it waits in the kernel's backlog, and all after it.
-        server: the Server header of each answer, for clients that want to know who answers; None where that is
-            nobody's business.
+        server: the Server header of each answer, for clients that check who answers; None to send none.
     """
 
     name: str

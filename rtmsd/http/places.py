@@ -1,4 +1,4 @@
-"""How many connections one peer holds, and which of them gives way to a new one."""
+"""The connections of one share, and which of them gives way to a new one."""
 
 from typing import Final
 
@@ -6,11 +6,11 @@ import trio
 
 from rtmsd.http.connection import Connection, Phase
 
-PATIENCE_S: Final = 1.0  # so long a request may be on its way before it gives way to a new client
+SLOW_AFTER_S: Final = 1.0  # a request that has been arriving for longer gives way to a new client
 
 
 class Places:
-    """The connections of one share, those that have waited longest in their phase first."""
+    """Connections by phase, those that have been longest in it first."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -20,17 +20,17 @@ class Places:
         return sum(map(len, self._by_phase.values()))
 
     def note(self, connection: Connection) -> None:
-        """Take note of a new connection, or of one's new phase."""
+        """Register a new connection, or the new phase of one."""
         self.remove(connection)
         self._by_phase[connection.phase][connection] = None
 
     def remove(self, connection: Connection) -> None:
-        """Give a place back; one that was given back before stays so."""
+        """Release a place; harmless when it was released before."""
         for connections in self._by_phase.values():
             connections.pop(connection, None)
 
     def make_room(self) -> bool:
-        """See to it that one more is within the limit, closing another if need be; False when none can give way."""
+        """Make room for one more, closing another if need be; False when none can give way."""
         return len(self) < self._limit or self.close_idle() or self._break_off_slow()
 
     def close_idle(self) -> bool:
@@ -49,7 +49,7 @@ class Places:
 
     def _break_off_slow(self) -> bool:
         oldest = next(iter(self._by_phase[Phase.READING]), None)
-        if oldest is None or oldest.phase_since_s + PATIENCE_S > trio.current_time():
+        if oldest is None or oldest.phase_since_s + SLOW_AFTER_S > trio.current_time():
             return False
         oldest.break_off()
         self.remove(oldest)

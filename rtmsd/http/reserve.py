@@ -1,4 +1,4 @@
-"""File descriptors kept back for the moment when the process has no other left."""
+"""Spare file descriptors for the moment when the process has no other left."""
 
 import os
 from contextlib import suppress
@@ -8,7 +8,7 @@ SPARES: Final = 4
 
 
 class Reserve:
-    """Holds descriptors that are good for nothing but to be given up."""
+    """Holds descriptors of the null device, to be released when others are needed."""
 
     def __init__(self, count: int = SPARES) -> None:
         self._count = count
@@ -16,14 +16,14 @@ class Reserve:
         self.refill()
 
     def release(self) -> bool:
-        """Make one descriptor free; False when none is left."""
+        """Free one descriptor; False when none is left."""
         if not self._spares:
             return False
         os.close(self._spares.pop())
         return True
 
     def refill(self) -> None:
-        """Take back what was given up, as far as there are descriptors."""
+        """Open spares up to the count again, as far as there are descriptors."""
         with suppress(OSError):
             while len(self._spares) < self._count:
                 self._spares.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))

@@ -1,4 +1,4 @@
-"""Accepts connections at a door, gives each its place, and closes them all at the end."""
+"""The server of one door: accepts connections, gives each its place, and closes them all at the end."""
 
 import errno
 from collections.abc import Hashable, Sequence
@@ -17,7 +17,7 @@ log = structlog.get_logger()
 
 NO_DESCRIPTOR: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 LOOK_AGAIN_S: Final = 0.1  # for a place, or a descriptor
-COMPLAIN_EVERY_S: Final = 10.0
+LOG_EVERY_S: Final = 10.0
 
 
 async def serve(
@@ -28,7 +28,7 @@ async def serve(
     grace_s: float = 0.0,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve until cancelled, or until `stopping` and then for `grace_s` what has begun. Closes the listeners.
+    """Serve until cancelled, or until `stopping` and then begun requests for `grace_s`. Closes the listeners.
 
     Started when the listeners accept.
     """
@@ -55,7 +55,7 @@ def _close(listeners: Sequence[trio.SocketListener]) -> None:
 
 
 class _Server:
-    """What the connections at one door share."""
+    """The state that connections at one door share."""
 
     def __init__(self, door: Door) -> None:
         self.reserve = Reserve()
@@ -63,15 +63,15 @@ class _Server:
         self._shares: dict[Hashable, Places] = {}
         self._turnstile = trio.Lock()
         self._left = trio.lowlevel.ParkingLot()
-        self._out_of_descriptors = Throttle(COMPLAIN_EVERY_S)
-        self._full = Throttle(COMPLAIN_EVERY_S)
+        self._out_of_descriptors = Throttle(LOG_EVERY_S)
+        self._full = Throttle(LOG_EVERY_S)
 
     async def accept_from(self, listener: trio.SocketListener, connections: trio.Nursery) -> None:
         while True:
             stream, is_last = await self._accept(listener)
             try:
                 peer = self._door.welcome(stream)
-            except OSError:  # it has gone already
+            except OSError:  # disconnected already
                 await stream.aclose()
                 continue
             places = self._shares.setdefault(peer.share, Places(self._door.limits.connections))
@@ -94,7 +94,7 @@ class _Server:
             places.finish()
 
     async def _accept(self, listener: trio.SocketListener) -> tuple[trio.SocketStream, bool]:
-        """Return a connection, and whether it may ask no more than once: it was accepted on a spare descriptor."""
+        """Return a connection, and whether it is closed after one answer: it was accepted on a spare descriptor."""
         is_last = False
         while True:
             try:
@@ -105,7 +105,7 @@ class _Server:
                 more = self._out_of_descriptors.admit()
                 if more is not None:
                     log.error(  # noqa: TRY400 foreseen
-                        "no file descriptor is left for a connection; raise LimitNOFILE= (ulimit -n)",
+                        "no file descriptor left for a connection; raise LimitNOFILE= (ulimit -n)",
                         door=self._door.name,
                         error=exc.strerror,
                         more_since_last=more,
@@ -117,11 +117,11 @@ class _Server:
                 await trio.sleep(LOOK_AGAIN_S)
 
     async def _find_place(self, places: Places, stream: trio.SocketStream) -> bool:
-        """Wait for a place, if the door has peers wait; False: there is none."""
+        """Wait for a place, if the door lets peers wait; False: there is none."""
         try:
             while not places.make_room():
                 if self._full.admit() is not None:
-                    log.warning("all connections that one client may hold are busy", door=self._door.name)
+                    log.warning("all connections of one client are busy", door=self._door.name)
                 if self._door.when_full is not None:
                     return False
                 with trio.move_on_after(LOOK_AGAIN_S):
@@ -132,13 +132,13 @@ class _Server:
         return True
 
     async def _serve(self, connection: Connection, stream: trio.SocketStream, peer: Peer, places: Places) -> None:
-        """Serve one client. Nothing that happens to it ends more than its connection."""
+        """Serve one client. No failure ends more than its connection."""
         try:
             await connection.serve(peer)
         except Exception:
             log.exception(f"{self._door.name} connection crashed")
         finally:
-            stream.socket.close()  # at once and whatever happened: the descriptor may be waited for
+            stream.socket.close()  # at once and whatever happened: others may wait for the descriptor
             places.remove(connection)
             if not places:
                 self._shares.pop(peer.share, None)

@@ -1,4 +1,4 @@
-"""So that a flood from outside does not become a flood in the log."""
+"""A rate limit for log lines, so that a flood from outside does not become a flood in the log."""
 
 import trio
 
@@ -12,7 +12,7 @@ class Throttle:
         self._held_back = 0
 
     def admit(self) -> int | None:
-        """Return how many were held back since the last one, or None when this one is to be held back as well."""
+        """Return how many were held back since the last one, or None when this one is held back as well."""
         now_s = trio.current_time()
         if now_s < self._next_s:
             self._held_back += 1

@@ -21,7 +21,7 @@ GET = b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
 class Echo:
-    """Answers with what was asked."""
+    """Echoes each request."""
 
     def __init__(self) -> None:
         self.requests: list[HttpRequest] = []
@@ -66,7 +66,7 @@ async def serve_connection(stream: trio.abc.HalfCloseableStream, respond: Respon
 
 
 async def talk(respond: Respond, *said: bytes, hang_up: bool = True) -> bytes:
-    """Say all, hang up (or not), and return all that comes back until the server closes."""
+    """Send all, hang up (or not), and return the answers until the server closes."""
     client, server = trio.testing.memory_stream_pair()
     heard = b""
     async with trio.open_nursery() as nursery:
@@ -128,7 +128,7 @@ async def test_a_request_may_come_byte_by_byte() -> None:
     assert [status for status, _, _ in answers(raw, "GET")] == [200]
 
 
-async def test_connection_close_is_obeyed() -> None:
+async def test_connection_close_is_respected() -> None:
     echo = Echo()
     raw = await talk(echo, b"GET /a HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n" + GET, hang_up=False)
     assert len(answers(raw, "GET")) == len(echo.requests) == 1
@@ -139,7 +139,7 @@ async def test_head_gets_no_body() -> None:
     assert [body for _, _, body in answers(raw, "HEAD", "GET")] == [b"", b"GET /a 0"]
 
 
-async def test_a_chunked_body_is_read_and_a_waiting_client_is_told_to_go_on() -> None:
+async def test_a_chunked_body_is_read_and_a_waiting_client_gets_100_continue() -> None:
     head = b"POST /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nExpect: 100-continue\r\n\r\n"
     raw = await talk(Echo(), head, b"2\r\nab\r\n1\r\nc\r\n0\r\n\r\n")
     assert raw.startswith(b"HTTP/1.1 100 ")
@@ -184,14 +184,14 @@ async def test_what_is_not_http_is_refused_and_closed(said: bytes, autojump_cloc
     assert problem(await talk(Echo(), said, hang_up=False))["code"] == "bad_request"
 
 
-async def test_an_idle_client_is_let_go_in_silence(autojump_clock: MockClock) -> None:
+async def test_an_idle_client_is_closed_without_an_answer(autojump_clock: MockClock) -> None:
     start_s = trio.current_time()
     assert await talk(Echo(), hang_up=False) == b""
     assert trio.current_time() - start_s == pytest.approx(LIMITS.idle_s)
 
 
 @pytest.mark.parametrize("part", [GET[:-5], b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nabc"])
-async def test_half_a_request_is_given_up_and_told_so(part: bytes, autojump_clock: MockClock) -> None:
+async def test_half_a_request_times_out_with_an_answer(part: bytes, autojump_clock: MockClock) -> None:
     start_s = trio.current_time()
     assert problem(await talk(Echo(), part, hang_up=False))["code"] == "request_timeout"
     assert trio.current_time() - start_s == pytest.approx(LIMITS.request_s, abs=2)
@@ -244,7 +244,7 @@ async def test_a_follower_that_leaves_closes_its_source_at_once() -> None:
     assert not script.is_open
 
 
-async def test_what_a_follower_says_meanwhile_is_ignored() -> None:
+async def test_input_during_an_endless_answer_is_ignored() -> None:
     script = Script([b"one"], then_waits=True)
     client, server = trio.testing.memory_stream_pair()
     async with trio.open_nursery() as nursery:
@@ -273,7 +273,7 @@ async def test_a_client_that_leaves_does_not_stop_what_it_began() -> None:
 
 
 @given(said=st.binary(max_size=200) | st.builds(lambda cut, noise: GET[:cut] + noise, st.integers(0, 40), st.binary()))
-async def test_no_bytes_break_the_server(said: bytes) -> None:
+async def test_no_bytes_crash_the_server(said: bytes) -> None:
     await talk(Echo(), said + b"\r\n\r\n")
 
 

@@ -44,7 +44,7 @@ def statuses(answer: bytes) -> list[int]:
 
 
 async def ask(at: At, request: bytes) -> bytes:
-    """Send, have nothing more to say, and return all that comes before the server closes."""
+    """Send, shut the sending side, and return the answers until the server closes."""
     answer = b""
     async with await at.connect() as client:
         with contextlib.suppress(trio.BrokenResourceError):
@@ -121,7 +121,7 @@ GET = b"GET %s HTTP/1.1\r\nhost: x\r\n"
         b"\x16\x03\x01\x00\xa5\x01",
     ],
 )
-async def test_what_can_be_understood_in_two_ways_is_refused_and_the_connection_closed(at: At, request_: bytes) -> None:
+async def test_an_ambiguous_request_is_refused_and_the_connection_closed(at: At, request_: bytes) -> None:
     smuggled = GET % at.path.encode() + b"\r\n"
     answer = await ask(at, request_ + smuggled)
     assert statuses(answer) == [400]
@@ -182,7 +182,7 @@ async def test_http_1_0_is_answered_and_closed(at: At) -> None:
     assert statuses(answer) == [200]
 
 
-async def test_without_descriptors_the_door_answers_and_says_so_once(
+async def test_without_descriptors_the_door_answers_and_logs_it_once(
     at: At, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """The kernel refuses as it does at the limit: as long as no spare descriptor was given up."""

@@ -1,6 +1,6 @@
-"""Causes of a connection that failed, in words that tell them apart. Pure: errors of the system and of OpenSSL in.
+"""Causes of failed connections, described so that they can be told apart. Pure: errors of the system and of OpenSSL in.
 
-Whoever reads the words has to know where to look: at a firewall, a route, DNS, a certificate, or at Zoom.
+The reader must know where to look: at a firewall, a route, DNS, a certificate, or at Zoom.
 """
 
 import errno
@@ -41,7 +41,7 @@ _ENDED: Final = frozenset({"UNEXPECTED_EOF_WHILE_READING"})
 
 
 def why_not_connected(error: OSError) -> str:
-    """Return why TCP failed; where several addresses were tried each cause once, the last one first."""
+    """Return why TCP failed: of several addresses each cause once, the last one first."""
     return "; ".join(dict.fromkeys(system_error(each) for each in reversed(list(_attempts(error))))) or str(error)
 
 
@@ -69,7 +69,7 @@ def system_error(error: OSError) -> str:
 
 
 def why_broken(error: BaseException) -> str:
-    """Return why an open connection broke, as far as the chain of causes tells; "" if it does not."""
+    """Return why an open connection broke, from the chain of causes; "" when it is unknown."""
     seen: BaseException | None = error
     while seen is not None:
         if isinstance(seen, OSError) and not isinstance(seen, ssl.SSLError):
@@ -79,15 +79,15 @@ def why_broken(error: BaseException) -> str:
 
 
 def tls_failure(error: ssl.SSLError) -> str:
-    """Return what TLS has against the other side: its certificate, the host's name, the version, or all of it."""
+    """Return why TLS refused the other side: certificate, host name, version, or no TLS at all."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"the certificate is not good: {_certificate(error)}"
-    text = getattr(error, "reason", None) or str(error)  # made by hand it has no reason
+    text = getattr(error, "reason", None) or str(error)  # one raised by Python code has no reason
     reason = text.upper()
     if reason in _OLD_VERSION:
-        return f"TLS version: the server speaks none from 1.2 on ({text})"
+        return f"TLS version: the server supports none from 1.2 on ({text})"
     if reason in _NOT_TLS:
-        return f"TLS: what answers does not speak it ({text})"
+        return f"TLS: the server does not speak TLS ({text})"
     if reason in _ENDED:
         return "TLS: the other side ended the connection"
     return f"TLS: {text}"

@@ -1,8 +1,8 @@
-"""What a WebSocket server sends after the HTTP upgrade, split in two: messages for us, the rest for the library.
+"""The splitter of a WebSocket server's frames: messages for the consumer, the rest for the library above.
 
-Whole text and binary messages are lifted out. Control frames pass up untouched, so that the library above keeps its
-duties: pong and the close handshake. At the first frame that breaks RFC 6455 or exceeds the size limit the splitter
-steps aside for good, and the library, reading what it would have read without us, closes with the right code.
+Whole text and binary messages are lifted out. Control frames pass up untouched, so that the library keeps its duties:
+pong and the close handshake. At the first frame that breaks RFC 6455 or exceeds the size limit the splitter steps aside
+for good, and the library, which reads what it would have read without it, closes with the right code.
 """
 
 from typing import Final
@@ -23,9 +23,9 @@ _HEAD_BYTES: Final = 4  # of a frame of 126 to 65535 bytes, as nearly all messag
 
 
 class FrameSplitter:
-    """Splits what comes in on one connection. Holds at most one message of `max_message_bytes` and one read.
+    """Splits the input of one connection. Holds at most one message of `max_message_bytes` and one read.
 
-    UTF-8 is not judged here: the decoder of each message counts a bad one, which costs no connection.
+    UTF-8 is not checked here: the decoder of each message counts a bad one, which costs no connection.
     """
 
     def __init__(self, max_message_bytes: int) -> None:
@@ -65,7 +65,7 @@ class FrameSplitter:
         return messages, b"".join(passed)
 
     def _lift_alike(self, data: bytes, position: int, messages: list[bytes]) -> int:
-        """Lift messages as long as the last one, which need not be judged again. Returns where they end.
+        """Lift messages as long as the last one, which need no further check. Returns where they end.
 
         Packets of one voice are equally long, so these are nearly all: it takes half the time for a flood, and a
         quarter for one message alone.
@@ -139,7 +139,7 @@ class FrameSplitter:
         return [message]
 
     def _is_illegal(self, first: int, length: int) -> bool:
-        """Judge a frame that is not a whole message in its right place, or is too long, by its first byte."""
+        """Check a frame that is not a whole message in its right place, or is too long, by its first byte."""
         if first in _CONTROL:
             return length > _MAX_CONTROL_BYTES
         if first in _FIRST_FRAGMENT:

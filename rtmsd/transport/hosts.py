@@ -1,4 +1,4 @@
-"""Where rtmsd may connect to. Zoom names its servers in messages, so a forged one must not reach other hosts (SSRF)."""
+"""The check of server URLs. Zoom sends them in messages, so a forged one must not reach other hosts (SSRF)."""
 
 import ipaddress
 import re
@@ -32,7 +32,7 @@ class Target:
 
 
 def check_url(url: str, allowed_hosts: Sequence[str], allow_plain_ws: bool) -> Target:
-    """Take `url` apart if rtmsd may connect to it. No message holds more of it than the host: URLs are secret.
+    """Take `url` apart if rtmsd may connect to it. Errors name only its host: URLs are secret.
 
     Args:
         allowed_hosts: host names, addresses, or `*.` and a suffix: any name below it, but not the suffix itself.
@@ -45,13 +45,13 @@ def check_url(url: str, allowed_hosts: Sequence[str], allow_plain_ws: bool) -> T
         port = parts.port
         host = _canonical(parts.hostname or "")
     except ValueError:
-        raise ForbiddenHost("Zoom named a server by something that is no URL") from None
+        raise ForbiddenHost("Zoom sent a server address that is not a URL") from None
     if _NOT_IN_URLS.search(url) or not f"{parts.path}{parts.query}".isascii() or port == 0:
-        raise ForbiddenHost(f"Zoom named a server on {host!r} by a malformed URL")
+        raise ForbiddenHost(f"Zoom sent a malformed URL of {host!r}")
     if parts.scheme not in _DEFAULT_PORTS:
-        raise ForbiddenHost(f"{host!r} is not named by a WebSocket URL (wss://)")
+        raise ForbiddenHost(f"the URL of {host!r} is not a WebSocket URL (wss://)")
     if "@" in parts.netloc:
-        raise ForbiddenHost(f"the URL of {host!r} holds a user name, as Zoom's never do")
+        raise ForbiddenHost(f"the URL of {host!r} contains a user name, which Zoom's never do")
     if not any(_matches(host, pattern) for pattern in allowed_hosts):
         raise ForbiddenHost(f"{host!r} is not among zoom.allowed_hosts; add it there if it is Zoom's")
     if parts.scheme == "ws" and not allow_plain_ws:

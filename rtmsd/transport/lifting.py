@@ -19,15 +19,13 @@ from rtmsd.transport.network import DRAINED, MORE, NOWAIT_BYTES, READ_BYTES, Pro
 from rtmsd.transport.tls import TlsStream
 
 Consume: TypeAlias = Callable[[list[bytes]], None]
-"""Takes the complete messages of a read, in order; none, if it brought nothing but control frames. Not called for a
-read that completed no frame.
-
-It must not block, and not raise for what they hold.
+"""Takes the complete messages of a read, in order; none, if it brought only control frames. Not called for a read that
+completed no frame. Must not block, and not raise because of their content.
 """
 
 
 class Gate(Protocol):
-    """Whether to read: as long as it is shut, TCP holds the sender back."""
+    """Backpressure: while it is shut nothing is read, and TCP holds the sender back."""
 
     def is_shut(self) -> bool:
         """Asked before each read."""
@@ -53,14 +51,14 @@ _BATCH_MESSAGES: Final = 512  # handed on before other tasks get their turn: 1-2
 
 
 class UpgradeStream(trio.abc.Stream):
-    """Passes everything on, but turns an upgrade that fails into an error.
+    """Passes everything on, but turns a failed upgrade into an error.
 
-    trio-websocket would wait for ever behind an answer that is cut off, and fail in many ways on other answers.
+    trio-websocket would wait for ever behind a truncated answer, and fail in many ways on other answers.
 
     Attributes:
-        close_sent: a WebSocket close frame went out.
-        last_heard_s: when a frame was last complete, in Trio's clock. Who drips bytes shows no life.
-        broken: why there is nothing more to read, where no close frame said so; "" as long as that is not known.
+        close_sent: a WebSocket close frame was sent.
+        last_heard_s: time of the last complete frame, in Trio's clock. Bytes that complete none are no sign of life.
+        broken: why there is nothing more to read, unless by a close frame; "" while that is not known.
     """
 
     def __init__(self, stream: trio.abc.Stream, max_message_bytes: int) -> None:
@@ -75,7 +73,7 @@ class UpgradeStream(trio.abc.Stream):
         """Return the next bytes for trio-websocket, b"" at the end.
 
         Args:
-            max_bytes: not heeded: what is returned is in memory already.
+            max_bytes: ignored: what is returned is in memory already.
 
         Raises:
             ConnectionLost: the server did not switch to WebSocket.
@@ -136,7 +134,7 @@ class UpgradeStream(trio.abc.Stream):
             return len(data)
         status = _STATUS.match(self._head)
         if status is None or end is None or not self._head[: end.end()].isascii():
-            raise ConnectionLost("the server answered the WebSocket upgrade with something else than HTTP")
+            raise ConnectionLost("the server's answer to the WebSocket upgrade is not HTTP")
         if status[1] != b"101":
             raise ConnectionLost(f"the server answered the WebSocket upgrade with {http_answer(int(status[1]))}")
         self._head = None
@@ -149,10 +147,7 @@ def _broken_upgrade(error: trio.BrokenResourceError) -> ConnectionLost:
 
 
 class LiftingStream(UpgradeStream):
-    """Hands text and binary messages to `consume` and passes on only what concerns trio-websocket.
-
-    Messages go on being handed over until the connection is closed, also while it closes.
-    """
+    """Hands text and binary messages to `consume`, until the connection is closed, and passes the rest up."""
 
     def __init__(
         self, stream: trio.abc.Stream, max_message_bytes: int, consume: Consume, gate: Gate | None = None
@@ -160,7 +155,7 @@ class LiftingStream(UpgradeStream):
         super().__init__(stream, max_message_bytes)
         self._consume = consume
         self._gate = gate
-        self._left: list[bytes] = []  # of a read that brought more messages than a turn has time for
+        self._left: list[bytes] = []  # of a read that brought more messages than fit in a turn
 
     async def _read(self) -> bytes:
         if self._gate is not None and self._head is None:  # the upgrade brings nothing that needs room
@@ -176,7 +171,7 @@ class LiftingStream(UpgradeStream):
         return passed
 
     def _take(self, messages: list[bytes]) -> None:
-        """Hand on a batch, and keep what is too much for one turn."""
+        """Hand on a batch, and keep what exceeds one turn."""
         if len(messages) > _BATCH_MESSAGES:
             messages, self._left = messages[:_BATCH_MESSAGES], messages[_BATCH_MESSAGES:]
         elif self._left:
@@ -190,7 +185,7 @@ class LiftingStream(UpgradeStream):
 
 
 class SharedLiftingStream(LiftingStream):
-    """The same, once upgraded read by the one task that waits for all such sockets: see `network`."""
+    """A lifting stream that, once upgraded, is read by the task that waits for all such sockets: see `network`."""
 
     def __init__(
         self,
@@ -235,8 +230,8 @@ class SharedLiftingStream(LiftingStream):
         await super().aclose()
 
     def _on_readable(self) -> Progress:
-        """Read once. It is enough when it is the reader's turn: to pass something on, to wait at the gate, or to take
-        what else a read full of small messages brought.
+        """Read once. ENOUGH gives the turn to the reader: to pass something up, to wait at the gate, or to hand on the
+        rest of a large read.
         """
         if self._gate is not None and self._gate.is_shut():
             return Progress.ENOUGH
@@ -257,7 +252,7 @@ class SharedLiftingStream(LiftingStream):
         return Progress.ENOUGH
 
     def _read_rest(self) -> None:
-        """Take what has come by now, before the connection is given up: nobody was called for it yet."""
+        """Take what has arrived by now, before the connection is given up."""
         if self._left:
             left, self._left = self._left, []
             self._consume(left)

@@ -1,8 +1,8 @@
-"""TCP as a Trio stream that can also be read without waiting, and all such streams waited on in one place.
+"""TCP as a Trio stream that can also be read without waiting, and the one task that waits for all such streams.
 
 A Trio task that waits for its own socket costs a wake-up, two tries to read, an `epoll_ctl` and a task switch for each
 packet. On media sockets, hundreds of which bring a packet every 20 ms, that is most of the work. So one task waits for
-all of them, in an epoll set of its own in which a socket stays once it is there, and calls whoever reads it.
+all of them, in an epoll set of its own in which each stays registered, and calls their readers.
 """
 
 import enum
@@ -67,7 +67,7 @@ class TcpStream(trio.abc.Stream):
 
 
 class Progress(enum.Enum):
-    """What a call of an `OnReadable` came to."""
+    """The result of a call of an `OnReadable`."""
 
     DRAINED = enum.auto()  # all that had come was read
     MORE = enum.auto()  # there may be more already
@@ -80,7 +80,7 @@ MORE: Final = Progress.MORE
 
 
 OnReadable = Callable[[], Progress]
-"""Reads once what has come. What it raises is raised by `SocketSet.wait`."""
+"""Reads once. What it raises is raised by `SocketSet.wait`."""
 
 
 @attrs.frozen
@@ -91,7 +91,7 @@ class _Waiting:
 
 
 class SocketSet:
-    """The sockets that one task waits on. Level-triggered: what a call leaves unread is reported again."""
+    """The sockets that one task waits for. Level-triggered: what a call leaves unread is reported again."""
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
@@ -114,15 +114,15 @@ class SocketSet:
         await trio.lowlevel.wait_task_rescheduled(abort)
 
     def closing(self, fd: int) -> None:
-        """`fd` is about to be closed: whoever waits for it gets ClosedResourceError."""
+        """Wake the task that waits for `fd`, which is about to be closed, with ClosedResourceError."""
         if fd in self._waiting:
             self._wake(fd, outcome.Error(trio.ClosedResourceError("another task closed this stream")))
 
     async def run(self) -> None:
-        """Wait, and call whom it concerns, for ever.
+        """Wait, and call the readers, for ever.
 
-        Packets that come close together are read together: a wake-up costs as much as reading two of them. So
-        after a busy turn there is a short rest, unless somebody has more to read.
+        Packets that arrive close together are read together: a wake-up costs as much as reading two of them. So after
+        a busy turn there is a short rest, unless a socket has more to read.
         """
         timer = Timer()
         try:
@@ -146,18 +146,18 @@ class SocketSet:
                     break
 
     def _turn(self) -> Progress | None:
-        """Call those whose sockets are readable. None: there are none."""
+        """Call the readers of readable sockets. None: there are none."""
         ready = self._epoll.poll(0, _TURN_SOCKETS)
         if not ready:
             return None
         result: Progress = DRAINED if len(ready) < _TURN_SOCKETS else MORE
         for fd, _ in ready:
             waiting = self._waiting.get(fd)
-            if waiting is None:  # it was closed just now
+            if waiting is None:  # closed within this turn
                 continue
             try:
                 progress = waiting.run(waiting.on_readable)
-            except Exception as exc:  # whose it is: a bug in there ends its connection, not this task
+            except Exception as exc:  # a bug in a reader ends its connection, not this task
                 self._wake(fd, outcome.Error(exc))
                 continue
             if progress is DRAINED:

@@ -1,4 +1,4 @@
-"""Rests of less than a millisecond, which is the shortest that Trio's own clock can wait."""
+"""Sleeps of less than a millisecond, which is the shortest that Trio's own clock can wait."""
 
 import ctypes
 import os
@@ -32,7 +32,7 @@ class Timer:
         self._at = ctypes.byref(self._spec)
 
     async def rest(self, delay_s: float) -> None:
-        """Return after `delay_s`, which is more than nothing."""
+        """Return after `delay_s`, which is above 0."""
         self._spec.first_s, self._spec.first_ns = divmod(int(delay_s * _NS), _NS)
         self._libc.timerfd_settime(self._fd, 0, self._at, None)
         await trio.lowlevel.wait_readable(self._fd)

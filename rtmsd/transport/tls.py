@@ -1,7 +1,7 @@
 """TLS as a Trio stream that reads in large pieces.
 
 `trio.SSLStream` hands on one record a call, which costs 13-16 µs for each media message that comes in a record of its
-own; decrypting all that a large read brought costs 4.5-6.9. What is checked is the same: that is OpenSSL's work.
+own; decrypting all that a large read brought costs 4.5-6.9. The checks are the same: they are OpenSSL's work.
 """
 
 import contextlib
@@ -19,8 +19,8 @@ _RECORD_BYTES: Final = 16 * 1024  # the most one TLS record holds
 class TlsStream(trio.abc.Stream):
     """The client's side of TLS over `transport`. Call `do_handshake` before anything else.
 
-    The end of `transport` without TLS's farewell (close_notify) is an ordinary end: a WebSocket says itself whether it
-    was closed or cut off, and many servers leave the farewell out. So does this client.
+    The end of `transport` without TLS's close_notify is an ordinary end: a WebSocket has a close frame of its own, and
+    many servers leave close_notify out. So does this client.
     """
 
     def __init__(self, transport: trio.abc.Stream, context: ssl.SSLContext, host: str) -> None:
@@ -31,10 +31,10 @@ class TlsStream(trio.abc.Stream):
         self._sending = trio.Lock()  # the reader has something to send, too: the answer to a key update
 
     async def do_handshake(self) -> None:
-        """Agree on keys. `context` decides which certificates and host names are good.
+        """Agree on keys. `context` decides which certificates and host names are accepted.
 
         Raises:
-            BrokenResourceError: the certificate is not good, or the connection broke or ended; the text says which.
+            BrokenResourceError: the certificate was refused, or the connection broke or ended; the text says which.
         """
         while True:
             try:
@@ -55,7 +55,7 @@ class TlsStream(trio.abc.Stream):
         return self._tcp.fileno()
 
     def receive_nowait(self) -> bytes:
-        """As `TcpStream` does. What TLS has to send because of it, if ever, goes out with the next thing sent."""
+        """As `TcpStream`. What TLS has to send in answer, if anything, goes out with the next thing sent."""
         data = self._tcp.receive_nowait()
         if not data:
             return b""
@@ -77,7 +77,7 @@ class TlsStream(trio.abc.Stream):
         """Return what a read of `transport` brought, all its records together; b"" at the end.
 
         Raises:
-            BrokenResourceError: the connection broke, or somebody tampered with what it carries.
+            BrokenResourceError: the connection broke, or its data were tampered with.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
         wanted_bytes = max_bytes or READ_BYTES
@@ -117,7 +117,7 @@ class TlsStream(trio.abc.Stream):
         await self._transport.aclose()
 
     def _decrypt(self, max_bytes: int) -> bytes:
-        """Return what can be read without waiting; b"" if the server said farewell. An error waits for its turn."""
+        """Return what can be read without waiting; b"" after close_notify. An error waits for the next call."""
         records: list[bytes] = []
         room_bytes = max_bytes
         try:
@@ -130,7 +130,7 @@ class TlsStream(trio.abc.Stream):
         return b"".join(records)
 
     async def _fill(self, max_bytes: int) -> bool:
-        """Take in what the network has; False if it has come to an end."""
+        """Take in what the network has; False at its end."""
         data = await self._transport.receive_some(max_bytes)
         self._incoming.write(data)
         return bool(data)

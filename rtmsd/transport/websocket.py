@@ -1,16 +1,12 @@
 """WebSocket connections to Zoom. The only module that knows trio-websocket.
 
-Errors of the libraries below are translated here, and nothing comes out in an exception group unless it was raised in
-one: `ForbiddenHost` before connecting, `ConnectionLost` from then on.
+Errors of the libraries are translated here, and leave no exception group unless they were raised in one:
+`ForbiddenHost` before connecting, `ConnectionLost` from then on.
 """
 
 import contextlib
-import enum
-import functools
-import ssl
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from pathlib import Path
 from typing import Final, TypeAlias, TypeVar, cast
 
 import h11
@@ -21,28 +17,25 @@ from wsproto.connection import Connection, ConnectionState, ConnectionType
 from wsproto.events import CloseConnection
 
 from rtmsd.config import ZoomConfig
-from rtmsd.errors import ConfigError, ConnectionLost
+from rtmsd.errors import ConnectionLost
 from rtmsd.masking import sanitize_remote_text
-from rtmsd.transport.failures import why_broken, why_not_connected
+from rtmsd.transport.dial import Network, Opening, Step, dial
 from rtmsd.transport.hosts import Target, check_url
 from rtmsd.transport.lifting import Consume, Gate, LiftingStream, SharedLiftingStream, UpgradeStream
-from rtmsd.transport.network import TcpStream, socket_set
-from rtmsd.transport.tls import TlsStream
+from rtmsd.transport.network import socket_set
 
 CLOSE_S: Final = 0.5
-"""How long the close handshake and the server's end of TCP may take together. What the server had on its way is read
-meanwhile; but a failover must not wait long for a server that plays dead.
+"""For the close handshake and the server's end of TCP together, while data on their way are read. A failover must not
+wait long for a dead server.
 """
 
 _NORMAL: Final = 1000
 _ABNORMAL: Final = 1006
 _TOO_BIG: Final = 1009
 _FAULTS: Final = frozenset({1002, 1007})
-"""Close codes that trio-websocket reports when it finds the server at fault, but does not send."""
+"""Close codes for faults of the server that trio-websocket reports, but does not send."""
 
-_OF_LIBRARIES: Final = (h11.ProtocolError, wsproto.utilities.ProtocolError)
-
-_Network: TypeAlias = TcpStream | TlsStream
+_LIBRARY_ERRORS: Final = (h11.ProtocolError, wsproto.utilities.ProtocolError)
 
 
 class WebSocketClosed(ConnectionLost):
@@ -60,7 +53,7 @@ class WebSocketClosed(ConnectionLost):
 
 
 class _Socket:
-    """A connection as whoever opened it sees it.
+    """An open connection.
 
     Attributes:
         lost: why it was dropped; None: it was not.
@@ -68,7 +61,7 @@ class _Socket:
 
     def __init__(
         self,
-        network: _Network,
+        network: Network,
         stream: UpgradeStream,
         ws: trio_websocket.WebSocketConnection,
         nursery: trio.Nursery,
@@ -77,7 +70,7 @@ class _Socket:
         self._stream = stream
         self._ws = ws
         self._nursery = nursery
-        self._goodbye = CloseConnection(_NORMAL)
+        self._close_frame = CloseConnection(_NORMAL)
         self._is_sending = False
         self.lost: ConnectionLost | None = None
 
@@ -93,10 +86,9 @@ class _Socket:
             raise self._closed(exc) from exc
 
     def send_soon(self, take: Callable[[], Sequence[str]]) -> None:
-        """Send what `take` gives until it gives nothing, in a task that lives no longer than that.
+        """Send what `take` returns until it returns nothing, in a task that ends then.
 
-        There is one such task: while it has not done, another call adds nothing. That there is no connection any
-        more is told to whoever reads.
+        There is at most one such task; another call adds nothing. A lost connection is reported to the reader alone.
         """
         if not self._is_sending and not self._nursery.cancel_scope.cancel_called:
             self._is_sending = True
@@ -115,33 +107,33 @@ class _Socket:
         return WebSocketClosed(exc.reason.code, exc.reason.reason or "")
 
     def drop(self, lost: ConnectionLost) -> None:
-        """Give the connection up: whoever uses it is cancelled, and `lost` is raised where it was opened."""
+        """Give the connection up: its user is cancelled, and `lost` is raised where it was opened."""
         self.lost = lost
         self._nursery.cancel_scope.cancel()
 
-    async def hang_up(self, *, reads_on: bool) -> None:
-        """Say goodbye, and end TCP when the server has answered: with data unread the kernel would cut our words short.
+    async def close(self, *, reads_on: bool) -> None:
+        """Send the close frame, and end TCP once the server has answered: unread data would make the kernel reset it.
 
-        Whoever used the connection, or read it, is done by now.
+        User and reader have ended by now.
 
         Args:
-            reads_on: whether what the server has on its way is still wanted.
+            reads_on: whether data on its way from the server are still wanted.
         """
         closed = self._ws.closed
         if closed is not None and closed.code in _FAULTS:
-            self._goodbye = CloseConnection(closed.code, closed.reason)
+            self._close_frame = CloseConnection(closed.code, closed.reason)
         with trio.CancelScope(shield=True):
             try:
                 with (
                     trio.move_on_after(CLOSE_S),
                     contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError),
                 ):
-                    farewell = Connection(ConnectionType.CLIENT)
+                    close_handshake = Connection(ConnectionType.CLIENT)
                     if not self._stream.close_sent:
-                        await self._stream.send_all(farewell.send(self._goodbye))
-                    while reads_on and farewell.state is not ConnectionState.CLOSED:
-                        farewell.receive_data(await self._stream.receive_some() or None)
-                        for _ in farewell.events():  # until the answer changes its state
+                        await self._stream.send_all(close_handshake.send(self._close_frame))
+                    while reads_on and close_handshake.state is not ConnectionState.CLOSED:
+                        close_handshake.receive_data(await self._stream.receive_some() or None)
+                        for _ in close_handshake.events():  # until the answer changes its state
                             pass
             finally:
                 await trio.aclose_forcefully(self._network)
@@ -152,7 +144,7 @@ class TextWebSocket(_Socket):
 
     @property
     def last_heard_s(self) -> float:
-        """When the last frame was complete, be it a ping, in Trio's clock."""
+        """Time of the last complete frame, pings included, in Trio's clock."""
         return self._stream.last_heard_s
 
     async def receive(self) -> str | bytes:
@@ -168,7 +160,7 @@ class TextWebSocket(_Socket):
 
 
 class MediaSocket(_Socket):
-    """A media connection, whose messages go to the consumer it was opened with."""
+    """A media connection; its messages go to the consumer given at its opening."""
 
     async def wait_closed(self) -> None:
         """Wait for the end of the connection, and raise it.
@@ -180,8 +172,8 @@ class MediaSocket(_Socket):
             await self._ws.get_message()
         except trio_websocket.ConnectionClosed as exc:
             raise self._closed(exc) from exc
-        # Only what exceeds the limit is passed up; and trio-websocket, counting characters, let this one through.
-        self._goodbye = CloseConnection(_TOO_BIG)
+        # Only a message above the limit is passed up; trio-websocket, which counts characters, let this one through.
+        self._close_frame = CloseConnection(_TOO_BIG)
         raise WebSocketClosed(_TOO_BIG, "message too big")
 
 
@@ -197,7 +189,7 @@ def open_signaling(url: str, zoom: ZoomConfig, connect_timeout_s: float) -> Abst
         ConnectionLost: the connection could not be opened, or was dropped.
     """
 
-    def wrap(network: _Network) -> UpgradeStream:
+    def wrap(network: Network) -> UpgradeStream:
         return UpgradeStream(network, zoom.max_message_bytes)
 
     return _open(url, zoom, connect_timeout_s, wrap, TextWebSocket)
@@ -218,7 +210,7 @@ def open_media(
         ConnectionLost: the connection could not be opened, or was dropped.
     """
 
-    def lift(network: _Network) -> UpgradeStream:
+    def lift(network: Network) -> UpgradeStream:
         sockets = socket_set()
         if sockets is None:
             return LiftingStream(network, zoom.max_message_bytes, consume, gate)
@@ -227,41 +219,7 @@ def open_media(
     return _open(url, zoom, connect_timeout_s, lift, MediaSocket)
 
 
-def ssl_context(zoom: ZoomConfig) -> ssl.SSLContext:
-    """Return the context for all connections: TLS 1.2 or later, the system's certificates and `zoom.ca_file`.
-
-    Raises:
-        ConfigError: `zoom.ca_file` cannot be read.
-    """
-    return _ssl_context(zoom.ca_file)
-
-
-@functools.lru_cache(maxsize=4)  # loading the system's certificates takes 20 ms, and they take 1 MB
-def _ssl_context(ca_file: Path | None) -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.options |= ssl.OP_NO_RENEGOTIATION  # so that writing never has to wait for reading
-    if ca_file is not None:
-        try:
-            context.load_verify_locations(ca_file)
-        except OSError as exc:  # ssl.SSLError is one
-            raise ConfigError([f"zoom.ca_file: {ca_file} cannot be loaded: {exc}"]) from exc
-    return context
-
-
-class _Step(enum.Enum):
-    """How far the opening of a connection has come: where it hangs, when time is up."""
-
-    TCP = "timed out: no answer to TCP, or none of DNS for the name"
-    TLS = "timed out in the TLS handshake: TCP was answered"
-    UPGRADE = "timed out in the WebSocket upgrade: TCP was answered, HTTP was not"
-
-
-class _Opening:
-    step = _Step.TCP
-
-
-_Wrap: TypeAlias = Callable[[_Network], UpgradeStream]
+_Wrap: TypeAlias = Callable[[Network], UpgradeStream]
 _SocketT = TypeVar("_SocketT", bound=_Socket)
 
 
@@ -269,12 +227,12 @@ _SocketT = TypeVar("_SocketT", bound=_Socket)
 async def _open(
     url: str, zoom: ZoomConfig, connect_timeout_s: float, wrap: _Wrap, socket_class: type[_SocketT]
 ) -> AsyncIterator[_SocketT]:
-    """Connect, let trio-websocket read beside whoever uses the connection, and hang up when either of them is done."""
+    """Connect, let trio-websocket read beside the user of the connection, and close it when either ends."""
     target = check_url(url, zoom.allowed_hosts, zoom.allow_plain_ws)
     socket: _SocketT | None = None
-    of_user: Exception | None = None
-    of_reader: Exception | None = None
-    opening = _Opening()
+    user_error: Exception | None = None
+    reader_error: Exception | None = None
+    opening = Opening()
     try:
         async with trio.open_nursery() as nursery:
             try:
@@ -283,28 +241,28 @@ async def _open(
                 socket = socket_class(*layers, nursery)
                 yield socket
             except Exception as exc:
-                of_user = exc
-                # A reader with a bug closes the connection before it raises: cancelled in between, it would forget.
+                user_error = exc
+                # A reader with a bug closes the connection before it raises: cancelled in between, it would not raise.
                 await trio.lowlevel.cancel_shielded_checkpoint()
             nursery.cancel_scope.cancel()
     except* Exception as group:
-        of_reader = group.exceptions[0]
+        reader_error = group.exceptions[0]
     finally:
         if socket is None:
-            failure = _not_connected(target, connect_timeout_s, of_reader or of_user, opening.step)
+            failure = _not_connected(target, connect_timeout_s, reader_error or user_error, opening.step)
         else:
-            await socket.hang_up(reads_on=of_reader is None)
-            failure = _ended(of_user or socket.lost, of_reader)
+            await socket.close(reads_on=reader_error is None)
+            failure = _ended(user_error or socket.lost, reader_error)
         if failure is not None:  # out here, since the nursery would raise a group
             raise failure
 
 
-def _not_connected(target: Target, connect_timeout_s: float, error: Exception | None, step: _Step) -> Exception | None:
-    """Say what went wrong before there was a connection; None: it was cancelled."""
+def _not_connected(target: Target, connect_timeout_s: float, error: Exception | None, step: Step) -> Exception | None:
+    """Return the error of an opening that failed; None: it was cancelled."""
     if isinstance(error, trio.TooSlowError):
         lost = ConnectionLost(f"no connection to {target.host_header} within {connect_timeout_s:g} s: {step.value}")
-    elif isinstance(error, _OF_LIBRARIES):
-        cause = error.__context__ or error  # they try to answer as only a server may, and fail at that
+    elif isinstance(error, _LIBRARY_ERRORS):
+        cause = error.__context__ or error  # they answer as only a server may, and fail again
         lost = ConnectionLost(f"{target.host_header} did not upgrade to WebSocket: {cause}")
     else:
         return error
@@ -312,20 +270,20 @@ def _not_connected(target: Target, connect_timeout_s: float, error: Exception | 
     return lost
 
 
-def _ended(of_user: Exception | None, of_reader: Exception | None) -> Exception | None:
+def _ended(user_error: Exception | None, reader_error: Exception | None) -> Exception | None:
     """Return what to raise at the end of a connection: a bug first."""
-    if of_reader is None:
-        return of_user
-    if not isinstance(of_reader, _OF_LIBRARIES):
-        return of_reader
-    return of_user or WebSocketClosed(_ABNORMAL, "")  # they stumble over what comes behind a close frame
+    if reader_error is None:
+        return user_error
+    if not isinstance(reader_error, _LIBRARY_ERRORS):
+        return reader_error
+    return user_error or WebSocketClosed(_ABNORMAL, "")  # the libraries fail on data behind a close frame
 
 
 async def _connect(
-    nursery: trio.Nursery, target: Target, zoom: ZoomConfig, wrap: _Wrap, opening: _Opening
-) -> tuple[_Network, UpgradeStream, trio_websocket.WebSocketConnection]:
-    network = await _dial(target, zoom, opening)
-    opening.step = _Step.UPGRADE
+    nursery: trio.Nursery, target: Target, zoom: ZoomConfig, wrap: _Wrap, opening: Opening
+) -> tuple[Network, UpgradeStream, trio_websocket.WebSocketConnection]:
+    network = await dial(target, zoom, opening)
+    opening.step = Step.UPGRADE
     try:
         stream = wrap(network)
         ws = await trio_websocket.wrap_client_stream(
@@ -340,23 +298,3 @@ async def _connect(
         await trio.aclose_forcefully(network)
         raise
     return network, stream, ws
-
-
-async def _dial(target: Target, zoom: ZoomConfig, opening: _Opening) -> _Network:
-    """Open TCP, and TLS on it."""
-    try:
-        tcp = TcpStream(await trio.open_tcp_stream(target.host, target.port))
-    except OSError as exc:
-        raise ConnectionLost(f"no TCP connection to {target.host_header}: {why_not_connected(exc)}") from exc
-    if not target.is_tls:
-        return tcp
-    opening.step = _Step.TLS
-    try:
-        stream = TlsStream(tcp, ssl_context(zoom), target.host)
-        await stream.do_handshake()
-    except BaseException as exc:
-        await trio.aclose_forcefully(tcp)
-        if isinstance(exc, trio.BrokenResourceError):
-            raise ConnectionLost(f"no TLS with {target.host_header}: {why_broken(exc) or exc}") from exc
-        raise
-    return stream

@@ -44,7 +44,7 @@ async def test_refused() -> None:
     assert "sub-exception" not in text
 
 
-async def test_a_name_that_dns_does_not_know(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_unknown_host_name(monkeypatch: pytest.MonkeyPatch) -> None:
     async def unknown(*_: object, **__: object) -> None:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
@@ -71,15 +71,15 @@ async def test_the_step_that_hangs_is_named() -> None:
     assert "TLS handshake" in await why_from(serve, "wss", 0.05)
 
 
-async def test_what_answers_does_not_speak_tls() -> None:
+async def test_a_server_without_tls() -> None:
     async def serve(stream: trio.SocketStream) -> None:
         await stream.receive_some()
         await stream.send_all(b"HTTP/1.1 400 Bad Request\r\n\r\n")
 
-    assert "what answers does not speak it" in await why_from(serve, "wss")
+    assert "the server does not speak TLS" in await why_from(serve, "wss")
 
 
-async def test_a_certificate_of_nobody_known() -> None:
+async def test_a_certificate_of_an_unknown_issuer() -> None:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     CA.issue_cert("127.0.0.1").configure_cert(context)
 
@@ -110,7 +110,7 @@ async def test_http_instead_of_a_websocket() -> None:
     assert "HTTP status 503 (Service Unavailable)" in await why_from(serve, "ws")
 
 
-async def test_a_connection_that_ends_without_a_close_frame_says_how() -> None:
+async def test_an_end_without_a_close_frame_is_described() -> None:
     async def serve(peer: Peer) -> None:
         await peer.stream.aclose()
 
@@ -132,7 +132,7 @@ def test_several_addresses_the_last_cause_first() -> None:
     assert second == "no route to the network"
 
 
-def test_each_errno_has_its_own_words() -> None:
+def test_each_errno_has_its_own_text() -> None:
     numbers = (errno.ECONNREFUSED, errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ECONNRESET)
     assert len({system_error(OSError(number, "")) for number in numbers}) == len(numbers)
 

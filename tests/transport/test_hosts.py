@@ -1,3 +1,5 @@
+"""URLs of servers: which are allowed, and how they are taken apart."""
+
 import pytest
 
 from rtmsd.errors import ForbiddenHost
@@ -47,7 +49,7 @@ def test_allowed(url: str, target: Target, host_header: str) -> None:
         ("wss://2130706433/", "'2130706433' is not among"),
         ("wss://[::2]/", "'::2' is not among"),
         ("ws://a.zoom.us/", "zoom.allow_plain_ws"),
-        ("https://a.zoom.us/", "no WebSocket URL|not named by a WebSocket URL"),
+        ("https://a.zoom.us/", "not a WebSocket URL"),
         ("wss://me@a.zoom.us/", "user name"),
         ("wss://me:pw@a.zoom.us/", "user name"),
         ("wss://a.zoom.us@evil.example/", "user name"),
@@ -56,17 +58,17 @@ def test_allowed(url: str, target: Target, host_header: str) -> None:
         ("wss://a.zoom.us/a b", "malformed"),
         ("wss://a.zoom.us/ü", "malformed"),
         ("wss://a.zoom.us:0/", "malformed"),
-        ("wss://a.zoom.us:99999/", "no URL"),
-        ("wss://a..zoom.us/", "no URL"),
-        ("wss://.zoom.us/", "no URL"),
-        ("wss://a.zoom.us../", "no URL"),
-        ("wss://-a.zoom.us/", "no URL"),
-        (f"wss://{'a' * 64}.zoom.us/", "no URL"),
-        (f"wss://{'a.' * 125}zoom.us/", "no URL"),
-        ("wss://a%2ezoom.us/", "no URL"),
-        ("wss://[::1/", "no URL"),
-        ("wss:///x", "no URL"),
-        ("", "no URL"),
+        ("wss://a.zoom.us:99999/", "not a URL"),
+        ("wss://a..zoom.us/", "not a URL"),
+        ("wss://.zoom.us/", "not a URL"),
+        ("wss://a.zoom.us../", "not a URL"),
+        ("wss://-a.zoom.us/", "not a URL"),
+        (f"wss://{'a' * 64}.zoom.us/", "not a URL"),
+        (f"wss://{'a.' * 125}zoom.us/", "not a URL"),
+        ("wss://a%2ezoom.us/", "not a URL"),
+        ("wss://[::1/", "not a URL"),
+        ("wss:///x", "not a URL"),
+        ("", "not a URL"),
     ],
 )
 def test_refused(url: str, names: str) -> None:

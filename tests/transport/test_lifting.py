@@ -74,9 +74,9 @@ async def test_bare_newlines_end_a_head_too() -> None:
     [
         (b"HTTP/1.1 403 Forbidden\r\n\r\nno", "HTTP status 403"),
         (b"HTTP/1.1 100 Continue\r\n\r\n", "HTTP status 100"),
-        (b"SSH-2.0-server\r\n\r\n", "something else than HTTP"),
-        (b"HTTP/1.1 101 \xff\r\n\r\n", "something else than HTTP"),
-        (b"x" * 20_000, "something else than HTTP"),
+        (b"SSH-2.0-server\r\n\r\n", "is not HTTP"),
+        (b"HTTP/1.1 101 \xff\r\n\r\n", "is not HTTP"),
+        (b"x" * 20_000, "is not HTTP"),
     ],
 )
 async def test_other_answers_are_a_lost_connection(answer: bytes, says: str) -> None:
@@ -121,7 +121,7 @@ async def test_messages_alone_pass_nothing_and_the_end_is_passed() -> None:
     assert received == [b""]
 
 
-async def test_breaks_of_rules_are_passed() -> None:
+async def test_violations_are_passed() -> None:
     media = await opened()
     oversized = b"\x81\x7e\x04\x00" + b"x" * 1024
     await media.server.send_all(text(b"a") + oversized)

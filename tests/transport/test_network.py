@@ -51,7 +51,7 @@ async def running() -> AsyncIterator[SocketSet]:
         nursery.cancel_scope.cancel()
 
 
-async def test_each_socket_is_read_by_its_own_reader_until_that_has_enough() -> None:
+async def test_each_socket_is_read_by_its_own_reader_until_enough() -> None:
     async with running() as sockets:
         with contextlib.ExitStack() as stack:
             pairs = [stack.enter_context(pair()) for _ in range(40)]
@@ -68,7 +68,7 @@ async def test_each_socket_is_read_by_its_own_reader_until_that_has_enough() -> 
             assert [each.heard for each in pairs] == [[b"one", b"two", b"end %d" % number] for number in range(40)]
 
 
-async def test_what_a_reader_leaves_is_there_when_it_waits_again() -> None:
+async def test_unread_data_are_reported_again() -> None:
     with pair() as one:
         one.far.send(b"x" * 150)
         one.until = b"x" * 100
@@ -79,7 +79,7 @@ async def test_what_a_reader_leaves_is_there_when_it_waits_again() -> None:
     assert one.heard == [b"x" * 100, b"x" * 50]
 
 
-async def test_a_readers_bug_is_its_own() -> None:
+async def test_a_bug_in_one_reader_leaves_the_others_alone() -> None:
     with pair() as bad, pair() as good:
         bad.far.send(b"bug")
         async with running() as sockets:
@@ -90,7 +90,7 @@ async def test_a_readers_bug_is_its_own() -> None:
             await sockets.wait(good.near.fileno(), good.on_readable)
 
 
-async def test_a_reader_whose_socket_is_closed_is_told() -> None:
+async def test_closing_a_socket_wakes_its_reader() -> None:
     with pair() as one:
         async with running() as sockets, trio.open_nursery() as nursery:
 
@@ -133,7 +133,7 @@ async def test_reading_without_waiting() -> None:
 
 
 @pytest.mark.parametrize("how", ["cancelled", "closed"])
-async def test_what_has_come_is_taken_before_a_connection_is_given_up(how: str) -> None:
+async def test_arrived_data_are_taken_before_a_connection_is_given_up(how: str) -> None:
     near, far = socket.socketpair()
     with far:
         far.send(b"HTTP/1.1 101 Switching Protocols\r\n\r\n")
@@ -163,7 +163,7 @@ SMALL = [b"%d" % number for number in range(5000)]
 
 
 @pytest.mark.parametrize("how", ["read on", "cancelled", "closed"])
-async def test_a_read_full_of_small_messages_leaves_others_their_turns_and_loses_nothing(how: str) -> None:
+async def test_a_read_of_many_small_messages_leaves_turns_to_others_and_loses_nothing(how: str) -> None:
     near, far = socket.socketpair()
     taken: list[bytes] = []
     turns: list[int] = []
@@ -204,7 +204,7 @@ async def test_a_read_full_of_small_messages_leaves_others_their_turns_and_loses
         assert len({number for number in turns if number > 0}) > 2  # how many depends on what one read brings
 
 
-async def test_who_comes_from_the_gate_to_a_closed_connection_does_not_wait_for_its_descriptor() -> None:
+async def test_a_reader_at_the_gate_does_not_wait_for_a_closed_descriptor() -> None:
     opened = trio.Event()
 
     class ShutOnce:

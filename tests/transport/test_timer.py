@@ -5,7 +5,7 @@ import trio
 from rtmsd.transport.timer import Timer
 
 
-async def test_a_rest_lasts_as_long_as_asked_for_and_others_have_their_turn_meanwhile() -> None:
+async def test_a_rest_has_its_length_and_other_tasks_run_meanwhile() -> None:
     timer = Timer()
     others = 0
 

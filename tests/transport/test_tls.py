@@ -1,4 +1,4 @@
-"""Our TLS against trio's, over streams in memory."""
+"""TlsStream against trio's, over streams in memory."""
 
 import ssl
 from typing import TypeAlias
@@ -103,20 +103,20 @@ async def test_an_end_during_the_handshake() -> None:
         await client.do_handshake()
 
 
-@pytest.mark.parametrize("with_farewell", [True, False])
-async def test_the_end_with_and_without_close_notify(with_farewell: bool) -> None:
+@pytest.mark.parametrize("with_close_notify", [True, False])
+async def test_the_end_with_and_without_close_notify(with_close_notify: bool) -> None:
     client, server = make_pair()
     await connect(client, server)
     await server.send_all(b"last words")
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(server.aclose if with_farewell else server.transport_stream.aclose)
+        nursery.start_soon(server.aclose if with_close_notify else server.transport_stream.aclose)
         assert await client.receive_some() == b"last words"
         assert await client.receive_some() == b""
         assert await client.receive_some() == b""
         await client.aclose()
 
 
-async def test_tampering_is_found_behind_what_came_before_it() -> None:
+async def test_tampering_is_found_behind_good_data() -> None:
     client, server = make_pair()
     await connect(client, server)
     await server.send_all(b"genuine")

@@ -25,7 +25,8 @@ from wsproto.events import (
 from rtmsd.config import ZoomConfig
 from rtmsd.errors import ConfigError, ConnectionLost, ForbiddenHost
 from rtmsd.transport import websocket
-from rtmsd.transport.websocket import MediaSocket, WebSocketClosed, open_media, open_signaling, ssl_context
+from rtmsd.transport.dial import ssl_context
+from rtmsd.transport.websocket import MediaSocket, WebSocketClosed, open_media, open_signaling
 
 LIMIT = 5000
 ZOOM = ZoomConfig(allowed_hosts=("127.0.0.1", "localhost"), allow_plain_ws=True, max_message_bytes=LIMIT)
@@ -54,7 +55,7 @@ class Peer:
                 return event
             self._ws.receive_data(bytes(await self.stream.receive_some()) or None)
 
-    async def farewell(self) -> None:
+    async def close_handshake(self) -> None:
         """Read on to the client's close frame and answer it."""
         while not isinstance(closing := await self.receive(), CloseConnection):
             pass
@@ -100,7 +101,7 @@ async def test_signaling_both_ways() -> None:
         greeting = await peer.receive()
         assert isinstance(greeting, TextMessage)
         await peer.send(TextMessage(data=greeting.data.upper()), BytesMessage(data=b"\x00\x01"))
-        await peer.farewell()
+        await peer.close_handshake()
 
     async with server(serve) as url, open_signaling(url, ZOOM, 5) as ws:
         await ws.send("hello")
@@ -149,7 +150,7 @@ async def test_media_behind_the_upgrade_in_one_packet() -> None:
     assert taken == [b"early"]
 
 
-async def test_what_comes_while_closing_is_still_taken() -> None:
+async def test_messages_that_arrive_while_closing_are_taken() -> None:
     taken: list[bytes] = []
 
     async def serve(peer: Peer) -> None:
@@ -184,7 +185,7 @@ async def test_the_gate_holds_back_reading() -> None:
         await peer.receive()
         await peer.send(TextMessage(data="a"))
         sent.set()
-        await peer.farewell()
+        await peer.close_handshake()
 
     async with server(serve) as url, open_media(url, ZOOM, 5, taken.extend, gate) as socket:
         await socket.send("still able to send")
@@ -250,7 +251,7 @@ def test_a_ca_file_that_cannot_be_loaded(tmp_path: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("behind_it", [b"", b"\x81\x01x" * 20_000])
-async def test_the_server_is_told_what_it_did_wrong(sent: bytes, code: int, behind_it: bytes) -> None:
+async def test_the_close_code_names_the_fault_of_the_server(sent: bytes, code: int, behind_it: bytes) -> None:
     taken: list[bytes] = []
 
     async def serve(peer: Peer) -> None:
@@ -268,7 +269,7 @@ async def test_the_server_is_told_what_it_did_wrong(sent: bytes, code: int, behi
 @pytest.mark.parametrize(
     ("sent", "code"), [(b"\x81\x01\xff", 1007), (b"\x83\x01a", 1002), (b"\x82\x7e\x13\x89" + b"x" * (LIMIT + 1), 1009)]
 )
-async def test_signaling_tells_it_too(sent: bytes, code: int) -> None:
+async def test_signaling_closes_with_the_same_codes(sent: bytes, code: int) -> None:
     async def serve(peer: Peer) -> None:
         await peer.stream.send_all(sent)
         closing = await peer.receive()
@@ -292,7 +293,7 @@ async def test_tcp_ends_without_a_close_frame() -> None:
             await ws.receive()
 
 
-async def test_a_server_that_never_says_goodbye(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_server_that_never_answers_the_close_frame(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(websocket, "CLOSE_S", 0.05)
     done = trio.Event()
 
@@ -310,7 +311,7 @@ async def test_a_server_that_answers_our_close_but_keeps_the_connection() -> Non
     done = trio.Event()
 
     async def serve(peer: Peer) -> None:
-        await peer.farewell()
+        await peer.close_handshake()
         await done.wait()
 
     async with server(serve) as url:
@@ -360,7 +361,7 @@ async def test_an_upgrade_that_fails(answer: bytes, says: str) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["ws", "wss"])
-async def test_a_server_that_says_nothing(scheme: str) -> None:
+async def test_a_silent_server(scheme: str) -> None:
     done = trio.Event()
 
     async def serve(_: Peer) -> None:
@@ -395,7 +396,7 @@ class Surprise(Exception):
     pass
 
 
-async def test_what_is_to_be_sent_soon_is_sent_in_order_by_one_task() -> None:
+async def test_send_soon_sends_in_order_from_one_task() -> None:
     received: list[str] = []
     waiting = [str(number) for number in range(50)]
     calls = 0
@@ -427,7 +428,7 @@ async def test_what_is_to_be_sent_soon_is_sent_in_order_by_one_task() -> None:
     assert calls == 8
 
 
-async def test_sending_soon_what_cannot_be_sent_is_told_by_reading() -> None:
+async def test_a_failed_send_soon_is_reported_to_the_reader() -> None:
     async def serve(peer: Peer) -> None:
         await peer.send(TextMessage(data="last words"), CloseConnection(code=1001))
         assert isinstance(await peer.receive(), CloseConnection)
@@ -440,9 +441,9 @@ async def test_sending_soon_what_cannot_be_sent_is_told_by_reading() -> None:
             await ws.receive()
 
 
-async def test_dropping_a_connection_closes_it_and_says_why() -> None:
+async def test_dropping_a_connection_closes_it_with_the_reason() -> None:
     lost = ConnectionLost("nothing heard")
-    async with server(Peer.farewell) as url:
+    async with server(Peer.close_handshake) as url:
         with pytest.raises(ConnectionLost) as raised:
             async with open_media(url, ZOOM, 5, lambda _: None) as socket:
                 socket.drop(lost)
@@ -450,17 +451,17 @@ async def test_dropping_a_connection_closes_it_and_says_why() -> None:
     assert raised.value is lost
 
 
-async def test_what_the_body_raises_comes_out_as_it_is() -> None:
+async def test_errors_of_the_body_are_raised_unchanged() -> None:
     surprise = Surprise()
-    async with server(Peer.farewell) as url:
+    async with server(Peer.close_handshake) as url:
         with pytest.raises(Surprise) as raised:
             async with open_media(url, ZOOM, 5, lambda _: None):
                 raise surprise
     assert raised.value is surprise
 
 
-async def test_cancelling_the_body_closes_politely() -> None:
-    async with server(Peer.farewell) as url:
+async def test_cancelling_the_body_closes_with_a_handshake() -> None:
+    async with server(Peer.close_handshake) as url:
         with trio.CancelScope() as scope:
             async with open_signaling(url, ZOOM, 5) as ws:
                 scope.cancel()
@@ -495,7 +496,7 @@ async def test_a_bug_in_the_consumer_is_not_swallowed(in_one_packet: bool) -> No
 
 
 async def test_an_error_of_a_cancelled_body_is_not_lost() -> None:
-    async with server(Peer.farewell) as url:
+    async with server(Peer.close_handshake) as url:
         with pytest.raises(Surprise), trio.CancelScope() as scope:
             async with open_signaling(url, ZOOM, 5):
                 scope.cancel()

@@ -121,7 +121,7 @@ def test_legal_bytes_cut_anywhere(data: bytes, seed: int, most: int) -> None:
 
 
 @given(legal, violations, legal, st.integers(0, 2**32), st.sampled_from([1, 50, 10**6]))
-def test_wsproto_sees_a_violation_as_if_nothing_were_between(
+def test_wsproto_sees_a_violation_as_without_the_splitter(
     before: bytes, violation: bytes, after: bytes, seed: int, most: int
 ) -> None:
     data = before + violation + after
@@ -131,7 +131,7 @@ def test_wsproto_sees_a_violation_as_if_nothing_were_between(
 
 
 @given(st.lists(st.builds(frame, st.sampled_from([FIN | TEXT, FIN | BINARY, TEXT]), payloads) | controls, max_size=8))
-def test_a_message_is_judged_also_when_it_looks_like_the_one_before(frames: list[bytes]) -> None:
+def test_a_message_is_checked_also_when_it_looks_like_the_one_before(frames: list[bytes]) -> None:
     data = b"".join(frames)
     messages, passed = split(frames)
     leftover, rest = read(passed)

@@ -1,1 +1,1 @@
-"""What survives the process: the journal of accepted events, and the lock that keeps a second daemon out."""
+"""Persistent state: the journal of accepted events, in a SQLite file that survives loss and damage."""

@@ -1,14 +1,12 @@
-"""The state file as a file: opened, set aside when it is damaged, and written anew when somebody took it away.
+"""The state file as a file: opened, set aside when damaged, written anew when it was taken away.
 
 Everything here blocks; `journal.py` runs it in a thread.
 """
 
 import contextlib
 import os
-import shutil
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -18,20 +16,19 @@ from rtmsd.errors import StorageError
 from rtmsd.state import ledger
 from rtmsd.state.ledger import StreamRow
 from rtmsd.state.schema import migrate, transaction
+from rtmsd.state.set_aside import FILES, Why, move_aside, remove_containing, salvage
 from rtmsd.system.lock import LockFile
 
 BUSY_TIMEOUT_S: Final = 5.0  # of a person who looks into the file with sqlite3
 
 _DAMAGED: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
-_BESIDE: Final = ("", "-wal", "-shm")  # the file, and what SQLite keeps beside it
 _FILE_MODE: Final = 0o640
-_PIECE_BYTES: Final = 2**20
 
 _Identity: TypeAlias = tuple[int, int]
 
 
 class DamagedError(StorageError):
-    """The file is there, and is no state file any more."""
+    """The file exists, and is not a state file any more."""
 
 
 @attrs.frozen
@@ -39,7 +36,7 @@ class Work:
     """Something to do within a transaction.
 
     Attributes:
-        needs_file: it is refused while the file is not where the next start would look for it.
+        needs_file: refuse it while the file is not where the next start will look for it.
     """
 
     do: Callable[[sqlite3.Connection], Any]
@@ -51,8 +48,8 @@ class Database:
 
     Attributes:
         is_new: there was no file, or an empty one.
-        set_aside: where a damaged file was moved to at the start; None: it was well.
-        salvaged: the streams that could be read from that.
+        set_aside: where a damaged file was moved at the start; None: it was sound.
+        salvaged: the streams that could be read from it.
     """
 
     def __init__(self, path: Path, connection: sqlite3.Connection, lock: LockFile, *, is_new: bool) -> None:
@@ -82,8 +79,8 @@ class Database:
                 try:
                     connection = _connect(path)
                 except DamagedError:
-                    set_aside = _move_aside(path, "damaged")
-                    salvaged = _salvage(set_aside)
+                    set_aside = move_aside(path, Why.DAMAGED)
+                    salvaged = salvage(set_aside)
                     connection = _connect(path)
                     undo.callback(connection.close)
                     lock.follow()
@@ -99,7 +96,7 @@ class Database:
         self._lock.release()
 
     def run(self, works: Sequence[Work]) -> list[Any]:
-        """Do all works in one transaction, and return their results; in place of one that is refused, a StorageError.
+        """Do all works in one transaction, and return their results; a StorageError in place of a refused one's.
 
         Raises:
             StorageError: nothing was done.
@@ -115,32 +112,23 @@ class Database:
             raise StorageError(f"the state file: {exc}") from exc
 
     def expunge(self, rtms_stream_id: str) -> list[Path]:
-        """Leave nothing on disk of what was deleted of a stream: nothing in the log, and no set-aside file of it.
+        """Erase a deleted stream from the write-ahead log, and remove set-aside files that contain it.
 
         Returns:
-            The files that were removed.
+            The removed files.
 
         Raises:
             OSError, sqlite3.Error: something is left.
         """
-        self._connection.execute("PRAGMA busy_timeout = 0")  # of a person who looks in: webhooks wait for us
+        self._connection.execute("PRAGMA busy_timeout = 0")  # do not wait for a person with sqlite3: webhooks wait
         try:
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         finally:
             self._connection.execute(f"PRAGMA busy_timeout = {int(BUSY_TIMEOUT_S * 1000)}")
-        needle, removed = rtms_stream_id.encode(), []
-        for aside in [path for why in ("damaged", "replaced") for path in self.path.parent.glob(f"*.{why}-*")]:
-            if not aside.name.startswith(f"{self.path.name}.") or aside.name.endswith(_BESIDE[1:]):
-                continue
-            group = [path for suffix in _BESIDE if (path := Path(f"{aside}{suffix}")).is_file()]
-            if any(_holds(path, needle) for path in group):
-                for path in group:
-                    path.unlink(missing_ok=True)
-                removed.append(aside)
-        return removed
+        return remove_containing(self.path, rtms_stream_id)
 
     def loss(self) -> str | None:
-        """Return why the next start would not find what is recorded; None: it would."""
+        """Return why the next start would not find the file; None: it would."""
         for path, identity in self._identities.items():
             found = _identity(path)
             if found is None:
@@ -150,12 +138,12 @@ class Database:
         return None
 
     def write_anew(self) -> None:
-        """Put a file where it belongs, with all that is recorded: SQLite still has the one that was taken away.
+        """Write the file anew at its path: SQLite still has the one that was taken away open.
 
-        What stands there by now is set aside.
+        Another file that is there by now is set aside.
 
         Raises:
-            AlreadyRunningError: another daemon has made itself at home there.
+            AlreadyRunningError: another daemon has locked that one.
             StorageError: it cannot be written; nothing is lost, try again.
         """
         path = self.path
@@ -163,15 +151,15 @@ class Database:
             path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
             copy = path.with_name(f"{path.name}.new")
             self._reopen_if_closed(copy)
-            for suffix in _BESIDE:
+            for suffix in FILES:
                 Path(f"{copy}{suffix}").unlink(missing_ok=True)
             copy.touch(mode=_FILE_MODE)
             self._connection.execute("VACUUM INTO ?", (str(copy),))
             _sync(copy)
             if _identity(path) not in {None, self._identities[path]}:
-                self._lock.follow()  # whoever put it there may be at work with it
-                _move_aside(path, "replaced", beside=())
-            # SQLite removes the log by its name when it closes, so that the old must be closed before the new is there.
+                self._lock.follow()  # another daemon may be using it
+                move_aside(path, Why.REPLACED, beside=())
+            # SQLite removes the log by name when it closes: close the old file before the new one is in place.
             self._connection.close()
             self._connection = self._settle(copy)
             self._note_identity()
@@ -180,9 +168,9 @@ class Database:
             raise StorageError(f"the state file {path} cannot be written anew: {exc}") from exc
 
     def _settle(self, copy: Path) -> sqlite3.Connection:
-        """Rename the copy to what it is to be, and open it; where that fails, open it as it is."""
+        """Rename the copy to the file's name, and open it; where that fails, open it under its own."""
         try:
-            for suffix in _BESIDE[1:]:
+            for suffix in FILES[1:]:
                 Path(f"{self.path}{suffix}").unlink(missing_ok=True)
             copy.replace(self.path)
             _sync(self.path.parent)
@@ -198,7 +186,7 @@ class Database:
             self._connection = _connect(copy if copy.exists() else self.path)
 
     def _note_identity(self) -> None:
-        paths = (Path(f"{self.path}{suffix}") for suffix in _BESIDE[:2])
+        paths = (Path(f"{self.path}{suffix}") for suffix in FILES[:2])
         self._identities = {path: found for path in paths if (found := _identity(path)) is not None}
 
 
@@ -214,16 +202,6 @@ def _identity(path: Path) -> _Identity | None:
     return found.st_dev, found.st_ino
 
 
-def _holds(path: Path, needle: bytes) -> bool:
-    with path.open("rb") as file:
-        before = b""
-        while piece := file.read(_PIECE_BYTES):
-            if needle in before + piece:
-                return True
-            before = piece[-len(needle) :]
-    return False
-
-
 def _sync(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -233,13 +211,13 @@ def _sync(path: Path) -> None:
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    path.touch(mode=_FILE_MODE)  # SQLite's other files take after it
+    path.touch(mode=_FILE_MODE)  # SQLite's other files take the same mode
     try:
         return _connect_with(path, locking="NORMAL")
     except sqlite3.OperationalError as error:
         if error.sqlite_errorcode & 0xFF not in {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL}:
             raise
-        return _connect_with(path, locking="EXCLUSIVE")  # needs no room on a full disk, but lets nobody else look in
+        return _connect_with(path, locking="EXCLUSIVE")  # needs no room on a full disk, but excludes sqlite3
 
 
 def _connect_with(path: Path, *, locking: str) -> sqlite3.Connection:
@@ -249,7 +227,7 @@ def _connect_with(path: Path, *, locking: str) -> sqlite3.Connection:
         db.execute(f"PRAGMA locking_mode = {locking}")
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = FULL")
-        db.execute("PRAGMA secure_delete = ON")  # what is deleted is overwritten: a revocation demands it
+        db.execute("PRAGMA secure_delete = ON")  # a revocation demands that deleted rows are overwritten
         migrate(db)
         _check(db)
     except BaseException as error:
@@ -261,10 +239,10 @@ def _connect_with(path: Path, *, locking: str) -> sqlite3.Connection:
 
 
 def _check(db: sqlite3.Connection) -> None:
-    """Look whether the file holds together.
+    """Check the integrity of the file.
 
     Raises:
-        DamagedError: it does not.
+        DamagedError: it is damaged.
     """
     (found,) = db.execute("PRAGMA quick_check(1)").fetchone()
     if found != "ok":
@@ -273,36 +251,3 @@ def _check(db: sqlite3.Connection) -> None:
         ledger.check(db)
     except (sqlite3.OperationalError, TypeError) as error:
         raise DamagedError(f"its tables are not those of a state file: {error}") from error
-
-
-def _move_aside(path: Path, why: str, beside: Sequence[str] = _BESIDE[1:]) -> Path:
-    """Rename a file, with what SQLite keeps beside it if that is its own, and return its new name."""
-    now = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-    names = (path.with_name(f"{path.name}.{why}-{now}{number}") for number in ("", *(f"-{n}" for n in range(2, 1000))))
-    aside = next(name for name in names if not os.path.lexists(name))
-    path.rename(aside)
-    for suffix in beside:
-        with contextlib.suppress(FileNotFoundError):
-            Path(f"{path}{suffix}").rename(f"{aside}{suffix}")
-    return aside
-
-
-def _salvage(damaged: Path) -> list[StreamRow]:
-    """Return the streams that can still be read, from a copy: what was set aside stays as it is."""
-    copy = damaged.with_name(f"{damaged.name}.copy")
-    try:
-        for suffix in _BESIDE[:2]:
-            with contextlib.suppress(FileNotFoundError):
-                shutil.copyfile(f"{damaged}{suffix}", f"{copy}{suffix}")
-        return list(_readable(copy))
-    except OSError:
-        return []
-    finally:
-        for suffix in _BESIDE:
-            Path(f"{copy}{suffix}").unlink(missing_ok=True)
-
-
-def _readable(path: Path) -> Iterator[StreamRow]:
-    with contextlib.suppress(sqlite3.Error, TypeError), contextlib.closing(sqlite3.connect(path)) as db:
-        db.row_factory = sqlite3.Row
-        yield from ledger.readable(db)

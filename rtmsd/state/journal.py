@@ -1,8 +1,8 @@
-"""The journal: what Zoom told us, on disk before Zoom hears that we know.
+"""The journal of accepted events: each is on disk before its webhook is answered.
 
-Zoom's own retries come long after a stream's reconnection window, so this file is the only second chance that an
-event has. It also keeps what makes repeated deliveries harmless across restarts: the keys of accepted events, and
-tombstones of ended streams.
+Zoom's own retries come long after a stream's reconnection window, so this file is an event's only second chance. It
+also makes repeated deliveries harmless across restarts: it keeps the keys of accepted events, and tombstones of ended
+streams.
 """
 
 import contextlib
@@ -30,10 +30,10 @@ log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 KEEP_MS: Final = 90 * 60 * 1000  # Zoom's last retry comes 85 minutes after the first delivery
-MAX_WAITING: Final = 10_000  # commands waiting for a disk that hangs; more are refused
+MAX_WAITING: Final = 10_000  # commands waiting for a hung disk; more are refused
 PRUNE_EVERY_S: Final = 600.0
-LOOK_EVERY_S: Final = 1.0  # whether the file is still where the next start will look for it
-WRITE_ANEW_AFTER_S: Final = 10.0  # who moved it may put it back
+LOOK_EVERY_S: Final = 1.0  # whether the file is still at its path
+WRITE_ANEW_AFTER_S: Final = 10.0  # it may be put back
 
 
 class RunSync(Protocol):
@@ -44,7 +44,7 @@ class RunSync(Protocol):
 
 @attrs.define(eq=False)
 class _Job(Generic[T]):
-    """Something to do within a transaction, and how it ended."""
+    """Work within a transaction, and its outcome."""
 
     work: Callable[[sqlite3.Connection], T]
     needs_file: bool = False
@@ -57,10 +57,11 @@ class _Job(Generic[T]):
 
 
 class Journal:
-    """The state file. Open it with `Journal.open`; close it, or end the process, to let go of its lock.
+    """The state file. Open it with `Journal.open`; close it, or end the process, to release its lock.
 
     Callers that come while a transaction is being synced share the next one, so the number of syncs is bound by the
-    disk's speed, not by the number of webhooks.
+    disk's speed, not by the number of webhooks. Methods that read or write raise StorageError when the disk refuses, or
+    hangs with `MAX_WAITING` others waiting for it.
 
     Attributes:
         database: the file.
@@ -84,10 +85,10 @@ class Journal:
         run_sync: RunSync | None = None,
         clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> "Journal":
-        """Open the state file and lock it; make it, with its directory, when it is missing. A damaged one is set aside.
+        """Open and lock the state file; make it, with its directory, when it is missing. A damaged one is set aside.
 
         Args:
-            run_sync: by default Trio's threads, one at a time, out of reach of those who use them up for other things.
+            run_sync: by default a Trio thread of its own, which no other work can keep busy.
             clock_ms: local time in milliseconds since the Unix epoch.
 
         Raises:
@@ -101,7 +102,7 @@ class Journal:
 
     @property
     def trouble(self) -> str | None:
-        """Why starts cannot be made safe now, in words; None: they can, as far as is known."""
+        """Why starts cannot be made safe now; None: they can, as far as is known."""
         return self._lost or self._refused
 
     async def record(self, command: StreamCommand, other_apps: Set[str] = frozenset()) -> Verdict:
@@ -109,22 +110,16 @@ class Journal:
 
         Args:
             other_apps: than the command's, whose streams it must not touch.
-
-        Raises:
-            StorageError: the disk refused, or hangs with `MAX_WAITING` commands waiting for it.
         """
         record = partial(ledger.record, command=command, received_ms=self._clock_ms(), other_apps=other_apps)
         return await self._commit(record, needs_file=isinstance(command, StartStream))
 
     async def revoke(self, rtms_stream_id: str, *, stopped_ms: int, event_ts: int) -> None:
-        """Say that a stream is to be deleted; nothing new where a stop webhook said so.
+        """Mark a stream as to be deleted; no change where a stop webhook did so.
 
         Args:
             stopped_ms: Zoom's time.
-            event_ts: of the latest start that this is about.
-
-        Raises:
-            StorageError: as for `record`.
+            event_ts: of the latest start that is revoked.
         """
         await self._commit(
             partial(ledger.revoke, rtms_stream_id=rtms_stream_id, stopped_ms=stopped_ms, event_ts=event_ts)
@@ -133,14 +128,11 @@ class Journal:
     async def close_stream(
         self, rtms_stream_id: str, *, reason: int, ended_ms: int, event_ts: int | None = None
     ) -> None:
-        """Say that a stream's files are finished. What a stop webhook said of reason and time stays.
+        """Mark a stream's files as finished. Reason and time of a stop webhook stay.
 
         Args:
             ended_ms: Zoom's time.
             event_ts: of the start that is finished; when a newer one was recorded meanwhile, the stream lives on.
-
-        Raises:
-            StorageError: as for `record`.
         """
         await self._commit(
             partial(
@@ -156,84 +148,64 @@ class Journal:
             await self._expunge(rtms_stream_id)
 
     async def _expunge(self, rtms_stream_id: str) -> None:
-        """See `Database.expunge`. What stands in the way of it is told, and what is left goes with the next pages."""
+        """See `Database.expunge`. A failure is logged; what is left is overwritten with the next pages."""
         try:
             removed = await self._in_turn(partial(self.database.expunge, rtms_stream_id))
         except (OSError, sqlite3.Error) as exc:
-            log.warning("the state file still holds what was revoked", rtms_stream_id=rtms_stream_id, error=str(exc))
+            log.warning("state file still contains a revoked stream", rtms_stream_id=rtms_stream_id, error=str(exc))
         else:
             for path in removed:
-                log.warning("state file removed: it told of a revoked stream", path=str(path))
+                log.warning("state file removed: it contained a revoked stream", path=str(path))
 
     async def unfinished(self) -> list[StreamRow]:
-        """Return the streams to resume or to finish after a start, oldest first.
-
-        Raises:
-            StorageError: as for `record`.
-        """
+        """Return the streams to resume or to finish after a start, oldest first."""
         return await self._commit(ledger.unfinished)
 
     async def adopt(self, rows: Iterable[StreamRow]) -> None:
-        """Take in streams that the file does not know, as it was lost.
-
-        Raises:
-            StorageError: as for `record`.
-        """
+        """Add streams that the file does not know, as it was lost."""
         await self._commit(partial(ledger.adopt, rows=list(rows), closed_ms=self._clock_ms()))
 
     async def lost_streams(self) -> list[LostStream]:
-        """Return the streams that were refused, given up, cut off or failed, oldest first.
-
-        Raises:
-            StorageError: as for `record`.
-        """
+        """Return the streams that were refused, given up, cut off or failed, oldest first."""
         return await self._commit(lost.read)
 
     async def keep_lost_streams(self, streams: list[LostStream]) -> None:
-        """Keep these in place of those that were kept.
-
-        Raises:
-            StorageError: as for `record`.
-        """
+        """Replace the lost streams by these."""
         await self._commit(partial(lost.replace, streams=streams))
 
     async def prune(self, now_ms: int | None = None) -> None:
-        """Forget deliveries and tombstones older than 90 minutes of local time.
-
-        Raises:
-            StorageError: as for `record`.
-        """
+        """Forget deliveries and tombstones older than 90 minutes of local time."""
         await self._commit(partial(ledger.prune, before_ms=(now_ms or self._clock_ms()) - KEEP_MS))
 
     async def prune_regularly(self) -> None:
-        """Prune from time to time, until cancelled. A disk that refuses costs nothing but its space."""
+        """Prune regularly, until cancelled. When the disk refuses, the file only grows."""
         while True:
             await trio.sleep(PRUNE_EVERY_S)
             try:
                 await self.prune()
             except StorageError as exc:
-                log.warning("the state file could not be pruned", error=str(exc))
+                log.warning("state file could not be pruned", error=str(exc))
 
     async def look_after_file(self) -> None:
-        """See whether the file was taken away, until cancelled. What is recorded is written anew then, after a while.
+        """Watch whether the file is taken away, until cancelled, and write it anew after a while.
 
-        Until it is, no start is accepted: whoever came after us would not know of it.
+        Until then no start is accepted: the next process would not know of it.
         """
         lost_s: float | None = None
         while True:
             await trio.sleep(LOOK_EVERY_S)
             if self._refused is not None:
                 with contextlib.suppress(StorageError):
-                    await self._commit(ledger.probe)  # whoever asked has gone; does it go again?
+                    await self._commit(ledger.probe)  # has the disk recovered? No caller may come to find out
             loss = await self._in_turn(self.database.loss)
             if loss is None:
                 if lost_s is not None:
-                    log.info("the state file is back", path=str(self.database.path))
+                    log.info("state file is back", path=str(self.database.path))
                     lost_s = self._lost = None
                 continue
             if lost_s is None:
                 lost_s = trio.current_time()
-                log.error("the state file is lost; new streams are refused", why=loss)
+                log.error("state file is lost; new streams are refused", why=loss)
             self._lost = f"{loss}; new streams are refused until it is written anew"
             if trio.current_time() - lost_s >= WRITE_ANEW_AFTER_S:
                 try:
@@ -241,7 +213,7 @@ class Journal:
                 except RtmsdError as exc:
                     self._lost = str(exc)
                 else:
-                    log.warning("the state file was written anew", path=str(self.database.path), why=loss)
+                    log.warning("state file was written anew", path=str(self.database.path), why=loss)
                     lost_s = self._lost = None
 
     async def _in_turn(self, work: Callable[[], T]) -> T:
@@ -249,7 +221,7 @@ class Journal:
             return cast("T", await self._run_sync(work))
 
     async def aclose(self) -> None:
-        """Let the transaction that runs end, then close the file and let go of the lock."""
+        """Wait for the running transaction, then close the file and release the lock."""
         with trio.CancelScope(shield=True):
             async with self._turn:
                 was_open, self._is_open = self._is_open, False
@@ -260,7 +232,7 @@ class Journal:
         if not self._is_open:
             raise StorageError("the state file is closed")
         if len(self._waiting) >= MAX_WAITING:
-            raise StorageError("the state file hangs: too many events wait for it")
+            raise StorageError("the disk of the state file hangs: too many events wait for it")
         job = _Job(work, needs_file)
         self._waiting.append(job)
         try:

@@ -1,4 +1,4 @@
-"""What the state file says, and what a command changes in it. Synchronous; `journal.py` runs it in a thread."""
+"""The statements on the state file: what it holds, and how a command changes it. Synchronous, for `journal.py`."""
 
 import json
 import sqlite3
@@ -19,11 +19,11 @@ class StreamRow:
     """A stream as the state file has it; Zoom's times in milliseconds since the Unix epoch.
 
     Attributes:
-        server_urls, started_ms: None when only a stop was ever heard of.
+        server_urls, started_ms: None when only a stop was received.
         started_ms: `event_ts` of the first start, which names the recording's directory.
         event_ts: of the latest start, or of the stop when there was no start.
         stop_reason, stopped_ms: of the end; None while the stream lives.
-        closed: its files are finished; what is left is a tombstone.
+        closed: its files are finished; the row is a tombstone.
         details: the latest start's other fields.
     """
 
@@ -43,11 +43,11 @@ class StreamRow:
 def record(
     db: sqlite3.Connection, command: StreamCommand, received_ms: int, other_apps: Set[str] = frozenset()
 ) -> Verdict:
-    """Write down a command, unless it was delivered before, was overtaken, or is not for its app to give; say which.
+    """Record a command, unless it was delivered before, was overtaken, or is not for its app to give; return which.
 
     Args:
         other_apps: than the command's, whose streams it must not touch.
-        received_ms: local time, by which the note is kept for 90 minutes.
+        received_ms: local time, from which the delivery is remembered for 90 minutes.
     """
     row = find(db, command.rtms_stream_id)
     if row is not None and row.app in other_apps:
@@ -79,7 +79,7 @@ def _is_overtaken(command: StreamCommand, row: StreamRow) -> bool:
     match command:
         case StartStream():  # a newer one is a failover of a live stream, and opens an ended one again
             return command.event_ts <= max(row.event_ts, row.stopped_ms or 0)
-        case StopStream(stop_reason=StopReason.STREAM_REVOKED):  # must be obeyed at any time
+        case StopStream(stop_reason=StopReason.STREAM_REVOKED):  # is carried out at any time
             return row.stop_reason == StopReason.STREAM_REVOKED
         case _:
             return ended or (command.event_ts is not None and command.event_ts < row.event_ts)
@@ -106,8 +106,8 @@ def _start(db: sqlite3.Connection, start: StartStream) -> None:
 
 
 def _stop(db: sqlite3.Connection, stop: StopStream, row: StreamRow | None, received_ms: int) -> None:
-    # Of a stream that never was there is nothing to finish: a tombstone at once. A revocation is work all the same:
-    # what the stream left behind is to be deleted, also when a restart comes first.
+    # An unknown stream has nothing to finish: a tombstone at once. A revocation is work all the same: recordings of the
+    # stream are to be deleted, also when a restart comes first.
     nothing_to_do = row is None and stop.stop_reason != StopReason.STREAM_REVOKED
     db.execute(
         """INSERT INTO stream
@@ -127,7 +127,7 @@ def _stop(db: sqlite3.Connection, stop: StopStream, row: StreamRow | None, recei
 
 
 def _event_ts(command: StreamCommand, row: StreamRow | None, received_ms: int) -> int:
-    """A stop without a time is of the latest start, so that it comes to bear once for each of them."""
+    """Return the time of an event. A stop without one belongs to the latest start, so that it applies once to each."""
     if command.event_ts is not None:
         return command.event_ts
     return received_ms if row is None else row.event_ts
@@ -145,7 +145,7 @@ def _identity(command: StreamCommand, event_ts: int) -> dict[str, str | int]:
 
 
 def revoke(db: sqlite3.Connection, rtms_stream_id: str, *, stopped_ms: int, event_ts: int) -> None:
-    """Write down that a stream is to be deleted, whoever said so. A newer start is another matter."""
+    """Mark a stream as to be deleted, unless there was a newer start."""
     db.execute(
         """UPDATE stream SET stop_reason = :revoked, stopped_ms = coalesce(stopped_ms, :stopped_ms), closed_ms = NULL,
             details = NULL
@@ -162,7 +162,7 @@ def revoke(db: sqlite3.Connection, rtms_stream_id: str, *, stopped_ms: int, even
 def close_stream(
     db: sqlite3.Connection, rtms_stream_id: str, *, reason: int, ended_ms: int, event_ts: int | None, closed_ms: int
 ) -> None:
-    """Make a tombstone of a stream. What a stop webhook said of reason and time stays.
+    """Make a tombstone of a stream. Reason and time of a stop webhook stay.
 
     A stream that was revoked meanwhile is not closed by an end for another reason: its deletion is still to be done.
 
@@ -201,7 +201,7 @@ def unfinished(db: sqlite3.Connection) -> list[StreamRow]:
 
 
 def adopt(db: sqlite3.Connection, rows: Iterable[StreamRow], closed_ms: int) -> None:
-    """Take in streams from elsewhere, apart from those that are known here.
+    """Add streams from elsewhere, except those that are known.
 
     Args:
         closed_ms: local time, for tombstones.
@@ -220,26 +220,26 @@ def adopt(db: sqlite3.Connection, rows: Iterable[StreamRow], closed_ms: int) -> 
 
 
 def check(db: sqlite3.Connection) -> None:
-    """Read what there is.
+    """Read from each table.
 
     Raises:
-        sqlite3.OperationalError, TypeError: these are not the tables.
+        sqlite3.OperationalError, TypeError: these are other tables.
     """
     unfinished(db)
     db.execute("SELECT event, event_ts, session_id, rtms_stream_id, received_ms FROM delivery LIMIT 1").fetchone()
 
 
 def probe(db: sqlite3.Connection) -> None:
-    """Write something that changes nothing."""
+    """Write without changing anything, to find out whether the disk takes it."""
     (version,) = db.execute("PRAGMA user_version").fetchone()
     db.execute(f"PRAGMA user_version = {version}")
 
 
 def readable(db: sqlite3.Connection) -> Iterator[StreamRow]:
-    """Yield the streams of a damaged file, until it can be read no further.
+    """Yield the streams of a damaged file, as far as it can be read.
 
     Raises:
-        sqlite3.Error, TypeError: from here on it cannot.
+        sqlite3.Error, TypeError: the rest cannot be read.
     """
     for values in db.execute("SELECT * FROM stream"):
         row = _row(values)
@@ -263,7 +263,7 @@ def _row(values: sqlite3.Row) -> StreamRow:
 
 
 def _details(text: Any) -> dict[str, Any]:
-    """Return details as they were written down; none where that is damaged: the rest of the row is worth more."""
+    """Return the stored details; none where they are damaged, since the rest of the row is worth more."""
     try:
         details = json.loads(text or "{}")
     except (TypeError, ValueError, RecursionError):

@@ -1,7 +1,7 @@
-"""Streams that were not had, or not to their end, as the state file keeps them. Synchronous, for `journal.py`.
+"""Streams that were lost, or not recorded to their end, as the state file keeps them. Synchronous, for `journal.py`.
 
-A start that is refused has no recording, and what the daemon remembers of an end goes with the process: without this
-nobody who looks in the morning would learn what was missed at night.
+A refused start has no recording, and the daemon's memory of an end dies with the process: without this table nobody
+could see in the morning what was missed at night.
 """
 
 import enum
@@ -17,12 +17,12 @@ MAX_LOST: Final = 200  # the newest
 
 
 class Loss(enum.StrEnum):
-    """How a stream was lost."""
+    """The ways to lose a stream."""
 
     REFUSED = "refused"  # its start was answered with 503
     GIVEN_UP = "given_up"  # Zoom could not be reached again in time
-    CUT_OFF = "cut_off"  # Zoom ended it for a fault of its own or of the way to it
-    FAILED = "failed"  # refused for good by Zoom, or a bug or a disk of ours
+    CUT_OFF = "cut_off"  # Zoom ended it for a fault of its own or of the network
+    FAILED = "failed"  # refused for good by Zoom, or ended by a bug or the disk here
 
 
 @attrs.frozen(kw_only=True)
@@ -30,7 +30,7 @@ class LostStream:
     """Attributes:
     event_ts: Zoom's time of the start.
     first_ms, last_ms: local time; a start that Zoom sent again was refused more than once.
-    recorded: whether there is a directory, which tells more.
+    recorded: whether there is a recording directory.
     """
 
     rtms_stream_id: str
@@ -48,7 +48,7 @@ class LostStream:
 
 
 def read(db: sqlite3.Connection) -> list[LostStream]:
-    """Return all, the oldest first. What a later version wrote and we do not know is left out."""
+    """Return all, the oldest first. Kinds that only a later version knows are left out."""
     known = {loss.value for loss in Loss}
     rows = (dict(row) for row in db.execute("SELECT * FROM lost_stream ORDER BY last_ms"))
     return [
@@ -67,5 +67,5 @@ def replace(db: sqlite3.Connection, streams: Iterable[LostStream]) -> None:
             f"INSERT INTO lost_stream ({', '.join(names)}) VALUES ({', '.join(f':{name}' for name in names)})",
             (attrs.asdict(stream) for stream in streams),
         )
-    except (OverflowError, UnicodeEncodeError) as exc:  # ids and times are what somebody sent
+    except (OverflowError, UnicodeEncodeError) as exc:  # ids and times are from the network
         raise StorageError(f"lost streams cannot be kept: {exc}") from exc

@@ -1,4 +1,4 @@
-"""The tables of the state file, and the way from an older version of them to today's."""
+"""The tables of the state file, and the migration from older versions of them."""
 
 import contextlib
 import sqlite3
@@ -10,7 +10,7 @@ from rtmsd.errors import StorageError
 # Each entry leads from the version that is its index to the next. Written once, never changed.
 MIGRATIONS: Final[Sequence[Sequence[str]]] = (
     (
-        # What was accepted, so that a repeated delivery is known as such.
+        # Accepted events, so that a repeated delivery is recognized.
         """CREATE TABLE delivery (
             event TEXT NOT NULL,
             event_ts INTEGER NOT NULL,
@@ -36,7 +36,7 @@ MIGRATIONS: Final[Sequence[Sequence[str]]] = (
         "CREATE INDEX delivery_received ON delivery (received_ms)",
     ),
     (
-        # What was not had, or not to its end: see `lost.py`.
+        # Streams that were lost, or not recorded to their end: see `lost.py`.
         """CREATE TABLE lost_stream (
             rtms_stream_id TEXT NOT NULL,
             loss TEXT NOT NULL,
@@ -54,7 +54,7 @@ MIGRATIONS: Final[Sequence[Sequence[str]]] = (
         ) WITHOUT ROWID""",
     ),
     (
-        # JSON of the started webhook's other fields, until the stream is over.
+        # JSON of the started webhook's other fields, until the stream has ended.
         "ALTER TABLE stream ADD COLUMN details TEXT",
     ),
 )
@@ -65,7 +65,7 @@ def migrate(db: sqlite3.Connection, migrations: Sequence[Sequence[str]] = MIGRAT
 
     Raises:
         StorageError: the file was written by a newer rtmsd.
-        sqlite3.Error: it cannot be read or written, or is no state file.
+        sqlite3.Error: it cannot be read or written, or is not a state file.
     """
     (version,) = db.execute("PRAGMA user_version").fetchone()
     if version > len(migrations):

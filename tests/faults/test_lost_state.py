@@ -19,7 +19,7 @@ async def test_a_state_file_that_is_deleted_is_noticed_and_what_was_promised_is_
         refused = await stage.zoom.start_session()
         assert refused.record.webhooks[0].status == 503
         await daemon.until_status(lambda status: any(each["code"] == "state_file" for each in status["degraded"]))
-        await daemon.until_logged("the state file was written anew")
+        await daemon.until_logged("state file was written anew")
         await daemon.until_status(lambda status: not status["degraded"])
         with trio.fail_after(LIMIT_S):
             await refused.wait_reconnected()  # Zoom asked again

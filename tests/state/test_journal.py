@@ -1,4 +1,4 @@
-"""The journal on a real file: durability, sharing of transactions, and what it says when the disk does not obey."""
+"""The journal on a real file: durability, sharing of transactions, and its errors when the disk refuses."""
 
 import os
 import sqlite3
@@ -13,12 +13,12 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from rtmsd.commands import StartStream, StopStream, Verdict
+from rtmsd.commands import Verdict
 from rtmsd.errors import AlreadyRunningError, StorageError
-from rtmsd.protocol.messages import SessionRef
 from rtmsd.state import journal as journal_module
 from rtmsd.state.journal import KEEP_MS, PRUNE_EVERY_S, Journal
 from rtmsd.state.schema import MIGRATIONS
+from tests.state.commands import start, stop
 
 # The tables of version 1, written out a second time: a file that an older rtmsd left must open for ever.
 VERSION_1 = """
@@ -35,31 +35,9 @@ PRAGMA user_version = 1;
 """
 
 
-def start(number: int = 1) -> StartStream:
-    return StartStream(
-        product="session",
-        session=SessionRef("session_id", "s"),
-        rtms_stream_id=f"stream-{number}",
-        server_urls="wss://x",
-        app="main",
-        event_ts=number,
-    )
-
-
-def stop(number: int = 1) -> StopStream:
-    return StopStream(
-        product="session",
-        session=SessionRef("session_id", "s"),
-        rtms_stream_id=f"stream-{number}",
-        app="main",
-        event_ts=1000 + number,
-        stop_reason=6,
-    )
-
-
 @attrs.define
 class Disk:
-    """Runs in place; counts, and can be told to hang."""
+    """Runs in place; counts, and can hang."""
 
     runs: int = 0
     works: trio.Event = attrs.field(factory=trio.Event)
@@ -70,7 +48,7 @@ class Disk:
         return sync_fn()
 
 
-async def test_what_was_recorded_survives(tmp_path: Path) -> None:
+async def test_records_survive_a_restart(tmp_path: Path) -> None:
     path = tmp_path / "made" / "too" / "state.sqlite"
     journal = await Journal.open(path)
     assert await journal.record(start(1)) is Verdict.NEW
@@ -86,22 +64,18 @@ async def test_what_was_recorded_survives(tmp_path: Path) -> None:
     await journal.aclose()
 
 
-async def test_what_was_recorded_survives_sigkill_and_the_lock_does_not(tmp_path: Path) -> None:
+async def test_records_survive_sigkill_and_the_lock_does_not(tmp_path: Path) -> None:
     path = tmp_path / "state.sqlite"
     program = f"""
 import trio
 from pathlib import Path
-from rtmsd.protocol.messages import SessionRef
 from rtmsd.state.journal import Journal
-from rtmsd.commands import StartStream
+from tests.state.commands import start
 
 async def main():
     journal = await Journal.open(Path({str(path)!r}))
     for number in range(20):
-        await journal.record(StartStream(
-            product="session", session=SessionRef("session_id", "s"), rtms_stream_id=f"stream-{{number}}",
-            server_urls="wss://x", app="main", event_ts=number,
-        ))
+        await journal.record(start(number))
     print("recorded\\n", end="", flush=True)
     await trio.sleep_forever()
 
@@ -129,7 +103,9 @@ async def test_every_commit_is_synced(tmp_path: Path) -> None:
     await journal.aclose()
 
 
-async def test_those_who_come_while_the_disk_is_busy_share_a_transaction(tmp_path: Path, nursery: trio.Nursery) -> None:
+async def test_callers_that_come_while_the_disk_is_busy_share_a_transaction(
+    tmp_path: Path, nursery: trio.Nursery
+) -> None:
     disk = Disk()
     disk.works.set()
     journal = await Journal.open(tmp_path / "state.sqlite", run_sync=disk.run_sync)
@@ -149,7 +125,7 @@ async def test_those_who_come_while_the_disk_is_busy_share_a_transaction(tmp_pat
     await journal.aclose()
 
 
-async def test_a_caller_that_is_cancelled_takes_nobody_with_it(tmp_path: Path, nursery: trio.Nursery) -> None:
+async def test_cancelling_one_caller_leaves_the_others_alone(tmp_path: Path, nursery: trio.Nursery) -> None:
     disk = Disk()
     disk.works.set()
     journal = await Journal.open(tmp_path / "state.sqlite", run_sync=disk.run_sync)
@@ -175,7 +151,7 @@ async def test_a_caller_that_is_cancelled_takes_nobody_with_it(tmp_path: Path, n
     await journal.aclose()
 
 
-async def test_a_disk_that_hangs_fills_no_memory(
+async def test_a_hung_disk_does_not_fill_memory(
     tmp_path: Path, nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(journal_module, "MAX_WAITING", 3)
@@ -194,7 +170,7 @@ async def test_a_disk_that_hangs_fills_no_memory(
     await journal.aclose()
 
 
-async def test_a_full_disk_is_said_and_mended(tmp_path: Path, nursery: trio.Nursery) -> None:
+async def test_a_full_disk_is_reported_and_recovers(tmp_path: Path, nursery: trio.Nursery) -> None:
     journal = await Journal.open(tmp_path / "state.sqlite")
     pages = await journal._commit(lambda db: db.execute("PRAGMA page_count").fetchone()[0])
     await journal._commit(lambda db: db.execute(f"PRAGMA max_page_count = {pages}").fetchone())
@@ -206,7 +182,7 @@ async def test_a_full_disk_is_said_and_mended(tmp_path: Path, nursery: trio.Nurs
     await journal.aclose()
 
 
-async def test_a_failing_thread_is_everybodys_error(tmp_path: Path, nursery: trio.Nursery) -> None:
+async def test_a_failing_thread_is_an_error_for_each_caller(tmp_path: Path, nursery: trio.Nursery) -> None:
     async def no_threads(sync_fn: Callable[[], Any]) -> Any:
         await trio.lowlevel.checkpoint()
         raise RuntimeError("can't start new thread")
@@ -237,7 +213,7 @@ async def test_nothing_is_recorded_after_closing(tmp_path: Path) -> None:
         await journal.record(start())
 
 
-async def test_the_second_daemon_hears_who_has_it(tmp_path: Path) -> None:
+async def test_the_second_daemon_is_refused_with_the_holder(tmp_path: Path) -> None:
     path = tmp_path / "state.sqlite"
     journal = await Journal.open(path)
     with pytest.raises(AlreadyRunningError, match=rf"state\.sqlite.* process {os.getpid()}\b"):
@@ -247,7 +223,7 @@ async def test_the_second_daemon_hears_who_has_it(tmp_path: Path) -> None:
     await (await Journal.open(path)).aclose()
 
 
-async def test_the_file_is_not_for_everybody(tmp_path: Path) -> None:
+async def test_the_file_cannot_be_read_by_others(tmp_path: Path) -> None:
     journal = await Journal.open(tmp_path / "state" / "state.sqlite")
     await journal.record(start())
     assert not any(path.stat().st_mode & 0o007 for path in (tmp_path / "state").iterdir())
@@ -255,7 +231,7 @@ async def test_the_file_is_not_for_everybody(tmp_path: Path) -> None:
     await journal.aclose()
 
 
-async def test_what_is_no_state_file_is_set_aside_unharmed(tmp_path: Path) -> None:
+async def test_another_kind_of_file_is_set_aside_unchanged(tmp_path: Path) -> None:
     path = tmp_path / "state.sqlite"
     kept = set()
     for _ in range(2):
@@ -271,7 +247,7 @@ async def test_what_is_no_state_file_is_set_aside_unharmed(tmp_path: Path) -> No
     assert len(kept) == 2
 
 
-async def test_a_path_that_cannot_be(tmp_path: Path) -> None:
+async def test_a_path_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match="file"):
         await Journal.open(tmp_path / "file" / "state.sqlite")
@@ -292,7 +268,7 @@ async def test_a_file_of_version_1_opens(tmp_path: Path) -> None:
     await journal.aclose()
 
 
-async def test_a_file_of_a_newer_version_is_refused_unharmed(tmp_path: Path) -> None:
+async def test_a_file_of_a_newer_version_is_refused_unchanged(tmp_path: Path) -> None:
     path = tmp_path / "state.sqlite"
     await (await Journal.open(path)).aclose()
     with sqlite3.connect(path) as db:

@@ -1,4 +1,4 @@
-"""What each command comes to, given what was recorded before it."""
+"""The verdict on each command, given the commands recorded before it."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -71,7 +71,7 @@ def close(db: sqlite3.Connection, ended_ms: int, *, event_ts: int | None = None,
     ledger.close_stream(db, "stream", reason=reason, ended_ms=ended_ms, event_ts=event_ts, closed_ms=NOW_MS)
 
 
-def test_a_live_stream_is_remembered_whole(db: sqlite3.Connection) -> None:
+def test_a_live_stream_is_stored_whole(db: sqlite3.Connection) -> None:
     assert ledger.record(db, start(100), NOW_MS) is NEW
     assert ledger.unfinished(db) == [
         StreamRow(
@@ -136,7 +136,7 @@ def test_a_command_of_another_app_changes_nothing(db: sqlite3.Connection, comman
     assert ledger.record(db, command, NOW_MS, {"b"}) is (DUPLICATE if command == start(100) else NEW)
 
 
-def test_the_stream_of_an_app_that_is_called_otherwise_now_can_be_stopped(db: sqlite3.Connection) -> None:
+def test_the_stream_of_a_renamed_app_can_be_stopped(db: sqlite3.Connection) -> None:
     ledger.record(db, start(100), NOW_MS)
     assert ledger.record(db, attrs.evolve(stop(200), app="renamed"), NOW_MS, {"b"}) is NEW
 
@@ -164,7 +164,7 @@ def test_a_failover_moves_the_url_and_keeps_the_beginning(db: sqlite3.Connection
     assert ledger.unfinished(db) == [attrs.evolve(row, server_urls="wss://three")]
 
 
-def test_what_the_stop_webhook_said_stays(db: sqlite3.Connection) -> None:
+def test_reason_and_time_of_the_stop_webhook_stay(db: sqlite3.Connection) -> None:
     ledger.record(db, start(100), NOW_MS)
     ledger.record(db, stop(200), NOW_MS)
     (row,) = ledger.unfinished(db)
@@ -204,7 +204,7 @@ def test_a_revocation_is_work_to_be_finished_also_of_an_unknown_stream(db: sqlit
     assert ledger.unfinished(db) == []
 
 
-def test_a_revocation_that_only_signaling_told_of_is_work_to_be_finished(db: sqlite3.Connection) -> None:
+def test_a_revocation_from_signaling_alone_is_work_to_be_finished(db: sqlite3.Connection) -> None:
     ledger.record(db, start(100), NOW_MS)
     ledger.revoke(db, "stream", stopped_ms=150, event_ts=100)
     [row] = ledger.unfinished(db)
@@ -214,7 +214,7 @@ def test_a_revocation_that_only_signaling_told_of_is_work_to_be_finished(db: sql
     assert ledger.unfinished(db) == []
 
 
-def test_a_revocation_of_before_is_not_that_of_a_stream_started_again(db: sqlite3.Connection) -> None:
+def test_an_earlier_revocation_does_not_concern_a_stream_started_again(db: sqlite3.Connection) -> None:
     ledger.record(db, start(100), NOW_MS)
     ledger.record(db, stop(150), NOW_MS)
     ledger.record(db, start(200), NOW_MS)
@@ -223,7 +223,7 @@ def test_a_revocation_of_before_is_not_that_of_a_stream_started_again(db: sqlite
     assert row.stop_reason is None
 
 
-def test_pruning_forgets_what_is_old_and_done(db: sqlite3.Connection) -> None:
+def test_pruning_forgets_old_deliveries_and_tombstones(db: sqlite3.Connection) -> None:
     ledger.record(db, start(100), NOW_MS)
     ledger.record(db, start(100, "ended"), NOW_MS)
     ledger.close_stream(db, "ended", reason=6, ended_ms=200, event_ts=None, closed_ms=NOW_MS)

@@ -1,4 +1,4 @@
-"""A state file that is removed, replaced or damaged: noticed, starts refused, and all that was recorded kept."""
+"""A state file that is removed, replaced or damaged: it is noticed, starts are refused, and records are kept."""
 
 import contextlib
 import os
@@ -12,34 +12,12 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from rtmsd.commands import StartStream, StopStream, Verdict
+from rtmsd.commands import Verdict
 from rtmsd.errors import AlreadyRunningError, StorageError
-from rtmsd.protocol.messages import SessionRef
 from rtmsd.state.journal import WRITE_ANEW_AFTER_S, Journal
 from rtmsd.state.lost import Loss, LostStream
 from rtmsd.system.lock import LockFile
-
-
-def start(number: int = 1) -> StartStream:
-    return StartStream(
-        product="session",
-        session=SessionRef("session_id", "s"),
-        rtms_stream_id=f"stream-{number}",
-        server_urls="wss://x",
-        app="main",
-        event_ts=number,
-    )
-
-
-def stop(number: int = 1) -> StopStream:
-    return StopStream(
-        product="session",
-        session=SessionRef("session_id", "s"),
-        rtms_stream_id=f"stream-{number}",
-        app="main",
-        event_ts=1000 + number,
-        stop_reason=6,
-    )
+from tests.state.commands import start, stop
 
 
 async def run_at_once(sync_fn: Callable[[], object]) -> object:
@@ -125,7 +103,7 @@ async def test_a_file_that_comes_back_is_accepted(
     journal.database.close()
 
 
-async def test_a_place_that_cannot_be_written_is_tried_again(
+async def test_an_unwritable_directory_is_retried(
     tmp_path: Path, autojump_clock: MockClock, nursery: trio.Nursery
 ) -> None:
     path = tmp_path / "state" / "state.sqlite"
@@ -144,7 +122,7 @@ async def test_a_place_that_cannot_be_written_is_tried_again(
     journal.database.close()
 
 
-async def test_a_damaged_page_costs_only_what_is_on_it(tmp_path: Path) -> None:
+async def test_a_damaged_page_costs_only_its_own_rows(tmp_path: Path) -> None:
     path = tmp_path / "state.sqlite"
     journal = await Journal.open(path)
     for number in range(200):
@@ -206,7 +184,7 @@ async def test_a_file_without_a_table_is_set_aside_and_its_streams_go_on(tmp_pat
     await journal.aclose()
 
 
-async def test_a_refusal_is_told_until_the_disk_takes_writes_again(
+async def test_a_refusal_is_reported_until_the_disk_recovers(
     tmp_path: Path, autojump_clock: MockClock, nursery: trio.Nursery
 ) -> None:
     journal = await Journal.open(tmp_path / "state.sqlite", run_sync=run_at_once)
@@ -224,7 +202,7 @@ async def test_a_refusal_is_told_until_the_disk_takes_writes_again(
 
 
 @pytest.mark.parametrize("take_away", [remove, replace])
-async def test_nobody_gets_in_while_a_file_is_written_anew(
+async def test_no_daemon_takes_the_lock_while_a_file_is_written_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, take_away: Callable[[Path], None]
 ) -> None:
     path = tmp_path / "state.sqlite"
@@ -243,7 +221,7 @@ async def test_nobody_gets_in_while_a_file_is_written_anew(
     await journal.aclose()
 
 
-async def test_nobody_gets_in_while_a_damaged_file_is_set_aside(
+async def test_no_daemon_takes_the_lock_while_a_damaged_file_is_set_aside(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "state.sqlite"
@@ -256,7 +234,7 @@ async def test_nobody_gets_in_while_a_damaged_file_is_set_aside(
 
 
 def knock_whenever_something_is_let_go(monkeypatch: pytest.MonkeyPatch, path: Path) -> list[str]:
-    """Another daemon starts each time that a descriptor is closed. Returns what becomes of it."""
+    """Start another daemon each time that a descriptor is closed. Returns the outcomes."""
     tries: list[str] = []
     really_close = os.close
 
@@ -274,7 +252,7 @@ def knock_whenever_something_is_let_go(monkeypatch: pytest.MonkeyPatch, path: Pa
     return tries
 
 
-async def test_nothing_is_left_on_disk_of_a_stream_that_was_revoked(tmp_path: Path) -> None:
+async def test_nothing_of_a_revoked_stream_is_left_on_disk(tmp_path: Path) -> None:
     path = tmp_path / "state.sqlite"
     journal = await Journal.open(path)
     await journal.record(start(1))

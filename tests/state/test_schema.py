@@ -1,4 +1,4 @@
-"""From an older version of the tables to a newer one."""
+"""The migration of older tables."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ def version(db: sqlite3.Connection) -> int:
     return int(db.execute("PRAGMA user_version").fetchone()[0])
 
 
-def test_an_old_file_is_upgraded_with_what_it_holds(db: sqlite3.Connection) -> None:
+def test_an_old_file_is_upgraded_with_its_rows(db: sqlite3.Connection) -> None:
     migrate(db, [FIRST])
     db.execute("INSERT INTO thing VALUES ('abc')")
     migrate(db, [FIRST, SECOND])

@@ -1,0 +1,26 @@
+"""Commands for tests of the state file."""
+
+from rtmsd.commands import StartStream, StopStream
+from rtmsd.protocol.messages import SessionRef
+
+
+def start(number: int = 1) -> StartStream:
+    return StartStream(
+        product="session",
+        session=SessionRef("session_id", "s"),
+        rtms_stream_id=f"stream-{number}",
+        server_urls="wss://x",
+        app="main",
+        event_ts=number,
+    )
+
+
+def stop(number: int = 1) -> StopStream:
+    return StopStream(
+        product="session",
+        session=SessionRef("session_id", "s"),
+        rtms_stream_id=f"stream-{number}",
+        app="main",
+        event_ts=1000 + number,
+        stop_reason=6,
+    )

@@ -1,4 +1,4 @@
-"""What the admin commands need of the daemon, and nothing else of it."""
+"""The interface between admin commands and the daemon."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
@@ -9,22 +9,22 @@ from rtmsd.admin.tap import TapRecorder
 
 
 class AdminBackend(Protocol):
-    """Implemented by the daemon. A stream's id passed in is one of `ids()`; a recording's is whatever somebody wrote.
+    """Implemented by the daemon. A stream's id passed in is one of `ids()`; a recording's is not checked before.
 
     Any method may raise AdminError to refuse (REFUSED_IN_STATE, ...); other foreseen errors become `failed`, and a
-    ConfigError `bad_configuration` with its mistakes. Awaiting methods end by themselves: no time limit is put on them,
-    and a client that hangs up does not cancel them.
+    ConfigError `bad_configuration` with its mistakes. Awaiting methods have no time limit but their own, and a client
+    that hangs up does not cancel them.
     """
 
     @property
     def events(self) -> EventHub:
-        """Gets what `events.jsonl` gets, of every stream."""
+        """The hub of all streams' events, as in `events.jsonl`."""
         ...
 
     def status(self) -> JsonObject: ...
 
     def ids(self) -> Iterable[str]:
-        """Every stream that `stream` can tell of: the live ones, and the ended ones still remembered."""
+        """The ids that `stream` knows: live streams, and ended ones still remembered."""
         ...
 
     def streams(self, *, include_ended: bool) -> Sequence[JsonObject]: ...
@@ -40,7 +40,7 @@ class AdminBackend(Protocol):
         ...
 
     async def reconnect(self, rtms_stream_id: str) -> None:
-        """Drop the stream's connections and make fresh handshakes."""
+        """Drop the stream's connections and make new handshakes."""
         ...
 
     async def reload(self) -> JsonObject:
@@ -64,7 +64,7 @@ class AdminBackend(Protocol):
         ...
 
     async def doctor(self) -> Sequence[JsonObject]:
-        """Findings from the likeliest to the least likely: `{check, ok, detail, mend}`."""
+        """Findings from the likeliest to the least likely: `{check, ok, detail, hint}`."""
         ...
 
     async def recordings(self) -> Sequence[JsonObject]: ...

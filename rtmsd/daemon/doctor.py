@@ -1,7 +1,7 @@
-"""Why nothing arrives, as far as the daemon can tell: findings for `GET /v1/doctor`, from the likeliest cause on.
+"""Findings of `GET /v1/doctor`: why nothing arrives, the likeliest cause first.
 
-Pure: it is given what the daemon knows. What has to be tried from outside (DNS, TLS, the public URL) `rtmsctl doctor`
-does. Something that went wrong counts until it has gone right since.
+Pure: facts of the daemon in, findings out. `rtmsctl doctor` tries what has to be tried from outside (DNS, TLS, the
+public URL). A failure counts until there was a success since.
 """
 
 import math
@@ -17,7 +17,7 @@ from rtmsd.webhook.stats import DISTRUSTED, NO_EVIDENCE, STREAM_EVENTS, Result, 
 
 CLOCK_GOOD_S: Final = 30.0  # far below webhook.max_age_s, where every webhook is refused
 NOTICE_COUNTS_S: Final = 3600.0
-EVENT_DUE_S: Final = 300.0  # before, that no event of a stream has come says nothing
+EVENT_DUE_S: Final = 300.0  # until then no event of a stream is expected
 STATE: Final = frozenset({TroubleCode.STATE_FILE, TroubleCode.STATE_FILE_DAMAGED})
 DISK: Final = STATE | frozenset(
     {
@@ -28,7 +28,6 @@ DISK: Final = STATE | frozenset(
         TroubleCode.BUFFER_FULL,
     }
 )
-STREAMS: Final = frozenset({TroubleCode.STREAMS_FAILED, TroubleCode.STARTS_REFUSED, TroubleCode.NOT_CONNECTED})
 MISSING_SCOPE: Final = frozenset(
     {
         StatusCode.MEDIA_TYPE_AUDIO_NOT_SUPPORT,
@@ -42,16 +41,16 @@ MISSING_SCOPE: Final = frozenset(
 
 @attrs.frozen(kw_only=True)
 class Facts:
-    """What the daemon knows. Times are local Unix times in seconds.
+    """The facts that checks judge by. Times are local Unix times in seconds.
 
     Attributes:
         max_age_s: `webhook.max_age_s`.
         troubles: of health, now.
-        free_bytes: below the recordings; None when it cannot be told.
+        free_bytes: below the recordings; None when unknown.
         accepted_s: the latest signaling handshake that Zoom accepted; None without one.
         refused_s: the latest refusal of a handshake, signaling or media, by status code.
         stopped_s: the latest end of a stream, by stop reason.
-        refused_media: of the latest recordings, in words.
+        refused_media: of the latest recordings, as text.
     """
 
     now_s: float
@@ -67,46 +66,64 @@ class Facts:
 
     @property
     def genuine_s(self) -> float:
-        """When the latest webhook came that could be trusted; minus infinity without one."""
+        """When the latest trusted webhook came; minus infinity without one."""
         return self.latest_s(frozenset(Result) - DISTRUSTED - NO_EVIDENCE)
 
+    def details(self, codes: Collection[TroubleCode]) -> list[str]:
+        """The details of troubles with one of these codes."""
+        return [trouble.detail for trouble in self.troubles if trouble.code in codes]
+
     def latest_s(self, results: Collection[Result]) -> float:
-        """When the latest webhook came to one of these results; minus infinity without one."""
+        """When the latest webhook had one of these results; minus infinity without one."""
         return max((self.webhooks.last_s.get(result, -math.inf) for result in results), default=-math.inf)
 
     def is_last(self, result: Result) -> bool:
-        """Whether webhooks still come to this: no good one has come since."""
+        """Whether webhooks still have this result: no good one has come since."""
         return self.latest_s([result]) > self.genuine_s
 
     def count(self, results: Collection[Result]) -> str:
-        """How many of each of these results there were, in words; "" without any."""
+        """How many of each of these results there were, as text; "" without any."""
         counts = self.webhooks.results
         return ", ".join(f"{counts[result]} {result}" for result in sorted(results) if counts[result])
 
     def since_accepted(self, last_s: Mapping[int, float]) -> frozenset[int]:
-        """The numbers that came after the latest handshake that went well."""
+        """The numbers that came after the latest accepted handshake."""
         return frozenset(number for number, at_s in last_s.items() if at_s >= (self.accepted_s or 0))
 
 
 @attrs.frozen
 class Finding:
-    """The result of one check. `ok` is None when it could not be made; `mend` says what to do, "" for nothing."""
+    """The result of one check. `ok` is None when it could not be made; `hint` says what to do, "" for nothing."""
 
     check: str
     ok: bool | None
     detail: str
-    mend: str = ""
+    hint: str = ""
 
 
 def examine(facts: Facts) -> list[Finding]:
-    """Make all checks. What is well has no `mend`."""
+    """Make all checks. A good finding has no hint."""
     findings = [check(facts) for check in CHECKS]
-    return [attrs.evolve(finding, mend="") if finding.ok else finding for finding in findings]
+    return [attrs.evolve(finding, hint="") if finding.ok else finding for finding in findings]
 
 
 def findings_json(facts: Facts) -> list[dict[str, Any]]:
-    """Return all findings as `GET /v1/doctor` tells them."""
-    return [attrs.asdict(finding) for finding in examine(facts)]
+    """Return all findings for `GET /v1/doctor`. `mend` is the former name of `hint`, kept for one release."""
+    return [{**attrs.asdict(finding), "mend": finding.hint} for finding in examine(facts)]
+
+
+@attrs.frozen
+class TroubleCheck:
+    """A check that fails while health has one of its troubles."""
+
+    check: str
+    codes: frozenset[TroubleCode]
+    good: str
+    hint: str
+
+    def __call__(self, facts: Facts) -> Finding:
+        details = facts.details(self.codes)
+        return Finding(self.check, not details, "; ".join(details) or self.good, self.hint)
 
 
 def check_clock(facts: Facts) -> Finding:
@@ -119,19 +136,19 @@ def check_clock(facts: Facts) -> Finding:
         "clock",
         abs(skew_s) <= CLOCK_GOOD_S,
         f"{abs(skew_s):.0f} s {where} the latest webhook's{refused}",
-        "Set the clock (chrony, systemd-timesyncd). If it is right, something holds webhooks back on their way.",
+        "Set the clock (chrony, systemd-timesyncd). If it is right, something delays webhooks on their way.",
     )
 
 
 def check_disk(facts: Facts) -> Finding:
-    troubles = [trouble.detail for trouble in facts.troubles if trouble.code in DISK]
-    only_state = bool(troubles) and all(t.code in STATE for t in facts.troubles if t.code in DISK)
+    troubles = facts.details(DISK)
+    only_state = facts.details(STATE) == troubles
     free = "unknown" if facts.free_bytes is None else f"{facts.free_bytes / 2**30:.1f} GiB"
     return Finding(
         "disk",
         not troubles,
         "; ".join(troubles) or f"{free} free",
-        "See who removes, moves or damages state.file, and that its directory is there and writable."
+        "Find out what removes, moves or damages state.file; its directory must exist and be writable."
         if only_state
         else "Make room below recording.directory, or make it writable; keep_days and keep_bytes make room by "
         "themselves.",
@@ -150,29 +167,19 @@ def check_credentials(facts: Facts) -> Finding:
         return Finding(
             "credentials",
             False,
-            "Zoom refuses our handshakes: status 3, invalid signature",
-            "Check client_id and client_secret: of the app that is subscribed, development or production as it is.",
+            "Zoom refuses the handshakes: status 3, invalid signature",
+            "Check client_id and client_secret: they must be of the subscribed app, development or production alike.",
         )
     if StopReason.AUTHENTICATION_FAILURE in facts.since_accepted(facts.stopped_s):
         return Finding(
             "credentials",
             False,
             "Zoom ended a stream for its credentials (stop reason 18)",
-            "Usually two apps are mixed up: development and production credentials of one app differ.",
+            "Usually two apps are confused: development and production credentials of one app differ.",
         )
     if facts.accepted_s is None:
         return Finding("credentials", None, "no stream has connected yet")
     return Finding("credentials", True, "Zoom accepts them")
-
-
-def check_requests(facts: Facts) -> Finding:
-    crashed = [trouble.detail for trouble in facts.troubles if trouble.code is TroubleCode.REQUESTS_CRASHED]
-    return Finding(
-        "requests",
-        not crashed,
-        "; ".join(crashed) or "none was answered 500 within an hour",
-        "This is a bug in rtmsd, or a release of a library that it does not know: its log has the traceback.",
-    )
 
 
 START: Final = (
@@ -181,37 +188,39 @@ START: Final = (
 
 
 def check_webhook(facts: Facts) -> Finding:
-    """Judge by the events of streams alone: a validation is no subscription, and the rest may be anybody's."""
+    """Judge by the events of streams alone: a validation is no subscription, and anybody may send the rest."""
     latest_s = facts.latest_s(STREAM_EVENTS)
     if latest_s > -math.inf:
         return Finding("webhook", True, f"the latest event of a stream came {facts.now_s - latest_s:.0f} s ago")
     if facts.genuine_s > -math.inf:
-        mend = f"The way in works: {START}"
+        hint = f"Webhooks arrive: {START}"
     elif facts.count(DISTRUSTED - NO_EVIDENCE):
-        mend = "What comes is refused: the clock, the credentials or the signatures are to be mended first."
+        hint = "Webhooks are refused: fix the clock, the credentials or the signatures first."
     else:
-        mend = f"Give Zoom the public URL (`rtmsctl webhook test` tries the way in), {START}"
+        hint = f"Give Zoom the public URL (`rtmsctl webhook test` tries it), {START}"
     others = facts.count(list(Result))
     if not others and facts.uptime_s < EVENT_DUE_S:
-        return Finding("webhook", None, f"none has come yet; the daemon was started {facts.uptime_s:.0f} s ago", mend)
+        return Finding("webhook", None, f"none has come yet; the daemon was started {facts.uptime_s:.0f} s ago", hint)
     none = f"no event of a stream has come in the {facts.uptime_s:.0f} s since the start"
-    return Finding("webhook", False, f"{none}, only {others}" if others else none, mend)
+    return Finding("webhook", False, f"{none}, only {others}" if others else none, hint)
 
 
 def check_signatures(facts: Facts) -> Finding:
-    """One forgery is a stranger's, unless nothing better ever came."""
-    told = facts.count(DISTRUSTED)
+    """One forgery is a stranger's, unless nothing genuine ever came."""
+    counts = facts.count(DISTRUSTED)
     is_first = facts.genuine_s == -math.inf
     if facts.is_last(Result.FORGED) and (is_first or facts.webhooks.distrusted_in_row >= DISTRUSTED_IN_ROW):
         return Finding(
             "signatures",
             False,
-            f"no webhook_secret verifies what comes ({told})",
-            "Copy the Secret Token of the app's event subscriptions again, and see that no proxy changes the body.",
+            f"no webhook_secret verifies the webhooks ({counts})",
+            "Copy the Secret Token of the app's event subscriptions again; no proxy may change the body.",
         )
     if is_first:
-        return Finding("signatures", None, f"no good one has come yet, only {told}" if told else "none has come yet")
-    return Finding("signatures", True, f"good, apart from {told}" if told else "all were good")
+        return Finding(
+            "signatures", None, f"no good one has come yet, only {counts}" if counts else "none has come yet"
+        )
+    return Finding("signatures", True, f"good, apart from {counts}" if counts else "all were good")
 
 
 def check_scopes(facts: Facts) -> Finding:
@@ -221,15 +230,15 @@ def check_scopes(facts: Facts) -> Finding:
             "scopes",
             False,
             "Zoom refused media: " + ", ".join(f"{STATUS_CODES[status].name} ({status:d})" for status in missing),
-            "Add the scope to the app (meeting:read:meeting_audio and its like) and have it authorized again, or leave "
-            "that media out of media.types.",
+            "Add the scope to the app (such as meeting:read:meeting_audio) and authorize it again, or remove that "
+            "media from media.types.",
         )
     if facts.refused_media:
         return Finding(
             "scopes",
             False,
             f"asked for and not granted: {'; '.join(facts.refused_media)}",
-            "`rtmsctl inspect STREAM` says what was asked for. Add the scope to the app, or change media.",
+            "`rtmsctl inspect STREAM` shows what was asked for. Add the scope to the app, or change media.",
         )
     return Finding("scopes", None if facts.accepted_s is None else True, "no media was refused")
 
@@ -243,52 +252,42 @@ def check_concurrency(facts: Facts) -> Finding:
     return Finding(
         "concurrency",
         notice.event != "rtms.concurrency_limited",
-        f"Zoom said {notice.event} {age_s:.0f} s ago, at {number} streams",
+        f"Zoom sent {notice.event} {age_s:.0f} s ago, at {number} streams",
         "No new stream starts while the limit is reached: end some, or have Zoom raise it (Developer Pack).",
-    )
-
-
-def check_media(facts: Facts) -> Finding:
-    silent = [trouble.detail for trouble in facts.troubles if trouble.code == "no_media"]
-    return Finding(
-        "media",
-        not silent,
-        "; ".join(silent) or "every connected stream hears something",
-        "`rtmsctl reconnect STREAM` makes fresh connections; if that does not help, look for a firewall in between.",
-    )
-
-
-def check_streams(facts: Facts) -> Finding:
-    failed = [trouble.detail for trouble in facts.troubles if trouble.code in STREAMS]
-    return Finding(
-        "streams",
-        not failed,
-        "; ".join(failed) or "none was refused, given up or failed in the last hour, and all are connected",
-        "`rtmsctl ps -a` names them, `rtmsctl inspect STREAM` and stream.json in its directory say why each one did.",
-    )
-
-
-def check_events(facts: Facts) -> Finding:
-    lost = [trouble.detail for trouble in facts.troubles if trouble.code is TroubleCode.WEBHOOK_EVENTS]
-    return Finding(
-        "events",
-        not lost,
-        "; ".join(lost) or "every genuine event could be read",
-        "Look for it in the log, and report what Zoom sent: a start that is lost so is a session that is not recorded.",
     )
 
 
 CHECKS: Final[Sequence[Callable[[Facts], Finding]]] = (
     check_clock,
     check_disk,
-    check_requests,
+    TroubleCheck(
+        "requests",
+        frozenset({TroubleCode.REQUESTS_CRASHED}),
+        "none was answered 500 within an hour",
+        "This is a bug in rtmsd, or a release of a library that it does not know: its log has the traceback.",
+    ),
     check_credentials,
     check_webhook,
     check_signatures,
     check_scopes,
     check_concurrency,
-    check_media,
-    check_streams,
-    check_events,
+    TroubleCheck(
+        "media",
+        frozenset({TroubleCode.NO_MEDIA}),
+        "every connected stream receives something",
+        "`rtmsctl reconnect STREAM` makes new connections; if that does not help, look for a firewall in between.",
+    ),
+    TroubleCheck(
+        "streams",
+        frozenset({TroubleCode.STREAMS_FAILED, TroubleCode.STARTS_REFUSED, TroubleCode.NOT_CONNECTED}),
+        "none was refused, given up or failed in the last hour, and all are connected",
+        "`rtmsctl ps -a` names them, `rtmsctl inspect STREAM` and stream.json in its directory say why each one did.",
+    ),
+    TroubleCheck(
+        "events",
+        frozenset({TroubleCode.WEBHOOK_EVENTS}),
+        "every genuine event could be read",
+        "See the log, and report what Zoom sent: a start that is lost so is a session that is not recorded.",
+    ),
 )
 """The likeliest cause first."""

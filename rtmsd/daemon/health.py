@@ -1,4 +1,4 @@
-"""Whether media are flowing. That the process runs is no sign of health."""
+"""The health of the daemon: whether media flow, and the troubles that keep them from it."""
 
 import enum
 import math
@@ -22,19 +22,19 @@ from rtmsd.webhook.stats import SIGNED_AND_DISTRUSTED, Result, WebhookStats
 log = structlog.get_logger()
 
 LOOK_EVERY_S: Final = 1.0
-FIRST_LOOK_S: Final = 0.2  # so long the start waits to hear how much is free; a disk that stalls must not hold it up
-STALLED_S: Final = 4.0  # for a disk to say how much is free: it is in trouble, too
+FIRST_LOOK_S: Final = 0.2  # the start waits so long for the free space; a stalled disk must not hold it up
+STALLED_S: Final = 4.0  # beyond this the disk does not answer
 SYNC_LAG_S: Final = 3.0  # beyond `recording.sync_interval_s`: the disk is in trouble
 SILENT_S: Final = 15.0  # Zoom sends a keep-alive every 10 s where no media flow
-SET_ASIDE_SHOWN_S: Final = 3600.0  # so long status tells of a state file that was damaged at the start
-WEBHOOK_DESCRIPTORS: Final = 4  # that are open while a start is decided on
-DISTRUSTED_IN_ROW: Final = 3  # webhooks that nobody's secret verifies: a wrong secret, not a stray forgery
+SET_ASIDE_SHOWN_S: Final = 3600.0  # status shows for so long that the state file was damaged at the start
+WEBHOOK_DESCRIPTORS: Final = 4  # open while a start is decided on
+DISTRUSTED_IN_ROW: Final = 3  # webhooks that no secret verifies: a wrong secret, not a stray forgery
 STUCK_ATTEMPTS: Final = 2  # failed in a row: more than an interruption
 LOST_EVENT_COUNTS_S: Final = 3600.0
 
 
 class TroubleCode(enum.StrEnum):
-    """What can be wrong; label of `rtmsd_degraded`."""
+    """The kinds of trouble; label of `rtmsd_degraded`."""
 
     DISK_UNREADABLE = "disk_unreadable"
     DISK_LOW = "disk_low"
@@ -55,13 +55,9 @@ class TroubleCode(enum.StrEnum):
     NO_MEDIA = "no_media"
 
 
-STREAMS_FAILED: Final = TroubleCode.STREAMS_FAILED
-MEDIA_REFUSED: Final = TroubleCode.MEDIA_REFUSED
-
-
 @attrs.frozen
 class Trouble:
-    """One thing that is wrong now. `code` is stable; `detail` says what to look at."""
+    """A present trouble. `code` is stable; `detail` says what to look at."""
 
     code: TroubleCode
     detail: str
@@ -74,15 +70,15 @@ class Phase(enum.Enum):
 
 
 class Health:
-    """Looks around every second, logs what changed, and refuses new streams while the disk is too full for them.
+    """Checks every second, logs changes, and refuses new streams while the disk is too full for them.
 
     Attributes:
         phase: of the daemon's life.
-        is_draining: an operator said so: no new streams.
-        webhooks: what came in at the endpoint.
-        writer: brings media to disk.
-        troubles: what is wrong now.
-        free_bytes: below the recording directory, when it last answered; None when it cannot be told.
+        is_draining: no new streams, by order of an operator.
+        webhooks: counts of the endpoint.
+        writer: of media to disk.
+        troubles: at present.
+        free_bytes: below the recording directory, when it last answered; None when unknown.
     """
 
     def __init__(self, config: Config, supervisor: Supervisor, writer: Writer) -> None:
@@ -92,14 +88,14 @@ class Health:
         self.webhooks = WebhookStats()
         self.troubles: tuple[Trouble, ...] = ()
         self.free_bytes: int | None = None
-        self._asked_s = math.inf  # when the disk was asked what it has not answered yet
+        self._asked_s = math.inf  # time of the question that the disk has not answered yet
         self._answered = trio.Event()
         self._began_s = time.monotonic()
         self._supervisor = supervisor
         self.writer = writer
 
     def is_ready(self) -> bool:
-        """For the load balancer: degradation does not count, or somebody would take the endpoint away."""
+        """For the load balancer: troubles do not count, or it would take the endpoint away."""
         return self.phase is Phase.SERVING and not self.is_draining
 
     def summary(self) -> str:
@@ -113,7 +109,7 @@ class Health:
         self._decide_on_starts()
 
     async def watch(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Look around until cancelled. Started when it is known whether there is room, if the disk says so at once."""
+        """Check until cancelled. Started when the free space is known, if the disk answers at once."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._watch_disk)
             with trio.move_on_after(FIRST_LOOK_S):
@@ -129,7 +125,7 @@ class Health:
             await trio.sleep(LOOK_EVERY_S)
 
     async def _look_at_disk(self) -> None:
-        """In a thread, which a disk that stalls (one that is in the network, say) may keep for as long as it likes."""
+        """Ask for the free space in a thread, which a stalled (network) disk may block."""
         self._asked_s = trio.current_time()
         self.free_bytes = await self.writer.run_sync(free_bytes, self.config, abandon_on_cancel=True)
         self._asked_s = math.inf
@@ -161,7 +157,7 @@ class Health:
         if (waiting_s := trio.current_time() - self._asked_s) > STALLED_S:
             yield Trouble(TroubleCode.DISK_UNREADABLE, f"{recording.directory} has not answered for {waiting_s:.0f} s")
         elif self.free_bytes is None and self._answered.is_set():
-            yield Trouble(TroubleCode.DISK_UNREADABLE, f"{recording.directory} cannot be looked at")
+            yield Trouble(TroubleCode.DISK_UNREADABLE, f"{recording.directory} cannot be read")
         elif self._is_disk_low():
             yield Trouble(
                 TroubleCode.DISK_LOW,
@@ -211,7 +207,7 @@ class Health:
         if lost := supervisor.lost.recent(Loss.GIVEN_UP, Loss.CUT_OFF, Loss.FAILED):
             failed.append(f"{_counted(lost)} in the last hour, the latest ({lost[-1].rtms_stream_id}): {lost[-1].why}")
         if failed:
-            yield Trouble(STREAMS_FAILED, f"streams failed: {'; '.join(failed)}")
+            yield Trouble(TroubleCode.STREAMS_FAILED, f"streams failed: {'; '.join(failed)}")
         not_granted = [
             f"{media} of app {app!r}, latest in {rtms_stream_id}: {why}"
             for (app, media), (rtms_stream_id, why) in supervisor.history.refusals.items()
@@ -238,13 +234,13 @@ class Health:
 
 
 def _counted(lost: Sequence[LostStream]) -> str:
-    """Return how many were lost how: "2 given up, 1 failed"."""
+    """Return the number of each kind of loss: "2 given up, 1 failed"."""
     counts = Counter(each.loss for each in lost)
     return ", ".join(f"{counts[loss]} {loss.value.replace('_', ' ')}" for loss in Loss if counts[loss])
 
 
 def webhook_troubles(webhooks: WebhookStats, now_s: float) -> Iterator[Trouble]:
-    """Yield what is wrong with what comes in, each cause in its own words."""
+    """Yield the troubles of incoming webhooks."""
     if webhooks.distrusted_in_row >= DISTRUSTED_IN_ROW:
         latest = max(SIGNED_AND_DISTRUSTED, key=lambda result: webhooks.last_s.get(result, -math.inf))
         row = f"the last {webhooks.distrusted_in_row} webhooks were refused, the latest because"
@@ -253,7 +249,7 @@ def webhook_troubles(webhooks: WebhookStats, now_s: float) -> Iterator[Trouble]:
             Result.STALE: Trouble(
                 TroubleCode.WEBHOOK_STALE,
                 f"{row} it was stale: signed rightly, but this clock is {abs(skew_s):.0f} s "
-                f"{'ahead of' if skew_s > 0 else 'behind'} its timestamp; wrong clock, or something holds them back",
+                f"{'ahead of' if skew_s > 0 else 'behind'} its timestamp; wrong clock, or something delays them",
             ),
             Result.SWAPPED: Trouble(
                 TroubleCode.WEBHOOK_SIGNATURES,
@@ -277,7 +273,7 @@ def webhook_troubles(webhooks: WebhookStats, now_s: float) -> Iterator[Trouble]:
 
 
 def free_bytes(config: Config) -> int | None:
-    """What an unprivileged process may still write where recordings go."""
+    """Return the bytes that an unprivileged process may still write below the recording directory; None if unknown."""
     path = config.recording.directory
     try:
         status = os.statvfs(path)

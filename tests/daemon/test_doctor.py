@@ -1,4 +1,4 @@
-"""What the doctor finds in what the daemon knows."""
+"""Findings of the doctor, from facts of the daemon."""
 
 import json
 import math
@@ -18,19 +18,19 @@ NOW_S = 1_790_000_000.0
 
 
 def stats(*came: tuple[Result, float], skew_s: float | None = 0.4) -> WebhookStats:
-    """What came, each so many seconds ago."""
+    """Webhooks, each so many seconds ago."""
     stats = WebhookStats(skew_s=skew_s)
     for result, ago_s in came:
         stats.count(result, NOW_S - ago_s)
     return stats
 
 
-def finding(check: str, webhooks: WebhookStats | None = None, **facts: Any) -> Finding:
-    told = Facts(now_s=NOW_S, uptime_s=600, max_age_s=300, webhooks=webhooks or stats((Result.ACCEPTED, 5)), **facts)
-    return next(finding for finding in examine(told) if finding.check == check)
+def finding(check: str, webhooks: WebhookStats | None = None, **others: Any) -> Finding:
+    facts = Facts(now_s=NOW_S, uptime_s=600, max_age_s=300, webhooks=webhooks or stats((Result.ACCEPTED, 5)), **others)
+    return next(finding for finding in examine(facts) if finding.check == check)
 
 
-def test_when_all_is_well_nothing_is_to_be_mended() -> None:
+def test_good_findings_have_no_hint() -> None:
     healthy = Facts(
         now_s=NOW_S,
         uptime_s=90,
@@ -41,16 +41,16 @@ def test_when_all_is_well_nothing_is_to_be_mended() -> None:
     )
     findings = findings_json(healthy)
     assert findings == json.loads(json.dumps(findings))
-    assert all(finding["ok"] is True and finding["mend"] == "" for finding in findings)
+    assert all(finding["ok"] is True and finding["hint"] == finding["mend"] == "" for finding in findings)
 
 
-def test_right_after_a_start_that_nothing_came_is_no_failure() -> None:
-    told = Facts(now_s=NOW_S, uptime_s=0.2, max_age_s=300, webhooks=WebhookStats())
-    webhook = next(finding for finding in examine(told) if finding.check == "webhook")
+def test_right_after_a_start_silence_is_no_failure() -> None:
+    facts = Facts(now_s=NOW_S, uptime_s=0.2, max_age_s=300, webhooks=WebhookStats())
+    webhook = next(finding for finding in examine(facts) if finding.check == "webhook")
     assert (webhook.ok, webhook.detail) == (None, "none has come yet; the daemon was started 0 s ago")
 
 
-def test_a_daemon_nobody_spoke_to_says_what_it_cannot_tell() -> None:
+def test_without_input_some_checks_cannot_be_made() -> None:
     found = {
         finding.check: finding.ok
         for finding in examine(Facts(now_s=1, uptime_s=600, max_age_s=1, webhooks=WebhookStats()))
@@ -84,7 +84,7 @@ def test_the_clock(skew_s: float, ok: bool, words: str) -> None:
     assert words in found.detail
 
 
-def test_a_clock_by_which_webhooks_are_refused() -> None:
+def test_a_clock_so_wrong_that_webhooks_are_refused() -> None:
     found = finding("clock", stats((Result.ACCEPTED, 90), (Result.STALE, 5), skew_s=400))
     assert found.ok is False
     assert "refused beyond 300 s" in found.detail
@@ -94,7 +94,7 @@ def test_a_clock_by_which_webhooks_are_refused() -> None:
 def test_each_trouble_of_the_disk(code: TroubleCode) -> None:
     found = finding("disk", troubles=[Trouble(code, "what is wrong"), Trouble(TroubleCode.NO_MEDIA, "other")])
     assert (found.ok, found.detail) == (False, "what is wrong")
-    assert ("state.file" if code in STATE else "recording.directory") in found.mend
+    assert ("state.file" if code in STATE else "recording.directory") in found.hint
 
 
 def test_swapped_secrets_until_a_webhook_is_right() -> None:
@@ -124,15 +124,15 @@ NO_LONGER_VERIFIED = [(Result.ACCEPTED, 9), *[(Result.FORGED, 5)] * 3]
 
 
 @pytest.mark.parametrize("came", [NEVER_VERIFIED, NO_LONGER_VERIFIED])
-def test_signatures_that_nothing_verifies_until_one_is_good(came: list[tuple[Result, float]]) -> None:
+def test_wrong_signatures_until_one_is_good(came: list[tuple[Result, float]]) -> None:
     assert finding("signatures", stats(*came)).ok is False
-    mended = finding("signatures", stats(*came, (Result.VALIDATION, 4)))
-    assert mended.ok is True
-    assert f"{came.count((Result.FORGED, 5))} forged" in mended.detail
+    recovered = finding("signatures", stats(*came, (Result.VALIDATION, 4)))
+    assert recovered.ok is True
+    assert f"{came.count((Result.FORGED, 5))} forged" in recovered.detail
 
 
 @pytest.mark.parametrize("result", [Result.UNSIGNED, Result.FORGED])
-def test_what_strangers_post_is_no_fault_of_ours(result: Result) -> None:
+def test_forgeries_of_strangers_are_no_failure(result: Result) -> None:
     assert finding("signatures", stats((Result.ACCEPTED, 9), (result, 5))).ok is True
 
 
@@ -146,30 +146,30 @@ def test_unsigned_posts_are_no_sign_of_a_wrong_secret() -> None:
 
 
 @pytest.mark.parametrize("result", sorted(STREAM_EVENTS))
-def test_the_webhook_is_well_when_an_event_of_a_stream_has_come(result: Result) -> None:
+def test_the_webhook_is_good_once_an_event_of_a_stream_has_come(result: Result) -> None:
     found = finding("webhook", stats((result, 60), (Result.FORGED, 5)))
     assert (found.ok, found.detail) == (True, "the latest event of a stream came 60 s ago")
 
 
 @pytest.mark.parametrize(
-    ("result", "mend"),
+    ("result", "hint"),
     [
         (None, "Give Zoom the public URL"),
         (Result.UNSIGNED, "Give Zoom the public URL"),
         (Result.TOO_LARGE, "Give Zoom the public URL"),
-        (Result.VALIDATION, "The way in works: subscribe"),
-        (Result.NOTICE, "The way in works: subscribe"),
-        (Result.BAD_EVENT, "The way in works: subscribe"),
-        (Result.STALE, "What comes is refused"),
-        (Result.SWAPPED, "What comes is refused"),
-        (Result.FORGED, "What comes is refused"),
+        (Result.VALIDATION, "Webhooks arrive: subscribe"),
+        (Result.NOTICE, "Webhooks arrive: subscribe"),
+        (Result.BAD_EVENT, "Webhooks arrive: subscribe"),
+        (Result.STALE, "Webhooks are refused"),
+        (Result.SWAPPED, "Webhooks are refused"),
+        (Result.FORGED, "Webhooks are refused"),
     ],
 )
-def test_what_is_no_event_of_a_stream_does_not_make_the_webhook_well(result: Result | None, mend: str) -> None:
+def test_other_webhooks_do_not_make_the_webhook_good(result: Result | None, hint: str) -> None:
     found = finding("webhook", stats(*[(result, 5)] if result else []))
     assert found.ok is False
     assert found.detail.endswith(f", only 1 {result}" if result else "since the start")
-    assert found.mend.startswith(mend)
+    assert found.hint.startswith(hint)
 
 
 def test_a_concurrency_limit_for_an_hour() -> None:
@@ -184,7 +184,7 @@ def test_a_concurrency_limit_for_an_hour() -> None:
     assert finding("concurrency", near).ok is True
 
 
-def test_a_stream_that_hears_nothing() -> None:
+def test_a_stream_without_media() -> None:
     found = finding("media", troubles=[Trouble(TroubleCode.NO_MEDIA, "connected, but silent: abc")])
     assert (found.ok, found.detail) == (False, "connected, but silent: abc")
 
@@ -199,7 +199,7 @@ times_s = st.floats(0, 2 * NOW_S)
     st.dictionaries(st.integers(0, 99), times_s),
     st.none() | times_s,
 )
-def test_any_facts_can_be_told(
+def test_any_facts_give_valid_findings(
     came: list[tuple[Result, float]],
     skew_s: float | None,
     refused_s: dict[int, float],
@@ -217,7 +217,7 @@ def test_any_facts_can_be_told(
     )
     for found in examine(facts):
         assert found.detail
-        assert bool(found.mend) is (found.ok is False) or found.ok is None
+        assert bool(found.hint) is (found.ok is False) or found.ok is None
         assert str(math.inf) not in found.detail
 
 
@@ -226,4 +226,4 @@ def test_a_request_that_crashed_is_a_failure_with_its_error() -> None:
         "requests", troubles=[Trouble(TroubleCode.REQUESTS_CRASHED, "500: 1, the latest for KeyError: 'x'")]
     )
     assert (found.ok, "KeyError: 'x'" in found.detail) == (False, True)
-    assert found.mend
+    assert found.hint

@@ -1,4 +1,4 @@
-"""Health means that media flow: what is wrong is in status, doctor, metrics and log, and goes when it is mended."""
+"""Health: whether media flow, in status, doctor, metrics and log, until it has recovered."""
 
 import re
 import signal
@@ -97,7 +97,7 @@ def test_webhooks_that_cannot_be_trusted(impaired: Installation) -> None:
         for _ in range(3):
             assert zoom.wait(session.forged_webhook) == 401
         until(lambda: wrong(daemon) == ["webhook_signatures"])
-        assert "no webhook_secret verifies what comes (3 forged)" in failing(daemon)["signatures"]
+        assert "no webhook_secret verifies the webhooks (3 forged)" in failing(daemon)["signatures"]
         assert daemon.asked("metrics")['rtmsd_webhooks_total{result="forged"}'] == 3
         zoom.wait(session.duplicate_webhook)
         until(lambda: wrong(daemon) == [] and failing(daemon) == {})

@@ -1,1 +1,1 @@
-"""Local control: HTTP/1.1 and JSON on a Unix socket, live taps, and metrics."""
+"""Local control: the admin API, HTTP/1.1 and JSON on a Unix socket, and the port for metrics."""

@@ -1,4 +1,4 @@
-"""The table of commands: everything that can be asked of the admin socket, and who may ask it."""
+"""The table of commands: all requests that the admin socket understands, and the right that each demands."""
 
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Final, TypeAlias
@@ -22,12 +22,12 @@ MAX_CANDIDATES: Final = 20
 
 @attrs.frozen
 class Command:
-    """One request that is understood.
+    """One request of the admin API.
 
     Attributes:
         path: its segments in braces match anything and become `params`; a prefix for `{rtms_stream_id}` is resolved to
             the whole id before the handler runs.
-        query: the query parameters it knows; any other is refused.
+        query: its query parameters; any other is refused.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Command:
     query: frozenset[str] = frozenset()
 
     def params(self, segments: list[str]) -> dict[str, str] | None:
-        """The path's placeholders filled from decoded `segments`; None when the path is another one."""
+        """Return the placeholders of the path, filled from decoded `segments`; None when the path is another one."""
         pattern = self.path.split("/")[1:]
         if len(pattern) != len(segments):
             return None
@@ -64,16 +64,16 @@ def find(method: str, target: str) -> tuple[Command, dict[str, str], dict[str, s
     segments = [_decoded(segment) for segment in path.split("/")[1:]]
     matches = [(command, params) for command in COMMANDS if (params := command.params(segments)) is not None]
     if not path.startswith("/") or not matches:
-        raise AdminError(Code.NO_SUCH_PATH, f"nothing is at {path}: see `GET /v1/commands`")
+        raise AdminError(Code.NO_SUCH_PATH, f"no such path {path}: see `GET /v1/commands`")
     for command, params in matches:
         if command.method == method:
             return command, params, _query(query, command.query)
     allowed = ", ".join(command.method for command, _ in matches)
-    raise AdminError(Code.METHOD_NOT_ALLOWED, f"{path} understands {allowed}", headers={"allow": allowed})
+    raise AdminError(Code.METHOD_NOT_ALLOWED, f"{path} allows {allowed}", headers={"allow": allowed})
 
 
 def resolve(prefix: str, ids: Iterable[str]) -> str:
-    """The one id that is, or begins with, `prefix`.
+    """Return the one id that is, or begins with, `prefix`.
 
     Raises:
         AdminError: NO_SUCH_STREAM, or AMBIGUOUS with the first of the `candidates`.
@@ -85,7 +85,7 @@ def resolve(prefix: str, ids: Iterable[str]) -> str:
     match candidates:
         case []:
             meant = did_you_mean(prefix, known)
-            raise AdminError(Code.NO_SUCH_STREAM, f"no stream is called {prefix!r} or begins with it{meant}")
+            raise AdminError(Code.NO_SUCH_STREAM, f"no stream has the id {prefix!r} or one that begins with it{meant}")
         case [only]:
             return only
     raise AdminError(
@@ -184,7 +184,9 @@ async def _remove_recording(backend: AdminBackend, request: Request) -> Reply:
 async def _control_session(backend: AdminBackend, request: Request) -> Reply:
     action = request.params["action"]
     if action not in SESSION_ACTIONS:
-        raise AdminError(Code.NO_SUCH_PATH, f"a session understands {', '.join(SESSION_ACTIONS)}, not {action!r}")
+        raise AdminError(
+            Code.NO_SUCH_PATH, f"the actions on a session are {', '.join(SESSION_ACTIONS)}, not {action!r}"
+        )
     return json_reply(await backend.control_session(action, dict(request.json_object())))
 
 

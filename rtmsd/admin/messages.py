@@ -1,4 +1,4 @@
-"""What goes in and out of an admin command: the caller, the request, the replies, and the refusals with their codes."""
+"""The messages of admin commands: caller, request, replies, and refusals with their codes."""
 
 import enum
 import http
@@ -19,7 +19,7 @@ PROBLEM_TYPE: Final = "application/problem+json"
 
 
 class Access(enum.Enum):
-    """What a command lets its caller do."""
+    """The right that a command demands of its caller."""
 
     READ = "read"  # whoever can open the socket
     CONTROL = "control"  # root and the daemon's own uid
@@ -50,7 +50,7 @@ class Request:
     body: bytes = b""
 
     def json_object(self) -> JsonObject:
-        """The body as a JSON object; an empty body is an empty object.
+        """Return the body as a JSON object; an empty body is an empty object.
 
         Raises:
             AdminError: BAD_REQUEST, for anything else.
@@ -64,7 +64,7 @@ class Request:
         return value
 
     def flag(self, name: str) -> bool:
-        """A query parameter that is 1 or 0, true or false; absent is false."""
+        """Return a query parameter that is 1 or 0, true or false; absent is false."""
         match self.query.get(name, "0"):
             case "1" | "true":
                 return True
@@ -75,10 +75,10 @@ class Request:
 
 
 def json_line(value: Any) -> bytes:
-    """One JSON text and a line feed, whatever Zoom put into it.
+    """Return one JSON text and a line feed, whatever Zoom put into it.
 
-    Only ASCII: a name may hold a lone surrogate, which UTF-8 cannot say. NaN and infinity, which Python's reader of
-    JSON lets in and nobody else's does, become null.
+    Only ASCII: a name may hold a lone surrogate, which UTF-8 cannot encode. NaN and infinity, which only Python's JSON
+    reader accepts, become null.
     """
     try:
         text = json.dumps(value, separators=(",", ":"), allow_nan=False)
@@ -102,7 +102,7 @@ def json_reply(value: Any) -> Reply:
 
 
 class Code(enum.StrEnum):
-    """The stable `code` of a refusal; scripts hold on to these."""
+    """The `code` of a refusal, stable for scripts."""
 
     BAD_REQUEST = "bad_request"
     NOT_PERMITTED = "not_permitted"
@@ -145,13 +145,13 @@ HTTP_STATUS: Final[Mapping[Code, http.HTTPStatus]] = {
 
 
 class AdminError(RtmsdError):
-    """A refusal, to be told to the caller.
+    """A refusal, reported to the caller.
 
     Attributes:
-        code: what a script tells refusals apart by; it decides the HTTP status.
-        detail: what is wrong and how to mend it, for a person.
+        code: for scripts; decides the HTTP status.
+        detail: what is wrong and how to fix it, for a person.
         more: further members of the problem object (candidates, mistakes, ...).
-        http_status: when it is not the one of `code`.
+        http_status: when it differs from that of `code`.
     """
 
     def __init__(
@@ -171,7 +171,7 @@ class AdminError(RtmsdError):
         self.more = more
 
     def reply(self) -> Reply:
-        """The refusal as an RFC 9457 problem object."""
+        """Return the refusal as an RFC 9457 problem object."""
         status = self.http_status
         problem = {
             "title": status.phrase,

@@ -1,6 +1,6 @@
-"""Prometheus metrics: the daemon counts with plain counters, and they become samples only when somebody asks.
+"""Prometheus metrics: plain counters of the daemon, which become samples at a scrape.
 
-No label holds the id of a stream: there would be no end of them.
+No label holds the id of a stream: the number of series must stay bounded.
 """
 
 from bisect import bisect_left
@@ -16,10 +16,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from rtmsd import __version__
+from rtmsd.protocol.causes import RecordingState
 
 METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
-FINAL_STATES: Final = ("ended", "failed", "revoked")
-STREAM_STATES: Final = ("connecting", "active", "paused", "recovering", *FINAL_STATES)
 
 INGEST_BOUNDS_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 SYNC_BOUNDS_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
@@ -31,7 +30,7 @@ LAG_PROBES: Final = 60  # half a minute: a spike outlives the usual scrape inter
 
 @attrs.frozen(kw_only=True)
 class Totals:
-    """What the daemon has counted since it started, read at the moment of a scrape. Ended streams keep counting.
+    """The daemon's counts since its start, read at a scrape. Ended streams keep counting.
 
     Attributes:
         streams: state to the number of streams in it now.
@@ -41,9 +40,9 @@ class Totals:
         webhooks: by result.
         reconnects: by (scenario, result).
         keep_alives: by kind of connection.
-        degraded: 1 by code of what is wrong now, as in status; 0 for what is not.
+        degraded: by code, 1 for each trouble of status, 0 for others.
         pending_bytes: media received and not yet written.
-        disk_free_bytes: below the recording directory; None when it cannot be told.
+        disk_free_bytes: below the recording directory; None when unknown.
     """
 
     streams: Mapping[str, int] = attrs.field(factory=dict)
@@ -60,7 +59,7 @@ class Totals:
 
 
 class Histogram:
-    """Counts durations by size. For one thread, and so cheap that a batch of packets can afford it (0.3 µs)."""
+    """Counts durations by size. For one thread, and cheap enough for each batch of packets (0.3 µs)."""
 
     def __init__(self, bounds_s: tuple[float, ...]) -> None:
         self._bounds_s = bounds_s
@@ -96,7 +95,7 @@ class LoopLag:
 
 
 class Metrics(Collector):
-    """Everything that is measured, under the names of the contract.
+    """All metrics, under their public names.
 
     Args:
         totals: called at each scrape.
@@ -117,11 +116,8 @@ class Metrics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         totals = self._totals()
-        gauge, counter = (
-            GaugeMetricFamily,
-            CounterMetricFamily,
-        )  # a counter's samples get the suffix `_total` by themselves
-        every_state = dict.fromkeys(STREAM_STATES, 0)  # an alert on an absent series would never fire
+        gauge, counter = GaugeMetricFamily, CounterMetricFamily  # a counter's samples get the suffix `_total`
+        every_state = dict.fromkeys(map(str, RecordingState), 0)  # an alert on an absent series would never fire
         yield _filled(gauge("rtmsd_build_info", "1, with the version.", labels=["version"]), {__version__: 1})
         yield _filled(gauge("rtmsd_streams", "Streams by state.", labels=["state"]), {**every_state, **totals.streams})
         for name, help_text, labels, values in (
@@ -129,7 +125,7 @@ class Metrics(Collector):
             ("rtmsd_media_messages", "Media messages received.", ["media"], totals.media_messages),
             ("rtmsd_media_bytes", "Bytes of media received, decoded.", ["media"], totals.media_bytes),
             ("rtmsd_media_dropped", "Media messages not kept.", ["media", "reason"], totals.media_dropped),
-            ("rtmsd_webhooks", "Webhooks by what became of them.", ["result"], totals.webhooks),
+            ("rtmsd_webhooks", "Webhooks by result.", ["result"], totals.webhooks),
             ("rtmsd_reconnects", "Recoveries by how they ended.", ["scenario", "result"], totals.reconnects),
             ("rtmsd_keep_alives", "Keep-alives answered.", ["connection"], totals.keep_alives),
         ):

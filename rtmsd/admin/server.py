@@ -1,6 +1,6 @@
-"""The admin server: each connection's caller is known, each request is judged by the command table, each write logged.
+"""The admin server: identifies each caller, checks each request against the command table, logs each write.
 
-Its plainer sibling serves the metrics, and nothing else, on a TCP port.
+A second server offers the metrics, and nothing else, on a TCP port.
 """
 
 import math
@@ -23,14 +23,14 @@ from rtmsd.http.server import serve
 
 log = structlog.get_logger()
 
-MAX_CONNECTIONS: Final = 64  # for one uid, so that readers cannot keep the operator out; for the metrics port, of all
-SERVER: Final = "rtmsd-admin"  # rtmsctl takes the word of nobody else
+MAX_CONNECTIONS: Final = 64  # of one uid, so that readers cannot keep the operator out; of all at the metrics port
+SERVER: Final = "rtmsd-admin"  # rtmsctl trusts no other
 
 LIMITS: Final = Limits(
     connections=MAX_CONNECTIONS,
     body_bytes=64 * 1024,
     request_s=30.0,
-    answer_s=math.inf,  # a stop, say, takes as long as it takes
+    answer_s=math.inf,  # a stop, for one, has no limit here
     send_s=30.0,
 )
 CODES: Final[Mapping[Fault, Code]] = {
@@ -59,7 +59,7 @@ async def serve_admin(
 
 
 async def answer(backend: AdminBackend, caller: Caller, request: HttpRequest) -> Reply | StreamReply:
-    """Carry out one request, and turn any failure into a reply; a write that is refused is logged."""
+    """Carry out one request, and turn any failure into a reply; a refused write is logged."""
     asked = {"method": request.method, "target": request.target, "uid": caller.uid, "pid": caller.pid}
     try:
         return await _carry_out(backend, caller, request)
@@ -98,9 +98,9 @@ async def serve_metrics(
 
     async def respond(request: HttpRequest) -> Reply:
         if request.target.partition("?")[0] != "/metrics":
-            return AdminError(Code.NO_SUCH_PATH, "only /metrics is here").reply()
+            return AdminError(Code.NO_SUCH_PATH, "there is only /metrics").reply()
         if request.method not in ("GET", "HEAD"):
-            return AdminError(Code.METHOD_NOT_ALLOWED, "GET it", headers={"allow": "GET, HEAD"}).reply()
+            return AdminError(Code.METHOD_NOT_ALLOWED, "use GET", headers={"allow": "GET, HEAD"}).reply()
         return Reply(content_type=METRICS_TYPE, body=render())
 
     def welcome(_stream: trio.SocketStream) -> Peer:
@@ -110,7 +110,7 @@ async def serve_metrics(
 
 
 def refuse(refusal: Refusal) -> Reply:
-    """The answer to what could not be read or answered, as a problem object."""
+    """Return the answer to a request that could not be read or answered, as a problem object."""
     why = "a bug in rtmsd: its log has the traceback" if refusal.fault is Fault.CRASHED else refusal.why
     return AdminError(CODES[refusal.fault], why, http_status=refusal.fault.value).reply()
 

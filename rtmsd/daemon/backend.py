@@ -1,4 +1,4 @@
-"""What the admin socket asks of the daemon: status, streams, control, reload."""
+"""The daemon's side of the admin API: status, streams, control, reload."""
 
 import contextlib
 import os
@@ -23,6 +23,7 @@ from rtmsd.daemon.doctor import Facts, findings_json
 from rtmsd.daemon.health import Health, TroubleCode
 from rtmsd.daemon.sessions import control_session
 from rtmsd.errors import StorageError
+from rtmsd.protocol.causes import RecordingState
 from rtmsd.recording.library.librarian import NoSuchRecording, RecordingInUse
 from rtmsd.recording.recorder import Recorder
 from rtmsd.state.lost import Loss
@@ -39,12 +40,11 @@ SUMMARY: Final = (
     *("lost", "failed_attempts", "next_attempt_in_s", "gives_up_in_s"),
 )
 
-
-LOOK_S: Final = 2.0  # a disk that stalls must not hold up what is known without it
+LOOK_S: Final = 2.0  # a stalled disk must not hold up the other findings
 
 
 class Stop(Protocol):
-    """How to begin the end of the daemon."""
+    """Begins the shutdown."""
 
     def __call__(self, *, end_streams: bool) -> None: ...
 
@@ -53,10 +53,10 @@ class Backend:
     """Implements `rtmsd.admin.backend.AdminBackend`.
 
     Attributes:
-        events: gets what `events.jsonl` of every stream gets.
-        listening: the addresses bound, by name.
-        health: what is wrong, and whether the daemon is ready.
-        metrics_source: where the hot paths count.
+        events: the hub of all streams' events.
+        listening: the bound addresses, by name.
+        health: the daemon's troubles, and whether it is ready.
+        metrics_source: the counters of the hot paths.
     """
 
     def __init__(
@@ -78,11 +78,11 @@ class Backend:
         self.health = health
         self._stop = stop
         self._started_s = time.monotonic()
-        self._secrets = configuration.secrets_of(supervisor.config)  # all there were: live streams keep the old ones
+        self._secrets = configuration.secrets_of(supervisor.config)  # and earlier ones: live streams keep them
         health.writer.on_sync = self.metrics_source.sync_duration.observe
         health.writer.on_written = self.metrics_source.ingest_latency.observe
 
-    # Looking
+    # Queries
 
     def status(self) -> JsonObject:
         supervisor, health = self._supervisor, self.health
@@ -134,7 +134,7 @@ class Backend:
         found = [_summary(told(life)) for life in live.values()]
         if include_ended:
             found += [_summary(ended) for ended in self._supervisor.ended if ended["rtms_stream_id"] not in live]
-            listed = {each["rtms_stream_id"] for each in found if each["state"] != "ended"}
+            listed = {each["rtms_stream_id"] for each in found if each["state"] != RecordingState.ENDED}
             lost = self._supervisor.lost.unrecorded()
             found += [_summary(each) for rtms_stream_id, each in lost.items() if rtms_stream_id not in listed]
         return found
@@ -198,9 +198,9 @@ class Backend:
         return findings_json(facts)
 
     async def _refused_media(self) -> Sequence[str]:
-        """What the latest recording of each app lacks, of what is asked for: the process that knew may be gone."""
+        """Media that the latest recording of each app lacks, from disk: an earlier process may have recorded it."""
         config, recordings = self._supervisor.config, []
-        with trio.move_on_after(LOOK_S), contextlib.suppress(StorageError):  # a disk in trouble is another finding
+        with trio.move_on_after(LOOK_S), contextlib.suppress(StorageError):  # reported by another finding
             recordings = await self._supervisor.librarian.recordings()
         latest = {each.app: each for each in recordings}  # the oldest first
         return [
@@ -211,7 +211,7 @@ class Backend:
             if media in config.media.types
         ]
 
-    # Acting
+    # Control
 
     async def stop(self, rtms_stream_id: str) -> None:
         self._alive(rtms_stream_id)
@@ -220,11 +220,11 @@ class Backend:
     async def reconnect(self, rtms_stream_id: str) -> None:
         stream = self._alive(rtms_stream_id).stream
         if stream is None:
-            raise AdminError(Code.REFUSED_IN_STATE, f"stream {rtms_stream_id} is only about to connect")
+            raise AdminError(Code.REFUSED_IN_STATE, f"stream {rtms_stream_id} has not begun to connect")
         stream.reconnect()
 
     def _alive(self, rtms_stream_id: str) -> Life:
-        """A life whose end is not decided yet."""
+        """Return the life of a stream whose end is not decided yet."""
         life = self._supervisor.lives.get(rtms_stream_id)
         if life is None or life.end is not None:
             raise AdminError(Code.REFUSED_IN_STATE, f"stream {rtms_stream_id} has ended")
@@ -251,9 +251,9 @@ class Backend:
         return await control_session(self._api, self._supervisor.config.apps, action, fields)
 
     async def reload(self) -> JsonObject:
-        """Read the file again: taken whole, or refused whole with ConfigError. Live streams keep what they have.
+        """Read the file again: apply it as a whole, or raise ConfigError. Live streams keep their settings.
 
-        What needs a restart stays as it is, and is told of at each reload until then.
+        Changes that need a restart are not applied, and listed at each reload until then.
         """
         new, old = configuration.load(self._config_path), self._supervisor.config
         changes = configuration.describe_changes(old, new)
@@ -269,7 +269,7 @@ class Backend:
 
 
 def ended_by_state(tally: Tally) -> dict[str, int]:
-    """Return how many streams came to each final state."""
+    """Return how many streams ended in each final state."""
     counts: Counter[str] = Counter()
     for (state, _), number in tally.ended.items():
         counts[state] += number

@@ -1,11 +1,11 @@
-"""Label sets of the metrics that are known beforehand. Each starts at 0, or `increase()` would miss its first event."""
+"""Label sets of the metrics that are known in advance. Each starts at 0, or `increase()` would miss its first event."""
 
 from collections.abc import Mapping
 from typing import Final
 
+from rtmsd.protocol.causes import OUTAGE_CAUSES, RecordingState
 from rtmsd.protocol.enums import StopReason
 from rtmsd.protocol.media_types import NAMES
-from rtmsd.streams.outage import Cause
 from rtmsd.streams.report import reason_label
 from rtmsd.webhook.stats import Result
 
@@ -17,12 +17,12 @@ DROPPED: Final[Mapping[tuple[str, str], int]] = {
 }
 WEBHOOKS: Final[Mapping[str, int]] = {result.value: 0 for result in Result}
 RECONNECTS: Final[Mapping[tuple[str, str], int]] = {
-    (cause.value, result): 0 for cause in Cause for result in ("ok", "failed")
+    (cause.value, result): 0 for cause in OUTAGE_CAUSES for result in ("ok", "failed")
 }
 KEEP_ALIVES: Final[Mapping[str, int]] = {"signaling": 0, "media": 0}
 STREAMS_ENDED: Final[Mapping[tuple[str, str], int]] = {
-    **{("ended", reason_label(reason)): 0 for reason in StopReason if reason is not StopReason.STREAM_REVOKED},
-    ("ended", "other"): 0,
-    ("failed", "none"): 0,
-    ("revoked", reason_label(StopReason.STREAM_REVOKED)): 0,
+    **{(RecordingState.ENDED, reason_label(reason)): 0 for reason in StopReason if reason != StopReason.STREAM_REVOKED},
+    (RecordingState.ENDED, "other"): 0,
+    (RecordingState.FAILED, "none"): 0,
+    (RecordingState.REVOKED, reason_label(StopReason.STREAM_REVOKED)): 0,
 }

@@ -1,9 +1,10 @@
-"""The streams of a state file that was lost, as far as the recordings on disk know them. Blocks; for a thread."""
+"""The streams of a lost state file, recovered from the recordings on disk. Blocks; for a thread."""
 
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from rtmsd.protocol.causes import RecordingState
 from rtmsd.protocol.enums import StopReason
 from rtmsd.protocol.messages import ID_KEYS, SessionRef
 from rtmsd.recording.disk.paths import MANIFEST, dates
@@ -13,10 +14,10 @@ from rtmsd.state.ledger import StreamRow
 
 
 def rows_from_recordings(root: Path, now_ms: int) -> Iterator[StreamRow]:
-    """Yield the streams that are not finished, and those that ended so lately that Zoom may still repeat itself.
+    """Yield unfinished streams, and those that ended so recently that Zoom may still repeat its webhooks.
 
-    Manifests do not hold the address of the server, which lets in whoever knows it: an unfinished stream is finished
-    by the next start, not connected again.
+    Manifests do not hold the server's address, which is a secret: an unfinished stream is finished by the next start,
+    not connected again.
     """
     for day in dates(root):
         for directory in day.iterdir():
@@ -24,27 +25,27 @@ def rows_from_recordings(root: Path, now_ms: int) -> Iterator[StreamRow]:
                 manifest, changed_ms = read_manifest(directory), (directory / MANIFEST).stat().st_mtime * 1000
             except OSError:
                 continue
-            if manifest is None or (_is_over(manifest) and changed_ms < now_ms - KEEP_MS):
+            if manifest is None or (_is_ended(manifest) and changed_ms < now_ms - KEEP_MS):
                 continue
             row = _row(manifest)
             if row is not None:
                 yield row
 
 
-def _is_over(manifest: dict[str, Any]) -> bool:
-    return manifest["ended_ms"] is not None or manifest["state"] == "revoked"
+def _is_ended(manifest: dict[str, Any]) -> bool:
+    return manifest["ended_ms"] is not None or manifest["state"] == RecordingState.REVOKED
 
 
 def _row(manifest: dict[str, Any]) -> StreamRow | None:
-    """Return the stream of a manifest; None where that does not say enough."""
+    """Return the stream of a manifest; None where fields are missing."""
     product, app, id_key, session_id = (manifest.get(name) for name in ("product", "app", "id_key", "id"))
     if not isinstance(product, str) or not isinstance(app, str) or not isinstance(session_id, str):
         return None
     key = next((key for key in ID_KEYS if key == id_key), None)
     if key is None:
         return None
-    is_over, reason = _is_over(manifest), manifest.get("stop_reason")
-    if manifest["state"] == "revoked":
+    is_ended, reason = _is_ended(manifest), manifest.get("stop_reason")
+    if manifest["state"] == RecordingState.REVOKED:
         reason = int(StopReason.STREAM_REVOKED)
     started_again = [pause["to_ms"] for pause in manifest.get("pauses", []) if pause.get("why") == "ended"]
     event_ts = max([manifest["started_ms"], *(each for each in started_again if each is not None)])
@@ -56,7 +57,7 @@ def _row(manifest: dict[str, Any]) -> StreamRow | None:
         server_urls=None,
         started_ms=manifest["started_ms"],
         event_ts=event_ts,
-        stop_reason=(reason if isinstance(reason, int) else 0) if is_over else None,
-        stopped_ms=(manifest["ended_ms"] or event_ts) if is_over else None,
-        closed=is_over,
+        stop_reason=(reason if isinstance(reason, int) else 0) if is_ended else None,
+        stopped_ms=(manifest["ended_ms"] or event_ts) if is_ended else None,
+        closed=is_ended,
     )

@@ -101,7 +101,7 @@ def test_a_stream_goes_by_a_unique_prefix(busy: Busy) -> None:
     assert busy.daemon.ctl("inspect", "cute").code == 0
     nobody = busy.daemon.ctl("inspect", "x")
     assert (nobody.code, nobody.out) == (4, "")
-    assert nobody.err == "rtmsctl: no stream is called 'x' or begins with it\n"
+    assert nobody.err == "rtmsctl: no stream has the id 'x' or one that begins with it\n"
 
 
 def test_top(busy: Busy) -> None:

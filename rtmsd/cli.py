@@ -1,4 +1,4 @@
-"""`rtmsd`: arguments in, exit status out. Each command imports what it needs, so that `--help` is quick."""
+"""The command line of `rtmsd`. Each command imports its own modules, so that `--help` is quick."""
 
 import argparse
 import json
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from rtmsd.config import Config
 
 SHELLS: Final = ("bash", "zsh", "tcsh", "fish")
-HERE: Final = "what this user on this machine could not use (directory, port, socket) is an error, not a warning"
+HERE: Final = "a directory, port or socket that this user cannot use is an error, not a warning"
 EPILOG: Final = "exit status: 0 done, or stopped cleanly; 1 failed; 2 usage; 78 bad configuration, nothing was started"
 
 Run: TypeAlias = Callable[[argparse.Namespace], int]
 
 
 class Exit(IntEnum):
-    """Exit status of rtmsd, fixed for scripts and for `RestartPreventExitStatus=`; argparse leaves with 2 for usage."""
+    """Exit status of rtmsd, stable for scripts and `RestartPreventExitStatus=`; argparse exits with 2 for usage."""
 
     OK = 0
     FAILED = 1
@@ -41,9 +41,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             status = _command(list(sys.argv[1:] if argv is None else argv))
         finally:
             print(end="", flush=True)  # now, while a failure can still be handled
-    except* BrokenPipeError:  # the reader of our output has had enough (`| head`): no failure; tasks raise it in groups
+    except* BrokenPipeError:  # the reader of the output has closed it (`| head`): no failure; tasks raise it in groups
         silence_stdout()
-    except* OSError as group:  # the output again (a full disk), or a file
+    except* OSError as group:  # the output (a full disk), or a file
         silence_stdout()
         complain("\n".join(f"rtmsd: {error_text(error)}" for error in leaves(group) if isinstance(error, OSError)))
         status = Exit.FAILED
@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _command(arguments: list[str]) -> int:
-    if arguments[:1] == ["simulate"]:  # its options, `--help` too, are the simulator's own
+    if arguments[:1] == ["simulate"]:  # the simulator parses its options, `--help` too
         return _simulate(arguments[1:])
     args = build_parser().parse_args(arguments)
     run: Run = args.run
@@ -68,7 +68,7 @@ def _command(arguments: list[str]) -> int:
 
 
 def build_parser(complete: Mapping[str, object] = MappingProxyType({})) -> argparse.ArgumentParser:
-    """Return the parser of all commands; `complete` tells shtab how to complete arguments shown as FILE and DIR."""
+    """Return the parser of all commands; `complete` is how shtab completes arguments shown as FILE and DIR."""
     parser = HelpfulParser(
         prog="rtmsd", description="Take in Zoom Realtime Media Streams.", epilog=EPILOG, allow_abbrev=False
     )
@@ -94,7 +94,7 @@ def build_parser(complete: Mapping[str, object] = MappingProxyType({})) -> argpa
     check = command("check", _check, "check a configuration without starting anything, and name every mistake in it")
     path(check, "--config", "FILE", "the configuration", required=True)
     check.add_argument("--here", action="store_true", help=HERE)
-    check.add_argument("--json", action="store_true", help="the result as JSON")
+    check.add_argument("--json", action="store_true", help="print the result as JSON")
     demo = command("demo", _demo, "play a session between a simulated Zoom and the daemon; needs no account")
     demo.add_argument("--fast", action="store_true", help="the same within 20 seconds")
     path(demo, "--keep", "DIR", "keep the recordings there", required=False)

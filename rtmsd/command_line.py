@@ -1,4 +1,4 @@
-"""A command line that says what was probably meant."""
+"""An argument parser that suggests the nearest verb, value or option."""
 
 import argparse
 import re
@@ -10,12 +10,12 @@ _UNKNOWN: Final = re.compile(r"unrecognized arguments: (--[\w-]+)")
 
 
 class HelpfulParser(argparse.ArgumentParser):
-    """Names the nearest verb, value or option beside one that there is not; its subcommands do so, too."""
+    """Suggests the nearest verb, value or option for an unknown one; so do its subcommands."""
 
     def error(self, message: str) -> NoReturn:
-        super().error(message + self._meant(message))
+        super().error(message + self._suggestion(message))
 
-    def _meant(self, message: str) -> str:
+    def _suggestion(self, message: str) -> str:
         if found := _CHOICE.search(message):
             wrong, known = found[1], re.findall(r"[^', ]+", found[2])
         elif found := _UNKNOWN.search(message):
@@ -26,7 +26,7 @@ class HelpfulParser(argparse.ArgumentParser):
         return f"; did you mean {near[0]}?" if near else ""
 
     def _options(self) -> set[str]:
-        """Return the options of this command and of all below it: an unknown one is told by the topmost."""
+        """Return the options of this command and of all below it: the topmost reports an unknown one."""
         names: set[str] = set()
         for action in self._actions:
             names.update(action.option_strings)

@@ -1,4 +1,4 @@
-"""What a webhook, or an operator, asks of a stream, free of HTTP, and how the asking ended."""
+"""The commands to a stream, from a webhook or an operator, free of HTTP; and the verdicts on them."""
 
 import enum
 from collections.abc import Mapping
@@ -32,11 +32,11 @@ class StartStream:
 
 @attrs.frozen(kw_only=True)
 class StopStream:
-    """`*.rtms_stopped`. The stream's id is all that it needs.
+    """`*.rtms_stopped`. Only the stream's id is required.
 
     Attributes:
         session: its `id` is empty when the webhook had none.
-        event_ts: None when the webhook had none, or one that is no time.
+        event_ts: None when the webhook had none, or an invalid one.
         stop_reason: the wire's number, known to `StopReason` or not; 0 when there was none.
     """
 
@@ -62,7 +62,7 @@ class InterruptStream:
 
 @attrs.frozen
 class CloseStream:
-    """An operator asks for the polite end. This is no event of Zoom's, and not kept in the journal."""
+    """A polite end, by order of an operator: not an event of Zoom, and not in the journal."""
 
     rtms_stream_id: str
 
@@ -72,17 +72,17 @@ Command: TypeAlias = StreamCommand | CloseStream
 
 
 class Verdict(enum.Enum):
-    """What became of a command that was handed over."""
+    """The result of handing a command over."""
 
     NEW = "new"  # taken on
     DUPLICATE = "duplicate"  # delivered before: nothing to do
     LATE = "late"  # a retry that comes after its stream ended: nothing to do
-    FOREIGN = "foreign"  # signed by another app than the one whose stream it is: nothing to do
-    REFUSED = "refused"  # a start while draining or short of disk: Zoom shall try again later
+    FOREIGN = "foreign"  # signed by an app that does not own the stream: nothing to do
+    REFUSED = "refused"  # a start while draining or short of disk: Zoom will try again later
 
 
 class Intake(Protocol):
-    """Who takes commands on: for the daemon, the journal and then the supervisor."""
+    """The receiver of commands: in the daemon the journal, then the supervisor."""
 
     async def accept(self, command: StreamCommand) -> Verdict:
         """Make the command safe, and only then return. An exception means that it is not."""

@@ -1,4 +1,4 @@
-"""The optional dependencies named `demo`: what to say where they are missing."""
+"""The optional dependencies named `demo`, and the error when they are missing."""
 
 import importlib.util
 import sys
@@ -12,7 +12,7 @@ or, in a clone of the repository:
 
 
 def missing_extra(command: str) -> str:
-    """Return what to tell whoever called `command`; "" when all that a certificate takes is installed."""
+    """Return the error for the user of `command`; "" when the dependencies are installed."""
     if importlib.util.find_spec("trustme") is not None:
         return ""
     return _MISSING.format(command=command, python=sys.executable)

@@ -1,4 +1,4 @@
-"""The exception tree. A leaf says what to do about it: mend the configuration, retry, give up, or fix a bug."""
+"""The exception tree. A leaf decides the reaction: fix the configuration, retry, give up, or fix a bug."""
 
 from collections.abc import Iterator
 
@@ -13,7 +13,7 @@ class ConfigError(RtmsdError):
     """The configuration is wrong; nothing was started.
 
     Attributes:
-        mistakes: one line each, `path.to.key: what is wrong and how to mend it`.
+        mistakes: one line each, `path.to.key: what is wrong and how to fix it`.
     """
 
     def __init__(self, mistakes: list[str]) -> None:
@@ -26,19 +26,19 @@ class AlreadyRunningError(RtmsdError):
 
 
 class ListenError(RtmsdError):
-    """The system has something against listening there (taken, not ours, no memory); another time it may not."""
+    """Cannot bind the address (in use, no permission, no memory); another attempt may succeed."""
 
 
 class ProtocolError(RtmsdError):
-    """Somebody broke the rules of RTMS."""
+    """A violation of the RTMS protocol."""
 
 
 class LocalProtocolError(ProtocolError):
-    """We did: a bug of ours, never retried."""
+    """By this side: a bug, never retried."""
 
 
 class RemoteProtocolError(ProtocolError):
-    """Zoom did: drop the connection and retry."""
+    """By Zoom: drop the connection and retry."""
 
 
 class HandshakeRejected(RemoteProtocolError):
@@ -61,7 +61,7 @@ class ConnectionLost(RtmsdError):
 
 
 class KeepAliveTimeout(ConnectionLost):
-    """No frame of any kind for `keep_alive_timeout_s`: the peer plays dead."""
+    """No frame of any kind for `keep_alive_timeout_s`: the peer is dead."""
 
 
 class ForbiddenHost(RtmsdError):
@@ -73,7 +73,7 @@ class StorageError(RtmsdError):
 
 
 def leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
-    """Yield the errors in a group, and in the groups in it: their texts are what a person wants to read."""
+    """Yield the errors in a group and its subgroups, whose texts are for people to read."""
     for error in group.exceptions:
         if isinstance(error, BaseExceptionGroup):
             yield from leaves(error)

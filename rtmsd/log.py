@@ -1,7 +1,7 @@
 """structlog, set up once: for a person on a terminal, as JSON, or with fields in systemd's journal.
 
-`rtms_stream_id` and `app` come from `structlog.contextvars`, bound where a task takes up a stream. Whatever the format,
-secrets, signatures and all of a WebSocket URL but its host are taken out on the way, from tracebacks too.
+`rtms_stream_id` and `app` come from `structlog.contextvars`, bound where a task begins with a stream. In each format
+secrets, signatures and all of a WebSocket URL but its host are masked, in tracebacks too.
 """
 
 import enum
@@ -12,39 +12,47 @@ import re
 import sys
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any, Final, Literal, TextIO
+from typing import Any, Final, Literal, Protocol, TextIO
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from rtmsd.config.model import LogConfig
 from rtmsd.masking import MASK, SECRET_TEXTS, masked
 from rtmsd.system.journald import JournalSender, is_journal
 from rtmsd.terminal import printable
 
 MAX_TEXT_CHARS: Final = 16_384  # of one value; Zoom's texts and tracebacks are far shorter
-MIN_SECRET_CHARS: Final = 8  # Zoom's are over 20; the short ones of a test would mask half of every line
+MIN_SECRET_CHARS: Final = 8  # Zoom's have over 20; a shorter one would mask half of every line
 
 _SECRET_KEY: Final = re.compile(r"secret|signature|token|password|authorization|cookie", re.IGNORECASE)
-# What a participant's name or a hostile server could do to a terminal.
+# With these a participant's name or a hostile server could control a terminal.
 _CONTROL_CHARS: Final = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
 _CONTROL_CHAR: Final = f"[{re.escape(''.join(map(chr, _CONTROL_CHARS)))}]"
-KNOWN_KEYS: Final = 512  # ours are fewer; Zoom's come along in what is logged of its messages
+KNOWN_KEYS: Final = 512  # more than there are, with those of Zoom's messages
 
 
-def configure(config: LogConfig, stream: TextIO | None = None, *, secrets: Collection[str] = ()) -> None:
+class LogSettings(Protocol):
+    """The `[log]` of a configuration; as a protocol, since `config` stands above this module."""
+
+    @property
+    def format(self) -> Literal["auto", "console", "json", "journal"]: ...
+    @property
+    def level(self) -> str: ...
+
+
+def configure(config: LogSettings, stream: TextIO | None = None, *, secrets: Collection[str] = ()) -> None:
     """Send all logs, also those of the standard library's `logging`, to `stream`; may be called again after a reload.
 
     Args:
         stream: the standard error output when left out.
-        secrets: texts that are masked wherever they turn up.
+        secrets: texts that are masked wherever they occur.
     """
     stream = stream or sys.stderr
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
-            structlog.processors.format_exc_info,  # text without local variables: they hold secrets and people's words
+            structlog.processors.format_exc_info,  # without local variables: they hold secrets and people's words
             Cleaner(secrets),
             *_FORMATS[_format(config, stream)](stream),
         ],
@@ -55,7 +63,7 @@ def configure(config: LogConfig, stream: TextIO | None = None, *, secrets: Colle
     _route_standard_logging(config)
 
 
-def _format(config: LogConfig, stream: TextIO) -> Literal["console", "json", "journal"]:
+def _format(config: LogSettings, stream: TextIO) -> Literal["console", "json", "journal"]:
     if config.format != "auto":
         return config.format
     if is_journal(stream):
@@ -73,7 +81,7 @@ def _console(stream: TextIO) -> list[Processor]:
 
 
 def _harmless(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Escape what a terminal would act on; a traceback keeps its lines, of which `Cleaner` took the controls."""
+    """Escape what a terminal would act on; a traceback keeps its lines, which `Cleaner` has freed of controls."""
     return {
         printable(key): printable(value) if isinstance(value, str) and key != "exception" else value
         for key, value in event.items()
@@ -85,7 +93,7 @@ def _json(_stream: TextIO) -> list[Processor]:
 
 
 def _journal(stream: TextIO) -> list[Processor]:
-    return [JournalSender(), *_json(stream)]  # a line that the journal does not take goes to the stream
+    return [JournalSender(), *_json(stream)]  # a line that the journal refuses goes to the stream
 
 
 _FORMATS: Final = {"console": _console, "json": _json, "journal": _journal}
@@ -96,12 +104,12 @@ def _head_first(_logger: WrappedLogger, _method: str, event: EventDict) -> Event
 
 
 class Cleaner:
-    """Masks what must not be logged, and leaves only values that any format can write down."""
+    """Masks secrets, and leaves only values that any format can write."""
 
     def __init__(self, secrets: Collection[str] = ()) -> None:
         long_enough = sorted((s for s in secrets if len(s) >= MIN_SECRET_CHARS), key=len, reverse=True)
         self._secrets = re.compile("|".join(map(re.escape, long_enough))) if long_enough else None
-        # Hardly any text has anything to clean: to see that at once is most of what a line costs.
+        # Hardly any text has anything to clean, and finding that out is most of the cost of a line.
         self._suspect = re.compile(
             "|".join((_CONTROL_CHAR, *(pattern.pattern for pattern, _ in SECRET_TEXTS), *map(re.escape, long_enough)))
         )
@@ -152,7 +160,7 @@ class Cleaner:
 
 
 class _Lines:
-    """Writes lines to a stream. One that cannot be written is lost: a full disk must not end what was logged about."""
+    """Writes lines to a stream. One that cannot be written is lost: a full disk must not stop the caller."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -178,10 +186,10 @@ class _ToStructlog(logging.Handler):
             self.handleError(record)
 
 
-def _route_standard_logging(config: LogConfig) -> None:
+def _route_standard_logging(config: LogSettings) -> None:
     root = logging.getLogger()
     for handler in [handler for handler in root.handlers if isinstance(handler, _ToStructlog)]:
         root.removeHandler(handler)
     root.addHandler(_ToStructlog())
-    root.setLevel(logging.INFO if config.level == "debug" else logging.WARNING)  # libraries tell of every request
+    root.setLevel(logging.INFO if config.level == "debug" else logging.WARNING)  # libraries log every request
     logging.captureWarnings(True)

@@ -1,10 +1,10 @@
-"""What must not be written anywhere, whoever said it: signatures, tokens, and all of a WebSocket URL but its host."""
+"""The masking of secrets in any text: signatures, tokens, and all of a WebSocket URL but its host."""
 
 import re
 from typing import Final
 
 MASK: Final = "***"
-MAX_REMOTE_CHARS: Final = 200  # of what a server gives as a reason: Zoom's are shorter
+MAX_REMOTE_CHARS: Final = 200  # of the reason that a server gives: Zoom's are shorter
 
 SECRET_TEXTS: Final = (
     (re.compile(r"\b[0-9a-fA-F]{64}\b"), MASK),  # signatures of handshakes and webhooks
@@ -21,6 +21,6 @@ def masked(text: str) -> str:
 
 
 def sanitize_remote_text(text: str) -> str:
-    """Return what a server said, fit for an error that ends up in files: masked, and no longer than anybody reads."""
+    """Return a server's text, fit for an error that is written to files: masked and cut to a readable length."""
     text = masked(text[: 10 * MAX_REMOTE_CHARS])
     return text if len(text) <= MAX_REMOTE_CHARS else f"{text[:MAX_REMOTE_CHARS]} ..."

@@ -1,4 +1,4 @@
-"""Which of many names somebody meant who mistyped the beginning of one."""
+"""The name that was probably meant by a mistyped beginning."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -15,6 +15,6 @@ def nearest(beginning: str, names: Iterable[str]) -> str | None:
 
 
 def did_you_mean(beginning: str, names: Iterable[str]) -> str:
-    """Return the end of a sentence that says that there is no such name: "; did you mean 9f2c?", or ""."""
+    """Return the end of an error about an unknown name: "; did you mean 9f2c?", or ""."""
     meant = nearest(beginning, names)
     return f"; did you mean {meant}?" if meant else ""

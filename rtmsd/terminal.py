@@ -1,7 +1,6 @@
-"""The way to a terminal: standard streams that can always be written to, and text that does it no harm.
+"""Output to a terminal: standard streams that can always be written to, and text that cannot harm it.
 
-Names, ids and reasons come from whoever joined a session, or from a server: each of them goes through `printable`
-before a person sees it.
+Names, ids and reasons come from participants and servers: each goes through `printable` before a person sees it.
 """
 
 import io
@@ -14,14 +13,14 @@ _STREAMS: Final = (("stdin", "r", "replace"), ("stdout", "w", "backslashreplace"
 
 
 def printable(text: Any) -> str:
-    """Return `text` on one line and harmless to a terminal: what cannot be printed is escaped."""
+    """Return `text` on one line and harmless to a terminal: unprintable characters are escaped."""
     return "".join(
         char if char.isprintable() else char.encode("unicode_escape", "surrogatepass").decode() for char in str(text)
     )
 
 
 def complain(text: str) -> None:
-    """Write lines to the standard error output, if that can be written: no complaint is worth a traceback."""
+    """Write lines to the standard error output; if that fails, they are lost without a traceback."""
     with suppress(OSError, ValueError):
         print("\n".join(map(printable, text.split("\n"))), file=sys.stderr, flush=True)
 
@@ -29,25 +28,25 @@ def complain(text: str) -> None:
 def prepare_streams() -> None:
     """Make standard input, output and error usable, whatever the caller did to them.
 
-    One that is closed (`2>&-`) becomes the null device, so that no file opened later takes its number and is written
-    to by accident. A character that the output's encoding lacks is escaped.
+    A closed one (`2>&-`) becomes the null device, so that no file opened later takes its number and is written to by
+    accident. Characters that the output's encoding lacks are escaped.
     """
     for number, (name, mode, errors) in enumerate(_STREAMS):
         stream = getattr(sys, name)
         if stream is None:  # closed from the start
             setattr(sys, name, os.fdopen(_null_device(number), mode, encoding="utf-8", errors=errors))
         elif isinstance(stream, io.TextIOWrapper):
-            with suppress(OSError):  # it asks where it is, which another file that took its number may not know
+            with suppress(OSError):  # another file that took its number may not be seekable
                 stream.reconfigure(errors=errors)
 
 
 def silence_stdout() -> None:
-    """Keep Python from writing at its exit what could not be written now."""
+    """Keep Python from retrying a failed write at its exit."""
     _silence(sys.stdout)
 
 
 def settle_stderr() -> None:
-    """Let go of what the standard error output does not take: at Python's exit it would change the exit status."""
+    """Drop what the standard error output refuses: at Python's exit it would change the exit status."""
     try:
         sys.stderr.flush()
     except OSError:
@@ -76,6 +75,6 @@ def _null_device(number: int) -> int:
 
 
 def error_text(error: OSError) -> str:
-    """Return what failed and why; without a file name it was the standard output."""
+    """Return the file and the cause; without a file name it was the standard output."""
     where = error.filename if error.filename is not None else "standard output"
     return f"{os.fsdecode(where) if isinstance(where, str | bytes | os.PathLike) else where}: {error.strerror or error}"

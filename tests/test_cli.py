@@ -1,4 +1,4 @@
-"""Arguments in, exit status out."""
+"""The command line: arguments, and exit status."""
 
 import json
 import os
@@ -33,7 +33,7 @@ def config(tmp_path: Path) -> Path:
 
 
 class Fake(ModuleType):
-    """Stands for a module of the package, and writes down how it was called."""
+    """Replaces a module of the package, and records its calls."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, name: str, outcome: int | Exception) -> None:
         super().__init__(f"rtmsd.{name}")
@@ -89,7 +89,7 @@ def test_check_as_json(config: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert (result["ok"], len(result["mistakes"])) == (False, 1)
 
 
-def test_what_this_machine_does_not_let_be_used_is_a_warning(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unusable_directory_or_port_is_a_warning(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config.write_text(config.read_text().replace("state.sqlite", "."))
     line = f"state.file: {config.parent} is a directory"
     assert main(["check", "--config", str(config)]) == 0
@@ -141,7 +141,7 @@ def test_run(monkeypatch: pytest.MonkeyPatch) -> None:
         (AlreadyRunningError("pid 7 holds it"), 1, "rtmsd: pid 7 holds it\n"),
     ],
 )
-def test_a_foreseen_error_makes_no_traceback(
+def test_a_foreseen_error_has_no_traceback(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: Exception, status: int, words: str
 ) -> None:
     Fake(monkeypatch, "daemon", error)
@@ -178,7 +178,7 @@ def test_as_a_module(config: Path) -> None:
 
 
 @pytest.mark.parametrize("argv", [["simulate", "--list"], ["simulate"], ["simulate", "--help"], ["completion", "bash"]])
-def test_a_reader_who_has_had_enough_is_no_failure(argv: list[str]) -> None:
+def test_a_closed_output_is_no_failure(argv: list[str]) -> None:
     read_end, write_end = os.pipe()
     os.close(read_end)
     try:

@@ -1,4 +1,4 @@
-"""What a log line looks like, where it goes, and what never stands in it."""
+"""Log lines: their formats, their destinations, and what is masked in them."""
 
 import io
 import json
@@ -52,7 +52,7 @@ def clean(**values: object) -> dict[str, object]:
 # Formats
 
 
-def test_json_with_what_is_bound_to_the_task() -> None:
+def test_json_with_the_context_of_the_task() -> None:
     stream = io.StringIO()
     configure(LogConfig(), stream)
     with structlog.contextvars.bound_contextvars(rtms_stream_id="9f2c", app="main"):
@@ -85,7 +85,7 @@ def test_console_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "app=main" in plain.getvalue()
 
 
-def test_the_console_by_wish_has_no_colour_in_a_file() -> None:
+def test_a_configured_console_has_no_colour_in_a_file() -> None:
     stream = io.StringIO()
     configure(LogConfig(format="console"), stream)
     structlog.get_logger().warning("stream failed")
@@ -106,7 +106,7 @@ def test_level_and_its_change_reach_loggers_in_use() -> None:
 # Libraries
 
 
-def test_the_logs_of_libraries_come_along() -> None:
+def test_the_logs_of_libraries_are_included() -> None:
     stream = io.StringIO()
     configure(LogConfig(), stream)
     configure(LogConfig(), stream)  # twice, as by a reload, makes no line double
@@ -152,7 +152,7 @@ class Broken(io.StringIO):
         raise OSError(28, "No space left on device")
 
 
-def test_a_stream_that_cannot_be_written_ends_nothing() -> None:
+def test_a_stream_that_cannot_be_written_is_no_error() -> None:
     configure(LogConfig(), Broken())
     structlog.get_logger().error("stream failed")
     closed = io.StringIO()
@@ -169,7 +169,7 @@ class Credentials:
     client_secret: str
 
 
-def test_secrets_are_masked_wherever_they_turn_up() -> None:
+def test_secrets_are_masked_wherever_they_occur() -> None:
     cleaned = clean(
         event=f"started with {SECRET}",
         client_secret="short",
@@ -215,7 +215,7 @@ def test_a_traceback_shows_no_local_variables() -> None:
         assert "in confidence" not in stream.getvalue()
 
 
-def test_a_name_cannot_play_with_the_terminal() -> None:
+def test_a_name_cannot_control_the_terminal() -> None:
     assert clean(user_name="A\x1b[2J\r\x07\x9bZ\n") == {"user_name": "A\\x1b[2J\\x0d\\x07\\x9bZ\n"}
 
 
@@ -251,7 +251,7 @@ def test_values_any_format_can_write() -> None:
     }
 
 
-def test_the_short_secrets_of_a_test_mask_nothing() -> None:
+def test_short_secrets_mask_nothing() -> None:
     assert dict(Cleaner(["s"])(None, "info", {"event": "stream"})) == {"event": "stream"}
 
 

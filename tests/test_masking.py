@@ -1,4 +1,4 @@
-"""What servers say, as it may stand in files."""
+"""Texts of servers, as they are written to files."""
 
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,4 +1,4 @@
-"""systemd's journal in its native form, so that `journalctl RTMS_STREAM_ID=...` finds what belongs together.
+"""systemd's journal in its native protocol, so that `journalctl RTMS_STREAM_ID=...` finds the lines of a stream.
 
 Source: systemd.io, "Native Journal Protocol"; systemd.exec(5) on $JOURNAL_STREAM; systemd.journal-fields(7).
 """
@@ -17,16 +17,16 @@ from structlog.typing import EventDict, WrappedLogger
 
 SOCKET: Final = "/run/systemd/journal/socket"
 IDENTIFIER: Final = "rtmsd"
-# Each constant phrase we log is a kind of event; its MESSAGE_ID is made from the phrase, and so stays the same.
+# Each constant log phrase is a kind of event; its MESSAGE_ID is derived from the phrase, and so is stable.
 MESSAGE_IDS: Final = uuid.UUID("6b1e3f0c-0f6e-4f0e-9d55-3a1f7c2b8e94")
 
 _PRIORITIES: Final = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
 _HEAD: Final = ("event", "level")
-_REMEMBERED: Final = 512  # phrases, and keys: we have fewer
+_CACHED: Final = 512  # more than there are phrases, or keys
 
 
 def is_journal(stream: TextIO) -> bool:
-    """Say whether a stream leads to the journal, which systemd names by device and inode in $JOURNAL_STREAM."""
+    """Return whether a stream leads to the journal, which systemd names by device and inode in $JOURNAL_STREAM."""
     try:
         status = os.fstat(stream.fileno())
     except (OSError, ValueError):  # no descriptor, or closed
@@ -34,7 +34,7 @@ def is_journal(stream: TextIO) -> bool:
     return os.environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
 
 
-@functools.lru_cache(_REMEMBERED)
+@functools.lru_cache(_CACHED)
 def message_id(phrase: str) -> str:
     """Return the MESSAGE_ID of a kind of event: 32 hex digits."""
     return uuid.uuid5(MESSAGE_IDS, phrase).hex
@@ -53,13 +53,13 @@ def _fields(event: EventDict) -> Iterator[tuple[str, object]]:
     yield "MESSAGE", f"{message}\n{exception}" if exception else message
     yield "PRIORITY", _PRIORITIES[event["level"]]
     yield "SYSLOG_IDENTIFIER", IDENTIFIER
-    if "logger" not in event:  # a library's messages are no kinds of ours
+    if "logger" not in event:  # the messages of libraries are not constant
         yield "MESSAGE_ID", message_id(str(phrase))
     for key, value in details.items():
         yield _name(key), value
 
 
-@functools.lru_cache(_REMEMBERED)
+@functools.lru_cache(_CACHED)
 def _name(key: str) -> str:
     name = re.sub(r"[^A-Z0-9]+", "_", key.upper())
     return (name if name.startswith("RTMS_") else f"RTMS_{name}")[:64]
@@ -74,7 +74,7 @@ def _field(name: str, value: str) -> bytes:
 
 @attrs.frozen
 class JournalSender:
-    """A structlog processor that sends events to the journal; what cannot be sent goes on to the next processor."""
+    """A structlog processor that sends events to the journal; those it refuses go on to the next processor."""
 
     path: str = SOCKET
 
@@ -82,10 +82,10 @@ class JournalSender:
         """Send one event.
 
         Raises:
-            structlog.DropEvent: it is sent, and nothing is left to do.
+            structlog.DropEvent: it was sent.
         """
         try:
-            # A socket a line needs no owner to close it, and a log of state changes is no hot path.
+            # A socket for each line needs no owner to close it, and logging is not on a hot path.
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as to_journal:
                 to_journal.sendto(encode(event), self.path)
         except OSError:  # no journal, one that restarts or is too slow, a datagram too large

@@ -1,4 +1,4 @@
-"""The service manager's side of a daemon: sd_notify over a datagram socket, and the sockets it passes on.
+"""The protocol of the service manager: sd_notify over a datagram socket, and the sockets that it passes.
 
 Without a service manager every call does nothing. Source: sd_notify(3), sd_listen_fds(3), sd_watchdog_enabled(3).
 """
@@ -15,10 +15,10 @@ SEND_TIMEOUT_S: Final = 0.5  # only a manager whose queue is full makes us wait 
 
 
 class Notifier:
-    """Tells the service manager how we are. A message that cannot be delivered is lost, never an error.
+    """Reports to the service manager. A message that cannot be delivered is lost, never an error.
 
     Attributes:
-        watchdog_interval_s: how often to call `watchdog`, half of what would get us killed; None: never.
+        watchdog_interval_s: how often to call `watchdog`, half of the limit; None: never.
     """
 
     def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
@@ -28,7 +28,7 @@ class Notifier:
         self.watchdog_interval_s = _watchdog_interval_s(environ)
 
     def ready(self, status: str = "") -> bool:
-        """Start-up, or a reload, is done. Returns whether the manager got it."""
+        """Start-up, or a reload, is done. Returns whether the manager received it."""
         return self._send("READY=1", *_status(status))
 
     def reloading(self) -> bool:
@@ -37,19 +37,19 @@ class Notifier:
         return self._send("RELOADING=1", f"MONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
 
     def stopping(self, status: str = "") -> bool:
-        """The end begins."""
+        """The shutdown begins."""
         return self._send("STOPPING=1", *_status(status))
 
     def status(self, text: str) -> bool:
-        """Give one line for `systemctl status`."""
+        """Set the line of `systemctl status`."""
         return self._send(*_status(text))
 
     def extend_timeout(self, seconds: float) -> bool:
-        """Ask for so much more time, from now, to start, reload or stop."""
+        """Extend the timeout of the start, reload or stop, from now."""
         return self._send(f"EXTEND_TIMEOUT_USEC={int(seconds * 1_000_000)}")
 
     def watchdog(self) -> bool:
-        """We are alive."""
+        """Feed the watchdog."""
         return self._send("WATCHDOG=1")
 
     def _send(self, *fields: str) -> bool:
@@ -67,10 +67,10 @@ class Notifier:
 def listen_fds(environ: Mapping[str, str] = os.environ, pid: int | None = None) -> dict[str, list[int]]:
     """Return the sockets that the service manager passed to this process, by name.
 
-    They are made close-on-exec; their number is not taken out of the environment, so a second call gives the same.
+    They are made close-on-exec; the environment is left as it is, so a second call returns the same.
 
     Args:
-        pid: ours, to tell sockets that were meant for a parent.
+        pid: of this process, to recognize sockets for a parent.
     """
     try:
         meant_for, count = int(environ["LISTEN_PID"]), int(environ["LISTEN_FDS"])

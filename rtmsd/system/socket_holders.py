@@ -1,4 +1,4 @@
-"""Who listens on an address or a Unix socket, as far as /proc tells this user."""
+"""The holder of a listening address or Unix socket, as far as this user sees it in /proc."""
 
 import socket
 import struct
@@ -12,7 +12,7 @@ _ANY: Final = frozenset({"0.0.0.0", "::"})
 
 
 class Holder(NamedTuple):
-    """The process that has a socket open. `pid` is None where it is somebody else's."""
+    """The process that has a socket open. `pid` is None when it is another user's."""
 
     pid: int | None
     command: str = ""
@@ -32,7 +32,7 @@ class Holder(NamedTuple):
 
 
 def holder_of_address(listen: str) -> Holder | None:
-    """Return who listens on "host:port"; None when nobody does."""
+    """Return the listener on "host:port"; None without one."""
     host, _, port = listen.rpartition(":")
     try:
         found = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)
@@ -46,7 +46,7 @@ def holder_of_address(listen: str) -> Holder | None:
 
 
 def holder_of_socket(path: Path) -> Holder | None:
-    """Return who listens on a Unix socket; None when nobody does. Nobody is connected to: that may start a service."""
+    """Return the listener on a Unix socket; None without one. No connection is made: that may start a service."""
     for line in _lines("/proc/net/unix"):
         fields = line.split(None, 7)
         if len(fields) == 8 and fields[7] == str(path) and int(fields[3], 16) & _ACCEPTS:
@@ -78,6 +78,6 @@ def _holder(inode: str) -> Holder:
         try:
             if any(str(fd.readlink()) == wanted for fd in (process / "fd").iterdir()):
                 return Holder(int(process.name), (process / "comm").read_text(errors="replace").strip())
-        except OSError:  # not ours to look at, or gone
+        except OSError:  # of another user, or gone
             continue
     return Holder(None)

@@ -1,4 +1,4 @@
-"""The admin server on a real Unix socket: commands, rights, refusals, and who is counted and logged."""
+"""The admin server on a real Unix socket: commands, rights, refusals, limits for each caller, and the log."""
 
 import json
 import os
@@ -45,11 +45,11 @@ class FakeRecorder:
 
 
 class FakeBackend:
-    """A daemon that writes down what it is told; `failure` is raised by every awaiting method."""
+    """A daemon that records its calls; `failure` is raised by every awaiting method."""
 
     def __init__(self) -> None:
         self.events = EventHub()
-        self.told: list[tuple[Any, ...]] = []
+        self.calls: list[tuple[Any, ...]] = []
         self.taps = FakeRecorder()
         self.failure: Exception | None = None
 
@@ -109,7 +109,7 @@ class FakeBackend:
     def _tell(self, *what: Any) -> None:
         if self.failure is not None:
             raise self.failure
-        self.told.append(what)
+        self.calls.append(what)
 
 
 @pytest.fixture
@@ -152,15 +152,13 @@ async def serving(backend: AdminBackend, path: Path) -> AsyncIterator[httpx.Asyn
         ("/v1/recordings", [{"rtms_stream_id": "old"}]),
     ],
 )
-async def test_what_can_be_read_is_open_to_anybody_on_the_socket(
-    backend: FakeBackend, target: str, expected: object
-) -> None:
+async def test_reading_is_open_to_anybody_on_the_socket(backend: FakeBackend, target: str, expected: object) -> None:
     assert await ask(backend, f"GET {target}", caller=STRANGER) == (200, expected)
-    assert backend.told == []
+    assert backend.calls == []
 
 
 @pytest.mark.parametrize(
-    ("line", "body", "told", "answered"),
+    ("line", "body", "call", "answered"),
     [
         ("POST /v1/streams/stream-1/stop", b"", ("stop", "stream-1"), {"rtms_stream_id": "stream-1"}),
         ("POST /v1/streams/a%2F/reconnect", b"", ("reconnect", ODD_ID), {"rtms_stream_id": ODD_ID}),
@@ -173,19 +171,19 @@ async def test_what_can_be_read_is_open_to_anybody_on_the_socket(
         ("POST /v1/session/pause", b'{"id": "x"}', ("session", "pause", {"id": "x"}), {"action": "pause"}),
     ],
 )
-async def test_what_changes_something_is_for_root_and_the_daemon_s_own_user(
-    backend: FakeBackend, line: str, body: bytes, told: tuple[Any, ...], answered: object
+async def test_control_is_for_root_and_the_daemons_own_user(
+    backend: FakeBackend, line: str, body: bytes, call: tuple[Any, ...], answered: object
 ) -> None:
     status, refusal = await ask(backend, line, body, caller=STRANGER)
-    assert (status, refusal["code"], backend.told) == (403, "not_permitted", [])
+    assert (status, refusal["code"], backend.calls) == (403, "not_permitted", [])
     with structlog.testing.capture_logs() as logged:
         assert await ask(backend, line, body, caller=Caller(pid=77, uid=0)) == (200, answered)
     assert [(line["event"], line["pid"], line["uid"]) for line in logged] == [("admin command", 77, 0)]
     assert await ask(backend, line, body, caller=OURSELVES) == (200, answered)
-    assert backend.told == [told, told]
+    assert backend.calls == [call, call]
 
 
-def test_every_command_that_is_not_a_get_asks_for_control() -> None:
+def test_every_command_that_is_not_a_get_demands_control() -> None:
     assert all((command.method == "GET") == (command.access is Access.READ) for command in COMMANDS)
 
 
@@ -219,17 +217,17 @@ def test_every_command_that_is_not_a_get_asks_for_control() -> None:
     ],
 )
 async def test_a_refusal_has_its_code(backend: FakeBackend, line: str, body: bytes, status: int, code: str) -> None:
-    told_status, problem = await ask(backend, line, body)
-    assert (told_status, problem["status"], problem["code"], backend.told) == (status, status, code, [])
+    reported_status, problem = await ask(backend, line, body)
+    assert (reported_status, problem["status"], problem["code"], backend.calls) == (status, status, code, [])
     assert problem["detail"]
 
 
-async def test_an_ambiguous_prefix_is_told_its_candidates(backend: FakeBackend) -> None:
+async def test_an_ambiguous_prefix_is_refused_with_the_candidates(backend: FakeBackend) -> None:
     _, problem = await ask(backend, "GET /v1/streams/str")
     assert problem["candidates"] == ["stream-1", "stream-12"]
 
 
-def test_a_wrong_method_is_told_the_right_ones() -> None:
+def test_a_wrong_method_is_refused_with_the_right_ones() -> None:
     with pytest.raises(AdminError) as caught:
         find("BREW", "/v1/drain")
     assert caught.value.reply().headers == {"allow": "POST"}
@@ -244,13 +242,13 @@ def test_a_wrong_method_is_told_the_right_ones() -> None:
         (ZeroDivisionError("secret detail"), 500, "internal", {"detail": "a bug in rtmsd: its log has the traceback"}),
     ],
 )
-async def test_a_failing_command_is_told_and_logged(
+async def test_a_failing_command_is_reported_and_logged(
     backend: FakeBackend, failure: Exception, status: int, code: str, more: dict[str, Any]
 ) -> None:
     backend.failure = failure
     with structlog.testing.capture_logs() as logged:
-        told_status, problem = await ask(backend, "POST /v1/reload")
-    assert (told_status, problem["code"]) == (status, code)
+        reported_status, problem = await ask(backend, "POST /v1/reload")
+    assert (reported_status, problem["code"]) == (status, code)
     assert problem.items() >= more.items()
     assert (logged[-1]["event"], logged[-1]["code"]) == ("admin command refused", code)
 
@@ -267,14 +265,14 @@ def test_a_prefix_names_a_stream_exactly_when_no_other_begins_with_it(ids: set[s
         assert found == prefix or (prefix and matching == {found})
 
 
-def test_a_mistyped_beginning_finds_what_was_meant() -> None:
+def test_a_mistyped_beginning_suggests_the_stream() -> None:
     with pytest.raises(AdminError) as refusal:
         resolve("9f2d4e", {"9f2c4e6a", "53b27814"})
     assert refusal.value.detail.endswith("; did you mean 9f2c4e6a?")
 
 
 @given(target=st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), max_size=60))
-async def test_no_target_makes_a_bug_of_itself(target: str) -> None:
+async def test_no_target_crashes_the_server(target: str) -> None:
     status, _ = await ask(FakeBackend(), "GET /v1/streams/" + target)
     assert status in (200, 400, 404, 409)
 
@@ -312,7 +310,7 @@ async def test_a_reader_of_a_tap_that_leaves_is_forgotten(backend: FakeBackend, 
                 await trio.lowlevel.checkpoint()
 
 
-async def test_one_uid_has_only_so_many_connections(backend: FakeBackend, tmp_path: Path) -> None:
+async def test_the_connections_of_one_uid_are_limited(backend: FakeBackend, tmp_path: Path) -> None:
     path = tmp_path / "a.sock"
     async with serving(backend, path) as client:
         assert (await client.get("/v1/status")).status_code == 200
@@ -330,7 +328,7 @@ async def test_one_uid_has_only_so_many_connections(backend: FakeBackend, tmp_pa
             await stream.aclose()
 
 
-async def test_idle_clients_keep_nobody_out(backend: FakeBackend, tmp_path: Path) -> None:
+async def test_idle_clients_give_way_to_new_ones(backend: FakeBackend, tmp_path: Path) -> None:
     path = tmp_path / "a.sock"
     async with serving(backend, path):
         held = [await trio.open_unix_socket(path) for _ in range(MAX_CONNECTIONS + 3)]
@@ -357,7 +355,7 @@ async def ask_anew(path: Path) -> bytes:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
-async def test_the_kernel_says_who_is_asking(backend: FakeBackend, tmp_path: Path) -> None:
+async def test_the_caller_is_identified_by_the_kernel(backend: FakeBackend, tmp_path: Path) -> None:
     client = (
         "import os, socket, sys; s = socket.socket(socket.AF_UNIX); os.chdir(sys.argv[1]); s.connect('a.sock');"
         "os.setgid(65534); os.setuid(65534);"  # too late: the kernel noted who connected
@@ -372,7 +370,7 @@ async def test_the_kernel_says_who_is_asking(backend: FakeBackend, tmp_path: Pat
         await trio.Path(tmp_path).chmod(0o755)
         asked = await trio.run_process([sys.executable, "-c", client, str(tmp_path)], capture_stdout=True)
     assert asked.stdout.split() == [b"200", b"403"]
-    assert backend.told == [("drain",)]
+    assert backend.calls == [("drain",)]
 
 
 async def test_curl_works(backend: FakeBackend, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Every label set that is known beforehand is there, at 0, before anything happened: held against the enums."""
+"""Label sets known in advance: all are there at 0 from the start, compared with the enums."""
 
 from pathlib import Path
 
@@ -45,7 +45,7 @@ async def test_a_fresh_daemon_has_all_label_sets_at_0(tmp_path: Path) -> None:
     }
 
 
-def test_a_reason_is_named_or_other_so_that_labels_have_a_bound() -> None:
+def test_unknown_reasons_share_one_label() -> None:
     assert reason_label(6) == "meeting_ended"
     assert reason_label(4711) == "other"
     assert reason_label(None) == "none"

@@ -1,4 +1,4 @@
-"""Metrics: exactly the contract's names, right sums, and a text that Prometheus' own parser reads."""
+"""Metrics: exactly the public names, right sums, and a text that Prometheus' own parser reads."""
 
 import httpx
 import pytest
@@ -36,11 +36,11 @@ def samples(text: bytes) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]
     }
 
 
-def test_everything_counted_is_under_its_name() -> None:
+def test_each_count_is_under_its_name() -> None:
     metrics = Metrics(lambda: FULL)
     metrics.ingest_latency.observe(0.004, times=20)
     metrics.sync_duration.observe(7.0)
-    told = samples(metrics.render())
+    found = samples(metrics.render())
     expected = {
         ("rtmsd_build_info", (("version", __version__),)): 1,
         ("rtmsd_streams", (("state", "active"),)): 2,
@@ -66,9 +66,9 @@ def test_everything_counted_is_under_its_name() -> None:
         ("rtmsd_pending_bytes", ()): 123,
         ("rtmsd_disk_free_bytes", ()): 456,
     }
-    assert {key: told.get(key) for key in expected} == expected
-    assert told["rtmsd_ingest_latency_seconds_sum", ()] == pytest.approx(0.08)
-    assert ("process_open_fds", ()) in told
+    assert {key: found.get(key) for key in expected} == expected
+    assert found["rtmsd_ingest_latency_seconds_sum", ()] == pytest.approx(0.08)
+    assert ("process_open_fds", ()) in found
 
 
 def test_each_render_reads_the_totals_again() -> None:

@@ -8,7 +8,7 @@ import structlog
 
 @pytest.fixture(autouse=True)
 def plain_log() -> Iterator[None]:
-    """Log as plainly as the daemon does: structlog by itself takes seconds to draw a traceback with its variables."""
+    """Log as the daemon does: structlog by default takes seconds to render a traceback with its variables."""
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,

@@ -1,4 +1,4 @@
-"""How much is free is asked of the disk all the time: it must neither hold anybody up nor be believed for ever."""
+"""The watch of the free space: it blocks nothing, and a stale answer expires."""
 
 import os
 from collections.abc import Callable
@@ -22,7 +22,7 @@ from rtmsd.streams.supervisor import Supervisor
 
 @attrs.define
 class StandInDisk:
-    """A file system that answers `statvfs` by way of `writer.run_sync`, or takes its time."""
+    """A file system that answers `statvfs` through `writer.run_sync`, or stalls."""
 
     free: int | None = 10_000
     stalled: bool = False
@@ -77,7 +77,7 @@ def codes(health: Health) -> list[str]:
     return [trouble.code for trouble in health.troubles]
 
 
-async def test_what_is_free_is_known_before_the_daemon_serves(
+async def test_the_free_space_is_known_before_the_daemon_serves(
     health: Health, supervisor: Supervisor, disk: StandInDisk, nursery: trio.Nursery, autojump_clock: MockClock
 ) -> None:
     disk.free = 999
@@ -86,7 +86,7 @@ async def test_what_is_free_is_known_before_the_daemon_serves(
     assert supervisor.refuse_starts == "less than recording.min_free_bytes free"
 
 
-async def test_room_is_noticed_and_so_is_its_end(
+async def test_more_and_less_room_is_noticed(
     health: Health, supervisor: Supervisor, disk: StandInDisk, nursery: trio.Nursery, autojump_clock: MockClock
 ) -> None:
     await nursery.start(health.watch)
@@ -98,7 +98,7 @@ async def test_room_is_noticed_and_so_is_its_end(
         assert bool(supervisor.refuse_starts) == (troubles == ["disk_low"])
 
 
-async def test_a_disk_that_stalls_holds_nobody_up_and_is_told_of(
+async def test_a_stalled_disk_blocks_nothing_and_is_reported(
     health: Health, disk: StandInDisk, nursery: trio.Nursery, autojump_clock: MockClock
 ) -> None:
     await nursery.start(health.watch)
@@ -115,7 +115,7 @@ async def test_a_disk_that_stalls_holds_nobody_up_and_is_told_of(
     assert codes(health) == ["webhook_signatures"]
 
 
-async def test_a_disk_that_stalls_from_the_beginning_delays_no_start(
+async def test_a_disk_stalled_from_the_beginning_delays_no_start(
     health: Health, supervisor: Supervisor, disk: StandInDisk, nursery: trio.Nursery, autojump_clock: MockClock
 ) -> None:
     disk.stalled, disk.free = True, 999

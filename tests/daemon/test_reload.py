@@ -1,4 +1,4 @@
-"""A reload as the log sees it."""
+"""The log of a reload."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -31,7 +31,7 @@ file = "{path.parent}/state.sqlite"
     return path
 
 
-async def test_no_secret_that_a_live_stream_may_still_use_comes_into_the_log(
+async def test_a_secret_that_a_live_stream_may_still_use_is_never_logged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     masked: set[str] = set()

@@ -1,4 +1,4 @@
-"""What the daemon tells others about itself: the service manager, and whoever asks for its configuration file."""
+"""The daemon's reports: to the service manager, and of its configuration file."""
 
 from pathlib import Path
 
@@ -13,14 +13,14 @@ from tests.daemon.whole import config
 
 
 class Manager(Notifier):
-    """Writes down what a service manager would be told."""
+    """Records the notifications to a service manager."""
 
     def __init__(self) -> None:
         super().__init__({})
-        self.told: list[str] = []
+        self.sent: list[str] = []
 
     def _send(self, *fields: str) -> bool:
-        self.told += fields
+        self.sent += fields
         return True
 
 
@@ -32,21 +32,19 @@ def manager(monkeypatch: pytest.MonkeyPatch) -> Manager:
 
 
 async def test_every_stop_asks_for_the_time_that_it_may_take(tmp_path: Path, manager: Manager) -> None:
-    """Also one that ends no stream: a slow disk may take all of `drain_s` to finish files."""
+    """Even one that ends no stream: a slow disk may take all of `drain_s` to finish files."""
     daemon = Daemon(tmp_path / "config.toml", config(tmp_path, streams=StreamsConfig(drain_s=100)), end_streams=False)
     async with trio.open_nursery() as nursery:
         await nursery.start(daemon.run)
         daemon.stop()
-    stopping, extended = manager.told[manager.told.index("STOPPING=1") :][:2]
+    stopping, extended = manager.sent[manager.sent.index("STOPPING=1") :][:2]
     assert stopping == "STOPPING=1"
     name, _, microseconds = extended.partition("=")
     assert name == "EXTEND_TIMEOUT_USEC"
     assert int(microseconds) > 200_000_000
 
 
-async def test_the_configuration_file_is_told_so_that_it_is_found_from_anywhere(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_the_path_of_the_configuration_file_is_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     daemon = Daemon(Path("cfg/config.toml"), config(tmp_path), end_streams=False)
     async with trio.open_nursery() as nursery:

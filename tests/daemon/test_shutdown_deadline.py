@@ -45,7 +45,7 @@ async def test_hurry_shortens_the_present_step(autojump_clock: MockClock, nurser
 
 
 async def test_hurry_shortens_later_steps(autojump_clock: MockClock) -> None:
-    """Each still has the time that a disk that works needs."""
+    """Each still has the time that a working disk needs."""
     deadline = ShutdownDeadline()
     deadline.hurry()
     await trio.sleep(10)
@@ -87,16 +87,16 @@ async def test_the_whole_ends_at_its_deadline(autojump_clock: MockClock) -> None
 
 
 class FullDisk(Disk):
-    """Takes nothing."""
+    """Refuses every file."""
 
     def open(self, path: Path, *, create: bool = False) -> int:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
 
-async def test_the_second_signal_counts_also_while_requests_are_still_being_answered(
+async def test_the_second_signal_counts_while_requests_are_being_answered(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Both come before the daemon has even begun to wait for its files, which a full disk keeps from being finished."""
+    """Both come before the daemon waits for its files, which a full disk keeps from being finished."""
     monkeypatch.setattr(root, "Writer", partial(Writer, disk=FullDisk()))
     settings = config(tmp_path, streams=StreamsConfig(drain_s=FOREVER_S))
     daemon = Daemon(tmp_path / "config.toml", settings, end_streams=False)

@@ -1,4 +1,4 @@
-"""What keeps a daemon from starting does so before any stream is taken up again, and with the status it deserves."""
+"""Failed starts: they fail before any stream is resumed, with the right exit status."""
 
 import json
 import os
@@ -33,7 +33,7 @@ metrics_listen = "{metrics}"
 
 @pytest.fixture
 def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Starting:
-    """Run a daemon that must not get as far as its streams. Returns its exit status."""
+    """Run a daemon that must fail before its streams. Returns its exit status."""
 
     async def resume(_self: object, *, task_status: trio.TaskStatus[None]) -> None:
         raise AssertionError("streams are resumed")
@@ -55,11 +55,11 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Starting:
 
 def errors(capsys: pytest.CaptureFixture[str]) -> list[str]:
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    [told] = [line["errors"] for line in lines if line["event"] == "cannot run"]
-    return [str(error) for error in told]
+    [logged] = [line["errors"] for line in lines if line["event"] == "cannot run"]
+    return [str(error) for error in logged]
 
 
-def test_a_busy_metrics_port_may_be_free_at_the_next_start(
+def test_a_busy_metrics_port_is_worth_another_start(
     start: Starting, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as somebody:
@@ -71,7 +71,7 @@ def test_a_busy_metrics_port_may_be_free_at_the_next_start(
     assert not (tmp_path / "admin.sock").exists()
 
 
-def test_a_file_in_the_admin_sockets_place_may_be_gone_at_the_next_start(
+def test_a_file_at_the_path_of_the_admin_socket_is_worth_another_start(
     start: Starting, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "admin.sock").touch()
@@ -80,10 +80,10 @@ def test_a_file_in_the_admin_sockets_place_may_be_gone_at_the_next_start(
 
 
 @pytest.mark.parametrize(("name", "key"), [("recordings", "recording.directory"), ("state.sqlite.lock", "state.file")])
-def test_what_the_disk_does_not_let_be_made_is_named_by_its_key(
+def test_an_error_of_the_disk_names_the_key(
     start: Starting, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, key: str
 ) -> None:
-    """Whether it can be used is the machine's to say, and may change: the service is to be tried again."""
+    """The machine decides whether it can be used, and that may change: the service is to be started again."""
     if name == "recordings":
         (tmp_path / name).touch()
     else:
@@ -94,7 +94,7 @@ def test_what_the_disk_does_not_let_be_made_is_named_by_its_key(
     assert f"{tmp_path}/{name.removesuffix('.lock')}" in error
 
 
-def test_a_second_daemon_is_told_the_key_and_the_first(
+def test_a_second_daemon_is_refused_with_the_key_and_the_first(
     start: Starting, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with socket.socket(socket.AF_UNIX) as first:
@@ -107,7 +107,7 @@ def test_a_second_daemon_is_told_the_key_and_the_first(
 
 
 @pytest.mark.parametrize("client_id", ["...", "…"])
-def test_the_examples_placeholder_is_no_client_id(
+def test_the_placeholder_of_the_example_is_no_client_id(
     start: Starting, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], client_id: str
 ) -> None:
     monkeypatch.setattr(f"{__name__}.CONFIG", CONFIG.replace('"client"', f'"{client_id}"'))

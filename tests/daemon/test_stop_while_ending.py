@@ -1,4 +1,4 @@
-"""The daemon is told to stop in the moment between a stream's end and its last file."""
+"""A shutdown between a stream's end and its last file."""
 
 import json
 from functools import partial
@@ -20,7 +20,7 @@ LONG_S = 60.0
 
 
 async def test_a_stream_that_has_ended_is_not_left_as_one_to_recover(tmp_path: Path) -> None:
-    """Zoom's word came and its sockets are still open: the manifest says ended, and the journal has nothing to do."""
+    """Zoom has ended it and its sockets are still open: the manifest says ended, and the journal has nothing to do."""
     settings = config(tmp_path, streams=StreamsConfig(stop_grace_s=LONG_S))
     daemon = Daemon(tmp_path / "config.toml", settings, end_streams=False)
     stopped = trio.Event()

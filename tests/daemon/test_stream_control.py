@@ -1,4 +1,4 @@
-"""What an operator may ask of a stream, and when it is too late or too early."""
+"""Control of a stream by an operator, and refusals when it is too late or too early."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -42,7 +42,7 @@ async def is_refused(request: Any) -> bool:
     return caught.value.code is Code.REFUSED_IN_STATE
 
 
-async def test_a_stream_that_lives_can_be_connected_afresh_and_ended(
+async def test_a_live_stream_can_be_reconnected_and_ended(
     bench: Bench, backend: Backend, autojump_clock: MockClock
 ) -> None:
     await bench.up()

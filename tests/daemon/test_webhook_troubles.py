@@ -1,4 +1,4 @@
-"""What is wrong with webhooks, each cause in its own words: a wrong clock is no wrong secret."""
+"""Troubles of webhooks: each cause has its own text, as a wrong clock is not a wrong secret."""
 
 import pytest
 
@@ -23,7 +23,7 @@ def stats(*results: Result) -> WebhookStats:
         (Result.FORGED, TroubleCode.WEBHOOK_SIGNATURES, "no webhook_secret verifies"),
     ],
 )
-def test_each_cause_has_its_own_words(result: Result, code: TroubleCode, says: str) -> None:
+def test_each_cause_has_its_own_text(result: Result, code: TroubleCode, says: str) -> None:
     webhooks = stats(*[result] * 3)
     webhooks.skew_s = 400
     (trouble,) = webhook_troubles(webhooks, NOW_S)
@@ -35,7 +35,7 @@ def test_each_cause_has_its_own_words(result: Result, code: TroubleCode, says: s
 
 
 @pytest.mark.parametrize("result", [Result.UNSIGNED, Result.TOO_LARGE, Result.TOO_SLOW])
-def test_what_anybody_can_send_is_no_trouble(result: Result) -> None:
+def test_posts_of_strangers_are_no_trouble(result: Result) -> None:
     assert list(webhook_troubles(stats(*[result] * 10), NOW_S)) == []
 
 

@@ -23,7 +23,7 @@ from tests.daemon.whole import (
 )
 
 # "half-open" needs a short watchdog, "revoked" leaves no files, and in "hostile" the daemon must close a connection:
-# what Zoom's side has on its way then is in nobody's hands. "conversation" tells a story.
+# what Zoom has on its way then may be lost. "conversation" tells a story.
 EXACT = sorted(set(built_in()) - {"half-open", "revoked", "hostile", "conversation"})
 
 
@@ -31,16 +31,16 @@ EXACT = sorted(set(built_in()) - {"half-open", "revoked", "hostile", "conversati
 async def test_nothing_is_lost_and_nothing_twice(name: str, tmp_path: Path) -> None:
     async with zoom_and_daemon(tmp_path) as (sim, backend):
         session = await play_whole(sim, name)
-        told = await until_ended(backend, session.rtms_stream_id)
+        manifest = await until_ended(backend, session.rtms_stream_id)
         directory = directory_of(backend, session.rtms_stream_id)
-        assert_exact(session, told, directory, jitter_ms=20 if name == "dialects" else 0)
+        assert_exact(session, manifest, directory, jitter_ms=20 if name == "dialects" else 0)
 
 
-def assert_exact(session: SimSession, told: dict[str, Any], directory: Path, *, jitter_ms: int = 0) -> None:
-    assert (told["state"], told["stop_reason"]) == ("ended", session.stop_reason)
+def assert_exact(session: SimSession, manifest: dict[str, Any], directory: Path, *, jitter_ms: int = 0) -> None:
+    assert (manifest["state"], manifest["stop_reason"]) == ("ended", session.stop_reason)
     assert_well_behaved(session.record)
     assert_all_of_it_once(session.record, directory, jitter_ms=jitter_ms)
-    assert not [gap for gap in told["gaps"] if gap["media"] == "audio"]
+    assert not [gap for gap in manifest["gaps"] if gap["media"] == "audio"]
 
 
 async def test_half_open_connections_are_noticed_by_the_watchdog(tmp_path: Path) -> None:
@@ -48,19 +48,19 @@ async def test_half_open_connections_are_noticed_by_the_watchdog(tmp_path: Path)
     zoom = {"speed": 60, "timing": attrs.evolve(HURRIED.timing, keep_alive_misses=6)}  # the daemon is first
     async with zoom_and_daemon(tmp_path, simulator=zoom, streams=limits) as (sim, backend):
         session = await play_whole(sim, "half-open")
-        told = await until_ended(backend, session.rtms_stream_id)
+        manifest = await until_ended(backend, session.rtms_stream_id)
         directory = directory_of(backend, session.rtms_stream_id)
-        assert told["state"] == "ended"
-        assert any("nothing heard" in (connection["why"] or "") for connection in told["connections"])
+        assert manifest["state"] == "ended"
+        assert any("nothing heard" in (connection["why"] or "") for connection in manifest["connections"])
         assert_all_of_it_once(session.record, directory)
 
 
-def count_of_broken(told: Mapping[str, Any]) -> int:
-    count: int = told["counters"]["corrupt"] + told["counters"]["unknown"]
+def count_of_broken(manifest: Mapping[str, Any]) -> int:
+    count: int = manifest["counters"]["corrupt"] + manifest["counters"]["unknown"]
     return count
 
 
-async def test_broken_frames_end_nothing_and_are_counted_by_kind(tmp_path: Path) -> None:
+async def test_broken_frames_are_counted_by_kind_and_end_no_connection(tmp_path: Path) -> None:
     async with zoom_and_daemon(tmp_path) as (sim, backend):
         session = await sim.start_session(["Ana", "Bo"])
         await session.wait_reconnected()
@@ -72,9 +72,9 @@ async def test_broken_frames_end_nothing_and_are_counted_by_kind(tmp_path: Path)
                 await trio.sleep(0.01)
         await sim.clock.sleep(2)
         await session.stop()
-        told = await until_ended(backend, session.rtms_stream_id)
-        counters = told["counters"]
-        assert count_of_broken(told) == sent + 1  # and the huge one
+        manifest = await until_ended(backend, session.rtms_stream_id)
+        counters = manifest["counters"]
+        assert count_of_broken(manifest) == sent + 1  # and the huge one
         assert sum(counters["corrupt_kinds"].values()) == counters["corrupt"]
         assert {
             "bad_json",
@@ -87,7 +87,7 @@ async def test_broken_frames_end_nothing_and_are_counted_by_kind(tmp_path: Path)
         } == set(counters["corrupt_kinds"])
         assert_well_behaved(session.record)
         assert_all_of_it_once(session.record, directory_of(backend, session.rtms_stream_id))
-        assert not [gap for gap in told["gaps"] if gap["media"] == "audio"]
+        assert not [gap for gap in manifest["gaps"] if gap["media"] == "audio"]
 
 
 @pytest.mark.parametrize(("kind", "code"), [("reserved_bit", 1002), ("masked", 1002)])
@@ -103,11 +103,11 @@ async def test_a_breach_of_websocket_is_closed_with_its_code_and_reconnected(
             await sim.clock.sleep(0.1)
         await sim.clock.sleep(4)
         await session.stop()
-        told = await until_ended(backend, session.rtms_stream_id)
-        media = [each for each in told["connections"] if each["media"] == ["audio"]]
+        manifest = await until_ended(backend, session.rtms_stream_id)
+        media = [each for each in manifest["connections"] if each["media"] == ["audio"]]
         assert len(media) == 2
         assert str(code) in media[0]["why"]
-        missing = {gap["cause"] for gap in told["gaps"] if gap["media"] == "audio"}
+        missing = {gap["cause"] for gap in manifest["gaps"] if gap["media"] == "audio"}
         assert missing <= {"media_reconnect"}
         assert_well_behaved(session.record)
 
@@ -115,10 +115,10 @@ async def test_a_breach_of_websocket_is_closed_with_its_code_and_reconnected(
 async def test_a_revoked_stream_leaves_a_receipt_and_no_personal_data(tmp_path: Path) -> None:
     async with zoom_and_daemon(tmp_path) as (sim, backend):
         session = await play_whole(sim, "revoked")
-        told = await until_ended(backend, session.rtms_stream_id)
+        manifest = await until_ended(backend, session.rtms_stream_id)
         directory = directory_of(backend, session.rtms_stream_id)
-        assert told["state"] == "revoked"
-        assert told["participants"] == told["files"] == told["gaps"] == told["connections"] == []
+        assert manifest["state"] == "revoked"
+        assert manifest["participants"] == manifest["files"] == manifest["gaps"] == manifest["connections"] == []
         assert [path.name for path in directory.iterdir()] == ["stream.json"]
         assert "Ana" not in (directory / "stream.json").read_text()
 
@@ -126,9 +126,9 @@ async def test_a_revoked_stream_leaves_a_receipt_and_no_personal_data(tmp_path: 
 async def test_events_and_captions_tell_the_story(tmp_path: Path) -> None:
     async with zoom_and_daemon(tmp_path) as (sim, backend):
         session = await play_whole(sim, "conversation")
-        told = await until_ended(backend, session.rtms_stream_id)
+        manifest = await until_ended(backend, session.rtms_stream_id)
         directory = directory_of(backend, session.rtms_stream_id)
-        assert_exact(session, told, directory)
+        assert_exact(session, manifest, directory)
         kinds = [line["kind"] for line in lines(directory / "events.jsonl")]
         assert {"participant_join", "participant_leave", "active_speaker_change", "first_packet_timestamp"} <= set(
             kinds
@@ -136,6 +136,6 @@ async def test_events_and_captions_tell_the_story(tmp_path: Path) -> None:
         assert {"stream_state", "session_state", "connection"} <= set(kinds)
         captions = (directory / "transcript.vtt").read_text()
         assert captions.startswith("WEBVTT")
-        assert captions.count("-->") == told["counters"]["messages"]["transcript"]
+        assert captions.count("-->") == manifest["counters"]["messages"]["transcript"]
         assert all(f"<v {name}>" in captions for name in ("Ana", "Bo", "Cleo"))
-        assert {person["user_name"] for person in told["participants"]} == {"Ana", "Bo", "Cleo"}
+        assert {person["user_name"] for person in manifest["participants"]} == {"Ana", "Bo", "Cleo"}

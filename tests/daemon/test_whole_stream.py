@@ -1,4 +1,4 @@
-"""Ways a stream can go that no scenario of the simulator tells: refusals, windows, ends, formats, products."""
+"""Courses of a stream that no scenario of the simulator has: refusals, windows, ends, formats, products."""
 
 import wave
 from pathlib import Path
@@ -31,14 +31,14 @@ async def test_unified_media_come_over_one_connection(tmp_path: Path) -> None:
         await session.wait_reconnected()
         await sim.clock.sleep(5)
         await session.stop()
-        told = await until_ended(backend, session.rtms_stream_id)
-        media = [each for each in told["connections"] if each["kind"] == "media"]
+        manifest = await until_ended(backend, session.rtms_stream_id)
+        media = [each for each in manifest["connections"] if each["kind"] == "media"]
         assert [each["media"] for each in media] == [["audio", "transcript"]] * 2
         assert_well_behaved(session.record)
         assert_all_of_it_once(session.record, directory_of(backend, session.rtms_stream_id))
 
 
-async def test_what_zoom_reports_as_broken_costs_no_other_connection(tmp_path: Path) -> None:
+async def test_a_connection_that_zoom_reports_as_broken_costs_no_other(tmp_path: Path) -> None:
     async with zoom_and_daemon(tmp_path) as (sim, backend):
         session = await sim.start_session(["Ana"])
         await session.wait_reconnected(MediaType.TRANSCRIPT)
@@ -47,8 +47,8 @@ async def test_what_zoom_reports_as_broken_costs_no_other_connection(tmp_path: P
         await session.wait_reconnected()
         await sim.clock.sleep(5)
         await session.stop()
-        told = await until_ended(backend, session.rtms_stream_id)
-        media = [each["media"] for each in told["connections"] if each["kind"] == "media"]
+        manifest = await until_ended(backend, session.rtms_stream_id)
+        media = [each["media"] for each in manifest["connections"] if each["kind"] == "media"]
         assert sorted(media) == [["audio"], ["audio"], ["transcript"]]
 
 
@@ -83,10 +83,10 @@ async def test_audio_formats_are_negotiated_and_stored(audio: AudioConfig, tmp_p
         await session.wait_reconnected()
         await sim.clock.sleep(4)
         await session.stop()
-        told = await until_ended(backend, session.rtms_stream_id)
+        manifest = await until_ended(backend, session.rtms_stream_id)
         directory = directory_of(backend, session.rtms_stream_id)
         assert_all_of_it_once(session.record, directory)
-        files = [entry["path"] for entry in told["files"] if entry["media"] == "audio"]
+        files = [entry["path"] for entry in manifest["files"] if entry["media"] == "audio"]
         assert (files == ["audio/mixed.wav"]) == (audio.streams == "mixed")
         with wave.open(str(directory / files[0])) as wav:
             assert (wav.getframerate(), wav.getnchannels(), wav.getsampwidth()) == (
@@ -105,8 +105,8 @@ async def test_coded_audio_is_stored_decoded(codec: str, rate_hz: int, tmp_path:
         await session.wait_reconnected()
         await sim.clock.sleep(4)
         await session.stop()
-        told = await until_ended(backend, session.rtms_stream_id)
-        (entry,) = (entry for entry in told["files"] if entry["media"] == "audio")
+        manifest = await until_ended(backend, session.rtms_stream_id)
+        (entry,) = (entry for entry in manifest["files"] if entry["media"] == "audio")
         (log,) = session.record.audio.values()
         assert entry["duration_ms"] == log.arrived_ms()
         with wave.open(str(directory_of(backend, session.rtms_stream_id) / entry["path"])) as wav:
@@ -123,21 +123,21 @@ async def test_meetings_bring_chat_video_and_share(tmp_path: Path) -> None:
         session.chat("Ana", "See you later")
         await sim.clock.sleep(2)
         await session.stop()
-        told = await until_ended(backend, session.rtms_stream_id)
-        assert told["id"] == session.session_id
-        assert told["counters"]["messages"]["chat"] == 1
+        manifest = await until_ended(backend, session.rtms_stream_id)
+        assert manifest["id"] == session.session_id
+        assert manifest["counters"]["messages"]["chat"] == 1
         assert "See you later" in (directory_of(backend, session.rtms_stream_id) / "chat.jsonl").read_text()
         assert_well_behaved(session.record)
 
 
-async def test_a_media_type_without_scope_is_left_out_and_the_others_go_on(tmp_path: Path) -> None:
+async def test_a_media_type_without_scope_is_omitted_and_the_others_continue(tmp_path: Path) -> None:
     async with zoom_and_daemon(tmp_path) as (sim, backend):
         session = await sim.start_session(["Ana"], media=MediaType.AUDIO)
         await session.wait_reconnected()
         await sim.clock.sleep(4)
         await session.stop()
-        told = await until_ended(backend, session.rtms_stream_id)
-        assert told["state"] == "ended"
+        manifest = await until_ended(backend, session.rtms_stream_id)
+        assert manifest["state"] == "ended"
         assert_all_of_it_once(session.record, directory_of(backend, session.rtms_stream_id))
 
 
@@ -148,16 +148,16 @@ async def test_a_wrong_client_secret_fails_the_stream_and_retries_nothing(tmp_pa
     apps = tuple(attrs.evolve(app, client_secret="not-the-right-one") for app in config(tmp_path).apps)
     async with zoom_and_daemon(tmp_path, apps=apps) as (sim, backend):
         session = await sim.start_session(["Ana"])
-        told = await until_ended(backend, session.rtms_stream_id)
-        assert told["state"] == "failed"
+        manifest = await until_ended(backend, session.rtms_stream_id)
+        assert manifest["state"] == "failed"
         assert [refusal.status_code for refusal in session.record.refusals()] == [StatusCode.INVALID_SIGNATURE]
 
 
 async def test_a_host_that_is_not_allowed_is_never_connected_to(tmp_path: Path) -> None:
     async with zoom_and_daemon(tmp_path, zoom=ZoomConfig(allow_plain_ws=True)) as (sim, backend):
         session = await sim.start_session(["Ana"])
-        told = await until_ended(backend, session.rtms_stream_id)
-        assert told["state"] == "failed"
+        manifest = await until_ended(backend, session.rtms_stream_id)
+        assert manifest["state"] == "failed"
         assert not session.record.handshakes
 
 
@@ -170,8 +170,8 @@ async def test_status_8_is_retried_until_the_slot_is_free(tmp_path: Path) -> Non
         await session.wait_reconnected()
         await sim.clock.sleep(4)
         await session.stop()
-        told = await until_ended(backend, session.rtms_stream_id)
-        assert told["state"] == "ended"
+        manifest = await until_ended(backend, session.rtms_stream_id)
+        assert manifest["state"] == "ended"
         assert len(session.record.refusals()) == 4
         assert_all_of_it_once(session.record, directory_of(backend, session.rtms_stream_id))
 
@@ -182,8 +182,8 @@ async def test_a_slot_that_is_gone_ends_the_stream_with_reason_19(tmp_path: Path
         await session.wait_reconnected()
         session.refuse_next(StatusCode.INVALID_RTMS_STREAM_ID, 1)
         session.cut_signaling(webhook=False)
-        told = await until_ended(backend, session.rtms_stream_id)
-        assert (told["state"], told["stop_reason"]) == ("ended", StopReason.AWAIT_RECONNECTION_TIMEOUT)
+        manifest = await until_ended(backend, session.rtms_stream_id)
+        assert (manifest["state"], manifest["stop_reason"]) == ("ended", StopReason.AWAIT_RECONNECTION_TIMEOUT)
 
 
 @pytest.mark.parametrize("kind", ["signaling", "media"])
@@ -197,8 +197,8 @@ async def test_the_stream_ends_when_its_window_passes(kind: str, tmp_path: Path)
             session.cut_signaling(webhook=False)
         else:
             session.cut_media()
-        told = await until_ended(backend, session.rtms_stream_id)
-        assert (told["state"], told["stop_reason"]) == ("ended", StopReason.AWAIT_RECONNECTION_TIMEOUT)
+        manifest = await until_ended(backend, session.rtms_stream_id)
+        assert (manifest["state"], manifest["stop_reason"]) == ("ended", StopReason.AWAIT_RECONNECTION_TIMEOUT)
 
 
 async def test_a_stop_while_connecting_ends_the_attempt(tmp_path: Path) -> None:
@@ -207,18 +207,18 @@ async def test_a_stop_while_connecting_ends_the_attempt(tmp_path: Path) -> None:
         session.refuse_next(StatusCode.DUPLICATE_SIGNAL_REQUEST, 10_000)
         session.cut_signaling(webhook=False)
         await session.stop(StopReason.USER_TRIGGERED)
-        told = await until_ended(backend, session.rtms_stream_id)
-        assert (told["state"], told["stop_reason"]) == ("ended", StopReason.USER_TRIGGERED)
+        manifest = await until_ended(backend, session.rtms_stream_id)
+        assert (manifest["state"], manifest["stop_reason"]) == ("ended", StopReason.USER_TRIGGERED)
 
 
-async def test_our_own_polite_close_ends_the_stream_at_zoom(tmp_path: Path) -> None:
+async def test_a_polite_close_by_the_daemon_ends_the_stream_at_zoom(tmp_path: Path) -> None:
     async with zoom_and_daemon(tmp_path) as (sim, backend):
         session = await sim.start_session(["Ana"])
         await session.wait_reconnected()
         await sim.clock.sleep(4)
         await backend.stop(session.rtms_stream_id)
-        told = await until_ended(backend, session.rtms_stream_id)
-        assert (told["state"], told["stop_reason"]) == ("ended", StopReason.RECEIVER_REQUEST_CLOSE)
+        manifest = await until_ended(backend, session.rtms_stream_id)
+        assert (manifest["state"], manifest["stop_reason"]) == ("ended", StopReason.RECEIVER_REQUEST_CLOSE)
         assert session.record.messages(MsgType.STREAM_CLOSE_RESP)[0]["status_code"] == 0
         assert_all_of_it_once(session.record, directory_of(backend, session.rtms_stream_id))
 
@@ -233,8 +233,8 @@ async def test_reconnecting_on_demand_loses_nothing(tmp_path: Path) -> None:
             await sim.clock.sleep(0.1)
         await sim.clock.sleep(4)
         await session.stop()
-        told = await until_ended(backend, session.rtms_stream_id)
-        assert not [gap for gap in told["gaps"] if gap["media"] == "audio"]
+        manifest = await until_ended(backend, session.rtms_stream_id)
+        assert not [gap for gap in manifest["gaps"] if gap["media"] == "audio"]
         assert_well_behaved(session.record)
         assert_all_of_it_once(session.record, directory_of(backend, session.rtms_stream_id))
 
@@ -262,7 +262,7 @@ async def test_a_bug_in_one_stream_ends_that_stream_only(tmp_path: Path, capsys:
         assert_all_of_it_once(bystander.record, directory_of(backend, bystander.rtms_stream_id))
 
 
-async def test_an_ended_stream_that_starts_again_goes_on_in_its_directory(tmp_path: Path) -> None:
+async def test_an_ended_stream_that_starts_again_continues_in_its_directory(tmp_path: Path) -> None:
     async with zoom_and_daemon(tmp_path) as (sim, backend):
         room = sim.hold_session(["Ana"])
         session = await sim.start_stream(room, "again")

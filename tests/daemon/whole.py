@@ -1,4 +1,4 @@
-"""The whole daemon in this process, a simulated Zoom beside it, and the simulator's record held against the files."""
+"""The whole daemon in this process, with a simulated Zoom, whose record is compared with the files."""
 
 import json
 from collections import Counter
@@ -43,7 +43,7 @@ from rtmsd.simulator.wire.wire import WireState
 HEADER_END = b"data"
 LIMIT_S: Final = 60.0
 SIMULATED: Final = SimulatorSettings()
-# In a hurry, but patient: it waits for others ten times as long as Zoom does, which is what a busy machine may need.
+# Fast, but it waits for the daemon ten times as long as Zoom does, which a busy machine may need.
 HURRIED: Final = attrs.evolve(
     SIMULATED,
     speed=24,
@@ -54,7 +54,7 @@ HURRIED: Final = attrs.evolve(
 
 
 def config(directory: Path, **sections: Any) -> Config:
-    """A configuration for the simulator, with delays that no test has to wait for."""
+    """A configuration for the simulator, with short delays."""
     base: dict[str, Any] = {
         "webhook": WebhookConfig(listen="127.0.0.1:0"),
         "apps": (
@@ -106,7 +106,7 @@ async def play_whole(sim: Simulator, name: str) -> SimSession:
 
 
 async def _until_connected(session: SimSession, _step: object) -> None:
-    """What happens in a scenario happens to a client that is connected, however long a busy machine needs for that."""
+    """Play each step of a scenario to a connected client, however long a busy machine needs to connect."""
     with trio.fail_after(LIMIT_S):
         while (await session.wait_reconnected()).wire.state is WireState.DEAD:  # noqa: ASYNC110 nobody tells of it
             await trio.sleep(0.01)
@@ -141,9 +141,9 @@ def lines(path: Path) -> list[dict[str, Any]]:
 
 
 def assert_all_of_it_once(record: Record, directory: Path, *, jitter_ms: int = 0) -> None:
-    """Every packet and every transcript that arrived is in the files, once, whole, in order and in its place."""
-    told = json.loads((directory / "stream.json").read_bytes())
-    files = {entry["user_id"]: entry for entry in told["files"] if entry["media"] == "audio"}
+    """Assert that each packet and transcript that arrived is in the files, once, whole, in order and in its place."""
+    manifest = json.loads((directory / "stream.json").read_bytes())
+    files = {entry["user_id"]: entry for entry in manifest["files"] if entry["media"] == "audio"}
     for user_id, log in record.audio.items():
         packets = {packet.number: packet for packet in log if packet.fate in ARRIVED | {Fate.IN_FLIGHT}}
         must = {packet.number for packet in log.arrived()}
@@ -171,7 +171,7 @@ def assert_all_of_it_once(record: Record, directory: Path, *, jitter_ms: int = 0
 
 
 def assert_well_behaved(record: Record) -> None:
-    """Nothing a client must not do, and every keep-alive answered that could be."""
+    """Assert that the client broke no rule, and answered every keep-alive that it could."""
     assert not record.violations
     open_for_good = {span.connection for span in record.connections if span.why in {"ended", "the stream ended"}}
     unanswered = [ask for ask in record.keep_alives if ask.answered_s is None and ask.connection in open_for_good]
@@ -179,7 +179,7 @@ def assert_well_behaved(record: Record) -> None:
 
 
 def pcm(path: Path) -> bytes:
-    """The samples of a WAV file, found by a reader of our own: any chunks, then `data`."""
+    """The samples of a WAV file, found by an independent reader: any chunks, then `data`."""
     raw = path.read_bytes()
     assert raw[:4] in {b"RIFF", b"RF64"}
     position = 12

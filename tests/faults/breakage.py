@@ -1,4 +1,4 @@
-"""Ways in which networks and servers break, and how to tell that a stream has recovered."""
+"""Failures of networks and servers, and the recovery of a stream."""
 
 import inspect
 from collections import Counter
@@ -39,7 +39,7 @@ async def _twice(session: SimSession) -> None:
 
 
 async def _everything(session: SimSession) -> None:
-    """Media goes, then signaling, then the server, each before the daemon has recovered from what came before."""
+    """Media goes, then signaling, then the server, each before the daemon has recovered from the last."""
     session.cut_media(how=Cut.RESET)
     await trio.sleep(0.02)
     session.cut_signaling(how=Cut.RESET)
@@ -83,7 +83,7 @@ async def inflict(session: SimSession, fault: str) -> None:
 
 
 async def recovered(session: SimSession) -> None:
-    """Wait until all three connections are there, none plays dead, and audio flows."""
+    """Wait until all three connections are there, none is dead, and audio flows."""
     await until(lambda: is_whole(session))
     arrived = audio_of(session)
     await until(lambda: audio_of(session) >= arrived + 20 and is_whole(session))
@@ -94,6 +94,6 @@ def audio_of(session: SimSession) -> int:
 
 
 def is_whole(session: SimSession) -> bool:
-    """Whether all three connections are there, and none of them plays dead."""
+    """Whether all three connections are there, and none is dead."""
     connections = session.connections()
     return len(connections) == 3 and all(connection.wire.state is WireState.OPEN for connection in connections)

@@ -1,4 +1,4 @@
-"""rtmsd on a disk that does as a file says: `python -m tests.faults.faulty CONTROL run --config FILE`.
+"""rtmsd on a disk that fails as a file says: `python -m tests.faults.faulty CONTROL run --config FILE`.
 
 CONTROL holds one word: `ok`, the name of an errno (`EIO`, `EROFS`, `ENOSPC`), `slow SECONDS` for each sync, or `stuck`;
 `ok TEXT` refuses only files that have TEXT in their path.

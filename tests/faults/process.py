@@ -35,14 +35,14 @@ DEFAULTS: Final[Mapping[str, Section]] = {
 
 
 async def until(condition: Callable[[], object], limit_s: float = LIMIT_S) -> None:
-    """Wait until something is so that nobody tells of: in a file, or in what the simulator has sent."""
+    """Poll until a condition holds that has no event: in a file, or in the record of the simulator."""
     with trio.fail_after(limit_s):
         while not condition():  # noqa: ASYNC110
             await trio.sleep(0.02)
 
 
 def is_machine_busy() -> bool:
-    """Whether others want more of processors or disks than there is: then no time that is measured means anything."""
+    """Whether processors or disks are overloaded by others: then no measured time means anything."""
     if os.getloadavg()[0] > (os.cpu_count() or 1) + 1:
         return True
     pressures = [Path("/proc/pressure", name) for name in ("cpu", "io")]
@@ -51,7 +51,7 @@ def is_machine_busy() -> bool:
 
 
 class Gate:
-    """The address Zoom posts to. It outlives the daemons behind it, and sees each answer before Zoom does.
+    """The address that Zoom posts to. It outlives the daemons behind it, and sees each answer before Zoom does.
 
     Attributes:
         port: where the daemon of the moment listens; None: nobody answers.
@@ -174,7 +174,7 @@ class Daemon:
         self.starts_s.append(time.monotonic() - self.spawned_s[-1])
 
     def kill(self) -> None:
-        """SIGKILL, if it runs. What it has told us so far is still read."""
+        """SIGKILL, if it runs. Its output so far is still read."""
         self.gate.port = None
         if self.is_running:
             self.send_signal(signal.SIGKILL)

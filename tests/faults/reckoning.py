@@ -1,4 +1,4 @@
-"""What Zoom sent against what is in the files: exact counts. A reader of its own, which shares nothing with rtmsd.
+"""Exact counts of what Zoom sent and of what is in the files, by a reader that shares nothing with rtmsd.
 
 Every packet names its participant and its number, so that each one is found, or found missing, or found twice.
 """
@@ -128,7 +128,7 @@ class Reckoning:
 
 
 def reckon(root: Path, session: SimSession, *, verified: bool = True) -> Reckoning:
-    """Hold the recording of a stream, which has ended, against what its Zoom sent."""
+    """Compare the recording of an ended stream with what its Zoom sent."""
     directory = recording_of(root, session)
     manifest = manifest_of(directory)
     result = Reckoning()
@@ -175,7 +175,7 @@ def _reckon_audio(
             if not mark.whole or abs(off_ms) > SLACK_MS:
                 result.damaged.append(f"{_name(session, marked)}: {off_ms:+g} ms off, whole: {mark.whole}")
     gaps = [gap for gap in manifest["gaps"] if gap["media"] == "audio" and gap["user_id"] in {None, user_id}]
-    told = [gap for gap in gaps if gap["cause"] != "daemon_restart"]  # killed before it could tell that a gap closed
+    explained = [gap for gap in gaps if gap["cause"] != "daemon_restart"]  # killed before it recorded the end
     missing: list[AudioPacket] = []
     for packet in sorted(by_number.values(), key=lambda packet: packet.timestamp_ms):
         times = found[packet.number]
@@ -185,7 +185,7 @@ def _reckon_audio(
             result.recorded += times > 0
         else:
             result.withheld += not times
-        if times and _covered(told, packet, -SLACK_MS):
+        if times and _covered(explained, packet, -SLACK_MS):
             result.pretended.append(_name(session, packet))
         if not times and packet.timestamp_ms < manifest["ended_ms"]:
             missing.append(packet)
@@ -208,7 +208,7 @@ def _name(session: SimSession, packet: AudioPacket) -> str:
 
 
 def _runs(packets: Iterable[AudioPacket]) -> Iterator[list[AudioPacket]]:
-    """Yield packets that follow each other without a hole, in order, as lists."""
+    """Yield lists of consecutive packets, in order."""
     run: list[AudioPacket] = []
     for packet in packets:
         if run and packet.timestamp_ms > run[-1].timestamp_ms + run[-1].duration_ms:
@@ -240,8 +240,8 @@ def _reckon_transcripts(
         # A lost message is missing at the time it was sent; one that came and was dropped, for what it tells of.
         at_ms, from_ms, to_ms = item.timestamp_ms, content["start_time"], content["end_time"]
         sent = any(gap["from_ms"] - SLACK_MS <= at_ms <= gap["to_ms"] + SLACK_MS for gap in gaps)
-        told = any(gap["from_ms"] <= from_ms and to_ms <= gap["to_ms"] and gap["user_id"] == who for gap in gaps)
-        if not sent and not told:
+        explained = any(gap["from_ms"] <= from_ms and to_ms <= gap["to_ms"] and gap["user_id"] == who for gap in gaps)
+        if not sent and not explained:
             result.unexplained.append(f"{session.rtms_stream_id} transcript at {at_ms}, {item.fate.name}")
 
 
@@ -255,7 +255,7 @@ def _covered(gaps: list[dict[str, Any]], packet: AudioPacket, slack_ms: int) -> 
 
 
 def percentile(values: Iterable[float], share: float) -> float:
-    """Return the smallest value that `share` of all are not above, 0.0 of none."""
+    """Return the quantile `share` of values, 0.0 without any."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
 
@@ -268,13 +268,13 @@ def sum_of(reckonings: Iterable[Reckoning]) -> Reckoning:
 
 
 def is_in_time(session: SimSession) -> bool:
-    """Whether nothing is left in Zoom's buffer, which would be given up at the end."""
+    """Whether nothing is left in Zoom's buffer, which is dropped at the end."""
     newest_ms = max((log.newest_ms for log in session.record.audio.values()), default=0)
     return session.now_ms - newest_ms < IN_TIME_MS
 
 
 async def end_all(daemon: Daemon, sessions: Sequence[SimSession]) -> list[Reckoning]:
-    """End all sessions, wait until their files are finished, and reckon each one."""
+    """End all sessions, wait until their files are finished, and count each one."""
     for session in sessions:
         await until(partial(is_in_time, session))
     async with trio.open_nursery() as nursery:

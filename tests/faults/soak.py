@@ -1,4 +1,4 @@
-"""A long run with a fault every so often, that looks for what grows: `python -m tests.faults.soak --minutes 60`.
+"""A long run with regular faults, which looks for growth: `python -m tests.faults.soak --minutes 60`.
 
 Exit status 0 only if nothing is unexplained, doubled or damaged, and neither tasks, descriptors nor memory grew.
 """
@@ -31,7 +31,7 @@ GROWTH_BYTES: Final = 24 << 20
 
 @attrs.frozen
 class Sample:
-    """What the process holds, all streams being connected."""
+    """The resources of the process while all streams are connected."""
 
     tasks: int
     descriptors: int
@@ -62,7 +62,7 @@ class Soak:
 
 
 async def sample(daemon: Daemon) -> Sample:
-    """Return the least of several samples: what is being answered or closed at the moment is no growth."""
+    """Return the least of several samples: requests in progress are no growth."""
     samples = []
     for _ in range(SAMPLES):
         status: dict[str, Any] = await daemon.status()

@@ -1,4 +1,4 @@
-"""Networks that break in every way, again and again, alone and at once: all comes back, and every gap says why."""
+"""Failing networks, in every way, repeatedly, alone and combined: streams recover, and every gap has its cause."""
 
 import random
 from collections import Counter

@@ -1,4 +1,4 @@
-"""A process that may open few files: what it takes on it connects, the rest is refused, and operators are answered."""
+"""A process that may open few files: accepted streams connect, others are refused, and operators are answered."""
 
 import resource
 from pathlib import Path
@@ -46,7 +46,7 @@ async def test_starts_are_refused_before_descriptors_run_out(place: Path) -> Non
         assert str(LIMIT) in trouble["detail"]
         assert not [line for line in daemon.lines if "exception" in line]
         total = sum_of(await end_all(daemon, taken))
-        # The starts that were refused are told of for an hour.
+        # The starts that were refused are reported for an hour.
         await daemon.until_status(lambda status: {each["code"] for each in status["degraded"]} == {"starts_refused"})
     assert not total.faults
     assert total.recorded == total.sent > 0

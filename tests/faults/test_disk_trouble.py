@@ -1,4 +1,4 @@
-"""Disks that are full, broken, read-only, slow or stuck: the daemon stays up, says so, and goes on when they do."""
+"""Disks that are full, broken, read-only, slow or stuck: the daemon stays up, reports it, and recovers with them."""
 
 import contextlib
 import shutil
@@ -30,7 +30,7 @@ def small_disk(place: Path) -> Iterator[Path]:
 
 
 class Control:
-    """What the disk of `faulty.py` does from now on."""
+    """The control file of the disk of `faulty.py`."""
 
     def __init__(self, stage: Stage) -> None:
         self._file = stage.daemon.directory / "disk.control"
@@ -81,7 +81,7 @@ async def test_a_disk_that_fills_up_and_is_cleaned(
 
 
 def fill(disk: Path) -> Path:
-    """Leave no room for another byte. Returns what to delete."""
+    """Fill the disk. Returns the file to delete."""
     ballast = disk / "ballast"
     with contextlib.suppress(OSError), ballast.open("ab", buffering=0) as file:
         while True:
@@ -90,9 +90,7 @@ def fill(disk: Path) -> Path:
 
 
 @pytest.mark.parametrize("how", ["kill", "stop"])
-async def test_a_daemon_that_starts_on_a_full_disk_takes_its_streams_up(
-    place: Path, small_disk: Path, how: str
-) -> None:
+async def test_a_daemon_that_starts_on_a_full_disk_resumes_its_streams(place: Path, small_disk: Path, how: str) -> None:
     async with open_stage(place) as stage:
         daemon = stage.daemon
         daemon.sections["recording"] |= {"directory": str(small_disk / "recordings")}
@@ -121,7 +119,7 @@ async def test_a_daemon_that_starts_on_a_full_disk_takes_its_streams_up(
     assert set(total.gaps) == {"daemon_restart"}
 
 
-async def test_a_revocation_on_a_full_disk_is_obeyed_at_once(place: Path, small_disk: Path) -> None:
+async def test_a_revocation_on_a_full_disk_is_carried_out_at_once(place: Path, small_disk: Path) -> None:
     async with open_stage(place) as stage:
         daemon = stage.daemon
         daemon.sections["recording"] |= {"directory": str(small_disk)}
@@ -238,7 +236,9 @@ async def test_new_streams_are_refused_below_the_low_water_mark(place: Path) -> 
 
 
 @pytest.mark.long
-async def test_a_stuck_disk_under_a_flood_fills_its_bound_and_no_more(place: Path, show: Callable[..., None]) -> None:
+async def test_a_stuck_disk_under_a_flood_fills_the_buffer_up_to_its_bound(
+    place: Path, show: Callable[..., None]
+) -> None:
     bound = 8 * 2**20
     async with open_stage(place) as stage:
         control, daemon = Control(stage), stage.daemon

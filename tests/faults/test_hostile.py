@@ -1,4 +1,4 @@
-"""Broken and hostile frames on one of many streams: it counts them and lives, the others lose nothing."""
+"""Broken and hostile frames on one of many streams: it counts them and continues, the others lose nothing."""
 
 from collections.abc import Callable
 from functools import partial

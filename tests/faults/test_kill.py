@@ -1,4 +1,4 @@
-"""SIGKILL at any instant: what it costs is at most what the last `sync_interval_s` brought, and every gap says why."""
+"""SIGKILL at any instant: it costs at most the media of the last `sync_interval_s`, and every gap has its cause."""
 
 import random
 import signal
@@ -22,7 +22,7 @@ BUSY_S = 0.25  # for a read or a flush that came late
 
 
 class Kill(NamedTuple):
-    """When it was, and when the next process began: what was sent in between, had nobody to receive it."""
+    """Its time, and the start of the next process: nobody received what was sent in between."""
 
     at_s: float
     until_s: float
@@ -30,7 +30,7 @@ class Kill(NamedTuple):
 
 @attrs.define
 class Toll:
-    """What kills cost, an entry for each kill and stream.
+    """The cost of kills, an entry for each kill and stream.
 
     Attributes:
         live_ms: media lost that came in time. late_ms: with what came out of Zoom's buffer after a restart: many
@@ -53,7 +53,7 @@ class Toll:
 
 
 def toll(kills: list[Kill], reckonings: list[Reckoning]) -> Toll:
-    """Charge each lost packet to the kill that came after it was sent, or just before."""
+    """Attribute each lost packet to the kill after it was sent, or just before."""
     result = Toll(len(kills))
     for reckoning in reckonings:
         live: dict[Kill, Counter[int]] = {kill: Counter() for kill in kills}
@@ -72,7 +72,7 @@ def toll(kills: list[Kill], reckonings: list[Reckoning]) -> Toll:
 
 
 def check_readable(recordings: Path) -> None:
-    """Any program can read what a killed daemon left, before anybody repaired it."""
+    """Any program can read the files of a killed daemon before their repair."""
     for path in recordings.glob("*/*/audio/*.wav"):
         read_track(path)
 
@@ -156,7 +156,7 @@ async def test_killed_between_the_answer_and_the_work(place: Path) -> None:
     assert last.gap_ms == 0
 
 
-async def test_a_stop_whose_answer_was_the_last_deed(place: Path) -> None:
+async def test_killed_right_after_the_answer_to_a_stop(place: Path) -> None:
     async with open_stage(place) as stage:
         daemon = stage.daemon
         [session] = await stage.live()

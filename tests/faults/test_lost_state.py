@@ -1,4 +1,4 @@
-"""A state file that is deleted under the daemon, or damaged while it is down: nothing is promised that is not kept."""
+"""A state file that is deleted under the daemon, or damaged while it is down: accepted events are kept."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from tests.faults.process import LIMIT_S, open_stage, until
 from tests.faults.reckoning import end_all, manifest_of, recording_of, sum_of
 
 
-async def test_a_state_file_that_is_deleted_is_noticed_and_what_was_promised_is_resumed(place: Path) -> None:
+async def test_a_deleted_state_file_is_noticed_and_accepted_streams_are_resumed(place: Path) -> None:
     timing = Timing(utterance_s=1, transcript_lag_s=0.2, stop_grace_s=0.1, webhook_retry_s=(14, 20))
     async with open_stage(place, timing=timing) as stage:
         daemon = stage.daemon
@@ -33,7 +33,7 @@ async def test_a_state_file_that_is_deleted_is_noticed_and_what_was_promised_is_
     assert set(total.gaps) <= {"daemon_restart"}
 
 
-async def test_a_daemon_starts_on_a_damaged_state_file_with_what_recordings_tell(place: Path) -> None:
+async def test_a_damaged_state_file_is_rebuilt_from_recordings(place: Path) -> None:
     async with open_stage(place) as stage:
         daemon = stage.daemon
         [session] = await stage.live()

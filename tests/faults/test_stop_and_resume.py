@@ -1,4 +1,4 @@
-"""How a daemon goes, and comes back: signals, drains, rivals, reloads, and what was revoked meanwhile."""
+"""Shutdown and resumption: signals, drains, second daemons, reloads, and revocations meanwhile."""
 
 import json
 import signal
@@ -106,7 +106,7 @@ async def test_end_streams_closes_them_politely(place: Path) -> None:
 
 
 async def rival(stage: Stage, name: str, **shared: Section) -> tuple[int, str]:
-    """Run a second daemon that shares something with the first; return its status and what it said."""
+    """Run a second daemon that shares something with the first; return its exit status and output."""
     directory = stage.daemon.directory / name
     directory.mkdir()
     second = Daemon(directory, stage.gate, stage.nursery)
@@ -116,7 +116,7 @@ async def rival(stage: Stage, name: str, **shared: Section) -> tuple[int, str]:
     return await second.reap(), json.dumps(second.lines)
 
 
-async def test_the_second_daemon_is_told_who_holds_what(place: Path) -> None:
+async def test_the_second_daemon_names_the_holder(place: Path) -> None:
     async with open_stage(place) as stage:
         daemon = stage.daemon
         [session] = await stage.live()

@@ -1,4 +1,4 @@
-"""Somebody takes files of a live recording away: the real daemon names what is lost, and loses nothing else."""
+"""Files of a live recording taken away: the daemon records the loss as gaps, and loses nothing else."""
 
 import json
 import shutil
@@ -27,7 +27,7 @@ def remove_audio(directory: Path) -> None:
 
 
 def link_audio(directory: Path) -> None:
-    """Lead the directory to somewhere else, where everything is as it was."""
+    """Replace the directory by a link to a copy of it."""
     (directory / "audio").rename(directory.parents[2] / "elsewhere")
     (directory / "audio").symlink_to(directory.parents[2] / "elsewhere")
 
@@ -37,7 +37,7 @@ def move_away(directory: Path) -> None:
 
 
 @pytest.mark.parametrize("take", [remove_all, remove_audio, link_audio, move_away])
-async def test_what_is_taken_away_is_a_gap_and_nothing_else_is(place: Path, take: Callable[[Path], None]) -> None:
+async def test_exactly_the_removed_media_are_a_gap(place: Path, take: Callable[[Path], None]) -> None:
     async with open_stage(place) as stage:
         daemon = stage.daemon
         await daemon.start()

@@ -1,4 +1,4 @@
-"""Duplicates and forgeries by the thousand beside a live stream, which notices nothing."""
+"""Thousands of duplicates and forgeries beside a live stream, which loses nothing."""
 
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -19,7 +19,7 @@ async def post_many(send: Callable[[], Awaitable[int | None]], times: int, statu
         statuses[await send()] += 1
 
 
-async def test_duplicates_and_forgeries_by_the_thousand(place: Path, show: Callable[..., None]) -> None:
+async def test_thousands_of_duplicates_and_forgeries(place: Path, show: Callable[..., None]) -> None:
     async with open_stage(place) as stage:
         await stage.daemon.start()
         session = await stage.zoom.start_session()

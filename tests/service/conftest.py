@@ -28,7 +28,7 @@ def place() -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def busy() -> Iterator[Busy]:
-    """A daemon with one stream that ended, one that lost its media once, and one that is well. Leave it as it is."""
+    """A daemon with an ended stream, one that lost its media once, and a good one. Do not change it."""
     with short_directory() as path:
         daemon = Installation(path)
         try:
@@ -38,7 +38,7 @@ def busy() -> Iterator[Busy]:
                 zoom.wait(ended.stop)
                 cut = zoom.session("Ana", "Bo", rtms_stream_id="cut-one")
                 well = zoom.session("Di", rtms_stream_id="cute-one")
-                zoom.do(lambda: cut.cut_media(MediaType.TRANSCRIPT))  # of which nothing is kept for us meanwhile
+                zoom.do(lambda: cut.cut_media(MediaType.TRANSCRIPT))  # which Zoom does not buffer
                 until(lambda: [link["why"] for link in daemon.curl("/v1/streams/cut-one").json["links"]][1])
                 until(lambda: daemon.states() == {"cut-one": "active", "cute-one": "active"})
                 yield Busy(daemon, zoom, cut, well)
@@ -56,7 +56,7 @@ def daemon(place: Path) -> Iterator[Installation]:
 
 @pytest.fixture
 def manager(place: Path, daemon: Installation) -> Iterator[NotifySocket]:
-    """The service manager of `daemon`, as far as notifications go."""
+    """The notification socket of the service manager of `daemon`."""
     notify = NotifySocket(place / "notify.sock")
     daemon.environment["NOTIFY_SOCKET"] = str(notify.path)
     yield notify

@@ -1,4 +1,4 @@
-"""rtmsd with little patience, on a disk that stands still while the file $STALL is there. Else tests take minutes."""
+"""rtmsd with short limits, on a disk that stalls while the file $STALL exists. Otherwise tests would take minutes."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""rtmsd as it is installed: a process of its own, known only by what an operator has: rtmsctl, curl, signals, systemd.
+"""rtmsd as installed: a process of its own, used through an operator's tools: rtmsctl, curl, signals, systemd.
 
 Everything here is synchronous; the simulated Zoom lives in a thread beside it.
 """
@@ -27,7 +27,7 @@ import trio
 from rtmsd.simulator import SimSession, Simulator, SimulatorSettings, Timing, Tone, open_simulator
 from tests.service.prepared import PYTHON_MODULE, ROOT, Process
 
-LIMIT_S: Final = 60.0  # for whatever is waited for: on a busy machine a process may take long to start, or to answer
+LIMIT_S: Final = 60.0  # for each wait: on a busy machine a process may be slow to start, or to answer
 SIMULATED: Final = SimulatorSettings(webhook_timeout_s=LIMIT_S, timing=Timing(stop_grace_s=0.1))
 WIDTH: Final = 132
 
@@ -56,7 +56,7 @@ DEFAULTS: Final[Sections] = {
 
 
 def until(condition: Callable[[], T], limit_s: float = LIMIT_S) -> T:
-    """Ask until the answer is true, and return it."""
+    """Poll until the condition is true, and return it."""
     deadline = time.monotonic() + limit_s
     while not (answer := condition()):
         assert time.monotonic() < deadline, f"still {answer!r} after {limit_s} s"
@@ -65,7 +65,7 @@ def until(condition: Callable[[], T], limit_s: float = LIMIT_S) -> T:
 
 
 class Printed(NamedTuple):
-    """What a command left behind."""
+    """The result of a command."""
 
     code: int
     out: str
@@ -77,7 +77,7 @@ class Printed(NamedTuple):
 
 
 class NotifySocket:
-    """The service manager's end of sd_notify: a real datagram socket, read as fast as messages come."""
+    """The service manager's end of sd_notify: a real datagram socket, read continuously."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -114,8 +114,8 @@ class Installation:
         directory: holds everything; its name is short, because of the sockets in it.
         sections: of the configuration, by name; written at each start and by `write_config`.
         app: the `[[app]]` section.
-        environment: beside that of the tests.
-        launcher: what stands before `run --config FILE`. A Python module is not started, but forked: see `prepared`.
+        environment: in addition to that of the tests.
+        launcher: the command before `run --config FILE`. A Python module is not started, but forked: see `prepared`.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -255,7 +255,7 @@ class Installation:
 
 
 def on_terminal(command: Sequence[str], environment: dict[str, str], *, until_shown: bytes = b"") -> Printed:
-    """Run a command on a terminal of its own; Ctrl-C when `until_shown` has been shown. Returns what was shown."""
+    """Run a command on a terminal of its own; Ctrl-C once `until_shown` was shown. Returns its output."""
     primary, secondary = pty.openpty()
     fcntl.ioctl(secondary, termios.TIOCSWINSZ, struct.pack("4H", 50, WIDTH, 0, 0))
     variables = os.environ | {"TERM": "xterm-256color", "NO_COLOR": "1"} | environment
@@ -275,7 +275,7 @@ def on_terminal(command: Sequence[str], environment: dict[str, str], *, until_sh
 
 
 class Zoom:
-    """A simulated Zoom in a thread. `do` and `wait` reach into it."""
+    """A simulated Zoom in a thread. `do` and `wait` run code in it."""
 
     def __init__(self, **settings: Any) -> None:
         self._settings = attrs.evolve(SIMULATED, **({"tone": Tone.MARKED} | settings))
@@ -323,7 +323,7 @@ class Zoom:
 
 
 class Busy(NamedTuple):
-    """A daemon with something to look at."""
+    """A daemon with streams in several states."""
 
     daemon: Installation
     zoom: Zoom
@@ -333,7 +333,7 @@ class Busy(NamedTuple):
 
 @contextlib.contextmanager
 def zoom_for(daemon: Installation, **settings: Any) -> Iterator[Zoom]:
-    """A Zoom that posts to a daemon that runs."""
+    """A Zoom that posts to a running daemon."""
     with Zoom(webhook_url=daemon.webhook_url, **settings) as zoom:
         yield zoom
 

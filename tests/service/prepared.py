@@ -1,4 +1,4 @@
-"""Processes that need not import anything any more: one that has imported rtmsd forks them.
+"""Processes without the time for imports: one that has imported rtmsd forks them.
 
 Imports are nearly all of what a start takes, and these tests start a hundred daemons and ask them as often. What is
 forked does as `python -m MODULE` does, in a process of its own: with its own files, environment, signals and end.
@@ -33,7 +33,7 @@ _HIGH: Final = 64  # no file descriptor of the process that forks is above
 
 
 class Process:
-    """A running command: what tests need of `subprocess.Popen`. `fileno` gets readable when it has ended.
+    """A running command: the part of `subprocess.Popen` that tests need. `fileno` is readable once it has ended.
 
     Args:
         command: begins with `PYTHON_MODULE`, or is started as a shell does, imports and all.
@@ -97,7 +97,7 @@ class Process:
 
 @functools.cache
 def _forker() -> socket.socket:
-    """Start the process that forks; return where it takes orders. It goes when that is closed, by whomever."""
+    """Start the process that forks; return its command socket. It exits when that is closed."""
     orders, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with theirs:
         command = [*PYTHON_MODULE, __name__, str(theirs.fileno())]
@@ -115,7 +115,7 @@ def _forker() -> socket.socket:
 
 
 def serve(orders: socket.socket) -> None:
-    """Take orders until nobody can give any."""
+    """Carry out commands until the socket is closed."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # keepers need no burial
     while True:
         order, fds, _, _ = socket.recv_fds(orders, _ORDER_BYTES, _MOST_FDS)
@@ -129,7 +129,7 @@ def serve(orders: socket.socket) -> None:
 
 
 def _keep(order: dict[str, Any], answers: socket.socket, files: Sequence[int]) -> NoReturn:
-    """Start the process and tell its number, wait for its end and tell how it was: only a parent can."""
+    """Start the process, report its number, and report its status at its end, which only a parent can."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     pid = os.fork()
     if pid == 0:
@@ -144,7 +144,7 @@ def _keep(order: dict[str, Any], answers: socket.socket, files: Sequence[int]) -
 
 
 def _become(command: list[str], environment: dict[str, str], *, is_cold: bool, files: Sequence[int]) -> NoReturn:
-    """Be that command, with stdout, stderr, and then sockets where sd_listen_fds(3) wants them."""
+    """Become that command, with stdout, stderr, and then sockets where sd_listen_fds(3) expects them."""
     null = os.open(os.devnull, os.O_RDONLY)
     for place, fd in enumerate([fcntl.fcntl(fd, fcntl.F_DUPFD, _HIGH) for fd in (null, *files)]):
         os.dup2(fd, place)

@@ -1,4 +1,4 @@
-"""Every verb that only looks: what it prints for a person on a terminal, for a program, and as JSON."""
+"""The verbs that only read: their output for a person on a terminal, for a program, and as JSON."""
 
 import json
 import re
@@ -39,11 +39,11 @@ def test_status(busy: Busy) -> None:
     assert shown["config"] == str(daemon.config_file)
     plain = dict(line.split("\t") for line in daemon.ctl("status").out.splitlines())
     assert plain.keys() == shown.keys()
-    told = daemon.asked("status")
-    assert told["pid"] == int(plain["pid"]) == daemon.process.pid if daemon.process else False
-    assert told["degraded"] == told["warnings"] == []
-    assert told["ready"] and not told["draining"]
-    assert daemon.status().keys() == told.keys()
+    info = daemon.asked("status")
+    assert info["pid"] == int(plain["pid"]) == daemon.process.pid if daemon.process else False
+    assert info["degraded"] == info["warnings"] == []
+    assert info["ready"] and not info["draining"]
+    assert daemon.status().keys() == info.keys()
 
 
 def test_ps(busy: Busy) -> None:
@@ -80,10 +80,10 @@ def test_inspect_a_live_stream(busy: Busy) -> None:
     assert titles == ["PARTICIPANTS", "FILES", "MEDIA", "LINKS", "CONNECTIONS", "GAPS"]
     assert "closed with code 1006" in printed
     assert "media_reconnect" in printed
-    told = daemon.asked("inspect", "cut-one")
-    assert {person["user_name"] for person in told["participants"]} == {"Ana", "Bo"}
-    assert [link["state"] for link in told["links"]] == ["streaming", "streaming"]
-    assert told["gaps"][0]["cause"] == "media_reconnect"
+    info = daemon.asked("inspect", "cut-one")
+    assert {person["user_name"] for person in info["participants"]} == {"Ana", "Bo"}
+    assert [link["state"] for link in info["links"]] == ["streaming", "streaming"]
+    assert info["gaps"][0]["cause"] == "media_reconnect"
 
 
 def test_inspect_a_stream_that_ended(busy: Busy) -> None:
@@ -94,7 +94,7 @@ def test_inspect_a_stream_that_ended(busy: Busy) -> None:
     assert Path(shown["directory"], "stream.json").is_file()
 
 
-def test_a_stream_goes_by_a_unique_prefix(busy: Busy) -> None:
+def test_a_stream_is_found_by_a_unique_prefix(busy: Busy) -> None:
     ambiguous = busy.daemon.ctl("inspect", "cut")
     assert ambiguous.code == 2
     assert ambiguous.err.splitlines()[1:] == ["cut-one", "cute-one"]
@@ -175,7 +175,7 @@ def test_doctor_without_a_daemon(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "lines"),
     [
         (("18",), ["stop reason 18: AUTHENTICATION_FAILURE", "status code 18: INVALID_MEDIA_AUDIO_PARAMS"]),
         (("stop", "18"), ["stop reason 18: AUTHENTICATION_FAILURE"]),
@@ -186,13 +186,13 @@ def test_doctor_without_a_daemon(tmp_path: Path) -> None:
     ],
     ids=" ".join,
 )
-def test_explain(busy: Busy, words: tuple[str, ...], told: list[str]) -> None:
+def test_explain(busy: Busy, words: tuple[str, ...], lines: list[str]) -> None:
     shown = busy.daemon.seen("explain", *words)
-    assert [line for line in shown.out.splitlines() if not line.startswith(" ")] == told
+    assert [line for line in shown.out.splitlines() if not line.startswith(" ")] == lines
     for part in ("meaning", "cause", "remedy"):
-        assert shown.out.count(f"\n  {part} ") == len(told)
+        assert shown.out.count(f"\n  {part} ") == len(lines)
     assert all(len(line) <= 100 for line in shown.out.splitlines())
-    assert len(busy.daemon.asked("explain", *words)) == len(told)
+    assert len(busy.daemon.asked("explain", *words)) == len(lines)
 
 
 def test_recordings(busy: Busy) -> None:
@@ -201,8 +201,8 @@ def test_recordings(busy: Busy) -> None:
     assert listed.keys() == {"STREAM", "ended-one", "cut-one", "cute-one"}
     assert listed["ended-one"][1] == "ended"
     assert {item["rtms_stream_id"] for item in daemon.asked("recordings", "ls")} == listed.keys() - {"STREAM"}
-    *_, told, verdict = daemon.seen("recordings", "verify", "ended-one").out.splitlines()
-    assert told.endswith("/ended-one: ok")
+    *_, line, verdict = daemon.seen("recordings", "verify", "ended-one").out.splitlines()
+    assert line.endswith("/ended-one: ok")
     assert verdict == "1 recording, no problems, no gaps"
     (verified,) = daemon.asked("recordings", "verify", "ended")
     assert verified["problems"] == []
@@ -248,7 +248,7 @@ def test_completion(busy: Busy, shell: str) -> None:
     assert "rtmsctl ps -a" in script.out
 
 
-def test_colour_is_for_terminals_that_want_it(busy: Busy) -> None:
+def test_colour_is_only_for_terminals_without_no_color(busy: Busy) -> None:
     assert "\x1b[32mok\x1b[0m" in busy.daemon.seen("status", NO_COLOR="").out
     assert "\x1b" not in busy.daemon.seen("status").out
     assert "\x1b" not in busy.daemon.seen("status", NO_COLOR="", TERM="dumb").out

@@ -1,4 +1,4 @@
-"""What changes the daemon: streams, drain, reload, and who may; all through rtmsctl and curl."""
+"""Control of the daemon: streams, drain, reload, and the right to it; all through rtmsctl and curl."""
 
 import os
 import signal
@@ -74,7 +74,7 @@ def test_reload(daemon: Installation) -> None:
         assert daemon.seen("config", "diff").out.splitlines() == [*expected[1:], "secrets are not compared"]
         assert daemon.seen("reload").out.splitlines() == expected
         assert daemon.seen("config", "diff").out.splitlines() == [*expected[2:], "secrets are not compared"]
-        assert daemon.asked("reload")["changed"][0]["needs_restart"] is True  # told of until it is done
+        assert daemon.asked("reload")["changed"][0]["needs_restart"] is True  # listed until it is done
         assert daemon.asked("config", "show")["recording"]["buffer_bytes"] == 268435456
 
         zoom.session("Bo", rtms_stream_id="new")
@@ -119,7 +119,7 @@ def test_a_new_secret_holds_for_the_next_webhook(daemon: Installation) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
-def test_another_user_may_look_where_the_mode_lets_him_but_not_touch(busy: Busy) -> None:
+def test_another_user_may_read_where_the_mode_permits_and_not_control(busy: Busy) -> None:
     daemon = busy.daemon
     path = Path(daemon.admin_socket)
     assert path.stat().st_mode & 0o777 == 0o660
@@ -143,7 +143,7 @@ def test_another_user_may_look_where_the_mode_lets_him_but_not_touch(busy: Busy)
     assert daemon.logged("admin command", command="drain", uid=0)
 
 
-def test_the_second_daemon_on_a_socket_leaves_it_to_the_first(daemon: Installation, place: Path) -> None:
+def test_a_second_daemon_leaves_the_socket_to_the_first(daemon: Installation, place: Path) -> None:
     daemon.start()
     second = Installation(place / "2")
     second.directory.mkdir()
@@ -175,7 +175,7 @@ def test_a_daemon_that_does_not_answer_in_time(busy: Busy) -> None:
     assert daemon.ctl("status").code == 0
 
 
-def test_curl_understands_every_refusal(busy: Busy) -> None:
+def test_every_refusal_through_curl(busy: Busy) -> None:
     daemon = busy.daemon
     for path, options, status, code in (
         ("/v1/streams/x", (), 404, "no_such_stream"),

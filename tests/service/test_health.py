@@ -27,9 +27,7 @@ def wrong(daemon: Installation) -> list[str]:
     return [trouble["code"] for trouble in daemon.status()["degraded"]]
 
 
-def test_a_silent_stream_and_a_disk_that_stands_still(
-    impaired: Installation, manager: NotifySocket, place: Path
-) -> None:
+def test_a_silent_stream_and_a_stalled_disk(impaired: Installation, manager: NotifySocket, place: Path) -> None:
     daemon = impaired
     daemon.environment["WATCHDOG_USEC"] = "400000"
     daemon.start()
@@ -65,9 +63,7 @@ def test_a_silent_stream_and_a_disk_that_stands_still(
     assert daemon.stop() == 0
 
 
-def test_a_disk_that_never_answers_does_not_keep_a_daemon_that_is_told_twice_to_stop(
-    impaired: Installation, place: Path
-) -> None:
+def test_a_dead_disk_does_not_outlast_a_second_signal(impaired: Installation, place: Path) -> None:
     daemon = impaired
     daemon.start()
     with zoom_for(daemon) as zoom:
@@ -83,7 +79,7 @@ def test_a_disk_that_never_answers_does_not_keep_a_daemon_that_is_told_twice_to_
 
 
 def failing(daemon: Installation) -> dict[str, str]:
-    """What the daemon has to say to doctor: check to detail."""
+    """Return the failed findings of the daemon: check to detail."""
     return {each["check"]: each["detail"] for each in daemon.curl("/v1/doctor").json if each["ok"] is False}
 
 
@@ -107,7 +103,7 @@ def test_webhooks_that_cannot_be_trusted(impaired: Installation) -> None:
         assert "rtms.concurrency_limited" in failing(daemon)["concurrency"]
 
 
-def test_doctor_knows_swapped_credentials_and_missing_scopes(daemon: Installation) -> None:
+def test_doctor_finds_swapped_credentials_and_missing_scopes(daemon: Installation) -> None:
     daemon.start()
     with zoom_for(daemon, client_secret="another-secret-at-zoom") as zoom:
         zoom.session("Ana", connected=False)
@@ -165,7 +161,7 @@ def test_metrics(daemon: Installation) -> None:
     assert samples['rtmsd_streams{state="active"}'] == 0
     (log,) = session.record.audio.values()
     assert samples['rtmsd_media_messages_total{media="audio"}'] == len(log.arrived())
-    # Every message is told to the histogram once it is on disk; the keep-alives between them are counted with them.
+    # The histogram counts each message once it is on disk, and the keep-alives between them.
     messages = sum(samples[f'rtmsd_media_messages_total{{media="{media}"}}'] for media in ("audio", "transcript"))
     latencies = [samples[f"rtmsd_ingest_latency_seconds_{part}"] for part in ("count", "sum")]
     assert messages <= latencies[0] <= messages + 100

@@ -1,4 +1,4 @@
-"""The daemon's own log: for a terminal, as JSON, with fields in the journal; each change once, secrets never."""
+"""The daemon's log: for a terminal, as JSON, with fields in the journal; each change once, secrets never."""
 
 import os
 import shutil

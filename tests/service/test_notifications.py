@@ -1,4 +1,4 @@
-"""What the service manager is told, over a real datagram socket."""
+"""Notifications to the service manager, over a real datagram socket."""
 
 import itertools
 import json
@@ -26,7 +26,7 @@ def test_from_ready_to_stopped(daemon: Installation, manager: NotifySocket) -> N
 
 
 def test_ready_only_when_both_sockets_answer(daemon: Installation, manager: NotifySocket) -> None:
-    """READY comes after the lines that say so, and not from a daemon that cannot listen."""
+    """READY comes after the log lines of both sockets, and not from a daemon that cannot listen."""
     daemon.sections["webhook"]["listen"] = "192.0.2.1:80"  # nobody's
     daemon.spawn()
     assert daemon.wait() == 1
@@ -34,9 +34,7 @@ def test_ready_only_when_both_sockets_answer(daemon: Installation, manager: Noti
     assert "192.0.2.1" in daemon.log_file.read_text()
 
 
-def test_the_watchdog_is_fed_at_half_its_time_with_the_state_of_things(
-    daemon: Installation, manager: NotifySocket
-) -> None:
+def test_the_watchdog_is_fed_at_half_its_limit_with_the_status(daemon: Installation, manager: NotifySocket) -> None:
     daemon.environment["WATCHDOG_USEC"] = "200000"
     daemon.start()
 
@@ -52,15 +50,15 @@ def test_the_watchdog_is_fed_at_half_its_time_with_the_state_of_things(
     assert len(fed_s()) <= (time.monotonic() - manager.having("READY")[0][0]) / 0.1 + 1
 
 
-def test_no_watchdog_unless_it_is_asked_for(daemon: Installation, manager: NotifySocket) -> None:
+def test_no_watchdog_unless_configured(daemon: Installation, manager: NotifySocket) -> None:
     daemon.environment["WATCHDOG_USEC"] = "100000"
-    daemon.environment["WATCHDOG_PID"] = str(os.getpid())  # somebody else's
+    daemon.environment["WATCHDOG_PID"] = str(os.getpid())  # another process
     daemon.start()
     time.sleep(0.3)
     assert not manager.having("WATCHDOG")
 
 
-def test_a_reload_is_framed_also_when_it_is_refused(daemon: Installation, manager: NotifySocket) -> None:
+def test_a_refused_reload_is_framed_as_well(daemon: Installation, manager: NotifySocket) -> None:
     daemon.start()
     for number, drain_s in enumerate((3, -3), start=1):
         daemon.sections["streams"]["drain_s"] = drain_s
@@ -78,7 +76,9 @@ def test_a_reload_is_framed_also_when_it_is_refused(daemon: Installation, manage
     assert daemon.stop() == 0
 
 
-def test_more_time_is_asked_for_once_also_while_streams_are_closed(daemon: Installation, manager: NotifySocket) -> None:
+def test_the_timeout_is_extended_once_also_while_streams_are_closed(
+    daemon: Installation, manager: NotifySocket
+) -> None:
     daemon.start()
     with zoom_for(daemon) as zoom:
         session = zoom.session("Ana")

@@ -1,9 +1,9 @@
-"""What a daemon knows of a live stream that an earlier process of it was told."""
+"""Details of a live stream that an earlier process received."""
 
 from tests.service.installation import Installation, until, zoom_for
 
 
-def test_what_the_webhook_said_besides_is_known_after_a_restart(daemon: Installation) -> None:
+def test_details_of_the_webhook_are_known_after_a_restart(daemon: Installation) -> None:
     daemon.start()
     with zoom_for(daemon) as zoom:
         session = zoom.session("Ana", rtms_stream_id="live", session_key="room-7", details={"account_id": "Acct"})
@@ -12,9 +12,9 @@ def test_what_the_webhook_said_besides_is_known_after_a_restart(daemon: Installa
         daemon.start()
         until(lambda: daemon.states().get(stream_id) == "active")
         (listed,) = daemon.asked("ps")
-        told = daemon.asked("inspect", stream_id)
-        assert listed["details"] == told["details"]
-        assert {"session_key": "room-7", "account_id": "Acct"}.items() <= told["details"].items()
+        info = daemon.asked("inspect", stream_id)
+        assert listed["details"] == info["details"]
+        assert {"session_key": "room-7", "account_id": "Acct"}.items() <= info["details"].items()
         assert "room-7" in daemon.seen("ps").out
         assert "session_key room-7" in daemon.seen("inspect", stream_id).out
         assert daemon.stop() == 0

@@ -1,4 +1,4 @@
-"""Sockets that outlive the daemon: stopped, killed and started again, while somebody keeps posting webhooks.
+"""Sockets that outlive the daemon: stopped, killed and started again, while webhooks keep coming.
 
 What was answered 200 is safe. Here a parent holds the sockets, as systemd does; `test_with_systemd` has the real one.
 """
@@ -123,7 +123,7 @@ def test_inherited_sockets_replace_the_configured_ones(parent: Parent) -> None:
         client.get(parent.url)  # nobody answers, and nobody refuses
 
 
-def test_a_socket_of_another_name_is_told_of_and_not_used(parent: Parent) -> None:
+def test_a_socket_of_another_name_is_logged_and_not_used(parent: Parent) -> None:
     daemon = parent.daemon
     daemon.environment["LISTEN_FDNAMES"] = "http:admin"
     parent.start()
@@ -131,7 +131,7 @@ def test_a_socket_of_another_name_is_told_of_and_not_used(parent: Parent) -> Non
     assert daemon.status()["listening"]["webhook"] != [parent.url.removeprefix("http://").removesuffix("/webhook")]
 
 
-def test_what_is_meant_for_somebody_else_is_left_alone(daemon: Installation) -> None:
+def test_sockets_for_another_process_are_left_alone(daemon: Installation) -> None:
     daemon.environment |= {"LISTEN_FDS": "2", "LISTEN_FDNAMES": "webhook:admin", "LISTEN_PID": "1"}
     daemon.environment["NOTIFY_SOCKET"] = str(daemon.directory / "nobody.sock")
     daemon.start()
@@ -141,7 +141,7 @@ def test_what_is_meant_for_somebody_else_is_left_alone(daemon: Installation) -> 
 
 @contextmanager
 def posting(parent: Parent) -> Iterator[Sender]:
-    """A sender at work; at the end all that was accepted must be known to the daemon."""
+    """A running sender; at the end the daemon must know all that was accepted."""
     with Sender(parent.url) as sender:
         sender.wait_for_more(5)
         yield sender

@@ -1,4 +1,4 @@
-"""The daemon itself under a real service manager, where there is one: started by its sockets, reloaded, killed."""
+"""The daemon under a real service manager, where there is one: started by its sockets, reloaded, killed."""
 
 import re
 import sys
@@ -9,7 +9,7 @@ from tests.service.test_socket_activation import Sender, all_accepted_are_known
 from tests.systemd.manager import open_manager
 
 
-def test_a_service_from_its_first_webhook_to_its_end(daemon: Installation, place: Path) -> None:
+def test_the_life_of_a_service(daemon: Installation, place: Path) -> None:
     (place / "units").mkdir()
     daemon.sections["admin"]["socket"] = str(place / "units/admin.sock")
     daemon.write_config()

@@ -1,4 +1,4 @@
-"""Our units under a real service manager: a user manager in a mount namespace of its own, where that is allowed."""
+"""The units under a real service manager: a user manager in a mount namespace of its own, where permitted."""
 
 import os
 import re
@@ -14,9 +14,9 @@ import pytest
 
 UNITS = Path(__file__).parents[2] / "systemd"
 MANAGER = "/lib/systemd/systemd"
-LIMIT_S = 60.0  # for whatever is waited for: a busy machine takes its time
+LIMIT_S = 60.0  # for each wait: a busy machine is slow
 
-# Only in here does systemd believe that it has booted the machine; nothing outside is touched.
+# Only in this namespace does systemd take the machine for booted by it; nothing outside is touched.
 IN_NAMESPACE = """
 set -e
 mount -t tmpfs tmpfs /run
@@ -26,7 +26,7 @@ export XDG_RUNTIME_DIR=/run/user/0 XDG_CONFIG_HOME="$1" SYSTEMD_LOG_TARGET=conso
 exec /lib/systemd/systemd --user
 """
 
-# What a user manager cannot do, or would do to this machine.
+# Settings that a user manager cannot apply, or that would affect this machine.
 LEFT_OUT = re.compile(
     r"^(User|Group|Socket(User|Group)|DirectoryMode|\w*Directory(Mode|Preserve)?|LoadCredential|Limit\w+"
     r"|Protect\w+|Private\w+|Restrict(?!art)\w+|Capability\w+|Ambient\w+|DevicePolicy|ProcSubset|SystemCall\w+|Memory\w+"
@@ -36,7 +36,7 @@ LEFT_OUT = re.compile(
 
 
 class Manager:
-    """A user manager with our units, which start what a test wants them to."""
+    """A user manager with the units, which start a program of the test."""
 
     def __init__(self, process: "subprocess.Popen[bytes]", directory: Path, port: int) -> None:
         self._process = process
@@ -73,7 +73,7 @@ class Manager:
 
 @contextmanager
 def open_manager(directory: Path, start: str, reload: str = "/bin/true") -> Iterator[Manager]:
-    """Run a user manager that knows our units, or skip the test where that cannot be.
+    """Run a user manager with the units, or skip the test where that is impossible.
 
     Args:
         directory: its own; the units' sockets are in it, or on a free port.

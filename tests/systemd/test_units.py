@@ -1,4 +1,4 @@
-"""The unit files and what lies beside them, as far as it can be told without running them."""
+"""The unit files and those beside them, checked without running them."""
 
 import json
 import os
@@ -24,7 +24,7 @@ needs_systemd = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reas
 
 
 def settings(unit: Path) -> dict[str, list[str]]:
-    """Every setting of a unit with its values; sections do not share names here."""
+    """Return each setting of a unit with its values; sections do not share names here."""
     found: dict[str, list[str]] = {}
     for line in unit.read_text().splitlines():
         if "=" in line and not line.startswith("#"):
@@ -48,11 +48,11 @@ def settings(unit: Path) -> dict[str, list[str]]:
         ("Sockets", "rtmsd-webhook.socket rtmsd-admin.socket"),
     ],
 )
-def test_the_service_promises(name: str, value: str) -> None:
+def test_settings_of_the_service(name: str, value: str) -> None:
     assert settings(SERVICE)[name] == [value]
 
 
-def test_the_service_reloads_watches_and_has_its_secrets() -> None:
+def test_reload_watchdog_and_credentials_of_the_service() -> None:
     service = settings(SERVICE)
     assert service.keys() >= {"ExecReload", "WatchdogSec", "LoadCredential"}
     assert "PrivateUsers" not in service  # it would hide the uids that the admin socket checks
@@ -85,7 +85,7 @@ def test_the_service_is_hardened() -> None:
 
 
 @needs_systemd
-def test_systemd_understands_every_line(tmp_path: Path) -> None:
+def test_systemd_accepts_every_line(tmp_path: Path) -> None:
     for unit in (SERVICE, *SOCKETS.values()):
         text = unit.read_text()
         # the programs are not where they will be installed
@@ -129,7 +129,7 @@ def queries(value: Any) -> Iterator[str]:
             yield from queries(inner)
 
 
-def test_the_dashboard_asks_for_metrics_that_exist() -> None:
+def test_the_dashboard_queries_existing_metrics() -> None:
     dashboard = json.loads((UNITS / "grafana-dashboard.json").read_text())
     asked = {name for query in queries(dashboard) for name in re.findall(r"\b(?:rtmsd|process)_\w+", query)}
     totals = Totals(
@@ -148,8 +148,8 @@ def test_the_dashboard_asks_for_metrics_that_exist() -> None:
     assert len(asked) > 10
 
 
-def test_the_dashboard_takes_any_name_of_the_job() -> None:
-    """It is the administrator's to choose; what every exporter offers is shown where rtmsd's own is, too."""
+def test_the_dashboard_accepts_any_job_name() -> None:
+    """The administrator chooses it; metrics of every exporter are selected by the instances that have rtmsd's own."""
     expressions = list(queries(json.loads((UNITS / "grafana-dashboard.json").read_text())))
     assert not [query for query in expressions if re.search(r"\bjob\s*(=|!)", query)]
     shared = [query for query in expressions if "process_" in query]

@@ -1,4 +1,4 @@
-"""The units under a real service manager, with a small stand-in for the daemon: it is the units that are tried.
+"""The units under a real service manager, with a small stand-in for the daemon.
 
 `tests/service/test_under_systemd.py` has the daemon itself.
 """
@@ -45,7 +45,7 @@ def manager(tmp_path: Path) -> Iterator[Manager]:
         yield manager
 
 
-def test_a_service_is_ready_when_it_says_so_and_a_post_outlives_a_kill(manager: Manager) -> None:
+def test_the_service_reports_readiness_and_a_post_survives_a_kill(manager: Manager) -> None:
     manager.mode("good")
     assert manager.systemctl("start", "rtmsd.service") == ""
     assert manager.shown("ActiveState", "StatusText") == {"ActiveState": "active", "StatusText": "up"}
@@ -68,7 +68,7 @@ def test_sockets_start_the_service(manager: Manager) -> None:
         assert connection.recv(100).decode() == manager.starts()[0]
 
 
-def test_a_wrong_configuration_is_not_tried_for_ever(manager: Manager) -> None:
+def test_a_wrong_configuration_is_not_retried_for_ever(manager: Manager) -> None:
     manager.mode("wrong")
     manager.systemctl("start", "rtmsd.service")
     shown = manager.shown("ActiveState", "ExecMainStatus", "NRestarts")

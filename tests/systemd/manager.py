@@ -1,5 +1,7 @@
 """The units under a real service manager: a user manager in a mount namespace of its own, where permitted."""
 
+import contextlib
+import fcntl
 import os
 import re
 import shutil
@@ -94,7 +96,10 @@ def open_manager(directory: Path, start: str, reload: str = "/bin/true") -> Iter
         text = text.replace("127.0.0.1:8080", f"127.0.0.1:{port}").replace("/run/rtmsd/", f"{directory}/")
         (units / unit.name).write_text(text)
     command = ["unshare", "--mount", "bash", "-c", IN_NAMESPACE, "bash", str(directory)]
-    with (directory / "log").open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
+    with contextlib.ExitStack() as stack:
+        fcntl.flock(stack.enter_context(Path(MANAGER).open("rb")), fcntl.LOCK_EX)  # two would share a control group
+        log = stack.enter_context((directory / "log").open("wb"))
+        process = stack.enter_context(subprocess.Popen(command, stdout=log, stderr=log))
         manager = Manager(process, directory, port)
         deadline = time.monotonic() + LIMIT_S
         while manager.systemctl("is-system-running") not in ("running", "degraded"):

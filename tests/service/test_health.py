@@ -43,7 +43,7 @@ def test_a_silent_stream_and_a_stalled_disk(impaired: Installation, manager: Not
         doctor = daemon.seen("doctor", "--offline")
         assert doctor.code == 1
         assert "FAILED  media         connected, but neither media nor keep-alives for 1 s: quiet-one\n" in doctor.out
-        assert "-> `rtmsctl reconnect STREAM` makes fresh connections" in doctor.out
+        assert "-> `rtmsctl reconnect STREAM` makes new connections" in doctor.out
         assert daemon.asked("metrics")['rtmsd_degraded{code="no_media"}'] == 1
         until(lambda: any(text.endswith(", no_media") for _, text in manager.having("STATUS")))
         assert daemon.ctl("reconnect", "quiet").code == 0

@@ -6,6 +6,7 @@ public URL). A failure counts until there was a success since.
 
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 import attrs
@@ -156,24 +157,19 @@ def check_disk(facts: Facts) -> Finding:
 
 
 def check_credentials(facts: Facts) -> Finding:
+    bad = partial(Finding, "credentials", False)
     if facts.is_last(Result.SWAPPED):
-        return Finding(
-            "credentials",
-            False,
+        return bad(
             "webhooks are signed with what is configured as client_secret",
             "Swap client_secret (App Credentials) and webhook_secret (Secret Token of the event subscription).",
         )
     if StatusCode.INVALID_SIGNATURE in facts.since_accepted(facts.refused_s):
-        return Finding(
-            "credentials",
-            False,
+        return bad(
             "Zoom refuses the handshakes: status 3, invalid signature",
             "Check client_id and client_secret: they must be of the subscribed app, development or production alike.",
         )
     if StopReason.AUTHENTICATION_FAILURE in facts.since_accepted(facts.stopped_s):
-        return Finding(
-            "credentials",
-            False,
+        return bad(
             "Zoom ended a stream for its credentials (stop reason 18)",
             "Usually two apps are confused: development and production credentials of one app differ.",
         )
@@ -224,19 +220,16 @@ def check_signatures(facts: Facts) -> Finding:
 
 
 def check_scopes(facts: Facts) -> Finding:
+    bad = partial(Finding, "scopes", False)
     missing = sorted(MISSING_SCOPE & facts.since_accepted(facts.refused_s))
     if missing:
-        return Finding(
-            "scopes",
-            False,
+        return bad(
             "Zoom refused media: " + ", ".join(f"{STATUS_CODES[status].name} ({status:d})" for status in missing),
             "Add the scope to the app (such as meeting:read:meeting_audio) and authorize it again, or remove that "
             "media from media.types.",
         )
     if facts.refused_media:
-        return Finding(
-            "scopes",
-            False,
+        return bad(
             f"asked for and not granted: {'; '.join(facts.refused_media)}",
             "`rtmsctl inspect STREAM` shows what was asked for. Add the scope to the app, or change media.",
         )

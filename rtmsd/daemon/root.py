@@ -24,7 +24,7 @@ from rtmsd.daemon.backend import Backend
 from rtmsd.daemon.health import Health, Phase
 from rtmsd.daemon.shutdown_deadline import ShutdownDeadline
 from rtmsd.daemon.state_recovery import rows_from_recordings
-from rtmsd.errors import AlreadyRunningError, ConfigError, RtmsdError, StorageError, leaves
+from rtmsd.errors import ConfigError, RtmsdError, leaves
 from rtmsd.recording.disk.writer import Writer
 from rtmsd.recording.library.librarian import keep_tidy
 from rtmsd.state.journal import Journal
@@ -268,20 +268,8 @@ async def _follow_directory(lock: LockFile) -> None:
 
 @contextlib.asynccontextmanager
 async def _journal(path: Path) -> AsyncIterator[Journal]:
-    with _key_named("state.file"):
-        journal = await Journal.open(path)
+    journal = await Journal.open(path)
     try:
         yield journal
     finally:
         await journal.aclose()
-
-
-@contextlib.contextmanager
-def _key_named(key: str) -> Iterator[None]:
-    """Prefix errors with the configuration key, unless it is there already."""
-    try:
-        yield
-    except (AlreadyRunningError, StorageError) as error:
-        if str(error).startswith(key):
-            raise
-        raise type(error)(f"{key}: {error}") from error

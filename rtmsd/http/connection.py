@@ -228,15 +228,8 @@ class Connection:
                 pass
 
     async def _send_reply(self, reply: Reply, more: Mapping[str, str] | None = None) -> None:
-        headers = {
-            "content-type": reply.content_type,
-            "content-length": str(len(reply.body)),
-            **self._common,
-            "date": formatdate(usegmt=True),
-            **reply.headers,
-            **(more or {}),
-        }
-        events: list[h11.Event] = [h11.Response(status_code=reply.status, headers=list(headers.items()))]
+        about = {"content-type": reply.content_type, "content-length": str(len(reply.body))}
+        events: list[h11.Event] = [self._response(reply.status, about, {**reply.headers, **(more or {})})]
         if self._head is None or self._head.method != "HEAD":
             events.append(h11.Data(data=reply.body))
         with trio.move_on_after(self._limits.send_s) as limit:
@@ -246,17 +239,10 @@ class Connection:
 
     async def _send_stream(self, reply: StreamReply) -> None:
         """Send an endless answer. It ends with the connection, so that one cut short is not taken for whole."""
-        headers = {
-            "content-type": reply.content_type,
-            "transfer-encoding": "chunked",
-            **self._common,
-            "date": formatdate(usegmt=True),
-            "connection": "close",
-        }
-        if reply.trailer_names:
-            headers["trailer"] = ", ".join(reply.trailer_names)
+        about = {"content-type": reply.content_type, "transfer-encoding": "chunked"}
+        trailer = {"trailer": ", ".join(reply.trailer_names)} if reply.trailer_names else {}
         with reply.open() as source:
-            await self._send(h11.Response(status_code=200, headers=list(headers.items())))
+            await self._send(self._response(200, about, {"connection": "close", **trailer}))
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._cancel_at_hangup, nursery.cancel_scope)
                 with suppress(trio.BrokenResourceError):
@@ -275,6 +261,10 @@ class Connection:
             while await self._stream.receive_some():
                 pass
         scope.cancel()
+
+    def _response(self, status: int, about: Mapping[str, str], more: Mapping[str, str]) -> h11.Response:
+        headers = {**about, **self._common, "date": formatdate(usegmt=True), **more}
+        return h11.Response(status_code=status, headers=list(headers.items()))
 
     async def _send(self, *events: h11.Event) -> None:
         await self._stream.send_all(b"".join(self._http.send(event) or b"" for event in events))

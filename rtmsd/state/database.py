@@ -109,7 +109,7 @@ class Database:
                     for work in works
                 ]
         except sqlite3.Error as exc:
-            raise StorageError(f"the state file: {exc}") from exc
+            raise StorageError(f"state.file: {exc}") from exc
 
     def expunge(self, rtms_stream_id: str) -> list[Path]:
         """Erase a deleted stream from the write-ahead log, and remove set-aside files that contain it.

@@ -75,10 +75,10 @@ class Request:
 
 
 def json_line(value: Any) -> bytes:
-    """Return one JSON text and a line feed, whatever Zoom put into it.
+    """One JSON text and a line feed, whatever Zoom put into it.
 
-    Only ASCII: a name may hold a lone surrogate, which UTF-8 cannot encode. NaN and infinity, which only Python's JSON
-    reader accepts, become null.
+    Only ASCII: a name may hold a lone surrogate, which UTF-8 cannot say. NaN and infinity, which Python's reader of
+    JSON lets in and nobody else's does, become null.
     """
     try:
         text = json.dumps(value, separators=(",", ":"), allow_nan=False)

@@ -104,7 +104,7 @@ async def serve_metrics(
         return Reply(content_type=METRICS_TYPE, body=render())
 
     def welcome(_stream: trio.SocketStream) -> Peer:
-        return Peer(share="anybody", respond=respond, refuse=refuse)
+        return Peer(share="all", respond=respond, refuse=refuse)
 
     await serve(_door("metrics", welcome), listeners, task_status=task_status)
 

@@ -11,9 +11,9 @@ close on exit. Layers, lowest first:
     lifting     `UpgradeStream`: what trio-websocket reads and writes
     websocket   trio-websocket: upgrade, pings, close handshake, and the messages of signaling
 
-trio-websocket takes 28-33 us for each message, far too much for hundreds of media connections. So on these
+trio-websocket takes 28-33 µs for each message, far too much for hundreds of media connections. So on these
 `LiftingStream` puts its own frame reader (`frames.FrameSplitter`) below the library: whole text and binary messages are
-lifted out of the bytes as they are read and given to a consumer synchronously, one batch for each read, 2 us a message;
+lifted out of the bytes as they are read and given to a consumer synchronously, one batch for each read, 2 µs a message;
 control frames pass up, and trio-websocket still answers pings and closes. At the first illegal frame the splitter steps
 aside for good, and the library sees what it would have seen without it, so that the close code is right. Signaling has
 few messages, and reads them all through the library; the splitter there only notes the time of complete frames.
@@ -33,6 +33,6 @@ connection. When either ends, the connection is closed: close frame, reading on 
 What must hold:
 - A consumer gets each complete message exactly once and in order, also those that arrive while the connection closes.
 - Errors of Trio, OpenSSL, h11 and wsproto become `ConnectionLost` here, with a cause that tells firewall, route, DNS,
-  certificate and Zoom apart (`failures`); no URL or remote text is in it unmasked.
+  certificate and Zoom apart (`failures`); it never contains a URL, as these are secret.
 - Every opening and closing has a limit. Bytes that complete no frame are no sign of life.
 """

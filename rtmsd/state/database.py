@@ -14,7 +14,6 @@ import attrs
 
 from rtmsd.errors import StorageError
 from rtmsd.state import ledger
-from rtmsd.state.ledger import StreamRow
 from rtmsd.state.schema import migrate, transaction
 from rtmsd.state.set_aside import FILES, Why, move_aside, remove_containing, salvage
 from rtmsd.system.lock import LockFile
@@ -56,7 +55,7 @@ class Database:
         self.path = path
         self.is_new = is_new
         self.set_aside: Path | None = None
-        self.salvaged: list[StreamRow] = []
+        self.salvaged: list[ledger.StreamRow] = []
         self._connection = connection
         self._lock = lock
         self._identities: dict[Path, _Identity] = {}

@@ -288,7 +288,7 @@ async def _connect(
         stream = wrap(network)
         ws = await trio_websocket.wrap_client_stream(
             nursery,
-            cast(trio.SocketStream, stream),  # annotated so, but documented to take any Trio stream
+            cast("trio.SocketStream", stream),  # annotated so, but documented to take any Trio stream
             target.host_header,
             target.resource,
             max_message_size=zoom.max_message_bytes,

@@ -58,19 +58,19 @@ def supervisor() -> Supervisor:
     supervisor = SimpleNamespace(
         lives={},
         history=History(),
-        lost=LostStreams(cast(Journal, None), lambda: 0),
+        lost=LostStreams(cast("Journal", None), lambda: 0),
         refuse_starts=None,
         journal=journal,
         shortage=lambda others: None,
     )
-    return cast(Supervisor, supervisor)
+    return cast("Supervisor", supervisor)
 
 
 @pytest.fixture
 def health(disk: StandInDisk, supervisor: Supervisor, tmp_path: Path) -> Health:
     recording = RecordingConfig(directory=tmp_path, min_free_bytes=1000)
     writer = SimpleNamespace(run_sync=disk.run_sync, error=None, last_sync_age_s=0.0, full=False)
-    return Health(Config(recording=recording), supervisor, cast(Writer, writer))
+    return Health(Config(recording=recording), supervisor, cast("Writer", writer))
 
 
 def codes(health: Health) -> list[str]:

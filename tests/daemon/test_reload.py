@@ -43,9 +43,9 @@ async def test_a_secret_that_a_live_stream_may_still_use_is_never_logged(
     monkeypatch.setattr(log, "configure", configure)
     path = tmp_path / "config.toml"
     config = load(written(path, SECRETS[0]))
-    supervisor = cast(Supervisor, SimpleNamespace(config=config))
-    health = cast(Health, SimpleNamespace(config=config, writer=SimpleNamespace()))
-    backend = Backend(path, supervisor, health, ZoomApi(), events=EventHub(), stop=cast(Any, None))
+    supervisor = cast("Supervisor", SimpleNamespace(config=config))
+    health = cast("Health", SimpleNamespace(config=config, writer=SimpleNamespace()))
+    backend = Backend(path, supervisor, health, ZoomApi(), events=EventHub(), stop=cast("Any", None))
     for secret in SECRETS[1:]:
         written(path, secret)
         await backend.reload()

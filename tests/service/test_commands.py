@@ -42,7 +42,8 @@ def test_status(busy: Busy) -> None:
     info = daemon.asked("status")
     assert info["pid"] == int(plain["pid"]) == daemon.process.pid if daemon.process else False
     assert info["degraded"] == info["warnings"] == []
-    assert info["ready"] and not info["draining"]
+    assert info["ready"]
+    assert not info["draining"]
     assert daemon.status().keys() == info.keys()
 
 

@@ -134,7 +134,8 @@ def test_a_slow_reader_loses_only_its_own_frames(daemon: Installation) -> None:
         while len(session.record.audio[first["user_id"]]) < goal:
             quick_lines.append(next_line(quick))
         zoom.wait(session.stop)
-        assert slow.stdout is not None and quick.stdout is not None
+        assert slow.stdout is not None
+        assert quick.stdout is not None
         slow_lines = [first, *map(json.loads, slow.stdout)]
         quick_lines += map(json.loads, quick.stdout)
         close(slow)

@@ -9,7 +9,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 import attrs
@@ -19,6 +19,7 @@ import trio
 from rtmsd.config.model import ApiConfig, AppConfig
 from rtmsd.errors import ConfigError, RtmsdError
 from rtmsd.protocol.explanations import API_ERRORS
+from rtmsd.protocol.products import ENDPOINTS, RestEndpoint
 
 if TYPE_CHECKING:
     import httpx
@@ -40,21 +41,6 @@ UNAUTHORIZED: Final = 401
 TOO_MANY_REQUESTS: Final = 429
 SERVER_ERROR: Final = 500
 
-
-class Endpoint(NamedTuple):
-    """Where a product's streams are controlled, and with which credentials.
-
-    Source: protocol.md, section 3.2. Contact Center has such a request too, whose address is not published.
-    """
-
-    path: str
-    auth: Literal["video-sdk", "oauth"]
-
-
-ENDPOINTS: Final = {
-    "session": Endpoint("/videosdk/sessions/{id}/rtms_app/status", "video-sdk"),
-    "meeting": Endpoint("/live_meetings/{id}/rtms_app/status", "oauth"),
-}
 
 STATUS_EXPLANATIONS: Final = {
     400: "Zoom finds the request wrong",
@@ -248,7 +234,7 @@ def read_retry_after(value: str, now_s: float) -> float | None:
         return None
 
 
-def _endpoint(product: str) -> Endpoint:
+def _endpoint(product: str) -> RestEndpoint:
     try:
         return ENDPOINTS[product]
     except KeyError:
@@ -256,7 +242,7 @@ def _endpoint(product: str) -> Endpoint:
         raise ZoomApiError(f"Zoom has published no such request for {product!r}, only for {known}") from None
 
 
-def _credentials(app: AppConfig, endpoint: Endpoint, product: str) -> ApiConfig:
+def _credentials(app: AppConfig, endpoint: RestEndpoint, product: str) -> ApiConfig:
     if app.api is None:
         raise ConfigError([f"app.api: is missing for {app.name!r}; Zoom's REST API has credentials of its own"])
     if app.api.auth != endpoint.auth:

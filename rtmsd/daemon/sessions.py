@@ -5,7 +5,8 @@ from typing import Any, Final
 
 from rtmsd.admin.messages import AdminError, Code, JsonObject
 from rtmsd.config.model import AppConfig
-from rtmsd.zoom_api import ENDPOINTS, ZoomApi, ZoomApiError
+from rtmsd.protocol.products import ENDPOINTS
+from rtmsd.zoom_api import ZoomApi, ZoomApiError
 
 FIELDS: Final = frozenset({"product", "id", "app", "participant_user_id"})
 

@@ -6,7 +6,8 @@ from typing import Any
 
 from rtmsd.protocol.causes import RecordingState
 from rtmsd.protocol.enums import StopReason
-from rtmsd.protocol.messages import ID_KEYS, SessionRef
+from rtmsd.protocol.messages import SessionRef
+from rtmsd.protocol.products import ID_KEYS
 from rtmsd.recording.disk.paths import MANIFEST, dates
 from rtmsd.recording.recovery.repair import read_manifest
 from rtmsd.state.journal import KEEP_MS

@@ -28,6 +28,7 @@ from rtmsd.protocol.messages import (
     TranscriptParams,
     VideoParams,
 )
+from rtmsd.protocol.products import product_of
 
 # The attributes of `MediaParams` and the bit that asks for each.
 SECTIONS: Final[Mapping[str, MediaType]] = {
@@ -215,9 +216,9 @@ def choose_url(media_urls: Mapping[str, str], media: MediaType, product: str = "
     Args:
         media_urls: of message 2.
         media: one type, or for a unified connection several bits or ALL.
-        product: as in `StartStream`; contact center serves "all" media on its audio URL.
+        product: as in `StartStream`.
     """
-    keys = _URL_KEYS.get(media, ("audio",) if product == "contact_center" else ())
+    keys = _URL_KEYS.get(media, product_of(product).unified_urls)
     usable = {key: url for key, url in media_urls.items() if url.lower().startswith(("wss://", "ws://"))}
     named = (usable[key] for key in (*keys, "all") if key in usable)
     return next(named, next(iter(usable.values()), None))

@@ -5,15 +5,13 @@ turns it into `SessionRef`. Times are Zoom's, in milliseconds since the Unix epo
 """
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal, TypeAlias
+from typing import Any, ClassVar
 
 import attrs
 
 from rtmsd.protocol.bounds import bounded_id, bounded_name, bounded_text
 from rtmsd.protocol.enums import MsgType
-
-IdKey: TypeAlias = Literal["session_id", "meeting_uuid", "webinar_uuid", "engagement_id", "call_id"]
-ID_KEYS: tuple[IdKey, ...] = ("session_id", "meeting_uuid", "webinar_uuid", "engagement_id", "call_id")
+from rtmsd.protocol.products import IdKey
 
 
 @attrs.frozen

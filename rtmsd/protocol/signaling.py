@@ -6,7 +6,7 @@ from typing import Final
 
 from rtmsd.errors import RemoteProtocolError
 from rtmsd.protocol.connection import Connection, Rules, Table, second_id
-from rtmsd.protocol.enums import EventType, SessionState, StopReason, StreamState, VoiceEventType
+from rtmsd.protocol.enums import SessionState, StopReason, StreamState
 from rtmsd.protocol.messages import (
     ClientReadyAck,
     DataHandshakeResp,
@@ -29,6 +29,7 @@ from rtmsd.protocol.messages import (
     VideoSubscriptionReq,
     VideoSubscriptionResp,
 )
+from rtmsd.protocol.products import product_with
 from rtmsd.protocol.reading import Raw
 
 
@@ -109,7 +110,7 @@ class SignalingConnection(Connection[SignalingState]):
             extra=second_id(session, also_meeting_uuid),
         )
         super().__init__(_RULES, hello)
-        event_types = tuple(VoiceEventType if session.key == "engagement_id" else EventType)
+        event_types = tuple(product_with(session.key).events.names)
         self._numbers = {**_NUMBERS, EventUpdate: {"event_type": event_types}}
 
     def receive(self, raw: Raw) -> Message | None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Final, TypeAlias
 
 from rtmsd.protocol import messages as m
+from rtmsd.protocol.products import ID_KEYS
 from rtmsd.protocol.reading import Fields, split
 from rtmsd.protocol.times import time_ms
 
@@ -15,7 +16,7 @@ Rewrite: TypeAlias = Callable[[Fields], Fields]
 
 def _take_session(fields: Fields) -> Fields:
     """Fold the first id key into `session`; a second one (a Video SDK id sent as meeting_uuid too) stays extra."""
-    for key in m.ID_KEYS:
+    for key in ID_KEYS:
         if isinstance(fields.get(key), str):
             session = m.SessionRef(key, fields.pop(key))
             return {**fields, "session": session}

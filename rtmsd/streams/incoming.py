@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from rtmsd.protocol import messages as m
-from rtmsd.protocol.enums import EventType, StopReason, StreamState, VoiceEventType
+from rtmsd.protocol.enums import EventType, StopReason, StreamState
+from rtmsd.protocol.products import product_of
 from rtmsd.protocol.reading import read_int
 from rtmsd.protocol.times import time_ms
 from rtmsd.protocol.variants import MAX_PEOPLE
@@ -26,27 +27,17 @@ UNKNOWN: Final = "event_"
 MAX_UNKNOWN_EVENTS: Final = 10_000
 """So many of one stream are written down; the rest are counted."""
 
-JOINS: Final = frozenset({int(EventType.PARTICIPANT_JOIN)})
-LEAVES: Final = frozenset({int(EventType.PARTICIPANT_LEAVE)})
-VOICE_JOINS: Final = JOINS | {int(VoiceEventType.CONSUMER_ANSWERED), int(VoiceEventType.USER_ANSWERED)}
-VOICE_LEAVES: Final = LEAVES | {
-    int(VoiceEventType.CONSUMER_END),
-    int(VoiceEventType.USER_END),
-    int(VoiceEventType.CONFERENCE_PARTICIPANT_LEFT),
-}
-
 
 def event_name(product: str, event: m.EventUpdate) -> str:
-    """`snake_case` of Zoom's name; contact center numbers its events differently from 8 on.
+    """`snake_case` of Zoom's name.
 
     Of the protocol's second version only that it has codes is known, so that such an event has its code for a name.
     """
     if event.event_type is None:
         code = re.sub(r"[^A-Za-z0-9_]", "_", (event.event_code or "")[:_MAX_CODE_CHARS])
         return f"event_code_{code}" if code else "event_without_type"
-    names = VoiceEventType if product == "contact_center" else EventType
     try:
-        return names(event.event_type).name.lower()
+        return product_of(product).events.names(event.event_type).name.lower()
     except ValueError:
         return f"event_{event.event_type}"
 
@@ -85,13 +76,13 @@ def _on_event(stream: "Stream", message: m.EventUpdate) -> None:
         recorder.unknown()
     if message.event_type is None:
         recorder.unknown()
-    is_voice = stream.product == "contact_center"
+    events = product_of(stream.product).events
     match message.event_type:
         case EventType.FIRST_PACKET_TIMESTAMP:
             recorder.first_packet(message.timestamp)
-        case number if number in (VOICE_LEAVES if is_voice else LEAVES):
+        case number if number in events.leaves:
             recorder.participants_left(message.participants, message.timestamp)
-        case number if number in (VOICE_JOINS if is_voice else JOINS):
+        case number if number in events.joins:
             recorder.participants_joined(message.participants, message.timestamp)
         case EventType.MEDIA_CONNECTION_INTERRUPTED:
             stream.suspect_media(_media_type(message.details.get("media_type")))

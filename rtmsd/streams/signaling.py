@@ -8,7 +8,8 @@ import trio
 
 from rtmsd.errors import ConnectionLost, HandshakeRejected, RtmsdError
 from rtmsd.protocol import messages as m
-from rtmsd.protocol.enums import EventType, MediaType, VoiceEventType
+from rtmsd.protocol.enums import MediaType
+from rtmsd.protocol.products import product_of
 from rtmsd.protocol.reading import Raw
 from rtmsd.protocol.signaling import SignalingConnection, SignalingState
 from rtmsd.streams.incoming import on_message
@@ -21,25 +22,10 @@ if TYPE_CHECKING:
 
 DRAIN_S: Final = 0.1  # after signaling is gone, for media that are already in our socket buffers
 
-# FIRST_PACKET_TIMESTAMP and MEDIA_CONNECTION_INTERRUPTED always come; Zoom warns against subscribing to them.
-ROSTER_EVENTS: Final = (EventType.ACTIVE_SPEAKER_CHANGE, EventType.PARTICIPANT_JOIN, EventType.PARTICIPANT_LEAVE)
-MEDIA_EVENTS: Final[Mapping[MediaType, tuple[EventType, ...]]] = {
-    MediaType.DESKSHARE: (EventType.SHARING_START, EventType.SHARING_STOP),
-    MediaType.VIDEO: (EventType.PARTICIPANT_VIDEO_ON, EventType.PARTICIPANT_VIDEO_OFF),
-    MediaType.CHAT: tuple(event for event in EventType if event.name.startswith("CHAT_GROUP")),
-}
-VOICE_EVENTS: Final = tuple(event for event in VoiceEventType if event >= VoiceEventType.CONSUMER_ANSWERED)
-
 
 def subscription(product: str, requested: MediaType) -> m.EventSubscription:
-    """Everything that concerns the media asked for; contact center numbers its events differently from 8 on."""
-    if product == "contact_center":
-        wanted: tuple[int, ...] = (*ROSTER_EVENTS, *VOICE_EVENTS)
-    else:
-        wanted = (
-            *ROSTER_EVENTS,
-            *(event for bit, events in MEDIA_EVENTS.items() if bit & requested for event in events),
-        )
+    """Everything that concerns the media asked for."""
+    wanted = product_of(product).events.wanted(requested)
     return m.EventSubscription(events=tuple(m.EventChoice(event_type=int(e), subscribe=True) for e in wanted))
 
 

@@ -10,21 +10,18 @@ import attrs
 from rtmsd.commands import InterruptStream, StartStream, StopStream, StreamCommand
 from rtmsd.errors import RtmsdError
 from rtmsd.protocol.enums import StopReason
-from rtmsd.protocol.messages import IdKey, SessionRef
+from rtmsd.protocol.messages import SessionRef
+from rtmsd.protocol.products import PRODUCTS
 from rtmsd.protocol.reading import read_int
 from rtmsd.protocol.times import is_believable, read_time, time_ms
 from rtmsd.webhook.details import kept_details
 
-PRODUCT_IDS: Final[Mapping[str, tuple[IdKey, ...]]] = {
-    "session": ("session_id",),
-    "meeting": ("meeting_uuid",),
-    "webinar": ("webinar_uuid", "meeting_uuid"),  # sources disagree: the one that is there
-    "contact_center": ("engagement_id", "session_id"),  # a sample of Zoom's takes the second for want of the first
-    "phone": ("call_id",),
+_VERBS: Final = {
+    row.webhook_prefix.partition(".")[2] + verb: verb
+    for row in PRODUCTS.values()
+    for verb in ("started", "stopped", "interrupted")
 }
-START: Final = {"rtms_started", "voice_rtms_started"}
-STOP: Final = {"rtms_stopped", "voice_rtms_stopped"}
-INTERRUPT: Final = {"rtms_interrupted", "voice_rtms_interrupted"}
+"""What follows the product in the name of a stream's event: `rtms_` or `voice_rtms_` and a verb, for any product."""
 
 _PLAIN_TOKEN: Final = re.compile(r"[A-Za-z0-9_+/=.~-]{1,256}")  # Zoom's: 22 of base64
 
@@ -82,20 +79,20 @@ def parse(body: bytes, app: str, sent_ms: int | None = None) -> Event:
     if name in ("rtms.concurrency_near_limit", "rtms.concurrency_limited"):
         return ConcurrencyNotice(name, app, fields)
     product, _, action = name.partition(".")
-    action = action.replace(".", "_")  # a document of Zoom's has `meeting.rtms.started`
-    if product in PRODUCT_IDS and action in START | STOP | INTERRUPT:
-        return _command(product, action, envelope.get("event_ts"), sent_ms, app, _innermost(fields))
+    verb = _VERBS.get(action.replace(".", "_"))  # a document of Zoom's has `meeting.rtms.started`
+    if product in PRODUCTS and verb is not None:
+        return _command(product, verb, envelope.get("event_ts"), sent_ms, app, _innermost(fields))
     return UnknownEvent(name)
 
 
 def _command(  # noqa: PLR0917 the parts of one body
-    product: str, action: str, event_ts: object, sent_ms: int | None, app: str, fields: dict[str, Any]
+    product: str, verb: str, event_ts: object, sent_ms: int | None, app: str, fields: dict[str, Any]
 ) -> StreamCommand:
     stream_id = _text(fields, "rtms_stream_id")
     said_ms = time_ms(event_ts)
     if said_ms is not None and not is_believable(said_ms):
         said_ms = None
-    if action in STOP:
+    if verb == "stopped":
         return StopStream(
             product=product,
             session=_session(product, fields, is_needed=False),
@@ -104,7 +101,7 @@ def _command(  # noqa: PLR0917 the parts of one body
             event_ts=said_ms,
             stop_reason=_stop_reason(fields),
         )
-    if action in START:
+    if verb == "started":
         session = _session(product, fields)
         # A start without a time lacks what it needs. One whose time cannot be one is worth more than its time: Zoom
         # would not send it again. A repeat of it is then taken for a failover, which costs a reconnection.
@@ -147,7 +144,7 @@ def _innermost(payload: dict[str, Any]) -> dict[str, Any]:
 
 
 def _session(product: str, fields: Mapping[str, Any], *, is_needed: bool = True) -> SessionRef:
-    keys = PRODUCT_IDS[product]
+    keys = PRODUCTS[product].id_keys
     key = next((key for key in keys if fields.get(key)), keys[0])
     try:
         return SessionRef(key, _text(fields, key))

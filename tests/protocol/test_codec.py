@@ -12,6 +12,7 @@ from rtmsd.protocol import messages as m
 from rtmsd.protocol import variants
 from rtmsd.protocol.codec import decode, encode
 from rtmsd.protocol.enums import EventType, MediaType, MsgType, SampleRate
+from rtmsd.protocol.products import ID_KEYS, IdKey
 from rtmsd.protocol.reading import CorruptKind, Malformed, split
 
 STREAM_ID = "9f2c4e6a8b0d4f1e9a7c5b3d1f0e2a4c"
@@ -25,7 +26,7 @@ times = st.integers(10**11, 10**14 - 1)
 people = st.builds(m.Participant, user_id=ints, user_name=st.none() | texts, channel_id=st.none() | texts) | st.builds(
     m.Participant, user_name=st.none() | texts, channel_id=texts
 )
-sessions = st.builds(m.SessionRef, st.sampled_from(m.ID_KEYS), texts)
+sessions = st.builds(m.SessionRef, st.sampled_from(ID_KEYS), texts)
 json_values: st.SearchStrategy[Any] = st.recursive(
     st.none() | st.booleans() | ints | texts,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
@@ -129,7 +130,7 @@ def test_nothing_but_malformed_is_raised_for_anything(raw: str | bytes) -> None:
 
 FIELD_NAMES = sorted(
     {field.name for cls in m.Message.__subclasses__() for field in attrs.fields(cls)}
-    | {*m.ID_KEYS, "event", "media_server", "payload_encryption", "content"}
+    | {*ID_KEYS, "event", "media_server", "payload_encryption", "content"}
 )
 NESTED = st.dictionaries(
     st.sampled_from(["event_type", "participants", "participant_info", "user_id", "server_urls", "audio", "codec"]),
@@ -280,8 +281,8 @@ def test_people_of_an_event_in_any_shape(event: str, participants: tuple[m.Parti
     assert message.details == json.loads(event)
 
 
-@pytest.mark.parametrize("key", m.ID_KEYS)
-def test_the_id_may_have_any_products_key(key: m.IdKey) -> None:
+@pytest.mark.parametrize("key", ID_KEYS)
+def test_the_id_may_have_any_products_key(key: IdKey) -> None:
     message = decode(f'{{"msg_type":1,"{key}":" a/+=","rtms_stream_id":"r","signature":"s"}}')
     assert isinstance(message, m.SignalingHandshakeReq)
     assert message.session == m.SessionRef(key, " a/+=")

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from rtmsd.commands import InterruptStream, StartStream, StopStream
 from rtmsd.protocol.messages import SessionRef
+from rtmsd.protocol.products import ID_KEYS, PRODUCTS
 from rtmsd.protocol.times import is_believable
-from rtmsd.webhook.events import PRODUCT_IDS, BadEvent, ConcurrencyNotice, Event, UnknownEvent, UrlValidation, parse
+from rtmsd.webhook.events import BadEvent, ConcurrencyNotice, Event, UnknownEvent, UrlValidation, parse
 
 STREAM = "9f2c4e6a8b0d4f1e9a7c5b3d1f0e2a4c"
 SESSION = "Kz9+aB/cD3eFgHiJkLmN0w=="
@@ -196,11 +197,9 @@ FIELDS = (
     "stop_reason",
     "object",
     "plainToken",
-    *(keys[0] for keys in PRODUCT_IDS.values()),
+    *ID_KEYS,
 )
-NAMES = [
-    f"{product}.{verb}" for product in PRODUCT_IDS for verb in ("rtms_started", "rtms_stopped", "rtms_interrupted")
-]
+NAMES = [f"{product}.{verb}" for product in PRODUCTS for verb in ("rtms_started", "rtms_stopped", "rtms_interrupted")]
 
 
 @given(

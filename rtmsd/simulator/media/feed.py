@@ -11,7 +11,7 @@ import attrs
 
 from rtmsd.protocol.enums import MsgType, PayloadType
 from rtmsd.protocol.media_params import AudioFormat
-from rtmsd.protocol.messages import IdKey
+from rtmsd.protocol.products import IdKey
 from rtmsd.simulator.media.audio import AudioSource, mix_for, source_for
 from rtmsd.simulator.model.crowd import Crowd
 from rtmsd.simulator.model.record import Fate, Record

@@ -8,7 +8,7 @@ from typing import Any, Final
 import attrs
 
 from rtmsd.protocol.enums import MediaType
-from rtmsd.protocol.messages import IdKey
+from rtmsd.protocol.products import IdKey
 
 
 @attrs.frozen

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias
 
 from rtmsd.protocol.enums import EventType, MsgType, SessionState, StatusCode, StopReason, StreamState
-from rtmsd.protocol.messages import IdKey
+from rtmsd.protocol.products import IdKey
 from rtmsd.simulator.model.record import ControlMessage, Record
 from rtmsd.simulator.stream import checks
 from rtmsd.simulator.wire.links import Links

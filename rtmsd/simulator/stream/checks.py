@@ -17,11 +17,11 @@ from rtmsd.protocol.messages import (
     AudioParams,
     ChatParams,
     DeskshareParams,
-    IdKey,
     MediaParams,
     TranscriptParams,
     VideoParams,
 )
+from rtmsd.protocol.products import IdKey
 
 
 class Answer(NamedTuple):

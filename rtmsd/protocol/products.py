@@ -1,0 +1,131 @@
+"""Zoom's products: everything in which they differ, one row each. The rest of the protocol is the same for all.
+
+A new product is a row of `PRODUCTS` and its case in the tests of this table; one with an id key of its own adds that to
+`IdKey`. Source: protocol.md, sections 1.2, 3.2 and 8; where sources disagree, the row says what is accepted.
+"""
+
+import enum
+from collections.abc import Mapping
+from typing import Final, Literal, NamedTuple, TypeAlias
+
+from rtmsd.protocol.enums import EventType, MediaType, VoiceEventType
+
+IdKey: TypeAlias = Literal["session_id", "meeting_uuid", "webinar_uuid", "engagement_id", "call_id"]
+
+
+class Events(NamedTuple):
+    """A numbering of in-session events.
+
+    Attributes:
+        names: the numbers with Zoom's names.
+        joins, leaves: those that tell of somebody who comes or goes.
+        always: what to subscribe to, whatever media are asked for.
+        with_media: what to subscribe to with each medium.
+    """
+
+    names: type[enum.IntEnum]
+    joins: frozenset[int]
+    leaves: frozenset[int]
+    always: tuple[int, ...]
+    with_media: Mapping[MediaType, tuple[int, ...]]
+
+    def wanted(self, media: MediaType) -> tuple[int, ...]:
+        """Return the events to subscribe to with these media."""
+        return (*self.always, *(event for bit, events in self.with_media.items() if bit & media for event in events))
+
+
+# FIRST_PACKET_TIMESTAMP and MEDIA_CONNECTION_INTERRUPTED always come; Zoom warns against subscribing to them.
+_PEOPLE: Final = (EventType.ACTIVE_SPEAKER_CHANGE, EventType.PARTICIPANT_JOIN, EventType.PARTICIPANT_LEAVE)
+
+_EVENTS: Final = Events(
+    names=EventType,
+    joins=frozenset({EventType.PARTICIPANT_JOIN}),
+    leaves=frozenset({EventType.PARTICIPANT_LEAVE}),
+    always=_PEOPLE,
+    with_media={
+        MediaType.DESKSHARE: (EventType.SHARING_START, EventType.SHARING_STOP),
+        MediaType.VIDEO: (EventType.PARTICIPANT_VIDEO_ON, EventType.PARTICIPANT_VIDEO_OFF),
+        MediaType.CHAT: tuple(event for event in EventType if event.name.startswith("CHAT_GROUP")),
+    },
+)
+_VOICE_EVENTS: Final = Events(
+    names=VoiceEventType,
+    joins=_EVENTS.joins | {VoiceEventType.CONSUMER_ANSWERED, VoiceEventType.USER_ANSWERED},
+    leaves=_EVENTS.leaves
+    | {VoiceEventType.CONSUMER_END, VoiceEventType.USER_END, VoiceEventType.CONFERENCE_PARTICIPANT_LEFT},
+    always=(*_PEOPLE, *(event for event in VoiceEventType if event >= VoiceEventType.CONSUMER_ANSWERED)),
+    with_media={},
+)
+
+
+class RestEndpoint(NamedTuple):
+    """The request of Zoom's REST API that controls streams: PATCH to a path, with credentials of one kind."""
+
+    path: str
+    auth: Literal["video-sdk", "oauth"]
+
+
+class Product(NamedTuple):
+    """A product on the wire.
+
+    Attributes:
+        webhook_prefix: of its webhooks' names, before "started", "stopped" or "interrupted".
+        id_keys: of the session, meeting, ...: the first that is there counts; we and the simulator send the first.
+        media: granted by Zoom to an app with all scopes.
+        events: how it numbers in-session events.
+        speaker_key: names the participant in media data.
+        unified_urls: keys of message 2 that serve all media on one connection, before the usual "all".
+        rest: None where Zoom has published none.
+    """
+
+    webhook_prefix: str
+    id_keys: tuple[IdKey, ...]
+    media: MediaType
+    events: Events = _EVENTS
+    speaker_key: Literal["user_id", "channel_id"] = "user_id"
+    unified_urls: tuple[str, ...] = ()
+    rest: RestEndpoint | None = None
+
+
+_VOICE: Final = MediaType.AUDIO | MediaType.TRANSCRIPT
+_ALL: Final = _VOICE | MediaType.VIDEO | MediaType.DESKSHARE | MediaType.CHAT
+
+PRODUCTS: Final[Mapping[str, Product]] = {
+    "session": Product(
+        "session.rtms_",
+        ("session_id",),
+        _VOICE,
+        rest=RestEndpoint("/videosdk/sessions/{id}/rtms_app/status", "video-sdk"),
+    ),
+    "meeting": Product(
+        "meeting.rtms_",
+        ("meeting_uuid",),
+        _ALL,
+        rest=RestEndpoint("/live_meetings/{id}/rtms_app/status", "oauth"),
+    ),
+    "webinar": Product("webinar.rtms_", ("webinar_uuid", "meeting_uuid"), _ALL),  # sources disagree on the key
+    "contact_center": Product(
+        "contact_center.voice_rtms_",
+        ("engagement_id", "session_id"),  # a sample of Zoom's takes the second for want of the first
+        _VOICE,
+        _VOICE_EVENTS,
+        "channel_id",
+        unified_urls=("audio",),
+        # It has a REST request, too, whose path is not published.
+    ),
+    "phone": Product("phone.rtms_", ("call_id",), _VOICE),
+}
+"""By name: the part of `webhook_prefix` before the dot."""
+
+ID_KEYS: Final[tuple[IdKey, ...]] = tuple(dict.fromkeys(key for row in PRODUCTS.values() for key in row.id_keys))
+ENDPOINTS: Final = {name: row.rest for name, row in PRODUCTS.items() if row.rest is not None}
+
+
+def product_of(name: str) -> Product:
+    """Return a product's row; of an unknown product, as of a newer version's state file, that of sessions."""
+    return PRODUCTS.get(name, PRODUCTS["session"])
+
+
+def product_with(key: IdKey) -> Product:
+    """Return the product that an id key is first of."""
+    return next(row for row in PRODUCTS.values() if row.id_keys[0] == key)

@@ -1,4 +1,4 @@
-"""What a changed file changes, for a reload, and a configuration as a person may see it: secrets masked."""
+"""Changes between two configurations, for a reload, and the display of one: secrets masked."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,15 +9,18 @@ import attrs
 from rtmsd.config.model import AppConfig, Config, file_fields
 from rtmsd.masking import MASK
 
-# Sockets, files and the writer are opened once. All else holds for the next webhook, stream or log line.
-NEEDS_RESTART: Final = (
-    "webhook.",
-    "recording.directory",
-    "recording.sync_interval_s",
-    "recording.buffer_bytes",
-    "state.",
-    "admin.",
-)
+
+def _restart_bound(section: type, prefix: str = "") -> Iterator[str]:
+    for key, field in file_fields(section):
+        inner = field.type if field.type is not None and attrs.has(field.type) else None
+        if "restart_bound" in field.metadata:
+            yield prefix + key + ("." if inner else "")
+        elif inner:
+            yield from _restart_bound(inner, f"{prefix}{key}.")
+
+
+NEEDS_RESTART: Final = tuple(_restart_bound(Config))
+"""Beginnings of the paths of keys that a reload does not change."""
 
 
 @attrs.frozen
@@ -60,14 +63,18 @@ def describe_changes(old: Config, new: Config) -> list[Change]:
 
 def until_restart(old: Config, new: Config) -> Config:
     """Return what is in force after a reload: the new file, but for what needs a restart."""
-    opened_once = {key: getattr(old.recording, key) for key in ("directory", "sync_interval_s", "buffer_bytes")}
-    return attrs.evolve(
-        new,
-        webhook=old.webhook,
-        recording=attrs.evolve(new.recording, **opened_once),
-        state=old.state,
-        admin=old.admin,
-    )
+    return attrs.evolve(new, **_kept(old, new))
+
+
+def _kept(old: Any, new: Any) -> dict[str, Any]:
+    kept = {}
+    for _, field in file_fields(type(new)):
+        before, after = getattr(old, field.name), getattr(new, field.name)
+        if "restart_bound" in field.metadata:
+            kept[field.name] = before
+        elif attrs.has(type(after)):
+            kept[field.name] = attrs.evolve(after, **_kept(before, after))
+    return kept
 
 
 def as_masked_dict(config: Config) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """The configuration as classes: one a section, handed out in slices. `config.toml` says in words what each key means.
 
 Attributes are the file's keys, apart from `Config.apps` (`[[app]]`) and `AppConfig.webhook_secrets` (`webhook_secret`).
-A field with `repr=False` is a secret, and is masked wherever a configuration is shown.
+A field with `repr=False` is a secret, and is masked wherever a configuration is shown. One with `RESTART_BOUND`, or in
+such a section, is not changed by a reload.
 """
 
 from collections.abc import Iterator
@@ -29,6 +30,7 @@ from rtmsd.config.secret import Secret
 APP_NAME: Final = Matches(r"[A-Za-z0-9_.-]{1,64}", "1 to 64 letters, digits or . _ -")
 HTTPS_URL: Final = Matches(r"[hH][tT][tT][pP][sS]?://[!-~]+", "an http:// or https:// address")
 NOT_IN_FILE: Final = ""
+RESTART_BOUND: Final = {"restart_bound": True}  # metadata of what is opened once; all else may change while running
 Count: TypeAlias = Annotated[int, Between(1, 1_000_000)]
 Bytes: TypeAlias = Annotated[int, Between(0, 2**60)]
 
@@ -101,9 +103,9 @@ class StreamsConfig:
 
 @attrs.frozen(kw_only=True)
 class RecordingConfig:
-    directory: Path = Path("/var/lib/rtmsd/recordings")
-    sync_interval_s: Annotated[float, Between(0.01, 60)] = 0.5
-    buffer_bytes: Annotated[int, Between(65536, 2**40)] = 256 * 2**20
+    directory: Path = attrs.field(default=Path("/var/lib/rtmsd/recordings"), metadata=RESTART_BOUND)
+    sync_interval_s: Annotated[float, Between(0.01, 60)] = attrs.field(default=0.5, metadata=RESTART_BOUND)
+    buffer_bytes: Annotated[int, Between(65536, 2**40)] = attrs.field(default=256 * 2**20, metadata=RESTART_BOUND)
     min_free_bytes: Bytes = 2**30
     keep_days: Annotated[int, Between(0, 36_500)] = 0
     keep_bytes: Bytes = 0
@@ -130,13 +132,13 @@ class LogConfig:
 class Config:
     """The whole file. `warnings` are lines about what works but is unwise; they do not make two files differ."""
 
-    webhook: WebhookConfig = attrs.field(factory=WebhookConfig)
+    webhook: WebhookConfig = attrs.field(factory=WebhookConfig, metadata=RESTART_BOUND)
     apps: tuple[AppConfig, ...] = attrs.field(default=(), metadata={"key": "app"})  # empty: refused by `load`
     zoom: ZoomConfig = attrs.field(factory=ZoomConfig)
     streams: StreamsConfig = attrs.field(factory=StreamsConfig)
     media: MediaConfig = attrs.field(factory=MediaConfig)
     recording: RecordingConfig = attrs.field(factory=RecordingConfig)
-    state: StateConfig = attrs.field(factory=StateConfig)
-    admin: AdminConfig = attrs.field(factory=AdminConfig)
+    state: StateConfig = attrs.field(factory=StateConfig, metadata=RESTART_BOUND)
+    admin: AdminConfig = attrs.field(factory=AdminConfig, metadata=RESTART_BOUND)
     log: LogConfig = attrs.field(factory=LogConfig)
     warnings: tuple[str, ...] = attrs.field(default=(), eq=False, metadata={"key": NOT_IN_FILE})

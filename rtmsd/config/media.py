@@ -14,8 +14,8 @@ from rtmsd.protocol.enums import (
     PayloadType,
     Resolution,
     SampleRate,
-    TranscriptLanguage,
 )
+from rtmsd.protocol.languages import TranscriptLanguage
 from rtmsd.protocol.media_types import NAMES
 from rtmsd.protocol.messages import (
     AudioParams,

@@ -38,13 +38,6 @@ class MsgType(enum.IntEnum):
     VIDEO_SUBSCRIPTION_RESP = 29
 
 
-class TransmissionProtocol(enum.IntEnum):
-    WEBSOCKET = 1
-    RTMP = 2
-    UDP = 3
-    WEBRTC = 4
-
-
 class EventType(enum.IntEnum):
     """RTMS_EVENT_TYPE: meetings, webinars, Video SDK sessions."""
 
@@ -282,74 +275,3 @@ class MessageAttribute(enum.IntEnum):
     NEW = 1
     UPDATE = 2
     DELETE = 3
-
-
-class ChatOperation(enum.IntEnum):
-    NEW = 1
-    DELETE = 2
-    UPDATE = 3
-    ADD_EMOJI_REACTION = 4
-    REMOVE_EMOJI_REACTION = 5
-
-
-class ChatSessionType(enum.IntEnum):
-    EVERYONE = 1
-    INDIVIDUAL = 2
-    CHAT_GROUP = 3
-    HOSTS_AND_PANELISTS = 4
-    INDIVIDUAL_CC_HOSTS_AND_PANELISTS = 5
-
-
-class ChatGroupType(enum.IntEnum):
-    PRIVATE_CHAT_GROUP = 0
-
-
-class ChatMemberStatus(enum.IntEnum):
-    IN_CHAT_GROUP = 0
-    IN_BREAKOUT_ROOM = 1
-    IN_WAITING_ROOM = 2
-    IN_BACKSTAGE = 3
-    LEFT_MEETING = 4
-
-
-class TranscriptLanguage(enum.IntEnum):
-    """RTMS_TRANSCRIPT_LANGUAGE; NONE lets Zoom detect it."""
-
-    NONE = -1
-    ARABIC = 0
-    BENGALI = 1
-    CANTONESE = 2
-    CATALAN = 3
-    CHINESE_SIMPLIFIED = 4
-    CHINESE_TRADITIONAL = 5
-    CZECH = 6
-    DANISH = 7
-    DUTCH = 8
-    ENGLISH = 9
-    ESTONIAN = 10
-    FINNISH = 11
-    FRENCH_CANADA = 12
-    FRENCH_FRANCE = 13
-    GERMAN = 14
-    HEBREW = 15
-    HINDI = 16
-    HUNGARIAN = 17
-    INDONESIAN = 18
-    ITALIAN = 19
-    JAPANESE = 20
-    KOREAN = 21
-    MALAY = 22
-    PERSIAN = 23
-    POLISH = 24
-    PORTUGUESE = 25
-    ROMANIAN = 26
-    RUSSIAN = 27
-    SPANISH = 28
-    SWEDISH = 29
-    TAGALOG = 30
-    TAMIL = 31
-    TELUGU = 32
-    THAI = 33
-    TURKISH = 34
-    UKRAINIAN = 35
-    VIETNAMESE = 36

@@ -18,8 +18,8 @@ from rtmsd.protocol.enums import (
     Resolution,
     SampleRate,
     StatusCode,
-    TranscriptLanguage,
 )
+from rtmsd.protocol.languages import TranscriptLanguage
 from rtmsd.protocol.messages import (
     AudioParams,
     ChatParams,

@@ -6,7 +6,8 @@ from typing import Any, Final
 
 import attrs
 
-from rtmsd.protocol.enums import ContentType, DataOption, PayloadType, Resolution, SampleRate, TranscriptLanguage
+from rtmsd.protocol.enums import ContentType, DataOption, PayloadType, Resolution, SampleRate
+from rtmsd.protocol.languages import TranscriptLanguage
 from rtmsd.protocol.media_params import SECTIONS
 from rtmsd.protocol.media_types import NAMES
 from rtmsd.protocol.messages import MediaParams

@@ -10,7 +10,8 @@ from rtmsd.config.checks import MEDIA_KEYS
 from rtmsd.config.model import Config
 from rtmsd.config.reading import Reader
 from rtmsd.errors import ConfigError
-from rtmsd.protocol.enums import MediaType, TranscriptLanguage
+from rtmsd.protocol.enums import MediaType
+from rtmsd.protocol.languages import TranscriptLanguage
 from rtmsd.protocol.messages import ChatParams, MediaParams
 from tests.config.files import load_text
 

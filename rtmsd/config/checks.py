@@ -9,7 +9,7 @@ from rtmsd.config.media import MediaConfig, TranscriptConfig
 from rtmsd.config.model import AppConfig, Config
 from rtmsd.config.reading import Reader
 from rtmsd.config.rules import UNIX_PREFIX
-from rtmsd.protocol import media_params
+from rtmsd.protocol import media_matrix
 
 LEAST_PATIENCE_S: Final = 30.0
 
@@ -46,7 +46,7 @@ def _check_apps(apps: tuple[AppConfig, ...], reader: Reader) -> None:
             )
 
 
-# Where the fields that `media_params.check` speaks of stand in the file.
+# Where the fields that `media_matrix.check` speaks of stand in the file.
 MEDIA_KEYS: Final = {
     ("audio", "content_type"): "media.audio.codec",
     ("audio", "codec"): "media.audio.codec",
@@ -67,7 +67,7 @@ MEDIA_KEYS: Final = {
 def _check_media(media: MediaConfig, reader: Reader) -> None:
     refused = [
         (MEDIA_KEYS[mistake.media, mistake.field], mistake.message)
-        for mistake in media_params.check(media.params(), media.requested)
+        for mistake in media_matrix.check(media.params(), media.requested)
     ]
     for key, text in [(key, text) for key, text in refused if reader.is_sound(key.rpartition(".")[0])]:
         reader.mistake(key, text)

@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 
 from rtmsd.errors import RemoteProtocolError
 from rtmsd.protocol.enums import MediaType, PayloadType, StatusCode
+from rtmsd.protocol.media_matrix import check
 from rtmsd.protocol.media_params import (
     DEFAULTS,
     SECTIONS,
     AudioFormat,
     Difference,
     audio_format,
-    check,
     choose_url,
     differences,
     negotiated,

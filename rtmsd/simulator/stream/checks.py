@@ -12,7 +12,8 @@ from typing import Any, Final, NamedTuple, TypeGuard
 import attrs
 
 from rtmsd.protocol.enums import ContentType, MediaType, MsgType, PayloadType, StatusCode
-from rtmsd.protocol.media_params import SECTIONS, check, with_defaults
+from rtmsd.protocol.media_matrix import check
+from rtmsd.protocol.media_params import SECTIONS, with_defaults
 from rtmsd.protocol.messages import (
     AudioParams,
     ChatParams,

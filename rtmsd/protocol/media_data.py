@@ -6,7 +6,6 @@ for whatever reason, goes to the tolerant one, which has the last word. Nothing 
 Times are Zoom's and as on the wire: whoever places media on a time line normalises them (`times.normalise_ms`).
 """
 
-import json
 import re
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Final, Literal, Protocol, TypeAlias
@@ -15,15 +14,16 @@ import attrs
 import msgspec
 import pybase64
 
-from rtmsd.protocol.bounds import bounded_id, bounded_name
+from rtmsd.protocol.bounds import bounded_id
+from rtmsd.protocol.chat import ChatData, read_chat
 from rtmsd.protocol.enums import MediaType, MessageAttribute, MsgType
-from rtmsd.protocol.reading import CorruptKind, Malformed, load_object, read_int
+from rtmsd.protocol.reading import CorruptKind, Malformed, load_object
+from rtmsd.protocol.speakers import INT64_MAX, UserId, read_name, read_number, read_user_id
 from rtmsd.protocol.times import read_time
 
-Raw: TypeAlias = bytes | bytearray | memoryview
+__all__ = ["ChatData", "Corrupt", "MediaHandler", "Raw", "TranscriptData", "UserId", "decode_batch"]
 
-UserId: TypeAlias = int | str
-"""A participant: Zoom's number (0 is the mix of everybody), or in contact centers the channel id, a string."""
+Raw: TypeAlias = bytes | bytearray | memoryview
 
 
 @attrs.frozen(kw_only=True)
@@ -38,17 +38,6 @@ class TranscriptData:
     end_ms: int | None
     language: int | None  # `TranscriptLanguage`, known or not
     attribute: int | None  # `MessageAttribute`, known or not
-
-
-@attrs.frozen(kw_only=True)
-class ChatData:
-    """Message 18. `details` is Zoom's chat object (operation, ids, receiver, files); None where Zoom sent only text."""
-
-    user_id: UserId | None  # the sender, where Zoom names one
-    user_name: str | None
-    timestamp_ms: int
-    text: str
-    details: Mapping[str, Any] | None
 
 
 @attrs.frozen(kw_only=True)
@@ -114,8 +103,7 @@ def decode_batch(messages: Iterable[Raw], handler: MediaHandler) -> None:
 # before, and decoding only its base64 with pybase64 and its timestamp, takes as long.
 
 
-_INT64_MAX: Final = 2**63 - 1
-_Int64: TypeAlias = Annotated[int, msgspec.Meta(ge=-_INT64_MAX, le=_INT64_MAX)]
+_Int64: TypeAlias = Annotated[int, msgspec.Meta(ge=-INT64_MAX, le=INT64_MAX)]
 
 
 _AUDIO: Final = int(MsgType.MEDIA_DATA_AUDIO)
@@ -181,7 +169,7 @@ def _read_tolerantly(raw: Raw, handler: MediaHandler) -> None:
     except Malformed as exc:
         handler.corrupt(Corrupt(kind=exc.kind))
         return
-    msg_type = _int(fields.get("msg_type"))
+    msg_type = read_number(fields.get("msg_type"))
     media = None if msg_type is None else _MEDIA.get(msg_type)
     if msg_type is None or media is None:
         handler.control(raw)
@@ -193,7 +181,7 @@ def _read_tolerantly(raw: Raw, handler: MediaHandler) -> None:
     if not isinstance(content, dict):
         handler.corrupt(Corrupt(kind=CorruptKind.WRONG_TYPE, media=media))
         return
-    user_id, timestamp_ms, data = _user_id(content), read_time(content.get("timestamp")), content.get("data")
+    user_id, timestamp_ms, data = read_user_id(content), read_time(content.get("timestamp")), content.get("data")
 
     def corrupt(kind: CorruptKind) -> None:
         handler.corrupt(Corrupt(kind=kind, media=media, user_id=user_id, timestamp_ms=timestamp_ms))
@@ -201,7 +189,7 @@ def _read_tolerantly(raw: Raw, handler: MediaHandler) -> None:
     if timestamp_ms is None:
         corrupt(CorruptKind.WRONG_TYPE)
     elif media is MediaType.CHAT:
-        chat = _chat(content, data, timestamp_ms)
+        chat = read_chat(content, data, timestamp_ms)
         if chat is None:
             corrupt(CorruptKind.WRONG_TYPE)
         else:
@@ -218,9 +206,9 @@ def _read_tolerantly(raw: Raw, handler: MediaHandler) -> None:
         except ValueError:
             corrupt(CorruptKind.BAD_BASE64)
             return
-        if _int(content.get("length")) in {None, len(payload)}:
+        if read_number(content.get("length")) in {None, len(payload)}:
             take = {MediaType.AUDIO: handler.audio, MediaType.VIDEO: handler.video}.get(media, handler.share)
-            take(user_id, _name(content.get("user_name")), timestamp_ms, payload)
+            take(user_id, read_name(content.get("user_name")), timestamp_ms, payload)
         else:
             corrupt(CorruptKind.LENGTH_MISMATCH)
 
@@ -228,95 +216,15 @@ def _read_tolerantly(raw: Raw, handler: MediaHandler) -> None:
 def _transcript(content: Mapping[str, Any], user_id: UserId, timestamp_ms: int, text: str) -> TranscriptData:
     return TranscriptData(
         user_id=user_id,
-        user_name=_name(content.get("user_name")),
+        user_name=read_name(content.get("user_name")),
         text=text,
         timestamp_ms=timestamp_ms,
         start_ms=read_time(content.get("start_time")),
         end_ms=read_time(content.get("end_time")),
-        language=_int(content.get("language")),
-        attribute=_int(content.get("attribute")),
+        language=read_number(content.get("language")),
+        attribute=read_number(content.get("attribute")),
     )
 
 
 def _is_deletion(content: Mapping[str, Any]) -> bool:
-    return _int(content.get("attribute")) == MessageAttribute.DELETE
-
-
-_CHAT_KEYS: Final = frozenset(
-    {
-        "chat_session",
-        "operation_type",
-        "message_id",
-        "parent_message_id",
-        "sender",
-        "receiver",
-        "files",
-        "delete_file_id_list",
-    }
-)
-"""What only Zoom puts beside a text: with none of these an object, or what reads as one, is what somebody typed."""
-
-
-def _chat(content: Mapping[str, Any], data: object, timestamp_ms: int) -> ChatData | None:
-    """Return a chat message, Zoom's fields in `data` or beside it; None where there is neither text nor any of them."""
-    inner = _chat_object(data) if isinstance(data, str) else data
-    details = inner if isinstance(inner, dict) and not _CHAT_KEYS.isdisjoint(inner) else None
-    text = data if details is None else details.get("data")
-    beside = {key: content[key] for key in _CHAT_KEYS & content.keys() if content[key] is not None}
-    if beside:
-        details = {**beside, **(details or {})}
-    if not isinstance(data, str | dict) and (data is not None or not beside):
-        return None
-    sender = details.get("sender") if details is not None else None
-    named = sender if isinstance(sender, dict) else {}
-    user_id = _user_id(content)
-    return ChatData(
-        user_id=_user_id(named) if user_id is None else user_id,
-        user_name=_name(content.get("user_name")) or _name(named.get("user_name")),
-        timestamp_ms=timestamp_ms,
-        text=_typed(text),
-        details=details,
-    )
-
-
-def _typed(text: object) -> str:
-    """Return a chat's text as it was typed; what is no string, as JSON."""
-    if isinstance(text, str):
-        return text
-    return "" if text is None else json.dumps(text, ensure_ascii=False, separators=(",", ":"))
-
-
-def _chat_object(text: str) -> dict[str, Any] | None:
-    """Return the object that newer servers encode as a string; None for plain text of older ones."""
-    try:
-        return load_object(text)
-    except Malformed:
-        return None
-
-
-def _user_id(fields: Mapping[str, Any]) -> UserId | None:
-    """Return `user_id`, or in contact centers the `channel_id`: a string, also when it came as a number."""
-    user_id = _int(fields.get("user_id"))
-    if user_id is not None:
-        return user_id
-    channel_id = fields.get("channel_id")
-    if isinstance(channel_id, str):
-        return bounded_id(channel_id) if channel_id else None
-    number = _int(channel_id)
-    return None if number is None else str(number)
-
-
-def _int(value: object) -> int | None:
-    try:
-        number = read_int(value)
-    except TypeError:
-        return None
-    return number if number >= -_INT64_MAX else None
-
-
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) else None
-
-
-def _name(value: object) -> str | None:
-    return bounded_name(value) if isinstance(value, str) else None
+    return read_number(content.get("attribute")) == MessageAttribute.DELETE

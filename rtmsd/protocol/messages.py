@@ -279,10 +279,7 @@ class MetaData(Message):
 
 @attrs.frozen(kw_only=True)
 class KeepAliveReq(Message):
-    """`timestamp` is echoed exactly as the JSON number (or other value) it was; `sequence` only when it was sent.
-
-    Zoom's mock server asks without a timestamp now and then; its answer then has none either.
-    """
+    """`timestamp` is echoed exactly as it came, and `sequence`, too; what is missing is missing in the answer."""
 
     msg_type: ClassVar = MsgType.KEEP_ALIVE_REQ
     timestamp: Any = None

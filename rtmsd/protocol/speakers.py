@@ -1,0 +1,38 @@
+"""The person in media data: id and name, as far as they can be read."""
+
+from collections.abc import Mapping
+from typing import Any, Final, TypeAlias
+
+from rtmsd.protocol.bounds import bounded_id, bounded_name
+from rtmsd.protocol.reading import read_int
+
+INT64_MAX: Final = 2**63 - 1
+
+UserId: TypeAlias = int | str
+"""A participant: Zoom's number (0 is the mix of everybody), or in contact centers the channel id, a string."""
+
+
+def read_user_id(fields: Mapping[str, Any]) -> UserId | None:
+    """Return `user_id`, or in contact centers the `channel_id`: a string, also when it came as a number."""
+    user_id = read_number(fields.get("user_id"))
+    if user_id is not None:
+        return user_id
+    channel_id = fields.get("channel_id")
+    if isinstance(channel_id, str):
+        return bounded_id(channel_id) if channel_id else None
+    number = read_number(channel_id)
+    return None if number is None else str(number)
+
+
+def read_number(value: object) -> int | None:
+    """Return a number that msgspec reads, too; None for what is none."""
+    try:
+        number = read_int(value)
+    except TypeError:
+        return None
+    return number if number >= -INT64_MAX else None
+
+
+def read_name(value: object) -> str | None:
+    """Return a name within bounds; None for what is no text."""
+    return bounded_name(value) if isinstance(value, str) else None

@@ -1,6 +1,6 @@
-"""Zoom's REST API, as far as it moves streams: start, stop, pause and resume the stream of a running session.
+"""Zoom's REST API for streams: start, stop, pause and resume that of a running session.
 
-Zoom answers when it has accepted the request. What comes of it, comes as webhooks and messages like any other start.
+Zoom answers when it has accepted the request. The result comes as webhooks and messages, as with any other start.
 `httpx` and `jwt` are imported at the first request: most daemons never make one.
 """
 
@@ -29,7 +29,7 @@ log = structlog.get_logger(__name__)
 REQUEST_TIMEOUT_S: Final = 10.0
 TOTAL_TIMEOUT_S: Final = 25.0
 RETRY_DELAYS_S: Final = (1.0, 3.0)  # so many further attempts
-LONGEST_WAIT_S: Final = 10.0  # a Retry-After beyond it is told instead of waited for
+LONGEST_WAIT_S: Final = 10.0  # a longer Retry-After is reported instead of waited for
 JWT_VALID_S: Final = 300
 JWT_BACKDATED_S: Final = 30  # our clock may be ahead of Zoom's
 TOKEN_SPARE_S: Final = 60.0  # a token about to expire is not used any more
@@ -89,7 +89,7 @@ class _Token:
 
 
 class ZoomApi:
-    """One for the whole process: it keeps OAuth tokens until they expire.
+    """A client of the API, one for the whole process: it keeps OAuth tokens until they expire.
 
     Args:
         client: used for all requests; without it each call opens and closes one of its own.
@@ -198,12 +198,12 @@ class ZoomApi:
             raise ZoomApiError(f"{host} does not answer ({what})", is_transient=True) from error
 
     def _refusal(self, response: "httpx.Response") -> ZoomApiError:
-        told, status = _object(response), response.status_code
-        code = told.get("code")
+        answer, status = _object(response), response.status_code
+        code = answer.get("code")
         code = code if type(code) is int else None
         known = API_ERRORS.get(code or 0)
         explanation = " ".join(known[1:]).rstrip(".") if known else STATUS_EXPLANATIONS.get(status, "Zoom refused")
-        words = next((told[key] for key in ("message", "reason", "error") if isinstance(told.get(key), str)), "")
+        words = next((answer[key] for key in ("message", "reason", "error") if isinstance(answer.get(key), str)), "")
         if words:
             explanation += f'; Zoom says "{words[:SHOWN_CHARS]}"'
         retry_after_s = read_retry_after(response.headers.get("retry-after", ""), self._clock_s())
@@ -258,8 +258,8 @@ def _jwt(api: ApiConfig, now_s: float) -> str:
     return jwt.encode({"iss": api.key, "iat": issued_s, "exp": int(now_s) + JWT_VALID_S}, api.secret, "HS256")
 
 
-def _read_token(told: dict[str, Any], now_s: float) -> _Token:
-    text, valid_s = told.get("access_token"), told.get("expires_in")
+def _read_token(answer: dict[str, Any], now_s: float) -> _Token:
+    text, valid_s = answer.get("access_token"), answer.get("expires_in")
     if not isinstance(text, str) or not _WORD.fullmatch(text):
         raise ZoomApiError("the answer to the request for a token holds none; is app.api.token_url right?")
     return _Token(text, now_s + (valid_s if type(valid_s) is int else 0))

@@ -172,7 +172,7 @@ async def test_an_unknown_session_and_a_wrong_state_are_refused(simulator: Simul
     assert not simulator.sessions
 
 
-async def test_no_secret_is_logged_or_told(simulator: Simulator, api: ZoomApi) -> None:
+async def test_no_secret_is_logged_or_reported(simulator: Simulator, api: ZoomApi) -> None:
     simulator.hold_session(session_id="s")
     simulator.hold_session(product="meeting", session_id="m")
     with capture_logs() as logs:
@@ -183,7 +183,7 @@ async def test_no_secret_is_logged_or_told(simulator: Simulator, api: ZoomApi) -
     assert not any(secret in repr((logs, vars(api))) for secret in (*bearers, SETTINGS.api_secret))
 
 
-async def test_what_the_configuration_lacks_is_said_before_anything_is_sent(simulator: Simulator, api: ZoomApi) -> None:
+async def test_missing_credentials_are_reported_before_anything_is_sent(simulator: Simulator, api: ZoomApi) -> None:
     app = app_of(simulator)
     with pytest.raises(ConfigError, match=r"app\.api: is missing"):
         await api.control_session(attrs.evolve(app, api=None), "start", "s", "session")
@@ -210,7 +210,7 @@ async def test_without_a_client_it_opens_its_own(simulator: Simulator, monkeypat
     assert (await ZoomApi().control_session(app_of(simulator), "start", "s", "session"))["status"] == 202
 
 
-def test_what_few_need_is_not_imported_at_the_start() -> None:
+def test_httpx_and_jwt_are_imported_late() -> None:
     script = "import sys, rtmsd.zoom_api; sys.exit(bool({'httpx', 'jwt'} & sys.modules.keys()))"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
 
@@ -248,29 +248,29 @@ async def start(transport: httpx.AsyncBaseTransport) -> int:
     return int(answer["status"])
 
 
-def told(answer: Answer) -> httpx.Response:
+def response_of(answer: Answer) -> httpx.Response:
     return httpx.Response(answer.status, json=answer.content)
 
 
 TRANSIENTS: list[httpx.Response | Exception] = [
     httpx.Response(500),
     httpx.Response(503, text="<html>"),
-    told(TRANSIENT),
-    told(RATE_LIMITED),
+    response_of(TRANSIENT),
+    response_of(RATE_LIMITED),
     httpx.ConnectError("refused"),
     httpx.ReadTimeout("slow"),
 ]
 
 
 @pytest.mark.parametrize("trouble", TRANSIENTS, ids=repr)
-async def test_a_transient_error_is_tried_again(autojump_clock: MockClock, trouble: httpx.Response | Exception) -> None:
+async def test_a_transient_error_is_retried(autojump_clock: MockClock, trouble: httpx.Response | Exception) -> None:
     transport = Scripted(trouble, httpx.Response(204))
     assert await start(transport) == 204
     assert transport.times_s == [0, RETRY_DELAYS_S[0]]
 
 
 @pytest.mark.parametrize("trouble", TRANSIENTS, ids=repr)
-async def test_trying_again_ends(autojump_clock: MockClock, trouble: httpx.Response | Exception) -> None:
+async def test_retries_end(autojump_clock: MockClock, trouble: httpx.Response | Exception) -> None:
     transport = Scripted(trouble)
     with pytest.raises(ZoomApiError) as failed:
         await start(transport)
@@ -278,13 +278,13 @@ async def test_trying_again_ends(autojump_clock: MockClock, trouble: httpx.Respo
     assert transport.times_s == [0, RETRY_DELAYS_S[0], sum(RETRY_DELAYS_S)]
 
 
-async def test_retry_after_is_obeyed(autojump_clock: MockClock) -> None:
+async def test_retry_after_is_followed(autojump_clock: MockClock) -> None:
     transport = Scripted(httpx.Response(429, headers={"retry-after": "7"}), httpx.Response(202))
     assert await start(transport) == 202
     assert transport.times_s == [0, 7]
 
 
-async def test_a_long_retry_after_is_told_instead_of_waited_for(autojump_clock: MockClock) -> None:
+async def test_a_long_retry_after_is_reported_instead_of_waited_for(autojump_clock: MockClock) -> None:
     transport = Scripted(httpx.Response(429, headers={"retry-after": "3600"}))
     with pytest.raises(ZoomApiError, match="3600 s") as failed:
         await start(transport)
@@ -306,14 +306,14 @@ async def test_the_whole_is_bounded(autojump_clock: MockClock) -> None:
 @pytest.mark.parametrize(
     "body", [b"", b"null", b"[]", b'{"code": "2308"}', b'{"code": true}', b"\xff", b'{"message": 1}']
 )
-async def test_any_body_of_a_refusal_is_bearable(body: bytes) -> None:
+async def test_any_body_of_a_refusal_is_accepted(body: bytes) -> None:
     with pytest.raises(ZoomApiError) as refused:
         await start(Scripted(httpx.Response(400, content=body)))
     assert (refused.value.code, refused.value.status) == (None, 400)
 
 
 @pytest.mark.parametrize("token", [None, "", 7, "two\nlines", "\u00e4"])
-async def test_a_token_that_is_none_is_not_sent_on(token: object) -> None:
+async def test_an_unusable_token_is_not_sent(token: object) -> None:
     api = attrs.evolve(API, auth="oauth")
     transport = Scripted(httpx.Response(200, json={"access_token": token, "expires_in": 3600}))
     async with httpx.AsyncClient(transport=transport) as client:
@@ -345,6 +345,6 @@ def test_retry_after_in_its_forms(value: str, wait_s: float) -> None:
 
 
 @given(st.text())
-def test_any_retry_after_is_bearable(value: str) -> None:
+def test_any_retry_after_is_accepted(value: str) -> None:
     wait_s = read_retry_after(value, 0.0)
     assert wait_s is None or wait_s >= 0

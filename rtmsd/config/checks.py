@@ -1,4 +1,4 @@
-"""Checks across keys. They are skipped where a key alone is already wrong, so that one slip makes one line."""
+"""Checks across keys, skipped where a key alone is wrong already: one slip makes one line."""
 
 import ipaddress
 import itertools
@@ -11,11 +11,11 @@ from rtmsd.config.reading import Reader
 from rtmsd.config.rules import UNIX_PREFIX
 from rtmsd.protocol import media_matrix
 
-LEAST_PATIENCE_S: Final = 30.0
+MIN_KEEP_ALIVE_TIMEOUT_S: Final = 30.0
 
 
 def check(config: Config, reader: Reader) -> None:
-    """Add to the reader's mistakes and warnings what is wrong between keys of a configuration that could be read."""
+    """Add to the reader's mistakes and warnings those between keys of a configuration that could be read."""
     _check_apps(config.apps, reader)
     _check_media(config.media, reader)
     _check_transcript(config.media.transcript, reader)
@@ -46,7 +46,7 @@ def _check_apps(apps: tuple[AppConfig, ...], reader: Reader) -> None:
             )
 
 
-# Where the fields that `media_matrix.check` speaks of stand in the file.
+# Keys of the file for the fields that `media_matrix.check` names.
 MEDIA_KEYS: Final = {
     ("audio", "content_type"): "media.audio.codec",
     ("audio", "codec"): "media.audio.codec",
@@ -85,11 +85,11 @@ def _check_streams(config: Config, reader: Reader) -> None:
             "streams.reconnect_delay_s",
             f"{streams.reconnect_delay_s} is more than reconnect_delay_max_s, {streams.reconnect_delay_max_s}",
         )
-    if streams.keep_alive_timeout_s < LEAST_PATIENCE_S:
+    if streams.keep_alive_timeout_s < MIN_KEEP_ALIVE_TIMEOUT_S:
         reader.warnings.append(
             f"streams.keep_alive_timeout_s: Zoom asks for a sign of life every 10 s, and a stalling disk may keep one "
             f"unread for as long; {streams.keep_alive_timeout_s:g} s cut connections that are sound: take "
-            f"{LEAST_PATIENCE_S:g} or more"
+            f"{MIN_KEEP_ALIVE_TIMEOUT_S:g} or more"
         )
     if streams.restart_policy == "api":
         for app in config.apps:
@@ -122,7 +122,7 @@ def _check_listeners(config: Config, reader: Reader) -> None:
 
 
 def _is_loopback(host: str) -> bool:
-    """Tell whether only this machine can connect. A name is not resolved: today's answer may not be tomorrow's."""
+    """Return whether only this machine can connect. A name is not resolved: today's answer may not be tomorrow's."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -1,4 +1,4 @@
-"""From the file to a checked `Config`, or to every mistake in it at once."""
+"""The way from a file to a checked `Config`, or to all of its mistakes at once."""
 
 import tomllib
 from pathlib import Path
@@ -35,7 +35,7 @@ def _parse(path: Path) -> dict[str, object]:
     except UnicodeDecodeError as exc:
         line = exc.object.count(b"\n", 0, exc.start) + 1
         raise ConfigError([f"{path}: not UTF-8 text (line {line})"]) from None
-    except ValueError as exc:  # `TOMLDecodeError`, and what int() and date() say of impossible numbers
+    except ValueError as exc:  # `TOMLDecodeError`, and those of int() and date()
         raise ConfigError([f"{path}: not TOML: {exc}"]) from None
     except RecursionError:
         raise ConfigError([f"{path}: not TOML: nested too deeply"]) from None

@@ -1,6 +1,6 @@
-"""What a configuration names and this user on this machine could not use: directories, ports, sockets.
+"""Checks against this machine and user: directories, ports and sockets that a configuration names.
 
-Nothing of it can be seen from the file alone, and all of it may be otherwise tomorrow. Nothing is left on disk.
+The file alone does not show these, and they may change at any time. Nothing is left on disk.
 """
 
 import errno
@@ -22,12 +22,12 @@ _NO_TMPFILE: Final = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL})  
 
 
 def unusable(config: Config) -> list[str]:
-    """Return one line for each thing that could not be used, with its key. A daemon that runs already is none."""
+    """Return a line for each unusable thing, with its key. What a running daemon holds is not unusable."""
     return [f"{key}: {problem}" for key, problem in _problems(config) if problem]
 
 
 def why_not_bound(listen: str, error: OSError | ValueError) -> str:
-    """Say why "host:port" or "unix:/path" cannot be listened on, with who has it if that can be told."""
+    """Return why "host:port" or "unix:/path" cannot be listened on, and who has it if known."""
     if isinstance(error, socket.gaierror):
         return f"cannot listen on {listen}: the name cannot be resolved: {error.strerror}"
     if not isinstance(error, OSError) or error.errno is None:
@@ -50,7 +50,7 @@ def _problems(config: Config) -> Iterator[tuple[str, str]]:
     yield "state.file", _file(config.state.file)
     daemon = holder_of_socket(config.admin.socket)
     if daemon is not None and (daemon.is_rtmsd or daemon.pid in (None, _locked_by(config.recording.directory))):
-        return  # it has what it listens on
+        return  # the daemon's own sockets
     yield "admin.socket", _socket(config.admin.socket, daemon)
     yield "webhook.listen", _listener(config.webhook.listen)
     if config.admin.metrics_listen:
@@ -83,7 +83,7 @@ def _directory(path: Path) -> str:
 
 
 def _why_not_written(directory: Path) -> str:
-    """Make a file there and have it gone at once: permissions alone do not tell what a disk takes."""
+    """Create a file and remove it at once: permissions alone do not show whether the disk accepts it."""
     try:
         try:
             os.close(os.open(directory, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o600))  # it never has a name

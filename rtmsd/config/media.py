@@ -1,4 +1,4 @@
-"""What media to ask Zoom for, in the words of the configuration and in the wire's."""
+"""The section `[media]`, and its translation into the wire's parameters."""
 
 import difflib
 from collections.abc import Mapping
@@ -137,7 +137,7 @@ class MediaConfig:
         return bits
 
     def params(self) -> MediaParams:
-        """What message 3 asks for; media that are not in `types` are left out."""
+        """The parameters of message 3; media that are not in `types` are left out."""
         return MediaParams(
             audio=self.audio.params() if "audio" in self.types else None,
             video=self.video.params() if "video" in self.types else None,

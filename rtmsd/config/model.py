@@ -1,4 +1,4 @@
-"""The configuration as classes: one a section, handed out in slices. `config.toml` says in words what each key means.
+"""The configuration as classes, one a section. `config.toml` explains each key.
 
 Attributes are the file's keys, apart from `Config.apps` (`[[app]]`) and `AppConfig.webhook_secrets` (`webhook_secret`).
 A field with `repr=False` is a secret, and is masked wherever a configuration is shown. One with `RESTART_BOUND`, or in

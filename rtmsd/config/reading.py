@@ -1,6 +1,6 @@
-"""From TOML's tables to the classes of `model.py`: strictly, and without stopping at the first mistake.
+"""The strict reader of TOML's tables into the classes of `model.py`, which goes on after a mistake.
 
-Nothing is converted on the way: `"65"` is no number and `true` is no 1.
+Nothing is converted: `"65"` is no number and `true` is no 1.
 """
 
 import difflib
@@ -19,11 +19,11 @@ from rtmsd.config.secret import Secret, find_secret
 
 T = TypeVar("T")
 
-WRONG: Final = object()  # stands for a value whose mistake is already written down
+WRONG: Final = object()  # in place of a value whose mistake was added
 
 
 class Reader:
-    """Reads values and collects what is wrong or unwise.
+    """Reads values, and collects mistakes and warnings.
 
     Attributes:
         mistakes: path of a key to what is wrong with it; the first mistake of a key stands.
@@ -46,7 +46,7 @@ class Reader:
         self.mistakes.setdefault(path, text)
 
     def is_sound(self, path: str) -> bool:
-        """Say whether nothing was wrong at this path or anywhere below it."""
+        """Return whether there is no mistake at this path or below it."""
         return not any(wrong == path or wrong.startswith((path + ".", path + "[")) for wrong in self.mistakes)
 
     def table(self, cls: type[T], table: Mapping[str, object], path: str = "") -> T | None:
@@ -69,7 +69,7 @@ class Reader:
         return cls(**values) if complete else None
 
     def value(self, hint: object, value: object, path: str) -> object:
-        """Read one value as a class's type hint asks, or write down the mistake and return `WRONG`."""
+        """Read one value as a class's type hint asks, or add its mistake and return `WRONG`."""
         try:
             return self._read(hint, value, path)
         except Mistake as mistake:
@@ -124,7 +124,7 @@ class Reader:
         return found.text
 
     def _unknown_key(self, key: str, known: Collection[str], path: str) -> str:
-        """Say what was probably meant: a near miss in the same section, or the section that has this key."""
+        """Suggest a near miss in the same section, or the section that has this key."""
         near = difflib.get_close_matches(key.lower(), known, n=1)
         if near:
             return f"unknown key; did you mean {near[0]}?"

@@ -1,4 +1,4 @@
-"""Rules a key can carry: each is called with the value as read, and raises `Mistake` with words for a person.
+"""Rules for the value of a key: each is called with it as read, and raises `Mistake` with words for a person.
 
 They stand in `Annotated[...]` beside the type of the key they belong to; `reading.py` applies them.
 """
@@ -20,7 +20,7 @@ _RESERVED_PATHS = ("/healthz", "/readyz")
 
 
 class Mistake(ValueError):
-    """What is wrong with one value, and how to mend it, without the path of its key."""
+    """A mistake in one value, and how to correct it, without the path of its key."""
 
 
 def resolve(text: str, base: Path) -> Path:

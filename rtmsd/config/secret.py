@@ -1,4 +1,4 @@
-"""Secrets stay out of the configuration file: it says where each is found. No message here ever holds a secret."""
+"""Secrets, which the configuration file only refers to. No message here ever holds one."""
 
 import os
 import stat
@@ -25,7 +25,7 @@ Secret: TypeAlias = Annotated[str, SECRET]
 
 @attrs.frozen
 class FoundSecret:
-    """The secret, and what is unwise about the way it is kept ("" when nothing is)."""
+    """The secret, and a warning about the way it is kept, or ""."""
 
     text: str = attrs.field(repr=False)
     warning: str = ""

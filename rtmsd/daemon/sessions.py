@@ -1,4 +1,4 @@
-"""`rtmsctl session start|stop|pause|resume`: from what an operator wrote to a request of Zoom's REST API."""
+"""`POST /v1/session/{action}`: an operator's words checked and made a request of Zoom's REST API."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final

@@ -1,4 +1,4 @@
-"""Texts from outside that are kept for as long as a stream lives, cut to what a person or a program needs of them."""
+"""Limits of texts from outside that are kept for as long as a stream lives."""
 
 import hashlib
 import json
@@ -42,7 +42,7 @@ def bounded_text(text: str, limit_bytes: int = MAX_TEXT_BYTES) -> str:
 
 
 def bounded_object(fields: Mapping[str, Any], limit_bytes: int = MAX_OBJECT_BYTES) -> tuple[dict[str, Any], bool]:
-    """Return as much of an object as fits, in order, and whether that is all. What does not fit is not looked at."""
+    """Return as much of an object as fits, in order, and whether that is all. What does not fit is not read."""
     budget = _Budget(limit_bytes)
     return budget.cut(fields), not budget.is_over
 

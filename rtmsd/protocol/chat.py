@@ -33,7 +33,7 @@ _CHAT_KEYS: Final = frozenset(
         "delete_file_id_list",
     }
 )
-"""What only Zoom puts beside a text: with none of these an object, or what reads as one, is what somebody typed."""
+"""Keys that only Zoom puts beside a text: an object without any of them, or text that reads as one, was typed."""
 
 
 def read_chat(content: Mapping[str, Any], data: object, timestamp_ms: int) -> ChatData | None:

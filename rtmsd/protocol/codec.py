@@ -1,8 +1,8 @@
-"""Text frame <-> message: strict in what is sent, tolerant in what is read.
+"""The codec between text frames and messages: strict in what is sent, tolerant in what is read.
 
-How Zoom's variants are read: null is the same as left out; numbers may come as decimal strings; an optional field
-of the wrong type is set aside in `Message.extra` beside the unknown ones, so that only a field we cannot do without
-makes a message unreadable; an unknown `msg_type` gives `UnknownMessage`.
+Of Zoom's variants, null is the same as left out; a number may come as a decimal string; an optional field
+of the wrong type is set aside in `Message.extra` beside the unknown ones, so that only a missing
+required field makes a message unreadable; an unknown `msg_type` gives `UnknownMessage`.
 """
 
 import json

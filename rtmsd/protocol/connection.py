@@ -1,8 +1,8 @@
-"""What signaling and media connections have in common: text in, messages and answers out, a state table each way.
+"""The conversation on one WebSocket, base of signaling and media: text in, messages and answers out, a table each way.
 
 An illegal move names both sides. Ours is a bug and raises; Zoom's is counted and ignored, as is everything unreadable
-or unknown. Only a handshake's answer that is unreadable or illegal ends the attempt, and what is no message at all
-before it. What may come later and comes before the answer is kept for then.
+or unknown. Two things end a handshake: an answer that is unreadable or illegal, and before it a frame that is no
+message at all. Messages that come before the answer but belong after it are kept until then.
 """
 
 import abc

@@ -11,7 +11,7 @@ _Number = TypeVar("_Number", bound=enum.IntEnum)
 
 
 class Meaning(NamedTuple):
-    """In words what a number means.
+    """The explanation of one number.
 
     Attributes:
         name: Zoom's name, without its prefix.

@@ -3,7 +3,7 @@
 Two readers give the same answers. The fast one takes audio, video and share as Zoom documents them; what it refuses,
 for whatever reason, goes to the tolerant one, which has the last word. Nothing here raises for what a message holds.
 
-Times are Zoom's and as on the wire: whoever places media on a time line normalises them (`times.normalise_ms`).
+Times are Zoom's and as on the wire: the recording normalises them (`times.normalise_ms`).
 """
 
 import re
@@ -42,7 +42,7 @@ class TranscriptData:
 
 @attrs.frozen(kw_only=True)
 class Corrupt:
-    """A message that could not be kept, and as far as that could be read, whose it was."""
+    """A message that could not be kept, and its speaker as far as that could be read."""
 
     kind: CorruptKind
     media: MediaType | None = None
@@ -51,7 +51,7 @@ class Corrupt:
 
 
 class MediaHandler(Protocol):
-    """Who takes in media. Called in the order of arrival, in the reader's task: no call may block or raise."""
+    """The receiver of media. Called in the order of arrival, in the reader's task: no call may block or raise."""
 
     def audio(self, user_id: UserId, user_name: str | None, timestamp_ms: int, data: bytes) -> None:
         """Take one packet, in the negotiated format."""

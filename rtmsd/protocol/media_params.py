@@ -66,7 +66,7 @@ MAX_SEND_RATE_MS: Final = 1000
 MAX_IMAGE_FPS: Final = 5  # of JPG and PNG; for share Zoom's prose says 1 and its enum comment 5
 
 
-# What is asked for, with the blanks filled in
+# Requests and answers
 
 
 def with_defaults(params: MediaParams, types: MediaType) -> MediaParams:
@@ -157,12 +157,12 @@ def _overlay(below: _Params, above: _Params) -> _Params:
     return type(below)(**values)
 
 
-# What audio was agreed on
+# The agreed audio format
 
 
 @attrs.frozen
 class AudioFormat:
-    """What the packets of an audio connection hold, as negotiated. `is_rtp`: behind RTP headers, or so it was said."""
+    """The negotiated content of audio packets. `is_rtp`: behind RTP headers, or so the answer said."""
 
     codec: PayloadType
     rate_hz: int
@@ -195,7 +195,7 @@ def audio_format(params: AudioParams) -> AudioFormat:
     )
 
 
-# Where to ask for it
+# The URL to ask
 
 
 _URL_KEYS: Final[Mapping[MediaType, tuple[str, ...]]] = {

@@ -14,7 +14,7 @@ from rtmsd.protocol.messages import MediaParams
 
 
 def summary(params: MediaParams) -> dict[str, dict[str, Any]]:
-    """Return what each medium is asked for, or granted, with; media that are left out are left out here, too."""
+    """Return the parameters of each medium that is there."""
     return {
         NAMES[bit]: _section(section)
         for name, bit in SECTIONS.items()
@@ -23,19 +23,19 @@ def summary(params: MediaParams) -> dict[str, dict[str, Any]]:
 
 
 def _section(section: Any) -> dict[str, Any]:
-    told: dict[str, Any] = {}
+    described: dict[str, Any] = {}
     for field, value in attrs.asdict(section).items():
-        name, describe = _FIELDS.get(field, (field, _as_it_is))
-        told[name] = None if value is None else describe(value)
-    return told
+        name, describe = _FIELDS.get(field, (field, _unchanged))
+        described[name] = None if value is None else describe(value)
+    return described
 
 
-def _as_it_is(value: Any) -> Any:
+def _unchanged(value: Any) -> Any:
     return value
 
 
 def _name(names: type[IntEnum]) -> Callable[[int], str | int]:
-    """Return what names a number; one that is not known is told as it is."""
+    """Return a function that names a number, and leaves one that is not known as it is."""
 
     def name(value: int) -> str | int:
         return names(value).name if value in {member.value for member in names} else value
@@ -44,7 +44,7 @@ def _name(names: type[IntEnum]) -> Callable[[int], str | int]:
 
 
 def _hertz(index: int) -> int:
-    """An index that is not known is told as it is: far below any rate."""
+    """Return the rate of an index; one that is not known as it is: far below any rate."""
     return SampleRate(index).hz if index in {rate.value for rate in SampleRate} else index
 
 
@@ -52,10 +52,10 @@ _FIELDS: Final[Mapping[str, tuple[str, Callable[[Any], Any]]]] = {
     "content_type": ("content_type", _name(ContentType)),
     "codec": ("codec", _name(PayloadType)),
     "sample_rate": ("sample_rate_hz", _hertz),
-    "channel": ("channels", _as_it_is),
+    "channel": ("channels", _unchanged),
     "data_opt": ("data_opt", _name(DataOption)),
-    "send_rate": ("send_rate_ms", _as_it_is),
+    "send_rate": ("send_rate_ms", _unchanged),
     "resolution": ("resolution", _name(Resolution)),
     "src_language": ("language", _name(TranscriptLanguage)),
-    "enable_lid": ("detect_language", _as_it_is),
+    "enable_lid": ("detect_language", _unchanged),
 }

@@ -1,7 +1,6 @@
-"""One attrs class for each message of RTMS V1, except media data (14-18), which `media_data.py` reads without cattrs.
+"""The messages of RTMS V1, one attrs class each, except media data (14-18), which `media_data.py` reads.
 
-Field names are the wire's, apart from the id of the meeting, session, ..., whose key differs by product: `codec.py`
-turns it into `SessionRef`. Times are Zoom's, in milliseconds since the Unix epoch, unless the name says otherwise.
+Field names are the wire's, apart from `session`. Times are Zoom's, in milliseconds since the Unix epoch.
 """
 
 from collections.abc import Mapping

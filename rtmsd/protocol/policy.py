@@ -1,4 +1,4 @@
-"""What Zoom's status codes and stop reasons demand of us."""
+"""The action for each of Zoom's status codes and stop reasons."""
 
 import enum
 from collections.abc import Iterable, Mapping
@@ -8,7 +8,7 @@ from rtmsd.protocol.enums import StatusCode, StopReason
 
 
 class StatusAction(enum.Enum):
-    """What to do after a handshake was answered with a status."""
+    """The action after a handshake was answered with a status."""
 
     PROCEED = enum.auto()
     RETRY_DUPLICATE = enum.auto()  # Zoom still holds our previous signaling connection
@@ -21,7 +21,7 @@ class StatusAction(enum.Enum):
 
 
 class StopAction(enum.Enum):
-    """What to do with a stream that was stopped."""
+    """The action for a stream that was stopped."""
 
     END = enum.auto()
     DELETE = enum.auto()  # end, and delete everything stored for the stream at once
@@ -82,7 +82,7 @@ _ON_STOP: Final = _table(
 
 
 def on_status(code: int) -> StatusAction:
-    """Return what the `status_code` of a handshake response demands; an unknown number is trouble at Zoom.
+    """Return the action for the `status_code` of a handshake response; an unknown number is trouble at Zoom.
 
     Source: Zoom's samples, and where they say nothing, whether the same request could succeed later.
     """
@@ -90,7 +90,7 @@ def on_status(code: int) -> StatusAction:
 
 
 def on_stop(reason: int) -> StopAction:
-    """Return what the `stop_reason` of a stopped webhook, or the reason of message 8 state 4, demands.
+    """Return the action for the `stop_reason` of a stopped webhook, or the reason of message 8 state 4.
 
     An unknown number ends the stream: to start a stream again that somebody ended on purpose would be worse.
 

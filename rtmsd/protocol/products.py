@@ -18,7 +18,7 @@ class Events(NamedTuple):
 
     Attributes:
         names: the numbers with Zoom's names.
-        joins, leaves: those that tell of somebody who comes or goes.
+        joins, leaves: the events of a participant who comes or goes.
         always: what to subscribe to, whatever media are asked for.
         with_media: what to subscribe to with each medium.
     """

@@ -16,11 +16,11 @@ from rtmsd.protocol.messages import SessionRef
 Fields: TypeAlias = dict[str, Any]
 Raw: TypeAlias = str | bytes | bytearray | memoryview
 
-MAX_DEPTH: Final = 32  # of objects and lists in each other: what we read must be safe to walk, and to write again
+MAX_DEPTH: Final = 32  # of objects and lists in each other: safe to walk, and to write again
 
 
 class CorruptKind(enum.Enum):
-    """What is wrong with a frame; `value` is the name under which it is counted."""
+    """The mistake in a frame; `value` is the name under which it is counted."""
 
     BAD_UTF8 = "bad_utf8"
     BAD_JSON = "bad_json"

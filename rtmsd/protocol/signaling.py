@@ -1,4 +1,4 @@
-"""The signaling connection without IO: the conversation that starts, steers and ends a stream."""
+"""The signaling connection without IO: it starts, steers and ends a stream."""
 
 import enum
 from collections.abc import Collection, Mapping

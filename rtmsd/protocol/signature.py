@@ -1,4 +1,4 @@
-"""The HMAC of the signaling and media handshakes (not of webhooks: that is `webhook/verify.py`)."""
+"""The HMAC of signaling and media handshakes. That of webhooks is in `webhook/verify.py`."""
 
 import hashlib
 import hmac

@@ -37,7 +37,7 @@ def read_time(value: object) -> int | None:
 
 
 def normalise_ms(value: int, origin_ms: int | None = None) -> int | None:
-    """Return `value` in milliseconds since the epoch, telling its unit by its size.
+    """Return `value` in milliseconds since the epoch, its unit told from its size.
 
     Args:
         value: seconds, milliseconds, microseconds or nanoseconds since the epoch; smaller numbers are milliseconds
@@ -64,7 +64,7 @@ def normalise_ms(value: int, origin_ms: int | None = None) -> int | None:
 
 
 def time_ms(value: object, origin_ms: int | None = None) -> int | None:
-    """Return what came as a time, of any type and unit, in milliseconds since the epoch; None for what is none."""
+    """Return a time of any type and unit in milliseconds since the epoch; None for what is no time."""
     number = read_time(value)
     return None if number is None else normalise_ms(number, origin_ms)
 

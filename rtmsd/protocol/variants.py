@@ -1,4 +1,4 @@
-"""Where the wire differs from our field names: readers fold Zoom's variants into one shape, writers send the usual one.
+"""Rewrites between the wire's shapes and our fields: readers fold Zoom's variants into one, writers send the usual one.
 
 Both work on the fields of one message without its `msg_type`, and may consume the dict they are given.
 """
@@ -65,7 +65,7 @@ MAX_PEOPLE: Final = 10_000
 
 
 def _people(event: Fields) -> Iterator[Fields]:
-    """Yield everybody an event names, in any of its three shapes; what names nobody is left in `details` only."""
+    """Yield the participants of an event, in any of its three shapes; those without an id are in `details` only."""
     info = event.get("participant_info") or event.get("paticipant_info")  # older documents misspell it
     listed = event.get("participants")
     if isinstance(listed, dict):

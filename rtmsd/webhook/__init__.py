@@ -1,1 +1,1 @@
-"""Zoom's HTTP side: what a webhook must look like, what it says, and the endpoint that takes it."""
+"""Webhooks: signature, content, and the endpoint that Zoom posts them to."""

@@ -1,6 +1,6 @@
 """The webhook endpoint: check, hand over, answer. Work begins after the answer, in other tasks.
 
-What one POST comes to is a `Result`; the table `STATUS` makes it HTTP. Zoom sends again after a 5xx (5, 25 and 85
+Each POST ends in a `Result`; the table `STATUS` makes it HTTP. Zoom sends again after a 5xx (5, 25 and 85
 minutes after the first time) and never after a 4xx, so a 4xx loses the event for ever and is logged as a warning.
 """
 
@@ -152,7 +152,7 @@ class _Endpoint:
             return await self._act(app.name, secret, body, int(timestamp) * 1000)
 
     def _owner(self, timestamp: str, body: bytes, signature: str) -> tuple[AppConfig, str] | Result:
-        """The app a webhook belongs to and the secret that verified it, or why it is not to be trusted."""
+        """Return the app of a webhook and the secret that verified it, or why it is refused."""
         if not timestamp or not signature:
             return Result.UNSIGNED
         apps = self._apps()
@@ -164,7 +164,7 @@ class _Endpoint:
         return owner if is_fresh(timestamp, now_s, self._settings.max_age_s) else Result.STALE
 
     def _refuse(self, result: Result) -> Response:
-        """Refuse what anybody may have sent. Only the sender's address is logged: all the rest is theirs to choose."""
+        """Refuse an unverified request. Only the sender's address is logged: the sender chose all the rest."""
         more = self._complaints[result].admit()
         if more is not None:
             log.warning(COMPLAINTS[result], remote=request.remote_addr, more_since_last=more)
@@ -193,7 +193,7 @@ class _Endpoint:
                 return _answer(_status(await self._hand_over(event), event))
 
     async def _hand_over(self, command: StreamCommand) -> Result:
-        """Have a command accepted out of the client's reach, and give the answer up before the client does."""
+        """Have a command accepted in a task that outlives the request, and answer before Zoom stops waiting."""
         acceptance = _Acceptance(command)
         # In the daemon's context, not the request's: a stream that starts here would keep the request alive.
         self._context.copy().run(self._nursery.start_soon, self._accept, acceptance)
@@ -231,7 +231,7 @@ class _Endpoint:
 
 
 def _status(result: Result, command: StreamCommand) -> int:
-    """Only a start is asked for again: by the time that a stop came back, all would be over."""
+    """Return a 5xx for a start only: a stop that Zoom repeats minutes later is of no use."""
     return STATUS[result] if isinstance(command, StartStream) else STATUS[Result.ACCEPTED]
 
 

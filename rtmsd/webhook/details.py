@@ -1,4 +1,4 @@
-"""What a started webhook says besides what is needed: kept, within bounds, and fit to be written again. Pure."""
+"""The other fields of a started webhook: kept within bounds, and as JSON can hold them. Pure."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""The body of a genuine webhook as what it asks for. Pure; everything Zoom has been seen to send is tolerated."""
+"""The reader of genuine webhooks: from a body to a command. Pure; all that Zoom has been seen to send is accepted."""
 
 import json
 import re
@@ -21,7 +21,7 @@ _VERBS: Final = {
     for row in PRODUCTS.values()
     for verb in ("started", "stopped", "interrupted")
 }
-"""What follows the product in the name of a stream's event: `rtms_` or `voice_rtms_` and a verb, for any product."""
+"""Verbs by the part of an event's name after the product: the prefix of any product is accepted for each."""
 
 _PLAIN_TOKEN: Final = re.compile(r"[A-Za-z0-9_+/=.~-]{1,256}")  # Zoom's: 22 of base64
 
@@ -165,7 +165,7 @@ def _usable_url(server_urls: object) -> str | None:
 
 
 def _stop_reason(fields: Mapping[str, Any]) -> int:
-    """An unreadable reason is none: a stop is a stop."""
+    """Return the reason; 0 for one that cannot be read: a stop is a stop."""
     try:
         reason = read_int(fields.get("stop_reason"))
     except TypeError:
@@ -185,7 +185,7 @@ def _text(fields: Mapping[str, Any], key: str) -> str:
 
 
 def _plain_token(fields: Mapping[str, Any]) -> str:
-    """What we are to sign, with the secret that signs webhooks: it must not be able to look like one of those."""
+    """Return the text to sign. It must not look like a webhook: those are signed with the same secret."""
     token = _text(fields, "plainToken")
     if not _PLAIN_TOKEN.fullmatch(token):
         raise BadEvent("plainToken is not 1 to 256 letters, digits and -_+/=.~")

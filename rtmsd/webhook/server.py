@@ -1,4 +1,4 @@
-"""The webhook's door: the limits of a port that anybody may connect to, in front of the application."""
+"""The webhook's HTTP server: the application behind the limits that a public port needs."""
 
 import time
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""What came in at the webhook endpoint, for metrics, status and `rtmsctl doctor`."""
+"""Counts of the webhook endpoint, for metrics, status and `rtmsctl doctor`."""
 
 import enum
 from collections import Counter
@@ -11,7 +11,7 @@ from rtmsd.webhook.events import ConcurrencyNotice
 
 
 class Result(enum.StrEnum):
-    """What became of a POST to the webhook's path; label of `rtmsd_webhooks_total`."""
+    """The outcome of a POST to the webhook's path; label of `rtmsd_webhooks_total`."""
 
     ACCEPTED = "accepted"
     DUPLICATE = "duplicate"

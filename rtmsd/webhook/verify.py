@@ -1,4 +1,4 @@
-"""Who signed a webhook, and when. Pure; the simulator signs with the same code."""
+"""Signatures of webhooks and their age. Pure; the simulator signs with the same code."""
 
 import hashlib
 import hmac

@@ -51,7 +51,7 @@ def test_changes_in_the_order_of_the_file() -> None:
     ]
 
 
-def test_what_needs_a_restart_stays_in_force_until_then_and_nothing_else() -> None:
+def test_restart_bound_keys_alone_stay_in_force() -> None:
     new = attrs.evolve(
         CONFIG,
         webhook=WebhookConfig(path="/other"),
@@ -84,12 +84,12 @@ def test_apps_go_by_name() -> None:
     ]
 
 
-def test_what_needs_a_restart_is_what_is_opened_once() -> None:
+def test_restart_bound_keys() -> None:
     recording = ("recording.directory", "recording.sync_interval_s", "recording.buffer_bytes")
     assert ("webhook.", *recording, "state.", "admin.") == NEEDS_RESTART
 
 
-def test_secrets_show_nowhere_but_where_asked_for() -> None:
+def test_secrets_are_masked() -> None:
     assert secrets_of(CONFIG) == {"client-secret", "hook-1", "hook-2"}
     shown = repr(CONFIG) + json.dumps(as_masked_dict(CONFIG)) + repr(describe_changes(CONFIG, Config()))
     assert not any(secret in shown for secret in secrets_of(CONFIG))

@@ -1,4 +1,4 @@
-"""What is wrong only between keys: media that do not go together, apps that cannot be told apart, files in the way."""
+"""Mistakes between keys: media that do not go together, apps that cannot be distinguished, unusable files."""
 
 from pathlib import Path
 
@@ -78,7 +78,7 @@ def test_video_and_share(tmp_path: Path, section: str, values: str, wrong: str) 
     assert [mistake.split(":")[0] for mistake in mistakes_in(tmp_path, text)] == expected
 
 
-def test_what_is_not_asked_for_need_not_go_together(tmp_path: Path) -> None:
+def test_media_that_are_not_requested_are_not_checked(tmp_path: Path) -> None:
     assert mistakes_in(tmp_path, MAIN + '[media.video]\ncodec = "JPG"\nfps = 25') == []
 
 
@@ -105,7 +105,7 @@ def test_each_language_has_a_name(tmp_path: Path, language: TranscriptLanguage) 
     assert params.src_language == language
 
 
-def test_the_keys_that_are_blamed_exist(tmp_path: Path) -> None:
+def test_the_keys_in_mistakes_exist(tmp_path: Path) -> None:
     reader = Reader(Config, tmp_path / "config.toml")
     for path in MEDIA_KEYS.values():
         _, section, key = path.split(".")
@@ -138,7 +138,7 @@ def test_a_list_of_secrets_while_one_is_changed(tmp_path: Path) -> None:
         (("webhook-other", "client-other"), "app.webhook_secret", "'other' is the same as client_secret"),
     ],
 )
-def test_apps_that_cannot_be_told_apart(tmp_path: Path, change: tuple[str, str], key: str, words: str) -> None:
+def test_apps_that_cannot_be_distinguished(tmp_path: Path, change: tuple[str, str], key: str, words: str) -> None:
     (mistake,) = mistakes_in(tmp_path, MAIN + APP.format(name="other").replace(*change))
     assert mistake.startswith(f"{key}: ")
     assert words in mistake
@@ -194,7 +194,7 @@ def test_restarting_streams_takes_the_api(tmp_path: Path, api: str, mistakes: li
 # Files and listeners
 
 
-def test_what_is_on_this_machine_is_not_the_files_mistake(tmp_path: Path) -> None:
+def test_a_path_missing_on_this_machine_is_no_mistake_of_the_file(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     text = MAIN + '[recording]\ndirectory = "file"\n[state]\nfile = "."\n[admin]\nsocket = "/"'
     assert load_text(tmp_path, text).warnings == ()
@@ -242,8 +242,6 @@ def test_metrics_for_other_machines_are_unwise(tmp_path: Path, listen: str, is_o
 
 
 @pytest.mark.parametrize(("timeout_s", "is_hasty"), [(29, True), (30, False)])
-def test_less_patience_than_zoom_and_a_slow_disk_call_for_is_warned_of(
-    tmp_path: Path, timeout_s: int, *, is_hasty: bool
-) -> None:
+def test_a_short_keep_alive_timeout_is_a_warning(tmp_path: Path, timeout_s: int, *, is_hasty: bool) -> None:
     warnings = load_text(tmp_path, f"{MAIN}[streams]\nkeep_alive_timeout_s = {timeout_s}").warnings
     assert [warning.split(":")[0] for warning in warnings] == ["streams.keep_alive_timeout_s"] * is_hasty

@@ -1,4 +1,4 @@
-"""Whatever a file says, reading it ends in a configuration or in mistakes of one line each, and tells no secret."""
+"""Reading any file ends in a configuration or in mistakes of one line each, and reveals no secret."""
 
 import math
 from pathlib import Path

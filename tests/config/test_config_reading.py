@@ -1,4 +1,4 @@
-"""One wrong value at a time: what is refused, under which path, and in which words."""
+"""One wrong value at a time: refused, with its path and a text."""
 
 import re
 from pathlib import Path
@@ -201,7 +201,7 @@ def test_every_mistake_in_one_go(tmp_path: Path) -> None:
     ]
 
 
-def test_a_wrong_key_is_not_blamed_twice(tmp_path: Path) -> None:
+def test_a_wrong_key_is_one_mistake(tmp_path: Path) -> None:
     """G711 wants 8000 Hz, and the default of 16000 must not be held against a person who wrote 8000, if as a text."""
     mistakes = mistakes_in(tmp_path, f'{APP}[media.audio]\ncodec = "G711"\nsample_rate_hz = "8000"\nsend_rate_ms = 20')
     assert mistakes == ["media.audio.sample_rate_hz: must be a whole number, not a text in quotes"]

@@ -1,4 +1,4 @@
-"""config.toml is what people copy: it must load, name every key, and show each default as it is."""
+"""The reference config.toml, which people copy: it loads, names every key, and shows each default."""
 
 import re
 import tomllib

@@ -1,4 +1,4 @@
-"""Where secrets come from, and that no message ever holds one."""
+"""Sources of secrets, and messages that never hold one."""
 
 import os
 from pathlib import Path
@@ -44,7 +44,7 @@ def test_in_the_configuration_itself(config_file: Path) -> None:
     assert find_secret({"value": SECRET}, config_file) == FoundSecret(SECRET)
 
 
-def test_what_everybody_can_read_is_a_warning(config_file: Path) -> None:
+def test_a_secret_that_everybody_can_read_is_a_warning(config_file: Path) -> None:
     path = config_file.parent / "secret"
     write_secret(path, SECRET.encode(), 0o644)
     found = find_secret({"file": str(path)}, config_file)
@@ -88,7 +88,7 @@ def test_what_everybody_can_read_is_a_warning(config_file: Path) -> None:
         ({"credential": ""}, "without slashes"),
     ],
 )
-def test_a_mistake_never_tells_the_secret(
+def test_a_mistake_never_holds_the_secret(
     config_file: Path, monkeypatch: pytest.MonkeyPatch, source: object, words: str
 ) -> None:
     directory = config_file.parent
@@ -114,7 +114,7 @@ def test_credentials_without_systemd(config_file: Path, monkeypatch: pytest.Monk
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_file_that_is_not_ours_to_read(config_file: Path) -> None:
+def test_a_file_without_permission_to_read(config_file: Path) -> None:
     write_secret(config_file.parent / "secret", SECRET.encode(), 0o000)
     with pytest.raises(Mistake, match=r"cannot read .*Permission denied"):
         find_secret({"file": "secret"}, config_file)

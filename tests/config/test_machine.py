@@ -1,4 +1,4 @@
-"""What a configuration names and this machine does not let be used: the key, what is the matter, and who has it."""
+"""Things of a configuration that this machine cannot use: the key, the reason, and the holder."""
 
 import os
 import socket
@@ -56,9 +56,9 @@ def test_files_that_are_in_the_way(tmp_path: Path) -> None:
 def test_a_directory_that_may_not_be_written() -> None:
     with tempfile.TemporaryDirectory() as name, unprivileged_in(Path(name)) as closed:
         places = {"recordings": f"{closed}/r", "state": f"{closed}/s", "socket": f"{closed}/a.sock"}
-        told = found(Path(name), **places)
-    assert [line.partition(":")[0] for line in told] == ["recording.directory", "state.file", "admin.socket"]
-    assert all(f"{closed} cannot be written by user " in line for line in told)
+        lines = found(Path(name), **places)
+    assert [line.partition(":")[0] for line in lines] == ["recording.directory", "state.file", "admin.socket"]
+    assert all(f"{closed} cannot be written by user " in line for line in lines)
 
 
 @contextmanager
@@ -72,7 +72,7 @@ def unprivileged_in(directory: Path) -> Iterator[Path]:
     closed.chmod(0o755)
 
 
-def test_a_disk_that_takes_no_file(tmp_path: Path) -> None:
+def test_a_disk_that_refuses_a_file(tmp_path: Path) -> None:
     """Permissions say nothing of it, and root has all of them."""
     [line] = found(tmp_path, recordings="/proc/rtmsd")
     assert line.startswith("recording.directory: /proc cannot be written by user ")
@@ -118,7 +118,7 @@ def test_an_address_that_is_none_of_ours(tmp_path: Path, listen: str, words: str
 
 
 def test_a_daemon_that_runs_already_may_have_its_port(tmp_path: Path) -> None:
-    """Whoever checks a changed file before `reload` is not to be told that the daemon is in its own way."""
+    """A check of a changed file before `reload` does not report the running daemon's own sockets."""
     code = (
         "import socket, sys; a = socket.socket(socket.AF_UNIX); a.bind(sys.argv[2]); a.listen();"
         "b = socket.create_server(('127.0.0.1', 0)); print(b.getsockname()[1], flush=True); sys.stdin.read()"
@@ -131,6 +131,6 @@ def test_a_daemon_that_runs_already_may_have_its_port(tmp_path: Path) -> None:
     ) as daemon:
         assert daemon.stdout is not None
         port = daemon.stdout.readline().strip()
-        told = found(tmp_path, listen=f"127.0.0.1:{port}")
+        lines = found(tmp_path, listen=f"127.0.0.1:{port}")
         daemon.communicate()
-    assert told == []
+    assert lines == []

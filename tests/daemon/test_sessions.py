@@ -1,4 +1,4 @@
-"""From `POST /v1/session/{action}` to Zoom's REST API, and its refusals back."""
+"""`POST /v1/session/{action}`: the request to Zoom's REST API, and its refusals."""
 
 from collections.abc import AsyncIterator
 from typing import Any

@@ -1,4 +1,4 @@
-"""Ids and names from outside, cut to a bound: two that differ stay two, and what is short stays as it is."""
+"""Bounds of ids and names: two that differ stay two, and short ones stay unchanged."""
 
 import base64
 import json
@@ -86,7 +86,7 @@ def test_an_object_is_cut_to_its_bound(fields: dict[str, Any], limit_bytes: int)
         assert len(kept) == len(fields)
 
 
-def test_of_a_huge_object_no_more_is_looked_at_than_fits() -> None:
+def test_a_huge_object_is_read_only_as_far_as_it_fits() -> None:
     looked_at = 0
 
     class Counted(dict[str, int]):

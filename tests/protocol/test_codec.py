@@ -1,4 +1,4 @@
-"""Messages to text and back, Zoom's variants, and what is no message at all."""
+"""The codec: messages to text and back, Zoom's variants, and frames that are no messages."""
 
 import json
 from typing import Any
@@ -342,7 +342,7 @@ def test_half_a_surrogate_pair_becomes_a_question_mark() -> None:
         *((f'{{"msg_type":{number},"content":{{}}}}', CorruptKind.UNEXPECTED) for number in range(14, 19)),
     ],
 )
-def test_what_is_no_message_is_told_by_kind(raw: str | bytes, kind: CorruptKind) -> None:
+def test_malformed_frames_have_a_kind(raw: str | bytes, kind: CorruptKind) -> None:
     with pytest.raises(Malformed) as caught:
         decode(raw)
     assert caught.value.kind is kind
@@ -362,7 +362,7 @@ def test_every_message_type_has_its_place() -> None:
             assert not isinstance(message, m.UnknownMessage)
 
 
-def test_of_a_huge_list_of_people_no_more_are_read_than_can_be_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_huge_list_of_participants_is_read_only_up_to_its_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     looked_at = 0
 
     def counted(*args: Any) -> Any:
@@ -378,7 +378,7 @@ def test_of_a_huge_list_of_people_no_more_are_read_than_can_be_kept(monkeypatch:
     assert looked_at <= variants.MAX_PEOPLE + 2
 
 
-def test_a_number_that_no_manifest_can_hold_is_none() -> None:
+def test_a_number_of_more_than_64_bits_is_none() -> None:
     message = decode('{"msg_type": 8, "state": 4, "reason": 1%s}' % ("0" * 30))
     assert isinstance(message, m.StreamStateUpdate)
     assert message.reason is None

@@ -1,4 +1,4 @@
-"""What a client must bear where sources of the protocol disagree: one row of the reference's table after the other.
+"""Disagreements between sources of the protocol: the rows of the reference's table, each tolerated.
 
 Rows that other tests hold already: 7 test_a_keep_alive_before_the_answer_is_answered and test_keep_alives,
 11 test_signature, 12 test_policy, 19 test_status_codes, 25 test_windows, 27 test_the_raw_bytes_are_signed_not_the_json.
@@ -266,8 +266,8 @@ def test_row_36_a_sub_session_without_a_name_is_an_event() -> None:
 @pytest.mark.parametrize("attribute", [1, 2, 3])
 def test_a_revision_of_an_utterance(start: int | None, attribute: int) -> None:
     content = {"user_id": 7, "timestamp": MS, "start_time": start, "attribute": attribute, "data": "hi"}
-    name, told = media(17, content)
-    assert (name, told.user_id, told.start_ms, told.timestamp_ms, told.attribute) == (
+    name, data = media(17, content)
+    assert (name, data.user_id, data.start_ms, data.timestamp_ms, data.attribute) == (
         "transcript",
         7,
         start,

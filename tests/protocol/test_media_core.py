@@ -134,7 +134,7 @@ TestMedia.settings = settings(max_examples=60, stateful_step_count=20, deadline=
         ('{"msg_type":4}', "status_code"),
     ],
 )
-def test_an_answer_nothing_can_be_done_with_ends_the_attempt(answer: str, match: str) -> None:
+def test_an_unusable_answer_ends_the_attempt(answer: str, match: str) -> None:
     connection = handshaking_connection()
     with pytest.raises(RemoteProtocolError, match=match):
         connection.receive(answer)
@@ -165,7 +165,7 @@ AUDIO, VIDEO = MediaType.AUDIO, MediaType.VIDEO
         ('"media_params":{"audio":null}', MediaType(0), {}),
     ],
 )
-def test_what_is_not_granted_or_cannot_be_read_is_told_apart(
+def test_absent_and_unusable_media_are_distinguished(
     answer: str, absent: MediaType, unusable: dict[MediaType, str]
 ) -> None:
     connection = handshaking_connection(AUDIO | VIDEO)

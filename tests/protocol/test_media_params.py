@@ -174,7 +174,7 @@ def test_zero_is_a_sample_rate() -> None:
         (MediaParams(deskshare=DeskshareParams(fps=4)), MediaType.DESKSHARE, Difference("deskshare", "fps", 4, 1)),
     ],
 )
-def test_what_a_server_would_change_in_silence(params: MediaParams, types: MediaType, expected: Difference) -> None:
+def test_silent_changes_of_a_server_are_listed(params: MediaParams, types: MediaType, expected: Difference) -> None:
     assert differences(params, with_defaults(params, types)) == [expected]
 
 

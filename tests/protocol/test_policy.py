@@ -1,4 +1,4 @@
-"""What status codes and stop reasons demand, number by number; and that each of them is put into words."""
+"""Actions for status codes and stop reasons, number by number; and an explanation for each."""
 
 import enum
 import subprocess
@@ -28,7 +28,7 @@ def test_on_status(code: int) -> None:
 
 
 @pytest.mark.parametrize("code", [-1, 48, 1000])
-def test_an_unknown_status_is_tried_again(code: int) -> None:
+def test_an_unknown_status_is_retried(code: int) -> None:
     assert on_status(code) is StatusAction.RETRY
 
 
@@ -54,7 +54,7 @@ def test_on_stop(reason: int) -> None:
         ("session state", SessionState),
     ],
 )
-def test_every_number_is_put_into_words(kind: str, numbers: type[enum.IntEnum]) -> None:
+def test_every_number_has_an_explanation(kind: str, numbers: type[enum.IntEnum]) -> None:
     assert list(TABLES[kind]) == list(numbers)
     for number in numbers:
         meaning = TABLES[kind][number]
@@ -71,7 +71,7 @@ def test_a_number_is_explained_in_all_its_meanings_the_stop_reason_first() -> No
     assert names(" 4 ")[2:] == [("stream state", "TERMINATED"), ("session state", "RESUMED")]
 
 
-def test_what_the_rest_api_says_is_explained_too() -> None:
+def test_codes_of_the_rest_api_are_explained() -> None:
     assert names("2308") == [("API error", "NOT_ALLOWED_TO_START")]
     assert all(text.endswith(".") for meaning in TABLES["API error"].values() for text in meaning[1:])
 
@@ -84,7 +84,7 @@ def test_a_name_is_explained_with_or_without_prefix_in_any_case() -> None:
 
 
 @pytest.mark.parametrize("what", ["", "999", "-1", "nonsense", "1.0"])
-def test_what_means_nothing_explains_nothing(what: str) -> None:
+def test_an_unknown_number_has_no_explanation(what: str) -> None:
     assert explain(what) == []
 
 

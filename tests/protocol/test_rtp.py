@@ -72,7 +72,7 @@ def test_a_tone_of_an_odd_length_is_cut_once_at_most(size: int, low: int, high: 
     assert [reads.payload(pcm) for _ in range(4)][1:] == [pcm] * 3
 
 
-def test_pcm_of_an_odd_length_that_was_told_from_rtp_stays_so() -> None:
+def test_pcm_of_an_odd_length_recognised_once_stays_pcm() -> None:
     reads = reader()
     other = bytes(UNIT + 12)
     assert reads.payload(other) == other

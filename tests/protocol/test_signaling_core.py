@@ -1,4 +1,4 @@
-"""The signaling conversation: a state machine that talks to it in every order, and the single points one by one."""
+"""The signaling conversation: a state machine that plays any order of messages, and single cases."""
 
 import json
 from typing import Any
@@ -321,7 +321,7 @@ def test_contact_center_has_its_own_event_numbers() -> None:
     assert not connection.counts
 
 
-def test_answers_that_nobody_sends_are_bounded() -> None:
+def test_unsent_answers_are_bounded() -> None:
     connection = up_connection()
     for _ in range(MAX_WAITING + 5):
         connection.receive('{"msg_type":12,"timestamp":1}')

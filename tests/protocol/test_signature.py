@@ -1,4 +1,4 @@
-"""The worked vectors of Zoom's handshake signature, and digests of the usual mistakes, which must not come out."""
+"""The worked vectors of Zoom's handshake signature, and digests of the usual mistakes, which must differ."""
 
 import base64
 from urllib.parse import quote

@@ -25,7 +25,7 @@ NOW_MS = 1_790_000_000_123
         (-1, None),
     ],
 )
-def test_the_unit_is_told_by_the_size(value: int, expected: int | None) -> None:
+def test_the_size_of_a_number_gives_its_unit(value: int, expected: int | None) -> None:
     assert normalise_ms(value, NOW_MS) == expected
 
 
@@ -50,7 +50,7 @@ def test_a_time_of_any_type_and_unit(value: object, expected: int) -> None:
 
 
 @pytest.mark.parametrize("value", [None, True, "", "soon", "1e12", [NOW_MS], {}, -1, 2**63, float("nan"), 1e300])
-def test_what_is_no_time(value: object) -> None:
+def test_other_values_are_no_time(value: object) -> None:
     assert time_ms(value) is None
 
 
@@ -67,5 +67,5 @@ def test_anything_is_a_time_or_none(value: object) -> None:
 
 
 @pytest.mark.parametrize("ms", [0, NOW_MS // 1000, NOW_MS * 1000, EARLIEST_MS - 1])
-def test_what_a_wrong_unit_makes_of_today_is_not_believed(ms: int) -> None:
+def test_a_time_in_a_wrong_unit_is_not_believable(ms: int) -> None:
     assert not is_believable(ms)

@@ -1,4 +1,4 @@
-"""An endpoint to post to, with an intake that does as told."""
+"""Fixtures: an endpoint to post to, with an intake that answers as set."""
 
 import json
 from collections.abc import Awaitable, Callable

@@ -158,7 +158,7 @@ async def test_only_a_start_is_ever_answered_503(
     assert endpoint.stats.results == {result: 3}
 
 
-async def test_zoom_hears_within_its_three_seconds_even_when_the_disk_hangs(
+async def test_zoom_is_answered_within_three_seconds_even_when_the_disk_hangs(
     endpoint: Any, autojump_clock: MockClock
 ) -> None:
     disk = trio.Event()

@@ -1,4 +1,4 @@
-"""Bodies as documented, as seen, and as they should not be."""
+"""Bodies of webhooks: documented, observed and malformed ones."""
 
 import json
 from typing import Any
@@ -168,7 +168,7 @@ def test_a_time_in_digits_is_a_time() -> None:
         b'{"event": "endpoint.url_validation", "payload": {"plainToken": "' + b"a" * 257 + b'"}}',
     ],
 )
-def test_what_is_no_event(body: bytes) -> None:
+def test_malformed_bodies(body: bytes) -> None:
     with pytest.raises(BadEvent):
         parse(body, "main")
 
@@ -228,7 +228,7 @@ def test_a_time_in_any_unit_is_milliseconds(event_ts: object, verb: str) -> None
     assert command.event_ts == NOW_MS
 
 
-def test_a_start_with_a_time_that_cannot_be_is_of_when_it_was_signed() -> None:
+def test_a_start_with_an_impossible_time_has_the_time_of_its_signature() -> None:
     body = json.dumps({"event": "session.rtms_started", "event_ts": 12, "payload": started()}).encode()
     command = parse(body, "main", NOW_MS)
     assert isinstance(command, StartStream)

@@ -436,7 +436,7 @@ async def test_a_stop_lets_requests_finish_and_drops_idle_connections(endpoint: 
         assert await is_closed(busy)
 
 
-async def test_a_stop_does_not_wait_for_the_stubborn(endpoint: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_stop_does_not_wait_for_unfinished_requests(endpoint: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "GRACE_S", 0.1)
     began, disk = trio.Event(), trio.Event()
 

@@ -1,4 +1,4 @@
-"""The worked vectors of the protocol reference, and what must not pass."""
+"""Signatures: the worked vectors of the protocol reference, and forgeries."""
 
 import hashlib
 

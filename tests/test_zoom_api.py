@@ -85,10 +85,9 @@ async def test_a_stream_is_started_paused_resumed_and_stopped(
     assert answer == {"action": "start", "product": product, "id": "Kz9+aB/cD3eFg==", "status": 202}
     stream = stream_of(simulator, room)
     assert stream.session_id == room.session_id
-    await api.control_session(app, "pause", room.session_id, product)
-    assert stream.paused
-    await api.control_session(app, "resume", room.session_id, product)
-    assert not stream.paused
+    for action, paused in (("pause", True), ("resume", False)):
+        await api.control_session(app, action, room.session_id, product)
+        assert stream.paused is paused
     await api.control_session(app, "stop", room.session_id, product)
     with trio.fail_after(5):
         await stream.ended.wait()

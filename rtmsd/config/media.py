@@ -16,6 +16,7 @@ from rtmsd.protocol.enums import (
     SampleRate,
 )
 from rtmsd.protocol.languages import TranscriptLanguage
+from rtmsd.protocol.media_params import only
 from rtmsd.protocol.media_types import NAMES
 from rtmsd.protocol.messages import (
     AudioParams,
@@ -138,10 +139,11 @@ class MediaConfig:
 
     def params(self) -> MediaParams:
         """The parameters of message 3; media that are not in `types` are left out."""
-        return MediaParams(
-            audio=self.audio.params() if "audio" in self.types else None,
-            video=self.video.params() if "video" in self.types else None,
-            deskshare=self.share.params() if "share" in self.types else None,
-            transcript=self.transcript.params() if "transcript" in self.types else None,
-            chat=ChatParams(content_type=ContentType.TEXT) if "chat" in self.types else None,
+        everything = MediaParams(
+            audio=self.audio.params(),
+            video=self.video.params(),
+            deskshare=self.share.params(),
+            transcript=self.transcript.params(),
+            chat=ChatParams(content_type=ContentType.TEXT),
         )
+        return only(everything, self.requested)

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from typing import Final, TypeVar
 
 from rtmsd.protocol.enums import StatusCode, StopReason
+from rtmsd.protocol.media_types import REFUSED_TYPE
 
 
 class StatusAction(enum.Enum):
@@ -42,16 +43,7 @@ _ON_STATUS: Final = _table(
     (StatusAction.STREAM_GONE, [StatusCode.INVALID_RTMS_STREAM_ID]),
     (StatusAction.BAD_CREDENTIALS, [StatusCode.INVALID_SIGNATURE]),
     (StatusAction.RETRY_DUPLICATE, [StatusCode.DUPLICATE_SIGNAL_REQUEST]),
-    (
-        StatusAction.DROP_MEDIA,
-        [
-            StatusCode.MEDIA_TYPE_AUDIO_NOT_SUPPORT,
-            StatusCode.MEDIA_TYPE_VIDEO_NOT_SUPPORT,
-            StatusCode.MEDIA_TYPE_DESKSHARE_NOT_SUPPORT,
-            StatusCode.MEDIA_TYPE_TRANSCRIPT_NOT_SUPPORT,
-            StatusCode.MEDIA_TYPE_CHAT_NOT_SUPPORT,
-        ],
-    ),
+    (StatusAction.DROP_MEDIA, REFUSED_TYPE),
     (
         StatusAction.RETRY_STALE,
         [StatusCode.MEDIA_DATA_ALL_CONNECTION_EXIST, StatusCode.DUPLICATE_MEDIA_DATA_CONNECTION],

@@ -3,14 +3,7 @@
 from rtmsd.config.changes import Change, as_masked_dict, describe_changes, secrets_of, until_restart
 from rtmsd.config.loading import load
 from rtmsd.config.machine import unusable, why_not_bound
-from rtmsd.config.media import (
-    AudioConfig,
-    MediaConfig,
-    MediaName,
-    ShareConfig,
-    TranscriptConfig,
-    VideoConfig,
-)
+from rtmsd.config.media import AudioConfig, MediaConfig, MediaName, ShareConfig, TranscriptConfig, VideoConfig
 from rtmsd.config.model import (
     AdminConfig,
     ApiConfig,

@@ -7,35 +7,18 @@ from typing import Annotated, Final, Literal, TypeAlias
 import attrs
 
 from rtmsd.config.rules import Between, Mistake, no_repeats, not_empty
-from rtmsd.protocol.enums import (
-    ContentType,
-    DataOption,
-    MediaType,
-    PayloadType,
-    Resolution,
-    SampleRate,
-)
+from rtmsd.protocol.enums import ContentType, DataOption, MediaType, PayloadType, Resolution, SampleRate
 from rtmsd.protocol.languages import TranscriptLanguage
 from rtmsd.protocol.media_params import only
 from rtmsd.protocol.media_types import NAMES
-from rtmsd.protocol.messages import (
-    AudioParams,
-    ChatParams,
-    DeskshareParams,
-    MediaParams,
-    TranscriptParams,
-    VideoParams,
-)
+from rtmsd.protocol.messages import AudioParams, ChatParams, DeskshareParams, MediaParams, TranscriptParams, VideoParams
 
 MediaName: TypeAlias = Literal["audio", "video", "share", "transcript", "chat"]
 ImageCodec: TypeAlias = Literal["JPG", "PNG", "H264"]
 ResolutionName: TypeAlias = Literal["SD", "HD", "FHD", "QHD"]
 
 _TYPES: Final = {name: bit for bit, name in NAMES.items()}
-_AUDIO_STREAMS: Final = {
-    "per-participant": DataOption.AUDIO_MULTI_STREAMS,
-    "mixed": DataOption.AUDIO_MIXED_STREAM,
-}
+_AUDIO_STREAMS: Final = {"per-participant": DataOption.AUDIO_MULTI_STREAMS, "mixed": DataOption.AUDIO_MIXED_STREAM}
 _SAMPLE_RATES: Final = {rate.hz: rate for rate in SampleRate}
 LANGUAGES: Final[Mapping[str, TranscriptLanguage]] = {
     "auto" if language is TranscriptLanguage.NONE else language.name.lower().replace("_", "-"): language

@@ -9,23 +9,9 @@ from typing import Any, Final, TypeVar
 import attrs
 
 from rtmsd.errors import RemoteProtocolError
-from rtmsd.protocol.enums import (
-    ContentType,
-    DataOption,
-    MediaType,
-    PayloadType,
-    Resolution,
-    SampleRate,
-)
+from rtmsd.protocol.enums import ContentType, DataOption, MediaType, PayloadType, Resolution, SampleRate
 from rtmsd.protocol.languages import TranscriptLanguage
-from rtmsd.protocol.messages import (
-    AudioParams,
-    ChatParams,
-    DeskshareParams,
-    MediaParams,
-    TranscriptParams,
-    VideoParams,
-)
+from rtmsd.protocol.messages import AudioParams, ChatParams, DeskshareParams, MediaParams, TranscriptParams, VideoParams
 from rtmsd.protocol.products import product_of
 
 # The attributes of `MediaParams` and the bit that asks for each.

@@ -98,10 +98,7 @@ PRODUCTS: Final[Mapping[str, Product]] = {
         rest=RestEndpoint("/videosdk/sessions/{id}/rtms_app/status", "video-sdk"),
     ),
     "meeting": Product(
-        "meeting.rtms_",
-        ("meeting_uuid",),
-        _ALL,
-        rest=RestEndpoint("/live_meetings/{id}/rtms_app/status", "oauth"),
+        "meeting.rtms_", ("meeting_uuid",), _ALL, rest=RestEndpoint("/live_meetings/{id}/rtms_app/status", "oauth")
     ),
     "webinar": Product("webinar.rtms_", ("webinar_uuid", "meeting_uuid"), _ALL),  # sources disagree on the key
     "contact_center": Product(

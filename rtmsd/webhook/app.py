@@ -82,7 +82,7 @@ def make_app(  # noqa: PLR0917
         stats: counts what comes in.
     """
     endpoint = _Endpoint(
-        settings, apps=apps, intake=intake, nursery=nursery, clock_s=clock_s, stats=stats or WebhookStats()
+        settings=settings, apps=apps, intake=intake, nursery=nursery, clock_s=clock_s, stats=stats or WebhookStats()
     )
     app = QuartTrio(__name__, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
@@ -119,26 +119,19 @@ class _Acceptance:
     result: Result | None = None
 
 
+@attrs.define(eq=False, kw_only=True)
 class _Endpoint:
-    def __init__(
-        self,
-        settings: WebhookConfig,
-        *,
-        apps: Callable[[], Sequence[AppConfig]],
-        intake: Intake,
-        nursery: trio.Nursery,
-        clock_s: Callable[[], float],
-        stats: WebhookStats,
-    ) -> None:
-        self._settings = settings
-        self._apps = apps
-        self._intake = intake
-        self._nursery = nursery
-        self._clock_s = clock_s
-        self._stats = stats
-        # One for each reason: forgeries must not keep out of the log that a genuine webhook was refused.
-        self._complaints = {result: Throttle(interval_s=1.0) for result in COMPLAINTS}
-        self._context = contextvars.copy_context()
+    _settings: WebhookConfig
+    _apps: Callable[[], Sequence[AppConfig]]
+    _intake: Intake
+    _nursery: trio.Nursery
+    _clock_s: Callable[[], float]
+    _stats: WebhookStats
+    # One for each reason: forgeries must not keep out of the log that a genuine webhook was refused.
+    _complaints: Mapping[Result, Throttle] = attrs.field(
+        init=False, factory=lambda: {result: Throttle(interval_s=1.0) for result in COMPLAINTS}
+    )
+    _context: contextvars.Context = attrs.field(init=False, factory=contextvars.copy_context)
 
     async def post(self) -> Response:
         body = await request.get_data(cache=False, as_text=False, parse_form_data=False)

@@ -54,9 +54,7 @@ async def serve(
     addresses = [address_of(listener) for listener in listeners]
     porter = _Porter(app, settings, stats, clock_s)
     async with trio.open_nursery() as nursery:
-        await nursery.start(
-            partial(serve_http, porter.door(), listeners, stopping=shutdown, grace_s=GRACE_S),
-        )
+        await nursery.start(partial(serve_http, porter.door(), listeners, stopping=shutdown, grace_s=GRACE_S))
         log.info("webhook listening", address=", ".join(addresses), path=settings.path)
         task_status.started(addresses)
 

@@ -5,13 +5,14 @@ from pathlib import Path
 import pytest
 import trustme
 
-from rtmsd.config import AudioConfig, MediaConfig
+from rtmsd.config import AudioConfig, MediaConfig, ShareConfig, TranscriptConfig, VideoConfig
 from rtmsd.config.checks import MEDIA_KEYS
 from rtmsd.config.model import Config
 from rtmsd.config.reading import Reader
 from rtmsd.errors import ConfigError
 from rtmsd.protocol.enums import MediaType
 from rtmsd.protocol.languages import TranscriptLanguage
+from rtmsd.protocol.media_params import DEFAULTS
 from rtmsd.protocol.messages import ChatParams, MediaParams
 from tests.config.files import load_text
 
@@ -94,6 +95,12 @@ def test_media_in_the_words_of_the_wire() -> None:
     assert params.audio is not None
     assert (params.audio.sample_rate, params.audio.send_rate, params.audio.data_opt) == (0, 20, 2)
     assert params == MediaParams(audio=params.audio, chat=ChatParams(content_type=5))
+
+
+def test_defaults_said_to_be_the_wires_are() -> None:
+    assert VideoConfig().params() == DEFAULTS.video
+    assert ShareConfig().params() == DEFAULTS.deskshare
+    assert TranscriptConfig().params() == DEFAULTS.transcript
 
 
 @pytest.mark.parametrize("language", TranscriptLanguage)

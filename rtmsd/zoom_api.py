@@ -109,9 +109,9 @@ class ZoomApi:
         product: str,
         participant_user_id: str | None = None,
     ) -> dict[str, Any]:
-        """Ask for the stream of `app` in a running session to be started, stopped, paused or resumed.
+        """Request that the stream of `app` in a running session be started, stopped, paused or resumed.
 
-        Ends within `TOTAL_TIMEOUT_S`; transient errors are tried again meanwhile.
+        Ends within `TOTAL_TIMEOUT_S`; transient errors are retried meanwhile.
 
         Args:
             action: start, stop, pause or resume.
@@ -158,7 +158,7 @@ class ZoomApi:
                 wait_s = delay_s if error.retry_after_s is None else error.retry_after_s
                 if not error.is_transient or wait_s > LONGEST_WAIT_S:
                     raise
-                log.warning("zoom api failed, trying again", error=str(error), wait_s=wait_s)
+                log.warning("zoom api failed; retrying", error=str(error), wait_s=wait_s)
                 await trio.sleep(wait_s)
         return await self._patch_once(client, api, url, body)
 
@@ -168,7 +168,7 @@ class ZoomApi:
         response = await self._ask(client, "PATCH", url, json=body, headers={"authorization": f"Bearer {bearer}"})
         if response.status_code == UNAUTHORIZED:
             self._tokens.pop(api, None)
-            if had_token:  # withdrawn before its time: a fresh one may do
+            if had_token:  # withdrawn early: a fresh one may do
                 return await self._patch_once(client, api, url, body)
         if not response.is_success:
             raise self._refusal(response)
@@ -187,7 +187,7 @@ class ZoomApi:
         return token.text
 
     async def _ask(self, client: "httpx.AsyncClient", method: str, url: str, **more: Any) -> "httpx.Response":
-        """Raises ZoomApiError, transient, when there was no answer."""
+        """Raises ZoomApiError, transient, without an answer."""
         import httpx  # noqa: PLC0415
 
         try:

@@ -66,7 +66,7 @@ def _locked_by(directory: Path) -> int | None:
 
 
 def _directory(path: Path) -> str:
-    """Say why nothing could be made in a directory that is there, or that would be made; "" when it could."""
+    """Return why nothing can be created in a directory, which may have to be created itself; "" when it can."""
     for there in (path, *path.parents):
         try:
             mode = there.stat().st_mode

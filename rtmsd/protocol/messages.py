@@ -15,7 +15,7 @@ from rtmsd.protocol.products import IdKey
 
 @attrs.frozen
 class SessionRef:
-    """What a stream shows: the wire key its product uses, and the opaque id, never trimmed or re-encoded."""
+    """The session, meeting, ... of a stream: its product's wire key, and the opaque id, never trimmed or re-encoded."""
 
     key: IdKey
     id: str

@@ -6,7 +6,7 @@ from typing import Final, TypeAlias
 from rtmsd.protocol.enums import StatusCode
 
 Texts: TypeAlias = tuple[str, str, str]
-"""What happened, what usually brings it about, and what a person should do."""
+"""Meaning, usual cause, and remedy: what a person should do."""
 
 _OUR_BUG: Final = "rtmsd and Zoom's server disagree on the message: a bug, or a change at Zoom's."
 _REPORT: Final = "Look for a newer version of rtmsd; else report it with the log lines around it."

@@ -61,7 +61,7 @@ def _take_event(fields: Fields) -> Fields:
 
 
 MAX_PEOPLE: Final = 10_000
-"""So many of one message are read: a list of hundreds of thousands would hold up every stream."""
+"""Read of one message at most: a list of hundreds of thousands would hold up every stream."""
 
 
 def _people(event: Fields) -> Iterator[Fields]:

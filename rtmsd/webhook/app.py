@@ -72,14 +72,14 @@ def make_app(  # noqa: PLR0917
     clock_s: Callable[[], float] = time.time,
     stats: WebhookStats | None = None,
 ) -> QuartTrio:
-    """Build the endpoint: POST to `settings.path`, GET /healthz and /readyz, and nothing else.
+    """Build the endpoint: POST to `settings.path`, GET /healthz and /readyz.
 
     Args:
-        apps: today's apps; asked at each webhook, so that a reload counts from the next one on.
+        apps: the configured apps, read at each webhook, so that a reload counts from the next one on.
         nursery: where commands are accepted; it outlives the requests.
         ready: False while starting or draining.
         clock_s: local Unix time in seconds, held against signed timestamps.
-        stats: counts what comes in.
+        stats: counts the results.
     """
     endpoint = _Endpoint(
         settings=settings, apps=apps, intake=intake, nursery=nursery, clock_s=clock_s, stats=stats or WebhookStats()
@@ -97,7 +97,7 @@ def make_app(  # noqa: PLR0917
         return _answer(200, "ready\n") if ready() else _answer(503, "not ready\n")
 
     async def http_error(error: HTTPException) -> Response:
-        """An error in plain words, instead of a page of HTML."""
+        """Return an error as plain text, instead of a page of HTML."""
         answer = _answer(error.code or 500, f"{error.name}\n")
         answer.headers.extend([header for header in error.get_headers() if header[0] == "Allow"])
         return answer
@@ -112,7 +112,7 @@ def make_app(  # noqa: PLR0917
 
 @attrs.define(eq=False)
 class _Acceptance:
-    """A command on its way to the intake. Done without a result: the daemon went down meanwhile."""
+    """A command handed to the intake. Done without a result, it was cancelled: the daemon stops."""
 
     command: StreamCommand
     done: trio.Event = attrs.field(factory=trio.Event)
@@ -207,10 +207,10 @@ class _Endpoint:
             try:
                 verdict = await self._intake.accept(command)
             except RtmsdError as exc:
-                log.error("webhook event could not be made safe", command=kind, error=str(exc))  # noqa: TRY400 foreseen
+                log.error("webhook event not stored", command=kind, error=str(exc))  # noqa: TRY400 foreseen
                 return Result.UNSAFE
             except Exception:
-                log.exception("webhook event could not be made safe", command=kind)
+                log.exception("webhook event not stored", command=kind)
                 return Result.UNSAFE
             log.info("webhook event", command=kind, verdict=verdict.value, event_ts=command.event_ts)
         return VERDICTS[verdict]

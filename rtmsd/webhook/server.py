@@ -44,7 +44,7 @@ async def serve(
     """Serve until `shutdown`, then let running requests finish for `GRACE_S`. Started with the bound addresses.
 
     Args:
-        stats: counts what the application does not get to see.
+        stats: counts requests refused before the application.
         fds: listening sockets from the service manager, which replace `settings.listen`.
 
     Raises:

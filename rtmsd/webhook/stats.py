@@ -20,8 +20,8 @@ class Result(enum.StrEnum):
     VALIDATION = "validation"
     NOTICE = "notice"
     UNKNOWN = "unknown"
-    BAD_EVENT = "bad_event"  # genuine, but nothing we can act on
-    UNSIGNED = "unsigned"  # a header is missing
+    BAD_EVENT = "bad_event"  # genuine, but malformed
+    UNSIGNED = "unsigned"  # without its headers
     STALE = "stale"  # genuine, but its timestamp is too far from our clock
     SWAPPED = "swapped"  # signed with what we have as a client secret
     FORGED = "forged"  # no secret of ours verifies it
@@ -39,9 +39,9 @@ STREAM_EVENTS = frozenset(
 )
 NO_EVIDENCE = frozenset(
     {Result.UNSIGNED, Result.TOO_LARGE, Result.TOO_SLOW, Result.CRASHED}
-)  # no signature was looked at: anybody's
+)  # no signature was checked: from anybody
 
-CRASH_COUNTS_S: Final = 3600.0  # others may go well meanwhile: it is a bug all the same
+CRASH_COUNTS_S: Final = 3600.0  # even when later requests succeed: it is a bug
 
 
 @attrs.define
@@ -52,8 +52,8 @@ class WebhookStats:
         last_s: local Unix time of the latest POST of each result.
         distrusted_in_row: signed POSTs answered 401 since the last genuine one. Unsigned ones are not Zoom's.
         skew_s: local time minus the signed timestamp of the latest genuine webhook, stale ones too: how far our clock
-            is ahead of Zoom's, and the little that the way takes.
-        last_notice: Zoom's latest word on the concurrency limit.
+            is ahead of Zoom's, plus the time of delivery.
+        last_notice: Zoom's latest notice of the concurrency limit.
         last_bad_event: why the latest genuine body was no event that we can act on.
         last_crash: the latest error that was answered 500, in a line.
     """

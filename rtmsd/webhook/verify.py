@@ -25,7 +25,7 @@ def sign(secret: str, timestamp: str, body: bytes) -> str:
 
 
 def is_genuine(secret: str, timestamp: str, body: bytes, signature: str) -> bool:
-    """Say whether Zoom signed this webhook. A malformed header is False, not an error.
+    """Return whether Zoom signed this webhook. A malformed header is False, not an error.
 
     Args:
         timestamp: header `x-zm-request-timestamp` as sent; its age is checked elsewhere.
@@ -48,7 +48,7 @@ def age_s(timestamp: str, now_s: float) -> float | None:
 
 
 def is_fresh(timestamp: str, now_s: float, max_age_s: float) -> bool:
-    """Say whether a signed timestamp lies within `max_age_s` of now, before or after; what is no number does not."""
+    """Return whether a signed timestamp lies within `max_age_s` of now, before or after; what is no number does not."""
     age = age_s(timestamp, now_s)
     return age is not None and abs(age) <= max_age_s
 

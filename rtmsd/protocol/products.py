@@ -1,7 +1,8 @@
 """Zoom's products: everything in which they differ, one row each. The rest of the protocol is the same for all.
 
-A new product is a row of `PRODUCTS` and its case in the tests of this table; one with an id key of its own adds that to
-`IdKey`. Source: protocol.md, sections 1.2, 3.2 and 8; where sources disagree, the row says what is accepted.
+A new product is a row of `PRODUCTS` and its case in the tests of this table. An id key of its own goes into `IdKey`;
+`rtmsctl session` lists the products with a REST request, as it must not wait for this import. Where sources disagree,
+the row says what is accepted. Source: protocol.md, sections 1.2, 3.2 and 8.
 """
 
 import enum

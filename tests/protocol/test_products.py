@@ -1,10 +1,13 @@
 """The table of products: each row against what Zoom documents, and what other tables demand of any row."""
 
+import contextlib
+
 import pytest
 
+from rtmsd.ctl.cli import build_parser
 from rtmsd.protocol.enums import EventType, MediaType, VoiceEventType
 from rtmsd.protocol.media_params import choose_url
-from rtmsd.protocol.products import ID_KEYS, PRODUCTS, IdKey, product_of, product_with
+from rtmsd.protocol.products import ENDPOINTS, ID_KEYS, PRODUCTS, IdKey, product_of, product_with
 
 PEOPLE = (2, 3, 4)
 URLS = {"video": "wss://v", "audio": "wss://a", "all": "wss://all"}
@@ -22,6 +25,13 @@ def test_every_row_can_be_found_and_used(name: str) -> None:
     assert {*product.events.wanted(product.media)} <= {*product.events.names}
     if product.rest is not None:
         assert "{id}" in product.rest.path
+
+
+@pytest.mark.parametrize("name", PRODUCTS)
+def test_rtmsctl_offers_exactly_the_products_with_a_rest_request(name: str) -> None:
+    outcome = contextlib.nullcontext() if name in ENDPOINTS else pytest.raises(SystemExit)
+    with outcome:
+        build_parser().parse_args(["session", "start", "id", "--product", name])
 
 
 @pytest.mark.parametrize("key", ID_KEYS)

@@ -27,6 +27,9 @@ class Meaning(NamedTuple):
 
 
 _NOTHING: Final = "Nothing: this is a normal end."
+_BUSY: Final = "The network, or this host was too busy to answer keep-alives."
+_CUT: Final = "rtmsd was killed, or a proxy in between cut it."
+_NOT_MEANT: Final = "Ask the host, if it was not meant."
 _RESTART: Final = (
     "The stream is dead: start it again from the client or with `rtmsctl session start`;"
     ' with streams.restart_policy = "api" rtmsd does.'
@@ -46,11 +49,7 @@ STOP_REASONS: Final = _meanings(
         StopReason.USER_TRIGGERED: ("The app's user stopped the stream.", "Stopped in the client.", _NOTHING),
         StopReason.USER_LEFT: ("The app's user left.", "The stream belongs to that user.", _NOTHING),
         StopReason.USER_EJECTED: ("The host removed the app's user.", "The stream belongs to that user.", _NOTHING),
-        StopReason.HOST_DISABLED_APP: (
-            "The host switched the app off.",
-            "Done in the client.",
-            "Ask the host, if it was not meant.",
-        ),
+        StopReason.HOST_DISABLED_APP: ("The host switched the app off.", "Done in the client.", _NOT_MEANT),
         StopReason.MEETING_ENDED: (
             "The session or meeting is over.",
             "Everybody left, or the host ended it.",
@@ -69,7 +68,7 @@ STOP_REASONS: Final = _meanings(
         StopReason.ALL_APPS_DISABLED: (
             "All apps were switched off in the session.",
             "The host or an administrator did it.",
-            "Ask the host, if it was not meant.",
+            _NOT_MEANT,
         ),
         StopReason.INTERNAL_EXCEPTION: ("Something broke inside Zoom.", "Trouble in Zoom's data centre.", _RESTART),
         StopReason.CONNECTION_TIMEOUT: (
@@ -84,24 +83,12 @@ STOP_REASONS: Final = _meanings(
         ),
         StopReason.SIGNAL_CONNECTION_INTERRUPTED: (
             "The signaling connection was lost, and not back in time.",
-            "The network, or this host was too busy to answer keep-alives.",
+            _BUSY,
             _RESTART,
         ),
-        StopReason.DATA_CONNECTION_INTERRUPTED: (
-            "A media connection was lost, and not back in time.",
-            "The network, or this host was too busy to answer keep-alives.",
-            _RESTART,
-        ),
-        StopReason.SIGNAL_CONNECTION_CLOSED_ABNORMALLY: (
-            "Our side dropped the signaling connection.",
-            "rtmsd was killed, or a proxy in between cut it.",
-            _RESTART,
-        ),
-        StopReason.DATA_CONNECTION_CLOSED_ABNORMALLY: (
-            "Our side dropped a media connection.",
-            "rtmsd was killed, or a proxy in between cut it.",
-            _RESTART,
-        ),
+        StopReason.DATA_CONNECTION_INTERRUPTED: ("A media connection was lost, and not back in time.", _BUSY, _RESTART),
+        StopReason.SIGNAL_CONNECTION_CLOSED_ABNORMALLY: ("Our side dropped the signaling connection.", _CUT, _RESTART),
+        StopReason.DATA_CONNECTION_CLOSED_ABNORMALLY: ("Our side dropped a media connection.", _CUT, _RESTART),
         StopReason.EXIT_SIGNAL: ("Zoom's RTMS server was shut down.", "Maintenance at Zoom's.", _RESTART),
         StopReason.AUTHENTICATION_FAILURE: (
             "Zoom ended the stream because it could not tell who we are.",

@@ -10,6 +10,9 @@ Texts: TypeAlias = tuple[str, str, str]
 
 _OUR_BUG: Final = "rtmsd and Zoom's server disagree on the message: a bug, or a change at Zoom's."
 _REPORT: Final = "Look for a newer version of rtmsd; else report it with the log lines around it."
+_STALE: Final = (
+    "Zoom has not noticed yet that the previous connection is gone, or a second program takes the same stream."
+)
 WAIT: Final = "Nothing: rtmsd retries until the window ends."
 
 
@@ -49,7 +52,7 @@ STATUS_TEXTS: Final[Mapping[StatusCode, Texts]] = {
     StatusCode.INVALID_MEDIA_TYPE: ("The media type is missing or no number.", _OUR_BUG, _REPORT),
     StatusCode.DUPLICATE_SIGNAL_REQUEST: (
         "The stream already has a signaling connection; the new one was refused.",
-        "Zoom has not noticed yet that the previous connection is gone, or a second program takes the same stream.",
+        _STALE,
         WAIT + " If it does not end, look for another daemon or a sample running with the same app.",
     ),
     StatusCode.MEDIA_TYPE_AUDIO_NOT_SUPPORT: _not_supported("audio", "meeting:read:meeting_audio (or webinar's)"),
@@ -68,14 +71,10 @@ STATUS_TEXTS: Final[Mapping[StatusCode, Texts]] = {
     ),
     StatusCode.MEDIA_DATA_ALL_CONNECTION_EXIST: (
         "A connection for all media exists already, so that there may be no other.",
-        "Zoom has not noticed yet that the previous connection is gone, or a second program takes the same stream.",
+        _STALE,
         WAIT,
     ),
-    StatusCode.DUPLICATE_MEDIA_DATA_CONNECTION: (
-        "This media type has a connection already.",
-        "Zoom has not noticed yet that the previous connection is gone, or a second program takes the same stream.",
-        WAIT,
-    ),
+    StatusCode.DUPLICATE_MEDIA_DATA_CONNECTION: ("This media type has a connection already.", _STALE, WAIT),
     StatusCode.INVALID_MEDIA_PARAMS: _bad_param("media parameters", "[media]"),
     StatusCode.INVALID_MEDIA_AUDIO_PARAMS: _bad_param("audio parameters", "[media.audio]"),
     StatusCode.INVALID_MEDIA_AUDIO_CONTENT_TYPE: _bad_param("packaging of audio", "media.audio.codec"),

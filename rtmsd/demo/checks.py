@@ -11,7 +11,8 @@ from rtmsd.demo.speakers import Speaker
 from rtmsd.demo.story import Played
 from rtmsd.protocol.enums import StatusCode
 from rtmsd.recording.verify.verify import verify
-from rtmsd.simulator.model.record import AudioPacket, KeepAlive, Record, SentItem
+from rtmsd.simulator.model.audio_log import AudioPacket
+from rtmsd.simulator.model.record import KeepAlive, Record, SentItem
 
 ANSWER_MS: Final = 10_000  # Zoom asks again after so long: a request this old must have been answered
 SEEN_MS: Final = 10_000  # a gap begins with what came last before the fault: a sentence said, or a keep-alive, ago

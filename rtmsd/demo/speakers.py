@@ -7,7 +7,8 @@ import attrs
 
 from rtmsd.demo.evidence import Evidence, Gap, Track
 from rtmsd.simulator import ARRIVED, Fate
-from rtmsd.simulator.model.record import AudioLog, AudioPacket, Record
+from rtmsd.simulator.model.audio_log import AudioLog, AudioPacket
+from rtmsd.simulator.model.record import Record
 
 
 @attrs.frozen

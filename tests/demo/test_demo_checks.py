@@ -18,7 +18,8 @@ from rtmsd.protocol.enums import PayloadType
 from rtmsd.protocol.media_params import AudioFormat
 from rtmsd.simulator import Fate, Person, Record, SimSession, Tone
 from rtmsd.simulator.media.audio import source_for
-from rtmsd.simulator.model.record import AudioLog, SentItem
+from rtmsd.simulator.model.audio_log import AudioLog
+from rtmsd.simulator.model.record import SentItem
 
 T0 = 1_790_000_000_000
 ANA = 16778240

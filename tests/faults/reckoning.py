@@ -19,7 +19,7 @@ from rtmsd.protocol.enums import MediaType
 from rtmsd.recording.verify.verify import verify
 from rtmsd.simulator import ARRIVED, SimSession
 from rtmsd.simulator.media.marks import find_marks
-from rtmsd.simulator.model.record import AudioPacket
+from rtmsd.simulator.model.audio_log import AudioPacket
 from tests.faults.process import Daemon, until
 
 SLACK_MS: Final = 20  # the contract joins up to here: shorter holes are jitter

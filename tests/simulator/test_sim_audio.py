@@ -18,7 +18,8 @@ from rtmsd.simulator.media.encoders import encode_alaw, encode_g722
 from rtmsd.simulator.media.marks import find_marks, marked_packet
 from rtmsd.simulator.media.pictures import picture
 from rtmsd.simulator.media.voices import speech
-from rtmsd.simulator.model.record import AudioLog, Fate
+from rtmsd.simulator.model.audio_log import AudioLog
+from rtmsd.simulator.model.fate import Fate
 
 _G722_DELAY = 22  # samples, of both filters together
 ANA = Person(user_name="Ana")

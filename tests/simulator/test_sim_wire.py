@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 import trio
 
-from rtmsd.simulator.model.record import Fate
+from rtmsd.simulator.model.fate import Fate
 from rtmsd.simulator.wire.connection import TEXT, frame
 from rtmsd.simulator.wire.wire import Wire, WireState
 

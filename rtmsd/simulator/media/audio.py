@@ -9,7 +9,6 @@ import wave
 from array import array
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
 
 import pybase64
 
@@ -18,25 +17,12 @@ from rtmsd.protocol.media_params import AudioFormat
 from rtmsd.simulator.media.encoders import encode_alaw, encode_g722
 from rtmsd.simulator.media.marks import marked_packet
 from rtmsd.simulator.media.voices import VOICES, speech
+from rtmsd.simulator.model.audio_log import AudioSource
 from rtmsd.simulator.model.settings import Person, Tone
 
 LOOP_MS = 6000
 G722_LOOP_MS = 2000  # encoding takes a quarter of real time
 _OPUS_SILENCE = b"\xf8\xff\xfe"  # a valid packet of 20 ms; there is no encoder in the standard library
-
-
-class AudioSource(Protocol):
-    """One participant's (or the mix's) audio in one format; all packets have the same size."""
-
-    @property
-    def format(self) -> AudioFormat: ...
-
-    @property
-    def size_bytes(self) -> int: ...
-
-    def packet(self, number: int) -> bytes: ...
-
-    def base64(self, number: int) -> bytes: ...
 
 
 class Loop:

@@ -12,9 +12,11 @@ import attrs
 from rtmsd.protocol.enums import MsgType, PayloadType
 from rtmsd.protocol.media_params import AudioFormat
 from rtmsd.protocol.products import IdKey
-from rtmsd.simulator.media.audio import AudioSource, mix_for, source_for
+from rtmsd.simulator.media.audio import mix_for, source_for
+from rtmsd.simulator.model.audio_log import AudioSource
 from rtmsd.simulator.model.crowd import Crowd
-from rtmsd.simulator.model.record import Fate, Record
+from rtmsd.simulator.model.fate import Fate
+from rtmsd.simulator.model.record import Record
 from rtmsd.simulator.model.settings import Dialect, Tone
 from rtmsd.simulator.wire.connection import TEXT, Connection, frame, to_json
 from rtmsd.simulator.wire.wire import WireState

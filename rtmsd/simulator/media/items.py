@@ -9,7 +9,8 @@ import attrs
 
 from rtmsd.protocol.enums import MediaType, MsgType
 from rtmsd.simulator.model.crowd import Utterance
-from rtmsd.simulator.model.record import Fate, Record, SentItem
+from rtmsd.simulator.model.fate import Fate
+from rtmsd.simulator.model.record import Record, SentItem
 from rtmsd.simulator.wire.links import Links
 
 Who: TypeAlias = Mapping[str, Any]

@@ -1,141 +1,18 @@
-"""The exact record of what a simulated Zoom sent and got: what a test holds the daemon's files against.
+"""The exact record of what a simulated Zoom sent and received: the reference for the daemon's files.
 
-All times ending in `_ms` are Zoom's; those ending in `_s` are `time.monotonic`, which is one clock for all processes
-of a machine.
+Times ending in `_ms` are Zoom's; those ending in `_s` are `time.monotonic`, which is one clock for all processes of a
+machine.
 """
 
-import enum
-import time
-from array import array
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple, TypeAlias
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
 
 import attrs
 
 from rtmsd.protocol.enums import MediaType, MsgType
-from rtmsd.simulator.media.audio import AudioSource
-
-
-class Fate(enum.IntEnum):
-    """What became of something that was to be sent."""
-
-    SENT = 0  # handed to the kernel in time
-    BUFFERED = 1  # handed to the kernel late, out of the buffer
-    IN_FLIGHT = 2  # handed to the kernel, which was then told to drop what had not left: it may have arrived
-    LOST = 3  # given to a connection that played dead: it cannot have arrived
-    DISCARDED = 4  # never sent: too old, not wanted (`buffer_data` false), or nobody connected
-
-
-ARRIVED = frozenset({Fate.SENT, Fate.BUFFERED})
-
-
-class AudioPacket(NamedTuple):
-    """One packet as it went, or did not go, out. `number` counts packets on the session's time grid."""
-
-    user_id: int
-    number: int
-    timestamp_ms: int
-    duration_ms: int
-    fate: Fate
-    connection: int
-    sent_s: float
-    data: bytes
-
-
-class AudioLog:
-    """All packets of one participant in the order of their fate, 33 bytes each: what they held is made again."""
-
-    def __init__(self, user_id: int) -> None:
-        self.user_id = user_id
-        self._numbers = array("q")
-        self._timestamps_ms = array("q")
-        self._fates = bytearray()
-        self._connections = array("q")
-        self._sent_s = array("d")
-        self._sources: list[tuple[int, AudioSource]] = []  # from which row on, who made the data
-
-    def add(self, number: int, timestamp_ms: int, fate: Fate, connection: int, source: AudioSource) -> None:
-        if not self._sources or self._sources[-1][1] is not source:
-            self._sources.append((len(self._fates), source))
-        self._numbers.append(number)
-        self._timestamps_ms.append(timestamp_ms)
-        self._fates.append(fate)
-        self._connections.append(connection)
-        self._sent_s.append(time.monotonic())
-
-    def revise(self, number: int, connection: int, fate: Fate) -> None:
-        """Correct the fate of a packet that was sent on `connection` lately."""
-        for row in range(len(self._fates) - 1, -1, -1):
-            if self._numbers[row] == number and self._connections[row] == connection:
-                self._fates[row] = fate
-                return
-
-    def __len__(self) -> int:
-        return len(self._fates)
-
-    @property
-    def newest_ms(self) -> int:
-        """When the last packet was spoken; 0 when there was none."""
-        return self._timestamps_ms[-1] if self._timestamps_ms else 0
-
-    def __iter__(self) -> Iterator[AudioPacket]:
-        bounds = [*(first for first, _ in self._sources[1:]), len(self)]
-        row = 0
-        for (_, source), end in zip(self._sources, bounds, strict=True):
-            for row in range(row, end):  # noqa: B020 - each source goes on where the one before ended
-                number = self._numbers[row]
-                yield AudioPacket(
-                    self.user_id,
-                    number,
-                    self._timestamps_ms[row],
-                    source.format.send_rate_ms,
-                    Fate(self._fates[row]),
-                    self._connections[row],
-                    self._sent_s[row],
-                    source.packet(number),
-                )
-            row = end
-
-    def arrived(self) -> list[AudioPacket]:
-        """Return what must be in the files: packets whose every byte reached the other side's kernel."""
-        return [packet for packet in self if packet.fate in ARRIVED]
-
-    def count(self, *fates: Fate) -> int:
-        """Return how many packets met one of `fates`, or how many arrived when none is given."""
-        wanted = fates or ARRIVED
-        return sum(self._fates.count(fate) for fate in wanted)
-
-    def intervals(self, *fates: Fate) -> list[tuple[int, int]]:
-        """Return the time covered by packets of these fates (default: arrived), merged, as [from_ms, to_ms)."""
-        wanted = fates or ARRIVED
-        spans = sorted((p.timestamp_ms, p.timestamp_ms + p.duration_ms) for p in self if p.fate in wanted)
-        merged: list[tuple[int, int]] = []
-        for start, end in spans:
-            if merged and start <= merged[-1][1]:
-                merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
-            else:
-                merged.append((start, end))
-        return merged
-
-    def arrived_ms(self) -> int:
-        """Return how much time the arrived packets cover, each instant counted once."""
-        return sum(end - start for start, end in self.intervals())
-
-    def timeline(self) -> tuple[int, bytes]:
-        """Return (start_ms, PCM) of what arrived, silence where nothing did: what a perfect L16 recording holds."""
-        packets = sorted(self.arrived(), key=lambda packet: packet.timestamp_ms)
-        if not packets:
-            return 0, b""
-        start_ms = packets[0].timestamp_ms
-        track = bytearray()
-        for packet in packets:
-            bytes_per_ms = len(packet.data) // packet.duration_ms
-            at = (packet.timestamp_ms - start_ms) * bytes_per_ms
-            if at > len(track):
-                track.extend(bytes(at - len(track)))
-            track[at : at + len(packet.data)] = packet.data
-        return start_ms, bytes(track)
+from rtmsd.simulator.model.audio_log import AudioLog
+from rtmsd.simulator.model.fate import ARRIVED, Fate
 
 
 @attrs.frozen(kw_only=True)

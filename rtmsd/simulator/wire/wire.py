@@ -20,7 +20,7 @@ from typing import Protocol, TypeAlias
 
 import trio
 
-from rtmsd.simulator.model.record import Fate
+from rtmsd.simulator.model.fate import Fate
 
 SocketOrTls: TypeAlias = "trio.SocketStream | trio.SSLStream[trio.SocketStream]"
 

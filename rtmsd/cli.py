@@ -150,9 +150,9 @@ def _demo(args: argparse.Namespace) -> int:
 
 
 def _simulate(arguments: list[str]) -> int:
-    from rtmsd import simulator  # noqa: PLC0415
+    from rtmsd.simulator.cli import command  # noqa: PLC0415
 
-    return simulator.main(arguments)
+    return command.main(arguments)
 
 
 def _completion(args: argparse.Namespace) -> int:

@@ -27,7 +27,8 @@ from rtmsd.demo.story import PEOPLE, Played, Story
 from rtmsd.demo.view import has_room, print_lines, show
 from rtmsd.demo.watch import fail_at_crash, watch
 from rtmsd.errors import RtmsdError, leaves
-from rtmsd.simulator import SimulatorSettings, cancel_at_signal, open_simulator
+from rtmsd.simulator import SimulatorSettings, open_simulator
+from rtmsd.simulator.cli.interruption import cancel_at_signal
 from rtmsd.terminal import complain
 
 NEEDED_BYTES: Final = 50 << 20  # it writes some 30 MB

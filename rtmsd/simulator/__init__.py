@@ -1,8 +1,7 @@
 """A Zoom to talk to: real sockets, real signed webhooks, strict rules, faults on demand, an exact record."""
 
-from rtmsd.simulator.cli.command import main
-from rtmsd.simulator.cli.interruption import cancel_at_signal
-from rtmsd.simulator.model.record import ARRIVED, Fate, Record
+from rtmsd.simulator.model.fate import ARRIVED, Fate
+from rtmsd.simulator.model.record import Record
 from rtmsd.simulator.model.settings import Dialect, Person, SimulatorSettings, Timing, Tone
 from rtmsd.simulator.scenario.scenario import Scenario, ScenarioError, Step, built_in, load, play
 from rtmsd.simulator.server.server import Simulator, open_simulator
@@ -25,9 +24,7 @@ __all__ = [
     "Timing",
     "Tone",
     "built_in",
-    "cancel_at_signal",
     "load",
-    "main",
     "open_simulator",
     "play",
 ]

@@ -10,8 +10,9 @@ from typing import Any, NoReturn
 import pytest
 import trio
 
-from rtmsd.simulator import SimulatorSettings, built_in, main
+from rtmsd.simulator import SimulatorSettings, built_in
 from rtmsd.simulator.cli import command
+from rtmsd.simulator.cli.command import main
 
 
 def said(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:

@@ -8,7 +8,8 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from rtmsd.simulator import SimulatorSettings, Tone, main, open_simulator
+from rtmsd.simulator import SimulatorSettings, Tone, open_simulator
+from rtmsd.simulator.cli.command import main
 from rtmsd.simulator.cli.reporter import Reporter
 from rtmsd.simulator.model.record import Handshake, Notice, StrayConnection, Violation, WebhookDelivery
 from tests.simulator.conftest import Client, Endpoint, ask

@@ -20,17 +20,17 @@ from rtmsd.config.model import ApiConfig, AppConfig
 from rtmsd.errors import ConfigError
 from rtmsd.protocol.enums import StopReason
 from rtmsd.simulator import SimSession, Simulator, SimulatorSettings, Timing, open_simulator
-from rtmsd.simulator.model.settings import Room
+from rtmsd.simulator.model.settings import SimRoom
 from rtmsd.simulator.server.rest import (
     NOT_THE_HOST,
     OPERATION_FAILED,
     RATE_LIMITED,
     TRANSIENT,
-    Answer,
+    ApiAnswer,
     ApiRequest,
     read_path,
 )
-from rtmsd.simulator.stream.stream import StreamPhase
+from rtmsd.simulator.stream.stream import SimPhase
 from rtmsd.zoom_api import RETRY_DELAYS_S, ZoomApi, ZoomApiError, encode_id, read_retry_after
 
 SETTINGS = SimulatorSettings(speed=50, timing=Timing(stop_grace_s=0))
@@ -69,7 +69,7 @@ def asked(simulator: Simulator) -> list[ApiRequest]:
     return [request for request, _ in simulator.rest.requests]
 
 
-def stream_of(simulator: Simulator, room: Room) -> SimSession:
+def stream_of(simulator: Simulator, room: SimRoom) -> SimSession:
     stream = simulator.stream_of(room)
     assert stream is not None
     return stream
@@ -95,7 +95,7 @@ async def test_a_stream_is_started_paused_resumed_and_stopped(
     await api.control_session(app, "start", room.session_id, product)
     again = stream_of(simulator, room)
     assert again.rtms_stream_id != stream.rtms_stream_id
-    assert again.phase is StreamPhase.AWAITING
+    assert again.phase is SimPhase.AWAITING
 
 
 async def test_the_body_names_the_app_and_the_participant(simulator: Simulator, api: ZoomApi) -> None:
@@ -149,7 +149,7 @@ async def test_wrong_credentials_are_explained_and_not_repeated(
     ("answer", "code", "words"), [(NOT_THE_HOST, 2308, "alternative host"), (OPERATION_FAILED, 2310, "Developer Pack")]
 )
 async def test_zooms_codes_are_explained(
-    simulator: Simulator, api: ZoomApi, answer: Answer, code: int, words: str
+    simulator: Simulator, api: ZoomApi, answer: ApiAnswer, code: int, words: str
 ) -> None:
     simulator.hold_session(session_id="s")
     simulator.rest.answer_next(answer)
@@ -247,7 +247,7 @@ async def start(transport: httpx.AsyncBaseTransport) -> int:
     return int(answer["status"])
 
 
-def response_of(answer: Answer) -> httpx.Response:
+def response_of(answer: ApiAnswer) -> httpx.Response:
     return httpx.Response(answer.status, json=answer.content)
 
 

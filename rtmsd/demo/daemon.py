@@ -66,7 +66,7 @@ async def open_admin(path: Path) -> AsyncIterator[Admin]:
         yield Admin(client)
 
 
-class Daemon:
+class DaemonProcess:
     """`rtmsd run` with a configuration file; started, killed and started again.
 
     Args:
@@ -147,9 +147,11 @@ class Daemon:
 
 
 @asynccontextmanager
-async def open_daemon(config: Path, log_path: Path, admin: Admin, webhook: socket.socket) -> AsyncIterator[Daemon]:
+async def open_daemon(
+    config: Path, log_path: Path, admin: Admin, webhook: socket.socket
+) -> AsyncIterator[DaemonProcess]:
     """Yield a daemon that has not been started, and leave none behind."""
-    daemon = Daemon(config, log_path, admin, webhook)
+    daemon = DaemonProcess(config, log_path, admin, webhook)
     try:
         yield daemon
     finally:

@@ -10,7 +10,7 @@ from typing import Final
 import attrs
 import trio
 
-from rtmsd.demo.daemon import Daemon
+from rtmsd.demo.daemon import DaemonProcess
 from rtmsd.demo.scene import Kind, Scene
 from rtmsd.protocol.enums import MediaType, StatusCode, StopReason
 from rtmsd.simulator import Person, SimSession, Simulator
@@ -71,7 +71,7 @@ class Story:
         played: filled in as the story goes on, so that an early end can be reported, too.
     """
 
-    def __init__(self, simulator: Simulator, daemon: Daemon, scene: Scene, played: Played) -> None:
+    def __init__(self, simulator: Simulator, daemon: DaemonProcess, scene: Scene, played: Played) -> None:
         self._clock = simulator.clock
         self._daemon = daemon
         self._scene = scene

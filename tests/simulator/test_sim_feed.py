@@ -10,7 +10,7 @@ from rtmsd.protocol.media_params import AudioFormat
 from rtmsd.simulator import Record, Tone
 from rtmsd.simulator.media.feed import AudioFeed
 from rtmsd.simulator.model.crowd import Crowd
-from rtmsd.simulator.wire.connection import Connection
+from rtmsd.simulator.wire.connection import SimConnection
 from rtmsd.simulator.wire.wire import WireState
 
 FORMAT = AudioFormat(codec=PayloadType.L16, rate_hz=16000, channels=1, mixed=False, send_rate_ms=20)
@@ -37,5 +37,5 @@ class FakeConnection:
 )
 def test_audio_in_the_queue_of_a_connection_is_not_sent_yet(wire: FakeWire, behind: bool) -> None:
     feed = AudioFeed(0, Crowd(), Record(), Tone.MARKED, "session_id")
-    feed.attach(cast(Connection, FakeConnection(wire)), FORMAT)
+    feed.attach(cast(SimConnection, FakeConnection(wire)), FORMAT)
     assert feed.is_behind(0) is behind

@@ -18,7 +18,7 @@ from rtmsd.simulator.model.crowd import Crowd
 from rtmsd.simulator.model.fate import Fate
 from rtmsd.simulator.model.record import Record
 from rtmsd.simulator.model.settings import Dialect, Tone
-from rtmsd.simulator.wire.connection import TEXT, Connection, frame, to_json
+from rtmsd.simulator.wire.connection import TEXT, SimConnection, frame, to_json
 from rtmsd.simulator.wire.wire import WireState
 
 _WIRE_LIMIT_BYTES = 4 << 20  # queued for one connection; beyond it the cursor waits
@@ -61,7 +61,7 @@ class AudioFeed:
         self._tone = tone
         self._user_key = "channel_id" if id_key == "engagement_id" else "user_id"
         self._format = _DEFAULT_FORMAT
-        self._connection: Connection | None = None
+        self._connection: SimConnection | None = None
         self._again: deque[_Packet] = deque()
         self._sources: dict[tuple[int, ...], AudioSource] = {}
         self._heads: dict[int, bytes] = {}
@@ -70,7 +70,7 @@ class AudioFeed:
     def step_ms(self) -> int:
         return self._format.send_rate_ms
 
-    def attach(self, connection: Connection, audio_format: AudioFormat) -> None:
+    def attach(self, connection: SimConnection, audio_format: AudioFormat) -> None:
         """Send on `connection` from now on, first what the last one did not take."""
         if audio_format != self._format:
             self._format = audio_format
@@ -78,7 +78,7 @@ class AudioFeed:
         self._connection = connection
         self.cursor_ms = max(self._origin_ms, self.cursor_ms - self.repeat_ms)
 
-    def detach(self, connection: Connection) -> None:
+    def detach(self, connection: SimConnection) -> None:
         if self._connection is connection:
             self._connection = None
 
@@ -179,7 +179,14 @@ class AudioFeed:
         return mix
 
     def _send(
-        self, user_id: int, number: int, timestamp_ms: int, source: AudioSource, connection: Connection, *, late: bool
+        self,
+        user_id: int,
+        number: int,
+        timestamp_ms: int,
+        source: AudioSource,
+        connection: SimConnection,
+        *,
+        late: bool,
     ) -> None:
         packet = _Packet(self, user_id, number, timestamp_ms, late, source, connection.number)
         dialect = connection.dialect

@@ -9,7 +9,7 @@ import pybase64
 
 from rtmsd.protocol.enums import MediaType, PayloadType
 from rtmsd.protocol.messages import DeskshareParams, VideoParams
-from rtmsd.simulator.wire.connection import Connection
+from rtmsd.simulator.wire.connection import SimConnection
 
 _BYTES: Final = 2000  # of filling: real pictures are ten times as large, and nobody looks at these
 _KEY_FRAME_EVERY: Final = 30
@@ -73,7 +73,7 @@ class PictureFeed:
         self._due_ms = 0
         self._number = 0
 
-    def advance(self, now_ms: int, connection: Connection | None, who: Mapping[str, Any] | None) -> None:
+    def advance(self, now_ms: int, connection: SimConnection | None, who: Mapping[str, Any] | None) -> None:
         """Send what is due to `connection`.
 
         Args:
@@ -92,7 +92,7 @@ class PictureFeed:
             self._number += 1
             self._due_ms += step_ms
 
-    def _params(self, connection: Connection | None) -> VideoParams | DeskshareParams | None:
+    def _params(self, connection: SimConnection | None) -> VideoParams | DeskshareParams | None:
         if connection is None:
             return None
         return connection.params.video if self._media is MediaType.VIDEO else connection.params.deskshare

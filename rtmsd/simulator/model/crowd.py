@@ -21,7 +21,7 @@ class Mic(enum.Enum):
 
 
 @attrs.define
-class Participant:
+class SimParticipant:
     person: Person
     user_id: int
     voice: int
@@ -54,12 +54,12 @@ class Crowd:
     """
 
     def __init__(self) -> None:
-        self.present: dict[int, Participant] = {}
-        self.known: dict[int, Participant] = {}
+        self.present: dict[int, SimParticipant] = {}
+        self.known: dict[int, SimParticipant] = {}
         self._spans: list[Span] = []
         self._paused = False
 
-    def join(self, person: Person, now_ms: int) -> Participant:
+    def join(self, person: Person, now_ms: int) -> SimParticipant:
         """Let somebody in, talking if they are said to.
 
         Raises:
@@ -73,7 +73,7 @@ class Crowd:
         if user_id in self.present:
             raise ValueError(f"user id {user_id} is in the session already")
         voice = self.known[user_id].voice if user_id in self.known else len(self.known)
-        participant = Participant(person, user_id, voice, camera=person.camera)
+        participant = SimParticipant(person, user_id, voice, camera=person.camera)
         self.present[user_id] = self.known[user_id] = participant
         if person.talking:
             self.talk(user_id, now_ms)
@@ -161,7 +161,7 @@ class Crowd:
             span for span in self._spans if span.end_ms is None or span.end_ms > before_ms or span.told_ms < span.end_ms
         ]
 
-    def _set_mic(self, participant: Participant, mic: Mic, now_ms: int) -> None:
+    def _set_mic(self, participant: SimParticipant, mic: Mic, now_ms: int) -> None:
         if mic is participant.mic:
             return
         if participant.mic is Mic.TALKING:

@@ -111,7 +111,7 @@ class Person:
 
 
 @attrs.frozen(kw_only=True)
-class Room:
+class SimRoom:
     """A session that is going on, with a stream or without one; `Simulator.start_stream` starts one.
 
     Attributes:

@@ -18,7 +18,7 @@ import jwt
 import trio
 
 from rtmsd.protocol.enums import StopReason
-from rtmsd.simulator.model.settings import Room, SimulatorSettings
+from rtmsd.simulator.model.settings import SimRoom, SimulatorSettings
 from rtmsd.simulator.stream.session import SimSession
 from rtmsd.simulator.stream.stream import OVER
 
@@ -31,7 +31,7 @@ _MAX_BODY_BYTES: Final = 65536
 _CHUNK_BYTES: Final = 16384
 
 
-class Answer(NamedTuple):
+class ApiAnswer(NamedTuple):
     """What a request comes to. `headers` are more than the usual ones, as ("retry-after", "2")."""
 
     status: int
@@ -39,12 +39,12 @@ class Answer(NamedTuple):
     headers: tuple[tuple[str, str], ...] = ()
 
 
-def error(status: int, code: int, message: str) -> Answer:
+def error(status: int, code: int, message: str) -> ApiAnswer:
     """Return a refusal in Zoom's words."""
-    return Answer(status, {"code": code, "message": message})
+    return ApiAnswer(status, {"code": code, "message": message})
 
 
-ACCEPTED: Final = Answer(202)
+ACCEPTED: Final = ApiAnswer(202)
 NOT_THE_HOST: Final = error(400, 2308, "Not allowed to start RTMS app.")
 OPERATION_FAILED: Final = error(400, 2310, "Failed to perform RTMS app operation.")
 UNAUTHORIZED: Final = error(401, 124, "Invalid access token.")
@@ -70,12 +70,12 @@ class Platform(Protocol):
 
     settings: SimulatorSettings
     nursery: trio.Nursery
-    rooms: dict[str, Room]
+    rooms: dict[str, SimRoom]
 
-    def stream_of(self, room: Room) -> SimSession | None:
+    def stream_of(self, room: SimRoom) -> SimSession | None:
         """Return the newest stream of a session, live or ended."""
 
-    async def start_stream(self, room: Room) -> SimSession:
+    async def start_stream(self, room: SimRoom) -> SimSession:
         """Start a stream and return when its webhook was answered, or was not."""
 
 
@@ -94,9 +94,9 @@ class RestApi:
         self._platform = platform
         self._clock_s = clock_s
         self._tokens: dict[str, float] = {}  # with the time at which each expires
-        self._forced: deque[Answer] = deque()
+        self._forced: deque[ApiAnswer] = deque()
 
-    def answer_next(self, answer: Answer, times: int = 1) -> None:
+    def answer_next(self, answer: ApiAnswer, times: int = 1) -> None:
         """Answer so many requests about streams like this, whoever asks for what."""
         self._forced.extend([answer] * times)
 
@@ -117,24 +117,24 @@ class RestApi:
             except (h11.ProtocolError, trio.BrokenResourceError):
                 pass
 
-    def _answer(self, request: ApiRequest) -> Answer:
+    def _answer(self, request: ApiRequest) -> ApiAnswer:
         if urlsplit(request.target).path == TOKEN_PATH:
             return self._grant(request)
         return self._forced.popleft() if self._forced else self._judge(request)
 
     # Tokens
 
-    def _grant(self, request: ApiRequest) -> Answer:
+    def _grant(self, request: ApiRequest) -> ApiAnswer:
         settings = self._platform.settings
         basic = base64.b64encode(f"{settings.api_key}:{settings.api_secret}".encode()).decode()
         if request.headers.get("authorization") != f"Basic {basic}":
-            return Answer(400, {"reason": "Invalid client_id or client_secret", "error": "invalid_client"})
+            return ApiAnswer(400, {"reason": "Invalid client_id or client_secret", "error": "invalid_client"})
         fields = parse_qs(request.body.decode("ascii", "replace"))
         if fields != {"grant_type": ["account_credentials"], "account_id": [settings.account_id]}:
-            return Answer(400, {"reason": "Bad Request", "error": "invalid_request"})
+            return ApiAnswer(400, {"reason": "Bad Request", "error": "invalid_request"})
         token = secrets.token_urlsafe(24)
         self._tokens[token] = self._clock_s() + TOKEN_VALID_S
-        return Answer(200, {"access_token": token, "token_type": "bearer", "expires_in": TOKEN_VALID_S})
+        return ApiAnswer(200, {"access_token": token, "token_type": "bearer", "expires_in": TOKEN_VALID_S})
 
     def _is_entitled(self, product: str, authorization: str) -> bool:
         """Say whether a bearer token is good: for sessions a JWT of the Video SDK, for meetings one that we gave."""
@@ -154,7 +154,7 @@ class RestApi:
 
     # Streams
 
-    def _judge(self, request: ApiRequest) -> Answer:
+    def _judge(self, request: ApiRequest) -> ApiAnswer:
         product, session_id = read_path(urlsplit(request.target).path)
         if not product or request.method != "PATCH":
             return NO_SUCH_PATH
@@ -178,7 +178,7 @@ class RestApi:
         action = asked.get("action")
         return action if right and isinstance(action, str) else None
 
-    def _act(self, action: str, room: Room) -> Answer:
+    def _act(self, action: str, room: SimRoom) -> ApiAnswer:
         """Begin to do it, unless the stream is not in a state for it."""
         start_soon = self._platform.nursery.start_soon
         stream = self._platform.stream_of(room)
@@ -234,7 +234,7 @@ async def _receive(connection: h11.Connection, stream: trio.SocketStream) -> Api
                 raise h11.RemoteProtocolError("no request, or too long a one")
 
 
-async def _send(connection: h11.Connection, stream: trio.SocketStream, answer: Answer) -> None:
+async def _send(connection: h11.Connection, stream: trio.SocketStream, answer: ApiAnswer) -> None:
     body = json.dumps(answer.content).encode() if answer.content else b""
     headers = [("content-length", str(len(body))), ("connection", "close"), *answer.headers]
     if body:

@@ -17,13 +17,13 @@ from rtmsd.errors import ListenError
 from rtmsd.protocol.enums import MediaType
 from rtmsd.simulator.model.clock import ZoomClock
 from rtmsd.simulator.model.record import Notice, StrayConnection, WebhookDelivery
-from rtmsd.simulator.model.settings import PRODUCTS, Person, Room, SimulatorSettings
+from rtmsd.simulator.model.settings import PRODUCTS, Person, SimRoom, SimulatorSettings
 from rtmsd.simulator.server.authority import failure_of, open_authority, server_context
 from rtmsd.simulator.server.rest import RestApi
 from rtmsd.simulator.stream.conversation import converse
 from rtmsd.simulator.stream.session import SimSession
-from rtmsd.simulator.stream.stream import Route, StreamPhase
-from rtmsd.simulator.wire.connection import Connection
+from rtmsd.simulator.stream.stream import Route, SimPhase
+from rtmsd.simulator.wire.connection import SimConnection
 from rtmsd.simulator.wire.webhooks import WebhookSender, open_webhook_sender
 from rtmsd.simulator.wire.wire import SocketOrTls, Wire
 
@@ -66,7 +66,7 @@ class Simulator:
         self.address = address
         self.ca_pem = ca_pem
         self.sessions: dict[str, SimSession] = {}
-        self.rooms: dict[str, Room] = {}
+        self.rooms: dict[str, SimRoom] = {}
         self.rest = RestApi(self, api_address)
         self.unknown_paths: list[str] = []
         self.observer: Observer = lambda rtms_stream_id, notice: None
@@ -86,7 +86,7 @@ class Simulator:
         session_key: str = "room-7",
         media: MediaType | None = None,
         details: Mapping[str, Any] | None = None,
-    ) -> Room:
+    ) -> SimRoom:
         """Let these people meet. There is no stream yet: `start_stream`, or the REST API, starts one.
 
         Args:
@@ -95,7 +95,7 @@ class Simulator:
             media: what the app has scopes for; None: all the product has.
             details: further fields of the started webhook, as `account_id`.
         """
-        room = Room(
+        room = SimRoom(
             session_id=session_id or secrets.token_urlsafe(12) + "+/A==",  # base64, as Zoom's look
             people=tuple(Person(user_name=person) if isinstance(person, str) else person for person in people),
             product=product,
@@ -123,7 +123,7 @@ class Simulator:
         )
         return await self.start_stream(room, rtms_stream_id)
 
-    async def start_stream(self, room: Room, rtms_stream_id: str | None = None) -> SimSession:
+    async def start_stream(self, room: SimRoom, rtms_stream_id: str | None = None) -> SimSession:
         """Start a stream of a session and return when its webhook was answered, or was not.
 
         Raises:
@@ -140,7 +140,7 @@ class Simulator:
         await session.announce()
         return session
 
-    def stream_of(self, room: Room) -> SimSession | None:
+    def stream_of(self, room: SimRoom) -> SimSession | None:
         """Return the newest stream of a session, live or ended."""
         streams = reversed(self.sessions.values())
         return next((stream for stream in streams if stream.session_id == room.session_id), None)
@@ -172,7 +172,7 @@ class Simulator:
             now_ms = self.clock.now_ms()
             while self._due and self._due[0][0] <= now_ms:
                 _, number, session = heapq.heappop(self._due)
-                if session.phase is not StreamPhase.ENDED:
+                if session.phase is not SimPhase.ENDED:
                     heapq.heappush(self._due, (session.advance(now_ms), number, session))
             if self._due:
                 await trio.sleep(max(_SHORTEST_SLEEP_S, self.clock.local_s((self._due[0][0] - now_ms) / 1000)))
@@ -226,7 +226,7 @@ class Simulator:
     async def _serve_websocket(self, websocket: WebSocketConnection, wire: Wire) -> None:
         path = websocket.path or ""
         route = self._routes[path]
-        connection = Connection(next(self._counter), websocket, wire, path)
+        connection = SimConnection(next(self._counter), websocket, wire, path)
         try:
             await converse(connection, route)
         finally:

@@ -25,12 +25,12 @@ from rtmsd.protocol.messages import (
 from rtmsd.protocol.products import IdKey
 
 
-class Answer(NamedTuple):
+class SimAnswer(NamedTuple):
     status: StatusCode
     reason: str = ""
 
 
-OK: Final = Answer(StatusCode.OK)
+OK: Final = SimAnswer(StatusCode.OK)
 
 
 @attrs.frozen(kw_only=True)
@@ -52,44 +52,44 @@ def read(raw: str | bytes) -> dict[str, Any] | None:
     return fields if isinstance(fields, dict) else None
 
 
-def signaling_handshake(raw: str | bytes, expected: Expected, *, occupied: bool) -> tuple[Answer, dict[str, Any]]:
+def signaling_handshake(raw: str | bytes, expected: Expected, *, occupied: bool) -> tuple[SimAnswer, dict[str, Any]]:
     """Judge message 1. `occupied`: the stream has a live signaling connection."""
     fields = read(raw)
     if fields is None:
-        return Answer(StatusCode.INVALID_PAYLOAD, "not a JSON object"), {}
+        return SimAnswer(StatusCode.INVALID_PAYLOAD, "not a JSON object"), {}
     answer = _who(fields, MsgType.SIGNALING_HAND_SHAKE_REQ, expected)
     if answer.status is StatusCode.OK and not isinstance(fields.get("buffer_data", True), bool):
-        answer = Answer(StatusCode.INVALID_PAYLOAD, "buffer_data must be true or false")
+        answer = SimAnswer(StatusCode.INVALID_PAYLOAD, "buffer_data must be true or false")
     if answer.status is StatusCode.OK and occupied:
-        answer = Answer(StatusCode.DUPLICATE_SIGNAL_REQUEST, "Duplicate signal request")
+        answer = SimAnswer(StatusCode.DUPLICATE_SIGNAL_REQUEST, "Duplicate signal request")
     return answer, fields
 
 
-def _who(fields: Mapping[str, Any], msg_type: MsgType, expected: Expected) -> Answer:
+def _who(fields: Mapping[str, Any], msg_type: MsgType, expected: Expected) -> SimAnswer:
     """Check what messages 1 and 3 have in common."""
     if not is_int(fields.get("msg_type")) or fields["msg_type"] != msg_type:
-        return Answer(StatusCode.INVALID_MESSAGE_TYPE, f"msg_type {msg_type:d} expected")
+        return SimAnswer(StatusCode.INVALID_MESSAGE_TYPE, f"msg_type {msg_type:d} expected")
     version = fields.get("protocol_version", 1)
     if not is_int(version) or version != 1:
-        return Answer(StatusCode.INVALID_PAYLOAD, "protocol_version must be 1")
+        return SimAnswer(StatusCode.INVALID_PAYLOAD, "protocol_version must be 1")
     if not is_int(fields.get("sequence", 0)):
-        return Answer(StatusCode.INVALID_PAYLOAD, "sequence must be an integer")
+        return SimAnswer(StatusCode.INVALID_PAYLOAD, "sequence must be an integer")
     ids = [fields[key] for key in dict.fromkeys((expected.id_key, "meeting_uuid")) if key in fields]
     if not ids or not all(isinstance(value, str) and value for value in ids) or len(set(ids)) > 1:
-        return Answer(StatusCode.INVALID_PAYLOAD, f"{expected.id_key} missing, empty, no string, or two that differ")
+        return SimAnswer(StatusCode.INVALID_PAYLOAD, f"{expected.id_key} missing, empty, no string, or two that differ")
     stream_id = fields.get("rtms_stream_id")
     if stream_id != expected.rtms_stream_id or not stream_id or ids[0] != expected.session_id:
-        return Answer(StatusCode.INVALID_RTMS_STREAM_ID, "no such stream")
+        return SimAnswer(StatusCode.INVALID_RTMS_STREAM_ID, "no such stream")
     signature = fields.get("signature")
     if not isinstance(signature, str) or not hmac.compare_digest(signature.encode(), expected.signature.encode()):
-        return Answer(StatusCode.INVALID_SIGNATURE, "invalid signature")
+        return SimAnswer(StatusCode.INVALID_SIGNATURE, "invalid signature")
     return OK
 
 
 class MediaGrant(NamedTuple):
     """What a media handshake comes to. `media_type` are the granted bits, with ALL when it was asked for."""
 
-    answer: Answer
+    answer: SimAnswer
     media_type: MediaType = MediaType(0)
     params: MediaParams = MediaParams()
 
@@ -105,7 +105,7 @@ def media_handshake(
     """
     fields = read(raw)
     if fields is None:
-        return MediaGrant(Answer(StatusCode.INVALID_PAYLOAD, "not a JSON object"))
+        return MediaGrant(SimAnswer(StatusCode.INVALID_PAYLOAD, "not a JSON object"))
     answer = _who(fields, MsgType.DATA_HAND_SHAKE_REQ, expected)
     if answer.status is not StatusCode.OK:
         return MediaGrant(answer)
@@ -127,20 +127,20 @@ _NOT_GRANTED: Final = {
 }
 
 
-def _media_type(value: object, allowed: MediaType, taken: MediaType) -> tuple[Answer, MediaType]:
+def _media_type(value: object, allowed: MediaType, taken: MediaType) -> tuple[SimAnswer, MediaType]:
     if not is_int(value):
-        return Answer(StatusCode.INVALID_MEDIA_TYPE, "media_type must be an integer"), MediaType(0)
+        return SimAnswer(StatusCode.INVALID_MEDIA_TYPE, "media_type must be an integer"), MediaType(0)
     if not 0 < value <= MediaType.ALL:
-        return Answer(StatusCode.MEDIA_TYPE_INVALID_VALUE, "media_type is 1 to 31, or 32"), MediaType(0)
+        return SimAnswer(StatusCode.MEDIA_TYPE_INVALID_VALUE, "media_type is 1 to 31, or 32"), MediaType(0)
     wanted = MediaType(value)
     granted = allowed if wanted == MediaType.ALL else wanted & allowed
     if not granted:
         first = next(bit for bit in _NOT_GRANTED if bit in wanted or wanted == MediaType.ALL)
-        return Answer(_NOT_GRANTED[first], "the app has no scope for it"), MediaType(0)
+        return SimAnswer(_NOT_GRANTED[first], "the app has no scope for it"), MediaType(0)
     if MediaType.ALL in taken:
-        return Answer(StatusCode.MEDIA_DATA_ALL_CONNECTION_EXIST, "a connection for all media exists"), MediaType(0)
+        return SimAnswer(StatusCode.MEDIA_DATA_ALL_CONNECTION_EXIST, "a connection for all media exists"), MediaType(0)
     if granted & taken or (wanted == MediaType.ALL and taken):
-        return Answer(StatusCode.DUPLICATE_MEDIA_DATA_CONNECTION, "a connection for it exists"), MediaType(0)
+        return SimAnswer(StatusCode.DUPLICATE_MEDIA_DATA_CONNECTION, "a connection for it exists"), MediaType(0)
     return OK, granted | (wanted & MediaType.ALL)
 
 
@@ -153,10 +153,10 @@ _PARAM_CLASSES: Final[Mapping[str, type[Any]]] = {
 }
 
 
-def _media_params(fields: Mapping[str, Any], granted: MediaType, *, strict: bool) -> tuple[Answer, MediaParams]:
+def _media_params(fields: Mapping[str, Any], granted: MediaType, *, strict: bool) -> tuple[SimAnswer, MediaParams]:
     params = _present(fields, "media_params", {})
     if not isinstance(params, dict):
-        return Answer(StatusCode.INVALID_MEDIA_PARAMS, "media_params must be an object"), MediaParams()
+        return SimAnswer(StatusCode.INVALID_MEDIA_PARAMS, "media_params must be an object"), MediaParams()
     sections: dict[str, Any] = {}
     for name, bit in SECTIONS.items():
         if _present(params, name) is not None and bit in granted:
@@ -168,7 +168,9 @@ def _media_params(fields: Mapping[str, Any], granted: MediaType, *, strict: bool
         read_params = _forgive(read_params)
     mistakes = check(read_params, granted & ~MediaType.ALL)
     if mistakes:
-        return Answer(mistakes[0].status, f"{mistakes[0].media}.{mistakes[0].field} {mistakes[0].message}"), read_params
+        return SimAnswer(
+            mistakes[0].status, f"{mistakes[0].media}.{mistakes[0].field} {mistakes[0].message}"
+        ), read_params
     return OK, read_params
 
 
@@ -178,15 +180,15 @@ def _present(fields: Mapping[str, Any], name: str, default: object = None) -> An
     return default if value is None else value
 
 
-def _section(name: str, value: object) -> tuple[Answer, Any]:
+def _section(name: str, value: object) -> tuple[SimAnswer, Any]:
     if not isinstance(value, dict):
-        return Answer(StatusCode[f"INVALID_MEDIA_{name.upper()}_PARAMS"], f"{name} must be an object"), None
+        return SimAnswer(StatusCode[f"INVALID_MEDIA_{name.upper()}_PARAMS"], f"{name} must be an object"), None
     known: dict[str, Any] = {}
     for field in attrs.fields(_PARAM_CLASSES[name]):
         if _present(value, field.name) is not None:
             right = isinstance(value[field.name], bool) if field.name == "enable_lid" else is_int(value[field.name])
             if not right:
-                return Answer(_field_status(name, field.name), f"{name}.{field.name} has the wrong type"), None
+                return SimAnswer(_field_status(name, field.name), f"{name}.{field.name} has the wrong type"), None
             known[field.name] = value[field.name]
     return OK, _PARAM_CLASSES[name](**known)
 

@@ -12,11 +12,11 @@ from rtmsd.simulator.model.record import ControlMessage
 from rtmsd.simulator.stream import checks
 from rtmsd.simulator.stream.announcer import Fields, people
 from rtmsd.simulator.stream.handshakes import meet
-from rtmsd.simulator.stream.stream import Route, Stream
-from rtmsd.simulator.wire.connection import Connection, ConnectionState
+from rtmsd.simulator.stream.stream import Route, SimStream
+from rtmsd.simulator.wire.connection import ConnectionState, SimConnection
 
 
-async def converse(connection: Connection, route: Route) -> None:
+async def converse(connection: SimConnection, route: Route) -> None:
     """Talk to one client connection until it ends."""
     stream = route.stream
     connection.dialect = stream.dialect
@@ -36,7 +36,7 @@ async def converse(connection: Connection, route: Route) -> None:
         stream.lose(connection, connection.how_closed)
 
 
-def _dispatch(stream: Stream, connection: Connection, raw: str | bytes) -> None:
+def _dispatch(stream: SimStream, connection: SimConnection, raw: str | bytes) -> None:
     fields = checks.read(raw) or {}
     msg_type = fields.get("msg_type")
     handlers = _ON_MEDIA if connection.media_type else _ON_SIGNALING
@@ -51,13 +51,13 @@ def _dispatch(stream: Stream, connection: Connection, raw: str | bytes) -> None:
         handler(stream, connection, fields)
 
 
-def _on_keep_alive_resp(stream: Stream, connection: Connection, fields: Fields) -> None:
+def _on_keep_alive_resp(stream: SimStream, connection: SimConnection, fields: Fields) -> None:
     wrong = connection.answer(fields)
     if wrong is not None:
         stream.violation("keep_alive_answer", f"{connection.kind} {connection.number}: {wrong}")
 
 
-def _on_subscription(stream: Stream, _connection: Connection, fields: Fields) -> None:
+def _on_subscription(stream: SimStream, _connection: SimConnection, fields: Fields) -> None:
     fresh, violation = stream.announcer.subscribe(fields.get("events"), strict=stream.host.settings.strict)
     if violation is not None:
         stream.violation(violation, "message 5")
@@ -69,7 +69,7 @@ def _on_subscription(stream: Stream, _connection: Connection, fields: Fields) ->
         stream.announcer.event(EventType.PARTICIPANT_VIDEO_ON, participants=people(seen))
 
 
-def _on_ready(stream: Stream, connection: Connection, fields: Fields) -> None:
+def _on_ready(stream: SimStream, connection: SimConnection, fields: Fields) -> None:
     if fields.get("rtms_stream_id") != stream.rtms_stream_id:
         stream.violation("ready_ack_stream", "message 7 names another stream")
         return
@@ -90,19 +90,19 @@ def _on_ready(stream: Stream, connection: Connection, fields: Fields) -> None:
     stream.advance(stream.now_ms)
 
 
-def _on_ready_on_media(stream: Stream, _connection: Connection, _fields: Fields) -> None:
+def _on_ready_on_media(stream: SimStream, _connection: SimConnection, _fields: Fields) -> None:
     stream.violation("ready_ack_on_media", "message 7 belongs on signaling")
 
 
-def _on_session_state(stream: Stream, _connection: Connection, fields: Fields) -> None:
+def _on_session_state(stream: SimStream, _connection: SimConnection, fields: Fields) -> None:
     stream.announcer.answer_session_state(fields.get("rtms_session_id"))
 
 
-def _on_stream_state(stream: Stream, _connection: Connection, fields: Fields) -> None:
+def _on_stream_state(stream: SimStream, _connection: SimConnection, fields: Fields) -> None:
     stream.announcer.answer_stream_state(fields.get("rtms_stream_id"))
 
 
-def _on_close(stream: Stream, _connection: Connection, fields: Fields) -> None:
+def _on_close(stream: SimStream, _connection: SimConnection, fields: Fields) -> None:
     asked = fields.get("rtms_stream_id")
     known = asked == stream.rtms_stream_id
     stream.announcer.stamped(
@@ -115,7 +115,7 @@ def _on_close(stream: Stream, _connection: Connection, fields: Fields) -> None:
         stream.host.nursery.start_soon(stream.stop, StopReason.RECEIVER_REQUEST_CLOSE)
 
 
-def _on_video_subscription(stream: Stream, _connection: Connection, fields: Fields) -> None:
+def _on_video_subscription(stream: SimStream, _connection: SimConnection, fields: Fields) -> None:
     user_id, subscribe = fields.get("user_id"), fields.get("subscribe")
     status = StatusCode.OK
     if not stream.offers_individual_video() or user_id not in stream.crowd.present or not isinstance(subscribe, bool):
@@ -132,12 +132,12 @@ def _on_video_subscription(stream: Stream, _connection: Connection, fields: Fiel
     )
 
 
-def _on_misplaced_handshake(stream: Stream, connection: Connection, _fields: Fields) -> None:
+def _on_misplaced_handshake(stream: SimStream, connection: SimConnection, _fields: Fields) -> None:
     stream.violation("misplaced_handshake", "message 3 belongs on a media connection")
     connection.send(DataHandshakeResp(status_code=StatusCode.INVALID_MESSAGE_TYPE, reason="not on signaling"))
 
 
-_Handlers: TypeAlias = Mapping[int, Callable[[Stream, Connection, Fields], None]]
+_Handlers: TypeAlias = Mapping[int, Callable[[SimStream, SimConnection, Fields], None]]
 
 _ON_SIGNALING: Final[_Handlers] = {
     MsgType.DATA_HAND_SHAKE_REQ: _on_misplaced_handshake,

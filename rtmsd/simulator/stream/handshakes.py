@@ -11,18 +11,18 @@ from rtmsd.protocol.media_params import SECTIONS
 from rtmsd.protocol.messages import DataHandshakeResp, SignalingHandshakeResp
 from rtmsd.simulator.model.record import Handshake
 from rtmsd.simulator.stream import checks
-from rtmsd.simulator.stream.stream import OVER, Route, StreamPhase
-from rtmsd.simulator.wire.connection import Connection, ConnectionState, Kind
+from rtmsd.simulator.stream.stream import OVER, Route, SimPhase
+from rtmsd.simulator.wire.connection import ConnectionKind, ConnectionState, SimConnection
 
 _OCCUPIED: Final = (StatusCode.MEDIA_DATA_ALL_CONNECTION_EXIST, StatusCode.DUPLICATE_MEDIA_DATA_CONNECTION)
 
 
-def meet(connection: Connection, route: Route, raw: str | bytes) -> bool:
+def meet(connection: SimConnection, route: Route, raw: str | bytes) -> bool:
     """Answer the first message of a connection and say whether it stays."""
     return (_meet_media if route.media else _meet_signaling)(connection, route, raw)
 
 
-def _meet_signaling(connection: Connection, route: Route, raw: str | bytes) -> bool:
+def _meet_signaling(connection: SimConnection, route: Route, raw: str | bytes) -> bool:
     stream = route.stream
     occupied = [stream.signaling] if stream.signaling else []
     answer, fields = checks.signaling_handshake(raw, _expected(route), occupied=bool(occupied))
@@ -32,7 +32,7 @@ def _meet_signaling(connection: Connection, route: Route, raw: str | bytes) -> b
     if answer.status is not StatusCode.OK:
         connection.send(SignalingHandshakeResp(status_code=answer.status, reason=answer.reason, protocol_version=1))
         return False
-    if stream.phase is StreamPhase.AWAITING and fields.get("buffer_data") is False:
+    if stream.phase is SimPhase.AWAITING and fields.get("buffer_data") is False:
         stream.feed.give_up(stream.now_ms)
     stream.signaling_up(connection)
     names = [*(name for name, bit in SECTIONS.items() if bit in stream.media), "all"]
@@ -41,7 +41,7 @@ def _meet_signaling(connection: Connection, route: Route, raw: str | bytes) -> b
     return True
 
 
-def _meet_media(connection: Connection, route: Route, raw: str | bytes) -> bool:
+def _meet_media(connection: SimConnection, route: Route, raw: str | bytes) -> bool:
     stream = route.stream
     strict = stream.host.settings.strict
     judge = functools.partial(
@@ -81,15 +81,15 @@ def _expected(route: Route, *, needs_signaling: bool = False) -> checks.Expected
 
 
 def _judged(
-    connection: Connection, route: Route, answer: checks.Answer, media_type: MediaType, *, lenient: bool = False
-) -> checks.Answer:
+    connection: SimConnection, route: Route, answer: checks.SimAnswer, media_type: MediaType, *, lenient: bool = False
+) -> checks.SimAnswer:
     """Record how a handshake is answered, with a refusal on demand instead of a success."""
     stream = route.stream
-    kind: Kind = "media" if route.media else "signaling"
+    kind: ConnectionKind = "media" if route.media else "signaling"
     if answer.status is StatusCode.OK and stream.refusals[kind]:
         status = stream.refusals[kind].popleft()
         duplicate = status is StatusCode.DUPLICATE_SIGNAL_REQUEST
-        answer = checks.Answer(status, "Duplicate signal request" if duplicate else "refused on demand")
+        answer = checks.SimAnswer(status, "Duplicate signal request" if duplicate else "refused on demand")
     stream.record.answered(
         Handshake(
             connection=connection.number,
@@ -105,7 +105,7 @@ def _judged(
     return answer
 
 
-def _contest(holders: Iterable[Connection]) -> None:
+def _contest(holders: Iterable[SimConnection]) -> None:
     for holder in holders:
         if holder.contested_s is None:
             holder.contested_s = trio.current_time()

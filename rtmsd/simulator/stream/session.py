@@ -10,21 +10,21 @@ from rtmsd.simulator.media.hostile import MALFORMED, VIOLATIONS, MalformedKind, 
 from rtmsd.simulator.media.items import ItemFeed
 from rtmsd.simulator.media.pictures import PictureFeed
 from rtmsd.simulator.model.crowd import Utterance
-from rtmsd.simulator.model.settings import Dialect, Person, Room
+from rtmsd.simulator.model.settings import Dialect, Person, SimRoom
 from rtmsd.simulator.stream.announcer import people
-from rtmsd.simulator.stream.stream import Host, Stream
-from rtmsd.simulator.wire.connection import BINARY, TEXT, Connection, Kind, frame
+from rtmsd.simulator.stream.stream import Host, SimStream
+from rtmsd.simulator.wire.connection import BINARY, TEXT, ConnectionKind, SimConnection, frame
 from rtmsd.simulator.wire.wire import Cut
 
 
-class SimSession(Stream):
+class SimSession(SimStream):
     """One stream and the hands that move it. Made by `Simulator.start_session`.
 
     What only posts messages is synchronous; what sends webhooks or waits is awaited. People are named by user id or
     by name; `KeyError` when nobody of the name is there.
     """
 
-    def __init__(self, host: Host, room: Room, rtms_stream_id: str) -> None:
+    def __init__(self, host: Host, room: SimRoom, rtms_stream_id: str) -> None:
         super().__init__(host, room, rtms_stream_id)
         self._items = ItemFeed(self.links, self.record, host.clock.now_ms)
         self._sharer: int | None = None
@@ -116,7 +116,7 @@ class SimSession(Stream):
             return None
         return people([user_id], self.crowd.name)[0]
 
-    def streaming(self, media: MediaType) -> Connection | None:
+    def streaming(self, media: MediaType) -> SimConnection | None:
         """Return the connection on which this media flows."""
         return self.links.streaming(media)
 
@@ -139,7 +139,7 @@ class SimSession(Stream):
 
     def cut_media(
         self, media: MediaType = MediaType.AUDIO, how: Cut = Cut.EOF, *, announce: bool = True
-    ) -> Connection | None:
+    ) -> SimConnection | None:
         """Cut what carries `media`, with or without event 7 and message 8; return the connection if there was one."""
         connection = self.streaming(media)
         if connection is not None:
@@ -151,13 +151,13 @@ class SimSession(Stream):
         if self.signaling is not None:
             self.drop(self.signaling, "signaling was cut", how, announce=webhook)
 
-    def silence(self, kind: Kind | None = None) -> None:
+    def silence(self, kind: ConnectionKind | None = None) -> None:
         """Make all live connections, or those of a kind, half-open: TCP stays up, and nothing comes any more."""
         for connection in self.connections():
             if kind in (None, connection.kind):
                 connection.wire.play_dead()
 
-    async def stall(self, duration_s: float, kind: Kind | None = None) -> None:
+    async def stall(self, duration_s: float, kind: ConnectionKind | None = None) -> None:
         """Hold all bytes back, in both directions, for so long (Zoom's time); nothing is lost."""
         stalled = [connection.wire for connection in self.connections() if kind in (None, connection.kind)]
         for wire in stalled:
@@ -182,7 +182,7 @@ class SimSession(Stream):
         self.move()
         return await self.announce()
 
-    def refuse_next(self, status: StatusCode, times: int = 1, *, kind: Kind = "signaling") -> None:
+    def refuse_next(self, status: StatusCode, times: int = 1, *, kind: ConnectionKind = "signaling") -> None:
         """Refuse so many handshakes that would have succeeded."""
         self.refusals[kind].extend([status] * times)
 
@@ -241,7 +241,7 @@ class SimSession(Stream):
     def withhold_keep_alives(self, on: bool = True) -> None:
         self.watch.asks_alive = not on
 
-    async def wait_reconnected(self, media: MediaType = MediaType.AUDIO) -> Connection:
+    async def wait_reconnected(self, media: MediaType = MediaType.AUDIO) -> SimConnection:
         """Return the connection on which this media flows as soon as there is one."""
         while (connection := self.streaming(media)) is None:
             await self.media_news.park()

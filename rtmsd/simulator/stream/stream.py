@@ -19,9 +19,9 @@ from rtmsd.simulator.media.feed import AudioFeed
 from rtmsd.simulator.model.clock import ZoomClock
 from rtmsd.simulator.model.crowd import Crowd
 from rtmsd.simulator.model.record import Notice, Record
-from rtmsd.simulator.model.settings import PRODUCTS, Dialect, Room, SimulatorSettings
+from rtmsd.simulator.model.settings import PRODUCTS, Dialect, SimRoom, SimulatorSettings
 from rtmsd.simulator.stream.announcer import Announcer
-from rtmsd.simulator.wire.connection import Connection, ConnectionState, Kind
+from rtmsd.simulator.wire.connection import ConnectionKind, ConnectionState, SimConnection
 from rtmsd.simulator.wire.links import Links
 from rtmsd.simulator.wire.stream_webhooks import StreamWebhooks
 from rtmsd.simulator.wire.watch import Watch
@@ -35,7 +35,7 @@ _TICK_MS: Final = 100
 _LAST_DRAIN_S: Final = 5.0
 
 
-class StreamPhase(enum.Enum):
+class SimPhase(enum.Enum):
     AWAITING = enum.auto()  # rtms_started is out, nobody has attached yet
     UP = enum.auto()  # signaling is up
     INTERRUPTED = enum.auto()  # signaling is lost, the window runs
@@ -43,13 +43,13 @@ class StreamPhase(enum.Enum):
     ENDED = enum.auto()
 
 
-OVER: Final = frozenset({StreamPhase.TERMINATING, StreamPhase.ENDED})
+OVER: Final = frozenset({SimPhase.TERMINATING, SimPhase.ENDED})
 
 
 class Route(NamedTuple):
     """What a URL leads to. `media` is a key of message 2's `server_urls`, "" for signaling."""
 
-    stream: "Stream"
+    stream: "SimStream"
     generation: int
     media: str
 
@@ -69,7 +69,7 @@ class Host(Protocol):
         """Return the URL of `path`, which leads to `route` from now on."""
 
 
-class Stream:
+class SimStream:
     """The server's side of one `rtms_stream_id`.
 
     Attributes:
@@ -85,14 +85,14 @@ class Stream:
         video_user_id: whose video the client asked for (message 28).
     """
 
-    def __init__(self, host: Host, room: Room, rtms_stream_id: str) -> None:
+    def __init__(self, host: Host, room: SimRoom, rtms_stream_id: str) -> None:
         settings = host.settings
         self.product = PRODUCTS[room.product]
         self.session_id = room.session_id
         self.rtms_stream_id = rtms_stream_id
         self.session_key = room.session_key
         self.media = room.media
-        self.phase = StreamPhase.AWAITING
+        self.phase = SimPhase.AWAITING
         self.record = Record(observer=functools.partial(host.observe, rtms_stream_id))
         self.crowd = Crowd()
         self.started_ms = host.clock.now_ms()
@@ -102,7 +102,7 @@ class Stream:
         self.ended = trio.Event()
         self.media_news = trio.lowlevel.ParkingLot()
         self.dialect = Dialect()
-        self.refusals: dict[Kind, deque[StatusCode]] = {"signaling": deque(), "media": deque()}
+        self.refusals: dict[ConnectionKind, deque[StatusCode]] = {"signaling": deque(), "media": deque()}
         self.video_user_id: int | None = None
         self.signature = handshake_signature(
             settings.client_id, settings.client_secret, room.session_id, rtms_stream_id
@@ -127,7 +127,7 @@ class Stream:
         self.signaling_url = self.new_url("signal", "")
 
     @property
-    def signaling(self) -> Connection | None:
+    def signaling(self) -> SimConnection | None:
         return self.links.signaling
 
     @property
@@ -138,7 +138,7 @@ class Stream:
     def paused(self) -> bool:
         return self.announcer.session_state is SessionState.PAUSED
 
-    def connections(self) -> list[Connection]:
+    def connections(self) -> list[SimConnection]:
         """Return the live connections, signaling first."""
         return list(self.links)
 
@@ -173,11 +173,11 @@ class Stream:
 
     def advance(self, now_ms: int) -> int:
         """Do what is due and return when to come again."""
-        if self.phase is StreamPhase.ENDED:
+        if self.phase is SimPhase.ENDED:
             return now_ms + _TICK_MS
         self.feed.advance(now_ms, int(self.host.settings.timing.buffer_s * 1000), flowing=not self.paused)
         self.crowd.forget(self.feed.cursor_ms)
-        if self.phase is not StreamPhase.TERMINATING:
+        if self.phase is not SimPhase.TERMINATING:
             for connection in self.watch.keep_alive(now_ms):
                 self.drop(connection, "keep-alives unanswered")
             self.watch.look(now_ms)
@@ -188,14 +188,14 @@ class Stream:
 
     # Connections won and lost
 
-    def signaling_up(self, connection: Connection) -> None:
+    def signaling_up(self, connection: SimConnection) -> None:
         """Take on the signaling connection of a handshake that succeeded."""
-        self.phase = StreamPhase.UP
+        self.phase = SimPhase.UP
         self.windows.signaling_back()
         self.links.add(connection)
         self.announcer.unsubscribe()
 
-    def media_up(self, connection: Connection) -> None:
+    def media_up(self, connection: SimConnection) -> None:
         """Let media flow on a connection that message 7 released."""
         connection.state = ConnectionState.UP
         connection.ready_s = None
@@ -204,7 +204,7 @@ class Stream:
             self.feed.attach(connection, audio_format(connection.params.audio))
         self.windows.media_back(connection.media_type)
 
-    def drop(self, connection: Connection, why: str, how: Cut = Cut.EOF, *, announce: bool = True) -> None:
+    def drop(self, connection: SimConnection, why: str, how: Cut = Cut.EOF, *, announce: bool = True) -> None:
         """Lose a connection on the server's side, with the consequences this has.
 
         Args:
@@ -213,7 +213,7 @@ class Stream:
         self.lose(connection, why, announce=announce)
         connection.wire.cut(how)
 
-    def lose(self, connection: Connection, why: str, *, announce: bool = True) -> None:
+    def lose(self, connection: SimConnection, why: str, *, announce: bool = True) -> None:
         """Draw the conclusions from a connection that is over, once."""
         was_signaling = connection is self.signaling
         if not self._remove(connection, why) or self.phase in OVER:
@@ -230,20 +230,20 @@ class Stream:
             self.announcer.stream(StreamState.INTERRUPTED, StopReason.DATA_CONNECTION_INTERRUPTED)
         self.announcer.stream_state = StreamState.INTERRUPTED
 
-    def go_dark(self, why: str) -> list[Connection]:
+    def go_dark(self, why: str) -> list[SimConnection]:
         """Lose signaling, and media with it; return what was live, for the caller to end."""
-        self.phase = StreamPhase.INTERRUPTED
+        self.phase = SimPhase.INTERRUPTED
         self.announcer.stream_state = StreamState.INTERRUPTED
         self.windows.signaling_lost(self.links.media_types, self.now_ms)
         return self._remove_all(why)
 
-    def _remove_all(self, why: str) -> list[Connection]:
+    def _remove_all(self, why: str) -> list[SimConnection]:
         removed = list(self.links)
         for connection in removed:
             self._remove(connection, why)
         return removed
 
-    def _remove(self, connection: Connection, why: str) -> bool:
+    def _remove(self, connection: SimConnection, why: str) -> bool:
         """Take a connection out of service; say whether it was in."""
         self.feed.detach(connection)
         return self.links.remove(connection, why)
@@ -264,13 +264,13 @@ class Stream:
         now_ms = self.now_ms
         self.advance(now_ms)
         self.crowd.end(now_ms)
-        self.phase = StreamPhase.TERMINATING
+        self.phase = SimPhase.TERMINATING
         status = None
         if webhook in ("before", "only"):
             status = await self.webhooks.stopped(reason)
         if webhook != "only":
             await self._say_goodbye(reason)
-        self.phase = StreamPhase.ENDED
+        self.phase = SimPhase.ENDED
         async with trio.open_nursery() as nursery:
             for connection in self._remove_all("the stream has ended"):
                 nursery.start_soon(connection.close)

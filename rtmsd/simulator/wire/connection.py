@@ -17,7 +17,7 @@ from rtmsd.simulator.model.record import ConnectionSpan, KeepAlive, Record
 from rtmsd.simulator.model.settings import Dialect, Timing
 from rtmsd.simulator.wire.wire import Token, Wire, WireState
 
-Kind: TypeAlias = Literal["signaling", "media"]
+ConnectionKind: TypeAlias = Literal["signaling", "media"]
 
 _CLOSE_S = 1.0
 TEXT: Final = 0x1
@@ -31,7 +31,7 @@ class ConnectionState(enum.Enum):
     ENDED = enum.auto()
 
 
-class Connection:
+class SimConnection:
     """A signaling (`media_type` 0) or media connection.
 
     Attributes:
@@ -62,7 +62,7 @@ class Connection:
         self._sequence = 0
 
     @property
-    def kind(self) -> Kind:
+    def kind(self) -> ConnectionKind:
         return "media" if self.media_type else "signaling"
 
     # Messages

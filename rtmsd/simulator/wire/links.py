@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 from rtmsd.protocol.enums import MediaType
 from rtmsd.simulator.model.record import ConnectionSpan, Record
-from rtmsd.simulator.wire.connection import Connection, ConnectionState
+from rtmsd.simulator.wire.connection import ConnectionState, SimConnection
 
 
 class Links:
@@ -18,12 +18,12 @@ class Links:
     """
 
     def __init__(self, record: Record, now_ms: Callable[[], int]) -> None:
-        self.signaling: Connection | None = None
-        self.media: list[Connection] = []
+        self.signaling: SimConnection | None = None
+        self.media: list[SimConnection] = []
         self._record = record
         self._now_ms = now_ms
 
-    def __iter__(self) -> Iterator[Connection]:
+    def __iter__(self) -> Iterator[SimConnection]:
         return iter([*([self.signaling] if self.signaling else []), *self.media])
 
     @property
@@ -31,14 +31,14 @@ class Links:
         """Return the bits of all media connections; ALL for a unified one."""
         return functools.reduce(operator.or_, (connection.media_type for connection in self.media), MediaType(0))
 
-    def streaming(self, media: MediaType) -> Connection | None:
+    def streaming(self, media: MediaType) -> SimConnection | None:
         """Return the connection on which this media flows."""
         for connection in self.media:
             if connection.state is ConnectionState.UP and media in connection.media_type:
                 return connection
         return None
 
-    def add(self, connection: Connection) -> None:
+    def add(self, connection: SimConnection) -> None:
         """Take a connection into service: its handshake succeeded, and it waits for message 7."""
         now_ms = self._now_ms()
         connection.state = ConnectionState.NEGOTIATED
@@ -55,7 +55,7 @@ class Links:
         else:
             self.signaling = connection
 
-    def remove(self, connection: Connection, why: str) -> bool:
+    def remove(self, connection: SimConnection, why: str) -> bool:
         """Take a connection out of service; say whether it was in."""
         if connection is self.signaling:
             self.signaling = None

@@ -6,7 +6,7 @@ from typing import Any
 from rtmsd.protocol.enums import StopReason
 from rtmsd.simulator.model.clock import ZoomClock
 from rtmsd.simulator.model.record import WebhookDelivery
-from rtmsd.simulator.model.settings import PRODUCTS, Room
+from rtmsd.simulator.model.settings import PRODUCTS, SimRoom
 from rtmsd.simulator.wire.webhooks import WebhookSender
 
 
@@ -18,7 +18,7 @@ class StreamWebhooks:
         sender: WebhookSender,
         clock: ZoomClock,
         deliveries: list[WebhookDelivery],
-        room: Room,
+        room: SimRoom,
         *,
         rtms_stream_id: str,
         started_ms: int,

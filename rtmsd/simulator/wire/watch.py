@@ -6,7 +6,7 @@ import trio
 
 from rtmsd.simulator.model.record import Record
 from rtmsd.simulator.model.settings import Timing
-from rtmsd.simulator.wire.connection import Connection
+from rtmsd.simulator.wire.connection import SimConnection
 from rtmsd.simulator.wire.links import Links
 from rtmsd.simulator.wire.wire import WireState
 
@@ -27,7 +27,7 @@ class Watch:
         self._record = record
         self._timing = timing
 
-    def keep_alive(self, now_ms: int) -> list[Connection]:
+    def keep_alive(self, now_ms: int) -> list[SimConnection]:
         """Ask every 10 s on signaling, on media only after 10 s without media; return who has not answered."""
         silent = []
         for connection in self._links:

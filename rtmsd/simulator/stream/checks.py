@@ -1,7 +1,6 @@
-"""What a strict server refuses, as section 19 of the protocol notes has it: pure functions over raw JSON.
+"""The checks of a strict server on messages 1 and 3 (section 19 of the protocol notes): pure functions over raw JSON.
 
-Each returns the status code and a reason in words; `StatusCode.OK` is a success. The order of the checks is the order
-of the tables: the first thing wrong decides.
+The checks run in the order of the notes' tables; the first that fails decides the status code.
 """
 
 import hmac
@@ -33,14 +32,30 @@ class SimAnswer(NamedTuple):
 OK: Final = SimAnswer(StatusCode.OK)
 
 
+class _Refused(Exception):
+    """A check failed."""
+
+    def __init__(self, status: StatusCode, reason: str) -> None:
+        super().__init__(reason)
+        self.answer = SimAnswer(status, reason)
+
+
 @attrs.frozen(kw_only=True)
 class Expected:
-    """What a handshake must show. `rtms_stream_id` None: the stream is over, or unknown here."""
+    """What a handshake must contain. `rtms_stream_id` None: the stream has ended, or is not served here."""
 
     id_key: IdKey
     session_id: str
     rtms_stream_id: str | None
     signature: str = attrs.field(repr=False)
+
+
+class MediaGrant(NamedTuple):
+    """The result of a media handshake. `media_type` are the granted bits, with ALL when it was asked for."""
+
+    answer: SimAnswer
+    media_type: MediaType = MediaType(0)
+    params: MediaParams = MediaParams()
 
 
 def read(raw: str | bytes) -> dict[str, Any] | None:
@@ -53,45 +68,15 @@ def read(raw: str | bytes) -> dict[str, Any] | None:
 
 
 def signaling_handshake(raw: str | bytes, expected: Expected, *, occupied: bool) -> tuple[SimAnswer, dict[str, Any]]:
-    """Judge message 1. `occupied`: the stream has a live signaling connection."""
-    fields = read(raw)
-    if fields is None:
-        return SimAnswer(StatusCode.INVALID_PAYLOAD, "not a JSON object"), {}
-    answer = _who(fields, MsgType.SIGNALING_HAND_SHAKE_REQ, expected)
-    if answer.status is StatusCode.OK and not isinstance(fields.get("buffer_data", True), bool):
-        answer = SimAnswer(StatusCode.INVALID_PAYLOAD, "buffer_data must be true or false")
-    if answer.status is StatusCode.OK and occupied:
-        answer = SimAnswer(StatusCode.DUPLICATE_SIGNAL_REQUEST, "Duplicate signal request")
-    return answer, fields
+    """Judge message 1; return its fields, too, when it succeeds.
 
-
-def _who(fields: Mapping[str, Any], msg_type: MsgType, expected: Expected) -> SimAnswer:
-    """Check what messages 1 and 3 have in common."""
-    if not is_int(fields.get("msg_type")) or fields["msg_type"] != msg_type:
-        return SimAnswer(StatusCode.INVALID_MESSAGE_TYPE, f"msg_type {msg_type:d} expected")
-    version = fields.get("protocol_version", 1)
-    if not is_int(version) or version != 1:
-        return SimAnswer(StatusCode.INVALID_PAYLOAD, "protocol_version must be 1")
-    if not is_int(fields.get("sequence", 0)):
-        return SimAnswer(StatusCode.INVALID_PAYLOAD, "sequence must be an integer")
-    ids = [fields[key] for key in dict.fromkeys((expected.id_key, "meeting_uuid")) if key in fields]
-    if not ids or not all(isinstance(value, str) and value for value in ids) or len(set(ids)) > 1:
-        return SimAnswer(StatusCode.INVALID_PAYLOAD, f"{expected.id_key} missing, empty, no string, or two that differ")
-    stream_id = fields.get("rtms_stream_id")
-    if stream_id != expected.rtms_stream_id or not stream_id or ids[0] != expected.session_id:
-        return SimAnswer(StatusCode.INVALID_RTMS_STREAM_ID, "no such stream")
-    signature = fields.get("signature")
-    if not isinstance(signature, str) or not hmac.compare_digest(signature.encode(), expected.signature.encode()):
-        return SimAnswer(StatusCode.INVALID_SIGNATURE, "invalid signature")
-    return OK
-
-
-class MediaGrant(NamedTuple):
-    """What a media handshake comes to. `media_type` are the granted bits, with ALL when it was asked for."""
-
-    answer: SimAnswer
-    media_type: MediaType = MediaType(0)
-    params: MediaParams = MediaParams()
+    Args:
+        occupied: the stream has a live signaling connection.
+    """
+    try:
+        return OK, _signaling(raw, expected, occupied=occupied)
+    except _Refused as refused:
+        return refused.answer, {}
 
 
 def media_handshake(
@@ -103,19 +88,46 @@ def media_handshake(
         allowed: what the app has scopes for.
         taken: the bits of the live media connections; ALL for a unified one.
     """
+    try:
+        fields = _identified(raw, MsgType.DATA_HAND_SHAKE_REQ, expected)
+        granted = _media_type(fields.get("media_type"), allowed, taken)
+        params = _media_params(fields, granted, strict=strict)
+    except _Refused as refused:
+        return MediaGrant(refused.answer)
+    return MediaGrant(OK, granted, with_defaults(params, granted & ~MediaType.ALL))
+
+
+def _signaling(raw: str | bytes, expected: Expected, *, occupied: bool) -> dict[str, Any]:
+    fields = _identified(raw, MsgType.SIGNALING_HAND_SHAKE_REQ, expected)
+    if not isinstance(fields.get("buffer_data", True), bool):
+        raise _Refused(StatusCode.INVALID_PAYLOAD, "buffer_data must be true or false")
+    if occupied:
+        raise _Refused(StatusCode.DUPLICATE_SIGNAL_REQUEST, "Duplicate signal request")
+    return fields
+
+
+def _identified(raw: str | bytes, msg_type: MsgType, expected: Expected) -> dict[str, Any]:
+    """Return the fields of message 1 or 3 once what both have in common is right."""
     fields = read(raw)
     if fields is None:
-        return MediaGrant(SimAnswer(StatusCode.INVALID_PAYLOAD, "not a JSON object"))
-    answer = _who(fields, MsgType.DATA_HAND_SHAKE_REQ, expected)
-    if answer.status is not StatusCode.OK:
-        return MediaGrant(answer)
-    answer, granted = _media_type(fields.get("media_type"), allowed, taken)
-    if answer.status is not StatusCode.OK:
-        return MediaGrant(answer)
-    answer, params = _media_params(fields, granted, strict=strict)
-    if answer.status is not StatusCode.OK:
-        return MediaGrant(answer)
-    return MediaGrant(OK, granted, with_defaults(params, granted & ~MediaType.ALL))
+        raise _Refused(StatusCode.INVALID_PAYLOAD, "not a JSON object")
+    if not is_int(fields.get("msg_type")) or fields["msg_type"] != msg_type:
+        raise _Refused(StatusCode.INVALID_MESSAGE_TYPE, f"msg_type {msg_type:d} expected")
+    version = fields.get("protocol_version", 1)
+    if not is_int(version) or version != 1:
+        raise _Refused(StatusCode.INVALID_PAYLOAD, "protocol_version must be 1")
+    if not is_int(fields.get("sequence", 0)):
+        raise _Refused(StatusCode.INVALID_PAYLOAD, "sequence must be an integer")
+    ids = [fields[key] for key in dict.fromkeys((expected.id_key, "meeting_uuid")) if key in fields]
+    if not ids or not all(isinstance(value, str) and value for value in ids) or len(set(ids)) > 1:
+        raise _Refused(StatusCode.INVALID_PAYLOAD, f"{expected.id_key} missing, empty, no string, or two that differ")
+    stream_id = fields.get("rtms_stream_id")
+    if stream_id != expected.rtms_stream_id or not stream_id or ids[0] != expected.session_id:
+        raise _Refused(StatusCode.INVALID_RTMS_STREAM_ID, "no such stream")
+    signature = fields.get("signature")
+    if not isinstance(signature, str) or not hmac.compare_digest(signature.encode(), expected.signature.encode()):
+        raise _Refused(StatusCode.INVALID_SIGNATURE, "invalid signature")
+    return fields
 
 
 _NOT_GRANTED: Final = {
@@ -127,21 +139,21 @@ _NOT_GRANTED: Final = {
 }
 
 
-def _media_type(value: object, allowed: MediaType, taken: MediaType) -> tuple[SimAnswer, MediaType]:
+def _media_type(value: object, allowed: MediaType, taken: MediaType) -> MediaType:
     if not is_int(value):
-        return SimAnswer(StatusCode.INVALID_MEDIA_TYPE, "media_type must be an integer"), MediaType(0)
+        raise _Refused(StatusCode.INVALID_MEDIA_TYPE, "media_type must be an integer")
     if not 0 < value <= MediaType.ALL:
-        return SimAnswer(StatusCode.MEDIA_TYPE_INVALID_VALUE, "media_type is 1 to 31, or 32"), MediaType(0)
+        raise _Refused(StatusCode.MEDIA_TYPE_INVALID_VALUE, "media_type is 1 to 31, or 32")
     wanted = MediaType(value)
     granted = allowed if wanted == MediaType.ALL else wanted & allowed
     if not granted:
         first = next(bit for bit in _NOT_GRANTED if bit in wanted or wanted == MediaType.ALL)
-        return SimAnswer(_NOT_GRANTED[first], "the app has no scope for it"), MediaType(0)
+        raise _Refused(_NOT_GRANTED[first], "the app has no scope for it")
     if MediaType.ALL in taken:
-        return SimAnswer(StatusCode.MEDIA_DATA_ALL_CONNECTION_EXIST, "a connection for all media exists"), MediaType(0)
+        raise _Refused(StatusCode.MEDIA_DATA_ALL_CONNECTION_EXIST, "a connection for all media exists")
     if granted & taken or (wanted == MediaType.ALL and taken):
-        return SimAnswer(StatusCode.DUPLICATE_MEDIA_DATA_CONNECTION, "a connection for it exists"), MediaType(0)
-    return OK, granted | (wanted & MediaType.ALL)
+        raise _Refused(StatusCode.DUPLICATE_MEDIA_DATA_CONNECTION, "a connection for it exists")
+    return granted | (wanted & MediaType.ALL)
 
 
 _PARAM_CLASSES: Final[Mapping[str, type[Any]]] = {
@@ -153,25 +165,21 @@ _PARAM_CLASSES: Final[Mapping[str, type[Any]]] = {
 }
 
 
-def _media_params(fields: Mapping[str, Any], granted: MediaType, *, strict: bool) -> tuple[SimAnswer, MediaParams]:
-    params = _present(fields, "media_params", {})
-    if not isinstance(params, dict):
-        return SimAnswer(StatusCode.INVALID_MEDIA_PARAMS, "media_params must be an object"), MediaParams()
-    sections: dict[str, Any] = {}
-    for name, bit in SECTIONS.items():
-        if _present(params, name) is not None and bit in granted:
-            answer, sections[name] = _section(name, params[name])
-            if answer.status is not StatusCode.OK:
-                return answer, MediaParams()
-    read_params = _raw_pcm(MediaParams(**sections))
+def _media_params(fields: Mapping[str, Any], granted: MediaType, *, strict: bool) -> MediaParams:
+    written = _present(fields, "media_params", {})
+    if not isinstance(written, dict):
+        raise _Refused(StatusCode.INVALID_MEDIA_PARAMS, "media_params must be an object")
+    sections = {
+        name: _section(name, written[name])
+        for name, bit in SECTIONS.items()
+        if _present(written, name) is not None and bit in granted
+    }
+    params = _raw_pcm(MediaParams(**sections))
     if not strict:
-        read_params = _forgive(read_params)
-    mistakes = check(read_params, granted & ~MediaType.ALL)
-    if mistakes:
-        return SimAnswer(
-            mistakes[0].status, f"{mistakes[0].media}.{mistakes[0].field} {mistakes[0].message}"
-        ), read_params
-    return OK, read_params
+        params = _forgive(params)
+    for mistake in check(params, granted & ~MediaType.ALL):
+        raise _Refused(mistake.status, f"{mistake.media}.{mistake.field} {mistake.message}")
+    return params
 
 
 def _present(fields: Mapping[str, Any], name: str, default: object = None) -> Any:
@@ -180,17 +188,18 @@ def _present(fields: Mapping[str, Any], name: str, default: object = None) -> An
     return default if value is None else value
 
 
-def _section(name: str, value: object) -> tuple[SimAnswer, Any]:
+def _section(name: str, value: object) -> Any:
     if not isinstance(value, dict):
-        return SimAnswer(StatusCode[f"INVALID_MEDIA_{name.upper()}_PARAMS"], f"{name} must be an object"), None
-    known: dict[str, Any] = {}
-    for field in attrs.fields(_PARAM_CLASSES[name]):
-        if _present(value, field.name) is not None:
-            right = isinstance(value[field.name], bool) if field.name == "enable_lid" else is_int(value[field.name])
-            if not right:
-                return SimAnswer(_field_status(name, field.name), f"{name}.{field.name} has the wrong type"), None
-            known[field.name] = value[field.name]
-    return OK, _PARAM_CLASSES[name](**known)
+        raise _Refused(StatusCode[f"INVALID_MEDIA_{name.upper()}_PARAMS"], f"{name} must be an object")
+    known = {
+        field.name: value[field.name]
+        for field in attrs.fields(_PARAM_CLASSES[name])
+        if _present(value, field.name) is not None
+    }
+    for field, given in known.items():
+        if not (isinstance(given, bool) if field == "enable_lid" else is_int(given)):
+            raise _Refused(_field_status(name, field), f"{name}.{field} has the wrong type")
+    return _PARAM_CLASSES[name](**known)
 
 
 def _field_status(section: str, field: str) -> StatusCode:

@@ -30,7 +30,7 @@ from rtmsd.simulator.server.rest import (
     ApiRequest,
     read_path,
 )
-from rtmsd.simulator.stream.stream import SimPhase
+from rtmsd.simulator.stream.phase import SimPhase
 from rtmsd.zoom_api import RETRY_DELAYS_S, ZoomApi, ZoomApiError, encode_id, read_retry_after
 
 SETTINGS = SimulatorSettings(speed=50, timing=Timing(stop_grace_s=0))

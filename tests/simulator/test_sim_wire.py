@@ -6,7 +6,7 @@ import pytest
 import trio
 
 from rtmsd.simulator.model.fate import Fate
-from rtmsd.simulator.wire.connection import TEXT, frame
+from rtmsd.simulator.wire.frames import TEXT, frame
 from rtmsd.simulator.wire.wire import Wire, WireState
 
 GOODBYE = b"\x88\x02\x03\xe8"

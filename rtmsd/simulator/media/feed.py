@@ -18,7 +18,8 @@ from rtmsd.simulator.model.crowd import Crowd
 from rtmsd.simulator.model.fate import Fate
 from rtmsd.simulator.model.record import Record
 from rtmsd.simulator.model.settings import Dialect, Tone
-from rtmsd.simulator.wire.connection import TEXT, SimConnection, frame, to_json
+from rtmsd.simulator.wire.connection import SimConnection
+from rtmsd.simulator.wire.frames import TEXT, frame, to_json
 from rtmsd.simulator.wire.wire import WireState
 
 _WIRE_LIMIT_BYTES = 4 << 20  # queued for one connection; beyond it the cursor waits

@@ -19,8 +19,8 @@ import trio
 
 from rtmsd.protocol.enums import StopReason
 from rtmsd.simulator.model.settings import SimRoom, SimulatorSettings
+from rtmsd.simulator.stream.phase import OVER
 from rtmsd.simulator.stream.session import SimSession
-from rtmsd.simulator.stream.stream import OVER
 
 API_PATH: Final = "/v2"
 TOKEN_PATH: Final = "/oauth/token"

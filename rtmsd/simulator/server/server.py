@@ -21,8 +21,9 @@ from rtmsd.simulator.model.settings import PRODUCTS, Person, SimRoom, SimulatorS
 from rtmsd.simulator.server.authority import failure_of, open_authority, server_context
 from rtmsd.simulator.server.rest import RestApi
 from rtmsd.simulator.stream.conversation import converse
+from rtmsd.simulator.stream.phase import SimPhase
 from rtmsd.simulator.stream.session import SimSession
-from rtmsd.simulator.stream.stream import Route, SimPhase
+from rtmsd.simulator.stream.stream import Route
 from rtmsd.simulator.wire.connection import SimConnection
 from rtmsd.simulator.wire.webhooks import WebhookSender, open_webhook_sender
 from rtmsd.simulator.wire.wire import SocketOrTls, Wire

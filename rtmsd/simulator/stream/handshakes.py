@@ -11,7 +11,8 @@ from rtmsd.protocol.media_params import SECTIONS
 from rtmsd.protocol.messages import DataHandshakeResp, SignalingHandshakeResp
 from rtmsd.simulator.model.record import Handshake
 from rtmsd.simulator.stream import checks
-from rtmsd.simulator.stream.stream import OVER, Route, SimPhase
+from rtmsd.simulator.stream.phase import OVER, SimPhase
+from rtmsd.simulator.stream.stream import Route
 from rtmsd.simulator.wire.connection import ConnectionKind, ConnectionState, SimConnection
 
 _OCCUPIED: Final = (StatusCode.MEDIA_DATA_ALL_CONNECTION_EXIST, StatusCode.DUPLICATE_MEDIA_DATA_CONNECTION)

@@ -4,7 +4,6 @@ What clients say to it is in `conversation.py`; what people do in the session, a
 do wrong, in `session.py`.
 """
 
-import enum
 import functools
 import uuid
 from collections import deque
@@ -21,6 +20,7 @@ from rtmsd.simulator.model.crowd import Crowd
 from rtmsd.simulator.model.record import Notice, Record
 from rtmsd.simulator.model.settings import PRODUCTS, Dialect, SimRoom, SimulatorSettings
 from rtmsd.simulator.stream.announcer import Announcer
+from rtmsd.simulator.stream.phase import OVER, SimPhase
 from rtmsd.simulator.wire.connection import ConnectionKind, ConnectionState, SimConnection
 from rtmsd.simulator.wire.links import Links
 from rtmsd.simulator.wire.stream_webhooks import StreamWebhooks
@@ -33,17 +33,6 @@ WebhookOrder: TypeAlias = Literal["after", "before", "never", "only"]
 
 _TICK_MS: Final = 100
 _LAST_DRAIN_S: Final = 5.0
-
-
-class SimPhase(enum.Enum):
-    AWAITING = enum.auto()  # rtms_started is out, nobody has attached yet
-    UP = enum.auto()  # signaling is up
-    INTERRUPTED = enum.auto()  # signaling is lost, the window runs
-    TERMINATING = enum.auto()
-    ENDED = enum.auto()
-
-
-OVER: Final = frozenset({SimPhase.TERMINATING, SimPhase.ENDED})
 
 
 class Route(NamedTuple):
@@ -138,9 +127,19 @@ class SimStream:
     def paused(self) -> bool:
         return self.announcer.session_state is SessionState.PAUSED
 
-    def connections(self) -> list[SimConnection]:
-        """Return the live connections, signaling first."""
-        return list(self.links)
+    def connections(self, kind: ConnectionKind | None = None) -> list[SimConnection]:
+        """Return the live connections, signaling first, or those of a kind."""
+        return [connection for connection in self.links if kind in (None, connection.kind)]
+
+    def streaming(self, media: MediaType) -> SimConnection | None:
+        """Return the connection on which this media flows."""
+        return self.links.streaming(media)
+
+    async def wait_reconnected(self, media: MediaType = MediaType.AUDIO) -> SimConnection:
+        """Return the connection on which this media flows as soon as there is one."""
+        while (connection := self.streaming(media)) is None:
+            await self.media_news.park()
+        return connection
 
     def offers_individual_video(self) -> bool:
         """Say whether video is sent of one participant on request (message 28)."""

@@ -5,7 +5,7 @@ import enum
 import json
 import time
 from collections.abc import Mapping
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection
@@ -15,13 +15,12 @@ from rtmsd.protocol.enums import MediaType, MsgType
 from rtmsd.protocol.messages import MediaParams, Message
 from rtmsd.simulator.model.record import ConnectionSpan, KeepAlive, Record
 from rtmsd.simulator.model.settings import Dialect, Timing
+from rtmsd.simulator.wire.frames import frames, to_json
 from rtmsd.simulator.wire.wire import Token, Wire, WireState
 
 ConnectionKind: TypeAlias = Literal["signaling", "media"]
 
 _CLOSE_S = 1.0
-TEXT: Final = 0x1
-BINARY: Final = 0x2
 
 
 class ConnectionState(enum.Enum):
@@ -142,48 +141,3 @@ class SimConnection:
     def neglects_keep_alives(self, timing: Timing) -> bool:
         """Say whether it is the client that plays dead: on a stalled or half-open wire it can hear no request."""
         return self._neglected >= timing.keep_alive_misses
-
-
-def to_json(fields: Mapping[str, Any], dialect: Dialect) -> bytes:
-    """Return `fields` as the JSON this dialect makes of it."""
-    if dialect.shuffled_keys or dialect.extra_fields or dialect.string_ids:
-        fields = _in_dialect(fields, dialect)
-    return json.dumps(fields, separators=(",", ":"), ensure_ascii=False).encode()
-
-
-def _in_dialect(value: Any, dialect: Dialect) -> Any:
-    if isinstance(value, list):
-        return [_in_dialect(item, dialect) for item in value]
-    if not isinstance(value, Mapping):
-        return value
-    items = [
-        (key, str(item) if dialect.string_ids and key == "user_id" else _in_dialect(item, dialect))
-        for key, item in value.items()
-    ]
-    if dialect.shuffled_keys:
-        items.reverse()
-    if dialect.extra_fields:
-        items.append(("x_undocumented", {"since": "2027", "flags": [1, None, True]}))
-    return dict(items)
-
-
-def frames(payload: bytes, dialect: Dialect) -> bytes:
-    """Return `payload` as one server frame, or as several fragments."""
-    opcode = BINARY if dialect.binary else TEXT
-    size = dialect.fragment_bytes
-    if not size or len(payload) <= size:
-        return frame(opcode, payload)
-    parts = [payload[at : at + size] for at in range(0, len(payload), size)]
-    middle = [frame(0, part, final=False) for part in parts[1:-1]]
-    return b"".join([frame(opcode, parts[0], final=False), *middle, frame(0, parts[-1])])
-
-
-def frame(opcode: int, payload: bytes, *, final: bool = True) -> bytes:
-    """Return one unmasked WebSocket frame (RFC 6455, section 5.2)."""
-    size = len(payload)
-    first = opcode | (0x80 if final else 0)
-    if size < 126:
-        return bytes((first, size)) + payload
-    if size < 65536:
-        return bytes((first, 126)) + size.to_bytes(2, "big") + payload
-    return bytes((first, 127)) + size.to_bytes(8, "big") + payload

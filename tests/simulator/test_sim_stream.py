@@ -447,7 +447,7 @@ async def test_unknown_urls_do_not_exist(simulator: Simulator) -> None:
             b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
         )
         assert b" 404 " in await stream.receive_some()
-    assert simulator.unknown_paths == ["/signal"]
+    assert simulator.acceptor.unknown_paths == ["/signal"]
 
 
 async def test_cameras_and_shared_screens(simulator: Simulator, make_client: Any) -> None:

@@ -1,37 +1,31 @@
-"""The simulator: a listener for all its sessions, the clock that drives them, the webhook sender."""
+"""The simulator: sessions and their streams, one clock that drives them, one listener, one webhook sender."""
 
 import functools
 import heapq
 import itertools
 import secrets
-import ssl
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import trio
-from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_server_stream
 
 from rtmsd.errors import ListenError
 from rtmsd.protocol.enums import MediaType
 from rtmsd.simulator.model.clock import ZoomClock
-from rtmsd.simulator.model.record import Notice, StrayConnection, WebhookDelivery
+from rtmsd.simulator.model.record import Notice, WebhookDelivery
 from rtmsd.simulator.model.settings import PRODUCTS, Person, SimRoom, SimulatorSettings
-from rtmsd.simulator.server.authority import failure_of, open_authority, server_context
+from rtmsd.simulator.server.acceptor import Acceptor, in_url, listen
+from rtmsd.simulator.server.authority import open_authority, server_context
 from rtmsd.simulator.server.rest import RestApi
-from rtmsd.simulator.stream.conversation import converse
 from rtmsd.simulator.stream.phase import SimPhase
 from rtmsd.simulator.stream.session import SimSession
 from rtmsd.simulator.stream.stream import Route
-from rtmsd.simulator.wire.connection import SimConnection
 from rtmsd.simulator.wire.webhooks import WebhookSender, open_webhook_sender
-from rtmsd.simulator.wire.wire import SocketOrTls, Wire
 
-_UPGRADE_S = 10.0
-_CLOSE_S = 1.0
-_SHORTEST_SLEEP_S = 0.001  # local: sessions due within it are served together
-_MAX_CLIENT_MESSAGE_BYTES = 1 << 20
+_SHORTEST_SLEEP_S: Final = 0.001  # local: sessions due within it are served together
+
 Observer: TypeAlias = Callable[[str | None, Notice], None]
 
 
@@ -43,7 +37,7 @@ class Simulator:
         rooms: the sessions that go on, by their id, with streams and without.
         address: where signaling and media are served, as URLs have it: host and port, IPv6 in brackets.
         rest: the REST API.
-        unknown_paths: what clients asked for that is no URL of ours.
+        acceptor: serves the connections of clients.
         observer: called with what is to be reported at once, and the stream it concerns, if it does.
         webhooks: deliveries that belong to no session.
         ca_pem: the certificate of the throw-away CA, b"" without TLS.
@@ -69,11 +63,10 @@ class Simulator:
         self.sessions: dict[str, SimSession] = {}
         self.rooms: dict[str, SimRoom] = {}
         self.rest = RestApi(self, api_address)
-        self.unknown_paths: list[str] = []
+        self.acceptor = Acceptor(tls=settings.tls, report_stray=functools.partial(self.observe, None))
         self.observer: Observer = lambda rtms_stream_id, notice: None
         sender.observer = functools.partial(self.observe, None)
         self.webhooks: list[WebhookDelivery] = []
-        self._routes: dict[str, Route] = {}
         self._due: list[tuple[int, int, SimSession]] = []  # a heap of (Zoom's time, tie-breaker, session)
         self._counter = itertools.count(1)
         self._work = trio.Event()
@@ -164,8 +157,8 @@ class Simulator:
 
     def url(self, path: str, route: Route) -> str:
         """Return the URL of `path`, which leads to `route` from now on."""
-        self._routes[path] = route
-        return f"{'wss' if self.settings.tls else 'ws'}://{self.address}{path}"
+        self.acceptor.routes[path] = route
+        return f"{self.acceptor.scheme}://{self.address}{path}"
 
     async def run_clock(self) -> None:
         """Drive all sessions: one task, because a task for each would cost more than what they do."""
@@ -181,59 +174,6 @@ class Simulator:
                 self._work = trio.Event()
                 await self._work.wait()
 
-    async def serve(self, stream: SocketOrTls) -> None:
-        """Handle one TCP connection; nothing a client does here ends the simulator."""
-        if isinstance(stream, trio.SSLStream) and not await self._shake_hands(stream):
-            return
-        wire = Wire(stream)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(wire.run_writer)
-            with trio.move_on_after(_UPGRADE_S) as upgrade:
-                nursery.start_soon(_cancel_once_closed, wire, upgrade)
-                websocket = await self._upgrade(nursery, wire)
-            if upgrade.cancelled_caught:  # trio-websocket answers what is no upgrade by itself, and then waits for ever
-                scheme = "wss" if self.settings.tls else "ws"
-                self.observe(None, StrayConnection(f"it asked for no WebSocket; our URLs begin with {scheme}://"))
-            elif websocket is not None:
-                await self._serve_websocket(websocket, wire)
-            await wire.aclose()
-            # The reader ends by itself now. Cancelled before that, it would never tell who waits for the close.
-            nursery.cancel_scope.deadline = trio.current_time() + _CLOSE_S
-
-    async def _shake_hands(self, stream: trio.SSLStream[trio.SocketStream]) -> bool:
-        """Negotiate TLS and say whether that went well; if not, the connection is closed and reported."""
-        try:
-            with trio.fail_after(_UPGRADE_S):
-                await stream.do_handshake()
-        except (trio.BrokenResourceError, trio.TooSlowError) as error:
-            self.observe(None, StrayConnection(f"TLS failed: {failure_of(error)}"))
-            await trio.aclose_forcefully(stream)
-            return False
-        return True
-
-    async def _upgrade(self, nursery: trio.Nursery, wire: Wire) -> WebSocketConnection | None:
-        try:
-            request = await wrap_server_stream(nursery, wire, max_message_size=_MAX_CLIENT_MESSAGE_BYTES)
-            if request.path not in self._routes:
-                self.unknown_paths.append(request.path)
-                self.observe(None, StrayConnection(f"no stream of ours has the URL path {request.path}"))
-                await request.reject(404, body=b"no such stream")
-                return None
-            return await request.accept()
-        except (ConnectionClosed, trio.BrokenResourceError, ssl.SSLError) as error:
-            self.observe(None, StrayConnection(f"closed before its WebSocket was up: {type(error).__name__}"))
-            return None
-
-    async def _serve_websocket(self, websocket: WebSocketConnection, wire: Wire) -> None:
-        path = websocket.path or ""
-        route = self._routes[path]
-        connection = SimConnection(next(self._counter), websocket, wire, path)
-        try:
-            await converse(connection, route)
-        finally:
-            with trio.move_on_after(_CLOSE_S):
-                await websocket.aclose()
-
 
 @asynccontextmanager
 async def open_simulator(settings: SimulatorSettings | None = None) -> AsyncIterator[Simulator]:
@@ -247,10 +187,10 @@ async def open_simulator(settings: SimulatorSettings | None = None) -> AsyncIter
     clock = ZoomClock(settings.speed)
     authority = open_authority(settings.ca_file) if settings.tls else None
     try:
-        listeners = await _listen(settings.host, settings.port)
-        api_listeners = await _listen(settings.host, 0)
+        listeners = await listen(settings.host, settings.port)
+        api_listeners = await listen(settings.host, 0)
     except (OSError, UnicodeError) as error:  # UnicodeError: a name that no DNS can have
-        raise ListenError(f"{_in_url(settings.host, settings.port)}: {error}") from error
+        raise ListenError(f"{in_url(settings.host, settings.port)}: {error}") from error
     serving: list[trio.SocketListener | trio.SSLListener[trio.SocketStream]] = list(listeners)
     if authority is not None:
         bound = [listener.socket.getsockname()[0] for listener in listeners]
@@ -263,34 +203,14 @@ async def open_simulator(settings: SimulatorSettings | None = None) -> AsyncIter
             sender,
             nursery,
             # The name that was asked for: some clients hold a certificate against nothing but a name.
-            address=_in_url(settings.host, listeners[0].socket.getsockname()[1]),
-            api_address=_in_url(settings.host, api_listeners[0].socket.getsockname()[1]),
+            address=in_url(settings.host, listeners[0].socket.getsockname()[1]),
+            api_address=in_url(settings.host, api_listeners[0].socket.getsockname()[1]),
             ca_pem=b"" if authority is None else authority.cert_pem.bytes(),
         )
         nursery.start_soon(simulator.run_clock)
-        nursery.start_soon(trio.serve_listeners, simulator.serve, serving)
+        nursery.start_soon(trio.serve_listeners, simulator.acceptor.serve, serving)
         nursery.start_soon(trio.serve_listeners, simulator.rest.serve, api_listeners)
         try:
             yield simulator
         finally:
             nursery.cancel_scope.cancel()
-
-
-async def _listen(host: str, port: int) -> list[trio.SocketListener]:
-    """Listen on all addresses of a host, on one port: a name may stand for an IPv4 and an IPv6 address."""
-    listeners = await trio.open_tcp_listeners(port, host=host)
-    ports = {listener.socket.getsockname()[1] for listener in listeners}
-    if len(ports) > 1:  # port 0: each address got its own
-        for listener in listeners:
-            await listener.aclose()
-        listeners = await trio.open_tcp_listeners(ports.pop(), host=host)
-    return listeners
-
-
-async def _cancel_once_closed(wire: Wire, scope: trio.CancelScope) -> None:
-    await wire.wait_closed()
-    scope.cancel()
-
-
-def _in_url(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

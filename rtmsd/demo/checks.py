@@ -1,4 +1,4 @@
-"""What must be true of a recording, given the exact record of what was sent. Each check can fail, and says how."""
+"""The checks of the report: a recording against the exact record of what was sent. Each can fail, and says why."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -9,18 +9,19 @@ import attrs
 from rtmsd.demo.evidence import Evidence, Gap
 from rtmsd.demo.speakers import Speaker
 from rtmsd.demo.story import Played
+from rtmsd.protocol.causes import GapCause
 from rtmsd.protocol.enums import StatusCode
 from rtmsd.recording.verify.verify import verify
 from rtmsd.simulator.model.audio_log import AudioPacket
 from rtmsd.simulator.model.record import KeepAlive, Record, SentItem
 
-ANSWER_MS: Final = 10_000  # Zoom asks again after so long: a request this old must have been answered
-SEEN_MS: Final = 10_000  # a gap begins with what came last before the fault: a sentence said, or a keep-alive, ago
+ANSWER_MS: Final = 10_000  # Zoom's interval of keep-alives: a request this old must have been answered
+SEEN_MS: Final = 10_000  # a gap begins with the last message before the fault: up to a sentence or keep-alive ago
 
 
 @attrs.frozen
 class Check:
-    """One line of the report. `detail` has the figures, or what is wrong."""
+    """One line of the report. `detail` has the figures, or the mistakes."""
 
     name: str
     holds: bool
@@ -58,12 +59,12 @@ def audio_checks(heard: Sequence[Speaker], evidence: Evidence) -> Iterator[Check
         else f"{len(unexplained)} packets are missing without a gap, the first at {unexplained[0].timestamp_ms}; "
         f"the simulator says of them: {_fates(unexplained)}",
     )
-    foreign_ms = sum(speaker.foreign_ms for speaker in heard)
-    strangers = {track.path for track in evidence.tracks} - {track.path for s in heard for track in s.tracks}
+    unsent_ms = sum(speaker.unsent_ms for speaker in heard)
+    unclaimed = {track.path for track in evidence.tracks} - {track.path for s in heard for track in s.tracks}
     yield Check(
         "nothing is in the audio files that was not sent, and nothing twice",
-        foreign_ms == 0 and not strangers,
-        "all else is silence" if not (foreign_ms or strangers) else f"{foreign_ms} ms too many; {sorted(strangers)}",
+        unsent_ms == 0 and not unclaimed,
+        "all else is silence" if not (unsent_ms or unclaimed) else f"{unsent_ms} ms too many; {sorted(unclaimed)}",
     )
     off = [track.path for track in evidence.tracks if track.start_ms != track.listed_start_ms]
     yield Check(
@@ -85,7 +86,7 @@ def _fates(packets: Iterable[AudioPacket]) -> str:
 
 
 def transcript_checks(record: Record, connected_ms: int, evidence: Evidence) -> Iterator[Check]:
-    """Hold transcripts against transcript.jsonl; before the first connection Zoom sends none to anybody."""
+    """Compare transcripts with transcript.jsonl; before the first connection Zoom sends none."""
     items = record.transcripts
     expected = [item for item in items if item.timestamp_ms >= connected_ms]
     written = Counter(_key(line) for line in evidence.transcripts)
@@ -109,7 +110,7 @@ def transcript_checks(record: Record, connected_ms: int, evidence: Evidence) -> 
 
 
 def _touches(gaps: Iterable[Gap], item: SentItem) -> bool:
-    """Say whether a gap has some of the time from the first word to the sending of a transcript."""
+    """Say whether a gap overlaps the time from the first word to the sending of a transcript."""
     return any(gap.from_ms <= item.timestamp_ms and gap.to_ms > item.content["start_time"] for gap in gaps)
 
 
@@ -136,30 +137,30 @@ def fault_of(played: Played, gap: Gap) -> str | None:
     for fault in played.faults:
         recovered_ms = fault.recovered_ms if fault.recovered_ms is not None else gap.to_ms
         near = gap.from_ms <= recovered_ms and gap.to_ms >= fault.from_ms - SEEN_MS - played.late_ms
-        if fault.cause == gap.cause and (near or gap.cause == "corrupt"):  # rubbish names a time of its own
+        if fault.cause == gap.cause and (near or gap.cause == GapCause.CORRUPT):  # a malformed message names any time
             return fault.name
     return None
 
 
 def _people_check(played: Played, manifest: dict[str, Any]) -> Check:
-    there = {user_id: person.person.user_name for user_id, person in played.session.crowd.known.items()}
+    known = {user_id: person.person.user_name for user_id, person in played.session.crowd.known.items()}
     named = {person["user_id"]: person["user_name"] for person in manifest["participants"]}
-    return Check("everybody is named", named == there, ", ".join(there.values()) if named == there else str(named))
+    return Check("everybody is named", named == known, ", ".join(known.values()) if named == known else str(named))
 
 
 def _pause_check(played: Played, evidence: Evidence) -> Check:
-    told = [(pause["from_ms"], pause["to_ms"]) for pause in evidence.manifest.get("pauses", [])]
-    near = len(told) == len(played.pauses) and all(
-        abs(told_from - from_ms) <= 1000 and abs(told_to - to_ms) <= 1000
-        for (told_from, told_to), (from_ms, to_ms) in zip(told, played.pauses, strict=True)
+    listed = [(pause["from_ms"], pause["to_ms"]) for pause in evidence.manifest.get("pauses", [])]
+    near = len(listed) == len(played.pauses) and all(
+        abs(listed_from - from_ms) <= 1000 and abs(listed_to - to_ms) <= 1000
+        for (listed_from, listed_to), (from_ms, to_ms) in zip(listed, played.pauses, strict=True)
     )
     missing = [
-        gap for gap in evidence.gaps if any(gap.from_ms < to_ms and gap.to_ms > from_ms for from_ms, to_ms in told)
+        gap for gap in evidence.gaps if any(gap.from_ms < to_ms and gap.to_ms > from_ms for from_ms, to_ms in listed)
     ]
     return Check(
         "the pause is in the manifest, and is no gap",
-        bool(told) and near and not missing,
-        ", ".join(_s(to_ms - from_ms) for from_ms, to_ms in told) or "none",
+        bool(listed) and near and not missing,
+        ", ".join(_s(to_ms - from_ms) for from_ms, to_ms in listed) or "none",
     )
 
 

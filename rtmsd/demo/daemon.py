@@ -1,4 +1,4 @@
-"""The real daemon as a process of its own, and its admin socket."""
+"""The real daemon as a process of its own, and a client of its admin socket."""
 
 import json
 import os
@@ -16,12 +16,12 @@ import trio
 
 from rtmsd.errors import RtmsdError
 
-START_S: Final = 30.0  # before we give up on a daemon that starts, or that stops
-ASK_AGAIN_S: Final = 0.03
+START_S: Final = 30.0  # limit for a start, and for a stop
+POLL_S: Final = 0.03
 ANSWER_S: Final = 5.0
 
-# What systemd does with a socket unit: the listening socket becomes file descriptor 3, meant for this process. So the
-# address outlives the daemon, and what is posted while there is none waits in the kernel.
+# As systemd does with a socket unit: the listening socket becomes file descriptor 3, meant for this process. The
+# address stays while no daemon runs, and a webhook posted then waits in the kernel.
 _PASS_SOCKET: Final = """\
 import os, sys
 fd, command = int(sys.argv[1]), sys.argv[2:]
@@ -36,7 +36,7 @@ class DaemonError(RtmsdError):
 
 
 class Admin:
-    """Asks the daemon over its admin socket."""
+    """A client of the daemon's admin socket."""
 
     def __init__(self, client: httpx.AsyncClient) -> None:
         self._client = client
@@ -45,7 +45,7 @@ class Admin:
         """Return a JSON object.
 
         Raises:
-            httpx.HTTPError: nobody answers, or with an error.
+            httpx.HTTPError: no answer, or an error.
         """
         answer = (await self._client.get(path, timeout=ANSWER_S)).raise_for_status()
         content: dict[str, Any] = answer.json()
@@ -87,7 +87,7 @@ class DaemonProcess:
         return None if self._process is None else self._process.pid
 
     async def start(self) -> None:
-        """Start it and return when it says that it is ready.
+        """Start it and return when it is ready.
 
         Raises:
             DaemonError: it ended, or was not ready in time.
@@ -99,24 +99,24 @@ class DaemonProcess:
                 stdout=log,
                 stderr=log,
                 pass_fds=(self._webhook.fileno(),),
-                start_new_session=True,  # Ctrl-C is ours: we tell it when to stop
+                start_new_session=True,  # Ctrl-C is for the demo, which stops the daemon itself
                 env=os.environ | {"PYTHONUNBUFFERED": "1"},
             )
         with trio.move_on_after(START_S):
             while process.poll() is None:
                 try:
                     status = await self._admin.get("/v1/status")
-                except httpx.HTTPError:  # not yet, or the socket of one that was killed
+                except httpx.HTTPError:  # not listening yet, or the socket of a killed one
                     status = {}
                 if status.get("ready") and status.get("pid") == process.pid:
                     return
-                await trio.sleep(ASK_AGAIN_S)
-            said = self._log_path.read_text(errors="replace").splitlines()[-1:]
-            raise DaemonError("\n".join([f"the daemon ended with {process.returncode}, see {self._log_path}", *said]))
+                await trio.sleep(POLL_S)
+            last = self._log_path.read_text(errors="replace").splitlines()[-1:]
+            raise DaemonError("\n".join([f"the daemon ended with {process.returncode}, see {self._log_path}", *last]))
         raise DaemonError(f"the daemon was not ready after {START_S:g} s, see {self._log_path}")
 
     async def kill(self) -> None:
-        """kill -9: no goodbye, no flush, no finally."""
+        """kill -9: no close frame, no flush, no `finally`."""
         assert self._process is not None
         self._process.kill()
         await self._process.wait()
@@ -125,7 +125,7 @@ class DaemonProcess:
         """Stop it as systemd would, and return its exit status.
 
         Raises:
-            DaemonError: it does not.
+            DaemonError: it does not stop in time.
         """
         assert self._process is not None
         self._process.send_signal(signal.SIGTERM)
@@ -134,7 +134,7 @@ class DaemonProcess:
         raise DaemonError(f"the daemon did not stop within {START_S:g} s, see {self._log_path}")
 
     async def aclose(self) -> None:
-        """End it in whatever state it is; never hangs."""
+        """End it in any state, within bounded time."""
         process = self._process
         if process is None or process.poll() is not None:
             return
@@ -150,7 +150,7 @@ class DaemonProcess:
 async def open_daemon(
     config: Path, log_path: Path, admin: Admin, webhook: socket.socket
 ) -> AsyncIterator[DaemonProcess]:
-    """Yield a daemon that has not been started, and leave none behind."""
+    """Yield a daemon that has not been started, and end it at the exit."""
     daemon = DaemonProcess(config, log_path, admin, webhook)
     try:
         yield daemon

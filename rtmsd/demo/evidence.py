@@ -1,4 +1,4 @@
-"""Read a recording back, with nothing of what wrote it: Python's `wave`, `json`, and the bytes themselves."""
+"""The reader of a finished recording. It shares no code with the writer: `wave`, `json`, and the bytes themselves."""
 
 import json
 import struct
@@ -15,10 +15,10 @@ _DAY_MS: Final = 86_400_000
 
 @attrs.frozen
 class Track:
-    """One WAV file. `start_ms` is the time of its first sample as the file itself tells it (`bext`).
+    """One WAV file. `start_ms` is the time of its first sample in the file itself (`bext`).
 
     Attributes:
-        listed_start_ms: the same as the manifest has it.
+        listed_start_ms: the same in the manifest.
     """
 
     path: str
@@ -48,7 +48,7 @@ class Gap:
 
 @attrs.frozen
 class Evidence:
-    """All that is on disk of one stream."""
+    """The files of one stream."""
 
     directory: Path
     manifest: dict[str, Any]
@@ -91,7 +91,7 @@ def find_directory(recordings: Path, rtms_stream_id: str) -> Path:
     """Return where a stream was recorded.
 
     Raises:
-        FileNotFoundError: nowhere.
+        FileNotFoundError: there is no recording of it.
     """
     for directory in recordings.glob(f"*/{rtms_stream_id}"):
         return directory
@@ -121,7 +121,7 @@ def _track(directory: Path, entry: dict[str, Any], started_ms: int) -> Track:
 
 
 def _time_reference(head: bytes) -> int:
-    """Return the samples since midnight that a file's `bext` chunk tells."""
+    """Return the samples since midnight in a file's `bext` chunk."""
     at = 12
     while at + 8 <= len(head):
         name, size = struct.unpack_from("<4sI", head, at)

@@ -1,4 +1,4 @@
-"""One performance of the demo, from an empty directory to the report."""
+"""One run of the demo, from an empty directory to the report."""
 
 import errno
 import shutil
@@ -15,7 +15,6 @@ from typing import Final
 import trio
 from rich.console import Console
 
-from rtmsd.demo import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK
 from rtmsd.demo.checks import Check, all_checks
 from rtmsd.demo.daemon import open_admin, open_daemon
 from rtmsd.demo.evidence import collect, find_directory
@@ -26,11 +25,15 @@ from rtmsd.demo.stage import CALM, FAST, HOST, Pace, Stage
 from rtmsd.demo.story import PEOPLE, Played, Story
 from rtmsd.demo.view import has_room, print_lines, show
 from rtmsd.demo.watch import fail_at_crash, watch
+from rtmsd.demo_extra import missing_extra
 from rtmsd.errors import RtmsdError, leaves
 from rtmsd.simulator import SimulatorSettings, open_simulator
 from rtmsd.simulator.cli.interruption import cancel_at_signal
 from rtmsd.terminal import complain
 
+EXIT_OK: Final = 0
+EXIT_FAILED: Final = 1
+EXIT_INTERRUPTED: Final = 130  # as a shell has it for Ctrl-C
 NEEDED_BYTES: Final = 50 << 20  # it writes some 30 MB
 
 
@@ -38,19 +41,26 @@ class DemoError(RtmsdError):
     """The demo could not be set up."""
 
 
-def perform(*, fast: bool, keep: Path | None) -> int:
-    """Play, report, and return the exit status.
+def main(*, fast: bool = False, keep: Path | None = None) -> int:
+    """Play the demo and return its exit status: 0 only if every check of its report holds.
+
+    Args:
+        fast: in compressed time, within 20 s, instead of about three minutes.
+        keep: where the files go; None: a new temporary directory, which the report names and nobody removes.
 
     Raises:
         DemoError: the directory cannot be used.
     """
+    if missing := missing_extra("rtmsd demo"):
+        complain(missing)
+        return EXIT_FAILED
     pace = FAST if fast else CALM
     began_s = time.monotonic()
     with _open_stage(keep) as stage:
         played, troubles = None, []
         try:
             played = trio.run(_run, stage, pace)
-        except* BrokenPipeError:  # nobody looks on any more, nor was told where the files are
+        except* BrokenPipeError:  # the output has no reader, and the files' place was not printed
             _discard(stage, keep)
             raise
         except* (RtmsdError, OSError) as group:
@@ -76,7 +86,7 @@ def _open_stage(keep: Path | None) -> Iterator[Stage]:
     """
     try:
         directory = _empty_directory(keep)
-        _see_to_room(directory)
+        _require_room(directory)
         run = tempfile.TemporaryDirectory(prefix="rtmsd-")
     except OSError as error:
         raise DemoError(f"{keep or 'a temporary directory'} cannot be used: {error.strerror}") from error
@@ -85,7 +95,7 @@ def _open_stage(keep: Path | None) -> Iterator[Stage]:
 
 
 def _empty_directory(keep: Path | None) -> Path:
-    """Return a directory that holds nothing: whatever is in it we would write over, and tell people to remove.
+    """Return an empty directory: the demo would overwrite what is in it, and the report says how to remove it all.
 
     Raises:
         OSError: it cannot be made, or holds something.
@@ -99,21 +109,21 @@ def _empty_directory(keep: Path | None) -> Path:
     return directory
 
 
-def _see_to_room(directory: Path) -> None:
-    """Raise OSError on a full disk: half way the demo would only find that recordings are incomplete."""
+def _require_room(directory: Path) -> None:
+    """Raise OSError on a full disk: later the demo would only report incomplete recordings."""
     free_bytes = shutil.disk_usage(directory).free
     if free_bytes < NEEDED_BYTES:
         raise OSError(errno.ENOSPC, f"{free_bytes >> 20} MB are free, and the demo needs {NEEDED_BYTES >> 20}")
 
 
 def _discard(stage: Stage, keep: Path | None) -> None:
-    """Leave nothing behind, unless somebody asked for the files."""
+    """Remove the files, unless the user named their directory."""
     if keep is None:
         shutil.rmtree(stage.directory, ignore_errors=True)
 
 
 def examine(stage: Stage, played: Played, pace: Pace, took_s: float) -> Report:
-    """Hold the files against the record of what was sent. Unreadable files are a check that failed."""
+    """Compare the files with the record of what was sent. Unreadable files are a failed check."""
     try:
         evidence = collect(find_directory(stage.recordings, played.session.rtms_stream_id))
     except (OSError, ValueError, KeyError, wave.Error) as error:
@@ -124,7 +134,7 @@ def examine(stage: Stage, played: Played, pace: Pace, took_s: float) -> Report:
 
 
 async def _run(stage: Stage, pace: Pace) -> Played | None:
-    """Play with everything that is needed around it; None: somebody stopped it."""
+    """Play with signals and a view around it; None: a signal stopped it."""
     played: Played | None = None
     async with trio.open_nursery() as nursery:
         await nursery.start(cancel_at_signal, nursery.cancel_scope)

@@ -1,4 +1,4 @@
-"""The report: what was sent, what is on disk, what was broken, and whether every check holds."""
+"""The report: the audio sent and stored, the gaps, the faults, and whether every check holds."""
 
 import shlex
 import shutil
@@ -23,7 +23,7 @@ _QUIET: Final = {"ffplay": "ffplay -autoexit"}
 
 @attrs.frozen
 class Report:
-    """`evidence` is None when the files could not even be read; then `checks` say so."""
+    """`evidence` is None when the files could not be read; then `checks` say so."""
 
     stage: Stage
     pace: Pace
@@ -39,7 +39,7 @@ class Report:
 
 
 def print_report(report: Report, console: Console | None = None) -> None:
-    """Print it; long lines are left to the terminal, so that paths can be copied."""
+    """Print a report; long lines are not wrapped, so that paths can be copied."""
     console = console or Console(highlight=False)
     for line in _lines(report):
         console.print(line, soft_wrap=True)
@@ -49,7 +49,7 @@ def _lines(report: Report) -> Iterator[Text]:
     yield from _heading("rtmsd demo: report")
     session = report.played.session
     length_s = (report.played.ended_ms - session.started_ms) / 1000
-    yield Text(f"A session of {length_s:.0f} s, played in {report.took_s:.1f} s of ours, start and stop included.")
+    yield Text(f"A session of {length_s:.0f} s, played in {report.took_s:.1f} s of local time with start and stop.")
     if report.evidence is not None:
         yield from _speaker_lines(report)
         yield from _gap_lines(report, report.evidence)
@@ -130,7 +130,7 @@ def _file_lines(report: Report, evidence: Evidence) -> Iterator[Text]:
         command = _QUIET.get(player or "", player or "any audio player:")
         yield Text(f"  To play one:   {command} {shlex.quote(str(first))}")
     yield Text(f"  The daemon's log:   {report.stage.log}")
-    yield Text(f"  To be rid of all:   rm -r {shlex.quote(str(report.stage.directory))}")
+    yield Text(f"  To remove all:   rm -r {shlex.quote(str(report.stage.directory))}")
 
 
 def _check_lines(report: Report) -> Iterator[Text]:
@@ -143,6 +143,6 @@ def _check_lines(report: Report) -> Iterator[Text]:
     if failed:
         yield Text(f"{failed} of {len(report.checks)} checks FAILED.", style="bold red")
         if report.pace.speed > 1:
-            yield Text("A machine that is busy may fail them in compressed time only: try it without --fast.")
+            yield Text("On a busy machine they may fail in compressed time only: run it without --fast.")
     else:
         yield Text(f"All {len(report.checks)} checks hold.", style="bold green")

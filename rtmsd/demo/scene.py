@@ -1,4 +1,4 @@
-"""What is to be seen while the demo plays: who talks, what is connected, what happens. No terminal in here."""
+"""The state shown while the demo plays: voices, connections, events. It knows no terminal."""
 
 import enum
 from collections import deque
@@ -14,12 +14,12 @@ LOG_LINES: Final = 200
 
 
 class Kind(enum.Enum):
-    """What sort of line it is; a terminal colours by it."""
+    """The sort of a line; a terminal colours by it."""
 
     ACT = "act"  # a new part of the story
     FAULT = "fault"  # something is about to be broken
-    GOOD = "good"  # it came right
-    BAD = "bad"  # it did not
+    GOOD = "good"  # recovered
+    BAD = "bad"  # not recovered
     NOTE = "note"
     DAEMON = "daemon"  # what the daemon reports of itself
 
@@ -52,12 +52,12 @@ class Voice:
 
 @attrs.define
 class Scene:
-    """Filled by the story and by what the daemon's admin socket tells; looked at by a view.
+    """Written by the story and from the daemon's admin socket; read by a view.
 
     Attributes:
         age_s: the session's age in Zoom's seconds.
         act, acts: which part of the story is being played, and how many there are.
-        stream: of the daemon's `GET /v1/streams/{id}`, empty while nobody answers.
+        stream: of the daemon's `GET /v1/streams/{id}`, empty while it does not answer.
         daemon_is_up: whether its admin socket answers.
         on_line, on_said: called with each line as it comes.
     """

@@ -1,4 +1,4 @@
-"""Every packet of every participant, as the simulator recorded it, held against the audio files."""
+"""The comparison of every packet in the simulator's record with the audio files."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -13,14 +13,14 @@ from rtmsd.simulator.model.record import Record
 
 @attrs.frozen
 class Speaker:
-    """One participant's audio, said against recorded, in milliseconds; what Zoom repeats counts once.
+    """One participant's audio, said and recorded, in milliseconds; what Zoom repeats counts once.
 
     Attributes:
-        missing: packets that are not in the files, be it that they got lost on the way or were never sent.
-        unexplained: those of them that no gap explains.
-        foreign_ms: sound in the files that was never sent, or is in the wrong place.
-        repeated: packets that arrived again. perhaps_repeated: with those of which nobody knows, as a cut found them
-            halfway.
+        missing: packets that are not in the files: lost on the way, or never sent.
+        unexplained: those of them that no gap covers.
+        unsent_ms: sound in the files that was never sent, or is in the wrong place.
+        repeated: packets that arrived again. perhaps_repeated: with those that a cut found in
+            flight.
     """
 
     user_id: int
@@ -29,14 +29,14 @@ class Speaker:
     recorded_ms: int
     missing: tuple[AudioPacket, ...]
     unexplained: tuple[AudioPacket, ...]
-    foreign_ms: int
+    unsent_ms: int
     repeated: int
     perhaps_repeated: int
     tracks: tuple[Track, ...]
 
 
 def speakers(record: Record, evidence: Evidence, name: Callable[[int], str]) -> list[Speaker]:
-    """Hold every packet of every participant against the files."""
+    """Compare every packet of every participant with the files."""
     return [
         _speaker(log, evidence.tracks_of(user_id), evidence.gaps_of("audio", user_id), name(user_id))
         for user_id, log in record.audio.items()
@@ -45,10 +45,10 @@ def speakers(record: Record, evidence: Evidence, name: Callable[[int], str]) -> 
 
 def _speaker(log: AudioLog, tracks: Sequence[Track], gaps: Sequence[Gap], name: str) -> Speaker:
     said = {packet.number: packet for packet in log}
-    rest = [bytearray(track.pcm) for track in tracks]  # what no packet accounts for so far
+    rest = [bytearray(track.pcm) for track in tracks]  # not yet accounted for by a packet
     recorded_ms, missing = 0, []
     for packet in said.values():
-        if _take_out(packet, tracks, rest):
+        if _claim(packet, tracks, rest):
             recorded_ms += packet.duration_ms
         else:
             missing.append(packet)
@@ -59,7 +59,7 @@ def _speaker(log: AudioLog, tracks: Sequence[Track], gaps: Sequence[Gap], name: 
         recorded_ms=recorded_ms,
         missing=tuple(missing),
         unexplained=tuple(p for p in missing if not _covers(gaps, p.timestamp_ms, p.timestamp_ms + p.duration_ms)),
-        foreign_ms=sum(
+        unsent_ms=sum(
             (len(left) - left.count(0)) // track.bytes_per_ms + (1 if any(left) else 0)
             for left, track in zip(rest, tracks, strict=True)
         ),
@@ -70,11 +70,11 @@ def _speaker(log: AudioLog, tracks: Sequence[Track], gaps: Sequence[Gap], name: 
 
 
 def _beyond_first(numbers: Iterable[int]) -> int:
-    """Return how many numbers were there before."""
+    """Return how many numbers are repetitions."""
     return sum(times - 1 for times in Counter(numbers).values())
 
 
-def _take_out(packet: AudioPacket, tracks: Sequence[Track], rest: Sequence[bytearray]) -> bool:
+def _claim(packet: AudioPacket, tracks: Sequence[Track], rest: Sequence[bytearray]) -> bool:
     """Say whether a packet is in a file where its timestamp says, and blank it in `rest` if so."""
     size = len(packet.data)
     for track, left in zip(tracks, rest, strict=True):
@@ -86,7 +86,7 @@ def _take_out(packet: AudioPacket, tracks: Sequence[Track], rest: Sequence[bytea
 
 
 def _covers(gaps: Iterable[Gap], from_ms: int, to_ms: int) -> bool:
-    """Say whether an interval lies within gaps, be they several that touch."""
+    """Say whether an interval lies within one gap, or within several that touch."""
     for start_ms, end_ms in sorted((gap.from_ms, gap.to_ms) for gap in gaps):
         if start_ms <= from_ms < end_ms:
             from_ms = end_ms

@@ -1,4 +1,4 @@
-"""What the demo plays on: directories, how fast time runs, and the configuration that the daemon is given."""
+"""The stage of the demo: its directories, its pace, and the daemon's configuration."""
 
 import json
 from pathlib import Path
@@ -13,11 +13,11 @@ HOST: Final = "127.0.0.1"
 
 @attrs.frozen(kw_only=True)
 class Pace:
-    """How Zoom's time runs against ours.
+    """The pace of Zoom's time beside local time.
 
     Attributes:
-        speed: Zoom's seconds in one of ours.
-        sync_interval_s: of the recording, in our seconds: what a killed daemon may lose.
+        speed: Zoom's seconds in one local second.
+        sync_interval_s: of the recording, in local seconds: what a killed daemon may lose.
     """
 
     speed: float
@@ -26,14 +26,14 @@ class Pace:
 
     @property
     def late_ms(self) -> int:
-        """Return how far, in Zoom's time, the daemon may lag behind on a busy machine: a second of ours."""
+        """Return how far, in Zoom's time, the daemon may lag behind on a busy machine: one local second."""
         return int(self.speed * 1000)
 
 
 CALM: Final = Pace(speed=1.0, timing=Timing(), sync_interval_s=0.5)
 
-# Starting a process and the hiccups of a busy machine cannot be compressed: Zoom is as patient as at normal speed,
-# which in its own seconds is much more.
+# The start of a process and the stalls of a busy machine cannot be compressed: Zoom's windows are as long in local time
+# as at normal speed, which in its own seconds is much more.
 FAST: Final = Pace(
     speed=24.0,
     timing=Timing(
@@ -45,7 +45,7 @@ FAST: Final = Pace(
 
 @attrs.frozen
 class Stage:
-    """Where things are. `directory` is what the user keeps; `run` holds the admin socket, whose path must be short."""
+    """The directories of a run. The user keeps `directory`; `run` holds the admin socket, whose path must be short."""
 
     directory: Path
     run: Path
@@ -71,11 +71,11 @@ class Stage:
         return self.run / "admin.sock"
 
     def write_config(self, zoom: SimulatorSettings, pace: Pace) -> None:
-        """Write the daemon's configuration: what differs from the defaults, and why.
+        """Write the daemon's configuration: the differences from the defaults, and why.
 
-        The secrets open nothing but this simulator; still the file is made as the real one should be.
+        The secrets are valid for this simulator only; the file still has the mode that a real one should have.
         """
-        quoted = json.dumps  # of a string it is what TOML wants
+        quoted = json.dumps  # a JSON string is a TOML string
         text = f"""\
 # Written by `rtmsd demo`.
 [webhook]
@@ -99,7 +99,7 @@ keep_alive_timeout_s = {max(10.0, 65 / pace.speed):.3f}
 [recording]
 directory = {quoted(str(self.recordings))}
 sync_interval_s = {pace.sync_interval_s:g}
-min_free_bytes = 0                   # the demo has looked, and needs little
+min_free_bytes = 0                   # the demo has checked, and needs little
 
 [state]
 file = {quoted(str(self.directory / "state.sqlite"))}

@@ -1,6 +1,6 @@
-"""The story: a conversation, and everything that goes wrong in it, each fault announced before it happens.
+"""The story of the demo: a conversation with faults, each announced before it happens.
 
-Times are Zoom's seconds. Between the faults people talk, so that there is something to lose.
+Times are Zoom's seconds. Between the faults people talk, so that every fault can lose something.
 """
 
 import inspect
@@ -12,12 +12,13 @@ import trio
 
 from rtmsd.demo.daemon import DaemonProcess
 from rtmsd.demo.scene import Kind, Scene
+from rtmsd.protocol.causes import GapCause
 from rtmsd.protocol.enums import MediaType, StatusCode, StopReason
 from rtmsd.simulator import Person, SimSession, Simulator
 
 ANNOUNCED_S: Final = 6.0  # between the announcement of a fault and the fault
-PATIENCE_S: Final = 40.0  # ours: a recovery that takes longer has failed
-LOOK_AGAIN_S: Final = 0.02
+RECOVERY_S: Final = 40.0  # local: a recovery that takes longer has failed
+POLL_S: Final = 0.02
 REPEATED_S: Final = 2.0  # of audio that Zoom sends twice
 PEOPLE: Final = (Person(user_name="Ana"), Person(user_name="Bo", talking=False))
 LATECOMER: Final = Person(user_name="Cleo", talking=False)
@@ -30,11 +31,11 @@ class Fault:
     Attributes:
         cause: the `cause` of gaps that may come of it; None: it must leave none.
         from_ms, recovered_ms: Zoom's time; None: it never recovered.
-        outcome: what it did, in words.
+        outcome: in words, for the report.
     """
 
     name: str
-    cause: str | None
+    cause: GapCause | None
     from_ms: int
     recovered_ms: int | None = None
     outcome: str = ""
@@ -42,10 +43,10 @@ class Fault:
 
 @attrs.define
 class Played:
-    """What is known when the story is over, for the report.
+    """The results of a story, for the report.
 
     Attributes:
-        late_ms: how old, in Zoom's time, what the daemon takes in may be: on a busy machine it comes that much later.
+        late_ms: how far, in Zoom's time, the daemon may lag behind on a busy machine.
     """
 
     session: SimSession
@@ -61,14 +62,14 @@ class Played:
 
 
 class Stuck(Exception):
-    """A connection did not come back: the story ends here, the report says FAILED."""
+    """A connection was not restored: the story ends here, the report says FAILED."""
 
 
 class Story:
-    """Played once.
+    """Plays all acts once.
 
     Args:
-        played: filled in as the story goes on, so that an early end can be reported, too.
+        played: filled in act by act, so that an early end can be reported, too.
     """
 
     def __init__(self, simulator: Simulator, daemon: DaemonProcess, scene: Scene, played: Played) -> None:
@@ -79,7 +80,7 @@ class Story:
         self._session = played.session
 
     async def play(self) -> None:
-        """Take all acts in turn, then end the session whatever happened."""
+        """Play all acts in turn, then end the session, also after a failure."""
         acts = (
             self._conversation,
             self._false_webhooks,
@@ -98,7 +99,7 @@ class Story:
             for act in acts:
                 await act()
         except Stuck:
-            self._scene.tell(Kind.BAD, "This did not come right: the story ends here.")
+            self._scene.tell(Kind.BAD, "No recovery in time: the story ends here.")
         await self._end()
 
     # The acts
@@ -130,14 +131,14 @@ class Story:
             f"harder, it repeats {REPEATED_S:g} s that were sent before."
         )
         self._session.repeat_audio(int(REPEATED_S * 1000))
-        await self._break("audio connection cut", "media_reconnect", self._session.cut_media)
+        await self._break("audio connection cut", GapCause.MEDIA_RECONNECT, self._session.cut_media)
         await self._talk(10, "Ana", "Cleo")
         self._session.repeat_audio(0)
 
     async def _signaling_cut(self) -> None:
         self._act("The signaling connection breaks, and Zoom says so.")
         await self._announce("Signaling will be cut, and with it all media; session.rtms_interrupted tells.")
-        await self._break("signaling cut", "signaling_reconnect", self._session.cut_signaling)
+        await self._break("signaling cut", GapCause.SIGNALING_RECONNECT, self._session.cut_signaling)
         await self._talk(10, "Bo")
 
     async def _signaling_cut_in_silence(self) -> None:
@@ -149,7 +150,7 @@ class Story:
         self._session.refuse_next(StatusCode.DUPLICATE_SIGNAL_REQUEST, 2)
         await self._break(
             "signaling cut, no webhook, refused twice",
-            "signaling_reconnect",
+            GapCause.SIGNALING_RECONNECT,
             lambda: self._session.cut_signaling(webhook=False),
         )
         await self._talk(10, "Cleo")
@@ -157,7 +158,7 @@ class Story:
     async def _failover(self) -> None:
         self._act("Zoom's server fails.")
         await self._announce("The RTMS server will fail; a new session.rtms_started names another one.")
-        await self._break("server failover", "server_failover", self._session.failover)
+        await self._break("server failover", GapCause.SERVER_FAILOVER, self._session.failover)
         await self._talk(10, "Ana", "Bo", "Cleo")
 
     async def _malformed_frames(self) -> None:
@@ -165,7 +166,7 @@ class Story:
         await self._announce(
             "Broken messages on the audio connection: cut JSON, bad base64, wrong types, bad UTF-8 ..."
         )
-        fault = self._broken("malformed messages", "corrupt")
+        fault = self._broken("malformed messages", GapCause.CORRUPT)
         self._played.malformed = self._session.malformed_frames()
         await self._talk(2, "Bo")
         self._settled(fault, f"{self._played.malformed} sent, the connection stays")
@@ -174,43 +175,43 @@ class Story:
     async def _pause(self) -> None:
         self._act("The host pauses the stream: nothing is sent, and nothing is missing.")
         self._session.pause()
-        from_ms = self._told_ms()
+        from_ms = self._announced_ms()
         await self._clock.sleep(10)
         self._session.resume()
-        self._played.pauses.append((from_ms, self._told_ms()))
+        self._played.pauses.append((from_ms, self._announced_ms()))
         self._scene.tell(Kind.NOTE, "The host resumes.")
         await self._talk(10, "Ana", "Bo")
 
-    def _told_ms(self) -> int:
-        """Return the time that Zoom put into its last message on signaling."""
-        told: int = self._session.record.sent[-1].fields["timestamp"]
-        return told
+    def _announced_ms(self) -> int:
+        """Return the time in Zoom's last message on signaling."""
+        announced_ms: int = self._session.record.sent[-1].fields["timestamp"]
+        return announced_ms
 
     async def _daemon_killed(self) -> None:
         self._act("The daemon dies.")
         await self._announce("kill -9 for the daemon while people talk; then it is started again, as systemd would.")
-        await self._break("daemon killed with kill -9", "daemon_restart", self._kill_and_start)
+        await self._break("daemon killed with kill -9", GapCause.DAEMON_RESTART, self._kill_and_start)
         await self._talk(10, "Ana", "Cleo")
 
     async def _kill_and_start(self) -> None:
         pid = self._daemon.pid
         await self._daemon.kill()
         self._scene.tell(Kind.NOTE, f"The daemon (process {pid}) is dead.")
-        await self._until(lambda: not self._session.connections())  # Zoom has noticed, too
+        await self._until(lambda: not self._session.connections())  # until Zoom has noticed
         await self._daemon.start()
-        self._scene.tell(Kind.NOTE, f"A new daemon (process {self._daemon.pid}) is up and takes up its streams.")
+        self._scene.tell(Kind.NOTE, f"A new daemon (process {self._daemon.pid}) is up and resumes its streams.")
 
     async def _end(self) -> None:
         self._act("The session ends.")
         self._session.leave("Bo")
         await self._talk(2)
-        await self._until(lambda: not self._session.feed.is_behind(self._session.now_ms))  # after an outage it may be
+        await self._until(lambda: not self._session.feed.is_behind(self._session.now_ms))  # as after an outage
         await self._session.stop(StopReason.MEETING_ENDED)
         self._played.ended_ms = self._session.now_ms
         await self._until(lambda: self._scene.stream.get("ended_ms") is not None)
         self._played.daemon_status = await self._daemon.stop()
 
-    # What acts are made of
+    # Parts of acts
 
     def _act(self, text: str) -> None:
         self._scene.tell(Kind.ACT, text)
@@ -220,7 +221,7 @@ class Story:
         await self._clock.sleep(ANNOUNCED_S)
 
     async def _talk(self, duration_s: float, *names: str) -> None:
-        """Let these people talk, and nobody else; without a name nobody."""
+        """Let these people talk, and nobody else."""
         for person in list(self._session.crowd.present.values()):
             name = person.person.user_name
             (self._session.talk if name in names else self._session.hush)(name)
@@ -228,19 +229,19 @@ class Story:
 
     async def _all_connected(self) -> None:
         """Wait until all media flow. Raises Stuck when they do not."""
-        with trio.move_on_after(PATIENCE_S) as patience:
+        with trio.move_on_after(RECOVERY_S) as recovery:
             for media in (MediaType.AUDIO, MediaType.TRANSCRIPT):
                 await self._session.wait_reconnected(media)
-        if patience.cancelled_caught:
+        if recovery.cancelled_caught:
             raise Stuck
 
     @staticmethod
-    async def _until(came_true: Callable[[], bool]) -> None:
-        with trio.move_on_after(PATIENCE_S):
-            while not came_true():  # noqa: ASYNC110 other people's state: there is no event to wait for
-                await trio.sleep(LOOK_AGAIN_S)
+    async def _until(condition: Callable[[], bool]) -> None:
+        with trio.move_on_after(RECOVERY_S):
+            while not condition():  # noqa: ASYNC110 - state of another object, which has no event
+                await trio.sleep(POLL_S)
 
-    def _broken(self, name: str, cause: str | None) -> Fault:
+    def _broken(self, name: str, cause: GapCause | None) -> Fault:
         fault = Fault(name, cause, self._session.now_ms)
         self._played.faults.append(fault)
         return fault
@@ -250,7 +251,7 @@ class Story:
         fault.outcome = outcome
         self._scene.tell(Kind.GOOD, f"{fault.name}: {outcome}.")
 
-    async def _break(self, name: str, cause: str, inject: Callable[[], Awaitable[object] | object]) -> None:
+    async def _break(self, name: str, cause: GapCause, inject: Callable[[], Awaitable[object] | object]) -> None:
         """Break something that takes connections down, and wait until all of them are back.
 
         Raises:

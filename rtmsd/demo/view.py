@@ -1,7 +1,7 @@
-"""How the scene looks: a live screen on a terminal, plain lines elsewhere."""
+"""The view of a scene: a live screen on a terminal, plain lines elsewhere."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 import trio
@@ -36,7 +36,7 @@ _LINKS: Final = {"streaming": "green", "connecting": "yellow", "lost": "red", "r
 
 
 def print_lines(scene: Scene, write: Callable[[str], None] = lambda text: print(text, flush=True)) -> None:
-    """Have everything printed as it happens, a line each."""
+    """Print every event of the scene as it happens, one line each."""
     scene.on_line = lambda line: write(f"{line.at_s:7.1f} s  {_MARKS[line.kind]} {line.text}")
     scene.on_said = lambda said: write(f"{said.at_s:7.1f} s     {said.user_name}: {said.text}")
 
@@ -54,7 +54,7 @@ async def show(
     console: Console | None = None,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Draw the scene until cancelled; the terminal is left as it was found."""
+    """Draw the scene until cancelled; the terminal is restored."""
     began_s = time.monotonic()
     screen = Screen(scene, pace)
     with Live(console=console, screen=True, auto_refresh=False, redirect_stdout=False, redirect_stderr=False) as live:
@@ -65,7 +65,7 @@ async def show(
 
 
 class Screen:
-    """Makes one picture after the other."""
+    """Draws a scene."""
 
     def __init__(self, scene: Scene, pace: Pace) -> None:
         self._scene = scene
@@ -73,7 +73,7 @@ class Screen:
 
     def draw(self, elapsed_s: float, height: int) -> Layout:
         scene = self._scene
-        room = max(1, (height - HEAD - TOP - 4) // 2)  # it may have been made smaller since
+        room = max(1, (height - HEAD - TOP - 4) // 2)  # the terminal may have been made smaller since
         top = Layout(name="top", size=TOP)
         top.split_row(
             Layout(Panel(self._voices(), title="who talks, as the daemon hears it", border_style="blue")),
@@ -84,30 +84,28 @@ class Screen:
         head = Text.assemble(
             (" rtmsd demo ", "reverse"), f"  {part}{scene.age_s():6.1f} s of the session{speed} ({elapsed_s:.0f} s)\n"
         )
-        head.append(self._latest(Kind.ACT), STYLES[Kind.ACT]).append("\n")
-        told = next((line for line in reversed(scene.lines) if line.kind not in (Kind.ACT, Kind.DAEMON)), None)
-        if told is not None:
-            head.append(told.text, STYLES[told.kind])
+        act = next((line.text for line in reversed(scene.lines) if line.kind is Kind.ACT), "Starting ...")
+        head.append(act, STYLES[Kind.ACT]).append("\n")
+        latest = next((line for line in reversed(scene.lines) if line.kind not in (Kind.ACT, Kind.DAEMON)), None)
+        if latest is not None:
+            head.append(latest.text, STYLES[latest.kind])
         layout = Layout()
         layout.split_column(
             Layout(head, size=HEAD),
             top,
-            Layout(Panel(_said(list(scene.said)[-room:]), title="transcript", border_style="blue")),
+            Layout(Panel(_lines(list(scene.said)[-room:]), title="transcript", border_style="blue")),
             Layout(Panel(_lines(list(scene.lines)[-room:]), title="what happens", border_style="blue")),
         )
         return layout
-
-    def _latest(self, kind: Kind) -> str:
-        return next((line.text for line in reversed(self._scene.lines) if line.kind is kind), "Starting ...")
 
     def _voices(self) -> Table:
         table = Table.grid(padding=(0, 1))
         newest_ms = max((voice.at_ms for voice in self._scene.voices.values()), default=0)
         for voice in list(self._scene.voices.values()):
             level = voice.level if newest_ms - voice.at_ms <= FADE_MS and self._scene.daemon_is_up else 0.0
-            full = round(level * BAR)
-            bar = Text("█" * full + "·" * (BAR - full), style="green" if full < BAR * 0.8 else "yellow")
-            name = Text(printable(voice.user_name), style="bold" if full else "" if voice.present else "dim strike")
+            filled = round(level * BAR)
+            bar = Text("█" * filled + "·" * (BAR - filled), style="green" if filled < BAR * 0.8 else "yellow")
+            name = Text(printable(voice.user_name), style="bold" if filled else "" if voice.present else "dim strike")
             table.add_row(name, bar, "" if voice.present else "left")
         return table
 
@@ -142,17 +140,11 @@ def _gaps(gaps: list[dict[str, object]]) -> str:
     return f"{len(gaps)}, last: {', '.join(last)}" if gaps else "none"
 
 
-def _said(lines: list[Said]) -> Text:
+def _lines(lines: Iterable[Line | Said]) -> Text:
     text = Text(no_wrap=True, overflow="ellipsis")
     for line in lines:
-        text.append(f"{line.at_s:6.1f} ", style="dim").append(f"{line.user_name}: ", style="bold").append(
-            f"{line.text}\n"
-        )
-    return text
-
-
-def _lines(lines: list[Line]) -> Text:
-    text = Text(no_wrap=True, overflow="ellipsis")
-    for line in lines:
-        text.append(f"{line.at_s:6.1f} ", style="dim").append(f"{line.text}\n", style=STYLES[line.kind])
+        text.append(f"{line.at_s:6.1f} ", style="dim")
+        if isinstance(line, Said):
+            text.append(f"{line.user_name}: ", style="bold")
+        text.append(f"{line.text}\n", style=STYLES[line.kind] if isinstance(line, Line) else "")
     return text

@@ -1,10 +1,10 @@
-"""Look at the daemon through its admin socket, as `rtmsctl` does, and keep the scene true."""
+"""The view of the daemon through its admin socket, as `rtmsctl` has it, written into the scene."""
 
 import json
 import re
 from array import array
 from base64 import b64decode
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import Any, Final, cast
@@ -14,48 +14,49 @@ import trio
 
 from rtmsd.demo.daemon import Admin, DaemonError
 from rtmsd.demo.scene import Kind, Scene, Voice
+from rtmsd.protocol.causes import GapCause
 
-LOOK_EVERY_S: Final = 0.25
-TRY_AGAIN_S: Final = 0.2
-_RAISED: Final = re.compile(r"[ |]*[A-Za-z_][\w.]*(Error|Exception|Interrupt|Exit)\b")
-_LOUD: Final = 9000  # samples of the simulator's voices go so far
-_CAUSES: Final = {
-    "media_reconnect": "media connection lost",
-    "signaling_reconnect": "signaling lost",
-    "server_failover": "server failed over",
-    "daemon_restart": "daemon was gone",
-    "refused": "not granted by Zoom",
+POLL_S: Final = 0.25
+RETRY_S: Final = 0.2
+_EXCEPTION: Final = re.compile(r"[ |]*[A-Za-z_][\w.]*(Error|Exception|Interrupt|Exit)\b")
+_LOUD: Final = 9000  # the peak of the simulator's voices
+_CAUSES: Final[Mapping[str, str]] = {
+    GapCause.MEDIA_RECONNECT: "media connection lost",
+    GapCause.SIGNALING_RECONNECT: "signaling lost",
+    GapCause.SERVER_FAILOVER: "server failed over",
+    GapCause.DAEMON_RESTART: "daemon was gone",
+    GapCause.REFUSED: "not granted by Zoom",
 }
 
 
 async def watch(admin: Admin, rtms_stream_id: str, scene: Scene, *, levels: bool) -> None:
-    """Follow one stream until cancelled, also through the death of the daemon.
+    """Follow one stream until cancelled, over restarts of the daemon.
 
     Args:
-        levels: also listen to the audio, for level bars.
+        levels: tap the audio, too, for level bars.
     """
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(_look, admin, rtms_stream_id, scene)
+        nursery.start_soon(_poll, admin, rtms_stream_id, scene)
         nursery.start_soon(_listen, admin, rtms_stream_id, scene, levels)
 
 
 async def fail_at_crash(admin: Admin, log_path: Path) -> None:
-    """Watch for requests that the daemon answers 500: a bug, after which nothing else could come right.
+    """Poll for webhooks that the daemon answered with 500: a bug, after which no check could hold.
 
     Raises:
         DaemonError: with the last error of its log.
     """
     while True:
-        with suppress(httpx.HTTPError):  # it may be dead on purpose
+        with suppress(httpx.HTTPError):  # killed on purpose, perhaps
             status = await admin.get("/v1/status")
             if status["webhook"]["results"].get("crashed"):
                 error = last_error(await trio.Path(log_path).read_text(errors="replace"))
                 raise DaemonError(f"the daemon answered a webhook with 500, see {log_path}\n{error}")
-        await trio.sleep(LOOK_EVERY_S)
+        await trio.sleep(POLL_S)
 
 
 def last_error(text: str) -> str:
-    """Return the last error in a log of JSON lines, as a person wants to read it; "" without one."""
+    """Return the last error in a log of JSON lines, on one line; "" without one."""
     for line in reversed(text.splitlines()):
         try:
             entry = json.loads(line)
@@ -63,21 +64,21 @@ def last_error(text: str) -> str:
             continue
         if isinstance(entry, dict) and entry.get("level") in ("error", "critical"):
             traceback = str(entry.get("exception", "")).strip().splitlines()
-            raised = [row.strip(" |+-") for row in traceback if _RAISED.match(row)]
-            return ": ".join([str(entry.get("event")), *raised[-1:]])
+            exceptions = [row.strip(" |+-") for row in traceback if _EXCEPTION.match(row)]
+            return ": ".join([str(entry.get("event")), *exceptions[-1:]])
     return ""
 
 
-async def _look(admin: Admin, rtms_stream_id: str, scene: Scene) -> None:
+async def _poll(admin: Admin, rtms_stream_id: str, scene: Scene) -> None:
     while True:
         try:
             scene.stream = await admin.get(f"/v1/streams/{rtms_stream_id}")
             scene.daemon_is_up = True
-        except httpx.HTTPStatusError:  # it is there and does not know the stream yet
+        except httpx.HTTPStatusError:  # up, without the stream yet
             scene.daemon_is_up = True
         except httpx.HTTPError:
             scene.stream, scene.daemon_is_up = {}, False
-        await trio.sleep(LOOK_EVERY_S)
+        await trio.sleep(POLL_S)
 
 
 async def _listen(admin: Admin, rtms_stream_id: str, scene: Scene, levels: bool) -> None:
@@ -90,12 +91,12 @@ async def _listen(admin: Admin, rtms_stream_id: str, scene: Scene, levels: bool)
                 async for item in items:
                     take(scene, item)
         except httpx.HTTPError:
-            pass  # killed, or not recording yet: ask again
-        await trio.sleep(TRY_AGAIN_S)
+            pass  # killed, or not recording yet: retry
+        await trio.sleep(RETRY_S)
 
 
 def take(scene: Scene, item: dict[str, Any]) -> None:
-    """Show one line of a tap."""
+    """Write one line of a tap into the scene."""
     match item:
         case {"media": "audio", "user_id": int(user_id), "timestamp_ms": at_ms, "data": data}:
             voice = scene.voices.setdefault(user_id, Voice(item.get("user_name") or str(user_id)))
@@ -122,7 +123,7 @@ def _connection(event: dict[str, Any]) -> str:
     what = " ".join(filter(None, (event.get("of"), "+".join(event.get("event_media") or ()))))
     if event.get("change") == "opened":
         return f"{what} connected"
-    because = _CAUSES.get(str(event.get("cause")), "stream over")
+    because = _CAUSES.get(str(event.get("cause")), "stream ended")
     return f"{what} closed ({because}): {event.get('why')}"
 
 

@@ -12,6 +12,7 @@ from rtmsd.demo.checks import all_checks
 from rtmsd.demo.evidence import Evidence, Gap, Track
 from rtmsd.demo.speakers import speakers
 from rtmsd.demo.story import Fault, Played
+from rtmsd.protocol.causes import GapCause
 from rtmsd.protocol.enums import PayloadType, StopReason
 from rtmsd.protocol.media_params import AudioFormat
 from rtmsd.recording.verify.verify import Problem
@@ -70,7 +71,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Run:
     played = Played(
         cast(SimSession, session),
         connected_ms=T0,
-        faults=[Fault("signaling cut", "signaling_reconnect", T0 + 21_000, T0 + 24_000, "back")],
+        faults=[Fault("signaling cut", GapCause.SIGNALING_RECONNECT, T0 + 21_000, T0 + 24_000, "back")],
         pauses=[(T0 + 30_000, T0 + 40_000)],
         malformed=5,
         duplicate_status=200,

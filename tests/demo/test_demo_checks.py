@@ -14,6 +14,7 @@ from rtmsd.demo.evidence import Evidence, Gap, Track, collect, find_directory
 from rtmsd.demo.speakers import Speaker, speakers
 from rtmsd.demo.stage import FAST
 from rtmsd.demo.story import Fault, Played
+from rtmsd.protocol.causes import GapCause
 from rtmsd.protocol.enums import PayloadType
 from rtmsd.protocol.media_params import AudioFormat
 from rtmsd.simulator import Fate, Person, Record, SimSession, Tone
@@ -71,7 +72,7 @@ def test_a_perfect_recording_passes() -> None:
     evidence = evidence_of(PERFECT, duplicates=2)
     assert failed(GOOD, evidence) == []
     [ana] = heard(GOOD, evidence)
-    assert (ana.said_ms, ana.recorded_ms, ana.repeated, ana.foreign_ms) == (2000, 2000, 2, 0)
+    assert (ana.said_ms, ana.recorded_ms, ana.repeated, ana.unsent_ms) == (2000, 2000, 2, 0)
 
 
 def test_a_lost_packet_needs_a_gap() -> None:
@@ -216,13 +217,13 @@ def test_a_transcript_twice_or_from_nowhere_is_found() -> None:
     ],
 )
 def test_a_gap_belongs_to_the_fault_of_its_cause_and_time(gap: Gap, name: str | None) -> None:
-    faults = [Fault("forged", None, T0), Fault("killed", "daemon_restart", T0 + 450, T0 + 3000)]
+    faults = [Fault("forged", None, T0), Fault("killed", GapCause.DAEMON_RESTART, T0 + 450, T0 + 3000)]
     assert fault_of(Played(SESSION, faults=faults), gap) == name
 
 
 def test_what_came_late_may_leave_a_gap_before_the_fault() -> None:
     """In compressed time a busy machine is seconds of Zoom's behind."""
-    faults = [Fault("killed", "daemon_restart", T0 + 30_000, T0 + 40_000)]
+    faults = [Fault("killed", GapCause.DAEMON_RESTART, T0 + 30_000, T0 + 40_000)]
     assert fault_of(Played(SESSION, faults=faults), GAP) is None
     assert fault_of(Played(SESSION, faults=faults, late_ms=FAST.late_ms), GAP) == "killed"
 

@@ -1,1 +1,1 @@
-"""The state that every part of a simulated Zoom shares: settings, clock, crowd and exact record."""
+"""The state shared by all parts of a simulated Zoom: settings, clock, crowd and exact record."""

@@ -28,7 +28,7 @@ class AudioSource(Protocol):
 
 
 class AudioPacket(NamedTuple):
-    """One packet as it went, or did not go, out. `number` counts packets on the session's time grid."""
+    """One packet and its fate. `number` counts packets on the session's time grid."""
 
     user_id: int
     number: int
@@ -41,7 +41,7 @@ class AudioPacket(NamedTuple):
 
 
 class AudioLog:
-    """All packets of one participant in the order of their fate, 33 bytes each: what they held is made again."""
+    """All packets of one participant in the order of their fate, 33 bytes each: their source makes the data again."""
 
     def __init__(self, user_id: int) -> None:
         self.user_id = user_id
@@ -50,7 +50,7 @@ class AudioLog:
         self._fates = bytearray()
         self._connections = array("q")
         self._sent_s = array("d")
-        self._sources: list[tuple[int, AudioSource]] = []  # from which row on, who made the data
+        self._sources: list[tuple[int, AudioSource]] = []  # (first row, source of the data)
 
     def add(self, number: int, timestamp_ms: int, fate: Fate, connection: int, source: AudioSource) -> None:
         if not self._sources or self._sources[-1][1] is not source:
@@ -62,7 +62,7 @@ class AudioLog:
         self._sent_s.append(time.monotonic())
 
     def revise(self, number: int, connection: int, fate: Fate) -> None:
-        """Correct the fate of a packet that was sent on `connection` lately."""
+        """Correct the fate of a packet that was sent on `connection` a short time ago."""
         for row in range(len(self._fates) - 1, -1, -1):
             if self._numbers[row] == number and self._connections[row] == connection:
                 self._fates[row] = fate
@@ -73,7 +73,7 @@ class AudioLog:
 
     @property
     def newest_ms(self) -> int:
-        """When the last packet was spoken; 0 when there was none."""
+        """The timestamp of the last packet; 0 without one."""
         return self._timestamps_ms[-1] if self._timestamps_ms else 0
 
     def __iter__(self) -> Iterator[AudioPacket]:
@@ -95,7 +95,7 @@ class AudioLog:
             row = end
 
     def arrived(self) -> list[AudioPacket]:
-        """Return what must be in the files: packets whose every byte reached the other side's kernel."""
+        """Return the packets that must be in the files: every byte of them was handed to the kernel."""
         return [packet for packet in self if packet.fate in ARRIVED]
 
     def count(self, *fates: Fate) -> int:
@@ -120,7 +120,7 @@ class AudioLog:
         return sum(end - start for start, end in self.intervals())
 
     def timeline(self) -> tuple[int, bytes]:
-        """Return (start_ms, PCM) of what arrived, silence where nothing did: what a perfect L16 recording holds."""
+        """Return (start_ms, PCM) of a perfect L16 recording: what arrived, and silence elsewhere."""
         packets = sorted(self.arrived(), key=lambda packet: packet.timestamp_ms)
         if not packets:
             return 0, b""

@@ -7,11 +7,11 @@ import trio
 
 
 class ZoomClock:
-    """Times on the wire come from here, and never from the local clock.
+    """The source of all times on the wire.
 
     Args:
         speed: Zoom's seconds in one local second.
-        wall_s: the local wall clock, read once: Zoom's clock starts at its time.
+        wall_s: the local wall clock, read once, for the start of Zoom's.
     """
 
     def __init__(self, speed: float = 1.0, wall_s: Callable[[], float] = time.time) -> None:
@@ -23,7 +23,7 @@ class ZoomClock:
         return int(self._start_ms + (trio.current_time() - self._start_s) * 1000 * self.speed)
 
     def local_s(self, zoom_s: float) -> float:
-        """Return how many local seconds pass while Zoom's clock advances by `zoom_s`."""
+        """Return the local seconds in which Zoom's clock advances by `zoom_s`."""
         return zoom_s / self.speed
 
     async def sleep(self, zoom_s: float) -> None:

@@ -1,4 +1,4 @@
-"""Who is in a session and who talked when. Pure bookkeeping in Zoom's time; nothing is sent from here."""
+"""The participants of a session and their speech: pure bookkeeping in Zoom's time."""
 
 import enum
 from collections.abc import Iterator
@@ -31,11 +31,11 @@ class SimParticipant:
 
 @attrs.define
 class Span:
-    """Somebody talked from `start_ms` until `end_ms`, or still does. What was said before `told_ms` is transcribed."""
+    """Speech from `start_ms` until `end_ms`, or still going on; transcribed up to `transcribed_ms`."""
 
     user_id: int
     start_ms: int
-    told_ms: int
+    transcribed_ms: int
     end_ms: int | None = None
 
 
@@ -50,7 +50,7 @@ class Crowd:
 
     Attributes:
         present: by user id, in the order of joining.
-        known: everybody who ever was there.
+        known: everybody who was ever in the session.
     """
 
     def __init__(self) -> None:
@@ -60,7 +60,7 @@ class Crowd:
         self._paused = False
 
     def join(self, person: Person, now_ms: int) -> SimParticipant:
-        """Let somebody in, talking if they are said to.
+        """Add a participant, talking if `person` says so.
 
         Raises:
             ValueError: the user id is taken.
@@ -84,7 +84,7 @@ class Crowd:
         del self.present[user_id]
 
     def talk(self, user_id: int, now_ms: int) -> None:
-        """Start to talk; somebody muted unmutes for it."""
+        """Start to talk, unmuting first."""
         self._set_mic(self.present[user_id], Mic.TALKING, now_ms)
 
     def hush(self, user_id: int, now_ms: int) -> None:
@@ -94,7 +94,7 @@ class Crowd:
         self._set_mic(self.present[user_id], Mic.MUTED, now_ms)
 
     def pause(self, now_ms: int) -> None:
-        """Nothing that is said until `resume` is ever sent."""
+        """Pause the stream: speech until `resume` is never sent."""
         self._paused = True
         self._end_spans(now_ms)
 
@@ -105,15 +105,15 @@ class Crowd:
                 self._spans.append(Span(participant.user_id, now_ms, now_ms))
 
     def end(self, now_ms: int) -> None:
-        """Everybody stops talking, for good."""
+        """End all speech for good."""
         self._paused = True
         self._end_spans(now_ms)
 
     def find(self, name_or_id: str | int) -> int:
-        """Return the user id of somebody present, by id or name.
+        """Return the user id of a participant, by id or name.
 
         Raises:
-            KeyError: nobody of this name is there.
+            KeyError: nobody of this name is in the session.
         """
         for participant in self.present.values():
             if name_or_id in (participant.user_id, participant.person.user_name):
@@ -125,11 +125,11 @@ class Crowd:
 
     @property
     def active_speaker(self) -> int | None:
-        """Return who began to talk last and still does."""
+        """Return the participant who began to talk last and still does."""
         return next((span.user_id for span in reversed(self._spans) if span.end_ms is None), None)
 
     def speakers(self, from_ms: int, to_ms: int) -> tuple[int, ...]:
-        """Return who talked all through an interval: the first three at most."""
+        """Return who talked throughout an interval: the first three at most."""
         talking = [
             span.user_id
             for span in self._spans
@@ -138,27 +138,29 @@ class Crowd:
         return tuple(talking[:MAX_SPEAKERS])
 
     def next_speech_ms(self, from_ms: int) -> int | None:
-        """Return when somebody talks next, `from_ms` if somebody does then; None when nobody has yet."""
+        """Return when speech comes next, `from_ms` if somebody talks then; None without any."""
         starts = [max(span.start_ms, from_ms) for span in self._spans if span.end_ms is None or span.end_ms > from_ms]
         return min(starts, default=None)
 
     def utterances(self, until_ms: int, longest_ms: int) -> Iterator[Utterance]:
-        """Yield once what was said until then and is complete: up to a silence, or `longest_ms` of talking on."""
+        """Yield, once, what was said until then: each up to a silence, or to `longest_ms` of speech."""
         for span in self._spans:
-            while span.told_ms + longest_ms <= until_ms and (
-                span.end_ms is None or span.told_ms + longest_ms <= span.end_ms
+            while span.transcribed_ms + longest_ms <= until_ms and (
+                span.end_ms is None or span.transcribed_ms + longest_ms <= span.end_ms
             ):
-                yield Utterance(span.user_id, span.told_ms, span.told_ms + longest_ms)
-                span.told_ms += longest_ms
-            if span.end_ms is not None and span.told_ms < span.end_ms <= until_ms:
-                if span.end_ms - span.told_ms >= _SHORTEST_UTTERANCE_MS:
-                    yield Utterance(span.user_id, span.told_ms, span.end_ms)
-                span.told_ms = span.end_ms
+                yield Utterance(span.user_id, span.transcribed_ms, span.transcribed_ms + longest_ms)
+                span.transcribed_ms += longest_ms
+            if span.end_ms is not None and span.transcribed_ms < span.end_ms <= until_ms:
+                if span.end_ms - span.transcribed_ms >= _SHORTEST_UTTERANCE_MS:
+                    yield Utterance(span.user_id, span.transcribed_ms, span.end_ms)
+                span.transcribed_ms = span.end_ms
 
     def forget(self, before_ms: int) -> None:
-        """Drop what is over, told, and older than this."""
+        """Drop speech that has ended, is transcribed, and is older than this."""
         self._spans = [
-            span for span in self._spans if span.end_ms is None or span.end_ms > before_ms or span.told_ms < span.end_ms
+            span
+            for span in self._spans
+            if span.end_ms is None or span.end_ms > before_ms or span.transcribed_ms < span.end_ms
         ]
 
     def _set_mic(self, participant: SimParticipant, mic: Mic, now_ms: int) -> None:

@@ -27,10 +27,10 @@ class SentItem:
 
 @attrs.define(kw_only=True)
 class KeepAlive:
-    """One request.
+    """A keep-alive request.
 
     Attributes:
-        answered_s: None until the right answer came on the right connection.
+        answered_s: None until the right answer is received on the right connection.
         sequence_echoed: whether that answer repeated `sequence`. Zoom's SDK does, none of its samples does: the
             timestamp alone decides (section 18, row 31).
     """
@@ -45,7 +45,7 @@ class KeepAlive:
 
 @attrs.frozen(kw_only=True)
 class Handshake:
-    """A message 1 or 3 and how it was answered.
+    """A message 1 or 3 and its answer.
 
     Attributes:
         media_type: the granted bits, 0 for signaling.
@@ -64,7 +64,7 @@ class Handshake:
 
 @attrs.define(kw_only=True)
 class ConnectionSpan:
-    """A connection whose handshake succeeded, until and why it ended."""
+    """A connection whose handshake succeeded, with the time and reason of its end."""
 
     connection: int
     kind: str
@@ -85,10 +85,10 @@ class ControlMessage:
 
 @attrs.frozen(kw_only=True)
 class WebhookDelivery:
-    """One POST. `kind` is "genuine", "retry", "duplicate", "forged" or "challenge".
+    """One POST of a webhook. `kind` is "genuine", "retry", "duplicate", "forged" or "challenge".
 
     Attributes:
-        status: None: nobody answered, and `error` says why.
+        status: None without an answer; `error` says why.
     """
 
     event: str
@@ -103,7 +103,7 @@ class WebhookDelivery:
 
 @attrs.frozen
 class Violation:
-    """Something no well-behaved client does; `name` is stable, for tests."""
+    """A breach of the protocol by the client; `name` is stable, for tests."""
 
     name: str
     detail: str
@@ -112,18 +112,18 @@ class Violation:
 
 @attrs.frozen
 class StrayConnection:
-    """A TCP connection that became no WebSocket of ours, and why."""
+    """A TCP connection that did not become the WebSocket of a stream, and why."""
 
     why: str
 
 
 Notice: TypeAlias = Handshake | Violation | StrayConnection | WebhookDelivery
-"""Something to be reported at once: a handshake and its answer, an offence, a failed connection, a webhook's answer."""
+"""An event to be reported at once: the answer to a handshake or a webhook, a violation, a failed connection."""
 
 
 @attrs.define
 class Record:
-    """Everything of one stream. Lists are in the order in which things happened.
+    """The record of one stream. Lists are in the order of events.
 
     Attributes:
         observer: called with each handshake and violation as it happens.
@@ -143,23 +143,23 @@ class Record:
     connections: list[ConnectionSpan] = attrs.field(factory=list)
     webhooks: list[WebhookDelivery] = attrs.field(factory=list)
     hostile: Counter[str] = attrs.field(factory=Counter)  # broken frames sent, by kind
-    unknown: Counter[str] = attrs.field(factory=Counter)  # messages the client sent that are no message
+    unknown: Counter[str] = attrs.field(factory=Counter)  # unexpected messages of the client, by kind
     violations: list[Violation] = attrs.field(factory=list)
 
     def audio_of(self, user_id: int) -> AudioLog:
-        """Return the log of a participant (0 is the mix), empty when nothing was to be sent yet."""
+        """Return the log of a participant (0 is the mix), a new one for a new participant."""
         if user_id not in self.audio:
             self.audio[user_id] = AudioLog(user_id)
         return self.audio[user_id]
 
     def violate(self, name: str, detail: str, at_ms: int) -> None:
-        """Record something no well-behaved client does."""
+        """Record a breach of the protocol by the client."""
         violation = Violation(name, detail, at_ms)
         self.violations.append(violation)
         self.observer(violation)
 
     def answered(self, handshake: Handshake) -> None:
-        """Record how a handshake was answered."""
+        """Record a handshake with its answer."""
         self.handshakes.append(handshake)
         self.observer(handshake)
 
@@ -188,14 +188,14 @@ class Record:
         return [handshake for handshake in self.handshakes if handshake.status_code != 0]
 
     def keep_alive_latency_s(self) -> list[float]:
-        """Return how long each answered keep-alive took."""
+        """Return the latency of each answered keep-alive."""
         return [k.answered_s - k.asked_s for k in self.keep_alives if k.answered_s is not None]
 
     def violation_names(self) -> Counter[str]:
         return Counter(violation.name for violation in self.violations)
 
     def summary(self) -> dict[str, Any]:
-        """Return the counts of everything, for a report or a log line."""
+        """Return all counts, for a report or a log line."""
         return {
             "audio_packets": {fate.name.lower(): sum(log.count(fate) for log in self.audio.values()) for fate in Fate},
             "audio_ms": {user_id: log.arrived_ms() for user_id, log in self.audio.items()},

@@ -1,4 +1,4 @@
-"""What a simulator is told when it is opened, and what it knows of Zoom's products."""
+"""The settings of a simulator and its sessions, and the table of Zoom's products."""
 
 import enum
 from collections.abc import Mapping
@@ -13,11 +13,11 @@ from rtmsd.protocol.products import IdKey
 
 @attrs.frozen
 class Product:
-    """How one of Zoom's products names itself on the wire (protocol.md, section 1.2)."""
+    """One of Zoom's products on the wire (protocol.md, section 1.2)."""
 
     webhook_prefix: str  # followed by "started", "stopped" or "interrupted"
     id_key: IdKey
-    media: MediaType  # what an app with all scopes is granted
+    media: MediaType  # granted to an app with all scopes
 
 
 _MEETING_MEDIA: Final = MediaType.AUDIO | MediaType.VIDEO | MediaType.DESKSHARE | MediaType.TRANSCRIPT | MediaType.CHAT
@@ -33,7 +33,7 @@ PRODUCTS: Final = {
 
 
 class Tone(enum.Enum):
-    """What a participant's packets hold."""
+    """The content of a participant's packets."""
 
     SPEECH = "speech"  # speech-like, another voice for each participant
     MARKED = "marked"  # every packet names its participant and its number: see `marks.py`
@@ -44,12 +44,12 @@ class Timing:
     """Zoom's delays and windows, in Zoom's seconds: `SimulatorSettings.speed` shortens them all."""
 
     keep_alive_s: float = 10
-    keep_alive_misses: int = 3  # so many unanswered requests in a row, and the connection is cut
+    keep_alive_misses: int = 3  # unanswered requests in a row until the connection is cut
     signaling_window_s: float = 60
     media_window_s: float = 65
-    attach_window_s: float = 60  # nobody attaches for so long after the start: the stream ends
+    attach_window_s: float = 60  # from the start to the first attachment, or the stream ends
     buffer_s: float = 60  # audio older than this is given up
-    utterance_s: float = 4  # somebody who talks on gets a transcript this often
+    utterance_s: float = 4  # the longest transcript of continuous speech
     transcript_lag_s: float = 1.5
     stop_grace_s: float = 0.5  # between "terminating" and "terminated"
     webhook_retry_s: tuple[float, ...] = (300, 1200, 3600)  # after a 5xx, a timeout or no connection
@@ -57,18 +57,18 @@ class Timing:
 
 @attrs.frozen(kw_only=True)
 class SimulatorSettings:
-    """All a simulator needs; the defaults listen on a free loopback port and post no webhooks.
+    """The settings of one simulator; the defaults listen on a free loopback port and post no webhooks.
 
     Attributes:
-        webhook_url: where events are posted; None only records them, for a client that is told its URL otherwise.
+        webhook_url: where events are posted; None only records them, for a client that gets its URL otherwise.
         webhook_ca_file: a CA for `webhook_url`, beside the system's.
         webhook_timeout_s: local seconds, whatever the speed: Zoom waits 3.
         tls: wss://, with a certificate of the CA in `ca_file`, or of a throw-away one (`Simulator.ca_pem`).
-        ca_file: where the CA is kept; made when it is not there. Its private key is beside it.
+        ca_file: holds the CA, with its private key beside it; created when missing.
         speed: Zoom's seconds in one local second.
-        strict: False accepts what Zoom's own samples do against the documents: one message 7 for several media
+        strict: False accepts what Zoom's own samples do contrary to the documents: one message 7 for several media
             connections, image codecs above their frame rate (27, 33), subscriptions as bare numbers.
-        handshake_s: local seconds a fresh connection may take to say something.
+        handshake_s: local seconds until a new connection must have sent its handshake.
         api_key, api_secret, account_id: of the REST API; for meetings the client and the account of the OAuth app.
     """
 
@@ -94,13 +94,13 @@ class SimulatorSettings:
 
 @attrs.frozen(kw_only=True)
 class Person:
-    """Somebody in a session.
+    """A person in a session.
 
     Attributes:
         user_id: None takes the next free one.
-        talking: from the moment of joining, until told otherwise.
+        talking: from the moment of joining.
         camera: on from the moment of joining.
-        wav: 16-bit PCM to play in a loop instead of the made-up voice.
+        wav: 16-bit PCM to play in a loop instead of the synthetic voice.
     """
 
     user_name: str
@@ -112,11 +112,11 @@ class Person:
 
 @attrs.frozen(kw_only=True)
 class SimRoom:
-    """A session that is going on, with a stream or without one; `Simulator.start_stream` starts one.
+    """A running session, with or without a stream; `Simulator.start_stream` starts one.
 
     Attributes:
         product: a key of `PRODUCTS`.
-        media: what the app has scopes for.
+        media: the app has scopes for these.
         details: further fields of the started webhook, as `account_id`.
     """
 
@@ -130,7 +130,7 @@ class SimRoom:
 
 @attrs.frozen(kw_only=True)
 class Dialect:
-    """How the server writes. Every departure from the default is something a client must put up with.
+    """The way a server writes messages. A client must accept every departure from the default.
 
     Attributes:
         binary: binary instead of text frames.
@@ -138,10 +138,10 @@ class Dialect:
         string_ids: user ids as decimal strings.
         names: user names in media data.
         length: the `length` field in media data.
-        extra_fields: fields no document mentions.
-        fragment_bytes: messages cut into WebSocket fragments of so many bytes; 0 never.
+        extra_fields: undocumented fields.
+        fragment_bytes: size of the WebSocket fragments of a message; 0 for no fragments.
         keep_alive_sequence: `sequence` in keep-alive requests.
-        jitter_ms: audio timestamps up to so much off their grid, both ways.
+        jitter_ms: greatest deviation of audio timestamps from their grid, both ways.
     """
 
     binary: bool = False
@@ -156,7 +156,7 @@ class Dialect:
 
     @property
     def plain(self) -> bool:
-        """Say whether audio may take the prepared way: text frames with all fields in their usual order."""
+        """Whether audio may be sent as prepared bytes: text frames with all fields in their usual order."""
         return not (
             self.binary or self.shuffled_keys or self.string_ids or self.extra_fields or self.fragment_bytes
         ) and (self.names and self.length)

@@ -179,7 +179,7 @@ class SimStream:
         if self.phase is not SimPhase.TERMINATING:
             for connection in self.watch.keep_alive(now_ms):
                 self.drop(connection, "keep-alives unanswered")
-            self.watch.look(now_ms)
+            self.watch.check(now_ms)
             missed = self.windows.missed(now_ms)
             if missed is not None:
                 self.host.nursery.start_soon(self.stop, missed)

@@ -1,4 +1,4 @@
-"""One WebSocket connection of a client, after the upgrade: typed messages out, text in, keep-alives counted."""
+"""One WebSocket connection of a client, after the upgrade: its messages and its keep-alives."""
 
 import contextlib
 import enum
@@ -36,8 +36,8 @@ class SimConnection:
     Attributes:
         media_type: the granted bits; ALL stays set when it was asked for.
         params: as negotiated.
-        contested_s: when a second connection was refused because of this one, in local seconds.
-        ready_s: when the media handshake succeeded, until message 7 comes, in local seconds.
+        contested_s: local time of the refusal of a second connection beside this one.
+        ready_s: local time of the media handshake, until message 7 is received.
     """
 
     def __init__(self, number: int, websocket: WebSocketConnection, wire: Wire, path: str) -> None:
@@ -57,7 +57,7 @@ class SimConnection:
         self._unanswered: dict[int, KeepAlive] = {}
         self._asked_ms = 0
         self._missed = 0
-        self._neglected = 0  # of those missed, the latest that a client could see
+        self._neglected = 0  # the latest of those missed that reached the client
         self._sequence = 0
 
     @property
@@ -67,29 +67,29 @@ class SimConnection:
     # Messages
 
     def post(self, fields: Mapping[str, Any], token: Token | None = None) -> None:
-        """Send a JSON object as this session's dialect writes it, without waiting."""
+        """Send a JSON object in this session's dialect, without waiting."""
         self.wire.put(frames(to_json(fields, self.dialect), self.dialect), token)
 
     def send(self, message: Message) -> None:
-        """Send a message of the protocol, without waiting."""
+        """Send a protocol message, without waiting."""
         self.post(json.loads(encode(message)))
 
     async def receive(self) -> str | bytes:
         """Return the next message.
 
         Raises:
-            ConnectionClosed: by either side, in whatever way.
+            ConnectionClosed: by either side.
         """
         return await self._websocket.get_message()
 
     async def close(self) -> None:
-        """Close in order, for a second at most; what was posted before goes out first."""
+        """Send what was posted, then the close handshake, within a second at most."""
         with trio.move_on_after(_CLOSE_S), contextlib.suppress(ConnectionClosed):
             await self._websocket.aclose()
 
     @property
     def how_closed(self) -> str:
-        """Say in words how the client closed."""
+        """The client's close, in words."""
         closed = self._websocket.closed
         return f"closed by the client with {closed.code}" if closed is not None else "closed by the client"
 
@@ -97,16 +97,16 @@ class SimConnection:
 
     @property
     def quiet_since_ms(self) -> int:
-        """Return since when nothing was sent that makes a keep-alive request superfluous.
+        """The time since which nothing was sent that makes a keep-alive request superfluous.
 
-        Signaling is asked whatever it carries; a dead wire carries nothing.
+        On signaling only requests count; on a dead wire media do not count either.
         """
         if self.media_type and self.wire.state is not WireState.DEAD:
             return max(self._asked_ms, self.busy_ms)
         return max(self._asked_ms, self.opened_ms)
 
     def ask_alive(self, now_ms: int, record: Record) -> None:
-        """Send message 12. Its timestamp is one that no other request of the session has."""
+        """Send message 12, with a timestamp unique in the session."""
         previous = record.keep_alives[-1].timestamp_ms if record.keep_alives else 0
         timestamp_ms = max(now_ms, previous + 1)
         self._sequence += 1
@@ -125,7 +125,7 @@ class SimConnection:
             del self._unanswered[next(iter(self._unanswered))]
 
     def answer(self, fields: Mapping[str, Any]) -> str | None:
-        """Take in message 13; return what is wrong with it, or None."""
+        """Match message 13 to its request; return what is wrong with it, or None."""
         timestamp_ms = fields.get("timestamp")
         asked = self._unanswered.pop(timestamp_ms, None) if type(timestamp_ms) is int else None
         if asked is None:
@@ -139,5 +139,5 @@ class SimConnection:
         return self._missed >= timing.keep_alive_misses
 
     def neglects_keep_alives(self, timing: Timing) -> bool:
-        """Say whether it is the client that plays dead: on a stalled or half-open wire it can hear no request."""
+        """Whether the client is at fault: on a stalled or half-open wire no request reaches it."""
         return self._neglected >= timing.keep_alive_misses

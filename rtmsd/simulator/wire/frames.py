@@ -11,7 +11,7 @@ BINARY: Final = 0x2
 
 
 def to_json(fields: Mapping[str, Any], dialect: Dialect) -> bytes:
-    """Return `fields` as the JSON this dialect makes of it."""
+    """Return `fields` as JSON in a dialect."""
     if dialect.shuffled_keys or dialect.extra_fields or dialect.string_ids:
         fields = _in_dialect(fields, dialect)
     return json.dumps(fields, separators=(",", ":"), ensure_ascii=False).encode()

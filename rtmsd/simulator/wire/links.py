@@ -10,7 +10,7 @@ from rtmsd.simulator.wire.connection import ConnectionState, SimConnection
 
 
 class Links:
-    """Keeps them, and records when each began and ended. Iterates signaling first.
+    """Holds the live connections and records the span of each. Iterates signaling first.
 
     Attributes:
         signaling: at most one.
@@ -39,7 +39,7 @@ class Links:
         return None
 
     def add(self, connection: SimConnection) -> None:
-        """Take a connection into service: its handshake succeeded, and it waits for message 7."""
+        """Add a connection whose handshake succeeded; it waits for message 7."""
         now_ms = self._now_ms()
         connection.state = ConnectionState.NEGOTIATED
         connection.opened_ms = connection.busy_ms = now_ms
@@ -56,7 +56,7 @@ class Links:
             self.signaling = connection
 
     def remove(self, connection: SimConnection, why: str) -> bool:
-        """Take a connection out of service; say whether it was in."""
+        """Remove a connection; return whether it was live."""
         if connection is self.signaling:
             self.signaling = None
         elif connection in self.media:

@@ -1,4 +1,4 @@
-"""The webhooks of one stream: started, interrupted, stopped, and some that nobody should believe."""
+"""The webhooks of one stream: started, interrupted, stopped, and forged ones."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +11,7 @@ from rtmsd.simulator.wire.webhooks import WebhookSender
 
 
 class StreamWebhooks:
-    """Sends them; each returns the status, None when nobody answered."""
+    """Sends them; each call returns the status, None without an answer."""
 
     def __init__(
         self,
@@ -35,7 +35,7 @@ class StreamWebhooks:
         self._started_ts = started_ms
 
     def renew(self) -> None:
-        """Make the next started webhook another event, not a repetition of the last one."""
+        """Make the next started webhook a new event, not a repetition of the last one."""
         self._started_ts = max(self._started_ts + 1, self._clock.now_ms())
 
     async def started(self, signaling_url: str, kind: str = "genuine") -> int | None:
@@ -48,7 +48,7 @@ class StreamWebhooks:
         return await self._send("stopped", self._clock.now_ms(), self._about | {"stop_reason": int(reason)})
 
     async def forged(self, event: str, signaling_url: str) -> int | None:
-        """Send a new event of this name, signed by somebody else."""
+        """Send a new event of this name with a wrong signature."""
         payload = self._started(signaling_url) if event == "started" else self._about | {"stop_reason": 1}
         return await self._send(event, self._clock.now_ms(), payload, "forged")
 

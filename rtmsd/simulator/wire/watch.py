@@ -1,4 +1,4 @@
-"""The server's watch over its live connections: keep-alives, and what no well-behaved client leaves so for long."""
+"""The server's watch over its live connections: keep-alives, duplicate connections, missing acknowledgements."""
 
 from typing import Final
 
@@ -10,12 +10,12 @@ from rtmsd.simulator.wire.connection import SimConnection
 from rtmsd.simulator.wire.links import Links
 from rtmsd.simulator.wire.wire import WireState
 
-_CONTESTED_S: Final = 2.0  # a client that opens a second connection gets so long to drop the first one
-_READY_S: Final = 5.0  # and so long for message 7
+_CONTESTED_S: Final = 2.0  # for a client to drop its first connection after opening a second one
+_READY_S: Final = 5.0  # for message 7 after a media handshake
 
 
 class Watch:
-    """Looks after the links of one stream.
+    """The watch over the links of one stream.
 
     Attributes:
         asks_alive: False withholds keep-alive requests.
@@ -28,7 +28,7 @@ class Watch:
         self._timing = timing
 
     def keep_alive(self, now_ms: int) -> list[SimConnection]:
-        """Ask every 10 s on signaling, on media only after 10 s without media; return who has not answered."""
+        """Ask every 10 s on signaling, on media only after 10 s without media; return the unresponsive connections."""
         silent = []
         for connection in self._links:
             if now_ms < connection.quiet_since_ms + int(self._timing.keep_alive_s * 1000):
@@ -41,8 +41,8 @@ class Watch:
                 connection.ask_alive(now_ms, self._record)
         return silent
 
-    def look(self, now_ms: int) -> None:
-        """Note first connections kept beside a second one, and media that waits for message 7."""
+    def check(self, now_ms: int) -> None:
+        """Record first connections kept beside a second one, and media that waits for message 7."""
         local_s = trio.current_time()
         for connection in self._links:
             contested_s, ready_s = connection.contested_s, connection.ready_s

@@ -20,9 +20,9 @@ from rtmsd.webhook.verify import sign, validation_answer
 
 
 class WebhookSender:
-    """Posts events; what became of each is appended to the `deliveries` given with it.
+    """Posts events; the outcome of each is appended to the `deliveries` given with it.
 
-    Retries run in the simulator's nursery, so that a call returns with the first attempt.
+    Retries run in the simulator's nursery: a call returns after the first attempt.
 
     Attributes:
         observer: called with each delivery.
@@ -40,7 +40,7 @@ class WebhookSender:
     async def send(
         self, event: str, event_ts: int, payload: Mapping[str, Any], deliveries: list[WebhookDelivery], kind: str
     ) -> int | None:
-        """Post an event and return the status, None when nobody answered in time.
+        """Post an event and return the status, None without an answer in time.
 
         Args:
             kind: "genuine" is retried as Zoom does; "duplicate" and "forged" (wrongly signed) are not.
@@ -52,7 +52,7 @@ class WebhookSender:
         return delivery.status
 
     async def validate(self, deliveries: list[WebhookDelivery]) -> bool:
-        """Challenge the endpoint as Zoom does every 72 hours; return whether it answered rightly."""
+        """Challenge the endpoint as Zoom does every 72 hours; return whether the answer was right."""
         token = secrets.token_urlsafe(16)
         await self.send("endpoint.url_validation", self._clock.now_ms(), {"plainToken": token}, deliveries, "challenge")
         return deliveries[-1].status == 200 and not deliveries[-1].error
@@ -107,7 +107,7 @@ class WebhookSender:
             return False
 
     def _headers(self, body: bytes, kind: str) -> dict[str, str]:
-        timestamp = str(int(time.time()))  # of the sending machine, not of the session
+        timestamp = str(int(time.time()))  # local time, whatever the session's speed
         secret = "not-the-secret" if kind == "forged" else self._settings.webhook_secret
         return {
             "content-type": "application/json; charset=utf-8",
@@ -119,7 +119,7 @@ class WebhookSender:
 
 
 def _origin(error: BaseException) -> str:
-    """Return what an error comes from: httpx says that all attempts failed, the system why."""
+    """Return the text of the innermost cause: httpx only says that all attempts failed."""
     while (deeper := error.__cause__ or error.__context__) is not None:
         error = deeper
     if isinstance(error, BaseExceptionGroup):

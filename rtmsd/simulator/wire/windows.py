@@ -1,14 +1,14 @@
-"""How long the server waits for a client that is not there."""
+"""The windows in which a server waits for a lost client."""
 
 from rtmsd.protocol.enums import MediaType, StopReason
 from rtmsd.simulator.model.settings import Timing
 
 
 class Windows:
-    """The deadlines of one stream, in Zoom's milliseconds. The first one is for a client to attach at all.
+    """The deadlines of one stream, in Zoom's milliseconds. The first one is for the first attachment.
 
     Attributes:
-        lost_media: what was lost and has not come back. While signaling is gone, too, only its window counts.
+        lost_media: the media lost and not yet restored. While signaling is lost, too, only its window counts.
     """
 
     def __init__(self, timing: Timing, now_ms: int) -> None:
@@ -19,7 +19,7 @@ class Windows:
         self._media_until_ms: int | None = None
 
     def signaling_lost(self, media: MediaType, now_ms: int) -> None:
-        """Wait for signaling, which took `media` down with it."""
+        """Wait for signaling, lost together with `media`."""
         self.lost_media |= media
         self._signaling_reason = StopReason.AWAIT_RECONNECTION_TIMEOUT
         self._signaling_until_ms = now_ms + int(self._timing.signaling_window_s * 1000)
@@ -29,7 +29,7 @@ class Windows:
         self._signaling_until_ms = None
 
     def media_lost(self, media: MediaType, now_ms: int) -> None:
-        """Wait for `media`, no longer than for what was lost before it."""
+        """Wait for `media`, no longer than for media lost earlier."""
         self.lost_media |= media
         if self._media_until_ms is None:
             self._media_until_ms = now_ms + int(self._timing.media_window_s * 1000)
@@ -40,7 +40,7 @@ class Windows:
             self._media_until_ms = None
 
     def missed(self, now_ms: int) -> StopReason | None:
-        """Return why the stream ends when a window has passed."""
+        """Return the stop reason once a window has passed."""
         if self._signaling_until_ms is not None and now_ms >= self._signaling_until_ms:
             return self._signaling_reason
         if self._media_until_ms is not None and now_ms >= self._media_until_ms:

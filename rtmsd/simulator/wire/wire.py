@@ -1,9 +1,9 @@
-"""The bytes between a socket and trio-websocket, on the server's side.
+"""The stream of bytes between a socket and trio-websocket, on the server's side, with faults on demand.
 
-Everything a connection sends goes through one queue: what trio-websocket writes (upgrade, pong, close) and the frames
-that the session puts here without waiting. A plain socket takes them at once as far as the kernel has room, which is
-what makes hundreds of paced sessions cheap; the rest, and all of TLS, is the writer task's. The wire knows which frame
-was handed over whole, and it is where networks misbehave on demand.
+All that a connection sends goes through one queue: the bytes of trio-websocket (upgrade, pong, close) and the frames
+that the session puts here without waiting. On a plain socket they are written at once as far as the kernel has room,
+which makes hundreds of paced sessions cheap; the rest, and all of TLS, is left to the writer task. The wire knows which
+frames were handed to the kernel whole, and so the fate of each.
 """
 
 import array
@@ -32,14 +32,14 @@ _FLUSH_S = 1.0
 
 class WireState(enum.Enum):
     OPEN = enum.auto()
-    STALLED = enum.auto()  # nothing moves in either direction; `resume` goes on where it stopped
-    DEAD = enum.auto()  # half-open: what is sent vanishes, what arrives is not read, the peer sees nothing of it
-    CLOSING = enum.auto()  # a close frame was put, behind which nothing may come
+    STALLED = enum.auto()  # nothing moves in either direction until `resume`
+    DEAD = enum.auto()  # half-open: nothing is sent or read, and the peer's TCP stays up
+    CLOSING = enum.auto()  # a close frame was put; nothing may follow it
     CLOSED = enum.auto()
 
 
 _MOVING = (WireState.OPEN, WireState.CLOSING)
-_HOLDING = (WireState.OPEN, WireState.STALLED, WireState.CLOSING)  # what is queued may still go out
+_HOLDING = (WireState.OPEN, WireState.STALLED, WireState.CLOSING)  # the queue may still be sent
 _CLOSE_FRAME = b"\x88"
 
 
@@ -47,13 +47,13 @@ class Cut(enum.Enum):
     """Ways to lose a connection without a close frame."""
 
     EOF = "eof"  # TCP ends in order: 1006 at the client
-    RESET = "reset"  # TCP RST; what the kernel still held is gone
+    RESET = "reset"  # TCP RST; the kernel discards its buffer
     TRUNCATED = "truncated"  # half a frame, then the end
 
 
 class Token(Protocol):
-    """Goes with a frame and is told its fate: SENT when handed to the kernel whole, after which a reset may still turn
-    it IN_FLIGHT; LOST on a dead wire; DISCARDED when it was still queued at the end.
+    """Accompanies a frame and gets its fate: SENT once handed to the kernel whole, which a reset may still change to
+    IN_FLIGHT; LOST on a dead wire; DISCARDED when still queued at the end.
     """
 
     def settle(self, fate: Fate) -> None: ...
@@ -70,25 +70,25 @@ class Wire(trio.abc.Stream):
         self._socket = plain.socket
         self._plain = plain is stream
         self._queue: deque[tuple[bytes, Token | None]] = deque()
-        self._offset = 0  # bytes of the first queued piece that are gone already
-        self._encrypting = 0  # pieces that TLS is busy with: they may or may not have left
-        self._handed_over = 0  # bytes, all told
-        self._recent: deque[tuple[int, Token]] = deque(maxlen=_REMEMBERED)  # (where it ended, token)
+        self._offset = 0  # bytes of the first queued piece that are sent already
+        self._encrypting = 0  # pieces handed to TLS: they may or may not be sent
+        self._handed_over = 0  # bytes in total
+        self._recent: deque[tuple[int, Token]] = deque(maxlen=_REMEMBERED)  # (offset of its end, token)
         self._changed = trio.Event()  # the queue got its first piece, or emptied, or the state changed
 
     @property
     def is_closing(self) -> bool:
-        """Say whether what is put is DISCARDED."""
+        """Whether a frame that is put now is DISCARDED."""
         return self.state in (WireState.CLOSING, WireState.CLOSED)
 
     # Sending
 
     def put(self, data: bytes, token: Token | None = None) -> None:
-        """Send `data` after all that was put before, without waiting. On a closing or closed wire it is DISCARDED."""
+        """Send `data` after all that was put before, without waiting. A closing or closed wire DISCARDs it."""
         if self.state is WireState.DEAD:
-            self._tell(token, Fate.LOST)
+            self._settle(token, Fate.LOST)
         elif self.is_closing:
-            self._tell(token, Fate.DISCARDED)
+            self._settle(token, Fate.DISCARDED)
         else:
             self._queue.append((data, token))
             self.queued_bytes += len(data)
@@ -98,10 +98,10 @@ class Wire(trio.abc.Stream):
                     self._notify()
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        """Put `data` and wait until it is gone.
+        """Put `data` and wait until it is sent.
 
         Raises:
-            BrokenResourceError: the wire is closed, or was before the data was gone.
+            BrokenResourceError: the wire is closed, or was before the data was sent.
         """
         self.put(bytes(data))
         if data[:1] == _CLOSE_FRAME and self.state is WireState.OPEN:  # trio-websocket makes one call for each frame
@@ -114,7 +114,7 @@ class Wire(trio.abc.Stream):
         await self._until_empty()
 
     async def run_writer(self) -> None:
-        """Send what the kernel had no room for; returns when the wire is closed."""
+        """Send what the kernel had no room for, until the wire is closed."""
         while self.state is not WireState.CLOSED:
             if self.state in _MOVING and self._queue:
                 with contextlib.suppress(trio.ClosedResourceError):
@@ -164,7 +164,7 @@ class Wire(trio.abc.Stream):
             self._pop(written)
 
     def _pop(self, size: int) -> None:
-        """Take `size` bytes off the queue, reporting each piece that is gone whole."""
+        """Take `size` bytes off the queue, reporting each piece sent whole."""
         self._offset += size
         self.queued_bytes -= size
         self._handed_over += size
@@ -198,7 +198,7 @@ class Wire(trio.abc.Stream):
         if self.state is WireState.CLOSED:
             raise trio.ClosedResourceError
 
-    # Misbehaving
+    # Faults
 
     def stall(self) -> None:
         """Stop moving bytes until `resume`; nothing is lost."""
@@ -211,19 +211,19 @@ class Wire(trio.abc.Stream):
             self._flush()
 
     def play_dead(self) -> None:
-        """Become half-open: the peer's TCP stays up and hears nothing any more. What was queued is lost."""
+        """Become half-open: the peer's TCP stays up, and nothing is sent any more. The queue is LOST."""
         if self.state in _HOLDING:
             self._enter(WireState.DEAD)
             self._give_up(Fate.LOST)
 
     def cut(self, how: Cut) -> None:
-        """Lose the connection at once. What was queued is DISCARDED, so that it can be sent again."""
+        """Close the connection at once. The queue is DISCARDED, so that it can be sent again."""
         if self.state is WireState.CLOSED:
             return
         if how is Cut.TRUNCATED and self._plain and self.state is WireState.OPEN:
             self._send_half_a_frame()
         if how is Cut.RESET:
-            self._doubt_what_has_not_left()
+            self._mark_in_flight()
             with contextlib.suppress(OSError):
                 self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._close()
@@ -234,7 +234,7 @@ class Wire(trio.abc.Stream):
         with contextlib.suppress(OSError):
             os.write(self._socket.fileno(), half)
 
-    def _doubt_what_has_not_left(self) -> None:
+    def _mark_in_flight(self) -> None:
         outstanding = array.array("i", [0])
         with contextlib.suppress(OSError):
             fcntl.ioctl(self._socket.fileno(), termios.TIOCOUTQ, outstanding)
@@ -266,11 +266,11 @@ class Wire(trio.abc.Stream):
     def _give_up(self, fate: Fate) -> None:
         queue, self._queue, self._offset, self.queued_bytes = self._queue, deque(), 0, 0
         for index, (_, token) in enumerate(queue):
-            self._tell(token, Fate.IN_FLIGHT if index < self._encrypting else fate)
+            self._settle(token, Fate.IN_FLIGHT if index < self._encrypting else fate)
         self._notify()
 
     @staticmethod
-    def _tell(token: Token | None, fate: Fate) -> None:
+    def _settle(token: Token | None, fate: Fate) -> None:
         if token is not None:
             token.settle(fate)
 

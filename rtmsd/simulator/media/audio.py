@@ -1,9 +1,10 @@
-"""Where packets come from: prepared loops of speech, WAV files, and packets that name themselves.
+"""The sources of audio packets: prepared loops of speech, WAV files, and marked packets.
 
-A source is asked for packet `number` of the session's time grid and always gives the same bytes for it, so that the
-record need not keep them. Loops hold their base64 as well: sending a packet costs no encoding.
+A source returns the same bytes for packet `number` of the session's time grid every time, so that the record need not
+keep them. Loops hold their base64 as well: sending a packet costs no encoding.
 """
 
+import abc
 import functools
 import wave
 from array import array
@@ -26,7 +27,7 @@ _OPUS_SILENCE = b"\xf8\xff\xfe"  # a valid packet of 20 ms; there is no encoder 
 
 
 class Loop:
-    """Packets prepared once and repeated for ever."""
+    """Packets prepared once and repeated."""
 
     def __init__(self, audio_format: AudioFormat, packets: Sequence[bytes]) -> None:
         self.format = audio_format
@@ -41,27 +42,36 @@ class Loop:
         return self._base64[number % len(self._base64)]
 
 
-class Marked:
-    """Packets whose samples name participant and number (L16 only: other codecs would not keep them)."""
+class _Computed(abc.ABC):
+    """L16 packets computed on each request."""
 
-    def __init__(self, audio_format: AudioFormat, user_id: int) -> None:
+    def __init__(self, audio_format: AudioFormat) -> None:
         self.format = audio_format
-        self._user_id = user_id
         self.size_bytes = packet_bytes(audio_format)
 
-    def packet(self, number: int) -> bytes:
-        return marked_packet(self._user_id, number, self.size_bytes)
+    @abc.abstractmethod
+    def packet(self, number: int) -> bytes: ...
 
     def base64(self, number: int) -> bytes:
         return pybase64.b64encode(self.packet(number))
 
 
-class Mix:
+class Marked(_Computed):
+    """Packets whose samples hold participant and number (L16 only: other codecs would not keep them)."""
+
+    def __init__(self, audio_format: AudioFormat, user_id: int) -> None:
+        super().__init__(audio_format)
+        self._user_id = user_id
+
+    def packet(self, number: int) -> bytes:
+        return marked_packet(self._user_id, number, self.size_bytes)
+
+
+class Mix(_Computed):
     """The sum of several L16 sources; cheap enough for the few sessions that ask for mixed audio."""
 
     def __init__(self, audio_format: AudioFormat, sources: Sequence[AudioSource]) -> None:
-        self.format = audio_format
-        self.size_bytes = packet_bytes(audio_format)
+        super().__init__(audio_format)
         self._sources = sources
 
     def packet(self, number: int) -> bytes:
@@ -70,9 +80,6 @@ class Mix:
             return packets[0].tobytes()
         return array("h", (max(-32768, min(32767, sum(at))) for at in zip(*packets, strict=True))).tobytes()
 
-    def base64(self, number: int) -> bytes:
-        return pybase64.b64encode(self.packet(number))
-
 
 def packet_bytes(audio_format: AudioFormat) -> int:
     """Return the size of an L16 packet of this format."""
@@ -80,7 +87,7 @@ def packet_bytes(audio_format: AudioFormat) -> int:
 
 
 def source_for(person: Person, user_id: int, voice: int, audio_format: AudioFormat, tone: Tone) -> AudioSource:
-    """Return the packets of one participant. Sources are shared by all who sound the same."""
+    """Return the packets of one participant. Participants with the same voice share a source."""
     if tone is Tone.MARKED and audio_format.codec == PayloadType.L16:
         return Marked(audio_format, user_id)
     if person.wav is not None:
@@ -89,7 +96,7 @@ def source_for(person: Person, user_id: int, voice: int, audio_format: AudioForm
 
 
 def mix_for(sources: Sequence[AudioSource], audio_format: AudioFormat, tone: Tone) -> AudioSource:
-    """Return the packets of `user_id` 0 while `sources` are heard; other codecs than L16 carry the first one only."""
+    """Return the packets of `user_id` 0, the mix of `sources`; codecs other than L16 carry the first one only."""
     if tone is Tone.MARKED and audio_format.codec == PayloadType.L16:
         return _marked_mix(audio_format)
     if audio_format.codec != PayloadType.L16 or len(sources) == 1:
@@ -114,7 +121,7 @@ def _wav_loop(path: Path, audio_format: AudioFormat) -> AudioSource:
 
 
 def _loop(audio_format: AudioFormat, mono: "array[int]") -> AudioSource:
-    """Cut a mono signal into packets; the last one is filled with silence."""
+    """Cut a mono signal into packets; the last one is padded with silence."""
     if audio_format.codec == PayloadType.OPUS:
         return Loop(audio_format, [_OPUS_SILENCE])
     samples = audio_format.rate_hz * audio_format.send_rate_ms // 1000

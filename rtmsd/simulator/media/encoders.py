@@ -1,4 +1,4 @@
-"""G.711 A-law and G.722 as a server sends them: encoders only, written after the ITU-T recommendations."""
+"""Encoders for G.711 A-law and G.722, after the ITU-T recommendations."""
 
 from array import array
 from collections.abc import Iterable

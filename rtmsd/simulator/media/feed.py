@@ -1,7 +1,7 @@
-"""The audio of one session on its way out: what was said, cut into packets, sent in time or late, never twice.
+"""The audio feed of one session: speech cut into packets, sent in time or late, never twice.
 
-Zoom's buffer is nothing but a cursor that lags behind: packets are made when they can be sent. So a slow client, a lost
-connection and a client that is not there yet are one case, and audio older than the buffer is given up in all of them.
+Zoom's buffer is a cursor that lags behind: packets are made when they can be sent. So a slow client, a lost connection
+and a client that has not connected yet are one case, and in all of them audio older than the buffer is discarded.
 """
 
 from collections import deque
@@ -24,13 +24,13 @@ from rtmsd.simulator.wire.wire import WireState
 
 _WIRE_LIMIT_BYTES = 4 << 20  # queued for one connection; beyond it the cursor waits
 _PLAIN: Final = Dialect()
-_LATE_MS = 1000  # a packet sent this long after its time comes "out of the buffer"
+_LATE_MS = 1000  # a packet sent this long after its time is "out of the buffer"
 _DEFAULT_FORMAT = AudioFormat(codec=PayloadType.L16, rate_hz=16000, channels=1, mixed=False, send_rate_ms=20)
 
 
 @attrs.define
 class _Packet:
-    """A packet on a wire, told by it what became of it."""
+    """The token of a packet on a wire: passes its fate on to the feed."""
 
     feed: "AudioFeed"
     user_id: int
@@ -46,11 +46,11 @@ class _Packet:
 
 
 class AudioFeed:
-    """Sends what a crowd says to the audio connection, whenever there is one.
+    """Sends the speech of a crowd on the audio connection while there is one.
 
     Attributes:
-        cursor_ms: up to where audio has been cut into packets.
-        repeat_ms: so much of what was sent before is sent again after a reconnection.
+        cursor_ms: audio is cut into packets up to here.
+        repeat_ms: the audio sent again after a reconnection.
     """
 
     def __init__(self, origin_ms: int, crowd: Crowd, record: Record, tone: Tone, id_key: IdKey) -> None:
@@ -72,7 +72,7 @@ class AudioFeed:
         return self._format.send_rate_ms
 
     def attach(self, connection: SimConnection, audio_format: AudioFormat) -> None:
-        """Send on `connection` from now on, first what the last one did not take."""
+        """Send on `connection` from now on, first what the last one did not send."""
         if audio_format != self._format:
             self._format = audio_format
             self._sources.clear()
@@ -84,7 +84,7 @@ class AudioFeed:
             self._connection = None
 
     def advance(self, now_ms: int, keep_ms: int, *, flowing: bool) -> None:
-        """Send what is due, and give up what is older than `keep_ms`.
+        """Send what is due, and discard what is older than `keep_ms`.
 
         Args:
             flowing: False while paused.
@@ -107,7 +107,7 @@ class AudioFeed:
             self.cursor_ms += self.step_ms
 
     def give_up(self, before_ms: int) -> None:
-        """Discard, and record so, what was said before and is not sent yet."""
+        """Discard, and record as such, speech before a time that is not sent yet."""
         while self._again and self._again[0].timestamp_ms < before_ms:
             self._log(self._again.popleft(), Fate.DISCARDED)
         self._skip_silence(before_ms)
@@ -117,13 +117,13 @@ class AudioFeed:
             self.cursor_ms += self.step_ms
 
     def _skip_silence(self, until_ms: int) -> None:
-        """Move the cursor, step by step at once, to where somebody talks again."""
+        """Move the cursor by whole steps to the next speech."""
         speech_ms = self._crowd.next_speech_ms(self.cursor_ms)
         quiet_ms = (until_ms if speech_ms is None else min(speech_ms, until_ms)) - self.cursor_ms
         self.cursor_ms += max(0, quiet_ms) // self.step_ms * self.step_ms
 
     def is_behind(self, now_ms: int) -> bool:
-        """Say whether something is waiting for a connection that could take it, or in its queue."""
+        """Whether packets wait for the connection, or in its queue."""
         if self._connection is None:
             return False
         wire = self._connection.wire
@@ -131,7 +131,7 @@ class AudioFeed:
         return is_queued or bool(self._again) or self.cursor_ms + self.step_ms <= now_ms
 
     def settle(self, packet: _Packet, fate: Fate) -> None:
-        """Note what a wire did with a packet; what it did not send goes out on the next one."""
+        """Record the fate of a packet; one that a wire did not send is sent on the next."""
         if fate is Fate.DISCARDED:
             self._again.append(packet)
         elif packet.handed_over:
@@ -150,13 +150,13 @@ class AudioFeed:
         return (self.cursor_ms - self._origin_ms) // self.step_ms
 
     def _stamp(self, dialect: Dialect) -> int:
-        """Return the timestamp of the packet at the cursor, off the grid when the dialect says so."""
+        """Return the timestamp of the packet at the cursor, off the grid in a dialect with jitter."""
         if not dialect.jitter_ms:
             return self.cursor_ms
         return self.cursor_ms + self._number() * 7 % (2 * dialect.jitter_ms + 1) - dialect.jitter_ms
 
     def _due(self) -> list[tuple[int, AudioSource]]:
-        """Return whose packets belong at the cursor."""
+        """Return the users with packets at the cursor, and their sources."""
         speakers = self._crowd.speakers(self.cursor_ms, self.cursor_ms + self.step_ms)
         if not speakers:
             return []

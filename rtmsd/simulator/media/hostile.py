@@ -1,4 +1,4 @@
-"""Broken and malicious media messages: what a client must count and survive. Payloads, not yet in frames."""
+"""Broken and malicious media messages, which a client must count and survive: payloads, and frames against RFC 6455."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -44,7 +44,7 @@ HUGE_BYTES: Final = 20 << 20
 
 
 def huge() -> bytes:
-    """Return a well-formed message of 20 MB, which no Zoom would send."""
+    """Return a well-formed message of 20 MB, which Zoom would not send."""
     return _audio(data="A" * HUGE_BYTES, length=HUGE_BYTES // 4 * 3)
 
 

@@ -1,4 +1,4 @@
-"""Media that is not audio: transcripts, chat messages, pictures. Zoom buffers none of it."""
+"""The feed of all media but audio: transcripts, chat messages, pictures. Zoom buffers none of them."""
 
 import itertools
 import uuid
@@ -14,7 +14,7 @@ from rtmsd.simulator.model.record import Record, SentItem
 from rtmsd.simulator.wire.links import Links
 
 Who: TypeAlias = Mapping[str, Any]
-"""The fields that name somebody in a message."""
+"""The fields that name a person in a message."""
 
 _ENGLISH: Final = 9
 _SENTENCES: Final = (
@@ -46,7 +46,7 @@ class ItemFeed:
         self._sentences = itertools.cycle(_SENTENCES)
 
     def transcript(self, who: Who, utterance: Utterance, text: str | None = None) -> None:
-        """Send what somebody said, by default the next sentence of a small supply."""
+        """Send the transcript of an utterance, by default the next of some prepared sentences."""
         content = {
             **who,
             "start_time": utterance.start_ms,

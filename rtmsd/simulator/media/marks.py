@@ -1,6 +1,6 @@
-"""Packets that say which they are, so that a test finds any lost, doubled or damaged one in a file.
+"""Marked packets: each holds its user and number, so that a test finds every lost, doubled or damaged one in a file.
 
-A marked packet of L16 starts with a 16-byte label (a magic number, user id, packet number) and goes on with a pattern
+A marked packet of L16 starts with a 16-byte label (a magic number, user id, packet number), followed by a pattern
 made from them. `find_marks` reads a recorded track back.
 """
 
@@ -30,10 +30,10 @@ def marked_packet(user_id: int, number: int, size_bytes: int) -> bytes:
 
 
 def find_marks(track: bytes, size_bytes: int) -> Iterator[Mark]:
-    """Yield the marked packets of a track of PCM (no WAV header) in the order in which they lie.
+    """Yield the marked packets of a track of PCM (no WAV header) in file order.
 
     Args:
-        size_bytes: what each packet was made with.
+        size_bytes: of each packet.
     """
     at = track.find(_MAGIC)
     while at != -1 and at + _LABEL.size <= len(track):

@@ -1,4 +1,4 @@
-"""Video and share: small pictures that are valid JPEG or PNG, and H.264 in form only, each naming its number."""
+"""Pictures for video and share: small valid JPEG and PNG, and H.264 in form only, each labelled with its number."""
 
 import struct
 import zlib
@@ -11,7 +11,7 @@ from rtmsd.protocol.enums import MediaType, PayloadType
 from rtmsd.protocol.messages import DeskshareParams, VideoParams
 from rtmsd.simulator.wire.connection import SimConnection
 
-_BYTES: Final = 2000  # of filling: real pictures are ten times as large, and nobody looks at these
+_BYTES: Final = 2000  # of padding; real pictures are ten times as large
 _KEY_FRAME_EVERY: Final = 30
 
 
@@ -54,14 +54,14 @@ def _png(comment: bytes) -> bytes:
 
 
 def _access_unit(payload: bytes, *, key: bool) -> bytes:
-    """Return parameter sets and an IDR slice, or another slice; no decoder would show them."""
+    """Return parameter sets and an IDR slice, or another slice; not decodable."""
     start = b"\0\0\0\x01"
     slices = start + (b"\x65" if key else b"\x41") + payload
     return start + b"\x67\x42\xc0\x1e" + start + b"\x68\xce\x3c\x80" + slices if key else slices
 
 
 class PictureFeed:
-    """Shows whoever is to be seen, at the negotiated rate. Pictures are never buffered.
+    """Sends pictures of one person at the negotiated rate. Pictures are never buffered.
 
     Args:
         send: sends a media message's content and records it, as `ItemFeed.send`.
@@ -77,7 +77,7 @@ class PictureFeed:
         """Send what is due to `connection`.
 
         Args:
-            who: the fields that name the person to be seen; None: nobody is.
+            who: the fields that name the person shown; None without one.
         """
         params = self._params(connection)
         if params is None or who is None:

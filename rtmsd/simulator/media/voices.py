@@ -1,7 +1,7 @@
-"""Speech-like audio from nothing but arithmetic: a buzzing source, vowels by their formants, syllables, pauses.
+"""Synthetic speech: a buzzing source, vowels by their formants, syllables, pauses.
 
-Nobody will take it for a person, but speakers can be told apart by ear (pitch, tempo, melody), loudness comes and goes
-as in speech, and six seconds cost about 50 ms to make, once for each voice and rate.
+Speakers differ in pitch, tempo and melody, loudness varies as in speech, and six seconds take about 50 ms to compute,
+once for each voice and rate.
 """
 
 import functools
@@ -57,7 +57,7 @@ def _vowel(pitch_hz: float, formants_hz: tuple[int, int, int], rate_hz: int) -> 
 def _syllable(
     vowel: tuple[float, ...], pitch_hz: float, length: int, rate_hz: int, dice: random.Random
 ) -> "array[int]":
-    """Return `length` samples that swell and fade, the pitch falling a little, after a breath of noise."""
+    """Return `length` samples that rise and fade with a slightly falling pitch, after a short noise."""
     samples = array("h")
     breath = min(length // 4, rate_hz // 40) if dice.random() < 0.6 else 0
     samples.extend(int(dice.uniform(-0.08, 0.08) * _LOUDNESS) for _ in range(breath))

@@ -1,1 +1,1 @@
-"""One session and its stream as Zoom's servers keep them: handshakes, conversation, announcements, faults."""
+"""A session and its stream on Zoom's side: handshakes, conversation, announcements, faults."""

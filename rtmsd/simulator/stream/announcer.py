@@ -1,4 +1,4 @@
-"""What the server says on signaling: events, states, and answers to questions about them."""
+"""The server's messages on signaling: events, states, and answers to requests for them."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias
@@ -12,14 +12,14 @@ from rtmsd.simulator.wire.wire import WireState
 
 Fields: TypeAlias = Mapping[str, Any]
 
-_UNASKED = frozenset({EventType.FIRST_PACKET_TIMESTAMP, EventType.MEDIA_CONNECTION_INTERRUPTED})
+_UNSOLICITED = frozenset({EventType.FIRST_PACKET_TIMESTAMP, EventType.MEDIA_CONNECTION_INTERRUPTED})
 
 
 class Announcer:
-    """Speaks on the signaling connection while there is one; what is said without one is neither sent nor recorded.
+    """Sends on the signaling connection while there is one; without one a message is neither sent nor recorded.
 
     Attributes:
-        session_state: of the one sub-session. stream_state: as last announced.
+        session_state, stream_state: as last announced; there is one sub-session.
     """
 
     def __init__(
@@ -34,10 +34,10 @@ class Announcer:
         self._record = record
         self._now_ms = now_ms
         self._subscribed: set[int] = set()
-        self._speaker: int | None = None  # the active one that the client was told of
+        self._speaker: int | None = None  # the active one last announced
 
     def unsubscribe(self) -> None:
-        """Forget all subscriptions: a fresh connection has none."""
+        """Drop all subscriptions: a new connection has none."""
         self._subscribed.clear()
 
     def post(self, fields: Fields) -> None:
@@ -50,36 +50,36 @@ class Announcer:
                 self._record.sent.append(sent)
 
     def stamped(self, msg_type: MsgType, **fields: Any) -> None:
-        """Send a message with the time in it."""
+        """Send a message with the time."""
         self.post({"msg_type": int(msg_type), **fields, "timestamp": self._now_ms()})
 
     def session(self, state: SessionState, reason: StopReason | None = None) -> None:
         """Announce a state of the sub-session (message 9), the reason of its end under both documented names."""
         self.session_state = state
-        because = {} if reason is None else {"stop_reason": int(reason), "reason": int(reason)}
-        self.stamped(MsgType.SESSION_STATE_UPDATE, rtms_session_id=self._rtms_session_id, state=int(state), **because)
+        reasons = {} if reason is None else {"stop_reason": int(reason), "reason": int(reason)}
+        self.stamped(MsgType.SESSION_STATE_UPDATE, rtms_session_id=self._rtms_session_id, state=int(state), **reasons)
 
     def stream(self, state: StreamState, reason: StopReason | None = None) -> None:
         """Announce a state of the stream (message 8)."""
         self.stream_state = state
-        because = {} if reason is None else {"reason": int(reason)}
-        self.stamped(MsgType.STREAM_STATE_UPDATE, state=int(state), **because)
+        reasons = {} if reason is None else {"reason": int(reason)}
+        self.stamped(MsgType.STREAM_STATE_UPDATE, state=int(state), **reasons)
 
     def event(self, event_type: EventType, timestamp_ms: int | None = None, **more: Any) -> None:
-        """Send an event (message 6) if the client asked for it, or nobody has to."""
-        if event_type in _UNASKED or event_type in self._subscribed:
+        """Send an event (message 6) if the client subscribed to it, or need not."""
+        if event_type in _UNSOLICITED or event_type in self._subscribed:
             at_ms = self._now_ms() if timestamp_ms is None else timestamp_ms
             event = {"event_type": int(event_type), **dict.fromkeys(self._time_keys, at_ms), **more}
             self.post({"msg_type": int(MsgType.EVENT_UPDATE), "event": event})
 
     def speaker(self, user_id: int, user_name: str, now_ms: int) -> None:
-        """Tell who the active speaker is, if somebody else was so far."""
+        """Announce the active speaker after a change."""
         if user_id != self._speaker:
             self._speaker = user_id
             self.event(EventType.ACTIVE_SPEAKER_CHANGE, now_ms, user_id=user_id, user_name=user_name)
 
     def subscribe(self, choices: object, *, strict: bool) -> tuple[set[int], str | None]:
-        """Take in the `events` of message 5; return what is newly subscribed to, and the name of a violation.
+        """Apply the `events` of message 5; return the new subscriptions, and the name of a violation.
 
         Args:
             strict: False reads a bare number as a subscription, as Zoom's contact center sample sends it.
@@ -93,7 +93,7 @@ class Announcer:
             self._speaker = None
         self._subscribed |= fresh
         self._subscribed -= {choice["event_type"] for choice in choices if not choice["subscribe"]}
-        return fresh, "forbidden_subscription" if fresh & _UNASKED else None
+        return fresh, "forbidden_subscription" if fresh & _UNSOLICITED else None
 
     def answer_session_state(self, asked: object) -> None:
         """Answer message 10 with 11."""

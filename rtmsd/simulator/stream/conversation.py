@@ -1,4 +1,4 @@
-"""What clients say, one connection at a time: a handshake first, then messages to be answered."""
+"""The conversation on one connection: a handshake, then messages to be answered."""
 
 from collections.abc import Callable, Mapping
 from typing import Final, TypeAlias
@@ -11,13 +11,13 @@ from rtmsd.protocol.messages import DataHandshakeResp
 from rtmsd.simulator.model.record import ControlMessage
 from rtmsd.simulator.stream import checks
 from rtmsd.simulator.stream.announcer import Fields, people
-from rtmsd.simulator.stream.handshakes import meet
+from rtmsd.simulator.stream.handshakes import shake_hands
 from rtmsd.simulator.stream.stream import Route, SimStream
 from rtmsd.simulator.wire.connection import ConnectionState, SimConnection
 
 
 async def converse(connection: SimConnection, route: Route) -> None:
-    """Talk to one client connection until it ends."""
+    """Serve one connection until it ends."""
     stream = route.stream
     connection.dialect = stream.dialect
     try:
@@ -26,7 +26,7 @@ async def converse(connection: SimConnection, route: Route) -> None:
             raw = await connection.receive()
         if raw is None:
             stream.violation("silent_connection", f"{connection.path}: no handshake")
-        elif meet(connection, route, raw):
+        elif shake_hands(connection, route, raw):
             while True:
                 _dispatch(stream, connection, await connection.receive())
         await connection.close()

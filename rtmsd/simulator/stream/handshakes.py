@@ -1,4 +1,4 @@
-"""How a stream answers messages 1 and 3, by which a client shows that it is the one meant."""
+"""The answers of a stream to messages 1 and 3, the handshakes of signaling and media."""
 
 import functools
 from collections.abc import Iterable
@@ -18,12 +18,12 @@ from rtmsd.simulator.wire.connection import ConnectionKind, ConnectionState, Sim
 _OCCUPIED: Final = (StatusCode.MEDIA_DATA_ALL_CONNECTION_EXIST, StatusCode.DUPLICATE_MEDIA_DATA_CONNECTION)
 
 
-def meet(connection: SimConnection, route: Route, raw: str | bytes) -> bool:
-    """Answer the first message of a connection and say whether it stays."""
-    return (_meet_media if route.media else _meet_signaling)(connection, route, raw)
+def shake_hands(connection: SimConnection, route: Route, raw: str | bytes) -> bool:
+    """Answer the first message of a connection; return whether it was accepted."""
+    return (_shake_media if route.media else _shake_signaling)(connection, route, raw)
 
 
-def _meet_signaling(connection: SimConnection, route: Route, raw: str | bytes) -> bool:
+def _shake_signaling(connection: SimConnection, route: Route, raw: str | bytes) -> bool:
     stream = route.stream
     occupied = [stream.signaling] if stream.signaling else []
     answer, fields = checks.signaling_handshake(raw, _expected(route), occupied=bool(occupied))
@@ -42,7 +42,7 @@ def _meet_signaling(connection: SimConnection, route: Route, raw: str | bytes) -
     return True
 
 
-def _meet_media(connection: SimConnection, route: Route, raw: str | bytes) -> bool:
+def _shake_media(connection: SimConnection, route: Route, raw: str | bytes) -> bool:
     stream = route.stream
     strict = stream.host.settings.strict
     judge = functools.partial(
@@ -84,7 +84,7 @@ def _expected(route: Route, *, needs_signaling: bool = False) -> checks.Expected
 def _judged(
     connection: SimConnection, route: Route, answer: checks.SimAnswer, media_type: MediaType, *, lenient: bool = False
 ) -> checks.SimAnswer:
-    """Record how a handshake is answered, with a refusal on demand instead of a success."""
+    """Record the answer to a handshake, after replacing a success by a refusal on demand."""
     stream = route.stream
     kind: ConnectionKind = "media" if route.media else "signaling"
     if answer.status is StatusCode.OK and stream.refusals[kind]:

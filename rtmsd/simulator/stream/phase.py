@@ -1,4 +1,4 @@
-"""The phases of a stream, as Zoom's servers keep it."""
+"""The phases of a stream on Zoom's side."""
 
 import enum
 from typing import Final

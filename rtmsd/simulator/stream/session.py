@@ -27,7 +27,7 @@ class SimSession(FaultyStream):
         self._share = PictureFeed(MediaType.DESKSHARE, self._items.send)
 
     def advance(self, now_ms: int) -> int:
-        """Do what is due and return when to come again."""
+        """Do what is due and return the time of the next call."""
         due_ms = super().advance(now_ms)
         if not self.paused:
             speaker = self.crowd.active_speaker

@@ -1,7 +1,7 @@
-"""One stream as Zoom's servers keep it: its phases, what it loses and gets back, its end. Well-behaved.
+"""A well-behaved stream on Zoom's side: its connections, their loss and return, its end.
 
-What clients say to it is in `conversation.py`; what people do in the session, and everything a network or a server may
-do wrong, in `session.py`.
+Messages of clients are handled in `conversation.py`; faults are in `faults.py`, the people of the session in
+`session.py`.
 """
 
 import functools
@@ -36,7 +36,7 @@ _LAST_DRAIN_S: Final = 5.0
 
 
 class Route(NamedTuple):
-    """What a URL leads to. `media` is a key of message 2's `server_urls`, "" for signaling."""
+    """The target of a URL. `media` is a key of message 2's `server_urls`, "" for signaling."""
 
     stream: "SimStream"
     generation: int
@@ -44,7 +44,7 @@ class Route(NamedTuple):
 
 
 class Host(Protocol):
-    """What a stream needs of the simulator."""
+    """The simulator as a stream uses it."""
 
     settings: SimulatorSettings
     clock: ZoomClock
@@ -52,26 +52,26 @@ class Host(Protocol):
     nursery: trio.Nursery
 
     def observe(self, rtms_stream_id: str | None, notice: Notice) -> None:
-        """Take note of what is to be reported at once."""
+        """Report a notice at once."""
 
     def url(self, path: str, route: Route) -> str:
-        """Return the URL of `path`, which leads to `route` from now on."""
+        """Register `path` for `route` and return its URL."""
 
 
 class SimStream:
     """The server's side of one `rtms_stream_id`.
 
     Attributes:
-        record: all that was sent and received.
-        crowd: who is in the session.
-        media: what the app has scopes for.
+        record: of everything sent and received.
+        crowd: the people of the session.
+        media: the app has scopes for these.
         signaling_url: as in the started webhook; a failover changes it, and counts `generation` up.
-        ready: set by the first message 7. ended: set when all is over, the stopped webhook answered.
+        ready: set by the first message 7. ended: set after the end, the stopped webhook included.
         media_news: woken when a media connection starts to stream.
-        stop_reason: why it ends or ended.
-        dialect: how messages are written.
-        refusals: with which codes the next handshakes that would succeed are refused.
-        video_user_id: whose video the client asked for (message 28).
+        stop_reason: of the end, once it has begun.
+        dialect: of all messages.
+        refusals: status codes for the next handshakes that would succeed.
+        video_user_id: the user whose video the client asked for (message 28).
     """
 
     def __init__(self, host: Host, room: SimRoom, rtms_stream_id: str) -> None:
@@ -142,22 +142,22 @@ class SimStream:
         return connection
 
     def offers_individual_video(self) -> bool:
-        """Say whether video is sent of one participant on request (message 28)."""
+        """Whether video is sent of one participant on request (message 28)."""
         videos = [connection.params.video for connection in self.links.media]
         return any(video and video.data_opt == DataOption.VIDEO_SINGLE_INDIVIDUAL_STREAM for video in videos)
 
     def violation(self, name: str, detail: str) -> None:
-        """Record something no well-behaved client does."""
+        """Record a breach of the protocol by the client."""
         self.record.violate(name, detail, self.now_ms)
 
-    # Being there
+    # Announcements and time
 
     def new_url(self, path: str, media: str) -> str:
         """Return a fresh URL of this stream's; `media` is as in `Route`."""
         return self.host.url(f"/{path}?s={uuid.uuid4().hex[:12]}", Route(self, self.generation, media))
 
     async def announce(self) -> int | None:
-        """Send the started webhook and return its status, None when nobody answered."""
+        """Send the started webhook and return its status, None without an answer."""
         return await self.webhooks.started(self.signaling_url)
 
     async def interrupt(self) -> int | None:
@@ -165,13 +165,13 @@ class SimStream:
         return await self.webhooks.interrupted()
 
     def move(self) -> None:
-        """Be somewhere else from now on: the URLs given out so far lead nowhere, and a new event is due."""
+        """Move to another URL: the URLs given out so far are invalid, and a new started webhook is due."""
         self.generation += 1
         self.signaling_url = self.new_url("signal", "")
         self.webhooks.renew()
 
     def advance(self, now_ms: int) -> int:
-        """Do what is due and return when to come again."""
+        """Do what is due and return the time of the next call."""
         if self.phase is SimPhase.ENDED:
             return now_ms + _TICK_MS
         self.feed.advance(now_ms, int(self.host.settings.timing.buffer_s * 1000), flowing=not self.paused)
@@ -185,17 +185,17 @@ class SimStream:
                 self.host.nursery.start_soon(self.stop, missed)
         return max(now_ms + 1, min(self.feed.cursor_ms + self.feed.step_ms, now_ms + _TICK_MS))
 
-    # Connections won and lost
+    # Connections established and lost
 
     def signaling_up(self, connection: SimConnection) -> None:
-        """Take on the signaling connection of a handshake that succeeded."""
+        """Add a signaling connection whose handshake succeeded."""
         self.phase = SimPhase.UP
         self.windows.signaling_back()
         self.links.add(connection)
         self.announcer.unsubscribe()
 
     def media_up(self, connection: SimConnection) -> None:
-        """Let media flow on a connection that message 7 released."""
+        """Start media on a connection after message 7."""
         connection.state = ConnectionState.UP
         connection.ready_s = None
         self.media_news.unpark_all()
@@ -204,16 +204,16 @@ class SimStream:
         self.windows.media_back(connection.media_type)
 
     def drop(self, connection: SimConnection, why: str, how: Cut = Cut.EOF, *, announce: bool = True) -> None:
-        """Lose a connection on the server's side, with the consequences this has.
+        """Cut a connection on the server's side, with all consequences of its loss.
 
         Args:
-            announce: False spares the client the interrupted webhook, or event 7 and message 8.
+            announce: False sends no interrupted webhook, or no event 7 and message 8.
         """
         self.lose(connection, why, announce=announce)
         connection.wire.cut(how)
 
     def lose(self, connection: SimConnection, why: str, *, announce: bool = True) -> None:
-        """Draw the conclusions from a connection that is over, once."""
+        """Handle the loss of a connection, once."""
         was_signaling = connection is self.signaling
         if not self._remove(connection, why) or self.phase in OVER:
             return
@@ -230,7 +230,7 @@ class SimStream:
         self.announcer.stream_state = StreamState.INTERRUPTED
 
     def go_dark(self, why: str) -> list[SimConnection]:
-        """Lose signaling, and media with it; return what was live, for the caller to end."""
+        """Lose signaling, and media with it; return the connections that were live, for the caller to end."""
         self.phase = SimPhase.INTERRUPTED
         self.announcer.stream_state = StreamState.INTERRUPTED
         self.windows.signaling_lost(self.links.media_types, self.now_ms)
@@ -243,7 +243,7 @@ class SimStream:
         return removed
 
     def _remove(self, connection: SimConnection, why: str) -> bool:
-        """Take a connection out of service; say whether it was in."""
+        """Remove a connection; return whether it was live."""
         self.feed.detach(connection)
         return self.links.remove(connection, why)
 
@@ -255,7 +255,7 @@ class SimStream:
         """End the stream and return the status of the stopped webhook, None without one.
 
         Args:
-            webhook: "after" or "before" the sockets close; "never"; "only": the sockets are closed with no word.
+            webhook: "after" or "before" the sockets close; "never"; "only": without messages 8 and 9.
         """
         if self.phase in OVER:
             return None
@@ -268,19 +268,19 @@ class SimStream:
         if webhook in ("before", "only"):
             status = await self.webhooks.stopped(reason)
         if webhook != "only":
-            await self._say_goodbye(reason)
+            await self._announce_end(reason)
         self.phase = SimPhase.ENDED
         async with trio.open_nursery() as nursery:
             for connection in self._remove_all("the stream has ended"):
                 nursery.start_soon(connection.close)
-        self.feed.give_up(self.now_ms)  # last: what a closing connection did not take is discarded too
+        self.feed.give_up(self.now_ms)  # last: a closing connection may have left some unsent
         if webhook == "after":
             status = await self.webhooks.stopped(reason)
         self.ended.set()
         return status
 
-    async def _say_goodbye(self, reason: StopReason) -> None:
-        """Announce the end, sending the last audio, and transcripts that come late, in between."""
+    async def _announce_end(self, reason: StopReason) -> None:
+        """Announce the end, and meanwhile send the last audio and late transcripts."""
         self.announcer.session(SessionState.STOPPED, reason)
         self.announcer.stream(StreamState.TERMINATING, reason)
         await self.host.clock.sleep(self.host.settings.timing.stop_grace_s)

@@ -1,4 +1,4 @@
-"""What `rtmsd simulate` is told on its command line: the parser, and the settings that come of it."""
+"""The command line of `rtmsd simulate`: its parser, and the settings made from it."""
 
 import argparse
 import math
@@ -14,9 +14,9 @@ from rtmsd.simulator.model.settings import SimulatorSettings, Tone
 
 CLIENT_SECRET: Final = "RTMSD_CLIENT_SECRET"  # of the environment
 WEBHOOK_SECRET: Final = "RTMSD_WEBHOOK_SECRET"
-TLS_HOST: Final = "localhost"  # a certificate is held against a name, and by Zoom's SDK against nothing else
+TLS_HOST: Final = "localhost"  # a certificate is verified by name, by Zoom's SDK only so
 _HIGHEST_PORT: Final = 65535
-_HIGHEST_SPEED: Final = 1000  # beyond it a machine does nothing but catch up with Zoom's clock
+_HIGHEST_SPEED: Final = 1000  # a machine cannot keep up with more
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -66,7 +66,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def settings_of(arguments: argparse.Namespace) -> SimulatorSettings:
-    """Return the settings that parsed arguments and the environment stand for."""
+    """Return the settings from parsed arguments and the environment."""
     defaults = SimulatorSettings()
     return SimulatorSettings(
         webhook_url=arguments.webhook_url,
@@ -89,7 +89,7 @@ def settings_of(arguments: argparse.Namespace) -> SimulatorSettings:
 
 def _web_url(text: str) -> str:
     try:
-        url, port = httpx.URL(text), urlsplit(text).port  # each finds mistakes that the other lets pass
+        url, port = httpx.URL(text), urlsplit(text).port  # each finds mistakes that the other accepts
     except (httpx.InvalidURL, ValueError) as error:
         raise argparse.ArgumentTypeError(f"{text!r}: {error}") from None
     if url.scheme not in ("http", "https") or not url.host or port == 0:

@@ -1,4 +1,4 @@
-"""`rtmsd simulate`: the simulator alone, for people who develop against RTMS without an account."""
+"""The command `rtmsd simulate`: the simulator alone, for development against RTMS without an account."""
 
 import argparse
 import json
@@ -25,7 +25,7 @@ def main(argv: list[str]) -> int:
     """Run the command with these arguments and return its exit status.
 
     Returns:
-        0 played to its end or stopped by a signal, 1 a webhook was not accepted, or no trustme for TLS; 2 usage.
+        0 played to its end or stopped by a signal; 1 a webhook was not accepted, or TLS without trustme; 2 usage.
     """
     arguments = build_parser().parse_args(argv)
     if arguments.list:
@@ -117,6 +117,6 @@ async def _play(simulator: Simulator, scenario: Scenario, say: Say) -> None:
 
 
 def _sum_up(session: SimSession, say: Say) -> None:
-    """Tell what a session came to, also one that a signal, or a scenario without a stop, left open."""
+    """Print the totals of a session, also of one left open by a signal or by a scenario without a stop."""
     text = "session ended" if session.ended.is_set() else "session left open"
     say(text, rtms_stream_id=session.rtms_stream_id, **session.record.summary())

@@ -1,4 +1,4 @@
-"""Ctrl-C, and the like."""
+"""The signals that end a simulation or a demo."""
 
 import signal
 
@@ -8,7 +8,7 @@ import trio
 async def cancel_at_signal(
     scope: trio.CancelScope, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
 ) -> None:
-    """Cancel a scope when somebody wants an end; all that was opened in it closes itself."""
+    """Cancel a scope at the first signal to stop."""
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
         task_status.started()
         async for _ in signals:

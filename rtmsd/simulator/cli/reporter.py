@@ -1,4 +1,4 @@
-"""What `rtmsd simulate` prints: what happens, at once, and what is wrong with the client or its webhook endpoint."""
+"""The output of `rtmsd simulate`: events, and mistakes of the client or its webhook endpoint with their remedies."""
 
 import json
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from rtmsd.simulator.model.record import Handshake, Notice, StrayConnection, Vio
 from rtmsd.terminal import printable
 
 _JUDGED: Final = frozenset({"genuine", "retry", "challenge"})
-"""Kinds of webhooks that a right endpoint accepts; a forged one it must not."""
+"""The kinds of webhooks that an endpoint must accept; it must refuse a forged one."""
 
 _REMEDIES: Final[Mapping[int, str]] = {
     400: "it found no event in it, or not all that it needs; its log says what",
@@ -24,13 +24,13 @@ _NO_ANSWER: Final = "start what listens there first, or correct --webhook-url; Z
 
 
 class Say(Protocol):
-    """Prints what happened, and its particulars."""
+    """Prints an event and its fields."""
 
     def __call__(self, text: str, **fields: Any) -> None: ...
 
 
 class Reporter:
-    """Reports refusals and offences as they happen, the same one of a stream once; the session's end has the totals."""
+    """Reports refusals and violations as they happen, the same one of a stream once."""
 
     def __init__(self, say: Say) -> None:
         self.say = say
@@ -38,7 +38,7 @@ class Reporter:
         self._latest: dict[tuple[str, int], WebhookDelivery] = {}
 
     def notice(self, rtms_stream_id: str | None, notice: Notice) -> None:
-        """Take note of what happened, and report it if it is wrong and new."""
+        """Report a notice if it is a failure and new."""
         match notice:
             case WebhookDelivery(kind=kind) if kind in _JUDGED:
                 self._latest[notice.event, notice.event_ts] = notice
@@ -67,7 +67,7 @@ class Reporter:
                 pass
 
     def failed_webhooks(self) -> list[str]:
-        """Return a line for each event that was not accepted in the end, with the remedy."""
+        """Return a line for each event that was never accepted, with the remedy."""
         return [
             f"{each.event} was not accepted: {_status_or_error(each)}: {_remedy(each)}"
             for each in self._latest.values()
@@ -81,7 +81,7 @@ class Reporter:
 
 
 def print_line(text: str, *, as_json: bool, **fields: Any) -> None:
-    """Print what happened: for people, or as a JSON object on a line."""
+    """Print an event for people, or as a JSON object on one line."""
     if as_json:
         print(json.dumps({"message": text, **fields}), flush=True)
     else:
@@ -91,7 +91,7 @@ def print_line(text: str, *, as_json: bool, **fields: Any) -> None:
 
 
 def _in_words(value: object) -> str:
-    """Return a value as a person reads it: no brackets, no quotes."""
+    """Return a value without brackets and quotes."""
     match value:
         case Mapping():
             return ", ".join(f"{key} {item}" for key, item in value.items()) or "none"

@@ -63,7 +63,7 @@ class SimulatorSettings:
         webhook_url: where events are posted; None only records them, for a client that gets its URL otherwise.
         webhook_ca_file: a CA for `webhook_url`, beside the system's.
         webhook_timeout_s: local seconds, whatever the speed: Zoom waits 3.
-        tls: wss://, with a certificate of the CA in `ca_file`, or of a throw-away one (`Simulator.ca_pem`).
+        tls: wss://, with a certificate of the CA in `ca_file`, or of a temporary one (`Simulator.ca_pem`).
         ca_file: holds the CA, with its private key beside it; created when missing.
         speed: Zoom's seconds in one local second.
         strict: False accepts what Zoom's own samples do contrary to the documents: one message 7 for several media

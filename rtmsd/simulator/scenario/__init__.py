@@ -1,1 +1,1 @@
-"""Scenarios in TOML: a session and what happens in it when."""
+"""Scenarios in TOML: a session and its timed steps."""

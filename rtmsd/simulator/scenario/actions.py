@@ -1,7 +1,4 @@
-"""What a scenario may do to a session: methods of `SimSession` by name, their arguments as a person writes them.
-
-The methods' own annotations say what an argument must be; nothing is listed twice.
-"""
+"""The actions of scenarios: methods of `SimSession` by name, with arguments read from TOML by their annotations."""
 
 import enum
 import inspect
@@ -38,7 +35,7 @@ def read_arguments(action: str, written: Mapping[str, Any]) -> Arguments:
     """Return the arguments for `ACTIONS[action]`, enums by name, people and dialects from tables.
 
     Raises:
-        ValueError: no such action (the nearest one is named), an unknown or missing argument, or a wrong value.
+        ValueError: no such action, an unknown or missing argument, or a wrong value.
     """
     if action not in ACTIONS:
         raise ValueError(f"no action {action!r}{did_you_mean(action, ACTIONS)}")
@@ -90,7 +87,7 @@ def did_you_mean(wrong: str, right: Sequence[str] | Mapping[str, Any]) -> str:
 
 def _read(where: str, kind: Any, value: Any) -> Any:
     """Return `value` as one of the types that `kind` allows."""
-    if get_origin(kind) is Annotated:  # with the table that it is a key of
+    if get_origin(kind) is Annotated:  # with the table whose key it is
         table = get_args(kind)[1]
         if value not in table:
             raise ValueError(f"{where}: no {value!r}{did_you_mean(str(value), table)}")
@@ -117,7 +114,7 @@ def _read(where: str, kind: Any, value: Any) -> Any:
 
 
 def _read_any(where: str, kinds: Sequence[Any], value: Any) -> Any:
-    """Return `value` as the first of several types that takes it."""
+    """Return `value` as the first of several types that accepts it."""
     mistakes = []
     for kind in kinds:
         try:

@@ -1,4 +1,4 @@
-"""Scenarios: a session and what happens in it when, as TOML. The built-in ones are in `scenarios/`."""
+"""The reader and the player of scenarios. The built-in ones are in `scenarios/`."""
 
 import inspect
 import tomllib
@@ -21,12 +21,12 @@ _KEYS = {"title", "product", "media", "people", "session_key", "step"}
 
 
 class ScenarioError(RtmsdError):
-    """A scenario is wrong; the text names the file, the place and the mend."""
+    """A scenario is wrong; the text names the file, the place and the mistake."""
 
 
 @attrs.frozen(kw_only=True)
 class Step:
-    """Do `action` with `arguments` when the session is `at_s` old, in Zoom's seconds. `note` says so in words."""
+    """Call `action` with `arguments` at the age `at_s` of the session, in Zoom's seconds. `note` describes it."""
 
     at_s: float
     action: str
@@ -66,7 +66,7 @@ def load(name_or_path: str) -> Scenario:
     """Return a built-in scenario, or the one in a file.
 
     Raises:
-        ScenarioError: there is none, or it is wrong.
+        ScenarioError: not found, or wrong.
     """
     scenarios = built_in()
     if name_or_path in scenarios:
@@ -84,7 +84,7 @@ def parse(name: str, text: str) -> Scenario:
     """Read a scenario from TOML.
 
     Raises:
-        ScenarioError: no TOML, or not what a scenario may hold.
+        ScenarioError: invalid TOML, or not a scenario.
     """
     try:
         table = tomllib.loads(text)
@@ -122,12 +122,12 @@ def _read(name: str, table: Mapping[str, Any]) -> Scenario:
 def _list_in(table: Mapping[str, Any], key: str) -> list[Any]:
     value = table.get(key, [])
     if not isinstance(value, list):
-        raise ValueError(f"{key} must be a list")  # noqa: TRY004 - whoever wrote it made a mistake, not we
+        raise ValueError(f"{key} must be a list")  # noqa: TRY004 - a mistake in the file, not in the program
     return value
 
 
 def _rehearse(people: Iterable[Person], steps: Iterable[Step]) -> None:
-    """Let people come and go without a session, and refuse steps for those who are not there then."""
+    """Refuse steps for people who are not in the session at that time."""
     crowd = Crowd()
     for person in people:
         crowd.join(person, 0)
@@ -162,18 +162,18 @@ def _step(number: int, written: Mapping[str, Any]) -> Step:
         raise ValueError(f"step {number}: {exc}") from None
 
 
-async def _say_nothing(*_: object) -> None:
+async def _ignore(*_: object) -> None:
     pass
 
 
 async def play(
     simulator: Simulator,
     scenario: Scenario,
-    announce: Callable[[SimSession, Step], Awaitable[None]] = _say_nothing,
-    greet: Callable[[SimSession], Awaitable[None]] = _say_nothing,
+    announce: Callable[[SimSession, Step], Awaitable[None]] = _ignore,
+    greet: Callable[[SimSession], Awaitable[None]] = _ignore,
     **options: Any,
 ) -> SimSession:
-    """Start the session of a scenario, take its steps in time, and return when the last one is done.
+    """Start the session of a scenario, take its steps in time, and return after the last one.
 
     Args:
         announce: awaited before each step.
@@ -191,7 +191,7 @@ async def play(
     for step in scenario.steps:
         age_s = (simulator.clock.now_ms() - session.started_ms) / 1000
         await simulator.clock.sleep(step.at_s - age_s)
-        if session.stop_reason is not None:  # it ended by itself, or the client ended it
+        if session.stop_reason is not None:  # ended by a window or by the client
             break
         await announce(session, step)
         result = ACTIONS[step.action](session, **step.arguments)

@@ -1,1 +1,1 @@
-"""The listener, the REST API and the certificate authority of a simulated Zoom."""
+"""The simulator itself: sessions, listeners, REST API and certificate authority."""

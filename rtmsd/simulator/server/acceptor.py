@@ -49,7 +49,7 @@ class Acceptor:
             with trio.move_on_after(_UPGRADE_S) as upgrade:
                 nursery.start_soon(_cancel_once_closed, wire, upgrade)
                 websocket = await self._upgrade(nursery, wire)
-            if upgrade.cancelled_caught:  # trio-websocket answers what is no upgrade by itself, and then waits for ever
+            if upgrade.cancelled_caught:  # trio-websocket answers a request without upgrade, and then waits for ever
                 self._stray(f"it asked for no WebSocket; our URLs begin with {self.scheme}://")
             elif websocket is not None:
                 await self._serve_websocket(websocket, wire)
@@ -58,7 +58,7 @@ class Acceptor:
             nursery.cancel_scope.deadline = trio.current_time() + _CLOSE_S
 
     async def _shake_hands(self, stream: trio.SSLStream[trio.SocketStream]) -> bool:
-        """Negotiate TLS and say whether that went well; if not, the connection is closed and reported."""
+        """Negotiate TLS and return whether it succeeded; after a failure the connection is closed and reported."""
         try:
             with trio.fail_after(_UPGRADE_S):
                 await stream.do_handshake()

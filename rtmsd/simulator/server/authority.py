@@ -1,7 +1,7 @@
-"""The certificate authority of a simulator that speaks TLS: a throw-away one, or one kept in a file.
+"""The certificate authority of a simulator with TLS: temporary, or kept in a file.
 
-A client must trust it before it connects, and some (Node.js with `NODE_EXTRA_CA_CERTS`) read their CAs only when they
-start. So the file survives the simulator: the certificate stands in it, the private key beside it.
+A client must trust it before it connects, and some (Node.js with `NODE_EXTRA_CA_CERTS`) read their CAs only at their
+start. So the file outlives the simulator: it holds the certificate, with the private key in a file beside it.
 """
 
 import os
@@ -20,25 +20,25 @@ if TYPE_CHECKING:
 
 _HINTS: Final = {
     "UNKNOWN_CA": "the client does not trust the CA",
-    "CERTIFICATE_UNKNOWN": "the client rejects the certificate; does it hold it against another name, or an address?",
-    "BAD_CERTIFICATE": "the client rejects the certificate; does it hold it against another name, or an address?",
-    "UNEXPECTED_EOF": "the client closed in the middle of the handshake, as those do that reject a certificate",
+    "CERTIFICATE_UNKNOWN": "the client rejects the certificate; does it expect another name, or an address?",
+    "BAD_CERTIFICATE": "the client rejects the certificate; does it expect another name, or an address?",
+    "UNEXPECTED_EOF": "the client closed in the middle of the handshake, as some do that reject a certificate",
     "HTTP_REQUEST": "it speaks plain HTTP",
     "UNSUPPORTED_PROTOCOL": "TLS 1.2 is the oldest version spoken here",
 }
 
 
 class AuthorityError(RtmsdError):
-    """The CA cannot be made, read or written; the text names the file and the remedy."""
+    """The CA cannot be created, read or written; the text names the file and the remedy."""
 
 
 def key_file(ca_file: Path) -> Path:
-    """Return where the private key of the CA in `ca_file` is kept."""
+    """Return the file of the private key of the CA in `ca_file`."""
     return ca_file.with_name(f"{ca_file.name}.key")
 
 
 def open_authority(ca_file: Path | None) -> "trustme.CA":
-    """Return the CA kept in `ca_file`, made if the file is not there or empty; a throw-away CA for None.
+    """Return the CA kept in `ca_file`, created if the file is missing or empty; a temporary CA for None.
 
     The private key is in `key_file`, or in the same file behind the certificate.
 
@@ -72,9 +72,9 @@ def server_context(authority: "trustme.CA", hosts: Iterable[str]) -> ssl.SSLCont
 
 
 def failure_of(error: BaseException) -> str:
-    """Return in words why a TLS handshake failed, and what the client lacks where that can be told."""
+    """Return in words why a TLS handshake failed, with a hint at the client's mistake where it is known."""
     if isinstance(error, trio.TooSlowError):
-        return "the client said nothing more"
+        return "the client sent nothing more"
     reason = getattr(error.__cause__, "reason", None) or ""
     for part, hint in _HINTS.items():
         if part in reason:
@@ -88,22 +88,22 @@ def _load(ca_file: Path, pem: bytes) -> "trustme.CA":
     from cryptography.hazmat.primitives.serialization import load_pem_private_key  # noqa: PLC0415
 
     key_path = ca_file if b"PRIVATE KEY" in pem else key_file(ca_file)
-    other = "remove it, or name a file that is not there yet"
+    remedy = "remove it, or name a new file"
     if not key_path.exists():
-        raise AuthorityError(f"{ca_file}: holds no private key, and there is no {key_path.name} beside it: {other}")
+        raise AuthorityError(f"{ca_file}: holds no private key, and there is no {key_path.name} beside it: {remedy}")
     key = _block(key_path.read_bytes(), b"PRIVATE KEY")
     try:
         certificate = x509.load_pem_x509_certificate(pem)
         fits = certificate.public_key() == load_pem_private_key(key, None).public_key()
     except (ValueError, TypeError) as error:  # TypeError: the key is encrypted
-        raise AuthorityError(f"{ca_file}: no certificate with a readable private key: {other}") from error
+        raise AuthorityError(f"{ca_file}: no certificate with a readable private key: {remedy}") from error
     if not fits:
-        raise AuthorityError(f"{ca_file}: the private key in {key_path.name} is another certificate's: {other}")
+        raise AuthorityError(f"{ca_file}: the private key in {key_path.name} is another certificate's: {remedy}")
     return trustme.CA.from_pem(_block(pem, b"CERTIFICATE"), key)
 
 
 def _block(pem: bytes, kind: bytes) -> bytes:
-    """Return the first PEM block of a kind ("RSA PRIVATE KEY" is a "PRIVATE KEY"), b"" where there is none."""
+    """Return the first PEM block of a kind ("RSA PRIVATE KEY" is a "PRIVATE KEY"), b"" without one."""
     found = re.search(rb"-----BEGIN (?:\w+ )?%b-----.*?-----END (?:\w+ )?%b-----\n?" % (kind, kind), pem, re.DOTALL)
     return found[0] if found else b""
 

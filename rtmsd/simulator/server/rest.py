@@ -1,6 +1,6 @@
-"""Zoom's REST API, as far as it moves streams: the token endpoint, and `PATCH .../rtms_app/status`.
+"""Zoom's REST API for streams: the token endpoint, and `PATCH .../rtms_app/status`.
 
-What is accepted is answered at once and done afterwards, as Zoom does it. Plain HTTP, one request a connection.
+An accepted request is answered at once and executed afterwards, as by Zoom. Plain HTTP, one request a connection.
 """
 
 import base64
@@ -32,7 +32,7 @@ _CHUNK_BYTES: Final = 16384
 
 
 class ApiAnswer(NamedTuple):
-    """What a request comes to. `headers` are more than the usual ones, as ("retry-after", "2")."""
+    """The answer to a request, with additional headers as ("retry-after", "2")."""
 
     status: int
     content: Mapping[str, Any] = {}
@@ -57,7 +57,7 @@ RATE_LIMITED: Final = error(429, 429, "You have reached the maximum per-second r
 
 @attrs.frozen
 class ApiRequest:
-    """A request as it came."""
+    """A request as received."""
 
     method: str
     target: str
@@ -66,7 +66,7 @@ class ApiRequest:
 
 
 class Platform(Protocol):
-    """What the API needs of the simulator."""
+    """The simulator as the API uses it."""
 
     settings: SimulatorSettings
     nursery: trio.Nursery
@@ -76,7 +76,7 @@ class Platform(Protocol):
         """Return the newest stream of a session, live or ended."""
 
     async def start_stream(self, room: SimRoom) -> SimSession:
-        """Start a stream and return when its webhook was answered, or was not."""
+        """Start a stream and return after its webhook."""
 
 
 class RestApi:
@@ -84,7 +84,7 @@ class RestApi:
 
     Attributes:
         base_url, token_url: for `base_url` and `token_url` of a configuration's `[app.api]`.
-        requests: all that came, those for tokens among them, with the status of the answer.
+        requests: all requests, also those for tokens, with the status of the answer.
     """
 
     def __init__(self, platform: Platform, address: str, clock_s: Callable[[], float] = time.time) -> None:
@@ -93,19 +93,19 @@ class RestApi:
         self.requests: list[tuple[ApiRequest, int]] = []
         self._platform = platform
         self._clock_s = clock_s
-        self._tokens: dict[str, float] = {}  # with the time at which each expires
+        self._tokens: dict[str, float] = {}  # with the expiry of each
         self._forced: deque[ApiAnswer] = deque()
 
     def answer_next(self, answer: ApiAnswer, times: int = 1) -> None:
-        """Answer so many requests about streams like this, whoever asks for what."""
+        """Give this answer to so many requests about streams, whatever they ask for."""
         self._forced.extend([answer] * times)
 
     def withdraw_tokens(self) -> None:
-        """Accept none of the tokens given out so far."""
+        """Invalidate all tokens issued so far."""
         self._tokens.clear()
 
     async def serve(self, stream: trio.SocketStream) -> None:
-        """Handle one connection; who does not speak HTTP gets no answer."""
+        """Handle one connection; invalid HTTP gets no answer."""
         connection = h11.Connection(h11.SERVER)
         async with stream:
             try:
@@ -136,8 +136,8 @@ class RestApi:
         self._tokens[token] = self._clock_s() + TOKEN_VALID_S
         return ApiAnswer(200, {"access_token": token, "token_type": "bearer", "expires_in": TOKEN_VALID_S})
 
-    def _is_entitled(self, product: str, authorization: str) -> bool:
-        """Say whether a bearer token is good: for sessions a JWT of the Video SDK, for meetings one that we gave."""
+    def _is_authorized(self, product: str, authorization: str) -> bool:
+        """Whether a bearer token is valid: for sessions a JWT of the Video SDK, for meetings one issued here."""
         scheme, _, token = authorization.partition(" ")
         if scheme != "Bearer":
             return False
@@ -158,7 +158,7 @@ class RestApi:
         product, session_id = read_path(urlsplit(request.target).path)
         if not product or request.method != "PATCH":
             return NO_SUCH_PATH
-        if not self._is_entitled(product, request.headers.get("authorization", "")):
+        if not self._is_authorized(product, request.headers.get("authorization", "")):
             return UNAUTHORIZED
         room = self._platform.rooms.get(session_id)
         if room is None or room.product != product:
@@ -167,7 +167,7 @@ class RestApi:
         return INVALID if action is None else self._act(action, room)
 
     def _read_action(self, body: bytes, product: str) -> str | None:
-        """Return what is asked for, None for a body that asks wrongly. Sessions may leave `settings` out."""
+        """Return the action, None for an invalid body. For sessions `settings` is optional."""
         try:
             asked = json.loads(body)
             settings = asked.get("settings", {})
@@ -179,7 +179,7 @@ class RestApi:
         return action if right and isinstance(action, str) else None
 
     def _act(self, action: str, room: SimRoom) -> ApiAnswer:
-        """Begin to do it, unless the stream is not in a state for it."""
+        """Begin an action, unless the state of the stream forbids it."""
         start_soon = self._platform.nursery.start_soon
         stream = self._platform.stream_of(room)
         if stream is not None and stream.stop_reason is StopReason.MEETING_ENDED:
@@ -202,9 +202,9 @@ class RestApi:
 
 
 def read_path(path: str) -> tuple[str, str]:
-    """Return product and id of a path, ("", "") for one that does not exist.
+    """Return product and id of a path, ("", "") for an unknown one.
 
-    Zoom decodes the path before it is taken apart, and the id once more: an id with "/" has to be encoded twice.
+    Zoom decodes the path before splitting it, and the id once more: an id with "/" has to be encoded twice.
     """
     match unquote(path).removeprefix(API_PATH).split("/"):
         case ["", "videosdk", "sessions", session_id, "rtms_app", "status"]:
@@ -215,7 +215,11 @@ def read_path(path: str) -> tuple[str, str]:
 
 
 async def _receive(connection: h11.Connection, stream: trio.SocketStream) -> ApiRequest:
-    """Raises h11.ProtocolError for what is no request, or too long."""
+    """Return one request.
+
+    Raises:
+        h11.ProtocolError: invalid, or too long.
+    """
     head: h11.Request | None = None
     body = b""
     while True:

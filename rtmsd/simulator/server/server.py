@@ -30,17 +30,17 @@ Observer: TypeAlias = Callable[[str | None, Notice], None]
 
 
 class Simulator:
-    """A Zoom with any number of sessions. Made by `open_simulator`.
+    """A simulated Zoom with any number of sessions. Made by `open_simulator`.
 
     Attributes:
         sessions: by `rtms_stream_id`, ended ones too.
-        rooms: the sessions that go on, by their id, with streams and without.
-        address: where signaling and media are served, as URLs have it: host and port, IPv6 in brackets.
+        rooms: the running sessions by id, with and without streams.
+        address: host and port of signaling and media, as in URLs, IPv6 in brackets.
         rest: the REST API.
         acceptor: serves the connections of clients.
-        observer: called with what is to be reported at once, and the stream it concerns, if it does.
-        webhooks: deliveries that belong to no session.
-        ca_pem: the certificate of the throw-away CA, b"" without TLS.
+        observer: called with each notice, and the id of its stream, if it has one.
+        webhooks: deliveries without a session.
+        ca_pem: the certificate of the CA, b"" without TLS.
     """
 
     def __init__(
@@ -81,12 +81,12 @@ class Simulator:
         media: MediaType | None = None,
         details: Mapping[str, Any] | None = None,
     ) -> SimRoom:
-        """Let these people meet. There is no stream yet: `start_stream`, or the REST API, starts one.
+        """Open a session of these people. There is no stream yet: `start_stream`, or the REST API, starts one.
 
         Args:
-            people: names, or `Person`s; by default they talk at once, all the time.
+            people: names, or `Person`s; by default they talk all the time.
             product: a key of `PRODUCTS`.
-            media: what the app has scopes for; None: all the product has.
+            media: the app has scopes for these; None: all that the product has.
             details: further fields of the started webhook, as `account_id`.
         """
         room = SimRoom(
@@ -118,7 +118,7 @@ class Simulator:
         return await self.start_stream(room, rtms_stream_id)
 
     async def start_stream(self, room: SimRoom, rtms_stream_id: str | None = None) -> SimSession:
-        """Start a stream of a session and return when its webhook was answered, or was not.
+        """Start a stream of a session and return after its webhook.
 
         Raises:
             ValueError: the stream id is taken.
@@ -144,7 +144,7 @@ class Simulator:
         return {"operator_id": "opSimulated01"} if product in ("meeting", "webinar") else {"account_id": "AcctDemo_001"}
 
     async def validate_endpoint(self) -> bool:
-        """Challenge `webhook_url` as Zoom does when it is configured; return whether it answered rightly."""
+        """Challenge `webhook_url` as Zoom does when it is configured; return whether the answer was right."""
         return await self.sender.validate(self.webhooks)
 
     async def send_webhook(self, event: str, payload: Mapping[str, Any], *, kind: str = "genuine") -> int | None:
@@ -152,16 +152,16 @@ class Simulator:
         return await self.sender.send(event, self.clock.now_ms(), payload, self.webhooks, kind)
 
     def observe(self, rtms_stream_id: str | None, notice: Notice) -> None:
-        """Take note of what is to be reported at once."""
+        """Report a notice at once."""
         self.observer(rtms_stream_id, notice)
 
     def url(self, path: str, route: Route) -> str:
-        """Return the URL of `path`, which leads to `route` from now on."""
+        """Register `path` for `route` and return its URL."""
         self.acceptor.routes[path] = route
         return f"{self.acceptor.scheme}://{self.address}{path}"
 
     async def run_clock(self) -> None:
-        """Drive all sessions: one task, because a task for each would cost more than what they do."""
+        """Drive all sessions in one task: a task for each would cost more than their work."""
         while True:
             now_ms = self.clock.now_ms()
             while self._due and self._due[0][0] <= now_ms:
@@ -177,10 +177,10 @@ class Simulator:
 
 @asynccontextmanager
 async def open_simulator(settings: SimulatorSettings | None = None) -> AsyncIterator[Simulator]:
-    """Listen, and yield a simulator; at the end everything is cut where it stands.
+    """Listen, and yield a simulator; at the exit all connections are cut.
 
     Raises:
-        ListenError: the address is taken, or none of this machine's.
+        ListenError: cannot bind the address.
         AuthorityError: as `open_authority`.
     """
     settings = settings or SimulatorSettings()
@@ -189,7 +189,7 @@ async def open_simulator(settings: SimulatorSettings | None = None) -> AsyncIter
     try:
         listeners = await listen(settings.host, settings.port)
         api_listeners = await listen(settings.host, 0)
-    except (OSError, UnicodeError) as error:  # UnicodeError: a name that no DNS can have
+    except (OSError, UnicodeError) as error:  # UnicodeError: an invalid name
         raise ListenError(f"{in_url(settings.host, settings.port)}: {error}") from error
     serving: list[trio.SocketListener | trio.SSLListener[trio.SocketStream]] = list(listeners)
     if authority is not None:
@@ -202,7 +202,7 @@ async def open_simulator(settings: SimulatorSettings | None = None) -> AsyncIter
             clock,
             sender,
             nursery,
-            # The name that was asked for: some clients hold a certificate against nothing but a name.
+            # The name as given: some clients verify a certificate only by name.
             address=in_url(settings.host, listeners[0].socket.getsockname()[1]),
             api_address=in_url(settings.host, api_listeners[0].socket.getsockname()[1]),
             ca_pem=b"" if authority is None else authority.cert_pem.bytes(),

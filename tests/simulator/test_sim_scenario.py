@@ -6,7 +6,7 @@ import pytest
 
 from rtmsd.protocol.enums import MediaType
 from rtmsd.simulator import ScenarioError, SimulatorSettings, Tone, built_in, open_simulator, play
-from rtmsd.simulator.model.crowd import Crowd
+from rtmsd.simulator.model.crowd import Crowd, Mic
 from rtmsd.simulator.model.settings import Person
 from rtmsd.simulator.scenario.scenario import load, parse
 
@@ -93,10 +93,10 @@ def test_three_speak_at_once_at_most_and_whole_packets_only() -> None:
     ids = [crowd.join(Person(user_name=name), 100).user_id for name in "ABCD"]
     assert crowd.speakers(100, 120) == tuple(ids[:3])
     assert crowd.speakers(99, 119) == ()
-    crowd.hush(ids[0], 150)
+    crowd.set_mic(ids[0], Mic.QUIET, 150)
     assert crowd.speakers(140, 160) == tuple(ids[1:])
     assert crowd.active_speaker == ids[3]
-    crowd.mute(ids[3], 160)
+    crowd.set_mic(ids[3], Mic.MUTED, 160)
     assert crowd.active_speaker == ids[2]
 
 

@@ -1,8 +1,4 @@
-"""The log of one participant's audio packets, each with its fate.
-
-Times ending in `_ms` are Zoom's; those ending in `_s` are `time.monotonic`, which is one clock for all processes of a
-machine.
-"""
+"""The log of one participant's audio packets, each with its fate. Times as in `record`."""
 
 import time
 from array import array

@@ -76,22 +76,22 @@ class Crowd:
         participant = SimParticipant(person, user_id, voice, camera=person.camera)
         self.present[user_id] = self.known[user_id] = participant
         if person.talking:
-            self.talk(user_id, now_ms)
+            self.set_mic(user_id, Mic.TALKING, now_ms)
         return participant
 
     def leave(self, user_id: int, now_ms: int) -> None:
-        self._set_mic(self.present[user_id], Mic.QUIET, now_ms)
+        self.set_mic(user_id, Mic.QUIET, now_ms)
         del self.present[user_id]
 
-    def talk(self, user_id: int, now_ms: int) -> None:
-        """Start to talk, unmuting first."""
-        self._set_mic(self.present[user_id], Mic.TALKING, now_ms)
-
-    def hush(self, user_id: int, now_ms: int) -> None:
-        self._set_mic(self.present[user_id], Mic.QUIET, now_ms)
-
-    def mute(self, user_id: int, now_ms: int) -> None:
-        self._set_mic(self.present[user_id], Mic.MUTED, now_ms)
+    def set_mic(self, user_id: int, mic: Mic, now_ms: int) -> None:
+        participant = self.present[user_id]
+        if mic is participant.mic:
+            return
+        if participant.mic is Mic.TALKING:
+            self._end_spans(now_ms, user_id)
+        participant.mic = mic
+        if mic is Mic.TALKING and not self._paused:
+            self._spans.append(Span(user_id, now_ms, now_ms))
 
     def pause(self, now_ms: int) -> None:
         """Pause the stream: speech until `resume` is never sent."""
@@ -162,15 +162,6 @@ class Crowd:
             for span in self._spans
             if span.end_ms is None or span.end_ms > before_ms or span.transcribed_ms < span.end_ms
         ]
-
-    def _set_mic(self, participant: SimParticipant, mic: Mic, now_ms: int) -> None:
-        if mic is participant.mic:
-            return
-        if participant.mic is Mic.TALKING:
-            self._end_spans(now_ms, participant.user_id)
-        participant.mic = mic
-        if mic is Mic.TALKING and not self._paused:
-            self._spans.append(Span(participant.user_id, now_ms, now_ms))
 
     def _end_spans(self, now_ms: int, user_id: int | None = None) -> None:
         for span in self._spans:

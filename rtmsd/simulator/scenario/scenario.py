@@ -181,11 +181,7 @@ async def play(
         options: for `Simulator.start_session`, as `rtms_stream_id`.
     """
     session = await simulator.start_session(
-        scenario.people,
-        product=scenario.product,
-        media=scenario.media,
-        session_key=scenario.session_key,
-        **options,
+        scenario.people, product=scenario.product, media=scenario.media, session_key=scenario.session_key, **options
     )
     await greet(session)
     for step in scenario.steps:

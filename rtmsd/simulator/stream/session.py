@@ -5,7 +5,7 @@ from typing import Any
 from rtmsd.protocol.enums import EventType, MediaType, SessionState, StreamState
 from rtmsd.simulator.media.items import ItemFeed
 from rtmsd.simulator.media.pictures import PictureFeed
-from rtmsd.simulator.model.crowd import Utterance
+from rtmsd.simulator.model.crowd import Mic, Utterance
 from rtmsd.simulator.model.settings import Person, SimRoom
 from rtmsd.simulator.stream.announcer import people
 from rtmsd.simulator.stream.faults import FaultyStream
@@ -57,14 +57,14 @@ class SimSession(FaultyStream):
 
     def talk(self, who: str | int) -> None:
         """Start to talk, unmuting first."""
-        self.crowd.talk(self.crowd.find(who), self.now_ms)
+        self.crowd.set_mic(self.crowd.find(who), Mic.TALKING, self.now_ms)
 
     def hush(self, who: str | int) -> None:
         """Stop talking."""
-        self.crowd.hush(self.crowd.find(who), self.now_ms)
+        self.crowd.set_mic(self.crowd.find(who), Mic.QUIET, self.now_ms)
 
     def mute(self, who: str | int) -> None:
-        self.crowd.mute(self.crowd.find(who), self.now_ms)
+        self.crowd.set_mic(self.crowd.find(who), Mic.MUTED, self.now_ms)
 
     # Speech, chat and pictures
 

@@ -168,10 +168,10 @@ async def _play(stage: Stage, pace: Pace, scene: Scene, *, levels: bool) -> Play
             stage.write_config(settings, pace)
             await daemon.start()
             nursery.start_soon(fail_at_crash, admin, stage.log)
-            scene.tell(
+            scene.log(
                 Kind.NOTE, f"The daemon is up (process {daemon.pid}), the simulated Zoom is at {simulator.address}."
             )
-            scene.tell(Kind.ACT, "A session starts. Zoom posts session.rtms_started; the daemon connects and records.")
+            scene.log(Kind.ACT, "A session starts. Zoom posts session.rtms_started; the daemon connects and records.")
             session = await simulator.start_session(PEOPLE)
             scene.age_s = lambda: (session.now_ms - session.started_ms) / 1000
             nursery.start_soon(partial(watch, admin, session.rtms_stream_id, scene, levels=levels))

@@ -73,7 +73,7 @@ class Scene:
     on_line: Callable[[Line], None] = lambda _line: None
     on_said: Callable[[Said], None] = lambda _said: None
 
-    def tell(self, kind: Kind, text: str) -> None:
+    def log(self, kind: Kind, text: str) -> None:
         if kind is Kind.ACT:
             self.act += 1
         line = Line(self.age_s(), kind, printable(text))

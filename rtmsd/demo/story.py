@@ -99,7 +99,7 @@ class Story:
             for act in acts:
                 await act()
         except Stuck:
-            self._scene.tell(Kind.BAD, "No recovery in time: the story ends here.")
+            self._scene.log(Kind.BAD, "No recovery in time: the story ends here.")
         await self._end()
 
     # The acts
@@ -109,7 +109,7 @@ class Story:
         await self._talk(5, "Ana", "Bo")
         await self._talk(4, "Bo")
         self._session.join(LATECOMER)
-        self._scene.tell(Kind.NOTE, "Cleo joins late.")
+        self._scene.log(Kind.NOTE, "Cleo joins late.")
         await self._talk(10, "Cleo")
 
     async def _false_webhooks(self) -> None:
@@ -137,7 +137,7 @@ class Story:
 
     async def _signaling_cut(self) -> None:
         self._act("The signaling connection breaks, and Zoom says so.")
-        await self._announce("Signaling will be cut, and with it all media; session.rtms_interrupted tells.")
+        await self._announce("Signaling will be cut, and with it all media; session.rtms_interrupted reports it.")
         await self._break("signaling cut", GapCause.SIGNALING_RECONNECT, self._session.cut_signaling)
         await self._talk(10, "Bo")
 
@@ -179,7 +179,7 @@ class Story:
         await self._clock.sleep(10)
         self._session.resume()
         self._played.pauses.append((from_ms, self._announced_ms()))
-        self._scene.tell(Kind.NOTE, "The host resumes.")
+        self._scene.log(Kind.NOTE, "The host resumes.")
         await self._talk(10, "Ana", "Bo")
 
     def _announced_ms(self) -> int:
@@ -196,10 +196,10 @@ class Story:
     async def _kill_and_start(self) -> None:
         pid = self._daemon.pid
         await self._daemon.kill()
-        self._scene.tell(Kind.NOTE, f"The daemon (process {pid}) is dead.")
+        self._scene.log(Kind.NOTE, f"The daemon (process {pid}) is dead.")
         await self._until(lambda: not self._session.connections())  # until Zoom has noticed
         await self._daemon.start()
-        self._scene.tell(Kind.NOTE, f"A new daemon (process {self._daemon.pid}) is up and resumes its streams.")
+        self._scene.log(Kind.NOTE, f"A new daemon (process {self._daemon.pid}) is up and resumes its streams.")
 
     async def _end(self) -> None:
         self._act("The session ends.")
@@ -214,10 +214,10 @@ class Story:
     # Parts of acts
 
     def _act(self, text: str) -> None:
-        self._scene.tell(Kind.ACT, text)
+        self._scene.log(Kind.ACT, text)
 
     async def _announce(self, text: str) -> None:
-        self._scene.tell(Kind.FAULT, text)
+        self._scene.log(Kind.FAULT, text)
         await self._clock.sleep(ANNOUNCED_S)
 
     async def _talk(self, duration_s: float, *names: str) -> None:
@@ -249,7 +249,7 @@ class Story:
     def _settled(self, fault: Fault, outcome: str) -> None:
         fault.recovered_ms = self._session.now_ms
         fault.outcome = outcome
-        self._scene.tell(Kind.GOOD, f"{fault.name}: {outcome}.")
+        self._scene.log(Kind.GOOD, f"{fault.name}: {outcome}.")
 
     async def _break(self, name: str, cause: GapCause, inject: Callable[[], Awaitable[object] | object]) -> None:
         """Break something that takes connections down, and wait until all of them are back.

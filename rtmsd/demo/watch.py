@@ -112,9 +112,9 @@ def take(scene: Scene, item: dict[str, Any]) -> None:
                 if person["user_id"] in scene.voices:
                     scene.voices[person["user_id"]].present = False
         case {"media": "events", "kind": "connection"}:
-            scene.tell(Kind.DAEMON, _connection(item))
+            scene.log(Kind.DAEMON, _connection(item))
         case {"media": "events", "kind": "stream_state", "state": state}:
-            scene.tell(Kind.DAEMON, f"stream is {state}")
+            scene.log(Kind.DAEMON, f"stream is {state}")
         case _:
             pass
 

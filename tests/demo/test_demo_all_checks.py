@@ -1,4 +1,4 @@
-"""Every line of the report: it holds for a good run, and fails alone when the thing it is about goes wrong."""
+"""Every check of the report: it holds for a good run, and fails alone when its subject is wrong."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -28,7 +28,7 @@ FORMAT = AudioFormat(codec=PayloadType.L16, rate_hz=16000, channels=1, mixed=Fal
 
 @attrs.define
 class Session:
-    """What the checks look at of a `SimSession`."""
+    """The part of a `SimSession` that the checks read."""
 
     record: Record = attrs.field(factory=Record)
     crowd: Crowd = attrs.field(factory=Crowd)
@@ -173,6 +173,6 @@ def test_each_check_can_fail(tamper: Callable[[Run], None], about: list[str], ru
         assert name.startswith(start)
 
 
-def test_a_refusal_we_asked_for_is_none_of_the_others(run: Run) -> None:
+def test_a_refusal_on_demand_fails_no_check(run: Run) -> None:
     run.record.handshakes.append(refused(8))
     assert run.failed() == []

@@ -1,4 +1,4 @@
-"""The report's checks must be able to fail: right files pass, each way of being wrong is found by the check for it."""
+"""The report's checks on files: right files pass, and each kind of damage fails its check."""
 
 import struct
 from collections.abc import Callable, Sequence
@@ -64,7 +64,7 @@ def heard(record: Record, evidence: Evidence) -> list[Speaker]:
 
 GOOD = record_of([Fate.SENT] * 20, again=[3, 4])
 PERFECT = pcm_of(record_of([Fate.SENT] * 20).audio_of(ANA))
-SESSION = cast(SimSession, None)  # nothing of it is looked at here
+SESSION = cast(SimSession, None)  # never read here
 GAP = Gap("audio", None, T0 + 500, T0 + 700, "daemon_restart")
 
 
@@ -101,7 +101,7 @@ def test_two_gaps_that_touch_explain_together() -> None:
     assert failed(GOOD, evidence_of(holed, duplicates=2, gaps=gaps)) == []
 
 
-def test_what_was_said_and_never_sent_needs_a_gap_too() -> None:
+def test_unsent_speech_needs_a_gap_too() -> None:
     record = record_of([*[Fate.SENT] * 10, Fate.DISCARDED, *[Fate.SENT] * 9], again=[0])
     holed = pcm_of(record_of([Fate.SENT] * 20).audio_of(ANA), without=[10])
     assert failed(record, evidence_of(holed, duplicates=1)) == [0]
@@ -120,11 +120,11 @@ def test_wrong_sound_is_found(damage: Callable[[bytes], bytes]) -> None:
     assert failed(GOOD, evidence_of(damage(PERFECT), duplicates=2)) == [0, 1]
 
 
-def test_sound_that_nobody_sent_is_found() -> None:
+def test_unsent_sound_is_found() -> None:
     assert failed(GOOD, evidence_of(PERFECT + PERFECT[:3200], duplicates=2)) == [1]
 
 
-def test_a_file_of_a_stranger_is_found() -> None:
+def test_a_file_without_a_participant_is_found() -> None:
     evidence = evidence_of(PERFECT, duplicates=2)
     evidence.tracks.append(attrs.evolve(evidence.tracks[0], path="audio/2.wav", user_id=ANA + 1))
     assert failed(GOOD, evidence) == [1]
@@ -221,8 +221,8 @@ def test_a_gap_belongs_to_the_fault_of_its_cause_and_time(gap: Gap, name: str | 
     assert fault_of(Played(SESSION, faults=faults), gap) == name
 
 
-def test_what_came_late_may_leave_a_gap_before_the_fault() -> None:
-    """In compressed time a busy machine is seconds of Zoom's behind."""
+def test_late_packets_may_leave_a_gap_before_the_fault() -> None:
+    """In compressed time a busy machine lags seconds of Zoom's time behind."""
     faults = [Fault("killed", GapCause.DAEMON_RESTART, T0 + 30_000, T0 + 40_000)]
     assert fault_of(Played(SESSION, faults=faults), GAP) is None
     assert fault_of(Played(SESSION, faults=faults, late_ms=FAST.late_ms), GAP) == "killed"
@@ -232,7 +232,7 @@ def test_what_came_late_may_leave_a_gap_before_the_fault() -> None:
 
 
 def write_wav(path: Path, start_ms: int, pcm: bytes) -> None:
-    """Write a WAV whose `bext` says when it starts, by hand: neither the reader's nor the writer's code."""
+    """Write a WAV whose `bext` says when it starts, by hand: independent of reader and writer."""
     midnight = datetime.fromtimestamp(start_ms / 1000, UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     since_ms = start_ms - int(midnight.timestamp() * 1000)
     bext = bytes(338) + struct.pack("<Q", since_ms * 16) + bytes(602 - 346)
@@ -259,6 +259,6 @@ def test_files_are_read_back(tmp_path: Path) -> None:
     assert (evidence.transcripts, len(evidence.events), evidence.cues) == ([], 1, 1)
 
 
-def test_a_recording_that_is_not_there_is_said_so(tmp_path: Path) -> None:
+def test_a_missing_recording_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no recording of abc"):
         find_directory(tmp_path, "abc")

@@ -1,4 +1,4 @@
-"""The daemon that does not come up."""
+"""A daemon that fails to start."""
 
 import socket
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 from rtmsd.demo.daemon import DaemonError, open_admin, open_daemon
 
 
-async def test_a_daemon_that_ends_at_once_is_told_with_its_last_word(tmp_path: Path) -> None:
+async def test_a_daemon_that_ends_at_once_is_reported_with_its_last_line(tmp_path: Path) -> None:
     config, log = tmp_path / "no.toml", tmp_path / "daemon.log"
     with socket.create_server(("127.0.0.1", 0)) as webhook:
         async with (

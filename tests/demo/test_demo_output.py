@@ -1,4 +1,4 @@
-"""The demo into a pipe whose reader leaves."""
+"""The demo writing into a closed pipe."""
 
 import os
 import subprocess
@@ -8,8 +8,8 @@ from pathlib import Path
 LIMIT_S = 90  # far more than it takes: this machine may be busy
 
 
-def test_a_reader_who_has_had_enough_ends_the_demo_quietly(tmp_path: Path) -> None:
-    """As `rtmsd demo | head -1` does. Nobody was told where the files are, so none are left."""
+def test_a_closed_pipe_ends_the_demo_quietly(tmp_path: Path) -> None:
+    """As `rtmsd demo | head -1` does. The files' place was never printed, so none are left."""
     command = [sys.executable, "-m", "rtmsd", "demo", "--fast"]
     environment = os.environ | {"TMPDIR": str(tmp_path)}
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment) as demo:

@@ -40,7 +40,7 @@ def test_the_fast_demo_holds_all_its_checks_and_keeps_the_files(tmp_path: Path) 
     assert all(str(wav.relative_to(wav.parents[1])) in output for wav in wavs)
 
 
-def test_ctrl_c_ends_it_and_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_ctrl_c_ends_it_and_removes_all_files(tmp_path: Path) -> None:
     process = start("--fast", tmp_path=tmp_path)
     assert process.stdout is not None
     first = process.stdout.readline()
@@ -65,21 +65,21 @@ def test_without_trustme_it_says_what_to_install(
     assert "pip install '.[demo]'" in capsys.readouterr().err
 
 
-def test_a_directory_with_something_in_it_is_left_as_it_is(tmp_path: Path) -> None:
+def test_a_directory_with_files_is_left_as_it_is(tmp_path: Path) -> None:
     (tmp_path / "config.toml").write_text("mine")
     with pytest.raises(DemoError, match="not empty"):
         demo.main(fast=True, keep=tmp_path)
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("config.toml", "mine")]
 
 
-def test_a_full_disk_is_said_before_anything_starts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_before_the_start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda _path: SimpleNamespace(free=3 << 20))
     with pytest.raises(DemoError, match="3 MB are free, and the demo needs 50"):
         demo.main(fast=True, keep=tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_temporary_directory_that_cannot_be_made_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_failure_to_make_a_temporary_directory_is_reported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "gone"))
     with pytest.raises(DemoError, match="No such file"):
         demo.main(fast=True, keep=tmp_path / "kept")

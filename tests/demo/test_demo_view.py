@@ -1,4 +1,4 @@
-"""What is shown while the demo plays."""
+"""The views of the demo, and the items of the daemon shown there."""
 
 import base64
 from array import array
@@ -31,8 +31,8 @@ def test_the_screen_shows_who_talks_what_was_said_and_what_happens() -> None:
         "gaps": [{"media": "audio", "cause": "media_reconnect", "to_ms": None}],
         "counters": {"messages": {"audio": 99}, "duplicates": 3, "corrupt": 2, "dropped": 0},
     }
-    scene.tell(Kind.ACT, "The audio connection breaks.")
-    scene.tell(Kind.FAULT, "It will be cut.")
+    scene.log(Kind.ACT, "The audio connection breaks.")
+    scene.log(Kind.FAULT, "It will be cut.")
     scene.say("Ana", "[bold]no markup[/]")
     shown = text_of(scene)
     for part in (
@@ -64,9 +64,9 @@ def test_the_smallest_screen_shows_all_of_it() -> None:
         "gaps": [{"media": "transcript", "cause": "signaling_reconnect", "to_ms": None}] * 2,
         "counters": {"messages": {"audio": 12345, "transcript": 678}, "duplicates": 99, "corrupt": 20, "dropped": 0},
     }
-    scene.tell(Kind.NOTE, "The daemon is up.")
+    scene.log(Kind.NOTE, "The daemon is up.")
     for number in range(9):
-        scene.tell(Kind.DAEMON, f"event {number}")
+        scene.log(Kind.DAEMON, f"event {number}")
         scene.say("Ana", f"sentence {number}")
     shown = text_of(scene, *SMALLEST)
     assert len(shown.splitlines()) == SMALLEST[1]
@@ -92,7 +92,7 @@ def test_lines_are_printed_as_they_come() -> None:
     lines: list[str] = []
     scene = Scene(age_s=lambda: 1.0)
     print_lines(scene, lines.append)
-    scene.tell(Kind.FAULT, "Something will break.")
+    scene.log(Kind.FAULT, "Something will break.")
     scene.say("Ana", "hello")
     assert lines == ["    1.0 s  !! Something will break.", "    1.0 s     Ana: hello"]
 

@@ -1,4 +1,4 @@
-"""A client written from the protocol's text alone, and an endpoint for webhooks: nothing here uses the daemon."""
+"""A client written from the protocol's text alone, and an endpoint for webhooks: neither uses the daemon."""
 
 import base64
 import contextlib
@@ -132,7 +132,7 @@ class Client:
             self.packets.append((content.get("user_id", content.get("channel_id")), content["timestamp"], data))
 
     async def until(self, condition: Callable[[], object]) -> None:
-        """Wait until something is so; it can only become so when a message comes."""
+        """Wait for a condition that only a received message can fulfil."""
         with trio.fail_after(10):
             while not condition():
                 await self.news.park()
@@ -156,7 +156,7 @@ async def ask(websocket: WebSocketConnection, message: dict[str, Any]) -> dict[s
 
 @attrs.define
 class Endpoint:
-    """A webhook endpoint that keeps (headers, body) of what it gets and answers with the next of `statuses`, or 200."""
+    """A webhook endpoint that keeps (headers, body) of each request and answers with the next of `statuses`, or 200."""
 
     url: str
     requests: list[tuple[dict[str, str], bytes]] = attrs.Factory(list)

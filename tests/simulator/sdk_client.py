@@ -1,4 +1,4 @@
-"""A receiver built on Zoom's published SDK, in a process of its own: writes what it is told as JSON, a line each.
+"""A receiver built on Zoom's published SDK, in a process of its own: writes each callback as a line of JSON.
 
 Started by `test_sim_sdk.py` with what `Client.join` takes, as JSON. It ends with the stream, or when its standard input
 is closed. The SDK writes logs to standard output, in the middle of lines: they go to standard error.

@@ -1,4 +1,4 @@
-"""What speakers sound like, what marks survive, and what the record makes of it."""
+"""Audio sources, marked packets, and the log of what arrived."""
 
 import math
 import wave
@@ -68,7 +68,7 @@ def test_alaw_by_the_recommendation() -> None:
     assert encode_alaw([0, -1, 8, 1000, -1000, 32767, -32768]) == bytes((0xD5, 0x55, 0xD5, 0xFA, 0x7A, 0xAA, 0x2A))
 
 
-def test_g722_is_what_a_decoder_of_others_understands() -> None:
+def test_g722_is_understood_by_an_independent_decoder() -> None:
     voice = speech(0, 16000, 1000)
     encoded = encode_g722(voice)
     decoded = array("h", decoder(AudioFormat(PayloadType.G722, 16_000, 1, mixed=False, send_rate_ms=20))()(encoded))[
@@ -107,18 +107,18 @@ def test_a_wav_is_played_in_a_loop_and_resampled(tmp_path: Path) -> None:
     size=st.sampled_from([320, 640, 3840]),
     hole=st.integers(0, 500),
 )
-def test_marks_are_found_wherever_they_lie(user_id: int, numbers: list[int], size: int, hole: int) -> None:
+def test_marks_are_found_at_any_offset(user_id: int, numbers: list[int], size: int, hole: int) -> None:
     track = b"".join(bytes(2 * hole) + marked_packet(user_id, number, size) for number in numbers)
     marks = list(find_marks(track, size))
     assert [(mark.user_id, mark.number, mark.whole) for mark in marks] == [(user_id, n, True) for n in numbers]
 
 
-def test_a_damaged_mark_is_told() -> None:
+def test_a_damaged_mark_is_reported() -> None:
     packet = marked_packet(7, 1, 640)
     assert [m.whole for m in find_marks(packet[:-2] + b"\0\0" + packet + packet[:100], 640)] == [False, True, False]
 
 
-def test_a_log_tells_what_arrived_and_when() -> None:
+def test_a_log_returns_what_arrived_and_when() -> None:
     log = AudioLog(7)
     source = Marked(l16(), 7)
     for number, fate in enumerate((Fate.SENT, Fate.BUFFERED, Fate.SENT, Fate.DISCARDED, Fate.SENT, Fate.LOST)):
@@ -134,7 +134,7 @@ def test_a_log_tells_what_arrived_and_when() -> None:
     assert track == expected
 
 
-def test_a_log_keeps_apart_what_each_source_made() -> None:
+def test_a_log_separates_the_packets_of_its_sources() -> None:
     log = AudioLog(7)
     first, second = Marked(l16(), 7), Marked(l16(send_rate_ms=100), 7)
     log.add(0, 1000, Fate.SENT, 1, first)

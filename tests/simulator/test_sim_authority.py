@@ -1,4 +1,4 @@
-"""The CA of a simulator that speaks TLS: kept, trusted beforehand, and what is said when somebody does not trust it."""
+"""The CA of a simulator with TLS: kept in a file, trusted beforehand, and the report of a client without trust."""
 
 import socket
 import ssl
@@ -17,7 +17,7 @@ from rtmsd.simulator.server.authority import AuthorityError, key_file, open_auth
 from tests.simulator.conftest import Client
 
 
-def test_a_ca_that_is_there_is_used_again(tmp_path: Path) -> None:
+def test_an_existing_ca_is_used_again(tmp_path: Path) -> None:
     ca_file = tmp_path / "ca.pem"
     first = open_authority(ca_file)
     before = ca_file.read_bytes(), key_file(ca_file).read_bytes()
@@ -38,7 +38,7 @@ def test_the_key_may_stand_in_the_same_file_and_an_empty_file_is_none(tmp_path: 
     assert b"CERTIFICATE" in empty.read_bytes()
 
 
-def test_what_is_no_usable_ca_is_left_alone(tmp_path: Path) -> None:
+def test_an_unusable_ca_is_left_alone(tmp_path: Path) -> None:
     authority, ca_file = trustme.CA(), tmp_path / "ca.pem"
     ca_file.write_bytes(authority.cert_pem.bytes())
     with pytest.raises(AuthorityError, match=r"ca\.pem: holds no private key, and there is no ca\.pem\.key beside it"):

@@ -1,4 +1,4 @@
-"""The tables by which a strict server refuses, row by row."""
+"""The tables of a strict server's refusals, row by row."""
 
 import json
 from typing import Any
@@ -164,7 +164,7 @@ def test_rtp_with_l16_is_answered_with_raw_pcm() -> None:
     assert grant.params.audio.content_type == 2
 
 
-def test_what_sdk_leaves_null_has_its_default() -> None:
+def test_null_has_the_default_as_zooms_sdk_sends_it() -> None:
     grant = media_handshake(media_request(media_params=None), EXPECTED, allowed=GRANTED, taken=MediaType(0))
     assert (
         grant.params

@@ -1,4 +1,4 @@
-"""`rtmsd simulate` as people call it, and miscall it."""
+"""`rtmsd simulate` with right and wrong arguments."""
 
 import json
 import os
@@ -57,7 +57,7 @@ def test_a_wrong_argument_is_named(arguments: list[str], why: str, capsys: pytes
     assert f"rtmsd simulate: error: {why}" in capsys.readouterr().err
 
 
-def test_what_only_trying_shows_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_failure_at_start_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         assert main(["--port", port]) == 2
@@ -78,7 +78,7 @@ def test_what_only_trying_shows_is_one_line(tmp_path: Path, capsys: pytest.Captu
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_ends_it_with_what_there_was(
+def test_a_signal_ends_it_with_the_totals(
     how: signal.Signals, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     async def play(simulator: Any, *_: object) -> NoReturn:
@@ -91,7 +91,7 @@ def test_a_signal_ends_it_with_what_there_was(
     assert said(capsys)[-1]["message"] == "session left open"
 
 
-def test_a_secret_that_somebody_chose_is_not_printed(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_chosen_secret_is_not_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["revoked", "--speed", "100", "--marked", "--webhook-secret", "of-my-own"]) == 0
     output = capsys.readouterr().out
     assert "of-my-own" not in output

@@ -1,4 +1,4 @@
-"""When all that was said is on its way."""
+"""The audio feed: queued audio counts as not yet sent."""
 
 from typing import cast
 

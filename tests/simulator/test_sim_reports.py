@@ -1,4 +1,4 @@
-"""What `rtmsd simulate` says of a client and its webhook endpoint, at once and in its exit status."""
+"""The reports of `rtmsd simulate` on a client and its webhook endpoint, at once and in its exit status."""
 
 import json
 from collections.abc import Sequence
@@ -47,7 +47,7 @@ def delivery(
 
 
 class Heard(list[tuple[str, dict[str, object]]]):
-    """What was printed."""
+    """The printed events."""
 
     def __call__(self, text: str, **fields: object) -> None:
         self.append((text, fields))
@@ -78,7 +78,7 @@ def test_each_event_that_was_not_accepted_in_the_end_has_a_remedy(
     assert all(remedy in failure for remedy, failure in zip(remedies, failures, strict=True))
 
 
-def test_the_same_offence_is_reported_once_a_stream() -> None:
+def test_the_same_violation_is_reported_once_a_stream() -> None:
     heard = Heard()
     reporter = Reporter(heard)
     refused = Handshake(

@@ -1,4 +1,4 @@
-"""The simulator's REST API as Zoom's is documented, asked without the daemon's code."""
+"""The simulator's REST API against Zoom's documents, without the daemon's code."""
 
 import base64
 import json
@@ -71,7 +71,7 @@ async def test_a_session_needs_a_good_jwt(simulator: Simulator, client: httpx.As
     assert not simulator.sessions
 
 
-async def test_a_meeting_needs_a_token_that_was_given_out(simulator: Simulator, client: httpx.AsyncClient) -> None:
+async def test_a_meeting_needs_an_issued_token(simulator: Simulator, client: httpx.AsyncClient) -> None:
     simulator.hold_session(product="meeting", session_id="m")
     assert (await ask(client, "m", path="live_meetings")).status_code == 401
     granted = (await oauth_token(simulator, client)).json()
@@ -114,7 +114,7 @@ async def test_the_body_is_checked(simulator: Simulator, client: httpx.AsyncClie
         ("session", "a%2Fb", "videosdk/sessions"),  # encoded once only
     ],
 )
-async def test_what_is_not_there(
+async def test_an_unknown_session_or_path_is_404(
     simulator: Simulator, client: httpx.AsyncClient, product: str, session_id: str, path: str
 ) -> None:
     for known in ("s", "a/b"):
@@ -122,29 +122,29 @@ async def test_what_is_not_there(
     assert (await ask(client, session_id, path=path)).status_code == 404
 
 
-async def test_a_stream_obeys_only_in_the_right_state(simulator: Simulator, client: httpx.AsyncClient) -> None:
+async def test_an_action_needs_the_right_state_of_the_stream(simulator: Simulator, client: httpx.AsyncClient) -> None:
     session = await simulator.start_session(["Ana"], session_id="a/b")
 
-    async def say(action: str) -> int:
+    async def request(action: str) -> int:
         return (await ask(client, "a%252Fb", START | {"action": action})).status_code
 
-    assert [await say(action) for action in ("start", "resume", "pause", "pause", "resume")] == [
+    assert [await request(action) for action in ("start", "resume", "pause", "pause", "resume")] == [
         400,
         400,
         202,
         400,
         202,
     ]
-    assert await say("stop") == 202
+    assert await request("stop") == 202
     with trio.fail_after(5):
         await session.ended.wait()
     assert session.stop_reason is StopReason.HOST_TRIGGERED
-    assert await say("stop") == 400
-    assert await say("start") == 202
+    assert await request("stop") == 400
+    assert await request("start") == 202
     assert len(simulator.sessions) == 2
 
 
-async def test_a_session_that_is_over_cannot_be_started(simulator: Simulator, client: httpx.AsyncClient) -> None:
+async def test_an_ended_session_cannot_be_started(simulator: Simulator, client: httpx.AsyncClient) -> None:
     session = await simulator.start_session(session_id="s")
     await session.stop(StopReason.MEETING_ENDED)
     assert (await ask(client, "s")).status_code == 404
@@ -163,7 +163,7 @@ async def test_answers_on_demand(simulator: Simulator, client: httpx.AsyncClient
 @pytest.mark.parametrize(
     "sent", [b"", b"\x00\x01garbage\r\n\r\n", b"PATCH / HTTP/1.1\r\nhost: x\r\ncontent-length: 99\r\n\r\n"]
 )
-async def test_who_speaks_no_http_does_no_harm(simulator: Simulator, client: httpx.AsyncClient, sent: bytes) -> None:
+async def test_invalid_http_does_no_harm(simulator: Simulator, client: httpx.AsyncClient, sent: bytes) -> None:
     url = httpx.URL(simulator.rest.base_url)
     async with await trio.open_tcp_stream(url.host, url.port or 0) as stream:
         await stream.send_all(sent)

@@ -1,4 +1,4 @@
-"""Scenarios as people write them, and the built-in ones."""
+"""Scenarios in TOML, right and wrong, and the built-in ones."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Zoom's published SDK against the simulator, over TLS: what people develop with against what they develop against."""
+"""Zoom's published SDK against the simulator, over TLS."""
 
 import json
 import os
@@ -31,7 +31,7 @@ PATIENT: Final = Timing(attach_window_s=600, signaling_window_s=300, media_windo
 """Windows for a machine that is busy: Zoom's, at this speed, are a few seconds."""
 
 UNBROKEN: Final = frozenset({"contact-center", "conversation", "pause", "revoked", "webhooks"})
-"""Scenarios in which nothing is cut: everything that was sent has to be heard."""
+"""Scenarios in which nothing is cut: everything sent must be received."""
 
 CONTACT_CENTER: Final = """
 product = "contact_center"
@@ -44,7 +44,7 @@ SCENARIOS: Final = built_in() | {"contact-center": parse("contact-center", CONTA
 
 @attrs.define
 class Heard:
-    """What the SDK told its app. It is settled when it has all its connections and subscriptions."""
+    """The SDK's callbacks. It is settled once it has all its connections and subscriptions."""
 
     counts: Counter[str] = attrs.Factory(Counter)
     audio: Counter[tuple[str, int, int]] = attrs.Factory(Counter)
@@ -107,7 +107,7 @@ async def run(simulator: Simulator, scenario: Scenario, directory: Path) -> tupl
         try:
             session = await play(simulator, scenario, greet=join)
             await session.ended.wait()
-            with trio.move_on_after(5):  # it may be about to connect again, and then hears of no end
+            with trio.move_on_after(5):  # while it reconnects it does not notice the end
                 await processes[0].wait()
         finally:
             processes[0].kill()  # `listen` ends with it
@@ -133,7 +133,7 @@ async def run_all(directory: Path, results: dict[str, tuple[SimSession, Heard]])
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[SimSession, Heard]]:
-    """What came of all scenarios, which are played at once: one after the other they take a minute."""
+    """The results of all scenarios, which run at once: one after the other they take a minute."""
     results: dict[str, tuple[SimSession, Heard]] = {}
     trio.run(run_all, tmp_path_factory.mktemp("sdk"), results)
     return results

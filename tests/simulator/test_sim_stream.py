@@ -49,7 +49,7 @@ def is_older_than(session: SimSession, age_ms: int) -> bool:
 
 
 async def eventually(condition: Callable[[], object]) -> None:
-    """Wait for something that no message tells of."""
+    """Wait for a condition without a message to announce it."""
     with trio.fail_after(10):
         while not condition():  # noqa: ASYNC110
             await trio.sleep(0.005)
@@ -221,7 +221,7 @@ async def test_one_media_connection_a_type(
         assert (await _ask(s, {"msg_type": 3, **client.who, "media_type": second}))["status_code"] == status
 
 
-async def test_data_wait_for_message_7(simulator: Simulator, make_client: Any) -> None:
+async def test_media_wait_for_message_7(simulator: Simulator, make_client: Any) -> None:
     session = await simulator.start_session()
     client = make_client(session, SETTINGS)
     async with client.signaling() as signaling, client.socket(client.urls["audio"]) as media:
@@ -259,7 +259,7 @@ async def test_failover_moves_to_another_url(endpoint: Any, make_client: Any) ->
         assert sorted(client.packets) == sorted(sent(session))
 
 
-async def test_cut_signaling_takes_media_along_and_heals(simulator: Simulator, make_client: Any) -> None:
+async def test_cut_signaling_cuts_media_and_both_recover(simulator: Simulator, make_client: Any) -> None:
     session = await simulator.start_session(["Ana"])
     client = make_client(session, SETTINGS)
     session.refuse_next(StatusCode.DUPLICATE_SIGNAL_REQUEST, 1)
@@ -279,7 +279,7 @@ async def test_cut_signaling_takes_media_along_and_heals(simulator: Simulator, m
     assert [span.why for span in session.record.connections[:2]] == ["signaling was cut", "signaling was interrupted"]
 
 
-async def test_silence_is_noticed_by_nobody_but_the_client(simulator: Simulator, make_client: Any) -> None:
+async def test_a_silent_connection_stays_open_for_the_client(simulator: Simulator, make_client: Any) -> None:
     session = await simulator.start_session(["Ana"])
     client = make_client(session, SETTINGS)
     async with client.signaling() as signaling:
@@ -341,7 +341,7 @@ async def test_mixed_audio_has_no_name(simulator: Simulator, make_client: Any) -
     assert not any("user_name" in raw for raw in client.raw_frames)
 
 
-async def test_nobody_attaches(make_client: Any) -> None:
+async def test_a_stream_without_a_client_ends(make_client: Any) -> None:
     async with open_simulator(SimulatorSettings(speed=1000, timing=Timing(attach_window_s=60))) as simulator:
         session = await simulator.start_session(["Ana"])
         await until_ended(session)
@@ -363,7 +363,7 @@ async def test_the_client_closes_the_stream(simulator: Simulator, make_client: A
     assert session.stop_reason is StopReason.RECEIVER_REQUEST_CLOSE
 
 
-async def test_a_server_that_plays_dead_judges_nobody() -> None:
+async def test_a_server_that_plays_dead_records_no_violation() -> None:
     settings = attrs.evolve(SETTINGS, timing=Timing(keep_alive_s=2), speed=50)
     async with open_simulator(settings) as simulator:
         session = await simulator.start_session(["Ana"])
@@ -409,7 +409,7 @@ async def test_over_tls_with_a_ca_of_its_own(make_client: Any) -> None:
 
 
 @pytest.mark.parametrize("host", ["::1", "localhost"])
-async def test_its_urls_lead_to_it_over_tls_wherever_it_listens(host: str, make_client: Any) -> None:
+async def test_its_urls_are_valid_over_tls_on_any_address(host: str, make_client: Any) -> None:
     settings = SimulatorSettings(host=host, tls=True)
     async with open_simulator(settings) as simulator:
         session = await simulator.start_session()

@@ -13,7 +13,7 @@ SECRET = "whk_demo_secret_42"
 
 
 def settings_for(endpoint: Any) -> SimulatorSettings:
-    """Return settings by which retries take no time and nothing else happens by itself."""
+    """Return settings with immediate retries and no window that could end the stream."""
     timing = Timing(attach_window_s=1e9)
     return SimulatorSettings(webhook_url=endpoint.url, webhook_secret=SECRET, speed=2000, timing=timing)
 
@@ -103,7 +103,7 @@ async def test_the_endpoint_is_challenged(endpoint: Any) -> None:
     assert [delivery.event for delivery in simulator.webhooks] == ["endpoint.url_validation"] * 2
 
 
-async def test_nobody_listens() -> None:
+async def test_without_an_endpoint_the_record_has_the_error() -> None:
     settings = SimulatorSettings(webhook_url="http://127.0.0.1:9/webhook")
     async with open_simulator(settings) as simulator:
         session = await simulator.start_session([])
@@ -111,7 +111,7 @@ async def test_nobody_listens() -> None:
     assert session.record.webhooks[0].error == "ConnectError: Connection refused"
 
 
-async def test_an_event_that_belongs_to_no_stream(endpoint: Any) -> None:
+async def test_an_event_without_a_stream(endpoint: Any) -> None:
     async with open_simulator(settings_for(endpoint)) as simulator:
         assert await simulator.send_webhook("rtms.concurrency_limited", {"reason": "limit"}) == 200
         deliveries = [(delivery.event, delivery.kind) for delivery in simulator.webhooks]

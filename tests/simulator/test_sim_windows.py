@@ -1,4 +1,4 @@
-"""How long the server waits: for the first attachment, for signaling, for media."""
+"""The windows of a server: for the first attachment, for signaling, for media."""
 
 import pytest
 
@@ -15,12 +15,12 @@ def windows() -> Windows:
     return Windows(Timing(attach_window_s=10, signaling_window_s=60, media_window_s=65), 1000)
 
 
-def test_nobody_ever_attaches(windows: Windows) -> None:
+def test_a_stream_without_attachment_ends(windows: Windows) -> None:
     assert windows.missed(10_999) is None
     assert windows.missed(11_000) is StopReason.CONNECTION_TIMEOUT
 
 
-def test_there_is_no_window_while_all_is_up(windows: Windows) -> None:
+def test_no_window_runs_while_all_is_up(windows: Windows) -> None:
     windows.signaling_back()
     assert windows.missed(10**12) is None
 

@@ -110,7 +110,7 @@ def transcript_checks(record: Record, connected_ms: int, evidence: Evidence) -> 
 
 
 def _touches(gaps: Iterable[Gap], item: SentItem) -> bool:
-    """Say whether a gap overlaps the time from the first word to the sending of a transcript."""
+    """Whether a gap overlaps the time from the first word to the sending of a transcript."""
     return any(gap.from_ms <= item.timestamp_ms and gap.to_ms > item.content["start_time"] for gap in gaps)
 
 
@@ -208,18 +208,18 @@ def _protocol_checks(record: Record) -> Iterator[Check]:
         else f"{[f'{v.name}: {v.detail}' for v in record.violations]} {dict(record.unknown)}",
     )
     refused = record.refusals()
-    ours = [h for h in refused if h.status_code == StatusCode.DUPLICATE_SIGNAL_REQUEST]
+    on_demand = [h for h in refused if h.status_code == StatusCode.DUPLICATE_SIGNAL_REQUEST]
     yield Check(
-        "handshakes were refused only where we wanted it",
-        len(refused) == len(ours),
+        "handshakes were refused only on demand",
+        len(refused) == len(on_demand),
         f"{len(refused)} refused"
-        if len(refused) == len(ours)
+        if len(refused) == len(on_demand)
         else ", ".join(f"{h.kind} with {h.status_code} {h.reason}" for h in refused),
     )
 
 
 def _was_cut(asked: KeepAlive, record: Record) -> bool:
-    """Say whether the connection ended before the answer was due."""
+    """Whether the connection ended before the answer was due."""
     for span in record.connections:
         if span.connection == asked.connection:
             return span.closed_ms is not None and span.closed_ms - asked.timestamp_ms < ANSWER_MS

@@ -81,7 +81,7 @@ def _gap_lines(report: Report, evidence: Evidence) -> Iterator[Text]:
     started_ms = report.played.session.started_ms
     for gap in evidence.gaps:
         at_s, length_s = (gap.from_ms - started_ms) / 1000, (gap.to_ms - gap.from_ms) / 1000
-        fault = fault_of(report.played, gap) or "no fault of ours"
+        fault = fault_of(report.played, gap) or "no injected fault"
         whose = "" if gap.user_id is None else f" of {report.played.session.crowd.name(gap.user_id)}"
         yield Text(f"  {gap.media + whose:16}{at_s:7.1f} s  for{length_s:6.1f} s  {gap.cause:20} {fault}")
     if not evidence.gaps:
@@ -92,7 +92,7 @@ def _gap_lines(report: Report, evidence: Evidence) -> Iterator[Text]:
 
 
 def _fault_lines(report: Report) -> Iterator[Text]:
-    yield from _heading("What we broke")
+    yield from _heading("Injected faults")
     started_ms = report.played.session.started_ms
     for fault in report.played.faults:
         outcome = fault.outcome or "did not recover"

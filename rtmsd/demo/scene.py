@@ -42,7 +42,7 @@ class Said:
 
 @attrs.define
 class Voice:
-    """Somebody in the session. `level` is 0 to 1; it was measured at `at_ms` of Zoom's time."""
+    """A person in the session. `level` is 0 to 1; it was measured at `at_ms` of Zoom's time."""
 
     user_name: str
     level: float = 0.0

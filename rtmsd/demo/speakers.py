@@ -75,7 +75,7 @@ def _beyond_first(numbers: Iterable[int]) -> int:
 
 
 def _claim(packet: AudioPacket, tracks: Sequence[Track], rest: Sequence[bytearray]) -> bool:
-    """Say whether a packet is in a file where its timestamp says, and blank it in `rest` if so."""
+    """Blank a packet in `rest` and return True if a file has it at its timestamp."""
     size = len(packet.data)
     for track, left in zip(tracks, rest, strict=True):
         at = track.offset(packet.timestamp_ms)
@@ -86,7 +86,7 @@ def _claim(packet: AudioPacket, tracks: Sequence[Track], rest: Sequence[bytearra
 
 
 def _covers(gaps: Iterable[Gap], from_ms: int, to_ms: int) -> bool:
-    """Say whether an interval lies within one gap, or within several that touch."""
+    """Whether an interval lies within one gap, or within several that touch."""
     for start_ms, end_ms in sorted((gap.from_ms, gap.to_ms) for gap in gaps):
         if start_ms <= from_ms < end_ms:
             from_ms = end_ms

@@ -91,7 +91,7 @@ webhook_secret = {{ value = {quoted(zoom.webhook_secret)} }}
 allowed_hosts = ["{HOST}"]           # where the simulated Zoom is
 ca_file = {quoted(str(self.ca))}
 
-[streams]                            # Zoom's seconds: one of ours is {pace.speed:g} of them
+[streams]                            # local seconds: each is {pace.speed:g} of Zoom's
 reconnect_delay_s = {max(0.05, 3 / pace.speed):.3f}
 reconnect_delay_max_s = {max(0.5, 30 / pace.speed):.3f}
 keep_alive_timeout_s = {max(10.0, 65 / pace.speed):.3f}

@@ -118,7 +118,7 @@ class Story:
         fault = self._broken("duplicate webhook", None)
         self._played.duplicate_status = await self._session.duplicate_webhook()
         self._settled(fault, f"answered {self._played.duplicate_status}, no second connection")
-        await self._announce("Somebody who does not know the secret posts session.rtms_stopped.")
+        await self._announce("A forged session.rtms_stopped is posted, signed with a wrong secret.")
         fault = self._broken("forged webhook", None)
         self._played.forged_status = await self._session.forged_webhook()
         self._settled(fault, f"answered {self._played.forged_status}, the stream goes on")
@@ -142,7 +142,7 @@ class Story:
         await self._talk(10, "Bo")
 
     async def _signaling_cut_in_silence(self) -> None:
-        self._act("The same, and nobody says so.")
+        self._act("The signaling connection breaks, and Zoom sends no webhook.")
         await self._announce(
             "Signaling will be cut without a webhook, and Zoom will refuse two handshakes (status 8: it still holds "
             "the old connection)."
@@ -162,7 +162,7 @@ class Story:
         await self._talk(10, "Ana", "Bo", "Cleo")
 
     async def _malformed_frames(self) -> None:
-        self._act("Rubbish arrives.")
+        self._act("Malformed messages arrive.")
         await self._announce(
             "Broken messages on the audio connection: cut JSON, bad base64, wrong types, bad UTF-8 ..."
         )

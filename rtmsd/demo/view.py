@@ -42,7 +42,7 @@ def print_lines(scene: Scene, write: Callable[[str], None] = lambda text: print(
 
 
 def has_room(console: Console) -> bool:
-    """Say whether the output is a terminal that can move its cursor, and large enough to draw on."""
+    """Whether the output is a terminal that can move its cursor, and large enough to draw on."""
     columns, lines = SMALLEST
     return console.is_terminal and not console.is_dumb_terminal and console.width >= columns and console.height >= lines
 
@@ -112,7 +112,7 @@ class Screen:
     def _connections(self) -> Group:
         scene, stream = self._scene, self._scene.stream
         if not scene.daemon_is_up:
-            return Group(Text("nobody answers on its admin socket", style="bold red"))
+            return Group(Text("no answer on its admin socket", style="bold red"))
         links = Text()
         signaling = "up" if stream.get("signaling_up") else "down"
         links.append("signaling ").append(signaling, style="green" if signaling == "up" else "red")

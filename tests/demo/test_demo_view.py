@@ -85,7 +85,7 @@ def test_there_is_a_screen_only_where_there_is_room_for_it(width: int, height: i
 
 
 def test_a_dead_daemon_is_shown_as_dead() -> None:
-    assert "nobody answers" in text_of(Scene())
+    assert "no answer on its admin socket" in text_of(Scene())
 
 
 def test_lines_are_printed_as_they_come() -> None:

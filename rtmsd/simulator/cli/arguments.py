@@ -44,7 +44,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--sessions", type=_sessions, default=1, metavar="N", help="so many at once (%(default)s)")
     parser.add_argument(
-        "--speed", type=_speed, default=1.0, metavar="X", help="Zoom's seconds in one of ours (%(default)g)"
+        "--speed", type=_speed, default=1.0, metavar="X", help="Zoom's seconds in one local second (%(default)g)"
     )
     parser.add_argument(
         "--host",

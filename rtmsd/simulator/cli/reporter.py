@@ -10,17 +10,20 @@ from rtmsd.terminal import printable
 _JUDGED: Final = frozenset({"genuine", "retry", "challenge"})
 """The kinds of webhooks that an endpoint must accept; it must refuse a forged one."""
 
-_REMEDIES: Final[Mapping[int, str]] = {
+_REMEDIES: Final[Mapping[int | None, str]] = {
+    None: "start what listens there first, or correct --webhook-url; Zoom waits 3 s for an answer",
     400: "it found no event in it, or not all that it needs; its log says what",
     401: "sign with the secret that it has: --webhook-secret or $RTMSD_WEBHOOK_SECRET; or its clock is wrong",
     404: "nothing is served under this path: correct --webhook-url",
     405: "this path takes no POST: correct --webhook-url",
     413: "it takes no body of this size",
 }
-_AFTER_5XX: Final = "its log says why; Zoom sends again after 5, 25 and 85 minutes, counted from the first time"
-_AFTER_3XX: Final = "Zoom follows no redirect: the event is lost; correct --webhook-url"
-_AFTER_4XX: Final = "Zoom never sends again after a 4xx: the event is lost"
-_NO_ANSWER: Final = "start what listens there first, or correct --webhook-url; Zoom waits 3 s for an answer"
+_REMEDIES_BY_CLASS: Final[Mapping[int, str]] = {
+    2: "answer a challenge with the token and its hash under the webhook secret, as JSON",
+    3: "Zoom follows no redirect: the event is lost; correct --webhook-url",
+    4: "Zoom never sends again after a 4xx: the event is lost",
+    5: "its log says why; Zoom sends again after 5, 25 and 85 minutes, counted from the first time",
+}
 
 
 class Say(Protocol):
@@ -111,16 +114,5 @@ def _status_or_error(delivery: WebhookDelivery) -> str:
 
 
 def _remedy(delivery: WebhookDelivery) -> str:
-    match delivery.status:
-        case None:
-            return _NO_ANSWER
-        case status if status in _REMEDIES:
-            return _REMEDIES[status]
-        case status if status >= 500:
-            return _AFTER_5XX
-        case status if status >= 400:
-            return _AFTER_4XX
-        case status if status >= 300:
-            return _AFTER_3XX
-        case _:
-            return "answer a challenge with the token and its hash under the webhook secret, as JSON"
+    status = delivery.status
+    return _REMEDIES.get(status) or _REMEDIES_BY_CLASS[min((status or 500) // 100, 5)]

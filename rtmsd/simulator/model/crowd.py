@@ -129,7 +129,7 @@ class Crowd:
         return next((span.user_id for span in reversed(self._spans) if span.end_ms is None), None)
 
     def speakers(self, from_ms: int, to_ms: int) -> tuple[int, ...]:
-        """Return who talked throughout an interval: the first three at most."""
+        """Return the participants who talked throughout an interval: the first three at most."""
         talking = [
             span.user_id
             for span in self._spans

@@ -49,7 +49,7 @@ class Acceptor:
             with trio.move_on_after(_UPGRADE_S) as upgrade:
                 nursery.start_soon(_cancel_once_closed, wire, upgrade)
                 websocket = await self._upgrade(nursery, wire)
-            if upgrade.cancelled_caught:  # trio-websocket answers a request without upgrade, and then waits for ever
+            if upgrade.cancelled_caught:  # trio-websocket answers a request without upgrade, and then waits without end
                 self._stray(f"it asked for no WebSocket; our URLs begin with {self.scheme}://")
             elif websocket is not None:
                 await self._serve_websocket(websocket, wire)
@@ -73,7 +73,7 @@ class Acceptor:
             request = await wrap_server_stream(nursery, wire, max_message_size=_MAX_CLIENT_MESSAGE_BYTES)
             if request.path not in self.routes:
                 self.unknown_paths.append(request.path)
-                self._stray(f"no stream of ours has the URL path {request.path}")
+                self._stray(f"no stream has the URL path {request.path}")
                 await request.reject(404, body=b"no such stream")
                 return None
             return await request.accept()

@@ -13,14 +13,7 @@ import attrs
 from rtmsd.protocol.enums import ContentType, MediaType, MsgType, PayloadType, StatusCode
 from rtmsd.protocol.media_matrix import check
 from rtmsd.protocol.media_params import SECTIONS, with_defaults
-from rtmsd.protocol.messages import (
-    AudioParams,
-    ChatParams,
-    DeskshareParams,
-    MediaParams,
-    TranscriptParams,
-    VideoParams,
-)
+from rtmsd.protocol.messages import MediaParams
 from rtmsd.protocol.products import IdKey
 
 
@@ -156,13 +149,8 @@ def _media_type(value: object, allowed: MediaType, taken: MediaType) -> MediaTyp
     return granted | (wanted & MediaType.ALL)
 
 
-_PARAM_CLASSES: Final[Mapping[str, type[Any]]] = {
-    "audio": AudioParams,
-    "video": VideoParams,
-    "deskshare": DeskshareParams,
-    "transcript": TranscriptParams,
-    "chat": ChatParams,
-}
+_ALL_PARAMS: Final = with_defaults(MediaParams(), MediaType(sum(SECTIONS.values())))
+"""Of each section an instance, for its class."""
 
 
 def _media_params(fields: Mapping[str, Any], granted: MediaType, *, strict: bool) -> MediaParams:
@@ -191,15 +179,14 @@ def _present(fields: Mapping[str, Any], name: str, default: object = None) -> An
 def _section(name: str, value: object) -> Any:
     if not isinstance(value, dict):
         raise _Refused(StatusCode[f"INVALID_MEDIA_{name.upper()}_PARAMS"], f"{name} must be an object")
+    section = type(getattr(_ALL_PARAMS, name))
     known = {
-        field.name: value[field.name]
-        for field in attrs.fields(_PARAM_CLASSES[name])
-        if _present(value, field.name) is not None
+        field.name: value[field.name] for field in attrs.fields(section) if _present(value, field.name) is not None
     }
     for field, given in known.items():
         if not (isinstance(given, bool) if field == "enable_lid" else is_int(given)):
             raise _Refused(_field_status(name, field), f"{name}.{field} has the wrong type")
-    return _PARAM_CLASSES[name](**known)
+    return section(**known)
 
 
 def _field_status(section: str, field: str) -> StatusCode:
@@ -227,5 +214,5 @@ def _forgive(params: MediaParams) -> MediaParams:
 
 
 def is_int(value: object) -> TypeGuard[int]:
-    """Say whether a JSON value is an integer: true and false are not."""
+    """Whether a JSON value is an integer: true and false are not."""
     return type(value) is int

@@ -98,11 +98,10 @@ class FaultyStream(SimStream):
         self, kinds: Sequence[MalformedKind] = tuple(MALFORMED), media: MediaType = MediaType.AUDIO
     ) -> int:
         """Send broken media messages, by default one of each kind in `MALFORMED`; return how many."""
-        sent = [
+        return sum(
             self._inject(kind, frame(BINARY if kind == "bad_utf8" else TEXT, MALFORMED[kind]()), media)
             for kind in kinds
-        ]
-        return sum(sent)
+        )
 
     def huge_frame(self, media: MediaType = MediaType.AUDIO) -> None:
         """Send a message of 20 MB."""

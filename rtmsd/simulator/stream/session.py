@@ -42,7 +42,7 @@ class SimSession(FaultyStream):
     # People
 
     def join(self, person: Person | str) -> int:
-        """Add somebody to the session and return the user id."""
+        """Add a person to the session and return the user id."""
         person = Person(user_name=person) if isinstance(person, str) else person
         user_id = self.crowd.join(person, self.now_ms).user_id
         self.announcer.event(EventType.PARTICIPANT_JOIN, participants=people([user_id], self.crowd.name))

@@ -86,7 +86,7 @@ async def _listen(admin: Admin, rtms_stream_id: str, scene: Scene, levels: bool)
     path = f"/v1/streams/{rtms_stream_id}/tap?media={media}&format=ndjson"
     while True:
         try:
-            tap = cast(AsyncGenerator[dict[str, Any]], admin.lines(path))
+            tap = cast("AsyncGenerator[dict[str, Any]]", admin.lines(path))
             async with aclosing(tap) as items:
                 async for item in items:
                     take(scene, item)

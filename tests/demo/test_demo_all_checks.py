@@ -69,7 +69,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Run:
         ConnectionSpan(connection=1, kind="signaling", media_type=0, opened_ms=T0, closed_ms=T0 + 21_000)
     )
     played = Played(
-        cast(SimSession, session),
+        cast("SimSession", session),
         connected_ms=T0,
         faults=[Fault("signaling cut", GapCause.SIGNALING_RECONNECT, T0 + 21_000, T0 + 24_000, "back")],
         pauses=[(T0 + 30_000, T0 + 40_000)],

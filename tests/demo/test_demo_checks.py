@@ -64,7 +64,7 @@ def heard(record: Record, evidence: Evidence) -> list[Speaker]:
 
 GOOD = record_of([Fate.SENT] * 20, again=[3, 4])
 PERFECT = pcm_of(record_of([Fate.SENT] * 20).audio_of(ANA))
-SESSION = cast(SimSession, None)  # never read here
+SESSION = cast("SimSession", None)  # never read here
 GAP = Gap("audio", None, T0 + 500, T0 + 700, "daemon_restart")
 
 

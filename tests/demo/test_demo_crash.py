@@ -40,5 +40,5 @@ async def test_a_crash_ends_the_demo(tmp_path: Path, autojump_clock: object) -> 
     log = tmp_path / "daemon.log"
     log.write_text(LOG)
     with pytest.raises(DaemonError, match="answered a webhook with 500") as raised:
-        await fail_at_crash(cast(Admin, Status({}, {"accepted": 1}, {"crashed": 1})), log)
+        await fail_at_crash(cast("Admin", Status({}, {"accepted": 1}, {"crashed": 1})), log)
     assert WORDS in str(raised.value)

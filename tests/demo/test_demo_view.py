@@ -35,15 +35,7 @@ def test_the_screen_shows_who_talks_what_was_said_and_what_happens() -> None:
     scene.log(Kind.FAULT, "It will be cut.")
     scene.say("Ana", "[bold]no markup[/]")
     shown = text_of(scene)
-    for part in (
-        "Ana ████████████····",
-        "left",
-        "recovering",
-        "audio lost",
-        "7 signaling",
-        "99 audio",
-        "corrupt 2",
-    ):
+    for part in ("Ana ████████████····", "left", "recovering", "audio lost", "7 signaling", "99 audio", "corrupt 2"):
         assert part in shown
     for part in (
         "media_reconnect, open",

@@ -4,7 +4,7 @@ import base64
 import contextlib
 import json
 import ssl
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import urlsplit
@@ -137,6 +137,15 @@ class Client:
             while not condition():
                 await self.news.park()
 
+    async def more(self, count: int) -> None:
+        """Wait for more than `count` further packets."""
+        so_far = len(self.packets)
+        await self.until(lambda: len(self.packets) > so_far + count)
+
+    async def closed(self, count: int) -> None:
+        """Wait for the close of `count` connections in total."""
+        await self.until(lambda: len(self.closes) == count)
+
     def of_type(self, number: int) -> list[dict[str, Any]]:
         return [message for _, message in self.messages if message["msg_type"] == number]
 
@@ -199,8 +208,3 @@ async def endpoint() -> AsyncIterator[Endpoint]:
         nursery.start_soon(trio.serve_listeners, endpoint.serve, listeners)
         yield endpoint
         nursery.cancel_scope.cancel()
-
-
-@pytest.fixture
-def make_client() -> Iterator[type[Client]]:
-    yield Client

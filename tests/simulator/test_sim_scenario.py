@@ -36,10 +36,7 @@ def test_built_in_scenarios_are_sound_and_end() -> None:
             "hush at 2 s: nobody called 'Ana' is in the session",
         ),
         ('step = [{ at_s = 1, do = "talk", who = 7 }]', "talk at 1 s: nobody called 7 is in the session"),
-        (
-            'people = [{ user_name = "A", user_id = 1 }, { user_name = "B", user_id = 1 }]',
-            "user id 1 is in",
-        ),
+        ('people = [{ user_name = "A", user_id = 1 }, { user_name = "B", user_id = 1 }]', "user id 1 is in"),
         ('people = "Ana"', "people must be a list"),
         ("step = 3", "step must be a list"),
         ('media = ["audo"]', "no media 'audo', did you mean 'audio'?"),

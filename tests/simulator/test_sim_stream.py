@@ -60,16 +60,16 @@ async def until_ended(session: SimSession) -> None:
         await session.ended.wait()
 
 
-async def test_a_whole_session_arrives_exactly_as_recorded(simulator: Simulator, make_client: Any) -> None:
+async def test_a_whole_session_arrives_exactly_as_recorded(simulator: Simulator) -> None:
     session = await simulator.start_session(["Ana", "Bo"])
-    client = make_client(session, SETTINGS)
+    client = Client(session, SETTINGS)
     async with client.signaling() as signaling, client.media(signaling):
         await client.until(lambda: len(client.packets) > 200 and client.of_type(12))
         session.leave("Bo")
         session.join("Cleo")
         await client.until(lambda: client.events(4) and client.events(2)[1:])
         await session.stop(StopReason.HOST_TRIGGERED)
-        await client.until(lambda: len(client.closes) == 2)
+        await client.closed(2)
     assert sorted(client.packets) == sorted(sent(session))
     assert [item.content for item in session.record.transcripts] == client.transcripts
     assert {name for name, _ in client.closes} == {"signaling", "media"}
@@ -84,9 +84,9 @@ async def test_a_whole_session_arrives_exactly_as_recorded(simulator: Simulator,
     assert [w.event for w in session.record.webhooks] == ["session.rtms_started", "session.rtms_stopped"]
 
 
-async def test_marked_audio_lies_in_the_timeline_without_a_hole(simulator: Simulator, make_client: Any) -> None:
+async def test_marked_audio_lies_in_the_timeline_without_a_hole(simulator: Simulator) -> None:
     session = await simulator.start_session(["Ana"])
-    client = make_client(session, SETTINGS)
+    client = Client(session, SETTINGS)
     async with client.signaling() as signaling, client.media(signaling):
         await client.until(lambda: len(client.packets) > 100)
         await session.stop()
@@ -99,9 +99,9 @@ async def test_marked_audio_lies_in_the_timeline_without_a_hole(simulator: Simul
 
 
 @pytest.mark.parametrize("how", list(Cut))
-async def test_nothing_is_lost_or_doubled_by_a_media_cut(simulator: Simulator, make_client: Any, how: Cut) -> None:
+async def test_nothing_is_lost_or_doubled_by_a_media_cut(simulator: Simulator, how: Cut) -> None:
     session = await simulator.start_session(["Ana", "Bo"])
-    client = make_client(session, SETTINGS)
+    client = Client(session, SETTINGS)
     async with client.signaling() as signaling:
         async with client.media(signaling):
             await client.until(lambda: len(client.packets) > 50)
@@ -109,10 +109,9 @@ async def test_nothing_is_lost_or_doubled_by_a_media_cut(simulator: Simulator, m
             await client.until(lambda: client.closes)
         assert client.closes == [("media", 1006)]
         async with client.media(signaling):
-            before = len(client.packets)
-            await client.until(lambda: len(client.packets) > before + 50)
+            await client.more(50)
             await session.stop()
-            await client.until(lambda: len(client.closes) == 3)
+            await client.closed(3)
     in_flight = [
         (p.user_id, p.timestamp_ms, p.data)
         for log in session.record.audio.values()
@@ -126,22 +125,22 @@ async def test_nothing_is_lost_or_doubled_by_a_media_cut(simulator: Simulator, m
     assert [m["state"] for m in client.of_type(8)][:3] == [1, 2, 1]
 
 
-async def test_buffered_audio_comes_first_unless_unwanted(simulator: Simulator, make_client: Any) -> None:
+async def test_buffered_audio_comes_first_unless_unwanted(simulator: Simulator) -> None:
     for buffer_data, fate in ((True, Fate.BUFFERED), (False, Fate.DISCARDED)):
         session = await simulator.start_session(["Ana"])
         await eventually(partial(is_older_than, session, 3000))
-        client = make_client(session, SETTINGS)
+        client = Client(session, SETTINGS)
         async with client.signaling(buffer_data=buffer_data) as signaling, client.media(signaling):
-            await client.until(lambda client=client: client.packets)
+            await client.more(0)
             await session.stop()
         log = session.record.audio_of(16778240)
         assert log.count(fate) > 90
         assert (client.packets[0][1] == session.started_ms) is buffer_data
 
 
-async def test_what_is_said_during_a_pause_is_never_sent(simulator: Simulator, make_client: Any) -> None:
+async def test_what_is_said_during_a_pause_is_never_sent(simulator: Simulator) -> None:
     session = await simulator.start_session(["Ana"])
-    client = make_client(session, SETTINGS)
+    client = Client(session, SETTINGS)
     async with client.signaling() as signaling, client.media(signaling) as media:
         await client.until(lambda: client.packets)
         session.pause()
@@ -149,8 +148,7 @@ async def test_what_is_said_during_a_pause_is_never_sent(simulator: Simulator, m
         await client.until(lambda: [name for name, m in client.messages if m["msg_type"] == 12 and name == "media"])
         resumed_ms = session.now_ms
         session.resume()
-        count = len(client.packets)
-        await client.until(lambda: len(client.packets) > count + 5)
+        await client.more(5)
         await session.stop()
         assert media is not None
     assert not [t for _, t, _ in client.packets if paused_ms <= t < resumed_ms]
@@ -159,13 +157,13 @@ async def test_what_is_said_during_a_pause_is_never_sent(simulator: Simulator, m
     assert sorted(client.packets) == sorted(sent(session))
 
 
-async def test_unanswered_keep_alives_cost_the_connection(endpoint: Any, make_client: Any) -> None:
+async def test_unanswered_keep_alives_cost_the_connection(endpoint: Any) -> None:
     settings = SimulatorSettings(speed=100, webhook_url=endpoint.url)
     async with open_simulator(settings) as simulator:
         session = await simulator.start_session([Person(user_name="Ana", talking=False)])
-        client = make_client(session, settings, answers=False)
+        client = Client(session, settings, answers=False)
         async with client.signaling() as signaling, client.media(signaling):
-            await client.until(lambda: len(client.closes) == 2)
+            await client.closed(2)
         assert len(session.record.keep_alives) >= 3
         assert session.record.violation_names()["keep_alives_unanswered"] >= 1
         await until_ended(session)
@@ -179,9 +177,9 @@ async def test_unanswered_keep_alives_cost_the_connection(endpoint: Any, make_cl
     assert endpoint.bodies()[2]["payload"]["stop_reason"] == StopReason.AWAIT_RECONNECTION_TIMEOUT
 
 
-async def test_a_wrong_answer_is_a_violation_and_no_answer(simulator: Simulator, make_client: Any) -> None:
+async def test_a_wrong_answer_is_a_violation_and_no_answer(simulator: Simulator) -> None:
     session = await simulator.start_session(["Ana"])
-    client = make_client(session, SETTINGS, answers=False)
+    client = Client(session, SETTINGS, answers=False)
     async with client.signaling() as signaling:
         await client.until(lambda: client.of_type(12))
         asked = client.of_type(12)[0]
@@ -194,9 +192,9 @@ async def test_a_wrong_answer_is_a_violation_and_no_answer(simulator: Simulator,
     assert session.record.keep_alives[0].sequence_echoed is False  # as Zoom's samples answer
 
 
-async def test_a_second_signaling_connection_is_refused(simulator: Simulator, make_client: Any) -> None:
+async def test_a_second_signaling_connection_is_refused(simulator: Simulator) -> None:
     session = await simulator.start_session()
-    client = make_client(session, SETTINGS)
+    client = Client(session, SETTINGS)
     async with client.signaling(), client.socket(session.signaling_url) as second:
         answer = await _ask(second, {"msg_type": 1, **client.who})
         assert answer["status_code"] == StatusCode.DUPLICATE_SIGNAL_REQUEST
@@ -212,18 +210,16 @@ async def test_a_second_signaling_connection_is_refused(simulator: Simulator, ma
 @pytest.mark.parametrize(
     ("first", "second", "status"), [(1, 1, 16), (1, 9, 16), (32, 8, 15), (1, 32, 16), (1, 8, 0), (9, 2, 10)]
 )
-async def test_one_media_connection_a_type(
-    simulator: Simulator, make_client: Any, first: int, second: int, status: int
-) -> None:
+async def test_one_media_connection_a_type(simulator: Simulator, first: int, second: int, status: int) -> None:
     session = await simulator.start_session()
-    client = make_client(session, SETTINGS)
+    client = Client(session, SETTINGS)
     async with client.signaling() as signaling, client.media(signaling, first), client.socket(client.urls["all"]) as s:
         assert (await _ask(s, {"msg_type": 3, **client.who, "media_type": second}))["status_code"] == status
 
 
-async def test_media_wait_for_message_7(simulator: Simulator, make_client: Any) -> None:
+async def test_media_wait_for_message_7(simulator: Simulator) -> None:
     session = await simulator.start_session()
-    client = make_client(session, SETTINGS)
+    client = Client(session, SETTINGS)
     async with client.signaling() as signaling, client.socket(client.urls["audio"]) as media:
         await _ask(media, {"msg_type": 3, **client.who, "media_type": 1})
         await media.send_message('{"msg_type":7,"rtms_stream_id":"' + session.rtms_stream_id + '"}')
@@ -235,16 +231,16 @@ async def test_media_wait_for_message_7(simulator: Simulator, make_client: Any) 
     assert session.record.violation_names() == {"ready_ack_on_media": 1}
 
 
-async def test_failover_moves_to_another_url(endpoint: Any, make_client: Any) -> None:
+async def test_failover_moves_to_another_url(endpoint: Any) -> None:
     settings = SimulatorSettings(speed=20, tone=Tone.MARKED, webhook_url=endpoint.url)
     async with open_simulator(settings) as simulator:
         session = await simulator.start_session(["Ana"])
-        client = make_client(session, settings)
+        client = Client(session, settings)
         async with client.signaling() as signaling, client.media(signaling):
             await client.until(lambda: client.packets)
             old_url = session.signaling_url
             await session.failover()
-            await client.until(lambda: len(client.closes) == 2)
+            await client.closed(2)
         first, second = endpoint.bodies()
         assert second["event"] == "session.rtms_started"
         assert second["event_ts"] > first["event_ts"]
@@ -252,36 +248,34 @@ async def test_failover_moves_to_another_url(endpoint: Any, make_client: Any) ->
         async with client.socket(old_url) as stale:
             assert (await _ask(stale, {"msg_type": 1, **client.who}))["status_code"] == 2
         async with client.signaling() as signaling, client.media(signaling):
-            count = len(client.packets)
-            await client.until(lambda: len(client.packets) > count + 10)
+            await client.more(10)
             await session.stop()
-            await client.until(lambda: len(client.closes) == 4)
+            await client.closed(4)
         assert sorted(client.packets) == sorted(sent(session))
 
 
-async def test_cut_signaling_cuts_media_and_both_recover(simulator: Simulator, make_client: Any) -> None:
+async def test_cut_signaling_cuts_media_and_both_recover(simulator: Simulator) -> None:
     session = await simulator.start_session(["Ana"])
-    client = make_client(session, SETTINGS)
+    client = Client(session, SETTINGS)
     session.refuse_next(StatusCode.DUPLICATE_SIGNAL_REQUEST, 1)
     async with client.socket(session.signaling_url) as refused:
         assert (await _ask(refused, {"msg_type": 1, **client.who}))["status_code"] == 8
-    for _ in range(2):
+    for cut in (1, 2):
         async with client.signaling() as signaling, client.media(signaling):
-            count, closes = len(client.packets), len(client.closes)
-            await client.until(lambda count=count: len(client.packets) > count + 10)
+            await client.more(10)
             session.cut_signaling()
-            await client.until(lambda closes=closes: len(client.closes) == closes + 2)
+            await client.closed(2 * cut)
     async with client.signaling() as signaling, client.media(signaling):
         await session.stop()
-        await client.until(lambda: len(client.closes) == 6)
+        await client.closed(6)
     assert sorted(client.packets) == sorted(sent(session))
     assert [w.event for w in session.record.webhooks].count("session.rtms_interrupted") == 2
     assert [span.why for span in session.record.connections[:2]] == ["signaling was cut", "signaling was interrupted"]
 
 
-async def test_a_silent_connection_stays_open_for_the_client(simulator: Simulator, make_client: Any) -> None:
+async def test_a_silent_connection_stays_open_for_the_client(simulator: Simulator) -> None:
     session = await simulator.start_session(["Ana"])
-    client = make_client(session, SETTINGS)
+    client = Client(session, SETTINGS)
     async with client.signaling() as signaling:
         async with client.media(signaling):
             await client.until(lambda: len(client.packets) > 10)
@@ -292,18 +286,18 @@ async def test_a_silent_connection_stays_open_for_the_client(simulator: Simulato
         await client.until(lambda: client.events(7))  # Zoom noticed by its own keep-alives
         async with client.media(signaling):
             await session.stop()
-            await client.until(lambda: len(client.closes) == 2)
+            await client.closed(2)
     assert sorted(client.packets) == sorted(sent(session))
 
 
-async def test_a_stall_loses_nothing(simulator: Simulator, make_client: Any) -> None:
+async def test_a_stall_loses_nothing(simulator: Simulator) -> None:
     session = await simulator.start_session(["Ana"])
-    client = make_client(session, SETTINGS)
+    client = Client(session, SETTINGS)
     async with client.signaling() as signaling, client.media(signaling):
         await client.until(lambda: len(client.packets) > 10)
         await session.stall(4)
         await session.stop()
-        await client.until(lambda: len(client.closes) == 2)
+        await client.closed(2)
     assert sorted(client.packets) == sorted(sent(session))
     assert session.record.audio_of(16778240).count(Fate.DISCARDED) == 0
 
@@ -317,47 +311,47 @@ async def test_a_stall_loses_nothing(simulator: Simulator, make_client: Any) -> 
         Dialect(jitter_ms=5, keep_alive_sequence=False),
     ],
 )
-async def test_dialects_carry_the_same_audio(simulator: Simulator, make_client: Any, dialect: Dialect) -> None:
+async def test_dialects_carry_the_same_audio(simulator: Simulator, dialect: Dialect) -> None:
     session = await simulator.start_session(["Ana"])
     session.write_as(dialect)
-    client = make_client(session, SETTINGS)
+    client = Client(session, SETTINGS)
     async with client.signaling() as signaling, client.media(signaling):
         await client.until(lambda: len(client.packets) > 20)
         await session.stop()
-        await client.until(lambda: len(client.closes) == 2)
+        await client.closed(2)
     assert sorted(client.packets) == sorted(sent(session))
     assert {type(raw) for raw in client.raw_frames} == {bytes if dialect.binary else str}
 
 
-async def test_mixed_audio_has_no_name(simulator: Simulator, make_client: Any) -> None:
+async def test_mixed_audio_has_no_name(simulator: Simulator) -> None:
     session = await simulator.start_session(["Ana", "Bo"])
-    client = make_client(session, SETTINGS)
+    client = Client(session, SETTINGS)
     async with client.signaling() as signaling, client.media(signaling, 1, audio={"send_rate": 100}):
         await client.until(lambda: len(client.packets) > 5)
         await session.stop()
-        await client.until(lambda: len(client.closes) == 2)
+        await client.closed(2)
     assert list(session.record.audio) == [0]
     assert {(user_id, len(data)) for user_id, _, data in client.packets} == {(0, 3200)}
     assert not any("user_name" in raw for raw in client.raw_frames)
 
 
-async def test_a_stream_without_a_client_ends(make_client: Any) -> None:
+async def test_a_stream_without_a_client_ends() -> None:
     async with open_simulator(SimulatorSettings(speed=1000, timing=Timing(attach_window_s=60))) as simulator:
         session = await simulator.start_session(["Ana"])
         await until_ended(session)
         assert session.stop_reason is StopReason.CONNECTION_TIMEOUT
-        client = make_client(session, simulator.settings)
+        client = Client(session, simulator.settings)
         async with client.socket(session.signaling_url) as late:
             assert (await _ask(late, {"msg_type": 1, **client.who}))["status_code"] == 2
 
 
-async def test_the_client_closes_the_stream(simulator: Simulator, make_client: Any) -> None:
+async def test_the_client_closes_the_stream(simulator: Simulator) -> None:
     session = await simulator.start_session(["Ana"])
-    client = make_client(session, SETTINGS)
+    client = Client(session, SETTINGS)
     async with client.signaling() as signaling, client.media(signaling):
         for stream_id in ("another", session.rtms_stream_id):
             await signaling.send_message('{"msg_type":21,"rtms_stream_id":"' + stream_id + '"}')
-        await client.until(lambda: len(client.closes) == 2)
+        await client.closed(2)
     assert [m["status_code"] for m in client.of_type(22)] == [2, 0]
     await until_ended(session)
     assert session.stop_reason is StopReason.RECEIVER_REQUEST_CLOSE
@@ -382,24 +376,24 @@ async def test_contact_center_events_and_the_last_state_have_both_documented_nam
         await session.ready.wait()
         session.join("Bo")
         await session.stop(StopReason.HOST_TRIGGERED)
-        await client.until(lambda: len(client.closes) == 2)
+        await client.closed(2)
     [joined] = [event for event in client.events(3) if event["participants"][0]["user_name"] == "Bo"]
     assert joined["timestamp"] == joined["event_ts"]
     stopped = client.of_type(9)[-1]
     assert stopped["reason"] == stopped["stop_reason"] == StopReason.HOST_TRIGGERED
 
 
-async def test_over_tls_with_a_ca_of_its_own(make_client: Any) -> None:
+async def test_over_tls_with_a_ca_of_its_own() -> None:
     settings = SimulatorSettings(speed=20, tone=Tone.MARKED, tls=True)
     async with open_simulator(settings) as simulator:
         session = await simulator.start_session(["Ana", "Bo"])
         assert session.signaling_url.startswith("wss://")
         context = ssl.create_default_context(cadata=simulator.ca_pem.decode())
-        client = make_client(session, settings, tls=context)
+        client = Client(session, settings, tls=context)
         async with client.signaling() as signaling, client.media(signaling):
             await client.until(lambda: len(client.packets) > 100)
             await session.stop()
-            await client.until(lambda: len(client.closes) == 2)
+            await client.closed(2)
         assert sorted(client.packets) == sorted(sent(session))
         host, port = simulator.address.split(":")
         stranger = await trio.open_ssl_over_tcp_stream(host, int(port))
@@ -409,11 +403,11 @@ async def test_over_tls_with_a_ca_of_its_own(make_client: Any) -> None:
 
 
 @pytest.mark.parametrize("host", ["::1", "localhost"])
-async def test_its_urls_are_valid_over_tls_on_any_address(host: str, make_client: Any) -> None:
+async def test_its_urls_are_valid_over_tls_on_any_address(host: str) -> None:
     settings = SimulatorSettings(host=host, tls=True)
     async with open_simulator(settings) as simulator:
         session = await simulator.start_session()
-        client = make_client(session, settings, tls=ssl.create_default_context(cadata=simulator.ca_pem.decode()))
+        client = Client(session, settings, tls=ssl.create_default_context(cadata=simulator.ca_pem.decode()))
         async with client.signaling(), await trio.open_tcp_stream(*address_of(simulator.rest.base_url)):
             assert session.record.violations == []
 
@@ -423,15 +417,14 @@ def address_of(url: str) -> tuple[str, int]:
     return parts.hostname or "", parts.port or 0
 
 
-async def test_broken_frames_reach_the_client_and_the_record(simulator: Simulator, make_client: Any) -> None:
+async def test_broken_frames_reach_the_client_and_the_record(simulator: Simulator) -> None:
     session = await simulator.start_session(["Ana"])
-    client = make_client(session, SETTINGS)
+    client = Client(session, SETTINGS)
     async with client.signaling() as signaling, client.media(signaling):
         await client.until(lambda: client.packets)
         count = session.malformed_frames(["cut_json", "null", "bad_base64"])
         await client.until(lambda: "null" in client.raw_frames)
-        after = len(client.packets)
-        await client.until(lambda: len(client.packets) > after + 5)
+        await client.more(5)
         session.violate_websocket("reserved_bit")
         await client.until(lambda: client.closes)
     assert count == 3
@@ -450,10 +443,10 @@ async def test_unknown_urls_do_not_exist(simulator: Simulator) -> None:
     assert simulator.acceptor.unknown_paths == ["/signal"]
 
 
-async def test_cameras_and_shared_screens(simulator: Simulator, make_client: Any) -> None:
+async def test_cameras_and_shared_screens(simulator: Simulator) -> None:
     people = [Person(user_name="Ana", camera=True), Person(user_name="Bo")]
     session = await simulator.start_session(people, product="meeting")
-    client = make_client(session, SETTINGS)
+    client = Client(session, SETTINGS)
     async with client.signaling() as signaling, client.media(signaling, 6, video={"codec": 7, "fps": 25}):
         await client.until(lambda: len(client.pictures) > 3)
         session.share("Bo")
@@ -462,7 +455,7 @@ async def test_cameras_and_shared_screens(simulator: Simulator, make_client: Any
         session.stop_sharing()
         await client.until(lambda: client.events(6))
         await session.stop()
-        await client.until(lambda: len(client.closes) == 2)
+        await client.closed(2)
     for number, log in ((15, session.record.video), (16, session.record.share)):
         assert [item.content for item in log] == [content for sent, content in client.pictures if sent == number]
     assert {content["user_name"] for number, content in client.pictures if number == 15} == {"Ana"}
@@ -473,9 +466,9 @@ async def test_cameras_and_shared_screens(simulator: Simulator, make_client: Any
     assert {later - earlier for earlier, later in itertools.pairwise(times)} == {40}
 
 
-async def test_individual_video_and_misplaced_messages(simulator: Simulator, make_client: Any) -> None:
+async def test_individual_video_and_misplaced_messages(simulator: Simulator) -> None:
     session = await simulator.start_session(["Ana"], product="meeting")
-    client = make_client(session, SETTINGS)
+    client = Client(session, SETTINGS)
     video = {"codec": 7, "fps": 25, "data_opt": 4}
     async with client.signaling() as signaling, client.media(signaling, int(MediaType.VIDEO), video=video):
         for user_id in (1, 16778240, 16778240):

@@ -1,9 +1,12 @@
 """Encoders for G.711 A-law and G.722, after the ITU-T recommendations."""
 
-from array import array
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import attrs
+
+if TYPE_CHECKING:
+    from array import array
 
 
 def encode_alaw(samples: Iterable[int]) -> bytes:

@@ -28,16 +28,19 @@ class Acceptor:
 
     Attributes:
         scheme: of its URLs, "ws" or "wss".
-        routes: by the URL paths given out so far.
-        unknown_paths: the other paths that clients asked for.
+        unknown_paths: requested paths without a route.
     """
 
     def __init__(self, *, tls: bool, report_stray: Callable[[StrayConnection], None]) -> None:
         self.scheme = "wss" if tls else "ws"
-        self.routes: dict[str, Route] = {}
+        self._routes: dict[str, Route] = {}
         self.unknown_paths: list[str] = []
         self._report_stray = report_stray
         self._numbers = itertools.count(1)
+
+    def register(self, path: str, route: Route) -> None:
+        """Serve `route` at the URL path `path` from now on."""
+        self._routes[path] = route
 
     async def serve(self, stream: SocketOrTls) -> None:
         """Handle one TCP connection; nothing a client does here ends the simulator."""
@@ -71,7 +74,7 @@ class Acceptor:
     async def _upgrade(self, nursery: trio.Nursery, wire: Wire) -> WebSocketConnection | None:
         try:
             request = await wrap_server_stream(nursery, wire, max_message_size=_MAX_CLIENT_MESSAGE_BYTES)
-            if request.path not in self.routes:
+            if request.path not in self._routes:
                 self.unknown_paths.append(request.path)
                 self._stray(f"no stream has the URL path {request.path}")
                 await request.reject(404, body=b"no such stream")
@@ -83,7 +86,7 @@ class Acceptor:
 
     async def _serve_websocket(self, websocket: WebSocketConnection, wire: Wire) -> None:
         path = websocket.path or ""
-        route = self.routes[path]
+        route = self._routes[path]
         connection = SimConnection(next(self._numbers), websocket, wire, path)
         try:
             await converse(connection, route)

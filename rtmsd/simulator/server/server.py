@@ -157,7 +157,7 @@ class Simulator:
 
     def url(self, path: str, route: Route) -> str:
         """Register `path` for `route` and return its URL."""
-        self.acceptor.routes[path] = route
+        self.acceptor.register(path, route)
         return f"{self.acceptor.scheme}://{self.address}{path}"
 
     async def run_clock(self) -> None:

@@ -126,7 +126,7 @@ def _sent_key(item: SentItem) -> tuple[Any, ...]:
 def _gap_checks(played: Played, evidence: Evidence) -> Iterator[Check]:
     stray = [gap for gap in evidence.gaps if fault_of(played, gap) is None]
     yield Check(
-        "each gap has one of our faults behind it, and names it",
+        "each gap has an injected fault behind it, and names it",
         not stray,
         f"{len(evidence.gaps)} gaps" if not stray else f"{len(stray)} without: {stray[0]}",
     )

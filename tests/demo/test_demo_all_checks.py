@@ -140,8 +140,8 @@ def refused(status_code: int) -> Handshake:
     [
         (lambda run: run.evidence.tracks.clear(), ["everything said"]),
         (lambda run: run.evidence.transcripts.clear(), ["every transcript", "no transcript is there twice"]),
-        (gap("daemon_restart", 21_000, 22_000), ["each gap has one of our faults"]),
-        (gap("signaling_reconnect", 60_000, 61_000), ["each gap has one of our faults"]),
+        (gap("daemon_restart", 21_000, 22_000), ["each gap has an injected fault"]),
+        (gap("signaling_reconnect", 60_000, 61_000), ["each gap has an injected fault"]),
         (gap("signaling_reconnect", 23_000, 31_000), ["the pause is"]),
         (manifest("participants", [{"user_id": ANA, "user_name": None}]), ["everybody is named"]),
         (manifest("pauses", []), ["the pause is"]),

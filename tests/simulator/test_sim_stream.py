@@ -192,7 +192,8 @@ async def test_a_wrong_answer_is_a_violation_and_no_answer(simulator: Simulator)
     assert session.record.keep_alives[0].sequence_echoed is False  # as Zoom's samples answer
 
 
-async def test_a_second_signaling_connection_is_refused(simulator: Simulator) -> None:
+async def test_a_second_signaling_connection_is_refused(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rtmsd.simulator.wire.watch._CONTESTED_S", 0.2)
     session = await simulator.start_session()
     client = Client(session, SETTINGS)
     async with client.signaling(), client.socket(session.signaling_url) as second:

@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 from rtmsd import __version__
 from rtmsd.command_line import HelpfulParser
 from rtmsd.ctl.arguments import positive_seconds, web_url, whole_number
+from rtmsd.protocol.causes import GapCause
 
 DEFAULT_SOCKET: Final = "/run/rtmsd/admin.sock"
 DEFAULT_TIMEOUT_S: Final = 10.0
@@ -29,17 +30,6 @@ _LIST_RECORDINGS: Final = "rtmsctl recordings ls 2>/dev/null | cut -f1"
 WITH_FILES: Final = frozenset({"recordings"})
 MEDIA: Final = ("audio", "video", "share", "transcript", "chat", "events")
 
-
-GAP_CAUSE_NAMES: Final = (
-    "media_reconnect",
-    "signaling_reconnect",
-    "server_failover",
-    "daemon_restart",
-    "dropped",
-    "corrupt",
-    "refused",
-    "damaged",
-)
 COMPLETE_FILE: Final = {"bash": "_shtab_compgen_files", "zsh": "_files"}  # shtab.FILE
 
 
@@ -123,7 +113,7 @@ def _doctor(parser: argparse.ArgumentParser) -> None:
 
 def _explain(parser: argparse.ArgumentParser) -> None:
     help_text = 'a number or a name, with its kind if you know it: 18, "stop 18", "status 8"'
-    words = _words(("stop", "status", "paused", "recovering", "degraded", *GAP_CAUSE_NAMES))
+    words = _words(("stop", "status", "paused", "recovering", "degraded", *GapCause))
     _complete(parser.add_argument("words", metavar="CODE", nargs="+", help=help_text), "codes", words)
 
 

@@ -7,13 +7,13 @@ from typing import Any, Final
 from rtmsd.ctl.client import stream_path
 from rtmsd.ctl.context import Call
 from rtmsd.ctl.errors import CtlError, Exit
-from rtmsd.ctl.events import ENDED_STATES
 from rtmsd.ctl.output import Item
 from rtmsd.nearest import did_you_mean
+from rtmsd.protocol.causes import FINAL_STATES
 from rtmsd.terminal import complain
 
 REFUSED: Final = "refused"  # a start that was answered with 503: there is nothing on disk of it
-OVER: Final = ENDED_STATES | {REFUSED}
+OVER: Final = FINAL_STATES | {REFUSED}
 MAX_EARLIER: Final = 200  # as many as the daemon remembers; `recordings ls` lists all
 
 
@@ -41,7 +41,7 @@ def known(call: Call, name: str) -> dict[str, Any]:
         return _told(only(found, name))
     if stream.get("state") == REFUSED:  # it may have been recorded before
         recordings = call.client.get("/v1/recordings")
-        found = [item for item in matching(recordings, stream["rtms_stream_id"]) if item["state"] in ENDED_STATES]
+        found = [item for item in matching(recordings, stream["rtms_stream_id"]) if item["state"] in FINAL_STATES]
         if len(found) == 1:
             return {**_told(found[0]), "lost": stream.get("lost")}
     return stream
@@ -58,7 +58,7 @@ def with_earlier(call: Call, streams: list[dict[str, Any]]) -> list[dict[str, An
         complain(f"rtmsctl: earlier streams are left out: {error}")
         return streams
     remembered = {stream["rtms_stream_id"] for stream in streams if stream["state"] != REFUSED}
-    ended = [item for item in recordings if item["state"] in ENDED_STATES]
+    ended = [item for item in recordings if item["state"] in FINAL_STATES]
     earlier = [item for item in ended if item["rtms_stream_id"] not in remembered]
     all_of_them = [*streams, *map(_told, earlier[-MAX_EARLIER:])]
     return sorted(all_of_them, key=lambda item: (item["state"] in OVER, item.get("ended_ms") or _lost_ms(item)))

@@ -7,8 +7,8 @@ from typing import Any, Final
 
 from rtmsd.ctl.formatting import clock, printable
 from rtmsd.ctl.output import Item, Output, Style
+from rtmsd.protocol.causes import FINAL_STATES
 
-ENDED_STATES: Final = frozenset({"ended", "failed", "revoked"})
 _LEAST_TIME_MS: Final = 10**12  # since the epoch: smaller ones are durations
 _SHOWN_APART: Final = frozenset({"rtms_stream_id", "at_ms", "kind"})
 
@@ -79,7 +79,7 @@ def _shown(name: str, value: Any) -> str:
 def over(events: Sequence[Item]) -> bool:
     """Say whether these events leave their stream ended; one that was started again after its end is not."""
     states = [event.get("state") for event in events if event.get("kind") == "stream_state"]
-    return bool(states) and states[-1] in ENDED_STATES
+    return bool(states) and states[-1] in FINAL_STATES
 
 
 def _told(value: Any) -> str:

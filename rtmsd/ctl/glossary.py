@@ -1,18 +1,96 @@
-"""Words that rtmsctl prints, beside states and causes: of the daemon, its links, its webhooks, and its refusals."""
+"""The words that rtmsctl explains: states, causes of gaps, troubles, results, counters and refusals."""
 
 from collections.abc import Mapping
 from typing import Final
 
+from rtmsd.protocol.causes import GapCause, RecordingState
 from rtmsd.protocol.explanations import Meaning
 
 _NOTHING: Final = "Nothing."
-_BY_ITSELF: Final = "Nothing: rtmsd sees to it by itself."
-_SECRETS: Final = "`rtmsctl doctor` tells the secrets apart."
+_BY_ITSELF: Final = "Nothing: rtmsd recovers by itself."
+_SECRETS: Final = "`rtmsctl doctor` says which secret is wrong."
 
 
 def _table(rows: Mapping[str, tuple[str, str, str]]) -> Mapping[str, Meaning]:
-    return {name: Meaning(name, *texts) for name, texts in rows.items()}
+    return {name: Meaning(str(name), *texts) for name, texts in rows.items()}
 
+
+STREAM_STATES: Final = _table(
+    {
+        RecordingState.CONNECTING: ("Announced; no media has arrived yet.", "Handshakes are in progress.", _BY_ITSELF),
+        RecordingState.ACTIVE: ("Media is received and recorded.", "All is well.", _NOTHING),
+        RecordingState.PAUSED: ("Zoom sends no media for a while: no gap.", "Somebody paused it.", "Resume it."),
+        RecordingState.RECOVERING: (
+            "A connection is lost, and Zoom still accepts a reconnection.",
+            "The network, a move to another Zoom server, or a restart of rtmsd.",
+            "If it stays so: `rtmsctl inspect STREAM` says why, `rtmsctl doctor` checks the network.",
+        ),
+        RecordingState.ENDED: (
+            "The stream has ended, and its files are complete.",
+            "The stop reason says why; 19 when the reconnection window passed.",
+            "Nothing; `rtmsctl explain` explains the stop reason.",
+        ),
+        RecordingState.FAILED: (
+            "rtmsd gave up the stream; what was received before is kept.",
+            "Zoom refused permanently (credentials, scopes, parameters), or a bug in rtmsd.",
+            "`rtmsctl inspect STREAM` says why; the log has the details.",
+        ),
+        RecordingState.REVOKED: (
+            "Everything recorded of the stream was deleted; only a receipt is left.",
+            "Zoom demanded it with stop reason 8.",
+            "Nothing; it must not be restored.",
+        ),
+        "refused": (
+            "The start was answered with 503, and nothing of the stream is recorded.",
+            "rtmsd was draining, the disk was low, or the state file could not be written.",
+            "Zoom repeats a start after 5, 25 and 85 minutes: fix the cause before then (`rtmsctl doctor`).",
+        ),
+    }
+)
+"""By `RecordingState`, and the state of a start that was refused, which has no recording."""
+
+GAP_CAUSES: Final = _table(
+    {
+        GapCause.MEDIA_RECONNECT: (
+            "The media connection was lost, and Zoom's buffer did not reach back to the loss.",
+            "The network, or Zoom closed the connection.",
+            "If it happens often: `rtmsctl doctor`, and check the network path to Zoom.",
+        ),
+        GapCause.SIGNALING_RECONNECT: (
+            "The signaling connection was lost, and media with it.",
+            "The network, or keep-alives answered too late on a busy machine.",
+            "If it happens often, look at the event loop's lag in `rtmsctl metrics`.",
+        ),
+        GapCause.SERVER_FAILOVER: ("Zoom moved the stream to another server.", "Zoom.", _NOTHING),
+        GapCause.DAEMON_RESTART: (
+            "rtmsd did not run.",
+            "It was stopped, upgraded or killed; or came back with a configuration that asks for less, until the end.",
+            "`journalctl -u rtmsd` says which; shorten upgrades.",
+        ),
+        GapCause.DROPPED: (
+            "Media was received and could not be kept.",
+            "The disk was full or blocked until recording.buffer_bytes was used up; or media still arrived half a "
+            "minute after the stream's end.",
+            "Free space, use a faster disk, or raise recording.buffer_bytes.",
+        ),
+        GapCause.CORRUPT: (
+            "Media was received and could not be read.",
+            "Zoom or something in between sent broken messages.",
+            "Look at the counters in `rtmsctl inspect STREAM`; report it to Zoom if it continues.",
+        ),
+        GapCause.REFUSED: (
+            "Media was asked for, and Zoom did not grant it, or in a form that cannot be stored.",
+            "The app lacks the scope, Zoom rejects the parameters, or no connection was made before the end.",
+            "`rtmsctl inspect STREAM` says why; add the scope to the app, or remove the media from media.types.",
+        ),
+        GapCause.DAMAGED: (
+            "Media was recorded, and is gone from its file: the manifest lists what is no longer on disk.",
+            "Somebody, or a program, cut, removed or replaced files of the recording; or the disk lost them.",
+            "Look for `file_damaged` in events.jsonl and for other writers below recording.directory; use a backup.",
+        ),
+        "node_takeover": ("Another node took the stream over.", "A node of the cluster stopped.", _BY_ITSELF),
+    }
+)
 
 DAEMON_STATES: Final = _table(
     {
@@ -25,7 +103,7 @@ DAEMON_STATES: Final = _table(
         "draining": ("No new streams are taken; running ones go on.", "`rtmsctl drain`.", "`rtmsctl undrain`."),
         "starting": ("The daemon is not ready yet.", "It has just been started.", "Wait a moment."),
         "serving": ("Both sockets answer.", "All is well.", _NOTHING),
-        "stopping": ("The daemon finishes its files and ends.", "Somebody stopped it.", _NOTHING),
+        "stopping": ("The daemon completes its files and exits.", "Somebody stopped it.", _NOTHING),
     }
 )
 
@@ -33,9 +111,9 @@ LINK_STATES: Final = _table(
     {
         "idle": ("Signaling is not up, so there is no media connection.", "The stream connects.", _BY_ITSELF),
         "streaming": ("The connection is up.", "All is well.", _NOTHING),
-        "lost": ("The connection is lost, and the next attempt is awaited.", "LATEST LOSS says it.", _BY_ITSELF),
+        "lost": ("The connection is lost, and will be tried again.", "LATEST LOSS says why.", _BY_ITSELF),
         "refused": (
-            "Zoom will not give these media: no further attempt.",
+            "Zoom does not grant these media: no further attempt.",
             "A missing scope, or a product without them.",
             "`rtmsctl inspect STREAM` has the status; `explain status N`.",
         ),
@@ -45,19 +123,23 @@ LINK_STATES: Final = _table(
 TROUBLES: Final = _table(
     {
         "disk_unreadable": (
-            "The recording directory cannot be looked at.",
-            "A disk that stands still, a mount that is gone, or permissions.",
-            "See that recording.directory is there and answers.",
+            "The recording directory cannot be read.",
+            "A disk that does not answer, a missing mount, or permissions.",
+            "Check that recording.directory exists and can be read.",
         ),
         "disk_low": (
             "Less than recording.min_free_bytes is free: new streams are refused.",
             "The disk is full.",
-            "Make room, or set recording.keep_days or keep_bytes.",
+            "Free space, or set recording.keep_days or keep_bytes.",
         ),
-        "disk_error": ("The disk refuses to be written.", "Full, read-only or broken.", "Make room, look at dmesg."),
-        "sync_lag": ("Writing to the disk takes long.", "A slow or busy disk.", "Use a faster one, see what loads it."),
+        "disk_error": ("Writing to the disk fails.", "Full, read-only or broken.", "Free space, look at dmesg."),
+        "sync_lag": (
+            "Writing to the disk takes long.",
+            "A slow or busy disk.",
+            "Use a faster one; find what loads it.",
+        ),
         "buffer_full": (
-            "Media that wait to be written fill recording.buffer_bytes; frames are dropped.",
+            "Unwritten media fill recording.buffer_bytes; frames are dropped.",
             "The disk does not keep up.",
             "Use a faster disk, or raise recording.buffer_bytes.",
         ),
@@ -69,43 +151,43 @@ TROUBLES: Final = _table(
         "state_file": (
             "The state file is gone, replaced, or cannot be written: new streams are refused.",
             "Somebody moved or deleted it, or the disk.",
-            "Put it back; after 10 s it is written anew from what the daemon knows.",
+            "Put it back; after 10 s the daemon writes a new one from memory.",
         ),
         "state_file_damaged": (
             "The state file was damaged when rtmsd started, and was set aside.",
             "A broken disk, or something wrote into it.",
-            "Look at the file that status names; recordings told what was live.",
+            "Look at the file that status names; live streams were found from their recordings.",
         ),
         "webhook_signatures": ("The latest webhooks did not verify.", "The wrong Secret Token, most likely.", _SECRETS),
         "webhook_stale": (
-            "The latest webhooks were signed rightly, but too long ago.",
-            "A wrong clock here, or something that holds them back.",
+            "The latest webhooks have a good signature, but an old timestamp.",
+            "A wrong clock here, or a proxy that delays them.",
             "Set the clock; see webhook.max_age_s.",
         ),
         "webhook_events": (
-            "A genuine webhook was refused with 400, and Zoom does not send it again.",
-            "It lacks a field that cannot be done without.",
+            "A genuine webhook was refused with 400; Zoom does not repeat it.",
+            "A required field is missing.",
             "`rtmsctl doctor` says which; report it.",
         ),
         "requests_crashed": (
             "Requests at the webhook's address were answered 500 in the last hour: a bug.",
-            "A fault of rtmsd's, or of a library that does not fit it.",
+            "A bug in rtmsd, or an incompatible release of a library.",
             "The log has a traceback: report it.",
         ),
         "media_refused": (
             "Zoom did not grant media that the configuration asks for; the other media are recorded.",
             "A missing scope, or a product without them.",
-            "`rtmsctl ps -a` says which, `explain` the status; or take them out of media.types.",
+            "`rtmsctl ps -a` says which, `explain` the status; or remove them from media.types.",
         ),
         "starts_refused": (
-            "Starts were answered with 503 in the last hour, and not taken on since.",
-            "rtmsd was draining, or short of disk or descriptors.",
-            "`rtmsctl ps -a` names them and says why; Zoom sends them again for 85 minutes.",
+            "Starts were answered with 503 in the last hour, and not accepted since.",
+            "rtmsd was draining, or short of disk space or descriptors.",
+            "`rtmsctl ps -a` names them and says why; Zoom repeats them for 85 minutes.",
         ),
         "not_connected": (
             "Streams cannot connect to Zoom.",
-            "WHY in `rtmsctl ps` has the latest reason.",
-            "See name resolution, firewall, proxy and zoom.allowed_hosts.",
+            "WHY in `rtmsctl ps` shows the latest reason.",
+            "Check name resolution, firewall, proxy and zoom.allowed_hosts.",
         ),
         "streams_failed": (
             "Streams failed, or were lost before their end, in the last hour.",
@@ -113,8 +195,8 @@ TROUBLES: Final = _table(
             "`rtmsctl ps -a` names them, `rtmsctl inspect STREAM` says why.",
         ),
         "no_media": (
-            "A stream is connected and hears nothing, not even keep-alives.",
-            "Something in between swallows the packets.",
+            "A stream is connected and receives nothing, not even keep-alives.",
+            "A firewall or proxy drops the packets.",
             "`rtmsctl reconnect STREAM`.",
         ),
     }
@@ -122,68 +204,66 @@ TROUBLES: Final = _table(
 
 WEBHOOK_RESULTS: Final = _table(
     {
-        "accepted": ("A webhook was taken, and acted on.", "All is well.", _NOTHING),
-        "duplicate": ("The same webhook had been taken before.", "Zoom repeats them.", _NOTHING),
+        "accepted": ("A webhook was accepted.", "All is well.", _NOTHING),
+        "duplicate": ("The same webhook was accepted before.", "Zoom repeats them.", _NOTHING),
         "late": ("A webhook was older than what is known already.", "Zoom's late retries.", _NOTHING),
         "foreign": ("A genuine webhook about a stream of another app.", "Two apps on one endpoint.", _NOTHING),
         "validation": ("Zoom checked the endpoint.", "Somebody pressed Validate.", _NOTHING),
-        "notice": ("Zoom spoke of the limit of streams at once.", "`rtmsctl doctor` has it.", _NOTHING),
-        "unknown": ("A genuine event that rtmsd has no use for.", "A subscription to more than RTMS.", _NOTHING),
-        "bad_event": ("A genuine webhook that cannot be acted on.", "A field is missing.", "See the log, report it."),
+        "notice": ("Zoom reported its limit of concurrent streams.", "`rtmsctl doctor` shows it.", _NOTHING),
+        "unknown": ("A genuine event that rtmsd does not use.", "A subscription to more than RTMS.", _NOTHING),
+        "bad_event": ("A genuine webhook that cannot be used.", "A field is missing.", "See the log, report it."),
         "unsigned": ("A request without a signature.", "Scanners, a browser.", _NOTHING),
-        "stale": (
-            "A genuine webhook, signed too long ago.",
-            "A wrong clock, or a slow proxy.",
-            "Set the clock.",
-        ),
+        "stale": ("A genuine webhook with an old timestamp.", "A wrong clock, or a slow proxy.", "Set the clock."),
         "swapped": ("Webhooks are signed with what is configured as client_secret.", "A mix-up.", "Swap the two."),
-        "forged": ("No configured webhook_secret verifies it.", "A wrong secret, or a stranger.", _SECRETS),
-        "refused": ("A start was answered 503.", "rtmsd drains or is short of disk.", "`rtmsctl status` says why."),
+        "forged": ("No configured webhook_secret verifies it.", "A wrong secret, or a forged request.", _SECRETS),
+        "refused": (
+            "A start was answered 503.",
+            "rtmsd is draining or short of disk space.",
+            "`rtmsctl status` says why.",
+        ),
         "unsafe": ("A webhook could not be journalled, and was answered 503.", "The disk.", "See `rtmsctl status`."),
-        "crashed": ("A request ran into a bug, and was answered 500.", "See the log.", "Report it."),
-        "too_large": ("A body over webhook.max_body_bytes.", "Hardly Zoom.", _NOTHING),
+        "crashed": ("A request hit a bug, and was answered 500.", "See the log.", "Report it."),
+        "too_large": ("A body over webhook.max_body_bytes.", "Not Zoom, most likely.", _NOTHING),
         "too_slow": ("A request that did not arrive in time.", "Scanners, or a bad connection.", _NOTHING),
     }
 )
 
 COUNTERS: Final = _table(
     {
-        "duplicates": ("Packets that came twice; one was kept.", "Zoom repeats after a reconnection.", _NOTHING),
+        "duplicates": ("Packets that arrived twice; one was kept.", "Zoom repeats after a reconnection.", _NOTHING),
         "same_time": ("Packets with the time of the one before; all were kept.", "Zoom's clock is coarse.", _NOTHING),
-        "trimmed_ms": ("Silence taken out to keep a track in time.", "Jitter, clocks that drift.", _NOTHING),
-        "cut_ms": (
-            "Audio that came too late for its place, where other audio is.",
-            "Zoom's clock jumped back.",
-            _NOTHING,
-        ),
-        "inserted_ms": ("Silence put in to keep a track in time.", "Jitter, clocks that drift.", _NOTHING),
-        "lag": ("How far what was received is ahead of the disk.", "A busy disk.", "Above some seconds: see the disk."),
+        "trimmed_ms": ("Silence removed to keep a track in time.", "Jitter, clock drift.", _NOTHING),
+        "cut_ms": ("Audio that arrived too late: its place is taken.", "Zoom's clock jumped back.", _NOTHING),
+        "inserted_ms": ("Silence inserted to keep a track in time.", "Jitter, clock drift.", _NOTHING),
+        "lag": ("How far reception is ahead of the disk.", "A busy disk.", "Above some seconds: check the disk."),
     }
 )
 
 PROBLEMS: Final = _table(
     {
-        "bad_request": ("The request is not understood.", "A slip, or another version.", "See the message."),
-        "ambiguous": ("The beginning of an id fits several.", "It is too short.", "Write more of it."),
-        "no_such_stream": ("No stream has that id.", "A slip.", "`rtmsctl ps -a` lists them."),
-        "no_such_recording": ("No recording has that id.", "A slip.", "`rtmsctl recordings ls` lists them."),
-        "no_such_participant": ("Nobody in the stream has that id.", "A slip.", "`rtmsctl inspect STREAM`."),
+        "bad_request": ("The request is not understood.", "A typing error, or another version.", "See the message."),
+        "ambiguous": ("The prefix matches several ids.", "It is too short.", "Write more of it."),
+        "no_such_stream": ("No stream has that id.", "A typing error.", "`rtmsctl ps -a` lists them."),
+        "no_such_recording": ("No recording has that id.", "A typing error.", "`rtmsctl recordings ls` lists them."),
+        "no_such_participant": ("Nobody in the stream has that id.", "A typing error.", "`rtmsctl inspect STREAM`."),
         "no_such_path": ("The daemon does not know this request.", "Another version.", "Compare `rtmsctl status`."),
-        "method_not_allowed": ("Not with this HTTP method.", "A slip with curl.", "See the message."),
+        "method_not_allowed": ("Not with this HTTP method.", "A typing error with curl.", "See the message."),
         "not_permitted": ("Only root and the daemon's own user may control.", "Others may look.", "Use sudo."),
         "refused_in_state": ("Not in this state.", "It has ended, is live, or has no such media.", "See the message."),
         "request_timeout": ("The request did not arrive whole in time.", "A busy machine.", "Try again."),
-        "timed_out": ("What was asked for took too long.", "Zoom or the disk does not answer.", "Try again."),
-        "too_large": ("The request is too large.", "A slip with curl.", "See the message."),
-        "too_many_connections": ("Too many clients at once.", "Taps that were left open.", "Close some."),
+        "timed_out": ("The request took too long.", "Zoom or the disk does not answer.", "Try again."),
+        "too_large": ("The request is too large.", "A typing error with curl.", "See the message."),
+        "too_many_connections": ("Too many clients at once.", "Taps left open.", "Close some."),
         "bad_configuration": ("The file is wrong, and nothing was changed.", "Each mistake is named.", "Correct it."),
         "zoom_refused": ("Zoom's REST API refused.", "The message has Zoom's code.", "`explain` that code."),
         "failed": ("It could not be done.", "The message says why.", "See the message."),
-        "internal": ("A bug of rtmsd's.", "The log has a traceback.", "Report it."),
+        "internal": ("A bug in rtmsd.", "The log has a traceback.", "Report it."),
     }
 )
 
 WORDS: Final[Mapping[str, Mapping[str, Meaning]]] = {
+    "rtmsd state": STREAM_STATES,
+    "gap cause": GAP_CAUSES,
     "daemon state": DAEMON_STATES,
     "link state": LINK_STATES,
     "trouble": TROUBLES,
@@ -191,4 +271,4 @@ WORDS: Final[Mapping[str, Mapping[str, Meaning]]] = {
     "counter": COUNTERS,
     "problem": PROBLEMS,
 }
-"""By kind; `rtmsd.ctl.terms` has the states of streams and the causes of gaps."""
+"""By kind."""

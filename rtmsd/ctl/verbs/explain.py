@@ -11,7 +11,6 @@ from rtmsd.ctl.errors import Exit
 from rtmsd.ctl.glossary import WORDS
 from rtmsd.ctl.numbers import CLOSE_CODES, EXIT_STATUSES, HTTP_ANSWERS
 from rtmsd.ctl.output import Output, Style
-from rtmsd.ctl.terms import GAP_CAUSES, STREAM_STATES
 from rtmsd.protocol import explanations as zoom
 from rtmsd.terminal import complain
 
@@ -24,17 +23,12 @@ KNOWN: Final = (
     "Known are stop reasons, status codes, states, causes of gaps, close codes, HTTP answers, exit statuses, and the "
     "words of `rtmsctl status`: `explain stop 18`, `explain paused`, `explain 1006`."
 )
-OWN_WORDS: Final[Mapping[str, Mapping[str, zoom.Meaning]]] = {
-    "rtmsd state": STREAM_STATES,
-    "gap cause": GAP_CAUSES,
-    **WORDS,
-}
 OTHER_NUMBERS: Final[Mapping[str, Mapping[int, zoom.Meaning]]] = {
     "close code": CLOSE_CODES,
     "HTTP answer": HTTP_ANSWERS,
     "exit status": EXIT_STATUSES,
 }
-KINDS: Final = (*zoom.TABLES, *OWN_WORDS, *OTHER_NUMBERS)
+KINDS: Final = (*zoom.TABLES, *WORDS, *OTHER_NUMBERS)
 _PUNCTUATION: Final = ".;:!?()[]\"'`"
 
 
@@ -93,7 +87,7 @@ def meanings(code: str) -> Iterator[Explained]:
     for kind, number, meaning in zoom.explain(code):
         yield {"kind": kind, "number": number, **meaning._asdict()}
     name = code.lower().replace("-", "_")
-    for kind, words in OWN_WORDS.items():
+    for kind, words in WORDS.items():
         if (own := words.get(name)) is not None:
             yield {"kind": kind, "number": None, **own._asdict()}
     for kind, numbers in OTHER_NUMBERS.items():
@@ -104,7 +98,7 @@ def meanings(code: str) -> Iterator[Explained]:
 
 def _nearest(unknown: list[str]) -> str:
     names = {meaning.name.lower() for table in zoom.TABLES.values() for meaning in table.values()}
-    names |= {name for words in OWN_WORDS.values() for name in words}
+    names |= {name for words in WORDS.values() for name in words}
     near = [
         match
         for word in unknown

@@ -11,12 +11,13 @@ from rtmsd.ctl.errors import CtlError, Exit
 from rtmsd.ctl.formatting import milliseconds, printable
 from rtmsd.ctl.output import Item, Style
 from rtmsd.ctl.verbs.recordings import named
+from rtmsd.protocol.causes import FINAL_STATES, RecordingState
 from rtmsd.recording.recovery.repair import repair as mend
 from rtmsd.recording.verify.verify import missing
 from rtmsd.recording.verify.verify import verify as problems_of
 
 MARKS: Final = frozenset({"stream.json", "events.jsonl"})  # a directory with one is a recording, whole or broken
-LIVE_STATES: Final = frozenset({"connecting", "active", "paused", "recovering"})
+LIVE_STATES: Final = frozenset(RecordingState) - FINAL_STATES
 
 
 def verify(call: Call) -> Exit:

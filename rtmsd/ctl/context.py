@@ -1,4 +1,4 @@
-"""What a verb is called with."""
+"""The context of one call of a verb: its arguments, standard output and the daemon."""
 
 import argparse
 from functools import cached_property
@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from rtmsd.ctl.client import AdminClient
 
 
-class Call:
-    """One call of a verb.
+class Context:
+    """Arguments, output and client of one call of a verb.
 
     Attributes:
         args: its parsed arguments, with the global `socket`.

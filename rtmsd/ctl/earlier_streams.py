@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from rtmsd.ctl.client import stream_path
-from rtmsd.ctl.context import Call
+from rtmsd.ctl.context import Context
 from rtmsd.ctl.errors import CtlError, Exit
 from rtmsd.ctl.output import Item
 from rtmsd.nearest import did_you_mean
@@ -17,7 +17,7 @@ OVER: Final = FINAL_STATES | {REFUSED}
 MAX_EARLIER: Final = 200  # as many as the daemon remembers; `recordings ls` lists all
 
 
-def known(call: Call, name: str) -> dict[str, Any]:
+def known(context: Context, name: str) -> dict[str, Any]:
     """Return everything known of a stream, by the daemon or else by its recording.
 
     Args:
@@ -27,11 +27,11 @@ def known(call: Call, name: str) -> dict[str, Any]:
         CtlError: neither knows it, or it is ambiguous.
     """
     try:
-        stream: dict[str, Any] = call.client.get(stream_path(name))
+        stream: dict[str, Any] = context.client.get(stream_path(name))
     except CtlError as unknown:
         if unknown.exit_code is not Exit.NO_SUCH_STREAM:
             raise
-        recordings = call.client.get("/v1/recordings")
+        recordings = context.client.get("/v1/recordings")
         found = matching(recordings, name)
         if not found:
             meant = did_you_mean(name, (item["rtms_stream_id"] for item in recordings))
@@ -40,20 +40,20 @@ def known(call: Call, name: str) -> dict[str, Any]:
             raise CtlError(unknown.exit_code, f"{unknown}{meant}") from unknown
         return _told(only(found, name))
     if stream.get("state") == REFUSED:  # it may have been recorded before
-        recordings = call.client.get("/v1/recordings")
+        recordings = context.client.get("/v1/recordings")
         found = [item for item in matching(recordings, stream["rtms_stream_id"]) if item["state"] in FINAL_STATES]
         if len(found) == 1:
             return {**_told(found[0]), "lost": stream.get("lost")}
     return stream
 
 
-def with_earlier(call: Call, streams: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def with_earlier(context: Context, streams: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Add those that ended and that the daemon does not remember: live ones first, then by their end.
 
     A disk that is in trouble must not hide the streams that live: then there are no others, and that is said.
     """
     try:
-        recordings: list[dict[str, Any]] = call.client.get("/v1/recordings")
+        recordings: list[dict[str, Any]] = context.client.get("/v1/recordings")
     except CtlError as error:
         complain(f"rtmsctl: earlier streams are left out: {error}")
         return streams

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Final
 
 from rtmsd.config import Config, load
-from rtmsd.ctl.context import Call
+from rtmsd.ctl.context import Context
 from rtmsd.ctl.errors import CtlError, Exit
 from rtmsd.errors import ConfigError
 
@@ -21,12 +21,12 @@ class WrongConfig(CtlError):
         self.mistakes = mistakes
 
 
-def config_file(call: Call) -> Path:
+def config_file(context: Context) -> Path:
     """Return the file that was named, else the running daemon's, else the usual one."""
-    if call.args.file is not None:
-        return Path(call.args.file)
+    if context.args.file is not None:
+        return Path(context.args.file)
     try:
-        named = call.client.get("/v1/status").get("config_file")
+        named = context.client.get("/v1/status").get("config_file")
     except CtlError as error:
         if error.exit_code is not Exit.UNREACHABLE:
             raise

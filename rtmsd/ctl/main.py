@@ -6,12 +6,12 @@ from importlib import import_module
 from typing import Final
 
 from rtmsd.ctl.cli import build_parser
-from rtmsd.ctl.context import Call
+from rtmsd.ctl.context import Context
 from rtmsd.ctl.errors import CtlError, Exit
 from rtmsd.ctl.output import Output
 from rtmsd.terminal import complain, error_text, prepare_streams, settle_stderr, silence_stdout
 
-Run = Callable[[Call], Exit]
+Run = Callable[[Context], Exit]
 """What every verb is: it raises CtlError when it cannot be done."""
 
 INTERRUPTED: Final = 130  # as a shell reports SIGINT
@@ -23,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         try:
             args = build_parser().parse_args(argv)
-            return find(args.run)(Call(args, Output.to(sys.stdout, as_json=args.json)))
+            return find(args.run)(Context(args, Output.to(sys.stdout, as_json=args.json)))
         finally:
             sys.stdout.flush()  # now, while a failure can still be handled: `--help` leaves with SystemExit
     except CtlError as error:

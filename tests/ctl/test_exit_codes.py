@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from rtmsd.ctl.client import permission_hint
-from rtmsd.ctl.context import Call
+from rtmsd.ctl.context import Context
 from rtmsd.ctl.errors import Exit
 from rtmsd.ctl.main import main
 from rtmsd.zoom_api import TOTAL_TIMEOUT_S
@@ -134,10 +134,10 @@ def test_who_asks_zoom_waits_as_long_as_the_daemon_does(
     monkeypatch: pytest.MonkeyPatch, verb: str, before: list[str], after: list[str], waits_s: float | None
 ) -> None:
     """Unless told otherwise, before or after the verb."""
-    calls: list[Call] = []
+    calls: list[Context] = []
 
-    def remember(_action: str, call: Call) -> Exit:
-        calls.append(call)
+    def remember(_action: str, context: Context) -> Exit:
+        calls.append(context)
         return Exit.OK
 
     monkeypatch.setattr(f"rtmsd.ctl.verbs.session.{verb}", partial(remember, verb))

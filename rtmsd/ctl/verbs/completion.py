@@ -3,11 +3,11 @@
 import shtab
 
 from rtmsd.ctl.cli import build_parser
-from rtmsd.ctl.context import Call
+from rtmsd.ctl.context import Context
 from rtmsd.ctl.errors import Exit
 
 
-def completion(call: Call) -> Exit:
+def completion(context: Context) -> Exit:
     """Print the script for a shell."""
-    call.out.line(shtab.complete(build_parser(), shell=call.args.shell))
+    context.out.line(shtab.complete(build_parser(), shell=context.args.shell))
     return Exit.OK

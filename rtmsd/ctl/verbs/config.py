@@ -7,33 +7,33 @@ from typing import Any
 from rtmsd.config import Config, as_masked_dict, unusable
 from rtmsd.config.changes import NEEDS_RESTART
 from rtmsd.ctl.changes import show_changes, toml_like
-from rtmsd.ctl.context import Call
+from rtmsd.ctl.context import Context
 from rtmsd.ctl.errors import CtlError, Exit
 from rtmsd.ctl.local_config import WrongConfig, config_file, read_config
 from rtmsd.ctl.output import Style
 from rtmsd.terminal import printable
 
 
-def check(call: Call) -> Exit:
+def check(context: Context) -> Exit:
     """Check a file offline; BAD_CONFIG names every mistake."""
-    path = config_file(call)
+    path = config_file(context)
     result = {"file": str(path), "ok": True, "mistakes": [], "warnings": []}
     try:
         config = read_config(path)
-        troubles = _machine_troubles(path, config, are_mistakes=call.args.here)
+        troubles = _machine_troubles(path, config, are_mistakes=context.args.here)
     except CtlError as error:
         if error.exit_code is not Exit.FAILED:  # no file of ours: not permitted, or no daemon that names it
             raise
-        if not call.out.as_json:
+        if not context.out.as_json:
             raise CtlError(Exit.BAD_CONFIG, str(error), error.mend) from error
         mistakes = error.mistakes if isinstance(error, WrongConfig) else [str(error)]
-        call.out.json(result | {"ok": False, "mistakes": mistakes})
+        context.out.json(result | {"ok": False, "mistakes": mistakes})
         return Exit.BAD_CONFIG
     warnings = [*config.warnings, *troubles]
-    call.out.said(result | {"warnings": warnings}, f"{path}: ok")
-    if not call.out.as_json:
+    context.out.said(result | {"warnings": warnings}, f"{path}: ok")
+    if not context.out.as_json:
         for warning in warnings:
-            call.out.line(call.out.styled(printable(f"warning: {warning}"), Style.WARN))
+            context.out.line(context.out.styled(printable(f"warning: {warning}"), Style.WARN))
     return Exit.OK
 
 
@@ -44,23 +44,25 @@ def _machine_troubles(path: Path, config: Config, *, are_mistakes: bool) -> list
     return troubles
 
 
-def show(call: Call) -> Exit:
+def show(context: Context) -> Exit:
     """Show the configuration in force, with all defaults and without secrets."""
-    config = call.client.get("/v1/config")
-    if call.out.as_json:
-        call.out.json(config)
+    config = context.client.get("/v1/config")
+    if context.out.as_json:
+        context.out.json(config)
         return Exit.OK
     for path, value in flattened(config):
-        call.out.line(
-            f"{printable(path)} = {toml_like(value)}" if call.out.terminal else f"{printable(path)}\t{toml_like(value)}"
+        context.out.line(
+            f"{printable(path)} = {toml_like(value)}"
+            if context.out.terminal
+            else f"{printable(path)}\t{toml_like(value)}"
         )
     return Exit.OK
 
 
-def diff(call: Call) -> Exit:
+def diff(context: Context) -> Exit:
     """Compare the file with what is in force: what a reload or a restart would change. Secrets are not compared."""
-    in_force = dict(flattened(call.client.get("/v1/config")))
-    in_file = dict(flattened(as_masked_dict(read_config(config_file(call)))))
+    in_force = dict(flattened(context.client.get("/v1/config")))
+    in_file = dict(flattened(as_masked_dict(read_config(config_file(context)))))
     changes = [
         {
             "path": path,
@@ -71,10 +73,10 @@ def diff(call: Call) -> Exit:
         for path in in_force | in_file
         if in_force.get(path) != in_file.get(path)
     ]
-    if call.out.as_json:
-        call.out.json(changes)
+    if context.out.as_json:
+        context.out.json(changes)
     else:
-        show_changes(call.out, changes, note="secrets are not compared")
+        show_changes(context.out, changes, note="secrets are not compared")
     return Exit.OK
 
 

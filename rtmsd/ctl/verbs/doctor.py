@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
-from rtmsd.ctl.context import Call
+from rtmsd.ctl.context import Context
 from rtmsd.ctl.errors import CtlError, Exit
 from rtmsd.ctl.findings import Finding, show_findings
 from rtmsd.ctl.probes import probe_public_url, probe_zoom
@@ -25,26 +25,28 @@ ORDER: Final = (
 """Likeliest first. Checks of the daemon's with other names come after these, in the daemon's order."""
 
 
-def doctor(call: Call) -> Exit:
+def doctor(context: Context) -> Exit:
     """Make all checks, ours and the daemon's; FAILED when one is bad.
 
     Without a daemon the rest is still looked at, and the exit status says why there was none.
     """
-    findings = probe_zoom(call.args.zoom, call.timeout_s) if call.args.zoom else []
+    findings = probe_zoom(context.args.zoom, context.timeout_s) if context.args.zoom else []
     trouble: CtlError | None = None
     try:
-        told = call.client.get("/v1/doctor")
+        told = context.client.get("/v1/doctor")
         findings += [Finding(item["check"], item["ok"], item["detail"], item.get("mend") or "") for item in told]
-        findings.append(Finding("daemon", True, f"answers on {call.client.path}"))
-        if call.args.url:
-            findings.append(probe_public_url(call.args.url, lambda: call.client.get("/v1/status"), call.timeout_s))
+        findings.append(Finding("daemon", True, f"answers on {context.client.path}"))
+        if context.args.url:
+            findings.append(
+                probe_public_url(context.args.url, lambda: context.client.get("/v1/status"), context.timeout_s)
+            )
         else:
             mend = "Give the address that Zoom has: --url https://..."
             findings.append(Finding("public url", None, "not looked at", mend))
     except CtlError as error:
         trouble = error
         findings.append(Finding("daemon", False, str(error), error.mend))
-    code = show_findings(call.out, in_order(findings))
+    code = show_findings(context.out, in_order(findings))
     return trouble.exit_code if trouble else code
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from typing import Final
 
-from rtmsd.ctl.context import Call
+from rtmsd.ctl.context import Context
 from rtmsd.ctl.errors import Exit
 from rtmsd.ctl.glossary import WORDS
 from rtmsd.ctl.numbers import CLOSE_CODES, EXIT_STATUSES, HTTP_ANSWERS
@@ -32,11 +32,11 @@ KINDS: Final = (*zoom.TABLES, *WORDS, *OTHER_NUMBERS)
 _PUNCTUATION: Final = ".;:!?()[]\"'`"
 
 
-def explain(call: Call) -> Exit:
+def explain(context: Context) -> Exit:
     """Explain everything that the words can mean: numbers and names, each with its kind before it if that is known."""
-    found, unknown = read(" ".join(call.args.words))
+    found, unknown = read(" ".join(context.args.words))
     if found:
-        _show(call.out, found)
+        _show(context.out, found)
     if unknown or not found:
         complain(f"rtmsctl: nothing is known of {', '.join(map(repr, unknown or ['']))}{_nearest(unknown)}\n{KNOWN}")
         return Exit.FAILED

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
-from rtmsd.ctl.context import Call
+from rtmsd.ctl.context import Context
 from rtmsd.ctl.errors import CtlError, Exit
 from rtmsd.ctl.formatting import milliseconds, printable
 from rtmsd.ctl.output import Item, Style
@@ -20,7 +20,7 @@ MARKS: Final = frozenset({"stream.json", "events.jsonl"})  # a directory with on
 LIVE_STATES: Final = frozenset(RecordingState) - FINAL_STATES
 
 
-def verify(call: Call) -> Exit:
+def verify(context: Context) -> Exit:
     """Read recordings back and name every problem; FAILED when there is one."""
     results = [
         {
@@ -28,11 +28,11 @@ def verify(call: Call) -> Exit:
             "problems": [problem._asdict() for problem in problems_of(directory)],
             **missing(directory)._asdict(),
         }
-        for directory in _directories(call)
+        for directory in _directories(context)
     ]
-    _show(call, results, "problems", Style.BAD)
-    if not call.out.as_json:
-        call.out.line(verdict(results))
+    _show(context, results, "problems", Style.BAD)
+    if not context.out.as_json:
+        context.out.line(verdict(results))
     return Exit.FAILED if any(result["problems"] for result in results) else Exit.OK
 
 
@@ -62,33 +62,33 @@ def _all_is_well(result: Item) -> str:
     return f"ok, {_count(result['gaps'], 'gap')}: {_by_cause(result['missing_ms'])}"
 
 
-def repair(call: Call) -> Exit:
+def repair(context: Context) -> Exit:
     """Mend what can be mended, and say what was, or would be; a live recording is the daemon's, and refused."""
-    directories = list(_directories(call))
-    dry_run = call.args.dry_run
-    if live := _live_among(call, directories):
+    directories = list(_directories(context))
+    dry_run = context.args.dry_run
+    if live := _live_among(context, directories):
         raise CtlError(Exit.REFUSED, f"{live} is being recorded", "Wait for its end, or `rtmsctl stop` the stream.")
     results = [{"directory": str(each), "mended": mend(each, dry_run=dry_run)} for each in directories]
-    _show(call, results, "mended", Style.WARN)
+    _show(context, results, "mended", Style.WARN)
     return Exit.OK
 
 
-def _directories(call: Call) -> Iterator[Path]:
+def _directories(context: Context) -> Iterator[Path]:
     """Yield the recordings that were named: by a directory (also one that holds many), by id or prefix; else all.
 
     Raises CtlError for a name that is neither, and for a directory without a recording; OSError for one that cannot be
     looked into.
     """
-    for name in call.args.recordings:
+    for name in context.args.recordings:
         if not Path(name).is_dir():
-            yield Path(named(call, name)["directory"])
+            yield Path(named(context, name)["directory"])
             continue
         found = sorted(_recordings_below(name))
         if not found:
             raise CtlError(Exit.FAILED, f"no recording is in {name}: no {' or '.join(sorted(MARKS))} there or below")
         yield from found
-    if not call.args.recordings:
-        yield from (Path(recording["directory"]) for recording in call.client.get("/v1/recordings"))
+    if not context.args.recordings:
+        yield from (Path(recording["directory"]) for recording in context.client.get("/v1/recordings"))
 
 
 def _recordings_below(name: str) -> Iterator[Path]:
@@ -100,10 +100,10 @@ def _recordings_below(name: str) -> Iterator[Path]:
             yield Path(directory)
 
 
-def _live_among(call: Call, directories: list[Path]) -> Path | None:
+def _live_among(context: Context, directories: list[Path]) -> Path | None:
     """Return a directory that the daemon is writing to; None also when no daemon is there to write."""
     try:
-        recordings = call.client.get("/v1/recordings")
+        recordings = context.client.get("/v1/recordings")
     except CtlError as error:
         if error.exit_code is Exit.UNREACHABLE:
             return None
@@ -112,19 +112,21 @@ def _live_among(call: Call, directories: list[Path]) -> Path | None:
     return next((directory for directory in directories if directory.resolve() in live), None)
 
 
-def _show(call: Call, results: list[dict[str, Any]], what: str, style: Style) -> None:
-    if call.out.as_json:
-        call.out.json(results)
+def _show(context: Context, results: list[dict[str, Any]], what: str, style: Style) -> None:
+    if context.out.as_json:
+        context.out.json(results)
         return
     for result in results:
         directory = printable(result["directory"])
         for found in result[what]:
             line = printable(found if isinstance(found, str) else f"{found['path']}: {found['detail']}")
-            call.out.line(
-                f"{directory}: {call.out.styled(line, style)}" if call.out.terminal else f"{directory}\t{line}"
+            context.out.line(
+                f"{directory}: {context.out.styled(line, style)}" if context.out.terminal else f"{directory}\t{line}"
             )
         if not result[what]:
             well = _all_is_well(result)
-            call.out.line(
-                f"{directory}: {call.out.styled(well, Style.GOOD)}" if call.out.terminal else f"{directory}\t{well}"
+            context.out.line(
+                f"{directory}: {context.out.styled(well, Style.GOOD)}"
+                if context.out.terminal
+                else f"{directory}\t{well}"
             )

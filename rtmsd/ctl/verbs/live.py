@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Any, Final
 
 from rtmsd.ctl.client import stream_path
-from rtmsd.ctl.context import Call
+from rtmsd.ctl.context import Context
 from rtmsd.ctl.earlier_streams import known
 from rtmsd.ctl.errors import CtlError, Exit
 from rtmsd.ctl.events import EventFile, lost_events, over, show_event
@@ -16,27 +16,31 @@ from rtmsd.ctl.events import EventFile, lost_events, over, show_event
 POLL_S: Final = 0.25
 
 
-def watch(call: Call) -> Exit:
+def watch(context: Context) -> Exit:
     """Show events as they happen."""
-    only = call.client.get(stream_path(call.args.stream))["rtms_stream_id"] if call.args.stream is not None else None
-    with suppress(KeyboardInterrupt), call.client.live("/v1/events") as answer:
+    only = (
+        context.client.get(stream_path(context.args.stream))["rtms_stream_id"]
+        if context.args.stream is not None
+        else None
+    )
+    with suppress(KeyboardInterrupt), context.client.live("/v1/events") as answer:
         for line in answer.lines():
             try:
                 event = json.loads(line)
             except ValueError as error:
-                raise CtlError(Exit.FAILED, f"{call.client.path} sent an event that is no JSON: {error}") from error
+                raise CtlError(Exit.FAILED, f"{context.client.path} sent an event that is no JSON: {error}") from error
             if only is None or event.get("rtms_stream_id", only) == only:  # "lost" concerns everybody
-                show_event(call.out, event)
+                show_event(context.out, event)
     return Exit.OK
 
 
-def logs(call: Call) -> Exit:
+def logs(context: Context) -> Exit:
     """Show what is written in `events.jsonl`, of one stream or of all, oldest first."""
-    one: str | None = call.args.stream
-    streams = _all_streams(call) if one is None else [known(call, one)]
+    one: str | None = context.args.stream
+    streams = _all_streams(context) if one is None else [known(context, one)]
     files: dict[str, EventFile] = {}
     without_file = [event for stream in streams for event in lost_events(stream)]
-    lines: int | None = call.args.lines
+    lines: int | None = context.args.lines
     with suppress(KeyboardInterrupt):
         while True:
             for stream in streams:
@@ -46,34 +50,34 @@ def logs(call: Call) -> Exit:
             new = [event for file in files.values() for event in file.new()]
             events, without_file = sorted([*new, *without_file], key=lambda event: event["at_ms"]), []
             for event in events if lines is None else deque(events, lines):
-                show_event(call.out, event)
-            if not call.args.follow or (one is not None and over(events)):
+                show_event(context.out, event)
+            if not context.args.follow or (one is not None and over(events)):
                 break
             lines = None
             time.sleep(POLL_S)
             if one is None:
-                streams = _all_streams(call)
+                streams = _all_streams(context)
     return Exit.OK
 
 
-def _all_streams(call: Call) -> list[dict[str, Any]]:
-    streams: list[dict[str, Any]] = call.client.get("/v1/streams", all="1")
+def _all_streams(context: Context) -> list[dict[str, Any]]:
+    streams: list[dict[str, Any]] = context.client.get("/v1/streams", all="1")
     return streams
 
 
-def tap(call: Call) -> Exit:
+def tap(context: Context) -> Exit:
     """Copy live media to standard output, every byte as it comes."""
-    media: str = call.args.media
-    form = call.args.format or ("ndjson" if call.out.as_json or media != "audio" else "wav")
+    media: str = context.args.media
+    form = context.args.format or ("ndjson" if context.out.as_json or media != "audio" else "wav")
     if form != "ndjson" and media != "audio":
         raise CtlError(Exit.USAGE, f"--format {form} holds audio alone", "Use --media audio, or --format ndjson.")
-    if form != "ndjson" and call.out.terminal:
+    if form != "ndjson" and context.out.terminal:
         raise CtlError(
             Exit.USAGE, "sound would go to the terminal", "Pipe it (`| aplay`), or write it to a file (`> live.wav`)."
         )
-    query = {"media": media, "format": form} | ({"user_id": call.args.user_id} if call.args.user_id else {})
+    query = {"media": media, "format": form} | ({"user_id": context.args.user_id} if context.args.user_id else {})
     sink = sys.stdout.buffer
-    with suppress(KeyboardInterrupt), call.client.live(stream_path(call.args.stream, "tap"), **query) as answer:
+    with suppress(KeyboardInterrupt), context.client.live(stream_path(context.args.stream, "tap"), **query) as answer:
         for chunk in answer.chunks():
             sink.write(chunk)
             sink.flush()

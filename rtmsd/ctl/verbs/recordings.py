@@ -4,7 +4,7 @@ import sys
 from typing import Any, Final
 from urllib.parse import quote
 
-from rtmsd.ctl.context import Call
+from rtmsd.ctl.context import Context
 from rtmsd.ctl.earlier_streams import matching, only
 from rtmsd.ctl.errors import CtlError, Exit
 from rtmsd.ctl.formatting import UNKNOWN, milliseconds, moment, printable, size
@@ -13,9 +13,9 @@ from rtmsd.ctl.verbs.streams import count
 from rtmsd.nearest import did_you_mean
 
 
-def ls(call: Call) -> Exit:
+def ls(context: Context) -> Exit:
     """List what is recorded."""
-    call.out.rows(call.client.get("/v1/recordings"), LS_COLUMNS, empty="no recordings")
+    context.out.rows(context.client.get("/v1/recordings"), LS_COLUMNS, empty="no recordings")
     return Exit.OK
 
 
@@ -42,13 +42,13 @@ LS_COLUMNS: Final = (
 )
 
 
-def remove(call: Call) -> Exit:
+def remove(context: Context) -> Exit:
     """Delete a recording for good. The daemon does it, and refuses while the stream lives."""
-    name = named(call, call.args.recording)["rtms_stream_id"]
-    if not call.args.yes and not _confirmed(name):
+    name = named(context, context.args.recording)["rtms_stream_id"]
+    if not context.args.yes and not _confirmed(name):
         raise CtlError(Exit.FAILED, f"{name} is kept", "" if sys.stdin.isatty() else "Without a terminal, say --yes.")
-    call.out.said(
-        call.client.delete(f"/v1/recordings/{quote(name, safe='', errors='surrogatepass')}"), f"{name} is deleted"
+    context.out.said(
+        context.client.delete(f"/v1/recordings/{quote(name, safe='', errors='surrogatepass')}"), f"{name} is deleted"
     )
     return Exit.OK
 
@@ -60,11 +60,11 @@ def _confirmed(name: str) -> bool:
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
-def named(call: Call, prefix: str) -> dict[str, Any]:
+def named(context: Context, prefix: str) -> dict[str, Any]:
     """Return the one recording whose id is, or begins with, `prefix`. Raises CtlError (NO_SUCH_STREAM, USAGE)."""
     if not prefix:
         raise CtlError(Exit.USAGE, "a recording's name is empty", "`rtmsctl recordings ls` lists them.")
-    recordings = call.client.get("/v1/recordings")
+    recordings = context.client.get("/v1/recordings")
     found = matching(recordings, prefix)
     if not found:
         meant = did_you_mean(prefix, (item["rtms_stream_id"] for item in recordings))

@@ -3,19 +3,19 @@
 from functools import partial
 from typing import Final
 
-from rtmsd.ctl.context import Call
+from rtmsd.ctl.context import Context
 from rtmsd.ctl.errors import Exit
 
 
-def control(action: str, call: Call) -> Exit:
+def control(action: str, context: Context) -> Exit:
     """Ask Zoom. Its refusal, 2308 or 2310 among them, is told by the daemon with its cause."""
-    fields = {"product": call.args.product, "id": call.args.id}
-    if call.args.app is not None:
-        fields["app"] = call.args.app
-    if call.args.participant is not None:
-        fields["participant_user_id"] = call.args.participant
-    answer = call.client.post(f"/v1/session/{action}", fields)
-    call.out.said(answer, f"Zoom has accepted: {action} the stream of {call.args.product} {call.args.id}")
+    fields = {"product": context.args.product, "id": context.args.id}
+    if context.args.app is not None:
+        fields["app"] = context.args.app
+    if context.args.participant is not None:
+        fields["participant_user_id"] = context.args.participant
+    answer = context.client.post(f"/v1/session/{action}", fields)
+    context.out.said(answer, f"Zoom has accepted: {action} the stream of {context.args.product} {context.args.id}")
     return Exit.OK
 
 

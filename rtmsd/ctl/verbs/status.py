@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from rtmsd import __version__
-from rtmsd.ctl.context import Call
+from rtmsd.ctl.context import Context
 from rtmsd.ctl.errors import Exit
 from rtmsd.ctl.formatting import duration, listed, printable, size
 from rtmsd.ctl.output import Column, Item, Style, key
@@ -14,13 +14,13 @@ from rtmsd.ctl.output import Column, Item, Style, key
 NOTABLE_AGE_S: Final = 1.0  # a healthy disk syncs twice a second
 
 
-def status(call: Call) -> Exit:
+def status(context: Context) -> Exit:
     """Say how the daemon is, in a screenful."""
-    answer = call.client.get("/v1/status")
-    call.out.record(answer, STATUS_COLUMNS)
-    if not call.out.as_json:
+    answer = context.client.get("/v1/status")
+    context.out.record(answer, STATUS_COLUMNS)
+    if not context.out.as_json:
         for style, text in troubles(answer):
-            call.out.line(call.out.styled(printable(text), style))
+            context.out.line(context.out.styled(printable(text), style))
     return Exit.OK
 
 
@@ -98,14 +98,14 @@ STATUS_COLUMNS: Final = (
 )
 
 
-def metrics(call: Call) -> Exit:
+def metrics(context: Context) -> Exit:
     """Print the Prometheus text; with --json an object of samples, by name and labels as written."""
-    text = call.client.text("/v1/metrics")
-    if call.out.as_json:
+    text = context.client.text("/v1/metrics")
+    if context.out.as_json:
         samples = (line.rpartition(" ") for line in text.splitlines() if line and not line.startswith("#"))
-        call.out.json({name: json_number(value) for name, _, value in samples})
+        context.out.json({name: json_number(value) for name, _, value in samples})
     else:
-        call.out.line("\n".join(map(printable, text.removesuffix("\n").split("\n"))))
+        context.out.line("\n".join(map(printable, text.removesuffix("\n").split("\n"))))
     return Exit.OK
 
 
@@ -115,7 +115,7 @@ def json_number(text: str) -> float | str:
     return value if math.isfinite(value) else text
 
 
-def version(call: Call) -> Exit:
+def version(context: Context) -> Exit:
     """Print our own version, without asking the daemon: `status` has its version."""
-    call.out.said({"version": __version__}, f"rtmsctl {__version__}")
+    context.out.said({"version": __version__}, f"rtmsctl {__version__}")
     return Exit.OK

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from rtmsd.ctl.client import stream_path
-from rtmsd.ctl.context import Call
+from rtmsd.ctl.context import Context
 from rtmsd.ctl.earlier_streams import known, with_earlier
 from rtmsd.ctl.errors import Exit
 from rtmsd.ctl.formatting import UNKNOWN, clock, duration, listed, milliseconds, moment, size
@@ -17,14 +17,14 @@ SHORT_ID_CHARS: Final = 12
 KEY_CHARS: Final = 16
 
 
-def ps(call: Call) -> Exit:
+def ps(context: Context) -> Exit:
     """List the live streams, or those that ended, too: of these, why."""
-    if call.args.all:
-        streams = with_earlier(call, call.client.get("/v1/streams", all="1"))
-        call.out.rows(streams, ps_columns(streams, started=True), empty="no streams, and no recordings")
+    if context.args.all:
+        streams = with_earlier(context, context.client.get("/v1/streams", all="1"))
+        context.out.rows(streams, ps_columns(streams, started=True), empty="no streams, and no recordings")
     else:
-        streams = call.client.get("/v1/streams")
-        call.out.rows(streams, ps_columns(streams), empty="no live streams (-a shows ended ones too)")
+        streams = context.client.get("/v1/streams")
+        context.out.rows(streams, ps_columns(streams), empty="no live streams (-a shows ended ones too)")
     return Exit.OK
 
 
@@ -172,18 +172,18 @@ def gap_ms(gap: Item) -> int | None:
     return None if gap.get("to_ms") is None else gap["to_ms"] - gap["from_ms"]
 
 
-def inspect(call: Call) -> Exit:
+def inspect(context: Context) -> Exit:
     """Tell everything known of one stream."""
-    stream = known(call, call.args.stream)
-    call.out.record(stream, INSPECT_COLUMNS)
-    if not call.out.as_json:
+    stream = known(context, context.args.stream)
+    context.out.record(stream, INSPECT_COLUMNS)
+    if not context.out.as_json:
         names = {person.get("user_id"): person.get("user_name") for person in stream.get("participants") or ()}
         for name, columns in INSPECT_TABLES.items():
             if items := media_rows(stream) if name == "media" else stream.get(name):
                 if name in ("files", "gaps"):
                     items = [{**item, "user_name": _name_of(item.get("user_id"), names)} for item in items]
-                call.out.section(name)
-                call.out.rows(items, columns)
+                context.out.section(name)
+                context.out.rows(items, columns)
     return Exit.OK
 
 
@@ -287,15 +287,15 @@ INSPECT_TABLES: Final[Mapping[str, tuple[Column, ...]]] = {
 }
 
 
-def stop(call: Call) -> Exit:
+def stop(context: Context) -> Exit:
     """Ask Zoom to end the stream, politely."""
-    answer = call.client.post(stream_path(call.args.stream, "stop"))
-    call.out.said(answer, f"{answer['rtms_stream_id']} is asked to end")
+    answer = context.client.post(stream_path(context.args.stream, "stop"))
+    context.out.said(answer, f"{answer['rtms_stream_id']} is asked to end")
     return Exit.OK
 
 
-def reconnect(call: Call) -> Exit:
+def reconnect(context: Context) -> Exit:
     """Drop the stream's connections and make fresh handshakes."""
-    answer = call.client.post(stream_path(call.args.stream, "reconnect"))
-    call.out.said(answer, f"{answer['rtms_stream_id']} reconnects")
+    answer = context.client.post(stream_path(context.args.stream, "reconnect"))
+    context.out.said(answer, f"{answer['rtms_stream_id']} reconnects")
     return Exit.OK

@@ -10,7 +10,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from rtmsd.ctl.context import Call
+from rtmsd.ctl.context import Context
 from rtmsd.ctl.errors import Exit
 from rtmsd.ctl.formatting import duration, printable
 from rtmsd.ctl.output import STATE_STYLES, Item, Style, shown
@@ -26,31 +26,31 @@ RICH_STYLES: Final = {
 }
 
 
-def top(call: Call) -> Exit:
+def top(context: Context) -> Exit:
     """Show a live view until Ctrl-C; where nobody watches, one picture, as JSON if wanted."""
-    if call.out.as_json:
-        status, streams = _look(call)
-        call.out.json({"status": status, "streams": streams})
-    elif not call.out.terminal:
-        _, streams = _look(call)
-        call.out.rows(streams, ps_columns(streams))
+    if context.out.as_json:
+        status, streams = _look(context)
+        context.out.json({"status": status, "streams": streams})
+    elif not context.out.terminal:
+        _, streams = _look(context)
+        context.out.rows(streams, ps_columns(streams))
     else:
         with suppress(KeyboardInterrupt):
-            _live(call)
+            _live(context)
     return Exit.OK
 
 
-def _look(call: Call) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    return call.client.get("/v1/status"), call.client.get("/v1/streams")
+def _look(context: Context) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    return context.client.get("/v1/status"), context.client.get("/v1/streams")
 
 
-def _live(call: Call) -> None:
+def _live(context: Context) -> None:
     console = Console(file=sys.stdout)
-    first = picture(*_look(call), console.width)
+    first = picture(*_look(context), console.width)
     with Live(first, console=console, screen=True, auto_refresh=False) as live:
         while True:
-            time.sleep(call.args.interval)
-            live.update(picture(*_look(call), console.width), refresh=True)
+            time.sleep(context.args.interval)
+            live.update(picture(*_look(context), console.width), refresh=True)
 
 
 def picture(status: Item, streams: list[dict[str, Any]], width: int) -> RenderableType:

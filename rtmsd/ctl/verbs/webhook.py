@@ -8,7 +8,7 @@ from urllib.parse import SplitResult
 
 from rtmsd.config import AppConfig, Config
 from rtmsd.ctl.arguments import web_url
-from rtmsd.ctl.context import Call
+from rtmsd.ctl.context import Context
 from rtmsd.ctl.errors import CtlError, Exit
 from rtmsd.ctl.findings import Finding, show_findings
 from rtmsd.ctl.local_config import config_file, read_config
@@ -42,22 +42,22 @@ class Challenge(NamedTuple):
     answer: Answer
 
 
-def test(call: Call) -> Exit:
+def test(context: Context) -> Exit:
     """Send a URL validation, forged and signed: the first must be refused, the second answered right.
 
     In this order, so that the last that the daemon sees is a good one.
     """
-    config = read_config(config_file(call))
-    secret = _app(config, call.args.app).webhook_secrets[0]
-    url = call.args.url or _own_url(call, config)
+    config = read_config(config_file(context))
+    secret = _app(config, context.args.app).webhook_secrets[0]
+    url = context.args.url or _own_url(context, config)
     try:
-        forged = _challenge(url, secrets.token_urlsafe(16), call.timeout_s)
-        signed = _challenge(url, secret, call.timeout_s)
+        forged = _challenge(url, secrets.token_urlsafe(16), context.timeout_s)
+        signed = _challenge(url, secret, context.timeout_s)
     except Unanswered as error:
         mend = f"`rtmsctl doctor --url {url.geturl()}` looks at the way there."
-        show_findings(call.out, [Finding("reachable", False, str(error), mend)])
+        show_findings(context.out, [Finding("reachable", False, str(error), mend)])
         return Exit.TIMED_OUT if error.timed_out else Exit.FAILED
-    return show_findings(call.out, [*_judge_signed(signed, secret), _judge_forged(forged)])
+    return show_findings(context.out, [*_judge_signed(signed, secret), _judge_forged(forged)])
 
 
 def _app(config: Config, name: str | None) -> AppConfig:
@@ -70,8 +70,8 @@ def _app(config: Config, name: str | None) -> AppConfig:
     )
 
 
-def _own_url(call: Call, config: Config) -> SplitResult:
-    addresses: list[str] = call.client.get("/v1/status")["listening"]["webhook"]
+def _own_url(context: Context, config: Config) -> SplitResult:
+    addresses: list[str] = context.client.get("/v1/status")["listening"]["webhook"]
     address = next((each for each in addresses if not each.startswith("unix:")), None)
     if address is None:
         raise CtlError(

@@ -207,7 +207,7 @@ class Verb(NamedTuple):
 VERBS: Final = (
     Verb("status", "status:status", "how the daemon is"),
     Verb("ps", "streams:ps", "list streams", _ps),
-    Verb("inspect", "streams:inspect", "everything known of one stream", _stream),
+    Verb("inspect", "inspect:inspect", "everything known of one stream", _stream),
     Verb("top", "top:top", "status and streams, live", _top),
     Verb("watch", "live:watch", "events as they happen", _any_stream),
     Verb("logs", "live:logs", "what happened to a stream, or to all", _logs),
@@ -225,7 +225,7 @@ VERBS: Final = (
     Verb("config diff", "config:diff", "what differs between the file and what is in force", _diff),
     Verb("recordings ls", "recordings:ls", "list recordings"),
     Verb("recordings verify", "integrity:verify", "read recordings back, and name every problem", _recordings),
-    Verb("recordings repair", "integrity:repair", "mend recordings as far as possible", _repair),
+    Verb("recordings repair", "integrity:repair", "repair recordings as far as possible", _repair),
     Verb("recordings rm", "recordings:remove", "delete a recording", _recording),
     Verb("webhook test", "webhook:test", "post a signed and a forged URL validation to an endpoint", _webhook_test),
     Verb("session start", "session:start", "start the stream of a running session", _session, ZOOM_TIMEOUT_S),
@@ -240,7 +240,7 @@ VERBS: Final = (
 
 GROUPS: Final = {
     "config": "check, show and compare the configuration",
-    "recordings": "list, check, mend and delete recordings",
+    "recordings": "list, check, repair and delete recordings",
     "webhook": "test the webhook endpoint",
     "session": "start, stop, pause and resume sessions through Zoom's REST API",
 }

@@ -1,4 +1,4 @@
-"""How rtmsctl ends: the exit statuses that scripts rely on, and the one exception that carries them."""
+"""Exit statuses of rtmsctl, and the exception that carries one."""
 
 import enum
 
@@ -22,10 +22,10 @@ class CtlError(Exception):
 
     Attributes:
         exit_code: the process's exit status.
-        mend: what a person can do about it, "" when the message says it already.
+        hint: what a person can do about it, "" when the message says it already.
     """
 
-    def __init__(self, exit_code: Exit, message: str, mend: str = "") -> None:
+    def __init__(self, exit_code: Exit, message: str, hint: str = "") -> None:
         super().__init__(message)
         self.exit_code = exit_code
-        self.mend = mend
+        self.hint = hint

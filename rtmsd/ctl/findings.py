@@ -1,4 +1,4 @@
-"""What `doctor` and `webhook test` found out, and how it is shown."""
+"""The findings of `doctor` and `webhook test`, and their output."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -13,23 +13,23 @@ class Finding(NamedTuple):
 
     Attributes:
         ok: None when it could not be made.
-        mend: what to do, "" when there is nothing to do.
+        hint: what to do, "" when there is nothing to do.
     """
 
     check: str
     ok: bool | None
     detail: str
-    mend: str = ""
+    hint: str = ""
 
 
 _WORDS = {True: ("ok", Style.GOOD), False: ("FAILED", Style.BAD), None: ("skipped", Style.DIM)}
 
 
 def show_findings(out: Output, findings: Sequence[Finding]) -> Exit:
-    """Write all findings in their order, and return FAILED when one is bad. What is well needs no mend."""
-    shown = [finding._replace(mend="") if finding.ok else finding for finding in findings]
+    """Write all findings in their order, and return FAILED when one is bad. A good one has no hint."""
+    shown = [finding._replace(hint="") if finding.ok else finding for finding in findings]
     if out.as_json:
-        out.json([finding._asdict() for finding in shown])
+        out.json([finding._asdict() | {"mend": finding.hint} for finding in shown])  # its former name, for one release
     else:
         for finding in shown:
             _show(out, finding)
@@ -38,10 +38,10 @@ def show_findings(out: Output, findings: Sequence[Finding]) -> Exit:
 
 def _show(out: Output, finding: Finding) -> None:
     word, style = _WORDS[finding.ok]
-    check, detail, mend = printable(finding.check), printable(finding.detail), printable(finding.mend)
+    check, detail, hint = map(printable, (finding.check, finding.detail, finding.hint))
     if not out.terminal:
-        out.line(f"{word}\t{check}\t{detail}\t{mend}")
+        out.line(f"{word}\t{check}\t{detail}\t{hint}")
         return
     out.line(f"{out.styled(word.ljust(8), style)}{check:14}{detail}")
-    if mend:
-        out.line(f"{'':22}-> {mend}")
+    if hint:
+        out.line(f"{'':22}-> {hint}")

@@ -50,9 +50,9 @@ def read_config(path: Path) -> Config:
     except ConfigError as error:
         match error.__cause__:
             case PermissionError():
-                mend = "It is for root and the daemon: use sudo."
-                raise CtlError(Exit.NOT_PERMITTED, str(error), mend) from error
+                hint = "It is for root and the daemon: use sudo."
+                raise CtlError(Exit.NOT_PERMITTED, str(error), hint) from error
             case OSError():
-                mend = "Name the file; a daemon that runs knows its own."
-                raise CtlError(Exit.FAILED, str(error), mend) from error
+                hint = "Name the file; a daemon that runs knows its own."
+                raise CtlError(Exit.FAILED, str(error), hint) from error
         raise WrongConfig(path, error.mistakes) from error

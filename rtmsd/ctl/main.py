@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         finally:
             sys.stdout.flush()  # now, while a failure can still be handled: `--help` leaves with SystemExit
     except CtlError as error:
-        return _complain(error.exit_code, str(error), error.mend)
+        return _complain(error.exit_code, str(error), error.hint)
     except BrokenPipeError:  # the reader of our output has had enough (`| head`): no failure
         silence_stdout()
         return Exit.OK
@@ -49,6 +49,6 @@ def find(target: str) -> Run:
     return run
 
 
-def _complain(code: Exit, message: str, mend: str = "") -> Exit:
-    complain(f"rtmsctl: {message}" + (f"\n{mend}" if mend else ""))
+def _complain(code: Exit, message: str, hint: str = "") -> Exit:
+    complain(f"rtmsctl: {message}" + (f"\n{hint}" if hint else ""))
     return code

@@ -27,7 +27,9 @@ def probe_zoom(url: SplitResult, timeout_s: float, tls: ssl.SSLContext | None = 
         socket.getaddrinfo(host, url.port or PORTS[url.scheme], type=socket.SOCK_STREAM)
     except OSError as error:
         return [
-            Finding("dns", False, f"{host}: {error.strerror}", "Mend the resolver (/etc/resolv.conf), or the network."),
+            Finding(
+                "dns", False, f"{host}: {error.strerror}", "Repair the resolver (/etc/resolv.conf) or the network."
+            ),
             Finding("tls", None, "needs DNS"),
             Finding("clock", None, "needs an answer from Zoom"),
         ]
@@ -36,8 +38,8 @@ def probe_zoom(url: SplitResult, timeout_s: float, tls: ssl.SSLContext | None = 
     try:
         answer = request(url, "HEAD", timeout_s=timeout_s, tls=tls)
     except Unanswered as error:
-        mend = "Let this host reach *.zoom.us:443, directly: a proxy that opens TLS breaks it. Install ca-certificates."
-        return [dns, Finding("tls", False, str(error), mend), Finding("clock", None, "needs an answer from Zoom")]
+        hint = "Let this host reach *.zoom.us:443, directly: a proxy that opens TLS breaks it. Install ca-certificates."
+        return [dns, Finding("tls", False, str(error), hint), Finding("clock", None, "needs an answer from Zoom")]
     return [dns, Finding("tls", True, f"{host} answers, and its certificate is good"), judge_clock(answer, sent_s)]
 
 

@@ -138,7 +138,7 @@ def test_no_verb_lets_through_what_a_hostile_participant_chose(
         "connections": [{"kind": HOSTILE, "why": HOSTILE}],
     }
     told = {"code": HOSTILE, "detail": HOSTILE}
-    finding = {"check": HOSTILE, "ok": False, "detail": HOSTILE, "mend": HOSTILE}
+    finding = {"check": HOSTILE, "ok": False, "detail": HOSTILE, "hint": HOSTILE}
     change = {"path": HOSTILE, "old": HOSTILE, "new": HOSTILE, "needs_restart": True}
     daemon.answers |= {
         "GET /v1/status": {"warnings": [HOSTILE], "degraded": [told], "listening": {"webhook": [HOSTILE]}},

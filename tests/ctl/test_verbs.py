@@ -153,7 +153,7 @@ def test_what_is_known_is_explained_beside_what_is_not(ctl: Ctl, capsys: Capture
     assert printed.err.startswith("rtmsctl: nothing is known of 'droped': did you mean dropped?\n")
 
 
-FINDING = {"check": "signatures", "ok": False, "detail": "12 in a row", "mend": "compare the secrets"}
+FINDING = {"check": "signatures", "ok": False, "detail": "12 in a row", "hint": "compare the secrets"}
 
 
 def test_doctor(ctl: Ctl, daemon: FakeDaemon, capsys: Capture) -> None:
@@ -194,13 +194,13 @@ def test_one_finding_for_each_check_and_trouble_first() -> None:
     ]
 
 
-def test_doctor_without_a_daemon_says_so_and_how_to_mend_it(ctl: Ctl, daemon: FakeDaemon, capsys: Capture) -> None:
+def test_doctor_without_a_daemon_says_so_and_what_to_do(ctl: Ctl, daemon: FakeDaemon, capsys: Capture) -> None:
     daemon.path.unlink()
     assert ctl("doctor", "--offline", "--json") == Exit.UNREACHABLE
     (finding,) = json.loads(capsys.readouterr().out)
     assert finding["check"] == "daemon"
     assert finding["ok"] is False
-    assert "systemctl status rtmsd" in finding["mend"]
+    assert "systemctl status rtmsd" in finding["hint"]
 
 
 def test_doctor_looks_at_the_way_to_zoom(ctl: Ctl, daemon: FakeDaemon, capsys: Capture) -> None:
@@ -326,7 +326,9 @@ def test_recordings_that_are_not_one(ctl: Ctl, name: str, code: Exit) -> None:
 
 
 def test_repair_says_what_it_did(ctl: Ctl, recordings: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rtmsd.ctl.verbs.integrity.mend", lambda directory, dry_run: [f"{directory.name} {dry_run}"])
+    monkeypatch.setattr(
+        "rtmsd.ctl.verbs.integrity.repair_recording", lambda directory, dry_run: [f"{directory.name} {dry_run}"]
+    )
     assert ctl("recordings", "repair", "abc1") == Exit.OK
     assert ctl("recordings", "repair", "--dry-run", "abc1") == Exit.OK
     assert capsys.readouterr().out == f"{recordings}/abc1\tabc1 False\n{recordings}/abc1\tabc1 True\n"
@@ -335,18 +337,18 @@ def test_repair_says_what_it_did(ctl: Ctl, recordings: Path, capsys: Capture, mo
 def test_a_live_recording_is_not_repaired(
     ctl: Ctl, daemon: FakeDaemon, recordings: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    mended: list[Path] = []
+    repaired: list[Path] = []
 
-    def mend(directory: Path, *, dry_run: bool) -> list[str]:
-        mended.append(directory)
+    def repair(directory: Path, *, dry_run: bool) -> list[str]:
+        repaired.append(directory)
         return []
 
-    monkeypatch.setattr("rtmsd.ctl.verbs.integrity.mend", mend)
+    monkeypatch.setattr("rtmsd.ctl.verbs.integrity.repair_recording", repair)
     assert ctl("recordings", "repair", str(recordings)) == Exit.REFUSED
-    assert mended == []
+    assert repaired == []
     daemon.path.unlink()  # nobody is there to write
     assert ctl("recordings", "repair", str(recordings)) == Exit.OK
-    assert mended == [recordings / "abc1", recordings / "abd2"]
+    assert repaired == [recordings / "abc1", recordings / "abd2"]
 
 
 @pytest.mark.usefixtures("recordings")

@@ -84,7 +84,7 @@ class Backend:
         return {"log": {"level": "info"}}
 
     async def doctor(self) -> Sequence[JsonObject]:
-        return [{"check": "disk", "ok": True, "detail": "", "mend": ""}]
+        return [{"check": "disk", "ok": True, "detail": "", "hint": ""}]
 
     async def recordings(self) -> Sequence[JsonObject]:
         return []

@@ -25,7 +25,7 @@ def check(context: Context) -> Exit:
         if error.exit_code is not Exit.FAILED:  # no file of ours: not permitted, or no daemon that names it
             raise
         if not context.out.as_json:
-            raise CtlError(Exit.BAD_CONFIG, str(error), error.mend) from error
+            raise CtlError(Exit.BAD_CONFIG, str(error), error.hint) from error
         mistakes = error.mistakes if isinstance(error, WrongConfig) else [str(error)]
         context.out.json(result | {"ok": False, "mistakes": mistakes})
         return Exit.BAD_CONFIG

@@ -1,4 +1,4 @@
-"""What recordings on disk are worth: verify, repair."""
+"""The integrity of recordings on disk: verify, repair."""
 
 import os
 from collections import Counter
@@ -12,7 +12,7 @@ from rtmsd.ctl.formatting import milliseconds, printable
 from rtmsd.ctl.output import Item, Style
 from rtmsd.ctl.verbs.recordings import named
 from rtmsd.protocol.causes import FINAL_STATES, RecordingState
-from rtmsd.recording.recovery.repair import repair as mend
+from rtmsd.recording.recovery.repair import repair as repair_recording
 from rtmsd.recording.verify.verify import missing
 from rtmsd.recording.verify.verify import verify as problems_of
 
@@ -55,21 +55,24 @@ def _by_cause(missing_ms: Mapping[str, int]) -> str:
     return ", ".join(f"{printable(cause)} {milliseconds(amount_ms)}" for cause, amount_ms in ordered)
 
 
-def _all_is_well(result: Item) -> str:
-    """What is said of a recording without problems; a gap is none."""
+def _ok_text(result: Item) -> str:
+    """Return the line for a recording without problems; a gap is none."""
     if not result.get("gaps"):
         return "ok"
     return f"ok, {_count(result['gaps'], 'gap')}: {_by_cause(result['missing_ms'])}"
 
 
 def repair(context: Context) -> Exit:
-    """Mend what can be mended, and say what was, or would be; a live recording is the daemon's, and refused."""
+    """Repair what can be repaired, and say what was, or would be; a live recording is refused: the daemon writes it."""
     directories = list(_directories(context))
     dry_run = context.args.dry_run
     if live := _live_among(context, directories):
         raise CtlError(Exit.REFUSED, f"{live} is being recorded", "Wait for its end, or `rtmsctl stop` the stream.")
-    results = [{"directory": str(each), "mended": mend(each, dry_run=dry_run)} for each in directories]
-    _show(context, results, "mended", Style.WARN)
+    results: list[dict[str, Any]] = []
+    for each in directories:
+        repaired = repair_recording(each, dry_run=dry_run)
+        results.append({"directory": str(each), "repaired": repaired, "mended": repaired})  # the latter for one release
+    _show(context, results, "repaired", Style.WARN)
     return Exit.OK
 
 
@@ -77,7 +80,7 @@ def _directories(context: Context) -> Iterator[Path]:
     """Yield the recordings that were named: by a directory (also one that holds many), by id or prefix; else all.
 
     Raises CtlError for a name that is neither, and for a directory without a recording; OSError for one that cannot be
-    looked into.
+    read.
     """
     for name in context.args.recordings:
         if not Path(name).is_dir():
@@ -101,7 +104,7 @@ def _recordings_below(name: str) -> Iterator[Path]:
 
 
 def _live_among(context: Context, directories: list[Path]) -> Path | None:
-    """Return a directory that the daemon is writing to; None also when no daemon is there to write."""
+    """Return a directory that the daemon is writing to; None also when no daemon runs."""
     try:
         recordings = context.client.get("/v1/recordings")
     except CtlError as error:
@@ -124,7 +127,7 @@ def _show(context: Context, results: list[dict[str, Any]], what: str, style: Sty
                 f"{directory}: {context.out.styled(line, style)}" if context.out.terminal else f"{directory}\t{line}"
             )
         if not result[what]:
-            well = _all_is_well(result)
+            well = _ok_text(result)
             context.out.line(
                 f"{directory}: {context.out.styled(well, Style.GOOD)}"
                 if context.out.terminal

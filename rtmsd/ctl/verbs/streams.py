@@ -1,15 +1,14 @@
-"""Streams one by one: ps, inspect, stop, reconnect."""
+"""The list of streams, and control of one: ps, stop, reconnect."""
 
-import json
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from rtmsd.ctl.client import stream_path
 from rtmsd.ctl.context import Context
-from rtmsd.ctl.earlier_streams import known, with_earlier
+from rtmsd.ctl.earlier_streams import with_earlier
 from rtmsd.ctl.errors import Exit
-from rtmsd.ctl.formatting import UNKNOWN, clock, duration, listed, milliseconds, moment, size
+from rtmsd.ctl.formatting import UNKNOWN, duration, moment, size
 from rtmsd.ctl.output import Column, Item, key
 from rtmsd.protocol.explanations import STOP_REASONS
 
@@ -153,54 +152,6 @@ def count(stream: Item, name: str) -> str:
     return UNKNOWN if value is None else str(value if isinstance(value, int) else len(value))
 
 
-def media_rows(stream: Item) -> list[Item]:
-    """What was asked for, granted and refused, a row for each media type."""
-    return [{**term, "media": name} for name, term in (stream.get("media") or {}).items()]
-
-
-def refusal(term: Item) -> str:
-    """Why a medium is not granted: "status 9: ..."."""
-    told = term.get("refused")
-    if not told:
-        return UNKNOWN
-    status = "" if told.get("status") is None or "status" in told["why"] else f"status {told['status']}: "
-    return f"{status}{told['why']}"
-
-
-def gap_ms(gap: Item) -> int | None:
-    """Return how long a gap is; None while it is open."""
-    return None if gap.get("to_ms") is None else gap["to_ms"] - gap["from_ms"]
-
-
-def inspect(context: Context) -> Exit:
-    """Tell everything known of one stream."""
-    stream = known(context, context.args.stream)
-    context.out.record(stream, INSPECT_COLUMNS)
-    if not context.out.as_json:
-        names = {person.get("user_id"): person.get("user_name") for person in stream.get("participants") or ()}
-        for name, columns in INSPECT_TABLES.items():
-            if items := media_rows(stream) if name == "media" else stream.get(name):
-                if name in ("files", "gaps"):
-                    items = [{**item, "user_name": _name_of(item.get("user_id"), names)} for item in items]
-                context.out.section(name)
-                context.out.rows(items, columns)
-    return Exit.OK
-
-
-def _name_of(user_id: object, names: Mapping[Any, Any]) -> object:
-    """Whose a file or a gap is, in a name: the mix has user 0, and pictures may be of nobody in particular."""
-    return names.get(user_id) or ("(the mix)" if user_id == 0 else None)
-
-
-def details(fields: object) -> str:
-    """Return what the started webhook said besides: "session_key room-7, account_id Acct"."""
-    if not isinstance(fields, dict) or not fields:
-        return UNKNOWN
-    return ", ".join(
-        f"{name} {value if isinstance(value, str) else json.dumps(value)}" for name, value in fields.items()
-    )
-
-
 def stop_reason(stream: Item) -> str:
     """Return the number and the name of a stop reason: "6 MEETING_ENDED"."""
     number = stream.get("stop_reason")
@@ -208,83 +159,6 @@ def stop_reason(stream: Item) -> str:
         return UNKNOWN
     meaning = STOP_REASONS.get(number)
     return f"{number} {meaning.name}" if meaning else str(number)
-
-
-def refusals(stream: Item) -> str:
-    """How often, and when, its start was answered with 503."""
-    lost = stream.get("lost") or {}
-    if lost.get("loss") != "refused":
-        return UNKNOWN
-    return f"{lost['times']} times, first {moment(lost['first_ms'])}, last {moment(lost['last_ms'])}: not recorded then"
-
-
-INSPECT_COLUMNS: Final = (
-    Column("stream", key("rtms_stream_id")),
-    Column("product", key("product")),
-    Column("id", key("id")),
-    Column("session key", session_key),
-    Column("app", key("app")),
-    Column("state", key("state")),
-    Column("why", lambda stream: stream.get("why") or UNKNOWN),
-    Column("connecting", lambda stream: ", ".join(plans(stream)) or UNKNOWN),
-    Column("refused", refusals),
-    Column("started", lambda stream: moment(stream.get("started_ms")), key("started_ms")),
-    Column("ended", lambda stream: moment(stream.get("ended_ms")), key("ended_ms")),
-    Column("lasted", lasted, lasted_in_s),
-    Column("stop reason", stop_reason, key("stop_reason")),
-    Column("receiving", rates),
-    Column("last packet", last_packet),
-    Column("lag", lag, key("lag_ms")),
-    Column("signaling", lambda stream: "up" if stream.get("signaling_up") else "down"),
-    Column("keep-alives", lambda stream: listed(stream.get("keep_alives"))),
-    Column("counters", lambda stream: listed(stream.get("counters"))),
-    Column("details", lambda stream: details(stream.get("details"))),
-    Column("directory", key("directory")),
-)
-
-INSPECT_TABLES: Final[Mapping[str, tuple[Column, ...]]] = {
-    "participants": (
-        Column("USER", key("user_id")),
-        Column("NAME", key("user_name")),
-        Column("JOINED", lambda person: clock(person.get("joined_ms")), key("joined_ms")),
-        Column("LEFT", lambda person: clock(person.get("left_ms")), key("left_ms")),
-    ),
-    "files": (
-        Column("FILE", key("path")),
-        Column("MEDIA", key("media")),
-        Column("USER", key("user_id")),
-        Column("NAME", key("user_name")),
-        Column("START", lambda file: clock(file.get("start_ms")), key("start_ms")),
-        Column("LENGTH", lambda file: milliseconds(file.get("duration_ms")), key("duration_ms"), right=True),
-        Column("SIZE", lambda file: size(file.get("bytes")), key("bytes"), right=True),
-    ),
-    "media": (
-        Column("MEDIA", key("media")),
-        Column("ASKED FOR", lambda term: listed(term.get("asked"))),
-        Column("GRANTED", lambda term: listed(term.get("granted"))),
-        Column("REFUSED", refusal),
-    ),
-    "links": (
-        Column("LINK FOR", lambda link: ", ".join(link["media"])),
-        Column("STATE", key("state")),
-        Column("LATEST LOSS", lambda link: ", ".join([link.get("why") or UNKNOWN, *plans(link)])),
-    ),
-    "connections": (
-        Column("CONNECTION", key("kind")),
-        Column("OPENED", lambda item: clock(item.get("opened_ms")), key("opened_ms")),
-        Column("CLOSED", lambda item: clock(item.get("closed_ms")), key("closed_ms")),
-        Column("WHY", key("why")),
-    ),
-    "gaps": (
-        Column("GAP IN", key("media")),
-        Column("USER", lambda gap: "all" if gap.get("user_id") is None else gap["user_id"]),
-        Column("NAME", key("user_name"), rank=1),
-        Column("FROM", lambda gap: clock(gap.get("from_ms")), key("from_ms")),
-        Column("TO", lambda gap: clock(gap.get("to_ms")), key("to_ms")),
-        Column("LENGTH", lambda gap: milliseconds(gap_ms(gap)), gap_ms, right=True),
-        Column("CAUSE", key("cause")),
-    ),
-}
 
 
 def stop(context: Context) -> Exit:

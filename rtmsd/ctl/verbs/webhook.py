@@ -1,4 +1,4 @@
-"""webhook test: does what Zoom does when an address is entered in its form, and what a forger would do."""
+"""webhook test: the URL validation that Zoom sends for a new address, signed and forged."""
 
 import json
 import secrets
@@ -20,7 +20,7 @@ ZOOM_WAITS_S: Final = 3.0
 _REDIRECTED: Final = "Zoom follows no redirect: enter the final address in the Zoom app."
 _ELSEWHERE: Final = "Something else answers there: check the path (webhook.path), and where the front proxy sends it."
 _PROXY: Final = "The front proxy does not reach rtmsd: compare its upstream address with `rtmsctl status`."
-MEND_OF_STATUS: Final = {
+HINT_OF_STATUS: Final = {
     301: _REDIRECTED,
     302: _REDIRECTED,
     307: _REDIRECTED,
@@ -54,8 +54,8 @@ def test(context: Context) -> Exit:
         forged = _challenge(url, secrets.token_urlsafe(16), context.timeout_s)
         signed = _challenge(url, secret, context.timeout_s)
     except Unanswered as error:
-        mend = f"`rtmsctl doctor --url {url.geturl()}` looks at the way there."
-        show_findings(context.out, [Finding("reachable", False, str(error), mend)])
+        hint = f"`rtmsctl doctor --url {url.geturl()}` looks at the way there."
+        show_findings(context.out, [Finding("reachable", False, str(error), hint)])
         return Exit.TIMED_OUT if error.timed_out else Exit.FAILED
     return show_findings(context.out, [*_judge_signed(signed, secret), _judge_forged(forged)])
 
@@ -95,8 +95,8 @@ def _challenge(url: SplitResult, secret: str, timeout_s: float) -> Challenge:
 def _judge_signed(challenge: Challenge, secret: str) -> list[Finding]:
     answer = challenge.answer
     if answer.status != 200:
-        mend = MEND_OF_STATUS.get(answer.status, "The daemon's log says why.")
-        return [Finding("signed", False, f"a signed event was answered {answer.status}", mend)]
+        hint = HINT_OF_STATUS.get(answer.status, "The daemon's log says why.")
+        return [Finding("signed", False, f"a signed event was answered {answer.status}", hint)]
     try:
         right = json.loads(answer.body) == validation_answer(secret, challenge.plain_token)
     except ValueError:

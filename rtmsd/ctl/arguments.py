@@ -1,4 +1,4 @@
-"""Types of arguments, as argparse wants them: it shows the words of an ArgumentTypeError."""
+"""The types of arguments for argparse, which shows the text of an ArgumentTypeError."""
 
 import math
 from argparse import ArgumentTypeError
@@ -15,18 +15,18 @@ def positive_seconds(text: str) -> float:
     except ValueError:
         value_s = math.nan
     if not 0 < value_s < math.inf:
-        raise ArgumentTypeError(f"{text!r} is no positive number of seconds")
+        raise ArgumentTypeError(f"{text!r} is not a positive number of seconds")
     return value_s
 
 
 def whole_number(text: str) -> int:
-    """How many."""
+    """A whole number from 0 on."""
     try:
         value = int(text)
     except ValueError:
         value = -1
     if value < 0:
-        raise ArgumentTypeError(f"{text!r} is no whole number from 0 on")
+        raise ArgumentTypeError(f"{text!r} is not a whole number from 0 on")
     return value
 
 
@@ -40,5 +40,5 @@ def web_url(text: str) -> "SplitResult":
     except ValueError:
         is_good = False
     if not is_good:
-        raise ArgumentTypeError(f"{text!r} is no http or https URL, such as https://rtms.example.com/webhook")
+        raise ArgumentTypeError(f"{text!r} is not an http or https URL, such as https://rtms.example.com/webhook")
     return url

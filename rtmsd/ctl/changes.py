@@ -1,4 +1,4 @@
-"""Changes of the configuration, as `reload` and `config diff` tell them."""
+"""The output of changes to the configuration, for `reload` and `config diff`."""
 
 import json
 from collections.abc import Sequence
@@ -9,10 +9,10 @@ from rtmsd.ctl.output import Item, Output, Style
 
 
 def show_changes(out: Output, changes: Sequence[Item], note: str = "") -> None:
-    """Write one line a change: `path`, `old`, `new`, and what only a restart would bring about.
+    """Write one line a change: `path`, `old`, `new`, and whether it needs a restart.
 
     Args:
-        note: what a person at a terminal is to know of all this.
+        note: a last line for a person at a terminal.
     """
     if not out.terminal:
         for change in changes:
@@ -29,5 +29,5 @@ def show_changes(out: Output, changes: Sequence[Item], note: str = "") -> None:
 
 
 def toml_like(value: Any) -> str:
-    """Return a value much as the file has it."""
+    """Return a value roughly as TOML writes it."""
     return "unset" if value is None else printable(json.dumps(value, ensure_ascii=False))

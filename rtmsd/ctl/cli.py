@@ -1,6 +1,6 @@
 """The command line of rtmsctl: every verb as a table entry, with its arguments.
 
-What a verb does is in a module of `rtmsd.ctl.verbs`, imported when it is called: nobody waits for the others.
+Its code is in a module of `rtmsd.ctl.verbs`, imported when the verb is called, so that the start stays quick.
 """
 
 import argparse
@@ -38,12 +38,12 @@ def _words(words: Sequence[str]) -> str:
 
 
 def default_socket(environ: Mapping[str, str] = os.environ) -> str:
-    """Return the socket for want of --socket."""
+    """Return the socket that holds without --socket."""
     return environ.get("RTMSD_SOCKET") or DEFAULT_SOCKET
 
 
 def _note(parser: argparse.ArgumentParser, *lines: str) -> None:
-    """End the help with lines that are not broken: somebody copies them."""
+    """End the help with lines that are not wrapped, so that they can be copied."""
     parser.epilog = "\n".join(lines)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
 
@@ -81,13 +81,13 @@ def _ps(parser: argparse.ArgumentParser) -> None:
 
 
 def _top(parser: argparse.ArgumentParser) -> None:
-    help_text = "seconds between pictures (default: 1)"
+    help_text = "seconds between updates (default: 1)"
     parser.add_argument("--interval", metavar="S", type=positive_seconds, default=1.0, help=help_text)
 
 
 def _logs(parser: argparse.ArgumentParser) -> None:
     _any_stream(parser)
-    parser.add_argument("-f", "--follow", action="store_true", help="go on with what happens, until the stream ends")
+    parser.add_argument("-f", "--follow", action="store_true", help="continue with new events, until the stream ends")
     parser.add_argument("-n", "--lines", metavar="N", type=whole_number, help="begin with the last N lines")
     parser.epilog = "The daemon's own log is in the journal: journalctl -u rtmsd RTMS_STREAM_ID=..."
 
@@ -99,7 +99,7 @@ def _tap(parser: argparse.ArgumentParser) -> None:
     form = "default: wav for audio alone, else ndjson"
     parser.add_argument("--format", choices=FORMATS, help=form)
     parser.add_argument("--user-id", metavar="ID", help="only this participant; 0 is the mix")
-    parser.epilog = "A slow reader loses its own frames, never the recording's: ndjson tells how many."
+    parser.epilog = "A slow reader loses its own frames, never the recording's: ndjson counts them."
 
 
 def _doctor(parser: argparse.ArgumentParser) -> None:
@@ -107,7 +107,7 @@ def _doctor(parser: argparse.ArgumentParser) -> None:
     where = parser.add_mutually_exclusive_group()
     zoom = f"a server of Zoom's (default: {ZOOM_URL})"
     where.add_argument("--zoom", metavar="URL", type=web_url, default=ZOOM_URL, help=zoom)
-    alone = "leave Zoom's servers alone"
+    alone = "do not contact Zoom"
     where.add_argument("--offline", dest="zoom", action="store_const", const=None, help=alone)
 
 
@@ -134,7 +134,7 @@ def _file(parser: argparse.ArgumentParser) -> None:
 
 def _check(parser: argparse.ArgumentParser) -> None:
     _file(parser)
-    here = "what this user on this machine could not use (directory, port, socket) is an error, not a warning"
+    here = "a directory, port or socket that this user cannot use here is an error, not a warning"
     parser.add_argument("--here", action="store_true", help=here)
     parser.epilog = "exit status: 78 for a wrong configuration, else as for every verb"
 
@@ -166,7 +166,7 @@ def _webhook_test(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("url", metavar="URL", nargs="?", type=web_url, help=url)
     parser.add_argument("--app", metavar="NAME", help="the configured app to sign for; needed when there are several")
     parser.add_argument("--file", metavar="FILE", help="the configuration file (default: the running daemon's)")
-    parser.epilog = "It reads the webhook secret, so it is for a user who may: root, as a rule."
+    parser.epilog = "It reads the webhook secret, and so needs a user who may read it: root, as a rule."
 
 
 def _session(parser: argparse.ArgumentParser) -> None:
@@ -174,7 +174,7 @@ def _session(parser: argparse.ArgumentParser) -> None:
     product = "default: session (Video SDK)"
     parser.add_argument("--product", choices=("session", "meeting"), default="session", help=product)
     parser.add_argument("--app", metavar="NAME", help="the configured app to act for; needed when there are several")
-    parser.add_argument("--participant", metavar="USER_ID", help="the participant in whose name it is done")
+    parser.add_argument("--participant", metavar="USER_ID", help="the participant on whose behalf it is done")
 
 
 def _completion(parser: argparse.ArgumentParser) -> None:
@@ -205,24 +205,24 @@ class Verb(NamedTuple):
 
 
 VERBS: Final = (
-    Verb("status", "status:status", "how the daemon is"),
+    Verb("status", "status:status", "state of the daemon"),
     Verb("ps", "streams:ps", "list streams", _ps),
     Verb("inspect", "inspect:inspect", "everything known of one stream", _stream),
     Verb("top", "top:top", "status and streams, live", _top),
     Verb("watch", "live:watch", "events as they happen", _any_stream),
-    Verb("logs", "live:logs", "what happened to a stream, or to all", _logs),
+    Verb("logs", "live:logs", "past events of one stream, or of all", _logs),
     Verb("tap", "live:tap", "live media to standard output", _tap),
-    Verb("stop", "streams:stop", "end a stream politely", _stream),
+    Verb("stop", "streams:stop", "ask Zoom to end a stream", _stream),
     Verb("reconnect", "streams:reconnect", "give a stream fresh connections", _stream),
     Verb("doctor", "doctor:doctor", "why does nothing arrive?", _doctor),
-    Verb("explain", "explain:explain", "what a stop reason, status code or state means, and what to do", _explain),
+    Verb("explain", "explain:explain", "meaning of a stop reason, status code or state, and what to do", _explain),
     Verb("drain", "control:drain", "take no new streams"),
     Verb("undrain", "control:undrain", "take new streams again"),
     Verb("reload", "control:reload", "apply the changed configuration file, and say what changed"),
     Verb("shutdown", "control:shutdown", "stop the daemon", _shutdown),
     Verb("config check", "config:check", "check a configuration file, and name every mistake in it", _check),
-    Verb("config show", "config:show", "the configuration in force, secrets masked"),
-    Verb("config diff", "config:diff", "what differs between the file and what is in force", _diff),
+    Verb("config show", "config:show", "the configuration in use, secrets masked"),
+    Verb("config diff", "config:diff", "differences between the file and the configuration in use", _diff),
     Verb("recordings ls", "recordings:ls", "list recordings"),
     Verb("recordings verify", "integrity:verify", "read recordings back, and name every problem", _recordings),
     Verb("recordings repair", "integrity:repair", "repair recordings as far as possible", _repair),
@@ -231,7 +231,7 @@ VERBS: Final = (
     Verb("session start", "session:start", "start the stream of a running session", _session, ZOOM_TIMEOUT_S),
     Verb("session stop", "session:stop", "stop it", _session, ZOOM_TIMEOUT_S),
     Verb("session pause", "session:pause", "pause it", _session, ZOOM_TIMEOUT_S),
-    Verb("session resume", "session:resume", "go on with a paused one", _session, ZOOM_TIMEOUT_S),
+    Verb("session resume", "session:resume", "resume a paused one", _session, ZOOM_TIMEOUT_S),
     Verb("metrics", "status:metrics", "the metrics, as Prometheus reads them"),
     Verb("version", "status:version", "the version of rtmsctl"),
     Verb("completion", "completion:completion", "completion for bash, zsh or fish", _completion),
@@ -260,7 +260,7 @@ def build_parser() -> argparse.ArgumentParser:
             grouped = add_to[""](group, help=GROUPS[group], description=GROUPS[group], allow_abbrev=False)
             add_to[group] = grouped.add_subparsers(metavar="VERB", required=True, title="verbs").add_parser
         verb_parser = add_to[group](name, help=verb.summary, description=verb.summary, allow_abbrev=False)
-        # The global options are understood after the verb too; when they are not there, what stands before it holds.
+        # Global options are accepted after the verb, too; without them those before it hold.
         _add_globals(verb_parser, verb.timeout_s, {})
         verb.arguments(verb_parser)
         verb_parser.set_defaults(run=verb.run, usual_timeout_s=verb.timeout_s)
@@ -268,7 +268,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _add_globals(parser: argparse.ArgumentParser, timeout_s: float, defaults: Mapping[str, Any]) -> None:
-    """Add the options of every verb. One without a default leaves no trace when it is not given."""
+    """Add the options of every verb. One without a default is not set when it is not given."""
 
     def default(name: str) -> Any:
         return defaults.get(name, argparse.SUPPRESS)

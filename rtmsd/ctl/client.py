@@ -1,4 +1,4 @@
-"""The admin socket as seen from here: HTTP/1.1 over a Unix socket, its errors told as exit codes."""
+"""The client of the admin socket: HTTP/1.1 over a Unix socket, errors as exit statuses."""
 
 import contextlib
 import errno
@@ -21,7 +21,7 @@ EXIT_OF_CODE: Final[Mapping[str, Exit]] = {
     "ambiguous": Exit.USAGE,
     "no_such_stream": Exit.NO_SUCH_STREAM,
     "no_such_recording": Exit.NO_SUCH_STREAM,
-    "no_such_participant": Exit.REFUSED,  # may be heard yet
+    "no_such_participant": Exit.REFUSED,  # may still speak
     "not_permitted": Exit.NOT_PERMITTED,
     "timed_out": Exit.TIMED_OUT,
     "refused_in_state": Exit.REFUSED,
@@ -31,7 +31,7 @@ EXIT_OF_CODE: Final[Mapping[str, Exit]] = {
 CONNECT_RETRY_S: Final = 0.05
 MAX_PROBLEM_BYTES: Final = 65536
 CHUNK_BYTES: Final = 65536
-SERVER: Final = "rtmsd-admin"  # of each answer's Server header: somebody else's "200 OK" says nothing about rtmsd
+SERVER: Final = "rtmsd-admin"  # each answer's Server header: another server's "200 OK" says nothing about rtmsd
 ELSEWHERE: Final = "--socket or RTMSD_SOCKET name another socket (rtmsd's is admin.socket of its configuration)."
 
 
@@ -73,7 +73,7 @@ class Request(NamedTuple):
 
 
 class LiveAnswer:
-    """A body that goes on until the daemon ends it. Raises CtlError when it is cut off instead."""
+    """A body that lasts until the daemon ends it. Raises CtlError when it is cut off instead."""
 
     def __init__(self, response: http.client.HTTPResponse, path: str) -> None:
         self._response = response
@@ -97,7 +97,7 @@ class LiveAnswer:
 
 
 class AdminClient:
-    """Requests to the daemon, a connection each. A method raises CtlError, and nothing else, for want of a good answer.
+    """Requests to the daemon, a connection each. A method raises CtlError, and nothing else, without a good answer.
 
     Args:
         path: the admin socket.
@@ -126,7 +126,7 @@ class AdminClient:
 
     @contextlib.contextmanager
     def live(self, path: str, **query: str) -> Iterator[LiveAnswer]:
-        """GET a body that goes on."""
+        """GET a body that lasts."""
         with self._exchange(Request("GET", path, query)) as (response, sock):
             sock.settimeout(None)
             yield LiveAnswer(response, self.path)
@@ -136,9 +136,7 @@ class AdminClient:
         try:
             return json.loads(content)
         except ValueError as error:
-            raise CtlError(
-                Exit.FAILED, f"{self.path} answered {request.path} with something that is no JSON: {error}"
-            ) from error
+            raise CtlError(Exit.FAILED, f"{self.path} answered {request.path} with invalid JSON: {error}") from error
 
     def _read(self, request: Request) -> bytes:
         with self._exchange(request) as (response, _), _translated(self.path, self._timeout_s):
@@ -167,7 +165,7 @@ class AdminClient:
 
 @contextlib.contextmanager
 def _translated(path: str, timeout_s: float = 0) -> Iterator[None]:
-    """Tell the errors of the socket at `path`, and of nothing else, as CtlError."""
+    """Translate the errors of the socket at `path`, and of nothing else, into CtlError."""
     try:
         yield
     except TimeoutError as error:
@@ -193,7 +191,7 @@ def _translated(path: str, timeout_s: float = 0) -> Iterator[None]:
     except (http.client.BadStatusLine, http.client.UnknownProtocol) as error:
         raise CtlError(Exit.UNREACHABLE, f"{path} does not speak HTTP: it is not rtmsd's", ELSEWHERE) from error
     except http.client.HTTPException as error:
-        raise CtlError(Exit.UNREACHABLE, f"{path} broke its answer off: {error!r}") from error
+        raise CtlError(Exit.UNREACHABLE, f"{path} ended its answer early: {error!r}") from error
 
 
 def _reason(error: OSError) -> str:
@@ -209,7 +207,7 @@ def permission_hint(path: str) -> str:
     try:
         found = os.stat(path)  # noqa: PTH116 - pathlib is not needed for anything else
     except OSError:
-        return "Its directory keeps you out: use sudo."
+        return "You may not enter its directory: use sudo."
     if not found.st_mode & stat.S_IWGRP:
         return "Only its owner may open it: use sudo."
     try:
@@ -218,7 +216,7 @@ def permission_hint(path: str) -> str:
         group = str(found.st_gid)
     if group == "root":
         return "Use sudo: it is root's."
-    return f"Become a member of the socket's group ({group}), and log in anew; or use sudo."
+    return f"Become a member of the socket's group ({group}), and log in again; or use sudo."
 
 
 def stream_path(stream: str, *rest: str) -> str:

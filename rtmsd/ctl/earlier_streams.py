@@ -1,4 +1,4 @@
-"""Streams that the daemon does not remember, because it was started again since say: told from their recordings."""
+"""Streams that the daemon does not remember, such as those before its restart, read from their recordings."""
 
 import json
 from pathlib import Path
@@ -12,8 +12,8 @@ from rtmsd.nearest import did_you_mean
 from rtmsd.protocol.causes import FINAL_STATES
 from rtmsd.terminal import complain
 
-REFUSED: Final = "refused"  # a start that was answered with 503: there is nothing on disk of it
-OVER: Final = FINAL_STATES | {REFUSED}
+REFUSED: Final = "refused"  # a start that was answered with 503: it has no files
+ALL_FINAL: Final = FINAL_STATES | {REFUSED}
 MAX_EARLIER: Final = 200  # as many as the daemon remembers; `recordings ls` lists all
 
 
@@ -38,19 +38,19 @@ def known(context: Context, name: str) -> dict[str, Any]:
             if "did you mean" in str(unknown) or not meant:
                 raise
             raise CtlError(unknown.exit_code, f"{unknown}{meant}") from unknown
-        return _told(only(found, name))
+        return _from_recording(only(found, name))
     if stream.get("state") == REFUSED:  # it may have been recorded before
         recordings = context.client.get("/v1/recordings")
         found = [item for item in matching(recordings, stream["rtms_stream_id"]) if item["state"] in FINAL_STATES]
         if len(found) == 1:
-            return {**_told(found[0]), "lost": stream.get("lost")}
+            return {**_from_recording(found[0]), "lost": stream.get("lost")}
     return stream
 
 
 def with_earlier(context: Context, streams: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Add those that ended and that the daemon does not remember: live ones first, then by their end.
 
-    A disk that is in trouble must not hide the streams that live: then there are no others, and that is said.
+    A failing disk must not hide the live streams: then the others are left out, with a warning.
     """
     try:
         recordings: list[dict[str, Any]] = context.client.get("/v1/recordings")
@@ -60,8 +60,8 @@ def with_earlier(context: Context, streams: list[dict[str, Any]]) -> list[dict[s
     remembered = {stream["rtms_stream_id"] for stream in streams if stream["state"] != REFUSED}
     ended = [item for item in recordings if item["state"] in FINAL_STATES]
     earlier = [item for item in ended if item["rtms_stream_id"] not in remembered]
-    all_of_them = [*streams, *map(_told, earlier[-MAX_EARLIER:])]
-    return sorted(all_of_them, key=lambda item: (item["state"] in OVER, item.get("ended_ms") or _lost_ms(item)))
+    all_of_them = [*streams, *map(_from_recording, earlier[-MAX_EARLIER:])]
+    return sorted(all_of_them, key=lambda item: (item["state"] in ALL_FINAL, item.get("ended_ms") or _lost_ms(item)))
 
 
 def _lost_ms(item: Item) -> int:
@@ -76,16 +76,16 @@ def matching(recordings: list[dict[str, Any]], prefix: str) -> list[dict[str, An
 
 
 def only(found: list[dict[str, Any]], prefix: str) -> dict[str, Any]:
-    """Return the one that there is. Raises CtlError (USAGE) when there are more."""
+    """Return the only one. Raises CtlError (USAGE) when there are several."""
     if len(found) == 1:
         return found[0]
     names = "\n".join(item["rtms_stream_id"] for item in found)
     raise CtlError(Exit.USAGE, f"{len(found)} recordings begin with {prefix!r}: write more of the id", names)
 
 
-def _told(recording: Item) -> dict[str, Any]:
-    """What the manifest says; where that is no help, what the daemon says of the recording."""
-    summary = {**recording, "gaps": None}  # there it is their number
+def _from_recording(recording: Item) -> dict[str, Any]:
+    """Return the manifest; if that is unreadable, the daemon's entry of the recording."""
+    summary = {**recording, "gaps": None}  # there it is a number
     try:
         manifest = json.loads(Path(recording["directory"], "stream.json").read_bytes())
     except (OSError, ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""Lines of `events.jsonl`: reading them from the files of streams, and showing them."""
+"""The lines of `events.jsonl`: read from the files of streams, and shown."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,7 +27,7 @@ class EventFile:
             with self._path.open("rb") as file:
                 file.seek(self._offset)
                 added = file.read()
-        except FileNotFoundError:  # nothing happened yet, or the stream was revoked
+        except FileNotFoundError:  # no event yet, or the stream was revoked
             return
         whole = added[: added.rfind(b"\n") + 1]
         self._offset += len(whole)
@@ -40,9 +40,7 @@ class EventFile:
 
 
 def lost_events(stream: Item) -> Iterator[dict[str, Any]]:
-    """Yield what happened to a stream that may have no file, as its start was refused, or it failed before there was
-    one.
-    """
+    """Yield the events of a stream without a file: its start was refused, or it failed before there was one."""
     if lost := stream.get("lost"):
         kind = "start_refused" if lost["loss"] == "refused" else "stream_lost"
         event = {"rtms_stream_id": stream["rtms_stream_id"], "kind": kind, "why": stream.get("why")}
@@ -73,16 +71,16 @@ def _shown(name: str, value: Any) -> str:
     """A time of Zoom's as a time of day, anything else as it is."""
     if name.endswith("_ms") and type(value) is int and value > _LEAST_TIME_MS:
         return f"{printable(name.removesuffix('_ms'))}={clock(value)}"
-    return f"{printable(name)}={_told(value)}"
+    return f"{printable(name)}={_value_text(value)}"
 
 
-def over(events: Sequence[Item]) -> bool:
-    """Say whether these events leave their stream ended; one that was started again after its end is not."""
+def ended(events: Sequence[Item]) -> bool:
+    """Say whether the stream has ended after these events; one that was started again has not."""
     states = [event.get("state") for event in events if event.get("kind") == "stream_state"]
     return bool(states) and states[-1] in FINAL_STATES
 
 
-def _told(value: Any) -> str:
+def _value_text(value: Any) -> str:
     if isinstance(value, list) and all(isinstance(item, Mapping) and "user_name" in item for item in value):
         return printable(",".join(str(item["user_name"] or item.get("user_id")) for item in value))
     return printable(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))

@@ -1,4 +1,4 @@
-"""Times, sizes and names as a person reads them."""
+"""Times, sizes and names in the form that people read."""
 
 import time
 from collections.abc import Iterator, Mapping

@@ -1,4 +1,4 @@
-"""The configuration file as the daemon would read it, read here by the daemon's own reader."""
+"""The configuration file, read with the daemon's own reader."""
 
 import os
 from pathlib import Path
@@ -37,7 +37,7 @@ def config_file(context: Context) -> Path:
 def read_config(path: Path) -> Config:
     """Read and check a configuration.
 
-    Secrets given as `{ credential = ... }` are looked for where systemd puts the service's.
+    Secrets given as `{ credential = ... }` are read from the service's credentials directory.
 
     Raises:
         WrongConfig: with all its mistakes.
@@ -53,6 +53,6 @@ def read_config(path: Path) -> Config:
                 hint = "It is for root and the daemon: use sudo."
                 raise CtlError(Exit.NOT_PERMITTED, str(error), hint) from error
             case OSError():
-                hint = "Name the file; a daemon that runs knows its own."
+                hint = "Name the file; a running daemon knows its own."
                 raise CtlError(Exit.FAILED, str(error), hint) from error
         raise WrongConfig(path, error.mistakes) from error

@@ -1,4 +1,4 @@
-"""rtmsctl: arguments in, exit status out."""
+"""The entry point of rtmsctl: arguments in, exit status out."""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -12,7 +12,7 @@ from rtmsd.ctl.output import Output
 from rtmsd.terminal import complain, error_text, prepare_streams, settle_stderr, silence_stdout
 
 Run = Callable[[Context], Exit]
-"""What every verb is: it raises CtlError when it cannot be done."""
+"""A verb; raises CtlError when it fails."""
 
 INTERRUPTED: Final = 130  # as a shell reports SIGINT
 
@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             sys.stdout.flush()  # now, while a failure can still be handled: `--help` leaves with SystemExit
     except CtlError as error:
         return _complain(error.exit_code, str(error), error.hint)
-    except BrokenPipeError:  # the reader of our output has had enough (`| head`): no failure
+    except BrokenPipeError:  # the reader closed our output (`| head`): no failure
         silence_stdout()
         return Exit.OK
     except PermissionError as error:

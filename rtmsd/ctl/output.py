@@ -1,4 +1,4 @@
-"""What a verb prints: one JSON text with --json, a table on a terminal, tab-separated lines for everything else."""
+"""The output of a verb: JSON with --json, a table on a terminal, else tab-separated lines."""
 
 import enum
 import json
@@ -83,7 +83,7 @@ class Output:
         return cls(stream, as_json=as_json, terminal=terminal, colour=colour)
 
     def line(self, text: str = "") -> None:
-        """Write a line now: it may be the last one for a while."""
+        """Write a line now: output may pause after it."""
         print(text, file=self._stream, flush=True)
 
     def json(self, value: Any) -> None:
@@ -121,12 +121,12 @@ class Output:
                 self.line(f"{self.styled(column.title.ljust(width), Style.HEAD)}  {self._by_word(text, text)}")
 
     def section(self, title: str) -> None:
-        """Set what follows apart: a title on a terminal, else an empty line and the title."""
+        """Begin a section: an empty line and the title."""
         self.line()
         self.line(self.styled(title.upper(), Style.HEAD) if self.terminal else title)
 
     def said(self, item: Item, sentence: str) -> None:
-        """Write what was done: for people a sentence, with --json the daemon's own answer."""
+        """Write the result: a sentence for people, with --json the daemon's answer."""
         if self.as_json:
             self.json(item)
         else:
@@ -160,13 +160,13 @@ class Output:
 
 
 def plain(column: Column, item: Item) -> str:
-    """Return a cell for programs: a dash, too, for what is not known."""
+    """Return a cell for programs: a dash for an unknown value."""
     value = (column.plain or column.cell)(item)
     return UNKNOWN if value is None else printable(value)
 
 
 def shown(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int) -> list[int]:
-    """Return which columns a terminal of this width shows: not those that say nothing of any item.
+    """Return the columns that a terminal of this width shows, without those that are empty for all items.
 
     Args:
         rows: titles first.

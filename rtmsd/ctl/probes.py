@@ -1,4 +1,4 @@
-"""What `doctor` looks at from here: the clock, the way to Zoom, and the way from outside to our webhook."""
+"""The checks that `doctor` makes itself: the clock, the path to Zoom, and the path from outside to our webhook."""
 
 import socket
 import ssl
@@ -17,7 +17,7 @@ CLOCK_GOOD_S: Final = 30.0
 
 
 def probe_zoom(url: SplitResult, timeout_s: float, tls: ssl.SSLContext | None = None) -> list[Finding]:
-    """Resolve, connect to and ask one of Zoom's servers: checks `dns`, `tls` and `clock`.
+    """Resolve, connect to and query one of Zoom's servers: checks `dns`, `tls` and `clock`.
 
     Args:
         tls: the system's certificate authorities by default.
@@ -60,7 +60,7 @@ def judge_clock(answer: Answer, sent_s: float) -> Finding:
 
 
 def probe_public_url(url: SplitResult, status: Callable[[], Any], timeout_s: float) -> Finding:
-    """Post an unsigned event to the public address: rtmsd answers 401, and its own count of webhooks grows.
+    """Post an unsigned event to the public address: rtmsd answers 401, and its count of webhooks rises.
 
     Args:
         status: asks the daemon for its status; called before and after.
@@ -70,21 +70,21 @@ def probe_public_url(url: SplitResult, status: Callable[[], Any], timeout_s: flo
         answer = request(url, "POST", b"{}", {"content-type": "application/json"}, timeout_s=timeout_s)
     except Unanswered as error:
         return Finding(
-            "public url", False, str(error), "Zoom needs a public name, port 443, and a certificate that is trusted."
+            "public url", False, str(error), "Zoom needs a public name, port 443, and a trusted certificate."
         )
     if _webhooks(status()) > before and answer.status >= 500:
         return Finding(
             "public url",
             False,
             f"{url.geturl()} reaches this daemon, which answers {answer.status}",
-            "This is a bug in rtmsd, or a release of a library that it does not know: its log has the traceback.",
+            "A bug in rtmsd, or an incompatible release of a library: the log has the traceback.",
         )
     if _webhooks(status()) > before:
         return Finding("public url", True, f"{url.geturl()} reaches this daemon")
     return Finding(
         "public url",
         False,
-        f"answered {answer.status}, but this daemon saw nothing",
+        f"answered {answer.status}, but this daemon received nothing",
         "Something else answers there: check the path (webhook.path), and where the front proxy sends it.",
     )
 

@@ -1,4 +1,4 @@
-"""A table fitted to the width of a terminal: columns that matter less go first, and the last one is wrapped. Pure."""
+"""A table fitted to the width of a terminal: less important columns left out, the last one wrapped. Pure."""
 
 import textwrap
 import unicodedata
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 GAP: Final = "  "
-MIN_LAST_WIDTH: Final = 20  # of the last column, before it costs others their place
+MIN_LAST_WIDTH: Final = 20  # of the last column, before others are left out
 
 
 def width_of(text: str) -> int:

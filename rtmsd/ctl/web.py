@@ -1,4 +1,4 @@
-"""Requests to the outside world, for the verbs that ask whether Zoom reaches us and we reach Zoom."""
+"""HTTP requests to other servers, for the verbs that check the paths from and to Zoom."""
 
 import http.client
 import socket
@@ -12,10 +12,10 @@ MAX_ANSWER_BYTES: Final = 65536
 
 
 class Unanswered(Exception):
-    """No HTTP answer came; the text says how far it got and what is wrong.
+    """There was no HTTP answer; the text says which step failed, and why.
 
     Attributes:
-        timed_out: the reason was silence.
+        timed_out: the server did not answer in time.
     """
 
     def __init__(self, text: str, *, timed_out: bool = False) -> None:

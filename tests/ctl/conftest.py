@@ -1,4 +1,4 @@
-"""A daemon that answers what a test tells it to, on a real Unix socket."""
+"""A fake daemon on a real Unix socket, with answers chosen by the test."""
 
 import json
 import socketserver
@@ -30,14 +30,14 @@ class FakeDaemon:
     """Attributes:
     answers: by "METHOD /path?query": a JSON value, bytes, a `Stream`, or (status, JSON value).
     requests: what was asked, with the body of POSTs.
-    server: how it calls itself.
+    server: the name in its Server header.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.answers: dict[str, Any] = {}
         self.requests: list[tuple[str, bytes]] = []
-        self.over = threading.Event()
+        self.finished = threading.Event()
         self.server = "rtmsd-admin"
 
     def stream(self, *chunks: bytes, cut_off: bool = False, stay: bool = False) -> Stream:
@@ -49,7 +49,7 @@ class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
     daemon_threads = True
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that leaves early is no trouble of the server's."""
+        """Ignore a client that leaves early."""
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def daemon(tmp_path: Path) -> Iterator[FakeDaemon]:
                     self.wfile.write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
                     self.wfile.flush()
                 if answer.stay:
-                    fake.over.wait()
+                    fake.finished.wait()
                 if not answer.cut_off:
                     self.wfile.write(b"0\r\n\r\n")
                 self.close_connection = True
@@ -99,7 +99,7 @@ def daemon(tmp_path: Path) -> Iterator[FakeDaemon]:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         yield fake
-        fake.over.set()
+        fake.finished.set()
         server.shutdown()
         thread.join()
 

@@ -1,4 +1,4 @@
-"""Being somebody who may do little."""
+"""A process without privileges."""
 
 import contextlib
 import os
@@ -10,7 +10,7 @@ NOBODY: Final = 65534
 
 @contextlib.contextmanager
 def unprivileged() -> Iterator[None]:
-    """Be nobody for a while, if we are root: root may open everything."""
+    """Run as nobody, if we are root: root may open everything."""
     if os.geteuid() != 0:
         yield
         return

@@ -51,7 +51,7 @@ def test_check_the_daemons_file(ctl: Ctl, file: Path, capsys: Capture) -> None:
     assert json.loads(capsys.readouterr().out) == {"file": str(file), "ok": True, "mistakes": [], "warnings": []}
 
 
-def test_check_tells_what_is_unwise(ctl: Ctl, file: Path, capsys: Capture) -> None:
+def test_check_warns_of_risks(ctl: Ctl, file: Path, capsys: Capture) -> None:
     file.chmod(0o644)
     assert ctl("config", "check") == Exit.OK
     assert "\nwarning: app[0].client_secret: " in capsys.readouterr().out
@@ -67,25 +67,25 @@ def test_check_another_file_without_a_daemon(ctl: Ctl, daemon: FakeDaemon, file:
     assert any(line.startswith("streams.drain_s: ") for line in mistakes)
 
 
-def test_check_names_mistakes_in_json_too(ctl: Ctl, file: Path, capsys: Capture) -> None:
+def test_check_lists_mistakes_in_json_too(ctl: Ctl, file: Path, capsys: Capture) -> None:
     file.write_text(GOOD + "[mediaa]\n")
     assert ctl("config", "check", "--json") == Exit.BAD_CONFIG
     printed = capsys.readouterr()
-    told = json.loads(printed.out)
-    assert (told["file"], told["ok"], told["warnings"], printed.err) == (str(file), False, [], "")
-    assert [mistake.partition(":")[0] for mistake in told["mistakes"]] == ["mediaa"]
+    shown = json.loads(printed.out)
+    assert (shown["file"], shown["ok"], shown["warnings"], printed.err) == (str(file), False, [], "")
+    assert [mistake.partition(":")[0] for mistake in shown["mistakes"]] == ["mediaa"]
 
 
 @pytest.mark.parametrize("options", [(), ("--json",)])
-def test_a_file_that_may_not_be_read(ctl: Ctl, file: Path, capsys: Capture, options: tuple[str, ...]) -> None:
+def test_a_file_without_permission(ctl: Ctl, file: Path, capsys: Capture, options: tuple[str, ...]) -> None:
     file.chmod(0)
     with unprivileged():
         assert ctl("config", "check", str(file), *options) == Exit.NOT_PERMITTED
-    told = capsys.readouterr().err
-    assert told == f"rtmsctl: cannot read {file}: Permission denied\nIt is for root and the daemon: use sudo.\n"
+    shown = capsys.readouterr().err
+    assert shown == f"rtmsctl: cannot read {file}: Permission denied\nIt is for root and the daemon: use sudo.\n"
 
 
-def test_without_a_daemon_the_usual_file_is_meant(
+def test_without_a_daemon_the_default_file_is_checked(
     ctl: Ctl, daemon: FakeDaemon, file: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     daemon.path.unlink()
@@ -98,8 +98,8 @@ def test_a_file_that_is_not_there(ctl: Ctl, tmp_path: Path) -> None:
     assert ctl("config", "check", str(tmp_path / "none.toml")) == Exit.BAD_CONFIG
 
 
-def test_what_this_machine_does_not_let_be_used(ctl: Ctl, file: Path, tmp_path: Path, capsys: Capture) -> None:
-    """As `rtmsd check` has it: a warning, unless it is asked about here."""
+def test_what_cannot_be_used_on_this_machine(ctl: Ctl, file: Path, tmp_path: Path, capsys: Capture) -> None:
+    """As in `rtmsd check`: a warning, an error with --here."""
     (tmp_path / "recordings").touch()
     line = f"recording.directory: {tmp_path}/recordings is a file, not a directory\n"
     assert ctl("config", "check") == Exit.OK
@@ -109,7 +109,7 @@ def test_what_this_machine_does_not_let_be_used(ctl: Ctl, file: Path, tmp_path: 
 
 
 @pytest.mark.parametrize("verb", [("config", "diff"), ("webhook", "test", "http://127.0.0.1:1/")])
-def test_other_verbs_just_fail_for_a_wrong_file(ctl: Ctl, file: Path, verb: tuple[str, ...]) -> None:
+def test_other_verbs_fail_for_a_wrong_file(ctl: Ctl, file: Path, verb: tuple[str, ...]) -> None:
     file.write_text(GOOD + "[mediaa]\n")
     assert ctl(*verb) == Exit.FAILED
 
@@ -161,7 +161,7 @@ def test_credentials_are_found_where_systemd_puts_them(
     assert ctl("config", "check") == Exit.OK
 
 
-def test_apps_are_told_apart_by_name() -> None:
+def test_apps_are_identified_by_name() -> None:
     config = {"app": [{"name": "a", "id": 1}, {"name": "b", "id": 2}], "log": {"level": "info"}}
     assert dict(flattened(config)) == {
         "app[a].name": "a",

@@ -1,4 +1,4 @@
-"""Every way to end, as scripts see it."""
+"""Exit statuses, as scripts see them."""
 
 import grp
 import os
@@ -56,7 +56,7 @@ def test_a_refusal_by_its_code(
     assert captured.out == ""
 
 
-def test_candidates_and_mistakes_are_told(ctl: Ctl, daemon: FakeDaemon, capsys: pytest.CaptureFixture[str]) -> None:
+def test_candidates_and_mistakes_are_listed(ctl: Ctl, daemon: FakeDaemon, capsys: pytest.CaptureFixture[str]) -> None:
     problem = {"code": "ambiguous", "detail": "2 streams", "candidates": ["abc1", "abc2"]}
     daemon.answers["GET /v1/streams/abc"] = (409, problem)
     assert ctl("inspect", "abc") == Exit.USAGE
@@ -79,7 +79,7 @@ def test_an_answer_that_is_no_json(
 ) -> None:
     daemon.answers["GET /v1/streams"] = body
     assert ctl("ps") == Exit.FAILED
-    assert "no JSON" in capsys.readouterr().err
+    assert "invalid JSON" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -114,26 +114,28 @@ def test_usage(ctl: Ctl, daemon: FakeDaemon, args: tuple[str, ...]) -> None:
 @pytest.mark.parametrize(
     ("args", "why"),
     [
-        (("--timeout", "soon", "ps"), "'soon' is no positive number of seconds"),
-        (("--timeout", "nan", "ps"), "'nan' is no positive number of seconds"),
-        (("logs", "-n", "-1"), "'-1' is no whole number from 0 on"),
-        (("logs", "-n", "many"), "'many' is no whole number from 0 on"),
-        (("doctor", "--url", "rtms.example.com"), "'rtms.example.com' is no http or https URL"),
-        (("webhook", "test", "https://[x/"), "'https://[x/' is no http or https URL"),
-        (("webhook", "test", "https://x:port"), "'https://x:port' is no http or https URL"),
+        (("--timeout", "soon", "ps"), "'soon' is not a positive number of seconds"),
+        (("--timeout", "nan", "ps"), "'nan' is not a positive number of seconds"),
+        (("logs", "-n", "-1"), "'-1' is not a whole number from 0 on"),
+        (("logs", "-n", "many"), "'many' is not a whole number from 0 on"),
+        (("doctor", "--url", "rtms.example.com"), "'rtms.example.com' is not an http or https URL"),
+        (("webhook", "test", "https://[x/"), "'https://[x/' is not an http or https URL"),
+        (("webhook", "test", "https://x:port"), "'https://x:port' is not an http or https URL"),
     ],
 )
-def test_usage_is_told_in_words(ctl: Ctl, capsys: pytest.CaptureFixture[str], args: tuple[str, ...], why: str) -> None:
+def test_usage_errors_are_in_words(
+    ctl: Ctl, capsys: pytest.CaptureFixture[str], args: tuple[str, ...], why: str
+) -> None:
     assert ctl(*args) == Exit.USAGE
     assert why in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("verb", ["start", "stop", "pause", "resume"])
 @pytest.mark.parametrize(("before", "after", "waits_s"), [(["3"], [], 3), ([], ["4"], 4), ([], [], None)])
-def test_who_asks_zoom_waits_as_long_as_the_daemon_does(
+def test_session_verbs_wait_longer_than_the_daemon_waits_for_zoom(
     monkeypatch: pytest.MonkeyPatch, verb: str, before: list[str], after: list[str], waits_s: float | None
 ) -> None:
-    """Unless told otherwise, before or after the verb."""
+    """The option --timeout wins, before or after the verb."""
     calls: list[Context] = []
 
     def remember(_action: str, context: Context) -> Exit:
@@ -156,9 +158,7 @@ def test_who_asks_zoom_waits_as_long_as_the_daemon_does(
         ("completion", 'eval "$(rtmsctl completion zsh)"'),
     ],
 )
-def test_what_is_to_be_copied_from_a_help_stands_in_one_line(
-    ctl: Ctl, capsys: pytest.CaptureFixture[str], verb: str, line: str
-) -> None:
+def test_commands_in_a_help_are_not_wrapped(ctl: Ctl, capsys: pytest.CaptureFixture[str], verb: str, line: str) -> None:
     assert ctl(verb, "--help") == Exit.OK
     assert line in capsys.readouterr().out
 
@@ -225,7 +225,7 @@ def test_the_hint_names_the_group_that_the_socket_has(tmp_path: Path, mode: int,
         (("completion", "bsh"), "bash"),
     ],
 )
-def test_what_was_probably_meant_is_named(
+def test_the_nearest_name_is_suggested(
     ctl: Ctl, capsys: pytest.CaptureFixture[str], args: tuple[str, ...], meant: str
 ) -> None:
     assert ctl(*args) == Exit.USAGE
@@ -291,7 +291,7 @@ def test_global_options_hold_before_and_after_the_verb(
     "verb",
     ["ps -a", "status", "inspect 9", "logs 9", "watch", "stop 9", "drain", "top", "tap 9", "shutdown", "config show"],
 )
-def test_a_socket_of_somebody_else(
+def test_a_socket_of_another_server(
     ctl: Ctl, daemon: FakeDaemon, capsys: pytest.CaptureFixture[str], verb: str, answer: Any
 ) -> None:
     daemon.server = "nginx"
@@ -311,9 +311,9 @@ def test_a_socket_of_somebody_else(
         ]
     }
     assert ctl(*verb.split()) == Exit.UNREACHABLE
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert "is no admin socket of rtmsd: something else answers\n--socket or RTMSD_SOCKET" in told.err
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert "is no admin socket of rtmsd: something else answers\n--socket or RTMSD_SOCKET" in shown.err
 
 
 def test_a_socket_that_does_not_speak_http(silent: socket.socket, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,4 @@
-"""watch, logs and tap: what goes on and on."""
+"""Continuous output: watch, logs and tap."""
 
 import io
 import json
@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from rtmsd.ctl.errors import Exit
-from rtmsd.ctl.events import EventFile, over
+from rtmsd.ctl.events import EventFile, ended
 from rtmsd.ctl.formatting import clock
 
 Ctl = Any
@@ -35,10 +35,10 @@ def test_watch(ctl: Ctl, daemon: FakeDaemon, capsys: Capture) -> None:
     assert capsys.readouterr().out == "1\tabc1\tparticipant_join\tparticipants=Ana,8\n2\txyz\twebhook\tresult=new\n"
 
 
-def test_an_event_that_is_no_json_is_told(ctl: Ctl, daemon: FakeDaemon, capsys: Capture) -> None:
+def test_an_event_that_is_not_json(ctl: Ctl, daemon: FakeDaemon, capsys: Capture) -> None:
     daemon.answers["GET /v1/events"] = daemon.stream(b"not json\n")
     assert ctl("watch") == Exit.FAILED
-    assert "sent an event that is no JSON" in capsys.readouterr().err
+    assert "sent an event that is not JSON" in capsys.readouterr().err
 
 
 def test_watch_one_stream_by_its_prefix(ctl: Ctl, daemon: FakeDaemon, capsys: Capture) -> None:
@@ -49,7 +49,7 @@ def test_watch_one_stream_by_its_prefix(ctl: Ctl, daemon: FakeDaemon, capsys: Ca
     assert [json.loads(line) for line in capsys.readouterr().out.splitlines()] == [event("one"), lost]
 
 
-def test_ctrl_c_ends_a_watch_well(daemon: FakeDaemon) -> None:
+def test_ctrl_c_ends_a_watch_with_success(daemon: FakeDaemon) -> None:
     daemon.answers["GET /v1/events"] = daemon.stream(ndjson(event("one")), stay=True)
     child = subprocess.Popen(
         [sys.executable, "-m", "rtmsd.ctl", "--socket", str(daemon.path), "watch"], stdout=subprocess.PIPE
@@ -113,18 +113,18 @@ def test_following_ends_with_the_stream(
     assert [line.split("\t")[2] for line in capsys.readouterr().out.splitlines()] == ["abc1-4", "stream_state"]
 
 
-def test_a_stream_that_went_on_after_its_end_is_not_over() -> None:
-    ended, active = ({"kind": "stream_state", "state": state} for state in ("ended", "active"))
-    assert over([active, ended, {"kind": "webhook"}])
-    assert not over([ended, active])
-    assert not over([])
+def test_a_stream_started_again_has_not_ended() -> None:
+    last, active = ({"kind": "stream_state", "state": state} for state in ("ended", "active"))
+    assert ended([active, last, {"kind": "webhook"}])
+    assert not ended([last, active])
+    assert not ended([])
 
 
 def test_an_event_file_without_events(tmp_path: Path) -> None:
     assert list(EventFile("abc1", str(tmp_path)).new()) == []
 
 
-def test_an_unreadable_line_is_told(tmp_path: Path) -> None:
+def test_an_unreadable_line_is_reported(tmp_path: Path) -> None:
     (tmp_path / "events.jsonl").write_text("{]\n")
     assert [each["kind"] for each in EventFile("abc1", str(tmp_path)).new()] == ["unreadable_line"]
 
@@ -148,7 +148,7 @@ def test_tap_copies_every_byte(
     assert out.getvalue() == b"RIFF" + bytes(range(256)) * 1000
 
 
-def test_sound_does_not_go_to_a_terminal(ctl: Ctl, daemon: FakeDaemon, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_audio_does_not_go_to_a_terminal(ctl: Ctl, daemon: FakeDaemon, monkeypatch: pytest.MonkeyPatch) -> None:
     class Terminal(io.TextIOWrapper):
         def isatty(self) -> bool:
             return True

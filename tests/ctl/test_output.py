@@ -1,10 +1,11 @@
-"""What verbs print: for people, for programs, and as JSON."""
+"""The output of verbs: for people, for programs, and as JSON."""
 
 import io
 import json
 import os
 import pty
 import re
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -152,7 +153,7 @@ def test_what_was_refused_is_seen_in_the_lists(
     assert "audio refused" in terminal.getvalue()
 
 
-def test_inspect_tells_what_was_asked_granted_and_refused(
+def test_inspect_shows_what_was_asked_granted_and_refused(
     ctl: Ctl, daemon: FakeDaemon, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "200")  # narrower, it is wrapped
@@ -237,7 +238,7 @@ def test_nothing_to_list(ctl: Ctl, daemon: FakeDaemon, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("colour", [True, False])
-def test_colour_obeys_no_color(ctl: Ctl, daemon: FakeDaemon, monkeypatch: pytest.MonkeyPatch, colour: bool) -> None:
+def test_no_color_turns_colour_off(ctl: Ctl, daemon: FakeDaemon, monkeypatch: pytest.MonkeyPatch, colour: bool) -> None:
     terminal = on_terminal(monkeypatch, colour=colour)
     daemon.answers["GET /v1/streams"] = [STREAM]
     assert ctl("ps") == Exit.OK
@@ -252,7 +253,7 @@ def test_a_dumb_terminal_has_no_colour(monkeypatch: pytest.MonkeyPatch) -> None:
     assert terminal.getvalue() == "STATE\nactive\n"
 
 
-def test_inspect_tells_all_and_disarms_names(ctl: Ctl, daemon: FakeDaemon, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_inspect_shows_all_and_escapes_names(ctl: Ctl, daemon: FakeDaemon, monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = on_terminal(monkeypatch)
     daemon.answers["GET /v1/streams/9f2c"] = STREAM
     assert ctl("inspect", "9f2c") == Exit.OK
@@ -327,7 +328,7 @@ def test_metrics(ctl: Ctl, daemon: FakeDaemon, capsys: Capture) -> None:
     assert json.loads(capsys.readouterr().out) == {'a{media="audio"}': 3.0, "b": "+Inf"}
 
 
-def test_top_where_nobody_watches(ctl: Ctl, daemon: FakeDaemon, capsys: Capture) -> None:
+def test_top_without_a_terminal(ctl: Ctl, daemon: FakeDaemon, capsys: Capture) -> None:
     daemon.answers |= {"GET /v1/status": STATUS, "GET /v1/streams": [STREAM]}
     assert ctl("top", "--json") == Exit.OK
     assert json.loads(capsys.readouterr().out) == {"status": STATUS, "streams": [STREAM]}
@@ -356,7 +357,7 @@ def test_top_on_a_terminal_until_ctrl_c(daemon: FakeDaemon) -> None:
     os.close(primary)
 
 
-def test_a_reader_who_has_had_enough(daemon: FakeDaemon) -> None:
+def test_a_reader_that_closes_our_output(daemon: FakeDaemon) -> None:
     line = b'{"kind":"webhook","at_ms":1}\n'
     daemon.answers["GET /v1/events"] = daemon.stream(*[line * 100] * 100)
     command = f"{sys.executable} -m rtmsd.ctl --socket {daemon.path} watch; echo $? >&2"
@@ -369,7 +370,7 @@ def test_a_reader_who_has_had_enough(daemon: FakeDaemon) -> None:
     child.wait()
 
 
-def test_an_output_that_is_full(daemon: FakeDaemon) -> None:
+def test_output_to_a_full_disk(daemon: FakeDaemon) -> None:
     daemon.answers["GET /v1/streams"] = [STREAM]
     with Path("/dev/full").open("wb") as full:
         child = subprocess.run(
@@ -391,6 +392,17 @@ def test_version_starts_light() -> None:
     assert child.stdout == json.dumps({"version": __version__}) + "\n[]\n"
 
 
+def test_start_is_quick() -> None:
+    """Within 150 ms of processor time, the best of three: a busy machine says nothing about us."""
+    spent_s = []
+    for _ in range(3):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run([sys.executable, "-m", "rtmsd.ctl", "version"], check=True, capture_output=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        spent_s.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    assert min(spent_s) < 0.15
+
+
 def test_no_verb_imports_trio() -> None:
     code = (
         "import sys; from rtmsd.ctl.cli import VERBS; from rtmsd.ctl.main import find;"
@@ -408,7 +420,7 @@ def test_printable_is_one_harmless_line(text: str) -> None:
 
 
 @given(st.sets(st.text(min_size=1)))
-def test_shortened_ids_tell_streams_apart(ids: set[str]) -> None:
+def test_shortened_ids_are_unique(ids: set[str]) -> None:
     shown = shortened(sorted(ids))
     assert len(set(shown.values())) == len(ids)
     assert all(name.startswith(short) for name, short in shown.items())

@@ -97,7 +97,7 @@ def test_a_full_disk_is_named(tmp_path: Path, command: str) -> None:
 
 
 @pytest.mark.parametrize("command", ["rtmsctl --help", "rtmsctl explain 18", "rtmsctl completion bash"])
-def test_a_reader_who_left_is_no_failure(tmp_path: Path, command: str) -> None:
+def test_a_reader_that_left_is_no_failure(tmp_path: Path, command: str) -> None:
     read_end, write_end = os.pipe()
     os.close(read_end)
     argv = [str(Path(sys.executable).parent / "rtmsctl"), *command.split()[1:]]
@@ -120,7 +120,7 @@ ARGUMENTS = {
 
 @pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
 @pytest.mark.parametrize("verb", [verb.name for verb in VERBS if verb.name not in ("top", "tap")])
-def test_no_verb_lets_through_what_a_hostile_participant_chose(
+def test_every_verb_escapes_text_of_hostile_participants(
     daemon: FakeDaemon, tmp_path: Path, verb: str, encoding: str
 ) -> None:
     (tmp_path / "events.jsonl").write_text(json.dumps({"at_ms": 1, "kind": HOSTILE, HOSTILE: HOSTILE}) + "\n")
@@ -137,16 +137,16 @@ def test_no_verb_lets_through_what_a_hostile_participant_chose(
         "counters": {HOSTILE: 1},
         "connections": [{"kind": HOSTILE, "why": HOSTILE}],
     }
-    told = {"code": HOSTILE, "detail": HOSTILE}
+    problem = {"code": HOSTILE, "detail": HOSTILE}
     finding = {"check": HOSTILE, "ok": False, "detail": HOSTILE, "hint": HOSTILE}
     change = {"path": HOSTILE, "old": HOSTILE, "new": HOSTILE, "needs_restart": True}
     daemon.answers |= {
-        "GET /v1/status": {"warnings": [HOSTILE], "degraded": [told], "listening": {"webhook": [HOSTILE]}},
+        "GET /v1/status": {"warnings": [HOSTILE], "degraded": [problem], "listening": {"webhook": [HOSTILE]}},
         "GET /v1/streams": [stream],
         "GET /v1/streams?all=1": [stream],
         "GET /v1/streams/abc": stream,
         "POST /v1/streams/abc/stop": stream,
-        "POST /v1/streams/abc/reconnect": (409, told),
+        "POST /v1/streams/abc/reconnect": (409, problem),
         "GET /v1/recordings": [{**stream, "ended_ms": 2, "bytes": 1, "gaps": 1}],
         "GET /v1/doctor": [finding],
         "GET /v1/config": {HOSTILE: HOSTILE},

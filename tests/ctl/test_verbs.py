@@ -1,4 +1,4 @@
-"""The verbs that do something, and those that explain."""
+"""The verbs that control, check and explain."""
 
 import json
 import shutil
@@ -124,7 +124,7 @@ def test_explain_by_kind_and_name(ctl: Ctl, capsys: Capture, words: tuple[str, .
 
 
 @pytest.mark.parametrize("words", [("999",), ("rain",), ("weather", "8"), ("",)])
-def test_explain_what_nobody_knows(ctl: Ctl, capsys: Capture, words: tuple[str, ...]) -> None:
+def test_explain_unknown_words(ctl: Ctl, capsys: Capture, words: tuple[str, ...]) -> None:
     assert ctl("explain", *words) == Exit.FAILED
     assert "explain stop 18" in capsys.readouterr().err
 
@@ -150,14 +150,14 @@ def test_what_is_known_is_explained_beside_what_is_not(ctl: Ctl, capsys: Capture
     assert ctl("explain", "stop", "18", "droped") == Exit.FAILED
     printed = capsys.readouterr()
     assert printed.out.startswith("stop reason\t18\t")
-    assert printed.err.startswith("rtmsctl: nothing is known of 'droped': did you mean dropped?\n")
+    assert printed.err.startswith("rtmsctl: unknown: 'droped': did you mean dropped?\n")
 
 
 FINDING = {"check": "signatures", "ok": False, "detail": "12 in a row", "hint": "compare the secrets"}
 
 
 def test_doctor(ctl: Ctl, daemon: FakeDaemon, capsys: Capture) -> None:
-    disk = {"check": "disk", "ok": True, "detail": "1 TiB free", "mend": ""}
+    disk = {"check": "disk", "ok": True, "detail": "1 TiB free", "hint": ""}
     daemon.answers["GET /v1/doctor"] = [FINDING, disk]
     assert ctl("doctor", "--offline") == Exit.FAILED
     lines = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
@@ -168,6 +168,17 @@ def test_doctor(ctl: Ctl, daemon: FakeDaemon, capsys: Capture) -> None:
         ["FAILED", "signatures"],
     ]
     assert lines[-1][2:] == ["12 in a row", "compare the secrets"]
+
+
+def test_a_hint_keeps_its_former_name_and_an_older_daemon_is_understood(
+    ctl: Ctl, daemon: FakeDaemon, capsys: Capture
+) -> None:
+    older = {"check": "scopes", "ok": False, "detail": "none", "mend": "add scopes"}
+    daemon.answers["GET /v1/doctor"] = [FINDING, older]
+    assert ctl("doctor", "--offline", "--json") == Exit.FAILED
+    found = {item["check"]: (item["hint"], item["mend"]) for item in json.loads(capsys.readouterr().out)}
+    assert found["signatures"] == ("compare the secrets",) * 2
+    assert found["scopes"] == ("add scopes",) * 2
 
 
 def test_a_healthy_daemon(ctl: Ctl, daemon: FakeDaemon, capsys: Capture) -> None:
@@ -203,7 +214,7 @@ def test_doctor_without_a_daemon_says_so_and_what_to_do(ctl: Ctl, daemon: FakeDa
     assert "systemctl status rtmsd" in finding["hint"]
 
 
-def test_doctor_looks_at_the_way_to_zoom(ctl: Ctl, daemon: FakeDaemon, capsys: Capture) -> None:
+def test_doctor_checks_the_path_to_zoom(ctl: Ctl, daemon: FakeDaemon, capsys: Capture) -> None:
     daemon.answers["GET /v1/doctor"] = []
     assert ctl("doctor", "--json", "--zoom", "https://nowhere.invalid/") == Exit.FAILED
     found = {item["check"]: item["ok"] for item in json.loads(capsys.readouterr().out)}
@@ -264,8 +275,8 @@ def test_verify_without_a_daemon_by_directory(
 T = 1_790_000_000_000
 
 
-def test_verify_tells_what_is_missing_and_why(ctl: Ctl, tmp_path: Path, capsys: Capture) -> None:
-    """A gap is no problem; but it is no bare "ok" either."""
+def test_verify_shows_what_is_missing_and_why(ctl: Ctl, tmp_path: Path, capsys: Capture) -> None:
+    """A gap is no problem, but it is shown beside "ok"."""
     media = {"transcript": {"asked": {}, "granted": None, "refused": {"status": 12, "why": "no", "at_ms": T}}}
     gap = {"media": "transcript", "user_id": None, "from_ms": T, "to_ms": T + 60_000, "cause": "refused"}
     dropped = {"media": "audio", "user_id": 5, "from_ms": T, "to_ms": T + 2500, "cause": "dropped"}
@@ -307,7 +318,7 @@ def test_a_directory_without_recordings(ctl: Ctl, tmp_path: Path, capsys: Captur
 def test_a_directory_that_may_not_be_looked_into(
     ctl: Ctl, recordings: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch, hidden: str
 ) -> None:
-    """What cannot be seen is not good, whatever is beside it."""
+    """A directory that cannot be read is a failure, whatever else is good."""
     monkeypatch.setattr("rtmsd.ctl.verbs.integrity.problems_of", lambda directory: [])
     monkeypatch.chdir(recordings.parent)  # nobody may come here by the whole path
     (recordings / hidden).chmod(0)

@@ -88,7 +88,7 @@ def findings(capsys: Capture) -> dict[str, bool | None]:
 
 
 @pytest.mark.usefixtures("config")
-def test_webhook_test_leaves_a_good_one_as_the_last_that_the_daemon_saw(ctl: Ctl) -> None:
+def test_webhook_test_sends_the_signed_request_last(ctl: Ctl) -> None:
     answered: list[int] = []
 
     def remember(headers: Any, body: bytes) -> tuple[int, bytes]:
@@ -179,7 +179,7 @@ def test_a_clock_that_cannot_be_compared(date: str | None) -> None:
     assert judge_clock(answered(date), 0).ok is None
 
 
-def test_the_way_to_zoom(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_path_to_zoom(monkeypatch: pytest.MonkeyPatch) -> None:
     authority = trustme.CA()
     server_tls, client_tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH), ssl.create_default_context()
     authority.issue_cert("127.0.0.1").configure_cert(server_tls)
@@ -206,7 +206,7 @@ def test_ports_are_numbers_where_there_are_no_names_of_services(monkeypatch: pyt
 
 
 @pytest.mark.parametrize("ours", [True, False])
-def test_the_public_url_is_ours_if_our_count_grows(ours: bool) -> None:
+def test_the_public_url_is_ours_if_our_count_rises(ours: bool) -> None:
     results = {"accepted": 3, "unsigned": 0}
 
     def respond(_headers: Any, _body: bytes) -> tuple[int, bytes]:

@@ -37,7 +37,7 @@ sys.exit(main())
 
 
 class Backend:
-    """Two streams; whatever is asked of it, nothing happens but what a test looks at."""
+    """A backend of two streams, which records requests and does nothing."""
 
     def __init__(self) -> None:
         self.events = EventHub()
@@ -149,7 +149,7 @@ def test_every_request_is_understood(admin: Path, args: str, code: Exit) -> None
     assert main(["--socket", str(admin), *args.split()]) == code
 
 
-def test_mistakes_in_a_reload_are_told(admin: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_mistakes_in_a_reload_are_listed(admin: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main(["--socket", str(admin), "reload"])
     assert capsys.readouterr().err.endswith("\nmedia.types: none\nlog.level: loud\n")
 
@@ -163,7 +163,7 @@ def test_mistakes_in_a_reload_are_told(admin: Path, capsys: pytest.CaptureFixtur
         ("status", 0o660, Exit.NOT_PERMITTED),
     ],
 )
-def test_somebody_else_may_read_at_most(admin: Path, verb: str, mode: int, code: Exit) -> None:
+def test_another_user_may_only_read(admin: Path, verb: str, mode: int, code: Exit) -> None:
     admin.chmod(mode)
     command = [sys.executable, "-c", AS_NOBODY, "--socket", str(admin), verb]
     child = subprocess.run(command, capture_output=True, check=False)

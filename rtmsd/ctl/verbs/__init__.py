@@ -1,1 +1,1 @@
-"""What the verbs do, a module for each group of them; `rtmsd.ctl.cli` has their names and arguments."""
+"""The verbs, a module for each group; `rtmsd.ctl.cli` has their names and arguments."""

@@ -1,4 +1,4 @@
-"""completion: the script that teaches a shell our verbs, options and the ids of streams."""
+"""completion: a shell script that completes verbs, options and the ids of streams."""
 
 import shtab
 

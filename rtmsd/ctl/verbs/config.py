@@ -1,4 +1,4 @@
-"""The configuration: check a file, show what is in force, compare the two."""
+"""The configuration: check a file, show the one in use, compare the two."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -22,7 +22,7 @@ def check(context: Context) -> Exit:
         config = read_config(path)
         troubles = _machine_troubles(path, config, are_mistakes=context.args.here)
     except CtlError as error:
-        if error.exit_code is not Exit.FAILED:  # no file of ours: not permitted, or no daemon that names it
+        if error.exit_code is not Exit.FAILED:  # not permitted, or no daemon to name the file
             raise
         if not context.out.as_json:
             raise CtlError(Exit.BAD_CONFIG, str(error), error.hint) from error
@@ -45,7 +45,7 @@ def _machine_troubles(path: Path, config: Config, *, are_mistakes: bool) -> list
 
 
 def show(context: Context) -> Exit:
-    """Show the configuration in force, with all defaults and without secrets."""
+    """Show the configuration in use, with all defaults and without secrets."""
     config = context.client.get("/v1/config")
     if context.out.as_json:
         context.out.json(config)
@@ -60,18 +60,18 @@ def show(context: Context) -> Exit:
 
 
 def diff(context: Context) -> Exit:
-    """Compare the file with what is in force: what a reload or a restart would change. Secrets are not compared."""
-    in_force = dict(flattened(context.client.get("/v1/config")))
+    """Compare the file with the configuration in use. Secrets are not compared."""
+    in_use = dict(flattened(context.client.get("/v1/config")))
     in_file = dict(flattened(as_masked_dict(read_config(config_file(context)))))
     changes = [
         {
             "path": path,
-            "old": in_force.get(path),
+            "old": in_use.get(path),
             "new": in_file.get(path),
             "needs_restart": path.startswith(NEEDS_RESTART),
         }
-        for path in in_force | in_file
-        if in_force.get(path) != in_file.get(path)
+        for path in in_use | in_file
+        if in_use.get(path) != in_file.get(path)
     ]
     if context.out.as_json:
         context.out.json(changes)

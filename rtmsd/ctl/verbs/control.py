@@ -1,4 +1,4 @@
-"""What changes the daemon as a whole: drain, undrain, reload, shutdown."""
+"""Control of the daemon as a whole: drain, undrain, reload, shutdown."""
 
 from rtmsd.ctl.changes import show_changes
 from rtmsd.ctl.context import Context
@@ -28,7 +28,7 @@ def reload(context: Context) -> Exit:
 
 
 def shutdown(context: Context) -> Exit:
-    """Stop the daemon; systemd starts it again unless it was told to stop it."""
+    """Stop the daemon; systemd starts it again unless its units are stopped."""
     answer = context.client.post("/v1/shutdown", end_streams=str(int(context.args.end_streams)))
     context.out.said(answer, "the daemon is stopping" + (" and ends its streams" if context.args.end_streams else ""))
     return Exit.OK

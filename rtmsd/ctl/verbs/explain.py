@@ -1,4 +1,4 @@
-"""explain: what a number or a word of Zoom's or ours means, what causes it, and what to do."""
+"""explain: the meaning of a number or word of Zoom or rtmsd, its causes, and what to do."""
 
 import shutil
 import textwrap
@@ -38,7 +38,7 @@ def explain(context: Context) -> Exit:
     if found:
         _show(context.out, found)
     if unknown or not found:
-        complain(f"rtmsctl: nothing is known of {', '.join(map(repr, unknown or ['']))}{_nearest(unknown)}\n{KNOWN}")
+        complain(f"rtmsctl: unknown: {', '.join(map(repr, unknown or ['']))}{_nearest(unknown)}\n{KNOWN}")
         return Exit.FAILED
     return Exit.OK
 
@@ -83,7 +83,7 @@ def _is_kind(words: list[str]) -> bool:
 
 
 def meanings(code: str) -> Iterator[Explained]:
-    """Yield what a number or a name stands for: Zoom's numbers first, then rtmsd's own words, then everybody's."""
+    """Yield what a number or a name stands for: Zoom's numbers first, then rtmsd's own words, then common ones."""
     for kind, number, meaning in zoom.explain(code):
         yield {"kind": kind, "number": number, **meaning._asdict()}
     name = code.lower().replace("-", "_")

@@ -13,7 +13,7 @@ from rtmsd.ctl.verbs.streams import lag, last_packet, lasted, lasted_in_s, plans
 
 
 def inspect(context: Context) -> Exit:
-    """Tell everything known of one stream."""
+    """Show everything known of one stream."""
     stream = known(context, context.args.stream)
     context.out.record(stream, INSPECT_COLUMNS)
     if not context.out.as_json:
@@ -28,22 +28,22 @@ def inspect(context: Context) -> Exit:
 
 
 def _name_of(user_id: object, names: Mapping[Any, Any]) -> object:
-    """Whose a file or a gap is, in a name: the mix has user 0, and pictures may be of nobody in particular."""
+    """Return the name of the user of a file or gap: the mix has user 0, and pictures may have none."""
     return names.get(user_id) or ("(the mix)" if user_id == 0 else None)
 
 
 def media_rows(stream: Item) -> list[Item]:
-    """What was asked for, granted and refused, a row for each media type."""
+    """Return a row for each media type: asked for, granted, refused."""
     return [{**term, "media": name} for name, term in (stream.get("media") or {}).items()]
 
 
 def refusal(term: Item) -> str:
-    """Why a medium is not granted: "status 9: ..."."""
-    told = term.get("refused")
-    if not told:
+    """Return why a medium is not granted: "status 9: ..."."""
+    refused = term.get("refused")
+    if not refused:
         return UNKNOWN
-    status = "" if told.get("status") is None or "status" in told["why"] else f"status {told['status']}: "
-    return f"{status}{told['why']}"
+    status = "" if refused.get("status") is None or "status" in refused["why"] else f"status {refused['status']}: "
+    return f"{status}{refused['why']}"
 
 
 def gap_ms(gap: Item) -> int | None:
@@ -52,7 +52,7 @@ def gap_ms(gap: Item) -> int | None:
 
 
 def details(fields: object) -> str:
-    """Return what the started webhook said besides: "session_key room-7, account_id Acct"."""
+    """Return the other fields of the started webhook: "session_key room-7, account_id Acct"."""
     if not isinstance(fields, dict) or not fields:
         return UNKNOWN
     return ", ".join(
@@ -61,7 +61,7 @@ def details(fields: object) -> str:
 
 
 def refusals(stream: Item) -> str:
-    """How often, and when, its start was answered with 503."""
+    """Return how often, and when, its start was answered with 503."""
     lost = stream.get("lost") or {}
     if lost.get("loss") != "refused":
         return UNKNOWN

@@ -1,4 +1,4 @@
-"""What goes on and on: watch, logs, tap. They end with the stream, the daemon, or Ctrl-C."""
+"""Continuous output: watch, logs, tap. It ends with the stream, the daemon, or Ctrl-C."""
 
 import json
 import sys
@@ -11,7 +11,7 @@ from rtmsd.ctl.client import stream_path
 from rtmsd.ctl.context import Context
 from rtmsd.ctl.earlier_streams import known
 from rtmsd.ctl.errors import CtlError, Exit
-from rtmsd.ctl.events import EventFile, lost_events, over, show_event
+from rtmsd.ctl.events import EventFile, ended, lost_events, show_event
 
 POLL_S: Final = 0.25
 
@@ -28,14 +28,14 @@ def watch(context: Context) -> Exit:
             try:
                 event = json.loads(line)
             except ValueError as error:
-                raise CtlError(Exit.FAILED, f"{context.client.path} sent an event that is no JSON: {error}") from error
-            if only is None or event.get("rtms_stream_id", only) == only:  # "lost" concerns everybody
+                raise CtlError(Exit.FAILED, f"{context.client.path} sent an event that is not JSON: {error}") from error
+            if only is None or event.get("rtms_stream_id", only) == only:  # "lost" concerns all streams
                 show_event(context.out, event)
     return Exit.OK
 
 
 def logs(context: Context) -> Exit:
-    """Show what is written in `events.jsonl`, of one stream or of all, oldest first."""
+    """Show the lines of `events.jsonl`, of one stream or of all, oldest first."""
     one: str | None = context.args.stream
     streams = _all_streams(context) if one is None else [known(context, one)]
     files: dict[str, EventFile] = {}
@@ -51,7 +51,7 @@ def logs(context: Context) -> Exit:
             events, without_file = sorted([*new, *without_file], key=lambda event: event["at_ms"]), []
             for event in events if lines is None else deque(events, lines):
                 show_event(context.out, event)
-            if not context.args.follow or (one is not None and over(events)):
+            if not context.args.follow or (one is not None and ended(events)):
                 break
             lines = None
             time.sleep(POLL_S)
@@ -70,15 +70,15 @@ def tap(context: Context) -> Exit:
     media: str = context.args.media
     form = context.args.format or ("ndjson" if context.out.as_json or media != "audio" else "wav")
     if form != "ndjson" and media != "audio":
-        raise CtlError(Exit.USAGE, f"--format {form} holds audio alone", "Use --media audio, or --format ndjson.")
+        raise CtlError(Exit.USAGE, f"--format {form} holds only audio", "Use --media audio, or --format ndjson.")
     if form != "ndjson" and context.out.terminal:
         raise CtlError(
-            Exit.USAGE, "sound would go to the terminal", "Pipe it (`| aplay`), or write it to a file (`> live.wav`)."
+            Exit.USAGE, "a terminal cannot play audio", "Pipe it (`| aplay`), or write it to a file (`> live.wav`)."
         )
     query = {"media": media, "format": form} | ({"user_id": context.args.user_id} if context.args.user_id else {})
-    sink = sys.stdout.buffer
+    stdout = sys.stdout.buffer
     with suppress(KeyboardInterrupt), context.client.live(stream_path(context.args.stream, "tap"), **query) as answer:
         for chunk in answer.chunks():
-            sink.write(chunk)
-            sink.flush()
+            stdout.write(chunk)
+            stdout.flush()
     return Exit.OK

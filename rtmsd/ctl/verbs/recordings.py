@@ -1,4 +1,4 @@
-"""Recordings as the daemon knows them: ls, rm."""
+"""The list of recordings, and deletion: ls, rm."""
 
 import sys
 from typing import Any, Final
@@ -14,13 +14,13 @@ from rtmsd.nearest import did_you_mean
 
 
 def ls(context: Context) -> Exit:
-    """List what is recorded."""
+    """List all recordings."""
     context.out.rows(context.client.get("/v1/recordings"), LS_COLUMNS, empty="no recordings")
     return Exit.OK
 
 
 def lasted_ms(recording: Item) -> int | None:
-    """Return the length of a recording by Zoom's clock; None while it goes on."""
+    """Return the length of a recording by Zoom's clock; None while it is live."""
     return None if recording.get("ended_ms") is None else recording["ended_ms"] - recording["started_ms"]
 
 
@@ -43,10 +43,12 @@ LS_COLUMNS: Final = (
 
 
 def remove(context: Context) -> Exit:
-    """Delete a recording for good. The daemon does it, and refuses while the stream lives."""
+    """Delete a recording permanently. The daemon does it, and refuses while the stream is live."""
     name = named(context, context.args.recording)["rtms_stream_id"]
     if not context.args.yes and not _confirmed(name):
-        raise CtlError(Exit.FAILED, f"{name} is kept", "" if sys.stdin.isatty() else "Without a terminal, say --yes.")
+        raise CtlError(
+            Exit.FAILED, f"{name} is kept", "" if sys.stdin.isatty() else "Without a terminal, --yes is needed."
+        )
     context.out.said(
         context.client.delete(f"/v1/recordings/{quote(name, safe='', errors='surrogatepass')}"), f"{name} is deleted"
     )
@@ -56,7 +58,7 @@ def remove(context: Context) -> Exit:
 def _confirmed(name: str) -> bool:
     if not sys.stdin.isatty():
         return False
-    print(f"Delete the recording {printable(name)} for good? [y/N] ", end="", file=sys.stderr, flush=True)
+    print(f"Delete the recording {printable(name)} permanently? [y/N] ", end="", file=sys.stderr, flush=True)
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 

@@ -1,4 +1,4 @@
-"""Sessions by Zoom's REST API, through the daemon, which has the credentials: start, stop, pause, resume."""
+"""Control of sessions through the daemon, which has the REST credentials: start, stop, pause, resume."""
 
 from functools import partial
 from typing import Final
@@ -8,7 +8,7 @@ from rtmsd.ctl.errors import Exit
 
 
 def control(action: str, context: Context) -> Exit:
-    """Ask Zoom. Its refusal, 2308 or 2310 among them, is told by the daemon with its cause."""
+    """Ask Zoom. The daemon reports a refusal, such as 2308 or 2310, with its cause."""
     fields = {"product": context.args.product, "id": context.args.id}
     if context.args.app is not None:
         fields["app"] = context.args.app

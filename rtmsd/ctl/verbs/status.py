@@ -15,7 +15,7 @@ NOTABLE_AGE_S: Final = 1.0  # a healthy disk syncs twice a second
 
 
 def status(context: Context) -> Exit:
-    """Say how the daemon is, in a screenful."""
+    """Show the state of the daemon."""
     answer = context.client.get("/v1/status")
     context.out.record(answer, STATUS_COLUMNS)
     if not context.out.as_json:
@@ -43,12 +43,12 @@ def troubles(answer: Item) -> Iterator[tuple[Style, str]]:
 
 
 def summed_up(numbers: Mapping[str, Any] | None) -> str:
-    """Name what there is: "3 active, 1 recovering"."""
+    """Return the counts above 0: "3 active, 1 recovering"."""
     return ", ".join(f"{number} {name}" for name, number in (numbers or {}).items() if number) or "none"
 
 
-def heard(answer: Item) -> str:
-    """Return when the last webhook came, and what became of all of them."""
+def webhooks(answer: Item) -> str:
+    """Return the age of the last webhook, and the results of all."""
     webhook = answer.get("webhook") or {}
     if webhook.get("last_ms") is None:
         return "none came since the start"
@@ -57,7 +57,7 @@ def heard(answer: Item) -> str:
 
 
 def received(answer: Item) -> str:
-    """Return what came since the daemon started."""
+    """Return what was received since the daemon started."""
     totals = answer.get("totals") or {}
     return (
         f"{summed_up(totals.get('messages'))} (messages), "
@@ -66,14 +66,14 @@ def received(answer: Item) -> str:
 
 
 def ended(answer: Item) -> str:
-    """Return how the streams ended that did since the daemon started."""
+    """Return how streams ended since the daemon started."""
     totals = answer.get("totals") or {}
     lost = {name.replace("_", " "): number for name, number in (totals.get("lost") or {}).items()}
     return f"{summed_up(totals.get('ended'))}{'; in the last hour ' + summed_up(lost) if lost else ''}"
 
 
 def disk(answer: Item) -> str:
-    """Return what room there is, and what has yet to be written."""
+    """Return the free space, and what is not yet written."""
     figures = answer.get("disk") or {}
     parts = [f"{size(figures.get('free_bytes'))} free", f"{size(figures.get('pending_bytes'))} to write"]
     if (age_s := figures.get("last_sync_age_s", 0.0)) >= NOTABLE_AGE_S:
@@ -90,7 +90,7 @@ STATUS_COLUMNS: Final = (
     Column("up", lambda answer: duration(answer.get("uptime_s")), key("uptime_s")),
     Column("streams", lambda answer: summed_up(answer.get("streams"))),
     Column("ended", ended),
-    Column("webhooks", heard),
+    Column("webhooks", webhooks),
     Column("received", received),
     Column("disk", disk),
     Column("listening", lambda answer: listed(answer.get("listening"))),

@@ -17,7 +17,7 @@ KEY_CHARS: Final = 16
 
 
 def ps(context: Context) -> Exit:
-    """List the live streams, or those that ended, too: of these, why."""
+    """List the live streams, or also those that ended, with the reason."""
     if context.args.all:
         streams = with_earlier(context, context.client.get("/v1/streams", all="1"))
         context.out.rows(streams, ps_columns(streams, started=True), empty="no streams, and no recordings")
@@ -28,7 +28,7 @@ def ps(context: Context) -> Exit:
 
 
 def ps_columns(streams: Sequence[Item], *, started: bool = False) -> tuple[Column, ...]:
-    """Return the columns of a list; its ids are cut to what still tells these streams apart. Programs get all of them,
+    """Return the columns of a list; its ids are cut to a unique prefix. Programs get all of them,
     in this order, whatever is listed.
 
     Args:
@@ -53,36 +53,36 @@ def ps_columns(streams: Sequence[Item], *, started: bool = False) -> tuple[Colum
 
 
 def short_moment(stream: Item) -> str:
-    """When it started, to the minute: "09-21 14:13"."""
+    """Return the start, to the minute: "09-21 14:13"."""
     started_ms = stream.get("started_ms")
     return UNKNOWN if started_ms is None else moment(started_ms)[5:16]
 
 
 def session_key(stream: Item) -> Any:
-    """The developer's own name for the room, from the started webhook."""
+    """Return the developer's own name for the room, from the started webhook."""
     details = stream.get("details")
     found = details.get("session_key") if isinstance(details, Mapping) else None
     return UNKNOWN if found in (None, "") else found
 
 
 def cut(text: Any, chars: int) -> str:
-    """Return the beginning of a text that somebody else chose."""
+    """Return the beginning of a text of any length."""
     text = str(text)
     return text if len(text) <= chars else f"{text[: chars - 1]}…"
 
 
 def lasted(stream: Item) -> str:
-    """How long a stream lasted; one that was refused never began."""
+    """Return the duration of a stream; one that was refused never began."""
     return UNKNOWN if stream.get("state") == "refused" else duration(lasted_s(stream))
 
 
 def lasted_in_s(stream: Item) -> str | None:
-    """The same for programs: "26.502"."""
+    """Return the same for programs: "26.502"."""
     return None if stream.get("state") == "refused" else f"{lasted_s(stream):.3f}"
 
 
 def last_packet(stream: Item) -> str:
-    """How old the latest packet of each medium is."""
+    """Return the age of each medium's latest packet."""
     ages_s = stream.get("last_packet_age_s") or {}
     return " ".join(f"{media} {duration(age_s)}" for media, age_s in ages_s.items()) or UNKNOWN
 
@@ -96,9 +96,7 @@ def shortened(ids: Sequence[str]) -> Mapping[str, str]:
 
 
 def why(stream: Item) -> str:
-    """What its state came from, what Zoom gave as the reason of its end, which media it did not give, and when a lost
-    connection is tried again.
-    """
+    """Return the reason of its state, Zoom's stop reason, the media refused, and the next attempt to connect."""
     reason = None if stream.get("stop_reason") is None else stop_reason(stream)
     times = (stream.get("lost") or {}).get("times", 1)
     again = f"refused {times} times" if times > 1 else None
@@ -107,7 +105,7 @@ def why(stream: Item) -> str:
 
 
 def plans(stream: Item) -> list[str]:
-    """What is still tried for a connection, a stream's or one of its links': "next attempt in 3.0s"."""
+    """Return the planned attempts of a lost connection: "next attempt in 3.0s"."""
     named = (("next_attempt_in_s", "next attempt in"), ("gives_up_in_s", "gives up in"))
     found = [f"{words} {duration(stream[name])}" for name, words in named if stream.get(name) is not None]
     failed = stream.get("failed_attempts")
@@ -115,7 +113,7 @@ def plans(stream: Item) -> list[str]:
 
 
 def refused(stream: Item) -> str:
-    """The media that were asked for and are not granted: "audio refused", "" for none."""
+    """Return the media that were asked for and not granted: "audio refused", "" for none."""
     terms: Mapping[str, Item] = stream.get("media") or {}
     names = ", ".join(sorted(name for name, term in terms.items() if term.get("refused")))
     return f"{names} refused" if names else ""
@@ -133,7 +131,7 @@ def lasted_s(stream: Item) -> float:
 
 
 def rates(stream: Item) -> str:
-    """What comes in, by media type; one that is silent is left out."""
+    """Return the rates by media type; a silent one is left out."""
     flows = ((media, rate) for media, rate in (stream.get("rates") or {}).items() if rate["messages_per_s"])
     return (
         "  ".join(f"{media} {rate['messages_per_s']:.1f}/s {size(rate['bytes_per_s'])}/s" for media, rate in flows)
@@ -142,12 +140,12 @@ def rates(stream: Item) -> str:
 
 
 def lag(stream: Item) -> str:
-    """How far what was received is ahead of what is on disk."""
+    """Return how far reception is ahead of the disk."""
     return UNKNOWN if stream.get("lag_ms") is None else f"{stream['lag_ms']:.0f} ms"
 
 
 def count(stream: Item, name: str) -> str:
-    """How many there are of what is told as a list, or as a number already."""
+    """Return the number of items of a list, which may be given as a number."""
     value = stream.get(name)
     return UNKNOWN if value is None else str(value if isinstance(value, int) else len(value))
 
@@ -162,7 +160,7 @@ def stop_reason(stream: Item) -> str:
 
 
 def stop(context: Context) -> Exit:
-    """Ask Zoom to end the stream, politely."""
+    """Ask Zoom to end the stream."""
     answer = context.client.post(stream_path(context.args.stream, "stop"))
     context.out.said(answer, f"{answer['rtms_stream_id']} is asked to end")
     return Exit.OK

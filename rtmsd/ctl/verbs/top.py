@@ -1,4 +1,4 @@
-"""top: status and streams, again and again."""
+"""top: a live view of status and streams."""
 
 import sys
 import time
@@ -14,7 +14,7 @@ from rtmsd.ctl.context import Context
 from rtmsd.ctl.errors import Exit
 from rtmsd.ctl.formatting import duration, printable
 from rtmsd.ctl.output import STATE_STYLES, Item, Style, shown
-from rtmsd.ctl.verbs.status import disk, health, heard, received, summed_up, troubles
+from rtmsd.ctl.verbs.status import disk, health, received, summed_up, troubles, webhooks
 from rtmsd.ctl.verbs.streams import ps_columns
 
 RICH_STYLES: Final = {
@@ -27,7 +27,7 @@ RICH_STYLES: Final = {
 
 
 def top(context: Context) -> Exit:
-    """Show a live view until Ctrl-C; where nobody watches, one picture, as JSON if wanted."""
+    """Show a live view until Ctrl-C; without a terminal, or as JSON, show it once."""
     if context.out.as_json:
         status, streams = _look(context)
         context.out.json({"status": status, "streams": streams})
@@ -74,7 +74,7 @@ def picture(status: Item, streams: list[dict[str, Any]], width: int) -> Renderab
             "rtmsd ", words(health(status)), f"  up {duration(status.get('uptime_s'))}  {time.strftime('%H:%M:%S')}"
         ),
         words(f"streams   {summed_up(status.get('streams'))}"),
-        words(f"webhooks  {heard(status)}"),
+        words(f"webhooks  {webhooks(status)}"),
         words(f"received  {received(status)}"),
         words(f"disk      {disk(status)}"),
         *(words(text, style) for style, text in troubles(status)),

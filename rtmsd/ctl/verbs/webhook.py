@@ -43,7 +43,7 @@ class Challenge(NamedTuple):
 
 
 def test(context: Context) -> Exit:
-    """Send a URL validation, forged and signed: the first must be refused, the second answered right.
+    """Send a URL validation, forged and signed: the first must be refused, the second answered correctly.
 
     In this order, so that the last that the daemon sees is a good one.
     """
@@ -54,7 +54,7 @@ def test(context: Context) -> Exit:
         forged = _challenge(url, secrets.token_urlsafe(16), context.timeout_s)
         signed = _challenge(url, secret, context.timeout_s)
     except Unanswered as error:
-        hint = f"`rtmsctl doctor --url {url.geturl()}` looks at the way there."
+        hint = f"`rtmsctl doctor --url {url.geturl()}` checks the network path."
         show_findings(context.out, [Finding("reachable", False, str(error), hint)])
         return Exit.TIMED_OUT if error.timed_out else Exit.FAILED
     return show_findings(context.out, [*_judge_signed(signed, secret), _judge_forged(forged)])
@@ -106,7 +106,7 @@ def _judge_signed(challenge: Challenge, secret: str) -> list[Finding]:
         Finding(
             "signed",
             right,
-            "the URL validation was answered right" if right else "200, but not rtmsd's answer",
+            "the URL validation was answered correctly" if right else "200, but not rtmsd's answer",
             "" if right else _ELSEWHERE,
         ),
         Finding(

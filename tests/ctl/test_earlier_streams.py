@@ -1,4 +1,4 @@
-"""Streams that the daemon does not remember: ps -a, inspect and logs tell of them from their recordings."""
+"""Streams that the daemon does not remember: ps -a, inspect and logs read their recordings."""
 
 import json
 from pathlib import Path
@@ -18,16 +18,23 @@ LIVE = {"rtms_stream_id": "live", "app": "main", "product": "session", "state": 
 
 
 def recorded(root: Path, name: str, state: str, **more: Any) -> dict[str, Any]:
-    """Put a recording on disk. Returns what the daemon lists of it."""
+    """Put a recording on disk. Returns the daemon's entry of it."""
     directory = root / name
     directory.mkdir()
-    told = {"rtms_stream_id": name, "product": "session", "id": "s", "app": "main", "state": state, "started_ms": 1000}
-    told |= {"ended_ms": None, "stop_reason": None, "why": None} | more
-    manifest = told | {"participants": [], "gaps": [], "counters": {"corrupt": 0}}
+    listed = {
+        "rtms_stream_id": name,
+        "product": "session",
+        "id": "s",
+        "app": "main",
+        "state": state,
+        "started_ms": 1000,
+    }
+    listed |= {"ended_ms": None, "stop_reason": None, "why": None} | more
+    manifest = listed | {"participants": [], "gaps": [], "counters": {"corrupt": 0}}
     (directory / "stream.json").write_text(json.dumps(manifest))
-    event = {"at_ms": 5, "kind": "stream_state", "state": state, "why": told["why"]}
+    event = {"at_ms": 5, "kind": "stream_state", "state": state, "why": listed["why"]}
     (directory / "events.jsonl").write_text(json.dumps(event) + "\n")
-    return told | {"directory": str(directory), "gaps": 0, "bytes": 4096, "changed_ms": 5}
+    return listed | {"directory": str(directory), "gaps": 0, "bytes": 4096, "changed_ms": 5}
 
 
 @pytest.fixture
@@ -58,7 +65,7 @@ def test_ps_lists_ended_streams_with_why(ctl: Ctl, capsys: Capture) -> None:
 
 
 @pytest.mark.usefixtures("night")
-def test_programs_read_of_ended_streams_what_they_read_of_others(ctl: Ctl, capsys: Capture) -> None:
+def test_json_of_ended_streams_is_like_that_of_others(ctl: Ctl, capsys: Capture) -> None:
     assert ctl("ps", "-a", "--json") == Exit.OK
     failed = json.loads(capsys.readouterr().out)[-1]
     assert (failed["rtms_stream_id"], failed["why"], failed["gaps"], failed["participants"]) == ("failed", WHY, [], [])
@@ -82,7 +89,7 @@ def test_live_streams_are_listed_although_recordings_cannot_be(ctl: Ctl, daemon:
 
 
 @pytest.mark.usefixtures("night")
-def test_where_the_files_are_is_the_daemon_s_to_say(ctl: Ctl, night: list[dict[str, Any]], capsys: Capture) -> None:
+def test_the_directory_comes_from_the_daemon(ctl: Ctl, night: list[dict[str, Any]], capsys: Capture) -> None:
     directory = next(item["directory"] for item in night if item["rtms_stream_id"] == "failed")
     manifest = Path(directory, "stream.json")
     manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"directory": "/elsewhere"}))
@@ -116,7 +123,7 @@ def test_logs_of_a_stream_that_ended_before_the_daemon_started(ctl: Ctl, capsys:
 
 
 @pytest.mark.usefixtures("night")
-def test_what_neither_knows_is_no_stream(ctl: Ctl, capsys: Capture) -> None:
+def test_a_name_that_neither_knows(ctl: Ctl, capsys: Capture) -> None:
     assert ctl("inspect", "zzz") == Exit.NO_SUCH_STREAM
     assert ctl("logs", "zzz") == Exit.NO_SUCH_STREAM
     assert "no stream is called so" in capsys.readouterr().err

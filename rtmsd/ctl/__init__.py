@@ -1,1 +1,1 @@
-"""rtmsctl: the client of the admin socket. It starts fast: no Trio, no attrs, and nothing heavy before it is needed."""
+"""rtmsctl: the client of the admin socket. It starts quickly: no Trio, no attrs; large modules only when needed."""

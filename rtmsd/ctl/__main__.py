@@ -1,4 +1,4 @@
-"""`python -m rtmsd.ctl` is rtmsctl."""
+"""`python -m rtmsd.ctl`: the same as rtmsctl."""
 
 import sys
 

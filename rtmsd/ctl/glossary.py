@@ -100,7 +100,7 @@ DAEMON_STATES: Final = _table(
             "The lines below the status say what; each has a code that `explain` knows.",
             "Follow what they say.",
         ),
-        "draining": ("No new streams are taken; running ones go on.", "`rtmsctl drain`.", "`rtmsctl undrain`."),
+        "draining": ("New streams are refused; running ones continue.", "`rtmsctl drain`.", "`rtmsctl undrain`."),
         "starting": ("The daemon is not ready yet.", "It has just been started.", "Wait a moment."),
         "serving": ("Both sockets answer.", "All is well.", _NOTHING),
         "stopping": ("The daemon completes its files and exits.", "Somebody stopped it.", _NOTHING),

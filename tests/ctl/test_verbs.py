@@ -36,7 +36,7 @@ WRITES = (
     Write(("stop", "ab"), "POST /v1/streams/ab/stop", "abc1 is asked to end"),
     Write(("reconnect", "ab"), "POST /v1/streams/ab/reconnect", "abc1 reconnects"),
     Write(("drain",), "POST /v1/drain", "draining: new streams are refused, running ones go on"),
-    Write(("undrain",), "POST /v1/undrain", "new streams are taken"),
+    Write(("undrain",), "POST /v1/undrain", "new streams are accepted"),
     Write(("shutdown",), "POST /v1/shutdown?end_streams=0", "the daemon is stopping"),
     Write(
         ("shutdown", "--end-streams"), "POST /v1/shutdown?end_streams=1", "the daemon is stopping and ends its streams"

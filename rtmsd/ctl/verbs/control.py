@@ -12,13 +12,13 @@ def drain(context: Context) -> Exit:
 
 
 def undrain(context: Context) -> Exit:
-    """Take new streams again."""
-    context.out.said(context.client.post("/v1/undrain"), "new streams are taken")
+    """Accept new streams again."""
+    context.out.said(context.client.post("/v1/undrain"), "new streams are accepted")
     return Exit.OK
 
 
 def reload(context: Context) -> Exit:
-    """Apply the changed file whole; a mistake in it is FAILED, and nothing changes."""
+    """Apply the changed file; with a mistake in it the verb is FAILED, and nothing changes."""
     answer = context.client.post("/v1/reload")
     if context.out.as_json:
         context.out.json(answer)

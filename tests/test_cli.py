@@ -1,5 +1,6 @@
 """The command line: arguments, and exit status."""
 
+import importlib
 import json
 import os
 import subprocess
@@ -40,7 +41,8 @@ class Fake(ModuleType):
         self.calls: list[tuple[object, ...]] = []
         self._outcome = outcome
         monkeypatch.setitem(sys.modules, self.__name__, self)
-        monkeypatch.setattr(rtmsd, name, self, raising=False)
+        package, _, own_name = self.__name__.rpartition(".")
+        monkeypatch.setattr(importlib.import_module(package), own_name, self, raising=False)
 
     def _called(self, *args: object, **options: object) -> int:
         self.calls.append((*args, options))
@@ -156,7 +158,7 @@ def test_demo(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_simulate_has_options_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    simulator = Fake(monkeypatch, "simulator", 2)
+    simulator = Fake(monkeypatch, "simulator.cli.command", 2)
     assert main(["simulate", "--list", "--help"]) == 2
     assert main(["simulate"]) == 2
     assert simulator.calls == [(["--list", "--help"], {}), ([], {})]

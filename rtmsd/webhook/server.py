@@ -1,11 +1,12 @@
 """The webhook's HTTP server: the application behind the limits that a public port needs."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Final
 
+import attrs
 import structlog
 import trio
 
@@ -52,22 +53,22 @@ async def serve(
     """
     listeners = await open_listeners(settings.listen, fds)
     addresses = [address_of(listener) for listener in listeners]
-    porter = _Porter(app, settings, stats, clock_s)
+    server = _WebhookServer(app, settings, stats, clock_s)
     async with trio.open_nursery() as nursery:
-        await nursery.start(partial(serve_http, porter.door(), listeners, stopping=shutdown, grace_s=GRACE_S))
+        await nursery.start(partial(serve_http, server.door(), listeners, stopping=shutdown, grace_s=GRACE_S))
         log.info("webhook listening", address=", ".join(addresses), path=settings.path)
         task_status.started(addresses)
 
 
-class _Porter:
-    def __init__(
-        self, app: AsgiApp, settings: WebhookConfig, stats: WebhookStats, clock_s: Callable[[], float]
-    ) -> None:
-        self._app = app
-        self._settings = settings
-        self._stats = stats
-        self._clock_s = clock_s
-        self._complaints = {result: Throttle(interval_s=1.0) for result in COMPLAINTS}
+@attrs.define(eq=False)
+class _WebhookServer:
+    _app: AsgiApp
+    _settings: WebhookConfig
+    _stats: WebhookStats
+    _clock_s: Callable[[], float]
+    _complaints: Mapping[Result, Throttle] = attrs.field(
+        init=False, factory=lambda: {result: Throttle(interval_s=1.0) for result in COMPLAINTS}
+    )
 
     def door(self) -> Door:
         settings = self._settings

@@ -44,7 +44,7 @@ class Client:
             self.settings.client_id, self.settings.client_secret, session.session_id, session.rtms_stream_id
         )
         return {
-            session.product.id_key: session.session_id,
+            session.id_key: session.session_id,
             "rtms_stream_id": session.rtms_stream_id,
             "signature": signature,
         }

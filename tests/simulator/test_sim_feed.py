@@ -38,6 +38,6 @@ class FakeConnection:
     ],
 )
 def test_audio_in_the_queue_of_a_connection_is_not_sent_yet(wire: FakeWire, behind: bool) -> None:
-    feed = AudioFeed(0, Crowd(), Record(), Tone.MARKED, "session_id")
+    feed = AudioFeed(0, Crowd(), Record(), Tone.MARKED, "user_id")
     feed.attach(cast("SimConnection", FakeConnection(wire)), FORMAT)
     assert feed.is_behind(0) is behind

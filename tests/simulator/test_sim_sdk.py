@@ -77,7 +77,7 @@ async def listen(process: trio.Process, heard: Heard) -> None:
 
 async def start_client(session: SimSession, settings: SimulatorSettings, directory: Path) -> trio.Process:
     join = {
-        session.product.id_key: session.session_id,
+        session.id_key: session.session_id,
         "rtms_stream_id": session.rtms_stream_id,
         "server_urls": session.signaling_url,
         "client": settings.client_id,

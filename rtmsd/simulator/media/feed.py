@@ -11,7 +11,6 @@ import attrs
 
 from rtmsd.protocol.enums import MsgType, PayloadType
 from rtmsd.protocol.media_params import AudioFormat
-from rtmsd.protocol.products import IdKey
 from rtmsd.simulator.media.audio import mix_for, source_for
 from rtmsd.simulator.model.audio_log import AudioSource
 from rtmsd.simulator.model.crowd import Crowd
@@ -53,14 +52,14 @@ class AudioFeed:
         repeat_ms: the audio sent again after a reconnection.
     """
 
-    def __init__(self, origin_ms: int, crowd: Crowd, record: Record, tone: Tone, id_key: IdKey) -> None:
+    def __init__(self, origin_ms: int, crowd: Crowd, record: Record, tone: Tone, speaker_key: str) -> None:
         self.cursor_ms = origin_ms
         self.repeat_ms = 0
         self._origin_ms = origin_ms
         self._crowd = crowd
         self._record = record
         self._tone = tone
-        self._user_key = "channel_id" if id_key == "engagement_id" else "user_id"
+        self._user_key = speaker_key
         self._format = _DEFAULT_FORMAT
         self._connection: SimConnection | None = None
         self._again: deque[_Packet] = deque()

@@ -1,35 +1,13 @@
-"""The settings of a simulator and its sessions, and the table of Zoom's products."""
+"""The settings of a simulator, its sessions and its messages."""
 
 import enum
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import attrs
 
 from rtmsd.protocol.enums import MediaType
-from rtmsd.protocol.products import IdKey
-
-
-@attrs.frozen
-class Product:
-    """One of Zoom's products on the wire (protocol.md, section 1.2)."""
-
-    webhook_prefix: str  # followed by "started", "stopped" or "interrupted"
-    id_key: IdKey
-    media: MediaType  # granted to an app with all scopes
-
-
-_MEETING_MEDIA: Final = MediaType.AUDIO | MediaType.VIDEO | MediaType.DESKSHARE | MediaType.TRANSCRIPT | MediaType.CHAT
-_VOICE_MEDIA: Final = MediaType.AUDIO | MediaType.TRANSCRIPT
-
-PRODUCTS: Final = {
-    "session": Product("session.rtms_", "session_id", _VOICE_MEDIA),
-    "meeting": Product("meeting.rtms_", "meeting_uuid", _MEETING_MEDIA),
-    "webinar": Product("webinar.rtms_", "webinar_uuid", _MEETING_MEDIA),
-    "contact_center": Product("contact_center.voice_rtms_", "engagement_id", _VOICE_MEDIA),
-    "phone": Product("phone.rtms_", "call_id", _VOICE_MEDIA),
-}
 
 
 class Tone(enum.Enum):
@@ -115,7 +93,7 @@ class SimRoom:
     """A running session, with or without a stream; `Simulator.start_stream` starts one.
 
     Attributes:
-        product: a key of `PRODUCTS`.
+        product: a key of `protocol.products.PRODUCTS`.
         media: the app has scopes for these.
         details: further fields of the started webhook, as `account_id`.
     """

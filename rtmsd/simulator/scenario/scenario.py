@@ -11,8 +11,9 @@ import attrs
 
 from rtmsd.errors import RtmsdError
 from rtmsd.protocol.enums import MediaType
+from rtmsd.protocol.products import PRODUCTS
 from rtmsd.simulator.model.crowd import Crowd
-from rtmsd.simulator.model.settings import PRODUCTS, Person
+from rtmsd.simulator.model.settings import Person
 from rtmsd.simulator.scenario.actions import ACTIONS, Arguments, did_you_mean, read_arguments, read_media, read_table
 from rtmsd.simulator.server.server import Simulator
 from rtmsd.simulator.stream.session import SimSession

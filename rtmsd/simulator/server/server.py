@@ -13,9 +13,10 @@ import trio
 
 from rtmsd.errors import ListenError
 from rtmsd.protocol.enums import MediaType
+from rtmsd.protocol.products import PRODUCTS
 from rtmsd.simulator.model.clock import ZoomClock
 from rtmsd.simulator.model.record import Notice, WebhookDelivery
-from rtmsd.simulator.model.settings import PRODUCTS, Person, SimRoom, SimulatorSettings
+from rtmsd.simulator.model.settings import Person, SimRoom, SimulatorSettings
 from rtmsd.simulator.server.acceptor import Acceptor, in_url, listen
 from rtmsd.simulator.server.authority import open_authority, server_context
 from rtmsd.simulator.server.rest import RestApi

@@ -74,7 +74,7 @@ def _expected(route: Route, *, needs_signaling: bool = False) -> checks.Expected
     gone = stream.phase in OVER or route.generation != stream.generation
     missing = needs_signaling and stream.signaling is None
     return checks.Expected(
-        id_key=stream.product.id_key,
+        id_key=stream.id_key,
         session_id=stream.session_id,
         rtms_stream_id=None if gone or missing else stream.rtms_stream_id,
         signature=stream.signature,

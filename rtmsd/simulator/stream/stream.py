@@ -13,12 +13,13 @@ import trio
 
 from rtmsd.protocol.enums import DataOption, EventType, MediaType, SessionState, StatusCode, StopReason, StreamState
 from rtmsd.protocol.media_params import audio_format
+from rtmsd.protocol.products import PRODUCTS
 from rtmsd.protocol.signature import handshake_signature
 from rtmsd.simulator.media.feed import AudioFeed
 from rtmsd.simulator.model.clock import ZoomClock
 from rtmsd.simulator.model.crowd import Crowd
 from rtmsd.simulator.model.record import Notice, Record
-from rtmsd.simulator.model.settings import PRODUCTS, Dialect, SimRoom, SimulatorSettings
+from rtmsd.simulator.model.settings import Dialect, SimRoom, SimulatorSettings
 from rtmsd.simulator.stream.announcer import Announcer
 from rtmsd.simulator.stream.phase import OVER, SimPhase
 from rtmsd.simulator.wire.connection import ConnectionKind, ConnectionState, SimConnection
@@ -76,7 +77,8 @@ class SimStream:
 
     def __init__(self, host: Host, room: SimRoom, rtms_stream_id: str) -> None:
         settings = host.settings
-        self.product = PRODUCTS[room.product]
+        product = PRODUCTS[room.product]
+        self.id_key = product.id_keys[0]
         self.session_id = room.session_id
         self.rtms_stream_id = rtms_stream_id
         self.session_key = room.session_key
@@ -100,10 +102,8 @@ class SimStream:
         self.links = Links(self.record, host.clock.now_ms)
         self.windows = Windows(settings.timing, self.started_ms)
         self.watch = Watch(self.links, self.record, settings.timing)
-        self.announcer = Announcer(
-            self.links, self.rtms_session_id, self.product.id_key, self.record, host.clock.now_ms
-        )
-        self.feed = AudioFeed(self.started_ms, self.crowd, self.record, settings.tone, self.product.id_key)
+        self.announcer = Announcer(self.links, self.rtms_session_id, self.id_key, self.record, host.clock.now_ms)
+        self.feed = AudioFeed(self.started_ms, self.crowd, self.record, settings.tone, product.speaker_key)
         self.webhooks = StreamWebhooks(
             host.sender,
             host.clock,

@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from rtmsd.protocol.enums import StopReason
+from rtmsd.protocol.products import PRODUCTS
 from rtmsd.simulator.model.clock import ZoomClock
 from rtmsd.simulator.model.record import WebhookDelivery
-from rtmsd.simulator.model.settings import PRODUCTS, SimRoom
+from rtmsd.simulator.model.settings import SimRoom
 from rtmsd.simulator.wire.webhooks import WebhookSender
 
 
@@ -28,8 +29,8 @@ class StreamWebhooks:
         self._clock = clock
         self._deliveries = deliveries
         self._prefix = product.webhook_prefix
-        self._about: dict[str, Any] = {product.id_key: room.session_id, "rtms_stream_id": rtms_stream_id}
-        if product.id_key == "session_id":
+        self._about: dict[str, Any] = {product.id_keys[0]: room.session_id, "rtms_stream_id": rtms_stream_id}
+        if room.product == "session":
             self._about["session_key"] = room.session_key
         self._details = dict(room.details)
         self._started_ts = started_ms

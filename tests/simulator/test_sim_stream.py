@@ -27,6 +27,7 @@ from rtmsd.simulator import (
     open_simulator,
 )
 from rtmsd.simulator.media.marks import find_marks
+from rtmsd.simulator.model.record import StrayConnection
 from tests.simulator.conftest import Client
 
 SETTINGS = SimulatorSettings(speed=20, tone=Tone.MARKED)
@@ -433,6 +434,8 @@ async def test_broken_frames_reach_the_client_and_the_record(simulator: Simulato
 
 
 async def test_unknown_urls_do_not_exist(simulator: Simulator) -> None:
+    notices: list[object] = []
+    simulator.observer = lambda _stream_id, notice: notices.append(notice)
     await simulator.start_session()
     host, port = simulator.address.split(":")
     async with await trio.open_tcp_stream(host, int(port)) as stream:
@@ -441,7 +444,7 @@ async def test_unknown_urls_do_not_exist(simulator: Simulator) -> None:
             b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
         )
         assert b" 404 " in await stream.receive_some()
-    assert simulator.acceptor.unknown_paths == ["/signal"]
+    assert notices == [StrayConnection("no stream has the URL path /signal")]
 
 
 async def test_cameras_and_shared_screens(simulator: Simulator) -> None:

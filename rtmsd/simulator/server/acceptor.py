@@ -28,13 +28,11 @@ class Acceptor:
 
     Attributes:
         scheme: of its URLs, "ws" or "wss".
-        unknown_paths: requested paths without a route.
     """
 
     def __init__(self, *, tls: bool, report_stray: Callable[[StrayConnection], None]) -> None:
         self.scheme = "wss" if tls else "ws"
         self._routes: dict[str, Route] = {}
-        self.unknown_paths: list[str] = []
         self._report_stray = report_stray
         self._numbers = itertools.count(1)
 
@@ -75,7 +73,6 @@ class Acceptor:
         try:
             request = await wrap_server_stream(nursery, wire, max_message_size=_MAX_CLIENT_MESSAGE_BYTES)
             if request.path not in self._routes:
-                self.unknown_paths.append(request.path)
                 self._stray(f"no stream has the URL path {request.path}")
                 await request.reject(404, body=b"no such stream")
                 return None

@@ -1,16 +1,15 @@
 """The server's messages on signaling: events, states, and answers to requests for them."""
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeAlias
+from collections.abc import Callable, Iterable
+from typing import Any
 
 from rtmsd.protocol.enums import EventType, MsgType, SessionState, StatusCode, StopReason, StreamState
 from rtmsd.protocol.products import IdKey
+from rtmsd.protocol.reading import Fields
 from rtmsd.simulator.model.record import ControlMessage, Record
 from rtmsd.simulator.stream import checks
 from rtmsd.simulator.wire.links import Links
 from rtmsd.simulator.wire.wire import WireState
-
-Fields: TypeAlias = Mapping[str, Any]
 
 _UNSOLICITED = frozenset({EventType.FIRST_PACKET_TIMESTAMP, EventType.MEDIA_CONNECTION_INTERRUPTED})
 

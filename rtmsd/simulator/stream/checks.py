@@ -67,9 +67,13 @@ def signaling_handshake(raw: str | bytes, expected: Expected, *, occupied: bool)
         occupied: the stream has a live signaling connection.
     """
     try:
-        return OK, _signaling(raw, expected, occupied=occupied)
+        fields = _identified(raw, MsgType.SIGNALING_HAND_SHAKE_REQ, expected)
+        buffered = isinstance(fields.get("buffer_data", True), bool)
+        _require(buffered, StatusCode.INVALID_PAYLOAD, "buffer_data must be true or false")
+        _require(not occupied, StatusCode.DUPLICATE_SIGNAL_REQUEST, "Duplicate signal request")
     except _Refused as refused:
         return refused.answer, {}
+    return OK, fields
 
 
 def media_handshake(
@@ -90,13 +94,9 @@ def media_handshake(
     return MediaGrant(OK, granted, with_defaults(params, granted & ~MediaType.ALL))
 
 
-def _signaling(raw: str | bytes, expected: Expected, *, occupied: bool) -> dict[str, Any]:
-    fields = _identified(raw, MsgType.SIGNALING_HAND_SHAKE_REQ, expected)
-    if not isinstance(fields.get("buffer_data", True), bool):
-        raise _Refused(StatusCode.INVALID_PAYLOAD, "buffer_data must be true or false")
-    if occupied:
-        raise _Refused(StatusCode.DUPLICATE_SIGNAL_REQUEST, "Duplicate signal request")
-    return fields
+def _require(condition: bool, status: StatusCode, reason: str) -> None:
+    if not condition:
+        raise _Refused(status, reason)
 
 
 def _identified(raw: str | bytes, msg_type: MsgType, expected: Expected) -> dict[str, Any]:
@@ -104,13 +104,10 @@ def _identified(raw: str | bytes, msg_type: MsgType, expected: Expected) -> dict
     fields = read(raw)
     if fields is None:
         raise _Refused(StatusCode.INVALID_PAYLOAD, "not a JSON object")
-    if not is_int(fields.get("msg_type")) or fields["msg_type"] != msg_type:
-        raise _Refused(StatusCode.INVALID_MESSAGE_TYPE, f"msg_type {msg_type:d} expected")
-    version = fields.get("protocol_version", 1)
-    if not is_int(version) or version != 1:
-        raise _Refused(StatusCode.INVALID_PAYLOAD, "protocol_version must be 1")
-    if not is_int(fields.get("sequence", 0)):
-        raise _Refused(StatusCode.INVALID_PAYLOAD, "sequence must be an integer")
+    number, version = fields.get("msg_type"), fields.get("protocol_version", 1)
+    _require(is_int(number) and number == msg_type, StatusCode.INVALID_MESSAGE_TYPE, f"msg_type {msg_type:d} expected")
+    _require(is_int(version) and version == 1, StatusCode.INVALID_PAYLOAD, "protocol_version must be 1")
+    _require(is_int(fields.get("sequence", 0)), StatusCode.INVALID_PAYLOAD, "sequence must be an integer")
     ids = [fields[key] for key in dict.fromkeys((expected.id_key, "meeting_uuid")) if key in fields]
     if not ids or not all(isinstance(value, str) and value for value in ids) or len(set(ids)) > 1:
         raise _Refused(StatusCode.INVALID_PAYLOAD, f"{expected.id_key} missing, empty, no string, or two that differ")
@@ -135,17 +132,15 @@ _NOT_GRANTED: Final = {
 def _media_type(value: object, allowed: MediaType, taken: MediaType) -> MediaType:
     if not is_int(value):
         raise _Refused(StatusCode.INVALID_MEDIA_TYPE, "media_type must be an integer")
-    if not 0 < value <= MediaType.ALL:
-        raise _Refused(StatusCode.MEDIA_TYPE_INVALID_VALUE, "media_type is 1 to 31, or 32")
+    _require(0 < value <= MediaType.ALL, StatusCode.MEDIA_TYPE_INVALID_VALUE, "media_type is 1 to 31, or 32")
     wanted = MediaType(value)
     granted = allowed if wanted == MediaType.ALL else wanted & allowed
     if not granted:
         first = next(bit for bit in _NOT_GRANTED if bit in wanted or wanted == MediaType.ALL)
         raise _Refused(_NOT_GRANTED[first], "the app has no scope for it")
-    if MediaType.ALL in taken:
-        raise _Refused(StatusCode.MEDIA_DATA_ALL_CONNECTION_EXIST, "a connection for all media exists")
-    if granted & taken or (wanted == MediaType.ALL and taken):
-        raise _Refused(StatusCode.DUPLICATE_MEDIA_DATA_CONNECTION, "a connection for it exists")
+    unified, doubled = MediaType.ALL in taken, granted & taken or (wanted == MediaType.ALL and taken)
+    _require(not unified, StatusCode.MEDIA_DATA_ALL_CONNECTION_EXIST, "a connection for all media exists")
+    _require(not doubled, StatusCode.DUPLICATE_MEDIA_DATA_CONNECTION, "a connection for it exists")
     return granted | (wanted & MediaType.ALL)
 
 

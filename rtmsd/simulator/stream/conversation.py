@@ -8,9 +8,10 @@ from trio_websocket import ConnectionClosed
 
 from rtmsd.protocol.enums import EventType, MsgType, SessionState, StatusCode, StopReason, StreamState
 from rtmsd.protocol.messages import DataHandshakeResp
+from rtmsd.protocol.reading import Fields
 from rtmsd.simulator.model.record import ControlMessage
 from rtmsd.simulator.stream import checks
-from rtmsd.simulator.stream.announcer import Fields, people
+from rtmsd.simulator.stream.announcer import people
 from rtmsd.simulator.stream.handshakes import shake_hands
 from rtmsd.simulator.stream.stream import Route, SimStream
 from rtmsd.simulator.wire.connection import ConnectionState, SimConnection

@@ -70,7 +70,7 @@ def audio_checks(heard: Sequence[Speaker], evidence: Evidence) -> Iterator[Check
     yield Check(
         "the WAV files line up: their own start times (bext) agree with the manifest",
         not off,
-        f"{len(evidence.tracks)} files" if not off else ", ".join(off),
+        ", ".join(off) or f"{len(evidence.tracks)} files",
     )
     repeated, dropped = sum(s.repeated for s in heard), evidence.manifest["counters"]["duplicates"]
     yield Check(
@@ -185,11 +185,8 @@ def _malformed_check(played: Played, manifest: dict[str, Any]) -> Check:
 
 def _recovery_check(played: Played) -> Check:
     stuck = [fault.name for fault in played.faults if fault.recovered_ms is None]
-    return Check(
-        "every fault was recovered from",
-        bool(played.faults) and not stuck,
-        f"{len(played.faults)} faults" if not stuck else ", ".join(stuck),
-    )
+    holds = bool(played.faults) and not stuck
+    return Check("every fault was recovered from", holds, ", ".join(stuck) or f"{len(played.faults)} faults")
 
 
 def _protocol_checks(record: Record) -> Iterator[Check]:
@@ -200,22 +197,19 @@ def _protocol_checks(record: Record) -> Iterator[Check]:
         answered > 0 and not late,
         f"{answered} of {len(record.keep_alives)}",
     )
+    breaches = [*(f"{v.name}: {v.detail}" for v in record.violations), *map(str, record.unknown.items())]
     yield Check(
         "the simulator, which is strict, saw nothing that a client must not do",
-        not record.violations and not record.unknown,
-        "no violations"
-        if not (record.violations or record.unknown)
-        else f"{[f'{v.name}: {v.detail}' for v in record.violations]} {dict(record.unknown)}",
+        not breaches,
+        ", ".join(breaches) or "no violations",
     )
-    refused = record.refusals()
-    on_demand = [h for h in refused if h.status_code == StatusCode.DUPLICATE_SIGNAL_REQUEST]
-    yield Check(
-        "handshakes were refused only on demand",
-        len(refused) == len(on_demand),
-        f"{len(refused)} refused"
-        if len(refused) == len(on_demand)
-        else ", ".join(f"{h.kind} with {h.status_code} {h.reason}" for h in refused),
-    )
+    others = [
+        f"{refusal.kind} with {refusal.status_code} {refusal.reason}"
+        for refusal in record.refusals()
+        if refusal.status_code != StatusCode.DUPLICATE_SIGNAL_REQUEST
+    ]
+    detail = ", ".join(others) or f"{len(record.refusals())} refused"
+    yield Check("handshakes were refused only on demand", not others, detail)
 
 
 def _was_cut(asked: KeepAlive, record: Record) -> bool:
@@ -241,7 +235,7 @@ def _verify_check(evidence: Evidence) -> Check:
     return Check(
         "`rtmsctl recordings verify` finds nothing: connections, pauses and gaps account for every instant",
         not problems,
-        "no problems" if not problems else "; ".join(f"{p.path}: {p.detail}" for p in problems[:5]),
+        "; ".join(f"{p.path}: {p.detail}" for p in problems[:5]) or "no problems",
     )
 
 

@@ -31,8 +31,8 @@ a local machine (upgrade, webhook answer) stay in local seconds.
 retries; a connection has a nursery with its reader and its writer. A client's mistake ends at most its connection, and
 leaving `open_simulator` cancels everything.
 
-Invariants: a stream has at most one signaling connection, and one media connection for each medium; a packet is never
-handed over twice unless `repeat_audio` asks for it; no keep-alive timestamp is used twice in a session.
+**Invariants.** A stream has at most one signaling connection, and one media connection for each medium; a packet is
+never handed over twice unless `repeat_audio` asks for it; no keep-alive timestamp is used twice in a session.
 
 Wings, each importing only those before it: `model`, `wire`, `media`, `stream`, `server`, `scenario`, `cli`.
 """

@@ -15,7 +15,7 @@ from rtmsd.recording.disk.filesystem import Disk
 from rtmsd.recording.disk.retrying import RETRY_S
 from rtmsd.recording.disk.writer import Job, Outcome, Writer
 from rtmsd.recording.recovery.damage import Lost
-from rtmsd.recording.state import Contents
+from rtmsd.recording.state import RecordingContents
 
 log = structlog.get_logger()
 
@@ -30,7 +30,7 @@ class _Mark:
     counts: tuple[Any, ...] = ()
 
 
-class Flushing:
+class Flusher:
     """See `writer.Flushable`.
 
     Attributes:
@@ -49,7 +49,7 @@ class Flushing:
         self,
         directory: Path,
         rtms_stream_id: str,
-        contents: Contents,
+        contents: RecordingContents,
         maker: FileMaker,
         writer: Writer,
         *,
@@ -164,7 +164,7 @@ class Flushing:
         """Write everything, with the captions in order, and let go of the directory."""
         await self.flush()
         sort_captions = partial(self._contents.media.sort_captions, self._writer.disk)
-        await self._writer.errands.run(sort_captions, self._rtms_stream_id)
+        await self._writer.retrier.run(sort_captions, self._rtms_stream_id)
         self._let_go()
 
     async def suspend(self) -> None:

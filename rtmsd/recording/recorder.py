@@ -1,4 +1,4 @@
-"""One stream's recording: what happens to the stream is taken here, synchronously; `Flushing` brings it to disk.
+"""One stream's recording: what happens to the stream is taken here, synchronously; `Flusher` brings it to disk.
 
 Nothing here raises for content, and nothing waits: what cannot be kept is counted and becomes a gap with a cause.
 """
@@ -21,7 +21,7 @@ from rtmsd.protocol.times import time_ms
 from rtmsd.recording.disk.file_names import FileMaker
 from rtmsd.recording.disk.paths import EVENTS, stream_directory
 from rtmsd.recording.disk.writer import RecordingSettings, Writer
-from rtmsd.recording.flusher import Flushing
+from rtmsd.recording.flusher import Flusher
 from rtmsd.recording.library.revoke import revoke
 from rtmsd.recording.manifest.header import FINAL_STATES, StreamInfo
 from rtmsd.recording.manifest.participants import identified
@@ -29,8 +29,8 @@ from rtmsd.recording.media.rates import Rates
 from rtmsd.recording.media.transcript import json_line
 from rtmsd.recording.recovery.damage import EVENT
 from rtmsd.recording.recovery.resume import Found, find
-from rtmsd.recording.state import Contents
-from rtmsd.recording.timeline.closed_with_end import Closing
+from rtmsd.recording.state import RecordingContents
+from rtmsd.recording.timeline.closed_with_end import ClosedWithEnd
 
 log = structlog.get_logger()
 
@@ -51,11 +51,11 @@ async def open_recorder(
     Directories and files are made by the writer, so that a full disk does not keep a stream from starting; one that
     cannot be read is asked again until it can.
     """
-    directory, found = await writer.errands.run(partial(_look, settings.directory, info), info.rtms_stream_id)
+    directory, found = await writer.retrier.run(partial(_look, settings.directory, info), info.rtms_stream_id)
     for repair in found.repairs:
         log.warning("recording repaired", rtms_stream_id=info.rtms_stream_id, what=repair)
     recorder = Recorder(directory, info, writer, found, local_ms=local_ms, on_event=on_event)
-    writer.add(recorder.flushing)
+    writer.add(recorder.flusher)
     writer.nudge()  # so that a kill leaves a trace of it
     return recorder
 
@@ -73,7 +73,7 @@ class Recorder:
 
     Attributes:
         media: takes in media, and counts them.
-        flushing: brings it all to disk.
+        flusher: brings it all to disk.
     """
 
     def __init__(
@@ -91,11 +91,11 @@ class Recorder:
         self._writer = writer
         self._local_ms = local_ms
         self._on_event = on_event or (lambda event: None)
-        self._closing = Closing()
+        self._closed_with_end = ClosedWithEnd()
         backlog = writer.buffer.open_share()
         maker = FileMaker(directory, backlog, found.names)
         self._events = maker.existing(EVENTS, found.sizes.get(EVENTS, 0))
-        self._contents = contents = Contents(
+        self._contents = contents = RecordingContents(
             maker,
             self._events,
             backlog,
@@ -118,11 +118,11 @@ class Recorder:
         self._rates = Rates(trio.current_time())
         is_new = found.manifest is None and found.mend is None
         taken_up = None if is_new else contents.manifest()
-        self.flushing = Flushing(
+        self.flusher = Flusher(
             directory, info.rtms_stream_id, contents, maker, writer, taken_up=taken_up, mend=found.mend
         )
-        self._touch = self.flushing.touch
-        self.flushing.on_lost = lambda lost: self.event(EVENT, self.zoom_ms, **lost.fields)
+        self._touch = self.flusher.touch
+        self.flusher.on_lost = lambda lost: self.event(EVENT, self.zoom_ms, **lost.fields)
         for lost in found.lost:  # the file gets it from `mend`
             self._on_event({"rtms_stream_id": info.rtms_stream_id, **lost.event(local_ms())})
         self._state_event()
@@ -177,7 +177,7 @@ class Recorder:
         A final one only says that the end is decided: it counts from `ended` on, together with when and why it was.
         """
         if name in FINAL_STATES:
-            self._closing.decided(trio.current_time())
+            self._closed_with_end.decided(trio.current_time())
         else:
             self._enter(name, why)
 
@@ -295,7 +295,7 @@ class Recorder:
         known = self._timeline.connections.get(connection)
         if known is None:
             return
-        self._closing.lost(connection, trio.current_time())
+        self._closed_with_end.lost(connection, trio.current_time())
         self.media.connection_lost(known.media)
         newest_ms, audio_ms = self.media.newest_ms(known.media), self.media.newest_ms(("audio",))
         self._timeline.lost(connection, newest_ms, cause, why, audio_ms=audio_ms)
@@ -339,7 +339,9 @@ class Recorder:
             newest_ms = self.media.newest_ms(("audio", "video", "share", "transcript"))
             if left := self._timeline.unheard_of(self._terms.asked_now):
                 self.refused(left, None, "not connected before the end")
-            self._facts.ended_ms = self._timeline.ended(zoom_ms, newest_ms, self._closing.numbers, is_zooms=is_zooms)
+            self._facts.ended_ms = self._timeline.ended(
+                zoom_ms, newest_ms, self._closed_with_end.numbers, is_zooms=is_zooms
+            )
             self._facts.stop_reason = reason
             self._enter(state, why)
         elif state == "revoked":
@@ -368,19 +370,19 @@ class Recorder:
         self._rates.sample(trio.current_time(), self.messages, self.media_bytes)
 
     async def flush(self) -> None:
-        """Bring everything to disk; see `Flushing.flush`."""
-        await self.flushing.flush()
+        """Bring everything to disk; see `Flusher.flush`."""
+        await self.flusher.flush()
 
     async def finish(self) -> None:
         """Write everything, with the captions in order, and let go of the directory."""
-        await self.flushing.finish()
+        await self.flusher.finish()
 
     async def suspend(self) -> None:
         """Write everything and let go, the stream still being alive: the next start goes on with it."""
         for connection in self._timeline.connections.open:
             self.lost(connection.number, "daemon_restart", "daemon stopped")
         self.state("recovering", "the daemon stopped")
-        await self.flushing.suspend()
+        await self.flusher.suspend()
 
     async def delete(self, zoom_ms: int | None = None) -> None:
         """End, if that was not said yet, delete everything that was stored, and leave a receipt: nobody's name.
@@ -391,10 +393,10 @@ class Recorder:
         try:
             self.ended(StopReason.STREAM_REVOKED, zoom_ms, "revoked")
         finally:
-            await self.flushing.discard()
+            await self.flusher.discard()
             told = {"version": 1, **self.info.identity, "ended_ms": self._facts.ended_ms}
             delete = partial(revoke, self._writer.disk, self.directory, told)
-            await self._writer.errands.run(delete, self.info.rtms_stream_id)
+            await self._writer.retrier.run(delete, self.info.rtms_stream_id)
 
 
 def _name(states: type[SessionState] | type[StreamState], value: int) -> str:

@@ -15,7 +15,7 @@ from rtmsd.recording.recovery.resume import Found
 from rtmsd.recording.timeline.timeline import Timeline
 
 
-class Contents:
+class RecordingContents:
     """Begins empty, or with what an earlier process left.
 
     Attributes:

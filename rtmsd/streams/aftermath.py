@@ -75,7 +75,7 @@ class Aftermath:
         else:
             info, root = info_of(life.row), self._config().recording.directory
             delete = partial(revoke_stored, self._writer.disk, root, info.identity, life.outcome.zoom_ms)
-            await self._writer.errands.run(delete, info.rtms_stream_id)
+            await self._writer.retrier.run(delete, info.rtms_stream_id)
         await self._forget(life, life.outcome)
 
     async def _forget(self, life: Life, outcome: Outcome) -> None:

@@ -95,7 +95,7 @@ class Stream:
         self._wait_room = wait_room
         self.unknown_events = 0
         self._told: set[Difference] = set()
-        recorder.flushing.on_broken = self._not_recorded
+        recorder.flusher.on_broken = self._not_recorded
         recorder.asked(with_defaults(self.media_params, settings.media.requested))
 
     def _connections(self) -> tuple[MediaType, ...]:

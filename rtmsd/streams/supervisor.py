@@ -271,7 +271,7 @@ class Supervisor:
     async def _has_files(self, info: StreamInfo) -> bool:
         root = self.config.recording.directory
         look = partial(stream_directory, root, info.started_ms, info.rtms_stream_id)
-        return await self._writer.errands.run(lambda: look().is_dir(), info.rtms_stream_id)
+        return await self._writer.retrier.run(lambda: look().is_dir(), info.rtms_stream_id)
 
     def _judge(self, life: Life, outcome: Outcome) -> None:
         """Count the end, and tell `history` of a stream that nothing, or not all, could be had of."""

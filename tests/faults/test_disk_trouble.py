@@ -64,12 +64,12 @@ async def test_a_disk_that_fills_up_and_is_cleaned(
         await daemon.start()
         session = await stage.zoom.start_session()
         await daemon.until_status(is_degraded("disk_error"))
-        await daemon.until_logged("disk refuses writes")
+        await daemon.until_logged("disk write failed; retrying")
         await daemon.until_status(is_degraded("buffer_full"))
         await trio.sleep(full_s)  # back-pressure holds Zoom off for 20 s; then frames are dropped
         ballast.unlink()
         await daemon.until_status(is_well)
-        await daemon.until_logged("disk takes writes again")
+        await daemon.until_logged("disk recovered")
         await trio.sleep(0.5)
         total = sum_of(await end_all(daemon, [session]))
         assert await daemon.stop() == 0
@@ -153,7 +153,7 @@ async def test_a_disk_that_refuses_for_a_while_costs_nothing(place: Path) -> Non
             control.does(error)
             said_s = await daemon.until_status(is_degraded("disk_error"))
             assert said_s < SAID_WITHIN_S or is_machine_busy()
-            await daemon.until_logged("disk refuses writes", count=times)
+            await daemon.until_logged("disk write failed; retrying", count=times)
             assert 'code="disk_error"' in await trio.to_thread.run_sync(lambda: daemon.admin.text("/v1/metrics"))
             other = await stage.zoom.start_session()  # refused by no low-water mark: held in memory like the others
             assert other.record.webhooks[-1].status == 200

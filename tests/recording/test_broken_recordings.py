@@ -20,7 +20,7 @@ from rtmsd.protocol.media_data import ChatData, TranscriptData
 from rtmsd.recording.disk.filesystem import Disk
 from rtmsd.recording.media.wav import HEADER_BYTES
 from rtmsd.recording.recovery.repair import repair
-from rtmsd.recording.timeline.intervals import Spans
+from rtmsd.recording.timeline.intervals import IntervalSet
 from rtmsd.recording.verify.verify import verify
 from rtmsd.recording.verify.wave_reader import read_wave
 
@@ -232,13 +232,13 @@ def missing_audio(sound: Path, directory: Path) -> list[tuple[Any, int, int]] | 
         if len(there) >= HEADER_BYTES and there[:HEADER_BYTES] != head[:HEADER_BYTES]:
             return None
         kept_ms = max(0, (len(there) - HEADER_BYTES) // 2 * 2 // 32)
-        known = Spans(
+        known = IntervalSet(
             (gap["from_ms"] - manifest["started_ms"], gap["to_ms"] - manifest["started_ms"])
             for gap in manifest["gaps"]
             if gap["media"] == "audio" and gap["user_id"] in {None, user_id}
         )
         found += [
-            (user_id, start, int(stop)) for start, stop in known.outside(kept_ms, (len(head) - HEADER_BYTES) // 32)
+            (user_id, start, int(stop)) for start, stop in known.uncovered(kept_ms, (len(head) - HEADER_BYTES) // 32)
         ]
     return sorted(found, key=lambda gap: (gap[1], gap[0]))
 

@@ -38,23 +38,23 @@ class Fault:
 
 
 def break_collect(recorder: Any, fault: Fault) -> None:
-    recorder.flushing.collect = fault.before(recorder.flushing.collect)
+    recorder.flusher.collect = fault.before(recorder.flusher.collect)
 
 
 def break_settled(recorder: Any, fault: Fault) -> None:
-    recorder.flushing.settled = fault.before(recorder.flushing.settled)
+    recorder.flusher.settled = fault.before(recorder.flusher.settled)
 
 
 def break_manifest(recorder: Any, fault: Fault) -> None:
     """What the worker thread cannot encode."""
-    contents = recorder.flushing._contents
+    contents = recorder.flusher._contents
     sound = contents.manifest
     contents.manifest = lambda: sound() | ({"odd": object()} if fault.is_there else {})
 
 
 def break_header(recorder: Any, fault: Fault) -> None:
     """A file whose header the worker thread cannot make."""
-    for file in recorder.flushing._dirty:
+    for file in recorder.flusher._dirty:
         if file.header is not None:
             file.header = fault.before(file.header)
 
@@ -87,8 +87,8 @@ async def two(studio: Any) -> Two:
         recorders.append(await open_recorder(studio.settings, info, writer, local_ms=lambda: 7))
     broken, sound = recorders
     streams = Two(writer, broken, sound)
-    streams.broken.flushing.on_broken = lambda: streams.told.append("broken")
-    streams.sound.flushing.on_broken = lambda: streams.told.append("sound")
+    streams.broken.flusher.on_broken = lambda: streams.told.append("broken")
+    streams.sound.flusher.on_broken = lambda: streams.told.append("sound")
     for recorder in recorders:
         recorder.connected("media", AUDIO)
     return streams

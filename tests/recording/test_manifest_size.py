@@ -15,7 +15,7 @@ from rtmsd.recording.disk.paths import EVENTS
 from rtmsd.recording.disk.shared_buffer import Buffer
 from rtmsd.recording.manifest.schema import encode_manifest, mistake
 from rtmsd.recording.recovery.resume import find
-from rtmsd.recording.state import Contents
+from rtmsd.recording.state import RecordingContents
 from rtmsd.webhook.details import kept_details
 
 MANIFEST_BYTES = 4 * 2**20
@@ -26,7 +26,7 @@ MORE = st.sampled_from([0, 1, 3000, 12_000])
 CAUSES = ("dropped", "corrupt", "signaling_reconnect")
 
 
-def contents(directory: Path, details: dict[str, str]) -> Contents:
+def contents(directory: Path, details: dict[str, str]) -> RecordingContents:
     backlog = Buffer(2**30).open_share()
     maker = FileMaker(directory, backlog)
     identity: dict[str, Any] = {
@@ -39,7 +39,7 @@ def contents(directory: Path, details: dict[str, str]) -> Contents:
         "details": kept_details(details),
     }
     found = find(directory, identity)
-    return Contents(
+    return RecordingContents(
         maker,
         maker.existing(EVENTS, 0),
         backlog,

@@ -1,4 +1,4 @@
-"""Threads that a stuck disk may keep."""
+"""The threads that a stuck disk may occupy."""
 
 import threading
 from collections.abc import Awaitable, Callable
@@ -21,9 +21,9 @@ def flushes(root: Path, monkeypatch: pytest.MonkeyPatch) -> Ask:
     return Writer(Settings(root)).run_sync
 
 
-def errands(root: Path, monkeypatch: pytest.MonkeyPatch) -> Ask:
+def retried_work(root: Path, monkeypatch: pytest.MonkeyPatch) -> Ask:
     writer = Writer(Settings(root))
-    return lambda stick: writer.errands.run(stick, "stream")
+    return lambda stick: writer.retrier.run(stick, "stream")
 
 
 def deletions(root: Path, monkeypatch: pytest.MonkeyPatch) -> Ask:
@@ -36,31 +36,31 @@ def deletions(root: Path, monkeypatch: pytest.MonkeyPatch) -> Ask:
     return ask
 
 
-@pytest.mark.parametrize("who", [flushes, errands, deletions])
+@pytest.mark.parametrize("who", [flushes, retried_work, deletions])
 async def test_a_stuck_disk_keeps_no_thread_that_dns_needs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, who: Callable[[Path, pytest.MonkeyPatch], Ask]
 ) -> None:
-    ask, obeys = who(tmp_path, monkeypatch), threading.Event()
+    ask, answers = who(tmp_path, monkeypatch), threading.Event()
     try:
         async with trio.open_nursery() as nursery:
             for _ in range(50):
-                nursery.start_soon(ask, obeys.wait)
+                nursery.start_soon(ask, answers.wait)
             await trio.testing.wait_all_tasks_blocked()
             assert trio.to_thread.current_default_thread_limiter().borrowed_tokens == 0
-            obeys.set()
+            answers.set()
     finally:
-        obeys.set()
+        answers.set()
 
 
-async def test_errands_that_are_stuck_hold_up_no_flush(tmp_path: Path) -> None:
-    writer, obeys = Writer(Settings(tmp_path)), threading.Event()
+async def test_stuck_retried_work_holds_up_no_flush(tmp_path: Path) -> None:
+    writer, answers = Writer(Settings(tmp_path)), threading.Event()
     try:
         async with trio.open_nursery() as nursery:
             for _ in range(50):
-                nursery.start_soon(writer.errands.run, obeys.wait, "stream")
+                nursery.start_soon(writer.retrier.run, answers.wait, "stream")
             await trio.testing.wait_all_tasks_blocked()
             with trio.fail_after(60):  # not for ever, should it have none
-                assert await writer.run_sync(obeys.is_set) is False
-            obeys.set()
+                assert await writer.run_sync(answers.is_set) is False
+            answers.set()
     finally:
-        obeys.set()
+        answers.set()

@@ -77,13 +77,13 @@ async def test_a_bug_where_media_come_in(both: Bench, monkeypatch: pytest.Monkey
 async def test_a_bug_that_keeps_a_recording_from_the_disk(both: Bench) -> None:
     """All streams have one writer, and it goes on; once the bug is gone, the end is written like any other."""
     recorder: Any = both.stream(SICK).recorder
-    collect = recorder.flushing.collect
+    collect = recorder.flusher.collect
 
     def raising(now_s: float) -> None:
-        recorder.flushing.collect = collect
+        recorder.flusher.collect = collect
         raise BUG
 
-    recorder.flushing.collect = raising
+    recorder.flusher.collect = raising
     recorder.event("anything", None)
     await both.until(lambda: SICK not in both.supervisor.lives, within_s=10)
     assert both.manifest(SICK)["state"] == "failed"

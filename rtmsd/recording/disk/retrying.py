@@ -1,4 +1,4 @@
-"""Work on the disk that has to be done, however long the disk refuses: apart from flushes, which the writer repeats."""
+"""Work on the disk that has to be done, repeated for as long as the disk fails; flushes are the writer's to repeat."""
 
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -27,38 +27,38 @@ def own_threads(number: int) -> RunSync:
     return partial(trio.to_thread.run_sync, limiter=trio.CapacityLimiter(number))
 
 
-class Errands:
-    """Does each errand again and again until it is done, and tells of those that wait."""
+class DiskRetrier:
+    """Runs work again and again until it is done, and knows what waits."""
 
     def __init__(self, run_sync: RunSync | None = None) -> None:
         self._run_sync = run_sync or own_threads(_THREADS)
-        self._refused: dict[object, str] = {}
+        self._failures: dict[object, str] = {}
 
     @property
     def error(self) -> str | None:
         """Why something waits, in plain words; None when nothing does."""
-        return next(iter(self._refused.values()), None)
+        return next(iter(self._failures.values()), None)
 
     async def run(self, work: Callable[[], _T], rtms_stream_id: str) -> _T:
-        """Do something in a thread until no OSError is raised, and return what it returns."""
-        errand = object()
+        """Run `work` in a thread until it raises no OSError, and return its result."""
+        key = object()
         try:
             while True:
                 try:
                     result: _T = await self._run_sync(work)
                 except OSError as error:
-                    if errand not in self._refused:
-                        log.warning("disk refuses", error=plain(error), rtms_stream_id=rtms_stream_id)
-                    self._refused[errand] = plain(error)
+                    if key not in self._failures:
+                        log.warning("disk access failed; retrying", error=plain(error), rtms_stream_id=rtms_stream_id)
+                    self._failures[key] = plain(error)
                 else:
-                    if errand in self._refused:
-                        log.info("disk obeys again", rtms_stream_id=rtms_stream_id)
+                    if key in self._failures:
+                        log.info("disk recovered", rtms_stream_id=rtms_stream_id)
                     return result
                 await trio.sleep(RETRY_S)
         finally:
-            self._refused.pop(errand, None)
+            self._failures.pop(key, None)
 
 
 def plain(error: OSError) -> str:
-    """Return what the disk has against something, for people."""
+    """Return the disk's error, for people."""
     return f"{error.strerror or type(error).__name__}: {error.filename or 'recording'}"

@@ -23,7 +23,7 @@ from rtmsd.recording.disk.filesystem import Disk
 from rtmsd.recording.disk.latency import Arrivals
 from rtmsd.recording.disk.paths import MANIFEST
 from rtmsd.recording.disk.presence import Damage, FileDamaged, open_known, open_new, survey
-from rtmsd.recording.disk.retrying import Errands, RunSync, own_threads, plain
+from rtmsd.recording.disk.retrying import DiskRetrier, RunSync, own_threads, plain
 from rtmsd.recording.disk.shared_buffer import Buffer
 from rtmsd.recording.manifest.schema import encode_manifest
 
@@ -99,7 +99,7 @@ class Writer:
 
     Attributes:
         buffer: what is queued, its bound, and each stream's share.
-        errands: what else the disk has to do.
+        retrier: repeats all other work on the disk.
         arrivals: of what is queued; noted by whoever reads it from a socket.
         on_sync: called with the seconds of each flush.
         on_written: called with the seconds from arrival to disk, and for how many messages they hold.
@@ -115,7 +115,7 @@ class Writer:
         self.disk = Disk() if disk is None else disk
         self.disk.root = settings.directory
         self.run_sync = run_sync or own_threads(_THREADS)
-        self.errands = Errands(run_sync)
+        self.retrier = DiskRetrier(run_sync)
         self._refused: str | None = None  # why the last flush failed
         self._interval_s = settings.sync_interval_s
         self._flush_s = settings.sync_interval_s / 4  # what a flush takes, as seen lately
@@ -138,7 +138,7 @@ class Writer:
     @property
     def error(self) -> str | None:
         """Why something waits for the disk, in plain words; None when all that was tried last succeeded."""
-        return self._refused or self.errands.error
+        return self._refused or self.retrier.error
 
     @property
     def last_sync_age_s(self) -> float:
@@ -247,9 +247,9 @@ class Writer:
     def _note(self, error: OSError | None) -> None:
         text = None if error is None else plain(error)
         if text is not None and self._refused is None:
-            log.error("disk refuses writes", error=text, pending_bytes=self.pending_bytes)
+            log.error("disk write failed; retrying", error=text, pending_bytes=self.pending_bytes)
         elif text is None and self._refused is not None:
-            log.info("disk takes writes again", pending_bytes=self.pending_bytes)
+            log.info("disk recovered", pending_bytes=self.pending_bytes)
         self._refused = text
 
 

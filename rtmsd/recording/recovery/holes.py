@@ -13,7 +13,7 @@ import attrs
 
 from rtmsd.recording.media.track import CONTIGUOUS_MS
 from rtmsd.recording.media.wav import HEADER_BYTES, WavHeader
-from rtmsd.recording.timeline.intervals import Part, Spans
+from rtmsd.recording.timeline.intervals import IntervalSet, Part
 
 _REACH_MS: Final = 600_000
 """So far back is looked: Zoom buffers a minute, and it is all read."""
@@ -40,7 +40,7 @@ def look_inside(path: Path, header: WavHeader, size_bytes: int, missing: Iterabl
     """
     per_ms = header.pcm.bytes_per_ms
     end_ms = header.start_ms + (size_bytes - HEADER_BYTES) // per_ms
-    parts = list(Spans(missing).inside(max(header.start_ms, end_ms - _REACH_MS), end_ms))
+    parts = list(IntervalSet(missing).intersect(max(header.start_ms, end_ms - _REACH_MS), end_ms))
     if not parts:
         return Inside()
     silence = re.compile(rb"\0{%d,}" % (CONTIGUOUS_MS * per_ms))

@@ -21,7 +21,7 @@ from rtmsd.recording.recovery.holes import Inside, look_inside
 from rtmsd.recording.recovery.plan import Mends
 from rtmsd.recording.recovery.repair import look
 from rtmsd.recording.timeline.gaps import Gap
-from rtmsd.recording.timeline.intervals import Part, Spans
+from rtmsd.recording.timeline.intervals import IntervalSet, Part
 
 _RECENT_BYTES: Final = 65_536
 _ONE_FLUSH_MS: Final = 1000  # of live media, at most, that one flush brings to one file and not to another
@@ -119,10 +119,10 @@ class Found:
             return
         # What came after that manifest is of processes that wrote none. Where one person is to be heard and another is
         # not, the flush may have come to one file only; where nobody is, it is everybody's gap already.
-        heard = Spans(part for audio in self.audio for part in audio.inside.kept)
+        heard = IntervalSet(part for audio in self.audio for part in audio.inside.kept)
         empty = [(audio.user_id, *part) for audio in self.audio for part in audio.empty]
         for user_id, start_ms, stop_ms in (*lagging, *empty):
-            for from_ms, to_ms in heard.inside(max(start_ms, self.outage_ms), stop_ms):
+            for from_ms, to_ms in heard.intersect(max(start_ms, self.outage_ms), stop_ms):
                 yield user_id, from_ms, int(to_ms)
 
     def _lagging(self, newest_ms: int) -> list[tuple[int | str, int]]:

@@ -1,4 +1,4 @@
-"""Which connections Zoom closed as part of the stream's end, and which were lost before it."""
+"""The connections that Zoom closed as part of the stream's end, told from those that were lost before it."""
 
 import math
 from typing import Final
@@ -6,7 +6,7 @@ from typing import Final
 TOGETHER_S: Final = 1.0  # Zoom closes media with the end, which may be seen so long before its word on signaling
 
 
-class Closing:
+class ClosedWithEnd:
     """All times are Trio's."""
 
     def __init__(self) -> None:

@@ -13,7 +13,7 @@ import attrs
 
 from rtmsd.protocol.bounds import json_bytes
 from rtmsd.recording.media.track import CONTIGUOUS_MS
-from rtmsd.recording.timeline.intervals import Part, Spans
+from rtmsd.recording.timeline.intervals import IntervalSet, Part
 
 _MAX_GAPS: Final = 10_000
 """Past it the oldest that can be joined become one."""
@@ -208,19 +208,19 @@ def tell(gaps: Iterable[Gap], pauses: Iterable[Part] = ()) -> tuple[list[Gap], l
         The gaps, and apart from them what lies within a pause or, of single people, within everybody's: it counts when
         that becomes shorter. None: there are too many, and to find all of them would take too long.
     """
-    paused = Spans(pauses)
-    named: defaultdict[tuple[str, int | str | None], Spans] = defaultdict(Spans)
-    covers: defaultdict[str, Spans] = defaultdict(lambda: Spans(paused))
+    paused = IntervalSet(pauses)
+    named: defaultdict[tuple[str, int | str | None], IntervalSet] = defaultdict(IntervalSet)
+    covers: defaultdict[str, IntervalSet] = defaultdict(lambda: IntervalSet(paused))
     told: list[Gap] = []
     within: list[Gap] = []
     for gap in sorted(gaps, key=lambda gap: gap.user_id is not None):  # everybody's first, else as they came
         media, user_id, cause = gap.kind
         cover = covers[media]
-        for start, end in named[media, user_id].take(gap.from_ms, gap.to_ms):
-            told += [Gap(media, user_id, *part, cause) for part in cover.outside(start, end)]
-            within += [Gap(media, user_id, *part, cause) for part in cover.inside(start, end)]
+        for start, end in named[media, user_id].add(gap.from_ms, gap.to_ms):
+            told += [Gap(media, user_id, *part, cause) for part in cover.uncovered(start, end)]
+            within += [Gap(media, user_id, *part, cause) for part in cover.intersect(start, end)]
             if user_id is None:
-                cover.take(start, end)
+                cover.add(start, end)
             if len(told) + len(within) > _MAX_TOLD:
                 return None
     return _joined(told), _joined(within)

@@ -1,4 +1,4 @@
-"""Stretches of time, or of a file, that are taken. Pure; whoever takes a part of one first has it."""
+"""A set of intervals, of time or of a file. Pure; each part belongs to whoever added it first."""
 
 import math
 from bisect import bisect_left, bisect_right
@@ -9,20 +9,20 @@ Part: TypeAlias = tuple[int, float]
 """From and to; to infinity for what goes on."""
 
 
-class Spans:
-    """Sorted, and none touches another."""
+class IntervalSet:
+    """Sorted intervals, none of which touches another."""
 
     def __init__(self, parts: Iterable[Part] = ()) -> None:
         self._starts: list[int] = []
         self._ends: list[float] = []
         for start, end in parts:
-            self.take(start, end)
+            self.add(start, end)
 
     def __iter__(self) -> Iterator[Part]:
         return iter(list(zip(self._starts, self._ends, strict=True)))
 
-    def outside(self, start: int, end: float = math.inf) -> Iterator[Part]:
-        """Yield what is not taken yet between `start` and `end`."""
+    def uncovered(self, start: int, end: float = math.inf) -> Iterator[Part]:
+        """Yield the parts between `start` and `end` that no interval covers."""
         for at in range(bisect_right(self._ends, start), len(self._starts)):
             if self._starts[at] >= end:
                 break
@@ -34,20 +34,20 @@ class Spans:
         if start < end:
             yield start, end
 
-    def inside(self, start: int, end: float = math.inf) -> Iterator[Part]:
-        """Yield what is taken between `start` and `end`."""
+    def intersect(self, start: int, end: float = math.inf) -> Iterator[Part]:
+        """Yield the parts between `start` and `end` that intervals cover."""
         for at in range(bisect_right(self._ends, start), len(self._starts)):
             if self._starts[at] >= end:
                 return
             yield max(start, self._starts[at]), min(end, self._ends[at])
 
-    def take(self, start: int, end: float = math.inf) -> list[Part]:
-        """Take what is not taken yet, and return that."""
+    def add(self, start: int, end: float = math.inf) -> list[Part]:
+        """Add a stretch; return the parts of it that were not covered yet."""
         if start < end and (not self._ends or start > self._ends[-1]):  # nearly always
             self._starts.append(start)
             self._ends.append(end)
             return [(start, end)]
-        fresh = list(self.outside(start, end))
+        fresh = list(self.uncovered(start, end))
         if start < end:
             first, last = bisect_left(self._ends, start), bisect_right(self._starts, end)
             if first < last:

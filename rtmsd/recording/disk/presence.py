@@ -16,7 +16,6 @@ import attrs
 from rtmsd.recording.disk.file_buffer import DiskFile
 from rtmsd.recording.disk.filesystem import Disk
 from rtmsd.recording.disk.nofollow import is_away
-from rtmsd.recording.media.wav import HEADER_BYTES
 
 _LINE_ENDS: Final = {".jsonl": b"\n", ".vtt": b"\n\n"}
 _LAST_LINES_BYTES: Final = 2**20
@@ -82,7 +81,7 @@ def _look(disk: Disk, descriptor: int, file: DiskFile) -> Damage | None:
 def _left_bytes(disk: Disk, descriptor: int, file: DiskFile, size_bytes: int) -> int | None:
     """Return how much of a file that was cut is whole."""
     if file.header is not None:
-        if size_bytes > HEADER_BYTES:
+        if size_bytes > len(file.header(0)):
             return size_bytes
         disk.remove(file.path)  # it holds no sample
         return None

@@ -41,6 +41,6 @@ OUTAGE_CAUSES: Final = (
 """The causes of a lost connection, narrowest first."""
 
 
-def is_wider(cause: GapCause, than: GapCause) -> bool:
+def is_wider(cause: str, than: str) -> bool:
     """Whether `cause` takes in the outage that `than` explains; False where either is no cause of a lost connection."""
     return cause in OUTAGE_CAUSES and than in OUTAGE_CAUSES and OUTAGE_CAUSES.index(cause) > OUTAGE_CAUSES.index(than)

@@ -238,7 +238,6 @@ class Recorder:
         self._timeline.refused(media)
         self._terms.refused(media, status=status, why=why, at_ms=self._timeline.clock_ms)
         self.event("media_refused", None, media=media, status=status, why=why)
-        self.media.watch()
         self._touch()
 
     @property
@@ -282,13 +281,11 @@ class Recorder:
     def heard(self, zoom_ms: int) -> None:
         """A live time of Zoom's on signaling."""
         self._timeline.heard(zoom_ms)
-        self.media.watch()
 
     def heard_on(self, connection: int, zoom_ms: Any) -> None:
         """The time in a keep-alive on a connection; anything that is no time is ignored."""
         if (known_ms := time_ms(zoom_ms)) is not None:
             self._timeline.heard(known_ms, connection)
-            self.media.watch()
 
     def lost(self, connection: int, cause: str | None, why: str) -> None:
         """A connection is gone; `cause` None: because the stream ends, which opens no gap."""
@@ -337,7 +334,7 @@ class Recorder:
             self.state(state)
             self.media.advance_clock()
             newest_ms = self.media.newest_ms(("audio", "video", "share", "transcript"))
-            if left := self._timeline.unheard_of(self._terms.asked_now):
+            if left := self._timeline.never_connected(self._terms.asked_now):
                 self.refused(left, None, "not connected before the end")
             self._facts.ended_ms = self._timeline.ended(
                 zoom_ms, newest_ms, self._closed_with_end.numbers, is_zooms=is_zooms
@@ -350,7 +347,6 @@ class Recorder:
     def _connection_event(self, number: int, kind: str, media: Iterable[str], **fields: Any) -> None:
         zoom_ms = self._timeline.clock_ms
         self.event("connection", zoom_ms, connection=number, of=kind, media=sorted(media), **fields)
-        self.media.watch()
         self._touch()
 
     # What others see, and the files' end

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from rtmsd.protocol.causes import GapCause
 from rtmsd.recording.disk.file_buffer import Backlog, DiskFile
 from rtmsd.recording.disk.file_names import FileMaker
 from rtmsd.recording.disk.presence import Damage
@@ -12,6 +13,7 @@ from rtmsd.recording.manifest.participants import Roster
 from rtmsd.recording.media.intake import MediaIntake
 from rtmsd.recording.recovery.damage import Lost
 from rtmsd.recording.recovery.resume import Found
+from rtmsd.recording.timeline.resuming import resume_timeline
 from rtmsd.recording.timeline.timeline import Timeline
 
 
@@ -61,12 +63,12 @@ class RecordingContents:
         self.facts.resume(manifest)
         self.roster = Roster(manifest["participants"])
         self.terms = MediaTerms(manifest.get("media"))
-        self.timeline = Timeline.from_manifest(manifest, found.newest_audio_ms)
+        self.timeline = resume_timeline(manifest, found.newest_audio_ms)
         for audio in found.audio:
             for from_ms, to_ms in audio.inside.kept:
                 self.timeline.covered("audio", audio.user_id, from_ms, to_ms)
         for user_id, from_ms, to_ms in found.lost_audio():
-            self.timeline.missing("audio", user_id, from_ms, to_ms, "daemon_restart")
+            self.timeline.missing("audio", user_id, from_ms, to_ms, GapCause.DAEMON_RESTART)
         if manifest["ended_ms"] is not None:
             self.timeline.reopened(started_again_ms, manifest["ended_ms"])
             self.terms.started_again()
@@ -81,7 +83,13 @@ class RecordingContents:
     @property
     def structure(self) -> tuple[int, ...]:
         """Changes with everything that the manifest has to say at once."""
-        return (self.revision, self.timeline.revision, self.roster.revision, self.terms.revision, *self.media.revision)
+        return (
+            self.revision,
+            self.timeline.changes.count,
+            self.roster.revision,
+            self.terms.revision,
+            *self.media.revision,
+        )
 
     @property
     def counts(self) -> tuple[Any, ...]:

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rtmsd.recording.timeline.resuming import resume_timeline
 from rtmsd.recording.timeline.timeline import Timeline
 from rtmsd.recording.verify.verify import _check_gaps, _check_tiling, verify_manifest
 
@@ -132,7 +133,7 @@ def test_a_pause_in_which_signaling_is_lost_may_be_over_before_zoom_says_so(
     timeline.lost(1, None, "signaling_reconnect", "reset")
     for _ in range(1 + restarted):
         if restarted:
-            timeline = Timeline.from_manifest(manifest(timeline, "active", None), T + 5_000)
+            timeline = resume_timeline(manifest(timeline, "active", None), T + 5_000)
         timeline.connected("signaling", ())
         timeline.connected("media", {"audio"})
     timeline.heard(T + 20_000)
@@ -207,7 +208,9 @@ def test_media_are_a_sign_of_life_whatever_time_they_are_of(media: str) -> None:
     arrived = itertools.count()
     for time_ms in range(0, 60_000, 1_000):
         timeline.heard(T + time_ms)
-        timeline.heard_media(lambda media: T + 3_000 if media == ("audio",) else None, lambda media: next(arrived))
+        timeline.connections.brought(
+            lambda media: T + 3_000 if media == ("audio",) else None, lambda media: next(arrived), timeline.clock_ms
+        )
     timeline.ended(T + 60_000, T + 3_000)
     assert gaps(timeline) == []
 
@@ -259,7 +262,7 @@ def test_thousands_of_gaps_stay_bounded() -> None:
 def test_a_new_start_after_the_end_is_no_gap() -> None:
     timeline, _ = connected()
     ended_ms = timeline.ended(T + 5_000, None)
-    again = Timeline.from_manifest(manifest(timeline, "ended", ended_ms), None)
+    again = resume_timeline(manifest(timeline, "ended", ended_ms), None)
     again.reopened(T + 60_000, ended_ms)
     again.connected("media", {"audio"})
     end_ms = again.ended(T + 70_000, None)
@@ -309,7 +312,7 @@ def test_connections_pauses_and_gaps_always_tile(moves: list[tuple[str, int]], w
                 timeline.heard(now_ms)
             case "packet" | "late" if "media" in up:
                 start_ms = now_ms if move == "packet" else max(T, now_ms - 4 * ms)
-                if start_ms < timeline.watch_ms("audio"):
+                if start_ms < timeline.audio_watch_ms:
                     timeline.covered("audio", 1, start_ms, start_ms + 100)
                 newest_ms = max(newest_ms, start_ms + 100)
             case "frame" | "late_frame" if "media" in up:
@@ -326,7 +329,7 @@ def test_connections_pauses_and_gaps_always_tile(moves: list[tuple[str, int]], w
             case "resume":
                 timeline.resumed(now_ms)
             case "restart":
-                timeline = Timeline.from_manifest(manifest(timeline, "active", None), newest_ms)
+                timeline = resume_timeline(manifest(timeline, "active", None), newest_ms)
                 up.clear()
             case _:
                 pass
@@ -359,8 +362,10 @@ def test_audio_buffered_from_the_start_leaves_nothing_missing_after_a_restart() 
 def test_media_without_keep_alives_are_missing_only_since_the_last_manifest() -> None:
     timeline = Timeline(T)
     timeline.connected("media", {"transcript"})
-    timeline.heard_media(lambda media: T + 7_000 if media == ("transcript",) else None, lambda media: 1)
-    again = Timeline.from_manifest(manifest(timeline, "active", None), None)
+    timeline.connections.brought(
+        lambda media: T + 7_000 if media == ("transcript",) else None, lambda media: 1, timeline.clock_ms
+    )
+    again = resume_timeline(manifest(timeline, "active", None), None)
     assert gaps(again) == [(7_000, None, "daemon_restart")]
 
 
@@ -368,13 +373,13 @@ def test_a_gap_that_becomes_shorter_is_news_for_the_manifest() -> None:
     timeline, number = connected()
     cut(timeline, number, 10_000)
     for start_ms in (10_000, 10_100):
-        before = timeline.revision
+        before = timeline.changes.count
         timeline.covered("audio", 1, T + start_ms, T + start_ms + 100)
-        assert timeline.revision > before
+        assert timeline.changes.count > before
     timeline.heard(T + 14_000)
-    before = timeline.revision
+    before = timeline.changes.count
     timeline.covered("audio", 1, T + 10_200, T + 10_300)
-    assert timeline.revision > before
+    assert timeline.changes.count > before
     assert gaps(timeline) == [(10_300, 14_000, "media_reconnect")]
 
 

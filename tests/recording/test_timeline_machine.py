@@ -14,6 +14,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from rtmsd.recording.timeline.resuming import resume_timeline
 from rtmsd.recording.timeline.timeline import Timeline
 from rtmsd.recording.verify.verify import verify_manifest
 
@@ -97,7 +98,7 @@ class World(RuleBasedStateMachine):
 
     def take(self, user_id: int, tick: int) -> None:
         from_ms = ms(tick)
-        if from_ms < self.timeline.watch_ms("audio"):
+        if from_ms < self.timeline.audio_watch_ms:
             self.timeline.covered("audio", user_id, from_ms, from_ms + TICK_MS)
         self.kept.add((user_id, tick))
         self.arrivals += 1
@@ -131,7 +132,10 @@ class World(RuleBasedStateMachine):
     def look(self) -> None:
         newest_ms = self.newest_ms(("audio",))
         self.timeline.clock_ms = max(self.timeline.clock_ms, newest_ms or 0)
-        self.timeline.heard_media(self.newest_ms, lambda media: self.arrivals if "audio" in media else 0)
+        arrived = self.arrivals
+        self.timeline.connections.brought(
+            self.newest_ms, lambda media: arrived if "audio" in media else 0, self.timeline.clock_ms
+        )
         link = self.links.get(self.audio)
         if link is not None and link.arrivals != self.arrivals:
             link.arrivals = self.arrivals
@@ -191,9 +195,9 @@ class World(RuleBasedStateMachine):
         self.look()
         self.disk.kept = set(self.kept)
         self.disk.at = self.now
-        if self.timeline.revision != self.disk.revision or self.now % 2:
+        if self.timeline.changes.count != self.disk.revision or self.now % 2:
             self.disk.manifest = self.manifest("active", None)
-            self.disk.revision = self.timeline.revision
+            self.disk.revision = self.timeline.changes.count
             self.disk.assured = copy.deepcopy(self.assured)
 
     @precondition(lambda self: "signaling" not in self.links)
@@ -298,7 +302,7 @@ class World(RuleBasedStateMachine):
             self.timeline = Timeline(T)
             self.kept.clear()
         else:
-            self.timeline = Timeline.from_manifest(disk.manifest, self.newest_ms(("audio",)))
+            self.timeline = resume_timeline(disk.manifest, self.newest_ms(("audio",)))
         self.timeline.interrupted("daemon_restart", ["audio", "transcript"])
         disk.revision = -1
 
@@ -318,7 +322,11 @@ class World(RuleBasedStateMachine):
         return restored
 
     @invariant()
-    def no_gap_is_told_twice(self) -> None:
+    def the_watch_time_is_up_to_date(self) -> None:
+        assert self.timeline.audio_watch_ms == self.timeline.watch_ms("audio")
+
+    @invariant()
+    def no_gap_is_listed_twice(self) -> None:
         gaps = self.timeline.gaps()
         assert all(T <= gap.from_ms <= ms(self.now) for gap in gaps), gaps
         assert {gap.cause for gap in gaps} <= {*CAUSES, "daemon_restart", "dropped", "refused"}

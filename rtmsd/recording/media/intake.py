@@ -91,7 +91,6 @@ class MediaIntake:
             self._pictures[entry["media"]].restore(entry, size_bytes, index_bytes)
         for line in found.recent_lines:
             self._transcript.remember(line)
-        self.watch()
 
     def audio(self, user_id: UserId, user_name: str | None, timestamp_ms: int, data: bytes) -> None:
         """Take one packet. The way of nearly all packets is this method and `Track.append`: about 0.6 µs."""
@@ -103,7 +102,7 @@ class MediaIntake:
                 return
             data = decoded
         track = self._tracks.get(user_id)
-        if track is None or timestamp_ms < self._watch_ms or not track.append(timestamp_ms, data):
+        if track is None or timestamp_ms < self._timeline.audio_watch_ms or not track.append(timestamp_ms, data):
             placed_ms = self._place(user_id, timestamp_ms, data)
             if placed_ms is None:
                 return
@@ -142,7 +141,7 @@ class MediaIntake:
         if placement is Placement.TOO_FAR:
             self._corrupt("timestamp", "audio", user_id, timestamp_ms)
             return None
-        if placement is Placement.KEPT and time_ms < self._watch_ms:
+        if placement is Placement.KEPT and time_ms < self._timeline.audio_watch_ms:
             outage = self._timeline.outage_ending("audio")
             self._timeline.covered("audio", user_id, time_ms, time_ms + duration_ms)
             if track.end_ms not in {
@@ -152,7 +151,6 @@ class MediaIntake:
                 self._timeline.covered("audio", user_id, track.end_ms - duration_ms, track.end_ms)
             if outage is not None:
                 self._doubt_others(track, time_ms + duration_ms, *outage)
-            self.watch()
             self._nudge()  # out of Zoom's buffer: many seconds in a moment, and no second time
         self.duplicates += placement is Placement.REPEAT
         return time_ms if placement is Placement.KEPT else None
@@ -270,7 +268,6 @@ class MediaIntake:
         if media == "audio" and user_id in self._tracks:
             from_ms, to_ms = self._tracks[user_id].missed(from_ms, to_ms - from_ms)
         self._timeline.missing(media, user_id, from_ms, to_ms, "dropped")
-        self.watch()
 
     def _corrupt(self, kind: str, media: str | None, user_id: UserId | None, timestamp_ms: int | None) -> None:
         self.corrupt_kinds[kind] += 1
@@ -286,7 +283,6 @@ class MediaIntake:
         whole = (time_ms, time_ms + length_ms)
         for from_ms, to_ms in [whole] if track is None else track.unwritten(*whole):
             self._timeline.missing(media, user_id, from_ms, to_ms, "corrupt")
-        self.watch()
 
     # For the recorder
 
@@ -305,12 +301,7 @@ class MediaIntake:
             self._ahead.discard(track)
         if gap is not None:
             self._timeline.missing(gap.media, gap.user_id, gap.from_ms, int(gap.to_ms), gap.cause)
-            self.watch()
         return gap
-
-    def watch(self) -> None:
-        """The timeline changed: look up which packets it has to hear of."""
-        self._watch_ms = self._timeline.watch_ms("audio")
 
     def newest_ms(self, media: Iterable[str]) -> int | None:
         """Return the end of the newest media of these types, leaving out what jumped far ahead of Zoom's time."""
@@ -337,7 +328,7 @@ class MediaIntake:
     def advance_clock(self) -> None:
         """Tell the timeline how far the media have come."""
         self._timeline.clock_ms = max(self._timeline.clock_ms, self.newest_ms(("audio",)) or 0)
-        self._timeline.heard_media(self.newest_ms, self._arrived)
+        self._timeline.connections.brought(self.newest_ms, self._arrived, self._timeline.clock_ms)
         self._audio.settle(self._timeline.clock_ms)
 
     def _arrived(self, media: Iterable[str]) -> int:

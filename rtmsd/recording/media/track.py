@@ -13,9 +13,7 @@ from rtmsd.recording.disk.file_buffer import PIECE_BYTES, DiskFile
 from rtmsd.recording.media.recent_packets import RecentPackets
 from rtmsd.recording.media.resumed import EarlierAudio
 from rtmsd.recording.media.wav import HEADER_BYTES, PcmFormat
-
-CONTIGUOUS_MS: Final = 20
-"""A deviation up to here is jitter, and nothing shorter is called missing."""
+from rtmsd.recording.timeline.gaps import CONTIGUOUS_MS
 
 REACH_MS: Final = 100
 """A packet that deviates no further from the write position is contiguous audio; no sample may stray further."""

@@ -11,8 +11,8 @@ from typing import Final
 
 import attrs
 
-from rtmsd.recording.media.track import CONTIGUOUS_MS
 from rtmsd.recording.media.wav import HEADER_BYTES, WavHeader
+from rtmsd.recording.timeline.gaps import CONTIGUOUS_MS
 from rtmsd.recording.timeline.intervals import IntervalSet, Part
 
 _REACH_MS: Final = 600_000

@@ -232,7 +232,7 @@ class _Mender:
             self._say(path, "files that were named twice corrected")
         gaps = [Gap.from_manifest(gap) for gap in manifest["gaps"]]
         before = [gap.to_manifest() for gap in gaps]
-        told = [gap.to_manifest() for gap in Gaps(gaps).told(())[0]]
+        told = [gap.to_manifest() for gap in Gaps(gaps).listed(())[0]]
         if told != before:
             self._say(path, "gaps that told one loss twice corrected")
         told = self._with_lost(manifest, gaps)
@@ -258,8 +258,8 @@ class _Mender:
             (pause["from_ms"], math.inf if pause["to_ms"] is None else pause["to_ms"])
             for pause in manifest.get("pauses", [])
         ]
-        lost = Gaps(lost.gap for lost in self.mends.lost if lost.gap is not None).told((), pauses)[0]
-        told, within = Gaps([*gaps, *lost]).told(())
+        lost = Gaps(lost.gap for lost in self.mends.lost if lost.gap is not None).listed((), pauses)[0]
+        told, within = Gaps([*gaps, *lost]).listed(())
         if lost and manifest["ended_ms"] is None:
             manifest["gaps_within"] = [*manifest.get("gaps_within", []), *(gap.to_manifest() for gap in within)]
         return [gap.to_manifest() for gap in told]

@@ -1,6 +1,6 @@
-"""What was connected, from when to when: of signaling and of media."""
+"""The connections of a stream, signaling and media: when each opened and closed. Pure."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, ClassVar, Final, Self
 
 import attrs
@@ -8,6 +8,9 @@ import attrs
 from rtmsd.recording.manifest.entry import Entry
 
 _MAX_CONNECTIONS: Final = 2000
+
+_SILENT_MS: Final = 15_000
+"""Zoom sends a keep-alive after 10 s without media; a connection that brought nothing for longer was dead."""
 
 
 @attrs.define
@@ -47,6 +50,11 @@ class Connection(Entry):
     def lived(self, time_ms: int) -> None:
         self.alive_ms = time_ms if self.alive_ms is None else max(self.alive_ms, time_ms)
 
+    def is_silent(self, at_ms: int) -> bool:
+        """Whether it brought nothing for so long that it must have been dead."""
+        alive_ms = self.opened_ms if self.alive_ms is None else self.alive_ms
+        return alive_ms is not None and at_ms - alive_ms > _SILENT_MS
+
 
 class Connections:
     """All of a stream, in the order in which they came up."""
@@ -83,8 +91,47 @@ class Connections:
         connection.closed_ms = at_ms
         self._open.pop(connection.number, None)
 
-    def cut_off(self, end_ms: int) -> None:
-        """The stream ended then: what was heard later, as a keep-alive, does not count."""
+    def heard(self, time_ms: int, number: int | None) -> bool:
+        """Zoom said what time it is, on signaling or on the connection numbered. Returns whether that opened one."""
+        has_opened = False
+        for connection in self.open:
+            if connection.alive_ms is None:  # its handshake was not long ago
+                connection.lived(time_ms)
+            if connection.number == number or (number is None and connection.kind == "signaling"):
+                connection.heard(time_ms)
+                connection.lived(time_ms)
+                if connection.opened_ms is None and not connection.media:
+                    connection.opened_ms = time_ms
+                    has_opened = True
+        return has_opened
+
+    def brought(
+        self,
+        newest_ms: Callable[[tuple[str, ...]], int | None],
+        arrived: Callable[[tuple[str, ...]], int],
+        clock_ms: int,
+    ) -> None:
+        """Note how far each connection has brought its media, so that a killed daemon's successor knows.
+
+        Args:
+            newest_ms: from media types to the end of the newest media of them.
+            arrived: from media types to how many messages of them ever came.
+        """
+        for connection in self.open:
+            # Audio may come out of Zoom's buffer, behind the other media; none of it must seem to have come already.
+            media = ("audio",) if "audio" in connection.media else connection.media
+            if (time_ms := newest_ms(media)) is not None:
+                connection.heard(time_ms)
+            before, connection.arrived = connection.arrived, arrived(connection.media)
+            if before is not None and connection.arrived > before:
+                connection.lived(clock_ms)
+
+    def end(self, end_ms: int) -> None:
+        """The stream ended: what is open closes, and what was heard later, as a keep-alive, does not count."""
+        for each in self.open:
+            each.opened_ms = end_ms if each.opened_ms is None else each.opened_ms
+            each.why = each.why or "ended"
+            self.close(each, end_ms)
         for each in self._all:
             if each.opened_ms is not None and each.closed_ms is not None:
                 each.opened_ms, each.closed_ms = min(each.opened_ms, end_ms), min(each.closed_ms, end_ms)

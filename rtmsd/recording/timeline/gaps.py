@@ -1,7 +1,7 @@
-"""What is missing, from when to when, of whom and why. Pure book-keeping; `Timeline` knows what was connected.
+"""The gaps of a stream: what is missing, from when to when, of whom and why. Pure; `Timeline` knows the connections.
 
-One loss is told once: of one media type and person no two gaps overlap, and what is missing for everybody is not told
-of single people, too. Which cause an instant has is decided by who named it first.
+One loss is listed once: of one media type and person no two gaps overlap, and what is missing for everybody is not
+listed for single people, too. The cause of an instant is the one that was named first.
 """
 
 import math
@@ -12,8 +12,11 @@ from typing import Any, Final
 import attrs
 
 from rtmsd.protocol.bounds import json_bytes
-from rtmsd.recording.media.track import CONTIGUOUS_MS
+from rtmsd.recording.manifest.changes import ChangeCounter
 from rtmsd.recording.timeline.intervals import IntervalSet, Part
+
+CONTIGUOUS_MS: Final = 20
+"""A deviation up to here is jitter, and nothing shorter is called missing."""
 
 _MAX_GAPS: Final = 10_000
 """Past it the oldest that can be joined become one."""
@@ -21,9 +24,9 @@ _MAX_GAPS: Final = 10_000
 _JOINED: Final = 1000
 """So many are joined at once: to look through all of them for each lost packet would hold up every stream."""
 
-_MAX_TOLD: Final = 12_000
-_MAX_TOLD_BYTES: Final = 1_300_000
-"""What a manifest names, with what is within: 10 000 usual ones, and what pauses cut them into."""
+_MAX_LISTED: Final = 12_000
+_MAX_LISTED_BYTES: Final = 1_300_000
+"""Bounds of what a manifest lists, with what is within: 10 000 usual ones, and what pauses cut them into."""
 
 _ENTRY_BYTES: Final = 85  # of one in the manifest, apart from media, person and cause
 
@@ -64,14 +67,14 @@ class Gap:
 
 
 class Gaps:
-    """All gaps that have an end, in the order in which they became known. They may overlap; see `tell`.
+    """All gaps that have an end, in the order in which they became known. They may overlap; see `list_gaps`.
 
     Attributes:
-        revision: changes with the gaps, but not while one of single packets becomes longer.
+        changes: notes every change, but not that a gap of single packets becomes longer.
     """
 
-    def __init__(self, known: Iterable[Gap] = ()) -> None:
-        self.revision = 0
+    def __init__(self, known: Iterable[Gap] = (), changes: ChangeCounter | None = None) -> None:
+        self.changes = changes or ChangeCounter()
         self._gaps = list(known)
         self._ends: dict[str, float] = {}  # by media, where it was asked for since a gap became shorter
 
@@ -101,7 +104,7 @@ class Gaps:
             if gap.media == media and gap.user_id is None and gap.to_ms == from_ms:
                 gap.to_ms = to_ms
                 self._reaches(gap)
-                self.revision += 1
+                self.changes.note()
                 return
         self.add(Gap(media, None, from_ms, to_ms, cause))
 
@@ -130,7 +133,7 @@ class Gaps:
                 gap.from_ms = to_ms
             else:
                 gap.to_ms, is_shorter_at_end = gap.from_ms, True
-            self.revision += 1
+            self.changes.note()
         if is_shorter_at_end:
             self._drop_empty()
         return shortened
@@ -147,12 +150,12 @@ class Gaps:
             gap.to_ms = min(gap.to_ms, end_ms)
         self._gaps = [gap for gap in self._gaps if gap.from_ms < end_ms]
         self._ends.clear()
-        self.revision += 1
+        self.changes.note()
 
     def _append(self, gap: Gap) -> None:
         self._gaps.append(gap)
         self._reaches(gap)
-        self.revision += 1
+        self.changes.note()
         if len(self._gaps) > _MAX_GAPS:
             self._join_oldest(_MAX_GAPS - _JOINED)
 
@@ -166,15 +169,15 @@ class Gaps:
         self._gaps = [gap for gap in self._gaps if gap.to_ms > gap.from_ms]
         self._ends.clear()
 
-    def told(self, going_on: Iterable[Gap], pauses: Iterable[Part] = ()) -> tuple[list[Gap], list[Gap]]:
-        """See `tell`. Where that would be too much for a manifest, the oldest gaps are joined for good."""
+    def listed(self, going_on: Iterable[Gap], pauses: Iterable[Part] = ()) -> tuple[list[Gap], list[Gap]]:
+        """See `list_gaps`. Where that would be too much for a manifest, the oldest gaps are joined for good."""
         going_on, pauses = list(going_on), list(pauses)
-        while (told := tell([*self._gaps, *going_on], pauses)) is None or _bytes(*told) > _MAX_TOLD_BYTES:
+        while (listed := list_gaps([*self._gaps, *going_on], pauses)) is None or _bytes(*listed) > _MAX_LISTED_BYTES:
             before = len(self._gaps)
             self._join_oldest(before // 2)
             if len(self._gaps) == before:  # of a manifest that others wrote, with thousands of causes
                 self._gaps = [Gap(gap.media, None, gap.from_ms, gap.to_ms, _MANY) for gap in self._gaps]
-        return told
+        return listed
 
     def _join_oldest(self, left: int) -> None:
         """Join the oldest gaps with the next ones alike, until so many are left: a little too much is called missing,
@@ -201,8 +204,8 @@ class Gaps:
         self._gaps = list(gaps)
 
 
-def tell(gaps: Iterable[Gap], pauses: Iterable[Part] = ()) -> tuple[list[Gap], list[Gap]] | None:
-    """Return gaps as a manifest names them, each loss once and in order, without the time that was paused.
+def list_gaps(gaps: Iterable[Gap], pauses: Iterable[Part] = ()) -> tuple[list[Gap], list[Gap]] | None:
+    """Return gaps as a manifest lists them, each loss once and in order, without the time that was paused.
 
     Returns:
         The gaps, and apart from them what lies within a pause or, of single people, within everybody's: it counts when
@@ -211,19 +214,19 @@ def tell(gaps: Iterable[Gap], pauses: Iterable[Part] = ()) -> tuple[list[Gap], l
     paused = IntervalSet(pauses)
     named: defaultdict[tuple[str, int | str | None], IntervalSet] = defaultdict(IntervalSet)
     covers: defaultdict[str, IntervalSet] = defaultdict(lambda: IntervalSet(paused))
-    told: list[Gap] = []
+    listed: list[Gap] = []
     within: list[Gap] = []
     for gap in sorted(gaps, key=lambda gap: gap.user_id is not None):  # everybody's first, else as they came
         media, user_id, cause = gap.kind
         cover = covers[media]
         for start, end in named[media, user_id].add(gap.from_ms, gap.to_ms):
-            told += [Gap(media, user_id, *part, cause) for part in cover.uncovered(start, end)]
+            listed += [Gap(media, user_id, *part, cause) for part in cover.uncovered(start, end)]
             within += [Gap(media, user_id, *part, cause) for part in cover.intersect(start, end)]
             if user_id is None:
                 cover.add(start, end)
-            if len(told) + len(within) > _MAX_TOLD:
+            if len(listed) + len(within) > _MAX_LISTED:
                 return None
-    return _joined(told), _joined(within)
+    return _joined(listed), _joined(within)
 
 
 def _bytes(*lists: list[Gap]) -> int:

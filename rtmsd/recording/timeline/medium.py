@@ -6,19 +6,15 @@ handshake itself does not say what time it is. What Zoom had buffered meanwhile 
 
 import enum
 import math
+from collections.abc import Collection
 from typing import Final
 
-from rtmsd.recording.media.track import CONTIGUOUS_MS
+from rtmsd.protocol.causes import GapCause, is_wider
 from rtmsd.recording.timeline.connections import Connection
-from rtmsd.recording.timeline.gaps import Gap, Gaps
+from rtmsd.recording.timeline.gaps import CONTIGUOUS_MS, Gap, Gaps
 
 _EXTEND_MS: Final = 1000
 """So soon after the first live word from Zoom the first packet may come; the gap lasts until then."""
-
-_CAUSES: Final = ("media_reconnect", "signaling_reconnect", "server_failover")
-"""Each takes in those before it."""
-
-REFUSED: Final = "refused"
 
 AHEAD_MS: Final = 12 * 3_600_000
 """A time further from what was heard last is no time."""
@@ -71,7 +67,7 @@ class Medium:
 
     def refused(self) -> None:
         """It will not come: what was lost before is only the beginning of that."""
-        self.link, self.cause = Link.DOWN, REFUSED
+        self.link, self.cause = Link.DOWN, GapCause.REFUSED
 
     def heard(self, time_ms: int) -> bool:
         """Zoom said what time it is. Returns whether that ended an outage."""
@@ -82,17 +78,30 @@ class Medium:
             self._sign_ms = time_ms
         return False
 
-    def is_part_of(self, cause: str) -> bool:
-        """Whether an outage with this cause takes in the present one: no sign of life came between the losses."""
-        is_wider = self.cause in _CAUSES and cause in _CAUSES[_CAUSES.index(self.cause) + 1 :]
-        return self.link is Link.DOWN and self._sign_ms is None and is_wider
+    def widen(self, cause: str) -> bool:
+        """Take over the cause of a wider outage that began with this one: no sign of life came between the losses.
+        Returns whether it did.
+        """
+        is_part = self.link is Link.DOWN and self._sign_ms is None and is_wider(cause, self.cause)
+        if is_part:
+            self.cause = cause
+        return is_part
 
-    def has_gone_on(self, until_ms: int) -> bool:
-        """Whether Zoom said something during the outage, and before `until_ms`."""
-        return self._sign_ms is not None and self._sign_ms < until_ms
+    def may_close_with_end(self, end_ms: int, said_ms: int, closing: Collection[int]) -> bool:
+        """Whether its connection, if it is one of `closing`, may have closed as part of the end: it was not silent, and
+        Zoom said nothing during the outage before the end.
+        """
+        connection = self.connection
+        return (
+            connection is not None
+            and connection.number in closing
+            and self.cause == GapCause.MEDIA_RECONNECT
+            and (self._sign_ms is None or self._sign_ms >= end_ms)
+            and not connection.is_silent(said_ms)
+        )
 
     def ended(self, end_ms: int, *, closed_with_end: bool) -> None:
-        """The stream is over."""
+        """The stream ended."""
         if self.link is Link.SETTLING:
             self._settle(end_ms)
         elif self.link is Link.DOWN:
@@ -147,7 +156,7 @@ class Medium:
             if from_ms < self._tail_ms + AHEAD_MS and to_ms > self._tail_ms:
                 self._gaps.add(Gap(self.name, None, self._tail_ms, from_ms, self.cause))
                 self._tail_ms = to_ms
-                self._gaps.revision += 1
+                self._gaps.changes.note()
         elif self._settled_ms is not None:
             if self._settled_ms < from_ms <= self._settled_ms + _EXTEND_MS:
                 self._gaps.prolong(self.name, self._settled_ms, from_ms, self.cause)

@@ -1,4 +1,4 @@
-"""Time in which nothing was expected."""
+"""The pauses of a stream: time in which no media are expected. Pure."""
 
 import math
 from collections.abc import Iterable, Iterator
@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import attrs
 
+from rtmsd.recording.manifest.changes import ChangeCounter
 from rtmsd.recording.manifest.entry import Entry
 from rtmsd.recording.timeline.intervals import Part
 
@@ -35,12 +36,10 @@ class Pause(Entry):
 
 
 class Pauses:
-    """Attributes:
-    revision: changes with every pause.
-    """
+    """All pauses, in order."""
 
-    def __init__(self, known: Iterable[Pause] = ()) -> None:
-        self.revision = 0
+    def __init__(self, known: Iterable[Pause] = (), changes: ChangeCounter | None = None) -> None:
+        self._changes = changes or ChangeCounter()
         self._pauses = list(known)
         self._is_end_guessed = False  # of the last one
 
@@ -67,13 +66,13 @@ class Pauses:
         """Nobody hears Zoom's word from now on: if the next says that nothing is paused, it may be so since now."""
         if self.since_ms is not None and self._pauses[-1].sure_until_ms is None:
             self._pauses[-1].sure_until_ms = max(from_ms, self.since_ms)
-            self.revision += 1
+            self._changes.note()
 
-    def end(self, time_ms: int, *, is_told: bool, by_now: bool = False) -> None:
+    def end(self, time_ms: int, *, is_exact: bool, by_now: bool = False) -> None:
         """The pause is over.
 
         Args:
-            is_told: Zoom said when; its word also corrects an end that was only known to be no later.
+            is_exact: Zoom said when; its word also corrects an end that was only known to be no later.
             by_now: at `time_ms` or earlier.
         """
         if not self._pauses:
@@ -81,11 +80,11 @@ class Pauses:
         pause = self._pauses[-1]
         if pause.sure_until_ms is not None:
             time_ms, by_now, pause.sure_until_ms = min(time_ms, pause.sure_until_ms), False, None
-        if pause.to_ms is None or (self._is_end_guessed and is_told):
+        if pause.to_ms is None or (self._is_end_guessed and is_exact):
             end_ms = max(time_ms, pause.from_ms)
             pause.to_ms = end_ms if pause.to_ms is None else min(end_ms, pause.to_ms)
             self._is_end_guessed = by_now
-            self.revision += 1
+            self._changes.note()
 
     def ended(self, from_ms: int, to_ms: int) -> None:
         """The stream had ended, and was started again."""
@@ -101,7 +100,7 @@ class Pauses:
 
     def _append(self, pause: Pause) -> None:
         self._pauses.append(pause)
-        self.revision += 1
+        self._changes.note()
         if len(self._pauses) > _MAX_PAUSES:
             first, second = self._pauses[:2]
             self._pauses[:2] = [Pause(first.from_ms, second.to_ms, first.why)]

@@ -1,20 +1,19 @@
-"""What was connected when, and so what is missing and why: pure book-keeping in Zoom's clock.
+"""The timeline of a stream: what was connected when, and so what is missing and why. Pure, in Zoom's clock.
 
 For each media type, connections, pauses and gaps together tile the time from its first handshake to the end.
 """
 
 import math
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection, Iterable
 from typing import Any, Final
 
 from rtmsd.protocol.bounds import bounded_text
+from rtmsd.protocol.causes import GapCause
+from rtmsd.recording.manifest.changes import ChangeCounter
 from rtmsd.recording.timeline.connections import Connection, Connections
 from rtmsd.recording.timeline.gaps import Gap, Gaps
-from rtmsd.recording.timeline.medium import AHEAD_MS, REFUSED, Link, Medium
-from rtmsd.recording.timeline.pauses import Pause, Pauses
-
-_SILENT_MS: Final = 15_000
-"""Zoom sends a keep-alive after 10 s without media; a connection that brought nothing for longer was dead."""
+from rtmsd.recording.timeline.medium import AHEAD_MS, Link, Medium
+from rtmsd.recording.timeline.pauses import Pauses
 
 _DRAINED_MS: Final = 60_000
 """So long after a connection came up, audio that is still behind is not from Zoom's buffer: people say nothing."""
@@ -30,26 +29,26 @@ class Timeline:
         start_ms: where the first connection of each media type is taken to begin: audio is buffered from then on.
         clock_ms: the latest time heard from Zoom.
         connections, pauses: what was up, and when nothing was expected.
+        audio_watch_ms: `watch_ms` of audio, kept ready for each packet.
+
+    Args:
+        changes: notes changes of the structure, and that a gap becomes shorter: a successor must not call missing what
+            came out of Zoom's buffer.
+        gaps: those of an earlier process.
     """
 
-    def __init__(self, start_ms: int) -> None:
+    def __init__(self, start_ms: int, changes: ChangeCounter | None = None, gaps: Iterable[Gap] = ()) -> None:
         self.start_ms = start_ms
         self.clock_ms = start_ms
+        self.changes = changes or ChangeCounter()
         self.connections = Connections()
-        self.pauses = Pauses()
-        self._gaps = Gaps()
+        self.pauses = Pauses(changes=self.changes)
+        self.audio_watch_ms = -math.inf
+        self._gaps = Gaps(gaps, self.changes)
         self._media: dict[str, Medium] = {}
-        self._untold: dict[str, str] = {}
-        self._is_new_start = True  # else it had ended, and is only taken up to be told so again
+        self._interrupted: dict[str, str] = {}  # media that an earlier process may have had: the cause of their loss
+        self._is_new_start = True  # else it had ended, and is only taken up to be ended again
         self._said_ms = start_ms  # the latest word of Zoom's, apart from the times of media
-        self._revision = 0
-
-    @property
-    def revision(self) -> int:
-        """Changes with the structure, and when a gap becomes shorter: who takes over must not call missing what came
-        out of Zoom's buffer.
-        """
-        return self._revision + self._gaps.revision + self.pauses.revision
 
     def is_plausible(self, time_ms: int) -> bool:
         return self.start_ms - AHEAD_MS <= time_ms <= self.clock_ms + AHEAD_MS
@@ -63,13 +62,13 @@ class Timeline:
         """Return the media types that were connected, apart from these."""
         return sorted(name for name in self._media.keys() - set(media) if self.knows(name))
 
-    def unheard_of(self, media: Iterable[str]) -> list[str]:
+    def never_connected(self, media: Iterable[str]) -> list[str]:
         """Return the media types that, since the stream started, were neither connected nor refused, although others
         were connected; those that an earlier process may have connected are left out.
         """
         if not any(map(self.knows, self._media)):
             return []
-        return sorted(set(media) - self._media.keys() - self._untold.keys())
+        return sorted(set(media) - self._media.keys() - self._interrupted.keys())
 
     # Connections
 
@@ -77,7 +76,7 @@ class Timeline:
         """An earlier process may have been connected and died before it could write so: of these media, unless they are
         known, what their first connection does not bring is missing from the start on, and all of it without one.
         """
-        self._untold = {name: cause for name in media if name not in self._media}
+        self._interrupted = {name: cause for name in media if name not in self._media}
 
     def connected(self, kind: str, media: Iterable[str]) -> int:
         """A handshake succeeded. Returns the connection's number, for `heard` and `lost`."""
@@ -88,14 +87,14 @@ class Timeline:
         for name in connection.media:
             medium = self._media.get(name)
             if medium is None:
-                medium = self._media[name] = Medium(name, connection, self._gaps)
-                if name not in self._untold:
+                medium = self.add_medium(name, connection)
+                if name not in self._interrupted:
                     connection.opened_ms = medium.up_ms = self.start_ms
                     continue
-                medium.down(self.start_ms, self._untold.pop(name))
-            self._take_for_lost(medium, "replaced")
+                medium.down(self.start_ms, self._interrupted.pop(name))
+            self._lose_unnoticed(medium, "replaced")
             medium.connected(connection)
-        self._revision += 1
+        self.changed()
         return connection.number
 
     def refused(self, media: Iterable[str]) -> None:
@@ -103,17 +102,22 @@ class Timeline:
         for name in media:
             medium = self._media.get(name)
             if medium is None:
-                medium = self._media[name] = Medium(name, None, self._gaps)
-                medium.down(self.start_ms, REFUSED)
-            self._take_for_lost(medium, "refused")
+                medium = self.add_medium(name, None)
+                medium.down(self.start_ms, GapCause.REFUSED)
+            self._lose_unnoticed(medium, "refused")
             medium.refused()
-            self._untold.pop(name, None)
-        self._revision += 1
+            self._interrupted.pop(name, None)
+        self.changed()
 
-    def _take_for_lost(self, medium: Medium, why: str) -> None:
+    def add_medium(self, name: str, connection: Connection | None) -> Medium:
+        """Begin a media type: connected, or with None refused from the start."""
+        medium = self._media[name] = Medium(name, connection, self._gaps)
+        return medium
+
+    def _lose_unnoticed(self, medium: Medium, why: str) -> None:
         """Its connection closed without a loss, and the stream went on after all."""
         if medium.link is Link.UP and medium.connection is not None:
-            self.lost(medium.connection.number, medium.connection.heard_ms, "media_reconnect", why)
+            self.lost(medium.connection.number, medium.connection.heard_ms, GapCause.MEDIA_RECONNECT, why)
 
     def heard(self, time_ms: int, number: int | None = None) -> None:
         """Zoom said what time it is, on the signaling connection or on the one numbered."""
@@ -121,36 +125,11 @@ class Timeline:
             return
         self.clock_ms = max(self.clock_ms, time_ms)
         self._said_ms = max(self._said_ms, time_ms)
-        for connection in self.connections.open:
-            if connection.alive_ms is None:  # its handshake was not long ago
-                connection.lived(time_ms)
-            if connection.number == number or (number is None and connection.kind == "signaling"):
-                connection.heard(time_ms)
-                connection.lived(time_ms)
-                if connection.opened_ms is None and not connection.media:
-                    connection.opened_ms = time_ms
-                    self._revision += 1
+        if self.connections.heard(time_ms, number):
+            self.changes.note()
         for medium in self._media.values():
             if medium.heard(time_ms):
-                self._revision += 1
-
-    def heard_media(
-        self, newest_ms: Callable[[tuple[str, ...]], int | None], arrived: Callable[[tuple[str, ...]], int]
-    ) -> None:
-        """Note how far each connection has brought its media, so that a killed daemon's successor knows.
-
-        Args:
-            newest_ms: from media types to the end of the newest media of them.
-            arrived: from media types to how many messages of them ever came.
-        """
-        for connection in self.connections.open:
-            # Audio may come out of Zoom's buffer, behind the other media; none of it must seem to have come already.
-            media = ("audio",) if "audio" in connection.media else connection.media
-            if (time_ms := newest_ms(media)) is not None:
-                connection.heard(time_ms)
-            before, connection.arrived = connection.arrived, arrived(connection.media)
-            if before is not None and connection.arrived > before:
-                connection.lived(self.clock_ms)
+                self.changed()
 
     def lost(
         self, number: int, newest_ms: int | None, cause: str | None, why: str, *, audio_ms: int | None = None
@@ -169,8 +148,8 @@ class Timeline:
         connection.why = bounded_text(why)
         if cause is None:
             return
-        told = [time for time in (connection.opened_ms, connection.heard_ms) if time is not None]
-        heard = told if newest_ms is None else [*told, newest_ms]
+        known = [time for time in (connection.opened_ms, connection.heard_ms) if time is not None]
+        heard = known if newest_ms is None else [*known, newest_ms]
         media = [self._media[name] for name in connection.media]
         floor_ms = max([medium.since_ms for medium in media], default=min(heard, default=self.clock_ms))
         closed_ms = max([*heard, floor_ms])
@@ -179,20 +158,19 @@ class Timeline:
             connection.opened_ms = floor_ms
         for medium in media:
             is_behind = medium.name == "audio" and audio_ms is not None and closed_ms - medium.up_ms < _DRAINED_MS
-            if medium.name == "audio" and cause == "dropped":  # cut off while it came, perhaps out of Zoom's buffer
+            if medium.name == "audio" and cause == GapCause.DROPPED:  # cut off while it came, perhaps from the buffer
                 medium.down(max(audio_ms or 0, floor_ms), cause)
             else:
-                medium.down(max([*told, audio_ms or 0, floor_ms]) if is_behind else closed_ms, cause)
+                medium.down(max([*known, audio_ms or 0, floor_ms]) if is_behind else closed_ms, cause)
         if connection.kind == "signaling":
             self.pauses.doubt(closed_ms)
-        self._revision += 1
+        self.changed()
 
     def same_outage(self, cause: str) -> None:
         """More went than media: what was lost just before, with no sign of life since, was lost by the same cause."""
         for medium in self._media.values():
-            if medium.is_part_of(cause):
-                medium.cause = cause
-                self._revision += 1
+            if medium.widen(cause):
+                self.changes.note()
 
     # Media
 
@@ -211,6 +189,7 @@ class Timeline:
         medium = self._media.get(media)
         if medium is not None:
             medium.covered(user_id, from_ms, to_ms)
+            self._watch()
 
     def shown(self, media: str, user_id: int | str | None, from_ms: int, to_ms: int) -> None:
         """A frame of video that lies before `watch_ms` was kept, which lasts until `to_ms` unless another one comes.
@@ -218,8 +197,8 @@ class Timeline:
         Pictures are never buffered: the first one on a new connection is as live as a word from Zoom.
         """
         medium = self._media.get(media)
-        if medium is not None:
-            self._revision += medium.shown(user_id, from_ms, to_ms)
+        if medium is not None and medium.shown(user_id, from_ms, to_ms):
+            self.changes.note()
 
     def missing(self, media: str, user_id: int | str | None, from_ms: int, to_ms: int, cause: str) -> None:
         """What came for this time could not be kept."""
@@ -227,6 +206,15 @@ class Timeline:
             return
         self.clock_ms = max(self.clock_ms, min(to_ms, self.clock_ms + _LATE_MS))
         self._gaps.missing(Gap(media, user_id, from_ms, to_ms, cause))
+        self._watch()
+
+    def changed(self) -> None:
+        """Note a change of the structure, and bring `audio_watch_ms` up to date."""
+        self.changes.note()
+        self._watch()
+
+    def _watch(self) -> None:
+        self.audio_watch_ms = self.watch_ms("audio")
 
     # Pauses and the end
 
@@ -239,7 +227,7 @@ class Timeline:
         Args:
             by_now: at `time_ms` or earlier: media came, which may overtake Zoom's word on when. It still counts.
         """
-        self.pauses.end(self._known(time_ms), is_told=time_ms is not None, by_now=by_now)
+        self.pauses.end(self._known(time_ms), is_exact=time_ms is not None, by_now=by_now)
 
     def reopened(self, time_ms: int, ended_ms: int) -> None:
         """The stream had ended and is started again: nothing was expected in between."""
@@ -247,6 +235,7 @@ class Timeline:
         self.start_ms = self.clock_ms = self._said_ms = max(time_ms, ended_ms)
         self.pauses.ended(ended_ms, self.start_ms)
         self._media.clear()
+        self.changed()
 
     def ended(
         self,
@@ -256,8 +245,8 @@ class Timeline:
         *,
         is_zooms: bool = False,
     ) -> int:
-        """Close everything that is open. Returns the time of the end: what Zoom said or, if that is later, where the
-        newest media end. Where Zoom did not say it is the latter, and where the end is not Zoom's what was heard last.
+        """Close everything that is open. Returns the time of the end: what Zoom said or, if later, where the newest
+        media end. Where Zoom did not say it is the latter, and where the end is not Zoom's, what was heard last.
 
         Args:
             time_ms: what Zoom said.
@@ -268,39 +257,28 @@ class Timeline:
         is_by_media = time_ms is None and is_zooms and newest_ms is not None
         end_ms = max(self.start_ms if is_by_media else self._known(time_ms), newest_ms or 0)
         signaling = self.connections.latest("signaling")
-        is_told = time_ms is not None and signaling is not None and signaling.closed_ms is None
+        is_announced = time_ms is not None and signaling is not None and signaling.closed_ms is None
         said_ms = self._said_ms if time_ms is None else self._known(time_ms)
-        if not self._media and not (self._untold and self._is_new_start):
+        if not self._media and not (self._interrupted and self._is_new_start):
             self.pauses.stays_ended(end_ms)
-        for name, cause in self._untold.items():
+        for name, cause in self._interrupted.items():
             self._gaps.add(Gap(name, None, self.start_ms, end_ms, cause))
-        self._untold = {}
+        self._interrupted = {}
         for connection in self.connections.open:
-            if not _is_silent(connection, said_ms):
+            if not connection.is_silent(said_ms):
                 continue
             if connection.media:
-                self.lost(connection.number, None, "media_reconnect", connection.why or "silent before the end")
+                self.lost(connection.number, None, GapCause.MEDIA_RECONNECT, connection.why or "silent before the end")
             else:
                 self.pauses.doubt(connection.heard_ms or self.start_ms)
         for medium in self._media.values():
-            closed_with_end = (
-                is_told
-                and medium.connection is not None
-                and medium.connection.number in closing
-                and medium.cause == "media_reconnect"
-                and not medium.has_gone_on(end_ms)
-                and not _is_silent(medium.connection, said_ms)
-            )
-            medium.ended(end_ms, closed_with_end=closed_with_end)
-        for connection in self.connections.open:
-            connection.opened_ms = end_ms if connection.opened_ms is None else connection.opened_ms
-            connection.why = connection.why or "ended"
-            self.connections.close(connection, end_ms)
-        self.connections.cut_off(end_ms)
+            is_part_of_end = is_announced and medium.may_close_with_end(end_ms, said_ms, closing)
+            medium.ended(end_ms, closed_with_end=is_part_of_end)
+        self.connections.end(end_ms)
         self._gaps.close(end_ms)
-        self.pauses.end(end_ms, is_told=True)
+        self.pauses.end(end_ms, is_exact=True)
         self._media.clear()
-        self._revision += 1
+        self.changed()
         return end_ms
 
     def _known(self, time_ms: int | None) -> int:
@@ -310,14 +288,14 @@ class Timeline:
 
     def gaps(self) -> list[Gap]:
         """All gaps, those going on too, in order and without the time that was paused."""
-        return self._tell()[0]
+        return self._listed()[0]
 
-    def _tell(self) -> tuple[list[Gap], list[Gap]]:
+    def _listed(self) -> tuple[list[Gap], list[Gap]]:
         going_on = (medium.going_on() for medium in self._media.values())
-        return self._gaps.told((gap for gap in going_on if gap is not None), self.pauses.spans)
+        return self._gaps.listed((gap for gap in going_on if gap is not None), self.pauses.spans)
 
     def to_manifest(self) -> dict[str, Any]:
-        gaps, within = self._tell()
+        gaps, within = self._listed()
         return {
             "gaps": [gap.to_manifest() for gap in gaps],
             "gaps_within": [gap.to_manifest() for gap in within if self._media],  # after the end none becomes shorter
@@ -325,50 +303,3 @@ class Timeline:
             "connections": self.connections.to_manifest(),
             "clock_ms": self.clock_ms,
         }
-
-    @classmethod
-    def from_manifest(cls, manifest: dict[str, Any], newest_ms: int | None) -> "Timeline":
-        """Take up what a daemon left that was killed or stopped: what was connected is lost since it was last heard.
-
-        Args:
-            newest_ms: end of the newest audio in the files.
-        """
-        timeline = cls(manifest["started_ms"])
-        timeline.clock_ms = max(manifest.get("clock_ms", 0), newest_ms or 0, timeline.start_ms)
-        timeline.pauses = Pauses(Pause.from_manifest(pause) for pause in manifest.get("pauses", []))
-        timeline.connections = Connections(manifest["connections"])
-        gaps = [Gap.from_manifest(gap) for gap in (*manifest["gaps"], *manifest.get("gaps_within", []))]
-        timeline._gaps = Gaps(gap for gap in gaps if gap.to_ms < math.inf)
-        if manifest["ended_ms"] is not None:
-            return timeline
-        going_on = {gap.media: gap for gap in gaps if gap.to_ms == math.inf}
-        for connection in timeline.connections:
-            for name in connection.media:
-                timeline._media[name] = medium = Medium(name, connection, timeline._gaps)
-                gap = going_on.get(name)
-                if gap is not None:
-                    medium.down(gap.from_ms, gap.cause)
-                elif connection.closed_ms is not None:
-                    medium.down(connection.closed_ms, "daemon_restart")
-                if connection.closed_ms is None and gap is not None:
-                    medium.connected(connection)
-        for name, gap in going_on.items():
-            if gap.cause == REFUSED and name not in timeline._media:
-                timeline._media[name] = medium = Medium(name, None, timeline._gaps)
-                medium.down(gap.from_ms, REFUSED)
-        audio = timeline._media.get("audio")
-        if audio is not None and audio.link is Link.DOWN and (newest_ms or 0) > audio.since_ms:
-            # Another process was connected since, and killed before it could write so.
-            audio.connected(timeline.connections.add("media", ["audio"]))
-        for connection in timeline.connections.open:
-            heard_ms = newest_ms if "audio" in connection.media else None
-            timeline.lost(connection.number, heard_ms, "daemon_restart", "daemon restarted")
-        signaling = timeline.connections.latest("signaling")
-        timeline.pauses.doubt((signaling and signaling.closed_ms) or timeline.start_ms)
-        return timeline
-
-
-def _is_silent(connection: Connection, at_ms: int) -> bool:
-    """Whether it brought nothing for so long that it must have been dead."""
-    alive_ms = connection.opened_ms if connection.alive_ms is None else connection.alive_ms
-    return alive_ms is not None and at_ms - alive_ms > _SILENT_MS

@@ -24,9 +24,9 @@ _COUNTERS_EVERY_S: Final = 5.0
 
 @attrs.frozen
 class _Mark:
-    """What a manifest says: written at once when `structure` changes, now and then when only `counts` do."""
+    """The state that a manifest reports: written at once when `changes` grow, now and then when only `counts` do."""
 
-    structure: tuple[int, ...] = ()
+    changes: int = -1
     counts: tuple[Any, ...] = ()
 
 
@@ -73,7 +73,7 @@ class Flusher:
 
     def touch(self) -> None:
         """Something changed that the manifest has to say at once."""
-        self._contents.revision += 1
+        self._contents.changes.note()
         self._writer.nudge()
 
     # The writer's turn
@@ -85,12 +85,12 @@ class Flusher:
             return Job(self._directory, (), self._taken_up, self._mend)
         if self._dirty:
             self._contents.media.advance_clock()
-        structure = self._contents.structure
-        due = self._is_due(structure, now_s)
+        changes = self._contents.changes.count
+        due = self._is_due(changes, now_s)
         if not due and not self._dirty:
             return None
         if due:
-            self._collected = _Mark(structure, self._contents.counts)
+            self._collected = _Mark(changes, self._contents.counts)
             self._counted_s = now_s
         batches = tuple(file.take() for file in self._dirty)
         manifest = self._contents.manifest() if due else None
@@ -103,9 +103,9 @@ class Flusher:
             tuple(self._maker.files) if due else (),
         )
 
-    def _is_due(self, structure: tuple[int, ...], now_s: float) -> bool:
+    def _is_due(self, changes: int, now_s: float) -> bool:
         """Whether the manifest is to be written. Counts are looked at as seldom as they are written: they cost more."""
-        if structure != self._saved.structure:
+        if changes != self._saved.changes:
             return True
         if now_s - self._counted_s < _COUNTERS_EVERY_S:
             return False
@@ -155,7 +155,7 @@ class Flusher:
                 self._let_go()
                 self._forget()
                 raise self._bug
-            if not self._dirty and self._saved.structure == self._contents.structure:
+            if not self._dirty and self._saved.changes == self._contents.changes.count:
                 return
             if self._writer.error is not None:
                 await trio.sleep(RETRY_S)
@@ -163,8 +163,8 @@ class Flusher:
     async def finish(self) -> None:
         """Write everything, with the captions in order, and let go of the directory."""
         await self.flush()
-        sort_captions = partial(self._contents.media.sort_captions, self._writer.disk)
-        await self._writer.retrier.run(sort_captions, self._rtms_stream_id)
+        finish = partial(self._contents.media.finish, self._writer.disk)
+        await self._writer.retrier.run(finish, self._rtms_stream_id)
         self._let_go()
 
     async def suspend(self) -> None:

@@ -26,7 +26,7 @@ from rtmsd.recording.library.revoke import revoke
 from rtmsd.recording.manifest.header import FINAL_STATES, StreamInfo
 from rtmsd.recording.manifest.participants import identified
 from rtmsd.recording.media.rates import Rates
-from rtmsd.recording.media.transcript import json_line
+from rtmsd.recording.media.text import json_line
 from rtmsd.recording.recovery.damage import EVENT
 from rtmsd.recording.recovery.resume import Found, find
 from rtmsd.recording.state import RecordingContents
@@ -212,7 +212,7 @@ class Recorder:
         """Where offsets count from. Zoom may say it again after a reconnection: the first counts."""
         facts = self._facts
         if facts.first_packet_ms is None and zoom_ms is not None and self._timeline.is_plausible(zoom_ms):
-            facts.first_packet_ms = self.media.origin_ms = zoom_ms
+            facts.first_packet_ms = self.media.context.origin_ms = zoom_ms
             self._touch()
 
     def participants_joined(self, participants: Iterable[Participant], zoom_ms: int | None) -> None:

@@ -1,4 +1,4 @@
-"""All that is known of a stream that is being recorded, and how its manifest tells it. Nothing here waits."""
+"""The contents of one recording: all that is known of its stream, and the manifest made of it. Nothing here waits."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,10 +7,12 @@ from rtmsd.protocol.causes import GapCause
 from rtmsd.recording.disk.file_buffer import Backlog, DiskFile
 from rtmsd.recording.disk.file_names import FileMaker
 from rtmsd.recording.disk.presence import Damage
+from rtmsd.recording.manifest.changes import ChangeCounter
 from rtmsd.recording.manifest.header import Facts
 from rtmsd.recording.manifest.media_terms import MediaTerms
 from rtmsd.recording.manifest.participants import Roster
 from rtmsd.recording.media.intake import MediaIntake
+from rtmsd.recording.media.store import IntakeContext
 from rtmsd.recording.recovery.damage import Lost
 from rtmsd.recording.recovery.resume import Found
 from rtmsd.recording.timeline.resuming import resume_timeline
@@ -22,7 +24,7 @@ class RecordingContents:
 
     Attributes:
         facts, roster, timeline, terms, media: each a subject of its own.
-        revision: of what none of them notices.
+        changes: of all of them, as far as the manifest has to report them at once.
     """
 
     def __init__(
@@ -37,41 +39,44 @@ class RecordingContents:
         local_ms: Callable[[], int],
         nudge: Callable[[], None],
     ) -> None:
-        self.revision = 0
+        self.changes = ChangeCounter()
         self._maker = maker
         self._events = events
         self.facts = Facts(identity)
-        self.roster = Roster([])
-        self.timeline = Timeline(self.facts.started_ms)
-        self.terms = MediaTerms()
-        if found.manifest is not None:
-            self._resume(found.manifest, found, started_again_ms)
-        self.media = MediaIntake(
-            maker,
-            backlog,
-            self.roster,
-            self.timeline,
+        self.roster = Roster([], self.changes)
+        self.terms = MediaTerms(None, self.changes)
+        if found.manifest is None:
+            self.timeline = Timeline(self.facts.started_ms, self.changes)
+        else:
+            self.timeline = self._resume(found.manifest, found, started_again_ms)
+        context = IntakeContext(
+            maker=maker,
+            backlog=backlog,
+            roster=self.roster,
+            timeline=self.timeline,
+            changes=self.changes,
             started_ms=self.facts.started_ms,
+            origin_ms=self.facts.origin_ms,
             local_ms=local_ms,
             nudge=nudge,
-            found=found,
         )
-        self.media.origin_ms = self.facts.origin_ms
+        self.media = MediaIntake(context, found)
 
-    def _resume(self, manifest: dict[str, Any], found: Found, started_again_ms: int) -> None:
-        """Go on where an earlier process stopped, or where the stream had ended."""
+    def _resume(self, manifest: dict[str, Any], found: Found, started_again_ms: int) -> Timeline:
+        """Continue where an earlier process stopped, or where the stream had ended. Returns the timeline."""
         self.facts.resume(manifest)
-        self.roster = Roster(manifest["participants"])
-        self.terms = MediaTerms(manifest.get("media"))
-        self.timeline = resume_timeline(manifest, found.newest_audio_ms)
+        self.roster = Roster(manifest["participants"], self.changes)
+        self.terms = MediaTerms(manifest.get("media"), self.changes)
+        timeline = resume_timeline(manifest, found.newest_audio_ms, self.changes)
         for audio in found.audio:
             for from_ms, to_ms in audio.inside.kept:
-                self.timeline.covered("audio", audio.user_id, from_ms, to_ms)
+                timeline.covered("audio", audio.user_id, from_ms, to_ms)
         for user_id, from_ms, to_ms in found.lost_audio():
-            self.timeline.missing("audio", user_id, from_ms, to_ms, GapCause.DAEMON_RESTART)
+            timeline.missing("audio", user_id, from_ms, to_ms, GapCause.DAEMON_RESTART)
         if manifest["ended_ms"] is not None:
-            self.timeline.reopened(started_again_ms, manifest["ended_ms"])
+            timeline.reopened(started_again_ms, manifest["ended_ms"])
             self.terms.started_again()
+        return timeline
 
     def damaged(self, damage: Damage) -> Lost:
         """Somebody took from the disk what was written: its file goes on elsewhere, or begins again."""
@@ -81,19 +86,8 @@ class RecordingContents:
         return Lost(self._maker.name(damage.file), damage.what, gap)
 
     @property
-    def structure(self) -> tuple[int, ...]:
-        """Changes with everything that the manifest has to say at once."""
-        return (
-            self.revision,
-            self.timeline.changes.count,
-            self.roster.revision,
-            self.terms.revision,
-            *self.media.revision,
-        )
-
-    @property
     def counts(self) -> tuple[Any, ...]:
-        """What changes all the time, and may be told now and then."""
+        """What changes all the time, and may be reported now and then."""
         return (self.media.counters(), self.timeline.clock_ms)
 
     def manifest(self) -> dict[str, Any]:
@@ -101,7 +95,7 @@ class RecordingContents:
         return self.facts.manifest(
             participants=self.roster.to_manifest(),
             media=self.terms.to_manifest(),
-            files=self.media.files(),
+            files=self.media.entries(),
             **self.timeline.to_manifest(),
             counters=self._counters(),
             events_bytes=self._events.size_bytes,

@@ -150,7 +150,7 @@ class DiskFile:
         self.written(self.take())
 
     def cut(self, size_bytes: int) -> None:
-        """What was on disk behind `size_bytes` is gone: the file ends there. Nothing may be queued."""
+        """The file ends at `size_bytes` on disk, whatever was known before. Nothing may be queued."""
         self._seal()
         self.durable_bytes = self.tail_offset = size_bytes
 

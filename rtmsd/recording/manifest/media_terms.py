@@ -6,6 +6,7 @@ from typing import Any
 from rtmsd.protocol.bounds import bounded_text
 from rtmsd.protocol.media_summary import summary
 from rtmsd.protocol.messages import MediaParams
+from rtmsd.recording.manifest.changes import ChangeCounter
 
 Term = dict[str, Any]
 
@@ -13,14 +14,15 @@ Term = dict[str, Any]
 class MediaTerms:
     """Attributes:
     asked_now: the media that are asked for by this process.
-    revision: changes with every term.
 
     Args:
         known: what an earlier process wrote; keys of a later version in it are kept.
     """
 
-    def __init__(self, known: Mapping[str, Mapping[str, Any]] | None = None) -> None:
-        self.revision = 0
+    def __init__(
+        self, known: Mapping[str, Mapping[str, Any]] | None = None, changes: ChangeCounter | None = None
+    ) -> None:
+        self._changes = changes or ChangeCounter()
         self.asked_now: frozenset[str] = frozenset()
         self._terms: dict[str, Term] = {name: dict(term) for name, term in (known or {}).items()}
 
@@ -52,4 +54,4 @@ class MediaTerms:
     def _set(self, name: str, **term: Any) -> None:
         known = self._terms.get(name, {})
         self._terms[name] = {"asked": None, "granted": None, "refused": None, **known, **term}
-        self.revision += 1
+        self._changes.note()

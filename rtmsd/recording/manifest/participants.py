@@ -9,6 +9,7 @@ from rtmsd.protocol.bounds import bounded_name, json_bytes
 from rtmsd.protocol.media_data import UserId
 from rtmsd.protocol.messages import Participant
 from rtmsd.recording.disk.paths import MIX_USER_ID
+from rtmsd.recording.manifest.changes import ChangeCounter
 from rtmsd.recording.manifest.entry import Entry
 
 _MAX_PARTICIPANTS: Final = 10_000
@@ -26,13 +27,11 @@ class Person(Entry):
 
 
 class Roster:
-    """Attributes:
-    revision: changes with every entry that does.
-    """
+    """Everybody who was named so far."""
 
-    def __init__(self, manifest_entries: list[dict[str, Any]]) -> None:
+    def __init__(self, manifest_entries: list[dict[str, Any]], changes: ChangeCounter | None = None) -> None:
         self._people = {entry["user_id"]: Person.from_manifest(entry) for entry in manifest_entries}
-        self.revision = 0
+        self._changes = changes or ChangeCounter()
         self._bytes = sum(_size_bytes(person) for person in self._people.values())
         self._unlisted: set[int] = set()  # hashes of ids
 
@@ -58,7 +57,7 @@ class Roster:
             if added_bytes <= 0 or self._bytes + added_bytes <= _MAX_BYTES:
                 person.user_name = user_name
                 self._bytes += added_bytes
-                self.revision += 1
+                self._changes.note()
 
     def joined(self, user_id: int | str, user_name: str | None, time_ms: int) -> None:
         """Zoom repeats joins after a reconnection: only the first counts, unless the person had left."""
@@ -67,13 +66,13 @@ class Roster:
         if person is not None and (person.joined_ms is None or person.left_ms is not None):
             person.joined_ms = time_ms if person.joined_ms is None else person.joined_ms
             person.left_ms = None
-            self.revision += 1
+            self._changes.note()
 
     def left(self, user_id: int | str, time_ms: int) -> None:
         person = self._entry(user_id)
         if person is not None:
             person.left_ms = time_ms
-            self.revision += 1
+            self._changes.note()
 
     def to_manifest(self) -> list[dict[str, Any]]:
         return [person.to_manifest() for person in self._people.values()]
@@ -90,7 +89,7 @@ class Roster:
             return None
         self._people[user_id] = person
         self._bytes += _size_bytes(person)
-        self.revision += 1
+        self._changes.note()
         return person
 
 

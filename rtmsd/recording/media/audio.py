@@ -1,20 +1,21 @@
-"""The WAV files of a stream: which one a packet belongs to, and when there has to be another."""
+"""The audio of a stream, decoded to L16: which WAV file a packet belongs to, and when another one is begun."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
+from rtmsd.protocol.causes import GapCause
 from rtmsd.protocol.enums import PayloadType
+from rtmsd.protocol.media_data import UserId
 from rtmsd.protocol.media_params import AudioFormat
 from rtmsd.recording.disk.file_buffer import DiskFile
-from rtmsd.recording.disk.file_names import FileMaker
 from rtmsd.recording.disk.paths import participant_name
 from rtmsd.recording.disk.presence import Damage
 from rtmsd.recording.media.codecs.decoders import PacketDecoder, decoder, rtp_decoder
-from rtmsd.recording.media.track import Track
+from rtmsd.recording.media.store import FRESH_MS, IntakeContext, Kept, MediaStore
+from rtmsd.recording.media.track import Placement, Track
 from rtmsd.recording.media.wav import HEADER_BYTES, PcmFormat, WavHeader
-from rtmsd.recording.recovery.damage import CAUSE
-from rtmsd.recording.recovery.resume import FoundAudio
+from rtmsd.recording.recovery.resume import Found
 from rtmsd.recording.timeline.gaps import Gap
 
 _MAX_FILES: Final = 2000
@@ -23,27 +24,36 @@ _MAX_FILES: Final = 2000
 _MAX_DECODERS: Final = 2 * _MAX_FILES
 """Past it those are forgotten of whom there is no file."""
 
+_FELL_SILENT_MS: Final = 1000
+"""Who said nothing for so long before an outage is not expected to have gone on in it."""
+
 _ADJUSTMENTS: Final = ("same_time", "trimmed_ms", "inserted_ms", "cut_ms")
 
 DEFAULT_FORMAT: Final = AudioFormat(codec=PayloadType.L16, rate_hz=16_000, channels=1, mixed=False, send_rate_ms=100)
 
 
-class AudioFiles:
-    """Attributes:
-    tracks: where a participant's packets go as a rule: the file that starts last, of those in the format in force.
-    revision: changes with every new file.
+class AudioStore(MediaStore[bytes]):
+    """The WAV files. A packet that continues its file goes to `Track.append`, straight from the intake.
+
+    Attributes:
+        tracks: where a participant's packets go as a rule: the file that starts last, of those in the format in force.
+        format: the format in force.
+        decodes: whether packets have to go through `decode`.
     """
 
-    def __init__(self, maker: FileMaker, stream_started_ms: int) -> None:
-        self.tracks: dict[int | str, Track] = {}
+    media = "audio"
+
+    def __init__(self, context: IntakeContext) -> None:
+        super().__init__(context)
+        self.tracks: dict[UserId, Track] = {}
         self.format = DEFAULT_FORMAT
-        self.revision = 0
-        self._maker = maker
-        self._stream_started_ms = stream_started_ms
+        self.decodes = False
+        self._maker = context.maker
         self._all: list[Track] = []
+        self._ahead: set[Track] = set()  # files with a jump so far ahead that it may be a broken timestamp
         self._gone_adjustments: Counter[str] = Counter()  # of files that somebody removed
         self._gone_bytes = 0
-        self._decoders: dict[int | str, PacketDecoder] = {}
+        self._decoders: dict[UserId, PacketDecoder] = {}
         self._new_decoder: Callable[[], PacketDecoder] = decoder(self.format)
 
     def __iter__(self) -> Iterator[Track]:
@@ -58,17 +68,18 @@ class AudioFiles:
         """A handshake negotiated this format: packets from now on hold it. Decoders start afresh.
 
         Raises:
-            ValueError: the codec cannot be stored.
+            ValueError: the codec cannot be stored, which the configuration does not let be asked for.
         """
         self._new_decoder = rtp_decoder(audio) if audio.is_rtp else decoder(audio)
         self._decoders.clear()
+        self.decodes = audio.codec is not PayloadType.L16 or audio.is_rtp
         if audio != self.format:
             self.format = audio
             self.tracks.clear()
             for track in self._all:
                 self._consider(track)
 
-    def decode(self, user_id: int | str, data: bytes) -> bytes | None:
+    def decode(self, user_id: UserId, data: bytes) -> bytes | None:
         """Return L16, None for what is no packet. Each participant has a decoder, which may know what came before."""
         decode = self._decoders.get(user_id)
         if decode is None:
@@ -77,7 +88,95 @@ class AudioFiles:
             decode = self._decoders[user_id] = self._new_decoder()
         return decode(data)
 
-    def track_for(self, user_id: int | str, timestamp_ms: int) -> Track | None:
+    # Packets that do not simply continue their file
+
+    def take(self, user_id: UserId | None, user_name: str | None, timestamp_ms: int, data: bytes) -> int | None:
+        if not data:  # no gap either: nothing says that anybody was to be heard
+            self._context.corrupt_kinds["empty"] += 1
+            return None
+        if len(data) % self.pcm.block_bytes and self._context.known_ms(timestamp_ms) is not None:
+            self.corrupt("odd_length", user_id, timestamp_ms)
+            return None
+        return super().take(user_id, user_name, timestamp_ms, data)
+
+    def _span(self, time_ms: int, data: bytes) -> tuple[int, int]:
+        return time_ms, time_ms + len(data) // self.pcm.bytes_per_ms
+
+    def _keep(self, user_id: UserId | None, user_name: str | None, time_ms: int, data: bytes) -> Kept:
+        assert user_id is not None, "only a chat message may name nobody"
+        timeline = self._context.timeline
+        track = self._track_for(user_id, time_ms)
+        if track is None:
+            return Kept.NO_FILE
+        if time_ms > timeline.clock_ms + FRESH_MS:
+            timeline.clock_ms = max(timeline.clock_ms, self.newest_ms or 0)
+            if time_ms > timeline.clock_ms + FRESH_MS:
+                self._ahead.add(track)
+        end_ms = track.end_ms
+        match track.place(time_ms, data):
+            case Placement.KEPT:
+                if time_ms < timeline.audio_watch_ms:
+                    self._cover(track, end_ms, *self._span(time_ms, data))
+                return Kept.KEPT
+            case Placement.REPEAT:
+                return Kept.REPEAT
+            case Placement.TOO_FAR:
+                self.corrupt("timestamp", user_id, time_ms)
+            case Placement.CUT:  # the track counts it
+                pass
+        return Kept.NOT
+
+    def _cover(self, track: Track, before_ms: int, from_ms: int, to_ms: int) -> None:
+        """A packet was kept that may make a gap shorter; `before_ms` is where its file ended before it."""
+        timeline = self._context.timeline
+        outage = timeline.outage_ending("audio")
+        timeline.covered("audio", track.user_id, from_ms, to_ms)
+        if track.end_ms not in {before_ms, to_ms}:
+            # Where it was put counts, too: of a coarse clock several have the same time.
+            timeline.covered("audio", track.user_id, track.end_ms - (to_ms - from_ms), track.end_ms)
+        if outage is not None:
+            self._doubt_others(track, to_ms, *outage)
+        self._context.nudge()  # out of Zoom's buffer: many seconds in a moment, and no second time
+
+    def _doubt_others(self, first: Track, until_ms: int, since_ms: int, cause: str) -> None:
+        """Audio is back with a packet of one person: that of another for the same time may have been lost on the way.
+
+        What is called missing here is so until the packet comes, which it does at once if it was not lost.
+        """
+        for track in self.tracks.values():
+            if track is not first and since_ms - _FELL_SILENT_MS < track.heard_ms < until_ms:
+                self._context.timeline.missing("audio", track.user_id, track.heard_ms, until_ms, cause)
+
+    def _drop(self, reason: str, user_id: UserId | None, from_ms: int, to_ms: int) -> None:
+        track = None if user_id is None else self.tracks.get(user_id)
+        if track is not None:
+            from_ms, to_ms = track.missed(from_ms, to_ms - from_ms)
+        super()._drop(reason, user_id, from_ms, to_ms)
+
+    def _unwritten(self, user_id: UserId, time_ms: int) -> list[tuple[int, int]]:
+        whole, track = (time_ms, time_ms + self.format.send_rate_ms), self.tracks.get(user_id)
+        if track is None:
+            return [whole]
+        track.interrupted()
+        return track.unwritten(*whole)
+
+    def interrupted(self) -> None:
+        for track in self._all:
+            track.interrupted()
+
+    def settle(self, clock_ms: int) -> None:
+        """See `Track.settle`."""
+        for track in self._all:
+            track.settle(clock_ms)
+
+    @property
+    def newest_ms(self) -> int | None:
+        ends = (track.heard_ms if track not in self._ahead else self._credible(track.heard_ms) for track in self._all)
+        return max((end for end in ends if end is not None), default=None)
+
+    # Files
+
+    def _track_for(self, user_id: UserId, timestamp_ms: int) -> Track | None:
         """Return the file for a packet, opened if need be; None when there are too many already."""
         usual = self.tracks.get(user_id)
         if usual is not None and timestamp_ms >= usual.start_ms:
@@ -90,20 +189,17 @@ class AudioFiles:
             return None
         return self._add(Track(self._new(user_id, timestamp_ms, self.pcm), user_id, timestamp_ms, self.pcm))
 
-    def _new(self, user_id: int | str, start_ms: int, pcm: PcmFormat) -> DiskFile:
-        header = WavHeader(pcm=pcm, start_ms=start_ms, stream_started_ms=self._stream_started_ms, owner=user_id)
+    def _new(self, user_id: UserId, start_ms: int, pcm: PcmFormat) -> DiskFile:
+        header = WavHeader(pcm=pcm, start_ms=start_ms, stream_started_ms=self._context.started_ms, owner=user_id)
         return self._maker.new("audio", participant_name(user_id), "wav", header=header.encode)
 
-    def damaged(self, damage: Damage) -> tuple[Track, Gap] | None:
-        """A file lost what was on disk: what comes now, and what is queued, goes to another one. Returns the track, and
-        what is missing; None if it is none of these files.
-        """
+    def damaged(self, damage: Damage) -> Gap | None:
         track = next((each for each in self._all if each.file is damage.file), None)
         if track is None:
             return None
         file, user_id = track.file, track.user_id
         size_bytes = HEADER_BYTES if damage.size_bytes is None else damage.size_bytes
-        gap = Gap("audio", user_id, track.time_ms(size_bytes), track.time_ms(file.durable_bytes), CAUSE)
+        gap = Gap("audio", user_id, track.time_ms(size_bytes), track.time_ms(file.durable_bytes), GapCause.DAMAGED)
         is_usual = self.tracks.get(user_id) is track
         if is_usual:
             del self.tracks[user_id]
@@ -120,19 +216,16 @@ class AudioFiles:
             self._gone_bytes += file.received_bytes
         else:
             track.cut(size_bytes)
-        self.revision += 1
-        return track, gap
+        self._ahead.discard(track)
+        self._context.changes.note()
+        return gap
 
-    def restore(self, found: FoundAudio) -> None:
-        """Take up a file of an earlier run."""
-        file = self._maker.existing(found.entry["path"], found.size_bytes, header=found.header.encode)
-        header = found.header
-        self._add(Track(file, found.user_id, header.start_ms, header.pcm, holes=found.inside.holes, tail=found.tail))
-
-    def settle(self, clock_ms: int) -> None:
-        """See `Track.settle`."""
-        for track in self._all:
-            track.settle(clock_ms)
+    def restore(self, found: Found) -> None:
+        for audio in found.audio:
+            header = audio.header
+            file = self._maker.existing(audio.entry["path"], audio.size_bytes, header=header.encode)
+            holes = audio.inside.holes
+            self._add(Track(file, audio.user_id, header.start_ms, header.pcm, holes=holes, tail=audio.tail))
 
     def adjustments(self) -> dict[str, int]:
         """How packets were fitted to each other, under the manifest's names."""
@@ -143,10 +236,9 @@ class AudioFiles:
 
     @property
     def received_bytes(self) -> int:
-        """Bytes received by this process and kept, be they gone since."""
         return self._gone_bytes + sum(track.file.received_bytes for track in self._all)
 
-    def to_manifest(self) -> list[dict[str, Any]]:
+    def entries(self) -> list[dict[str, Any]]:
         return [
             {
                 "path": self._maker.name(track.file),
@@ -164,7 +256,7 @@ class AudioFiles:
     def _add(self, track: Track) -> Track:
         self._all.append(track)
         self._consider(track)
-        self.revision += 1
+        self._context.changes.note()
         return track
 
     def _consider(self, track: Track) -> None:
@@ -172,7 +264,7 @@ class AudioFiles:
         if self._suits(track, track.user_id) and (usual is None or track.start_ms > usual.start_ms):
             self.tracks[track.user_id] = track
 
-    def _suits(self, track: Track, user_id: int | str) -> bool:
+    def _suits(self, track: Track, user_id: UserId) -> bool:
         return track.user_id == user_id and track.pcm == self.pcm
 
 

@@ -1,22 +1,22 @@
-"""Video and shared screens: what came, one behind the other, with an index of where each message is and when it was."""
+"""Video and shared screens: messages one behind the other, with an index of where each is and when it was."""
 
 from collections import deque
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import attrs
 
+from rtmsd.protocol.causes import GapCause
 from rtmsd.protocol.enums import PayloadType
+from rtmsd.protocol.media_data import UserId
 from rtmsd.recording.disk.file_buffer import DiskFile
-from rtmsd.recording.disk.file_names import FileMaker
 from rtmsd.recording.disk.paths import participant_name
 from rtmsd.recording.disk.presence import Damage
-from rtmsd.recording.recovery.damage import CAUSE
+from rtmsd.recording.media.store import FRESH_MS, IntakeContext, Kept, MediaStore
+from rtmsd.recording.recovery.resume import Found
 from rtmsd.recording.timeline.gaps import Gap
 
-Pictures = Literal["video", "share"]
-
 SUFFIXES: Final[dict[int, str]] = {PayloadType.H264: "h264", PayloadType.JPG: "mjpeg", PayloadType.PNG: "png"}
-_FRAME_MS: Final[dict[Pictures, int]] = {"video": 400, "share": 2000}  # of Zoom's JPEGs, where nobody said
+_FRAME_MS: Final[dict[str, int]] = {"video": 400, "share": 2000}  # of Zoom's JPEGs, where nobody said
 _MAX_FILES: Final = 2000
 _ENDS_BYTES: Final = 64
 
@@ -48,48 +48,50 @@ class _Film:
             self.durable_ms = self.queued.popleft().time_ms
 
 
-class PictureFiles:
-    """Attributes:
-    newest_ms: time of the newest message; None before the first.
-    revision: changes with every new file.
-    frame_ms: so long a frame lasts, if no other one follows: twice the time between two, as negotiated.
+class PictureStore(MediaStore[bytes]):
+    """Video, or shared screens.
+
+    Attributes:
+        frame_ms: so long a frame lasts, if no other one follows: twice the time between two, as negotiated.
     """
 
-    def __init__(self, maker: FileMaker, media: Pictures) -> None:
-        self.newest_ms: int | None = None
-        self.revision = 0
+    def __init__(self, context: IntakeContext, media: str) -> None:
+        super().__init__(context)
+        self.media = media
         self.frame_ms = _FRAME_MS[media]
-        self._maker = maker
-        self._media: Pictures = media
+        self._maker = context.maker
         self._suffix = SUFFIXES[PayloadType.JPG]
         self._films: dict[tuple[int | str, str], _Film] = {}
         self._gone_bytes = 0  # of damaged files
-        self._closed: dict[DiskFile, dict[str, Any]] = {}  # entries of damaged files, which are not gone on with
+        self._closed: dict[DiskFile, dict[str, Any]] = {}  # entries of damaged files, which are not continued
 
     def use(self, codec: int | None, fps: int | None = None) -> None:
         """A handshake negotiated this codec; one without a name of ours is stored as it comes."""
-        self.frame_ms = _FRAME_MS[self._media] if fps is None or fps <= 0 else max(1, 2000 // fps)
+        self.frame_ms = _FRAME_MS[self.media] if fps is None or fps <= 0 else max(1, 2000 // fps)
         self._suffix = SUFFIXES.get(PayloadType.JPG if codec is None else codec, "bin")
 
     @property
     def received_bytes(self) -> int:
-        """See `DiskFile`."""
         return self._gone_bytes + sum(film.file.received_bytes for film in self._films.values())
 
-    def take(self, user_id: int | str, timestamp_ms: int, data: bytes) -> bool | None:
-        """Append one message. False: a repeat of the one before; None: too many files already."""
+    def _keep(self, user_id: UserId | None, user_name: str | None, time_ms: int, data: bytes) -> Kept:
+        assert user_id is not None, "only a chat message may name nobody"
         film = self._films.get((user_id, self._suffix))
         if film is None:
             if len(self._films) >= _MAX_FILES or self._maker.is_full:
-                return None
-            film = self._new(user_id, timestamp_ms)
+                return Kept.NO_FILE
+            film = self._new(user_id, time_ms)
         newest = (len(data), data[:_ENDS_BYTES], data[-_ENDS_BYTES:])
-        if film.newest_ms == timestamp_ms and film.newest == newest:
-            return False  # with the same time may also come the next part of a picture
-        self._append(film, timestamp_ms, data)
-        film.newest_ms, film.newest = timestamp_ms, newest
-        self.newest_ms = max(self.newest_ms or timestamp_ms, timestamp_ms)
-        return True
+        if film.newest_ms == time_ms and film.newest == newest:
+            return Kept.REPEAT  # with the same time may also come the next part of a picture
+        self._append(film, time_ms, data)
+        film.newest_ms, film.newest = time_ms, newest
+        self._note_newest(time_ms)
+        context, timeline = self._context, self._context.timeline
+        context.roster.named(user_id, user_name)
+        if time_ms < timeline.watch_ms(self.media) and time_ms <= timeline.clock_ms + FRESH_MS:
+            timeline.shown(self.media, user_id, time_ms, time_ms + self.frame_ms)
+        return Kept.KEPT
 
     @staticmethod
     def _append(film: _Film, timestamp_ms: int, data: bytes) -> None:
@@ -100,20 +102,17 @@ class PictureFiles:
         film.size_bytes += len(data)
 
     def damaged(self, damage: Damage) -> Gap | None:
-        """A file, or its index, lost what was on disk: what is queued goes to others. Returns what is missing; None if
-        it is none of these files, or was told before.
-        """
         if damage.file in self._closed and damage.size_bytes is None:  # now the pictures are gone, too
             del self._closed[damage.file]
             self._maker.forget(damage.file)
-            self.revision += 1
+            self._context.changes.note()
         key = next((key for key, film in self._films.items() if damage.file in (film.file, film.index)), None)
         if key is None:
             return None
         film = self._films[key]
         film.note_durable()
-        self.revision += 1
-        gap = Gap(self._media, film.user_id, film.start_ms, max(film.start_ms, film.durable_ms) + 1, CAUSE)
+        self._context.changes.note()
+        gap = Gap(self.media, film.user_id, film.start_ms, max(film.start_ms, film.durable_ms) + 1, GapCause.DAMAGED)
         if damage.file is film.index and damage.size_bytes is None:
             self._begin_index(film)
             return gap
@@ -159,34 +158,30 @@ class PictureFiles:
         self._closed[film.file] = {
             "path": self._maker.name(film.file),
             "index": self._maker.name(film.index),
-            "media": self._media,
+            "media": self.media,
             "user_id": film.user_id,
             "start_ms": film.start_ms,
             "duration_ms": max(0, film.durable_ms - film.start_ms),
             "bytes": film.file.durable_bytes,
         }
 
-    def restore(self, entry: dict[str, Any], file_bytes: int, index_bytes: int) -> None:
-        """Take up a file of an earlier run; `entry` is the manifest's."""
-        film = _Film(
-            entry["user_id"],
-            self._maker.existing(entry["path"], file_bytes),
-            self._maker.existing(entry["index"], index_bytes),
-            entry["start_ms"],
-            entry["start_ms"] + entry["duration_ms"],
-            None,
-            file_bytes,
-            entry["start_ms"] + entry["duration_ms"],
-        )
-        self._films[film.user_id, entry["path"].rpartition(".")[2]] = film
-        self.newest_ms = max(self.newest_ms or film.newest_ms, film.newest_ms)
+    def restore(self, found: Found) -> None:
+        for entry, file_bytes, index_bytes in found.pictures:
+            if entry["media"] != self.media:
+                continue
+            end_ms = entry["start_ms"] + entry["duration_ms"]
+            file = self._maker.existing(entry["path"], file_bytes)
+            index = self._maker.existing(entry["index"], index_bytes)
+            film = _Film(entry["user_id"], file, index, entry["start_ms"], end_ms, None, file_bytes, end_ms)
+            self._films[film.user_id, entry["path"].rpartition(".")[2]] = film
+            self._note_newest(end_ms)
 
-    def to_manifest(self) -> list[dict[str, Any]]:
+    def entries(self) -> list[dict[str, Any]]:
         return [
             {
                 "path": self._maker.name(film.file),
                 "index": self._maker.name(film.index),
-                "media": self._media,
+                "media": self.media,
                 "user_id": film.user_id,
                 "start_ms": film.start_ms,
                 "duration_ms": max(0, film.newest_ms - film.start_ms),
@@ -196,10 +191,10 @@ class PictureFiles:
         ] + list(self._closed.values())
 
     def _new(self, user_id: int | str, timestamp_ms: int) -> _Film:
-        file = self._maker.new(self._media, participant_name(user_id), self._suffix)
-        index = self._maker.new(self._media, file.path.name, "jsonl")
+        file = self._maker.new(self.media, participant_name(user_id), self._suffix)
+        index = self._maker.new(self.media, file.path.name, "jsonl")
         film = self._films[user_id, self._suffix] = _Film(
             user_id, file, index, timestamp_ms, timestamp_ms, None, 0, timestamp_ms
         )
-        self.revision += 1
+        self._context.changes.note()
         return film

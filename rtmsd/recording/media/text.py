@@ -1,0 +1,50 @@
+"""Media that are text: one line of JSON for each message, in one file for everybody."""
+
+import json
+from typing import Any
+
+from rtmsd.recording.media.store import Data, IntakeContext, MediaStore
+from rtmsd.recording.recovery.resume import Found
+
+
+class TextStore(MediaStore[Data]):
+    """The base of what keeps lines.
+
+    Args:
+        name: of the file.
+    """
+
+    def __init__(self, context: IntakeContext, name: str) -> None:
+        super().__init__(context)
+        self._lines = context.maker.existing(name, 0)
+
+    @property
+    def received_bytes(self) -> int:
+        return self._lines.received_bytes
+
+    def restore(self, found: Found) -> None:
+        self._lines.cut(found.sizes.get(self._lines.path.name, 0))
+
+    def entries(self) -> list[dict[str, Any]]:
+        if not self._lines.size_bytes:
+            return []
+        started_ms = self._context.started_ms
+        return [
+            {
+                "path": self._lines.path.name,
+                "media": self.media,
+                "user_id": None,
+                "start_ms": started_ms,
+                "duration_ms": max(0, (self._newest_ms or 0) - started_ms),
+                "bytes": self._lines.size_bytes,
+            }
+        ]
+
+
+def json_line(value: dict[str, Any]) -> bytes:
+    """Return one line of JSON, whatever is in it: other types become strings, half a character an escape."""
+    try:
+        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
+        return text.encode() + b"\n"
+    except UnicodeEncodeError:  # a lone surrogate
+        return json.dumps(value, separators=(",", ":"), default=str).encode() + b"\n"

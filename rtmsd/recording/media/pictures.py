@@ -40,6 +40,7 @@ class _Film:
     newest_ms: int
     newest: tuple[int, bytes, bytes] | None  # the newest message: its length, beginning and end; None: unknown
     size_bytes: int
+    index_bytes: int
     durable_ms: int  # time of the newest message known to be on disk with its line in the index
     queued: deque[_Message] = attrs.field(factory=deque)  # the others
 
@@ -97,8 +98,10 @@ class PictureStore(MediaStore[bytes]):
     def _append(film: _Film, timestamp_ms: int, data: bytes) -> None:
         film.note_durable()
         film.file.append(data)
-        film.index.append(b'{"offset":%d,"length":%d,"timestamp_ms":%d}\n' % (film.size_bytes, len(data), timestamp_ms))
-        film.queued.append(_Message(film.size_bytes, len(data), timestamp_ms, film.index.size_bytes))
+        line = b'{"offset":%d,"length":%d,"timestamp_ms":%d}\n' % (film.size_bytes, len(data), timestamp_ms)
+        film.index.append(line)
+        film.index_bytes += len(line)
+        film.queued.append(_Message(film.size_bytes, len(data), timestamp_ms, film.index_bytes))
         film.size_bytes += len(data)
 
     def damaged(self, damage: Damage) -> Gap | None:
@@ -144,6 +147,7 @@ class PictureStore(MediaStore[bytes]):
         line = b'{"offset":0,"length":%d,"timestamp_ms":%d,"damaged":true}\n' % (known, film.start_ms)
         shift_bytes = len(line) - film.index.durable_bytes
         film.index.restart(0, line)
+        film.index_bytes += shift_bytes
         film.queued = deque(message._replace(line_end=message.line_end + shift_bytes) for message in film.queued)
 
     def _close(self, film: _Film, damage: Damage) -> None:
@@ -172,7 +176,9 @@ class PictureStore(MediaStore[bytes]):
             end_ms = entry["start_ms"] + entry["duration_ms"]
             file = self._maker.existing(entry["path"], file_bytes)
             index = self._maker.existing(entry["index"], index_bytes)
-            film = _Film(entry["user_id"], file, index, entry["start_ms"], end_ms, None, file_bytes, end_ms)
+            film = _Film(
+                entry["user_id"], file, index, entry["start_ms"], end_ms, None, file_bytes, index_bytes, end_ms
+            )
             self._films[film.user_id, entry["path"].rpartition(".")[2]] = film
             self._note_newest(end_ms)
 
@@ -194,7 +200,7 @@ class PictureStore(MediaStore[bytes]):
         file = self._maker.new(self.media, participant_name(user_id), self._suffix)
         index = self._maker.new(self.media, file.path.name, "jsonl")
         film = self._films[user_id, self._suffix] = _Film(
-            user_id, file, index, timestamp_ms, timestamp_ms, None, 0, timestamp_ms
+            user_id, file, index, timestamp_ms, timestamp_ms, None, 0, 0, timestamp_ms
         )
         self._context.changes.note()
         return film

@@ -7,7 +7,7 @@ Times are Zoom's and as on the wire: the recording normalises them (`times.norma
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any, Final, Literal, Protocol, TypeAlias
 
 import attrs
@@ -66,15 +66,15 @@ class MediaHandler(Protocol):
 
     def chat(self, data: ChatData) -> None: ...
 
-    def control(self, raw: Raw) -> None:
-        """Take a message that is no media data, undecoded: a handshake's answer, a keep-alive, an unknown one."""
-
     def corrupt(self, problem: Corrupt) -> None:
         """Count a message that could not be read."""
 
 
-def decode_batch(messages: Iterable[Raw], handler: MediaHandler) -> None:
+def decode_batch(messages: Iterable[Raw], handler: MediaHandler, control: Callable[[Raw], None]) -> None:
     """Decode complete WebSocket messages, text or binary, and hand each to `handler`, in order.
+
+    Args:
+        control: takes what is no media data, undecoded: a handshake's answer, a keep-alive, an unknown message.
 
     Source: Zoom documentation, "Handling media data"; chat and the variants of other shapes from Zoom's samples.
     """
@@ -82,7 +82,7 @@ def decode_batch(messages: Iterable[Raw], handler: MediaHandler) -> None:
         try:
             message = _decode(raw) if len(raw) < _CUT_FROM_BYTES else _decode_large(raw)
         except (ValueError, RecursionError):  # msgspec's, binascii's and Unicode errors are all ValueErrors
-            _read_tolerantly(raw, handler)
+            _read_tolerantly(raw, handler, control)
             continue
         content = message.content
         data = content.data
@@ -90,7 +90,7 @@ def decode_batch(messages: Iterable[Raw], handler: MediaHandler) -> None:
         if user_id is None:
             user_id = bounded_id(content.channel_id) if content.channel_id else None
         if user_id is None or (content.length is not None and content.length != len(data)):
-            _read_tolerantly(raw, handler)
+            _read_tolerantly(raw, handler, control)
         elif message.msg_type == _AUDIO:
             handler.audio(user_id, content.user_name, content.timestamp, data)
         elif message.msg_type == _VIDEO:
@@ -163,7 +163,7 @@ _MEDIA: Final[Mapping[int, MediaType]] = {
 }
 
 
-def _read_tolerantly(raw: Raw, handler: MediaHandler) -> None:
+def _read_tolerantly(raw: Raw, handler: MediaHandler, control: Callable[[Raw], None]) -> None:
     try:
         fields = load_object(raw)
     except Malformed as exc:
@@ -172,7 +172,7 @@ def _read_tolerantly(raw: Raw, handler: MediaHandler) -> None:
     msg_type = read_number(fields.get("msg_type"))
     media = None if msg_type is None else _MEDIA.get(msg_type)
     if msg_type is None or media is None:
-        handler.control(raw)
+        control(raw)
         return
 
     content = fields.get("content")

@@ -88,8 +88,7 @@ class MediaLink:
         self._connection = 0  # number of the recorder's open connection; 0: none
         recorder = stream.recorder
         self._room = Room(recorder.media.backlog, self._wait_room)
-        self.audio, self.video, self.share = recorder.audio, recorder.video, recorder.share
-        self.transcript, self.chat, self.corrupt = recorder.transcript, recorder.chat, recorder.corrupt
+        self._intake = recorder.media
         self._arrived = recorder.arrived
 
     @property
@@ -328,7 +327,7 @@ class MediaLink:
                 self._answer_scope.cancel()
                 return
         if batch:
-            decode_batch(batch, self)
+            decode_batch(batch, self._intake, self.control)
             self._arrived(now_s, len(batch))
             if self._stream.phase is not _ACTIVE:
                 self._stream.media_arrived()

@@ -64,7 +64,7 @@ def test_no_message_brings_a_long_id() -> None:
     for msg_type, data in ((14, payload), (15, payload), (16, payload), (17, "hello"), (18, "hello")):
         for number in ("1", "2"):
             content = {"channel_id": long + number, "user_name": long, "data": data, "timestamp": 1, "length": None}
-            decode_batch([json.dumps({"msg_type": msg_type, "content": content}).encode()], handler)
+            decode_batch([json.dumps({"msg_type": msg_type, "content": content}).encode()], handler, handler.control)
     assert len(handler.names) == 10
     assert len({user_id for user_id, _ in handler.names}) == 2
     assert all(size(user_id) <= MAX_ID_BYTES for user_id, _ in handler.names)

@@ -66,7 +66,7 @@ class Taken:
 
 def media(msg_type: object, content: object, **beside: object) -> tuple[Any, ...]:
     taken = Taken()
-    decode_batch([json.dumps({"msg_type": msg_type, "content": content, **beside}).encode()], taken)
+    decode_batch([json.dumps({"msg_type": msg_type, "content": content, **beside}).encode()], taken, taken.control)
     (call,) = taken.calls
     return call
 
@@ -386,7 +386,7 @@ def test_signaling_survives_odd_fields_and_counts_them(frames: list[dict[str, An
 @given(st.lists(FRAMES, max_size=5))
 def test_media_survive_odd_fields_each_message_is_one_call(frames: list[dict[str, Any]]) -> None:
     taken = Taken()
-    decode_batch([json.dumps(fields).encode() for fields in frames], taken)
+    decode_batch([json.dumps(fields).encode() for fields in frames], taken, taken.control)
     assert len(taken.calls) == len(frames)
     connection = asking()
     connection.receive('{"msg_type":4,"status_code":0}')

@@ -47,7 +47,7 @@ class Taken:
 
 def decode(*messages: Raw) -> list[tuple[Any, ...]]:
     taken = Taken()
-    decode_batch(messages, taken)
+    decode_batch(messages, taken, taken.control)
     return taken.calls
 
 

@@ -17,7 +17,7 @@ class Handler:
         self.tally = tally
 
     def consume(self, batch):
-        decode_batch(batch, self)
+        decode_batch(batch, self, self.control)
 
     def audio(self, user_id, user_name, timestamp_ms, data):
         tally = self.tally

@@ -1,4 +1,4 @@
-"""How one recording gets to disk, file by file and its manifest last: the side of it that the `Writer` sees."""
+"""One recording handed to the writer, file by file and its manifest last: the side of it that the `Writer` sees."""
 
 import math
 from collections.abc import Callable
@@ -34,15 +34,16 @@ class Flusher:
     """See `writer.Flushable`.
 
     Attributes:
+        directory: of the recording.
         on_broken: called when a bug of ours keeps the recording from the disk.
         on_lost: called with each file of which others took something from the disk.
 
     Args:
         maker: knows the files, and which have something to write.
-        taken_up: the manifest as it was when files of an earlier process were taken up. Before anything else is
+        resumed: the manifest as it was when files of an earlier process were taken up. Before anything else is
             written, it has to be: were we killed behind that, what our successor finds in the files would look as if it
             had come without the gap at which they were taken up.
-        mend: what has to be done to those files before.
+        repair: what has to be done to those files before.
     """
 
     def __init__(
@@ -53,19 +54,19 @@ class Flusher:
         maker: FileMaker,
         writer: Writer,
         *,
-        taken_up: dict[str, Any] | None,
-        mend: Callable[[Disk], None] | None = None,
+        resumed: dict[str, Any] | None,
+        repair: Callable[[Disk], None] | None = None,
     ) -> None:
         self.on_broken: Callable[[], None] = lambda: None
         self.on_lost: Callable[[Lost], None] = lambda lost: None
-        self._directory = directory
+        self.directory = directory
         self._rtms_stream_id = rtms_stream_id
         self._contents = contents
         self._maker = maker
         self._dirty = maker.dirty
         self._writer = writer
-        self._taken_up = taken_up
-        self._mend = mend
+        self._resumed = resumed
+        self._repair = repair
         self._bug: Exception | None = None
         self._is_open = True
         self._saved = self._collected = _Mark()
@@ -80,9 +81,9 @@ class Flusher:
 
     def collect(self, now_s: float) -> Job | None:
         """See `writer.Flushable`."""
-        if self._taken_up is not None:
+        if self._resumed is not None:
             self._collected = _Mark()
-            return Job(self._directory, (), self._taken_up, self._mend)
+            return Job(self.directory, (), self._resumed, self._repair)
         if self._dirty:
             self._contents.media.advance_clock()
         changes = self._contents.changes.count
@@ -96,7 +97,7 @@ class Flusher:
         manifest = self._contents.manifest() if due else None
         doomed = tuple(self._maker.doomed)
         return Job(
-            self._directory,
+            self.directory,
             batches,
             manifest,
             partial(_remove, doomed) if due and doomed else None,
@@ -127,8 +128,8 @@ class Flusher:
         elif job.manifest is not None and outcome.error is None:
             self._saved = self._collected
             self._maker.doomed.clear()
-            if job.manifest is self._taken_up:
-                self._taken_up = None
+            if job.manifest is self._resumed:
+                self._resumed = None
                 self._writer.nudge()
 
     def broke(self, bug: Exception) -> None:
@@ -140,7 +141,7 @@ class Flusher:
     # The end
 
     async def flush(self) -> None:
-        """Bring everything to disk, however long the disk refuses. Once the directory was let go, there is nothing.
+        """Bring everything to disk, however long the disk fails. Once the directory was let go, there is nothing.
 
         Raises:
             Exception: the bug that keeps it from the disk. What is there then is all there will be.

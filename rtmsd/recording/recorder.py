@@ -1,34 +1,29 @@
-"""One stream's recording: what happens to the stream is taken here, synchronously; `Flusher` brings it to disk.
+"""The recording of one stream: all that happens to the stream comes here, synchronously; `Flusher` brings it to disk.
 
 Nothing here raises for content, and nothing waits: what cannot be kept is counted and becomes a gap with a cause.
 """
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any, Final, Literal
 
 import structlog
 import trio
 
-from rtmsd.protocol.bounds import bounded_object
-from rtmsd.protocol.enums import SessionState, StopReason, StreamState
+from rtmsd.protocol.causes import FINAL_STATES, GapCause, RecordingState
+from rtmsd.protocol.enums import StopReason
 from rtmsd.protocol.media_params import AudioFormat
 from rtmsd.protocol.media_types import NAMES
 from rtmsd.protocol.messages import Participant
 from rtmsd.protocol.times import time_ms
-from rtmsd.recording.disk.file_names import FileMaker
-from rtmsd.recording.disk.paths import EVENTS, stream_directory
-from rtmsd.recording.disk.writer import RecordingSettings, Writer
+from rtmsd.recording.disk.writer import Writer
+from rtmsd.recording.events import EventLog
 from rtmsd.recording.flusher import Flusher
 from rtmsd.recording.library.revoke import revoke
-from rtmsd.recording.manifest.header import FINAL_STATES, StreamInfo
+from rtmsd.recording.manifest.header import StreamInfo
 from rtmsd.recording.manifest.participants import identified
-from rtmsd.recording.media.rates import Rates
-from rtmsd.recording.media.text import json_line
+from rtmsd.recording.rates import Rates
 from rtmsd.recording.recovery.damage import EVENT
-from rtmsd.recording.recovery.resume import Found, find
 from rtmsd.recording.state import RecordingContents
 from rtmsd.recording.timeline.closed_with_end import ClosedWithEnd
 
@@ -37,135 +32,45 @@ log = structlog.get_logger()
 _LATE_MS: Final = 1000  # packets from before a pause may come so much after its announcement on another connection
 
 
-async def open_recorder(
-    settings: RecordingSettings,
-    info: StreamInfo,
-    writer: Writer,
-    *,
-    local_ms: Callable[[], int],
-    on_event: Callable[[dict[str, Any]], None] | None = None,
-) -> "Recorder":
-    """Begin the recording of a stream, or go on with the one there is; what a killed run left is repaired before
-    anything is added to it.
-
-    Directories and files are made by the writer, so that a full disk does not keep a stream from starting; one that
-    cannot be read is asked again until it can.
-    """
-    directory, found = await writer.retrier.run(partial(_look, settings.directory, info), info.rtms_stream_id)
-    for repair in found.repairs:
-        log.warning("recording repaired", rtms_stream_id=info.rtms_stream_id, what=repair)
-    recorder = Recorder(directory, info, writer, found, local_ms=local_ms, on_event=on_event)
-    writer.add(recorder.flusher)
-    writer.nudge()  # so that a kill leaves a trace of it
-    return recorder
-
-
-def _look(root: Path, info: StreamInfo) -> tuple[Path, Found]:
-    directory = stream_directory(root, info.started_ms, info.rtms_stream_id)
-    return directory, find(directory, info.identity)
-
-
 class Recorder:
-    """See the module. All methods but `flush`, `finish`, `suspend` and `delete` are synchronous.
-
-    Media are taken by `audio`, `video`, `share`, `transcript`, `chat`, `corrupt` and `unknown`, which are the
-    `MediaIntake`'s own methods, with nothing in between; `asked` and `granted` are `MediaTerms`'s.
+    """See the module. All methods but `finish`, `suspend` and `delete` are synchronous.
 
     Attributes:
         media: takes in media, and counts them.
+        terms: what was asked for, granted and refused.
+        events: `events.jsonl`.
         flusher: brings it all to disk.
+        listeners: who hears what is kept.
+        arrived: to be called with the time of each read, and the number of messages it brought.
     """
 
     def __init__(
-        self,
-        directory: Path,
-        info: StreamInfo,
-        writer: Writer,
-        found: Found,
-        *,
-        local_ms: Callable[[], int],
-        on_event: Callable[[dict[str, Any]], None] | None,
+        self, info: StreamInfo, writer: Writer, contents: RecordingContents, events: EventLog, flusher: Flusher
     ) -> None:
-        self.directory = directory
         self.info = info
-        self._writer = writer
-        self._local_ms = local_ms
-        self._on_event = on_event or (lambda event: None)
-        self._closed_with_end = ClosedWithEnd()
-        backlog = writer.buffer.open_share()
-        maker = FileMaker(directory, backlog, found.names)
-        self._events = maker.existing(EVENTS, found.sizes.get(EVENTS, 0))
-        self._contents = contents = RecordingContents(
-            maker,
-            self._events,
-            backlog,
-            info.identity,
-            found,
-            started_again_ms=info.started_again_ms,
-            local_ms=local_ms,
-            nudge=writer.nudge,
-        )
-        self._facts, self._roster, self._timeline = contents.facts, contents.roster, contents.timeline
-        self._terms = contents.terms
-        self.asked, self.granted = contents.terms.asked, contents.terms.granted
-        self.media = contents.media
-        self.audio, self.transcript = self.media.audio, self.media.transcript
-        self.video, self.share, self.chat = self.media.video, self.media.share, self.media.chat
-        self.corrupt, self.unknown = self.media.corrupt, self.media.unknown
-        self.video_format, self.share_format = self.media.video_format, self.media.share_format
-        self.listeners, self.dropped = self.media.listeners, self.media.dropped
+        self.directory = flusher.directory
+        self.events = events
+        self.flusher = flusher
         self.arrived = writer.arrivals.note
+        self._writer = writer
+        self._contents = contents
+        self._facts, self._roster, self._timeline = contents.facts, contents.roster, contents.timeline
+        self.media, self.terms, self.listeners = contents.media, contents.terms, contents.media.listeners
+        self._closed_with_end = ClosedWithEnd()
         self._rates = Rates(trio.current_time())
-        is_new = found.manifest is None and found.mend is None
-        taken_up = None if is_new else contents.manifest()
-        self.flusher = Flusher(
-            directory, info.rtms_stream_id, contents, maker, writer, taken_up=taken_up, mend=found.mend
-        )
-        self._touch = self.flusher.touch
-        self.flusher.on_lost = lambda lost: self.event(EVENT, self.zoom_ms, **lost.fields)
-        for lost in found.lost:  # the file gets it from `mend`
-            self._on_event({"rtms_stream_id": info.rtms_stream_id, **lost.event(local_ms())})
+        flusher.on_lost = lambda lost: self.event(EVENT, self.zoom_ms, **lost.fields)
         self._state_event()
-
-    # Formats and counts
-
-    def audio_format(self, audio: AudioFormat) -> None:
-        """Audio was negotiated: packets hold this from now on.
-
-        Raises:
-            ValueError: a codec that cannot be stored, which the configuration does not let be asked for.
-        """
-        self.media.audio_format(audio)
-        self._touch()
 
     @property
     def pcm(self) -> AudioFormat | None:
         """The audio format in force; None while audio was never connected."""
         return self.media.pcm
 
-    @property
-    def messages(self) -> Counter[str]:
-        """Received by this process, by media."""
-        return self.media.messages
-
-    @property
-    def media_bytes(self) -> Counter[str]:
-        """Received by this process and kept, by media."""
-        return self.media.media_bytes
-
     # What Zoom says
 
     def event(self, kind: str, zoom_ms: int | None, **fields: Any) -> None:
-        """Write a line to `events.jsonl`, and tell `on_event`: of what came from outside, no more than has bounds."""
-        fields, is_whole = bounded_object(fields)
-        line = {"at_ms": self._local_ms(), "kind": kind, "zoom_ms": zoom_ms, **fields}
-        if not is_whole:
-            line["is_cut"] = True
-        if self.media.backlog.full:
-            self.dropped["events", "no_room"] += 1
-        else:
-            self._events.append(json_line(line))
-        self._on_event({"rtms_stream_id": self.info.rtms_stream_id, **line})
+        """Write a line to `events.jsonl`, and publish it; see `EventLog`."""
+        self.events.write(kind, zoom_ms, fields)
 
     @property
     def state_name(self) -> str:
@@ -185,7 +90,7 @@ class Recorder:
         if state != self._facts.state:
             self._facts.enter(state, why)
             self._state_event()
-            self._touch()
+            self.flusher.touch()
 
     def _state_event(self) -> None:
         facts = self._facts
@@ -195,35 +100,26 @@ class Recorder:
     def started_again(self, details: Mapping[str, Any]) -> None:
         """Zoom moved the stream; `details` is what that start said besides."""
         self._facts.know(details)
-        self._touch()
-
-    def stream_state(self, state: int, reason: int | None, zoom_ms: int | None) -> None:
-        """Message 8, as it came; what follows for the recording is told by `state`, `paused`, `resumed`."""
-        self.event("stream_state_update", zoom_ms, zoom_state=_name(StreamState, state), reason=reason)
-
-    def session_state(
-        self, rtms_session_id: str | None, state: int, stop_reason: int | None, zoom_ms: int | None
-    ) -> None:
-        """Message 9."""
-        name = _name(SessionState, state)
-        self.event("session_state", zoom_ms, rtms_session_id=rtms_session_id, state=name, stop_reason=stop_reason)
+        self.flusher.touch()
 
     def first_packet(self, zoom_ms: int | None) -> None:
         """Where offsets count from. Zoom may say it again after a reconnection: the first counts."""
         facts = self._facts
         if facts.first_packet_ms is None and zoom_ms is not None and self._timeline.is_plausible(zoom_ms):
             facts.first_packet_ms = self.media.context.origin_ms = zoom_ms
-            self._touch()
+            self.flusher.touch()
 
     def participants_joined(self, participants: Iterable[Participant], zoom_ms: int | None) -> None:
+        at_ms = self.zoom_ms if zoom_ms is None else zoom_ms
         for user_id, user_name in identified(participants):
-            self._roster.joined(user_id, user_name, self._timeline.clock_ms if zoom_ms is None else zoom_ms)
-        self._touch()
+            self._roster.joined(user_id, user_name, at_ms)
+        self.flusher.touch()
 
     def participants_left(self, participants: Iterable[Participant], zoom_ms: int | None) -> None:
+        at_ms = self.zoom_ms if zoom_ms is None else zoom_ms
         for user_id, _ in identified(participants):
-            self._roster.left(user_id, self._timeline.clock_ms if zoom_ms is None else zoom_ms)
-        self._touch()
+            self._roster.left(user_id, at_ms)
+        self.flusher.touch()
 
     def participants_named(self, participants: Iterable[Participant]) -> None:
         """An event names people, whatever else it is about."""
@@ -236,9 +132,9 @@ class Recorder:
         """These media were asked for and will not come."""
         media = sorted(media)
         self._timeline.refused(media)
-        self._terms.refused(media, status=status, why=why, at_ms=self._timeline.clock_ms)
+        self.terms.refused(media, status=status, why=why, at_ms=self._timeline.clock_ms)
         self.event("media_refused", None, media=media, status=status, why=why)
-        self._touch()
+        self.flusher.touch()
 
     @property
     def zoom_ms(self) -> int:
@@ -259,7 +155,7 @@ class Recorder:
         return newest_ms
 
     def connected(self, kind: Literal["signaling", "media"], media: frozenset[str]) -> int:
-        """A handshake succeeded. Returns a number for `heard_on` and `lost`."""
+        """A handshake succeeded. Returns a number for `heard` and `lost`."""
         number = self._timeline.connected(kind, media)
         self.media.advance_clock()
         self._connection_event(number, kind, media, change="opened")
@@ -278,12 +174,8 @@ class Recorder:
             self.event("media_given_up", None, media=given_up, why=why)
             log.warning("media given up", rtms_stream_id=self.info.rtms_stream_id, media=given_up, why=why)
 
-    def heard(self, zoom_ms: int) -> None:
-        """A live time of Zoom's on signaling."""
-        self._timeline.heard(zoom_ms)
-
-    def heard_on(self, connection: int, zoom_ms: Any) -> None:
-        """The time in a keep-alive on a connection; anything that is no time is ignored."""
+    def heard(self, zoom_ms: Any, connection: int | None = None) -> None:
+        """A live time of Zoom's on signaling, or in a connection's keep-alive; what is no time is ignored."""
         if (known_ms := time_ms(zoom_ms)) is not None:
             self._timeline.heard(known_ms, connection)
 
@@ -298,20 +190,19 @@ class Recorder:
         self._timeline.lost(connection, newest_ms, cause, why, audio_ms=audio_ms)
         self._connection_event(connection, known.kind, known.media, change="closed", why=why, cause=cause)
 
-    def same_outage(self, cause: str | None) -> None:
+    def same_outage(self, cause: str) -> None:
         """Signaling went as well: media that were lost with it have its cause."""
-        if cause is not None:
-            self._timeline.same_outage(cause)
-            self._touch()
+        self._timeline.same_outage(cause)
+        self.flusher.touch()
 
     def paused(self, zoom_ms: int | None) -> None:
         self._timeline.paused(zoom_ms)
-        self._touch()
+        self.flusher.touch()
 
     def resumed(self, zoom_ms: int | None, *, by_now: bool = False) -> None:
         """A pause is over; `by_now`: at `zoom_ms` or earlier, and Zoom's word on when may follow."""
         self._timeline.resumed(zoom_ms, by_now=by_now)
-        self._touch()
+        self.flusher.touch()
 
     def ended(
         self,
@@ -322,7 +213,7 @@ class Recorder:
         *,
         is_zooms: bool = False,
     ) -> None:
-        """The stream is over: open gaps and connections end with it. `finish` is next.
+        """The stream ended: open gaps and connections end with it. `finish` is next.
 
         The first time counts; later only that it was revoked is news.
 
@@ -333,12 +224,10 @@ class Recorder:
         if self._facts.ended_ms is None:
             self.state(state)
             self.media.advance_clock()
-            newest_ms = self.media.newest_ms(("audio", "video", "share", "transcript"))
-            if left := self._timeline.never_connected(self._terms.asked_now):
+            newest_ms, closing = self.media.newest_ms(NAMES.values()), self._closed_with_end.numbers
+            if left := self._timeline.never_connected(self.terms.asked_now):
                 self.refused(left, None, "not connected before the end")
-            self._facts.ended_ms = self._timeline.ended(
-                zoom_ms, newest_ms, self._closed_with_end.numbers, is_zooms=is_zooms
-            )
+            self._facts.ended_ms = self._timeline.ended(zoom_ms, newest_ms, closing, is_zooms=is_zooms)
             self._facts.stop_reason = reason
             self._enter(state, why)
         elif state == "revoked":
@@ -347,7 +236,7 @@ class Recorder:
     def _connection_event(self, number: int, kind: str, media: Iterable[str], **fields: Any) -> None:
         zoom_ms = self._timeline.clock_ms
         self.event("connection", zoom_ms, connection=number, of=kind, media=sorted(media), **fields)
-        self._touch()
+        self.flusher.touch()
 
     # What others see, and the files' end
 
@@ -357,17 +246,13 @@ class Recorder:
 
     def snapshot(self) -> dict[str, Any]:
         """The manifest, and what is only true now: `rates` per second as sampled last, `lag` to the disk."""
-        ages_s = self._rates.last_packet_age_s(trio.current_time(), self.messages)
+        ages_s = self._rates.last_packet_age_s(trio.current_time(), self.media.messages)
         lag_ms = round(self._writer.last_sync_age_s * 1000)
         return {**self.manifest(), "rates": self._rates.latest, "lag_ms": lag_ms, "last_packet_age_s": ages_s}
 
     def sample_rates(self) -> None:
         """See `Rates.sample`."""
-        self._rates.sample(trio.current_time(), self.messages, self.media_bytes)
-
-    async def flush(self) -> None:
-        """Bring everything to disk; see `Flusher.flush`."""
-        await self.flusher.flush()
+        self._rates.sample(trio.current_time(), self.media.messages, self.media.media_bytes)
 
     async def finish(self) -> None:
         """Write everything, with the captions in order, and let go of the directory."""
@@ -376,8 +261,8 @@ class Recorder:
     async def suspend(self) -> None:
         """Write everything and let go, the stream still being alive: the next start goes on with it."""
         for connection in self._timeline.connections.open:
-            self.lost(connection.number, "daemon_restart", "daemon stopped")
-        self.state("recovering", "the daemon stopped")
+            self.lost(connection.number, GapCause.DAEMON_RESTART, "daemon stopped")
+        self.state(RecordingState.RECOVERING, "the daemon stopped")
         await self.flusher.suspend()
 
     async def delete(self, zoom_ms: int | None = None) -> None:
@@ -393,10 +278,3 @@ class Recorder:
             told = {"version": 1, **self.info.identity, "ended_ms": self._facts.ended_ms}
             delete = partial(revoke, self._writer.disk, self.directory, told)
             await self._writer.retrier.run(delete, self.info.rtms_stream_id)
-
-
-def _name(states: type[SessionState] | type[StreamState], value: int) -> str:
-    try:
-        return states(value).name.lower()
-    except ValueError:
-        return str(value)

@@ -73,9 +73,9 @@ def _on_event(stream: "Stream", message: m.EventUpdate) -> None:
         stream.unknown_events += name.startswith(UNKNOWN)
         recorder.event(name, message.timestamp, **details)
     elif message.event_type is not None:
-        recorder.unknown()
+        recorder.media.unknown()
     if message.event_type is None:
-        recorder.unknown()
+        recorder.media.unknown()
     events = product_of(stream.product).events
     match message.event_type:
         case EventType.FIRST_PACKET_TIMESTAMP:
@@ -99,7 +99,7 @@ def _media_type(value: object) -> int | None:
 
 
 def _on_stream_state(stream: "Stream", message: m.StreamStateUpdate) -> None:
-    stream.recorder.stream_state(message.state, message.reason, message.timestamp)
+    stream.recorder.events.stream_state_update(message.state, message.reason, message.timestamp)
     _follow(stream, message.state, message.reason, message.timestamp)
 
 
@@ -126,9 +126,9 @@ def _follow(stream: "Stream", state: int, reason: int | None, zoom_ms: int | Non
 
 
 def _on_session_state(stream: "Stream", message: m.SessionStateUpdate) -> None:
-    stream.recorder.session_state(message.rtms_session_id, message.state, message.stop_reason, message.timestamp)
+    stream.recorder.events.session_state(message.rtms_session_id, message.state, message.stop_reason, message.timestamp)
     if message.rtms_session_id is None:
-        stream.recorder.unknown()
+        stream.recorder.media.unknown()
     sub_sessions = stream.sub_sessions
     was_over = sub_sessions.all_stopped
     if not sub_sessions.update(message):

@@ -354,7 +354,7 @@ class MediaLink:
         for bit in MediaType:
             if bit & absent:
                 self._leave_out(bit, GRANTED_WITHOUT)
-        stream.recorder.granted(protocol.negotiated)
+        stream.recorder.terms.granted(protocol.negotiated)
         self._connection = stream.recorder.connected("media", self.media)
         self._answer_scope.cancel()
 
@@ -363,7 +363,7 @@ class MediaLink:
         message = self._protocol.receive(raw)
         if isinstance(message, KeepAliveReq):
             self.keep_alives += 1
-            self._stream.recorder.heard_on(self._connection, message.timestamp)
+            self._stream.recorder.heard(message.timestamp, self._connection)
             self._socket.send_soon(self._protocol.to_send)
         else:
-            self._stream.recorder.unknown()
+            self._stream.recorder.media.unknown()

@@ -146,9 +146,9 @@ class Tally:
     def add(self, stream: "Stream") -> None:
         recorder = stream.recorder
         self.streams += 1
-        self.messages.update(recorder.messages)
-        self.media_bytes.update(recorder.media_bytes)
-        self.dropped.update(recorder.dropped)
+        self.messages.update(recorder.media.messages)
+        self.media_bytes.update(recorder.media.media_bytes)
+        self.dropped.update(recorder.media.dropped)
         self.reconnects.update(stream.outage.recoveries)
         self.keep_alives.update(keep_alives(stream))
 

@@ -96,7 +96,7 @@ class Stream:
         self.unknown_events = 0
         self._told: set[Difference] = set()
         recorder.flusher.on_broken = self._not_recorded
-        recorder.asked(with_defaults(self.media_params, settings.media.requested))
+        recorder.terms.asked(with_defaults(self.media_params, settings.media.requested))
 
     def _connections(self) -> tuple[MediaType, ...]:
         requested = self.settings.media.requested
@@ -153,13 +153,13 @@ class Stream:
         self._tell_differences(differences(self.media_params, params))
         if params.audio is not None:
             try:
-                self.recorder.audio_format(audio_format(params.audio))
+                self.recorder.media.audio_format(audio_format(params.audio))
             except ValueError as unfit:
                 return {MediaType.AUDIO: f"Zoom granted audio that cannot be stored: {unfit}"}
         if params.video is not None:
-            self.recorder.video_format(params.video.codec, params.video.fps)
+            self.recorder.media.video_format(params.video.codec, params.video.fps)
         if params.deskshare is not None:
-            self.recorder.share_format(params.deskshare.codec, params.deskshare.fps)
+            self.recorder.media.share_format(params.deskshare.codec, params.deskshare.fps)
         return {}
 
     def _tell_differences(self, found: Iterable[Difference]) -> None:

@@ -27,8 +27,8 @@ from rtmsd.recording.disk.paths import stream_directory
 from rtmsd.recording.disk.writer import Writer
 from rtmsd.recording.library.librarian import Librarian
 from rtmsd.recording.manifest.header import StreamInfo
-from rtmsd.recording.media.rates import SAMPLE_EVERY_S
-from rtmsd.recording.recorder import open_recorder
+from rtmsd.recording.opening import open_recorder
+from rtmsd.recording.rates import SAMPLE_EVERY_S
 from rtmsd.state.journal import Journal
 from rtmsd.state.ledger import StreamRow
 from rtmsd.streams.aftermath import REMEMBERED, Aftermath

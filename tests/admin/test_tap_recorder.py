@@ -14,7 +14,7 @@ from rtmsd.protocol.media_params import AudioFormat
 from rtmsd.protocol.messages import SessionRef
 from rtmsd.recording.disk.writer import Writer
 from rtmsd.recording.manifest.header import StreamInfo
-from rtmsd.recording.recorder import open_recorder
+from rtmsd.recording.opening import open_recorder
 
 START_MS = 1_790_000_000_000
 PACKET = b"\x01\x02" * 1600  # 100 ms
@@ -40,12 +40,14 @@ async def test_a_tap_hears_what_the_recorder_keeps_until_it_finishes(tmp_path: P
     recorder = await open_recorder(settings, INFO, writer, local_ms=lambda: START_MS, on_event=hub.publish)
     tapped: TapRecorder = recorder
     recorder.connected("media", frozenset({"audio"}))
-    recorder.audio_format(AudioFormat(codec=PayloadType.L16, rate_hz=16000, channels=1, mixed=True, send_rate_ms=100))
+    recorder.media.audio_format(
+        AudioFormat(codec=PayloadType.L16, rate_hz=16000, channels=1, mixed=True, send_rate_ms=100)
+    )
     wav = tap_reply(TapRequest.parse({"format": "wav"}), "stream-1", tapped, hub)
     lines = tap_reply(TapRequest.parse({}), "stream-1", tapped, hub)
     with wav.open() as sound, lines.open() as everything:
-        recorder.audio(0, None, START_MS, PACKET)
-        recorder.audio(0, None, START_MS, PACKET)  # a repeat: heard once
+        recorder.media.audio(0, None, START_MS, PACKET)
+        recorder.media.audio(0, None, START_MS, PACKET)  # a repeat: heard once
         assert [await sound.chunk(), await sound.chunk()] == [wav_head(16000, 1), PACKET]
         recorder.ended(6, START_MS + 100)
         with trio.fail_after(10):

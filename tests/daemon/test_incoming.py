@@ -50,9 +50,11 @@ def test_times_of_events_and_states_in_any_unit(timestamp: object) -> None:
     assert joined.participants_joined.call_args.args[1] == T
     joined.heard.assert_called_once_with(T)
     assert told(f'{{"msg_type":6,"event":{{"event_type":1,"timestamp":{time}}}}}').first_packet.call_args.args == (T,)
-    assert told(f'{{"msg_type":8,"state":1,"timestamp":{time}}}').stream_state.call_args.args[2] == T
+    assert told(f'{{"msg_type":8,"state":1,"timestamp":{time}}}').events.stream_state_update.call_args.args[2] == T
     assert (
-        told(f'{{"msg_type":9,"rtms_session_id":"a","state":2,"timestamp":{time}}}').session_state.call_args.args[3]
+        told(
+            f'{{"msg_type":9,"rtms_session_id":"a","state":2,"timestamp":{time}}}'
+        ).events.session_state.call_args.args[3]
         == T
     )
 
@@ -81,10 +83,10 @@ def test_a_contact_centers_callers_join_and_leave(number: int, key: str) -> None
 def test_an_event_without_a_type_is_kept_and_counted(event: str, kind: str) -> None:
     recorder = told(f'{{"msg_type":6,"event":{event}}}')
     assert recorder.event.call_args.args[0] == kind
-    recorder.unknown.assert_called_once_with()
+    recorder.media.unknown.assert_called_once_with()
 
 
 def test_a_session_state_without_an_id_is_kept_and_counted() -> None:
     recorder = told('{"msg_type":9,"state":3}')
-    assert recorder.session_state.call_args.args[:2] == (None, 3)
-    recorder.unknown.assert_called_once_with()
+    assert recorder.events.session_state.call_args.args[:2] == (None, 3)
+    recorder.media.unknown.assert_called_once_with()

@@ -12,7 +12,8 @@ from rtmsd.admin.events import EventHub
 from rtmsd.admin.messages import AdminError, Code
 from rtmsd.daemon.backend import Backend
 from rtmsd.daemon.health import Health
-from rtmsd.recording.recorder import Recorder, open_recorder
+from rtmsd.recording.opening import open_recorder
+from rtmsd.recording.recorder import Recorder
 from rtmsd.streams import supervisor as supervisor_module
 from rtmsd.zoom_api import ZoomApi
 from tests.streams.bench import STREAM, Bench, open_bench

@@ -17,7 +17,8 @@ from rtmsd.protocol.messages import SessionRef
 from rtmsd.recording.disk.filesystem import Disk
 from rtmsd.recording.disk.writer import Writer
 from rtmsd.recording.manifest.header import StreamInfo
-from rtmsd.recording.recorder import Recorder, open_recorder
+from rtmsd.recording.opening import open_recorder
+from rtmsd.recording.recorder import Recorder
 
 STARTED_MS = 1_790_000_000_000
 

@@ -73,23 +73,23 @@ async def record(studio: Any, tools: Any, *, ends: bool) -> None:
     number = recorder.connected("media", AUDIO)
     recorder.connected("media", OTHERS)
     for n in range(10):
-        recorder.audio(5, "Ana", T + 20 * n, tools.packet(n))
-        recorder.audio(6, "Bo", T + 20 * n, tools.packet(n))
-        recorder.video(5, "Ana", T + 20 * n, b"picture %d" % n)
-        recorder.share(6, "Bo", T + 20 * n, b"screen %d" % n)
-        recorder.transcript(utterance(T + 20 * n))
-        recorder.chat(ChatData(user_id=6, user_name="Bo", timestamp_ms=T + 20 * n, text="hello", details=None))
+        recorder.media.audio(5, "Ana", T + 20 * n, tools.packet(n))
+        recorder.media.audio(6, "Bo", T + 20 * n, tools.packet(n))
+        recorder.media.video(5, "Ana", T + 20 * n, b"picture %d" % n)
+        recorder.media.share(6, "Bo", T + 20 * n, b"screen %d" % n)
+        recorder.media.transcript(utterance(T + 20 * n))
+        recorder.media.chat(ChatData(user_id=6, user_name="Bo", timestamp_ms=T + 20 * n, text="hello", details=None))
     recorder.lost(number, "media_reconnect", "reset")
     recorder.connected("media", AUDIO)
     recorder.heard(T + 400)
-    recorder.audio(5, "Ana", T + 400, tools.packet(20))
+    recorder.media.audio(5, "Ana", T + 400, tools.packet(20))
     recorder.paused(T + 500)
     recorder.resumed(T + 600)
     if ends:
         recorder.ended(6, T + 700)
         await recorder.finish()
     else:
-        await recorder.flush()
+        await recorder.flusher.flush()
 
 
 # Ways to break files
@@ -302,9 +302,9 @@ def test_a_daemon_goes_on_with_it(sound: Path, studio: Any, tools: Any) -> None:
                 recorder.connected("media", OTHERS)
                 zoom_ms = recorder.zoom_ms + 60_000
                 recorder.heard(zoom_ms)
-                recorder.audio(5, "Ana", zoom_ms, tools.packet(1))
-                recorder.video(5, "Ana", zoom_ms, b"picture")
-                recorder.transcript(utterance(zoom_ms))
+                recorder.media.audio(5, "Ana", zoom_ms, tools.packet(1))
+                recorder.media.video(5, "Ana", zoom_ms, b"picture")
+                recorder.media.transcript(utterance(zoom_ms))
                 recorder.ended(6, zoom_ms + 20)
                 await recorder.finish()
 
@@ -439,7 +439,7 @@ def test_a_file_that_the_manifest_does_not_know_is_not_written_over(directory: P
     async def go_on() -> None:
         recorder = await studio.open()
         recorder.connected("media", AUDIO)
-        recorder.audio(7, None, recorder.zoom_ms, tools.packet(7))
+        recorder.media.audio(7, None, recorder.zoom_ms, tools.packet(7))
         await recorder.suspend()
 
     trio.run(go_on)

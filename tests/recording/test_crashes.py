@@ -10,7 +10,7 @@ import trio
 from rtmsd.protocol.messages import SessionRef
 from rtmsd.recording.disk.writer import Writer
 from rtmsd.recording.manifest.header import StreamInfo
-from rtmsd.recording.recorder import open_recorder
+from rtmsd.recording.opening import open_recorder
 from rtmsd.recording.verify.verify import verify
 
 AUDIO = frozenset({"audio"})
@@ -70,7 +70,7 @@ class Two:
 
     def speak(self, tools: Any, number: int) -> None:
         for recorder in (self.broken, self.sound):
-            recorder.audio(5, None, tools.T + 20 * number, tools.packet(number))
+            recorder.media.audio(5, None, tools.T + 20 * number, tools.packet(number))
 
 
 async def two(studio: Any) -> Two:

@@ -35,9 +35,9 @@ class Scene:
         for _ in range(packets):
             n, time_ms = self.number, self.T + 20 * self.number
             for user_id, name in ((5, "Ana"), (6, "Bo")):
-                self.recorder.audio(user_id, name, time_ms, self.tools.packet(n))
-            self.recorder.video(5, "Ana", time_ms, b"picture %d" % n)
-            self.recorder.transcript(
+                self.recorder.media.audio(user_id, name, time_ms, self.tools.packet(n))
+            self.recorder.media.video(5, "Ana", time_ms, b"picture %d" % n)
+            self.recorder.media.transcript(
                 TranscriptData(
                     user_id=5,
                     user_name="Ana",
@@ -49,11 +49,11 @@ class Scene:
                     attribute=None,
                 )
             )
-            self.recorder.chat(
+            self.recorder.media.chat(
                 ChatData(user_id=6, user_name="Bo", timestamp_ms=time_ms, text=f"text {n}", details=None)
             )
             self.number += 1
-        await self.recorder.flush()
+        await self.recorder.flusher.flush()
 
     async def end(self) -> None:
         self.recorder.ended(6, self.T + 20 * self.number)
@@ -140,9 +140,9 @@ async def test_a_wav_that_is_cut_keeps_what_is_left_and_goes_on_in_another(scene
 async def test_what_was_counted_of_a_damaged_file_is_counted_once(scene: Scene, taken: str) -> None:
     packet = scene.tools.packet(99)
     for extra in range(3):  # of a clock with coarse steps
-        scene.recorder.audio(5, "Ana", scene.T + 180, packet[:-2] + bytes([extra, 0]))
-    await scene.recorder.flush()
-    before = scene.recorder.media_bytes
+        scene.recorder.media.audio(5, "Ana", scene.T + 180, packet[:-2] + bytes([extra, 0]))
+    await scene.recorder.flusher.flush()
+    before = scene.recorder.media.media_bytes
     path, _, is_cut = taken.partition(" ")
     target = next(scene.directory.glob(path.replace(".jpg", ".*[!l]")))
     if is_cut:
@@ -151,9 +151,9 @@ async def test_what_was_counted_of_a_damaged_file_is_counted_once(scene: Scene, 
         target.unlink()
     scene.number += 3
     await scene.go_on(1)
-    await scene.recorder.flush()
+    await scene.recorder.flusher.flush()
     assert scene.recorder.manifest()["counters"]["same_time"] == 3
-    grown = scene.recorder.media_bytes
+    grown = scene.recorder.media.media_bytes
     assert grown["audio"] - before["audio"] == 2 * len(packet)
     assert grown["video"] - before["video"] == len(b"picture 13")
 
@@ -294,7 +294,7 @@ async def test_what_a_daemon_that_was_killed_meanwhile_could_not_tell_its_succes
 
 async def test_what_the_disk_refuses_is_no_damage(scene: Scene, studio: Any) -> None:
     studio.disk.error = 5
-    scene.recorder.audio(5, "Ana", scene.T + 200, scene.tools.packet(10))
+    scene.recorder.media.audio(5, "Ana", scene.T + 200, scene.tools.packet(10))
     await studio.writer.flush()
     studio.disk.error = None
     scene.number = 11

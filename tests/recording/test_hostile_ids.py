@@ -25,10 +25,10 @@ async def test_the_manifest_stays_below_4_mib_whatever_comes(studio: Any, tools:
     for person in range(2500):
         user_id = f"{person:06}" + "\x01" * 41
         time_ms = tools.T + 200 * person
-        recorder.audio(user_id, None, time_ms, tools.packet(1))
-        recorder.audio(user_id, None, time_ms, b"odd")
-        recorder.video(user_id, None, time_ms, b"x")
-        recorder.share(user_id, None, time_ms, b"x")
+        recorder.media.audio(user_id, None, time_ms, tools.packet(1))
+        recorder.media.audio(user_id, None, time_ms, b"odd")
+        recorder.media.video(user_id, None, time_ms, b"x")
+        recorder.media.share(user_id, None, time_ms, b"x")
     for _ in range(2500):
         recorder.lost(number, "media_reconnect", "\x01" * 5000)
         number = recorder.connected("media", everything)
@@ -38,15 +38,15 @@ async def test_the_manifest_stays_below_4_mib_whatever_comes(studio: Any, tools:
     assert len(encode_manifest(manifest)) < MANIFEST_BYTES, {
         name: len(encode_manifest({name: value})) for name, value in manifest.items()
     }
-    assert recorder.dropped["audio", "files"] or recorder.dropped["video", "files"]
+    assert recorder.media.dropped["audio", "files"] or recorder.media.dropped["video", "files"]
 
 
 async def test_a_long_name_in_a_packet_is_kept_cut(studio: Any, tools: Any) -> None:
     recorder = await studio.open()
     recorder.connected("media", frozenset({"audio", "video"}))
     for number in range(2):
-        recorder.audio(5, "x" * 100_000, tools.T + 20 * number, tools.packet(number))
-        recorder.video(6, "x" * 100_000, tools.T + 40 * number, b"x%d" % number)
+        recorder.media.audio(5, "x" * 100_000, tools.T + 20 * number, tools.packet(number))
+        recorder.media.video(6, "x" * 100_000, tools.T + 40 * number, b"x%d" % number)
     assert [len(person["user_name"]) for person in recorder.manifest()["participants"]] == [1024, 1024]
     assert len(next(iter(recorder.media._audio)).user_name or "") == 1024
 
@@ -55,7 +55,7 @@ async def test_a_huge_event_is_kept_cut_and_says_so(studio: Any) -> None:
     recorder = await studio.open()
     recorder.event("event_99", None, text="x" * 10**6, people=list(range(10**6)), number=10**400)
     recorder.event("event_98", None, text="small")
-    await recorder.flush()
+    await recorder.flusher.flush()
     lines = (recorder.directory / "events.jsonl").read_bytes().splitlines()
     huge = next(json.loads(line) for line in lines if b"event_99" in line)
     small = next(json.loads(line) for line in lines if b"event_98" in line)

@@ -28,13 +28,13 @@ async def test_a_wav_whose_first_flush_was_cut_off_is_gone_on_with(studio: Any, 
     first.connected("media", frozenset({"audio"}))
     await studio.writer.flush()  # the manifest, without the file
     studio.writer.disk = KilledDisk()
-    first.audio(7, "Bo", tools.T, tools.packet(0))
+    first.media.audio(7, "Bo", tools.T, tools.packet(0))
     with pytest.raises(Killed):
         await studio.writer.flush()
     studio.disk = sound
     second = await studio.open()
     second.connected("media", frozenset({"audio"}))
-    second.audio(7, "Bo", tools.T + 20, tools.packet(1))
+    second.media.audio(7, "Bo", tools.T + 20, tools.packet(1))
     second.ended(6, tools.T + 40)
     await second.finish()
     assert [path.name for path in (second.directory / "audio").iterdir()] == ["7.wav"]

@@ -32,7 +32,7 @@ async def cut_and_back(studio: Any, tools: Any, *users: int, packets: int = 1) -
     number = recorder.connected("media", AUDIO)
     for user_id in users:
         for n in range(packets):
-            recorder.audio(user_id, None, tools.T + 20 * n, tools.packet(n))
+            recorder.media.audio(user_id, None, tools.T + 20 * n, tools.packet(n))
     recorder.lost(number, "media_reconnect", "reset")
     recorder.connected("media", AUDIO)
     return recorder
@@ -47,7 +47,7 @@ async def with_a_hole(studio: Any, tools: Any) -> Any:
     first = await cut_and_back(studio, tools, 5, packets=10)
     first.heard(T + 400)
     for n in (20, 21, 12, 13):
-        first.audio(5, None, T + 20 * n, tools.packet(n))
+        first.media.audio(5, None, T + 20 * n, tools.packet(n))
     await studio.writer.flush()
     return await studio.open()
 
@@ -57,7 +57,7 @@ async def test_a_hole_within_a_file_is_filled_after_a_restart(studio: Any, tools
     second = await with_a_hole(studio, tools)
     second.connected("media", AUDIO)
     for n in (10, 11, 12, 14, 15, 16, 17, 18, 19, 20, 22):
-        second.audio(5, None, T + 20 * n, tools.packet(n))
+        second.media.audio(5, None, T + 20 * n, tools.packet(n))
     second.heard(T + 460)
     second.ended(6, T + 460)
     await second.finish()
@@ -72,7 +72,7 @@ async def test_a_hole_that_nothing_fills_stays_a_gap_over_restarts(studio: Any, 
     await with_a_hole(studio, tools)
     third = await studio.open()
     third.connected("media", AUDIO)
-    third.audio(5, None, T + 440, tools.packet(22))
+    third.media.audio(5, None, T + 440, tools.packet(22))
     third.heard(T + 460)
     third.ended(6, T + 460)
     await third.finish()
@@ -89,18 +89,18 @@ async def test_what_a_killed_flush_had_brought_into_a_file_is_neither_missing_no
     T = tools.T
     first = await cut_and_back(studio, tools, 5)
     first.heard(T + 100)
-    first.audio(5, None, T + 100, tools.packet(5))
+    first.media.audio(5, None, T + 100, tools.packet(5))
     await studio.writer.flush()
     older = (first.directory / "stream.json").read_bytes()
-    first.audio(5, None, T + 20, tools.packet(1))
-    first.audio(5, None, T + 40, tools.packet(2))
+    first.media.audio(5, None, T + 20, tools.packet(1))
+    first.media.audio(5, None, T + 40, tools.packet(2))
     await studio.writer.flush()
     (first.directory / "stream.json").write_bytes(older)  # the manifest goes last: it was never written
 
     second = await studio.open()
     second.connected("media", AUDIO)
     for n in (1, 2, 3):
-        second.audio(5, None, T + 20 * n, tools.packet(n))
+        second.media.audio(5, None, T + 20 * n, tools.packet(n))
     second.heard(T + 120)
     second.ended(6, T + 120)
     await second.finish()
@@ -116,8 +116,8 @@ async def test_a_repeat_explains_nothing(studio: Any, tools: Any) -> None:
     recorder = await cut_and_back(studio, tools, 5)
     recorder.heard(T + 10_000)
     for n in range(80):
-        recorder.audio(5, None, T + 10_000 + 200 * n, tools.packet(n))
-    recorder.audio(5, None, T + 5000, tools.packet(1))
+        recorder.media.audio(5, None, T + 10_000 + 200 * n, tools.packet(n))
+    recorder.media.audio(5, None, T + 5000, tools.packet(1))
     assert told(recorder.manifest(), T) == [("audio", None, 20, 10_000, "media_reconnect")]
 
 
@@ -127,7 +127,7 @@ async def test_a_repeat_explains_nothing(studio: Any, tools: Any) -> None:
 async def test_what_is_missing_for_everybody_is_not_told_of_one_person_too(studio: Any, tools: Any) -> None:
     T = tools.T
     recorder = await cut_and_back(studio, tools, 5, 6)
-    recorder.audio(6, None, T + 100, tools.packet(2))  # and of 5 nothing, for the same time
+    recorder.media.audio(6, None, T + 100, tools.packet(2))  # and of 5 nothing, for the same time
     recorder.heard(T + 130)
     assert told(recorder.manifest(), T) == [
         ("audio", None, 20, 100, "media_reconnect"),
@@ -141,16 +141,16 @@ async def test_whose_loss_was_everybodys_is_told_when_the_others_get_theirs(
 ) -> None:
     T = tools.T
     recorder = await cut_and_back(studio, tools, 5, 6)
-    recorder.audio(6, None, T + 100, tools.packet(2))
+    recorder.media.audio(6, None, T + 100, tools.packet(2))
     recorder.heard(T + 120)
     if restarted:
         await studio.writer.flush()
         recorder = await studio.open()
         recorder.connected("media", AUDIO)
     for n in (1, 2, 3, 4):
-        recorder.audio(6, None, T + 20 * n, tools.packet(n))
+        recorder.media.audio(6, None, T + 20 * n, tools.packet(n))
     if restarted:
-        recorder.audio(6, None, T + 120, tools.packet(6))
+        recorder.media.audio(6, None, T + 120, tools.packet(6))
         recorder.heard(T + 140)
     recorder.ended(6, T + 140)
     await recorder.finish()
@@ -164,7 +164,7 @@ async def test_a_kill_in_the_middle_of_a_burst_names_nothing_twice(studio: Any, 
     await studio.writer.flush()
     older = (first.directory / "stream.json").read_bytes()
     for n in range(1, 30):
-        first.audio(5, None, T + 20 * n, tools.packet(n))
+        first.media.audio(5, None, T + 20 * n, tools.packet(n))
     await studio.writer.flush()
     (first.directory / "stream.json").write_bytes(older)  # killed before that of 6, and the manifest, were written
 
@@ -178,7 +178,7 @@ async def test_a_kill_in_the_middle_of_a_burst_names_nothing_twice(studio: Any, 
 async def test_repair_joins_what_an_older_version_told_twice(studio: Any, tools: Any) -> None:
     recorder = await studio.open()
     recorder.connected("media", AUDIO)
-    recorder.audio(5, None, tools.T, tools.packet(0))
+    recorder.media.audio(5, None, tools.T, tools.packet(0))
     recorder.ended(6, tools.T + 9000)
     await recorder.finish()
     path = recorder.directory / "stream.json"
@@ -219,7 +219,7 @@ async def test_an_end_appears_together_with_when_and_why(studio: Any, tools: Any
 async def test_a_revoked_stream_names_nobody_while_it_is_being_deleted(studio: Any, tools: Any) -> None:
     recorder = await studio.open()
     recorder.connected("media", AUDIO)
-    recorder.audio(5, "Ana", tools.T, tools.packet(0))
+    recorder.media.audio(5, "Ana", tools.T, tools.packet(0))
     recorder.state("revoked")
     recorder.ended(8, None, "revoked")
     assert "Ana" not in str(recorder.snapshot())
@@ -235,13 +235,13 @@ async def test_a_deletion_that_was_cut_short_is_finished_when_the_stream_starts_
     recorder = await studio.open()
     recorder.connected("media", AUDIO)
     for number in range(100):
-        recorder.audio(5, "Ana", tools.T + 20 * number, tools.packet(number))
+        recorder.media.audio(5, "Ana", tools.T + 20 * number, tools.packet(number))
     await studio.writer.flush()
     recorder.ended(8, None, "revoked")
-    await recorder.flush()  # the receipt is there, the files are still
+    await recorder.flusher.flush()  # the receipt is there, the files are still
     recorder = await studio.open()
     recorder.connected("media", AUDIO)
-    recorder.audio(5, "Ana", tools.T + 9000, tools.packet(5))
+    recorder.media.audio(5, "Ana", tools.T + 9000, tools.packet(5))
     recorder.ended(6, tools.T + 10_000)
     await recorder.finish()
     assert tools.samples(recorder.directory / "audio" / "5.wav") == tools.packet(5)
@@ -275,13 +275,13 @@ async def test_media_that_are_asked_for_no_more_after_a_restart_are_a_gap_that_s
     """It was connected, and the stream went on: without a gap its time would be missing without a word."""
     first = await studio.open()
     first.connected("media", AUDIO | {"transcript"})
-    first.audio(5, None, tools.T, tools.packet(0))
+    first.media.audio(5, None, tools.T, tools.packet(0))
     await first.suspend()
     studio.events.clear()
     second = await studio.open()
     second.interrupted("daemon_restart", AUDIO)
     second.connected("media", AUDIO)
-    second.audio(5, None, tools.T + 20, tools.packet(1))
+    second.media.audio(5, None, tools.T + 20, tools.packet(1))
     second.heard(tools.T + 40)
     second.ended(6, tools.T + 5000)
     await second.finish()
@@ -294,7 +294,7 @@ async def test_media_that_are_asked_for_no_more_after_a_restart_are_a_gap_that_s
 async def test_an_end_that_was_written_and_is_told_again_after_a_kill_opens_no_gap(studio: Any, tools: Any) -> None:
     first = await studio.open()
     first.connected("media", AUDIO)
-    first.audio(5, None, tools.T, tools.packet(0))
+    first.media.audio(5, None, tools.T, tools.packet(0))
     first.ended(6, tools.T + 500)
     await first.finish()  # and before the journal heard of it the daemon was killed
     second = await studio.open()

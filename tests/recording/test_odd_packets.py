@@ -20,12 +20,12 @@ async def test_a_packet_without_audio_is_counted_and_changes_nothing(studio: Any
     recorder = await studio.open()
     recorder.connected("signaling", frozenset())
     recorder.connected("media", AUDIO)
-    recorder.audio_format(tools.audio_format())
-    recorder.audio(9, None, T, b"")
-    recorder.audio(7, None, T, tools.packet(0))
-    recorder.audio(7, None, T + 20, b"")
-    recorder.audio(7, None, T + 20, tools.packet(1))
-    recorder.audio(7, None, T + 5000, b"")
+    recorder.media.audio_format(tools.audio_format())
+    recorder.media.audio(9, None, T, b"")
+    recorder.media.audio(7, None, T, tools.packet(0))
+    recorder.media.audio(7, None, T + 20, b"")
+    recorder.media.audio(7, None, T + 20, tools.packet(1))
+    recorder.media.audio(7, None, T + 5000, b"")
     await studio.writer.flush()
     assert verify(recorder.directory) == []
     recorder.ended(6, T + 6000)
@@ -45,7 +45,7 @@ async def test_a_corrupt_packet_costs_the_same_however_many_were_before_it(studi
     recorder = await studio.open()
     recorder.connected("signaling", frozenset())
     recorder.connected("media", AUDIO)
-    recorder.audio_format(tools.audio_format())
+    recorder.media.audio_format(tools.audio_format())
     calls = 0
 
     def count(frame: Any, event: str, argument: Any) -> None:
@@ -54,7 +54,7 @@ async def test_a_corrupt_packet_costs_the_same_however_many_were_before_it(studi
 
     def corrupt(numbers: range) -> None:
         for number in numbers:
-            recorder.corrupt(
+            recorder.media.corrupt(
                 Corrupt(
                     kind=CorruptKind.BAD_BASE64,
                     media=MediaType.AUDIO,
@@ -93,11 +93,11 @@ async def test_ids_that_nobody_meant_take_no_decoder_each(studio: Any, tools: An
     recorder = await studio.open()
     recorder.connected("signaling", frozenset())
     recorder.connected("media", AUDIO)
-    recorder.audio_format(tools.audio_format(codec=PayloadType.G722))
-    recorder.audio(1, None, T, tools.packet(0))
+    recorder.media.audio_format(tools.audio_format(codec=PayloadType.G722))
+    recorder.media.audio(1, None, T, tools.packet(0))
     first = next(iter(decoders))
     for user_id in range(2, 6000):
-        recorder.audio(user_id, None, T, tools.packet(0))
+        recorder.media.audio(user_id, None, T, tools.packet(0))
     assert len(recorder.manifest()["files"]) <= 2000
     assert first in decoders
     assert len(decoders) <= 4000

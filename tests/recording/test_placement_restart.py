@@ -82,18 +82,18 @@ def test_a_kill_at_any_byte(data: st.DataObject) -> None:
 async def test_five_with_one_time_over_a_restart_in_their_middle(studio: Any, tools: Any) -> None:
     T = tools.T
     first = await studio.open()
-    first.audio_format(tools.audio_format())
+    first.media.audio_format(tools.audio_format())
     first.connected("media", AUDIO)
     for number in range(8):
-        first.audio(5, None, T + number // 5 * 100, tools.packet(number))
+        first.media.audio(5, None, T + number // 5 * 100, tools.packet(number))
     await first.suspend()
     second = await studio.open()
-    second.audio_format(tools.audio_format())
+    second.media.audio_format(tools.audio_format())
     second.connected("media", AUDIO)
     heard: list[int] = []
     second.listeners.append(Heard(heard))
     for number in range(5, 20):
-        second.audio(5, None, T + number // 5 * 100, tools.packet(number))
+        second.media.audio(5, None, T + number // 5 * 100, tools.packet(number))
     second.heard(T + 400)
     second.ended(6, T + 400)
     await second.finish()
@@ -110,19 +110,19 @@ async def test_a_reconnection_repeats_what_is_stored_beside_its_time(studio: Any
     """After silence was inserted, a repeat is not where its time says, and a hole is beside it."""
     T = tools.T
     recorder = await studio.open()
-    recorder.audio_format(tools.audio_format())
+    recorder.media.audio_format(tools.audio_format())
     number = recorder.connected("media", AUDIO)
     times = [T + 20 * n + (90 if n else 0) for n in range(30)]
     for n, time_ms in enumerate(times):
-        recorder.audio(5, None, time_ms, tools.packet(n))
+        recorder.media.audio(5, None, time_ms, tools.packet(n))
     inserted_ms = 25
     recorder.lost(number, "media_reconnect", "reset")
     recorder.connected("media", AUDIO)
     recorder.heard(T + 2000)
-    recorder.audio(5, None, T + 2000, tools.packet(1000))
+    recorder.media.audio(5, None, T + 2000, tools.packet(1000))
     before = [tools.packet(n) for n in range(30)]
     for n, time_ms in enumerate(times):
-        recorder.audio(5, None, time_ms, tools.packet(n))
+        recorder.media.audio(5, None, time_ms, tools.packet(n))
     recorder.ended(6, T + 2020)
     await recorder.finish()
     found = tools.manifest(recorder)
@@ -142,12 +142,12 @@ async def test_what_is_dropped_of_several_with_one_time_is_missing_as_a_whole(st
     recorder = await studio.open()
     recorder.connected("media", AUDIO)
     for number in range(20):
-        recorder.audio(5, None, T + number // 5 * 100, tools.packet(number))
+        recorder.media.audio(5, None, T + number // 5 * 100, tools.packet(number))
     kept = (20 - recorder.manifest()["counters"]["dropped"]) * 20
     assert 100 < kept < 300
     await studio.writer.flush()
     await studio.writer.flush()
-    recorder.audio(5, None, T + 400, tools.packet(20))
+    recorder.media.audio(5, None, T + 400, tools.packet(20))
     recorder.ended(6, T + 420)
     await recorder.finish()
     found = tools.manifest(recorder)
@@ -185,16 +185,16 @@ def rtp(number: int, payload: bytes) -> bytes:
 async def test_rtp_is_stored_and_heard_without_its_headers(studio: Any, tools: Any) -> None:
     T = tools.T
     recorder = await studio.open()
-    recorder.audio_format(attrs.evolve(tools.audio_format(), is_rtp=True))
+    recorder.media.audio_format(attrs.evolve(tools.audio_format(), is_rtp=True))
     recorder.connected("media", AUDIO)
     sounds: list[bytes] = []
     recorder.listeners.append(Listens(sounds))
     for number in (0, 1, 2, 4):
-        recorder.audio(5, None, T + 20 * number, rtp(number, tools.packet(number)))
-    recorder.audio(5, None, T + 60, b"no such thing")
-    recorder.audio(5, None, T + 100, rtp(5, tools.packet(5))[:-7])
+        recorder.media.audio(5, None, T + 20 * number, rtp(number, tools.packet(number)))
+    recorder.media.audio(5, None, T + 60, b"no such thing")
+    recorder.media.audio(5, None, T + 100, rtp(5, tools.packet(5))[:-7])
     for number in range(3):  # and from somebody else's client plain PCM comes
-        recorder.audio(6, None, T + 20 * number, tools.packet(number))
+        recorder.media.audio(6, None, T + 20 * number, tools.packet(number))
     recorder.ended(6, T + 120)
     await recorder.finish()
     found = tools.manifest(recorder)
@@ -210,11 +210,11 @@ async def test_rtp_is_stored_and_heard_without_its_headers(studio: Any, tools: A
 
 async def test_g711_in_rtp_is_decoded_behind_its_header(studio: Any, tools: Any) -> None:
     recorder = await studio.open()
-    recorder.audio_format(attrs.evolve(tools.audio_format(rate_hz=8000, codec=PayloadType.G711), is_rtp=True))
+    recorder.media.audio_format(attrs.evolve(tools.audio_format(rate_hz=8000, codec=PayloadType.G711), is_rtp=True))
     recorder.connected("media", AUDIO)
     coded = [bytes((number * 7 + index) % 256 for index in range(160)) for number in range(4)]
     for number, data in enumerate(coded):
-        recorder.audio(5, None, tools.T + 20 * number, rtp(number, data))
+        recorder.media.audio(5, None, tools.T + 20 * number, rtp(number, data))
     recorder.ended(6, tools.T + 80)
     await recorder.finish()
     assert tools.samples(recorder.directory / "audio/5.wav") == b"".join(decode_alaw(data) for data in coded)
@@ -227,12 +227,12 @@ async def test_corrections_are_counted_over_a_restart(studio: Any, tools: Any, p
     first = await studio.open()
     first.connected("media", AUDIO)
     for number in range(packets):
-        first.audio(5, None, times[number], tools.packet(number))
+        first.media.audio(5, None, times[number], tools.packet(number))
     await first.suspend()
     second = await studio.open()
     second.connected("media", AUDIO)
     for number in range(packets, 2 * packets):
-        second.audio(5, None, times[number], tools.packet(number))
+        second.media.audio(5, None, times[number], tools.packet(number))
     second.ended(6, times[-1] + 20)
     await second.finish()
     found = tools.manifest(second)

@@ -28,10 +28,10 @@ async def record(studio: Any, tools: Any, *, ends: bool) -> Path:
     recorder.connected("media", MEDIA)
     for n in range(SPOKEN):
         time_ms = T + 20 * n
-        recorder.audio(5, "Ana", time_ms, tools.packet(n))
-        recorder.audio(6, "Bo", time_ms, tools.packet(n))
-        recorder.video(5, "Ana", time_ms, b"picture %02d" % n)
-        recorder.chat(ChatData(user_id=6, user_name="Bo", timestamp_ms=time_ms, text=f"text {n}", details=None))
+        recorder.media.audio(5, "Ana", time_ms, tools.packet(n))
+        recorder.media.audio(6, "Bo", time_ms, tools.packet(n))
+        recorder.media.video(5, "Ana", time_ms, b"picture %02d" % n)
+        recorder.media.chat(ChatData(user_id=6, user_name="Bo", timestamp_ms=time_ms, text=f"text {n}", details=None))
         said = TranscriptData(
             user_id=5,
             user_name="Ana",
@@ -42,13 +42,13 @@ async def record(studio: Any, tools: Any, *, ends: bool) -> Path:
             language=9,
             attribute=None,
         )
-        recorder.transcript(said)
+        recorder.media.transcript(said)
     if ends:
         recorder.ended(6, T + 1000)
         await recorder.finish()
     else:
         recorder.heard(T + 1000)
-        await recorder.flush()
+        await recorder.flusher.flush()
     directory: Path = recorder.directory
     return directory
 
@@ -185,9 +185,9 @@ def test_a_daemon_that_is_started_again_makes_the_same_gap(studio: Any, tools: A
         recorder.connected("signaling", frozenset())
         recorder.connected("media", MEDIA)
         for n in range(SPOKEN, SPOKEN + 10):
-            recorder.audio(5, "Ana", tools.T + 20 * n, tools.packet(n))
-            recorder.audio(6, "Bo", tools.T + 20 * n, tools.packet(n))
-            recorder.video(5, "Ana", tools.T + 20 * n, b"picture")
+            recorder.media.audio(5, "Ana", tools.T + 20 * n, tools.packet(n))
+            recorder.media.audio(6, "Bo", tools.T + 20 * n, tools.packet(n))
+            recorder.media.video(5, "Ana", tools.T + 20 * n, b"picture")
         recorder.ended(6, tools.T + 20 * (SPOKEN + 10))
         await recorder.finish()
         return directory
@@ -242,7 +242,7 @@ async def test_a_manifest_promises_only_what_was_synced(studio: Any, tools: Any)
         entry["duration_ms"] = entry["duration_ms"] // 2 if entry["media"] == "audio" else entry["duration_ms"]
     (directory / "stream.json").write_text(json.dumps(manifest))
     recorder = await studio.open()
-    await recorder.flush()
+    await recorder.flusher.flush()
     assert damaged(directory) == []
 
 

@@ -38,17 +38,17 @@ async def test_a_session_from_start_to_end(studio: Any, tools: Any) -> None:
     T = tools.T
     recorder = await studio.open()
     recorder.connected("signaling", frozenset())
-    recorder.audio_format(tools.audio_format())
+    recorder.media.audio_format(tools.audio_format())
     recorder.connected("media", AUDIO | {"transcript"})
     recorder.state("active")
     recorder.participants_joined([Participant(user_id=5, user_name="Ana <&>")], T + 3)
     for number in range(50):
-        recorder.audio(5, "Ana <&>", T + 100 + 20 * number, tools.packet(number))
-        recorder.audio(6, None, T + 110 + 20 * number, tools.packet(1000 + number))
-    recorder.audio(5, "Ana <&>", T + 100 + 20 * 49, tools.packet(49))
-    recorder.transcript(utterance("second --> & <b>", T + 800, T + 2000))
-    recorder.transcript(utterance("first", T + 200, T + 2100))
-    recorder.transcript(utterance("first", T + 200, T + 2100))
+        recorder.media.audio(5, "Ana <&>", T + 100 + 20 * number, tools.packet(number))
+        recorder.media.audio(6, None, T + 110 + 20 * number, tools.packet(1000 + number))
+    recorder.media.audio(5, "Ana <&>", T + 100 + 20 * 49, tools.packet(49))
+    recorder.media.transcript(utterance("second --> & <b>", T + 800, T + 2000))
+    recorder.media.transcript(utterance("first", T + 200, T + 2100))
+    recorder.media.transcript(utterance("first", T + 200, T + 2100))
     recorder.participants_left([Participant(user_id=6)], T + 1000)
     recorder.ended(6, T + 3000)
     await recorder.finish()
@@ -98,7 +98,7 @@ async def test_files_are_whole_after_every_flush(studio: Any, tools: Any) -> Non
     recorder = await studio.open()
     recorder.connected("media", AUDIO)
     for number in range(10):
-        recorder.audio(5, "Ana", tools.T + 20 * number, tools.packet(number))
+        recorder.media.audio(5, "Ana", tools.T + 20 * number, tools.packet(number))
         await studio.writer.flush()
         assert tools.samples(recorder.directory / "audio/5.wav") == b"".join(
             tools.packet(earlier) for earlier in range(number + 1)
@@ -110,14 +110,14 @@ async def test_files_are_whole_after_every_flush(studio: Any, tools: Any) -> Non
 async def test_an_older_packet_and_another_format_open_further_files(studio: Any, tools: Any) -> None:
     T = tools.T
     recorder = await studio.open()
-    recorder.audio_format(tools.audio_format())
+    recorder.media.audio_format(tools.audio_format())
     recorder.connected("media", AUDIO)
-    recorder.audio(5, "Ana", T + 1000, tools.packet(1))
-    recorder.audio(5, "Ana", T + 200, tools.packet(2))
-    recorder.audio(5, "Ana", T + 1020, tools.packet(3))
-    recorder.audio_format(tools.audio_format(rate_hz=8000))
-    recorder.audio(5, "Ana", T + 2000, tools.packet(4, ms=10))
-    recorder.audio(0, None, T + 2000, tools.packet(5, ms=10))
+    recorder.media.audio(5, "Ana", T + 1000, tools.packet(1))
+    recorder.media.audio(5, "Ana", T + 200, tools.packet(2))
+    recorder.media.audio(5, "Ana", T + 1020, tools.packet(3))
+    recorder.media.audio_format(tools.audio_format(rate_hz=8000))
+    recorder.media.audio(5, "Ana", T + 2000, tools.packet(4, ms=10))
+    recorder.media.audio(0, None, T + 2000, tools.packet(5, ms=10))
     recorder.ended(6, T + 3000)
     await recorder.finish()
     starts = {entry["path"]: (entry["start_ms"] - T, entry["rate_hz"]) for entry in tools.manifest(recorder)["files"]}
@@ -134,8 +134,8 @@ async def test_an_older_packet_and_another_format_open_further_files(studio: Any
 async def test_compressed_audio_is_stored_as_samples(studio: Any, tools: Any) -> None:
     recorder = await studio.open()
     recorder.connected("media", AUDIO)
-    recorder.audio_format(tools.audio_format(rate_hz=8000, codec=PayloadType.G711))
-    recorder.audio(5, "Ana", tools.T, b"\xd5\x2a\xaa" + b"\xd5" * 157)
+    recorder.media.audio_format(tools.audio_format(rate_hz=8000, codec=PayloadType.G711))
+    recorder.media.audio(5, "Ana", tools.T, b"\xd5\x2a\xaa" + b"\xd5" * 157)
     recorder.ended(6, None)
     await recorder.finish()
     sound = tools.samples(recorder.directory / "audio/5.wav")
@@ -149,17 +149,17 @@ async def test_a_new_daemon_goes_on_with_the_same_files(studio: Any, tools: Any)
     first.connected("media", AUDIO | {"transcript"})
     first.state("active")
     for number in range(10):
-        first.audio(5, "Ana", T + 20 * number, tools.packet(number))
-    first.transcript(utterance("once", T, T + 50))
+        first.media.audio(5, "Ana", T + 20 * number, tools.packet(number))
+    first.media.transcript(utterance("once", T, T + 50))
     await studio.writer.flush()
-    first.audio(5, "Ana", T + 200, tools.packet(10))  # never reaches the disk: the daemon is killed
+    first.media.audio(5, "Ana", T + 200, tools.packet(10))  # never reaches the disk: the daemon is killed
 
     second = await studio.open()
     assert second.snapshot()["state"] == "recovering"
     second.connected("media", AUDIO | {"transcript"})
-    second.transcript(utterance("once", T, T + 50))
+    second.media.transcript(utterance("once", T, T + 50))
     for number in [9, 20, 21, 22]:  # one that was written, then what Zoom still had
-        second.audio(5, "Ana", T + 20 * number, tools.packet(number))
+        second.media.audio(5, "Ana", T + 20 * number, tools.packet(number))
     second.heard(T + 450)
     second.ended(6, T + 500)
     await second.finish()
@@ -182,12 +182,12 @@ async def test_what_was_said_at_the_same_time_does_not_explain_a_transcript_that
 ) -> None:
     recorder = await studio.open()
     number = recorder.connected("media", frozenset({"transcript"}))
-    recorder.transcript(utterance("before", tools.T, tools.T + 1000))
+    recorder.media.transcript(utterance("before", tools.T, tools.T + 1000))
     recorder.lost(number, "media_reconnect", "cut")
     (lost,) = recorder.snapshot()["gaps"]
     recorder.connected("media", frozenset({"transcript"}))
     recorder.heard(tools.T + 9000)
-    recorder.transcript(utterance("all the time", tools.T, tools.T + 9500))
+    recorder.media.transcript(utterance("all the time", tools.T, tools.T + 9500))
     (gap,) = recorder.snapshot()["gaps"]
     assert (gap["from_ms"], gap["to_ms"]) == (lost["from_ms"], tools.T + 9000)
 
@@ -196,12 +196,12 @@ async def test_suspended_and_opened_again(studio: Any, tools: Any) -> None:
     T = tools.T
     first = await studio.open()
     first.connected("media", AUDIO)
-    first.audio(5, "Ana", T, tools.packet(0))
+    first.media.audio(5, "Ana", T, tools.packet(0))
     await first.suspend()
     assert tools.manifest(first)["state"] == "recovering"
     second = await studio.open()
     second.connected("media", AUDIO)
-    second.audio(5, "Ana", T + 20, tools.packet(1))
+    second.media.audio(5, "Ana", T + 20, tools.packet(1))
     second.heard(T + 30)
     second.ended(6, T + 100)
     await second.finish()
@@ -214,14 +214,14 @@ async def test_an_ended_stream_is_started_again(studio: Any, tools: Any) -> None
     T = tools.T
     first = await studio.open()
     first.connected("media", AUDIO)
-    first.audio(5, "Ana", T, tools.packet(0))
+    first.media.audio(5, "Ana", T, tools.packet(0))
     first.ended(6, T + 100)
     await first.finish()
     studio.started_ms = T + 86_400_000  # the next day, and still the same directory
     second = await studio.open()
     assert second.directory == first.directory
     second.connected("media", AUDIO)
-    second.audio(5, "Ana", T + 86_400_000, tools.packet(1))
+    second.media.audio(5, "Ana", T + 86_400_000, tools.packet(1))
     second.ended(6, T + 86_400_100)
     await second.finish()
     assert tools.manifest(second)["gaps"] == []
@@ -234,8 +234,8 @@ async def test_a_file_torn_at_any_byte_is_mended(studio: Any, tools: Any, name: 
     recorder = await studio.open()
     recorder.connected("media", AUDIO | {"transcript"})
     for number in range(3):
-        recorder.audio(5, "Ana", tools.T + 20 * number, tools.packet(number))
-        recorder.transcript(utterance(f"number {number}", tools.T + number, tools.T + number))
+        recorder.media.audio(5, "Ana", tools.T + 20 * number, tools.packet(number))
+        recorder.media.transcript(utterance(f"number {number}", tools.T + number, tools.T + number))
     await studio.writer.flush()
     size = (recorder.directory / name).stat().st_size
     for length in [*range(0, size, max(1, size // 40)), size - 1, size]:
@@ -254,11 +254,11 @@ async def test_every_instant_of_a_full_disk(studio: Any, tools: Any, tmp_path: P
         studio.settings = type(studio.settings)(tmp_path / str(number))
         recorder = await studio.open()
         recorder.connected("media", AUDIO)
-        recorder.audio(5, "Ana", tools.T, tools.packet(0))
+        recorder.media.audio(5, "Ana", tools.T, tools.packet(0))
         await studio.writer.flush()
         studio.disk.budget_bytes = budget
-        recorder.audio(5, "Ana", tools.T + 20, tools.packet(1))
-        recorder.transcript(utterance("text", tools.T, tools.T))
+        recorder.media.audio(5, "Ana", tools.T + 20, tools.packet(1))
+        recorder.media.transcript(utterance("text", tools.T, tools.T))
         await studio.writer.flush()
         assert tools.samples(recorder.directory / "audio/5.wav") in {
             tools.packet(0),
@@ -285,10 +285,10 @@ async def test_a_disk_that_refuses_for_a_while(
     recorder.connected("media", AUDIO)
     sent = 0
     while not studio.writer.full:
-        recorder.audio(5, "Ana", tools.T + 20 * sent, tools.packet(sent))
+        recorder.media.audio(5, "Ana", tools.T + 20 * sent, tools.packet(sent))
         sent += 1
     for number in range(sent, sent + 5):
-        recorder.audio(5, "Ana", tools.T + 20 * number, tools.packet(number))
+        recorder.media.audio(5, "Ana", tools.T + 20 * number, tools.packet(number))
     with trio.move_on_after(5) as waited:
         await studio.writer.wait_room(recorder.media.backlog)
     assert waited.cancelled_caught
@@ -296,7 +296,7 @@ async def test_a_disk_that_refuses_for_a_while(
     assert studio.writer.last_sync_age_s >= 4
     studio.disk.error = None
     await studio.writer.wait_room(recorder.media.backlog)
-    recorder.audio(5, "Ana", tools.T + 20 * (sent + 5), tools.packet(99))
+    recorder.media.audio(5, "Ana", tools.T + 20 * (sent + 5), tools.packet(99))
     recorder.ended(6, None)
     await recorder.finish()
     found = tools.manifest(recorder)
@@ -313,18 +313,18 @@ async def test_a_disk_that_refuses_for_a_while(
 async def test_what_is_corrupt_is_counted_and_a_gap_where_it_says_whose(studio: Any, tools: Any) -> None:
     T = tools.T
     recorder = await studio.open()
-    recorder.audio_format(tools.audio_format())
+    recorder.media.audio_format(tools.audio_format())
     recorder.connected("media", AUDIO)
-    recorder.audio(5, "Ana", T, tools.packet(0))
-    recorder.corrupt(Corrupt(kind=CorruptKind.BAD_JSON))
-    recorder.corrupt(Corrupt(kind=CorruptKind.BAD_JSON, media=MediaType.AUDIO, user_id=5, timestamp_ms=T + 20))
-    recorder.audio(5, "Ana", T + 40, b"odd")
+    recorder.media.audio(5, "Ana", T, tools.packet(0))
+    recorder.media.corrupt(Corrupt(kind=CorruptKind.BAD_JSON))
+    recorder.media.corrupt(Corrupt(kind=CorruptKind.BAD_JSON, media=MediaType.AUDIO, user_id=5, timestamp_ms=T + 20))
+    recorder.media.audio(5, "Ana", T + 40, b"odd")
     for absurd in (-1, 2**62, T * 1000 + 10**17, T + 13 * 3_600_000):
-        recorder.audio(5, "Ana", absurd, tools.packet(7))
-        recorder.audio(77, "Nobody", absurd - 13 * 3_600_000, tools.packet(7))
+        recorder.media.audio(5, "Ana", absurd, tools.packet(7))
+        recorder.media.audio(77, "Nobody", absurd - 13 * 3_600_000, tools.packet(7))
         recorder.heard(absurd)
-        recorder.heard_on(1, "soon")
-    recorder.audio(5, "Ana", T + 60, tools.packet(3))
+        recorder.heard("soon", 1)
+    recorder.media.audio(5, "Ana", T + 60, tools.packet(3))
     recorder.ended(6, None)
     await recorder.finish()
     found = tools.manifest(recorder)
@@ -339,10 +339,10 @@ async def test_what_is_corrupt_is_counted_and_a_gap_where_it_says_whose(studio: 
 async def test_revoked_leaves_a_receipt_only(studio: Any, tools: Any) -> None:
     recorder = await studio.open()
     recorder.connected("media", AUDIO)
-    recorder.audio(5, "Ana", tools.T, tools.packet(0))
-    recorder.transcript(utterance("secret", tools.T, tools.T))
+    recorder.media.audio(5, "Ana", tools.T, tools.packet(0))
+    recorder.media.transcript(utterance("secret", tools.T, tools.T))
     await studio.writer.flush()
-    recorder.audio(5, "Ana", tools.T + 20, tools.packet(1))
+    recorder.media.audio(5, "Ana", tools.T + 20, tools.packet(1))
     await recorder.delete()
     assert [path.name for path in recorder.directory.iterdir()] == ["stream.json"]
     receipt = (recorder.directory / "stream.json").read_text()
@@ -355,12 +355,14 @@ async def test_revoked_leaves_a_receipt_only(studio: Any, tools: Any) -> None:
 async def test_pictures_and_chat(studio: Any, tools: Any) -> None:
     recorder = await studio.open()
     recorder.connected("media", frozenset({"video", "share", "chat"}))
-    recorder.video_format(PayloadType.H264)
-    recorder.video(5, "Ana", tools.T, b"one")
-    recorder.video(5, "Ana", tools.T, b"one")
-    recorder.video(5, "Ana", tools.T + 40, b"three")
-    recorder.share("channel.7", None, tools.T, b"jpg")
-    recorder.chat(ChatData(user_id=5, user_name="Ana", timestamp_ms=tools.T, text="\ud800 hi", details={"a": [1]}))
+    recorder.media.video_format(PayloadType.H264)
+    recorder.media.video(5, "Ana", tools.T, b"one")
+    recorder.media.video(5, "Ana", tools.T, b"one")
+    recorder.media.video(5, "Ana", tools.T + 40, b"three")
+    recorder.media.share("channel.7", None, tools.T, b"jpg")
+    recorder.media.chat(
+        ChatData(user_id=5, user_name="Ana", timestamp_ms=tools.T, text="\ud800 hi", details={"a": [1]})
+    )
     recorder.ended(6, tools.T + 100)
     await recorder.finish()
     directory = recorder.directory
@@ -388,11 +390,11 @@ async def test_listeners_hear_what_is_kept(studio: Any, tools: Any) -> None:
 
     recorder = await studio.open()
     recorder.connected("media", AUDIO)
-    recorder.audio_format(tools.audio_format(rate_hz=8000, codec=PayloadType.G711))
+    recorder.media.audio_format(tools.audio_format(rate_hz=8000, codec=PayloadType.G711))
     ear = Ear()
     recorder.listeners.append(ear)
-    recorder.audio(5, "Ana", tools.T, b"\xd5" * 160)
-    recorder.audio(5, "Ana", tools.T, b"\xd5" * 160)
+    recorder.media.audio(5, "Ana", tools.T, b"\xd5" * 160)
+    recorder.media.audio(5, "Ana", tools.T, b"\xd5" * 160)
     recorder.ended(6, None)
     await recorder.finish()
     assert ear.heard == [(5, "Ana", tools.T, b"\x08\x00" * 160), ("ended",)]
@@ -404,10 +406,10 @@ async def test_a_flush_that_came_to_one_file_only_is_a_gap_of_the_other(studio: 
     first.connected("media", AUDIO)
     for number in range(10):
         for user_id in (5, 6):
-            first.audio(user_id, None, tools.T + 20 * number, tools.packet(number))
+            first.media.audio(user_id, None, tools.T + 20 * number, tools.packet(number))
     await studio.writer.flush()
     for number in range(10, more):
-        first.audio(5, None, tools.T + 20 * number, tools.packet(number))
+        first.media.audio(5, None, tools.T + 20 * number, tools.packet(number))
     await studio.writer.flush()  # killed in the middle: what user 6 said in the same time was still to be written
 
     second = await studio.open()
@@ -423,7 +425,7 @@ async def test_processes_that_were_killed_before_they_wrote_a_manifest_hide_nobo
     def take(recorder: Any, numbers: range, *users: int) -> None:
         for number in numbers:
             for user_id in users:
-                recorder.audio(user_id, None, tools.T + 20 * number, tools.packet(number))
+                recorder.media.audio(user_id, None, tools.T + 20 * number, tools.packet(number))
 
     def gaps(recorder: Any) -> list[tuple[int | None, int, int | None]]:
         return [
@@ -461,16 +463,16 @@ async def test_a_packet_lost_on_the_way_is_not_explained_by_that_of_somebody_els
     recorder, T = await studio.open(), tools.T
     number = recorder.connected("media", AUDIO)
     for user_id in (5, 6, 7):
-        recorder.audio(user_id, None, T, tools.packet(1, ms=100))
+        recorder.media.audio(user_id, None, T, tools.packet(1, ms=100))
     recorder.lost(number, "media_reconnect", "reset")
     recorder.connected("media", AUDIO)
-    recorder.audio(
+    recorder.media.audio(
         6, None, T + 100, tools.packet(2, ms=100)
     )  # those of 5 and 7 went into the old connection, and were lost
     for user_id in (7, 5, 6):
-        recorder.audio(user_id, None, T + 200, tools.packet(3, ms=100))
+        recorder.media.audio(user_id, None, T + 200, tools.packet(3, ms=100))
     recorder.heard(T + 300)
-    recorder.audio(7, None, T + 100, tools.packet(2, ms=100))  # or not
+    recorder.media.audio(7, None, T + 100, tools.packet(2, ms=100))  # or not
     (gap,) = recorder.snapshot()["gaps"]
     assert (gap["user_id"], gap["from_ms"] - T, gap["to_ms"] - T, gap["cause"]) == (5, 100, 200, "media_reconnect")
 
@@ -485,16 +487,16 @@ async def test_live_video_does_not_hide_that_audio_was_still_coming_out_of_the_b
     recorder = await studio.open()
     recorder.connected("signaling", frozenset())
     number = recorder.connected("media", both)
-    recorder.audio_format(tools.audio_format())
+    recorder.media.audio_format(tools.audio_format())
     for packet in range(50):
-        recorder.audio(7, None, T + 20 * packet, tools.packet(packet))
+        recorder.media.audio(7, None, T + 20 * packet, tools.packet(packet))
     recorder.lost(number, "media_reconnect", "cut")
     number = recorder.connected("media", both)
     recorder.heard(T + 11_000)
     for packet in range(50, 200):
-        recorder.audio(7, None, T + 20 * packet, tools.packet(packet))
+        recorder.media.audio(7, None, T + 20 * packet, tools.packet(packet))
     for at_ms in range(11_200, 11_001 + int(live_s * 1000), 200):
-        recorder.video(7, None, T + at_ms, b"%d" % at_ms)
+        recorder.media.video(7, None, T + at_ms, b"%d" % at_ms)
     recorder.lost(number, "media_reconnect", "cut again")
     recorder.connected("media", both)
     recorder.heard(T + 75_000)
@@ -515,9 +517,9 @@ async def test_audio_from_before_the_streams_midnight_keeps_its_time_over_a_rest
         recorder = await studio.open()
         recorder.connected("signaling", frozenset())
         recorder.connected("media", AUDIO)
-        recorder.audio_format(tools.audio_format())
+        recorder.media.audio_format(tools.audio_format())
         for packet in packets:
-            recorder.audio(7, None, midnight_ms - 500 + 20 * packet, tools.packet(packet))
+            recorder.media.audio(7, None, midnight_ms - 500 + 20 * packet, tools.packet(packet))
         await recorder.suspend()
     found = tools.manifest(recorder)
     audio = [each for each in found["files"] if each["media"] == "audio"]
@@ -539,9 +541,9 @@ async def test_pictures_after_a_reconnection_leave_one_gap(
     rate = fps or (5 if media == "video" else 1)
     recorder = await studio.open()
     recorder.connected("signaling", frozenset())
-    (recorder.video_format if media == "video" else recorder.share_format)(PayloadType.JPG, fps)
+    (recorder.media.video_format if media == "video" else recorder.media.share_format)(PayloadType.JPG, fps)
     number = recorder.connected("media", frozenset({media}))
-    take = recorder.video if media == "video" else recorder.share
+    take = recorder.media.video if media == "video" else recorder.media.share
     for frame in range(3 * rate):
         take(5, "Ana", T + frame * 1000 // rate, b"%d" % frame)
     last_ms = (3 * rate - 1) * 1000 // rate

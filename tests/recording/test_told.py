@@ -11,7 +11,7 @@ from trio.testing import MockClock
 from rtmsd.protocol.enums import MediaType
 from rtmsd.protocol.media_data import Corrupt
 from rtmsd.protocol.reading import CorruptKind
-from rtmsd.recording.media.rates import Rates
+from rtmsd.recording.rates import Rates
 from rtmsd.recording.recorder import Recorder
 
 AUDIO = frozenset({"audio"})
@@ -22,12 +22,12 @@ AUDIO = frozenset({"audio"})
 
 async def test_corrupt_messages_are_counted_by_kind_over_restarts(studio: Any, tools: Any) -> None:
     first: Recorder = await studio.open()
-    first.corrupt(Corrupt(kind=CorruptKind.BAD_JSON))
-    first.corrupt(Corrupt(kind=CorruptKind.BAD_JSON, media=MediaType.AUDIO))
-    first.audio(5, "Ana", -1, tools.packet(0))
+    first.media.corrupt(Corrupt(kind=CorruptKind.BAD_JSON))
+    first.media.corrupt(Corrupt(kind=CorruptKind.BAD_JSON, media=MediaType.AUDIO))
+    first.media.audio(5, "Ana", -1, tools.packet(0))
     await studio.writer.flush()
     second: Recorder = await studio.open()
-    second.corrupt(Corrupt(kind=CorruptKind.BAD_JSON))
+    second.media.corrupt(Corrupt(kind=CorruptKind.BAD_JSON))
     await second.suspend()
     counters = tools.manifest(second)["counters"]
     assert counters["corrupt"] == 4
@@ -65,11 +65,11 @@ async def test_rates_do_not_depend_on_who_looks_and_count_what_is_not_flushed(
     studio: Any, tools: Any, autojump_clock: MockClock
 ) -> None:
     recorder: Recorder = await studio.open()
-    recorder.audio_format(tools.audio_format())
+    recorder.media.audio_format(tools.audio_format())
     recorder.connected("media", AUDIO)
     for second in range(3):
         for number in range(10):
-            recorder.audio(5, "Ana", tools.T + second * 1000 + number * 100, tools.packet(number, 100))
+            recorder.media.audio(5, "Ana", tools.T + second * 1000 + number * 100, tools.packet(number, 100))
             await trio.sleep(0.1)
             recorder.snapshot()
         recorder.sample_rates()

@@ -120,7 +120,7 @@ async def test_what_comes_before_the_handshake_is_kept_or_answered(bench: Bench,
     if is_ask:
         assert bench.zoom.last(kind).sent(13) == [{"msg_type": 13, "timestamp": 1, "sequence": 1}]
     elif kind == "audio":
-        assert bench.stream().recorder.messages == {"audio": 1}
+        assert bench.stream().recorder.media.messages == {"audio": 1}
     else:
         assert [each["user_id"] for each in bench.stream().recorder.manifest()["participants"]] == [7]
 

@@ -9,7 +9,8 @@ import trio
 from rtmsd.commands import Verdict
 from rtmsd.errors import LocalProtocolError, StorageError
 from rtmsd.protocol.messages import Message
-from rtmsd.recording.recorder import Recorder, open_recorder
+from rtmsd.recording.opening import open_recorder
+from rtmsd.recording.recorder import Recorder
 from rtmsd.streams import supervisor as supervisor_module
 from tests.streams.bench import STREAM, Bench, open_bench
 from tests.streams.zoom import OTHER_HOST, T0, zoom_ms

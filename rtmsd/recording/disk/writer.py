@@ -56,14 +56,14 @@ class Job:
     """What one flush has to do for one recorder. The manifest goes last, so that it never promises too much.
 
     Attributes:
-        mend: is done before the manifest is written.
+        repair: is done before the manifest is written.
         files: all that the recording has, which are looked at before a manifest promises them.
     """
 
     directory: Path
     batches: tuple[Batch, ...]
     manifest: dict[str, Any] | None
-    mend: Callable[[Disk], None] | None = None
+    repair: Callable[[Disk], None] | None = None
     files: tuple[DiskFile, ...] = ()
 
 
@@ -282,8 +282,8 @@ def write_jobs(disk: Disk, jobs: Sequence[Job]) -> list[Outcome]:
     for number, job in enumerate(jobs):
         if job.manifest is not None and number not in errors:
             try:
-                if job.mend is not None:
-                    job.mend(disk)
+                if job.repair is not None:
+                    job.repair(disk)
                 known = {damage.file for damage in damages[number]}
                 damages[number] += survey(disk, (file for file in job.files if file not in known))
                 if damages[number]:

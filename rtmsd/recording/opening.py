@@ -1,0 +1,66 @@
+"""The recording of a stream, opened: begun, or continued from what an earlier process left, which is repaired first."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from rtmsd.recording.disk.file_names import FileMaker
+from rtmsd.recording.disk.paths import EVENTS, stream_directory
+from rtmsd.recording.disk.writer import RecordingSettings, Writer
+from rtmsd.recording.events import EventLog
+from rtmsd.recording.flusher import Flusher
+from rtmsd.recording.manifest.header import StreamInfo
+from rtmsd.recording.recorder import Recorder
+from rtmsd.recording.recovery.resume import Found, find
+from rtmsd.recording.state import RecordingContents
+
+log = structlog.get_logger()
+
+
+async def open_recorder(
+    settings: RecordingSettings,
+    info: StreamInfo,
+    writer: Writer,
+    *,
+    local_ms: Callable[[], int],
+    on_event: Callable[[dict[str, Any]], None] | None = None,
+) -> Recorder:
+    """Return a stream's recorder, which the writer flushes from now on.
+
+    Directories and files are made by the writer, so that a full disk does not keep a stream from starting; one that
+    cannot be read is tried again until it can.
+    """
+    directory, found = await writer.retrier.run(partial(_find, settings.directory, info), info.rtms_stream_id)
+    for repair in found.repairs:
+        log.warning("recording repaired", rtms_stream_id=info.rtms_stream_id, what=repair)
+    backlog = writer.buffer.open_share()
+    maker = FileMaker(directory, backlog, found.names)
+    events_file = maker.existing(EVENTS, found.sizes.get(EVENTS, 0))
+    contents = RecordingContents(
+        maker,
+        events_file,
+        backlog,
+        info.identity,
+        found,
+        started_again_ms=info.started_again_ms,
+        local_ms=local_ms,
+        nudge=writer.nudge,
+    )
+    events = EventLog(events_file, info.rtms_stream_id, contents.media.dropped, local_ms, on_event)
+    is_new = found.manifest is None and found.mend is None
+    resumed = None if is_new else contents.manifest()
+    flusher = Flusher(directory, info.rtms_stream_id, contents, maker, writer, resumed=resumed, repair=found.mend)
+    for lost in found.lost:  # the repair writes the line
+        events.publish(lost.event(local_ms()))
+    recorder = Recorder(info, writer, contents, events, flusher)
+    writer.add(flusher)
+    writer.nudge()  # so that a kill leaves a trace of it
+    return recorder
+
+
+def _find(root: Path, info: StreamInfo) -> tuple[Path, Found]:
+    directory = stream_directory(root, info.started_ms, info.rtms_stream_id)
+    return directory, find(directory, info.identity)

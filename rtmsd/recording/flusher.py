@@ -12,8 +12,9 @@ import trio
 
 from rtmsd.recording.disk.file_names import FileMaker
 from rtmsd.recording.disk.filesystem import Disk
+from rtmsd.recording.disk.flush import Job, Outcome
 from rtmsd.recording.disk.retrying import RETRY_S
-from rtmsd.recording.disk.writer import Job, Outcome, Writer
+from rtmsd.recording.disk.writer import Writer
 from rtmsd.recording.recovery.damage import Lost
 from rtmsd.recording.state import RecordingContents
 

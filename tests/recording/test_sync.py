@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from rtmsd.recording.disk import syncfs as sync
-from rtmsd.recording.disk.filesystem import Disk
-from rtmsd.recording.disk.syncfs import FROM_FILES, FileSystemSync
+from rtmsd.recording.disk import filesystem as sync
+from rtmsd.recording.disk.filesystem import FROM_FILES, Disk, FileSystemSync
 
 
 @pytest.fixture

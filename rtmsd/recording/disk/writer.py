@@ -1,31 +1,26 @@
-"""One writer for all streams: everything dirty goes to disk in one call of a worker thread, again and again.
+"""The writer of all streams: everything dirty goes to disk in one call of a worker thread, again and again.
 
 A disk that is slow, full or broken stops nobody: what cannot be written stays queued, within the bound, and is tried
 again. Past its share of the bound `Backlog.full` makes a recorder drop, count and name the gap. A bug in one recorder
-costs that one: it is flushed no more, and told so.
+costs that one: it is flushed no more, and `broke` says so.
 """
 
 import contextlib
 import math
-import os
-import resource
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar
 
-import attrs
 import structlog
 import trio
 
-from rtmsd.recording.disk.file_buffer import Backlog, Batch, DiskFile
+from rtmsd.recording.disk.file_buffer import Backlog
 from rtmsd.recording.disk.filesystem import Disk
+from rtmsd.recording.disk.flush import Job, Outcome, write_jobs
 from rtmsd.recording.disk.latency import Arrivals
-from rtmsd.recording.disk.paths import MANIFEST
-from rtmsd.recording.disk.presence import Damage, FileDamaged, open_known, open_new, survey
 from rtmsd.recording.disk.retrying import DiskRetrier, RunSync, own_threads, plain
 from rtmsd.recording.disk.shared_buffer import Buffer
-from rtmsd.recording.manifest.schema import encode_manifest
 
 log = structlog.get_logger()
 
@@ -34,10 +29,6 @@ _ALIVE_S: Final = 5.0
 _Item = TypeVar("_Item")
 _AT_ONCE: Final = 4
 _THREADS: Final = 2  # one for the flush, one for who looks meanwhile how full the disk is
-
-
-_OPEN_FILES: Final = 128
-"""So many are written before they are synced: enough that the file system joins its commits, few descriptors."""
 
 
 class RecordingSettings(Protocol):
@@ -49,35 +40,6 @@ class RecordingSettings(Protocol):
     def sync_interval_s(self) -> float: ...
     @property
     def buffer_bytes(self) -> int: ...
-
-
-@attrs.frozen
-class Job:
-    """What one flush has to do for one recorder. The manifest goes last, so that it never promises too much.
-
-    Attributes:
-        repair: is done before the manifest is written.
-        files: all that the recording has, which are looked at before a manifest promises them.
-    """
-
-    directory: Path
-    batches: tuple[Batch, ...]
-    manifest: dict[str, Any] | None
-    repair: Callable[[Disk], None] | None = None
-    files: tuple[DiskFile, ...] = ()
-
-
-@attrs.frozen
-class Outcome:
-    """What became of a job: what is on disk, and the first error if not all is. One that is no OSError is a bug.
-
-    Attributes:
-        damages: what is no longer on disk. The manifest was not written then, which would have promised it.
-    """
-
-    written: tuple[Batch, ...]
-    error: Exception | None
-    damages: tuple[Damage, ...] = ()
 
 
 class Flushable(Protocol):
@@ -183,7 +145,7 @@ class Writer:
             await self.flush()
 
     async def flush(self) -> None:
-        """Write what is queued now. A disk that refuses is noted in `error`, not raised."""
+        """Write what is queued now. A disk that fails is noted in `error`, not raised."""
         async with self._lock:
             self._nudged = trio.Event()
             now_s = trio.current_time()
@@ -259,92 +221,3 @@ async def _by_and_by(items: Sequence[_Item]) -> AsyncIterator[_Item]:
         if number % _AT_ONCE == _AT_ONCE - 1:
             await trio.lowlevel.cancel_shielded_checkpoint()
         yield item
-
-
-# In the worker thread
-
-
-def write_jobs(disk: Disk, jobs: Sequence[Job]) -> list[Outcome]:
-    """Write and sync all jobs; one file's error stops no other, nor does a bug in what one job holds."""
-    written: dict[int, list[Batch]] = {number: [] for number in range(len(jobs))}
-    errors: dict[int, Exception] = {}
-    damages: dict[int, list[Damage]] = {number: [] for number in range(len(jobs))}
-    batches = [(number, batch) for number, job in enumerate(jobs) for batch in job.batches]
-    at_once = min(_OPEN_FILES, max(1, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 16))
-    for first in range(0, len(batches), at_once):
-        for number, batch, error in _write_group(disk, batches[first : first + at_once]):
-            if error is None:
-                written[number].append(batch)
-            elif isinstance(error, FileDamaged):
-                damages[number].append(error.damage)
-            else:
-                errors.setdefault(number, error)
-    for number, job in enumerate(jobs):
-        if job.manifest is not None and number not in errors:
-            try:
-                if job.repair is not None:
-                    job.repair(disk)
-                known = {damage.file for damage in damages[number]}
-                damages[number] += survey(disk, (file for file in job.files if file not in known))
-                if damages[number]:
-                    continue
-                disk.make_directory(job.directory)
-                disk.replace(job.directory / MANIFEST, encode_manifest(job.manifest))
-            except Exception as error:
-                errors[number] = error
-    return [Outcome(tuple(written[number]), errors.get(number), tuple(damages[number])) for number in range(len(jobs))]
-
-
-def _write_group(disk: Disk, batches: Iterable[tuple[int, Batch]]) -> list[tuple[int, Batch, Exception | None]]:
-    results: list[tuple[int, Batch, Exception | None]] = []
-    opened: list[tuple[int, Batch, int]] = []
-    new_names: set[Path] = set()
-    for number, batch in batches:
-        try:
-            opened.append((number, batch, _write(disk, batch)))
-        except Exception as error:
-            results.append((number, batch, error))
-    failures = disk.sync_all([descriptor for _, _, descriptor in opened])
-    for (number, batch, descriptor), sync_failure in zip(opened, failures, strict=True):
-        failure = sync_failure
-        try:
-            parent = batch.file.path.parent
-            if batch.file.durable_bytes == 0 and parent not in new_names:
-                disk.sync_directory(parent)
-                new_names.add(parent)
-        except OSError as error:
-            failure = failure or error
-        with contextlib.suppress(OSError):
-            disk.close(descriptor)
-        results.append((number, batch, failure))
-    return results
-
-
-def _write(disk: Disk, batch: Batch) -> int:
-    """Write one file, and return its descriptor. What could only be written in part is cut off again."""
-    file = batch.file
-    descriptor = open_known(disk, file) if file.durable_bytes else open_new(disk, file)
-    try:
-        if file.durable_bytes == 0 and file.header is not None:
-            # Were we killed behind the samples, nobody would know what they are.
-            disk.write(descriptor, file.header(0), 0)
-        for offset, pieces in batch.chunks:
-            disk.write_pieces(descriptor, pieces, offset)
-        if not batch.chunks:  # it was cut, and ends within a sample
-            disk.truncate(descriptor, batch.size_bytes)
-        if file.header is not None:
-            disk.write(descriptor, file.header(batch.size_bytes), 0)
-    except Exception as error:
-        with contextlib.suppress(Exception):
-            if file.durable_bytes:
-                disk.truncate(descriptor, file.durable_bytes)
-                if file.header is not None:
-                    disk.write(descriptor, file.header(file.durable_bytes), 0)
-            else:
-                disk.remove(file.path)
-        with contextlib.suppress(OSError):
-            disk.close(descriptor)
-        if isinstance(error, OSError) and error.filename is None:
-            raise OSError(error.errno, os.strerror(error.errno or 0), str(file.path)) from error
-        raise
-    return descriptor

@@ -1,7 +1,7 @@
 """A daemon that is killed at any byte and started again: what comes twice is there once, and nothing new is lost."""
 
 from array import array
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -54,10 +54,11 @@ def test_a_kill_at_any_byte(data: st.DataObject) -> None:
     killed_at, repeated = data.draw(st.integers(2, 38)), data.draw(st.integers(0, 40))
     torn = data.draw(st.integers(0, 8 * size_ms - 9))  # so many samples of the last packet are lost
     begin = first * size_ms // coarse_ms * coarse_ms
-    times = [
+    jittered = [
         max(0, (first + number) * size_ms // coarse_ms * coarse_ms - begin + (jitter if number else 0))
         for number, jitter in enumerate(jitters)
     ]
+    times = list(accumulate(jittered, max))  # one that is late would rightly go into the hole that the kill may leave
     track = new_track(b"")
     for number in range(killed_at):
         assert track.place(START_MS + times[number], packet(number, size_ms)) is Placement.KEPT

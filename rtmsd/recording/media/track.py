@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from typing import Final
 
 from rtmsd.recording.disk.file_buffer import PIECE_BYTES, DiskFile
+from rtmsd.recording.media.drift import DRIFTING, Drift, without_silence
+from rtmsd.recording.media.holes import Holes
 from rtmsd.recording.media.recent_packets import RecentPackets
 from rtmsd.recording.media.resumed import EarlierAudio
 from rtmsd.recording.media.wav import HEADER_BYTES, PcmFormat
@@ -20,9 +22,7 @@ REACH_MS: Final = 100
 
 MAX_AHEAD_MS: Final = 12 * 3_600_000
 _MAX_FILE_BYTES: Final = 2**40  # holes are free, but file systems have an end
-_MAX_HOLES: Final = 64
 _EARLIER_MS: Final = 2000  # after so much new audio nothing comes any more that an earlier process had
-_DRIFTING: Final = 5  # so many packets in a row that are off the same way are no jitter
 
 
 class Placement(enum.Enum):
@@ -41,7 +41,7 @@ class Track:
         start_ms: time of the first sample; no packet before it belongs here.
         newest_ms: the newest timestamp; one that is not newer is late, a repeat, or of a clock with coarse steps.
         user_name: as it came with the last packet, "" before the first; kept for `Recorder.audio`.
-        holes: the newest ranges that were left out and may still be filled, in order.
+        holes: what was left out and may still be filled.
         same_time: packets kept although the one before had the same timestamp.
         trimmed_bytes, inserted_bytes: silence taken out or put in, to follow a clock that drifts.
         cut_bytes: audio that could not be kept: other audio is where it would have to be.
@@ -52,7 +52,6 @@ class Track:
         "_block_bytes",
         "_bytes_per_ms",
         "_drift",
-        "_drift_at",
         "_earlier",
         "_earlier_end",
         "_expected",
@@ -105,8 +104,7 @@ class Track:
         self._backlog = file.backlog
         self._recent = RecentPackets()
         self._times, self._packets = self._recent.times, self._recent.packets
-        self._drift = 0  # packets in a row that were off the same way: ahead, or below 0 behind
-        self._drift_at = 0  # the write position that the last of them left, as in `_expected`
+        self._drift = Drift()
         self._interrupted_at = 0
         self._missed_ms = 0  # end of the last packet that could not be kept
         self.user_name: str | None = ""
@@ -122,7 +120,7 @@ class Track:
             self._earlier_end = self.end
             self.interrupted()
             self._earlier = EarlierAudio(self.end, tail, self._reach_bytes, self._block_bytes, self._bytes_per_ms)
-        self.holes = list(holes)[-_MAX_HOLES:]
+        self.holes = Holes(holes)
 
     @property
     def end(self) -> int:
@@ -167,7 +165,8 @@ class Track:
         track.file, track.start_ms, track._tail = file, start_ms, file.tail
         track._zero += shift_bytes
         holes = ((start - shift_bytes, stop - shift_bytes) for start, stop in self.holes)
-        track.holes = [(start, stop) for start, stop in holes if start >= HEADER_BYTES]
+        track.holes = Holes((start, stop) for start, stop in holes if start >= HEADER_BYTES)
+        track._drift = copy.copy(self._drift)
         track._earlier, track._earlier_end = None, track._earlier_end - shift_bytes
         track.same_time = track.trimmed_bytes = track.inserted_bytes = track.cut_bytes = 0  # this one still counts them
         track.interrupted()
@@ -179,7 +178,7 @@ class Track:
         self.file.cut(end)
         self.file.on_dirty(self.file)  # its header has to say so
         self._expected = end + self._zero
-        self.holes = [(start, stop) for start, stop in self.holes if stop <= end]
+        self.holes = Holes((start, stop) for start, stop in self.holes if stop <= end)
         self._earlier, self._earlier_end = None, min(self._earlier_end, end)
         self.interrupted()
 
@@ -247,7 +246,7 @@ class Track:
         if timestamp_ms <= newest_ms and self._recent.holds(timestamp_ms, data, newest_ms):
             return Placement.REPEAT
         at = timestamp_ms * self._bytes_per_ms - self._zero
-        is_free = timestamp_ms < newest_ms and self._is_free(at, at + len(data))
+        is_free = timestamp_ms < newest_ms and self.holes.contain(at, at + len(data))
         left = data
         if self._earlier is not None and not is_free:
             left = self._earlier.unknown_part(at, data)
@@ -292,41 +291,23 @@ class Track:
         self._expected += len(data)
 
     def _leave_hole(self, at: int) -> None:
-        self.holes.append((self.end, at))
-        del self.holes[:-_MAX_HOLES]
+        self.holes.leave(self.end, at)
         self.file.skip_to(at)
         self._expected = at + self._zero
 
     def _continue(self, off: int, data: bytes) -> None:
         """Write at the write position, from which the packet's time is off by so much, and follow a drifting clock."""
-        drift = self._drift if self._drift_at == self._expected else 0  # else some came meanwhile that were in time
-        if off > self._slack_bytes:
-            drift = max(drift, 0) + 1
-        elif off < -self._slack_bytes:
-            drift = min(drift, 0) - 1
-        else:
-            drift = 0
-        if drift >= _DRIFTING:
+        row = self._drift.note(off, self._slack_bytes, self._expected)
+        if row >= DRIFTING:
             self._write(bytes(self._bytes_per_ms))
             self.inserted_bytes += self._bytes_per_ms
-        elif drift <= -_DRIFTING:
-            trimmed = self._trim(data)
+        elif row <= -DRIFTING:
+            trimmed = without_silence(data, self._bytes_per_ms, self._block_bytes)
             self.trimmed_bytes += len(data) - len(trimmed)
             data = trimmed
         if data:
             self._write(data)
-        self._drift, self._drift_at = drift, self._expected
-
-    def _trim(self, data: bytes) -> bytes:
-        """Take a millisecond of digital silence out of a packet, if there is one."""
-        silence = bytes(self._bytes_per_ms)
-        at = data.find(silence)
-        while at > 0 and at % self._block_bytes:
-            at = data.find(silence, at + 1)
-        return data if at < 0 else data[:at] + data[at + len(silence) :]
-
-    def _is_free(self, at: int, stop: int) -> bool:
-        return any(start <= at and stop <= end for start, end in self.holes)
+        self._drift.position = self._expected
 
     def _fill(self, at: int, data: bytes, *, is_known: bool) -> bool:
         """Write the parts of `data` that lie in holes or behind the end. Returns whether there were any.
@@ -335,34 +316,15 @@ class Track:
             is_known: nothing of it is written already, so where it does not fit, it may be moved to where it does.
         """
         if is_known:
-            at = self._roomiest(at, len(data))
+            at = self.holes.roomiest(at, len(data), self.end, self._reach_bytes)
         stop = at + len(data)
-        left: list[tuple[int, int]] = []
         kept_bytes = 0
-        for start, end in self.holes:
-            low, high = max(start, at), min(end, stop)
-            if low >= high:
-                left.append((start, end))
-                continue
+        for low, high in self.holes.fill(at, stop):
             kept_bytes += high - low
             self.file.write_at(low, data[low - at : high - at])
-            left += [part for part in ((start, low), (high, end)) if part[0] < part[1]]
-        self.holes = left[-_MAX_HOLES:]
         if stop > self.end:
             kept_bytes += stop - self.end
             self._write(data[self.end - at :])
         if is_known:
             self.cut_bytes += len(data) - kept_bytes
         return kept_bytes > 0
-
-    def _roomiest(self, at: int, size: int) -> int:
-        """Return where, within `REACH_MS` of `at`, most of a packet fits into holes; the nearest such place."""
-        stop = at + size
-        fits = max(0, stop - self.end) + sum(max(0, min(end, stop) - max(start, at)) for start, end in self.holes)
-        best = (fits, 0, at)
-        for start, end in self.holes:
-            place = max(start, min(at, end - size))
-            moved = abs(place - at)
-            if moved <= self._reach_bytes:
-                best = max(best, (min(size, end - place), -moved, place))
-        return best[2]

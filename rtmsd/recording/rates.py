@@ -1,4 +1,4 @@
-"""How much arrives per second, from counts that only grow."""
+"""Rates of arrival, per second, from counts that only grow."""
 
 from collections import Counter
 from typing import Final

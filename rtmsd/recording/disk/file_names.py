@@ -19,10 +19,10 @@ class FileMaker:
     Attributes:
         dirty: files with something to write, in the order in which they got it.
         files: all that are kept.
-        doomed: files that are of no use any more, to be removed before the manifest is written.
+        doomed: files to be removed before the manifest is written.
 
     Args:
-        taken: names that are in use, whoever made these files.
+        taken: names that are in use, of files of ours or not.
     """
 
     def __init__(self, directory: Path, backlog: Backlog, taken: Iterable[str] = ()) -> None:

@@ -129,7 +129,7 @@ class Disk:
         """Sync files, and return what went wrong with each."""
         if not self._together.covers(descriptors):
             return [_error_of(self.sync, descriptor) for descriptor in descriptors]
-        # The oldest descriptor is told of all that went wrong while the others were written.
+        # The oldest descriptor reports all that went wrong while the others were written.
         return [_error_of(self.sync_together, descriptors[0])] * len(descriptors)
 
     def close(self, descriptor: int) -> None:

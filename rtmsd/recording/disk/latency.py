@@ -1,10 +1,10 @@
-"""When the media that wait for the disk came in: how long they took is known once they are written."""
+"""Arrival times of the media that wait for the disk; their latency is known once they are written."""
 
 from collections.abc import Iterator
 from typing import Final
 
 STEP_S: Final = 0.001
-MAX_STEPS: Final = 10_000  # a disk that refuses for long: what comes then is counted with the newest
+MAX_STEPS: Final = 10_000  # a disk that fails for long: what comes then is counted with the newest
 
 
 class Arrivals:

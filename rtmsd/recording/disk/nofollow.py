@@ -68,7 +68,7 @@ def _split(path: str, root: str | None) -> tuple[str, list[str]]:
 
 
 def is_away(error: OSError) -> bool:
-    """Whether the error says that something is gone, or replaced by what is not ours; else the disk refuses."""
+    """Whether the error says that something is gone, or replaced by what is not ours; else the disk failed."""
     return error.errno in _AWAY
 
 

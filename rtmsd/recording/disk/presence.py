@@ -1,7 +1,7 @@
-"""Whether the files of a recording are still what the last flush left. In the worker thread.
+"""The check that the files of a recording are still what the last flush left. In the worker thread.
 
 Files are closed between flushes, and others may remove, replace or cut them meanwhile. What was written before is never
-made anew with a hole in its place: the loss is reported, and whoever owns the file says how it goes on.
+made anew with a hole in its place: the loss is reported, and the owner of the file decides how to continue.
 """
 
 import contextlib
@@ -48,7 +48,7 @@ def open_known(disk: Disk, file: DiskFile) -> int:
 
     Raises:
         FileDamaged: not all of that is there any more.
-        OSError: the disk refuses.
+        OSError: the disk failed.
     """
     try:
         descriptor = disk.open(file.path)
@@ -100,7 +100,7 @@ def open_new(disk: Disk, file: DiskFile) -> int:
     unless it is left of an attempt of ours.
 
     Raises:
-        OSError: the disk refuses.
+        OSError: the disk failed.
     """
     disk.make_directory(file.path.parent)
     try:
@@ -130,7 +130,7 @@ def survey(disk: Disk, files: Iterable[DiskFile]) -> list[Damage]:
     """Look at all files of a recording, also those that nothing is written to.
 
     Raises:
-        OSError: the disk refuses.
+        OSError: the disk failed.
     """
     folders: defaultdict[Path, list[DiskFile]] = defaultdict(list)
     for file in files:

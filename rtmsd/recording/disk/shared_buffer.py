@@ -40,7 +40,7 @@ class Buffer:
         return share
 
     def close_share(self, share: Backlog) -> None:
-        """Give back all of a stream that is over. A second time, nothing happens."""
+        """Give back the whole share of a stream that ended. A second time, nothing happens."""
         if share in self._shares:
             del self._shares[share]
             self._granted_bytes -= share.limit_bytes

@@ -1,6 +1,6 @@
 """The writer of all streams: everything dirty goes to disk in one call of a worker thread, again and again.
 
-A disk that is slow, full or broken stops nobody: what cannot be written stays queued, within the bound, and is tried
+A disk that is slow, full or broken stops no stream: what cannot be written stays queued, within the bound, and is tried
 again. Past its share of the bound `Backlog.full` makes a recorder drop, count and name the gap. A bug in one recorder
 costs that one: it is flushed no more, and `broke` says so.
 """
@@ -62,7 +62,7 @@ class Writer:
     Attributes:
         buffer: what is queued, its bound, and each stream's share.
         retrier: repeats all other work on the disk.
-        arrivals: of what is queued; noted by whoever reads it from a socket.
+        arrivals: of what is queued, noted with each read of a socket.
         on_sync: called with the seconds of each flush.
         on_written: called with the seconds from arrival to disk, and for how many messages they hold.
     """

@@ -1,4 +1,4 @@
-"""A participant's packets of the last 65 s, by time and hash: how a repeat is known, wherever its samples are. Pure."""
+"""A participant's packets of the last 65 s, by time and hash, to recognise repeats wherever their samples are. Pure."""
 
 from array import array
 from collections import deque
@@ -11,15 +11,15 @@ WINDOW_MS: Final = 65_000
 """Zoom buffers a minute at most; what is older than this and comes again is known by its place alone."""
 
 SILENT_WINDOW_MS: Final = 1200
-"""As much is remembered of who said nothing for a whole window: the last packets, of which no place tells."""
+"""As much is remembered of a participant who was silent for a whole window: the last packets, which no place shows."""
 
 _MAX_PACKETS: Final = 16_384  # 65 s in packets of 4 ms: many tiny ones must not fill the memory
 _SPAN_MS: Final = 1000  # so exactly is known how old what is
 
 
 class RecentPackets:
-    """To take a packet in has to cost next to nothing, since it happens to each: whoever has it puts it into two lists,
-    and it is hashed with others when `settle` is called, before long, or when somebody asks.
+    """To take a packet in has to cost next to nothing, since it happens to each: the track puts it into two lists, and
+    it is hashed with others at the next `settle` or `holds`.
 
     Attributes:
         times, packets: what was received since `settle` was called. Always the same objects, of the same length.

@@ -40,7 +40,7 @@ class Track:
     Attributes:
         start_ms: time of the first sample; no packet before it belongs here.
         newest_ms: the newest timestamp; one that is not newer is late, a repeat, or of a clock with coarse steps.
-        user_name: as it came with the last packet, "" before the first; kept for `Recorder.audio`.
+        user_name: as it came with the last packet, "" before the first; kept for `MediaIntake.audio`.
         holes: what was left out and may still be filled.
         same_time: packets kept although the one before had the same timestamp.
         trimmed_bytes, inserted_bytes: silence taken out or put in, to follow a clock that drifts.

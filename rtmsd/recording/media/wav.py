@@ -1,6 +1,6 @@
 """The header of a WAV file: pure, of a fixed length, so that only its sizes change while the file grows.
 
-RIFF (RF64 past 4 GiB) | JUNK (ds64) | bext | fmt | data. A file tells its own start: `bext` has the stream's date and
+RIFF (RF64 past 4 GiB) | JUNK (ds64) | bext | fmt | data. A file knows its own start: `bext` has the stream's date and
 the samples since that date's midnight, so that a WAV survives the loss of the manifest.
 
 Sources: EBU Tech 3285 (BWF, `bext` version 1), EBU Tech 3306 (RF64).
@@ -51,12 +51,12 @@ class PcmFormat:
 
 @attrs.frozen(kw_only=True)
 class WavHeader:
-    """What a header tells, apart from the sizes.
+    """The content of a header, apart from the sizes.
 
     Attributes:
         start_ms: time of the first sample.
         stream_started_ms: start of the stream, from whose midnight `bext` counts.
-        owner: whose voice it is (`user_id` or channel id).
+        owner: the speaker (`user_id` or channel id).
     """
 
     pcm: PcmFormat

@@ -1,4 +1,4 @@
-"""The connections that Zoom closed as part of the stream's end, told from those that were lost before it."""
+"""The connections that Zoom closed as part of the stream's end, apart from those that were lost before it."""
 
 import math
 from typing import Final

@@ -1,4 +1,4 @@
-"""A set of intervals, of time or of a file. Pure; each part belongs to whoever added it first."""
+"""A set of intervals, of time or of a file. Pure; each part belongs to the interval that was added first."""
 
 import math
 from bisect import bisect_left, bisect_right

@@ -62,7 +62,7 @@ class Medium:
         self._sign_ms = self._settled_ms = None
 
     def connected(self, connection: Connection) -> None:
-        """Another connection brings it from now on; since when, a live word will tell."""
+        """Another connection brings it from now on; since when, the next live word shows."""
         self.connection, self.link, self._reached = connection, Link.SETTLING, False
 
     def refused(self) -> None:
@@ -71,7 +71,7 @@ class Medium:
 
     def heard(self, time_ms: int) -> bool:
         """Zoom said what time it is. Returns whether that ended an outage."""
-        if self.link is Link.SETTLING and time_ms > self.since_ms:  # else it tells of the past
+        if self.link is Link.SETTLING and time_ms > self.since_ms:  # else it is of the past
             self._settle(time_ms)
             return True
         if self.link is Link.DOWN:

@@ -1,4 +1,4 @@
-"""From Zoom's compressed audio to L16, the one format that is stored."""
+"""Decoders of Zoom's audio to L16, the one format that is stored."""
 
 import importlib
 from collections.abc import Callable

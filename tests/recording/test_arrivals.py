@@ -1,4 +1,4 @@
-"""How long messages took from their socket to the disk."""
+"""The latency of messages, from their socket to the disk."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,7 +9,7 @@ READS = st.lists(st.tuples(st.floats(0, 100), st.integers(1, 500)), max_size=50)
 
 
 @given(reads=READS)
-def test_every_message_is_told_once_and_to_a_millisecond(reads: list[tuple[float, int]]) -> None:
+def test_every_message_is_counted_once_and_to_a_millisecond(reads: list[tuple[float, int]]) -> None:
     arrivals = Arrivals()
     for at_s, messages in reads:
         arrivals.note(at_s, messages)
@@ -21,7 +21,7 @@ def test_every_message_is_told_once_and_to_a_millisecond(reads: list[tuple[float
 
 
 @given(earlier=READS, later=READS)
-def test_what_is_put_back_is_told_with_what_came_meanwhile(
+def test_what_is_put_back_is_counted_with_what_came_meanwhile(
     earlier: list[tuple[float, int]], later: list[tuple[float, int]]
 ) -> None:
     arrivals, expected = Arrivals(), 0

@@ -51,7 +51,7 @@ def test_all_that_cannot_write_end_with_about_the_same_and_a_newcomer_finds_room
     assert fill(buffer.open_share()) > LIMIT // 10 * 0.3
 
 
-def test_the_share_of_a_stream_that_is_over_is_free_again() -> None:
+def test_the_share_of_a_stream_that_ended_is_free_again() -> None:
     buffer = Buffer(LIMIT)
     first, second = buffer.open_share(), buffer.open_share()
     fill(first)

@@ -1,4 +1,4 @@
-"""A bug in one recording costs that one: the others go on, and its stream is told."""
+"""A bug in one recording costs that one: the others continue, and its stream hears of it."""
 
 from typing import Any
 
@@ -46,7 +46,7 @@ def break_settled(recorder: Any, fault: Fault) -> None:
 
 
 def break_manifest(recorder: Any, fault: Fault) -> None:
-    """What the worker thread cannot encode."""
+    """A manifest that the worker thread cannot encode."""
     contents = recorder.flusher._contents
     sound = contents.manifest
     contents.manifest = lambda: sound() | ({"odd": object()} if fault.is_there else {})
@@ -66,7 +66,7 @@ class Two:
     writer: Writer
     broken: Any
     sound: Any
-    told: list[str] = attrs.field(factory=list)
+    broke: list[str] = attrs.field(factory=list)
 
     def speak(self, tools: Any, number: int) -> None:
         for recorder in (self.broken, self.sound):
@@ -87,8 +87,8 @@ async def two(studio: Any) -> Two:
         recorders.append(await open_recorder(studio.settings, info, writer, local_ms=lambda: 7))
     broken, sound = recorders
     streams = Two(writer, broken, sound)
-    streams.broken.flusher.on_broken = lambda: streams.told.append("broken")
-    streams.sound.flusher.on_broken = lambda: streams.told.append("sound")
+    streams.broken.flusher.on_broken = lambda: streams.broke.append("broken")
+    streams.sound.flusher.on_broken = lambda: streams.broke.append("sound")
     for recorder in recorders:
         recorder.connected("media", AUDIO)
     return streams
@@ -111,7 +111,7 @@ async def broken_and_running(studio: Any, tools: Any, break_it: Any, fault: Faul
         await streams.writer.flush()
         streams.speak(tools, 2)
         await streams.writer.flush()
-    assert streams.told == ["broken"]
+    assert streams.broke == ["broken"]
     assert [(line["event"], line["rtms_stream_id"]) for line in logs] == [("recorder crashed", "broken")]
     assert isinstance(logs[0]["exc_info"], Exception)
     assert streams.writer.error is None  # it is not the disk that fails
@@ -150,10 +150,10 @@ async def test_a_bug_that_stays_is_raised_at_the_end_and_holds_no_room(studio: A
         await streams.broken.finish()
     await streams.writer.flush()
     assert streams.writer.pending_bytes == 0
-    assert streams.told == ["broken", "broken"]
+    assert streams.broke == ["broken", "broken"]
 
 
-async def test_the_writer_itself_goes_on(studio: Any, tools: Any, autojump_clock: Any) -> None:
+async def test_the_writer_itself_continues(studio: Any, tools: Any, autojump_clock: Any) -> None:
     streams = await two(studio)
     break_collect(streams.broken, Fault())
     async with trio.open_nursery() as nursery:

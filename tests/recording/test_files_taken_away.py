@@ -1,4 +1,4 @@
-"""Files of a live recording that somebody removes, replaces, cuts or leads elsewhere: named, and gone on with."""
+"""Files of a live recording that others remove, replace, cut or lead elsewhere: named, and the recording continues."""
 
 import json
 import os
@@ -93,7 +93,7 @@ def sound(scene: Scene, numbers: range) -> bytes:
     return b"".join(scene.tools.packet(number) for number in numbers)
 
 
-async def test_a_wav_that_is_removed_goes_on_in_another(scene: Scene) -> None:
+async def test_a_removed_wav_is_continued_in_another(scene: Scene) -> None:
     (scene.directory / "audio/5.wav").unlink()
     with structlog.testing.capture_logs() as logs:
         await scene.go_on(10)
@@ -117,14 +117,14 @@ async def test_a_wav_that_is_removed_goes_on_in_another(scene: Scene) -> None:
     assert repair(scene.directory) == []
 
 
-async def test_a_wav_is_missed_although_nobody_writes_to_it(scene: Scene) -> None:
+async def test_a_wav_without_new_audio_is_missed_too(scene: Scene) -> None:
     (scene.directory / "audio/6.wav").unlink()
     await scene.end()
     assert scene.damaged() == [("audio", 6, 0, 200)]
     assert verify(scene.directory) == []
 
 
-async def test_a_wav_that_is_cut_keeps_what_is_left_and_goes_on_in_another(scene: Scene) -> None:
+async def test_a_wav_that_is_cut_keeps_the_rest_and_is_continued_in_another(scene: Scene) -> None:
     path = scene.directory / "audio/5.wav"
     os.truncate(path, path.stat().st_size - 32 * 50 - 1)
     await scene.go_on(10)
@@ -275,7 +275,7 @@ async def test_pictures_go_on_in_another_pair(scene: Scene, lost: list[str], how
     assert verify(scene.directory) == []
 
 
-async def test_what_a_daemon_that_was_killed_meanwhile_could_not_tell_its_successor_does(
+async def test_a_loss_that_a_killed_daemon_could_not_report_is_reported_by_its_successor(
     scene: Scene, studio: Any
 ) -> None:
     (scene.directory / "audio/5.wav").unlink()
@@ -292,7 +292,7 @@ async def test_what_a_daemon_that_was_killed_meanwhile_could_not_tell_its_succes
     assert verify(scene.directory) == []
 
 
-async def test_what_the_disk_refuses_is_no_damage(scene: Scene, studio: Any) -> None:
+async def test_a_failing_disk_is_no_damage(scene: Scene, studio: Any) -> None:
     studio.disk.error = 5
     scene.recorder.media.audio(5, "Ana", scene.T + 200, scene.tools.packet(10))
     await studio.writer.flush()

@@ -1,4 +1,4 @@
-"""A daemon that is killed while it writes the first of a file: its successor goes on, and nothing is left over."""
+"""A daemon that is killed while it writes the first of a file: its successor continues, and nothing is left over."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -22,7 +22,7 @@ class KilledDisk(Disk):
             raise Killed
 
 
-async def test_a_wav_whose_first_flush_was_cut_off_is_gone_on_with(studio: Any, tools: Any) -> None:
+async def test_a_wav_whose_first_flush_was_cut_off_is_continued(studio: Any, tools: Any) -> None:
     sound = studio.disk
     first = await studio.open()
     first.connected("media", frozenset({"audio"}))

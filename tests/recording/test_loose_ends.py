@@ -1,4 +1,4 @@
-"""What a kill, a half-open connection and an end must not leave behind: losses told twice, forgotten or half told."""
+"""Losses around a kill, a half-open connection and an end: none is listed twice, forgotten or cut short."""
 
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from rtmsd.recording.verify.verify import verify
 AUDIO = frozenset({"audio"})
 
 
-def told(found: dict[str, Any], start_ms: int) -> list[tuple[str, Any, int, int | None, str]]:
+def listed(found: dict[str, Any], start_ms: int) -> list[tuple[str, Any, int, int | None, str]]:
     """The gaps of a manifest, in milliseconds since the start."""
     return [
         (
@@ -62,7 +62,7 @@ async def test_a_hole_within_a_file_is_filled_after_a_restart(studio: Any, tools
     second.ended(6, T + 460)
     await second.finish()
     assert tools.samples(second.directory / "audio/5.wav") == b"".join(tools.packet(n) for n in range(23))
-    assert told(tools.manifest(second), T) == []
+    assert listed(tools.manifest(second), T) == []
     assert tools.manifest(second)["counters"]["duplicates"] == 2
     assert verify(second.directory) == []
 
@@ -76,7 +76,7 @@ async def test_a_hole_that_nothing_fills_stays_a_gap_over_restarts(studio: Any, 
     third.heard(T + 460)
     third.ended(6, T + 460)
     await third.finish()
-    assert told(tools.manifest(third), T) == [
+    assert listed(tools.manifest(third), T) == [
         ("audio", None, 200, 240, "media_reconnect"),
         ("audio", None, 280, 400, "media_reconnect"),
     ]
@@ -106,37 +106,37 @@ async def test_what_a_killed_flush_had_brought_into_a_file_is_neither_missing_no
     await second.finish()
     expected = [*(tools.packet(n) for n in range(4)), bytes(640), tools.packet(5)]
     assert tools.samples(second.directory / "audio/5.wav") == b"".join(expected)
-    assert told(tools.manifest(second), T) == []  # one packet's time is too little
+    assert listed(tools.manifest(second), T) == []  # one packet's time is too little
     assert tools.manifest(second)["counters"]["duplicates"] == 2
 
 
 async def test_a_repeat_explains_nothing(studio: Any, tools: Any) -> None:
-    """So many holes that the oldest are forgotten: what comes for one of those cannot be kept, and stays missing."""
+    """The oldest of many holes are forgotten: what comes for one of those cannot be kept, and stays missing."""
     T = tools.T
     recorder = await cut_and_back(studio, tools, 5)
     recorder.heard(T + 10_000)
     for n in range(80):
         recorder.media.audio(5, None, T + 10_000 + 200 * n, tools.packet(n))
     recorder.media.audio(5, None, T + 5000, tools.packet(1))
-    assert told(recorder.manifest(), T) == [("audio", None, 20, 10_000, "media_reconnect")]
+    assert listed(recorder.manifest(), T) == [("audio", None, 20, 10_000, "media_reconnect")]
 
 
 # One loss, told once
 
 
-async def test_what_is_missing_for_everybody_is_not_told_of_one_person_too(studio: Any, tools: Any) -> None:
+async def test_a_loss_of_everybody_is_not_listed_for_one_person_too(studio: Any, tools: Any) -> None:
     T = tools.T
     recorder = await cut_and_back(studio, tools, 5, 6)
     recorder.media.audio(6, None, T + 100, tools.packet(2))  # and of 5 nothing, for the same time
     recorder.heard(T + 130)
-    assert told(recorder.manifest(), T) == [
+    assert listed(recorder.manifest(), T) == [
         ("audio", None, 20, 100, "media_reconnect"),
         ("audio", 5, 100, 120, "media_reconnect"),
     ]
 
 
 @pytest.mark.parametrize("restarted", [False, True])
-async def test_whose_loss_was_everybodys_is_told_when_the_others_get_theirs(
+async def test_a_loss_within_everybodys_is_listed_once_the_others_got_theirs(
     studio: Any, tools: Any, restarted: bool
 ) -> None:
     T = tools.T
@@ -154,7 +154,7 @@ async def test_whose_loss_was_everybodys_is_told_when_the_others_get_theirs(
         recorder.heard(T + 140)
     recorder.ended(6, T + 140)
     await recorder.finish()
-    assert ("audio", 5, 20, 120, "media_reconnect") in told(tools.manifest(recorder), T)
+    assert ("audio", 5, 20, 120, "media_reconnect") in listed(tools.manifest(recorder), T)
     assert verify(recorder.directory) == []
 
 
@@ -169,13 +169,13 @@ async def test_a_kill_in_the_middle_of_a_burst_names_nothing_twice(studio: Any, 
     (first.directory / "stream.json").write_bytes(older)  # killed before that of 6, and the manifest, were written
 
     second = await studio.open()
-    assert told(second.manifest(), T) == [
+    assert listed(second.manifest(), T) == [
         ("audio", 6, 20, 600, "daemon_restart"),
         ("audio", None, 600, None, "daemon_restart"),
     ]
 
 
-async def test_repair_joins_what_an_older_version_told_twice(studio: Any, tools: Any) -> None:
+async def test_repair_joins_what_an_older_version_listed_twice(studio: Any, tools: Any) -> None:
     recorder = await studio.open()
     recorder.connected("media", AUDIO)
     recorder.media.audio(5, None, tools.T, tools.packet(0))
@@ -189,7 +189,7 @@ async def test_repair_joins_what_an_older_version_told_twice(studio: Any, tools:
     path.write_text(path.read_text().replace('"gaps": []', f'"gaps": [{twice}]'))
     assert [problem.kind for problem in verify(recorder.directory)] == ["gap"]
     assert repair(recorder.directory) == ["stream.json: gaps that told one loss twice corrected"]
-    assert told(tools.manifest(recorder), tools.T) == [
+    assert listed(tools.manifest(recorder), tools.T) == [
         ("audio", 5, 20, 100, "daemon_restart"),
         ("audio", None, 100, 300, "daemon_restart"),
         ("audio", 5, 300, 400, "daemon_restart"),
@@ -264,7 +264,7 @@ async def test_of_a_stream_that_was_cut_off_before_it_left_a_trace(studio: Any, 
     recorder.ended(6, tools.T + 5000)
     await recorder.finish()
     assert tools.manifest(recorder)["state"] == "ended"
-    assert told(tools.manifest(recorder), tools.T) == [
+    assert listed(tools.manifest(recorder), tools.T) == [
         ("audio", None, 0, 5000, "daemon_restart"),
         ("transcript", None, 0, 5000, "daemon_restart"),
     ]
@@ -285,13 +285,13 @@ async def test_media_that_are_asked_for_no_more_after_a_restart_are_a_gap_that_s
     second.heard(tools.T + 40)
     second.ended(6, tools.T + 5000)
     await second.finish()
-    assert told(tools.manifest(second), tools.T) == [("transcript", None, 20, 5000, "daemon_restart")]
+    assert listed(tools.manifest(second), tools.T) == [("transcript", None, 20, 5000, "daemon_restart")]
     given_up = [event for event in studio.events if event["kind"] == "media_given_up"]
     assert [event["media"] for event in given_up] == [["transcript"]]
     assert verify(second.directory) == []
 
 
-async def test_an_end_that_was_written_and_is_told_again_after_a_kill_opens_no_gap(studio: Any, tools: Any) -> None:
+async def test_an_end_that_is_repeated_after_a_kill_opens_no_gap(studio: Any, tools: Any) -> None:
     first = await studio.open()
     first.connected("media", AUDIO)
     first.media.audio(5, None, tools.T, tools.packet(0))
@@ -301,5 +301,5 @@ async def test_an_end_that_was_written_and_is_told_again_after_a_kill_opens_no_g
     second.interrupted("daemon_restart", ["audio", "transcript"])
     second.ended(6, tools.T + 700)
     await second.finish()
-    assert told(tools.manifest(second), tools.T) == []
+    assert listed(tools.manifest(second), tools.T) == []
     assert verify(second.directory) == []

@@ -1,4 +1,4 @@
-"""Packets that nobody would send on purpose, and what they may cost."""
+"""Senseless packets, and what they may cost."""
 
 import sys
 import weakref
@@ -76,7 +76,7 @@ async def test_a_corrupt_packet_costs_the_same_however_many_were_before_it(studi
     assert gaps[-1]["to_ms"] == T + 40 * 13_999 + 20
 
 
-async def test_ids_that_nobody_meant_take_no_decoder_each(studio: Any, tools: Any, monkeypatch: Any) -> None:
+async def test_senseless_ids_take_no_decoder_each(studio: Any, tools: Any, monkeypatch: Any) -> None:
     T = tools.T
     decoders = weakref.WeakSet[Decoder]()
 

@@ -129,7 +129,7 @@ def cell(number: int) -> bytes:
 
 @st.composite
 def a_time(draw: st.DrawFn) -> list[Sent | str]:
-    """What may come in: a voice with its jitter, a coarse clock, drift, silence, holes, late packets and repeats."""
+    """All that may come: a voice with its jitter, a coarse clock, drift, silence, holes, late packets and repeats."""
     steps: list[Sent | str] = []
     clock_ms, count = 0.0, 0
     size = draw(st.sampled_from([10, 20, 20, 60, 100]))

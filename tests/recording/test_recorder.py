@@ -143,7 +143,7 @@ async def test_compressed_audio_is_stored_as_samples(studio: Any, tools: Any) ->
     assert [int.from_bytes(sound[at : at + 2], "little", signed=True) for at in (0, 2, 4)] == [8, -32256, 32256]
 
 
-async def test_a_new_daemon_goes_on_with_the_same_files(studio: Any, tools: Any) -> None:
+async def test_a_new_daemon_continues_the_same_files(studio: Any, tools: Any) -> None:
     T = tools.T
     first = await studio.open()
     first.connected("media", AUDIO | {"transcript"})
@@ -419,9 +419,7 @@ async def test_a_flush_that_came_to_one_file_only_is_a_gap_of_the_other(studio: 
     ]
 
 
-async def test_processes_that_were_killed_before_they_wrote_a_manifest_hide_nobody_s_loss(
-    studio: Any, tools: Any
-) -> None:
+async def test_processes_that_were_killed_before_they_wrote_a_manifest_hide_no_loss(studio: Any, tools: Any) -> None:
     def take(recorder: Any, numbers: range, *users: int) -> None:
         for number in numbers:
             for user_id in users:
@@ -459,7 +457,7 @@ async def test_processes_that_were_killed_before_they_wrote_a_manifest_hide_nobo
     assert gaps(fourth)[:2] == [(6, 300, 520), (None, 520, 600)]
 
 
-async def test_a_packet_lost_on_the_way_is_not_explained_by_that_of_somebody_else(studio: Any, tools: Any) -> None:
+async def test_a_lost_packet_is_not_explained_by_that_of_another_participant(studio: Any, tools: Any) -> None:
     recorder, T = await studio.open(), tools.T
     number = recorder.connected("media", AUDIO)
     for user_id in (5, 6, 7):
@@ -481,7 +479,7 @@ async def test_a_packet_lost_on_the_way_is_not_explained_by_that_of_somebody_els
 async def test_live_video_does_not_hide_that_audio_was_still_coming_out_of_the_buffer(
     studio: Any, tools: Any, live_s: float, missing: tuple[int, int]
 ) -> None:
-    """Who reconnected a minute ago has emptied the buffer: then it is people who say nothing."""
+    """A connection of a minute has emptied the buffer: then it is people who say nothing."""
     T = tools.T
     both = frozenset({"audio", "video"})
     recorder = await studio.open()

@@ -99,7 +99,7 @@ def test_a_pause_is_no_gap() -> None:
     assert gaps(timeline) == [(10_000, 12_000, "media_reconnect"), (15_000, 20_000, "media_reconnect")]
 
 
-def test_media_may_overtake_the_word_that_a_pause_is_over() -> None:
+def test_media_may_overtake_the_word_that_a_pause_ended() -> None:
     timeline = Timeline(T)
     timeline.paused(T + 1_000)
     timeline.resumed(T + 20_500, by_now=True)  # the first packets after it end here
@@ -223,7 +223,7 @@ def test_a_socket_that_closes_with_the_end_was_dead_if_it_was_silent_for_too_lon
     assert gaps(timeline) == [(10_000, 40_000, "media_reconnect")]
 
 
-def test_a_timestamp_ahead_of_time_makes_nobody_silent() -> None:
+def test_a_timestamp_ahead_of_time_silences_no_participant() -> None:
     timeline, number = connected()
     timeline.heard(T + 10_000, number)
     timeline.ended(T + 12_000, T + 300_000)
@@ -383,7 +383,7 @@ def test_a_gap_that_becomes_shorter_is_news_for_the_manifest() -> None:
     assert gaps(timeline) == [(10_300, 14_000, "media_reconnect")]
 
 
-def test_buffered_packets_of_an_outage_before_the_last_one_count_for_who_brought_them() -> None:
+def test_buffered_packets_of_an_earlier_outage_count_for_the_connection_that_brought_them() -> None:
     timeline, first = connected()
     second = cut(timeline, first, 10_000)
     timeline.heard(T + 11_000, second)  # it is up, and brings nothing: the server waits for a word on signaling

@@ -46,7 +46,7 @@ class Link:
 
 @attrs.define
 class Disk:
-    """What outlives a kill."""
+    """The state that outlives a kill."""
 
     manifest: dict[str, Any] | None = None
     revision: int = -1

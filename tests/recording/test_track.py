@@ -17,7 +17,7 @@ def new_track(limit_bytes: int = 2**40) -> Track:
 
 
 def content(track: Track) -> bytes:
-    """What the file would hold, without its header."""
+    """The content of the file, without its header."""
     batch = track.file.take()
     image = bytearray(batch.size_bytes)
     for offset, pieces in batch.chunks:
@@ -110,7 +110,7 @@ def test_a_clock_that_drifts_is_followed_a_millisecond_at_a_time() -> None:
     assert silent.cut_bytes == 0
 
 
-def test_repeats_are_told_whether_the_newest_or_older() -> None:
+def test_repeats_are_recognised_whether_the_newest_or_older() -> None:
     track = new_track()
     for number in range(4):
         place(track, 20 * number + number, number)  # drifts by a millisecond each
@@ -143,7 +143,7 @@ def test_repeats_are_known_wherever_a_correction_has_put_them() -> None:
     assert content(track) == before
 
 
-def test_after_65_s_the_place_of_a_repeat_tells() -> None:
+def test_after_65_s_a_repeat_is_recognised_by_its_place() -> None:
     track = new_track()
     for number in range(3300):
         place(track, 20 * number, number)
@@ -152,7 +152,7 @@ def test_after_65_s_the_place_of_a_repeat_tells() -> None:
     assert track.cut_bytes == 2 * len(packet(77))
 
 
-def test_of_who_fell_silent_the_last_packets_are_remembered() -> None:
+def test_the_last_packets_of_a_silent_participant_are_remembered() -> None:
     track = new_track()
     for number in range(100):
         place(track, 20 * number, number)

@@ -1,4 +1,4 @@
-"""What a recording tells of itself, beside its media."""
+"""The counts, rates and events of a recording, beside its media."""
 
 import json
 from collections import Counter
@@ -61,7 +61,7 @@ def test_rates_are_those_between_two_samples() -> None:
     }
 
 
-async def test_rates_do_not_depend_on_who_looks_and_count_what_is_not_flushed(
+async def test_rates_do_not_depend_on_readers_and_count_what_is_not_flushed(
     studio: Any, tools: Any, autojump_clock: MockClock
 ) -> None:
     recorder: Recorder = await studio.open()

@@ -2,14 +2,13 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from rtmsd.protocol.causes import RecordingState
 from rtmsd.protocol.enums import StopReason
 from rtmsd.protocol.messages import SessionRef
 from rtmsd.protocol.products import ID_KEYS
-from rtmsd.recording.disk.paths import MANIFEST, dates
-from rtmsd.recording.recovery.repair import read_manifest
+from rtmsd.recording.disk.paths import dates
+from rtmsd.recording.manifest.schema import MANIFEST, Manifest, read_manifest
 from rtmsd.state.journal import KEEP_MS
 from rtmsd.state.ledger import StreamRow
 
@@ -33,32 +32,32 @@ def rows_from_recordings(root: Path, now_ms: int) -> Iterator[StreamRow]:
                 yield row
 
 
-def _is_ended(manifest: dict[str, Any]) -> bool:
-    return manifest["ended_ms"] is not None or manifest["state"] == RecordingState.REVOKED
+def _is_ended(manifest: Manifest) -> bool:
+    return manifest.ended_ms is not None or manifest.state == RecordingState.REVOKED
 
 
-def _row(manifest: dict[str, Any]) -> StreamRow | None:
+def _row(manifest: Manifest) -> StreamRow | None:
     """Return the stream of a manifest; None where fields are missing."""
-    product, app, id_key, session_id = (manifest.get(name) for name in ("product", "app", "id_key", "id"))
+    product, app, id_key, session_id = manifest.product, manifest.app, manifest.id_key, manifest.id
     if not isinstance(product, str) or not isinstance(app, str) or not isinstance(session_id, str):
         return None
     key = next((key for key in ID_KEYS if key == id_key), None)
     if key is None:
         return None
-    is_ended, reason = _is_ended(manifest), manifest.get("stop_reason")
-    if manifest["state"] == RecordingState.REVOKED:
+    is_ended, reason = _is_ended(manifest), manifest.stop_reason
+    if manifest.state == RecordingState.REVOKED:
         reason = int(StopReason.STREAM_REVOKED)
-    started_again = [pause["to_ms"] for pause in manifest.get("pauses", []) if pause.get("why") == "ended"]
-    event_ts = max([manifest["started_ms"], *(each for each in started_again if each is not None)])
+    started_again = [pause.to_ms for pause in manifest.pauses if pause.why == "ended"]
+    event_ts = max([manifest.started_ms, *(each for each in started_again if each is not None)])
     return StreamRow(
-        rtms_stream_id=manifest["rtms_stream_id"],
+        rtms_stream_id=manifest.rtms_stream_id,
         product=product,
         session=SessionRef(key, session_id),
         app=app,
         server_urls=None,
-        started_ms=manifest["started_ms"],
+        started_ms=manifest.started_ms,
         event_ts=event_ts,
         stop_reason=(reason if isinstance(reason, int) else 0) if is_ended else None,
-        stopped_ms=(manifest["ended_ms"] or event_ts) if is_ended else None,
+        stopped_ms=(manifest.ended_ms or event_ts) if is_ended else None,
         closed=is_ended,
     )

@@ -15,6 +15,7 @@ from rtmsd.recording.disk.filesystem import Disk
 from rtmsd.recording.disk.flush import Job, Outcome
 from rtmsd.recording.disk.retrying import RETRY_S
 from rtmsd.recording.disk.writer import Writer
+from rtmsd.recording.manifest.schema import Manifest
 from rtmsd.recording.recovery.damage import Lost
 from rtmsd.recording.state import RecordingContents
 
@@ -55,7 +56,7 @@ class Flusher:
         maker: FileMaker,
         writer: Writer,
         *,
-        resumed: dict[str, Any] | None,
+        resumed: Manifest | None,
         repair: Callable[[Disk], None] | None = None,
     ) -> None:
         self.on_broken: Callable[[], None] = lambda: None

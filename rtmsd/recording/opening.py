@@ -14,7 +14,7 @@ from rtmsd.recording.events import EventLog
 from rtmsd.recording.flusher import Flusher
 from rtmsd.recording.manifest.header import StreamInfo
 from rtmsd.recording.recorder import Recorder
-from rtmsd.recording.recovery.resume import Found, find
+from rtmsd.recording.recovery.resume import ResumeState, load_resume_state
 from rtmsd.recording.state import RecordingContents
 
 log = structlog.get_logger()
@@ -50,9 +50,9 @@ async def open_recorder(
         nudge=writer.nudge,
     )
     events = EventLog(events_file, info.rtms_stream_id, contents.media.dropped, local_ms, on_event)
-    is_new = found.manifest is None and found.mend is None
+    is_new = found.manifest is None and found.repair is None
     resumed = None if is_new else contents.manifest()
-    flusher = Flusher(directory, info.rtms_stream_id, contents, maker, writer, resumed=resumed, repair=found.mend)
+    flusher = Flusher(directory, info.rtms_stream_id, contents, maker, writer, resumed=resumed, repair=found.repair)
     for lost in found.lost:  # the repair writes the line
         events.publish(lost.event(local_ms()))
     recorder = Recorder(info, writer, contents, events, flusher)
@@ -61,6 +61,6 @@ async def open_recorder(
     return recorder
 
 
-def _find(root: Path, info: StreamInfo) -> tuple[Path, Found]:
+def _find(root: Path, info: StreamInfo) -> tuple[Path, ResumeState]:
     directory = stream_directory(root, info.started_ms, info.rtms_stream_id)
-    return directory, find(directory, info.identity)
+    return directory, load_resume_state(directory, info.identity)

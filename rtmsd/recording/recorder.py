@@ -20,6 +20,7 @@ from rtmsd.recording.disk.writer import Writer
 from rtmsd.recording.events import EventLog
 from rtmsd.recording.flusher import Flusher
 from rtmsd.recording.library.revoke import revoke
+from rtmsd.recording.manifest.entry import to_json
 from rtmsd.recording.manifest.header import StreamInfo
 from rtmsd.recording.manifest.participants import identified
 from rtmsd.recording.rates import Rates
@@ -242,7 +243,7 @@ class Recorder:
 
     def manifest(self) -> dict[str, Any]:
         """The manifest, as of now; of a stream that was revoked, what may be kept of it."""
-        return self._contents.manifest()
+        return to_json(self._contents.manifest())
 
     def snapshot(self) -> dict[str, Any]:
         """The manifest, and what is only true now: `rates` per second as sampled last, `lag` to the disk."""

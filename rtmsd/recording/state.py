@@ -8,13 +8,14 @@ from rtmsd.recording.disk.file_buffer import Backlog, DiskFile
 from rtmsd.recording.disk.file_names import FileMaker
 from rtmsd.recording.disk.presence import Damage
 from rtmsd.recording.manifest.changes import ChangeCounter
-from rtmsd.recording.manifest.header import Facts
+from rtmsd.recording.manifest.header import ManifestHeader
 from rtmsd.recording.manifest.media_terms import MediaTerms
-from rtmsd.recording.manifest.participants import Roster
+from rtmsd.recording.manifest.participants import Participants
+from rtmsd.recording.manifest.schema import Counters, Manifest
 from rtmsd.recording.media.intake import MediaIntake
 from rtmsd.recording.media.store import IntakeContext
 from rtmsd.recording.recovery.damage import Lost
-from rtmsd.recording.recovery.resume import Found
+from rtmsd.recording.recovery.resume import ResumeState
 from rtmsd.recording.timeline.resuming import resume_timeline
 from rtmsd.recording.timeline.timeline import Timeline
 
@@ -33,7 +34,7 @@ class RecordingContents:
         events: DiskFile,
         backlog: Backlog,
         identity: dict[str, Any],
-        found: Found,
+        found: ResumeState,
         *,
         started_again_ms: int,
         local_ms: Callable[[], int],
@@ -42,8 +43,8 @@ class RecordingContents:
         self.changes = ChangeCounter()
         self._maker = maker
         self._events = events
-        self.facts = Facts(identity)
-        self.roster = Roster([], self.changes)
+        self.facts = ManifestHeader(identity)
+        self.roster = Participants((), self.changes)
         self.terms = MediaTerms(None, self.changes)
         if found.manifest is None:
             self.timeline = Timeline(self.facts.started_ms, self.changes)
@@ -62,19 +63,19 @@ class RecordingContents:
         )
         self.media = MediaIntake(context, found)
 
-    def _resume(self, manifest: dict[str, Any], found: Found, started_again_ms: int) -> Timeline:
+    def _resume(self, manifest: Manifest, found: ResumeState, started_again_ms: int) -> Timeline:
         """Continue where an earlier process stopped, or where the stream had ended. Returns the timeline."""
         self.facts.resume(manifest)
-        self.roster = Roster(manifest["participants"], self.changes)
-        self.terms = MediaTerms(manifest.get("media"), self.changes)
+        self.roster = Participants(manifest.participants, self.changes)
+        self.terms = MediaTerms(manifest.media, self.changes)
         timeline = resume_timeline(manifest, found.newest_audio_ms, self.changes)
         for audio in found.audio:
-            for from_ms, to_ms in audio.inside.kept:
+            for from_ms, to_ms in audio.kept:
                 timeline.covered("audio", audio.user_id, from_ms, to_ms)
         for user_id, from_ms, to_ms in found.lost_audio():
             timeline.missing("audio", user_id, from_ms, to_ms, GapCause.DAEMON_RESTART)
-        if manifest["ended_ms"] is not None:
-            timeline.reopened(started_again_ms, manifest["ended_ms"])
+        if manifest.ended_ms is not None:
+            timeline.reopened(started_again_ms, manifest.ended_ms)
             self.terms.started_again()
         return timeline
 
@@ -90,17 +91,18 @@ class RecordingContents:
         """What changes all the time, and may be reported now and then."""
         return (self.media.counters(), self.timeline.clock_ms)
 
-    def manifest(self) -> dict[str, Any]:
+    def manifest(self) -> Manifest:
         """The manifest, as of now; of a stream that was revoked, what may be kept of it."""
         return self.facts.manifest(
-            participants=self.roster.to_manifest(),
-            media=self.terms.to_manifest(),
+            participants=self.roster.entries(),
+            media=self.terms.entries(),
             files=self.media.entries(),
             **self.timeline.to_manifest(),
             counters=self._counters(),
             events_bytes=self._events.size_bytes,
         )
 
-    def _counters(self) -> dict[str, Any]:
-        unlisted = self.roster.unlisted
-        return {**self.media.counters(), **({"unlisted_participants": unlisted} if unlisted else {})}
+    def _counters(self) -> Counters:
+        counts, unlisted = self.media.counters(), self.roster.unlisted
+        messages = counts.pop("messages")
+        return Counters(messages, others={**counts, **({"unlisted_participants": unlisted} if unlisted else {})})

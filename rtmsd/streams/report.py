@@ -7,7 +7,8 @@ import attrs
 import trio
 
 from rtmsd.protocol.explanations import STOP_REASONS
-from rtmsd.recording.library.revoke import receipt
+from rtmsd.recording.manifest.entry import to_json
+from rtmsd.recording.manifest.header import receipt
 from rtmsd.streams.attempts import NO_ATTEMPTS, Attempts
 from rtmsd.streams.media import LinkState
 
@@ -45,7 +46,7 @@ def told(life: "Life") -> dict[str, Any]:
     if life.outcome is not None:
         known |= {"rates": {}, "lag_ms": None, "last_packet_age_s": {}, "why": life.outcome.why, **NO_ATTEMPTS}
         if life.outcome.state == "revoked":
-            known = {**receipt(known), "directory": known.get("directory"), "why": life.outcome.why}
+            known = {**to_json(receipt(known)), "directory": known.get("directory"), "why": life.outcome.why}
     return known
 
 

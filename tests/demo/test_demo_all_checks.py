@@ -15,7 +15,7 @@ from rtmsd.demo.story import Fault, Played
 from rtmsd.protocol.causes import GapCause
 from rtmsd.protocol.enums import PayloadType, StopReason
 from rtmsd.protocol.media_params import AudioFormat
-from rtmsd.recording.verify.verify import Problem
+from rtmsd.recording.verify.times import Problem
 from rtmsd.simulator import Fate, Person, Record, SimSession, Tone
 from rtmsd.simulator.media.audio import source_for
 from rtmsd.simulator.model.crowd import Crowd

@@ -1,4 +1,4 @@
-"""Files of a real recording, broken in every way: named, mended once, and gone on with; and no audio is lost by it."""
+"""Files of a real recording, broken in every way: reported, repaired once, and continued; no audio is lost by it."""
 
 import contextlib
 import copy
@@ -194,7 +194,7 @@ def samples(directory: Path) -> dict[str, bytes]:
 
 
 def cannot(said: list[str]) -> list[str]:
-    return [line for line in said if "cannot be mended" in line]
+    return [line for line in said if "cannot be repaired" in line]
 
 
 # What holds all the same
@@ -257,7 +257,7 @@ def is_kept(before: dict[str, bytes], after: dict[str, bytes]) -> bool:
     return all(after[name].startswith(audio[: len(audio) // 2 * 2]) for name, audio in before.items() if audio)
 
 
-def test_it_is_named_and_mended_once(sound: Path) -> None:
+def test_it_is_reported_and_repaired_once(sound: Path) -> None:
     @EXAMPLES
     @given(st.data())
     def try_out(data: Any) -> None:
@@ -395,9 +395,9 @@ def test_an_index_with_a_broken_line_is_named_and_costs_no_picture(directory: Pa
     assert (problem.path, problem.detail.partition(": ")[0]) == ("video/5.mjpeg.jsonl", "broken at offset 9")
     repair(directory)
     assert data.read_bytes() == pictures
-    mended = [json.loads(line) for line in index.read_text().splitlines()]
-    assert [line.pop("damaged", False) for line in mended] == [False, True] + [False] * 8
-    assert [line["offset"] for line in mended] == [9 * number for number in range(10)]
+    repaired = [json.loads(line) for line in index.read_text().splitlines()]
+    assert [line.pop("damaged", False) for line in repaired] == [False, True] + [False] * 8
+    assert [line["offset"] for line in repaired] == [9 * number for number in range(10)]
     assert [problem for problem in verify(directory) if problem.path.startswith("video")] == []
     assert lost(directory, "video") == [(5, 1, 40)]
 

@@ -6,6 +6,7 @@ import attrs
 import pytest
 import structlog
 import trio
+from msgspec.structs import replace
 
 from rtmsd.protocol.messages import SessionRef
 from rtmsd.recording.disk.writer import Writer
@@ -49,7 +50,7 @@ def break_manifest(recorder: Any, fault: Fault) -> None:
     """A manifest that the worker thread cannot encode."""
     contents = recorder.flusher._contents
     sound = contents.manifest
-    contents.manifest = lambda: sound() | ({"odd": object()} if fault.is_there else {})
+    contents.manifest = lambda: replace(sound(), others={"odd": object()} if fault.is_there else {})
 
 
 def break_header(recorder: Any, fault: Fault) -> None:

@@ -188,7 +188,7 @@ async def test_repair_joins_what_an_older_version_listed_twice(studio: Any, tool
     )
     path.write_text(path.read_text().replace('"gaps": []', f'"gaps": [{twice}]'))
     assert [problem.kind for problem in verify(recorder.directory)] == ["gap"]
-    assert repair(recorder.directory) == ["stream.json: gaps that told one loss twice corrected"]
+    assert repair(recorder.directory) == ["stream.json: overlapping gaps merged"]
     assert listed(tools.manifest(recorder), tools.T) == [
         ("audio", 5, 20, 100, "daemon_restart"),
         ("audio", None, 100, 300, "daemon_restart"),

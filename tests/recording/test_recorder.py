@@ -230,7 +230,7 @@ async def test_an_ended_stream_is_started_again(studio: Any, tools: Any) -> None
 
 
 @pytest.mark.parametrize("name", ["audio/5.wav", "transcript.jsonl", "events.jsonl", "stream.json"])
-async def test_a_file_torn_at_any_byte_is_mended(studio: Any, tools: Any, name: str, tmp_path: Path) -> None:
+async def test_a_file_torn_at_any_byte_is_repaired(studio: Any, tools: Any, name: str, tmp_path: Path) -> None:
     recorder = await studio.open()
     recorder.connected("media", AUDIO | {"transcript"})
     for number in range(3):

@@ -7,9 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rtmsd.recording.manifest.entry import to_json
+from rtmsd.recording.manifest.schema import manifest_from_json, new_manifest
 from rtmsd.recording.timeline.resuming import resume_timeline
 from rtmsd.recording.timeline.timeline import Timeline
-from rtmsd.recording.verify.verify import _check_gaps, _check_tiling, verify_manifest
+from rtmsd.recording.verify.times import check_gaps, check_tiling, verify_manifest
 
 T = 1_790_000_000_000
 
@@ -133,7 +135,7 @@ def test_a_pause_in_which_signaling_is_lost_may_be_over_before_zoom_says_so(
     timeline.lost(1, None, "signaling_reconnect", "reset")
     for _ in range(1 + restarted):
         if restarted:
-            timeline = resume_timeline(manifest(timeline, "active", None), T + 5_000)
+            timeline = resume_timeline(manifest_from_json(manifest(timeline, "active", None)), T + 5_000)
         timeline.connected("signaling", ())
         timeline.connected("media", {"audio"})
     timeline.heard(T + 20_000)
@@ -186,7 +188,7 @@ def dead_from(silent_ms: int) -> Timeline:
     for time_ms in range(60_000 - silent_ms, 60_000, 1_000):
         timeline.heard(T + time_ms)
     timeline.ended(T + 60_000, None)
-    assert not list(_check_tiling(manifest(timeline, "ended", T + 60_000)))
+    assert not list(check_tiling(manifest(timeline, "ended", T + 60_000)))
     return timeline
 
 
@@ -262,16 +264,17 @@ def test_thousands_of_gaps_stay_bounded() -> None:
 def test_a_new_start_after_the_end_is_no_gap() -> None:
     timeline, _ = connected()
     ended_ms = timeline.ended(T + 5_000, None)
-    again = resume_timeline(manifest(timeline, "ended", ended_ms), None)
+    again = resume_timeline(manifest_from_json(manifest(timeline, "ended", ended_ms)), None)
     again.reopened(T + 60_000, ended_ms)
     again.connected("media", {"audio"})
     end_ms = again.ended(T + 70_000, None)
     assert gaps(again) == []
-    assert not list(_check_tiling(manifest(again, "ended", end_ms)))
+    assert not list(check_tiling(manifest(again, "ended", end_ms)))
 
 
 def manifest(timeline: Timeline, state: str, ended_ms: int | None) -> dict[str, Any]:
-    whole = {"started_ms": T, "state": state, "ended_ms": ended_ms, **timeline.to_manifest()}
+    times = {"started_ms": T, "ended_ms": ended_ms, **timeline.to_manifest()}
+    whole = to_json(new_manifest(rtms_stream_id="x", state=state, **times))
     restored: dict[str, Any] = json.loads(json.dumps(whole))
     return restored
 
@@ -329,13 +332,13 @@ def test_connections_pauses_and_gaps_always_tile(moves: list[tuple[str, int]], w
             case "resume":
                 timeline.resumed(now_ms)
             case "restart":
-                timeline = resume_timeline(manifest(timeline, "active", None), newest_ms)
+                timeline = resume_timeline(manifest_from_json(manifest(timeline, "active", None)), newest_ms)
                 up.clear()
             case _:
                 pass
     ended_ms = timeline.ended(now_ms if with_time else None, newest_ms)
     end = manifest(timeline, "ended", ended_ms)
-    assert not [*_check_tiling(end), *_check_gaps(end)]
+    assert not [*check_tiling(end), *check_gaps(end)]
 
 
 def test_what_a_process_took_that_left_no_word_is_missing_from_the_start() -> None:
@@ -365,7 +368,7 @@ def test_media_without_keep_alives_are_missing_only_since_the_last_manifest() ->
     timeline.connections.brought(
         lambda media: T + 7_000 if media == ("transcript",) else None, lambda media: 1, timeline.clock_ms
     )
-    again = resume_timeline(manifest(timeline, "active", None), None)
+    again = resume_timeline(manifest_from_json(manifest(timeline, "active", None)), None)
     assert gaps(again) == [(7_000, None, "daemon_restart")]
 
 
@@ -393,7 +396,7 @@ def test_buffered_packets_of_an_earlier_outage_count_for_the_connection_that_bro
     timeline.heard(T + 12_100)
     ended_ms = timeline.ended(T + 13_000, None)
     assert gaps(timeline) == []
-    assert not list(_check_tiling(manifest(timeline, "ended", ended_ms)))
+    assert not list(check_tiling(manifest(timeline, "ended", ended_ms)))
 
 
 def test_media_that_never_came_back_after_a_restart_are_missing_as_a_whole() -> None:

@@ -14,9 +14,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from rtmsd.recording.manifest.entry import to_json
+from rtmsd.recording.manifest.schema import manifest_from_json, new_manifest
 from rtmsd.recording.timeline.resuming import resume_timeline
 from rtmsd.recording.timeline.timeline import Timeline
-from rtmsd.recording.verify.verify import verify_manifest
+from rtmsd.recording.verify.times import verify_manifest
 
 T: Final = 1_790_000_000_000
 TICK_MS: Final = 100
@@ -302,7 +304,7 @@ class World(RuleBasedStateMachine):
             self.timeline = Timeline(T)
             self.kept.clear()
         else:
-            self.timeline = resume_timeline(disk.manifest, self.newest_ms(("audio",)))
+            self.timeline = resume_timeline(manifest_from_json(disk.manifest), self.newest_ms(("audio",)))
         self.timeline.interrupted("daemon_restart", ["audio", "transcript"])
         disk.revision = -1
 
@@ -317,7 +319,8 @@ class World(RuleBasedStateMachine):
     # What must hold
 
     def manifest(self, state: str, ended_ms: int | None) -> dict[str, Any]:
-        whole = {"started_ms": T, "state": state, "ended_ms": ended_ms, **self.timeline.to_manifest()}
+        times = {"started_ms": T, "ended_ms": ended_ms, **self.timeline.to_manifest()}
+        whole = to_json(new_manifest(rtms_stream_id="x", state=state, **times))
         restored: dict[str, Any] = json.loads(json.dumps(whole))
         return restored
 

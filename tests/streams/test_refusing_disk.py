@@ -14,7 +14,7 @@ from rtmsd.errors import StorageError
 from rtmsd.recording import opening as opening_module
 from rtmsd.recording.disk.paths import EVENTS
 from rtmsd.recording.library import revoke as revoke_module
-from rtmsd.recording.recovery.resume import find
+from rtmsd.recording.recovery.resume import load_resume_state
 from rtmsd.streams.life import Life
 from tests.streams.bench import STREAM, Bench, HastyDisk, open_bench
 from tests.streams.zoom import OTHER_HOST, zoom_ms
@@ -141,7 +141,7 @@ async def test_a_revocation_reads_nothing_of_what_it_deletes(bench: Bench, monke
     def crash(*args: object) -> None:
         raise KeyError
 
-    monkeypatch.setattr(opening_module, "find", crash)
+    monkeypatch.setattr(opening_module, "load_resume_state", crash)
     await bench.stop(REVOKED)
     await is_revoked_in_time(bench)
     assert not bench.logged("stream crashed")
@@ -156,7 +156,7 @@ async def test_a_revocation_while_the_files_cannot_be_opened(bench: Bench, monke
     def refuse(*args: object) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    monkeypatch.setattr(opening_module, "find", refuse)
+    monkeypatch.setattr(opening_module, "load_resume_state", refuse)
     await bench.start()
     await trio.sleep(20)
     await bench.stop(REVOKED)
@@ -268,14 +268,14 @@ async def test_a_disk_that_cannot_be_read_ends_no_stream(
     def refuse(*args: object) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    monkeypatch.setattr(opening_module, "find", refuse)
+    monkeypatch.setattr(opening_module, "load_resume_state", refuse)
     async with open_bench(tmp_path, monkeypatch) as bench:
         if is_new:
             await bench.start()
         await trio.sleep(20)
         assert bench.writer.error == f"{os.strerror(errno.EIO)}: recording"
         assert len(bench.logged("disk access failed; retrying")) == 1
-        monkeypatch.setattr(opening_module, "find", find)
+        monkeypatch.setattr(opening_module, "load_resume_state", load_resume_state)
         await bench.until_up()
         assert bench.writer.error is None
         await bench.stop()

@@ -5,15 +5,14 @@ import os
 import resource
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import attrs
 
 from rtmsd.recording.disk.file_buffer import Batch, DiskFile
 from rtmsd.recording.disk.filesystem import Disk
-from rtmsd.recording.disk.paths import MANIFEST
 from rtmsd.recording.disk.presence import Damage, FileDamaged, open_known, open_new, survey
-from rtmsd.recording.manifest.schema import encode_manifest
+from rtmsd.recording.manifest.schema import MANIFEST, Manifest, encode_manifest
 
 _OPEN_FILES: Final = 128
 """So many are written before they are synced: enough that the file system joins its commits, few descriptors."""
@@ -30,7 +29,7 @@ class Job:
 
     directory: Path
     batches: tuple[Batch, ...]
-    manifest: dict[str, Any] | None
+    manifest: Manifest | None
     repair: Callable[[Disk], None] | None = None
     files: tuple[DiskFile, ...] = ()
 

@@ -7,15 +7,13 @@ from typing import Final
 from urllib.parse import quote, unquote
 
 from rtmsd.recording.disk.nofollow import is_directory
+from rtmsd.recording.manifest.schema import MIX_NAME, MIX_USER_ID
 
-MANIFEST: Final = "stream.json"
 EVENTS: Final = "events.jsonl"
 TRANSCRIPT: Final = "transcript.jsonl"
 CAPTIONS: Final = "transcript.vtt"
 CHAT: Final = "chat.jsonl"
 
-MIX_USER_ID: Final = 0
-MIX_NAME: Final = "mixed"
 _NAME_BYTES: Final = 120
 _HASH_DIGITS: Final = 16
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)

@@ -1,8 +1,8 @@
-"""The recordings on disk: what there is, and how one of them goes away. Synchronous, for a worker thread.
+"""The recordings on disk, listed, and removed one by one. Synchronous, for a worker thread.
 
-A recording goes in two steps. Its directory gets a name that is no recording's, which happens in an instant: from then
-on it is gone for everybody. Then what is in it is deleted, however long that takes. When that is interrupted the name
-says what is left to do, and `leftovers` finds it.
+A recording is removed in two steps. Its directory is renamed to a name that is no recording's: from then on it is gone
+for everybody. Then its content is deleted, however long that takes. If that is interrupted, `leftovers` finds it by its
+name.
 """
 
 import contextlib
@@ -15,13 +15,13 @@ from urllib.parse import unquote
 
 import attrs
 
+from rtmsd.protocol.causes import RecordingState
 from rtmsd.recording.disk.filesystem import Disk
 from rtmsd.recording.disk.nofollow import open_directory
-from rtmsd.recording.disk.paths import MANIFEST, dates, safe_name
-from rtmsd.recording.recovery.repair import read_manifest
+from rtmsd.recording.disk.paths import dates, safe_name
+from rtmsd.recording.manifest.schema import MANIFEST, Manifest, read_manifest
 
 DAMAGED: Final = "damaged"
-_REVOKED: Final = "revoked"
 _DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}")
 _LEFTOVER_SUFFIX: Final = ".deleted"  # after a dot and the name; `safe_name` lets neither dot into a recording's name
 _BLOCK_BYTES: Final = 512  # the unit of `st_blocks`, whatever the file system's is
@@ -32,10 +32,10 @@ class Recording:
     """One stream's directory.
 
     Attributes:
-        state: of the manifest; `DAMAGED` when that cannot be used, and then all that it would tell is None.
+        state: of the manifest; `DAMAGED` when that cannot be used, and then all that it would hold is None.
         id: of the session, meeting, ...
-        why: what the state came from.
-        started_ms, ended_ms: Zoom's times; `ended_ms` is None until the stream is over.
+        why: the reason for the state.
+        started_ms, ended_ms: Zoom's times; `ended_ms` is None until the stream has ended.
         changed_ms: local time of the manifest's last change.
         bytes: what it occupies on disk; silence that was never written costs nothing.
         gaps: how many.
@@ -46,22 +46,22 @@ class Recording:
     rtms_stream_id: str
     directory: Path
     state: str
-    product: str | None
-    id: str | None
-    app: str | None
-    started_ms: int | None
-    ended_ms: int | None
-    stop_reason: int | None
+    product: str | None = None
+    id: str | None = None
+    app: str | None = None
+    started_ms: int | None = None
+    ended_ms: int | None = None
+    stop_reason: int | None = None
     why: str | None = None
     changed_ms: int
     bytes: int
-    gaps: int | None
+    gaps: int | None = None
     refused: dict[str, str] = attrs.field(factory=dict)
     session_key: str | None = None
 
     @property
     def name(self) -> str:
-        """What tells it from all others, as `safe_name` of the stream's id does."""
+        """Its unique name, the `safe_name` of the stream's id."""
         return self.directory.name
 
     @property
@@ -75,7 +75,7 @@ class Recording:
     @property
     def is_receipt(self) -> bool:
         """Whether it only says that there was a recording, which had to be deleted."""
-        return self.state == _REVOKED
+        return self.state == RecordingState.REVOKED
 
     def to_json(self) -> dict[str, Any]:
         """As `GET /v1/recordings` lists it."""
@@ -103,35 +103,39 @@ def _days(root: Path) -> list[Path]:
 
 
 def _read(directory: Path) -> Recording:
-    manifest = _read_manifest(directory) or {"state": DAMAGED}
-    told = directory / MANIFEST
-    changed_s = (told if told.exists() else directory).stat().st_mtime
-    rtms_stream_id = manifest.get("rtms_stream_id")
-    if not isinstance(rtms_stream_id, str) or safe_name(rtms_stream_id) != directory.name:
-        rtms_stream_id = unquote(directory.name)
-    gaps, details = manifest.get("gaps"), manifest.get("details")
-    return Recording(
-        rtms_stream_id=rtms_stream_id,
+    manifest = _read_manifest(directory)
+    path = directory / MANIFEST
+    recording = Recording(
+        rtms_stream_id=unquote(directory.name),
         directory=directory,
-        state=str(manifest["state"]),
-        product=_text(manifest.get("product")),
-        id=_text(manifest.get("id")),
-        app=_text(manifest.get("app")),
-        started_ms=_whole(manifest.get("started_ms")),
-        ended_ms=_whole(manifest.get("ended_ms")),
-        stop_reason=_whole(manifest.get("stop_reason")),
-        why=_text(manifest.get("why")),
-        changed_ms=int(changed_s * 1000),
+        state=DAMAGED,
+        changed_ms=int((path if path.exists() else directory).stat().st_mtime * 1000),
         bytes=occupied_bytes(directory),
-        gaps=len(gaps) if isinstance(gaps, list) else None,
-        refused={
-            media: term["refused"]["why"] for media, term in manifest.get("media", {}).items() if term.get("refused")
-        },
+    )
+    return recording if manifest is None else _described(recording, manifest)
+
+
+def _described(recording: Recording, manifest: Manifest) -> Recording:
+    is_named = safe_name(manifest.rtms_stream_id) == recording.name
+    details = manifest.details
+    return attrs.evolve(
+        recording,
+        rtms_stream_id=manifest.rtms_stream_id if is_named else recording.rtms_stream_id,
+        state=manifest.state,
+        product=_text(manifest.product),
+        id=_text(manifest.id),
+        app=_text(manifest.app),
+        started_ms=manifest.started_ms,
+        ended_ms=manifest.ended_ms,
+        stop_reason=_whole(manifest.stop_reason),
+        why=_text(manifest.why),
+        gaps=len(manifest.gaps),
+        refused={media: term.refused.why for media, term in manifest.media.items() if term.refused is not None},
         session_key=_text(details.get("session_key")) if isinstance(details, dict) else None,
     )
 
 
-def _read_manifest(directory: Path) -> dict[str, Any] | None:
+def _read_manifest(directory: Path) -> Manifest | None:
     try:
         return read_manifest(directory)
     except OSError:  # one that cannot be read must not hide all others

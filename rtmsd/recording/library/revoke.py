@@ -1,37 +1,30 @@
-"""What Zoom demands when a stream is revoked: everything that was stored is deleted at once."""
+"""Revocation of a stream, as Zoom demands it: everything that was stored is deleted at once."""
 
 import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rtmsd.protocol.enums import StopReason
 from rtmsd.recording.disk.filesystem import Disk
 from rtmsd.recording.disk.nofollow import delete_inside, open_directory
-from rtmsd.recording.disk.paths import MANIFEST, stream_directory
-from rtmsd.recording.manifest.schema import encode_manifest
-from rtmsd.recording.recovery.repair import read_manifest
+from rtmsd.recording.disk.paths import stream_directory
+from rtmsd.recording.manifest.entry import to_json
+from rtmsd.recording.manifest.header import receipt
+from rtmsd.recording.manifest.schema import MANIFEST, encode_manifest, read_manifest
 
 
-def receipt(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """What may be kept of a manifest: that there was a stream, and nobody's name."""
-    kept = ("version", "rtms_stream_id", "product", "id", "id_key", "app", "started_ms", "ended_ms")
-    left = {name: manifest[name] for name in kept if name in manifest}
-    left |= {"state": "revoked", "stop_reason": int(StopReason.STREAM_REVOKED)}
-    left |= {"participants": [], "files": [], "gaps": [], "connections": [], "pauses": [], "media": {}}
-    zero = {"messages": {"audio": 0, "transcript": 0}, "duplicates": 0, "dropped": 0, "corrupt": 0, "unknown": 0}
-    return left | {"counters": zero}
-
-
-def revoke(disk: Disk, directory: Path, manifest: Mapping[str, Any]) -> None:
+def revoke(disk: Disk, directory: Path, known: Mapping[str, Any]) -> None:
     """Put a receipt in place of a recording: at once, or when what was deleted made room for it.
 
     Nothing is read for it, so that no damage stands in the way.
 
+    Args:
+        known: see `receipt`.
+
     Raises:
         OSError: something is left; call again.
     """
-    content = encode_manifest(receipt(manifest))
+    content = encode_manifest(receipt(known))
     disk.make_directory(directory)
     try:
         disk.replace(directory / MANIFEST, content)
@@ -57,8 +50,8 @@ def revoke_stored(disk: Disk, root: Path, identity: Mapping[str, Any], ended_ms:
     if not directory.is_dir():
         return
     with contextlib.suppress(OSError):
-        told = read_manifest(directory) or {}
-        identity = {"version": 1, **identity, **told}
+        manifest = read_manifest(directory)
+        identity = {**identity, **({} if manifest is None else to_json(manifest))}
     revoke(disk, directory, {**identity, "ended_ms": identity.get("ended_ms") or ended_ms})
 
 

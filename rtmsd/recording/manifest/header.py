@@ -1,4 +1,4 @@
-"""What a manifest says of a stream as a whole: whose it is, how it stands, when it began, and how it ended."""
+"""The header of a manifest: whose stream it is, how it stands, when it began, and how it ended."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -6,21 +6,22 @@ from typing import Any, Final
 import attrs
 
 from rtmsd.protocol.bounds import bounded_text
+from rtmsd.protocol.causes import RecordingState
+from rtmsd.protocol.enums import StopReason
 from rtmsd.protocol.messages import SessionRef
-from rtmsd.recording.library.revoke import receipt
-from rtmsd.recording.manifest.schema import KEYS
+from rtmsd.recording.manifest.schema import Manifest, new_manifest
 
-FINAL_STATES: Final = frozenset({"ended", "failed", "revoked"})
+_KEPT: Final = ("rtms_stream_id", "product", "id", "id_key", "app", "started_ms", "ended_ms")
 
 
 @attrs.frozen(kw_only=True)
 class StreamInfo:
-    """What a recording is of.
+    """A stream that is recorded.
 
     Attributes:
         started_ms: `event_ts` of the first started webhook.
         started_again_ms: of the latest one: since when media are expected of a stream that had ended.
-        details: what the latest one said besides.
+        details: the rest of the latest one.
     """
 
     rtms_stream_id: str
@@ -45,19 +46,19 @@ class StreamInfo:
         }
 
 
-class Facts:
+class ManifestHeader:
     """Attributes:
-    state: as the manifest names it; a final one comes together with `ended_ms` and `stop_reason`.
-    why: what it came from, for people; None when nobody said.
+    state: a final one comes together with `ended_ms` and `stop_reason`.
+    why: the reason for the state, for people; None when there is none.
     started_ms: of the first start, which names the directory.
-    first_packet_ms: where small timestamps count from; None before Zoom said.
+    first_packet_ms: where small timestamps count from; None while unknown.
 
     Args:
         identity: `rtms_stream_id`, `product`, `id`, `id_key`, `app` and `started_ms`.
     """
 
     def __init__(self, identity: dict[str, Any]) -> None:
-        self.state = "connecting"
+        self.state: str = RecordingState.CONNECTING
         self.why: str | None = None
         self.started_ms: int = identity["started_ms"]
         self.ended_ms: int | None = None
@@ -66,19 +67,19 @@ class Facts:
         self._identity = identity
         self._others: dict[str, Any] = {}
 
-    def resume(self, manifest: dict[str, Any]) -> None:
-        """Go on with the stream that an earlier process wrote of."""
-        self.state, self.why = "recovering", "taken up again"
+    def resume(self, manifest: Manifest) -> None:
+        """Continue the stream that an earlier process recorded."""
+        self.state, self.why = RecordingState.RECOVERING, "taken up again"
         if not self._identity["id"]:  # all that was ever heard of is a stop that named no session
-            self._identity = {**self._identity, **{name: manifest.get(name) for name in ("id", "id_key")}}
-        if isinstance(details := manifest.get("details"), dict):
+            self._identity = {**self._identity, "id": manifest.id, "id_key": manifest.id_key}
+        if isinstance(details := manifest.details, dict):
             self._identity = {**self._identity, "details": {**details, **self._identity.get("details", {})}}
-        self.started_ms = manifest["started_ms"]
-        self.first_packet_ms = manifest.get("first_packet_ms")
-        self._others = {name: value for name, value in manifest.items() if name not in KEYS}
+        self.started_ms = manifest.started_ms
+        self.first_packet_ms = manifest.first_packet_ms
+        self._others = manifest.others
 
     def know(self, details: Mapping[str, Any]) -> None:
-        """Take in what a later start said besides: it has the last word, and what it is silent of stays."""
+        """Add the details of a later start, which replace those of the same name."""
         self._identity = {**self._identity, "details": {**self._identity.get("details", {}), **details}}
 
     def enter(self, state: str, why: str | None) -> None:
@@ -90,18 +91,27 @@ class Facts:
         """Where small timestamps count from, as far as known."""
         return self.started_ms if self.first_packet_ms is None else self.first_packet_ms
 
-    def manifest(self, **details: Any) -> dict[str, Any]:
+    def manifest(self, **lists: Any) -> Manifest:
         """Return a manifest; of a stream that was revoked, what may be kept of one."""
-        manifest = {
-            **self._others,  # of a later version
-            "version": 1,
-            **self._identity,
-            "state": self.state,
-            "why": self.why,
-            "started_ms": self.started_ms,
-            "ended_ms": self.ended_ms,
-            "stop_reason": self.stop_reason,
-            "first_packet_ms": self.first_packet_ms,
-            **details,
-        }
-        return receipt(manifest) if self.state == "revoked" else manifest
+        identity = {**self._identity, "started_ms": self.started_ms, "ended_ms": self.ended_ms}
+        if self.state == RecordingState.REVOKED:
+            return receipt(identity)
+        return new_manifest(
+            others=self._others,
+            **identity,
+            state=self.state,
+            why=self.why,
+            stop_reason=self.stop_reason,
+            first_packet_ms=self.first_packet_ms,
+            **lists,
+        )
+
+
+def receipt(known: Mapping[str, Any]) -> Manifest:
+    """Return what may be kept of a manifest: that there was a stream, and nobody's name.
+
+    Args:
+        known: keys of a manifest, with at least `rtms_stream_id` and `started_ms`.
+    """
+    kept = {name: known[name] for name in _KEPT if name in known}
+    return new_manifest(**kept, state=RecordingState.REVOKED, stop_reason=int(StopReason.STREAM_REVOKED))

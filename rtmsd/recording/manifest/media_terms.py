@@ -1,5 +1,6 @@
-"""What was asked for, what was granted and what was refused, by media type: the manifest's `media`."""
+"""The media types asked for, granted and refused: the manifest's `media`."""
 
+import copy
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -7,8 +8,7 @@ from rtmsd.protocol.bounds import bounded_text
 from rtmsd.protocol.media_summary import summary
 from rtmsd.protocol.messages import MediaParams
 from rtmsd.recording.manifest.changes import ChangeCounter
-
-Term = dict[str, Any]
+from rtmsd.recording.manifest.schema import MediaTerm, Refusal
 
 
 class MediaTerms:
@@ -19,18 +19,16 @@ class MediaTerms:
         known: what an earlier process wrote; keys of a later version in it are kept.
     """
 
-    def __init__(
-        self, known: Mapping[str, Mapping[str, Any]] | None = None, changes: ChangeCounter | None = None
-    ) -> None:
+    def __init__(self, known: Mapping[str, MediaTerm] | None = None, changes: ChangeCounter | None = None) -> None:
         self._changes = changes or ChangeCounter()
         self.asked_now: frozenset[str] = frozenset()
-        self._terms: dict[str, Term] = {name: dict(term) for name, term in (known or {}).items()}
+        self._terms = dict(known or {})
 
     def asked(self, params: MediaParams) -> None:
         """These media are asked for from now on."""
-        told = summary(params)
-        self.asked_now = frozenset(told)
-        for name, asked in told.items():
+        asked_now = summary(params)
+        self.asked_now = frozenset(asked_now)
+        for name, asked in asked_now.items():
             self._set(name, asked=asked)
 
     def granted(self, params: MediaParams) -> None:
@@ -41,17 +39,19 @@ class MediaTerms:
     def refused(self, media: Iterable[str], *, status: int | None, why: str, at_ms: int) -> None:
         """These media were refused, with a status code or, without one, for a reason in words."""
         for name in media:
-            self._set(name, refused={"status": status, "why": bounded_text(why), "at_ms": at_ms})
+            self._set(name, refused=Refusal(status=status, why=bounded_text(why), at_ms=at_ms))
 
     def started_again(self) -> None:
         """The stream had ended and is started again: what was refused before may be granted now."""
         for name in self._terms:
             self._set(name, refused=None)
 
-    def to_manifest(self) -> dict[str, Term]:
-        return {name: dict(term) for name, term in self._terms.items()}
+    def entries(self) -> dict[str, MediaTerm]:
+        """Return all as they are now."""
+        return {name: copy.copy(term) for name, term in self._terms.items()}
 
     def _set(self, name: str, **term: Any) -> None:
-        known = self._terms.get(name, {})
-        self._terms[name] = {"asked": None, "granted": None, "refused": None, **known, **term}
+        known = self._terms.setdefault(name, MediaTerm())
+        for field, value in term.items():
+            setattr(known, field, value)
         self._changes.note()

@@ -1,16 +1,14 @@
-"""Who took part: from joins, from leaves, and from the names that come with media, in whatever order."""
+"""The participants: from joins, from leaves, and from the names that come with media, in whatever order."""
 
+import copy
 from collections.abc import Iterable, Iterator
-from typing import Any, Final
-
-import attrs
+from typing import Final
 
 from rtmsd.protocol.bounds import bounded_name, json_bytes
 from rtmsd.protocol.media_data import UserId
 from rtmsd.protocol.messages import Participant
-from rtmsd.recording.disk.paths import MIX_USER_ID
 from rtmsd.recording.manifest.changes import ChangeCounter
-from rtmsd.recording.manifest.entry import Entry
+from rtmsd.recording.manifest.schema import MIX_USER_ID, ParticipantEntry
 
 _MAX_PARTICIPANTS: Final = 10_000
 _MAX_BYTES: Final = 1_250_000  # of all entries in the manifest: 10 000 usual ones
@@ -18,19 +16,11 @@ _ENTRY_BYTES: Final = 80  # of one, apart from id and name
 _MAX_UNLISTED: Final = 100_000
 
 
-@attrs.define
-class Person(Entry):
-    user_id: int | str
-    user_name: str | None = None
-    joined_ms: int | None = None
-    left_ms: int | None = None
-
-
-class Roster:
+class Participants:
     """Everybody who was named so far."""
 
-    def __init__(self, manifest_entries: list[dict[str, Any]], changes: ChangeCounter | None = None) -> None:
-        self._people = {entry["user_id"]: Person.from_manifest(entry) for entry in manifest_entries}
+    def __init__(self, entries: Iterable[ParticipantEntry] = (), changes: ChangeCounter | None = None) -> None:
+        self._people = {entry.user_id: entry for entry in entries}
         self._changes = changes or ChangeCounter()
         self._bytes = sum(_size_bytes(person) for person in self._people.values())
         self._unlisted: set[int] = set()  # hashes of ids
@@ -74,15 +64,16 @@ class Roster:
             person.left_ms = time_ms
             self._changes.note()
 
-    def to_manifest(self) -> list[dict[str, Any]]:
-        return [person.to_manifest() for person in self._people.values()]
+    def entries(self) -> list[ParticipantEntry]:
+        """Return all as they are now."""
+        return [copy.copy(person) for person in self._people.values()]
 
-    def _entry(self, user_id: int | str) -> Person | None:
+    def _entry(self, user_id: int | str) -> ParticipantEntry | None:
         """Return the person's entry, made if need be; None for the one too many."""
         person = self._people.get(user_id)
         if person is not None:
             return person
-        person = Person(user_id)
+        person = ParticipantEntry(user_id)
         if len(self._people) >= _MAX_PARTICIPANTS or self._bytes + _size_bytes(person) > _MAX_BYTES:
             if len(self._unlisted) < _MAX_UNLISTED:
                 self._unlisted.add(hash(user_id))
@@ -93,7 +84,7 @@ class Roster:
         return person
 
 
-def _size_bytes(person: Person) -> int:
+def _size_bytes(person: ParticipantEntry) -> int:
     return _ENTRY_BYTES + json_bytes(person.user_id) + json_bytes(person.user_name)
 
 

@@ -1,194 +1,221 @@
-"""What manifests, and lines beside media, are made of, for those who read what somebody else may have written or cut.
+"""The manifest `stream.json` and its entries, as read from files that others may have written or cut, and as written.
 
-Only what readers rely on is asked for, and that it can be written again: keys that are not named here may be there.
+Only what readers rely on is required, and that it can be written again; unknown keys are kept (see `Entry`).
 """
 
-import contextlib
-import enum
 import json
-from typing import Annotated, Any, Final, TypeAlias
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Final, TypeAlias
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
-_Name: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"\A([a-z]+/)?[A-Za-z0-9_%.-]{1,200}\Z")]
-"""A file in the directory or one below, as `layout` names them: it leads nowhere else."""
+from rtmsd.recording.manifest.entry import Entry, keep_others, to_json
 
-_WhoeverId: TypeAlias = int | str | None
+MANIFEST: Final = "stream.json"
+VERSION: Final = 1
+"""Of the manifests that are written here."""
+
+MIX_USER_ID: Final = 0
+"""The `user_id` of the mix of everybody's audio."""
+MIX_NAME: Final = "mixed"
 
 _LONG_BYTES: Final = 2**20
 
 MAX_RATE_HZ: Final = 384_000
 FAR_MS: Final = 2**53
-_Ms: TypeAlias = Annotated[int, msgspec.Meta(ge=-FAR_MS, le=FAR_MS)]
-"""A time that can be calculated with. Times that Zoom told and nobody calculates with may be any number."""
 
-_Size: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+_Name: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"\A([a-z]+/)?[A-Za-z0-9_%.-]{1,200}\Z")]
+"""A file in the directory or one below, as `disk.paths` names them: it leads nowhere else."""
+
+OwnerId: TypeAlias = int | str | None
+"""A participant; None: everybody."""
+
+Ms: TypeAlias = Annotated[int, msgspec.Meta(ge=-FAR_MS, le=FAR_MS)]
+"""A time that can be calculated with. Other times of Zoom may be any number."""
+
+SizeBytes: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 
 
-class _Person(msgspec.Struct):
+class ParticipantEntry(Entry):
     user_id: int | str
     user_name: str | None = None
     joined_ms: int | None = None
     left_ms: int | None = None
 
 
-class _File(msgspec.Struct):
+class FileEntry(Entry):
+    """A file of media, or of lines; `index` is of pictures, `rate_hz` and `channels` are of audio."""
+
     path: _Name
     media: str
-    user_id: _WhoeverId
-    start_ms: _Ms
+    user_id: OwnerId
+    start_ms: Ms
     duration_ms: int
-    bytes: _Size
-    index: _Name | msgspec.UnsetType = msgspec.UNSET
-    rate_hz: Annotated[int, msgspec.Meta(ge=1000, le=MAX_RATE_HZ, multiple_of=1000)] | msgspec.UnsetType = msgspec.UNSET
-    channels: Annotated[int, msgspec.Meta(ge=1, le=2)] | msgspec.UnsetType = msgspec.UNSET
+    bytes: SizeBytes
+    index: _Name | UnsetType = UNSET
+    rate_hz: Annotated[int, msgspec.Meta(ge=1000, le=MAX_RATE_HZ, multiple_of=1000)] | UnsetType = UNSET
+    channels: Annotated[int, msgspec.Meta(ge=1, le=2)] | UnsetType = UNSET
 
 
-class _Gap(msgspec.Struct):
+class GapEntry(Entry):
+    """Media that are missing; `to_ms` is None while the gap goes on."""
+
     media: str
-    user_id: _WhoeverId
-    from_ms: _Ms
-    to_ms: _Ms | None
+    user_id: OwnerId
+    from_ms: Ms
+    to_ms: Ms | None
     cause: str
 
 
-class _Pause(msgspec.Struct):
-    from_ms: _Ms
-    to_ms: _Ms | None
+class PauseEntry(Entry, omit_defaults=True):
+    """Paused by the host, or between an end and a new start.
+
+    Attributes:
+        to_ms: None while it goes on.
+        sure_until_ms: Zoom has not been heard since: the pause may have been over from here on.
+    """
+
+    from_ms: Ms
+    to_ms: Ms | None
     why: str = ""
-    sure_until_ms: _Ms | None = None
+    sure_until_ms: Ms | None = None
 
 
-class _Connection(msgspec.Struct):
-    number: _Size
+class ConnectionEntry(Entry, kw_only=True):
+    """A connection to Zoom. Times are Zoom's.
+
+    Attributes:
+        opened_ms: from when on it brought media; None until Zoom's time is known.
+        heard_ms: its last keep-alive, or the end of its newest media.
+        closed_ms: None while it is up, and while it is not known whether it closed as part of the stream's end.
+    """
+
+    number: SizeBytes
     kind: str
     media: list[str]
-    opened_ms: _Ms | None
-    closed_ms: _Ms | None
-    heard_ms: _Ms | None = None
+    opened_ms: Ms | None
+    heard_ms: Ms | None = None
+    closed_ms: Ms | None
     why: str | None = None
 
 
-class _Refusal(msgspec.Struct):
-    why: str
+class Refusal(Entry, kw_only=True):
     status: int | None = None
-    at_ms: _Ms | None = None
+    why: str
+    at_ms: Ms | None = None
 
 
-class _Term(msgspec.Struct):
+class MediaTerm(Entry):
+    """A media type: what was asked for, what was granted, and what was refused."""
+
+    nested: ClassVar = ("refused",)
+
     asked: dict[str, Any] | None = None
     granted: dict[str, Any] | None = None
-    refused: _Refusal | None = None
+    refused: Refusal | None = None
 
 
-class _Counters(msgspec.Struct):
+class Counters(Entry):
+    """Counts of the whole recording: messages by media type, and in `others` all the rest by name."""
+
     messages: dict[str, int]
 
+    def __getitem__(self, name: str) -> int:
+        count = self.others.get(name)
+        return count if isinstance(count, int) else 0
 
-class _Manifest(msgspec.Struct):
+    @property
+    def corrupt_kinds(self) -> dict[str, int]:
+        kinds = self.others.get("corrupt_kinds")
+        if not isinstance(kinds, dict):
+            return {}
+        return {kind: count for kind, count in kinds.items() if isinstance(count, int)}
+
+
+class Manifest(Entry, kw_only=True):
+    """What `stream.json` says of a recording.
+
+    Attributes:
+        gaps_within: gaps that count where another one, or a pause, becomes shorter.
+        media: what was asked for, granted and refused, by media type.
+        clock_ms: the latest time heard from Zoom.
+        events_bytes: how much of `events.jsonl` is promised.
+        first_packet_ms: where small timestamps count from.
+        product, id, id_key, app, why, details: what is written is text, and an object; what is read may be anything.
+    """
+
+    nested: ClassVar = ("participants", "media", "files", "gaps", "gaps_within", "pauses", "connections", "counters")
+
     version: int
     rtms_stream_id: str
+    product: Any = UNSET
+    id: Any = UNSET
+    id_key: Any = UNSET
+    app: Any = UNSET
+    details: Any = UNSET
     state: str
+    why: Any = UNSET
     started_ms: Annotated[int, msgspec.Meta(ge=0, le=FAR_MS)]
-    ended_ms: _Ms | None
-    participants: list[_Person]
-    files: list[_File]
-    gaps: list[_Gap]
-    connections: list[_Connection]
-    counters: _Counters
-    pauses: list[_Pause] = []
-    gaps_within: list[_Gap] = []
-    media: dict[str, _Term] = {}
-    clock_ms: _Ms = 0
-    events_bytes: _Size = 0
-    first_packet_ms: _Ms | None = None
-    product: Any = None
-    id: Any = None
-    id_key: Any = None
-    app: Any = None
+    ended_ms: Ms | None
     stop_reason: Any = None
-    why: Any = None
-    details: Any = None
+    first_packet_ms: Ms | None = None
+    participants: list[ParticipantEntry]
+    media: dict[str, MediaTerm] = msgspec.field(default_factory=dict)
+    files: list[FileEntry]
+    gaps: list[GapEntry]
+    gaps_within: list[GapEntry] = msgspec.field(default_factory=list)
+    pauses: list[PauseEntry] = msgspec.field(default_factory=list)
+    connections: list[ConnectionEntry]
+    clock_ms: Ms = 0
+    counters: Counters
+    events_bytes: SizeBytes = 0
 
 
-VERSION: Final = 1
-"""Of the manifests that are written here."""
-
-KEYS: Final = frozenset(_Manifest.__struct_fields__)
-"""What a manifest of this version has, apart from what may be in it besides."""
-
-
-class _Picture(msgspec.Struct):
-    offset: _Size
-    length: _Size
-    timestamp_ms: _Ms
+def new_manifest(**known: Any) -> Manifest:
+    """Return a manifest of this version in which nothing was recorded, but for what is known."""
+    zero = Counters(
+        messages={"audio": 0, "transcript": 0}, others={"duplicates": 0, "dropped": 0, "corrupt": 0, "unknown": 0}
+    )
+    empty = {"participants": [], "files": [], "gaps": [], "connections": [], "counters": zero}
+    return Manifest(**{"version": VERSION, "ended_ms": None, **empty, **known})
 
 
-class _Utterance(msgspec.Struct):
-    user_id: _WhoeverId
-    user_name: str | None
-    text: str
-    start_ms: int | None
-    end_ms: int | None
-    timestamp_ms: int
-    attribute: int | None
-
-
-class _Event(msgspec.Struct):
-    at_ms: int
-    kind: str
-
-
-class _Chat(msgspec.Struct):
-    timestamp_ms: int
-
-
-class Line(enum.Enum):
-    """What a file of lines has in each."""
-
-    PICTURE = _Picture
-    UTTERANCE = _Utterance
-    EVENT = _Event
-    CHAT = _Chat
-
-
-def mistake(manifest: Any) -> str | None:
-    """Return why this is no manifest, None if it is one; `manifest` is what `json` reads."""
-    try:
-        msgspec.convert(manifest, _Manifest)
-        msgspec.json.encode(manifest)  # somebody will have to write it again
-    except (msgspec.ValidationError, UnicodeEncodeError, RecursionError) as error:  # the second: half a surrogate pair
-        return str(error)
-    return None
-
-
-def encode_manifest(manifest: dict[str, Any]) -> bytes:
-    """Return a manifest in lines for people; of one that nobody can read through any more, as short as can be."""
-    try:
-        content = msgspec.json.encode(manifest)
-    except UnicodeEncodeError:  # half a surrogate pair, as of the name of a file
-        content = json.dumps(manifest, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
-    return (msgspec.json.format(content, indent=1) if len(content) < _LONG_BYTES else content) + b"\n"
-
-
-def read_line(line: bytes, kind: Line) -> dict[str, Any]:
-    """Read one line of a file.
+def manifest_from_json(plain: Any) -> Manifest:
+    """Return the manifest that a JSON object is.
 
     Raises:
-        ValueError: it is no such line, naming what is wrong.
+        ValueError: it is none, or could not be written again.
     """
     try:
-        value: dict[str, Any] = json.loads(line)
-        msgspec.convert(value, kind.value)
-    except (msgspec.ValidationError, RecursionError) as error:
+        manifest = msgspec.convert(plain, Manifest)
+        keep_others(manifest, plain)
+        msgspec.json.encode(to_json(manifest))
+    except (msgspec.ValidationError, UnicodeEncodeError, RecursionError) as error:  # the second: half a surrogate pair
         raise ValueError(str(error)) from None
-    return value
+    return manifest
 
 
-def read_lines(content: bytes, kind: Line) -> list[dict[str, Any]]:
-    """Return the lines of a file; a torn last line, and anything that is no such line, is left out."""
-    found = []
-    for line in content.split(b"\n"):
-        with contextlib.suppress(ValueError):
-            found.append(read_line(line, kind))
-    return found
+def read_manifest(directory: Path) -> Manifest | None:
+    """Return the manifest, None if it is missing or cannot be used; a symbolic link is not followed.
+
+    Raises:
+        OSError: it is there and cannot be read.
+    """
+    path = directory / MANIFEST
+    if path.is_symlink() or not path.is_file():
+        return None
+    try:
+        return manifest_from_json(json.loads(path.read_bytes()))
+    except (FileNotFoundError, ValueError, RecursionError):
+        return None
+
+
+def encode_manifest(manifest: Manifest) -> bytes:
+    """Return a manifest in lines for people; of one that nobody can read through any more, as short as can be."""
+    plain = to_json(manifest)
+    try:
+        content = msgspec.json.encode(plain)
+    except UnicodeEncodeError:  # half a surrogate pair, as of the name of a file
+        content = json.dumps(plain, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
+    return (msgspec.json.format(content, indent=1) if len(content) < _LONG_BYTES else content) + b"\n"

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from typing import Any, Final
+from typing import Final
 
 from rtmsd.protocol.causes import GapCause
 from rtmsd.protocol.enums import PayloadType
@@ -11,11 +11,12 @@ from rtmsd.protocol.media_params import AudioFormat
 from rtmsd.recording.disk.file_buffer import DiskFile
 from rtmsd.recording.disk.paths import participant_name
 from rtmsd.recording.disk.presence import Damage
+from rtmsd.recording.manifest.schema import FileEntry
 from rtmsd.recording.media.codecs.decoders import PacketDecoder, decoder, rtp_decoder
+from rtmsd.recording.media.resumed import ResumedMedia
 from rtmsd.recording.media.store import FRESH_MS, IntakeContext, Kept, MediaStore
 from rtmsd.recording.media.track import Placement, Track
 from rtmsd.recording.media.wav import HEADER_BYTES, PcmFormat, WavHeader
-from rtmsd.recording.recovery.resume import Found
 from rtmsd.recording.timeline.gaps import Gap
 
 _MAX_FILES: Final = 2000
@@ -220,12 +221,11 @@ class AudioStore(MediaStore[bytes]):
         self._context.changes.note()
         return gap
 
-    def restore(self, found: Found) -> None:
+    def restore(self, found: ResumedMedia) -> None:
         for audio in found.audio:
             header = audio.header
-            file = self._maker.existing(audio.entry["path"], audio.size_bytes, header=header.encode)
-            holes = audio.inside.holes
-            self._add(Track(file, audio.user_id, header.start_ms, header.pcm, holes=holes, tail=audio.tail))
+            file = self._maker.existing(audio.path, audio.size_bytes, header=header.encode)
+            self._add(Track(file, audio.user_id, header.start_ms, header.pcm, holes=audio.holes, tail=audio.tail))
 
     def adjustments(self) -> dict[str, int]:
         """How packets were fitted to each other, under the manifest's names."""
@@ -238,18 +238,18 @@ class AudioStore(MediaStore[bytes]):
     def received_bytes(self) -> int:
         return self._gone_bytes + sum(track.file.received_bytes for track in self._all)
 
-    def entries(self) -> list[dict[str, Any]]:
+    def entries(self) -> list[FileEntry]:
         return [
-            {
-                "path": self._maker.name(track.file),
-                "media": "audio",
-                "user_id": track.user_id,
-                "start_ms": track.start_ms,
-                "duration_ms": track.duration_ms,
-                "bytes": track.end,
-                "rate_hz": track.pcm.rate_hz,
-                "channels": track.pcm.channels,
-            }
+            FileEntry(
+                path=self._maker.name(track.file),
+                media="audio",
+                user_id=track.user_id,
+                start_ms=track.start_ms,
+                duration_ms=track.duration_ms,
+                bytes=track.end,
+                rate_hz=track.pcm.rate_hz,
+                channels=track.pcm.channels,
+            )
             for track in self._all
         ]
 

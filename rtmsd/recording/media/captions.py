@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import Any, Final, TypeAlias
 
 from rtmsd.protocol.enums import MessageAttribute
-from rtmsd.recording.disk.paths import MIX_NAME, MIX_USER_ID
+from rtmsd.recording.manifest.schema import MIX_NAME, MIX_USER_ID
 
 HEAD: Final = "WEBVTT\n\n"
 _READING_MS: Final = 2000

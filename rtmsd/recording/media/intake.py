@@ -4,21 +4,20 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any, Final
 
-import attrs
-
 from rtmsd.protocol.bounds import bounded_name
 from rtmsd.protocol.media_data import ChatData, Corrupt, TranscriptData, UserId
 from rtmsd.protocol.media_params import AudioFormat
 from rtmsd.protocol.media_types import NAMES
 from rtmsd.recording.disk.filesystem import Disk
 from rtmsd.recording.disk.presence import Damage
+from rtmsd.recording.manifest.schema import FileEntry
 from rtmsd.recording.media.audio import AudioStore
 from rtmsd.recording.media.chat import ChatStore
 from rtmsd.recording.media.listener import Listener
 from rtmsd.recording.media.pictures import PictureStore
+from rtmsd.recording.media.resumed import ResumedMedia
 from rtmsd.recording.media.store import IntakeContext, MediaStore
 from rtmsd.recording.media.transcript import TranscriptStore
-from rtmsd.recording.recovery.resume import Found
 from rtmsd.recording.timeline.gaps import Gap
 
 
@@ -33,14 +32,14 @@ class MediaIntake:
         unknown_messages: a count.
     """
 
-    def __init__(self, context: IntakeContext, found: Found) -> None:
+    def __init__(self, context: IntakeContext, found: ResumedMedia) -> None:
         self.context = context
         self.backlog, self.dropped = context.backlog, context.dropped
         self.listeners: list[Listener] = []
         self.unknown_messages = 0
         self._timeline = context.timeline
         self._roster = context.roster
-        self._earlier = attrs.evolve(found, audio=[])  # their last bytes need not stay
+        self._earlier = found.counters
         self._audio = AudioStore(context)
         self._video, self._share = PictureStore(context, "video"), PictureStore(context, "share")
         self._transcript, self._chat = TranscriptStore(context), ChatStore(context)
@@ -189,11 +188,11 @@ class MediaIntake:
         }
         return {
             "messages": {"audio": 0, "transcript": 0, **(self.messages + Counter(earlier.messages))},
-            **{name: count + earlier.counters.get(name, 0) for name, count in now.items()},
+            **{name: count + earlier[name] for name, count in now.items()},
             "corrupt_kinds": dict(context.corrupt_kinds + Counter(earlier.corrupt_kinds)),
         }
 
-    def entries(self) -> list[dict[str, Any]]:
+    def entries(self) -> list[FileEntry]:
         """The manifest's list of files."""
         return [entry for store in self.stores.values() for entry in store.entries()]
 

@@ -1,7 +1,7 @@
 """Video and shared screens: messages one behind the other, with an index of where each is and when it was."""
 
 from collections import deque
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import attrs
 
@@ -11,8 +11,9 @@ from rtmsd.protocol.media_data import UserId
 from rtmsd.recording.disk.file_buffer import DiskFile
 from rtmsd.recording.disk.paths import participant_name
 from rtmsd.recording.disk.presence import Damage
+from rtmsd.recording.manifest.schema import FileEntry
+from rtmsd.recording.media.resumed import ResumedMedia
 from rtmsd.recording.media.store import FRESH_MS, IntakeContext, Kept, MediaStore
-from rtmsd.recording.recovery.resume import Found
 from rtmsd.recording.timeline.gaps import Gap
 
 SUFFIXES: Final[dict[int, str]] = {PayloadType.H264: "h264", PayloadType.JPG: "mjpeg", PayloadType.PNG: "png"}
@@ -64,7 +65,7 @@ class PictureStore(MediaStore[bytes]):
         self._suffix = SUFFIXES[PayloadType.JPG]
         self._films: dict[tuple[int | str, str], _Film] = {}
         self._gone_bytes = 0  # of damaged files
-        self._closed: dict[DiskFile, dict[str, Any]] = {}  # entries of damaged files, which are not continued
+        self._closed: dict[DiskFile, FileEntry] = {}  # entries of damaged files, which are not continued
 
     def use(self, codec: int | None, fps: int | None = None) -> None:
         """A handshake negotiated this codec; one without a name of ours is stored as it comes."""
@@ -159,40 +160,40 @@ class PictureStore(MediaStore[bytes]):
         self._maker.dirty.pop(film.file, None)
         if damage.file is film.file:
             self._maker.forget(film.file)  # it would be reported again and again
-        self._closed[film.file] = {
-            "path": self._maker.name(film.file),
-            "index": self._maker.name(film.index),
-            "media": self.media,
-            "user_id": film.user_id,
-            "start_ms": film.start_ms,
-            "duration_ms": max(0, film.durable_ms - film.start_ms),
-            "bytes": film.file.durable_bytes,
-        }
+        self._closed[film.file] = FileEntry(
+            path=self._maker.name(film.file),
+            index=self._maker.name(film.index),
+            media=self.media,
+            user_id=film.user_id,
+            start_ms=film.start_ms,
+            duration_ms=max(0, film.durable_ms - film.start_ms),
+            bytes=film.file.durable_bytes,
+        )
 
-    def restore(self, found: Found) -> None:
-        for entry, file_bytes, index_bytes in found.pictures:
-            if entry["media"] != self.media:
+    def restore(self, found: ResumedMedia) -> None:
+        for resumed in found.pictures:
+            entry = resumed.entry
+            if entry.media != self.media:
                 continue
-            end_ms = entry["start_ms"] + entry["duration_ms"]
-            file = self._maker.existing(entry["path"], file_bytes)
-            index = self._maker.existing(entry["index"], index_bytes)
-            film = _Film(
-                entry["user_id"], file, index, entry["start_ms"], end_ms, None, file_bytes, index_bytes, end_ms
-            )
-            self._films[film.user_id, entry["path"].rpartition(".")[2]] = film
+            end_ms = entry.start_ms + entry.duration_ms
+            file = self._maker.existing(entry.path, resumed.size_bytes)
+            index = self._maker.existing(resumed.index, resumed.index_bytes)
+            sizes = (resumed.size_bytes, resumed.index_bytes)
+            film = _Film(resumed.user_id, file, index, entry.start_ms, end_ms, None, *sizes, end_ms)
+            self._films[film.user_id, entry.path.rpartition(".")[2]] = film
             self._note_newest(end_ms)
 
-    def entries(self) -> list[dict[str, Any]]:
+    def entries(self) -> list[FileEntry]:
         return [
-            {
-                "path": self._maker.name(film.file),
-                "index": self._maker.name(film.index),
-                "media": self.media,
-                "user_id": film.user_id,
-                "start_ms": film.start_ms,
-                "duration_ms": max(0, film.newest_ms - film.start_ms),
-                "bytes": film.size_bytes,
-            }
+            FileEntry(
+                path=self._maker.name(film.file),
+                index=self._maker.name(film.index),
+                media=self.media,
+                user_id=film.user_id,
+                start_ms=film.start_ms,
+                duration_ms=max(0, film.newest_ms - film.start_ms),
+                bytes=film.size_bytes,
+            )
             for film in self._films.values()
         ] + list(self._closed.values())
 

@@ -1,20 +1,84 @@
-"""The end of a WAV that an earlier process wrote: which of what comes now is in it already. Pure.
+"""The media that an earlier process left, for the stores that continue them. Pure.
 
-A packet may be stored a little beside its time, and a kill may have cut the last one off. So near the end it is not the
-place of a packet that tells whether it is new; its bytes do.
+A packet may be stored a little beside its time, and a kill may have cut the last one off. So near the end of a WAV it
+is not the place of a packet that tells whether it is new; its bytes do.
 """
 
-from typing import Final
+from typing import Any, Final
 
 import attrs
+
+from rtmsd.recording.manifest.schema import Counters, FileEntry
+from rtmsd.recording.media.wav import HEADER_BYTES, WavHeader
+from rtmsd.recording.timeline.intervals import Part
 
 LONGEST_PACKET_MS: Final = 1000
 """The longest that Zoom sends."""
 
 
 @attrs.frozen
+class ResumedAudio:
+    """A WAV.
+
+    Attributes:
+        path: as the manifest has it.
+        holes: of the times that the manifest calls missing, those without audio, as positions in the file.
+        kept: those of which there is audio after all, in milliseconds.
+        tail: the last bytes.
+    """
+
+    path: str
+    header: WavHeader
+    size_bytes: int
+    holes: tuple[tuple[int, int], ...] = ()
+    kept: tuple[tuple[int, int], ...] = ()
+    tail: bytes = b""
+
+    @property
+    def user_id(self) -> int | str:
+        return self.header.owner
+
+    @property
+    def end_ms(self) -> int:
+        return self._ms(self.size_bytes)
+
+    @property
+    def empty(self) -> list[Part]:
+        """The times of the holes."""
+        return [(self._ms(start), self._ms(stop)) for start, stop in self.holes]
+
+    def _ms(self, position: int) -> int:
+        return self.header.start_ms + (position - HEADER_BYTES) // self.header.pcm.bytes_per_ms
+
+
+@attrs.frozen
+class ResumedPictures:
+    """A file of video or shared screens, and the path of its index."""
+
+    entry: FileEntry
+    user_id: int | str
+    size_bytes: int
+    index: str
+    index_bytes: int
+
+
+@attrs.frozen(kw_only=True)
+class ResumedMedia:
+    """Attributes:
+    sizes: of the text files, by name.
+    recent_lines: the last of the transcript.
+    """
+
+    sizes: dict[str, int] = attrs.field(factory=dict)
+    audio: list[ResumedAudio] = attrs.field(factory=list)
+    pictures: list[ResumedPictures] = attrs.field(factory=list)
+    recent_lines: list[dict[str, Any]] = attrs.field(factory=list)
+    counters: Counters = attrs.field(factory=lambda: Counters({}))
+
+
+@attrs.frozen
 class EarlierAudio:
-    """Positions are offsets in the file.
+    """The end of a WAV. Positions are offsets in the file.
 
     Attributes:
         end: where it ended when it was found.

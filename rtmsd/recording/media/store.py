@@ -4,7 +4,7 @@ import enum
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable
-from typing import Any, Final, Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 import attrs
 
@@ -16,8 +16,9 @@ from rtmsd.recording.disk.file_names import FileMaker
 from rtmsd.recording.disk.filesystem import Disk
 from rtmsd.recording.disk.presence import Damage
 from rtmsd.recording.manifest.changes import ChangeCounter
-from rtmsd.recording.manifest.participants import Roster
-from rtmsd.recording.recovery.resume import Found
+from rtmsd.recording.manifest.participants import Participants
+from rtmsd.recording.manifest.schema import FileEntry
+from rtmsd.recording.media.resumed import ResumedMedia
 from rtmsd.recording.timeline.gaps import Gap
 from rtmsd.recording.timeline.timeline import Timeline
 
@@ -52,7 +53,7 @@ class IntakeContext:
 
     maker: FileMaker
     backlog: Backlog
-    roster: Roster
+    roster: Participants
     timeline: Timeline
     changes: ChangeCounter
     started_ms: int
@@ -152,11 +153,11 @@ class MediaStore(ABC, Generic[Data]):
         """Bytes received by this process and kept, be they gone since."""
 
     @abstractmethod
-    def restore(self, found: Found) -> None:
+    def restore(self, found: ResumedMedia) -> None:
         """Take up the files of an earlier process, before anything else."""
 
     @abstractmethod
-    def entries(self) -> list[dict[str, Any]]:
+    def entries(self) -> list[FileEntry]:
         """Return the manifest's entries of the files."""
 
     @abstractmethod

@@ -3,8 +3,9 @@
 import json
 from typing import Any
 
+from rtmsd.recording.manifest.schema import FileEntry
+from rtmsd.recording.media.resumed import ResumedMedia
 from rtmsd.recording.media.store import Data, IntakeContext, MediaStore
-from rtmsd.recording.recovery.resume import Found
 
 
 class TextStore(MediaStore[Data]):
@@ -22,22 +23,22 @@ class TextStore(MediaStore[Data]):
     def received_bytes(self) -> int:
         return self._lines.received_bytes
 
-    def restore(self, found: Found) -> None:
+    def restore(self, found: ResumedMedia) -> None:
         self._lines.cut(found.sizes.get(self._lines.path.name, 0))
 
-    def entries(self) -> list[dict[str, Any]]:
+    def entries(self) -> list[FileEntry]:
         if not self._lines.size_bytes:
             return []
         started_ms = self._context.started_ms
         return [
-            {
-                "path": self._lines.path.name,
-                "media": self.media,
-                "user_id": None,
-                "start_ms": started_ms,
-                "duration_ms": max(0, (self._newest_ms or 0) - started_ms),
-                "bytes": self._lines.size_bytes,
-            }
+            FileEntry(
+                path=self._lines.path.name,
+                media=self.media,
+                user_id=None,
+                start_ms=started_ms,
+                duration_ms=max(0, (self._newest_ms or 0) - started_ms),
+                bytes=self._lines.size_bytes,
+            )
         ]
 
 

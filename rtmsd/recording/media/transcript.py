@@ -9,11 +9,11 @@ from rtmsd.protocol.media_data import TranscriptData, UserId
 from rtmsd.recording.disk.filesystem import Disk
 from rtmsd.recording.disk.paths import CAPTIONS, TRANSCRIPT
 from rtmsd.recording.disk.presence import Damage
-from rtmsd.recording.manifest.schema import Line, read_lines
+from rtmsd.recording.manifest.lines import Line, read_lines
 from rtmsd.recording.media import captions
+from rtmsd.recording.media.resumed import ResumedMedia
 from rtmsd.recording.media.store import IntakeContext, Kept
 from rtmsd.recording.media.text import TextStore, json_line
-from rtmsd.recording.recovery.resume import Found
 from rtmsd.recording.timeline.gaps import Gap
 
 _RECENT: Final = 256
@@ -38,7 +38,7 @@ class TranscriptStore(TextStore[TranscriptData]):
         self._ends: deque[tuple[int, int]] = deque(maxlen=_REMEMBERED)  # of the newest lines: offset, and time
         self._is_whole = True
 
-    def restore(self, found: Found) -> None:
+    def restore(self, found: ResumedMedia) -> None:
         super().restore(found)
         self._cues.cut(found.sizes.get(CAPTIONS, 0))
         for line in found.recent_lines:

@@ -1,7 +1,7 @@
-"""What was promised and is gone: what a manifest says that was on disk, against what is there. Pure.
+"""Damage: data that a manifest promises and that are gone from the disk. Pure.
 
-A manifest promises what was synced before it was written. A kill or a power failure cannot take that away, so that it
-is never called missing for their sake: only what somebody cut, removed or overwrote is, or what a disk lost.
+A manifest promises what was synced before it was written. A kill or a power failure cannot take that away: only what
+somebody cut, removed or overwrote, or what a disk lost, is damage.
 """
 
 import json
@@ -9,17 +9,20 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 import attrs
+from msgspec import UNSET
 
+from rtmsd.protocol.causes import GapCause
+from rtmsd.recording.manifest.entry import to_json
+from rtmsd.recording.manifest.schema import FileEntry
 from rtmsd.recording.media.wav import HEADER_BYTES, PcmFormat
 from rtmsd.recording.timeline.gaps import Gap
 
-CAUSE: Final = "damaged"
 EVENT: Final = "file_damaged"
 
 
 @attrs.frozen
 class Lost:
-    """What a file lost.
+    """The loss of a file.
 
     Attributes:
         path: as the manifest has it.
@@ -34,8 +37,8 @@ class Lost:
     @property
     def fields(self) -> dict[str, Any]:
         """Of the event that reports it."""
-        gap = None if self.gap is None else self.gap.to_manifest()
-        named = {name: gap and gap[name] for name in ("media", "user_id", "from_ms", "to_ms")}
+        gap = {} if self.gap is None else to_json(self.gap.entry())
+        named = {name: gap.get(name) for name in ("media", "user_id", "from_ms", "to_ms")}
         return {"path": self.path, **named, "what": self.what}
 
     def event(self, at_ms: int) -> dict[str, Any]:
@@ -51,7 +54,7 @@ class Lost:
             return self.what
         gap = self.gap
         whose = "" if gap.user_id is None else f" of {gap.user_id}"
-        return f"{self.what}; {gap.media}{whose} from {gap.from_ms} to {int(gap.to_ms)} is a gap ({CAUSE})"
+        return f"{self.what}; {gap.media}{whose} from {gap.from_ms} to {int(gap.to_ms)} is a gap ({GapCause.DAMAGED})"
 
 
 def gap_of(media: str, user_id: int | str | None, from_ms: int, to_ms: int, end_ms: int | None) -> Gap:
@@ -59,34 +62,40 @@ def gap_of(media: str, user_id: int | str | None, from_ms: int, to_ms: int, end_
     to_ms = max(to_ms, from_ms + 1)
     if end_ms is not None and to_ms > end_ms:
         to_ms, from_ms = end_ms, min(from_ms, end_ms - 1)
-    return Gap(media, user_id, from_ms, to_ms, CAUSE)
+    return Gap(media, user_id, from_ms, to_ms, GapCause.DAMAGED)
 
 
-def lost_audio(entry: dict[str, Any], found: dict[str, Any] | None, end_ms: int | None) -> Lost | None:
+def lost_audio(entry: FileEntry, found: FileEntry | None, end_ms: int | None) -> Lost | None:
     """Compare the entry of a WAV with what is there of it; None: all that was promised."""
-    kept_ms = 0 if found is None else found["duration_ms"]
-    if found is not None and found["bytes"] >= entry["bytes"]:
+    kept_ms = 0 if found is None else found.duration_ms
+    if found is not None and found.bytes >= entry.bytes:
         return None
     promised_ms = promised_audio_ms(entry)
     if promised_ms <= kept_ms:
         return None
-    start_ms = entry["start_ms"]
-    what = "gone" if found is None else f"cut off, {entry['bytes']} to {found['bytes']} bytes"
-    gap = gap_of("audio", entry["user_id"], start_ms + kept_ms, start_ms + promised_ms, end_ms)
-    return Lost(entry["path"], what, gap)
+    start_ms = entry.start_ms
+    what = "gone" if found is None else f"cut off, {entry.bytes} to {found.bytes} bytes"
+    gap = gap_of("audio", entry.user_id, start_ms + kept_ms, start_ms + promised_ms, end_ms)
+    return Lost(entry.path, what, gap)
 
 
-def promised_audio_ms(entry: dict[str, Any]) -> int:
+def promised_audio_ms(entry: FileEntry) -> int:
     """Return how much audio an entry promises: where duration and size do not agree, the less of both."""
-    duration_ms: int = entry["duration_ms"]
-    if entry.keys() >= {"rate_hz", "channels"}:
-        per_ms = PcmFormat(entry["rate_hz"], entry["channels"]).bytes_per_ms
-        duration_ms = min(duration_ms, (entry["bytes"] - HEADER_BYTES) // per_ms)
-    return duration_ms
+    pcm = pcm_of(entry)
+    return (
+        entry.duration_ms if pcm is None else min(entry.duration_ms, (entry.bytes - HEADER_BYTES) // pcm.bytes_per_ms)
+    )
+
+
+def pcm_of(entry: FileEntry) -> PcmFormat | None:
+    """Return the format that an entry names, if it does."""
+    if entry.rate_hz is UNSET or entry.channels is UNSET:
+        return None
+    return PcmFormat(entry.rate_hz, entry.channels)
 
 
 def lost_lines(
-    entry: dict[str, Any], size_bytes: int, times_ms: Iterable[int], started_ms: int, end_ms: int | None
+    entry: FileEntry, size_bytes: int, times_ms: Iterable[int], started_ms: int, end_ms: int | None
 ) -> Lost | None:
     """Compare the entry of a transcript or chat with what is there.
 
@@ -94,10 +103,10 @@ def lost_lines(
         size_bytes: of the file; 0: it is gone.
         times_ms: of the lines that are there.
     """
-    if size_bytes >= entry["bytes"]:
+    if size_bytes >= entry.bytes:
         return None
-    promised_ms = started_ms + entry["duration_ms"] if entry["duration_ms"] > 0 else end_ms
+    promised_ms = started_ms + entry.duration_ms if entry.duration_ms > 0 else end_ms
     from_ms = max(times_ms, default=started_ms)
     to_ms = from_ms + 1 if promised_ms is None else promised_ms
-    what = f"cut off, {entry['bytes']} to {size_bytes} bytes" if size_bytes else "gone"
-    return Lost(entry["path"], what, gap_of(entry["media"], None, min(from_ms, to_ms - 1), to_ms, end_ms))
+    what = f"cut off, {entry.bytes} to {size_bytes} bytes" if size_bytes else "gone"
+    return Lost(entry.path, what, gap_of(entry.media, None, min(from_ms, to_ms - 1), to_ms, end_ms))

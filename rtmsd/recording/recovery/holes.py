@@ -1,7 +1,7 @@
-"""Which parts of a WAV that an earlier run left still hold nothing. Reads files; for a worker thread.
+"""The holes in a WAV that an earlier run left: the parts that still hold nothing. Blocks; for a worker thread.
 
 The manifest names the times that were missing when it was written, which may be a moment before the last packets were.
-The file itself knows better: what was left out in it reads as zeros.
+The file is exact: what was left out in it reads as zeros.
 """
 
 import re
@@ -16,12 +16,12 @@ from rtmsd.recording.timeline.gaps import CONTIGUOUS_MS
 from rtmsd.recording.timeline.intervals import IntervalSet, Part
 
 _REACH_MS: Final = 600_000
-"""So far back is looked: Zoom buffers a minute, and it is all read."""
+"""How far back the file is read: Zoom buffers a minute, and it is all read."""
 
 
 @attrs.frozen
-class Inside:
-    """Of the times within a file that the manifest calls missing.
+class HoleScan:
+    """The times within a file that the manifest calls missing.
 
     Attributes:
         holes: positions in the file that hold nothing, from and to.
@@ -32,8 +32,8 @@ class Inside:
     kept: tuple[tuple[int, int], ...] = ()
 
 
-def look_inside(path: Path, header: WavHeader, size_bytes: int, missing: Iterable[Part]) -> Inside:
-    """Look at the end of a file, where it was told to be missing.
+def scan_holes(path: Path, header: WavHeader, size_bytes: int, missing: Iterable[Part]) -> HoleScan:
+    """Read the end of a file, where media are called missing.
 
     Raises:
         OSError: it cannot be read.
@@ -42,7 +42,7 @@ def look_inside(path: Path, header: WavHeader, size_bytes: int, missing: Iterabl
     end_ms = header.start_ms + (size_bytes - HEADER_BYTES) // per_ms
     parts = list(IntervalSet(missing).intersect(max(header.start_ms, end_ms - _REACH_MS), end_ms))
     if not parts:
-        return Inside()
+        return HoleScan()
     silence = re.compile(rb"\0{%d,}" % (CONTIGUOUS_MS * per_ms))
     holes: list[tuple[int, int]] = []
     kept: list[tuple[int, int]] = []
@@ -58,4 +58,4 @@ def look_inside(path: Path, header: WavHeader, size_bytes: int, missing: Iterabl
                 kept.append((known_ms, low_ms))
                 known_ms = high_ms
             kept.append((known_ms, int(to_ms)))
-    return Inside(tuple(holes), tuple((low_ms, high_ms) for low_ms, high_ms in kept if low_ms < high_ms))
+    return HoleScan(tuple(holes), tuple((low_ms, high_ms) for low_ms, high_ms in kept if low_ms < high_ms))

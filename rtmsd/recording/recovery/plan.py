@@ -1,6 +1,6 @@
-"""What is to be done to the files of a directory, and what they will be then: looked at first, done later, or again.
+"""The plan of a repair: edits of files that can be inspected before they are applied, and applied again if that fails.
 
-A disk that is full or read-only can still be read: a stream that is resumed on it need not wait until it is mended.
+A disk that is full or read-only can still be read: a stream that is resumed on it need not wait for the repair.
 """
 
 import contextlib
@@ -14,17 +14,17 @@ from rtmsd.recording.disk.nofollow import is_file
 from rtmsd.recording.recovery.damage import Lost
 
 
-class Mends:
-    """Tells of files as if everything was done already.
+class RepairPlan:
+    """Shows the files as if the plan had been applied.
 
     Attributes:
-        said: what is to be done, a line each, and what cannot be.
+        notes: what will be done, a line each, and what cannot be.
         lost: what was promised and is gone.
     """
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self.said: list[str] = []
+        self.notes: list[str] = []
         self.lost: list[Lost] = []
         self._steps: list[Callable[[Disk], None]] = []
         self._sizes: dict[Path, int] = {}  # of files that are cut
@@ -36,7 +36,7 @@ class Mends:
         return bool(self._steps)
 
     def apply(self, disk: Disk) -> None:
-        """Do it. In a worker thread; what a disk refused is gone on with the next time, and nothing is done twice.
+        """Apply the edits. In a worker thread; after an error the next call continues, and nothing is done twice.
 
         Raises:
             OSError: the disk refuses.
@@ -49,14 +49,14 @@ class Mends:
         """Return a path as the manifest has it."""
         return path.relative_to(self.directory).as_posix()
 
-    def say(self, path: Path, what: str) -> None:
-        self.said.append(f"{self.name(path)}: {what}")
+    def note(self, path: Path, what: str) -> None:
+        self.notes.append(f"{self.name(path)}: {what}")
 
-    def say_lost(self, lost: Lost) -> None:
+    def note_lost(self, lost: Lost) -> None:
         self.lost.append(lost)
-        self.said.append(f"{lost.path}: {lost}")
+        self.notes.append(f"{lost.path}: {lost}")
 
-    # As it will be
+    # The files as they will be
 
     def exists(self, path: Path) -> bool:
         return path in self._contents or (path not in self._gone and is_file(path, self.directory))
@@ -79,7 +79,7 @@ class Mends:
         """Return the names of all that is there, ours or not."""
         return frozenset(self.name(path) for path in self.directory.rglob("*") if path not in self._gone)
 
-    # What is to be done
+    # Edits
 
     def cut(self, path: Path, size_bytes: int, head: bytes = b"") -> None:
         """Cut off what is behind `size_bytes`, and write a new beginning."""

@@ -1,27 +1,25 @@
-"""Mend single files that a kill, a power failure or somebody's hands left broken. For `repair`, which knows them all.
+"""Repair of single files that a kill, a power failure or somebody's hands left broken.
 
-What is cut off is what never was whole: a torn line, or half a sample.
+Only what never was whole is cut off: a torn line, or half a sample.
 """
 
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import attrs
 
 from rtmsd.protocol.times import LATEST_MS
 from rtmsd.recording.disk.paths import owner_of, participant_name
-from rtmsd.recording.manifest.schema import FAR_MS, MAX_RATE_HZ
+from rtmsd.recording.manifest.schema import FAR_MS, MAX_RATE_HZ, FileEntry
 from rtmsd.recording.media.wav import HEADER_BYTES, BadWav, PcmFormat, WavHeader
-from rtmsd.recording.recovery.plan import Mends
+from rtmsd.recording.recovery.damage import pcm_of
+from rtmsd.recording.recovery.plan import RepairPlan
 
-CANNOT: Final = "cannot be mended"
 _PIECE_BYTES: Final = 2**20
 
 
-def header_of(
-    raw: bytes, stem: str, entry: dict[str, Any] | None = None, started_ms: int | None = None
-) -> WavHeader | None:
-    """Return what is true of a WAV; None if nobody knows.
+def header_of(raw: bytes, stem: str, entry: FileEntry | None = None, started_ms: int | None = None) -> WavHeader | None:
+    """Return the right header of a WAV; None if that is unknown.
 
     A header is believed, unless it is of another stream or of a time that none can be of, or in a format that is not
     that of the manifest, which is replaced as a whole and agrees with itself.
@@ -32,22 +30,24 @@ def header_of(
         entry: of the manifest.
         started_ms: when the stream began; None if that is just what is to be found out.
     """
-    told = _decoded(raw)
-    known = entry if entry is not None and entry.keys() >= {"rate_hz", "channels"} else None
-    owners: list[int | str | None] = [None if told is None else told.owner, None if known is None else known["user_id"]]
+    stored = _decoded(raw)
+    pcm = None if entry is None else pcm_of(entry)
+    owners: list[int | str | None] = [
+        None if stored is None else stored.owner,
+        None if pcm is None or entry is None else entry.user_id,
+    ]
     owner = next((each for each in owners if each is not None and _is_named(each, stem)), owner_of(stem))
     if started_ms is None:
-        return told and attrs.evolve(told, owner=owner)
-    if known is None:
-        return told and attrs.evolve(told, owner=owner, stream_started_ms=started_ms)
-    pcm = PcmFormat(known["rate_hz"], known["channels"])
-    header = WavHeader(pcm=pcm, start_ms=known["start_ms"], stream_started_ms=started_ms, owner=owner)
-    if told is None or told.stream_started_ms // 1000 != started_ms // 1000 or told.start_ms >= LATEST_MS:
+        return stored and attrs.evolve(stored, owner=owner)
+    if entry is None or pcm is None:
+        return stored and attrs.evolve(stored, owner=owner, stream_started_ms=started_ms)
+    header = WavHeader(pcm=pcm, start_ms=entry.start_ms, stream_started_ms=started_ms, owner=owner)
+    if stored is None or stored.stream_started_ms // 1000 != started_ms // 1000 or stored.start_ms >= LATEST_MS:
         return header
-    if told.pcm != pcm:
-        return header if _agrees(known, pcm) else attrs.evolve(told, owner=owner)
-    # What a header tells of its start cannot be before the stream's midnight.
-    return header if _decoded(header.encode(0)) == told else attrs.evolve(told, owner=owner)
+    if stored.pcm != pcm:
+        return header if _agrees(entry, pcm) else attrs.evolve(stored, owner=owner)
+    # The start in a header cannot be before the stream's midnight.
+    return header if _decoded(header.encode(0)) == stored else attrs.evolve(stored, owner=owner)
 
 
 def _is_named(owner: int | str, stem: str) -> bool:
@@ -64,57 +64,55 @@ def _decoded(raw: bytes) -> WavHeader | None:
     return header if can_be and not isinstance(header.owner, bool) else None
 
 
-def _agrees(entry: dict[str, Any], pcm: PcmFormat) -> bool:
-    duration_ms: int = entry["duration_ms"]
-    return duration_ms > 0 and duration_ms == (entry["bytes"] - HEADER_BYTES) // pcm.bytes_per_ms
+def _agrees(entry: FileEntry, pcm: PcmFormat) -> bool:
+    return entry.duration_ms > 0 and entry.duration_ms == (entry.bytes - HEADER_BYTES) // pcm.bytes_per_ms
 
 
-class FileMender:
-    """Looks at files one by one, and notes in `mends` what is to be done.
+class FileRepairer:
+    """Looks at files one by one, and plans their repair.
 
     Attributes:
         zeroed: of WAVs that were overwritten with zeros from their start on, how far.
     """
 
-    def __init__(self, mends: Mends) -> None:
+    def __init__(self, plan: RepairPlan) -> None:
         self.zeroed: dict[str, int] = {}
-        self._mends = mends
-        self._say = mends.say
+        self._plan = plan
 
-    def wav(self, path: Path, entry: dict[str, Any] | None, started_ms: int | None) -> WavHeader | None:
-        """Make the header true, also to the size of the file. Returns it; None if there is no such WAV any more."""
+    def wav(self, path: Path, entry: FileEntry | None, started_ms: int | None) -> WavHeader | None:
+        """Correct the header, also to the size of the file. Returns it; None if there is no such WAV any more."""
         size_bytes = path.stat().st_size
         with path.open("rb") as file:
             raw = file.read(HEADER_BYTES)
         header = header_of(raw, path.stem, entry, started_ms)
-        told = _decoded(raw)
-        if told is None and size_bytes <= HEADER_BYTES:
-            self._mends.remove(path)
-            self._say(path, "removed, it holds no audio")
+        stored = _decoded(raw)
+        if stored is None and size_bytes <= HEADER_BYTES:
+            self._plan.remove(path)
+            self._plan.note(path, "removed, it holds no audio")
             return None
         if header is None:
-            self._say(path, f"{CANNOT}: its header is not readable and the manifest does not know it")
+            self._plan.note(path, "cannot be repaired: its header is not readable and the manifest does not know it")
             return None
         if not any(raw):
-            self.zeroed[self._mends.name(path)] = _zeros_at_start(path)
+            self.zeroed[self._plan.name(path)] = _zeros_at_start(path)
         whole_bytes = size_bytes - (size_bytes - HEADER_BYTES) % header.pcm.block_bytes
         right = header.encode(whole_bytes)
         if right != raw or whole_bytes != size_bytes:
-            self._mends.cut(path, whole_bytes, right)
-            is_known = told is not None and told == _decoded(right)
+            self._plan.cut(path, whole_bytes, right)
+            is_known = stored is not None and stored == _decoded(right)
             what = "lengths in the header corrected" if is_known else "header made again from the manifest"
-            self._say(path, f"{what}, {whole_bytes} bytes")
+            self._plan.note(path, f"{what}, {whole_bytes} bytes")
         return header
 
     def cut_torn(self, path: Path) -> None:
         """Cut off a last line that is torn, or that a power failure left as zeros."""
-        content = self._mends.content(path)
+        content = self._plan.content(path)
         whole = content.rfind(b"\n") + 1
         while b"\0" in content[(start := content.rfind(b"\n", 0, max(0, whole - 1)) + 1) : whole]:
             whole = start  # JSON never has that byte
         if whole != len(content):
-            self._mends.cut(path, whole)
-            self._say(path, f"torn last line cut off, {len(content) - whole} bytes")
+            self._plan.cut(path, whole)
+            self._plan.note(path, f"torn last line cut off, {len(content) - whole} bytes")
 
 
 def _zeros_at_start(path: Path) -> int:

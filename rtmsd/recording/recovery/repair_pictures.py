@@ -1,28 +1,30 @@
-"""Repair of a file of pictures and its index, which says where in it each one is, and when it was.
+"""Repair of a file of pictures and its index, which lists offset, length and time of each.
 
 No picture that was promised is cut off. Where the index is broken or gone, one line for the whole stretch stands in:
 the bytes can be found, only their times are lost, and that time is a gap.
 """
 
-from typing import Any, Final
+from typing import Final
 
 import attrs
 import msgspec
+from msgspec.structs import replace
 
 from rtmsd.recording.disk.paths import owner_of
-from rtmsd.recording.manifest.schema import Line, read_line
+from rtmsd.recording.manifest.lines import Line, read_line
+from rtmsd.recording.manifest.schema import FileEntry, Manifest
 from rtmsd.recording.recovery.damage import Lost, gap_of
-from rtmsd.recording.recovery.plan import Mends
+from rtmsd.recording.recovery.plan import RepairPlan
 
 FOLDERS: Final = ("video", "share")
 
 
-def repair_pictures(mends: Mends, manifest: dict[str, Any]) -> list[dict[str, Any]]:
+def repair_pictures(plan: RepairPlan, manifest: Manifest) -> list[FileEntry]:
     """Repair all of them. Returns their entries for the manifest."""
-    entries = {entry["path"]: entry for entry in manifest["files"] if entry["path"].partition("/")[0] in FOLDERS}
-    there = [path for folder in FOLDERS for path in mends.files(f"{folder}/*")]
-    names = {mends.name(path if path.suffix != ".jsonl" else path.with_suffix("")) for path in there} | entries.keys()
-    found = (_Pair(mends, manifest, name, entries.get(name)).repair() for name in sorted(names))
+    entries = {entry.path: entry for entry in manifest.files if entry.path.partition("/")[0] in FOLDERS}
+    there = [path for folder in FOLDERS for path in plan.files(f"{folder}/*")]
+    names = {plan.name(path if path.suffix != ".jsonl" else path.with_suffix("")) for path in there} | entries.keys()
+    found = (_Pair(plan, manifest, name, entries.get(name)).repair() for name in sorted(names))
     return [entry for entry in found if entry is not None]
 
 
@@ -38,38 +40,38 @@ class _Picture:
 
 
 class _Pair:
-    def __init__(self, mends: Mends, manifest: dict[str, Any], name: str, entry: dict[str, Any] | None) -> None:
-        self._mends = mends
+    def __init__(self, plan: RepairPlan, manifest: Manifest, name: str, entry: FileEntry | None) -> None:
+        self._plan = plan
         self._name = name
         self._entry = entry
-        self._end_ms: int | None = manifest["ended_ms"]
-        self._data = mends.directory / name
+        self._end_ms: int | None = manifest.ended_ms
+        self._data = plan.directory / name
         self._index = self._data.with_name(f"{self._data.name}.jsonl")
         # Where it should begin and end, as far as anybody said.
-        self._start_ms: int = manifest["started_ms"] if entry is None else entry["start_ms"]
-        self._last_ms = self._start_ms if entry is None else self._start_ms + max(0, entry["duration_ms"])
-        self._promised_bytes: int = 0 if entry is None else entry["bytes"]
+        self._start_ms = manifest.started_ms if entry is None else entry.start_ms
+        self._last_ms = self._start_ms if entry is None else self._start_ms + max(0, entry.duration_ms)
+        self._promised_bytes = 0 if entry is None else entry.bytes
         self._lost: list[tuple[int, int, str]] = []  # from, to, and what happened
 
-    def repair(self) -> dict[str, Any] | None:
+    def repair(self) -> FileEntry | None:
         """Return the entry for the manifest; None where nothing is left."""
-        if not self._mends.exists(self._data):
-            if self._mends.exists(self._index):
-                self._mends.remove(self._index)
-                self._mends.say(self._index, "removed, what it lists is gone")
+        if not self._plan.exists(self._data):
+            if self._plan.exists(self._index):
+                self._plan.remove(self._index)
+                self._plan.note(self._index, "removed, what it lists is gone")
             if self._entry is not None:
                 self._lose(self._start_ms, self._last_ms, "gone")
                 self._report()
             return None
-        size_bytes = self._mends.size_bytes(self._data)
-        has_index = self._mends.exists(self._index)
+        size_bytes = self._plan.size_bytes(self._data)
+        has_index = self._plan.exists(self._index)
         if not size_bytes and self._entry is None:
             for path in (self._data, self._index):
-                if self._mends.exists(path):
-                    self._mends.remove(path)
-                    self._mends.say(path, "removed, it holds no pictures")
+                if self._plan.exists(path):
+                    self._plan.remove(path)
+                    self._plan.note(path, "removed, it holds no pictures")
             return None
-        content = self._mends.content(self._index) if has_index else b""
+        content = self._plan.content(self._index) if has_index else b""
         lines, kept, is_broken = self._read(content, size_bytes)
         end = kept[-1].end if kept else 0
         # Without an entry nobody knows what was promised: better an index without times than no pictures.
@@ -81,15 +83,15 @@ class _Pair:
             lines.append(_line(bridge))
             end = bridge.end
         if end != size_bytes:
-            self._mends.cut(self._data, end)
-            self._mends.say(self._data, f"end without index cut off, {size_bytes - end} bytes")
+            self._plan.cut(self._data, end)
+            self._plan.note(self._data, f"end without index cut off, {size_bytes - end} bytes")
         right = b"".join(lines)
         if is_broken or not has_index:
-            self._mends.replace(self._index, right)
-            self._mends.say(self._index, "made again where it was broken; the times of those pictures are unknown")
+            self._plan.replace(self._index, right)
+            self._plan.note(self._index, "made again where it was broken; the times of those pictures are unknown")
         elif right != content:
-            self._mends.cut(self._index, len(right))
-            self._mends.say(self._index, "lines without pictures cut off")
+            self._plan.cut(self._index, len(right))
+            self._plan.note(self._index, "lines without pictures cut off")
         self._report()
         return self._found(kept, end)
 
@@ -136,30 +138,29 @@ class _Pair:
             self._lose(last_ms, last_ms, "cut off")
         for from_ms, to_ms, what in self._lost:
             gap = gap_of(self._data.parent.name, self._owner, from_ms, to_ms + 1, self._end_ms)
-            self._mends.say_lost(Lost(self._name, what, gap))
+            self._plan.note_lost(Lost(self._name, what, gap))
 
     def _is_short(self) -> bool:
-        return self._mends.exists(self._data) and self._mends.size_bytes(self._data) < self._promised_bytes
+        return self._plan.exists(self._data) and self._plan.size_bytes(self._data) < self._promised_bytes
 
     @property
     def _owner(self) -> int | str | None:
-        return owner_of(self._data.stem) if self._entry is None else self._entry["user_id"]
+        return owner_of(self._data.stem) if self._entry is None else self._entry.user_id
 
-    def _found(self, kept: list[_Picture], size_bytes: int) -> dict[str, Any] | None:
+    def _found(self, kept: list[_Picture], size_bytes: int) -> FileEntry | None:
         if not kept and self._entry is None:
             return None
         start_ms = kept[0].time_ms if kept else self._start_ms
         last_ms = kept[-1].time_ms if kept else start_ms
-        return {
-            "user_id": self._owner,
-            **(self._entry or {}),
-            "path": self._name,
-            "index": self._mends.name(self._index),
-            "media": self._data.parent.name,
-            "start_ms": start_ms,
-            "duration_ms": max(0, last_ms - start_ms),
-            "bytes": size_bytes,
-        }
+        entry = self._entry or FileEntry(self._name, "", self._owner, start_ms, 0, 0)
+        return replace(
+            entry,
+            index=self._plan.name(self._index),
+            media=self._data.parent.name,
+            start_ms=start_ms,
+            duration_ms=max(0, last_ms - start_ms),
+            bytes=size_bytes,
+        )
 
 
 def _picture(line: bytes) -> _Picture | None:

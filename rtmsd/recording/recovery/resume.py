@@ -1,4 +1,4 @@
-"""What an earlier run left in a directory, as it will be when it is mended, for a recorder that goes on with it."""
+"""The state that an earlier run left in a directory, as it will be once repaired, for a recorder that continues it."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -7,21 +7,23 @@ from typing import Any, Final
 
 import attrs
 
+from rtmsd.protocol.causes import RecordingState
 from rtmsd.recording.disk.filesystem import Disk
 from rtmsd.recording.disk.nofollow import is_directory
-from rtmsd.recording.disk.paths import CAPTIONS, CHAT, EVENTS, MANIFEST, TRANSCRIPT
+from rtmsd.recording.disk.paths import CAPTIONS, CHAT, EVENTS, TRANSCRIPT, owner_of
 from rtmsd.recording.library.revoke import delete_all
-from rtmsd.recording.manifest.schema import Line, read_lines
+from rtmsd.recording.manifest.lines import Line, read_lines
+from rtmsd.recording.manifest.schema import MANIFEST, FileEntry, Manifest
 from rtmsd.recording.media.recent_packets import WINDOW_MS
-from rtmsd.recording.media.resumed import LONGEST_PACKET_MS
+from rtmsd.recording.media.resumed import LONGEST_PACKET_MS, ResumedAudio, ResumedMedia, ResumedPictures
 from rtmsd.recording.media.track import REACH_MS
 from rtmsd.recording.media.wav import HEADER_BYTES, WavHeader
 from rtmsd.recording.recovery.damage import Lost
-from rtmsd.recording.recovery.holes import Inside, look_inside
-from rtmsd.recording.recovery.plan import Mends
-from rtmsd.recording.recovery.repair import look
+from rtmsd.recording.recovery.holes import scan_holes
+from rtmsd.recording.recovery.plan import RepairPlan
+from rtmsd.recording.recovery.repair import plan_repair
 from rtmsd.recording.timeline.gaps import Gap
-from rtmsd.recording.timeline.intervals import IntervalSet, Part
+from rtmsd.recording.timeline.intervals import IntervalSet
 
 _RECENT_BYTES: Final = 65_536
 _ONE_FLUSH_MS: Final = 1000  # of live media, at most, that one flush brings to one file and not to another
@@ -30,69 +32,22 @@ _TAILS_BYTES: Final = 16 * 2**20
 _AT_ONCE_MS: Final = 200  # between the ends of what people say at the same time: the longest packets
 
 
-@attrs.frozen
-class FoundAudio:
-    """A WAV: its entry in the manifest, its header, its size, what of missing times is in it, and its last bytes."""
-
-    entry: dict[str, Any]
-    header: WavHeader
-    size_bytes: int
-    inside: Inside
-    tail: bytes = b""
-
-    @property
-    def user_id(self) -> int | str:
-        return self.header.owner
-
-    @property
-    def end_ms(self) -> int:
-        return self._ms(self.size_bytes)
-
-    def _ms(self, position: int) -> int:
-        return self.header.start_ms + (position - HEADER_BYTES) // self.header.pcm.bytes_per_ms
-
-    @property
-    def empty(self) -> list[Part]:
-        """The parts of missing times in which it holds nothing."""
-        return [(self._ms(start), self._ms(stop)) for start, stop in self.inside.holes]
-
-
 @attrs.frozen(kw_only=True)
-class Found:
+class ResumeState(ResumedMedia):
     """What is there; all empty for a new stream.
 
     Attributes:
         names: of all files, ours or not.
-        sizes: of the text files, by name.
-        audio: each WAV.
-        pictures: manifest entry, size, and size of the index, of each video or share file.
-        recent_lines: the last of the transcript.
-        repairs: what has to be mended, for people.
+        repairs: what is repaired, for people.
         lost: what had been promised and is gone.
-        mend: does it, before anything else is written; None: there is nothing to do.
+        repair: does it, before anything else is written; None: there is nothing to do.
     """
 
-    manifest: dict[str, Any] | None = None
+    manifest: Manifest | None = None
     names: frozenset[str] = frozenset()
-    sizes: dict[str, int] = attrs.field(factory=dict)
-    audio: list[FoundAudio] = attrs.field(factory=list)
-    pictures: list[tuple[dict[str, Any], int, int]] = attrs.field(factory=list)
-    recent_lines: list[dict[str, Any]] = attrs.field(factory=list)
     repairs: list[str] = attrs.field(factory=list)
     lost: list[Lost] = attrs.field(factory=list)
-    mend: Callable[[Disk], None] | None = None
-
-    @property
-    def counters(self) -> dict[str, int]:
-        counters = self.manifest["counters"] if self.manifest else {}
-        return {name: count for name, count in counters.items() if isinstance(count, int)}
-
-    @property
-    def corrupt_kinds(self) -> dict[str, int]:
-        kinds = self.manifest["counters"].get("corrupt_kinds") if self.manifest else None
-        if not isinstance(kinds, dict):
-            return {}
-        return {kind: count for kind, count in kinds.items() if isinstance(count, int)}
+    repair: Callable[[Disk], None] | None = None
 
     @property
     def newest_audio_ms(self) -> int | None:
@@ -102,8 +57,8 @@ class Found:
     @property
     def outage_ms(self) -> int | None:
         """Since when audio was missing when the manifest was written; None if it was not."""
-        gaps = self.manifest["gaps"] if self.manifest else []
-        return next((gap["from_ms"] for gap in gaps if gap["media"] == "audio" and gap["to_ms"] is None), None)
+        gaps = self.manifest.gaps if self.manifest else []
+        return next((gap.from_ms for gap in gaps if gap.media == "audio" and gap.to_ms is None), None)
 
     def lost_audio(self) -> Iterator[tuple[int | str, int, int]]:
         """Yield whose audio is missing, from when to when, if the daemon was killed in the middle of a flush.
@@ -119,7 +74,7 @@ class Found:
             return
         # What came after that manifest is of processes that wrote none. Where one person is to be heard and another is
         # not, the flush may have come to one file only; where nobody is, it is everybody's gap already.
-        heard = IntervalSet(part for audio in self.audio for part in audio.inside.kept)
+        heard = IntervalSet(part for audio in self.audio for part in audio.kept)
         empty = [(audio.user_id, *part) for audio in self.audio for part in audio.empty]
         for user_id, start_ms, stop_ms in (*lagging, *empty):
             for from_ms, to_ms in heard.intersect(max(start_ms, self.outage_ms), stop_ms):
@@ -127,8 +82,8 @@ class Found:
 
     def _lagging(self, newest_ms: int) -> list[tuple[int | str, int]]:
         """Return who has less audio than others, and its end."""
-        connections = self.manifest["connections"] if self.manifest else []
-        heard = [each.get("heard_ms") for each in connections if each["closed_ms"] is None and "audio" in each["media"]]
+        connections = self.manifest.connections if self.manifest else []
+        heard = [each.heard_ms for each in connections if each.closed_ms is None and "audio" in each.media]
         if self.outage_ms is not None:
             heard.append(self.outage_ms)
         if not heard:
@@ -144,45 +99,40 @@ class Found:
             )
         ]
 
-    @property
-    def messages(self) -> dict[str, int]:
-        return dict(self.manifest["counters"]["messages"]) if self.manifest else {}
 
-
-def find(directory: Path, identity: dict[str, Any]) -> Found:
-    """Read a directory as it will be when it is mended, and change nothing. A revoked one counts as empty.
+def load_resume_state(directory: Path, identity: dict[str, Any]) -> ResumeState:
+    """Read a directory as it will be once repaired, and change nothing. A revoked one counts as empty.
 
     Raises:
         OSError: it cannot be read.
     """
     if not is_directory(directory):
-        return Found()
-    plan = look(directory, identity)
-    manifest, mends = plan.manifest, plan.mends
-    if manifest is not None and manifest["state"] == "revoked":  # we may have been killed before all was deleted
-        return Found(mend=partial(_delete_rest, directory))
+        return ResumeState()
+    repaired = plan_repair(directory, identity)
+    manifest, plan = repaired.manifest, repaired.plan
+    if manifest is not None and manifest.state == RecordingState.REVOKED:  # a kill may have kept it from being deleted
+        return ResumeState(repair=partial(_delete_rest, directory))
     assert manifest is not None, "with an identity one can be made"
-    audio, pictures = [], []
-    gaps = [Gap.from_manifest(gap) for gap in (*manifest["gaps"], *manifest.get("gaps_within", []))]
-    for entry in manifest["files"]:
-        path = directory / entry["path"]
-        if entry["media"] == "audio":
-            header, missing = plan.headers[entry["path"]], [gap for gap in gaps if gap.media == "audio"]
-            audio.append(_audio(path, entry, header, mends.size_bytes(path), missing))
-        elif entry["media"] in {"video", "share"}:
-            index = directory / entry["index"]
-            pictures.append((entry, mends.size_bytes(path), mends.size_bytes(index) if mends.exists(index) else 0))
+    audio: list[ResumedAudio] = []
+    pictures: list[ResumedPictures] = []
+    gaps = [Gap.from_entry(gap) for gap in (*manifest.gaps, *manifest.gaps_within) if gap.media == "audio"]
+    for entry in manifest.files:
+        if entry.media == "audio":
+            audio.append(_audio(plan, entry.path, repaired.headers[entry.path], gaps))
+        elif entry.media in {"video", "share"}:
+            pictures.append(_pictures(plan, entry))
     texts = [directory / name for name in (EVENTS, TRANSCRIPT, CAPTIONS, CHAT)]
-    return Found(
+    return ResumeState(
         manifest=manifest,
-        names=mends.names(),
-        sizes={path.name: mends.size_bytes(path) for path in texts if mends.exists(path)},
+        names=plan.names(),
+        sizes={path.name: plan.size_bytes(path) for path in texts if plan.exists(path)},
         audio=_with_tails(directory, audio),
         pictures=pictures,
-        recent_lines=_last_lines(directory / TRANSCRIPT, mends),
-        repairs=mends.said,
-        lost=mends.lost,
-        mend=mends.apply if mends else None,
+        recent_lines=_last_lines(directory / TRANSCRIPT, plan),
+        counters=manifest.counters,
+        repairs=plan.notes,
+        lost=plan.lost,
+        repair=plan.apply if plan else None,
     )
 
 
@@ -190,12 +140,23 @@ def _delete_rest(directory: Path, disk: Disk) -> None:
     delete_all(disk, directory, but=MANIFEST)
 
 
-def _audio(path: Path, entry: dict[str, Any], header: WavHeader, size_bytes: int, gaps: list[Gap]) -> FoundAudio:
+def _audio(plan: RepairPlan, name: str, header: WavHeader, gaps: list[Gap]) -> ResumedAudio:
+    path = plan.directory / name
+    size_bytes = plan.size_bytes(path)
     missing = [(gap.from_ms, gap.to_ms) for gap in gaps if gap.user_id in {None, header.owner}]
-    return FoundAudio(entry, header, size_bytes, look_inside(path, header, size_bytes, missing))
+    scan = scan_holes(path, header, size_bytes, missing)
+    return ResumedAudio(name, header, size_bytes, scan.holes, scan.kept)
 
 
-def _with_tails(directory: Path, found: list[FoundAudio]) -> list[FoundAudio]:
+def _pictures(plan: RepairPlan, entry: FileEntry) -> ResumedPictures:
+    path, index = plan.directory / entry.path, f"{entry.path}.jsonl"
+    user_id = owner_of(path.stem) if entry.user_id is None else entry.user_id
+    index_path = plan.directory / index
+    index_bytes = plan.size_bytes(index_path) if plan.exists(index_path) else 0
+    return ResumedPictures(entry, user_id, plan.size_bytes(path), index, index_bytes)
+
+
+def _with_tails(directory: Path, found: list[ResumedAudio]) -> list[ResumedAudio]:
     """Read the ends of those files of which something may come again, the newest first, within a bound."""
     newest_ms = max((audio.end_ms for audio in found), default=0)
     room_bytes = _TAILS_BYTES
@@ -205,11 +166,11 @@ def _with_tails(directory: Path, found: list[FoundAudio]) -> list[FoundAudio]:
         if audio.end_ms < newest_ms - WINDOW_MS or size > room_bytes:
             break
         room_bytes -= size
-        with (directory / audio.entry["path"]).open("rb") as file:
+        with (directory / audio.path).open("rb") as file:
             file.seek(audio.size_bytes - size)
-            tails[audio.entry["path"]] = file.read(size)
-    return [attrs.evolve(audio, tail=tails.get(audio.entry["path"], b"")) for audio in found]
+            tails[audio.path] = file.read(size)
+    return [attrs.evolve(audio, tail=tails.get(audio.path, b"")) for audio in found]
 
 
-def _last_lines(path: Path, mends: Mends) -> list[dict[str, Any]]:
-    return read_lines(mends.content(path)[-_RECENT_BYTES:], Line.UTTERANCE) if mends.exists(path) else []
+def _last_lines(path: Path, plan: RepairPlan) -> list[dict[str, Any]]:
+    return read_lines(plan.content(path)[-_RECENT_BYTES:], Line.UTTERANCE) if plan.exists(path) else []

@@ -1,11 +1,11 @@
 """The connections of a stream, signaling and media: when each opened and closed. Pure."""
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, ClassVar, Final, Self
+from typing import Final
 
-import attrs
+import msgspec
 
-from rtmsd.recording.manifest.entry import Entry
+from rtmsd.recording.manifest.schema import ConnectionEntry
 
 _MAX_CONNECTIONS: Final = 2000
 
@@ -13,36 +13,17 @@ _SILENT_MS: Final = 15_000
 """Zoom sends a keep-alive after 10 s without media; a connection that brought nothing for longer was dead."""
 
 
-@attrs.define
-class Connection(Entry):
-    """Times are Zoom's.
-
-    Attributes:
-        opened_ms: from when on it brought media; None until Zoom's time is known.
-        heard_ms: its last word: a keep-alive, or the end of its newest media.
-        closed_ms: None while it is up, and while it is not known whether it closed as part of the stream's end.
-        alive_ms: when it brought anything last, whatever time that was of; not for the manifest.
-        arrived: how many messages of its media types there were by then; None before it was looked at.
+class Connection(ConnectionEntry, kw_only=True):
+    """Attributes:
+    alive_ms: when it brought anything last, whatever time that was of; not for the manifest.
+    arrived: how many messages of its media types there were by then; None before it was looked at.
     """
 
-    untold: ClassVar[frozenset[str]] = frozenset({"alive_ms", "arrived"})
-
-    number: int
-    kind: str
-    media: tuple[str, ...]
-    opened_ms: int | None = None
-    heard_ms: int | None = None
-    closed_ms: int | None = None
-    why: str | None = None
     alive_ms: int | None = None
     arrived: int | None = None
 
-    @classmethod
-    def from_manifest(cls, entry: dict[str, Any]) -> Self:
-        return super().from_manifest({**entry, "media": tuple(entry["media"])})
-
-    def to_manifest(self) -> dict[str, Any]:
-        return super().to_manifest() | {"media": list(self.media)}
+    def entry(self) -> ConnectionEntry:
+        return ConnectionEntry(**{name: getattr(self, name) for name in ConnectionEntry.__struct_fields__})
 
     def heard(self, time_ms: int) -> None:
         self.heard_ms = time_ms if self.heard_ms is None else max(self.heard_ms, time_ms)
@@ -59,8 +40,8 @@ class Connection(Entry):
 class Connections:
     """All of a stream, in the order in which they came up."""
 
-    def __init__(self, entries: Iterable[dict[str, Any]] = ()) -> None:
-        self._all = [Connection.from_manifest(entry) for entry in entries]
+    def __init__(self, entries: Iterable[ConnectionEntry] = ()) -> None:
+        self._all = [Connection(**msgspec.structs.asdict(entry)) for entry in entries]
         self._open = {each.number: each for each in self._all if each.closed_ms is None}
         self._number = max((each.number for each in self._all), default=0)
 
@@ -81,7 +62,9 @@ class Connections:
 
     def add(self, kind: str, media: Iterable[str]) -> Connection:
         self._number += 1
-        connection = self._open[self._number] = Connection(self._number, kind, tuple(sorted(media)))
+        connection = self._open[self._number] = Connection(
+            number=self._number, kind=kind, media=sorted(media), opened_ms=None, closed_ms=None
+        )
         self._all.append(connection)
         if len(self._all) > _MAX_CONNECTIONS:
             self._join_oldest()
@@ -119,10 +102,10 @@ class Connections:
         """
         for connection in self.open:
             # Audio may come out of Zoom's buffer, behind the other media; none of it must seem to have come already.
-            media = ("audio",) if "audio" in connection.media else connection.media
+            media = ("audio",) if "audio" in connection.media else tuple(connection.media)
             if (time_ms := newest_ms(media)) is not None:
                 connection.heard(time_ms)
-            before, connection.arrived = connection.arrived, arrived(connection.media)
+            before, connection.arrived = connection.arrived, arrived(tuple(connection.media))
             if before is not None and connection.arrived > before:
                 connection.lived(clock_ms)
 
@@ -136,8 +119,9 @@ class Connections:
             if each.opened_ms is not None and each.closed_ms is not None:
                 each.opened_ms, each.closed_ms = min(each.opened_ms, end_ms), min(each.closed_ms, end_ms)
 
-    def to_manifest(self) -> list[dict[str, Any]]:
-        return [each.to_manifest() for each in self._all]
+    def entries(self) -> list[ConnectionEntry]:
+        """Return all as they are now."""
+        return [each.entry() for each in self._all]
 
     def _join_oldest(self) -> None:
         oldest = self._all.pop(0)

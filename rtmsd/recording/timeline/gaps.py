@@ -7,12 +7,13 @@ listed for single people, too. The cause of an instant is the one that was named
 import math
 from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator
-from typing import Any, Final
+from typing import Final
 
 import attrs
 
 from rtmsd.protocol.bounds import json_bytes
 from rtmsd.recording.manifest.changes import ChangeCounter
+from rtmsd.recording.manifest.schema import GapEntry
 from rtmsd.recording.timeline.intervals import IntervalSet, Part
 
 CONTIGUOUS_MS: Final = 20
@@ -47,18 +48,13 @@ class Gap:
     cause: str
 
     @classmethod
-    def from_manifest(cls, entry: dict[str, Any]) -> "Gap":
-        known = {field.name: entry[field.name] for field in attrs.fields(cls)}
-        return cls(**{**known, "to_ms": math.inf if entry["to_ms"] is None else entry["to_ms"]})
+    def from_entry(cls, entry: GapEntry) -> "Gap":
+        to_ms = math.inf if entry.to_ms is None else entry.to_ms
+        return cls(entry.media, entry.user_id, entry.from_ms, to_ms, entry.cause)
 
-    def to_manifest(self) -> dict[str, Any]:
-        return {
-            "media": self.media,
-            "user_id": self.user_id,
-            "from_ms": self.from_ms,
-            "to_ms": None if self.to_ms == math.inf else int(self.to_ms),
-            "cause": self.cause,
-        }
+    def entry(self) -> GapEntry:
+        to_ms = None if self.to_ms == math.inf else int(self.to_ms)
+        return GapEntry(self.media, self.user_id, self.from_ms, to_ms, self.cause)
 
     @property
     def kind(self) -> tuple[str, int | str | None, str]:

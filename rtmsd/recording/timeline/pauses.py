@@ -1,49 +1,27 @@
 """The pauses of a stream: time in which no media are expected. Pure."""
 
+import copy
 import math
 from collections.abc import Iterable, Iterator
-from typing import Any, Final
-
-import attrs
+from typing import Final
 
 from rtmsd.recording.manifest.changes import ChangeCounter
-from rtmsd.recording.manifest.entry import Entry
+from rtmsd.recording.manifest.schema import PauseEntry
 from rtmsd.recording.timeline.intervals import Part
 
 _MAX_PAUSES: Final = 1000
 _ENDED: Final = "ended"
 
 
-@attrs.define
-class Pause(Entry):
-    """Paused by the host, or between an end and a new start.
-
-    Attributes:
-        to_ms: None while it goes on.
-        sure_until_ms: nobody has heard Zoom's word since: the pause may have been over from here on.
-    """
-
-    from_ms: int
-    to_ms: int | None
-    why: str = "paused"
-    sure_until_ms: int | None = None
-
-    def to_manifest(self) -> dict[str, Any]:
-        entry = super().to_manifest()
-        if self.sure_until_ms is None:
-            del entry["sure_until_ms"]
-        return entry
-
-
 class Pauses:
     """All pauses, in order."""
 
-    def __init__(self, known: Iterable[Pause] = (), changes: ChangeCounter | None = None) -> None:
+    def __init__(self, known: Iterable[PauseEntry] = (), changes: ChangeCounter | None = None) -> None:
         self._changes = changes or ChangeCounter()
         self._pauses = list(known)
         self._is_end_guessed = False  # of the last one
 
-    def __iter__(self) -> Iterator[Pause]:
+    def __iter__(self) -> Iterator[PauseEntry]:
         return iter(self._pauses)
 
     @property
@@ -58,7 +36,7 @@ class Pauses:
     def begin(self, time_ms: int) -> None:
         """The stream is paused, since now or still."""
         if self.since_ms is None:
-            self._append(Pause(time_ms, None))
+            self._append(PauseEntry(time_ms, None, "paused"))
             self._is_end_guessed = False
         self._pauses[-1].sure_until_ms = None
 
@@ -88,19 +66,20 @@ class Pauses:
 
     def ended(self, from_ms: int, to_ms: int) -> None:
         """The stream had ended, and was started again."""
-        self._append(Pause(from_ms, to_ms, _ENDED))
+        self._append(PauseEntry(from_ms, to_ms, _ENDED))
 
     def stays_ended(self, to_ms: int) -> None:
         """The stream was started again, and never connected before it ended again."""
         if self._pauses and self._pauses[-1].why == _ENDED:
             self._pauses[-1].to_ms = to_ms
 
-    def to_manifest(self) -> list[dict[str, Any]]:
-        return [pause.to_manifest() for pause in self._pauses]
+    def entries(self) -> list[PauseEntry]:
+        """Return all as they are now."""
+        return [copy.copy(pause) for pause in self._pauses]
 
-    def _append(self, pause: Pause) -> None:
+    def _append(self, pause: PauseEntry) -> None:
         self._pauses.append(pause)
         self._changes.note()
         if len(self._pauses) > _MAX_PAUSES:
             first, second = self._pauses[:2]
-            self._pauses[:2] = [Pause(first.from_ms, second.to_ms, first.why)]
+            self._pauses[:2] = [PauseEntry(first.from_ms, second.to_ms, first.why)]

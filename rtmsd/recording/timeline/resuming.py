@@ -1,30 +1,29 @@
 """The timeline that an earlier process left, taken up: what was connected is lost since it was last heard. Pure."""
 
 import math
-from typing import Any
 
 from rtmsd.protocol.causes import GapCause
 from rtmsd.recording.manifest.changes import ChangeCounter
+from rtmsd.recording.manifest.schema import Manifest
 from rtmsd.recording.timeline.connections import Connections
 from rtmsd.recording.timeline.gaps import Gap
 from rtmsd.recording.timeline.medium import Link, Medium
-from rtmsd.recording.timeline.pauses import Pause, Pauses
+from rtmsd.recording.timeline.pauses import Pauses
 from rtmsd.recording.timeline.timeline import Timeline
 
 
-def resume_timeline(manifest: dict[str, Any], newest_ms: int | None, changes: ChangeCounter | None = None) -> Timeline:
+def resume_timeline(manifest: Manifest, newest_ms: int | None, changes: ChangeCounter | None = None) -> Timeline:
     """Return the timeline that a manifest describes, of a daemon that was killed or stopped.
 
     Args:
         newest_ms: end of the newest audio in the files.
     """
-    gaps = [Gap.from_manifest(gap) for gap in (*manifest["gaps"], *manifest.get("gaps_within", []))]
-    timeline = Timeline(manifest["started_ms"], changes, (gap for gap in gaps if gap.to_ms < math.inf))
-    timeline.connections = Connections(manifest["connections"])
-    pauses = (Pause.from_manifest(pause) for pause in manifest.get("pauses", []))
-    timeline.pauses = Pauses(pauses, timeline.changes)
-    timeline.clock_ms = max(manifest.get("clock_ms", 0), newest_ms or 0, timeline.start_ms)
-    if manifest["ended_ms"] is None:
+    gaps = [Gap.from_entry(gap) for gap in (*manifest.gaps, *manifest.gaps_within)]
+    timeline = Timeline(manifest.started_ms, changes, (gap for gap in gaps if gap.to_ms < math.inf))
+    timeline.connections = Connections(manifest.connections)
+    timeline.pauses = Pauses(manifest.pauses, timeline.changes)
+    timeline.clock_ms = max(manifest.clock_ms, newest_ms or 0, timeline.start_ms)
+    if manifest.ended_ms is None:
         _lose_all(timeline, {gap.media: gap for gap in gaps if gap.to_ms == math.inf}, newest_ms)
     return timeline
 

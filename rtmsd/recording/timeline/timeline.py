@@ -295,11 +295,12 @@ class Timeline:
         return self._gaps.listed((gap for gap in going_on if gap is not None), self.pauses.spans)
 
     def to_manifest(self) -> dict[str, Any]:
+        """Return the fields of the manifest that are about time."""
         gaps, within = self._listed()
         return {
-            "gaps": [gap.to_manifest() for gap in gaps],
-            "gaps_within": [gap.to_manifest() for gap in within if self._media],  # after the end none becomes shorter
-            "pauses": self.pauses.to_manifest(),
-            "connections": self.connections.to_manifest(),
+            "gaps": [gap.entry() for gap in gaps],
+            "gaps_within": [gap.entry() for gap in within if self._media],  # after the end none becomes shorter
+            "pauses": self.pauses.entries(),
+            "connections": self.connections.entries(),
             "clock_ms": self.clock_ms,
         }

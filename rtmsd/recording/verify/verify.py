@@ -1,37 +1,24 @@
-"""Check the directory of one stream against what was promised. A reader of its own: it shares nothing with what writes.
+"""Verification of the directory of one stream against its manifest.
 
-What is found is for people; nothing found means: every file is whole and as the manifest says, and every instant from
-the first media handshake to the end was connected, paused, or is a gap with a cause.
+Problems are for people; none means: every file is whole and as the manifest says, and every instant from the first
+media handshake to the end was connected, paused, or is a gap with a cause.
 """
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from rtmsd.protocol.times import EARLIEST_MS, LATEST_MS
-from rtmsd.recording.manifest.schema import VERSION, Line, mistake, read_line
+from rtmsd.protocol.causes import RecordingState
+from rtmsd.recording.manifest.lines import Line, read_line
+from rtmsd.recording.manifest.schema import VERSION, manifest_from_json
+from rtmsd.recording.verify.times import ENDED, Problem, check_times, verify_manifest
 from rtmsd.recording.verify.wave_reader import read_wave
 
-CAUSES: Final = frozenset(
-    {
-        "media_reconnect",
-        "signaling_reconnect",
-        "server_failover",
-        "daemon_restart",
-        "dropped",
-        "corrupt",
-        "refused",
-        "damaged",
-    }
-)
-STATES: Final = frozenset({"connecting", "active", "paused", "recovering", "ended", "failed", "revoked"})
-JITTER_MS: Final = 20  # what is shorter is no gap
 _LISTED_LINES: Final = ("transcript.jsonl", "chat.jsonl")
 _SET_ASIDE: Final = re.compile(r"\.damaged(-\d+)?$")  # by a repair, for people
-_FINAL: Final = frozenset({"ended", "failed"})
 _LISTS: Final = ("participants", "files", "gaps", "connections")
 _LINES: Final = {"events.jsonl": Line.EVENT, "transcript.jsonl": Line.UTTERANCE, "chat.jsonl": Line.CHAT}
 
@@ -46,17 +33,6 @@ class Missing(NamedTuple):
 
     gaps: int
     missing_ms: dict[str, int]
-
-
-class Problem(NamedTuple):
-    """`path` is relative to the stream's directory; `kind` is stable, `detail` is for people."""
-
-    path: str
-    kind: str
-    detail: str
-
-    def __str__(self) -> str:
-        return f"{self.path}: {self.kind}: {self.detail}"
 
 
 def verify(directory: Path) -> list[Problem]:
@@ -81,7 +57,7 @@ def verify(directory: Path) -> list[Problem]:
         *_check_strays(directory, manifest),
         *_check_lines(directory),
         *_check_events(directory, manifest),
-        *_check_times(manifest),
+        *check_times(manifest),
         *verify_manifest(manifest),
     ]
 
@@ -94,9 +70,8 @@ def missing(directory: Path) -> Missing:
     """
     try:
         manifest = json.loads((directory / "stream.json").read_bytes())
+        manifest_from_json(manifest)
     except (FileNotFoundError, ValueError, RecursionError):
-        return Missing(0, {})
-    if mistake(manifest) is not None:
         return Missing(0, {})
     totals: dict[str, int] = {}
     for gap in manifest["gaps"]:
@@ -105,22 +80,18 @@ def missing(directory: Path) -> Missing:
     return Missing(len(manifest["gaps"]), totals)
 
 
-def verify_manifest(manifest: dict[str, Any]) -> Iterator[Problem]:
-    """Yield what is wrong with what a manifest says of time."""
-    yield from _check_gaps(manifest)
-    yield from _check_tiling(manifest)
-
-
 def _manifest_mistakes(manifest: Any) -> Iterator[str]:
-    if (why := mistake(manifest)) is not None:
-        yield f"not a manifest of rtmsd: {why}"
+    try:
+        manifest_from_json(manifest)
+    except ValueError as error:
+        yield f"not a manifest of rtmsd: {error}"
         return
     if manifest["version"] != VERSION:
         yield f"version {manifest['version']!r}, known is {VERSION}"
-    if manifest["state"] not in STATES:
+    if manifest["state"] not in set(RecordingState):
         yield f"unknown state {manifest['state']!r}"
-    if manifest["state"] in _FINAL and manifest["ended_ms"] is None:
-        yield "ended_ms is missing although the stream is over"
+    if manifest["state"] in ENDED and manifest["ended_ms"] is None:
+        yield "ended_ms is missing although the stream ended"
 
 
 def _check_receipt(directory: Path, manifest: dict[str, Any]) -> Iterator[Problem]:
@@ -136,7 +107,7 @@ def _check_receipt(directory: Path, manifest: dict[str, Any]) -> Iterator[Proble
 
 
 def _check_files(directory: Path, manifest: dict[str, Any]) -> Iterator[Problem]:
-    is_over = manifest["state"] in _FINAL
+    is_over = manifest["state"] in ENDED
     names = [entry["path"] for entry in manifest["files"]]
     for name in sorted({name for name in names if names.count(name) > 1}):
         yield Problem(name, "manifest", "listed more than once")
@@ -222,7 +193,7 @@ def _check_index(directory: Path, entry: dict[str, Any], *, is_over: bool) -> It
 def _check_strays(directory: Path, manifest: dict[str, Any]) -> Iterator[Problem]:
     listed = {entry["path"] for entry in manifest["files"]} | {entry.get("index") for entry in manifest["files"]}
     # Of a stream that goes on, the manifest names these a moment after their first line.
-    of_lines = _LISTED_LINES if manifest["state"] in _FINAL else ()
+    of_lines = _LISTED_LINES if manifest["state"] in ENDED else ()
     for path in sorted(directory.rglob("*")):
         name = path.relative_to(directory).as_posix()
         if path.is_symlink():
@@ -258,83 +229,3 @@ def _check_events(directory: Path, manifest: dict[str, Any]) -> Iterator[Problem
     if size_bytes < promised_bytes:
         detail = f"{size_bytes} bytes, {promised_bytes} in the manifest" if size_bytes else "not there"
         yield Problem(path.name, "length" if size_bytes else "missing", detail)
-
-
-# Time
-
-
-def _check_times(manifest: dict[str, Any]) -> Iterator[Problem]:
-    """No time may be absurd, as those are that came in another unit than they were taken for."""
-    told = [(name, manifest.get(name)) for name in ("started_ms", "ended_ms", "first_packet_ms")]
-    for person in manifest["participants"]:
-        told += [(f"{name} of {person['user_id']!r}", person.get(name)) for name in ("joined_ms", "left_ms")]
-    told += [(f"start_ms of {entry['path']}", entry["start_ms"]) for entry in manifest["files"]]
-    for name, time_ms in told:
-        if time_ms is not None and not EARLIEST_MS <= time_ms < LATEST_MS:
-            yield Problem("stream.json", "time", f"{name} is {time_ms}, which no stream can be of")
-
-
-def _check_gaps(manifest: dict[str, Any]) -> Iterator[Problem]:
-    is_over = manifest["state"] in _FINAL
-    for gap in manifest["gaps"]:
-        span = f"{gap['media']} {gap['from_ms']} to {gap['to_ms']}"
-        if gap["cause"] not in CAUSES:
-            yield Problem("stream.json", "gap", f"{span}: unknown cause {gap['cause']!r}")
-        if gap["to_ms"] is None:
-            if is_over:
-                yield Problem("stream.json", "gap", f"{span}: open although the stream is over")
-        elif gap["to_ms"] <= gap["from_ms"]:
-            yield Problem("stream.json", "gap", f"{span}: empty")
-        elif is_over and gap["to_ms"] > manifest["ended_ms"]:
-            yield Problem("stream.json", "gap", f"{span}: after the end")
-    yield from _check_told_once(manifest["gaps"])
-
-
-def _check_told_once(gaps: list[dict[str, Any]]) -> Iterator[Problem]:
-    """No loss may be counted twice: of one media type, everybody's gaps overlap nobody's, and nobody's their own."""
-    ends: dict[tuple[str, Any], float] = {}  # by media and user: where the furthest gap so far ends
-    for gap in sorted(gaps, key=lambda gap: gap["from_ms"]):
-        media, user_id = gap["media"], gap["user_id"]
-        rivals = [who for what, who in ends if what == media and (user_id is None or who in {None, user_id})]
-        if any(ends[media, who] > gap["from_ms"] for who in rivals):
-            yield Problem("stream.json", "gap", f"{media} {gap['from_ms']} of {user_id}: told before, overlaps another")
-        end_ms = float("inf") if gap["to_ms"] is None else gap["to_ms"]
-        ends[media, user_id] = max(ends.get((media, user_id), 0), end_ms)
-
-
-def _check_tiling(manifest: dict[str, Any]) -> Iterator[Problem]:
-    """Nothing may be missing without a cause between the first handshake of a media type and the end."""
-    if manifest["state"] not in _FINAL:
-        return
-    ended_ms = manifest["ended_ms"]
-    connections = [each for each in manifest["connections"] if each["kind"] == "media"]
-    pauses = [(pause["from_ms"], pause["to_ms"]) for pause in manifest.get("pauses", [])]
-    ends = [pause["to_ms"] for pause in manifest.get("pauses", []) if pause.get("why") == "ended" and pause["to_ms"]]
-    started_ms = max([manifest["started_ms"], *ends])  # since the stream was started again, if it was
-    refused = {name for name, term in manifest.get("media", {}).items() if term.get("refused")}
-    for media in sorted({name for each in connections for name in each["media"]} | refused):
-        connected = [(each["opened_ms"], each["closed_ms"]) for each in connections if media in each["media"]]
-        gaps = [(gap["from_ms"], gap["to_ms"]) for gap in manifest["gaps"] if gap["media"] == media]
-        if any(None in span for span in connected):
-            yield Problem("stream.json", "connection", f"{media}: a connection is open although the stream is over")
-            continue
-        never = media in refused and not connected
-        first_ms = started_ms if never else min(opened_ms for opened_ms, _ in connected)
-        for from_ms, to_ms in _holes([*connected, *pauses, *gaps], first_ms, ended_ms):
-            if never and to_ms - from_ms <= JITTER_MS:
-                continue
-            yield Problem(
-                "stream.json",
-                "unexplained",
-                f"{media} from {from_ms} to {to_ms} ({to_ms - from_ms} ms): neither connected nor paused nor a gap",
-            )
-
-
-def _holes(spans: Iterable[tuple[int, int | None]], from_ms: int, to_ms: int) -> Iterator[tuple[int, int]]:
-    """Yield what `spans` leave uncovered."""
-    for start_ms, end_ms in sorted((start, to_ms if end is None else end) for start, end in spans):
-        if start_ms > from_ms and from_ms < to_ms:
-            yield from_ms, min(start_ms, to_ms)
-        from_ms = max(from_ms, end_ms)
-    if from_ms < to_ms:
-        yield from_ms, to_ms

@@ -1,4 +1,4 @@
-"""What is mended of an earlier run: nothing twice, and nothing that somebody may still want to read."""
+"""The plan of a repair is applied once, and deletes nothing that somebody may still want to read."""
 
 import errno
 from pathlib import Path
@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from rtmsd.recording.disk.filesystem import Disk
+from rtmsd.recording.manifest.schema import FileEntry
 from rtmsd.recording.media.wav import PcmFormat, WavHeader
-from rtmsd.recording.recovery.plan import Mends
-from rtmsd.recording.recovery.repair_files import FileMender, header_of
+from rtmsd.recording.recovery.plan import RepairPlan
+from rtmsd.recording.recovery.repair_files import FileRepairer, header_of
 from rtmsd.recording.timeline.gaps import Gap, Gaps
 
 
@@ -24,27 +25,27 @@ class RefusingOnce(Disk):
         super().replace(path, content)
 
 
-def test_what_was_set_aside_stays_when_the_rest_is_done_later(tmp_path: Path) -> None:
+def test_a_file_set_aside_stays_when_the_rest_is_applied_later(tmp_path: Path) -> None:
     path, disk = tmp_path / "stream.json", RefusingOnce()
     path.write_text("damaged")
-    mends = Mends(tmp_path)
-    mends.set_aside(path)
-    mends.replace(path, b"{}")
+    plan = RepairPlan(tmp_path)
+    plan.set_aside(path)
+    plan.replace(path, b"{}")
     with pytest.raises(OSError, match="full"):
-        mends.apply(disk)
+        plan.apply(disk)
     path.write_text("ours")  # meanwhile
-    mends.apply(disk)
+    plan.apply(disk)
     assert (tmp_path / "stream.json.damaged").read_text() == "damaged"
     assert path.read_text() == "{}"
 
 
-def test_nothing_takes_the_place_of_what_was_set_aside_earlier(tmp_path: Path) -> None:
+def test_a_file_set_aside_earlier_is_not_replaced(tmp_path: Path) -> None:
     path = tmp_path / "stream.json"
     (tmp_path / "stream.json.damaged").write_text("earlier")
     path.write_text("damaged")
-    mends = Mends(tmp_path)
-    mends.set_aside(path)
-    mends.apply(Disk())
+    plan = RepairPlan(tmp_path)
+    plan.set_aside(path)
+    plan.apply(Disk())
     assert (tmp_path / "stream.json.damaged").read_text() == "earlier"
     assert (tmp_path / "stream.json.damaged-2").read_text() == "damaged"
 
@@ -53,9 +54,9 @@ def test_nothing_takes_the_place_of_what_was_set_aside_earlier(tmp_path: Path) -
 def test_zeros_that_a_power_failure_left_are_cut_off(tmp_path: Path, torn: bytes) -> None:
     path = tmp_path / "events.jsonl"
     path.write_bytes(b'{"whole":1}\n' + torn)
-    mends = Mends(tmp_path)
-    FileMender(mends).cut_torn(path)
-    mends.apply(Disk())
+    plan = RepairPlan(tmp_path)
+    FileRepairer(plan).cut_torn(path)
+    plan.apply(Disk())
     assert path.read_bytes() == b'{"whole":1}\n'
 
 
@@ -69,7 +70,7 @@ def test_a_header_of_a_time_that_no_stream_can_be_of_is_not_believed() -> None:
     start_ms = 1_790_000_000_000
     header = WavHeader(pcm=PcmFormat(16_000, 1), start_ms=start_ms, stream_started_ms=start_ms, owner=5)
     raw = bytearray(header.encode(44))
-    entry = {"user_id": 5, "start_ms": start_ms, "duration_ms": 0, "bytes": 44, "rate_hz": 16_000, "channels": 1}
+    entry = FileEntry("audio/5.wav", "audio", 5, start_ms, 0, 44, rate_hz=16_000, channels=1)
     assert header_of(bytes(raw), "5", entry, start_ms) == header
     raw[400] = 1  # a high byte of the samples since midnight
     assert WavHeader.decode(bytes(raw)).start_ms > 10**13

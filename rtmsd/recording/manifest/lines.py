@@ -1,0 +1,67 @@
+"""The lines of the files beside the media: events, transcript, chat, and the index of a file of pictures."""
+
+import contextlib
+import enum
+import json
+from typing import Any
+
+import msgspec
+
+from rtmsd.recording.manifest.schema import Ms, OwnerId, SizeBytes
+
+
+class _Picture(msgspec.Struct):
+    offset: SizeBytes
+    length: SizeBytes
+    timestamp_ms: Ms
+
+
+class _Utterance(msgspec.Struct):
+    user_id: OwnerId
+    user_name: str | None
+    text: str
+    start_ms: int | None
+    end_ms: int | None
+    timestamp_ms: int
+    attribute: int | None
+
+
+class _Event(msgspec.Struct):
+    at_ms: int
+    kind: str
+
+
+class _Chat(msgspec.Struct):
+    timestamp_ms: int
+
+
+class Line(enum.Enum):
+    """The keys that each line of a file must have; others may be there."""
+
+    PICTURE = _Picture
+    UTTERANCE = _Utterance
+    EVENT = _Event
+    CHAT = _Chat
+
+
+def read_line(line: bytes, kind: Line) -> dict[str, Any]:
+    """Read one line of a file.
+
+    Raises:
+        ValueError: it is no such line, naming what is wrong.
+    """
+    try:
+        value: dict[str, Any] = json.loads(line)
+        msgspec.convert(value, kind.value)
+    except (msgspec.ValidationError, RecursionError) as error:
+        raise ValueError(str(error)) from None
+    return value
+
+
+def read_lines(content: bytes, kind: Line) -> list[dict[str, Any]]:
+    """Return the lines of a file; a torn last line, and anything that is no such line, is left out."""
+    found = []
+    for line in content.split(b"\n"):
+        with contextlib.suppress(ValueError):
+            found.append(read_line(line, kind))
+    return found

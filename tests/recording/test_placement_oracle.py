@@ -87,9 +87,7 @@ class Oracle:
 
     def fill(self, at: int, cells: Cells) -> Placement:
         """In the order of preference: as much as possible, as near as possible to its time."""
-        places = {at}
-        for start, stop in self.holes():
-            places.add(max(start, min(at, stop - len(cells))))
+        places = {at, *(max(start, min(at, stop - len(cells))) for start, stop in self.holes())}
         fits = {place: self.fitting(place, len(cells)) for place in places if abs(place - at) <= 100}
         best = max(fits, key=lambda place: (len(fits[place]), -abs(place - at), place))
         kept = fits[best]

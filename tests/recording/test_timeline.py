@@ -122,7 +122,8 @@ def test_a_word_long_after_the_end_of_a_pause_does_not_prolong_it() -> None:
 
 @pytest.mark.parametrize("restarted", [False, True])
 @pytest.mark.parametrize(
-    "is_paused, expected", [(False, [(6_000, 20_000, "signaling_reconnect")]), (True, [(25_000, 30_000, "dropped")])]
+    ("is_paused", "expected"),
+    [(False, [(6_000, 20_000, "signaling_reconnect")]), (True, [(25_000, 30_000, "dropped")])],
 )
 def test_a_pause_in_which_signaling_is_lost_may_be_over_before_zoom_says_so(
     is_paused: bool, expected: list[tuple[int, int, str]], restarted: bool

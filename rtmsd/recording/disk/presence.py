@@ -8,14 +8,16 @@ import contextlib
 import os
 from collections import defaultdict
 from collections.abc import Iterable
-from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
 from rtmsd.recording.disk.file_buffer import DiskFile
 from rtmsd.recording.disk.filesystem import Disk
 from rtmsd.recording.disk.nofollow import is_away
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _LINE_ENDS: Final = {".jsonl": b"\n", ".vtt": b"\n\n"}
 _LAST_LINES_BYTES: Final = 2**20

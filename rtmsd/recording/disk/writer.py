@@ -10,7 +10,7 @@ import math
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
-from typing import Any, Final, Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
 import structlog
 import trio
@@ -181,7 +181,7 @@ class Writer:
             await self._room.wait()
 
     @contextlib.asynccontextmanager
-    async def quiet(self) -> Any:
+    async def quiet(self) -> AsyncIterator[None]:
         """Wait for the flush that is under way, and hold off others."""
         async with self._lock:
             yield

@@ -100,7 +100,7 @@ class G722Decoder:
     def __init__(self) -> None:
         # Loaded on demand: an extension module without type information that few configurations need.
         library = importlib.import_module("G722")
-        self._library = cast(_Library, library.G722(16_000, 64_000))
+        self._library = cast("_Library", library.G722(16_000, 64_000))
 
     def __call__(self, data: bytes) -> bytes:
         return bytes(memoryview(self._library.decode(data)).cast("B"))

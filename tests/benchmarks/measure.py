@@ -13,7 +13,7 @@ from typing import Final
 import attrs
 import trustme
 
-from rtmsd.recording.media.wav import HEADER_BYTES
+from rtmsd.recording.media.wav.header import HEADER_BYTES
 from tests.benchmarks.daemon import Daemon, Posted, Taps, running_daemon
 from tests.benchmarks.environment import RunningPeer, running_peer
 from tests.benchmarks.figures import Figures, latest_answer_ms, percentile

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from rtmsd.protocol.media_data import ChatData, TranscriptData
 from rtmsd.recording.disk.filesystem import Disk
-from rtmsd.recording.media.wav import HEADER_BYTES
+from rtmsd.recording.media.wav.header import HEADER_BYTES
 from rtmsd.recording.recovery.repair import repair
 from rtmsd.recording.timeline.intervals import IntervalSet
 from rtmsd.recording.verify.verify import verify

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from rtmsd.recording.disk.paths import participant_name, safe_name, stream_directory
 from rtmsd.recording.media.captions import captions
 from rtmsd.recording.media.codecs.decoders import G722Decoder
-from rtmsd.recording.media.wav import HEADER_BYTES, BadWav, PcmFormat, WavHeader
+from rtmsd.recording.media.wav.header import HEADER_BYTES, BadWav, PcmFormat, WavHeader
 from rtmsd.recording.verify.wave_reader import read_wave
 
 DAY_MS = 86_400_000

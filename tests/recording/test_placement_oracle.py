@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rtmsd.recording.disk.file_buffer import Backlog, DiskFile
-from rtmsd.recording.media.track import Placement, Track
-from rtmsd.recording.media.wav import HEADER_BYTES, PcmFormat
+from rtmsd.recording.media.wav.header import HEADER_BYTES, PcmFormat
+from rtmsd.recording.media.wav.track import Placement, Track
 
 PCM: Final = PcmFormat(8000, 1)
 CELL: Final = PCM.bytes_per_ms  # a millisecond

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from rtmsd.protocol.enums import PayloadType
 from rtmsd.recording.disk.file_buffer import Backlog, DiskFile
 from rtmsd.recording.media.codecs.decoders import decode_alaw
-from rtmsd.recording.media.resumed import LONGEST_PACKET_MS
-from rtmsd.recording.media.track import REACH_MS, Placement, Track
-from rtmsd.recording.media.wav import HEADER_BYTES, PcmFormat
+from rtmsd.recording.media.wav.earlier import LONGEST_PACKET_MS
+from rtmsd.recording.media.wav.header import HEADER_BYTES, PcmFormat
+from rtmsd.recording.media.wav.track import REACH_MS, Placement, Track
 from rtmsd.recording.verify.verify import verify
 
 AUDIO: Final = frozenset({"audio"})

@@ -12,7 +12,7 @@ import trio
 
 from rtmsd.protocol.media_data import ChatData, TranscriptData
 from rtmsd.recording.disk.filesystem import Disk
-from rtmsd.recording.media.wav import HEADER_BYTES
+from rtmsd.recording.media.wav.header import HEADER_BYTES
 from rtmsd.recording.recovery.repair import repair
 from rtmsd.recording.verify.verify import verify
 

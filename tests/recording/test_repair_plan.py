@@ -7,7 +7,7 @@ import pytest
 
 from rtmsd.recording.disk.filesystem import Disk
 from rtmsd.recording.manifest.schema import FileEntry
-from rtmsd.recording.media.wav import PcmFormat, WavHeader
+from rtmsd.recording.media.wav.header import PcmFormat, WavHeader
 from rtmsd.recording.recovery.plan import RepairPlan
 from rtmsd.recording.recovery.repair_files import FileRepairer, header_of
 from rtmsd.recording.timeline.gaps import Gap, Gaps

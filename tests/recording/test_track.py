@@ -4,9 +4,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rtmsd.recording.disk.file_buffer import PIECE_BYTES, Backlog, DiskFile
-from rtmsd.recording.media.recent_packets import RecentPackets
-from rtmsd.recording.media.track import MAX_AHEAD_MS, Placement, Track
-from rtmsd.recording.media.wav import HEADER_BYTES, PcmFormat
+from rtmsd.recording.media.wav.header import HEADER_BYTES, PcmFormat
+from rtmsd.recording.media.wav.recent_packets import RecentPackets
+from rtmsd.recording.media.wav.track import MAX_AHEAD_MS, Placement, Track
 
 PCM = PcmFormat(8000, 1)  # 16 bytes a millisecond
 START_MS = 1_790_000_000_000

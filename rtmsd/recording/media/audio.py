@@ -15,8 +15,8 @@ from rtmsd.recording.manifest.schema import FileEntry
 from rtmsd.recording.media.codecs.decoders import PacketDecoder, decoder, rtp_decoder
 from rtmsd.recording.media.resumed import ResumedMedia
 from rtmsd.recording.media.store import FRESH_MS, IntakeContext, Kept, MediaStore
-from rtmsd.recording.media.track import Placement, Track
-from rtmsd.recording.media.wav import HEADER_BYTES, PcmFormat, WavHeader
+from rtmsd.recording.media.wav.header import HEADER_BYTES, PcmFormat, WavHeader
+from rtmsd.recording.media.wav.track import Placement, Track
 from rtmsd.recording.timeline.gaps import Gap
 
 _MAX_FILES: Final = 2000

@@ -14,7 +14,7 @@ from msgspec import UNSET
 from rtmsd.protocol.causes import GapCause
 from rtmsd.recording.manifest.entry import to_json
 from rtmsd.recording.manifest.schema import FileEntry
-from rtmsd.recording.media.wav import HEADER_BYTES, PcmFormat
+from rtmsd.recording.media.wav.header import HEADER_BYTES, PcmFormat
 from rtmsd.recording.timeline.gaps import Gap
 
 EVENT: Final = "file_damaged"

@@ -11,7 +11,7 @@ from typing import Final
 
 import attrs
 
-from rtmsd.recording.media.wav import HEADER_BYTES, WavHeader
+from rtmsd.recording.media.wav.header import HEADER_BYTES, WavHeader
 from rtmsd.recording.timeline.gaps import CONTIGUOUS_MS
 from rtmsd.recording.timeline.intervals import IntervalSet, Part
 

@@ -17,7 +17,7 @@ from rtmsd.recording.manifest.schema import (
     ParticipantEntry,
     new_manifest,
 )
-from rtmsd.recording.media.wav import HEADER_BYTES, WavHeader
+from rtmsd.recording.media.wav.header import HEADER_BYTES, WavHeader
 from rtmsd.recording.recovery.damage import Lost
 from rtmsd.recording.recovery.plan import RepairPlan
 from rtmsd.recording.recovery.repair_files import header_of

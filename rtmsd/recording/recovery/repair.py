@@ -25,7 +25,7 @@ from rtmsd.recording.manifest.schema import (
     read_manifest,
 )
 from rtmsd.recording.media.captions import HEAD, captions
-from rtmsd.recording.media.wav import WavHeader
+from rtmsd.recording.media.wav.header import WavHeader
 from rtmsd.recording.recovery.plan import RepairPlan
 from rtmsd.recording.recovery.rebuild import rebuild_manifest
 from rtmsd.recording.recovery.repair_audio import repair_audio

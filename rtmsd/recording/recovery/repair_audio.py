@@ -3,7 +3,7 @@
 from msgspec.structs import replace
 
 from rtmsd.recording.manifest.schema import FileEntry, Manifest
-from rtmsd.recording.media.wav import HEADER_BYTES, WavHeader
+from rtmsd.recording.media.wav.header import HEADER_BYTES, WavHeader
 from rtmsd.recording.recovery.damage import Lost, gap_of, lost_audio
 from rtmsd.recording.recovery.plan import RepairPlan
 from rtmsd.recording.recovery.repair_files import FileRepairer

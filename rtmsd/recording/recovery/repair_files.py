@@ -11,7 +11,7 @@ import attrs
 from rtmsd.protocol.times import LATEST_MS
 from rtmsd.recording.disk.paths import owner_of, participant_name
 from rtmsd.recording.manifest.schema import FAR_MS, MAX_RATE_HZ, FileEntry
-from rtmsd.recording.media.wav import HEADER_BYTES, BadWav, PcmFormat, WavHeader
+from rtmsd.recording.media.wav.header import HEADER_BYTES, BadWav, PcmFormat, WavHeader
 from rtmsd.recording.recovery.damage import pcm_of
 from rtmsd.recording.recovery.plan import RepairPlan
 

@@ -14,10 +14,11 @@ from rtmsd.recording.disk.paths import CAPTIONS, CHAT, EVENTS, TRANSCRIPT, owner
 from rtmsd.recording.library.revoke import delete_all
 from rtmsd.recording.manifest.lines import Line, read_lines
 from rtmsd.recording.manifest.schema import MANIFEST, FileEntry, Manifest
-from rtmsd.recording.media.recent_packets import WINDOW_MS
-from rtmsd.recording.media.resumed import LONGEST_PACKET_MS, ResumedAudio, ResumedMedia, ResumedPictures
-from rtmsd.recording.media.track import REACH_MS
-from rtmsd.recording.media.wav import HEADER_BYTES, WavHeader
+from rtmsd.recording.media.resumed import ResumedAudio, ResumedMedia, ResumedPictures
+from rtmsd.recording.media.wav.earlier import LONGEST_PACKET_MS
+from rtmsd.recording.media.wav.header import HEADER_BYTES, WavHeader
+from rtmsd.recording.media.wav.recent_packets import WINDOW_MS
+from rtmsd.recording.media.wav.track import REACH_MS
 from rtmsd.recording.recovery.damage import Lost
 from rtmsd.recording.recovery.holes import scan_holes
 from rtmsd.recording.recovery.plan import RepairPlan

@@ -10,11 +10,11 @@ from collections.abc import Iterable
 from typing import Final
 
 from rtmsd.recording.disk.file_buffer import PIECE_BYTES, DiskFile
-from rtmsd.recording.media.drift import DRIFTING, Drift, without_silence
-from rtmsd.recording.media.holes import Holes
-from rtmsd.recording.media.recent_packets import RecentPackets
-from rtmsd.recording.media.resumed import EarlierAudio
-from rtmsd.recording.media.wav import HEADER_BYTES, PcmFormat
+from rtmsd.recording.media.wav.drift import DRIFTING, Drift, without_silence
+from rtmsd.recording.media.wav.earlier import EarlierAudio
+from rtmsd.recording.media.wav.header import HEADER_BYTES, PcmFormat
+from rtmsd.recording.media.wav.holes import Holes
+from rtmsd.recording.media.wav.recent_packets import RecentPackets
 from rtmsd.recording.timeline.gaps import CONTIGUOUS_MS
 
 REACH_MS: Final = 100

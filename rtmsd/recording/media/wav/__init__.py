@@ -1,0 +1,1 @@
+"""WAV files: their header, and tracks, which put each packet where its timestamp says. Pure."""

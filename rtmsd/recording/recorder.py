@@ -166,7 +166,7 @@ class Recorder:
         """An earlier process had this stream, and may have been connected without having had the time to say so.
 
         Args:
-            media: that are asked for now. What was connected and is not among them stays a gap, and is told why.
+            media: that are asked for now. What was connected and is not among them stays a gap; an event says why.
         """
         media = frozenset(media)
         self._timeline.interrupted(cause, media)
@@ -201,7 +201,7 @@ class Recorder:
         self.flusher.touch()
 
     def resumed(self, zoom_ms: int | None, *, by_now: bool = False) -> None:
-        """A pause is over; `by_now`: at `zoom_ms` or earlier, and Zoom's word on when may follow."""
+        """A pause ended; `by_now`: at `zoom_ms` or earlier, and Zoom's word on when may follow."""
         self._timeline.resumed(zoom_ms, by_now=by_now)
         self.flusher.touch()
 
@@ -267,7 +267,7 @@ class Recorder:
         await self.flusher.suspend()
 
     async def delete(self, zoom_ms: int | None = None) -> None:
-        """End, if that was not said yet, delete everything that was stored, and leave a receipt: nobody's name.
+        """End, if that did not happen yet, delete everything that was stored, and leave a receipt without names.
 
         Raises:
             Exception: a bug in the end. Everything is deleted all the same.

@@ -109,7 +109,7 @@ def _write(disk: Disk, batch: Batch) -> int:
     descriptor = open_known(disk, file) if file.durable_bytes else open_new(disk, file)
     try:
         if file.durable_bytes == 0 and file.header is not None:
-            # Were we killed behind the samples, nobody would know what they are.
+            # Were we killed behind the samples, they would be of an unknown format.
             disk.write(descriptor, file.header(0), 0)
         for offset, pieces in batch.chunks:
             disk.write_pieces(descriptor, pieces, offset)

@@ -1,4 +1,4 @@
-"""Where the files of a stream are, and names that are safe whatever an id contains."""
+"""The places of a stream's files, and names that are safe whatever an id contains."""
 
 import hashlib
 from datetime import UTC, datetime, timedelta
@@ -31,7 +31,7 @@ def safe_name(text: str) -> str:
 
 
 def participant_name(user_id: int | str) -> str:
-    """Return the stem of a participant's files; the mix of everybody, number 0, has a name that nobody else can get."""
+    """Return the stem of a participant's files; the mix of everybody, number 0, has a name of its own."""
     if user_id == MIX_USER_ID:
         return MIX_NAME
     name = safe_name(str(user_id))
@@ -39,7 +39,7 @@ def participant_name(user_id: int | str) -> str:
 
 
 def owner_of(stem: str) -> int | str:
-    """Return whose a file of that name is, as far as the name tells."""
+    """Return whose a file of that name is, as far as the name shows."""
     if stem == participant_name(MIX_USER_ID):
         return MIX_USER_ID
     return int(stem) if stem.isdecimal() else unquote(stem)

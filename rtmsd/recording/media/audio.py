@@ -20,13 +20,13 @@ from rtmsd.recording.media.wav.track import Placement, Track
 from rtmsd.recording.timeline.gaps import Gap
 
 _MAX_FILES: Final = 2000
-"""Bound of the files of a stream, for ids that nobody meant; packets past it are dropped."""
+"""Bound of the files of a stream, against senseless ids; packets past it are dropped."""
 
 _MAX_DECODERS: Final = 2 * _MAX_FILES
 """Past it those are forgotten of whom there is no file."""
 
 _FELL_SILENT_MS: Final = 1000
-"""Who said nothing for so long before an outage is not expected to have gone on in it."""
+"""A participant silent for so long before an outage is not expected to have spoken in it."""
 
 _ADJUSTMENTS: Final = ("same_time", "trimmed_ms", "inserted_ms", "cut_ms")
 
@@ -52,7 +52,7 @@ class AudioStore(MediaStore[bytes]):
         self._maker = context.maker
         self._all: list[Track] = []
         self._ahead: set[Track] = set()  # files with a jump so far ahead that it may be a broken timestamp
-        self._gone_adjustments: Counter[str] = Counter()  # of files that somebody removed
+        self._gone_adjustments: Counter[str] = Counter()  # of files that others removed
         self._gone_bytes = 0
         self._decoders: dict[UserId, PacketDecoder] = {}
         self._new_decoder: Callable[[], PacketDecoder] = decoder(self.format)

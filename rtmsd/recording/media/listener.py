@@ -1,4 +1,4 @@
-"""Who listens to a stream as it is recorded."""
+"""The interface of live readers of a recording."""
 
 from typing import Protocol
 

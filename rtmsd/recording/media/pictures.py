@@ -17,7 +17,7 @@ from rtmsd.recording.media.store import FRESH_MS, IntakeContext, Kept, MediaStor
 from rtmsd.recording.timeline.gaps import Gap
 
 SUFFIXES: Final[dict[int, str]] = {PayloadType.H264: "h264", PayloadType.JPG: "mjpeg", PayloadType.PNG: "png"}
-_FRAME_MS: Final[dict[str, int]] = {"video": 400, "share": 2000}  # of Zoom's JPEGs, where nobody said
+_FRAME_MS: Final[dict[str, int]] = {"video": 400, "share": 2000}  # of Zoom's JPEGs, where none was negotiated
 _MAX_FILES: Final = 2000
 _ENDS_BYTES: Final = 64
 
@@ -141,7 +141,7 @@ class PictureStore(MediaStore[bytes]):
 
     @staticmethod
     def _begin_index(film: _Film) -> None:
-        """The index is gone. The pictures are there, only nobody knows when they were: one line stands for them all."""
+        """The index is gone. The pictures are there, without their times: one line stands for them all."""
         known = film.queued[0].offset if film.queued else film.size_bytes
         if not film.queued:
             film.start_ms = film.durable_ms

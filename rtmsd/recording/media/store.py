@@ -23,7 +23,7 @@ from rtmsd.recording.timeline.gaps import Gap
 from rtmsd.recording.timeline.timeline import Timeline
 
 FRESH_MS: Final = 15 * 60_000
-"""A timestamp that jumps so far ahead of the time known does not tell how far the stream has come."""
+"""A timestamp that jumps so far ahead of the time known does not show how far the stream has come."""
 
 Data = TypeVar("Data")
 
@@ -138,7 +138,7 @@ class MediaStore(ABC, Generic[Data]):
 
     @property
     def newest_ms(self) -> int | None:
-        """End of the newest media, leaving out what jumped far ahead of Zoom's time; None: nothing tells."""
+        """End of the newest media, leaving out what jumped far ahead of Zoom's time; None: unknown."""
         return self._credible(self._newest_ms)
 
     def _credible(self, end_ms: int | None) -> int | None:

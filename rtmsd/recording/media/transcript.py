@@ -17,7 +17,7 @@ from rtmsd.recording.media.text import TextStore, json_line
 from rtmsd.recording.timeline.gaps import Gap
 
 _RECENT: Final = 256
-"""So many utterances are remembered to tell a repeat; a reconnection brings a few."""
+"""So many utterances are remembered to recognise a repeat; a reconnection brings a few."""
 
 _REMEMBERED: Final = 4096
 """Of so many lines it is known where they end, should the file be cut."""

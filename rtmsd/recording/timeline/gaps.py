@@ -188,7 +188,7 @@ class Gaps:
                 break
             oldest = gaps.popleft()
             alike[oldest.kind].popleft()
-            if not alike[oldest.kind]:  # nobody else's is like it: keep the fact, drop the detail
+            if not alike[oldest.kind]:  # no other is like it: keep the fact, drop the detail
                 oldest.user_id = None
             others = alike[oldest.kind]
             if others:

@@ -47,7 +47,7 @@ class Pauses:
             self._changes.note()
 
     def end(self, time_ms: int, *, is_exact: bool, by_now: bool = False) -> None:
-        """The pause is over.
+        """The pause ended.
 
         Args:
             is_exact: Zoom said when; its word also corrects an end that was only known to be no later.

@@ -19,7 +19,7 @@ _DRAINED_MS: Final = 60_000
 """So long after a connection came up, audio that is still behind is not from Zoom's buffer: people say nothing."""
 
 _LATE_MS: Final = 1000
-"""What is missing may be from so long after the latest time heard; then it tells the time, too."""
+"""What is missing may be from so long after the latest time heard; then it is a sign of the time, too."""
 
 
 class Timeline:

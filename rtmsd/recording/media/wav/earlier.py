@@ -31,7 +31,7 @@ class EarlierAudio:
     def unknown_part(self, at: int, data: bytes) -> bytes:
         """Return what of a packet, whose time is at `at`, is not there yet: all, its end, or nothing.
 
-        Far from the end all of it counts as not there: about that the holes of the file tell.
+        Far from the end all of it counts as not there: the holes of the file answer that.
         """
         if not self.end - LONGEST_PACKET_MS * self.bytes_per_ms - self.reach_bytes <= at < self.end + self.reach_bytes:
             return data

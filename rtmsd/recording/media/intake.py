@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Any
 
 from rtmsd.protocol.bounds import bounded_name
 from rtmsd.protocol.media_data import ChatData, Corrupt, TranscriptData, UserId
@@ -43,14 +43,8 @@ class MediaIntake:
         self._audio = AudioStore(context)
         self._video, self._share = PictureStore(context, "video"), PictureStore(context, "share")
         self._transcript, self._chat = TranscriptStore(context), ChatStore(context)
-        stores: tuple[MediaStore[Any], ...] = (
-            self._audio,
-            self._video,
-            self._share,
-            self._transcript,
-            self._chat,
-        )
-        self.stores: Final = {store.media: store for store in stores}
+        stores = (self._audio, self._video, self._share, self._transcript, self._chat)
+        self.stores: dict[str, MediaStore[Any]] = {store.media: store for store in stores}
         for store in stores:
             store.restore(found)
 

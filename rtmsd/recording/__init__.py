@@ -20,7 +20,7 @@ Wings, lowest first; imports go downwards only:
     manifest   the format of `stream.json` and its entries; imports no other wing
     timeline   connections, pauses and gaps in Zoom's clock: what is missing, from when to when, and why. Pure
     disk       file buffers and their shared bound, the writer, the flush, retried work, names and calls on the disk
-    media      one `MediaStore` for each media type, tracks and placement, codecs
+    media      one `MediaStore` for each media type; below it `wav`, tracks and placement, and `codecs`
     library    all recordings of a directory: catalog, retention, revocation
     recovery   what an earlier process left: read, planned to be repaired, and taken up
     verify     reads recordings back, with readers of its own

@@ -63,9 +63,7 @@ class Timeline:
         return sorted(name for name in self._media.keys() - set(media) if self.knows(name))
 
     def never_connected(self, media: Iterable[str]) -> list[str]:
-        """Return the media types that, since the stream started, were neither connected nor refused, although others
-        were connected; those that an earlier process may have connected are left out.
-        """
+        """Return which of these were neither connected nor refused, also by an earlier process, unlike others."""
         if not any(map(self.knows, self._media)):
             return []
         return sorted(set(media) - self._media.keys() - self._interrupted.keys())
@@ -238,12 +236,7 @@ class Timeline:
         self.changed()
 
     def ended(
-        self,
-        time_ms: int | None,
-        newest_ms: int | None,
-        closing: Collection[int] = (),
-        *,
-        is_zooms: bool = False,
+        self, time_ms: int | None, newest_ms: int | None, closing: Collection[int] = (), *, is_zooms: bool = False
     ) -> int:
         """Close everything that is open. Returns the time of the end: what Zoom said or, if later, where the newest
         media end. Where Zoom did not say it is the latter, and where the end is not Zoom's, what was heard last.

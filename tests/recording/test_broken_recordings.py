@@ -285,7 +285,7 @@ def test_it_is_reported_and_repaired_once(sound: Path) -> None:
     try_out()
 
 
-def test_a_daemon_goes_on_with_it(sound: Path, studio: Any, tools: Any) -> None:
+def test_a_daemon_continues_it(sound: Path, studio: Any, tools: Any) -> None:
     @EXAMPLES
     @given(st.data())
     def try_out(data: Any) -> None:
@@ -295,7 +295,7 @@ def test_a_daemon_goes_on_with_it(sound: Path, studio: Any, tools: Any) -> None:
             again = type(studio)(copied.root)
             again.disk = QuickDisk()
 
-            async def go_on() -> None:
+            async def resume() -> None:
                 recorder = await again.open()
                 recorder.connected("signaling", frozenset())
                 recorder.connected("media", AUDIO)
@@ -309,7 +309,7 @@ def test_a_daemon_goes_on_with_it(sound: Path, studio: Any, tools: Any) -> None:
                 await recorder.finish()
 
             with structlog.testing.capture_logs():
-                trio.run(go_on)
+                trio.run(resume)
             assert is_kept(before, samples(copied.directory))
             manifest = json.loads((copied.directory / "stream.json").read_bytes())
             assert manifest["state"] == "ended"
@@ -355,7 +355,7 @@ def with_more(manifest: dict[str, Any]) -> None:
             entry["more"] = [1]
 
 
-def test_repair_keeps_what_a_later_version_says(directory: Path) -> None:
+def test_repair_keeps_the_keys_of_a_later_version(directory: Path) -> None:
     manifest = edited(directory, with_more)
     assert verify(directory) == []
     with (directory / "audio/5.wav").open("ab") as file:
@@ -369,16 +369,16 @@ def test_repair_keeps_what_a_later_version_says(directory: Path) -> None:
     assert after == manifest
 
 
-def test_a_daemon_keeps_what_a_later_version_says(directory: Path, studio: Any, tools: Any) -> None:
+def test_a_daemon_keeps_the_keys_of_a_later_version(directory: Path, studio: Any, tools: Any) -> None:
     before = edited(directory, with_more)
 
-    async def go_on() -> None:
+    async def resume() -> None:
         recorder = await studio.open()
         recorder.connected("media", AUDIO)
         recorder.participants_named([])
         await recorder.suspend()
 
-    trio.run(go_on)
+    trio.run(resume)
     after = json.loads((directory / "stream.json").read_bytes())
     assert after["mood"] == {"of": "Ana"}
     assert after["participants"] == before["participants"]
@@ -402,12 +402,12 @@ def test_an_index_with_a_broken_line_is_named_and_costs_no_picture(directory: Pa
     assert lost(directory, "video") == [(5, 1, 40)]
 
 
-@pytest.mark.parametrize("is_told", [True, False])
-def test_where_no_file_tells_a_start_its_date_does(directory: Path, *, is_told: bool) -> None:
-    """A clock that was wrong told the rest."""
+@pytest.mark.parametrize("has_events", [True, False])
+def test_a_start_that_is_in_no_file_is_that_of_the_date(directory: Path, *, has_events: bool) -> None:
+    """The clock was wrong when the events were written."""
     shutil.rmtree(directory / "audio")
     (directory / "stream.json").unlink()
-    if is_told:
+    if has_events:
         events = directory / "events.jsonl"
         events.write_bytes(re.sub(rb'"at_ms":[0-9]+', b'"at_ms":7', events.read_bytes()))
     else:
@@ -436,13 +436,13 @@ def test_a_file_that_the_manifest_does_not_know_is_not_written_over(directory: P
     foreign = directory / "audio/7.wav"
     foreign.write_bytes(b"?" * 10_000)
 
-    async def go_on() -> None:
+    async def resume() -> None:
         recorder = await studio.open()
         recorder.connected("media", AUDIO)
         recorder.media.audio(7, None, recorder.zoom_ms, tools.packet(7))
         await recorder.suspend()
 
-    trio.run(go_on)
+    trio.run(resume)
     assert foreign.read_bytes() == b"?" * 10_000
     assert tools.samples(directory / "audio/7-2.wav") == tools.packet(7)
 
@@ -451,7 +451,10 @@ def test_a_file_that_the_manifest_does_not_know_is_not_written_over(directory: P
 def test_a_file_that_is_taken_out_of_the_manifest_is_named(directory: Path, name: str) -> None:
     manifest = json.loads((directory / "stream.json").read_bytes())
     repair(directory, disk=QuickDisk())
-    edited(directory, lambda told: told["files"].remove(next(each for each in told["files"] if each["path"] == name)))
+    edited(
+        directory,
+        lambda manifest: manifest["files"].remove(next(each for each in manifest["files"] if each["path"] == name)),
+    )
     named = [str(problem.path) for problem in verify(directory) if problem.kind == "stray"]
     assert named == ([name] if manifest["state"] == "ended" or name == "audio/5.wav" else [])
 

@@ -1,4 +1,4 @@
-"""What there is on disk, what has to go, and that nothing goes while a stream writes it."""
+"""Recordings on disk: listed, deleted when due, and never deleted while a stream writes them."""
 
 import json
 import os
@@ -51,9 +51,9 @@ def record(root: Path, name: str, *, age_days: float = 0, size_bytes: int = 8192
         "connections": [],
         "counters": {"messages": {}},
     }
-    told = directory / "stream.json"
-    told.write_text(json.dumps(manifest | changes))
-    os.utime(told, (ended_ms / 1000, ended_ms / 1000))
+    path = directory / "stream.json"
+    path.write_text(json.dumps(manifest | changes))
+    os.utime(path, (ended_ms / 1000, ended_ms / 1000))
     return directory
 
 
@@ -74,17 +74,17 @@ async def at_once(work: Callable[..., Any], *args: Any, **_: Any) -> Any:
 # What there is
 
 
-def test_a_recording_is_listed_as_its_manifest_tells(tmp_path: Path) -> None:
+def test_a_recording_is_listed_as_in_its_manifest(tmp_path: Path) -> None:
     directory = record(tmp_path, "a/b+c==", age_days=1, why="stopped webhook")
     [recording] = find_recordings(tmp_path)
-    told = recording.to_json()
-    assert told == json.loads(json.dumps(told))
-    assert told["rtms_stream_id"] == "a/b+c=="
-    assert told["directory"] == str(directory)
-    assert (told["state"], told["app"], told["product"], told["gaps"]) == ("ended", "main", "session", 1)
-    assert told["why"] == "stopped webhook"
-    assert told["ended_ms"] - told["started_ms"] == 60_000
-    assert told["bytes"] >= 8192
+    listed = recording.to_json()
+    assert listed == json.loads(json.dumps(listed))
+    assert listed["rtms_stream_id"] == "a/b+c=="
+    assert listed["directory"] == str(directory)
+    assert (listed["state"], listed["app"], listed["product"], listed["gaps"]) == ("ended", "main", "session", 1)
+    assert listed["why"] == "stopped webhook"
+    assert listed["ended_ms"] - listed["started_ms"] == 60_000
+    assert listed["bytes"] >= 8192
 
 
 def test_silence_that_was_never_written_costs_nothing(tmp_path: Path) -> None:
@@ -96,10 +96,10 @@ def test_silence_that_was_never_written_costs_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", [None, b"", b"[]", b'{"state": "ended"}', b"\xff"])
 def test_a_recording_without_a_usable_manifest_is_listed_as_damaged(tmp_path: Path, content: bytes | None) -> None:
-    told = record(tmp_path, "x", age_days=3) / "stream.json"
-    told.unlink()
+    path = record(tmp_path, "x", age_days=3) / "stream.json"
+    path.unlink()
     if content is not None:
-        told.write_bytes(content)
+        path.write_bytes(content)
     [recording] = find_recordings(tmp_path)
     assert (recording.rtms_stream_id, recording.state, recording.ended_ms) == ("x", DAMAGED, None)
 
@@ -144,7 +144,7 @@ async def test_a_recording_is_removed_and_no_other(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", ".", "..", "../outside", "/etc", "on", "one/", "one\0", "%6Fne", "\ud800"])
-async def test_what_somebody_wrote_never_leads_out_of_the_library(tmp_path: Path, text: str) -> None:
+async def test_an_unchecked_id_never_leads_out_of_the_library(tmp_path: Path, text: str) -> None:
     root, outside = tmp_path / "root", tmp_path / "outside"
     record(root, "one")
     outside.mkdir()

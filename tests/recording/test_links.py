@@ -1,4 +1,4 @@
-"""What somebody puts below the recording directory, links above all: nothing is written or deleted through it."""
+"""Symbolic links and other objects below the recording directory: nothing is written or deleted through them."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What a manifest promised and the disk lacks: named by verify, made a gap by repair and by a daemon's next start."""
+"""Data promised by a manifest and gone from disk: reported by verify, made a gap by repair and by the next start."""
 
 import json
 import os

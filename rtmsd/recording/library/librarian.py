@@ -1,4 +1,4 @@
-"""Looks after the recordings while streams come and go: lists them, removes them, keeps to the limits.
+"""The librarian lists recordings, removes them and applies retention while streams start and end.
 
 Deleting a recording and opening it again for a stream that comes back exclude each other. Both are decided in the Trio
 thread: a deletion sees in `live` that the stream is there, and a stream that comes later waits in `wait_free`.
@@ -37,11 +37,11 @@ class NoSuchRecording(RtmsdError):
 
 
 class RecordingInUse(RtmsdError):
-    """The stream lives: its recording is being written."""
+    """The stream is live: its recording is being written."""
 
 
 class RetentionRules(Protocol):
-    """The slice of `RecordingConfig` that matters here."""
+    """The part of `RecordingConfig` for retention."""
 
     @property
     def keep_days(self) -> int: ...
@@ -89,11 +89,11 @@ class Librarian:
         """Delete a recording for good.
 
         Args:
-            rtms_stream_id: whatever somebody wrote; it is looked up among the recordings and never becomes a path.
+            rtms_stream_id: unchecked input; it is looked up among the recordings and never becomes a path.
 
         Raises:
             NoSuchRecording: there is none.
-            RecordingInUse: its stream lives.
+            RecordingInUse: its stream is live.
             StorageError: the disk refuses. What it left is deleted later.
         """
         async with self._deleting:
@@ -114,7 +114,7 @@ class Librarian:
             await moving.wait()
 
     async def tidy(self, rules: RetentionRules) -> None:
-        """Finish interrupted deletions, then delete what is overdue. A disk that refuses is logged, and tried later."""
+        """Finish interrupted deletions, then delete what is overdue. Disk errors are logged, and retried later."""
         async with self._deleting:
             try:
                 for leftover in await self._run_sync(leftovers, self._root, abandon_on_cancel=True):
@@ -165,7 +165,7 @@ class Librarian:
         await self._erase(leftover)
 
     async def _erase(self, leftover: Path) -> None:
-        """Delete what was set aside. A stop of the daemon does not wait for that: the next start goes on with it."""
+        """Delete what was set aside. A stop of the daemon does not wait for that: the next start continues it."""
         await self._run_sync(erase, leftover, abandon_on_cancel=True)
 
     def _live_names(self) -> frozenset[str]:

@@ -1,4 +1,4 @@
-"""Which recordings have been kept for long enough. Pure; off unless the configuration says how long, or how much."""
+"""Retention: the recordings that are too old, or too much. Pure; off unless configured."""
 
 from collections.abc import Collection, Iterable
 

@@ -1,8 +1,9 @@
 """The media types asked for, granted and refused: the manifest's `media`."""
 
-import copy
 from collections.abc import Iterable, Mapping
 from typing import Any
+
+from msgspec.structs import replace
 
 from rtmsd.protocol.bounds import bounded_text
 from rtmsd.protocol.media_summary import summary
@@ -47,11 +48,8 @@ class MediaTerms:
             self._set(name, refused=None)
 
     def entries(self) -> dict[str, MediaTerm]:
-        """Return all as they are now."""
-        return {name: copy.copy(term) for name, term in self._terms.items()}
+        return dict(self._terms)
 
     def _set(self, name: str, **term: Any) -> None:
-        known = self._terms.setdefault(name, MediaTerm())
-        for field, value in term.items():
-            setattr(known, field, value)
+        self._terms[name] = replace(self._terms.get(name, MediaTerm()), **term)
         self._changes.note()

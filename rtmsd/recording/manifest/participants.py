@@ -27,7 +27,7 @@ class Participants:
 
     @property
     def unlisted(self) -> int:
-        """How many people there was no room for in the list."""
+        """Participants for whom there was no room in the list."""
         return len(self._unlisted)
 
     def name(self, user_id: int | str | None) -> str | None:
@@ -35,7 +35,7 @@ class Participants:
         return None if person is None else person.user_name
 
     def named(self, user_id: int | str, user_name: str | None) -> None:
-        """Somebody is there: an entry is made or the name taken over; a missing name leaves the one known."""
+        """A participant is there: make the entry or replace its name; a missing name changes nothing."""
         if user_id == MIX_USER_ID:
             return
         person = self._entry(user_id)
@@ -69,7 +69,7 @@ class Participants:
         return [copy.copy(person) for person in self._people.values()]
 
     def _entry(self, user_id: int | str) -> ParticipantEntry | None:
-        """Return the person's entry, made if need be; None for the one too many."""
+        """Return the person's entry, made if need be; None if there are too many."""
         person = self._people.get(user_id)
         if person is not None:
             return person

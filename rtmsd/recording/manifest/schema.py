@@ -59,7 +59,7 @@ class FileEntry(Entry):
 
 
 class GapEntry(Entry):
-    """Media that are missing; `to_ms` is None while the gap goes on."""
+    """Media that are missing; `to_ms` is None while the gap is open."""
 
     media: str
     user_id: OwnerId
@@ -72,8 +72,8 @@ class PauseEntry(Entry, omit_defaults=True):
     """Paused by the host, or between an end and a new start.
 
     Attributes:
-        to_ms: None while it goes on.
-        sure_until_ms: Zoom has not been heard since: the pause may have been over from here on.
+        to_ms: None while it is open.
+        sure_until_ms: Zoom has not been heard since: the pause may have ended at any time after this.
     """
 
     from_ms: Ms
@@ -212,7 +212,7 @@ def read_manifest(directory: Path) -> Manifest | None:
 
 
 def encode_manifest(manifest: Manifest) -> bytes:
-    """Return a manifest in lines for people; of one that nobody can read through any more, as short as can be."""
+    """Return a manifest in lines for people; a large one as short as can be."""
     plain = to_json(manifest)
     try:
         content = msgspec.json.encode(plain)

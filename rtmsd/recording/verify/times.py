@@ -6,6 +6,7 @@ from typing import Any, Final, NamedTuple
 from rtmsd.protocol.causes import GapCause, RecordingState
 from rtmsd.protocol.times import EARLIEST_MS, LATEST_MS
 
+_CAUSES: Final = frozenset(GapCause)
 _JITTER_MS: Final = 20  # what is shorter is no gap
 ENDED: Final = frozenset({RecordingState.ENDED, RecordingState.FAILED})
 
@@ -39,17 +40,17 @@ def check_times(manifest: dict[str, Any]) -> Iterator[Problem]:
 
 
 def check_gaps(manifest: dict[str, Any]) -> Iterator[Problem]:
-    is_over = manifest["state"] in ENDED
+    has_ended = manifest["state"] in ENDED
     for gap in manifest["gaps"]:
         span = f"{gap['media']} {gap['from_ms']} to {gap['to_ms']}"
-        if gap["cause"] not in set(GapCause):
+        if gap["cause"] not in _CAUSES:
             yield Problem("stream.json", "gap", f"{span}: unknown cause {gap['cause']!r}")
         if gap["to_ms"] is None:
-            if is_over:
+            if has_ended:
                 yield Problem("stream.json", "gap", f"{span}: open although the stream ended")
         elif gap["to_ms"] <= gap["from_ms"]:
             yield Problem("stream.json", "gap", f"{span}: empty")
-        elif is_over and gap["to_ms"] > manifest["ended_ms"]:
+        elif has_ended and gap["to_ms"] > manifest["ended_ms"]:
             yield Problem("stream.json", "gap", f"{span}: after the end")
     yield from _check_listed_once(manifest["gaps"])
 

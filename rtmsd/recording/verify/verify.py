@@ -28,7 +28,7 @@ class Missing(NamedTuple):
 
     Attributes:
         gaps: how many.
-        missing_ms: how much they leave out, by cause; of one that still goes on, what is known by now.
+        missing_ms: how much they leave out, by cause; of an open one, what is known by now.
     """
 
     gaps: int
@@ -36,7 +36,7 @@ class Missing(NamedTuple):
 
 
 def verify(directory: Path) -> list[Problem]:
-    """Return what is wrong with a recording. A stream that still goes on is checked as far as it can be.
+    """Return what is wrong with a recording. A stream that has not ended is checked as far as it can be.
 
     Raises:
         OSError: something cannot be read.
@@ -107,27 +107,27 @@ def _check_receipt(directory: Path, manifest: dict[str, Any]) -> Iterator[Proble
 
 
 def _check_files(directory: Path, manifest: dict[str, Any]) -> Iterator[Problem]:
-    is_over = manifest["state"] in ENDED
+    has_ended = manifest["state"] in ENDED
     names = [entry["path"] for entry in manifest["files"]]
     for name in sorted({name for name in names if names.count(name) > 1}):
         yield Problem(name, "manifest", "listed more than once")
     for entry in manifest["files"]:
         name, path = entry["path"], directory / entry["path"]
         if entry["media"] != name.rpartition("/")[0] and name != f"{entry['media']}.jsonl":
-            yield Problem(name, "manifest", f"is called {entry['media']}")
+            yield Problem(name, "manifest", f"is listed as {entry['media']}")
         if not path.is_file():
             yield Problem(name, "missing", "listed in the manifest and not there")
             continue
         size_bytes = path.stat().st_size
-        if (size_bytes != entry["bytes"]) if is_over else (size_bytes < entry["bytes"]):
+        if (size_bytes != entry["bytes"]) if has_ended else (size_bytes < entry["bytes"]):
             yield Problem(name, "length", f"{size_bytes} bytes, {entry['bytes']} in the manifest")
         if entry["media"] == "audio":
-            yield from _check_wave(path, entry, manifest, is_over=is_over)
+            yield from _check_wave(path, entry, manifest, has_ended=has_ended)
         elif "index" in entry:
-            yield from _check_index(directory, entry, is_over=is_over)
+            yield from _check_index(directory, entry, has_ended=has_ended)
 
 
-def _check_wave(path: Path, entry: dict[str, Any], manifest: dict[str, Any], *, is_over: bool) -> Iterator[Problem]:
+def _check_wave(path: Path, entry: dict[str, Any], manifest: dict[str, Any], *, has_ended: bool) -> Iterator[Problem]:
     name, size_bytes = entry["path"], path.stat().st_size
     try:
         wave = read_wave(path)
@@ -140,7 +140,7 @@ def _check_wave(path: Path, entry: dict[str, Any], manifest: dict[str, Any], *, 
     if there_bytes % wave.block_bytes:
         yield Problem(name, "length", "ends within a sample")
     duration_ms = there_bytes // wave.block_bytes * 1000 // wave.rate_hz
-    if (duration_ms != entry["duration_ms"]) if is_over else (duration_ms < entry["duration_ms"]):
+    if (duration_ms != entry["duration_ms"]) if has_ended else (duration_ms < entry["duration_ms"]):
         yield Problem(name, "length", f"{duration_ms} ms, {entry['duration_ms']} in the manifest")
     said = (wave.rate_hz, wave.channels)
     if said != (entry.get("rate_hz", wave.rate_hz), entry.get("channels", wave.channels)):
@@ -165,7 +165,7 @@ def _seconds(date_and_time: str) -> int | None:
         return None
 
 
-def _check_index(directory: Path, entry: dict[str, Any], *, is_over: bool) -> Iterator[Problem]:
+def _check_index(directory: Path, entry: dict[str, Any], *, has_ended: bool) -> Iterator[Problem]:
     index = directory / entry["index"]
     if not index.is_file():
         yield Problem(entry["index"], "missing", "listed in the manifest and not there")
@@ -185,14 +185,16 @@ def _check_index(directory: Path, entry: dict[str, Any], *, is_over: bool) -> It
         times_ms.append(picture["timestamp_ms"])
     if end != (directory / entry["path"]).stat().st_size:
         yield Problem(entry["index"], "index", f"ends at {end}, the file does not")
-    told_ms = (entry["start_ms"], entry["duration_ms"])
-    if is_over and times_ms and told_ms != (times_ms[0], max(0, times_ms[-1] - times_ms[0])):
-        yield Problem(entry["path"], "length", f"{told_ms[1]} ms from {told_ms[0]} in the manifest, not in the index")
+    listed_ms = (entry["start_ms"], entry["duration_ms"])
+    if has_ended and times_ms and listed_ms != (times_ms[0], max(0, times_ms[-1] - times_ms[0])):
+        yield Problem(
+            entry["path"], "length", f"{listed_ms[1]} ms from {listed_ms[0]} in the manifest, not in the index"
+        )
 
 
 def _check_strays(directory: Path, manifest: dict[str, Any]) -> Iterator[Problem]:
     listed = {entry["path"] for entry in manifest["files"]} | {entry.get("index") for entry in manifest["files"]}
-    # Of a stream that goes on, the manifest names these a moment after their first line.
+    # Before the end, the manifest lists these a moment after their first line.
     of_lines = _LISTED_LINES if manifest["state"] in ENDED else ()
     for path in sorted(directory.rglob("*")):
         name = path.relative_to(directory).as_posix()

@@ -1,4 +1,4 @@
-"""Read the header of a WAV as any other program would: for `verify`, sharing nothing with what writes it.
+"""The header of a WAV, read as any other program would read it, without the code that writes it.
 
 Sources: EBU Tech 3285 (`bext`), EBU Tech 3306 (RF64).
 """
@@ -12,7 +12,7 @@ _UINT32_MAX: Final = 2**32 - 1
 
 
 class Wave(NamedTuple):
-    """What a WAV says about itself."""
+    """The format of a WAV, and where its samples are."""
 
     rate_hz: int
     channels: int
@@ -23,7 +23,7 @@ class Wave(NamedTuple):
 
 
 class Bext(NamedTuple):
-    """The chunk that says whose it is, and since when: the start of the stream, and samples since its midnight."""
+    """The chunk with the owner, the start of the stream, and the samples since its midnight."""
 
     description: bytes
     started: str

@@ -81,7 +81,7 @@ def _sort_out(
     if broken:
         plan.append(path.with_name(f"{path.name}{SET_ASIDE}"), b"".join(line + b"\n" for line in broken))
     plan.replace(path, right)
-    plan.note(path, f"{len(broken)} lines that are none moved to {path.name}{SET_ASIDE}")
+    plan.note(path, f"{len(broken)} invalid lines moved to {path.name}{SET_ASIDE}")
     if not broken or (not is_promised and kind is not Line.EVENT):
         return lines, None
     started_ms, ended_ms = manifest.started_ms, manifest.ended_ms

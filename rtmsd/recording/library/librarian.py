@@ -15,14 +15,7 @@ import trio
 from rtmsd.errors import RtmsdError, StorageError
 from rtmsd.recording.disk.paths import DAY_MS, date_of, safe_name
 from rtmsd.recording.disk.retrying import RunSync, own_threads
-from rtmsd.recording.library.catalog import (
-    Recording,
-    erase,
-    find_recordings,
-    leftovers,
-    remove_empty_days,
-    set_aside,
-)
+from rtmsd.recording.library.catalog import Recording, erase, find_recordings, leftovers, remove_empty_days, set_aside
 from rtmsd.recording.library.retention import overdue
 
 log = structlog.get_logger(__name__)

@@ -9,14 +9,7 @@ from rtmsd.protocol.times import is_believable
 from rtmsd.recording.disk.filesystem import SET_ASIDE
 from rtmsd.recording.disk.paths import EVENTS, time_of
 from rtmsd.recording.manifest.lines import Line, read_lines
-from rtmsd.recording.manifest.schema import (
-    FAR_MS,
-    MANIFEST,
-    ConnectionEntry,
-    Manifest,
-    ParticipantEntry,
-    new_manifest,
-)
+from rtmsd.recording.manifest.schema import FAR_MS, MANIFEST, ConnectionEntry, Manifest, ParticipantEntry, new_manifest
 from rtmsd.recording.media.wav.header import HEADER_BYTES, WavHeader
 from rtmsd.recording.recovery.damage import Lost
 from rtmsd.recording.recovery.plan import RepairPlan

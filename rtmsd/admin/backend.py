@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
-from rtmsd.admin.events import EventHub
 from rtmsd.admin.messages import JsonObject
 from rtmsd.admin.tap import TapRecorder
+from rtmsd.sinks.hub import LiveHub
 
 
 class AdminBackend(Protocol):
@@ -17,7 +17,7 @@ class AdminBackend(Protocol):
     """
 
     @property
-    def events(self) -> EventHub:
+    def events(self) -> LiveHub:
         """The hub of all streams' events, as in `events.jsonl`."""
         ...
 

@@ -7,10 +7,9 @@ from urllib.parse import parse_qsl, unquote_to_bytes
 import attrs
 
 from rtmsd.admin.backend import AdminBackend
-from rtmsd.admin.events import events_reply
 from rtmsd.admin.messages import Access, AdminError, Code, Request, json_reply
 from rtmsd.admin.metrics import METRICS_TYPE
-from rtmsd.admin.tap import TapRequest, check_expected, tap_reply
+from rtmsd.admin.tap import TapRequest, check_expected, events_reply, tap_reply
 from rtmsd.http.messages import Reply, StreamReply
 from rtmsd.nearest import did_you_mean
 

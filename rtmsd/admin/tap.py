@@ -1,4 +1,4 @@
-"""Live media: what a reader asks for, whose voice that is, and the connection of its tap to the recorder."""
+"""Requests for live media and events: parsed, refused with a code, or answered with a live sink."""
 
 import enum
 from collections.abc import Collection, Iterator, Mapping, MutableSequence, Sequence
@@ -7,11 +7,12 @@ from typing import Final, Protocol
 
 import attrs
 
-from rtmsd.admin.events import EventHub
 from rtmsd.admin.messages import NDJSON_TYPE, AdminError, Code, JsonObject
-from rtmsd.admin.tap_sources import NdjsonTap, PcmTap, TapListener, wav_head
 from rtmsd.http.messages import Source, StreamReply
 from rtmsd.protocol.media_params import AudioFormat
+from rtmsd.sinks.base import LiveSink
+from rtmsd.sinks.hub import LiveHub
+from rtmsd.sinks.taps import EventTap, NdjsonTap, PcmTap, wav_head
 
 MIX_USER_ID: Final = 0
 MEDIA: Final = ("audio", "video", "share", "transcript", "chat", "events")
@@ -36,7 +37,7 @@ class TapRecorder(Protocol):
     """What a tap needs of `rtmsd.recording.recorder.Recorder`."""
 
     @property
-    def listeners(self) -> MutableSequence[TapListener]: ...
+    def listeners(self) -> MutableSequence[LiveSink]: ...
 
     @property
     def pcm(self) -> AudioFormat | None:
@@ -100,7 +101,7 @@ def check_expected(wanted: TapRequest, links: Sequence[JsonObject], *, named: bo
     )
 
 
-def tap_reply(wanted: TapRequest, rtms_stream_id: str, recorder: TapRecorder, hub: EventHub) -> StreamReply:
+def tap_reply(wanted: TapRequest, rtms_stream_id: str, recorder: TapRecorder, hub: LiveHub) -> StreamReply:
     """The live answer to a request.
 
     Raises:
@@ -184,10 +185,18 @@ def _names(manifest: JsonObject, user_ids: Collection[str]) -> dict[str, str]:
 
 
 @contextmanager
-def _attached(tap: NdjsonTap | PcmTap, recorder: TapRecorder, hub: EventHub) -> Iterator[Source]:
-    recorder.listeners.append(tap)
-    try:
-        with hub.heard_by(tap):
+def _attached(tap: NdjsonTap | PcmTap, recorder: TapRecorder, hub: LiveHub) -> Iterator[Source]:
+    with hub.attached_to(recorder.listeners, tap):
+        yield tap
+
+
+def events_reply(hub: LiveHub) -> StreamReply:
+    """The live answer to a request for the events of all streams."""
+
+    @contextmanager
+    def follow() -> Iterator[Source]:
+        tap = EventTap()
+        with hub.attached(tap):
             yield tap
-    finally:
-        recorder.listeners.remove(tap)
+
+    return StreamReply(content_type=NDJSON_TYPE, open=follow)

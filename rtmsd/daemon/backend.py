@@ -15,7 +15,6 @@ import trio
 from rtmsd import __version__
 from rtmsd import config as configuration
 from rtmsd import log as logging
-from rtmsd.admin.events import EventHub
 from rtmsd.admin.messages import AdminError, Code, JsonObject
 from rtmsd.admin.metrics import Metrics, Totals
 from rtmsd.daemon import labels
@@ -26,6 +25,7 @@ from rtmsd.errors import StorageError
 from rtmsd.protocol.causes import RecordingState
 from rtmsd.recording.library.librarian import NoSuchRecording, RecordingInUse
 from rtmsd.recording.recorder import Recorder
+from rtmsd.sinks.hub import LiveHub
 from rtmsd.state.lost import Loss
 from rtmsd.streams.life import Life
 from rtmsd.streams.report import Tally, state_of, told
@@ -66,7 +66,7 @@ class Backend:
         health: Health,
         api: ZoomApi,
         *,
-        events: EventHub,
+        events: LiveHub,
         stop: Stop,
     ) -> None:
         self.events = events

@@ -17,7 +17,6 @@ import trio
 
 from rtmsd import config as configuration
 from rtmsd import log as logging
-from rtmsd.admin.events import EventHub
 from rtmsd.config import Config
 from rtmsd.daemon.admin_sockets import open_admin_sockets
 from rtmsd.daemon.backend import Backend
@@ -27,6 +26,7 @@ from rtmsd.daemon.state_recovery import rows_from_recordings
 from rtmsd.errors import ConfigError, RtmsdError, leaves
 from rtmsd.recording.disk.writer import Writer
 from rtmsd.recording.library.librarian import keep_tidy
+from rtmsd.sinks.hub import LiveHub
 from rtmsd.state.journal import Journal
 from rtmsd.streams.descriptors import raise_limit
 from rtmsd.streams.restart import Restarter
@@ -104,7 +104,7 @@ class Daemon:
         for name in self._sockets.keys() - SOCKET_NAMES:
             log.warning("inherited socket not used", name=name, known=sorted(SOCKET_NAMES))
         self._notifier = Notifier()
-        self._events = EventHub()
+        self._events = LiveHub()
 
     async def run(self, *, task_status: trio.TaskStatus[Backend] = trio.TASK_STATUS_IGNORED) -> None:
         """Start, serve until `stop`, stop. Started, with the admin backend, when all sockets answer.

@@ -18,16 +18,16 @@ from hypothesis import strategies as st
 
 from rtmsd.admin.backend import AdminBackend
 from rtmsd.admin.commands import COMMANDS, find, resolve
-from rtmsd.admin.events import EventHub
 from rtmsd.admin.listener import open_admin_socket
 from rtmsd.admin.messages import Access, AdminError, Caller, Code
 from rtmsd.admin.server import MAX_CONNECTIONS, answer, serve_admin
 from rtmsd.admin.tap import TapRecorder
-from rtmsd.admin.tap_sources import TapListener
 from rtmsd.errors import ConfigError, StorageError
 from rtmsd.http.messages import HttpRequest, Reply
 from rtmsd.protocol.enums import PayloadType
 from rtmsd.protocol.media_params import AudioFormat
+from rtmsd.sinks.base import LiveSink
+from rtmsd.sinks.hub import LiveHub
 
 ODD_ID = "a/b+c=?%2F é"
 IDS = ("stream-1", "stream-12", "other", ODD_ID)
@@ -37,7 +37,7 @@ OURSELVES = Caller(pid=1, uid=os.geteuid())
 
 class FakeRecorder:
     def __init__(self) -> None:
-        self.listeners: list[TapListener] = []
+        self.listeners: list[LiveSink] = []
         self.pcm = AudioFormat(codec=PayloadType.L16, rate_hz=16000, channels=1, mixed=True, send_rate_ms=100)
 
     def snapshot(self) -> dict[str, Any]:
@@ -48,7 +48,7 @@ class FakeBackend:
     """A daemon that records its calls; `failure` is raised by every awaiting method."""
 
     def __init__(self) -> None:
-        self.events = EventHub()
+        self.events = LiveHub()
         self.calls: list[tuple[Any, ...]] = []
         self.taps = FakeRecorder()
         self.failure: Exception | None = None

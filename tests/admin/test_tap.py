@@ -13,15 +13,15 @@ import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rtmsd.admin.events import RING_BYTES as EVENTS_RING_BYTES
-from rtmsd.admin.events import EventHub, events_reply
 from rtmsd.admin.messages import AdminError, Code
-from rtmsd.admin.tap import TapFormat, TapRequest, check_expected, choose_voice, tap_reply
-from rtmsd.admin.tap_sources import LOST_TRAILER, RING_BYTES, TapListener, wav_head
+from rtmsd.admin.tap import TapFormat, TapRequest, check_expected, choose_voice, events_reply, tap_reply
 from rtmsd.http.messages import Source
 from rtmsd.protocol.enums import PayloadType
 from rtmsd.protocol.media_data import ChatData, TranscriptData
 from rtmsd.protocol.media_params import AudioFormat
+from rtmsd.sinks.base import LiveSink
+from rtmsd.sinks.hub import LiveHub
+from rtmsd.sinks.taps import LOST_TRAILER, RING_BYTES, wav_head
 
 SEPARATE = AudioFormat(codec=PayloadType.L16, rate_hz=16000, channels=1, mixed=False, send_rate_ms=100)
 MIXED = AudioFormat(codec=PayloadType.L16, rate_hz=16000, channels=1, mixed=True, send_rate_ms=100)
@@ -33,7 +33,7 @@ class FakeRecorder:
     """A recorder's face towards taps."""
 
     def __init__(self, form: AudioFormat | None = SEPARATE, **manifest: Any) -> None:
-        self.listeners: list[TapListener] = []
+        self.listeners: list[LiveSink] = []
         self.pcm = form
         self.manifest = {"participants": [person(ANA)], "files": [], **manifest}
 
@@ -72,7 +72,7 @@ async def lines(source: Source) -> list[dict[str, Any]]:
     return [json.loads(line) for line in data.splitlines()]
 
 
-def ndjson(recorder: FakeRecorder, hub: EventHub, **query: str) -> Any:
+def ndjson(recorder: FakeRecorder, hub: LiveHub, **query: str) -> Any:
     return tap_reply(TapRequest.parse(query), STREAM_ID, recorder, hub).open()
 
 
@@ -149,7 +149,7 @@ def test_an_unclear_choice_is_refused(people: list[int], wanted: str | None, cod
 
 def test_no_audio_format_yet_is_refused() -> None:
     with pytest.raises(AdminError) as caught:
-        tap_reply(TapRequest.parse({"format": "wav"}), STREAM_ID, FakeRecorder(None), EventHub())
+        tap_reply(TapRequest.parse({"format": "wav"}), STREAM_ID, FakeRecorder(None), LiveHub())
     assert caught.value.code is Code.REFUSED_IN_STATE
 
 
@@ -183,7 +183,7 @@ def test_media_that_will_never_come_are_refused_at_once(query: dict[str, str], w
 def test_who_is_not_there_is_refused_in_ndjson_too_and_those_who_are_have_names() -> None:
     recorder = FakeRecorder(participants=[{**person(ANA), "user_name": "Ana"}, person(BEN)])
     with pytest.raises(AdminError) as caught:
-        tap_reply(TapRequest.parse({"user_id": "7"}), STREAM_ID, recorder, EventHub())
+        tap_reply(TapRequest.parse({"user_id": "7"}), STREAM_ID, recorder, LiveHub())
     assert caught.value.code is Code.NO_SUCH_PARTICIPANT
     assert caught.value.more == {"participants": [str(ANA), str(BEN)], "names": {str(ANA): "Ana"}}
 
@@ -201,7 +201,7 @@ def test_the_head_is_one_that_a_wav_reader_understands(rate_hz: int, channels: i
 
 async def test_wav_sends_its_head_at_once_and_then_one_voice_until_the_end() -> None:
     recorder = FakeRecorder()
-    reply = tap_reply(TapRequest.parse({"format": "wav"}), STREAM_ID, recorder, EventHub())
+    reply = tap_reply(TapRequest.parse({"format": "wav"}), STREAM_ID, recorder, LiveHub())
     with reply.open() as source:
         assert await source.chunk() == wav_head(16000, 1)
         [listener] = recorder.listeners
@@ -220,7 +220,7 @@ async def test_wav_sends_its_head_at_once_and_then_one_voice_until_the_end() -> 
 
 async def test_a_new_sample_format_ends_the_sound_and_a_new_send_rate_does_not() -> None:
     recorder = FakeRecorder()
-    with tap_reply(TapRequest.parse({"format": "raw"}), STREAM_ID, recorder, EventHub()).open() as source:
+    with tap_reply(TapRequest.parse({"format": "raw"}), STREAM_ID, recorder, LiveHub()).open() as source:
         [listener] = recorder.listeners
         recorder.pcm = AudioFormat(codec=PayloadType.G722, rate_hz=16000, channels=1, mixed=False, send_rate_ms=20)
         listener.audio(ANA, None, 1, b"aa")
@@ -233,7 +233,7 @@ async def test_a_new_sample_format_ends_the_sound_and_a_new_send_rate_does_not()
 async def test_a_slow_listener_loses_the_oldest_sound_and_is_told_in_the_trailer() -> None:
     recorder = FakeRecorder()
     second = b"s" * 32000
-    with tap_reply(TapRequest.parse({"format": "raw"}), STREAM_ID, recorder, EventHub()).open() as source:
+    with tap_reply(TapRequest.parse({"format": "raw"}), STREAM_ID, recorder, LiveHub()).open() as source:
         [listener] = recorder.listeners
         for timestamp_ms in range(100):
             listener.audio(ANA, None, timestamp_ms, second)
@@ -250,7 +250,7 @@ async def test_a_slow_listener_loses_the_oldest_sound_and_is_told_in_the_trailer
 
 
 async def test_every_kind_has_its_line_in_order() -> None:
-    recorder, hub = FakeRecorder(), EventHub()
+    recorder, hub = FakeRecorder(), LiveHub()
     with ndjson(recorder, hub, media="audio,video,share,transcript,chat,events") as source:
         [listener] = recorder.listeners
         listener.audio(ANA, "Ana", 1, b"\x00\xff")
@@ -284,7 +284,7 @@ async def test_a_packet_s_line_is_json_whatever_the_names(
     user_id: int | str, user_name: str | None, timestamp_ms: int, data: bytes
 ) -> None:
     recorder = FakeRecorder()
-    with ndjson(recorder, EventHub()) as source:
+    with ndjson(recorder, LiveHub()) as source:
         recorder.listeners[0].audio(user_id, user_name, timestamp_ms, data)
         [line] = await lines(source)
     assert line == {
@@ -297,7 +297,7 @@ async def test_a_packet_s_line_is_json_whatever_the_names(
 
 
 async def test_an_event_about_media_is_still_told_from_media() -> None:
-    recorder, hub = FakeRecorder(), EventHub()
+    recorder, hub = FakeRecorder(), LiveHub()
     with ndjson(recorder, hub, media="events") as source:
         hub.publish({"rtms_stream_id": STREAM_ID, "kind": "connection", "media": ["audio"], "change": "opened"})
         [event] = await lines(source)
@@ -305,7 +305,7 @@ async def test_an_event_about_media_is_still_told_from_media() -> None:
 
 
 async def test_only_what_was_asked_for_is_sent() -> None:
-    recorder, hub = FakeRecorder(participants=[person(ANA), person(BEN)]), EventHub()
+    recorder, hub = FakeRecorder(participants=[person(ANA), person(BEN)]), LiveHub()
     with ndjson(recorder, hub, media="transcript,chat", user_id=str(BEN)) as source:
         [listener] = recorder.listeners
         hub.publish({"rtms_stream_id": STREAM_ID, "kind": "participant_join"})
@@ -320,7 +320,7 @@ async def test_only_what_was_asked_for_is_sent() -> None:
 
 async def test_a_slow_reader_of_ndjson_is_told_first_how_many_it_lost() -> None:
     recorder = FakeRecorder()
-    with ndjson(recorder, EventHub()) as source:
+    with ndjson(recorder, LiveHub()) as source:
         [listener] = recorder.listeners
         for timestamp_ms in range(50):
             listener.audio(ANA, None, timestamp_ms, b"x" * 50_000)
@@ -335,7 +335,7 @@ async def test_a_slow_reader_of_ndjson_is_told_first_how_many_it_lost() -> None:
 
 async def test_two_readers_do_not_know_of_each_other() -> None:
     recorder = FakeRecorder()
-    with ndjson(recorder, EventHub()) as slow, ndjson(recorder, EventHub()) as fast:
+    with ndjson(recorder, LiveHub()) as slow, ndjson(recorder, LiveHub()) as fast:
         for timestamp_ms in range(50):
             for listener in recorder.listeners:
                 listener.audio(ANA, None, timestamp_ms, b"x" * 50_000)
@@ -345,7 +345,7 @@ async def test_two_readers_do_not_know_of_each_other() -> None:
 
 async def test_what_json_and_utf8_cannot_say_does_not_end_a_tap() -> None:
     recorder = FakeRecorder()
-    with ndjson(recorder, EventHub(), media="chat") as source:
+    with ndjson(recorder, LiveHub(), media="chat") as source:
         recorder.listeners[0].chat(wrote(ANA, "lone \ud800 surrogate", size=float("nan"), list=[float("inf")]))
         [line] = await lines(source)
     assert line["text"] == "lone \ud800 surrogate"
@@ -356,7 +356,7 @@ async def test_what_json_and_utf8_cannot_say_does_not_end_a_tap() -> None:
 
 
 async def test_followers_of_events_get_every_stream_s_and_are_told_what_they_lost() -> None:
-    hub = EventHub()
+    hub = LiveHub()
     with events_reply(hub).open() as source:
         hub.publish({"rtms_stream_id": "a", "kind": "stream_state", "at_ms": 1})
         hub.publish({"rtms_stream_id": "b", "kind": "participant_join", "at_ms": 2})
@@ -364,14 +364,14 @@ async def test_followers_of_events_get_every_stream_s_and_are_told_what_they_los
             {"rtms_stream_id": "a", "kind": "stream_state", "at_ms": 1},
             {"rtms_stream_id": "b", "kind": "participant_join", "at_ms": 2},
         ]
-        hub.publish({"rtms_stream_id": "a", "kind": "x", "big": "x" * (EVENTS_RING_BYTES - 100)})
+        hub.publish({"rtms_stream_id": "a", "kind": "x", "big": "x" * (RING_BYTES - 100)})
         hub.publish({"rtms_stream_id": "a", "kind": "y", "big": "y" * 200})
         lost, kept = await lines(source)
         assert (lost, kept["kind"]) == ({"kind": "lost", "events": 1}, "y")
 
 
 async def test_an_event_reaches_a_waiting_follower() -> None:
-    hub = EventHub()
+    hub = LiveHub()
     with events_reply(hub).open() as source:
         async with trio.open_nursery() as nursery:
 

@@ -6,15 +6,15 @@ from pathlib import Path
 import attrs
 import trio
 
-from rtmsd.admin.events import EventHub
 from rtmsd.admin.tap import TapRecorder, TapRequest, tap_reply
-from rtmsd.admin.tap_sources import wav_head
 from rtmsd.protocol.enums import PayloadType
 from rtmsd.protocol.media_params import AudioFormat
 from rtmsd.protocol.messages import SessionRef
 from rtmsd.recording.disk.writer import Writer
 from rtmsd.recording.manifest.header import StreamInfo
 from rtmsd.recording.opening import open_recorder
+from rtmsd.sinks.hub import LiveHub
+from rtmsd.sinks.taps import wav_head
 
 START_MS = 1_790_000_000_000
 PACKET = b"\x01\x02" * 1600  # 100 ms
@@ -35,7 +35,7 @@ class Settings:
 
 
 async def test_a_tap_hears_what_the_recorder_keeps_until_it_finishes(tmp_path: Path) -> None:
-    hub, settings = EventHub(), Settings(tmp_path)
+    hub, settings = LiveHub(), Settings(tmp_path)
     writer = Writer(settings)
     recorder = await open_recorder(settings, INFO, writer, local_ms=lambda: START_MS, on_event=hub.publish)
     tapped: TapRecorder = recorder

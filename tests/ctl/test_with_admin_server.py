@@ -14,13 +14,13 @@ import pytest
 import trio
 
 import rtmsd
-from rtmsd.admin.events import EventHub
 from rtmsd.admin.listener import open_admin_socket
 from rtmsd.admin.messages import AdminError, Code, JsonObject
 from rtmsd.admin.server import serve_admin
 from rtmsd.ctl.errors import Exit
 from rtmsd.ctl.main import main
 from rtmsd.errors import ConfigError
+from rtmsd.sinks.hub import LiveHub
 
 # Python itself may be where only root can read it, so everything is imported before.
 AS_NOBODY = """
@@ -40,7 +40,7 @@ class Backend:
     """A backend of two streams, which records requests and does nothing."""
 
     def __init__(self) -> None:
-        self.events = EventHub()
+        self.events = LiveHub()
         self.draining = False
 
     def ids(self) -> list[str]:

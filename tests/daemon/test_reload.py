@@ -7,10 +7,10 @@ from typing import Any, cast
 import pytest
 
 from rtmsd import log
-from rtmsd.admin.events import EventHub
 from rtmsd.config import load
 from rtmsd.daemon.backend import Backend
 from rtmsd.daemon.health import Health
+from rtmsd.sinks.hub import LiveHub
 from rtmsd.streams.supervisor import Supervisor
 from rtmsd.zoom_api import ZoomApi
 
@@ -45,7 +45,7 @@ async def test_a_secret_that_a_live_stream_may_still_use_is_never_logged(
     config = load(written(path, SECRETS[0]))
     supervisor = cast("Supervisor", SimpleNamespace(config=config))
     health = cast("Health", SimpleNamespace(config=config, writer=SimpleNamespace()))
-    backend = Backend(path, supervisor, health, ZoomApi(), events=EventHub(), stop=cast("Any", None))
+    backend = Backend(path, supervisor, health, ZoomApi(), events=LiveHub(), stop=cast("Any", None))
     for secret in SECRETS[1:]:
         written(path, secret)
         await backend.reload()

@@ -8,12 +8,12 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from rtmsd.admin.events import EventHub
 from rtmsd.admin.messages import AdminError, Code
 from rtmsd.daemon.backend import Backend
 from rtmsd.daemon.health import Health
 from rtmsd.recording.opening import open_recorder
 from rtmsd.recording.recorder import Recorder
+from rtmsd.sinks.hub import LiveHub
 from rtmsd.streams import supervisor as supervisor_module
 from rtmsd.zoom_api import ZoomApi
 from tests.streams.bench import STREAM, Bench, open_bench
@@ -28,9 +28,7 @@ async def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
 @pytest.fixture
 def backend(bench: Bench) -> Backend:
     health = Health(bench.supervisor.config, bench.supervisor, bench.writer)
-    return Backend(
-        bench.directory / "config.toml", bench.supervisor, health, ZoomApi(), events=EventHub(), stop=no_stop
-    )
+    return Backend(bench.directory / "config.toml", bench.supervisor, health, ZoomApi(), events=LiveHub(), stop=no_stop)
 
 
 def no_stop(*, end_streams: bool) -> None:

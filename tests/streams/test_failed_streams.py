@@ -7,11 +7,11 @@ from typing import Any
 import attrs
 import pytest
 
-from rtmsd.admin.events import EventHub
 from rtmsd.config import AppConfig
 from rtmsd.daemon.backend import Backend
 from rtmsd.daemon.health import Health
 from rtmsd.errors import StorageError
+from rtmsd.sinks.hub import LiveHub
 from rtmsd.streams import supervisor as supervisor_module
 from rtmsd.streams.lost import RECENT_MS
 from rtmsd.streams.supervisor import local_ms
@@ -62,9 +62,7 @@ def no_stop(*, end_streams: bool) -> None:
 @pytest.fixture
 def desk(bench: Bench) -> Iterator[Desk]:
     health = Health(bench.supervisor.config, bench.supervisor, bench.writer)
-    yield Desk(
-        Backend(bench.directory / "c.toml", bench.supervisor, health, ZoomApi(), events=EventHub(), stop=no_stop)
-    )
+    yield Desk(Backend(bench.directory / "c.toml", bench.supervisor, health, ZoomApi(), events=LiveHub(), stop=no_stop))
 
 
 async def fail(bench: Bench, rtms_stream_id: str, app: str = "main", host: str = EVIL) -> None:

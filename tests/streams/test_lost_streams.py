@@ -9,13 +9,13 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rtmsd.admin.events import EventHub
 from rtmsd.commands import StartStream, StopStream, Verdict
 from rtmsd.daemon.backend import Backend
 from rtmsd.daemon.health import Health
 from rtmsd.errors import StorageError
 from rtmsd.protocol.enums import StopReason
 from rtmsd.protocol.messages import SessionRef
+from rtmsd.sinks.hub import LiveHub
 from rtmsd.state.journal import Journal
 from rtmsd.state.lost import MAX_LOST, Loss
 from rtmsd.streams.lost import RECENT_MS, LostStreams, loss_of
@@ -45,7 +45,7 @@ def desk(bench: Bench) -> Backend:
         raise AssertionError("nobody asked for it")
 
     health = Health(bench.supervisor.config, bench.supervisor, bench.writer)
-    return Backend(bench.directory / "c.toml", bench.supervisor, health, ZoomApi(), events=EventHub(), stop=no_stop)
+    return Backend(bench.directory / "c.toml", bench.supervisor, health, ZoomApi(), events=LiveHub(), stop=no_stop)
 
 
 def troubles(backend: Backend) -> dict[str, str]:

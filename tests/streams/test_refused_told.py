@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import trio
 
-from rtmsd.admin.events import EventHub
 from rtmsd.daemon.backend import Backend
 from rtmsd.daemon.health import Health
+from rtmsd.sinks.hub import LiveHub
 from rtmsd.zoom_api import ZoomApi
 from tests.streams.bench import STREAM, Bench, at_once, open_bench
 
@@ -21,7 +21,7 @@ def no_stop(*, end_streams: bool) -> None:
 def desk(bench: Bench) -> Backend:
     """What somebody sees who looks at the daemon from outside."""
     health = Health(bench.supervisor.config, bench.supervisor, bench.writer)
-    return Backend(bench.directory / "c.toml", bench.supervisor, health, ZoomApi(), events=EventHub(), stop=no_stop)
+    return Backend(bench.directory / "c.toml", bench.supervisor, health, ZoomApi(), events=LiveHub(), stop=no_stop)
 
 
 def trouble(backend: Backend) -> str:

@@ -13,12 +13,12 @@ from rtmsd.recording.disk.presence import Damage
 from rtmsd.recording.manifest.schema import FileEntry
 from rtmsd.recording.media.audio import AudioStore
 from rtmsd.recording.media.chat import ChatStore
-from rtmsd.recording.media.listener import Listener
 from rtmsd.recording.media.pictures import PictureStore
 from rtmsd.recording.media.resumed import ResumedMedia
 from rtmsd.recording.media.store import IntakeContext, MediaStore
 from rtmsd.recording.media.transcript import TranscriptStore
 from rtmsd.recording.timeline.gaps import Gap
+from rtmsd.sinks.base import LiveSink
 
 
 class MediaIntake:
@@ -35,7 +35,7 @@ class MediaIntake:
     def __init__(self, context: IntakeContext, found: ResumedMedia) -> None:
         self.context = context
         self.backlog, self.dropped = context.backlog, context.dropped
-        self.listeners: list[Listener] = []
+        self.listeners: list[LiveSink] = []
         self.unknown_messages = 0
         self._timeline = context.timeline
         self._roster = context.roster

@@ -1,39 +1,28 @@
-"""The two bodies of a tap: raw sound of one participant, and NDJSON of everything.
+"""Live sinks for readers of the admin socket: sound of one participant, NDJSON of one stream, NDJSON of all events.
 
-The recorder calls its listeners synchronously, so they only put into a bounded ring; sound is formatted in the reader's
-task. A slow reader loses its oldest packets, never the recording's: in NDJSON it is told
-`{"media": "lost", "frames": n}`, in WAV and raw by a trailer, since nothing can be said between the samples.
+A sink is called synchronously, so it only puts into a bounded ring; sound is formatted in the reader's task. A slow
+reader loses its oldest items, never the recording's. NDJSON has a line for that, `{"media": "lost", "frames": n}` or
+`{"kind": "lost", "events": n}`; WAV and raw have a trailer, since nothing can be said between the samples.
 """
 
 import functools
 import struct
 from collections.abc import Callable, Mapping
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import attrs
 import pybase64
 
-from rtmsd.admin.messages import JsonObject, json_line
-from rtmsd.admin.ring import Ring
 from rtmsd.protocol.media_data import ChatData, TranscriptData, UserId
+from rtmsd.sinks.base import JsonObject
+from rtmsd.sinks.ndjson import json_line
+from rtmsd.sinks.ring import Ring
 
 RING_BYTES: Final = 1 << 20  # a reader, beyond what its socket holds: half a minute of one voice at 16 kHz
 PACKET_OVERHEAD_BYTES: Final = 500  # what a waiting packet costs beside its data
 LOST_TRAILER: Final = "rtmsd-lost-frames"
 EVENT_MEDIA: Final = "event_media"
 """What `media` of an event (which ones a connection carries) is called where `media` says what sort of line it is."""
-
-
-class TapListener(Protocol):
-    """What a recorder calls for each item it accepts, a repeat excepted. `pcm` is L16, whatever the codec was."""
-
-    def audio(self, user_id: UserId, user_name: str | None, timestamp_ms: int, pcm: bytes) -> None: ...
-    def video(self, user_id: UserId, user_name: str | None, timestamp_ms: int, data: bytes) -> None: ...
-    def share(self, user_id: UserId, user_name: str | None, timestamp_ms: int, data: bytes) -> None: ...
-    def transcript(self, data: TranscriptData) -> None: ...
-    def chat(self, data: ChatData) -> None: ...
-    def ended(self) -> None:
-        """The recording is finished: nothing more will come."""
 
 
 class PcmTap:
@@ -165,6 +154,27 @@ class NdjsonTap:
     def _line(self, fields: dict[str, Any]) -> None:
         line = json_line(fields)
         self._ring.put(line, len(line))
+
+
+class EventTap:
+    """One line for each event of every stream."""
+
+    def __init__(self) -> None:
+        self._ring: Ring[bytes] = Ring(RING_BYTES)
+
+    def event(self, event: JsonObject) -> None:
+        line = json_line(event)
+        self._ring.put(line, len(line))
+
+    async def chunk(self) -> bytes | None:
+        batch = await self._ring.take()
+        if batch is None:
+            return None
+        lost = [json_line({"kind": "lost", "events": batch.lost})] if batch.lost else []
+        return b"".join(lost + batch.items)
+
+    def trailers(self) -> Mapping[str, str]:
+        return {}
 
 
 def wav_head(rate_hz: int, channels: int) -> bytes:

@@ -5,7 +5,7 @@ import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rtmsd.admin.ring import Ring
+from rtmsd.sinks.ring import Ring
 
 LIMIT_BYTES = 100
 

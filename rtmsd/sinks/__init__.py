@@ -1,0 +1,1 @@
+"""Outputs: live readers, and what is done with finished recordings."""

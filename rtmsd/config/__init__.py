@@ -16,6 +16,7 @@ from rtmsd.config.model import (
     WebhookConfig,
     ZoomConfig,
 )
+from rtmsd.config.sinks import ExecConfig, SinkConfig
 
 __all__ = [
     "AdminConfig",
@@ -24,11 +25,13 @@ __all__ = [
     "AudioConfig",
     "Change",
     "Config",
+    "ExecConfig",
     "LogConfig",
     "MediaConfig",
     "MediaName",
     "RecordingConfig",
     "ShareConfig",
+    "SinkConfig",
     "StateConfig",
     "StreamsConfig",
     "TranscriptConfig",

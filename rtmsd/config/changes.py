@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import attrs
 
-from rtmsd.config.model import AppConfig, Config, file_fields
+from rtmsd.config.model import Config, file_fields
 from rtmsd.masking import MASK
 
 
@@ -96,9 +96,9 @@ def _leaves(section: Any, prefix: str = "") -> Iterator[tuple[str, _Leaf]]:
         value = getattr(section, field.name)
         if attrs.has(type(value)):
             yield from _leaves(value, f"{prefix}{key}.")
-        elif _is_app_list(value):
-            for app in value:
-                yield from _leaves(app, f"{prefix}{key}[{app.name}].")
+        elif _is_list_of_sections(key):
+            for item in value:
+                yield from _leaves(item, f"{prefix}{key}[{item.name}].")
         else:
             yield prefix + key, _Leaf(value, is_secret=not field.repr)
 
@@ -109,12 +109,13 @@ def _masked(section: Any) -> dict[str, Any]:
         value = getattr(section, field.name)
         if attrs.has(type(value)):
             masked[key] = _masked(value)
-        elif _is_app_list(value):
-            masked[key] = [_masked(app) for app in value]
+        elif _is_list_of_sections(key):
+            masked[key] = [_masked(item) for item in value]
         else:
             masked[key] = _Leaf(value, is_secret=not field.repr).shown()
     return masked
 
 
-def _is_app_list(value: object) -> bool:
-    return isinstance(value, tuple) and any(isinstance(item, AppConfig) for item in value)
+def _is_list_of_sections(key: str) -> bool:
+    """Say whether the file has [[key]]: sections that go by their names."""
+    return key in {"app", "sink"}

@@ -9,6 +9,7 @@ from rtmsd.config.media import MediaConfig, TranscriptConfig
 from rtmsd.config.model import AppConfig, Config
 from rtmsd.config.reading import Reader
 from rtmsd.config.rules import UNIX_PREFIX
+from rtmsd.config.sinks import SinkConfig
 from rtmsd.protocol import media_matrix
 
 MIN_KEEP_ALIVE_TIMEOUT_S: Final = 30.0
@@ -22,6 +23,7 @@ def check(config: Config, reader: Reader) -> None:
     _check_streams(config, reader)
     _check_files(config, reader)
     _check_listeners(config, reader)
+    _check_sinks(config.sinks, reader)
 
 
 def _check_apps(apps: tuple[AppConfig, ...], reader: Reader) -> None:
@@ -44,6 +46,13 @@ def _check_apps(apps: tuple[AppConfig, ...], reader: Reader) -> None:
                 "app.webhook_secret",
                 f"{one.name!r} and {other.name!r} have the same one, so that it cannot tell whose an event is",
             )
+
+
+def _check_sinks(sinks: tuple[SinkConfig, ...], reader: Reader) -> None:
+    names = [sink.name for sink in sinks]
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            reader.mistake(f"sink[{index}].name", f"two sinks are named {name!r}; give each a name of its own")
 
 
 # Keys of the file for the fields that `media_matrix.check` names.

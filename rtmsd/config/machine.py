@@ -48,6 +48,9 @@ def why_not_bound(listen: str, error: OSError | ValueError) -> str:
 def _problems(config: Config) -> Iterator[tuple[str, str]]:
     yield "recording.directory", _directory(config.recording.directory)
     yield "state.file", _file(config.state.file)
+    for index, sink in enumerate(config.sinks):
+        if (unusable := sink.unusable()) is not None:
+            yield f"sink[{index}].{unusable[0]}", unusable[1]
     daemon = holder_of_socket(config.admin.socket)
     if daemon is not None and (daemon.is_rtmsd or daemon.pid in (None, _locked_by(config.recording.directory))):
         return  # the daemon's own sockets

@@ -13,6 +13,7 @@ import attrs
 
 from rtmsd.config.media import MediaConfig
 from rtmsd.config.rules import (
+    NAME,
     Between,
     HostPattern,
     Matches,
@@ -26,8 +27,8 @@ from rtmsd.config.rules import (
     webhook_path,
 )
 from rtmsd.config.secret import Secret
+from rtmsd.config.sinks import SinkConfig
 
-APP_NAME: Final = Matches(r"[A-Za-z0-9_.-]{1,64}", "1 to 64 letters, digits or . _ -")
 HTTPS_URL: Final = Matches(r"[hH][tT][tT][pP][sS]?://[!-~]+", "an http:// or https:// address")
 NOT_IN_FILE: Final = ""
 RESTART_BOUND: Final = {"restart_bound": True}  # metadata of what is opened once; all else may change while running
@@ -69,7 +70,7 @@ class ApiConfig:
 class AppConfig:
     """One Zoom app. Any of `webhook_secrets` verifies its webhooks, so that a change of secret loses no event."""
 
-    name: Annotated[str, APP_NAME] = "main"
+    name: Annotated[str, NAME] = "main"
     client_id: Annotated[str, one_word]
     client_secret: Secret = attrs.field(repr=False)
     webhook_secrets: Annotated[tuple[Secret, ...], not_empty] = attrs.field(
@@ -138,6 +139,7 @@ class Config:
     streams: StreamsConfig = attrs.field(factory=StreamsConfig)
     media: MediaConfig = attrs.field(factory=MediaConfig)
     recording: RecordingConfig = attrs.field(factory=RecordingConfig)
+    sinks: tuple[SinkConfig, ...] = attrs.field(default=(), metadata={"key": "sink"})
     state: StateConfig = attrs.field(factory=StateConfig, metadata=RESTART_BOUND)
     admin: AdminConfig = attrs.field(factory=AdminConfig, metadata=RESTART_BOUND)
     log: LogConfig = attrs.field(factory=LogConfig)

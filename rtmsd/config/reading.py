@@ -16,6 +16,7 @@ import attrs
 from rtmsd.config.model import file_fields
 from rtmsd.config.rules import Mistake, resolve
 from rtmsd.config.secret import Secret, find_secret
+from rtmsd.config.sinks import KINDS, SinkConfig
 
 T = TypeVar("T")
 
@@ -81,6 +82,8 @@ class Reader:
             return self._secret(value, path)
         if hint in _SCALARS:
             return _SCALARS[hint](value)
+        if hint is SinkConfig:
+            return self._of_kind(value, path)
         if hint is Path:
             return resolve(_text(value), self._file.parent)
         if attrs.has(hint):
@@ -97,6 +100,17 @@ class Reader:
             return self._list(args[0], value, path)
         assert origin is types.UnionType, hint
         return None if value == "" and args[0] is Path else self._read(args[0], value, path)
+
+    def _of_kind(self, value: object, path: str) -> object:
+        """Read a section whose key `kind` says which keys it takes."""
+        if not isinstance(value, Mapping):
+            raise Mistake(f"must be a section, not {_kind(value)}")
+        if "kind" not in value:
+            self.mistake(f"{path}.kind", f"is missing: {' or '.join(map(_toml, KINDS))}")
+            return WRONG
+        kind = self.value(Literal[tuple(KINDS)], value["kind"], f"{path}.kind")
+        result = None if kind is WRONG else self.table(KINDS[str(kind)], value, path)
+        return WRONG if result is None else result
 
     def _ruled(self, hint: object, rules: tuple[Callable[[object], None], ...], value: object, path: str) -> object:
         result = self._read(hint, value, path)

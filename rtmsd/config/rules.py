@@ -56,6 +56,9 @@ class Matches:
             raise Mistake(f"must be {self.what}, not {value!r}")
 
 
+NAME = Matches(r"[A-Za-z0-9_.-]{1,64}", "1 to 64 letters, digits or . _ -")
+
+
 def not_placeholder(value: str) -> None:
     """Refuse what config.toml and the README have in the place of a value: "...", and its like."""
     if value and not value.strip(".…"):

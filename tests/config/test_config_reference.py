@@ -56,8 +56,8 @@ def _paths(table: Mapping[str, Any], prefix: str = "") -> list[str]:
     for key, value in table.items():
         if isinstance(value, Mapping) and "file" not in value:
             paths += _paths(value, f"{prefix}{key}.")
-        elif key == "app":
-            paths += _paths(value[0], "app.")
+        elif key in {"app", "sink"}:
+            paths += _paths(value[0], f"{key}.")
         else:
             paths.append(prefix + key)
     return sorted(paths)

@@ -81,13 +81,13 @@ def diff(context: Context) -> Exit:
 
 
 def flattened(section: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield every key of a configuration with its whole path; apps go by name: `app[main].client_id`."""
+    """Yield every key of a configuration with its whole path; apps and sinks go by name: `app[main].client_id`."""
     for name, value in section.items():
         path = before + name
         if isinstance(value, Mapping):
             yield from flattened(value, f"{path}.")
-        elif name == "app":
-            for app in value:
-                yield from flattened(app, f"{path}[{app['name']}].")
+        elif name in {"app", "sink"}:
+            for item in value:
+                yield from flattened(item, f"{path}[{item['name']}].")
         else:
             yield path, value

@@ -126,24 +126,35 @@ class Journal:
         )
 
     async def close_stream(
-        self, rtms_stream_id: str, *, reason: int, ended_ms: int, event_ts: int | None = None
+        self,
+        rtms_stream_id: str,
+        *,
+        reason: int,
+        ended_ms: int,
+        event_ts: int | None = None,
+        on_closed: Callable[[sqlite3.Connection], None] = lambda db: None,
     ) -> None:
         """Mark a stream's files as finished. Reason and time of a stop webhook stay.
 
         Args:
             ended_ms: Zoom's time.
             event_ts: of the start that is finished; when a newer one was recorded meanwhile, the stream lives on.
+            on_closed: done in the same transaction, unless the stream lives on and was not revoked.
         """
-        await self._commit(
-            partial(
-                ledger.close_stream,
-                rtms_stream_id=rtms_stream_id,
-                reason=reason,
-                ended_ms=ended_ms,
-                event_ts=event_ts,
-                closed_ms=self._clock_ms(),
-            )
+        close = partial(
+            ledger.close_stream,
+            rtms_stream_id=rtms_stream_id,
+            reason=reason,
+            ended_ms=ended_ms,
+            event_ts=event_ts,
+            closed_ms=self._clock_ms(),
         )
+
+        def close_and_more(db: sqlite3.Connection) -> None:
+            if close(db) or reason == StopReason.STREAM_REVOKED:
+                on_closed(db)
+
+        await self._commit(close_and_more)
         if reason == StopReason.STREAM_REVOKED:
             await self._expunge(rtms_stream_id)
 
@@ -172,6 +183,10 @@ class Journal:
     async def keep_lost_streams(self, streams: list[LostStream]) -> None:
         """Replace the lost streams by these."""
         await self._commit(partial(lost.replace, streams=streams))
+
+    async def transact(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Do something to other tables, in a transaction that others may share."""
+        return await self._commit(work)
 
     async def prune(self, now_ms: int | None = None) -> None:
         """Forget deliveries and tombstones older than 90 minutes of local time."""

@@ -161,8 +161,8 @@ def revoke(db: sqlite3.Connection, rtms_stream_id: str, *, stopped_ms: int, even
 
 def close_stream(
     db: sqlite3.Connection, rtms_stream_id: str, *, reason: int, ended_ms: int, event_ts: int | None, closed_ms: int
-) -> None:
-    """Make a tombstone of a stream. Reason and time of a stop webhook stay.
+) -> bool:
+    """Make a tombstone of a stream, and say whether it is one now. Reason and time of a stop webhook stay.
 
     A stream that was revoked meanwhile is not closed by an end for another reason: its deletion is still to be done.
 
@@ -170,7 +170,7 @@ def close_stream(
         event_ts: of the start that is finished; when a newer one was recorded, the stream lives on.
         closed_ms: local time, by which the tombstone is kept for 90 minutes.
     """
-    db.execute(
+    closed = db.execute(
         """UPDATE stream SET
             stop_reason = coalesce(stop_reason, :reason), stopped_ms = coalesce(stopped_ms, :ended_ms),
             closed_ms = :closed_ms, details = NULL
@@ -187,6 +187,7 @@ def close_stream(
     )
     if reason == StopReason.STREAM_REVOKED:
         db.execute("DELETE FROM lost_stream WHERE rtms_stream_id = ?", (rtms_stream_id,))
+    return closed.rowcount == 1
 
 
 def find(db: sqlite3.Connection, rtms_stream_id: str) -> StreamRow | None:

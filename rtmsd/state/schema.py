@@ -57,6 +57,27 @@ MIGRATIONS: Final[Sequence[Sequence[str]]] = (
         # JSON of the started webhook's other fields, until the stream has ended.
         "ALTER TABLE stream ADD COLUMN details TEXT",
     ),
+    (
+        # What is delivered to sinks: see `deliveries.py`. Ids are never used again.
+        """CREATE TABLE sink_delivery (
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            sink TEXT NOT NULL,
+            rtms_stream_id TEXT NOT NULL,
+            event TEXT NOT NULL,
+            directory TEXT NOT NULL,
+            state TEXT NOT NULL DEFAULT 'waiting',
+            runs INTEGER NOT NULL DEFAULT 0,
+            tries INTEGER NOT NULL DEFAULT 0,
+            created_ms INTEGER NOT NULL,
+            due_ms INTEGER NOT NULL,
+            began_ms INTEGER,
+            ended_ms INTEGER,
+            why TEXT,
+            output TEXT
+        )""",
+        "CREATE INDEX sink_delivery_state ON sink_delivery (state, sink, due_ms)",
+        "CREATE INDEX sink_delivery_stream ON sink_delivery (rtms_stream_id)",
+    ),
 )
 
 

@@ -1,0 +1,246 @@
+"""The durable queue of deliveries, as the state file keeps it. Synchronous, within the journal's transactions.
+
+One row for each sink and finished recording. A row is held back while its stream lives, as a recording that is being
+written or deleted is nobody's yet, and while an earlier row of the same sink and stream is not through. A revocation,
+which is queued when everything is deleted, waits for such a row alone.
+"""
+
+import enum
+import sqlite3
+from collections.abc import Collection, Mapping, Sequence
+from typing import Final
+
+import attrs
+
+DAY_MS: Final = 86_400_000
+KEEP_DONE_MS: Final = 90 * DAY_MS
+KEEP_DEAD_MS: Final = 365 * DAY_MS
+MAX_ENDED: Final = 10_000  # rows of each of the two states that are kept; the newest
+MAX_LISTED: Final = 1000
+MAX_LOOKED_AT: Final = 200  # more than run at once, and than have their revocation under way
+ORPHANED: Final = "its sink is not in the configuration"
+
+
+class DeliveryState(enum.StrEnum):
+    """waiting -> running -> done, dead, or waiting again; dead -> waiting by a replay."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    DONE = "done"
+    DEAD = "dead"
+
+
+class DeliveryEvent(enum.StrEnum):
+    """What is delivered."""
+
+    FINISHED = "finished"
+    REVOKED = "revoked"
+
+
+@attrs.frozen(kw_only=True)
+class DeliveryRow:
+    """A delivery. Times are local, in milliseconds since the Unix epoch.
+
+    Attributes:
+        directory: of the recording, relative to the one of all recordings.
+        runs: how often it was begun, in all.
+        tries: how often it failed, since the end of the stream or the latest replay.
+        due_ms: not before; of no meaning once it is done or dead.
+        why: of the latest failure.
+        output: the end of what it said then.
+    """
+
+    id: int
+    sink: str
+    rtms_stream_id: str
+    event: DeliveryEvent = attrs.field(converter=DeliveryEvent)
+    directory: str
+    state: DeliveryState = attrs.field(converter=DeliveryState)
+    runs: int
+    tries: int
+    created_ms: int
+    due_ms: int
+    began_ms: int | None
+    ended_ms: int | None
+    why: str | None
+    output: str | None = attrs.field(repr=False)
+
+
+@attrs.frozen
+class Begun:
+    """What `begin` found.
+
+    Attributes:
+        rows: running from now on.
+        next_due_ms: when the next one is due, of those that only time holds back; None without any.
+        orphaned: how many are dead for want of their sink, by its name.
+        counts: rows that are not done, by sink and state.
+        dead_ms: the end of the latest dead row of the sinks that there are; None without any.
+    """
+
+    rows: Sequence[DeliveryRow]
+    next_due_ms: int | None
+    orphaned: Mapping[str, int]
+    counts: Mapping[tuple[str, DeliveryState], int]
+    dead_ms: int | None
+
+
+def finished(
+    db: sqlite3.Connection, *, sinks: Collection[str], rtms_stream_id: str, directory: str, now_ms: int
+) -> None:
+    """Queue the recording of a stream that ended for each sink; what waits for an earlier end of it is this one now."""
+    for sink in sinks:
+        again = db.execute(
+            """UPDATE sink_delivery SET directory = ?, tries = 0, due_ms = ?
+            WHERE sink = ? AND rtms_stream_id = ? AND event = 'finished' AND state = 'waiting'""",
+            (directory, now_ms, sink, rtms_stream_id),
+        )
+        if again.rowcount == 0:
+            _insert(db, (sink, rtms_stream_id, DeliveryEvent.FINISHED.value, directory, now_ms, now_ms))
+
+
+def revoked(db: sqlite3.Connection, *, rtms_stream_id: str, now_ms: int) -> None:
+    """Forget the deliveries of a stream, and queue its revocation for each sink that had begun one."""
+    begun = db.execute(
+        """SELECT sink, max(directory) FROM sink_delivery
+        WHERE rtms_stream_id = ? AND event = 'finished' AND runs > 0 GROUP BY sink""",
+        (rtms_stream_id,),
+    ).fetchall()
+    db.execute("DELETE FROM sink_delivery WHERE rtms_stream_id = ? AND event = 'finished'", (rtms_stream_id,))
+    for sink, directory in begun:
+        _insert(db, (sink, rtms_stream_id, DeliveryEvent.REVOKED.value, directory, now_ms, now_ms))
+
+
+def _insert(db: sqlite3.Connection, values: tuple[str | int, ...]) -> None:
+    db.execute(
+        """INSERT INTO sink_delivery (sink, rtms_stream_id, event, directory, created_ms, due_ms)
+        VALUES (?, ?, ?, ?, ?, ?)""",
+        values,
+    )
+
+
+def reset(db: sqlite3.Connection) -> None:
+    """Have what an earlier process was running run again."""
+    db.execute("UPDATE sink_delivery SET state = 'waiting' WHERE state = 'running'")
+
+
+def begin(db: sqlite3.Connection, *, room: Mapping[str, int], held: Collection[str], now_ms: int) -> Begun:
+    """Mark as running what is due.
+
+    Args:
+        room: how many more each sink takes; these are the sinks that there are.
+        held: streams of which nothing begins.
+    """
+    orphaned = _orphan(db, room, now_ms)
+    numbers: list[int] = []
+    next_due_ms: list[int] = []
+    for sink, places in room.items():
+        ready = [(number, due_ms) for number, due_ms, stream in _ready(db, sink) if stream not in held]
+        # What is due later than in a day comes from another clock: no retry waits longer.
+        due = [number for number, due_ms in ready if not now_ms < due_ms <= now_ms + DAY_MS]
+        numbers += due[:places]
+        next_due_ms += [due_ms for number, due_ms in ready if number not in due][:1]
+    db.executemany(
+        "UPDATE sink_delivery SET state = 'running', runs = runs + 1, began_ms = ? WHERE id = ?",
+        [(now_ms, number) for number in numbers],
+    )
+    rows = [row for number in numbers if (row := find(db, number)) is not None]
+    return Begun(rows, min(next_due_ms, default=None), orphaned, _counts(db), _dead_ms(db, room))
+
+
+def _ready(db: sqlite3.Connection, sink: str) -> list[tuple[int, int, str]]:
+    """Return what only time and room hold back, the earliest first, as id, time and stream."""
+    rows = db.execute(
+        """SELECT id, due_ms, rtms_stream_id FROM sink_delivery AS this
+        WHERE state = 'waiting' AND sink = :sink
+            AND (event = 'revoked' OR NOT EXISTS (SELECT 1 FROM stream
+                WHERE stream.rtms_stream_id = this.rtms_stream_id AND stream.closed_ms IS NULL))
+            AND NOT EXISTS (SELECT 1 FROM sink_delivery AS other
+                WHERE other.rtms_stream_id = this.rtms_stream_id AND other.sink = this.sink
+                    AND other.id < this.id AND other.state IN ('waiting', 'running'))
+        ORDER BY due_ms, id LIMIT :most""",
+        {"sink": sink, "most": MAX_LOOKED_AT},
+    )
+    return [(row["id"], row["due_ms"], row["rtms_stream_id"]) for row in rows]
+
+
+def _orphan(db: sqlite3.Connection, sinks: Collection[str], now_ms: int) -> dict[str, int]:
+    waiting = db.execute("SELECT sink, count(*) FROM sink_delivery WHERE state = 'waiting' GROUP BY sink").fetchall()
+    orphaned = {sink: number for sink, number in waiting if sink not in sinks}
+    for sink in orphaned:
+        db.execute(
+            "UPDATE sink_delivery SET state = 'dead', ended_ms = ?, why = ? WHERE sink = ? AND state = 'waiting'",
+            (now_ms, ORPHANED, sink),
+        )
+    return orphaned
+
+
+def _counts(db: sqlite3.Connection) -> dict[tuple[str, DeliveryState], int]:
+    rows = db.execute("SELECT sink, state, count(*) FROM sink_delivery WHERE state <> 'done' GROUP BY sink, state")
+    return {(sink, DeliveryState(state)): number for sink, state, number in rows}
+
+
+def _dead_ms(db: sqlite3.Connection, sinks: Collection[str]) -> int | None:
+    rows = db.execute("SELECT sink, max(ended_ms) FROM sink_delivery WHERE state = 'dead' GROUP BY sink")
+    return max((ended_ms for sink, ended_ms in rows if sink in sinks), default=None)
+
+
+def done(db: sqlite3.Connection, number: int, *, now_ms: int) -> None:
+    db.execute(
+        "UPDATE sink_delivery SET state = 'done', ended_ms = ?, why = NULL, output = NULL WHERE id = ?",
+        (now_ms, number),
+    )
+
+
+def failed(db: sqlite3.Connection, number: int, *, retry_ms: int | None, why: str, output: str, now_ms: int) -> None:
+    """Have it run again after `retry_ms`, or, without that, keep it as dead."""
+    db.execute(
+        """UPDATE sink_delivery SET state = ?, tries = tries + 1, due_ms = ?, ended_ms = ?, why = ?, output = ?
+        WHERE id = ?""",
+        (
+            DeliveryState.DEAD.value if retry_ms is None else DeliveryState.WAITING.value,
+            now_ms + (retry_ms or 0),
+            now_ms if retry_ms is None else None,
+            why,
+            output,
+            number,
+        ),
+    )
+
+
+def replay(db: sqlite3.Connection, number: int, *, now_ms: int) -> bool:
+    """Have a dead delivery run again, with all its retries. Returns False for any other."""
+    again = db.execute(
+        "UPDATE sink_delivery SET state = 'waiting', tries = 0, due_ms = ?, ended_ms = NULL "
+        "WHERE id = ? AND state = 'dead'",
+        (now_ms, number),
+    )
+    return again.rowcount == 1
+
+
+def find(db: sqlite3.Connection, number: int) -> DeliveryRow | None:
+    rows = db.execute("SELECT * FROM sink_delivery WHERE id = ?", (number,))
+    return next((DeliveryRow(**dict(row)) for row in rows), None)
+
+
+def listed(db: sqlite3.Connection) -> list[DeliveryRow]:
+    """Return `MAX_LISTED` of them, by id: first of all those that are not done, then the newest."""
+    rows = db.execute("SELECT * FROM sink_delivery ORDER BY state = 'done', id DESC LIMIT ?", (MAX_LISTED,))
+    return sorted((DeliveryRow(**dict(row)) for row in rows), key=lambda row: row.id)
+
+
+def unfinished(db: sqlite3.Connection) -> frozenset[str]:
+    """Return the streams whose recordings are still wanted."""
+    rows = db.execute("SELECT DISTINCT rtms_stream_id FROM sink_delivery WHERE state IN ('waiting', 'running')")
+    return frozenset(stream for (stream,) in rows)
+
+
+def prune(db: sqlite3.Connection, *, now_ms: int) -> None:
+    """Forget what has been done or dead for long, or is too much."""
+    for state, keep_ms in ((DeliveryState.DONE, KEEP_DONE_MS), (DeliveryState.DEAD, KEEP_DEAD_MS)):
+        db.execute("DELETE FROM sink_delivery WHERE state = ? AND ended_ms < ?", (state.value, now_ms - keep_ms))
+        db.execute(
+            """DELETE FROM sink_delivery WHERE state = :state AND id NOT IN
+                (SELECT id FROM sink_delivery WHERE state = :state ORDER BY id DESC LIMIT :most)""",
+            {"state": state.value, "most": MAX_ENDED},
+        )

@@ -1,0 +1,253 @@
+"""The queue against a model: streams end, live again and are revoked, programs fail, and processes die at any point."""
+
+import sqlite3
+from collections import defaultdict
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from rtmsd.commands import StartStream
+from rtmsd.protocol.enums import StopReason
+from rtmsd.protocol.messages import SessionRef
+from rtmsd.state import deliveries as queue
+from rtmsd.state import ledger
+from rtmsd.state.deliveries import DAY_MS, DeliveryEvent, DeliveryRow, DeliveryState
+from rtmsd.state.schema import migrate
+
+SINKS = ("one", "two")
+STREAMS = st.sampled_from(("a", "b"))
+ROOM = {"one": 2, "two": 1}
+RETRY_MS = (5_000, 60_000)
+
+
+def open_queue() -> sqlite3.Connection:
+    db = sqlite3.connect(":memory:", isolation_level=None)
+    db.row_factory = sqlite3.Row
+    migrate(db)
+    return db
+
+
+class QueueMachine(RuleBasedStateMachine):
+    """Plays the daemon on one database; what a sink was given is in `given`.
+
+    Attributes:
+        running: rows that a process of ours runs.
+        owed: by stream and sink, what is to be given yet: the latest end, or its revocation.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.db = open_queue()
+        self.now_ms = 1_000_000
+        self.event_ts = 0
+        self.live: set[str] = set()
+        self.running: dict[int, DeliveryRow] = {}
+        self.owed: dict[tuple[str, str], set[DeliveryEvent]] = defaultdict(set)
+        self.begun: set[tuple[str, str]] = set()  # since the latest revocation
+
+    def teardown(self) -> None:
+        self.db.close()
+
+    # Streams
+
+    @initialize()
+    def both_ended_once(self) -> None:
+        for stream in ("a", "b"):
+            self.start_or_end(stream, is_killed=False)
+            self.start_or_end(stream, is_killed=False)
+
+    @rule(stream=STREAMS, is_killed=st.booleans())
+    def start_or_end(self, stream: str, is_killed: bool) -> None:
+        if stream in self.live:
+            self._end(stream, is_killed)
+        else:
+            self._start(stream)
+
+    def _start(self, stream: str) -> None:
+        self.event_ts += 1
+        ledger.record(
+            self.db,
+            StartStream(
+                product="session",
+                session=SessionRef("session_id", "s"),
+                rtms_stream_id=stream,
+                server_urls="wss://x",
+                app="main",
+                event_ts=self.event_ts,
+            ),
+            self.now_ms,
+        )
+        self.live.add(stream)
+
+    def _end(self, stream: str, is_killed: bool) -> None:
+        """Close a stream; killed before the transaction is through, nothing of it is there."""
+        self.db.execute("BEGIN")
+        assert ledger.close_stream(self.db, stream, reason=6, ended_ms=1, event_ts=self.event_ts, closed_ms=self.now_ms)
+        queue.finished(self.db, sinks=SINKS, rtms_stream_id=stream, directory=f"day/{stream}", now_ms=self.now_ms)
+        self.db.execute("ROLLBACK" if is_killed else "COMMIT")
+        if is_killed:
+            self.restart()
+            return
+        self.live.remove(stream)
+        for sink in SINKS:
+            self.owed[stream, sink].add(DeliveryEvent.FINISHED)
+
+    @rule(stream=STREAMS)
+    def revoke(self, stream: str) -> None:
+        """Programs are killed first, and their rows left as they are."""
+        reason = StopReason.STREAM_REVOKED
+        self.running = {
+            number: row
+            for number, row in self.running.items()
+            if row.rtms_stream_id != stream or row.event is DeliveryEvent.REVOKED
+        }
+        ledger.close_stream(self.db, stream, reason=reason, ended_ms=1, event_ts=None, closed_ms=self.now_ms)
+        queue.revoked(self.db, rtms_stream_id=stream, now_ms=self.now_ms)
+        self.live.discard(stream)
+        for sink in SINKS:
+            self.owed[stream, sink].discard(DeliveryEvent.FINISHED)
+            if (stream, sink) in self.begun:
+                self.owed[stream, sink].add(DeliveryEvent.REVOKED)
+                self.begun.remove((stream, sink))
+
+    # Programs
+
+    @rule(wait_ms=st.sampled_from((0, *RETRY_MS)))
+    def begin(self, wait_ms: int) -> None:
+        self.now_ms += wait_ms
+        busy = [row.sink for row in self.running.values()]
+        room = {sink: most - busy.count(sink) for sink, most in ROOM.items()}
+        found = queue.begin(self.db, room=room, held=(), now_ms=self.now_ms)
+        for row in found.rows:
+            assert row.state is DeliveryState.RUNNING
+            assert row.due_ms <= self.now_ms
+            assert row.event is DeliveryEvent.REVOKED or row.rtms_stream_id not in self.live
+            assert row.event in self.owed[row.rtms_stream_id, row.sink]
+            rivals = [
+                other
+                for other in self.running.values()
+                if (other.sink, other.rtms_stream_id) == (row.sink, row.rtms_stream_id)
+            ]
+            assert not rivals
+            if row.event is DeliveryEvent.FINISHED:
+                assert DeliveryEvent.REVOKED not in self.owed[row.rtms_stream_id, row.sink]
+                self.begun.add((row.rtms_stream_id, row.sink))
+            self.running[row.id] = row
+        for sink, most in ROOM.items():
+            assert sum(row.sink == sink for row in self.running.values()) <= most
+        if found.next_due_ms is not None:
+            assert found.next_due_ms > self.now_ms or 0 in room.values() or self.running
+
+    @precondition(lambda self: self.running)
+    @rule(data=st.data(), ends=st.sampled_from(("done", "again", "dead")))
+    def program_ends(self, data: st.DataObject, ends: str) -> None:
+        row = self.running.pop(data.draw(st.sampled_from(sorted(self.running))))
+        if ends == "done":
+            queue.done(self.db, row.id, now_ms=self.now_ms)
+        else:
+            retry_ms = RETRY_MS[row.tries] if ends == "again" and row.tries < len(RETRY_MS) else None
+            queue.failed(self.db, row.id, retry_ms=retry_ms, why="why", output="", now_ms=self.now_ms)
+            if retry_ms is not None:
+                return
+        if not self._rows(row.rtms_stream_id, row.sink, row.event, "waiting"):  # of a later end
+            self.owed[row.rtms_stream_id, row.sink].discard(row.event)
+
+    @rule()
+    def restart(self) -> None:
+        """SIGKILL, and another process."""
+        self.running.clear()
+        queue.reset(self.db)
+
+    @rule()
+    def replay(self) -> None:
+        for row in queue.listed(self.db):
+            assert queue.replay(self.db, row.id, now_ms=self.now_ms) == (row.state is DeliveryState.DEAD)
+            if row.state is DeliveryState.DEAD:
+                self.owed[row.rtms_stream_id, row.sink].add(row.event)
+
+    # What must hold
+
+    @invariant()
+    def nothing_owed_is_forgotten(self) -> None:
+        waiting = queue.unfinished(self.db)
+        for (stream, sink), events in self.owed.items():
+            for event in events:
+                assert self._rows(stream, sink, event, "waiting") + self._rows(stream, sink, event, "running")
+                assert stream in waiting
+
+    @invariant()
+    def nothing_is_queued_that_is_not_owed(self) -> None:
+        for row in queue.listed(self.db):
+            if row.state in {DeliveryState.WAITING, DeliveryState.RUNNING}:
+                assert row.event in self.owed[row.rtms_stream_id, row.sink]
+            if row.state is DeliveryState.WAITING and row.event is DeliveryEvent.FINISHED:
+                waiting = self._rows(row.rtms_stream_id, row.sink, row.event, "waiting")
+                assert sum(each.runs == 0 for each in waiting) <= 1
+
+    @invariant()
+    def all_is_delivered_in_the_end(self) -> None:
+        """Left alone, with programs that succeed, the queue runs empty but for streams that live."""
+        self.db.execute("SAVEPOINT before")
+        queue.reset(self.db)
+        while rows := queue.begin(self.db, room=ROOM, held=(), now_ms=self.now_ms + DAY_MS).rows:
+            for row in rows:
+                queue.done(self.db, row.id, now_ms=self.now_ms)
+        left = [row for row in queue.listed(self.db) if row.state not in {DeliveryState.DONE, DeliveryState.DEAD}]
+        assert {row.rtms_stream_id for row in left} <= self.live
+        self.db.execute("ROLLBACK TO before")
+        self.db.execute("RELEASE before")
+
+    def _rows(self, stream: str, sink: str, event: DeliveryEvent, state: str) -> list[DeliveryRow]:
+        return [
+            row
+            for row in queue.listed(self.db)
+            if (row.rtms_stream_id, row.sink, row.event, row.state) == (stream, sink, event, state)
+        ]
+
+
+QueueMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestQueue = QueueMachine.TestCase
+
+
+def queued(db: sqlite3.Connection, *streams: str, sinks: tuple[str, ...] = ("one",)) -> None:
+    for stream in streams:
+        queue.finished(db, sinks=sinks, rtms_stream_id=stream, directory=stream, now_ms=0)
+
+
+def test_what_waits_for_a_sink_that_is_gone_is_dead_and_counted() -> None:
+    db = open_queue()
+    queued(db, "a", sinks=("one", "two"))
+    begun = queue.begin(db, room={"two": 1}, held=(), now_ms=5)
+    assert begun.orphaned == {"one": 1}
+    assert begun.dead_ms is None  # of a sink that nobody has
+    (dead, _) = queue.listed(db)
+    assert (dead.state, dead.why, dead.ended_ms) == (DeliveryState.DEAD, queue.ORPHANED, 5)
+    assert queue.unfinished(db) == {"a"}  # for the other
+
+
+def test_nothing_begins_for_a_stream_whose_revocation_is_under_way() -> None:
+    db = open_queue()
+    queued(db, "a", "b")
+    assert [row.rtms_stream_id for row in queue.begin(db, room={"one": 9}, held={"a"}, now_ms=0).rows] == ["b"]
+
+
+def test_a_clock_that_was_set_back_delays_no_retry_for_long() -> None:
+    db = open_queue()
+    queued(db, "a")
+    db.execute("UPDATE sink_delivery SET due_ms = ?", (10 * DAY_MS,))
+    assert len(queue.begin(db, room={"one": 1}, held=(), now_ms=DAY_MS).rows) == 1
+
+
+def test_what_is_done_and_dead_has_bounds() -> None:
+    db = open_queue()
+    queued(db, *map(str, range(6)))
+    for row in queue.begin(db, room={"one": 6}, held=(), now_ms=0).rows:
+        if row.id % 2:
+            queue.done(db, row.id, now_ms=row.id)
+        else:
+            queue.failed(db, row.id, retry_ms=None, why="", output="", now_ms=row.id)
+    queue.prune(db, now_ms=queue.KEEP_DONE_MS + 2)
+    assert [row.id for row in queue.listed(db)] == [2, 3, 4, 5, 6]
+    queue.prune(db, now_ms=queue.KEEP_DEAD_MS + 3)
+    assert [row.id for row in queue.listed(db)] == [4, 6]

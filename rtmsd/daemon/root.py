@@ -122,13 +122,16 @@ class Daemon:
                 restarter = Restarter(api, lambda: supervisor.config)
                 supervisor = Supervisor(config, journal, writer, restarter=restarter, on_event=self._events.publish)
                 await base.start(writer.run)
+                base.start_soon(supervisor.deliveries.run)
                 base.start_soon(_follow_directory, lock)
                 health = Health(config, supervisor, writer)
                 backend = Backend(self._config_path, supervisor, health, api, events=self._events, stop=self.stop)
                 base.start_soon(self._handle_signals, backend)
                 await self._serve(journal, supervisor, backend, task_status)
                 with self._deadline.limit(trio.CancelScope(), config.streams.drain_s):
-                    await supervisor.suspend_files()
+                    async with trio.open_nursery() as last:
+                        last.start_soon(supervisor.suspend_files)
+                        last.start_soon(supervisor.deliveries.until_idle)
                 base.cancel_scope.cancel()
         log.info("stopped", streams_left=len(supervisor.lives))
 
@@ -156,6 +159,7 @@ class Daemon:
                 await self._stopping.wait()
                 log.info("stopping", streams=len(supervisor.lives), end_streams=self._end_streams)
                 health.phase = Phase.STOPPING
+                supervisor.deliveries.stop()
                 self._notifier.stopping()
                 self._notifier.extend_timeout(self._stop_limit_s + STOP_MARGIN_S)
                 self._deadline.limit(intake.cancel_scope, WEBHOOK_GRACE_S)

@@ -13,6 +13,7 @@ from rtmsd.config.model import Config
 from rtmsd.errors import StorageError
 from rtmsd.recording.disk.writer import Writer
 from rtmsd.recording.library.revoke import revoke_stored
+from rtmsd.sinks.deliveries import Deliveries
 from rtmsd.state.journal import Journal
 from rtmsd.streams.ending import Outcome
 from rtmsd.streams.history import History
@@ -31,13 +32,16 @@ class Aftermath:
     tally: sums over all streams that ended.
     """
 
-    def __init__(self, journal: Journal, writer: Writer, history: History, config: Callable[[], Config]) -> None:
+    def __init__(
+        self, journal: Journal, writer: Writer, history: History, config: Callable[[], Config], deliveries: Deliveries
+    ) -> None:
         self.ended: deque[dict[str, Any]] = deque(maxlen=REMEMBERED)
         self.tally = Tally()
         self._journal = journal
         self._writer = writer
         self._history = history
         self._config = config
+        self._deliveries = deliveries
 
     async def of(self, life: Life) -> None:
         """Write down how a stream ended. What fails in it is no other stream's trouble."""
@@ -64,6 +68,7 @@ class Aftermath:
     async def _delete(self, life: Life) -> None:
         """Delete what was stored, and only then forget the stream in the journal, which knows it from the beginning."""
         assert life.outcome is not None
+        await self._deliveries.revoke(life.row.rtms_stream_id)
         try:
             await self._journal.revoke(
                 life.row.rtms_stream_id, stopped_ms=_ended_ms(life, life.outcome), event_ts=life.row.event_ts
@@ -85,6 +90,11 @@ class Aftermath:
         tell = log.warning if outcome.state == "failed" else log.info
         tell("stream ended", state=outcome.state, reason=outcome.reason, why=outcome.why)
         refused = False
+        if life.is_revoked:
+            on_closed = self._deliveries.closing_revoked(life.row.rtms_stream_id)
+        else:
+            directory = None if life.recorder is None else life.recorder.directory
+            on_closed = self._deliveries.closing(life.row.rtms_stream_id, directory)
         while True:
             try:
                 await self._journal.close_stream(
@@ -92,6 +102,7 @@ class Aftermath:
                     reason=outcome.reason or 0,
                     ended_ms=_ended_ms(life, outcome),
                     event_ts=life.row.event_ts,
+                    on_closed=on_closed,
                 )
             except StorageError as error:
                 if not refused:
@@ -99,6 +110,7 @@ class Aftermath:
                 refused = True
                 await trio.sleep(RETRY_S)
             else:
+                self._deliveries.closed(life.row.rtms_stream_id)
                 return
 
     def _remember(self, life: Life) -> None:

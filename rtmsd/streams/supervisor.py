@@ -18,6 +18,7 @@ from rtmsd.commands import (
     StreamCommand,
     Verdict,
 )
+from rtmsd.config import secrets_of
 from rtmsd.config.model import Config
 from rtmsd.errors import LocalProtocolError, RtmsdError, StorageError, leaves
 from rtmsd.http.throttle import Throttle
@@ -29,6 +30,8 @@ from rtmsd.recording.library.librarian import Librarian
 from rtmsd.recording.manifest.header import StreamInfo
 from rtmsd.recording.opening import open_recorder
 from rtmsd.recording.rates import SAMPLE_EVERY_S
+from rtmsd.sinks.deliveries import Deliveries
+from rtmsd.sinks.registry import build
 from rtmsd.state.journal import Journal
 from rtmsd.state.ledger import StreamRow
 from rtmsd.streams.aftermath import REMEMBERED, Aftermath
@@ -59,6 +62,7 @@ class Supervisor:
     Attributes:
         history: what Zoom said lately.
         lost: the streams that were refused, given up, cut off or failed.
+        deliveries: of finished recordings to sinks; `run` is the daemon's to start.
         librarian: lists recordings, and deletes those of streams that do not live.
         config: used for streams to come; a live one keeps what it started with.
         refuse_starts: why new streams are refused (draining, low disk), or None.
@@ -79,7 +83,9 @@ class Supervisor:
         self._writer = writer
         self.history = History()
         self.lost = LostStreams(journal, local_ms)
-        self.librarian = Librarian(config.recording.directory, lambda: self._lives)
+        self.deliveries = Deliveries(journal, config.recording.directory, local_ms)
+        self.deliveries.configure(build(config.sinks, secrets_of(config)))
+        self.librarian = Librarian(config.recording.directory, lambda: self._lives, wanted=self.deliveries.unfinished)
         self._restarter = restarter
         self._on_event = on_event
         self._descriptors = Descriptors()
@@ -87,7 +93,7 @@ class Supervisor:
         self._lives: dict[str, Life] = {}
         self._nobody_left = trio.Event()
         self._unexplained: dict[str, StreamRow] = {}  # given up: why they ended, Zoom may still say
-        self._aftermath = Aftermath(journal, writer, self.history, lambda: self.config)
+        self._aftermath = Aftermath(journal, writer, self.history, lambda: self.config, self.deliveries)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Resume what an earlier run left, then look after streams until cancelled."""

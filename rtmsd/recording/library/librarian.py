@@ -5,7 +5,7 @@ thread: a deletion sees in `live` that the stream is there, and a stream that co
 """
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -42,12 +42,17 @@ class RetentionRules(Protocol):
     def keep_bytes(self) -> int: ...
 
 
+async def _nothing() -> Iterable[str]:
+    return ()
+
+
 class Librarian:
     """One for the recordings of a daemon. All deletions go through it, one at a time.
 
     Args:
         root: `recording.directory`.
         live: ids of the streams there are now, from before their files are opened until they are finished.
+        wanted: ids of the streams whose recordings are still to be delivered, which no limit removes.
         now_ms: local time.
     """
 
@@ -56,11 +61,13 @@ class Librarian:
         root: Path,
         live: Callable[[], Iterable[str]],
         *,
+        wanted: Callable[[], Awaitable[Iterable[str]]] = _nothing,
         run_sync: RunSync | None = None,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         self._root = root
         self._live = live
+        self._wanted = wanted
         self._run_sync = run_sync or own_threads(_THREADS)
         self._now_ms = now_ms
         self._deleting = trio.Lock()
@@ -128,9 +135,11 @@ class Librarian:
             log.info("interrupted deletion finished", directory=str(leftover))
 
     async def _delete_overdue(self, rules: RetentionRules) -> None:
+        recordings = await self.recordings()
+        live = self._live_names()  # before `wanted`: a stream that ends in between is among those
         doomed = overdue(
-            await self.recordings(),
-            self._live_names(),
+            recordings,
+            live | {safe_name(rtms_stream_id) for rtms_stream_id in await self._wanted()},
             keep_days=rules.keep_days,
             keep_bytes=rules.keep_bytes,
             now_ms=self._now_ms(),

@@ -8,6 +8,18 @@ from rtmsd.admin.tap import TapRecorder
 from rtmsd.sinks.hub import LiveHub
 
 
+class DeliveryBackend(Protocol):
+    """Deliveries of finished recordings. An id is whatever number somebody wrote: NO_SUCH_DELIVERY for others."""
+
+    async def listed(self) -> Sequence[JsonObject]: ...
+
+    async def show(self, number: int) -> JsonObject: ...
+
+    async def replay(self, number: int) -> JsonObject:
+        """Have a dead one run again. Raises AdminError (REFUSED_IN_STATE) for any other."""
+        ...
+
+
 class AdminBackend(Protocol):
     """Implemented by the daemon. A stream's id passed in is one of `ids()`; a recording's is not checked before.
 
@@ -20,6 +32,9 @@ class AdminBackend(Protocol):
     def events(self) -> LiveHub:
         """The hub of all streams' events, as in `events.jsonl`."""
         ...
+
+    @property
+    def deliveries(self) -> DeliveryBackend: ...
 
     def status(self) -> JsonObject: ...
 

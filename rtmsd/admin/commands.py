@@ -1,5 +1,6 @@
 """The table of commands: all requests that the admin socket understands, and the right that each demands."""
 
+import re
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Final, TypeAlias
 from urllib.parse import parse_qsl, unquote_to_bytes
@@ -180,6 +181,25 @@ async def _remove_recording(backend: AdminBackend, request: Request) -> Reply:
     return json_reply({"rtms_stream_id": request.params["recording"]})
 
 
+async def _deliveries(backend: AdminBackend, request: Request) -> Reply:
+    return json_reply(await backend.deliveries.listed())
+
+
+async def _delivery(backend: AdminBackend, request: Request) -> Reply:
+    return json_reply(await backend.deliveries.show(_number(request)))
+
+
+async def _replay_delivery(backend: AdminBackend, request: Request) -> Reply:
+    return json_reply(await backend.deliveries.replay(_number(request)))
+
+
+def _number(request: Request) -> int:
+    text = request.params["delivery"]
+    if not re.fullmatch(r"[0-9]{1,18}", text):
+        raise AdminError(Code.NO_SUCH_DELIVERY, f"no delivery has the id {text!r}: they are numbers")
+    return int(text)
+
+
 async def _control_session(backend: AdminBackend, request: Request) -> Reply:
     action = request.params["action"]
     if action not in SESSION_ACTIONS:
@@ -211,6 +231,9 @@ COMMANDS: Final[tuple[Command, ...]] = (
     Command("doctor", "GET", "/v1/doctor", Access.READ, _doctor),
     Command("recordings", "GET", "/v1/recordings", Access.READ, _recordings),
     Command("remove recording", "DELETE", "/v1/recordings/{recording}", Access.CONTROL, _remove_recording),
+    Command("deliveries", "GET", "/v1/deliveries", Access.READ, _deliveries),
+    Command("delivery", "GET", "/v1/deliveries/{delivery}", Access.READ, _delivery),
+    Command("replay delivery", "POST", "/v1/deliveries/{delivery}/replay", Access.CONTROL, _replay_delivery),
     Command("control session", "POST", "/v1/session/{action}", Access.CONTROL, _control_session),
 )
 

@@ -87,6 +87,7 @@ class Code(enum.StrEnum):
     NO_SUCH_STREAM = "no_such_stream"
     NO_SUCH_PARTICIPANT = "no_such_participant"
     NO_SUCH_RECORDING = "no_such_recording"
+    NO_SUCH_DELIVERY = "no_such_delivery"
     METHOD_NOT_ALLOWED = "method_not_allowed"
     REQUEST_TIMEOUT = "request_timeout"
     TIMED_OUT = "timed_out"
@@ -107,6 +108,7 @@ HTTP_STATUS: Final[Mapping[Code, http.HTTPStatus]] = {
     Code.NO_SUCH_STREAM: http.HTTPStatus.NOT_FOUND,
     Code.NO_SUCH_PARTICIPANT: http.HTTPStatus.CONFLICT,
     Code.NO_SUCH_RECORDING: http.HTTPStatus.NOT_FOUND,
+    Code.NO_SUCH_DELIVERY: http.HTTPStatus.NOT_FOUND,
     Code.METHOD_NOT_ALLOWED: http.HTTPStatus.METHOD_NOT_ALLOWED,
     Code.REQUEST_TIMEOUT: http.HTTPStatus.REQUEST_TIMEOUT,
     Code.TIMED_OUT: http.HTTPStatus.GATEWAY_TIMEOUT,

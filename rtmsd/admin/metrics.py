@@ -40,6 +40,8 @@ class Totals:
         webhooks: by result.
         reconnects: by (scenario, result).
         keep_alives: by kind of connection.
+        deliveries: not done, by (sink, state) now.
+        delivery_attempts: by (sink, result).
         degraded: by code, 1 for each trouble of status, 0 for others.
         pending_bytes: media received and not yet written.
         disk_free_bytes: below the recording directory; None when unknown.
@@ -53,6 +55,8 @@ class Totals:
     webhooks: Mapping[str, int] = attrs.field(factory=dict)
     reconnects: Mapping[tuple[str, str], int] = attrs.field(factory=dict)
     keep_alives: Mapping[str, int] = attrs.field(factory=dict)
+    deliveries: Mapping[tuple[str, str], int] = attrs.field(factory=dict)
+    delivery_attempts: Mapping[tuple[str, str], int] = attrs.field(factory=dict)
     degraded: Mapping[str, int] = attrs.field(factory=dict)
     pending_bytes: int = 0
     disk_free_bytes: int | None = None
@@ -128,6 +132,7 @@ class Metrics(Collector):
             ("rtmsd_webhooks", "Webhooks by result.", ["result"], totals.webhooks),
             ("rtmsd_reconnects", "Recoveries by how they ended.", ["scenario", "result"], totals.reconnects),
             ("rtmsd_keep_alives", "Keep-alives answered.", ["connection"], totals.keep_alives),
+            ("rtmsd_delivery_attempts", "Deliveries to sinks.", ["sink", "result"], totals.delivery_attempts),
         ):
             yield _filled(counter(name, help_text, labels=labels), values)
         yield self.ingest_latency.family(
@@ -136,6 +141,9 @@ class Metrics(Collector):
         yield self.sync_duration.family("rtmsd_sync_seconds", "Time to write and sync all dirty files.")
         yield gauge(
             "rtmsd_event_loop_lag_seconds", "Worst lateness of the event loop in the last 30 s.", self.loop_lag.worst_s
+        )
+        yield _filled(
+            gauge("rtmsd_deliveries", "Deliveries that are not done.", labels=["sink", "state"]), totals.deliveries
         )
         yield _filled(gauge("rtmsd_degraded", "1 for each thing that is wrong.", labels=["code"]), totals.degraded)
         yield gauge("rtmsd_pending_bytes", "Media received and not yet written.", totals.pending_bytes)

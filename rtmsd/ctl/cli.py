@@ -161,6 +161,15 @@ def _recording(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--yes", action="store_true", help="do not ask")
 
 
+def _deliveries(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--state", choices=("waiting", "running", "done", "dead"), help="only those in it")
+
+
+def _delivery(parser: argparse.ArgumentParser) -> None:
+    delivery = parser.add_argument("delivery", metavar="ID", help="number of a delivery")
+    _complete(delivery, "deliveries", "rtmsctl deliveries ls 2>/dev/null | cut -f1")
+
+
 def _webhook_test(parser: argparse.ArgumentParser) -> None:
     url = "the address that Zoom has (default: the daemon's own)"
     parser.add_argument("url", metavar="URL", nargs="?", type=web_url, help=url)
@@ -227,6 +236,9 @@ VERBS: Final = (
     Verb("recordings verify", "integrity:verify", "read recordings back, and name every problem", _recordings),
     Verb("recordings repair", "integrity:repair", "repair recordings as far as possible", _repair),
     Verb("recordings rm", "recordings:remove", "delete a recording", _recording),
+    Verb("deliveries ls", "deliveries:ls", "list what was given to sinks, or waits for it", _deliveries),
+    Verb("deliveries show", "deliveries:show", "one delivery, with what its program said", _delivery),
+    Verb("deliveries replay", "deliveries:replay", "run a dead delivery again", _delivery),
     Verb("webhook test", "webhook:test", "post a signed and a forged URL validation to an endpoint", _webhook_test),
     Verb("session start", "session:start", "start the stream of a running session", _session, ZOOM_TIMEOUT_S),
     Verb("session stop", "session:stop", "stop it", _session, ZOOM_TIMEOUT_S),
@@ -241,6 +253,7 @@ VERBS: Final = (
 GROUPS: Final = {
     "config": "check, show and compare the configuration",
     "recordings": "list, check, repair and delete recordings",
+    "deliveries": "list, show and replay what was given to sinks",
     "webhook": "test the webhook endpoint",
     "session": "start, stop, pause and resume sessions through Zoom's REST API",
 }

@@ -194,10 +194,32 @@ TROUBLES: Final = _table(
             "Credentials, scopes or parameters that Zoom refuses.",
             "`rtmsctl ps -a` names them, `rtmsctl inspect STREAM` says why.",
         ),
+        "deliveries_dead": (
+            "Finished recordings could not be given to a sink in the last day.",
+            "Its program fails.",
+            "`rtmsctl deliveries ls --state dead`, then `show ID`, and `replay ID` when it is fixed.",
+        ),
         "no_media": (
             "A stream is connected and receives nothing, not even keep-alives.",
             "A firewall or proxy drops the packets.",
             "`rtmsctl reconnect STREAM`.",
+        ),
+    }
+)
+
+DELIVERY_STATES: Final = _table(
+    {
+        "waiting": (
+            "A finished recording is to be given to a sink.",
+            "It failed before, others run, or its stream lives again.",
+            "WHY and NEXT in `rtmsctl deliveries ls` say more.",
+        ),
+        "running": ("The sink's program runs.", "A stream has ended.", _NOTHING),
+        "done": ("The sink has the recording.", "All is well.", _NOTHING),
+        "dead": (
+            "The sink did not take the recording, and it is not tried again.",
+            "Its retries are used up, it refused for good, or its [[sink]] is gone.",
+            "`rtmsctl deliveries show ID` has the reason; `rtmsctl deliveries replay ID`.",
         ),
     }
 )
@@ -245,6 +267,7 @@ PROBLEMS: Final = _table(
         "ambiguous": ("The prefix matches several ids.", "It is too short.", "Write more of it."),
         "no_such_stream": ("No stream has that id.", "A typing error.", "`rtmsctl ps -a` lists them."),
         "no_such_recording": ("No recording has that id.", "A typing error.", "`rtmsctl recordings ls` lists them."),
+        "no_such_delivery": ("No delivery has that id.", "A typing error.", "`rtmsctl deliveries ls` lists them."),
         "no_such_participant": ("Nobody in the stream has that id.", "A typing error.", "`rtmsctl inspect STREAM`."),
         "no_such_path": ("The daemon does not know this request.", "Another version.", "Compare `rtmsctl status`."),
         "method_not_allowed": ("Not with this HTTP method.", "A typing error with curl.", "See the message."),
@@ -267,6 +290,7 @@ WORDS: Final[Mapping[str, Mapping[str, Meaning]]] = {
     "daemon state": DAEMON_STATES,
     "link state": LINK_STATES,
     "trouble": TROUBLES,
+    "delivery state": DELIVERY_STATES,
     "webhook result": WEBHOOK_RESULTS,
     "counter": COUNTERS,
     "problem": PROBLEMS,

@@ -29,11 +29,15 @@ STATE_STYLES: Final[Mapping[str, Style]] = {
     "connecting": Style.WARN,
     "recovering": Style.WARN,
     "paused": Style.WARN,
+    "waiting": Style.WARN,
+    "running": Style.GOOD,
     "warning": Style.WARN,
     "failed": Style.BAD,
     "refused": Style.BAD,
+    "dead": Style.BAD,
     "revoked": Style.BAD,
     "ended": Style.DIM,
+    "done": Style.DIM,
     "skipped": Style.DIM,
 }
 """Colour by the word itself: states of streams, results of checks."""

@@ -17,7 +17,8 @@ from rtmsd import config as configuration
 from rtmsd import log as logging
 from rtmsd.admin.messages import AdminError, Code, JsonObject
 from rtmsd.admin.metrics import Metrics, Totals
-from rtmsd.daemon import labels
+from rtmsd.daemon import deliveries, labels
+from rtmsd.daemon.deliveries import DeliveryDesk
 from rtmsd.daemon.doctor import Facts, findings_json
 from rtmsd.daemon.health import Health, TroubleCode
 from rtmsd.daemon.sessions import control_session
@@ -26,6 +27,7 @@ from rtmsd.protocol.causes import RecordingState
 from rtmsd.recording.library.librarian import NoSuchRecording, RecordingInUse
 from rtmsd.recording.recorder import Recorder
 from rtmsd.sinks.hub import LiveHub
+from rtmsd.sinks.registry import build
 from rtmsd.state.lost import Loss
 from rtmsd.streams.life import Life
 from rtmsd.streams.report import Tally, state_of, told
@@ -55,6 +57,7 @@ class Backend:
     Attributes:
         events: the hub of all streams' events.
         listening: the bound addresses, by name.
+        deliveries: what operators see of them, and replay.
         health: the daemon's troubles, and whether it is ready.
         metrics_source: the counters of the hot paths.
     """
@@ -77,6 +80,7 @@ class Backend:
         self._api = api
         self.health = health
         self._stop = stop
+        self.deliveries = DeliveryDesk(supervisor.deliveries, supervisor.config.recording.directory)
         self._started_s = time.monotonic()
         self._secrets = configuration.secrets_of(supervisor.config)  # and earlier ones: live streams keep them
         health.writer.on_sync = self.metrics_source.sync_duration.observe
@@ -115,7 +119,8 @@ class Backend:
                 "error": supervisor.journal.trouble,
                 "set_aside": None if (aside := supervisor.journal.database.set_aside) is None else str(aside),
             },
-            "warnings": list(supervisor.config.warnings),
+            "deliveries": deliveries.status(supervisor.deliveries),
+            "warnings": [*supervisor.config.warnings, *deliveries.warnings(supervisor.deliveries)],
             "listening": self.listening,
             "webhook": {
                 "last_ms": max((int(at_s * 1000) for at_s in health.webhooks.last_s.values()), default=None),
@@ -173,6 +178,8 @@ class Backend:
             webhooks={**labels.WEBHOOKS, **health.webhooks.results},
             reconnects={**labels.RECONNECTS, **tally.reconnects},
             keep_alives={**labels.KEEP_ALIVES, **tally.keep_alives},
+            deliveries=deliveries.gauge(supervisor.deliveries),
+            delivery_attempts=deliveries.attempts(supervisor.deliveries),
             degraded={code.value: 0 for code in TroubleCode} | {trouble.code.value: 1 for trouble in health.troubles},
             pending_bytes=self.health.writer.pending_bytes,
             disk_free_bytes=health.free_bytes,
@@ -194,6 +201,7 @@ class Backend:
             refused_s=history.refused_s,
             stopped_s=history.stopped_s,
             refused_media=await self._refused_media(),
+            unusable_sinks=deliveries.warnings(self._supervisor.deliveries),
         )
         return findings_json(facts)
 
@@ -259,6 +267,7 @@ class Backend:
         changes = configuration.describe_changes(old, new)
         self._supervisor.config = self.health.config = configuration.until_restart(old, new)
         self._secrets |= configuration.secrets_of(new)
+        self._supervisor.deliveries.configure(build(new.sinks, self._secrets))
         logging.configure(new.log, secrets=self._secrets)
         log.info(
             "configuration reloaded",

@@ -52,6 +52,7 @@ class Facts:
         refused_s: the latest refusal of a handshake, signaling or media, by status code.
         stopped_s: the latest end of a stream, by stop reason.
         refused_media: of the latest recordings, as text.
+        unusable_sinks: why sinks cannot be used, as text.
     """
 
     now_s: float
@@ -64,6 +65,7 @@ class Facts:
     refused_s: Mapping[int, float] = attrs.field(factory=dict)
     stopped_s: Mapping[int, float] = attrs.field(factory=dict)
     refused_media: Sequence[str] = ()
+    unusable_sinks: Sequence[str] = ()
 
     @property
     def genuine_s(self) -> float:
@@ -250,6 +252,20 @@ def check_concurrency(facts: Facts) -> Finding:
     )
 
 
+def check_deliveries(facts: Facts) -> Finding:
+    if facts.unusable_sinks:
+        hint = "Put the program there, and see that the daemon's user may execute it."
+        return Finding("deliveries", False, "; ".join(facts.unusable_sinks), hint)
+    return DEAD_DELIVERIES(facts)
+
+
+DEAD_DELIVERIES: Final = TroubleCheck(
+    "deliveries",
+    frozenset({TroubleCode.DELIVERIES_DEAD}),
+    "none failed in the last day",
+    "`rtmsctl deliveries show ID` has what the program said; `rtmsctl deliveries replay ID` runs it again.",
+)
+
 CHECKS: Final[Sequence[Callable[[Facts], Finding]]] = (
     check_clock,
     check_disk,
@@ -282,5 +298,6 @@ CHECKS: Final[Sequence[Callable[[Facts], Finding]]] = (
         "every genuine event could be read",
         "See the log, and report what Zoom sent: a start that is lost so is a session that is not recorded.",
     ),
+    check_deliveries,
 )
 """The likeliest cause first."""

@@ -14,9 +14,10 @@ import trio
 
 from rtmsd.config import Config
 from rtmsd.recording.disk.writer import Writer
+from rtmsd.state.deliveries import DeliveryState
 from rtmsd.state.lost import Loss, LostStream
 from rtmsd.streams.report import is_silent, is_stuck, not_connected
-from rtmsd.streams.supervisor import Supervisor
+from rtmsd.streams.supervisor import Supervisor, local_ms
 from rtmsd.webhook.stats import SIGNED_AND_DISTRUSTED, Result, WebhookStats
 
 log = structlog.get_logger()
@@ -31,6 +32,7 @@ WEBHOOK_DESCRIPTORS: Final = 4  # open while a start is decided on
 DISTRUSTED_IN_ROW: Final = 3  # webhooks that no secret verifies: a wrong secret, not a stray forgery
 STUCK_ATTEMPTS: Final = 2  # failed in a row: more than an interruption
 LOST_EVENT_COUNTS_S: Final = 3600.0
+DEAD_COUNTS_MS: Final = 86_400_000  # a delivery that is dead for longer is no news
 
 
 class TroubleCode(enum.StrEnum):
@@ -53,6 +55,7 @@ class TroubleCode(enum.StrEnum):
     STARTS_REFUSED = "starts_refused"
     NOT_CONNECTED = "not_connected"
     NO_MEDIA = "no_media"
+    DELIVERIES_DEAD = "deliveries_dead"
 
 
 @attrs.frozen
@@ -183,6 +186,10 @@ class Health:
             )
         yield from webhook_troubles(self.webhooks, time.time())
         yield from self._stream_troubles()
+        deliveries = self._supervisor.deliveries
+        if deliveries.dead_ms is not None and local_ms() - deliveries.dead_ms < DEAD_COUNTS_MS:
+            dead = sum(number for (_, state), number in deliveries.counts.items() if state is DeliveryState.DEAD)
+            yield Trouble(TroubleCode.DELIVERIES_DEAD, f"{dead} not delivered; `rtmsctl deliveries ls` says why")
 
     def _state_file_troubles(self) -> Iterator[Trouble]:
         journal = self._supervisor.journal

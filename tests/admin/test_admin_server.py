@@ -44,6 +44,17 @@ class FakeRecorder:
         return {"participants": [], "files": []}
 
 
+class FakeDeliveries:
+    async def listed(self) -> Sequence[dict[str, Any]]:
+        return [{"id": 1}]
+
+    async def show(self, number: int) -> dict[str, Any]:
+        return {"id": number}
+
+    async def replay(self, number: int) -> dict[str, Any]:
+        return {"id": number, "state": "waiting"}
+
+
 class FakeBackend:
     """A daemon that records its calls; `failure` is raised by every awaiting method."""
 
@@ -51,6 +62,7 @@ class FakeBackend:
         self.events = LiveHub()
         self.calls: list[tuple[Any, ...]] = []
         self.taps = FakeRecorder()
+        self.deliveries = FakeDeliveries()
         self.failure: Exception | None = None
 
     def status(self) -> dict[str, Any]:

@@ -113,6 +113,7 @@ ARGUMENTS = {
     "tap": ["abc", "--media", "events"],
     "recordings rm": ["abc", "--yes"],
     "config check": [],
+    **{f"deliveries {action}": ["7"] for action in ("show", "replay")},
     **{f"session {action}": ["abc"] for action in ("start", "stop", "pause", "resume")},
     **{verb: ["abc"] for verb in ("inspect", "stop", "reconnect")},
 }
@@ -140,6 +141,7 @@ def test_every_verb_escapes_text_of_hostile_participants(
     problem = {"code": HOSTILE, "detail": HOSTILE}
     finding = {"check": HOSTILE, "ok": False, "detail": HOSTILE, "hint": HOSTILE}
     change = {"path": HOSTILE, "old": HOSTILE, "new": HOSTILE, "needs_restart": True}
+    delivery = {"id": 7, "sink": HOSTILE, "rtms_stream_id": HOSTILE, "event": HOSTILE, "state": HOSTILE, "why": HOSTILE}
     daemon.answers |= {
         "GET /v1/status": {"warnings": [HOSTILE], "degraded": [problem], "listening": {"webhook": [HOSTILE]}},
         "GET /v1/streams": [stream],
@@ -148,6 +150,8 @@ def test_every_verb_escapes_text_of_hostile_participants(
         "POST /v1/streams/abc/stop": stream,
         "POST /v1/streams/abc/reconnect": (409, problem),
         "GET /v1/recordings": [{**stream, "ended_ms": 2, "bytes": 1, "gaps": 1}],
+        "GET /v1/deliveries": [delivery],
+        "GET /v1/deliveries/7": {**delivery, "output": HOSTILE},
         "GET /v1/doctor": [finding],
         "GET /v1/config": {HOSTILE: HOSTILE},
         "GET /v1/metrics": f'a{{b="{HOSTILE}"}} 1\n'.encode("utf-8", "replace"),

@@ -14,6 +14,7 @@ from trio.testing import MockClock
 from rtmsd.config import Config, RecordingConfig
 from rtmsd.daemon.health import FIRST_LOOK_S, LOOK_EVERY_S, STALLED_S, Health
 from rtmsd.recording.disk.writer import Writer
+from rtmsd.sinks.deliveries import Deliveries
 from rtmsd.state.journal import Journal
 from rtmsd.streams.history import History
 from rtmsd.streams.lost import LostStreams
@@ -59,6 +60,7 @@ def supervisor() -> Supervisor:
         lives={},
         history=History(),
         lost=LostStreams(cast("Journal", None), lambda: 0),
+        deliveries=Deliveries(cast("Journal", None), Path(), lambda: 0),
         refuse_starts=None,
         journal=journal,
         shortage=lambda others: None,

@@ -67,6 +67,7 @@ def test_without_input_some_checks_cannot_be_made() -> None:
         "media": True,
         "streams": True,
         "events": True,
+        "deliveries": True,
     }
 
 
@@ -74,7 +75,7 @@ def test_the_order_is_that_of_rtmsctl() -> None:
     checks = [finding.check for finding in examine(Facts(now_s=1, uptime_s=600, max_age_s=1, webhooks=WebhookStats()))]
     known = [check for check in checks if check in ORDER]
     assert known == sorted(known, key=ORDER.index)
-    assert checks == [*known, "media", "streams", "events"]
+    assert checks == [*known, "media", "streams", "events", "deliveries"]
 
 
 @pytest.mark.parametrize(("skew_s", "ok", "words"), [(29, True, "29 s ahead"), (-31, False, "31 s behind")])

@@ -10,7 +10,9 @@ from rtmsd import log
 from rtmsd.config import load
 from rtmsd.daemon.backend import Backend
 from rtmsd.daemon.health import Health
+from rtmsd.sinks.deliveries import Deliveries
 from rtmsd.sinks.hub import LiveHub
+from rtmsd.state.journal import Journal
 from rtmsd.streams.supervisor import Supervisor
 from rtmsd.zoom_api import ZoomApi
 
@@ -43,7 +45,8 @@ async def test_a_secret_that_a_live_stream_may_still_use_is_never_logged(
     monkeypatch.setattr(log, "configure", configure)
     path = tmp_path / "config.toml"
     config = load(written(path, SECRETS[0]))
-    supervisor = cast("Supervisor", SimpleNamespace(config=config))
+    deliveries = Deliveries(cast("Journal", None), tmp_path, lambda: 0)
+    supervisor = cast("Supervisor", SimpleNamespace(config=config, deliveries=deliveries))
     health = cast("Health", SimpleNamespace(config=config, writer=SimpleNamespace()))
     backend = Backend(path, supervisor, health, ZoomApi(), events=LiveHub(), stop=cast("Any", None))
     for secret in SECRETS[1:]:

@@ -92,6 +92,7 @@ STATUS_COLUMNS: Final = (
     Column("ended", ended),
     Column("webhooks", webhooks),
     Column("received", received),
+    Column("deliveries", lambda answer: summed_up(answer.get("deliveries"))),
     Column("disk", disk),
     Column("listening", lambda answer: listed(answer.get("listening"))),
     Column("config", key("config_file")),

@@ -233,6 +233,8 @@ class Deliveries:
                 with run.scope:
                     error = await self._attempt(sink, row)
                     await self._note(sink, row, error)
+            except* Exception:
+                log.exception("delivery crashed")
             finally:
                 del self._running[row.id]
                 run.ended.set()

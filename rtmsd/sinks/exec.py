@@ -70,7 +70,7 @@ class ExecSink:
             env={
                 **self._environment,
                 "RTMSD_DIRECTORY": str(recording.directory),
-                "RTMSD_STREAM_ID": recording.rtms_stream_id,
+                "RTMSD_STREAM_ID": _for_environment(recording.rtms_stream_id),
                 "RTMSD_EVENT": recording.event.value,
             },
         )
@@ -135,6 +135,11 @@ def _kill_group(process: trio.Process) -> None:
     """
     with contextlib.suppress(ProcessLookupError, PermissionError):  # nobody left; set-uid programs
         os.killpg(process.pid, signal.SIGKILL)
+
+
+def _for_environment(text: str) -> str:
+    """Escape what a variable cannot hold: an id is what somebody sent."""
+    return text.encode(errors="backslashreplace").replace(b"\0", b"\\x00").decode()
 
 
 def _signal_name(number: int) -> str:

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 import trio
 import trio.lowlevel
@@ -102,6 +103,13 @@ async def test_a_program_gets_the_manifest_the_event_and_no_credentials(
 
 def test_a_short_secret_hides_only_what_is_equal_to_it() -> None:
     assert inheritable({"A": "abc", "B": "ab"}, {"ab"}) == {"A": "abc"}
+
+
+async def test_an_id_that_no_variable_can_hold_is_escaped(recording: Recording) -> None:
+    odd = attrs.evolve(recording, rtms_stream_id="a\0b\udc80\udbff é")
+    with pytest.raises(Refused) as caught:
+        await shell('echo "$RTMSD_STREAM_ID" >&2; exit 1').deliver(odd)
+    assert caught.value.output == "a\\x00b\\udc80\\udbff é\n"
 
 
 async def test_a_manifest_that_is_not_read_is_no_failure(recording: Recording) -> None:

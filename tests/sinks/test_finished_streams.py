@@ -16,6 +16,7 @@ from tests.streams.bench import STREAM, Bench, open_bench
 from tests.streams.zoom import T0, zoom_ms
 
 REVOKED = 8
+DYING_S = 1.0  # for a program to be gone
 FINISHED = DeliveryEvent.FINISHED
 
 
@@ -41,6 +42,8 @@ class Watcher:
             if self.hold and recording.event is FINISHED:
                 await trio.sleep_forever()
         finally:
+            with trio.CancelScope(shield=True):
+                await trio.sleep(DYING_S if self.hold else 0)
             self.left.append({path.name for path in recording.directory.iterdir()})
         if self.error is not None:
             raise self.error
@@ -146,6 +149,28 @@ async def test_a_reopened_recording_is_delivered_again_when_it_ends(bench: Bench
     assert watcher.given == [("finished", "ended")] * 2
     (row,) = await bench.supervisor.deliveries.listed()
     assert row.state is DeliveryState.DONE
+
+
+async def test_a_start_during_a_revocation_takes_nothing_from_it(bench: Bench, watcher: Watcher) -> None:
+    await bench.up()
+    await end(bench)
+    await bench.until(lambda: watcher.given)
+    watcher.hold = True
+    await trio.sleep(5)
+    await bench.start()
+    await bench.until_up()
+    await end(bench)
+    await bench.until(lambda: len(watcher.given) == 2)
+    await trio.sleep(5)
+    await bench.stop(REVOKED)
+    await trio.sleep(DYING_S / 2)
+    await bench.start(event_ts=zoom_ms() + 1)
+    await bench.until_up()
+    await bench.until(lambda: len(watcher.given) == 3)
+    watcher.hold = False
+    await end(bench)
+    await bench.until(lambda: len(watcher.given) == 4)
+    assert [event for event, _ in watcher.given] == ["finished", "finished", "revoked", "finished"]
 
 
 async def test_a_revocation_that_a_kill_cut_short_is_delivered_after_the_restart(

@@ -55,12 +55,12 @@ class _Run:
 
 
 class Deliveries:
-    """All deliveries of a daemon. Nothing here fails a stream or the daemon: failures are logged and counted.
+    """All deliveries of a daemon. Failures are logged and counted; they end neither a stream nor the daemon.
 
     Attributes:
         results: how deliveries ended since the start, by sink and one of `RESULTS`.
         counts: how many there are, by sink and state, of those that are not done.
-        dead_ms: local time of the latest death, of the sinks that there are; None without any.
+        dead_ms: local time at which the latest delivery of a configured sink died; None without any.
         warnings: by sink, what is wrong with what its section names.
     """
 
@@ -98,7 +98,7 @@ class Deliveries:
     # For the streams
 
     def closing(self, rtms_stream_id: str, directory: Path | None) -> Callable[[Connection], None]:
-        """What the journal is to do when it closes a stream: queue the recording.
+        """Return what queues the recording, in the transaction in which the journal closes the stream.
 
         Args:
             directory: of the recording; None: there is none.
@@ -114,7 +114,7 @@ class Deliveries:
         )
 
     def closing_revoked(self, rtms_stream_id: str) -> Callable[[Connection], None]:
-        """What the journal is to do when it closes a revoked stream: queue the revocation where a delivery began."""
+        """Return what queues the revocation where a delivery had begun, in the transaction that closes the stream."""
         return partial(queue.revoked, rtms_stream_id=rtms_stream_id, now_ms=self._local_ms())
 
     async def revoke(self, rtms_stream_id: str) -> None:
@@ -131,12 +131,12 @@ class Deliveries:
             await run.ended.wait()
 
     def closed(self, rtms_stream_id: str) -> None:
-        """The journal has closed a stream: see whether anything is due."""
+        """Begin what is due, as the journal has closed a stream."""
         self._held.discard(rtms_stream_id)
         self._wake.set()
 
     async def unfinished(self) -> frozenset[str]:
-        """Return the streams whose recordings are still wanted.
+        """Return the streams with a delivery that is neither done nor dead.
 
         Raises:
             StorageError: the state file refuses.
@@ -161,7 +161,7 @@ class Deliveries:
         return row
 
     async def replay(self, number: int) -> None:
-        """Have a dead delivery run again.
+        """Queue a dead delivery again.
 
         Raises:
             NoSuchDelivery, NotDead, StorageError: it cannot.
@@ -257,7 +257,7 @@ class Deliveries:
         return None
 
     async def _note(self, sink: ArchiveSink, row: DeliveryRow, error: DeliveryError | None) -> None:
-        """Write down how it ended, however long the state file refuses."""
+        """Record the result, trying again for as long as the state file refuses."""
         if error is None:
             self.results[row.sink, "done"] += 1
             log.info("delivered", runs=row.runs)

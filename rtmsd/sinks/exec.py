@@ -92,7 +92,7 @@ class ExecSink:
 
 
 async def _attend(process: trio.Process, manifest: bytes, tail: bytearray) -> None:
-    """Feed a process until it ends, and keep the end of what it says."""
+    """Wait for a process, while it is fed the manifest and the tail of its stderr is kept."""
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_feed, process, manifest)
         nursery.start_soon(_keep_tail, process, tail)
@@ -116,7 +116,7 @@ async def _keep_tail(process: trio.Process, tail: bytearray) -> None:
 
 
 async def _end(process: trio.Process) -> None:
-    """Leave nothing of it: neither processes nor descriptors."""
+    """Kill its group, reap it and close its pipes."""
     _kill_group(process)
     with trio.move_on_after(REAP_S, shield=True):
         await process.wait()

@@ -2,7 +2,7 @@
 
 A sink is called synchronously, so it only puts into a bounded ring; sound is formatted in the reader's task. A slow
 reader loses its oldest items, never the recording's. NDJSON has a line for that, `{"media": "lost", "frames": n}` or
-`{"kind": "lost", "events": n}`; WAV and raw have a trailer, since nothing can be said between the samples.
+`{"kind": "lost", "events": n}`; WAV and raw have a trailer, as there is no place for it between the samples.
 """
 
 import functools

@@ -1,8 +1,8 @@
 """The durable queue of deliveries, as the state file keeps it. Synchronous, within the journal's transactions.
 
-One row for each sink and finished recording. A row is held back while its stream lives, as a recording that is being
-written or deleted is nobody's yet, and while an earlier row of the same sink and stream is not through. A revocation,
-which is queued when everything is deleted, waits for such a row alone.
+One row for each sink and finished recording. A row is held back while its stream lives, as the recording is being
+written or deleted then, and while an earlier row of the same sink and stream is waiting or running. A revocation is
+queued when everything is deleted, and held back by earlier rows alone.
 """
 
 import enum
@@ -47,7 +47,7 @@ class DeliveryRow:
         tries: how often it failed, since the end of the stream or the latest replay.
         due_ms: not before; of no meaning once it is done or dead.
         why: of the latest failure.
-        output: the end of what it said then.
+        output: the end of the sink's own report of it.
     """
 
     id: int
@@ -73,9 +73,9 @@ class Begun:
     Attributes:
         rows: running from now on.
         next_due_ms: when the next one is due, of those that only time holds back; None without any.
-        orphaned: how many are dead for want of their sink, by its name.
+        orphaned: how many died as their sink is not configured, by its name.
         counts: rows that are not done, by sink and state.
-        dead_ms: the end of the latest dead row of the sinks that there are; None without any.
+        dead_ms: the end of the latest dead row of a configured sink; None without any.
     """
 
     rows: Sequence[DeliveryRow]
@@ -88,7 +88,7 @@ class Begun:
 def finished(
     db: sqlite3.Connection, *, sinks: Collection[str], rtms_stream_id: str, directory: str, now_ms: int
 ) -> None:
-    """Queue the recording of a stream that ended for each sink; what waits for an earlier end of it is this one now."""
+    """Queue the recording of a stream that ended for each sink; it takes the place of one that still waits."""
     for sink in sinks:
         again = db.execute(
             """UPDATE sink_delivery SET directory = ?, tries = 0, due_ms = ?
@@ -120,7 +120,7 @@ def _insert(db: sqlite3.Connection, values: tuple[str | int, ...]) -> None:
 
 
 def reset(db: sqlite3.Connection) -> None:
-    """Have what an earlier process was running run again."""
+    """Queue again what an earlier process was running."""
     db.execute("UPDATE sink_delivery SET state = 'waiting' WHERE state = 'running'")
 
 
@@ -128,7 +128,7 @@ def begin(db: sqlite3.Connection, *, room: Mapping[str, int], held: Collection[s
     """Mark as running what is due.
 
     Args:
-        room: how many more each sink takes; these are the sinks that there are.
+        room: how many more each configured sink takes.
         held: streams of which nothing begins.
     """
     orphaned = _orphan(db, room, now_ms)
@@ -193,7 +193,7 @@ def done(db: sqlite3.Connection, number: int, *, now_ms: int) -> None:
 
 
 def failed(db: sqlite3.Connection, number: int, *, retry_ms: int | None, why: str, output: str, now_ms: int) -> None:
-    """Have it run again after `retry_ms`, or, without that, keep it as dead."""
+    """Queue it again for `retry_ms` from now, or, with None, keep it as dead."""
     db.execute(
         """UPDATE sink_delivery SET state = ?, tries = tries + 1, due_ms = ?, ended_ms = ?, why = ?, output = ?
         WHERE id = ?""",
@@ -209,7 +209,7 @@ def failed(db: sqlite3.Connection, number: int, *, retry_ms: int | None, why: st
 
 
 def replay(db: sqlite3.Connection, number: int, *, now_ms: int) -> bool:
-    """Have a dead delivery run again, with all its retries. Returns False for any other."""
+    """Queue a dead delivery again, with all its retries. Returns False for any other."""
     again = db.execute(
         "UPDATE sink_delivery SET state = 'waiting', tries = 0, due_ms = ?, ended_ms = NULL "
         "WHERE id = ? AND state = 'dead'",
@@ -230,13 +230,13 @@ def listed(db: sqlite3.Connection) -> list[DeliveryRow]:
 
 
 def unfinished(db: sqlite3.Connection) -> frozenset[str]:
-    """Return the streams whose recordings are still wanted."""
+    """Return the streams with a delivery that is neither done nor dead."""
     rows = db.execute("SELECT DISTINCT rtms_stream_id FROM sink_delivery WHERE state IN ('waiting', 'running')")
     return frozenset(stream for (stream,) in rows)
 
 
 def prune(db: sqlite3.Connection, *, now_ms: int) -> None:
-    """Forget what has been done or dead for long, or is too much."""
+    """Delete done and dead rows that are too old or too many."""
     for state, keep_ms in ((DeliveryState.DONE, KEEP_DONE_MS), (DeliveryState.DEAD, KEEP_DEAD_MS)):
         db.execute("DELETE FROM sink_delivery WHERE state = ? AND ended_ms < ?", (state.value, now_ms - keep_ms))
         db.execute(

@@ -205,13 +205,8 @@ class Deliveries:
         room = {name: max(0, sink.config.parallel - busy[name]) for name, sink in self._sinks.items()}
         sinks = self._sinks
         begin = partial(queue.begin, room=room, held=frozenset(self._held), now_ms=self._local_ms())
-        try:
-            begun: Begun = await self._journal.transact(begin)
-        except StorageError as error:
-            log.warning("deliveries wait: the state file refuses", error=str(error))
-            return REFUSED_S
-        except Exception:
-            log.exception("deliveries crashed")
+        begun: Begun | None = await self._persist(begin)
+        if begun is None:
             return REFUSED_S
         self.counts, self.dead_ms = begun.counts, begun.dead_ms
         for name, number in begun.orphaned.items():
@@ -276,11 +271,12 @@ class Deliveries:
         )
         await self._persist(failed)
 
-    async def _persist(self, work: Callable[[Connection], None]) -> None:
+    async def _persist(self, work: Callable[[Connection], T]) -> T | None:
+        """Do something in the state file as soon as that accepts it; None after a bug."""
         is_refused = False
         while True:
             try:
-                await self._journal.transact(work)
+                return await self._journal.transact(work)
             except StorageError as error:
                 if not is_refused:
                     log.warning("deliveries wait: the state file refuses", error=str(error))
@@ -288,9 +284,7 @@ class Deliveries:
                 await trio.sleep(REFUSED_S)
             except Exception:
                 log.exception("deliveries crashed")
-                return
-            else:
-                return
+                return None
 
     async def _prune_regularly(self) -> None:
         while True:

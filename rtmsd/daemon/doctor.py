@@ -253,18 +253,15 @@ def check_concurrency(facts: Facts) -> Finding:
 
 
 def check_deliveries(facts: Facts) -> Finding:
-    if facts.unusable_sinks:
-        hint = "Put the program there, and see that the daemon's user may execute it."
-        return Finding("deliveries", False, "; ".join(facts.unusable_sinks), hint)
-    return DEAD_DELIVERIES(facts)
+    found = [*facts.unusable_sinks, *facts.details({TroubleCode.DELIVERIES_DEAD})]
+    return Finding(
+        "deliveries",
+        not found,
+        "; ".join(found) or "none failed in the last day",
+        "Make the program executable for the daemon's user. `rtmsctl deliveries show ID` has its output, `replay ID` "
+        "runs it again.",
+    )
 
-
-DEAD_DELIVERIES: Final = TroubleCheck(
-    "deliveries",
-    frozenset({TroubleCode.DELIVERIES_DEAD}),
-    "none failed in the last day",
-    "`rtmsctl deliveries show ID` has what the program said; `rtmsctl deliveries replay ID` runs it again.",
-)
 
 CHECKS: Final[Sequence[Callable[[Facts], Finding]]] = (
     check_clock,

@@ -78,7 +78,8 @@ def test_the_daemon_runs_without_a_log(tmp_path: Path, closed: str) -> None:
     (tmp_path / "c.toml").write_text(CONFIG)
     script = (
         f"rtmsd run --config c.toml {closed} & pid=$!; "
-        "for _ in $(seq 100); do rtmsctl --socket a.sock status --json >status 2>/dev/null && break; sleep 0.1; done; "
+        "for _ in $(seq 100); do rtmsctl --socket a.sock status --json >status 2>/dev/null; "
+        "grep -q '\"ready\": true' status && break; sleep 0.1; done; "
         "readlink /proc/$pid/fd/2; kill -TERM $pid; wait $pid"
     )
     done = shell(tmp_path, script)

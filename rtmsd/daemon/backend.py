@@ -29,8 +29,8 @@ from rtmsd.recording.recorder import Recorder
 from rtmsd.sinks.hub import LiveHub
 from rtmsd.sinks.registry import build
 from rtmsd.state.lost import Loss
-from rtmsd.streams.life import Life
-from rtmsd.streams.report import Tally, state_of, told
+from rtmsd.streams.managed_stream import Life
+from rtmsd.streams.summary import Tally, state_of, told
 from rtmsd.streams.supervisor import Supervisor
 from rtmsd.zoom_api import ZoomApi
 

@@ -6,7 +6,7 @@ from typing import Final
 from rtmsd.protocol.causes import OUTAGE_CAUSES, RecordingState
 from rtmsd.protocol.enums import StopReason
 from rtmsd.protocol.media_types import NAMES
-from rtmsd.streams.report import reason_label
+from rtmsd.streams.summary import reason_label
 from rtmsd.webhook.stats import Result
 
 MEDIA: Final[Mapping[str, int]] = dict.fromkeys(NAMES.values(), 0)

@@ -5,7 +5,7 @@ from typing import Any
 
 import attrs
 
-from rtmsd.streams.retry import Window
+from rtmsd.streams.core.reconnect import Window
 
 
 @attrs.define

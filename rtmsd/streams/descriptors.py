@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from rtmsd.streams.media import LinkState
+from rtmsd.streams.drivers.media import LinkState
 
 if TYPE_CHECKING:
-    from rtmsd.streams.life import Life
+    from rtmsd.streams.managed_stream import Life
 
 log = structlog.get_logger()
 

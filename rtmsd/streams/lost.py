@@ -15,7 +15,7 @@ from rtmsd.protocol.enums import StopReason
 from rtmsd.state.journal import Journal
 from rtmsd.state.ledger import StreamRow
 from rtmsd.state.lost import MAX_LOST, Loss, LostStream
-from rtmsd.streams.ending import Outcome
+from rtmsd.streams.core.ending import Outcome
 
 log = structlog.get_logger()
 

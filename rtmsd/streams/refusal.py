@@ -8,7 +8,7 @@ import structlog
 from rtmsd.errors import HandshakeRejected, RemoteProtocolError
 from rtmsd.protocol.enums import MediaType
 from rtmsd.protocol.policy import StatusAction, on_status
-from rtmsd.streams.history import History
+from rtmsd.streams.diagnostics import History
 
 log = structlog.get_logger()
 

@@ -34,16 +34,16 @@ from rtmsd.sinks.deliveries import Deliveries
 from rtmsd.sinks.registry import build
 from rtmsd.state.journal import Journal
 from rtmsd.state.ledger import StreamRow
-from rtmsd.streams.aftermath import REMEMBERED, Aftermath
+from rtmsd.streams.core.ending import Outcome, outcome_of_stop
+from rtmsd.streams.core.outage import Cause
 from rtmsd.streams.descriptors import Descriptors
-from rtmsd.streams.ending import Outcome, outcome_of_stop
-from rtmsd.streams.history import History
-from rtmsd.streams.life import Life, info_of, row_of
+from rtmsd.streams.diagnostics import History
+from rtmsd.streams.drivers.stream import Stream, StreamSettings
+from rtmsd.streams.finalizer import REMEMBERED, Aftermath
 from rtmsd.streams.lost import LostStreams
-from rtmsd.streams.outage import Cause
-from rtmsd.streams.report import Tally, reason_label
+from rtmsd.streams.managed_stream import Life, info_of, row_of
 from rtmsd.streams.restart import Restarter
-from rtmsd.streams.stream import Stream, StreamSettings
+from rtmsd.streams.summary import Tally, reason_label
 
 log = structlog.get_logger()
 

@@ -7,8 +7,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from rtmsd.daemon.health import TroubleCode
 from rtmsd.protocol.enums import MediaType, StopReason
 from rtmsd.protocol.media_types import NAMES
-from rtmsd.streams.outage import Cause
-from rtmsd.streams.report import reason_label
+from rtmsd.streams.core.outage import Cause
+from rtmsd.streams.summary import reason_label
 from rtmsd.webhook.stats import Result
 from tests.daemon.whole import config, running_daemon
 

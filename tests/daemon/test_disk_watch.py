@@ -16,7 +16,7 @@ from rtmsd.daemon.health import FIRST_LOOK_S, LOOK_EVERY_S, STALLED_S, Health
 from rtmsd.recording.disk.writer import Writer
 from rtmsd.sinks.deliveries import Deliveries
 from rtmsd.state.journal import Journal
-from rtmsd.streams.history import History
+from rtmsd.streams.diagnostics import History
 from rtmsd.streams.lost import LostStreams
 from rtmsd.streams.supervisor import Supervisor
 

@@ -8,7 +8,7 @@ import pytest
 
 from rtmsd.protocol.codec import decode
 from rtmsd.protocol.messages import EventUpdate
-from rtmsd.streams.incoming import MAX_UNKNOWN_EVENTS, on_message
+from rtmsd.streams.drivers.messages import MAX_UNKNOWN_EVENTS, on_message
 
 
 def test_an_event_with_our_own_field_names_is_written_down() -> None:

@@ -12,8 +12,8 @@ from rtmsd.errors import ConnectionLost
 from rtmsd.protocol.enums import MediaType, StatusCode
 from rtmsd.protocol.media_params import with_defaults
 from rtmsd.protocol.messages import MediaParams, SessionRef
-from rtmsd.streams import media
-from rtmsd.streams.media import LinkState, MediaLink
+from rtmsd.streams.drivers import media
+from rtmsd.streams.drivers.media import LinkState, MediaLink
 
 
 class ClosingZoom:

@@ -16,7 +16,7 @@ from rtmsd.recording.recorder import Recorder
 from rtmsd.sinks.hub import LiveHub
 from rtmsd.streams import supervisor as supervisor_module
 from rtmsd.zoom_api import ZoomApi
-from tests.streams.bench import STREAM, Bench, open_bench
+from tests.streams.harness import STREAM, Bench, open_bench
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ async def test_a_stream_whose_files_are_being_finished_has_ended(
     if ending == "by Zoom":
         await bench.stop()
     else:
-        monkeypatch.setattr("rtmsd.streams.signaling.on_message", stumble)
+        monkeypatch.setattr("rtmsd.streams.drivers.signaling.on_message", stumble)
     await bench.until(lambda: bench.supervisor.lives[STREAM].outcome)
     assert await is_refused(backend.stop)
     assert await is_refused(backend.reconnect)

@@ -24,7 +24,7 @@ from rtmsd.protocol.media import MediaConnection, MediaState
 from rtmsd.protocol.media_data import ChatData, Corrupt, Raw, TranscriptData, UserId, decode_batch
 from rtmsd.protocol.reading import CorruptKind, Malformed
 from rtmsd.protocol.signaling import SignalingConnection, SignalingState
-from rtmsd.streams.signaling import subscription
+from rtmsd.streams.drivers.signaling import subscription
 from rtmsd.webhook.events import parse
 from tests.protocol.test_codec import json_values
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 import trio
+from tests.streams.harness import STREAM, Bench, open_bench
 
 from rtmsd.config import ExecConfig
 from rtmsd.recording.library.librarian import Librarian
 from rtmsd.sinks.base import MANIFEST, Recording, Refused
 from rtmsd.state.deliveries import DeliveryEvent, DeliveryState
-from tests.streams.bench import STREAM, Bench, open_bench
 from tests.streams.zoom import T0, zoom_ms
 
 REVOKED = 8

@@ -9,7 +9,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from tests.streams.bench import Bench, open_bench
+from tests.streams.harness import Bench, open_bench
 
 
 def _run_jumping(test: Callable[[], Any], *, clock: trio.abc.Clock | None = None, **options: Any) -> Any:

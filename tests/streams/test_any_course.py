@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from trio.testing import MockClock
 
 from rtmsd.config import MediaConfig
-from rtmsd.streams.media import LinkState
-from tests.streams.bench import STREAM, Bench, open_bench
+from rtmsd.streams.drivers.media import LinkState
+from tests.streams.harness import STREAM, Bench, open_bench
 from tests.streams.zoom import ASK, HOST, OTHER_HOST, SILENT, Peer, zoom_ms
 
 HEALED_S = 200.0  # longer than any window and the watchdog before it

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.streams.bench import Bench
+from tests.streams.harness import Bench
 from tests.streams.zoom import T0
 
 JITTERS_MS = (0, 30, -30, 22, -28, 30, 0, 40, -30, -30, 30, 30, -25, 0, 10, -10, 30, -30)  # one is 40 ms late

@@ -4,7 +4,7 @@ import pytest
 
 from rtmsd.commands import StartStream, StopStream, Verdict
 from rtmsd.protocol.messages import SessionRef
-from tests.streams.bench import SESSION, STREAM, Bench
+from tests.streams.harness import SESSION, STREAM, Bench
 from tests.streams.zoom import HOST, OTHER_HOST, T0
 
 DETAILS = {"session_key": "room-7", "account_id": "Acct", "sip": {"vip": True}}

@@ -8,12 +8,12 @@ import trio
 
 from rtmsd.errors import StorageError
 from rtmsd.recording.recorder import Recorder
-from rtmsd.streams import aftermath
+from rtmsd.streams import finalizer as aftermath
 from rtmsd.streams import supervisor as supervisor_module
-from rtmsd.streams.ending import Ending
-from rtmsd.streams.media import MediaLink
-from rtmsd.streams.stream import Stream
-from tests.streams.bench import STREAM, Bench
+from rtmsd.streams.core.ending import Ending
+from rtmsd.streams.drivers.media import MediaLink
+from rtmsd.streams.drivers.stream import Stream
+from tests.streams.harness import STREAM, Bench
 from tests.streams.zoom import OTHER_HOST, T0
 
 SICK, SOUND = "sick", "sound"

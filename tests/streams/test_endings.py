@@ -6,7 +6,7 @@ from typing import Final
 import pytest
 import trio
 
-from tests.streams.bench import STREAM, Bench
+from tests.streams.harness import STREAM, Bench
 from tests.streams.zoom import HOST, SILENT, T0, zoom_ms
 
 MEDIA_HOST = "media.zoom.test"

@@ -16,7 +16,7 @@ from rtmsd.streams import supervisor as supervisor_module
 from rtmsd.streams.lost import RECENT_MS
 from rtmsd.streams.supervisor import local_ms
 from rtmsd.zoom_api import ZoomApi
-from tests.streams.bench import Bench, open_bench
+from tests.streams.harness import Bench, open_bench
 from tests.streams.zoom import HOST
 
 APPS = tuple(

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import trio
 
-from tests.streams.bench import Bench
+from tests.streams.harness import Bench
 from tests.streams.zoom import T0, Peer, zoom_ms
 
 KINDS = ["signaling", "audio", "transcript"]

@@ -7,7 +7,7 @@ import pytest
 
 from rtmsd.commands import StartStream, StopStream
 from rtmsd.state.journal import Journal
-from tests.streams.bench import SESSION, STREAM, Bench, at_once, config, open_bench
+from tests.streams.harness import SESSION, STREAM, Bench, at_once, config, open_bench
 from tests.streams.zoom import HOST, T0, zoom_ms
 
 REVOKED = 8

@@ -20,7 +20,7 @@ from rtmsd.state.journal import Journal
 from rtmsd.state.lost import MAX_LOST, Loss
 from rtmsd.streams.lost import RECENT_MS, LostStreams, loss_of
 from rtmsd.zoom_api import ZoomApi
-from tests.streams.bench import STREAM, Bench, at_once, open_bench
+from tests.streams.harness import STREAM, Bench, at_once, open_bench
 from tests.streams.zoom import HOST, T0
 
 SESSION = SessionRef("session_id", "session 1")

@@ -10,7 +10,7 @@ import pytest
 import trio
 
 from rtmsd.config import MediaConfig
-from tests.streams.bench import Bench, open_bench
+from tests.streams.harness import Bench, open_bench
 from tests.streams.zoom import zoom_ms
 
 INTERRUPTED, DATA_CONNECTION = 2, 14

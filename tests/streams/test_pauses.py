@@ -3,7 +3,7 @@
 import pytest
 import trio
 
-from tests.streams.bench import Bench
+from tests.streams.harness import Bench
 from tests.streams.zoom import OTHER_HOST, zoom_ms
 
 ACTIVE, STREAM_PAUSED, STREAM_RESUMED = 1, 5, 6

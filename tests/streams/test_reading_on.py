@@ -7,7 +7,7 @@ import pytest
 import trio
 
 from rtmsd.config import StreamsConfig
-from tests.streams.bench import STREAM, Bench, open_bench
+from tests.streams.harness import STREAM, Bench, open_bench
 from tests.streams.zoom import HOST, OTHER_HOST, T0, Peer, zoom_ms
 
 GRACE_S = 2.0  # streams.stop_grace_s

@@ -9,7 +9,7 @@ import trio
 
 from rtmsd.config import MediaConfig
 from rtmsd.recording.verify.verify import missing, verify
-from tests.streams.bench import STREAM, Bench, open_bench
+from tests.streams.harness import STREAM, Bench, open_bench
 from tests.streams.zoom import OTHER_HOST, T0, zoom_ms
 
 OPUS = 4

@@ -9,7 +9,7 @@ from rtmsd.daemon.backend import Backend
 from rtmsd.daemon.health import Health
 from rtmsd.sinks.hub import LiveHub
 from rtmsd.zoom_api import ZoomApi
-from tests.streams.bench import STREAM, Bench, at_once, open_bench
+from tests.streams.harness import STREAM, Bench, at_once, open_bench
 
 NO_SCOPE = 12
 

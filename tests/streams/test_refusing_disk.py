@@ -15,8 +15,8 @@ from rtmsd.recording import opening as opening_module
 from rtmsd.recording.disk.paths import EVENTS
 from rtmsd.recording.library import revoke as revoke_module
 from rtmsd.recording.recovery.resume import load_resume_state
-from rtmsd.streams.life import Life
-from tests.streams.bench import STREAM, Bench, HastyDisk, open_bench
+from rtmsd.streams.managed_stream import Life
+from tests.streams.harness import STREAM, Bench, HastyDisk, open_bench
 from tests.streams.zoom import OTHER_HOST, zoom_ms
 
 REVOKED = 8

@@ -4,7 +4,7 @@ import pytest
 import trio
 
 from rtmsd.commands import Verdict
-from tests.streams.bench import Bench
+from tests.streams.harness import Bench
 from tests.streams.zoom import HOST, OTHER_HOST, T0, zoom_ms
 
 SUBSCRIPTION, READY, STATE_REQUEST = 5, 7, 19

@@ -3,7 +3,7 @@
 import pytest
 import trio
 
-from tests.streams.bench import Bench
+from tests.streams.harness import Bench
 from tests.streams.zoom import ASK
 
 GONE = 2

@@ -1,6 +1,6 @@
 """From the started webhook to the end, when nothing is lost."""
 
-from tests.streams.bench import Bench
+from tests.streams.harness import Bench
 
 
 async def test_a_stream_that_ends_by_webhook(bench: Bench) -> None:

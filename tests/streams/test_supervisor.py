@@ -12,7 +12,7 @@ from rtmsd.protocol.messages import Message
 from rtmsd.recording.opening import open_recorder
 from rtmsd.recording.recorder import Recorder
 from rtmsd.streams import supervisor as supervisor_module
-from tests.streams.bench import STREAM, Bench, open_bench
+from tests.streams.harness import STREAM, Bench, open_bench
 from tests.streams.zoom import OTHER_HOST, T0, zoom_ms
 
 REVOKED = 8
@@ -26,7 +26,7 @@ def fail_with(monkeypatch: pytest.MonkeyPatch, rtms_stream_id: str, error: Excep
         if stream.rtms_stream_id == rtms_stream_id:
             raise error
 
-    monkeypatch.setattr("rtmsd.streams.signaling.on_message", raising)
+    monkeypatch.setattr("rtmsd.streams.drivers.signaling.on_message", raising)
 
 
 # The boundary

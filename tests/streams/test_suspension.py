@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from tests.streams.bench import STREAM, Bench, HastyDisk, open_bench
+from tests.streams.harness import STREAM, Bench, HastyDisk, open_bench
 from tests.streams.zoom import HOST, SILENT, T0
 
 PHASES = ["streaming", "paused", "recovering media", "recovering signaling", "connecting"]

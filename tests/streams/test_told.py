@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import trio
 
-from tests.streams.bench import Bench, open_bench
+from tests.streams.harness import Bench, open_bench
 from tests.streams.zoom import OTHER_HOST, T0
 
 UNAVAILABLE = 8
@@ -42,7 +42,7 @@ async def test_a_bug_is_named_where_the_log_is_not_at_hand(bench: Bench, monkeyp
     def buggy(*_: Any) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("rtmsd.streams.signaling.on_message", buggy)
+    monkeypatch.setattr("rtmsd.streams.drivers.signaling.on_message", buggy)
     await bench.until_gone()
     assert bench.manifest()["why"] == "a bug of ours (ZeroDivisionError), see the log"
 

@@ -8,7 +8,7 @@ import trio
 import trio.testing
 
 from rtmsd.errors import ConnectionLost, KeepAliveTimeout
-from rtmsd.streams.watchdog import Watchdog
+from rtmsd.streams.drivers.watchdog import Watchdog
 
 TIMEOUT_S = 65.0
 

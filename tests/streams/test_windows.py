@@ -6,7 +6,7 @@ import pytest
 import trio
 
 from rtmsd.config import StreamsConfig
-from tests.streams.bench import Bench, open_bench
+from tests.streams.harness import Bench, open_bench
 from tests.streams.zoom import HOST, SILENT, Peer
 
 MEDIA_HOST = "media.zoom.test"

@@ -15,10 +15,10 @@ from rtmsd.recording.disk.writer import Writer
 from rtmsd.recording.library.revoke import revoke_stored
 from rtmsd.sinks.deliveries import Deliveries
 from rtmsd.state.journal import Journal
-from rtmsd.streams.ending import Outcome
-from rtmsd.streams.history import History
-from rtmsd.streams.life import Life, info_of
-from rtmsd.streams.report import Tally, told
+from rtmsd.streams.core.ending import Outcome
+from rtmsd.streams.diagnostics import History
+from rtmsd.streams.managed_stream import Life, info_of
+from rtmsd.streams.summary import Tally, told
 
 log = structlog.get_logger()
 

@@ -26,8 +26,8 @@ from rtmsd.recording.disk.filesystem import Disk
 from rtmsd.recording.disk.writer import Writer
 from rtmsd.recording.verify.verify import verify
 from rtmsd.state.journal import Journal
+from rtmsd.streams.drivers.stream import Stream
 from rtmsd.streams.restart import Restarter
-from rtmsd.streams.stream import Stream
 from rtmsd.streams.supervisor import Supervisor
 from tests.streams.zoom import HOST, LOOK_EVERY_S, T0, FakeZoom, zoom_ms
 

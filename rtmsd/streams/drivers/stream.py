@@ -20,16 +20,16 @@ from rtmsd.protocol.enums import MediaType, StopReason
 from rtmsd.protocol.media_params import Difference, audio_format, differences, with_defaults
 from rtmsd.protocol.messages import MediaParams
 from rtmsd.protocol.signature import handshake_signature
-from rtmsd.protocol.stream import StreamInput, StreamMachine, StreamPhase, SubSessions, manifest_state
 from rtmsd.recording.recorder import Recorder
 from rtmsd.state.ledger import StreamRow
-from rtmsd.streams.connector import Connector
-from rtmsd.streams.ending import Ending, Outcome, given_up
-from rtmsd.streams.history import History
-from rtmsd.streams.media import LinkState, MediaLink
-from rtmsd.streams.outage import Cause, Outage
-from rtmsd.streams.signaling import SignalingLink
-from rtmsd.streams.watchdog import Watchdog
+from rtmsd.streams.core.ending import Ending, Outcome, given_up
+from rtmsd.streams.core.outage import Cause, Outage
+from rtmsd.streams.core.phase import StreamInput, StreamMachine, StreamPhase, SubSessions, manifest_state
+from rtmsd.streams.core.signaling import Connector
+from rtmsd.streams.diagnostics import History
+from rtmsd.streams.drivers.media import LinkState, MediaLink
+from rtmsd.streams.drivers.signaling import SignalingLink
+from rtmsd.streams.drivers.watchdog import Watchdog
 
 log = structlog.get_logger()
 

@@ -10,11 +10,11 @@ from rtmsd.protocol.explanations import STOP_REASONS
 from rtmsd.recording.manifest.entry import to_json
 from rtmsd.recording.manifest.header import receipt
 from rtmsd.streams.attempts import NO_ATTEMPTS, Attempts
-from rtmsd.streams.media import LinkState
+from rtmsd.streams.drivers.media import LinkState
 
 if TYPE_CHECKING:
-    from rtmsd.streams.life import Life
-    from rtmsd.streams.stream import Stream
+    from rtmsd.streams.drivers.stream import Stream
+    from rtmsd.streams.managed_stream import Life
 
 _TRYING = (LinkState.CONNECTING, LinkState.LOST)
 

@@ -9,11 +9,11 @@ import structlog
 import trio
 
 from rtmsd.protocol.enums import StopReason
-from rtmsd.protocol.stream import StreamInput, StreamPhase
-from rtmsd.streams.media import LinkState
+from rtmsd.streams.core.phase import StreamInput, StreamPhase
+from rtmsd.streams.drivers.media import LinkState
 
 if TYPE_CHECKING:
-    from rtmsd.streams.stream import Stream
+    from rtmsd.streams.drivers.stream import Stream
 
 log = structlog.get_logger()
 

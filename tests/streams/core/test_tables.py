@@ -8,7 +8,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from rtmsd.errors import LocalProtocolError
 from rtmsd.protocol.enums import SessionState
 from rtmsd.protocol.messages import SessionStateUpdate
-from rtmsd.protocol.stream import (
+from rtmsd.streams.core.phase import (
     MAX_SUB_SESSIONS,
     MOVES,
     StreamInput,

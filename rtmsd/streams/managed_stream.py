@@ -11,9 +11,9 @@ from rtmsd.protocol.enums import StopReason
 from rtmsd.recording.manifest.header import StreamInfo
 from rtmsd.recording.recorder import Recorder
 from rtmsd.state.ledger import StreamRow
-from rtmsd.streams.ending import Outcome, outcome_of_stop
-from rtmsd.streams.signaling import DRAIN_S
-from rtmsd.streams.stream import Stream
+from rtmsd.streams.core.ending import Outcome, outcome_of_stop
+from rtmsd.streams.drivers.signaling import DRAIN_S
+from rtmsd.streams.drivers.stream import Stream
 
 EVENTS: Final[Mapping[type[StreamCommand], str]] = {
     StartStream: "rtms_started",

@@ -12,13 +12,13 @@ from rtmsd.protocol.enums import MediaType
 from rtmsd.protocol.products import product_of
 from rtmsd.protocol.reading import Raw
 from rtmsd.protocol.signaling import SignalingConnection, SignalingState
-from rtmsd.streams.incoming import on_message
-from rtmsd.streams.media import MediaLink
-from rtmsd.streams.retry import Window
+from rtmsd.streams.core.reconnect import Window
+from rtmsd.streams.drivers.media import MediaLink
+from rtmsd.streams.drivers.messages import on_message
 from rtmsd.transport.websocket import TextWebSocket, open_signaling
 
 if TYPE_CHECKING:
-    from rtmsd.streams.stream import Stream
+    from rtmsd.streams.drivers.stream import Stream
 
 DRAIN_S: Final = 0.1  # after signaling is gone, for media that are already in our socket buffers
 

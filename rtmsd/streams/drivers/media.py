@@ -21,15 +21,15 @@ from rtmsd.protocol.media_params import choose_url
 from rtmsd.protocol.media_types import REFUSED_TYPE, names_of
 from rtmsd.protocol.messages import KeepAliveReq
 from rtmsd.protocol.policy import StatusAction
-from rtmsd.protocol.stream import StreamPhase
 from rtmsd.streams.attempts import Attempts
+from rtmsd.streams.core.phase import StreamPhase
+from rtmsd.streams.core.reconnect import Backoff, Window
+from rtmsd.streams.drivers.backpressure import Room
 from rtmsd.streams.refusal import MediaNotGranted, take_note
-from rtmsd.streams.retry import Backoff, Window
-from rtmsd.streams.room import Room
 from rtmsd.transport.websocket import MediaSocket, open_media
 
 if TYPE_CHECKING:
-    from rtmsd.streams.stream import Stream
+    from rtmsd.streams.drivers.stream import Stream
 
 log = structlog.get_logger()
 

@@ -14,7 +14,7 @@ from rtmsd.protocol.times import time_ms
 from rtmsd.protocol.variants import MAX_PEOPLE
 
 if TYPE_CHECKING:
-    from rtmsd.streams.stream import Stream
+    from rtmsd.streams.drivers.stream import Stream
 
 OURS: Final = frozenset({"self", "kind", "at_ms", "zoom_ms", "rtms_stream_id"})
 """Names of an event's own fields that a line of ours, or a call, has for something else."""

@@ -9,14 +9,14 @@ import trio
 from rtmsd.errors import ConnectionLost, ForbiddenHost, HandshakeRejected, RemoteProtocolError
 from rtmsd.protocol.policy import StatusAction
 from rtmsd.streams.attempts import Attempts
-from rtmsd.streams.ending import Outcome, given_up
-from rtmsd.streams.outage import Cause
+from rtmsd.streams.core.ending import Outcome, given_up
+from rtmsd.streams.core.outage import Cause
+from rtmsd.streams.core.reconnect import Backoff, Window
+from rtmsd.streams.drivers.signaling import DRAIN_S
 from rtmsd.streams.refusal import take_note
-from rtmsd.streams.retry import Backoff, Window
-from rtmsd.streams.signaling import DRAIN_S
 
 if TYPE_CHECKING:
-    from rtmsd.streams.stream import Stream
+    from rtmsd.streams.drivers.stream import Stream
 
 
 log = structlog.get_logger()

@@ -1,0 +1,1 @@
+"""The decisions of a stream, without Trio, socket or clock."""

@@ -1,0 +1,1 @@
+"""The tasks of a stream: sockets, timers and files around its core."""

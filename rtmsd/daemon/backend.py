@@ -29,8 +29,8 @@ from rtmsd.recording.recorder import Recorder
 from rtmsd.sinks.hub import LiveHub
 from rtmsd.sinks.registry import build
 from rtmsd.state.lost import Loss
-from rtmsd.streams.managed_stream import Life
-from rtmsd.streams.summary import Tally, state_of, told
+from rtmsd.streams.managed_stream import ManagedStream
+from rtmsd.streams.summary import Tally, describe, state_of
 from rtmsd.streams.supervisor import Supervisor
 from rtmsd.zoom_api import ZoomApi
 
@@ -132,11 +132,11 @@ class Backend:
     def ids(self) -> Iterable[str]:
         supervisor = self._supervisor
         ended = (each["rtms_stream_id"] for each in supervisor.ended)
-        return list(dict.fromkeys([*supervisor.lives, *ended, *supervisor.lost.unrecorded()]))
+        return list(dict.fromkeys([*supervisor.streams, *ended, *supervisor.lost.unrecorded()]))
 
     def streams(self, *, include_ended: bool) -> Sequence[JsonObject]:
-        live = self._supervisor.lives
-        found = [_summary(told(life)) for life in live.values()]
+        live = self._supervisor.streams
+        found = [_summary(describe(life)) for life in live.values()]
         if include_ended:
             found += [_summary(ended) for ended in self._supervisor.ended if ended["rtms_stream_id"] not in live]
             listed = {each["rtms_stream_id"] for each in found if each["state"] != RecordingState.ENDED}
@@ -145,9 +145,9 @@ class Backend:
         return found
 
     def stream(self, rtms_stream_id: str) -> JsonObject:
-        life = self._supervisor.lives.get(rtms_stream_id)
+        life = self._supervisor.streams.get(rtms_stream_id)
         if life is not None:
-            return told(life)
+            return describe(life)
         known = (each for each in reversed(self._supervisor.ended) if each["rtms_stream_id"] == rtms_stream_id)
         lost = self._supervisor.lost.unrecorded().get(rtms_stream_id)
         ended = next(known, None)
@@ -157,7 +157,7 @@ class Backend:
         return ended if lost is None else {**ended, "lost": lost["lost"]}
 
     def recorder(self, rtms_stream_id: str) -> Recorder | None:
-        life = self._supervisor.lives.get(rtms_stream_id)
+        life = self._supervisor.streams.get(rtms_stream_id)
         return None if life is None else life.recorder
 
     def config(self) -> JsonObject:
@@ -170,7 +170,7 @@ class Backend:
         supervisor, health = self._supervisor, self.health
         tally = supervisor.tally()
         return Totals(
-            streams=Counter(state_of(life) for life in supervisor.lives.values()),
+            streams=Counter(state_of(life) for life in supervisor.streams.values()),
             streams_ended={**labels.STREAMS_ENDED, **tally.ended},
             media_messages={**labels.MEDIA, **tally.messages},
             media_bytes={**labels.MEDIA, **tally.media_bytes},
@@ -189,7 +189,7 @@ class Backend:
         return [recording.to_json() for recording in await self._supervisor.librarian.recordings()]
 
     async def doctor(self) -> Sequence[JsonObject]:
-        health, history = self.health, self._supervisor.history
+        health, history = self.health, self._supervisor.diagnostics
         facts = Facts(
             now_s=time.time(),
             uptime_s=time.monotonic() - self._started_s,
@@ -231,9 +231,9 @@ class Backend:
             raise AdminError(Code.REFUSED_IN_STATE, f"stream {rtms_stream_id} has not begun to connect")
         stream.reconnect()
 
-    def _alive(self, rtms_stream_id: str) -> Life:
-        """Return the life of a stream whose end is not decided yet."""
-        life = self._supervisor.lives.get(rtms_stream_id)
+    def _alive(self, rtms_stream_id: str) -> ManagedStream:
+        """Return a stream whose end is not decided yet."""
+        life = self._supervisor.streams.get(rtms_stream_id)
         if life is None or life.end is not None:
             raise AdminError(Code.REFUSED_IN_STATE, f"stream {rtms_stream_id} has ended")
         return life

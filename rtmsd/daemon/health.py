@@ -103,7 +103,7 @@ class Health:
 
     def summary(self) -> str:
         """One line for `systemctl status`."""
-        streams = len(self._supervisor.lives)
+        streams = len(self._supervisor.streams)
         troubles = "".join(f", {trouble.code}" for trouble in self.troubles)
         return f"{streams} stream{'s' * (streams != 1)}, {self.writer.pending_bytes} bytes to write{troubles}"
 
@@ -175,11 +175,11 @@ class Health:
             yield Trouble(TroubleCode.SYNC_LAG, f"nothing was synced for {writer.last_sync_age_s:.1f} s")
         short = [
             life.row.rtms_stream_id
-            for life in self._supervisor.lives.values()
+            for life in self._supervisor.streams.values()
             if life.recorder is not None and life.recorder.media.backlog.is_short
         ]
         if short:
-            whose = f"{', '.join(sorted(short)[:5])} ({len(short)} of {len(self._supervisor.lives)} streams)"
+            whose = f"{', '.join(sorted(short)[:5])} ({len(short)} of {len(self._supervisor.streams)} streams)"
             yield Trouble(
                 TroubleCode.BUFFER_FULL,
                 f"unwritten media fill recording.buffer_bytes: Zoom is held back, then frames are dropped, of {whose}",
@@ -208,7 +208,7 @@ class Health:
         apps = {app.name for app in self.config.apps}
         failed = [
             f"{it.number} of app {app!r} since one last connected, the latest ({it.rtms_stream_id}): {it.why}"
-            for app, it in supervisor.history.failures.items()
+            for app, it in supervisor.diagnostics.failures.items()
             if app in apps
         ]
         if lost := supervisor.lost.recent(Loss.GIVEN_UP, Loss.CUT_OFF, Loss.FAILED):
@@ -217,7 +217,7 @@ class Health:
             yield Trouble(TroubleCode.STREAMS_FAILED, f"streams failed: {'; '.join(failed)}")
         not_granted = [
             f"{media} of app {app!r}, latest in {rtms_stream_id}: {why}"
-            for (app, media), (rtms_stream_id, why) in supervisor.history.refusals.items()
+            for (app, media), (rtms_stream_id, why) in supervisor.diagnostics.refusals.items()
             if app in apps and media in self.config.media.types
         ]
         if not_granted:
@@ -229,7 +229,7 @@ class Health:
                 f"{len(refused)} start{'s' * (len(refused) != 1)} answered with 503 in the last hour and not taken on "
                 f"since, the latest ({latest.rtms_stream_id}): {latest.why}",
             )
-        streams = {life.row.rtms_stream_id: life.stream for life in supervisor.lives.values() if life.stream}
+        streams = {life.row.rtms_stream_id: life.stream for life in supervisor.streams.values() if life.stream}
         stuck = sorted(name for name, stream in streams.items() if is_stuck(stream, STUCK_ATTEMPTS))
         if stuck:
             why = not_connected(streams[stuck[0]])

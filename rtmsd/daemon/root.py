@@ -133,7 +133,7 @@ class Daemon:
                         last.start_soon(supervisor.suspend_files)
                         last.start_soon(supervisor.deliveries.until_idle)
                 base.cancel_scope.cancel()
-        log.info("stopped", streams_left=len(supervisor.lives))
+        log.info("stopped", streams_left=len(supervisor.streams))
 
     async def _serve(
         self, journal: Journal, supervisor: Supervisor, backend: Backend, task_status: trio.TaskStatus[Backend]
@@ -152,12 +152,12 @@ class Daemon:
             async with trio.open_nursery() as intake:
                 await self._open_webhook(backend, supervisor, intake)
                 health.phase = Phase.SERVING
-                log.info("ready", streams=len(supervisor.lives))
+                log.info("ready", streams=len(supervisor.streams))
                 self._notifier.ready(health.summary())
                 task_status.started(backend)
                 streams.start_soon(self._notify_service_manager, backend)
                 await self._stopping.wait()
-                log.info("stopping", streams=len(supervisor.lives), end_streams=self._end_streams)
+                log.info("stopping", streams=len(supervisor.streams), end_streams=self._end_streams)
                 health.phase = Phase.STOPPING
                 supervisor.deliveries.stop()
                 self._notifier.stopping()
@@ -193,7 +193,7 @@ class Daemon:
         with self._deadline.limit(trio.CancelScope(), self._config.streams.drain_s) as step:
             await supervisor.end_all()
         if step.cancelled_caught:
-            log.warning("streams not ended in time; the next start resumes them", streams=sorted(supervisor.lives))
+            log.warning("streams not ended in time; the next start resumes them", streams=sorted(supervisor.streams))
 
     async def _open_webhook(self, backend: Backend, supervisor: Supervisor, nursery: trio.Nursery) -> None:
         settings, health = self._config.webhook, backend.health

@@ -209,7 +209,7 @@ class Recorder:
         self,
         reason: int | None,
         zoom_ms: int | None,
-        state: Literal["ended", "failed", "revoked"] = "ended",
+        state: str = "ended",
         why: str | None = None,
         *,
         is_zooms: bool = False,

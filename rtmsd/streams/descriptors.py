@@ -3,14 +3,12 @@
 import os
 import resource
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import structlog
 
-from rtmsd.streams.drivers.media import LinkState
-
-if TYPE_CHECKING:
-    from rtmsd.streams.managed_stream import Life
+from rtmsd.streams.core.connections import LinkState
+from rtmsd.streams.managed_stream import ManagedStream
 
 log = structlog.get_logger()
 
@@ -55,17 +53,17 @@ class Descriptors:
         except OSError:  # none is left to look with
             return self.limit
 
-    def shortage(self, connections: int, lives: Iterable["Life"], others: int = 0) -> str | None:
+    def shortage(self, connections: int, streams: Iterable[ManagedStream], others: int = 0) -> str | None:
         """Return why there are too few for another stream; None: there are enough.
 
         Args:
             connections: of each stream.
-            lives: the streams there are; some may not have opened theirs yet.
+            streams: those there are; some may not have opened theirs yet.
             others: for something else.
         """
         need = connections + _SPARE
         used, limit = self.used(), self.limit
-        promised = self._accepting * need + sum(need - _open(life) for life in lives)
+        promised = self._accepting * need + sum(need - _open(stream) for stream in streams)
         if used + promised + need + self.reserve + others <= limit:
             return None
         return (
@@ -81,8 +79,8 @@ class Descriptors:
         self._accepting -= 1
 
 
-def _open(life: "Life") -> int:
+def _open(managed: ManagedStream) -> int:
     """Return how many connections a stream has open."""
-    if life.stream is None:
+    if (stream := managed.stream) is None:
         return 0
-    return life.stream.signaling.is_up + sum(link.state is LinkState.STREAMING for link in life.stream.links)
+    return stream.signaling.is_up + sum(link.state is LinkState.STREAMING for link in stream.links)

@@ -1,7 +1,7 @@
-"""What is left to do when a stream is over: its files are finished or deleted, and the journal forgets it."""
+"""The finalizer of ended streams: their files are finished or deleted, and the journal forgets them."""
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Set
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, Final
@@ -15,10 +15,10 @@ from rtmsd.recording.disk.writer import Writer
 from rtmsd.recording.library.revoke import revoke_stored
 from rtmsd.sinks.deliveries import Deliveries
 from rtmsd.state.journal import Journal
-from rtmsd.streams.core.ending import Outcome
-from rtmsd.streams.diagnostics import History
-from rtmsd.streams.managed_stream import Life, info_of
-from rtmsd.streams.summary import Tally, told
+from rtmsd.streams.core.outcome import Outcome
+from rtmsd.streams.drivers.diagnostics import Diagnostics
+from rtmsd.streams.managed_stream import ManagedStream, info_of
+from rtmsd.streams.summary import Tally, describe
 
 log = structlog.get_logger()
 
@@ -26,82 +26,123 @@ RETRY_S: Final = 1.0
 REMEMBERED: Final = 200  # ended streams that `rtmsctl ps -a` can show
 
 
-class Aftermath:
+class Finalizer:
     """Attributes:
-    ended: what is told of the streams that ended last, the newest at the end; each of them once.
+    ended: descriptions of the streams that ended last, the newest at the end; each of them once.
     tally: sums over all streams that ended.
     """
 
     def __init__(
-        self, journal: Journal, writer: Writer, history: History, config: Callable[[], Config], deliveries: Deliveries
+        self,
+        journal: Journal,
+        writer: Writer,
+        diagnostics: Diagnostics,
+        config: Callable[[], Config],
+        deliveries: Deliveries,
     ) -> None:
         self.ended: deque[dict[str, Any]] = deque(maxlen=REMEMBERED)
         self.tally = Tally()
         self._journal = journal
         self._writer = writer
-        self._history = history
+        self._diagnostics = diagnostics
         self._config = config
         self._deliveries = deliveries
 
-    async def of(self, life: Life) -> None:
+    async def finalize(self, stream: ManagedStream) -> None:
         """Write down how a stream ended. What fails in it is no other stream's trouble."""
-        if not life.is_revoked:
-            with life.unless_revoked(), _contained(life):
-                await self._keep(life)
-        if life.is_revoked:  # or is so by now
-            with _contained(life):
-                await self._delete(life)
-        with _contained(life):
-            self._remember(life)
+        if not stream.is_revoked:
+            with stream.unless_revoked(), _contained(stream):
+                await self._keep(stream)
+        if stream.is_revoked:  # or is so by now
+            with _contained(stream):
+                await self._delete(stream)
+        with _contained(stream):
+            self._remember(stream)
 
-    async def _keep(self, life: Life) -> None:
+    async def suspend(self, stream: ManagedStream) -> None:
+        """Bring its files to disk as they are: it will be resumed."""
+        try:
+            if stream.recorder is not None:
+                await stream.recorder.suspend()
+        except* Exception:
+            log.exception("stream could not be suspended", rtms_stream_id=stream.row.rtms_stream_id)
+
+    async def close_down(self, streams: Collection[ManagedStream]) -> None:
+        """Finalize or suspend all of these side by side, since the process ends."""
+        unfinished = {each.row.rtms_stream_id for each in streams if each.recorder is not None or each.end is not None}
+
+        async def finish(stream: ManagedStream) -> None:
+            await (self.finalize(stream) if stream.outcome is not None else self.suspend(stream))
+            unfinished.remove(stream.row.rtms_stream_id)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._log_unfinished, unfinished)
+            async with trio.open_nursery() as files:
+                for stream in streams:
+                    if stream.row.rtms_stream_id in unfinished:
+                        files.start_soon(finish, stream)
+            nursery.cancel_scope.cancel()
+
+    async def _log_unfinished(self, unfinished: Set[str]) -> None:
+        """Say what was not written as soon as time is up: a thread that waits for the disk may never come back."""
+        try:
+            await trio.sleep_forever()
+        finally:
+            if unfinished:
+                log.error(
+                    "files not finished in time",
+                    streams=sorted(unfinished),
+                    pending_bytes=self._writer.pending_bytes,
+                )
+
+    async def _keep(self, stream: ManagedStream) -> None:
         """Say in the files how it ended, and only then forget the stream in the journal."""
-        assert life.outcome is not None
-        if life.recorder is not None:
-            end = life.outcome
+        assert stream.outcome is not None
+        if stream.recorder is not None:
+            end = stream.outcome
             try:
-                life.recorder.ended(end.reason, end.zoom_ms, state=end.state, why=end.why, is_zooms=end.is_zooms)
-            finally:  # what there is goes to disk, and the directory is free for a life to come
-                await life.recorder.finish()
-        await self._forget(life, life.outcome)
+                stream.recorder.ended(end.reason, end.zoom_ms, state=end.state, why=end.why, is_zooms=end.is_zooms)
+            finally:  # what there is goes to disk, and the directory is free for one to come
+                await stream.recorder.finish()
+        await self._forget(stream, stream.outcome)
 
-    async def _delete(self, life: Life) -> None:
+    async def _delete(self, stream: ManagedStream) -> None:
         """Delete what was stored, and only then forget the stream in the journal, which knows it from the beginning."""
-        assert life.outcome is not None
-        await self._deliveries.revoke(life.row.rtms_stream_id)
+        assert stream.outcome is not None
+        await self._deliveries.revoke(stream.row.rtms_stream_id)
         try:
             await self._journal.revoke(
-                life.row.rtms_stream_id, stopped_ms=_ended_ms(life, life.outcome), event_ts=life.row.event_ts
+                stream.row.rtms_stream_id, stopped_ms=_ended_ms(stream, stream.outcome), event_ts=stream.row.event_ts
             )
         except StorageError as error:  # the sooner it is deleted
             log.warning("journal refuses a revocation", error=str(error))
-        if life.recorder is not None:
-            await life.recorder.delete(life.outcome.zoom_ms)
+        if stream.recorder is not None:
+            await stream.recorder.delete(stream.outcome.zoom_ms)
         else:
-            info, root = info_of(life.row), self._config().recording.directory
-            delete = partial(revoke_stored, self._writer.disk, root, info.identity, life.outcome.zoom_ms)
+            info, root = info_of(stream.row), self._config().recording.directory
+            delete = partial(revoke_stored, self._writer.disk, root, info.identity, stream.outcome.zoom_ms)
             await self._writer.retrier.run(delete, info.rtms_stream_id)
-        await self._forget(life, life.outcome)
+        await self._forget(stream, stream.outcome)
 
-    async def _forget(self, life: Life, outcome: Outcome) -> None:
+    async def _forget(self, stream: ManagedStream, outcome: Outcome) -> None:
         """Close a stream in the journal, however long that refuses: the next start takes up what is not closed."""
         if outcome.reason is not None:
-            self._history.stopped(outcome.reason)
-        tell = log.warning if outcome.state == "failed" else log.info
-        tell("stream ended", state=outcome.state, reason=outcome.reason, why=outcome.why)
+            self._diagnostics.stopped(outcome.reason)
+        report = log.warning if outcome.state == "failed" else log.info
+        report("stream ended", state=outcome.state.value, reason=outcome.reason, why=outcome.why)
         refused = False
-        if life.is_revoked:
-            on_closed = self._deliveries.closing_revoked(life.row.rtms_stream_id)
+        if stream.is_revoked:
+            on_closed = self._deliveries.closing_revoked(stream.row.rtms_stream_id)
         else:
-            directory = None if life.recorder is None else life.recorder.directory
-            on_closed = self._deliveries.closing(life.row.rtms_stream_id, directory)
+            directory = None if stream.recorder is None else stream.recorder.directory
+            on_closed = self._deliveries.closing(stream.row.rtms_stream_id, directory)
         while True:
             try:
                 await self._journal.close_stream(
-                    life.row.rtms_stream_id,
+                    stream.row.rtms_stream_id,
                     reason=outcome.reason or 0,
-                    ended_ms=_ended_ms(life, outcome),
-                    event_ts=life.row.event_ts,
+                    ended_ms=_ended_ms(stream, outcome),
+                    event_ts=stream.row.event_ts,
                     on_closed=on_closed,
                 )
             except StorageError as error:
@@ -110,27 +151,27 @@ class Aftermath:
                 refused = True
                 await trio.sleep(RETRY_S)
             else:
-                self._deliveries.closed(life.row.rtms_stream_id)
+                self._deliveries.closed(stream.row.rtms_stream_id)
                 return
 
-    def _remember(self, life: Life) -> None:
-        """Take note of how it was, in place of what was told of the stream before: that may have had to be deleted."""
-        if life.stream is not None:
-            self.tally.add(life.stream)
-        assert life.outcome is not None
-        if life.recorder is not None or life.outcome.state != "ended":
-            others = [each for each in self.ended if each["rtms_stream_id"] != life.row.rtms_stream_id]
-            self.ended = deque([*others, told(life)], maxlen=REMEMBERED)
+    def _remember(self, stream: ManagedStream) -> None:
+        """Keep a description, in place of an earlier one of the stream: that may have had to be deleted."""
+        if stream.stream is not None:
+            self.tally.add(stream.stream)
+        assert stream.outcome is not None
+        if stream.recorder is not None or stream.outcome.state != "ended":
+            others = [each for each in self.ended if each["rtms_stream_id"] != stream.row.rtms_stream_id]
+            self.ended = deque([*others, describe(stream)], maxlen=REMEMBERED)
 
 
 @contextmanager
-def _contained(life: Life) -> Iterator[None]:
+def _contained(stream: ManagedStream) -> Iterator[None]:
     try:
         yield
     except* Exception:
-        why = None if life.outcome is None else life.outcome.why
-        log.exception("stream could not be finished", rtms_stream_id=life.row.rtms_stream_id, why=why)
+        why = None if stream.outcome is None else stream.outcome.why
+        log.exception("stream could not be finished", rtms_stream_id=stream.row.rtms_stream_id, why=why)
 
 
-def _ended_ms(life: Life, outcome: Outcome) -> int:
-    return life.row.event_ts if outcome.zoom_ms is None else outcome.zoom_ms
+def _ended_ms(stream: ManagedStream, outcome: Outcome) -> int:
+    return stream.row.event_ts if outcome.zoom_ms is None else outcome.zoom_ms

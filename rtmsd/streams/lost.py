@@ -15,7 +15,7 @@ from rtmsd.protocol.enums import StopReason
 from rtmsd.state.journal import Journal
 from rtmsd.state.ledger import StreamRow
 from rtmsd.state.lost import MAX_LOST, Loss, LostStream
-from rtmsd.streams.core.ending import Outcome
+from rtmsd.streams.core.outcome import Outcome
 
 log = structlog.get_logger()
 
@@ -148,8 +148,8 @@ class LostStreams:
         return [each for each in self._streams.values() if each.loss in losses and each.last_ms >= since_ms]
 
     def unrecorded(self) -> Mapping[str, dict[str, Any]]:
-        """Return what is told of streams of which there is no recording, by id."""
-        return {each.rtms_stream_id: told(each) for each in self._streams.values() if not each.recorded}
+        """Return descriptions of the streams of which there is no recording, by id."""
+        return {each.rtms_stream_id: describe(each) for each in self._streams.values() if not each.recorded}
 
     # Keeping
 
@@ -193,7 +193,7 @@ class LostStreams:
             await self.flush()
 
 
-def told(lost: LostStream) -> dict[str, Any]:
+def describe(lost: LostStream) -> dict[str, Any]:
     """Return one as the lists of streams have it: what is known although nothing was recorded."""
     is_refused = lost.loss is Loss.REFUSED
     return {

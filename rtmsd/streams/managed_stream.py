@@ -1,4 +1,4 @@
-"""One stream's time in the supervisor, and which of the commands to it are obeyed when."""
+"""A stream as the supervisor manages it: from its command to its finished files, and when a command is applied."""
 
 from collections.abc import Mapping
 from typing import Final, NoReturn
@@ -11,8 +11,7 @@ from rtmsd.protocol.enums import StopReason
 from rtmsd.recording.manifest.header import StreamInfo
 from rtmsd.recording.recorder import Recorder
 from rtmsd.state.ledger import StreamRow
-from rtmsd.streams.core.ending import Outcome, outcome_of_stop
-from rtmsd.streams.drivers.signaling import DRAIN_S
+from rtmsd.streams.core.outcome import Outcome, outcome_of_stop
 from rtmsd.streams.drivers.stream import Stream
 
 EVENTS: Final[Mapping[type[StreamCommand], str]] = {
@@ -24,16 +23,19 @@ EVENTS: Final[Mapping[type[StreamCommand], str]] = {
 
 
 @attrs.define(eq=False)
-class Life:
+class ManagedStream:
     """From before the files of a stream are open until they are finished.
 
     Attributes:
         row: as the journal has it; a failover brings another server and a newer `event_ts`.
-        begun_by: the webhook that this life began with; None: an earlier process had the stream.
+        begun_by: the webhook that it began with; None: an earlier process had the stream.
         recorder: once the files are open.
         stream: while the files are open, and afterwards as it ended.
-        waiting: commands that came too early, while the files were being opened, or too late for this life. They are
+        waiting: commands that came too early, while the files were being opened, or too late for this one. They are
             a handful at the most.
+        is_resumed: an earlier process had the stream, or this one let it go.
+        is_gone: set when the supervisor knows it no more.
+        release_scope: of all that is done for it before its end: cancelled, it is let go.
         outcome: set when its files are to be finished, or at once deleted.
     """
 
@@ -43,7 +45,10 @@ class Life:
     stream: Stream | None = None
     waiting: list[Command] = attrs.field(factory=list)
     outcome: Outcome | None = None
-    _patience: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
+    is_resumed: bool = attrs.field(default=False, kw_only=True)
+    is_gone: trio.Event = attrs.field(factory=trio.Event, init=False)
+    release_scope: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
+    _disk_scope: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
 
     @property
     def is_revoked(self) -> bool:
@@ -52,17 +57,17 @@ class Life:
 
     def unless_revoked(self) -> trio.CancelScope:
         """Return a scope for what waits for the disk: a revocation ends it, however long the disk refuses."""
-        self._patience = trio.CancelScope()
+        self._disk_scope = trio.CancelScope()
         if self.is_revoked:
-            self._patience.cancel()
-        return self._patience
+            self._disk_scope.cancel()
+        return self._disk_scope
 
     @property
     def end(self) -> Outcome | None:
         """How the stream ended, as soon as that is decided: it may still be read for a moment."""
-        return self.outcome or (None if self.stream is None else self.stream.ending.outcome)
+        return self.outcome or (None if self.stream is None else self.stream.core.outcome)
 
-    def over(self, outcome: Outcome) -> None:
+    def finish(self, outcome: Outcome) -> None:
         """Have its files finished, as those of a stream that ended so. That it was revoked no later trouble undoes."""
         known = self.end
         self.outcome = known if known is not None and known.state == "revoked" else outcome
@@ -74,37 +79,45 @@ class Life:
         is_given_up = reason == StopReason.AWAIT_RECONNECTION_TIMEOUT
         return is_given_up and self.stream is not None and not self.stream.outage.was_up
 
-    def write_down(self, webhook: StreamCommand) -> None:
-        """Say in the files what Zoom's webhook said, when it is obeyed."""
+    def record_webhook(self, webhook: StreamCommand) -> None:
+        """Write down what Zoom's webhook said, when it is applied."""
         if self.recorder is not None:
             reason = {"stop_reason": webhook.stop_reason} if isinstance(webhook, StopStream) else {}
             name = EVENTS[type(webhook)]
             self.recorder.event("webhook", webhook.event_ts, event=name, app=webhook.app, **reason)
 
-    def tell(self, command: Command) -> None:
-        """Obey, or keep the command for when it can be obeyed. A bug in that ends the stream, not whoever told."""
+    def submit(self, command: Command) -> None:
+        """Apply the command, or keep it for when it can be applied. A bug in that ends the stream, not the caller."""
         try:
             self._take(command)
         except Exception as bug:
             assert self.stream is not None
             self.stream.nursery.start_soon(_crash, bug)
 
+    def release(self) -> None:
+        """Let it go as it is. What comes from now on is for the next one that takes it up."""
+        if self.stream is not None:
+            self.stream.suspend()
+        self.release_scope.cancel()
+
     def opened(self, stream: Stream) -> None:
-        """The files are open: what came meanwhile is obeyed now, in order."""
+        """The files are open: what came meanwhile is applied now, in order."""
         commands, self.waiting, self.stream = self.waiting, [], stream
         for command in commands:
             self._take(command)
 
     def _take(self, command: Command) -> None:
         is_opening = self.stream is None and self.outcome is None
-        if isinstance(command, StopStream) and command.stop_reason == StopReason.STREAM_REVOKED:
+        if self.release_scope.cancel_called:
+            self.waiting.append(command)
+        elif isinstance(command, StopStream) and command.stop_reason == StopReason.STREAM_REVOKED:
             self._revoke(command)
         elif is_opening or self.waiting or (isinstance(command, StartStream) and self.end is not None):
-            self.waiting.append(command)  # to a stream that ends, a new start is for the life after it
+            self.waiting.append(command)  # to a stream that ends, a new start is for the one after it
             if self.stream is not None:
-                self.stream.ending.cut_short(DRAIN_S)
+                self.stream.cut_short()
         elif self.stream is not None and self.outcome is None:
-            self._obey(self.stream, command)
+            self._apply(self.stream, command)
 
     def _revoke(self, command: StopStream) -> None:
         """Have everything deleted, whatever is being done: nothing that was said before matters any more."""
@@ -113,27 +126,24 @@ class Life:
                 self.row = attrs.evolve(self.row, event_ts=start.event_ts)
         self.waiting.clear()
         if self.stream is not None and self.outcome is None:
-            self._obey(self.stream, command)
+            self._apply(self.stream, command)
         elif not self.is_revoked:
             self.outcome = outcome_of_stop(command.stop_reason, command.event_ts, "stopped webhook")
-            self._patience.cancel()
+            self._disk_scope.cancel()
 
-    def _obey(self, stream: Stream, command: Command) -> None:
+    def _apply(self, stream: Stream, command: Command) -> None:
         try:
             if not isinstance(command, CloseStream):
-                self.write_down(command)
-        finally:  # a revocation that cannot be told of is one
+                self.record_webhook(command)
+        finally:  # a revocation that cannot be written down is one
             match command:
                 case StartStream():
-                    details = {**self.row.details, **command.details}
-                    self.row = attrs.evolve(
-                        self.row, server_urls=command.server_urls, event_ts=command.event_ts, details=details
-                    )
+                    self.row = row_after(self.row, command)
                     stream.failover(command)
                 case InterruptStream():
                     stream.interrupted(command)
                 case StopStream():
-                    stream.ending.stopped(command.stop_reason, command.event_ts, "stopped webhook")
+                    stream.stopped(command.stop_reason, command.event_ts)
                 case CloseStream():
                     stream.close()
 
@@ -143,7 +153,7 @@ async def _crash(bug: Exception) -> NoReturn:
 
 
 def row_of(command: StartStream | StopStream) -> StreamRow:
-    """A stream as the journal will have it after `command` alone."""
+    """Return a stream as the journal will have it after `command` alone."""
     stop = command if isinstance(command, StopStream) else None
     event_ts = command.event_ts or 0
     return StreamRow(
@@ -161,8 +171,16 @@ def row_of(command: StartStream | StopStream) -> StreamRow:
     )
 
 
+def row_after(row: StreamRow, command: StartStream | StopStream) -> StreamRow:
+    """Return a stream that is known as the journal will have it after `command`."""
+    if isinstance(command, StopStream):
+        return attrs.evolve(row, stop_reason=command.stop_reason, stopped_ms=command.event_ts)
+    details = {**row.details, **command.details}
+    return attrs.evolve(row, server_urls=command.server_urls, event_ts=command.event_ts, details=details)
+
+
 def info_of(row: StreamRow) -> StreamInfo:
-    """What a recording says it is of. Of some streams only the stop was ever heard of."""
+    """Return what a recording says it is of. Of some streams only the stop was ever heard of."""
     return StreamInfo(
         rtms_stream_id=row.rtms_stream_id,
         product=row.product,

@@ -1,4 +1,4 @@
-"""A terminated stream is dead at Zoom; where the configuration says so, a new one is asked for."""
+"""The restarter: a terminated stream is dead at Zoom; where the configuration says so, a new one is asked for."""
 
 from collections.abc import Callable
 from typing import Final

@@ -1,33 +1,30 @@
-"""What can be told of streams: one as a person sees it, and all of them as sums for the metrics."""
+"""Summaries of streams: one as a person sees it, and all of them as sums for the metrics."""
 
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import attrs
 import trio
 
+from rtmsd.protocol.causes import RecordingState
 from rtmsd.protocol.explanations import STOP_REASONS
 from rtmsd.recording.manifest.entry import to_json
 from rtmsd.recording.manifest.header import receipt
-from rtmsd.streams.attempts import NO_ATTEMPTS, Attempts
-from rtmsd.streams.drivers.media import LinkState
-
-if TYPE_CHECKING:
-    from rtmsd.streams.drivers.stream import Stream
-    from rtmsd.streams.managed_stream import Life
-
-_TRYING = (LinkState.CONNECTING, LinkState.LOST)
+from rtmsd.streams.core.connections import TRYING
+from rtmsd.streams.core.reconnect import NO_ATTEMPTS, Attempts
+from rtmsd.streams.drivers.stream import Stream
+from rtmsd.streams.managed_stream import ManagedStream
 
 
-def told(life: "Life") -> dict[str, Any]:
-    """Everything known of one stream: its manifest, and what is only true now. Of an ended one, what stays true."""
-    row = life.row
+def describe(managed: ManagedStream) -> dict[str, Any]:
+    """Return what is known of one stream: its manifest, and what is only true now. Of an ended one, what stays true."""
+    row = managed.row
     known: dict[str, Any] = {
         "rtms_stream_id": row.rtms_stream_id,
         "product": row.product,
         "id": row.session.id,
         "app": row.app,
-        "state": state_of(life),
+        "state": state_of(managed),
         "started_ms": row.started_ms,
         "ended_ms": None,
         "stop_reason": None,
@@ -35,29 +32,29 @@ def told(life: "Life") -> dict[str, Any]:
         "participants": [],
         "gaps": [],
     }
-    if life.recorder is not None:
-        known |= life.recorder.snapshot() | {"directory": str(life.recorder.directory)}
-    if life.stream is not None:
+    if managed.recorder is not None:
+        known |= managed.recorder.snapshot() | {"directory": str(managed.recorder.directory)}
+    if managed.stream is not None:
         ages_s = known.get("last_packet_age_s", {})
-        known |= _connections(life.stream)
+        known |= _connections(managed.stream)
         known["last_packet_age_s"] = {
-            media: ages_s.get(media) for link in life.stream.links for media in sorted(link.media | ages_s.keys())
+            media: ages_s.get(media) for link in managed.stream.links for media in sorted(link.media | ages_s.keys())
         }
-    if life.outcome is not None:
-        known |= {"rates": {}, "lag_ms": None, "last_packet_age_s": {}, "why": life.outcome.why, **NO_ATTEMPTS}
-        if life.outcome.state == "revoked":
-            known = {**to_json(receipt(known)), "directory": known.get("directory"), "why": life.outcome.why}
+    if managed.outcome is not None:
+        known |= {"rates": {}, "lag_ms": None, "last_packet_age_s": {}, "why": managed.outcome.why, **NO_ATTEMPTS}
+        if managed.outcome.state == "revoked":
+            known = {**to_json(receipt(known)), "directory": known.get("directory"), "why": managed.outcome.why}
     return known
 
 
-def state_of(life: "Life") -> str:
-    """The stream's state, as the manifest names it."""
-    if life.recorder is not None:
-        return life.recorder.state_name
-    return "connecting" if life.outcome is None else life.outcome.state
+def state_of(managed: ManagedStream) -> str:
+    """Return the stream's state, as the manifest names it."""
+    if managed.recorder is not None:
+        return managed.recorder.state_name
+    return RecordingState.CONNECTING.value if managed.outcome is None else managed.outcome.state.value
 
 
-def _connections(stream: "Stream") -> dict[str, Any]:
+def _connections(stream: Stream) -> dict[str, Any]:
     """The connections of a stream, beside what its recorder knows."""
     now_s = trio.current_time()
     why, attempts = _not_up(stream)
@@ -70,7 +67,7 @@ def _connections(stream: "Stream") -> dict[str, Any]:
                 "state": link.state.value,
                 "why": link.why,
                 "ignored": dict(link.ignored),
-                **(link.attempts.describe(now_s) if link.state in _TRYING else NO_ATTEMPTS),
+                **(link.attempts.describe(now_s) if link.state in TRYING else NO_ATTEMPTS),
             }
             for link in stream.links
         ],
@@ -80,32 +77,29 @@ def _connections(stream: "Stream") -> dict[str, Any]:
     }
 
 
-def _not_up(stream: "Stream") -> tuple[str, Attempts | None]:
+def _not_up(stream: Stream) -> tuple[str, Attempts | None]:
     """Return why a stream is not wholly connected, and the attempts of the connection that is given up first."""
     if not stream.signaling.is_up:
-        return stream.why, stream.connector.attempts
-    down = [link for link in stream.links if link.state in _TRYING]
+        return stream.core.situation.why, stream.signaling.attempts
+    down = [link for link in stream.links if link.state in TRYING]
     if not down:
-        return stream.why, None
-    first = min(down, key=lambda link: link.attempts.window.deadline)
-    return f"{'+'.join(sorted(first.media))}: {first.why}" if first.why else stream.why, first.attempts
+        return stream.core.situation.why, None
+    first = min(down, key=lambda link: link.window.deadline_s)
+    return f"{'+'.join(sorted(first.media))}: {first.why}" if first.why else stream.core.situation.why, first.attempts
 
 
-def keep_alives(stream: "Stream") -> dict[str, int]:
+def keep_alives(stream: Stream) -> dict[str, int]:
     """How many requests were answered, by kind of connection."""
     return {"signaling": stream.signaling.keep_alives, "media": sum(link.keep_alives for link in stream.links)}
 
 
-def is_silent(stream: "Stream", for_s: float) -> bool:
+def is_silent(stream: Stream, for_s: float) -> bool:
     """Whether a connected link heard neither media nor keep-alives for so long, although it was read."""
     now = trio.current_time()
-    return any(
-        link.state is LinkState.STREAMING and now - link.last_heard_s > for_s and not link.is_held_back
-        for link in stream.links
-    )
+    return any(link.is_silent(now, for_s) for link in stream.links)
 
 
-def not_connected(stream: "Stream") -> str:
+def not_connected(stream: Stream) -> str:
     """Return in words why a stream is not wholly connected, when it is tried again, and when it is given up."""
     why, attempts = _not_up(stream)
     parts = [why or "no answer yet"]
@@ -118,10 +112,10 @@ def not_connected(stream: "Stream") -> str:
     return ", ".join(parts)
 
 
-def is_stuck(stream: "Stream", attempts: int) -> bool:
+def is_stuck(stream: Stream, attempts: int) -> bool:
     """Whether so many attempts in a row have failed to bring a connection up that the end of the stream comes near."""
     failing = _not_up(stream)[1]
-    return not stream.expects_end and failing is not None and failing.failed >= attempts
+    return not stream.core.situation.expects_end and failing is not None and failing.failed >= attempts
 
 
 def reason_label(reason: int | None) -> str:
@@ -144,7 +138,7 @@ class Tally:
     reconnects: Counter[tuple[str, str]] = attrs.field(factory=Counter)
     keep_alives: Counter[str] = attrs.field(factory=Counter)
 
-    def add(self, stream: "Stream") -> None:
+    def add(self, stream: Stream) -> None:
         recorder = stream.recorder
         self.streams += 1
         self.messages.update(recorder.media.messages)

@@ -1,7 +1,7 @@
-"""All streams: who is alive, what a webhook means for whom, and the boundary at which one stream's failure ends."""
+"""The supervisor of all streams, which hands commands to them; at its boundary one stream's failure ends."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, NoReturn
 
@@ -22,6 +22,7 @@ from rtmsd.config import secrets_of
 from rtmsd.config.model import Config
 from rtmsd.errors import LocalProtocolError, RtmsdError, StorageError, leaves
 from rtmsd.http.throttle import Throttle
+from rtmsd.protocol.causes import GapCause, RecordingState
 from rtmsd.protocol.enums import StopReason
 from rtmsd.recording.disk.file_buffer import Backlog
 from rtmsd.recording.disk.paths import stream_directory
@@ -34,20 +35,21 @@ from rtmsd.sinks.deliveries import Deliveries
 from rtmsd.sinks.registry import build
 from rtmsd.state.journal import Journal
 from rtmsd.state.ledger import StreamRow
-from rtmsd.streams.core.ending import Outcome, outcome_of_stop
-from rtmsd.streams.core.outage import Cause
+from rtmsd.streams.core.outcome import Outcome, failed, outcome_of_stop
 from rtmsd.streams.descriptors import Descriptors
-from rtmsd.streams.diagnostics import History
-from rtmsd.streams.drivers.stream import Stream, StreamSettings
-from rtmsd.streams.finalizer import REMEMBERED, Aftermath
+from rtmsd.streams.drivers.context import StreamSettings
+from rtmsd.streams.drivers.diagnostics import Diagnostics
+from rtmsd.streams.drivers.stream import Stream
+from rtmsd.streams.drivers.tenure import LocalTenure, Tenure
+from rtmsd.streams.finalizer import REMEMBERED, Finalizer
 from rtmsd.streams.lost import LostStreams
-from rtmsd.streams.managed_stream import Life, info_of, row_of
+from rtmsd.streams.managed_stream import ManagedStream, info_of, row_after, row_of
 from rtmsd.streams.restart import Restarter
 from rtmsd.streams.summary import Tally, reason_label
 
 log = structlog.get_logger()
 
-_TELL_REFUSALS_S: Final = 10.0
+_LOG_REFUSALS_S: Final = 10.0
 
 NO_ADDRESS = "the state file was lost, and with it the address of the server: not connected again"
 
@@ -60,7 +62,7 @@ class Supervisor:
     """Owns every stream's nursery. A crash of one stream, foreseen or not, ends that one only.
 
     Attributes:
-        history: what Zoom said lately.
+        diagnostics: what Zoom said lately.
         lost: the streams that were refused, given up, cut off or failed.
         deliveries: of finished recordings to sinks; `run` is the daemon's to start.
         librarian: lists recordings, and deletes those of streams that do not live.
@@ -76,24 +78,27 @@ class Supervisor:
         *,
         restarter: Restarter,
         on_event: Callable[[dict[str, Any]], None],
+        tenure: Tenure | None = None,
     ) -> None:
         self.config = config
         self.refuse_starts: str | None = None
         self._journal = journal
         self._writer = writer
-        self.history = History()
+        self.diagnostics = Diagnostics()
         self.lost = LostStreams(journal, local_ms)
         self.deliveries = Deliveries(journal, config.recording.directory, local_ms)
         self.deliveries.configure(build(config.sinks, secrets_of(config)))
-        self.librarian = Librarian(config.recording.directory, lambda: self._lives, wanted=self.deliveries.unfinished)
+        self.librarian = Librarian(config.recording.directory, lambda: self._streams, wanted=self.deliveries.unfinished)
         self._restarter = restarter
         self._on_event = on_event
+        self._tenure = tenure or LocalTenure()
         self._descriptors = Descriptors()
-        self._refusals_told = Throttle(_TELL_REFUSALS_S)
-        self._lives: dict[str, Life] = {}
+        self._refusals_logged = Throttle(_LOG_REFUSALS_S)
+        self._streams: dict[str, ManagedStream] = {}
+        self._released: dict[str, StreamRow] = {}
         self._nobody_left = trio.Event()
         self._unexplained: dict[str, StreamRow] = {}  # given up: why they ended, Zoom may still say
-        self._aftermath = Aftermath(journal, writer, self.history, lambda: self.config, self.deliveries)
+        self._finalizer = Finalizer(journal, writer, self.diagnostics, lambda: self.config, self.deliveries)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Resume what an earlier run left, then look after streams until cancelled."""
@@ -105,24 +110,38 @@ class Supervisor:
                     "stream resumes" if row.stop_reason is None else "stream is finished late",
                     rtms_stream_id=row.rtms_stream_id,
                 )
-                self._begin(Life(row))
+                self._begin(ManagedStream(row, is_resumed=True))
             task_status.started()
             await self._sample_rates()
 
     async def _sample_rates(self) -> NoReturn:
         while True:
             await trio.sleep(SAMPLE_EVERY_S)
-            for life in self._lives.values():
-                if life.recorder is not None:
-                    life.recorder.sample_rates()
+            for managed in self._streams.values():
+                if managed.recorder is not None:
+                    managed.recorder.sample_rates()
+
+    # One stream
+
+    async def release(self, rtms_stream_id: str) -> None:
+        """Let one stream go, as a restart does: its files are suspended, nothing is ended at Zoom or in the journal.
+
+        Its start takes it up again, also one that was delivered before; so does the next process. A stream whose end
+        is decided is not let go.
+        """
+        managed = self._streams.get(rtms_stream_id)
+        if managed is None or managed.end is not None:
+            return
+        managed.release()
+        await managed.is_gone.wait()
 
     # Commands
 
     async def accept(self, command: StreamCommand) -> Verdict:
         """Make a webhook's command safe in the journal, then act on it. See `Intake`."""
-        is_new = command.rtms_stream_id not in self._lives
+        is_new = command.rtms_stream_id not in self._streams
         if isinstance(command, StopStream) and command.event_ts is None and is_new:
-            command = attrs.evolve(command, event_ts=local_ms())  # nothing else tells when that stream was
+            command = attrs.evolve(command, event_ts=local_ms())  # nothing else says when that stream was
         if not isinstance(command, StartStream) or not is_new:
             return await self._accept(command)
         why = self.refuse_starts or self.shortage()
@@ -136,7 +155,7 @@ class Supervisor:
         """Return why there are too few file descriptors for another stream and some others; None: there are enough."""
         media = self.config.media
         links = 1 if media.connections == "unified" else media.requested.bit_count()
-        return self._descriptors.shortage(1 + links, self._lives.values(), others)
+        return self._descriptors.shortage(1 + links, self._streams.values(), others)
 
     async def _accept(self, command: StreamCommand) -> Verdict:
         try:
@@ -145,7 +164,7 @@ class Supervisor:
         except StorageError as error:
             if isinstance(command, StartStream):
                 self._refused(command, str(error))
-            else:  # Zoom's next try comes when all is over: act without the journal
+            else:  # Zoom's next try would come too late: act without the journal
                 self._apply(command)
             raise
         is_revocation = isinstance(command, StopStream) and command.stop_reason == StopReason.STREAM_REVOKED
@@ -155,6 +174,9 @@ class Supervisor:
             self.lost.accepted(command.rtms_stream_id)
         if verdict is Verdict.NEW:
             self._apply(command)
+        elif verdict is Verdict.DUPLICATE and isinstance(command, StartStream) and self._is_released(command):
+            self._apply(command)
+            return Verdict.NEW
         elif verdict is Verdict.LATE and isinstance(command, StopStream):
             self._explained(command)
         elif verdict is Verdict.FOREIGN:
@@ -163,61 +185,78 @@ class Supervisor:
 
     def _refused(self, start: StartStream, why: str) -> None:
         """A start is answered with 503. Somebody will look for the stream."""
-        if (more := self._refusals_told.admit()) is not None:
+        if (more := self._refusals_logged.admit()) is not None:
             log.warning("start refused", rtms_stream_id=start.rtms_stream_id, why=why, more_since_last=more)
         self.lost.refused(start, why)
         line = {"at_ms": local_ms(), "kind": "start_refused", "zoom_ms": start.event_ts, "why": why}
         self._on_event({"rtms_stream_id": start.rtms_stream_id, **line})
+
+    def _is_released(self, command: StreamCommand) -> bool:
+        return command.rtms_stream_id in self._released and command.rtms_stream_id not in self._streams
 
     def close(self, rtms_stream_id: str) -> None:
         """End a stream politely, if it is still alive."""
         self._apply(CloseStream(rtms_stream_id))
 
     def _apply(self, command: Command) -> None:
-        life = self._lives.get(command.rtms_stream_id)
+        managed = self._streams.get(command.rtms_stream_id)
         match command:
-            case InterruptStream() if life is None:
+            case InterruptStream() if managed is None:
                 log.info("interrupted webhook ignored", rtms_stream_id=command.rtms_stream_id, why="no such stream")
-            case StartStream() | StopStream() if life is None:
-                self._begin(Life(row_of(command), command))
-            case _ if life is not None:
-                life.tell(command)
+            case StartStream() | StopStream() if managed is None:
+                released = self._released.pop(command.rtms_stream_id, None)
+                row = row_of(command) if released is None else row_after(released, command)
+                self._begin(ManagedStream(row, command, is_resumed=released is not None))
+            case _ if managed is not None:
+                managed.submit(command)
 
-    def _begin(self, life: Life) -> None:
-        self._lives[life.row.rtms_stream_id] = life
-        self._unexplained.pop(life.row.rtms_stream_id, None)
-        self._nursery.start_soon(self._guard, life)
+    def _begin(self, managed: ManagedStream) -> None:
+        self._streams[managed.row.rtms_stream_id] = managed
+        self._unexplained.pop(managed.row.rtms_stream_id, None)
+        self._nursery.start_soon(self._guard, managed)
 
     # The boundary
 
-    async def _guard(self, life: Life) -> None:
-        row = life.row
+    async def _guard(self, managed: ManagedStream) -> None:
+        row = managed.row
         with structlog.contextvars.bound_contextvars(rtms_stream_id=row.rtms_stream_id, app=row.app):
-            outcome = Outcome("failed", None, None, "a bug of ours, see the log")
+            outcome = failed("a bug of ours, see the log")
             try:
-                outcome = await self._live(life)
+                with managed.release_scope:
+                    outcome = await self._live(managed)
             except* LocalProtocolError as group:
                 outcome = _crashed(group)
             except* RtmsdError as group:
                 why = "; ".join(dict.fromkeys(str(error) for error in leaves(group)))
-                outcome = Outcome("failed", None, None, why)
+                outcome = failed(why)
             except* Exception as group:
                 outcome = _crashed(group)
-            life.over(outcome)
-            assert life.outcome is not None
-            self._judge(life, life.outcome)
-            await self._aftermath.of(life)
-            del self._lives[row.rtms_stream_id]
-            if life.outcome.is_guess:
-                self._unexplained[row.rtms_stream_id] = row
-                if len(self._unexplained) > REMEMBERED:
-                    del self._unexplained[next(iter(self._unexplained))]
-            for command in life.waiting:
-                self._apply(command)
-            if not self._lives:
-                self._nobody_left.set()
-            if life.outcome.reason is not None and not life.outcome.is_guess:
-                await self._start_again(row, life.outcome.reason)
+            if managed.release_scope.cancelled_caught:
+                await self._finalizer.suspend(managed)
+                log.info("stream let go")
+                self._forget(managed, self._released)
+                return
+            managed.finish(outcome)
+            assert managed.outcome is not None
+            self._judge(managed, managed.outcome)
+            await self._finalizer.finalize(managed)
+            self._forget(managed, self._unexplained if managed.outcome.is_guess else None)
+            if managed.outcome.reason is not None and not managed.outcome.is_guess:
+                await self._start_again(row, managed.outcome.reason)
+
+    def _forget(self, managed: ManagedStream, remembered_in: dict[str, StreamRow] | None) -> None:
+        """A stream is no longer here; what came too late for it is for the next one of its name."""
+        rtms_stream_id = managed.row.rtms_stream_id
+        del self._streams[rtms_stream_id]
+        if remembered_in is not None:
+            remembered_in[rtms_stream_id] = managed.row
+            if len(remembered_in) > REMEMBERED:
+                del remembered_in[next(iter(remembered_in))]
+        for command in managed.waiting:
+            self._apply(command)
+        if not self._streams:
+            self._nobody_left.set()
+        managed.is_gone.set()
 
     def _explained(self, stop: StopStream) -> None:
         """Zoom says why a stream ended that was given up before. A host who stopped it wants no new one."""
@@ -232,46 +271,47 @@ class Supervisor:
         except* Exception:
             log.exception("stream not started again")
 
-    async def _live(self, life: Life) -> Outcome:
+    async def _live(self, managed: ManagedStream) -> Outcome:
         """Open the files, then the stream, and return how it ended."""
-        row, config, resumed = life.row, self.config, life.begun_by is None
+        row, config, resumed = managed.row, self.config, managed.is_resumed
         stopped = (
             None if row.stop_reason is None else outcome_of_stop(row.stop_reason, row.stopped_ms, "stopped webhook")
         )
         await self.librarian.wait_free(row.rtms_stream_id)
         if stopped is not None and stopped.state == "revoked":
             return stopped  # what is to be deleted need not be read
-        with life.unless_revoked():
+        with managed.unless_revoked():
             if stopped is None or (resumed and row.started_ms is not None) or await self._has_files(info_of(row)):
-                life.recorder = await open_recorder(
+                managed.recorder = await open_recorder(
                     config.recording, info_of(row), self._writer, local_ms=local_ms, on_event=self._on_event
                 )
-        if life.outcome is not None:
-            return life.outcome
-        if life.recorder is None:
+        if managed.outcome is not None:
+            return managed.outcome
+        if managed.recorder is None:
             assert stopped is not None
             return stopped
-        if life.begun_by is not None:
-            life.write_down(life.begun_by)
-        else:  # before the end, which closes what is missing
-            life.recorder.interrupted(Cause.RESTART, config.media.types)
+        if managed.begun_by is not None:
+            managed.record_webhook(managed.begun_by)
+        if resumed:  # before the end, which closes what is missing
+            managed.recorder.interrupted(GapCause.DAEMON_RESTART, config.media.types)
         if stopped is not None:
             return stopped
         app = next((app for app in config.apps if app.name == row.app), None)
         if app is None:
-            return Outcome("failed", None, None, f"app {row.app!r} is no longer in the configuration")
+            return failed(f"app {row.app!r} is no longer in the configuration")
         if not row.server_urls:
-            return Outcome("failed", None, None, NO_ADDRESS)
+            return failed(NO_ADDRESS)
         stream = Stream(
             row,
             (app.client_id, app.client_secret),
             StreamSettings(streams=config.streams, zoom=config.zoom, media=config.media),
-            life.recorder,
-            history=self.history,
-            wait_room=partial(self._wait_room, life.recorder.media.backlog),
+            managed.recorder,
+            diagnostics=self.diagnostics,
+            wait_room=partial(self._wait_room, managed.recorder.media.backlog),
+            tenure=self._tenure,
             resumed=resumed,
         )
-        life.opened(stream)
+        managed.opened(stream)
         return await stream.run()
 
     async def _has_files(self, info: StreamInfo) -> bool:
@@ -279,16 +319,16 @@ class Supervisor:
         look = partial(stream_directory, root, info.started_ms, info.rtms_stream_id)
         return await self._writer.retrier.run(lambda: look().is_dir(), info.rtms_stream_id)
 
-    def _judge(self, life: Life, outcome: Outcome) -> None:
-        """Count the end, and tell `history` of a stream that nothing, or not all, could be had of."""
-        is_failed = outcome.state == "failed"
-        if life.is_revoked:  # said perhaps to a process before this one
-            self.lost.forget(life.row.rtms_stream_id)
-        if is_failed or life.recorder is not None:
-            self._aftermath.tally.ended[outcome.state, reason_label(outcome.reason)] += 1
-            self.lost.ended(life.row, outcome, recorded=life.recorder is not None)
-        if is_failed or life.never_connected:
-            self.history.failed(life.row.app, life.row.rtms_stream_id, outcome.why)
+    def _judge(self, managed: ManagedStream, outcome: Outcome) -> None:
+        """Count the end, and note a stream of which nothing, or not all, could be had."""
+        is_failed = outcome.state is RecordingState.FAILED
+        if managed.is_revoked:  # said perhaps to a process before this one
+            self.lost.forget(managed.row.rtms_stream_id)
+        if is_failed or managed.recorder is not None:
+            self._finalizer.tally.ended[outcome.state.value, reason_label(outcome.reason)] += 1
+            self.lost.ended(managed.row, outcome, recorded=managed.recorder is not None)
+        if is_failed or managed.never_connected:
+            self.diagnostics.failed(managed.row.app, managed.row.rtms_stream_id, outcome.why)
 
     async def _wait_room(self, backlog: Backlog, limit_s: float) -> None:
         with trio.move_on_after(limit_s):
@@ -297,9 +337,9 @@ class Supervisor:
     # What operators and the daemon ask for
 
     @property
-    def lives(self) -> Mapping[str, Life]:
+    def streams(self) -> Mapping[str, ManagedStream]:
         """The streams there are now, by `rtms_stream_id`."""
-        return self._lives
+        return self._streams
 
     @property
     def journal(self) -> Journal:
@@ -307,73 +347,44 @@ class Supervisor:
 
     @property
     def ended(self) -> Sequence[dict[str, Any]]:
-        """What is told of the streams that ended last, the newest at the end."""
-        return self._aftermath.ended
+        """Descriptions of the streams that ended last, the newest at the end."""
+        return self._finalizer.ended
 
     def tally(self) -> Tally:
         """Sums over all streams since the daemon started."""
-        tally = self._aftermath.tally.copy()
-        for life in self._lives.values():
-            if life.stream is not None:
-                tally.add(life.stream)
+        tally = self._finalizer.tally.copy()
+        for managed in self._streams.values():
+            if managed.stream is not None:
+                tally.add(managed.stream)
         return tally
 
     def suspend(self) -> None:
         """Prepare all streams for the end of the process: they keep their slots at Zoom, to be resumed."""
-        for life in self._lives.values():
-            if life.stream is not None and life.end is None:
-                life.stream.suspend()
+        for managed in self._streams.values():
+            if managed.stream is not None and managed.end is None:
+                managed.stream.suspend()
 
     async def suspend_files(self) -> None:
         """Bring the files of all streams to disk, after `run` was cancelled: for good where the end is known."""
-        unfinished = {id_ for id_, life in self._lives.items() if life.recorder is not None or life.end is not None}
-
-        async def finish(life: Life) -> None:
-            life.outcome = life.end
-            if life.outcome is not None:
-                self.lost.ended(life.row, life.outcome, recorded=life.recorder is not None)
-            await (self._aftermath.of(life) if life.outcome is not None else self._suspend(life))
-            unfinished.remove(life.row.rtms_stream_id)
-
         await self.lost.flush_if_possible()
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._tell_unfinished, unfinished)
-            async with trio.open_nursery() as files:
-                for rtms_stream_id in unfinished:
-                    files.start_soon(finish, self._lives[rtms_stream_id])
-            nursery.cancel_scope.cancel()
+        for managed in self._streams.values():
+            managed.outcome = managed.end
+            if managed.outcome is not None:
+                self.lost.ended(managed.row, managed.outcome, recorded=managed.recorder is not None)
+        await self._finalizer.close_down(list(self._streams.values()))
         await self.lost.flush_if_possible()
-
-    async def _suspend(self, life: Life) -> None:
-        try:
-            if life.recorder is not None:
-                await life.recorder.suspend()
-        except* Exception:
-            log.exception("stream could not be suspended", rtms_stream_id=life.row.rtms_stream_id)
-
-    async def _tell_unfinished(self, unfinished: Set[str]) -> None:
-        """Say what was not written as soon as time is up: a thread that waits for the disk may never come back."""
-        try:
-            await trio.sleep_forever()
-        finally:
-            if unfinished:
-                log.error(
-                    "files not finished in time",
-                    streams=sorted(unfinished),
-                    pending_bytes=self._writer.pending_bytes,
-                )
 
     async def end_all(self) -> None:
         """Close all streams politely, and return when their files are finished."""
-        for rtms_stream_id in tuple(self._lives):
+        for rtms_stream_id in tuple(self._streams):
             self.close(rtms_stream_id)
         self._nobody_left = trio.Event()
-        if self._lives:
+        if self._streams:
             await self._nobody_left.wait()
 
 
 def _crashed(group: BaseExceptionGroup[Exception]) -> Outcome:
-    """How a stream ends that we drove into a bug: told whole in the log, by its name in the files."""
+    """How a stream ends that we drove into a bug: whole in the log, by its name in the files."""
     log.error("stream crashed", exc_info=group)
     names = ", ".join(dict.fromkeys(type(bug).__name__ for bug in leaves(group)))
-    return Outcome("failed", None, None, f"a bug of ours ({names}), see the log")
+    return failed(f"a bug of ours ({names}), see the log")

@@ -5,9 +5,9 @@ from pathlib import Path
 from prometheus_client.parser import text_string_to_metric_families
 
 from rtmsd.daemon.health import TroubleCode
+from rtmsd.protocol.causes import OUTAGE_CAUSES
 from rtmsd.protocol.enums import MediaType, StopReason
 from rtmsd.protocol.media_types import NAMES
-from rtmsd.streams.core.outage import Cause
 from rtmsd.streams.summary import reason_label
 from rtmsd.webhook.stats import Result
 from tests.daemon.whole import config, running_daemon
@@ -39,7 +39,7 @@ async def test_a_fresh_daemon_has_all_label_sets_at_0(tmp_path: Path) -> None:
         "rtmsd_media_dropped_total": {(name, reason) for name in media for reason in ("no_room", "files")}
         | {("events", "no_room")},
         "rtmsd_webhooks_total": {(result.value,) for result in Result},
-        "rtmsd_reconnects_total": {(result, cause.value) for cause in Cause for result in ("ok", "failed")},
+        "rtmsd_reconnects_total": {(result, cause.value) for cause in OUTAGE_CAUSES for result in ("ok", "failed")},
         "rtmsd_keep_alives_total": {("signaling",), ("media",)},
         "rtmsd_degraded": {(code.value,) for code in TroubleCode},
     }

@@ -16,7 +16,7 @@ from rtmsd.ctl.numbers import EXIT_STATUSES
 from rtmsd.ctl.verbs.doctor import in_order
 from rtmsd.daemon import health
 from rtmsd.protocol.causes import GapCause, RecordingState
-from rtmsd.streams.drivers.media import LinkState
+from rtmsd.streams.core.connections import LinkState
 from rtmsd.webhook.stats import Result
 from tests.ctl.nobody import unprivileged
 

@@ -16,7 +16,7 @@ from rtmsd.daemon.health import FIRST_LOOK_S, LOOK_EVERY_S, STALLED_S, Health
 from rtmsd.recording.disk.writer import Writer
 from rtmsd.sinks.deliveries import Deliveries
 from rtmsd.state.journal import Journal
-from rtmsd.streams.diagnostics import History
+from rtmsd.streams.drivers.diagnostics import Diagnostics
 from rtmsd.streams.lost import LostStreams
 from rtmsd.streams.supervisor import Supervisor
 
@@ -57,8 +57,8 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> StandInDisk:
 def supervisor() -> Supervisor:
     journal = SimpleNamespace(trouble=None, database=SimpleNamespace(set_aside=None))
     supervisor = SimpleNamespace(
-        lives={},
-        history=History(),
+        streams={},
+        diagnostics=Diagnostics(),
         lost=LostStreams(cast("Journal", None), lambda: 0),
         deliveries=Deliveries(cast("Journal", None), Path(), lambda: 0),
         refuse_starts=None,

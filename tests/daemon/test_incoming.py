@@ -8,7 +8,7 @@ import pytest
 
 from rtmsd.protocol.codec import decode
 from rtmsd.protocol.messages import EventUpdate
-from rtmsd.streams.drivers.messages import MAX_UNKNOWN_EVENTS, on_message
+from rtmsd.streams.drivers.messages import MAX_UNKNOWN_EVENTS, MessageWriter
 
 
 def test_an_event_with_our_own_field_names_is_written_down() -> None:
@@ -18,41 +18,42 @@ def test_an_event_with_our_own_field_names_is_written_down() -> None:
         def event(self, kind: str, zoom_ms: int | None, **fields: Any) -> None:
             lines.append((kind, fields))
 
-    stream = Mock(product="session", recorder=Recorder(), unknown_events=0)
-    on_message(stream, EventUpdate(event_type=2, details={"event_type": 2, "kind": 1, "self": 2, "at_ms": 3}))
+    message = EventUpdate(event_type=2, details={"event_type": 2, "kind": 1, "self": 2, "at_ms": 3})
+    MessageWriter(Recorder(), "session").write(message)
     assert lines == [("active_speaker_change", {"zoom_kind": 1, "zoom_self": 2, "zoom_at_ms": 3})]
 
 
 T = 1_790_000_001_300
 
 
-def told(text: str, product: str = "session") -> Mock:
-    """What the recorder of a stream is told of a message."""
-    stream = Mock(product=product, unknown_events=0)
-    on_message(stream, decode(text))
-    recorder: Mock = stream.recorder
+def heard(text: str, product: str = "session") -> Mock:
+    """Return the recorder of a stream after a message."""
+    recorder = Mock()
+    MessageWriter(recorder, product).write(decode(text))
     return recorder
 
 
 def test_events_of_unknown_kinds_are_written_up_to_a_bound() -> None:
-    stream = Mock(product="session", unknown_events=MAX_UNKNOWN_EVENTS - 1)
+    recorder = Mock()
+    writer = MessageWriter(recorder, "session")
+    writer._unknown_events = MAX_UNKNOWN_EVENTS - 1
     for _ in range(3):
-        on_message(stream, EventUpdate(event_type=4711, details={"event_type": 4711}))
-    assert stream.recorder.event.call_count == 1
-    on_message(stream, EventUpdate(event_type=2, details={"event_type": 2}))
-    assert stream.recorder.event.call_count == 2
+        writer.write(EventUpdate(event_type=4711, details={"event_type": 4711}))
+    assert recorder.event.call_count == 1
+    writer.write(EventUpdate(event_type=2, details={"event_type": 2}))
+    assert recorder.event.call_count == 2
 
 
 @pytest.mark.parametrize("timestamp", [T, T * 1000, T * 1_000_000, str(T), T / 1000, float(T)])
 def test_times_of_events_and_states_in_any_unit(timestamp: object) -> None:
     time = json.dumps(timestamp)
-    joined = told(f'{{"msg_type":6,"event":{{"event_type":3,"timestamp":{time},"participants":[{{"user_id":1}}]}}}}')
+    joined = heard(f'{{"msg_type":6,"event":{{"event_type":3,"timestamp":{time},"participants":[{{"user_id":1}}]}}}}')
     assert joined.participants_joined.call_args.args[1] == T
     joined.heard.assert_called_once_with(T)
-    assert told(f'{{"msg_type":6,"event":{{"event_type":1,"timestamp":{time}}}}}').first_packet.call_args.args == (T,)
-    assert told(f'{{"msg_type":8,"state":1,"timestamp":{time}}}').events.stream_state_update.call_args.args[2] == T
+    assert heard(f'{{"msg_type":6,"event":{{"event_type":1,"timestamp":{time}}}}}').first_packet.call_args.args == (T,)
+    assert heard(f'{{"msg_type":8,"state":1,"timestamp":{time}}}').events.stream_state_update.call_args.args[2] == T
     assert (
-        told(
+        heard(
             f'{{"msg_type":9,"rtms_session_id":"a","state":2,"timestamp":{time}}}'
         ).events.session_state.call_args.args[3]
         == T
@@ -63,11 +64,11 @@ def test_times_of_events_and_states_in_any_unit(timestamp: object) -> None:
 @pytest.mark.parametrize("key", ["participant_info", "paticipant_info"])
 def test_a_contact_centers_callers_join_and_leave(number: int, key: str) -> None:
     event = f'"event_ts":{T},"{key}":{{"channel_id":"c1","user_id":"7","display_name":"Al"}}'
-    joined = told(f'{{"msg_type":6,"event":{{"event_type":{number},{event}}}}}', "contact_center")
+    joined = heard(f'{{"msg_type":6,"event":{{"event_type":{number},{event}}}}}', "contact_center")
     assert joined.participants_joined.call_args.args[1] == T
-    left = told(f'{{"msg_type":6,"event":{{"event_type":{number + 1},{event}}}}}', "contact_center")
+    left = heard(f'{{"msg_type":6,"event":{{"event_type":{number + 1},{event}}}}}', "contact_center")
     assert left.participants_left.call_args.args[1] == T
-    meeting = told(f'{{"msg_type":6,"event":{{"event_type":{number},{event}}}}}', "meeting")
+    meeting = heard(f'{{"msg_type":6,"event":{{"event_type":{number},{event}}}}}', "meeting")
     assert not meeting.participants_joined.called
 
 
@@ -81,12 +82,12 @@ def test_a_contact_centers_callers_join_and_leave(number: int, key: str) -> None
     ],
 )
 def test_an_event_without_a_type_is_kept_and_counted(event: str, kind: str) -> None:
-    recorder = told(f'{{"msg_type":6,"event":{event}}}')
+    recorder = heard(f'{{"msg_type":6,"event":{event}}}')
     assert recorder.event.call_args.args[0] == kind
     recorder.media.unknown.assert_called_once_with()
 
 
 def test_a_session_state_without_an_id_is_kept_and_counted() -> None:
-    recorder = told('{"msg_type":9,"state":3}')
+    recorder = heard('{"msg_type":9,"state":3}')
     assert recorder.events.session_state.call_args.args[:2] == (None, 3)
     recorder.media.unknown.assert_called_once_with()

@@ -1,19 +1,25 @@
 """A refused media handshake, as the network delivers it: Zoom's answer and its close in one piece."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
 from unittest.mock import Mock
 
 import pytest
+import trio
 
 from rtmsd.config import StreamsConfig
 from rtmsd.errors import ConnectionLost
+from rtmsd.protocol.causes import RecordingState
 from rtmsd.protocol.enums import MediaType, StatusCode
 from rtmsd.protocol.media_params import with_defaults
-from rtmsd.protocol.messages import MediaParams, SessionRef
+from rtmsd.protocol.messages import EventSubscription, MediaParams, SessionRef
+from rtmsd.streams.core.actions import Action, OpenMedia
+from rtmsd.streams.core.connections import LinkState
+from rtmsd.streams.core.situation import Situation
+from rtmsd.streams.core.stream_core import StreamCore
 from rtmsd.streams.drivers import media
-from rtmsd.streams.drivers.media import LinkState, MediaLink
+from tests.streams.core.model import FakeRecording
 
 
 class ClosingZoom:
@@ -46,16 +52,31 @@ async def test_a_refusal_counts_although_the_close_came_with_it(
     permanent = f'{{"msg_type":{msg_type},"status_code":{int(StatusCode.MEDIA_TYPE_AUDIO_NOT_SUPPORT)}}}'
     zoom = ClosingZoom(transient, permanent, permanent)
     monkeypatch.setattr(media, "open_media", zoom.open_media)
-    stream = Mock(
-        session=SessionRef("session_id", "s"),
-        rtms_stream_id="r",
-        signature="x",
-        media_params=with_defaults(MediaParams(), MediaType.AUDIO),
-        expects_end=False,
+    situation = Situation(
+        "wss://rtms.zoom.us",
+        StreamsConfig(),
+        FakeRecording(),
+        connections=(MediaType.AUDIO,),
+        recorded=RecordingState.CONNECTING,
+        resumed=False,
     )
-    stream.settings.streams = StreamsConfig()
-    link = MediaLink(stream, MediaType.AUDIO)
-    await link.run({"audio": "wss://rtms.zoom.us/audio"})
+    core = StreamCore("r", situation, EventSubscription(events=()))
+    async with trio.open_nursery() as nursery:
+
+        def apply(actions: Iterable[Action]) -> None:
+            for action in actions:
+                if isinstance(action, OpenMedia):
+                    driver.open(nursery, action)
+
+        context = Mock(core=core, apply=apply, session=SessionRef("session_id", "s"), signature="x")
+        context.media_params = with_defaults(MediaParams(), MediaType.AUDIO)
+        context.rtms_stream_id, context.settings.streams = "r", StreamsConfig()
+        (link,) = core.links
+        driver = media.MediaDriver(context, link)
+        core.start(trio.current_time())
+        apply(core.signaling_up(trio.current_time(), {"audio": "wss://rtms.zoom.us/audio"}))
+        while core.outcome is None:
+            await trio.sleep(1)
+            apply(core.tick(trio.current_time()))
     assert link.state is LinkState.REFUSED
     assert zoom.handshakes == 2
-    stream.media_refused.assert_called_once()

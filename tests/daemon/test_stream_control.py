@@ -92,8 +92,8 @@ async def test_a_stream_whose_files_are_being_finished_has_ended(
     if ending == "by Zoom":
         await bench.stop()
     else:
-        monkeypatch.setattr("rtmsd.streams.drivers.signaling.on_message", stumble)
-    await bench.until(lambda: bench.supervisor.lives[STREAM].outcome)
+        monkeypatch.setattr("rtmsd.streams.drivers.messages.MessageWriter.write", stumble)
+    await bench.until(lambda: bench.supervisor.streams[STREAM].outcome)
     assert await is_refused(backend.stop)
     assert await is_refused(backend.reconnect)
     finished.set()

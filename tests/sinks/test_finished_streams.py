@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 import trio
-from tests.streams.harness import STREAM, Bench, open_bench
 
 from rtmsd.config import ExecConfig
 from rtmsd.recording.library.librarian import Librarian
 from rtmsd.sinks.base import MANIFEST, Recording, Refused
 from rtmsd.state.deliveries import DeliveryEvent, DeliveryState
+from tests.streams.harness import STREAM, Bench, open_bench
 from tests.streams.zoom import T0, zoom_ms
 
 REVOKED = 8
@@ -93,7 +93,7 @@ async def test_a_failed_stream_that_was_recorded_is_delivered_too(bench: Bench, 
 
 async def test_a_stop_of_a_stream_that_was_never_recorded_delivers_nothing(bench: Bench, watcher: Watcher) -> None:
     await bench.stop()
-    await bench.until(lambda: STREAM not in bench.supervisor.lives)
+    await bench.until(lambda: STREAM not in bench.supervisor.streams)
     assert await bench.supervisor.deliveries.listed() == []
 
 

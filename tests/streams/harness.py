@@ -4,7 +4,7 @@ import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 import pytest
@@ -27,9 +27,11 @@ from rtmsd.recording.disk.writer import Writer
 from rtmsd.recording.verify.verify import verify
 from rtmsd.state.journal import Journal
 from rtmsd.streams.drivers.stream import Stream
-from rtmsd.streams.restart import Restarter
 from rtmsd.streams.supervisor import Supervisor
 from tests.streams.zoom import HOST, LOOK_EVERY_S, T0, FakeZoom, zoom_ms
+
+if TYPE_CHECKING:
+    from rtmsd.streams.restart import Restarter
 
 LONGEST_S = 3600.0  # of virtual time, in which a test that waits in vain would wait for ever
 STREAM: str = "stream-1"
@@ -136,12 +138,12 @@ class Bench:
     # Looking
 
     def stream(self, rtms_stream_id: str = STREAM) -> Stream:
-        stream = self.supervisor.lives[rtms_stream_id].stream
+        stream = self.supervisor.streams[rtms_stream_id].stream
         assert stream is not None
         return stream
 
     def state(self, rtms_stream_id: str = STREAM) -> str:
-        life = self.supervisor.lives.get(rtms_stream_id)
+        life = self.supervisor.streams.get(rtms_stream_id)
         if life is None:
             return str(self.manifest(rtms_stream_id)["state"])
         return "connecting" if life.recorder is None else life.recorder.state_name
@@ -170,7 +172,7 @@ class Bench:
         """Wait until signaling and all media connections are up."""
 
         def is_up() -> bool:
-            life = self.supervisor.lives.get(rtms_stream_id)
+            life = self.supervisor.streams.get(rtms_stream_id)
             if life is None or life.stream is None or not life.stream.signaling.is_up:
                 return False
             return sum(link.state.value == "streaming" for link in life.stream.links) == links
@@ -179,7 +181,7 @@ class Bench:
 
     async def until_gone(self, rtms_stream_id: str = STREAM) -> float:
         """Wait for the stream's end and its last file; then nothing may be unexplained."""
-        at_s = await self.until(lambda: rtms_stream_id not in self.supervisor.lives)
+        at_s = await self.until(lambda: rtms_stream_id not in self.supervisor.streams)
         if self.manifest(rtms_stream_id)["state"] != "revoked":
             problems = [str(problem) for problem in verify(self.recording(rtms_stream_id))]
             assert not problems, (problems, self.manifest(rtms_stream_id))
@@ -212,13 +214,13 @@ async def open_bench(
                 settings,
                 journal,
                 writer,
-                restarter=cast(Restarter, restarter),
+                restarter=cast("Restarter", restarter),
                 on_event=events.append,
             )
             await nursery.start(writer.run)
             streams = await nursery.start(_cancellable, supervisor.run)
             yield Bench(
-                directory, zoom, journal, writer, supervisor, restarter, cast(list[dict[str, Any]], logs), events
+                directory, zoom, journal, writer, supervisor, restarter, cast("list[dict[str, Any]]", logs), events
             )
             supervisor.suspend()
             streams.cancel()

@@ -1,4 +1,4 @@
-"""Whatever happens in whatever order: no bug, no second socket, no unexplained gap, and it recovers or ends."""
+"""Any course of events: no bug, no second socket, no unexplained gap, and the stream recovers or ends."""
 
 import tempfile
 from collections.abc import Awaitable, Callable
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from trio.testing import MockClock
 
 from rtmsd.config import MediaConfig
-from rtmsd.streams.drivers.media import LinkState
+from rtmsd.streams.core.connections import LinkState
 from tests.streams.harness import STREAM, Bench, open_bench
 from tests.streams.zoom import ASK, HOST, OTHER_HOST, SILENT, Peer, zoom_ms
 
@@ -119,12 +119,12 @@ async def fail_over(host: str, bench: Bench) -> None:
 
 
 async def reconnect(bench: Bench) -> None:
-    life = bench.supervisor.lives.get(STREAM)
+    life = bench.supervisor.streams.get(STREAM)
     if life is not None and life.stream is not None:
         life.stream.reconnect()
 
 
-def check_that_nothing_is_missing_untold(manifest: dict[str, Any]) -> None:
+def check_that_nothing_is_missing_without_a_reason(manifest: dict[str, Any]) -> None:
     """Whatever was asked for was connected, or is refused; `verify` holds both against the gaps."""
     connected = {media for each in manifest["connections"] for media in each["media"]}
     for media, term in manifest["media"].items():
@@ -186,7 +186,7 @@ def check_that_all_is_well(bench: Bench) -> None:
     assert {link.state for link in stream.links} <= {LinkState.STREAMING, LinkState.REFUSED}
     assert bench.state() in {"active", "paused"}
     assert len(peers) == 1 + len(streaming)
-    assert {f"ws://{peer.host}/signaling" for peer in peers} == {bench.supervisor.lives[STREAM].row.server_urls}
+    assert {f"ws://{peer.host}/signaling" for peer in peers} == {bench.supervisor.streams[STREAM].row.server_urls}
     assert all(len(peer.unanswered) <= 1 for peer in peers)  # one may be on its way
 
 
@@ -204,13 +204,13 @@ def test_any_course(connections: Literal["split", "unified"], course: list[Act])
                     await act(bench)
                 await heal(bench)
                 await trio.sleep(HEALED_S)
-                is_well = STREAM in bench.supervisor.lives
+                is_well = STREAM in bench.supervisor.streams
                 if is_well:
                     check_that_all_is_well(bench)
                     await bench.stop()
                 await bench.until_gone()
                 assert bench.manifest()["state"] in ({"ended"} if is_well else {"ended", "failed"})
-                check_that_nothing_is_missing_untold(bench.manifest())
+                check_that_nothing_is_missing_without_a_reason(bench.manifest())
                 assert not [line for line in bench.logs if "exc_info" in line]
 
     trio.run(play, clock=MockClock(autojump_threshold=0))

@@ -59,7 +59,7 @@ async def test_a_bare_revocation_deletes_what_no_journal_knows(bench: Bench) -> 
     assert [path.name for path in bench.recording().iterdir()] == ["stream.json"]
 
 
-async def test_details_are_told_of_a_live_stream_and_known_to_the_journal(bench: Bench) -> None:
+async def test_details_are_shown_of_a_live_stream_and_known_to_the_journal(bench: Bench) -> None:
     await start_with_details(bench)
     await bench.until_up()
     assert bench.manifest()["details"] == DETAILS
@@ -70,7 +70,7 @@ async def test_details_are_told_of_a_live_stream_and_known_to_the_journal(bench:
 @pytest.mark.parametrize("reason", [6, 8])
 async def test_a_bare_stop_of_an_unknown_stream_leaves_a_tombstone(bench: Bench, reason: int) -> None:
     assert await bench.supervisor.accept(bare_stop(reason)) is Verdict.NEW
-    await bench.until(lambda: not bench.supervisor.lives)
+    await bench.until(lambda: not bench.supervisor.streams)
     assert await bench.supervisor.accept(bare_stop(reason)) is Verdict.LATE
     assert not list(bench.directory.glob("recordings/*/*"))
 

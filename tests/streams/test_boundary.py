@@ -8,10 +8,10 @@ import trio
 
 from rtmsd.errors import StorageError
 from rtmsd.recording.recorder import Recorder
-from rtmsd.streams import finalizer as aftermath
+from rtmsd.streams import finalizer
 from rtmsd.streams import supervisor as supervisor_module
-from rtmsd.streams.core.ending import Ending
-from rtmsd.streams.drivers.media import MediaLink
+from rtmsd.streams.core.stream_core import StreamCore
+from rtmsd.streams.drivers.media import MediaDriver
 from rtmsd.streams.drivers.stream import Stream
 from tests.streams.harness import STREAM, Bench
 from tests.streams.zoom import OTHER_HOST, T0
@@ -30,7 +30,7 @@ async def both(bench: Bench) -> Bench:
 
 async def only_the_sick_one_is_gone(bench: Bench) -> None:
     """With a traceback, and with its sockets; the other one goes on and loses nothing."""
-    await bench.until(lambda: SICK not in bench.supervisor.lives, within_s=10)
+    await bench.until(lambda: SICK not in bench.supervisor.streams, within_s=10)
     assert bench.manifest(SICK)["state"] == "failed"
     [line] = [line for line in bench.logs if "exc_info" in line]
     assert (line["event"], line["log_level"]) == ("stream crashed", "error")
@@ -61,16 +61,20 @@ def fail_for_the_sick(
     monkeypatch.setattr(owner, name, raising)
 
 
-def of_link(link: MediaLink) -> str:
-    return link._stream.rtms_stream_id
+def of_link(driver: MediaDriver) -> str:
+    return driver._context.rtms_stream_id
 
 
-def of_ending(ending: Ending) -> str:
-    return ending._stream.rtms_stream_id
+def of_core(core: StreamCore) -> str:
+    return core.rtms_stream_id
+
+
+def of_stream(stream: Stream) -> str:
+    return stream.core.rtms_stream_id
 
 
 async def test_a_bug_where_media_come_in(both: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    fail_for_the_sick(monkeypatch, MediaLink, "control", of_link)
+    fail_for_the_sick(monkeypatch, MediaDriver, "control", of_link)
     await only_the_sick_one_is_gone(both)
 
 
@@ -85,7 +89,7 @@ async def test_a_bug_that_keeps_a_recording_from_the_disk(both: Bench) -> None:
 
     recorder.flusher.collect = raising
     recorder.event("anything", None)
-    await both.until(lambda: SICK not in both.supervisor.lives, within_s=10)
+    await both.until(lambda: SICK not in both.supervisor.streams, within_s=10)
     assert both.manifest(SICK)["state"] == "failed"
     assert [line["rtms_stream_id"] for line in both.logs if "exc_info" in line] == [SICK]
     [ended] = [line for line in both.logged("stream ended") if line["state"] == "failed"]
@@ -99,26 +103,26 @@ async def test_a_bug_that_keeps_a_recording_from_the_disk(both: Bench) -> None:
 
 
 async def test_a_bug_where_connections_are_lost(both: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    fail_for_the_sick(monkeypatch, Stream, "media_down", lambda stream: stream.rtms_stream_id)
+    fail_for_the_sick(monkeypatch, StreamCore, "media_closed", of_core)
     [audio] = [peer for peer in both.zoom.open("audio") if peer.rtms_stream_id == SICK]
     await audio.cut()
     await only_the_sick_one_is_gone(both)
 
 
 async def test_a_bug_in_a_task_beside_the_connections(both: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    fail_for_the_sick(monkeypatch, Ending, "stopped", of_ending)
+    fail_for_the_sick(monkeypatch, StreamCore, "tick", of_core)
     [signaling] = [peer for peer in both.zoom.open("signaling") if peer.rtms_stream_id == SICK]
     await signaling.session_state("rs-1", 5)
     await only_the_sick_one_is_gone(both)
 
 
 @pytest.mark.parametrize("command", ["a webhook", "an operator"])
-async def test_a_bug_in_obeying_is_not_that_of_who_told(
+async def test_a_bug_in_applying_a_command_spares_its_sender(
     both: Bench, monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
     """The event is safe in the journal, and the end of the others goes on."""
-    fail_for_the_sick(monkeypatch, Stream, "failover", lambda stream: stream.rtms_stream_id)
-    fail_for_the_sick(monkeypatch, Stream, "close", lambda stream: stream.rtms_stream_id)
+    fail_for_the_sick(monkeypatch, Stream, "failover", of_stream)
+    fail_for_the_sick(monkeypatch, Stream, "close", of_stream)
     if command == "a webhook":
         await both.start(SICK, host=OTHER_HOST)
     else:
@@ -136,14 +140,14 @@ async def test_a_bug_in_making_a_stream(bench: Bench, monkeypatch: pytest.Monkey
 
         patch.setattr(supervisor_module, "Stream", fail)
         await bench.start(SICK)
-        await bench.until(lambda: SICK not in bench.supervisor.lives)
+        await bench.until(lambda: SICK not in bench.supervisor.streams)
     await only_the_sick_one_is_gone(bench)
 
 
 async def test_a_bug_in_finishing_a_stream(both: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     fail_for_the_sick(monkeypatch, Recorder, "finish", lambda recorder: recorder.info.rtms_stream_id)
     await both.stop(rtms_stream_id=SICK)
-    await both.until(lambda: SICK not in both.supervisor.lives)
+    await both.until(lambda: SICK not in both.supervisor.streams)
     [line] = both.logged("stream could not be finished")
     assert line["exc_info"]
     assert line["rtms_stream_id"] == SICK
@@ -152,22 +156,22 @@ async def test_a_bug_in_finishing_a_stream(both: Bench, monkeypatch: pytest.Monk
     assert [row.rtms_stream_id for row in await both.journal.unfinished()] == [SICK, SOUND]
 
 
-async def test_a_bug_in_telling_of_a_stream_that_ended(both: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_bug_in_describing_a_stream_that_ended(both: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(life: Any) -> dict[str, Any]:
         raise BUG
 
     with monkeypatch.context() as patch:
-        patch.setattr(aftermath, "told", fail)
+        patch.setattr(finalizer, "describe", fail)
         await both.stop(rtms_stream_id=SICK)
-        await both.until(lambda: SICK not in both.supervisor.lives)
+        await both.until(lambda: SICK not in both.supervisor.streams)
     await trio.sleep(30)
     assert both.manifest(SICK)["state"] == "ended"
     assert both.state(SOUND) == "active"
 
 
 async def test_a_foreseen_error_is_one_line_without_a_traceback(both: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    fail_for_the_sick(monkeypatch, MediaLink, "control", of_link, StorageError("the disk refused"))
-    await both.until(lambda: SICK not in both.supervisor.lives, within_s=20)
+    fail_for_the_sick(monkeypatch, MediaDriver, "control", of_link, StorageError("the disk refused"))
+    await both.until(lambda: SICK not in both.supervisor.streams, within_s=20)
     assert [line["why"] for line in both.logged("stream ended")] == ["the disk refused"]
     assert not [line for line in both.logs if "exc_info" in line]
     assert both.state(SOUND) == "active"
@@ -188,7 +192,7 @@ async def test_a_journal_that_refuses_the_end_of_a_stream_is_asked_again(
         await trio.sleep(30)
         [line] = bench.logged("journal refuses the end of a stream")
         assert line["error"] == "no space"
-        assert STREAM in bench.supervisor.lives
+        assert STREAM in bench.supervisor.streams
     await bench.until_gone()
     assert await bench.journal.unfinished() == []
     assert not [line for line in bench.logs if "exc_info" in line]

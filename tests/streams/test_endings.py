@@ -152,7 +152,7 @@ async def test_by_an_operator_whom_zoom_does_not_answer(bench: Bench) -> None:
     await streaming(bench)
     bench.supervisor.close(STREAM)
     await trio.sleep(9)
-    assert STREAM in bench.supervisor.lives
+    assert STREAM in bench.supervisor.streams
     await ends_for_good(bench, 20, 1 + GRACE_S + SOON_S)
 
 
@@ -205,7 +205,7 @@ async def test_by_all_means_at_once(bench: Bench) -> None:
     await streaming(bench)
     signaling = bench.zoom.last("signaling")
     await signaling.stream_state(TERMINATED, 5)
-    await bench.until(lambda: bench.supervisor.lives[STREAM].end is not None)
+    await bench.until(lambda: bench.supervisor.streams[STREAM].end is not None)
     bench.supervisor.close(STREAM)
     await bench.stop(6)
     await signaling.session_state("rs-1", STOPPED, stop_reason=2)

@@ -1,6 +1,6 @@
 """Streams that fail are seen: in status, in the metrics, by the doctor, and in the list of those that ended."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -60,9 +60,11 @@ def no_stop(*, end_streams: bool) -> None:
 
 
 @pytest.fixture
-def desk(bench: Bench) -> Iterator[Desk]:
+def desk(bench: Bench) -> Desk:
     health = Health(bench.supervisor.config, bench.supervisor, bench.writer)
-    yield Desk(Backend(bench.directory / "c.toml", bench.supervisor, health, ZoomApi(), events=LiveHub(), stop=no_stop))
+    return Desk(
+        Backend(bench.directory / "c.toml", bench.supervisor, health, ZoomApi(), events=LiveHub(), stop=no_stop)
+    )
 
 
 async def fail(bench: Bench, rtms_stream_id: str, app: str = "main", host: str = EVIL) -> None:
@@ -137,7 +139,7 @@ async def test_a_stream_whose_files_cannot_be_opened_is_listed_as_failed(
 
     monkeypatch.setattr(supervisor_module, "open_recorder", refuse)
     await bench.start("one", app="main")
-    await bench.until(lambda: not bench.supervisor.lives)
+    await bench.until(lambda: not bench.supervisor.streams)
     (listed,) = desk.backend.streams(include_ended=True)
     assert (listed["rtms_stream_id"], listed["state"], listed["why"]) == (
         "one",

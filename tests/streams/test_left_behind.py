@@ -36,12 +36,12 @@ async def leave(directory: Path, *commands: StartStream | StopStream) -> None:
 
 
 async def all_over(bench: Bench) -> None:
-    await bench.until(lambda: not bench.supervisor.lives)
+    await bench.until(lambda: not bench.supervisor.streams)
     assert not bench.zoom.dialled
     assert await bench.journal.unfinished() == []
 
 
-async def test_a_stream_that_left_nothing_but_its_webhooks_is_told_of_as_missing(
+async def test_a_stream_that_left_nothing_but_its_webhooks_is_shown_as_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await leave(tmp_path, STARTED, stopped(6))
@@ -55,7 +55,7 @@ async def test_a_stream_that_left_nothing_but_its_webhooks_is_told_of_as_missing
 
 
 @pytest.mark.parametrize("commands", [(STARTED, stopped(REVOKED)), (stopped(6),), (stopped(REVOKED),)])
-async def test_nothing_is_told_of_one_that_was_revoked_or_never_taken_on(
+async def test_nothing_is_shown_of_one_that_was_revoked_or_never_taken_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, commands: tuple[StartStream | StopStream, ...]
 ) -> None:
     await leave(tmp_path, *commands)

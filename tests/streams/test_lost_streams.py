@@ -113,7 +113,7 @@ async def test_of_a_stream_revoked_just_before_a_kill_nothing_stays(
         await first.journal.record(stop)  # and not a step further
     async with open_bench(tmp_path, monkeypatch) as second:
         await trio.sleep(2)
-        assert second.supervisor.lives == {}
+        assert second.supervisor.streams == {}
         assert second.supervisor.lost.all() == []
         assert await second.journal.lost_streams() == []
 
@@ -231,7 +231,7 @@ async def test_media_that_cannot_connect_say_so_too(bench: Bench) -> None:
 @given(names=st.lists(st.integers(0, 400), max_size=600))
 def test_it_remembers_so_many_and_the_newest(names: list[int]) -> None:
     now = [0]
-    lost = LostStreams(cast(Journal, None), lambda: now[0])  # noting asks nothing of it
+    lost = LostStreams(cast("Journal", None), lambda: now[0])  # noting asks nothing of it
     for name in names:
         now[0] += 1
         lost.refused(start(str(name)), "draining")

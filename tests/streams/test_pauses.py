@@ -164,7 +164,7 @@ async def test_a_failover_of_a_stream_that_is_paused(up: Bench) -> None:
     await ends_without_a_gap(up)
 
 
-async def test_media_end_a_pause_whose_end_zoom_did_not_tell(up: Bench) -> None:
+async def test_media_end_a_pause_whose_end_zoom_did_not_report(up: Bench) -> None:
     await pause(up)
     await trio.sleep(20)
     await speak(up, 2)
@@ -189,7 +189,7 @@ async def test_the_end_of_a_stream_that_is_paused(up: Bench) -> None:
     assert up.manifest()["state"] == "ended"
 
 
-async def test_a_pause_that_is_told_twice_is_one(up: Bench) -> None:
+async def test_a_pause_that_is_reported_twice_is_one(up: Bench) -> None:
     signaling = up.zoom.last("signaling")
     for _ in range(2):
         await signaling.session_state("rs-1", PAUSED)

@@ -104,7 +104,7 @@ async def test_media_that_wait_for_room_are_waited_for(bench: Bench, nursery: tr
     await bench.up()
     audio = bench.zoom.last("audio")
     await talk(audio, 5)
-    recorder = bench.supervisor.lives[STREAM].recorder
+    recorder = bench.supervisor.streams[STREAM].recorder
     assert recorder is not None
     backlog, everything = recorder.media.backlog, bench.writer.buffer.limit_bytes
     backlog.pending_bytes += everything

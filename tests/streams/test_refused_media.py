@@ -1,4 +1,4 @@
-"""Media that were asked for and are not granted: one gap with its cause, told in the manifest, and the others go on."""
+"""Media asked for and not granted: one gap with its cause, stated in the manifest, and the others go on."""
 
 import json
 from pathlib import Path
@@ -129,7 +129,7 @@ async def test_a_medium_refused_at_first_and_granted_by_the_next_server_ends_the
         bench.stream().reconnect()
     await bench.until_up()
     back_ms = zoom_ms() - T0
-    assert not bench.supervisor.history.refusals
+    assert not bench.supervisor.diagnostics.refusals
     await play(bench, 20)
     manifest = await end(bench)
     [(from_ms, to_ms, cause)] = gaps(manifest, "transcript")
@@ -156,15 +156,15 @@ async def test_a_refusal_outlives_the_process(tmp_path: Path, monkeypatch: pytes
         assert list(recording.refused) == ["transcript"]
 
 
-async def test_a_refusal_is_told_of_streams_live_and_ended(bench: Bench) -> None:
+async def test_a_refusal_is_shown_of_streams_live_and_ended(bench: Bench) -> None:
     bench.zoom.always["transcript"] = NO_SCOPE
     await bench.start()
     await bench.until_up(links=1)
-    assert list(bench.supervisor.history.refusals) == [("main", "transcript")]
+    assert list(bench.supervisor.diagnostics.refusals) == [("main", "transcript")]
     await end(bench)
     [told] = bench.supervisor.ended
     assert told["media"]["transcript"]["refused"]["status"] == NO_SCOPE
-    assert list(bench.supervisor.history.refusals) == [("main", "transcript")]
+    assert list(bench.supervisor.diagnostics.refusals) == [("main", "transcript")]
 
 
 # What cannot be stored

@@ -240,7 +240,7 @@ async def test_the_webhook_that_says_why_the_slot_is_gone_is_waited_for(up: Benc
     assert up.manifest()["stop_reason"] == 6
 
 
-async def test_a_slot_that_moved_is_found_by_the_failover_that_tells_of_it(up: Bench) -> None:
+async def test_a_slot_that_moved_is_found_by_the_failover_that_reports_it(up: Bench) -> None:
     up.zoom.answers["signaling"].append(2)
     await up.zoom.last("signaling").cut()
     await up.until(lambda: len(up.zoom.hellos("signaling")) == 2)
@@ -306,7 +306,7 @@ async def test_signaling_that_goes_while_media_are_away_takes_the_outage_over(up
     assert causes(up) <= {"signaling_reconnect"}
 
 
-async def test_an_outage_is_over_although_one_medium_is_not_given_any_more(up: Bench) -> None:
+async def test_an_outage_is_recovered_although_one_medium_is_not_given_any_more(up: Bench) -> None:
     up.zoom.answers["transcript"].append(12)
     await up.zoom.last("signaling").cut()
     await trio.sleep(SOON_S)

@@ -1,4 +1,4 @@
-"""What each status code of a refused handshake leads to, on signaling and on media (protocol.md, 8.4)."""
+"""The status codes of refused handshakes, and what each leads to, on signaling and on media (protocol.md, 8.4)."""
 
 import pytest
 import trio
@@ -40,7 +40,7 @@ async def test_signaling_is_not_asked_for_again(bench: Bench, status: int) -> No
     assert f"status {status}" in line["why"]
 
 
-async def test_a_wrong_signature_is_told_of_as_what_it_is(bench: Bench) -> None:
+async def test_a_wrong_signature_is_shown_as_what_it_is(bench: Bench) -> None:
     """It is the configuration that is wrong: for all streams of the app."""
     bench.zoom.always["signaling"] = WRONG_SIGNATURE
     await bench.start()

@@ -12,6 +12,7 @@ from rtmsd.protocol.messages import Message
 from rtmsd.recording.opening import open_recorder
 from rtmsd.recording.recorder import Recorder
 from rtmsd.streams import supervisor as supervisor_module
+from rtmsd.streams.drivers.messages import MessageWriter
 from tests.streams.harness import STREAM, Bench, open_bench
 from tests.streams.zoom import OTHER_HOST, T0, zoom_ms
 
@@ -22,11 +23,14 @@ DAY_MS = 86_400_000
 def fail_with(monkeypatch: pytest.MonkeyPatch, rtms_stream_id: str, error: Exception) -> None:
     """Let one stream's signaling raise at its next message."""
 
-    def raising(stream: Any, message: Message) -> None:
-        if stream.rtms_stream_id == rtms_stream_id:
-            raise error
+    real = MessageWriter.write
 
-    monkeypatch.setattr("rtmsd.streams.drivers.signaling.on_message", raising)
+    def raising(writer: MessageWriter, message: Message) -> Message:
+        if writer._recorder.info.rtms_stream_id == rtms_stream_id:
+            raise error
+        return real(writer, message)
+
+    monkeypatch.setattr(MessageWriter, "write", raising)
 
 
 # The boundary
@@ -41,7 +45,7 @@ async def test_a_bug_ends_one_stream_with_a_traceback(
     await bench.until_up(rtms_stream_id="sick")
     await bench.until_up(rtms_stream_id="sound")
     fail_with(monkeypatch, "sick", error)
-    await bench.until(lambda: "sick" not in bench.supervisor.lives)
+    await bench.until(lambda: "sick" not in bench.supervisor.streams)
     [line] = bench.logged("stream crashed")
     assert line["log_level"] == "error"
     assert line["exc_info"]
@@ -96,7 +100,7 @@ async def test_a_late_retry_of_an_ended_stream_does_nothing(bench: Bench) -> Non
     await bench.until_gone()
     assert await bench.start(event_ts=T0 + 5_000) is Verdict.LATE
     assert await bench.start(event_ts=T0 + 10_000) is Verdict.LATE
-    assert not bench.supervisor.lives
+    assert not bench.supervisor.streams
 
 
 async def test_a_stop_that_overtakes_its_start(bench: Bench) -> None:
@@ -104,7 +108,7 @@ async def test_a_stop_that_overtakes_its_start(bench: Bench) -> None:
     assert await bench.start(event_ts=T0 + 1_000) is Verdict.LATE
     await trio.sleep(30)
     assert not bench.zoom.dialled
-    assert not bench.supervisor.lives
+    assert not bench.supervisor.streams
 
 
 async def test_a_stop_of_before_the_failover_does_nothing(bench: Bench) -> None:
@@ -153,10 +157,10 @@ async def test_no_new_stream_while_draining_but_live_ones_go_on(bench: Bench) ->
 
 async def test_an_interruption_of_no_stream_does_nothing(bench: Bench) -> None:
     assert await bench.interrupt() is Verdict.NEW
-    assert not bench.supervisor.lives
+    assert not bench.supervisor.streams
 
 
-async def test_a_start_that_cannot_be_journalled_is_refused_but_a_stop_is_obeyed(
+async def test_a_start_that_cannot_be_journalled_is_refused_but_a_stop_is_applied(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await bench.up()
@@ -167,7 +171,7 @@ async def test_a_start_that_cannot_be_journalled_is_refused_but_a_stop_is_obeyed
     monkeypatch.setattr(bench.journal, "record", record)
     with pytest.raises(StorageError):
         await bench.start("other")
-    assert "other" not in bench.supervisor.lives
+    assert "other" not in bench.supervisor.streams
     with pytest.raises(StorageError):
         await bench.stop()
     await bench.until_gone()
@@ -241,7 +245,7 @@ def slow_end(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> trio.Event:
 async def end_slowly(bench: Bench) -> None:
     await bench.up()
     await bench.stop()
-    await bench.until(lambda: bench.supervisor.lives[STREAM].outcome is not None)
+    await bench.until(lambda: bench.supervisor.streams[STREAM].outcome is not None)
     await trio.sleep(1)
 
 
@@ -261,7 +265,7 @@ async def test_a_start_while_a_stream_that_crashed_is_being_finished(
     await bench.up()
     with monkeypatch.context() as patch:
         fail_with(patch, STREAM, ZeroDivisionError())
-        await bench.until(lambda: bench.supervisor.lives[STREAM].outcome is not None)
+        await bench.until(lambda: bench.supervisor.streams[STREAM].outcome is not None)
     assert await bench.start() is Verdict.NEW
     slow_end.set()
     await bench.until_up()
@@ -294,13 +298,13 @@ async def test_a_revocation_while_the_files_are_being_finished_deletes_them(benc
     await end_slowly(bench)
     assert await bench.stop(REVOKED) is Verdict.NEW
     slow_end.set()
-    await bench.until(lambda: not bench.supervisor.lives)
+    await bench.until(lambda: not bench.supervisor.streams)
     assert bench.manifest()["state"] == "revoked"
     assert [path.name for path in bench.recording().iterdir()] == ["stream.json"]
     assert await bench.journal.unfinished() == []
 
 
-async def test_a_revocation_is_not_forgotten_when_the_daemon_dies_before_it_is_obeyed(
+async def test_a_revocation_is_not_forgotten_when_the_daemon_dies_before_it_is_applied(
     bench: Bench, slow_end: trio.Event
 ) -> None:
     await end_slowly(bench)
@@ -315,7 +319,7 @@ async def test_a_revocation_long_after_the_end_deletes_what_was_stored_on_anothe
     await bench.stop()
     await bench.until_gone()
     await bench.stop(REVOKED, event_ts=T0 + 2 * DAY_MS)
-    await bench.until(lambda: not bench.supervisor.lives)
+    await bench.until(lambda: not bench.supervisor.streams)
     assert bench.manifest()["state"] == "revoked"
 
 
@@ -368,7 +372,7 @@ async def test_ending_all_streams_closes_them_politely(bench: Bench) -> None:
     await bench.until_up(rtms_stream_id="second")
     with trio.fail_after(10):
         await bench.supervisor.end_all()
-    assert not bench.supervisor.lives
+    assert not bench.supervisor.streams
     assert {bench.manifest(name)["stop_reason"] for name in (STREAM, "second")} == {20}
     assert all(len(peer.sent(21)) == 1 for peer in bench.zoom.peers if peer.kind == "signaling")
 
@@ -383,7 +387,7 @@ async def test_ending_all_streams_does_not_forget_one_whose_files_are_still_bein
         await trio.sleep(1)
         slow_files.set()
         nursery.cancel_scope.deadline = trio.current_time() + 10
-    assert not bench.supervisor.lives
+    assert not bench.supervisor.streams
     assert not bench.zoom.dialled
     assert (bench.manifest()["state"], bench.manifest()["stop_reason"]) == ("ended", 20)
 
@@ -398,6 +402,6 @@ async def test_ending_all_streams_does_not_forget_one_that_waits_for_the_end_of_
         await trio.sleep(1)
         slow_end.set()
         nursery.cancel_scope.deadline = trio.current_time() + 10
-    assert not bench.supervisor.lives
+    assert not bench.supervisor.streams
     assert len(bench.zoom.hellos("signaling")) == 1
     assert bench.manifest()["stop_reason"] == 20

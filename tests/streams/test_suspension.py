@@ -73,7 +73,7 @@ async def test_the_next_daemon_takes_it_up(tmp_path: Path, monkeypatch: pytest.M
         assert ("audio", "daemon_restart") in causes or phase.startswith("recovering")
 
 
-async def test_what_is_not_written_in_time_is_told_of_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_is_not_written_in_time_is_logged_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     disk = StubbornDisk()
     async with open_bench(tmp_path, monkeypatch, disk=disk) as bench:
         await bench.up()
@@ -88,7 +88,7 @@ async def test_what_is_not_written_in_time_is_told_of_at_once(tmp_path: Path, mo
         disk.is_full = False
 
 
-async def test_what_is_written_in_time_is_not_told_of(bench: Bench) -> None:
+async def test_what_is_written_in_time_is_not_logged(bench: Bench) -> None:
     await bench.up()
     with trio.move_on_after(8):
         await bench.supervisor.suspend_files()

@@ -1,7 +1,5 @@
 """The watchdog alone: who is dropped when, of several connections."""
 
-from collections.abc import AsyncIterator
-
 import attrs
 import pytest
 import trio
@@ -29,11 +27,11 @@ class Connection:
 
 
 @pytest.fixture
-async def watchdog(nursery: trio.Nursery) -> AsyncIterator[Watchdog]:
+async def watchdog(nursery: trio.Nursery) -> Watchdog:
     watchdog = Watchdog(TIMEOUT_S)
     nursery.start_soon(watchdog.run)
     await trio.testing.wait_all_tasks_blocked()
-    yield watchdog
+    return watchdog
 
 
 def watched(watchdog: Watchdog, name: str = "signaling") -> Connection:

@@ -1,4 +1,4 @@
-"""When it is tried again after a loss, and when it is given up: delays that grow, and windows that do not move."""
+"""Delays and windows after a loss: the delays grow, the windows do not move."""
 
 from pathlib import Path
 

@@ -193,7 +193,7 @@ class FakeZoom:
             raise OSError("refused")
         client, server = memory_stream_pair()
         self._nursery.start_soon(self._serve, host, server, client)
-        return cast(trio.SocketStream, MemoryTcp(client))
+        return cast("trio.SocketStream", MemoryTcp(client))
 
     def open(self, kind: str) -> list[Peer]:
         return [peer for peer in self.peers if peer.kind == kind and peer.is_open]

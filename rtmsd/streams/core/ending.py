@@ -1,21 +1,13 @@
 """The end of a stream: announced or expected by Zoom's word, perhaps called off, and at last decided."""
 
 import math
+from collections import Counter
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Final, Literal
+from typing import Final, Protocol
 
 import attrs
-import structlog
-import trio
 
-from rtmsd.protocol.enums import StopReason
-from rtmsd.streams.core.phase import StreamInput, StreamPhase
-from rtmsd.streams.drivers.media import LinkState
-
-if TYPE_CHECKING:
-    from rtmsd.streams.drivers.stream import Stream
-
-log = structlog.get_logger()
+from rtmsd.streams.core.outcome import Outcome
 
 LAST_SESSION_GRACE_S: Final = 5.0  # for another sub-session to start after the last one stopped
 READING_ON_S: Final = 30.0  # after an end by Zoom, at most, however much still comes
@@ -23,170 +15,126 @@ FLOWING_S: Final = 1.0  # media that came so lately are cut off when we close no
 LOOK_S: Final = 0.25
 
 
+class Recording(Protocol):
+    """What decisions need to know of the recording. Nothing here changes it."""
+
+    @property
+    def zoom_ms(self) -> int:
+        """The latest time heard from Zoom."""
+        ...
+
+    @property
+    def heard_in_pause_ms(self) -> int | None:
+        """Where the audio ends that is from a time at which the stream was paused; None: there is none."""
+        ...
+
+    @property
+    def messages(self) -> Counter[str]:
+        """How many messages were received, by media."""
+        ...
+
+    @property
+    def is_short(self) -> bool:
+        """Whether sockets are left unread for want of room."""
+        ...
+
+    def heard_after(self, zoom_ms: int) -> bool:
+        """Whether media came that are from after a time of Zoom's."""
+        ...
+
+
 @attrs.frozen
-class Outcome:
-    """How a stream ended.
+class Announced:
+    """Zoom, or we, announced the end: `reason` holds if nothing better comes until `until_s`."""
 
-    Attributes:
-        zoom_ms: Zoom's time of it, None when only we noticed.
-        is_guess: Zoom has not said so, nor why; its word is still awaited by who must know the reason.
-        is_zooms: Zoom ended it.
-    """
-
-    state: Literal["ended", "failed", "revoked"]
     reason: int | None
-    zoom_ms: int | None
-    why: str
-    is_guess: bool = False
-    is_zooms: bool = False
+    until_s: float
 
 
-def given_up(why: str) -> Outcome:
-    """The stream is lost: what Zoom will give as the reason is only probable."""
-    return Outcome("ended", StopReason.AWAIT_RECONNECTION_TIMEOUT, None, why, is_guess=True)
+@attrs.frozen
+class LastStopped:
+    """The last sub-session that we know of stopped, at Zoom's `stopped_ms`: the end, unless another starts by then."""
+
+    stopped_ms: int
+    until_s: float
 
 
-def outcome_of_stop(reason: int, zoom_ms: int | None, why: str) -> Outcome:
-    """An end by Zoom."""
-    state: Literal["ended", "revoked"] = "revoked" if reason == StopReason.STREAM_REVOKED else "ended"
-    return Outcome(state, reason, zoom_ms, why, is_zooms=True)
-
-
+@attrs.define
 class Ending:
-    """Knows whether the end is near, and decides on it once.
+    """What is known of the end.
 
     Attributes:
         outcome: set when it is decided that the stream ends; sockets may be read a little longer.
-        scope: the stream's life, which ends with that little.
-        reads_on: whether they are.
+        is_ours: we asked Zoom for it: once it has come, `streams.stop_grace_s` is all that is left to read.
+        end_s: when reading ends at the latest.
+        look_s: when to look next whether media still come.
     """
 
-    def __init__(self, stream: "Stream") -> None:
-        self.outcome: Outcome | None = None
-        self.scope = trio.CancelScope()
-        self._stream = stream
-        self._announced_reason: int | None = None
-        self._called_off = trio.Event()
-        self._is_ours = False  # we asked Zoom for it
-        self._came_s: dict[str, float] = {}  # by media, when the latest of it came since the end was decided
-        self.reads_on = False
+    grace_s: float
+    outcome: Outcome | None = None
+    announced: Announced | None = None
+    last_stopped: LastStopped | None = None
+    is_ours: bool = False
+    end_s: float = math.inf
+    look_s: float = math.inf
+    _seen: Counter[str] = attrs.field(factory=Counter)
+    _seen_s: float = -math.inf
+    _came_s: dict[str, float] = attrs.field(factory=dict)  # by media, when the latest of it came since the decision
 
     @property
-    def is_expected(self) -> bool:
-        """Whether a connection that closes now is the end and no loss."""
-        stream = self._stream
-        return self.outcome is not None or stream.phase is StreamPhase.TERMINATING or stream.sub_sessions.all_stopped
+    def announced_reason(self) -> int | None:
+        return None if self.announced is None else self.announced.reason
 
-    # Expected
+    @property
+    def due_s(self) -> float:
+        """When something is to be done."""
+        expected = (each.until_s for each in (self.announced, self.last_stopped) if each is not None)
+        return min(self.end_s, self.look_s, *expected)
 
-    def announced(self, reason: int | None, within_s: float) -> None:
-        """The end is about to come, and so is saying nothing for too long."""
-        if self._stream.phase is not StreamPhase.TERMINATING:
-            self._announced_reason = reason
-            self._stream.feed(StreamInput.TERMINATING, f"reason {reason}")
-            self._stream.nursery.start_soon(self._decide_unless, self._called_off, within_s, reason or 0)
+    def take(self, outcome: Outcome) -> bool:
+        """Take an outcome over, unless there is a better one: a later word replaces a guess at the most.
 
-    def last_session_stopped(self) -> None:
-        stopped_ms = self._stream.recorder.zoom_ms
-        self._stream.nursery.start_soon(self._decide_unless_media_go_on, self._called_off, stopped_ms)
-
-    def call_off(self) -> None:
-        """The end does not come after all: what was let go for it is wanted again."""
-        self._announced_reason = None
-        self._wake_up()
-
-    def _wake_up(self) -> None:
-        called_off, self._called_off = self._called_off, trio.Event()
-        called_off.set()
-
-    async def until_called_off(self) -> None:
-        """Wait as long as a new connection makes no sense, or until the end is decided."""
-        while self.is_expected and self.outcome is None:
-            await self._called_off.wait()
-
-    async def _decide_unless(self, called_off: trio.Event, within_s: float, reason: int) -> None:
-        with trio.move_on_after(within_s):
-            await called_off.wait()
-            return
-        self.stopped(reason, self._stream.recorder.zoom_ms, "announced, but it did not come")
-
-    async def _decide_unless_media_go_on(self, called_off: trio.Event, stopped_ms: int) -> None:
-        """The last sub-session that we know of stopped. Of one that started during a restart of ours, or while
-        signaling was lost, Zoom may never have told us; its media do.
+        No end by itself comes any more. Returns whether it was taken.
         """
-        stream = self._stream
-        with trio.move_on_after(LAST_SESSION_GRACE_S):
-            await called_off.wait()
-            return
-        if stream.recorder.heard_after(stopped_ms):
-            log.info("not the last sub-session", why="media go on")
-            stream.sub_sessions.others = True
-            self.call_off()
-        else:
-            self.stopped(stream.sub_sessions.stop_reason or 0, stream.recorder.zoom_ms, "last sub-session stopped")
-
-    # Decided
-
-    def asked_for(self) -> None:
-        """We ask Zoom for the end: once it has come, `streams.stop_grace_s` is all that is left to read."""
-        self._is_ours = True
-
-    def closed_by_zoom(self) -> None:
-        """Signaling was closed when the end was expected."""
-        self.stopped(self._announced_reason or self._stream.sub_sessions.stop_reason or 0, None, "closed by Zoom")
-
-    def terminated(self, reason: int | None, zoom_ms: int | None) -> None:
-        self.stopped(reason or self._announced_reason or 0, zoom_ms, "terminated by Zoom")
-
-    def stopped(self, reason: int, zoom_ms: int | None, why: str) -> None:
-        """Zoom ended the stream. What is on its way may still arrive."""
-        self.decide(outcome_of_stop(reason, zoom_ms, why))
-
-    def decide(self, outcome: Outcome) -> None:
-        """Decide how the stream ended, once; a later word replaces a guess at the most.
-
-        After an end by Zoom its media are read until none have come for `streams.stop_grace_s`; when we end it, for no
-        longer than that; a revocation ends reading at once.
-        """
-        stream, now_s = self._stream, trio.current_time()
+        self.announced, self.last_stopped = None, None
         is_better = self.outcome is None or (self.outcome.is_guess and outcome.zoom_ms is not None)
         if is_better or outcome.state == "revoked":
             self.outcome = outcome
-            stream.feed(StreamInput.ENDED, outcome.why)
-        self._wake_up()
-        can_read = stream.signaling.is_up or any(link.state is LinkState.STREAMING for link in stream.links)
-        if outcome.state != "ended" or not can_read:
-            self.cut_short(0.0)
-            return
-        is_patient = outcome.is_zooms and not self._is_ours
-        if not self.reads_on:
-            self.reads_on = True
-            self.scope.deadline = now_s + (READING_ON_S if is_patient else stream.settings.streams.stop_grace_s)
-            stream.nursery.start_soon(self._read_on)
-        elif not is_patient:
-            self.cut_short(stream.settings.streams.stop_grace_s)
+            return True
+        return False
 
-    def cut_short(self, within_s: float) -> None:
-        """Read no longer than this."""
-        self.scope.deadline = min(self.scope.deadline, trio.current_time() + within_s)
-
-    async def _read_on(self) -> None:
-        """Watch the media that still come, and end the stream when none do; what waits because there is no room for
-        it still comes.
+    def read_on(self, now_s: float, outcome: Outcome, received: Counter[str]) -> None:
+        """Read what still comes: after an end by Zoom until none has come for `grace_s`; when we end it, for no longer
+        than that.
         """
-        intake, grace_s = self._stream.recorder.media, self._stream.settings.streams.stop_grace_s
-        arrived, came_s = intake.messages, trio.current_time()
-        while (now_s := trio.current_time()) < came_s + grace_s:
-            await trio.sleep(min(LOOK_S, came_s + grace_s - now_s))
-            before, arrived = arrived, intake.messages
-            held_up = self._stream.links if intake.backlog.is_short else ()
-            fresh = {*(arrived - before)}.union(*(link.media for link in held_up))
-            if fresh:
-                came_s = trio.current_time()
-                self._came_s |= dict.fromkeys(fresh, came_s)
-        self.scope.cancel()
+        is_patient = outcome.is_zooms and not self.is_ours
+        if math.isinf(self.look_s):
+            self.end_s = now_s + (READING_ON_S if is_patient else self.grace_s)
+            self.look_s, self._seen, self._seen_s = now_s, received, now_s
+            self._plan_look(now_s)
+        elif not is_patient:
+            self.cut_short(now_s, self.grace_s)
 
-    def cuts_off(self, media: Iterable[str]) -> bool:
+    def cut_short(self, now_s: float, within_s: float) -> None:
+        """Read no longer than this."""
+        self.end_s = min(self.end_s, now_s + within_s)
+
+    def look(self, now_s: float, received: Counter[str], held_up: Iterable[str]) -> None:
+        """See what came since; what waits because there is no room for it still comes."""
+        fresh = {*(received - self._seen), *held_up}
+        self._seen = received
+        if fresh:
+            self._seen_s = now_s
+            self._came_s |= dict.fromkeys(fresh, now_s)
+        self._plan_look(now_s)
+
+    def _plan_look(self, now_s: float) -> None:
+        quiet_s = self._seen_s + self.grace_s
+        if now_s >= quiet_s:
+            self.end_s = now_s
+        self.look_s = min(now_s + LOOK_S, quiet_s)
+
+    def cuts_off(self, now_s: float, media: Iterable[str]) -> bool:
         """Whether these media still come, after the end: who closes their connection now cuts them off."""
-        since_s = trio.current_time() - min(FLOWING_S, self._stream.settings.streams.stop_grace_s / 2)
+        since_s = now_s - min(FLOWING_S, self.grace_s / 2)
         return any(self._came_s.get(name, -math.inf) >= since_s for name in media)

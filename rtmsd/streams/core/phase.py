@@ -1,13 +1,11 @@
-"""Where a stream and its sub-sessions are, as tables. Of an illegal move, ours raises and Zoom's is counted."""
+"""The phase of a stream as a table. An illegal move of ours raises, one of Zoom's is ignored."""
 
 import enum
-from collections import Counter
 from collections.abc import Mapping
 from typing import Final
 
 from rtmsd.errors import LocalProtocolError
-from rtmsd.protocol.enums import SessionState
-from rtmsd.protocol.messages import SessionStateUpdate
+from rtmsd.protocol.causes import RecordingState
 
 
 class StreamPhase(enum.Enum):
@@ -20,6 +18,7 @@ class StreamPhase(enum.Enum):
     RECOVERING_ALL = enum.auto()  # signaling is lost, and media with it
     RECOVERING_MEDIA = enum.auto()  # signaling is up, a media connection is lost
     TERMINATING = enum.auto()  # Zoom said that the end is near; media may still come
+    READING_ON = enum.auto()  # the end is decided; media that are on their way are still read
     ENDED = enum.auto()
 
 
@@ -27,9 +26,10 @@ class StreamInput(enum.Enum):
     """What moves a stream. Its value says whose move it is, in the words of the error."""
 
     HANDSHAKES_OK = "our handshakes"  # message 7 is sent: after the first media handshake, or when none is missing now
-    SIGNALING_LOST = "our loss of signaling"  # noticed by us, or told by the interrupted webhook
-    MEDIA_LOST = "our loss of media"  # noticed by us, or told by event 7 or message 8 state 2
-    ENDED = "our end"  # message 8 state 4, the stopped webhook, the window passed, or we gave up
+    SIGNALING_LOST = "our loss of signaling"  # noticed by us, or reported by the interrupted webhook
+    MEDIA_LOST = "our loss of media"  # noticed by us, or reported by event 7 or message 8 state 2
+    DECIDED = "our decision on the end"  # message 8 state 4, the stopped webhook, the window passed, or we gave up
+    ENDED = "our end"  # nothing is read any more
     MEDIA = "Zoom's media"  # or message 8 state 1
     PAUSED = "Zoom's pause"
     RESUMED = "Zoom's resumption"
@@ -53,6 +53,7 @@ def _moves() -> Mapping[tuple[StreamPhase, StreamInput], StreamPhase]:
     running = (p.READY, p.ACTIVE, p.PAUSED)
     recovering = (p.RECOVERING_ALL, p.RECOVERING_MEDIA)
     alive = (p.CONNECTING, *running, *recovering)
+    ending = (p.TERMINATING, p.READING_ON, p.ENDED)
 
     def to(target: StreamPhase, *sources: StreamPhase) -> dict[StreamPhase, StreamPhase]:
         return dict.fromkeys(sources, target)
@@ -64,54 +65,42 @@ def _moves() -> Mapping[tuple[StreamPhase, StreamInput], StreamPhase]:
         # With split connections each further media handshake says so again.
         StreamInput.HANDSHAKES_OK: to(p.READY, p.CONNECTING, *recovering) | stay(*running, p.TERMINATING),
         # Sockets of a stream that ends are closed by Zoom: no loss.
-        StreamInput.SIGNALING_LOST: to(p.RECOVERING_ALL, *alive) | stay(p.TERMINATING, p.ENDED),
-        StreamInput.MEDIA_LOST: to(p.RECOVERING_MEDIA, *running)
-        | stay(p.CONNECTING, *recovering, p.TERMINATING, p.ENDED),
-        StreamInput.ENDED: to(p.ENDED, *p),
+        StreamInput.SIGNALING_LOST: to(p.RECOVERING_ALL, *alive) | stay(*ending),
+        StreamInput.MEDIA_LOST: to(p.RECOVERING_MEDIA, *running) | stay(p.CONNECTING, *recovering, *ending),
+        StreamInput.DECIDED: to(p.READING_ON, *alive, p.TERMINATING) | stay(p.READING_ON, p.ENDED),
+        StreamInput.ENDED: to(p.ENDED, p.READING_ON, p.ENDED),
         # Media of another type, or still in a buffer, do not mean that what was lost is back.
         StreamInput.MEDIA: to(p.ACTIVE, *running) | stay(p.CONNECTING, *recovering, p.TERMINATING),
-        # A pause while not connected is remembered by `SubSessions` and fed again after the handshakes.
+        # A pause while not connected is remembered, and fed again after the handshakes.
         StreamInput.PAUSED: to(p.PAUSED, *running) | stay(p.CONNECTING, *recovering),
         StreamInput.RESUMED: to(p.ACTIVE, p.PAUSED) | stay(p.CONNECTING, p.READY, p.ACTIVE, *recovering),
         StreamInput.TERMINATING: to(p.TERMINATING, *alive, p.TERMINATING),
-        StreamInput.STARTED_AGAIN: to(p.CONNECTING, *p),
+        StreamInput.STARTED_AGAIN: to(p.CONNECTING, *alive, p.TERMINATING),
     }
     return {(source, what): target for what, row in by_input.items() for source, target in row.items()}
 
 
 MOVES: Final = _moves()
 
-_MANIFEST_STATES: Final[Mapping[StreamPhase, str]] = {
-    StreamPhase.CONNECTING: "connecting",
-    StreamPhase.READY: "active",
-    StreamPhase.ACTIVE: "active",
-    StreamPhase.PAUSED: "paused",
-    StreamPhase.RECOVERING_ALL: "recovering",
-    StreamPhase.RECOVERING_MEDIA: "recovering",
-    StreamPhase.TERMINATING: "active",
-    StreamPhase.ENDED: "ended",
+RECORDED_AS: Final[Mapping[StreamPhase, RecordingState]] = {
+    StreamPhase.CONNECTING: RecordingState.CONNECTING,
+    StreamPhase.READY: RecordingState.ACTIVE,
+    StreamPhase.ACTIVE: RecordingState.ACTIVE,
+    StreamPhase.PAUSED: RecordingState.PAUSED,
+    StreamPhase.RECOVERING_ALL: RecordingState.RECOVERING,
+    StreamPhase.RECOVERING_MEDIA: RecordingState.RECOVERING,
 }
-
-
-def manifest_state(phase: StreamPhase) -> str:
-    """Return the `state` of `stream.json` for `phase`; "failed" and "revoked" are ways to end, told apart elsewhere."""
-    return _MANIFEST_STATES[phase]
+"""The `state` of the manifest. It changes no more while a stream terminates; its final word is in the outcome."""
 
 
 class StreamMachine:
-    """The phase of one stream.
-
-    Attributes:
-        phase: where the stream is.
-        counts: illegal moves of Zoom's that were ignored, by name of the input.
-    """
+    """The phase of one stream."""
 
     def __init__(self) -> None:
         self.phase = StreamPhase.CONNECTING
-        self.counts: Counter[str] = Counter()
 
     def feed(self, what: StreamInput) -> bool:
-        """Make a move; False when it was Zoom's and illegal: then it is counted, and the phase stays.
+        """Make a move; False when it was Zoom's and illegal: then the phase stays.
 
         Raises:
             LocalProtocolError: the move was ours and illegal.
@@ -119,82 +108,6 @@ class StreamMachine:
         target = MOVES.get((self.phase, what))
         if target is not None:
             self.phase = target
-        elif what in _ZOOMS:
-            self.counts[what.name.lower()] += 1
-        else:
+        elif what not in _ZOOMS:
             raise LocalProtocolError(f"{what.value} ({what.name}) when the stream is {self.phase.name}")
         return target is not None
-
-
-# Sub-sessions
-
-
-MAX_SUB_SESSIONS: Final = 1000  # remembered in one stream; beyond, stopped ones are forgotten, then new ones ignored
-
-# States may be skipped, and told again after a reconnection, but none comes after STOPPED.
-_NEXT_STATES: Final[Mapping[SessionState, frozenset[SessionState]]] = {
-    SessionState.INACTIVE: frozenset(SessionState),
-    SessionState.INITIALIZE: frozenset(SessionState) - {SessionState.INACTIVE},
-    SessionState.STARTED: frozenset(SessionState) - {SessionState.INACTIVE, SessionState.INITIALIZE},
-    SessionState.PAUSED: frozenset(SessionState) - {SessionState.INACTIVE, SessionState.INITIALIZE},
-    SessionState.RESUMED: frozenset({SessionState.RESUMED, SessionState.PAUSED, SessionState.STOPPED}),
-    SessionState.STOPPED: frozenset({SessionState.STOPPED}),
-}
-
-
-class SubSessions:
-    """The sub-sessions of one stream (`rtms_session_id`), normally one for each user who shares media with the app.
-
-    Attributes:
-        states: by `rtms_session_id`, in order of appearance.
-        others: there are some whose start was never heard, as a restart or a lost connection hid it.
-        stop_reason: of the sub-session that stopped last, if Zoom gave one.
-        counts: ignored messages: "no_id", "unknown_state", "illegal_state", and "too_many" beyond `MAX_SUB_SESSIONS`.
-    """
-
-    def __init__(self) -> None:
-        self.states: dict[str, SessionState] = {}
-        self.others = False
-        self.stop_reason: int | None = None
-        self.counts: Counter[str] = Counter()
-
-    def update(self, message: SessionStateUpdate) -> bool:
-        """Follow message 9. False when it was ignored and counted: of no sub-session, unknown, or illegal now."""
-        if message.rtms_session_id is None:
-            self.counts["no_id"] += 1
-            return False
-        try:
-            state = SessionState(message.state)
-        except ValueError:
-            self.counts["unknown_state"] += 1
-            return False
-        before = self.states.get(message.rtms_session_id, SessionState.INACTIVE)
-        if state not in _NEXT_STATES[before]:
-            self.counts["illegal_state"] += 1
-            return False
-        if message.rtms_session_id not in self.states and not self._make_room():
-            self.counts["too_many"] += 1
-            return False
-        self.states[message.rtms_session_id] = state
-        if state is SessionState.STOPPED and before is not SessionState.STOPPED:
-            self.stop_reason = message.stop_reason
-        return True
-
-    @property
-    def all_stopped(self) -> bool:
-        """Whether there was a sub-session and none is left."""
-        return not self.others and bool(self.states) and set(self.states.values()) == {SessionState.STOPPED}
-
-    @property
-    def all_paused(self) -> bool:
-        """Whether of the sub-sessions that are left, at least one, each is paused."""
-        return not self.others and set(self.states.values()) - {SessionState.STOPPED} == {SessionState.PAUSED}
-
-    def _make_room(self) -> bool:
-        if len(self.states) < MAX_SUB_SESSIONS:
-            return True
-        stopped = next((name for name, state in self.states.items() if state is SessionState.STOPPED), None)
-        if stopped is None:
-            return False
-        del self.states[stopped]
-        return True

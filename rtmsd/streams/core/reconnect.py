@@ -1,8 +1,48 @@
-"""How long to wait before the next attempt, and until when attempts make sense. Pure: the caller brings the time."""
+"""Reconnection: what was lost, how long to wait before the next attempt, and until when attempts make sense."""
 
 import math
+from collections import Counter
+from typing import Any
 
 import attrs
+
+from rtmsd.protocol.causes import GapCause, is_wider
+
+
+class Outage:
+    """From the first loss until all media are back.
+
+    Attributes:
+        cause: None while nothing is missing that was there before.
+        was_up: whether media were ever connected: before, there is nothing to lose.
+        recoveries: how outages ended, by (cause, "ok" or "failed").
+
+    Args:
+        cause: of the outage that an earlier process left; None for a stream that is new.
+    """
+
+    def __init__(self, cause: GapCause | None = None) -> None:
+        self.cause = cause
+        self.was_up = cause is not None
+        self.recoveries: Counter[tuple[str, str]] = Counter()
+
+    def widen(self, cause: GapCause) -> None:
+        """Something was lost. What was lost before was only the beginning of it."""
+        if self.was_up and (self.cause is None or is_wider(cause, self.cause)):
+            self.cause = cause
+
+    def recovered(self) -> None:
+        """All media are connected."""
+        self._count("ok")
+
+    def failed(self) -> None:
+        """The window passed."""
+        self._count("failed")
+
+    def _count(self, result: str) -> None:
+        if self.cause is not None:
+            self.recoveries[self.cause.value, result] += 1
+            self.cause = None
 
 
 class Backoff:
@@ -35,26 +75,72 @@ class Window:
     """
 
     length_s: float
-    deadline: float = math.inf  # while it is closed
+    deadline_s: float = math.inf  # while it is closed
 
-    def open(self, now: float) -> None:
-        if self.deadline == math.inf:
-            self.deadline = now + self.length_s
+    def open(self, now_s: float) -> None:
+        if self.deadline_s == math.inf:
+            self.deadline_s = now_s + self.length_s
 
     def close(self) -> None:
-        self.deadline = math.inf
+        self.deadline_s = math.inf
 
-    def next_attempt(self, now: float, delay_s: float, attempt_s: float) -> float:
+    def next_attempt(self, now_s: float, delay_s: float, attempt_s: float) -> float:
         """Return when to try again: after `delay_s`, but the last time early enough for an attempt of `attempt_s`.
 
         At the deadline there is no further attempt.
         """
-        at, last = now + delay_s, self.deadline - attempt_s
-        return last if now < last < at else min(at, self.deadline)
+        at_s, last_s = now_s + delay_s, self.deadline_s - attempt_s
+        return last_s if now_s < last_s < at_s else min(at_s, self.deadline_s)
 
-    def allowed(self, now: float, wanted_s: float) -> float:
-        """Return how much of `wanted_s` an attempt may take before the deadline."""
-        return min(wanted_s, max(0.0, self.deadline - now))
+    def has_passed(self, now_s: float) -> bool:
+        return now_s >= self.deadline_s
 
-    def is_over(self, now: float) -> bool:
-        return now >= self.deadline
+
+def remaining(deadline_s: float, now_s: float, wanted_s: float) -> float:
+    """Return how much of `wanted_s` an attempt may take before the deadline of its window."""
+    return min(wanted_s, max(0.0, deadline_s - now_s))
+
+
+@attrs.define
+class Attempts:
+    """The attempts to bring one connection up, for the core and for who asks why it is not up.
+
+    Attributes:
+        failed: since the connection was up last.
+        next_s: when the next attempt begins; infinity: one is under way, or none is planned.
+    """
+
+    window: Window
+    failed: int = 0
+    next_s: float = math.inf
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no attempt is planned."""
+        return math.isinf(self.next_s)
+
+    def plan(self, at_s: float) -> None:
+        """One failed, or the connection was lost; the next attempt is at `at_s`."""
+        self.failed += 1
+        self.next_s = at_s
+
+    def begin(self) -> None:
+        self.next_s = math.inf
+
+    def succeed(self) -> None:
+        self.failed, self.next_s = 0, math.inf
+
+    def describe(self, now_s: float) -> dict[str, Any]:
+        """Return the admin API's keys; null where there is no such time."""
+        return {
+            "failed_attempts": self.failed,
+            "next_attempt_in_s": _until(self.next_s, now_s),
+            "gives_up_in_s": _until(self.window.deadline_s, now_s),
+        }
+
+
+NO_ATTEMPTS: dict[str, Any] = {"failed_attempts": 0, "next_attempt_in_s": None, "gives_up_in_s": None}
+
+
+def _until(at_s: float, now_s: float) -> float | None:
+    return None if math.isinf(at_s) else round(max(0.0, at_s - now_s), 1)

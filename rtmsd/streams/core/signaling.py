@@ -1,151 +1,140 @@
-"""Keeps the signaling connection of a stream up, and with it the media links: when to try again, and until when."""
+"""The decisions on signaling: when it is connected again, what a loss or a refusal means, when it is given up."""
 
-import math
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
-import structlog
-import trio
-
-from rtmsd.errors import ConnectionLost, ForbiddenHost, HandshakeRejected, RemoteProtocolError
-from rtmsd.protocol.policy import StatusAction
-from rtmsd.streams.attempts import Attempts
-from rtmsd.streams.core.ending import Outcome, given_up
-from rtmsd.streams.core.outage import Cause
-from rtmsd.streams.core.reconnect import Backoff, Window
-from rtmsd.streams.drivers.signaling import DRAIN_S
-from rtmsd.streams.refusal import take_note
-
-if TYPE_CHECKING:
-    from rtmsd.streams.drivers.stream import Stream
+from rtmsd.errors import ForbiddenHost, HandshakeRejected, RtmsdError
+from rtmsd.protocol.causes import GapCause
+from rtmsd.protocol.policy import StatusAction, on_status
+from rtmsd.streams.core.actions import CloseMedia, Connect, Drop, Log, RecordConnected, RecordLost, RecordOutage
+from rtmsd.streams.core.connections import DRAIN_S, LinkState, UplinkState
+from rtmsd.streams.core.outcome import Outcome, failed, given_up, outcome_of_stop
+from rtmsd.streams.core.phase import StreamInput, StreamPhase
+from rtmsd.streams.core.situation import Situation
 
 
-log = structlog.get_logger()
+class SignalingDecisions:
+    """A part of the core. It is asked only by `StreamCore`, which takes the actions."""
 
+    def __init__(self, situation: Situation) -> None:
+        self._s = situation
 
-class Connector:
-    """One for each stream, so that there is never a second attempt beside the first.
+    def connect(self) -> None:
+        u = self._s.uplink
+        u.begin()
+        self._s.emit(Connect(u.url, u.window.deadline_s))
 
-    Attributes:
-        url: of the signaling server.
-        dropping: why we close the connections ourselves, until signaling is up again; None: we do not.
-        attempts: to bring signaling up.
-    """
+    def came_up(self, media_urls: Mapping[str, str]) -> None:
+        """The handshake succeeded."""
+        self._s.uplink.came_up(media_urls)
+        self._s.emit(RecordConnected(None), Log("info", "signaling up", {}))
 
-    def __init__(self, stream: "Stream", url: str) -> None:
-        limits = stream.settings.streams
-        self.url = url
-        self.dropping: Cause | None = None
-        self._stream = stream
-        self._backoff = Backoff(limits.reconnect_delay_s, limits.reconnect_delay_max_s)
-        self._duplicate_backoff = Backoff(limits.reconnect_delay_s / 2, limits.reconnect_delay_max_s)
-        self._window = Window(limits.signaling_window_s)
-        self.attempts = Attempts(self._window)
-        self._epoch = trio.CancelScope()  # of one connection, from TCP to its loss
-        self._hurry = trio.Event()
-        self._was_up = False  # the present connection
-        self._warned = ""  # of which trouble the log knows
+    def tick(self, now_s: float) -> None:
+        """Try again, or give up."""
+        s, u = self._s, self._s.uplink
+        if u.state is UplinkState.WAITING and now_s >= u.attempts.next_s:
+            if u.window.has_passed(now_s):
+                u.attempts.begin()
+                s.window_passed(now_s, f"signaling not back within its window: {s.why}")
+            elif s.outcome is None:
+                self.connect()
+        elif u.state is UplinkState.ASKING_WHY and now_s >= u.asked_until_s:
+            u.forget_drops()
+            s.decide(now_s, self._slot_gone())
 
-    async def run(self) -> None:
-        """Return when the end of the stream is decided."""
-        ending = self._stream.ending
-        self._window.open(trio.current_time())
-        while ending.outcome is None:
-            delay_s = await self._connect_once()
-            if self._stream.expects_end:
-                ending.closed_by_zoom()
-            if ending.outcome is None:
-                await self._wait(self._backoff.next_s() if delay_s is None else delay_s)
+    def tick_drops(self, now_s: float) -> None:
+        """Close what was read long enough."""
+        s, u = self._s, self._s.uplink
+        if now_s < min(u.drop_s, u.drain_s):
+            return
+        if now_s >= u.drop_s and u.state in {UplinkState.CONNECTING, UplinkState.UP}:
+            u.move(UplinkState.DROPPED)
+            s.emit(Drop())
+        u.forget_drops()
+        s.emit(*(CloseMedia(link) for link in s.links if link.is_open))
 
-    async def _wait(self, delay_s: float) -> None:
-        """Wait for the next attempt, or for the end of the window."""
-        now = trio.current_time()
-        self._window.open(now)
-        attempt_s = self._stream.settings.streams.connect_timeout_s
-        next_s = self._window.next_attempt(now, delay_s, attempt_s)
-        self.attempts.planned(next_s)
-        with trio.move_on_at(next_s):
-            await self._hurry.wait()
-        self.attempts.begun()
-        if self._window.is_over(trio.current_time()):
-            self._stream.window_passed(f"signaling not back within its window: {self._stream.why}")
+    def went_down(self, now_s: float, *, by_zoom: bool) -> None:
+        """A connection that was up carries nothing any more."""
+        s, u = self._s, self._s.uplink
+        if u.state is UplinkState.UP:
+            u.move(UplinkState.LOST)
+        if by_zoom and s.expects_end:
+            self._closed_by_zoom(now_s)
+        if s.phase is not StreamPhase.READING_ON:
+            u.drain_s = now_s + DRAIN_S
+        for link in s.links:
+            if link.state is LinkState.LOST:
+                link.state = LinkState.IDLE
 
-    async def _connect_once(self) -> float | None:
-        """Live through one signaling connection. Returns the delay before the next one; None: the usual one."""
-        stream = self._stream
-        self._hurry = trio.Event()
-        self._was_up = False
-        with trio.CancelScope() as self._epoch:
-            try:
-                await stream.signaling.run(self.url, stream.links, self._window)
-            except HandshakeRejected as refused:
-                return await self._after_refusal(refused)
-            except ForbiddenHost as forbidden:
-                stream.ending.decide(Outcome("failed", None, None, str(forbidden)))
-            except (ConnectionLost, RemoteProtocolError) as lost:
-                self._warn(str(lost))
-                stream.signaling_lost(str(lost))
-        if self._epoch.cancelled_caught:
-            stream.signaling_lost("connecting afresh")
-        return None
+    def closed(self, now_s: float, error: RtmsdError | None) -> None:
+        """A connection, or an attempt at one, ended; `error` None: it was cancelled."""
+        s, u = self._s, self._s.uplink
+        is_torn_down = error is None and u.state is not UplinkState.DROPPED  # with the whole stream
+        cause = s.loss_cause
+        if u.was_up:
+            s.emit(RecordLost(None, cause, "closed by us" if error is None else str(error)))
+        if is_torn_down:
+            return
+        if isinstance(error, HandshakeRejected) and u.state is UplinkState.CONNECTING:
+            self._rejected(now_s, error)
+            return
+        if isinstance(error, ForbiddenHost):
+            s.decide(now_s, failed(str(error)))
+        else:
+            self._lost(cause, "connecting afresh" if error is None else str(error))
+        u.move(UplinkState.DRAINING)
+        self.check_drained(now_s)
 
-    def _warn(self, why: str) -> None:
-        """Of attempts that failed the log hears once for each reason; of losses `signaling_lost` tells."""
-        if not self._was_up and why != self._warned and not self._stream.expects_end:
-            self._warned = why
-            log.warning("signaling not connected", why=why)
+    def _lost(self, cause: GapCause | None, why: str) -> None:
+        """One loss, put down to one cause. Of attempts that failed the log hears once for each reason."""
+        s, u = self._s, self._s.uplink
+        if not u.was_up and why != u.warned and not s.expects_end:
+            u.warned = why
+            s.emit(Log("warning", "signaling not connected", {"why": why}))
+        if cause is not None:
+            s.why = why
+            s.outage.widen(cause)
+            s.emit(RecordOutage(cause))
+            s.feed(StreamInput.SIGNALING_LOST, why)
 
-    async def _after_refusal(self, refused: HandshakeRejected) -> float | None:
-        """Return the delay before the next attempt; None: the usual one, unless there shall be none."""
-        stream = self._stream
-        stream.why = f"handshake refused: {refused}"
-        match take_note(stream.history, "signaling", refused):
+    def check_drained(self, now_s: float, delay_s: float | None = None) -> None:
+        """When signaling and its media are closed: plan the next attempt, or end."""
+        s, u = self._s, self._s.uplink
+        if u.state is not UplinkState.DRAINING or any(link.is_open for link in s.links):
+            return
+        if s.expects_end:
+            self._closed_by_zoom(now_s)
+        if s.outcome is None:
+            u.plan(now_s, u.backoff.next_s() if delay_s is None else delay_s, s.limits.connect_timeout_s)
+        else:
+            s.ending.cut_short(now_s, 0.0)
+
+    def _rejected(self, now_s: float, refused: HandshakeRejected) -> None:
+        s, u = self._s, self._s.uplink
+        s.why = f"handshake refused: {refused}"
+        action = on_status(refused.status_code)
+        s.emit(Log.of_refusal("signaling", refused, action))
+        if action is StatusAction.STREAM_GONE and not u.hurried:
+            u.ask_why(now_s, refused, s.limits.stop_grace_s)
+            return
+        u.move(UplinkState.DRAINING)
+        delay_s: float | None = None
+        match action:
             case StatusAction.RETRY_DUPLICATE:
-                return self._duplicate_backoff.next_s()
-            case StatusAction.RETRY | StatusAction.RETRY_STALE:
-                return None
-            case StatusAction.STREAM_GONE:
-                with trio.move_on_after(stream.settings.streams.stop_grace_s):  # for the webhook that says why
-                    await self._hurry.wait()
-                    return 0.0
-                stream.ending.decide(self._slot_gone(refused))
+                delay_s = u.duplicate_backoff.next_s()
+            case StatusAction.RETRY | StatusAction.RETRY_STALE | StatusAction.STREAM_GONE:
+                pass
             case _:
-                stream.ending.decide(Outcome("failed", None, None, f"signaling handshake refused: {refused}"))
-        return None
+                s.decide(now_s, failed(f"signaling handshake refused: {refused}"))
+        self.check_drained(now_s, delay_s)
 
-    def _slot_gone(self, refused: HandshakeRejected) -> Outcome:
-        if self._stream.outage.was_up:
+    def _slot_gone(self) -> Outcome:
+        refused = self._s.uplink.refused
+        if self._s.outage.was_up:
             return given_up(f"slot gone: {refused}")
-        return Outcome("failed", None, None, f"Zoom does not know the stream: {refused}")
+        return failed(f"Zoom does not know the stream: {refused}")
 
-    # What the stream tells
-
-    def signaling_up(self) -> None:
-        """A handshake succeeded: the next loss begins with short delays."""
-        self._was_up, self._warned = True, ""
-        self._backoff.reset()
-        self._duplicate_backoff.reset()
-        self.attempts.succeeded()
-        if self._epoch.deadline == math.inf:  # else this one, too, is to go: it came up to the server of before
-            self.dropping = None
-
-    def media_up(self) -> None:
-        """Media are connected, too: the next loss has a whole window again."""
-        self._window.close()
-
-    def drop(self, cause: Cause) -> None:
-        """End the present signaling connection and its media, after what is already in our socket buffers."""
-        self.dropping = cause
-        self._epoch.deadline = min(self._epoch.deadline, trio.current_time() + DRAIN_S)
-
-    def hurry(self) -> None:
-        """Make the next attempt at once."""
-        self._hurry.set()
-
-    def move_to(self, url: str) -> None:
-        """Connect to another server at once, with a whole window, whatever state the old connections are in."""
-        self.url = url
-        self._backoff.reset()
-        self._window.close()
-        self._window.open(trio.current_time())
-        self.drop(Cause.FAILOVER)
-        self.hurry()
+    def _closed_by_zoom(self, now_s: float) -> None:
+        """Signaling was closed when the end was expected."""
+        s = self._s
+        reason = s.ending.announced_reason or s.sub_sessions.stop_reason or 0
+        s.decide(now_s, outcome_of_stop(reason, None, "closed by Zoom"))

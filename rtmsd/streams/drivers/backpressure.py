@@ -1,11 +1,11 @@
-"""Reading stops while a stream's unwritten media fill their bound: TCP holds Zoom back, but only as long as is safe."""
+"""Backpressure: while a stream's unwritten media fill their bound, its sockets are not read, as long as is safe."""
 
 from collections.abc import Awaitable, Callable
 
 from rtmsd.recording.disk.file_buffer import Backlog
 
 
-class Room:
+class Backpressure:
     """The gate before a media socket.
 
     An unread socket cannot answer its keep-alive. So waiting has a limit, and then everything is read, and dropped and

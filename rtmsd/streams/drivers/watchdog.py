@@ -1,4 +1,4 @@
-"""Silence on a connection: Zoom sends a keep-alive every 10 s, so who says nothing for much longer is gone."""
+"""The keep-alive watchdog: Zoom sends a keep-alive every 10 s, so one that is silent for much longer is dead."""
 
 from typing import NoReturn, Protocol
 

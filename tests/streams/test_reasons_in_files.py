@@ -1,4 +1,4 @@
-"""Why a stream is in the state it is in, and what it was told: kept in its files, for whoever looks later."""
+"""The reasons of a stream's state, and what it heard: kept in its files, for whoever looks later."""
 
 import json
 from pathlib import Path
@@ -42,7 +42,7 @@ async def test_a_bug_is_named_where_the_log_is_not_at_hand(bench: Bench, monkeyp
     def buggy(*_: Any) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("rtmsd.streams.drivers.signaling.on_message", buggy)
+    monkeypatch.setattr("rtmsd.streams.drivers.messages.MessageWriter.write", buggy)
     await bench.until_gone()
     assert bench.manifest()["why"] == "a bug of ours (ZeroDivisionError), see the log"
 
@@ -132,10 +132,10 @@ async def test_webhooks_that_come_while_the_files_are_opened_are_in_them(bench: 
     ]
 
 
-async def test_a_stream_taken_up_again_was_told_nothing_new(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_stream_taken_up_again_hears_nothing_new(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for _ in range(2):
         async with open_bench(tmp_path, monkeypatch) as bench:
-            if not bench.supervisor.lives:
+            if not bench.supervisor.streams:
                 await bench.start()
             await bench.until_up()
             await trio.sleep(2)
@@ -145,7 +145,7 @@ async def test_a_stream_taken_up_again_was_told_nothing_new(tmp_path: Path, monk
 # What was agreed on
 
 
-async def test_other_media_than_asked_for_are_told_of_loudly_and_once(bench: Bench) -> None:
+async def test_other_media_than_asked_for_are_logged_loudly_and_once(bench: Bench) -> None:
     bench.zoom.grants["audio"] = {"sample_rate": 3, "data_opt": 1, "send_rate": 100}
     await bench.up()
     bench.stream().reconnect()

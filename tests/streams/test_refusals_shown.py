@@ -55,7 +55,7 @@ async def test_status_is_degraded_until_the_medium_is_granted(bench: Bench) -> N
 
 
 async def test_the_doctor_knows_after_a_restart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The recordings tell: no process lives for ever."""
+    """The recordings show it: no process lives for ever."""
     async with open_bench(tmp_path, monkeypatch) as first:
         first.zoom.always["transcript"] = NO_SCOPE
         await first.start()

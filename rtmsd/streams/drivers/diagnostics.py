@@ -1,4 +1,4 @@
-"""What Zoom said lately to any stream, for `rtmsctl doctor`."""
+"""Diagnostics: what Zoom said lately to any stream, for `rtmsctl doctor`."""
 
 import time
 from collections.abc import Iterable
@@ -24,7 +24,7 @@ class Failures:
 
 
 @attrs.define
-class History:
+class Diagnostics:
     """Local Unix times in seconds, the latest of each kind, and what fails.
 
     Attributes:
@@ -45,11 +45,11 @@ class History:
         self.accepted_s = time.time()
 
     def connected(self, app: str) -> None:
-        """A new stream has media: whatever kept others from it is over."""
+        """A new stream has media: whatever kept others from it has gone."""
         self.failures.pop(app, None)
 
     def failed(self, app: str, rtms_stream_id: str, why: str) -> None:
-        """A stream never had media, or is over before its time."""
+        """A stream never had media, or ended before its time."""
         earlier = self.failures.get(app)
         self.failures[app] = Failures(1 + (earlier.number if earlier else 0), rtms_stream_id, why)
 

@@ -1,0 +1,143 @@
+"""The situation of a stream: all its state, what follows from it, and the actions that are due."""
+
+import math
+from collections.abc import Iterable
+
+from rtmsd.config.model import StreamsConfig
+from rtmsd.protocol.causes import GapCause, RecordingState
+from rtmsd.protocol.enums import MediaType
+from rtmsd.streams.core.actions import OUTGOING, Action, End, Log, RecordState, Wait
+from rtmsd.streams.core.connections import LinkState, MediaLink, Uplink, UplinkState
+from rtmsd.streams.core.ending import Ending, Recording
+from rtmsd.streams.core.outcome import Outcome, given_up
+from rtmsd.streams.core.phase import RECORDED_AS, StreamInput, StreamMachine, StreamPhase
+from rtmsd.streams.core.reconnect import Backoff, Outage, Window
+from rtmsd.streams.core.sub_sessions import SubSessions
+
+
+class Situation:
+    """Shared by the parts of the core, which all change it.
+
+    Attributes:
+        machine: the phase of the stream.
+        uplink, links: its connections.
+        outage: what is lost now, and how earlier losses ended.
+        recorded: its state, as the recording has it.
+        why: what the latest change of state, or the latest failed attempt to connect, came from.
+        is_paused: by Zoom's latest word, which holds over a loss.
+
+    Args:
+        url: of the signaling server.
+        connections: the media of each media connection.
+        recorded: the state that the recording is in.
+        resumed: whether an earlier process had the stream, or this one let it go.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        limits: StreamsConfig,
+        recording: Recording,
+        *,
+        connections: Iterable[MediaType],
+        recorded: RecordingState,
+        resumed: bool,
+    ) -> None:
+        self.limits = limits
+        self.recording = recording
+        self.machine = StreamMachine()
+        self.uplink = Uplink(url, limits)
+        self.links = tuple(
+            MediaLink(types, Window(limits.media_window_s), self.fresh_backoff()) for types in connections
+        )
+        self.ending = Ending(limits.stop_grace_s)
+        self.outage = Outage(GapCause.DAEMON_RESTART if resumed else None)
+        self.sub_sessions = SubSessions()
+        self.recorded = recorded
+        self.why = ""
+        self.is_paused = False
+        self._actions: list[Action] = []
+        self._wake_s = math.inf
+        if resumed:
+            self.machine.feed(StreamInput.SIGNALING_LOST)
+
+    def fresh_backoff(self) -> Backoff:
+        return Backoff(self.limits.reconnect_delay_s, self.limits.reconnect_delay_max_s)
+
+    @property
+    def phase(self) -> StreamPhase:
+        return self.machine.phase
+
+    @property
+    def outcome(self) -> Outcome | None:
+        return self.ending.outcome
+
+    @property
+    def expects_end(self) -> bool:
+        """Whether a connection that closes now is the end and no loss."""
+        return self.outcome is not None or self.phase is StreamPhase.TERMINATING or self.sub_sessions.all_stopped
+
+    @property
+    def loss_cause(self) -> GapCause | None:
+        """The cause of the gap that a connection lost now opens; None when the stream is ending anyway."""
+        if self.expects_end:
+            return None
+        return self.uplink.dropping or (GapCause.MEDIA_RECONNECT if self.uplink.is_up else GapCause.SIGNALING_RECONNECT)
+
+    # Changes
+
+    def emit(self, *actions: Action) -> None:
+        """Have this done. After the end nothing is opened or sent, whatever a socket still brings."""
+        is_over = self.phase is StreamPhase.ENDED
+        self._actions += (each for each in actions if not (is_over and isinstance(each, OUTGOING)))
+
+    def feed(self, what: StreamInput, why: str) -> None:
+        """Move the phase, and where the recorded state changes with it, say so once."""
+        self.machine.feed(what)
+        state = RECORDED_AS.get(self.phase) if self.outcome is None else self.outcome.state
+        if state is None or state is self.recorded:
+            return
+        self.why = why
+        self.emit(RecordState(state, why))
+        if self.outcome is None:  # a final one counts, and is logged, when the files are finished
+            self.emit(Log("info", "stream state", {"state": state.value, "was": self.recorded.value, "why": why}))
+            self.recorded = state
+
+    def decide(self, now_s: float, outcome: Outcome) -> None:
+        """Decide how the stream ends. A revocation, or a failure, ends reading at once."""
+        if self.ending.take(outcome):
+            self.feed(StreamInput.DECIDED, outcome.why)
+        can_read = self.uplink.is_up or any(link.state is LinkState.STREAMING for link in self.links)
+        if outcome.state is RecordingState.ENDED and can_read:
+            self.ending.read_on(now_s, outcome, self.recording.messages)
+        else:
+            self.ending.cut_short(now_s, 0.0)
+
+    def window_passed(self, now_s: float, why: str) -> None:
+        self.outage.failed()
+        self.decide(now_s, given_up(why))
+
+    def take_actions(self, now_s: float) -> list[Action]:
+        """Return, and forget, what is to be done, the end and the next time to `tick` included."""
+        outcome = self.outcome
+        if outcome is not None and self.phase is StreamPhase.READING_ON and now_s >= self.ending.end_s:
+            self.machine.feed(StreamInput.ENDED)
+            self.emit(End(outcome))
+        if (wake_s := self._due_s()) != self._wake_s:
+            self._wake_s = wake_s
+            self.emit(Wait(wake_s))
+        actions, self._actions = self._actions, []
+        return actions
+
+    def _due_s(self) -> float:
+        if self.phase is StreamPhase.ENDED:
+            return math.inf
+        due_s = min(self.ending.due_s, self.uplink.drop_s, self.uplink.drain_s, self.uplink.asked_until_s)
+        if self.uplink.state is UplinkState.WAITING:
+            due_s = min(due_s, self.uplink.attempts.next_s)
+        for link in self.links:
+            if link.suspicion is not None:
+                due_s = min(due_s, link.suspicion.due_s)
+            if link.state is LinkState.LOST:
+                due_s = min(due_s, link.attempts.next_s)
+        return due_s

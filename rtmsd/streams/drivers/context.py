@@ -1,0 +1,53 @@
+"""The context of a stream's drivers: what they share, and how they report to the core."""
+
+from collections.abc import Awaitable, Callable, Iterable
+from typing import TypeAlias
+
+import attrs
+
+from rtmsd.config.media import MediaConfig
+from rtmsd.config.model import StreamsConfig, ZoomConfig
+from rtmsd.protocol.messages import MediaParams, SessionRef
+from rtmsd.recording.recorder import Recorder
+from rtmsd.streams.core.actions import Action
+from rtmsd.streams.core.stream_core import StreamCore
+from rtmsd.streams.drivers.diagnostics import Diagnostics
+from rtmsd.streams.drivers.recording import RecordingDriver
+from rtmsd.streams.drivers.tenure import Tenure
+from rtmsd.streams.drivers.watchdog import Watchdog
+
+Apply: TypeAlias = Callable[[Iterable[Action]], None]
+
+
+@attrs.frozen(kw_only=True)
+class StreamSettings:
+    """The slices of the configuration that a stream keeps to its end, whatever a reload changes."""
+
+    streams: StreamsConfig
+    zoom: ZoomConfig
+    media: MediaConfig
+
+
+@attrs.frozen(kw_only=True)
+class Context:
+    """One for each stream.
+
+    Attributes:
+        apply: does what an input to the core returned.
+        wait_room: waits while unwritten media fill their bound, for as long as that is safe.
+    """
+
+    product: str
+    session: SessionRef
+    rtms_stream_id: str
+    signature: str
+    settings: StreamSettings
+    media_params: MediaParams
+    core: StreamCore
+    apply: Apply
+    recorder: Recorder
+    recording: RecordingDriver
+    diagnostics: Diagnostics
+    watchdog: Watchdog
+    tenure: Tenure
+    wait_room: Callable[[], Awaitable[None]]

@@ -1,0 +1,242 @@
+"""A driver and a Zoom without IO: what the core asks for is held against what it may ask for."""
+
+import math
+from collections import Counter
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from rtmsd.commands import InterruptStream, StartStream
+from rtmsd.config import StreamsConfig
+from rtmsd.errors import ConnectionLost, RtmsdError
+from rtmsd.protocol.causes import FINAL_STATES, OUTAGE_CAUSES, GapCause, RecordingState
+from rtmsd.protocol.enums import MediaType
+from rtmsd.protocol.messages import EventSubscription, MediaParams, SessionRef
+from rtmsd.streams.core import actions as a
+from rtmsd.streams.core.connections import LinkState, MediaLink
+from rtmsd.streams.core.phase import StreamPhase
+from rtmsd.streams.core.situation import Situation
+from rtmsd.streams.core.stream_core import StreamCore
+
+if TYPE_CHECKING:
+    from rtmsd.streams.core.outcome import Outcome
+
+URLS = {"all": "wss://media.zoom.test"}
+CLOSE_S = 1.0  # no socket takes longer to be closed
+SLACK_S = 2 * CLOSE_S  # from a loss to the moment it is noticed everywhere
+
+
+class FakeRecording:
+    """What the core asks of a recording, as a test wants it to be."""
+
+    def __init__(self) -> None:
+        self.zoom_ms = 0
+        self.heard_in_pause_ms: int | None = None
+        self.messages: Counter[str] = Counter()
+        self.is_short = False
+        self.media_go_on = False
+
+    def heard_after(self, zoom_ms: int) -> bool:
+        return self.media_go_on
+
+
+class Model:
+    """Obeys the core, and knows by itself what is open, until when it may be tried, and what was lost.
+
+    Attributes:
+        signaling, media: how far each connection is, None where there is none.
+        dropped: what the core wants closed.
+        up: what the recording knows as connected; None is signaling.
+        losses: the causes of all that was lost.
+        is_broken: something was found that must not be.
+        windows: until when each connection may be tried; none while it is up.
+    """
+
+    def __init__(self, connections: Iterable[MediaType], *, resumed: bool = False) -> None:
+        self.now_s = 0.0
+        self.limits = StreamsConfig()
+        self.recording = FakeRecording()
+        situation = Situation(
+            "wss://one.zoom.test",
+            self.limits,
+            self.recording,
+            connections=tuple(connections),
+            recorded=RecordingState.RECOVERING if resumed else RecordingState.CONNECTING,
+            resumed=resumed,
+        )
+        self.core = StreamCore("stream", situation, EventSubscription(events=()))
+        self.signaling: str | None = None
+        self.media: dict[MediaLink, str | None] = dict.fromkeys(self.core.links)
+        self.dropped: set[MediaLink | None] = set()
+        self.up: set[MediaLink | None] = set()
+        self.losses: list[GapCause | None] = []
+        self.windows: dict[MediaLink | None, float] = {}
+        self.wake_s = math.inf
+        self.end: Outcome | None = None
+        self.is_broken = False
+
+    # Obeying
+
+    def obey(self, actions: Iterable[a.Action]) -> None:
+        self.is_broken = True  # unless all of it holds
+        for action in actions:
+            self._obey(action)
+        self.check()
+        self.is_broken = False
+
+    def _obey(self, action: a.Action) -> None:
+        match action:
+            case a.Connect():
+                assert self.end is None, "connected after the end"
+                assert self.signaling is None, "a second signaling connection"
+                assert not any(self.media.values()), "media of before are still open"
+                self._check_window(None, action.deadline_s, self.limits.signaling_window_s)
+                self.signaling = "connecting"
+            case a.OpenMedia(link):
+                assert self.end is None, "media opened after the end"
+                assert self.media[link] is None, "a second connection for the same media"
+                assert self.signaling == "up"
+                self._check_window(link, action.deadline_s, self.limits.media_window_s)
+                self.media[link] = "connecting"
+            case a.Send():
+                assert self.end is None, "sent after the end"
+                assert self.signaling == "up"
+            case a.Drop():
+                assert self.signaling in {"connecting", "up"}
+                self.dropped.add(None)
+            case a.CloseMedia(link):
+                assert self.media[link] is not None
+                self.dropped.add(link)
+            case a.RecordConnected(link):
+                assert link not in self.up
+                self.up.add(link)
+            case a.RecordLost(link, cause):
+                assert link in self.up, "a loss that was reported before"
+                self.up.remove(link)
+                self.losses.append(cause)
+                assert cause is None or cause is GapCause.DROPPED or cause in OUTAGE_CAUSES
+            case a.Wait(until_s):
+                self.wake_s = until_s
+            case a.End(outcome):
+                assert self.end is None, "a second end"
+                assert outcome.why, "an end without a reason"
+                assert outcome.state in FINAL_STATES
+                self.end = outcome
+            case _:
+                pass
+
+    def _check_window(self, link: MediaLink | None, deadline_s: float, length_s: float) -> None:
+        """Only a success, or another server, gives a connection more time than it had."""
+        latest_s = self.windows.setdefault(link, deadline_s)
+        assert deadline_s <= latest_s, "an interruption extended the window"
+        assert deadline_s <= self.now_s + length_s
+
+    def check(self) -> None:
+        """What holds at any time."""
+        phase, outcome = self.core.situation.phase, self.core.outcome
+        assert (outcome is not None) == (phase in {StreamPhase.READING_ON, StreamPhase.ENDED}), phase
+        assert (self.end is not None) == (phase is StreamPhase.ENDED), phase
+        for link, stage in self.media.items():
+            assert link.is_open == (stage is not None), (link, stage)
+            assert (link.state is LinkState.STREAMING) == (stage == "up"), (link, stage)
+        if self.end is None and self.signaling is None and not self.dropped:
+            assert self.wake_s < math.inf or any(self.media.values()), "waits for nothing"
+
+    # What happens
+
+    def start(self) -> None:
+        self.obey(self.core.start(self.now_s))
+
+    def pass_time(self, seconds: float) -> None:
+        """Let time pass, with all timers, and with the sockets that are being closed."""
+        until_s = self.now_s + seconds
+        while self.wake_s <= until_s and self.end is None:
+            at_s = max(self.now_s, self.wake_s)
+            if at_s > self.now_s + CLOSE_S:
+                self.finish_closing()
+            self.now_s = at_s
+            self.obey_tick()
+        if seconds > CLOSE_S:
+            self.finish_closing()
+        self.now_s = max(self.now_s, until_s if self.wake_s > until_s else self.now_s)
+
+    def obey_tick(self) -> None:
+        self.recording.zoom_ms = round(self.now_s * 1000)
+        for _ in range(10):
+            if self.wake_s > self.now_s or self.end is not None:
+                return
+            self.obey(self.core.tick(self.now_s))
+        raise AssertionError("a timer that never is done")
+
+    def finish_closing(self) -> None:
+        for link in [each for each in self.dropped if each is not None]:
+            self.close_media(link, None)
+        if None in self.dropped:
+            self.close_signaling(None)
+
+    def signaling_up(self) -> None:
+        self.signaling = "up"
+        self.obey(self.core.signaling_up(self.now_s, URLS))
+
+    def close_signaling(self, error: RtmsdError | None, *, by_zoom: bool = False) -> None:
+        was_up, lost = self.signaling == "up", len(self.losses)
+        if was_up:
+            self.signaling = "down"
+            self.obey(self.core.signaling_down(self.now_s, by_zoom=by_zoom))
+        self.signaling = None
+        self.dropped.discard(None)
+        expects_end = self.core.situation.expects_end
+        self.obey(self.core.signaling_closed(self.now_s, error))
+        self._check_losses(lost, was_up, expects_end)
+
+    def grant(self, link: MediaLink, absent: MediaType) -> None:
+        self.media[link] = "granted"
+        self.obey(self.core.media_granted(self.now_s, link, absent, {}, MediaParams()))
+
+    def media_up(self, link: MediaLink) -> None:
+        self.media[link] = "up"
+        self.windows.pop(link, None)
+        uplink = self.core.uplink
+        if self.signaling == "up" and self.core.outcome is None and uplink.dropping is None:
+            self.windows.pop(None, None)
+        self.obey(self.core.media_up(self.now_s, link))
+
+    def close_media(self, link: MediaLink, error: RtmsdError | None) -> None:
+        was_granted, lost = self.media[link] in {"granted", "up"}, len(self.losses)
+        self.media[link] = None
+        self.dropped.discard(link)
+        expects_end = self.core.situation.expects_end
+        self.obey(self.core.media_closed(self.now_s, link, error, was_granted=was_granted))
+        self._check_losses(lost, was_granted, expects_end)
+
+    def _check_losses(self, before: int, was_up: bool, expects_end: bool) -> None:
+        """Of what was up, one loss with one cause; at the end, with none but that we cut it off."""
+        new = self.losses[before:]
+        assert len(new) == was_up, "a loss without, or with more than one, cause"
+        for cause in new:
+            assert (cause in OUTAGE_CAUSES) == (not expects_end), f"a loss {'with' if cause else 'without'} a cause"
+
+    def fail_over(self) -> None:
+        if self.core.outcome is None:
+            self.windows = {None: self.now_s + self.limits.signaling_window_s}
+        start = StartStream(
+            product="meeting",
+            session=SessionRef("meeting_uuid", "m"),
+            rtms_stream_id="stream",
+            server_urls="wss://two.zoom.test",
+            app="main",
+            event_ts=1,
+        )
+        self.obey(self.core.failover(self.now_s, start))
+
+    def interrupt(self, event_ts: int) -> None:
+        command = InterruptStream(
+            product="meeting",
+            session=SessionRef("meeting_uuid", "m"),
+            rtms_stream_id="stream",
+            app="main",
+            event_ts=event_ts,
+        )
+        self.obey(self.core.interrupted(self.now_s, command))
+
+
+LOST = ConnectionLost("gone")

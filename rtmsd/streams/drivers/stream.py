@@ -61,6 +61,7 @@ class Stream:
         self._app = row.app
         self._diagnostics = diagnostics
         self._recording = RecordingDriver(recorder)
+        self._scope = trio.CancelScope()  # of its connections; it may end before they begin
         self._timer = trio.CancelScope()
         self._wake_s = math.inf
         requested = settings.media.requested
@@ -109,7 +110,7 @@ class Stream:
 
     async def run(self) -> Outcome:
         """Live until the end. Cancelled from outside, it leaves the slot at Zoom as it is, to be resumed."""
-        if self.core.outcome is None:
+        with self._scope:
             async with trio.open_nursery() as self.nursery:
                 self.nursery.start_soon(self._watchdog.run)
                 self.nursery.start_soon(self._keep_time)
@@ -146,8 +147,7 @@ class Stream:
                 case a.Wait(until_s):
                     self._wake_s = self._timer.deadline = until_s
                 case a.End():
-                    if hasattr(self, "nursery"):
-                        self.nursery.cancel_scope.cancel()
+                    self._scope.cancel()
                 case _:
                     self._recording.apply(action)
                     if isinstance(action, a.RecordRefused):

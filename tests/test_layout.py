@@ -18,9 +18,9 @@ ROOT: Final = Path(__file__).parents[1] / "rtmsd"
 LAYERS: Final = (
     ("masking", "nearest", "terminal", "command_line"),
     ("errors", "demo_extra"),
-    ("protocol",),
-    ("commands", "system"),
-    ("config", "log"),
+    ("protocol", "system"),
+    ("commands", "log"),
+    ("config",),
     ("transport", "http"),
     ("state",),
     ("sinks",),

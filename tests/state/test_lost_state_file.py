@@ -65,8 +65,7 @@ async def test_a_file_that_is_taken_away_is_noticed_and_written_anew(
         await journal.record(start(3))
     assert await journal.record(stop(2)) is Verdict.NEW  # never refused, and in the new file too
     await trio.sleep(2.5)
-    assert journal.trouble is not None
-    assert "new streams are refused" in journal.trouble
+    assert "new streams are refused" in (journal.trouble or "")
     await trio.sleep(WRITE_ANEW_AFTER_S)
     assert journal.trouble is None
     assert await journal.record(start(3)) is Verdict.NEW
@@ -94,7 +93,7 @@ async def test_a_file_that_comes_back_is_accepted(
     nursery.start_soon(journal.look_after_file)
     path.rename(tmp_path / "moved")
     await trio.sleep(3)
-    assert journal.trouble is not None
+    assert "removed" in (journal.trouble or "")
     (tmp_path / "moved").rename(path)
     await trio.sleep(2)
     assert journal.trouble is None
@@ -113,7 +112,7 @@ async def test_an_unwritable_directory_is_retried(
     shutil.rmtree(path.parent)
     path.parent.write_text("in the way")
     await trio.sleep(WRITE_ANEW_AFTER_S + 5)
-    assert journal.trouble is not None
+    assert "state file" in (journal.trouble or "")
     path.parent.unlink()
     await trio.sleep(3)
     assert journal.trouble is None
@@ -193,7 +192,7 @@ async def test_a_refusal_is_reported_until_the_disk_recovers(
     with pytest.raises(StorageError, match="readonly"):
         await journal.record(start())
     await trio.sleep(3)
-    assert journal.trouble is not None
+    assert "readonly" in (journal.trouble or "")
     journal.database._connection.execute("PRAGMA query_only = 0")
     await trio.sleep(2)
     assert journal.trouble is None

@@ -188,8 +188,8 @@ async def test_signaling_passes_everything_and_notes_a_close_frame() -> None:
     await far.send_all(HEAD + text(b"a") + PING)
     assert await stream.receive_some() == HEAD + text(b"a") + PING
     await stream.send_all(b"\x89\x80mask")
-    assert not stream.close_sent
+    close_sent = [stream.close_sent]
     await stream.send_all(b"\x88\x80mask")
-    assert stream.close_sent
+    assert [*close_sent, stream.close_sent] == [False, True]
     await far.send_eof()
     assert await stream.receive_some() == b""

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 import structlog
@@ -16,8 +16,10 @@ from rtmsd.recording.disk.flush import Job, Outcome
 from rtmsd.recording.disk.retrying import RETRY_S
 from rtmsd.recording.disk.writer import Writer
 from rtmsd.recording.manifest.schema import Manifest
-from rtmsd.recording.recovery.damage import Lost
 from rtmsd.recording.state import RecordingContents
+
+if TYPE_CHECKING:
+    from rtmsd.recording.recovery.damage import Lost
 
 log = structlog.get_logger()
 

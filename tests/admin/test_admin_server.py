@@ -6,7 +6,7 @@ import sys
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import httpx
@@ -26,8 +26,10 @@ from rtmsd.errors import ConfigError, StorageError
 from rtmsd.http.messages import HttpRequest, Reply
 from rtmsd.protocol.enums import PayloadType
 from rtmsd.protocol.media_params import AudioFormat
-from rtmsd.sinks.base import LiveSink
 from rtmsd.sinks.hub import LiveHub
+
+if TYPE_CHECKING:
+    from rtmsd.sinks.base import LiveSink
 
 ODD_ID = "a/b+c=?%2F é"
 IDS = ("stream-1", "stream-12", "other", ODD_ID)

@@ -5,7 +5,7 @@ import io
 import json
 import re
 import wave
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
@@ -19,9 +19,11 @@ from rtmsd.http.messages import Source
 from rtmsd.protocol.enums import PayloadType
 from rtmsd.protocol.media_data import ChatData, TranscriptData
 from rtmsd.protocol.media_params import AudioFormat
-from rtmsd.sinks.base import LiveSink
 from rtmsd.sinks.hub import LiveHub
 from rtmsd.sinks.taps import LOST_TRAILER, RING_BYTES, wav_head
+
+if TYPE_CHECKING:
+    from rtmsd.sinks.base import LiveSink
 
 SEPARATE = AudioFormat(codec=PayloadType.L16, rate_hz=16000, channels=1, mixed=False, send_rate_ms=100)
 MIXED = AudioFormat(codec=PayloadType.L16, rate_hz=16000, channels=1, mixed=True, send_rate_ms=100)

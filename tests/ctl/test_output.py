@@ -362,7 +362,8 @@ def test_a_reader_that_closes_our_output(daemon: FakeDaemon) -> None:
     daemon.answers["GET /v1/events"] = daemon.stream(*[line * 100] * 100)
     command = f"{sys.executable} -m rtmsd.ctl --socket {daemon.path} watch; echo $? >&2"
     child = subprocess.Popen(["sh", "-c", command], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    assert child.stdout is not None and child.stderr is not None
+    assert child.stdout is not None
+    assert child.stderr is not None
     child.stdout.readline()
     child.stdout.close()
     assert child.stderr.read() == b"0\n"

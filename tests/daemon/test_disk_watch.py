@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 import pytest
@@ -13,12 +13,14 @@ from trio.testing import MockClock
 
 from rtmsd.config import Config, RecordingConfig
 from rtmsd.daemon.health import FIRST_LOOK_S, LOOK_EVERY_S, STALLED_S, Health
-from rtmsd.recording.disk.writer import Writer
 from rtmsd.sinks.deliveries import Deliveries
-from rtmsd.state.journal import Journal
 from rtmsd.streams.drivers.diagnostics import Diagnostics
 from rtmsd.streams.lost import LostStreams
 from rtmsd.streams.supervisor import Supervisor
+
+if TYPE_CHECKING:
+    from rtmsd.recording.disk.writer import Writer
+    from rtmsd.state.journal import Journal
 
 
 @attrs.define

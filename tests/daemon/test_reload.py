@@ -2,19 +2,21 @@
 
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
 from rtmsd import log
 from rtmsd.config import load
 from rtmsd.daemon.backend import Backend
-from rtmsd.daemon.health import Health
 from rtmsd.sinks.deliveries import Deliveries
 from rtmsd.sinks.hub import LiveHub
-from rtmsd.state.journal import Journal
-from rtmsd.streams.supervisor import Supervisor
 from rtmsd.zoom_api import ZoomApi
+
+if TYPE_CHECKING:
+    from rtmsd.daemon.health import Health
+    from rtmsd.state.journal import Journal
+    from rtmsd.streams.supervisor import Supervisor
 
 SECRETS = ("the-first-secret", "the-second-secret", "the-third-secret")
 

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
@@ -12,7 +12,9 @@ from rtmsd.protocol.enums import MediaType
 from rtmsd.protocol.media_data import Corrupt
 from rtmsd.protocol.reading import CorruptKind
 from rtmsd.recording.rates import Rates
-from rtmsd.recording.recorder import Recorder
+
+if TYPE_CHECKING:
+    from rtmsd.recording.recorder import Recorder
 
 AUDIO = frozenset({"audio"})
 

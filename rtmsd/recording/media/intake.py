@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rtmsd.protocol.bounds import bounded_name
 from rtmsd.protocol.media_data import ChatData, Corrupt, TranscriptData, UserId
@@ -18,7 +18,9 @@ from rtmsd.recording.media.resumed import ResumedMedia
 from rtmsd.recording.media.store import IntakeContext, MediaStore
 from rtmsd.recording.media.transcript import TranscriptStore
 from rtmsd.recording.timeline.gaps import Gap
-from rtmsd.sinks.base import LiveSink
+
+if TYPE_CHECKING:
+    from rtmsd.sinks.base import LiveSink
 
 
 class MediaIntake:

@@ -5,13 +5,16 @@ A disk that is full or read-only can still be read: a stream that is resumed on 
 
 import contextlib
 import os
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rtmsd.recording.disk.filesystem import Disk
 from rtmsd.recording.disk.nofollow import is_file
 from rtmsd.recording.recovery.damage import Lost
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class RepairPlan:

@@ -1,8 +1,7 @@
 """Repair of the files of lines: what is no line is moved to a file beside, for a person to read."""
 
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from msgspec.structs import replace
 
@@ -13,6 +12,9 @@ from rtmsd.recording.manifest.schema import FileEntry, Manifest
 from rtmsd.recording.recovery.damage import Lost, gap_of, lost_lines
 from rtmsd.recording.recovery.plan import RepairPlan
 from rtmsd.recording.recovery.repair_files import FileRepairer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 KINDS: Final = {EVENTS: Line.EVENT, TRANSCRIPT: Line.UTTERANCE, CHAT: Line.CHAT}
 

@@ -55,7 +55,7 @@ class Recorder:
         self.arrived = writer.arrivals.note
         self._writer = writer
         self._contents = contents
-        self._facts, self._roster, self._timeline = contents.facts, contents.roster, contents.timeline
+        self._header, self._participants, self._timeline = contents.header, contents.participants, contents.timeline
         self.media, self.terms, self.listeners = contents.media, contents.terms, contents.media.listeners
         self._closed_with_end = ClosedWithEnd()
         self._rates = Rates(trio.current_time())
@@ -75,7 +75,7 @@ class Recorder:
 
     @property
     def state_name(self) -> str:
-        return self._facts.state
+        return self._header.state
 
     def state(self, name: str, why: str | None = None) -> None:
         """The stream's state, as the manifest names it, and what it came from.
@@ -88,44 +88,44 @@ class Recorder:
             self._enter(name, why)
 
     def _enter(self, state: str, why: str | None) -> None:
-        if state != self._facts.state:
-            self._facts.enter(state, why)
+        if state != self._header.state:
+            self._header.enter(state, why)
             self._state_event()
             self.flusher.touch()
 
     def _state_event(self) -> None:
-        facts = self._facts
-        reason = {} if facts.stop_reason is None else {"stop_reason": facts.stop_reason}
-        self.event("stream_state", None, state=facts.state, why=facts.why, **reason)
+        header = self._header
+        reason = {} if header.stop_reason is None else {"stop_reason": header.stop_reason}
+        self.event("stream_state", None, state=header.state, why=header.why, **reason)
 
     def started_again(self, details: Mapping[str, Any]) -> None:
         """Zoom moved the stream; `details` is what that start said besides."""
-        self._facts.know(details)
+        self._header.know(details)
         self.flusher.touch()
 
     def first_packet(self, zoom_ms: int | None) -> None:
         """Where offsets count from. Zoom may say it again after a reconnection: the first counts."""
-        facts = self._facts
-        if facts.first_packet_ms is None and zoom_ms is not None and self._timeline.is_plausible(zoom_ms):
-            facts.first_packet_ms = self.media.context.origin_ms = zoom_ms
+        header = self._header
+        if header.first_packet_ms is None and zoom_ms is not None and self._timeline.is_plausible(zoom_ms):
+            header.first_packet_ms = self.media.context.origin_ms = zoom_ms
             self.flusher.touch()
 
     def participants_joined(self, participants: Iterable[Participant], zoom_ms: int | None) -> None:
         at_ms = self.zoom_ms if zoom_ms is None else zoom_ms
         for user_id, user_name in identified(participants):
-            self._roster.joined(user_id, user_name, at_ms)
+            self._participants.joined(user_id, user_name, at_ms)
         self.flusher.touch()
 
     def participants_left(self, participants: Iterable[Participant], zoom_ms: int | None) -> None:
         at_ms = self.zoom_ms if zoom_ms is None else zoom_ms
         for user_id, _ in identified(participants):
-            self._roster.left(user_id, at_ms)
+            self._participants.left(user_id, at_ms)
         self.flusher.touch()
 
     def participants_named(self, participants: Iterable[Participant]) -> None:
         """An event names people, whatever else it is about."""
         for user_id, user_name in identified(participants):
-            self._roster.named(user_id, user_name)
+            self._participants.named(user_id, user_name)
 
     # Media that do not come, connections, pauses, the end
 
@@ -222,14 +222,14 @@ class Recorder:
             zoom_ms: when Zoom ended it; None where it did not say, or when it did not.
             is_zooms: whether it did.
         """
-        if self._facts.ended_ms is None:
+        if self._header.ended_ms is None:
             self.state(state)
             self.media.advance_clock()
             newest_ms, closing = self.media.newest_ms(NAMES.values()), self._closed_with_end.numbers
             if left := self._timeline.never_connected(self.terms.asked_now):
                 self.refused(left, None, "not connected before the end")
-            self._facts.ended_ms = self._timeline.ended(zoom_ms, newest_ms, closing, is_zooms=is_zooms)
-            self._facts.stop_reason = reason
+            self._header.ended_ms = self._timeline.ended(zoom_ms, newest_ms, closing, is_zooms=is_zooms)
+            self._header.stop_reason = reason
             self._enter(state, why)
         elif state == "revoked":
             self._enter(state, why)
@@ -276,6 +276,6 @@ class Recorder:
             self.ended(StopReason.STREAM_REVOKED, zoom_ms, "revoked")
         finally:
             await self.flusher.discard()
-            told = {"version": 1, **self.info.identity, "ended_ms": self._facts.ended_ms}
-            delete = partial(revoke, self._writer.disk, self.directory, told)
+            known = {"version": 1, **self.info.identity, "ended_ms": self._header.ended_ms}
+            delete = partial(revoke, self._writer.disk, self.directory, known)
             await self._writer.retrier.run(delete, self.info.rtms_stream_id)

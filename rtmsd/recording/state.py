@@ -24,7 +24,7 @@ class RecordingContents:
     """Begins empty, or with what an earlier process left.
 
     Attributes:
-        facts, roster, timeline, terms, media: each a subject of its own.
+        header, participants, timeline, terms, media: each a subject of its own.
         changes: of all of them, as far as the manifest has to report them at once.
     """
 
@@ -43,21 +43,21 @@ class RecordingContents:
         self.changes = ChangeCounter()
         self._maker = maker
         self._events = events
-        self.facts = ManifestHeader(identity)
-        self.roster = Participants((), self.changes)
+        self.header = ManifestHeader(identity)
+        self.participants = Participants((), self.changes)
         self.terms = MediaTerms(None, self.changes)
         if found.manifest is None:
-            self.timeline = Timeline(self.facts.started_ms, self.changes)
+            self.timeline = Timeline(self.header.started_ms, self.changes)
         else:
             self.timeline = self._resume(found.manifest, found, started_again_ms)
         context = IntakeContext(
             maker=maker,
             backlog=backlog,
-            roster=self.roster,
+            participants=self.participants,
             timeline=self.timeline,
             changes=self.changes,
-            started_ms=self.facts.started_ms,
-            origin_ms=self.facts.origin_ms,
+            started_ms=self.header.started_ms,
+            origin_ms=self.header.origin_ms,
             local_ms=local_ms,
             nudge=nudge,
         )
@@ -65,8 +65,8 @@ class RecordingContents:
 
     def _resume(self, manifest: Manifest, found: ResumeState, started_again_ms: int) -> Timeline:
         """Continue where an earlier process stopped, or where the stream had ended. Returns the timeline."""
-        self.facts.resume(manifest)
-        self.roster = Participants(manifest.participants, self.changes)
+        self.header.resume(manifest)
+        self.participants = Participants(manifest.participants, self.changes)
         self.terms = MediaTerms(manifest.media, self.changes)
         timeline = resume_timeline(manifest, found.newest_audio_ms, self.changes)
         for audio in found.audio:
@@ -93,8 +93,8 @@ class RecordingContents:
 
     def manifest(self) -> Manifest:
         """The manifest, as of now; of a stream that was revoked, what may be kept of it."""
-        return self.facts.manifest(
-            participants=self.roster.entries(),
+        return self.header.manifest(
+            participants=self.participants.entries(),
             media=self.terms.entries(),
             files=self.media.entries(),
             **self.timeline.to_manifest(),
@@ -103,6 +103,6 @@ class RecordingContents:
         )
 
     def _counters(self) -> Counters:
-        counts, unlisted = self.media.counters(), self.roster.unlisted
+        counts, unlisted = self.media.counters(), self.participants.unlisted
         messages = counts.pop("messages")
         return Counters(messages, others={**counts, **({"unlisted_participants": unlisted} if unlisted else {})})

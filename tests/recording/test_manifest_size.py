@@ -99,7 +99,7 @@ def test_the_manifest_stays_below_4_mib_whatever_comes(load: Load) -> None:
             number = timeline.connected("media", MEDIA)
             timeline.heard(T + index + 1)
         for person in range(load.people):
-            known.roster.joined(bounded(person, load.letter, load.id_chars), text[:500], T + person)
+            known.participants.joined(bounded(person, load.letter, load.id_chars), text[:500], T + person)
         for index in range(load.files):
             user_id = bounded(index, load.letter, load.id_chars)
             known.media.audio(user_id, None, T + 20 * index, b"\x01\x00" * 320)
@@ -112,7 +112,7 @@ def test_the_manifest_stays_below_4_mib_whatever_comes(load: Load) -> None:
             timeline.paused(T + 3000 * index)
             timeline.resumed(T + 3000 * index + 20)
         known.terms.refused(MEDIA, status=9, why=text, at_ms=T)
-        known.facts.enter("failed", text)
+        known.header.enter("failed", text)
         size_bytes = len(encode_manifest(known.manifest()))
         manifest = to_json(known.manifest())
         manifest_from_json(manifest)

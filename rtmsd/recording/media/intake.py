@@ -40,7 +40,7 @@ class MediaIntake:
         self.listeners: list[LiveSink] = []
         self.unknown_messages = 0
         self._timeline = context.timeline
-        self._roster = context.roster
+        self._participants = context.participants
         self._earlier = found.counters
         self._audio = AudioStore(context)
         self._video, self._share = PictureStore(context, "video"), PictureStore(context, "share")
@@ -69,7 +69,7 @@ class MediaIntake:
             track = store.tracks[user_id]
         if user_name != track.user_name:
             track.user_name = user_name = None if user_name is None else bounded_name(user_name)
-            self._roster.named(user_id, user_name)
+            self._participants.named(user_id, user_name)
         if self.listeners:
             for listener in tuple(self.listeners):
                 listener.audio(user_id, user_name, timestamp_ms, data)

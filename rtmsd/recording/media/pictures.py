@@ -90,7 +90,7 @@ class PictureStore(MediaStore[bytes]):
         film.newest_ms, film.newest = time_ms, newest
         self._note_newest(time_ms)
         context, timeline = self._context, self._context.timeline
-        context.roster.named(user_id, user_name)
+        context.participants.named(user_id, user_name)
         if time_ms < timeline.watch_ms(self.media) and time_ms <= timeline.clock_ms + FRESH_MS:
             timeline.shown(self.media, user_id, time_ms, time_ms + self.frame_ms)
         return Kept.KEPT

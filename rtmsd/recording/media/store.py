@@ -53,7 +53,7 @@ class IntakeContext:
 
     maker: FileMaker
     backlog: Backlog
-    roster: Participants
+    participants: Participants
     timeline: Timeline
     changes: ChangeCounter
     started_ms: int

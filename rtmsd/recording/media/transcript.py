@@ -55,7 +55,7 @@ class TranscriptStore(TextStore[TranscriptData]):
         context = self._context
         line: dict[str, Any] = {
             "user_id": data.user_id,
-            "user_name": user_name or context.roster.name(data.user_id),
+            "user_name": user_name or context.participants.name(data.user_id),
             "text": data.text,
             "start_ms": self._known_ms(data.start_ms),
             "end_ms": self._known_ms(data.end_ms),
@@ -71,7 +71,7 @@ class TranscriptStore(TextStore[TranscriptData]):
         self._lines.append(json_line(line))
         self._ends.append((self._lines.size_bytes, line["end_ms"] or time_ms))
         self._cues.append(captions.cue(line, context.started_ms).encode(errors="replace"))
-        context.roster.named(data.user_id, user_name)
+        context.participants.named(data.user_id, user_name)
         return Kept.KEPT
 
     def damaged(self, damage: Damage) -> Gap | None:

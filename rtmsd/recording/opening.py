@@ -33,27 +33,27 @@ async def open_recorder(
     Directories and files are made by the writer, so that a full disk does not keep a stream from starting; one that
     cannot be read is tried again until it can.
     """
-    directory, found = await writer.retrier.run(partial(_find, settings.directory, info), info.rtms_stream_id)
-    for repair in found.repairs:
-        log.warning("recording repaired", rtms_stream_id=info.rtms_stream_id, what=repair)
+    directory, resume_state = await writer.retrier.run(partial(_find, settings.directory, info), info.rtms_stream_id)
+    for note in resume_state.repairs:
+        log.warning("recording repaired", rtms_stream_id=info.rtms_stream_id, what=note)
     backlog = writer.buffer.open_share()
-    maker = FileMaker(directory, backlog, found.names)
-    events_file = maker.existing(EVENTS, found.sizes.get(EVENTS, 0))
+    maker = FileMaker(directory, backlog, resume_state.names)
+    events_file = maker.existing(EVENTS, resume_state.sizes.get(EVENTS, 0))
     contents = RecordingContents(
         maker,
         events_file,
         backlog,
         info.identity,
-        found,
+        resume_state,
         started_again_ms=info.started_again_ms,
         local_ms=local_ms,
         nudge=writer.nudge,
     )
     events = EventLog(events_file, info.rtms_stream_id, contents.media.dropped, local_ms, on_event)
-    is_new = found.manifest is None and found.repair is None
-    resumed = None if is_new else contents.manifest()
-    flusher = Flusher(directory, info.rtms_stream_id, contents, maker, writer, resumed=resumed, repair=found.repair)
-    for lost in found.lost:  # the repair writes the line
+    is_new = resume_state.manifest is None and resume_state.repair is None
+    resumed, repair = None if is_new else contents.manifest(), resume_state.repair
+    flusher = Flusher(directory, info.rtms_stream_id, contents, maker, writer, resumed=resumed, repair=repair)
+    for lost in resume_state.lost:  # the repair writes the line
         events.publish(lost.event(local_ms()))
     recorder = Recorder(info, writer, contents, events, flusher)
     writer.add(flusher)

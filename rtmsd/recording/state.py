@@ -34,7 +34,7 @@ class RecordingContents:
         events: DiskFile,
         backlog: Backlog,
         identity: dict[str, Any],
-        found: ResumeState,
+        resumed: ResumeState,
         *,
         started_again_ms: int,
         local_ms: Callable[[], int],
@@ -46,10 +46,10 @@ class RecordingContents:
         self.header = ManifestHeader(identity)
         self.participants = Participants((), self.changes)
         self.terms = MediaTerms(None, self.changes)
-        if found.manifest is None:
+        if resumed.manifest is None:
             self.timeline = Timeline(self.header.started_ms, self.changes)
         else:
-            self.timeline = self._resume(found.manifest, found, started_again_ms)
+            self.timeline = self._resume(resumed.manifest, resumed, started_again_ms)
         context = IntakeContext(
             maker=maker,
             backlog=backlog,
@@ -61,18 +61,18 @@ class RecordingContents:
             local_ms=local_ms,
             nudge=nudge,
         )
-        self.media = MediaIntake(context, found)
+        self.media = MediaIntake(context, resumed)
 
-    def _resume(self, manifest: Manifest, found: ResumeState, started_again_ms: int) -> Timeline:
+    def _resume(self, manifest: Manifest, resumed: ResumeState, started_again_ms: int) -> Timeline:
         """Continue where an earlier process stopped, or where the stream had ended. Returns the timeline."""
         self.header.resume(manifest)
         self.participants = Participants(manifest.participants, self.changes)
         self.terms = MediaTerms(manifest.media, self.changes)
-        timeline = resume_timeline(manifest, found.newest_audio_ms, self.changes)
-        for audio in found.audio:
+        timeline = resume_timeline(manifest, resumed.newest_audio_ms, self.changes)
+        for audio in resumed.audio:
             for from_ms, to_ms in audio.kept:
                 timeline.covered("audio", audio.user_id, from_ms, to_ms)
-        for user_id, from_ms, to_ms in found.lost_audio():
+        for user_id, from_ms, to_ms in resumed.lost_audio():
             timeline.missing("audio", user_id, from_ms, to_ms, GapCause.DAEMON_RESTART)
         if manifest.ended_ms is not None:
             timeline.reopened(started_again_ms, manifest.ended_ms)

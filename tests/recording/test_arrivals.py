@@ -13,10 +13,10 @@ def test_every_message_is_counted_once_and_to_a_millisecond(reads: list[tuple[fl
     arrivals = Arrivals()
     for at_s, messages in reads:
         arrivals.note(at_s, messages)
-    told = sorted(latency_s for latency_s, messages in arrivals.take().latencies(200) for _ in range(messages))
+    latencies = sorted(latency_s for latency_s, messages in arrivals.take().latencies(200) for _ in range(messages))
     true = sorted(200 - at_s for at_s, messages in reads for _ in range(messages))
-    assert len(told) == len(true)
-    assert all(abs(one - other) <= 0.00101 for one, other in zip(told, true, strict=True))
+    assert len(latencies) == len(true)
+    assert all(abs(one - other) <= 0.00101 for one, other in zip(latencies, true, strict=True))
     assert not list(arrivals.latencies(200))
 
 
@@ -40,6 +40,6 @@ def test_a_disk_that_refuses_for_ever_takes_no_memory_for_ever() -> None:
     arrivals = Arrivals()
     for second in range(MAX_STEPS + 100):
         arrivals.note(second, 2)
-    told = list(arrivals.latencies(MAX_STEPS + 100))
-    assert len(told) == MAX_STEPS
-    assert sum(messages for _, messages in told) == 2 * (MAX_STEPS + 100)
+    latencies = list(arrivals.latencies(MAX_STEPS + 100))
+    assert len(latencies) == MAX_STEPS
+    assert sum(messages for _, messages in latencies) == 2 * (MAX_STEPS + 100)

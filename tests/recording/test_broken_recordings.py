@@ -193,14 +193,14 @@ def samples(directory: Path) -> dict[str, bytes]:
     return {name: content[HEADER_BYTES:] for name, content in found.items() if name.endswith(".wav")}
 
 
-def cannot(said: list[str]) -> list[str]:
-    return [line for line in said if "cannot be repaired" in line]
+def cannot(notes: list[str]) -> list[str]:
+    return [line for line in notes if "cannot be repaired" in line]
 
 
 # What holds all the same
 
 
-@pytest.fixture(params=[True, False], ids=["over", "cut off"])
+@pytest.fixture(params=[True, False], ids=["ended", "cut off"])
 def sound(request: pytest.FixtureRequest, studio: Any, tools: Any) -> Path:
     """A recording that nothing is wrong with, and where it is."""
     trio.run(lambda: record(studio, tools, ends=request.param))
@@ -210,7 +210,7 @@ def sound(request: pytest.FixtureRequest, studio: Any, tools: Any) -> Path:
     return recordings
 
 
-def is_over(recordings: Path) -> bool:
+def has_ended(recordings: Path) -> bool:
     [manifest] = recordings.glob("*/*/stream.json")
     return bool(json.loads(manifest.read_bytes())["state"] == "ended")
 
@@ -275,7 +275,7 @@ def test_it_is_reported_and_repaired_once(sound: Path) -> None:
             now = meanings(directory)
             changed = {name for name in before | now if before.get(name) != now.get(name)}
             assert done or changed <= {"transcript.vtt"}
-            if is_over(sound):  # of one that goes on, nobody knows yet how long a file has to be
+            if has_ended(sound):  # of one that goes on, nobody knows yet how long a file has to be
                 assert problems or changed <= {"transcript.vtt"}, done
             left = [problem for problem in verify(directory) if problem.kind != "unexplained"]
             assert [problem for problem in left if str(problem.path) not in str(cannot(done))] == []
@@ -386,7 +386,7 @@ def test_a_daemon_keeps_the_keys_of_a_later_version(directory: Path, studio: Any
         assert [entry["more"] for entry in after[name] if "more" in entry] == [[1]] * len(before[name])
 
 
-def test_an_index_with_a_broken_line_is_named_and_costs_no_picture(directory: Path) -> None:
+def test_an_index_with_a_broken_line_is_reported_and_costs_no_picture(directory: Path) -> None:
     index, data = directory / "video/5.mjpeg.jsonl", directory / "video/5.mjpeg"
     pictures = data.read_bytes()
     lines = index.read_text().splitlines(keepends=True)
@@ -417,7 +417,7 @@ def test_a_start_that_is_in_no_file_is_that_of_the_date(directory: Path, *, has_
     assert [problem for problem in verify(directory) if problem.kind == "time"] == []
 
 
-def test_an_utterance_without_its_text_is_named_and_set_aside(directory: Path) -> None:
+def test_an_utterance_without_its_text_is_reported_and_set_aside(directory: Path) -> None:
     path = directory / "transcript.jsonl"
     first, *others = path.read_text().splitlines(keepends=True)
     path.write_text("".join([json.dumps({**json.loads(first), "text": None}) + "\n", *others]))
@@ -433,8 +433,8 @@ def test_an_utterance_without_its_text_is_named_and_set_aside(directory: Path) -
 
 
 def test_a_file_that_the_manifest_does_not_know_is_not_written_over(directory: Path, studio: Any, tools: Any) -> None:
-    foreign = directory / "audio/7.wav"
-    foreign.write_bytes(b"?" * 10_000)
+    unlisted = directory / "audio/7.wav"
+    unlisted.write_bytes(b"?" * 10_000)
 
     async def resume() -> None:
         recorder = await studio.open()
@@ -443,12 +443,12 @@ def test_a_file_that_the_manifest_does_not_know_is_not_written_over(directory: P
         await recorder.suspend()
 
     trio.run(resume)
-    assert foreign.read_bytes() == b"?" * 10_000
+    assert unlisted.read_bytes() == b"?" * 10_000
     assert tools.samples(directory / "audio/7-2.wav") == tools.packet(7)
 
 
 @pytest.mark.parametrize("name", ["transcript.jsonl", "chat.jsonl", "audio/5.wav"])
-def test_a_file_that_is_taken_out_of_the_manifest_is_named(directory: Path, name: str) -> None:
+def test_a_file_that_is_taken_out_of_the_manifest_is_reported(directory: Path, name: str) -> None:
     manifest = json.loads((directory / "stream.json").read_bytes())
     repair(directory, disk=QuickDisk())
     edited(
@@ -459,7 +459,7 @@ def test_a_file_that_is_taken_out_of_the_manifest_is_named(directory: Path, name
     assert named == ([name] if manifest["state"] == "ended" or name == "audio/5.wav" else [])
 
 
-def test_a_gap_without_its_start_is_named(directory: Path) -> None:
+def test_a_gap_without_its_start_is_reported(directory: Path) -> None:
     manifest = edited(directory, lambda manifest: manifest["gaps"][0].pop("from_ms"))
     [problem] = verify(directory)
     assert (problem.path, problem.detail.partition(": ")[0]) == ("stream.json", "not a manifest of rtmsd")
@@ -472,7 +472,7 @@ def test_a_gap_without_its_start_is_named(directory: Path) -> None:
 
 
 @given(ANYTHING)
-def test_whatever_else_is_called_stream_json_is_named_and_left_alone(content: Any) -> None:
+def test_whatever_else_is_called_stream_json_is_reported_and_left_alone(content: Any) -> None:
     with tempfile.TemporaryDirectory() as place:
         path = Path(place) / "stream.json"
         path.write_text(json.dumps(content))
@@ -485,7 +485,7 @@ def test_whatever_else_is_called_stream_json_is_named_and_left_alone(content: An
         assert len(list(Path(place).iterdir())) == 1
 
 
-def test_json_too_deep_to_read_is_named(tmp_path: Path) -> None:
+def test_json_too_deep_to_read_is_reported(tmp_path: Path) -> None:
     (tmp_path / "stream.json").write_text("[" * 100_000)
     [problem] = verify(tmp_path)
     assert problem.detail.startswith("not readable")

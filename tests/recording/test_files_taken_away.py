@@ -168,12 +168,12 @@ async def test_a_wav_that_is_emptied_is_as_good_as_removed(scene: Scene) -> None
 
 async def test_another_file_in_the_place_of_a_wav_is_not_written_to(scene: Scene) -> None:
     path = scene.directory / "audio/5.wav"
-    foreign = b"?" * 100_000
-    (scene.directory / "new").write_bytes(foreign)
+    replacement = b"?" * 100_000
+    (scene.directory / "new").write_bytes(replacement)
     (scene.directory / "new").replace(path)
     await scene.go_on(10)
     await scene.end()
-    assert path.read_bytes() == foreign
+    assert path.read_bytes() == replacement
     assert scene.damaged() == [("audio", 5, 0, 200)]
     assert scene.tools.samples(scene.directory / "audio/5-2.wav") == sound(scene, range(10, 20))
     assert [problem.kind for problem in verify(scene.directory)] == ["stray"]

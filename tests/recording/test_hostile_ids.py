@@ -50,7 +50,7 @@ async def test_a_long_name_in_a_packet_is_kept_cut(studio: Any, tools: Any) -> N
     assert len(next(iter(recorder.media._audio)).user_name or "") == 1024
 
 
-async def test_a_huge_event_is_kept_cut_and_says_so(studio: Any) -> None:
+async def test_a_huge_event_is_kept_cut_and_marked(studio: Any) -> None:
     recorder = await studio.open()
     recorder.event("event_99", None, text="x" * 10**6, people=list(range(10**6)), number=10**400)
     recorder.event("event_98", None, text="small")

@@ -151,7 +151,7 @@ def test_no_descriptor_is_left_open(root: Path) -> None:
     assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
-def test_what_the_disk_refuses_is_named_with_its_whole_path(tmp_path: Path) -> None:
+def test_what_the_disk_refuses_is_reported_with_its_whole_path(tmp_path: Path) -> None:
     day = tmp_path / "2026-09-21"
     day.mkdir()
     with pytest.raises(OSError, match=re.escape(f"'{day / 'none'}'")):

@@ -121,7 +121,7 @@ async def test_a_repeat_explains_nothing(studio: Any, tools: Any) -> None:
     assert listed(recorder.manifest(), T) == [("audio", None, 20, 10_000, "media_reconnect")]
 
 
-# One loss, told once
+# One loss, listed once
 
 
 async def test_a_loss_of_everybody_is_not_listed_for_one_person_too(studio: Any, tools: Any) -> None:
@@ -158,7 +158,7 @@ async def test_a_loss_within_everybodys_is_listed_once_the_others_got_theirs(
     assert verify(recorder.directory) == []
 
 
-async def test_a_kill_in_the_middle_of_a_burst_names_nothing_twice(studio: Any, tools: Any) -> None:
+async def test_a_kill_in_the_middle_of_a_burst_lists_nothing_twice(studio: Any, tools: Any) -> None:
     T = tools.T
     first = await cut_and_back(studio, tools, 5, 6)
     await studio.writer.flush()
@@ -216,7 +216,7 @@ async def test_an_end_appears_together_with_when_and_why(studio: Any, tools: Any
     assert [event["state"] for event in studio.events if event["kind"] == "stream_state"][-1] == "ended"
 
 
-async def test_a_revoked_stream_names_nobody_while_it_is_being_deleted(studio: Any, tools: Any) -> None:
+async def test_a_revoked_stream_has_no_names_while_it_is_being_deleted(studio: Any, tools: Any) -> None:
     recorder = await studio.open()
     recorder.connected("media", AUDIO)
     recorder.media.audio(5, "Ana", tools.T, tools.packet(0))
@@ -271,7 +271,7 @@ async def test_of_a_stream_that_was_cut_off_before_it_left_a_trace(studio: Any, 
     assert verify(recorder.directory) == []
 
 
-async def test_media_that_are_asked_for_no_more_after_a_restart_are_a_gap_that_says_so(studio: Any, tools: Any) -> None:
+async def test_media_that_are_asked_for_no_more_after_a_restart_are_a_gap(studio: Any, tools: Any) -> None:
     """It was connected, and the stream went on: without a gap its time would be missing without a word."""
     first = await studio.open()
     first.connected("media", AUDIO | {"transcript"})

@@ -1,3 +1,5 @@
+"""Names of files, headers of WAVs, revised captions and decoders."""
+
 from pathlib import Path
 
 import pytest

@@ -32,7 +32,7 @@ async def record(studio: Any, tools: Any, *, ends: bool) -> Path:
         recorder.media.audio(6, "Bo", time_ms, tools.packet(n))
         recorder.media.video(5, "Ana", time_ms, b"picture %02d" % n)
         recorder.media.chat(ChatData(user_id=6, user_name="Bo", timestamp_ms=time_ms, text=f"text {n}", details=None))
-        said = TranscriptData(
+        utterance = TranscriptData(
             user_id=5,
             user_name="Ana",
             text=f"word {n}",
@@ -42,7 +42,7 @@ async def record(studio: Any, tools: Any, *, ends: bool) -> Path:
             language=9,
             attribute=None,
         )
-        recorder.media.transcript(said)
+        recorder.media.transcript(utterance)
     if ends:
         recorder.ended(6, T + 1000)
         await recorder.finish()
@@ -161,13 +161,13 @@ def test_repair_makes_a_gap_of_what_is_missing(directory: Path, way: Any, reques
     if "captions" not in request.node.name:  # they are made again whenever somebody asks
         assert verify(directory) != []
     before = {path: path.read_bytes() for path in directory.rglob("*") if path.is_file()}
-    said = repair(directory, dry_run=True)
+    notes = repair(directory, dry_run=True)
     assert {path: path.read_bytes() for path in directory.rglob("*") if path.is_file()} == before
-    assert repair(directory) == said
+    assert repair(directory) == notes
     assert damaged(directory) == gaps
     assert [event["path"] for event in events(directory)] == paths
     for path in paths:
-        assert any(line.startswith(f"{path}: ") for line in said)
+        assert any(line.startswith(f"{path}: ") for line in notes)
     assert verify(directory) == []
     assert repair(directory) == []
     assert damaged(directory) == gaps
@@ -198,7 +198,7 @@ def test_a_daemon_that_is_started_again_makes_the_same_gap(studio: Any, tools: A
     assert [problem for problem in verify(directory) if problem.kind != "stray"] == []
 
 
-def test_silence_in_the_middle_cannot_be_told_from_zeros(directory: Path) -> None:
+def test_silence_in_the_middle_cannot_be_distinguished_from_zeros(directory: Path) -> None:
     zero(WAV, FIRST_HALF, PER_MS * 100)(directory)
     assert verify(directory) == []
     assert repair(directory) == []
@@ -246,7 +246,7 @@ async def test_a_manifest_promises_only_what_was_synced(studio: Any, tools: Any)
     assert damaged(directory) == []
 
 
-def test_a_manifest_that_is_cut_is_made_again_and_said_so(directory: Path) -> None:
+def test_a_manifest_that_is_cut_is_made_again_and_reported(directory: Path) -> None:
     os.truncate(directory / "stream.json", 100)
     repair(directory)
     assert [event["path"] for event in events(directory)] == ["stream.json"]

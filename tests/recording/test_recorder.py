@@ -508,7 +508,7 @@ async def test_live_video_does_not_hide_that_audio_was_still_coming_out_of_the_b
 
 
 async def test_audio_from_before_the_streams_midnight_keeps_its_time_over_a_restart(studio: Any, tools: Any) -> None:
-    """The header counts from that midnight, and cannot tell of anything before."""
+    """The header counts from that midnight, and has no time before it."""
     midnight_ms = tools.T - tools.T % 86_400_000 + 86_400_000
     studio.started_ms = midnight_ms + 50
     for packets in (range(50), range(50, 100)):
@@ -555,6 +555,6 @@ async def test_pictures_after_a_reconnection_leave_one_gap(
         recorder.heard(T + 11_000)
     recorder.ended(6, T + 12_000)
     await recorder.finish()
-    told = [(gap["from_ms"] - T, gap["to_ms"] - T) for gap in tools.manifest(recorder)["gaps"]]
-    assert told == [(last_ms, 8000)]
+    listed = [(gap["from_ms"] - T, gap["to_ms"] - T) for gap in tools.manifest(recorder)["gaps"]]
+    assert listed == [(last_ms, 8000)]
     assert verify(recorder.directory) == []

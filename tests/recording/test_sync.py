@@ -117,5 +117,5 @@ def test_pieces_are_written_one_behind_the_other(tmp_path: Path) -> None:
 def test_what_root_replaces_stays_the_owner_s_of_the_directory(tmp_path: Path) -> None:
     os.chown(tmp_path, 12345, 12345)
     Disk().replace(tmp_path / "stream.json", b"{}")
-    told = (tmp_path / "stream.json").stat()
-    assert (told.st_uid, told.st_gid) == (12345, 12345)
+    found = (tmp_path / "stream.json").stat()
+    assert (found.st_uid, found.st_gid) == (12345, 12345)

@@ -1,3 +1,5 @@
+"""Courses of a stream on its timeline, and the gaps and pauses that come of them."""
+
 import itertools
 import json
 import math
@@ -125,7 +127,7 @@ def test_a_word_long_after_the_end_of_a_pause_does_not_prolong_it() -> None:
     ("is_paused", "expected"),
     [(False, [(6_000, 20_000, "signaling_reconnect")]), (True, [(25_000, 30_000, "dropped")])],
 )
-def test_a_pause_in_which_signaling_is_lost_may_be_over_before_zoom_says_so(
+def test_a_pause_in_which_signaling_is_lost_may_have_ended_before_zoom_says_so(
     is_paused: bool, expected: list[tuple[int, int, str]], restarted: bool
 ) -> None:
     timeline, number = connected()
@@ -449,7 +451,7 @@ def test_a_frame_lasts_until_the_next_but_not_for_ever(fps: int, apart_ms: int, 
 
 
 def test_a_word_before_the_first_frame_means_that_the_frame_was_sent_before() -> None:
-    """Signaling overtakes: the frame tells since when there was video again."""
+    """Signaling overtakes: the frame shows since when there was video again."""
     timeline = Timeline(T)
     number = timeline.connected("media", ["video"])
     timeline.lost(number, T + 1000, "media_reconnect", "reset")

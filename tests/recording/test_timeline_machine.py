@@ -1,7 +1,7 @@
 """The timeline against a world that knows what really happened: nothing missing unexplained, nothing pretended.
 
 The world counts in ticks. It knows who spoke in which, and when which connection really lived, which the timeline must
-find out from what it is told. At the end what is missing in the world is held against what the gaps say.
+find out from what is reported to it. At the end what is missing in the world is held against what the gaps say.
 """
 
 import copy
@@ -106,7 +106,7 @@ class World(RuleBasedStateMachine):
         self.arrivals += 1
 
     def deliver(self) -> None:
-        """Zoom sends what it buffered; media in a pause tell that it is over."""
+        """Zoom sends what it buffered; media in a pause show that it ended."""
         for packet in self.buffer:
             self.take(*packet)
         self.buffer.clear()
@@ -282,7 +282,7 @@ class World(RuleBasedStateMachine):
         if not self.is_paused and self.is_up(self.audio):
             self.deliver()
         self.is_paused = not self.is_paused
-        if self.is_paused:  # resumed and paused again, and nobody heard either: nobody can tell
+        if self.is_paused:  # resumed and paused again, and nobody heard either: nobody can know
             self.unheard |= set(range(self.resumed_at, self.now)) if not self.is_up("signaling") else set()
         else:
             self.resumed_at = self.now
@@ -369,13 +369,13 @@ class World(RuleBasedStateMachine):
         end = self.manifest("ended", ended_ms)
         assert not list(verify_manifest(end))
         assert all(T <= gap["from_ms"] <= gap["to_ms"] <= ended_ms <= ms(self.now) for gap in end["gaps"]), end["gaps"]
-        told: dict[tuple[str, Any], set[int]] = {}
+        listed: dict[tuple[str, Any], set[int]] = {}
         for gap in end["gaps"]:
             ticks = range(math.ceil((gap["from_ms"] - T) / TICK_MS), (gap["to_ms"] - T) // TICK_MS)
-            told.setdefault((gap["media"], gap["user_id"]), set()).update(ticks)
+            listed.setdefault((gap["media"], gap["user_id"]), set()).update(ticks)
         kept = {tick for _, tick in self.kept}
         for media in self.known:
-            everybodys = told.get((media, None), set())
+            everybodys = listed.get((media, None), set())
             unnoticed = (link.dead_since or 0 for link in dead if not link.media or media in link.media)
             may = set(range(min(unnoticed, default=self.now), self.now)) | self.unheard
             last = (ended_ms - T) // TICK_MS
@@ -383,7 +383,7 @@ class World(RuleBasedStateMachine):
             if media == "audio":
                 must -= kept
                 for user_id in USERS:
-                    own = told.get((media, user_id), set())
+                    own = listed.get((media, user_id), set())
                     mine = {tick for user, tick in self.kept if user == user_id}
                     lost = {tick for user, tick in self.spoken if user == user_id and tick < last} - mine - may
                     assert lost <= everybodys | own, f"{user_id}: unexplained {sorted(lost - everybodys - own)}"

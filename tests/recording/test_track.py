@@ -1,3 +1,5 @@
+"""One track: jitter, drift, repeats and holes, packet by packet."""
+
 from pathlib import Path
 
 from hypothesis import given
@@ -100,7 +102,7 @@ def test_a_clock_that_drifts_is_followed_a_millisecond_at_a_time() -> None:
         place(ahead, 21 * number, number)
         place(behind, 19 * number, number)
         silent.place(START_MS + 19 * number, packet(number, 10) + bytes(16 * 10))
-    assert ahead.inserted_bytes // 16 == 200 - 25  # 21 to drift out of what is jitter, and five to tell
+    assert ahead.inserted_bytes // 16 == 200 - 25  # 21 to drift out of what is jitter, and five to notice
     assert (ahead.trimmed_bytes, ahead.cut_bytes) == (0, 0)
     assert content(ahead).count(packet(150)) == 1
     assert (behind.trimmed_bytes, behind.inserted_bytes) == (0, 0)  # there is no silence to be trimmed

@@ -221,8 +221,8 @@ class AudioStore(MediaStore[bytes]):
         self._context.changes.note()
         return gap
 
-    def restore(self, found: ResumedMedia) -> None:
-        for audio in found.audio:
+    def restore(self, resumed: ResumedMedia) -> None:
+        for audio in resumed.audio:
             header = audio.header
             file = self._maker.existing(audio.path, audio.size_bytes, header=header.encode)
             self._add(Track(file, audio.user_id, header.start_ms, header.pcm, holes=audio.holes, tail=audio.tail))

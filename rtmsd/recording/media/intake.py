@@ -34,21 +34,21 @@ class MediaIntake:
         unknown_messages: a count.
     """
 
-    def __init__(self, context: IntakeContext, found: ResumedMedia) -> None:
+    def __init__(self, context: IntakeContext, resumed: ResumedMedia) -> None:
         self.context = context
         self.backlog, self.dropped = context.backlog, context.dropped
         self.listeners: list[LiveSink] = []
         self.unknown_messages = 0
         self._timeline = context.timeline
         self._participants = context.participants
-        self._earlier = found.counters
+        self._earlier = resumed.counters
         self._audio = AudioStore(context)
         self._video, self._share = PictureStore(context, "video"), PictureStore(context, "share")
         self._transcript, self._chat = TranscriptStore(context), ChatStore(context)
         stores = (self._audio, self._video, self._share, self._transcript, self._chat)
         self.stores: dict[str, MediaStore[Any]] = {store.media: store for store in stores}
         for store in stores:
-            store.restore(found)
+            store.restore(resumed)
 
     def audio(self, user_id: UserId, user_name: str | None, timestamp_ms: int, data: bytes) -> None:
         """Take one packet. The way of nearly all packets is this method and `Track.append`: about 0.6 µs."""

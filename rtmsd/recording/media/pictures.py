@@ -170,16 +170,16 @@ class PictureStore(MediaStore[bytes]):
             bytes=film.file.durable_bytes,
         )
 
-    def restore(self, found: ResumedMedia) -> None:
-        for resumed in found.pictures:
-            entry = resumed.entry
+    def restore(self, resumed: ResumedMedia) -> None:
+        for pictures in resumed.pictures:
+            entry = pictures.entry
             if entry.media != self.media:
                 continue
             end_ms = entry.start_ms + entry.duration_ms
-            file = self._maker.existing(entry.path, resumed.size_bytes)
-            index = self._maker.existing(resumed.index, resumed.index_bytes)
-            sizes = (resumed.size_bytes, resumed.index_bytes)
-            film = _Film(resumed.user_id, file, index, entry.start_ms, end_ms, None, *sizes, end_ms)
+            file = self._maker.existing(entry.path, pictures.size_bytes)
+            index = self._maker.existing(pictures.index, pictures.index_bytes)
+            sizes = (pictures.size_bytes, pictures.index_bytes)
+            film = _Film(pictures.user_id, file, index, entry.start_ms, end_ms, None, *sizes, end_ms)
             self._films[film.user_id, entry.path.rpartition(".")[2]] = film
             self._note_newest(end_ms)
 

@@ -153,7 +153,7 @@ class MediaStore(ABC, Generic[Data]):
         """Bytes received by this process and kept, be they gone since."""
 
     @abstractmethod
-    def restore(self, found: ResumedMedia) -> None:
+    def restore(self, resumed: ResumedMedia) -> None:
         """Take up the files of an earlier process, before anything else."""
 
     @abstractmethod

@@ -23,8 +23,8 @@ class TextStore(MediaStore[Data]):
     def received_bytes(self) -> int:
         return self._lines.received_bytes
 
-    def restore(self, found: ResumedMedia) -> None:
-        self._lines.cut(found.sizes.get(self._lines.path.name, 0))
+    def restore(self, resumed: ResumedMedia) -> None:
+        self._lines.cut(resumed.sizes.get(self._lines.path.name, 0))
 
     def entries(self) -> list[FileEntry]:
         if not self._lines.size_bytes:

@@ -38,10 +38,10 @@ class TranscriptStore(TextStore[TranscriptData]):
         self._ends: deque[tuple[int, int]] = deque(maxlen=_REMEMBERED)  # of the newest lines: offset, and time
         self._is_whole = True
 
-    def restore(self, found: ResumedMedia) -> None:
-        super().restore(found)
-        self._cues.cut(found.sizes.get(CAPTIONS, 0))
-        for line in found.recent_lines:
+    def restore(self, resumed: ResumedMedia) -> None:
+        super().restore(resumed)
+        self._cues.cut(resumed.sizes.get(CAPTIONS, 0))
+        for line in resumed.recent_lines:
             self._remember(line)
 
     def _span(self, time_ms: int, data: TranscriptData) -> tuple[int, int]:

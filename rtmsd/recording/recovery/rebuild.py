@@ -1,4 +1,4 @@
-"""A lost manifest, rebuilt from the files: a WAV tells its own start and owner."""
+"""A lost manifest, rebuilt from the files: the header of a WAV holds its start and owner."""
 
 from pathlib import Path
 from typing import Any, Final

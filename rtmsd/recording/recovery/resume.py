@@ -66,7 +66,7 @@ class ResumeState(ResumedMedia):
 
         A flush writes one file after another, so that it may have come to some only, and to no manifest. What it
         brings is the last half second, or, out of Zoom's buffer, as much as there was since the last manifest. Who fell
-        silent at that moment cannot be told from who was cut off.
+        silent at that moment cannot be distinguished from who was cut off.
         """
         newest_ms = self.newest_audio_ms
         lagging = [] if newest_ms is None else [(user, end_ms, newest_ms) for user, end_ms in self._lagging(newest_ms)]

@@ -142,9 +142,9 @@ def _check_wave(path: Path, entry: dict[str, Any], manifest: dict[str, Any], *, 
     duration_ms = there_bytes // wave.block_bytes * 1000 // wave.rate_hz
     if (duration_ms != entry["duration_ms"]) if has_ended else (duration_ms < entry["duration_ms"]):
         yield Problem(name, "length", f"{duration_ms} ms, {entry['duration_ms']} in the manifest")
-    said = (wave.rate_hz, wave.channels)
-    if said != (entry.get("rate_hz", wave.rate_hz), entry.get("channels", wave.channels)):
-        yield Problem(name, "header", f"says {said[0]} Hz and {said[1]} channels, the manifest does not")
+    wave_format = (wave.rate_hz, wave.channels)
+    if wave_format != (entry.get("rate_hz", wave.rate_hz), entry.get("channels", wave.channels)):
+        yield Problem(name, "header", f"says {wave_format[0]} Hz and {wave_format[1]} channels, the manifest does not")
     started_ms = manifest["started_ms"]
     if wave.bext is None:
         yield Problem(name, "header", "has no bext chunk")

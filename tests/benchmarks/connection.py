@@ -104,7 +104,7 @@ class Connection:
                 sent = self.sock.send(frames.view)
             except BlockingIOError:
                 sent = 0
-                frames.stamp(0)  # it waits here, and not with the client: no time to tell
+                frames.stamp(0)  # it waits here, and not with the client: no time to note
             if sent < len(frames.view):
                 self._queue.append(frames.view[sent:])  # sent before the buffer is changed again
                 self.queued_bytes += len(frames.view) - sent

@@ -135,8 +135,8 @@ def failure(command: Sequence[str]) -> str:
         return str(error)[-200:]
     if not done.returncode:
         return ""
-    said = (done.stderr.strip() or done.stdout.strip()).splitlines()
-    return said[-1][:200] if said else f"exit code {done.returncode}, without a word"
+    output = (done.stderr.strip() or done.stdout.strip()).splitlines()
+    return output[-1][:200] if output else f"exit code {done.returncode}, without a word"
 
 
 class RunningPeer:
@@ -173,7 +173,7 @@ class RunningPeer:
                     return found
         finally:
             patience.cancel()
-        raise RuntimeError("the peer died, or said nothing for too long")
+        raise RuntimeError("the peer died, or was silent for too long")
 
 
 @contextmanager

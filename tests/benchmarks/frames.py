@@ -1,7 +1,7 @@
 """Media messages rendered beforehand: as long as Zoom's, and cheap to send again with another time in them.
 
 The first eight bytes of each payload hold the sender's monotonic clock in nanoseconds when it was sent, so that whoever
-gets the payload, decoded, on the same machine, can tell how old it is.
+gets the payload, decoded, on the same machine, can work out how old it is.
 """
 
 import base64

@@ -1,4 +1,4 @@
-"""What is sent in a benchmark: the loads of a quick and of a full run, and how long they take."""
+"""The loads of a benchmark: those of a quick and of a full run, and how long they take."""
 
 from typing import Final
 

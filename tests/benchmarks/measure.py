@@ -231,7 +231,7 @@ def _paced(on: Stage, load: Load) -> Figures:
 
 
 def _all_sent(zoom: LoadGenerator) -> int:
-    """Wait until a flood is over and the kernel has all of it, and return how many messages were sent so far."""
+    """Wait until a flood has ended and the kernel has all of it, and return how many messages were sent so far."""
     zoom.wait_flooded(PATIENCE_S)
     return sum(zoom.report()["sent"].values())
 

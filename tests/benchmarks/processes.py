@@ -1,4 +1,4 @@
-"""The processes of a benchmark as the driver sees them: the load generator, and what can be told of any process."""
+"""The processes of a benchmark as the driver sees them: the load generator, and the figures that any process has."""
 
 import json
 import subprocess
@@ -71,7 +71,7 @@ class LoadGenerator:
         self.ask("flood", media=media, seconds=seconds, streams=streams)
 
     def wait_flooded(self, timeout_s: float) -> None:
-        """Wait until a flood is over and the kernel has taken all of it."""
+        """Wait until a flood has ended and the kernel has taken all of it."""
         wait_until(lambda: not self.ask("flooding")["flooding"], timeout_s, "end of the flood", 0.1)
         wait_until(lambda: not self.report()["queued"], timeout_s, "room in the sockets", 0.1)
 

@@ -1,4 +1,4 @@
-"""What a benchmark found: a table to read, the ratios that decide, and all of it as JSON."""
+"""The results of a benchmark: a table to read, the ratios that decide, and all of it as JSON."""
 
 from collections.abc import Iterator, Sequence
 from statistics import median

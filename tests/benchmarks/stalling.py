@@ -1,4 +1,4 @@
-"""The daemon with a disk that hangs for a while when told so by SIGUSR1; otherwise `python -m rtmsd`."""
+"""The daemon with a disk that hangs for a while on SIGUSR1; otherwise `python -m rtmsd`."""
 
 import signal
 import sys

@@ -31,12 +31,12 @@ def test_one_round_of_the_full_plan_is_expected_within_an_hour_and_a_quick_one_w
 
 
 @pytest.mark.parametrize("stderr", ["", " \n\t\n"])
-def test_a_command_that_fails_without_a_word_is_told_by_its_exit_code(stderr: str) -> None:
+def test_a_command_that_fails_without_output_is_described_by_its_exit_code(stderr: str) -> None:
     command = [sys.executable, "-c", f"import sys; sys.stderr.write({stderr!r}); sys.exit(3)"]
     assert failure(command) == "exit code 3, without a word"
 
 
-def test_a_command_that_fails_is_told_by_its_last_line_and_one_that_works_by_nothing() -> None:
+def test_a_failed_command_is_described_by_its_last_line_and_a_good_one_by_nothing() -> None:
     assert failure([sys.executable, "-c", "import sys; sys.exit('first\\nno such package\\n')"]) == "no such package"
     assert failure([sys.executable, "-c", ""]) == ""
     assert "absent-command" in failure(["absent-command"])
@@ -88,7 +88,7 @@ def test_an_unanswered_keep_alive_counts_by_its_age_and_none_asked_is_no_figure(
 
 
 @pytest.mark.parametrize("media", PACED_MS)
-def test_the_first_frame_of_a_flood_tells_when_it_was_sent(media: str) -> None:
+def test_the_first_frame_of_a_flood_shows_when_it_was_sent(media: str) -> None:
     frames = Frames.for_flood(media)
     frames.advance()
     frames.stamp(123_456_789)

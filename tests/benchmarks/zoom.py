@@ -130,7 +130,7 @@ class Zoom:
 
     # What the driver asks for
 
-    def obey(self, command: dict[str, Any]) -> dict[str, Any]:
+    def carry_out(self, command: dict[str, Any]) -> dict[str, Any]:
         """Carry out one command, and return the answer."""
         match command["do"]:
             case "ready":
@@ -265,7 +265,7 @@ class Zoom:
             return False
         *lines, self._commands = (self._commands + data).split(b"\n")
         for line in lines:
-            print(json.dumps(self.obey(json.loads(line))), flush=True)
+            print(json.dumps(self.carry_out(json.loads(line))), flush=True)
         return True
 
 

@@ -61,7 +61,7 @@ async def test_a_session_is_started_and_by_default_it_is_the_video_sdks(
         ({"id": "s", "participant": "1"}, "unknown field participant"),
     ],
 )
-async def test_wrong_fields_are_named(
+async def test_wrong_fields_are_reported(
     simulator: Simulator, api: ZoomApi, app: AppConfig, fields: dict[str, Any], words: str
 ) -> None:
     with pytest.raises(AdminError, match=words) as refused:

@@ -23,7 +23,7 @@ from tests.daemon.whole import (
 )
 
 # "half-open" needs a short watchdog, "revoked" leaves no files, and in "hostile" the daemon must close a connection:
-# what Zoom has on its way then may be lost. "conversation" tells a story.
+# what Zoom has on its way then may be lost. "conversation" has a fixed content.
 EXACT = sorted(set(built_in()) - {"half-open", "revoked", "hostile", "conversation"})
 
 
@@ -68,7 +68,7 @@ async def test_broken_frames_are_counted_by_kind_and_end_no_connection(tmp_path:
         sent = session.malformed_frames()
         session.huge_frame()
         with trio.fail_after(LIMIT_S):
-            while count_of_broken(backend.stream(session.rtms_stream_id)) <= sent:  # noqa: ASYNC110 nobody tells of it
+            while count_of_broken(backend.stream(session.rtms_stream_id)) <= sent:  # noqa: ASYNC110 nothing signals it
                 await trio.sleep(0.01)
         await sim.clock.sleep(2)
         await session.stop()
@@ -123,7 +123,7 @@ async def test_a_revoked_stream_leaves_a_receipt_and_no_personal_data(tmp_path: 
         assert "Ana" not in (directory / "stream.json").read_text()
 
 
-async def test_events_and_captions_tell_the_story(tmp_path: Path) -> None:
+async def test_events_and_captions_hold_the_conversation(tmp_path: Path) -> None:
     async with zoom_and_daemon(tmp_path) as (sim, backend):
         session = await play_whole(sim, "conversation")
         manifest = await until_ended(backend, session.rtms_stream_id)

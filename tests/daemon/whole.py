@@ -108,7 +108,7 @@ async def play_whole(sim: Simulator, name: str) -> SimSession:
 async def _until_connected(session: SimSession, _step: object) -> None:
     """Play each step of a scenario to a connected client, however long a busy machine needs to connect."""
     with trio.fail_after(LIMIT_S):
-        while (await session.wait_reconnected()).wire.state is WireState.DEAD:  # noqa: ASYNC110 nobody tells of it
+        while (await session.wait_reconnected()).wire.state is WireState.DEAD:  # noqa: ASYNC110 nothing signals it
             await trio.sleep(0.01)
 
 

@@ -19,7 +19,7 @@ CONTROL = Path(sys.argv[1])
 
 
 class FaultyDisk(Disk):
-    def obey(self) -> None:
+    def misbehave(self) -> None:
         word, _, seconds = CONTROL.read_text().partition(" ")
         if word == "slow":
             time.sleep(float(seconds))
@@ -35,15 +35,15 @@ class FaultyDisk(Disk):
         if word == "ok" and refused and refused in str(path):
             raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
         if not CONTROL.read_text().startswith("slow"):
-            self.obey()
+            self.misbehave()
         return super().open(path, create=create)
 
     def sync(self, descriptor: int) -> None:
-        self.obey()
+        self.misbehave()
         super().sync(descriptor)
 
     def sync_together(self, descriptor: int) -> None:
-        self.obey()
+        self.misbehave()
         super().sync_together(descriptor)
 
 

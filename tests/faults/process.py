@@ -256,7 +256,7 @@ class Daemon:
         """Ask for the status until something is so. Returns how many seconds that took."""
         began_s = time.monotonic()
         with trio.fail_after(LIMIT_S):
-            while not condition(await self.status()):  # noqa: ASYNC110 another process: nothing tells us
+            while not condition(await self.status()):  # noqa: ASYNC110 another process: nothing notifies us
                 await trio.sleep(0.05)
         return time.monotonic() - began_s
 

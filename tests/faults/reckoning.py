@@ -237,7 +237,7 @@ def _reckon_transcripts(
         if key in recorded or (item.fate not in ARRIVED and item.timestamp_ms <= first_ms + READY_MS):
             continue
         result.transcripts_lost += item.fate in ARRIVED
-        # A lost message is missing at the time it was sent; one that came and was dropped, for what it tells of.
+        # A lost message is missing at the time it was sent; one that came and was dropped, at the time it was spoken.
         at_ms, from_ms, to_ms = item.timestamp_ms, content["start_time"], content["end_time"]
         sent = any(gap["from_ms"] - SLACK_MS <= at_ms <= gap["to_ms"] + SLACK_MS for gap in gaps)
         explained = any(gap["from_ms"] <= from_ms and to_ms <= gap["to_ms"] and gap["user_id"] == who for gap in gaps)

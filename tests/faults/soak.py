@@ -1,6 +1,6 @@
 """A long run with regular faults, which looks for growth: `python -m tests.faults.soak --minutes 60`.
 
-Exit status 0 only if nothing is unexplained, doubled or damaged, and neither tasks, descriptors nor memory grew.
+Exit status 0 only if nothing is unexplained, doubled or damaged, and neither tasks, descriptors nor memory increased.
 """
 
 import argparse
@@ -52,7 +52,7 @@ class Soak:
 
     @property
     def growth(self) -> dict[str, int]:
-        """What grew by more than it may."""
+        """The figures that increased by more than they may."""
         limits = {"tasks": GROWTH_TASKS, "descriptors": GROWTH_DESCRIPTORS, "resident_bytes": GROWTH_BYTES}
         grown = {name: getattr(self.last, name) - getattr(self.first, name) for name in limits}
         return {name: size for name, size in grown.items() if size > limits[name]}
@@ -136,7 +136,7 @@ def main() -> int:
         result = trio.run(run)
     print(result)
     wrong = {**result.total.faults, **result.growth}
-    print(f"wrong: {wrong}" if wrong else "nothing grew, nothing is unexplained")
+    print(f"wrong: {wrong}" if wrong else "nothing increased, nothing is unexplained")
     return 1 if wrong else 0
 
 

@@ -17,7 +17,7 @@ from tests.faults.process import Stage, is_machine_busy, open_stage
 from tests.faults.reckoning import Reckoning, end_all, manifest_of, percentile, read_track, reckon, recording_of, sum_of
 
 SYNC_S = 0.5
-UNNOTICED_S = 0.1  # what Zoom sends to nobody, until the kernel tells it
+UNNOTICED_S = 0.1  # what Zoom sends to nobody, until the kernel reports the closed socket
 BUSY_S = 0.25  # for a read or a flush that came late
 
 

@@ -121,10 +121,10 @@ async def test_the_second_daemon_names_the_holder(place: Path) -> None:
         daemon = stage.daemon
         [session] = await stage.live()
         for name, section in (("by-state", "state"), ("by-recordings", "recording"), ("by-socket", "admin")):
-            status, said = await rival(stage, name, **{section: daemon.sections[section]})
-            assert status == 1, said
-            assert str(daemon.pid) in said or section == "admin"
-            assert next(iter(v for k, v in daemon.sections[section].items() if isinstance(v, str))) in said
+            status, output = await rival(stage, name, **{section: daemon.sections[section]})
+            assert status == 1, output
+            assert str(daemon.pid) in output or section == "admin"
+            assert next(iter(v for k, v in daemon.sections[section].items() if isinstance(v, str))) in output
         total = sum_of(await end_all(daemon, [session]))
     assert not total.faults
     assert not total.lost

@@ -65,13 +65,13 @@ async def serve_connection(stream: trio.abc.HalfCloseableStream, respond: Respon
     await Connection(stream, LIMITS).serve(Peer(share=None, respond=respond, refuse=refuse))
 
 
-async def talk(respond: Respond, *said: bytes, hang_up: bool = True) -> bytes:
+async def talk(respond: Respond, *sent: bytes, hang_up: bool = True) -> bytes:
     """Send all, hang up (or not), and return the answers until the server closes."""
     client, server = trio.testing.memory_stream_pair()
     heard = b""
     async with trio.open_nursery() as nursery:
         nursery.start_soon(serve_connection, server, respond)
-        for part in said:
+        for part in sent:
             await client.send_all(part)
             await trio.testing.wait_all_tasks_blocked()
         if hang_up:
@@ -107,10 +107,10 @@ def problem(raw: bytes) -> dict[str, Any]:
     [(status, headers, body)] = answers(raw, "GET")
     assert headers["content-type"] == "application/problem+json"
     assert headers["connection"] == "close"
-    told = json.loads(body)
-    assert isinstance(told, dict)
-    assert told["status"] == status
-    return told
+    parsed = json.loads(body)
+    assert isinstance(parsed, dict)
+    assert parsed["status"] == status
+    return parsed
 
 
 async def test_one_connection_serves_request_after_request_also_when_they_come_together() -> None:
@@ -172,7 +172,7 @@ async def test_the_largest_body_allowed_is_read_whole() -> None:
 
 
 @pytest.mark.parametrize(
-    "said",
+    "sent",
     [
         b"\x16\x03\x01 hello\r\n\r\n",
         b"GET /a HTTP/1.1\r\n\r\n",
@@ -180,8 +180,8 @@ async def test_the_largest_body_allowed_is_read_whole() -> None:
     ],
     ids=["tls", "no host", "negative length"],
 )
-async def test_what_is_not_http_is_refused_and_closed(said: bytes, autojump_clock: MockClock) -> None:
-    assert problem(await talk(Echo(), said, hang_up=False))["code"] == "bad_request"
+async def test_what_is_not_http_is_refused_and_closed(sent: bytes, autojump_clock: MockClock) -> None:
+    assert problem(await talk(Echo(), sent, hang_up=False))["code"] == "bad_request"
 
 
 async def test_an_idle_client_is_closed_without_an_answer(autojump_clock: MockClock) -> None:
@@ -272,9 +272,9 @@ async def test_a_client_that_leaves_does_not_stop_what_it_began() -> None:
     assert done.is_set()
 
 
-@given(said=st.binary(max_size=200) | st.builds(lambda cut, noise: GET[:cut] + noise, st.integers(0, 40), st.binary()))
-async def test_no_bytes_crash_the_server(said: bytes) -> None:
-    await talk(Echo(), said + b"\r\n\r\n")
+@given(sent=st.binary(max_size=200) | st.builds(lambda cut, noise: GET[:cut] + noise, st.integers(0, 40), st.binary()))
+async def test_no_bytes_crash_the_server(sent: bytes) -> None:
+    await talk(Echo(), sent + b"\r\n\r\n")
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ async def test_tcp_with_port_0(listen: str) -> None:
         await listener.aclose()
 
 
-async def test_a_taken_port_is_named() -> None:
+async def test_a_taken_port_is_reported() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         with pytest.raises(ListenError, match=address):
@@ -52,6 +52,6 @@ async def test_another_kind_of_file_is_left_alone(tmp_path: Path) -> None:
     assert path.read_text() == "mine"
 
 
-async def test_a_missing_directory_is_named(tmp_path: Path) -> None:
+async def test_a_missing_directory_is_reported(tmp_path: Path) -> None:
     with pytest.raises(ListenError, match="missing"):
         await open_listeners(f"unix:{tmp_path}/missing/web.sock")

@@ -1,4 +1,4 @@
-"""What the Python peers share: decoding, counting, and the two lines a peer prints.
+"""The parts that the Python peers share: decoding, counting, and the two lines a peer prints.
 
 A peer is started as `SCRIPT URL COUNT [TLS_CA]`, opens COUNT sockets at URL/bare/N, makes the media handshake on each,
 prints `{"ready": true}`, receives until all are closed, and prints what it received and the CPU time that took.

@@ -59,7 +59,7 @@ def main():
         return client
 
     def finish():
-        """The SDK does not tell of a server's close in time: silence ends the count."""
+        """The SDK reports a server's close too late: silence ends the count."""
         while not tally.messages or time.monotonic() - heard_s[0] < SILENCE_S:
             time.sleep(0.1)
         tally.report(heard_s[1])

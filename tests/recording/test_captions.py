@@ -97,3 +97,14 @@ def test_an_update_with_a_new_timestamp_can_be_deleted_by_either() -> None:
 def test_what_another_said_at_that_time_stays() -> None:
     delete = line("", None, None, attribute=DELETE, user_id=6)
     assert len(read_back(captions([line("mine"), delete], T))) == 1
+
+
+def test_revised_captions_stand_in_place_of_what_they_revise() -> None:
+    def line(text: str, start_ms: int, attribute: int | None) -> dict[str, object]:
+        times = {"start_ms": T + start_ms, "end_ms": T + start_ms + 1000, "timestamp_ms": T + 9000}
+        return {"user_id": 5, "user_name": "Ana", "text": text, "attribute": attribute, **times}
+
+    lines = [line("late", 5000, 1), line("wrnog", 1000, 1), line("gone", 2000, 1), line("wrong", 1000, 2)]
+    text = captions([*lines, line("", 2000, 3)], T)
+    assert [part for part in text.splitlines() if part.startswith("<v")] == ["<v Ana>wrong", "<v Ana>late"]
+    assert "00:00:01.000 --> 00:00:02.000" in text

@@ -56,7 +56,7 @@ def inherited_admin_socket(fd: int) -> trio.SocketListener:
 
 
 def _identity(path: Path) -> tuple[int, int, int] | None:
-    """Return what tells one file from another; inode numbers are used again at once, the time of creation is not."""
+    """Return what identifies a file: inode numbers are used again at once, the time of creation is not."""
     try:
         found = path.lstat()
     except OSError:

@@ -44,7 +44,7 @@ def _check_apps(apps: tuple[AppConfig, ...], reader: Reader) -> None:
         if set(one.webhook_secrets) & set(other.webhook_secrets):
             reader.mistake(
                 "app.webhook_secret",
-                f"{one.name!r} and {other.name!r} have the same one, so that it cannot tell whose an event is",
+                f"{one.name!r} and {other.name!r} have the same one, so that the app of an event is unknown",
             )
 
 

@@ -91,7 +91,7 @@ STOP_REASONS: Final = _meanings(
         StopReason.DATA_CONNECTION_CLOSED_ABNORMALLY: ("Our side dropped a media connection.", _CUT, _RESTART),
         StopReason.EXIT_SIGNAL: ("Zoom's RTMS server was shut down.", "Maintenance at Zoom's.", _RESTART),
         StopReason.AUTHENTICATION_FAILURE: (
-            "Zoom ended the stream because it could not tell who we are.",
+            "Zoom ended the stream because it could not identify us.",
             "Wrong credentials, or those of the development app used with the production app: often about a second"
             " after a handshake that went well.",
             "Check client_id and client_secret of the app that sent the webhook, then start the stream again.",
@@ -172,7 +172,7 @@ API_ERRORS: Final[Mapping[int, Meaning]] = {
         "Zoom could not do it.",
         "The account has no active Developer Pack (a trial that expired, a basic account), or bought it a minute ago "
         "and it is still being set up; or the stream is not in a state for this.",
-        "See to the Developer Pack; `rtmsctl ps` tells the state of the stream.",
+        "See to the Developer Pack; `rtmsctl ps` shows the state of the stream.",
     ),
     3000: Meaning(
         "TEMPORARILY_UNAVAILABLE", "Zoom has trouble.", "Trying again, as rtmsd does, did not help.", "Try later."

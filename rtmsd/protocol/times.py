@@ -37,7 +37,7 @@ def read_time(value: object) -> int | None:
 
 
 def normalise_ms(value: int, origin_ms: int | None = None) -> int | None:
-    """Return `value` in milliseconds since the epoch, its unit told from its size.
+    """Return `value` in milliseconds since the epoch, its unit known by its size.
 
     Args:
         value: seconds, milliseconds, microseconds or nanoseconds since the epoch; smaller numbers are milliseconds

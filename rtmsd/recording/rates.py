@@ -25,7 +25,7 @@ class Rates:
         self._messages: Counter[str] = Counter()
         self._bytes: Counter[str] = Counter()
         self._seen: Counter[str] = Counter()
-        self._grew_s: dict[str, float] = {}
+        self._arrived_s: dict[str, float] = {}
 
     def sample(self, now_s: float, messages: Counter[str], sizes: Counter[str]) -> None:
         """Take the counts as they are now. Called about every `SAMPLE_EVERY_S`, however late the loop is."""
@@ -45,10 +45,10 @@ class Rates:
     def last_packet_age_s(self, now_s: float, messages: Counter[str]) -> dict[str, float]:
         """Return how long ago the latest message of each medium came, of those of which any came."""
         self._note(now_s, messages)
-        return {media: round(now_s - at_s, 1) for media, at_s in self._grew_s.items()}
+        return {media: round(now_s - at_s, 1) for media, at_s in self._arrived_s.items()}
 
     def _note(self, now_s: float, messages: Counter[str]) -> None:
         for media, number in messages.items():
             if number != self._seen[media]:
-                self._grew_s[media] = now_s
+                self._arrived_s[media] = now_s
         self._seen = messages

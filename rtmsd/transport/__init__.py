@@ -32,7 +32,7 @@ connection. When either ends, the connection is closed: close frame, reading on 
 
 What must hold:
 - A consumer gets each complete message exactly once and in order, also those that arrive while the connection closes.
-- Errors of Trio, OpenSSL, h11 and wsproto become `ConnectionLost` here, with a cause that tells firewall, route, DNS,
-  certificate and Zoom apart (`failures`); it never contains a URL, as these are secret.
+- Errors of Trio, OpenSSL, h11 and wsproto become `ConnectionLost` here, with a cause: the firewall, the route, DNS,
+  the certificate or Zoom (`failures`); it never contains a URL, as these are secret.
 - Every opening and closing has a limit. Bytes that complete no frame are no sign of life.
 """

@@ -1,4 +1,4 @@
-"""Causes of failed connections, described so that they can be told apart. Pure: errors of the system and of OpenSSL in.
+"""Causes of failed connections, each with a text of its own. Pure: errors of the system and of OpenSSL in.
 
 The reader must know where to look: at a firewall, a route, DNS, a certificate, or at Zoom.
 """

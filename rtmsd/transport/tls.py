@@ -45,7 +45,7 @@ class TlsStream(trio.abc.Stream):
                     raise trio.BrokenResourceError("the connection ended during the TLS handshake") from None
             except ssl.SSLError as exc:
                 with contextlib.suppress(trio.BrokenResourceError):
-                    await self._flush()  # the alert that tells the server why
+                    await self._flush()  # the alert that gives the server the reason
                 raise trio.BrokenResourceError(tls_failure(exc)) from exc
             else:
                 await self._flush()

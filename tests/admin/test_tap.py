@@ -232,7 +232,7 @@ async def test_a_new_sample_format_ends_the_sound_and_a_new_send_rate_does_not()
         assert await source.chunk() is None
 
 
-async def test_a_slow_listener_loses_the_oldest_sound_and_is_told_in_the_trailer() -> None:
+async def test_a_slow_listener_loses_the_oldest_sound_and_is_counted_in_the_trailer() -> None:
     recorder = FakeRecorder()
     second = b"s" * 32000
     with tap_reply(TapRequest.parse({"format": "raw"}), STREAM_ID, recorder, LiveHub()).open() as source:
@@ -298,7 +298,7 @@ async def test_a_packet_s_line_is_json_whatever_the_names(
     }
 
 
-async def test_an_event_about_media_is_still_told_from_media() -> None:
+async def test_an_event_about_media_is_still_distinguished_from_media() -> None:
     recorder, hub = FakeRecorder(), LiveHub()
     with ndjson(recorder, hub, media="events") as source:
         hub.publish({"rtms_stream_id": STREAM_ID, "kind": "connection", "media": ["audio"], "change": "opened"})
@@ -320,7 +320,7 @@ async def test_only_what_was_asked_for_is_sent() -> None:
     hub.publish({"rtms_stream_id": STREAM_ID, "kind": "participant_join"})
 
 
-async def test_a_slow_reader_of_ndjson_is_told_first_how_many_it_lost() -> None:
+async def test_a_slow_reader_of_ndjson_gets_first_how_many_it_lost() -> None:
     recorder = FakeRecorder()
     with ndjson(recorder, LiveHub()) as source:
         [listener] = recorder.listeners
@@ -357,7 +357,7 @@ async def test_what_json_and_utf8_cannot_say_does_not_end_a_tap() -> None:
 # All events
 
 
-async def test_followers_of_events_get_every_stream_s_and_are_told_what_they_lost() -> None:
+async def test_followers_of_events_get_every_stream_s_and_the_count_of_what_they_lost() -> None:
     hub = LiveHub()
     with events_reply(hub).open() as source:
         hub.publish({"rtms_stream_id": "a", "kind": "stream_state", "at_ms": 1})

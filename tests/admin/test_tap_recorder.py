@@ -53,9 +53,9 @@ async def test_a_tap_hears_what_the_recorder_keeps_until_it_finishes(tmp_path: P
         with trio.fail_after(10):
             await recorder.finish()
         assert await sound.chunk() is None
-        told = await everything.chunk()
-        assert told is not None
-        first, *events = (json.loads(line) for line in told.splitlines())
+        chunk = await everything.chunk()
+        assert chunk is not None
+        first, *events = (json.loads(line) for line in chunk.splitlines())
         assert (first["media"], first["timestamp_ms"]) == ("audio", START_MS)
         assert events[-1]["kind"] == "stream_state"
         assert events[-1]["state"] == "ended"

@@ -97,7 +97,7 @@ def test_three_speak_at_once_at_most_and_whole_packets_only() -> None:
     assert crowd.active_speaker == ids[2]
 
 
-def test_utterances_are_told_once_and_a_pause_hides_what_is_said() -> None:
+def test_utterances_are_sent_once_and_a_pause_hides_what_is_said() -> None:
     crowd = Crowd()
     ana = crowd.join(Person(user_name="Ana"), 0).user_id
     assert list(crowd.utterances(3999, 4000)) == []

@@ -130,8 +130,8 @@ def test_verdicts(db: sqlite3.Connection, steps: list[Step]) -> None:
 def test_a_command_of_another_app_changes_nothing(db: sqlite3.Connection, command: StreamCommand) -> None:
     ledger.record(db, start(100), NOW_MS)
     before = ledger.find(db, "stream")
-    foreign = attrs.evolve(command, app="b")
-    assert ledger.record(db, foreign, NOW_MS, {"main"}) is Verdict.FOREIGN
+    other = attrs.evolve(command, app="b")
+    assert ledger.record(db, other, NOW_MS, {"main"}) is Verdict.FOREIGN
     assert ledger.find(db, "stream") == before
     assert ledger.record(db, command, NOW_MS, {"b"}) is (DUPLICATE if command == start(100) else NEW)
 

@@ -269,7 +269,7 @@ async def test_nothing_of_a_revoked_stream_is_left_on_disk(tmp_path: Path) -> No
         await journal.close_stream(id_, reason=reason, ended_ms=1005)
     assert holders(tmp_path, b"Secret") == []
     assert [each.rtms_stream_id for each in await journal.lost_streams()] == ["stream-1"]
-    assert journal.database.set_aside.exists()  # it does not tell of that one
+    assert journal.database.set_aside.exists()  # that one is not in it
     await journal.record(attrs.evolve(stop(6), stop_reason=8))
     await journal.close_stream("stream-1", reason=8, ended_ms=1006)
     assert not journal.database.set_aside.exists()

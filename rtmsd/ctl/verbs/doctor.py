@@ -58,8 +58,8 @@ def _hint(item: Item) -> str:
 
 def in_order(findings: Sequence[Finding]) -> list[Finding]:
     """Return one finding for each check, likeliest cause first: of two a failure, else a success."""
-    telling = sorted(findings, key=lambda finding: (finding.ok is None, finding.ok is True))
-    one_each = {finding.check: finding for finding in reversed(telling)}
+    ordered = sorted(findings, key=lambda finding: (finding.ok is None, finding.ok is True))
+    one_each = {finding.check: finding for finding in reversed(ordered)}
     known = [one_each.pop(check) for check in ORDER if check in one_each]
     return known + [
         one_each[check] for check in dict.fromkeys(finding.check for finding in findings) if check in one_each

@@ -47,7 +47,7 @@ async def test_a_long_name_in_a_packet_is_kept_cut(studio: Any, tools: Any) -> N
         recorder.media.audio(5, "x" * 100_000, tools.T + 20 * number, tools.packet(number))
         recorder.media.video(6, "x" * 100_000, tools.T + 40 * number, b"x%d" % number)
     assert [len(person["user_name"]) for person in recorder.manifest()["participants"]] == [1024, 1024]
-    assert len(next(iter(recorder.media._audio)).user_name or "") == 1024
+    assert len(recorder.media._audio.tracks[5].user_name or "") == 1024
 
 
 async def test_a_huge_event_is_kept_cut_and_marked(studio: Any) -> None:

@@ -284,7 +284,7 @@ async def test_a_disk_that_refuses_for_a_while(
     await nursery.start(studio.writer.run)
     recorder.connected("media", AUDIO)
     sent = 0
-    while not studio.writer.full:
+    while not recorder.media.backlog.full:
         recorder.media.audio(5, "Ana", tools.T + 20 * sent, tools.packet(sent))
         sent += 1
     for number in range(sent, sent + 5):

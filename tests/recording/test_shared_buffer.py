@@ -18,9 +18,9 @@ def fill(share: Backlog, size: int = 100) -> int:
 
 
 def test_a_stream_that_is_alone_may_have_everything() -> None:
-    buffer = Buffer(LIMIT)
-    assert LIMIT <= fill(buffer.open_share()) < LIMIT + 100
-    assert buffer.is_short
+    share = Buffer(LIMIT).open_share()
+    assert LIMIT <= fill(share) < LIMIT + 100
+    assert share.full
 
 
 def test_one_that_cannot_write_leaves_half_to_the_others() -> None:

@@ -330,7 +330,7 @@ class World(RuleBasedStateMachine):
 
     @invariant()
     def no_gap_is_listed_twice(self) -> None:
-        gaps = self.timeline.gaps()
+        gaps = self.timeline.listed()[0]
         assert all(T <= gap.from_ms <= ms(self.now) for gap in gaps), gaps
         assert {gap.cause for gap in gaps} <= {*CAUSES, "daemon_restart", "dropped", "refused"}
         for number, gap in enumerate(gaps):

@@ -27,11 +27,6 @@ class Buffer:
     def pending_bytes(self) -> int:
         return sum(share.pending_bytes for share in self._shares)
 
-    @property
-    def is_short(self) -> bool:
-        """Whether there is a stream that has no room."""
-        return any(share.full for share in self._shares)
-
     def open_share(self) -> Backlog:
         """Return the part of a stream that begins."""
         share = Backlog(0, grow=self._grow)

@@ -93,11 +93,6 @@ class Writer:
         return self.buffer.pending_bytes
 
     @property
-    def full(self) -> bool:
-        """Whether a stream has no room for what comes."""
-        return self.buffer.is_short
-
-    @property
     def error(self) -> str | None:
         """Why something waits for the disk, in plain words; None when all that was tried last succeeded."""
         return self._refused or self.retrier.error

@@ -1,7 +1,7 @@
 """The audio of a stream, decoded to L16: which WAV file a packet belongs to, and when another one is begun."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Final
 
 from rtmsd.protocol.causes import GapCause
@@ -56,9 +56,6 @@ class AudioStore(MediaStore[bytes]):
         self._gone_bytes = 0
         self._decoders: dict[UserId, PacketDecoder] = {}
         self._new_decoder: Callable[[], PacketDecoder] = decoder(self.format)
-
-    def __iter__(self) -> Iterator[Track]:
-        return iter(self._all)
 
     @property
     def pcm(self) -> PcmFormat:

@@ -21,9 +21,6 @@ class Pauses:
         self._pauses = list(known)
         self._is_end_guessed = False  # of the last one
 
-    def __iter__(self) -> Iterator[PauseEntry]:
-        return iter(self._pauses)
-
     @property
     def spans(self) -> Iterator[Part]:
         return ((pause.from_ms, math.inf if pause.to_ms is None else pause.to_ms) for pause in self._pauses)

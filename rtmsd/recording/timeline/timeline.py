@@ -279,17 +279,14 @@ class Timeline:
 
     # As the manifest has it
 
-    def gaps(self) -> list[Gap]:
-        """All gaps, those going on too, in order and without the time that was paused."""
-        return self._listed()[0]
-
-    def _listed(self) -> tuple[list[Gap], list[Gap]]:
+    def listed(self) -> tuple[list[Gap], list[Gap]]:
+        """Return all gaps, those going on too, without the time that was paused; see `list_gaps`."""
         going_on = (medium.going_on() for medium in self._media.values())
         return self._gaps.listed((gap for gap in going_on if gap is not None), self.pauses.spans)
 
     def to_manifest(self) -> dict[str, Any]:
         """Return the fields of the manifest that are about time."""
-        gaps, within = self._listed()
+        gaps, within = self.listed()
         return {
             "gaps": [gap.entry() for gap in gaps],
             "gaps_within": [gap.entry() for gap in within if self._media],  # after the end none becomes shorter

@@ -155,4 +155,4 @@ def test_what_the_disk_refuses_is_reported_with_its_whole_path(tmp_path: Path) -
     day = tmp_path / "2026-09-21"
     day.mkdir()
     with pytest.raises(OSError, match=re.escape(f"'{day / 'none'}'")):
-        Disk(tmp_path).rename(day / "none", "other")
+        Disk(tmp_path).set_aside(day / "none")

@@ -93,16 +93,11 @@ class Disk:
             if not is_away(error):
                 raise
 
-    def rename(self, path: Path, name: str) -> str:
-        """Give what is there another name, or the next free one behind it. Returns the name it has then."""
+    def set_aside(self, path: Path) -> None:
+        """Make way for what is ours, and keep what stands there, under a name that is free."""
         with open_directory(path.parent, self.root) as directory:
-            free = free_name(name, directory)
+            free = free_name(f"{path.name}{SET_ASIDE}", directory)
             os.rename(path.name, free, src_dir_fd=directory, dst_dir_fd=directory)
-        return free
-
-    def set_aside(self, path: Path) -> str:
-        """Make way for what is ours, and keep what stands there."""
-        return self.rename(path, f"{path.name}{SET_ASIDE}")
 
     def sizes(self, directory: Path) -> dict[str, tuple[int, int]]:
         """Return inode and size of each file in a directory; nothing where there is no directory."""
@@ -163,7 +158,7 @@ class Disk:
 
     def replace(self, path: Path, content: bytes) -> None:
         """Replace a whole file: a reader sees the old content or the new, also after a power failure."""
-        temporary = temporary_name(path)
+        temporary = path.with_name(f".{path.name}.tmp")  # left behind by a crash, it is of no use
         self.remove(temporary)
         try:
             descriptor = self.open(temporary, create=True)
@@ -194,11 +189,6 @@ def _error_of(sync: Callable[[int], None], descriptor: int) -> OSError | None:
     except OSError as error:
         return error
     return None
-
-
-def temporary_name(path: Path) -> Path:
-    """Return the name a file has while it is being replaced; left behind by a crash, it is of no use."""
-    return path.with_name(f".{path.name}.tmp")
 
 
 # Many files to disk in one call: `fdatasync` of a hundred files costs 18 ms of CPU and 45 ms of time, half of it in

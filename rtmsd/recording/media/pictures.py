@@ -160,15 +160,7 @@ class PictureStore(MediaStore[bytes]):
         self._maker.dirty.pop(film.file, None)
         if damage.file is film.file:
             self._maker.forget(film.file)  # it would be reported again and again
-        self._closed[film.file] = FileEntry(
-            path=self._maker.name(film.file),
-            index=self._maker.name(film.index),
-            media=self.media,
-            user_id=film.user_id,
-            start_ms=film.start_ms,
-            duration_ms=max(0, film.durable_ms - film.start_ms),
-            bytes=film.file.durable_bytes,
-        )
+        self._closed[film.file] = self._entry(film, film.durable_ms, film.file.durable_bytes)
 
     def restore(self, resumed: ResumedMedia) -> None:
         for pictures in resumed.pictures:
@@ -184,18 +176,19 @@ class PictureStore(MediaStore[bytes]):
             self._note_newest(end_ms)
 
     def entries(self) -> list[FileEntry]:
-        return [
-            FileEntry(
-                path=self._maker.name(film.file),
-                index=self._maker.name(film.index),
-                media=self.media,
-                user_id=film.user_id,
-                start_ms=film.start_ms,
-                duration_ms=max(0, film.newest_ms - film.start_ms),
-                bytes=film.size_bytes,
-            )
-            for film in self._films.values()
-        ] + list(self._closed.values())
+        films = [self._entry(film, film.newest_ms, film.size_bytes) for film in self._films.values()]
+        return [*films, *self._closed.values()]
+
+    def _entry(self, film: _Film, last_ms: int, size_bytes: int) -> FileEntry:
+        return FileEntry(
+            path=self._maker.name(film.file),
+            index=self._maker.name(film.index),
+            media=self.media,
+            user_id=film.user_id,
+            start_ms=film.start_ms,
+            duration_ms=max(0, last_ms - film.start_ms),
+            bytes=size_bytes,
+        )
 
     def _new(self, user_id: int | str, timestamp_ms: int) -> _Film:
         file = self._maker.new(self.media, participant_name(user_id), self._suffix)

@@ -7,7 +7,7 @@ from typing import Any
 from rtmsd.protocol.bounds import bounded_object
 from rtmsd.protocol.enums import SessionState, StreamState
 from rtmsd.recording.disk.file_buffer import DiskFile
-from rtmsd.recording.media.text import json_line
+from rtmsd.recording.manifest.lines import json_line
 
 
 class EventLog:

@@ -103,7 +103,9 @@ def _days(root: Path) -> list[Path]:
 
 
 def _read(directory: Path) -> Recording:
-    manifest = _read_manifest(directory)
+    manifest = None
+    with contextlib.suppress(OSError):  # one that cannot be read must not hide all others
+        manifest = read_manifest(directory)
     path = directory / MANIFEST
     recording = Recording(
         rtms_stream_id=unquote(directory.name),
@@ -133,13 +135,6 @@ def _described(recording: Recording, manifest: Manifest) -> Recording:
         refused={media: term.refused.why for media, term in manifest.media.items() if term.refused is not None},
         session_key=_text(details.get("session_key")) if isinstance(details, dict) else None,
     )
-
-
-def _read_manifest(directory: Path) -> Manifest | None:
-    try:
-        return read_manifest(directory)
-    except OSError:  # one that cannot be read must not hide all others
-        return None
 
 
 def _text(value: object) -> str | None:

@@ -65,3 +65,12 @@ def read_lines(content: bytes, kind: Line) -> list[dict[str, Any]]:
         with contextlib.suppress(ValueError):
             found.append(read_line(line, kind))
     return found
+
+
+def json_line(value: dict[str, Any]) -> bytes:
+    """Return one line of JSON, whatever is in it: other types become strings, half a character an escape."""
+    try:
+        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
+        return text.encode() + b"\n"
+    except UnicodeEncodeError:  # a lone surrogate
+        return json.dumps(value, separators=(",", ":"), default=str).encode() + b"\n"

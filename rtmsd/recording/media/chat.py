@@ -6,8 +6,9 @@ from rtmsd.protocol.causes import GapCause
 from rtmsd.protocol.media_data import ChatData, UserId
 from rtmsd.recording.disk.paths import CHAT
 from rtmsd.recording.disk.presence import Damage
+from rtmsd.recording.manifest.lines import json_line
 from rtmsd.recording.media.store import IntakeContext, Kept
-from rtmsd.recording.media.text import TextStore, json_line
+from rtmsd.recording.media.text import TextStore
 from rtmsd.recording.timeline.gaps import Gap
 
 

@@ -1,8 +1,5 @@
 """Media that are text: one line of JSON for each message, in one file for everybody."""
 
-import json
-from typing import Any
-
 from rtmsd.recording.manifest.schema import FileEntry
 from rtmsd.recording.media.resumed import ResumedMedia
 from rtmsd.recording.media.store import Data, IntakeContext, MediaStore
@@ -40,12 +37,3 @@ class TextStore(MediaStore[Data]):
                 bytes=self._lines.size_bytes,
             )
         ]
-
-
-def json_line(value: dict[str, Any]) -> bytes:
-    """Return one line of JSON, whatever is in it: other types become strings, half a character an escape."""
-    try:
-        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
-        return text.encode() + b"\n"
-    except UnicodeEncodeError:  # a lone surrogate
-        return json.dumps(value, separators=(",", ":"), default=str).encode() + b"\n"

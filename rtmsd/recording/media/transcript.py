@@ -9,11 +9,11 @@ from rtmsd.protocol.media_data import TranscriptData, UserId
 from rtmsd.recording.disk.filesystem import Disk
 from rtmsd.recording.disk.paths import CAPTIONS, TRANSCRIPT
 from rtmsd.recording.disk.presence import Damage
-from rtmsd.recording.manifest.lines import Line, read_lines
+from rtmsd.recording.manifest.lines import Line, json_line, read_lines
 from rtmsd.recording.media import captions
 from rtmsd.recording.media.resumed import ResumedMedia
 from rtmsd.recording.media.store import IntakeContext, Kept
-from rtmsd.recording.media.text import TextStore, json_line
+from rtmsd.recording.media.text import TextStore
 from rtmsd.recording.timeline.gaps import Gap
 
 _RECENT: Final = 256

@@ -4,7 +4,6 @@ A manifest promises what was synced before it was written. A kill or a power fai
 somebody cut, removed or overwrote, or what a disk lost, is damage.
 """
 
-import json
 from collections.abc import Iterable
 from typing import Any, Final
 
@@ -45,10 +44,6 @@ class Lost:
         """Return the event, from outside a recording's time."""
         return {"at_ms": at_ms, "kind": EVENT, "zoom_ms": None, **self.fields}
 
-    def line(self, at_ms: int) -> bytes:
-        """Return the line for `events.jsonl`."""
-        return json.dumps(self.event(at_ms), separators=(",", ":")).encode() + b"\n"
-
     def __str__(self) -> str:
         if self.gap is None:
             return self.what
@@ -70,21 +65,15 @@ def lost_audio(entry: FileEntry, found: FileEntry | None, end_ms: int | None) ->
     kept_ms = 0 if found is None else found.duration_ms
     if found is not None and found.bytes >= entry.bytes:
         return None
-    promised_ms = promised_audio_ms(entry)
+    pcm, promised_ms = pcm_of(entry), entry.duration_ms
+    if pcm is not None:  # where duration and size do not agree, the less of both
+        promised_ms = min(promised_ms, (entry.bytes - HEADER_BYTES) // pcm.bytes_per_ms)
     if promised_ms <= kept_ms:
         return None
     start_ms = entry.start_ms
     what = "gone" if found is None else f"cut off, {entry.bytes} to {found.bytes} bytes"
     gap = gap_of("audio", entry.user_id, start_ms + kept_ms, start_ms + promised_ms, end_ms)
     return Lost(entry.path, what, gap)
-
-
-def promised_audio_ms(entry: FileEntry) -> int:
-    """Return how much audio an entry promises: where duration and size do not agree, the less of both."""
-    pcm = pcm_of(entry)
-    return (
-        entry.duration_ms if pcm is None else min(entry.duration_ms, (entry.bytes - HEADER_BYTES) // pcm.bytes_per_ms)
-    )
 
 
 def pcm_of(entry: FileEntry) -> PcmFormat | None:

@@ -14,7 +14,7 @@ import attrs
 from rtmsd.protocol.causes import GapCause, RecordingState
 from rtmsd.recording.disk.filesystem import SET_ASIDE, Disk
 from rtmsd.recording.disk.paths import CAPTIONS, EVENTS, TRANSCRIPT
-from rtmsd.recording.manifest.lines import Line, read_lines
+from rtmsd.recording.manifest.lines import Line, json_line, read_lines
 from rtmsd.recording.manifest.schema import (
     MANIFEST,
     VERSION,
@@ -156,7 +156,7 @@ def _report_lost(plan: RepairPlan, manifest: Manifest) -> None:
     if plan.lost:
         at_ms = time.time_ns() // 1_000_000
         events = plan.directory / EVENTS
-        plan.append(events, b"".join(lost.line(at_ms) for lost in plan.lost))
+        plan.append(events, b"".join(json_line(lost.event(at_ms)) for lost in plan.lost))
         manifest.events_bytes = plan.size_bytes(events)
 
 

@@ -63,18 +63,19 @@ def _sort_out(
     kept: list[bytes] = []
     broken: list[bytes] = []
     lines: list[dict[str, Any]] = []
-    around: list[tuple[int | None, int | None]] = []  # times of the lines before and behind what is broken
+    before_ms = behind_ms = None  # times of the lines around all that is broken
     for raw in plan.content(path).split(b"\n")[:-1]:
         line = raw.lstrip(b"\0")  # what a hole before it left
         try:
             known = read_line(line, kind)
         except ValueError:
-            if not broken or not around or around[-1][1] is not None:
-                around.append((_time_ms(lines[-1]) if lines else None, None))
+            if lines and not broken:
+                before_ms = _time_ms(lines[-1])
             broken.append(raw)
+            behind_ms = None
             continue
-        if around and around[-1][1] is None:
-            around[-1] = (around[-1][0], _time_ms(known))
+        if behind_ms is None:
+            behind_ms = _time_ms(known)
         kept.append(line)
         lines.append(known)
     right = b"".join(line + b"\n" for line in kept)
@@ -87,8 +88,8 @@ def _sort_out(
     if not broken or (not is_promised and kind is not Line.EVENT):
         return lines, None
     started_ms, ended_ms = manifest.started_ms, manifest.ended_ms
-    from_ms = _first(around[0][0], started_ms)
-    to_ms = _first(around[-1][1], ended_ms, manifest.clock_ms or None, from_ms + 1)
+    from_ms = started_ms if before_ms is None else before_ms
+    to_ms = _first(behind_ms, ended_ms, manifest.clock_ms or None, from_ms + 1)
     gap = gap_of(path.stem, None, min(from_ms, to_ms - 1), to_ms, ended_ms)
     return lines, Lost(path.name, f"{len(broken)} lines are broken", gap)
 

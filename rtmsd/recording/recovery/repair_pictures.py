@@ -133,15 +133,12 @@ class _Pair:
         self._lost.append((from_ms, to_ms, what))
 
     def _report(self) -> None:
-        if self._entry is not None and self._promised_bytes > 0 and not self._lost and self._is_short():
-            last_ms = self._last_ms
-            self._lose(last_ms, last_ms, "cut off")
+        left_bytes = self._plan.size_bytes(self._data) if self._plan.exists(self._data) else self._promised_bytes
+        if left_bytes < self._promised_bytes and not self._lost:
+            self._lose(self._last_ms, self._last_ms, "cut off")
         for from_ms, to_ms, what in self._lost:
             gap = gap_of(self._data.parent.name, self._owner, from_ms, to_ms + 1, self._end_ms)
             self._plan.note_lost(Lost(self._name, what, gap))
-
-    def _is_short(self) -> bool:
-        return self._plan.exists(self._data) and self._plan.size_bytes(self._data) < self._promised_bytes
 
     @property
     def _owner(self) -> int | str | None:

@@ -1,7 +1,6 @@
 """The state that an earlier run left in a directory, as it will be once repaired, for a recorder that continues it."""
 
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -112,7 +111,7 @@ def load_resume_state(directory: Path, identity: dict[str, Any]) -> ResumeState:
     repaired = plan_repair(directory, identity)
     manifest, plan = repaired.manifest, repaired.plan
     if manifest is not None and manifest.state == RecordingState.REVOKED:  # a kill may have kept it from being deleted
-        return ResumeState(repair=partial(_delete_rest, directory))
+        return ResumeState(repair=lambda disk: delete_all(disk, directory, but=MANIFEST))
     assert manifest is not None, "with an identity one can be made"
     audio: list[ResumedAudio] = []
     pictures: list[ResumedPictures] = []
@@ -122,6 +121,7 @@ def load_resume_state(directory: Path, identity: dict[str, Any]) -> ResumeState:
             audio.append(_audio(plan, entry.path, repaired.headers[entry.path], gaps))
         elif entry.media in {"video", "share"}:
             pictures.append(_pictures(plan, entry))
+    transcript = plan.content(path)[-_RECENT_BYTES:] if plan.exists(path := directory / TRANSCRIPT) else b""
     texts = [directory / name for name in (EVENTS, TRANSCRIPT, CAPTIONS, CHAT)]
     return ResumeState(
         manifest=manifest,
@@ -129,16 +129,12 @@ def load_resume_state(directory: Path, identity: dict[str, Any]) -> ResumeState:
         sizes={path.name: plan.size_bytes(path) for path in texts if plan.exists(path)},
         audio=_with_tails(directory, audio),
         pictures=pictures,
-        recent_lines=_last_lines(directory / TRANSCRIPT, plan),
+        recent_lines=read_lines(transcript, Line.UTTERANCE),
         counters=manifest.counters,
         repairs=plan.notes,
         lost=plan.lost,
         repair=plan.apply if plan else None,
     )
-
-
-def _delete_rest(directory: Path, disk: Disk) -> None:
-    delete_all(disk, directory, but=MANIFEST)
 
 
 def _audio(plan: RepairPlan, name: str, header: WavHeader, gaps: list[Gap]) -> ResumedAudio:
@@ -171,7 +167,3 @@ def _with_tails(directory: Path, found: list[ResumedAudio]) -> list[ResumedAudio
             file.seek(audio.size_bytes - size)
             tails[audio.path] = file.read(size)
     return [attrs.evolve(audio, tail=tails.get(audio.path, b"")) for audio in found]
-
-
-def _last_lines(path: Path, plan: RepairPlan) -> list[dict[str, Any]]:
-    return read_lines(plan.content(path)[-_RECENT_BYTES:], Line.UTTERANCE) if plan.exists(path) else []

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -27,7 +28,7 @@ WHOLE: dict[str, Any] = {
     "connections": [{"number": 1, "kind": "media", "media": ["audio"], "opened_ms": T, "closed_ms": None}],
     "counters": {"messages": {"audio": 1}, "duplicates": 2, "corrupt_kinds": {}},
 }
-NEW_KEYS = st.dictionaries(st.sampled_from(["others", "nested", "x"]), st.integers() | st.text(), max_size=2)
+NEW_KEYS = st.dictionaries(st.sampled_from(["others", "nested", "x", ""]), st.integers() | st.text(), max_size=2)
 
 
 def entries(plain: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -47,6 +48,12 @@ def test_keys_of_a_later_version_are_kept_in_every_entry(data: st.DataObject) ->
     for before, after in zip(entries(whole), entries(again), strict=True):
         plain = {name for name, value in before.items() if not isinstance(value, list | dict)}
         assert {name: after.get(name) for name in plain} == {name: before[name] for name in plain}
+
+
+@pytest.mark.parametrize("value", [None, 5, {"": None}, {"state": "ended"}])
+def test_a_key_without_a_name_does_no_harm(value: Any) -> None:
+    plain = WHOLE | {"": value}
+    assert to_json(manifest_from_json(plain)) == to_json(manifest_from_json(WHOLE)) | {"": value}
 
 
 def test_what_is_read_is_what_is_written() -> None:

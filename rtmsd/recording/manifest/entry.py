@@ -5,7 +5,7 @@ from typing import Any, ClassVar, Final
 
 import msgspec
 
-_OTHERS: Final = ""  # the encoded name of `others`: no key of any version
+_OTHERS: Final = "\x7fothers"  # the encoded name of `others`: no key of any version
 
 
 class Entry(msgspec.Struct, kw_only=True, rename={"others": _OTHERS}):
@@ -24,8 +24,7 @@ class Entry(msgspec.Struct, kw_only=True, rename={"others": _OTHERS}):
 def keep_others(entry: Entry, plain: Mapping[str, Any]) -> None:
     """Add to an entry, and to those in it, the keys of the JSON object it was converted from that are not fields."""
     known = entry.__struct_encode_fields__
-    if others := {name: value for name, value in plain.items() if name not in known}:
-        entry.others = others
+    entry.others = {name: value for name, value in plain.items() if name not in known}
     for inner, plain_inner in _pairs(entry, plain):
         keep_others(inner, plain_inner)
 

@@ -9,7 +9,7 @@ from rtmsd.recording.disk.filesystem import Disk
 from rtmsd.recording.manifest.schema import FileEntry
 from rtmsd.recording.media.wav.header import PcmFormat, WavHeader
 from rtmsd.recording.recovery.plan import RepairPlan
-from rtmsd.recording.recovery.repair_files import FileRepairer, header_of
+from rtmsd.recording.recovery.repair_files import cut_torn, header_of
 from rtmsd.recording.timeline.gaps import Gap, Gaps
 
 
@@ -55,7 +55,7 @@ def test_zeros_that_a_power_failure_left_are_cut_off(tmp_path: Path, torn: bytes
     path = tmp_path / "events.jsonl"
     path.write_bytes(b'{"whole":1}\n' + torn)
     plan = RepairPlan(tmp_path)
-    FileRepairer(plan).cut_torn(path)
+    cut_torn(plan, path)
     plan.apply(Disk())
     assert path.read_bytes() == b'{"whole":1}\n'
 

@@ -29,7 +29,7 @@ from rtmsd.recording.media.wav.header import WavHeader
 from rtmsd.recording.recovery.plan import RepairPlan
 from rtmsd.recording.recovery.rebuild import rebuild_manifest
 from rtmsd.recording.recovery.repair_audio import repair_audio
-from rtmsd.recording.recovery.repair_files import FileRepairer
+from rtmsd.recording.recovery.repair_files import cut_torn
 from rtmsd.recording.recovery.repair_lines import repair_lines
 from rtmsd.recording.recovery.repair_pictures import repair_pictures
 from rtmsd.recording.timeline.gaps import Gap, Gaps
@@ -96,11 +96,10 @@ def plan_repair(directory: Path, identity: dict[str, Any]) -> Repaired:
     if manifest is None:
         plan.note(directory / MANIFEST, "no manifest of rtmsd, and nothing here to make one from")
         return Repaired(None, {}, plan)
-    repairer = FileRepairer(plan)
-    headers, wavs = repair_audio(plan, repairer, manifest)
-    files = [*wavs, *repair_pictures(plan, manifest), *repair_lines(plan, repairer, manifest)]
+    headers, wavs = repair_audio(plan, manifest)
+    files = [*wavs, *repair_pictures(plan, manifest), *repair_lines(plan, manifest)]
     if plan.exists(captions_path := directory / CAPTIONS):
-        repairer.cut_torn(captions_path)
+        cut_torn(plan, captions_path)
     _repair_manifest(plan, manifest, files)
     return Repaired(manifest, headers, plan)
 

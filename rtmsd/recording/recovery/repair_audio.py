@@ -6,19 +6,17 @@ from rtmsd.recording.manifest.schema import FileEntry, Manifest
 from rtmsd.recording.media.wav.header import HEADER_BYTES, WavHeader
 from rtmsd.recording.recovery.damage import Lost, gap_of, lost_audio
 from rtmsd.recording.recovery.plan import RepairPlan
-from rtmsd.recording.recovery.repair_files import FileRepairer
+from rtmsd.recording.recovery.repair_files import repair_wav, zeros_at_start
 
 
-def repair_audio(
-    plan: RepairPlan, repairer: FileRepairer, manifest: Manifest
-) -> tuple[dict[str, WavHeader], list[FileEntry]]:
+def repair_audio(plan: RepairPlan, manifest: Manifest) -> tuple[dict[str, WavHeader], list[FileEntry]]:
     """Repair all audio. Returns the headers by name, and the entries for the manifest."""
     entries = {entry.path: entry for entry in manifest.files if entry.media == "audio"}
     headers: dict[str, WavHeader] = {}
     found: dict[str, FileEntry] = {}
     for path in plan.files("audio/*.wav"):
         name = plan.name(path)
-        header = repairer.wav(path, entries.get(name), manifest.started_ms)
+        header = repair_wav(plan, path, entries.get(name), manifest.started_ms)
         if header is not None:
             headers[name] = header
             found[name] = _entry(name, header, plan.size_bytes(path), entries.get(name))
@@ -27,9 +25,8 @@ def repair_audio(
         lost = lost_audio(entry, found.get(name), end_ms)
         if lost is not None:
             plan.note_lost(lost)
-    for name, zeroed in repairer.zeroed.items():
-        header = headers[name]
-        length_ms = (zeroed - HEADER_BYTES) // header.pcm.bytes_per_ms
+    for name, header in headers.items():
+        length_ms = (zeros_at_start(plan.directory / name) - HEADER_BYTES) // header.pcm.bytes_per_ms
         if name in entries and length_ms > 0:
             gap = gap_of("audio", header.owner, header.start_ms, header.start_ms + length_ms, end_ms)
             plan.note_lost(Lost(name, "overwritten with zeros from its start on", gap))

@@ -15,7 +15,7 @@ from rtmsd.recording.media.wav.header import HEADER_BYTES, BadWav, PcmFormat, Wa
 from rtmsd.recording.recovery.damage import pcm_of
 from rtmsd.recording.recovery.plan import RepairPlan
 
-_PIECE_BYTES: Final = 2**20
+_PIECE_BYTES: Final = 65_536
 
 
 def header_of(raw: bytes, stem: str, entry: FileEntry | None = None, started_ms: int | None = None) -> WavHeader | None:
@@ -68,54 +68,42 @@ def _agrees(entry: FileEntry, pcm: PcmFormat) -> bool:
     return entry.duration_ms > 0 and entry.duration_ms == (entry.bytes - HEADER_BYTES) // pcm.bytes_per_ms
 
 
-class FileRepairer:
-    """Looks at files one by one, and plans their repair.
-
-    Attributes:
-        zeroed: of WAVs that were overwritten with zeros from their start on, how far.
-    """
-
-    def __init__(self, plan: RepairPlan) -> None:
-        self.zeroed: dict[str, int] = {}
-        self._plan = plan
-
-    def wav(self, path: Path, entry: FileEntry | None, started_ms: int | None) -> WavHeader | None:
-        """Correct the header, also to the size of the file. Returns it; None if there is no such WAV any more."""
-        size_bytes = path.stat().st_size
-        with path.open("rb") as file:
-            raw = file.read(HEADER_BYTES)
-        header = header_of(raw, path.stem, entry, started_ms)
-        stored = _decoded(raw)
-        if stored is None and size_bytes <= HEADER_BYTES:
-            self._plan.remove(path)
-            self._plan.note(path, "removed, it holds no audio")
-            return None
-        if header is None:
-            self._plan.note(path, "cannot be repaired: its header is not readable and the manifest does not know it")
-            return None
-        if not any(raw):
-            self.zeroed[self._plan.name(path)] = _zeros_at_start(path)
-        whole_bytes = size_bytes - (size_bytes - HEADER_BYTES) % header.pcm.block_bytes
-        right = header.encode(whole_bytes)
-        if right != raw or whole_bytes != size_bytes:
-            self._plan.cut(path, whole_bytes, right)
-            is_known = stored is not None and stored == _decoded(right)
-            what = "lengths in the header corrected" if is_known else "header made again from the manifest"
-            self._plan.note(path, f"{what}, {whole_bytes} bytes")
-        return header
-
-    def cut_torn(self, path: Path) -> None:
-        """Cut off a last line that is torn, or that a power failure left as zeros."""
-        content = self._plan.content(path)
-        whole = content.rfind(b"\n") + 1
-        while b"\0" in content[(start := content.rfind(b"\n", 0, max(0, whole - 1)) + 1) : whole]:
-            whole = start  # JSON never has that byte
-        if whole != len(content):
-            self._plan.cut(path, whole)
-            self._plan.note(path, f"torn last line cut off, {len(content) - whole} bytes")
+def repair_wav(plan: RepairPlan, path: Path, entry: FileEntry | None, started_ms: int | None) -> WavHeader | None:
+    """Correct the header, also to the size of the file. Returns it; None if there is no such WAV any more."""
+    size_bytes = path.stat().st_size
+    with path.open("rb") as file:
+        raw = file.read(HEADER_BYTES)
+    header = header_of(raw, path.stem, entry, started_ms)
+    stored = _decoded(raw)
+    if stored is None and size_bytes <= HEADER_BYTES:
+        plan.remove(path)
+        plan.note(path, "removed, it holds no audio")
+        return None
+    if header is None:
+        plan.note(path, "cannot be repaired: its header is not readable and the manifest does not know it")
+        return None
+    whole_bytes = size_bytes - (size_bytes - HEADER_BYTES) % header.pcm.block_bytes
+    right = header.encode(whole_bytes)
+    if right != raw or whole_bytes != size_bytes:
+        plan.cut(path, whole_bytes, right)
+        is_known = stored is not None and stored == _decoded(right)
+        what = "lengths in the header corrected" if is_known else "header made again from the manifest"
+        plan.note(path, f"{what}, {whole_bytes} bytes")
+    return header
 
 
-def _zeros_at_start(path: Path) -> int:
+def cut_torn(plan: RepairPlan, path: Path) -> None:
+    """Cut off a last line that is torn, or that a power failure left as zeros."""
+    content = plan.content(path)
+    whole = content.rfind(b"\n") + 1
+    while b"\0" in content[(start := content.rfind(b"\n", 0, max(0, whole - 1)) + 1) : whole]:
+        whole = start  # JSON never has that byte
+    if whole != len(content):
+        plan.cut(path, whole)
+        plan.note(path, f"torn last line cut off, {len(content) - whole} bytes")
+
+
+def zeros_at_start(path: Path) -> int:
     """Return the offset of the first byte that is not zero, or the size."""
     offset = 0
     with path.open("rb") as file:

@@ -11,7 +11,7 @@ from rtmsd.recording.manifest.lines import Line, read_line
 from rtmsd.recording.manifest.schema import FileEntry, Manifest
 from rtmsd.recording.recovery.damage import Lost, gap_of, lost_lines
 from rtmsd.recording.recovery.plan import RepairPlan
-from rtmsd.recording.recovery.repair_files import FileRepairer
+from rtmsd.recording.recovery.repair_files import cut_torn
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 KINDS: Final = {EVENTS: Line.EVENT, TRANSCRIPT: Line.UTTERANCE, CHAT: Line.CHAT}
 
 
-def repair_lines(plan: RepairPlan, repairer: FileRepairer, manifest: Manifest) -> list[FileEntry]:
+def repair_lines(plan: RepairPlan, manifest: Manifest) -> list[FileEntry]:
     """Repair events, transcript and chat. Returns the entries of those that the manifest lists."""
     entries = {entry.path: entry for entry in manifest.files}
     found: list[FileEntry] = []
@@ -29,7 +29,7 @@ def repair_lines(plan: RepairPlan, repairer: FileRepairer, manifest: Manifest) -
         size_bytes = 0
         lost: Lost | None = None
         if plan.exists(path):
-            repairer.cut_torn(path)
+            cut_torn(plan, path)
             size_bytes = plan.size_bytes(path)
             lines, lost = _sort_out(plan, path, kind, manifest, is_promised=entry is not None)
         times_ms = [_time_ms(line) for line in lines]

@@ -93,16 +93,14 @@ class RecordingContents:
 
     def manifest(self) -> Manifest:
         """The manifest, as of now; of a stream that was revoked, what may be kept of it."""
+        counts = self.media.counters()
+        if unlisted := self.participants.unlisted:
+            counts["unlisted_participants"] = unlisted
         return self.header.manifest(
             participants=self.participants.entries(),
             media=self.terms.entries(),
             files=self.media.entries(),
             **self.timeline.to_manifest(),
-            counters=self._counters(),
+            counters=Counters(counts.pop("messages"), others=counts),
             events_bytes=self._events.size_bytes,
         )
-
-    def _counters(self) -> Counters:
-        counts, unlisted = self.media.counters(), self.participants.unlisted
-        messages = counts.pop("messages")
-        return Counters(messages, others={**counts, **({"unlisted_participants": unlisted} if unlisted else {})})

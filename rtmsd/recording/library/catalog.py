@@ -129,7 +129,7 @@ def _described(recording: Recording, manifest: Manifest) -> Recording:
         app=_text(manifest.app),
         started_ms=manifest.started_ms,
         ended_ms=manifest.ended_ms,
-        stop_reason=_whole(manifest.stop_reason),
+        stop_reason=manifest.stop_reason if type(manifest.stop_reason) is int else None,
         why=_text(manifest.why),
         gaps=len(manifest.gaps),
         refused={media: term.refused.why for media, term in manifest.media.items() if term.refused is not None},
@@ -139,10 +139,6 @@ def _described(recording: Recording, manifest: Manifest) -> Recording:
 
 def _text(value: object) -> str | None:
     return value if isinstance(value, str) else None
-
-
-def _whole(value: object) -> int | None:
-    return value if type(value) is int else None
 
 
 def occupied_bytes(directory: Path) -> int:

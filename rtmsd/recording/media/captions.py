@@ -39,7 +39,7 @@ def captions(lines: Iterable[_Line], started_ms: int) -> str:
     utterances: dict[int, _Line] = {}
     revised: dict[tuple[Any, ...], list[int]] = {}  # by user and time: which utterances
     for number, line in enumerate(lines):
-        found = [each for each in _named(line, revised, utterances) if each in utterances]
+        found = _revised_by(line, revised, utterances)
         match line["attribute"]:
             case MessageAttribute.DELETE:
                 for each in found:
@@ -65,7 +65,7 @@ def _keys(line: _Line) -> list[tuple[Any, ...]]:
     return [stamped] if start_ms is None else [(line["user_id"], "start", start_ms), stamped]
 
 
-def _named(line: _Line, revised: dict[tuple[Any, ...], list[int]], utterances: dict[int, _Line]) -> list[int]:
+def _revised_by(line: _Line, revised: dict[tuple[Any, ...], list[int]], utterances: dict[int, _Line]) -> list[int]:
     """Return the utterances that a revision is of."""
     *started, stamped = _keys(line)
     for key in started:

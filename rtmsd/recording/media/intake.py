@@ -144,10 +144,10 @@ class MediaIntake:
         """Tell the timeline how far the media have come."""
         timeline = self._timeline
         timeline.clock_ms = max(timeline.clock_ms, self._audio.newest_ms or 0)
-        timeline.connections.brought(self.newest_ms, self._arrived, timeline.clock_ms)
+        timeline.connections.brought(self.newest_ms, self._received, timeline.clock_ms)
         self._audio.settle(timeline.clock_ms)
 
-    def _arrived(self, media: Iterable[str]) -> int:
+    def _received(self, media: Iterable[str]) -> int:
         """How many messages of these media this process received."""
         return sum(store.messages for store in self._of(media))
 

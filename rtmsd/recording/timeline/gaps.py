@@ -236,7 +236,7 @@ def _joined(gaps: list[Gap]) -> list[Gap]:
     """Return gaps in order, those as one that continue each other."""
     joined: list[Gap] = []
     last: dict[tuple[str, int | str | None, str], Gap] = {}
-    for gap in sorted(gaps, key=_order):
+    for gap in sorted(gaps, key=lambda gap: (gap.from_ms, gap.media, str(gap.user_id))):
         before = last.get(gap.kind)
         if before is not None and before.to_ms == gap.from_ms:
             before.to_ms = gap.to_ms
@@ -244,7 +244,3 @@ def _joined(gaps: list[Gap]) -> list[Gap]:
             joined.append(gap)
             last[gap.kind] = gap
     return joined
-
-
-def _order(gap: Gap) -> tuple[int, str, str]:
-    return gap.from_ms, gap.media, str(gap.user_id)

@@ -2,7 +2,7 @@
 
 import importlib
 from collections.abc import Callable
-from typing import Final, Protocol, cast
+from typing import Final, Protocol, TypeAlias, cast
 
 import attrs
 
@@ -10,19 +10,11 @@ from rtmsd.protocol.enums import PayloadType
 from rtmsd.protocol.media_params import AudioFormat
 from rtmsd.protocol.rtp import RtpReader
 
+Decoder: TypeAlias = Callable[[bytes], bytes]
+"""From the packets of one participant, in order, to signed 16-bit little-endian samples."""
 
-class Decoder(Protocol):
-    """Turns the packets of one participant into samples, in order."""
-
-    def __call__(self, data: bytes, /) -> bytes:
-        """Return signed 16-bit little-endian samples."""
-
-
-class PacketDecoder(Protocol):
-    """A `Decoder` that may find that something is no packet."""
-
-    def __call__(self, data: bytes, /) -> bytes | None:
-        """Return signed 16-bit little-endian samples, None for what is no packet."""
+PacketDecoder: TypeAlias = Callable[[bytes], bytes | None]
+"""A `Decoder` that may find that something is no packet: None."""
 
 
 def decoder(audio: AudioFormat) -> Callable[[], Decoder]:

@@ -149,7 +149,7 @@ class Track:
         """Return the parts of a time that hold no samples yet, jitter apart."""
         if from_ms > self.newest_ms:
             return [(from_ms, to_ms)]
-        ranges = [*((self._ms(start), self._ms(stop)) for start, stop in self.holes), (self.end_ms, to_ms)]
+        ranges = [*((self.time_ms(start), self.time_ms(stop)) for start, stop in self.holes), (self.end_ms, to_ms)]
         parts = [(max(from_ms, start), min(to_ms, stop)) for start, stop in ranges]
         return [(start, stop) for start, stop in parts if stop - start > CONTIGUOUS_MS // 2]
 
@@ -184,10 +184,7 @@ class Track:
 
     def time_ms(self, position: int) -> int:
         """Return the time of the sample at an offset of the file."""
-        return self._ms(max(position, HEADER_BYTES))
-
-    def _ms(self, position: int) -> int:
-        return (position + self._zero) // self._bytes_per_ms
+        return (max(position, HEADER_BYTES) + self._zero) // self._bytes_per_ms
 
     def interrupted(self) -> None:
         """What would come next is known to be missing: no jitter, so it stays a hole, which may still be filled."""
@@ -204,7 +201,7 @@ class Track:
     def settle(self, clock_ms: int) -> None:
         """Let go of what is kept of single packets, and of those long before `clock_ms`. To be called now and then."""
         self._recent.settle(self.newest_ms, clock_ms)
-        if self.newest_ms != self._resumed_ms and self.newest_ms - self._ms(self._earlier_end) > _EARLIER_MS:
+        if self.newest_ms != self._resumed_ms and self.newest_ms - self.time_ms(self._earlier_end) > _EARLIER_MS:
             self._earlier = None
 
     def append(self, timestamp_ms: int, data: bytes) -> bool:
@@ -263,7 +260,9 @@ class Track:
             self._continue(off, left)
             self._forget_resumption()
         elif off > 0:
-            self._leave_hole(at)
+            self.holes.leave(self.end, at)
+            self.file.skip_to(at)
+            self._expected = at + self._zero
             self._write(left)
             self._forget_resumption()
         else:
@@ -289,11 +288,6 @@ class Track:
     def _write(self, data: bytes) -> None:
         self.file.append(data)
         self._expected += len(data)
-
-    def _leave_hole(self, at: int) -> None:
-        self.holes.leave(self.end, at)
-        self.file.skip_to(at)
-        self._expected = at + self._zero
 
     def _continue(self, off: int, data: bytes) -> None:
         """Write at the write position, from which the packet's time is off by so much, and follow a drifting clock."""

@@ -81,10 +81,9 @@ class Flusher:
         self._contents.changes.note()
         self._writer.nudge()
 
-    # The writer's turn
+    # The writer's turn: see `Flushable`
 
     def collect(self, now_s: float) -> Job | None:
-        """See `writer.Flushable`."""
         if self._resumed is not None:
             self._collected = _Mark()
             return Job(self.directory, (), self._resumed, self._repair)
@@ -118,7 +117,6 @@ class Flusher:
         return self._contents.counts != self._saved.counts
 
     def settled(self, job: Job, outcome: Outcome) -> None:
-        """See `writer.Flushable`."""
         for batch in outcome.written:
             if not batch.file.written(batch):
                 self._dirty.pop(batch.file, None)
@@ -137,7 +135,6 @@ class Flusher:
                 self._writer.nudge()
 
     def broke(self, bug: Exception) -> None:
-        """See `writer.Flushable`."""
         log.error("recorder crashed", rtms_stream_id=self._rtms_stream_id, exc_info=bug)
         self._bug = bug
         self.on_broken()

@@ -252,11 +252,9 @@ class Recorder:
         return {**self.manifest(), "rates": self._rates.latest, "lag_ms": lag_ms, "last_packet_age_s": ages_s}
 
     def sample_rates(self) -> None:
-        """See `Rates.sample`."""
         self._rates.sample(trio.current_time(), self.media.messages, self.media.media_bytes)
 
     async def finish(self) -> None:
-        """Write everything, with the captions in order, and let go of the directory."""
         await self.flusher.finish()
 
     async def suspend(self) -> None:

@@ -142,7 +142,6 @@ def _text(value: object) -> str | None:
 
 
 def occupied_bytes(directory: Path) -> int:
-    """Return what the files below a directory occupy on disk."""
     total = 0
     for folder, _, names in os.walk(directory):
         for name in names:

@@ -83,7 +83,6 @@ class ManifestHeader:
         self._identity = {**self._identity, "details": {**self._identity.get("details", {}), **details}}
 
     def enter(self, state: str, why: str | None) -> None:
-        """The stream is in this state now."""
         self.state, self.why = state, None if why is None else bounded_text(why)
 
     @property

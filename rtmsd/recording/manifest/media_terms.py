@@ -26,14 +26,12 @@ class MediaTerms:
         self._terms = dict(known or {})
 
     def asked(self, params: MediaParams) -> None:
-        """These media are asked for from now on."""
         asked_now = summary(params)
         self.asked_now = frozenset(asked_now)
         for name, asked in asked_now.items():
             self._set(name, asked=asked)
 
     def granted(self, params: MediaParams) -> None:
-        """A handshake granted these media, in this form."""
         for name, granted in summary(params).items():
             self._set(name, granted=granted, refused=None)
 

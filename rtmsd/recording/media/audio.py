@@ -163,7 +163,6 @@ class AudioStore(MediaStore[bytes]):
             track.interrupted()
 
     def settle(self, clock_ms: int) -> None:
-        """See `Track.settle`."""
         for track in self._all:
             track.settle(clock_ms)
 

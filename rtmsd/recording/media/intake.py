@@ -112,11 +112,9 @@ class MediaIntake:
     # What handshakes negotiate: messages hold it from then on
 
     def audio_format(self, audio: AudioFormat) -> None:
-        """See `AudioStore.use`."""
         self._audio.use(audio)
 
     def video_format(self, codec: int | None, fps: int | None = None) -> None:
-        """See `PictureStore.use`."""
         self._video.use(codec, fps)
 
     def share_format(self, codec: int | None, fps: int | None = None) -> None:
@@ -135,7 +133,6 @@ class MediaIntake:
         return max((end for end in ends if end is not None), default=None)
 
     def connection_lost(self, media: Iterable[str]) -> None:
-        """The connection that brought these media is gone."""
         self.advance_clock()
         for store in self._of(media):
             store.interrupted()
@@ -189,7 +186,6 @@ class MediaIntake:
         }
 
     def entries(self) -> list[FileEntry]:
-        """The manifest's list of files."""
         return [entry for store in self.stores.values() for entry in store.entries()]
 
     def finish(self, disk: Disk) -> None:

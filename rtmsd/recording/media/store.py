@@ -64,9 +64,9 @@ class IntakeContext:
     corrupt_kinds: Counter[str] = attrs.field(factory=Counter)
     duplicates: int = 0
 
-    def known_ms(self, time_ms: int) -> int | None:
-        """Return a timestamp as milliseconds since the epoch; None for one that cannot be."""
-        known = normalise_ms(time_ms, self.origin_ms)
+    def known_ms(self, time_ms: int | None) -> int | None:
+        """Return a timestamp as milliseconds since the epoch; None for one that is missing or cannot be."""
+        known = None if time_ms is None else normalise_ms(time_ms, self.origin_ms)
         return known if known is not None and self.timeline.is_plausible(known) else None
 
 
@@ -120,7 +120,7 @@ class MediaStore(ABC, Generic[Data]):
         """Count a message that could not be kept as it was; where it says whose and when, that time is a gap."""
         context = self._context
         context.corrupt_kinds[kind] += 1
-        time_ms = None if timestamp_ms is None else context.known_ms(timestamp_ms)
+        time_ms = context.known_ms(timestamp_ms)
         if time_ms is None or user_id is None or kind == "timestamp":
             return
         if abs(time_ms - context.timeline.clock_ms) > FRESH_MS:

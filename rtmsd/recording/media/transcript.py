@@ -45,11 +45,8 @@ class TranscriptStore(TextStore[TranscriptData]):
             self._remember(line)
 
     def _span(self, time_ms: int, data: TranscriptData) -> tuple[int, int]:
-        start_ms = self._known_ms(data.start_ms) or time_ms
-        return start_ms, max(self._known_ms(data.end_ms) or time_ms, start_ms + 1)
-
-    def _known_ms(self, time_ms: int | None) -> int | None:
-        return None if time_ms is None else self._context.known_ms(time_ms)
+        start_ms = self._context.known_ms(data.start_ms) or time_ms
+        return start_ms, max(self._context.known_ms(data.end_ms) or time_ms, start_ms + 1)
 
     def _keep(self, user_id: UserId | None, user_name: str | None, time_ms: int, data: TranscriptData) -> Kept:
         context = self._context
@@ -57,8 +54,8 @@ class TranscriptStore(TextStore[TranscriptData]):
             "user_id": data.user_id,
             "user_name": user_name or context.participants.name(data.user_id),
             "text": data.text,
-            "start_ms": self._known_ms(data.start_ms),
-            "end_ms": self._known_ms(data.end_ms),
+            "start_ms": context.known_ms(data.start_ms),
+            "end_ms": context.known_ms(data.end_ms),
             "timestamp_ms": time_ms,
             "language": data.language,
             "attribute": data.attribute,

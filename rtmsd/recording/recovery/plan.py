@@ -94,7 +94,6 @@ class RepairPlan:
         self._steps.append(lambda disk: disk.remove(path))
 
     def set_aside(self, path: Path) -> None:
-        """Give a file another name."""
         self._gone.add(path)
         self._steps.append(partial(_set_aside, path))
 

@@ -11,7 +11,7 @@ import attrs
 from rtmsd.protocol.times import LATEST_MS
 from rtmsd.recording.disk.paths import owner_of, participant_name
 from rtmsd.recording.manifest.schema import FAR_MS, MAX_RATE_HZ, FileEntry
-from rtmsd.recording.media.wav.header import HEADER_BYTES, BadWav, PcmFormat, WavHeader
+from rtmsd.recording.media.wav.header import HEADER_BYTES, BadWav, WavHeader
 from rtmsd.recording.recovery.damage import pcm_of
 from rtmsd.recording.recovery.plan import RepairPlan
 
@@ -45,7 +45,8 @@ def header_of(raw: bytes, stem: str, entry: FileEntry | None = None, started_ms:
     if stored is None or stored.stream_started_ms // 1000 != started_ms // 1000 or stored.start_ms >= LATEST_MS:
         return header
     if stored.pcm != pcm:
-        return header if _agrees(entry, pcm) else attrs.evolve(stored, owner=owner)
+        agrees = entry.duration_ms > 0 and entry.duration_ms == (entry.bytes - HEADER_BYTES) // pcm.bytes_per_ms
+        return header if agrees else attrs.evolve(stored, owner=owner)
     # The start in a header cannot be before the stream's midnight.
     return header if _decoded(header.encode(0)) == stored else attrs.evolve(stored, owner=owner)
 
@@ -62,10 +63,6 @@ def _decoded(raw: bytes) -> WavHeader | None:
         return None
     can_be = header.stream_started_ms >= 0 and header.start_ms <= FAR_MS and header.pcm.rate_hz <= MAX_RATE_HZ
     return header if can_be and not isinstance(header.owner, bool) else None
-
-
-def _agrees(entry: FileEntry, pcm: PcmFormat) -> bool:
-    return entry.duration_ms > 0 and entry.duration_ms == (entry.bytes - HEADER_BYTES) // pcm.bytes_per_ms
 
 
 def repair_wav(plan: RepairPlan, path: Path, entry: FileEntry | None, started_ms: int | None) -> WavHeader | None:

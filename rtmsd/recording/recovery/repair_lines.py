@@ -89,13 +89,10 @@ def _sort_out(
         return lines, None
     started_ms, ended_ms = manifest.started_ms, manifest.ended_ms
     from_ms = started_ms if before_ms is None else before_ms
-    to_ms = _first(behind_ms, ended_ms, manifest.clock_ms or None, from_ms + 1)
+    ends_ms = (behind_ms, ended_ms, manifest.clock_ms or None, from_ms + 1)
+    to_ms = next(each for each in ends_ms if each is not None)
     gap = gap_of(path.stem, None, min(from_ms, to_ms - 1), to_ms, ended_ms)
     return lines, Lost(path.name, f"{len(broken)} lines are broken", gap)
-
-
-def _first(*times_ms: int | None) -> int:
-    return next(time_ms for time_ms in times_ms if time_ms is not None)
 
 
 def _time_ms(line: dict[str, Any]) -> int:

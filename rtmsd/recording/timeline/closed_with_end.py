@@ -14,7 +14,6 @@ class ClosedWithEnd:
         self._lost_s: dict[int, float] = {}
 
     def lost(self, number: int, now_s: float) -> None:
-        """A connection is gone."""
         self._lost_s = {each: lost_s for each, lost_s in self._lost_s.items() if lost_s >= now_s - TOGETHER_S}
         self._lost_s[number] = now_s
 

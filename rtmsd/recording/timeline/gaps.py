@@ -161,7 +161,6 @@ class Gaps:
             self._ends[gap.media] = gap.to_ms
 
     def _drop_empty(self) -> None:
-        """Some gaps became shorter."""
         self._gaps = [gap for gap in self._gaps if gap.to_ms > gap.from_ms]
         self._ends.clear()
 

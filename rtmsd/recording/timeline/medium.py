@@ -101,7 +101,6 @@ class Medium:
         )
 
     def ended(self, end_ms: int, *, closed_with_end: bool) -> None:
-        """The stream ended."""
         if self.link is Link.SETTLING:
             self._settle(end_ms)
         elif self.link is Link.DOWN:

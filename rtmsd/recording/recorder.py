@@ -64,7 +64,6 @@ class Recorder:
 
     @property
     def pcm(self) -> AudioFormat | None:
-        """The audio format in force; None while audio was never connected."""
         return self.media.pcm
 
     # What Zoom says
@@ -242,7 +241,6 @@ class Recorder:
     # What others see, and the files' end
 
     def manifest(self) -> dict[str, Any]:
-        """The manifest, as of now; of a stream that was revoked, what may be kept of it."""
         return to_json(self._contents.manifest())
 
     def snapshot(self) -> dict[str, Any]:

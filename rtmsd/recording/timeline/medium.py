@@ -134,11 +134,10 @@ class Medium:
         if connection.opened_ms is None or from_ms < connection.opened_ms:
             connection.opened_ms = from_ms
 
-    # Packets
+    # Packets: see `Timeline`, whose methods have the same names
 
     @property
     def watch_ms(self) -> float:
-        """The time before which a packet can change a gap, and has to be reported to `covered`."""
         if self.link is not Link.UP:
             return math.inf
         unsettled_ms = -math.inf if self._settled_ms is None else self._settled_ms + _EXTEND_MS + 1
@@ -146,11 +145,9 @@ class Medium:
 
     @property
     def outage_ending(self) -> tuple[int, str] | None:
-        """Since when nothing came, and the cause, as long as nothing came on the new connection either."""
         return None if self.link is Link.DOWN or self._reached else (self.since_ms, self.cause)
 
     def covered(self, user_id: int | str | None, from_ms: int, to_ms: int) -> None:
-        """A packet that lies before `watch_ms` was kept: its time is not missing."""
         if self.link is Link.SETTLING:
             if from_ms < self._tail_ms + AHEAD_MS and to_ms > self._tail_ms:
                 self._gaps.add(Gap(self.name, None, self._tail_ms, from_ms, self.cause))

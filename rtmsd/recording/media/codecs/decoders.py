@@ -2,9 +2,7 @@
 
 import importlib
 from collections.abc import Callable
-from typing import Final, Protocol, TypeAlias, cast
-
-import attrs
+from typing import Final, TypeAlias
 
 from rtmsd.protocol.enums import PayloadType
 from rtmsd.protocol.media_params import AudioFormat
@@ -48,17 +46,12 @@ def rtp_decoder(audio: AudioFormat) -> Callable[[], PacketDecoder]:
     # G.711 has a byte for each sample; of G.722 one byte stands for two.
     bytes_per_ms = {PayloadType.L16: 2 * samples_per_ms, PayloadType.G722: samples_per_ms // 2}
     unit_bytes = 20 * bytes_per_ms.get(audio.codec, samples_per_ms)
-    return lambda: _RtpDecoder(RtpReader(unit_bytes, may_be_odd=audio.codec is PayloadType.L16), new_decoder())
 
+    def new_rtp_decoder() -> PacketDecoder:
+        reader, decode = RtpReader(unit_bytes, may_be_odd=audio.codec is PayloadType.L16), new_decoder()
+        return lambda data: None if (payload := reader.payload(data)) is None else decode(payload)
 
-@attrs.frozen
-class _RtpDecoder:
-    reader: RtpReader
-    decode: Decoder
-
-    def __call__(self, data: bytes, /) -> bytes | None:
-        payload = self.reader.payload(data)
-        return None if payload is None else self.decode(payload)
+    return new_rtp_decoder
 
 
 def _alaw_sample(code: int) -> int:
@@ -82,17 +75,12 @@ def decode_alaw(data: bytes) -> bytes:
     return bytes(samples)
 
 
-class _Library(Protocol):
-    def decode(self, data: bytes) -> "memoryview": ...
-
-
 class G722Decoder:
     """Decodes 64 kbit/s G.722 to 16 kHz. The codec remembers, so each participant has its own."""
 
     def __init__(self) -> None:
         # Loaded on demand: an extension module without type information that few configurations need.
-        library = importlib.import_module("G722")
-        self._library = cast("_Library", library.G722(16_000, 64_000))
+        self._decode: Callable[[bytes], memoryview] = importlib.import_module("G722").G722(16_000, 64_000).decode
 
     def __call__(self, data: bytes) -> bytes:
-        return bytes(memoryview(self._library.decode(data)).cast("B"))
+        return bytes(memoryview(self._decode(data)).cast("B"))

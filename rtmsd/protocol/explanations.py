@@ -51,7 +51,7 @@ STOP_REASONS: Final = _meanings(
         StopReason.USER_EJECTED: ("The host removed the app's user.", "The stream belongs to that user.", _NOTHING),
         StopReason.HOST_DISABLED_APP: ("The host switched the app off.", "Done in the client.", _NOT_MEANT),
         StopReason.MEETING_ENDED: (
-            "The session or meeting is over.",
+            "The session or meeting has ended.",
             "Everybody left, or the host ended it.",
             _NOTHING,
         ),
@@ -141,7 +141,7 @@ STREAM_STATES: Final = _meanings(
         StreamState.TERMINATING: ("The stream is about to end.", "The reason beside it says why.", _OBSERVE),
         StreamState.TERMINATED: ("The stream has ended for good.", "The reason beside it says why.", _OBSERVE),
         StreamState.PAUSED: ("No media are sent.", "All who shared media have paused.", _OBSERVE),
-        StreamState.RESUMED: ("Media are sent again.", "A pause is over.", _OBSERVE),
+        StreamState.RESUMED: ("Media are sent again.", "A pause ended.", _OBSERVE),
     }
 )
 

@@ -26,7 +26,7 @@ def describe(managed: ManagedStream) -> dict[str, Any]:
         "app": row.app,
         "state": state_of(managed),
         "started_ms": row.started_ms,
-        "ended_ms": None,
+        "ended_ms": None if managed.outcome is None else managed.outcome.zoom_ms,
         "stop_reason": None,
         "details": dict(row.details),
         "participants": [],

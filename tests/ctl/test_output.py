@@ -459,8 +459,11 @@ def test_what_has_no_end_is_a_dash_for_programs(ctl: Ctl, daemon: FakeDaemon, ca
     assert "audio\tall\t-\t5\t-\t-\tsignaling_reconnect" in lines
 
 
-def test_a_refused_start_did_not_last(ctl: Ctl, daemon: FakeDaemon, capsys: Capture) -> None:
-    daemon.answers["GET /v1/streams"] = [STREAM | {"state": "refused", "started_ms": 1000, "ended_ms": None}]
+@pytest.mark.parametrize("state", ["refused", "failed", "revoked"])
+def test_what_ended_at_an_unknown_time_does_not_last_on(
+    ctl: Ctl, daemon: FakeDaemon, capsys: Capture, state: str
+) -> None:
+    daemon.answers["GET /v1/streams"] = [STREAM | {"state": state, "started_ms": 1000, "ended_ms": None}]
     assert ctl("ps") == Exit.OK
     titles, values = (line.split("\t") for line in capsys.readouterr().out.splitlines())
     assert values[titles.index("LASTED")] == "-"

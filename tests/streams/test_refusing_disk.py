@@ -250,6 +250,7 @@ async def test_no_name_is_shown_of_a_stream_that_was_revoked_after_its_end(bench
     await bench.stop(REVOKED)
     await is_revoked_in_time(bench)
     assert [each["state"] for each in bench.supervisor.ended] == ["revoked"]
+    assert bench.supervisor.ended[0]["ended_ms"] is not None
     assert "Ana Secret" not in str(bench.supervisor.ended)
 
 

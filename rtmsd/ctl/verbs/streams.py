@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from rtmsd.ctl.client import stream_path
 from rtmsd.ctl.context import Context
-from rtmsd.ctl.earlier_streams import with_earlier
+from rtmsd.ctl.earlier_streams import ALL_FINAL, with_earlier
 from rtmsd.ctl.errors import Exit
 from rtmsd.ctl.formatting import UNKNOWN, duration, moment, size
 from rtmsd.ctl.output import Column, Item, key
@@ -72,13 +72,17 @@ def cut(text: Any, chars: int) -> str:
 
 
 def lasted(stream: Item) -> str:
-    """Return the duration of a stream; one that was refused never began."""
-    return UNKNOWN if stream.get("state") == "refused" else duration(lasted_s(stream))
+    """Return the duration of a stream; one that was refused never began, and of some only the end was heard."""
+    return UNKNOWN if _lasted_unknown(stream) else duration(lasted_s(stream))
 
 
 def lasted_in_s(stream: Item) -> str | None:
     """Return the same for programs: "26.502"."""
-    return None if stream.get("state") == "refused" else f"{lasted_s(stream):.3f}"
+    return None if _lasted_unknown(stream) else f"{lasted_s(stream):.3f}"
+
+
+def _lasted_unknown(stream: Item) -> bool:
+    return stream.get("state") in ALL_FINAL and stream.get("ended_ms") is None
 
 
 def last_packet(stream: Item) -> str:

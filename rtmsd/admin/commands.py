@@ -196,7 +196,7 @@ async def _replay_delivery(backend: AdminBackend, request: Request) -> Reply:
 def _number(request: Request) -> int:
     text = request.params["delivery"]
     if not re.fullmatch(r"[0-9]{1,18}", text):
-        raise AdminError(Code.NO_SUCH_DELIVERY, f"no delivery has the id {text!r}: they are numbers")
+        raise AdminError(Code.NO_SUCH_DELIVERY, f"no delivery has the id {text!r}: ids are numbers of up to 18 digits")
     return int(text)
 
 

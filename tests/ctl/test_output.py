@@ -287,6 +287,7 @@ def test_status(ctl: Ctl, daemon: FakeDaemon, capsys: Capture) -> None:
     assert lines["ended"] == "4 ended, 1 failed"
     assert lines["webhooks"] == "none came since the start"
     assert lines["received"] == "650 audio (messages), 0 dropped, in 2 streams"
+    assert lines["deliveries"] == "none waiting, running or dead"
     assert lines["disk"] == "1.5 GiB free, 2.0 KiB to write"
     assert lines["up"] == "3725.0"
 

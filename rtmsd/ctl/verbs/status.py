@@ -72,6 +72,12 @@ def ended(answer: Item) -> str:
     return f"{summed_up(totals.get('ended'))}{'; in the last hour ' + summed_up(lost) if lost else ''}"
 
 
+def deliveries(answer: Item) -> str:
+    """Return how many deliveries are not done: the answer counts no others."""
+    found = summed_up(answer.get("deliveries"))
+    return "none waiting, running or dead" if found == "none" else found
+
+
 def disk(answer: Item) -> str:
     """Return the free space, and what is not yet written."""
     figures = answer.get("disk") or {}
@@ -92,7 +98,7 @@ STATUS_COLUMNS: Final = (
     Column("ended", ended),
     Column("webhooks", webhooks),
     Column("received", received),
-    Column("deliveries", lambda answer: summed_up(answer.get("deliveries"))),
+    Column("deliveries", deliveries),
     Column("disk", disk),
     Column("listening", lambda answer: listed(answer.get("listening"))),
     Column("config", key("config_file")),

@@ -36,7 +36,7 @@ What must hold
 - What is queued is delivered, refused or revoked; a sink that is gone from the configuration leaves dead rows, for
   which nothing waits.
 - After a revocation nothing begins that was given the recording, and whoever was given it is called once more.
-- This package imports `protocol`, `config`, `state` and `errors`: recorder, streams and admin pass in what is needed.
+- This package imports `protocol`, `config`, `state`, `errors`, `masking`; recorder, streams, admin pass in the rest.
 
 A new output is a module with an `ArchiveSink`, its keys in `rtmsd/config/sinks.py`, and a row in `registry`.
 """

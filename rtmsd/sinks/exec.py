@@ -3,7 +3,7 @@
 The program is the leader of a session of its own, in "/", with the manifest as its standard input, and inherits
 nothing but its three standard streams and an environment without credentials. Status 0 is success. Status 75
 (EX_TEMPFAIL), death by a signal and a time-out are tried again; any other status is refused. Whatever the end, what is
-left of its process group is killed: nothing of one run goes on beside the next.
+left of its process group is killed: nothing of one run goes on beside the next, unless the daemon was killed alone.
 """
 
 import contextlib

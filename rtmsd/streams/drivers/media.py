@@ -1,6 +1,6 @@
 """The media driver: one connection after another for the same media, as the core asks for them.
 
-This is where a byte of media enters: `open_media` calls `_consume` with each read's batch of messages, `decode_batch`
+A byte of media enters a stream here: `open_media` calls `_consume` with each read's batch of messages, `decode_batch`
 hands them to the recorder. Nothing here waits for a disk or for another connection.
 """
 

@@ -56,6 +56,22 @@ def test_a_refusal_by_its_code(
     assert captured.out == ""
 
 
+@pytest.mark.parametrize(
+    ("args", "verb", "wrong"),
+    [
+        (["recordings", "ls", "some"], "recordings ls", "some"),
+        (["ps", "--jsn"], "ps", "--jsn; did you mean --json?"),
+    ],
+)
+def test_what_is_too_much_is_shown_with_the_usage_of_its_verb(
+    ctl: Ctl, capsys: pytest.CaptureFixture[str], args: list[str], verb: str, wrong: str
+) -> None:
+    assert ctl(*args) == Exit.USAGE
+    error = capsys.readouterr().err
+    assert error.startswith(f"usage: rtmsctl {verb} ")
+    assert error.endswith(f"rtmsctl {verb}: error: unrecognized arguments: {wrong}\n")
+
+
 def test_candidates_and_mistakes_are_listed(ctl: Ctl, daemon: FakeDaemon, capsys: pytest.CaptureFixture[str]) -> None:
     problem = {"code": "ambiguous", "detail": "2 streams", "candidates": ["abc1", "abc2"]}
     daemon.answers["GET /v1/streams/abc"] = (409, problem)

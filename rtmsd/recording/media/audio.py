@@ -1,8 +1,7 @@
 """The audio of a stream, decoded to L16: which WAV file a packet belongs to, and when another one is begun."""
 
 from collections import Counter
-from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from rtmsd.protocol.causes import GapCause
 from rtmsd.protocol.enums import PayloadType
@@ -18,6 +17,9 @@ from rtmsd.recording.media.store import FRESH_MS, IntakeContext, Kept, MediaStor
 from rtmsd.recording.media.wav.header import HEADER_BYTES, PcmFormat, WavHeader
 from rtmsd.recording.media.wav.track import Placement, Track
 from rtmsd.recording.timeline.gaps import Gap
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _MAX_FILES: Final = 2000
 """Bound of the files of a stream, against senseless ids; packets past it are dropped."""

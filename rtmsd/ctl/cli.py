@@ -5,7 +5,7 @@ Its code is in a module of `rtmsd.ctl.verbs`, imported when the verb is called, 
 
 import argparse
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from rtmsd import __version__
@@ -28,7 +28,6 @@ EPILOG: Final = (
 _LIST_IDS: Final = "rtmsctl ps -a 2>/dev/null | cut -f1"
 _LIST_RECORDINGS: Final = "rtmsctl recordings ls 2>/dev/null | cut -f1"
 WITH_FILES: Final = frozenset({"recordings"})
-MEDIA: Final = ("audio", "video", "share", "transcript", "chat", "events")
 
 COMPLETE_FILE: Final = {"bash": "_shtab_compgen_files", "zsh": "_files"}  # shtab.FILE
 
@@ -93,9 +92,12 @@ def _logs(parser: argparse.ArgumentParser) -> None:
 
 
 def _tap(parser: argparse.ArgumentParser) -> None:
+    from rtmsd.protocol.media_types import NAMES  # noqa: PLC0415 (6 ms, which no other verb needs)
+
     _stream(parser)
-    media = f"of {','.join(MEDIA)} (default: audio)"
-    _complete(parser.add_argument("--media", metavar="LIST", default="audio", help=media), "media", _words(MEDIA))
+    names = (*NAMES.values(), "events")
+    media = f"of {','.join(names)} (default: audio)"
+    _complete(parser.add_argument("--media", metavar="LIST", default="audio", help=media), "media", _words(names))
     form = "default: wav for audio alone, else ndjson"
     parser.add_argument("--format", choices=FORMATS, help=form)
     parser.add_argument("--user-id", metavar="ID", help="only this participant; 0 is the mix")
@@ -179,9 +181,11 @@ def _webhook_test(parser: argparse.ArgumentParser) -> None:
 
 
 def _session(parser: argparse.ArgumentParser) -> None:
+    from rtmsd.protocol.products import ENDPOINTS  # noqa: PLC0415 (8 ms, which no other verb needs)
+
     parser.add_argument("id", metavar="ID", help="session_id of a Video SDK session, or id of a meeting")
     product = "default: session (Video SDK)"
-    parser.add_argument("--product", choices=("session", "meeting"), default="session", help=product)
+    parser.add_argument("--product", choices=ENDPOINTS, default="session", help=product)
     parser.add_argument("--app", metavar="NAME", help="the configured app to act for; needed when there are several")
     parser.add_argument("--participant", metavar="USER_ID", help="the participant on whose behalf it is done")
 
@@ -259,8 +263,12 @@ GROUPS: Final = {
 }
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of all verbs; what it parses names the verb's function as `run`."""
+def build_parser(words: Collection[str] | None = None) -> argparse.ArgumentParser:
+    """Return the parser of all verbs; what it parses names the verb's function as `run`.
+
+    Args:
+        words: what it will parse: verbs that are not among them get no arguments, as some need imports; None: all do.
+    """
     parser = HelpfulParser(
         prog="rtmsctl", description="Ask and control the rtmsd daemon.", epilog=EPILOG, allow_abbrev=False
     )
@@ -275,7 +283,8 @@ def build_parser() -> argparse.ArgumentParser:
         verb_parser = add_to[group](name, help=verb.summary, description=verb.summary, allow_abbrev=False)
         # Global options are accepted after the verb, too; without them those before it hold.
         _add_globals(verb_parser, verb.timeout_s, {})
-        verb.arguments(verb_parser)
+        if words is None or name in words:
+            verb.arguments(verb_parser)
         verb_parser.set_defaults(run=verb.run, usual_timeout_s=verb.timeout_s)
     return parser
 

@@ -22,7 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     prepare_streams()
     try:
         try:
-            args = build_parser().parse_args(argv)
+            args = build_parser(sys.argv[1:] if argv is None else argv).parse_args(argv)
             return find(args.run)(Context(args, Output.to(sys.stdout, as_json=args.json)))
         finally:
             sys.stdout.flush()  # now, while a failure can still be handled: `--help` leaves with SystemExit

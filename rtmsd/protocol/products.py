@@ -1,8 +1,7 @@
 """Zoom's products: everything in which they differ, one row each. The rest of the protocol is the same for all.
 
-A new product is a row of `PRODUCTS` and its case in the tests of this table. An id key of its own goes into `IdKey`;
-`rtmsctl session` lists the products with a REST request, as it must not wait for this import. Where sources disagree,
-the row says what is accepted. Source: protocol.md, sections 1.2, 3.2 and 8.
+A new product is a row of `PRODUCTS`, with an id key of its own in `IdKey`, and its case in the tests of this table.
+Where sources disagree, the row says what is accepted. Source: protocol.md, sections 1.2, 3.2 and 8.
 """
 
 import enum
@@ -89,7 +88,7 @@ class Product(NamedTuple):
 
 
 _VOICE: Final = MediaType.AUDIO | MediaType.TRANSCRIPT
-_ALL: Final = _VOICE | MediaType.VIDEO | MediaType.DESKSHARE | MediaType.CHAT
+_ALL: Final = ~MediaType.ALL
 
 PRODUCTS: Final[Mapping[str, Product]] = {
     "session": Product(

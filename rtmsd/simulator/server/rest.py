@@ -18,6 +18,7 @@ import jwt
 import trio
 
 from rtmsd.protocol.enums import StopReason
+from rtmsd.protocol.products import ENDPOINTS
 from rtmsd.simulator.model.settings import SimRoom, SimulatorSettings
 from rtmsd.simulator.stream.phase import OVER
 from rtmsd.simulator.stream.session import SimSession
@@ -137,11 +138,11 @@ class RestApi:
         return ApiAnswer(200, {"access_token": token, "token_type": "bearer", "expires_in": TOKEN_VALID_S})
 
     def _is_authorized(self, product: str, authorization: str) -> bool:
-        """Whether a bearer token is valid: for sessions a JWT of the Video SDK, for meetings one issued here."""
+        """Whether a bearer token is valid: a JWT of the Video SDK, or one issued here, as the product's row says."""
         scheme, _, token = authorization.partition(" ")
         if scheme != "Bearer":
             return False
-        if product == "meeting":
+        if ENDPOINTS[product].auth == "oauth":
             return self._tokens.get(token, 0) > self._clock_s()
         settings = self._platform.settings
         try:
@@ -206,11 +207,12 @@ def read_path(path: str) -> tuple[str, str]:
 
     Zoom decodes the path before splitting it, and the id once more: an id with "/" has to be encoded twice.
     """
-    match unquote(path).removeprefix(API_PATH).split("/"):
-        case ["", "videosdk", "sessions", session_id, "rtms_app", "status"]:
-            return "session", unquote(session_id)
-        case ["", "live_meetings", meeting_id, "rtms_app", "status"]:
-            return "meeting", unquote(meeting_id)
+    decoded = unquote(path).removeprefix(API_PATH)
+    for product, endpoint in ENDPOINTS.items():
+        before, _, behind = endpoint.path.partition("{id}")
+        session_id = decoded.removeprefix(before).removesuffix(behind)
+        if decoded == f"{before}{session_id}{behind}" and "/" not in session_id:
+            return product, unquote(session_id)
     return "", ""
 
 

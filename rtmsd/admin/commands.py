@@ -1,23 +1,106 @@
-"""The table of commands: all requests that the admin socket understands, and the right that each demands."""
+"""The table of commands: the requests of the admin socket, the right that each demands, and the daemon's side."""
 
 import re
-from collections.abc import Awaitable, Callable, Iterable
-from typing import Final, TypeAlias
-from urllib.parse import parse_qsl, unquote_to_bytes
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Any, Final, Protocol, TypeAlias
 
 import attrs
 
-from rtmsd.admin.backend import AdminBackend
-from rtmsd.admin.messages import Access, AdminError, Code, Request, json_reply
+from rtmsd.admin.messages import Access, AdminError, Code, JsonObject, Request, json_reply
 from rtmsd.admin.metrics import METRICS_TYPE
-from rtmsd.admin.tap import TapRequest, check_expected, events_reply, tap_reply
+from rtmsd.admin.tap import TapRecorder, TapRequest, check_expected, events_reply, tap_reply
 from rtmsd.http.messages import Reply, StreamReply
-from rtmsd.nearest import did_you_mean
+from rtmsd.sinks.hub import LiveHub
+
+
+class DeliveryBackend(Protocol):
+    """Deliveries of finished recordings. An id is whatever number somebody wrote: NO_SUCH_DELIVERY for others."""
+
+    async def listed(self) -> Sequence[JsonObject]: ...
+
+    async def show(self, number: int) -> JsonObject: ...
+
+    async def replay(self, number: int) -> JsonObject:
+        """Have a dead one run again. Raises AdminError (REFUSED_IN_STATE) for any other."""
+        ...
+
+
+class AdminBackend(Protocol):
+    """Implemented by the daemon. A stream's id passed in is one of `ids()`; a recording's is not checked before.
+
+    Any method may raise AdminError to refuse (REFUSED_IN_STATE, ...); other foreseen errors become `failed`, and a
+    ConfigError `bad_configuration` with its mistakes. Awaiting methods have no time limit but their own, and a client
+    that hangs up does not cancel them.
+    """
+
+    @property
+    def events(self) -> LiveHub:
+        """The hub of all streams' events, as in `events.jsonl`."""
+        ...
+
+    @property
+    def deliveries(self) -> DeliveryBackend: ...
+
+    def status(self) -> JsonObject: ...
+
+    def ids(self) -> Iterable[str]:
+        """The ids that `stream` knows: live streams, and ended ones still remembered."""
+        ...
+
+    def streams(self, *, include_ended: bool) -> Sequence[JsonObject]: ...
+
+    def stream(self, rtms_stream_id: str) -> JsonObject: ...
+
+    def recorder(self, rtms_stream_id: str) -> TapRecorder | None:
+        """The recorder of a live stream; None when the stream has ended or does not record yet."""
+        ...
+
+    async def stop(self, rtms_stream_id: str) -> None:
+        """End the stream politely, with STREAM_CLOSE_REQ."""
+        ...
+
+    async def reconnect(self, rtms_stream_id: str) -> None:
+        """Drop the stream's connections and make new handshakes."""
+        ...
+
+    async def reload(self) -> JsonObject:
+        """Apply the changed configuration file: `{"changed": [{path, old, new, needs_restart}]}`, or ConfigError."""
+        ...
+
+    def drain(self) -> None: ...
+
+    def undrain(self) -> None: ...
+
+    async def shutdown(self, *, end_streams: bool) -> None:
+        """Begin to stop. Without `end_streams`, live streams resume at the next start."""
+        ...
+
+    def metrics(self) -> bytes:
+        """Prometheus text."""
+        ...
+
+    def config(self) -> JsonObject:
+        """The configuration in force, secrets masked."""
+        ...
+
+    async def doctor(self) -> Sequence[JsonObject]:
+        """Findings from the likeliest to the least likely: `{check, ok, detail, hint}`."""
+        ...
+
+    async def recordings(self) -> Sequence[JsonObject]: ...
+
+    async def remove_recording(self, rtms_stream_id: str) -> None:
+        """Raises AdminError: NO_SUCH_RECORDING; REFUSED_IN_STATE while its stream lives."""
+        ...
+
+    async def control_session(self, action: str, fields: dict[str, Any]) -> JsonObject:
+        """Ask Zoom's REST API to `start`, `stop`, `pause` or `resume` a session's stream."""
+        ...
+
 
 Handler: TypeAlias = Callable[[AdminBackend, Request], Awaitable[Reply | StreamReply]]
 
 STREAM: Final = "{rtms_stream_id}"  # stands for a known stream in a path: its id, or a unique prefix of it
-MAX_CANDIDATES: Final = 20
 
 
 @attrs.frozen
@@ -46,53 +129,6 @@ class Command:
         if any(part != segment for part, segment in pairs if not part.startswith("{")):
             return None
         return {part.strip("{}"): segment for part, segment in pairs if part.startswith("{")}
-
-
-def find(method: str, target: str) -> tuple[Command, dict[str, str], dict[str, str]]:
-    """Match a request line with the table.
-
-    Args:
-        target: path and query as sent, percent-encoded.
-
-    Returns:
-        The command, the path's parameters and the query's; `rtms_stream_id` is as the caller wrote it.
-
-    Raises:
-        AdminError: NO_SUCH_PATH, METHOD_NOT_ALLOWED (with an `allow` header) or BAD_REQUEST.
-    """
-    path, _, query = target.partition("?")
-    segments = [_decoded(segment) for segment in path.split("/")[1:]]
-    matches = [(command, params) for command in COMMANDS if (params := command.params(segments)) is not None]
-    if not path.startswith("/") or not matches:
-        raise AdminError(Code.NO_SUCH_PATH, f"no such path {path}: see `GET /v1/commands`")
-    for command, params in matches:
-        if command.method == method:
-            return command, params, _query(query, command.query)
-    allowed = ", ".join(command.method for command, _ in matches)
-    raise AdminError(Code.METHOD_NOT_ALLOWED, f"{path} allows {allowed}", headers={"allow": allowed})
-
-
-def resolve(prefix: str, ids: Iterable[str]) -> str:
-    """Return the one id that is, or begins with, `prefix`.
-
-    Raises:
-        AdminError: NO_SUCH_STREAM, or AMBIGUOUS with the first of the `candidates`.
-    """
-    known = set(ids)
-    if prefix in known:
-        return prefix
-    candidates = sorted(candidate for candidate in known if prefix and candidate.startswith(prefix))
-    match candidates:
-        case []:
-            meant = did_you_mean(prefix, known)
-            raise AdminError(Code.NO_SUCH_STREAM, f"no stream has the id {prefix!r} or one that begins with it{meant}")
-        case [only]:
-            return only
-    raise AdminError(
-        Code.AMBIGUOUS,
-        f"{len(candidates)} streams begin with {prefix!r}: write more of the id",
-        candidates=candidates[:MAX_CANDIDATES],
-    )
 
 
 async def _commands(backend: AdminBackend, request: Request) -> Reply:
@@ -236,26 +272,3 @@ COMMANDS: Final[tuple[Command, ...]] = (
     Command("replay delivery", "POST", "/v1/deliveries/{delivery}/replay", Access.CONTROL, _replay_delivery),
     Command("control session", "POST", "/v1/session/{action}", Access.CONTROL, _control_session),
 )
-
-
-def _decoded(segment: str) -> str:
-    try:
-        return unquote_to_bytes(segment).decode()
-    except UnicodeDecodeError:
-        raise AdminError(Code.BAD_REQUEST, f"{segment!r} in the path is not percent-encoded UTF-8") from None
-
-
-def _query(text: str, known: frozenset[str]) -> dict[str, str]:
-    if not text:
-        return {}
-    try:
-        pairs = parse_qsl(text, keep_blank_values=True, strict_parsing=True, errors="strict")
-    except ValueError as exc:
-        raise AdminError(Code.BAD_REQUEST, f"the query cannot be read: {exc}") from exc
-    query = dict(pairs)
-    if unknown := sorted(query.keys() - known):
-        takes = f"takes {', '.join(sorted(known))}" if known else "takes no parameters"
-        raise AdminError(Code.BAD_REQUEST, f"unknown parameter {', '.join(unknown)}: this request {takes}")
-    if len(query) < len(pairs):
-        raise AdminError(Code.BAD_REQUEST, "a query parameter is given twice")
-    return query

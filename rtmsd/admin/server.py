@@ -12,11 +12,11 @@ from typing import Final
 import structlog
 import trio
 
-from rtmsd.admin.backend import AdminBackend
-from rtmsd.admin.commands import find, resolve
+from rtmsd.admin.commands import AdminBackend
 from rtmsd.admin.listener import caller_of
 from rtmsd.admin.messages import Access, AdminError, Caller, Code, Request
 from rtmsd.admin.metrics import METRICS_TYPE
+from rtmsd.admin.routing import find, resolve
 from rtmsd.errors import ConfigError, RtmsdError
 from rtmsd.http.messages import Door, Fault, HttpRequest, Limits, Peer, Refusal, Reply, StreamReply
 from rtmsd.http.server import serve

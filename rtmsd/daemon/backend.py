@@ -52,7 +52,7 @@ class Stop(Protocol):
 
 
 class Backend:
-    """Implements `rtmsd.admin.backend.AdminBackend`.
+    """Implements `rtmsd.admin.commands.AdminBackend`.
 
     Attributes:
         events: the hub of all streams' events.

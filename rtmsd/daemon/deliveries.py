@@ -12,7 +12,7 @@ from rtmsd.state.deliveries import DeliveryRow, DeliveryState
 
 
 class DeliveryDesk:
-    """Implements `rtmsd.admin.backend.DeliveryBackend`.
+    """Implements `rtmsd.admin.commands.DeliveryBackend`.
 
     Args:
         root: `recording.directory`.

@@ -16,10 +16,10 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rtmsd.admin.backend import AdminBackend
-from rtmsd.admin.commands import COMMANDS, find, resolve
+from rtmsd.admin.commands import COMMANDS, AdminBackend
 from rtmsd.admin.listener import open_admin_socket
 from rtmsd.admin.messages import Access, AdminError, Caller, Code
+from rtmsd.admin.routing import find, resolve
 from rtmsd.admin.server import MAX_CONNECTIONS, answer, serve_admin
 from rtmsd.admin.tap import TapRecorder
 from rtmsd.errors import ConfigError, StorageError

@@ -10,12 +10,13 @@ import attrs
 from rtmsd.admin.messages import NDJSON_TYPE, AdminError, Code, JsonObject
 from rtmsd.http.messages import Source, StreamReply
 from rtmsd.protocol.media_params import AudioFormat
+from rtmsd.protocol.media_types import NAMES
 from rtmsd.sinks.base import LiveSink
 from rtmsd.sinks.hub import LiveHub
 from rtmsd.sinks.taps import EventTap, NdjsonTap, PcmTap, wav_head
 
 MIX_USER_ID: Final = 0
-MEDIA: Final = ("audio", "video", "share", "transcript", "chat", "events")
+MEDIA: Final = (*NAMES.values(), "events")
 NAMING: Final = "with --user-id (in a request: user_id=)"
 DEFAULT_MEDIA: Final = frozenset({"audio", "transcript", "events"})
 

@@ -9,9 +9,16 @@ import attrs
 from rtmsd.config.rules import Between, Mistake, no_repeats, not_empty
 from rtmsd.protocol.enums import ContentType, DataOption, MediaType, PayloadType, Resolution, SampleRate
 from rtmsd.protocol.languages import TranscriptLanguage
-from rtmsd.protocol.media_params import only
+from rtmsd.protocol.media_params import (
+    DEFAULTS,
+    AudioParams,
+    DeskshareParams,
+    MediaParams,
+    TranscriptParams,
+    VideoParams,
+    only,
+)
 from rtmsd.protocol.media_types import NAMES
-from rtmsd.protocol.messages import AudioParams, ChatParams, DeskshareParams, MediaParams, TranscriptParams, VideoParams
 
 MediaName: TypeAlias = Literal["audio", "video", "share", "transcript", "chat"]
 ImageCodec: TypeAlias = Literal["JPG", "PNG", "H264"]
@@ -122,11 +129,11 @@ class MediaConfig:
 
     def params(self) -> MediaParams:
         """The parameters of message 3; media that are not in `types` are left out."""
-        everything = MediaParams(
+        everything = attrs.evolve(
+            DEFAULTS,
             audio=self.audio.params(),
             video=self.video.params(),
             deskshare=self.share.params(),
             transcript=self.transcript.params(),
-            chat=ChatParams(content_type=ContentType.TEXT),
         )
         return only(everything, self.requested)

@@ -14,6 +14,7 @@ import attrs
 from rtmsd.daemon.health import DISTRUSTED_IN_ROW, Trouble, TroubleCode
 from rtmsd.protocol.enums import StatusCode, StopReason
 from rtmsd.protocol.explanations import STATUS_CODES
+from rtmsd.protocol.media_types import REFUSED_TYPE
 from rtmsd.webhook.stats import DISTRUSTED, NO_EVIDENCE, STREAM_EVENTS, Result, WebhookStats
 
 CLOCK_GOOD_S: Final = 30.0  # far below webhook.max_age_s, where every webhook is refused
@@ -29,15 +30,7 @@ DISK: Final = STATE | frozenset(
         TroubleCode.BUFFER_FULL,
     }
 )
-MISSING_SCOPE: Final = frozenset(
-    {
-        StatusCode.MEDIA_TYPE_AUDIO_NOT_SUPPORT,
-        StatusCode.MEDIA_TYPE_VIDEO_NOT_SUPPORT,
-        StatusCode.MEDIA_TYPE_DESKSHARE_NOT_SUPPORT,
-        StatusCode.MEDIA_TYPE_TRANSCRIPT_NOT_SUPPORT,
-        StatusCode.MEDIA_TYPE_CHAT_NOT_SUPPORT,
-    }
-)
+MISSING_SCOPE: Final = REFUSED_TYPE.keys()
 
 
 @attrs.frozen(kw_only=True)

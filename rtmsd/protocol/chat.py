@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import attrs
 
@@ -14,6 +14,7 @@ from rtmsd.protocol.speakers import UserId, read_name, read_user_id
 class ChatData:
     """Message 18. `details` is Zoom's chat object (operation, ids, receiver, files); None where Zoom sent only text."""
 
+    media: ClassVar = "chat"
     user_id: UserId | None  # the sender, where Zoom names one
     user_name: str | None
     timestamp_ms: int

@@ -8,7 +8,7 @@ Times are Zoom's and as on the wire: the recording normalises them (`times.norma
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import Annotated, Any, Final, Literal, Protocol, TypeAlias
+from typing import Annotated, Any, ClassVar, Final, Literal, Protocol, TypeAlias
 
 import attrs
 import msgspec
@@ -17,11 +17,12 @@ import pybase64
 from rtmsd.protocol.bounds import bounded_id
 from rtmsd.protocol.chat import ChatData, read_chat
 from rtmsd.protocol.enums import MediaType, MessageAttribute, MsgType
+from rtmsd.protocol.media_types import MESSAGES
 from rtmsd.protocol.reading import CorruptKind, Malformed, load_object
 from rtmsd.protocol.speakers import INT64_MAX, UserId, read_name, read_number, read_user_id
 from rtmsd.protocol.times import read_time
 
-__all__ = ["ChatData", "Corrupt", "MediaHandler", "Raw", "TranscriptData", "UserId", "decode_batch"]
+__all__ = ["ChatData", "Corrupt", "MediaHandler", "Raw", "Text", "TranscriptData", "UserId", "decode_batch"]
 
 Raw: TypeAlias = bytes | bytearray | memoryview
 
@@ -30,6 +31,7 @@ Raw: TypeAlias = bytes | bytearray | memoryview
 class TranscriptData:
     """Message 17: one utterance, or with `attribute` UPDATE or DELETE a revision of one."""
 
+    media: ClassVar = "transcript"
     user_id: UserId
     user_name: str | None
     text: str
@@ -38,6 +40,9 @@ class TranscriptData:
     end_ms: int | None
     language: int | None  # `TranscriptLanguage`, known or not
     attribute: int | None  # `MessageAttribute`, known or not
+
+
+Text: TypeAlias = TranscriptData | ChatData
 
 
 @attrs.frozen(kw_only=True)
@@ -62,9 +67,8 @@ class MediaHandler(Protocol):
     def share(self, user_id: UserId, user_name: str | None, timestamp_ms: int, data: bytes) -> None:
         """Take one image, or one chunk of an H.264 byte stream, of a shared screen."""
 
-    def transcript(self, data: TranscriptData) -> None: ...
-
-    def chat(self, data: ChatData) -> None: ...
+    def text(self, data: Text) -> None:
+        """Take one message of a medium that is text."""
 
     def corrupt(self, problem: Corrupt) -> None:
         """Count a message that could not be read."""
@@ -154,15 +158,6 @@ def _decode_large(raw: Raw) -> _Message:
 # The tolerant reader: numeric strings, ids beside a content that is a string, chat, and a name for what is wrong.
 
 
-_MEDIA: Final[Mapping[int, MediaType]] = {
-    MsgType.MEDIA_DATA_AUDIO: MediaType.AUDIO,
-    MsgType.MEDIA_DATA_VIDEO: MediaType.VIDEO,
-    MsgType.MEDIA_DATA_SHARE: MediaType.DESKSHARE,
-    MsgType.MEDIA_DATA_TRANSCRIPT: MediaType.TRANSCRIPT,
-    MsgType.MEDIA_DATA_CHAT: MediaType.CHAT,
-}
-
-
 def _read_tolerantly(raw: Raw, handler: MediaHandler, control: Callable[[Raw], None]) -> None:
     try:
         fields = load_object(raw)
@@ -170,7 +165,7 @@ def _read_tolerantly(raw: Raw, handler: MediaHandler, control: Callable[[Raw], N
         handler.corrupt(Corrupt(kind=exc.kind))
         return
     msg_type = read_number(fields.get("msg_type"))
-    media = None if msg_type is None else _MEDIA.get(msg_type)
+    media = None if msg_type is None else MESSAGES.get(msg_type)
     if msg_type is None or media is None:
         control(raw)
         return
@@ -188,18 +183,14 @@ def _read_tolerantly(raw: Raw, handler: MediaHandler, control: Callable[[Raw], N
 
     if timestamp_ms is None:
         corrupt(CorruptKind.WRONG_TYPE)
-    elif media is MediaType.CHAT:
-        chat = read_chat(content, data, timestamp_ms)
-        if chat is None:
+    elif media in _READ_TEXT:
+        text = _READ_TEXT[media](content, data, timestamp_ms)
+        if text is None:
             corrupt(CorruptKind.WRONG_TYPE)
         else:
-            handler.chat(chat)
-    elif media is MediaType.TRANSCRIPT and user_id is not None and data is None and _is_deletion(content):
-        handler.transcript(_transcript(content, user_id, timestamp_ms, ""))
+            handler.text(text)
     elif user_id is None or not isinstance(data, str):
         corrupt(CorruptKind.WRONG_TYPE)
-    elif media is MediaType.TRANSCRIPT:
-        handler.transcript(_transcript(content, user_id, timestamp_ms, data))
     else:
         try:
             payload = pybase64.b64decode(data, validate=True)
@@ -213,7 +204,12 @@ def _read_tolerantly(raw: Raw, handler: MediaHandler, control: Callable[[Raw], N
             corrupt(CorruptKind.LENGTH_MISMATCH)
 
 
-def _transcript(content: Mapping[str, Any], user_id: UserId, timestamp_ms: int, text: str) -> TranscriptData:
+def _read_transcript(content: Mapping[str, Any], data: object, timestamp_ms: int) -> TranscriptData | None:
+    """Return an utterance; None where nobody is named, or there is no text and it is no deletion."""
+    user_id, attribute = read_user_id(content), read_number(content.get("attribute"))
+    text = "" if data is None and attribute == MessageAttribute.DELETE else data
+    if user_id is None or not isinstance(text, str):
+        return None
     return TranscriptData(
         user_id=user_id,
         user_name=read_name(content.get("user_name")),
@@ -222,9 +218,11 @@ def _transcript(content: Mapping[str, Any], user_id: UserId, timestamp_ms: int, 
         start_ms=read_time(content.get("start_time")),
         end_ms=read_time(content.get("end_time")),
         language=read_number(content.get("language")),
-        attribute=read_number(content.get("attribute")),
+        attribute=attribute,
     )
 
 
-def _is_deletion(content: Mapping[str, Any]) -> bool:
-    return read_number(content.get("attribute")) == MessageAttribute.DELETE
+_READ_TEXT: Final[Mapping[MediaType, Callable[[Mapping[str, Any], object, int], Text | None]]] = {
+    MediaType.TRANSCRIPT: _read_transcript,
+    MediaType.CHAT: read_chat,
+}

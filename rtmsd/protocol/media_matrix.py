@@ -10,8 +10,8 @@ import attrs
 
 from rtmsd.protocol.enums import ContentType, DataOption, MediaType, PayloadType, Resolution, SampleRate, StatusCode
 from rtmsd.protocol.languages import TranscriptLanguage
-from rtmsd.protocol.media_params import MAX_IMAGE_FPS, MAX_SEND_RATE_MS, with_defaults
-from rtmsd.protocol.messages import MediaParams
+from rtmsd.protocol.media_params import MAX_IMAGE_FPS, MAX_SEND_RATE_MS, MediaParams, with_defaults
+from rtmsd.protocol.media_types import SECTIONS
 
 MAX_FPS: Final = 30
 
@@ -66,18 +66,12 @@ def check(params: MediaParams, types: MediaType) -> list[ParamMistake]:
     Defaults and fallbacks are applied first; sections that `types` does not ask for are ignored, as servers do.
     """
     complete = with_defaults(params, types)
-    checks = (
-        ("audio", complete.audio, _check_audio),
-        ("video", complete.video, _check_video),
-        ("deskshare", complete.deskshare, _check_video),
-        ("transcript", complete.transcript, _check_text),
-        ("chat", complete.chat, _check_text),
-    )
+    checks = {"audio": _check_audio, "video": _check_video, "deskshare": _check_video}
     return [
         mistake
-        for media, section, run in checks
-        if section
-        for mistake in sorted(run(media, section), key=lambda mistake: mistake.status)
+        for media in SECTIONS
+        if (section := getattr(complete, media))
+        for mistake in sorted(checks.get(media, _check_text)(media, section), key=lambda mistake: mistake.status)
     ]
 
 

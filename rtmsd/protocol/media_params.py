@@ -11,17 +11,59 @@ import attrs
 from rtmsd.errors import RemoteProtocolError
 from rtmsd.protocol.enums import ContentType, DataOption, MediaType, PayloadType, Resolution, SampleRate
 from rtmsd.protocol.languages import TranscriptLanguage
-from rtmsd.protocol.messages import AudioParams, ChatParams, DeskshareParams, MediaParams, TranscriptParams, VideoParams
+from rtmsd.protocol.media_types import SECTIONS, URL_KEYS
 from rtmsd.protocol.products import product_of
 
-# The attributes of `MediaParams` and the bit that asks for each.
-SECTIONS: Final[Mapping[str, MediaType]] = {
-    "audio": MediaType.AUDIO,
-    "video": MediaType.VIDEO,
-    "deskshare": MediaType.DESKSHARE,
-    "transcript": MediaType.TRANSCRIPT,
-    "chat": MediaType.CHAT,
-}
+# None means "left out", and the wire's default or the request applies.
+
+
+@attrs.frozen(kw_only=True)
+class AudioParams:
+    content_type: int | None = None
+    sample_rate: int | None = None  # index of `SampleRate`, not hertz
+    channel: int | None = None
+    codec: int | None = None
+    data_opt: int | None = None
+    send_rate: int | None = None  # milliseconds a packet
+
+
+@attrs.frozen(kw_only=True)
+class VideoParams:
+    content_type: int | None = None
+    codec: int | None = None
+    resolution: int | None = None
+    fps: int | None = None
+    data_opt: int | None = None
+
+
+@attrs.frozen(kw_only=True)
+class DeskshareParams:
+    content_type: int | None = None
+    codec: int | None = None
+    resolution: int | None = None
+    fps: int | None = None
+
+
+@attrs.frozen(kw_only=True)
+class TranscriptParams:
+    content_type: int | None = None
+    src_language: int | None = None
+    enable_lid: bool | None = None
+
+
+@attrs.frozen(kw_only=True)
+class ChatParams:
+    content_type: int | None = None
+
+
+@attrs.frozen(kw_only=True)
+class MediaParams:
+    audio: AudioParams | None = None
+    video: VideoParams | None = None
+    deskshare: DeskshareParams | None = None
+    transcript: TranscriptParams | None = None
+    chat: ChatParams | None = None
+
 
 DEFAULTS: Final = MediaParams(
     audio=AudioParams(
@@ -184,15 +226,6 @@ def audio_format(params: AudioParams) -> AudioFormat:
 # The URL to ask
 
 
-_URL_KEYS: Final[Mapping[MediaType, tuple[str, ...]]] = {
-    MediaType.AUDIO: ("audio",),
-    MediaType.VIDEO: ("video",),
-    MediaType.DESKSHARE: ("deskshare", "share", "sharescreen"),
-    MediaType.TRANSCRIPT: ("transcript",),
-    MediaType.CHAT: ("chat",),
-}
-
-
 def choose_url(media_urls: Mapping[str, str], media: MediaType, product: str = "session") -> str | None:
     """Return the URL for a media connection, or None when there is no WebSocket URL at all.
 
@@ -201,7 +234,7 @@ def choose_url(media_urls: Mapping[str, str], media: MediaType, product: str = "
         media: one type, or for a unified connection several bits or ALL.
         product: as in `StartStream`.
     """
-    keys = _URL_KEYS.get(media, product_of(product).unified_urls)
+    keys = URL_KEYS.get(media, product_of(product).unified_urls)
     usable = {key: url for key, url in media_urls.items() if url.lower().startswith(("wss://", "ws://"))}
     named = (usable[key] for key in (*keys, "all") if key in usable)
     return next(named, next(iter(usable.values()), None))

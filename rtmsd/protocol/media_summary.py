@@ -8,9 +8,8 @@ import attrs
 
 from rtmsd.protocol.enums import ContentType, DataOption, PayloadType, Resolution, SampleRate
 from rtmsd.protocol.languages import TranscriptLanguage
-from rtmsd.protocol.media_params import SECTIONS
-from rtmsd.protocol.media_types import NAMES
-from rtmsd.protocol.messages import MediaParams
+from rtmsd.protocol.media_params import MediaParams
+from rtmsd.protocol.media_types import NAMES, SECTIONS
 
 
 def summary(params: MediaParams) -> dict[str, dict[str, Any]]:

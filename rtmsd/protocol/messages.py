@@ -10,6 +10,7 @@ import attrs
 
 from rtmsd.protocol.bounds import bounded_id, bounded_name, bounded_text
 from rtmsd.protocol.enums import MsgType
+from rtmsd.protocol.media_params import MediaParams as MediaParams  # noqa: PLC0414 (a field of messages 3 and 4, exported with them)
 from rtmsd.protocol.products import IdKey
 
 
@@ -31,57 +32,6 @@ class Message:
 
     msg_type: ClassVar[MsgType] = MsgType.UNDEFINED
     extra: Mapping[str, Any] = attrs.field(factory=dict, eq=False, repr=False)
-
-
-# Media parameters: None means "left out", and the wire's default or the request applies.
-
-
-@attrs.frozen(kw_only=True)
-class AudioParams:
-    content_type: int | None = None
-    sample_rate: int | None = None  # index of `SampleRate`, not hertz
-    channel: int | None = None
-    codec: int | None = None
-    data_opt: int | None = None
-    send_rate: int | None = None  # milliseconds a packet
-
-
-@attrs.frozen(kw_only=True)
-class VideoParams:
-    content_type: int | None = None
-    codec: int | None = None
-    resolution: int | None = None
-    fps: int | None = None
-    data_opt: int | None = None
-
-
-@attrs.frozen(kw_only=True)
-class DeskshareParams:
-    content_type: int | None = None
-    codec: int | None = None
-    resolution: int | None = None
-    fps: int | None = None
-
-
-@attrs.frozen(kw_only=True)
-class TranscriptParams:
-    content_type: int | None = None
-    src_language: int | None = None
-    enable_lid: bool | None = None
-
-
-@attrs.frozen(kw_only=True)
-class ChatParams:
-    content_type: int | None = None
-
-
-@attrs.frozen(kw_only=True)
-class MediaParams:
-    audio: AudioParams | None = None
-    video: VideoParams | None = None
-    deskshare: DeskshareParams | None = None
-    transcript: TranscriptParams | None = None
-    chat: ChatParams | None = None
 
 
 # Signaling

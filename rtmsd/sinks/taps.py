@@ -13,7 +13,7 @@ from typing import Any, Final
 import attrs
 import pybase64
 
-from rtmsd.protocol.media_data import ChatData, TranscriptData, UserId
+from rtmsd.protocol.media_data import Text, UserId
 from rtmsd.sinks.base import JsonObject
 from rtmsd.sinks.ndjson import json_line
 from rtmsd.sinks.ring import Ring
@@ -51,8 +51,7 @@ class PcmTap:
 
     def video(self, user_id: UserId, user_name: str | None, timestamp_ms: int, data: bytes) -> None: ...
     def share(self, user_id: UserId, user_name: str | None, timestamp_ms: int, data: bytes) -> None: ...
-    def transcript(self, data: TranscriptData) -> None: ...
-    def chat(self, data: ChatData) -> None: ...
+    def text(self, data: Text) -> None: ...
     def event(self, event: JsonObject) -> None: ...
 
     def ended(self) -> None:
@@ -95,10 +94,10 @@ def _whose(media: str, user_id: UserId, user_name: str | None) -> bytes:
 
 
 class NdjsonTap:
-    """One line for each packet, transcript, chat message and event of a stream.
+    """One line for each packet, text and event of a stream.
 
     Args:
-        media: names of what is wanted: audio, video, share, transcript, chat, events.
+        media: names of what is wanted: media, and events.
         user_id: the one participant whose media are wanted, as text; None for all. Events are not filtered by it.
     """
 
@@ -117,13 +116,9 @@ class NdjsonTap:
     def share(self, user_id: UserId, user_name: str | None, timestamp_ms: int, data: bytes) -> None:
         self._packet("share", user_id, user_name, timestamp_ms, data)
 
-    def transcript(self, data: TranscriptData) -> None:
-        if self._wants("transcript", data.user_id):
-            self._line({"media": "transcript", **attrs.asdict(data)})
-
-    def chat(self, data: ChatData) -> None:
-        if self._wants("chat", data.user_id):
-            self._line({"media": "chat", **attrs.asdict(data)})
+    def text(self, data: Text) -> None:
+        if self._wants(data.media, data.user_id):
+            self._line({"media": data.media, **attrs.asdict(data)})
 
     def event(self, event: JsonObject) -> None:
         if event["rtms_stream_id"] == self._rtms_stream_id and "events" in self._media:

@@ -209,7 +209,7 @@ async def test_wav_sends_its_head_at_once_and_then_one_voice_until_the_end() -> 
         [listener] = recorder.listeners
         listener.audio(ANA, "Ana", 1, b"aa")
         listener.audio(BEN, "Ben", 1, b"bb")
-        listener.transcript(said(ANA, "hello"))
+        listener.text(said(ANA, "hello"))
         listener.audio(ANA, "Ana", 2, b"cc")
         assert await source.chunk() == b"aacc"
         listener.audio(ANA, "Ana", 3, b"dd")
@@ -258,8 +258,8 @@ async def test_every_kind_has_its_line_in_order() -> None:
         listener.audio(ANA, "Ana", 1, b"\x00\xff")
         listener.video(ANA, "Ana", 2, b"v")
         listener.share(ANA, "Ana", 3, b"s")
-        listener.transcript(said(ANA, "hello"))
-        listener.chat(wrote(ANA, "hi", op=1))
+        listener.text(said(ANA, "hello"))
+        listener.text(wrote(ANA, "hi", op=1))
         hub.publish({"rtms_stream_id": "another stream", "kind": "participant_join"})
         hub.publish({"rtms_stream_id": STREAM_ID, "kind": "participant_leave", "at_ms": 7})
         audio, video, share, transcript, chat, event = await lines(source)
@@ -312,9 +312,9 @@ async def test_only_what_was_asked_for_is_sent() -> None:
         [listener] = recorder.listeners
         hub.publish({"rtms_stream_id": STREAM_ID, "kind": "participant_join"})
         listener.audio(BEN, "Ben", 1, b"")
-        listener.transcript(said(ANA, "no"))
-        listener.transcript(said(BEN, "yes"))
-        listener.chat(wrote(ANA, "no"))
+        listener.text(said(ANA, "no"))
+        listener.text(said(BEN, "yes"))
+        listener.text(wrote(ANA, "no"))
         assert [line["text"] for line in await lines(source)] == ["yes"]
     assert recorder.listeners == []
     hub.publish({"rtms_stream_id": STREAM_ID, "kind": "participant_join"})
@@ -329,7 +329,7 @@ async def test_a_slow_reader_of_ndjson_gets_first_how_many_it_lost() -> None:
         first, *others = await lines(source)
         assert first == {"media": "lost", "frames": 50 - len(others)}
         assert [line["timestamp_ms"] for line in others] == list(range(50 - len(others), 50))
-        listener.transcript(said(ANA, "after"))
+        listener.text(said(ANA, "after"))
         assert [line["media"] for line in await lines(source)] == ["transcript"]
         listener.ended()
         assert await source.chunk() is None
@@ -348,7 +348,7 @@ async def test_two_readers_do_not_know_of_each_other() -> None:
 async def test_what_json_and_utf8_cannot_say_does_not_end_a_tap() -> None:
     recorder = FakeRecorder()
     with ndjson(recorder, LiveHub(), media="chat") as source:
-        recorder.listeners[0].chat(wrote(ANA, "lone \ud800 surrogate", size=float("nan"), list=[float("inf")]))
+        recorder.listeners[0].text(wrote(ANA, "lone \ud800 surrogate", size=float("nan"), list=[float("inf")]))
         [line] = await lines(source)
     assert line["text"] == "lone \ud800 surrogate"
     assert line["details"] == {"size": None, "list": [None]}

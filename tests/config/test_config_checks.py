@@ -12,8 +12,7 @@ from rtmsd.config.reading import Reader
 from rtmsd.errors import ConfigError
 from rtmsd.protocol.enums import MediaType
 from rtmsd.protocol.languages import TranscriptLanguage
-from rtmsd.protocol.media_params import DEFAULTS
-from rtmsd.protocol.messages import ChatParams, MediaParams
+from rtmsd.protocol.media_params import DEFAULTS, ChatParams, MediaParams
 from tests.config.files import load_text
 
 APP = """

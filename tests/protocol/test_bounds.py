@@ -45,10 +45,8 @@ class Heard:
 
     video = share = audio
 
-    def transcript(self, data: Any) -> None:
+    def text(self, data: Any) -> None:
         self.names.append((data.user_id, data.user_name))
-
-    chat = transcript
 
     def control(self, raw: Raw) -> None:
         raise AssertionError

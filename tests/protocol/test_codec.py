@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rtmsd.protocol import media_params as mp
 from rtmsd.protocol import messages as m
 from rtmsd.protocol import variants
 from rtmsd.protocol.codec import decode, encode
@@ -43,11 +44,11 @@ def section(params_class: type[Any]) -> st.SearchStrategy[Any]:
 
 media_params = st.builds(
     m.MediaParams,
-    audio=section(m.AudioParams),
-    video=section(m.VideoParams),
-    deskshare=section(m.DeskshareParams),
-    transcript=section(m.TranscriptParams),
-    chat=section(m.ChatParams),
+    audio=section(mp.AudioParams),
+    video=section(mp.VideoParams),
+    deskshare=section(mp.DeskshareParams),
+    transcript=section(mp.TranscriptParams),
+    chat=section(mp.ChatParams),
 )
 handshake: dict[str, st.SearchStrategy[Any]] = {
     "session": sessions,
@@ -164,7 +165,7 @@ def test_enums_are_numbers_and_what_is_not_set_is_left_out() -> None:
         rtms_stream_id=STREAM_ID,
         signature="ab",
         media_type=MediaType.AUDIO | MediaType.TRANSCRIPT,
-        media_params=m.MediaParams(audio=m.AudioParams(sample_rate=SampleRate.RATE_8K)),
+        media_params=m.MediaParams(audio=mp.AudioParams(sample_rate=SampleRate.RATE_8K)),
         extra={"meeting_uuid": "Kz9+aB/cD3eFgHiJkLmN0w=="},
     )
     assert encode(request) == (
@@ -309,7 +310,7 @@ def test_a_second_id_and_unknown_and_unusable_fields_are_kept_aside() -> None:
 def test_one_unusable_parameter_does_not_spoil_the_others() -> None:
     message = decode('{"msg_type":4,"status_code":0,"media_params":{"audio":{"codec":"L16","send_rate":40},"chat":[]}}')
     assert isinstance(message, m.DataHandshakeResp)
-    assert message.media_params == m.MediaParams(audio=m.AudioParams(send_rate=40))
+    assert message.media_params == m.MediaParams(audio=mp.AudioParams(send_rate=40))
 
 
 def test_half_a_surrogate_pair_becomes_a_question_mark() -> None:

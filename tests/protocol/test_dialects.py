@@ -21,7 +21,7 @@ from rtmsd.protocol import messages as m
 from rtmsd.protocol.codec import decode, encode
 from rtmsd.protocol.enums import EventType, MediaType, StopReason
 from rtmsd.protocol.media import MediaConnection, MediaState
-from rtmsd.protocol.media_data import ChatData, Corrupt, Raw, TranscriptData, UserId, decode_batch
+from rtmsd.protocol.media_data import Corrupt, Raw, Text, UserId, decode_batch
 from rtmsd.protocol.reading import CorruptKind, Malformed
 from rtmsd.protocol.signaling import SignalingConnection, SignalingState
 from rtmsd.streams.drivers.signaling import subscription
@@ -51,11 +51,8 @@ class Taken:
     def share(self, user_id: UserId, user_name: str | None, timestamp_ms: int, data: bytes) -> None:
         self.calls.append(("share", user_id, user_name, timestamp_ms, data))
 
-    def transcript(self, data: TranscriptData) -> None:
-        self.calls.append(("transcript", data))
-
-    def chat(self, data: ChatData) -> None:
-        self.calls.append(("chat", data))
+    def text(self, data: Text) -> None:
+        self.calls.append((data.media, data))
 
     def control(self, raw: Raw) -> None:
         self.calls.append(("control", raw))

@@ -13,11 +13,11 @@ from rtmsd.protocol import messages as m
 from rtmsd.protocol.codec import encode
 from rtmsd.protocol.enums import MediaType
 from rtmsd.protocol.media import MediaConnection, MediaState
-from rtmsd.protocol.media_params import requested, with_defaults
+from rtmsd.protocol.media_params import AudioParams, VideoParams, requested, with_defaults
 from tests.protocol.test_signaling_core import NO_MESSAGES
 
 SESSION = m.SessionRef("session_id", "Kz9+aB/cD3eFgHiJkLmN0w==")
-PARAMS = m.MediaParams(audio=m.AudioParams(data_opt=2, send_rate=100), video=m.VideoParams(fps=3))
+PARAMS = m.MediaParams(audio=AudioParams(data_opt=2, send_rate=100), video=VideoParams(fps=3))
 
 
 def new_connection(media_type: MediaType = MediaType.AUDIO) -> MediaConnection:
@@ -72,7 +72,7 @@ class MediaMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.expected is MediaState.HANDSHAKING)
     @rule(send_rate=st.sampled_from([None, 20, 100]))
     def accepted(self, send_rate: int | None) -> None:
-        echo = m.MediaParams(audio=m.AudioParams(send_rate=send_rate))
+        echo = m.MediaParams(audio=AudioParams(send_rate=send_rate))
         self.connection.receive(encode(m.DataHandshakeResp(status_code=0, media_params=echo)))
         self.expected = MediaState.STREAMING
         assert self.connection.negotiated.audio is not None

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rtmsd.protocol.enums import MediaType
-from rtmsd.protocol.media_data import ChatData, Corrupt, Raw, TranscriptData, UserId, decode_batch
+from rtmsd.protocol.media_data import ChatData, Corrupt, Raw, Text, TranscriptData, UserId, decode_batch
 from rtmsd.protocol.reading import CorruptKind
 
 SAMPLES = "AADoAxj8/38AgAEA//8AAQ=="  # 0, 1000, -1000, 32767, -32768, 1, -1, 256
@@ -32,11 +32,8 @@ class Taken:
     def share(self, user_id: UserId, user_name: str | None, timestamp_ms: int, data: bytes) -> None:
         self.calls.append(("share", user_id, user_name, timestamp_ms, data))
 
-    def transcript(self, data: TranscriptData) -> None:
-        self.calls.append(("transcript", data))
-
-    def chat(self, data: ChatData) -> None:
-        self.calls.append(("chat", data))
+    def text(self, data: Text) -> None:
+        self.calls.append((data.media, data))
 
     def control(self, raw: Raw) -> None:
         self.calls.append(("control", bytes(raw)))

@@ -12,9 +12,14 @@ from rtmsd.protocol.enums import MediaType, PayloadType, StatusCode
 from rtmsd.protocol.media_matrix import check
 from rtmsd.protocol.media_params import (
     DEFAULTS,
-    SECTIONS,
     AudioFormat,
+    AudioParams,
+    ChatParams,
+    DeskshareParams,
     Difference,
+    MediaParams,
+    TranscriptParams,
+    VideoParams,
     audio_format,
     choose_url,
     differences,
@@ -22,14 +27,7 @@ from rtmsd.protocol.media_params import (
     only,
     with_defaults,
 )
-from rtmsd.protocol.messages import (
-    AudioParams,
-    ChatParams,
-    DeskshareParams,
-    MediaParams,
-    TranscriptParams,
-    VideoParams,
-)
+from rtmsd.protocol.media_types import SECTIONS
 
 S = StatusCode
 

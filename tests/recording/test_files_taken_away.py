@@ -37,7 +37,7 @@ class Scene:
             for user_id, name in ((5, "Ana"), (6, "Bo")):
                 self.recorder.media.audio(user_id, name, time_ms, self.tools.packet(n))
             self.recorder.media.video(5, "Ana", time_ms, b"picture %d" % n)
-            self.recorder.media.transcript(
+            self.recorder.media.text(
                 TranscriptData(
                     user_id=5,
                     user_name="Ana",
@@ -49,7 +49,7 @@ class Scene:
                     attribute=None,
                 )
             )
-            self.recorder.media.chat(
+            self.recorder.media.text(
                 ChatData(user_id=6, user_name="Bo", timestamp_ms=time_ms, text=f"text {n}", details=None)
             )
             self.number += 1

@@ -31,7 +31,7 @@ async def record(studio: Any, tools: Any, *, ends: bool) -> Path:
         recorder.media.audio(5, "Ana", time_ms, tools.packet(n))
         recorder.media.audio(6, "Bo", time_ms, tools.packet(n))
         recorder.media.video(5, "Ana", time_ms, b"picture %02d" % n)
-        recorder.media.chat(ChatData(user_id=6, user_name="Bo", timestamp_ms=time_ms, text=f"text {n}", details=None))
+        recorder.media.text(ChatData(user_id=6, user_name="Bo", timestamp_ms=time_ms, text=f"text {n}", details=None))
         utterance = TranscriptData(
             user_id=5,
             user_name="Ana",
@@ -42,7 +42,7 @@ async def record(studio: Any, tools: Any, *, ends: bool) -> Path:
             language=9,
             attribute=None,
         )
-        recorder.media.transcript(utterance)
+        recorder.media.text(utterance)
     if ends:
         recorder.ended(6, T + 1000)
         await recorder.finish()

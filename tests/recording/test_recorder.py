@@ -46,9 +46,9 @@ async def test_a_session_from_start_to_end(studio: Any, tools: Any) -> None:
         recorder.media.audio(5, "Ana <&>", T + 100 + 20 * number, tools.packet(number))
         recorder.media.audio(6, None, T + 110 + 20 * number, tools.packet(1000 + number))
     recorder.media.audio(5, "Ana <&>", T + 100 + 20 * 49, tools.packet(49))
-    recorder.media.transcript(utterance("second --> & <b>", T + 800, T + 2000))
-    recorder.media.transcript(utterance("first", T + 200, T + 2100))
-    recorder.media.transcript(utterance("first", T + 200, T + 2100))
+    recorder.media.text(utterance("second --> & <b>", T + 800, T + 2000))
+    recorder.media.text(utterance("first", T + 200, T + 2100))
+    recorder.media.text(utterance("first", T + 200, T + 2100))
     recorder.participants_left([Participant(user_id=6)], T + 1000)
     recorder.ended(6, T + 3000)
     await recorder.finish()
@@ -150,14 +150,14 @@ async def test_a_new_daemon_continues_the_same_files(studio: Any, tools: Any) ->
     first.state("active")
     for number in range(10):
         first.media.audio(5, "Ana", T + 20 * number, tools.packet(number))
-    first.media.transcript(utterance("once", T, T + 50))
+    first.media.text(utterance("once", T, T + 50))
     await studio.writer.flush()
     first.media.audio(5, "Ana", T + 200, tools.packet(10))  # never reaches the disk: the daemon is killed
 
     second = await studio.open()
     assert second.snapshot()["state"] == "recovering"
     second.connected("media", AUDIO | {"transcript"})
-    second.media.transcript(utterance("once", T, T + 50))
+    second.media.text(utterance("once", T, T + 50))
     for number in [9, 20, 21, 22]:  # one that was written, then what Zoom still had
         second.media.audio(5, "Ana", T + 20 * number, tools.packet(number))
     second.heard(T + 450)
@@ -182,12 +182,12 @@ async def test_what_was_said_at_the_same_time_does_not_explain_a_transcript_that
 ) -> None:
     recorder = await studio.open()
     number = recorder.connected("media", frozenset({"transcript"}))
-    recorder.media.transcript(utterance("before", tools.T, tools.T + 1000))
+    recorder.media.text(utterance("before", tools.T, tools.T + 1000))
     recorder.lost(number, "media_reconnect", "cut")
     (lost,) = recorder.snapshot()["gaps"]
     recorder.connected("media", frozenset({"transcript"}))
     recorder.heard(tools.T + 9000)
-    recorder.media.transcript(utterance("all the time", tools.T, tools.T + 9500))
+    recorder.media.text(utterance("all the time", tools.T, tools.T + 9500))
     (gap,) = recorder.snapshot()["gaps"]
     assert (gap["from_ms"], gap["to_ms"]) == (lost["from_ms"], tools.T + 9000)
 
@@ -235,7 +235,7 @@ async def test_a_file_torn_at_any_byte_is_repaired(studio: Any, tools: Any, name
     recorder.connected("media", AUDIO | {"transcript"})
     for number in range(3):
         recorder.media.audio(5, "Ana", tools.T + 20 * number, tools.packet(number))
-        recorder.media.transcript(utterance(f"number {number}", tools.T + number, tools.T + number))
+        recorder.media.text(utterance(f"number {number}", tools.T + number, tools.T + number))
     await studio.writer.flush()
     size = (recorder.directory / name).stat().st_size
     for length in [*range(0, size, max(1, size // 40)), size - 1, size]:
@@ -258,7 +258,7 @@ async def test_every_instant_of_a_full_disk(studio: Any, tools: Any, tmp_path: P
         await studio.writer.flush()
         studio.disk.budget_bytes = budget
         recorder.media.audio(5, "Ana", tools.T + 20, tools.packet(1))
-        recorder.media.transcript(utterance("text", tools.T, tools.T))
+        recorder.media.text(utterance("text", tools.T, tools.T))
         await studio.writer.flush()
         assert tools.samples(recorder.directory / "audio/5.wav") in {
             tools.packet(0),
@@ -340,7 +340,7 @@ async def test_revoked_leaves_a_receipt_only(studio: Any, tools: Any) -> None:
     recorder = await studio.open()
     recorder.connected("media", AUDIO)
     recorder.media.audio(5, "Ana", tools.T, tools.packet(0))
-    recorder.media.transcript(utterance("secret", tools.T, tools.T))
+    recorder.media.text(utterance("secret", tools.T, tools.T))
     await studio.writer.flush()
     recorder.media.audio(5, "Ana", tools.T + 20, tools.packet(1))
     await recorder.delete()
@@ -360,7 +360,7 @@ async def test_pictures_and_chat(studio: Any, tools: Any) -> None:
     recorder.media.video(5, "Ana", tools.T, b"one")
     recorder.media.video(5, "Ana", tools.T + 40, b"three")
     recorder.media.share("channel.7", None, tools.T, b"jpg")
-    recorder.media.chat(
+    recorder.media.text(
         ChatData(user_id=5, user_name="Ana", timestamp_ms=tools.T, text="\ud800 hi", details={"a": [1]})
     )
     recorder.ended(6, tools.T + 100)

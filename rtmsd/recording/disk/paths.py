@@ -12,7 +12,6 @@ from rtmsd.recording.manifest.schema import MIX_NAME, MIX_USER_ID
 EVENTS: Final = "events.jsonl"
 TRANSCRIPT: Final = "transcript.jsonl"
 CAPTIONS: Final = "transcript.vtt"
-CHAT: Final = "chat.jsonl"
 
 _NAME_BYTES: Final = 120
 _HASH_DIGITS: Final = 16

@@ -1,12 +1,14 @@
-"""The lines of the files beside the media: events, transcript, chat, and the index of a file of pictures."""
+"""The lines of the files beside the media: events, media that are text, and the index of a file of pictures."""
 
 import contextlib
 import enum
 import json
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Final
 
 import msgspec
 
+from rtmsd.protocol.media_types import TEXTS
 from rtmsd.recording.manifest.schema import Ms, OwnerId, SizeBytes
 
 
@@ -31,7 +33,7 @@ class _Event(msgspec.Struct):
     kind: str
 
 
-class _Chat(msgspec.Struct):
+class _Text(msgspec.Struct):
     timestamp_ms: int
 
 
@@ -41,7 +43,14 @@ class Line(enum.Enum):
     PICTURE = _Picture
     UTTERANCE = _Utterance
     EVENT = _Event
-    CHAT = _Chat
+    TEXT = _Text
+
+
+FILES: Final[Mapping[str, Line]] = {
+    "events.jsonl": Line.EVENT,
+    **{f"{media}.jsonl": Line.UTTERANCE if media == "transcript" else Line.TEXT for media in TEXTS},
+}
+"""By the name of the file, those of pictures apart."""
 
 
 def read_line(line: bytes, kind: Line) -> dict[str, Any]:

@@ -4,19 +4,15 @@ import attrs
 
 from rtmsd.protocol.causes import GapCause
 from rtmsd.protocol.media_data import ChatData, UserId
-from rtmsd.recording.disk.paths import CHAT
 from rtmsd.recording.disk.presence import Damage
 from rtmsd.recording.manifest.lines import json_line
-from rtmsd.recording.media.store import IntakeContext, Kept
+from rtmsd.recording.media.store import Kept
 from rtmsd.recording.media.text import TextStore
 from rtmsd.recording.timeline.gaps import Gap
 
 
 class ChatStore(TextStore[ChatData]):
-    media = "chat"
-
-    def __init__(self, context: IntakeContext) -> None:
-        super().__init__(context, CHAT)
+    media = ChatData.media
 
     def _keep(self, user_id: UserId | None, user_name: str | None, time_ms: int, data: ChatData) -> Kept:
         times = {"timestamp_ms": time_ms, "received_ms": self._context.local_ms()}

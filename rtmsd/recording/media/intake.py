@@ -2,10 +2,10 @@
 
 from collections import Counter
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from rtmsd.protocol.bounds import bounded_name
-from rtmsd.protocol.media_data import ChatData, Corrupt, TranscriptData, UserId
+from rtmsd.protocol.media_data import Corrupt, Text, UserId
 from rtmsd.protocol.media_params import AudioFormat
 from rtmsd.protocol.media_types import NAMES
 from rtmsd.recording.disk.filesystem import Disk
@@ -21,6 +21,8 @@ from rtmsd.recording.timeline.gaps import Gap
 
 if TYPE_CHECKING:
     from rtmsd.sinks.base import LiveSink
+
+_TEXTS: Final = (TranscriptStore, ChatStore)
 
 
 class MediaIntake:
@@ -44,8 +46,7 @@ class MediaIntake:
         self._earlier = resumed.counters
         self._audio = AudioStore(context)
         self._video, self._share = PictureStore(context, "video"), PictureStore(context, "share")
-        self._transcript, self._chat = TranscriptStore(context), ChatStore(context)
-        stores = (self._audio, self._video, self._share, self._transcript, self._chat)
+        stores = (self._audio, self._video, self._share, *(store(context) for store in _TEXTS))
         self.stores: dict[str, MediaStore[Any]] = {store.media: store for store in stores}
         for store in stores:
             store.restore(resumed)
@@ -86,17 +87,12 @@ class MediaIntake:
             for listener in tuple(self.listeners):
                 listener.share(user_id, user_name, timestamp_ms, data)
 
-    def transcript(self, data: TranscriptData) -> None:
-        self._transcript.messages += 1
-        if self._transcript.take(data.user_id, data.user_name, data.timestamp_ms, data) is not None:
+    def text(self, data: Text) -> None:
+        store = self.stores[data.media]
+        store.messages += 1
+        if store.take(data.user_id, data.user_name, data.timestamp_ms, data) is not None:
             for listener in tuple(self.listeners):
-                listener.transcript(data)
-
-    def chat(self, data: ChatData) -> None:
-        self._chat.messages += 1
-        if self._chat.take(data.user_id, data.user_name, data.timestamp_ms, data) is not None:
-            for listener in tuple(self.listeners):
-                listener.chat(data)
+                listener.text(data)
 
     def corrupt(self, problem: Corrupt) -> None:
         """Count a message that could not be read; where it says whose and when, that time is a gap."""

@@ -6,15 +6,11 @@ from rtmsd.recording.media.store import Data, IntakeContext, MediaStore
 
 
 class TextStore(MediaStore[Data]):
-    """The base of what keeps lines.
+    """The base of what keeps lines, in `<media>.jsonl`."""
 
-    Args:
-        name: of the file.
-    """
-
-    def __init__(self, context: IntakeContext, name: str) -> None:
+    def __init__(self, context: IntakeContext) -> None:
         super().__init__(context)
-        self._lines = context.maker.existing(name, 0)
+        self._lines = context.maker.existing(f"{self.media}.jsonl", 0)
 
     @property
     def received_bytes(self) -> int:

@@ -7,7 +7,7 @@ from typing import Any, Final
 from rtmsd.protocol.causes import GapCause
 from rtmsd.protocol.media_data import TranscriptData, UserId
 from rtmsd.recording.disk.filesystem import Disk
-from rtmsd.recording.disk.paths import CAPTIONS, TRANSCRIPT
+from rtmsd.recording.disk.paths import CAPTIONS
 from rtmsd.recording.disk.presence import Damage
 from rtmsd.recording.manifest.lines import Line, json_line, read_lines
 from rtmsd.recording.media import captions
@@ -29,10 +29,10 @@ class TranscriptStore(TextStore[TranscriptData]):
     An utterance that is kept fills no gap: another one of the same time may be lost.
     """
 
-    media = "transcript"
+    media = TranscriptData.media
 
     def __init__(self, context: IntakeContext) -> None:
-        super().__init__(context, TRANSCRIPT)
+        super().__init__(context)
         self._cues = context.maker.existing(CAPTIONS, 0)
         self._recent: deque[int] = deque(maxlen=_RECENT)
         self._ends: deque[tuple[int, int]] = deque(maxlen=_REMEMBERED)  # of the newest lines: offset, and time

@@ -86,7 +86,7 @@ def pcm_of(entry: FileEntry) -> PcmFormat | None:
 def lost_lines(
     entry: FileEntry, size_bytes: int, times_ms: Iterable[int], started_ms: int, end_ms: int | None
 ) -> Lost | None:
-    """Compare the entry of a transcript or chat with what is there.
+    """Compare the entry of a file of text with what is there.
 
     Args:
         size_bytes: of the file; 0: it is gone.

@@ -8,16 +8,15 @@ from rtmsd.protocol.causes import RecordingState
 from rtmsd.protocol.times import is_believable
 from rtmsd.recording.disk.filesystem import SET_ASIDE
 from rtmsd.recording.disk.paths import EVENTS, time_of
-from rtmsd.recording.manifest.lines import Line, read_lines
+from rtmsd.recording.manifest.lines import FILES, Line, read_lines
 from rtmsd.recording.manifest.schema import FAR_MS, MANIFEST, ConnectionEntry, Manifest, ParticipantEntry, new_manifest
 from rtmsd.recording.media.wav.header import HEADER_BYTES, WavHeader
 from rtmsd.recording.recovery.damage import Lost
 from rtmsd.recording.recovery.plan import RepairPlan
 from rtmsd.recording.recovery.repair_files import header_of
-from rtmsd.recording.recovery.repair_lines import KINDS
 from rtmsd.recording.recovery.repair_pictures import FOLDERS
 
-_OURS: Final = ("audio/*.wav", *(f"{folder}/*.jsonl" for folder in FOLDERS), *KINDS)
+_OURS: Final = ("audio/*.wav", *(f"{folder}/*.jsonl" for folder in FOLDERS), *FILES)
 _WRITTEN_BY_MS: Final = 10_000
 """A stream that has lasted so long had its manifest on disk: where there is none, somebody took it away."""
 

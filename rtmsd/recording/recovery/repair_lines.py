@@ -1,13 +1,13 @@
 """Repair of the files of lines: what is no line is moved to a file beside, for a person to read."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
 from rtmsd.recording.disk.filesystem import SET_ASIDE
-from rtmsd.recording.disk.paths import CHAT, EVENTS, TRANSCRIPT
-from rtmsd.recording.manifest.lines import Line, read_line
+from rtmsd.recording.disk.paths import EVENTS
+from rtmsd.recording.manifest.lines import FILES, Line, read_line
 from rtmsd.recording.manifest.schema import FileEntry, Manifest
 from rtmsd.recording.recovery.damage import Lost, gap_of, lost_lines
 from rtmsd.recording.recovery.plan import RepairPlan
@@ -16,14 +16,12 @@ from rtmsd.recording.recovery.repair_files import cut_torn
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-KINDS: Final = {EVENTS: Line.EVENT, TRANSCRIPT: Line.UTTERANCE, CHAT: Line.CHAT}
-
 
 def repair_lines(plan: RepairPlan, manifest: Manifest) -> list[FileEntry]:
-    """Repair events, transcript and chat. Returns the entries of those that the manifest lists."""
+    """Repair events and the media that are text. Returns the entries of those that the manifest lists."""
     entries = {entry.path: entry for entry in manifest.files}
     found: list[FileEntry] = []
-    for name, kind in KINDS.items():
+    for name, kind in FILES.items():
         path, entry = plan.directory / name, entries.get(name)
         lines: list[dict[str, Any]] = []
         size_bytes = 0

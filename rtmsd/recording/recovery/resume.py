@@ -9,9 +9,9 @@ import attrs
 from rtmsd.protocol.causes import RecordingState
 from rtmsd.recording.disk.filesystem import Disk
 from rtmsd.recording.disk.nofollow import is_directory
-from rtmsd.recording.disk.paths import CAPTIONS, CHAT, EVENTS, TRANSCRIPT, owner_of
+from rtmsd.recording.disk.paths import CAPTIONS, TRANSCRIPT, owner_of
 from rtmsd.recording.library.revoke import delete_all
-from rtmsd.recording.manifest.lines import Line, read_lines
+from rtmsd.recording.manifest.lines import FILES, Line, read_lines
 from rtmsd.recording.manifest.schema import MANIFEST, FileEntry, Manifest
 from rtmsd.recording.media.resumed import ResumedAudio, ResumedMedia, ResumedPictures
 from rtmsd.recording.media.wav.earlier import LONGEST_PACKET_MS
@@ -122,7 +122,7 @@ def load_resume_state(directory: Path, identity: dict[str, Any]) -> ResumeState:
         elif entry.media in {"video", "share"}:
             pictures.append(_pictures(plan, entry))
     transcript = plan.content(path)[-_RECENT_BYTES:] if plan.exists(path := directory / TRANSCRIPT) else b""
-    texts = [directory / name for name in (EVENTS, TRANSCRIPT, CAPTIONS, CHAT)]
+    texts = [directory / name for name in (*FILES, CAPTIONS)]
     return ResumeState(
         manifest=manifest,
         names=plan.names(),

@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from rtmsd.protocol.causes import RecordingState
-from rtmsd.recording.manifest.lines import Line, read_line
+from rtmsd.recording.manifest.lines import FILES, Line, read_line
 from rtmsd.recording.manifest.schema import VERSION, manifest_from_json
 from rtmsd.recording.verify.times import ENDED, Problem, check_times, verify_manifest
 from rtmsd.recording.verify.wave_reader import read_wave
 
+_LISTED_LINES: Final = FILES.keys() - {"events.jsonl"}
 _SET_ASIDE: Final = re.compile(r"\.damaged(-\d+)?$")  # by a repair, for people
 _LISTS: Final = ("participants", "files", "gaps", "connections")
-_LINES: Final = {"events.jsonl": Line.EVENT, "transcript.jsonl": Line.UTTERANCE, "chat.jsonl": Line.CHAT}
 
 
 class Missing(NamedTuple):
@@ -194,7 +194,7 @@ def _check_index(directory: Path, entry: dict[str, Any], *, has_ended: bool) -> 
 def _check_strays(directory: Path, manifest: dict[str, Any]) -> Iterator[Problem]:
     listed = {entry["path"] for entry in manifest["files"]} | {entry.get("index") for entry in manifest["files"]}
     # Before the end, the manifest lists these a moment after their first line.
-    of_lines = _LINES.keys() - {"events.jsonl"} if manifest["state"] in ENDED else ()
+    of_lines = _LISTED_LINES if manifest["state"] in ENDED else frozenset()
     for path in sorted(directory.rglob("*")):
         name = path.relative_to(directory).as_posix()
         if path.is_symlink():
@@ -207,7 +207,7 @@ def _check_strays(directory: Path, manifest: dict[str, Any]) -> Iterator[Problem
 
 
 def _check_lines(directory: Path) -> Iterator[Problem]:
-    for name, kind in _LINES.items():
+    for name, kind in FILES.items():
         path = directory / name
         if not path.exists():
             continue

@@ -7,7 +7,8 @@ from typing import Any, Final, TypeAlias
 
 import attrs
 
-from rtmsd.protocol.enums import MediaType, MsgType
+from rtmsd.protocol.enums import MediaType
+from rtmsd.protocol.media_types import MESSAGES
 from rtmsd.simulator.model.crowd import Utterance
 from rtmsd.simulator.model.fate import Fate
 from rtmsd.simulator.model.record import Record, SentItem
@@ -28,12 +29,7 @@ _SENTENCES: Final = (
     "Then we are through for today.",
 )
 
-_MSG_TYPES: Final = {
-    MediaType.VIDEO: MsgType.MEDIA_DATA_VIDEO,
-    MediaType.DESKSHARE: MsgType.MEDIA_DATA_SHARE,
-    MediaType.TRANSCRIPT: MsgType.MEDIA_DATA_TRANSCRIPT,
-    MediaType.CHAT: MsgType.MEDIA_DATA_CHAT,
-}
+_MSG_TYPES: Final = {media: int(number) for number, media in MESSAGES.items()}
 
 
 class ItemFeed:
@@ -76,7 +72,7 @@ class ItemFeed:
         number = connection.number if connection else 0
         log.append(SentItem(content=content, timestamp_ms=content["timestamp"], fate=Fate.DISCARDED, connection=number))
         if connection is not None:
-            connection.post({"msg_type": int(_MSG_TYPES[media]), "content": content}, _Item(log, len(log) - 1))
+            connection.post({"msg_type": _MSG_TYPES[media], "content": content}, _Item(log, len(log) - 1))
             connection.busy_ms = self._now_ms()
 
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 import pybase64
 
 from rtmsd.protocol.enums import MediaType, PayloadType
-from rtmsd.protocol.messages import DeskshareParams, VideoParams
+from rtmsd.protocol.media_params import DeskshareParams, VideoParams
 from rtmsd.simulator.wire.connection import SimConnection
 
 _BYTES: Final = 2000  # of padding; real pictures are ten times as large

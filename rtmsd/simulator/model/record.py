@@ -136,6 +136,7 @@ class Record:
     chats: list[SentItem] = attrs.field(factory=list)
     video: list[SentItem] = attrs.field(factory=list)
     share: list[SentItem] = attrs.field(factory=list)
+    others: dict[MediaType, list[SentItem]] = attrs.field(factory=dict)
     sent: list[ControlMessage] = attrs.field(factory=list)  # keep-alives are in `keep_alives`
     received: list[ControlMessage] = attrs.field(factory=list)
     keep_alives: list[KeepAlive] = attrs.field(factory=list)
@@ -165,12 +166,13 @@ class Record:
 
     def items(self, media: MediaType) -> list[SentItem]:
         """Return the list of a kind of media that is not audio."""
-        return {
+        listed = {
             MediaType.TRANSCRIPT: self.transcripts,
             MediaType.CHAT: self.chats,
             MediaType.VIDEO: self.video,
             MediaType.DESKSHARE: self.share,
-        }[media]
+        }
+        return listed[media] if media in listed else self.others.setdefault(media, [])
 
     def events(self, event_type: int) -> list[Mapping[str, Any]]:
         """Return the `event` objects of this type in the order sent."""

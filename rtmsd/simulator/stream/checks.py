@@ -12,8 +12,8 @@ import attrs
 
 from rtmsd.protocol.enums import ContentType, MediaType, MsgType, PayloadType, StatusCode
 from rtmsd.protocol.media_matrix import check
-from rtmsd.protocol.media_params import SECTIONS, with_defaults
-from rtmsd.protocol.messages import MediaParams
+from rtmsd.protocol.media_params import MediaParams, with_defaults
+from rtmsd.protocol.media_types import REFUSED_TYPE, SECTIONS
 from rtmsd.protocol.products import IdKey
 
 
@@ -120,13 +120,7 @@ def _identified(raw: str | bytes, msg_type: MsgType, expected: Expected) -> dict
     return fields
 
 
-_NOT_GRANTED: Final = {
-    MediaType.AUDIO: StatusCode.MEDIA_TYPE_AUDIO_NOT_SUPPORT,
-    MediaType.VIDEO: StatusCode.MEDIA_TYPE_VIDEO_NOT_SUPPORT,
-    MediaType.DESKSHARE: StatusCode.MEDIA_TYPE_DESKSHARE_NOT_SUPPORT,
-    MediaType.TRANSCRIPT: StatusCode.MEDIA_TYPE_TRANSCRIPT_NOT_SUPPORT,
-    MediaType.CHAT: StatusCode.MEDIA_TYPE_CHAT_NOT_SUPPORT,
-}
+_NOT_GRANTED: Final = {bit: StatusCode(number) for number, bit in REFUSED_TYPE.items()}
 
 
 def _media_type(value: object, allowed: MediaType, taken: MediaType) -> MediaType:

@@ -7,7 +7,7 @@ from typing import Final
 import trio
 
 from rtmsd.protocol.enums import MediaType, StatusCode
-from rtmsd.protocol.media_params import SECTIONS
+from rtmsd.protocol.media_types import SECTIONS
 from rtmsd.protocol.messages import DataHandshakeResp, SignalingHandshakeResp
 from rtmsd.simulator.model.record import Handshake
 from rtmsd.simulator.stream import checks

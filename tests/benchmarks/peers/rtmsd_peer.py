@@ -28,10 +28,10 @@ class Handler:
 
     video = share = audio
 
-    def transcript(self, data):
+    def text(self, data):
         raise NotImplementedError
 
-    chat = corrupt = transcript
+    corrupt = text
 
     def control(self, raw):
         self.tally.opened()

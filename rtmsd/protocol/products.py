@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Final, Literal, NamedTuple, TypeAlias
 
 from rtmsd.protocol.enums import EventType, MediaType, VoiceEventType
+from rtmsd.protocol.media_types import NAMES
 
 IdKey: TypeAlias = Literal["session_id", "meeting_uuid", "webinar_uuid", "engagement_id", "call_id"]
 
@@ -88,7 +89,7 @@ class Product(NamedTuple):
 
 
 _VOICE: Final = MediaType.AUDIO | MediaType.TRANSCRIPT
-_ALL: Final = ~MediaType.ALL
+_ALL: Final = MediaType(sum(NAMES))
 
 PRODUCTS: Final[Mapping[str, Product]] = {
     "session": Product(

@@ -120,25 +120,27 @@ def _identified(raw: str | bytes, msg_type: MsgType, expected: Expected) -> dict
     return fields
 
 
+_EVERY: Final = MediaType(sum(SECTIONS.values()))
 _NOT_GRANTED: Final = {bit: StatusCode(number) for number, bit in REFUSED_TYPE.items()}
 
 
 def _media_type(value: object, allowed: MediaType, taken: MediaType) -> MediaType:
     if not is_int(value):
         raise _Refused(StatusCode.INVALID_MEDIA_TYPE, "media_type must be an integer")
-    _require(0 < value <= MediaType.ALL, StatusCode.MEDIA_TYPE_INVALID_VALUE, "media_type is 1 to 31, or 32")
+    known = value == MediaType.ALL or (value > 0 and not value & ~int(_EVERY))
+    _require(known, StatusCode.MEDIA_TYPE_INVALID_VALUE, f"media_type is 1 to {_EVERY:d}, or {MediaType.ALL:d}")
     wanted = MediaType(value)
     granted = allowed if wanted == MediaType.ALL else wanted & allowed
     if not granted:
-        first = next(bit for bit in _NOT_GRANTED if bit in wanted or wanted == MediaType.ALL)
-        raise _Refused(_NOT_GRANTED[first], "the app has no scope for it")
+        codes = (code for bit, code in _NOT_GRANTED.items() if bit in wanted or wanted == MediaType.ALL)
+        raise _Refused(next(codes, StatusCode.INVALID_MEDIA_TYPE), "the app has no scope for it")
     unified, doubled = MediaType.ALL in taken, granted & taken or (wanted == MediaType.ALL and taken)
     _require(not unified, StatusCode.MEDIA_DATA_ALL_CONNECTION_EXIST, "a connection for all media exists")
     _require(not doubled, StatusCode.DUPLICATE_MEDIA_DATA_CONNECTION, "a connection for it exists")
     return granted | (wanted & MediaType.ALL)
 
 
-_ALL_PARAMS: Final = with_defaults(MediaParams(), MediaType(sum(SECTIONS.values())))
+_ALL_PARAMS: Final = with_defaults(MediaParams(), _EVERY)
 """Of each section an instance, for its class."""
 
 

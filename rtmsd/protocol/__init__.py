@@ -17,7 +17,7 @@ From a frame to a message: `reading.load_object` (JSON), `variants.READERS` (Zoo
 
 Media data (14-18) are most of the traffic and take a path of their own: `media_data.decode_batch` reads a whole batch
 and calls a `MediaHandler`. A fast reader takes what Zoom documents, a tolerant one all the rest; they agree on every
-message that both can read. Whatever is no media data goes to `handler.control`, and from there to the connection.
+message that both can read. Whatever is no media data goes to `control`, which passes it to the connection.
 
 Tolerance. What a person writes is read strictly, what Zoom sends tolerantly. An unknown key, or a known optional one
 with an unusable value, stands in `Message.extra`; an unknown `msg_type` is an `UnknownMessage`; an unknown number stays
@@ -33,7 +33,7 @@ Where to look
     connection, signaling, media        state tables, handshakes, keep-alives
     media_data, chat, speakers, rtp     media data
     media_params, media_matrix          defaults and negotiation, and what is valid
-    media_types, media_summary          the words of configuration and manifest for these
+    media_types, media_summary          names, numbers and words for these
     products                            in what session, meeting, webinar, contact center and phone differ
     policy                              status codes and stop reasons to what has to be done
     explanations, status_texts          the same numbers in words, for people
@@ -44,5 +44,6 @@ To add a message: its number in `enums.MsgType`; its class in `messages` and in 
 tables of `signaling` or `media`; where the wire's shape is odd, a rewrite in `variants`; and a strategy for the round
 trip in the tests of the codec.
 
-To add a product: its row in `products.PRODUCTS`, and a case in the test of that table.
+To add a product: its row in `products.PRODUCTS`, and a case in the test of that table. To add a medium: its numbers in
+`enums`, its parameters in `media_params`, its message in `media_data`; `media_types` derives the rest from its name.
 """

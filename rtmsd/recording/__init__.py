@@ -46,6 +46,6 @@ What is promised, and when:
 - No sample strays more than 100 ms from its timestamp, and a packet that comes twice is in the file once.
 - A bug in one recording costs that one; the writer goes on with the others.
 
-Adding a medium: a `MediaStore` in `media/`, its row in `MediaIntake`, its name in `protocol/media_types.py`, and its
-message in `protocol/media_data.py`. Adding a codec: a decoder in `media/codecs/`.
+Adding a medium: a `MediaStore` in `media/`, and its row in `media/intake.py`; CONTRIBUTING lists what other packages
+need for it. Adding a codec: a decoder in `media/codecs/`.
 """

@@ -38,5 +38,5 @@ What must hold
 - After a revocation nothing begins that was given the recording, and whoever was given it is called once more.
 - This package imports `protocol`, `config`, `state`, `errors`, `masking`; recorder, streams, admin pass in the rest.
 
-A new output is a module with an `ArchiveSink`, its keys in `rtmsd/config/sinks.py`, and a row in `registry`.
+A new sink is a module with an `ArchiveSink`, its keys in `rtmsd/config/sinks.py`, and a row in `registry`.
 """

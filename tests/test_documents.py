@@ -10,10 +10,6 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "rtmsd"
 DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / ".github").glob("*.md")), ROOT / "config.toml")
 
-_MOVED = (PACKAGE / "streams" / "core").is_dir()
-COMING = () if _MOVED else tuple(f"streams/{name}" for name in ("core", "drivers", "managed_stream", "finalizer"))
-"""What README names already and a later merge brings: to be deleted after it."""
-
 TREE_COLUMN = 22
 """Where the descriptions in README's tree begin."""
 
@@ -28,7 +24,7 @@ _ITEM = re.compile(r"^\d+\. (.*)$", re.MULTILINE)
 def exists(path: str, below: Path) -> bool:
     """Whether a path is there; a part as <kind> stands for any, and a module may go without its ".py"."""
     pattern = re.sub(r"<\w+>", "*", path.rstrip("/."))
-    return path.startswith(COMING) or any(any(below.glob(name)) for name in (pattern, f"{pattern}.py"))
+    return any(any(below.glob(name)) for name in (pattern, f"{pattern}.py"))
 
 
 def paths_in(text: str) -> Iterator[str]:

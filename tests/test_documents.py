@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.test_layout import LAYERS
+
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "rtmsd"
 DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / ".github").glob("*.md")), ROOT / "config.toml")
@@ -13,6 +15,7 @@ DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / ".github").glob("*.md")), ROOT 
 TREE_COLUMN = 22
 """Where the descriptions in README's tree begin."""
 
+LAYER = {package: number for number, layer in enumerate(LAYERS) for package in layer}
 FILES_AT_MOST = {"A sink": 3, "A medium": 6, "A product": 2, "A command": 4, "A configuration key": 2}
 
 _NAME = r"[\w.<>-]+"
@@ -59,6 +62,8 @@ def test_readmes_tree_is_the_tree() -> None:
     within = [path.relative_to(PACKAGE) for path in (*places, *named) if PACKAGE in path.parents]
     assert [path for path in within if not exists(path.as_posix(), PACKAGE)] == []
     assert [path for path in places if PACKAGE not in path.parents and not path.exists()] == []
+    layers = [LAYER[path.stem] for path in places if path.parent == PACKAGE]
+    assert layers == sorted(layers), "a package imports from rows above its own"
     packages = {path.parent for path in PACKAGE.glob("*/__init__.py")}
     assert packages - places.keys() == set()
 

@@ -99,6 +99,7 @@ class Daemon:
         self._config = config
         self._end_streams = end_streams
         self._stopping = trio.Event()
+        self._closing = trio.Event()  # webhooks are not taken any more
         self._deadline = ShutdownDeadline()
         self._sockets = listen_fds()
         for name in self._sockets.keys() - SOCKET_NAMES:
@@ -131,7 +132,8 @@ class Daemon:
                 with self._deadline.limit(trio.CancelScope(), config.streams.drain_s):
                     async with trio.open_nursery() as last:
                         last.start_soon(supervisor.suspend_files)
-                        last.start_soon(supervisor.deliveries.until_idle)
+                        if self._end_streams:
+                            last.start_soon(supervisor.deliveries.until_idle)
                 base.cancel_scope.cancel()
         log.info("stopped", streams_left=len(supervisor.streams))
 
@@ -162,6 +164,10 @@ class Daemon:
                 supervisor.deliveries.stop()
                 self._notifier.stopping()
                 self._notifier.extend_timeout(self._stop_limit_s + STOP_MARGIN_S)
+                if not self._end_streams:  # a stream that is left to be resumed must not wait for programs
+                    with self._deadline.limit(trio.CancelScope(), self._config.streams.drain_s):
+                        await supervisor.deliveries.until_idle()
+                self._closing.set()
                 self._deadline.limit(intake.cancel_scope, WEBHOOK_GRACE_S)
             if self._end_streams:
                 await self._end_all(supervisor)
@@ -202,12 +208,12 @@ class Daemon:
         )
         fds = self._sockets.get("webhook", [])
         backend.listening["webhook"] = await nursery.start(
-            partial(serve, app, settings, stats=health.webhooks, fds=fds, shutdown=self._stopping)
+            partial(serve, app, settings, stats=health.webhooks, fds=fds, shutdown=self._closing)
         )
 
     @property
     def _stop_limit_s(self) -> float:
-        """Ending streams may take `drain_s`, and finishing files as long again when the disk is slow."""
+        """Programs, or ending streams, may take `drain_s`, and files as long again when the disk is slow."""
         return WEBHOOK_GRACE_S + 2 * self._config.streams.drain_s + STOP_MARGIN_S
 
     async def wait_expired(self) -> None:

@@ -3,13 +3,16 @@
 import os
 from pathlib import Path
 
+import httpx
 import pytest
 import trio
 from prometheus_client.parser import text_string_to_metric_families
+from trio.testing import wait_all_tasks_blocked
 
 from rtmsd.admin.messages import AdminError, Code
 from rtmsd.config import ExecConfig, StreamsConfig
 from rtmsd.daemon.backend import Backend
+from rtmsd.daemon.root import Daemon
 from rtmsd.state import deliveries as queue
 from rtmsd.state.journal import Journal
 from tests.daemon.whole import config, running_daemon
@@ -83,6 +86,22 @@ async def test_a_program_that_is_missing_is_a_warning_until_a_reload_names_anoth
             (change["path"], change["new"], change["needs_restart"]) for change in changed
         ]
         assert not [line for line in backend.status()["warnings"] if "sink" in line]
+
+
+async def test_webhooks_are_taken_while_a_stop_gives_a_program_its_time(tmp_path: Path) -> None:
+    """A stream that the next process resumes must not wait for it, nor a start that comes meanwhile."""
+    await queue_one(tmp_path)
+    settings = config(tmp_path, sinks=(sink("/usr/bin/tail", "-f", "/dev/null"),), streams=StreamsConfig(drain_s=600))
+    daemon = Daemon(tmp_path / "config.toml", settings, end_streams=False)
+    with trio.fail_after(LIMIT_S):
+        async with trio.open_nursery() as nursery:
+            backend: Backend = await nursery.start(daemon.run)
+            await until_state(backend, "running")
+            daemon.stop()
+            await wait_all_tasks_blocked()
+            async with httpx.AsyncClient() as client:
+                assert (await client.get(f"http://{backend.listening['webhook'][0]}/healthz")).status_code == 200
+            daemon.stop()  # hurries
 
 
 async def test_a_stop_gives_a_program_some_time_and_then_leaves_nothing_of_it(tmp_path: Path) -> None:

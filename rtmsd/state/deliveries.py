@@ -45,7 +45,7 @@ class DeliveryRow:
         directory: of the recording, relative to the one of all recordings.
         runs: how often it was begun, in all.
         tries: how often it failed, since the end of the stream or the latest replay.
-        due_ms: not before; of no meaning once it is done or dead.
+        due_ms: not before; of a dead one, when it died, as the index has it; of no meaning once it is done.
         why: of the latest failure.
         output: the end of the sink's own report of it.
     """
@@ -169,8 +169,9 @@ def _orphan(db: sqlite3.Connection, sinks: Collection[str], now_ms: int) -> dict
     orphaned = {sink: number for sink, number in waiting if sink not in sinks}
     for sink in orphaned:
         db.execute(
-            "UPDATE sink_delivery SET state = 'dead', ended_ms = ?, why = ? WHERE sink = ? AND state = 'waiting'",
-            (now_ms, ORPHANED, sink),
+            """UPDATE sink_delivery SET state = 'dead', due_ms = ?, ended_ms = ?, why = ?
+            WHERE sink = ? AND state = 'waiting'""",
+            (now_ms, now_ms, ORPHANED, sink),
         )
     return orphaned
 
@@ -181,8 +182,8 @@ def _counts(db: sqlite3.Connection) -> dict[tuple[str, DeliveryState], int]:
 
 
 def _dead_ms(db: sqlite3.Connection, sinks: Collection[str]) -> int | None:
-    rows = db.execute("SELECT sink, max(ended_ms) FROM sink_delivery WHERE state = 'dead' GROUP BY sink")
-    return max((ended_ms for sink, ended_ms in rows if sink in sinks), default=None)
+    rows = db.execute("SELECT sink, max(due_ms) FROM sink_delivery WHERE state = 'dead' GROUP BY sink")
+    return max((died_ms for sink, died_ms in rows if sink in sinks), default=None)
 
 
 def done(db: sqlite3.Connection, number: int, *, now_ms: int) -> None:
@@ -224,9 +225,14 @@ def find(db: sqlite3.Connection, number: int) -> DeliveryRow | None:
 
 
 def listed(db: sqlite3.Connection) -> list[DeliveryRow]:
-    """Return `MAX_LISTED` of them, by id: first of all those that are not done, then the newest."""
-    rows = db.execute("SELECT * FROM sink_delivery ORDER BY state = 'done', id DESC LIMIT ?", (MAX_LISTED,))
-    return sorted((DeliveryRow(**dict(row)) for row in rows), key=lambda row: row.id)
+    """Return `MAX_LISTED` of them, by id: first of all dead and running ones, then waiting ones, the newest of each."""
+    rows = db.execute(
+        """SELECT * FROM sink_delivery WHERE id IN
+            (SELECT id FROM sink_delivery ORDER BY state = 'done', state = 'waiting', id DESC LIMIT ?)
+        ORDER BY id""",
+        (MAX_LISTED,),
+    )
+    return [DeliveryRow(**dict(row)) for row in rows]
 
 
 def unfinished(db: sqlite3.Connection) -> frozenset[str]:

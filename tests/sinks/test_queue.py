@@ -3,6 +3,7 @@
 import sqlite3
 from collections import Counter, defaultdict
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -237,3 +238,27 @@ def test_what_is_done_and_dead_has_bounds() -> None:
     assert [row.id for row in queue.listed(db)] == [2, 3, 4, 5, 6]
     queue.prune(db, now_ms=queue.KEEP_DEAD_MS + 3)
     assert [row.id for row in queue.listed(db)] == [4, 6]
+
+
+def test_a_list_that_is_cut_has_what_is_dead(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queue, "MAX_LISTED", 3)
+    db = open_queue()
+    queued(db, "dead")
+    (row,) = queue.begin(db, room={"one": 1}, held=(), now_ms=0).rows
+    queue.failed(db, row.id, retry_ms=None, why="", output="", now_ms=0)
+    queued(db, *map(str, range(5)))
+    assert [(row.rtms_stream_id, row.state.value) for row in queue.listed(db)] == [
+        ("dead", "dead"),
+        ("3", "waiting"),
+        ("4", "waiting"),
+    ]
+
+
+def test_the_latest_death_counts_whatever_its_reason() -> None:
+    db = open_queue()
+    queued(db, "a", "b", sinks=("one", "two"))
+    for row in queue.begin(db, room={"one": 1, "two": 0}, held=(), now_ms=5).rows:
+        queue.failed(db, row.id, retry_ms=None, why="", output="", now_ms=7)
+    assert queue.begin(db, room={"one": 0, "two": 0}, held=(), now_ms=8).dead_ms == 7
+    queue.begin(db, room={"one": 0}, held=(), now_ms=9)
+    assert queue.begin(db, room={"one": 0, "two": 0}, held=(), now_ms=10).dead_ms == 9

@@ -28,6 +28,7 @@ OUTPUT_BYTES: Final = 4096
 DRAIN_S: Final = 1.0  # for what a process that left the group still holds open
 REAP_S: Final = 5.0  # SIGKILL is quick, unless the kernel itself waits for a disk
 READ_BYTES: Final = 65536
+READ_EVERY_S: Final = 0.02  # a program that floods must not keep the event loop busy
 _THREADS: Final = trio.CapacityLimiter(8)  # of our own: a disk that hangs keeps all it gets
 
 
@@ -93,9 +94,10 @@ class ExecSink:
 
 async def _attend(process: trio.Process, manifest: bytes, tail: bytearray) -> None:
     """Wait for a process, while it is fed the manifest and the tail of its stderr is kept."""
+    assert process.stderr is not None
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_feed, process, manifest)
-        nursery.start_soon(_keep_tail, process, tail)
+        nursery.start_soon(keep_tail, process.stderr, tail)
         await process.wait()
         _kill_group(process)
         nursery.cancel_scope.deadline = trio.current_time() + DRAIN_S
@@ -108,11 +110,12 @@ async def _feed(process: trio.Process, manifest: bytes) -> None:
     await process.stdin.aclose()
 
 
-async def _keep_tail(process: trio.Process, tail: bytearray) -> None:
-    assert process.stderr is not None
-    while data := await process.stderr.receive_some(READ_BYTES):
+async def keep_tail(stderr: trio.abc.ReceiveStream, tail: bytearray) -> None:
+    """Read to the end, no faster than 3 MB/s."""
+    while data := await stderr.receive_some(READ_BYTES):
         tail += data
         del tail[:-OUTPUT_BYTES]
+        await trio.sleep(READ_EVERY_S)
 
 
 async def _end(process: trio.Process) -> None:

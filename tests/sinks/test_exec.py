@@ -17,7 +17,7 @@ from trio.testing import MockClock
 
 from rtmsd.config import ExecConfig
 from rtmsd.sinks.base import Recording, Refused, TryAgain, Unusable
-from rtmsd.sinks.exec import OUTPUT_BYTES, ExecSink
+from rtmsd.sinks.exec import OUTPUT_BYTES, READ_BYTES, ExecSink, keep_tail
 from rtmsd.sinks.registry import build, inheritable
 from rtmsd.state.deliveries import DeliveryEvent
 
@@ -133,12 +133,29 @@ async def test_what_an_end_means(recording: Recording, script: str, error: type[
 
 
 async def test_the_end_of_what_it_says_is_kept(recording: Recording) -> None:
-    script = f"head -c 1000000 /dev/zero | tr '\\0' x >&2; printf '\\377 token: {'a' * 64}' >&2; exit 3"
+    script = f"head -c 200000 /dev/zero | tr '\\0' x >&2; printf '\\377 token: {'a' * 64}' >&2; exit 3"
     with pytest.raises(Refused) as caught:
         await shell(script).deliver(recording)
     output = caught.value.output
     assert len(output) <= OUTPUT_BYTES
     assert output.endswith("x\N{REPLACEMENT CHARACTER} token: ***")
+
+
+async def test_a_flood_is_read_slowly(autojump_clock: MockClock) -> None:
+    class Flood(trio.abc.ReceiveStream):
+        left = 100
+
+        async def aclose(self) -> None: ...
+
+        async def receive_some(self, max_bytes: int | None = None) -> bytearray:
+            await trio.lowlevel.checkpoint()
+            self.left -= 1
+            return bytearray(max(0, min(1, self.left)) * READ_BYTES)
+
+    tail = bytearray()
+    await keep_tail(Flood(), tail)
+    assert len(tail) == OUTPUT_BYTES
+    assert 1.5 < trio.current_time() < 10
 
 
 async def test_a_time_out_kills_the_whole_group(recording: Recording, tmp_path: Path, mock_clock: MockClock) -> None:

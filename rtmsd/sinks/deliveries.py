@@ -43,6 +43,7 @@ class Transactions(Protocol):
     """The part of the journal that is needed here."""
 
     async def transact(self, work: Callable[[Connection], T]) -> T: ...
+    async def expunge(self, rtms_stream_id: str) -> None: ...
 
 
 @attrs.frozen
@@ -242,7 +243,7 @@ class Deliveries:
         try:
             await sink.deliver(recording)
         except DeliveryError as error:
-            if isinstance(error, Unusable):
+            if isinstance(error, Unusable) and self._sinks.get(row.sink) is sink:  # else a reload gave another
                 self.warnings[row.sink] = str(error)
             return error
         except Exception as bug:
@@ -257,6 +258,8 @@ class Deliveries:
             self.results[row.sink, "done"] += 1
             log.info("delivered", runs=row.runs)
             await self._persist(partial(queue.done, number=row.id, now_ms=self._local_ms()))
+            if row.event is DeliveryEvent.REVOKED and row.output:
+                await self._journal.expunge(row.rtms_stream_id)  # what was said before, perhaps with names
             return
         retry_s = retry_after_s(error, row.tries, sink.config.retry_s)
         self.results[row.sink, "dead" if retry_s is None else "retry"] += 1

@@ -156,9 +156,9 @@ class Journal:
 
         await self._commit(close_and_more)
         if reason == StopReason.STREAM_REVOKED:
-            await self._expunge(rtms_stream_id)
+            await self.expunge(rtms_stream_id)
 
-    async def _expunge(self, rtms_stream_id: str) -> None:
+    async def expunge(self, rtms_stream_id: str) -> None:
         """See `Database.expunge`. A failure is logged; what is left is overwritten with the next pages."""
         try:
             removed = await self._in_turn(partial(self.database.expunge, rtms_stream_id))

@@ -105,6 +105,10 @@ class Desk:
         return [row.state for row in await self.rows()]
 
 
+def files_with(directory: Path, content: bytes) -> list[Path]:
+    return [path for path in directory.iterdir() if path.is_file() and content in path.read_bytes()]
+
+
 def test_a_retry_comes_later_each_time_and_not_for_ever() -> None:
     again = TryAgain("busy")
     assert [retry_after_s(again, tries, (5, 60)) for tries in range(4)] == [5, 60, None, None]
@@ -242,6 +246,36 @@ async def test_a_revocation_is_durable_and_retried(tmp_path: Path, autojump_cloc
     async with Desk.open(tmp_path, sink) as desk:
         await trio.sleep(10)
         assert sink.events("a") == [FINISHED, REVOKED, REVOKED]
+        assert await desk.states() == [DONE]
+
+
+async def test_of_what_was_said_on_a_revocation_nothing_is_left_once_it_is_done(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    sink = FakeSink()
+    async with Desk.open(tmp_path, sink) as desk:
+        await desk.finish("a")
+        sink.errors = [TryAgain("busy", "cannot delete Ana"), Refused("no", "cannot delete Ana")]
+        await desk.revoke("a")
+        await trio.sleep(10)
+        assert await desk.states() == [DEAD]
+        (row,) = await desk.rows()
+        await desk.deliveries.replay(row.id)
+        await wait_all_tasks_blocked()
+        assert await desk.states() == [DONE]
+        assert files_with(tmp_path, b"Ana") == []
+
+
+async def test_a_run_that_outlives_its_section_warns_of_nothing(tmp_path: Path, autojump_clock: MockClock) -> None:
+    old, new = FakeSink(Unusable("cannot be run"), let_go=trio.Event()), FakeSink()
+    async with Desk.open(tmp_path, old) as desk:
+        await desk.finish("a")
+        desk.deliveries.configure({"after": new})
+        assert old.let_go is not None
+        old.let_go.set()
+        await trio.sleep(1)
+        assert desk.deliveries.warnings == {}
+        await trio.sleep(10)
         assert await desk.states() == [DONE]
 
 

@@ -8,7 +8,7 @@ streams.
 import contextlib
 import sqlite3
 import time
-from collections.abc import Awaitable, Callable, Iterable, Set
+from collections.abc import Awaitable, Callable, Iterable, Sequence, Set
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, Generic, Protocol, TypeVar, cast
@@ -263,11 +263,18 @@ class Journal:
 
     async def _run_batch(self) -> None:
         batch, self._waiting = self._waiting, []
+        with trio.CancelScope(shield=True):  # others wait for this; a thread could not be cancelled anyway
+            await self._run(batch)
+
+    async def _run(self, batch: Sequence[_Job[Any]]) -> None:
         works = [Work(job.work, job.needs_file) for job in batch]
         try:
-            with trio.CancelScope(shield=True):  # others wait for this; a thread could not be cancelled anyway
-                results = await self._run_sync(partial(self.database.run, works))
+            results = await self._run_sync(partial(self.database.run, works))
         except Exception as exc:
+            if len(batch) > 1 and not isinstance(exc, StorageError):  # a bug of one of them
+                for job in batch:
+                    await self._run([job])
+                return
             self._refused = str(exc)
             for job in batch:
                 job.end(error=exc)

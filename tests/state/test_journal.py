@@ -5,6 +5,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -179,6 +180,30 @@ async def test_a_full_disk_is_reported_and_recovers(tmp_path: Path, nursery: tri
         await journal.record(big)
     await journal._commit(lambda db: db.execute("PRAGMA max_page_count = 100000").fetchone())
     assert await journal.record(big) is Verdict.NEW  # nothing of the first try stayed
+    await journal.aclose()
+
+
+async def test_a_bug_in_one_work_fails_that_one_alone(tmp_path: Path, nursery: trio.Nursery) -> None:
+    disk = Disk()
+    disk.works.set()
+    journal = await Journal.open(tmp_path / "state.sqlite", run_sync=disk.run_sync)
+    disk.works = trio.Event()
+    verdicts: list[Verdict] = []
+
+    async def record(number: int) -> None:
+        verdicts.append(await journal.record(start(number)))
+
+    async def fail() -> None:
+        with pytest.raises(ZeroDivisionError):
+            await journal.transact(lambda db: 1 // 0)
+
+    for task in (partial(record, 1), partial(record, 2), fail, partial(record, 3)):
+        nursery.start_soon(task)
+        await wait_all_tasks_blocked()
+    disk.works.set()
+    await wait_all_tasks_blocked()
+    assert verdicts == [Verdict.NEW] * 3
+    assert len(await journal.unfinished()) == 3
     await journal.aclose()
 
 

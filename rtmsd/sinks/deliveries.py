@@ -206,9 +206,7 @@ class Deliveries:
         room = {name: max(0, sink.config.parallel - busy[name]) for name, sink in self._sinks.items()}
         sinks = self._sinks
         begin = partial(queue.begin, room=room, held=frozenset(self._held), now_ms=self._local_ms())
-        begun: Begun | None = await self._persist(begin)
-        if begun is None:
-            return REFUSED_S
+        begun: Begun = await self._persist(begin)
         self.counts, self.dead_ms = begun.counts, begun.dead_ms
         for name, number in begun.orphaned.items():
             log.warning("deliveries dead", sink=name, number=number, why=queue.ORPHANED)
@@ -274,8 +272,8 @@ class Deliveries:
         )
         await self._persist(failed)
 
-    async def _persist(self, work: Callable[[Connection], T]) -> T | None:
-        """Do something in the state file as soon as that accepts it; None after a bug."""
+    async def _persist(self, work: Callable[[Connection], T]) -> T:
+        """Do something in the state file as soon as that accepts it, and a thread can be had."""
         is_refused = False
         while True:
             try:
@@ -283,11 +281,11 @@ class Deliveries:
             except StorageError as error:
                 if not is_refused:
                     log.warning("deliveries wait: the state file refuses", error=str(error))
-                is_refused = True
-                await trio.sleep(REFUSED_S)
             except Exception:
-                log.exception("deliveries crashed")
-                return None
+                if not is_refused:
+                    log.exception("deliveries crashed; tried again")
+            is_refused = True
+            await trio.sleep(REFUSED_S)
 
     async def _prune_regularly(self) -> None:
         while True:

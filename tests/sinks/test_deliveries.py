@@ -314,13 +314,14 @@ async def test_a_program_that_is_missing_is_warned_of_until_it_is_there(
         assert await desk.states() == [DONE]
 
 
+@pytest.mark.parametrize("refusal", [StorageError("disk full"), RuntimeError("can't start new thread")])
 async def test_a_state_file_that_refuses_costs_time_alone(
-    tmp_path: Path, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, refusal: Exception
 ) -> None:
     sink = FakeSink(let_go=trio.Event())
     async with Desk.open(tmp_path, sink) as desk:
         await desk.finish("a")
-        transact, refusals = desk.journal.transact, [StorageError("disk full")] * 3
+        transact, refusals = desk.journal.transact, [refusal] * 3
 
         async def refuse(work: Callable[[sqlite3.Connection], Any]) -> Any:
             if refusals:

@@ -135,7 +135,7 @@ def begin(db: sqlite3.Connection, *, room: Mapping[str, int], held: Collection[s
     numbers: list[int] = []
     next_due_ms: list[int] = []
     for sink, places in room.items():
-        ready = [(number, due_ms) for number, due_ms, stream in _ready(db, sink) if stream not in held]
+        ready = [(number, due_ms) for number, due_ms, stream in _ready(db, sink, now_ms) if stream not in held]
         # What is due later than in a day comes from another clock: no retry waits longer.
         due = [number for number, due_ms in ready if not now_ms < due_ms <= now_ms + DAY_MS]
         numbers += due[:places]
@@ -148,10 +148,14 @@ def begin(db: sqlite3.Connection, *, room: Mapping[str, int], held: Collection[s
     return Begun(rows, min(next_due_ms, default=None), orphaned, _counts(db), _dead_ms(db, room))
 
 
-def _ready(db: sqlite3.Connection, sink: str) -> list[tuple[int, int, str]]:
-    """Return what only time and room hold back, the earliest first, as id, time and stream."""
+def _ready(db: sqlite3.Connection, sink: str, now_ms: int) -> list[tuple[int, int, str]]:
+    """Return what only time and room hold back, the earliest first, as id, time and stream.
+
+    What was begun, or else queued, in the future is due: the clock was set back since.
+    """
     rows = db.execute(
-        """SELECT id, due_ms, rtms_stream_id FROM sink_delivery AS this
+        """SELECT id, iif(coalesce(began_ms, created_ms) > :now_ms, :now_ms, due_ms) AS due, rtms_stream_id
+        FROM sink_delivery AS this
         WHERE state = 'waiting' AND sink = :sink
             AND (event = 'revoked' OR NOT EXISTS (SELECT 1 FROM stream
                 WHERE stream.rtms_stream_id = this.rtms_stream_id AND stream.closed_ms IS NULL))
@@ -159,9 +163,9 @@ def _ready(db: sqlite3.Connection, sink: str) -> list[tuple[int, int, str]]:
                 WHERE other.rtms_stream_id = this.rtms_stream_id AND other.sink = this.sink
                     AND other.id < this.id AND other.state IN ('waiting', 'running'))
         ORDER BY due_ms, id LIMIT :most""",
-        {"sink": sink, "most": MAX_LOOKED_AT},
+        {"sink": sink, "most": MAX_LOOKED_AT, "now_ms": now_ms},
     )
-    return [(row["id"], row["due_ms"], row["rtms_stream_id"]) for row in rows]
+    return [(row["id"], row["due"], row["rtms_stream_id"]) for row in rows]
 
 
 def _orphan(db: sqlite3.Connection, sinks: Collection[str], now_ms: int) -> dict[str, int]:

@@ -226,6 +226,15 @@ def test_a_clock_that_was_set_back_delays_no_retry_for_long() -> None:
     assert len(queue.begin(db, room={"one": 1}, held=(), now_ms=DAY_MS).rows) == 1
 
 
+def test_a_clock_that_was_set_back_by_an_hour_delays_nothing() -> None:
+    db, hour_ms = open_queue(), 3_600_000
+    queue.finished(db, sinks=["one"], rtms_stream_id="a", directory="a", now_ms=2 * hour_ms)
+    (row,) = queue.begin(db, room={"one": 1}, held=(), now_ms=hour_ms).rows
+    queue.failed(db, row.id, retry_ms=5, why="", output="", now_ms=hour_ms + 1)
+    assert queue.begin(db, room={"one": 1}, held=(), now_ms=hour_ms + 2).next_due_ms == hour_ms + 6
+    assert len(queue.begin(db, room={"one": 1}, held=(), now_ms=1).rows) == 1
+
+
 def test_what_is_done_and_dead_has_bounds() -> None:
     db = open_queue()
     queued(db, *map(str, range(6)))

@@ -11,8 +11,8 @@ from rtmsd.ctl.errors import CtlError, Exit
 from rtmsd.ctl.output import Output
 from rtmsd.terminal import complain, error_text, prepare_streams, settle_stderr, silence_stdout
 
-Run = Callable[[Context], Exit]
-"""A verb; raises CtlError when it fails."""
+Run = Callable[[Context], Exit | None]
+"""A verb; raises CtlError when it fails. None is OK."""
 
 INTERRUPTED: Final = 130  # as a shell reports SIGINT
 
@@ -23,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         try:
             args = build_parser(sys.argv[1:] if argv is None else argv).parse_args(argv)
-            return find(args.run)(Context(args, Output.to(sys.stdout, as_json=args.json)))
+            return find(args.run)(Context(args, Output.to(sys.stdout, as_json=args.json))) or Exit.OK
         finally:
             sys.stdout.flush()  # now, while a failure can still be handled: `--help` leaves with SystemExit
     except CtlError as error:

@@ -4,10 +4,8 @@ import shtab
 
 from rtmsd.ctl.cli import build_parser
 from rtmsd.ctl.context import Context
-from rtmsd.ctl.errors import Exit
 
 
-def completion(context: Context) -> Exit:
+def completion(context: Context) -> None:
     """Print the script for a shell."""
     context.out.line(shtab.complete(build_parser(), shell=context.args.shell))
-    return Exit.OK

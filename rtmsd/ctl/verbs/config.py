@@ -44,22 +44,21 @@ def _machine_troubles(path: Path, config: Config, *, are_mistakes: bool) -> list
     return troubles
 
 
-def show(context: Context) -> Exit:
+def show(context: Context) -> None:
     """Show the configuration in use, with all defaults and without secrets."""
     config = context.client.get("/v1/config")
     if context.out.as_json:
         context.out.json(config)
-        return Exit.OK
+        return
     for path, value in flattened(config):
         context.out.line(
             f"{printable(path)} = {toml_like(value)}"
             if context.out.terminal
             else f"{printable(path)}\t{toml_like(value)}"
         )
-    return Exit.OK
 
 
-def diff(context: Context) -> Exit:
+def diff(context: Context) -> None:
     """Compare the file with the configuration in use. Secrets are not compared."""
     in_use = dict(flattened(context.client.get("/v1/config")))
     in_file = dict(flattened(as_masked_dict(read_config(config_file(context)))))
@@ -77,7 +76,6 @@ def diff(context: Context) -> Exit:
         context.out.json(changes)
     else:
         show_changes(context.out, changes, note="secrets are not compared")
-    return Exit.OK
 
 
 def flattened(section: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:

@@ -2,33 +2,28 @@
 
 from rtmsd.ctl.changes import show_changes
 from rtmsd.ctl.context import Context
-from rtmsd.ctl.errors import Exit
 
 
-def drain(context: Context) -> Exit:
+def drain(context: Context) -> None:
     """Refuse new streams with 503, so that Zoom tries again later."""
     context.out.said(context.client.post("/v1/drain"), "draining: new streams are refused, running ones go on")
-    return Exit.OK
 
 
-def undrain(context: Context) -> Exit:
+def undrain(context: Context) -> None:
     """Accept new streams again."""
     context.out.said(context.client.post("/v1/undrain"), "new streams are accepted")
-    return Exit.OK
 
 
-def reload(context: Context) -> Exit:
+def reload(context: Context) -> None:
     """Apply the changed file; with a mistake in it the verb is FAILED, and nothing changes."""
     answer = context.client.post("/v1/reload")
     if context.out.as_json:
         context.out.json(answer)
     else:
         show_changes(context.out, answer["changed"])
-    return Exit.OK
 
 
-def shutdown(context: Context) -> Exit:
+def shutdown(context: Context) -> None:
     """Stop the daemon; systemd starts it again unless its units are stopped."""
     answer = context.client.post("/v1/shutdown", end_streams=str(int(context.args.end_streams)))
     context.out.said(answer, "the daemon is stopping" + (" and ends its streams" if context.args.end_streams else ""))
-    return Exit.OK

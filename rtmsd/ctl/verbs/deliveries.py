@@ -5,22 +5,20 @@ from typing import Final
 from urllib.parse import quote
 
 from rtmsd.ctl.context import Context
-from rtmsd.ctl.errors import Exit
 from rtmsd.ctl.formatting import UNKNOWN, duration, moment
 from rtmsd.ctl.output import Column, Item, key
 from rtmsd.terminal import printable
 
 
-def ls(context: Context) -> Exit:
+def ls(context: Context) -> None:
     """List deliveries."""
     deliveries = context.client.get("/v1/deliveries")
     state = context.args.state
     chosen = [item for item in deliveries if state is None or item["state"] == state]
     context.out.rows(chosen, LS_COLUMNS, empty="no deliveries")
-    return Exit.OK
 
 
-def show(context: Context) -> Exit:
+def show(context: Context) -> None:
     """Show one delivery; what its program said comes last, as it may have many lines."""
     delivery = context.client.get(_path(context))
     context.out.record(delivery, SHOW_COLUMNS)
@@ -28,14 +26,12 @@ def show(context: Context) -> Exit:
         context.out.section("output")
         for line in delivery["output"].splitlines():
             context.out.line(printable(line))
-    return Exit.OK
 
 
-def replay(context: Context) -> Exit:
+def replay(context: Context) -> None:
     """Run a dead delivery again."""
     answer = context.client.post(f"{_path(context)}/replay")
     context.out.said(answer, f"delivery {answer['id']} runs again")
-    return Exit.OK
 
 
 def _path(context: Context) -> str:

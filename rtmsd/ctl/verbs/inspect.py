@@ -6,13 +6,12 @@ from typing import Any, Final
 
 from rtmsd.ctl.context import Context
 from rtmsd.ctl.earlier_streams import known
-from rtmsd.ctl.errors import Exit
 from rtmsd.ctl.formatting import UNKNOWN, clock, listed, milliseconds, moment, size
 from rtmsd.ctl.output import Column, Item, key
 from rtmsd.ctl.verbs.streams import lag, last_packet, lasted, lasted_in_s, plans, rates, session_key, stop_reason
 
 
-def inspect(context: Context) -> Exit:
+def inspect(context: Context) -> None:
     """Show everything known of one stream."""
     stream = known(context, context.args.stream)
     context.out.record(stream, INSPECT_COLUMNS)
@@ -24,7 +23,6 @@ def inspect(context: Context) -> Exit:
                     items = [{**item, "user_name": _name_of(item.get("user_id"), names)} for item in items]
                 context.out.section(name)
                 context.out.rows(items, columns)
-    return Exit.OK
 
 
 def _name_of(user_id: object, names: Mapping[Any, Any]) -> object:

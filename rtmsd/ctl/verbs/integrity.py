@@ -62,7 +62,7 @@ def _ok_text(result: Item) -> str:
     return f"ok, {_count(result['gaps'], 'gap')}: {_by_cause(result['missing_ms'])}"
 
 
-def repair(context: Context) -> Exit:
+def repair(context: Context) -> None:
     """Repair what can be repaired, and say what was, or would be; a live recording is refused: the daemon writes it."""
     directories = list(_directories(context))
     dry_run = context.args.dry_run
@@ -73,7 +73,6 @@ def repair(context: Context) -> Exit:
         repaired = repair_recording(each, dry_run=dry_run)
         results.append({"directory": str(each), "repaired": repaired, "mended": repaired})  # the latter for one release
     _show(context, results, "repaired", Style.WARN)
-    return Exit.OK
 
 
 def _directories(context: Context) -> Iterator[Path]:

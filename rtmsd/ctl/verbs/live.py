@@ -16,7 +16,7 @@ from rtmsd.ctl.events import EventFile, ended, lost_events, show_event
 POLL_S: Final = 0.25
 
 
-def watch(context: Context) -> Exit:
+def watch(context: Context) -> None:
     """Show events as they happen."""
     only = (
         context.client.get(stream_path(context.args.stream))["rtms_stream_id"]
@@ -31,10 +31,9 @@ def watch(context: Context) -> Exit:
                 raise CtlError(Exit.FAILED, f"{context.client.path} sent an event that is not JSON: {error}") from error
             if only is None or event.get("rtms_stream_id", only) == only:  # "lost" concerns all streams
                 show_event(context.out, event)
-    return Exit.OK
 
 
-def logs(context: Context) -> Exit:
+def logs(context: Context) -> None:
     """Show the lines of `events.jsonl`, of one stream or of all, oldest first."""
     one: str | None = context.args.stream
     streams = _all_streams(context) if one is None else [known(context, one)]
@@ -57,7 +56,6 @@ def logs(context: Context) -> Exit:
             time.sleep(POLL_S)
             if one is None:
                 streams = _all_streams(context)
-    return Exit.OK
 
 
 def _all_streams(context: Context) -> list[dict[str, Any]]:
@@ -65,7 +63,7 @@ def _all_streams(context: Context) -> list[dict[str, Any]]:
     return streams
 
 
-def tap(context: Context) -> Exit:
+def tap(context: Context) -> None:
     """Copy live media to standard output, every byte as it comes."""
     media: str = context.args.media
     form = context.args.format or ("ndjson" if context.out.as_json or media != "audio" else "wav")
@@ -81,4 +79,3 @@ def tap(context: Context) -> Exit:
         for chunk in answer.chunks():
             stdout.write(chunk)
             stdout.flush()
-    return Exit.OK

@@ -13,10 +13,9 @@ from rtmsd.ctl.verbs.streams import count
 from rtmsd.nearest import did_you_mean
 
 
-def ls(context: Context) -> Exit:
+def ls(context: Context) -> None:
     """List all recordings."""
     context.out.rows(context.client.get("/v1/recordings"), LS_COLUMNS, empty="no recordings")
-    return Exit.OK
 
 
 def lasted_ms(recording: Item) -> int | None:
@@ -42,7 +41,7 @@ LS_COLUMNS: Final = (
 )
 
 
-def remove(context: Context) -> Exit:
+def remove(context: Context) -> None:
     """Delete a recording permanently. The daemon does it, and refuses while the stream is live."""
     name = named(context, context.args.recording)["rtms_stream_id"]
     if not context.args.yes and not _confirmed(name):
@@ -52,7 +51,6 @@ def remove(context: Context) -> Exit:
     context.out.said(
         context.client.delete(f"/v1/recordings/{quote(name, safe='', errors='surrogatepass')}"), f"{name} is deleted"
     )
-    return Exit.OK
 
 
 def _confirmed(name: str) -> bool:

@@ -4,10 +4,9 @@ from functools import partial
 from typing import Final
 
 from rtmsd.ctl.context import Context
-from rtmsd.ctl.errors import Exit
 
 
-def control(action: str, context: Context) -> Exit:
+def control(action: str, context: Context) -> None:
     """Ask Zoom. The daemon reports a refusal, such as 2308 or 2310, with its cause."""
     fields = {"product": context.args.product, "id": context.args.id}
     if context.args.app is not None:
@@ -16,7 +15,6 @@ def control(action: str, context: Context) -> Exit:
         fields["participant_user_id"] = context.args.participant
     answer = context.client.post(f"/v1/session/{action}", fields)
     context.out.said(answer, f"Zoom has accepted: {action} the stream of {context.args.product} {context.args.id}")
-    return Exit.OK
 
 
 start: Final = partial(control, "start")

@@ -7,21 +7,19 @@ from typing import Any, Final
 
 from rtmsd import __version__
 from rtmsd.ctl.context import Context
-from rtmsd.ctl.errors import Exit
 from rtmsd.ctl.formatting import duration, listed, printable, size
 from rtmsd.ctl.output import Column, Item, Style, key
 
 NOTABLE_AGE_S: Final = 1.0  # a healthy disk syncs twice a second
 
 
-def status(context: Context) -> Exit:
+def status(context: Context) -> None:
     """Show the state of the daemon."""
     answer = context.client.get("/v1/status")
     context.out.record(answer, STATUS_COLUMNS)
     if not context.out.as_json:
         for style, text in troubles(answer):
             context.out.line(context.out.styled(printable(text), style))
-    return Exit.OK
 
 
 def health(answer: Item) -> str:
@@ -105,7 +103,7 @@ STATUS_COLUMNS: Final = (
 )
 
 
-def metrics(context: Context) -> Exit:
+def metrics(context: Context) -> None:
     """Print the Prometheus text; with --json an object of samples, by name and labels as written."""
     text = context.client.text("/v1/metrics")
     if context.out.as_json:
@@ -113,7 +111,6 @@ def metrics(context: Context) -> Exit:
         context.out.json({name: json_number(value) for name, _, value in samples})
     else:
         context.out.line("\n".join(map(printable, text.removesuffix("\n").split("\n"))))
-    return Exit.OK
 
 
 def json_number(text: str) -> float | str:
@@ -122,7 +119,6 @@ def json_number(text: str) -> float | str:
     return value if math.isfinite(value) else text
 
 
-def version(context: Context) -> Exit:
+def version(context: Context) -> None:
     """Print our own version, without asking the daemon: `status` has its version."""
     context.out.said({"version": __version__}, f"rtmsctl {__version__}")
-    return Exit.OK

@@ -7,7 +7,6 @@ from typing import Any, Final
 from rtmsd.ctl.client import stream_path
 from rtmsd.ctl.context import Context
 from rtmsd.ctl.earlier_streams import ALL_FINAL, with_earlier
-from rtmsd.ctl.errors import Exit
 from rtmsd.ctl.formatting import UNKNOWN, duration, moment, size
 from rtmsd.ctl.output import Column, Item, key
 from rtmsd.protocol.explanations import STOP_REASONS
@@ -16,7 +15,7 @@ SHORT_ID_CHARS: Final = 12
 KEY_CHARS: Final = 16
 
 
-def ps(context: Context) -> Exit:
+def ps(context: Context) -> None:
     """List the live streams, or also those that ended, with the reason."""
     if context.args.all:
         streams = with_earlier(context, context.client.get("/v1/streams", all="1"))
@@ -24,7 +23,6 @@ def ps(context: Context) -> Exit:
     else:
         streams = context.client.get("/v1/streams")
         context.out.rows(streams, ps_columns(streams), empty="no live streams (-a shows ended ones too)")
-    return Exit.OK
 
 
 def ps_columns(streams: Sequence[Item], *, started: bool = False) -> tuple[Column, ...]:
@@ -163,15 +161,13 @@ def stop_reason(stream: Item) -> str:
     return f"{number} {meaning.name}" if meaning else str(number)
 
 
-def stop(context: Context) -> Exit:
+def stop(context: Context) -> None:
     """Ask Zoom to end the stream."""
     answer = context.client.post(stream_path(context.args.stream, "stop"))
     context.out.said(answer, f"{answer['rtms_stream_id']} is asked to end")
-    return Exit.OK
 
 
-def reconnect(context: Context) -> Exit:
+def reconnect(context: Context) -> None:
     """Drop the stream's connections and make fresh handshakes."""
     answer = context.client.post(stream_path(context.args.stream, "reconnect"))
     context.out.said(answer, f"{answer['rtms_stream_id']} reconnects")
-    return Exit.OK

@@ -11,7 +11,6 @@ from rich.table import Table
 from rich.text import Text
 
 from rtmsd.ctl.context import Context
-from rtmsd.ctl.errors import Exit
 from rtmsd.ctl.formatting import duration, printable
 from rtmsd.ctl.output import STATE_STYLES, Item, Style, shown
 from rtmsd.ctl.verbs.status import disk, health, received, summed_up, troubles, webhooks
@@ -26,7 +25,7 @@ RICH_STYLES: Final = {
 }
 
 
-def top(context: Context) -> Exit:
+def top(context: Context) -> None:
     """Show a live view until Ctrl-C; without a terminal, or as JSON, show it once."""
     if context.out.as_json:
         status, streams = _look(context)
@@ -37,7 +36,6 @@ def top(context: Context) -> Exit:
     else:
         with suppress(KeyboardInterrupt):
             _live(context)
-    return Exit.OK
 
 
 def _look(context: Context) -> tuple[dict[str, Any], list[dict[str, Any]]]:

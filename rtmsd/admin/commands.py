@@ -131,22 +131,32 @@ class Command:
         return {part.strip("{}"): segment for part, segment in pairs if part.startswith("{")}
 
 
+def _answer(ask: Callable[[AdminBackend, Request], Any]) -> Handler:
+    """Return the handler whose reply is what `ask` returns, at once or awaited, as JSON."""
+
+    async def handle(backend: AdminBackend, request: Request) -> Reply:
+        answer = ask(backend, request)
+        return json_reply(await answer if isinstance(answer, Awaitable) else answer)
+
+    return handle
+
+
+_status: Final = _answer(lambda backend, request: backend.status())
+_streams: Final = _answer(lambda backend, request: backend.streams(include_ended=request.flag("all")))
+_stream: Final = _answer(lambda backend, request: backend.stream(request.params["rtms_stream_id"]))
+_reload: Final = _answer(lambda backend, request: backend.reload())
+_config: Final = _answer(lambda backend, request: backend.config())
+_doctor: Final = _answer(lambda backend, request: backend.doctor())
+_recordings: Final = _answer(lambda backend, request: backend.recordings())
+_deliveries: Final = _answer(lambda backend, request: backend.deliveries.listed())
+_delivery: Final = _answer(lambda backend, request: backend.deliveries.show(_number(request)))
+_replay_delivery: Final = _answer(lambda backend, request: backend.deliveries.replay(_number(request)))
+
+
 async def _commands(backend: AdminBackend, request: Request) -> Reply:
     return json_reply(
         [{"name": c.name, "method": c.method, "path": c.path, "access": c.access.value} for c in COMMANDS]
     )
-
-
-async def _status(backend: AdminBackend, request: Request) -> Reply:
-    return json_reply(backend.status())
-
-
-async def _streams(backend: AdminBackend, request: Request) -> Reply:
-    return json_reply(backend.streams(include_ended=request.flag("all")))
-
-
-async def _stream(backend: AdminBackend, request: Request) -> Reply:
-    return json_reply(backend.stream(request.params["rtms_stream_id"]))
 
 
 async def _stop(backend: AdminBackend, request: Request) -> Reply:
@@ -176,10 +186,6 @@ async def _events(backend: AdminBackend, request: Request) -> StreamReply:
     return events_reply(backend.events)
 
 
-async def _reload(backend: AdminBackend, request: Request) -> Reply:
-    return json_reply(await backend.reload())
-
-
 async def _drain(backend: AdminBackend, request: Request) -> Reply:
     backend.drain()
     return json_reply({"draining": True})
@@ -200,33 +206,9 @@ async def _metrics(backend: AdminBackend, request: Request) -> Reply:
     return Reply(content_type=METRICS_TYPE, body=backend.metrics())
 
 
-async def _config(backend: AdminBackend, request: Request) -> Reply:
-    return json_reply(backend.config())
-
-
-async def _doctor(backend: AdminBackend, request: Request) -> Reply:
-    return json_reply(await backend.doctor())
-
-
-async def _recordings(backend: AdminBackend, request: Request) -> Reply:
-    return json_reply(await backend.recordings())
-
-
 async def _remove_recording(backend: AdminBackend, request: Request) -> Reply:
     await backend.remove_recording(request.params["recording"])
     return json_reply({"rtms_stream_id": request.params["recording"]})
-
-
-async def _deliveries(backend: AdminBackend, request: Request) -> Reply:
-    return json_reply(await backend.deliveries.listed())
-
-
-async def _delivery(backend: AdminBackend, request: Request) -> Reply:
-    return json_reply(await backend.deliveries.show(_number(request)))
-
-
-async def _replay_delivery(backend: AdminBackend, request: Request) -> Reply:
-    return json_reply(await backend.deliveries.replay(_number(request)))
 
 
 def _number(request: Request) -> int:

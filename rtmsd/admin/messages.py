@@ -79,48 +79,33 @@ def json_reply(value: Any) -> Reply:
 
 
 class Code(enum.StrEnum):
-    """The `code` of a refusal, stable for scripts."""
+    """The `code` of a refusal, stable for scripts, and the HTTP status of its answer."""
 
-    BAD_REQUEST = "bad_request"
-    NOT_PERMITTED = "not_permitted"
-    NO_SUCH_PATH = "no_such_path"
-    NO_SUCH_STREAM = "no_such_stream"
-    NO_SUCH_PARTICIPANT = "no_such_participant"
-    NO_SUCH_RECORDING = "no_such_recording"
-    NO_SUCH_DELIVERY = "no_such_delivery"
-    METHOD_NOT_ALLOWED = "method_not_allowed"
-    REQUEST_TIMEOUT = "request_timeout"
-    TIMED_OUT = "timed_out"
-    AMBIGUOUS = "ambiguous"
-    REFUSED_IN_STATE = "refused_in_state"
-    TOO_LARGE = "too_large"
-    BAD_CONFIGURATION = "bad_configuration"
-    ZOOM_REFUSED = "zoom_refused"
-    TOO_MANY_CONNECTIONS = "too_many_connections"
-    FAILED = "failed"
-    INTERNAL = "internal"
+    status: http.HTTPStatus
 
+    def __new__(cls, code: str, status: http.HTTPStatus) -> "Code":
+        member = str.__new__(cls, code)
+        member._value_, member.status = code, status
+        return member
 
-HTTP_STATUS: Final[Mapping[Code, http.HTTPStatus]] = {
-    Code.BAD_REQUEST: http.HTTPStatus.BAD_REQUEST,
-    Code.NOT_PERMITTED: http.HTTPStatus.FORBIDDEN,
-    Code.NO_SUCH_PATH: http.HTTPStatus.NOT_FOUND,
-    Code.NO_SUCH_STREAM: http.HTTPStatus.NOT_FOUND,
-    Code.NO_SUCH_PARTICIPANT: http.HTTPStatus.CONFLICT,
-    Code.NO_SUCH_RECORDING: http.HTTPStatus.NOT_FOUND,
-    Code.NO_SUCH_DELIVERY: http.HTTPStatus.NOT_FOUND,
-    Code.METHOD_NOT_ALLOWED: http.HTTPStatus.METHOD_NOT_ALLOWED,
-    Code.REQUEST_TIMEOUT: http.HTTPStatus.REQUEST_TIMEOUT,
-    Code.TIMED_OUT: http.HTTPStatus.GATEWAY_TIMEOUT,
-    Code.AMBIGUOUS: http.HTTPStatus.CONFLICT,
-    Code.REFUSED_IN_STATE: http.HTTPStatus.CONFLICT,
-    Code.TOO_LARGE: http.HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-    Code.BAD_CONFIGURATION: http.HTTPStatus.UNPROCESSABLE_ENTITY,
-    Code.ZOOM_REFUSED: http.HTTPStatus.BAD_GATEWAY,
-    Code.TOO_MANY_CONNECTIONS: http.HTTPStatus.SERVICE_UNAVAILABLE,
-    Code.FAILED: http.HTTPStatus.INTERNAL_SERVER_ERROR,
-    Code.INTERNAL: http.HTTPStatus.INTERNAL_SERVER_ERROR,
-}
+    BAD_REQUEST = "bad_request", http.HTTPStatus.BAD_REQUEST
+    NOT_PERMITTED = "not_permitted", http.HTTPStatus.FORBIDDEN
+    NO_SUCH_PATH = "no_such_path", http.HTTPStatus.NOT_FOUND
+    NO_SUCH_STREAM = "no_such_stream", http.HTTPStatus.NOT_FOUND
+    NO_SUCH_PARTICIPANT = "no_such_participant", http.HTTPStatus.CONFLICT
+    NO_SUCH_RECORDING = "no_such_recording", http.HTTPStatus.NOT_FOUND
+    NO_SUCH_DELIVERY = "no_such_delivery", http.HTTPStatus.NOT_FOUND
+    METHOD_NOT_ALLOWED = "method_not_allowed", http.HTTPStatus.METHOD_NOT_ALLOWED
+    REQUEST_TIMEOUT = "request_timeout", http.HTTPStatus.REQUEST_TIMEOUT
+    TIMED_OUT = "timed_out", http.HTTPStatus.GATEWAY_TIMEOUT
+    AMBIGUOUS = "ambiguous", http.HTTPStatus.CONFLICT
+    REFUSED_IN_STATE = "refused_in_state", http.HTTPStatus.CONFLICT
+    TOO_LARGE = "too_large", http.HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+    BAD_CONFIGURATION = "bad_configuration", http.HTTPStatus.UNPROCESSABLE_ENTITY
+    ZOOM_REFUSED = "zoom_refused", http.HTTPStatus.BAD_GATEWAY
+    TOO_MANY_CONNECTIONS = "too_many_connections", http.HTTPStatus.SERVICE_UNAVAILABLE
+    FAILED = "failed", http.HTTPStatus.INTERNAL_SERVER_ERROR
+    INTERNAL = "internal", http.HTTPStatus.INTERNAL_SERVER_ERROR
 
 
 class AdminError(RtmsdError):
@@ -144,7 +129,7 @@ class AdminError(RtmsdError):
     ) -> None:
         super().__init__(f"{code}: {detail}")
         self.code = code
-        self.http_status = http_status or HTTP_STATUS[code]
+        self.http_status = http_status or code.status
         self.detail = detail
         self.headers = headers or {}
         self.more = more

@@ -7,7 +7,7 @@ import contextlib
 import gc
 import os
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -116,7 +116,8 @@ class Daemon:
         """
         config = self._config
         with _locked(config.recording.directory) as lock:
-            async with _journal(config.state.file) as journal, trio.open_nursery() as base:
+            journal = await Journal.open(config.state.file)
+            async with contextlib.aclosing(journal), trio.open_nursery() as base:
                 await self._recover_streams(journal)
                 writer = Writer(config.recording)
                 api = ZoomApi()
@@ -274,12 +275,3 @@ async def _follow_directory(lock: LockFile) -> None:
             if not is_refused:
                 log.error("recording directory was replaced and cannot be locked", error=str(error))  # noqa: TRY400
             is_refused = True
-
-
-@contextlib.asynccontextmanager
-async def _journal(path: Path) -> AsyncIterator[Journal]:
-    journal = await Journal.open(path)
-    try:
-        yield journal
-    finally:
-        await journal.aclose()

@@ -144,15 +144,3 @@ class DaemonProcess:
                 await process.wait()
             if process.poll() is None:
                 await self.kill()
-
-
-@asynccontextmanager
-async def open_daemon(
-    config: Path, log_path: Path, admin: Admin, webhook: socket.socket
-) -> AsyncIterator[DaemonProcess]:
-    """Yield a daemon that has not been started, and end it at the exit."""
-    daemon = DaemonProcess(config, log_path, admin, webhook)
-    try:
-        yield daemon
-    finally:
-        await daemon.aclose()

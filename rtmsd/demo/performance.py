@@ -5,9 +5,8 @@ import shutil
 import socket
 import tempfile
 import time
-import wave
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -16,7 +15,7 @@ import trio
 from rich.console import Console
 
 from rtmsd.demo.checks import Check, all_checks
-from rtmsd.demo.daemon import open_admin, open_daemon
+from rtmsd.demo.daemon import DaemonProcess, open_admin
 from rtmsd.demo.evidence import collect, find_directory
 from rtmsd.demo.report import Report, print_report
 from rtmsd.demo.scene import Kind, Scene
@@ -126,7 +125,7 @@ def examine(stage: Stage, played: Played, pace: Pace, took_s: float) -> Report:
     """Compare the files with the record of what was sent. Unreadable files are a failed check."""
     try:
         evidence = collect(find_directory(stage.recordings, played.session.rtms_stream_id))
-    except (OSError, ValueError, KeyError, wave.Error) as error:
+    except (OSError, ValueError, KeyError) as error:
         unreadable = Check("the files can be read", False, f"{type(error).__name__}: {error}")
         return Report(stage, pace, took_s, played, None, [], [unreadable])
     heard = speakers(played.session.record, evidence, played.session.crowd.name)
@@ -161,7 +160,7 @@ async def _play(stage: Stage, pace: Pace, scene: Scene, *, levels: bool) -> Play
         async with (
             open_simulator(settings) as simulator,
             open_admin(stage.admin_socket) as admin,
-            open_daemon(stage.config, stage.log, admin, webhook) as daemon,
+            aclosing(DaemonProcess(stage.config, stage.log, admin, webhook)) as daemon,
             trio.open_nursery() as nursery,
         ):
             await trio.Path(stage.ca).write_bytes(simulator.ca_pem)

@@ -5,6 +5,7 @@ packet. On media sockets, hundreds of which bring a packet every 20 ms, that is 
 all of them, in an epoll set of its own in which each stays registered, and calls their readers.
 """
 
+import contextlib
 import enum
 import math
 import os
@@ -124,11 +125,8 @@ class SocketSet:
         Packets that arrive close together are read together: a wake-up costs as much as reading two of them. So after
         a busy turn there is a short rest, unless a socket has more to read.
         """
-        timer = Timer()
-        try:
+        with contextlib.closing(Timer()) as timer:
             await self._take_turns(timer)
-        finally:
-            timer.close()
 
     async def _take_turns(self, timer: Timer) -> None:
         waited_s = -math.inf

@@ -1,15 +1,13 @@
-"""The reader of a finished recording. It shares no code with the writer: `wave`, `json`, and the bytes themselves."""
+"""The reader of a finished recording. It shares no code with the writer, only the WAV reader of `verify`."""
 
 import json
-import struct
-import wave
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
 import attrs
 
-_TIME_REFERENCE_AT: Final = 256 + 32 + 32 + 10 + 8  # in a bext chunk (EBU Tech 3285)
+from rtmsd.recording.verify.wave_reader import read_wave
+
 _DAY_MS: Final = 86_400_000
 
 
@@ -70,7 +68,7 @@ def collect(directory: Path) -> Evidence:
     """Read the directory of one stream.
 
     Raises:
-        OSError, ValueError, KeyError, wave.Error: something is missing or unreadable.
+        OSError, ValueError, KeyError: something is missing or unreadable.
     """
     manifest = json.loads((directory / "stream.json").read_text())
     entries = [entry for entry in manifest["files"] if entry["media"] == "audio"]
@@ -104,29 +102,14 @@ def _lines(path: Path) -> list[dict[str, Any]]:
 
 def _track(directory: Path, entry: dict[str, Any], started_ms: int) -> Track:
     path = directory / entry["path"]
-    with wave.open(str(path), "rb") as sound:
-        bytes_per_ms = sound.getframerate() * sound.getnchannels() * sound.getsampwidth() // 1000
-        pcm = sound.readframes(sound.getnframes())
-        rate_hz = sound.getframerate()
-    reference = _time_reference(path.read_bytes()[:4096])
-    midnight_ms = int(datetime.fromtimestamp(started_ms / 1000, UTC).timestamp() * 1000) // _DAY_MS * _DAY_MS
+    wav = read_wave(path)
+    if wav.bext is None:
+        raise ValueError("a WAV file without a bext chunk")
     return Track(
         path=entry["path"],
         user_id=entry["user_id"],
-        start_ms=midnight_ms + reference * 1000 // rate_hz,
+        start_ms=started_ms // _DAY_MS * _DAY_MS + wav.bext.samples * 1000 // wav.rate_hz,
         listed_start_ms=entry["start_ms"],
-        bytes_per_ms=bytes_per_ms,
-        pcm=pcm,
+        bytes_per_ms=wav.rate_hz * wav.block_bytes // 1000,
+        pcm=path.read_bytes()[wav.data_offset : wav.data_offset + wav.data_bytes],
     )
-
-
-def _time_reference(head: bytes) -> int:
-    """Return the samples since midnight in a file's `bext` chunk."""
-    at = 12
-    while at + 8 <= len(head):
-        name, size = struct.unpack_from("<4sI", head, at)
-        if name == b"bext":
-            reference: int = struct.unpack_from("<Q", head, at + 8 + _TIME_REFERENCE_AT)[0]
-            return reference
-        at += 8 + size + size % 2
-    raise ValueError("a WAV file without a bext chunk")

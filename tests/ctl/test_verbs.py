@@ -131,7 +131,7 @@ def test_explain_unknown_words(ctl: Ctl, capsys: Capture, words: tuple[str, ...]
 
 def test_explain_for_programs(ctl: Ctl, capsys: Capture) -> None:
     assert ctl("explain", "dropped") == Exit.OK
-    assert capsys.readouterr().out == "\t".join(("gap cause", "-", *glossary.GAP_CAUSES["dropped"])) + "\n"
+    assert capsys.readouterr().out == "\t".join(("gap cause", "-", *glossary.WORDS["gap cause"]["dropped"])) + "\n"
 
 
 def test_every_word_that_rtmsctl_prints_is_explained() -> None:

@@ -2,14 +2,14 @@
 
 import shutil
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from difflib import get_close_matches
 from typing import Final
 
 from rtmsd.ctl.context import Context
 from rtmsd.ctl.errors import Exit
 from rtmsd.ctl.glossary import WORDS
-from rtmsd.ctl.numbers import CLOSE_CODES, EXIT_STATUSES, HTTP_ANSWERS
+from rtmsd.ctl.numbers import OTHER_NUMBERS
 from rtmsd.ctl.output import Output, Style
 from rtmsd.protocol import explanations as zoom
 from rtmsd.terminal import complain
@@ -23,11 +23,6 @@ KNOWN: Final = (
     "Known are stop reasons, status codes, states, causes of gaps, close codes, HTTP answers, exit statuses, and the "
     "words of `rtmsctl status`: `explain stop 18`, `explain paused`, `explain 1006`."
 )
-OTHER_NUMBERS: Final[Mapping[str, Mapping[int, zoom.Meaning]]] = {
-    "close code": CLOSE_CODES,
-    "HTTP answer": HTTP_ANSWERS,
-    "exit status": EXIT_STATUSES,
-}
 KINDS: Final = (*zoom.TABLES, *WORDS, *OTHER_NUMBERS)
 _PUNCTUATION: Final = ".;:!?()[]\"'`"
 

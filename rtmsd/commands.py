@@ -86,4 +86,3 @@ class Intake(Protocol):
 
     async def accept(self, command: StreamCommand) -> Verdict:
         """Make the command safe, and only then return. An exception means that it is not."""
-        ...

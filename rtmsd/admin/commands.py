@@ -22,7 +22,6 @@ class DeliveryBackend(Protocol):
 
     async def replay(self, number: int) -> JsonObject:
         """Have a dead one run again. Raises AdminError (REFUSED_IN_STATE) for any other."""
-        ...
 
 
 class AdminBackend(Protocol):
@@ -36,7 +35,6 @@ class AdminBackend(Protocol):
     @property
     def events(self) -> LiveHub:
         """The hub of all streams' events, as in `events.jsonl`."""
-        ...
 
     @property
     def deliveries(self) -> DeliveryBackend: ...
@@ -45,7 +43,6 @@ class AdminBackend(Protocol):
 
     def ids(self) -> Iterable[str]:
         """The ids that `stream` knows: live streams, and ended ones still remembered."""
-        ...
 
     def streams(self, *, include_ended: bool) -> Sequence[JsonObject]: ...
 
@@ -53,19 +50,15 @@ class AdminBackend(Protocol):
 
     def recorder(self, rtms_stream_id: str) -> TapRecorder | None:
         """The recorder of a live stream; None when the stream has ended or does not record yet."""
-        ...
 
     async def stop(self, rtms_stream_id: str) -> None:
         """End the stream politely, with STREAM_CLOSE_REQ."""
-        ...
 
     async def reconnect(self, rtms_stream_id: str) -> None:
         """Drop the stream's connections and make new handshakes."""
-        ...
 
     async def reload(self) -> JsonObject:
         """Apply the changed configuration file: `{"changed": [{path, old, new, needs_restart}]}`, or ConfigError."""
-        ...
 
     def drain(self) -> None: ...
 
@@ -73,29 +66,23 @@ class AdminBackend(Protocol):
 
     async def shutdown(self, *, end_streams: bool) -> None:
         """Begin to stop. Without `end_streams`, live streams resume at the next start."""
-        ...
 
     def metrics(self) -> bytes:
         """Prometheus text."""
-        ...
 
     def config(self) -> JsonObject:
         """The configuration in force, secrets masked."""
-        ...
 
     async def doctor(self) -> Sequence[JsonObject]:
         """Findings from the likeliest to the least likely: `{check, ok, detail, hint}`."""
-        ...
 
     async def recordings(self) -> Sequence[JsonObject]: ...
 
     async def remove_recording(self, rtms_stream_id: str) -> None:
         """Raises AdminError: NO_SUCH_RECORDING; REFUSED_IN_STATE while its stream lives."""
-        ...
 
     async def control_session(self, action: str, fields: dict[str, Any]) -> JsonObject:
         """Ask Zoom's REST API to `start`, `stop`, `pause` or `resume` a session's stream."""
-        ...
 
 
 Handler: TypeAlias = Callable[[AdminBackend, Request], Awaitable[Reply | StreamReply]]

@@ -43,11 +43,9 @@ class TapRecorder(Protocol):
     @property
     def pcm(self) -> AudioFormat | None:
         """The audio format in force; None before the first media handshake."""
-        ...
 
     def snapshot(self) -> JsonObject:
         """The manifest: `participants` and `files` say who can be heard."""
-        ...
 
 
 @attrs.frozen(kw_only=True)

@@ -43,11 +43,9 @@ class Source(Protocol):
 
     async def chunk(self) -> bytes | None:
         """The next bytes, never empty; None at the end."""
-        ...
 
     def trailers(self) -> Mapping[str, str]:
         """Header fields sent after the last chunk."""
-        ...
 
 
 @attrs.frozen(kw_only=True)

@@ -29,11 +29,9 @@ class Gate(Protocol):
 
     def is_shut(self) -> bool:
         """Asked before each read."""
-        ...
 
     async def wait(self) -> None:
         """Return when it may be worth asking again."""
-        ...
 
 
 _MAX_HEAD_BYTES: Final = 16 * 1024

@@ -40,9 +40,9 @@ Where to look
     causes                              states of a recording and causes of gaps
     signature, times, bounds            HMAC of the handshakes, units of time, limits of texts
 
-To add a message: its number in `enums.MsgType`; its class in `messages` and in the list of `codec`; its moves in the
-tables of `signaling` or `media`; where the wire's shape is odd, a rewrite in `variants`; and a strategy for the round
-trip in the tests of the codec.
+To add a message: its number in `enums.MsgType`; its class in `messages`; its moves in the tables of `signaling` or
+`media`; where the wire's shape is odd, a rewrite in `variants`; and a strategy for the round trip in the tests of the
+codec.
 
 To add a product: its row in `products.PRODUCTS`, and a case in the test of that table. To add a medium: its numbers in
 `enums`, its parameters in `media_params`, its message in `media_data`; `media_types` derives the rest from its name.

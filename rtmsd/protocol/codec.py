@@ -18,28 +18,9 @@ from rtmsd.protocol.times import read_time
 from rtmsd.protocol.variants import READERS, WRITERS
 
 _MESSAGES: Final[Mapping[int, type[m.Message]]] = {
-    message_class.msg_type: message_class
-    for message_class in (
-        m.SignalingHandshakeReq,
-        m.SignalingHandshakeResp,
-        m.DataHandshakeReq,
-        m.DataHandshakeResp,
-        m.EventSubscription,
-        m.EventUpdate,
-        m.ClientReadyAck,
-        m.StreamStateUpdate,
-        m.SessionStateUpdate,
-        m.SessionStateReq,
-        m.SessionStateResp,
-        m.KeepAliveReq,
-        m.KeepAliveResp,
-        m.StreamStateReq,
-        m.StreamStateResp,
-        m.StreamCloseReq,
-        m.StreamCloseResp,
-        m.VideoSubscriptionReq,
-        m.VideoSubscriptionResp,
-    )
+    each.msg_type: each
+    for each in vars(m).values()
+    if isinstance(each, type) and issubclass(each, m.Message) and each not in (m.Message, m.MetaData, m.UnknownMessage)
 }
 
 _ECHOED: Final = frozenset({m.KeepAliveReq, m.KeepAliveResp})

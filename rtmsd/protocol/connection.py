@@ -14,18 +14,9 @@ from typing import Final, Generic, TypeAlias, TypeVar
 import attrs
 
 from rtmsd.errors import HandshakeRejected, LocalProtocolError, RemoteProtocolError
+from rtmsd.protocol import messages as m
 from rtmsd.protocol.codec import decode, encode
 from rtmsd.protocol.enums import MsgType
-from rtmsd.protocol.messages import (
-    DataHandshakeResp,
-    KeepAliveReq,
-    KeepAliveResp,
-    Message,
-    MetaData,
-    SessionRef,
-    SignalingHandshakeResp,
-    UnknownMessage,
-)
 from rtmsd.protocol.reading import CorruptKind, Malformed, Raw, load_object, read_int
 
 MAX_WAITING: Final = 64  # messages not yet taken by `to_send`; answers to keep-alives beyond are dropped and counted
@@ -35,7 +26,7 @@ MAX_EARLY_BYTES: Final = 4 * 2**20  # what they may hold together; beyond, they 
 _ANSWERS: Final = frozenset({MsgType.SIGNALING_HAND_SHAKE_RESP, MsgType.DATA_HAND_SHAKE_RESP})
 
 StateT = TypeVar("StateT", bound=enum.Enum)
-Table: TypeAlias = Mapping[tuple[StateT, type[Message]], StateT]
+Table: TypeAlias = Mapping[tuple[StateT, type[m.Message]], StateT]
 
 
 @attrs.frozen(kw_only=True)
@@ -60,7 +51,7 @@ class Connection(abc.ABC, Generic[StateT]):
             beyond what is kept of that.
     """
 
-    def __init__(self, rules: Rules[StateT], hello: Message) -> None:
+    def __init__(self, rules: Rules[StateT], hello: m.Message) -> None:
         self._rules = rules
         self._hello = hello
         self._outbox: list[str] = []
@@ -73,7 +64,7 @@ class Connection(abc.ABC, Generic[StateT]):
         """Queue the handshake request, the first message of a connection."""
         self.send(self._hello)
 
-    def send(self, message: Message) -> None:
+    def send(self, message: m.Message) -> None:
         """Queue `message` for `to_send`.
 
         Raises:
@@ -90,7 +81,7 @@ class Connection(abc.ABC, Generic[StateT]):
         texts, self._outbox = self._outbox, []
         return texts
 
-    def receive(self, raw: Raw) -> Message | None:
+    def receive(self, raw: Raw) -> m.Message | None:
         """Take in one frame and return its message, or None when it was counted and ignored, or is kept for later.
 
         Raises:
@@ -103,7 +94,7 @@ class Connection(abc.ABC, Generic[StateT]):
             return None
         try:
             message = decode(raw)
-            if isinstance(message, UnknownMessage | MetaData):
+            if isinstance(message, m.UnknownMessage | m.MetaData):
                 self.counts["unknown_message"] += 1
                 return None
             if self.state is not self._rules.up and message.msg_type not in _ANSWERS:
@@ -120,7 +111,7 @@ class Connection(abc.ABC, Generic[StateT]):
             return None
         if message.extra:
             self.counts["unknown_field"] += len(message.extra)
-        if isinstance(message, KeepAliveReq):
+        if isinstance(message, m.KeepAliveReq):
             self._answer(message)
         return message
 
@@ -136,9 +127,9 @@ class Connection(abc.ABC, Generic[StateT]):
         if early := self.take_early():
             self.counts["too_early"] += len(early)
 
-    def _came_early(self, raw: Raw, message: Message | None) -> Message | None:
+    def _came_early(self, raw: Raw, message: m.Message | None) -> m.Message | None:
         """Answer a keep-alive, which waits for nobody; keep anything else until the handshake is done."""
-        if isinstance(message, KeepAliveReq) and (self.state, KeepAliveResp) in self._rules.sent:
+        if isinstance(message, m.KeepAliveReq) and (self.state, m.KeepAliveResp) in self._rules.sent:
             self._answer(message)
             return message
         frame = raw.encode("utf-8", "replace") if isinstance(raw, str) else bytes(raw)
@@ -149,29 +140,29 @@ class Connection(abc.ABC, Generic[StateT]):
             self.counts["too_early"] += 1
         return None
 
-    def _state_after(self, message: Message) -> StateT:
+    def _state_after(self, message: m.Message) -> StateT:
         try:
             state = self._rules.received[self.state, type(message)]
         except KeyError:
             raise RemoteProtocolError(f"Zoom may not send {_name(message)} when we are {self.state.name}") from None
-        if isinstance(message, SignalingHandshakeResp | DataHandshakeResp):
+        if isinstance(message, m.SignalingHandshakeResp | m.DataHandshakeResp):
             if message.status_code != 0:
                 raise HandshakeRejected(message.status_code, message.reason)
             self._accepted(message)
         return state
 
     @abc.abstractmethod
-    def _accepted(self, message: SignalingHandshakeResp | DataHandshakeResp) -> None:
+    def _accepted(self, message: m.SignalingHandshakeResp | m.DataHandshakeResp) -> None:
         """Take in the answer that ends the handshake, or raise RemoteProtocolError if nothing can be done with it."""
 
-    def _answer(self, request: KeepAliveReq) -> None:
+    def _answer(self, request: m.KeepAliveReq) -> None:
         if len(self._outbox) < MAX_WAITING:
-            self.send(KeepAliveResp(timestamp=request.timestamp, sequence=request.sequence))
+            self.send(m.KeepAliveResp(timestamp=request.timestamp, sequence=request.sequence))
         else:
             self.counts["unanswered"] += 1
 
 
-def second_id(session: SessionRef, wanted: bool) -> Mapping[str, str]:
+def second_id(session: m.SessionRef, wanted: bool) -> Mapping[str, str]:
     """Return what to send beside `session`: Zoom's Video SDK sample sends the same id as `meeting_uuid`, too."""
     return {"meeting_uuid": session.id} if wanted else {}
 
@@ -184,5 +175,5 @@ def _is_for_later(raw: Raw) -> bool:
         return False
 
 
-def _name(message: Message) -> str:
+def _name(message: m.Message) -> str:
     return f"{type(message).__name__} ({message.msg_type})"

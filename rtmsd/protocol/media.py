@@ -4,18 +4,10 @@ import enum
 from typing import Final
 
 from rtmsd.errors import RemoteProtocolError
+from rtmsd.protocol import messages as m
 from rtmsd.protocol.connection import Connection, Rules, Table, second_id
 from rtmsd.protocol.enums import MediaType
 from rtmsd.protocol.media_params import absent, audio_format, negotiated, only, requested, with_defaults
-from rtmsd.protocol.messages import (
-    DataHandshakeReq,
-    DataHandshakeResp,
-    KeepAliveReq,
-    KeepAliveResp,
-    MediaParams,
-    SessionRef,
-    SignalingHandshakeResp,
-)
 
 
 class MediaState(enum.Enum):
@@ -27,14 +19,14 @@ class MediaState(enum.Enum):
 
 # The server plays the other side: the same two tables, swapped.
 SENT: Final[Table[MediaState]] = {
-    (MediaState.NEW, DataHandshakeReq): MediaState.HANDSHAKING,
-    (MediaState.HANDSHAKING, KeepAliveResp): MediaState.HANDSHAKING,
-    (MediaState.STREAMING, KeepAliveResp): MediaState.STREAMING,
+    (MediaState.NEW, m.DataHandshakeReq): MediaState.HANDSHAKING,
+    (MediaState.HANDSHAKING, m.KeepAliveResp): MediaState.HANDSHAKING,
+    (MediaState.STREAMING, m.KeepAliveResp): MediaState.STREAMING,
 }
 RECEIVED: Final[Table[MediaState]] = {
-    (MediaState.HANDSHAKING, DataHandshakeResp): MediaState.STREAMING,
-    (MediaState.HANDSHAKING, SignalingHandshakeResp): MediaState.CLOSED,  # one of Zoom's pages refuses with message 2
-    (MediaState.STREAMING, KeepAliveReq): MediaState.STREAMING,
+    (MediaState.HANDSHAKING, m.DataHandshakeResp): MediaState.STREAMING,
+    (MediaState.HANDSHAKING, m.SignalingHandshakeResp): MediaState.CLOSED,  # one of Zoom's pages refuses with message 2
+    (MediaState.STREAMING, m.KeepAliveReq): MediaState.STREAMING,
 }
 
 _RULES: Final = Rules(
@@ -60,15 +52,15 @@ class MediaConnection(Connection[MediaState]):
 
     def __init__(
         self,
-        session: SessionRef,
+        session: m.SessionRef,
         rtms_stream_id: str,
         signature: str,
         media_type: MediaType,
-        params: MediaParams,
+        params: m.MediaParams,
         *,
         also_meeting_uuid: bool = False,
     ) -> None:
-        hello = DataHandshakeReq(
+        hello = m.DataHandshakeReq(
             session=session,
             rtms_stream_id=rtms_stream_id,
             signature=signature,
@@ -81,8 +73,8 @@ class MediaConnection(Connection[MediaState]):
         self.absent = MediaType(0)
         self.unusable: dict[MediaType, str] = {}
 
-    def _accepted(self, message: SignalingHandshakeResp | DataHandshakeResp) -> None:
-        if not isinstance(message, DataHandshakeResp):
+    def _accepted(self, message: m.SignalingHandshakeResp | m.DataHandshakeResp) -> None:
+        if not isinstance(message, m.DataHandshakeResp):
             raise RemoteProtocolError("status 0 in message 2 on a media connection")
         agreed = negotiated(self.negotiated, message.media_params)
         asked = requested(self.negotiated)

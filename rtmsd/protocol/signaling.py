@@ -5,30 +5,9 @@ from collections.abc import Collection, Mapping
 from typing import Final
 
 from rtmsd.errors import RemoteProtocolError
+from rtmsd.protocol import messages as m
 from rtmsd.protocol.connection import Connection, Rules, Table, second_id
 from rtmsd.protocol.enums import SessionState, StopReason, StreamState
-from rtmsd.protocol.messages import (
-    ClientReadyAck,
-    DataHandshakeResp,
-    EventSubscription,
-    EventUpdate,
-    KeepAliveReq,
-    KeepAliveResp,
-    Message,
-    SessionRef,
-    SessionStateReq,
-    SessionStateResp,
-    SessionStateUpdate,
-    SignalingHandshakeReq,
-    SignalingHandshakeResp,
-    StreamCloseReq,
-    StreamCloseResp,
-    StreamStateReq,
-    StreamStateResp,
-    StreamStateUpdate,
-    VideoSubscriptionReq,
-    VideoSubscriptionResp,
-)
 from rtmsd.protocol.products import product_with
 from rtmsd.protocol.reading import Raw
 
@@ -41,33 +20,33 @@ class SignalingState(enum.Enum):
 
 
 _UP_SENT: Final = (
-    EventSubscription,
-    ClientReadyAck,
-    SessionStateReq,
-    KeepAliveResp,
-    StreamStateReq,
-    StreamCloseReq,
-    VideoSubscriptionReq,
+    m.EventSubscription,
+    m.ClientReadyAck,
+    m.SessionStateReq,
+    m.KeepAliveResp,
+    m.StreamStateReq,
+    m.StreamCloseReq,
+    m.VideoSubscriptionReq,
 )
 _UP_RECEIVED: Final = (
-    EventUpdate,
-    StreamStateUpdate,
-    SessionStateUpdate,
-    SessionStateResp,
-    KeepAliveReq,
-    StreamStateResp,
-    StreamCloseResp,
-    VideoSubscriptionResp,
+    m.EventUpdate,
+    m.StreamStateUpdate,
+    m.SessionStateUpdate,
+    m.SessionStateResp,
+    m.KeepAliveReq,
+    m.StreamStateResp,
+    m.StreamCloseResp,
+    m.VideoSubscriptionResp,
 )
 
 # The server plays the other side: the same two tables, swapped.
 SENT: Final[Table[SignalingState]] = {
-    (SignalingState.NEW, SignalingHandshakeReq): SignalingState.HANDSHAKING,
-    (SignalingState.HANDSHAKING, KeepAliveResp): SignalingState.HANDSHAKING,
+    (SignalingState.NEW, m.SignalingHandshakeReq): SignalingState.HANDSHAKING,
+    (SignalingState.HANDSHAKING, m.KeepAliveResp): SignalingState.HANDSHAKING,
     **{(SignalingState.UP, message_class): SignalingState.UP for message_class in _UP_SENT},
 }
 RECEIVED: Final[Table[SignalingState]] = {
-    (SignalingState.HANDSHAKING, SignalingHandshakeResp): SignalingState.UP,
+    (SignalingState.HANDSHAKING, m.SignalingHandshakeResp): SignalingState.UP,
     **{(SignalingState.UP, message_class): SignalingState.UP for message_class in _UP_RECEIVED},
 }
 
@@ -76,11 +55,11 @@ _RULES: Final = Rules(
 )
 
 # Fields that hold a number of an enum; one that is not listed there is passed on, and counted as "unknown_number".
-_NUMBERS: Final[Mapping[type[Message], Mapping[str, Collection[int]]]] = {
-    StreamStateUpdate: {"state": tuple(StreamState), "reason": tuple(StopReason)},
-    StreamStateResp: {"state": tuple(StreamState)},
-    SessionStateUpdate: {"state": tuple(SessionState), "stop_reason": tuple(StopReason)},
-    SessionStateResp: {"state": tuple(SessionState)},
+_NUMBERS: Final[Mapping[type[m.Message], Mapping[str, Collection[int]]]] = {
+    m.StreamStateUpdate: {"state": tuple(StreamState), "reason": tuple(StopReason)},
+    m.StreamStateResp: {"state": tuple(StreamState)},
+    m.SessionStateUpdate: {"state": tuple(SessionState), "stop_reason": tuple(StopReason)},
+    m.SessionStateResp: {"state": tuple(SessionState)},
 }
 
 
@@ -95,14 +74,14 @@ class SignalingConnection(Connection[SignalingState]):
 
     def __init__(
         self,
-        session: SessionRef,
+        session: m.SessionRef,
         rtms_stream_id: str,
         signature: str,
         *,
         buffer_data: bool = True,
         also_meeting_uuid: bool = False,
     ) -> None:
-        hello = SignalingHandshakeReq(
+        hello = m.SignalingHandshakeReq(
             session=session,
             rtms_stream_id=rtms_stream_id,
             signature=signature,
@@ -111,9 +90,9 @@ class SignalingConnection(Connection[SignalingState]):
         )
         super().__init__(_RULES, hello)
         event_types = tuple(product_with(session.key).events.names)
-        self._numbers = {**_NUMBERS, EventUpdate: {"event_type": event_types}}
+        self._numbers = {**_NUMBERS, m.EventUpdate: {"event_type": event_types}}
 
-    def receive(self, raw: Raw) -> Message | None:
+    def receive(self, raw: Raw) -> m.Message | None:
         message = super().receive(raw)
         for field, known in self._numbers.get(type(message), {}).items():
             number = getattr(message, field)
@@ -121,6 +100,6 @@ class SignalingConnection(Connection[SignalingState]):
                 self.counts["unknown_number"] += 1
         return message
 
-    def _accepted(self, message: SignalingHandshakeResp | DataHandshakeResp) -> None:
-        if isinstance(message, SignalingHandshakeResp) and not message.media_urls:
+    def _accepted(self, message: m.SignalingHandshakeResp | m.DataHandshakeResp) -> None:
+        if isinstance(message, m.SignalingHandshakeResp) and not message.media_urls:
             raise RemoteProtocolError("status 0 without media_server.server_urls")

@@ -176,11 +176,7 @@ def _translated(path: str, timeout_s: float = 0) -> Iterator[None]:
             "The daemon is overloaded or stopped: see `systemctl status rtmsd`, or allow more with --timeout.",
         ) from error
     except PermissionError as error:
-        raise CtlError(
-            Exit.NOT_PERMITTED,
-            f"{path}: permission denied",
-            permission_hint(path),
-        ) from error
+        raise CtlError(Exit.NOT_PERMITTED, f"{path}: permission denied", permission_hint(path)) from error
     except OSError as error:
         if os.path.exists(path) and not stat.S_ISSOCK(os.stat(path).st_mode):  # noqa: PTH110, PTH116 - see below
             raise CtlError(Exit.UNREACHABLE, f"{path} is no socket", ELSEWHERE) from error

@@ -24,21 +24,10 @@ class Style(enum.Enum):
 
 
 STATE_STYLES: Final[Mapping[str, Style]] = {
-    "active": Style.GOOD,
-    "ok": Style.GOOD,
-    "connecting": Style.WARN,
-    "recovering": Style.WARN,
-    "paused": Style.WARN,
-    "waiting": Style.WARN,
-    "running": Style.GOOD,
-    "warning": Style.WARN,
-    "failed": Style.BAD,
-    "refused": Style.BAD,
-    "dead": Style.BAD,
-    "revoked": Style.BAD,
-    "ended": Style.DIM,
-    "done": Style.DIM,
-    "skipped": Style.DIM,
+    **dict.fromkeys(("active", "ok", "running"), Style.GOOD),
+    **dict.fromkeys(("connecting", "recovering", "paused", "waiting", "warning"), Style.WARN),
+    **dict.fromkeys(("failed", "refused", "dead", "revoked"), Style.BAD),
+    **dict.fromkeys(("ended", "done", "skipped"), Style.DIM),
 }
 """Colour by the word itself: states of streams, results of checks."""
 
@@ -97,6 +86,10 @@ class Output:
     def json_line(self, value: Any) -> None:
         """Write one JSON text on one line, wherever it goes."""
         self.line(json.dumps(value))
+
+    def labelled(self, label: str, text: str, style: Style | None = None, *, between: str = ": ") -> None:
+        """Write a text and what it is about, for programs with a tab between them."""
+        self.line(printable(label) + (between if self.terminal else "\t") + self.styled(text, style))
 
     def rows(self, items: Sequence[Item], columns: Sequence[Column], *, empty: str = "none") -> None:
         """Write a list, with titles; the word for an empty one is for people only."""

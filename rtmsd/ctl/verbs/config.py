@@ -51,11 +51,7 @@ def show(context: Context) -> None:
         context.out.json(config)
         return
     for path, value in flattened(config):
-        context.out.line(
-            f"{printable(path)} = {toml_like(value)}"
-            if context.out.terminal
-            else f"{printable(path)}\t{toml_like(value)}"
-        )
+        context.out.labelled(path, toml_like(value), between=" = ")
 
 
 def diff(context: Context) -> None:

@@ -54,11 +54,7 @@ _FIRST: Final = (
 )
 _NEXT: Final = Column("NEXT", _next, key("due_ms"), right=True, rank=1)
 
-LS_COLUMNS: Final = (
-    *_FIRST,
-    _NEXT,
-    Column("WHY", lambda delivery: delivery.get("why") or UNKNOWN, rank=1),
-)
+LS_COLUMNS: Final = (*_FIRST, _NEXT, Column("WHY", lambda delivery: delivery.get("why") or UNKNOWN, rank=1))
 
 SHOW_COLUMNS: Final = (
     *_FIRST,

@@ -119,16 +119,8 @@ def _show(context: Context, results: list[dict[str, Any]], what: str, style: Sty
         context.out.json(results)
         return
     for result in results:
-        directory = printable(result["directory"])
         for found in result[what]:
             line = printable(found if isinstance(found, str) else f"{found['path']}: {found['detail']}")
-            context.out.line(
-                f"{directory}: {context.out.styled(line, style)}" if context.out.terminal else f"{directory}\t{line}"
-            )
+            context.out.labelled(result["directory"], line, style)
         if not result[what]:
-            well = _ok_text(result)
-            context.out.line(
-                f"{directory}: {context.out.styled(well, Style.GOOD)}"
-                if context.out.terminal
-                else f"{directory}\t{well}"
-            )
+            context.out.labelled(result["directory"], _ok_text(result), Style.GOOD)

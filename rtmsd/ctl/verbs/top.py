@@ -16,13 +16,7 @@ from rtmsd.ctl.output import STATE_STYLES, Item, Style, shown
 from rtmsd.ctl.verbs.status import disk, health, received, summed_up, troubles, webhooks
 from rtmsd.ctl.verbs.streams import ps_columns
 
-RICH_STYLES: Final = {
-    Style.GOOD: "green",
-    Style.WARN: "yellow",
-    Style.BAD: "red",
-    Style.DIM: "dim",
-    Style.HEAD: "bold",
-}
+RICH_STYLES: Final = {Style.GOOD: "green", Style.WARN: "yellow", Style.BAD: "red", Style.DIM: "dim", Style.HEAD: "bold"}
 
 
 def top(context: Context) -> None:

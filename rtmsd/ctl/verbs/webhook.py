@@ -21,10 +21,7 @@ _REDIRECTED: Final = "Zoom follows no redirect: enter the final address in the Z
 _ELSEWHERE: Final = "Something else answers there: check the path (webhook.path), and where the front proxy sends it."
 _PROXY: Final = "The front proxy does not reach rtmsd: compare its upstream address with `rtmsctl status`."
 HINT_OF_STATUS: Final = {
-    301: _REDIRECTED,
-    302: _REDIRECTED,
-    307: _REDIRECTED,
-    308: _REDIRECTED,
+    **dict.fromkeys((301, 302, 307, 308), _REDIRECTED),
     401: "The daemon has other secrets than the file (`rtmsctl reload`), the clocks differ (`rtmsctl doctor`), "
     "or a proxy alters the body.",
     404: _ELSEWHERE,

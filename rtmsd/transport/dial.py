@@ -44,7 +44,7 @@ async def dial(target: Target, zoom: ZoomConfig, opening: Opening) -> Network:
         return tcp
     opening.step = Step.TLS
     try:
-        stream = TlsStream(tcp, ssl_context(zoom), target.host)
+        stream = TlsStream(tcp, ssl_context(zoom.ca_file), target.host)
         await stream.do_handshake()
     except BaseException as exc:
         await trio.aclose_forcefully(tcp)
@@ -54,17 +54,13 @@ async def dial(target: Target, zoom: ZoomConfig, opening: Opening) -> Network:
     return stream
 
 
-def ssl_context(zoom: ZoomConfig) -> ssl.SSLContext:
+@functools.lru_cache(maxsize=4)  # loading the system's certificates takes 20 ms, and they take 1 MB
+def ssl_context(ca_file: Path | None) -> ssl.SSLContext:
     """Return the context for all connections: TLS 1.2 or later, the system's certificates and `zoom.ca_file`.
 
     Raises:
         ConfigError: `zoom.ca_file` cannot be read.
     """
-    return _ssl_context(zoom.ca_file)
-
-
-@functools.lru_cache(maxsize=4)  # loading the system's certificates takes 20 ms, and they take 1 MB
-def _ssl_context(ca_file: Path | None) -> ssl.SSLContext:
     context = ssl.create_default_context()
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_RENEGOTIATION  # so that writing never has to wait for reading

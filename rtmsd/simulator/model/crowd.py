@@ -94,7 +94,7 @@ class Crowd:
             self._spans.append(Span(user_id, now_ms, now_ms))
 
     def pause(self, now_ms: int) -> None:
-        """Pause the stream: speech until `resume` is never sent."""
+        """Pause the stream, or end it: speech until `resume` is never sent."""
         self._paused = True
         self._end_spans(now_ms)
 
@@ -103,11 +103,6 @@ class Crowd:
         for participant in self.present.values():
             if participant.mic is Mic.TALKING:
                 self._spans.append(Span(participant.user_id, now_ms, now_ms))
-
-    def end(self, now_ms: int) -> None:
-        """End all speech for good."""
-        self._paused = True
-        self._end_spans(now_ms)
 
     def find(self, name_or_id: str | int) -> int:
         """Return the user id of a participant, by id or name.

@@ -262,7 +262,7 @@ class SimStream:
         self.stop_reason = reason
         now_ms = self.now_ms
         self.advance(now_ms)
-        self.crowd.end(now_ms)
+        self.crowd.pause(now_ms)
         self.phase = SimPhase.TERMINATING
         status = None
         if webhook in ("before", "only"):

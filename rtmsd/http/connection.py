@@ -11,6 +11,7 @@ from contextlib import suppress
 from email.utils import formatdate
 from typing import Final
 
+import attrs
 import h11
 import structlog
 import trio
@@ -162,13 +163,7 @@ class Connection:
             except h11.RemoteProtocolError as exc:
                 fault = _FAULTS.get(exc.error_status_hint, Fault.MALFORMED)
                 raise Refusal(fault, str(exc), self._head) from exc
-            return HttpRequest(
-                method=head.method,
-                target=head.target,
-                headers=head.headers,
-                http_version=head.http_version,
-                body=bytes(body),
-            )
+            return attrs.evolve(head, body=bytes(body))
         within = f"the request did not arrive whole within {self._limits.request_s:g} s"
         raise Refusal(Fault.TOO_SLOW, within, self._head)
 

@@ -69,7 +69,7 @@ class Database:
             AlreadyRunningError: another daemon holds it.
             StorageError: it cannot be read or written, or was written by a newer rtmsd.
         """
-        lock = _lock(path)
+        lock = LockFile.acquire(path.with_name(f"{path.name}.lock"), f"state.file: {path}", itself=path)
         set_aside, salvaged = None, []
         with contextlib.ExitStack() as undo:
             undo.callback(lock.release)
@@ -187,10 +187,6 @@ class Database:
     def _note_identity(self) -> None:
         paths = (Path(f"{self.path}{suffix}") for suffix in FILES[:2])
         self._identities = {path: found for path in paths if (found := _identity(path)) is not None}
-
-
-def _lock(path: Path) -> LockFile:
-    return LockFile.acquire(path.with_name(f"{path.name}.lock"), f"state.file: {path}", itself=path)
 
 
 def _identity(path: Path) -> _Identity | None:

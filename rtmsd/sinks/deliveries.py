@@ -61,7 +61,7 @@ class Deliveries:
     Attributes:
         results: how deliveries ended since the start, by sink and one of `RESULTS`.
         counts: how many there are, by sink and state, of those that are not done.
-        dead_ms: local time at which the latest delivery of a configured sink died; None without any.
+        dead_ms: local time at which the latest delivery of a configured sink, or revocation, died; None without any.
         warnings: by sink, what is wrong with what its section names.
     """
 

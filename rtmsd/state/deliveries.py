@@ -75,7 +75,7 @@ class Begun:
         next_due_ms: when the next one is due, of those that only time holds back; None without any.
         orphaned: how many died as their sink is not configured, by its name.
         counts: rows that are not done, by sink and state.
-        dead_ms: the end of the latest dead row of a configured sink; None without any.
+        dead_ms: the end of the latest dead row of a configured sink, or of a revocation; None without any.
     """
 
     rows: Sequence[DeliveryRow]
@@ -187,7 +187,12 @@ def _counts(db: sqlite3.Connection) -> dict[tuple[str, DeliveryState], int]:
 
 def _dead_ms(db: sqlite3.Connection, sinks: Collection[str]) -> int | None:
     rows = db.execute("SELECT sink, max(due_ms) FROM sink_delivery WHERE state = 'dead' GROUP BY sink")
-    return max((died_ms for sink, died_ms in rows if sink in sinks), default=None)
+    died_ms = [died_ms for sink, died_ms in rows if sink in sinks]
+    # Whoever was given a recording that was revoked has to be asked by a person, also where the sink is gone.
+    (revocation_ms,) = db.execute(
+        "SELECT max(due_ms) FROM sink_delivery WHERE state = 'dead' AND event = 'revoked'"
+    ).fetchone()
+    return max(died_ms if revocation_ms is None else [*died_ms, revocation_ms], default=None)
 
 
 def done(db: sqlite3.Connection, number: int, *, now_ms: int) -> None:

@@ -77,6 +77,8 @@ MIGRATIONS: Final[Sequence[Sequence[str]]] = (
         )""",
         "CREATE INDEX sink_delivery_state ON sink_delivery (state, sink, due_ms)",
         "CREATE INDEX sink_delivery_stream ON sink_delivery (rtms_stream_id)",
+        """CREATE INDEX sink_delivery_dead_revocation ON sink_delivery (due_ms)
+            WHERE state = 'dead' AND event = 'revoked'""",
     ),
 )
 

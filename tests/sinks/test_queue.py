@@ -213,6 +213,15 @@ def test_what_waits_for_a_sink_that_is_gone_is_dead_and_counted() -> None:
     assert queue.unfinished(db) == {"a"}  # for the other
 
 
+def test_a_revocation_that_its_sink_never_gets_counts_whether_or_not_the_sink_is_configured() -> None:
+    db = open_queue()
+    queued(db, "a")
+    queue.begin(db, room={"one": 1}, held=(), now_ms=1)
+    queue.revoked(db, rtms_stream_id="a", now_ms=2)
+    begun = queue.begin(db, room={"two": 1}, held=(), now_ms=5)
+    assert (begun.orphaned, begun.dead_ms) == ({"one": 1}, 5)
+
+
 def test_nothing_begins_for_a_stream_whose_revocation_is_under_way() -> None:
     db = open_queue()
     queued(db, "a", "b")

@@ -6,7 +6,7 @@ package does that for every stream at once, such that nothing that happens to on
 
 **Three layers**, of which each knows the ones below it only:
 
-- `core` decides. It has no Trio, no socket and no clock: inputs come with their time and return actions.
+- `core` decides. It has no Trio, no socket and no clock: inputs come with their time, and actions follow.
 - `drivers` act. Each stream is a `Stream` with a nursery, whose tasks are its signaling connection, its media
   connections, the keep-alive watchdog and the timer that wakes the core: for a reconnection, a window, the end.
 - This level manages. `Supervisor` has all streams and hands them what webhooks and operators want; `ManagedStream` is

@@ -83,4 +83,4 @@ def _open(managed: ManagedStream) -> int:
     """Return how many connections a stream has open."""
     if (stream := managed.stream) is None:
         return 0
-    return stream.signaling.is_up + sum(link.state is LinkState.STREAMING for link in stream.links)
+    return stream.situation.uplink.is_up + sum(link.state is LinkState.STREAMING for link in stream.situation.links)

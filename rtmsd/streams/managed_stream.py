@@ -11,6 +11,7 @@ from rtmsd.protocol.enums import StopReason
 from rtmsd.recording.manifest.header import StreamInfo
 from rtmsd.recording.recorder import Recorder
 from rtmsd.state.ledger import StreamRow
+from rtmsd.streams.core.connections import DRAIN_S
 from rtmsd.streams.core.outcome import Outcome, outcome_of_stop
 from rtmsd.streams.drivers.stream import Stream
 
@@ -65,7 +66,7 @@ class ManagedStream:
     @property
     def end(self) -> Outcome | None:
         """How the stream ended, as soon as that is decided: it may still be read for a moment."""
-        return self.outcome or (None if self.stream is None else self.stream.core.outcome)
+        return self.outcome or (None if self.stream is None else self.stream.situation.outcome)
 
     def finish(self, outcome: Outcome) -> None:
         """Have its files finished, as those of a stream that ended so. That it was revoked no later trouble undoes."""
@@ -77,7 +78,7 @@ class ManagedStream:
         """Whether it was given up without ever having had media."""
         reason = None if self.outcome is None else self.outcome.reason
         is_given_up = reason == StopReason.AWAIT_RECONNECTION_TIMEOUT
-        return is_given_up and self.stream is not None and not self.stream.outage.was_up
+        return is_given_up and self.stream is not None and not self.stream.situation.outage.was_up
 
     def record_webhook(self, webhook: StreamCommand) -> None:
         """Write down what Zoom's webhook said, when it is applied."""
@@ -97,7 +98,7 @@ class ManagedStream:
     def release(self) -> None:
         """Let it go as it is. What comes from now on is for the next one that takes it up."""
         if self.stream is not None:
-            self.stream.suspend()
+            self.stream.report(self.stream.core.suspend)
         self.release_scope.cancel()
 
     def opened(self, stream: Stream) -> None:
@@ -115,7 +116,7 @@ class ManagedStream:
         elif is_opening or self.waiting or (isinstance(command, StartStream) and self.end is not None):
             self.waiting.append(command)  # to a stream that ends, a new start is for the one after it
             if self.stream is not None:
-                self.stream.cut_short()
+                self.stream.report(self.stream.situation.ending.cut_short, DRAIN_S)
         elif self.stream is not None and self.outcome is None:
             self._apply(self.stream, command)
 
@@ -139,13 +140,13 @@ class ManagedStream:
             match command:
                 case StartStream():
                     self.row = row_after(self.row, command)
-                    stream.failover(command)
+                    stream.report(stream.core.failover, command)
                 case InterruptStream():
-                    stream.interrupted(command)
+                    stream.report(stream.core.interrupted, command)
                 case StopStream():
-                    stream.stopped(command.stop_reason, command.event_ts)
+                    stream.report(stream.core.stopped, command.stop_reason, command.event_ts, "stopped webhook")
                 case CloseStream():
-                    stream.close()
+                    stream.report(stream.core.close)
 
 
 async def _crash(bug: Exception) -> NoReturn:

@@ -38,7 +38,9 @@ def describe(managed: ManagedStream) -> dict[str, Any]:
         ages_s = known.get("last_packet_age_s", {})
         known |= _connections(managed.stream)
         known["last_packet_age_s"] = {
-            media: ages_s.get(media) for link in managed.stream.links for media in sorted(link.media | ages_s.keys())
+            media: ages_s.get(media)
+            for link in managed.stream.situation.links
+            for media in sorted(link.media | ages_s.keys())
         }
     if managed.outcome is not None:
         known |= {"rates": {}, "lag_ms": None, "last_packet_age_s": {}, "why": managed.outcome.why, **NO_ATTEMPTS}
@@ -60,7 +62,7 @@ def _connections(stream: Stream) -> dict[str, Any]:
     why, attempts = _not_up(stream)
     return {
         "keep_alives": keep_alives(stream),
-        "signaling_up": stream.signaling.is_up,
+        "signaling_up": stream.situation.uplink.is_up,
         "links": [
             {
                 "media": sorted(link.media),
@@ -69,9 +71,9 @@ def _connections(stream: Stream) -> dict[str, Any]:
                 "ignored": dict(link.ignored),
                 **(link.attempts.describe(now_s) if link.state in TRYING else NO_ATTEMPTS),
             }
-            for link in stream.links
+            for link in stream.situation.links
         ],
-        "ignored": dict(stream.signaling.ignored),
+        "ignored": dict(stream.situation.uplink.ignored),
         "why": why,
         **(NO_ATTEMPTS if attempts is None else attempts.describe(now_s)),
     }
@@ -79,24 +81,25 @@ def _connections(stream: Stream) -> dict[str, Any]:
 
 def _not_up(stream: Stream) -> tuple[str, Attempts | None]:
     """Return why a stream is not wholly connected, and the attempts of the connection that is given up first."""
-    if not stream.signaling.is_up:
-        return stream.core.situation.why, stream.signaling.attempts
-    down = [link for link in stream.links if link.state in TRYING]
+    if not stream.situation.uplink.is_up:
+        return stream.situation.why, stream.situation.uplink.attempts
+    down = [link for link in stream.situation.links if link.state in TRYING]
     if not down:
-        return stream.core.situation.why, None
+        return stream.situation.why, None
     first = min(down, key=lambda link: link.window.deadline_s)
-    return f"{'+'.join(sorted(first.media))}: {first.why}" if first.why else stream.core.situation.why, first.attempts
+    return f"{'+'.join(sorted(first.media))}: {first.why}" if first.why else stream.situation.why, first.attempts
 
 
 def keep_alives(stream: Stream) -> dict[str, int]:
     """How many requests were answered, by kind of connection."""
-    return {"signaling": stream.signaling.keep_alives, "media": sum(link.keep_alives for link in stream.links)}
+    known = stream.situation
+    return {"signaling": known.uplink.keep_alives, "media": sum(link.keep_alives for link in known.links)}
 
 
 def is_silent(stream: Stream, for_s: float) -> bool:
     """Whether a connected link heard neither media nor keep-alives for so long, although it was read."""
     now = trio.current_time()
-    return any(link.is_silent(now, for_s) for link in stream.links)
+    return any(link.is_silent(now, for_s) for link in stream.situation.links)
 
 
 def not_connected(stream: Stream) -> str:
@@ -115,7 +118,7 @@ def not_connected(stream: Stream) -> str:
 def is_stuck(stream: Stream, attempts: int) -> bool:
     """Whether so many attempts in a row have failed to bring a connection up that the end of the stream comes near."""
     failing = _not_up(stream)[1]
-    return not stream.core.situation.expects_end and failing is not None and failing.failed >= attempts
+    return not stream.situation.expects_end and failing is not None and failing.failed >= attempts
 
 
 def reason_label(reason: int | None) -> str:
@@ -144,7 +147,7 @@ class Tally:
         self.messages.update(recorder.media.messages)
         self.media_bytes.update(recorder.media.media_bytes)
         self.dropped.update(recorder.media.dropped)
-        self.reconnects.update(stream.outage.recoveries)
+        self.reconnects.update(stream.situation.outage.recoveries)
         self.keep_alives.update(keep_alives(stream))
 
     def copy(self) -> "Tally":

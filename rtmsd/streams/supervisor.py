@@ -362,7 +362,7 @@ class Supervisor:
         """Prepare all streams for the end of the process: they keep their slots at Zoom, to be resumed."""
         for managed in self._streams.values():
             if managed.stream is not None and managed.end is None:
-                managed.stream.suspend()
+                managed.stream.report(managed.stream.core.suspend)
 
     async def suspend_files(self) -> None:
         """Bring the files of all streams to disk, after `run` was cancelled: for good where the end is known."""

@@ -1,6 +1,6 @@
 """A refused media handshake, as the network delivers it: Zoom's answer and its close in one piece."""
 
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 from unittest.mock import Mock
@@ -14,7 +14,7 @@ from rtmsd.protocol.causes import RecordingState
 from rtmsd.protocol.enums import MediaType, StatusCode
 from rtmsd.protocol.media_params import with_defaults
 from rtmsd.protocol.messages import EventSubscription, MediaParams, SessionRef
-from rtmsd.streams.core.actions import Action, OpenMedia
+from rtmsd.streams.core.actions import OpenMedia
 from rtmsd.streams.core.connections import LinkState
 from rtmsd.streams.core.situation import Situation
 from rtmsd.streams.core.stream_core import StreamCore
@@ -63,20 +63,22 @@ async def test_a_refusal_counts_although_the_close_came_with_it(
     core = StreamCore("r", situation, EventSubscription(events=()))
     async with trio.open_nursery() as nursery:
 
-        def apply(actions: Iterable[Action]) -> None:
-            for action in actions:
+        def report(decide: Callable[..., None], *args: Any, **kwargs: Any) -> None:
+            now_s = trio.current_time()
+            decide(now_s, *args, **kwargs)
+            for action in situation.take_actions(now_s):
                 if isinstance(action, OpenMedia):
                     driver.open(nursery, action)
 
-        context = Mock(core=core, apply=apply, session=SessionRef("session_id", "s"), signature="x")
+        context = Mock(core=core, report=report, session=SessionRef("session_id", "s"), signature="x")
         context.media_params = with_defaults(MediaParams(), MediaType.AUDIO)
         context.rtms_stream_id, context.settings.streams = "r", StreamsConfig()
-        (link,) = core.links
+        (link,) = situation.links
         driver = media.MediaDriver(context, link)
         core.start(trio.current_time())
-        apply(core.signaling_up(trio.current_time(), {"audio": "wss://rtms.zoom.us/audio"}))
-        while core.outcome is None:
+        report(core.signaling_up, {"audio": "wss://rtms.zoom.us/audio"})
+        while situation.outcome is None:
             await trio.sleep(1)
-            apply(core.tick(trio.current_time()))
+            report(core.tick)
     assert link.state is LinkState.REFUSED
     assert zoom.handshakes == 2

@@ -173,9 +173,9 @@ class Bench:
 
         def is_up() -> bool:
             life = self.supervisor.streams.get(rtms_stream_id)
-            if life is None or life.stream is None or not life.stream.signaling.is_up:
+            if life is None or life.stream is None or not life.stream.situation.uplink.is_up:
                 return False
-            return sum(link.state.value == "streaming" for link in life.stream.links) == links
+            return sum(link.state.value == "streaming" for link in life.stream.situation.links) == links
 
         await self.until(is_up)
 

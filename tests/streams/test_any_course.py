@@ -180,10 +180,10 @@ ACTS: st.SearchStrategy[Act] = st.one_of(
 def check_that_all_is_well(bench: Bench) -> None:
     """Every connection there should be is there, with the right server, and answers."""
     stream, peers = bench.stream(), [peer for peer in bench.zoom.peers if peer.is_open]
-    assert stream.signaling.is_up
-    streaming = [link for link in stream.links if link.state is LinkState.STREAMING]
+    assert stream.situation.uplink.is_up
+    streaming = [link for link in stream.situation.links if link.state is LinkState.STREAMING]
     assert streaming
-    assert {link.state for link in stream.links} <= {LinkState.STREAMING, LinkState.REFUSED}
+    assert {link.state for link in stream.situation.links} <= {LinkState.STREAMING, LinkState.REFUSED}
     assert bench.state() in {"active", "paused"}
     assert len(peers) == 1 + len(streaming)
     assert {f"ws://{peer.host}/signaling" for peer in peers} == {bench.supervisor.streams[STREAM].row.server_urls}

@@ -121,8 +121,8 @@ async def test_a_bug_in_applying_a_command_spares_its_sender(
     both: Bench, monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
     """The event is safe in the journal, and the end of the others goes on."""
-    fail_for_the_sick(monkeypatch, Stream, "failover", of_stream)
-    fail_for_the_sick(monkeypatch, Stream, "close", of_stream)
+    fail_for_the_sick(monkeypatch, StreamCore, "failover", of_core)
+    fail_for_the_sick(monkeypatch, StreamCore, "close", of_core)
     if command == "a webhook":
         await both.start(SICK, host=OTHER_HOST)
     else:

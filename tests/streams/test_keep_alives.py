@@ -82,7 +82,7 @@ async def test_those_that_nobody_reads_the_answers_of_are_bounded(up: Bench, kin
     for _ in range(1000):
         await peer.ask(timestamp=zoom_ms())
     await trio.sleep(20)
-    assert up.stream().signaling.is_up
+    assert up.stream().situation.uplink.is_up
     await up.stop()
     await up.until_gone()
 

@@ -51,7 +51,7 @@ async def test_its_start_is_accepted_again_and_takes_it_up(released: Bench, star
     await released.until_up()
     await trio.sleep(11)  # Zoom says what time it is
     assert released.state() == "active"
-    assert released.stream().outage.recoveries == {("daemon_restart", "ok"): 1}
+    assert released.stream().situation.outage.recoveries == {("daemon_restart", "ok"): 1}
     assert await released.start(event_ts=event_ts) in {Verdict.DUPLICATE, Verdict.LATE}
     await released.stop()
     await released.until_gone()

@@ -51,7 +51,7 @@ async def test_a_bug_ends_one_stream_with_a_traceback(
     assert line["exc_info"]
     assert bench.manifest("sick")["state"] == "failed"
     await trio.sleep(60)
-    assert bench.stream("sound").signaling.is_up
+    assert bench.stream("sound").situation.uplink.is_up
     assert bench.state("sound") == "active"
 
 
@@ -80,7 +80,7 @@ async def test_a_bug_in_the_restart_policy_ends_no_stream(bench: Bench, monkeypa
     await bench.until_gone("ends")
     await trio.sleep(10)
     assert bench.logged("stream not started again")
-    assert bench.stream("lives").signaling.is_up
+    assert bench.stream("lives").situation.uplink.is_up
 
 
 # Delivered twice, late, or not wanted
@@ -360,7 +360,7 @@ async def test_streams_that_live_are_resumed_by_the_next_daemon(
         await bench.until_up()
         await trio.sleep(11)  # Zoom says what time it is
         assert bench.state() == "active"
-        assert bench.stream().outage.recoveries == {("daemon_restart", "ok"): 1}
+        assert bench.stream().situation.outage.recoveries == {("daemon_restart", "ok"): 1}
         assert {gap["cause"] for gap in bench.stream().recorder.manifest()["gaps"]} == {"daemon_restart"}
         await bench.stop()
         await bench.until_gone()

@@ -1,7 +1,7 @@
 """The core: the decisions of one stream, without Trio, socket or clock.
 
-`StreamCore` takes inputs, each with its time, and returns the actions that follow (`actions`). It never waits: what is
-to be done later is a time in its state, and the earliest of these is asked for by `Wait`.
+`StreamCore` takes inputs, each with its time; the actions that follow (`actions`) are then taken from its situation. It
+never waits: what is to be done later is a time in its state, and the earliest of these is asked for by `Wait`.
 
 The state is a `Situation`: the phase of the stream (`phase`, an enum and a table), its sub-sessions, its connections
 (`connections`: where each is, and its attempts), what was lost (`reconnect.Outage`) and how it ends (`ending`). The

@@ -33,7 +33,7 @@ from rtmsd.streams.core.situation import Situation
 
 
 class MediaDecisions:
-    """A part of the core. It is asked only by `StreamCore`, which takes the actions."""
+    """A part of the core, with the inputs that concern media alone."""
 
     def __init__(self, situation: Situation, rtms_stream_id: str) -> None:
         self._s = situation
@@ -99,7 +99,7 @@ class MediaDecisions:
         unusable: Mapping[MediaType, str],
         granted: m.MediaParams,
     ) -> None:
-        """Take over what an answer grants.
+        """A handshake was answered with status 0; what follows on the connection is media.
 
         Raises:
             MediaNotGranted: nothing, or something that cannot be stored.
@@ -145,8 +145,8 @@ class MediaDecisions:
         if self._s.is_paused:
             self._s.feed(StreamInput.PAUSED, "still paused")
 
-    def arrived(self) -> None:
-        """Media were received."""
+    def arrived(self, _now_s: float) -> None:
+        """Media were received; called once a read while the phase is not `ACTIVE`."""
         s = self._s
         match s.phase:
             case StreamPhase.READY:

@@ -13,7 +13,7 @@ from rtmsd.streams.core.situation import Situation
 
 
 class SignalingDecisions:
-    """A part of the core. It is asked only by `StreamCore`, which takes the actions."""
+    """A part of the core, with the inputs that concern signaling alone."""
 
     def __init__(self, situation: Situation) -> None:
         self._s = situation
@@ -53,7 +53,7 @@ class SignalingDecisions:
         s.emit(*(CloseMedia(link) for link in s.links if link.is_open))
 
     def went_down(self, now_s: float, *, by_zoom: bool) -> None:
-        """A connection that was up carries nothing any more."""
+        """A connection that was up carries nothing any more; `closed` follows when its socket is closed."""
         s, u = self._s, self._s.uplink
         if u.state is UplinkState.UP:
             u.move(UplinkState.LOST)

@@ -1,39 +1,30 @@
-"""The core of a stream: each input, with its time, returns the actions that follow."""
+"""The core of a stream: Zoom's words, webhooks and operators, and where the decisions on its connections meet."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from rtmsd.commands import InterruptStream, StartStream
 from rtmsd.errors import RtmsdError
 from rtmsd.protocol import messages as m
 from rtmsd.protocol.causes import GapCause, RecordingState
-from rtmsd.protocol.enums import EventType, MediaType, StopReason, StreamState
+from rtmsd.protocol.enums import EventType, StopReason, StreamState
 from rtmsd.protocol.reading import read_int
-from rtmsd.streams.core.actions import (
-    Action,
-    Log,
-    RecordOutage,
-    RecordPause,
-    RecordStartedAgain,
-    RecordState,
-    Send,
-)
-from rtmsd.streams.core.connections import MediaLink, Uplink
+from rtmsd.streams.core.actions import Log, RecordOutage, RecordPause, RecordStartedAgain, RecordState, Send
+from rtmsd.streams.core.connections import MediaLink
 from rtmsd.streams.core.ending import LAST_SESSION_GRACE_S, Announced, LastStopped
 from rtmsd.streams.core.media import MediaDecisions
-from rtmsd.streams.core.outcome import Outcome, failed, outcome_of_stop
+from rtmsd.streams.core.outcome import Outcome, outcome_of_stop
 from rtmsd.streams.core.phase import StreamInput, StreamPhase
 from rtmsd.streams.core.signaling import SignalingDecisions
 from rtmsd.streams.core.situation import Situation
 from rtmsd.streams.core.sub_sessions import SubSessions
 
-Actions = Sequence[Action]
-
 
 class StreamCore:
     """Decides for one stream, from its started webhook to its end. No input waits; a bug of ours raises.
 
-    `Connect` is answered by `signaling_up`, `signaling_down` and `signaling_closed`, or by the last alone; `OpenMedia`
-    by `media_granted`, `media_up` and `media_closed`, or by the last alone.
+    The inputs are the methods here, in `signaling` and in `media`; what follows from each is then taken from the
+    situation. `Connect` is answered by `signaling_up`, `signaling.went_down` and `signaling.closed`, or by the last
+    alone; `OpenMedia` by `media.granted`, `media.up` and `media_closed`, or by the last alone.
 
     Args:
         subscription: what to send when signaling is up.
@@ -43,43 +34,28 @@ class StreamCore:
         self.rtms_stream_id = rtms_stream_id
         self.situation = situation
         self._subscription = subscription
-        self._signaling = SignalingDecisions(situation)
-        self._media = MediaDecisions(situation, rtms_stream_id)
-
-    @property
-    def links(self) -> tuple[MediaLink, ...]:
-        return self.situation.links
-
-    @property
-    def uplink(self) -> Uplink:
-        return self.situation.uplink
-
-    @property
-    def outcome(self) -> Outcome | None:
-        """How the stream ends, as soon as that is decided: it may still be read for a moment."""
-        return self.situation.outcome
+        self.signaling = SignalingDecisions(situation)
+        self.media = MediaDecisions(situation, rtms_stream_id)
 
     # Time
 
-    def start(self, now_s: float) -> Actions:
+    def start(self, now_s: float) -> None:
         """Begin to connect, unless the end is decided already."""
-        if self.outcome is None:
-            self.uplink.window.open(now_s)
-            self._signaling.connect()
-        return self.situation.take_actions(now_s)
+        if self.situation.outcome is None:
+            self.situation.uplink.window.open(now_s)
+            self.signaling.connect()
 
-    def tick(self, now_s: float) -> Actions:
+    def tick(self, now_s: float) -> None:
         """Do what is due."""
         self._tick_ending(now_s)
-        self._signaling.tick_drops(now_s)
-        self._media.tick(now_s)
-        self._signaling.tick(now_s)
-        return self.situation.take_actions(now_s)
+        self.signaling.tick_drops(now_s)
+        self.media.tick(now_s)
+        self.signaling.tick(now_s)
 
     def _tick_ending(self, now_s: float) -> None:
         s, ending = self.situation, self.situation.ending
         if ending.announced is not None and now_s >= ending.announced.until_s:
-            self._stopped(now_s, ending.announced.reason or 0, s.recording.zoom_ms, "announced, but it did not come")
+            self.stopped(now_s, ending.announced.reason or 0, s.recording.zoom_ms, "announced, but it did not come")
         if ending.last_stopped is not None and now_s >= ending.last_stopped.until_s:
             self._after_last_stop(now_s, ending.last_stopped.stopped_ms)
         if now_s >= ending.look_s:
@@ -96,72 +72,28 @@ class StreamCore:
             s.sub_sessions.others = True
             self._session_goes_on(now_s)
         else:
-            self._stopped(now_s, s.sub_sessions.stop_reason or 0, s.recording.zoom_ms, "last sub-session stopped")
+            self.stopped(now_s, s.sub_sessions.stop_reason or 0, s.recording.zoom_ms, "last sub-session stopped")
 
-    # Signaling
+    # Connections
 
-    def signaling_up(self, now_s: float, media_urls: Mapping[str, str]) -> Actions:
+    def signaling_up(self, now_s: float, media_urls: Mapping[str, str]) -> None:
         """The handshake succeeded."""
-        self._signaling.came_up(media_urls)
+        self.signaling.came_up(media_urls)
         self.situation.emit(Send(self._subscription))
-        self._media.open_all(now_s)
-        return self.situation.take_actions(now_s)
+        self.media.open_all(now_s)
 
-    def signaling_down(self, now_s: float, *, by_zoom: bool) -> Actions:
-        """A connection that was up carries nothing any more; `signaling_closed` follows when its socket is closed."""
-        self._signaling.went_down(now_s, by_zoom=by_zoom)
-        return self.situation.take_actions(now_s)
-
-    def signaling_closed(self, now_s: float, error: RtmsdError | None) -> Actions:
-        """A connection, or an attempt at one, ended; `error` None: it was cancelled."""
-        self._signaling.closed(now_s, error)
-        return self.situation.take_actions(now_s)
-
-    # Media
-
-    def media_wanted(self) -> None:
-        """Raises ConnectionLost where a handshake succeeds too late."""
-        self._media.check_wanted()
-
-    def media_granted(
-        self,
-        now_s: float,
-        link: MediaLink,
-        absent: MediaType,
-        unusable: Mapping[MediaType, str],
-        granted: m.MediaParams,
-    ) -> Actions:
-        """A handshake was answered with status 0; what follows on the connection is media.
-
-        Raises:
-            MediaNotGranted: nothing is granted, or something that cannot be stored.
-        """
-        self._media.granted(now_s, link, absent, unusable, granted)
-        return self.situation.take_actions(now_s)
-
-    def media_up(self, now_s: float, link: MediaLink) -> Actions:
-        """The handshake of a granted connection is done."""
-        self._media.up(now_s, link)
-        return self.situation.take_actions(now_s)
-
-    def media_arrived(self, now_s: float) -> Actions:
-        """Media were received; called once a read while the phase is not `ACTIVE`."""
-        self._media.arrived()
-        return self.situation.take_actions(now_s)
-
-    def media_closed(self, now_s: float, link: MediaLink, error: RtmsdError | None, *, was_granted: bool) -> Actions:
+    def media_closed(self, now_s: float, link: MediaLink, error: RtmsdError | None, *, was_granted: bool) -> None:
         """A media connection, or an attempt at one, ended; `error` None: it was closed by us."""
-        self._media.closed(now_s, link, error, was_granted=was_granted)
-        self._signaling.check_drained(now_s)
-        return self.situation.take_actions(now_s)
+        self.media.closed(now_s, link, error, was_granted=was_granted)
+        self.signaling.check_drained(now_s)
 
     # Webhooks, operators and the daemon
 
-    def failover(self, now_s: float, start: StartStream) -> Actions:
+    def failover(self, now_s: float, start: StartStream) -> None:
         """The RTMS server moved: connect to it at once, with a whole window, whatever state the connections are in."""
-        s, u = self.situation, self.uplink
+        s, u = self.situation, self.situation.uplink
         if s.outcome is not None:
-            return ()
+            return
         s.emit(RecordStartedAgain(start.details))
         if s.sub_sessions.all_stopped:
             s.sub_sessions = SubSessions()
@@ -169,7 +101,7 @@ class StreamCore:
             s.outage.widen(GapCause.SERVER_FAILOVER)
             s.emit(RecordOutage(GapCause.SERVER_FAILOVER))
         s.feed(StreamInput.STARTED_AGAIN, "server failover")
-        for link in self.links:
+        for link in s.links:
             link.forget_loss()
         u.url = start.server_urls
         u.backoff.reset()
@@ -178,63 +110,48 @@ class StreamCore:
         u.drop(now_s, GapCause.SERVER_FAILOVER)
         u.hurry(now_s, s.limits.connect_timeout_s)
         s.ending.announced = s.ending.last_stopped = None
-        return s.take_actions(now_s)
 
-    def interrupted(self, now_s: float, command: InterruptStream) -> Actions:
+    def interrupted(self, now_s: float, command: InterruptStream) -> None:
         """Zoom says signaling was lost. It may be late: then there is another connection, or this one spoke since."""
-        s, u = self.situation, self.uplink
+        s, u = self.situation, self.situation.uplink
         if command.server_urls is not None:
             u.url = command.server_urls
         if s.expects_end or not u.is_up or u.dropping is not None:
-            return ()
+            return
         if u.zoom_ms is None or u.zoom_ms > command.event_ts:
             s.emit(Log("info", "interrupted webhook ignored", {"why": "signaling has come up or spoken since"}))
         else:
             u.drop(now_s, GapCause.SIGNALING_RECONNECT)
-        return s.take_actions(now_s)
 
-    def reconnect(self, now_s: float) -> Actions:
+    def reconnect(self, now_s: float) -> None:
         """Fresh handshakes, because an operator asks for them."""
-        if not self.situation.expects_end:
-            for link in self.links:
+        s, u = self.situation, self.situation.uplink
+        if not s.expects_end:
+            for link in s.links:
                 link.ask_for_all()
-            self.uplink.drop(now_s, GapCause.SIGNALING_RECONNECT)
-            self.uplink.hurry(now_s, self.situation.limits.connect_timeout_s)
-        return self.situation.take_actions(now_s)
+            u.drop(now_s, GapCause.SIGNALING_RECONNECT)
+            u.hurry(now_s, s.limits.connect_timeout_s)
 
-    def close(self, now_s: float) -> Actions:
+    def close(self, now_s: float) -> None:
         """End the stream for good, politely: message 21, then Zoom terminates it. A second time, do not wait for it."""
         s, reason = self.situation, StopReason.RECEIVER_REQUEST_CLOSE
-        if self.uplink.is_up and not s.expects_end:
+        if self.situation.uplink.is_up and not s.expects_end:
             s.emit(Send(m.StreamCloseReq(rtms_stream_id=self.rtms_stream_id)))
             s.ending.is_ours = True
             self._announced(now_s, reason, s.limits.handshake_timeout_s)
         else:
             s.decide(now_s, Outcome(RecordingState.ENDED, reason, None, "closed while not connected"))
-        return s.take_actions(now_s)
 
-    def stopped(self, now_s: float, reason: int, zoom_ms: int | None, why: str) -> Actions:
+    def stopped(self, now_s: float, reason: int, zoom_ms: int | None, why: str) -> None:
         """Zoom ended the stream. What is on its way may still arrive."""
-        self._stopped(now_s, reason, zoom_ms, why)
-        return self.situation.take_actions(now_s)
+        self.situation.decide(now_s, outcome_of_stop(reason, zoom_ms, why))
 
-    def cut_short(self, now_s: float, within_s: float) -> Actions:
-        """Read no longer than this, once the end is decided."""
-        self.situation.ending.cut_short(now_s, within_s)
-        return self.situation.take_actions(now_s)
-
-    def not_recorded(self, now_s: float) -> Actions:
-        """A bug keeps the recording from the disk."""
-        self.situation.decide(now_s, failed("a bug of ours kept it from the disk, see the log"))
-        return self.situation.take_actions(now_s)
-
-    def suspend(self, now_s: float) -> Actions:
+    def suspend(self, now_s: float) -> None:
         """The stream is left as it is at Zoom; the files say why media are missing until it is resumed."""
         s, state = self.situation, RecordingState.RECOVERING
-        self.uplink.dropping = GapCause.DAEMON_RESTART
+        self.situation.uplink.dropping = GapCause.DAEMON_RESTART
         s.emit(RecordState(state, "the daemon stops"))
         s.recorded = state
-        return s.take_actions(now_s)
 
     def _announced(self, now_s: float, reason: int | None, within_s: float) -> None:
         """The end is about to come, and so is saying nothing for too long."""
@@ -243,25 +160,22 @@ class StreamCore:
             s.ending.announced = Announced(reason, now_s + within_s)
             s.feed(StreamInput.TERMINATING, f"reason {reason}")
 
-    def _stopped(self, now_s: float, reason: int, zoom_ms: int | None, why: str) -> None:
-        self.situation.decide(now_s, outcome_of_stop(reason, zoom_ms, why))
-
     def _session_goes_on(self, now_s: float) -> None:
         """There is a sub-session after the last one."""
         self.situation.ending.last_stopped = None
-        self._media.reopen(now_s)
+        self.media.reopen(now_s)
 
     # Zoom's messages on signaling
 
-    def message(self, now_s: float, message: m.Message) -> Actions:
+    def message(self, now_s: float, message: m.Message) -> None:
         """Follow a message, whose `timestamp` is milliseconds since the epoch, or None."""
         zoom_ms: int | None = getattr(message, "timestamp", None)
         is_past = isinstance(message, m.EventUpdate) and message.event_type == EventType.FIRST_PACKET_TIMESTAMP
         if zoom_ms is not None and not is_past:
-            self.uplink.zoom_ms = zoom_ms
+            self.situation.uplink.zoom_ms = zoom_ms
         match message:
             case m.EventUpdate(event_type=EventType.MEDIA_CONNECTION_INTERRUPTED):
-                self._media.suspect(now_s, _media_type(message.details.get("media_type")))
+                self.media.suspect(now_s, _media_type(message.details.get("media_type")))
             case m.StreamStateUpdate():
                 self._follow(now_s, message.state, message.reason, zoom_ms)
             case m.StreamStateResp() if message.state is not None:
@@ -270,7 +184,6 @@ class StreamCore:
                 self._follow_session(now_s, message, zoom_ms)
             case _:
                 pass
-        return self.situation.take_actions(now_s)
 
     def _follow(self, now_s: float, state: int, reason: int | None, zoom_ms: int | None) -> None:
         """Follow the stream's state as Zoom has it, reported (message 8) or asked for (message 20)."""
@@ -280,12 +193,12 @@ class StreamCore:
             case StreamState.PAUSED:
                 self._pause(zoom_ms, on=True)
             case StreamState.INTERRUPTED if reason == StopReason.DATA_CONNECTION_INTERRUPTED:
-                self._media.suspect(now_s, None)
+                self.media.suspect(now_s, None)
             case StreamState.TERMINATING:
                 self._announced(now_s, reason, self.situation.limits.signaling_window_s)
             case StreamState.TERMINATED:
                 reason = reason or self.situation.ending.announced_reason or 0
-                self._stopped(now_s, reason, zoom_ms, "terminated by Zoom")
+                self.stopped(now_s, reason, zoom_ms, "terminated by Zoom")
             case _:
                 pass
 

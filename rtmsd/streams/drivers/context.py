@@ -1,7 +1,7 @@
 """The context of a stream's drivers: what they share, and how they report to the core."""
 
-from collections.abc import Awaitable, Callable, Iterable
-from typing import TypeAlias
+from collections.abc import Awaitable, Callable
+from typing import Concatenate, ParamSpec, Protocol
 
 import attrs
 
@@ -9,14 +9,19 @@ from rtmsd.config.media import MediaConfig
 from rtmsd.config.model import StreamsConfig, ZoomConfig
 from rtmsd.protocol.messages import MediaParams, SessionRef
 from rtmsd.recording.recorder import Recorder
-from rtmsd.streams.core.actions import Action
 from rtmsd.streams.core.stream_core import StreamCore
 from rtmsd.streams.drivers.diagnostics import Diagnostics
 from rtmsd.streams.drivers.recording import RecordingDriver
 from rtmsd.streams.drivers.tenure import Tenure
 from rtmsd.streams.drivers.watchdog import Watchdog
 
-Apply: TypeAlias = Callable[[Iterable[Action]], None]
+P = ParamSpec("P")
+
+
+class Report(Protocol):
+    """Gives the core an input, with the time, and does what follows from it."""
+
+    def __call__(self, decide: Callable[Concatenate[float, P], None], *args: P.args, **kwargs: P.kwargs) -> None: ...
 
 
 @attrs.frozen(kw_only=True)
@@ -33,7 +38,6 @@ class Context:
     """One for each stream.
 
     Attributes:
-        apply: does what an input to the core returned.
         wait_room: waits while unwritten media fill their bound, for as long as that is safe.
     """
 
@@ -44,7 +48,7 @@ class Context:
     settings: StreamSettings
     media_params: MediaParams
     core: StreamCore
-    apply: Apply
+    report: Report
     recorder: Recorder
     recording: RecordingDriver
     diagnostics: Diagnostics

@@ -37,7 +37,7 @@ class MediaDriver:
     def __init__(self, context: Context, link: MediaLink) -> None:
         self.link = link
         self._context = context
-        self._core, self._apply = context.core, context.apply
+        self._core, self._report = context.core, context.report
         self._machine = context.core.situation.machine
         self._scope = trio.CancelScope()
         self._connection = 0  # number of the recorder's open connection; 0: none
@@ -80,8 +80,7 @@ class MediaDriver:
             error = lost
         finally:
             was_granted, self._connection = self._connection != 0, 0
-            now_s = trio.current_time()
-            self._apply(self._core.media_closed(now_s, self.link, error, was_granted=was_granted))
+            self._report(self._core.media_closed, self.link, error, was_granted=was_granted)
 
     async def _live(self, action: OpenMedia) -> None:
         """One socket, from TCP to its loss, which it raises."""
@@ -104,7 +103,7 @@ class MediaDriver:
             async with open_media(url, settings.zoom, timeout_s, self._consume, self._gate) as self._socket:
                 await self._handshake(self._socket, action.deadline_s)
                 context.watchdog.watch(self, "the media connection")
-                self._apply(self._core.media_up(trio.current_time(), link))
+                self._report(self._core.media.up, link)
                 await self._socket.wait_closed()
         finally:
             context.watchdog.forget(self)
@@ -149,7 +148,7 @@ class MediaDriver:
             decode_batch(batch, self._intake, self.control)
             self._arrived(now_s, len(batch))
             if self._machine.phase is not _ACTIVE:
-                self._apply(self._core.media_arrived(now_s))
+                self._report(self._core.media.arrived)
 
     def _read_answer(self, batch: Sequence[Raw]) -> Sequence[Raw]:
         """Read the handshake's answer. Returns what is to be read now: what came too early for that, and behind it."""
@@ -165,11 +164,10 @@ class MediaDriver:
     def _accept(self) -> None:
         """Take over what the answer grants; raise unless there is something, and all of it can be stored."""
         protocol, core, recording = self._protocol, self._core, self._context.recording
-        core.media_wanted()
+        core.media.check_wanted()
         unfit = recording.prepare(self._context.media_params, protocol.negotiated)
         unusable = {**protocol.unusable, **unfit}
-        actions = core.media_granted(trio.current_time(), self.link, protocol.absent, unusable, protocol.negotiated)
-        self._apply(actions)
+        self._report(core.media.granted, self.link, protocol.absent, unusable, protocol.negotiated)
         self._connection = recording.numbers[self.link]
         self._answer_scope.cancel()
 

@@ -28,7 +28,7 @@ class SignalingDriver:
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._core, self._apply = context.core, context.apply
+        self._core, self._report = context.core, context.report
         self._writer = MessageWriter(context.recorder, context.product)
         self._protocol: SignalingConnection | None = None
         self._scope = trio.CancelScope()
@@ -64,7 +64,7 @@ class SignalingDriver:
         except (ConnectionLost, ForbiddenHost, RemoteProtocolError) as lost:
             error = lost
         finally:
-            self._apply(self._core.signaling_closed(trio.current_time(), error))
+            self._report(self._core.signaling.closed, error)
 
     async def _live(self, action: Connect) -> None:
         """One socket, from TCP to its loss, which it raises."""
@@ -86,7 +86,7 @@ class SignalingDriver:
                 context.watchdog.watch(ws, "signaling")
                 by_zoom = False
                 try:
-                    self._apply(self._core.signaling_up(trio.current_time(), media_urls))
+                    self._report(self._core.signaling_up, media_urls)
                     for early in protocol.take_early():
                         self._take(ws, protocol, early)
                     while True:
@@ -97,11 +97,11 @@ class SignalingDriver:
                 finally:
                     self._protocol = None
                     context.watchdog.forget(ws)
-                    self._apply(self._core.signaling_down(trio.current_time(), by_zoom=by_zoom))
+                    self._report(self._core.signaling.went_down, by_zoom=by_zoom)
         finally:
             self._protocol = None
             protocol.close()
-            self._core.uplink.ignored.update(protocol.counts)
+            self._core.situation.uplink.ignored.update(protocol.counts)
 
     async def _handshake(
         self, ws: TextWebSocket, protocol: SignalingConnection, deadline_s: float
@@ -116,15 +116,14 @@ class SignalingDriver:
                 if isinstance(answer, m.SignalingHandshakeResp):
                     return answer.media_urls
                 if isinstance(answer, m.KeepAliveReq):
-                    self._core.uplink.keep_alives += 1
+                    self._core.situation.uplink.keep_alives += 1
                     ws.send_soon(protocol.to_send)
         raise ConnectionLost("no answer to the signaling handshake")
 
     def _take(self, ws: TextWebSocket, protocol: SignalingConnection, raw: Raw) -> None:
         message = protocol.receive(raw)
         if isinstance(message, m.KeepAliveReq):
-            self._core.uplink.keep_alives += 1
+            self._core.situation.uplink.keep_alives += 1
             ws.send_soon(protocol.to_send)  # the protocol answers by itself
         if message is not None:
-            message = self._writer.write(message)
-            self._apply(self._core.message(trio.current_time(), message))
+            self._report(self._core.message, self._writer.write(message))

@@ -1,14 +1,13 @@
 """The driver of a stream: a nursery in which its connections, its watchdog and its timer live, as the core decides."""
 
 import math
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Final, NoReturn
+from typing import Concatenate, Final, NoReturn
 
 import structlog
 import trio
 
-from rtmsd.commands import InterruptStream, StartStream
 from rtmsd.config.media import MediaConfig
 from rtmsd.protocol.causes import RecordingState
 from rtmsd.protocol.enums import MediaType
@@ -17,12 +16,10 @@ from rtmsd.protocol.signature import handshake_signature
 from rtmsd.recording.recorder import Recorder
 from rtmsd.state.ledger import StreamRow
 from rtmsd.streams.core import actions as a
-from rtmsd.streams.core.connections import DRAIN_S, MediaLink, Uplink
-from rtmsd.streams.core.outcome import Outcome
-from rtmsd.streams.core.reconnect import Outage
+from rtmsd.streams.core.outcome import Outcome, failed
 from rtmsd.streams.core.situation import Situation
 from rtmsd.streams.core.stream_core import StreamCore
-from rtmsd.streams.drivers.context import Context, StreamSettings
+from rtmsd.streams.drivers.context import Context, P, StreamSettings
 from rtmsd.streams.drivers.diagnostics import Diagnostics
 from rtmsd.streams.drivers.media import MediaDriver
 from rtmsd.streams.drivers.recording import RecordingDriver
@@ -41,7 +38,7 @@ class Stream:
 
     Attributes:
         nursery: for tasks that must not outlive the stream; there is one while it runs.
-        core: decides.
+        core: decides, on what is in `situation`.
     """
 
     def __init__(
@@ -65,7 +62,7 @@ class Stream:
         self._timer = trio.CancelScope()
         self._wake_s = math.inf
         requested = settings.media.requested
-        situation = Situation(
+        self.situation = Situation(
             row.server_urls or "",
             settings.streams,
             self._recording,
@@ -73,7 +70,7 @@ class Stream:
             recorded=RecordingState(recorder.state_name),
             resumed=resumed,
         )
-        self.core = StreamCore(row.rtms_stream_id, situation, subscription(row.product, requested))
+        self.core = StreamCore(row.rtms_stream_id, self.situation, subscription(row.product, requested))
         context = Context(
             product=row.product,
             session=row.session,
@@ -82,7 +79,7 @@ class Stream:
             settings=settings,
             media_params=settings.media.params(),
             core=self.core,
-            apply=self._apply,
+            report=self.report,
             recorder=recorder,
             recording=self._recording,
             diagnostics=diagnostics,
@@ -92,21 +89,11 @@ class Stream:
         )
         self._watchdog = context.watchdog
         self._signaling = SignalingDriver(context)
-        self._media = {link: MediaDriver(context, link) for link in self.core.links}
-        recorder.flusher.on_broken = self._not_recorded
+        self._media = {link: MediaDriver(context, link) for link in self.situation.links}
+        recorder.flusher.on_broken = lambda: self.report(
+            self.situation.decide, failed("a bug of ours kept it from the disk, see the log")
+        )
         recorder.terms.asked(with_defaults(context.media_params, requested))
-
-    @property
-    def links(self) -> tuple[MediaLink, ...]:
-        return self.core.links
-
-    @property
-    def signaling(self) -> Uplink:
-        return self.core.uplink
-
-    @property
-    def outage(self) -> Outage:
-        return self.core.situation.outage
 
     async def run(self) -> Outcome:
         """Live until the end. Cancelled from outside, it leaves the slot at Zoom as it is, to be resumed."""
@@ -114,19 +101,22 @@ class Stream:
             async with trio.open_nursery() as self.nursery:
                 self.nursery.start_soon(self._watchdog.run)
                 self.nursery.start_soon(self._keep_time)
-                self._apply(self.core.start(trio.current_time()))
-        assert self.core.outcome is not None
-        return self.core.outcome
+                self.report(self.core.start)
+        assert self.situation.outcome is not None
+        return self.situation.outcome
 
     async def _keep_time(self) -> NoReturn:
         """Wake the core when something is due: a reconnection, the end of a window, the end of the stream."""
         while True:
             with trio.CancelScope(deadline=self._wake_s) as self._timer:
                 await trio.sleep_forever()
-            self._apply(self.core.tick(trio.current_time()))
+            self.report(self.core.tick)
 
-    def _apply(self, actions: Iterable[a.Action]) -> None:
-        for action in actions:
+    def report(self, decide: Callable[Concatenate[float, P], None], *args: P.args, **kwargs: P.kwargs) -> None:
+        """Give the core an input, now, and do what follows from it."""
+        now_s = trio.current_time()
+        decide(now_s, *args, **kwargs)
+        for action in self.situation.take_actions(now_s):
             match action:
                 case a.Connect():
                     self._signaling.open(self.nursery, action)
@@ -153,31 +143,8 @@ class Stream:
                     if isinstance(action, a.RecordRefused):
                         self._diagnostics.media_refused(self._app, self.core.rtms_stream_id, action.media, action.why)
 
-    # What webhooks and operators say
-
-    def failover(self, start: StartStream) -> None:
-        self._apply(self.core.failover(trio.current_time(), start))
-
-    def interrupted(self, command: InterruptStream) -> None:
-        self._apply(self.core.interrupted(trio.current_time(), command))
-
     def reconnect(self) -> None:
-        self._apply(self.core.reconnect(trio.current_time()))
-
-    def close(self) -> None:
-        self._apply(self.core.close(trio.current_time()))
-
-    def stopped(self, reason: int, zoom_ms: int | None) -> None:
-        self._apply(self.core.stopped(trio.current_time(), reason, zoom_ms, "stopped webhook"))
-
-    def cut_short(self) -> None:
-        self._apply(self.core.cut_short(trio.current_time(), DRAIN_S))
-
-    def suspend(self) -> None:
-        self._apply(self.core.suspend(trio.current_time()))
-
-    def _not_recorded(self) -> None:
-        self._apply(self.core.not_recorded(trio.current_time()))
+        self.report(self.core.reconnect)
 
 
 def _connections(media: MediaConfig) -> tuple[MediaType, ...]:

@@ -2,8 +2,8 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Concatenate, ParamSpec
 
 from rtmsd.commands import InterruptStream, StartStream
 from rtmsd.config import StreamsConfig
@@ -19,6 +19,8 @@ from rtmsd.streams.core.stream_core import StreamCore
 
 if TYPE_CHECKING:
     from rtmsd.streams.core.outcome import Outcome
+
+P = ParamSpec("P")
 
 URLS = {"all": "wss://media.zoom.test"}
 CLOSE_S = 1.0  # no socket takes longer to be closed
@@ -40,7 +42,7 @@ class FakeRecording:
 
 
 class Model:
-    """Obeys the core, and knows by itself what is open, until when it may be tried, and what was lost.
+    """Carries out what the core decides, and knows by itself what is open, until when, and what was lost.
 
     Attributes:
         signaling, media: how far each connection is, None where there is none.
@@ -65,7 +67,7 @@ class Model:
         )
         self.core = StreamCore("stream", situation, EventSubscription(events=()))
         self.signaling: str | None = None
-        self.media: dict[MediaLink, str | None] = dict.fromkeys(self.core.links)
+        self.media: dict[MediaLink, str | None] = dict.fromkeys(self.core.situation.links)
         self.dropped: set[MediaLink | None] = set()
         self.up: set[MediaLink | None] = set()
         self.losses: list[GapCause | None] = []
@@ -74,16 +76,18 @@ class Model:
         self.end: Outcome | None = None
         self.is_broken = False
 
-    # Obeying
+    # The actions
 
-    def obey(self, actions: Iterable[a.Action]) -> None:
+    def report(self, decide: Callable[Concatenate[float, P], None], *args: P.args, **kwargs: P.kwargs) -> None:
+        """Give the core an input, and carry out what follows."""
         self.is_broken = True  # unless all of it holds
-        for action in actions:
-            self._obey(action)
+        decide(self.now_s, *args, **kwargs)
+        for action in self.core.situation.take_actions(self.now_s):
+            self._carry_out(action)
         self.check()
         self.is_broken = False
 
-    def _obey(self, action: a.Action) -> None:
+    def _carry_out(self, action: a.Action) -> None:
         match action:
             case a.Connect():
                 assert self.end is None, "connected after the end"
@@ -132,7 +136,7 @@ class Model:
 
     def check(self) -> None:
         """What holds at any time."""
-        phase, outcome = self.core.situation.phase, self.core.outcome
+        phase, outcome = self.core.situation.phase, self.core.situation.outcome
         assert (outcome is not None) == (phase in {StreamPhase.READING_ON, StreamPhase.ENDED}), phase
         assert (self.end is not None) == (phase is StreamPhase.ENDED), phase
         for link, stage in self.media.items():
@@ -144,7 +148,7 @@ class Model:
     # What happens
 
     def start(self) -> None:
-        self.obey(self.core.start(self.now_s))
+        self.report(self.core.start)
 
     def pass_time(self, seconds: float) -> None:
         """Let time pass, with all timers, and with the sockets that are being closed."""
@@ -154,17 +158,17 @@ class Model:
             if at_s > self.now_s + CLOSE_S:
                 self.finish_closing()
             self.now_s = at_s
-            self.obey_tick()
+            self.report_tick()
         if seconds > CLOSE_S:
             self.finish_closing()
         self.now_s = max(self.now_s, until_s if self.wake_s > until_s else self.now_s)
 
-    def obey_tick(self) -> None:
+    def report_tick(self) -> None:
         self.recording.zoom_ms = round(self.now_s * 1000)
         for _ in range(10):
             if self.wake_s > self.now_s or self.end is not None:
                 return
-            self.obey(self.core.tick(self.now_s))
+            self.report(self.core.tick)
         raise AssertionError("a timer that never is done")
 
     def finish_closing(self) -> None:
@@ -175,37 +179,37 @@ class Model:
 
     def signaling_up(self) -> None:
         self.signaling = "up"
-        self.obey(self.core.signaling_up(self.now_s, URLS))
+        self.report(self.core.signaling_up, URLS)
 
     def close_signaling(self, error: RtmsdError | None, *, by_zoom: bool = False) -> None:
         was_up, lost = self.signaling == "up", len(self.losses)
         if was_up:
             self.signaling = "down"
-            self.obey(self.core.signaling_down(self.now_s, by_zoom=by_zoom))
+            self.report(self.core.signaling.went_down, by_zoom=by_zoom)
         self.signaling = None
         self.dropped.discard(None)
         expects_end = self.core.situation.expects_end
-        self.obey(self.core.signaling_closed(self.now_s, error))
+        self.report(self.core.signaling.closed, error)
         self._check_losses(lost, was_up, expects_end)
 
     def grant(self, link: MediaLink, absent: MediaType) -> None:
         self.media[link] = "granted"
-        self.obey(self.core.media_granted(self.now_s, link, absent, {}, MediaParams()))
+        self.report(self.core.media.granted, link, absent, {}, MediaParams())
 
     def media_up(self, link: MediaLink) -> None:
         self.media[link] = "up"
         self.windows.pop(link, None)
-        uplink = self.core.uplink
-        if self.signaling == "up" and self.core.outcome is None and uplink.dropping is None:
+        uplink = self.core.situation.uplink
+        if self.signaling == "up" and self.core.situation.outcome is None and uplink.dropping is None:
             self.windows.pop(None, None)
-        self.obey(self.core.media_up(self.now_s, link))
+        self.report(self.core.media.up, link)
 
     def close_media(self, link: MediaLink, error: RtmsdError | None) -> None:
         was_granted, lost = self.media[link] in {"granted", "up"}, len(self.losses)
         self.media[link] = None
         self.dropped.discard(link)
         expects_end = self.core.situation.expects_end
-        self.obey(self.core.media_closed(self.now_s, link, error, was_granted=was_granted))
+        self.report(self.core.media_closed, link, error, was_granted=was_granted)
         self._check_losses(lost, was_granted, expects_end)
 
     def _check_losses(self, before: int, was_up: bool, expects_end: bool) -> None:
@@ -216,7 +220,7 @@ class Model:
             assert (cause in OUTAGE_CAUSES) == (not expects_end), f"a loss {'with' if cause else 'without'} a cause"
 
     def fail_over(self) -> None:
-        if self.core.outcome is None:
+        if self.core.situation.outcome is None:
             self.windows = {None: self.now_s + self.limits.signaling_window_s}
         start = StartStream(
             product="meeting",
@@ -226,7 +230,7 @@ class Model:
             app="main",
             event_ts=1,
         )
-        self.obey(self.core.failover(self.now_s, start))
+        self.report(self.core.failover, start)
 
     def interrupt(self, event_ts: int) -> None:
         command = InterruptStream(
@@ -236,7 +240,7 @@ class Model:
             app="main",
             event_ts=event_ts,
         )
-        self.obey(self.core.interrupted(self.now_s, command))
+        self.report(self.core.interrupted, command)
 
 
 LOST = ConnectionLost("gone")

@@ -94,7 +94,7 @@ class CoreMachine(RuleBasedStateMachine):
     @rule(number=LINKS, absent=st.sampled_from([MediaType(0), MediaType.TRANSCRIPT]))
     def media_are_granted(self, number: int, absent: MediaType) -> None:
         link = self.link(number, "connecting")
-        if link is None or link in self.model.dropped or self.model.core.outcome is not None:
+        if link is None or link in self.model.dropped or self.model.core.situation.outcome is not None:
             return
         if link.types & ~absent:
             self.model.grant(link, absent)
@@ -118,7 +118,7 @@ class CoreMachine(RuleBasedStateMachine):
         recording = self.model.recording
         recording.media_go_on, recording.heard_in_pause_ms = goes_on, paused_ms
         recording.messages["audio"] += 1
-        self.model.obey(self.model.core.media_arrived(self.model.now_s))
+        self.model.report(self.model.core.media.arrived)
 
     # Zoom's words
 
@@ -142,7 +142,7 @@ class CoreMachine(RuleBasedStateMachine):
         self.hear(EventUpdate(event_type=EventType.MEDIA_CONNECTION_INTERRUPTED, details=details))
 
     def hear(self, message: Message) -> None:
-        self.model.obey(self.model.core.message(self.model.now_s, message))
+        self.model.report(self.model.core.message, message)
 
     @rule(what=st.sampled_from(["failover", "interrupt", "reconnect", "close", "cut short"]), odds=st.integers(0, 3))
     def somebody_asks(self, what: str, odds: int) -> None:
@@ -153,18 +153,18 @@ class CoreMachine(RuleBasedStateMachine):
             case "interrupt":
                 model.interrupt(10**9)
             case "reconnect":
-                model.obey(model.core.reconnect(model.now_s))
+                model.report(model.core.reconnect)
             case "close" if odds == 0:
-                model.obey(model.core.close(model.now_s))
-            case "cut short" if model.core.outcome is not None:
-                model.obey(model.core.cut_short(model.now_s, 0.1))
+                model.report(model.core.close)
+            case "cut short" if model.core.situation.outcome is not None:
+                model.report(model.core.situation.ending.cut_short, 0.1)
             case _:
                 pass
 
     @rule(reason=st.sampled_from([6, 8, 19]), zoom_ms=st.sampled_from([None, 5]), odds=st.integers(0, 9))
     def zoom_stops_it(self, reason: int, zoom_ms: int | None, odds: int) -> None:
         if odds == 0:
-            self.model.obey(self.model.core.stopped(self.model.now_s, reason, zoom_ms, "stopped webhook"))
+            self.model.report(self.model.core.stopped, reason, zoom_ms, "stopped webhook")
 
     @rule(seed=st.integers(0, 2**32))
     def a_long_course(self, seed: int) -> None:
@@ -251,9 +251,9 @@ def without_cause(situation: Situation) -> None:
     return None
 
 
-def open_again(media: MediaDecisions) -> None:
+def open_again(media: MediaDecisions, now_s: float) -> None:
     for link in media._s.links:
-        media._open(media._s.recording.zoom_ms / 1000, link)
+        media._open(now_s, link)
 
 
 CHECK_DRAINED = SignalingDecisions.check_drained
@@ -307,7 +307,7 @@ def test_a_broken_core_is_found_out(name: str, monkeypatch: pytest.MonkeyPatch) 
     owner, attribute, broken, complaint = BROKEN[name]
     monkeypatch.setattr(owner, attribute, broken)
     briefly = settings(
-        max_examples=300,
+        max_examples=600,
         stateful_step_count=60,
         deadline=None,
         derandomize=True,

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any, Final
 
+import attrs
 import structlog
 import trio
 
@@ -26,27 +27,22 @@ RETRY_S: Final = 1.0
 REMEMBERED: Final = 200  # ended streams that `rtmsctl ps -a` can show
 
 
+@attrs.define(eq=False)
 class Finalizer:
-    """Attributes:
-    ended: descriptions of the streams that ended last, the newest at the end; each of them once.
-    tally: sums over all streams that ended.
+    """One for all streams.
+
+    Attributes:
+        ended: descriptions of the streams that ended last, the newest at the end; each of them once.
+        tally: sums over all streams that ended.
     """
 
-    def __init__(
-        self,
-        journal: Journal,
-        writer: Writer,
-        diagnostics: Diagnostics,
-        config: Callable[[], Config],
-        deliveries: Deliveries,
-    ) -> None:
-        self.ended: deque[dict[str, Any]] = deque(maxlen=REMEMBERED)
-        self.tally = Tally()
-        self._journal = journal
-        self._writer = writer
-        self._diagnostics = diagnostics
-        self._config = config
-        self._deliveries = deliveries
+    _journal: Journal
+    _writer: Writer
+    _diagnostics: Diagnostics
+    _config: Callable[[], Config]
+    _deliveries: Deliveries
+    ended: deque[dict[str, Any]] = attrs.field(factory=deque, init=False)
+    tally: Tally = attrs.field(factory=Tally, init=False)
 
     async def finalize(self, stream: ManagedStream) -> None:
         """Write down how a stream ended. What fails in it is no other stream's trouble."""

@@ -4,7 +4,6 @@ import contextlib
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-import attrs
 import structlog
 import trio
 
@@ -69,46 +68,14 @@ class LostStreams:
     def refused(self, start: StartStream, why: str) -> None:
         """A start was answered with 503: Zoom sends it again, up to 85 minutes later, or not."""
         key = start.details.get("session_key")
-        self._note(
-            LostStream(
-                rtms_stream_id=start.rtms_stream_id,
-                loss=Loss.REFUSED,
-                product=start.product,
-                session_id=start.session.id,
-                session_key=key[:MAX_TEXT] if isinstance(key, str) else None,
-                app=start.app,
-                event_ts=start.event_ts,
-                first_ms=self._local_ms(),
-                last_ms=self._local_ms(),
-                times=1,
-                why=sanitize_remote_text(why),
-                recorded=False,
-            )
-        )
+        self._note(start, Loss.REFUSED, why, recorded=False, session_key=key if isinstance(key, str) else None)
 
     def ended(self, row: StreamRow, outcome: Outcome, *, recorded: bool) -> None:
         """A stream ended; most are no loss."""
-        loss = loss_of(outcome.state, outcome.reason)
         if outcome.state == "revoked":
             self.forget(row.rtms_stream_id)
-        if loss is None:
-            return
-        self._note(
-            LostStream(
-                rtms_stream_id=row.rtms_stream_id,
-                loss=loss,
-                product=row.product,
-                session_id=row.session.id,
-                session_key=None,
-                app=row.app,
-                event_ts=row.event_ts,
-                first_ms=self._local_ms(),
-                last_ms=self._local_ms(),
-                times=1,
-                why=sanitize_remote_text(outcome.why),
-                recorded=recorded,
-            )
-        )
+        if (loss := loss_of(outcome.state, outcome.reason)) is not None:
+            self._note(row, loss, outcome.why, recorded=recorded)
 
     def accepted(self, rtms_stream_id: str) -> None:
         """A start that was refused before was taken on at last."""
@@ -124,11 +91,27 @@ class LostStreams:
         for loss in Loss:
             self._drop(rtms_stream_id, loss)
 
-    def _note(self, stream: LostStream) -> None:
-        earlier = self._streams.pop((stream.rtms_stream_id, stream.loss), None)
-        if earlier is not None and stream.loss is Loss.REFUSED:
-            stream = attrs.evolve(stream, first_ms=earlier.first_ms, times=earlier.times + 1)
-        self._streams[stream.rtms_stream_id, stream.loss] = stream
+    def _note(
+        self, of: StartStream | StreamRow, loss: Loss, why: str, *, recorded: bool, session_key: str | None = None
+    ) -> None:
+        earlier = self._streams.pop((of.rtms_stream_id, loss), None)
+        if loss is not Loss.REFUSED:
+            earlier = None  # only refusals are counted
+        now_ms = self._local_ms()
+        self._streams[of.rtms_stream_id, loss] = LostStream(
+            rtms_stream_id=of.rtms_stream_id,
+            loss=loss,
+            product=of.product,
+            session_id=of.session.id,
+            session_key=None if session_key is None else session_key[:MAX_TEXT],
+            app=of.app,
+            event_ts=of.event_ts,
+            first_ms=now_ms if earlier is None else earlier.first_ms,
+            last_ms=now_ms,
+            times=1 if earlier is None else earlier.times + 1,
+            why=sanitize_remote_text(why),
+            recorded=recorded,
+        )
         while len(self._streams) > MAX_LOST:
             del self._streams[next(iter(self._streams))]
         self._changed.set()

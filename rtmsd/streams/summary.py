@@ -149,10 +149,3 @@ class Tally:
         self.dropped.update(recorder.media.dropped)
         self.reconnects.update(stream.situation.outage.recoveries)
         self.keep_alives.update(keep_alives(stream))
-
-    def copy(self) -> "Tally":
-        return Tally(**{field.name: _copied(getattr(self, field.name)) for field in attrs.fields(Tally)})
-
-
-def _copied(value: Any) -> Any:
-    return Counter(value) if isinstance(value, Counter) else value

@@ -1,5 +1,6 @@
 """The supervisor of all streams, which hands commands to them; at its boundary one stream's failure ends."""
 
+import copy
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -9,15 +10,7 @@ import attrs
 import structlog
 import trio
 
-from rtmsd.commands import (
-    CloseStream,
-    Command,
-    InterruptStream,
-    StartStream,
-    StopStream,
-    StreamCommand,
-    Verdict,
-)
+from rtmsd.commands import CloseStream, Command, InterruptStream, StartStream, StopStream, StreamCommand, Verdict
 from rtmsd.config import secrets_of
 from rtmsd.config.model import Config
 from rtmsd.errors import LocalProtocolError, RtmsdError, StorageError, leaves
@@ -106,10 +99,8 @@ class Supervisor:
             await self.lost.load()
             self._nursery.start_soon(self.lost.keep)
             for row in await self._journal.unfinished():
-                log.info(
-                    "stream resumes" if row.stop_reason is None else "stream is finished late",
-                    rtms_stream_id=row.rtms_stream_id,
-                )
+                event = "stream resumes" if row.stop_reason is None else "stream is finished late"
+                log.info(event, rtms_stream_id=row.rtms_stream_id)
                 self._begin(ManagedStream(row, is_resumed=True))
             task_status.started()
             await self._sample_rates()
@@ -227,8 +218,7 @@ class Supervisor:
             except* LocalProtocolError as group:
                 outcome = _crashed(group)
             except* RtmsdError as group:
-                why = "; ".join(dict.fromkeys(str(error) for error in leaves(group)))
-                outcome = failed(why)
+                outcome = failed("; ".join(dict.fromkeys(str(error) for error in leaves(group))))
             except* Exception as group:
                 outcome = _crashed(group)
             if managed.release_scope.cancelled_caught:
@@ -352,7 +342,7 @@ class Supervisor:
 
     def tally(self) -> Tally:
         """Sums over all streams since the daemon started."""
-        tally = self._finalizer.tally.copy()
+        tally = copy.deepcopy(self._finalizer.tally)
         for managed in self._streams.values():
             if managed.stream is not None:
                 tally.add(managed.stream)

@@ -242,7 +242,6 @@ class Uplink:
             self.drop_s = min(self.drop_s, now_s + DRAIN_S)
 
     def forget_drops(self) -> None:
-        """Nothing is to be closed, and nobody to be asked, any more."""
         self.drop_s = self.drain_s = self.asked_until_s = math.inf
 
     def ask_why(self, now_s: float, refused: HandshakeRejected, grace_s: float) -> None:

@@ -21,26 +21,21 @@ class Recording(Protocol):
     @property
     def zoom_ms(self) -> int:
         """The latest time heard from Zoom."""
-        ...
 
     @property
     def heard_in_pause_ms(self) -> int | None:
         """Where the audio ends that is from a time at which the stream was paused; None: there is none."""
-        ...
 
     @property
     def messages(self) -> Counter[str]:
         """How many messages were received, by media."""
-        ...
 
     @property
     def is_short(self) -> bool:
         """Whether sockets are left unread for want of room."""
-        ...
 
     def heard_after(self, zoom_ms: int) -> bool:
         """Whether media came that are from after a time of Zoom's."""
-        ...
 
 
 @attrs.frozen

@@ -8,7 +8,6 @@ class Tenure(Protocol):
 
     async def may_connect(self) -> bool:
         """Whether this process may connect now. A refusal counts as a failed attempt."""
-        ...
 
 
 class LocalTenure:

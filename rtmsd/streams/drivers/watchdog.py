@@ -13,11 +13,9 @@ class Watched(Protocol):
     @property
     def last_heard_s(self) -> float:
         """When it last brought a whole frame, in Trio's clock."""
-        ...
 
     def drop(self, lost: ConnectionLost) -> None:
         """Give the connection up."""
-        ...
 
 
 class Watchdog:

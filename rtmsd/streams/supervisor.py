@@ -30,7 +30,6 @@ from rtmsd.state.journal import Journal
 from rtmsd.state.ledger import StreamRow
 from rtmsd.streams.core.outcome import Outcome, failed, outcome_of_stop
 from rtmsd.streams.descriptors import Descriptors
-from rtmsd.streams.drivers.context import StreamSettings
 from rtmsd.streams.drivers.diagnostics import Diagnostics
 from rtmsd.streams.drivers.stream import Stream
 from rtmsd.streams.drivers.tenure import LocalTenure, Tenure
@@ -294,7 +293,7 @@ class Supervisor:
         stream = Stream(
             row,
             (app.client_id, app.client_secret),
-            StreamSettings(streams=config.streams, zoom=config.zoom, media=config.media),
+            config,
             managed.recorder,
             diagnostics=self.diagnostics,
             wait_room=partial(self._wait_room, managed.recorder.media.backlog),

@@ -5,8 +5,7 @@ from typing import Concatenate, ParamSpec, Protocol
 
 import attrs
 
-from rtmsd.config.media import MediaConfig
-from rtmsd.config.model import StreamsConfig, ZoomConfig
+from rtmsd.config.model import Config
 from rtmsd.protocol.messages import MediaParams, SessionRef
 from rtmsd.recording.recorder import Recorder
 from rtmsd.streams.core.stream_core import StreamCore
@@ -25,19 +24,11 @@ class Report(Protocol):
 
 
 @attrs.frozen(kw_only=True)
-class StreamSettings:
-    """The slices of the configuration that a stream keeps to its end, whatever a reload changes."""
-
-    streams: StreamsConfig
-    zoom: ZoomConfig
-    media: MediaConfig
-
-
-@attrs.frozen(kw_only=True)
 class Context:
     """One for each stream.
 
     Attributes:
+        settings: as they were when the stream began, whatever a reload changes.
         wait_room: waits while unwritten media fill their bound, for as long as that is safe.
     """
 
@@ -45,7 +36,7 @@ class Context:
     session: SessionRef
     rtms_stream_id: str
     signature: str
-    settings: StreamSettings
+    settings: Config
     media_params: MediaParams
     core: StreamCore
     report: Report

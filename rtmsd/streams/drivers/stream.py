@@ -9,6 +9,7 @@ import structlog
 import trio
 
 from rtmsd.config.media import MediaConfig
+from rtmsd.config.model import Config
 from rtmsd.protocol.causes import RecordingState
 from rtmsd.protocol.enums import MediaType
 from rtmsd.protocol.media_params import with_defaults
@@ -19,7 +20,7 @@ from rtmsd.streams.core import actions as a
 from rtmsd.streams.core.outcome import Outcome, failed
 from rtmsd.streams.core.situation import Situation
 from rtmsd.streams.core.stream_core import StreamCore
-from rtmsd.streams.drivers.context import Context, P, StreamSettings
+from rtmsd.streams.drivers.context import Context, P
 from rtmsd.streams.drivers.diagnostics import Diagnostics
 from rtmsd.streams.drivers.media import MediaDriver
 from rtmsd.streams.drivers.recording import RecordingDriver
@@ -45,7 +46,7 @@ class Stream:
         self,
         row: StreamRow,
         credentials: tuple[str, str],
-        settings: StreamSettings,
+        settings: Config,
         recorder: Recorder,
         *,
         diagnostics: Diagnostics,

@@ -16,8 +16,9 @@ from rtmsd.config import Config
 from rtmsd.recording.disk.writer import Writer
 from rtmsd.state.deliveries import DeliveryState
 from rtmsd.state.lost import Loss, LostStream
+from rtmsd.streams.running import local_ms
 from rtmsd.streams.summary import is_silent, is_stuck, not_connected
-from rtmsd.streams.supervisor import Supervisor, local_ms
+from rtmsd.streams.supervisor import Supervisor
 from rtmsd.webhook.stats import SIGNED_AND_DISTRUSTED, Result, WebhookStats
 
 log = structlog.get_logger()

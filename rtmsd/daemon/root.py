@@ -30,7 +30,8 @@ from rtmsd.sinks.hub import LiveHub
 from rtmsd.state.journal import Journal
 from rtmsd.streams.descriptors import raise_limit
 from rtmsd.streams.restart import Restarter
-from rtmsd.streams.supervisor import Supervisor, local_ms
+from rtmsd.streams.running import local_ms
+from rtmsd.streams.supervisor import Supervisor
 from rtmsd.system.lock import LockFile
 from rtmsd.system.notify import Notifier, listen_fds
 from rtmsd.terminal import complain

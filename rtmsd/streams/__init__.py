@@ -10,7 +10,8 @@ package does that for every stream at once, such that nothing that happens to on
 - `drivers` act. Each stream is a `Stream` with a nursery, whose tasks are its signaling connection, its media
   connections, the keep-alive watchdog and the timer that wakes the core: for a reconnection, a window, the end.
 - This level manages. `Supervisor` has all streams and hands them what webhooks and operators want; `ManagedStream` is
-  one of them, from its command to its finished files; `Finalizer` finishes, suspends or deletes those.
+  one of them, from its command to its finished files; `Runner` opens and runs it, and `Finalizer` finishes, suspends or
+  deletes the files.
 
 **How a webhook flows.** `Supervisor.accept` makes a command safe in the journal and then submits it. A stream that is
 unknown gets a task of its own: it opens the recording, then runs the `Stream` until that returns an `Outcome`. A
@@ -34,7 +35,7 @@ go as a restart does: files suspended, nothing ended at Zoom or in the journal, 
 
 **What must hold.**
 
-- An exception in one stream ends that one: `Supervisor._guard` is the boundary. A bug is logged with its traceback, a
+- An exception in one stream ends that one: `Runner.run` is the boundary. A bug is logged with its traceback, a
   foreseen error in one line, and both end as `failed` in the files.
 - Nobody waits for a disk except who finishes files. While a stream's bytes fill their bound, its media sockets are not
   read (`drivers.backpressure`), and that only for as long as keep-alives allow.

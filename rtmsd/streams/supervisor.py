@@ -1,9 +1,7 @@
-"""The supervisor of all streams, which hands commands to them; at its boundary one stream's failure ends."""
+"""The supervisor of all streams, which hands commands to them and knows what became of each."""
 
 import copy
-import time
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Any, Final, NoReturn
 
 import attrs
@@ -13,41 +11,31 @@ import trio
 from rtmsd.commands import CloseStream, Command, InterruptStream, StartStream, StopStream, StreamCommand, Verdict
 from rtmsd.config import secrets_of
 from rtmsd.config.model import Config
-from rtmsd.errors import LocalProtocolError, RtmsdError, StorageError, leaves
+from rtmsd.errors import StorageError
 from rtmsd.http.throttle import Throttle
-from rtmsd.protocol.causes import GapCause, RecordingState
+from rtmsd.protocol.causes import RecordingState
 from rtmsd.protocol.enums import StopReason
-from rtmsd.recording.disk.file_buffer import Backlog
-from rtmsd.recording.disk.paths import stream_directory
 from rtmsd.recording.disk.writer import Writer
 from rtmsd.recording.library.librarian import Librarian
-from rtmsd.recording.manifest.header import StreamInfo
-from rtmsd.recording.opening import open_recorder
 from rtmsd.recording.rates import SAMPLE_EVERY_S
 from rtmsd.sinks.deliveries import Deliveries
 from rtmsd.sinks.registry import build
 from rtmsd.state.journal import Journal
 from rtmsd.state.ledger import StreamRow
-from rtmsd.streams.core.outcome import Outcome, failed, outcome_of_stop
+from rtmsd.streams.core.outcome import Outcome
 from rtmsd.streams.descriptors import Descriptors
 from rtmsd.streams.drivers.diagnostics import Diagnostics
-from rtmsd.streams.drivers.stream import Stream
 from rtmsd.streams.drivers.tenure import LocalTenure, Tenure
 from rtmsd.streams.finalizer import REMEMBERED, Finalizer
 from rtmsd.streams.lost import LostStreams
-from rtmsd.streams.managed_stream import ManagedStream, info_of, row_after, row_of
+from rtmsd.streams.managed_stream import ManagedStream, row_after, row_of
 from rtmsd.streams.restart import Restarter
+from rtmsd.streams.running import Runner, local_ms
 from rtmsd.streams.summary import Tally, reason_label
 
 log = structlog.get_logger()
 
 _LOG_REFUSALS_S: Final = 10.0
-
-NO_ADDRESS = "the state file was lost, and with it the address of the server: not connected again"
-
-
-def local_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 class Supervisor:
@@ -83,7 +71,9 @@ class Supervisor:
         self.librarian = Librarian(config.recording.directory, lambda: self._streams, wanted=self.deliveries.unfinished)
         self._restarter = restarter
         self._on_event = on_event
-        self._tenure = tenure or LocalTenure()
+        self._runner = Runner(
+            lambda: self.config, self.librarian, writer, self.diagnostics, tenure or LocalTenure(), on_event
+        )
         self._descriptors = Descriptors()
         self._refusals_logged = Throttle(_LOG_REFUSALS_S)
         self._streams: dict[str, ManagedStream] = {}
@@ -205,21 +195,10 @@ class Supervisor:
         self._unexplained.pop(managed.row.rtms_stream_id, None)
         self._nursery.start_soon(self._guard, managed)
 
-    # The boundary
-
     async def _guard(self, managed: ManagedStream) -> None:
         row = managed.row
         with structlog.contextvars.bound_contextvars(rtms_stream_id=row.rtms_stream_id, app=row.app):
-            outcome = failed("a bug of ours, see the log")
-            try:
-                with managed.release_scope:
-                    outcome = await self._live(managed)
-            except* LocalProtocolError as group:
-                outcome = _crashed(group)
-            except* RtmsdError as group:
-                outcome = failed("; ".join(dict.fromkeys(str(error) for error in leaves(group))))
-            except* Exception as group:
-                outcome = _crashed(group)
+            outcome = await self._runner.run(managed)
             if managed.release_scope.cancelled_caught:
                 await self._finalizer.suspend(managed)
                 log.info("stream let go")
@@ -260,54 +239,6 @@ class Supervisor:
         except* Exception:
             log.exception("stream not started again")
 
-    async def _live(self, managed: ManagedStream) -> Outcome:
-        """Open the files, then the stream, and return how it ended."""
-        row, config, resumed = managed.row, self.config, managed.is_resumed
-        stopped = (
-            None if row.stop_reason is None else outcome_of_stop(row.stop_reason, row.stopped_ms, "stopped webhook")
-        )
-        await self.librarian.wait_free(row.rtms_stream_id)
-        if stopped is not None and stopped.state == "revoked":
-            return stopped  # what is to be deleted need not be read
-        with managed.unless_revoked():
-            if stopped is None or (resumed and row.started_ms is not None) or await self._has_files(info_of(row)):
-                managed.recorder = await open_recorder(
-                    config.recording, info_of(row), self._writer, local_ms=local_ms, on_event=self._on_event
-                )
-        if managed.outcome is not None:
-            return managed.outcome
-        if managed.recorder is None:
-            assert stopped is not None
-            return stopped
-        if managed.begun_by is not None:
-            managed.record_webhook(managed.begun_by)
-        if resumed:  # before the end, which closes what is missing
-            managed.recorder.interrupted(GapCause.DAEMON_RESTART, config.media.types)
-        if stopped is not None:
-            return stopped
-        app = next((app for app in config.apps if app.name == row.app), None)
-        if app is None:
-            return failed(f"app {row.app!r} is no longer in the configuration")
-        if not row.server_urls:
-            return failed(NO_ADDRESS)
-        stream = Stream(
-            row,
-            (app.client_id, app.client_secret),
-            config,
-            managed.recorder,
-            diagnostics=self.diagnostics,
-            wait_room=partial(self._wait_room, managed.recorder.media.backlog),
-            tenure=self._tenure,
-            resumed=resumed,
-        )
-        managed.opened(stream)
-        return await stream.run()
-
-    async def _has_files(self, info: StreamInfo) -> bool:
-        root = self.config.recording.directory
-        look = partial(stream_directory, root, info.started_ms, info.rtms_stream_id)
-        return await self._writer.retrier.run(lambda: look().is_dir(), info.rtms_stream_id)
-
     def _judge(self, managed: ManagedStream, outcome: Outcome) -> None:
         """Count the end, and note a stream of which nothing, or not all, could be had."""
         is_failed = outcome.state is RecordingState.FAILED
@@ -318,10 +249,6 @@ class Supervisor:
             self.lost.ended(managed.row, outcome, recorded=managed.recorder is not None)
         if is_failed or managed.never_connected:
             self.diagnostics.failed(managed.row.app, managed.row.rtms_stream_id, outcome.why)
-
-    async def _wait_room(self, backlog: Backlog, limit_s: float) -> None:
-        with trio.move_on_after(limit_s):
-            await self._writer.wait_room(backlog)
 
     # What operators and the daemon ask for
 
@@ -370,10 +297,3 @@ class Supervisor:
         self._nobody_left = trio.Event()
         if self._streams:
             await self._nobody_left.wait()
-
-
-def _crashed(group: BaseExceptionGroup[Exception]) -> Outcome:
-    """How a stream ends that we drove into a bug: whole in the log, by its name in the files."""
-    log.error("stream crashed", exc_info=group)
-    names = ", ".join(dict.fromkeys(type(bug).__name__ for bug in leaves(group)))
-    return failed(f"a bug of ours ({names}), see the log")

@@ -14,7 +14,7 @@ from rtmsd.daemon.health import Health
 from rtmsd.recording.opening import open_recorder
 from rtmsd.recording.recorder import Recorder
 from rtmsd.sinks.hub import LiveHub
-from rtmsd.streams import supervisor as supervisor_module
+from rtmsd.streams import running
 from rtmsd.zoom_api import ZoomApi
 from tests.streams.harness import STREAM, Bench, open_bench
 
@@ -62,7 +62,7 @@ async def test_a_stream_can_be_ended_while_its_files_are_still_being_opened(
         await ready.wait()
         return await open_recorder(*args, **kwargs)
 
-    monkeypatch.setattr(supervisor_module, "open_recorder", open_slowly)
+    monkeypatch.setattr(running, "open_recorder", open_slowly)
     await bench.start()
     await trio.sleep(1)
     assert await is_refused(backend.reconnect)  # there is no connection to be made afresh

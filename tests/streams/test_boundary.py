@@ -8,8 +8,7 @@ import trio
 
 from rtmsd.errors import StorageError
 from rtmsd.recording.recorder import Recorder
-from rtmsd.streams import finalizer
-from rtmsd.streams import supervisor as supervisor_module
+from rtmsd.streams import finalizer, running
 from rtmsd.streams.core.stream_core import StreamCore
 from rtmsd.streams.drivers.media import MediaDriver
 from rtmsd.streams.drivers.stream import Stream
@@ -138,7 +137,7 @@ async def test_a_bug_in_making_a_stream(bench: Bench, monkeypatch: pytest.Monkey
         def fail(*args: Any, **kwargs: Any) -> Stream:
             raise BUG
 
-        patch.setattr(supervisor_module, "Stream", fail)
+        patch.setattr(running, "Stream", fail)
         await bench.start(SICK)
         await bench.until(lambda: SICK not in bench.supervisor.streams)
     await only_the_sick_one_is_gone(bench)

@@ -12,9 +12,9 @@ from rtmsd.daemon.backend import Backend
 from rtmsd.daemon.health import Health
 from rtmsd.errors import StorageError
 from rtmsd.sinks.hub import LiveHub
-from rtmsd.streams import supervisor as supervisor_module
+from rtmsd.streams import running
 from rtmsd.streams.lost import RECENT_MS
-from rtmsd.streams.supervisor import local_ms
+from rtmsd.streams.running import local_ms
 from rtmsd.zoom_api import ZoomApi
 from tests.streams.harness import Bench, open_bench
 from tests.streams.zoom import HOST
@@ -34,12 +34,12 @@ async def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
 
 @attrs.frozen
 class Desk:
-    """What somebody sees who looks at the daemon from outside."""
+    """The daemon as somebody sees it from outside."""
 
     backend: Backend
 
     def trouble(self) -> str:
-        """What status says of failed streams; "" for nothing."""
+        """The words of status on failed streams; "" for nothing."""
         self.backend.health.look()
         found = [each["detail"] for each in self.backend.status()["degraded"] if each["code"] == "streams_failed"]
         return "".join(found)
@@ -137,7 +137,7 @@ async def test_a_stream_whose_files_cannot_be_opened_is_listed_as_failed(
     async def refuse(*_: Any, **__: Any) -> None:
         raise StorageError("the directory cannot be read")
 
-    monkeypatch.setattr(supervisor_module, "open_recorder", refuse)
+    monkeypatch.setattr(running, "open_recorder", refuse)
     await bench.start("one", app="main")
     await bench.until(lambda: not bench.supervisor.streams)
     (listed,) = desk.backend.streams(include_ended=True)

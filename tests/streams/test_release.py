@@ -105,7 +105,7 @@ async def test_without_tenure_no_socket_is_opened(bench: Bench, monkeypatch: pyt
         await trio.lowlevel.checkpoint()
         return answers.pop(0)
 
-    monkeypatch.setattr(bench.supervisor._tenure, "may_connect", may_connect)
+    monkeypatch.setattr(bench.supervisor._runner._tenure, "may_connect", may_connect)
     await bench.start()
     await bench.until_up()
     assert [round(at_s) for at_s in asked_s] == [0, 3, 9]

@@ -11,7 +11,7 @@ from rtmsd.errors import LocalProtocolError, StorageError
 from rtmsd.protocol.messages import Message
 from rtmsd.recording.opening import open_recorder
 from rtmsd.recording.recorder import Recorder
-from rtmsd.streams import supervisor as supervisor_module
+from rtmsd.streams import running
 from rtmsd.streams.drivers.messages import MessageWriter
 from tests.streams.harness import STREAM, Bench, open_bench
 from tests.streams.zoom import OTHER_HOST, T0, zoom_ms
@@ -191,7 +191,7 @@ def slow_files(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> trio.Event:
         await ready.wait()
         return await real(*args, **kwargs)
 
-    monkeypatch.setattr(supervisor_module, "open_recorder", open_slowly)
+    monkeypatch.setattr(running, "open_recorder", open_slowly)
     return ready
 
 

@@ -79,7 +79,7 @@ def config(directory: Path, **sections: Any) -> Config:
 
 @attrs.define(eq=False)
 class Bench:
-    """What a test plays with.
+    """The daemon of a test, and the Zoom that it talks to.
 
     Attributes:
         logs: what was logged so far, as structlog's event dicts.

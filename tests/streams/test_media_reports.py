@@ -31,7 +31,7 @@ async def report(bench: Bench, media_type: int | None = None) -> None:
 
 
 def reconnections(bench: Bench) -> tuple[int, int]:
-    """How often audio and transcript were connected again."""
+    """The number of times that audio and transcript were connected again."""
     return len(bench.zoom.hellos("audio")) - 1, len(bench.zoom.hellos("transcript")) - 1
 
 

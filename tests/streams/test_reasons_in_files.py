@@ -93,12 +93,12 @@ async def test_a_stream_taken_up_again_says_so(tmp_path: Path, monkeypatch: pyte
         assert bench.manifest()["why"] == "media handshake"
 
 
-# What it was told
+# Webhooks in the files
 
 
 def webhooks(bench: Bench) -> list[dict[str, Any]]:
-    told = events(bench, "webhook")
-    return [{key: value for key, value in event.items() if key not in {"at_ms", "kind"}} for event in told]
+    noted = events(bench, "webhook")
+    return [{key: value for key, value in event.items() if key not in {"at_ms", "kind"}} for event in noted]
 
 
 async def test_the_webhooks_of_a_stream_are_in_its_files(bench: Bench) -> None:

@@ -19,7 +19,7 @@ def no_stop(*, end_streams: bool) -> None:
 
 
 def desk(bench: Bench) -> Backend:
-    """What somebody sees who looks at the daemon from outside."""
+    """The daemon as somebody sees it from outside."""
     health = Health(bench.supervisor.config, bench.supervisor, bench.writer)
     return Backend(bench.directory / "c.toml", bench.supervisor, health, ZoomApi(), events=LiveHub(), stop=no_stop)
 
@@ -40,13 +40,13 @@ async def test_status_is_degraded_until_the_medium_is_granted(bench: Bench) -> N
     await bench.start("one")
     await bench.until_up(1, "one")
     assert trouble(backend).startswith("asked for and not granted: transcript of app 'main', latest in one: status 12")
-    [told] = backend.streams(include_ended=False)
-    assert told["media"]["transcript"]["refused"]["status"] == NO_SCOPE
+    [described] = backend.streams(include_ended=False)
+    assert described["media"]["transcript"]["refused"]["status"] == NO_SCOPE
     await bench.stop(rtms_stream_id="one")
     await bench.until_gone("one")
     assert "transcript" in trouble(backend)
-    [told] = backend.streams(include_ended=True)
-    assert told["media"]["transcript"]["refused"]["status"] == NO_SCOPE
+    [described] = backend.streams(include_ended=True)
+    assert described["media"]["transcript"]["refused"]["status"] == NO_SCOPE
     assert backend.stream("one")["media"]["transcript"]["granted"] is None
     bench.zoom.always.clear()
     await bench.start("two")

@@ -162,8 +162,8 @@ async def test_a_refusal_is_shown_of_streams_live_and_ended(bench: Bench) -> Non
     await bench.until_up(links=1)
     assert list(bench.supervisor.diagnostics.refusals) == [("main", "transcript")]
     await end(bench)
-    [told] = bench.supervisor.ended
-    assert told["media"]["transcript"]["refused"]["status"] == NO_SCOPE
+    [described] = bench.supervisor.ended
+    assert described["media"]["transcript"]["refused"]["status"] == NO_SCOPE
     assert list(bench.supervisor.diagnostics.refusals) == [("main", "transcript")]
 
 

@@ -290,7 +290,7 @@ async def test_a_disk_that_refuses_at_the_start_costs_a_live_stream_nothing(
     async with open_bench(tmp_path, monkeypatch) as bench:
         await bench.up()
         await talk(bench)
-    for name, torn in ((EVENTS, b'{"torn'), ("audio/7.wav", b"\0")):  # which is to be mended
+    for name, torn in ((EVENTS, b'{"torn'), ("audio/7.wav", b"\0")):  # which is to be repaired
         with (bench.recording() / name).open("ab") as file:
             file.write(torn)
     before = {path: path.read_bytes() for path in bench.recording().rglob("*") if path.is_file()}

@@ -100,7 +100,7 @@ async def test_failovers_that_follow_each_other_closely(up: Bench) -> None:
 
 @pytest.mark.parametrize("turns", range(0, 42, 3))
 async def test_a_failover_at_any_moment_of_a_handshake_with_the_old_server(up: Bench, turns: int) -> None:
-    """What still comes up there is no recovery, and its end no further loss."""
+    """A connection that still comes up there is no recovery, and its end no further loss."""
     await up.zoom.last("signaling").cut()
     await trio.sleep(2 * SOON_S)
     up.stream().reconnect()

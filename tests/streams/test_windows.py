@@ -37,7 +37,7 @@ async def lose(peer: Peer) -> float:
 
 
 def dials(bench: Bench, host: str, since_s: float) -> list[float]:
-    """When a host was dialled, from a moment on."""
+    """The times at which a host was dialled, from a moment on."""
     return [at_s - since_s for at_s, dialled in bench.zoom.dialled if dialled == host and at_s > since_s]
 
 

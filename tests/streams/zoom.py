@@ -1,6 +1,6 @@
 """Zoom's servers on memory streams, under a clock that jumps: a real WebSocket on both ends, scripted answers.
 
-What the simulator does over real sockets and in real time, this does in none: it says what a test tells it to say, and
+What the simulator does over real sockets and in real time, this does in none: it says what a test wants it to say, and
 writes down who dialled when, and what was sent.
 """
 
@@ -114,7 +114,7 @@ class Peer:
         way.send_all_hook, way.close_hook = trio.sleep_forever, pump_all
 
     def sent(self, msg_type: int) -> list[dict[str, Any]]:
-        """What the client sent of a type."""
+        """The messages of a type that the client sent."""
         return [message for _, message in self.received if message["msg_type"] == msg_type]
 
     @property
@@ -202,7 +202,7 @@ class FakeZoom:
         return next(peer for peer in reversed(self.peers) if peer.kind == kind)
 
     def hellos(self, kind: str) -> list[float]:
-        """When handshakes of a kind were asked for."""
+        """The times at which handshakes of a kind were asked for."""
         return [round(peer.opened_s, 2) for peer in self.peers if peer.kind == kind]
 
     async def _serve(self, host: str, server: Any, client: Any) -> None:

@@ -28,7 +28,7 @@ SLACK_S = 2 * CLOSE_S  # from a loss to the moment it is noticed everywhere
 
 
 class FakeRecording:
-    """What the core asks of a recording, as a test wants it to be."""
+    """A recording, as a test wants the core to see it."""
 
     def __init__(self) -> None:
         self.zoom_ms = 0
@@ -135,7 +135,7 @@ class Model:
         assert deadline_s <= self.now_s + length_s
 
     def check(self) -> None:
-        """What holds at any time."""
+        """Check the invariants of any time."""
         phase, outcome = self.core.situation.phase, self.core.situation.outcome
         assert (outcome is not None) == (phase in {StreamPhase.READING_ON, StreamPhase.ENDED}), phase
         assert (self.end is not None) == (phase is StreamPhase.ENDED), phase

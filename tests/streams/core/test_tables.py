@@ -177,7 +177,7 @@ class SubSessionLives(RuleBasedStateMachine):
         self.model: dict[str, str] = {}
 
     @rule(name=st.sampled_from("abc"), state=st.integers(-1, 7))
-    def told(self, name: str, state: int) -> None:
+    def reported(self, name: str, state: int) -> None:
         ignored = self.sessions.counts.total()
         words = {0: "new", 1: "new", 2: "on", 3: "paused", 4: "on", 5: "stopped"}
         legal = self.sessions.update(update(name, state, stop_reason=1))

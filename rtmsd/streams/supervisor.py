@@ -62,7 +62,7 @@ class Supervisor:
     ) -> None:
         self.config = config
         self.refuse_starts: str | None = None
-        self._journal = journal
+        self.journal = journal
         self._writer = writer
         self.diagnostics = Diagnostics()
         self.lost = LostStreams(journal, local_ms)
@@ -87,7 +87,7 @@ class Supervisor:
         async with trio.open_nursery() as self._nursery:
             await self.lost.load()
             self._nursery.start_soon(self.lost.keep)
-            for row in await self._journal.unfinished():
+            for row in await self.journal.unfinished():
                 event = "stream resumes" if row.stop_reason is None else "stream is finished late"
                 log.info(event, rtms_stream_id=row.rtms_stream_id)
                 self._begin(ManagedStream(row, is_resumed=True))
@@ -140,7 +140,7 @@ class Supervisor:
     async def _accept(self, command: StreamCommand) -> Verdict:
         try:
             others = {app.name for app in self.config.apps} - {command.app}
-            verdict = await self._journal.record(command, others)
+            verdict = await self.journal.record(command, others)
         except StorageError as error:
             if isinstance(command, StartStream):
                 self._refused(command, str(error))
@@ -256,10 +256,6 @@ class Supervisor:
     def streams(self) -> Mapping[str, ManagedStream]:
         """The streams there are now, by `rtms_stream_id`."""
         return self._streams
-
-    @property
-    def journal(self) -> Journal:
-        return self._journal
 
     @property
     def ended(self) -> Sequence[dict[str, Any]]:

@@ -70,9 +70,10 @@ async def test_a_refusal_counts_although_the_close_came_with_it(
                 if isinstance(action, OpenMedia):
                     driver.open(nursery, action)
 
-        context = Mock(core=core, report=report, session=SessionRef("session_id", "s"), signature="x")
+        context = Mock(core=core, report=report, signature="x")
         context.media_params = with_defaults(MediaParams(), MediaType.AUDIO)
-        context.rtms_stream_id, context.settings.streams = "r", StreamsConfig()
+        context.row.session, context.row.rtms_stream_id = SessionRef("session_id", "s"), "r"
+        context.settings.streams = StreamsConfig()
         (link,) = situation.links
         driver = media.MediaDriver(context, link)
         core.start(trio.current_time())

@@ -61,7 +61,7 @@ def fail_for_the_sick(
 
 
 def of_link(driver: MediaDriver) -> str:
-    return driver._context.rtms_stream_id
+    return driver._context.row.rtms_stream_id
 
 
 def of_core(core: StreamCore) -> str:

@@ -44,7 +44,7 @@ class MediaDecisions:
     def open_all(self, now_s: float) -> None:
         """Signaling is up."""
         for link in self._s.links:
-            link.backoff = self._s.fresh_backoff()
+            link.backoff.reset()
             self._open(now_s, link)
 
     def reopen(self, now_s: float) -> None:

@@ -47,9 +47,8 @@ class Situation:
         self.recording = recording
         self.machine = StreamMachine()
         self.uplink = Uplink(url, limits)
-        self.links = tuple(
-            MediaLink(types, Window(limits.media_window_s), self.fresh_backoff()) for types in connections
-        )
+        delays_s = limits.reconnect_delay_s, limits.reconnect_delay_max_s
+        self.links = tuple(MediaLink(types, Window(limits.media_window_s), Backoff(*delays_s)) for types in connections)
         self.ending = Ending(limits.stop_grace_s)
         self.outage = Outage(GapCause.DAEMON_RESTART if resumed else None)
         self.sub_sessions = SubSessions()
@@ -60,9 +59,6 @@ class Situation:
         self._wake_s = math.inf
         if resumed:
             self.machine.feed(StreamInput.SIGNALING_LOST)
-
-    def fresh_backoff(self) -> Backoff:
-        return Backoff(self.limits.reconnect_delay_s, self.limits.reconnect_delay_max_s)
 
     @property
     def phase(self) -> StreamPhase:

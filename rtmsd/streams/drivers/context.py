@@ -6,8 +6,9 @@ from typing import Concatenate, ParamSpec, Protocol
 import attrs
 
 from rtmsd.config.model import Config
-from rtmsd.protocol.messages import MediaParams, SessionRef
+from rtmsd.protocol.messages import MediaParams
 from rtmsd.recording.recorder import Recorder
+from rtmsd.state.ledger import StreamRow
 from rtmsd.streams.core.stream_core import StreamCore
 from rtmsd.streams.drivers.diagnostics import Diagnostics
 from rtmsd.streams.drivers.recording import RecordingDriver
@@ -32,9 +33,7 @@ class Context:
         wait_room: waits while unwritten media fill their bound, for as long as that is safe.
     """
 
-    product: str
-    session: SessionRef
-    rtms_stream_id: str
+    row: StreamRow
     signature: str
     settings: Config
     media_params: MediaParams

@@ -86,8 +86,8 @@ class MediaDriver:
         """One socket, from TCP to its loss, which it raises."""
         context, link, settings = self._context, self.link, self._context.settings
         self._protocol = MediaConnection(
-            context.session,
-            context.rtms_stream_id,
+            context.row.session,
+            context.row.rtms_stream_id,
             context.signature,
             link.types,
             context.media_params,
@@ -96,7 +96,7 @@ class MediaDriver:
         self._failure: RtmsdError | None = None
         self._answer_scope = trio.CancelScope()  # of waiting for the answer to the handshake
         timeout_s = remaining(action.deadline_s, trio.current_time(), settings.streams.connect_timeout_s)
-        url = choose_url(action.urls, link.types, context.product)
+        url = choose_url(action.urls, link.types, context.row.product)
         if url is None:
             raise RemoteProtocolError("Zoom named no media server")
         try:

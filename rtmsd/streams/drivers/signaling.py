@@ -29,7 +29,7 @@ class SignalingDriver:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._core, self._report = context.core, context.report
-        self._writer = MessageWriter(context.recorder, context.product)
+        self._writer = MessageWriter(context.recorder, context.row.product)
         self._protocol: SignalingConnection | None = None
         self._scope = trio.CancelScope()
         self._ws: TextWebSocket
@@ -70,8 +70,8 @@ class SignalingDriver:
         """One socket, from TCP to its loss, which it raises."""
         context, settings = self._context, self._context.settings
         protocol = SignalingConnection(
-            context.session,
-            context.rtms_stream_id,
+            context.row.session,
+            context.row.rtms_stream_id,
             context.signature,
             also_meeting_uuid=settings.zoom.also_send_meeting_uuid,
         )

@@ -73,9 +73,7 @@ class Stream:
         )
         self.core = StreamCore(row.rtms_stream_id, self.situation, subscription(row.product, requested))
         context = Context(
-            product=row.product,
-            session=row.session,
-            rtms_stream_id=row.rtms_stream_id,
+            row=row,
             signature=handshake_signature(*credentials, row.session.id, row.rtms_stream_id),
             settings=settings,
             media_params=settings.media.params(),

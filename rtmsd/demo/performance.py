@@ -1,6 +1,7 @@
 """One run of the demo, from an empty directory to the report."""
 
 import errno
+import os
 import shutil
 import socket
 import tempfile
@@ -34,6 +35,7 @@ EXIT_OK: Final = 0
 EXIT_FAILED: Final = 1
 EXIT_INTERRUPTED: Final = 130  # as a shell has it for Ctrl-C
 NEEDED_BYTES: Final = 50 << 20  # it writes some 30 MB
+MAX_TEMPORARY_BYTES: Final = 80  # of a directory for the admin socket, whose own path may have 107
 
 
 class DemoError(RtmsdError):
@@ -86,7 +88,8 @@ def _open_stage(keep: Path | None) -> Iterator[Stage]:
     try:
         directory = _empty_directory(keep)
         _require_room(directory)
-        run = tempfile.TemporaryDirectory(prefix="rtmsd-")
+        is_long = len(os.fsencode(tempfile.gettempdir())) > MAX_TEMPORARY_BYTES
+        run = tempfile.TemporaryDirectory(prefix="rtmsd-", dir="/tmp" if is_long else None)
     except OSError as error:
         raise DemoError(f"{keep or 'a temporary directory'} cannot be used: {error.strerror}") from error
     with run:

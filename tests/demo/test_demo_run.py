@@ -82,7 +82,7 @@ def test_a_full_disk_is_reported_before_the_start(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_failure_to_make_a_temporary_directory_is_reported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "gone"))
+    monkeypatch.setattr("tempfile.tempdir", "/nowhere")
     with pytest.raises(DemoError, match="No such file"):
         demo.main(fast=True, keep=tmp_path / "kept")
 

@@ -1,6 +1,13 @@
-"""The environment of all tests: the terminal of whoever runs them has no say in what rtmsctl prints."""
+"""The environment of all tests: neither the terminal nor the load of the machine has a say in what they show."""
 
 import os
 
-for _name in ("COLUMNS", "LINES"):
+from hypothesis import HealthCheck, settings
+
+for _name in ("COLUMNS", "LINES"):  # rtmsctl fits its tables to them
     os.environ.pop(_name, None)
+
+settings.register_profile(
+    "busy", settings(), deadline=None, suppress_health_check=[*settings().suppress_health_check, HealthCheck.too_slow]
+)
+settings.load_profile("busy")

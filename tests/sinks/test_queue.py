@@ -2,6 +2,8 @@
 
 import sqlite3
 from collections import Counter, defaultdict
+from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 from hypothesis import settings
@@ -28,6 +30,12 @@ def open_queue() -> sqlite3.Connection:
     db.row_factory = sqlite3.Row
     migrate(db)
     return db
+
+
+@pytest.fixture
+def db() -> Iterator[sqlite3.Connection]:
+    with closing(open_queue()) as db:
+        yield db
 
 
 class QueueMachine(RuleBasedStateMachine):
@@ -202,8 +210,7 @@ def queued(db: sqlite3.Connection, *streams: str, sinks: tuple[str, ...] = ("one
         queue.finished(db, sinks=sinks, rtms_stream_id=stream, directory=stream, now_ms=0)
 
 
-def test_what_waits_for_a_sink_that_is_gone_is_dead_and_counted() -> None:
-    db = open_queue()
+def test_what_waits_for_a_sink_that_is_gone_is_dead_and_counted(db: sqlite3.Connection) -> None:
     queued(db, "a", sinks=("one", "two"))
     begun = queue.begin(db, room={"two": 1}, held=(), now_ms=5)
     assert begun.orphaned == {"one": 1}
@@ -213,8 +220,9 @@ def test_what_waits_for_a_sink_that_is_gone_is_dead_and_counted() -> None:
     assert queue.unfinished(db) == {"a"}  # for the other
 
 
-def test_a_revocation_that_its_sink_never_gets_counts_whether_or_not_the_sink_is_configured() -> None:
-    db = open_queue()
+def test_a_revocation_that_no_sink_gets_counts(
+    db: sqlite3.Connection,
+) -> None:
     queued(db, "a")
     queue.begin(db, room={"one": 1}, held=(), now_ms=1)
     queue.revoked(db, rtms_stream_id="a", now_ms=2)
@@ -222,21 +230,19 @@ def test_a_revocation_that_its_sink_never_gets_counts_whether_or_not_the_sink_is
     assert (begun.orphaned, begun.dead_ms) == ({"one": 1}, 5)
 
 
-def test_nothing_begins_for_a_stream_whose_revocation_is_under_way() -> None:
-    db = open_queue()
+def test_nothing_begins_for_a_stream_whose_revocation_is_under_way(db: sqlite3.Connection) -> None:
     queued(db, "a", "b")
     assert [row.rtms_stream_id for row in queue.begin(db, room={"one": 9}, held={"a"}, now_ms=0).rows] == ["b"]
 
 
-def test_a_clock_that_was_set_back_delays_no_retry_for_long() -> None:
-    db = open_queue()
+def test_a_clock_that_was_set_back_delays_no_retry_for_long(db: sqlite3.Connection) -> None:
     queued(db, "a")
     db.execute("UPDATE sink_delivery SET due_ms = ?", (10 * DAY_MS,))
     assert len(queue.begin(db, room={"one": 1}, held=(), now_ms=DAY_MS).rows) == 1
 
 
-def test_a_clock_that_was_set_back_by_an_hour_delays_nothing() -> None:
-    db, hour_ms = open_queue(), 3_600_000
+def test_a_clock_that_was_set_back_by_an_hour_delays_nothing(db: sqlite3.Connection) -> None:
+    hour_ms = 3_600_000
     queue.finished(db, sinks=["one"], rtms_stream_id="a", directory="a", now_ms=2 * hour_ms)
     (row,) = queue.begin(db, room={"one": 1}, held=(), now_ms=hour_ms).rows
     queue.failed(db, row.id, retry_ms=5, why="", output="", now_ms=hour_ms + 1)
@@ -244,8 +250,7 @@ def test_a_clock_that_was_set_back_by_an_hour_delays_nothing() -> None:
     assert len(queue.begin(db, room={"one": 1}, held=(), now_ms=1).rows) == 1
 
 
-def test_what_is_done_and_dead_has_bounds() -> None:
-    db = open_queue()
+def test_what_is_done_and_dead_has_bounds(db: sqlite3.Connection) -> None:
     queued(db, *map(str, range(6)))
     for row in queue.begin(db, room={"one": 6}, held=(), now_ms=0).rows:
         if row.id % 2:
@@ -258,9 +263,8 @@ def test_what_is_done_and_dead_has_bounds() -> None:
     assert [row.id for row in queue.listed(db)] == [4, 6]
 
 
-def test_a_list_that_is_cut_has_what_is_dead(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_list_that_is_cut_has_what_is_dead(db: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(queue, "MAX_LISTED", 3)
-    db = open_queue()
     queued(db, "dead")
     (row,) = queue.begin(db, room={"one": 1}, held=(), now_ms=0).rows
     queue.failed(db, row.id, retry_ms=None, why="", output="", now_ms=0)
@@ -272,8 +276,7 @@ def test_a_list_that_is_cut_has_what_is_dead(monkeypatch: pytest.MonkeyPatch) ->
     ]
 
 
-def test_the_latest_death_counts_whatever_its_reason() -> None:
-    db = open_queue()
+def test_the_latest_death_counts_whatever_its_reason(db: sqlite3.Connection) -> None:
     queued(db, "a", "b", sinks=("one", "two"))
     for row in queue.begin(db, room={"one": 1, "two": 0}, held=(), now_ms=5).rows:
         queue.failed(db, row.id, retry_ms=None, why="", output="", now_ms=7)

@@ -16,7 +16,7 @@ from rtmsd.protocol.messages import SessionRef
 from rtmsd.state import deliveries as queue
 from rtmsd.state import ledger
 from rtmsd.state.deliveries import DAY_MS, DeliveryEvent, DeliveryRow, DeliveryState
-from rtmsd.state.schema import migrate
+from tests.state.commands import open_memory
 
 SINKS = ("one", "two")
 STREAMS = st.sampled_from(("a", "b"))
@@ -25,16 +25,9 @@ UNFINISHED = {DeliveryState.WAITING, DeliveryState.RUNNING}
 RETRY_MS = (5_000, 60_000)
 
 
-def open_queue() -> sqlite3.Connection:
-    db = sqlite3.connect(":memory:", isolation_level=None)
-    db.row_factory = sqlite3.Row
-    migrate(db)
-    return db
-
-
 @pytest.fixture
 def db() -> Iterator[sqlite3.Connection]:
-    with closing(open_queue()) as db:
+    with closing(open_memory()) as db:
         yield db
 
 
@@ -48,7 +41,7 @@ class QueueMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.db = open_queue()
+        self.db = open_memory()
         self.now_ms = 1_000_000
         self.event_ts = 0
         self.live: set[str] = set()

@@ -1,7 +1,17 @@
-"""Commands for tests of the state file."""
+"""Commands for tests of the state file, and a state file in memory."""
+
+import sqlite3
 
 from rtmsd.commands import StartStream, StopStream
 from rtmsd.protocol.messages import SessionRef
+from rtmsd.state.schema import migrate
+
+
+def open_memory() -> sqlite3.Connection:
+    db = sqlite3.connect(":memory:", isolation_level=None)
+    db.row_factory = sqlite3.Row
+    migrate(db)
+    return db
 
 
 def start(number: int = 1) -> StartStream:

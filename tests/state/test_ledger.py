@@ -15,7 +15,7 @@ from rtmsd.commands import InterruptStream, StartStream, StopStream, StreamComma
 from rtmsd.protocol.messages import SessionRef
 from rtmsd.state import ledger
 from rtmsd.state.ledger import StreamRow
-from rtmsd.state.schema import migrate
+from tests.state.commands import open_memory
 
 NEW, DUPLICATE, LATE = Verdict.NEW, Verdict.DUPLICATE, Verdict.LATE
 NOW_MS = 5_000_000
@@ -52,13 +52,6 @@ def interrupt(event_ts: int, url: str | None = None) -> InterruptStream:
         event_ts=event_ts,
         server_urls=url,
     )
-
-
-def open_memory() -> sqlite3.Connection:
-    db = sqlite3.connect(":memory:", isolation_level=None)
-    db.row_factory = sqlite3.Row
-    migrate(db)
-    return db
 
 
 @pytest.fixture

@@ -17,9 +17,7 @@ _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 
 class Owner(Protocol):
-    """Who has all connections and waits for them. A paced connection may be behind by `backlog_bytes`."""
-
-    backlog_bytes: int
+    """Who has all connections and waits for them."""
 
     def wants_write(self, connection: "Connection", on: bool) -> None: ...
 
@@ -66,15 +64,6 @@ class Connection:
             self._queue.append(memoryview(bytes(data)[sent:]))
             self.queued_bytes += len(data) - sent
             self.zoom.wants_write(self, True)
-
-    def pace(self, frames: Frames) -> None:
-        if self.queued_bytes > self.zoom.backlog_bytes:
-            self.skipped_messages += 1
-            return
-        frames.advance()
-        frames.stamp(time.monotonic_ns())
-        self.write(frames.view)
-        self.sent_messages += 1
 
     def flood(self, frames: Frames) -> None:
         self.frames = frames

@@ -82,6 +82,12 @@ class Frames:
             time_ms += self.period_ms
         self.next_ms = time_ms
 
+    def set_time(self, time_ms: int) -> None:
+        """Give a single frame its time."""
+        if time_ms != self.next_ms:
+            self.next_ms = time_ms
+            self.buffer[self._time_at : self._time_at + 13] = b"%d" % time_ms
+
     def stamp(self, now_ns: int) -> None:
         """Write the time of sending into the first frame."""
         at = self._clock_at

@@ -13,6 +13,7 @@ from tests.benchmarks.environment import PEERS, Environment, failure
 from tests.benchmarks.figures import Figures, latest_answer_ms, percentile
 from tests.benchmarks.frames import Frames, sent_ns
 from tests.benchmarks.loads import PACED_MS, STREAMS, Load, plan
+from tests.benchmarks.pacing import Pace, late_ms, no_frames
 from tests.benchmarks.plot import lines
 from tests.benchmarks.report import NOTES, Results, table
 
@@ -94,3 +95,29 @@ def test_the_first_frame_of_a_flood_shows_when_it_was_sent(media: str) -> None:
     frames.stamp(123_456_789)
     datas = [part[:12] for part in bytes(frames.buffer).split(b'"data":"')[1:]]
     assert [sent_ns(base64.b64decode(data)) for data in datas] == [123_456_789] + [0] * (frames.count - 1)
+
+
+def test_the_lateness_of_the_sender_is_known_by_percentile() -> None:
+    counts = no_frames()
+    assert late_ms(counts, 99) is None
+    counts[0], counts[7], counts[300] = 980, 19, 1
+    assert (late_ms(counts, 50), late_ms(counts, 99), late_ms(counts, 100)) == (0.0, 0.7, 30.0)
+
+
+def test_paced_streams_take_turns_and_one_that_does_not_read_is_skipped_and_keeps_its_time() -> None:
+    sent: list[tuple[str, int]] = []
+    next_ms = dict.fromkeys(("a", "b"), 1_790_000_000_000)
+
+    def connection(name: str, queued_bytes: int) -> mock.Mock:
+        def write(data: memoryview) -> None:
+            sent.append((name, int(bytes(data).partition(b'"timestamp":')[2][:13])))
+
+        return mock.Mock(queued_bytes=queued_bytes, sent_messages=0, skipped_messages=0, write=write)
+
+    media = {"a": connection("a", 0), "b": connection("b", 2000)}
+    pace = Pace(Frames("audio", 20), ["a", "b", "away"], next_ms, 0, no_frames())
+    pace.send_due(39_999_999, media, 1000, mock.Mock())
+    assert sent == [("a", 1_790_000_000_000), ("a", 1_790_000_000_020)]
+    assert (media["a"].sent_messages, media["b"].skipped_messages) == (2, 2)
+    assert next_ms == {"a": 1_790_000_000_040, "b": 1_790_000_000_000}
+    assert pace.due_ns == 40_000_000

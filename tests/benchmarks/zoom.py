@@ -24,6 +24,7 @@ from typing import Any, Final
 
 from tests.benchmarks.connection import CLOSE, Connection
 from tests.benchmarks.frames import Frames, header
+from tests.benchmarks.pacing import Pace, late_ms, no_frames
 
 # What a paced socket may be behind, and all of them together; beyond that frames are skipped and counted.
 _BACKLOG_BYTES: Final = 1 << 20
@@ -46,10 +47,11 @@ class Zoom:
         self._media: dict[str, Connection] = {}
         self._timers: list[tuple[int, int, Callable[[], None]]] = []
         self._timer_number = 0
-        self._paced: dict[str, tuple[Frames, int]] = {}  # stream -> frames, and the pace it belongs to
+        self._paces: list[Pace] = []
+        self._late = no_frames()
+        self._next_ms: dict[str, int] = {}  # by stream: the time of its next paced frame
         self._floods: dict[str, Frames] = {}
-        self._pace_number = 0
-        self.backlog_bytes = _BACKLOG_BYTES
+        self._backlog_bytes = _BACKLOG_BYTES
         self._keep_alive_ms: list[float] = []
         self._keep_alive_round = 0
         self._ready_ns: dict[str, int] = {}
@@ -105,19 +107,6 @@ class Zoom:
         self._timer_number += 1
         heapq.heappush(self._timers, (when_ns, self._timer_number, call))
 
-    def _pace(self, stream: str, number: int, due_ns: int) -> None:
-        frames, current = self._paced.get(stream, (None, 0))
-        if frames is None or current != number:
-            return
-        connection = self._media.get(stream)
-        if connection is not None:
-            try:
-                connection.pace(frames)
-            except (OSError, ssl.SSLError):
-                self.drop(connection)
-        due_ns += frames.period_ms * 1_000_000
-        self.at(due_ns, partial(self._pace, stream, number, due_ns))
-
     def _ask(self, connection: Connection, round_number: int, period_ns: int, due_ns: int) -> None:
         if round_number != self._keep_alive_round or connection.sock.fileno() < 0:
             return
@@ -138,7 +127,7 @@ class Zoom:
             case "pace":
                 self._start_pace(command["media"], command["period_ms"], command["streams"])
             case "halt":
-                self._paced.clear()
+                self._paces.clear()
             case "flood":
                 self._start_flood(command["media"], command["streams"], int(command["seconds"] * 1e9))
             case "flooding":
@@ -157,18 +146,15 @@ class Zoom:
 
     def _start_pace(self, media: str, period_ms: int, streams: list[str] | None) -> None:
         """Send a frame every period on each stream, the streams evenly spread over the period."""
-        self._pace_number += 1
         names = sorted(self._media) if streams is None else streams
-        self.backlog_bytes = min(_BACKLOG_BYTES, _BACKLOG_OF_ALL_BYTES // max(1, len(self._media)))
-        now_ns, period_ns = time.monotonic_ns() + 10_000_000, period_ms * 1_000_000
-        for position, stream in enumerate(names):
-            earlier = self._paced.get(stream)
-            frames = Frames(media, period_ms)
-            if earlier is not None:
-                frames.next_ms = earlier[0].next_ms
-            self._paced[stream] = (frames, self._pace_number)
-            due_ns = now_ns + period_ns * position // len(names)
-            self.at(due_ns, partial(self._pace, stream, self._pace_number, due_ns))
+        self._backlog_bytes = min(_BACKLOG_BYTES, _BACKLOG_OF_ALL_BYTES // max(1, len(self._media)))
+        begin_ns, now_ms = time.monotonic_ns() + 10_000_000, time.time_ns() // 1_000_000
+        for stream in names:
+            self._next_ms.setdefault(stream, now_ms)
+        if not self._paces:
+            self._late = no_frames()
+        if names:
+            self._paces.append(Pace(Frames(media, period_ms), names, self._next_ms, begin_ns, self._late))
 
     def _start_flood(self, media: str, streams: list[str] | None, duration_ns: int) -> None:
         for stream in list(self._media) if streams is None else streams:
@@ -203,6 +189,7 @@ class Zoom:
         return {
             "sent": {stream: connection.sent_messages for stream, connection in self._media.items()},
             "skipped": sum(connection.skipped_messages for connection in self._media.values()),
+            "late_ms": {str(percent): late_ms(self._late, percent) for percent in (99, 100)},
             "queued": sum(connection.queued_bytes for connection in self._media.values()),
             "keep_alive_ms": self._keep_alive_ms,
             "keep_alives_waiting_ms": waiting,
@@ -210,7 +197,7 @@ class Zoom:
 
     def _close(self, code: int) -> dict[str, Any]:
         """Close all connections as a server does, and forget the streams."""
-        self._paced.clear()
+        self._paces.clear()
         self._floods.clear()
         self._keep_alive_round += 1
         for connection in list(self._connections.values()):
@@ -229,7 +216,12 @@ class Zoom:
             now_ns = time.monotonic_ns()
             while self._timers and self._timers[0][0] <= now_ns:
                 heapq.heappop(self._timers)[2]()
-            wait_s = max(0.0, (self._timers[0][0] - time.monotonic_ns()) / 1e9) if self._timers else None
+            for pace in self._paces:
+                pace.send_due(time.monotonic_ns(), self._media, self._backlog_bytes, self.drop)
+            due_ns = min(
+                (*(pace.due_ns for pace in self._paces), *(timer[0] for timer in self._timers[:1])), default=None
+            )
+            wait_s = None if due_ns is None else max(0.0, (due_ns - time.monotonic_ns()) / 1e9)
             if wait_s != 0:
                 select.select([fd], [], [], wait_s)  # epoll waits in whole milliseconds, this in microseconds
             for ready, events in self._epoll.poll(0, 256):

@@ -7,21 +7,24 @@ import argparse
 import json
 import os
 import platform
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from tests.benchmarks import trials
-from tests.benchmarks.environment import PEERS, Environment, Peer, failure
+from tests.benchmarks.bare import MSGSPEC_ALONE, NODE_ALONE, msgspec_alone, node_alone
+from tests.benchmarks.environment import PEER_SCRIPTS, PEERS, Environment, Peer, failure
 from tests.benchmarks.figures import Figures
 from tests.benchmarks.loads import Load, plan
-from tests.benchmarks.measure import RTMSD, Certificates, measure_peer, measure_rtmsd
-from tests.benchmarks.report import Results, table
+from tests.benchmarks.measure import Certificates, measure_peer
+from tests.benchmarks.planned_trials import TRIALS, PlannedTrial
+from tests.benchmarks.recording import RTMSD, measure_rtmsd
+from tests.benchmarks.report import table, to_json
+from tests.benchmarks.results import Results
 
-_HARNESS_ERRORS = (OSError, RuntimeError, ValueError, KeyError)  # TimeoutError is an OSError
+_HARNESS_ERRORS = (OSError, RuntimeError, ValueError, KeyError, subprocess.SubprocessError)  # with TimeoutError
 
 
 def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -32,9 +35,9 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=60.0, help="after these, no further load is begun")
     parser.add_argument("--only", default="", help="comma-separated beginnings of clients: rtmsd,picows,...")
     parser.add_argument(
-        "--load", default="", help="measure only loads whose name holds this: 'flood', '100 audio', ..."
+        "--load", default="", help="only loads and trials whose name holds this: 'flood', '100 audio', 'joining', ..."
     )
-    parser.add_argument("--no-trials", action="store_true", help="leave out fairness, stalled disk and webhooks")
+    parser.add_argument("--no-trials", action="store_true", help="leave out joins, restart, fairness, ...")
     parser.add_argument(
         "--output", type=Path, default=Path("benchmark"), help="directory for results.json and plot.png"
     )
@@ -53,7 +56,7 @@ class Run:
         self.results = Results()
 
     def run(self) -> Results:
-        options, results = self._options, self.results
+        results = self.results
         self._say("installing the peers")
         self._environment.prepare()
         results.missing = self._environment.missing
@@ -65,15 +68,8 @@ class Run:
             **self._environment.versions,
         }
         self._measure_loads()
-        if not options.no_trials:
-            self._try("fairness: 1 flood beside 99 paced", lambda: trials.fairness(self._certificates, 4.0))
-            self._try("disk stalled for 2 s at 200 paced", lambda: trials.stalled_disk(self._certificates, 200))
-            self._try("100 webhooks/s alone", lambda: trials.webhooks(self._certificates, 0, 2.0))
-            self._try("100 webhooks/s beside 200 streams", lambda: trials.webhooks(self._certificates, 200, 2.0))
-            self._try(
-                "overload: 300 webhooks/s beside 100 streams",
-                lambda: trials.webhooks(self._certificates, 100, 2.0, 300.0),
-            )
+        for trial in self._trials():
+            self._try(trial)
         return results
 
     def _measure_loads(self) -> None:
@@ -82,9 +78,11 @@ class Run:
         loads = [each for each in plan(options.quick, options.seconds) if options.load in each[0].name]
         rounds = options.rounds or (1 if options.quick else 3)
         round_min = sum(load.expected_s(len(self._peers(load, with_peers))) for load, with_peers in loads) / 60
+        trials_min = sum(trial.expected_s for trial in self._trials()) / 60
+        loads_min = min(rounds * round_min, options.minutes)
         self._say(
             f"{rounds} x {len(loads)} loads, {round_min:.0f} minutes a round: done in about "
-            f"{min(rounds * round_min, options.minutes):.0f} minutes, the trials of two minutes not counted"
+            f"{loads_min + trials_min:.0f} minutes, of which the trials take {trials_min:.0f}"
         )
         end_s = time.monotonic() + 60 * options.minutes
         for round_number in range(1, rounds + 1):
@@ -93,6 +91,13 @@ class Run:
                     self._compare(load, with_peers)
                 else:
                     self.results.left_out.append(f"{load.name}, round {round_number}")
+
+    def _trials(self) -> list[PlannedTrial]:
+        options = self._options
+        if options.no_trials:
+            return []
+        chosen = [each for each in TRIALS if options.load in each.name]
+        return [each for each in chosen if each.is_quick or options.load or not options.quick]
 
     def _peers(self, load: Load, with_peers: bool) -> list[Peer]:
         return [
@@ -104,30 +109,40 @@ class Run:
     def _compare(self, load: Load, with_peers: bool) -> None:
         if self._wanted(RTMSD):
             self._measure(RTMSD, load, lambda: measure_rtmsd(load, self._certificates))
+            if not load.period_ms and not load.tls:
+                self._measure_alone(load)
         for peer in self._peers(load, with_peers):
             self._measure_peer(peer, load)
+
+    def _measure_alone(self, load: Load) -> None:
+        self._measure(MSGSPEC_ALONE, load, lambda: {MSGSPEC_ALONE: msgspec_alone(load.media)})
+        script = PEER_SCRIPTS / "decode_alone.mjs"
+        self._measure(NODE_ALONE, load, lambda: {NODE_ALONE: node_alone(load.media, script)})
 
     def _measure_peer(self, peer: Peer, load: Load) -> None:
         if peer.name in self._environment.missing:
             self.results.cell(peer.name, load).failure = self._environment.missing[peer.name]
             return
-        self._measure(peer.name, load, lambda: measure_peer(self._environment.command(peer), load, self._certificates))
+        command = self._environment.command(peer)
+        self._measure(peer.name, load, lambda: {peer.name: measure_peer(command, load, self._certificates)})
 
-    def _measure(self, client: str, load: Load, measure: Callable[[], Figures]) -> None:
+    def _measure(self, client: str, load: Load, measure: Callable[[], Mapping[str, Figures]]) -> None:
+        """Take the rows of one measurement; the client's own row says why, if there are none."""
         cell = self.results.cell(client, load)
         self._say(f"{load.name}: {client}")
         try:
-            cell.rounds.append(measure())
+            for row, figures in measure().items():
+                self.results.cell(row, load).rounds.append(figures)
         except _HARNESS_ERRORS as error:
             cell.failure = f"{type(error).__name__}: {str(error)[-200:]}"
             self._say(f"  {cell.failure}")
 
-    def _try(self, name: str, trial: Callable[[], dict[str, Any]]) -> None:
-        self._say(name)
+    def _try(self, trial: PlannedTrial) -> None:
+        self._say(trial.name)
         try:
-            self.results.trials[name] = trial()
+            self.results.trials[trial.name] = trial.run(self._certificates)
         except _HARNESS_ERRORS as error:
-            self.results.trials[name] = {"failed": f"{type(error).__name__}: {str(error)[-200:]}"}
+            self.results.trials[trial.name] = {"failed": f"{type(error).__name__}: {str(error)[-200:]}"}
 
     def _wanted(self, client: str) -> bool:
         only = self._options.only
@@ -150,7 +165,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="rtmsd-benchmark-") as directory:
         run = Run(options, Path(directory))
         results = run.run()
-        target.write_text(json.dumps(results.to_json(), indent=1))
+        target.write_text(json.dumps(to_json(results), indent=1))
         run.plot(target, options.output / "plot.png")
     print(table(results))
     return 0

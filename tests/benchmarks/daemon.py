@@ -1,6 +1,5 @@
 """The daemon as a user runs it: `python -m rtmsd run` with a configuration file, webhooks and the admin socket."""
 
-import http.client
 import json
 import secrets
 import signal
@@ -9,22 +8,21 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-import attrs
 import pybase64
 
 from rtmsd.ctl.client import AdminClient
 from rtmsd.webhook.verify import sign
 from tests.benchmarks.frames import sent_ns
+from tests.benchmarks.posting import Posted, Poster, Webhook
 from tests.benchmarks.processes import REPOSITORY, cpu_s, rss_bytes, wait_until, waited_for_core_s
 
 _WEBHOOK_SECRET: Final = "benchmark-webhook-secret"
 _START_S: Final = 30.0
-_ANSWER_S: Final = 10.0
 _CONFIG: Final = """
 [webhook]
 listen = "127.0.0.1:0"
@@ -37,7 +35,7 @@ allowed_hosts = ["127.0.0.1"]
 allow_plain_ws = true
 {ca}
 [media]
-types = ["{media}"]
+types = {types}
 [media.audio]
 send_rate_ms = 20
 [recording]
@@ -53,26 +51,29 @@ level = "info"
 """
 
 
-@attrs.frozen
-class Posted:
-    """A webhook, in the monotonic clock. Status 0: given up, since no answer came."""
-
-    stream: str
-    posted_ns: int
-    answered_ns: int
-    status: int
-
-
 class Daemon:
     """A running daemon. Everything about it is learnt from outside."""
 
-    def __init__(self, process: "subprocess.Popen[bytes]", directory: Path, zoom_url: str) -> None:
-        self._process = process
-        self.pid = process.pid
+    def __init__(self, command: Sequence[str], directory: Path, zoom_url: str) -> None:
         self.directory = directory
+        self._command = command
         self._zoom_url = zoom_url
         self._admin = AdminClient(str(directory / "admin.sock"), 10.0)
         self._port = 0
+        self._start()
+
+    def _start(self) -> None:
+        with (self.directory / "log").open("wb") as log:
+            self._process = subprocess.Popen(self._command, cwd=REPOSITORY, stderr=log)
+        self.pid = self._process.pid
+
+    def kill_and_start(self) -> int:
+        """Kill the daemon as a crash does, start another with its files, and return when, in the monotonic clock."""
+        self._process.kill()
+        self._process.wait()
+        began_ns = time.monotonic_ns()
+        self._start()
+        return began_ns
 
     def wait_started(self) -> None:
         wait_until(self._is_up, _START_S, f"daemon, see {self.directory / 'log'}")
@@ -89,8 +90,8 @@ class Daemon:
 
     # Webhooks
 
-    def post(self, event: str, stream: str, **payload: Any) -> Posted:
-        """Deliver a webhook, on a connection of its own as Zoom does."""
+    def webhook(self, event: str, stream: str, **payload: Any) -> Webhook:
+        """A signed webhook, to be delivered within the next minutes."""
         body = json.dumps(
             {
                 "event": f"session.{event}",
@@ -99,47 +100,30 @@ class Daemon:
             }
         ).encode()
         timestamp = str(int(time.time()))
-        headers = {
-            "content-type": "application/json",
-            "x-zm-request-timestamp": timestamp,
-            "x-zm-signature": sign(_WEBHOOK_SECRET, timestamp, body),
-        }
-        posted_ns = time.monotonic_ns()
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=_ANSWER_S)
-        try:
-            connection.request("POST", "/webhook", body, headers)
-            status = connection.getresponse().status
-        except OSError:
-            status = 0
-        finally:
-            connection.close()
-        return Posted(stream, posted_ns, time.monotonic_ns(), status)
+        head = (
+            f"POST /webhook HTTP/1.1\r\nHost: 127.0.0.1:{self._port}\r\nContent-Type: application/json\r\n"
+            f"Content-Length: {len(body)}\r\nx-zm-request-timestamp: {timestamp}\r\n"
+            f"x-zm-signature: {sign(_WEBHOOK_SECRET, timestamp, body)}\r\n\r\n"
+        )
+        return Webhook(stream, head.encode() + body)
 
-    def start_stream(self, stream: str) -> Posted:
-        return self.post("rtms_started", stream, server_urls=f"{self._zoom_url}/signal/{stream}")
+    def start(self, stream: str) -> Webhook:
+        return self.webhook("rtms_started", stream, server_urls=f"{self._zoom_url}/signal/{stream}")
+
+    def deliver(self, webhooks: Sequence[Webhook], per_s: float) -> list[Posted]:
+        """Deliver webhooks at a steady rate; none waits for the one before."""
+        return Poster(self._port).deliver(webhooks, per_s)
+
+    def post(self, event: str, stream: str, **payload: Any) -> Posted:
+        return self.deliver([self.webhook(event, stream, **payload)], 1)[0]
 
     def start_streams(self, count: int, per_s: float = 100.0) -> list[Posted]:
         """Start streams at a steady rate."""
-        return self.at_rate(count, per_s, lambda number: self.start_stream(f"{number:04d}-{secrets.token_hex(6)}"))
+        return self.deliver([self.start(f"{number:04d}-{secrets.token_hex(6)}") for number in range(count)], per_s)
 
-    def at_rate(self, count: int, per_s: float, post: Callable[[int], Posted]) -> list[Posted]:
-        """Deliver webhooks at a steady rate. Each has its own thread: none waits for the one before."""
-        posted: list[Posted] = []
-        threads = []
-        began_s = time.monotonic()
-        for count_before in range(count):
-            time.sleep(max(0.0, began_s + count_before / per_s - time.monotonic()))
-            thread = threading.Thread(target=lambda number: posted.append(post(number)), args=(count_before,))
-            thread.start()
-            threads.append(thread)
-        for thread in threads:
-            thread.join()
-        return posted
-
-    def stop_streams(self, streams: Sequence[str]) -> None:
+    def stop_streams(self, streams: Sequence[str], per_s: float = 200.0) -> None:
         """Stop them, and wait until their files are finished."""
-        for stream in streams:
-            self.post("rtms_stopped", stream, stop_reason=6)
+        self.deliver([self.webhook("rtms_stopped", stream, stop_reason=6) for stream in streams], per_s)
         wait_until(lambda: not self.streams(), 60, "end of all streams", 0.1)
 
     # The admin socket
@@ -182,26 +166,25 @@ class Daemon:
 
 @contextmanager
 def running_daemon(
-    directory: Path, zoom_url: str, *, ca: Path | None, media: str = "audio", module: str = "rtmsd"
+    directory: Path, zoom_url: str, *, ca: Path | None, types: Sequence[str] = ("audio",), module: str = "rtmsd"
 ) -> Iterator[Daemon]:
     """Run a daemon with its files below `directory`."""
     directory.mkdir(parents=True)
     config = directory / "config.toml"
     config.write_text(
         _CONFIG.format(
-            secret=_WEBHOOK_SECRET, ca="" if ca is None else f'ca_file = "{ca}"', media=media, directory=directory
+            secret=_WEBHOOK_SECRET,
+            ca="" if ca is None else f'ca_file = "{ca}"',
+            types=json.dumps(types),
+            directory=directory,
         )
     )
-    with (directory / "log").open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", module, "run", "--config", str(config)], cwd=REPOSITORY, stderr=log
-        )
-        daemon = Daemon(process, directory, zoom_url)
-        try:
-            daemon.wait_started()
-            yield daemon
-        finally:
-            daemon.stop()
+    daemon = Daemon([sys.executable, "-m", module, "run", "--config", str(config)], directory, zoom_url)
+    try:
+        daemon.wait_started()
+        yield daemon
+    finally:
+        daemon.stop()
 
 
 class Taps:

@@ -18,7 +18,7 @@ import attrs
 
 from tests.benchmarks.processes import REPOSITORY, cpu_s, rss_bytes
 
-_SCRIPTS: Final = Path(__file__).parent / "peers"
+PEER_SCRIPTS: Final = Path(__file__).parent / "peers"
 _INSTALL_S: Final = 300.0
 _ANSWER_S: Final = 90.0
 
@@ -89,7 +89,7 @@ class Environment:
             if why:
                 self.missing[peer.name] = why
         if "ws" in self.versions and self.node.is_dir():
-            shutil.copy(_SCRIPTS / "ws_peer.mjs", self.node)
+            shutil.copy(PEER_SCRIPTS / "ws_peer.mjs", self.node)
 
     def _make_venv(self) -> str:
         """Return why there is none, "" if there is one."""
@@ -122,9 +122,9 @@ class Environment:
             case "npm":
                 return ["node", str(self.node / peer.script)]
             case "here":
-                return [sys.executable, str(_SCRIPTS / peer.script)]
+                return [sys.executable, str(PEER_SCRIPTS / peer.script)]
             case _:
-                return [str(self.python), str(_SCRIPTS / peer.script)]
+                return [str(self.python), str(PEER_SCRIPTS / peer.script)]
 
 
 def failure(command: Sequence[str]) -> str:
@@ -179,7 +179,7 @@ class RunningPeer:
 @contextmanager
 def running_peer(command: Sequence[str], zoom_url: str, streams: int, ca: Path | None) -> Iterator[RunningPeer]:
     arguments = [*command, zoom_url, str(streams), *([] if ca is None else [str(ca)])]
-    path = os.pathsep.join([str(_SCRIPTS), str(REPOSITORY)])
+    path = os.pathsep.join([str(PEER_SCRIPTS), str(REPOSITORY)])
     with (
         tempfile.TemporaryDirectory() as directory,  # Zoom's SDK writes logs where it is started
         subprocess.Popen(

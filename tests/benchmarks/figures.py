@@ -19,7 +19,11 @@ class Figures:
         p50_ms, p99_ms: from the sender's write to the tap, or to a peer's callback. In a flood that is mostly the time
             in the sockets' buffers, and known of the first message of each write.
         rss_kb: memory for each stream at rest, beyond what the client took with the first.
-        keep_alive_ms: the latest answer to a keep-alive on signaling, seen from the load generator and its own turns.
+        keep_alive_p50_ms, keep_alive_p99_ms, keep_alive_ms: how late keep-alives on signaling were answered, the last
+            of them at the latest, seen from the load generator and its own turns.
+        skipped: those of `lost` that were not sent, since a socket's backlog was full.
+        sender_core_percent, sender_late_ms: of the load generator itself; p99 behind its own pace.
+        unsynced_ms: the age that the oldest byte not yet synced to disk had at most.
         ready_p50_ms: webhook to client-ready.
     """
 
@@ -31,7 +35,13 @@ class Figures:
     p50_ms: float | None = None
     p99_ms: float | None = None
     rss_kb: float | None = None
+    keep_alive_p50_ms: float | None = None
+    keep_alive_p99_ms: float | None = None
     keep_alive_ms: float | None = None
+    skipped: int | None = None
+    sender_core_percent: float | None = None
+    sender_late_ms: float | None = None
+    unsynced_ms: float | None = None
     webhook_p99_ms: float | None = None
     ready_p50_ms: float | None = None
     payload_mb_per_s: float | None = None  # decoded, for each second of CPU time
@@ -47,6 +57,20 @@ def percentile(values: Sequence[float], percent: float) -> float | None:
     return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))] if ordered else None
 
 
+def _answers_ms(report: dict[str, Any]) -> list[float]:
+    return [*report["keep_alive_ms"], *report["keep_alives_waiting_ms"]]
+
+
 def latest_answer_ms(report: dict[str, Any]) -> float | None:
     """The latest answer to a keep-alive; one not there yet counts by its age."""
-    return max([*report["keep_alive_ms"], *report["keep_alives_waiting_ms"]], default=None)
+    return max(_answers_ms(report), default=None)
+
+
+def keep_alives(report: dict[str, Any]) -> dict[str, Any]:
+    """The fields of `Figures` about keep-alives."""
+    answers_ms = _answers_ms(report)
+    return {
+        "keep_alive_p50_ms": percentile(answers_ms, 50),
+        "keep_alive_p99_ms": percentile(answers_ms, 99),
+        "keep_alive_ms": latest_answer_ms(report),
+    }

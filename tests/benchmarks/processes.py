@@ -78,6 +78,14 @@ class LoadGenerator:
     def keep_alives(self, period_s: float, of: str = "signaling") -> None:
         self.ask("keep_alives", period_s=period_s, of=of)
 
+    def sent(self) -> int:
+        """How many messages were sent so far, on the sockets that are open."""
+        return int(self.ask("sent")["sent"])
+
+    @property
+    def cpu_s(self) -> float:
+        return cpu_s(self.pid)
+
     def report(self) -> dict[str, Any]:
         return self.ask("report")
 

@@ -5,10 +5,11 @@ import time
 from os import kill
 from typing import Any
 
-from tests.benchmarks.daemon import Daemon, Posted, Taps
+from tests.benchmarks.daemon import Daemon, Taps
 from tests.benchmarks.figures import latest_answer_ms, percentile
 from tests.benchmarks.loads import Load
-from tests.benchmarks.measure import SETTLE_S, Certificates, stage
+from tests.benchmarks.measure import SETTLE_S, Certificates, share_of, stage
+from tests.benchmarks.posting import Posted
 
 STALL_S = 2.0
 
@@ -89,19 +90,20 @@ def webhooks(certificates: Certificates, streams: int, seconds: float, per_s: fl
     `no_core_percent` of the time waiting for a core that others had, answers are late through no fault of the daemon's.
     """
 
-    def post(number: int) -> Posted:
-        if number % 10 == 0:
-            return on.daemon.start_stream(f"late-{number:04d}")
-        return on.daemon.post("rtms_stopped", f"nobody-{number:04d}", stop_reason=6)
-
     with stage(Load(streams, 100), certificates) as on:
+        requests = [
+            on.daemon.webhook("rtms_stopped", f"nobody-{number:04d}", stop_reason=6)
+            if number % 10
+            else on.daemon.start(f"late-{number:04d}")
+            for number in range(int(per_s * seconds))
+        ]
         on.zoom.pace("audio", 100)
         on.zoom.keep_alives(2.0)
         time.sleep(SETTLE_S)
-        streams_share = _share_of(on.daemon, SETTLE_S)
+        streams_share = share_of(on.daemon, SETTLE_S)
         on.zoom.keep_alives(2.0)  # forgets the answers before
         began_s, cpu_s, waited_s = time.monotonic(), on.daemon.cpu_s, on.daemon.waited_for_core_s
-        posted = on.daemon.at_rate(int(per_s * seconds), per_s, post)
+        posted = on.daemon.deliver(requests, per_s)
         took_s, cpu_s = time.monotonic() - began_s, on.daemon.cpu_s - cpu_s
         waited_s = on.daemon.waited_for_core_s - waited_s
         report = on.zoom.report()
@@ -119,10 +121,3 @@ def webhooks(certificates: Certificates, streams: int, seconds: float, per_s: fl
         "no_core_percent": 100 * waited_s / took_s,
         "keep_alive_max_ms": latest_answer_ms(report),
     }
-
-
-def _share_of(daemon: Daemon, seconds: float) -> float:
-    """How much of a core the daemon takes."""
-    began_s, cpu_s = time.monotonic(), daemon.cpu_s
-    time.sleep(seconds)
-    return (daemon.cpu_s - cpu_s) / (time.monotonic() - began_s)

@@ -70,6 +70,7 @@ class Zoom:
         for known in (self._signaling, self._media):
             if known.get(connection.stream) is connection:
                 del known[connection.stream]
+                self._ready_ns.pop(connection.stream, None)
         connection.sock.close()
 
     # The protocol
@@ -139,9 +140,8 @@ class Zoom:
                 return self._report()
             case "close":
                 return self._close(command["code"])
-            case "cpu":
-                usage = resource.getrusage(resource.RUSAGE_SELF)
-                return {"cpu_s": usage.ru_utime + usage.ru_stime}
+            case "sent":
+                return {"sent": sum(connection.sent_messages for connection in self._media.values())}
         return {}
 
     def _start_pace(self, media: str, period_ms: int, streams: list[str] | None) -> None:
@@ -264,6 +264,8 @@ class Zoom:
 def main() -> None:
     """`python -m tests.benchmarks.zoom [CERTIFICATE.pem]`: with a certificate and its key, wss."""
     gc.disable()
+    allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, allowed))
     tls = None
     if len(sys.argv) > 1:
         tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

@@ -1,0 +1,43 @@
+"""The trials of a run: their names, and which of them a quick run leaves out."""
+
+from collections.abc import Callable
+from typing import Any, Final, TypeAlias
+
+import attrs
+
+from tests.benchmarks import joins, trials
+from tests.benchmarks.measure import Certificates
+
+ALONE: Final = "webhook to ready, alone"
+JOINING_PLAIN: Final = "joining: 250 starts/s beside 500 streams, plain"
+JOINING_TLS: Final = "joining: 100 starts/s beside 500 streams, TLS"
+LIFE_PLAIN: Final = "a stream's life, plain"
+LIFE_TLS: Final = "a stream's life, TLS"
+RESTART: Final = "restart: SIGKILL with 500 streams, TLS"
+
+_Trial: TypeAlias = Callable[[Certificates], dict[str, Any]]
+
+
+@attrs.frozen
+class PlannedTrial:
+    name: str
+    run: _Trial
+    expected_s: float
+    is_quick: bool = True
+
+
+TRIALS: Final = (
+    PlannedTrial(ALONE, joins.alone, 10),
+    PlannedTrial(LIFE_PLAIN, lambda each: joins.life(each, tls=False), 15),
+    PlannedTrial(LIFE_TLS, lambda each: joins.life(each, tls=True), 17),
+    PlannedTrial(JOINING_PLAIN, lambda each: joins.joining(each, 250, tls=False), 40, is_quick=False),
+    PlannedTrial(JOINING_TLS, lambda each: joins.joining(each, 100, tls=True), 45, is_quick=False),
+    PlannedTrial(RESTART, joins.restart, 40, is_quick=False),
+    PlannedTrial("fairness: 1 flood beside 99 paced", lambda each: trials.fairness(each, 4.0), 15),
+    PlannedTrial("disk stalled for 2 s at 200 paced", lambda each: trials.stalled_disk(each, 200), 22),
+    PlannedTrial("100 webhooks/s alone", lambda each: trials.webhooks(each, 0, 2.0), 8),
+    PlannedTrial("100 webhooks/s beside 200 streams", lambda each: trials.webhooks(each, 200, 2.0), 20),
+    PlannedTrial(
+        "overload: 300 webhooks/s beside 100 streams", lambda each: trials.webhooks(each, 100, 2.0, 300.0), 15
+    ),
+)

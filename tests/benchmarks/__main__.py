@@ -20,6 +20,7 @@ from tests.benchmarks.figures import Figures
 from tests.benchmarks.loads import Load, plan
 from tests.benchmarks.measure import Certificates, measure_peer
 from tests.benchmarks.planned_trials import TRIALS, PlannedTrial
+from tests.benchmarks.profiles import write_profiles
 from tests.benchmarks.recording import RTMSD, measure_rtmsd
 from tests.benchmarks.report import table, to_json
 from tests.benchmarks.results import Results
@@ -38,6 +39,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--load", default="", help="only loads and trials whose name holds this: 'flood', '100 audio', 'joining', ..."
     )
     parser.add_argument("--no-trials", action="store_true", help="leave out joins, restart, fairness, ...")
+    parser.add_argument("--profile", action="store_true", help="instead: write profile-*.txt, shares by function")
     parser.add_argument(
         "--output", type=Path, default=Path("benchmark"), help="directory for results.json and plot.png"
     )
@@ -151,6 +153,12 @@ class Run:
     def _say(self, text: str) -> None:
         print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
 
+    def profile(self) -> None:
+        """Write where the daemon's time goes."""
+        self._environment.prepare()
+        py_spy = self._environment.install_tool("py-spy")
+        write_profiles(self._certificates, py_spy, self._options.output, self._say)
+
     def plot(self, results: Path, target: Path) -> None:
         script = Path(__file__).with_name("plot.py")
         why = failure([str(self._environment.python), str(script), str(results), str(target)])
@@ -164,6 +172,9 @@ def main() -> int:
     target = options.output / "results.json"
     with tempfile.TemporaryDirectory(prefix="rtmsd-benchmark-") as directory:
         run = Run(options, Path(directory))
+        if options.profile:
+            run.profile()
+            return 0
         results = run.run()
         target.write_text(json.dumps(to_json(results), indent=1))
         run.plot(target, options.output / "plot.png")

@@ -91,6 +91,17 @@ class Environment:
         if "ws" in self.versions and self.node.is_dir():
             shutil.copy(PEER_SCRIPTS / "ws_peer.mjs", self.node)
 
+    def install_tool(self, package: str) -> Path:
+        """Install a program, and return where it is.
+
+        Raises:
+            RuntimeError: it could not be installed.
+        """
+        why = self._install([str(self.python), "-m", "pip", "install", "-q", package], package)
+        if why:
+            raise RuntimeError(why)
+        return self.python.with_name(package)
+
     def _make_venv(self) -> str:
         """Return why there is none, "" if there is one."""
         if (self.python.parent / "pip").exists():  # the last thing made

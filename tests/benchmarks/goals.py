@@ -44,18 +44,22 @@ class Goal:
     def judge(self, results: Results) -> "Judged":
         value = self.measure(results)
         if value is None:
-            verdict = Verdict.NOT_MEASURED
-        else:
-            reached = value <= self.limit if self.at_most else value >= self.limit
-            verdict = Verdict.REACHED if reached else Verdict.MISSED
-        return Judged(self.name, self.text, value, verdict)
+            return Judged(self.name, self.text, None, None, Verdict.NOT_MEASURED)
+        reached = value <= self.limit if self.at_most else value >= self.limit
+        better = None
+        if value and self.limit:
+            better = self.limit / value if self.at_most else value / self.limit
+        return Judged(self.name, self.text, value, better, Verdict.REACHED if reached else Verdict.MISSED)
 
 
 @attrs.frozen
 class Judged:
+    """`times_better`: how many times better than the limit; None where one of them is 0, or nothing was measured."""
+
     name: str
     goal: str
     measured: float | None
+    times_better: float | None
     verdict: Verdict
 
 

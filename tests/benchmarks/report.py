@@ -89,7 +89,15 @@ def table(results: Results) -> str:
     for name, found in results.trials.items():
         lines += ["", name, *(f"  {key}: {_shown(value, '{:.1f}')}" for key, value in found.items())]
     goals = [["goal", "limit", "measured", ""]]
-    goals += [[each.name, each.goal, _shown(each.measured, "{:.4g}"), each.verdict] for each in judged(results)]
+    goals += [
+        [
+            each.name,
+            each.goal,
+            _shown(each.measured, "{:.0f}" if (each.measured or 0) >= 100 else "{:.3g}"),
+            each.verdict,
+        ]
+        for each in judged(results)
+    ]
     lines += ["", *_aligned(goals), "", *NOTES, *(f"{name}: {why}" for name, why in results.missing.items())]
     lines += [f"left out for want of time: {name}" for name in results.left_out]
     return "\n".join(lines)

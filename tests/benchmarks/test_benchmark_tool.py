@@ -1,20 +1,29 @@
 """The benchmark's own bookkeeping: what it plans, what it reports, what it does about a peer that is not there."""
 
 import base64
+import socket
 import subprocess
 import sys
+import threading
 from itertools import product
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
+import attrs
 import pytest
 
+from tests.benchmarks.bare import msgspec_alone
 from tests.benchmarks.environment import PEERS, Environment, failure
 from tests.benchmarks.figures import Figures, latest_answer_ms, percentile
-from tests.benchmarks.frames import Frames, sent_ns
+from tests.benchmarks.frames import AUDIO_BYTES, VIDEO_BYTES, Frames, sent_ns
+from tests.benchmarks.goals import GOALS, judged
 from tests.benchmarks.loads import PACED_MS, STREAMS, Load, plan
 from tests.benchmarks.pacing import Pace, late_ms, no_frames
-from tests.benchmarks.plot import lines
+from tests.benchmarks.planned_trials import LIFE_TLS, RESTART, TRIALS
+from tests.benchmarks.plot import bar_times, lines
+from tests.benchmarks.posting import Poster, Webhook
+from tests.benchmarks.profiles import shares
 from tests.benchmarks.report import NOTES, table, to_json
 from tests.benchmarks.results import Results
 
@@ -28,9 +37,11 @@ def test_full_plan_puts_the_peers_under_every_medium_pace_transport_and_number_o
 
 def test_one_round_of_the_full_plan_is_expected_within_an_hour_and_a_quick_one_within_minutes() -> None:
     def expected_s(quick: bool) -> float:
-        return sum(load.expected_s(len(PEERS) if peers else 1) for load, peers in plan(quick, 0))
+        trials_s = sum(trial.expected_s for trial in TRIALS if trial.is_quick or not quick)
+        return trials_s + sum(load.expected_s(len(PEERS) if peers else 1) for load, peers in plan(quick, 0))
 
-    assert expected_s(quick=True) < 300 < expected_s(quick=False) < 3600
+    assert expected_s(quick=True) < 400
+    assert 2400 < expected_s(quick=False) < 3900
 
 
 @pytest.mark.parametrize("stderr", ["", " \n\t\n"])
@@ -71,6 +82,93 @@ def test_the_table_shows_both_forms_of_cpu_time_and_why_a_figure_is_not_there() 
     assert all(note in shown for note in NOTES)
     assert "left out for want of time: flood, 20 audio, plain, round 3" in shown
     assert to_json(results)["cells"][0]["rounds"][0]["messages_per_cpu_s"] == 125000
+
+
+def test_a_goal_is_reached_missed_or_not_measured_and_says_by_how_much() -> None:
+    def figures(**fields: Any) -> Figures:
+        return Figures(**{"messages": 1, "cpu_us": 2.0, "lost": 0, **fields})
+
+    results = Results(trials={LIFE_TLS: {"life_cpu_ms": 20.0}, RESTART: {"failed": "no streams"}})
+    results.cell("rtmsd", Load(20, 0, seconds=1.0)).rounds.append(figures())
+    results.cell("msgspec alone", Load(20, 0, seconds=1.0)).rounds.append(figures(cpu_us=0.5))
+    for streams, cpu_us in ((10, 40.0), (100, 20.0), (500, 25.0), (1000, 24.0)):
+        results.cell("rtmsd", Load(streams, 20)).rounds.append(figures(cpu_us=cpu_us, unsynced_ms=streams / 10))
+    found = {each.name: each for each in judged(results)}
+    assert len(found) == len(GOALS)
+
+    def of(name: str) -> tuple[float | None, float | None, str]:
+        return found[name].measured, found[name].times_better, found[name].verdict.value
+
+    assert of("flood: messages per CPU-second") == (500_000, 1.25, "reached")
+    assert of("flood: CPU of rtmsd / msgspec alone") == (4.0, 0.75, "missed")
+    assert of("flood: CPU of Node ws / rtmsd") == (None, None, "not measured")
+    assert of("flood: lost") == (0, None, "reached")
+    assert of("a stream's life, TLS: CPU, ms") == (20.0, 0.5, "missed")
+    assert of("restart: all back, less twice the bare handshakes, s") == (None, None, "not measured")
+    assert of("CPU of a message: most growth from 10 to 1000 streams") == (1.25, 1.05 / 1.25, "missed")
+    assert of("oldest unsynced byte under any load, ms") == (100.0, 5.0, "reached")
+    assert " 500000 " in next(line for line in table(results).splitlines() if line.startswith("flood: messages"))
+
+
+def test_loads_of_goals_are_in_the_full_plan() -> None:
+    planned = {attrs.evolve(load, seconds=1.0) for load, _ in plan(False, 0)}
+    asked: set[Load] = set()
+
+    class Asked(Results):
+        def value(self, client: str, load: Load, field: str) -> Any:
+            asked.add(attrs.evolve(load, seconds=1.0))
+
+    judged(Asked())
+    assert asked <= planned
+    assert len(asked) >= 10
+
+
+@pytest.mark.parametrize(
+    ("times_better", "verdict", "times"),
+    [
+        (2.0, "reached", 2.0),
+        (0.01, "missed", 1 / 8),
+        (None, "missed", 1 / 8),
+        (None, "reached", 1.0),
+        (99.0, "reached", 8),
+    ],
+)
+def test_a_goal_in_the_plot_is_drawn_within_its_bounds(times_better: float | None, verdict: str, times: float) -> None:
+    assert bar_times({"times_better": times_better, "verdict": verdict}) == times
+
+
+def test_webhooks_are_posted_at_their_rate_and_one_without_an_answer_has_no_status() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            for reply in (b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", b""):
+                connection, _ = server.accept()
+                with connection:
+                    asked.append(connection.recv(1000))
+                    connection.sendall(reply)
+
+        asked: list[bytes] = []
+        thread = threading.Thread(target=answer)
+        thread.start()
+        posted = Poster(server.getsockname()[1]).deliver([Webhook("a", b"first"), Webhook("b", b"second")], 100)
+        thread.join()
+    assert asked == [b"first", b"second"]
+    assert [(each.stream, each.status) for each in posted] == [("a", 200), ("b", 0)]
+    assert posted[1].posted_ns - posted[0].posted_ns >= 9_000_000
+
+
+def test_a_message_decoded_alone_is_the_one_that_is_sent() -> None:
+    for media, size in (("audio", AUDIO_BYTES), ("video", VIDEO_BYTES)):
+        figures = msgspec_alone(media)
+        assert figures.payload_mb_per_s == pytest.approx(size / figures.cpu_us)
+
+
+def test_a_profile_has_shares_of_functions_alone_and_with_what_they_call() -> None:
+    shown = shares(["main (a.py:3);f (b.py:5) 30", "main (a.py:4) 10"])
+    alone, whole = shown.split("share by function, with what it calls")
+    assert "75.0 %  f (b.py)" in alone
+    assert "25.0 %  main (a.py)" in alone
+    assert "100.0 %  main (a.py)" in whole
 
 
 def test_points_of_the_plot_are_by_medium_and_pace() -> None:

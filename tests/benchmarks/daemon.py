@@ -124,7 +124,7 @@ class Daemon:
     def stop_streams(self, streams: Sequence[str], per_s: float = 200.0) -> None:
         """Stop them, and wait until their files are finished."""
         self.deliver([self.webhook("rtms_stopped", stream, stop_reason=6) for stream in streams], per_s)
-        wait_until(lambda: not self.streams(), 60, "end of all streams", 0.1)
+        wait_until(lambda: not self.streams(), 60 + 0.05 * len(streams), "end of all streams", 0.1)
 
     # The admin socket
 

@@ -39,11 +39,16 @@ def main() -> None:
     _draw_bars(
         figure.add_subplot(grid[1, 1]), cells, "payload_mb_per_s", ("video", 1), "flood, 1 video: MB per CPU-second"
     )
+    named: list[Any] = []
     for row, field, title in ((0, "cpu_us", "CPU for a message (µs)"), (1, "p99_ms", "p99 to tap or callback (ms)")):
         axis = figure.add_subplot(grid[row, 2])
-        _draw_lines(axis, lines(cells, field, "audio", 20))
         axis.set(title=f"paced audio, 20 ms: {title}", xlabel="streams", xscale="log", yscale="log")
+        _draw_lines(axis, lines(cells, field, "audio", 20))
+        axis.xaxis.set_major_formatter("{x:g}")
         axis.grid(True, which="both", alpha=0.25)
+        named = named or axis.get_legend_handles_labels()[0]
+    if named:  # those of the upper panel, which has every client
+        axis.legend(handles=named, loc="upper center", bbox_to_anchor=(0.5, -0.09), ncols=3)
     figure.savefig(target, dpi=80)
 
 
@@ -55,7 +60,7 @@ def _draw_goals(axis: Any, goals: list[dict[str, Any]]) -> None:
         times = bar_times(goal)
         colour = _VERDICTS[goal["verdict"]]
         axis.barh(place, times - 1, left=1, color=colour, height=0.62)
-        shown = "not measured" if goal["measured"] is None else f"{goal['measured']:,.4g}  ({goal['goal']})"
+        shown = "not measured" if goal["measured"] is None else f"{_short(goal['measured'])}  ({goal['goal']})"
         is_right = times >= 1
         axis.annotate(
             shown,
@@ -81,6 +86,10 @@ def _draw_goals(axis: Any, goals: list[dict[str, Any]]) -> None:
     axis.grid(True, axis="x", alpha=0.25)
 
 
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
 def bar_times(goal: dict[str, Any]) -> float:
     """How many times better than its limit a goal is drawn. Where nothing may be lost, any loss is the whole bar."""
     if goal["times_better"] is None:
@@ -89,17 +98,23 @@ def bar_times(goal: dict[str, Any]) -> float:
 
 
 def _draw_bars(axis: Any, cells: list[dict[str, Any]], field: str, of: tuple[str, int], title: str) -> None:
-    """A bar for each client, plain; a mark where it has TLS."""
+    """A bar for each client, plain; a diamond where it has TLS."""
     media, streams = of
-    found = {label: dict(points).get(streams) for label, points in lines(cells, field, media, 0).items()}
-    clients = [client for client in _COLOURS if found.get(client) is not None]
+    found = {
+        label: value
+        for label, points in lines(cells, field, media, 0).items()
+        if (value := dict(points).get(streams)) is not None
+    }
+    clients = [client for client in _COLOURS if client in found]
+    labels = []
     for place, client in enumerate(clients):
         value, tls = found[client], found.get(f"{client}, TLS")
         axis.barh(place, value, color=_COLOURS[client], height=0.7)
-        axis.annotate(f"{value:.3g}", (value, place), xytext=(4, 0), textcoords="offset points", va="center")
+        labels.append(f"{client}  {_short(value)}" + ("" if tls is None else f" / {_short(tls)}"))
         if tls is not None:
             axis.plot([tls], [place], marker="D", color="black", markersize=7)
-    axis.set(title=f"{title}; diamond: TLS", yticks=range(len(clients)), yticklabels=clients, xscale="log")
+    axis.set(title=f"{title}; plain / TLS", yticks=range(len(clients)), yticklabels=labels, xscale="log")
+    axis.xaxis.set_major_formatter("{x:g}")
     axis.invert_yaxis()
     axis.margins(x=0.12)
     axis.grid(True, axis="x", which="both", alpha=0.25)
@@ -119,8 +134,8 @@ def _draw_lines(axis: Any, found: dict[str, list[tuple[int, float]]]) -> None:
             color=_COLOURS.get(client),
             linewidth=3 if client in _OURS else 1.5,
         )
-    if found:
-        axis.legend(fontsize="small")
+    for formatter in (axis.yaxis.set_major_formatter, axis.yaxis.set_minor_formatter):
+        formatter("{x:g}")
 
 
 def lines(cells: list[dict[str, Any]], field: str, media: str, period_ms: int) -> dict[str, list[tuple[int, float]]]:

@@ -12,7 +12,7 @@ from typing import Final
 
 import attrs
 
-_ANSWER_S: Final = 10.0
+_ANSWER_S: Final = 30.0
 _HEAD: Final = b"HTTP/1.1 "
 
 

@@ -62,7 +62,7 @@ def _by_symbol(pid: int, data: Path) -> str:
     subprocess.run([*record, f"{_SECONDS:.0f}"], check=True, capture_output=True)
     report = ["perf", "report", "-i", str(data), "--stdio", "--sort", "dso,symbol", "--percent-limit", "0.3"]
     done = subprocess.run(report, check=True, capture_output=True, text=True)
-    lines = [line.rstrip() for line in done.stdout.splitlines() if line.strip() and not line.startswith("#")]
+    lines = [line.rstrip(" -") for line in done.stdout.splitlines() if line.strip() and not line.startswith("#")]
     return "\n".join(["share by symbol", *lines[:_SHOWN], ""])
 
 

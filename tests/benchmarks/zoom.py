@@ -19,11 +19,11 @@ import ssl
 import sys
 import time
 from collections.abc import Callable
-from functools import partial
 from typing import Any, Final
 
 from tests.benchmarks.connection import CLOSE, Connection
 from tests.benchmarks.frames import Frames, header
+from tests.benchmarks.keep_alives import KeepAlives
 from tests.benchmarks.pacing import Pace, late_ms, no_frames
 
 # What a paced socket may be behind, and all of them together; beyond that frames are skipped and counted.
@@ -52,8 +52,7 @@ class Zoom:
         self._next_ms: dict[str, int] = {}  # by stream: the time of its next paced frame
         self._floods: dict[str, Frames] = {}
         self._backlog_bytes = _BACKLOG_BYTES
-        self._keep_alive_ms: list[float] = []
-        self._keep_alive_round = 0
+        self._keep_alives = KeepAlives(self.at)
         self._ready_ns: dict[str, int] = {}
         self._flood_ended_ns = 0
         self._commands = b""
@@ -94,9 +93,7 @@ class Zoom:
             case 7:
                 self._ready_ns.setdefault(stream, time.monotonic_ns())
             case 13:
-                asked_ns = connection.asked.pop(message["timestamp"], None)
-                if asked_ns is not None:
-                    self._keep_alive_ms.append((time.monotonic_ns() - asked_ns) / 1e6)
+                self._keep_alives.answered(connection, message["timestamp"])
             case 19:
                 connection.say({"msg_type": 20, "state": 1, "timestamp": time.time_ns() // 1_000_000})
             case _:
@@ -107,16 +104,6 @@ class Zoom:
     def at(self, when_ns: int, call: Callable[[], None]) -> None:
         self._timer_number += 1
         heapq.heappush(self._timers, (when_ns, self._timer_number, call))
-
-    def _ask(self, connection: Connection, round_number: int, period_ns: int, due_ns: int) -> None:
-        if round_number != self._keep_alive_round or connection.sock.fileno() < 0:
-            return
-        timestamp = time.time_ns() // 1_000_000
-        connection.asked[timestamp] = time.monotonic_ns()
-        with contextlib.suppress(OSError):
-            connection.say({"msg_type": 12, "timestamp": timestamp, "sequence": len(connection.asked)})
-        due_ns += period_ns
-        self.at(due_ns, partial(self._ask, connection, round_number, period_ns, due_ns))
 
     # What the driver asks for
 
@@ -135,7 +122,8 @@ class Zoom:
                 flooding = [c for c in self._media.values() if c.frames is not None]
                 return {"flooding": len(flooding), "ended_ns": self._flood_ended_ns}
             case "keep_alives":
-                self._start_keep_alives(int(command["period_s"] * 1e9), command["of"])
+                known = self._signaling if command["of"] == "signaling" else self._media
+                self._keep_alives.start(known.values(), int(command["period_s"] * 1e9))
             case "report":
                 return self._report()
             case "close":
@@ -169,37 +157,21 @@ class Zoom:
             connection.frames = None
         self._flood_ended_ns = time.monotonic_ns()
 
-    def _start_keep_alives(self, period_ns: int, of: str) -> None:
-        self._keep_alive_round += 1
-        self._keep_alive_ms.clear()
-        known = self._signaling if of == "signaling" else self._media
-        now_ns = time.monotonic_ns()
-        for position, connection in enumerate(known.values()):
-            due_ns = now_ns + period_ns * position // len(known)
-            self.at(due_ns, partial(self._ask, connection, self._keep_alive_round, period_ns, due_ns))
-
     def _report(self) -> dict[str, Any]:
-        """Return what was sent, and how late keep-alives were answered; those not answered yet count by their age."""
-        now_ns = time.monotonic_ns()
-        waiting = [
-            (now_ns - asked_ns) / 1e6
-            for connection in (*self._signaling.values(), *self._media.values())
-            for asked_ns in connection.asked.values()
-        ]
+        """Return what was sent, how late that was, and how late keep-alives were answered."""
         return {
             "sent": {stream: connection.sent_messages for stream, connection in self._media.items()},
             "skipped": sum(connection.skipped_messages for connection in self._media.values()),
             "late_ms": {str(percent): late_ms(self._late, percent) for percent in (99, 100)},
             "queued": sum(connection.queued_bytes for connection in self._media.values()),
-            "keep_alive_ms": self._keep_alive_ms,
-            "keep_alives_waiting_ms": waiting,
+            **self._keep_alives.report((*self._signaling.values(), *self._media.values())),
         }
 
     def _close(self, code: int) -> dict[str, Any]:
         """Close all connections as a server does, and forget the streams."""
         self._paces.clear()
         self._floods.clear()
-        self._keep_alive_round += 1
+        self._keep_alives.stop()
         for connection in list(self._connections.values()):
             with contextlib.suppress(OSError, ssl.SSLError):
                 connection.write(header(2, CLOSE) + code.to_bytes(2, "big"))

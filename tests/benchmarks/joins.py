@@ -51,7 +51,8 @@ def joining(certificates: Certificates, per_s: float, *, tls: bool, streams: int
     tap_p99_ms = percentile(taps.latencies_ms[settled:before], 99)
     joining_p99_ms = percentile(taps.latencies_ms[before:during], 99)
     return {
-        "refused": sum(each.status != 200 for each in posted),
+        "refused": sum(each.status not in {0, 200} for each in posted),
+        "unanswered": sum(each.status == 0 for each in posted),
         "ready_p50_ms": percentile(ready_ms, 50),
         "ready_p99_ms": percentile(ready_ms, 99),
         "tap_p99_before_ms": tap_p99_ms,

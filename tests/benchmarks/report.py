@@ -44,6 +44,7 @@ NOTES = (
     "lost, dropped, keep-alive, unsynced: of both rows of rtmsd together",
     "unsynced ms: the most that the oldest byte not yet synced was old; -: the daemon does not say",
     "sender: the load generator; near 100 %, or late by more than a few ms, it was the limit and not the client",
+    "keep-alives have the load generator's own lateness in them, since one thread of it asks, sends and hears",
     "skipped: not sent, as the client had left more than its share of bytes in the socket; counted as lost",
 )
 

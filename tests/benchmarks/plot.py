@@ -114,9 +114,11 @@ def _draw_bars(axis: Any, cells: list[dict[str, Any]], field: str, of: tuple[str
         if tls is not None:
             axis.plot([tls], [place], marker="D", color="black", markersize=7)
     axis.set(title=f"{title}; plain / TLS", yticks=range(len(clients)), yticklabels=labels, xscale="log")
-    axis.xaxis.set_major_formatter("{x:g}")
+    for formatter in (axis.xaxis.set_major_formatter, axis.xaxis.set_minor_formatter):
+        formatter("{x:g}")
+    axis.tick_params(axis="x", which="both", labelrotation=60, labelsize="small")
     axis.invert_yaxis()
-    axis.margins(x=0.12)
+    axis.set_xlim(left=min(found.values(), default=1) / 2)  # so that the shortest bar is still one
     axis.grid(True, axis="x", which="both", alpha=0.25)
 
 

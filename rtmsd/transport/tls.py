@@ -41,7 +41,7 @@ class TlsStream(trio.abc.Stream):
                 self._tls.do_handshake()
             except ssl.SSLWantReadError:
                 await self._flush()
-                if not await self._fill(READ_BYTES):
+                if not await self._fill(_RECORD_BYTES):
                     raise trio.BrokenResourceError("the connection ended during the TLS handshake") from None
             except ssl.SSLError as exc:
                 with contextlib.suppress(trio.BrokenResourceError):
@@ -112,6 +112,10 @@ class TlsStream(trio.abc.Stream):
 
     async def wait_send_all_might_not_block(self) -> None:
         await self._transport.wait_send_all_might_not_block()
+
+    def close(self) -> None:
+        """As `TcpStream`."""
+        self._tcp.close()
 
     async def aclose(self) -> None:
         await self._transport.aclose()

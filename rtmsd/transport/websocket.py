@@ -122,21 +122,20 @@ class _Socket:
         closed = self._ws.closed
         if closed is not None and closed.code in _FAULTS:
             self._close_frame = CloseConnection(closed.code, closed.reason)
-        with trio.CancelScope(shield=True):
-            try:
-                with (
-                    trio.move_on_after(CLOSE_S),
-                    contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError),
-                ):
-                    close_handshake = Connection(ConnectionType.CLIENT)
-                    if not self._stream.close_sent:
-                        await self._stream.send_all(close_handshake.send(self._close_frame))
-                    while reads_on and close_handshake.state is not ConnectionState.CLOSED:
-                        close_handshake.receive_data(await self._stream.receive_some() or None)
-                        for _ in close_handshake.events():  # until the answer changes its state
-                            pass
-            finally:
-                await trio.aclose_forcefully(self._network)
+        try:
+            with (
+                trio.move_on_after(CLOSE_S, shield=True),
+                contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError),
+            ):
+                close_handshake = Connection(ConnectionType.CLIENT)
+                if not self._stream.close_sent:
+                    await self._stream.send_all(close_handshake.send(self._close_frame))
+                while reads_on and close_handshake.state is not ConnectionState.CLOSED:
+                    close_handshake.receive_data(await self._stream.receive_some() or None)
+                    for _ in close_handshake.events():  # until the answer changes its state
+                        pass
+        finally:
+            self._network.close()
 
 
 class TextWebSocket(_Socket):
@@ -295,6 +294,6 @@ async def _connect(
             receive_buffer_size=None,
         )
     except BaseException:
-        await trio.aclose_forcefully(network)
+        network.close()
         raise
     return network, stream, ws

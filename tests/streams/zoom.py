@@ -141,6 +141,11 @@ class MemoryTcp(trio.abc.Stream):
     async def wait_send_all_might_not_block(self) -> None:
         await self._stream.wait_send_all_might_not_block()
 
+    def close(self) -> None:
+        with contextlib.suppress(trio.BrokenResourceError):  # the server's end is closed: no matter to a socket
+            self._stream.send_stream.close()
+        self._stream.receive_stream.close()
+
     async def aclose(self) -> None:
         await self._stream.aclose()
 

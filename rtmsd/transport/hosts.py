@@ -1,7 +1,9 @@
 """The check of server URLs. Zoom sends them in messages, so a forged one must not reach other hosts (SSRF)."""
 
+import functools
 import ipaddress
 import re
+import socket
 from collections.abc import Sequence
 from typing import Final
 from urllib.parse import urlsplit
@@ -11,6 +13,7 @@ import attrs
 from rtmsd.errors import ForbiddenHost
 
 _LABEL: Final = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
+_IPV4: Final = re.compile(r"[0-9]+(\.[0-9]+){3}")
 _MAX_NAME_LENGTH: Final = 253
 _NOT_IN_URLS: Final = re.compile(r"[\x00-\x20\x7f\\]")  # browsers read a backslash as a slash; nobody needs one here
 _DEFAULT_PORTS: Final = {"wss": 443, "ws": 80}
@@ -24,6 +27,13 @@ class Target:
     port: int
     resource: str  # path and query, as sent
     is_tls: bool
+
+    @property
+    def family(self) -> socket.AddressFamily | None:
+        """Of an address; None: the host is a name."""
+        if ":" in self.host:
+            return socket.AF_INET6
+        return socket.AF_INET if _IPV4.fullmatch(self.host) else None
 
     @property
     def host_header(self) -> str:
@@ -69,6 +79,7 @@ def _matches(host: str, pattern: str) -> bool:
         return False
 
 
+@functools.lru_cache(maxsize=256)
 def _canonical(host: str) -> str:
     """Return the one spelling of a host: an address compressed, a name in ASCII, lower case, without its final dot.
 

@@ -1,5 +1,7 @@
 """URLs of servers: which are allowed, and how they are taken apart."""
 
+import socket
+
 import pytest
 
 from rtmsd.errors import ForbiddenHost
@@ -33,6 +35,20 @@ ALLOWED = ("*.zoom.us", "one.example", "127.0.0.1", "[::1]", "*.Müller.example.
 def test_allowed(url: str, target: Target, host_header: str) -> None:
     assert check_url(url, ALLOWED, allow_plain_ws=False) == target
     assert target.host_header == host_header
+
+
+@pytest.mark.parametrize(
+    ("host", "family"),
+    [
+        ("127.0.0.1", socket.AF_INET),
+        ("::1", socket.AF_INET6),
+        ("a.zoom.us", None),
+        ("1.2.3.zoom.us", None),
+        ("1.2.3", None),
+    ],
+)
+def test_the_family_of_an_address(host: str, family: socket.AddressFamily | None) -> None:
+    assert Target(host, 443, "/", True).family is family
 
 
 @pytest.mark.parametrize(

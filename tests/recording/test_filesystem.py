@@ -2,7 +2,7 @@
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -111,6 +111,23 @@ def test_pieces_are_written_one_behind_the_other(tmp_path: Path) -> None:
     disk.write_pieces(descriptor, pieces, 5)
     disk.close(descriptor)
     assert path.read_bytes() == bytes(5) + b"".join(pieces)
+
+
+def test_pieces_go_to_the_kernel_in_calls_of_a_megabyte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    disk, path, sizes, pwritev = Disk(), tmp_path / "pieces", [], os.pwritev
+
+    def noted(descriptor: int, pieces: Sequence[bytes], offset: int) -> int:
+        sizes.append(pwritev(descriptor, pieces, offset))
+        return sizes[-1]
+
+    monkeypatch.setattr(os, "pwritev", noted)
+    descriptor = disk.open(path, create=True)
+    disk.write_pieces(descriptor, [bytes(22_500)] * 200, 0)
+    disk.write_pieces(descriptor, [bytes(2**21)] * 2, 200 * 22_500)
+    disk.close(descriptor)
+    assert path.stat().st_size == sum(sizes) == 200 * 22_500 + 2 * 2**21
+    assert len(sizes) == 5 + 2
+    assert max(sizes[:5]) <= 2**20
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")

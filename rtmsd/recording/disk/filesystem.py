@@ -29,6 +29,13 @@ _SLOW_S: Final = 0.25
 _PAUSE_S: Final = 60.0
 
 _IOV_MAX: Final = min(os.sysconf("SC_IOV_MAX"), 1024)
+_WRITE_BYTES: Final = 2**20
+"""About so much is written by one call. With 1024 pieces, 23 MB of video, the kernel took memory that was never used
+before, and a flood of video 1.6 times the CPU; frame by frame the copy takes 3 times as long.
+"""
+
+_LOOKED_AT: Final = 16  # pieces of a file are about as long as the first ones
+
 _FILE: Final = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # a pipe in its place must not stop us
 
 
@@ -74,8 +81,10 @@ class Disk:
 
     def write_pieces(self, descriptor: int, pieces: Sequence[bytes], offset: int) -> None:
         """Write all of `pieces`, one behind the other."""
-        for first in range(0, len(pieces), _IOV_MAX):
-            group = pieces[first : first + _IOV_MAX]
+        longest_bytes = max(map(len, pieces[:_LOOKED_AT]), default=0)
+        at_once = max(1, min(_IOV_MAX, _WRITE_BYTES // max(1, longest_bytes)))
+        for first in range(0, len(pieces), at_once):
+            group = pieces[first : first + at_once]
             count, size_bytes = os.pwritev(descriptor, group, offset), sum(map(len, group))
             if count < size_bytes:
                 self.write(descriptor, b"".join(group)[count:], offset + count)

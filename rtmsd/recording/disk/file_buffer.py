@@ -12,7 +12,7 @@ PIECE_BYTES: Final = 64
 Pieces: TypeAlias = tuple[bytes, ...]
 """Bytes that belong one behind the other, as they came: they are joined only on their way to the disk.
 
-Measured: a `bytearray` that grows, or joining every 64, costs each packet what it saves the flush.
+Measured: a `bytearray` that grows, or joining every 64 while they are in the cache, costs each packet what it saves.
 """
 
 

@@ -2,7 +2,6 @@
 
 from array import array
 from collections import deque
-from operator import xor
 from typing import Final
 
 import attrs
@@ -18,47 +17,43 @@ _SPAN_MS: Final = 1000  # so exactly is known how old what is
 
 
 class RecentPackets:
-    """To take a packet in has to cost next to nothing, since it happens to each: the track puts it into two lists, and
-    it is hashed with others at the next `settle` or `holds`.
+    """To take a packet in has to cost next to nothing, since it happens to each: the track appends its key, and all
+    else is done at the next `settle` or `holds`.
+
+    To hash a packet at once, while it is in the cache, saves about a seventh of what the flush costs the Trio thread.
 
     Attributes:
-        times, packets: what was received since `settle` was called. Always the same objects, of the same length.
-        newest_bytes: length of the last packet before that.
+        keys: time and hash in one, 8 bytes for each packet. Always the same object.
     """
 
-    __slots__ = ("_index", "_keys", "_since_ms", "_spans", "newest_bytes", "packets", "times")
+    __slots__ = ("_index", "_settled", "_since_ms", "_spans", "keys")
 
     def __init__(self) -> None:
-        self.times: list[int] = []
-        self.packets: list[bytes] = []
-        self.newest_bytes = 0
-        self._keys = array("q")  # time and hash in one: 8 bytes for each packet
-        self._spans: deque[_Span] = deque()  # what of `_keys` came when
-        self._index: set[int] | None = None  # of `_keys`: only for those of whom not every packet is newer
+        self.keys = array("q")
+        self._settled = 0  # so many of `keys` are in `_spans`, and in `_index`
+        self._spans: deque[_Span] = deque()  # what of `keys` came when
+        self._index: set[int] | None = None  # of `keys`: only for those of whom not every packet is newer
         self._since_ms = 0  # from here on no packet was forgotten
 
     def __len__(self) -> int:
-        return len(self.times) + len(self._keys)
+        return len(self.keys)
 
     def settle(self, newest_ms: int, clock_ms: int = 0) -> None:
-        """Hash what came, and let go of it; forget what is older than the window.
+        """Note when the latest came; forget what is older than the window.
 
         Args:
             newest_ms: the participant's newest time.
             clock_ms: the stream's; the participant may have been silent for long.
         """
-        if self.packets:
-            self.newest_bytes = len(self.packets[-1])
-            new = array("q", map(xor, self.times, map(hash, self.packets)))
-            self.times.clear()
-            self.packets.clear()
-            self._keys += new
+        new = len(self.keys) - self._settled
+        if new:
             if self._index is not None:
-                self._index.update(new)
+                self._index.update(self.keys[self._settled :])
+            self._settled += new
             if not self._spans or newest_ms - self._spans[-1].start_ms > _SPAN_MS:
                 self._spans.append(_Span(newest_ms))
             self._spans[-1].newest_ms = newest_ms
-            self._spans[-1].count += len(new)
+            self._spans[-1].count += new
         is_silent = clock_ms - newest_ms > WINDOW_MS
         self._forget(newest_ms - (SILENT_WINDOW_MS if is_silent else WINDOW_MS))
 
@@ -70,20 +65,21 @@ class RecentPackets:
         """Whether these bytes came with this time, as far as is known."""
         self.settle(newest_ms)
         if self._index is None:
-            self._index = set(self._keys)
+            self._index = set(self.keys)
         return self.knows(time_ms, newest_ms) and time_ms ^ hash(data) in self._index
 
     def _forget(self, before_ms: int) -> None:
         """Forget what came before anything newer than `before_ms`, and the oldest of too many."""
         spans, count = self._spans, 0
-        while spans and (spans[0].newest_ms < before_ms or len(self._keys) - count > _MAX_PACKETS):
+        while spans and (spans[0].newest_ms < before_ms or len(self.keys) - count > _MAX_PACKETS):
             span = spans.popleft()
             count += span.count
             self._since_ms = max(self._since_ms, span.newest_ms + 1)
         if count:
             if self._index is not None:
-                self._index.difference_update(self._keys[:count])
-            del self._keys[:count]
+                self._index.difference_update(self.keys[:count])
+            del self.keys[:count]
+            self._settled -= count
 
 
 @attrs.define

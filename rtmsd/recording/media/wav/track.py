@@ -56,14 +56,14 @@ class Track:
         "_earlier_end",
         "_expected",
         "_interrupted_at",
+        "_keys",
         "_missed_ms",
-        "_packets",
+        "_newest_bytes",
         "_reach_bytes",
         "_recent",
         "_resumed_ms",
         "_slack_bytes",
         "_tail",
-        "_times",
         "_zero",
         "cut_bytes",
         "file",
@@ -103,7 +103,8 @@ class Track:
         self._tail = file.tail
         self._backlog = file.backlog
         self._recent = RecentPackets()
-        self._times, self._packets = self._recent.times, self._recent.packets
+        self._keys = self._recent.keys
+        self._newest_bytes = 0  # of the last packet
         self._drift = Drift()
         self._interrupted_at = 0
         self._missed_ms = 0  # end of the last packet that could not be kept
@@ -137,8 +138,7 @@ class Track:
         """Until when there was audio: the end of the file, or of a packet that is stored well before its time."""
         if self.newest_ms == self._resumed_ms:
             return self.end_ms
-        size = len(self._packets[-1]) if self._packets else self._recent.newest_bytes
-        newest_ms = self.newest_ms + size // self._bytes_per_ms
+        newest_ms = self.newest_ms + self._newest_bytes // self._bytes_per_ms
         return newest_ms if newest_ms > self.end_ms + CONTIGUOUS_MS else self.end_ms
 
     @property
@@ -199,7 +199,7 @@ class Track:
         return from_ms, from_ms + duration_ms
 
     def settle(self, clock_ms: int) -> None:
-        """Let go of what is kept of single packets, and of those long before `clock_ms`. To be called now and then."""
+        """Let go of what is kept of packets long before `clock_ms`. To be called now and then."""
         self._recent.settle(self.newest_ms, clock_ms)
         if self.newest_ms != self._resumed_ms and self.newest_ms - self.time_ms(self._earlier_end) > _EARLIER_MS:
             self._earlier = None
@@ -223,9 +223,9 @@ class Track:
             if not tail:
                 self.file.on_dirty(self.file)
             tail.append(data)
-            self._times.append(timestamp_ms)
-            self._packets.append(data)
+            self._keys.append(timestamp_ms ^ hash(data))
             self._expected += size
+            self._newest_bytes = size
             self.newest_ms = timestamp_ms
             backlog.pending_bytes += size + PIECE_BYTES
             return True
@@ -276,8 +276,8 @@ class Track:
         return Placement.KEPT
 
     def _remember(self, timestamp_ms: int, data: bytes) -> None:
-        self._times.append(timestamp_ms)
-        self._packets.append(data)
+        self._keys.append(timestamp_ms ^ hash(data))
+        self._newest_bytes = len(data)
         self.newest_ms = max(self.newest_ms, timestamp_ms)
 
     def _forget_resumption(self) -> None:

@@ -44,6 +44,7 @@ class Totals:
         delivery_attempts: by (sink, result).
         degraded: by code, 1 for each trouble of status, 0 for others.
         pending_bytes: media received and not yet written.
+        unsynced_s: age of the oldest of them.
         disk_free_bytes: below the recording directory; None when unknown.
     """
 
@@ -59,6 +60,7 @@ class Totals:
     delivery_attempts: Mapping[tuple[str, str], int] = attrs.field(factory=dict)
     degraded: Mapping[str, int] = attrs.field(factory=dict)
     pending_bytes: int = 0
+    unsynced_s: float = 0.0
     disk_free_bytes: int | None = None
 
 
@@ -147,6 +149,7 @@ class Metrics(Collector):
         )
         yield _filled(gauge("rtmsd_degraded", "1 for each thing that is wrong.", labels=["code"]), totals.degraded)
         yield gauge("rtmsd_pending_bytes", "Media received and not yet written.", totals.pending_bytes)
+        yield gauge("rtmsd_unsynced_seconds", "Age of the oldest media that are not synced yet.", totals.unsynced_s)
         if totals.disk_free_bytes is not None:
             yield gauge("rtmsd_disk_free_bytes", "Free for recordings.", totals.disk_free_bytes)
 

@@ -112,6 +112,8 @@ class Backend:
                 "free_bytes": health.free_bytes,
                 "pending_bytes": self.health.writer.pending_bytes,
                 "last_sync_age_s": round(self.health.writer.last_sync_age_s, 3),
+                "unsynced_s": round(self.health.writer.unsynced_s, 3),
+                "unsynced_max_s": round(self.health.writer.unsynced_max_s, 3),
                 "error": self.health.writer.error,
             },
             "state": {
@@ -182,6 +184,7 @@ class Backend:
             delivery_attempts=deliveries.attempts(supervisor.deliveries),
             degraded={code.value: 0 for code in TroubleCode} | {trouble.code.value: 1 for trouble in health.troubles},
             pending_bytes=self.health.writer.pending_bytes,
+            unsynced_s=self.health.writer.unsynced_s,
             disk_free_bytes=health.free_bytes,
         )
 

@@ -24,6 +24,7 @@ FULL = Totals(
     keep_alives={"signaling": 7},
     degraded={"disk_full": 1, "disk_low": 0},
     pending_bytes=123,
+    unsynced_s=0.25,
     disk_free_bytes=456,
 )
 
@@ -64,6 +65,7 @@ def test_each_count_is_under_its_name() -> None:
         ("rtmsd_degraded", (("code", "disk_full"),)): 1,
         ("rtmsd_degraded", (("code", "disk_low"),)): 0,
         ("rtmsd_pending_bytes", ()): 123,
+        ("rtmsd_unsynced_seconds", ()): 0.25,
         ("rtmsd_disk_free_bytes", ()): 456,
     }
     assert {key: found.get(key) for key in expected} == expected

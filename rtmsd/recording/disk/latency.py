@@ -16,6 +16,12 @@ class Arrivals:
     def __init__(self) -> None:
         self._counts: dict[int, int] = {}
 
+    @property
+    def oldest_s(self) -> float | None:
+        """Time of the oldest; None where there is none."""
+        step = next(iter(self._counts), None)
+        return None if step is None else step * STEP_S
+
     def note(self, at_s: float, messages: int) -> None:
         """So many messages came in one read."""
         counts, step = self._counts, int(at_s / STEP_S)

@@ -81,6 +81,8 @@ class Writer:
         self._refused: str | None = None  # why the last flush failed
         self._interval_s = settings.sync_interval_s
         self._flush_s = settings.sync_interval_s / 4  # what a flush takes, as seen lately
+        self._being_written = Arrivals()
+        self._unsynced_max_s = 0.0
         self._recorders: dict[Flushable, None] = {}  # in order of arrival
         self._lock = trio.Lock()
         self._nudged = trio.Event()
@@ -103,6 +105,19 @@ class Writer:
         if self._synced_s is None or (self._refused is None and not self.pending_bytes):
             return 0.0
         return trio.current_time() - self._synced_s
+
+    @property
+    def unsynced_s(self) -> float:
+        """Age of the oldest message that is not on disk yet; 0 where there is none."""
+        oldest_s = self._being_written.oldest_s
+        if oldest_s is None:
+            oldest_s = self.arrivals.oldest_s
+        return 0.0 if oldest_s is None else trio.current_time() - oldest_s
+
+    @property
+    def unsynced_max_s(self) -> float:
+        """The most that `unsynced_s` has been."""
+        return max(self._unsynced_max_s, self.unsynced_s)
 
     @property
     def _period_s(self) -> float:
@@ -144,7 +159,7 @@ class Writer:
         async with self._lock:
             self._nudged = trio.Event()
             now_s = trio.current_time()
-            arrivals = self.arrivals.take()
+            arrivals = self._being_written = self.arrivals.take()
             jobs = [
                 (recorder, job)
                 async for recorder in _by_and_by(tuple(self._recorders))
@@ -156,12 +171,13 @@ class Writer:
                 async for (recorder, job), outcome in _by_and_by(tuple(zip(jobs, outcomes, strict=True))):
                     self._settle(recorder, job, outcome)
                 self._note(next((each.error for each in outcomes if isinstance(each.error, OSError)), None))
-                took_s = time.perf_counter() - started_s
-                self._flush_s = max(took_s, 0.9 * self._flush_s)
-                self.on_sync(took_s)
+                self.on_sync(time.perf_counter() - started_s)
+            written_s = trio.current_time()
+            self._flush_s = max(written_s - now_s, 0.9 * self._flush_s)
+            self._unsynced_max_s = self.unsynced_max_s
+            self._being_written = Arrivals()
             if self._refused is None:
                 self._synced_s = now_s
-                written_s = trio.current_time()
                 for latency_s, messages in arrivals.latencies(written_s):
                     self.on_written(latency_s, messages)
             else:

@@ -136,3 +136,46 @@ def test_what_root_replaces_stays_the_owner_s_of_the_directory(tmp_path: Path) -
     Disk().replace(tmp_path / "stream.json", b"{}")
     found = (tmp_path / "stream.json").stat()
     assert (found.st_uid, found.st_gid) == (12345, 12345)
+
+
+def renamed(directory: Path, number: int) -> list[tuple[Path, bytes]]:
+    for each in range(number):
+        (directory / str(each)).mkdir()
+        (directory / str(each) / "stream.json").write_bytes(b"old")
+    return [(directory / str(each) / "stream.json", b"new %d" % each) for each in range(number)]
+
+
+@pytest.mark.usefixtures("equivalent")
+def test_many_files_are_replaced_with_a_sync_before_they_get_their_names_and_one_behind(tmp_path: Path) -> None:
+    files = renamed(tmp_path, FROM_FILES)
+
+    class Looking(Counting):
+        def sync_together(self, descriptor: int) -> None:
+            self.calls.append(",".join(sorted({path.read_bytes()[:3].decode() for path, _ in files})))
+            super().sync_together(descriptor)
+
+    disk = Looking()
+    assert disk.replace_all(files) == [None] * FROM_FILES
+    assert disk.calls == ["old", "sync_together", "new", "sync_together"]
+    assert all(path.read_bytes() == content for path, content in files)
+    assert [path.name for path in tmp_path.glob("*/.*")] == []
+
+
+def test_a_file_that_cannot_be_replaced_keeps_no_other_from_it(tmp_path: Path) -> None:
+    files = renamed(tmp_path, 3)
+    files[1][0].unlink()
+    files[1][0].parent.rmdir()
+    first, second, third = Disk().replace_all(files)
+    assert (first, third) == (None, None)
+    assert isinstance(second, FileNotFoundError)
+    assert [files[number][0].read_bytes() for number in (0, 2)] == [b"new 0", b"new 2"]
+
+
+def test_what_was_not_synced_gets_no_name(tmp_path: Path) -> None:
+    class Failing(Disk):
+        def sync(self, descriptor: int) -> None:
+            raise OSError(errno.EIO, "refused")
+
+    files = renamed(tmp_path, 2)
+    assert [getattr(failure, "errno", None) for failure in Failing().replace_all(files)] == [errno.EIO] * 2
+    assert {path.read_bytes() for path, _ in files} == {b"old"}

@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -217,6 +217,7 @@ def test_what_a_kill_left_beyond_the_manifest_was_never_promised(directory: Path
 async def test_a_manifest_promises_only_what_was_synced(studio: Any, tools: Any) -> None:
     """A power failure takes away what no sync brought to the disk: everything that the manifest promises had one."""
     synced: dict[int, int] = {}
+    checked: set[str] = set()
 
     class Noting(Disk):
         def sync(self, descriptor: int) -> None:
@@ -224,13 +225,15 @@ async def test_a_manifest_promises_only_what_was_synced(studio: Any, tools: Any)
             known = os.fstat(descriptor)
             synced[known.st_ino] = known.st_size
 
-        def replace(self, path: Path, content: bytes) -> None:
-            if path.name == "stream.json":
-                manifest = json.loads(content)
-                for entry in manifest["files"]:
-                    inode = (path.parent / entry["path"]).stat().st_ino
-                    assert synced.get(inode, 0) >= entry["bytes"], entry
-            super().replace(path, content)
+        def replace_all(self, files: Sequence[tuple[Path, bytes]]) -> list[Exception | None]:
+            for path, content in files:
+                if path.name == "stream.json":
+                    manifest = json.loads(content)
+                    for entry in manifest["files"]:
+                        inode = (path.parent / entry["path"]).stat().st_ino
+                        assert synced.get(inode, 0) >= entry["bytes"], entry
+                        checked.add(entry["path"])
+            return super().replace_all(files)
 
     studio.disk = Noting()
     directory = await record(studio, tools, ends=False)
@@ -244,6 +247,7 @@ async def test_a_manifest_promises_only_what_was_synced(studio: Any, tools: Any)
     recorder = await studio.open()
     await recorder.flusher.flush()
     assert damaged(directory) == []
+    assert checked
 
 
 def test_a_manifest_that_is_cut_is_made_again_and_reported(directory: Path) -> None:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from rtmsd.recording.disk.nofollow import directory_descriptor, free_name, is_away, open_directory
 
@@ -167,7 +167,41 @@ class Disk:
 
     def replace(self, path: Path, content: bytes) -> None:
         """Replace a whole file: a reader sees the old content or the new, also after a power failure."""
-        temporary = path.with_name(f".{path.name}.tmp")  # left behind by a crash, it is of no use
+        (failure,) = self.replace_all([(path, content)])
+        if failure is not None:
+            raise failure
+
+    def replace_all(self, files: Sequence[tuple[Path, bytes]]) -> list[Exception | None]:
+        """Replace files, each as `replace` does, and return what went wrong with each.
+
+        Many are synced together, before they get their names and behind that: one by one, the manifests of 128
+        recordings take twice the CPU and 2.5 times the time.
+        """
+        failures: list[Exception | None] = [None] * len(files)
+        staged: list[tuple[int, Path, int]] = []
+        try:
+            for number, (path, content) in enumerate(files):
+                try:
+                    staged.append((number, path, self._stage(path, content)))
+                except Exception as error:  # of one, which must not keep the others from the disk
+                    failures[number] = error
+            descriptors = [descriptor for _, _, descriptor in staged]
+            for (number, path, _), sync_failure in zip(staged, self.sync_all(descriptors), strict=True):
+                failures[number] = sync_failure or _error_of(self._put_in_place, path)
+            if self._together.covers(descriptors):
+                together = _error_of(self.sync_together, descriptors[0])
+                return [failure or together for failure in failures]
+            for number, path, _ in staged:
+                failures[number] = failures[number] or _error_of(self.sync_directory, path.parent)
+        finally:
+            for _, _, descriptor in staged:
+                with contextlib.suppress(OSError):
+                    self.close(descriptor)
+        return failures
+
+    def _stage(self, path: Path, content: bytes) -> int:
+        """Write the new content beside a file. Returns its descriptor."""
+        temporary = _temporary(path)  # left behind by a crash, it is of no use
         self.remove(temporary)
         try:
             descriptor = self.open(temporary, create=True)
@@ -179,22 +213,31 @@ class Disk:
             if os.geteuid() == 0:  # `repair` by root must not lock out the daemon, whose directory it is
                 owner = path.parent.stat()
                 os.fchown(descriptor, owner.st_uid, owner.st_gid)
-            self.sync(descriptor)
-        finally:
+        except BaseException:
             self.close(descriptor)
+            raise
+        return descriptor
+
+    def _put_in_place(self, path: Path) -> None:
         with open_directory(path.parent, self.root) as directory:
-            names = partial(os.replace, temporary.name, path.name, src_dir_fd=directory, dst_dir_fd=directory)
+            names = partial(os.replace, _temporary(path).name, path.name, src_dir_fd=directory, dst_dir_fd=directory)
             try:
                 names()
             except IsADirectoryError:
                 self.set_aside(path)
                 names()
-        self.sync_directory(path.parent)
 
 
-def _error_of(sync: Callable[[int], None], descriptor: int) -> OSError | None:
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{path.name}.tmp")
+
+
+_T = TypeVar("_T")
+
+
+def _error_of(work: Callable[[_T], None], argument: _T) -> OSError | None:
     try:
-        sync(descriptor)
+        work(argument)
     except OSError as error:
         return error
     return None

@@ -62,6 +62,7 @@ def write_jobs(disk: Disk, jobs: Sequence[Job]) -> list[Outcome]:
                 damages[number].append(error.damage)
             else:
                 errors.setdefault(number, error)
+    manifests: list[tuple[int, tuple[Path, bytes]]] = []
     for number, job in enumerate(jobs):
         if job.manifest is not None and number not in errors:
             try:
@@ -69,12 +70,16 @@ def write_jobs(disk: Disk, jobs: Sequence[Job]) -> list[Outcome]:
                     job.repair(disk)
                 known = {damage.file for damage in damages[number]}
                 damages[number] += survey(disk, (file for file in job.files if file not in known))
-                if damages[number]:
-                    continue
-                disk.make_directory(job.directory)
-                disk.replace(job.directory / MANIFEST, encode_manifest(job.manifest))
+                if not damages[number]:
+                    disk.make_directory(job.directory)
+                    manifests.append((number, (job.directory / MANIFEST, encode_manifest(job.manifest))))
             except Exception as error:
                 errors[number] = error
+    for first in range(0, len(manifests), at_once):
+        group = manifests[first : first + at_once]
+        for (number, _), failure in zip(group, disk.replace_all([file for _, file in group]), strict=True):
+            if failure is not None:
+                errors[number] = failure
     return [Outcome(tuple(written[number]), errors.get(number), tuple(damages[number])) for number in range(len(jobs))]
 
 

@@ -165,8 +165,8 @@ class Flusher:
     async def finish(self) -> None:
         """Write everything, with the captions in order, and let go of the directory."""
         await self.flush()
-        finish = partial(self._contents.media.finish, self._writer.disk)
-        await self._writer.retrier.run(finish, self._rtms_stream_id)
+        for work in self._contents.media.last_work():
+            await self._writer.retrier.run(partial(work, self._writer.disk), self._rtms_stream_id)
         self._let_go()
 
     async def suspend(self) -> None:

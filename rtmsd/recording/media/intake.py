@@ -1,7 +1,7 @@
 """The media of one stream, taken in message by message and handed to the store of their type."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 from rtmsd.protocol.bounds import bounded_name
@@ -184,11 +184,6 @@ class MediaIntake:
     def entries(self) -> list[FileEntry]:
         return [entry for store in self.stores.values() for entry in store.entries()]
 
-    def finish(self, disk: Disk) -> None:
-        """See `MediaStore.finish`. In a worker thread, after the last flush.
-
-        Raises:
-            OSError: the disk failed.
-        """
-        for store in self.stores.values():
-            store.finish(disk)
+    def last_work(self) -> list[Callable[[Disk], None]]:
+        """See `MediaStore.last_work`."""
+        return [work for store in self.stores.values() if (work := store.last_work()) is not None]

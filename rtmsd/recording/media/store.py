@@ -170,9 +170,8 @@ class MediaStore(ABC, Generic[Data]):
     def interrupted(self) -> None:
         """The connection that brought these media is gone."""
 
-    def finish(self, disk: Disk) -> None:
-        """Write again what depends on the whole stream. In a worker thread, after the last flush.
-
-        Raises:
-            OSError: the disk failed.
+    def last_work(self) -> Callable[[Disk], None] | None:
+        """Return what writes again that depends on the whole stream: for a worker thread, after the last flush. It
+        raises OSError when the disk fails. None: nothing does, as of most streams.
         """
+        return None

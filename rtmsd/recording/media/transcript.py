@@ -2,6 +2,7 @@
 
 import contextlib
 from collections import deque
+from collections.abc import Callable
 from typing import Any, Final
 
 from rtmsd.protocol.causes import GapCause
@@ -90,15 +91,16 @@ class TranscriptStore(TextStore[TranscriptData]):
         self._is_whole = False
         return Gap("transcript", None, from_ms, max(to_ms, from_ms + 1), GapCause.DAMAGED)
 
-    def finish(self, disk: Disk) -> None:
-        """Make the captions again from the lines on disk; nothing to do without any, nor where some are gone whose
-        captions are still there.
-        """
-        if self._lines.size_bytes and self._is_whole:
-            with contextlib.suppress(FileNotFoundError):  # since a moment ago
-                lines = read_lines(disk.read(self._lines.path), Line.UTTERANCE)
-                content = captions.captions(lines, self._context.started_ms)
-                disk.replace(self._cues.path, content.encode(errors="replace"))
+    def last_work(self) -> Callable[[Disk], None] | None:
+        """Without lines there are no captions to put in order; where some are gone, their captions are still there."""
+        return self._order_captions if self._lines.size_bytes and self._is_whole else None
+
+    def _order_captions(self, disk: Disk) -> None:
+        """Make the captions again from the lines on disk."""
+        with contextlib.suppress(FileNotFoundError):  # since a moment ago
+            lines = read_lines(disk.read(self._lines.path), Line.UTTERANCE)
+            content = captions.captions(lines, self._context.started_ms)
+            disk.replace(self._cues.path, content.encode(errors="replace"))
 
     def _remember(self, line: dict[str, Any]) -> bool:
         """Note a line as written; False if it was noted before."""

@@ -89,3 +89,13 @@ def test_shares_never_add_up_to_more_than_there_is(limit_bytes: int, steps: list
         share.pending_bytes = 0
     buffer.shrink()
     assert all(not share.full for share in shares[:1])
+
+
+def test_what_a_read_may_bring_is_the_same_for_all_however_many_come_and_go() -> None:
+    buffer = Buffer(16 << 20)
+    shares = [buffer.open_share() for _ in range(200)]
+    assert len({share.read_bytes for share in shares}) == 1
+    assert 0 < shares[0].read_bytes < 65_536
+    for share in shares[1:]:
+        buffer.close_share(share)
+    assert shares[0].read_bytes == 65_536

@@ -8,6 +8,7 @@ _STEPS: Final = 16
 """A share grows by so small a part of what each stream would have if all had the same: little is held back unused."""
 
 _READ_BYTES: Final = 65_536  # what one read of a socket may bring, and is to find room
+_READ_STEP_BYTES: Final = 4096
 
 
 class Buffer:
@@ -22,6 +23,7 @@ class Buffer:
         self.limit_bytes = limit_bytes
         self._shares: dict[Backlog, None] = {}
         self._granted_bytes = 0
+        self._read_bytes = _READ_BYTES
 
     @property
     def pending_bytes(self) -> int:
@@ -29,7 +31,7 @@ class Buffer:
 
     def open_share(self) -> Backlog:
         """Return the part of a stream that begins."""
-        share = Backlog(0, grow=self._grow)
+        share = Backlog(0, read_bytes=self._read_bytes, grow=self._grow)
         self._shares[share] = None
         self._set_read_bytes()
         return share
@@ -44,8 +46,9 @@ class Buffer:
 
     def shrink(self) -> None:
         """Give back what was written."""
+        step_bytes = self._step_bytes
         for share in self._shares:
-            unused = share.limit_bytes - max(share.pending_bytes, 0) - self._step_bytes
+            unused = share.limit_bytes - max(share.pending_bytes, 0) - step_bytes
             if unused > 0:
                 share.limit_bytes -= unused
                 self._granted_bytes -= unused
@@ -55,8 +58,13 @@ class Buffer:
         return max(1, self.limit_bytes // (_STEPS * max(1, len(self._shares))))
 
     def _set_read_bytes(self) -> None:
-        for share in self._shares:
-            share.read_bytes = min(_READ_BYTES, 2 * self._step_bytes)
+        """In steps: else each stream that begins or ends would change all others."""
+        read_bytes = min(_READ_BYTES, 2 * self._step_bytes)
+        read_bytes -= read_bytes % _READ_STEP_BYTES if read_bytes > _READ_STEP_BYTES else 0
+        if read_bytes != self._read_bytes:
+            self._read_bytes = read_bytes
+            for share in self._shares:
+                share.read_bytes = read_bytes
 
     def _grow(self, share: Backlog, size_bytes: int) -> bool:
         """Make a share larger that is used up. Returns whether there is room for so many bytes in it now.

@@ -1,6 +1,5 @@
 """The finalizer of ended streams: their files are finished or deleted, and the journal forgets them."""
 
-from collections import deque
 from collections.abc import Callable, Collection, Iterator, Set
 from contextlib import contextmanager
 from functools import partial
@@ -32,7 +31,6 @@ class Finalizer:
     """One for all streams.
 
     Attributes:
-        ended: descriptions of the streams that ended last, the newest at the end; each of them once.
         tally: sums over all streams that ended.
     """
 
@@ -41,8 +39,13 @@ class Finalizer:
     _diagnostics: Diagnostics
     _config: Callable[[], Config]
     _deliveries: Deliveries
-    ended: deque[dict[str, Any]] = attrs.field(factory=deque, init=False)
     tally: Tally = attrs.field(factory=Tally, init=False)
+    _ended: dict[str, dict[str, Any]] = attrs.field(factory=dict, init=False)
+
+    @property
+    def ended(self) -> list[dict[str, Any]]:
+        """Descriptions of the streams that ended last, the newest at the end; each of them once."""
+        return list(self._ended.values())
 
     async def finalize(self, stream: ManagedStream) -> None:
         """Write down how a stream ended. What fails in it is no other stream's trouble."""
@@ -156,8 +159,11 @@ class Finalizer:
             self.tally.add(stream.stream)
         assert stream.outcome is not None
         if stream.recorder is not None or stream.outcome.state != "ended":
-            others = [each for each in self.ended if each["rtms_stream_id"] != stream.row.rtms_stream_id]
-            self.ended = deque([*others, describe(stream)], maxlen=REMEMBERED)
+            rtms_stream_id = stream.row.rtms_stream_id
+            self._ended.pop(rtms_stream_id, None)
+            self._ended[rtms_stream_id] = describe(stream)
+            if len(self._ended) > REMEMBERED:
+                del self._ended[next(iter(self._ended))]
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Annotated, Final, Literal, TypeAlias
 
 import attrs
@@ -129,11 +130,16 @@ class MediaConfig:
 
     def params(self) -> MediaParams:
         """The parameters of message 3; media that are not in `types` are left out."""
-        everything = attrs.evolve(
-            DEFAULTS,
-            audio=self.audio.params(),
-            video=self.video.params(),
-            deskshare=self.share.params(),
-            transcript=self.transcript.params(),
-        )
-        return only(everything, self.requested)
+        return _params(self)
+
+
+@lru_cache(maxsize=2)  # one configuration is in force, and each stream asks
+def _params(config: MediaConfig) -> MediaParams:
+    everything = attrs.evolve(
+        DEFAULTS,
+        audio=config.audio.params(),
+        video=config.video.params(),
+        deskshare=config.share.params(),
+        transcript=config.transcript.params(),
+    )
+    return only(everything, config.requested)

@@ -4,6 +4,7 @@ Source: Zoom documentation, "Media parameter definitions". The combinations that
 """
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Final, TypeVar
 
 import attrs
@@ -97,6 +98,7 @@ MAX_IMAGE_FPS: Final = 5  # of JPG and PNG; for share Zoom's prose says 1 and it
 # Requests and answers
 
 
+@lru_cache(maxsize=64)  # nearly all streams ask for the same
 def with_defaults(params: MediaParams, types: MediaType) -> MediaParams:
     """Return what a server makes of a request: the wanted sections only, every field set, fallbacks applied.
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from enum import IntEnum
+from functools import lru_cache
 from typing import Any, Final
 
 import attrs
@@ -15,12 +16,13 @@ from rtmsd.protocol.media_types import NAMES, SECTIONS
 def summary(params: MediaParams) -> dict[str, dict[str, Any]]:
     """Return the parameters of each medium that is there."""
     return {
-        NAMES[bit]: _section(section)
+        NAMES[bit]: dict(_section(section))
         for name, bit in SECTIONS.items()
         if (section := getattr(params, name)) is not None
     }
 
 
+@lru_cache(maxsize=64)  # nearly all streams have the same
 def _section(section: Any) -> dict[str, Any]:
     described: dict[str, Any] = {}
     for field, value in attrs.asdict(section).items():

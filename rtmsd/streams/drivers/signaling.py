@@ -1,6 +1,7 @@
 """The signaling driver: one connection after another, as the core asks for them."""
 
 from collections.abc import Mapping
+from functools import lru_cache
 
 import trio
 
@@ -17,6 +18,7 @@ from rtmsd.streams.drivers.messages import MessageWriter
 from rtmsd.transport.websocket import TextWebSocket, open_signaling
 
 
+@lru_cache(maxsize=32)  # one for all streams of a product
 def subscription(product: str, requested: MediaType) -> m.EventSubscription:
     """Everything that concerns the media asked for."""
     wanted = product_of(product).events.wanted(requested)

@@ -30,6 +30,7 @@ from rtmsd.streams.finalizer import REMEMBERED, Finalizer
 from rtmsd.streams.lost import LostStreams
 from rtmsd.streams.managed_stream import ManagedStream, row_after, row_of
 from rtmsd.streams.restart import Restarter
+from rtmsd.streams.resuming import longest_out_first
 from rtmsd.streams.running import Runner, local_ms
 from rtmsd.streams.summary import Tally, reason_label
 
@@ -87,10 +88,12 @@ class Supervisor:
         async with trio.open_nursery() as self._nursery:
             await self.lost.load()
             self._nursery.start_soon(self.lost.keep)
-            for row in await self.journal.unfinished():
+            unfinished, root = await self.journal.unfinished(), self.config.recording.directory
+            for row in await longest_out_first(root, unfinished, self._writer.run_sync):
                 event = "stream resumes" if row.stop_reason is None else "stream is finished late"
                 log.info(event, rtms_stream_id=row.rtms_stream_id)
                 self._begin(ManagedStream(row, is_resumed=True))
+                await trio.lowlevel.checkpoint()  # tasks that begin in one turn may run in either order
             task_status.started()
             await self._sample_rates()
 

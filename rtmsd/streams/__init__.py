@@ -8,7 +8,7 @@ package does that for every stream at once, such that nothing that happens to on
 
 - `core` decides. It has no Trio, no socket and no clock: inputs come with their time, and actions follow.
 - `drivers` act. Each stream is a `Stream` with a nursery, whose tasks are its signaling connection, its media
-  connections, the keep-alive watchdog and the timer that wakes the core: for a reconnection, a window, the end.
+  connections, and the timer that wakes the core (for a reconnection, a window, the end) and the keep-alive watchdog.
 - This level manages. `Supervisor` has all streams and hands them what webhooks and operators want; `ManagedStream` is
   one of them, from its command to its finished files; `Runner` opens and runs it, and `Finalizer` finishes, suspends or
   deletes the files.

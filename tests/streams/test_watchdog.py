@@ -29,7 +29,13 @@ class Connection:
 @pytest.fixture
 async def watchdog(nursery: trio.Nursery) -> Watchdog:
     watchdog = Watchdog(TIMEOUT_S)
-    nursery.start_soon(watchdog.run)
+
+    async def look() -> None:
+        while True:
+            due_s = watchdog.look(trio.current_time())
+            await trio.sleep_until(due_s)
+
+    nursery.start_soon(look)
     await trio.testing.wait_all_tasks_blocked()
     return watchdog
 

@@ -1,8 +1,6 @@
 """The keep-alive watchdog: Zoom sends a keep-alive every 10 s, so one that is silent for much longer is dead."""
 
-from typing import NoReturn, Protocol
-
-import trio
+from typing import Protocol
 
 from rtmsd.errors import ConnectionLost, KeepAliveTimeout
 
@@ -19,7 +17,7 @@ class Watched(Protocol):
 
 
 class Watchdog:
-    """One task for all connections of a stream. Who hears something has only to read the clock: it sets no timer."""
+    """Looks after all connections of a stream. Who hears something has only to read the clock: it sets no timer."""
 
     def __init__(self, timeout_s: float) -> None:
         self._timeout_s = timeout_s
@@ -33,18 +31,17 @@ class Watchdog:
         """Look after it no more, if it was looked after."""
         self._watched.pop(connection, None)
 
-    async def run(self) -> NoReturn:
-        """Drop whoever says nothing for too long, for ever.
+    def look(self, now_s: float) -> float:
+        """Drop whoever has said nothing for too long. Returns when to look again.
 
-        A connection that comes later needs no wake-up: it cannot be due before this looks again.
+        A connection that comes later changes nothing about that: it cannot be due before.
         """
-        while True:
-            oldest_s = now_s = trio.current_time()
-            for connection, name in tuple(self._watched.items()):
-                heard_s = connection.last_heard_s
-                if heard_s + self._timeout_s <= now_s:
-                    self.forget(connection)
-                    connection.drop(KeepAliveTimeout(f"nothing heard on {name} for {self._timeout_s:g} s"))
-                else:
-                    oldest_s = min(oldest_s, heard_s)
-            await trio.sleep_until(oldest_s + self._timeout_s)
+        oldest_s = now_s
+        for connection, name in tuple(self._watched.items()):
+            heard_s = connection.last_heard_s
+            if heard_s + self._timeout_s <= now_s:
+                self.forget(connection)
+                connection.drop(KeepAliveTimeout(f"nothing heard on {name} for {self._timeout_s:g} s"))
+            else:
+                oldest_s = min(oldest_s, heard_s)
+        return oldest_s + self._timeout_s

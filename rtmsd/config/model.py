@@ -99,6 +99,7 @@ class StreamsConfig:
     signaling_window_s: Seconds = 60
     stop_grace_s: Seconds = 2
     drain_s: Seconds = 8
+    max_rest_ms: Annotated[int, Between(0, 100)] = 20
     restart_policy: Literal["none", "api"] = "none"
 
 

@@ -21,6 +21,7 @@ from rtmsd.config import Config
 from rtmsd.daemon.admin_sockets import open_admin_sockets
 from rtmsd.daemon.backend import Backend
 from rtmsd.daemon.health import Health, Phase
+from rtmsd.daemon.resting import let_rest
 from rtmsd.daemon.shutdown_deadline import ShutdownDeadline
 from rtmsd.daemon.state_recovery import rows_from_recordings
 from rtmsd.errors import ConfigError, RtmsdError, leaves
@@ -124,6 +125,7 @@ class Daemon:
                 api = ZoomApi()
                 restarter = Restarter(api, lambda: supervisor.config)
                 supervisor = Supervisor(config, journal, writer, restarter=restarter, on_event=self._events.publish)
+                let_rest(self._events, lambda: supervisor.config)
                 await base.start(writer.run)
                 base.start_soon(supervisor.deliveries.run)
                 base.start_soon(_follow_directory, lock)

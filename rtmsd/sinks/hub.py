@@ -1,6 +1,6 @@
 """The fan-out to live sinks: events of all streams, and the media of one."""
 
-from collections.abc import Iterator, MutableSequence
+from collections.abc import Callable, Iterator, MutableSequence
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -18,10 +18,16 @@ class LiveHub:
 
     Media do not take the way over the hub: each recorder calls the sinks in a list of its own, so that a stream that
     nobody listens to pays for one test of an empty list per packet.
+
+    Attributes:
+        media_sinks: how many hear media, of whatever stream.
+        on_media_sink: called when one more does.
     """
 
     def __init__(self) -> None:
         self._sinks: list[EventSink] = []
+        self.media_sinks = 0
+        self.on_media_sink: Callable[[], None] = lambda: None
 
     def publish(self, event: JsonObject) -> None:
         """Pass on a line of `events.jsonl`, with its `rtms_stream_id`, without waiting."""
@@ -41,8 +47,11 @@ class LiveHub:
     def attached_to(self, listeners: MutableSequence[LiveSink], sink: LiveSink) -> Iterator[None]:
         """Let a sink hear all events, and the media of the recorder whose `listeners` these are."""
         listeners.append(sink)
+        self.media_sinks += 1
+        self.on_media_sink()
         try:
             with self.attached(sink):
                 yield
         finally:
+            self.media_sinks -= 1
             listeners.remove(sink)

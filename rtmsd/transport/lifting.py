@@ -55,6 +55,7 @@ class UpgradeStream(trio.abc.Stream):
 
     Attributes:
         close_sent: a WebSocket close frame was sent.
+        may_rest: what comes may wait for its turn: the handshake of the protocol above is over.
         last_heard_s: time of the last complete frame, in Trio's clock. Bytes that complete none are no sign of life.
         broken: why there is nothing more to read, unless by a close frame; "" while that is not known.
     """
@@ -62,7 +63,7 @@ class UpgradeStream(trio.abc.Stream):
     def __init__(self, stream: trio.abc.Stream, max_message_bytes: int) -> None:
         self._stream = stream
         self._head: bytearray | None = bytearray()  # of the answer to the upgrade; None once it is complete
-        self.close_sent = False
+        self.close_sent = self.may_rest = False
         self.broken = ""
         self.last_heard_s = trio.current_time()
         self._splitter = FrameSplitter(max_message_bytes)
@@ -183,7 +184,10 @@ class LiftingStream(UpgradeStream):
 
 
 class SharedLiftingStream(LiftingStream):
-    """A lifting stream that, once upgraded, is read by the task that waits for all such sockets: see `network`."""
+    """A lifting stream that is read by the task that waits for all such sockets, see `network`, while it `may_rest`.
+
+    Until then, and once a close frame was sent, somebody waits for what it brings next, so it waits by itself.
+    """
 
     def __init__(
         self,
@@ -209,7 +213,11 @@ class SharedLiftingStream(LiftingStream):
             if self._is_closed:  # meanwhile: its descriptor may be another socket's by now
                 raise trio.ClosedResourceError
             try:
-                await self._sockets.wait(self._socket.fileno(), self._on_readable)
+                if self.may_rest and not self.close_sent:
+                    await self._sockets.wait(self._socket.fileno(), self._on_readable)
+                else:
+                    await trio.lowlevel.wait_readable(self._socket.fileno())
+                    self._on_readable()
             except trio.Cancelled:
                 self._read_rest()
                 raise

@@ -97,11 +97,19 @@ class _Waiting:
 
 
 class SocketSet:
-    """The sockets that one task waits for. Level-triggered: what a call leaves unread is reported again."""
+    """The sockets that one task waits for. Level-triggered: what a call leaves unread is reported again.
+
+    Attributes:
+        longest_rest_s: asked before each rest how long it may be from the beginning of one turn to the next; 0: only
+            as short as `_REST_S`. Who makes it 0 calls `wake`.
+    """
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
         self._waiting: dict[int, _Waiting] = {}
+        self.longest_rest_s: Callable[[], float] = lambda: 0.0
+        self._rest = trio.CancelScope()
+        self._is_flooded = False  # a socket has brought much since the set last waited
 
     async def wait(self, fd: int, on_readable: OnReadable) -> None:
         """Have `on_readable` called, in the context of this task, each time `fd` is readable, until it has ENOUGH.
@@ -119,6 +127,10 @@ class SocketSet:
 
         await trio.lowlevel.wait_task_rescheduled(abort)
 
+    def wake(self) -> None:
+        """End a long rest at once."""
+        self._rest.cancel()
+
     def closing(self, fd: int) -> None:
         """Wake the task that waits for `fd`, which is about to be closed, with ClosedResourceError."""
         if fd in self._waiting:
@@ -128,21 +140,27 @@ class SocketSet:
         """Wait, and call the readers, for ever.
 
         Packets that arrive close together are read together: a wake-up costs as much as reading two of them. So after
-        a busy turn there is a short rest, unless a socket has more to read.
+        a busy turn there is a short rest, unless a socket has more to read; and where nobody listens, after every turn
+        a long one, unless that would slow down a sender who fills the socket's buffer.
         """
         with contextlib.closing(Timer()) as timer:
             await self._take_turns(timer)
 
     async def _take_turns(self, timer: Timer) -> None:
-        waited_s = -math.inf
+        began_s = -math.inf
         while True:
             await trio.lowlevel.wait_readable(self._epoll.fileno())
             now_s = trio.current_time()
-            is_busy = now_s - waited_s < _REST_S
-            waited_s = now_s
+            is_busy = now_s - began_s < _REST_S
+            began_s = now_s
+            self._is_flooded = False
             while (progress := self._turn()) is not None:
                 if progress is MORE:
                     await trio.lowlevel.checkpoint()
+                elif not self._is_flooded and (rest_s := self.longest_rest_s()):
+                    with trio.CancelScope(deadline=began_s + rest_s) as self._rest:
+                        await trio.sleep_forever()
+                    began_s = trio.current_time()
                 elif is_busy:
                     await timer.rest(_REST_S)
                 else:
@@ -165,6 +183,7 @@ class SocketSet:
                 continue
             if progress is DRAINED:
                 continue
+            self._is_flooded = True
             if progress is MORE:
                 result = progress
             else:

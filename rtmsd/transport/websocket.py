@@ -161,6 +161,10 @@ class TextWebSocket(_Socket):
 class MediaSocket(_Socket):
     """A media connection; its messages go to the consumer given at its opening."""
 
+    def accepted(self) -> None:
+        """The handshake of RTMS is over: from now on what comes may wait for its turn, see `network`."""
+        self._stream.may_rest = True
+
     async def wait_closed(self) -> None:
         """Wait for the end of the connection, and raise it.
 

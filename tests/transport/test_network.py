@@ -142,6 +142,7 @@ async def test_arrived_data_are_taken_before_a_connection_is_given_up(how: str) 
         sockets = SocketSet()  # which nobody runs: as if there had been no turn between the packet and the end
         stream = SharedLiftingStream(tcp, 1000, batches.append, None, sockets)
         await stream.receive_some()
+        stream.may_rest = True
         async with trio.open_nursery() as nursery:
 
             async def read() -> None:
@@ -173,6 +174,7 @@ async def test_a_read_of_many_small_messages_leaves_turns_to_others_and_loses_no
         sockets = SocketSet()
         stream = SharedLiftingStream(tcp, 1000, taken.extend, None, sockets)
         await stream.receive_some()
+        stream.may_rest = True
         async with trio.open_nursery() as nursery:
 
             async def look() -> None:
@@ -220,6 +222,7 @@ async def test_a_reader_at_the_gate_does_not_wait_for_a_closed_descriptor() -> N
         tcp = TcpStream(trio.SocketStream(trio.socket.from_stdlib_socket(near)))
         stream = SharedLiftingStream(tcp, 1000, lambda batch: None, ShutOnce(), SocketSet())
         await stream.receive_some()
+        stream.may_rest = True
         async with trio.open_nursery() as nursery:
 
             async def read() -> None:
@@ -264,3 +267,106 @@ async def test_busy_turns_rest_in_between_unless_there_is_more_to_read(monkeypat
             await sockets.wait(first.near.fileno(), read_on)
             assert read == 1000
             assert rests <= 1  # only when it was enough
+
+
+class Resting:
+    """A set that may rest for 20 ms of virtual time, and a socket whose reader writes down when it was called."""
+
+    def __init__(self, sockets: SocketSet, one: Pair) -> None:
+        self.one = one
+        self.read_ms: list[int] = []
+        self.took_s = 0.0
+        self.progress = Progress.DRAINED
+        self._sockets = sockets
+
+    async def run(self) -> None:
+        await self._sockets.wait(self.one.near.fileno(), self._on_readable)
+
+    def _on_readable(self) -> Progress:
+        self.read_ms.append(round(trio.current_time() * 1000))
+        os.read(self.one.near.fileno(), 100)
+        if self.took_s:
+            trio.lowlevel.current_clock().jump(self.took_s)  # type: ignore[attr-defined]
+        return self.progress
+
+    async def send(self, after_s: float) -> None:
+        await trio.sleep(after_s)
+        self.one.far.send(b"x")
+
+
+@asynccontextmanager
+async def resting() -> AsyncIterator[Resting]:
+    with pair() as one:
+        async with running() as sockets, trio.open_nursery() as nursery:
+            sockets.longest_rest_s = lambda: 0.02
+            on = Resting(sockets, one)
+            nursery.start_soon(on.run)
+            yield on
+            nursery.cancel_scope.cancel()
+
+
+async def test_a_resting_set_reads_after_20_ms_at_the_latest(autojump_clock: trio.testing.MockClock) -> None:
+    async with resting() as on:
+        for after_s in (1.0, 0.005, 0.004, 0.1):
+            await on.send(after_s)
+        await trio.sleep(0.1)
+        assert on.read_ms == [1000, 1020, 1109]  # at once, what came meanwhile together, at once again
+
+
+async def test_a_rest_counts_from_the_beginning_of_a_turn(autojump_clock: trio.testing.MockClock) -> None:
+    async with resting() as on:
+        on.took_s = 0.015
+        await on.send(1.0)
+        await trio.testing.wait_all_tasks_blocked()
+        await on.send(0.001)
+        await trio.sleep(0.1)
+        assert on.read_ms == [1000, 1020]
+
+
+async def test_a_listener_ends_the_rest_at_once(autojump_clock: trio.testing.MockClock) -> None:
+    async with resting() as on:
+        await on.send(1.0)
+        await on.send(0.005)
+        on._sockets.longest_rest_s = lambda: 0.0
+        on._sockets.wake()
+        await on.send(0.005)
+        await trio.sleep(0.1)
+        assert on.read_ms == [1000, 1005, 1010]
+
+
+async def test_nothing_rests_behind_a_read_that_brought_much(autojump_clock: trio.testing.MockClock) -> None:
+    async with resting() as on:
+        on.progress = Progress.MORE
+        await on.send(1.0)
+        await on.send(0.005)
+        await trio.sleep(0.1)
+        assert on.read_ms == [1000, 1005]
+
+
+async def test_a_stream_waits_by_itself_until_its_handshake_is_over_and_while_it_closes() -> None:
+    near, far = socket.socketpair()
+    batches: list[list[bytes]] = []
+    with far:
+        far.send(b"HTTP/1.1 101 Switching Protocols\r\n\r\n")
+        tcp = TcpStream(trio.SocketStream(trio.socket.from_stdlib_socket(near)))
+        sockets = SocketSet()  # which nobody runs: as in a rest without end
+        stream = SharedLiftingStream(tcp, 1000, batches.append, None, sockets)
+        await stream.receive_some()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(stream.receive_some)
+            await trio.testing.wait_all_tasks_blocked()
+            far.send(b"\x81\x02hi")
+            await trio.testing.wait_all_tasks_blocked(0.01)
+            assert batches == [[b"hi"]]
+            stream.may_rest = True
+            far.send(b"\x81\x03and")  # read alone, as it waited so; from now on with all others
+            await trio.testing.wait_all_tasks_blocked(0.01)
+            far.send(b"\x81\x04rest")
+            await trio.testing.wait_all_tasks_blocked(0.01)
+            assert batches == [[b"hi"], [b"and"]]
+            nursery.cancel_scope.cancel()
+        assert batches == [[b"hi"], [b"and"], [b"rest"]]
+        await stream.send_all(b"\x88\x00")
+        far.send(b"\x88\x00")
+        assert await stream.receive_some() == b"\x88\x00"
+        await stream.aclose()

@@ -170,6 +170,7 @@ class MediaDriver:
         self._report(core.media.granted, self.link, protocol.absent, unusable, protocol.negotiated)
         self._connection = recording.numbers[self.link]
         self._answer_scope.cancel()
+        self._socket.accepted()
 
     def control(self, raw: Raw) -> None:
         """A message that is no media: a keep-alive, or something to be counted."""

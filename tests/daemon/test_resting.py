@@ -1,0 +1,66 @@
+"""The rest of media sockets while nobody listens."""
+
+from pathlib import Path
+
+import pytest
+
+from rtmsd.config import RecordingConfig, StreamsConfig
+from rtmsd.daemon.resting import let_rest
+from rtmsd.sinks.hub import LiveHub
+from rtmsd.sinks.taps import EventTap, NdjsonTap
+from rtmsd.transport.network import SocketSet, socket_set
+from tests.daemon.whole import assert_all_of_it_once, config, directory_of, until_ended, zoom_and_daemon
+
+
+def sockets() -> SocketSet:
+    found = socket_set()
+    assert found is not None
+    return found
+
+
+async def test_only_who_hears_media_ends_the_rest(tmp_path: Path) -> None:
+    hub, settings = LiveHub(), config(tmp_path, recording=RecordingConfig(directory=tmp_path))
+    let_rest(hub, lambda: settings)
+    woken: list[float] = []
+    hub.on_media_sink = lambda: woken.append(sockets().longest_rest_s())
+    assert sockets().longest_rest_s() == 0.02
+    with hub.attached(EventTap()):
+        assert sockets().longest_rest_s() == 0.02
+    tap = NdjsonTap("stream", frozenset({"audio"}), None)
+    with hub.attached_to([], tap):
+        assert woken == [0.0]
+        with hub.attached_to([], tap):
+            pass
+        assert sockets().longest_rest_s() == 0.0
+    assert sockets().longest_rest_s() == 0.02
+
+
+@pytest.mark.parametrize(
+    ("rest_ms", "sync_s", "longest_s"), [(20, 0.5, 0.02), (0, 0.5, 0.0), (5, 0.5, 0.005), (20, 0.1, 0.004)]
+)
+async def test_the_configuration_in_force_bounds_a_rest(
+    rest_ms: int, sync_s: float, longest_s: float, tmp_path: Path
+) -> None:
+    settings = config(tmp_path)
+    let_rest(LiveHub(), lambda: settings)
+    settings = config(
+        tmp_path,
+        streams=StreamsConfig(max_rest_ms=rest_ms),
+        recording=RecordingConfig(directory=tmp_path, sync_interval_s=sync_s),
+    )
+    assert sockets().longest_rest_s() == pytest.approx(longest_s)
+
+
+async def test_a_rest_delays_no_handshake_and_a_stop_loses_nothing(tmp_path: Path) -> None:
+    async with zoom_and_daemon(tmp_path) as (sim, backend):
+        sockets().longest_rest_s = lambda: 3600.0
+        first = await sim.start_session(["Ana"])
+        await first.wait_reconnected()
+        await sim.clock.sleep(2)
+        second = await sim.start_session(["Bo"])
+        await second.wait_reconnected()
+        await sim.clock.sleep(2)
+        for session in (first, second):
+            await session.stop()
+            await until_ended(backend, session.rtms_stream_id)
+            assert_all_of_it_once(session.record, directory_of(backend, session.rtms_stream_id))

@@ -77,7 +77,7 @@ class Buffer:
         most_bytes = share.limit_bytes + free_bytes
         if len(self._shares) > 1:
             most_bytes //= 2  # then as much is left for the others
-        limit_bytes = min(most_bytes, share.pending_bytes + max(size_bytes, self._step_bytes))
+        limit_bytes = min(most_bytes, share.pending_bytes + size_bytes + self._step_bytes)
         if limit_bytes > share.limit_bytes:
             self._granted_bytes += limit_bytes - share.limit_bytes
             share.limit_bytes = limit_bytes

@@ -78,7 +78,6 @@ class _Exchange:
         return {"type": "http.request", "body": self.body, "more_body": False}
 
     async def send(self, message: Message) -> None:
-        await trio.lowlevel.checkpoint()
         match message["type"]:
             case "http.response.start":
                 self.start = message

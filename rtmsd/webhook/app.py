@@ -14,7 +14,6 @@ import attrs
 import structlog
 import trio
 from quart import Response, request
-from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
 
 from rtmsd.commands import Intake, StartStream, StreamCommand, Verdict
@@ -25,6 +24,7 @@ from rtmsd.masking import sanitize_remote_text
 from rtmsd.webhook.events import BadEvent, ConcurrencyNotice, UnknownEvent, UrlValidation, parse
 from rtmsd.webhook.stats import Result, WebhookStats
 from rtmsd.webhook.verify import age_s, find_app, find_swapped, is_fresh, validation_answer
+from rtmsd.webhook.whole_request import WholeRequestApp
 
 log = structlog.get_logger(__name__)
 
@@ -71,7 +71,7 @@ def make_app(  # noqa: PLR0917
     ready: Callable[[], bool],
     clock_s: Callable[[], float] = time.time,
     stats: WebhookStats | None = None,
-) -> QuartTrio:
+) -> WholeRequestApp:
     """Build the endpoint: POST to `settings.path`, GET /healthz and /readyz.
 
     Args:
@@ -84,7 +84,7 @@ def make_app(  # noqa: PLR0917
     endpoint = _Endpoint(
         settings=settings, apps=apps, intake=intake, nursery=nursery, clock_s=clock_s, stats=stats or WebhookStats()
     )
-    app = QuartTrio(__name__, static_folder=None)
+    app = WholeRequestApp(__name__, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
     app.config["PROPAGATE_EXCEPTIONS"] = True  # a bug is the server's to answer, to count and to log
     app.url_map.strict_slashes = False  # a redirect would lose the event: Zoom does not follow them
@@ -134,7 +134,7 @@ class _Endpoint:
     _context: contextvars.Context = attrs.field(init=False, factory=contextvars.copy_context)
 
     async def post(self) -> Response:
-        body = await request.get_data(cache=False, as_text=False, parse_form_data=False)
+        body = await request.body
         timestamp = request.headers.get("x-zm-request-timestamp", "")
         signature = request.headers.get("x-zm-signature", "")
         owner = self._owner(timestamp, body, signature)

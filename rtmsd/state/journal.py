@@ -24,6 +24,7 @@ from rtmsd.state import ledger, lost
 from rtmsd.state.database import Database, Work
 from rtmsd.state.ledger import StreamRow
 from rtmsd.state.lost import LostStream
+from rtmsd.system.worker_thread import WorkerThread
 
 log = structlog.get_logger(__name__)
 
@@ -49,30 +50,39 @@ class _Job(Generic[T]):
     work: Callable[[sqlite3.Connection], T]
     needs_file: bool = False
     done: bool = False
+    woken: trio.Event = attrs.field(factory=trio.Event)  # it is done, or has to run the next transaction
     result: T | None = None
     error: Exception | None = None
 
     def end(self, *, result: T | None = None, error: Exception | None = None) -> None:
         self.done, self.result, self.error = True, result, error
+        self.woken.set()
 
 
 class Journal:
     """The state file. Open it with `Journal.open`; close it, or end the process, to release its lock.
 
-    Callers that come while a transaction is being synced share the next one, so the number of syncs is bound by the
-    disk's speed, not by the number of webhooks. Methods that read or write raise StorageError when the disk refuses, or
-    hangs with `MAX_WAITING` others waiting for it.
+    Callers that come while a transaction is being synced share the next one, which the first of them runs: the number
+    of syncs is bound by the disk's speed, not by the number of webhooks. Methods that read or write raise StorageError
+    when the disk refuses, or hangs with `MAX_WAITING` others waiting for it.
 
     Attributes:
         database: the file.
     """
 
-    def __init__(self, database: Database, run_sync: RunSync, clock_ms: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        run_sync: RunSync,
+        clock_ms: Callable[[], int],
+        close_thread: Callable[[], None] = lambda: None,
+    ) -> None:
         self.database = database
         self._lost: str | None = None
         self._refused: str | None = None
         self._is_open = True
         self._run_sync = run_sync
+        self._close_thread = close_thread
         self._clock_ms = clock_ms
         self._turn = trio.Lock()
         self._waiting: list[_Job[Any]] = []
@@ -88,15 +98,21 @@ class Journal:
         """Open and lock the state file; make it, with its directory, when it is missing. A damaged one is set aside.
 
         Args:
-            run_sync: by default a Trio thread of its own, which no other work can keep busy.
+            run_sync: by default a thread of its own, which no other work can keep busy.
             clock_ms: local time in milliseconds since the Unix epoch.
 
         Raises:
             AlreadyRunningError: another daemon holds it.
             StorageError: it cannot be read or written, or was written by a newer rtmsd.
         """
-        run_sync = run_sync or partial(trio.to_thread.run_sync, limiter=trio.CapacityLimiter(1))
-        journal = cls(await run_sync(partial(Database.open, path)), run_sync, clock_ms)
+        thread = WorkerThread("state file")
+        run_sync = run_sync or thread.run_sync
+        try:
+            database = await run_sync(partial(Database.open, path))
+        except BaseException:
+            thread.close()
+            raise
+        journal = cls(database, run_sync, clock_ms, thread.close)
         await journal.adopt(journal.database.salvaged)
         return journal
 
@@ -242,6 +258,7 @@ class Journal:
                 was_open, self._is_open = self._is_open, False
                 if was_open:
                     await self._run_sync(self.database.close)
+                    self._close_thread()
 
     async def _commit(self, work: Callable[[sqlite3.Connection], T], *, needs_file: bool = False) -> T:
         if not self._is_open:
@@ -251,12 +268,16 @@ class Journal:
         job = _Job(work, needs_file)
         self._waiting.append(job)
         try:
-            async with self._turn:
-                if not job.done:
+            if self._waiting[0] is not job:
+                await job.woken.wait()
+            if not job.done:
+                async with self._turn:
                     await self._run_batch()
         finally:
             if not job.done and job in self._waiting:  # cancelled before its turn
                 self._waiting.remove(job)
+                if self._waiting:
+                    self._waiting[0].woken.set()
         if job.error is not None:
             raise job.error
         return cast("T", job.result)

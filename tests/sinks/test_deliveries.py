@@ -237,6 +237,22 @@ async def test_nothing_begins_while_a_revocation_is_under_way(tmp_path: Path, au
         assert sink.events("a") == [FINISHED, REVOKED]
 
 
+async def test_without_sinks_the_end_of_a_stream_costs_no_transaction_of_its_own(
+    tmp_path: Path, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    works: list[object] = []
+    async with Desk.open(tmp_path) as desk:
+        transact = desk.journal.transact
+
+        async def count(work: Callable[[sqlite3.Connection], Any]) -> Any:
+            works.append(work)
+            return await transact(work)
+
+        monkeypatch.setattr(desk.journal, "transact", count)
+        await desk.finish("one", "two")
+    assert len(works) == 2  # of those who close them
+
+
 async def test_a_revocation_is_durable_and_retried(tmp_path: Path, autojump_clock: MockClock) -> None:
     sink = FakeSink()
     async with Desk.open(tmp_path, sink) as desk:

@@ -9,9 +9,9 @@ nothing.
 `serve` accepts one connection in each pass of the event loop and gives each a task of its own, a `Connection`. That
 alternates between three phases: IDLE (no byte of a request has come), READING (some have, not all), ANSWERING. A
 request is read whole, within its limits, before the handler is called; an unreadable one is refused, and the connection
-closed. h11 parses; `head` first refuses what h11 lets through and another server on the way may read differently. While
-a request is answered nothing is read, so no act of a client cancels the answer: an event that came whole is accepted
-although its sender has hung up.
+closed. h11 parses, and frames endless answers; `head` first refuses what h11 lets through and another server on the way
+may read differently. While a request is answered nothing is read, so no act of a client cancels the answer: an event
+that came whole is accepted although its sender has hung up.
 
 An idle connection is kept for longer than proxies keep theirs, so that it is the proxy that closes: a server that
 closes just as a request comes makes a 502. Its place (`places`) goes to a new client when there is no other: the oldest

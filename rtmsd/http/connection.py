@@ -8,16 +8,15 @@ import enum
 import select
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from email.utils import formatdate
 from typing import Final
 
-import attrs
 import h11
 import structlog
 import trio
 
 from rtmsd.errors import leaves
-from rtmsd.http.head import check_framing, origin_form, take_head
+from rtmsd.http.answer import head_bytes, http_date
+from rtmsd.http.head import asks_to_close, check_framing, origin_form, take_head
 from rtmsd.http.messages import Fault, HttpRequest, Limits, Peer, Refusal, Reply, Source, StreamReply
 
 log = structlog.get_logger()
@@ -66,6 +65,7 @@ class Connection:
         self._whole = trio.CancelScope()
         self._buffer = bytearray()  # received, and not yet given to h11
         self._head: HttpRequest | None = None
+        self._is_to_close = False  # by the client's wish
         self._http: h11.Connection  # a new one for each request: an idle client costs none
 
     async def serve(self, peer: Peer) -> None:
@@ -80,7 +80,7 @@ class Connection:
         self._begin()
         async with self._stream:
             with suppress(trio.BrokenResourceError):
-                await self._send_reply(reply, {"connection": "close"})
+                await self._send_reply(reply, then_close=True)
                 if _has_input(self._stream):  # closing on unread bytes would reset the connection under the answer
                     await self._stream.receive_some(READ_BYTES)
 
@@ -126,8 +126,9 @@ class Connection:
         if isinstance(reply, StreamReply):
             await self._send_stream(reply)
             return False
-        await self._send_reply(reply, {"connection": "close"} if self._is_last else None)
-        if self._http.our_state is not h11.DONE or self._http.their_state is not h11.DONE:
+        is_last = self._is_last or self._is_to_close
+        await self._send_reply(reply, then_close=is_last)
+        if is_last:
             return False
         self._buffer = bytearray(self._http.trailing_data[0]) + self._buffer
         return True
@@ -163,7 +164,13 @@ class Connection:
             except h11.RemoteProtocolError as exc:
                 fault = _FAULTS.get(exc.error_status_hint, Fault.MALFORMED)
                 raise Refusal(fault, str(exc), self._head) from exc
-            return attrs.evolve(head, body=bytes(body))
+            return HttpRequest(
+                method=head.method,
+                target=head.target,
+                headers=head.headers,
+                http_version=head.http_version,
+                body=bytes(body),
+            )
         within = f"the request did not arrive whole within {self._limits.request_s:g} s"
         raise Refusal(Fault.TOO_SLOW, within, self._head)
 
@@ -175,6 +182,7 @@ class Connection:
         request = self._http.next_event()
         assert isinstance(request, h11.Request)
         check_framing(request)
+        self._is_to_close = asks_to_close(request)
         self._head = HttpRequest(
             method=request.method.decode("ascii"),
             target=origin_form(request.target.decode("ascii")),
@@ -216,19 +224,20 @@ class Connection:
 
     async def _refuse(self, peer: Peer, refusal: Refusal) -> None:
         """Answer an unreadable request, and let the client read the answer before the socket closes."""
-        await self._send_reply(peer.refuse(refusal), {"connection": "close"})
+        await self._send_reply(peer.refuse(refusal), then_close=True)
         with trio.move_on_after(self._limits.linger_s):
             await self._stream.send_eof()
             while await self._stream.receive_some(READ_BYTES):
                 pass
 
-    async def _send_reply(self, reply: Reply, more: Mapping[str, str] | None = None) -> None:
+    async def _send_reply(self, reply: Reply, *, then_close: bool) -> None:
         about = {"content-type": reply.content_type, "content-length": str(len(reply.body))}
-        events: list[h11.Event] = [self._response(reply.status, about, {**reply.headers, **(more or {})})]
+        more = {**reply.headers, "connection": "close"} if then_close else reply.headers
+        answer = head_bytes(reply.status, {**about, **self._common, "date": http_date(), **more})
         if self._head is None or self._head.method != "HEAD":
-            events.append(h11.Data(data=reply.body))
+            answer += reply.body
         with trio.move_on_after(self._limits.send_s) as limit:
-            await self._send(*events, h11.EndOfMessage())
+            await self._stream.send_all(answer)
         if limit.cancelled_caught:
             raise trio.BrokenResourceError("the client did not read its answer in time")
 
@@ -258,7 +267,7 @@ class Connection:
         scope.cancel()
 
     def _response(self, status: int, about: Mapping[str, str], more: Mapping[str, str]) -> h11.Response:
-        headers = {**about, **self._common, "date": formatdate(usegmt=True), **more}
+        headers = {**about, **self._common, "date": http_date(), **more}
         return h11.Response(status_code=status, headers=list(headers.items()))
 
     async def _send(self, *events: h11.Event) -> None:

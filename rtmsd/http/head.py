@@ -59,6 +59,14 @@ def check_framing(request: h11.Request) -> None:
             raise Refusal(Fault.MALFORMED, "HTTP/1.0 has no Transfer-Encoding")
 
 
+def asks_to_close(request: h11.Request) -> bool:
+    """Whether the connection ends with the answer. HTTP/1.0 has no other way that all of its clients understand."""
+    options = (value for name, value in request.headers if name == b"connection")
+    return request.http_version == b"1.0" or any(
+        option.strip().lower() == b"close" for value in options for option in value.split(b",")
+    )
+
+
 def origin_form(target: str) -> str:
     """Return the path and query of a target sent with scheme and host, as to a proxy; others unchanged."""
     absolute = _ABSOLUTE.match(target)

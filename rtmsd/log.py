@@ -6,6 +6,7 @@ secrets, signatures and all of a WebSocket URL but its host are masked, in trace
 
 import enum
 import functools
+import json
 import logging
 import os
 import re
@@ -89,7 +90,13 @@ def _harmless(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDi
 
 
 def _json(_stream: TextIO) -> list[Processor]:
-    return [structlog.processors.TimeStamper(fmt="iso", utc=True), _head_first, structlog.processors.JSONRenderer()]
+    # Made once: the standard library makes one for each line, as soon as an argument differs from its defaults.
+    encode = json.JSONEncoder(default=repr).encode
+    return [
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _head_first,
+        structlog.processors.JSONRenderer(serializer=lambda event, **_: encode(event)),
+    ]
 
 
 def _journal(stream: TextIO) -> list[Processor]:
@@ -119,10 +126,15 @@ class Cleaner:
         return self._mapping(event)
 
     def _mapping(self, values: Mapping[Any, Any]) -> dict[str, Any]:
-        cleaned = {}
+        cleaned: dict[str, Any] = {}
         for key, value in values.items():
             text, is_secret = self._key(str(key))
-            cleaned[text] = MASK if is_secret else self._value(value)
+            if is_secret:
+                cleaned[text] = MASK
+            elif type(value) is str:  # nearly all are, or are plain numbers: half the time of `_value`
+                cleaned[text] = self._text(value)
+            else:
+                cleaned[text] = value if type(value) is int else self._value(value)
         return cleaned
 
     def _judge_key(self, key: str) -> tuple[str, bool]:

@@ -122,18 +122,16 @@ class Daemon:
         return self.deliver([self.start(f"{number:04d}-{secrets.token_hex(6)}") for number in range(count)], per_s)
 
     def stop_streams(self, streams: Sequence[str], per_s: float = 200.0) -> None:
-        """Stop them, and wait until their files are finished."""
+        """Stop them, and wait until their files are finished. The status is asked: a list of all would cost the daemon
+        2.5 ms a stream by the end.
+        """
         self.deliver([self.webhook("rtms_stopped", stream, stop_reason=6) for stream in streams], per_s)
-        wait_until(lambda: not self.streams(), 60 + 0.05 * len(streams), "end of all streams", 0.1)
+        wait_until(lambda: not self.get("/v1/status")["streams"], 60 + 0.05 * len(streams), "end of all streams", 0.1)
 
     # The admin socket
 
     def get(self, path: str) -> Any:
         return self._admin.get(path)
-
-    def streams(self) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = self.get("/v1/streams")
-        return found
 
     def received(self, media: str) -> int:
         totals: dict[str, Any] = self.get("/v1/status")["totals"]

@@ -5,7 +5,7 @@ from typing import Any
 
 import attrs
 
-from tests.benchmarks.goals import judged
+from tests.benchmarks.goals import Verdict, judged
 from tests.benchmarks.recording import RTMSD
 from tests.benchmarks.results import Results
 
@@ -98,6 +98,7 @@ def table(results: Results) -> str:
             each.verdict,
         ]
         for each in judged(results)
+        if each.verdict is not Verdict.NOT_MEASURED
     ]
     lines += ["", *_aligned(goals), "", *NOTES, *(f"{name}: {why}" for name, why in results.missing.items())]
     lines += [f"left out for want of time: {name}" for name in results.left_out]

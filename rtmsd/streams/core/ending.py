@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final, Protocol
 
 import attrs
@@ -12,7 +12,7 @@ from rtmsd.streams.core.outcome import Outcome
 LAST_SESSION_GRACE_S: Final = 5.0  # for another sub-session to start after the last one stopped
 READING_ON_S: Final = 30.0  # after an end by Zoom, at most, however much still comes
 FLOWING_S: Final = 1.0  # media that came so lately are cut off when we close now
-LOOK_S: Final = 0.25
+LOOK_S: Final = 0.25  # while media wait for room
 
 
 class Recording(Protocol):
@@ -105,8 +105,7 @@ class Ending:
         is_patient = outcome.is_zooms and not self.is_ours
         if math.isinf(self.look_s):
             self.end_s = now_s + (READING_ON_S if is_patient else self.grace_s)
-            self.look_s, self._seen, self._seen_s = now_s, received, now_s
-            self._plan_look(now_s)
+            self.look_s, self._seen, self._seen_s = now_s + self.grace_s, received, now_s
         elif not is_patient:
             self.cut_short(now_s, self.grace_s)
 
@@ -114,20 +113,24 @@ class Ending:
         """Read no longer than this."""
         self.end_s = min(self.end_s, now_s + within_s)
 
-    def look(self, now_s: float, received: Counter[str], held_up: Iterable[str]) -> None:
-        """See what came since; what waits because there is no room for it still comes."""
-        fresh = {*(received - self._seen), *held_up}
-        self._seen = received
-        if fresh:
-            self._seen_s = now_s
-            self._came_s |= dict.fromkeys(fresh, now_s)
-        self._plan_look(now_s)
+    def look(self, now_s: float, received: Counter[str], heard_s: Mapping[str, float], *, is_short: bool) -> None:
+        """See what came since, and plan to look again when it may have been the last: once, where nothing came.
 
-    def _plan_look(self, now_s: float) -> None:
+        Args:
+            received: how many messages, by media.
+            heard_s: when the connection of each of these media brought something last, be it a keep-alive.
+            is_short: there is no room for media: they still come, but wait in the sockets.
+        """
+        fresh = received - self._seen
+        self._seen = received
+        for name, at_s in heard_s.items():
+            if is_short or name in fresh:
+                self._came_s[name] = now_s if is_short else at_s
+        self._seen_s = max(self._seen_s, *self._came_s.values(), -math.inf)
         quiet_s = self._seen_s + self.grace_s
         if now_s >= quiet_s:
-            self.end_s = now_s
-        self.look_s = min(now_s + LOOK_S, quiet_s)
+            self.end_s = min(self.end_s, now_s)
+        self.look_s = min(quiet_s, now_s + LOOK_S) if is_short else quiet_s
 
     def cuts_off(self, now_s: float, media: Iterable[str]) -> bool:
         """Whether these media still come, after the end: who closes their connection now cuts them off."""

@@ -185,6 +185,7 @@ class MediaDecisions:
     def _lost(self, now_s: float, link: MediaLink, error: RtmsdError | None) -> None:
         s, why = self._s, "closed by us" if error is None else str(error)
         cause = s.loss_cause
+        s.look(now_s)
         if error is None and s.ending.cuts_off(now_s, link.media & {"audio"} or link.media):
             cause, why = GapCause.DROPPED, "closed by us while media still came after the end"
         s.emit(RecordLost(link, cause, why))

@@ -109,6 +109,12 @@ class Situation:
         else:
             self.ending.cut_short(now_s, 0.0)
 
+    def look(self, now_s: float) -> None:
+        """See what media came since the end was decided, if reading went on."""
+        if not math.isinf(self.ending.look_s):
+            heard_s = {name: link.heard_s for link in self.links if link.is_open for name in link.media}
+            self.ending.look(now_s, self.recording.messages, heard_s, is_short=self.recording.is_short)
+
     def window_passed(self, now_s: float, why: str) -> None:
         self.outage.failed()
         self.decide(now_s, given_up(why))

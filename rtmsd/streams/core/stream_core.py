@@ -59,8 +59,7 @@ class StreamCore:
         if ending.last_stopped is not None and now_s >= ending.last_stopped.until_s:
             self._after_last_stop(now_s, ending.last_stopped.stopped_ms)
         if now_s >= ending.look_s:
-            held_up = s.links if s.recording.is_short else ()
-            ending.look(now_s, s.recording.messages, [name for link in held_up for name in link.media])
+            s.look(now_s)
 
     def _after_last_stop(self, now_s: float, stopped_ms: int) -> None:
         """The last sub-session that we know of stopped. Of one that started during a restart of ours, or while

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from json.encoder import encode_basestring_ascii as json_text  # a fifth of the time of `json.dumps`
 from typing import Any, Final, TypeVar
 
 _Item = TypeVar("_Item")
@@ -71,11 +72,11 @@ class _Budget:
     def _text(self, text: str) -> str:
         if len(text) * _WORST_BYTES > self._left_bytes:
             room = max(0, self._left_bytes)
-            encoded_bytes = len(json.dumps(text[: room + 1]))
+            encoded_bytes = len(json_text(text[: room + 1]))
             if encoded_bytes > room:
                 self.is_over = True
                 text = text[: room // _WORST_BYTES]
-        self._left_bytes -= len(json.dumps(text)) + _AROUND_BYTES
+        self._left_bytes -= len(json_text(text)) + _AROUND_BYTES
         return text
 
     def _while_left(self, items: Iterable[_Item]) -> Iterator[_Item]:

@@ -4,6 +4,7 @@ A new medium needs its numbers in `enums.py`, and nothing here unless Zoom names
 """
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Final
 
 from rtmsd.protocol.enums import MediaType, MsgType, StatusCode
@@ -29,5 +30,6 @@ REFUSED_TYPE: Final[Mapping[int, MediaType]] = {
 }
 
 
+@lru_cache(maxsize=64)  # of all sets of them
 def names_of(types: MediaType) -> frozenset[str]:
     return frozenset(name for bit, name in NAMES.items() if bit & types)

@@ -76,10 +76,13 @@ def read_lines(content: bytes, kind: Line) -> list[dict[str, Any]]:
     return found
 
 
+_encode: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=str).encode
+_encode_escaped: Final = json.JSONEncoder(separators=(",", ":"), default=str).encode
+
+
 def json_line(value: dict[str, Any]) -> bytes:
     """Return one line of JSON, whatever is in it: other types become strings, half a character an escape."""
     try:
-        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
-        return text.encode() + b"\n"
+        return _encode(value).encode() + b"\n"
     except UnicodeEncodeError:  # a lone surrogate
-        return json.dumps(value, separators=(",", ":"), default=str).encode() + b"\n"
+        return _encode_escaped(value).encode() + b"\n"

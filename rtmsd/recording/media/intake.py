@@ -158,12 +158,12 @@ class MediaIntake:
     @property
     def messages(self) -> Counter[str]:
         """Messages received by this process, by media."""
-        return +Counter({name: store.messages for name, store in self.stores.items()})
+        return Counter({name: number for name, store in self.stores.items() if (number := store.messages)})
 
     @property
     def media_bytes(self) -> Counter[str]:
         """Bytes received by this process and kept, by media."""
-        return +Counter({name: store.received_bytes for name, store in self.stores.items()})
+        return Counter({name: size for name, store in self.stores.items() if (size := store.received_bytes)})
 
     def counters(self) -> dict[str, Any]:
         """All counts of the stream, those of earlier processes included, as the manifest has them."""

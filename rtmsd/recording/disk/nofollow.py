@@ -72,9 +72,14 @@ def is_away(error: OSError) -> bool:
     return error.errno in _AWAY
 
 
-def is_directory(path: Path) -> bool:
+def is_directory(path: Path | str) -> bool:
     """Whether there is a directory, and not a link to one."""
-    return path.is_dir() and not path.is_symlink()
+    try:
+        return stat.S_ISDIR(os.lstat(path).st_mode)
+    except OSError as error:
+        if error.errno in _AWAY:
+            return False
+        raise
 
 
 def is_file(path: Path, root: Path) -> bool:

@@ -1,6 +1,7 @@
 """The places of a stream's files, and names that are safe whatever an id contains."""
 
 import hashlib
+import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -68,12 +69,18 @@ def stream_directory(root: Path, started_ms: int, rtms_stream_id: str) -> Path:
     ours = root / date_of(started_ms) / name
     if is_directory(ours):
         return ours
-    return next((day / name for day in dates(root) if is_directory(day / name)), ours)
+    # Of each start, with the recordings of years: a `Path` for each date would take four times as long.
+    return next((root / day / name for day in _date_names(root) if is_directory(f"{root}/{day}/{name}")), ours)
 
 
 def dates(root: Path) -> list[Path]:
     """Return the directories of all dates, the newest first; none if there is no recording yet."""
+    return [root / name for name in _date_names(root)]
+
+
+def _date_names(root: Path) -> list[str]:
     if not root.is_dir():
         return []
-    days = [day for day in root.iterdir() if is_directory(day) and not day.name.startswith(".")]
-    return sorted(days, key=lambda day: day.name, reverse=True)
+    with os.scandir(root) as entries:
+        days = [each.name for each in entries if each.is_dir(follow_symlinks=False) and not each.name.startswith(".")]
+    return sorted(days, reverse=True)

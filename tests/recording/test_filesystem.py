@@ -179,3 +179,21 @@ def test_what_was_not_synced_gets_no_name(tmp_path: Path) -> None:
     files = renamed(tmp_path, 2)
     assert [getattr(failure, "errno", None) for failure in Failing().replace_all(files)] == [errno.EIO] * 2
     assert {path.read_bytes() for path, _ in files} == {b"old"}
+
+
+@pytest.mark.usefixtures("equivalent")
+def test_new_names_are_synced_by_themselves_only_where_their_files_are(descriptors: list[int], tmp_path: Path) -> None:
+    synced: list[Path] = []
+
+    class Noting(Disk):
+        def sync_directory(self, path: Path) -> None:
+            synced.append(path)
+            if path.name == "refused":
+                raise OSError(errno.EIO, "refused")
+
+    parents = [tmp_path, None, *[tmp_path / "refused"] * 2, *[tmp_path] * (FROM_FILES - 4)]
+    assert Noting().sync_all(descriptors, parents) == [None] * FROM_FILES
+    assert not synced
+    failures = Noting().sync_all(descriptors[1:], parents[1:])
+    assert [number for number, failure in enumerate(failures) if failure is not None] == [1, 2]
+    assert synced == [tmp_path / "refused", tmp_path / "refused", tmp_path]

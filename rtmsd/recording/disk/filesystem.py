@@ -129,12 +129,24 @@ class Disk:
     def sync_together(self, descriptor: int) -> None:
         self._together.run(descriptor)
 
-    def sync_all(self, descriptors: Sequence[int]) -> list[OSError | None]:
-        """Sync files, and return what went wrong with each."""
-        if not self._together.covers(descriptors):
-            return [_error_of(self.sync, descriptor) for descriptor in descriptors]
-        # The oldest descriptor reports all that went wrong while the others were written.
-        return [_error_of(self.sync_together, descriptors[0])] * len(descriptors)
+    def sync_all(self, descriptors: Sequence[int], parents: Sequence[Path | None] = ()) -> list[OSError | None]:
+        """Sync files, and return what went wrong with each.
+
+        Args:
+            parents: for each file the directory in which its name is new, None where it is not; empty: none is.
+        """
+        if self._together.covers(descriptors):  # which brings names, too
+            # The oldest descriptor reports all that went wrong while the others were written.
+            return [_error_of(self.sync_together, descriptors[0])] * len(descriptors)
+        failures = [_error_of(self.sync, descriptor) for descriptor in descriptors]
+        synced: set[Path] = set()
+        for number, parent in enumerate(parents):
+            if parent is not None and parent not in synced:
+                failure = _error_of(self.sync_directory, parent)
+                failures[number] = failures[number] or failure
+                if failure is None:
+                    synced.add(parent)
+        return failures
 
     def close(self, descriptor: int) -> None:
         os.close(descriptor)

@@ -86,22 +86,14 @@ def write_jobs(disk: Disk, jobs: Sequence[Job]) -> list[Outcome]:
 def _write_group(disk: Disk, batches: Iterable[tuple[int, Batch]]) -> list[tuple[int, Batch, Exception | None]]:
     results: list[tuple[int, Batch, Exception | None]] = []
     opened: list[tuple[int, Batch, int]] = []
-    new_names: set[Path] = set()
     for number, batch in batches:
         try:
             opened.append((number, batch, _write(disk, batch)))
         except Exception as error:
             results.append((number, batch, error))
-    failures = disk.sync_all([descriptor for _, _, descriptor in opened])
-    for (number, batch, descriptor), sync_failure in zip(opened, failures, strict=True):
-        failure = sync_failure
-        try:
-            parent = batch.file.path.parent
-            if batch.file.durable_bytes == 0 and parent not in new_names:
-                disk.sync_directory(parent)
-                new_names.add(parent)
-        except OSError as error:
-            failure = failure or error
+    parents = [None if batch.file.durable_bytes else batch.file.path.parent for _, batch, _ in opened]
+    failures = disk.sync_all([descriptor for _, _, descriptor in opened], parents)
+    for (number, batch, descriptor), failure in zip(opened, failures, strict=True):
         with contextlib.suppress(OSError):
             disk.close(descriptor)
         results.append((number, batch, failure))

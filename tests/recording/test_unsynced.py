@@ -52,7 +52,7 @@ class SlowDisk:
         return [Outcome((), self.error, ()) for _ in jobs]
 
 
-@pytest.mark.parametrize(("collect_s", "flush_s"), [(0.0, 0.01), (0.0, 0.14), (0.1, 0.04), (0.14, 0.0)])
+@pytest.mark.parametrize(("collect_s", "flush_s"), [(0.0, 0.01), (0.0, 0.23), (0.1, 0.13), (0.23, 0.0)])
 async def test_nothing_is_unsynced_for_longer_than_the_interval(
     tmp_path: Path, autojump_clock: MockClock, collect_s: float, flush_s: float
 ) -> None:

@@ -122,8 +122,12 @@ class Writer:
 
     @property
     def _period_s(self) -> float:
-        """From the end of a flush to the next: what comes at the beginning of one waits for it, and the next."""
-        return max(self._interval_s * 0.9 - 2 * self._flush_s, self._interval_s / 4)
+        """From the end of a flush to the next: what comes at the beginning of one waits for it, and the next.
+
+        Where a flush takes long, the next one begins nearly at once: so late that the disk has a pause, and that what
+        a stream changes when it begins comes together.
+        """
+        return max(self._interval_s * 0.9 - 2 * self._flush_s, self._interval_s / 25)
 
     @property
     def is_alive(self) -> bool:

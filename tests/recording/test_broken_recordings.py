@@ -45,8 +45,8 @@ class QuickDisk(Disk):
     def sync(self, descriptor: int) -> None:
         pass
 
-    def sync_all(self, descriptors: Any, parents: Any = ()) -> Any:
-        return [None for _ in descriptors]
+    def sync_all(self, files: Any) -> Any:
+        return [None for _ in files]
 
     def sync_directory(self, path: Path) -> None:
         pass

@@ -27,6 +27,10 @@ def equivalent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sync, "_is_equivalent", lambda device: True)
 
 
+def named(descriptors: Sequence[int]) -> list[tuple[Path, int]]:
+    return [(Path(f"/nowhere/{number}.wav"), descriptor) for number, descriptor in enumerate(descriptors)]
+
+
 class Counting(Disk):
     def __init__(self) -> None:
         super().__init__()
@@ -44,14 +48,14 @@ class Counting(Disk):
 @pytest.mark.usefixtures("equivalent")
 def test_many_files_of_one_file_system_are_one_call(descriptors: list[int]) -> None:
     disk = Counting()
-    assert disk.sync_all(descriptors) == [None] * FROM_FILES
+    assert disk.sync_all(named(descriptors)) == [None] * FROM_FILES
     assert disk.calls == ["sync_together"]
 
 
 @pytest.mark.usefixtures("equivalent")
 def test_few_files_are_synced_by_themselves(descriptors: list[int]) -> None:
     disk = Counting()
-    assert disk.sync_all(descriptors[1:]) == [None] * (FROM_FILES - 1)
+    assert disk.sync_all(named(descriptors[1:])) == [None] * (FROM_FILES - 1)
     assert disk.calls == ["sync"] * (FROM_FILES - 1)
 
 
@@ -89,13 +93,13 @@ class Refusing(Disk):
 
 
 def test_an_error_is_that_of_its_file(descriptors: list[int]) -> None:
-    errors = Refusing(descriptors[2]).sync_all(descriptors[:4])
+    errors = Refusing(descriptors[2]).sync_all(named(descriptors[:4]))
     assert [error is None for error in errors] == [True, True, False, True]
 
 
 @pytest.mark.usefixtures("equivalent")
 def test_an_error_of_all_together_is_one_of_each(descriptors: list[int]) -> None:
-    assert all(error is not None for error in Refusing(descriptors[2]).sync_all(descriptors))
+    assert all(error is not None for error in Refusing(descriptors[2]).sync_all(named(descriptors)))
 
 
 @pytest.mark.usefixtures("equivalent")
@@ -181,19 +185,68 @@ def test_what_was_not_synced_gets_no_name(tmp_path: Path) -> None:
     assert {path.read_bytes() for path, _ in files} == {b"old"}
 
 
+class Naming(Disk):
+    """Notes which directories are synced by themselves; one that is called so is refused."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.synced: list[str] = []
+        self.refuses = True
+
+    def sync_directory(self, path: Path) -> None:
+        self.synced.append(path.name)
+        if path.name == "refused" and self.refuses:
+            raise OSError(errno.EIO, "refused")
+
+
+def test_each_directory_with_new_names_is_synced_once_until_that_succeeds(tmp_path: Path) -> None:
+    disk = Naming()
+    paths = [tmp_path / "day" / each / "audio/1.wav" for each in ("one", "two", "refused")]
+    for path in paths:
+        disk.make_directory(path.parent)
+    files = [(path, disk.open(path, create=True)) for path in paths]
+    for path in paths:
+        disk.note_name(path)
+    assert not disk.synced
+    assert [failure is None for failure in disk.sync_all(files)] == [True, True, False]
+    assert sorted(disk.synced) == sorted([tmp_path.name, "day", "one", "two", "refused", *["audio"] * 3])
+    disk.synced.clear()
+    disk.refuses = False
+    assert disk.sync_all(files) == [None] * 3
+    assert disk.sync_all(files) == [None] * 3
+    assert disk.synced == ["refused"]
+    for _, descriptor in files:
+        os.close(descriptor)
+
+
 @pytest.mark.usefixtures("equivalent")
-def test_new_names_are_synced_by_themselves_only_where_their_files_are(descriptors: list[int], tmp_path: Path) -> None:
-    synced: list[Path] = []
+def test_one_call_brings_new_names_with_their_files(descriptors: list[int], tmp_path: Path) -> None:
+    disk = Naming()
+    disk.make_directory(tmp_path / "day/one")
+    assert disk.sync_all(named(descriptors)) == [None] * FROM_FILES
+    assert disk.sync_all(named(descriptors[1:])) == [None] * (FROM_FILES - 1)
+    assert not disk.synced
 
-    class Noting(Disk):
-        def sync_directory(self, path: Path) -> None:
-            synced.append(path)
-            if path.name == "refused":
-                raise OSError(errno.EIO, "refused")
 
-    parents = [tmp_path, None, *[tmp_path / "refused"] * 2, *[tmp_path] * (FROM_FILES - 4)]
-    assert Noting().sync_all(descriptors, parents) == [None] * FROM_FILES
-    assert not synced
-    failures = Noting().sync_all(descriptors[1:], parents[1:])
-    assert [number for number, failure in enumerate(failures) if failure is not None] == [1, 2]
-    assert synced == [tmp_path / "refused", tmp_path / "refused", tmp_path]
+@pytest.mark.usefixtures("equivalent")
+def test_names_wait_for_a_call_that_succeeds(descriptors: list[int], tmp_path: Path) -> None:
+    class Both(Naming):
+        def sync_together(self, descriptor: int) -> None:
+            raise OSError(errno.EIO, "refused")
+
+    disk = Both()
+    disk.make_directory(tmp_path / "day")
+    assert None not in disk.sync_all(named(descriptors))
+    assert disk.sync_all(named(descriptors[1:])) == [None] * (FROM_FILES - 1)
+    assert disk.synced == [tmp_path.name]
+
+
+@pytest.mark.usefixtures("equivalent")
+def test_a_slow_call_is_made_again_where_file_by_file_is_as_slow(
+    descriptors: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sync, "_SLOW_S", -1.0)
+    disk = Counting()
+    for _ in range(3):
+        disk.sync_all(named(descriptors))
+    assert disk.calls == ["sync_together", *["sync"] * FROM_FILES, "sync_together"]

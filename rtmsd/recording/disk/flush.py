@@ -91,8 +91,7 @@ def _write_group(disk: Disk, batches: Iterable[tuple[int, Batch]]) -> list[tuple
             opened.append((number, batch, _write(disk, batch)))
         except Exception as error:
             results.append((number, batch, error))
-    parents = [None if batch.file.durable_bytes else batch.file.path.parent for _, batch, _ in opened]
-    failures = disk.sync_all([descriptor for _, _, descriptor in opened], parents)
+    failures = disk.sync_all([(batch.file.path, descriptor) for _, batch, descriptor in opened])
     for (number, batch, descriptor), failure in zip(opened, failures, strict=True):
         with contextlib.suppress(OSError):
             disk.close(descriptor)

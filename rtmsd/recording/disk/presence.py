@@ -113,6 +113,7 @@ def open_new(disk: Disk, file: DiskFile) -> int:
             disk.set_aside(file.path)
             known = disk.open(file.path, create=True)
         descriptor = known
+    disk.note_name(file.path)
     file.inode = os.fstat(descriptor).st_ino
     return descriptor
 

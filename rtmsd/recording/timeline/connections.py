@@ -101,6 +101,8 @@ class Connections:
             arrived: from media types to how many messages of them ever came.
         """
         for connection in self.open:
+            if not connection.media:  # signaling: half of the connections, of each recording in each flush
+                continue
             # Audio may come out of Zoom's buffer, behind the other media; none of it must seem to have come already.
             media = ("audio",) if "audio" in connection.media else tuple(connection.media)
             if (time_ms := newest_ms(media)) is not None:

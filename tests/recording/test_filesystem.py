@@ -250,3 +250,13 @@ def test_a_slow_call_is_made_again_where_file_by_file_is_as_slow(
     for _ in range(3):
         disk.sync_all(named(descriptors))
     assert disk.calls == ["sync_together", *["sync"] * FROM_FILES, "sync_together"]
+
+
+def test_what_was_written_may_leave_the_memory(tmp_path: Path) -> None:
+    disk, path = Disk(), tmp_path / "large"
+    descriptor = disk.open(path, create=True)
+    disk.write(descriptor, bytes(range(256)) * 4096, 0)
+    disk.sync(descriptor)
+    disk.uncache(descriptor, 4096, 2**20)
+    disk.close(descriptor)
+    assert path.read_bytes() == bytes(range(256)) * 4096

@@ -158,6 +158,11 @@ class Disk:
             return [None] * len(files)
         return [next((refused[name] for name in map(str, path.parents) if name in refused), None) for path, _ in files]
 
+    def uncache(self, descriptor: int, offset: int, stop: int) -> None:
+        """Let the kernel use the memory of what was synced for what comes next. A page that is not full is kept."""
+        with contextlib.suppress(OSError):
+            os.posix_fadvise(descriptor, offset, stop - offset, os.POSIX_FADV_DONTNEED)
+
     def close(self, descriptor: int) -> None:
         os.close(descriptor)
 

@@ -17,6 +17,13 @@ from rtmsd.recording.manifest.schema import MANIFEST, Manifest, encode_manifest
 _OPEN_FILES: Final = 128
 """So many are written before they are synced: enough that the file system joins its commits, few descriptors."""
 
+_UNCACHED_BYTES: Final = 2**18
+"""So much of a file, once synced, is not kept in memory: nobody reads it soon. Where the kernel has to take memory that
+was never used before, as it would on and on, a write costs 5 times as much on a virtual machine.
+"""
+
+_HEADER_PAGE_BYTES: Final = 4096  # written again by each flush
+
 
 @attrs.frozen
 class Job:
@@ -93,6 +100,8 @@ def _write_group(disk: Disk, batches: Iterable[tuple[int, Batch]]) -> list[tuple
             results.append((number, batch, error))
     failures = disk.sync_all([(batch.file.path, descriptor) for _, batch, descriptor in opened])
     for (number, batch, descriptor), failure in zip(opened, failures, strict=True):
+        if batch.queued_bytes >= _UNCACHED_BYTES and failure is None:
+            disk.uncache(descriptor, max(batch.chunks[0][0], _HEADER_PAGE_BYTES), batch.size_bytes)
         with contextlib.suppress(OSError):
             disk.close(descriptor)
         results.append((number, batch, failure))

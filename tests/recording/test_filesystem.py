@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from rtmsd.recording.disk import filesystem as sync
+from rtmsd.recording.disk.file_buffer import Backlog, DiskFile
 from rtmsd.recording.disk.filesystem import FROM_FILES, Disk, FileSystemSync
+from rtmsd.recording.disk.flush import Job, write_jobs
 
 
 @pytest.fixture
@@ -260,3 +262,24 @@ def test_what_was_written_may_leave_the_memory(tmp_path: Path) -> None:
     disk.uncache(descriptor, 4096, 2**20)
     disk.close(descriptor)
     assert path.read_bytes() == bytes(range(256)) * 4096
+
+
+def test_only_a_large_batch_leaves_the_memory_and_never_the_page_of_the_header(tmp_path: Path) -> None:
+    left: list[tuple[int, int]] = []
+
+    class Leaving(Disk):
+        def uncache(self, descriptor: int, offset: int, stop: int) -> None:
+            left.append((offset, stop))
+
+    large, small = (DiskFile(tmp_path / name, 0, Backlog(2**20), lambda file: None) for name in ("large", "small"))
+    large.append(bytes(300_000))
+    small.append(bytes(3000))
+    for _ in range(2):
+        batches = (large.take(), small.take())
+        (outcome,) = write_jobs(Leaving(), [Job(tmp_path, batches, None)])
+        assert outcome.written == batches
+        for batch in batches:
+            batch.file.written(batch)
+        large.append(bytes(300_000))
+        small.append(bytes(3000))
+    assert left == [(4096, 300_000), (300_000, 600_000)]

@@ -16,7 +16,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from rtmsd.commands import Verdict
 from rtmsd.errors import AlreadyRunningError, StorageError
-from rtmsd.state import journal as journal_module
+from rtmsd.state import transactions
 from rtmsd.state.journal import KEEP_MS, PRUNE_EVERY_S, Journal
 from rtmsd.state.schema import MIGRATIONS
 from tests.state.commands import start, stop
@@ -97,7 +97,7 @@ trio.run(main)
 
 async def test_every_commit_is_synced(tmp_path: Path) -> None:
     journal = await Journal.open(tmp_path / "state.sqlite")
-    settings = await journal._commit(
+    settings = await journal.transact(
         lambda db: [db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("journal_mode", "synchronous")]
     )
     assert settings == ["wal", 2]
@@ -159,7 +159,7 @@ async def test_cancelling_one_caller_leaves_the_others_alone(
 async def test_a_hung_disk_does_not_fill_memory(
     tmp_path: Path, nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(journal_module, "MAX_WAITING", 3)
+    monkeypatch.setattr(transactions, "MAX_WAITING", 3)
     disk = Disk()
     disk.works.set()
     journal = await Journal.open(tmp_path / "state.sqlite", run_sync=disk.run_sync)
@@ -177,12 +177,12 @@ async def test_a_hung_disk_does_not_fill_memory(
 
 async def test_a_full_disk_is_reported_and_recovers(tmp_path: Path, nursery: trio.Nursery) -> None:
     journal = await Journal.open(tmp_path / "state.sqlite")
-    pages = await journal._commit(lambda db: db.execute("PRAGMA page_count").fetchone()[0])
-    await journal._commit(lambda db: db.execute(f"PRAGMA max_page_count = {pages}").fetchone())
+    pages = await journal.transact(lambda db: db.execute("PRAGMA page_count").fetchone()[0])
+    await journal.transact(lambda db: db.execute(f"PRAGMA max_page_count = {pages}").fetchone())
     big = attrs.evolve(start(1), server_urls="wss://" + "x" * 100_000)
     with pytest.raises(StorageError, match="full"):
         await journal.record(big)
-    await journal._commit(lambda db: db.execute("PRAGMA max_page_count = 100000").fetchone())
+    await journal.transact(lambda db: db.execute("PRAGMA max_page_count = 100000").fetchone())
     assert await journal.record(big) is Verdict.NEW  # nothing of the first try stayed
     await journal.aclose()
 
@@ -217,7 +217,7 @@ async def test_a_failing_thread_is_an_error_for_each_caller(tmp_path: Path, nurs
         raise RuntimeError("can't start new thread")
 
     journal = await Journal.open(tmp_path / "state.sqlite")
-    journal._run_sync = no_threads
+    journal._transactions._run_sync = no_threads
     errors: list[RuntimeError] = []
 
     async def record(number: int) -> None:
@@ -328,15 +328,15 @@ async def test_pruning_goes_on_although_the_disk_refuses(
     journal = await Journal.open(tmp_path / "state.sqlite", run_sync=disk.run_sync, clock_ms=lambda: now_ms)
     await journal.record(stop(1))
     nursery.start_soon(journal.prune_regularly)
-    run_sync = journal._run_sync
+    run_sync = journal._transactions._run_sync
 
     async def refuse(sync_fn: Callable[[], Any]) -> Any:
         await trio.lowlevel.checkpoint()
         raise StorageError("no")
 
-    journal._run_sync = refuse
+    journal._transactions._run_sync = refuse
     await trio.sleep(1.5 * PRUNE_EVERY_S)
-    journal._run_sync = run_sync
+    journal._transactions._run_sync = run_sync
     now_ms += KEEP_MS + 1
     await trio.sleep(PRUNE_EVERY_S)
     assert await journal.record(stop(1)) is Verdict.NEW

@@ -6,7 +6,7 @@ A `Door` holds what differs between servers: limits, the identity of a client, t
 full. `listening` opens the sockets of a door, or takes over those of systemd; a daemon that cannot have them starts
 nothing.
 
-`serve` accepts one connection in each pass of the event loop and gives each a task of its own, a `Connection`. That
+`serve` accepts a few connections in each pass of the event loop and gives each a task of its own, a `Connection`. That
 alternates between three phases: IDLE (no byte of a request has come), READING (some have, not all), ANSWERING. A
 request is read whole, within its limits, before the handler is called; an unreadable one is refused, and the connection
 closed. h11 parses, and frames endless answers; `head` first refuses what h11 lets through and another server on the way
@@ -19,7 +19,9 @@ idle connection is closed. One with unread bytes is not idle, whatever its phase
 more than a second gives way as well; one that is being answered never does.
 
 Streams share the event loop and come first: all input passes a turnstile, so that each pass of the loop takes up no
-more than one request. Out of file descriptors, a door closes idle connections and lives on a few spare descriptors
+more than `IN_A_PASS` requests. One would be too few, as a pass of a busy loop takes milliseconds, and a transaction of
+the journal serves several; with eight, so many streams begin together that keep-alives are answered several times as
+late. Out of file descriptors, a door closes idle connections and lives on a few spare descriptors
 (`reserve`); it neither spins nor fills the log (`throttle`).
 
 The webhook's application is Quart-Trio's. `asgi` calls it by the ASGI specification, and knows nothing of its inside.

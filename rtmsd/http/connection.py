@@ -50,7 +50,7 @@ class Connection:
         limits: Limits,
         *,
         note: Callable[["Connection"], None] = lambda _connection: None,
-        turnstile: trio.Lock | None = None,
+        turnstile: trio.Semaphore | None = None,
         is_last: bool = False,
         server: str | None = None,
     ) -> None:

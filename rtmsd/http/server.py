@@ -1,8 +1,11 @@
 """The server of one door: accepts connections, gives each its place, and closes them all at the end."""
 
 import errno
+import os
+import socket
 from collections.abc import Hashable, Sequence
-from typing import Final
+from contextlib import suppress
+from typing import Final, NoReturn, Self
 
 import structlog
 import trio
@@ -18,6 +21,7 @@ log = structlog.get_logger()
 NO_DESCRIPTOR: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 LOOK_AGAIN_S: Final = 0.1  # for a place, or a descriptor
 LOG_EVERY_S: Final = 10.0
+IN_A_PASS: Final = 3  # connections accepted, and requests taken up, in a pass of the event loop; see the package
 
 
 async def serve(
@@ -54,6 +58,32 @@ def _close(listeners: Sequence[trio.SocketListener]) -> None:
         listener.socket.close()
 
 
+class _Acceptor:
+    """Takes connections off a listener, several in one pass: each waits for many passes, long ones under load."""
+
+    def __init__(self, listener: trio.SocketListener) -> None:
+        self._listener = listener
+        self._left = 0
+        self._socket = socket.socket(fileno=os.dup(listener.socket.fileno()))
+        self._socket.setblocking(False)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+
+    async def accept(self) -> trio.SocketStream:
+        """Raises OSError as Trio's listener does."""
+        if self._left:
+            self._left -= 1
+            with suppress(OSError):  # none has come, or Trio knows what to do
+                return trio.SocketStream(trio.socket.from_stdlib_socket(self._socket.accept()[0]))
+        stream = await self._listener.accept()
+        self._left = IN_A_PASS - 1
+        return stream
+
+
 class _Server:
     """The state that connections at one door share."""
 
@@ -61,14 +91,18 @@ class _Server:
         self.reserve = Reserve()
         self._door = door
         self._shares: dict[Hashable, Places] = {}
-        self._turnstile = trio.Lock()
+        self._turnstile = trio.Semaphore(IN_A_PASS)
         self._left = trio.lowlevel.ParkingLot()
         self._out_of_descriptors = Throttle(LOG_EVERY_S)
         self._full = Throttle(LOG_EVERY_S)
 
     async def accept_from(self, listener: trio.SocketListener, connections: trio.Nursery) -> None:
+        with _Acceptor(listener) as acceptor:
+            await self._accept_all(acceptor, connections)
+
+    async def _accept_all(self, acceptor: "_Acceptor", connections: trio.Nursery) -> NoReturn:
         while True:
-            stream, is_last = await self._accept(listener)
+            stream, is_last = await self._accept(acceptor)
             try:
                 peer = self._door.welcome(stream)
             except OSError:  # disconnected already
@@ -93,12 +127,12 @@ class _Server:
         for places in self._shares.values():
             places.finish()
 
-    async def _accept(self, listener: trio.SocketListener) -> tuple[trio.SocketStream, bool]:
+    async def _accept(self, acceptor: "_Acceptor") -> tuple[trio.SocketStream, bool]:
         """Return a connection, and whether it is closed after one answer: it was accepted on a spare descriptor."""
         is_last = False
         while True:
             try:
-                return await listener.accept(), is_last
+                return await acceptor.accept(), is_last
             except OSError as exc:
                 if exc.errno not in NO_DESCRIPTOR:
                     raise

@@ -18,6 +18,7 @@ import trio
 
 from rtmsd.config import WebhookConfig
 from rtmsd.http.connection import Connection
+from rtmsd.http.server import IN_A_PASS
 from rtmsd.webhook import server
 from rtmsd.webhook.stats import Result
 
@@ -348,7 +349,7 @@ class Passes(trio.abc.Instrument):
 
 
 @pytest.mark.parametrize("kept_open", [False, True])
-async def test_a_rush_is_taken_up_one_by_one(endpoint: Any, *, kept_open: bool) -> None:
+async def test_a_rush_is_taken_up_a_few_at_a_time(endpoint: Any, *, kept_open: bool) -> None:
     """Streams share the event loop: what many clients want at once must not be one long pass of it."""
     passes = Passes()
     began: Counter[int] = Counter()
@@ -375,8 +376,10 @@ async def test_a_rush_is_taken_up_one_by_one(endpoint: Any, *, kept_open: bool) 
                 assert statuses(client.recv(4096)) == [200]
     accepted = [command.rtms_stream_id for command in endpoint.intake.accepted]
     assert sorted(accepted) == sorted(ids)
-    assert kept_open or accepted == ids  # of what came on open connections nobody knows the order
-    assert max(began.values()) <= 3
+    # Of what came on open connections nobody knows the order, and Trio shuffles what it runs in one pass.
+    assert kept_open or all(abs(place - int(each)) <= 3 * IN_A_PASS for place, each in enumerate(accepted))
+    assert max(began.values()) <= 2 * IN_A_PASS
+    assert len(began) <= len(ids) * 2 / 3  # several in a pass, which may be a long one
 
 
 async def test_http_1_0_as_nginx_speaks_it_holds_no_slot(served: Served) -> None:

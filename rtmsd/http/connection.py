@@ -65,6 +65,7 @@ class Connection:
         self._whole = trio.CancelScope()
         self._buffer = bytearray()  # received, and not yet given to h11
         self._head: HttpRequest | None = None
+        self._is_queued = False  # at the turnstile
         self._is_to_close = False  # by the client's wish
         self._http: h11.Connection  # a new one for each request: an idle client costs none
 
@@ -96,8 +97,12 @@ class Connection:
         self._whole.cancel()
         return True
 
-    def break_off(self) -> None:
+    def break_off(self) -> bool:
+        """Close, and return whether: not while a request waits at the turnstile, as then it is us who are slow."""
+        if self._is_queued:
+            return False
         self._whole.cancel()
+        return True
 
     def _enter(self, phase: Phase) -> None:
         if phase is not self.phase:
@@ -148,8 +153,9 @@ class Connection:
         self._buffer += data
         self._enter(Phase.READING)
         if self._turnstile is not None:
+            self._is_queued = True
             async with self._turnstile:
-                pass
+                self._is_queued = False
         return True
 
     async def _read_request(self) -> HttpRequest:

@@ -48,9 +48,10 @@ class Places:
                 connection.finish()
 
     def _break_off_slow(self) -> bool:
-        oldest = next(iter(self._by_phase[Phase.READING]), None)
-        if oldest is None or oldest.phase_since_s + SLOW_AFTER_S > trio.current_time():
-            return False
-        oldest.break_off()
-        self.remove(oldest)
-        return True
+        for connection in self._by_phase[Phase.READING]:  # the slowest first
+            if connection.phase_since_s + SLOW_AFTER_S > trio.current_time():
+                return False
+            if connection.break_off():
+                self.remove(connection)
+                return True
+        return False

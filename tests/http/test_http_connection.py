@@ -16,6 +16,7 @@ from trio.testing import MockClock
 from rtmsd.admin.server import LIMITS, refuse
 from rtmsd.http.connection import Connection
 from rtmsd.http.messages import HttpRequest, Peer, Reply, Respond, StreamReply
+from rtmsd.http.places import SLOW_AFTER_S, Places
 
 GET = b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n"
 
@@ -304,3 +305,20 @@ async def test_a_target_arrives_as_it_was_sent(target: str) -> None:
     echo = Echo()
     await talk(echo, f"GET {target} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
     assert [request.target for request in echo.requests] == [target]
+
+
+async def test_what_waits_at_the_turnstile_does_not_give_way_as_slow(autojump_clock: MockClock) -> None:
+    """A loop under load is no fault of the client's: its event has come whole."""
+    client, server = trio.testing.memory_stream_pair()
+    places, turnstile = Places(1), trio.Semaphore(0)
+    connection = Connection(server, LIMITS, note=places.note, turnstile=turnstile)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(connection.serve, Peer(share=None, respond=Echo(), refuse=refuse))
+        await client.send_all(GET)
+        await trio.sleep(SLOW_AFTER_S + 1)
+        assert not places.make_room()
+        turnstile.release()
+        assert b"GET /a 0" in await client.receive_some()
+        await client.send_all(GET[:4])
+        await trio.sleep(SLOW_AFTER_S + 1)
+        assert places.make_room()

@@ -39,6 +39,7 @@ class Descriptors:
     def __init__(self) -> None:
         self._accepting = 0
         self._looked_s = -math.inf
+        self._limit_then = 0  # prlimit may change it at any time
         self._unseen = 0  # so many streams may begin before it is looked again
 
     @property
@@ -66,15 +67,17 @@ class Descriptors:
             streams: those there are; some may not have opened theirs yet.
             others: for something else.
         """
-        need = connections + _SPARE
+        need, limit = connections + _SPARE, self.limit
         now_s = time.monotonic()
-        if self._unseen > 0 and now_s - self._looked_s < _LOOK_EVERY_S and not others:
+        is_fresh = now_s - self._looked_s < _LOOK_EVERY_S and limit == self._limit_then
+        if self._unseen > 0 and is_fresh and not others:
             self._unseen -= 1
             return None
-        used, limit = self.used(), self.limit
+        used = self.used()
         promised = self._accepting * need + sum(need - _open(stream) for stream in streams)
         free = limit - used - promised - need - self.reserve - others
-        self._looked_s, self._unseen = now_s, free // (2 * need)  # half of them is for what is not foreseen
+        self._looked_s, self._limit_then = now_s, limit
+        self._unseen = free // (2 * need)  # half of them is for what is not foreseen
         if free >= 0:
             return None
         return (

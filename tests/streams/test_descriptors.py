@@ -47,3 +47,10 @@ def test_whoever_asks_for_others_too_looks() -> None:
     descriptors.open = 990
     assert descriptors.shortage(STREAM, (), 1) is not None
     assert descriptors.shortage(STREAM, ()) is not None  # and what it saw counts
+
+
+def test_a_limit_that_was_lowered_counts_at_once() -> None:
+    descriptors = Counted(limit=100_000, used=100)
+    assert descriptors.shortage(STREAM, ()) is None
+    descriptors._limit = 110
+    assert descriptors.shortage(STREAM, ()) is not None

@@ -248,20 +248,55 @@ def test_a_slow_call_is_made_again_where_file_by_file_is_as_slow(
     descriptors: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sync, "_SLOW_S", -1.0)
-    disk = Counting()
-    for _ in range(3):
-        disk.sync_all(named(descriptors))
-    assert disk.calls == ["sync_together", *["sync"] * FROM_FILES, "sync_together"]
+    together = FileSystemSync()
+    together.run(descriptors[0])
+    together.compare(FROM_FILES, 0.0)  # slow by the limit, and yet quicker
+    assert not together.covers(descriptors)
+    together.compare(FROM_FILES - 1, 60.0)
+    assert not together.covers(descriptors)
+    together.compare(FROM_FILES, 60.0)
+    assert together.covers(descriptors)
 
 
-def test_what_was_written_may_leave_the_memory(tmp_path: Path) -> None:
-    disk, path = Disk(), tmp_path / "large"
+def test_a_name_that_comes_while_others_are_synced_is_synced_next(tmp_path: Path) -> None:
+    synced: list[Path] = []
+
+    class Noting(Disk):
+        def sync_directory(self, path: Path) -> None:
+            if not synced:
+                self.note_name(tmp_path / "b" / "late")
+            synced.append(path)
+
+    disk = Noting()
+    disk.note_name(tmp_path / "a" / "early")
+    for _ in range(2):
+        disk.sync_all([])
+    assert synced == [tmp_path / "a", tmp_path / "b"]
+
+
+def test_a_directory_that_may_not_be_read_refuses_once(tmp_path: Path) -> None:
+    class Denying(Disk):
+        def sync_directory(self, path: Path) -> None:
+            raise PermissionError(errno.EACCES, "denied")
+
+    disk, path = Denying(), tmp_path / "file"
     descriptor = disk.open(path, create=True)
-    disk.write(descriptor, bytes(range(256)) * 4096, 0)
-    disk.sync(descriptor)
-    disk.uncache(descriptor, 4096, 2**20)
+    assert [str(error) for error in disk.sync_all([(path, descriptor)])] == ["None"]
+    disk.note_name(path)
+    (failure,) = disk.sync_all([(path, descriptor)])
+    assert isinstance(failure, PermissionError)
+    assert disk.sync_all([(path, descriptor)]) == [None]
     disk.close(descriptor)
-    assert path.read_bytes() == bytes(range(256)) * 4096
+
+
+def test_only_whole_pages_leave_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[int, int]] = []
+    monkeypatch.setattr(os, "posix_fadvise", lambda fd, offset, size, advice: asked.append((offset, size)))
+    disk = Disk()
+    disk.uncache(0, 4096, 2**20 + 5)
+    disk.uncache(0, 300_000, 310_000)
+    disk.uncache(0, 304_000, 304_100)
+    assert asked == [(4096, 2**20 - 4096), (300_000, 75 * 4096 - 300_000)]
 
 
 def test_only_a_large_batch_leaves_the_memory_and_never_the_page_of_the_header(tmp_path: Path) -> None:

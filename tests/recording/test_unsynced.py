@@ -40,6 +40,17 @@ class Recording:
         raise bug
 
 
+@attrs.define(eq=False)
+class Sparse(Recording):
+    """Has something to write now and then."""
+
+    has_some: bool = False
+
+    def collect(self, now_s: float) -> Job | None:  # type: ignore[override]
+        has_some, self.has_some = self.has_some, False
+        return Job(Path("/nowhere"), (), None) if has_some else None
+
+
 class SlowDisk:
     """Takes its time for a flush; refuses while `error` is set."""
 
@@ -66,6 +77,20 @@ async def test_nothing_is_unsynced_for_longer_than_the_interval(
             writer.arrivals.note(trio.current_time(), 1)
         nursery.cancel_scope.cancel()
     assert collect_s + flush_s <= writer.unsynced_max_s <= 0.5
+
+
+async def test_nor_is_what_comes_now_and_then_to_a_slow_disk(tmp_path: Path, autojump_clock: MockClock) -> None:
+    writer = Writer(Settings(tmp_path), run_sync=SlowDisk(0.23).run_sync)
+    recording = Sparse(autojump_clock, 0.0)
+    writer.add(recording)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(writer.run)
+        for number in range(50):
+            await trio.sleep(3 + number * 0.037)
+            writer.arrivals.note(trio.current_time(), 1)
+            recording.has_some = True
+        nursery.cancel_scope.cancel()
+    assert 0.23 <= writer.unsynced_max_s <= 0.5
 
 
 async def test_age_of_the_oldest_message_until_it_is_synced(tmp_path: Path, autojump_clock: MockClock) -> None:

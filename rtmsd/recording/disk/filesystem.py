@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import errno
+import math
 import os
 import stat
 import threading
@@ -18,6 +19,8 @@ FILE_MODE: Final = 0o640
 DIRECTORY_MODE: Final = 0o750
 SET_ASIDE: Final = ".damaged"
 """Suffix of what stood in the way and may still be worth something."""
+
+PAGE_BYTES: Final = 4096
 
 FROM_FILES: Final = 16
 """Fewer are synced one by one: the call would also wait for what other programs have written."""
@@ -41,7 +44,7 @@ _FILE: Final = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # a pip
 
 
 class Disk:
-    """The real disk. All methods but `sync_all` raise OSError.
+    """The real disk. All methods but `sync_all` and `replace_all` raise OSError.
 
     Attributes:
         root: the directory below which no symbolic link is followed; None: of a path only the last parts are not.
@@ -145,7 +148,8 @@ class Disk:
 
     def _sync_names(self, files: Sequence[tuple[Path, int]], *, together: bool) -> list[OSError | None]:
         with self._naming:  # who comes meanwhile may rely on names that are being synced here
-            names, self._new_names = self._new_names, set()
+            # Taken one by one: another thread may note a name at any time, in this very set.
+            names = {self._new_names.pop() for _ in range(len(self._new_names))}
             if together:
                 # The oldest descriptor reports all that went wrong while the others were written.
                 failure = _error_of(self.sync_together, files[0][1])
@@ -153,15 +157,19 @@ class Disk:
                     self._new_names |= names
                 return [failure] * len(files)
             refused = {name: error for name in names if (error := _error_of(self.sync_directory, Path(name)))}
-            self._new_names |= {name for name, error in refused.items() if not is_away(error)}
+            self._new_names |= {name for name, error in refused.items() if _may_pass(error)}
         if not refused:
             return [None] * len(files)
         return [next((refused[name] for name in map(str, path.parents) if name in refused), None) for path, _ in files]
 
     def uncache(self, descriptor: int, offset: int, stop: int) -> None:
-        """Let the kernel use the memory of what was synced for what comes next. A page that is not full is kept."""
-        with contextlib.suppress(OSError):
-            os.posix_fadvise(descriptor, offset, stop - offset, os.POSIX_FADV_DONTNEED)
+        """Let the kernel use the memory of what was synced for something else. The last page stays if it is not full:
+        what comes next would first read it back.
+        """
+        stop -= stop % PAGE_BYTES
+        if stop > offset:
+            with contextlib.suppress(OSError):
+                os.posix_fadvise(descriptor, offset, stop - offset, os.POSIX_FADV_DONTNEED)
 
     def close(self, descriptor: int) -> None:
         os.close(descriptor)
@@ -260,6 +268,13 @@ class Disk:
         self.note_name(path)
 
 
+def _may_pass(error: OSError) -> bool:
+    """Whether a directory may be synced later. One that is gone has no names, and one that may be written and not read
+    must not keep all that is below it from the disk for ever.
+    """
+    return not is_away(error) and error.errno not in {errno.EACCES, errno.EPERM}
+
+
 def _temporary(path: Path) -> Path:
     return path.with_name(f".{path.name}.tmp")
 
@@ -281,15 +296,16 @@ def _error_of(work: Callable[[_T], None], argument: _T) -> OSError | None:
 
 class FileSystemSync:
     """Decides whether files go to disk together. Somebody else's data may make that slow: then not, for a while, unless
-    file by file proves to be no faster. With our own data, 80 KB or 80 MB, it never is.
+    file by file takes no less. With our own data, 80 KB or 80 MB, it never does.
     """
 
     def __init__(self) -> None:
         self._not_before_s = 0.0
+        self._slow_s = math.inf  # what the call took that is not repeated for a while
 
     def compare(self, files: int, took_s: float) -> None:
         """So many files were synced by themselves."""
-        if files >= FROM_FILES and took_s > _SLOW_S:
+        if files >= FROM_FILES and took_s >= self._slow_s:
             self._not_before_s = 0.0
 
     def covers(self, descriptors: Sequence[int]) -> bool:
@@ -308,8 +324,9 @@ class FileSystemSync:
         assert _syncfs is not None
         began_s = time.monotonic()
         failed = _syncfs(descriptor) != 0
-        if time.monotonic() - began_s > _SLOW_S:
-            self._not_before_s = time.monotonic() + _PAUSE_S
+        took_s = time.monotonic() - began_s
+        if took_s > _SLOW_S:
+            self._not_before_s, self._slow_s = time.monotonic() + _PAUSE_S, took_s
         if failed:
             number = ctypes.get_errno()
             raise OSError(number, os.strerror(number))

@@ -10,7 +10,7 @@ from typing import Final
 import attrs
 
 from rtmsd.recording.disk.file_buffer import Batch, DiskFile
-from rtmsd.recording.disk.filesystem import Disk
+from rtmsd.recording.disk.filesystem import PAGE_BYTES, Disk
 from rtmsd.recording.disk.presence import Damage, FileDamaged, open_known, open_new, survey
 from rtmsd.recording.manifest.schema import MANIFEST, Manifest, encode_manifest
 
@@ -21,8 +21,6 @@ _UNCACHED_BYTES: Final = 2**18
 """So much of a file, once synced, is not kept in memory: nobody reads it soon. Where the kernel has to take memory that
 was never used before, as it would on and on, a write costs 5 times as much on a virtual machine.
 """
-
-_HEADER_PAGE_BYTES: Final = 4096  # written again by each flush
 
 
 @attrs.frozen
@@ -100,8 +98,8 @@ def _write_group(disk: Disk, batches: Iterable[tuple[int, Batch]]) -> list[tuple
             results.append((number, batch, error))
     failures = disk.sync_all([(batch.file.path, descriptor) for _, batch, descriptor in opened])
     for (number, batch, descriptor), failure in zip(opened, failures, strict=True):
-        if batch.queued_bytes >= _UNCACHED_BYTES and failure is None:
-            disk.uncache(descriptor, max(batch.chunks[0][0], _HEADER_PAGE_BYTES), batch.size_bytes)
+        if batch.queued_bytes >= _UNCACHED_BYTES and failure is None:  # but the header, which each flush writes again
+            disk.uncache(descriptor, max(batch.chunks[0][0], PAGE_BYTES), batch.size_bytes)
         with contextlib.suppress(OSError):
             disk.close(descriptor)
         results.append((number, batch, failure))

@@ -187,7 +187,8 @@ class Writer:
                 self._note(next((each.error for each in outcomes if isinstance(each.error, OSError)), None))
                 self.on_sync(time.perf_counter() - started_s)
             written_s = trio.current_time()
-            self._flush_s = max(written_s - now_s, 0.9 * self._flush_s)
+            if jobs:  # what it takes to write nothing says nothing
+                self._flush_s = max(written_s - now_s, 0.9 * self._flush_s)
             self._unsynced_max_s = self.unsynced_max_s
             self._being_written = Arrivals()
             if self._refused is None:

@@ -98,14 +98,15 @@ class Ending:
             return True
         return False
 
-    def read_on(self, now_s: float, outcome: Outcome, received: Counter[str]) -> None:
+    def read_on(self, now_s: float, outcome: Outcome, received: Counter[str], *, is_short: bool) -> None:
         """Read what still comes: after an end by Zoom until none has come for `grace_s`; when we end it, for no longer
-        than that.
+        than that. Args as for `look`.
         """
         is_patient = outcome.is_zooms and not self.is_ours
         if math.isinf(self.look_s):
             self.end_s = now_s + (READING_ON_S if is_patient else self.grace_s)
-            self.look_s, self._seen, self._seen_s = now_s + self.grace_s, received, now_s
+            self._seen, self._seen_s = received, now_s
+            self.look_s = now_s + (LOOK_S if is_short else self.grace_s)
         elif not is_patient:
             self.cut_short(now_s, self.grace_s)
 

@@ -105,7 +105,7 @@ class Situation:
             self.feed(StreamInput.DECIDED, outcome.why)
         can_read = self.uplink.is_up or any(link.state is LinkState.STREAMING for link in self.links)
         if outcome.state is RecordingState.ENDED and can_read:
-            self.ending.read_on(now_s, outcome, self.recording.messages)
+            self.ending.read_on(now_s, outcome, self.recording.messages, is_short=self.recording.is_short)
         else:
             self.ending.cut_short(now_s, 0.0)
 

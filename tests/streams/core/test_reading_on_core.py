@@ -45,6 +45,21 @@ def test_media_are_waited_for_from_the_latest_on(model: Model) -> None:
     assert model.end is not None
 
 
+def test_what_waits_for_room_at_the_end_is_looked_at_before_it_could_be_read() -> None:
+    model = Model([MediaType.AUDIO])
+    model.start()
+    model.signaling_up()
+    [link] = model.core.situation.links
+    model.grant(link, MediaType(0))
+    model.media_up(link)
+    model.recording.is_short = True
+    model.report(model.core.stopped, 6, 1, "stopped webhook")
+    model.pass_time(GRACE_S - 0.1)
+    model.recording.is_short = False  # and the socket is read in a moment
+    model.pass_time(0.2)
+    assert model.end is None
+
+
 def test_what_waits_for_room_is_looked_at_often(model: Model) -> None:
     model.recording.is_short = True
     wake(model)

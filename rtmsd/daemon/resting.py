@@ -8,7 +8,7 @@ from rtmsd.sinks.hub import LiveHub
 from rtmsd.transport.network import socket_set
 
 _PART_OF_SYNC: Final = 0.04
-"""The most of `sync_interval_s` that media may wait unread: the writer leaves a tenth of it for all that is not its."""
+"""The most of `sync_interval_s` that media may wait unread: the writer leaves a fifth of it for all that is not its."""
 
 
 def let_rest(hub: LiveHub, config: Callable[[], Config]) -> None:

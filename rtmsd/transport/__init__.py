@@ -19,9 +19,12 @@ aside for good, and the library sees what it would have seen without it, so that
 few messages, and reads them all through the library; the splitter there only notes the time of complete frames.
 
 Waking a task for each packet would cost more than reading it. `SharedLiftingStream` therefore leaves the waiting to one
-system task (`network.SocketSet`) with an epoll set of its own, in which every media socket stays registered. It calls
-the reader of each readable socket, 16 sockets a turn; after a busy turn it rests 0.5 ms (`timer`, a timerfd), so that
-packets close in time are read in one wake-up. `TlsStream` decrypts all records of a read at once for the same reason.
+system task (`network.SocketSet`) with an epoll set of its own, in which a media socket stays registered from the RTMS
+handshake to the close frame; before and after, somebody waits for its answer, and it waits by itself. The task calls
+the reader of each readable socket, 16 sockets a turn. After a turn it rests, so that packets close in time are read in
+one wake-up: while nobody listens, up to `streams.max_rest_ms` from one turn to the next, unless a sender fills a
+buffer; else 0.5 ms (`timer`, a timerfd) after a busy turn. `TlsStream` decrypts all records of a read at once for the
+same reason.
 
 Backpressure is a `Gate`, asked before each read: while it is shut, nothing is read and TCP holds the sender back; no
 queue stands between socket and consumer. A read that brings more than 512 messages is handed on in parts, with a turn

@@ -70,8 +70,7 @@ class FrameSplitter:
     def _lift_alike(self, data: bytes, position: int, messages: list[bytes]) -> int:
         """Lift messages as long as the last one, which need no further check. Returns where they end.
 
-        Packets of one voice are equally long, so these are nearly all: it takes half the time for a flood, and a
-        quarter for one message alone.
+        Packets of one voice are equally long, so these are nearly all: it takes half the time for a flood.
         """
         head, frame_bytes, last = self._usual_head, self._usual_bytes, len(data) - self._usual_bytes
         while position <= last and data[position : position + _HEAD_BYTES] == head:

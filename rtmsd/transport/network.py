@@ -109,7 +109,7 @@ class SocketSet:
         self._waiting: dict[int, _Waiting] = {}
         self.longest_rest_s: Callable[[], float] = lambda: 0.0
         self._rest = trio.CancelScope()
-        self._is_flooded = False  # a socket has brought much since the set last waited
+        self._is_flooded = False  # a socket has brought much, or wanted something, since the last rest
 
     async def wait(self, fd: int, on_readable: OnReadable) -> None:
         """Have `on_readable` called, in the context of this task, each time `fd` is readable, until it has ENOUGH.
@@ -128,7 +128,7 @@ class SocketSet:
         await trio.lowlevel.wait_task_rescheduled(abort)
 
     def wake(self) -> None:
-        """End a long rest at once."""
+        """End a long rest at once: somebody listens now. A stop needs none: each reader takes what has arrived."""
         self._rest.cancel()
 
     def closing(self, fd: int) -> None:
@@ -163,6 +163,7 @@ class SocketSet:
                     began_s = trio.current_time()
                 elif is_busy:
                     await timer.rest(_REST_S)
+                    self._is_flooded = False
                 else:
                     break
 

@@ -21,6 +21,7 @@ def sockets() -> SocketSet:
 async def test_only_who_hears_media_ends_the_rest(tmp_path: Path) -> None:
     hub, settings = LiveHub(), config(tmp_path, recording=RecordingConfig(directory=tmp_path))
     let_rest(hub, lambda: settings)
+    assert hub.on_media_sink == sockets().wake
     woken: list[float] = []
     hub.on_media_sink = lambda: woken.append(sockets().longest_rest_s())
     assert sockets().longest_rest_s() == 0.02
@@ -60,6 +61,8 @@ async def test_a_rest_delays_no_handshake_and_a_stop_loses_nothing(tmp_path: Pat
         second = await sim.start_session(["Bo"])
         await second.wait_reconnected()
         await sim.clock.sleep(2)
+        received, sent = backend.status()["totals"]["messages"], (first.record, second.record)
+        assert 0 < sum(received.values()) < sum(len(each) for record in sent for each in record.audio.values())
         for session in (first, second):
             await session.stop()
             await until_ended(backend, session.rtms_stream_id)

@@ -138,6 +138,14 @@ def test_a_message_is_checked_also_when_it_looks_like_the_one_before(frames: lis
     assert (messages + leftover, rest) == read(data)
 
 
+def test_a_read_that_looks_like_the_usual_message_may_be_a_part_of_another() -> None:
+    usual = frame(FIN | TEXT, b"x" * 200)
+    long = frame(FIN | TEXT, b"a" * 50 + usual + b"b" * 50)
+    assert split([usual, long[:54], usual, long[54 + len(usual) :]]) == ([b"x" * 200, long[4:]], b"")
+    begun = frame(TEXT, b"a")
+    assert split([usual, begun, usual])[0] == [b"x" * 200]  # a message within a message passes up
+
+
 @given(st.binary(max_size=300), st.integers(0, 2**32))
 @example(b"\x03~", 0)  # illegal before its length is known
 def test_any_bytes(data: bytes, seed: int) -> None:

@@ -4,7 +4,7 @@ import contextlib
 import math
 import os
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
 import pytest
@@ -277,6 +277,7 @@ class Resting:
         self.read_ms: list[int] = []
         self.took_s = 0.0
         self.progress = Progress.DRAINED
+        self.after: Callable[[], None] = lambda: None
         self._sockets = sockets
 
     async def run(self) -> None:
@@ -287,7 +288,9 @@ class Resting:
         os.read(self.one.near.fileno(), 100)
         if self.took_s:
             trio.lowlevel.current_clock().jump(self.took_s)  # type: ignore[attr-defined]
-        return self.progress
+        progress = self.progress
+        self.after()
+        return progress
 
     async def send(self, after_s: float) -> None:
         await trio.sleep(after_s)
@@ -311,6 +314,35 @@ async def test_a_resting_set_reads_after_20_ms_at_the_latest(autojump_clock: tri
             await on.send(after_s)
         await trio.sleep(0.1)
         assert on.read_ms == [1000, 1020, 1109]  # at once, what came meanwhile together, at once again
+
+
+async def test_a_sender_of_much_ends_no_later_rest(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between short rests the set may never find nothing to read, and so never wait."""
+    short_rests = 0
+
+    async def rest(self: Timer, delay_s: float) -> None:
+        nonlocal short_rests
+        short_rests += 1
+        if short_rests == 3:  # the listener leaves
+            on._sockets.longest_rest_s = lambda: 0.02
+        if short_rests < 20:  # something always comes meanwhile
+            on.progress = Progress.DRAINED
+            on.one.far.send(b"x")
+        await trio.lowlevel.checkpoint()
+
+    monkeypatch.setattr(Timer, "rest", rest)
+    monkeypatch.setattr(network, "_REST_S", math.inf)  # every turn is a busy one
+    async with resting() as on:
+        on._sockets.longest_rest_s = lambda: 0.0
+        await on.send(0.1)
+        await trio.testing.wait_all_tasks_blocked()
+        on.progress = Progress.MORE
+        on.one.far.send(bytes(150))  # of which each call reads 100
+        on.after = lambda: setattr(on, "progress", Progress.DRAINED)
+        await trio.sleep(1)
+        assert short_rests == 3
 
 
 async def test_a_rest_counts_from_the_beginning_of_a_turn(autojump_clock: trio.testing.MockClock) -> None:

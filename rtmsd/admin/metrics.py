@@ -138,7 +138,7 @@ class Metrics(Collector):
         ):
             yield _filled(counter(name, help_text, labels=labels), values)
         yield self.ingest_latency.family(
-            "rtmsd_ingest_latency_seconds", "From the socket being readable to the media being written."
+            "rtmsd_ingest_latency_seconds", "From being read from the socket to being written."
         )
         yield self.sync_duration.family("rtmsd_sync_seconds", "Time to write and sync all dirty files.")
         yield gauge(

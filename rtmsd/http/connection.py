@@ -154,7 +154,10 @@ class Connection:
         self._enter(Phase.READING)
         if self._turnstile is not None:
             self._is_queued = True
-            async with self._turnstile:
+            try:
+                async with self._turnstile:
+                    pass
+            finally:
                 self._is_queued = False
         return True
 

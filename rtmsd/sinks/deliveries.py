@@ -133,9 +133,7 @@ class Deliveries:
 
     def closed(self, rtms_stream_id: str) -> None:
         """Begin what is due, as the journal has closed a stream."""
-        if (
-            rtms_stream_id in self._held or self._sinks
-        ):  # else nothing was queued, as a rule: one transaction less a stream
+        if rtms_stream_id in self._held or self._sinks:  # else, as a rule, nothing was queued
             self._wake.set()
         self._held.discard(rtms_stream_id)
 

@@ -46,7 +46,7 @@ class FrameSplitter:
         """
         is_between = not self._held and self._opcode == 0 and not self._is_aside
         if is_between and len(data) == self._usual_bytes and data[:_HEAD_BYTES] == self._usual_head:
-            return [data[_HEAD_BYTES:]], b""  # one message, as most reads of a paced stream bring: half the time
+            return [data[_HEAD_BYTES:]], b""  # one message, as most reads of a paced stream bring
         messages: list[bytes] = []
         passed: list[bytes] = []
         position = 0

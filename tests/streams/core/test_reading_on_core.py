@@ -10,17 +10,22 @@ from tests.streams.core.model import Model
 GRACE_S = 2.0
 
 
-@pytest.fixture
-def model() -> Model:
-    """A stream with audio, of which Zoom said just now that it ended."""
+def ended_by_zoom(*, is_short: bool = False) -> Model:
     model = Model([MediaType.AUDIO])
     model.start()
     model.signaling_up()
     [link] = model.core.situation.links
     model.grant(link, MediaType(0))
     model.media_up(link)
+    model.recording.is_short = is_short
     model.report(model.core.stopped, 6, 1, "stopped webhook")
     return model
+
+
+@pytest.fixture
+def model() -> Model:
+    """A stream with audio, of which Zoom said just now that it ended."""
+    return ended_by_zoom()
 
 
 def wake(model: Model) -> None:
@@ -46,14 +51,7 @@ def test_media_are_waited_for_from_the_latest_on(model: Model) -> None:
 
 
 def test_what_waits_for_room_at_the_end_is_looked_at_before_it_could_be_read() -> None:
-    model = Model([MediaType.AUDIO])
-    model.start()
-    model.signaling_up()
-    [link] = model.core.situation.links
-    model.grant(link, MediaType(0))
-    model.media_up(link)
-    model.recording.is_short = True
-    model.report(model.core.stopped, 6, 1, "stopped webhook")
+    model = ended_by_zoom(is_short=True)
     model.pass_time(GRACE_S - 0.1)
     model.recording.is_short = False  # and the socket is read in a moment
     model.pass_time(0.2)

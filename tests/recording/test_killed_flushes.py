@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 
+from rtmsd.protocol.causes import GapCause
 from rtmsd.recording.disk.filesystem import Disk
+from rtmsd.recording.recorder import Recorder
 from rtmsd.recording.verify.verify import verify
 
 
@@ -40,3 +42,39 @@ async def test_a_wav_whose_first_flush_was_cut_off_is_continued(studio: Any, too
     assert [path.name for path in (second.directory / "audio").iterdir()] == ["7.wav"]
     assert tools.samples(second.directory / "audio/7.wav") == tools.packet(0) + tools.packet(1)
     assert verify(second.directory) == []
+
+
+async def run_until_killed(studio: Any, tools: Any, at_ms: int, *, resumed: bool) -> None:
+    """A process that is killed in the first flush of its recording, which has written one of two files by then."""
+    sound = studio.disk
+    recorder: Recorder = await studio.open()
+    if resumed:
+        recorder.interrupted(GapCause.DAEMON_RESTART, ["audio"])
+    recorder.connected("signaling", frozenset())
+    recorder.connected("media", frozenset({"audio"}))
+    recorder.heard(at_ms)
+    recorder.media.audio(7, "Bo", at_ms, tools.packet(0))
+    recorder.media.audio(8, "Cy", at_ms, tools.packet(0))
+    studio.writer.disk = KilledDisk()
+    with pytest.raises(Killed):
+        await studio.writer.flush()
+    assert not (recorder.directory / "stream.json").exists()
+    assert len(list((recorder.directory / "audio").iterdir())) == 1
+    studio.disk = sound
+
+
+@pytest.mark.parametrize("resumed", [False, True])  # after a process that left nothing at all
+async def test_a_first_flush_that_was_cut_off_hides_no_loss(studio: Any, tools: Any, resumed: bool) -> None:
+    await run_until_killed(studio, tools, tools.T + 500 if resumed else tools.T, resumed=resumed)
+    last = await studio.open()
+    last.interrupted(GapCause.DAEMON_RESTART, ["audio"])
+    last.connected("signaling", frozenset())
+    last.connected("media", frozenset({"audio"}))
+    last.heard(tools.T + 1000)
+    for user_id in (7, 8):
+        last.media.audio(user_id, "Somebody", tools.T + 1000, tools.packet(1))
+    last.ended(6, tools.T + 1020)
+    await last.finish()
+    (gap,) = tools.manifest(last)["gaps"]
+    assert (gap["user_id"], gap["from_ms"], gap["to_ms"]) == (None, tools.T, tools.T + 1000)
+    assert verify(last.directory) == []

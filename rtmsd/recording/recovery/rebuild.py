@@ -43,11 +43,14 @@ def rebuild_manifest(plan: RepairPlan, identity: dict[str, Any]) -> Manifest | N
     plan.note(path, "made again from the files")
     guessed = {"rtms_stream_id": unquote(plan.directory.name), "product": "session", "id": "", "app": ""}
     connection = ConnectionEntry(number=1, kind="media", media=["audio"], opened_ms=started_ms, closed_ms=None)
+    # Killed in the first flush, which may have come to one file only, or with nothing written by a process before that:
+    # all media are missing from the start on, but for what is there.
+    is_first_flush = bool(identity) and not plan.lost
     return new_manifest(
         **{**guessed, **identity, "started_ms": started_ms},
         state=RecordingState.RECOVERING,
         participants=[ParticipantEntry(owner) for owner in dict.fromkeys(header.owner for header in headers)],
-        connections=[connection] if headers else [],
+        connections=[connection] if headers and not is_first_flush else [],
     )
 
 

@@ -2,14 +2,29 @@
 
 from pathlib import Path
 
+import attrs
 import pytest
+import trio
 
 from rtmsd.config import RecordingConfig, StreamsConfig
+from rtmsd.daemon.backend import Backend
 from rtmsd.daemon.resting import let_rest
+from rtmsd.daemon.root import Daemon
+from rtmsd.protocol.enums import StopReason
+from rtmsd.simulator import SimSession, Simulator, open_simulator
 from rtmsd.sinks.hub import LiveHub
 from rtmsd.sinks.taps import EventTap, NdjsonTap
 from rtmsd.transport.network import SocketSet, socket_set
-from tests.daemon.whole import assert_all_of_it_once, config, directory_of, until_ended, zoom_and_daemon
+from tests.daemon.whole import (
+    HURRIED,
+    LIMIT_S,
+    assert_all_of_it_once,
+    config,
+    directory_of,
+    manifest,
+    until_ended,
+    zoom_and_daemon,
+)
 
 
 def sockets() -> SocketSet:
@@ -67,3 +82,45 @@ async def test_a_rest_delays_no_handshake_and_a_stop_loses_nothing(tmp_path: Pat
             await session.stop()
             await until_ended(backend, session.rtms_stream_id)
             assert_all_of_it_once(session.record, directory_of(backend, session.rtms_stream_id))
+
+
+async def unread(sim: Simulator, backend: Backend) -> SimSession:
+    """A session whose media arrive, in a rest without end, and are not read. Nobody speaks any more."""
+    sockets().longest_rest_s = lambda: 3600.0
+    session = await sim.start_session(["Ana"])
+    await session.wait_reconnected()
+    await sim.clock.sleep(2)
+    session.hush("Ana")
+    await sim.clock.sleep(2)
+    received = backend.status()["totals"]["messages"].get("audio", 0)
+    assert received < sum(len(each) for each in session.record.audio.values())
+    return session
+
+
+async def test_a_stop_of_the_daemon_ends_the_rest_and_records_what_has_arrived(tmp_path: Path) -> None:
+    daemon = Daemon(tmp_path / "config.toml", config(tmp_path), end_streams=False)
+    stopped = trio.Event()
+
+    async def run(*, task_status: trio.TaskStatus[Backend]) -> None:
+        await daemon.run(task_status=task_status)
+        stopped.set()
+
+    with trio.fail_after(LIMIT_S):
+        async with trio.open_nursery() as nursery:
+            backend: Backend = await nursery.start(run)
+            url = f"http://{backend.listening['webhook'][0]}/webhook"
+            async with open_simulator(attrs.evolve(HURRIED, webhook_url=url)) as sim:
+                session = await unread(sim, backend)
+                daemon.stop()
+                await stopped.wait()
+    assert manifest(backend, session.rtms_stream_id)["state"] == "recovering"
+    assert_all_of_it_once(session.record, directory_of(backend, session.rtms_stream_id))
+
+
+async def test_a_revocation_ends_the_rest_and_deletes_what_has_arrived(tmp_path: Path) -> None:
+    async with zoom_and_daemon(tmp_path) as (sim, backend):
+        session = await unread(sim, backend)
+        await session.stop(StopReason.STREAM_REVOKED)
+        assert (await until_ended(backend, session.rtms_stream_id))["state"] == "revoked"
+        directory = directory_of(backend, session.rtms_stream_id)
+        assert [path.name for path in directory.iterdir()] == ["stream.json"]

@@ -41,7 +41,6 @@ class Flusher:
         directory: of the recording.
         on_broken: called when a bug of ours keeps the recording from the disk.
         on_lost: called with each file of which others took something from the disk.
-        is_known: set once there is a manifest on disk, by which what is lost at a kill is explained.
 
     Args:
         maker: knows the files, and which have something to write.
@@ -64,9 +63,6 @@ class Flusher:
     ) -> None:
         self.on_broken: Callable[[], None] = lambda: None
         self.on_lost: Callable[[Lost], None] = lambda lost: None
-        self.is_known = trio.Event()
-        if resumed is not None:
-            self.is_known.set()
         self.directory = directory
         self._rtms_stream_id = rtms_stream_id
         self._contents = contents
@@ -133,7 +129,6 @@ class Flusher:
             self.touch()
         elif job.manifest is not None and outcome.error is None:
             self._saved = self._collected
-            self.is_known.set()
             self._maker.doomed.clear()
             if job.manifest is self._resumed:
                 self._resumed = None

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
 import attrs
 import structlog
@@ -25,9 +25,6 @@ from rtmsd.streams.drivers.tenure import Tenure
 from rtmsd.streams.managed_stream import ManagedStream, info_of
 
 log = structlog.get_logger()
-
-KNOWN_S: Final = 1.0
-"""So long a stream of which no file was left waits for its first one; a disk that refuses keeps none away."""
 
 NO_ADDRESS = "the state file was lost, and with it the address of the server: not connected again"
 
@@ -84,8 +81,6 @@ class Runner:
             managed.record_webhook(managed.begun_by)
         if resumed:  # before the end, which closes what is missing
             managed.recorder.interrupted(GapCause.DAEMON_RESTART, config.media.types)
-            with trio.move_on_after(KNOWN_S):  # killed again with no trace of it, what had come would be unexplained
-                await managed.recorder.flusher.is_known.wait()
         if stopped is not None:
             return stopped
         app = next((app for app in config.apps if app.name == row.app), None)

@@ -7,7 +7,6 @@ import pytest
 
 from rtmsd.protocol.causes import GapCause
 from rtmsd.recording.disk.filesystem import Disk
-from rtmsd.recording.recorder import Recorder
 from rtmsd.recording.verify.verify import verify
 
 
@@ -47,7 +46,7 @@ async def test_a_wav_whose_first_flush_was_cut_off_is_continued(studio: Any, too
 async def run_until_killed(studio: Any, tools: Any, at_ms: int, *, resumed: bool) -> None:
     """A process that is killed in the first flush of its recording, which has written one of two files by then."""
     sound = studio.disk
-    recorder: Recorder = await studio.open()
+    recorder = await studio.open()
     if resumed:
         recorder.interrupted(GapCause.DAEMON_RESTART, ["audio"])
     recorder.connected("signaling", frozenset())

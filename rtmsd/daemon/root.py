@@ -10,7 +10,7 @@ import signal
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import structlog
 import trio
@@ -36,9 +36,13 @@ from rtmsd.streams.supervisor import Supervisor
 from rtmsd.system.lock import LockFile
 from rtmsd.system.notify import Notifier, listen_fds
 from rtmsd.terminal import complain
-from rtmsd.webhook.app import make_app
 from rtmsd.webhook.server import serve
 from rtmsd.zoom_api import ZoomApi
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rtmsd.webhook.whole_request import WholeRequestApp
 
 log = structlog.get_logger()
 
@@ -207,6 +211,7 @@ class Daemon:
 
     async def _open_webhook(self, backend: Backend, supervisor: Supervisor, nursery: trio.Nursery) -> None:
         settings, health = self._config.webhook, backend.health
+        make_app = await trio.to_thread.run_sync(_import_make_app)
         app = make_app(
             settings, lambda: supervisor.config.apps, supervisor, nursery, health.is_ready, stats=health.webhooks
         )
@@ -253,6 +258,15 @@ class Daemon:
             self._notifier.status(backend.health.summary())
             if backend.health.writer.is_alive:
                 self._notifier.watchdog()
+
+
+def _import_make_app() -> "Callable[..., WholeRequestApp]":
+    """Import Quart, which takes a third of the time of all imports: streams of an earlier process are connecting
+    meanwhile, and a webhook waits at its socket.
+    """
+    from rtmsd.webhook.app import make_app  # noqa: PLC0415
+
+    return make_app
 
 
 @contextlib.contextmanager

@@ -17,7 +17,7 @@ log = structlog.get_logger()
 _SPARE: Final = 2  # of each stream: a second address that is tried, a name that is looked up
 _LEAST_RESERVE: Final = 24
 _MOST_RESERVE: Final = 256
-_LOOK_EVERY_S: Final = 0.1  # to look costs as much as there are streams: 2 ms with 1000
+_LOOK_EVERY_S: Final = 1.0  # to look costs as much as there are streams, 2 ms with 1000: 2 % of a burst of starts
 
 
 def raise_limit() -> None:

@@ -32,7 +32,8 @@ class FrameSplitter:
         self._max_message_bytes = max_message_bytes
         self._is_aside = False  # after a violation or a close frame everything passes up
         self._held = bytearray()  # the beginning of a frame
-        self._wanted_bytes = 0  # of that frame, before another look at it is worth while
+        self._wanted_bytes = 0  # of that frame, before another look at it is worth while; 0: none is held
+        self._is_payload_held = False  # that of a whole message, without the frame's head
         self._opcode = 0  # of the fragmented message in `_fragments`; 0: there is none
         self._fragments = bytearray()
         self._usual_head = b"none yet"  # of the last whole message
@@ -44,20 +45,24 @@ class FrameSplitter:
         Returns:
             The messages now complete, text and binary alike, in order; and the bytes to pass up.
         """
-        is_between = not self._held and self._opcode == 0 and not self._is_aside
+        is_between = not self._wanted_bytes and self._opcode == 0 and not self._is_aside
         if is_between and len(data) == self._usual_bytes and data[:_HEAD_BYTES] == self._usual_head:
             return [data[_HEAD_BYTES:]], b""  # one message, as most reads of a paced stream bring
         messages: list[bytes] = []
         passed: list[bytes] = []
         position = 0
-        while self._held and not self._is_aside:  # one frame only, so that the rest of `data` need not be copied
-            beginning_bytes = len(self._held)
-            self._held += data[position : position + self._wanted_bytes - beginning_bytes]
-            position += len(self._held) - beginning_bytes
-            if len(self._held) < self._wanted_bytes:
+        while self._wanted_bytes and not self._is_aside:  # one frame only: the rest of `data` need not be copied
+            rest = memoryview(data)[position : position + self._wanted_bytes - len(self._held)]
+            if len(self._held) + len(rest) < self._wanted_bytes:
+                self._held += rest
                 return [], b""
-            frame, self._held = bytes(self._held), bytearray()
-            self._scan(frame, 0, messages, passed)
+            position += len(rest)
+            held = b"".join((self._held, rest))  # for a message of 30 KB the only copy but that of its beginning
+            self._held, self._wanted_bytes = bytearray(), 0
+            if self._is_payload_held:
+                messages.append(held)
+            else:
+                self._scan(held, 0, messages, passed)
         if self._is_aside:
             passed.append(data[position:])
             return messages, b"".join(passed)
@@ -84,7 +89,7 @@ class FrameSplitter:
         while position < end:  # once for each frame: the hot loop, hence not cut into smaller functions
             start = position + 2
             if start > end:
-                self._hold(data[position:], 2)
+                self._hold(data, position, 2)
                 break
             first, length = data[position], data[position + 1]
             shortest = 0  # a length has one legal encoding only, the shortest
@@ -100,7 +105,7 @@ class FrameSplitter:
                     if (first not in _WHOLE or self._opcode) and self._is_illegal(first, shortest):
                         passed.append(self._step_aside(data[position:]))  # whatever its length turns out to be
                     else:
-                        self._hold(data[position:], start - position)
+                        self._hold(data, position, start - position)
                     break
                 length = int.from_bytes(data[position + 2 : start], "big")
             stop = start + length
@@ -109,7 +114,8 @@ class FrameSplitter:
                 passed.append(self._step_aside(data[position:]))
                 break
             if stop > end:
-                self._hold(data[position:], stop - position)
+                begin = start if is_plain else position
+                self._hold(data, begin, stop - begin, is_payload=is_plain)
                 break
             if is_plain:
                 messages.append(data[start:stop])
@@ -125,10 +131,11 @@ class FrameSplitter:
                 messages += self._add_fragment(first, data[start:stop])
             position = stop
 
-    def _hold(self, beginning: bytes, wanted_bytes: int) -> None:
-        """Keep the beginning of a frame until `wanted_bytes` of it are here."""
-        self._held = bytearray(beginning)
+    def _hold(self, data: bytes, begin: int, wanted_bytes: int, *, is_payload: bool = False) -> None:
+        """Keep the beginning of a frame, or of its payload, until `wanted_bytes` of it are here."""
+        self._held = bytearray(memoryview(data)[begin:])
         self._wanted_bytes = wanted_bytes
+        self._is_payload_held = is_payload
 
     def _add_fragment(self, first: int, payload: bytes) -> list[bytes]:
         """Return the message that this fragment completes, if it does."""

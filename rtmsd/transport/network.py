@@ -39,7 +39,7 @@ class TcpStream(trio.abc.Stream):
         """The descriptor, -1 once the stream is closed."""
         return self._fd
 
-    def receive_nowait(self) -> bytes:
+    def receive_nowait(self, max_bytes: int = NOWAIT_BYTES) -> bytes:
         """Return what has come, b"" at the end.
 
         Raises:
@@ -47,7 +47,7 @@ class TcpStream(trio.abc.Stream):
             BrokenResourceError: the connection broke.
         """
         try:
-            return os.read(self._fd, NOWAIT_BYTES)  # no slower than into a buffer shared by all
+            return os.read(self._fd, max_bytes)  # no slower than into a buffer shared by all
         except BlockingIOError:
             raise trio.WouldBlock from None
         except OSError as exc:

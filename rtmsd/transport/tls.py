@@ -11,7 +11,7 @@ from typing import Final
 import trio
 
 from rtmsd.transport.failures import tls_failure
-from rtmsd.transport.network import READ_BYTES, TcpStream
+from rtmsd.transport.network import NOWAIT_BYTES, READ_BYTES, TcpStream
 
 _RECORD_BYTES: Final = 16 * 1024  # the most one TLS record holds
 
@@ -54,9 +54,9 @@ class TlsStream(trio.abc.Stream):
     def fileno(self) -> int:
         return self._tcp.fileno()
 
-    def receive_nowait(self) -> bytes:
+    def receive_nowait(self, max_bytes: int = NOWAIT_BYTES) -> bytes:
         """As `TcpStream`. What TLS has to send in answer, if anything, goes out with the next thing sent."""
-        data = self._tcp.receive_nowait()
+        data = self._tcp.receive_nowait(max_bytes)
         if not data:
             return b""
         self._incoming.write(data)

@@ -27,6 +27,9 @@ class FakeGate:
     def is_shut(self) -> bool:
         return not self.opened.is_set()
 
+    def has_room(self, size_bytes: int) -> bool:
+        return True
+
     async def wait(self) -> None:
         await self.opened.wait()
 

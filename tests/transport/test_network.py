@@ -13,7 +13,7 @@ import trio.testing
 
 from rtmsd.transport import network
 from rtmsd.transport.lifting import SharedLiftingStream
-from rtmsd.transport.network import Progress, SocketSet, TcpStream, socket_set
+from rtmsd.transport.network import NOWAIT_BYTES, READ_BYTES, Progress, SocketSet, TcpStream, socket_set
 from rtmsd.transport.timer import Timer
 
 
@@ -213,6 +213,9 @@ async def test_a_reader_at_the_gate_does_not_wait_for_a_closed_descriptor() -> N
         def is_shut(self) -> bool:
             return not opened.is_set()
 
+        def has_room(self, size_bytes: int) -> bool:
+            return False
+
         async def wait(self) -> None:
             await opened.wait()
 
@@ -233,6 +236,61 @@ async def test_a_reader_at_the_gate_does_not_wait_for_a_closed_descriptor() -> N
             await trio.testing.wait_all_tasks_blocked()
             await stream.aclose()
             opened.set()
+
+
+class Room:
+    """A gate that is open, with so much room."""
+
+    def __init__(self, room_bytes: int) -> None:
+        self.room_bytes = room_bytes
+
+    def is_shut(self) -> bool:
+        return False
+
+    def has_room(self, size_bytes: int) -> bool:
+        return self.room_bytes >= size_bytes
+
+    async def wait(self) -> None:
+        raise AssertionError
+
+
+@pytest.mark.parametrize(
+    ("message_bytes", "room_bytes", "longest_bytes"),
+    [
+        (30_000, READ_BYTES, READ_BYTES),
+        (30_000, READ_BYTES - 1, NOWAIT_BYTES),  # what finds no room would be dropped
+        (1000, READ_BYTES, NOWAIT_BYTES),
+    ],
+)
+async def test_more_is_read_at_once_of_large_messages_if_there_is_room(
+    message_bytes: int, room_bytes: int, longest_bytes: int
+) -> None:
+    asked: list[int] = []
+
+    class Tcp(TcpStream):
+        def receive_nowait(self, max_bytes: int = NOWAIT_BYTES) -> bytes:
+            asked.append(max_bytes)
+            return super().receive_nowait(max_bytes)
+
+    near, far = socket.socketpair()
+    taken: list[bytes] = []
+    messages = [b"%d" % (number % 10) * message_bytes for number in range(120_000 // message_bytes)]
+    with far:
+        far.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 200_000)
+        far.send(b"HTTP/1.1 101 Switching Protocols\r\n\r\n")
+        tcp = Tcp(trio.SocketStream(trio.socket.from_stdlib_socket(near)))
+        sockets = SocketSet()
+        stream = SharedLiftingStream(tcp, message_bytes, taken.extend, Room(room_bytes), sockets)
+        await stream.receive_some()
+        stream.may_rest = True
+        far.sendall(b"".join(b"\x81\x7e%b%b" % (len(each).to_bytes(2, "big"), each) for each in messages) + b"\x89\x00")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(sockets.run)
+            assert await stream.receive_some() == b"\x89\x00"
+            nursery.cancel_scope.cancel()
+        await stream.aclose()
+    assert taken == messages
+    assert max(asked) == longest_bytes
 
 
 async def test_busy_turns_rest_in_between_unless_there_is_more_to_read(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -172,6 +172,9 @@ class ShutGate:
     def is_shut(self) -> bool:
         return not self.opened.is_set()
 
+    def has_room(self, size_bytes: int) -> bool:
+        return False
+
     async def wait(self) -> None:
         await self.opened.wait()
 

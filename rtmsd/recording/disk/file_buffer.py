@@ -38,8 +38,10 @@ class Backlog:
     @property
     def is_short(self) -> bool:
         """Whether there is no room for another read: sockets are left unread, for as long as that is safe."""
-        read_bytes = self.read_bytes
-        return self.limit_bytes - self.pending_bytes < read_bytes and not self.grow(self, read_bytes)
+        return not self.has_room(self.read_bytes)
+
+    def has_room(self, size_bytes: int) -> bool:
+        return self.limit_bytes - self.pending_bytes >= size_bytes or self.grow(self, size_bytes)
 
 
 @attrs.frozen

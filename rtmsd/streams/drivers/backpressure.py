@@ -27,6 +27,9 @@ class Backpressure:
             return False
         return not self._has_waited
 
+    def has_room(self, size_bytes: int) -> bool:
+        return self._backlog.has_room(size_bytes)
+
     async def wait(self) -> None:
         await self._wait_room()
         self._has_waited = True

@@ -28,9 +28,6 @@ class _Message(NamedTuple):
     time_ms: int
     line_end: int  # in the index
 
-    def is_durable(self, film: "_Film") -> bool:
-        return self.offset < film.file.durable_bytes and self.line_end <= film.index.durable_bytes
-
 
 @attrs.define
 class _Film:
@@ -44,10 +41,12 @@ class _Film:
     index_bytes: int
     durable_ms: int  # time of the newest message known to be on disk with its line in the index
     queued: deque[_Message] = attrs.field(factory=deque)  # the others
+    user_name: str | None = None  # of the newest message, as it came
 
     def note_durable(self) -> None:
-        while self.queued and self.queued[0].is_durable(self):
-            self.durable_ms = self.queued.popleft().time_ms
+        queued, durable_bytes = self.queued, self.file.durable_bytes
+        while queued and queued[0].offset < durable_bytes and queued[0].line_end <= self.index.durable_bytes:
+            self.durable_ms = queued.popleft().time_ms
 
 
 class PictureStore(MediaStore[bytes]):
@@ -90,7 +89,9 @@ class PictureStore(MediaStore[bytes]):
         film.newest_ms, film.newest = time_ms, newest
         self._note_newest(time_ms)
         context, timeline = self._context, self._context.timeline
-        context.participants.named(user_id, user_name)
+        if user_name is None or user_name != film.user_name:
+            film.user_name = user_name
+            context.participants.named(user_id, user_name)
         if time_ms < timeline.watch_ms(self.media) and time_ms <= timeline.clock_ms + FRESH_MS:
             timeline.shown(self.media, user_id, time_ms, time_ms + self.frame_ms)
         return Kept.KEPT
@@ -99,11 +100,12 @@ class PictureStore(MediaStore[bytes]):
     def _append(film: _Film, timestamp_ms: int, data: bytes) -> None:
         film.note_durable()
         film.file.append(data)
-        line = b'{"offset":%d,"length":%d,"timestamp_ms":%d}\n' % (film.size_bytes, len(data), timestamp_ms)
+        offset, length = film.size_bytes, len(data)
+        line = b'{"offset":%d,"length":%d,"timestamp_ms":%d}\n' % (offset, length, timestamp_ms)
         film.index.append(line)
         film.index_bytes += len(line)
-        film.queued.append(_Message(film.size_bytes, len(data), timestamp_ms, film.index_bytes))
-        film.size_bytes += len(data)
+        film.queued.append(_Message(offset, length, timestamp_ms, film.index_bytes))
+        film.size_bytes = offset + length
 
     def damaged(self, damage: Damage) -> Gap | None:
         if damage.file in self._closed and damage.size_bytes is None:  # now the pictures are gone, too

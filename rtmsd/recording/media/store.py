@@ -145,7 +145,8 @@ class MediaStore(ABC, Generic[Data]):
         return None if end_ms is None or end_ms > self._context.timeline.clock_ms + FRESH_MS else end_ms
 
     def _note_newest(self, time_ms: int) -> None:
-        self._newest_ms = time_ms if self._newest_ms is None else max(self._newest_ms, time_ms)
+        if self._newest_ms is None or time_ms > self._newest_ms:
+            self._newest_ms = time_ms
 
     @property
     @abstractmethod

@@ -140,8 +140,8 @@ class Medium:
     def watch_ms(self) -> float:
         if self.link is not Link.UP:
             return math.inf
-        unsettled_ms = -math.inf if self._settled_ms is None else self._settled_ms + _EXTEND_MS + 1
-        return max(self._gaps.end_ms(self.name), unsettled_ms)
+        end_ms = self._gaps.end_ms(self.name)
+        return end_ms if self._settled_ms is None else max(end_ms, self._settled_ms + _EXTEND_MS + 1)
 
     @property
     def outage_ending(self) -> tuple[int, str] | None:

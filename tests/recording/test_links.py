@@ -1,5 +1,6 @@
 """Symbolic links and other objects below the recording directory: nothing is written or deleted through them."""
 
+import contextlib
 import json
 import os
 import re
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from rtmsd.recording.disk import nofollow
 from rtmsd.recording.disk.filesystem import Disk
 from rtmsd.recording.disk.nofollow import open_directory
 from rtmsd.recording.disk.paths import stream_directory
@@ -15,6 +17,13 @@ from rtmsd.recording.library.revoke import revoke, revoke_stored
 
 T = 1_790_000_000_000
 IDENTITY = {"rtms_stream_id": "one", "product": "session", "id": "s", "app": "main", "started_ms": T}
+
+
+@pytest.fixture(params=["at once", "part by part"], autouse=True)
+def opening(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both ways to open a path: by one call of a newer kernel, or without it."""
+    if request.param == "part by part":
+        monkeypatch.setattr(nofollow, "_open_at_once", lambda *_: None)
 
 
 @pytest.fixture
@@ -42,13 +51,21 @@ def root(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("depth", [0, 1, 2])
-def test_no_part_of_a_path_may_be_a_link(root: Path, elsewhere: Path, depth: int) -> None:
+@pytest.mark.parametrize("is_held", [False, True])
+def test_no_part_of_a_path_may_be_a_link(root: Path, elsewhere: Path, depth: int, is_held: bool) -> None:
+    with contextlib.ExitStack() as stack:
+        disk = Disk(root)
+        if is_held:
+            stack.enter_context(disk.hold_root())
+        _no_part_may_be_a_link(disk, root, elsewhere, depth)
+
+
+def _no_part_may_be_a_link(disk: Disk, root: Path, elsewhere: Path, depth: int) -> None:
     directory = stream_directory(root, T, "one")
     path = directory / "audio/5.wav"
     place = [directory.parent, directory, path.parent][depth]
     place.parent.mkdir(parents=True, exist_ok=True)
     place.symlink_to([elsewhere, elsewhere / "one", elsewhere / "one/audio"][depth])
-    disk = Disk(root)
     with pytest.raises(OSError, match=str(place)):
         disk.open(path)
     with pytest.raises(OSError, match=str(place)):
@@ -140,6 +157,17 @@ def test_a_pipe_in_the_place_of_a_file_stops_nobody(root: Path) -> None:
         Disk(root).open(root / "events.jsonl")
 
 
+def test_a_path_below_the_root_is_opened_by_one_call(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (root / "a/b").mkdir(parents=True)
+    disk = Disk(root)
+    disk.close(disk.open(root / "a/b/c", create=True))
+    with disk.hold_root():
+        if nofollow._open_at_once(disk._held.root, "a/b/c", os.O_RDONLY, 0) is None:
+            pytest.skip("not in this kernel")
+        monkeypatch.setattr(os, "open", lambda *_, **__: pytest.fail("another call"))
+        disk.close(disk.open(root / "a/b/c"))
+
+
 def test_no_descriptor_is_left_open(root: Path) -> None:
     before = len(list(Path("/proc/self/fd").iterdir()))
     with pytest.raises(FileNotFoundError), open_directory(root / "a/b", root):
@@ -148,6 +176,10 @@ def test_no_descriptor_is_left_open(root: Path) -> None:
         pass
     with pytest.raises(FileNotFoundError):
         Disk(root).open(root / "a/b")
+    with Disk(root).hold_root(), pytest.raises(FileNotFoundError):
+        Disk(root).open(root / "a/b")
+    with Disk(root / "none").hold_root():
+        pass
     assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 

@@ -8,12 +8,12 @@ import os
 import stat
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Final, TypeVar
 
-from rtmsd.recording.disk.nofollow import directory_descriptor, free_name, is_away, open_directory
+from rtmsd.recording.disk.nofollow import BASE, free_name, is_away, open_below, open_directory
 
 FILE_MODE: Final = 0o640
 DIRECTORY_MODE: Final = 0o750
@@ -55,20 +55,35 @@ class Disk:
         self._together = FileSystemSync()
         self._new_names: set[str] = set()  # directories that hold some; strings, as more than one thread adds
         self._naming = threading.Lock()
+        self._held = threading.local()
+
+    @contextlib.contextmanager
+    def hold_root(self) -> Iterator[None]:
+        """Keep the root open for all that this thread opens meanwhile: a flush opens a thousand files below it."""
+        with contextlib.ExitStack() as stack:
+            with contextlib.suppress(OSError):  # of one that is not there yet each path has its own
+                if self.root is not None:
+                    self._held.root = os.open(self.root, BASE)
+                    stack.callback(os.close, self._held.root)
+            stack.callback(self._held.__dict__.clear)
+            yield
+
+    @property
+    def _held_root(self) -> int | None:
+        return getattr(self._held, "root", None)
+
+    def _directory(self, path: Path) -> contextlib.AbstractContextManager[int]:
+        return open_directory(path, self.root, self._held_root)
 
     def open(self, path: Path, *, create: bool = False) -> int:
         """Open a file for reading and writing: one that is there, or a new one, which must not be there."""
         flags = _FILE | (os.O_CREAT | os.O_EXCL if create else 0)
-        parent, _, name = os.fspath(path).rpartition("/")
+        root = None if self.root is None else os.fspath(self.root)
         try:
-            directory = directory_descriptor(parent or ".", None if self.root is None else os.fspath(self.root))
-            try:
-                descriptor = os.open(name, flags, FILE_MODE, dir_fd=directory)
-            finally:
-                os.close(directory)
+            descriptor = open_below(os.fspath(path), root, flags, FILE_MODE, held=self._held_root)
         except OSError as error:
             raise OSError(error.errno, error.strerror, str(path)) from None
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        if not create and not stat.S_ISREG(os.fstat(descriptor).st_mode):
             os.close(descriptor)
             raise OSError(errno.ENOTDIR, "is no file", str(path))
         return descriptor
@@ -102,7 +117,7 @@ class Disk:
     def remove(self, path: Path) -> None:
         """Remove a file; nothing to do when it, or its directory, is gone."""
         try:
-            with open_directory(path.parent, self.root) as directory:
+            with self._directory(path.parent) as directory:
                 os.unlink(path.name, dir_fd=directory)
         except OSError as error:
             if not is_away(error):
@@ -110,7 +125,7 @@ class Disk:
 
     def set_aside(self, path: Path) -> None:
         """Make way for what is ours, and keep what stands there, under a name that is free."""
-        with open_directory(path.parent, self.root) as directory:
+        with self._directory(path.parent) as directory:
             free = free_name(f"{path.name}{SET_ASIDE}", directory)
             os.rename(path.name, free, src_dir_fd=directory, dst_dir_fd=directory)
 
@@ -118,7 +133,7 @@ class Disk:
         """Return inode and size of each file in a directory; nothing where there is no directory."""
         found = {}
         try:
-            with open_directory(directory, self.root) as descriptor, os.scandir(descriptor) as entries:
+            with self._directory(directory) as descriptor, os.scandir(descriptor) as entries:
                 for entry in entries:
                     with contextlib.suppress(FileNotFoundError):
                         known = entry.stat(follow_symlinks=False)
@@ -181,7 +196,7 @@ class Disk:
         flush of 500 took half of its time.
         """
         try:
-            with open_directory(path, self.root):
+            with self._directory(path):
                 return
         except OSError as error:
             if not is_away(error):
@@ -190,7 +205,7 @@ class Disk:
         if self.root is not None and path != self.root and path.is_relative_to(self.root):
             if path.is_symlink() or path.exists():
                 self.set_aside(path)
-            with open_directory(path.parent, self.root) as parent, contextlib.suppress(FileExistsError):
+            with self._directory(path.parent) as parent, contextlib.suppress(FileExistsError):
                 os.mkdir(path.name, DIRECTORY_MODE, dir_fd=parent)
         else:
             with contextlib.suppress(FileExistsError):
@@ -203,7 +218,7 @@ class Disk:
 
     def sync_directory(self, path: Path) -> None:
         """Make names durable: new files, and what was renamed."""
-        with open_directory(path, self.root) as descriptor:
+        with self._directory(path) as descriptor:
             os.fsync(descriptor)
 
     def replace(self, path: Path, content: bytes) -> None:
@@ -258,7 +273,7 @@ class Disk:
         return descriptor
 
     def _put_in_place(self, path: Path) -> None:
-        with open_directory(path.parent, self.root) as directory:
+        with self._directory(path.parent) as directory:
             names = partial(os.replace, _temporary(path).name, path.name, src_dir_fd=directory, dst_dir_fd=directory)
             try:
                 names()

@@ -54,6 +54,11 @@ class Outcome:
 
 def write_jobs(disk: Disk, jobs: Sequence[Job]) -> list[Outcome]:
     """Write and sync all jobs; one file's error stops no other, nor does a bug in what one job holds."""
+    with disk.hold_root():
+        return _write_jobs(disk, jobs)
+
+
+def _write_jobs(disk: Disk, jobs: Sequence[Job]) -> list[Outcome]:
     written: dict[int, list[Batch]] = {number: [] for number in range(len(jobs))}
     errors: dict[int, Exception] = {}
     damages: dict[int, list[Damage]] = {number: [] for number in range(len(jobs))}

@@ -5,6 +5,7 @@ ours must not lead what we write, or delete, to somewhere else. The root itself 
 """
 
 import contextlib
+import ctypes
 import errno
 import os
 import stat
@@ -12,27 +13,25 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-_ON_THE_WAY: Final = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+BASE: Final = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+_ON_THE_WAY: Final = BASE | os.O_NOFOLLOW
+_DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _AWAY: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EISDIR, errno.ENXIO})
 """Nothing is there, or something of another kind: a link counts as that, be it the last part or on the way."""
 
 
 @contextlib.contextmanager
-def open_directory(path: Path, root: Path | None) -> Iterator[int]:
+def open_directory(path: Path, root: Path | None, held: int | None = None) -> Iterator[int]:
     """Open a directory. Without a root only the last part of the path is not followed.
+
+    Args:
+        held: the root's descriptor, where it is open already.
 
     Raises:
         OSError: it is not there, or a part below `root` is no directory; it names that part. One that is raised inside,
             by a call that knows no more than a name in the directory, gets the whole path.
     """
-    way = directory_descriptor(os.fspath(path), None if root is None else os.fspath(root))
-    try:
-        descriptor = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=way)
-    except OSError as error:
-        error.filename = os.fspath(path)
-        raise
-    finally:
-        os.close(way)
+    descriptor = open_below(os.fspath(path), None if root is None else os.fspath(root), _DIRECTORY, held=held)
     try:
         yield descriptor
     except OSError as error:
@@ -43,19 +42,61 @@ def open_directory(path: Path, root: Path | None) -> Iterator[int]:
         os.close(descriptor)
 
 
-def directory_descriptor(path: str, root: str | None) -> int:
-    """Return one that names a directory, for `dir_fd`. In strings: it is done for each file of a flush."""
+def open_below(path: str, root: str | None, flags: int, mode: int = 0, *, held: int | None = None) -> int:
+    """Open what is at a path, as `os.open` does. In strings: it is done for each file of a flush.
+
+    Raises:
+        OSError: as `open_directory`.
+    """
     base, parts = _split(path, root)
-    descriptor = os.open(base, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    for number, part in enumerate(parts):
+    if not parts:
+        return os.open(base, flags & ~os.O_NOFOLLOW)
+    if held is not None:
+        return _open_from(held, base, parts, flags, mode)
+    descriptor = os.open(base, BASE)
+    try:
+        return _open_from(descriptor, base, parts, flags, mode)
+    finally:
+        os.close(descriptor)
+
+
+def _open_from(descriptor: int, base: str, parts: list[str], flags: int, mode: int) -> int:
+    if len(parts) > 1:
+        opened = _open_at_once(descriptor, "/".join(parts), flags, mode)
+        if opened is not None:
+            return opened
+    way = descriptor  # part by part, which also says what is in the way
+    for number, part in enumerate(parts, 1):
         try:
-            inner = os.open(part, _ON_THE_WAY, dir_fd=descriptor)
+            inner = os.open(part, flags if number == len(parts) else _ON_THE_WAY, mode, dir_fd=way)
         except OSError as error:
-            raise OSError(error.errno, error.strerror, "/".join((base, *parts[: number + 1]))) from None
+            raise OSError(error.errno, error.strerror, "/".join((base, *parts[:number]))) from None
         finally:
-            os.close(descriptor)
-        descriptor = inner
-    return descriptor
+            if way != descriptor:
+                os.close(way)
+        way = inner
+    return way
+
+
+class _How(ctypes.Structure):
+    """The kernel's `open_how`."""
+
+    _fields_ = (("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64))
+
+
+def _open_at_once(descriptor: int, path: str, flags: int, mode: int) -> int | None:
+    """Open a path by the one call that follows no link, `openat2` (Linux 5.6); None where that fails, for any reason.
+
+    Each call of the writer's thread may have to wait for the event loop, and part by part there are two for each part.
+    """
+    how = _How(flags, mode if flags & os.O_CREAT else 0, _RESOLVE_NO_SYMLINKS)
+    opened: int = _libc.syscall(_OPENAT2, descriptor, os.fsencode(path), ctypes.byref(how), ctypes.sizeof(how))
+    return opened if opened >= 0 else None
+
+
+_OPENAT2: Final = 437  # on all architectures
+_RESOLVE_NO_SYMLINKS: Final = 0x04
+_libc: Final = ctypes.CDLL(None)
 
 
 def _split(path: str, root: str | None) -> tuple[str, list[str]]:

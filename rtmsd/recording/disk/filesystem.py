@@ -8,7 +8,7 @@ import os
 import stat
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Final, TypeVar
@@ -129,16 +129,16 @@ class Disk:
             free = free_name(f"{path.name}{SET_ASIDE}", directory)
             os.rename(path.name, free, src_dir_fd=directory, dst_dir_fd=directory)
 
-    def sizes(self, directory: Path) -> dict[str, tuple[int, int]]:
-        """Return inode and size of each file in a directory; nothing where there is no directory."""
+    def sizes(self, directory: Path, names: Iterable[str]) -> dict[str, tuple[int, int]]:
+        """Return inode and size of those files that are in a directory; nothing where there is no directory."""
         found = {}
         try:
-            with self._directory(directory) as descriptor, os.scandir(descriptor) as entries:
-                for entry in entries:
+            with self._directory(directory) as descriptor:
+                for name in names:
                     with contextlib.suppress(FileNotFoundError):
-                        known = entry.stat(follow_symlinks=False)
+                        known = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
                         if stat.S_ISREG(known.st_mode):
-                            found[entry.name] = (known.st_ino, known.st_size)
+                            found[name] = (known.st_ino, known.st_size)
         except OSError as error:
             if not is_away(error):
                 raise
@@ -255,12 +255,13 @@ class Disk:
 
     def _stage(self, path: Path, content: bytes) -> int:
         """Write the new content beside a file. Returns its descriptor."""
-        temporary = _temporary(path)  # left behind by a crash, it is of no use
-        self.remove(temporary)
+        temporary = _temporary(path)
         try:
             descriptor = self.open(temporary, create=True)
-        except FileExistsError:  # a directory
-            self.set_aside(temporary)
+        except FileExistsError:
+            self.remove(temporary)  # left behind by a crash, it is of no use
+            if os.path.lexists(temporary):  # a directory
+                self.set_aside(temporary)
             descriptor = self.open(temporary, create=True)
         try:
             self.write(descriptor, content, 0)
@@ -269,6 +270,8 @@ class Disk:
                 os.fchown(descriptor, owner.st_uid, owner.st_gid)
         except BaseException:
             self.close(descriptor)
+            with contextlib.suppress(OSError):
+                self.remove(temporary)
             raise
         return descriptor
 

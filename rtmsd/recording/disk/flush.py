@@ -79,6 +79,7 @@ def _write_jobs(disk: Disk, jobs: Sequence[Job]) -> list[Outcome]:
                 if job.repair is not None:
                     job.repair(disk)
                 known = {damage.file for damage in damages[number]}
+                known |= {batch.file for batch in written[number]}  # looked at when they were opened
                 damages[number] += survey(disk, (file for file in job.files if file not in known))
                 if not damages[number]:
                     disk.make_directory(job.directory)

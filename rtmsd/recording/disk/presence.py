@@ -135,15 +135,15 @@ def survey(disk: Disk, files: Iterable[DiskFile]) -> list[Damage]:
     Raises:
         OSError: the disk failed.
     """
-    folders: defaultdict[Path, list[DiskFile]] = defaultdict(list)
+    folders: defaultdict[Path, dict[str, DiskFile]] = defaultdict(dict)
     for file in files:
         if file.durable_bytes:
-            folders[file.path.parent].append(file)
+            folders[file.path.parent][file.path.name] = file
     damages = []
     for folder, known in folders.items():
-        there = disk.sizes(folder)
-        for file in known:
-            inode, size_bytes = there.get(file.path.name, (None, 0))
+        there = disk.sizes(folder, known)
+        for name, file in known.items():
+            inode, size_bytes = there.get(name, (None, 0))
             if inode is not None and file.inode in {None, inode} and size_bytes >= file.durable_bytes:
                 continue
             try:

@@ -111,10 +111,13 @@ class Flusher:
         """Whether the manifest is to be written. Counts are looked at as seldom as they are written: they cost more."""
         if changes != self._saved.changes:
             return True
-        if now_s - self._counted_s < _COUNTERS_EVERY_S:
+        if now_s - self._counted_s < _COUNTERS_EVERY_S or not self._writer.counts_left:
             return False
         self._counted_s = now_s
-        return self._contents.counts != self._saved.counts
+        if self._contents.counts == self._saved.counts:
+            return False
+        self._writer.counts_left -= 1
+        return True
 
     def settled(self, job: Job, outcome: Outcome) -> None:
         for batch in outcome.written:

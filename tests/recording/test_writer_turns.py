@@ -9,6 +9,7 @@ import trio
 
 from rtmsd.protocol.media_data import TranscriptData
 from rtmsd.protocol.messages import SessionRef
+from rtmsd.recording.disk import writer as writer_module
 from rtmsd.recording.disk.writer import Writer
 from rtmsd.recording.flusher import Flusher
 from rtmsd.recording.manifest.header import StreamInfo
@@ -131,3 +132,30 @@ async def test_only_captions_need_another_look_at_the_end(
     recorder.ended(6, STARTED_MS + 1000)
     await recorder.finish()
     assert calls.others - before == (media == "transcript")
+
+
+async def test_a_flush_writes_few_manifests_that_tell_only_new_counts_and_each_has_its_turn(
+    tmp_path: Path, autojump_clock: Any, tools: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer_module, "_COUNTS_AT_ONCE", 2)
+    calls = Calls()
+    writer = Writer(Settings(tmp_path), run_sync=calls.run_sync)
+    recorders = [await opened(tmp_path, writer, f"stream-{number}") for number in range(5)]
+    await writer.flush()
+    told = []
+    for _ in range(5):
+        await trio.sleep(10)  # all are due again
+        for recorder in recorders:
+            recorder.media.unknown()
+        before = [tools.manifest(recorder)["counters"]["unknown"] for recorder in recorders]
+        await writer.flush()
+        after = [tools.manifest(recorder)["counters"]["unknown"] for recorder in recorders]
+        told.append([number for number in range(5) if after[number] != before[number]])
+    assert told == [[0, 1], [2, 3], [0, 4], [1, 2], [3, 4]]
+    await trio.sleep(10)
+    for recorder in recorders:
+        recorder.media.unknown()
+    for recorder in recorders[:3]:
+        recorder.state("active")
+    await writer.flush()
+    assert calls.jobs[-1] == 5  # changes wait for nothing, and keep no counts back

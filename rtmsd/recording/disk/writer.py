@@ -26,6 +26,11 @@ log = structlog.get_logger()
 
 _ALIVE_S: Final = 5.0
 
+_COUNTS_AT_ONCE: Final = 100
+"""So many manifests that tell only new counts are written by one flush. With 1000 streams all of them took seconds, in
+which no media came to the disk, and were due again by then.
+"""
+
 _Item = TypeVar("_Item")
 _AT_ONCE_S: Final = 0.0005
 _THREADS: Final = 2  # one for the flush, one for who looks meanwhile how full the disk is
@@ -63,6 +68,7 @@ class Writer:
         buffer: what is queued, its bound, and each stream's share.
         retrier: repeats all other work on the disk.
         arrivals: of what is queued, noted with each read of a socket.
+        counts_left: so many more manifests that tell only new counts may be written by this flush.
         on_sync: called with the seconds of each flush.
         on_written: called with the seconds from arrival to disk, and for how many messages they hold.
     """
@@ -78,12 +84,13 @@ class Writer:
         self.disk.root = settings.directory
         self.run_sync = run_sync or own_threads(_THREADS)
         self.retrier = DiskRetrier(run_sync)
+        self.counts_left = 0
         self._refused: str | None = None  # why the last flush failed
         self._interval_s = settings.sync_interval_s
         self._flush_s = settings.sync_interval_s / 4  # what a flush takes, as seen lately
         self._being_written = Arrivals()
         self._unsynced_max_s = 0.0
-        self._recorders: dict[Flushable, None] = {}  # in order of arrival
+        self._recorders: dict[Flushable, None] = {}  # who waits for its manifest longest comes first
         self._lock = trio.Lock()
         self._begun = 0  # flushes
         self._nudged = trio.Event()
@@ -176,6 +183,7 @@ class Writer:
                 return
             self._begun += 1
             self._nudged = trio.Event()
+            self.counts_left = _COUNTS_AT_ONCE
             now_s = trio.current_time()
             arrivals = self._being_written = self.arrivals.take()
             jobs = [
@@ -231,6 +239,8 @@ class Writer:
         else:
             if outcome.error is not None and not isinstance(outcome.error, OSError):
                 self._broke(recorder, outcome.error)
+            elif job.manifest is not None and recorder in self._recorders:
+                self._recorders[recorder] = self._recorders.pop(recorder)
 
     def _broke(self, recorder: Flushable, bug: Exception) -> None:
         self.remove(recorder)

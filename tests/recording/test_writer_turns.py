@@ -32,13 +32,14 @@ class Calls:
     def __init__(self) -> None:
         self.jobs: list[int] = []
         self.others = 0
+        self.takes_s = 0.01
 
     async def run_sync(self, work: Any, *args: Any) -> Any:
         if args:
             self.jobs.append(len(args[1]))
         else:
             self.others += 1
-        await trio.sleep(0.01)
+        await trio.sleep(self.takes_s)
         return work(*args)
 
 
@@ -137,7 +138,7 @@ async def test_only_captions_need_another_look_at_the_end(
 async def test_a_flush_writes_few_manifests_that_tell_only_new_counts_and_each_has_its_turn(
     tmp_path: Path, autojump_clock: Any, tools: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writer_module, "_COUNTS_AT_ONCE", 2)
+    monkeypatch.setattr(writer_module, "_MOST_COUNTS", 2)
     calls = Calls()
     writer = Writer(Settings(tmp_path), run_sync=calls.run_sync)
     recorders = [await opened(tmp_path, writer, f"stream-{number}") for number in range(5)]
@@ -159,3 +160,15 @@ async def test_a_flush_writes_few_manifests_that_tell_only_new_counts_and_each_h
         recorder.state("active")
     await writer.flush()
     assert calls.jobs[-1] == 5  # changes wait for nothing, and keep no counts back
+
+
+async def test_where_a_flush_takes_long_it_writes_fewer_of_them(tmp_path: Path, autojump_clock: Any) -> None:
+    calls = Calls()
+    writer = Writer(Settings(tmp_path), run_sync=calls.run_sync)
+    recorders = [await opened(tmp_path, writer, f"stream-{number}") for number in range(80)]
+    for calls.takes_s in (0.6, 0.6, 0.01, 0.01):
+        await trio.sleep(100)
+        for recorder in recorders:
+            recorder.media.unknown()
+        await writer.flush()
+    assert calls.jobs == [80, 50, 25, 35]

@@ -26,9 +26,10 @@ log = structlog.get_logger()
 
 _ALIVE_S: Final = 5.0
 
-_COUNTS_AT_ONCE: Final = 100
-"""So many manifests that tell only new counts are written by one flush. With 1000 streams all of them took seconds, in
-which no media came to the disk, and were due again by then.
+_FEWEST_COUNTS: Final = 20
+_MOST_COUNTS: Final = 100
+"""So many manifests that tell only new counts are written by one flush: fewer where it takes longer than the interval.
+With 1000 streams all of them took seconds, in which no media came to the disk, and were due again by then.
 """
 
 _Item = TypeVar("_Item")
@@ -85,6 +86,7 @@ class Writer:
         self.run_sync = run_sync or own_threads(_THREADS)
         self.retrier = DiskRetrier(run_sync)
         self.counts_left = 0
+        self._counts_at_once = _MOST_COUNTS
         self._refused: str | None = None  # why the last flush failed
         self._interval_s = settings.sync_interval_s
         self._flush_s = settings.sync_interval_s / 4  # what a flush takes, as seen lately
@@ -183,7 +185,7 @@ class Writer:
                 return
             self._begun += 1
             self._nudged = trio.Event()
-            self.counts_left = _COUNTS_AT_ONCE
+            self.counts_left = self._counts_at_once
             now_s = trio.current_time()
             arrivals = self._being_written = self.arrivals.take()
             jobs = [
@@ -201,6 +203,10 @@ class Writer:
             written_s = trio.current_time()
             if jobs:  # what it takes to write nothing says nothing
                 self._flush_s = max(written_s - now_s, 0.9 * self._flush_s)
+                if written_s - now_s > self._interval_s:
+                    self._counts_at_once = max(self._counts_at_once // 2, _FEWEST_COUNTS)
+                else:
+                    self._counts_at_once = min(self._counts_at_once + 10, _MOST_COUNTS)
             self._unsynced_max_s = self.unsynced_max_s
             self._being_written = Arrivals()
             if self._refused is None:

@@ -99,14 +99,14 @@ class Stream:
         with self._scope:
             async with trio.open_nursery() as self.nursery:
                 self._look_s = self._watchdog.look(trio.current_time())
-                self.nursery.start_soon(self._keep_time)
                 self.report(self.core.start)
+                await self._keep_time()
         assert self.situation.outcome is not None
         return self.situation.outcome
 
     async def _keep_time(self) -> NoReturn:
-        """Wake the core when something is due, a reconnection, the end of a window or of the stream; the watchdog, too:
-        a second task for each stream would take 2.6 KB more.
+        """Wake the core when something is due, a reconnection, the end of a window or of the stream; the watchdog, too.
+        A task of its own for that would take 2.6 KB.
         """
         while True:
             with trio.CancelScope(deadline=min(self._wake_s, self._look_s)) as self._timer:

@@ -300,4 +300,13 @@ async def _connect(
     except BaseException:
         network.close()
         raise
+    _forget_upgrade(ws)
     return network, stream, ws
+
+
+def _forget_upgrade(ws: trio_websocket.WebSocketConnection) -> None:
+    """Let go of what trio-websocket keeps of HTTP when that is over: 3 KB for each connection."""
+    upgraded = ws._wsproto.connection
+    assert upgraded is not None
+    ws._wsproto = cast("wsproto.WSConnection", upgraded)  # which hands on all that is asked of it
+    ws._initial_request = ws._connection_proposal = None

@@ -1,11 +1,13 @@
 """WebSocket connections over loopback sockets, against a server of a few lines that can also misbehave."""
 
+import gc
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TypeAlias
 
+import h11
 import pytest
 import trio
 import trio.testing
@@ -106,6 +108,13 @@ async def test_signaling_both_ways() -> None:
     async with server(serve) as url, open_signaling(url, ZOOM, 5) as ws:
         await ws.send("hello")
         assert [await ws.receive(), await ws.receive()] == ["HELLO", b"\x00\x01"]
+
+
+async def test_nothing_is_kept_of_the_upgrade() -> None:
+    async with server(Peer.close_handshake) as url, open_signaling(url, ZOOM, 5):
+        gc.collect()
+        http = [each for each in gc.get_objects() if type(each) is h11.Connection and each.our_role is h11.CLIENT]
+        assert not http
 
 
 async def test_media_are_lifted_in_order_and_pings_answered() -> None:

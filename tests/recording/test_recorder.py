@@ -377,6 +377,22 @@ async def test_pictures_and_chat(studio: Any, tools: Any) -> None:
     assert repair(directory) == []
 
 
+async def test_a_store_is_made_for_what_comes_and_for_what_an_earlier_process_left(studio: Any, tools: Any) -> None:
+    recorder = await studio.open()
+    recorder.media.audio(5, "Ana", tools.T, tools.packet(0))
+    assert set(recorder.media.stores) == {"audio"}
+    said = ChatData(user_id=5, user_name="Ana", timestamp_ms=tools.T, text="hi", details={})
+    recorder.media.text(said)
+    await recorder.suspend()
+    again = await studio.open()
+    assert set(again.media.stores) == {"audio", "chat"}
+    again.media.text(said)
+    again.media.text(utterance("first", tools.T, tools.T))
+    await again.suspend()
+    assert len((again.directory / "chat.jsonl").read_bytes().splitlines()) == 2
+    assert len((again.directory / "transcript.jsonl").read_bytes().splitlines()) == 1
+
+
 async def test_listeners_hear_what_is_kept(studio: Any, tools: Any) -> None:
     class Ear:
         def __init__(self) -> None:

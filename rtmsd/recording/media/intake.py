@@ -1,7 +1,8 @@
 """The media of one stream, taken in message by message and handed to the store of their type."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from rtmsd.protocol.bounds import bounded_name
@@ -23,6 +24,11 @@ if TYPE_CHECKING:
     from rtmsd.sinks.base import LiveSink
 
 _TEXTS: Final = (TranscriptStore, ChatStore)
+_STORES: Final[Mapping[str, Callable[[IntakeContext], MediaStore[Any]]]] = {
+    "audio": AudioStore,
+    **{media: partial(PictureStore, media=media) for media in ("video", "share")},
+    **{store.media: store for store in _TEXTS},
+}
 
 
 class MediaIntake:
@@ -31,7 +37,8 @@ class MediaIntake:
     Attributes:
         context: what the stores share, with their counts.
         backlog, dropped: those of the context.
-        stores: one for each media type, by name.
+        stores: one for each media type of which there is something, by name: with all five a stream would take 4 KB
+            more, and its files would be looked for at each flush.
         listeners: who hears what is kept (live taps).
         unknown_messages: a count.
     """
@@ -45,11 +52,10 @@ class MediaIntake:
         self._participants = context.participants
         self._earlier = resumed.counters
         self._audio = AudioStore(context)
-        self._video, self._share = PictureStore(context, "video"), PictureStore(context, "share")
-        stores = (self._audio, self._video, self._share, *(store(context) for store in _TEXTS))
-        self.stores: dict[str, MediaStore[Any]] = {store.media: store for store in stores}
-        for store in stores:
-            store.restore(resumed)
+        self.stores: dict[str, MediaStore[Any]] = {"audio": self._audio}
+        for media in _STORES:
+            if media in resumed.media:
+                self._store(media).restore(resumed)
 
     def audio(self, user_id: UserId, user_name: str | None, timestamp_ms: int, data: bytes) -> None:
         """Take one packet. The way of nearly all packets is this method and `Track.append`: about 0.6 µs."""
@@ -76,19 +82,21 @@ class MediaIntake:
                 listener.audio(user_id, user_name, timestamp_ms, data)
 
     def video(self, user_id: UserId, user_name: str | None, timestamp_ms: int, data: bytes) -> None:
-        self._video.messages += 1
-        if self._video.take(user_id, user_name, timestamp_ms, data) is not None:
+        store = self._store("video")
+        store.messages += 1
+        if store.take(user_id, user_name, timestamp_ms, data) is not None:
             for listener in tuple(self.listeners):
                 listener.video(user_id, user_name, timestamp_ms, data)
 
     def share(self, user_id: UserId, user_name: str | None, timestamp_ms: int, data: bytes) -> None:
-        self._share.messages += 1
-        if self._share.take(user_id, user_name, timestamp_ms, data) is not None:
+        store = self._store("share")
+        store.messages += 1
+        if store.take(user_id, user_name, timestamp_ms, data) is not None:
             for listener in tuple(self.listeners):
                 listener.share(user_id, user_name, timestamp_ms, data)
 
     def text(self, data: Text) -> None:
-        store = self.stores[data.media]
+        store = self._store(data.media)
         store.messages += 1
         if store.take(data.user_id, data.user_name, data.timestamp_ms, data) is not None:
             for listener in tuple(self.listeners):
@@ -99,11 +107,17 @@ class MediaIntake:
         if problem.media is None or problem.media not in NAMES:
             self.context.corrupt_kinds[problem.kind.value] += 1
         else:
-            self.stores[NAMES[problem.media]].corrupt(problem.kind.value, problem.user_id, problem.timestamp_ms)
+            self._store(NAMES[problem.media]).corrupt(problem.kind.value, problem.user_id, problem.timestamp_ms)
 
     def unknown(self) -> None:
         """Count a message of a type that this version does not know."""
         self.unknown_messages += 1
+
+    def _store(self, media: str) -> MediaStore[Any]:
+        store = self.stores.get(media)
+        if store is None:
+            store = self.stores[media] = _STORES[media](self.context)
+        return store
 
     # What handshakes negotiate: messages hold it from then on
 
@@ -111,10 +125,15 @@ class MediaIntake:
         self._audio.use(audio)
 
     def video_format(self, codec: int | None, fps: int | None = None) -> None:
-        self._video.use(codec, fps)
+        self._pictures("video").use(codec, fps)
 
     def share_format(self, codec: int | None, fps: int | None = None) -> None:
-        self._share.use(codec, fps)
+        self._pictures("share").use(codec, fps)
+
+    def _pictures(self, media: str) -> PictureStore:
+        store = self._store(media)
+        assert isinstance(store, PictureStore)
+        return store
 
     @property
     def pcm(self) -> AudioFormat | None:

@@ -67,3 +67,9 @@ class ResumedMedia:
     pictures: list[ResumedPictures] = attrs.field(factory=list)
     recent_lines: list[dict[str, Any]] = attrs.field(factory=list)
     counters: Counters = attrs.field(factory=lambda: Counters({}))
+
+    @property
+    def media(self) -> set[str]:
+        """The media types of which there are files."""
+        audio = {"audio"} if self.audio else set()
+        return audio | {each.entry.media for each in self.pictures} | {name.partition(".")[0] for name in self.sizes}

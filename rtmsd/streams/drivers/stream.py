@@ -3,7 +3,7 @@
 import math
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Concatenate, Final, NoReturn
+from typing import Concatenate, Final
 
 import structlog
 import trio
@@ -18,6 +18,7 @@ from rtmsd.recording.recorder import Recorder
 from rtmsd.state.ledger import StreamRow
 from rtmsd.streams.core import actions as a
 from rtmsd.streams.core.outcome import Outcome, failed
+from rtmsd.streams.core.phase import StreamPhase
 from rtmsd.streams.core.situation import Situation
 from rtmsd.streams.core.stream_core import StreamCore
 from rtmsd.streams.drivers.context import Context, P
@@ -59,7 +60,6 @@ class Stream:
         self._app = row.app
         self._diagnostics = diagnostics
         self._recording = RecordingDriver(recorder)
-        self._scope = trio.CancelScope()  # of its connections; it may end before they begin
         self._timer = trio.CancelScope()
         self._wake_s = self._look_s = math.inf  # when the core, and when the watchdog, is due
         requested = settings.media.requested
@@ -96,19 +96,19 @@ class Stream:
 
     async def run(self) -> Outcome:
         """Live until the end. Cancelled from outside, it leaves the slot at Zoom as it is, to be resumed."""
-        with self._scope:
-            async with trio.open_nursery() as self.nursery:
-                self._look_s = self._watchdog.look(trio.current_time())
-                self.report(self.core.start)
-                await self._keep_time()
+        async with trio.open_nursery() as self.nursery:
+            self._look_s = self._watchdog.look(trio.current_time())
+            self.report(self.core.start)
+            await self._keep_time()
+            self.nursery.cancel_scope.cancel()
         assert self.situation.outcome is not None
         return self.situation.outcome
 
-    async def _keep_time(self) -> NoReturn:
-        """Wake the core when something is due, a reconnection, the end of a window or of the stream; the watchdog, too.
-        A task of its own for that would take 2.6 KB.
+    async def _keep_time(self) -> None:
+        """Until the end, wake the core when something is due, a reconnection, the end of a window or of the stream; the
+        watchdog, too. A task of its own for that would take 2.6 KB.
         """
-        while True:
+        while self.situation.phase is not StreamPhase.ENDED:
             with trio.CancelScope(deadline=min(self._wake_s, self._look_s)) as self._timer:
                 await trio.sleep_forever()
             now_s = trio.current_time()
@@ -143,7 +143,7 @@ class Stream:
                     self._wake_s = until_s
                     self._timer.deadline = min(until_s, self._look_s)
                 case a.End():
-                    self._scope.cancel()
+                    self._timer.cancel()
                 case _:
                     self._recording.apply(action)
                     if isinstance(action, a.RecordRefused):

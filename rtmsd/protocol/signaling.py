@@ -2,13 +2,14 @@
 
 import enum
 from collections.abc import Collection, Mapping
+from functools import cache
 from typing import Final
 
 from rtmsd.errors import RemoteProtocolError
 from rtmsd.protocol import messages as m
 from rtmsd.protocol.connection import Connection, Rules, Table, second_id
 from rtmsd.protocol.enums import SessionState, StopReason, StreamState
-from rtmsd.protocol.products import product_with
+from rtmsd.protocol.products import IdKey, product_with
 from rtmsd.protocol.reading import Raw
 
 
@@ -54,13 +55,20 @@ _RULES: Final = Rules(
     new=SignalingState.NEW, up=SignalingState.UP, closed=SignalingState.CLOSED, sent=SENT, received=RECEIVED
 )
 
-# Fields that hold a number of an enum; one that is not listed there is passed on, and counted as "unknown_number".
-_NUMBERS: Final[Mapping[type[m.Message], Mapping[str, Collection[int]]]] = {
-    m.StreamStateUpdate: {"state": tuple(StreamState), "reason": tuple(StopReason)},
-    m.StreamStateResp: {"state": tuple(StreamState)},
-    m.SessionStateUpdate: {"state": tuple(SessionState), "stop_reason": tuple(StopReason)},
-    m.SessionStateResp: {"state": tuple(SessionState)},
-}
+
+@cache
+def _numbers(key: IdKey) -> Mapping[type[m.Message], Mapping[str, Collection[int]]]:
+    """Return the fields that hold a number of an enum, for the product with this id key.
+
+    A number that is not listed is passed on, and counted as "unknown_number".
+    """
+    return {
+        m.EventUpdate: {"event_type": tuple(product_with(key).events.names)},
+        m.StreamStateUpdate: {"state": tuple(StreamState), "reason": tuple(StopReason)},
+        m.StreamStateResp: {"state": tuple(StreamState)},
+        m.SessionStateUpdate: {"state": tuple(SessionState), "stop_reason": tuple(StopReason)},
+        m.SessionStateResp: {"state": tuple(SessionState)},
+    }
 
 
 class SignalingConnection(Connection[SignalingState]):
@@ -89,11 +97,12 @@ class SignalingConnection(Connection[SignalingState]):
             extra=second_id(session, also_meeting_uuid),
         )
         super().__init__(_RULES, hello)
-        event_types = tuple(product_with(session.key).events.names)
-        self._numbers = {**_NUMBERS, m.EventUpdate: {"event_type": event_types}}
+        self._numbers = _numbers(session.key)
 
     def receive(self, raw: Raw) -> m.Message | None:
         message = super().receive(raw)
+        if message is None:
+            return None
         for field, known in self._numbers.get(type(message), {}).items():
             number = getattr(message, field)
             if number is not None and number not in known:

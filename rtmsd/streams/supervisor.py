@@ -200,20 +200,20 @@ class Supervisor:
 
     async def _guard(self, managed: ManagedStream) -> None:
         row = managed.row
-        with structlog.contextvars.bound_contextvars(rtms_stream_id=row.rtms_stream_id, app=row.app):
-            outcome = await self._runner.run(managed)
-            if managed.release_scope.cancelled_caught:
-                await self._finalizer.suspend(managed)
-                log.info("stream let go")
-                self._forget(managed, self._released)
-                return
-            managed.finish(outcome)
-            assert managed.outcome is not None
-            self._judge(managed, managed.outcome)
-            await self._finalizer.finalize(managed)
-            self._forget(managed, self._unexplained if managed.outcome.is_guess else None)
-            if managed.outcome.reason is not None and not managed.outcome.is_guess:
-                await self._start_again(row, managed.outcome.reason)
+        structlog.contextvars.bind_contextvars(rtms_stream_id=row.rtms_stream_id, app=row.app)  # of this task
+        outcome = await self._runner.run(managed)
+        if managed.release_scope.cancelled_caught:
+            await self._finalizer.suspend(managed)
+            log.info("stream let go")
+            self._forget(managed, self._released)
+            return
+        managed.finish(outcome)
+        assert managed.outcome is not None
+        self._judge(managed, managed.outcome)
+        await self._finalizer.finalize(managed)
+        self._forget(managed, self._unexplained if managed.outcome.is_guess else None)
+        if managed.outcome.reason is not None and not managed.outcome.is_guess:
+            await self._start_again(row, managed.outcome.reason)
 
     def _forget(self, managed: ManagedStream, remembered_in: dict[str, StreamRow] | None) -> None:
         """A stream is no longer here; what came too late for it is for the next one of its name."""

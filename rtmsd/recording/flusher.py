@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import attrs
 import structlog
@@ -31,7 +31,7 @@ class _Mark:
     """The state that a manifest reports: written at once when `changes` grow, now and then when only `counts` do."""
 
     changes: int = -1
-    counts: tuple[Any, ...] = ()
+    counts: str = ""
 
 
 class Flusher:

@@ -87,9 +87,9 @@ class RecordingContents:
         return Lost(self._maker.name(damage.file), damage.what, gap)
 
     @property
-    def counts(self) -> tuple[Any, ...]:
-        """What changes all the time, and may be reported now and then."""
-        return (self.media.counters(), self.timeline.clock_ms)
+    def counts(self) -> str:
+        """What changes all the time, and may be reported now and then: a text to compare, smaller than what it says."""
+        return f"{self.media.counters()} {self.timeline.clock_ms}"
 
     def manifest(self) -> Manifest:
         """The manifest, as of now; of a stream that was revoked, what may be kept of it."""

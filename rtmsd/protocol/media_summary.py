@@ -14,9 +14,9 @@ from rtmsd.protocol.media_types import NAMES, SECTIONS
 
 
 def summary(params: MediaParams) -> dict[str, dict[str, Any]]:
-    """Return the parameters of each medium that is there."""
+    """Return the parameters of each medium that is there. Streams share what is in it."""
     return {
-        NAMES[bit]: dict(_section(section))
+        NAMES[bit]: _section(section)
         for name, bit in SECTIONS.items()
         if (section := getattr(params, name)) is not None
     }

@@ -30,7 +30,7 @@ class RecordingDriver:
     def __init__(self, recorder: Recorder) -> None:
         self.numbers: dict[MediaLink | None, int] = {}
         self._recorder = recorder
-        self._differences: set[Difference] = set()
+        self._differences: frozenset[Difference] = frozenset()
 
     @property
     def zoom_ms(self) -> int:
@@ -98,7 +98,7 @@ class RecordingDriver:
         """Log loudly, but once, that Zoom sends something else than was asked for."""
         for each in found:
             if each not in self._differences and len(self._differences) < _MAX_DIFFERENCES:
-                self._differences.add(each)
+                self._differences |= {each}
                 fields = {"field": f"{each.media}.{each.field}", "asked": each.asked, "got": each.got}
                 log.error("Zoom sends other media than was asked for", **fields)
                 self._recorder.event("media_changed", None, **fields)

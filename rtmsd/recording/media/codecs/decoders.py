@@ -26,13 +26,17 @@ def decoder(audio: AudioFormat) -> Callable[[], Decoder]:
         case PayloadType.G722 if (audio.rate_hz, audio.channels) != (16_000, 1):
             raise ValueError(f"G722 with {audio.rate_hz} Hz and {audio.channels} channels")
         case PayloadType.L16:
-            return lambda: bytes
+            return _unchanged
         case PayloadType.G711:
             return lambda: decode_alaw
         case PayloadType.G722:
             return G722Decoder
         case _:
             raise ValueError(f"{audio.codec.name} cannot be stored yet")
+
+
+def _unchanged() -> Decoder:
+    return bytes
 
 
 def rtp_decoder(audio: AudioFormat) -> Callable[[], PacketDecoder]:

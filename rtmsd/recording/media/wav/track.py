@@ -145,6 +145,11 @@ class Track:
     def duration_ms(self) -> int:
         return (self.end - HEADER_BYTES) // self._bytes_per_ms
 
+    @property
+    def received_bytes(self) -> int:
+        """How much the file received so far. Its queue need not be looked at: it ends where the next packet goes."""
+        return self.file.taken_bytes + self.end - self.file.tail_offset
+
     def unwritten(self, from_ms: int, to_ms: int) -> list[tuple[int, int]]:
         """Return the parts of a time that hold no samples yet, jitter apart."""
         if from_ms > self.newest_ms:

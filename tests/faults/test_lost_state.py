@@ -38,7 +38,7 @@ async def test_a_damaged_state_file_is_rebuilt_from_recordings(place: Path) -> N
     async with open_stage(place) as stage:
         daemon = stage.daemon
         [session] = await stage.live()
-        await until(lambda: list(daemon.recordings.glob("*/*/audio/*.wav")))
+        await until(lambda: list(daemon.recordings.glob("*/*/stream.json")))
         daemon.kill()
         await daemon.reap()
         state = Path(daemon.sections["state"]["file"])

@@ -19,7 +19,7 @@ LAYERS: Final = (
     ("masking", "nearest", "terminal", "command_line"),
     ("errors", "demo_extra"),
     ("protocol", "system"),
-    ("commands", "log"),
+    ("commands", "log", "accelerator"),
     ("config",),
     ("transport", "http"),
     ("state",),

@@ -5,6 +5,7 @@ pong and the close handshake. At the first frame that breaks RFC 6455 or exceeds
 for good, and the library, which reads what it would have read without it, closes with the right code.
 """
 
+from collections.abc import Callable
 from typing import Final
 
 # The first byte of a frame: FIN, three reserved bits, opcode.
@@ -39,14 +40,26 @@ class FrameSplitter:
         self._usual_head = b"none yet"  # of the last whole message
         self._usual_bytes = 0  # of that frame
 
+    @property
+    def is_between(self) -> bool:
+        """Whether the next byte begins a frame that is none of a fragmented message."""
+        return not self._wanted_bytes and self._opcode == 0 and not self._is_aside
+
+    def hand_over(self, hold: Callable[[int, bytearray], bool]) -> bool:
+        """Offer the length and the beginning of a message, to be forgotten here if `hold` takes it. Returns whether."""
+        is_held = self._wanted_bytes and self._is_payload_held and not self._is_aside
+        if not is_held or not hold(self._wanted_bytes, self._held):
+            return False
+        self._held, self._wanted_bytes = bytearray(), 0
+        return True
+
     def feed(self, data: bytes) -> tuple[list[bytes], bytes]:
         """Take the next bytes from the network.
 
         Returns:
             The messages now complete, text and binary alike, in order; and the bytes to pass up.
         """
-        is_between = not self._wanted_bytes and self._opcode == 0 and not self._is_aside
-        if is_between and len(data) == self._usual_bytes and data[:_HEAD_BYTES] == self._usual_head:
+        if self.is_between and len(data) == self._usual_bytes and data[:_HEAD_BYTES] == self._usual_head:
             return [data[_HEAD_BYTES:]], b""  # one message, as most reads of a paced stream bring
         messages: list[bytes] = []
         passed: list[bytes] = []

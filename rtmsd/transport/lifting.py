@@ -15,7 +15,16 @@ import trio
 from rtmsd.errors import ConnectionLost
 from rtmsd.transport.failures import http_answer, why_broken
 from rtmsd.transport.frames import FrameSplitter
-from rtmsd.transport.network import DRAINED, MORE, NOWAIT_BYTES, READ_BYTES, Progress, SocketSet, TcpStream
+from rtmsd.transport.network import (
+    DRAINED,
+    MORE,
+    NOWAIT_BYTES,
+    READ_BYTES,
+    PacketReader,
+    Progress,
+    SocketSet,
+    TcpStream,
+)
 from rtmsd.transport.tls import TlsStream
 
 Consume: TypeAlias = Callable[[list[bytes]], None]
@@ -210,6 +219,13 @@ class SharedLiftingStream(LiftingStream):
         self._is_large = False  # what comes: see `_LARGE_MESSAGE_BYTES`
         self._passed: bytes | None = None  # what trio-websocket is to see next; b"" is the end
         self._is_closed = False
+        self._packets: PacketReader | None = None
+        self._on_packets: Callable[[int], None]
+        self._is_packets_turn = False  # whether it reads the next bytes: what it left was read to the end of a frame
+
+    def read_packets(self, packets: PacketReader, on_packets: Callable[[int], None]) -> None:
+        """Let `packets` see first what comes from now on. `on_packets` hears how many it took of each read."""
+        self._packets, self._on_packets = packets, on_packets
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """As `UpgradeStream`."""
@@ -251,21 +267,39 @@ class SharedLiftingStream(LiftingStream):
             return Progress.ENOUGH
         is_large = self._is_large and (self._gate is None or self._gate.has_room(READ_BYTES))
         try:
-            data = self._socket.receive_nowait(READ_BYTES if is_large else NOWAIT_BYTES)
+            data, read_bytes = self._receive_nowait(READ_BYTES if is_large else NOWAIT_BYTES)
         except trio.WouldBlock:
             return DRAINED
-        if data:
+        if data == b"":
+            self._passed, self.broken = data, _ENDED
+            return Progress.ENOUGH
+        if data is not None:
             messages, passed = self._splitter.feed(data)
             self._is_large = len(data) >= _FULL_READ_BYTES and len(data) > len(messages) * _LARGE_MESSAGE_BYTES
             if messages or passed:
                 self._take(messages)
+            self._look_again()
             if passed:
                 self._passed = passed
-            elif not self._left:
-                return DRAINED if len(data) < _FULL_READ_BYTES else MORE
-        else:
-            self._passed, self.broken = data, _ENDED
-        return Progress.ENOUGH
+            if passed or self._left:
+                return Progress.ENOUGH
+        return DRAINED if read_bytes < _FULL_READ_BYTES else MORE
+
+    def _receive_nowait(self, max_bytes: int = NOWAIT_BYTES) -> tuple[bytes | None, int]:
+        """Read once. Returns what is to be split, None if nothing is left to be, and how much was read."""
+        packets = self._packets
+        if packets is None or not self._is_packets_turn:
+            data = self._socket.receive_nowait(max_bytes)
+            return data, len(data)
+        rest = self._socket.take_nowait(packets)
+        if packets.taken:
+            self._on_packets(packets.taken)
+        return rest, packets.read_bytes
+
+    def _look_again(self) -> None:
+        """Let `packets` go on where the splitter has read to: with the frame that it has the beginning of, too."""
+        if self._packets is not None:
+            self._is_packets_turn = self._splitter.is_between or self._splitter.hand_over(self._packets.hold)
 
     def _read_rest(self) -> None:
         """Take what has arrived by now, before the connection is given up."""
@@ -276,9 +310,12 @@ class SharedLiftingStream(LiftingStream):
             for _ in range(_REST_READS):
                 if self._gate is not None and self._gate.is_shut():
                     return
-                data = self._socket.receive_nowait()
+                data, _ = self._receive_nowait()
+                if data is None:
+                    continue
                 if not data:
                     return
                 messages, _ = self._splitter.feed(data)
                 if messages:
                     self._consume(messages)
+                self._look_again()

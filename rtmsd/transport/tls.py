@@ -11,7 +11,7 @@ from typing import Final
 import trio
 
 from rtmsd.transport.failures import tls_failure
-from rtmsd.transport.network import NOWAIT_BYTES, READ_BYTES, TcpStream
+from rtmsd.transport.network import NOWAIT_BYTES, READ_BYTES, PacketReader, TcpStream
 
 _RECORD_BYTES: Final = 16 * 1024  # the most one TLS record holds
 
@@ -66,6 +66,10 @@ class TlsStream(trio.abc.Stream):
             raise trio.WouldBlock from None
         except ssl.SSLError as exc:
             raise trio.BrokenResourceError(tls_failure(exc)) from exc
+
+    def take_nowait(self, packets: PacketReader) -> bytes | None:
+        """As `TcpStream`."""
+        return packets.take(self.receive_nowait())
 
     @property
     def _tcp(self) -> TcpStream:

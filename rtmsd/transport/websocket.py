@@ -22,7 +22,7 @@ from rtmsd.masking import sanitize_remote_text
 from rtmsd.transport.dial import Network, Opening, Step, dial
 from rtmsd.transport.hosts import Target, check_url
 from rtmsd.transport.lifting import Consume, Gate, LiftingStream, SharedLiftingStream, UpgradeStream
-from rtmsd.transport.network import socket_set
+from rtmsd.transport.network import PacketReader, socket_set
 
 CLOSE_S: Final = 0.5
 """For the close handshake and the server's end of TCP together, while data on their way are read. A failover must not
@@ -161,9 +161,16 @@ class TextWebSocket(_Socket):
 class MediaSocket(_Socket):
     """A media connection; its messages go to the consumer given at its opening."""
 
-    def accepted(self) -> None:
-        """The handshake of RTMS is over: from now on what comes may wait for its turn, see `network`."""
+    def accepted(self, packets: PacketReader | None, on_packets: Callable[[int], None]) -> None:
+        """The handshake of RTMS is over: from now on what comes may wait for its turn, see `network`.
+
+        Args:
+            packets: sees first what comes then.
+            on_packets: hears how many packets it took of each read.
+        """
         self._stream.may_rest = True
+        if packets is not None and isinstance(self._stream, SharedLiftingStream):
+            self._stream.read_packets(packets, on_packets)
 
     async def wait_closed(self) -> None:
         """Wait for the end of the connection, and raise it.

@@ -234,7 +234,7 @@ class AudioStore(MediaStore[bytes]):
 
     @property
     def received_bytes(self) -> int:
-        return self._gone_bytes + sum(track.file.received_bytes for track in self._all)
+        return self._gone_bytes + sum(track.received_bytes for track in self._all)
 
     def entries(self) -> list[FileEntry]:
         return [

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from rtmsd.accelerator import PacketReader
 from rtmsd.protocol.bounds import bounded_name
 from rtmsd.protocol.media_data import Corrupt, Text, UserId
 from rtmsd.protocol.media_params import AudioFormat
@@ -18,9 +19,11 @@ from rtmsd.recording.media.pictures import PictureStore
 from rtmsd.recording.media.resumed import ResumedMedia
 from rtmsd.recording.media.store import IntakeContext, MediaStore
 from rtmsd.recording.media.transcript import TranscriptStore
+from rtmsd.recording.media.wav.track import Track
 from rtmsd.recording.timeline.gaps import Gap
 
 if TYPE_CHECKING:
+    from rtmsd.accelerator._packets import Reader
     from rtmsd.sinks.base import LiveSink
 
 _TEXTS: Final = (TranscriptStore, ChatStore)
@@ -80,6 +83,23 @@ class MediaIntake:
         if self.listeners:
             for listener in tuple(self.listeners):
                 listener.audio(user_id, user_name, timestamp_ms, data)
+
+    def packet_reader(self) -> "Reader | None":
+        """Return a reader for one connection, to take packets past `audio` and `Track.append`; see `accelerator`."""
+        if PacketReader is None or self._audio.decodes:
+            return None
+        return PacketReader(
+            track_type=Track,
+            tracks=self._audio.tracks,
+            store=self._audio,
+            timeline=self._timeline,
+            backlog=self.backlog,
+            listeners=self.listeners,
+        )
+
+    def took_packets(self, count: int) -> None:
+        """So many were taken by a packet reader."""
+        self._audio.messages += count
 
     def video(self, user_id: UserId, user_name: str | None, timestamp_ms: int, data: bytes) -> None:
         store = self._store("video")

@@ -9,6 +9,7 @@ from typing import Final
 
 import trio
 
+from rtmsd.accelerator.learning import FormLearner
 from rtmsd.errors import ConnectionLost, ForbiddenHost, HandshakeRejected, RemoteProtocolError, RtmsdError
 from rtmsd.protocol.media import MediaConnection, MediaState
 from rtmsd.protocol.media_data import Raw, decode_batch
@@ -47,6 +48,7 @@ class MediaDriver:
         link.is_held_back = self._gate.is_shut
         self._intake = recorder.media
         self._arrived = recorder.arrived
+        self._learner: FormLearner | None = None
 
     @property
     def last_heard_s(self) -> float:
@@ -94,6 +96,7 @@ class MediaDriver:
             also_meeting_uuid=settings.zoom.also_send_meeting_uuid,
         )
         self._failure: RtmsdError | None = None
+        self._learner = None
         self._answer_scope = trio.CancelScope()  # of waiting for the answer to the handshake
         timeout_s = remaining(action.deadline_s, trio.current_time(), settings.streams.connect_timeout_s)
         url = choose_url(action.urls, link.types, context.row.product)
@@ -146,9 +149,19 @@ class MediaDriver:
                 return
         if batch:
             decode_batch(batch, self._intake, self.control)
+            if self._learner is not None:
+                self._learner.look(batch)
             self._arrived(now_s, len(batch))
             if self._machine.phase is not _ACTIVE:
                 self._report(self._core.media.arrived)
+
+    def _took_packets(self, count: int) -> None:
+        """The accelerator took packets: what `_consume` does about them besides."""
+        now_s = self.link.heard_s = trio.current_time()
+        self._intake.took_packets(count)
+        self._arrived(now_s, count)
+        if self._machine.phase is not _ACTIVE:
+            self._report(self._core.media.arrived)
 
     def _read_answer(self, batch: Sequence[Raw]) -> Sequence[Raw]:
         """Read the handshake's answer. Returns what is to be read now: what came too early for that, and behind it."""
@@ -170,7 +183,9 @@ class MediaDriver:
         self._report(core.media.granted, self.link, protocol.absent, unusable, protocol.negotiated)
         self._connection = recording.numbers[self.link]
         self._answer_scope.cancel()
-        self._socket.accepted()
+        packets = self._intake.packet_reader() if protocol.negotiated.audio is not None else None
+        self._learner = None if packets is None else FormLearner(packets)
+        self._socket.accepted(packets, self._took_packets)
 
     def control(self, raw: Raw) -> None:
         """A message that is no media: a keep-alive, or something to be counted."""

@@ -61,7 +61,7 @@ class TlsStream(trio.abc.Stream):
             return b""
         self._incoming.write(data)
         try:
-            return self._decrypt(READ_BYTES)
+            return self._decrypt(2 * READ_BYTES)  # all: with the record that an earlier read began, more than was read
         except ssl.SSLWantReadError:
             raise trio.WouldBlock from None
         except ssl.SSLError as exc:

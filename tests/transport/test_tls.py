@@ -1,5 +1,7 @@
 """TlsStream against trio's, over streams in memory."""
 
+import contextlib
+import socket
 import ssl
 from typing import TypeAlias
 
@@ -8,12 +10,14 @@ import trio
 import trio.testing
 import trustme
 
+from rtmsd.transport.network import READ_BYTES, TcpStream
 from rtmsd.transport.tls import TlsStream
 
 MemoryStream: TypeAlias = "trio.StapledStream[trio.testing.MemorySendStream, trio.testing.MemoryReceiveStream]"
 Server: TypeAlias = "trio.SSLStream[MemoryStream]"
 
 CA = trustme.CA()
+RECORD_BYTES = 16 * 1024
 
 
 def client_context(ca: trustme.CA | None = CA) -> ssl.SSLContext:
@@ -143,3 +147,39 @@ async def test_the_stream_contract(autojump_clock: trio.testing.MockClock) -> No
     assert scope.cancelled_caught
     await server.send_all(b"still there")
     assert await client.receive_some() == b"still there"
+
+
+async def test_a_read_hands_on_all_records_that_it_completes() -> None:
+    near, far = socket.socketpair()
+    with far:
+        far.setblocking(False)
+        far.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 * READ_BYTES)
+        server_context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        CA.issue_cert("zoom.test").configure_cert(server_context)
+        to_server, from_server = ssl.MemoryBIO(), ssl.MemoryBIO()
+        server = server_context.wrap_bio(to_server, from_server, server_side=True)
+        client = TlsStream(
+            TcpStream(trio.SocketStream(trio.socket.from_stdlib_socket(near))), client_context(), "zoom.test"
+        )
+
+        async def shake_hands() -> None:
+            while True:
+                await trio.lowlevel.wait_readable(far)
+                to_server.write(far.recv(READ_BYTES))
+                with contextlib.suppress(ssl.SSLWantReadError):
+                    server.do_handshake()
+                    return
+                far.send(from_server.read())
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(shake_hands)
+            nursery.start_soon(client.do_handshake)
+        server.write(bytes(RECORD_BYTES))
+        begun = from_server.read()
+        far.send(begun[:-1])
+        with pytest.raises(trio.WouldBlock):
+            client.receive_nowait(READ_BYTES)
+        server.write(bytes(15 * RECORD_BYTES + RECORD_BYTES // 2))
+        far.send(begun[-1:] + from_server.read())  # in one read, which brings more than its size once decrypted
+        assert len(client.receive_nowait(READ_BYTES)) == 16 * RECORD_BYTES + RECORD_BYTES // 2
+        await client.aclose()

@@ -157,6 +157,40 @@ def test_a_pipe_in_the_place_of_a_file_stops_nobody(root: Path) -> None:
         Disk(root).open(root / "events.jsonl")
 
 
+def test_no_link_is_followed_below_the_working_directory(
+    root: Path, elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(root)
+    disk = Disk(Path())
+    disk.make_directory(Path("audio"))
+    Path("audio/5.wav").symlink_to(elsewhere / "one/audio/5.wav")
+    Path("other").symlink_to(elsewhere / "one")
+    for name in ("audio/5.wav", "other/audio/5.wav"):
+        with pytest.raises(OSError, match=name.split("/5", maxsplit=1)[0]):
+            disk.open(Path(name))
+    disk.replace(Path("stream.json"), b"{}")
+    disk.close(disk.open(Path("audio/6.wav"), create=True))
+    assert disk.sizes(Path("audio"), ["6.wav"])
+    assert is_whole(elsewhere)
+
+
+def test_of_a_path_outside_of_the_root_the_last_part_is_not_followed(root: Path, elsewhere: Path) -> None:
+    link = root / "link"
+    link.symlink_to(elsewhere / "note")
+    with pytest.raises(OSError, match="link"):
+        Disk(elsewhere).open(link)
+
+
+@pytest.mark.parametrize("create", [True, False])
+def test_a_name_with_a_nul_is_no_shorter_name(root: Path, create: bool) -> None:
+    (root / "a").mkdir()
+    if not create:
+        (root / "a/b").touch()
+    with pytest.raises(ValueError, match="null"):
+        Disk(root).open(root / "a/b\0c", create=create)
+    assert (root / "a/b").exists() != create
+
+
 def test_a_path_below_the_root_is_opened_by_one_call(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (root / "a/b").mkdir(parents=True)
     disk = Disk(root)

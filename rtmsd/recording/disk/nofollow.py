@@ -49,8 +49,8 @@ def open_below(path: str, root: str | None, flags: int, mode: int = 0, *, held: 
         OSError: as `open_directory`.
     """
     base, parts = _split(path, root)
-    if not parts:
-        return os.open(base, flags & ~os.O_NOFOLLOW)
+    if not parts:  # the root, or nothing below it
+        return os.open(base, flags & ~os.O_NOFOLLOW if flags & os.O_DIRECTORY else flags, mode)
     if held is not None:
         return _open_from(held, base, parts, flags, mode)
     descriptor = os.open(base, BASE)
@@ -89,12 +89,14 @@ def _open_at_once(descriptor: int, path: str, flags: int, mode: int) -> int | No
 
     Each call of the writer's thread may have to wait for the event loop, and part by part there are two for each part.
     """
-    how = _How(flags, mode if flags & os.O_CREAT else 0, _RESOLVE_NO_SYMLINKS)
+    if "\0" in path:  # it would end there
+        return None
+    how = _How(flags | os.O_LARGEFILE, mode if flags & os.O_CREAT else 0, _RESOLVE_NO_SYMLINKS)
     opened: int = _libc.syscall(_OPENAT2, descriptor, os.fsencode(path), ctypes.byref(how), ctypes.sizeof(how))
     return opened if opened >= 0 else None
 
 
-_OPENAT2: Final = 437  # on all architectures
+_OPENAT2: Final = 437  # nearly everywhere; elsewhere, as on MIPS, no call that could open anything
 _RESOLVE_NO_SYMLINKS: Final = 0x04
 _libc: Final = ctypes.CDLL(None)
 
@@ -103,6 +105,8 @@ def _split(path: str, root: str | None) -> tuple[str, list[str]]:
     if root is None:
         parent, _, name = path.rpartition("/")
         return (parent or ("/" if path.startswith("/") else "."), [name] if name not in {"", "."} else [])
+    if root == "." and not path.startswith("/"):  # paths below it do not begin with it
+        return root, [] if path == "." else path.split("/")
     if path.startswith(root) and path[len(root) : len(root) + 1] == "/":
         return root, path[len(root) + 1 :].split("/")
     return path, []

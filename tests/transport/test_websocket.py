@@ -117,6 +117,13 @@ async def test_nothing_is_kept_of_the_upgrade() -> None:
         assert not http
 
 
+async def test_a_library_with_other_fields_of_its_own_works_as_well() -> None:
+    class Other:
+        __slots__ = ("_proto",)
+
+    websocket._forget_upgrade(Other())  # type: ignore[arg-type]
+
+
 async def test_media_are_lifted_in_order_and_pings_answered() -> None:
     taken: list[bytes] = []
 

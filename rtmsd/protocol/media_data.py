@@ -134,7 +134,7 @@ _decode: Final = msgspec.json.Decoder(_Message).decode
 def decode_audio(raw: Raw) -> _Message | None:
     """Return an audio message that the fast reader takes, else None."""
     try:
-        message = _decode(raw)
+        message = _decode(raw) if len(raw) < _CUT_FROM_BYTES else _decode_large(raw)
     except (ValueError, RecursionError):
         return None
     content = message.content

@@ -275,6 +275,16 @@ async def test_what_comes_between_is_read_as_without_it(name: str) -> None:
     assert await both(cut(sent, *range(0, len(sent), 700))) > 0
 
 
+async def test_data_are_where_the_reference_finds_them() -> None:
+    """Which in a large message is the first key that is written so, if there is one only."""
+    sent = []
+    for number in range(6):
+        text = json.dumps(message(T + 75 * number, samples(number, 1200))).replace('"data"', '"d\\u0061ta"')
+        aside = base64.b64encode(samples(99, 1200)).decode()
+        sent.append(frame(f'{{"aside": {{"data": "{aside}"}}, {text[1:]}'.encode()))
+    await both(sent)
+
+
 @settings(deadline=None, max_examples=60)
 @given(
     rows=st.lists(st.tuples(st.sampled_from(["next", *OTHERS]), st.integers(1, 12)), max_size=15),

@@ -36,6 +36,7 @@ typedef struct {
     unsigned char *held; /* the beginning of a frame of a known length */
     Py_ssize_t held_bytes, wanted_bytes;
     Py_ssize_t taken, read_bytes;
+    int is_taking; /* what a track calls must not change what is being taken */
 } Reader;
 
 /* Slots of Python classes. They are read and set in place: `__slots__` lie at fixed offsets of their objects. */
@@ -156,6 +157,24 @@ clear_form(Form *form)
 }
 
 static int
+lies_within(Py_ssize_t at, Py_ssize_t size, Py_ssize_t whole)
+{
+    return at >= 0 && size <= whole && at <= whole - size;
+}
+
+static int
+is_possible(const Form *form)
+{
+    Py_ssize_t whole = form->message_bytes;
+    if (whole < 126 || whole > 65535 || form->data_chars < 4 || form->data_chars % 4 || form->data_bytes < 1
+        || !lies_within(form->data_at, form->data_chars, whole) || !lies_within(form->time_at, TIME_DIGITS, whole))
+        return 0;
+    Py_ssize_t most = form->data_chars / 4 * 3;
+    return form->data_bytes <= most && form->data_bytes >= most - 2
+        && (form->time_at >= form->data_at + form->data_chars || form->data_at >= form->time_at + TIME_DIGITS);
+}
+
+static int
 fits(const Form *form, const unsigned char *message)
 {
     const unsigned char *known = form->message;
@@ -216,7 +235,7 @@ read_head(const unsigned char *frame)
 
 /* `Track.append`, decoding first. Returns 1; 0: nothing was done, as it is for others to place; -1: an error. */
 static int
-append(Reader *self, const Form *form, PyObject *track, const unsigned char *message)
+append(Reader *self, const Form *form, PyObject *track, const unsigned char *message, long long time_ms)
 {
     long long per_ms, block, slack, expected, newest_ms, pending, limit;
     if (read_number(TRACK(track, TRACK_BYTES_PER_MS), &per_ms) < 0
@@ -229,8 +248,12 @@ append(Reader *self, const Form *form, PyObject *track, const unsigned char *mes
         PyErr_Clear();
         return 0;
     }
-    long long time_ms = read_time(message + form->time_at), off = time_ms * per_ms - expected;
-    if (off < -slack || off > slack || time_ms <= newest_ms || form->data_bytes % block || pending >= limit)
+    PyObject *tail = TRACK(track, TRACK_TAIL), *keys = TRACK(track, TRACK_KEYS), *file = TRACK(track, TRACK_FILE);
+    if (tail == NULL || !PyList_CheckExact(tail) || keys == NULL || file == NULL)
+        return 0;
+    long long off = time_ms * per_ms - expected;
+    if (off < -slack || off > slack || time_ms <= newest_ms || block < 1 || form->data_bytes % block
+        || pending >= limit)
         return 0;
     PyObject *name = TRACK(track, TRACK_USER_NAME);
     if (name != form->user_name) {
@@ -252,16 +275,14 @@ append(Reader *self, const Form *form, PyObject *track, const unsigned char *mes
     key = PyLong_FromLongLong(time_ms ^ (long long)hash);
     if (key == NULL)
         goto done;
-    PyObject *tail = TRACK(track, TRACK_TAIL);
     if (PyList_GET_SIZE(tail) == 0) {
-        PyObject *file = TRACK(track, TRACK_FILE);
         PyObject *called = PyObject_CallMethodOneArg(file, str_on_dirty, file);
         if (called == NULL)
             goto done;
         Py_DECREF(called);
     }
     if (PyList_Append(tail, data) < 0
-        || (appended = PyObject_CallMethodOneArg(TRACK(track, TRACK_KEYS), str_append, key)) == NULL
+        || (appended = PyObject_CallMethodOneArg(keys, str_append, key)) == NULL
         || set_number(&TRACK(track, TRACK_EXPECTED), expected + form->data_bytes) < 0
         || set_number(&TRACK(track, TRACK_NEWEST_BYTES), form->data_bytes) < 0
         || set_number(&TRACK(track, TRACK_NEWEST_MS), time_ms) < 0
@@ -287,7 +308,8 @@ take_frames(Reader *self, const unsigned char *frames, Py_ssize_t size, double s
         if (message_bytes < 0 || size - at - HEAD_BYTES < message_bytes)
             break;
         const Form *form = find_form(self, message, message_bytes);
-        if (form == NULL || (double)read_time(message + form->time_at) < since_ms)
+        long long time_ms = form == NULL ? 0 : read_time(message + form->time_at);
+        if (!time_ms || (double)time_ms < since_ms)
             break;
         PyObject *track = PyDict_GetItemWithError(self->tracks, form->user_id);
         if (track == NULL || !Py_IS_TYPE(track, track_type)) {
@@ -296,7 +318,7 @@ take_frames(Reader *self, const unsigned char *frames, Py_ssize_t size, double s
             break;
         }
         Py_INCREF(track);
-        int is_taken = append(self, form, track, message);
+        int is_taken = append(self, form, track, message, time_ms);
         Py_DECREF(track);
         if (is_taken < 0)
             return -1;
@@ -359,10 +381,6 @@ give_back(Reader *self, const unsigned char *frames, Py_ssize_t size)
 static int
 may_take(Reader *self, double *since_ms)
 {
-    if (self->listeners == NULL) {
-        PyErr_SetString(PyExc_TypeError, "the reader was not initialised");
-        return -1;
-    }
     if (PyList_GET_SIZE(self->listeners))
         return 0;
     PyObject *decodes = PyObject_GetAttr(self->store, str_decodes);
@@ -383,8 +401,6 @@ static PyObject *
 take_all(Reader *self, const unsigned char *frames, Py_ssize_t size)
 {
     double since_ms;
-    self->taken = 0;
-    self->read_bytes = size;
     if (size == 0) /* the end of the connection */
         return PyBytes_FromStringAndSize(NULL, 0);
     int may = may_take(self, &since_ms);
@@ -426,13 +442,37 @@ take_all(Reader *self, const unsigned char *frames, Py_ssize_t size)
 
 /* The type */
 
+/* Returns 0 with an error set where nothing may be asked of the reader. */
+static int
+is_ready(const Reader *self)
+{
+    if (self->listeners == NULL)
+        PyErr_SetString(PyExc_TypeError, "the reader was not initialised");
+    else if (self->is_taking)
+        PyErr_SetString(PyExc_RuntimeError, "the reader is taking packets");
+    else
+        return 1;
+    return 0;
+}
+
+static PyObject *
+take(Reader *self, const unsigned char *frames, Py_ssize_t size)
+{
+    self->taken = 0;
+    self->read_bytes = size;
+    self->is_taking = 1;
+    PyObject *rest = take_all(self, frames, size);
+    self->is_taking = 0;
+    return rest;
+}
+
 static PyObject *
 reader_read(Reader *self, PyObject *descriptor)
 {
-    static _Thread_local unsigned char buffer[READ_BYTES];
+    unsigned char buffer[READ_BYTES];
     ssize_t size;
-    int fd = (int)PyLong_AsLong(descriptor);
-    if (fd == -1 && PyErr_Occurred())
+    int fd;
+    if (!is_ready(self) || !PyArg_Parse(descriptor, "i", &fd))
         return NULL;
     self->taken = self->read_bytes = 0;
     do
@@ -440,17 +480,19 @@ reader_read(Reader *self, PyObject *descriptor)
     while (size < 0 && errno == EINTR);
     if (size < 0)
         return PyErr_SetFromErrno(PyExc_OSError);
-    return take_all(self, buffer, size);
+    return take(self, buffer, size);
 }
 
 static PyObject *
 reader_take(Reader *self, PyObject *data)
 {
+    if (!is_ready(self))
+        return NULL;
     if (!PyBytes_Check(data)) {
         PyErr_SetString(PyExc_TypeError, "bytes are wanted");
         return NULL;
     }
-    return take_all(self, (const unsigned char *)PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data));
+    return take(self, (const unsigned char *)PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data));
 }
 
 static PyObject *
@@ -458,7 +500,7 @@ reader_hold(Reader *self, PyObject *args)
 {
     Py_ssize_t message_bytes;
     Py_buffer beginning;
-    if (!PyArg_ParseTuple(args, "ny*", &message_bytes, &beginning))
+    if (!is_ready(self) || !PyArg_ParseTuple(args, "ny*", &message_bytes, &beginning))
         return NULL;
     int is_held = -1;
     if (self->held != NULL)
@@ -472,6 +514,8 @@ reader_hold(Reader *self, PyObject *args)
 static PyObject *
 reader_knows(Reader *self, PyObject *message)
 {
+    if (!is_ready(self))
+        return NULL;
     if (!PyBytes_Check(message)) {
         PyErr_SetString(PyExc_TypeError, "bytes are wanted");
         return NULL;
@@ -485,17 +529,12 @@ reader_learn(Reader *self, PyObject *args)
 {
     Form form = {0};
     PyObject *message;
-    if (!PyArg_ParseTuple(args, "SnnnnOO", &message, &form.data_at, &form.data_chars, &form.data_bytes, &form.time_at,
-                          &form.user_id, &form.user_name))
+    if (!is_ready(self)
+        || !PyArg_ParseTuple(args, "SnnnnOO", &message, &form.data_at, &form.data_chars, &form.data_bytes,
+                             &form.time_at, &form.user_id, &form.user_name))
         return NULL;
     form.message_bytes = PyBytes_GET_SIZE(message);
-    Py_ssize_t padding = form.data_chars / 4 * 3 - form.data_bytes;
-    Py_ssize_t data_end = form.data_at + form.data_chars, time_end = form.time_at + TIME_DIGITS;
-    if (form.message_bytes < 126 || form.message_bytes > 65535 || form.data_chars < 4 || form.data_chars % 4
-        || padding < 0 || padding > 2 || form.data_bytes < 1
-        || form.data_at < 0 || form.data_at > form.message_bytes || data_end > form.message_bytes
-        || form.time_at < 0 || form.time_at > form.message_bytes || time_end > form.message_bytes
-        || (form.data_at < time_end && form.time_at < data_end))
+    if (!is_possible(&form))
         Py_RETURN_FALSE;
     if (self->form_count == self->form_room && self->form_room < MAX_FORMS) {
         int room = self->form_room ? 2 * self->form_room : 1;

@@ -350,6 +350,55 @@ async def test_a_socket_is_read_once() -> None:
             packets.read(99_999)
 
 
+async def test_no_other_descriptor_is_read() -> None:
+    async with recorder() as opened:
+        packets = await taught(opened)
+        with sockets() as (near, far):
+            far.sendall(b"\x89\x00")
+            with pytest.raises(OverflowError):
+                packets.read(near.fileno() + 2**32)
+            assert near.recv(10) == b"\x89\x00"
+
+
+async def test_a_reader_that_takes_packets_is_not_asked_for_more() -> None:
+    async with recorder() as opened:
+        packets = await taught(opened)
+        track = opened.media._audio.tracks[7]
+        track._tail.clear()
+        sent = wire(message(T + PACKET_MS * 2, samples(2)))
+        form = find_form(sent[4:])
+        assert form is not None
+        calls: list[Callable[[], object]] = [
+            lambda: packets.take(sent),
+            lambda: packets.read(99_999),
+            lambda: packets.hold(len(sent) - 4, bytearray(b"{")),
+            lambda: packets.knows(sent[4:]),
+            lambda: packets.learn(*attrs.astuple(form)),
+        ]
+        refused = 0
+
+        def on_dirty(file: object) -> None:
+            nonlocal refused
+            for call in calls:
+                with pytest.raises(RuntimeError):
+                    call()
+                refused += 1
+
+        track.file.on_dirty = on_dirty
+        assert packets.take(sent) is None
+        assert refused == len(calls)
+        assert packets.taken == 1
+
+
+@pytest.mark.parametrize("slot", ["_tail", "_keys", "file", "user_name", "_expected"])
+async def test_packets_for_a_track_without_something_are_left(slot: str) -> None:
+    async with recorder() as opened:
+        packets = await taught(opened)
+        delattr(opened.media._audio.tracks[7], slot)
+        sent = wire(message(T + PACKET_MS * 2, samples(2)))
+        assert packets.take(sent) == sent
+
+
 async def test_a_broken_socket_is_a_broken_stream() -> None:
     async with recorder() as opened:
         packets = await taught(opened)
@@ -409,6 +458,9 @@ async def test_the_form_used_longest_ago_is_forgotten() -> None:
         (b"x" * 200, 48, 4, 3, 50),
         (b"x" * 200, 0, 0, 0, 50),
         (b"x" * 200, 2**62, 2**62, 3, 2**62),
+        (b"x" * 200, 0, 4, -(2**63), 50),
+        (b"x" * 200, 0, 2**63 - 4, 3, 50),
+        (b"x" * 200, 0, 4, 3, 2**63 - 1),
     ],
 )
 async def test_what_is_no_form_is_not_learnt(form: tuple[Any, ...]) -> None:
@@ -429,8 +481,11 @@ async def test_a_reader_is_for_these_classes() -> None:
         with pytest.raises(TypeError):
             PacketReader(track_type=Track, backlog=media, **places)
         unmade: Reader = PacketReader.__new__(PacketReader)
-        with pytest.raises(TypeError, match="not initialised"):
-            unmade.take(b"x")
+        with sockets() as (near, far):
+            far.sendall(b"x")
+            with pytest.raises(TypeError, match="not initialised"):
+                unmade.read(near.fileno())
+            assert near.recv(1) == b"x"
 
 
 def test_it_can_be_left_out() -> None:

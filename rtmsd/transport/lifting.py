@@ -297,9 +297,14 @@ class SharedLiftingStream(LiftingStream):
         return rest, packets.read_bytes
 
     def _look_again(self) -> None:
-        """Let `packets` go on where the splitter has read to: with the frame that it has the beginning of, too."""
+        """Let `packets` go on where the splitter has read to: with the frame that it has the beginning of, too. But
+        what is large is read past it, in larger pieces.
+        """
         if self._packets is not None:
-            self._is_packets_turn = self._splitter.is_between or self._splitter.hand_over(self._packets.hold)
+            splitter = self._splitter
+            self._is_packets_turn = not self._is_large and (
+                splitter.is_between or splitter.hand_over(self._packets.hold)
+            )
 
     def _read_rest(self) -> None:
         """Take what has arrived by now, before the connection is given up."""

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import attrs
 import pytest
@@ -32,7 +32,7 @@ from rtmsd.recording.media.wav.track import Track
 from rtmsd.recording.opening import open_recorder
 from rtmsd.recording.recorder import Recorder
 from rtmsd.transport.lifting import SharedLiftingStream
-from rtmsd.transport.network import Progress, TcpStream
+from rtmsd.transport.network import READ_BYTES, Progress, TcpStream
 
 if TYPE_CHECKING:
     from rtmsd.accelerator._packets import Reader
@@ -103,11 +103,13 @@ class Chunks:
 
     def __init__(self, chunks: Sequence[bytes]) -> None:
         self._chunks = [HEAD, *chunks, b""]
+        self.asked_bytes: list[int] = []
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         return self._chunks.pop(0)
 
     def receive_nowait(self, max_bytes: int = 0) -> bytes:
+        self.asked_bytes.append(max_bytes)
         return self._chunks.pop(0)
 
     def take_nowait(self, packets: "Reader") -> bytes | None:
@@ -133,7 +135,7 @@ class Playing:
         self.seen: list[bytes] = []  # what is no media
         self.taken = 0
         self._learner = None if packets is None else FormLearner(packets)
-        network: Any = Chunks(chunks)
+        self.network = network = cast("Any", Chunks(chunks))
         turns: Any = Turns()
         self.stream = SharedLiftingStream(network, 2**20, self._consume, None, turns)
         self.stream.may_rest = True
@@ -310,6 +312,16 @@ async def test_a_listener_hears_each_packet() -> None:
     sent = [wire(message(T + PACKET_MS * number, samples(number))) for number in range(20)]
     assert await both(sent, lambda recorder: recorder.listeners.append(tap)) == 0
     assert heard == [T + PACKET_MS * number for number in range(20)] * 2
+
+
+async def test_large_messages_are_read_in_large_pieces_beside_it() -> None:
+    large = wire({"msg_type": 15, "content": {"data": "A" * 30_000}})
+    small = wire_audio(T)
+    async with recorder() as opened:
+        playing = Playing(opened, [small, *[large + large] * 2, small, small], opened.media.packet_reader())
+        await playing.play()
+        asked = playing.network.asked_bytes
+    assert [size == READ_BYTES for size in asked[1:5]] == [False, True, True, False]
 
 
 @contextmanager

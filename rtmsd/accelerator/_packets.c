@@ -120,8 +120,9 @@ fill_sextets(void)
 }
 
 /* Decode `chars` characters, a multiple of 4, to just `bytes` bytes. Returns 0 for anything but the one way to write
-them: padding that is too much, too little or not zero is for others to judge. */
-static int
+them: padding that is too much, too little or not zero is for others to judge. Where it is inlined, the loop has too few
+registers: a packet costs a sixth more. */
+static __attribute__((noinline)) int
 decode_base64(const unsigned char *in, Py_ssize_t chars, unsigned char *out, Py_ssize_t bytes)
 {
     Py_ssize_t padding = chars / 4 * 3 - bytes;

@@ -132,6 +132,8 @@ class TlsStream(trio.abc.Stream):
             while room_bytes and (record := self._tls.read(min(room_bytes, _RECORD_BYTES))):
                 records.append(record)
                 room_bytes -= len(record)
+                if not self._incoming.pending and not self._tls.pending():  # to be told so by an exception takes 2 µs
+                    break
         except ssl.SSLError:
             if not records:
                 raise

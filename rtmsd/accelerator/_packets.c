@@ -476,9 +476,12 @@ reader_read(Reader *self, PyObject *descriptor)
     if (!is_ready(self) || !PyArg_Parse(descriptor, "i", &fd))
         return NULL;
     self->taken = self->read_bytes = 0;
-    do
+    do {
+        /* So that the writer thread gets its turn: kept, at 1000 streams what is unsynced is two to three times as old. */
+        Py_BEGIN_ALLOW_THREADS
         size = read(fd, buffer, READ_BYTES);
-    while (size < 0 && errno == EINTR);
+        Py_END_ALLOW_THREADS
+    } while (size < 0 && errno == EINTR);
     if (size < 0)
         return PyErr_SetFromErrno(PyExc_OSError);
     return take(self, buffer, size);

@@ -10,7 +10,6 @@ is not so, or not so for certain, is returned as bytes, for them to read. See th
 #include <structmember.h>
 
 #include <errno.h>
-#include <stdint.h>
 #include <string.h>
 #include <unistd.h>
 

@@ -130,18 +130,6 @@ class _Message(msgspec.Struct, gc=False):
 
 _decode: Final = msgspec.json.Decoder(_Message).decode
 
-
-def decode_audio(raw: Raw) -> _Message | None:
-    """Return an audio message that the fast reader takes, else None."""
-    try:
-        message = _decode(raw) if len(raw) < _CUT_FROM_BYTES else _decode_large(raw)
-    except (ValueError, RecursionError):
-        return None
-    content = message.content
-    is_audio = message.msg_type == _AUDIO and content.length in {None, len(content.data)}
-    return message if is_audio else None
-
-
 _CUT_FROM_BYTES: Final = 3000
 """From about here two searches and pybase64 (SIMD) are faster than msgspec's base64; at 30 KB six times."""
 
@@ -165,6 +153,17 @@ def _decode_large(raw: Raw) -> _Message:
     message = _decode(raw[:start] + raw[stop:])
     message.content.data = pybase64.b64decode(memoryview(raw)[start:stop], validate=True)
     return message
+
+
+def decode_audio(raw: Raw) -> _Message | None:
+    """Return an audio message that the fast reader takes, else None."""
+    try:
+        message = _decode(raw) if len(raw) < _CUT_FROM_BYTES else _decode_large(raw)
+    except (ValueError, RecursionError):
+        return None
+    content = message.content
+    is_audio = message.msg_type == _AUDIO and content.length in {None, len(content.data)}
+    return message if is_audio else None
 
 
 # The tolerant reader: numeric strings, ids beside a content that is a string, chat, and a name for what is wrong.

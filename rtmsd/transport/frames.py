@@ -45,13 +45,11 @@ class FrameSplitter:
         """Whether the next byte begins a frame that is none of a fragmented message."""
         return not self._wanted_bytes and self._opcode == 0 and not self._is_aside
 
-    def hand_over(self, hold: Callable[[int, bytearray], bool]) -> bool:
-        """Offer the length and the beginning of a message, to be forgotten here if `hold` takes it. Returns whether."""
+    def hand_over(self, hold: Callable[[int, bytearray], bool]) -> None:
+        """Offer the length and the beginning of a message that is held, to be forgotten here if `hold` takes it."""
         is_held = self._wanted_bytes and self._is_payload_held and not self._is_aside
-        if not is_held or not hold(self._wanted_bytes, self._held):
-            return False
-        self._held, self._wanted_bytes = bytearray(), 0
-        return True
+        if is_held and hold(self._wanted_bytes, self._held):
+            self._held, self._wanted_bytes = bytearray(), 0
 
     def feed(self, data: bytes) -> tuple[list[bytes], bytes]:
         """Take the next bytes from the network.

@@ -8,24 +8,18 @@ the connection and answers pings.
 import contextlib
 import re
 from collections.abc import Callable
-from typing import Final, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 import trio
 
 from rtmsd.errors import ConnectionLost
 from rtmsd.transport.failures import http_answer, why_broken
 from rtmsd.transport.frames import FrameSplitter
-from rtmsd.transport.network import (
-    DRAINED,
-    MORE,
-    NOWAIT_BYTES,
-    READ_BYTES,
-    PacketReader,
-    Progress,
-    SocketSet,
-    TcpStream,
-)
+from rtmsd.transport.network import DRAINED, MORE, NOWAIT_BYTES, READ_BYTES, Progress, SocketSet, TcpStream
 from rtmsd.transport.tls import TlsStream
+
+if TYPE_CHECKING:
+    from rtmsd.accelerator._packets import Reader
 
 Consume: TypeAlias = Callable[[list[bytes]], None]
 """Takes the complete messages of a read, in order; none, if it brought only control frames. Not called for a read that
@@ -219,11 +213,10 @@ class SharedLiftingStream(LiftingStream):
         self._is_large = False  # what comes: see `_LARGE_MESSAGE_BYTES`
         self._passed: bytes | None = None  # what trio-websocket is to see next; b"" is the end
         self._is_closed = False
-        self._packets: PacketReader | None = None
+        self._packets: Reader | None = None
         self._on_packets: Callable[[int], None]
-        self._is_packets_turn = False  # whether it reads the next bytes: what it left was read to the end of a frame
 
-    def read_packets(self, packets: PacketReader, on_packets: Callable[[int], None]) -> None:
+    def read_packets(self, packets: "Reader", on_packets: Callable[[int], None]) -> None:
         """Let `packets` see first what comes from now on. `on_packets` hears how many it took of each read."""
         self._packets, self._on_packets = packets, on_packets
 
@@ -278,7 +271,7 @@ class SharedLiftingStream(LiftingStream):
             self._is_large = len(data) >= _FULL_READ_BYTES and len(data) > len(messages) * _LARGE_MESSAGE_BYTES
             if messages or passed:
                 self._take(messages)
-            self._look_again()
+            self._hand_over()
             if passed:
                 self._passed = passed
             if passed or self._left:
@@ -288,7 +281,7 @@ class SharedLiftingStream(LiftingStream):
     def _receive_nowait(self, max_bytes: int = NOWAIT_BYTES) -> tuple[bytes | None, int]:
         """Read once. Returns what is to be split, None if nothing is left to be, and how much was read."""
         packets = self._packets
-        if packets is None or not self._is_packets_turn:
+        if packets is None or self._is_large or not self._splitter.is_between:
             data = self._socket.receive_nowait(max_bytes)
             return data, len(data)
         rest = self._socket.take_nowait(packets)
@@ -296,15 +289,12 @@ class SharedLiftingStream(LiftingStream):
             self._on_packets(packets.taken)
         return rest, packets.read_bytes
 
-    def _look_again(self) -> None:
-        """Let `packets` go on where the splitter has read to: with the frame that it has the beginning of, too. But
-        what is large is read past it, in larger pieces.
+    def _hand_over(self) -> None:
+        """Let `packets` go on with the message that the splitter has the beginning of. But what is large is read past
+        it, in larger pieces.
         """
-        if self._packets is not None:
-            splitter = self._splitter
-            self._is_packets_turn = not self._is_large and (
-                splitter.is_between or splitter.hand_over(self._packets.hold)
-            )
+        if self._packets is not None and not self._is_large:
+            self._splitter.hand_over(self._packets.hold)
 
     def _read_rest(self) -> None:
         """Take what has arrived by now, before the connection is given up."""
@@ -323,4 +313,4 @@ class SharedLiftingStream(LiftingStream):
                 messages, _ = self._splitter.feed(data)
                 if messages:
                     self._consume(messages)
-                self._look_again()
+                self._hand_over()

@@ -6,12 +6,15 @@ own; decrypting all that a large read brought costs 4.5-6.9. The checks are the 
 
 import contextlib
 import ssl
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import trio
 
 from rtmsd.transport.failures import tls_failure
-from rtmsd.transport.network import NOWAIT_BYTES, READ_BYTES, PacketReader, TcpStream
+from rtmsd.transport.network import NOWAIT_BYTES, READ_BYTES, TcpStream
+
+if TYPE_CHECKING:
+    from rtmsd.accelerator._packets import Reader
 
 _RECORD_BYTES: Final = 16 * 1024  # the most one TLS record holds
 
@@ -67,7 +70,7 @@ class TlsStream(trio.abc.Stream):
         except ssl.SSLError as exc:
             raise trio.BrokenResourceError(tls_failure(exc)) from exc
 
-    def take_nowait(self, packets: PacketReader) -> bytes | None:
+    def take_nowait(self, packets: "Reader") -> bytes | None:
         """As `TcpStream`."""
         return packets.take(self.receive_nowait())
 

@@ -7,7 +7,7 @@ Errors of the libraries are translated here, and leave no exception group unless
 import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Final, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar, cast
 
 import h11
 import trio
@@ -22,7 +22,10 @@ from rtmsd.masking import sanitize_remote_text
 from rtmsd.transport.dial import Network, Opening, Step, dial
 from rtmsd.transport.hosts import Target, check_url
 from rtmsd.transport.lifting import Consume, Gate, LiftingStream, SharedLiftingStream, UpgradeStream
-from rtmsd.transport.network import PacketReader, socket_set
+from rtmsd.transport.network import socket_set
+
+if TYPE_CHECKING:
+    from rtmsd.accelerator._packets import Reader
 
 CLOSE_S: Final = 0.5
 """For the close handshake and the server's end of TCP together, while data on their way are read. A failover must not
@@ -161,7 +164,7 @@ class TextWebSocket(_Socket):
 class MediaSocket(_Socket):
     """A media connection; its messages go to the consumer given at its opening."""
 
-    def accepted(self, packets: PacketReader | None, on_packets: Callable[[int], None]) -> None:
+    def accepted(self, packets: "Reader | None", on_packets: Callable[[int], None]) -> None:
         """The handshake of RTMS is over: from now on what comes may wait for its turn, see `network`.
 
         Args:

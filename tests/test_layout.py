@@ -31,6 +31,7 @@ LAYERS: Final = (
     ("recording.library", "recording.verify"),
     ("recording.recovery",),
     ("recording",),
+    ("export",),
     ("zoom_api",),
     ("streams.core",),
     ("streams.drivers",),

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from urllib.parse import SplitResult
 
+    from rtmsd.export.span import Moment
+
 
 def positive_seconds(text: str) -> float:
     """A positive finite number."""
@@ -42,3 +44,21 @@ def web_url(text: str) -> "SplitResult":
     if not is_good:
         raise ArgumentTypeError(f"{text!r} is not an http or https URL, such as https://rtms.example.com/webhook")
     return url
+
+
+def count(text: str) -> int:
+    """A whole number from 1 on."""
+    value = whole_number(text)
+    if value == 0:
+        raise ArgumentTypeError("0 is too small")
+    return value
+
+
+def time_in_recording(text: str) -> "Moment":
+    """A time from the start of a recording, or a date."""
+    from rtmsd.export.span import read_moment  # noqa: PLC0415 - not at every start
+
+    try:
+        return read_moment(text)
+    except ValueError as error:
+        raise ArgumentTypeError(str(error)) from None

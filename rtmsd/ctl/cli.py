@@ -6,6 +6,7 @@ Its code is in a module of `rtmsd.ctl.verbs`, imported when the verb is called, 
 import argparse
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 from rtmsd import __version__
@@ -163,6 +164,14 @@ def _recording(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--yes", action="store_true", help="do not ask")
 
 
+def _exporting(which: str, parser: argparse.ArgumentParser) -> None:
+    from rtmsd.ctl import export_arguments  # noqa: PLC0415 - not at every start
+
+    help_text = "id or its beginning, or a directory, which needs no daemon"
+    _complete(parser.add_argument("recording", metavar="RECORDING", help=help_text), "recordings", _LIST_RECORDINGS)
+    getattr(export_arguments, which)(parser)
+
+
 def _deliveries(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--state", choices=("waiting", "running", "done", "dead"), help="only those in it")
 
@@ -239,6 +248,12 @@ VERBS: Final = (
     Verb("recordings ls", "recordings:ls", "list recordings"),
     Verb("recordings verify", "integrity:verify", "read recordings back, and name every problem", _recordings),
     Verb("recordings repair", "integrity:repair", "repair recordings as far as possible", _repair),
+    Verb(
+        "recordings export",
+        "export:export",
+        "make one file to send: sound, text, pictures, a film",
+        partial(_exporting, "export"),
+    ),
     Verb("recordings rm", "recordings:remove", "delete a recording", _recording),
     Verb("deliveries ls", "deliveries:ls", "list what was given to sinks, or waits for it", _deliveries),
     Verb("deliveries show", "deliveries:show", "one delivery, with what its program said", _delivery),
@@ -256,7 +271,7 @@ VERBS: Final = (
 
 GROUPS: Final = {
     "config": "check, show and compare the configuration",
-    "recordings": "list, check, repair and delete recordings",
+    "recordings": "list, check, repair, export and delete recordings",
     "deliveries": "list, show and replay what was given to sinks",
     "webhook": "test the webhook endpoint",
     "session": "start, stop, pause and resume sessions through Zoom's REST API",

@@ -243,7 +243,7 @@ class Disk:
                     failures[number] = error
             opened = [(path, descriptor) for _, path, descriptor in staged]
             for (number, path, _), sync_failure in zip(staged, self.sync_all(opened), strict=True):
-                failures[number] = sync_failure or _error_of(self._put_in_place, path)
+                failures[number] = sync_failure or _error_of(self.put_in_place, path)
             together = self._together.covers([descriptor for _, descriptor in opened])
             for (number, _, _), failure in zip(staged, self._sync_names(opened, together=together), strict=True):
                 failures[number] = failures[number] or failure
@@ -255,14 +255,14 @@ class Disk:
 
     def _stage(self, path: Path, content: bytes) -> int:
         """Write the new content beside a file. Returns its descriptor."""
-        temporary = _temporary(path)
+        beside = temporary(path)
         try:
-            descriptor = self.open(temporary, create=True)
+            descriptor = self.open(beside, create=True)
         except FileExistsError:
-            self.remove(temporary)  # left behind by a crash, it is of no use
-            if os.path.lexists(temporary):  # a directory
-                self.set_aside(temporary)
-            descriptor = self.open(temporary, create=True)
+            self.remove(beside)  # left behind by a crash, it is of no use
+            if os.path.lexists(beside):  # a directory
+                self.set_aside(beside)
+            descriptor = self.open(beside, create=True)
         try:
             self.write(descriptor, content, 0)
             if os.geteuid() == 0:  # `repair` by root must not lock out the daemon, whose directory it is
@@ -271,13 +271,14 @@ class Disk:
         except BaseException:
             self.close(descriptor)
             with contextlib.suppress(OSError):
-                self.remove(temporary)
+                self.remove(beside)
             raise
         return descriptor
 
-    def _put_in_place(self, path: Path) -> None:
+    def put_in_place(self, path: Path) -> None:
+        """Give what was written beside a file (`temporary`) its name. Durable with `sync_directory`."""
         with self._directory(path.parent) as directory:
-            names = partial(os.replace, _temporary(path).name, path.name, src_dir_fd=directory, dst_dir_fd=directory)
+            names = partial(os.replace, temporary(path).name, path.name, src_dir_fd=directory, dst_dir_fd=directory)
             try:
                 names()
             except IsADirectoryError:
@@ -293,7 +294,8 @@ def _may_pass(error: OSError) -> bool:
     return not is_away(error) and error.errno not in {errno.EACCES, errno.EPERM}
 
 
-def _temporary(path: Path) -> Path:
+def temporary(path: Path) -> Path:
+    """Return the name beside a file under which its new content is written."""
     return path.with_name(f".{path.name}.tmp")
 
 

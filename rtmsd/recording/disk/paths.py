@@ -13,6 +13,8 @@ from rtmsd.recording.manifest.schema import MIX_NAME, MIX_USER_ID
 EVENTS: Final = "events.jsonl"
 TRANSCRIPT: Final = "transcript.jsonl"
 CAPTIONS: Final = "transcript.vtt"
+EXPORTS: Final = "export"
+"""The directory in a recording for what was made of it: no part of the recording, but deleted with it."""
 
 _NAME_BYTES: Final = 120
 _HASH_DIGITS: Final = 16
@@ -43,6 +45,11 @@ def owner_of(stem: str) -> int | str:
     if stem == participant_name(MIX_USER_ID):
         return MIX_USER_ID
     return int(stem) if stem.isdecimal() else unquote(stem)
+
+
+def recorded_paths(directory: Path) -> list[Path]:
+    """Return all that is in a recording, in order, but for what was made of it."""
+    return sorted(path for path in directory.rglob("*") if path.relative_to(directory).parts[0] != EXPORTS)
 
 
 def date_of(time_ms: int) -> str:

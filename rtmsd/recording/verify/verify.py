@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from rtmsd.protocol.causes import RecordingState
+from rtmsd.recording.disk.paths import recorded_paths
 from rtmsd.recording.manifest.lines import FILES, Line, read_line
 from rtmsd.recording.manifest.schema import VERSION, manifest_from_json
 from rtmsd.recording.verify.times import ENDED, Problem, check_times, verify_manifest
@@ -195,7 +196,7 @@ def _check_strays(directory: Path, manifest: dict[str, Any]) -> Iterator[Problem
     listed = {entry["path"] for entry in manifest["files"]} | {entry.get("index") for entry in manifest["files"]}
     # Before the end, the manifest lists these a moment after their first line.
     of_lines = _LISTED_LINES if manifest["state"] in ENDED else frozenset()
-    for path in sorted(directory.rglob("*")):
+    for path in recorded_paths(directory):
         name = path.relative_to(directory).as_posix()
         if path.is_symlink():
             if not _SET_ASIDE.search(name):

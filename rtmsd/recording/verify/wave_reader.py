@@ -37,27 +37,32 @@ def read_wave(path: Path) -> Wave:
         ValueError: no WAV with 16-bit PCM, naming what is wrong.
     """
     with path.open("rb") as file:
-        magic, riff_bytes, kind = struct.unpack("<4sI4s", _exactly(file, 12))
-        if magic not in {b"RIFF", b"RF64"} or kind != b"WAVE":
-            raise ValueError("not a WAV file")
-        form: tuple[int, ...] | None = None
-        bext: Bext | None = None
-        long_bytes: tuple[int, int] | None = None
-        while True:
-            chunk, size = struct.unpack("<4sI", _exactly(file, 8))
-            if chunk == b"data":
-                break
-            content = _exactly(file, size + size % 2)
-            try:
-                if chunk == b"fmt ":
-                    form = struct.unpack_from("<HHIIHH", content)
-                elif chunk == b"bext":
-                    bext = _read_bext(content)
-                elif chunk == b"ds64":
-                    long_bytes = struct.unpack_from("<QQ", content)
-            except struct.error:
-                raise ValueError(f"chunk {chunk!r} is too short") from None
-        data_offset = file.tell()
+        return read_wave_file(file)
+
+
+def read_wave_file(file: BinaryIO) -> Wave:
+    """As `read_wave`, of a file that is open, at its beginning; it is left where the samples begin."""
+    magic, riff_bytes, kind = struct.unpack("<4sI4s", _exactly(file, 12))
+    if magic not in {b"RIFF", b"RF64"} or kind != b"WAVE":
+        raise ValueError("not a WAV file")
+    form: tuple[int, ...] | None = None
+    bext: Bext | None = None
+    long_bytes: tuple[int, int] | None = None
+    while True:
+        chunk, size = struct.unpack("<4sI", _exactly(file, 8))
+        if chunk == b"data":
+            break
+        content = _exactly(file, size + size % 2)
+        try:
+            if chunk == b"fmt ":
+                form = struct.unpack_from("<HHIIHH", content)
+            elif chunk == b"bext":
+                bext = _read_bext(content)
+            elif chunk == b"ds64":
+                long_bytes = struct.unpack_from("<QQ", content)
+        except struct.error:
+            raise ValueError(f"chunk {chunk!r} is too short") from None
+    data_offset = file.tell()
     if form is None or form[0] != 1 or form[5] != 16 or not form[1] or not form[2] or form[4] != 2 * form[1]:
         raise ValueError("no 16-bit PCM")
     if form[3] != form[2] * form[4]:

@@ -1,0 +1,108 @@
+"""Files made of recordings: export, remux, page."""
+
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import Final, NoReturn
+
+import attrs
+
+from rtmsd.ctl.context import Context
+from rtmsd.ctl.errors import CtlError, Exit
+from rtmsd.ctl.formatting import milliseconds, size
+from rtmsd.ctl.verbs.recordings import named
+from rtmsd.export.errors import ExportError, NoSuchParticipant, RecordingRevoked, WrongRequest
+from rtmsd.export.exporters import find
+from rtmsd.export.report import Report
+from rtmsd.export.request import STDOUT, Request
+from rtmsd.export.source import Source
+from rtmsd.export.span import write_offset
+from rtmsd.terminal import complain, error_text
+
+_EXITS: Final = {WrongRequest: Exit.USAGE, NoSuchParticipant: Exit.NO_SUCH_STREAM, RecordingRevoked: Exit.REFUSED}
+_SIGNALS: Final = (signal.SIGTERM, signal.SIGHUP)
+
+
+def export(context: Context) -> Exit:
+    """Export in one of the formats."""
+    args = context.args
+    request = _request(context, args.format)
+    return _run(
+        context,
+        args.format,
+        attrs.evolve(request, is_tracks=args.tracks, bitrate=args.bitrate, rate_hz=args.rate),
+    )
+
+
+def remux(context: Context) -> Exit:
+    """Put pictures into a container that programs play."""
+    return _run(context, "remux", _request(context, context.args.format))
+
+
+def page(context: Context) -> Exit:
+    """Make a page for browsers."""
+    return _run(context, "page", attrs.evolve(_request(context, "page"), audio=context.args.audio))
+
+
+def _request(context: Context, form: str) -> Request:
+    args = context.args
+    return Request(
+        format=form,
+        first=args.first,
+        last=args.last,
+        user_ids=frozenset(args.user_id),
+        is_forced=args.force,
+        output=args.output,
+    )
+
+
+def _run(context: Context, exporter: str, request: Request) -> Exit:
+    """Export, and say what was made; FAILED when something in the recording is damaged."""
+    if request.output == STDOUT and context.out.as_json:
+        raise CtlError(Exit.USAGE, "--json and --output - would both write to standard output")
+    name = context.args.recording
+    for number in _SIGNALS:  # as SIGINT does, so that what was written is removed
+        signal.signal(number, _leave)
+    try:
+        source = Source(Path(name) if Path(name).is_dir() else Path(named(context, name)["directory"]))
+        report = Report(source, _show_progress if sys.stderr.isatty() else lambda _: None)
+        try:
+            find(exporter)(source, request, report)
+        finally:
+            if sys.stderr.isatty():
+                print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+    except ExportError as error:
+        raise CtlError(_EXITS.get(type(error), Exit.FAILED), str(error), error.hint) from error
+    except PermissionError as error:
+        raise CtlError(Exit.NOT_PERMITTED, error_text(error), "--output FILE writes to another place.") from error
+    _describe(context, source, report, is_quiet=request.output == STDOUT)
+    return Exit.FAILED if source.problems else Exit.OK
+
+
+def _leave(number: int, _: FrameType | None) -> NoReturn:
+    sys.exit(128 + number)
+
+
+def _show_progress(done: float) -> None:
+    print(f"\r{done:4.0%}", end="", file=sys.stderr, flush=True)
+
+
+def _describe(context: Context, source: Source, report: Report, *, is_quiet: bool) -> None:
+    """Print the results, and on standard error what else there is to know: standard output may be the result."""
+    for problem in source.problems:
+        complain(f"rtmsctl: {source.directory / problem.path}: {problem.detail}")
+    if context.out.as_json:
+        context.out.json(report.to_json())
+        return
+    notes = [*report.notes]
+    if source.is_live:
+        notes.append(f"the stream is live: exported until {write_offset(source.end_ms - source.started_ms)}")
+    if report.clipped:
+        notes.append(f"{report.clipped} samples clipped")
+    for note in notes:
+        complain(f"rtmsctl: {note}")
+    if not is_quiet:
+        for file in report.files:
+            lasts = f", {milliseconds(file['duration_ms'])}" if "duration_ms" in file else ""
+            context.out.labelled(file["path"], f"{size(file['bytes'])}{lasts}")

@@ -1,0 +1,38 @@
+"""The exporters: a row for each format of `rtmsctl recordings export`, and for each verb that has no formats."""
+
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Final, NamedTuple
+
+from rtmsd.export.report import Report
+from rtmsd.export.request import Request
+from rtmsd.export.source import Source
+
+Export = Callable[[Source, Request, Report], None]
+"""Raises ExportError, OSError."""
+
+
+class Exporter(NamedTuple):
+    """A row.
+
+    Attributes:
+        run: "module:function" below `rtmsd.export`, imported when it is called for; the function is an `Export`.
+        summary: for the help.
+    """
+
+    run: str
+    summary: str
+
+
+EXPORTERS: Final[Mapping[str, Exporter]] = {}
+
+VERBS: Final = frozenset({"remux", "page"})
+FORMATS: Final = tuple(name for name in EXPORTERS if name not in VERBS)
+"""Those of `rtmsctl recordings export`."""
+
+
+def find(name: str) -> Export:
+    """Return the function of an exporter."""
+    module, _, function = EXPORTERS[name].run.partition(":")
+    export: Export = getattr(import_module(f"rtmsd.export.{module}"), function)
+    return export

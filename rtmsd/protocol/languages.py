@@ -1,6 +1,8 @@
-"""Languages of transcripts, with the wire's numbers. A number that is not listed here is kept as `int`."""
+"""Languages of transcripts: the wire's numbers, and their tags. A number that is not listed here is kept as `int`."""
 
 import enum
+from collections.abc import Mapping
+from typing import Final
 
 
 class TranscriptLanguage(enum.IntEnum):
@@ -44,3 +46,49 @@ class TranscriptLanguage(enum.IntEnum):
     TURKISH = 34
     UKRAINIAN = 35
     VIETNAMESE = 36
+
+
+_TAGS: Final[Mapping[int, str]] = {
+    TranscriptLanguage.ARABIC: "ar",
+    TranscriptLanguage.BENGALI: "bn",
+    TranscriptLanguage.CANTONESE: "yue",
+    TranscriptLanguage.CATALAN: "ca",
+    TranscriptLanguage.CHINESE_SIMPLIFIED: "zh-Hans",
+    TranscriptLanguage.CHINESE_TRADITIONAL: "zh-Hant",
+    TranscriptLanguage.CZECH: "cs",
+    TranscriptLanguage.DANISH: "da",
+    TranscriptLanguage.DUTCH: "nl",
+    TranscriptLanguage.ENGLISH: "en",
+    TranscriptLanguage.ESTONIAN: "et",
+    TranscriptLanguage.FINNISH: "fi",
+    TranscriptLanguage.FRENCH_CANADA: "fr-CA",
+    TranscriptLanguage.FRENCH_FRANCE: "fr-FR",
+    TranscriptLanguage.GERMAN: "de",
+    TranscriptLanguage.HEBREW: "he",
+    TranscriptLanguage.HINDI: "hi",
+    TranscriptLanguage.HUNGARIAN: "hu",
+    TranscriptLanguage.INDONESIAN: "id",
+    TranscriptLanguage.ITALIAN: "it",
+    TranscriptLanguage.JAPANESE: "ja",
+    TranscriptLanguage.KOREAN: "ko",
+    TranscriptLanguage.MALAY: "ms",
+    TranscriptLanguage.PERSIAN: "fa",
+    TranscriptLanguage.POLISH: "pl",
+    TranscriptLanguage.PORTUGUESE: "pt",
+    TranscriptLanguage.ROMANIAN: "ro",
+    TranscriptLanguage.RUSSIAN: "ru",
+    TranscriptLanguage.SPANISH: "es",
+    TranscriptLanguage.SWEDISH: "sv",
+    TranscriptLanguage.TAGALOG: "tl",
+    TranscriptLanguage.TAMIL: "ta",
+    TranscriptLanguage.TELUGU: "te",
+    TranscriptLanguage.THAI: "th",
+    TranscriptLanguage.TURKISH: "tr",
+    TranscriptLanguage.UKRAINIAN: "uk",
+    TranscriptLanguage.VIETNAMESE: "vi",
+}
+
+
+def language_tag(language: int | None) -> str | None:
+    """Return the tag of BCP 47 of a language, as "de" or "zh-Hans"; None for one that is not known."""
+    return None if language is None else _TAGS.get(language)

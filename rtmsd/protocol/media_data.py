@@ -14,12 +14,13 @@ import attrs
 import msgspec
 import pybase64
 
-from rtmsd.protocol.bounds import bounded_id
+from rtmsd.protocol.bounds import bounded_id, bounded_object
 from rtmsd.protocol.chat import ChatData, read_chat
 from rtmsd.protocol.enums import MediaType, MessageAttribute, MsgType
+from rtmsd.protocol.languages import language_tag
 from rtmsd.protocol.media_types import MESSAGES
 from rtmsd.protocol.reading import CorruptKind, Malformed, load_object
-from rtmsd.protocol.speakers import INT64_MAX, UserId, read_name, read_number, read_user_id
+from rtmsd.protocol.speakers import INT64_MAX, UserId, read_name, read_number, read_user_id, take, take_user_id
 from rtmsd.protocol.times import read_time
 
 __all__ = ["ChatData", "Corrupt", "MediaHandler", "Raw", "Text", "TranscriptData", "UserId", "decode_batch"]
@@ -39,7 +40,13 @@ class TranscriptData:
     start_ms: int | None  # of the utterance; may be an offset from the first packet
     end_ms: int | None
     language: int | None  # `TranscriptLanguage`, known or not
+    language_tag: str | None = attrs.field(init=False)  # of BCP 47; None: unknown
     attribute: int | None  # `MessageAttribute`, known or not
+    details: Mapping[str, Any] | None = None  # all other fields, and those that could not be read
+
+    @language_tag.default
+    def _language_tag(self) -> str | None:
+        return language_tag(self.language)
 
 
 Text: TypeAlias = TranscriptData | ChatData
@@ -183,7 +190,8 @@ def _read_tolerantly(raw: Raw, handler: MediaHandler, control: Callable[[Raw], N
 
     content = fields.get("content")
     if isinstance(content, str):  # an older guide has the data here and the rest one level up
-        content = {**fields, "data": content}
+        content = {key: value for key, value in fields.items() if key != "msg_type"} | {"data": content}
+        del content["content"]
     if not isinstance(content, dict):
         handler.corrupt(Corrupt(kind=CorruptKind.WRONG_TYPE, media=media))
         return
@@ -217,20 +225,27 @@ def _read_tolerantly(raw: Raw, handler: MediaHandler, control: Callable[[Raw], N
 
 def _read_transcript(content: Mapping[str, Any], data: object, timestamp_ms: int) -> TranscriptData | None:
     """Return an utterance; None where nobody is named, or there is no text and it is no deletion."""
-    user_id, attribute = read_user_id(content), read_number(content.get("attribute"))
+    left = {key: value for key, value in content.items() if key not in {"data", "timestamp"} and value is not None}
+    user_id, attribute = take_user_id(left), take(left, "attribute", read_number)
     text = "" if data is None and attribute == MessageAttribute.DELETE else data
     if user_id is None or not isinstance(text, str):
         return None
     return TranscriptData(
         user_id=user_id,
-        user_name=read_name(content.get("user_name")),
+        user_name=take(left, "user_name", read_name),
         text=text,
         timestamp_ms=timestamp_ms,
-        start_ms=read_time(content.get("start_time")),
-        end_ms=read_time(content.get("end_time")),
-        language=read_number(content.get("language")),
+        start_ms=take(left, "start_time", read_time),
+        end_ms=take(left, "end_time", read_time),
+        language=take(left, "language", read_number),
         attribute=attribute,
+        details=_bounded(left) or None,
     )
+
+
+def _bounded(fields: Mapping[str, Any]) -> dict[str, Any]:
+    kept, is_whole = bounded_object(fields)
+    return kept if is_whole else {**kept, "is_cut": True}
 
 
 _READ_TEXT: Final[Mapping[MediaType, Callable[[Mapping[str, Any], object, int], Text | None]]] = {

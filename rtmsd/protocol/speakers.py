@@ -1,12 +1,14 @@
 """The person in media data: id and name, as far as they can be read."""
 
-from collections.abc import Mapping
-from typing import Any, Final, TypeAlias
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeAlias, TypeVar
 
 from rtmsd.protocol.bounds import bounded_id, bounded_name
 from rtmsd.protocol.reading import read_int
 
 INT64_MAX: Final = 2**63 - 1
+
+_Read = TypeVar("_Read")
 
 UserId: TypeAlias = int | str
 """A participant: Zoom's number (0 is the mix of everybody), or in contact centers the channel id, a string."""
@@ -36,3 +38,19 @@ def read_number(value: object) -> int | None:
 def read_name(value: object) -> str | None:
     """Return a name within bounds; None for what is no text."""
     return bounded_name(value) if isinstance(value, str) else None
+
+
+def take(left: dict[str, Any], key: str, read: Callable[[object], _Read]) -> _Read:
+    """Read one field, and take it away; what cannot be read stays in `left`."""
+    value = read(left.get(key))
+    if value is not None:
+        del left[key]
+    return value
+
+
+def take_user_id(left: dict[str, Any]) -> UserId | None:
+    """Read who it is, as `read_user_id` does, and take that field away."""
+    user_id = read_user_id(left)
+    if user_id is not None:
+        del left["channel_id" if read_number(left.get("user_id")) is None else "user_id"]
+    return user_id

@@ -238,12 +238,12 @@ def test_row_31_both_fields_of_a_keep_alive_are_echoed() -> None:
 )
 def test_row_23_chat(content: dict[str, Any]) -> None:
     name, chat = media(18, {"user_id": 7, "timestamp": MS, **content})
-    assert (name, chat.text, chat.details["message_id"]) == ("chat", "hi", "m1")
+    assert (name, chat.text, chat.message_id) == ("chat", "hi", "m1")
 
 
 def test_row_33_a_chat_without_data() -> None:
     name, chat = media(18, {"user_id": 7, "timestamp": MS, "message_id": "m1"})
-    assert (name, chat.text, chat.details["message_id"]) == ("chat", "", "m1")
+    assert (name, chat.text, chat.message_id) == ("chat", "", "m1")
 
 
 @pytest.mark.parametrize("key", [pytest.param("stop_reason", id="row-08-usual"), pytest.param("reason", id="row-35")])

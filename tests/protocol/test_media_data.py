@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rtmsd.protocol.enums import MediaType
-from rtmsd.protocol.media_data import ChatData, Corrupt, Raw, Text, TranscriptData, UserId, decode_batch
+from rtmsd.protocol.media_data import Corrupt, Raw, Text, TranscriptData, UserId, decode_batch
 from rtmsd.protocol.reading import CorruptKind
 
 SAMPLES = "AADoAxj8/38AgAEA//8AAQ=="  # 0, 1000, -1000, 32767, -32768, 1, -1, 256
@@ -161,29 +161,6 @@ def test_half_a_surrogate_pair_costs_no_audio_and_can_be_written_to_a_file() -> 
     assert user_name.encode().startswith(b"Ana ")
 
 
-def test_chat_as_text_as_an_object_and_as_an_encoded_object() -> None:
-    details = {
-        "chat_session": {"type": 1, "id": "s"},
-        "operation_type": 1,
-        "message_id": "m1",
-        "sender": {"user_id": "9", "user_name": "Bo"},
-        "receiver": None,
-        "data": "hello",
-    }
-    named = ChatData(user_id=9, user_name="Bo", timestamp_ms=WHEN, text="hello", details=details)
-    plain = ChatData(user_id=7, user_name="Ana", timestamp_ms=WHEN, text='["hello"]', details=None)
-    assert decode(
-        wire(without(message(18, data=details), "user_id")),
-        wire(without(message(18, data=json.dumps(details)), "user_id")),
-        wire(message(18, user_name="Ana", data='["hello"]')),
-    ) == [("chat", named), ("chat", named), ("chat", plain)]
-
-
-def test_a_deleted_chat_message_has_no_text() -> None:
-    [(_, data)] = decode(wire(message(18, data={"operation_type": 2, "message_id": "m1"})))
-    assert (data.text, data.user_id, data.details["message_id"]) == ("", 7, "m1")
-
-
 # Not media
 
 
@@ -314,20 +291,15 @@ def test_payloads_come_through(payload: bytes, user_id: int, user_name: str | No
     assert decode(wire(sent, ensure_ascii=ascii_only)) == [("audio", user_id, user_name, WHEN, payload)]
 
 
-@pytest.mark.parametrize("text", ['{"a":1}', "{}", '{"data":"x"}', "[1]", '"quoted"', ""])
-def test_chat_is_kept_as_it_was_typed(text: str) -> None:
-    ((_, chat),) = decode(wire(message(18, data=text)))
-    assert (chat.text, chat.details) == (text, None)
-
-
-def test_chats_fields_may_stand_beside_its_text() -> None:
-    ((_, chat),) = decode(wire(message(18, data="hi", message_id="m1", operation_type=1, sender={"user_name": "Bo"})))
-    assert chat.text == "hi"
-    assert chat.details == {"message_id": "m1", "operation_type": 1, "sender": {"user_name": "Bo"}}
-    ((kind, chat),) = decode(wire(message(18, data=None, message_id="m1", operation_type=2)))
-    assert (kind, chat.text) == ("chat", "")
-
-
 def test_a_deleted_utterance_needs_no_text() -> None:
     ((kind, utterance),) = decode(wire(message(17, data=None, attribute=3)))
     assert (kind, utterance.text) == ("transcript", "")
+
+
+def test_what_an_utterance_says_besides_is_kept() -> None:
+    more = {"end_time": "later", "language": 14, "confidence": 0.9, "channel_id": "c-1"}
+    ((_, utterance),) = decode(wire(message(17, data="Guten Tag", **more)))
+    assert (utterance.language_tag, utterance.end_ms) == ("de", None)
+    assert utterance.details == {"end_time": "later", "confidence": 0.9, "channel_id": "c-1"}
+    ((_, utterance),) = decode(wire(message(17, data="hi", language=99)))
+    assert (utterance.language, utterance.language_tag, utterance.details) == (99, None, None)

@@ -143,7 +143,7 @@ WAYS = {
     "a transcript removed": (remove("transcript.jsonl"), [("transcript", None, 0, 999)], ["transcript.jsonl"]),
     "a transcript emptied": (cut("transcript.jsonl", 0), [("transcript", None, 0, 999)], ["transcript.jsonl"]),
     "captions removed": (remove("transcript.vtt"), [], []),
-    "chat removed": (remove("chat.jsonl"), [("chat", None, 0, 1000)], ["chat.jsonl"]),
+    "chat removed": (remove("chat.jsonl"), [("chat", None, 0, 980)], ["chat.jsonl"]),
     "events removed": (remove("events.jsonl"), [], ["events.jsonl"]),
     "events cut": (cut("events.jsonl", 200), [], ["events.jsonl"]),
 }

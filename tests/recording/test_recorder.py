@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 import trio
 from trio.testing import MockClock
@@ -386,11 +387,42 @@ async def test_a_store_is_made_for_what_comes_and_for_what_an_earlier_process_le
     await recorder.suspend()
     again = await studio.open()
     assert set(again.media.stores) == {"audio", "chat"}
-    again.media.text(said)
+    again.media.text(attrs.evolve(said, text="ho"))
     again.media.text(utterance("first", tools.T, tools.T))
     await again.suspend()
     assert len((again.directory / "chat.jsonl").read_bytes().splitlines()) == 2
     assert len((again.directory / "transcript.jsonl").read_bytes().splitlines()) == 1
+
+
+async def test_a_chat_message_that_comes_again_is_a_duplicate_also_after_a_restart(studio: Any, tools: Any) -> None:
+    recorder = await studio.open()
+    bo = {"user_id": 9, "user_name": "Bo"}
+    said = ChatData(
+        user_id=5,
+        user_name=None,
+        timestamp_ms=tools.T,
+        text="hi",
+        message_id="m",
+        receiver=bo,
+        files=({"file_id": "f"},),
+    )
+    recorder.media.text(said)
+    recorder.media.text(said)
+    recorder.media.text(attrs.evolve(said, operation="update"))
+    await recorder.suspend()
+    again = await studio.open()
+    again.media.text(attrs.evolve(said, user_name="Ana"))  # by now the name is known
+    again.media.text(attrs.evolve(said, operation="delete", user_name="Ana"))
+    await again.suspend()
+    lines = [json.loads(line) for line in (again.directory / "chat.jsonl").read_bytes().splitlines()]
+    assert [line["operation"] for line in lines] == [None, "update", "delete"]
+    assert list(lines[0]) == [
+        *("user_id", "user_name", "text", "timestamp_ms", "received_ms", "operation", "message_id"),
+        *("parent_message_id", "session_type", "session_id", "receiver", "files", "deleted_file_ids", "details"),
+    ]
+    manifest = again.manifest()
+    assert manifest["counters"]["duplicates"] == 2
+    assert {person["user_id"]: person["user_name"] for person in manifest["participants"]} == {5: "Ana", 9: "Bo"}
 
 
 async def test_listeners_hear_what_is_kept(studio: Any, tools: Any) -> None:

@@ -28,6 +28,22 @@ class _Utterance(msgspec.Struct):
     attribute: int | None
 
 
+class _Chat(msgspec.Struct):
+    timestamp_ms: int
+    text: str
+    user_id: OwnerId
+    user_name: str | None
+    operation: str | int | None = None  # this and the next: not in lines of older versions
+    message_id: str | None = None
+    parent_message_id: str | None = None
+    session_type: str | int | None = None
+    session_id: str | None = None
+    receiver: dict[str, Any] | None = None
+    files: tuple[dict[str, Any], ...] = ()
+    deleted_file_ids: tuple[str, ...] = ()
+    details: dict[str, Any] | None = None
+
+
 class _Event(msgspec.Struct):
     at_ms: int
     kind: str
@@ -42,13 +58,15 @@ class Line(enum.Enum):
 
     PICTURE = _Picture
     UTTERANCE = _Utterance
+    CHAT = _Chat
     EVENT = _Event
     TEXT = _Text
 
 
+_TEXTS: Final = {"transcript": Line.UTTERANCE, "chat": Line.CHAT}
 FILES: Final[Mapping[str, Line]] = {
     "events.jsonl": Line.EVENT,
-    **{f"{media}.jsonl": Line.UTTERANCE if media == "transcript" else Line.TEXT for media in TEXTS},
+    **{f"{media}.jsonl": _TEXTS.get(media, Line.TEXT) for media in TEXTS},
 }
 """By the name of the file, those of pictures apart."""
 

@@ -59,13 +59,13 @@ class ResumedPictures:
 class ResumedMedia:
     """Attributes:
     sizes: of the text files, by name.
-    recent_lines: the last of the transcript.
+    recent_lines: the last of each of them, by media type.
     """
 
     sizes: dict[str, int] = attrs.field(factory=dict)
     audio: list[ResumedAudio] = attrs.field(factory=list)
     pictures: list[ResumedPictures] = attrs.field(factory=list)
-    recent_lines: list[dict[str, Any]] = attrs.field(factory=list)
+    recent_lines: dict[str, list[dict[str, Any]]] = attrs.field(factory=dict)
     counters: Counters = attrs.field(factory=lambda: Counters({}))
 
     @property

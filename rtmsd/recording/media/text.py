@@ -1,16 +1,35 @@
-"""Media that are text: one line of JSON for each message, in one file for everybody."""
+"""Media that are text: one line of JSON for each message, in one file for everybody, repeats left out."""
 
+from abc import abstractmethod
+from collections import deque
+from typing import Any, Final
+
+from rtmsd.protocol.causes import GapCause
+from rtmsd.recording.disk.presence import Damage
+from rtmsd.recording.manifest.lines import json_line
 from rtmsd.recording.manifest.schema import FileEntry
 from rtmsd.recording.media.resumed import ResumedMedia
 from rtmsd.recording.media.store import Data, IntakeContext, MediaStore
+from rtmsd.recording.timeline.gaps import Gap
+
+_RECENT: Final = 256
+"""So many lines are remembered to recognise a repeat; a reconnection brings a few."""
+
+_REMEMBERED: Final = 4096
+"""Of so many lines it is known where they end, should the file be cut."""
 
 
 class TextStore(MediaStore[Data]):
-    """The base of what keeps lines, in `<media>.jsonl`."""
+    """The base of what keeps lines, in `<media>.jsonl`.
+
+    A message that is kept fills no gap: another one of the same time may be lost.
+    """
 
     def __init__(self, context: IntakeContext) -> None:
         super().__init__(context)
         self._lines = context.maker.existing(f"{self.media}.jsonl", 0)
+        self._recent: deque[int] = deque(maxlen=_RECENT)
+        self._ends: deque[tuple[int, int]] = deque(maxlen=_REMEMBERED)  # of the newest lines: offset, and time
 
     @property
     def received_bytes(self) -> int:
@@ -18,6 +37,44 @@ class TextStore(MediaStore[Data]):
 
     def restore(self, resumed: ResumedMedia) -> None:
         self._lines.cut(resumed.sizes.get(self._lines.path.name, 0))
+        for line in resumed.recent_lines.get(self.media, ()):
+            self._remember(line)
+
+    @abstractmethod
+    def _identity(self, line: dict[str, Any]) -> object:
+        """Return what two lines have in common if one repeats the other, to be hashed."""
+
+    def _write(self, line: dict[str, Any]) -> bool:
+        """Put a line into the file; False for a repeat."""
+        if not self._remember(line):
+            return False
+        self._lines.append(json_line(line))
+        self._ends.append((self._lines.size_bytes, line.get("end_ms") or line["timestamp_ms"]))
+        return True
+
+    def _remember(self, line: dict[str, Any]) -> bool:
+        """Note a line as written; False if it was noted before."""
+        key = hash(self._identity(line))
+        if key in self._recent:
+            return False
+        self._recent.append(key)
+        self._note_newest(max(line["timestamp_ms"], line.get("end_ms") or 0))
+        return True
+
+    def damaged(self, damage: Damage) -> Gap | None:
+        if damage.file is not self._lines:
+            return None
+        size_bytes, durable_bytes = damage.size_bytes or 0, damage.file.durable_bytes
+        kept_ms = [time_ms for end, time_ms in self._ends if end <= size_bytes]
+        lost_ms = [time_ms for end, time_ms in self._ends if end <= durable_bytes]
+        from_ms = max(kept_ms) if size_bytes and kept_ms else self._context.started_ms
+        to_ms = max(lost_ms) if lost_ms else self._newest_ms or self._context.started_ms
+        self._ends = deque(
+            ((end - durable_bytes + size_bytes, time_ms) for end, time_ms in self._ends if end > durable_bytes),
+            maxlen=_REMEMBERED,
+        )
+        self._lines.restart(size_bytes)
+        return Gap(self.media, None, from_ms, max(to_ms, from_ms + 1), GapCause.DAMAGED)
 
     def entries(self) -> list[FileEntry]:
         if not self._lines.size_bytes:

@@ -7,11 +7,12 @@ from typing import Any, Final
 import attrs
 
 from rtmsd.protocol.causes import RecordingState
+from rtmsd.protocol.media_types import TEXTS
 from rtmsd.recording.disk.filesystem import Disk
 from rtmsd.recording.disk.nofollow import is_directory
-from rtmsd.recording.disk.paths import CAPTIONS, TRANSCRIPT, owner_of
+from rtmsd.recording.disk.paths import CAPTIONS, owner_of
 from rtmsd.recording.library.revoke import delete_all
-from rtmsd.recording.manifest.lines import FILES, Line, read_lines
+from rtmsd.recording.manifest.lines import FILES, read_lines
 from rtmsd.recording.manifest.schema import MANIFEST, FileEntry, Manifest
 from rtmsd.recording.media.resumed import ResumedAudio, ResumedMedia, ResumedPictures
 from rtmsd.recording.media.wav.earlier import LONGEST_PACKET_MS
@@ -121,7 +122,6 @@ def load_resume_state(directory: Path, identity: dict[str, Any]) -> ResumeState:
             audio.append(_audio(plan, entry.path, repaired.headers[entry.path], gaps))
         elif entry.media in {"video", "share"}:
             pictures.append(_pictures(plan, entry))
-    transcript = plan.content(path)[-_RECENT_BYTES:] if plan.exists(path := directory / TRANSCRIPT) else b""
     texts = [directory / name for name in (*FILES, CAPTIONS)]
     return ResumeState(
         manifest=manifest,
@@ -129,7 +129,11 @@ def load_resume_state(directory: Path, identity: dict[str, Any]) -> ResumeState:
         sizes={path.name: plan.size_bytes(path) for path in texts if plan.exists(path)},
         audio=_with_tails(directory, audio),
         pictures=pictures,
-        recent_lines=read_lines(transcript, Line.UTTERANCE),
+        recent_lines={
+            path.stem: read_lines(plan.content(path)[-_RECENT_BYTES:], FILES[path.name])
+            for path in texts
+            if path.stem in TEXTS and path.name in FILES and plan.exists(path)
+        },
         counters=manifest.counters,
         repairs=plan.notes,
         lost=plan.lost,

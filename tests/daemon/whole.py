@@ -164,7 +164,7 @@ def assert_all_of_it_once(record: Record, directory: Path, *, jitter_ms: int = 0
             assert abs(placed_ms - packets[mark.number].timestamp_ms) <= jitter_ms, (
                 f"{user_id}: packet {mark} misplaced"
             )
-    sent = [item.content["data"] for item in record.transcripts if item.fate in ARRIVED]
+    sent = [item.content.get("data", "") for item in record.transcripts if item.fate in ARRIVED]
     written = [line["text"] for line in lines(directory / "transcript.jsonl")]
     assert written == sent
     assert [str(problem) for problem in verify(directory)] == []

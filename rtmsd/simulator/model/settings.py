@@ -3,7 +3,7 @@
 import enum
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import attrs
 
@@ -106,6 +106,9 @@ class SimRoom:
     details: Mapping[str, Any]
 
 
+ChatShape: TypeAlias = Literal["inside", "encoded", "beside"]
+
+
 @attrs.frozen(kw_only=True)
 class Dialect:
     """The way a server writes messages. A client must accept every departure from the default.
@@ -119,6 +122,7 @@ class Dialect:
         extra_fields: undocumented fields.
         fragment_bytes: size of the WebSocket fragments of a message; 0 for no fragments.
         keep_alive_sequence: `sequence` in keep-alive requests.
+        chat_shape: where the fields of a chat message are: an object in `data`, JSON text there, or beside it.
         jitter_ms: greatest deviation of audio timestamps from their grid, both ways.
     """
 
@@ -131,6 +135,7 @@ class Dialect:
     fragment_bytes: int = 0
     keep_alive_sequence: bool = True
     jitter_ms: int = 0
+    chat_shape: ChatShape = "inside"
 
     @property
     def plain(self) -> bool:

@@ -134,8 +134,10 @@ def _rehearse(people: Iterable[Person], steps: Iterable[Step]) -> None:
         crowd.join(person, 0)
     for step in steps:
         try:
-            who = step.arguments.get("who")
+            who, to = (step.arguments.get(key) for key in ("who", "to"))
             user_id = None if who is None else crowd.find(who)
+            if to is not None:
+                crowd.find(to)
             if step.action == "join":
                 joining = step.arguments["person"]
                 crowd.join(Person(user_name=joining) if isinstance(joining, str) else joining, 0)

@@ -1,5 +1,6 @@
 """A session under remote control: people who join, talk, show and leave, and pauses."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from rtmsd.protocol.enums import EventType, MediaType, SessionState, StreamState
@@ -73,14 +74,65 @@ class SimSession(FaultyStream):
             for utterance in self.crowd.utterances(until_ms, int(self.host.settings.timing.utterance_s * 1000)):
                 self._items.transcript(self.feed.who(utterance.user_id, self.dialect), utterance)
 
-    def say(self, who: str | int, text: str) -> None:
-        """Send a transcript of this text, spoken during the last second."""
+    def say(self, who: str | int, text: str, label: str = "", has_start: bool = True) -> None:
+        """Send a transcript of this text, spoken during the last second; `label` is for its revisions."""
         utterance = Utterance(self.crowd.find(who), self.now_ms - 1000, self.now_ms)
-        self._items.transcript(self.feed.who(utterance.user_id, self.dialect), utterance, text)
+        speaker = self.feed.who(utterance.user_id, self.dialect)
+        self._items.transcript(speaker, utterance, text, label=label, has_start=has_start)
 
-    def chat(self, who: str | int, text: str) -> None:
-        """Send a chat message to everybody."""
-        self._items.chat(people([self.crowd.find(who)], self.crowd.name)[0], text)
+    def revise(self, label: str, text: str) -> None:
+        """Replace the text of an utterance."""
+        self._items.revise(label, text)
+
+    def retract(self, label: str) -> None:
+        """Delete an utterance."""
+        self._items.revise(label, None)
+
+    def chat(
+        self,
+        who: str | int,
+        text: str,
+        *,
+        message_id: str = "",
+        to: str | int | None = None,
+        group: str = "",
+        reply_to: str = "",
+        files: Sequence[str] = (),
+    ) -> str:
+        """Send a chat message: to everybody, to one person or to a group. Returns its id."""
+        return self._items.chat(
+            self._person(who),
+            text,
+            self.dialect.chat_shape,
+            message_id=message_id,
+            receiver=None if to is None else self._person(to),
+            group=group,
+            reply_to=reply_to,
+            files=files,
+        )
+
+    def edit_chat(self, who: str | int, message_id: str, text: str, deleted_files: Sequence[str] = ()) -> None:
+        """Replace the text of a chat message, and take files away from it."""
+        more = {"delete_file_id_list": list(deleted_files)} if deleted_files else {}
+        self._items.change_chat("update", self._person(who), message_id, self.dialect.chat_shape, data=text, **more)
+
+    def delete_chat(self, who: str | int, message_id: str) -> None:
+        """Delete a chat message."""
+        self._items.change_chat("delete", self._person(who), message_id, self.dialect.chat_shape)
+
+    def react(self, who: str | int, message_id: str, emoji: str, on: bool = True) -> None:
+        """Add a reaction to a chat message, or take it back."""
+        operation = "add_reaction" if on else "remove_reaction"
+        self._items.change_chat(operation, self._person(who), message_id, self.dialect.chat_shape, data=emoji)
+
+    def chat_group(self, group: str, members: Sequence[str]) -> None:
+        """Make a chat group of these people. Zoom publishes no example of these two events."""
+        self.announcer.event(EventType.CHAT_GROUP_CREATE, chat_groups=[{"id": group, "name": group, "type": 0}])
+        added = [{**self._person(name), "status": 0} for name in members]
+        self.announcer.event(EventType.CHAT_GROUP_MEMBERS_ADD, members_update_list=[{"id": group, "members": added}])
+
+    def _person(self, who: str | int) -> dict[str, Any]:
+        return people([self.crowd.find(who)], self.crowd.name)[0]
 
     def camera(self, who: str | int, on: bool = True) -> None:
         """Turn a camera on or off."""

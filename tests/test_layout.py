@@ -32,6 +32,7 @@ LAYERS: Final = (
     ("recording.recovery",),
     ("recording",),
     ("export",),
+    ("export.text",),
     ("zoom_api",),
     ("streams.core",),
     ("streams.drivers",),

@@ -24,7 +24,12 @@ class Exporter(NamedTuple):
     summary: str
 
 
-EXPORTERS: Final[Mapping[str, Exporter]] = {}
+EXPORTERS: Final[Mapping[str, Exporter]] = {
+    "srt": Exporter("text.exporters:export_transcript", "transcript as SubRip subtitles"),
+    "vtt": Exporter("text.exporters:export_transcript", "transcript as WebVTT subtitles"),
+    "txt": Exporter("text.exporters:export_transcript", "transcript to read"),
+    "chat": Exporter("text.exporters:export_chat", "chat as it stood in the end"),
+}
 
 VERBS: Final = frozenset({"remux", "page"})
 FORMATS: Final = tuple(name for name in EXPORTERS if name not in VERBS)

@@ -63,10 +63,11 @@ class Line(enum.Enum):
     TEXT = _Text
 
 
+MEDIA_FILES: Final[Mapping[str, str]] = {media: f"{media}.jsonl" for media in TEXTS}
 _TEXTS: Final = {"transcript": Line.UTTERANCE, "chat": Line.CHAT}
 FILES: Final[Mapping[str, Line]] = {
     "events.jsonl": Line.EVENT,
-    **{f"{media}.jsonl": _TEXTS.get(media, Line.TEXT) for media in TEXTS},
+    **{name: _TEXTS.get(media, Line.TEXT) for media, name in MEDIA_FILES.items()},
 }
 """By the name of the file, those of pictures apart."""
 

@@ -22,41 +22,71 @@ def cue(line: _Line, started_ms: int) -> str:
     text = _escape(line["text"])
     if not text or line["attribute"] == MessageAttribute.DELETE:
         return ""
-    begins_ms = line["timestamp_ms"] if line["start_ms"] is None else line["start_ms"]
+    start_ms, end_ms = shown_ms(line, started_ms)
+    name = _escape(speaker(line))
+    return f"{_clock(start_ms)} --> {_clock(end_ms)}\n{f'<v {name}>' if name else ''}{text}\n\n"
+
+
+def shown_ms(line: _Line, started_ms: int) -> tuple[int, int]:
+    """Return from when to when a cue is shown, relative to `started_ms`."""
+    begins_ms = begin_ms(line)
     start_ms = max(0, begins_ms - started_ms)
     end_ms = begins_ms if line["end_ms"] is None or line["end_ms"] <= begins_ms else line["end_ms"]
-    shown_ms = (start_ms, end_ms - started_ms if end_ms - started_ms > start_ms else start_ms + _READING_MS)
-    speaker = _speaker(line)
-    return f"{_clock(shown_ms[0])} --> {_clock(shown_ms[1])}\n{f'<v {speaker}>' if speaker else ''}{text}\n\n"
+    return start_ms, end_ms - started_ms if end_ms - started_ms > start_ms else start_ms + _READING_MS
+
+
+def begin_ms(line: _Line) -> int:
+    """Return when an utterance begins."""
+    start_ms: int | None = line["start_ms"]
+    return line["timestamp_ms"] if start_ms is None else start_ms
+
+
+def speaker(line: _Line) -> str:
+    """Return who speaks, by name or else by id, on one line; "" where nobody is named."""
+    if name := plain(line["user_name"] or ""):
+        return name
+    user_id = line["user_id"]
+    if user_id == MIX_USER_ID:
+        return MIX_NAME
+    return "" if user_id is None else plain(str(user_id))
+
+
+def plain(text: str) -> str:
+    """Return a text on one line, without control characters."""
+    return " ".join("".join(" " if unicodedata.category(char) in _NO_TEXT else char for char in text).split())
 
 
 def captions(lines: Iterable[_Line], started_ms: int) -> str:
-    """Return the whole file: sorted, revisions in place of what they revise, deleted utterances left out.
+    """Return the whole file."""
+    return HEAD + "".join(cue(line, started_ms) for line in utterances(lines))
+
+
+def utterances(lines: Iterable[_Line]) -> list[_Line]:
+    """Return what was said: sorted, revisions in place of what they revise, deleted utterances left out.
 
     A revision is of the utterance of the same user with the same start, or, where one of the two has no start, with
     the same timestamp.
     """
-    utterances: dict[int, _Line] = {}
+    said: dict[int, _Line] = {}
     revised: dict[tuple[Any, ...], list[int]] = {}  # by user and time: which utterances
     for number, line in enumerate(lines):
-        found = _revised_by(line, revised, utterances)
+        found = _revised_by(line, revised, said)
         match line["attribute"]:
             case MessageAttribute.DELETE:
                 for each in found:
-                    del utterances[each]
+                    del said[each]
                 continue
             case MessageAttribute.UPDATE if found:
                 target = found[0]
-                start_ms = utterances[target]["start_ms"] if line["start_ms"] is None else line["start_ms"]
-                utterances[target] = {**line, "start_ms": start_ms}
+                start_ms = said[target]["start_ms"] if line["start_ms"] is None else line["start_ms"]
+                said[target] = {**line, "start_ms": start_ms}
             case _:
                 target = number
-                utterances[target] = line
+                said[target] = line
         for key in _keys(line):
             if target not in (numbers := revised.setdefault(key, [])):
                 numbers.append(target)
-    in_order = sorted(utterances.values(), key=lambda line: line["start_ms"] or line["timestamp_ms"])
-    return HEAD + "".join(cue(line, started_ms) for line in in_order)
+    return sorted(said.values(), key=begin_ms)
 
 
 def _keys(line: _Line) -> list[tuple[Any, ...]]:
@@ -65,23 +95,14 @@ def _keys(line: _Line) -> list[tuple[Any, ...]]:
     return [stamped] if start_ms is None else [(line["user_id"], "start", start_ms), stamped]
 
 
-def _revised_by(line: _Line, revised: dict[tuple[Any, ...], list[int]], utterances: dict[int, _Line]) -> list[int]:
+def _revised_by(line: _Line, revised: dict[tuple[Any, ...], list[int]], said: dict[int, _Line]) -> list[int]:
     """Return the utterances that a revision is of."""
     *started, stamped = _keys(line)
     for key in started:
-        if found := [number for number in revised.get(key, ()) if number in utterances]:
+        if found := [number for number in revised.get(key, ()) if number in said]:
             return found
-    numbers = [number for number in revised.get(stamped, ()) if number in utterances]
-    return [number for number in numbers if not started or utterances[number]["start_ms"] is None]
-
-
-def _speaker(line: _Line) -> str:
-    if name := _escape(line["user_name"] or ""):
-        return name
-    user_id = line["user_id"]
-    if user_id == MIX_USER_ID:
-        return MIX_NAME
-    return "" if user_id is None else _escape(str(user_id))
+    numbers = [number for number in revised.get(stamped, ()) if number in said]
+    return [number for number in numbers if not started or said[number]["start_ms"] is None]
 
 
 def _clock(time_ms: int) -> str:
@@ -91,5 +112,4 @@ def _clock(time_ms: int) -> str:
 
 def _escape(text: str) -> str:
     """Escape what WebVTT would read as markup, and keep a cue in one paragraph."""
-    shown = "".join(" " if unicodedata.category(char) in _NO_TEXT else char for char in text)
-    return " ".join(shown.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return plain(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

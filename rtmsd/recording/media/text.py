@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from rtmsd.protocol.causes import GapCause
 from rtmsd.recording.disk.presence import Damage
-from rtmsd.recording.manifest.lines import json_line
+from rtmsd.recording.manifest.lines import MEDIA_FILES, json_line
 from rtmsd.recording.manifest.schema import FileEntry
 from rtmsd.recording.media.resumed import ResumedMedia
 from rtmsd.recording.media.store import Data, IntakeContext, MediaStore
@@ -27,7 +27,7 @@ class TextStore(MediaStore[Data]):
 
     def __init__(self, context: IntakeContext) -> None:
         super().__init__(context)
-        self._lines = context.maker.existing(f"{self.media}.jsonl", 0)
+        self._lines = context.maker.existing(MEDIA_FILES[self.media], 0)
         self._recent: deque[int] = deque(maxlen=_RECENT)
         self._ends: deque[tuple[int, int]] = deque(maxlen=_REMEMBERED)  # of the newest lines: offset, and time
 

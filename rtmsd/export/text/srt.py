@@ -1,0 +1,38 @@
+"""SubRip subtitles: numbered cues, each of one line with its speaker. Pure."""
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any, Final
+
+from rtmsd.export.text.plain import one_line
+from rtmsd.recording.media.captions import shown_ms, speaker
+
+_WIDE: Final = str.maketrans("<>{}", "\uff1c\uff1e\uff5b\uff5d")
+"""SubRip has no escapes: the wide forms of its markup look alike, and no player takes them for it."""
+
+_JOINER: Final = "\u2060"  # has no width
+_TIME: Final = re.compile(r"(?<=\d):(?=\d{1,2}:\d{1,2}[.,]\d)")
+_BREAK: Final = re.compile(r"\\(?=[Nnh])")
+
+
+def srt(utterances: Iterable[dict[str, Any]], origin_ms: int) -> Iterator[str]:
+    """Yield the cues, their times relative to `origin_ms`."""
+    number = 0
+    for line in utterances:
+        if text := _safe(line["text"]):
+            number += 1
+            start_ms, end_ms = shown_ms(line, origin_ms)
+            name = _safe(speaker(line))
+            said = f"{name}: {text}" if name else text
+            yield f"{number}\n{_clock(start_ms)} --> {_clock(end_ms)}\n{said}\n\n"
+
+
+def _safe(text: str) -> str:
+    """Return a text without what programs read as markup, line break or timing."""
+    shown = one_line(text).translate(_WIDE)
+    return _BREAK.sub("\\\\" + _JOINER, _TIME.sub(":" + _JOINER, shown))
+
+
+def _clock(time_ms: int) -> str:
+    seconds, ms = divmod(time_ms, 1000)
+    return f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02},{ms:03}"

@@ -13,7 +13,9 @@ def export(parser: argparse.ArgumentParser) -> None:
     known = "; ".join(f"{name}: {EXPORTERS[name].summary}" for name in FORMATS)
     parser.add_argument("--format", choices=FORMATS, required=True, help=known)
     which = parser.add_mutually_exclusive_group()
-    which.add_argument("--mix", dest="tracks", action="store_false", help="everybody in one track (default)")
+    which.add_argument(
+        "--mix", dest="tracks", action="store_false", default=False, help="everybody in one track (default)"
+    )
     which.add_argument("--tracks", action="store_true", help="a track for each participant, all of the same length")
     parser.add_argument("--bitrate", metavar="N", type=count, help="of Opus, in bits per second")
     parser.add_argument("--rate", metavar="HZ", type=count, help="sample rate (default: the highest there is)")

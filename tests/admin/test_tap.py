@@ -272,7 +272,8 @@ async def test_every_kind_has_its_line_in_order() -> None:
     }
     assert (video["media"], share["media"]) == ("video", "share")
     assert (transcript["media"], transcript["text"], transcript["timestamp_ms"]) == ("transcript", "hello", 5)
-    assert (chat["media"], chat["details"]) == ("chat", {"op": 1})
+    assert (chat["media"], chat["details"], chat["operation"], chat["files"]) == ("chat", {"op": 1}, None, [])
+    assert (transcript["language_tag"], transcript["details"]) == ("en", None)
     assert event == {"media": "events", "rtms_stream_id": STREAM_ID, "kind": "participant_leave", "at_ms": 7}
 
 

@@ -12,6 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rtmsd.ctl.errors import Exit
+from rtmsd.ctl.main import main
 from rtmsd.export.errors import ExportError, NoSuchParticipant
 from rtmsd.export.exporters import find
 from rtmsd.export.report import Report
@@ -143,6 +145,20 @@ def test_damaged_lines_are_left_out_and_said(made: Made) -> None:
     path.unlink()
     text, source, _ = export(made, "srt")
     assert (text, [problem.path for problem in source.problems]) == ("", ["transcript.jsonl"])
+
+
+def test_on_the_command_line(made: Made, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    directory = str(made.save())
+    command = ["recordings", "export", directory, "--format"]
+    assert main([*command, "txt", "--user-id", "6", "--output", "-"]) == Exit.OK
+    assert capfdbinary.readouterr() == (b"[0:00:08] Bo: Shall we begin?\n", b"")
+    assert main([*command, "srt", "--json"]) == Exit.OK
+    (file,) = json.loads(capfdbinary.readouterr().out)["files"]
+    assert (Path(file["path"]).name, file["bytes"]) == ("transcript.srt", Path(file["path"]).stat().st_size)
+    assert main([*command, "srt"]) == Exit.FAILED  # it is there already
+    assert main([*command, "srt", "--tracks", "--force"]) == Exit.USAGE
+    assert main([*command, "chat"]) == Exit.FAILED
+    assert b"has no chat" in capfdbinary.readouterr().err
 
 
 # Whatever is said

@@ -1,7 +1,9 @@
 """Repair of the files of lines: what is no line is moved to a file beside, for a person to read."""
 
+from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from msgspec.structs import replace
 
@@ -17,20 +19,23 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
+_HOLE: Final = b"\0"
+"""What a hole before a line left."""
+
+
 def repair_lines(plan: RepairPlan, manifest: Manifest) -> list[FileEntry]:
     """Repair events and the media that are text. Returns the entries of those that the manifest lists."""
     entries = {entry.path: entry for entry in manifest.files}
     found: list[FileEntry] = []
     for name, kind in FILES.items():
         path, entry = plan.directory / name, entries.get(name)
-        lines: list[dict[str, Any]] = []
+        times_ms: list[int] = []
         size_bytes = 0
         lost: Lost | None = None
         if plan.exists(path):
             cut_torn(plan, path)
             size_bytes = plan.size_bytes(path)
-            lines, lost = _sort_out(plan, path, kind, manifest, is_promised=entry is not None)
-        times_ms = [_time_ms(line) for line in lines]
+            times_ms, lost = _sort_out(plan, path, kind, manifest, is_promised=entry is not None)
         if name == EVENTS:
             promised_bytes = manifest.events_bytes
             if size_bytes < promised_bytes:
@@ -56,41 +61,46 @@ def repair_lines(plan: RepairPlan, manifest: Manifest) -> list[FileEntry]:
 
 def _sort_out(
     plan: RepairPlan, path: Path, kind: Line, manifest: Manifest, *, is_promised: bool
-) -> tuple[list[dict[str, Any]], Lost | None]:
-    """Move what is no line to the file beside. Returns the lines, and what is lost by it."""
-    kept: list[bytes] = []
-    broken: list[bytes] = []
-    lines: list[dict[str, Any]] = []
+) -> tuple[list[int], Lost | None]:
+    """Move what is no line to the file beside. Returns the times of the lines, and what is lost by it."""
+    broken: dict[int, bytes] = {}  # by number; the others stay in the file, as a million of them may
+    times_ms: list[int] = []
     before_ms = behind_ms = None  # times of the lines around all that is broken
-    for raw in plan.content(path).split(b"\n")[:-1]:
-        line = raw.lstrip(b"\0")  # what a hole before it left
+    content = plan.content(path)
+    is_right = True
+    for number, line in enumerate(_raw_lines(content)):
         try:
-            known = read_line(line, kind)
+            time_ms = _time_ms(read_line(line.lstrip(_HOLE), kind))
         except ValueError:
-            if lines and not broken:
-                before_ms = _time_ms(lines[-1])
-            broken.append(raw)
+            if times_ms and not broken:
+                before_ms = times_ms[-1]
+            broken[number] = line
             behind_ms = None
             continue
         if behind_ms is None:
-            behind_ms = _time_ms(known)
-        kept.append(line)
-        lines.append(known)
-    right = b"".join(line + b"\n" for line in kept)
-    if right == plan.content(path):
-        return lines, None
+            behind_ms = time_ms
+        is_right &= not line.startswith(_HOLE)
+        times_ms.append(time_ms)
+    if is_right and not broken:
+        return times_ms, None
     if broken:
-        plan.append(path.with_name(f"{path.name}{SET_ASIDE}"), b"".join(line + b"\n" for line in broken))
-    plan.replace(path, right)
+        plan.append(path.with_name(f"{path.name}{SET_ASIDE}"), b"".join(broken.values()))
+    kept = (line.lstrip(_HOLE) for number, line in enumerate(_raw_lines(content)) if number not in broken)
+    plan.replace(path, b"".join(kept))
     plan.note(path, f"{len(broken)} invalid lines moved to {path.name}{SET_ASIDE}")
     if not broken or (not is_promised and kind is not Line.EVENT):
-        return lines, None
+        return times_ms, None
     started_ms, ended_ms = manifest.started_ms, manifest.ended_ms
     from_ms = started_ms if before_ms is None else before_ms
     ends_ms = (behind_ms, ended_ms, manifest.clock_ms or None, from_ms + 1)
     to_ms = next(each for each in ends_ms if each is not None)
     gap = gap_of(path.stem, None, min(from_ms, to_ms - 1), to_ms, ended_ms)
-    return lines, Lost(path.name, f"{len(broken)} lines are broken", gap)
+    return times_ms, Lost(path.name, f"{len(broken)} lines are broken", gap)
+
+
+def _raw_lines(content: bytes) -> Iterator[bytes]:
+    """Yield the whole lines, each with its end."""
+    return (line for line in BytesIO(content) if line.endswith(b"\n"))
 
 
 def _time_ms(line: dict[str, Any]) -> int:

@@ -100,9 +100,7 @@ def read_chat(content: Mapping[str, Any], data: object, timestamp_ms: int) -> Ch
         parent_message_id=take(left, "parent_message_id", _read_id),
         session_type=take(session, "type", partial(_name_of, SESSION_TYPES)),
         session_id=take(session, "id", _read_id),
-        receiver={"user_id": take_user_id(receiver), "user_name": take(receiver, "user_name", read_name), **receiver}
-        if receiver
-        else None,
+        receiver=_receiver(left, receiver) if receiver else None,
         files=files or (),
         deleted_file_ids=deleted or (),
     )
@@ -117,6 +115,14 @@ def _object(left: dict[str, Any], key: str) -> dict[str, Any]:
         return {}
     del left[key]
     return {name: inner for name, inner in value.items() if inner is not None}
+
+
+def _receiver(left: dict[str, Any], receiver: dict[str, Any]) -> dict[str, Any]:
+    """Return a receiver, with what else was said of that person; an id or a name that cannot be read goes back."""
+    named = {"user_id": take_user_id(receiver), "user_name": take(receiver, "user_name", read_name)}
+    if unread := {key: receiver.pop(key) for key in named if key in receiver}:
+        left["receiver"] = unread
+    return named | receiver
 
 
 def _bounded(chat: ChatData, details: Mapping[str, Any]) -> ChatData:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from rtmsd.protocol.bounds import MAX_OBJECT_BYTES
 from rtmsd.protocol.chat import OPERATIONS, SESSION_TYPES, ChatData, read_chat
 from rtmsd.protocol.languages import TranscriptLanguage, language_tag
+from rtmsd.recording.manifest.lines import Line, json_line, read_line
 
 WHEN: Final = 1_790_000_000_000
 SENT: Final[dict[str, Any]] = {
@@ -121,18 +122,32 @@ def test_sizes_are_bounded() -> None:
     assert chat.details == {"is_cut": True}
 
 
+def test_a_receiver_without_a_readable_name_is_kept_beside() -> None:
+    chat = read(message_id="m", receiver={"user_id": [1], "user_name": 5, "email": "x"})
+    assert chat.receiver == {"user_id": None, "user_name": None, "email": "x"}
+    assert chat.details == {"receiver": {"user_id": [1], "user_name": 5}}
+
+
+people = ("user_id", "user_name", "channel_id")
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(sorted(SENT)), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from([*sorted(SENT), *people, "type", "id"]), inner, max_size=3)
+    ),
     max_leaves=8,
 )
 
 
-@given(st.dictionaries(st.sampled_from([*sorted(SENT), "data", "user_id", "user_name", "channel_id"]), values))
-def test_whatever_comes_is_kept_or_refused_and_can_be_written(content: dict[str, Any]) -> None:
+@given(st.dictionaries(st.sampled_from([*sorted(SENT), "data", *people]), values))
+def test_whatever_comes_is_kept_or_refused_and_can_be_written_and_read(content: dict[str, Any]) -> None:
     chat = read_chat(content, content.get("data"), WHEN)
     if chat is not None:
-        json.dumps(attrs.asdict(chat))
+        line = read_line(json_line(attrs.asdict(chat)), Line.CHAT)
+        assert line["text"] == chat.text
+        if chat.receiver is not None:
+            hash(chat.receiver["user_id"])
+            assert isinstance(chat.receiver["user_name"], str | None)
 
 
 def test_names_are_the_contract_s() -> None:

@@ -32,7 +32,7 @@ LAYERS: Final = (
     ("recording.recovery",),
     ("recording",),
     ("export",),
-    ("export.text",),
+    ("export.audio", "export.text"),
     ("zoom_api",),
     ("streams.core",),
     ("streams.drivers",),

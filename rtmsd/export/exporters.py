@@ -29,6 +29,9 @@ EXPORTERS: Final[Mapping[str, Exporter]] = {
     "vtt": Exporter("text.exporters:export_transcript", "transcript as WebVTT subtitles"),
     "txt": Exporter("text.exporters:export_transcript", "transcript to read"),
     "chat": Exporter("text.exporters:export_chat", "chat as it stood in the end"),
+    "wav": Exporter("audio.exporter:export", "sound"),
+    "flac": Exporter("audio.exporter:export", "sound, half as large"),
+    "opus": Exporter("audio.exporter:export", "sound, small"),
 }
 
 VERBS: Final = frozenset({"remux", "page"})

@@ -59,15 +59,15 @@ class Output:
             sys.stdout.buffer.flush()
             return
         path = self._place(name, folder)
-        with self._open(path) as file:
-            self._written[path] = facts
-            try:
+        try:
+            with self._open(path) as file:
+                self._written[path] = facts
                 yield file
                 file.flush()
-            except OSError as error:
-                error.filename = error.filename if error.filename is not None else str(path)
-                raise
-            facts["bytes"] = os.fstat(file.fileno()).st_size
+                facts["bytes"] = os.fstat(file.fileno()).st_size
+        except OSError as error:  # of a descriptor, which does not know its name
+            error.filename = str(path) if error.filename is None else error.filename
+            raise
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         with self._locks:

@@ -1,7 +1,9 @@
 """Files made of recordings: export, remux, page."""
 
+import contextlib
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Final, NoReturn
@@ -61,23 +63,35 @@ def _run(context: Context, exporter: str, request: Request) -> Exit:
     """Export, and say what was made; FAILED when something in the recording is damaged."""
     if request.output == STDOUT and context.out.as_json:
         raise CtlError(Exit.USAGE, "--json and --output - would both write to standard output")
-    name = context.args.recording
-    for number in _SIGNALS:  # as SIGINT does, so that what was written is removed
-        signal.signal(number, _leave)
+    name, source = context.args.recording, None
     try:
-        source = Source(Path(name) if Path(name).is_dir() else Path(named(context, name)["directory"]))
-        report = Report(source, _show_progress if sys.stderr.isatty() else lambda _: None)
-        try:
+        with _signals_as_exit():
+            source = Source(Path(name) if Path(name).is_dir() else Path(named(context, name)["directory"]))
+            report = Report(source, _show_progress if sys.stderr.isatty() else lambda _: None)
             find(exporter)(source, request, report)
-        finally:
-            if sys.stderr.isatty():
-                print("\r\x1b[K", end="", file=sys.stderr, flush=True)
     except ExportError as error:
+        _describe_problems(source)
         raise CtlError(_EXITS.get(type(error), Exit.FAILED), str(error), error.hint) from error
     except PermissionError as error:
         raise CtlError(Exit.NOT_PERMITTED, error_text(error), "--output FILE writes to another place.") from error
+    finally:
+        if sys.stderr.isatty():
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
     _describe(context, source, report, is_quiet=request.output == STDOUT)
     return Exit.FAILED if source.problems else Exit.OK
+
+
+@contextlib.contextmanager
+def _signals_as_exit() -> Iterator[None]:
+    """Have signals raise SystemExit, as SIGINT raises KeyboardInterrupt, so that what was written is removed."""
+    ending = [number for number in _SIGNALS if signal.getsignal(number) is signal.SIG_DFL]  # not if ignored: `nohup`
+    for number in ending:
+        signal.signal(number, _leave)
+    try:
+        yield
+    finally:
+        for number in ending:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def _leave(number: int, _: FrameType | None) -> NoReturn:
@@ -88,10 +102,15 @@ def _show_progress(done: float) -> None:
     print(f"\r{done:4.0%}", end="", file=sys.stderr, flush=True)
 
 
+def _describe_problems(source: Source | None) -> None:
+    if source is not None:
+        for problem in source.problems:
+            complain(f"rtmsctl: {source.directory / problem.path}: {problem.detail}")
+
+
 def _describe(context: Context, source: Source, report: Report, *, is_quiet: bool) -> None:
     """Print the results, and on standard error what else there is to know: standard output may be the result."""
-    for problem in source.problems:
-        complain(f"rtmsctl: {source.directory / problem.path}: {problem.detail}")
+    _describe_problems(source)
     if context.out.as_json:
         context.out.json(report.to_json())
         return

@@ -94,7 +94,14 @@ class WavHeader:
             b"",
         )
         return bext + _FMT.pack(
-            b"fmt ", 16, _PCM, pcm.channels, pcm.rate_hz, pcm.bytes_per_ms * 1000, pcm.block_bytes, 8 * SAMPLE_BYTES
+            b"fmt ",
+            16,
+            _PCM,
+            pcm.channels,
+            pcm.rate_hz,
+            pcm.rate_hz * pcm.block_bytes,
+            pcm.block_bytes,
+            8 * SAMPLE_BYTES,
         )
 
     @classmethod

@@ -33,6 +33,7 @@ LAYERS: Final = (
     ("recording",),
     ("export",),
     ("export.audio", "export.text"),
+    ("export.page",),
     ("zoom_api",),
     ("streams.core",),
     ("streams.drivers",),

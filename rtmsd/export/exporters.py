@@ -32,6 +32,7 @@ EXPORTERS: Final[Mapping[str, Exporter]] = {
     "wav": Exporter("audio.exporter:export", "sound"),
     "flac": Exporter("audio.exporter:export", "sound, half as large"),
     "opus": Exporter("audio.exporter:export", "sound, small"),
+    "page": Exporter("page.exporter:export", "a page for browsers"),
 }
 
 VERBS: Final = frozenset({"remux", "page"})

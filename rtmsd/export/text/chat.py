@@ -36,6 +36,13 @@ def chat(messages: Mapping[Key, Message], origin_ms: int, wants: Callable[[Messa
                 stack += [(reply, depth + 1) for reply in reversed(replies.get(key, ()))]
 
 
+def in_short(message: Message) -> tuple[str, str]:
+    """Return who sent a message, and all that it holds, each on one line."""
+    text = " ".join([*_text(message), *_attached(message)]) if message.state is not State.DELETED else "[deleted]"
+    edited = " (edited)" if message.state is State.EDITED else ""
+    return "" if message.sent is None else _sender(message.sent), text + edited
+
+
 def _lines(message: Message, indent: str, origin_ms: int) -> Iterator[str]:
     time = clock(message.time_ms - origin_ms)
     edited = ", edited" if message.state is State.EDITED else ""
@@ -46,11 +53,16 @@ def _lines(message: Message, indent: str, origin_ms: int) -> Iterator[str]:
         return
     for line in more:
         yield f"{indent}  | {line}".rstrip() + "\n"
+    for attached in _attached(message):
+        yield f"{indent}  {attached}\n"
+
+
+def _attached(message: Message) -> Iterator[str]:
     for name, size_bytes in message.files.values():
-        yield f"{indent}  file: {one_line(name)}{_size(size_bytes)}\n"
+        yield f"file: {one_line(name)}{_size(size_bytes)}"
     if reactions := message.reactions:
         counted = ", ".join(f"{one_line(emoji) or 'reaction'} {count}" for emoji, count in reactions.items())
-        yield f"{indent}  reactions: {counted}\n"
+        yield f"reactions: {counted}"
 
 
 def _text(message: Message) -> list[str]:

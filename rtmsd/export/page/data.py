@@ -1,0 +1,187 @@
+"""The data of the page: what its script draws and lists. Times in seconds from the start of the recording."""
+
+import base64
+import json
+from collections.abc import Iterable, Iterator
+from typing import Any, Final, NamedTuple, TypeAlias
+
+from rtmsd.export.page.peaks import spoken_s
+from rtmsd.export.source import Source
+from rtmsd.export.text.plain import one_line
+from rtmsd.recording.manifest.lines import Line
+from rtmsd.recording.manifest.schema import OwnerId
+from rtmsd.recording.media.captions import begin_ms, speaker
+
+Item: TypeAlias = dict[str, Any]
+
+_DETAILS: Final = 300
+"""Characters of an event's details; all of them are in `events.jsonl`."""
+_OUR_KEYS: Final = frozenset({"at_ms", "kind", "zoom_ms", "participants", "user_id", "user_name", "is_cut"})
+
+
+class Axis(NamedTuple):
+    """The time axis of the page.
+
+    Attributes:
+        zero_ms: the start of the recording.
+        from_ms, to_ms: what is shown, since the epoch.
+    """
+
+    zero_ms: int
+    from_ms: int
+    to_ms: int
+
+    def seconds(self, time_ms: int) -> float:
+        return (time_ms - self.zero_ms) / 1000
+
+    def has(self, from_ms: int, to_ms: int) -> bool:
+        return from_ms <= self.to_ms and to_ms >= self.from_ms
+
+
+class Lane(NamedTuple):
+    """A speaker with peaks from a time on, see `peaks`, which are of media of a type, "audio" or "transcript"."""
+
+    user_id: int | str
+    name: str
+    media: str
+    from_ms: int
+    peaks: bytes
+
+
+class Pictures(NamedTuple):
+    """A participant's video or share, with the number of its key images and times of them, no two close together."""
+
+    media: str
+    user_id: OwnerId
+    name: str
+    images: int
+    times_ms: list[int]
+
+
+def length(amount_ms: int) -> str:
+    """Return a duration for people: "4.3 s", "1:02:03"."""
+    if amount_ms < 60_000:
+        return f"{amount_ms / 1000:.1f} s"
+    seconds = amount_ms // 1000
+    return f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}"
+
+
+def page_data(
+    source: Source,
+    axis: Axis,
+    lanes: list[Lane],
+    *,
+    pictures: list[Pictures],
+    utterances: Iterable[Item],
+    chat: list[tuple[int, str, str]],
+    audio_from_ms: int,
+) -> Item:
+    """Return the object that the script reads.
+
+    Args:
+        utterances: lines of the transcript, revised.
+        chat: messages with time, sender and text.
+        audio_from_ms: the first sample of the audio.
+    """
+    missing = list(_missing(source, axis, lanes, pictures))
+    lines = [
+        {
+            "at_s": axis.seconds(begin_ms(line)),
+            "who": speaker(line),
+            "text": line["text"],
+            "gap": False,
+        }
+        for line in utterances
+        if axis.has(begin_ms(line), begin_ms(line))
+    ]
+    lines += [{"at_s": item["from_s"], "who": "", "text": item["listed"], "gap": True} for item in missing]
+    return {
+        "from_s": axis.seconds(axis.from_ms),
+        "to_s": axis.seconds(axis.to_ms),
+        "audio_from_s": axis.seconds(audio_from_ms),
+        "lanes": [
+            {
+                "name": lane.name,
+                "from_s": axis.seconds(lane.from_ms),
+                "peaks": base64.b64encode(lane.peaks).decode(),
+                "spoken_s": spoken_s(lane.peaks),
+            }
+            for lane in lanes
+        ],
+        "pictures": [
+            {
+                "name": f"{item.media}: {item.name}",
+                "count": item.images,
+                "at_s": [axis.seconds(time_ms) for time_ms in item.times_ms],
+            }
+            for item in pictures
+        ],
+        "shades": [{key: item[key] for key in ("from_s", "to_s", "text", "pause", "lanes")} for item in missing],
+        "lines": sorted(lines, key=lambda line: line["at_s"]),
+        "gaps": [item["row"] for item in missing],
+        "events": list(_events(source, axis)),
+        "chat": [[axis.seconds(at_ms), who, text] for at_ms, who, text in chat if axis.has(at_ms, at_ms)],
+    }
+
+
+def _missing(source: Source, axis: Axis, lanes: list[Lane], pictures: list[Pictures]) -> Iterator[Item]:
+    """Yield gaps and pauses in the order of time, each with the lanes it concerns."""
+    everything = list(range(len(lanes) + len(pictures)))
+    owners: list[tuple[str, OwnerId]] = [(lane.media, lane.user_id) for lane in lanes]
+    owners += [(item.media, item.user_id) for item in pictures]
+    found = []
+    for gap in source.gaps:
+        concerned = [
+            number
+            for number, (media, user_id) in enumerate(owners)
+            if media == gap.media and gap.user_id in {None, user_id}
+        ]
+        whose = gap.media if gap.user_id is None else f"{gap.media}, {one_line(source.name(gap.user_id))}"
+        found.append((gap.from_ms, gap.to_ms or source.end_ms, gap.cause, whose, False, concerned))
+    for pause in source.pauses:
+        to_ms = pause.to_ms or source.end_ms
+        found.append((pause.from_ms, to_ms, pause.why or "paused", "all", True, everything))
+    for from_ms, to_ms, what, whose, is_pause, concerned in sorted(found, key=lambda each: each[0]):
+        if not axis.has(from_ms, to_ms):
+            continue
+        lasting, from_s = length(to_ms - from_ms), axis.seconds(from_ms)
+        yield {
+            "from_s": from_s,
+            "to_s": axis.seconds(to_ms),
+            "text": what,
+            "pause": is_pause,
+            "lanes": concerned,
+            "listed": f"{'pause' if is_pause else 'gap'} {lasting}: {what} ({whose})",
+            "row": [from_s, lasting, what, whose],
+        }
+
+
+def _events(source: Source, axis: Axis) -> Iterator[list[Any]]:
+    """Yield rows. Zoom's clock is that of the page: an event of ours is put where the last one of Zoom's was."""
+    behind_ms = None
+    for event in source.lines("events.jsonl", Line.EVENT):
+        zoom_ms = event.get("zoom_ms")
+        if type(zoom_ms) is int:
+            behind_ms = zoom_ms - event["at_ms"]
+        elif behind_ms is None:
+            behind_ms = axis.zero_ms - event["at_ms"]
+        at_ms = event["at_ms"] + behind_ms
+        if not axis.has(at_ms, at_ms):
+            continue
+        others = {key: value for key, value in event.items() if key not in _OUR_KEYS and value is not None}
+        yield [axis.seconds(at_ms), event["kind"], ", ".join(_people(source, event)), _in_short(others)]
+
+
+def _people(source: Source, event: Item) -> Iterator[str]:
+    listed = event.get("participants")
+    for person in [event, *(listed if isinstance(listed, list) else ())]:
+        if isinstance(person, dict) and (user_id := person.get("user_id")) is not None:
+            yield str(person.get("user_name") or (source.name(user_id) if isinstance(user_id, int | str) else user_id))
+
+
+def _in_short(fields: Item) -> str:
+    text = ", ".join(
+        f"{key} {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}"
+        for key, value in fields.items()
+    )
+    return text if len(text) <= _DETAILS else text[:_DETAILS] + "…"

@@ -35,6 +35,7 @@ LAYERS: Final = (
     ("export.audio", "export.text"),
     ("export.page",),
     ("zoom_api",),
+    ("streams.core.video",),
     ("streams.core",),
     ("streams.drivers",),
     ("streams",),

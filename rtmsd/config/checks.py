@@ -5,7 +5,7 @@ import itertools
 import ssl
 from typing import Final
 
-from rtmsd.config.media import MediaConfig, TranscriptConfig
+from rtmsd.config.media import MediaConfig, TranscriptConfig, VideoConfig
 from rtmsd.config.model import AppConfig, Config
 from rtmsd.config.reading import Reader
 from rtmsd.config.rules import UNIX_PREFIX
@@ -19,6 +19,7 @@ def check(config: Config, reader: Reader) -> None:
     """Add to the reader's mistakes and warnings those between keys of a configuration that could be read."""
     _check_apps(config.apps, reader)
     _check_media(config.media, reader)
+    _check_video(config.media, reader)
     _check_transcript(config.media.transcript, reader)
     _check_streams(config, reader)
     _check_files(config, reader)
@@ -66,6 +67,7 @@ MEDIA_KEYS: Final = {
     ("video", "codec"): "media.video.codec",
     ("video", "resolution"): "media.video.resolution",
     ("video", "fps"): "media.video.fps",
+    ("video", "data_opt"): "media.video.streams",
     ("deskshare", "codec"): "media.share.codec",
     ("deskshare", "resolution"): "media.share.resolution",
     ("deskshare", "fps"): "media.share.fps",
@@ -80,6 +82,22 @@ def _check_media(media: MediaConfig, reader: Reader) -> None:
     ]
     for key, text in [(key, text) for key, text in refused if reader.is_sound(key.rpartition(".")[0])]:
         reader.mistake(key, text)
+
+
+def _check_video(media: MediaConfig, reader: Reader) -> None:
+    video, usual = media.video, VideoConfig()
+    if not reader.is_sound("media.video"):
+        return
+    if video.streams == "active-speaker":
+        for key in ("follow", "switch_after_s"):
+            if getattr(video, key) != getattr(usual, key):
+                reader.mistake(f"media.video.{key}", 'has no meaning unless streams = "individual": Zoom chooses')
+    elif video.follow == "manual" and video.switch_after_s != usual.switch_after_s:
+        reader.mistake(
+            "media.video.switch_after_s", 'has no meaning with follow = "manual": operators\' choices are made at once'
+        )
+    if video.streams == "individual" and "video" not in media.types:
+        reader.warnings.append('media.video.streams: "individual" has no effect without "video" in media.types')
 
 
 def _check_transcript(transcript: TranscriptConfig, reader: Reader) -> None:

@@ -27,6 +27,10 @@ ResolutionName: TypeAlias = Literal["SD", "HD", "FHD", "QHD"]
 
 _TYPES: Final = {name: bit for bit, name in NAMES.items()}
 _AUDIO_STREAMS: Final = {"per-participant": DataOption.AUDIO_MULTI_STREAMS, "mixed": DataOption.AUDIO_MIXED_STREAM}
+_VIDEO_STREAMS: Final = {
+    "active-speaker": DataOption.VIDEO_SINGLE_ACTIVE_STREAM,
+    "individual": DataOption.VIDEO_SINGLE_INDIVIDUAL_STREAM,
+}
 _SAMPLE_RATES: Final = {rate.hz: rate for rate in SampleRate}
 LANGUAGES: Final[Mapping[str, TranscriptLanguage]] = {
     "auto" if language is TranscriptLanguage.NONE else language.name.lower().replace("_", "-"): language
@@ -67,11 +71,18 @@ class AudioConfig:
 
 @attrs.frozen(kw_only=True)
 class VideoConfig:
-    """The active speaker's video; the defaults are the wire's."""
+    """The active speaker's video, or one participant's at a time; the defaults are the wire's.
+
+    Attributes:
+        follow, switch_after_s: whose video is asked for, and how soon another's; with "individual" alone.
+    """
 
     codec: ImageCodec = "JPG"
     resolution: ResolutionName = "HD"
     fps: Annotated[int, Between(1, 30)] = 5
+    streams: Literal["active-speaker", "individual"] = "active-speaker"
+    follow: Literal["active-speaker", "first-camera", "manual"] = "active-speaker"
+    switch_after_s: Annotated[float, Between(0, 3600)] = 2.0
 
     def params(self) -> VideoParams:
         return VideoParams(
@@ -79,7 +90,7 @@ class VideoConfig:
             codec=PayloadType[self.codec],
             resolution=Resolution[self.resolution],
             fps=self.fps,
-            data_opt=DataOption.VIDEO_SINGLE_ACTIVE_STREAM,
+            data_opt=_VIDEO_STREAMS[self.streams],
         )
 
 

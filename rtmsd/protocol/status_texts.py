@@ -87,7 +87,7 @@ STATUS_TEXTS: Final[Mapping[StatusCode, Texts]] = {
     StatusCode.INVALID_MEDIA_VIDEO_CONTENT_TYPE: _bad_param("packaging of video", "[media.video]"),
     StatusCode.INVALID_MEDIA_VIDEO_CODEC: _bad_param("video codec", "media.video.codec or media.video.fps"),
     StatusCode.INVALID_MEDIA_VIDEO_RESOLUTION: _bad_param("resolution", "media.video.resolution"),
-    StatusCode.INVALID_MEDIA_VIDEO_DATA_OPT: _bad_param("kind of video streams", "[media.video]"),
+    StatusCode.INVALID_MEDIA_VIDEO_DATA_OPT: _bad_param("kind of video streams", "media.video.streams"),
     StatusCode.INVALID_MEDIA_VIDEO_FPS: _bad_param("frame rate", "media.video.fps"),
     StatusCode.INVALID_MEDIA_DESKSHARE_PARAMS: _bad_param("share parameters", "[media.share]"),
     StatusCode.INVALID_MEDIA_DESKSHARE_CONTENT_TYPE: _bad_param("packaging of the share", "[media.share]"),

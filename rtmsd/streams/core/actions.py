@@ -11,6 +11,7 @@ from rtmsd.protocol.messages import MediaParams, Message
 from rtmsd.protocol.policy import StatusAction
 from rtmsd.streams.core.connections import MediaLink
 from rtmsd.streams.core.outcome import Outcome
+from rtmsd.streams.core.video.policy import Chosen, Settled
 
 
 class Action:
@@ -133,7 +134,21 @@ class RecordRefused(Action):
     why: str
 
 
+@attrs.frozen
+class RecordVideoChoice(Action):
+    """It was chosen whose video to ask for."""
+
+    chosen: Chosen
+
+
 # Words about it, time and the end
+
+
+@attrs.frozen
+class SettleVideoChoice(Action):
+    """An operator who waits for a choice hears what became of it."""
+
+    settled: Settled
 
 
 @attrs.frozen

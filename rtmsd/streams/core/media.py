@@ -27,6 +27,7 @@ from rtmsd.streams.core.connections import (
     MediaNotGranted,
     SuspectedLoss,
 )
+from rtmsd.streams.core.individual import VideoDecisions
 from rtmsd.streams.core.outcome import failed
 from rtmsd.streams.core.phase import StreamInput, StreamPhase
 from rtmsd.streams.core.situation import Situation
@@ -35,9 +36,10 @@ from rtmsd.streams.core.situation import Situation
 class MediaDecisions:
     """A part of the core, with the inputs that concern media alone."""
 
-    def __init__(self, situation: Situation, rtms_stream_id: str) -> None:
+    def __init__(self, situation: Situation, rtms_stream_id: str, video: VideoDecisions) -> None:
         self._s = situation
         self._id = rtms_stream_id
+        self._video = video
 
     # Opening
 
@@ -111,6 +113,8 @@ class MediaDecisions:
             if bit & absent:
                 self._leave_out(now_s, link, bit, GRANTED_WITHOUT)
         self._s.emit(RecordConnected(link, granted))
+        if MediaType.VIDEO & link.types:
+            self._video.handshake(granted)
 
     def up(self, now_s: float, link: MediaLink) -> None:
         """The handshake is done: say so on signaling, or nothing will flow."""
@@ -131,6 +135,8 @@ class MediaDecisions:
         s.emit(Log("info", "media up", {"media": sorted(link.media)}))
         if s.phase is StreamPhase.CONNECTING:  # one is enough to begin with
             self._connected()
+        if MediaType.VIDEO & link.types:
+            self._video.up(now_s)
         self._check_whole()
 
     def _check_whole(self) -> None:
@@ -162,6 +168,8 @@ class MediaDecisions:
 
     def closed(self, now_s: float, link: MediaLink, error: RtmsdError | None, *, was_granted: bool) -> None:
         """A connection, or an attempt at one, ended; `error` None: it was closed along with signaling, or by us."""
+        if MediaType.VIDEO & link.types:
+            self._video.down()
         if was_granted:
             self._lost(now_s, link, error)
         if error is not None and not isinstance(error, SuspectedLoss | ForbiddenHost):

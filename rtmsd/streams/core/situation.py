@@ -10,9 +10,8 @@ from rtmsd.streams.core.actions import OUTGOING, Action, End, Log, RecordState, 
 from rtmsd.streams.core.connections import LinkState, MediaLink, Uplink, UplinkState
 from rtmsd.streams.core.ending import Ending, Recording
 from rtmsd.streams.core.outcome import Outcome, given_up
-from rtmsd.streams.core.phase import RECORDED_AS, StreamInput, StreamMachine, StreamPhase
+from rtmsd.streams.core.phase import RECORDED_AS, StreamInput, StreamMachine, StreamPhase, SubSessions
 from rtmsd.streams.core.reconnect import Backoff, Outage, Window
-from rtmsd.streams.core.sub_sessions import SubSessions
 
 
 class Situation:
@@ -25,6 +24,7 @@ class Situation:
         recorded: its state, as the recording has it.
         why: what the latest change of state, or the latest failed attempt to connect, came from.
         is_paused: by Zoom's latest word, which holds over a loss.
+        video_due_s: when it is next looked whose video to ask for.
 
     Args:
         url: of the signaling server.
@@ -55,6 +55,7 @@ class Situation:
         self.recorded = recorded
         self.why = ""
         self.is_paused = False
+        self.video_due_s = math.inf
         self._actions: list[Action] = []
         self._wake_s = math.inf
         if resumed:
@@ -134,7 +135,9 @@ class Situation:
     def _due_s(self) -> float:
         if self.phase is StreamPhase.ENDED:
             return math.inf
-        due_s = min(self.ending.due_s, self.uplink.drop_s, self.uplink.drain_s, self.uplink.asked_until_s)
+        due_s = min(
+            self.ending.due_s, self.uplink.drop_s, self.uplink.drain_s, self.uplink.asked_until_s, self.video_due_s
+        )
         if self.uplink.state is UplinkState.WAITING:
             due_s = min(due_s, self.uplink.attempts.next_s)
         for link in self.links:

@@ -11,31 +11,40 @@ from rtmsd.protocol.reading import read_int
 from rtmsd.streams.core.actions import Log, RecordOutage, RecordPause, RecordStartedAgain, RecordState, Send
 from rtmsd.streams.core.connections import MediaLink
 from rtmsd.streams.core.ending import LAST_SESSION_GRACE_S, Announced, LastStopped
+from rtmsd.streams.core.individual import VideoDecisions
 from rtmsd.streams.core.media import MediaDecisions
 from rtmsd.streams.core.outcome import Outcome, outcome_of_stop
-from rtmsd.streams.core.phase import StreamInput, StreamPhase
+from rtmsd.streams.core.phase import StreamInput, StreamPhase, SubSessions
 from rtmsd.streams.core.signaling import SignalingDecisions
 from rtmsd.streams.core.situation import Situation
-from rtmsd.streams.core.sub_sessions import SubSessions
+from rtmsd.streams.core.video.policy import VideoPolicy
 
 
 class StreamCore:
     """Decides for one stream, from its started webhook to its end. No input waits; a bug of ours raises.
 
-    The inputs are the methods here, in `signaling` and in `media`; what follows from each is then taken from the
+    The inputs are the methods here, in `signaling`, `media` and `video`; what follows from each is then taken from the
     situation. `Connect` is answered by `signaling_up`, `signaling.went_down` and `signaling.closed`, or by the last
     alone; `OpenMedia` by `media.granted`, `media.up` and `media_closed`, or by the last alone.
 
     Args:
         subscription: what to send when signaling is up.
+        video: by which one participant's video is chosen; None: Zoom chooses.
     """
 
-    def __init__(self, rtms_stream_id: str, situation: Situation, subscription: m.EventSubscription) -> None:
+    def __init__(
+        self,
+        rtms_stream_id: str,
+        situation: Situation,
+        subscription: m.EventSubscription,
+        video: VideoPolicy | None = None,
+    ) -> None:
         self.rtms_stream_id = rtms_stream_id
         self.situation = situation
         self._subscription = subscription
         self.signaling = SignalingDecisions(situation)
-        self.media = MediaDecisions(situation, rtms_stream_id)
+        self.video = VideoDecisions(situation, video)
+        self.media = MediaDecisions(situation, rtms_stream_id, self.video)
 
     # Time
 
@@ -51,6 +60,7 @@ class StreamCore:
         self.signaling.tick_drops(now_s)
         self.media.tick(now_s)
         self.signaling.tick(now_s)
+        self.video.tick(now_s)
 
     def _tick_ending(self, now_s: float) -> None:
         s, ending = self.situation, self.situation.ending
@@ -181,6 +191,10 @@ class StreamCore:
                 self._follow(now_s, message.state, None, zoom_ms)
             case m.SessionStateUpdate():
                 self._follow_session(now_s, message, zoom_ms)
+            case m.EventUpdate():
+                self.video.event(now_s, message)
+            case m.VideoSubscriptionResp():
+                self.video.answered(now_s, message)
             case _:
                 pass
 

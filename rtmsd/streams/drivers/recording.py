@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Final
 
+import attrs
 import structlog
 
 from rtmsd.protocol.enums import MediaType
@@ -74,6 +75,8 @@ class RecordingDriver:
                 recorder.resumed(zoom_ms, by_now=by_now)
             case a.RecordRefused(media, status, why):
                 recorder.refused(media, status, why)
+            case a.RecordVideoChoice(chosen):
+                recorder.event("video_subscription", None, **attrs.asdict(chosen))
             case _:
                 pass
 

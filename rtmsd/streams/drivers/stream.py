@@ -13,6 +13,7 @@ from rtmsd.config.model import Config
 from rtmsd.protocol.causes import RecordingState
 from rtmsd.protocol.enums import MediaType
 from rtmsd.protocol.media_params import with_defaults
+from rtmsd.protocol.products import product_of
 from rtmsd.protocol.signature import handshake_signature
 from rtmsd.recording.recorder import Recorder
 from rtmsd.state.ledger import StreamRow
@@ -21,12 +22,15 @@ from rtmsd.streams.core.outcome import Outcome, failed
 from rtmsd.streams.core.phase import StreamPhase
 from rtmsd.streams.core.situation import Situation
 from rtmsd.streams.core.stream_core import StreamCore
+from rtmsd.streams.core.video.choice import Follow
+from rtmsd.streams.core.video.policy import VideoPolicy
 from rtmsd.streams.drivers.context import Context, P
 from rtmsd.streams.drivers.diagnostics import Diagnostics
 from rtmsd.streams.drivers.media import MediaDriver
 from rtmsd.streams.drivers.recording import RecordingDriver
 from rtmsd.streams.drivers.signaling import SignalingDriver, subscription
 from rtmsd.streams.drivers.tenure import Tenure
+from rtmsd.streams.drivers.video import Operators
 from rtmsd.streams.drivers.watchdog import Watchdog
 
 log = structlog.get_logger()
@@ -41,6 +45,7 @@ class Stream:
     Attributes:
         nursery: for tasks that must not outlive the stream; there is one while it runs.
         core: decides, on what is in `situation`.
+        operators: who wait for Zoom's answer to their choice of a participant's video.
     """
 
     def __init__(
@@ -71,7 +76,10 @@ class Stream:
             recorded=RecordingState(recorder.state_name),
             resumed=resumed,
         )
-        self.core = StreamCore(row.rtms_stream_id, self.situation, subscription(row.product, requested))
+        video = _video_policy(settings.media, row.product)
+        at_once = requested if video is None else requested & ~MediaType.VIDEO  # cameras, once video is connected
+        self.core = StreamCore(row.rtms_stream_id, self.situation, subscription(row.product, at_once), video)
+        self.operators = Operators(lambda choice: self.report(self.core.video.choose, choice))
         context = Context(
             row=row,
             signature=handshake_signature(*credentials, row.session.id, row.rtms_stream_id),
@@ -101,6 +109,7 @@ class Stream:
             self.report(self.core.start)
             await self._keep_time()
             self.nursery.cancel_scope.cancel()
+        self.operators.leave()
         assert self.situation.outcome is not None
         return self.situation.outcome
 
@@ -137,6 +146,8 @@ class Stream:
                     self._diagnostics.media_granted(self._app, media)
                     if first:
                         self._diagnostics.connected(self._app)
+                case a.SettleVideoChoice(settled):
+                    self.operators.settle(settled)
                 case a.Log(level, event, fields):
                     getattr(log, level)(event, **fields)
                 case a.Wait(until_s):
@@ -157,3 +168,11 @@ def _connections(media: MediaConfig) -> tuple[MediaType, ...]:
     if media.connections == "unified":
         return (media.requested,)
     return tuple(bit for bit in MediaType if bit & media.requested)
+
+
+def _video_policy(media: MediaConfig, product: str) -> VideoPolicy | None:
+    """Return who decides whose video comes, where Zoom is asked for one participant's."""
+    is_asked = MediaType.VIDEO in media.requested and MediaType.VIDEO in product_of(product).events.with_media
+    if media.video.streams != "individual" or not is_asked:
+        return None
+    return VideoPolicy(Follow(media.video.follow), media.video.switch_after_s)

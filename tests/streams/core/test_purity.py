@@ -8,7 +8,7 @@ import pytest
 from rtmsd.streams import core
 
 FORBIDDEN = {"trio", "socket", "time", "datetime", "structlog", "logging", "random", "os", "threading"}
-MODULES = sorted(Path(core.__file__).parent.glob("*.py"))
+MODULES = sorted(Path(core.__file__).parent.rglob("*.py"))
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)

@@ -9,13 +9,14 @@ from rtmsd.errors import LocalProtocolError
 from rtmsd.protocol.enums import SessionState
 from rtmsd.protocol.messages import SessionStateUpdate
 from rtmsd.streams.core.phase import (
+    MAX_SUB_SESSIONS,
     MOVES,
     RECORDED_AS,
     StreamInput,
     StreamMachine,
     StreamPhase,
+    SubSessions,
 )
-from rtmsd.streams.core.sub_sessions import MAX_SUB_SESSIONS, SubSessions
 
 P, In = StreamPhase, StreamInput
 

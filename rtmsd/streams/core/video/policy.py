@@ -1,0 +1,322 @@
+"""The policy of one participant's video: who is asked for, when, and what Zoom's answer means."""
+
+import enum
+import math
+from collections.abc import Mapping
+from typing import Any, Final
+
+import attrs
+
+from rtmsd.protocol.enums import StatusCode
+from rtmsd.streams.core.video.choice import BY_OPERATOR, Choice, ChoiceKind, Follow, Wanted, followed
+from rtmsd.streams.core.video.people import People
+
+ANSWER_S: Final = 10.0
+"""A request that Zoom has not answered by then has failed."""
+
+
+class Result(enum.StrEnum):
+    """What became of a choice."""
+
+    OK = "ok"
+    GONE = "gone"  # Zoom knows no such participant
+    REFUSED = "refused"
+    NO_ANSWER = "no answer"
+    REPLACED = "replaced"  # by another choice, before it was answered
+
+
+_RESULTS: Final[Mapping[int, Result]] = {
+    StatusCode.OK: Result.OK,
+    StatusCode.DUPLICATE_VIDEO_SUBSCRIPTION: Result.OK,
+    StatusCode.INVALID_PAYLOAD: Result.GONE,
+}
+
+
+@attrs.frozen
+class Ask:
+    """Send message 28."""
+
+    user_id: int
+    subscribe: bool
+
+
+@attrs.frozen(kw_only=True)
+class Chosen:
+    """A choice was made, for the recording.
+
+    Attributes:
+        user_id: None: nobody.
+        status: Zoom's; None where it was not asked, or did not answer.
+        by: "auto" or "operator".
+    """
+
+    user_id: int | None
+    subscribe: bool
+    status: int | None
+    result: Result
+    why: str
+    by: str
+
+
+@attrs.frozen
+class Settled:
+    """An operator's choice has come to its end. `status` is Zoom's, as of `Chosen`."""
+
+    choice: Choice
+    result: Result
+    status: int | None = None
+
+
+@attrs.frozen
+class Request:
+    """A request that Zoom has not answered yet."""
+
+    user_id: int
+    subscribe: bool
+    why: str
+    choice: Choice
+    deadline_s: float
+
+    def chosen(self, result: Result, status: int | None) -> Chosen:
+        """Return it as a choice that was made, with what became of it."""
+        return Chosen(
+            user_id=self.user_id,
+            subscribe=self.subscribe,
+            status=status,
+            result=result,
+            why=self.why,
+            by=_by(self.choice),
+        )
+
+
+class VideoPolicy:
+    """Inputs are methods, each with its time; what follows is in `take_effects`, and when `tick` is due in `due_s`.
+
+    Attributes:
+        choice: the operator's that holds.
+        latest: the latest choice that was made.
+        request: the one that is waited for.
+        subscribed: whom Zoom was asked for last, and agreed to.
+    """
+
+    def __init__(self, follow: Follow, switch_after_s: float, choice: Choice | None = None) -> None:
+        self.people = People()
+        self.follow = follow
+        self.choice = choice or Choice(ChoiceKind.AUTO)
+        self.latest: Chosen | None = None
+        self.request: Request | None = None
+        self.subscribed: int | None = None
+        self.is_up = False
+        self._switch_after_s = switch_after_s
+        self._before = self.choice  # what holds if an unsettled choice is refused
+        self._unsettled: Choice | None = None
+        self._present: int | None = None  # who is followed
+        self._asked: int | None = None  # whose video may come, as far as Zoom was asked for it
+        self._late: Request | None = None  # one that was answered too late counts all the same
+        self._camera_was_off = False  # that of `subscribed`, at any time since
+        self._has_new_reason = False  # that came while a request was waited for
+        self._has_failed = False
+        self._settled_s, self._switch_s = -math.inf, math.inf
+        self._effects: list[Ask | Chosen | Settled] = []
+
+    @property
+    def seen(self) -> int | None:
+        """Whose video comes now, as far as Zoom said; None: nobody's, or the camera is off."""
+        return None if self._camera_was_off else self.subscribed
+
+    @property
+    def due_s(self) -> float:
+        return self._switch_s if self.request is None else self.request.deadline_s
+
+    def take_effects(self) -> list[Ask | Chosen | Settled]:
+        effects, self._effects = self._effects, []
+        return effects
+
+    # Inputs
+
+    def up(self, now_s: float) -> None:
+        """Zoom can be asked, and has forgotten what it was asked for on earlier connections."""
+        self.down()
+        self.is_up = True
+        self.people.may_be_back()
+        self._consider(now_s)
+
+    def down(self) -> None:
+        """The connection of video or signaling is lost."""
+        self.is_up = self._has_new_reason = self._has_failed = self._camera_was_off = False
+        self.request = self.subscribed = self._asked = self._late = None
+        self._switch_s = math.inf
+
+    def spoke(self, now_s: float, user_id: int) -> None:
+        self.people.spoke(user_id)
+        self._consider(now_s)
+
+    def joined(self, now_s: float, user_id: int) -> None:
+        self.people.may_be_back(user_id)
+        self._consider(now_s)
+
+    def left(self, now_s: float, user_id: int) -> None:
+        self.people.left(user_id)
+        self._lost_sight_of(user_id)
+        self._consider(now_s)
+
+    def camera(self, now_s: float, user_id: int, *, on: bool) -> None:
+        if on:
+            self.people.camera_on(user_id)
+        else:
+            self.people.camera_off(user_id)
+            self._lost_sight_of(user_id)
+        self._consider(now_s)
+
+    def choose(self, now_s: float, choice: Choice) -> None:
+        """An operator chooses; `Settled` follows, at the latest when Zoom has not answered in time."""
+        if self._unsettled is None:
+            self._before = self.choice
+        else:
+            self._settle(Result.REPLACED)
+        self.choice = self._unsettled = choice
+        self._present = None
+        self.people.may_be_back(choice.user_id)
+        self._consider(now_s)
+
+    def answered(self, now_s: float, user_id: int | None, status: int) -> None:
+        """Message 29; without a user it is of the request that is waited for."""
+        request, late = self.request, self._late
+        if request is not None and user_id in (None, request.user_id):
+            self._close(now_s, request, _RESULTS.get(status, Result.REFUSED), status)
+        elif request is None and late is not None and user_id == late.user_id and status == StatusCode.OK:
+            self._late = None
+            self._agreed(late)
+            self._note(late.chosen(Result.OK, status))
+
+    def tick(self, now_s: float) -> None:
+        if self.request is not None:
+            if now_s >= self.request.deadline_s:
+                self._close(now_s, self.request, Result.NO_ANSWER, None)
+        elif now_s >= self._switch_s:
+            self._consider(now_s)
+
+    # Decisions
+
+    def _lost_sight_of(self, user_id: int) -> None:
+        if user_id == self.subscribed:
+            self._camera_was_off = True
+
+    def _wanted(self) -> Wanted:
+        match self.choice.kind:
+            case ChoiceKind.AUTO:
+                wanted = followed(self.follow, self.people, self._present)
+                self._present = wanted.user_id
+                return wanted
+            case _:
+                return Wanted(self.choice.user_id, BY_OPERATOR)
+
+    def _consider(self, now_s: float) -> None:
+        """There is a reason to look who should be seen."""
+        if not self.is_up:
+            return
+        if self.request is not None:
+            self._has_new_reason = True
+            return
+        self._switch_s = math.inf
+        wanted = self._wanted()
+        if (ask := self._needed(wanted.user_id)) is None:
+            self._note_unasked(wanted)
+        elif self._must_wait(now_s, wanted.user_id):
+            self._switch_s = self._settled_s + self._switch_after_s
+        else:
+            self.request = Request(ask.user_id, ask.subscribe, wanted.why, self.choice, now_s + ANSWER_S)
+            self._late = None
+            self._asked = ask.user_id
+            self._effects.append(ask)
+
+    def _needed(self, wanted: int | None) -> Ask | None:
+        """Return the request that brings about what is wanted; None if Zoom was asked for it, or for nothing."""
+        if wanted is not None and self.people.is_gone(wanted):
+            return None
+        if wanted is not None:
+            is_fresh = not self._camera_was_off or wanted not in self.people.cameras
+            return None if wanted == self.subscribed and is_fresh else Ask(wanted, subscribe=True)
+        must_end = self.choice.kind is ChoiceKind.OFF or not self._camera_was_off
+        return Ask(self._asked, subscribe=False) if self._asked is not None and must_end else None
+
+    def _must_wait(self, now_s: float, wanted: int | None) -> bool:
+        """Whether it would be a switch, or another try, too soon after the last."""
+        if self._unsettled is not None or self.choice.kind is not ChoiceKind.AUTO:
+            return False
+        is_switch = self._has_failed or (self.seen is not None and wanted != self.seen)
+        return is_switch and now_s < self._settled_s + self._switch_after_s
+
+    def _note_unasked(self, wanted: Wanted) -> None:
+        """What is wanted needs no request."""
+        was_seen = self.latest is not None and self.latest.subscribe
+        if self._unsettled is not None or (wanted.user_id is None and was_seen):
+            self._note(
+                Chosen(
+                    user_id=wanted.user_id,
+                    subscribe=wanted.user_id is not None,
+                    status=None,
+                    result=Result.OK,
+                    why=wanted.why,
+                    by=_by(self.choice),
+                )
+            )
+        self._settle(Result.OK)
+
+    def _close(self, now_s: float, request: Request, result: Result, status: int | None) -> None:
+        """The request has been answered, or will not be."""
+        self.request, self._settled_s = None, now_s
+        if result is Result.GONE and not request.subscribe:
+            result = Result.OK  # nothing comes from whoever is gone
+        self._has_failed = result in {Result.REFUSED, Result.NO_ANSWER}
+        self._note(request.chosen(result, status))
+        is_news = self._has_new_reason
+        match result:
+            case Result.OK:
+                self._agreed(request)
+            case Result.NO_ANSWER:
+                self.subscribed, self._late = None, request if request.subscribe else None
+            case Result.GONE:
+                self.people.gone(request.user_id)
+                self.subscribed = None if self.subscribed == request.user_id else self.subscribed
+                self._asked = self.subscribed
+                is_news |= request.choice.kind is ChoiceKind.AUTO  # then it is somebody else's turn
+            case _:
+                self._asked = self.subscribed
+        if request.choice is self._unsettled:
+            if result in {Result.GONE, Result.REFUSED} and request.choice.kind is not ChoiceKind.AUTO:
+                self.choice, is_news = self._before, True
+            self._settle(result, status)
+        self._has_new_reason = False
+        if is_news:
+            self._consider(now_s)
+
+    def _agreed(self, request: Request) -> None:
+        self.subscribed = request.user_id if request.subscribe else None
+        self._asked = self.subscribed
+        self._camera_was_off = request.subscribe and request.user_id not in self.people.cameras
+
+    def _note(self, chosen: Chosen) -> None:
+        self.latest = chosen
+        self._effects.append(chosen)
+
+    def _settle(self, result: Result, status: int | None = None) -> None:
+        choice, self._unsettled = self._unsettled, None
+        if choice is not None:
+            self._effects.append(Settled(choice, result, status))
+
+    def describe(self) -> dict[str, Any]:
+        """Return it all as the admin API shows it."""
+        return {
+            "follow": self.follow.value,
+            "chosen_by": _by(self.choice),
+            "choice": self.choice.kind.value if self.choice.user_id is None else self.choice.user_id,
+            "user_id": self.seen,
+            "asking_for": None if self.request is None else self.request.user_id,
+            "cameras": list(self.people.cameras),
+            "latest": None if self.latest is None else attrs.asdict(self.latest),
+        }
+
+
+def _by(choice: Choice) -> str:
+    return "auto" if choice.kind is ChoiceKind.AUTO else "operator"

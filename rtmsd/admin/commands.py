@@ -9,8 +9,10 @@ import attrs
 from rtmsd.admin.messages import Access, AdminError, Code, JsonObject, Request, json_reply
 from rtmsd.admin.metrics import METRICS_TYPE
 from rtmsd.admin.tap import TapRecorder, TapRequest, check_expected, events_reply, tap_reply
+from rtmsd.admin.video import read_choice
 from rtmsd.http.messages import Reply, StreamReply
 from rtmsd.sinks.hub import LiveHub
+from rtmsd.streams.core.video.choice import Choice
 
 
 class DeliveryBackend(Protocol):
@@ -56,6 +58,14 @@ class AdminBackend(Protocol):
 
     async def reconnect(self, rtms_stream_id: str) -> None:
         """Drop the stream's connections and make new handshakes."""
+
+    def video(self, rtms_stream_id: str) -> JsonObject:
+        """Whose video is asked for, and why. Raises AdminError: REFUSED_IN_STATE where Zoom chooses."""
+
+    async def choose_video(self, rtms_stream_id: str, choice: Choice) -> JsonObject:
+        """Make an operator's choice, wait for Zoom's answer, and return what `video` does. Raises AdminError, as that,
+        and: NOT_IN_STREAM; REFUSED_IN_STATE, by Zoom; TIMED_OUT.
+        """
 
     async def reload(self) -> JsonObject:
         """Apply the changed configuration file: `{"changed": [{path, old, new, needs_restart}]}`, or ConfigError."""
@@ -131,6 +141,7 @@ def _answer(ask: Callable[[AdminBackend, Request], Any]) -> Handler:
 _status: Final = _answer(lambda backend, request: backend.status())
 _streams: Final = _answer(lambda backend, request: backend.streams(include_ended=request.flag("all")))
 _stream: Final = _answer(lambda backend, request: backend.stream(request.params["rtms_stream_id"]))
+_video: Final = _answer(lambda backend, request: backend.video(request.params["rtms_stream_id"]))
 _reload: Final = _answer(lambda backend, request: backend.reload())
 _config: Final = _answer(lambda backend, request: backend.config())
 _doctor: Final = _answer(lambda backend, request: backend.doctor())
@@ -154,6 +165,11 @@ async def _stop(backend: AdminBackend, request: Request) -> Reply:
 async def _reconnect(backend: AdminBackend, request: Request) -> Reply:
     await backend.reconnect(request.params["rtms_stream_id"])
     return json_reply({"rtms_stream_id": request.params["rtms_stream_id"]})
+
+
+async def _choose_video(backend: AdminBackend, request: Request) -> Reply:
+    choice = read_choice(request.json_object())
+    return json_reply(await backend.choose_video(request.params["rtms_stream_id"], choice))
 
 
 async def _tap(backend: AdminBackend, request: Request) -> StreamReply:
@@ -226,6 +242,8 @@ COMMANDS: Final[tuple[Command, ...]] = (
     Command("tap", "GET", f"/v1/streams/{STREAM}/tap", Access.READ, _tap, _TAP_QUERY),
     Command("stop", "POST", f"/v1/streams/{STREAM}/stop", Access.CONTROL, _stop),
     Command("reconnect", "POST", f"/v1/streams/{STREAM}/reconnect", Access.CONTROL, _reconnect),
+    Command("video", "GET", f"/v1/streams/{STREAM}/video", Access.READ, _video),
+    Command("choose video", "POST", f"/v1/streams/{STREAM}/video", Access.CONTROL, _choose_video),
     Command("events", "GET", "/v1/events", Access.READ, _events),
     Command("reload", "POST", "/v1/reload", Access.CONTROL, _reload),
     Command("drain", "POST", "/v1/drain", Access.CONTROL, _drain),

@@ -16,6 +16,7 @@ from rtmsd.protocol.causes import GapCause
 
 DEFAULT_SOCKET: Final = "/run/rtmsd/admin.sock"
 DEFAULT_TIMEOUT_S: Final = 10.0
+VIDEO_TIMEOUT_S: Final = 15.0  # the daemon itself gives Zoom 10 s
 ZOOM_TIMEOUT_S: Final = 30.0  # the daemon itself gives Zoom 25 s
 ZOOM_URL: Final = "https://zoom.us/"
 
@@ -103,6 +104,20 @@ def _tap(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--format", choices=FORMATS, help=form)
     parser.add_argument("--user-id", metavar="ID", help="only this participant; 0 is the mix")
     parser.epilog = "A slow reader loses its own frames, never the recording's: ndjson counts them."
+
+
+def _video(parser: argparse.ArgumentParser) -> None:
+    _stream(parser)
+    choice = parser.add_mutually_exclusive_group()
+    user = "ask Zoom for this participant's video, until another choice is made"
+    choice.add_argument("--user", metavar="ID", type=whole_number, help=user)
+    choice.add_argument("--off", action="store_true", help="ask for nobody's")
+    choice.add_argument("--auto", action="store_true", help="leave the choice to media.video.follow again")
+    _note(
+        parser,
+        "Without an option: who is seen, whose camera is on, and who chose. Only in streams that were started with",
+        'media.video.streams = "individual". A choice holds over reconnections and restarts of the daemon.',
+    )
 
 
 def _doctor(parser: argparse.ArgumentParser) -> None:
@@ -236,6 +251,7 @@ VERBS: Final = (
     Verb("tap", "live:tap", "live media to standard output", _tap),
     Verb("stop", "streams:stop", "ask Zoom to end a stream", _stream),
     Verb("reconnect", "streams:reconnect", "give a stream fresh connections", _stream),
+    Verb("video", "video:video", "whose video is asked for, or choose it", _video, VIDEO_TIMEOUT_S),
     Verb("doctor", "doctor:doctor", "why does nothing arrive?", _doctor),
     Verb("explain", "explain:explain", "meaning of a stop reason, status code or state, and what to do", _explain),
     Verb("drain", "control:drain", "refuse new streams"),

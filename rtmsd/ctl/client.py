@@ -23,6 +23,7 @@ EXIT_OF_CODE: Final[Mapping[str, Exit]] = {
     "no_such_recording": Exit.NO_SUCH_STREAM,
     "no_such_delivery": Exit.NO_SUCH_STREAM,
     "no_such_participant": Exit.REFUSED,  # may still speak
+    "not_in_stream": Exit.NO_SUCH_STREAM,
     "not_permitted": Exit.NOT_PERMITTED,
     "timed_out": Exit.TIMED_OUT,
     "refused_in_state": Exit.REFUSED,

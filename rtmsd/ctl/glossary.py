@@ -240,6 +240,7 @@ PROBLEMS: Final[Mapping[str, Texts]] = {
     "no_such_recording": ("No recording has that id.", "A typing error.", "`rtmsctl recordings ls` lists them."),
     "no_such_delivery": ("No delivery has that id.", "A typing error.", "`rtmsctl deliveries ls` lists them."),
     "no_such_participant": ("Nobody in the stream has that id.", "A typing error.", "`rtmsctl inspect STREAM`."),
+    "not_in_stream": ("That participant is not in the stream.", "A typing error.", "`rtmsctl video STREAM`."),
     "no_such_path": ("The daemon does not know this request.", "Another version.", "Compare `rtmsctl status`."),
     "method_not_allowed": ("Not with this HTTP method.", "A typing error with curl.", "See the message."),
     "not_permitted": ("Only root and the daemon's own user may control.", "Others may look.", "Use sudo."),

@@ -17,6 +17,7 @@ from rtmsd import config as configuration
 from rtmsd import log as logging
 from rtmsd.admin.messages import AdminError, Code, JsonObject
 from rtmsd.admin.metrics import Metrics, Totals
+from rtmsd.admin.video import check_participant, check_settled, described
 from rtmsd.daemon import deliveries, labels
 from rtmsd.daemon.deliveries import DeliveryDesk
 from rtmsd.daemon.doctor import Facts, findings_json
@@ -29,8 +30,9 @@ from rtmsd.recording.recorder import Recorder
 from rtmsd.sinks.hub import LiveHub
 from rtmsd.sinks.registry import build
 from rtmsd.state.lost import Loss
+from rtmsd.streams.core.video.choice import Choice
 from rtmsd.streams.managed_stream import ManagedStream
-from rtmsd.streams.summary import Tally, describe, state_of
+from rtmsd.streams.summary import Tally, describe, state_of, video_warnings
 from rtmsd.streams.supervisor import Supervisor
 from rtmsd.zoom_api import ZoomApi
 
@@ -122,7 +124,11 @@ class Backend:
                 "set_aside": None if (aside := supervisor.journal.database.set_aside) is None else str(aside),
             },
             "deliveries": deliveries.status(supervisor.deliveries),
-            "warnings": [*supervisor.config.warnings, *deliveries.warnings(supervisor.deliveries)],
+            "warnings": [
+                *supervisor.config.warnings,
+                *deliveries.warnings(supervisor.deliveries),
+                *video_warnings(supervisor.streams.values()),
+            ],
             "listening": self.listening,
             "webhook": {
                 "last_ms": max((int(at_s * 1000) for at_s in health.webhooks.last_s.values()), default=None),
@@ -233,6 +239,17 @@ class Backend:
         if stream is None:
             raise AdminError(Code.REFUSED_IN_STATE, f"stream {rtms_stream_id} has not begun to connect")
         stream.reconnect()
+
+    def video(self, rtms_stream_id: str) -> JsonObject:
+        return described(self.stream(rtms_stream_id))
+
+    async def choose_video(self, rtms_stream_id: str, choice: Choice) -> JsonObject:
+        life = self._alive(rtms_stream_id)
+        described(known := describe(life))
+        check_participant(known, choice)
+        assert life.stream is not None  # that has a video to be described
+        check_settled(await life.stream.operators.choose(choice))
+        return described(describe(life))
 
     def _alive(self, rtms_stream_id: str) -> ManagedStream:
         """Return a stream whose end is not decided yet."""

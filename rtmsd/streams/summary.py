@@ -1,6 +1,7 @@
 """Summaries of streams: one as a person sees it, and all of them as sums for the metrics."""
 
 from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 import attrs
@@ -37,6 +38,7 @@ def describe(managed: ManagedStream) -> dict[str, Any]:
     if managed.stream is not None:
         ages_s = known.get("last_packet_age_s", {})
         known |= _connections(managed.stream)
+        known["video"] = describe_video(managed.stream)
         known["last_packet_age_s"] = {
             media: ages_s.get(media)
             for link in managed.stream.situation.links
@@ -44,9 +46,29 @@ def describe(managed: ManagedStream) -> dict[str, Any]:
         }
     if managed.outcome is not None:
         known |= {"rates": {}, "lag_ms": None, "last_packet_age_s": {}, "why": managed.outcome.why, **NO_ATTEMPTS}
+        known["video"] = None
         if managed.outcome.state == "revoked":
             known = {**to_json(receipt(known)), "directory": known.get("directory"), "why": managed.outcome.why}
     return known
+
+
+def describe_video(stream: Stream) -> dict[str, Any] | None:
+    """Return whose video is asked for, and why; None where Zoom chooses, as nobody asked for one participant's."""
+    video = stream.core.video
+    if video.policy is None:
+        return None
+    streams = "individual" if video.is_individual else "active-speaker"
+    return {"streams": streams, "is_connected": video.policy.is_up, **video.policy.describe()}
+
+
+def video_warnings(streams: Iterable[ManagedStream]) -> list[str]:
+    """Return a line for each live stream whose participants' video cannot be chosen, although it was asked for."""
+    return [
+        f"stream {managed.row.rtms_stream_id}: one participant's video was not granted: Zoom sends the active speaker's"
+        for managed in streams
+        if managed.stream is not None and managed.outcome is None
+        if managed.stream.core.video.policy is not None and not managed.stream.core.video.is_individual
+    ]
 
 
 def state_of(managed: ManagedStream) -> str:

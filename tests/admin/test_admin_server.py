@@ -27,6 +27,7 @@ from rtmsd.http.messages import HttpRequest, Reply
 from rtmsd.protocol.enums import PayloadType
 from rtmsd.protocol.media_params import AudioFormat
 from rtmsd.sinks.hub import LiveHub
+from rtmsd.streams.core.video.choice import Choice
 
 if TYPE_CHECKING:
     from rtmsd.sinks.base import LiveSink
@@ -35,6 +36,18 @@ ODD_ID = "a/b+c=?%2F é"
 IDS = ("stream-1", "stream-12", "other", ODD_ID)
 STRANGER = Caller(pid=1, uid=os.geteuid() + 4242)
 OURSELVES = Caller(pid=1, uid=os.geteuid())
+
+
+NO_CHOICES = (
+    *(b"", b"{}", b"[]", b'{"user_id": "7"}', b'{"user_id": true}', b'{"user_id": 0}', b'{"user_id": 4294967296}'),
+    *(
+        b'{"off": false}',
+        b'{"off": 1}',
+        b'{"off": true, "auto": true}',
+        b'{"user_id": 7, "auto": true}',
+        b'{"user": 7}',
+    ),
+)
 
 
 class FakeRecorder:
@@ -87,6 +100,13 @@ class FakeBackend:
 
     async def reconnect(self, rtms_stream_id: str) -> None:
         self._tell("reconnect", rtms_stream_id)
+
+    def video(self, rtms_stream_id: str) -> dict[str, Any]:
+        return {"user_id": 7}
+
+    async def choose_video(self, rtms_stream_id: str, choice: Choice) -> dict[str, Any]:
+        self._tell("video", rtms_stream_id, str(choice))
+        return {"user_id": choice.user_id}
 
     async def reload(self) -> dict[str, Any]:
         self._tell("reload")
@@ -161,6 +181,7 @@ async def serving(backend: AdminBackend, path: Path) -> AsyncIterator[httpx.Asyn
         ("/v1/streams?all=1", [{"rtms_stream_id": one} for one in IDS]),
         ("/v1/streams/oth", {"rtms_stream_id": "other"}),
         ("/v1/streams/" + quote(ODD_ID, safe=""), {"rtms_stream_id": ODD_ID}),
+        ("/v1/streams/oth/video", {"user_id": 7}),
         ("/v1/config", {"media": {}}),
         ("/v1/doctor", [{"check": "clock", "ok": True, "detail": "", "mend": ""}]),
         ("/v1/recordings", [{"rtms_stream_id": "old"}]),
@@ -176,6 +197,9 @@ async def test_reading_is_open_to_anybody_on_the_socket(backend: FakeBackend, ta
     [
         ("POST /v1/streams/stream-1/stop", b"", ("stop", "stream-1"), {"rtms_stream_id": "stream-1"}),
         ("POST /v1/streams/a%2F/reconnect", b"", ("reconnect", ODD_ID), {"rtms_stream_id": ODD_ID}),
+        ("POST /v1/streams/oth/video", b'{"user_id": 7}', ("video", "other", "participant 7"), {"user_id": 7}),
+        ("POST /v1/streams/oth/video", b'{"off": true}', ("video", "other", "off"), {"user_id": None}),
+        ("POST /v1/streams/oth/video", b'{"auto": true}', ("video", "other", "auto"), {"user_id": None}),
         ("POST /v1/reload", b"", ("reload",), {"changed": []}),
         ("POST /v1/drain", b"", ("drain",), {"draining": True}),
         ("POST /v1/undrain", b"", ("undrain",), {"draining": False}),
@@ -228,6 +252,7 @@ def test_every_command_that_is_not_a_get_demands_control() -> None:
         ("POST /v1/session/start", b"[]", 400, "bad_request"),
         ("POST /v1/session/start", b"{", 400, "bad_request"),
         ("POST /v1/session/start", b"[" * 60_000, 400, "bad_request"),
+        *(("POST /v1/streams/oth/video", body, 400, "bad_request") for body in NO_CHOICES),
     ],
 )
 async def test_a_refusal_has_its_code(backend: FakeBackend, line: str, body: bytes, status: int, code: str) -> None:

@@ -116,7 +116,7 @@ ARGUMENTS = {
     "config check": [],
     **{f"deliveries {action}": ["7"] for action in ("show", "replay")},
     **{f"session {action}": ["abc"] for action in ("start", "stop", "pause", "resume")},
-    **{verb: ["abc"] for verb in ("inspect", "stop", "reconnect")},
+    **{verb: ["abc"] for verb in ("inspect", "stop", "reconnect", "video")},
 }
 
 
@@ -150,6 +150,14 @@ def test_every_verb_escapes_text_of_hostile_participants(
         "GET /v1/streams/abc": stream,
         "POST /v1/streams/abc/stop": stream,
         "POST /v1/streams/abc/reconnect": (409, problem),
+        "GET /v1/streams/abc/video": {
+            "user_id": 7,
+            "user_name": HOSTILE,
+            "chosen_by": "operator",
+            "choice": HOSTILE,
+            "cameras": [{"user_id": HOSTILE, "user_name": HOSTILE}],
+            "latest": {"user_id": 7, "why": HOSTILE, "result": HOSTILE, "status_text": HOSTILE},
+        },
         "GET /v1/recordings": [{**stream, "ended_ms": 2, "bytes": 1, "gaps": 1}],
         "GET /v1/deliveries": [delivery],
         "GET /v1/deliveries/7": {**delivery, "output": HOSTILE},

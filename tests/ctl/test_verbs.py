@@ -35,6 +35,14 @@ class Write(NamedTuple):
 WRITES = (
     Write(("stop", "ab"), "POST /v1/streams/ab/stop", "abc1 is asked to end"),
     Write(("reconnect", "ab"), "POST /v1/streams/ab/reconnect", "abc1 reconnects"),
+    Write(
+        ("video", "ab", "--user", "7"),
+        "POST /v1/streams/ab/video",
+        "Zoom sends the video of 7 as soon as the camera is on",
+        {"user_id": 7},
+    ),
+    Write(("video", "ab", "--off"), "POST /v1/streams/ab/video", "no video is asked for", {"off": True}),
+    Write(("video", "ab", "--auto"), "POST /v1/streams/ab/video", "follow = None: nobody is seen", {"auto": True}),
     Write(("drain",), "POST /v1/drain", "draining: new streams are refused, running ones go on"),
     Write(("undrain",), "POST /v1/undrain", "new streams are accepted"),
     Write(("shutdown",), "POST /v1/shutdown?end_streams=0", "the daemon is stopping"),

@@ -21,6 +21,7 @@ from rtmsd.ctl.errors import Exit
 from rtmsd.ctl.main import main
 from rtmsd.errors import ConfigError
 from rtmsd.sinks.hub import LiveHub
+from rtmsd.streams.core.video.choice import Choice
 
 # Python itself may be where only root can read it, so everything is imported before.
 AS_NOBODY = """
@@ -64,6 +65,18 @@ class Backend:
 
     async def reconnect(self, rtms_stream_id: str) -> None:
         pass
+
+    def video(self, rtms_stream_id: str) -> JsonObject:
+        return {"user_id": None, "chosen_by": "auto", "follow": "manual", "cameras": []}
+
+    async def choose_video(self, rtms_stream_id: str, choice: Choice) -> JsonObject:
+        if choice.user_id == 8:
+            raise AdminError(Code.NOT_IN_STREAM, "no participant 8 is in this stream")
+        if choice.user_id == 9:
+            raise AdminError(Code.TIMED_OUT, "no answer of Zoom's")
+        if choice.user_id == 10:
+            raise AdminError(Code.REFUSED_IN_STATE, "Zoom refused")
+        return self.video(rtms_stream_id)
 
     async def reload(self) -> JsonObject:
         raise ConfigError(["media.types: none", "log.level: loud"])
@@ -136,6 +149,14 @@ def admin() -> Iterator[Path]:
         ("shutdown", Exit.OK),
         ("inspect abd/", Exit.OK),
         ("reconnect abc1", Exit.OK),
+        ("video abc1", Exit.OK),
+        ("video abc1 --user 7", Exit.OK),
+        ("video abc1 --off", Exit.OK),
+        ("video abc1 --auto", Exit.OK),
+        ("video abc1 --user 8", Exit.NO_SUCH_STREAM),
+        ("video zzz --off", Exit.NO_SUCH_STREAM),
+        ("video abc1 --user 9", Exit.TIMED_OUT),
+        ("video abc1 --user 10", Exit.REFUSED),
         ("reload", Exit.FAILED),
         ("session start x", Exit.FAILED),
         ("inspect ab", Exit.USAGE),

@@ -5,10 +5,9 @@ from typing import Any, Final
 from rtmsd.admin.messages import AdminError, Code, JsonObject
 from rtmsd.protocol.enums import StatusCode
 from rtmsd.protocol.status_texts import STATUS_TEXTS
-from rtmsd.streams.core.video.choice import Choice, ChoiceKind
+from rtmsd.streams.core.video.choice import MAX_USER_ID, Choice, ChoiceKind, is_user_id
 from rtmsd.streams.core.video.policy import ANSWER_S, Result, Settled
 
-_MAX_USER_ID: Final = 2**32 - 1
 _USAGE: Final = 'write {"user_id": 16778240}, {"off": true} or {"auto": true}'
 
 
@@ -19,9 +18,11 @@ def read_choice(body: JsonObject) -> Choice:
         AdminError: BAD_REQUEST for anything but one of the three.
     """
     match dict(body):
-        case {"user_id": int(user_id), **rest} if not rest and not isinstance(user_id, bool):
-            if not 0 < user_id <= _MAX_USER_ID:
-                raise AdminError(Code.BAD_REQUEST, f"user_id: Zoom's ids are from 1 to {_MAX_USER_ID}, not {user_id}")
+        case {"user_id": user_id, **rest} if not rest:
+            if not is_user_id(user_id):
+                raise AdminError(
+                    Code.BAD_REQUEST, f"user_id: must be a number from 1 to {MAX_USER_ID}, not {user_id!r}"
+                )
             return Choice(ChoiceKind.USER, user_id)
         case {"off": True, **rest} if not rest:
             return Choice(ChoiceKind.OFF)

@@ -126,6 +126,16 @@ class Recorder:
         for user_id, user_name in identified(participants):
             self._participants.named(user_id, user_name)
 
+    @property
+    def video(self) -> Any:
+        """What `keep_video` kept, also in an earlier process; anything at all where a manifest was changed by hand."""
+        return self._header.video
+
+    def keep_video(self, known: Mapping[str, Any]) -> None:
+        """Whose video is chosen, and whose camera is on: known again after a restart."""
+        self._header.video = dict(known)
+        self.flusher.touch()
+
     # Media that do not come, connections, pauses, the end
 
     def refused(self, media: Iterable[str], status: int | None, why: str) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import attrs
+from msgspec import UNSET
 
 from rtmsd.protocol.bounds import bounded_text
 from rtmsd.protocol.causes import RecordingState
@@ -52,6 +53,7 @@ class ManifestHeader:
     why: the reason for the state, for people; None when there is none.
     started_ms: of the first start, which names the directory.
     first_packet_ms: where small timestamps count from; None while unknown.
+    video: what a restart has to know of the choice of a participant's video; UNSET: nothing.
 
     Args:
         identity: `rtms_stream_id`, `product`, `id`, `id_key`, `app` and `started_ms`.
@@ -64,6 +66,7 @@ class ManifestHeader:
         self.ended_ms: int | None = None
         self.stop_reason: int | None = None
         self.first_packet_ms: int | None = None
+        self.video: Any = UNSET
         self._identity = identity
         self._others: dict[str, Any] = {}
 
@@ -76,6 +79,7 @@ class ManifestHeader:
             self._identity = {**self._identity, "details": {**details, **self._identity.get("details", {})}}
         self.started_ms = manifest.started_ms
         self.first_packet_ms = manifest.first_packet_ms
+        self.video = manifest.video
         self._others = manifest.others
 
     def know(self, details: Mapping[str, Any]) -> None:
@@ -102,6 +106,7 @@ class ManifestHeader:
             why=self.why,
             stop_reason=self.stop_reason,
             first_packet_ms=self.first_packet_ms,
+            video=self.video,
             **lists,
         )
 

@@ -142,6 +142,7 @@ class Manifest(Entry, kw_only=True):
         clock_ms: the latest time heard from Zoom.
         events_bytes: how much of `events.jsonl` is promised.
         first_packet_ms: where small timestamps count from.
+        video: whose video was chosen, and whose camera was on, for a restart; where one participant's is asked for.
         product, id, id_key, app, why, details: what is written is text, and an object; what is read may be anything.
     """
 
@@ -170,6 +171,7 @@ class Manifest(Entry, kw_only=True):
     clock_ms: Ms = 0
     counters: Counters
     events_bytes: SizeBytes = 0
+    video: Any = UNSET
 
 
 def new_manifest(**known: Any) -> Manifest:

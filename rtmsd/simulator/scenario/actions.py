@@ -24,6 +24,7 @@ ACTIONS: Final[Mapping[str, Callable[..., Any]]] = {
         *(SimSession.say, SimSession.chat, SimSession.pause, SimSession.resume, SimSession.stop),
         *(SimSession.revise, SimSession.retract, SimSession.edit_chat, SimSession.delete_chat, SimSession.react),
         *(SimSession.chat_group, SimSession.camera, SimSession.share, SimSession.stop_sharing),
+        *(SimSession.refuse_video, SimSession.ignore_video),
         *(SimSession.cut_media, SimSession.cut_signaling, SimSession.interrupt, SimSession.failover),
         *(SimSession.silence, SimSession.stall, SimSession.refuse_next, SimSession.withhold_keep_alives),
         *(SimSession.duplicate_webhook, SimSession.forged_webhook, SimSession.write_as, SimSession.binary_frames),

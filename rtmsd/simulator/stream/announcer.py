@@ -39,6 +39,11 @@ class Announcer:
         """Drop all subscriptions: a new connection has none."""
         self._subscribed.clear()
 
+    @property
+    def tells_of_cameras(self) -> bool:
+        """Whether the client hears of cameras that are turned on and off."""
+        return self._subscribed >= {EventType.PARTICIPANT_VIDEO_ON, EventType.PARTICIPANT_VIDEO_OFF}
+
     def post(self, fields: Fields) -> None:
         """Send any object."""
         connection = self._links.signaling

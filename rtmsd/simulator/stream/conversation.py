@@ -119,8 +119,14 @@ def _on_close(stream: SimStream, _connection: SimConnection, fields: Fields) -> 
 def _on_video_subscription(stream: SimStream, _connection: SimConnection, fields: Fields) -> None:
     user_id, subscribe = fields.get("user_id"), fields.get("subscribe")
     status = StatusCode.OK
+    if not (stream.ready.is_set() and stream.announcer.tells_of_cameras):
+        stream.violation("early_video_subscription", "message 28 before message 7, or without events 8 and 9")
     if not stream.offers_individual_video() or user_id not in stream.crowd.present or not isinstance(subscribe, bool):
         status = StatusCode.INVALID_PAYLOAD
+    elif stream.video_refusals:
+        if (refused := stream.video_refusals.popleft()) is None:
+            return
+        status = refused
     elif subscribe and user_id == stream.video_user_id:
         status = StatusCode.DUPLICATE_VIDEO_SUBSCRIPTION
     else:

@@ -66,6 +66,14 @@ class FaultyStream(SimStream):
         """Refuse so many handshakes that would have succeeded."""
         self.refusals[kind].extend([status] * times)
 
+    def refuse_video(self, status: StatusCode, times: int = 1) -> None:
+        """Refuse so many requests for one participant's video (message 28) that would have succeeded."""
+        self.video_refusals.extend([status] * times)
+
+    def ignore_video(self, times: int = 1) -> None:
+        """Leave so many of them without an answer, and without effect."""
+        self.video_refusals.extend([None] * times)
+
     def withhold_keep_alives(self, on: bool = True) -> None:
         self.watch.asks_alive = not on
 

@@ -47,12 +47,16 @@ class SimSession(FaultyStream):
         person = Person(user_name=person) if isinstance(person, str) else person
         user_id = self.crowd.join(person, self.now_ms).user_id
         self.announcer.event(EventType.PARTICIPANT_JOIN, participants=people([user_id], self.crowd.name))
+        if person.camera:
+            self.camera(user_id)
         return user_id
 
     def leave(self, who: str | int) -> None:
         user_id = self.crowd.find(who)
         if user_id == self._sharer:
             self.stop_sharing()
+        if user_id == self.video_user_id:
+            self.video_user_id = None
         self.crowd.leave(user_id, self.now_ms)
         self.announcer.event(EventType.PARTICIPANT_LEAVE, participants=people([user_id]))
 

@@ -72,7 +72,8 @@ class SimStream:
         stop_reason: of the end, once it has begun.
         dialect: of all messages.
         refusals: status codes for the next handshakes that would succeed.
-        video_user_id: the user whose video the client asked for (message 28).
+        video_user_id: the user whose video the client asked for (message 28); a new connection begins without.
+        video_refusals: status codes for the next such requests that would succeed; None: no answer.
     """
 
     def __init__(self, host: Host, room: SimRoom, rtms_stream_id: str) -> None:
@@ -95,6 +96,7 @@ class SimStream:
         self.dialect = Dialect()
         self.refusals: dict[ConnectionKind, deque[StatusCode]] = {"signaling": deque(), "media": deque()}
         self.video_user_id: int | None = None
+        self.video_refusals: deque[StatusCode | None] = deque()
         self.signature = handshake_signature(
             settings.client_id, settings.client_secret, room.session_id, rtms_stream_id
         )
@@ -193,6 +195,7 @@ class SimStream:
         self.windows.signaling_back()
         self.links.add(connection)
         self.announcer.unsubscribe()
+        self.video_user_id = None
 
     def media_up(self, connection: SimConnection) -> None:
         """Start media on a connection after message 7."""
@@ -201,6 +204,8 @@ class SimStream:
         self.media_news.unpark_all()
         if MediaType.AUDIO in connection.media_type and connection.params.audio is not None:
             self.feed.attach(connection, audio_format(connection.params.audio))
+        if connection.params.video is not None:
+            self.video_user_id = None
         self.windows.media_back(connection.media_type)
 
     def drop(self, connection: SimConnection, why: str, how: Cut = Cut.EOF, *, announce: bool = True) -> None:

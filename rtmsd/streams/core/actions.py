@@ -141,6 +141,13 @@ class RecordVideoChoice(Action):
     chosen: Chosen
 
 
+@attrs.frozen
+class KeepVideo(Action):
+    """This of the choice of a participant's video is to be known after a restart."""
+
+    known: Mapping[str, Any]
+
+
 # Words about it, time and the end
 
 

@@ -5,9 +5,9 @@ from typing import Any, Final
 
 from rtmsd.protocol import messages as m
 from rtmsd.protocol.enums import DataOption, EventType
-from rtmsd.streams.core.actions import Log, RecordVideoChoice, Send, SettleVideoChoice
+from rtmsd.streams.core.actions import KeepVideo, Log, RecordVideoChoice, Send, SettleVideoChoice
 from rtmsd.streams.core.situation import Situation
-from rtmsd.streams.core.video.choice import Choice
+from rtmsd.streams.core.video.choice import Choice, is_user_id
 from rtmsd.streams.core.video.policy import Ask, Chosen, Result, Settled, VideoPolicy
 
 CAMERAS: Final = m.EventSubscription(
@@ -16,7 +16,6 @@ CAMERAS: Final = m.EventSubscription(
         for event in (EventType.PARTICIPANT_VIDEO_ON, EventType.PARTICIPANT_VIDEO_OFF)
     )
 )
-_UINT32: Final = 2**32
 
 
 class VideoDecisions:
@@ -31,6 +30,7 @@ class VideoDecisions:
         self._s = situation
         self.policy = policy
         self.granted: int | None = None
+        self._kept = None if policy is None else policy.known
 
     @property
     def is_individual(self) -> bool:
@@ -81,7 +81,7 @@ class VideoDecisions:
         if (policy := self._ready()) is None:
             return
         for person in event.participants:
-            if (user_id := person.user_id) is None or not 0 <= user_id < _UINT32:
+            if not is_user_id(user_id := person.user_id):
                 continue
             match event.event_type:
                 case EventType.ACTIVE_SPEAKER_CHANGE:
@@ -120,6 +120,9 @@ class VideoDecisions:
                     s.emit(RecordVideoChoice(effect), *_logged(effect))
                 case Settled():
                     s.emit(SettleVideoChoice(effect))
+        if (known := self.policy.known) != self._kept:
+            self._kept = known
+            s.emit(KeepVideo(known))
         s.video_due_s = self.policy.due_s if self.policy.is_up else math.inf
 
 

@@ -76,7 +76,9 @@ class RecordingDriver:
             case a.RecordRefused(media, status, why):
                 recorder.refused(media, status, why)
             case a.RecordVideoChoice(chosen):
-                recorder.event("video_subscription", None, **attrs.asdict(chosen))
+                recorder.event("video_subscription", recorder.zoom_ms, **attrs.asdict(chosen))
+            case a.KeepVideo(known):
+                recorder.keep_video(known)
             case _:
                 pass
 

@@ -76,7 +76,7 @@ class Stream:
             recorded=RecordingState(recorder.state_name),
             resumed=resumed,
         )
-        video = _video_policy(settings.media, row.product)
+        video = _video_policy(settings.media, row.product, recorder.video)
         at_once = requested if video is None else requested & ~MediaType.VIDEO  # cameras, once video is connected
         self.core = StreamCore(row.rtms_stream_id, self.situation, subscription(row.product, at_once), video)
         self.operators = Operators(lambda choice: self.report(self.core.video.choose, choice))
@@ -170,9 +170,11 @@ def _connections(media: MediaConfig) -> tuple[MediaType, ...]:
     return tuple(bit for bit in MediaType if bit & media.requested)
 
 
-def _video_policy(media: MediaConfig, product: str) -> VideoPolicy | None:
-    """Return who decides whose video comes, where Zoom is asked for one participant's."""
+def _video_policy(media: MediaConfig, product: str, known: object) -> VideoPolicy | None:
+    """Return who decides whose video comes, where Zoom is asked for one participant's; `known`: as was kept of it."""
     is_asked = MediaType.VIDEO in media.requested and MediaType.VIDEO in product_of(product).events.with_media
     if media.video.streams != "individual" or not is_asked:
         return None
-    return VideoPolicy(Follow(media.video.follow), media.video.switch_after_s)
+    policy = VideoPolicy(Follow(media.video.follow), media.video.switch_after_s)
+    policy.restore(known)
+    return policy

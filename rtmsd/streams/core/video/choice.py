@@ -1,11 +1,13 @@
 """The choice of a participant: an operator's, or by whom `media.video.follow` follows."""
 
 import enum
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeGuard
 
 import attrs
 
 from rtmsd.streams.core.video.people import People
+
+MAX_USER_ID: Final = 2**32 - 1
 
 
 class Follow(enum.StrEnum):
@@ -29,8 +31,24 @@ class Choice:
     kind: ChoiceKind
     user_id: int | None = None
 
+    def to_json(self) -> int | str:
+        """Return the id, "off" or "auto"."""
+        return self.kind.value if self.user_id is None else self.user_id
+
     def __str__(self) -> str:
         return self.kind if self.user_id is None else f"participant {self.user_id}"
+
+
+def choice_from_json(value: object) -> Choice:
+    """Return the choice that `to_json` wrote; of anything else, none."""
+    if is_user_id(value):
+        return Choice(ChoiceKind.USER, value)
+    return Choice(ChoiceKind.OFF if value == ChoiceKind.OFF else ChoiceKind.AUTO)
+
+
+def is_user_id(value: object) -> TypeGuard[int]:
+    """Whether message 28 can name it: an unsigned number of 32 bits, where 0 is the mix of everybody."""
+    return type(value) is int and 0 < value <= MAX_USER_ID
 
 
 class Wanted(NamedTuple):

@@ -8,7 +8,16 @@ from typing import Any, Final
 import attrs
 
 from rtmsd.protocol.enums import StatusCode
-from rtmsd.streams.core.video.choice import BY_OPERATOR, Choice, ChoiceKind, Follow, Wanted, followed
+from rtmsd.streams.core.video.choice import (
+    BY_OPERATOR,
+    Choice,
+    ChoiceKind,
+    Follow,
+    Wanted,
+    choice_from_json,
+    followed,
+    is_user_id,
+)
 from rtmsd.streams.core.video.people import People
 
 ANSWER_S: Final = 10.0
@@ -99,10 +108,10 @@ class VideoPolicy:
         subscribed: whom Zoom was asked for last, and agreed to.
     """
 
-    def __init__(self, follow: Follow, switch_after_s: float, choice: Choice | None = None) -> None:
+    def __init__(self, follow: Follow, switch_after_s: float) -> None:
         self.people = People()
         self.follow = follow
-        self.choice = choice or Choice(ChoiceKind.AUTO)
+        self.choice = Choice(ChoiceKind.AUTO)
         self.latest: Chosen | None = None
         self.request: Request | None = None
         self.subscribed: int | None = None
@@ -123,6 +132,20 @@ class VideoPolicy:
     def seen(self) -> int | None:
         """Whose video comes now, as far as Zoom said; None: nobody's, or the camera is off."""
         return None if self._camera_was_off else self.subscribed
+
+    @property
+    def known(self) -> dict[str, Any]:
+        """What a restart has to know, for `restore`."""
+        return {"choice": self.choice.to_json(), "cameras": list(self.people.cameras)}
+
+    def restore(self, known: Any) -> None:
+        """Begin with what an earlier process knew, as far as it can be read."""
+        if isinstance(known, dict):
+            self.choice = self._before = choice_from_json(known.get("choice"))
+            cameras = known.get("cameras")
+            for user_id in cameras if isinstance(cameras, list) else ():
+                if is_user_id(user_id):
+                    self.people.camera_on(user_id)
 
     @property
     def due_s(self) -> float:
@@ -310,7 +333,7 @@ class VideoPolicy:
         return {
             "follow": self.follow.value,
             "chosen_by": _by(self.choice),
-            "choice": self.choice.kind.value if self.choice.user_id is None else self.choice.user_id,
+            "choice": self.choice.to_json(),
             "user_id": self.seen,
             "asking_for": None if self.request is None else self.request.user_id,
             "cameras": list(self.people.cameras),

@@ -59,6 +59,32 @@ def test_audio(tmp_path: Path, text: str, keys: list[str]) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("values", "wrong"),
+    [
+        ('streams = "individual"', ""),
+        ('streams = "individual"\nfollow = "first-camera"\nswitch_after_s = 0.5', ""),
+        ('streams = "individual"\nfollow = "manual"', ""),
+        ('streams = "individual"\nfollow = "manual"\nswitch_after_s = 3', "switch_after_s"),
+        ('streams = "individual"\nswitch_after_s = -1', "switch_after_s"),
+        ('streams = "individual"\nfollow = "loudest"', "follow"),
+        ('streams = "gallery"', "streams"),
+        ('follow = "first-camera"', "follow"),
+        ("switch_after_s = 3", "switch_after_s"),
+        ('follow = "active-speaker"\nswitch_after_s = 2', ""),
+    ],
+)
+def test_whose_video(tmp_path: Path, values: str, wrong: str) -> None:
+    found = mistakes_in(tmp_path, f'{MAIN}[media]\ntypes = ["video"]\n[media.video]\n{values}')
+    assert [mistake.split(":")[0] for mistake in found] == ([f"media.video.{wrong}"] if wrong else [])
+
+
+def test_individual_video_without_video_is_a_warning(tmp_path: Path) -> None:
+    config = load_text(tmp_path, f'{MAIN}[media.video]\nstreams = "individual"')
+    assert any('without "video" in media.types' in warning for warning in config.warnings)
+    assert config.media.params().video is None
+
+
 @pytest.mark.parametrize("section", ["video", "share"])
 @pytest.mark.parametrize(
     ("values", "wrong"),

@@ -488,6 +488,34 @@ async def test_individual_video_and_misplaced_messages(simulator: Simulator) -> 
     assert session.record.violation_names() == {"misplaced_handshake": 1, "unexpected_message": 1}
 
 
+async def test_individual_video_is_asked_for_anew_on_each_connection(simulator: Simulator) -> None:
+    session = await simulator.start_session(["Ana"], product="meeting")
+    session.refuse_video(StatusCode.INTERNAL_EXCEPTION)
+    session.ignore_video()
+    client = Client(session, SETTINGS)
+    asked = {"msg_type": 28, "user_id": 16778240, "subscribe": True, "timestamp": 1}
+    async with client.signaling() as signaling:
+        for number in (2, 5):
+            async with client.media(signaling, int(MediaType.VIDEO), video={"data_opt": 4}):
+                for _ in range(3):
+                    await _send(signaling, asked)
+                await client.until(lambda: len(client.of_type(29)) == number)  # noqa: B023 (done within the loop)
+    assert [m["status_code"] for m in client.of_type(29)] == [45, 0, 0, 44, 44]
+    dan = session.join(Person(user_name="Dan", camera=True))
+    assert session.crowd.present[dan].camera
+    assert session.record.violation_names() == {}
+
+
+async def test_video_that_is_asked_for_before_cameras_are_known_breaks_the_order(simulator: Simulator) -> None:
+    session = await simulator.start_session(["Ana"], product="meeting")
+    client = Client(session, SETTINGS)
+    async with client.signaling() as signaling:
+        await _send(signaling, {"msg_type": 28, "user_id": 16778240, "subscribe": True, "timestamp": 1})
+        await client.until(lambda: client.of_type(29))
+    assert client.of_type(29)[0]["status_code"] == 4
+    assert session.record.violation_names() == {"early_video_subscription": 1}
+
+
 async def _send(websocket: Any, message: dict[str, Any]) -> None:
     await websocket.send_message(json.dumps(message))
 

@@ -54,10 +54,6 @@ class PolicyMachine(RuleBasedStateMachine):
                 case Ask():
                     self._check_ask(effect, is_operators=is_operators)
                     self.asked = (effect, self.now_s, self.held)
-                    if effect.user_id in self.present and effect.subscribe and not self.answer_is_lost:
-                        self.sends = effect.user_id
-                    elif not effect.subscribe:
-                        self.sends = None
                 case Settled(choice):
                     assert choice is self.open_choice, "a choice settled that nobody waits for"
                     self.open_choice = None
@@ -107,6 +103,8 @@ class PolicyMachine(RuleBasedStateMachine):
         while self.policy.due_s <= until_s:
             self.now_s = max(self.now_s, self.policy.due_s)
             if self.asked is not None and self.now_s >= self.asked[1] + ANSWER_S:
+                if self.answer_is_lost:
+                    self._obey(self.asked[0])
                 self.asked, self.settled_s, self.seen = None, self.now_s, None
             self.policy.tick(self.now_s)
             self.take()
@@ -121,7 +119,7 @@ class PolicyMachine(RuleBasedStateMachine):
         status = (0 if ask.user_id in self.present else 4) if status is None else status
         self.asked, self.settled_s = None, self.now_s
         if status == 0:
-            self.sends = ask.user_id if ask.subscribe else None
+            self._obey(ask)
             self.seen = ask.user_id if ask.subscribe and ask.user_id in self.cameras else None
         elif status == 4 and ask.subscribe:
             self.gone.add(ask.user_id)
@@ -132,13 +130,16 @@ class PolicyMachine(RuleBasedStateMachine):
         self.policy.answered(self.now_s, ask.user_id if is_named else None, status)
         self.take()
 
+    def _obey(self, ask: Ask) -> None:
+        self.sends = ask.user_id if ask.subscribe and ask.user_id in self.present else None
+
     @rule(user_id=USERS, status=st.sampled_from([0, 4, 45]))
     def zoom_answers_what_was_not_asked(self, user_id: int, status: int) -> None:
         if (self.asked is None and status != 0) or (self.asked is not None and user_id != self.asked[0].user_id):
             self.policy.answered(self.now_s, user_id, status)
             assert self.policy.take_effects() == []
 
-    @rule(is_lost=st.booleans())
+    @rule(is_lost=st.booleans())  # if a request is not answered: Zoom did as it was asked all the same, or did not
     def answers_are_lost(self, is_lost: bool) -> None:
         self.answer_is_lost = is_lost
 

@@ -3,11 +3,16 @@
 from typing import Any, Final
 
 from rtmsd.admin.messages import AdminError, Code, JsonObject
+from rtmsd.protocol.causes import FINAL_STATES
 from rtmsd.protocol.enums import StatusCode
 from rtmsd.protocol.status_texts import STATUS_TEXTS
 from rtmsd.streams.core.video.choice import MAX_USER_ID, Choice, ChoiceKind, is_user_id
 from rtmsd.streams.core.video.policy import ANSWER_S, Result, Settled
 
+_NOT_GRANTED: Final = {
+    "active-speaker": "Zoom did not grant one participant's video to this stream: it sends the active speaker's",
+    "refused": "Zoom refuses video to this stream: `rtmsctl inspect` says why",
+}
 _USAGE: Final = 'write {"user_id": 16778240}, {"off": true} or {"auto": true}'
 
 
@@ -41,17 +46,16 @@ def described(known: JsonObject) -> dict[str, Any]:
         AdminError: REFUSED_IN_STATE where participants cannot be chosen.
     """
     video = known.get("video")
-    if known.get("ended_ms") is not None or video is None:
+    if video is None and known.get("state") in FINAL_STATES:
+        raise AdminError(Code.REFUSED_IN_STATE, "the stream has ended")
+    if video is None:
         raise AdminError(
             Code.REFUSED_IN_STATE,
             'one participant\'s video is not asked for in this stream: media.types needs "video", and '
             'media.video.streams = "individual", when a stream starts',
         )
     if video["streams"] != "individual":
-        raise AdminError(
-            Code.REFUSED_IN_STATE,
-            "Zoom did not grant one participant's video to this stream: it sends the active speaker's",
-        )
+        raise AdminError(Code.REFUSED_IN_STATE, _NOT_GRANTED[video["streams"]])
     names = {person["user_id"]: person.get("user_name") for person in known["participants"]}
     return {
         **video,

@@ -8,10 +8,11 @@ import attrs
 import trio
 
 from rtmsd.protocol.causes import RecordingState
+from rtmsd.protocol.enums import MediaType
 from rtmsd.protocol.explanations import STOP_REASONS
 from rtmsd.recording.manifest.entry import to_json
 from rtmsd.recording.manifest.header import receipt
-from rtmsd.streams.core.connections import TRYING
+from rtmsd.streams.core.connections import TRYING, LinkState
 from rtmsd.streams.core.reconnect import NO_ATTEMPTS, Attempts
 from rtmsd.streams.drivers.stream import Stream
 from rtmsd.streams.managed_stream import ManagedStream
@@ -53,11 +54,16 @@ def describe(managed: ManagedStream) -> dict[str, Any]:
 
 
 def describe_video(stream: Stream) -> dict[str, Any] | None:
-    """Return whose video is asked for, and why; None where Zoom chooses, as nobody asked for one participant's."""
+    """Return whose video is asked for, and why; None where Zoom chooses, as nobody asked for one participant's.
+
+    `streams` is "individual", or what else Zoom granted: "active-speaker", or nothing, "refused".
+    """
     video = stream.core.video
     if video.policy is None:
         return None
     streams = "individual" if video.is_individual else "active-speaker"
+    if not any(link.types & MediaType.VIDEO for link in stream.situation.links if link.state is not LinkState.REFUSED):
+        streams = "refused"
     return {"streams": streams, "is_connected": video.policy.is_up, **video.policy.describe()}
 
 

@@ -272,6 +272,46 @@ async def test_a_stream_whose_video_zoom_chooses_has_none_to_choose(
             await backend.choose_video(STREAM, read_choice({"auto": True}))
 
 
+async def test_where_video_is_refused_there_is_nobody_to_choose(
+    bench: Bench, backend: Backend, autojump_clock: MockClock
+) -> None:
+    bench.zoom.always["video"] = 10
+    await bench.start()
+    await bench.until_up(links=1)
+    await trio.sleep(1)
+    with pytest.raises(AdminError, match="refuses video") as caught:
+        await backend.choose_video(STREAM, read_choice({"auto": True}))
+    assert caught.value.code is Code.REFUSED_IN_STATE
+    await bench.stop()
+    await bench.until_gone()
+    with pytest.raises(AdminError, match="has ended"):
+        backend.video(STREAM)
+
+
+async def test_one_connection_for_all_media_does_as_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
+) -> None:
+    async with open_bench(tmp_path, monkeypatch, media=attrs.evolve(INDIVIDUAL, connections="unified")) as bench:
+        bench.zoom.unified = True
+        await bench.start()
+        await bench.until_up(links=1)
+        peer = bench.zoom.last("signaling")
+        await peer.event(8, participants=[{"user_id": ANA}])
+        await trio.sleep(0.1)
+        assert [message["msg_type"] for _, message in peer.received if message["msg_type"] != 1] == [5, 7, 5, 28]
+
+
+async def test_the_log_hears_once_of_the_same_refusal(bench: Bench, autojump_clock: MockClock) -> None:
+    peer = await meet(bench)
+    await peer.event(8, participants=[{"user_id": ANA}])
+    for _ in range(3):
+        await trio.sleep(5)
+        await answer(peer, 45)
+        await peer.event(3, participants=[{"user_id": 9}])
+    assert len(peer.sent(28)) == 3
+    assert [line["status_code"] for line in bench.logged("video not subscribed")] == [45]
+
+
 async def test_a_lost_connection_on_which_nobody_was_to_be_seen_leaves_a_gap_that_ends(
     bench: Bench, autojump_clock: MockClock
 ) -> None:

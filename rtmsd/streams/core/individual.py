@@ -1,7 +1,7 @@
 """The decisions on one participant's video: Zoom's words become the policy's inputs, and its choices actions."""
 
 import math
-from typing import Any, Final
+from typing import Final
 
 from rtmsd.protocol import messages as m
 from rtmsd.protocol.enums import DataOption, EventType
@@ -30,6 +30,7 @@ class VideoDecisions:
         self._s = situation
         self.policy = policy
         self.granted: int | None = None
+        self._logged: dict[str, int | str | None] = {}  # the latest failure that the log knows
         self._kept = None if policy is None else policy.known
 
     @property
@@ -117,7 +118,8 @@ class VideoDecisions:
                     )
                     s.emit(Send(request))
                 case Chosen():
-                    s.emit(RecordVideoChoice(effect), *_logged(effect))
+                    s.emit(RecordVideoChoice(effect))
+                    self._log(effect)
                 case Settled():
                     s.emit(SettleVideoChoice(effect))
         if (known := self.policy.known) != self._kept:
@@ -125,9 +127,11 @@ class VideoDecisions:
             s.emit(KeepVideo(known))
         s.video_due_s = self.policy.due_s if self.policy.is_up else math.inf
 
-
-def _logged(chosen: Chosen) -> list[Log]:
-    if chosen.result in {Result.OK, Result.REPLACED}:
-        return []
-    fields: dict[str, Any] = {"user_id": chosen.user_id, "status_code": chosen.status, "result": chosen.result.value}
-    return [Log("warning", "video not subscribed", {**fields, "why": chosen.why})]
+    def _log(self, chosen: Chosen) -> None:
+        """Of requests that fail in the same way the log hears once, until one succeeds."""
+        fields = {"user_id": chosen.user_id, "status_code": chosen.status, "result": chosen.result.value}
+        if chosen.result is Result.OK:
+            self._logged = {}
+        elif fields != self._logged:
+            self._logged = fields
+            self._s.emit(Log("warning", "video not subscribed", fields))

@@ -341,7 +341,7 @@ def test_a_broken_policy_is_found_out(name: str, monkeypatch: pytest.MonkeyPatch
     owner, attribute, broken, complaint = BROKEN[name]
     monkeypatch.setattr(owner, attribute, broken)
     briefly = settings(
-        max_examples=100,
+        max_examples=600,
         stateful_step_count=40,
         deadline=None,
         derandomize=True,

@@ -4,6 +4,8 @@ import io
 import json
 import math
 import random
+import resource
+import signal
 import subprocess
 import sys
 import wave
@@ -406,3 +408,37 @@ def test_past_4_gib_it_is_rf64(made: Made) -> None:
         assert sound.frames == 13 * 3600 * 48_000 + 1000
         sound.seek(sound.frames - 1000)
         assert sound.read(1000, dtype="int16").tobytes() == noise(1000, 2)
+
+
+def test_a_signal_leaves_nothing(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    made.audio(1, 0, noise(3 * BLOCK, 1))
+    made.save()
+    progress = Report.progress
+
+    def ended_in_the_middle(self: Report, done: float) -> None:
+        progress(self, done)
+        if done > 0.5:
+            assert list((made.directory / "export").iterdir())
+            signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(Report, "progress", ended_in_the_middle)
+    with pytest.raises(SystemExit) as caught:
+        export(made.directory, "--format", "wav")
+    assert caught.value.code == 128 + signal.SIGTERM
+    assert not (made.directory / "export").exists()
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_mixing_many_participants_opens_few_files(made: Made) -> None:
+    """A process may have 1024 files open; a stream may have 2000 participants."""
+    for user_id in range(1, 301):
+        made.audio(user_id, user_id, noise(100, user_id, 100))
+    made.save()
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, before[1]))
+    try:
+        assert export(made.directory, "--format", "wav") == Exit.OK
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    expected, _ = reference(made, made.started_ms + 1, 1)
+    np.testing.assert_array_equal(read(made.directory / "export/mix.wav")[1], expected)

@@ -20,6 +20,7 @@ from rtmsd.export.report import Report
 from rtmsd.export.request import STDOUT, Request
 from rtmsd.export.source import Source
 from rtmsd.export.span import write_offset
+from rtmsd.recording.disk.paths import EXPORTS
 from rtmsd.terminal import complain, error_text
 
 _EXITS: Final = {WrongRequest: Exit.USAGE, NoSuchParticipant: Exit.NO_SUCH_STREAM, RecordingRevoked: Exit.REFUSED}
@@ -73,7 +74,9 @@ def _run(context: Context, exporter: str, request: Request) -> Exit:
         _describe_problems(source)
         raise CtlError(_EXITS.get(type(error), Exit.FAILED), str(error), error.hint) from error
     except PermissionError as error:
-        raise CtlError(Exit.NOT_PERMITTED, error_text(error), "--output FILE writes to another place.") from error
+        is_result = request.output is None and EXPORTS in Path(str(error.filename)).parts
+        hint = "--output FILE writes to another place." if is_result else ""
+        raise CtlError(Exit.NOT_PERMITTED, error_text(error), hint) from error
     finally:
         if sys.stderr.isatty():
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)

@@ -1,0 +1,150 @@
+"""`python -m tests.benchmarks.exports`: the CPU time and memory of exports, beside what the libraries alone need.
+
+Each line has a load, rtmsctl in a process of its own, and a mark, taken right behind it: the same samples read, added
+and written by numpy, soundfile or PyAV with everything in memory.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import av
+import numpy as np
+import soundfile
+
+from rtmsd.recording.media.wav.header import HEADER_BYTES
+from tests.export.recordings import Made
+
+SPEAKERS: Final = 5
+RATE_HZ: Final = 16_000
+_TURN: Final = 5 * RATE_HZ
+_SPOKEN: Final = 0.35  # of the time, by each; for the rest of it they are silent
+_RTMSCTL: Final = "from rtmsd.ctl.main import main; sys.exit(main())"
+_WITHOUT: Final = "sys.modules.update(dict.fromkeys(('av', 'numpy', 'soundfile')));"
+
+
+class Spent(NamedTuple):
+    """What a process took."""
+
+    cpu_s: float
+    rss_mib: float
+
+
+class Goal(NamedTuple):
+    """A load, with its limits for one hour of sound."""
+
+    name: str
+    form: str
+    cpu_s: float
+    library: bool = True
+
+
+GOALS: Final = (
+    Goal("mix to WAV", "wav", 1.5),
+    Goal("mix to WAV without numpy", "wav", 30, library=False),
+    Goal("mix to FLAC", "flac", 3),
+    Goal("mix to Opus", "opus", 60),
+)
+RSS_MIB: Final = 80
+
+
+def speech(hours: float, seed: int, spoken: float) -> bytes:
+    """Return noise in turns, and silence between them."""
+    random = np.random.default_rng(seed)
+    samples = random.integers(-3000, 3000, int(hours * 3600 * RATE_HZ), np.int16)
+    for first in range(0, len(samples), _TURN):
+        if random.random() > spoken:
+            samples[first : first + _TURN] = 0
+    return samples.tobytes()
+
+
+def recording(directory: Path, hours: float, spoken: float) -> Path:
+    made = Made(directory)
+    for user_id in range(1, SPEAKERS + 1):
+        made.audio(user_id, 137 * user_id, speech(hours, user_id, spoken))
+    return made.save()
+
+
+def rtmsctl(directory: Path, goal: Goal) -> Spent:
+    code = f"import sys; {'' if goal.library else _WITHOUT} {_RTMSCTL}"
+    return spent([sys.executable, "-c", code, "recordings", "export", directory, "--format", goal.form, "--force"])
+
+
+def mark(directory: Path, goal: Goal) -> Spent:
+    """The libraries, in a process of their own; this module is its program."""
+    return spent([sys.executable, "-m", "tests.benchmarks.exports", "--mark", goal.form, directory])
+
+
+def spent(command: list[Any]) -> Spent:
+    child = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(child.pid, 0)
+    child.returncode = os.waitstatus_to_exitcode(status)
+    if child.returncode:
+        raise subprocess.CalledProcessError(child.returncode, command)
+    return Spent(usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+
+
+def libraries(directory: Path, form: str) -> None:
+    """Do what an export does, in the shortest way."""
+    tracks = [np.fromfile(path, "<i2", offset=HEADER_BYTES) for path in sorted((directory / "audio").iterdir())]
+    total = np.zeros(max(map(len, tracks)) + 137 * SPEAKERS * RATE_HZ // 1000, np.int32)
+    for number, track in enumerate(tracks):
+        at = 137 * number * RATE_HZ // 1000
+        total[at : at + len(track)] += track
+    mixed = np.clip(total, -32_768, 32_767).astype("<i2")
+    with tempfile.NamedTemporaryFile(dir=directory, suffix=f".{form}") as file:
+        if form == "opus":
+            _encode(Path(file.name), mixed)
+        else:
+            soundfile.write(file.name, mixed, RATE_HZ)
+
+
+def _encode(path: Path, samples: Any) -> None:
+    with av.open(path, "w", format="ogg") as container:
+        stream = container.add_stream("libopus", rate=RATE_HZ, layout="mono")
+        stream.bit_rate = 24_000
+        for first in range(0, len(samples), _TURN):
+            frame = av.AudioFrame.from_ndarray(samples[None, first : first + _TURN], format="s16", layout="mono")
+            frame.sample_rate, frame.pts = RATE_HZ, first
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+
+
+def lines(directory: Path, hours: float, only: str) -> Iterator[str]:
+    yield f"{'':36}{'CPU s':>8}{'limit':>8}{'mark':>8}{'x real time':>13}{'MiB':>6}{'limit':>7}"
+    for spoken, talk in ((_SPOKEN, "by turns"), (1.0, "all at once")):
+        source = recording(directory / talk.replace(" ", "-"), hours, spoken)
+        for goal in GOALS:
+            name = f"{goal.name}, {talk}"
+            if only not in name:
+                continue
+            ours, theirs = rtmsctl(source, goal), mark(source, goal)
+            speed = hours * 3600 / ours.cpu_s
+            yield (
+                f"{name:36}{ours.cpu_s:8.2f}{goal.cpu_s * hours:8.2f}{theirs.cpu_s:8.2f}{speed:13.0f}"
+                f"{ours.rss_mib:6.0f}{RSS_MIB:7}"
+            )
+
+
+def main(write: Callable[[str], object] = print) -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.exports", description=__doc__)
+    parser.add_argument("--hours", type=float, default=1.0, help="how long the recording is")
+    parser.add_argument("--only", default="", help="only lines whose name holds this: 'FLAC', 'by turns', ...")
+    parser.add_argument("--directory", type=Path, help="where the recordings are made; 0.6 GB an hour, twice")
+    parser.add_argument("--mark", nargs=2, metavar=("FORMAT", "DIR"), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.mark:
+        libraries(Path(options.mark[1]), options.mark[0])
+        return
+    with tempfile.TemporaryDirectory(dir=options.directory) as directory:
+        for line in lines(Path(directory), options.hours, options.only):
+            write(line)
+
+
+if __name__ == "__main__":
+    main()

@@ -24,7 +24,12 @@ SPEAKERS: Final = 5
 RATE_HZ: Final = 16_000
 _TURN: Final = 5 * RATE_HZ
 _SPOKEN: Final = 0.35  # of the time, by each; for the rest of it they are silent
-_RTMSCTL: Final = "from rtmsd.ctl.main import main; sys.exit(main())"
+_RTMSCTL: Final = """
+from rtmsd.ctl.main import main
+status = main()
+print(open("/proc/self/status").read().partition("VmHWM:")[2].split()[0], file=sys.stderr)
+sys.exit(status)
+"""
 _WITHOUT: Final = "sys.modules.update(dict.fromkeys(('av', 'numpy', 'soundfile')));"
 
 
@@ -71,7 +76,7 @@ def recording(directory: Path, hours: float, spoken: float) -> Path:
 
 
 def rtmsctl(directory: Path, goal: Goal) -> Spent:
-    code = f"import sys; {'' if goal.library else _WITHOUT} {_RTMSCTL}"
+    code = f"import sys; {'' if goal.library else _WITHOUT}\n{_RTMSCTL}"
     return spent([sys.executable, "-c", code, "recordings", "export", directory, "--format", goal.form, "--force"])
 
 
@@ -81,12 +86,23 @@ def mark(directory: Path, goal: Goal) -> Spent:
 
 
 def spent(command: list[Any]) -> Spent:
-    child = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(child.pid, 0)
-    child.returncode = os.waitstatus_to_exitcode(status)
+    """Run a program that ends its standard error output with its peak memory in KiB: the kernel's count for whoever
+    waits begins with the memory of the process that started it.
+    """
+    with tempfile.TemporaryFile() as said:
+        child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=said)
+        _, status, usage = os.wait4(child.pid, 0)
+        child.returncode = os.waitstatus_to_exitcode(status)
+        said.seek(0)
+        lines = said.read().decode().splitlines()
     if child.returncode:
-        raise subprocess.CalledProcessError(child.returncode, command)
-    return Spent(usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+        raise subprocess.CalledProcessError(child.returncode, command, stderr="\n".join(lines))
+    return Spent(usage.ru_utime + usage.ru_stime, int(lines[-1]) / 1024)
+
+
+def print_peak() -> None:
+    status = Path("/proc/self/status").read_text().partition("VmHWM:")[2]
+    print(status.split()[0], file=sys.stderr)
 
 
 def libraries(directory: Path, form: str) -> None:
@@ -140,6 +156,7 @@ def main(write: Callable[[str], object] = print) -> None:
     options = parser.parse_args()
     if options.mark:
         libraries(Path(options.mark[1]), options.mark[0])
+        print_peak()
         return
     with tempfile.TemporaryDirectory(dir=options.directory) as directory:
         for line in lines(Path(directory), options.hours, options.only):

@@ -135,6 +135,31 @@ def test_a_mix_across_midnight(tmp_path: Path) -> None:
     assert bext.samples == (DAY_MS - 1200) * 16  # of the stream's first day, as of the recording's own files
 
 
+def converted_at_once(pcm: bytes, from_hz: int, to_hz: int) -> Any:
+    """Return mono samples in another rate, all of them converted together."""
+    resampler = av.AudioResampler(format="s16", layout="mono", rate=to_hz)
+    frame = av.AudioFrame(format="s16", layout="mono", samples=len(pcm) // 2)
+    frame.planes[0].update(pcm)
+    frame.sample_rate = from_hz
+    frames = [*resampler.resample(frame), *resampler.resample(None)]
+    return np.concatenate([each.to_ndarray()[0] for each in frames])
+
+
+def test_two_rates_are_converted_as_if_at_once(made: Made) -> None:
+    """In blocks, with a hole, and added to another: equal to a file that was loaded and converted as a whole."""
+    slow = made.audio(2, 1003, noise(4 * BLOCK, 2), rate_hz=8000)
+    hole(slow, 5000, 70_000)
+    made.audio(1, 0, noise(BLOCK, 1))
+    made.audio(1, 9000, noise(3 * BLOCK, 3))
+    assert export(made.save(), "--format", "wav") == Exit.OK
+    total, _ = reference(made, made.started_ms, 1, only={1})
+    expected = np.zeros(1003 * 16 + 8 * BLOCK, np.int64)
+    expected[: len(total)] += total[:, 0]
+    whole = converted_at_once(slow.read_bytes()[HEADER_BYTES:], 8000, 16_000)[: 8 * BLOCK]
+    expected[1003 * 16 : 1003 * 16 + len(whole)] += whole
+    np.testing.assert_array_equal(read(made.directory / "export/mix.wav")[1][:, 0], np.clip(expected, -32_768, 32_767))
+
+
 def test_two_rates_become_the_higher(made: Made) -> None:
     """The lower one is converted, and begins and ends where it did."""
     made.audio(1, 0, tone(440, 6, 16_000), rate_hz=16_000)
@@ -442,3 +467,27 @@ def test_mixing_many_participants_opens_few_files(made: Made) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
     expected, _ = reference(made, made.started_ms + 1, 1)
     np.testing.assert_array_equal(read(made.directory / "export/mix.wav")[1], expected)
+
+
+def test_a_time_that_cannot_be_does_not_take_for_ever(made: Made, capsys: Capture) -> None:
+    made.audio(1, 0, noise(16_000, 1))
+    made.audio(2, 2**52, noise(16_000, 2))
+    made.save()
+    assert export(made.directory, "--format", "wav") == Exit.FAILED
+    assert "audio/2.wav, it is over 31 days" in capsys.readouterr().err
+    assert export(made.directory, "--format", "wav", "--to", "0:00:01") == Exit.OK
+    assert read(made.directory / "export/mix.wav")[1].tobytes() == noise(16_000, 1)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "from rtmsd.export.exporters import EXPORTERS, find; assert [find(name) for name in EXPORTERS];"
+        "print(sorted({'trio', 'av', 'numpy', 'soundfile'} & set(sys.modules)))",
+        "import rtmsd.cli, rtmsd.daemon.root; print(sorted({'av', 'numpy', 'soundfile'} & set(sys.modules)))",
+    ],
+    ids=["exporters", "daemon"],
+)
+def test_heavy_modules_wait_for_the_exporter_that_needs_them(code: str) -> None:
+    child = subprocess.run([sys.executable, "-c", f"import sys; {code}"], capture_output=True, text=True, check=True)
+    assert child.stdout == "[]\n"

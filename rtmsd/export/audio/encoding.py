@@ -13,17 +13,17 @@ OPUS_RATES_HZ: Final = (8000, 12_000, 16_000, 24_000, 48_000)
 
 
 class _File:
-    """A file for soundfile, which drops errors of Python's files: the first one is kept, to be raised."""
+    """A file for soundfile, which drops what Python's files raise: the first error, or signal, is kept."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
-        self.error: OSError | None = None
+        self.error: BaseException | None = None
 
     def write(self, content: bytes) -> int:
         if self.error is None:
             try:
                 return self._file.write(content)
-            except OSError as error:
+            except BaseException as error:
                 self.error = error
         return 0
 

@@ -11,6 +11,7 @@ from rtmsd.export.source import AudioFile, Source
 from rtmsd.recording.manifest.schema import MAX_RATE_HZ, MIX_USER_ID
 
 _MIN_RATE_HZ: Final = 8000
+_LONGEST_DAYS: Final = 31
 
 
 @attrs.frozen
@@ -100,6 +101,12 @@ def make_plan(source: Source, request: Request) -> Plan:
         length = position(min(span.to_ms, max(last_ms, source.end_ms)))
     if length <= 0:
         raise ExportError(f"{source.directory}: there is no audio in that time")
+    if length > _LONGEST_DAYS * 86_400 * rate_hz:
+        last = max(files, key=lambda file: file.end_ms)
+        raise ExportError(
+            f"{source.directory}: from the first sample to the last, of {last.path}, it is over {_LONGEST_DAYS} days",
+            "A time in the manifest must be wrong: --from and --to choose a part.",
+        )
     if not request.is_tracks and MIX_USER_ID in tracks:  # who is in the mix is not heard twice
         mix = tracks.pop(MIX_USER_ID)
         others = {user_id: list(_outside(parts, mix)) for user_id, parts in tracks.items()}

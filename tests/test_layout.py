@@ -27,6 +27,7 @@ LAYERS: Final = (
     ("recording.manifest",),
     ("recording.timeline", "recording.disk"),
     ("recording.media.codecs", "recording.media.wav"),
+    ("recording.media.ogg",),
     ("recording.media",),
     ("recording.library", "recording.verify"),
     ("recording.recovery",),

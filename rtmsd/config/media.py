@@ -38,11 +38,6 @@ LANGUAGES: Final[Mapping[str, TranscriptLanguage]] = {
 }
 
 
-def _can_be_stored(codec: str) -> None:
-    if codec == "OPUS":
-        raise Mistake('OPUS cannot be stored yet; use "L16" (no loss), "G711" or "G722"')
-
-
 def _language(name: str) -> None:
     if name not in LANGUAGES:
         near = difflib.get_close_matches(name.lower(), LANGUAGES, n=1)
@@ -52,7 +47,7 @@ def _language(name: str) -> None:
 
 @attrs.frozen(kw_only=True)
 class AudioConfig:
-    codec: Annotated[Literal["L16", "G711", "G722", "OPUS"], _can_be_stored] = "L16"
+    codec: Literal["L16", "G711", "G722", "OPUS"] = "L16"
     sample_rate_hz: Literal[8000, 16000, 32000, 48000] = 16000
     channels: Literal[1, 2] = 1
     streams: Literal["per-participant", "mixed"] = "per-participant"

@@ -151,7 +151,7 @@ def assert_all_of_it_once(record: Record, directory: Path, *, jitter_ms: int = 0
             continue
         entry = files[user_id]
         track = pcm(directory / entry["path"])
-        bytes_per_ms = entry["rate_hz"] * entry["channels"] * 2 // 1000
+        bytes_per_ms = entry["sample_rate_hz"] * entry["channels"] * 2 // 1000
         marks = list(find_marks(track, len(next(iter(packets.values())).data)))
         found = Counter(mark.number for mark in marks)
         assert must <= set(found), f"{user_id}: lost {sorted(must - set(found))}"

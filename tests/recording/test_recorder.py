@@ -121,7 +121,9 @@ async def test_an_older_packet_and_another_format_open_further_files(studio: Any
     recorder.media.audio(0, None, T + 2000, tools.packet(5, ms=10))
     recorder.ended(6, T + 3000)
     await recorder.finish()
-    starts = {entry["path"]: (entry["start_ms"] - T, entry["rate_hz"]) for entry in tools.manifest(recorder)["files"]}
+    starts = {
+        entry["path"]: (entry["start_ms"] - T, entry["sample_rate_hz"]) for entry in tools.manifest(recorder)["files"]
+    }
     assert starts == {
         "audio/5.wav": (1000, 16000),
         "audio/5-2.wav": (200, 16000),

@@ -78,7 +78,7 @@ def test_reload(daemon: Installation) -> None:
         assert daemon.asked("config", "show")["recording"]["buffer_bytes"] == 268435456
 
         zoom.session("Bo", rtms_stream_id="new")
-        rates = {name: {file["rate_hz"] for file in files(daemon, name)} for name in ("live", "new")}
+        rates = {name: {file["sample_rate_hz"] for file in files(daemon, name)} for name in ("live", "new")}
         assert rates == {"live": {16000}, "new": {8000}}  # a live stream keeps what it negotiated
 
 

@@ -12,7 +12,7 @@ from rtmsd.recording.verify.verify import missing, verify
 from tests.streams.harness import STREAM, Bench, open_bench
 from tests.streams.zoom import OTHER_HOST, T0, zoom_ms
 
-OPUS = 4
+H264 = 7
 NOT_SUPPORTED, NO_SCOPE = 9, 12
 RECEIVER, ENDED = 7, 6
 REFUSALS = [9, 10, 11, 12, 13, *range(17, 40)]
@@ -173,7 +173,7 @@ async def test_a_refusal_is_shown_of_streams_live_and_ended(bench: Bench) -> Non
 @pytest.mark.parametrize(
     ("granted", "part"),
     [
-        ({"codec": OPUS, "sample_rate": 3}, "OPUS cannot be stored"),
+        ({"codec": H264, "sample_rate": 3}, "H264 cannot be stored"),
         ({"codec": 77}, "77"),
         ({"sample_rate": 9}, "9"),
         ({"channel": 6}, "6 channels"),
@@ -204,11 +204,11 @@ async def test_what_cannot_be_stored_counts_as_refused_at_once(
 
 async def test_nothing_else_left_fails_the_stream(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with open_bench(tmp_path, monkeypatch, media=MediaConfig(types=("audio",))) as bench:
-        bench.zoom.grants["audio"] = {"codec": OPUS, "sample_rate": 3}
+        bench.zoom.grants["audio"] = {"codec": H264, "sample_rate": 3}
         await bench.start()
         assert await bench.until_gone() <= 1
         assert bench.manifest()["state"] == "failed"
-        assert "OPUS" in bench.manifest()["why"]
+        assert "H264" in bench.manifest()["why"]
 
 
 # One connection for all
@@ -219,7 +219,7 @@ async def test_nothing_else_left_fails_the_stream(tmp_path: Path, monkeypatch: p
     [
         ({"audio": {}}, 1),  # nothing of transcript will come on this connection
         ({"audio": {}, "transcript": {}}, 1),
-        ({"audio": {"codec": OPUS, "sample_rate": 3}, "transcript": {}}, 2),  # or its packets would come
+        ({"audio": {"codec": H264, "sample_rate": 3}, "transcript": {}}, 2),  # or its packets would come
     ],
 )
 async def test_a_part_of_what_was_asked_for_is_granted(

@@ -1,6 +1,6 @@
 """A file as the Trio thread sees it: bytes queue here, at their offsets, until a flush has them on disk."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Final, TypeAlias
 
@@ -9,7 +9,7 @@ import attrs
 PIECE_BYTES: Final = 64
 """What the book-keeping of one piece costs, counted so that many tiny ones are bounded too."""
 
-Pieces: TypeAlias = tuple[bytes, ...]
+Pieces: TypeAlias = Sequence[bytes]
 """Bytes that belong one behind the other, as they came: they are joined only on their way to the disk.
 
 Measured: a `bytearray` that grows, or joining every 64 while they are in the cache, costs each packet what it saves.
@@ -155,6 +155,10 @@ class DiskFile:
         """The file ends at `size_bytes` on disk, whatever was known before. Nothing may be queued."""
         self._seal()
         self.durable_bytes = self.tail_offset = size_bytes
+
+    def whole_bytes(self, descriptor: int, size_bytes: int) -> int | None:
+        """Return how much can be used of a file that others cut to a size; None: nothing. In the worker thread."""
+        return size_bytes
 
     def move(self, to: "DiskFile", shift_bytes: int) -> None:
         """Let another file write what is queued here, so many bytes nearer to its start."""

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from rtmsd.recording.disk.file_buffer import Backlog, DiskFile
 
 Header = Callable[[int], bytes]
+_File = TypeVar("_File", bound=DiskFile)
+MakeFile = Callable[[Path, Backlog, Callable[[DiskFile], object]], _File]
 
 _MAX_LISTED_BYTES: Final = 500_000
 _LISTED_BYTES: Final = 100
@@ -41,18 +43,26 @@ class FileMaker:
 
     def new(self, folder: str, stem: str, suffix: str, *, header: Header | None = None) -> DiskFile:
         """Return a file `<folder>/<stem>.<suffix>`, or `<stem>-2`, `-3`, ... where that is taken."""
+        return self.existing(self.free_name(folder, stem, suffix), 0, header=header)
+
+    def free_name(self, folder: str, stem: str, suffix: str) -> str:
+        """Return the name for a new file."""
         name, number = f"{folder}/{stem}.{suffix}", 1
         while name in self._names:
             number += 1
             name = f"{folder}/{stem}-{number}.{suffix}"
-        return self.existing(name, 0, header=header)
+        return name
 
     def existing(self, name: str, size_bytes: int, *, header: Header | None = None) -> DiskFile:
         """Return the file of that name, to be continued."""
+        return self.add(name, lambda path, backlog, mark: DiskFile(path, size_bytes, backlog, mark, header))
+
+    def add(self, name: str, make: MakeFile[_File]) -> _File:
+        """Return the file that is made for a name."""
         if name not in self._names:
             self._names.add(name)
             self._listed_bytes += _listed_bytes(name)
-        file = DiskFile(self.directory / name, size_bytes, self._backlog, self._mark, header)
+        file = make(self.directory / name, self._backlog, self._mark)
         self.files[file] = None
         return file
 

@@ -89,7 +89,9 @@ def _left_bytes(disk: Disk, descriptor: int, file: DiskFile, size_bytes: int) ->
         return None
     end = _LINE_ENDS.get(file.path.suffix)
     if end is None:
-        return size_bytes
+        if (usable_bytes := file.whole_bytes(descriptor, size_bytes)) is None:
+            disk.remove(file.path)
+        return usable_bytes
     first = max(0, size_bytes - _LAST_LINES_BYTES)
     last = os.pread(descriptor, size_bytes - first, first).rfind(end)
     whole_bytes = 0 if last < 0 else first + last + len(end)

@@ -28,6 +28,8 @@ FAR_MS: Final = 2**53
 _Name: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"\A([a-z]+/)?[A-Za-z0-9_%.-]{1,200}\Z")]
 """A file in the directory or one below, as `disk.paths` names them: it leads nowhere else."""
 
+_RateHz: TypeAlias = Annotated[int, msgspec.Meta(ge=1000, le=MAX_RATE_HZ, multiple_of=1000)]
+
 OwnerId: TypeAlias = int | str | None
 """A participant; None: everybody."""
 
@@ -45,7 +47,11 @@ class ParticipantEntry(Entry):
 
 
 class FileEntry(Entry):
-    """A file of media, or of lines; `index` is of pictures, `rate_hz` and `channels` are of audio."""
+    """A file of media, or of lines; `index` is of pictures, `codec` and the two behind it are of audio.
+
+    Attributes:
+        rate_hz: what `sample_rate_hz` was called before; only read.
+    """
 
     path: _Name
     media: str
@@ -54,8 +60,14 @@ class FileEntry(Entry):
     duration_ms: int
     bytes: SizeBytes
     index: _Name | UnsetType = UNSET
-    rate_hz: Annotated[int, msgspec.Meta(ge=1000, le=MAX_RATE_HZ, multiple_of=1000)] | UnsetType = UNSET
+    codec: str | UnsetType = UNSET
+    rate_hz: _RateHz | UnsetType = UNSET
+    sample_rate_hz: _RateHz | UnsetType = UNSET
     channels: Annotated[int, msgspec.Meta(ge=1, le=2)] | UnsetType = UNSET
+
+    def __post_init__(self) -> None:
+        if self.sample_rate_hz is UNSET and self.rate_hz is not UNSET:  # before there was any other codec
+            self.codec, self.sample_rate_hz, self.rate_hz = "L16", self.rate_hz, UNSET
 
 
 class GapEntry(Entry):

@@ -1,6 +1,9 @@
-"""The audio of a stream, decoded to L16: which WAV file a packet belongs to, and when another one is begun."""
+"""The audio of a stream: which file a packet belongs to, and when another one is begun. Opus is kept as sent, in Ogg;
+all else decoded to L16, in WAV.
+"""
 
 from collections import Counter
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from rtmsd.protocol.causes import GapCause
@@ -12,10 +15,14 @@ from rtmsd.recording.disk.paths import participant_name
 from rtmsd.recording.disk.presence import Damage
 from rtmsd.recording.manifest.schema import FileEntry
 from rtmsd.recording.media.codecs.decoders import PacketDecoder, decoder, rtp_decoder
+from rtmsd.recording.media.ogg.file import OggFile
+from rtmsd.recording.media.ogg.header import OggHeader
+from rtmsd.recording.media.ogg.packets import RATE_HZ, OpusFormat
+from rtmsd.recording.media.ogg.track import OpusTrack
 from rtmsd.recording.media.resumed import ResumedMedia
 from rtmsd.recording.media.store import FRESH_MS, IntakeContext, Kept, MediaStore
-from rtmsd.recording.media.wav.header import HEADER_BYTES, PcmFormat, WavHeader
-from rtmsd.recording.media.wav.track import Placement, Track
+from rtmsd.recording.media.wav.header import PcmFormat, WavHeader
+from rtmsd.recording.media.wav.track import ADJUSTMENTS, Placement, Track
 from rtmsd.recording.timeline.gaps import Gap
 
 if TYPE_CHECKING:
@@ -30,13 +37,11 @@ _MAX_DECODERS: Final = 2 * _MAX_FILES
 _FELL_SILENT_MS: Final = 1000
 """A participant silent for so long before an outage is not expected to have spoken in it."""
 
-_ADJUSTMENTS: Final = ("same_time", "trimmed_ms", "inserted_ms", "cut_ms")
-
 DEFAULT_FORMAT: Final = AudioFormat(codec=PayloadType.L16, rate_hz=16_000, channels=1, mixed=False, send_rate_ms=100)
 
 
 class AudioStore(MediaStore[bytes]):
-    """The WAV files. A packet that continues its file goes to `Track.append`, straight from the intake.
+    """The WAV and Ogg files. A packet that continues its file goes to `Track.append`, straight from the intake.
 
     Attributes:
         tracks: where a participant's packets go as a rule: the file that starts last, of those in the format in force.
@@ -62,13 +67,16 @@ class AudioStore(MediaStore[bytes]):
     @property
     def pcm(self) -> PcmFormat:
         """How packets are stored."""
-        return PcmFormat(self.format.rate_hz, self.format.channels)
+        audio = self.format
+        if audio.codec is PayloadType.OPUS:
+            return OpusFormat(RATE_HZ, audio.channels)
+        return PcmFormat(audio.rate_hz, audio.channels)
 
     def use(self, audio: AudioFormat) -> None:
         """A handshake negotiated this format: packets from now on hold it. Decoders start afresh.
 
         Raises:
-            ValueError: the codec cannot be stored, which the configuration does not let be asked for.
+            ValueError: the format cannot be stored, which the configuration does not let be asked for.
         """
         self._new_decoder = rtp_decoder(audio) if audio.is_rtp else decoder(audio)
         self._decoders.clear()
@@ -80,7 +88,9 @@ class AudioStore(MediaStore[bytes]):
                 self._consider(track)
 
     def decode(self, user_id: UserId, data: bytes) -> bytes | None:
-        """Return L16, None for what is no packet. Each participant has a decoder, which may know what came before."""
+        """Return what is stored, None for what is no packet. Each participant has a decoder, which may know what came
+        before.
+        """
         decode = self._decoders.get(user_id)
         if decode is None:
             if len(self._decoders) >= _MAX_DECODERS:
@@ -94,18 +104,18 @@ class AudioStore(MediaStore[bytes]):
         if not data:  # no gap either: nothing says that anybody was to be heard
             self._context.corrupt_kinds["empty"] += 1
             return None
-        if len(data) % self.pcm.block_bytes and self._context.known_ms(timestamp_ms) is not None:
-            self.corrupt("odd_length", user_id, timestamp_ms)
+        if not self.pcm.size_bytes(data) and self._context.known_ms(timestamp_ms) is not None:
+            self.corrupt(self.pcm.mistake, user_id, timestamp_ms)
             return None
         return super().take(user_id, user_name, timestamp_ms, data)
 
     def _span(self, time_ms: int, data: bytes) -> tuple[int, int]:
-        return time_ms, time_ms + len(data) // self.pcm.bytes_per_ms
+        return time_ms, time_ms + self.pcm.size_bytes(data) // self.pcm.bytes_per_ms
 
     def _keep(self, user_id: UserId | None, user_name: str | None, time_ms: int, data: bytes) -> Kept:
         assert user_id is not None, "only a chat message may name nobody"
         timeline = self._context.timeline
-        track = self._track_for(user_id, time_ms)
+        track = self._track_for(user_id, user_name, time_ms)
         if track is None:
             return Kept.NO_FILE
         if time_ms > timeline.clock_ms + FRESH_MS:
@@ -124,6 +134,8 @@ class AudioStore(MediaStore[bytes]):
                 self.corrupt("timestamp", user_id, time_ms)
             case Placement.CUT:  # the track counts it
                 pass
+            case Placement.LATE:
+                super()._drop("late", user_id, *self._span(time_ms, data))
         return Kept.NOT
 
     def _cover(self, track: Track, before_ms: int, from_ms: int, to_ms: int) -> None:
@@ -175,7 +187,7 @@ class AudioStore(MediaStore[bytes]):
 
     # Files
 
-    def _track_for(self, user_id: UserId, timestamp_ms: int) -> Track | None:
+    def _track_for(self, user_id: UserId, user_name: str | None, timestamp_ms: int) -> Track | None:
         """Return the file for a packet, opened if need be; None when there are too many already."""
         usual = self.tracks.get(user_id)
         if usual is not None and timestamp_ms >= usual.start_ms:
@@ -186,51 +198,65 @@ class AudioStore(MediaStore[bytes]):
                 return max(older, key=lambda track: track.start_ms)
         if len(self._all) >= _MAX_FILES or self._maker.is_full:
             return None
-        return self._add(Track(self._new(user_id, timestamp_ms, self.pcm), user_id, timestamp_ms, self.pcm))
+        file, pcm = self._new(user_id, user_name, timestamp_ms, self.pcm), self.pcm
+        if isinstance(file, OggFile) and isinstance(pcm, OpusFormat):
+            return self._add(OpusTrack(file, user_id, timestamp_ms, pcm))
+        return self._add(Track(file, user_id, timestamp_ms, pcm))
 
-    def _new(self, user_id: UserId, start_ms: int, pcm: PcmFormat) -> DiskFile:
-        header = WavHeader(pcm=pcm, start_ms=start_ms, stream_started_ms=self._context.started_ms, owner=user_id)
-        return self._maker.new("audio", participant_name(user_id), "wav", header=header.encode)
+    def _new(self, user_id: UserId, user_name: str | None, start_ms: int, pcm: PcmFormat) -> DiskFile:
+        started_ms, stem = self._context.started_ms, participant_name(user_id)
+        if not isinstance(pcm, OpusFormat):
+            header = WavHeader(pcm=pcm, start_ms=start_ms, stream_started_ms=started_ms, owner=user_id)
+            return self._maker.new("audio", stem, pcm.suffix, header=header.encode)
+        name = user_name or self._context.participants.name(user_id)
+        ogg = OggHeader(pcm=pcm, start_ms=start_ms, stream_started_ms=started_ms, owner=user_id, user_name=name)
+        return self._maker.add(self._maker.free_name("audio", stem, pcm.suffix), partial(OggFile, header=ogg))
 
     def damaged(self, damage: Damage) -> Gap | None:
         track = next((each for each in self._all if each.file is damage.file), None)
         if track is None:
             return None
         file, user_id = track.file, track.user_id
-        size_bytes = HEADER_BYTES if damage.size_bytes is None else damage.size_bytes
-        gap = Gap("audio", user_id, track.time_ms(size_bytes), track.time_ms(file.durable_bytes), GapCause.DAMAGED)
+        gap = Gap("audio", user_id, *track.lost(damage.size_bytes), GapCause.DAMAGED)
         is_usual = self.tracks.get(user_id) is track
         if is_usual:
             del self.tracks[user_id]
-        if file.queued:
-            start_ms = track.time_ms(min(offset for offset, _ in file.queued))
-            moved = track.moved(self._new(user_id, start_ms, track.pcm), start_ms)
+        start_ms = track.queued_ms
+        if start_ms is not None:
+            moved = track.moved(self._new(user_id, track.user_name, start_ms, track.pcm), start_ms)
             self._all.append(moved)
             if is_usual:
                 self.tracks[user_id] = moved
         if damage.size_bytes is None:
             self._maker.forget(file)
             self._all.remove(track)
-            self._gone_adjustments.update(_adjustments(track))
+            self._gone_adjustments.update(track.adjustments())
             self._gone_bytes += file.received_bytes
         else:
-            track.cut(size_bytes)
+            track.cut(damage.size_bytes)
         self._ahead.discard(track)
         self._context.changes.note()
         return gap
 
     def restore(self, resumed: ResumedMedia) -> None:
         for audio in resumed.audio:
-            header = audio.header
+            header, user_id = audio.header, audio.user_id
+            if isinstance(header, OggHeader):
+                ogg = self._maker.add(audio.path, partial(OggFile, header=header, end=audio.end))
+                self._add(
+                    OpusTrack(ogg, user_id, header.start_ms, header.pcm, holes=audio.holes, packets=audio.packets)
+                )
+                continue
             file = self._maker.existing(audio.path, audio.size_bytes, header=header.encode)
-            self._add(Track(file, audio.user_id, header.start_ms, header.pcm, holes=audio.holes, tail=audio.tail))
+            self._add(Track(file, user_id, header.start_ms, header.pcm, holes=audio.holes, tail=audio.tail))
 
     def adjustments(self) -> dict[str, int]:
         """How packets were fitted to each other, under the manifest's names."""
-        total = Counter(self._gone_adjustments)
+        total = {name: self._gone_adjustments[name] for name in ADJUSTMENTS}
         for track in self._all:
-            total.update(_adjustments(track))
-        return {name: total[name] for name in _ADJUSTMENTS}
+            for name, amount in track.adjustments().items():
+                total[name] += amount
+        return total
 
     @property
     def received_bytes(self) -> int:
@@ -244,8 +270,9 @@ class AudioStore(MediaStore[bytes]):
                 user_id=track.user_id,
                 start_ms=track.start_ms,
                 duration_ms=track.duration_ms,
-                bytes=track.end,
-                rate_hz=track.pcm.rate_hz,
+                bytes=track.size_bytes,
+                codec=track.pcm.codec,
+                sample_rate_hz=track.pcm.rate_hz,
                 channels=track.pcm.channels,
             )
             for track in self._all
@@ -264,9 +291,3 @@ class AudioStore(MediaStore[bytes]):
 
     def _suits(self, track: Track, user_id: UserId) -> bool:
         return track.user_id == user_id and track.pcm == self.pcm
-
-
-def _adjustments(track: Track) -> dict[str, int]:
-    per_ms = track.pcm.bytes_per_ms
-    sizes = (track.trimmed_bytes, track.inserted_bytes, track.cut_bytes)
-    return dict(zip(_ADJUSTMENTS, (track.same_time, *(size // per_ms for size in sizes)), strict=True))

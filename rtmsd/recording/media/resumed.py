@@ -5,27 +5,34 @@ from typing import Any
 import attrs
 
 from rtmsd.recording.manifest.schema import Counters, FileEntry
+from rtmsd.recording.media.ogg.header import OggHeader
+from rtmsd.recording.media.ogg.packets import RATE_HZ
+from rtmsd.recording.media.ogg.reader import End
 from rtmsd.recording.media.wav.header import HEADER_BYTES, WavHeader
 from rtmsd.recording.timeline.intervals import Part
 
 
 @attrs.frozen
 class ResumedAudio:
-    """A WAV.
+    """A WAV, or an Ogg file.
 
     Attributes:
         path: as the manifest has it.
         holes: of the times that the manifest calls missing, those without audio, as positions in the file.
         kept: those of which there is audio after all, in milliseconds.
-        tail: the last bytes.
+        tail: the last bytes of a WAV.
+        end: the last page of an Ogg file.
+        packets: the last ones of an Ogg file, with their positions.
     """
 
     path: str
-    header: WavHeader
+    header: WavHeader | OggHeader
     size_bytes: int
     holes: tuple[tuple[int, int], ...] = ()
     kept: tuple[tuple[int, int], ...] = ()
     tail: bytes = b""
+    end: End | None = None
+    packets: tuple[tuple[int, bytes], ...] = ()
 
     @property
     def user_id(self) -> int | str:
@@ -33,6 +40,8 @@ class ResumedAudio:
 
     @property
     def end_ms(self) -> int:
+        if self.end is not None:
+            return self.header.start_ms + self.end.samples * 1000 // RATE_HZ
         return self._ms(self.size_bytes)
 
     @property

@@ -13,6 +13,7 @@ from msgspec import UNSET
 from rtmsd.protocol.causes import GapCause
 from rtmsd.recording.manifest.entry import to_json
 from rtmsd.recording.manifest.schema import FileEntry
+from rtmsd.recording.media.ogg.packets import RATE_HZ, OpusFormat
 from rtmsd.recording.media.wav.header import HEADER_BYTES, PcmFormat
 from rtmsd.recording.timeline.gaps import Gap
 
@@ -61,12 +62,12 @@ def gap_of(media: str, user_id: int | str | None, from_ms: int, to_ms: int, end_
 
 
 def lost_audio(entry: FileEntry, found: FileEntry | None, end_ms: int | None) -> Lost | None:
-    """Compare the entry of a WAV with what is there of it; None: all that was promised."""
+    """Compare the entry of a file of audio with what is there of it; None: all that was promised."""
     kept_ms = 0 if found is None else found.duration_ms
     if found is not None and found.bytes >= entry.bytes:
         return None
     pcm, promised_ms = pcm_of(entry), entry.duration_ms
-    if pcm is not None:  # where duration and size do not agree, the less of both
+    if pcm is not None and not isinstance(pcm, OpusFormat):  # where duration and size do not agree, the less of both
         promised_ms = min(promised_ms, (entry.bytes - HEADER_BYTES) // pcm.bytes_per_ms)
     if promised_ms <= kept_ms:
         return None
@@ -78,9 +79,11 @@ def lost_audio(entry: FileEntry, found: FileEntry | None, end_ms: int | None) ->
 
 def pcm_of(entry: FileEntry) -> PcmFormat | None:
     """Return the format that an entry names, if it does."""
-    if entry.rate_hz is UNSET or entry.channels is UNSET:
+    if entry.sample_rate_hz is UNSET or entry.channels is UNSET:
         return None
-    return PcmFormat(entry.rate_hz, entry.channels)
+    if entry.codec == OpusFormat.codec:
+        return OpusFormat(RATE_HZ, entry.channels)
+    return PcmFormat(entry.sample_rate_hz, entry.channels)
 
 
 def lost_lines(

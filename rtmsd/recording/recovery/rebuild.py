@@ -1,4 +1,4 @@
-"""A lost manifest, rebuilt from the files: the header of a WAV holds its start and owner."""
+"""A lost manifest, rebuilt from the files: the header of a file of audio holds its start and owner."""
 
 from pathlib import Path
 from typing import Any, Final
@@ -10,13 +10,14 @@ from rtmsd.recording.disk.filesystem import SET_ASIDE
 from rtmsd.recording.disk.paths import EVENTS, time_of
 from rtmsd.recording.manifest.lines import FILES, Line, read_lines
 from rtmsd.recording.manifest.schema import FAR_MS, MANIFEST, ConnectionEntry, Manifest, ParticipantEntry, new_manifest
+from rtmsd.recording.media.ogg.header import HEAD_BYTES, OggHeader
 from rtmsd.recording.media.wav.header import HEADER_BYTES, WavHeader
 from rtmsd.recording.recovery.damage import Lost
 from rtmsd.recording.recovery.plan import RepairPlan
-from rtmsd.recording.recovery.repair_files import header_of
+from rtmsd.recording.recovery.repair_files import header_of, ogg_header_of
 from rtmsd.recording.recovery.repair_pictures import FOLDERS
 
-_OURS: Final = ("audio/*.wav", *(f"{folder}/*.jsonl" for folder in FOLDERS), *FILES)
+_OURS: Final = ("audio/*.wav", "audio/*.opus", *(f"{folder}/*.jsonl" for folder in FOLDERS), *FILES)
 _WRITTEN_BY_MS: Final = 10_000
 """A stream that has lasted so long had its manifest on disk: where there is none, somebody took it away."""
 
@@ -54,8 +55,10 @@ def rebuild_manifest(plan: RepairPlan, identity: dict[str, Any]) -> Manifest | N
     )
 
 
-def _header(path: Path) -> WavHeader | None:
-    if path.suffix != ".wav":
+def _header(path: Path) -> WavHeader | OggHeader | None:
+    if path.suffix not in {".wav", ".opus"}:
         return None
     with path.open("rb") as file:
-        return header_of(file.read(HEADER_BYTES), path.stem)
+        if path.suffix == ".wav":
+            return header_of(file.read(HEADER_BYTES), path.stem)
+        return ogg_header_of(file.read(HEAD_BYTES), path.stem)

@@ -25,10 +25,9 @@ from rtmsd.recording.manifest.schema import (
     read_manifest,
 )
 from rtmsd.recording.media.captions import HEAD, captions
-from rtmsd.recording.media.wav.header import WavHeader
 from rtmsd.recording.recovery.plan import RepairPlan
 from rtmsd.recording.recovery.rebuild import rebuild_manifest
-from rtmsd.recording.recovery.repair_audio import repair_audio
+from rtmsd.recording.recovery.repair_audio import Headers, repair_audio
 from rtmsd.recording.recovery.repair_files import cut_torn
 from rtmsd.recording.recovery.repair_lines import repair_lines
 from rtmsd.recording.recovery.repair_pictures import repair_pictures
@@ -66,11 +65,11 @@ class Repaired:
 
     Attributes:
         manifest: None if there is none, and none can be made.
-        headers: of the WAVs, by name.
+        headers: of the files of audio, by name.
     """
 
     manifest: Manifest | None
-    headers: dict[str, WavHeader]
+    headers: Headers
     plan: RepairPlan
 
 
@@ -96,8 +95,8 @@ def plan_repair(directory: Path, identity: dict[str, Any]) -> Repaired:
     if manifest is None:
         plan.note(directory / MANIFEST, "no manifest of rtmsd, and nothing here to make one from")
         return Repaired(None, {}, plan)
-    headers, wavs = repair_audio(plan, manifest)
-    files = [*wavs, *repair_pictures(plan, manifest), *repair_lines(plan, manifest)]
+    headers, audio = repair_audio(plan, manifest)
+    files = [*audio, *repair_pictures(plan, manifest), *repair_lines(plan, manifest)]
     if plan.exists(captions_path := directory / CAPTIONS):
         cut_torn(plan, captions_path)
     _repair_manifest(plan, manifest, files)

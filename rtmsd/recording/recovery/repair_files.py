@@ -1,8 +1,9 @@
 """Repair of single files that a kill, a power failure or somebody's hands left broken.
 
-Only what never was whole is cut off: a torn line, or half a sample.
+Only what never was whole is cut off: a torn line, a torn page, or half a sample.
 """
 
+import os
 from pathlib import Path
 from typing import Final
 
@@ -11,6 +12,9 @@ import attrs
 from rtmsd.protocol.times import LATEST_MS
 from rtmsd.recording.disk.paths import owner_of, participant_name
 from rtmsd.recording.manifest.schema import FAR_MS, MAX_RATE_HZ, FileEntry
+from rtmsd.recording.media.ogg.header import HEAD_BYTES, BadOgg, OggHeader
+from rtmsd.recording.media.ogg.packets import OpusFormat
+from rtmsd.recording.media.ogg.reader import End, find_end
 from rtmsd.recording.media.wav.header import HEADER_BYTES, BadWav, WavHeader
 from rtmsd.recording.recovery.damage import pcm_of
 from rtmsd.recording.recovery.plan import RepairPlan
@@ -87,6 +91,57 @@ def repair_wav(plan: RepairPlan, path: Path, entry: FileEntry | None, started_ms
         what = "lengths in the header corrected" if is_known else "header made again from the manifest"
         plan.note(path, f"{what}, {whole_bytes} bytes")
     return header
+
+
+def ogg_header_of(
+    raw: bytes, stem: str, entry: FileEntry | None = None, started_ms: int | None = None, serial: int = 0
+) -> OggHeader | None:
+    """As `header_of`, of an Ogg file. Its checksum is right, so it is only asked whether it is of this stream.
+
+    Args:
+        serial: of the pages behind it.
+    """
+    try:
+        stored = OggHeader.decode(raw)
+    except BadOgg:
+        stored = None
+    if stored is not None and not (0 <= stored.stream_started_ms <= FAR_MS and 0 <= stored.start_ms < LATEST_MS):
+        stored = None
+    if stored is not None and not _is_named(stored.owner, stem):
+        stored = attrs.evolve(stored, owner=owner_of(stem), serial=stored.serial)
+    if started_ms is None or (stored is not None and stored.stream_started_ms == started_ms):
+        return stored
+    pcm = None if entry is None else pcm_of(entry)
+    if entry is None or not isinstance(pcm, OpusFormat):
+        return stored and attrs.evolve(stored, stream_started_ms=started_ms)
+    owner = owner_of(stem) if entry.user_id is None else entry.user_id
+    start_ms = entry.start_ms
+    return OggHeader(pcm=pcm, start_ms=start_ms, stream_started_ms=started_ms, owner=owner, serial=serial)
+
+
+def repair_ogg(plan: RepairPlan, path: Path, entry: FileEntry | None, started_ms: int) -> tuple[OggHeader, End] | None:
+    """Cut off what is behind the last whole page. Returns header and end; None if there is no such file any more."""
+    size_bytes = path.stat().st_size
+    with path.open("rb") as file:
+        raw = os.pread(file.fileno(), HEAD_BYTES, 0)
+        end = find_end(file.fileno(), size_bytes)
+    if end is None:
+        if size_bytes <= HEAD_BYTES or ogg_header_of(raw, path.stem) is not None:
+            plan.remove(path)
+            plan.note(path, "removed, it holds no audio")
+        else:
+            plan.note(path, "cannot be repaired: there is no page of Opus in it")
+        return None
+    header = ogg_header_of(raw, path.stem, entry, started_ms, end.serial)
+    if header is None:
+        plan.note(path, "cannot be repaired: its header is not readable and the manifest does not know it")
+        return None
+    right = header.encode()
+    if right != raw or end.size_bytes != size_bytes:
+        plan.cut(path, end.size_bytes, right)
+        what = "torn last page cut off" if right == raw else "header made again from the manifest"
+        plan.note(path, f"{what}, {end.size_bytes} bytes")
+    return header, end
 
 
 def cut_torn(plan: RepairPlan, path: Path) -> None:

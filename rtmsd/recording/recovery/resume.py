@@ -14,13 +14,15 @@ from rtmsd.recording.disk.paths import CAPTIONS, owner_of
 from rtmsd.recording.library.revoke import delete_all
 from rtmsd.recording.manifest.lines import FILES, read_lines
 from rtmsd.recording.manifest.schema import MANIFEST, FileEntry, Manifest
+from rtmsd.recording.media.ogg.header import OggHeader
+from rtmsd.recording.media.ogg.reader import find_end, last_packets
 from rtmsd.recording.media.resumed import ResumedAudio, ResumedMedia, ResumedPictures
 from rtmsd.recording.media.wav.earlier import LONGEST_PACKET_MS
 from rtmsd.recording.media.wav.header import HEADER_BYTES, WavHeader
 from rtmsd.recording.media.wav.recent_packets import WINDOW_MS
 from rtmsd.recording.media.wav.track import REACH_MS
 from rtmsd.recording.recovery.damage import Lost
-from rtmsd.recording.recovery.holes import scan_holes
+from rtmsd.recording.recovery.holes import scan_holes, scan_pauses
 from rtmsd.recording.recovery.plan import RepairPlan
 from rtmsd.recording.recovery.repair import plan_repair
 from rtmsd.recording.timeline.gaps import Gap
@@ -141,10 +143,16 @@ def load_resume_state(directory: Path, identity: dict[str, Any]) -> ResumeState:
     )
 
 
-def _audio(plan: RepairPlan, name: str, header: WavHeader, gaps: list[Gap]) -> ResumedAudio:
+def _audio(plan: RepairPlan, name: str, header: WavHeader | OggHeader, gaps: list[Gap]) -> ResumedAudio:
     path = plan.directory / name
     size_bytes = plan.size_bytes(path)
     missing = [(gap.from_ms, gap.to_ms) for gap in gaps if gap.user_id in {None, header.owner}]
+    if isinstance(header, OggHeader):
+        with path.open("rb") as file:
+            end = find_end(file.fileno(), size_bytes)
+        assert end is not None, "the repair found it"
+        pauses = scan_pauses(path, header, end, missing)
+        return ResumedAudio(name, header, size_bytes, pauses.holes, pauses.kept, end=end)
     scan = scan_holes(path, header, size_bytes, missing)
     return ResumedAudio(name, header, size_bytes, scan.holes, scan.kept)
 
@@ -161,13 +169,25 @@ def _with_tails(directory: Path, found: list[ResumedAudio]) -> list[ResumedAudio
     """Read the ends of those files of which something may come again, the newest first, within a bound."""
     newest_ms = max((audio.end_ms for audio in found), default=0)
     room_bytes = _TAILS_BYTES
-    tails: dict[str, bytes] = {}
+    known: dict[str, ResumedAudio] = {}
     for audio in sorted(found, key=lambda audio: audio.end_ms, reverse=True):
-        size = min(audio.size_bytes - HEADER_BYTES, _TAIL_MS * audio.header.pcm.bytes_per_ms)
+        size = min(audio.size_bytes, _TAIL_MS * audio.header.pcm.bytes_per_ms)  # Opus never takes more
         if audio.end_ms < newest_ms - WINDOW_MS or size > room_bytes:
             break
         room_bytes -= size
-        with (directory / audio.path).open("rb") as file:
-            file.seek(audio.size_bytes - size)
-            tails[audio.path] = file.read(size)
-    return [attrs.evolve(audio, tail=tails.get(audio.path, b"")) for audio in found]
+        known[audio.path] = _with_tail(directory / audio.path, audio)
+    return [known.get(audio.path, audio) for audio in found]
+
+
+def _with_tail(path: Path, audio: ResumedAudio) -> ResumedAudio:
+    header, tail_bytes = audio.header, _TAIL_MS * audio.header.pcm.bytes_per_ms
+    with path.open("rb") as file:
+        if isinstance(header, WavHeader):
+            file.seek(max(HEADER_BYTES, audio.size_bytes - tail_bytes))
+            return attrs.evolve(audio, tail=file.read(audio.size_bytes - file.tell()))
+        last = [
+            (HEADER_BYTES + samples * header.pcm.block_bytes, packet)
+            for samples, packet in last_packets(file.fileno(), audio.size_bytes, tail_bytes)
+        ]
+    first = last[-1][0] - tail_bytes if last else 0
+    return attrs.evolve(audio, packets=tuple((place, packet) for place, packet in last if place >= first))

@@ -15,6 +15,7 @@ from rtmsd.protocol.causes import RecordingState
 from rtmsd.recording.disk.paths import recorded_paths
 from rtmsd.recording.manifest.lines import FILES, Line, read_line
 from rtmsd.recording.manifest.schema import VERSION, manifest_from_json
+from rtmsd.recording.verify.opus_reader import read_opus
 from rtmsd.recording.verify.times import ENDED, Problem, check_times, verify_manifest
 from rtmsd.recording.verify.wave_reader import read_wave
 
@@ -121,7 +122,9 @@ def _check_files(directory: Path, manifest: dict[str, Any]) -> Iterator[Problem]
         size_bytes = path.stat().st_size
         if (size_bytes != entry["bytes"]) if has_ended else (size_bytes < entry["bytes"]):
             yield Problem(name, "length", f"{size_bytes} bytes, {entry['bytes']} in the manifest")
-        if entry["media"] == "audio":
+        if entry["media"] == "audio" and entry.get("codec") == "OPUS":
+            yield from _check_opus(path, entry, manifest, has_ended=has_ended)
+        elif entry["media"] == "audio":
             yield from _check_wave(path, entry, manifest, has_ended=has_ended)
         elif "index" in entry:
             yield from _check_index(directory, entry, has_ended=has_ended)
@@ -139,11 +142,12 @@ def _check_wave(path: Path, entry: dict[str, Any], manifest: dict[str, Any], *, 
         yield Problem(name, "header", f"says {wave.data_bytes} bytes of samples, there are {there_bytes}")
     if there_bytes % wave.block_bytes:
         yield Problem(name, "length", "ends within a sample")
-    duration_ms = there_bytes // wave.block_bytes * 1000 // wave.rate_hz
-    if (duration_ms != entry["duration_ms"]) if has_ended else (duration_ms < entry["duration_ms"]):
-        yield Problem(name, "length", f"{duration_ms} ms, {entry['duration_ms']} in the manifest")
+    yield from _check_duration(there_bytes // wave.block_bytes * 1000 // wave.rate_hz, entry, has_ended=has_ended)
     wave_format = (wave.rate_hz, wave.channels)
-    if wave_format != (entry.get("rate_hz", wave.rate_hz), entry.get("channels", wave.channels)):
+    if wave_format != (
+        entry.get("sample_rate_hz", entry.get("rate_hz", wave.rate_hz)),
+        entry.get("channels", wave.channels),
+    ):
         yield Problem(name, "header", f"says {wave_format[0]} Hz and {wave_format[1]} channels, the manifest does not")
     started_ms = manifest["started_ms"]
     if wave.bext is None:
@@ -155,6 +159,33 @@ def _check_wave(path: Path, entry: dict[str, Any], manifest: dict[str, Any], *, 
         yield Problem(name, "header", f"bext is of a stream that started at {wave.bext.started!r}")
     if wave.bext.description != json.dumps({"user_id": entry["user_id"]}).encode()[:256]:
         yield Problem(name, "header", f"bext is of {wave.bext.description!r}, not of {entry['user_id']!r}")
+
+
+def _check_opus(path: Path, entry: dict[str, Any], manifest: dict[str, Any], *, has_ended: bool) -> Iterator[Problem]:
+    name = entry["path"]
+    try:
+        opus = read_opus(path)
+    except ValueError as exc:
+        yield Problem(name, "header", str(exc))
+        return
+    if opus.problem is not None and (has_ended or not opus.is_torn):  # before the end a page may be on its way
+        yield Problem(name, "page", opus.problem)
+    yield from _check_duration(opus.samples // 48, entry, has_ended=has_ended)
+    if (48_000, opus.channels) != (entry.get("sample_rate_hz"), entry.get("channels")):
+        yield Problem(name, "header", f"says 48000 Hz and {opus.channels} channels, the manifest does not")
+    wanted = {
+        "RTMS_START_MS": str(entry["start_ms"]),
+        "RTMS_STREAM_STARTED_MS": str(manifest["started_ms"]),
+        "RTMS_USER_ID": json.dumps(entry["user_id"])[:256],
+    }
+    for key, value in wanted.items():
+        if opus.comments.get(key) != value:
+            yield Problem(name, "header", f"{key} is {opus.comments.get(key)!r}, not {value!r}")
+
+
+def _check_duration(duration_ms: int, entry: dict[str, Any], *, has_ended: bool) -> Iterator[Problem]:
+    if (duration_ms != entry["duration_ms"]) if has_ended else (duration_ms < entry["duration_ms"]):
+        yield Problem(entry["path"], "length", f"{duration_ms} ms, {entry['duration_ms']} in the manifest")
 
 
 def _seconds(date_and_time: str) -> int | None:

@@ -1,4 +1,4 @@
-"""Decoders of Zoom's audio to L16, the one format that is stored."""
+"""Decoders of Zoom's audio to what is stored: L16, and Opus as it is."""
 
 import importlib
 from collections.abc import Callable
@@ -19,20 +19,20 @@ def decoder(audio: AudioFormat) -> Callable[[], Decoder]:
     """Return what makes a decoder for one participant.
 
     Raises:
-        ValueError: what cannot be stored (OPUS, G.722 that is not its 16 kHz mono); the configuration does not let it
-            be asked for.
+        ValueError: what cannot be stored (G.722 that is not its 16 kHz mono); the configuration does not let it be
+            asked for.
     """
     match audio.codec:
         case PayloadType.G722 if (audio.rate_hz, audio.channels) != (16_000, 1):
             raise ValueError(f"G722 with {audio.rate_hz} Hz and {audio.channels} channels")
-        case PayloadType.L16:
+        case PayloadType.L16 | PayloadType.OPUS:
             return _unchanged
         case PayloadType.G711:
             return lambda: decode_alaw
         case PayloadType.G722:
             return G722Decoder
         case _:
-            raise ValueError(f"{audio.codec.name} cannot be stored yet")
+            raise ValueError(f"{audio.codec.name} cannot be stored")
 
 
 def _unchanged() -> Decoder:

@@ -10,7 +10,7 @@ import functools
 import json
 import struct
 from datetime import UTC, datetime
-from typing import Final
+from typing import ClassVar, Final
 
 import attrs
 
@@ -33,7 +33,17 @@ class BadWav(ValueError):
 
 @attrs.frozen
 class PcmFormat:
-    """Signed 16-bit little-endian samples, interleaved."""
+    """Signed 16-bit little-endian samples, interleaved; the base of what decodes to such.
+
+    Attributes:
+        codec: its name in the manifest.
+        suffix: of its files.
+        mistake: the kind of corruption of a packet that is none.
+    """
+
+    codec: ClassVar[str] = "L16"
+    suffix: ClassVar[str] = "wav"
+    mistake: ClassVar[str] = "odd_length"
 
     rate_hz: int
     channels: int
@@ -47,6 +57,10 @@ class PcmFormat:
     def bytes_per_ms(self) -> int:
         """Whole, since every rate that Zoom has is a multiple of 1000 Hz."""
         return self.rate_hz // 1000 * self.block_bytes
+
+    def size_bytes(self, data: bytes) -> int:
+        """Return the size of the samples that a packet holds, or decodes to; 0 for what is no packet."""
+        return len(data) if len(data) % self.block_bytes == 0 else 0
 
 
 @attrs.frozen(kw_only=True)

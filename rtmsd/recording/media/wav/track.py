@@ -2,12 +2,14 @@
 
 Packets that follow each other are written behind each other, however their timestamps jitter, so that no speech is cut;
 but no sample strays further than `REACH_MS` from its timestamp.
+
+Opus follows the same rules: `ogg.track` overrides what is different where packets cannot be divided.
 """
 
 import copy
 import enum
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, Protocol
 
 from rtmsd.recording.disk.file_buffer import PIECE_BYTES, DiskFile
 from rtmsd.recording.media.wav.drift import DRIFTING, Drift, without_silence
@@ -22,6 +24,7 @@ REACH_MS: Final = 100
 
 MAX_AHEAD_MS: Final = 12 * 3_600_000
 _MAX_FILE_BYTES: Final = 2**40  # holes are free, but file systems have an end
+ADJUSTMENTS: Final = ("same_time", "trimmed_ms", "inserted_ms", "cut_ms")
 _EARLIER_MS: Final = 2000  # after so much new audio nothing comes any more that an earlier process had
 
 
@@ -31,7 +34,15 @@ class Placement(enum.Enum):
     KEPT = enum.auto()
     REPEAT = enum.auto()  # it came before
     CUT = enum.auto()  # more than `REACH_MS` behind, and other audio is there already
+    LATE = enum.auto()  # the same, but there is silence, which cannot be replaced
     TOO_FAR = enum.auto()  # more than 12 h ahead: a broken timestamp, not silence
+
+
+class Earlier(Protocol):
+    """The end of a file that an earlier process wrote."""
+
+    def unknown_part(self, at: int, data: bytes) -> bytes:
+        """Return what of a packet, whose time is at `at`, is not there yet: all, its end, or nothing."""
 
 
 class Track:
@@ -57,6 +68,7 @@ class Track:
         "_expected",
         "_interrupted_at",
         "_keys",
+        "_max_position",
         "_missed_ms",
         "_newest_bytes",
         "_reach_bytes",
@@ -99,7 +111,9 @@ class Track:
         self._reach_bytes = REACH_MS * pcm.bytes_per_ms
         self._zero = start_ms * pcm.bytes_per_ms - HEADER_BYTES
         # What `timestamp_ms * _bytes_per_ms` is for a packet that continues the file exactly.
-        self._expected = max(file.size_bytes, HEADER_BYTES) + self._zero
+        found_end = self._found_end()
+        self._expected = (HEADER_BYTES if found_end is None else found_end) + self._zero
+        self._max_position = _MAX_FILE_BYTES
         self._tail = file.tail
         self._backlog = file.backlog
         self._recent = RecentPackets()
@@ -111,10 +125,9 @@ class Track:
         self.user_name: str | None = ""
         self.same_time = self.trimmed_bytes = self.inserted_bytes = self.cut_bytes = 0
         self._resumed_ms: int | None = None
-        self._earlier: EarlierAudio | None = None
+        self._earlier: Earlier | None = None
         self._earlier_end = 0
-        if file.size_bytes < HEADER_BYTES:
-            file.skip_to(HEADER_BYTES)
+        if found_end is None:
             self.newest_ms = start_ms - 1
         else:  # which timestamps there were is not known: none that may be stored here is newer
             self.newest_ms = self._resumed_ms = self.end_ms + REACH_MS
@@ -122,6 +135,13 @@ class Track:
             self.interrupted()
             self._earlier = EarlierAudio(self.end, tail, self._reach_bytes, self._block_bytes, self._bytes_per_ms)
         self.holes = Holes(holes)
+
+    def _found_end(self) -> int | None:
+        """Return the end of what an earlier process wrote; None: the file is new."""
+        if self.file.size_bytes >= HEADER_BYTES:
+            return self.file.size_bytes
+        self.file.skip_to(HEADER_BYTES)
+        return None
 
     @property
     def end(self) -> int:
@@ -150,11 +170,33 @@ class Track:
         """How much the file received so far. Its queue need not be looked at: it ends where the next packet goes."""
         return self.file.taken_bytes + self.end - self.file.tail_offset
 
+    @property
+    def queued_ms(self) -> int | None:
+        """Time of the first sample that is not on disk yet; None: all are."""
+        first = min((offset for offset, _ in self.file.queued), default=None)
+        return None if first is None else self.time_ms(first)
+
+    def lost(self, size_bytes: int | None) -> tuple[int, int]:
+        """Return the time that was on disk and is gone, of a file of which so much is left."""
+        left = HEADER_BYTES if size_bytes is None else size_bytes
+        return self.time_ms(left), self.time_ms(self.file.durable_bytes)
+
+    @property
+    def size_bytes(self) -> int:
+        """Size of the file, as the manifest has it."""
+        return self.end
+
+    def adjustments(self) -> dict[str, int]:
+        """How packets were fitted to each other, under the manifest's names."""
+        sizes = (self.trimmed_bytes, self.inserted_bytes, self.cut_bytes)
+        counts = (self.same_time, *(size // self._bytes_per_ms for size in sizes))
+        return dict(zip(ADJUSTMENTS, counts, strict=True))
+
     def unwritten(self, from_ms: int, to_ms: int) -> list[tuple[int, int]]:
         """Return the parts of a time that hold no samples yet, jitter apart."""
         if from_ms > self.newest_ms:
             return [(from_ms, to_ms)]
-        ranges = [*((self.time_ms(start), self.time_ms(stop)) for start, stop in self.holes), (self.end_ms, to_ms)]
+        ranges = [*((self.time_ms(start), self.time_ms(stop)) for start, stop in self._empty()), (self.end_ms, to_ms)]
         parts = [(max(from_ms, start), min(to_ms, stop)) for start, stop in ranges]
         return [(start, stop) for start, stop in parts if stop - start > CONTIGUOUS_MS // 2]
 
@@ -247,17 +289,18 @@ class Track:
         newest_ms = self.newest_ms
         if timestamp_ms <= newest_ms and self._recent.holds(timestamp_ms, data, newest_ms):
             return Placement.REPEAT
-        at = timestamp_ms * self._bytes_per_ms - self._zero
-        is_free = timestamp_ms < newest_ms and self.holes.contain(at, at + len(data))
+        exact = timestamp_ms * self._bytes_per_ms - self._zero
+        at, size = self._on_grid(exact), self.pcm.size_bytes(data)
+        is_free = timestamp_ms < newest_ms and self.holes.contain(at, at + size)
         left = data
         if self._earlier is not None and not is_free:
             left = self._earlier.unknown_part(at, data)
             if not left:
                 return Placement.REPEAT
             if len(left) < len(data):  # its beginning is what the file ended with
-                at = self._earlier_end
-        off = at - self.end
-        if off > MAX_AHEAD_MS * self._bytes_per_ms or at + len(left) > _MAX_FILE_BYTES:
+                exact = at = self._earlier_end
+        off = exact - self.end
+        if off > MAX_AHEAD_MS * self._bytes_per_ms or at + size > self._max_position:
             return Placement.TOO_FAR
         limit_bytes = self._slack_bytes if self._interrupted_at == self._expected else self._reach_bytes
         if -self._reach_bytes <= off <= limit_bytes and not is_free:
@@ -271,7 +314,7 @@ class Track:
             self._write(left)
             self._forget_resumption()
         else:
-            is_known = at >= self._earlier_end and self._recent.knows(timestamp_ms, newest_ms)
+            is_known = self._is_new(at, timestamp_ms, size)
             if not self._fill(at, left, is_known=is_known):
                 if not is_known:
                     return Placement.REPEAT
@@ -282,7 +325,7 @@ class Track:
 
     def _remember(self, timestamp_ms: int, data: bytes) -> None:
         self._keys.append(timestamp_ms ^ hash(data))
-        self._newest_bytes = len(data)
+        self._newest_bytes = self.pcm.size_bytes(data)
         self.newest_ms = max(self.newest_ms, timestamp_ms)
 
     def _forget_resumption(self) -> None:
@@ -290,23 +333,44 @@ class Track:
         if self.newest_ms == self._resumed_ms:
             self.newest_ms = self.start_ms - 1
 
+    def _on_grid(self, position: int) -> int:
+        """Return the place nearest to a position at which a packet may begin behind a hole, or in one."""
+        return position
+
+    def _empty(self) -> Iterable[tuple[int, int]]:
+        """Return the ranges without audio."""
+        return self.holes
+
+    def _is_new(self, at: int, timestamp_ms: int, size: int) -> bool:
+        """Whether a late packet is known to be no repeat."""
+        return at >= self._earlier_end and self._recent.knows(timestamp_ms, self.newest_ms)
+
     def _write(self, data: bytes) -> None:
         self.file.append(data)
-        self._expected += len(data)
+        self._expected += self.pcm.size_bytes(data)
 
     def _continue(self, off: int, data: bytes) -> None:
         """Write at the write position, from which the packet's time is off by so much, and follow a drifting clock."""
         row = self._drift.note(off, self._slack_bytes, self._expected)
         if row >= DRIFTING:
-            self._write(bytes(self._bytes_per_ms))
-            self.inserted_bytes += self._bytes_per_ms
+            silence = self._silence()
+            self._write(silence)
+            self.inserted_bytes += self.pcm.size_bytes(silence)
         elif row <= -DRIFTING:
-            trimmed = without_silence(data, self._bytes_per_ms, self._block_bytes)
-            self.trimmed_bytes += len(data) - len(trimmed)
+            trimmed = self._without_silence(data)
+            self.trimmed_bytes += self.pcm.size_bytes(data) - self.pcm.size_bytes(trimmed)
             data = trimmed
         if data:
             self._write(data)
         self._drift.position = self._expected
+
+    def _silence(self) -> bytes:
+        """Return the shortest silence."""
+        return bytes(self._bytes_per_ms)
+
+    def _without_silence(self, data: bytes) -> bytes:
+        """Return a packet without the shortest silence, if there is such in it."""
+        return without_silence(data, self._bytes_per_ms, self._block_bytes)
 
     def _fill(self, at: int, data: bytes, *, is_known: bool) -> bool:
         """Write the parts of `data` that lie in holes or behind the end. Returns whether there were any.

@@ -9,11 +9,15 @@ import attrs
 
 from rtmsd.admin.messages import NDJSON_TYPE, AdminError, Code, JsonObject
 from rtmsd.http.messages import Source, StreamReply
+from rtmsd.protocol.enums import PayloadType
 from rtmsd.protocol.media_params import AudioFormat
 from rtmsd.protocol.media_types import NAMES
+from rtmsd.recording.media.ogg.header import HEAD_PAGES, OggHeader
+from rtmsd.recording.media.ogg.packets import RATE_HZ, OpusFormat
+from rtmsd.recording.media.ogg.pages import PageWriter
 from rtmsd.sinks.base import LiveSink
 from rtmsd.sinks.hub import LiveHub
-from rtmsd.sinks.taps import EventTap, NdjsonTap, PcmTap, wav_head
+from rtmsd.sinks.taps import EventTap, NdjsonTap, VoiceTap, wav_head
 
 MIX_USER_ID: Final = 0
 MEDIA: Final = (*NAMES.values(), "events")
@@ -24,13 +28,22 @@ DEFAULT_MEDIA: Final = frozenset({"audio", "transcript", "events"})
 class TapFormat(enum.StrEnum):
     WAV = "wav"
     RAW = "raw"
+    OPUS = "opus"
     NDJSON = "ndjson"
 
 
 CONTENT_TYPES: Final[Mapping[TapFormat, str]] = {
     TapFormat.WAV: "audio/wav",
     TapFormat.RAW: "application/octet-stream",
+    TapFormat.OPUS: "audio/ogg",
     TapFormat.NDJSON: NDJSON_TYPE,
+}
+
+
+_CHOOSE: Final = "choose {} with --format (in a request: format=)"
+_OTHER_CODEC: Final = {
+    True: f"the audio of this stream is Opus, which is not decoded: {_CHOOSE.format('opus or ndjson')}",
+    False: f"the audio of this stream is L16, which is not encoded: {_CHOOSE.format('wav, raw or ndjson')}",
 }
 
 
@@ -62,7 +75,7 @@ class TapRequest:
         try:
             form = TapFormat(query.get("format", TapFormat.NDJSON))
         except ValueError:
-            raise AdminError(Code.BAD_REQUEST, f"format={query['format']}: write wav, raw or ndjson") from None
+            raise AdminError(Code.BAD_REQUEST, f"format={query['format']}: write wav, raw, opus or ndjson") from None
         sound_only = form is not TapFormat.NDJSON
         default = frozenset({"audio"}) if sound_only else DEFAULT_MEDIA
         media = frozenset(query["media"].split(",")) if "media" in query else default
@@ -104,16 +117,18 @@ def tap_reply(wanted: TapRequest, rtms_stream_id: str, recorder: TapRecorder, hu
     """The live answer to a request.
 
     Raises:
-        AdminError: NO_SUCH_PARTICIPANT for one who is neither there nor was; REFUSED_IN_STATE when WAV or raw was asked
-            for, and it is not clear whose voice is meant or no audio was negotiated yet.
+        AdminError: NO_SUCH_PARTICIPANT for one who is neither there nor was; REFUSED_IN_STATE when sound alone was
+            asked for, and it is not clear whose voice is meant, no audio was negotiated yet, or it is in another codec.
     """
-    tap: NdjsonTap | PcmTap
+    tap: NdjsonTap | VoiceTap
     if wanted.format is TapFormat.NDJSON:
         if wanted.user_id is not None and wanted.user_id != str(MIX_USER_ID):
             _check_participant(recorder.snapshot(), wanted.user_id)
-        tap = NdjsonTap(rtms_stream_id, wanted.media, wanted.user_id)
+        tap = NdjsonTap(
+            rtms_stream_id, wanted.media, wanted.user_id, lambda: "OPUS" if _is_opus(recorder.pcm) else "L16"
+        )
     else:
-        tap = _pcm_tap(wanted, recorder)
+        tap = _voice_tap(wanted, recorder)
     return StreamReply(
         content_type=CONTENT_TYPES[wanted.format],
         open=lambda: _attached(tap, recorder, hub),
@@ -121,22 +136,40 @@ def tap_reply(wanted: TapRequest, rtms_stream_id: str, recorder: TapRecorder, hu
     )
 
 
-def _pcm_tap(wanted: TapRequest, recorder: TapRecorder) -> PcmTap:
+def _is_opus(form: AudioFormat | None) -> bool:
+    return form is not None and form.codec is PayloadType.OPUS
+
+
+def _voice_tap(wanted: TapRequest, recorder: TapRecorder) -> VoiceTap:
     form = recorder.pcm
     if form is None:
         raise AdminError(Code.REFUSED_IN_STATE, "no audio was negotiated yet: try again once the stream is active")
-    samples = (form.rate_hz, form.channels)
+    if _is_opus(form) != (wanted.format is TapFormat.OPUS):
+        raise AdminError(Code.REFUSED_IN_STATE, _OTHER_CODEC[_is_opus(form)])
+    known = (_is_opus(form), form.rate_hz, form.channels)
 
     def format_holds() -> bool:
         now = recorder.pcm
-        return now is not None and (now.rate_hz, now.channels) == samples
+        return now is not None and (_is_opus(now), now.rate_hz, now.channels) == known
 
-    user_id = choose_voice(recorder.snapshot(), form, wanted.user_id)
-    return PcmTap(user_id, wav_head(*samples) if wanted.format is TapFormat.WAV else b"", format_holds)
+    manifest = recorder.snapshot()
+    user_id = choose_voice(manifest, form, wanted.user_id)
+    if wanted.format is not TapFormat.OPUS:
+        head = wav_head(form.rate_hz, form.channels) if wanted.format is TapFormat.WAV else b""
+        return VoiceTap(user_id, head, format_holds)
+    header = OggHeader(
+        pcm=OpusFormat(RATE_HZ, form.channels),
+        start_ms=max(manifest["started_ms"], manifest["clock_ms"]),
+        stream_started_ms=manifest["started_ms"],
+        owner=int(user_id) if user_id.isdecimal() else user_id,
+        user_name=_names(manifest, (user_id,)).get(user_id),
+    )
+    pages = PageWriter(header.serial, HEAD_PAGES).pages
+    return VoiceTap(user_id, header.encode(), format_holds, lambda packets: b"".join(pages(packets)))
 
 
 def choose_voice(manifest: JsonObject, form: AudioFormat, wanted: str | None) -> str:
-    """Whose sound WAV or raw is to hold, as text: the one asked for, the mix, or the only one there is.
+    """Whose sound a tap of sound alone is to hold, as text: the one asked for, the mix, or the only one there is.
 
     Raises:
         AdminError: NO_SUCH_PARTICIPANT, or REFUSED_IN_STATE when there are several or none.
@@ -184,7 +217,7 @@ def _names(manifest: JsonObject, user_ids: Collection[str]) -> dict[str, str]:
 
 
 @contextmanager
-def _attached(tap: NdjsonTap | PcmTap, recorder: TapRecorder, hub: LiveHub) -> Iterator[Source]:
+def _attached(tap: NdjsonTap | VoiceTap, recorder: TapRecorder, hub: LiveHub) -> Iterator[Source]:
     with hub.attached_to(recorder.listeners, tap):
         yield tap
 

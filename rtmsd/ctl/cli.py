@@ -20,7 +20,7 @@ VIDEO_TIMEOUT_S: Final = 15.0  # the daemon itself gives Zoom 10 s
 ZOOM_TIMEOUT_S: Final = 30.0  # the daemon itself gives Zoom 25 s
 ZOOM_URL: Final = "https://zoom.us/"
 
-FORMATS: Final = ("wav", "raw", "ndjson")
+FORMATS: Final = ("wav", "raw", "opus", "ndjson")
 
 EPILOG: Final = (
     "exit status: 0 ok, 1 failed, 2 usage or ambiguous prefix, 3 daemon not reachable, 4 no such stream, "
@@ -100,7 +100,7 @@ def _tap(parser: argparse.ArgumentParser) -> None:
     names = (*NAMES.values(), "events")
     media = f"of {','.join(names)} (default: audio)"
     _complete(parser.add_argument("--media", metavar="LIST", default="audio", help=media), "media", _words(names))
-    form = "default: wav for audio alone, else ndjson"
+    form = "default: wav for audio alone, else ndjson; opus: in Ogg, where Zoom sends Opus, which is not decoded"
     parser.add_argument("--format", choices=FORMATS, help=form)
     parser.add_argument("--user-id", metavar="ID", help="only this participant; 0 is the mix")
     parser.epilog = "A slow reader loses its own frames, never the recording's: ndjson counts them."

@@ -23,7 +23,7 @@ class LiveSink(Protocol):
     """Hears what a stream's recorder keeps, a repeat excepted, and what the hub publishes.
 
     Each method is called on the packet path: it must neither wait nor raise. Lossy by contract: a sink whose reader is
-    slow drops what it cannot hold, and says how much. `pcm` is L16, whatever the codec was.
+    slow drops what it cannot hold, and says how much. `pcm` is L16, whatever the codec was, or a packet of Opus.
     """
 
     def audio(self, user_id: UserId, user_name: str | None, timestamp_ms: int, pcm: bytes) -> None: ...

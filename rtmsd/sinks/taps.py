@@ -2,12 +2,12 @@
 
 A sink is called synchronously, so it only puts into a bounded ring; sound is formatted in the reader's task. A slow
 reader loses its oldest items, never the recording's. NDJSON has a line for that, `{"media": "lost", "frames": n}` or
-`{"kind": "lost", "events": n}`; WAV and raw have a trailer, as there is no place for it between the samples.
+`{"kind": "lost", "events": n}`; sound has a trailer, as there is no place for it between the samples.
 """
 
 import functools
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import attrs
@@ -25,19 +25,27 @@ EVENT_MEDIA: Final = "event_media"
 """What `media` of an event (which ones a connection carries) is called where `media` says what sort of line it is."""
 
 
-class PcmTap:
+class VoiceTap:
     """The sound of one participant, back to back: silence for pauses would only make a live player fall behind.
 
     Args:
         user_id: whose, as text.
-        head: sent first, at once: a WAV header or nothing.
+        head: sent first, at once: the header of a WAV, or of an Ogg stream, or nothing.
+        join: makes of packets what is sent.
         format_holds: asked before each packet; when the format changed, what follows would be noise, and the tap ends.
     """
 
-    def __init__(self, user_id: str, head: bytes, format_holds: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        user_id: str,
+        head: bytes,
+        format_holds: Callable[[], bool],
+        join: Callable[[Sequence[bytes]], bytes] = b"".join,
+    ) -> None:
         self._user_id = user_id
         self._head = head
         self._format_holds = format_holds
+        self._join = join
         self._ring: Ring[bytes] = Ring(RING_BYTES)
         self._lost = 0
 
@@ -64,7 +72,7 @@ class PcmTap:
         while (batch := await self._ring.take()) is not None:
             self._lost += batch.lost
             if batch.items:
-                return b"".join(batch.items)
+                return self._join(batch.items)
         return None
 
     def trailers(self) -> Mapping[str, str]:
@@ -80,17 +88,19 @@ class _Packet:
     user_name: str | None
     timestamp_ms: int
     data: bytes
+    codec: str | None = None
 
     def line(self) -> bytes:
         """What `json_line` would make of it: base64 and a number need no escapes, and names are escaped once."""
-        whose = _whose(self.media, self.user_id, self.user_name)
+        whose = _whose(self.media, self.user_id, self.user_name, self.codec)
         return b'%b,"timestamp_ms":%d,"data":"%b"}\n' % (whose, self.timestamp_ms, pybase64.b64encode(self.data))
 
 
 @functools.lru_cache(maxsize=1024)
-def _whose(media: str, user_id: UserId, user_name: str | None) -> bytes:
+def _whose(media: str, user_id: UserId, user_name: str | None, codec: str | None) -> bytes:
     """Return the beginning of a line, without the brace that would end it."""
-    return json_line({"media": media, "user_id": user_id, "user_name": user_name}).removesuffix(b"}\n")
+    fields = {"media": media, "user_id": user_id, "user_name": user_name}
+    return json_line(fields if codec is None else {**fields, "codec": codec}).removesuffix(b"}\n")
 
 
 class NdjsonTap:
@@ -99,22 +109,30 @@ class NdjsonTap:
     Args:
         media: names of what is wanted: media, and events.
         user_id: the one participant whose media are wanted, as text; None for all. Events are not filtered by it.
+        codec: asked for the codec of the audio that comes.
     """
 
-    def __init__(self, rtms_stream_id: str, media: frozenset[str], user_id: str | None) -> None:
+    def __init__(
+        self,
+        rtms_stream_id: str,
+        media: frozenset[str],
+        user_id: str | None,
+        codec: Callable[[], str] = lambda: "L16",
+    ) -> None:
         self._rtms_stream_id = rtms_stream_id
         self._media = media
         self._user_id = user_id
+        self._codec = codec
         self._ring: Ring[_Packet | bytes] = Ring(RING_BYTES)
 
     def audio(self, user_id: UserId, user_name: str | None, timestamp_ms: int, pcm: bytes) -> None:
-        self._packet("audio", user_id, user_name, timestamp_ms, pcm)
+        self._packet(_Packet("audio", user_id, user_name, timestamp_ms, pcm, self._codec()))
 
     def video(self, user_id: UserId, user_name: str | None, timestamp_ms: int, data: bytes) -> None:
-        self._packet("video", user_id, user_name, timestamp_ms, data)
+        self._packet(_Packet("video", user_id, user_name, timestamp_ms, data))
 
     def share(self, user_id: UserId, user_name: str | None, timestamp_ms: int, data: bytes) -> None:
-        self._packet("share", user_id, user_name, timestamp_ms, data)
+        self._packet(_Packet("share", user_id, user_name, timestamp_ms, data))
 
     def text(self, data: Text) -> None:
         if self._wants(data.media, data.user_id):
@@ -141,10 +159,9 @@ class NdjsonTap:
     def _wants(self, media: str, user_id: UserId | None) -> bool:
         return media in self._media and (self._user_id is None or self._user_id == str(user_id))
 
-    def _packet(self, media: str, user_id: UserId, user_name: str | None, timestamp_ms: int, data: bytes) -> None:
-        if self._wants(media, user_id):
-            packet = _Packet(media, user_id, user_name, timestamp_ms, data)
-            self._ring.put(packet, len(data) + PACKET_OVERHEAD_BYTES)
+    def _packet(self, packet: _Packet) -> None:
+        if self._wants(packet.media, packet.user_id):
+            self._ring.put(packet, len(packet.data) + PACKET_OVERHEAD_BYTES)
 
     def _line(self, fields: dict[str, Any]) -> None:
         line = json_line(fields)

@@ -19,6 +19,8 @@ from rtmsd.http.messages import Source
 from rtmsd.protocol.enums import PayloadType
 from rtmsd.protocol.media_data import ChatData, TranscriptData
 from rtmsd.protocol.media_params import AudioFormat
+from rtmsd.recording.media.ogg.header import OggHeader
+from rtmsd.recording.media.ogg.pages import read_pages
 from rtmsd.sinks.hub import LiveHub
 from rtmsd.sinks.taps import LOST_TRAILER, RING_BYTES, wav_head
 
@@ -248,6 +250,64 @@ async def test_a_slow_listener_loses_the_oldest_sound_and_is_counted_in_the_trai
         assert source.trailers() == {LOST_TRAILER: str(100 - kept)}
 
 
+# Opus
+
+STEREO_OPUS = AudioFormat(codec=PayloadType.OPUS, rate_hz=48000, channels=2, mixed=False, send_rate_ms=20)
+
+
+async def test_opus_is_an_ogg_stream_of_one_voice() -> None:
+    people = [{**person(ANA), "user_name": "Ana"}, person(BEN)]
+    recorder = FakeRecorder(STEREO_OPUS, participants=people, started_ms=1000, clock_ms=5000)
+    wanted = TapRequest.parse({"format": "opus", "user_id": str(ANA)})
+    reply = tap_reply(wanted, STREAM_ID, recorder, LiveHub())
+    assert reply.content_type == "audio/ogg"
+    with reply.open() as source:
+        sent = [await source.chunk() or b""]
+        [listener] = recorder.listeners
+        for number in range(600):
+            listener.audio(ANA, "Ana", 20 * number, b"\xfc" + number.to_bytes(2, "big"))
+            listener.audio(BEN, "Ben", 20 * number, b"\xfcno")
+            if number in {100, 599}:
+                sent.append(await source.chunk() or b"")
+        recorder.pcm = SEPARATE
+        listener.audio(ANA, "Ana", 12000, b"L16")
+        assert await source.chunk() is None
+    pages = list(read_pages(b"".join(sent)))
+    header = OggHeader.decode(sent[0])
+    assert (header.pcm.channels, header.start_ms, header.owner, header.user_name) == (2, 5000, ANA, "Ana")
+    assert [page.sequence for page in pages] == list(range(len(pages)))
+    assert [each for page in pages[2:] for each in page.packets] == [
+        b"\xfc" + each.to_bytes(2, "big") for each in range(600)
+    ]
+    assert (pages[2].granule, pages[-1].granule) == (101 * 960, 600 * 960)
+
+
+@pytest.mark.parametrize(
+    ("form", "asked", "hint"),
+    [
+        (STEREO_OPUS, "wav", "opus or ndjson"),
+        (STEREO_OPUS, "raw", "opus or ndjson"),
+        (SEPARATE, "opus", "wav, raw or ndjson"),
+    ],
+)
+def test_sound_in_another_codec_is_refused_with_a_hint(form: AudioFormat, asked: str, hint: str) -> None:
+    with pytest.raises(AdminError) as caught:
+        tap_reply(TapRequest.parse({"format": asked}), STREAM_ID, FakeRecorder(form), LiveHub())
+    assert (caught.value.code, caught.value.reply().status) == (Code.REFUSED_IN_STATE, 409)
+    assert hint in caught.value.detail
+
+
+async def test_ndjson_names_the_codec_of_each_packet() -> None:
+    recorder = FakeRecorder(STEREO_OPUS)
+    with ndjson(recorder, LiveHub(), media="audio,video") as source:
+        [listener] = recorder.listeners
+        listener.audio(ANA, "Ana", 1, b"\xfcabc")
+        recorder.pcm = AudioFormat(codec=PayloadType.G722, rate_hz=16000, channels=1, mixed=False, send_rate_ms=20)
+        listener.audio(ANA, "Ana", 2, b"decoded!")
+        listener.video(ANA, "Ana", 3, b"v")
+        assert [line.get("codec") for line in await lines(source)] == ["OPUS", "L16", None]
+
+
 # NDJSON
 
 
@@ -267,6 +327,7 @@ async def test_every_kind_has_its_line_in_order() -> None:
         "media": "audio",
         "user_id": ANA,
         "user_name": "Ana",
+        "codec": "L16",
         "timestamp_ms": 1,
         "data": base64.b64encode(b"\x00\xff").decode(),
     }
@@ -294,6 +355,7 @@ async def test_a_packet_s_line_is_json_whatever_the_names(
         "media": "audio",
         "user_id": user_id,
         "user_name": user_name,
+        "codec": "L16",
         "timestamp_ms": timestamp_ms,
         "data": base64.b64encode(data).decode(),
     }

@@ -120,17 +120,17 @@ class OpusTrack(Track):
         self.holes = self.silent = Holes()
 
     def append(self, timestamp_ms: int, data: bytes) -> bool:
-        """Take a packet of one frame that continues the file, as `Track.append` does."""
+        """Take a packet that continues the file, as `Track.append` does. Nearly all have one frame."""
         if not data:
             return False
         slack = self._slack_bytes
-        size = self._sizes[data[0]]
+        size = self._sizes[data[0]] if len(data) <= SINGLE_BYTES else 0
+        size = size or self.pcm.size_bytes(data)
         backlog = self._backlog
         if (
             -slack <= timestamp_ms * self._bytes_per_ms - self._expected <= slack
             and timestamp_ms > self.newest_ms
             and size
-            and len(data) <= SINGLE_BYTES
             and backlog.pending_bytes < backlog.limit_bytes
         ):
             tail = self._tail

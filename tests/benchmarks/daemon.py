@@ -38,6 +38,7 @@ allow_plain_ws = true
 types = {types}
 [media.audio]
 send_rate_ms = 20
+{audio}
 [recording]
 directory = "{directory}/recordings"
 min_free_bytes = 0
@@ -164,9 +165,15 @@ class Daemon:
 
 @contextmanager
 def running_daemon(
-    directory: Path, zoom_url: str, *, ca: Path | None, types: Sequence[str] = ("audio",), module: str = "rtmsd"
+    directory: Path,
+    zoom_url: str,
+    *,
+    ca: Path | None,
+    types: Sequence[str] = ("audio",),
+    audio: str = "",
+    module: str = "rtmsd",
 ) -> Iterator[Daemon]:
-    """Run a daemon with its files below `directory`."""
+    """Run a daemon with its files below `directory`; `audio` is TOML for `[media.audio]`."""
     directory.mkdir(parents=True)
     config = directory / "config.toml"
     config.write_text(
@@ -174,6 +181,7 @@ def running_daemon(
             secret=_WEBHOOK_SECRET,
             ca="" if ca is None else f'ca_file = "{ca}"',
             types=json.dumps(types),
+            audio=audio,
             directory=directory,
         )
     )

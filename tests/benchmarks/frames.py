@@ -1,7 +1,7 @@
 """Media messages rendered beforehand: as long as Zoom's, and cheap to send again with another time in them.
 
-The first eight bytes of each payload hold the sender's monotonic clock in nanoseconds when it was sent, so that whoever
-gets the payload, decoded, on the same machine, can work out how old it is.
+The first eight bytes of each payload, of Opus those behind three, hold the sender's monotonic clock in nanoseconds when
+it was sent, so that whoever gets the payload, decoded, on the same machine, can work out how old it is.
 """
 
 import base64
@@ -14,7 +14,9 @@ from typing import Final
 USER_ID: Final = 16_778_240
 AUDIO_BYTES: Final = 640  # 20 ms of L16 at 16 kHz
 VIDEO_BYTES: Final = 22_500
-_MSG_TYPE: Final = {"audio": 14, "video": 15}
+OPUS_BYTES: Final = 83  # 20 ms at 32 kbit/s
+_MSG_TYPE: Final = {"audio": 14, "opus": 14, "video": 15}
+_HEAD: Final = {"opus": b"\xf8\0\0"}  # what stands before the clock
 _CLOCK_BYTES: Final = 9  # 12 characters of base64, which hold the clock and a zero
 _FLOOD_BYTES: Final = 128 * 1024
 
@@ -29,6 +31,8 @@ def header(length: int, first: int = 0x81) -> bytes:
 
 
 def payload_bytes(media: str, period_ms: int) -> int:
+    if media == "opus":
+        return OPUS_BYTES
     return AUDIO_BYTES * period_ms // 20 if media == "audio" else VIDEO_BYTES
 
 
@@ -38,9 +42,9 @@ def sent_ns(payload: bytes) -> int:
 
 
 @cache
-def _data(size: int) -> str:
+def _data(size: int, head: bytes) -> str:
     # A tone would do as well; bytes that repeat every 255 show any slip.
-    payload = bytes(_CLOCK_BYTES) + bytes(i % 255 for i in range(size - _CLOCK_BYTES))
+    payload = head + bytes(_CLOCK_BYTES) + bytes(i % 255 for i in range(size - _CLOCK_BYTES - len(head)))
     return base64.b64encode(payload).decode()
 
 
@@ -48,12 +52,12 @@ class Frames:
     """A row of frames in one buffer. Each lasts `period_ms`; `next_ms` is the time of the next one to be sent."""
 
     def __init__(self, media: str, period_ms: int, count: int = 1) -> None:
-        size = payload_bytes(media, period_ms)
+        size, head = payload_bytes(media, period_ms), _HEAD.get(media, b"")
         started_ms = time.time_ns() // 1_000_000
         content = {
             "user_id": USER_ID,
             "user_name": "Ana Example",
-            "data": _data(size),
+            "data": _data(size, head),
             "length": size,
             "timestamp": started_ms,
         }
@@ -66,7 +70,7 @@ class Frames:
         self.view = memoryview(self.buffer)
         self.next_ms = started_ms
         self._time_at = frame.rindex(str(started_ms).encode())
-        self._clock_at = frame.index(b'"data":"') + 8
+        self._clock_at = frame.index(b'"data":"') + 8 + len(base64.b64encode(head))
 
     @classmethod
     def for_flood(cls, media: str) -> "Frames":

@@ -8,7 +8,16 @@ import attrs
 
 from tests.benchmarks.bare import MSGSPEC_ALONE, NODE_ALONE
 from tests.benchmarks.loads import GROWTH, Load
-from tests.benchmarks.planned_trials import ALONE, JOINING_PLAIN, JOINING_TLS, LIFE_PLAIN, LIFE_TLS, RESTART
+from tests.benchmarks.planned_trials import (
+    ALONE,
+    CODECS,
+    JOINING_PLAIN,
+    JOINING_TLS,
+    LIFE_PLAIN,
+    LIFE_TLS,
+    OPUS_WRITER,
+    RESTART,
+)
 from tests.benchmarks.recording import RTMSD, TAPPED_RTMSD
 from tests.benchmarks.results import Results
 
@@ -150,6 +159,9 @@ GOALS: Final = (
         _ratio(_of(_VIDEO, "payload_mb_per_s"), _of(_VIDEO, "payload_mb_per_s", NODE_ALONE)),
     ),
     Goal("video flood: lost", True, 0, _of(_VIDEO, "lost")),
+    Goal("Opus writer alone: packets per CPU-second", False, 500_000, _trial(OPUS_WRITER, "packets_per_s")),
+    Goal("Opus flood: messages per CPU-second of Opus / L16", False, 0.9, _trial(CODECS, "opus_to_l16")),
+    Goal("Opus flood: lost", True, 0, _trial(CODECS, "lost")),
     Goal("memory of a stream of 500, plain: KB", True, 60, _of(Load(500, 20), "rss_kb")),
     Goal("memory of a stream of 500, TLS: KB", True, 110, _of(Load(500, 20, tls=True), "rss_kb")),
     Goal(f"CPU of a message: most growth from {GROWTH[0]} to {GROWTH[-1]} streams", True, _FLAT, _growth),

@@ -125,7 +125,7 @@ class Stage:
 
 @contextmanager
 def stage(
-    load: Load, certificates: Certificates, *, types: Sequence[str] = (), module: str = "rtmsd"
+    load: Load, certificates: Certificates, *, types: Sequence[str] = (), audio: str = "", module: str = "rtmsd"
 ) -> Iterator[Stage]:
     """Start a daemon as a user does, and its streams by webhooks, with the load's medium or these."""
     directory = Path(tempfile.mkdtemp(prefix="rtmsd-benchmark-"))
@@ -138,6 +138,7 @@ def stage(
                 zoom.url,
                 ca=certificates.ca if load.tls else None,
                 types=types or (load.media,),
+                audio=audio,
                 module=module,
             )
         )

@@ -13,6 +13,8 @@ JOINING_PLAIN: Final = "joining: 250 starts/s beside 500 streams, plain"
 JOINING_TLS: Final = "joining: 100 starts/s beside 500 streams, TLS"
 LIFE_PLAIN: Final = "a stream's life, plain"
 LIFE_TLS: Final = "a stream's life, TLS"
+CODECS: Final = "Opus beside L16, flood, stored"
+OPUS_WRITER: Final = "Opus writer alone"
 RESTART: Final = "restart: SIGKILL with 500 streams, TLS"
 
 _Trial: TypeAlias = Callable[[Certificates], dict[str, Any]]
@@ -33,6 +35,8 @@ TRIALS: Final = (
     PlannedTrial(JOINING_PLAIN, lambda each: joins.joining(each, 250, tls=False), 40, is_quick=False),
     PlannedTrial(JOINING_TLS, lambda each: joins.joining(each, 100, tls=True), 45, is_quick=False),
     PlannedTrial(RESTART, joins.restart, 40, is_quick=False),
+    PlannedTrial(OPUS_WRITER, trials.opus_writer, 1),
+    PlannedTrial(CODECS, lambda each: trials.codecs(each, 1.5), 40),
     PlannedTrial("fairness: 1 flood beside 99 paced", lambda each: trials.fairness(each, 4.0), 15),
     PlannedTrial("disk stalled for 2 s at 200 paced", lambda each: trials.stalled_disk(each, 200), 22),
     PlannedTrial("100 webhooks/s alone", lambda each: trials.webhooks(each, 0, 2.0), 8),

@@ -3,15 +3,23 @@
 import signal
 import time
 from os import kill
+from pathlib import Path
 from typing import Any
 
+from rtmsd.recording.disk.file_buffer import Backlog
+from rtmsd.recording.media.ogg.file import OggFile
+from rtmsd.recording.media.ogg.header import OggHeader
+from rtmsd.recording.media.ogg.packets import OpusFormat
+from rtmsd.recording.media.ogg.track import OpusTrack
 from tests.benchmarks.daemon import Daemon, Taps
 from tests.benchmarks.figures import latest_answer_ms, percentile
 from tests.benchmarks.loads import Load
 from tests.benchmarks.measure import SETTLE_S, Certificates, share_of, stage
 from tests.benchmarks.posting import Posted
+from tests.benchmarks.recording import all_sent, recorded
 
 STALL_S = 2.0
+_OPUS = 'codec = "OPUS"\nsample_rate_hz = 48000'
 
 
 def fairness(certificates: Certificates, seconds: float) -> dict[str, Any]:
@@ -81,6 +89,49 @@ def stalled_disk(certificates: Certificates, streams: int) -> dict[str, Any]:
         "kept_bytes": kept,
         "keep_alive_max_ms": latest_answer_ms(report),
     }
+
+
+def codecs(certificates: Certificates, seconds: float, rounds: int = 2) -> dict[str, Any]:
+    """A flood of packets of 20 ms, stored: what one of Opus costs beside one of L16, to the disk. In turns.
+
+    L16 may take the way of the accelerator, which Opus never does: `RTMSD_PURE_PYTHON=1` compares the same way.
+    """
+    cpu_us: dict[str, list[float]] = {"audio": [], "opus": []}
+    lost = 0
+    for media in list(cpu_us) * rounds:
+        with stage(Load(20, 0), certificates, audio=_OPUS if media == "opus" else "") as on:
+            cpu_s = on.daemon.cpu_s
+            on.zoom.start_flood(media, seconds)
+            sent = all_sent(on.zoom)
+            cpu_us[media].append(1e6 * (on.daemon.cpu_s - cpu_s) / recorded(on.daemon, "audio", sent))
+            on.daemon.stop_streams(on.streams)
+            manifests = on.daemon.manifests()
+        kept_ms = sum(file["duration_ms"] for manifest in manifests for file in manifest["files"])
+        lost += sent - kept_ms // 20
+    l16_us, opus_us = (min(values) for values in cpu_us.values())
+    return {
+        "l16_per_cpu_s": round(1e6 / l16_us),
+        "opus_per_cpu_s": round(1e6 / opus_us),
+        "opus_to_l16": l16_us / opus_us,
+        "lost": lost,
+    }
+
+
+def opus_writer(_: Certificates, packets: int = 200_000) -> dict[str, Any]:
+    """Packets of one voice through a track into pages, 25 at a time as a flush takes them, and no disk."""
+    voice = [b"\xf8" + bytes((number % 251,)) * (60 + number % 40) for number in range(packets)]
+    pcm = OpusFormat(48_000, 1)
+    header = OggHeader(pcm=pcm, start_ms=0, stream_started_ms=0, owner=1)
+    track = OpusTrack(OggFile(Path("1.opus"), Backlog(2**40), lambda file: None, header), 1, 0, pcm)
+    began_s, size_bytes = time.process_time(), 0
+    for number, packet in enumerate(voice):
+        track.append(20 * number, packet)
+        if number % 25 == 24:
+            batch = track.file.take()
+            size_bytes = batch.size_bytes
+            track.file.written(batch)
+            track.settle(0)
+    return {"packets_per_s": round(packets / (time.process_time() - began_s)), "file_bytes": size_bytes}
 
 
 def webhooks(certificates: Certificates, streams: int, seconds: float, per_s: float = 100.0) -> dict[str, Any]:

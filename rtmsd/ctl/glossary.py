@@ -228,7 +228,11 @@ COUNTERS: Final[Mapping[str, Texts]] = {
     "duplicates": ("Packets that arrived twice; one was kept.", "Zoom repeats after a reconnection.", _NOTHING),
     "same_time": ("Packets with the time of the one before; all were kept.", "Zoom's clock is coarse.", _NOTHING),
     "trimmed_ms": ("Silence removed to keep a track in time.", "Jitter, clock drift.", _NOTHING),
-    "cut_ms": ("Audio that arrived too late: its place is taken.", "Zoom's clock jumped back.", _NOTHING),
+    "cut_ms": (
+        "Audio that arrived too late: its place is taken, or silence of Opus on disk.",
+        "Zoom's clock jumped back.",
+        _NOTHING,
+    ),
     "inserted_ms": ("Silence inserted to keep a track in time.", "Jitter, clock drift.", _NOTHING),
     "lag": ("How far reception is ahead of the disk.", "A busy disk.", "Above some seconds: check the disk."),
 }

@@ -20,7 +20,8 @@ Wings, lowest first; imports go downwards only:
     manifest   the format of `stream.json` and its entries; imports no other wing
     timeline   connections, pauses and gaps in Zoom's clock: what is missing, from when to when, and why. Pure
     disk       file buffers and their shared bound, the writer, the flush, retried work, names and calls on the disk
-    media      one `MediaStore` for each media type; below it `wav`, tracks and placement, and `codecs`
+    media      one `MediaStore` for each media type; below it `wav`, tracks and placement, `ogg`, the same for Opus as
+               it was sent, and `codecs`
     library    all recordings of a directory: catalog, retention, revocation
     recovery   what an earlier process left: read, planned to be repaired, and taken up
     verify     reads recordings back, with readers of its own
@@ -36,7 +37,8 @@ What is promised, and when:
 
 - What was received is on disk within `sync_interval_s`, if the disk is healthy: that much a kill or a power failure
   costs, and it becomes a gap (`daemon_restart`) when the stream is taken up again.
-- A WAV is readable at any instant: its header counts only samples that are written.
+- A WAV is readable at any instant: its header counts only samples that are written. So is Ogg: a page ends at each
+  sync, and players skip what is no whole page.
 - A manifest never promises what is not synced: it goes last. What it promised and is gone is `damaged`, no accident.
 - After a start, the manifest that takes up a recording is on disk before any new media are.
 - Past the stream's share of the buffer, messages are dropped, counted, and made a gap (`dropped`): memory is bounded,

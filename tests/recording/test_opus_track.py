@@ -75,7 +75,7 @@ class Oracle:
             self.end, self.drift = at, 0
             self.write(sent.data)
             return Placement.KEPT
-        places = [place for place in range(at - 5, at + 6) if self.has_room(place, sent.slots)]
+        places = [place for place in range(at - 4, at + 5) if self.has_room(place, sent.slots)]
         if places:
             self.put(min(places, key=lambda place: (abs(place - at), -place)), sent.data)
             return Placement.KEPT

@@ -175,7 +175,8 @@ class OpusTrack(Track):
         """Put a packet into a hole, if it has room there."""
         size = self.pcm.size_bytes(data)
         if is_known:
-            at = self.holes.roomiest(at, size, self.end, self._reach_bytes)
+            reach_bytes = self._reach_bytes - self._grid_bytes  # it may be half a slot beside its time already
+            at = self.holes.roomiest(at, size, self.end, reach_bytes)
         if self.holes.contain(at, at + size):
             self.holes.fill(at, at + size)
             self._ogg.write_at(at, data)

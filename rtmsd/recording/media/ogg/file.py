@@ -98,6 +98,7 @@ class OggFile(DiskFile):
 
     def move(self, to: DiskFile, shift_bytes: int) -> None:
         assert isinstance(to, OggFile)
+        end = self._tail_place + sum(map(packet_samples, self.tail)) * self._header.pcm.block_bytes
         self._end_run()
         paged = []
         for _, pieces in self._chunks:
@@ -107,7 +108,7 @@ class OggFile(DiskFile):
                         samples = page.granule - sum(map(packet_samples, page.packets))
                         paged.append((self._place(samples), page.packets))
         to._runs = [(place - shift_bytes, packets) for place, packets in (*paged, *self._runs)]
-        to._tail_place = self._tail_place - shift_bytes
+        to._tail_place = end - shift_bytes
         # The new file's own beginning is not counted: it is always there, and never of the size of media.
         to._chunks_bytes, self._chunks_bytes = self._chunks_bytes, 0
         self._chunks, self._runs = [], []
@@ -118,10 +119,9 @@ class OggFile(DiskFile):
     @property
     def queued_place(self) -> int | None:
         """The first place of what is not on disk yet; None: there is nothing."""
-        self._end_run()
         if self._chunks:
             return self.durable_end
-        return min(map(_PLACE, self._runs), default=None)
+        return min([*map(_PLACE, self._runs), *([self._tail_place] if self.tail else [])], default=None)
 
     def cut(self, size_bytes: int) -> None:
         """The file ends there on disk, at the end of a page. It is not continued."""
@@ -137,7 +137,6 @@ class OggFile(DiskFile):
             packets = tuple(self.tail)
             self.tail.clear()
             self._add_run(self._tail_place, packets)
-            self._tail_place += sum(map(packet_samples, packets)) * self._header.pcm.block_bytes
 
     def _add_run(self, place: int, packets: Pieces) -> None:
         self._runs.append((place, packets))
@@ -158,3 +157,4 @@ class OggFile(DiskFile):
             self._chunks.append((self.tail_offset, pages))
             self.tail_offset += sum(map(len, pages))
         self._runs.clear()
+        self._tail_place = max(self._tail_place, self.paged_end)

@@ -26,6 +26,9 @@ _CRC_AT: Final = 22
 _SEGMENTS: Final = 255
 MAX_PAGE_BYTES: Final = _HEAD.size + _SEGMENTS + 255 * _SEGMENTS
 
+_USUAL: Final = {toc for toc, samples in enumerate(SINGLE_SAMPLES) if samples == SLOT_SAMPLES}
+"""First bytes of packets of one frame of 20 ms: of such packets a page takes a third of the time."""
+
 _REVERSED: Final = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 _LACINGS: Final = tuple(b"\xff" * (size // 255) + bytes((size % 255,)) for size in range(SINGLE_BYTES + 1))
 
@@ -123,6 +126,12 @@ class PageWriter:
 
     def pages(self, packets: Sequence[bytes]) -> list[bytes]:
         """Return packets as pages, the last of which ends with the last packet. Each has to be a packet."""
+        if packets and max(map(len, packets)) < _SEGMENTS and {packet[0] for packet in packets} <= _USUAL:
+            parts = [packets[first : first + _SEGMENTS] for first in range(0, len(packets), _SEGMENTS)]
+            return [
+                self._page(self.granule + len(part) * SLOT_SAMPLES, bytes(map(len, part)), b"".join(part))
+                for part in parts
+            ]
         pages: list[bytes] = []
         lacing: list[bytes] = []
         first, segments, granule = 0, 0, self.granule

@@ -202,6 +202,24 @@ async def test_what_cannot_be_stored_counts_as_refused_at_once(
     )
 
 
+@pytest.mark.parametrize("granted", [{"codec": 4, "sample_rate": 3}, {"codec": 4, "send_rate": 20, "channel": 2}])
+async def test_opus_granted_where_l16_was_asked_is_stored(bench: Bench, granted: dict[str, int]) -> None:
+    """What the server says decides; so it does the other way round, where L16 is what was asked and granted."""
+    bench.zoom.grants["audio"] = granted
+    await bench.start()
+    await bench.until_up()
+    for number in range(50):
+        data = b"\xf8" + bytes((number,)) * 40
+        await bench.zoom.last("audio").audio(T0 + 20 * number, data=data)
+    await trio.sleep(2)
+    manifest = await end(bench)
+    [entry] = [each for each in manifest["files"] if each["media"] == "audio"]
+    assert (entry["path"].rpartition(".")[2], entry["codec"]) == ("opus", "OPUS")
+    assert (entry["duration_ms"], entry["channels"]) == (1000, granted.get("channel", 1))
+    assert manifest["media"]["audio"]["refused"] is None
+    assert manifest["counters"]["corrupt"] == 0
+
+
 async def test_nothing_else_left_fails_the_stream(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with open_bench(tmp_path, monkeypatch, media=MediaConfig(types=("audio",))) as bench:
         bench.zoom.grants["audio"] = {"codec": H264, "sample_rate": 3}

@@ -1,5 +1,6 @@
 """Recordings of Opus: what is in the files, over restarts, damage and repairs; told by `verify` and by libsndfile."""
 
+import base64
 import json
 import os
 import random
@@ -13,6 +14,7 @@ import attrs
 import pytest
 import soundfile
 
+from rtmsd.protocol.audio_form import find_form
 from rtmsd.protocol.enums import PayloadType
 from rtmsd.protocol.media_params import AudioFormat
 from rtmsd.recording.media.ogg.header import HEAD_BYTES
@@ -376,3 +378,69 @@ async def test_a_lost_manifest_is_made_from_the_files(talk: Talk) -> None:
     repair(talk.directory)
     assert talk.manifest["files"] == before["files"]
     assert talk.manifest["started_ms"] == before["started_ms"]
+
+
+@pytest.mark.parametrize("seed", range(12))
+async def test_anything_broken_is_repaired_once_and_gone_on_with(talk: Talk, seed: int) -> None:
+    """Cut, overwritten or lost, with or without the manifest: a repair leaves nothing to a second one."""
+    chance = random.Random(seed)
+    await talk.open()
+    await talk.say(range(50))
+    await talk.say(range(80, 120))
+    await talk.recorder.suspend()
+    path = talk.file("5.opus")
+    raw = bytearray(path.read_bytes())
+    start = chance.randrange(len(raw))
+    stop = min(len(raw), start + chance.choice([1, 100, 5000]))
+    match chance.choice(["cut", "zeros", "noise", "longer"]):
+        case "cut":
+            del raw[start:]
+        case "zeros":
+            raw[start:stop] = bytes(stop - start)
+        case "noise":
+            raw[start:stop] = chance.randbytes(stop - start)
+        case "longer":
+            raw += raw[start:stop]
+    path.write_bytes(bytes(raw))
+    if seed % 4 == 3:
+        (talk.directory / "stream.json").unlink()
+    else:
+        repair(talk.directory)
+        assert repair(talk.directory) == []
+    await talk.open()
+    await talk.say(range(150, 160))
+    await talk.end(160)
+    assert numbers(talk.file("6.opus")) == [*range(50), *[None] * 30, *range(80, 120), *[None] * 30, *range(150, 160)]
+    found = [number for each in talk.directory.glob("audio/5*.opus") for number in numbers(each) if number is not None]
+    assert len(found) == len(set(found))
+    assert set(range(150, 160)) <= set(found) <= {*range(50), *range(80, 120), *range(150, 160)}
+    assert {(each.path, each.kind) for each in verify(talk.directory)} <= {
+        ("audio/5.opus", "page"),
+        ("audio/5.opus", "length"),
+    }
+
+
+async def test_the_accelerator_takes_no_opus(talk: Talk) -> None:
+    """One that began with L16 gives back all that comes, and a connection of Opus gets none."""
+    await talk.open(talk.tools.audio_format())
+    media = talk.recorder.media
+    reader = media.packet_reader()
+    if reader is None:
+        pytest.skip("there is no accelerator")
+    talk.recorder.media.audio(5, "Ana", talk.T, talk.tools.packet(0))
+    content = {"user_id": 5, "user_name": "Ana", "data": base64.b64encode(talk.tools.packet(1)).decode()}
+    text = json.dumps(
+        {"msg_type": 14, "content": {**content, "timestamp": talk.T + 20}}, separators=(",", ":")
+    ).encode()
+    form = find_form(text)
+    assert form is not None
+    assert reader.learn(
+        form.message, form.data_at, form.data_chars, form.data_bytes, form.time_at, form.user_id, form.user_name
+    )
+    media.audio_format(MONO)
+    frame = b"\x81\x7e" + len(text).to_bytes(2, "big") + text
+    assert reader.take(frame) == frame
+    assert media.packet_reader() is None
+    media.audio_format(talk.tools.audio_format())
+    assert reader.take(frame) != frame
+    await talk.end(2)

@@ -19,7 +19,7 @@ import trio
 from rtmsd.config.model import ApiConfig, AppConfig
 from rtmsd.errors import ConfigError, RtmsdError
 from rtmsd.protocol.explanations import API_ERRORS
-from rtmsd.protocol.products import ENDPOINTS, RestEndpoint
+from rtmsd.protocol.products import ENDPOINTS, REST_PRODUCTS, RestEndpoint
 
 if TYPE_CHECKING:
     import httpx
@@ -47,8 +47,9 @@ STATUS_EXPLANATIONS: Final = {
     UNAUTHORIZED: "the credentials under [app.api] were refused: they are not the client id and secret of [[app]], but "
     "those of the REST API; a wrong clock also does this",
     403: "the credentials under [app.api] are good, but not for this: does the OAuth app have the scope "
-    "meeting:update:participant_rtms_app_status, and is it in the account of the session?",
-    404: "Zoom knows no such session or meeting, or it is not running now; sessions go by session_id, meetings by id",
+    "(for a meeting meeting:update:participant_rtms_app_status), and is it in the account of the session?",
+    404: "Zoom knows no such session or meeting, or it is not running now; sessions go by session_id, "
+    "meetings by id, calls by call_id",
     TOO_MANY_REQUESTS: "too many requests: Zoom's rate limit for this account is reached",
 }
 
@@ -115,7 +116,7 @@ class ZoomApi:
 
         Args:
             action: start, stop, pause or resume.
-            session_or_meeting_id: a `session_id`, or the id or UUID of a meeting, as Zoom writes it.
+            session_or_meeting_id: a `session_id`, the id or UUID of a meeting, a `call_id`, as Zoom writes it.
             product: a key of `ENDPOINTS`.
             participant_user_id: in whose name it is done; by default the host's.
 
@@ -238,8 +239,7 @@ def _endpoint(product: str) -> RestEndpoint:
     try:
         return ENDPOINTS[product]
     except KeyError:
-        known = " and ".join(ENDPOINTS)
-        raise ZoomApiError(f"Zoom has published no such request for {product!r}, only for {known}") from None
+        raise ZoomApiError(f"Zoom has published no such request for {product!r}, only for {REST_PRODUCTS}") from None
 
 
 def _credentials(app: AppConfig, endpoint: RestEndpoint, product: str) -> ApiConfig:

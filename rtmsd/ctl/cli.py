@@ -205,11 +205,11 @@ def _webhook_test(parser: argparse.ArgumentParser) -> None:
 
 
 def _session(parser: argparse.ArgumentParser) -> None:
-    from rtmsd.protocol.products import ENDPOINTS  # noqa: PLC0415 (8 ms, which no other verb needs)
+    from rtmsd.protocol.products import PRODUCTS  # noqa: PLC0415 (8 ms, which no other verb needs)
 
-    parser.add_argument("id", metavar="ID", help="session_id of a Video SDK session, or id of a meeting")
+    parser.add_argument("id", metavar="ID", help="session_id (Video SDK), id of a meeting or webinar, or call_id")
     product = "default: session (Video SDK)"
-    parser.add_argument("--product", choices=ENDPOINTS, default="session", help=product)
+    parser.add_argument("--product", choices=PRODUCTS, default="session", help=product)
     parser.add_argument("--app", metavar="NAME", help="the configured app to act for; needed when there are several")
     parser.add_argument("--participant", metavar="USER_ID", help="the participant on whose behalf it is done")
 

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from rtmsd.admin.messages import AdminError, Code, JsonObject
 from rtmsd.config.model import AppConfig
-from rtmsd.protocol.products import ENDPOINTS
+from rtmsd.protocol.products import ENDPOINTS, REST_PRODUCTS
 from rtmsd.zoom_api import ZoomApi, ZoomApiError
 
 FIELDS: Final = frozenset({"product", "id", "app", "participant_user_id"})
@@ -29,12 +29,10 @@ async def control_session(
         raise AdminError(Code.BAD_REQUEST, f"unknown field {', '.join(unknown)}; there are {', '.join(sorted(FIELDS))}")
     product = _text(fields, "product") or "session"
     if product not in ENDPOINTS:
-        raise AdminError(
-            Code.BAD_REQUEST, f"{product!r}: Zoom has published this request only for {' and '.join(ENDPOINTS)}"
-        )
+        raise AdminError(Code.BAD_REQUEST, f"{product!r}: Zoom has published this request only for {REST_PRODUCTS}")
     session_id = _text(fields, "id")
     if session_id is None:
-        raise AdminError(Code.BAD_REQUEST, "id is missing: the session_id, or the id of the meeting")
+        raise AdminError(Code.BAD_REQUEST, "id is missing: a session_id, the id of a meeting or webinar, or a call_id")
     app = _app(apps, _text(fields, "app"))
     participant = _text(fields, "participant_user_id")
     try:

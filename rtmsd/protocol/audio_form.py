@@ -52,7 +52,9 @@ def find_form(raw: Raw) -> AudioForm | None:
     if message is None:
         return None
     content = message.content
-    user_id, data, timestamp_ms = content.user_id, content.data, content.timestamp
+    # Of a channel, which would name the speaker, nothing is learned.
+    user_id = None if content.channel_id else content.user_id
+    data, timestamp_ms = content.data, content.timestamp
     encoded, digits = pybase64.b64encode(data), b"%d" % timestamp_ms
     if user_id is None or not data or raw.count(encoded) != 1 or len(digits) != _TIME_DIGITS:
         return None

@@ -59,7 +59,10 @@ class EventType(enum.IntEnum):
 
 
 class VoiceEventType(enum.IntEnum):
-    """RTMS_ZCC_VOICE_EVENT_TYPE: contact center; 0-7 as `EventType`, 8 and up mean something else."""
+    """RTMS_ZCC_VOICE_EVENT_TYPE: contact center; 0-7 as `EventType`, 8 and up mean something else.
+
+    30-34 are of IVR (a flow entered and left, a prompt, digits); no names are published: see `products.IVR`.
+    """
 
     UNDEFINED = 0
     FIRST_PACKET_TIMESTAMP = 1

@@ -81,11 +81,14 @@ class MediaHandler(Protocol):
         """Count a message that could not be read."""
 
 
-def decode_batch(messages: Iterable[Raw], handler: MediaHandler, control: Callable[[Raw], None]) -> None:
+def decode_batch(
+    messages: Iterable[Raw], handler: MediaHandler, control: Callable[[Raw], None], *, by_channel: bool = False
+) -> None:
     """Decode complete WebSocket messages, text or binary, and hand each to `handler`, in order.
 
     Args:
         control: takes what is no media data, undecoded: a handshake's answer, a keep-alive, an unknown message.
+        by_channel: a `channel_id` says who speaks even where there is a `user_id`, as in contact centers.
 
     Source: Zoom documentation, "Handling media data"; chat and the variants of other shapes from Zoom's samples.
     """
@@ -93,15 +96,15 @@ def decode_batch(messages: Iterable[Raw], handler: MediaHandler, control: Callab
         try:
             message = _decode(raw) if len(raw) < _CUT_FROM_BYTES else _decode_large(raw)
         except (ValueError, RecursionError):  # msgspec's, binascii's and Unicode errors are all ValueErrors
-            _read_tolerantly(raw, handler, control)
+            _read_tolerantly(raw, handler, control, by_channel)
             continue
         content = message.content
         data = content.data
         user_id: UserId | None = content.user_id
-        if user_id is None:
-            user_id = bounded_id(content.channel_id) if content.channel_id else None
+        if (not user_id or by_channel) and content.channel_id:  # whatever is beside it: 0 in a mixed stream
+            user_id = bounded_id(content.channel_id)
         if user_id is None or (content.length is not None and content.length != len(data)):
-            _read_tolerantly(raw, handler, control)
+            _read_tolerantly(raw, handler, control, by_channel)
         elif message.msg_type == _AUDIO:
             handler.audio(user_id, content.user_name, content.timestamp, data)
         elif message.msg_type == _VIDEO:
@@ -176,7 +179,7 @@ def decode_audio(raw: Raw) -> _Message | None:
 # The tolerant reader: numeric strings, ids beside a content that is a string, chat, and a name for what is wrong.
 
 
-def _read_tolerantly(raw: Raw, handler: MediaHandler, control: Callable[[Raw], None]) -> None:
+def _read_tolerantly(raw: Raw, handler: MediaHandler, control: Callable[[Raw], None], by_channel: bool) -> None:
     try:
         fields = load_object(raw)
     except Malformed as exc:
@@ -195,6 +198,8 @@ def _read_tolerantly(raw: Raw, handler: MediaHandler, control: Callable[[Raw], N
     if not isinstance(content, dict):
         handler.corrupt(Corrupt(kind=CorruptKind.WRONG_TYPE, media=media))
         return
+    if by_channel and read_user_id({**content, "user_id": None}) is not None:
+        content = {**content, "user_id": None, "zoom_user_id": content.get("user_id")}  # as an agent's account
     user_id, timestamp_ms, data = read_user_id(content), read_time(content.get("timestamp")), content.get("data")
 
     def corrupt(kind: CorruptKind) -> None:

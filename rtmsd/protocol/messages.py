@@ -62,7 +62,10 @@ class SignalingHandshakeResp(Message):
 
 @attrs.frozen(kw_only=True)
 class EventChoice:
-    event_type: int
+    """An event by its type, or by its code in the second version of the protocol."""
+
+    event_type: int | None = None
+    event_code: int | None = None
     subscribe: bool
 
 
@@ -74,11 +77,16 @@ class EventSubscription(Message):
 
 @attrs.frozen(kw_only=True)
 class Participant:
-    """`user_id` is None where only a contact center `channel_id` names the person; `user_name` often comes later."""
+    """`user_id` is None where only a `channel_id` names the person; `user_name` often comes later.
+
+    Contact center also gives a `role` ("caller" or "callee", there called `participant_mode`) and a `phone_number`.
+    """
 
     user_id: int | None = None
     user_name: str | None = attrs.field(default=None, converter=attrs.converters.optional(bounded_name))
     channel_id: str | None = attrs.field(default=None, converter=attrs.converters.optional(bounded_id))
+    role: str | None = attrs.field(default=None, converter=attrs.converters.optional(bounded_text))
+    phone_number: str | None = attrs.field(default=None, converter=attrs.converters.optional(bounded_text))
 
 
 @attrs.frozen(kw_only=True)

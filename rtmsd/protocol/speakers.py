@@ -11,19 +11,21 @@ INT64_MAX: Final = 2**63 - 1
 _Read = TypeVar("_Read")
 
 UserId: TypeAlias = int | str
-"""A participant: Zoom's number (0 is the mix of everybody), or in contact centers the channel id, a string."""
+"""A participant: Zoom's number (0 is the mix of everybody), or where there is one the channel id, a string."""
 
 
 def read_user_id(fields: Mapping[str, Any]) -> UserId | None:
-    """Return `user_id`, or in contact centers the `channel_id`: a string, also when it came as a number."""
+    """Return `user_id`; where there is none, or 0 in a mixed stream, the `channel_id` if there is one: a string, also
+    when it came as a number.
+    """
     user_id = read_number(fields.get("user_id"))
-    if user_id is not None:
-        return user_id
     channel_id = fields.get("channel_id")
+    if user_id or not channel_id:
+        return user_id
     if isinstance(channel_id, str):
-        return bounded_id(channel_id) if channel_id else None
+        return bounded_id(channel_id)
     number = read_number(channel_id)
-    return None if number is None else str(number)
+    return user_id if number is None else str(number)
 
 
 def read_number(value: object) -> int | None:
@@ -52,5 +54,5 @@ def take_user_id(left: dict[str, Any]) -> UserId | None:
     """Read who it is, as `read_user_id` does, and take that field away."""
     user_id = read_user_id(left)
     if user_id is not None:
-        del left["channel_id" if read_number(left.get("user_id")) is None else "user_id"]
+        del left["channel_id" if isinstance(user_id, str) else "user_id"]
     return user_id

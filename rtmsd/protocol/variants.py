@@ -73,7 +73,8 @@ def _people(event: Fields) -> Iterator[Fields]:
     for person in [*(listed[:MAX_PEOPLE] if isinstance(listed, list) else []), info, event]:
         if not isinstance(person, dict):
             continue
-        known = split(m.Participant, {"user_name": person.get("display_name"), **person})[0]
+        named = {"user_name": person.get("display_name"), **person, "role": person.get("participant_mode")}
+        known = split(m.Participant, named)[0]
         if "user_id" in known or "channel_id" in known:
             yield known
 

@@ -111,20 +111,23 @@ class Recorder:
 
     def participants_joined(self, participants: Iterable[Participant], zoom_ms: int | None) -> None:
         at_ms = self.zoom_ms if zoom_ms is None else zoom_ms
-        for user_id, user_name in identified(participants):
-            self._participants.joined(user_id, user_name, at_ms)
+        for user_id, person in identified(participants):
+            self._participants.joined(user_id, person.user_name, at_ms)
+            self._participants.described(user_id, person.role, person.phone_number)
         self.flusher.touch()
 
     def participants_left(self, participants: Iterable[Participant], zoom_ms: int | None) -> None:
         at_ms = self.zoom_ms if zoom_ms is None else zoom_ms
-        for user_id, _ in identified(participants):
+        for user_id, person in identified(participants):
             self._participants.left(user_id, at_ms)
+            self._participants.described(user_id, person.role, person.phone_number)
         self.flusher.touch()
 
     def participants_named(self, participants: Iterable[Participant]) -> None:
         """An event names people, whatever else it is about."""
-        for user_id, user_name in identified(participants):
-            self._participants.named(user_id, user_name)
+        for user_id, person in identified(participants):
+            self._participants.named(user_id, person.user_name)
+            self._participants.described(user_id, person.role, person.phone_number)
 
     @property
     def video(self) -> Any:

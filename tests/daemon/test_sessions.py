@@ -56,7 +56,7 @@ async def test_a_session_is_started_and_by_default_it_is_the_video_sdks(
         ({"id": ""}, "id is not a text"),
         ({"id": 7}, "id is not a text"),
         ({"id": "\ud800"}, "id is not Unicode"),
-        ({"id": "s", "product": "contact_center"}, "only for session and meeting"),
+        ({"id": "s", "product": "contact_center"}, "only for session, meeting, webinar and phone"),
         ({"id": "s", "app": "other"}, "no app is called 'other'; there are main"),
         ({"id": "s", "participant": "1"}, "unknown field participant"),
     ],

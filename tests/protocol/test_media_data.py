@@ -3,6 +3,7 @@
 import base64
 import json
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from hypothesis import given
@@ -117,6 +118,9 @@ def test_a_transcript_whose_text_could_be_base64() -> None:
         ({"user_id": None, "channel_id": "007"}, "007"),
         ({"user_id": None, "channel_id": 42}, "42"),
         ({"channel_id": "chan-1"}, 7),
+        ({"user_id": 0, "channel_id": "chan-1"}, "chan-1"),
+        ({"user_id": "0", "channel_id": 3}, "3"),
+        ({"user_id": 0, "channel_id": ""}, 0),
         ({"timestamp": str(WHEN)}, 7),
         ({"length": None}, 7),
         ({"length": "many"}, 7),
@@ -303,3 +307,18 @@ def test_what_an_utterance_says_besides_is_kept() -> None:
     assert utterance.details == {"end_time": "later", "confidence": 0.9, "channel_id": "c-1"}
     ((_, utterance),) = decode(wire(message(17, data="hi", language=99)))
     assert (utterance.language, utterance.language_tag, utterance.details) == (99, None, None)
+
+
+@pytest.mark.parametrize("user_id", [7, "7", 0, "agentAccount", None])
+@pytest.mark.parametrize("channel_id", ["chan-1", 5])
+def test_in_a_contact_center_the_channel_speaks_whatever_the_user(user_id: object, channel_id: object) -> None:
+    spoken: list[UserId] = []
+    handler = Mock()
+    handler.audio = lambda speaker, *_: spoken.append(speaker)
+    texts: list[Any] = []
+    handler.text = texts.append
+    who: dict[str, Any] = {"user_id": user_id, "channel_id": channel_id}
+    decode_batch([wire(message(**who)), wire(message(17, data="Hi", **who))], handler, Mock(), by_channel=True)
+    [text] = texts
+    assert [*spoken, text.user_id] == [str(channel_id)] * 2
+    assert text.details == (None if user_id is None else {"zoom_user_id": user_id})

@@ -170,3 +170,13 @@ async def test_invalid_http_does_no_harm(simulator: Simulator, client: httpx.Asy
         await stream.send_eof()
         assert await stream.receive_some() == b""
     assert (await ask(client, "nobody")).status_code == 404
+
+
+@pytest.mark.parametrize(("product", "path"), [("webinar", "live_meetings"), ("phone", "phone/calls")])
+async def test_webinars_and_calls_have_a_request_of_their_own(
+    simulator: Simulator, client: httpx.AsyncClient, product: str, path: str
+) -> None:
+    simulator.hold_session(product=product, session_id="w")
+    bearer = (await oauth_token(simulator, client)).json()["access_token"]
+    answer = await ask(client, "w", path=path, bearer=bearer)
+    assert answer.status_code == 202

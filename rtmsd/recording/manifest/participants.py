@@ -13,6 +13,7 @@ from rtmsd.recording.manifest.schema import MIX_USER_ID, ParticipantEntry
 _MAX_PARTICIPANTS: Final = 10_000
 _MAX_BYTES: Final = 1_250_000  # of all entries in the manifest: 10 000 usual ones
 _ENTRY_BYTES: Final = 80  # of one, apart from id and name
+_KEY_BYTES: Final = 20  # of a key that only some have
 _MAX_UNLISTED: Final = 100_000
 
 
@@ -48,6 +49,21 @@ class Participants:
                 person.user_name = user_name
                 self._bytes += added_bytes
                 self._changes.note()
+
+    def described(self, user_id: int | str, role: str | None, phone_number: str | None) -> None:
+        """Take over what an event says of a participant besides; what it does not say changes nothing."""
+        person = None if user_id == MIX_USER_ID else self._entry(user_id)
+        if person is None:
+            return
+        before = copy.copy(person)
+        person.role = role or person.role
+        person.phone_number = phone_number or person.phone_number
+        added_bytes = _size_bytes(person) - _size_bytes(before)
+        if added_bytes > 0 and self._bytes + added_bytes > _MAX_BYTES:
+            person.role, person.phone_number = before.role, before.phone_number
+        elif person != before:
+            self._bytes += added_bytes
+            self._changes.note()
 
     def joined(self, user_id: int | str, user_name: str | None, time_ms: int) -> None:
         """Zoom repeats joins after a reconnection: only the first counts, unless the person had left."""
@@ -85,13 +101,16 @@ class Participants:
 
 
 def _size_bytes(person: ParticipantEntry) -> int:
-    return _ENTRY_BYTES + json_bytes(person.user_id) + json_bytes(person.user_name)
+    described_bytes = sum(
+        _KEY_BYTES + json_bytes(text) for text in (person.role, person.phone_number) if isinstance(text, str)
+    )
+    return _ENTRY_BYTES + json_bytes(person.user_id) + json_bytes(person.user_name) + described_bytes
 
 
-def identified(participants: Iterable[Participant]) -> Iterator[tuple[UserId, str | None]]:
-    """Yield id and name of those of whom an event gives an id."""
+def identified(participants: Iterable[Participant]) -> Iterator[tuple[UserId, Participant]]:
+    """Yield those of whom an event gives an id, with the id that media have for them."""
     for person in participants:
         # A contact center's media name the channel; the `user_id` beside it is the agent's account.
         user_id = person.channel_id or person.user_id
         if user_id is not None:
-            yield user_id, person.user_name
+            yield user_id, person

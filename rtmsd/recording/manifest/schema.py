@@ -40,10 +40,14 @@ SizeBytes: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 
 
 class ParticipantEntry(Entry):
+    """A participant; `role` ("caller" or "callee") and `phone_number` where Zoom says them."""
+
     user_id: int | str
     user_name: str | None = None
     joined_ms: int | None = None
     left_ms: int | None = None
+    role: str | UnsetType = UNSET
+    phone_number: str | UnsetType = UNSET
 
 
 class FileEntry(Entry):

@@ -162,7 +162,7 @@ class RestApi:
         if not self._is_authorized(product, request.headers.get("authorization", "")):
             return UNAUTHORIZED
         room = self._platform.rooms.get(session_id)
-        if room is None or room.product != product:
+        if room is None or ENDPOINTS.get(room.product) != ENDPOINTS[product]:
             return NO_SUCH_SESSION
         action = self._read_action(request.body, product)
         return INVALID if action is None else self._act(action, room)

@@ -105,7 +105,7 @@ class SimStream:
         self.windows = Windows(settings.timing, self.started_ms)
         self.watch = Watch(self.links, self.record, settings.timing)
         self.announcer = Announcer(self.links, self.rtms_session_id, self.id_key, self.record, host.clock.now_ms)
-        self.feed = AudioFeed(self.started_ms, self.crowd, self.record, settings.tone, product.speaker_key)
+        self.feed = AudioFeed(self.started_ms, self.crowd, self.record, settings.tone, product.speaker_keys[0])
         self.webhooks = StreamWebhooks(
             host.sender,
             host.clock,

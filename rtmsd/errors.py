@@ -56,8 +56,18 @@ class HandshakeRejected(RemoteProtocolError):
         self.reason = reason
 
 
+class UnspokenProtocol(RemoteProtocolError):
+    """Zoom answered in a version, or names a transport, that this version of rtmsd does not speak: never retried."""
+
+
 class ConnectionLost(RtmsdError):
-    """A connection could not be opened, or ended without being asked to: retry within the window."""
+    """A connection could not be opened, or ended without being asked to: retry within the window.
+
+    Attributes:
+        code: RFC 6455's close code; None where the loss has none.
+    """
+
+    code: int | None = None
 
 
 class KeepAliveTimeout(ConnectionLost):

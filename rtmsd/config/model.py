@@ -20,6 +20,7 @@ from rtmsd.config.rules import (
     Seconds,
     host_and_port_or_none,
     host_and_port_or_unix,
+    no_repeats,
     not_empty,
     not_placeholder,
     one_word,
@@ -77,6 +78,8 @@ class AppConfig:
         repr=False, metadata={"key": "webhook_secret"}
     )
     api: ApiConfig | None = None
+    protocol_version: Literal[1, 2] = 1
+    event_codes: Annotated[tuple[Annotated[int, Between(0, 2**31)], ...], no_repeats] = ()
 
 
 @attrs.frozen(kw_only=True)

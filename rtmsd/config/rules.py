@@ -76,7 +76,7 @@ def not_empty(value: tuple[object, ...]) -> None:
         raise Mistake("must name at least one")
 
 
-def no_repeats(value: tuple[str, ...]) -> None:
+def no_repeats(value: tuple[object, ...]) -> None:
     for item in value:
         if value.count(item) > 1:
             raise Mistake(f"names {item!r} more than once")

@@ -13,7 +13,7 @@ from typing import Final, Generic, TypeAlias, TypeVar
 
 import attrs
 
-from rtmsd.errors import HandshakeRejected, LocalProtocolError, RemoteProtocolError
+from rtmsd.errors import HandshakeRejected, LocalProtocolError, RemoteProtocolError, UnspokenProtocol
 from rtmsd.protocol import messages as m
 from rtmsd.protocol.codec import decode, encode
 from rtmsd.protocol.enums import MsgType
@@ -51,7 +51,7 @@ class Connection(abc.ABC, Generic[StateT]):
             beyond what is kept of that.
     """
 
-    def __init__(self, rules: Rules[StateT], hello: m.Message) -> None:
+    def __init__(self, rules: Rules[StateT], hello: m.SignalingHandshakeReq | m.DataHandshakeReq) -> None:
         self._rules = rules
         self._hello = hello
         self._outbox: list[str] = []
@@ -86,6 +86,8 @@ class Connection(abc.ABC, Generic[StateT]):
 
         Raises:
             HandshakeRejected: the handshake was answered with a status other than 0; the connection is closed.
+            UnspokenProtocol: it was accepted in a version of the protocol, or for a transport, that we do not speak;
+                the connection is closed.
             RemoteProtocolError: before the connection is up, an answer that is unreadable or illegal, or no message at
                 all; the connection is closed.
         """
@@ -148,6 +150,8 @@ class Connection(abc.ABC, Generic[StateT]):
         if isinstance(message, m.SignalingHandshakeResp | m.DataHandshakeResp):
             if message.status_code != 0:
                 raise HandshakeRejected(message.status_code, message.reason)
+            if message.protocol_version not in {None, self._hello.protocol_version}:
+                raise UnspokenProtocol(_unspoken(message.protocol_version, self._hello.protocol_version))
             self._accepted(message)
         return state
 
@@ -165,6 +169,12 @@ class Connection(abc.ABC, Generic[StateT]):
 def second_id(session: m.SessionRef, wanted: bool) -> Mapping[str, str]:
     """Return what to send beside `session`: Zoom's Video SDK sample sends the same id as `meeting_uuid`, too."""
     return {"meeting_uuid": session.id} if wanted else {}
+
+
+def _unspoken(answered: int | None, asked: int | None) -> str:
+    if answered == 1:
+        return f"Zoom answered with protocol version {answered}, and {asked} was asked for (app.protocol_version)"
+    return f"Zoom answered with protocol version {answered}, which rtmsd does not speak"
 
 
 def _is_for_later(raw: Raw) -> bool:

@@ -48,6 +48,7 @@ class MediaConnection(Connection[MediaState]):
         media_type: the bits to ask for, or ALL.
         params: what to ask for; sections of other media are left out.
         also_meeting_uuid: send the id as `meeting_uuid`, too.
+        protocol_version: to ask for.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class MediaConnection(Connection[MediaState]):
         params: m.MediaParams,
         *,
         also_meeting_uuid: bool = False,
+        protocol_version: int = 1,
     ) -> None:
         hello = m.DataHandshakeReq(
             session=session,
@@ -66,6 +68,7 @@ class MediaConnection(Connection[MediaState]):
             signature=signature,
             media_type=media_type,
             media_params=only(params, media_type),
+            protocol_version=protocol_version,
             extra=second_id(session, also_meeting_uuid),
         )
         super().__init__(_RULES, hello)

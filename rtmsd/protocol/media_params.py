@@ -10,6 +10,7 @@ from typing import Any, Final, TypeVar
 import attrs
 
 from rtmsd.errors import RemoteProtocolError
+from rtmsd.protocol.addresses import websocket_url
 from rtmsd.protocol.enums import ContentType, DataOption, MediaType, PayloadType, Resolution, SampleRate
 from rtmsd.protocol.languages import TranscriptLanguage
 from rtmsd.protocol.media_types import SECTIONS, URL_KEYS
@@ -237,6 +238,6 @@ def choose_url(media_urls: Mapping[str, str], media: MediaType, product: str = "
         product: as in `StartStream`.
     """
     keys = URL_KEYS.get(media, product_of(product).unified_urls)
-    usable = {key: url for key, url in media_urls.items() if url.lower().startswith(("wss://", "ws://"))}
+    usable = {key: url for key, named in media_urls.items() if (url := websocket_url(named)) is not None}
     named = (usable[key] for key in (*keys, "all") if key in usable)
     return next(named, next(iter(usable.values()), None))

@@ -5,8 +5,9 @@ from collections.abc import Collection, Mapping
 from functools import cache
 from typing import Final
 
-from rtmsd.errors import RemoteProtocolError
+from rtmsd.errors import UnspokenProtocol
 from rtmsd.protocol import messages as m
+from rtmsd.protocol.addresses import shown_schemes, websocket_url
 from rtmsd.protocol.connection import Connection, Rules, Table, second_id
 from rtmsd.protocol.enums import SessionState, StopReason, StreamState
 from rtmsd.protocol.products import IdKey, product_with
@@ -78,6 +79,7 @@ class SignalingConnection(Connection[SignalingState]):
         signature: of `handshake_signature`.
         buffer_data: False throws away the audio that Zoom kept while we were connecting for the first time.
         also_meeting_uuid: send the id as `meeting_uuid`, too.
+        protocol_version: to ask for.
     """
 
     def __init__(
@@ -88,11 +90,13 @@ class SignalingConnection(Connection[SignalingState]):
         *,
         buffer_data: bool = True,
         also_meeting_uuid: bool = False,
+        protocol_version: int = 1,
     ) -> None:
         hello = m.SignalingHandshakeReq(
             session=session,
             rtms_stream_id=rtms_stream_id,
             signature=signature,
+            protocol_version=protocol_version,
             buffer_data=buffer_data,
             extra=second_id(session, also_meeting_uuid),
         )
@@ -110,5 +114,7 @@ class SignalingConnection(Connection[SignalingState]):
         return message
 
     def _accepted(self, message: m.SignalingHandshakeResp | m.DataHandshakeResp) -> None:
-        if isinstance(message, m.SignalingHandshakeResp) and not message.media_urls:
-            raise RemoteProtocolError("status 0 without media_server.server_urls")
+        if isinstance(message, m.SignalingHandshakeResp):
+            addresses = message.media_urls.values()
+            if not any(map(websocket_url, addresses)):
+                raise UnspokenProtocol(f"Zoom named no WebSocket address ({shown_schemes(addresses)})")

@@ -90,7 +90,7 @@ class Runner:
             return failed(NO_ADDRESS)
         stream = Stream(
             row,
-            (app.client_id, app.client_secret),
+            app,
             config,
             managed.recorder,
             diagnostics=self._diagnostics,

@@ -45,7 +45,7 @@ class WebSocketClosed(ConnectionLost):
     """The connection is closed, or being closed, by whichever side.
 
     Attributes:
-        code: RFC 6455's close code; 1006 when there was no close frame.
+        code: 1006 when there was no close frame.
         reason: the text beside it, "" when there was none.
     """
 

@@ -9,6 +9,7 @@ import attrs
 
 from rtmsd.commands import InterruptStream, StartStream, StopStream, StreamCommand
 from rtmsd.errors import RtmsdError
+from rtmsd.protocol.addresses import websocket_url
 from rtmsd.protocol.enums import StopReason
 from rtmsd.protocol.messages import SessionRef
 from rtmsd.protocol.products import PRODUCTS
@@ -107,7 +108,7 @@ def _command(  # noqa: PLR0917 the parts of one body
         # would not send it again. A repeat of it is then taken for a failover, which costs a reconnection.
         if read_time(event_ts) is None or (said_ms is None and sent_ms is None):
             raise BadEvent("event_ts is missing" if event_ts is None else "event_ts is no time")
-        url = _usable_url(_text(fields, "server_urls"))
+        url = websocket_url(_text(fields, "server_urls"))
         if url is None:
             raise BadEvent("server_urls holds no wss:// URL")
         known = (session.key, "rtms_stream_id", "server_urls")
@@ -126,7 +127,7 @@ def _command(  # noqa: PLR0917 the parts of one body
         rtms_stream_id=stream_id,
         app=app,
         event_ts=_first(said_ms, sent_ms),
-        server_urls=_usable_url(fields.get("server_urls")),
+        server_urls=websocket_url(fields.get("server_urls")),
     )
 
 
@@ -152,16 +153,6 @@ def _session(product: str, fields: Mapping[str, Any], *, is_needed: bool = True)
         if is_needed:
             raise
         return SessionRef(key, "")
-
-
-def _usable_url(server_urls: object) -> str | None:
-    """The first `wss://` URL of a comma list, else the first `ws://`, which only the simulator uses."""
-    urls = [url.strip() for url in server_urls.split(",")] if isinstance(server_urls, str) else []
-    for scheme in ("wss://", "ws://"):
-        for url in urls:
-            if url.lower().startswith(scheme):
-                return url
-    return None
 
 
 def _stop_reason(fields: Mapping[str, Any]) -> int:

@@ -81,6 +81,8 @@ def test_apps_go_by_name() -> None:
         Change("app[other].client_id", None, "abc", needs_restart=False),
         Change("app[other].client_secret", None, "***", needs_restart=False),
         Change("app[other].webhook_secret", None, "***", needs_restart=False),
+        Change("app[other].protocol_version", None, 1, needs_restart=False),
+        Change("app[other].event_codes", None, [], needs_restart=False),
     ]
 
 

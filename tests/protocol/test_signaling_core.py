@@ -8,10 +8,12 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from rtmsd.errors import HandshakeRejected, LocalProtocolError, RemoteProtocolError
+from rtmsd.errors import HandshakeRejected, LocalProtocolError, RemoteProtocolError, UnspokenProtocol
 from rtmsd.protocol import messages as m
 from rtmsd.protocol.codec import encode
 from rtmsd.protocol.connection import MAX_EARLY, MAX_EARLY_BYTES, MAX_WAITING
+from rtmsd.protocol.enums import MediaType
+from rtmsd.protocol.media_params import choose_url
 from rtmsd.protocol.reading import Malformed, load_object
 from rtmsd.protocol.signaling import RECEIVED, SENT, SignalingConnection, SignalingState
 
@@ -213,9 +215,69 @@ TestSignaling.settings = settings(max_examples=60, stateful_step_count=25, deadl
 def test_the_handshake_needs_somewhere_to_go() -> None:
     connection = new_connection()
     connection.hello()
-    with pytest.raises(RemoteProtocolError, match="server_urls"):
+    with pytest.raises(UnspokenProtocol, match="no WebSocket address"):
         connection.receive('{"msg_type":2,"status_code":0}')
     assert connection.state is SignalingState.CLOSED
+
+
+@pytest.mark.parametrize(
+    ("asked", "answered", "why"),
+    [
+        (1, 2, "Zoom answered with protocol version 2, which rtmsd does not speak"),
+        (2, 3, "Zoom answered with protocol version 3, which rtmsd does not speak"),
+        (2, 1, r"Zoom answered with protocol version 1, and 2 was asked for \(app.protocol_version\)"),
+        (1, 1, None),
+        (2, 2, None),
+        (1, None, None),
+        (2, None, None),
+    ],
+)
+def test_the_version_that_was_asked_for_is_spoken(asked: int, answered: int | None, why: str | None) -> None:
+    urls = {"server_urls": {"all": "wss://media.zoom.us"}}
+    answer = json.dumps({"msg_type": 2, "status_code": 0, "protocol_version": answered, "media_server": urls})
+    connection = SignalingConnection(SESSION, "r", "s", protocol_version=asked)
+    connection.hello()
+    assert json.loads(connection.to_send()[0])["protocol_version"] == asked
+    if why is None:
+        connection.receive(answer)
+        assert connection.state is SignalingState.UP
+    else:
+        with pytest.raises(UnspokenProtocol, match=f"^{why}$"):
+            connection.receive(answer)
+        assert connection.state is SignalingState.CLOSED
+
+
+@pytest.mark.parametrize("status", [3, 8])
+def test_a_refusal_counts_before_its_version(status: int) -> None:
+    connection = new_connection()
+    connection.hello()
+    with pytest.raises(HandshakeRejected):
+        connection.receive(json.dumps({"msg_type": 2, "status_code": status, "protocol_version": 2}))
+
+
+@pytest.mark.parametrize(
+    ("urls", "shown"),
+    [
+        ({"audio": "srt://secret.zoom.us:9000?passphrase=x", "all": "SRT://b"}, r"srt://\.\.\."),
+        ({"all": "srt://a,rtmp://b"}, r"srt://\.\.\., rtmp://\.\.\."),
+        ({"all": {"srt": "srt://a"}}, "none of any kind"),
+        ({}, "none of any kind"),
+    ],
+)
+def test_addresses_of_other_transports_are_named_by_their_kind_alone(urls: dict[str, Any], shown: str) -> None:
+    connection = new_connection()
+    connection.hello()
+    with pytest.raises(UnspokenProtocol, match=rf"^Zoom named no WebSocket address \({shown}\)$"):
+        connection.receive(json.dumps({"msg_type": 2, "status_code": 0, "media_server": {"server_urls": urls}}))
+
+
+def test_one_websocket_address_among_others_is_enough() -> None:
+    connection = new_connection()
+    connection.hello()
+    urls = {"audio": "srt://a", "all": "srt://b, wss://media.zoom.us/x"}
+    answer = connection.receive(json.dumps({"msg_type": 2, "status_code": 0, "media_server": {"server_urls": urls}}))
+    assert isinstance(answer, m.SignalingHandshakeResp)
+    assert choose_url(answer.media_urls, MediaType.AUDIO) == "wss://media.zoom.us/x"
 
 
 def test_an_illegal_move_names_both_sides() -> None:

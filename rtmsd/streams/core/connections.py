@@ -182,6 +182,7 @@ class Uplink:
         was_up: whether the present connection ever was.
         warned: of which trouble the log knows.
         zoom_ms: Zoom's time in the latest message of the present connection; None: there was none yet.
+        transfer_s: when it was last closed as for a transfer, and connected again at once.
         keep_alives: how many requests were answered, on all connections; kept by the driver, as `ignored`.
         ignored: what was read and ignored, by kind.
     """
@@ -198,6 +199,7 @@ class Uplink:
         self.refused: HandshakeRejected | None = None
         self.warned = ""
         self.zoom_ms: int | None = None
+        self.transfer_s = -math.inf
         self.keep_alives = 0
         self.ignored: Counter[str] = Counter()
         self.window = Window(limits.signaling_window_s)

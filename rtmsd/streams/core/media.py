@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from rtmsd.errors import ConnectionLost, ForbiddenHost, HandshakeRejected, RtmsdError
+from rtmsd.errors import ConnectionLost, ForbiddenHost, HandshakeRejected, RtmsdError, UnspokenProtocol
 from rtmsd.protocol import messages as m
 from rtmsd.protocol.causes import GapCause
 from rtmsd.protocol.enums import MediaType
@@ -185,6 +185,9 @@ class MediaDecisions:
                 delay_s = self._go_on_without(now_s, link, error.whys)
             case ForbiddenHost():
                 self._give_up(now_s, link, str(error))
+            case UnspokenProtocol():
+                self._not_connected(link, str(error), is_news=True)
+                self._s.decide(now_s, failed(str(error)))
             case _:
                 self._not_connected(link, str(error), is_news=not was_granted)
         if link.state is LinkState.LOST:

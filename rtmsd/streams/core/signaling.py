@@ -1,8 +1,9 @@
 """The decisions on signaling: when it is connected again, what a loss or a refusal means, when it is given up."""
 
 from collections.abc import Mapping
+from typing import Final
 
-from rtmsd.errors import ForbiddenHost, HandshakeRejected, RtmsdError
+from rtmsd.errors import ConnectionLost, ForbiddenHost, HandshakeRejected, RtmsdError, UnspokenProtocol
 from rtmsd.protocol.causes import GapCause
 from rtmsd.protocol.policy import StatusAction, on_status
 from rtmsd.streams.core.actions import CloseMedia, Connect, Drop, Log, RecordConnected, RecordLost, RecordOutage
@@ -10,6 +11,8 @@ from rtmsd.streams.core.connections import DRAIN_S, LinkState, UplinkState
 from rtmsd.streams.core.outcome import Outcome, failed, given_up, outcome_of_stop
 from rtmsd.streams.core.phase import StreamInput, StreamPhase
 from rtmsd.streams.core.situation import Situation
+
+CLOSED_NORMALLY: Final = 1000
 
 
 class SignalingDecisions:
@@ -77,12 +80,23 @@ class SignalingDecisions:
         if isinstance(error, HandshakeRejected) and u.state is UplinkState.CONNECTING:
             self._rejected(now_s, error)
             return
-        if isinstance(error, ForbiddenHost):
+        if isinstance(error, ForbiddenHost | UnspokenProtocol):
             s.decide(now_s, failed(str(error)))
         else:
+            if self._is_transfer(now_s, error):
+                u.transfer_s, u.hurried = now_s, True
             self._lost(cause, "connecting afresh" if error is None else str(error))
         u.move(UplinkState.DRAINING)
         self.check_drained(now_s)
+
+    def _is_transfer(self, now_s: float, error: RtmsdError | None) -> bool:
+        """Whether the stream moved, and is at the same address already. A server that closes again soon is treated as
+        any that fails.
+        """
+        s, u = self._s, self._s.uplink
+        is_normal = isinstance(error, ConnectionLost) and error.code == CLOSED_NORMALLY
+        is_rare = now_s - u.transfer_s >= s.limits.reconnect_delay_max_s
+        return s.transfers and is_normal and is_rare and u.was_up and not s.expects_end
 
     def _lost(self, cause: GapCause | None, why: str) -> None:
         """One loss, put down to one cause. Of attempts that failed the log hears once for each reason."""
@@ -104,7 +118,9 @@ class SignalingDecisions:
         if s.expects_end:
             self._closed_by_zoom(now_s)
         if s.outcome is None:
-            u.plan(now_s, u.backoff.next_s() if delay_s is None else delay_s, s.limits.connect_timeout_s)
+            if delay_s is None:
+                delay_s = 0.0 if u.hurried else u.backoff.next_s()
+            u.plan(now_s, delay_s, s.limits.connect_timeout_s)
         else:
             s.ending.cut_short(now_s, 0.0)
 

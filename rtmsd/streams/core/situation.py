@@ -31,6 +31,7 @@ class Situation:
         connections: the media of each media connection.
         recorded: the state that the recording is in.
         resumed: whether an earlier process had the stream, or this one let it go.
+        transfers: see `Product.transfers`.
     """
 
     def __init__(
@@ -42,8 +43,10 @@ class Situation:
         connections: Iterable[MediaType],
         recorded: RecordingState,
         resumed: bool,
+        transfers: bool = False,
     ) -> None:
         self.limits = limits
+        self.transfers = transfers
         self.recording = recording
         self.machine = StreamMachine()
         self.uplink = Uplink(url, limits)

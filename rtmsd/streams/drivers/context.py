@@ -5,7 +5,7 @@ from typing import Concatenate, ParamSpec, Protocol
 
 import attrs
 
-from rtmsd.config.model import Config
+from rtmsd.config.model import AppConfig, Config
 from rtmsd.protocol.messages import MediaParams
 from rtmsd.recording.recorder import Recorder
 from rtmsd.state.ledger import StreamRow
@@ -34,6 +34,7 @@ class Context:
     """
 
     row: StreamRow
+    app: AppConfig
     signature: str
     settings: Config
     media_params: MediaParams

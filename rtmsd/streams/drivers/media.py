@@ -15,6 +15,7 @@ from rtmsd.protocol.media import MediaConnection, MediaState
 from rtmsd.protocol.media_data import Raw, decode_batch
 from rtmsd.protocol.media_params import choose_url
 from rtmsd.protocol.messages import KeepAliveReq
+from rtmsd.protocol.products import product_of
 from rtmsd.streams.core.actions import OpenMedia
 from rtmsd.streams.core.connections import MediaLink
 from rtmsd.streams.core.phase import StreamPhase
@@ -49,6 +50,7 @@ class MediaDriver:
         self._intake = recorder.media
         self._arrived = recorder.arrived
         self._learner: FormLearner | None = None
+        self._by_channel = product_of(context.row.product).speaker_keys[0] == "channel_id"
 
     @property
     def last_heard_s(self) -> float:
@@ -94,6 +96,7 @@ class MediaDriver:
             link.types,
             context.media_params,
             also_meeting_uuid=settings.zoom.also_send_meeting_uuid,
+            protocol_version=context.app.protocol_version,
         )
         self._failure: RtmsdError | None = None
         self._learner = None
@@ -148,7 +151,7 @@ class MediaDriver:
                 self._answer_scope.cancel()
                 return
         if batch:
-            decode_batch(batch, self._intake, self.control)
+            decode_batch(batch, self._intake, self.control, by_channel=self._by_channel)
             if self._learner is not None:
                 self._learner.look(batch)
             self._arrived(now_s, len(batch))

@@ -18,11 +18,13 @@ from rtmsd.streams.drivers.messages import MessageWriter
 from rtmsd.transport.websocket import TextWebSocket, open_signaling
 
 
-@lru_cache(maxsize=32)  # one for all streams of a product
-def subscription(product: str, requested: MediaType) -> m.EventSubscription:
-    """Everything that concerns the media asked for."""
+@lru_cache(maxsize=32)  # one for all streams of an app
+def subscription(product: str, requested: MediaType, event_codes: tuple[int, ...] = ()) -> m.EventSubscription:
+    """Return everything that concerns the media asked for, and these codes."""
     wanted = product_of(product).events.wanted(requested)
-    return m.EventSubscription(events=tuple(m.EventChoice(event_type=int(e), subscribe=True) for e in wanted))
+    by_type = (m.EventChoice(event_type=int(number), subscribe=True) for number in wanted)
+    by_code = (m.EventChoice(event_code=code, subscribe=True) for code in event_codes)
+    return m.EventSubscription(events=(*by_type, *by_code))
 
 
 class SignalingDriver:
@@ -76,6 +78,7 @@ class SignalingDriver:
             context.row.rtms_stream_id,
             context.signature,
             also_meeting_uuid=settings.zoom.also_send_meeting_uuid,
+            protocol_version=context.app.protocol_version,
         )
         if not await context.tenure.may_connect():
             raise ConnectionLost("this process may not connect to the stream now")

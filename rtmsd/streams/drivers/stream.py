@@ -9,7 +9,7 @@ import structlog
 import trio
 
 from rtmsd.config.media import MediaConfig
-from rtmsd.config.model import Config
+from rtmsd.config.model import AppConfig, Config
 from rtmsd.protocol.causes import RecordingState
 from rtmsd.protocol.enums import MediaType
 from rtmsd.protocol.media_params import with_defaults
@@ -51,7 +51,7 @@ class Stream:
     def __init__(
         self,
         row: StreamRow,
-        credentials: tuple[str, str],
+        app: AppConfig,
         settings: Config,
         recorder: Recorder,
         *,
@@ -75,14 +75,17 @@ class Stream:
             connections=_connections(settings.media),
             recorded=RecordingState(recorder.state_name),
             resumed=resumed,
+            transfers=product_of(row.product).transfers,
         )
         video = _video_policy(settings.media, row.product, recorder.video)
         at_once = requested if video is None else requested & ~MediaType.VIDEO  # cameras, once video is connected
-        self.core = StreamCore(row.rtms_stream_id, self.situation, subscription(row.product, at_once), video)
+        events = subscription(row.product, at_once, app.event_codes)
+        self.core = StreamCore(row.rtms_stream_id, self.situation, events, video)
         self.operators = Operators(lambda choice: self.report(self.core.video.choose, choice))
         context = Context(
             row=row,
-            signature=handshake_signature(*credentials, row.session.id, row.rtms_stream_id),
+            app=app,
+            signature=handshake_signature(app.client_id, app.client_secret, row.session.id, row.rtms_stream_id),
             settings=settings,
             media_params=settings.media.params(),
             core=self.core,

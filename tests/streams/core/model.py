@@ -53,7 +53,7 @@ class Model:
         windows: until when each connection may be tried; none while it is up.
     """
 
-    def __init__(self, connections: Iterable[MediaType], *, resumed: bool = False) -> None:
+    def __init__(self, connections: Iterable[MediaType], *, resumed: bool = False, transfers: bool = False) -> None:
         self.now_s = 0.0
         self.limits = StreamsConfig()
         self.recording = FakeRecording()
@@ -64,6 +64,7 @@ class Model:
             connections=tuple(connections),
             recorded=RecordingState.RECOVERING if resumed else RecordingState.CONNECTING,
             resumed=resumed,
+            transfers=transfers,
         )
         self.core = StreamCore("stream", situation, EventSubscription(events=()))
         self.signaling: str | None = None
@@ -244,3 +245,10 @@ class Model:
 
 
 LOST = ConnectionLost("gone")
+
+
+class ClosedNormally(ConnectionLost):
+    code = 1000
+
+
+TRANSFERRED = ClosedNormally("closed with code 1000")

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
-from rtmsd.errors import ForbiddenHost, HandshakeRejected, RtmsdError
+from rtmsd.errors import ForbiddenHost, HandshakeRejected, RtmsdError, UnspokenProtocol
 from rtmsd.protocol.causes import GapCause, RecordingState
 from rtmsd.protocol.enums import EventType, MediaType, StatusCode
 from rtmsd.protocol.messages import EventUpdate, Message, SessionStateUpdate, StreamStateUpdate
@@ -20,7 +20,7 @@ from rtmsd.streams.core.outcome import Outcome
 from rtmsd.streams.core.reconnect import Window
 from rtmsd.streams.core.signaling import SignalingDecisions
 from rtmsd.streams.core.situation import Situation
-from tests.streams.core.model import LOST, Model
+from tests.streams.core.model import LOST, TRANSFERRED, Model
 
 SPLIT = (MediaType.AUDIO, MediaType.VIDEO, MediaType.TRANSCRIPT)
 UNIFIED = (MediaType.AUDIO | MediaType.VIDEO | MediaType.TRANSCRIPT,)
@@ -33,18 +33,23 @@ REFUSALS = [
     StatusCode.INVALID_SIGNATURE,
 ]
 LINKS = st.integers(0, 2)
+LOSSES = [LOST, TRANSFERRED]
+UNSPOKEN = UnspokenProtocol("Zoom answered with protocol version 2")
 
 
 def refusal(status: int) -> RtmsdError:
     return HandshakeRejected(status, "no")
 
 
+ANSWERS = [*[None] * 12, *[LOST] * 4, ForbiddenHost("evil.test"), UNSPOKEN, *map(refusal, REFUSALS)]
+
+
 class CoreMachine(RuleBasedStateMachine):
     """Zoom, the network, webhooks and operators, as they come."""
 
-    @initialize(connections=st.sampled_from([SPLIT, UNIFIED]), resumed=st.booleans())
-    def begin(self, connections: tuple[MediaType, ...], resumed: bool) -> None:
-        self.model = Model(connections, resumed=resumed)
+    @initialize(connections=st.sampled_from([SPLIT, UNIFIED]), resumed=st.booleans(), transfers=st.booleans())
+    def begin(self, connections: tuple[MediaType, ...], resumed: bool, transfers: bool = False) -> None:
+        self.model = Model(connections, resumed=resumed, transfers=transfers)
         self.model.start()
 
     def link(self, number: int, *stages: str | None) -> MediaLink | None:
@@ -78,7 +83,7 @@ class CoreMachine(RuleBasedStateMachine):
                 self.model.grant(link, MediaType(0))
                 self.model.media_up(link)
 
-    @rule(answer=st.sampled_from([*[None] * 12, *[LOST] * 4, ForbiddenHost("evil.test"), *map(refusal, REFUSALS)]))
+    @rule(answer=st.sampled_from(ANSWERS))
     @precondition(lambda self: self.model.signaling == "connecting")
     def signaling_is_answered(self, answer: RtmsdError | None) -> None:
         if answer is not None:
@@ -86,10 +91,10 @@ class CoreMachine(RuleBasedStateMachine):
         elif None not in self.model.dropped:
             self.model.signaling_up()
 
-    @rule(by_zoom=st.booleans())
+    @rule(by_zoom=st.booleans(), error=st.sampled_from(LOSSES))
     @precondition(lambda self: self.model.signaling == "up")
-    def signaling_is_lost(self, by_zoom: bool) -> None:
-        self.model.close_signaling(LOST, by_zoom=by_zoom)
+    def signaling_is_lost(self, by_zoom: bool, error: RtmsdError) -> None:
+        self.model.close_signaling(error, by_zoom=by_zoom)
 
     @rule(number=LINKS, absent=st.sampled_from([MediaType(0), MediaType.TRANSCRIPT]))
     def media_are_granted(self, number: int, absent: MediaType) -> None:
@@ -221,7 +226,7 @@ COURSE: list[Callable[[CoreMachine, Chance], None]] = [
     sometimes(lambda machine, chance: machine.all_come_up(), "connecting"),
     sometimes(lambda machine, chance: machine.all_come_up(), "connecting"),
     sometimes(lambda machine, chance: machine.signaling_is_answered(LOST), "connecting"),
-    sometimes(lambda machine, chance: machine.signaling_is_lost(by_zoom=chance.random() < 0.5), "up"),
+    sometimes(lambda machine, chance: machine.signaling_is_lost(chance.random() < 0.5, chance.choice(LOSSES)), "up"),
     sometimes(lambda machine, chance: machine.zoom_reports_the_stream(chance.choice([1, 2, 5, 6]), 12, None), "up"),
     sometimes(
         lambda machine, chance: machine.zoom_reports_a_sub_session(chance.choice("ab"), chance.randrange(6)), "up"

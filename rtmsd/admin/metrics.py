@@ -40,6 +40,7 @@ class Totals:
         webhooks: by result.
         reconnects: by (scenario, result).
         keep_alives: by kind of connection.
+        unknown: by kind.
         deliveries: not done, by (sink, state) now.
         delivery_attempts: by (sink, result).
         degraded: by code, 1 for each trouble of status, 0 for others.
@@ -56,6 +57,7 @@ class Totals:
     webhooks: Mapping[str, int] = attrs.field(factory=dict)
     reconnects: Mapping[tuple[str, str], int] = attrs.field(factory=dict)
     keep_alives: Mapping[str, int] = attrs.field(factory=dict)
+    unknown: Mapping[str, int] = attrs.field(factory=dict)
     deliveries: Mapping[tuple[str, str], int] = attrs.field(factory=dict)
     delivery_attempts: Mapping[tuple[str, str], int] = attrs.field(factory=dict)
     degraded: Mapping[str, int] = attrs.field(factory=dict)
@@ -134,6 +136,7 @@ class Metrics(Collector):
             ("rtmsd_webhooks", "Webhooks by result.", ["result"], totals.webhooks),
             ("rtmsd_reconnects", "Recoveries by how they ended.", ["scenario", "result"], totals.reconnects),
             ("rtmsd_keep_alives", "Keep-alives answered.", ["connection"], totals.keep_alives),
+            ("rtmsd_unknown", "What Zoom sent and this version does not know.", ["kind"], totals.unknown),
             ("rtmsd_delivery_attempts", "Deliveries to sinks.", ["sink", "result"], totals.delivery_attempts),
         ):
             yield _filled(counter(name, help_text, labels=labels), values)

@@ -186,6 +186,7 @@ class Backend:
             webhooks={**labels.WEBHOOKS, **health.webhooks.results},
             reconnects={**labels.RECONNECTS, **tally.reconnects},
             keep_alives={**labels.KEEP_ALIVES, **tally.keep_alives},
+            unknown={**labels.UNKNOWN, **tally.unknown},
             deliveries=deliveries.gauge(supervisor.deliveries),
             delivery_attempts=deliveries.attempts(supervisor.deliveries),
             degraded={code.value: 0 for code in TroubleCode} | {trouble.code.value: 1 for trouble in health.troubles},

@@ -6,6 +6,7 @@ from typing import Final
 from rtmsd.protocol.causes import OUTAGE_CAUSES, RecordingState
 from rtmsd.protocol.enums import StopReason
 from rtmsd.protocol.media_types import NAMES
+from rtmsd.protocol.unknown import UnknownKind
 from rtmsd.streams.summary import reason_label
 from rtmsd.webhook.stats import Result
 
@@ -19,6 +20,7 @@ WEBHOOKS: Final[Mapping[str, int]] = {result.value: 0 for result in Result}
 RECONNECTS: Final[Mapping[tuple[str, str], int]] = {
     (cause.value, result): 0 for cause in OUTAGE_CAUSES for result in ("ok", "failed")
 }
+UNKNOWN: Final[Mapping[str, int]] = {kind.value: 0 for kind in UnknownKind}
 KEEP_ALIVES: Final[Mapping[str, int]] = {"signaling": 0, "media": 0}
 STREAMS_ENDED: Final[Mapping[tuple[str, str], int]] = {
     **{(RecordingState.ENDED, reason_label(reason)): 0 for reason in StopReason if reason != StopReason.STREAM_REVOKED},

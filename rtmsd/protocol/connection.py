@@ -84,6 +84,8 @@ class Connection(abc.ABC, Generic[StateT]):
     def receive(self, raw: Raw) -> m.Message | None:
         """Take in one frame and return its message, or None when it was counted and ignored, or is kept for later.
 
+        One of an unknown type is counted and returned whatever the state is: only its user can keep it.
+
         Raises:
             HandshakeRejected: the handshake was answered with a status other than 0; the connection is closed.
             UnspokenProtocol: it was accepted in a version of the protocol, or for a transport, that we do not speak;
@@ -98,7 +100,7 @@ class Connection(abc.ABC, Generic[StateT]):
             message = decode(raw)
             if isinstance(message, m.UnknownMessage | m.MetaData):
                 self.counts["unknown_message"] += 1
-                return None
+                return message
             if self.state is not self._rules.up and message.msg_type not in _ANSWERS:
                 return self._came_early(raw, message)
             self.state = self._state_after(message)

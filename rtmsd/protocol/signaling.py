@@ -1,17 +1,12 @@
 """The signaling connection without IO: it starts, steers and ends a stream."""
 
 import enum
-from collections.abc import Collection, Mapping
-from functools import cache
 from typing import Final
 
 from rtmsd.errors import UnspokenProtocol
 from rtmsd.protocol import messages as m
 from rtmsd.protocol.addresses import shown_schemes, websocket_url
 from rtmsd.protocol.connection import Connection, Rules, Table, second_id
-from rtmsd.protocol.enums import SessionState, StopReason, StreamState
-from rtmsd.protocol.products import IdKey, product_with
-from rtmsd.protocol.reading import Raw
 
 
 class SignalingState(enum.Enum):
@@ -57,21 +52,6 @@ _RULES: Final = Rules(
 )
 
 
-@cache
-def _numbers(key: IdKey) -> Mapping[type[m.Message], Mapping[str, Collection[int]]]:
-    """Return the fields that hold a number of an enum, for the product with this id key.
-
-    A number that is not listed is passed on, and counted as "unknown_number".
-    """
-    return {
-        m.EventUpdate: {"event_type": tuple(product_with(key).events.names)},
-        m.StreamStateUpdate: {"state": tuple(StreamState), "reason": tuple(StopReason)},
-        m.StreamStateResp: {"state": tuple(StreamState)},
-        m.SessionStateUpdate: {"state": tuple(SessionState), "stop_reason": tuple(StopReason)},
-        m.SessionStateResp: {"state": tuple(SessionState)},
-    }
-
-
 class SignalingConnection(Connection[SignalingState]):
     """The client's side of one signaling connection.
 
@@ -101,17 +81,6 @@ class SignalingConnection(Connection[SignalingState]):
             extra=second_id(session, also_meeting_uuid),
         )
         super().__init__(_RULES, hello)
-        self._numbers = _numbers(session.key)
-
-    def receive(self, raw: Raw) -> m.Message | None:
-        message = super().receive(raw)
-        if message is None:
-            return None
-        for field, known in self._numbers.get(type(message), {}).items():
-            number = getattr(message, field)
-            if number is not None and number not in known:
-                self.counts["unknown_number"] += 1
-        return message
 
     def _accepted(self, message: m.SignalingHandshakeResp | m.DataHandshakeResp) -> None:
         if isinstance(message, m.SignalingHandshakeResp):

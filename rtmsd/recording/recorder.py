@@ -27,6 +27,7 @@ from rtmsd.recording.rates import Rates
 from rtmsd.recording.recovery.damage import EVENT
 from rtmsd.recording.state import RecordingContents
 from rtmsd.recording.timeline.closed_with_end import ClosedWithEnd
+from rtmsd.recording.unknown import UnknownLog
 
 log = structlog.get_logger()
 
@@ -40,6 +41,7 @@ class Recorder:
         media: takes in media, and counts them.
         terms: what was asked for, granted and refused.
         events: `events.jsonl`.
+        unknown: keeps and counts what this version does not know.
         flusher: brings it all to disk.
         listeners: who hears what is kept.
         arrived: to be called with the time of each read, and the number of messages it brought.
@@ -57,6 +59,7 @@ class Recorder:
         self._contents = contents
         self._header, self._participants, self._timeline = contents.header, contents.participants, contents.timeline
         self.media, self.terms, self.listeners = contents.media, contents.terms, contents.media.listeners
+        self.unknown = UnknownLog(events, contents.media.context.unknown)
         self._closed_with_end = ClosedWithEnd()
         self._rates = Rates(trio.current_time())
         flusher.on_lost = lambda lost: self.event(EVENT, self.zoom_ms, **lost.fields)

@@ -12,6 +12,7 @@ from rtmsd.recording.manifest.header import ManifestHeader
 from rtmsd.recording.manifest.media_terms import MediaTerms
 from rtmsd.recording.manifest.participants import Participants
 from rtmsd.recording.manifest.schema import Counters, Manifest
+from rtmsd.recording.manifest.unknown_counts import UnknownCounts
 from rtmsd.recording.media.intake import MediaIntake
 from rtmsd.recording.media.store import IntakeContext
 from rtmsd.recording.recovery.damage import Lost
@@ -60,6 +61,7 @@ class RecordingContents:
             origin_ms=self.header.origin_ms,
             local_ms=local_ms,
             nudge=nudge,
+            unknown=UnknownCounts(resumed.counters.unknown_kinds),
         )
         self.media = MediaIntake(context, resumed)
 

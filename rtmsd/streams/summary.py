@@ -168,6 +168,7 @@ class Tally:
     dropped: Counter[tuple[str, str]] = attrs.field(factory=Counter)
     reconnects: Counter[tuple[str, str]] = attrs.field(factory=Counter)
     keep_alives: Counter[str] = attrs.field(factory=Counter)
+    unknown: Counter[str] = attrs.field(factory=Counter)
 
     def add(self, stream: Stream) -> None:
         recorder = stream.recorder
@@ -177,3 +178,4 @@ class Tally:
         self.dropped.update(recorder.media.dropped)
         self.reconnects.update(stream.situation.outage.recoveries)
         self.keep_alives.update(keep_alives(stream))
+        self.unknown.update(recorder.media.context.unknown.kinds)

@@ -40,6 +40,7 @@ async def test_a_fresh_daemon_has_all_label_sets_at_0(tmp_path: Path) -> None:
         | {("events", "no_room")},
         "rtmsd_webhooks_total": {(result.value,) for result in Result},
         "rtmsd_reconnects_total": {(result, cause.value) for cause in OUTAGE_CAUSES for result in ("ok", "failed")},
+        "rtmsd_unknown_total": {("message",), ("event",), ("event_code",), ("field",), ("value",)},
         "rtmsd_keep_alives_total": {("signaling",), ("media",)},
         "rtmsd_degraded": {(code.value,) for code in TroubleCode},
     }

@@ -67,6 +67,7 @@ async def test_a_session_from_start_to_end(studio: Any, tools: Any) -> None:
         "dropped": 0,
         "corrupt": 0,
         "unknown": 0,
+        "unknown_kinds": {},
         "corrupt_kinds": {},
         "same_time": 0,
         "trimmed_ms": 0,

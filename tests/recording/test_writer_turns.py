@@ -9,6 +9,7 @@ import trio
 
 from rtmsd.protocol.media_data import TranscriptData
 from rtmsd.protocol.messages import SessionRef
+from rtmsd.protocol.unknown import UNEXPECTED
 from rtmsd.recording.disk import writer as writer_module
 from rtmsd.recording.disk.writer import Writer
 from rtmsd.recording.flusher import Flusher
@@ -147,7 +148,7 @@ async def test_a_flush_writes_few_manifests_that_tell_only_new_counts_and_each_h
     for _ in range(5):
         await trio.sleep(10)  # all are due again
         for recorder in recorders:
-            recorder.media.unknown()
+            recorder.media.unknown(UNEXPECTED)
         before = [tools.manifest(recorder)["counters"]["unknown"] for recorder in recorders]
         await writer.flush()
         after = [tools.manifest(recorder)["counters"]["unknown"] for recorder in recorders]
@@ -155,7 +156,7 @@ async def test_a_flush_writes_few_manifests_that_tell_only_new_counts_and_each_h
     assert told == [[0, 1], [2, 3], [0, 4], [1, 2], [3, 4]]
     await trio.sleep(10)
     for recorder in recorders:
-        recorder.media.unknown()
+        recorder.media.unknown(UNEXPECTED)
     for recorder in recorders[:3]:
         recorder.state("active")
     await writer.flush()
@@ -169,6 +170,6 @@ async def test_where_a_flush_takes_long_it_writes_fewer_of_them(tmp_path: Path, 
     for calls.takes_s in (0.6, 0.6, 0.01, 0.01):
         await trio.sleep(100)
         for recorder in recorders:
-            recorder.media.unknown()
+            recorder.media.unknown(UNEXPECTED)
         await writer.flush()
     assert calls.jobs == [80, 50, 25, 35]

@@ -143,10 +143,17 @@ class Counters(Entry):
 
     @property
     def corrupt_kinds(self) -> dict[str, int]:
-        kinds = self.others.get("corrupt_kinds")
-        if not isinstance(kinds, dict):
+        return self._by_name("corrupt_kinds")
+
+    @property
+    def unknown_kinds(self) -> dict[str, int]:
+        return self._by_name("unknown_kinds")
+
+    def _by_name(self, name: str) -> dict[str, int]:
+        counts = self.others.get(name)
+        if not isinstance(counts, dict):
             return {}
-        return {kind: count for kind, count in kinds.items() if isinstance(count, int)}
+        return {kind: count for kind, count in counts.items() if isinstance(count, int)}
 
 
 class Manifest(Entry, kw_only=True):

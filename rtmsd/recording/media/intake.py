@@ -10,6 +10,7 @@ from rtmsd.protocol.bounds import bounded_name
 from rtmsd.protocol.media_data import Corrupt, Text, UserId
 from rtmsd.protocol.media_params import AudioFormat
 from rtmsd.protocol.media_types import NAMES
+from rtmsd.protocol.unknown import Unknown
 from rtmsd.recording.disk.filesystem import Disk
 from rtmsd.recording.disk.presence import Damage
 from rtmsd.recording.manifest.schema import FileEntry
@@ -43,14 +44,12 @@ class MediaIntake:
         stores: one for each media type of which there is something, by name: with all five a stream would take 4 KB
             more, and its files would be looked for at each flush.
         listeners: who hears what is kept (live taps).
-        unknown_messages: a count.
     """
 
     def __init__(self, context: IntakeContext, resumed: ResumedMedia) -> None:
         self.context = context
         self.backlog, self.dropped = context.backlog, context.dropped
         self.listeners: list[LiveSink] = []
-        self.unknown_messages = 0
         self._timeline = context.timeline
         self._participants = context.participants
         self._earlier = resumed.counters
@@ -129,9 +128,9 @@ class MediaIntake:
         else:
             self._store(NAMES[problem.media]).corrupt(problem.kind.value, problem.user_id, problem.timestamp_ms)
 
-    def unknown(self) -> None:
-        """Count a message of a type that this version does not know."""
-        self.unknown_messages += 1
+    def unknown(self, what: Unknown) -> None:
+        """Count what this version does not know, without keeping it."""
+        self.context.unknown.add(what)
 
     def _store(self, media: str) -> MediaStore[Any]:
         store = self.stores.get(media)
@@ -211,13 +210,14 @@ class MediaIntake:
             "duplicates": context.duplicates,
             "dropped": self.dropped.total(),
             "corrupt": context.corrupt_kinds.total(),
-            "unknown": self.unknown_messages,
+            "unknown": context.unknown.whole,
             **self._audio.adjustments(),
         }
         return {
             "messages": {"audio": 0, "transcript": 0, **(self.messages + Counter(earlier.messages))},
             **{name: count + earlier[name] for name, count in now.items()},
             "corrupt_kinds": dict(context.corrupt_kinds + Counter(earlier.corrupt_kinds)),
+            "unknown_kinds": dict(context.unknown.names),
         }
 
     def entries(self) -> list[FileEntry]:

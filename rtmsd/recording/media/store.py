@@ -18,6 +18,7 @@ from rtmsd.recording.disk.presence import Damage
 from rtmsd.recording.manifest.changes import ChangeCounter
 from rtmsd.recording.manifest.participants import Participants
 from rtmsd.recording.manifest.schema import FileEntry
+from rtmsd.recording.manifest.unknown_counts import UnknownCounts
 from rtmsd.recording.media.resumed import ResumedMedia
 from rtmsd.recording.timeline.gaps import Gap
 from rtmsd.recording.timeline.timeline import Timeline
@@ -49,6 +50,7 @@ class IntakeContext:
         dropped: messages for which there was no room, by media and reason.
         corrupt_kinds: messages that could not be kept as they were, by kind.
         duplicates: a count.
+        unknown: what this version does not know.
     """
 
     maker: FileMaker
@@ -63,6 +65,7 @@ class IntakeContext:
     dropped: Counter[tuple[str, str]] = attrs.field(factory=Counter)
     corrupt_kinds: Counter[str] = attrs.field(factory=Counter)
     duplicates: int = 0
+    unknown: UnknownCounts = attrs.field(factory=lambda: UnknownCounts({}))
 
     def known_ms(self, time_ms: int | None) -> int | None:
         """Return a timestamp as milliseconds since the epoch; None for one that is missing or cannot be."""

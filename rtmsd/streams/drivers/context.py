@@ -11,6 +11,7 @@ from rtmsd.recording.recorder import Recorder
 from rtmsd.state.ledger import StreamRow
 from rtmsd.streams.core.stream_core import StreamCore
 from rtmsd.streams.drivers.diagnostics import Diagnostics
+from rtmsd.streams.drivers.messages import MessageWriter
 from rtmsd.streams.drivers.recording import RecordingDriver
 from rtmsd.streams.drivers.tenure import Tenure
 from rtmsd.streams.drivers.watchdog import Watchdog
@@ -42,6 +43,7 @@ class Context:
     report: Report
     recorder: Recorder
     recording: RecordingDriver
+    writer: MessageWriter
     diagnostics: Diagnostics
     watchdog: Watchdog
     tenure: Tenure

@@ -16,12 +16,14 @@ from rtmsd.protocol.media_data import Raw, decode_batch
 from rtmsd.protocol.media_params import choose_url
 from rtmsd.protocol.messages import KeepAliveReq
 from rtmsd.protocol.products import product_of
+from rtmsd.protocol.unknown import UNEXPECTED
 from rtmsd.streams.core.actions import OpenMedia
 from rtmsd.streams.core.connections import MediaLink
 from rtmsd.streams.core.phase import StreamPhase
 from rtmsd.streams.core.reconnect import remaining
 from rtmsd.streams.drivers.backpressure import Backpressure
 from rtmsd.streams.drivers.context import Context
+from rtmsd.streams.drivers.messages import MAX_FROM_MEDIA
 from rtmsd.transport.websocket import MediaSocket, open_media
 
 # For each packet: looking up a member in its class takes 0.4 µs when caches are cold.
@@ -50,6 +52,7 @@ class MediaDriver:
         self._intake = recorder.media
         self._arrived = recorder.arrived
         self._learner: FormLearner | None = None
+        self._writer = context.writer
         self._by_channel = product_of(context.row.product).speaker_keys[0] == "channel_id"
 
     @property
@@ -169,7 +172,10 @@ class MediaDriver:
     def _read_answer(self, batch: Sequence[Raw]) -> Sequence[Raw]:
         """Read the handshake's answer. Returns what is to be read now: what came too early for that, and behind it."""
         for position, raw in enumerate(batch, start=1):
-            if isinstance(self._protocol.receive(raw), KeepAliveReq):
+            message = self._protocol.receive(raw)
+            if message is not None:
+                self._writer.keep_unknown(message, MAX_FROM_MEDIA)
+            if isinstance(message, KeepAliveReq):
                 self.link.keep_alives += 1
                 self._socket.send_soon(self._protocol.to_send)
             if self._protocol.state is MediaState.STREAMING:
@@ -193,9 +199,11 @@ class MediaDriver:
     def control(self, raw: Raw) -> None:
         """A message that is no media: a keep-alive, or something to be counted."""
         message = self._protocol.receive(raw)
+        if message is None:
+            self._intake.unknown(UNEXPECTED)
+            return
+        self._writer.keep_unknown(message, MAX_FROM_MEDIA)
         if isinstance(message, KeepAliveReq):
             self.link.keep_alives += 1
             self._context.recorder.heard(message.timestamp, self._connection)
             self._socket.send_soon(self._protocol.to_send)
-        else:
-            self._context.recorder.media.unknown()

@@ -1,6 +1,6 @@
 """Zoom's messages on signaling, written down. What follows from them for the stream, the core decides."""
 
-import re
+from collections.abc import Mapping
 from typing import Any, Final
 
 import attrs
@@ -9,33 +9,24 @@ from rtmsd.protocol import messages as m
 from rtmsd.protocol.enums import EventType
 from rtmsd.protocol.products import product_of
 from rtmsd.protocol.times import time_ms
+from rtmsd.protocol.unknown import (
+    UNEXPECTED,
+    event_name,
+    unknown_event,
+    unknown_message,
+    unknown_parts,
+)
 from rtmsd.protocol.variants import MAX_PEOPLE
 from rtmsd.recording.recorder import Recorder
+from rtmsd.recording.unknown import MAX_KEPT
 
 OURS: Final = frozenset({"self", "kind", "at_ms", "zoom_ms", "rtms_stream_id"})
 """Names of an event's own fields that a line of ours, or a call, has for something else."""
 
-_MAX_CODE_CHARS: Final = 64
+_SHOWN_OTHERWISE: Final = frozenset({"event_type", "timestamp", "event_ts"})
 
-UNKNOWN: Final = "event_"
-"""What the names of events begin with that this version has no name for."""
-
-MAX_UNKNOWN_EVENTS: Final = 10_000
-"""So many of one stream are written down; the rest are counted."""
-
-
-def event_name(product: str, event: m.EventUpdate) -> str:
-    """`snake_case` of Zoom's name.
-
-    Of the protocol's second version only that it has codes is known, so that such an event has its code for a name.
-    """
-    if event.event_type is None:
-        code = re.sub(r"[^A-Za-z0-9_]", "_", (event.event_code or "")[:_MAX_CODE_CHARS])
-        return f"event_code_{code}" if code else "event_without_type"
-    try:
-        return product_of(product).events.names(event.event_type).name.lower()
-    except ValueError:
-        return f"event_{event.event_type}"
+MAX_FROM_MEDIA: Final = 100
+"""So many unknown messages of one type are kept of those on media connections: they may be media, at full rate."""
 
 
 class MessageWriter:
@@ -43,8 +34,7 @@ class MessageWriter:
 
     def __init__(self, recorder: Recorder, product: str) -> None:
         self._recorder = recorder
-        self._product = product
-        self._unknown_events = 0
+        self._events = product_of(product).events
 
     def write(self, message: m.Message) -> m.Message:
         """Take in one message, and return it with its time made milliseconds since the epoch, or None."""
@@ -53,6 +43,7 @@ class MessageWriter:
         if zoom_ms is not None and not is_past:
             self._recorder.heard(zoom_ms)
         timed = _timed(message, zoom_ms)
+        self.keep_unknown(timed)
         match timed:
             case m.EventUpdate():
                 self._event(timed)
@@ -61,30 +52,38 @@ class MessageWriter:
             case m.SessionStateUpdate():
                 self._recorder.events.session_state(timed.rtms_session_id, timed.state, timed.stop_reason, zoom_ms)
                 if timed.rtms_session_id is None:
-                    self._recorder.media.unknown()
+                    self._recorder.media.unknown(UNEXPECTED)
             case _:
                 pass
         return timed
 
+    def keep_unknown(self, message: m.Message, most: int = MAX_KEPT) -> None:
+        """Keep what is unknown of any message but an event, which is known, or not, as a whole.
+
+        Args:
+            most: so many whole messages of one type.
+        """
+        unknown = self._recorder.unknown
+        if isinstance(message, m.UnknownMessage | m.MetaData):
+            fields = message.fields if isinstance(message, m.UnknownMessage) else {"content": message.content}
+            fields = _renamed({**fields, **message.extra})
+            unknown.take(unknown_message(message), fields, time_ms(fields.get("timestamp")), most=most)
+            return
+        most = 1 if isinstance(message, m.KeepAliveReq) else MAX_KEPT  # the same in each of them would fill the file
+        for what, part in unknown_parts(message):
+            unknown.take(what, part, kind=f"unknown_{what.kind}", most=most)
+
     def _event(self, message: m.EventUpdate) -> None:
         recorder = self._recorder
-        details: dict[str, Any] = {
-            f"zoom_{key}" if key in OURS else key: value
-            for key, value in message.details.items()
-            if key not in {"event_type", "timestamp", "event_ts"}
-        }
+        details = _renamed({key: value for key, value in message.details.items() if key not in _SHOWN_OTHERWISE})
         listed = message.details.get("participants")
         if isinstance(listed, list) and len(listed) > MAX_PEOPLE:
             details = {"participants_left_out": len(listed) - MAX_PEOPLE, **details}
-        name = event_name(self._product, message)
-        if not name.startswith(UNKNOWN) or self._unknown_events < MAX_UNKNOWN_EVENTS:
-            self._unknown_events += name.startswith(UNKNOWN)
-            recorder.event(name, message.timestamp, **details)
-        elif message.event_type is not None:
-            recorder.media.unknown()
-        if message.event_type is None:
-            recorder.media.unknown()
-        events = product_of(self._product).events
+        if (unknown := unknown_event(message, self._events)) is not None:
+            recorder.unknown.take(unknown, details, message.timestamp)
+        else:
+            recorder.event(event_name(message, self._events), message.timestamp, **details)
+        events = self._events
         match message.event_type:
             case EventType.FIRST_PACKET_TIMESTAMP:
                 recorder.first_packet(message.timestamp)
@@ -96,6 +95,10 @@ class MessageWriter:
                 pass
             case _:
                 recorder.participants_named(message.participants)
+
+
+def _renamed(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {f"zoom_{key}" if key in OURS else key: value for key, value in fields.items()}
 
 
 def _timed(message: Any, zoom_ms: int | None) -> m.Message:

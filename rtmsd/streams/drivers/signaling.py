@@ -14,7 +14,6 @@ from rtmsd.protocol.signaling import SignalingConnection, SignalingState
 from rtmsd.streams.core.actions import Connect
 from rtmsd.streams.core.reconnect import remaining
 from rtmsd.streams.drivers.context import Context
-from rtmsd.streams.drivers.messages import MessageWriter
 from rtmsd.transport.websocket import TextWebSocket, open_signaling
 
 
@@ -33,7 +32,7 @@ class SignalingDriver:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._core, self._report = context.core, context.report
-        self._writer = MessageWriter(context.recorder, context.row.product)
+        self._writer = context.writer
         self._protocol: SignalingConnection | None = None
         self._scope = trio.CancelScope()
         self._ws: TextWebSocket
@@ -118,6 +117,8 @@ class SignalingDriver:
                 await ws.send(text)
             while True:
                 answer = protocol.receive(await ws.receive())
+                if answer is not None:
+                    self._writer.keep_unknown(answer)
                 if isinstance(answer, m.SignalingHandshakeResp):
                     return answer.media_urls
                 if isinstance(answer, m.KeepAliveReq):

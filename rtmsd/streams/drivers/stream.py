@@ -27,6 +27,7 @@ from rtmsd.streams.core.video.policy import VideoPolicy
 from rtmsd.streams.drivers.context import Context, P
 from rtmsd.streams.drivers.diagnostics import Diagnostics
 from rtmsd.streams.drivers.media import MediaDriver
+from rtmsd.streams.drivers.messages import MessageWriter
 from rtmsd.streams.drivers.recording import RecordingDriver
 from rtmsd.streams.drivers.signaling import SignalingDriver, subscription
 from rtmsd.streams.drivers.tenure import Tenure
@@ -92,6 +93,7 @@ class Stream:
             report=self.report,
             recorder=recorder,
             recording=self._recording,
+            writer=MessageWriter(recorder, row.product),
             diagnostics=diagnostics,
             watchdog=Watchdog(settings.streams.keep_alive_timeout_s),
             tenure=tenure,

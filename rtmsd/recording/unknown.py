@@ -1,0 +1,46 @@
+"""The record of what Zoom sends and this version does not know: kept in `events.jsonl`, counted, logged once a name."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import structlog
+
+from rtmsd.protocol.unknown import Unknown
+from rtmsd.recording.events import EventLog
+from rtmsd.recording.manifest.unknown_counts import UnknownCounts
+
+log = structlog.get_logger()
+
+MAX_KEPT: Final = 10_000
+"""So many lines of one stream are written; the rest is counted."""
+
+
+class UnknownLog:
+    """What is unknown is kept whole, within the bounds of an event, under its name. The log gets names alone."""
+
+    def __init__(self, events: EventLog, counts: UnknownCounts) -> None:
+        self._events = events
+        self._counts = counts
+        self._left = MAX_KEPT - counts.names.total()
+
+    def take(
+        self,
+        what: Unknown,
+        fields: Mapping[str, Any],
+        zoom_ms: int | None = None,
+        *,
+        kind: str | None = None,
+        most: int = MAX_KEPT,
+    ) -> None:
+        """Count it, and write a line while there is room.
+
+        Args:
+            kind: of the line; by default its name.
+            most: so many lines of one name.
+        """
+        number = self._counts.add(what)
+        if number == 1:
+            log.info("unknown to this version", kind=what.kind.value, name=what.name)
+        if number <= most and self._left > 0:
+            self._left -= 1
+            self._events.write(kind or what.name, zoom_ms, dict(fields))

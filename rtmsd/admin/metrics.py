@@ -41,6 +41,7 @@ class Totals:
         reconnects: by (scenario, result).
         keep_alives: by kind of connection.
         unknown: by kind.
+        concurrency: streams at once as Zoom last reported, by (app, "number" or "limit").
         deliveries: not done, by (sink, state) now.
         delivery_attempts: by (sink, result).
         degraded: by code, 1 for each trouble of status, 0 for others.
@@ -58,6 +59,7 @@ class Totals:
     reconnects: Mapping[tuple[str, str], int] = attrs.field(factory=dict)
     keep_alives: Mapping[str, int] = attrs.field(factory=dict)
     unknown: Mapping[str, int] = attrs.field(factory=dict)
+    concurrency: Mapping[tuple[str, str], int] = attrs.field(factory=dict)
     deliveries: Mapping[tuple[str, str], int] = attrs.field(factory=dict)
     delivery_attempts: Mapping[tuple[str, str], int] = attrs.field(factory=dict)
     degraded: Mapping[str, int] = attrs.field(factory=dict)
@@ -149,6 +151,10 @@ class Metrics(Collector):
         )
         yield _filled(
             gauge("rtmsd_deliveries", "Deliveries that are not done.", labels=["sink", "state"]), totals.deliveries
+        )
+        yield _filled(
+            gauge("rtmsd_concurrency", "Streams at once, by Zoom's notices of the last hour.", labels=["app", "kind"]),
+            totals.concurrency,
         )
         yield _filled(gauge("rtmsd_degraded", "1 for each thing that is wrong.", labels=["code"]), totals.degraded)
         yield gauge("rtmsd_pending_bytes", "Media received and not yet written.", totals.pending_bytes)

@@ -128,6 +128,7 @@ class Backend:
                 *supervisor.config.warnings,
                 *deliveries.warnings(supervisor.deliveries),
                 *video_warnings(supervisor.streams.values()),
+                *health.webhooks.concurrency.warnings(time.time()),
             ],
             "listening": self.listening,
             "webhook": {
@@ -187,6 +188,7 @@ class Backend:
             reconnects={**labels.RECONNECTS, **tally.reconnects},
             keep_alives={**labels.KEEP_ALIVES, **tally.keep_alives},
             unknown={**labels.UNKNOWN, **tally.unknown},
+            concurrency=health.webhooks.concurrency.gauge((app.name for app in supervisor.config.apps), time.time()),
             deliveries=deliveries.gauge(supervisor.deliveries),
             delivery_attempts=deliveries.attempts(supervisor.deliveries),
             degraded={code.value: 0 for code in TroubleCode} | {trouble.code.value: 1 for trouble in health.troubles},

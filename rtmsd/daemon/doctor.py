@@ -15,10 +15,10 @@ from rtmsd.daemon.health import DISTRUSTED_IN_ROW, Trouble, TroubleCode
 from rtmsd.protocol.enums import StatusCode, StopReason
 from rtmsd.protocol.explanations import STATUS_CODES
 from rtmsd.protocol.media_types import REFUSED_TYPE
+from rtmsd.webhook import concurrency
 from rtmsd.webhook.stats import DISTRUSTED, NO_EVIDENCE, STREAM_EVENTS, Result, WebhookStats
 
 CLOCK_GOOD_S: Final = 30.0  # far below webhook.max_age_s, where every webhook is refused
-NOTICE_COUNTS_S: Final = 3600.0
 EVENT_DUE_S: Final = 300.0  # until then no event of a stream is expected
 STATE: Final = frozenset({TroubleCode.STATE_FILE, TroubleCode.STATE_FILE_DAMAGED})
 DISK: Final = STATE | frozenset(
@@ -234,12 +234,12 @@ def check_scopes(facts: Facts) -> Finding:
 def check_concurrency(facts: Facts) -> Finding:
     notice = facts.webhooks.last_notice
     age_s = facts.now_s - facts.latest_s([Result.NOTICE])
-    if notice is None or age_s > NOTICE_COUNTS_S:
+    if notice is None or age_s > concurrency.COUNTS_S:
         return Finding("concurrency", True, "Zoom has not complained")
     number = notice.details.get("concurrency_number", "?")
     return Finding(
         "concurrency",
-        notice.event != "rtms.concurrency_limited",
+        notice.event != concurrency.LIMITED,
         f"Zoom sent {notice.event} {age_s:.0f} s ago, at {number} streams",
         "No new stream starts while the limit is reached: end some, or have Zoom raise it (Developer Pack).",
     )

@@ -142,8 +142,3 @@ REST_PRODUCTS: Final = " and ".join((", ".join([*ENDPOINTS][:-1]), [*ENDPOINTS][
 def product_of(name: str) -> Product:
     """Return a product's row; of an unknown product, as of a newer version's state file, that of sessions."""
     return PRODUCTS.get(name, PRODUCTS["session"])
-
-
-def product_with(key: IdKey) -> Product:
-    """Return the product that an id key is first of."""
-    return next(row for row in PRODUCTS.values() if row.id_keys[0] == key)

@@ -177,6 +177,7 @@ class _Endpoint:
                 return self._answer_with(Result.VALIDATION, answer, "application/json")
             case ConcurrencyNotice():
                 self._stats.last_notice = event
+                self._stats.concurrency.take(event.app, event.event, event.details, self._clock_s())
                 log.warning("concurrency limit", notice=event.event, details=event.details)
                 return self._answer_with(Result.NOTICE)
             case UnknownEvent():

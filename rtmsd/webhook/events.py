@@ -15,6 +15,7 @@ from rtmsd.protocol.messages import SessionRef
 from rtmsd.protocol.products import PRODUCTS
 from rtmsd.protocol.reading import read_int
 from rtmsd.protocol.times import is_believable, read_time, time_ms
+from rtmsd.webhook.concurrency import LIMITED, NEAR_LIMIT
 from rtmsd.webhook.details import kept_details
 
 _VERBS: Final = {
@@ -77,7 +78,7 @@ def parse(body: bytes, app: str, sent_ms: int | None = None) -> Event:
     fields: dict[str, Any] = payload if isinstance(payload, dict) else {}
     if name == "endpoint.url_validation":
         return UrlValidation(_plain_token(fields))
-    if name in ("rtms.concurrency_near_limit", "rtms.concurrency_limited"):
+    if name in (NEAR_LIMIT, LIMITED):
         return ConcurrencyNotice(name, app, fields)
     product, _, action = name.partition(".")
     verb = _VERBS.get(action.replace(".", "_"))  # a document of Zoom's has `meeting.rtms.started`

@@ -7,6 +7,7 @@ from typing import Final
 import attrs
 
 from rtmsd.masking import sanitize_remote_text
+from rtmsd.webhook.concurrency import Concurrency
 from rtmsd.webhook.events import ConcurrencyNotice
 
 
@@ -54,6 +55,7 @@ class WebhookStats:
         skew_s: local time minus the signed timestamp of the latest genuine webhook, stale ones too: how far our clock
             is ahead of Zoom's, plus the time of delivery.
         last_notice: Zoom's latest notice of the concurrency limit.
+        concurrency: what its notices say of each app.
         last_bad_event: why the latest genuine body was no event that we can act on.
         last_crash: the latest error that was answered 500, in a line.
     """
@@ -63,6 +65,7 @@ class WebhookStats:
     distrusted_in_row: int = 0
     skew_s: float | None = None
     last_notice: ConcurrencyNotice | None = None
+    concurrency: Concurrency = attrs.field(factory=Concurrency)
     last_bad_event: str = ""
     last_crash: str = ""
 

@@ -42,6 +42,7 @@ async def test_a_fresh_daemon_has_all_label_sets_at_0(tmp_path: Path) -> None:
         "rtmsd_reconnects_total": {(result, cause.value) for cause in OUTAGE_CAUSES for result in ("ok", "failed")},
         "rtmsd_unknown_total": {("message",), ("event",), ("event_code",), ("field",), ("value",)},
         "rtmsd_keep_alives_total": {("signaling",), ("media",)},
+        "rtmsd_concurrency": {("main", "number"), ("main", "limit")},
         "rtmsd_degraded": {(code.value,) for code in TroubleCode},
     }
 

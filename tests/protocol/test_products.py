@@ -5,7 +5,7 @@ import pytest
 from rtmsd.ctl.cli import build_parser
 from rtmsd.protocol.enums import EventType, MediaType, VoiceEventType
 from rtmsd.protocol.media_params import choose_url
-from rtmsd.protocol.products import ENDPOINTS, ID_KEYS, PRODUCTS, IdKey, product_of, product_with
+from rtmsd.protocol.products import ENDPOINTS, ID_KEYS, PRODUCTS, product_of
 
 PEOPLE = (2, 3, 4)
 URLS = {"video": "wss://v", "audio": "wss://a", "all": "wss://all"}
@@ -34,11 +34,6 @@ def test_only_contact_center_has_no_published_rest_request() -> None:
     assert set(PRODUCTS) - set(ENDPOINTS) == {"contact_center"}
     assert ENDPOINTS["phone"].path == "/phone/calls/{id}/rtms_app/status"
     assert ENDPOINTS["webinar"] == ENDPOINTS["meeting"]
-
-
-@pytest.mark.parametrize("key", ID_KEYS)
-def test_every_id_key_leads_to_a_product(key: IdKey) -> None:
-    assert product_with(key).id_keys[0] == key
 
 
 def test_an_unknown_product_is_read_as_a_session() -> None:

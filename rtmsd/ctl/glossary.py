@@ -234,6 +234,11 @@ COUNTERS: Final[Mapping[str, Texts]] = {
         _NOTHING,
     ),
     "inserted_ms": ("Silence inserted to keep a track in time.", "Jitter, clock drift.", _NOTHING),
+    "unknown_kinds": (
+        "What Zoom sent and this version does not know, by name; events.jsonl has it.",
+        "A newer protocol.",
+        "Upgrade rtmsd if it matters to you.",
+    ),
     "lag": ("How far reception is ahead of the disk.", "A busy disk.", "Above some seconds: check the disk."),
 }
 
@@ -259,6 +264,20 @@ PROBLEMS: Final[Mapping[str, Texts]] = {
     "internal": ("A bug in rtmsd.", "The log has a traceback.", "Report it."),
 }
 
+FAILURES: Final[Mapping[str, Texts]] = {
+    "protocol_version": (
+        "Zoom answered a handshake in another version of the protocol than rtmsd asked for: the stream failed at once.",
+        "A server that speaks the second version alone, as Zoom Phone may, or one that does not know it.",
+        "Try app.protocol_version = 2 (or 1 again); rtmsd speaks JSON over WebSocket, no protobuf.",
+    ),
+    "no_websocket_address": (
+        "Zoom named media servers, none of them with a WebSocket address: the stream failed at once.",
+        "The app asks for another transport, as SRT (srt://...), or lacks the scopes of all media.",
+        "Choose WebSocket as the app's transport, and check its scopes; rtmsd speaks no SRT.",
+    ),
+}
+"""What a stream failed of that Zoom has no number for."""
+
 WORDS: Final[Mapping[str, Mapping[str, Meaning]]] = {
     kind: {name: Meaning(str(name), *texts) for name, texts in rows.items()}
     for kind, rows in {
@@ -270,6 +289,7 @@ WORDS: Final[Mapping[str, Mapping[str, Meaning]]] = {
         "delivery state": DELIVERY_STATES,
         "webhook result": WEBHOOK_RESULTS,
         "counter": COUNTERS,
+        "failure": FAILURES,
         "problem": PROBLEMS,
     }.items()
 }

@@ -83,7 +83,7 @@ def parse(body: bytes, app: str, sent_ms: int | None = None) -> Event:
     product, _, action = name.partition(".")
     verb = _VERBS.get(action.replace(".", "_"))  # a document of Zoom's has `meeting.rtms.started`
     if product in PRODUCTS and verb is not None:
-        return _command(product, verb, envelope.get("event_ts"), sent_ms, app, _innermost(fields))
+        return _command(product, verb, envelope.get("event_ts"), sent_ms, app, _flattened(fields))
     return UnknownEvent(name)
 
 
@@ -139,10 +139,12 @@ def _first(said_ms: int | None, sent_ms: int | None) -> int:
     return time
 
 
-def _innermost(payload: dict[str, Any]) -> dict[str, Any]:
-    """Zoom sends RTMS payloads flat; a guide of its own nests them in `object`."""
+def _flattened(payload: dict[str, Any]) -> dict[str, Any]:
+    """Zoom sends RTMS payloads flat; a guide nests them in `object`, with `account_id` and such beside it."""
     nested = payload.get("object")
-    return nested if isinstance(nested, dict) and "rtms_stream_id" in nested else payload
+    if not isinstance(nested, dict) or "rtms_stream_id" not in nested:
+        return payload
+    return {key: value for key, value in payload.items() if key != "object"} | nested
 
 
 def _session(product: str, fields: Mapping[str, Any], *, is_needed: bool = True) -> SessionRef:

@@ -79,9 +79,10 @@ def test_each_product_has_its_id(event: str, id_key: str, product: str) -> None:
 
 
 def test_a_nested_payload_is_tolerated() -> None:
-    assert read("session.rtms_started", {"object": started(), "account_id": "A"}) == read(
-        "session.rtms_started", started()
-    )
+    nested = read("session.rtms_started", {"object": started(), "account_id": "A"})
+    assert nested == read("session.rtms_started", started(account_id="A"))
+    assert isinstance(nested, StartStream)
+    assert nested.details["account_id"] == "A"
 
 
 @pytest.mark.parametrize(

@@ -143,13 +143,13 @@ def lines(path: Path) -> list[dict[str, Any]]:
 def assert_all_of_it_once(record: Record, directory: Path, *, jitter_ms: int = 0) -> None:
     """Assert that each packet and transcript that arrived is in the files, once, whole, in order and in its place."""
     manifest = json.loads((directory / "stream.json").read_bytes())
-    files = {entry["user_id"]: entry for entry in manifest["files"] if entry["media"] == "audio"}
+    files = {str(entry["user_id"]): entry for entry in manifest["files"] if entry["media"] == "audio"}
     for user_id, log in record.audio.items():
         packets = {packet.number: packet for packet in log if packet.fate in ARRIVED | {Fate.IN_FLIGHT}}
         must = {packet.number for packet in log.arrived()}
         if not must:
             continue
-        entry = files[user_id]
+        entry = files[str(user_id)]  # of a channel it is a text
         track = pcm(directory / entry["path"])
         bytes_per_ms = entry["sample_rate_hz"] * entry["channels"] * 2 // 1000
         marks = list(find_marks(track, len(next(iter(packets.values())).data)))

@@ -117,3 +117,18 @@ def test_media_have_the_names_of_the_configuration() -> None:
     assert scenario.media == MediaType.AUDIO | MediaType.DESKSHARE
     assert scenario.steps[0].arguments == {"media": MediaType.DESKSHARE}
     assert parse("older", 'media = ["deskshare"]').media == MediaType.DESKSHARE
+
+
+@pytest.mark.parametrize(
+    ("line", "mistake"),
+    [
+        ('id_key = "call_id"', "id_key: 'call_id' is not one of webinar_uuid, meeting_uuid"),
+        ('addresses = "quic"', "addresses: 'quic' is not one of ws, srt"),
+        ("protocol_version = true", "protocol_version must be a number"),
+        ("details = 1", "details must be a table"),
+        ('step = [{ at_s = 1, do = "voice_event", event_type = 30, fields = 1 }]', "fields: must be a table"),
+    ],
+)
+def test_mistakes_about_the_server_are_named(line: str, mistake: str) -> None:
+    with pytest.raises(ScenarioError, match=mistake):
+        parse("wrong", f'product = "webinar"\n{line}')

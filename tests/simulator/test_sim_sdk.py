@@ -40,6 +40,7 @@ step = [{ at_s = 8, do = "talk", who = "Bo" }, { at_s = 14, do = "stop", reason 
 """
 
 SCENARIOS: Final = built_in() | {"contact-center": parse("contact-center", CONTACT_CENTER)}
+del SCENARIOS["phone"]  # the SDK never connects to a call
 
 
 @attrs.define

@@ -179,7 +179,7 @@ class Record:
         return [
             event
             for message in self.sent
-            if isinstance(event := message.fields.get("event"), dict) and event["event_type"] == event_type
+            if isinstance(event := message.fields.get("event"), dict) and event.get("event_type") == event_type
         ]
 
     def messages(self, msg_type: MsgType) -> list[Mapping[str, Any]]:

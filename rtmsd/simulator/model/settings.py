@@ -8,6 +8,9 @@ from typing import Any, Literal, TypeAlias
 import attrs
 
 from rtmsd.protocol.enums import MediaType
+from rtmsd.protocol.products import IdKey
+
+Addresses: TypeAlias = Literal["ws", "srt"]
 
 
 class Tone(enum.Enum):
@@ -96,6 +99,9 @@ class SimRoom:
         product: a key of `protocol.products.PRODUCTS`.
         media: the app has scopes for these.
         details: further fields of the started webhook, as `account_id`.
+        id_key: of its id, in webhooks and handshakes.
+        protocol_version: that the server answers with; handshakes may ask for it, or for 1.
+        addresses: of media servers, for WebSocket, or for another transport alone.
     """
 
     session_id: str
@@ -104,6 +110,9 @@ class SimRoom:
     session_key: str
     media: MediaType
     details: Mapping[str, Any]
+    id_key: IdKey
+    protocol_version: int = 1
+    addresses: Addresses = "ws"
 
 
 ChatShape: TypeAlias = Literal["inside", "encoded", "beside"]

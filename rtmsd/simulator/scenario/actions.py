@@ -28,6 +28,7 @@ ACTIONS: Final[Mapping[str, Callable[..., Any]]] = {
         *(SimSession.cut_media, SimSession.cut_signaling, SimSession.interrupt, SimSession.failover),
         *(SimSession.silence, SimSession.stall, SimSession.refuse_next, SimSession.withhold_keep_alives),
         *(SimSession.duplicate_webhook, SimSession.forged_webhook, SimSession.write_as, SimSession.binary_frames),
+        *(SimSession.voice_event, SimSession.code_event, SimSession.transfer, SimSession.post_message),
         *(SimSession.repeat_audio, SimSession.malformed_frames, SimSession.huge_frame, SimSession.violate_websocket),
     )
 }
@@ -108,6 +109,8 @@ def _read(where: str, kind: Any, value: Any) -> Any:
         return float(value) if type(value) in (int, float) else _must_be(where, "a number", value)
     if kind in (bool, int, str):
         return value if type(value) is kind else _must_be(where, kind.__name__, value)
+    if get_origin(kind) is Mapping:
+        return value if isinstance(value, Mapping) else _must_be(where, "a table", value)
     if get_origin(kind) is Sequence:
         [item_kind] = get_args(kind)
         items = value if isinstance(value, list) else _must_be(where, "a list", value)

@@ -5,7 +5,7 @@ import tomllib
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import attrs
 
@@ -13,12 +13,13 @@ from rtmsd.errors import RtmsdError
 from rtmsd.protocol.enums import MediaType
 from rtmsd.protocol.products import PRODUCTS
 from rtmsd.simulator.model.crowd import Crowd
-from rtmsd.simulator.model.settings import Person
+from rtmsd.simulator.model.settings import Addresses, Person
 from rtmsd.simulator.scenario.actions import ACTIONS, Arguments, did_you_mean, read_arguments, read_media, read_table
 from rtmsd.simulator.server.server import Simulator
 from rtmsd.simulator.stream.session import SimSession
 
-_KEYS = {"title", "product", "media", "people", "session_key", "step"}
+_SERVER = ("id_key", "details", "protocol_version", "addresses")
+_KEYS = {"title", "product", "media", "people", "session_key", "step", *_SERVER}
 
 
 class ScenarioError(RtmsdError):
@@ -41,7 +42,11 @@ class Step:
 
 @attrs.frozen(kw_only=True)
 class Scenario:
-    """A script. `steps` are in the order of their times; the last one is usually a stop."""
+    """A script. `steps` are in the order of their times; the last one is usually a stop.
+
+    Attributes:
+        server: what else is said of the session and its server: `id_key` and so on of `Simulator.hold_session`.
+    """
 
     name: str
     title: str
@@ -49,6 +54,7 @@ class Scenario:
     media: MediaType | None = None
     people: tuple[Person, ...] = ()
     session_key: str = "room-7"
+    server: Mapping[str, Any] = attrs.field(factory=dict)
     steps: tuple[Step, ...] = ()
 
     @property
@@ -116,8 +122,21 @@ def _read(name: str, table: Mapping[str, Any]) -> Scenario:
         media=media or None,
         people=people,
         session_key=str(table.get("session_key", "room-7")),
+        server=_server(product, table),
         steps=tuple(steps),
     )
+
+
+def _server(product: str, table: Mapping[str, Any]) -> dict[str, Any]:
+    server = {key: table[key] for key in _SERVER if key in table}
+    for key, allowed in (("id_key", PRODUCTS[product].id_keys), ("addresses", get_args(Addresses))):
+        if server.get(key, allowed[0]) not in allowed:
+            raise ValueError(f"{key}: {server[key]!r} is not one of {', '.join(allowed)}")
+    if not isinstance(server.get("details", {}), dict):
+        raise ValueError("details must be a table")  # noqa: TRY004 - a mistake in the file, not in the program
+    if type(server.get("protocol_version", 1)) is not int:
+        raise ValueError("protocol_version must be a number")
+    return server
 
 
 def _list_in(table: Mapping[str, Any], key: str) -> list[Any]:
@@ -184,7 +203,11 @@ async def play(
         options: for `Simulator.start_session`, as `rtms_stream_id`.
     """
     session = await simulator.start_session(
-        scenario.people, product=scenario.product, media=scenario.media, session_key=scenario.session_key, **options
+        scenario.people,
+        product=scenario.product,
+        media=scenario.media,
+        session_key=scenario.session_key,
+        **{**scenario.server, **options},
     )
     await greet(session)
     for step in scenario.steps:

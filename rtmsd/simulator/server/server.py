@@ -13,10 +13,10 @@ import trio
 
 from rtmsd.errors import ListenError
 from rtmsd.protocol.enums import MediaType
-from rtmsd.protocol.products import PRODUCTS
+from rtmsd.protocol.products import PRODUCTS, IdKey
 from rtmsd.simulator.model.clock import ZoomClock
 from rtmsd.simulator.model.record import Notice, WebhookDelivery
-from rtmsd.simulator.model.settings import Person, SimRoom, SimulatorSettings
+from rtmsd.simulator.model.settings import Addresses, Person, SimRoom, SimulatorSettings
 from rtmsd.simulator.server.acceptor import Acceptor, in_url, listen
 from rtmsd.simulator.server.authority import open_authority, server_context
 from rtmsd.simulator.server.rest import RestApi
@@ -81,6 +81,9 @@ class Simulator:
         session_key: str = "room-7",
         media: MediaType | None = None,
         details: Mapping[str, Any] | None = None,
+        id_key: IdKey | None = None,
+        protocol_version: int = 1,
+        addresses: Addresses = "ws",
     ) -> SimRoom:
         """Open a session of these people. There is no stream yet: `start_stream`, or the REST API, starts one.
 
@@ -89,6 +92,8 @@ class Simulator:
             product: a key of `PRODUCTS`.
             media: the app has scopes for these; None: all that the product has.
             details: further fields of the started webhook, as `account_id`.
+            id_key: one of the product's; None: the first.
+            protocol_version, addresses: see `SimRoom`.
         """
         room = SimRoom(
             session_id=session_id or secrets.token_urlsafe(12) + "+/A==",  # base64, as Zoom's look
@@ -97,6 +102,9 @@ class Simulator:
             session_key=session_key,
             media=PRODUCTS[product].media if media is None else media,
             details=self._details(product) | dict(details or {}),
+            id_key=id_key or PRODUCTS[product].id_keys[0],
+            protocol_version=protocol_version,
+            addresses=addresses,
         )
         self.rooms[room.session_id] = room
         return room
@@ -105,17 +113,11 @@ class Simulator:
         self,
         people: Sequence[Person | str] = ("Ana", "Bo"),
         *,
-        product: str = "session",
-        session_id: str | None = None,
         rtms_stream_id: str | None = None,
-        session_key: str = "room-7",
-        media: MediaType | None = None,
-        details: Mapping[str, Any] | None = None,
+        **options: Any,
     ) -> SimSession:
-        """Start a session and its stream: see `hold_session` and `start_stream`."""
-        room = self.hold_session(
-            people, product=product, session_id=session_id, session_key=session_key, media=media, details=details
-        )
+        """Start a session and its stream: see `hold_session`, which takes the options, and `start_stream`."""
+        room = self.hold_session(people, **options)
         return await self.start_stream(room, rtms_stream_id)
 
     async def start_stream(self, room: SimRoom, rtms_stream_id: str | None = None) -> SimSession:

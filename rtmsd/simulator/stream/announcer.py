@@ -1,10 +1,9 @@
 """The server's messages on signaling: events, states, and answers to requests for them."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from rtmsd.protocol.enums import EventType, MsgType, SessionState, StatusCode, StopReason, StreamState
-from rtmsd.protocol.products import IdKey
 from rtmsd.protocol.reading import Fields
 from rtmsd.simulator.model.record import ControlMessage, Record
 from rtmsd.simulator.stream import checks
@@ -22,22 +21,23 @@ class Announcer:
     """
 
     def __init__(
-        self, links: Links, rtms_session_id: str, id_key: IdKey, record: Record, now_ms: Callable[[], int]
+        self, links: Links, rtms_session_id: str, time_keys: Sequence[str], record: Record, now_ms: Callable[[], int]
     ) -> None:
         self.session_state = SessionState.INACTIVE
         self.stream_state = StreamState.INACTIVE
         self._links = links
         self._rtms_session_id = rtms_session_id
-        # Contact center documents `event_ts`; Zoom's SDK drops such an event without `timestamp` (section 18, row 34).
-        self._time_keys = ("event_ts", "timestamp") if id_key == "engagement_id" else ("timestamp",)
+        self._time_keys = time_keys
         self._record = record
         self._now_ms = now_ms
         self._subscribed: set[int] = set()
+        self._codes: set[int] = set()
         self._speaker: int | None = None  # the active one last announced
 
     def unsubscribe(self) -> None:
         """Drop all subscriptions: a new connection has none."""
         self._subscribed.clear()
+        self._codes.clear()
 
     @property
     def tells_of_cameras(self) -> bool:
@@ -69,18 +69,24 @@ class Announcer:
         reasons = {} if reason is None else {"reason": int(reason)}
         self.stamped(MsgType.STREAM_STATE_UPDATE, state=int(state), **reasons)
 
-    def event(self, event_type: EventType, timestamp_ms: int | None = None, **more: Any) -> None:
+    def event(self, event_type: int, timestamp_ms: int | None = None, **more: Any) -> None:
         """Send an event (message 6) if the client subscribed to it, or need not."""
         if event_type in _UNSOLICITED or event_type in self._subscribed:
             at_ms = self._now_ms() if timestamp_ms is None else timestamp_ms
             event = {"event_type": int(event_type), **dict.fromkeys(self._time_keys, at_ms), **more}
             self.post({"msg_type": int(MsgType.EVENT_UPDATE), "event": event})
 
-    def speaker(self, user_id: int, user_name: str, now_ms: int) -> None:
+    def code_event(self, event_code: int, *, unasked: bool, **more: Any) -> None:
+        """Send an event of the protocol's second version: `unasked`, or to who subscribed to it."""
+        if unasked or event_code in self._codes:
+            event = {"event_code": event_code, **dict.fromkeys(self._time_keys, self._now_ms()), **more}
+            self.post({"msg_type": int(MsgType.EVENT_UPDATE), "event": event})
+
+    def speaker(self, user_id: int, person: Mapping[str, Any], now_ms: int) -> None:
         """Announce the active speaker after a change."""
         if user_id != self._speaker:
             self._speaker = user_id
-            self.event(EventType.ACTIVE_SPEAKER_CHANGE, now_ms, user_id=user_id, user_name=user_name)
+            self.event(EventType.ACTIVE_SPEAKER_CHANGE, now_ms, **person)
 
     def subscribe(self, choices: object, *, strict: bool) -> tuple[set[int], str | None]:
         """Apply the `events` of message 5; return the new subscriptions, and the name of a violation.
@@ -92,6 +98,10 @@ class Announcer:
             choices = [{"event_type": each, "subscribe": True} if checks.is_int(each) else each for each in choices]
         if not isinstance(choices, list) or not all(map(_is_choice, choices)):
             return set(), "bad_subscription"
+        for choice in choices:
+            if "event_code" in choice:
+                (self._codes.add if choice["subscribe"] else self._codes.discard)(choice["event_code"])
+        choices = [choice for choice in choices if "event_type" in choice]
         fresh = {choice["event_type"] for choice in choices if choice["subscribe"]} - self._subscribed
         if EventType.ACTIVE_SPEAKER_CHANGE in fresh:
             self._speaker = None
@@ -118,6 +128,7 @@ def people(user_ids: Iterable[int], name: Callable[[int], str] | None = None) ->
 
 
 def _is_choice(value: object) -> bool:
-    return (
-        isinstance(value, dict) and checks.is_int(value.get("event_type")) and isinstance(value.get("subscribe"), bool)
-    )
+    if not isinstance(value, dict) or not isinstance(value.get("subscribe"), bool):
+        return False
+    numbers = [value[key] for key in ("event_type", "event_code") if key in value]
+    return len(numbers) == 1 and all(map(checks.is_int, numbers))

@@ -41,6 +41,7 @@ class Expected:
     session_id: str
     rtms_stream_id: str | None
     signature: str = attrs.field(repr=False)
+    protocol_version: int = 1
 
 
 class MediaGrant(NamedTuple):
@@ -106,7 +107,9 @@ def _identified(raw: str | bytes, msg_type: MsgType, expected: Expected) -> dict
         raise _Refused(StatusCode.INVALID_PAYLOAD, "not a JSON object")
     number, version = fields.get("msg_type"), fields.get("protocol_version", 1)
     _require(is_int(number) and number == msg_type, StatusCode.INVALID_MESSAGE_TYPE, f"msg_type {msg_type:d} expected")
-    _require(is_int(version) and version == 1, StatusCode.INVALID_PAYLOAD, "protocol_version must be 1")
+    spoken = sorted({1, expected.protocol_version})
+    is_spoken = is_int(version) and version in spoken
+    _require(is_spoken, StatusCode.INVALID_PAYLOAD, f"protocol_version must be {' or '.join(map(str, spoken))}")
     _require(is_int(fields.get("sequence", 0)), StatusCode.INVALID_PAYLOAD, "sequence must be an integer")
     ids = [fields[key] for key in dict.fromkeys((expected.id_key, "meeting_uuid")) if key in fields]
     if not ids or not all(isinstance(value, str) and value for value in ids) or len(set(ids)) > 1:

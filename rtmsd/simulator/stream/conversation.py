@@ -64,7 +64,7 @@ def _on_subscription(stream: SimStream, _connection: SimConnection, fields: Fiel
         stream.violation(violation, "message 5")
     crowd = stream.crowd
     if EventType.PARTICIPANT_JOIN in fresh and crowd.present:
-        stream.announcer.event(EventType.PARTICIPANT_JOIN, participants=people(crowd.present, crowd.name))
+        stream.announcer.event(EventType.PARTICIPANT_JOIN, participants=stream.people(crowd.present))
     seen = [person.user_id for person in crowd.present.values() if person.camera]
     if EventType.PARTICIPANT_VIDEO_ON in fresh and seen:
         stream.announcer.event(EventType.PARTICIPANT_VIDEO_ON, participants=people(seen))

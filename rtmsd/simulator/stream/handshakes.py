@@ -31,14 +31,22 @@ def _shake_signaling(connection: SimConnection, route: Route, raw: str | bytes) 
         _contest(occupied)
     answer = _judged(connection, route, answer, MediaType(0))
     if answer.status is not StatusCode.OK:
-        connection.send(SignalingHandshakeResp(status_code=answer.status, reason=answer.reason, protocol_version=1))
+        connection.send(
+            SignalingHandshakeResp(
+                status_code=answer.status, reason=answer.reason, protocol_version=stream.protocol_version
+            )
+        )
         return False
     if stream.phase is SimPhase.AWAITING and fields.get("buffer_data") is False:
         stream.feed.give_up(stream.now_ms)
     stream.signaling_up(connection)
     names = [*(name for name, bit in SECTIONS.items() if bit in stream.media), "all"]
     urls = {name: stream.new_url(f"media/{name}", name) for name in names}
-    connection.send(SignalingHandshakeResp(status_code=0, media_urls=urls, protocol_version=1, sequence=1))
+    if stream.addresses == "srt":
+        urls = {name: f"srt://{url.partition('://')[2]}" for name, url in urls.items()}
+    connection.send(
+        SignalingHandshakeResp(status_code=0, media_urls=urls, protocol_version=stream.protocol_version, sequence=1)
+    )
     return True
 
 
@@ -58,12 +66,18 @@ def _shake_media(connection: SimConnection, route: Route, raw: str | bytes) -> b
         _contest(stream.links.media)
     answer = _judged(connection, route, grant.answer, grant.media_type, lenient=lenient)
     if answer.status is not StatusCode.OK:
-        connection.send(DataHandshakeResp(status_code=answer.status, reason=answer.reason, protocol_version=1))
+        connection.send(
+            DataHandshakeResp(status_code=answer.status, reason=answer.reason, protocol_version=stream.protocol_version)
+        )
         return False
     connection.media_type, connection.params = grant.media_type, grant.params
     connection.ready_s = trio.current_time()
     stream.links.add(connection)
-    connection.send(DataHandshakeResp(status_code=0, media_params=grant.params, protocol_version=1, sequence=1))
+    connection.send(
+        DataHandshakeResp(
+            status_code=0, media_params=grant.params, protocol_version=stream.protocol_version, sequence=1
+        )
+    )
     if not strict and stream.signaling is not None and stream.signaling.state is ConnectionState.UP:
         stream.media_up(connection)
     return True
@@ -78,6 +92,7 @@ def _expected(route: Route, *, needs_signaling: bool = False) -> checks.Expected
         session_id=stream.session_id,
         rtms_stream_id=None if gone or missing else stream.rtms_stream_id,
         signature=stream.signature,
+        protocol_version=stream.protocol_version,
     )
 
 

@@ -9,11 +9,11 @@ from rtmsd.simulator.media.pictures import PictureFeed
 from rtmsd.simulator.model.crowd import Mic, Utterance
 from rtmsd.simulator.model.settings import Person, SimRoom
 from rtmsd.simulator.stream.announcer import people
-from rtmsd.simulator.stream.faults import FaultyStream
+from rtmsd.simulator.stream.calls import CallStream
 from rtmsd.simulator.stream.stream import Host
 
 
-class SimSession(FaultyStream):
+class SimSession(CallStream):
     """One stream and the people in its session. Made by `Simulator.start_session`.
 
     A method that only posts messages is synchronous; one that sends webhooks or waits is awaited. People are named by
@@ -33,7 +33,7 @@ class SimSession(FaultyStream):
         if not self.paused:
             speaker = self.crowd.active_speaker
             if speaker is not None:
-                self.announcer.speaker(speaker, self.crowd.name(speaker), now_ms)
+                self.announcer.speaker(speaker, self.people([speaker])[0], now_ms)
             self._video.advance(now_ms, self.streaming(MediaType.VIDEO), self._name_of(self._seen()))
             self._share.advance(now_ms, self.streaming(MediaType.DESKSHARE), self._name_of(self._sharer))
             lag_s = 0 if self.stop_reason is not None else self.host.settings.timing.transcript_lag_s
@@ -46,7 +46,7 @@ class SimSession(FaultyStream):
         """Add a person to the session and return the user id."""
         person = Person(user_name=person) if isinstance(person, str) else person
         user_id = self.crowd.join(person, self.now_ms).user_id
-        self.announcer.event(EventType.PARTICIPANT_JOIN, participants=people([user_id], self.crowd.name))
+        self.announcer.event(EventType.PARTICIPANT_JOIN, participants=self.people([user_id]))
         if person.camera:
             self.camera(user_id)
         return user_id
@@ -58,7 +58,7 @@ class SimSession(FaultyStream):
         if user_id == self.video_user_id:
             self.video_user_id = None
         self.crowd.leave(user_id, self.now_ms)
-        self.announcer.event(EventType.PARTICIPANT_LEAVE, participants=people([user_id]))
+        self.announcer.event(EventType.PARTICIPANT_LEAVE, participants=self.people([user_id], named=False))
 
     def talk(self, who: str | int) -> None:
         """Start to talk, unmuting first."""

@@ -7,7 +7,8 @@ Messages of clients are handled in `conversation.py`; faults are in `faults.py`,
 import functools
 import uuid
 from collections import deque
-from typing import Final, Literal, NamedTuple, Protocol, TypeAlias
+from collections.abc import Iterable
+from typing import Any, Final, Literal, NamedTuple, Protocol, TypeAlias
 
 import trio
 
@@ -20,7 +21,7 @@ from rtmsd.simulator.model.clock import ZoomClock
 from rtmsd.simulator.model.crowd import Crowd
 from rtmsd.simulator.model.record import Notice, Record
 from rtmsd.simulator.model.settings import Dialect, SimRoom, SimulatorSettings
-from rtmsd.simulator.stream.announcer import Announcer
+from rtmsd.simulator.stream.announcer import Announcer, people
 from rtmsd.simulator.stream.phase import OVER, SimPhase
 from rtmsd.simulator.wire.connection import ConnectionKind, ConnectionState, SimConnection
 from rtmsd.simulator.wire.links import Links
@@ -72,6 +73,8 @@ class SimStream:
         stop_reason: of the end, once it has begun.
         dialect: of all messages.
         refusals: status codes for the next handshakes that would succeed.
+        protocol_version, addresses: see `SimRoom`.
+        speaker_key: names people in media and events.
         video_user_id: the user whose video the client asked for (message 28); a new connection begins without.
         video_refusals: status codes for the next such requests that would succeed; None: no answer.
     """
@@ -79,7 +82,10 @@ class SimStream:
     def __init__(self, host: Host, room: SimRoom, rtms_stream_id: str) -> None:
         settings = host.settings
         product = PRODUCTS[room.product]
-        self.id_key = product.id_keys[0]
+        self.id_key = room.id_key
+        self.protocol_version = room.protocol_version
+        self.addresses = room.addresses
+        self.speaker_key = product.speaker_keys[0]
         self.session_id = room.session_id
         self.rtms_stream_id = rtms_stream_id
         self.session_key = room.session_key
@@ -104,8 +110,10 @@ class SimStream:
         self.links = Links(self.record, host.clock.now_ms)
         self.windows = Windows(settings.timing, self.started_ms)
         self.watch = Watch(self.links, self.record, settings.timing)
-        self.announcer = Announcer(self.links, self.rtms_session_id, self.id_key, self.record, host.clock.now_ms)
-        self.feed = AudioFeed(self.started_ms, self.crowd, self.record, settings.tone, product.speaker_keys[0])
+        # Contact center documents `event_ts`; Zoom's SDK drops such an event without `timestamp` (section 18, row 34).
+        time_keys = ("event_ts", "timestamp") if room.product == "contact_center" else ("timestamp",)
+        self.announcer = Announcer(self.links, self.rtms_session_id, time_keys, self.record, host.clock.now_ms)
+        self.feed = AudioFeed(self.started_ms, self.crowd, self.record, settings.tone, self.speaker_key)
         self.webhooks = StreamWebhooks(
             host.sender,
             host.clock,
@@ -142,6 +150,13 @@ class SimStream:
         while (connection := self.streaming(media)) is None:
             await self.media_news.park()
         return connection
+
+    def people(self, user_ids: Iterable[int], *, named: bool = True) -> list[dict[str, Any]]:
+        """Return the `participants` of an event, as this product identifies them: Zoom's SDK wants a `user_id`, too."""
+        listed = people(user_ids, self.crowd.name if named else None)
+        if self.speaker_key == "user_id":
+            return listed
+        return [{"channel_id": str(person["user_id"]), **person} for person in listed]
 
     def offers_individual_video(self) -> bool:
         """Whether video is sent of one participant on request (message 28)."""

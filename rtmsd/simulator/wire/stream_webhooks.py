@@ -29,7 +29,7 @@ class StreamWebhooks:
         self._clock = clock
         self._deliveries = deliveries
         self._prefix = product.webhook_prefix
-        self._about: dict[str, Any] = {product.id_keys[0]: room.session_id, "rtms_stream_id": rtms_stream_id}
+        self._about: dict[str, Any] = {room.id_key: room.session_id, "rtms_stream_id": rtms_stream_id}
         if room.product == "session":
             self._about["session_key"] = room.session_key
         self._details = dict(room.details)

@@ -145,3 +145,20 @@ async def test_version_2_is_spoken_where_it_is_configured(tmp_path: Path) -> Non
         assert (manifest["state"], manifest["counters"]["messages"]["audio"] > 0) == ("ended", True)
         assert {m["protocol_version"] for m in session.record.messages(MsgType.DATA_HAND_SHAKE_REQ)} <= {2}
         assert not session.record.violations
+
+
+async def test_media_that_a_product_lacks_are_dropped_once_and_the_others_go_on(tmp_path: Path) -> None:
+    media = MediaConfig(types=("audio", "transcript", "video"))
+    with structlog.testing.capture_logs() as logs:
+        async with zoom_and_daemon(tmp_path, media=media) as (sim, backend):
+            session = await sim.start_session(["Ana"], product="contact_center")
+            await session.wait_reconnected()
+            await sim.clock.sleep(2)
+            session.transfer()
+            await sim.clock.sleep(2)
+            await session.wait_reconnected()
+            await session.stop()
+            manifest = await until_ended(backend, session.rtms_stream_id)
+    assert manifest["media"]["video"]["refused"]["status"] == 10
+    assert manifest["counters"]["messages"]["audio"] > 0
+    assert len([entry for entry in logs if entry["event"] == "media refused"]) == 1

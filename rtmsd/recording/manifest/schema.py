@@ -46,8 +46,8 @@ class ParticipantEntry(Entry):
     user_name: str | None = None
     joined_ms: int | None = None
     left_ms: int | None = None
-    role: str | UnsetType = UNSET
-    phone_number: str | UnsetType = UNSET
+    role: str | UnsetType | None = UNSET
+    phone_number: str | UnsetType | None = UNSET
 
 
 class FileEntry(Entry):

@@ -21,8 +21,10 @@ message that both can read. Whatever is no media data goes to `control`, which p
 
 Tolerance. What a person writes is read strictly, what Zoom sends tolerantly. An unknown key, or a known optional one
 with an unusable value, stands in `Message.extra`; an unknown `msg_type` is an `UnknownMessage`; an unknown number stays
-an `int`; all of them are counted and none is fatal. A frame that cannot be read is `Malformed`, with a `CorruptKind` to
-count. Texts that live as long as a stream are cut by `bounds`: no sender decides how much memory a stream takes.
+an `int`; `unknown` names all of them, to be kept and counted, and none is fatal. What is fatal is an answer in another
+version than was asked for, or without a WebSocket address (`UnspokenProtocol`). A frame that cannot be read is
+`Malformed`, with a `CorruptKind` to count. Texts that live as long as a stream are cut by `bounds`: no sender decides
+how much memory a stream takes.
 
 Times. Messages carry Zoom's time as sent; `times` makes milliseconds since the epoch of any unit. Local time occurs
 nowhere here. The timestamp of a keep-alive is echoed exactly as it came.
@@ -38,6 +40,7 @@ Where to look
     policy                              status codes and stop reasons to what has to be done
     explanations, status_texts          the same numbers in words, for people
     causes                              states of a recording and causes of gaps
+    unknown, addresses                  what this version does not know; URLs of servers
     signature, times, bounds            HMAC of the handshakes, units of time, limits of texts
 
 To add a message: its number in `enums.MsgType`; its class in `messages`; its moves in the tables of `signaling` or

@@ -124,6 +124,8 @@ def test_explain_a_number_that_can_be_several_things(ctl: Ctl, daemon: FakeDaemo
         (("stop", "18", "status", "8"), ["stop reason", "status code"]),
         (("stop 18, 1006",), ["stop reason", "close code"]),
         (("status", "3:", "invalid", "signature"), ["status code"]),
+        (("protocol", "version"), ["failure"]),
+        (("no_websocket_address",), ["failure"]),
         (("6", "MEETING_ENDED"), ["stop reason", "status code", "stream state", "exit status"]),
     ],
 )

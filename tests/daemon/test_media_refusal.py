@@ -73,6 +73,7 @@ async def test_a_refusal_counts_although_the_close_came_with_it(
         context = Mock(core=core, report=report, signature="x")
         context.media_params = with_defaults(MediaParams(), MediaType.AUDIO)
         context.row.session, context.row.rtms_stream_id = SessionRef("session_id", "s"), "r"
+        context.app.protocol_version = 1
         context.settings.streams = StreamsConfig()
         (link,) = situation.links
         driver = media.MediaDriver(context, link)

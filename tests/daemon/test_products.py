@@ -1,5 +1,6 @@
 """Every product, and a version of the protocol to come, played against the whole daemon."""
 
+import wave
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,10 @@ async def played(sim: Simulator, backend: Backend, name: str) -> tuple[SimSessio
     manifest = await until_ended(backend, session.rtms_stream_id)
     directory = directory_of(backend, session.rtms_stream_id)
     assert_exact(session, manifest, directory)
+    for file in manifest["files"]:
+        if file["media"] == "audio":
+            with wave.open(str(directory / file["path"])) as read:  # by an independent reader
+                assert (read.getframerate(), read.getnframes() // 16) == (16000, file["duration_ms"])
     return session, manifest, directory
 
 

@@ -8,7 +8,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from rtmsd.errors import HandshakeRejected, LocalProtocolError, RemoteProtocolError
+from rtmsd.errors import HandshakeRejected, LocalProtocolError, RemoteProtocolError, UnspokenProtocol
 from rtmsd.protocol import messages as m
 from rtmsd.protocol.codec import encode
 from rtmsd.protocol.enums import MediaType
@@ -197,3 +197,13 @@ def test_the_id_can_be_sent_twice() -> None:
     (text,) = connection.to_send()
     sent = json.loads(text)
     assert sent["session_id"] == sent["meeting_uuid"] == SESSION.id
+
+
+@pytest.mark.parametrize(("asked", "answered"), [(1, 2), (2, 1), (2, 3)])
+def test_media_in_another_version_are_not_taken(asked: int, answered: int) -> None:
+    connection = MediaConnection(SESSION, "9f2c", "7823", MediaType.AUDIO, PARAMS, protocol_version=asked)
+    connection.hello()
+    assert json.loads(connection.to_send()[0])["protocol_version"] == asked
+    with pytest.raises(UnspokenProtocol, match=f"protocol version {answered}"):
+        connection.receive(json.dumps({"msg_type": 4, "status_code": 0, "protocol_version": answered}))
+    assert connection.state is MediaState.CLOSED

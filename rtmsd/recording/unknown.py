@@ -21,7 +21,8 @@ class UnknownLog:
     def __init__(self, events: EventLog, counts: UnknownCounts) -> None:
         self._events = events
         self._counts = counts
-        self._left = MAX_KEPT - counts.names.total()
+        # Names of fields and values have a dot: what is in every keep-alive is counted, and kept once.
+        self._left = MAX_KEPT - sum(count for name, count in counts.names.items() if "." not in name)
 
     def take(
         self,

@@ -9,13 +9,15 @@ import pytest
 import structlog
 import trio
 
-from rtmsd.config import MediaConfig
+from rtmsd.config import MediaConfig, StreamsConfig
 from rtmsd.daemon.backend import Backend
 from rtmsd.daemon.health import TroubleCode
 from rtmsd.protocol.enums import MsgType
 from rtmsd.simulator import SimSession, Simulator
 from tests.daemon.test_whole_scenarios import assert_exact
-from tests.daemon.whole import LIMIT_S, config, directory_of, lines, play_whole, until_ended, zoom_and_daemon
+from tests.daemon.whole import HURRIED, LIMIT_S, config, directory_of, lines, play_whole, until_ended, zoom_and_daemon
+
+SLOW = StreamsConfig(reconnect_delay_s=10, stop_grace_s=1)
 
 
 async def played(sim: Simulator, backend: Backend, name: str) -> tuple[SimSession, dict[str, Any], Path]:
@@ -60,7 +62,7 @@ async def test_a_webinar_may_have_a_meeting_uuid_alone(tmp_path: Path) -> None:
 async def test_a_contact_center_is_followed_through_ivr_hold_and_transfer(streams: Any, tmp_path: Path) -> None:
     media = MediaConfig(audio=attrs.evolve(MediaConfig().audio, streams=streams))
     with structlog.testing.capture_logs() as logs:
-        async with zoom_and_daemon(tmp_path, media=media) as (sim, backend):
+        async with zoom_and_daemon(tmp_path, media=media, streams=SLOW) as (sim, backend):
             session, manifest, directory = await played(sim, backend, "contact-center")
     events = {line["kind"]: line for line in lines(directory / "events.jsonl")}
     assert events["event_30"]["flow_name"] == "Welcome"
@@ -78,6 +80,8 @@ async def test_a_contact_center_is_followed_through_ivr_hold_and_transfer(stream
     signaling = [each for each in manifest["connections"] if each["kind"] == "signaling"]
     assert len(signaling) == 2
     assert "1000" in signaling[0]["why"]
+    away_ms = signaling[1]["opened_ms"] - signaling[0]["closed_ms"]
+    assert away_ms < SLOW.reconnect_delay_s * HURRIED.speed * 1000 / 2, "not connected again at once"
     [asked, _] = session.record.messages(MsgType.EVENT_SUBSCRIPTION)
     assert {choice["event_type"] for choice in asked["events"]} >= set(range(8, 35))
     assert {gap["media"] for gap in manifest["gaps"]} <= {"transcript"}  # of the transfer: Zoom does not buffer them

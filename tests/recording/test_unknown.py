@@ -47,7 +47,7 @@ def test_the_log_has_each_name_once_and_nothing_else() -> None:
 
 
 def test_of_one_name_and_of_all_only_so_many_are_kept() -> None:
-    counts = UnknownCounts({"before the restart": MAX_KEPT - 5})
+    counts = UnknownCounts({"before the restart": MAX_KEPT - 5, "keep_alive_req.new": 2 * MAX_KEPT})
     unknown, lines = log_of(counts)
     for _ in range(10):
         unknown.take(Unknown(UnknownKind.MESSAGE, "message_31"), {}, most=3)

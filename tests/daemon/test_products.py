@@ -171,3 +171,16 @@ async def test_media_that_a_product_lacks_are_dropped_once_and_the_others_go_on(
     assert manifest["media"]["video"]["refused"]["status"] == 10
     assert manifest["counters"]["messages"]["audio"] > 0
     assert len([entry for entry in logs if entry["event"] == "media refused"]) == 1
+
+
+async def test_who_speaks_on_the_phone_may_be_a_channel(tmp_path: Path) -> None:
+    async with zoom_and_daemon(tmp_path) as (sim, backend):
+        session = await sim.start_session(["Ana"], product="phone", speaker_key="channel_id")
+        await session.wait_reconnected()
+        await sim.clock.sleep(3)
+        await session.stop()
+        manifest = await until_ended(backend, session.rtms_stream_id)
+        [audio] = [file for file in manifest["files"] if file["media"] == "audio"]
+        [ana] = manifest["participants"]
+        assert audio["user_id"] == ana["user_id"] == str(next(iter(session.record.audio)))
+        assert_exact(session, manifest, directory_of(backend, session.rtms_stream_id))

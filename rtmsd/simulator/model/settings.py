@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeAlias
 import attrs
 
 from rtmsd.protocol.enums import MediaType
-from rtmsd.protocol.products import IdKey
+from rtmsd.protocol.products import IdKey, SpeakerKey
 
 Addresses: TypeAlias = Literal["ws", "srt"]
 
@@ -100,6 +100,7 @@ class SimRoom:
         media: the app has scopes for these.
         details: further fields of the started webhook, as `account_id`.
         id_key: of its id, in webhooks and handshakes.
+        speaker_key: names people in media and events.
         protocol_version: that the server answers with; handshakes may ask for it, or for 1.
         addresses: of media servers, for WebSocket, or for another transport alone.
     """
@@ -111,6 +112,7 @@ class SimRoom:
     media: MediaType
     details: Mapping[str, Any]
     id_key: IdKey
+    speaker_key: SpeakerKey
     protocol_version: int = 1
     addresses: Addresses = "ws"
 

@@ -18,7 +18,7 @@ from rtmsd.simulator.scenario.actions import ACTIONS, Arguments, did_you_mean, r
 from rtmsd.simulator.server.server import Simulator
 from rtmsd.simulator.stream.session import SimSession
 
-_SERVER = ("id_key", "details", "protocol_version", "addresses")
+_SERVER = ("id_key", "speaker_key", "details", "protocol_version", "addresses")
 _KEYS = {"title", "product", "media", "people", "session_key", "step", *_SERVER}
 
 
@@ -129,7 +129,9 @@ def _read(name: str, table: Mapping[str, Any]) -> Scenario:
 
 def _server(product: str, table: Mapping[str, Any]) -> dict[str, Any]:
     server = {key: table[key] for key in _SERVER if key in table}
-    for key, allowed in (("id_key", PRODUCTS[product].id_keys), ("addresses", get_args(Addresses))):
+    row = PRODUCTS[product]
+    allowed_words = {"id_key": row.id_keys, "speaker_key": row.speaker_keys, "addresses": get_args(Addresses)}
+    for key, allowed in allowed_words.items():
         if server.get(key, allowed[0]) not in allowed:
             raise ValueError(f"{key}: {server[key]!r} is not one of {', '.join(allowed)}")
     if not isinstance(server.get("details", {}), dict):

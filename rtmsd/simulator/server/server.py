@@ -13,7 +13,7 @@ import trio
 
 from rtmsd.errors import ListenError
 from rtmsd.protocol.enums import MediaType
-from rtmsd.protocol.products import PRODUCTS, IdKey
+from rtmsd.protocol.products import PRODUCTS, IdKey, SpeakerKey
 from rtmsd.simulator.model.clock import ZoomClock
 from rtmsd.simulator.model.record import Notice, WebhookDelivery
 from rtmsd.simulator.model.settings import Addresses, Person, SimRoom, SimulatorSettings
@@ -82,6 +82,7 @@ class Simulator:
         media: MediaType | None = None,
         details: Mapping[str, Any] | None = None,
         id_key: IdKey | None = None,
+        speaker_key: SpeakerKey | None = None,
         protocol_version: int = 1,
         addresses: Addresses = "ws",
     ) -> SimRoom:
@@ -92,7 +93,7 @@ class Simulator:
             product: a key of `PRODUCTS`.
             media: the app has scopes for these; None: all that the product has.
             details: further fields of the started webhook, as `account_id`.
-            id_key: one of the product's; None: the first.
+            id_key, speaker_key: one of the product's; None: the first.
             protocol_version, addresses: see `SimRoom`.
         """
         room = SimRoom(
@@ -103,6 +104,7 @@ class Simulator:
             media=PRODUCTS[product].media if media is None else media,
             details=self._details(product) | dict(details or {}),
             id_key=id_key or PRODUCTS[product].id_keys[0],
+            speaker_key=speaker_key or PRODUCTS[product].speaker_keys[0],
             protocol_version=protocol_version,
             addresses=addresses,
         )

@@ -14,7 +14,6 @@ import trio
 
 from rtmsd.protocol.enums import DataOption, EventType, MediaType, SessionState, StatusCode, StopReason, StreamState
 from rtmsd.protocol.media_params import audio_format
-from rtmsd.protocol.products import PRODUCTS
 from rtmsd.protocol.signature import handshake_signature
 from rtmsd.simulator.media.feed import AudioFeed
 from rtmsd.simulator.model.clock import ZoomClock
@@ -73,19 +72,17 @@ class SimStream:
         stop_reason: of the end, once it has begun.
         dialect: of all messages.
         refusals: status codes for the next handshakes that would succeed.
-        protocol_version, addresses: see `SimRoom`.
-        speaker_key: names people in media and events.
+        id_key, speaker_key, protocol_version, addresses: see `SimRoom`.
         video_user_id: the user whose video the client asked for (message 28); a new connection begins without.
         video_refusals: status codes for the next such requests that would succeed; None: no answer.
     """
 
     def __init__(self, host: Host, room: SimRoom, rtms_stream_id: str) -> None:
         settings = host.settings
-        product = PRODUCTS[room.product]
         self.id_key = room.id_key
         self.protocol_version = room.protocol_version
         self.addresses = room.addresses
-        self.speaker_key = product.speaker_keys[0]
+        self.speaker_key = room.speaker_key
         self.session_id = room.session_id
         self.rtms_stream_id = rtms_stream_id
         self.session_key = room.session_key

@@ -3,7 +3,7 @@
 import argparse
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import IntEnum
 from pathlib import Path
 from types import MappingProxyType
@@ -126,7 +126,8 @@ def _check(args: argparse.Namespace) -> int:
     else:
         for warning in warnings:
             complain(f"warning: {warning}")
-        print(f"ok: {printable(_summary(config))}")
+        for line in _summary(config):
+            print(f"ok: {printable(line)}")
     return Exit.OK
 
 
@@ -138,9 +139,15 @@ def _refuse(mistakes: list[str], *, as_json: bool) -> int:
     return Exit.BAD_CONFIG
 
 
-def _summary(config: "Config") -> str:
-    apps = ", ".join(app.name for app in config.apps)
-    return f"app {apps}; {', '.join(config.media.types)}; recordings in {config.recording.directory}"
+def _summary(config: "Config") -> Iterator[str]:
+    """Yield a line for the apps that record the same into the same directory."""
+    groups: dict[str, list[str]] = {}
+    for app in config.apps:
+        own = config.of_app(app.name)
+        what = f"{', '.join(own.media.types)}; recordings in {own.recording.directory}"
+        groups.setdefault(what, []).append(app.name)
+    for what, apps in groups.items():
+        yield f"app {', '.join(apps)}; {what}"
 
 
 def _demo(args: argparse.Namespace) -> int:

@@ -1,6 +1,6 @@
 """config.toml as frozen classes: read strictly, checked whole, handed out in slices."""
 
-from rtmsd.config.changes import Change, as_masked_dict, describe_changes, secrets_of, until_restart
+from rtmsd.config.changes import Change, as_masked_dict, describe_changes, effective, secrets_of, until_restart
 from rtmsd.config.loading import load
 from rtmsd.config.machine import unusable, why_not_bound
 from rtmsd.config.media import AudioConfig, MediaConfig, MediaName, ShareConfig, TranscriptConfig, VideoConfig
@@ -16,6 +16,7 @@ from rtmsd.config.model import (
     WebhookConfig,
     ZoomConfig,
 )
+from rtmsd.config.overrides import Overrides
 from rtmsd.config.sinks import ExecConfig, SinkConfig
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "LogConfig",
     "MediaConfig",
     "MediaName",
+    "Overrides",
     "RecordingConfig",
     "ShareConfig",
     "SinkConfig",
@@ -40,6 +42,7 @@ __all__ = [
     "ZoomConfig",
     "as_masked_dict",
     "describe_changes",
+    "effective",
     "load",
     "secrets_of",
     "until_restart",

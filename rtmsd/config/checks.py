@@ -2,10 +2,13 @@
 
 import ipaddress
 import itertools
+import os
 import ssl
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Final
 
-from rtmsd.config.media import MediaConfig, TranscriptConfig, VideoConfig
+from rtmsd.config.media import MediaConfig, VideoConfig
 from rtmsd.config.model import AppConfig, Config
 from rtmsd.config.reading import Reader
 from rtmsd.config.rules import UNIX_PREFIX
@@ -18,9 +21,9 @@ MIN_KEEP_ALIVE_TIMEOUT_S: Final = 30.0
 def check(config: Config, reader: Reader) -> None:
     """Add to the reader's mistakes and warnings those between keys of a configuration that could be read."""
     _check_apps(config.apps, reader)
-    _check_media(config.media, reader)
-    _check_video(config.media, reader)
-    _check_transcript(config.media.transcript, reader)
+    _check_media(config, reader)
+    _warn_of_video(config, reader)
+    _check_directories(config, reader)
     _check_streams(config, reader)
     _check_files(config, reader)
     _check_listeners(config, reader)
@@ -75,34 +78,78 @@ MEDIA_KEYS: Final = {
 }
 
 
-def _check_media(media: MediaConfig, reader: Reader) -> None:
-    refused = [
-        (MEDIA_KEYS[mistake.media, mistake.field], mistake.message)
-        for mistake in media_matrix.check(media.params(), media.requested)
-    ]
-    for key, text in [(key, text) for key, text in refused if reader.is_sound(key.rpartition(".")[0])]:
+def _check_media(config: Config, reader: Reader) -> None:
+    """Check what holds for each app, and name the place that can repair it: the whole file's, or the app's."""
+    file_wide = dict(_media_mistakes(config.media))
+    found = [("media", key, text) for key, text in file_wide.items() if not config.apps]
+    for app in config.apps:
+        for key, text in _media_mistakes(config.of_app(app.name).media):
+            if key in app.media:
+                found.append((app.media.path, key, text))
+            elif file_wide.get(key) == text:
+                found.append(("media", key, text))
+            else:
+                section = f"media.{key}".rpartition(".")[0]
+                found.append((app.media.path, key, f"{text}; the value is that of [{section}], another may stand here"))
+    sound = [(f"{path}.{key}", text) for path, key, text in found if _is_sound(reader, path, key)]
+    for key, text in sound:
         reader.mistake(key, text)
 
 
-def _check_video(media: MediaConfig, reader: Reader) -> None:
+def _is_sound(reader: Reader, path: str, key: str) -> bool:
+    """Return whether nothing is wrong yet in the section of a key, the whole file's or the app's."""
+    return all(reader.is_sound(f"{place}.{key}".rpartition(".")[0]) for place in {path, "media"})
+
+
+def _media_mistakes(media: MediaConfig) -> Iterator[tuple[str, str]]:
+    """Yield keys below `[media]` whose values do not go together, and why."""
+    for mistake in media_matrix.check(media.params(), media.requested):
+        yield MEDIA_KEYS[mistake.media, mistake.field].removeprefix("media."), mistake.message
+    if media.transcript.language == "auto" and not media.transcript.detect_language:
+        yield "transcript.detect_language", 'must be true with language = "auto"'
     video, usual = media.video, VideoConfig()
-    if not reader.is_sound("media.video"):
-        return
     if video.streams == "active-speaker":
         for key in ("follow", "switch_after_s"):
             if getattr(video, key) != getattr(usual, key):
-                reader.mistake(f"media.video.{key}", 'has no meaning unless streams = "individual": Zoom chooses')
+                yield f"video.{key}", 'has no meaning unless streams = "individual": Zoom chooses'
     elif video.follow == "manual" and video.switch_after_s != usual.switch_after_s:
-        reader.mistake(
-            "media.video.switch_after_s", 'has no meaning with follow = "manual": operators\' choices are made at once'
-        )
-    if video.streams == "individual" and "video" not in media.types:
-        reader.warnings.append('media.video.streams: "individual" has no effect without "video" in media.types')
+        yield "video.switch_after_s", 'has no meaning with follow = "manual": operators\' choices are made at once'
 
 
-def _check_transcript(transcript: TranscriptConfig, reader: Reader) -> None:
-    if transcript.language == "auto" and not transcript.detect_language:
-        reader.mistake("media.transcript.detect_language", 'must be true with language = "auto"')
+def _warn_of_video(config: Config, reader: Reader) -> None:
+    for app in config.apps:
+        media = config.of_app(app.name).media
+        if media.video.streams == "individual" and "video" not in media.types:
+            path = app.media.path if {"types", "video.streams"} & {key for key, _ in app.media.values} else "media"
+            warning = f'{path}.video.streams: "individual" has no effect without "video" in {path}.types'
+            if warning not in reader.warnings and reader.is_sound(f"{path}.video"):
+                reader.warnings.append(warning)
+
+
+LIMITS: Final = ("keep_days", "keep_bytes")
+
+
+def _check_directories(config: Config, reader: Reader) -> None:
+    """Recordings of apps may share a directory, with the same limits, or have directories beside each other."""
+    apps = [(app, config.of_app(app.name).recording) for app in config.apps]
+    for (one, first), (other, second) in itertools.combinations(apps, 2):
+        for key in LIMITS if first.directory == second.directory else ():
+            if getattr(first, key) != getattr(second, key):
+                app = other if key in other.recording else one
+                reader.mistake(
+                    f"{app.recording.path}.{key}",
+                    f"{one.name!r} and {other.name!r} record into {first.directory} with different limits, and a limit "
+                    "is that of the directory; give one of them a directory of its own",
+                )
+    real = {directory: Path(os.path.realpath(directory)) for directory in config.directories}
+    for (named, path), (again, same) in itertools.combinations(real.items(), 2):
+        if path == same:
+            reader.mistake(config.directory_key(again), f"{again} is {named} by another name: write both alike")
+    for (outer, around), (inner, within) in itertools.permutations(real.items(), 2):
+        if around in within.parents:
+            where = f"{inner} is inside {outer}, which {config.directory_key(outer)} names"
+            why = "no directory of recordings may hold another one: put it beside that"
+            reader.mistake(config.directory_key(inner), f"{where}; {why}")
 
 
 def _check_streams(config: Config, reader: Reader) -> None:

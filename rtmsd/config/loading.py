@@ -24,7 +24,7 @@ def load(path: Path | str) -> Config:
     check(config, reader)
     if reader.mistakes:
         raise ConfigError([f"{key}: {text}" for key, text in reader.mistakes.items()])
-    return attrs.evolve(config, warnings=tuple(reader.warnings))
+    return attrs.evolve(config, warnings=tuple(reader.warnings), given=frozenset(reader.given))
 
 
 def _parse(path: Path) -> dict[str, object]:

@@ -46,7 +46,8 @@ def why_not_bound(listen: str, error: OSError | ValueError) -> str:
 
 
 def _problems(config: Config) -> Iterator[tuple[str, str]]:
-    yield "recording.directory", _directory(config.recording.directory)
+    for directory in config.directories:
+        yield config.directory_key(directory), _directory(directory)
     yield "state.file", _file(config.state.file)
     for index, sink in enumerate(config.sinks):
         if (unusable := sink.unusable()) is not None:

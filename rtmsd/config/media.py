@@ -25,6 +25,8 @@ MediaName: TypeAlias = Literal["audio", "video", "share", "transcript", "chat"]
 ImageCodec: TypeAlias = Literal["JPG", "PNG", "H264"]
 ResolutionName: TypeAlias = Literal["SD", "HD", "FHD", "QHD"]
 
+MAX_APPS: Final = 64  # so many apps' settings are remembered, which each stream asks for
+
 _TYPES: Final = {name: bit for bit, name in NAMES.items()}
 _AUDIO_STREAMS: Final = {"per-participant": DataOption.AUDIO_MULTI_STREAMS, "mixed": DataOption.AUDIO_MIXED_STREAM}
 _VIDEO_STREAMS: Final = {
@@ -139,7 +141,7 @@ class MediaConfig:
         return _params(self)
 
 
-@lru_cache(maxsize=2)  # one configuration is in force, and each stream asks
+@lru_cache(maxsize=MAX_APPS)
 def _params(config: MediaConfig) -> MediaParams:
     everything = attrs.evolve(
         DEFAULTS,

@@ -2,16 +2,19 @@
 
 Attributes are the file's keys, apart from `Config.apps` (`[[app]]`) and `AppConfig.webhook_secrets` (`webhook_secret`).
 A field with `repr=False` is a secret, and is masked wherever a configuration is shown. One with `RESTART_BOUND`, or in
-such a section, is not changed by a reload.
+such a section, is not changed by a reload. Keys of `[media]` and `[recording]` may stand under an app, too, except
+with `FILE_WIDE`.
 """
 
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeAlias
 
 import attrs
 
-from rtmsd.config.media import MediaConfig
+from rtmsd.config.media import MAX_APPS, MediaConfig
+from rtmsd.config.overrides import FILE_WIDE, Overrides
 from rtmsd.config.rules import (
     NAME,
     Between,
@@ -68,6 +71,20 @@ class ApiConfig:
 
 
 @attrs.frozen(kw_only=True)
+class RecordingConfig:
+    directory: Path = attrs.field(default=Path("/var/lib/rtmsd/recordings"), metadata=RESTART_BOUND)
+    sync_interval_s: Annotated[float, Between(0.01, 60)] = attrs.field(
+        default=0.5, metadata={**RESTART_BOUND, **FILE_WIDE}
+    )
+    buffer_bytes: Annotated[int, Between(65536, 2**40)] = attrs.field(
+        default=256 * 2**20, metadata={**RESTART_BOUND, **FILE_WIDE}
+    )
+    min_free_bytes: Bytes = attrs.field(default=2**30, metadata=FILE_WIDE)
+    keep_days: Annotated[int, Between(0, 36_500)] = 0
+    keep_bytes: Bytes = 0
+
+
+@attrs.frozen(kw_only=True)
 class AppConfig:
     """One Zoom app. Any of `webhook_secrets` verifies its webhooks, so that a change of secret loses no event."""
 
@@ -80,6 +97,8 @@ class AppConfig:
     api: ApiConfig | None = None
     protocol_version: Literal[1, 2] = 1
     event_codes: Annotated[tuple[Annotated[int, Between(0, 2**31)], ...], no_repeats] = ()
+    media: Overrides[MediaConfig] = attrs.field(factory=Overrides)
+    recording: Overrides[RecordingConfig] = attrs.field(factory=Overrides)
 
 
 @attrs.frozen(kw_only=True)
@@ -107,16 +126,6 @@ class StreamsConfig:
 
 
 @attrs.frozen(kw_only=True)
-class RecordingConfig:
-    directory: Path = attrs.field(default=Path("/var/lib/rtmsd/recordings"), metadata=RESTART_BOUND)
-    sync_interval_s: Annotated[float, Between(0.01, 60)] = attrs.field(default=0.5, metadata=RESTART_BOUND)
-    buffer_bytes: Annotated[int, Between(65536, 2**40)] = attrs.field(default=256 * 2**20, metadata=RESTART_BOUND)
-    min_free_bytes: Bytes = 2**30
-    keep_days: Annotated[int, Between(0, 36_500)] = 0
-    keep_bytes: Bytes = 0
-
-
-@attrs.frozen(kw_only=True)
 class StateConfig:
     file: Path = Path("/var/lib/rtmsd/state.sqlite")
 
@@ -135,7 +144,12 @@ class LogConfig:
 
 @attrs.frozen(kw_only=True)
 class Config:
-    """The whole file. `warnings` are lines about what works but is unwise; they do not make two files differ."""
+    """The whole file.
+
+    Attributes:
+        warnings: lines about what works but is unwise; they do not make two files differ.
+        given: paths of the keys that stand in the file; nor do these.
+    """
 
     webhook: WebhookConfig = attrs.field(factory=WebhookConfig, metadata=RESTART_BOUND)
     apps: tuple[AppConfig, ...] = attrs.field(default=(), metadata={"key": "app"})  # empty: refused by `load`
@@ -148,3 +162,42 @@ class Config:
     admin: AdminConfig = attrs.field(factory=AdminConfig, metadata=RESTART_BOUND)
     log: LogConfig = attrs.field(factory=LogConfig)
     warnings: tuple[str, ...] = attrs.field(default=(), eq=False, metadata={"key": NOT_IN_FILE})
+    given: frozenset[str] = attrs.field(default=frozenset(), eq=False, metadata={"key": NOT_IN_FILE})
+
+    def of_app(self, name: str) -> "Config":
+        """Return the configuration as it holds for the streams of an app; as it stands for one that is not in it."""
+        app = next((app for app in self.apps if app.name == name), None)
+        if app is None or not (app.media.values or app.recording.values):
+            return self
+        return _overridden(self, app)
+
+    @property
+    def directories(self) -> dict[Path, RecordingConfig]:
+        """The directories of recordings with their limits: that of the whole file first, also where no app uses it.
+
+        Apps of one directory have the same limits. Where a reload may have brought them together, as a new directory
+        waits for a restart, the limit counts that keeps more.
+        """
+        users: dict[Path, list[RecordingConfig]] = {self.recording.directory: []}
+        for app in self.apps:
+            recording = self.of_app(app.name).recording
+            users.setdefault(recording.directory, []).append(recording)
+        return {directory: _keeping_most(found or [self.recording]) for directory, found in users.items()}
+
+    def directory_key(self, directory: Path) -> str:
+        """Return the path of the key that names a directory of recordings."""
+        own = (app.recording.path for app in self.apps if ("directory", directory) in app.recording.values)
+        return f"{next(own)}.directory" if directory != self.recording.directory else "recording.directory"
+
+
+@lru_cache(maxsize=MAX_APPS)  # all streams of an app share one
+def _overridden(config: Config, app: AppConfig) -> Config:
+    return attrs.evolve(
+        config, media=app.media.applied(config.media), recording=app.recording.applied(config.recording)
+    )
+
+
+def _keeping_most(rules: list[RecordingConfig]) -> RecordingConfig:
+    """Return the limits that delete least; 0 is none."""
+    days, sizes = [each.keep_days for each in rules], [each.keep_bytes for each in rules]
+    return attrs.evolve(rules[0], keep_days=max(days) if all(days) else 0, keep_bytes=max(sizes) if all(sizes) else 0)

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Final, Literal, TypeVar, get_args, get_origin
 import attrs
 
 from rtmsd.config.model import file_fields
+from rtmsd.config.overrides import Overrides
 from rtmsd.config.rules import Mistake, resolve
 from rtmsd.config.secret import Secret, find_secret
 from rtmsd.config.sinks import KINDS, SinkConfig
@@ -29,6 +30,7 @@ class Reader:
     Attributes:
         mistakes: path of a key to what is wrong with it; the first mistake of a key stands.
         warnings: whole lines, with their path.
+        given: paths of what stands in the file.
     """
 
     def __init__(self, root: type, file: Path) -> None:
@@ -40,6 +42,7 @@ class Reader:
         """
         self.mistakes: dict[str, str] = {}
         self.warnings: list[str] = []
+        self.given: set[str] = set()
         self._file = file
         self._places = dict(_places(root))
 
@@ -57,7 +60,7 @@ class Reader:
         fields = dict(file_fields(cls))
         for key in table:
             if key not in fields:
-                self.mistake(prefix + _shown(key), self._unknown_key(key, fields, path))
+                self.mistake(prefix + _shown(key), _unknown_key(key, fields, path, self._places))
         values: dict[str, object] = {}
         for key, field in fields.items():
             if key in table:
@@ -71,6 +74,7 @@ class Reader:
 
     def value(self, hint: object, value: object, path: str) -> object:
         """Read one value as a class's type hint asks, or add its mistake and return `WRONG`."""
+        self.given.add(path)
         try:
             return self._read(hint, value, path)
         except Mistake as mistake:
@@ -84,6 +88,8 @@ class Reader:
             return _SCALARS[hint](value)
         if hint is SinkConfig:
             return self._of_kind(value, path)
+        if get_origin(hint) is Overrides:
+            return self._overrides(get_args(hint)[0], value, path)
         if hint is Path:
             return resolve(_text(value), self._file.parent)
         if attrs.has(hint):
@@ -100,6 +106,31 @@ class Reader:
             return self._list(args[0], value, path)
         assert origin is types.UnionType, hint
         return None if value == "" and args[0] is Path else self._read(args[0], value, path)
+
+    def _overrides(self, section: type, value: object, path: str) -> object:
+        return Overrides(tuple(sorted(self._own_keys(section, value, path, dict(_places(section, path))))), path)
+
+    def _own_keys(
+        self, section: type, value: object, path: str, places: Mapping[str, str], below: str = ""
+    ) -> Iterator[tuple[str, object]]:
+        """Yield the keys of a section that stand under an app, by their path in it."""
+        if not isinstance(value, Mapping):
+            raise Mistake(f"must be a section, not {_kind(value)}")
+        hints, fields = get_type_hints(section, include_extras=True), dict(file_fields(section))
+        known = {key: field for key, field in fields.items() if "file_wide" not in field.metadata}
+        for key, found in value.items():
+            here = f"{path}.{_shown(key)}"
+            if key in fields.keys() - known.keys():
+                self.mistake(here, f"holds for all apps: it stands in section {self._places[key]} alone")
+            elif key not in known:
+                self.mistake(here, _unknown_key(key, known, path, places))
+            elif attrs.has(hints[known[key].name]):
+                try:
+                    yield from self._own_keys(hints[known[key].name], found, here, places, f"{below}{key}.")
+                except Mistake as mistake:
+                    self.mistake(here, str(mistake))
+            elif (own := self.value(hints[known[key].name], found, here)) is not WRONG:
+                yield below + key, own
 
     def _of_kind(self, value: object, path: str) -> object:
         """Read a section whose key `kind` says which keys it takes."""
@@ -137,15 +168,16 @@ class Reader:
             self.warnings.append(f"{path}: {found.warning}")
         return found.text
 
-    def _unknown_key(self, key: str, known: Collection[str], path: str) -> str:
-        """Suggest a near miss in the same section, or the section that has this key."""
-        near = difflib.get_close_matches(key.lower(), known, n=1)
-        if near:
-            return f"unknown key; did you mean {near[0]}?"
-        here = f"section {path}" if path else "the top of the file"
-        if key in self._places:
-            return f"unknown key in {here}; it belongs in section {self._places[key]}"
-        return f"unknown key; {here} takes {', '.join(known)}"
+
+def _unknown_key(key: str, known: Collection[str], path: str, places: Mapping[str, str]) -> str:
+    """Suggest a near miss in the same section, or the section that has this key."""
+    near = difflib.get_close_matches(key.lower(), known, n=1)
+    if near:
+        return f"unknown key; did you mean {near[0]}?"
+    here = f"section {path}" if path else "the top of the file"
+    if key in places:
+        return f"unknown key in {here}; it belongs in section {places[key]}"
+    return f"unknown key; {here} takes {', '.join(known)}"
 
 
 def _places(cls: type, path: str = "") -> Iterator[tuple[str, str]]:
@@ -153,6 +185,8 @@ def _places(cls: type, path: str = "") -> Iterator[tuple[str, str]]:
     hints = get_type_hints(cls)
     for key, field in file_fields(cls):
         hint = hints[field.name]
+        if get_origin(hint) is Overrides:  # keys of another section
+            continue
         section = next((part for part in (hint, *get_args(hint)) if attrs.has(part)), None)
         if section is None:
             yield key, path

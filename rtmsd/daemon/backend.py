@@ -170,7 +170,8 @@ class Backend:
         return None if life is None else life.recorder
 
     def config(self) -> JsonObject:
-        return configuration.as_masked_dict(self._supervisor.config)
+        config = self._supervisor.config
+        return configuration.as_masked_dict(config) | {"effective": configuration.effective(config)}
 
     def metrics(self) -> bytes:
         return self.metrics_source.render()

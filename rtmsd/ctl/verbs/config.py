@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from rtmsd.config import Config, as_masked_dict, unusable
-from rtmsd.config.changes import NEEDS_RESTART
+from rtmsd.config.changes import needs_restart
 from rtmsd.ctl.changes import show_changes, toml_like
 from rtmsd.ctl.context import Context
 from rtmsd.ctl.errors import CtlError, Exit
@@ -45,25 +45,34 @@ def _machine_troubles(path: Path, config: Config, *, are_mistakes: bool) -> list
 
 
 def show(context: Context) -> None:
-    """Show the configuration in use, with all defaults and without secrets."""
+    """Show the configuration in use, with all defaults and without secrets: last what holds for each app, and why."""
     config = context.client.get("/v1/config")
     if context.out.as_json:
         context.out.json(config)
         return
+    effective = config.pop("effective", {})
     for path, value in flattened(config):
         context.out.labelled(path, toml_like(value), between=" = ")
+    for app, keys in effective.items():
+        context.out.section(f"effective for app {app}")
+        for path, found in keys.items():
+            line = f"{toml_like(found['value'])}  ({SOURCES.get(found['from'], found['from'])})"
+            context.out.labelled(path, line, between=" = ")
+
+
+SOURCES: Final = {"app": "its own", "file": "file-wide", "default": "default"}
 
 
 def diff(context: Context) -> None:
     """Compare the file with the configuration in use. Secrets are not compared."""
-    in_use = dict(flattened(context.client.get("/v1/config")))
+    in_use = dict(flattened({**context.client.get("/v1/config"), "effective": {}}))
     in_file = dict(flattened(as_masked_dict(read_config(config_file(context)))))
     changes = [
         {
             "path": path,
             "old": in_use.get(path),
             "new": in_file.get(path),
-            "needs_restart": path.startswith(NEEDS_RESTART),
+            "needs_restart": needs_restart(path),
         }
         for path in in_use | in_file
         if in_use.get(path) != in_file.get(path)

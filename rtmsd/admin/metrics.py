@@ -47,7 +47,8 @@ class Totals:
         degraded: by code, 1 for each trouble of status, 0 for others.
         pending_bytes: media received and not yet written.
         unsynced_s: age of the oldest of them.
-        disk_free_bytes: below the recording directory; None when unknown.
+        disk_free_bytes: for recordings, in the directory with least; None when unknown.
+        directory_free_bytes: in each directory of recordings.
     """
 
     streams: Mapping[str, int] = attrs.field(factory=dict)
@@ -66,6 +67,7 @@ class Totals:
     pending_bytes: int = 0
     unsynced_s: float = 0.0
     disk_free_bytes: int | None = None
+    directory_free_bytes: Mapping[str, int] = attrs.field(factory=dict)
 
 
 class Histogram:
@@ -160,7 +162,11 @@ class Metrics(Collector):
         yield gauge("rtmsd_pending_bytes", "Media received and not yet written.", totals.pending_bytes)
         yield gauge("rtmsd_unsynced_seconds", "Age of the oldest media that are not synced yet.", totals.unsynced_s)
         if totals.disk_free_bytes is not None:
-            yield gauge("rtmsd_disk_free_bytes", "Free for recordings.", totals.disk_free_bytes)
+            yield gauge("rtmsd_disk_free_bytes", "Free for recordings, where least is.", totals.disk_free_bytes)
+        yield _filled(
+            gauge("rtmsd_directory_free_bytes", "Free for recordings, in each directory.", labels=["directory"]),
+            totals.directory_free_bytes,
+        )
 
 
 def _filled(family: Family, values: Mapping[str, int] | Mapping[tuple[str, str], int]) -> Family:

@@ -25,6 +25,7 @@ from rtmsd.daemon.health import Health, TroubleCode
 from rtmsd.daemon.sessions import control_session
 from rtmsd.errors import StorageError
 from rtmsd.protocol.causes import RecordingState
+from rtmsd.recording.free_space import FreeSpace
 from rtmsd.recording.library.librarian import NoSuchRecording, RecordingInUse
 from rtmsd.recording.recorder import Recorder
 from rtmsd.sinks.hub import LiveHub
@@ -44,6 +45,10 @@ SUMMARY: Final = (
     *("lost", "failed_attempts", "next_attempt_in_s", "gives_up_in_s"),
 )
 
+UNUSED: Final = (
+    "the configuration does not name it any more; its recordings are listed and kept until they are removed, or it is "
+    "the directory of an app again"
+)
 LOOK_S: Final = 2.0  # a stalled disk must not hold up the other findings
 
 
@@ -85,8 +90,7 @@ class Backend:
         self.deliveries = DeliveryDesk(supervisor.deliveries, supervisor.config.recording.directory)
         self._started_s = time.monotonic()
         self._secrets = configuration.secrets_of(supervisor.config)  # and earlier ones: live streams keep them
-        health.writer.on_sync = self.metrics_source.sync_duration.observe
-        health.writer.on_written = self.metrics_source.ingest_latency.observe
+        health.writers.observe(self.metrics_source.sync_duration.observe, self.metrics_source.ingest_latency.observe)
 
     # Queries
 
@@ -112,11 +116,12 @@ class Backend:
             },
             "disk": {
                 "free_bytes": health.free_bytes,
-                "pending_bytes": self.health.writer.pending_bytes,
-                "last_sync_age_s": round(self.health.writer.last_sync_age_s, 3),
-                "unsynced_s": round(self.health.writer.unsynced_s, 3),
-                "unsynced_max_s": round(self.health.writer.unsynced_max_s, 3),
-                "error": self.health.writer.error,
+                "pending_bytes": self.health.writers.pending_bytes,
+                "last_sync_age_s": round(self.health.writers.last_sync_age_s, 3),
+                "unsynced_s": round(self.health.writers.unsynced_s, 3),
+                "unsynced_max_s": round(self.health.writers.unsynced_max_s, 3),
+                "error": self.health.writers.error,
+                "directories": [self._directory_json(space) for space in health.spaces],
             },
             "state": {
                 "file": str(supervisor.journal.database.path),
@@ -129,6 +134,7 @@ class Backend:
                 *deliveries.warnings(supervisor.deliveries),
                 *video_warnings(supervisor.streams.values()),
                 *health.webhooks.concurrency.warnings(time.time()),
+                *(f"{each}: {UNUSED}" for each in health.unused()),
             ],
             "listening": self.listening,
             "webhook": {
@@ -136,6 +142,18 @@ class Backend:
                 "results": dict(health.webhooks.results),
             },
             "config_file": str(self._config_path),
+        }
+
+    def _directory_json(self, space: FreeSpace) -> JsonObject:
+        """One directory of recordings, as status has it."""
+        limits, config = self.health.limits(space.directory), self._supervisor.config
+        directories = {app.name: config.of_app(app.name).recording.directory for app in config.apps}
+        return {
+            "directory": str(space.directory),
+            "apps": [app for app, directory in directories.items() if directory == space.directory],
+            "free_bytes": space.bytes,
+            "keep_days": limits.keep_days,
+            "keep_bytes": limits.keep_bytes,
         }
 
     def ids(self) -> Iterable[str]:
@@ -193,9 +211,10 @@ class Backend:
             deliveries=deliveries.gauge(supervisor.deliveries),
             delivery_attempts=deliveries.attempts(supervisor.deliveries),
             degraded={code.value: 0 for code in TroubleCode} | {trouble.code.value: 1 for trouble in health.troubles},
-            pending_bytes=self.health.writer.pending_bytes,
-            unsynced_s=self.health.writer.unsynced_s,
+            pending_bytes=self.health.writers.pending_bytes,
+            unsynced_s=self.health.writers.unsynced_s,
             disk_free_bytes=health.free_bytes,
+            directory_free_bytes={str(each.directory): each.bytes for each in health.spaces if each.bytes is not None},
         )
 
     async def recordings(self) -> Sequence[JsonObject]:
@@ -209,7 +228,7 @@ class Backend:
             max_age_s=self._supervisor.config.webhook.max_age_s,
             webhooks=health.webhooks,
             troubles=health.troubles,
-            free_bytes=health.free_bytes,
+            free_bytes={str(space.directory): space.bytes for space in health.spaces},
             accepted_s=history.accepted_s,
             refused_s=history.refused_s,
             stopped_s=history.stopped_s,
@@ -229,7 +248,7 @@ class Backend:
             for app in config.apps
             if (recording := latest.get(app.name)) is not None
             for media, why in recording.refused.items()
-            if media in config.media.types
+            if media in config.of_app(app.name).media.types
         ]
 
     # Control

@@ -40,7 +40,7 @@ class Facts:
     Attributes:
         max_age_s: `webhook.max_age_s`.
         troubles: of health, now.
-        free_bytes: below the recordings; None when unknown.
+        free_bytes: in each directory of recordings; None where unknown.
         accepted_s: the latest signaling handshake that Zoom accepted; None without one.
         refused_s: the latest refusal of a handshake, signaling or media, by status code.
         stopped_s: the latest end of a stream, by stop reason.
@@ -53,7 +53,7 @@ class Facts:
     max_age_s: float
     webhooks: WebhookStats
     troubles: Sequence[Trouble] = ()
-    free_bytes: int | None = None
+    free_bytes: Mapping[str, int | None] = attrs.field(factory=dict)
     accepted_s: float | None = None
     refused_s: Mapping[int, float] = attrs.field(factory=dict)
     stopped_s: Mapping[int, float] = attrs.field(factory=dict)
@@ -139,15 +139,16 @@ def check_clock(facts: Facts) -> Finding:
 def check_disk(facts: Facts) -> Finding:
     troubles = facts.details(DISK)
     only_state = facts.details(STATE) == troubles
-    free = "unknown" if facts.free_bytes is None else f"{facts.free_bytes / 2**30:.1f} GiB"
+    free = {where: "unknown" if free is None else f"{free / 2**30:.1f} GiB" for where, free in facts.free_bytes.items()}
+    listed = ", ".join(f"{each} free in {where}" for where, each in free.items())
     return Finding(
         "disk",
         not troubles,
-        "; ".join(troubles) or f"{free} free",
+        "; ".join(troubles) or listed or "free space unknown",
         "Find out what removes, moves or damages state.file; its directory must exist and be writable."
         if only_state
-        else "Make room below recording.directory, or make it writable; keep_days and keep_bytes make room by "
-        "themselves.",
+        else "Make room below recording.directory (of the app), or make it writable; keep_days and keep_bytes make "
+        "room by themselves.",
     )
 
 

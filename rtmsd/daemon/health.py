@@ -2,18 +2,19 @@
 
 import enum
 import math
-import os
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Final
 
 import attrs
 import structlog
 import trio
 
-from rtmsd.config import Config
-from rtmsd.recording.disk.writer import Writer
+from rtmsd.config import Config, RecordingConfig
+from rtmsd.recording.free_space import FreeSpace
+from rtmsd.recording.writers import Writers
 from rtmsd.state.deliveries import DeliveryState
 from rtmsd.state.lost import Loss, LostStream
 from rtmsd.streams.running import local_ms
@@ -25,7 +26,6 @@ log = structlog.get_logger()
 
 LOOK_EVERY_S: Final = 1.0
 FIRST_LOOK_S: Final = 0.2  # the start waits so long for the free space; a stalled disk must not hold it up
-STALLED_S: Final = 4.0  # beyond this the disk does not answer
 SYNC_LAG_S: Final = 3.0  # beyond `recording.sync_interval_s`: the disk is in trouble
 SILENT_S: Final = 15.0  # Zoom sends a keep-alive every 10 s where no media flow
 SET_ASIDE_SHOWN_S: Final = 3600.0  # status shows for so long that the state file was damaged at the start
@@ -80,23 +80,34 @@ class Health:
         phase: of the daemon's life.
         is_draining: no new streams, by order of an operator.
         webhooks: counts of the endpoint.
-        writer: of media to disk.
+        writers: of media to disk.
         troubles: at present.
-        free_bytes: below the recording directory, when it last answered; None when unknown.
+        spaces: what is free in each directory of recordings.
     """
 
-    def __init__(self, config: Config, supervisor: Supervisor, writer: Writer) -> None:
+    def __init__(self, config: Config, supervisor: Supervisor, writers: Writers) -> None:
         self.config = config
         self.phase = Phase.STARTING
         self.is_draining = False
         self.webhooks = WebhookStats()
         self.troubles: tuple[Trouble, ...] = ()
-        self.free_bytes: int | None = None
-        self._asked_s = math.inf  # time of the question that the disk has not answered yet
-        self._answered = trio.Event()
+        self.spaces = [FreeSpace(directory, writers[directory].run_sync) for directory in writers.directories]
         self._began_s = time.monotonic()
         self._supervisor = supervisor
-        self.writer = writer
+        self.writers = writers
+
+    @property
+    def free_bytes(self) -> int | None:
+        """Bytes free for recordings, where least is free; None when no disk says."""
+        return min((space.bytes for space in self.spaces if space.bytes is not None), default=None)
+
+    def limits(self, directory: Path) -> RecordingConfig:
+        """Return what holds for a directory of recordings; where no app uses it any more, nothing is deleted by age."""
+        return self.config.directories.get(directory, attrs.evolve(self.config.recording, keep_days=0, keep_bytes=0))
+
+    def unused(self) -> list[Path]:
+        """Return the directories of recordings that the configuration does not name any more."""
+        return [directory for directory in self.writers.directories if directory not in self.config.directories]
 
     def is_ready(self) -> bool:
         """For the load balancer: troubles do not count, or it would take the endpoint away."""
@@ -106,7 +117,7 @@ class Health:
         """One line for `systemctl status`."""
         streams = len(self._supervisor.streams)
         troubles = "".join(f", {trouble.code}" for trouble in self.troubles)
-        return f"{streams} stream{'s' * (streams != 1)}, {self.writer.pending_bytes} bytes to write{troubles}"
+        return f"{streams} stream{'s' * (streams != 1)}, {self.writers.pending_bytes} bytes to write{troubles}"
 
     def drain(self, on: bool) -> None:
         self.is_draining = on
@@ -115,26 +126,15 @@ class Health:
     async def watch(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Check until cancelled. Started when the free space is known, if the disk answers at once."""
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._watch_disk)
+            for space in self.spaces:
+                nursery.start_soon(space.watch, LOOK_EVERY_S, self._decide_on_starts)
             with trio.move_on_after(FIRST_LOOK_S):
-                await self._answered.wait()
+                for space in self.spaces:
+                    await space.answered.wait()
             task_status.started()
             while True:
                 self.look()
                 await trio.sleep(LOOK_EVERY_S)
-
-    async def _watch_disk(self) -> None:
-        while True:
-            await self._look_at_disk()
-            await trio.sleep(LOOK_EVERY_S)
-
-    async def _look_at_disk(self) -> None:
-        """Ask for the free space in a thread, which a stalled (network) disk may block."""
-        self._asked_s = trio.current_time()
-        self.free_bytes = await self.writer.run_sync(free_bytes, self.config, abandon_on_cancel=True)
-        self._asked_s = math.inf
-        self._answered.set()
-        self._decide_on_starts()
 
     def look(self) -> None:
         before = {trouble.code for trouble in self.troubles}
@@ -146,27 +146,34 @@ class Health:
             log.info("recovered", code=code)
 
     def _decide_on_starts(self) -> None:
-        if self.is_draining:
-            self._supervisor.refuse_starts = "draining"
-        elif self._is_disk_low():
-            self._supervisor.refuse_starts = "less than recording.min_free_bytes free"
-        else:
-            self._supervisor.refuse_starts = None
+        self._supervisor.refuse_starts = "draining" if self.is_draining else None
+        self._supervisor.full_directories = {
+            space.directory: f"less than recording.min_free_bytes free in {space.directory}" for space in self.low()
+        }
 
-    def _is_disk_low(self) -> bool:
-        return self.free_bytes is not None and self.free_bytes < self.config.recording.min_free_bytes
+    def low(self) -> list[FreeSpace]:
+        """Return the directories that are too full for new streams: apps with another one are not affected."""
+        least_bytes, used = self.config.recording.min_free_bytes, self.config.directories
+        spaces = [space for space in self.spaces if space.directory in used]
+        return [space for space in spaces if space.bytes is not None and space.bytes < least_bytes]
+
+    def _disk_troubles(self) -> Iterator[Trouble]:
+        if unreadable := [space.trouble for space in self.spaces if space.trouble is not None]:
+            yield Trouble(TroubleCode.DISK_UNREADABLE, "; ".join(unreadable))
+        if low := [self._low(space) for space in self.low() if space.trouble is None]:
+            least_bytes = self.config.recording.min_free_bytes
+            yield Trouble(TroubleCode.DISK_LOW, f"{'; '.join(low)}; recording.min_free_bytes is {least_bytes}")
+
+    def _low(self, space: FreeSpace) -> str:
+        apps = [app.name for app in self.config.apps if self._directory(app.name) == space.directory]
+        return f"{space.bytes} bytes free in {space.directory}, starts are refused of {', '.join(apps) or 'no app'}"
+
+    def _directory(self, app: str) -> Path:
+        return self.config.of_app(app).recording.directory
 
     def _troubles(self) -> Iterator[Trouble]:
-        recording, writer = self.config.recording, self.writer
-        if (waiting_s := trio.current_time() - self._asked_s) > STALLED_S:
-            yield Trouble(TroubleCode.DISK_UNREADABLE, f"{recording.directory} has not answered for {waiting_s:.0f} s")
-        elif self.free_bytes is None and self._answered.is_set():
-            yield Trouble(TroubleCode.DISK_UNREADABLE, f"{recording.directory} cannot be read")
-        elif self._is_disk_low():
-            yield Trouble(
-                TroubleCode.DISK_LOW,
-                f"{self.free_bytes} bytes free, recording.min_free_bytes is {recording.min_free_bytes}",
-            )
+        recording, writer = self.config.recording, self.writers
+        yield from self._disk_troubles()
         yield from self._state_file_troubles()
         if (shortage := self._supervisor.shortage(WEBHOOK_DESCRIPTORS)) is not None:
             yield Trouble(TroubleCode.DESCRIPTORS, f"{shortage}; new streams are refused")
@@ -219,7 +226,7 @@ class Health:
         not_granted = [
             f"{media} of app {app!r}, latest in {rtms_stream_id}: {why}"
             for (app, media), (rtms_stream_id, why) in supervisor.diagnostics.refusals.items()
-            if app in apps and media in self.config.media.types
+            if app in apps and media in self.config.of_app(app).media.types
         ]
         if not_granted:
             yield Trouble(TroubleCode.MEDIA_REFUSED, f"asked for and not granted: {'; '.join(not_granted)}")
@@ -278,13 +285,3 @@ def webhook_troubles(webhooks: WebhookStats, now_s: float) -> Iterator[Trouble]:
             f"requests at the webhook's address answered 500: {webhooks.results[Result.CRASHED]}, "
             f"the latest for {webhooks.last_crash}",
         )
-
-
-def free_bytes(config: Config) -> int | None:
-    """Return the bytes that an unprivileged process may still write below the recording directory; None if unknown."""
-    path = config.recording.directory
-    try:
-        status = os.statvfs(path)
-    except OSError:
-        return None
-    return status.f_bavail * status.f_frsize

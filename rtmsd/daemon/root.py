@@ -7,7 +7,6 @@ import contextlib
 import gc
 import os
 import signal
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -24,24 +23,26 @@ from rtmsd.daemon.health import Health, Phase
 from rtmsd.daemon.resting import let_rest
 from rtmsd.daemon.shutdown_deadline import ShutdownDeadline
 from rtmsd.daemon.state_recovery import rows_from_recordings
-from rtmsd.errors import ConfigError, RtmsdError, leaves
-from rtmsd.recording.disk.writer import Writer
+from rtmsd.errors import ConfigError, RtmsdError, StorageError, leaves
+from rtmsd.recording.directories import Directories
 from rtmsd.recording.library.librarian import keep_tidy
+from rtmsd.recording.writers import Writers
 from rtmsd.sinks.hub import LiveHub
+from rtmsd.state import directories as remembered
 from rtmsd.state.journal import Journal
 from rtmsd.streams.descriptors import raise_limit
 from rtmsd.streams.restart import Restarter
 from rtmsd.streams.running import local_ms
 from rtmsd.streams.supervisor import Supervisor
-from rtmsd.system.lock import LockFile
 from rtmsd.system.notify import Notifier, listen_fds
 from rtmsd.terminal import complain
 from rtmsd.webhook.server import serve
 from rtmsd.zoom_api import ZoomApi
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
+    from rtmsd.state.ledger import StreamRow
     from rtmsd.webhook.whole_request import WholeRequestApp
 
 log = structlog.get_logger()
@@ -52,7 +53,6 @@ EXIT_CONFIG: Final = 78
 
 SOCKET_NAMES: Final = frozenset({"webhook", "admin"})  # FileDescriptorName= of the socket units
 _COLLECT_AT: Final = (10_000, 20, 20)
-LOCK_EVERY_S: Final = 5.0
 WEBHOOK_GRACE_S: Final = 4.0  # for requests that are being answered when we stop
 STOP_MARGIN_S: Final = 5.0  # for all that has no time of its own at a stop
 
@@ -121,19 +121,21 @@ class Daemon:
             RtmsdError: something could not be opened.
         """
         config = self._config
-        with _locked(config.recording.directory) as lock:
+        keys = {directory: config.directory_key(directory) for directory in config.directories}
+        with Directories.locked(keys) as directories:
             journal = await Journal.open(config.state.file)
             async with contextlib.aclosing(journal), trio.open_nursery() as base:
-                await self._recover_streams(journal)
-                writer = Writer(config.recording)
+                await _remember(directories, journal)
+                await self._recover_streams(journal, directories)
+                writers = Writers.open(config.recording, directories)
                 api = ZoomApi()
                 restarter = Restarter(api, lambda: supervisor.config)
-                supervisor = Supervisor(config, journal, writer, restarter=restarter, on_event=self._events.publish)
+                supervisor = Supervisor(config, journal, writers, restarter=restarter, on_event=self._events.publish)
                 let_rest(self._events, lambda: supervisor.config)
-                await base.start(writer.run)
+                await base.start(writers.run)
                 base.start_soon(supervisor.deliveries.run)
-                base.start_soon(_follow_directory, lock)
-                health = Health(config, supervisor, writer)
+                base.start_soon(directories.follow)
+                health = Health(config, supervisor, writers)
                 backend = Backend(self._config_path, supervisor, health, api, events=self._events, stop=self.stop)
                 base.start_soon(self._handle_signals, backend)
                 await self._serve(journal, supervisor, backend, task_status)
@@ -157,7 +159,8 @@ class Daemon:
             streams.start_soon(backend.metrics_source.loop_lag.measure)
             streams.start_soon(journal.prune_regularly)
             streams.start_soon(journal.look_after_file)
-            streams.start_soon(keep_tidy, supervisor.librarian, lambda: supervisor.config.recording)
+            for directory in health.writers.directories:
+                streams.start_soon(keep_tidy, supervisor.librarian, directory, health.limits)
             await admin_sockets.serve(backend, streams)
             async with trio.open_nursery() as intake:
                 await self._open_webhook(backend, supervisor, intake)
@@ -182,17 +185,18 @@ class Daemon:
             supervisor.suspend()
             streams.cancel_scope.cancel()
 
-    async def _recover_streams(self, journal: Journal) -> None:
+    async def _recover_streams(self, journal: Journal, directories: Directories) -> None:
         """Rebuild a lost state file from the recordings."""
         database = journal.database
         if database.set_aside is None and not database.is_new:
             return
-        find = partial(rows_from_recordings, self._config.recording.directory, local_ms())
-        try:
-            rows = await trio.to_thread.run_sync(lambda: list(find()))
-        except OSError as error:
-            log.error("recordings cannot be read", error=str(error))  # noqa: TRY400 foreseen
-            rows = []
+        rows: list[StreamRow] = []
+        for directory in directories:
+            find = partial(rows_from_recordings, directory, local_ms())
+            try:
+                rows += await trio.to_thread.run_sync(_listed, find)
+            except OSError as error:
+                log.error("recordings cannot be read", error=str(error))  # noqa: TRY400 foreseen
         await journal.adopt(rows)
         if database.set_aside is not None or rows:
             log.error(
@@ -256,7 +260,7 @@ class Daemon:
         while True:
             await trio.sleep(self._notifier.watchdog_interval_s or 10.0)
             self._notifier.status(backend.health.summary())
-            if backend.health.writer.is_alive:
+            if backend.health.writers.is_alive:
                 self._notifier.watchdog()
 
 
@@ -269,26 +273,17 @@ def _import_make_app() -> "Callable[..., WholeRequestApp]":
     return make_app
 
 
-@contextlib.contextmanager
-def _locked(directory: Path) -> Iterator[LockFile]:
-    """Lock the recording directory against a second daemon."""
-    lock = LockFile.acquire(directory / ".rtmsd.lock", f"recording.directory: {directory}")
+def _listed(find: "Callable[[], Iterator[StreamRow]]") -> list["StreamRow"]:
+    return list(find())
+
+
+async def _remember(directories: Directories, journal: Journal) -> None:
+    """Take up the directories of earlier configurations, and write down those of this one."""
     try:
-        yield lock
-    finally:
-        lock.release()
-
-
-async def _follow_directory(lock: LockFile) -> None:
-    """Lock the recording directory again when it was moved away and made anew."""
-    is_refused = False
-    while True:
-        await trio.sleep(LOCK_EVERY_S)
-        try:
-            if await trio.to_thread.run_sync(lock.follow, abandon_on_cancel=True):
-                log.error("recording directory was replaced; the new one is locked")
-            is_refused = False
-        except RtmsdError as error:
-            if not is_refused:
-                log.error("recording directory was replaced and cannot be locked", error=str(error))  # noqa: TRY400
-            is_refused = True
+        known = await journal.transact(remembered.known)
+        kept = await trio.to_thread.run_sync(directories.take_up, known)
+        now = dict.fromkeys([*directories, *kept])
+        if sorted(now) != known:
+            await journal.transact(partial(remembered.remember, directories=now))
+    except StorageError as error:  # reported by health, too
+        log.error("directories of recordings cannot be remembered", error=str(error))  # noqa: TRY400 foreseen

@@ -8,7 +8,8 @@ file is put into the queue of its `DiskFile`, and that is all. Any other packet 
 files and asks the track to place it: it fills a hole, leaves one, is a repeat, or is lost, and then its time is a gap.
 Up to here everything is synchronous in the Trio thread: nothing waits, nothing raises for content, no file is open.
 
-The `Writer`, one for all streams, has a turn at least once in each `sync_interval_s`. Each `Flusher` gives it a `Job`:
+A `Writer`, one for each directory of recordings, has a turn at least once in each `sync_interval_s`. Each `Flusher`
+gives it a `Job`:
 what its files have queued and, when something changed that must be known at once or the counters are 5 s old, the
 manifest. One call in a worker thread writes all jobs: data, then headers with the new lengths, then a sync of every
 file, and only then the manifests, each replaced atomically. Files are open during a flush only. What a failing disk did

@@ -9,7 +9,7 @@ import structlog
 
 from rtmsd.recording.disk.file_names import FileMaker
 from rtmsd.recording.disk.paths import EVENTS, stream_directory
-from rtmsd.recording.disk.writer import RecordingSettings, Writer
+from rtmsd.recording.disk.writer import Writer
 from rtmsd.recording.events import EventLog
 from rtmsd.recording.flusher import Flusher
 from rtmsd.recording.manifest.header import StreamInfo
@@ -21,19 +21,18 @@ log = structlog.get_logger()
 
 
 async def open_recorder(
-    settings: RecordingSettings,
     info: StreamInfo,
     writer: Writer,
     *,
     local_ms: Callable[[], int],
     on_event: Callable[[dict[str, Any]], None] | None = None,
 ) -> Recorder:
-    """Return a stream's recorder, which the writer flushes from now on.
+    """Return a stream's recorder, below the writer's directory, which flushes it from now on.
 
     Directories and files are made by the writer, so that a full disk does not keep a stream from starting; one that
     cannot be read is tried again until it can.
     """
-    directory, resume_state = await writer.retrier.run(partial(_find, settings.directory, info), info.rtms_stream_id)
+    directory, resume_state = await writer.retrier.run(partial(_find, writer.directory, info), info.rtms_stream_id)
     for note in resume_state.repairs:
         log.warning("recording repaired", rtms_stream_id=info.rtms_stream_id, what=note)
     backlog = writer.buffer.open_share()

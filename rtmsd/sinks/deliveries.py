@@ -110,7 +110,7 @@ class Deliveries:
             queue.finished,
             sinks=self.sinks,
             rtms_stream_id=rtms_stream_id,
-            directory=str(directory.relative_to(self._root)),
+            directory=str(directory.relative_to(self._root) if directory.is_relative_to(self._root) else directory),
             now_ms=self._local_ms(),
         )
 

@@ -42,7 +42,7 @@ class DeliveryRow:
     """A delivery. Times are local, in milliseconds since the Unix epoch.
 
     Attributes:
-        directory: of the recording, relative to the one of all recordings.
+        directory: of the recording: below `recording.directory` relative to that, elsewhere the whole path.
         runs: how often it was begun, in all.
         tries: how often it failed, since the end of the stream or the latest replay.
         due_ms: not before; of a dead one, when it died, as the index has it; of no meaning once it is done.

@@ -80,6 +80,10 @@ MIGRATIONS: Final[Sequence[Sequence[str]]] = (
         """CREATE INDEX sink_delivery_dead_revocation ON sink_delivery (due_ms)
             WHERE state = 'dead' AND event = 'revoked'""",
     ),
+    (
+        # Directories of recordings that were in use: see `directories.py`.
+        "CREATE TABLE directory (path TEXT PRIMARY KEY) WITHOUT ROWID",
+    ),
 )
 
 

@@ -1,6 +1,6 @@
 """The finalizer of ended streams: their files are finished or deleted, and the journal forgets them."""
 
-from collections.abc import Callable, Collection, Iterator, Set
+from collections.abc import Collection, Iterator, Set
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, Final
@@ -9,10 +9,10 @@ import attrs
 import structlog
 import trio
 
-from rtmsd.config.model import Config
 from rtmsd.errors import StorageError
 from rtmsd.recording.disk.writer import Writer
 from rtmsd.recording.library.revoke import revoke_stored
+from rtmsd.recording.writers import Writers
 from rtmsd.sinks.deliveries import Deliveries
 from rtmsd.state.journal import Journal
 from rtmsd.streams.core.outcome import Outcome
@@ -35,9 +35,8 @@ class Finalizer:
     """
 
     _journal: Journal
-    _writer: Writer
+    _writers: Writers
     _diagnostics: Diagnostics
-    _config: Callable[[], Config]
     _deliveries: Deliveries
     tally: Tally = attrs.field(factory=Tally, init=False)
     _ended: dict[str, dict[str, Any]] = attrs.field(factory=dict, init=False)
@@ -91,7 +90,7 @@ class Finalizer:
                 log.error(
                     "files not finished in time",
                     streams=sorted(unfinished),
-                    pending_bytes=self._writer.pending_bytes,
+                    pending_bytes=self._writers.pending_bytes,
                 )
 
     async def _keep(self, stream: ManagedStream) -> None:
@@ -118,9 +117,9 @@ class Finalizer:
         if stream.recorder is not None:
             await stream.recorder.delete(stream.outcome.zoom_ms)
         else:
-            info, root = info_of(stream.row), self._config().recording.directory
-            delete = partial(revoke_stored, self._writer.disk, root, info.identity, stream.outcome.zoom_ms)
-            await self._writer.retrier.run(delete, info.rtms_stream_id)
+            async with trio.open_nursery() as nursery:  # wherever it is, also where its app recorded before
+                for directory in self._writers.directories:
+                    nursery.start_soon(_revoke_in, self._writers[directory], stream, stream.outcome.zoom_ms)
         await self._forget(stream, stream.outcome)
 
     async def _forget(self, stream: ManagedStream, outcome: Outcome) -> None:
@@ -164,6 +163,12 @@ class Finalizer:
             self._ended[rtms_stream_id] = describe(stream)
             if len(self._ended) > REMEMBERED:
                 del self._ended[next(iter(self._ended))]
+
+
+async def _revoke_in(writer: Writer, stream: ManagedStream, ended_ms: int | None) -> None:
+    info = info_of(stream.row)
+    delete = partial(revoke_stored, writer.disk, writer.directory, info.identity, ended_ms)
+    await writer.retrier.run(delete, info.rtms_stream_id)
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from rtmsd.recording.disk.writer import Writer
 from rtmsd.recording.library.librarian import Librarian
 from rtmsd.recording.manifest.header import StreamInfo
 from rtmsd.recording.opening import open_recorder
+from rtmsd.recording.writers import Writers
 from rtmsd.streams.core.outcome import Outcome, failed, outcome_of_stop
 from rtmsd.streams.drivers.diagnostics import Diagnostics
 from rtmsd.streams.drivers.stream import Stream
@@ -39,7 +40,7 @@ class Runner:
 
     _config: Callable[[], Config]
     _librarian: Librarian
-    _writer: Writer
+    _writers: Writers
     _diagnostics: Diagnostics
     _tenure: Tenure
     _on_event: Callable[[dict[str, Any]], None]
@@ -60,7 +61,8 @@ class Runner:
 
     async def _run(self, managed: ManagedStream) -> Outcome:
         """Open the files, then the stream, and return how it ended."""
-        row, config, resumed = managed.row, self._config(), managed.is_resumed
+        row, resumed = managed.row, managed.is_resumed
+        config, info = self._config().of_app(row.app), info_of(row)
         stopped = (
             None if row.stop_reason is None else outcome_of_stop(row.stop_reason, row.stopped_ms, "stopped webhook")
         )
@@ -68,10 +70,9 @@ class Runner:
         if stopped is not None and stopped.state == "revoked":
             return stopped  # what is to be deleted need not be read
         with managed.unless_revoked():
-            if stopped is None or (resumed and row.started_ms is not None) or await self._has_files(info_of(row)):
-                managed.recorder = await open_recorder(
-                    config.recording, info_of(row), self._writer, local_ms=local_ms, on_event=self._on_event
-                )
+            writer = await self._writers.of_stream(config.recording.directory, info)
+            if stopped is None or (resumed and row.started_ms is not None) or await _has_files(writer, info):
+                managed.recorder = await open_recorder(info, writer, local_ms=local_ms, on_event=self._on_event)
         if managed.outcome is not None:
             return managed.outcome
         if managed.recorder is None:
@@ -94,21 +95,22 @@ class Runner:
             config,
             managed.recorder,
             diagnostics=self._diagnostics,
-            wait_room=partial(self._wait_room, managed.recorder.media.backlog),
+            wait_room=partial(_wait_room, writer, managed.recorder.media.backlog),
             tenure=self._tenure,
             resumed=resumed,
         )
         managed.opened(stream)
         return await stream.run()
 
-    async def _has_files(self, info: StreamInfo) -> bool:
-        root = self._config().recording.directory
-        look = partial(stream_directory, root, info.started_ms, info.rtms_stream_id)
-        return await self._writer.retrier.run(lambda: look().is_dir(), info.rtms_stream_id)
 
-    async def _wait_room(self, backlog: Backlog, limit_s: float) -> None:
-        with trio.move_on_after(limit_s):
-            await self._writer.wait_room(backlog)
+async def _has_files(writer: Writer, info: StreamInfo) -> bool:
+    look = partial(stream_directory, writer.directory, info.started_ms, info.rtms_stream_id)
+    return await writer.retrier.run(lambda: look().is_dir(), info.rtms_stream_id)
+
+
+async def _wait_room(writer: Writer, backlog: Backlog, limit_s: float) -> None:
+    with trio.move_on_after(limit_s):
+        await writer.wait_room(backlog)
 
 
 def _crashed(group: BaseExceptionGroup[Exception]) -> Outcome:

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import attrs
 import structlog
@@ -10,14 +10,15 @@ import trio
 
 from rtmsd.commands import CloseStream, Command, InterruptStream, StartStream, StopStream, StreamCommand, Verdict
 from rtmsd.config import secrets_of
+from rtmsd.config.media import MediaConfig
 from rtmsd.config.model import Config
 from rtmsd.errors import StorageError
 from rtmsd.http.throttle import Throttle
 from rtmsd.protocol.causes import RecordingState
 from rtmsd.protocol.enums import StopReason
-from rtmsd.recording.disk.writer import Writer
 from rtmsd.recording.library.librarian import Librarian
 from rtmsd.recording.rates import SAMPLE_EVERY_S
+from rtmsd.recording.writers import Writers
 from rtmsd.sinks.deliveries import Deliveries
 from rtmsd.sinks.registry import build
 from rtmsd.state.journal import Journal
@@ -34,6 +35,9 @@ from rtmsd.streams.resuming import longest_out_first
 from rtmsd.streams.running import Runner, local_ms
 from rtmsd.streams.summary import Tally, reason_label
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 log = structlog.get_logger()
 
 _LOG_REFUSALS_S: Final = 10.0
@@ -48,14 +52,15 @@ class Supervisor:
         deliveries: of finished recordings to sinks; `run` is the daemon's to start.
         librarian: lists recordings, and deletes those of streams that do not live.
         config: used for streams to come; a live one keeps what it started with.
-        refuse_starts: why new streams are refused (draining, low disk), or None.
+        refuse_starts: why new streams are refused (draining), or None.
+        full_directories: those that take no new streams, and why.
     """
 
     def __init__(
         self,
         config: Config,
         journal: Journal,
-        writer: Writer,
+        writers: Writers,
         *,
         restarter: Restarter,
         on_event: Callable[[dict[str, Any]], None],
@@ -63,17 +68,19 @@ class Supervisor:
     ) -> None:
         self.config = config
         self.refuse_starts: str | None = None
+        self.full_directories: Mapping[Path, str] = {}
         self.journal = journal
-        self._writer = writer
+        self._writers = writers
         self.diagnostics = Diagnostics()
         self.lost = LostStreams(journal, local_ms)
         self.deliveries = Deliveries(journal, config.recording.directory, local_ms)
         self.deliveries.configure(build(config.sinks, secrets_of(config)))
-        self.librarian = Librarian(config.recording.directory, lambda: self._streams, wanted=self.deliveries.unfinished)
+        roots = writers.directories
+        self.librarian = Librarian(roots, lambda: self._streams, wanted=self.deliveries.unfinished)
         self._restarter = restarter
         self._on_event = on_event
         self._runner = Runner(
-            lambda: self.config, self.librarian, writer, self.diagnostics, tenure or LocalTenure(), on_event
+            lambda: self.config, self.librarian, writers, self.diagnostics, tenure or LocalTenure(), on_event
         )
         self._descriptors = Descriptors()
         self._refusals_logged = Throttle(_LOG_REFUSALS_S)
@@ -81,15 +88,15 @@ class Supervisor:
         self._released: dict[str, StreamRow] = {}
         self._nobody_left = trio.Event()
         self._unexplained: dict[str, StreamRow] = {}  # given up: why they ended, Zoom may still say
-        self._finalizer = Finalizer(journal, writer, self.diagnostics, lambda: self.config, self.deliveries)
+        self._finalizer = Finalizer(journal, writers, self.diagnostics, self.deliveries)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Resume what an earlier run left, then look after streams until cancelled."""
         async with trio.open_nursery() as self._nursery:
             await self.lost.load()
             self._nursery.start_soon(self.lost.keep)
-            unfinished, root = await self.journal.unfinished(), self.config.recording.directory
-            for row in await longest_out_first(root, unfinished, self._writer.run_sync):
+            unfinished, roots = await self.journal.unfinished(), self._writers.directories
+            for row in await longest_out_first(roots, unfinished, self._writers[roots[0]].run_sync):
                 event = "stream resumes" if row.stop_reason is None else "stream is finished late"
                 log.info(event, rtms_stream_id=row.rtms_stream_id)
                 self._begin(ManagedStream(row, is_resumed=True))
@@ -127,16 +134,22 @@ class Supervisor:
             command = attrs.evolve(command, event_ts=local_ms())  # nothing else says when that stream was
         if not isinstance(command, StartStream) or not is_new:
             return await self._accept(command)
-        why = self.refuse_starts or self.shortage()
+        config = self.config.of_app(command.app)
+        why = self.refuse_starts or self.full_directories.get(config.recording.directory)
+        why = why or self.shortage(of=config.media)
         if why:
             self._refused(command, why)
             return Verdict.REFUSED
         with self._descriptors:
             return await self._accept(command)
 
-    def shortage(self, others: int = 0) -> str | None:
-        """Return why there are too few file descriptors for another stream and some others; None: there are enough."""
-        media = self.config.media
+    def shortage(self, others: int = 0, of: MediaConfig | None = None) -> str | None:
+        """Return why there are too few file descriptors for another stream and some others; None: there are enough.
+
+        Args:
+            of: what the stream asks for; by default, as the whole file says.
+        """
+        media = self.config.media if of is None else of
         links = 1 if media.connections == "unified" else media.requested.bit_count()
         return self._descriptors.shortage(1 + links, self._streams.values(), others)
 

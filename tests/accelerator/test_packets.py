@@ -91,7 +91,7 @@ async def recorder() -> AsyncIterator[Recorder]:
             started_ms=T,
             started_again_ms=T,
         )
-        opened = await open_recorder(chosen, info, Writer(chosen, run_sync=at_once), local_ms=lambda: 7)
+        opened = await open_recorder(info, Writer(chosen, run_sync=at_once), local_ms=lambda: 7)
         opened.connected("signaling", frozenset())
         opened.connected("media", AUDIO)
         opened.media.audio_format(L16)

@@ -26,6 +26,7 @@ FULL = Totals(
     pending_bytes=123,
     unsynced_s=0.25,
     disk_free_bytes=456,
+    directory_free_bytes={"/r": 456, "/s": 789},
 )
 
 
@@ -67,6 +68,8 @@ def test_each_count_is_under_its_name() -> None:
         ("rtmsd_pending_bytes", ()): 123,
         ("rtmsd_unsynced_seconds", ()): 0.25,
         ("rtmsd_disk_free_bytes", ()): 456,
+        ("rtmsd_directory_free_bytes", (("directory", "/r"),)): 456,
+        ("rtmsd_directory_free_bytes", (("directory", "/s"),)): 789,
     }
     assert {key: found.get(key) for key in expected} == expected
     assert found["rtmsd_ingest_latency_seconds_sum", ()] == pytest.approx(0.08)

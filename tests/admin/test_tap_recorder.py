@@ -37,7 +37,7 @@ class Settings:
 async def test_a_tap_hears_what_the_recorder_keeps_until_it_finishes(tmp_path: Path) -> None:
     hub, settings = LiveHub(), Settings(tmp_path)
     writer = Writer(settings)
-    recorder = await open_recorder(settings, INFO, writer, local_ms=lambda: START_MS, on_event=hub.publish)
+    recorder = await open_recorder(INFO, writer, local_ms=lambda: START_MS, on_event=hub.publish)
     tapped: TapRecorder = recorder
     recorder.connected("media", frozenset({"audio"}))
     recorder.media.audio_format(

@@ -12,15 +12,20 @@ import trio
 from trio.testing import MockClock
 
 from rtmsd.config import Config, RecordingConfig
-from rtmsd.daemon.health import FIRST_LOOK_S, LOOK_EVERY_S, STALLED_S, Health
+from rtmsd.daemon.health import FIRST_LOOK_S, LOOK_EVERY_S, Health
+from rtmsd.recording.disk.writer import Writer
+from rtmsd.recording.free_space import STALLED_S
+from rtmsd.recording.writers import Writers
 from rtmsd.sinks.deliveries import Deliveries
 from rtmsd.streams.drivers.diagnostics import Diagnostics
 from rtmsd.streams.lost import LostStreams
 from rtmsd.streams.supervisor import Supervisor
 
 if TYPE_CHECKING:
-    from rtmsd.recording.disk.writer import Writer
     from rtmsd.state.journal import Journal
+
+
+ROOT = Path("/recordings")  # of a disk that is stood in for
 
 
 @attrs.define
@@ -64,6 +69,7 @@ def supervisor() -> Supervisor:
         lost=LostStreams(cast("Journal", None), lambda: 0),
         deliveries=Deliveries(cast("Journal", None), Path(), lambda: 0),
         refuse_starts=None,
+        full_directories={},
         journal=journal,
         shortage=lambda others: None,
     )
@@ -71,10 +77,9 @@ def supervisor() -> Supervisor:
 
 
 @pytest.fixture
-def health(disk: StandInDisk, supervisor: Supervisor, tmp_path: Path) -> Health:
-    recording = RecordingConfig(directory=tmp_path, min_free_bytes=1000)
-    writer = SimpleNamespace(run_sync=disk.run_sync, error=None, last_sync_age_s=0.0, full=False)
-    return Health(Config(recording=recording), supervisor, cast("Writer", writer))
+def health(disk: StandInDisk, supervisor: Supervisor) -> Health:
+    recording = RecordingConfig(directory=ROOT, min_free_bytes=1000)
+    return Health(Config(recording=recording), supervisor, Writers([Writer(recording, run_sync=disk.run_sync)]))
 
 
 def codes(health: Health) -> list[str]:
@@ -87,19 +92,19 @@ async def test_the_free_space_is_known_before_the_daemon_serves(
     disk.free = 999
     await nursery.start(health.watch)
     assert health.free_bytes == 999
-    assert supervisor.refuse_starts == "less than recording.min_free_bytes free"
+    assert supervisor.full_directories == {ROOT: f"less than recording.min_free_bytes free in {ROOT}"}
 
 
 async def test_more_and_less_room_is_noticed(
     health: Health, supervisor: Supervisor, disk: StandInDisk, nursery: trio.Nursery, autojump_clock: MockClock
 ) -> None:
     await nursery.start(health.watch)
-    assert supervisor.refuse_starts is None
+    assert not supervisor.full_directories
     for free, troubles in ((999, ["disk_low"]), (1000, []), (None, ["disk_unreadable"]), (1000, [])):
         disk.free = free
         await trio.sleep(2.5 * LOOK_EVERY_S)
         assert codes(health) == troubles
-        assert bool(supervisor.refuse_starts) == (troubles == ["disk_low"])
+        assert bool(supervisor.full_directories) == (troubles == ["disk_low"])
 
 
 async def test_a_stalled_disk_blocks_nothing_and_is_reported(
@@ -126,10 +131,10 @@ async def test_a_disk_stalled_from_the_beginning_delays_no_start(
     began_s = trio.current_time()
     await nursery.start(health.watch)
     assert trio.current_time() - began_s <= FIRST_LOOK_S
-    assert (health.free_bytes, supervisor.refuse_starts, codes(health)) == (None, None, [])
+    assert (health.free_bytes, supervisor.full_directories, codes(health)) == (None, {}, [])
     await trio.sleep(STALLED_S + 1.5 * LOOK_EVERY_S)
     assert codes(health) == ["disk_unreadable"]
     disk.stalled = False
     await trio.sleep(1.5 * LOOK_EVERY_S)
     assert codes(health) == ["disk_low"]
-    assert supervisor.refuse_starts == "less than recording.min_free_bytes free"
+    assert supervisor.full_directories == {ROOT: f"less than recording.min_free_bytes free in {ROOT}"}

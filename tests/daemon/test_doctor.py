@@ -36,7 +36,7 @@ def test_good_findings_have_no_hint() -> None:
         uptime_s=90,
         max_age_s=300,
         webhooks=stats((Result.ACCEPTED, 5)),
-        free_bytes=10 * 2**30,
+        free_bytes={"/r": 10 * 2**30},
         accepted_s=NOW_S - 4,
     )
     findings = findings_json(healthy)

@@ -9,6 +9,7 @@ import pytest
 from rtmsd import log
 from rtmsd.config import load
 from rtmsd.daemon.backend import Backend
+from rtmsd.recording.writers import Writers
 from rtmsd.sinks.deliveries import Deliveries
 from rtmsd.sinks.hub import LiveHub
 from rtmsd.zoom_api import ZoomApi
@@ -49,7 +50,7 @@ async def test_a_secret_that_a_live_stream_may_still_use_is_never_logged(
     config = load(written(path, SECRETS[0]))
     deliveries = Deliveries(cast("Journal", None), tmp_path, lambda: 0)
     supervisor = cast("Supervisor", SimpleNamespace(config=config, deliveries=deliveries))
-    health = cast("Health", SimpleNamespace(config=config, writer=SimpleNamespace()))
+    health = cast("Health", SimpleNamespace(config=config, writers=Writers.open(config.recording, config.directories)))
     backend = Backend(path, supervisor, health, ZoomApi(), events=LiveHub(), stop=cast("Any", None))
     for secret in SECRETS[1:]:
         written(path, secret)

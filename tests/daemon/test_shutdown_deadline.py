@@ -12,10 +12,10 @@ import trio
 from trio.testing import MockClock
 
 from rtmsd.config import StreamsConfig
-from rtmsd.daemon import root
 from rtmsd.daemon.backend import Backend
 from rtmsd.daemon.root import Daemon
 from rtmsd.daemon.shutdown_deadline import HURRIED_S, HURRIED_WHOLE_S, ShutdownDeadline
+from rtmsd.recording import writers
 from rtmsd.recording.disk.filesystem import Disk
 from rtmsd.recording.disk.writer import Writer
 from rtmsd.simulator import open_simulator
@@ -97,7 +97,7 @@ async def test_the_second_signal_counts_while_requests_are_being_answered(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Both come before the daemon waits for its files, which a full disk keeps from being finished."""
-    monkeypatch.setattr(root, "Writer", partial(Writer, disk=FullDisk()))
+    monkeypatch.setattr(writers, "Writer", partial(Writer, disk=FullDisk()))
     settings = config(tmp_path, streams=StreamsConfig(drain_s=FOREVER_S))
     daemon = Daemon(tmp_path / "config.toml", settings, end_streams=False)
     stopped = trio.Event()

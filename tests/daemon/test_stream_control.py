@@ -27,7 +27,7 @@ async def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
 
 @pytest.fixture
 def backend(bench: Bench) -> Backend:
-    health = Health(bench.supervisor.config, bench.supervisor, bench.writer)
+    health = Health(bench.supervisor.config, bench.supervisor, bench.writers)
     return Backend(bench.directory / "config.toml", bench.supervisor, health, ZoomApi(), events=LiveHub(), stop=no_stop)
 
 

@@ -90,7 +90,7 @@ class Studio:
             started_ms=self.started_ms,
             started_again_ms=self.started_again_ms or self.started_ms,
         )
-        return await open_recorder(self.settings, info, self.writer, local_ms=lambda: 7, on_event=self.events.append)
+        return await open_recorder(info, self.writer, local_ms=lambda: 7, on_event=self.events.append)
 
 
 @pytest.fixture

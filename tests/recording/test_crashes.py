@@ -85,7 +85,7 @@ async def two(studio: Any) -> Two:
             app="main",
             started_ms=studio.started_ms,
         )
-        recorders.append(await open_recorder(studio.settings, info, writer, local_ms=lambda: 7))
+        recorders.append(await open_recorder(info, writer, local_ms=lambda: 7))
     broken, sound = recorders
     streams = Two(writer, broken, sound)
     streams.broken.flusher.on_broken = lambda: streams.broke.append("broken")

@@ -62,7 +62,7 @@ def names(root: Path) -> list[str]:
 
 
 def librarian(root: Path, *live: str) -> Librarian:
-    return Librarian(root, lambda: live, now_ms=lambda: NOW_MS)
+    return Librarian([root], lambda: live, now_ms=lambda: NOW_MS)
 
 
 async def at_once(work: Callable[..., Any], *args: Any, **_: Any) -> Any:
@@ -174,7 +174,7 @@ async def test_the_recording_of_a_live_stream_stays(tmp_path: Path) -> None:
 async def test_a_stream_that_comes_back_waits_for_the_deletion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     record(tmp_path, "one")
     live: list[str] = []
-    keeper = Librarian(tmp_path, lambda: live)
+    keeper = Librarian([tmp_path], lambda: live)
     there: list[bool] = []
 
     def set_aside_late(directory: Path) -> Path:
@@ -207,7 +207,7 @@ async def test_a_deletion_that_a_crash_interrupted_is_finished(tmp_path: Path, l
         shutil.rmtree(leftover / "audio")
     assert names(tmp_path) == []
     assert leftovers(tmp_path) == [leftover]
-    await librarian(tmp_path).tidy(KEEP_ALL)
+    await librarian(tmp_path).tidy(tmp_path, KEEP_ALL)
     assert leftovers(tmp_path) == []
     assert not leftover.exists()
 
@@ -246,7 +246,7 @@ async def test_one_recording_that_cannot_be_deleted_does_not_save_the_others(
 
     monkeypatch.setattr("rtmsd.recording.library.librarian.set_aside", set_aside_or_fail)
     with capture_logs() as logs:
-        await librarian(tmp_path).tidy(WEEK)
+        await librarian(tmp_path).tidy(tmp_path, WEEK)
     assert names(tmp_path) == ["bad"]
     assert {entry["log_level"] for entry in logs} == {"warning", "info"}
 
@@ -270,14 +270,14 @@ def test_a_revoked_recording_grows_old_but_frees_no_space(tmp_path: Path) -> Non
 async def test_retention_deletes_the_old_and_leaves_the_live(tmp_path: Path) -> None:
     for name, age_days in [("ancient", 400), ("old", 7.1), ("live", 30), ("young", 6.9)]:
         record(tmp_path, name, age_days=age_days)
-    await librarian(tmp_path, "live").tidy(WEEK)
+    await librarian(tmp_path, "live").tidy(tmp_path, WEEK)
     assert names(tmp_path) == ["live", "young"]
     assert not (tmp_path / date_of(NOW_MS - 400 * DAY_MS)).exists()
 
 
 async def test_retention_is_off_by_default(tmp_path: Path) -> None:
     record(tmp_path, "ancient", age_days=4000)
-    await librarian(tmp_path).tidy(KEEP_ALL)
+    await librarian(tmp_path).tidy(tmp_path, KEEP_ALL)
     assert names(tmp_path) == ["ancient"]
 
 
@@ -353,12 +353,12 @@ async def test_the_library_is_tidied_after_the_start_and_every_hour(
     start_ms = NOW_MS - int(trio.current_time() * 1000)
     rules = [WEEK]
     keeper = Librarian(
-        tmp_path, lambda: (), run_sync=at_once, now_ms=lambda: start_ms + int(trio.current_time() * 1000)
+        [tmp_path], lambda: (), run_sync=at_once, now_ms=lambda: start_ms + int(trio.current_time() * 1000)
     )
     record(tmp_path, "old", age_days=8)
     record(tmp_path, "almost", age_days=6.97)
     record(tmp_path, "young", age_days=3)
-    nursery.start_soon(keep_tidy, keeper, lambda: rules[0])
+    nursery.start_soon(keep_tidy, keeper, tmp_path, lambda root: rules[0])
     await trio.sleep(1)
     assert names(tmp_path) == ["almost", "young"]
     await trio.sleep(TIDY_EVERY_S)

@@ -27,10 +27,10 @@ def retried_work(root: Path, monkeypatch: pytest.MonkeyPatch) -> Ask:
 
 
 def deletions(root: Path, monkeypatch: pytest.MonkeyPatch) -> Ask:
-    librarian = Librarian(root, lambda: ())
+    librarian = Librarian([root], lambda: ())
 
     def ask(stick: Stick) -> Awaitable[Any]:
-        monkeypatch.setattr("rtmsd.recording.library.librarian.find_recordings", lambda root: stick())
+        monkeypatch.setattr("rtmsd.recording.library.librarian.find_recordings", lambda root: stick() and [])
         return librarian.recordings()
 
     return ask

@@ -52,7 +52,7 @@ async def opened(root: Path, writer: Writer, name: str = "s") -> Recorder:
         app="main",
         started_ms=STARTED_MS,
     )
-    return await open_recorder(Settings(root), info, writer, local_ms=lambda: 7)
+    return await open_recorder(info, writer, local_ms=lambda: 7)
 
 
 async def test_streams_that_end_together_share_two_flushes(

@@ -201,9 +201,9 @@ async def test_no_limit_removes_what_is_still_to_be_delivered(tmp_path: Path) ->
         keep_days = 1
         keep_bytes = 1
 
-    librarian = Librarian(tmp_path, lambda: (), wanted=wanted_now, now_ms=lambda: T0 + 10**12)
-    await librarian.tidy(Rules)
+    librarian = Librarian([tmp_path], lambda: (), wanted=wanted_now, now_ms=lambda: T0 + 10**12)
+    await librarian.tidy(tmp_path, Rules)
     assert directory.exists()
     wanted.clear()
-    await librarian.tidy(Rules)
+    await librarian.tidy(tmp_path, Rules)
     assert not directory.exists()

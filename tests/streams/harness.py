@@ -25,6 +25,7 @@ from rtmsd.protocol.messages import SessionRef
 from rtmsd.recording.disk.filesystem import Disk
 from rtmsd.recording.disk.writer import Writer
 from rtmsd.recording.verify.verify import verify
+from rtmsd.recording.writers import Writers
 from rtmsd.state.journal import Journal
 from rtmsd.streams.drivers.stream import Stream
 from rtmsd.streams.supervisor import Supervisor
@@ -90,6 +91,7 @@ class Bench:
     zoom: FakeZoom
     journal: Journal
     writer: Writer
+    writers: Writers
     supervisor: Supervisor
     restarter: NoRestarter
     logs: list[dict[str, Any]]
@@ -209,18 +211,27 @@ async def open_bench(
             monkeypatch.setattr("rtmsd.transport.websocket.socket_set", lambda: None)  # as where there is no epoll
             journal = await Journal.open(settings.state.file, run_sync=at_once, clock_ms=zoom_ms)
             writer = Writer(settings.recording, run_sync=at_once, disk=disk or HastyDisk())
+            writers = Writers([writer])
             restarter = NoRestarter()
             supervisor = Supervisor(
                 settings,
                 journal,
-                writer,
+                writers,
                 restarter=cast("Restarter", restarter),
                 on_event=events.append,
             )
-            await nursery.start(writer.run)
+            await nursery.start(writers.run)
             streams = await nursery.start(_cancellable, supervisor.run)
             yield Bench(
-                directory, zoom, journal, writer, supervisor, restarter, cast("list[dict[str, Any]]", logs), events
+                directory,
+                zoom,
+                journal,
+                writer,
+                writers,
+                supervisor,
+                restarter,
+                cast("list[dict[str, Any]]", logs),
+                events,
             )
             supervisor.suspend()
             streams.cancel()

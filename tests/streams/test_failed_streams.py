@@ -61,7 +61,7 @@ def no_stop(*, end_streams: bool) -> None:
 
 @pytest.fixture
 def desk(bench: Bench) -> Desk:
-    health = Health(bench.supervisor.config, bench.supervisor, bench.writer)
+    health = Health(bench.supervisor.config, bench.supervisor, bench.writers)
     return Desk(
         Backend(bench.directory / "c.toml", bench.supervisor, health, ZoomApi(), events=LiveHub(), stop=no_stop)
     )

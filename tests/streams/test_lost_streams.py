@@ -44,7 +44,7 @@ def desk(bench: Bench) -> Backend:
     def no_stop(*, end_streams: bool) -> None:
         raise AssertionError("nobody asked for it")
 
-    health = Health(bench.supervisor.config, bench.supervisor, bench.writer)
+    health = Health(bench.supervisor.config, bench.supervisor, bench.writers)
     return Backend(bench.directory / "c.toml", bench.supervisor, health, ZoomApi(), events=LiveHub(), stop=no_stop)
 
 

@@ -20,7 +20,7 @@ def no_stop(*, end_streams: bool) -> None:
 
 def desk(bench: Bench) -> Backend:
     """The daemon as somebody sees it from outside."""
-    health = Health(bench.supervisor.config, bench.supervisor, bench.writer)
+    health = Health(bench.supervisor.config, bench.supervisor, bench.writers)
     return Backend(bench.directory / "c.toml", bench.supervisor, health, ZoomApi(), events=LiveHub(), stop=no_stop)
 
 

@@ -43,7 +43,7 @@ async def test_who_has_been_without_media_longest_comes_first(tmp_path: Path) ->
     written(tmp_path, "live", T0 + 60_000)
     written(tmp_path, "moved", T0 + 5_000)
     rows = [row("live", T0), row("lost", T0 + 1000), row("new", T0 + 30_000), row("moved", T0 + 40_000)]
-    ordered = await longest_out_first(tmp_path, rows, at_once)
+    ordered = await longest_out_first([tmp_path], rows, at_once)
     assert [each.rtms_stream_id for each in ordered] == ["lost", "new", "moved", "live"]
 
 
@@ -52,7 +52,7 @@ async def test_a_stuck_disk_holds_up_nobody(tmp_path: Path, autojump_clock: Any)
         await trio.sleep_forever()
 
     rows = [row("b", T0), row("a", T0 + 1000)]
-    assert await longest_out_first(tmp_path, rows, stuck) == rows
+    assert await longest_out_first([tmp_path], rows, stuck) == rows
 
 
 async def test_they_connect_in_that_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -79,7 +79,11 @@ def deliveries(answer: Item) -> str:
 def disk(answer: Item) -> str:
     """Return the free space, and what is not yet written."""
     figures = answer.get("disk") or {}
-    parts = [f"{size(figures.get('free_bytes'))} free", f"{size(figures.get('pending_bytes'))} to write"]
+    directories = figures.get("directories") or ()
+    free = [f"{size(figures.get('free_bytes'))} free"]
+    if len(directories) > 1:
+        free = [f"{size(each.get('free_bytes'))} free in {each['directory']}" for each in directories]
+    parts = [*free, f"{size(figures.get('pending_bytes'))} to write"]
     if (age_s := figures.get("last_sync_age_s", 0.0)) >= NOTABLE_AGE_S:
         parts.append(f"last synced {duration(age_s)} ago")
     if figures.get("error"):

@@ -1,4 +1,4 @@
-"""The writer of all streams: everything dirty goes to disk in one call of a worker thread, again and again.
+"""The writer of a directory: all that is dirty in it goes to disk in one call of a worker thread, again and again.
 
 A disk that is slow, full or broken stops no stream: what cannot be written stays queued, within the bound, and is tried
 again. Past its share of the bound `Backlog.full` makes a recorder drop, count and name the gap. A bug in one recorder
@@ -66,7 +66,8 @@ class Writer:
     to change at once.
 
     Attributes:
-        buffer: what is queued, its bound, and each stream's share.
+        directory: that all of it is in.
+        buffer: what is queued, here and by other writers, its bound, and each stream's share.
         retrier: repeats all other work on the disk.
         arrivals: of what is queued, noted with each read of a socket.
         counts_left: so many more manifests that tell only new counts may be written by this flush.
@@ -75,14 +76,21 @@ class Writer:
     """
 
     def __init__(
-        self, settings: RecordingSettings, *, run_sync: RunSync | None = None, disk: Disk | None = None
+        self,
+        settings: RecordingSettings,
+        *,
+        directory: Path | None = None,
+        buffer: Buffer | None = None,
+        run_sync: RunSync | None = None,
+        disk: Disk | None = None,
     ) -> None:
-        self.buffer = Buffer(settings.buffer_bytes)
+        self.directory = settings.directory if directory is None else directory
+        self.buffer = Buffer(settings.buffer_bytes) if buffer is None else buffer
         self.arrivals = Arrivals()
         self.on_sync: Callable[[float], None] = lambda seconds: None
         self.on_written: Callable[[float, int], None] = lambda seconds, messages: None
         self.disk = Disk() if disk is None else disk
-        self.disk.root = settings.directory
+        self.disk.root = self.directory
         self.run_sync = run_sync or own_threads(_THREADS)
         self.retrier = DiskRetrier(run_sync)
         self.counts_left = 0

@@ -102,6 +102,15 @@ def _days(root: Path) -> list[Path]:
     return [day for day in dates(root) if _DATE.fullmatch(day.name)]
 
 
+def count_recordings(root: Path) -> int:
+    """Return how many there are; none also where there is no such directory.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    return sum(each.is_dir() and not each.name.startswith(".") for day in _days(root) for each in day.iterdir())
+
+
 def _read(directory: Path) -> Recording:
     manifest = None
     with contextlib.suppress(OSError):  # one that cannot be read must not hide all others

@@ -5,7 +5,7 @@ thread: a deletion sees in `live` that the stream is there, and a stream that co
 """
 
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -50,7 +50,7 @@ class Librarian:
     """One for the recordings of a daemon. All deletions go through it, one at a time.
 
     Args:
-        root: `recording.directory`.
+        roots: the directories of recordings.
         live: ids of the streams there are now, from before their files are opened until they are finished.
         wanted: ids of the streams whose recordings are still to be delivered, which no limit removes.
         now_ms: local time.
@@ -58,31 +58,35 @@ class Librarian:
 
     def __init__(
         self,
-        root: Path,
+        roots: Sequence[Path],
         live: Callable[[], Iterable[str]],
         *,
         wanted: Callable[[], Awaitable[Iterable[str]]] = _nothing,
         run_sync: RunSync | None = None,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
-        self._root = root
+        self._roots = roots
         self._live = live
         self._wanted = wanted
         self._run_sync = run_sync or own_threads(_THREADS)
         self._now_ms = now_ms
-        self._deleting = trio.Lock()
+        self._deleting = {root: trio.Lock() for root in roots}  # a disk that is stuck holds up no other
         self._moving: dict[str, trio.Event] = {}
 
     async def recordings(self) -> list[Recording]:
         """Return all recordings, those of live streams too, the oldest first.
 
         Raises:
-            StorageError: the directory cannot be read.
+            StorageError: a directory cannot be read.
         """
+        found = [recording for root in self._roots for recording in await self._recordings(root)]
+        return sorted(found, key=lambda recording: (recording.last_ms, recording.name))
+
+    async def _recordings(self, root: Path) -> list[Recording]:
         try:
-            found: list[Recording] = await self._run_sync(find_recordings, self._root, abandon_on_cancel=True)
+            found: list[Recording] = await self._run_sync(find_recordings, root, abandon_on_cancel=True)
         except OSError as error:
-            raise StorageError(f"{self._root}: {error.strerror or error}") from error
+            raise StorageError(f"{root}: {error.strerror or error}") from error
         return found
 
     async def remove(self, rtms_stream_id: str) -> None:
@@ -96,16 +100,19 @@ class Librarian:
             RecordingInUse: its stream is live.
             StorageError: the disk refuses. What it left is deleted later.
         """
-        async with self._deleting:
-            for recording in await self.recordings():
-                if recording.rtms_stream_id == rtms_stream_id:
-                    try:
-                        await self._delete(recording)
-                    except OSError as error:
-                        raise StorageError(f"{recording.directory}: {error.strerror or error}") from error
-                    log.info("recording removed", rtms_stream_id=rtms_stream_id, why="asked for")
-                    return
-        raise NoSuchRecording(f"nothing is recorded under the id {rtms_stream_id!r}")
+        is_removed = False
+        for root in self._roots:
+            async with self._deleting[root]:
+                for recording in await self._recordings(root):
+                    if recording.rtms_stream_id == rtms_stream_id:
+                        try:
+                            await self._delete(recording)
+                        except OSError as error:
+                            raise StorageError(f"{recording.directory}: {error.strerror or error}") from error
+                        log.info("recording removed", rtms_stream_id=rtms_stream_id, why="asked for")
+                        is_removed = True
+        if not is_removed:
+            raise NoSuchRecording(f"nothing is recorded under the id {rtms_stream_id!r}")
 
     async def wait_free(self, rtms_stream_id: str) -> None:
         """Wait until no recording of this stream is about to disappear: before its files are opened."""
@@ -113,16 +120,18 @@ class Librarian:
         if moving is not None:
             await moving.wait()
 
-    async def tidy(self, rules: RetentionRules) -> None:
-        """Finish interrupted deletions, then delete what is overdue. Disk errors are logged, and retried later."""
-        async with self._deleting:
+    async def tidy(self, root: Path, rules: RetentionRules) -> None:
+        """Finish interrupted deletions in a directory, then delete what is overdue in it by its own rules. Disk errors
+        are logged, and retried later.
+        """
+        async with self._deleting[root]:
             try:
-                for leftover in await self._run_sync(leftovers, self._root, abandon_on_cancel=True):
+                for leftover in await self._run_sync(leftovers, root, abandon_on_cancel=True):
                     await self._finish(leftover)
                 if rules.keep_days or rules.keep_bytes:
-                    await self._delete_overdue(rules)
+                    await self._delete_overdue(root, rules)
                     before = date_of(self._now_ms() - QUIET_DAYS * DAY_MS)
-                    await self._run_sync(remove_empty_days, self._root, before)
+                    await self._run_sync(remove_empty_days, root, before)
             except (OSError, StorageError) as error:
                 log.warning("recordings cannot be tidied", error=str(error))
 
@@ -134,8 +143,8 @@ class Librarian:
         else:
             log.info("interrupted deletion finished", directory=str(leftover))
 
-    async def _delete_overdue(self, rules: RetentionRules) -> None:
-        recordings = await self.recordings()
+    async def _delete_overdue(self, root: Path, rules: RetentionRules) -> None:
+        recordings = await self._recordings(root)
         live = self._live_names()  # before `wanted`: a stream that ends in between is among those
         doomed = overdue(
             recordings,
@@ -174,12 +183,12 @@ class Librarian:
         return frozenset(safe_name(rtms_stream_id) for rtms_stream_id in self._live())
 
 
-async def keep_tidy(librarian: Librarian, rules: Callable[[], RetentionRules]) -> None:
-    """Tidy now and every hour until cancelled.
+async def keep_tidy(librarian: Librarian, root: Path, rules: Callable[[Path], RetentionRules]) -> None:
+    """Tidy a directory now and every hour until cancelled.
 
     Args:
-        rules: of the configuration in force, asked each time.
+        rules: of the directory, in the configuration in force, asked each time.
     """
     while True:
-        await librarian.tidy(rules())
+        await librarian.tidy(root, rules(root))
         await trio.sleep(TIDY_EVERY_S)

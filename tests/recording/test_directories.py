@@ -1,0 +1,191 @@
+"""Several directories of recordings: a writer for each, as no disk may hold up another, and those left from before."""
+
+import errno
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+import structlog
+import trio
+from trio.testing import MockClock
+
+from rtmsd.errors import AlreadyRunningError
+from rtmsd.protocol.messages import SessionRef
+from rtmsd.recording.directories import Directories
+from rtmsd.recording.disk.writer import Writer
+from rtmsd.recording.library.librarian import Librarian
+from rtmsd.recording.manifest.header import StreamInfo
+from rtmsd.recording.opening import open_recorder
+from rtmsd.recording.verify.verify import verify
+from rtmsd.recording.writers import Writers
+from rtmsd.state import directories as remembered
+from rtmsd.state.journal import Journal
+from rtmsd.system.lock import LockFile
+from tests.recording.conftest import STARTED_MS, FailingDisk, Settings, audio_format, packet
+
+
+async def at_once(work: Callable[..., Any], *args: Any, **_: Any) -> Any:
+    return work(*args)
+
+
+def info(name: str) -> StreamInfo:
+    return StreamInfo(
+        rtms_stream_id=name,
+        product="session",
+        session=SessionRef("session_id", "a"),
+        app="main",
+        started_ms=STARTED_MS,
+        started_again_ms=STARTED_MS,
+    )
+
+
+@attrs.frozen
+class Pair:
+    """Two directories, of which the second one's disk can be made to fail."""
+
+    writers: Writers
+    disk: FailingDisk
+    first: Path
+    second: Path
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> Pair:
+    first, second, disk = tmp_path / "first", tmp_path / "second", FailingDisk()
+    sound = Writer(Settings(first), run_sync=at_once)
+    failing = Writer(Settings(first), directory=second, buffer=sound.buffer, run_sync=at_once, disk=disk)
+    return Pair(Writers([sound, failing]), disk, first, second)
+
+
+async def recorded(pair: Pair, directory: Path, name: str) -> Any:
+    recorder = await open_recorder(info(name), pair.writers[directory], local_ms=lambda: 7)
+    recorder.media.audio_format(audio_format())
+    return recorder
+
+
+async def test_a_disk_that_refuses_holds_up_its_own_directory_alone(pair: Pair) -> None:
+    recorders = {root: await recorded(pair, root, root.name) for root in (pair.first, pair.second)}
+    pair.disk.error = errno.EIO
+    for number in range(10):
+        for recorder in recorders.values():
+            recorder.media.audio(1, "Ana", STARTED_MS + 20 * number, packet(number))
+    for root in recorders:
+        await pair.writers[root].flush()
+    assert (pair.writers[pair.first].error, pair.writers.error) == (None, pair.writers[pair.second].error)
+    assert pair.writers.error is not None
+    assert list(pair.first.glob("*/first/audio/1.wav"))
+    assert not list(pair.second.glob("*/second/audio/*"))
+    assert pair.writers.pending_bytes > 0
+    pair.disk.error = None
+    for root, recorder in recorders.items():
+        await pair.writers[root].flush()
+        recorder.ended(6, STARTED_MS + 200)
+        await recorder.finish()
+        assert [str(problem) for problem in verify(recorder.directory)] == []
+        assert recorder.directory.parent.parent == root
+    assert not pair.writers.error
+    assert pair.writers.pending_bytes == 0
+
+
+async def test_all_writers_share_the_memory(tmp_path: Path) -> None:
+    writers = Writers.open(Settings(tmp_path / "a"), [tmp_path / "a", tmp_path / "b"])
+    assert writers[tmp_path / "a"].buffer is writers[tmp_path / "b"].buffer is writers.buffer
+    assert [writers[each].disk.root for each in writers.directories] == [tmp_path / "a", tmp_path / "b"]
+
+
+async def test_a_stream_is_looked_for_where_it_may_be(pair: Pair) -> None:
+    recorder = await recorded(pair, pair.second, "moved")
+    await recorder.suspend()
+    for own in (pair.first, pair.second):
+        assert (await pair.writers.of_stream(own, info("moved"))).directory == pair.second
+        assert (await pair.writers.of_stream(own, info("new"))).directory == own
+
+
+@pytest.mark.parametrize("is_stuck", [True, False])
+async def test_another_disk_that_does_not_answer_delays_a_start_for_a_moment(
+    pair: Pair, is_stuck: bool, autojump_clock: MockClock
+) -> None:
+    async def other_disk(work: Callable[..., Any], *args: Any, **_: Any) -> Any:
+        if is_stuck:
+            await trio.sleep_forever()
+        raise OSError(errno.EIO, "refused")
+
+    pair.writers[pair.second].run_sync = other_disk
+    began_s = trio.current_time()
+    assert (await pair.writers.of_stream(pair.first, info("new"))).directory == pair.first
+    assert trio.current_time() - began_s <= 2
+
+
+# Left from an earlier configuration
+
+
+def recording_in(root: Path) -> Path:
+    directory = root / "2026-09-21" / "stream"
+    directory.mkdir(parents=True)
+    return directory
+
+
+def test_directories_that_hold_recordings_are_taken_up(tmp_path: Path) -> None:
+    for name in ("now", "left"):
+        recording_in(tmp_path / name)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "link").symlink_to("now")
+    known = [tmp_path / name for name in ("empty", "gone", "left", "link", "now")]
+    with Directories.locked({tmp_path / "now": "recording.directory"}) as directories:
+        assert directories.take_up(known) == [tmp_path / "left"]
+        assert directories.left == {tmp_path / "left": 1}
+        assert list(directories) == [tmp_path / "now", tmp_path / "left"]
+        with pytest.raises(AlreadyRunningError):
+            LockFile.acquire(tmp_path / "left" / ".rtmsd.lock", "it")
+    LockFile.acquire(tmp_path / "left" / ".rtmsd.lock", "it").release()
+    assert not (tmp_path / "gone").exists()
+
+
+def test_what_cannot_be_had_now_is_remembered_and_said(tmp_path: Path) -> None:
+    recording_in(tmp_path / "left")
+    lock = LockFile.acquire(tmp_path / "left" / ".rtmsd.lock", "it")
+    with structlog.testing.capture_logs() as logs, Directories.locked({tmp_path / "now": "r"}) as directories:
+        assert directories.take_up([tmp_path / "left"]) == [tmp_path / "left"]
+        assert list(directories) == [tmp_path / "now"]
+    lock.release()
+    assert "not to be had" in logs[-1]["event"]
+
+
+async def test_the_state_file_knows_the_directories(tmp_path: Path) -> None:
+    journal = await Journal.open(tmp_path / "state.sqlite", run_sync=at_once)
+    try:
+        assert await journal.transact(remembered.known) == []
+        for paths in (["/b", "/a"], ["/c", "/c"]):
+            found = [Path(path) for path in paths]
+            await journal.transact(partial(remembered.remember, directories=found))
+            assert await journal.transact(remembered.known) == sorted(set(found))
+    finally:
+        await journal.aclose()
+
+
+# Lists and deletion
+
+
+async def test_a_directory_that_is_stuck_holds_up_no_deletion_elsewhere(tmp_path: Path) -> None:
+    (recording_in(tmp_path / "a") / "audio.wav").write_bytes(bytes(8192))
+    stuck = trio.Event()
+
+    async def run_sync(work: Callable[..., Any], root: Path, *args: Any, **_: Any) -> Any:
+        if root == tmp_path / "b":
+            await stuck.wait()
+        return work(root, *args)
+
+    librarian = Librarian([tmp_path / "a", tmp_path / "b"], lambda: (), run_sync=run_sync)
+
+    class Rules:
+        keep_days, keep_bytes = 0, 1
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(librarian.tidy, tmp_path / "b", Rules)
+        await trio.testing.wait_all_tasks_blocked()
+        await librarian.tidy(tmp_path / "a", Rules)
+        assert not (tmp_path / "a" / "2026-09-21" / "stream").exists()
+        stuck.set()

@@ -53,6 +53,16 @@ def test_files_that_are_in_the_way(tmp_path: Path) -> None:
     ]
 
 
+def test_the_directory_of_an_app_goes_by_its_key(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    lines = found(
+        tmp_path,
+        recordings='r"\n[[app]]\nname = "b"\nclient_id = "b"\nclient_secret = { value = "c" }\n'
+        'webhook_secret = { value = "w" }\n[app.recording]\ndirectory = "file',
+    )
+    assert lines == [f"app[1].recording.directory: {tmp_path}/file is a file, not a directory"]
+
+
 def test_a_directory_that_may_not_be_written() -> None:
     with tempfile.TemporaryDirectory() as name, unprivileged_in(Path(name)) as closed:
         places = {"recordings": f"{closed}/r", "state": f"{closed}/s", "socket": f"{closed}/a.sock"}

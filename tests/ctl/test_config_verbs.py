@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from rtmsd.config import as_masked_dict, load
+from rtmsd.config import as_masked_dict, effective, load
 from rtmsd.ctl.errors import Exit
 from rtmsd.ctl.verbs.config import flattened
 from tests.ctl.nobody import unprivileged
@@ -40,7 +40,7 @@ def file(daemon: FakeDaemon, tmp_path: Path) -> Path:
     path.write_text(GOOD + PLACES)
     path.chmod(0o600)  # it holds secrets, and everybody's reading them would be a warning
     daemon.answers["GET /v1/status"] = {"config_file": str(path)}
-    daemon.answers["GET /v1/config"] = as_masked_dict(load(path))
+    daemon.answers["GET /v1/config"] = as_masked_dict(load(path)) | {"effective": effective(load(path))}
     return path
 
 
@@ -122,6 +122,32 @@ def test_show_hides_secrets(ctl: Ctl, capsys: Capture) -> None:
     assert "streams.media_window_s\t65" in shown
     assert 'secret"' not in shown
     assert 'app[main].client_secret\t"***"\n' in shown
+
+
+def test_show_ends_with_what_holds_for_each_app(ctl: Ctl, daemon: FakeDaemon, file: Path, capsys: Capture) -> None:
+    own = '[app.media.audio]\nsend_rate_ms = 20\n[app.recording]\ndirectory = "care"\n'
+    file.write_text(GOOD + own + PLACES)
+    config = load(file)
+    daemon.answers["GET /v1/config"] = as_masked_dict(config) | {"effective": effective(config)}
+    assert ctl("config", "show") == Exit.OK
+    shown = capsys.readouterr().out.partition("\n\n")[2].splitlines()
+    assert shown[0] == "effective for app main"
+    assert "media.audio.send_rate_ms\t20  (its own)" in shown
+    assert f'recording.directory\t"{file.parent}/care"  (its own)' in shown
+    assert "recording.keep_days\t0  (default)" in shown
+    assert ctl("config", "show", "--json") == Exit.OK
+    found = json.loads(capsys.readouterr().out)
+    assert found["effective"]["main"]["media.audio.send_rate_ms"] == {"value": 20, "from": "app"}
+    assert found["app"][0]["media"] == {"audio": {"send_rate_ms": 20}}
+
+
+def test_diff_of_an_apps_own_keys(ctl: Ctl, file: Path, capsys: Capture) -> None:
+    file.write_text(GOOD + '[app.recording]\ndirectory = "care"\nkeep_days = 3\n' + PLACES)
+    assert ctl("config", "diff", "--json") == Exit.OK
+    changes = {change["path"]: change for change in json.loads(capsys.readouterr().out)}
+    assert changes["app[main].recording.directory"]["needs_restart"]
+    assert not changes["app[main].recording.keep_days"]["needs_restart"]
+    assert len(changes) == 2
 
 
 def test_diff(ctl: Ctl, file: Path, capsys: Capture) -> None:

@@ -372,6 +372,14 @@ def test_a_reader_that_closes_our_output(daemon: FakeDaemon) -> None:
     child.wait()
 
 
+def test_status_names_each_directory(ctl: Ctl, daemon: FakeDaemon, capsys: Capture) -> None:
+    free = {"/srv/a": 2**30, "/srv/b": None}
+    directories = [{"directory": each, "free_bytes": size_bytes} for each, size_bytes in free.items()]
+    daemon.answers["GET /v1/status"] = STATUS | {"disk": {"pending_bytes": 2048, "directories": directories}}
+    assert ctl("status") == Exit.OK
+    assert "1.0 GiB free in /srv/a, - free in /srv/b, 2.0 KiB to write" in capsys.readouterr().out
+
+
 def test_output_to_a_full_disk(daemon: FakeDaemon) -> None:
     daemon.answers["GET /v1/streams"] = [STREAM]
     with Path("/dev/full").open("wb") as full:

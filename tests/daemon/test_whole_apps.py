@@ -12,7 +12,8 @@ import attrs
 import pytest
 import trio
 
-from rtmsd.config import AppConfig, Config, Overrides
+from rtmsd import log
+from rtmsd.config import AppConfig, Config, Overrides, load
 from rtmsd.daemon.backend import Backend
 from rtmsd.errors import AlreadyRunningError, leaves
 from rtmsd.protocol.enums import StopReason
@@ -247,3 +248,52 @@ async def test_a_directory_that_another_daemon_has_is_named_by_its_key(tmp_path:
         lock.release()
     [error] = leaves(found.value)
     assert str(error).startswith(f"app[1].recording.directory: {tmp_path / 'care'} is in use by another rtmsd")
+
+
+def file_of(directory: Path, *, care: str) -> str:
+    """A configuration for `two_apps`' simulators, as a file. `care` is what stands at the end of the second app."""
+    apps = [
+        f'[[app]]\nname = "{name}"\nclient_id = "{zoom.client_id}"\n'
+        f'client_secret = {{ value = "{zoom.client_secret}" }}\n'
+        f'webhook_secret = {{ value = "{zoom.webhook_secret}" }}\n{own}'
+        for name, zoom, own in (("main", HURRIED, ""), ("care", CARE, care))
+    ]
+    return "".join(apps) + (
+        f'[zoom]\nallowed_hosts = ["127.0.0.1"]\nallow_plain_ws = true\n[webhook]\nlisten = "127.0.0.1:0"\n'
+        f'[recording]\ndirectory = "{directory}/recordings"\nmin_free_bytes = 0\nsync_interval_s = 0.1\n'
+        f"[streams]\nreconnect_delay_s = 0.05\nstop_grace_s = 1\n"
+        f'[state]\nfile = "{directory}/state.sqlite"\n[admin]\nsocket = "{directory}/admin.sock"\n'
+    )
+
+
+async def test_a_reload_changes_an_apps_media_at_once_and_its_directory_at_a_restart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log, "configure", lambda config, *, secrets: None)
+    path = tmp_path / "config.toml"
+    path.write_text(file_of(tmp_path, care=""))
+    path.chmod(0o600)
+    async with open_stage() as stage:
+        async with stage.daemon(load(path)) as backend:
+            before = await live(stage.care, "meeting")
+            own = f'[app.media]\ntypes = ["audio"]\n[app.recording]\ndirectory = "{tmp_path}/care"\n'
+            path.write_text(file_of(tmp_path, care=own))
+            changed = (await backend.reload())["changed"]
+            assert {each["path"]: each["needs_restart"] for each in changed} == {
+                "app[care].media.types": False,
+                "app[care].recording.directory": True,
+            }
+            after = await live(stage.care, "meeting")
+            assert set(backend.stream(before.rtms_stream_id)["media"]) == {"audio", "transcript"}
+            assert set(backend.stream(after.rtms_stream_id)["media"]) == {"audio"}
+            await stopped(backend, before, after)
+            assert {each.parent.parent for each in (await directories_of(backend)).values()} == {
+                tmp_path / "recordings"
+            }
+            assert backend.config()["effective"]["care"]["media.types"] == {"value": ["audio"], "from": "app"}
+        async with stage.daemon(load(path)) as backend:
+            moved = await live(stage.care, "meeting")
+            await stopped(backend, moved)
+            places = await directories_of(backend)
+            assert places[moved.rtms_stream_id].parent.parent == tmp_path / "care"
+            assert len(places) == 3

@@ -38,6 +38,7 @@ class FakeSink:
 
     Attributes:
         given: the time, stream and event of each call.
+        directories: of the recording, in each call.
         most: calls at the same time.
     """
 
@@ -47,6 +48,7 @@ class FakeSink:
         self.errors = list(errors)
         self.let_go = let_go
         self.given: list[tuple[float, str, DeliveryEvent]] = []
+        self.directories: list[Path] = []
         self.most = self._now = 0
 
     def events(self, stream: str) -> list[DeliveryEvent]:
@@ -54,6 +56,7 @@ class FakeSink:
 
     async def deliver(self, recording: Recording) -> None:
         self.given.append((trio.current_time(), recording.rtms_stream_id, recording.event))
+        self.directories.append(recording.directory)
         self._now += 1
         self.most = max(self.most, self._now)
         try:
@@ -114,6 +117,19 @@ def test_a_retry_comes_later_each_time_and_not_for_ever() -> None:
     assert [retry_after_s(again, tries, (5, 60)) for tries in range(4)] == [5, 60, None, None]
     assert retry_after_s(Refused("no"), 0, (5, 60)) is None
     assert retry_after_s(again, 0, ()) is None
+
+
+async def test_a_recording_in_another_directory_goes_by_its_whole_path(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    sink = FakeSink()
+    async with Desk.open(tmp_path, sink) as desk:
+        for directory in (tmp_path / "day" / "one", Path("/srv/care/day/two")):
+            await desk.journal.transact(desk.deliveries.closing(directory.name, directory))
+            desk.deliveries.closed(directory.name)
+            await wait_all_tasks_blocked()
+        assert [row.directory for row in await desk.rows()] == ["day/one", "/srv/care/day/two"]
+    assert sink.directories == [tmp_path / "day" / "one", Path("/srv/care/day/two")]
 
 
 async def test_each_sink_gets_a_recording_once(tmp_path: Path, autojump_clock: MockClock) -> None:

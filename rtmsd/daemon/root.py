@@ -281,7 +281,7 @@ async def _remember(directories: Directories, journal: Journal) -> None:
     """Take up the directories of earlier configurations, and write down those of this one."""
     try:
         known = await journal.transact(remembered.known)
-        kept = await trio.to_thread.run_sync(directories.take_up, known)
+        kept = await directories.take_up(known)
         now = dict.fromkeys([*directories, *kept])
         if sorted(now) != known:
             await journal.transact(partial(remembered.remember, directories=now))

@@ -20,6 +20,7 @@ from rtmsd.system.lock import LockFile
 log = structlog.get_logger()
 
 LOCK_EVERY_S: Final = 5.0
+_LOOK_S: Final = 2.0
 
 
 class Directories:
@@ -48,7 +49,7 @@ class Directories:
         directories = cls()
         try:
             for directory, key in keys.items():
-                directories._lock(directory, key)
+                directories._locks[directory] = _locked(directory, key)
             yield directories
         finally:
             for lock in directories._locks.values():
@@ -57,30 +58,30 @@ class Directories:
     def __iter__(self) -> Iterator[Path]:
         return iter(self._locks)
 
-    def take_up(self, known: Iterable[Path]) -> list[Path]:
-        """Lock those of earlier configurations that hold recordings. Blocks. What cannot be had is logged.
+    async def take_up(self, known: Iterable[Path]) -> list[Path]:
+        """Lock those of earlier configurations that hold recordings. What cannot be had is logged: a disk that does not
+        answer, too, which must not hold up the start.
 
         Returns:
             Those to remember: locked now, or not to be had now.
         """
-        kept, ours = [], {os.path.realpath(directory) for directory in self._locks}
+        kept = []
         for directory in known:
-            if os.path.realpath(directory) in ours:  # perhaps by another name
-                continue
-            try:
-                if number := count_recordings(directory):
-                    self._lock(directory, "recording directory of an earlier configuration")
-                    self.left[directory] = number
-                    log.warning("recordings of an earlier configuration", directory=str(directory), number=number)
-            except (OSError, RtmsdError) as error:
-                log.error(  # noqa: TRY400 foreseen
-                    "recordings of an earlier configuration are not to be had",
-                    directory=str(directory),
-                    error=str(error),
-                )
-                number = 1  # perhaps
-            if number:
-                kept.append(directory)
+            found, why = None, f"no answer within {_LOOK_S:g} s"
+            with trio.move_on_after(_LOOK_S):
+                try:
+                    found = await trio.to_thread.run_sync(_take_up, directory, list(self), abandon_on_cancel=True)
+                except (OSError, RtmsdError) as error:
+                    why = str(error)
+            if found is None:
+                log.error("recordings of an earlier configuration not to be had", directory=str(directory), error=why)
+            else:
+                number, lock = found
+                if lock is None:  # nothing is left there
+                    continue
+                self.left[directory], self._locks[directory] = number, lock
+                log.warning("recordings of an earlier configuration", directory=str(directory), number=number)
+            kept.append(directory)
         return kept
 
     async def follow(self) -> None:
@@ -89,8 +90,16 @@ class Directories:
             for directory, lock in self._locks.items():
                 nursery.start_soon(_follow, directory, lock)
 
-    def _lock(self, directory: Path, key: str) -> None:
-        self._locks[directory] = LockFile.acquire(directory / ".rtmsd.lock", f"{key}: {directory}")
+
+def _locked(directory: Path, key: str) -> LockFile:
+    return LockFile.acquire(directory / ".rtmsd.lock", f"{key}: {directory}")
+
+
+def _take_up(directory: Path, ours: Iterable[Path]) -> tuple[int, LockFile | None]:
+    """Lock a directory if it holds recordings, and is none of ours by another name. Returns how many there are, too."""
+    is_ours = os.path.realpath(directory) in {os.path.realpath(each) for each in ours}
+    number = 0 if is_ours else count_recordings(directory)
+    return number, _locked(directory, "recording directory of an earlier configuration") if number else None
 
 
 async def _follow(directory: Path, lock: LockFile) -> None:

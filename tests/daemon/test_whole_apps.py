@@ -234,6 +234,11 @@ async def test_a_stream_goes_on_in_the_directory_that_it_has(tmp_path: Path) -> 
             assert {each.parent.parent for each in places.values()} == {tmp_path / "care"}
             assert [path.name for path in places[revoked.rtms_stream_id].iterdir()] == ["stream.json"]
             assert manifest_in(places[revoked.rtms_stream_id])["state"] == "revoked"
+            await meeting.webhooks.stopped(StopReason.STREAM_REVOKED)  # after its end: nobody records it any more
+            while [path.name for path in places[meeting.rtms_stream_id].iterdir()] != ["stream.json"]:  # noqa: ASYNC110
+                await trio.sleep(0.01)
+            assert manifest_in(places[meeting.rtms_stream_id])["state"] == "revoked"
+            assert not list((tmp_path / "recordings").glob("*/*"))
 
 
 async def test_a_directory_that_another_daemon_has_is_named_by_its_key(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Several directories of recordings: a writer for each, as no disk may hold up another, and those left from before."""
 
 import errno
+import threading
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,7 @@ from trio.testing import MockClock
 
 from rtmsd.errors import AlreadyRunningError
 from rtmsd.protocol.messages import SessionRef
+from rtmsd.recording import directories as directories_module
 from rtmsd.recording.directories import Directories
 from rtmsd.recording.disk.writer import Writer
 from rtmsd.recording.library.librarian import Librarian
@@ -128,14 +130,14 @@ def recording_in(root: Path) -> Path:
     return directory
 
 
-def test_directories_that_hold_recordings_are_taken_up(tmp_path: Path) -> None:
+async def test_directories_that_hold_recordings_are_taken_up(tmp_path: Path) -> None:
     for name in ("now", "left"):
         recording_in(tmp_path / name)
     (tmp_path / "empty").mkdir()
     (tmp_path / "link").symlink_to("now")
     known = [tmp_path / name for name in ("empty", "gone", "left", "link", "now")]
     with Directories.locked({tmp_path / "now": "recording.directory"}) as directories:
-        assert directories.take_up(known) == [tmp_path / "left"]
+        assert await directories.take_up(known) == [tmp_path / "left"]
         assert directories.left == {tmp_path / "left": 1}
         assert list(directories) == [tmp_path / "now", tmp_path / "left"]
         with pytest.raises(AlreadyRunningError):
@@ -144,11 +146,11 @@ def test_directories_that_hold_recordings_are_taken_up(tmp_path: Path) -> None:
     assert not (tmp_path / "gone").exists()
 
 
-def test_what_cannot_be_had_now_is_remembered_and_said(tmp_path: Path) -> None:
+async def test_what_cannot_be_had_now_is_remembered_and_said(tmp_path: Path) -> None:
     recording_in(tmp_path / "left")
     lock = LockFile.acquire(tmp_path / "left" / ".rtmsd.lock", "it")
     with structlog.testing.capture_logs() as logs, Directories.locked({tmp_path / "now": "r"}) as directories:
-        assert directories.take_up([tmp_path / "left"]) == [tmp_path / "left"]
+        assert await directories.take_up([tmp_path / "left"]) == [tmp_path / "left"]
         assert list(directories) == [tmp_path / "now"]
     lock.release()
     assert "not to be had" in logs[-1]["event"]
@@ -164,6 +166,18 @@ async def test_the_state_file_knows_the_directories(tmp_path: Path) -> None:
             assert await journal.transact(remembered.known) == sorted(set(found))
     finally:
         await journal.aclose()
+
+
+async def test_a_disk_of_before_that_does_not_answer_holds_up_no_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = threading.Event()
+    monkeypatch.setattr(directories_module, "count_recordings", lambda root: answers.wait() and 1)
+    monkeypatch.setattr(directories_module, "_LOOK_S", 0.01)
+    with Directories.locked({tmp_path / "now": "r"}) as directories:
+        assert await directories.take_up([tmp_path / "left"]) == [tmp_path / "left"]
+        assert list(directories) == [tmp_path / "now"]
+        answers.set()
 
 
 # Lists and deletion

@@ -131,10 +131,11 @@ def test_show_ends_with_what_holds_for_each_app(ctl: Ctl, daemon: FakeDaemon, fi
     daemon.answers["GET /v1/config"] = as_masked_dict(config) | {"effective": effective(config)}
     assert ctl("config", "show") == Exit.OK
     shown = capsys.readouterr().out.partition("\n\n")[2].splitlines()
-    assert shown[0] == "effective for app main"
-    assert "media.audio.send_rate_ms\t20  (its own)" in shown
-    assert f'recording.directory\t"{file.parent}/care"  (its own)' in shown
-    assert "recording.keep_days\t0  (default)" in shown
+    assert shown[0] == "what holds for app main"
+    assert "app[main].media.audio.send_rate_ms\t20\tits own" in shown
+    assert f'app[main].recording.directory\t"{file.parent}/care"\tits own' in shown
+    assert "app[main].recording.keep_days\t0\tdefault" in shown
+    assert len(shown) == len(set(shown)) == len([line for line in shown if line.startswith("app[main].")]) + 1
     assert ctl("config", "show", "--json") == Exit.OK
     found = json.loads(capsys.readouterr().out)
     assert found["effective"]["main"]["media.audio.send_rate_ms"] == {"value": 20, "from": "app"}

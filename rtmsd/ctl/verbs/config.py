@@ -52,12 +52,14 @@ def show(context: Context) -> None:
         return
     effective = config.pop("effective", {})
     for path, value in flattened(config):
-        context.out.labelled(path, toml_like(value), between=" = ")
+        if path.partition("].")[2] not in effective.get(path[4:].partition("]")[0], {}):  # else it follows
+            context.out.labelled(path, toml_like(value), between=" = ")
     for app, keys in effective.items():
-        context.out.section(f"effective for app {app}")
+        context.out.section(f"what holds for app {app}")
         for path, found in keys.items():
-            line = f"{toml_like(found['value'])}  ({SOURCES.get(found['from'], found['from'])})"
-            context.out.labelled(path, line, between=" = ")
+            source = SOURCES.get(found["from"], found["from"])
+            note = f"   # {source}" if context.out.terminal else f"\t{source}"
+            context.out.labelled(f"app[{app}].{path}", toml_like(found["value"]) + note, between=" = ")
 
 
 SOURCES: Final = {"app": "its own", "file": "file-wide", "default": "default"}

@@ -37,7 +37,7 @@ def backend(bench: Bench) -> Backend:
 
 
 def backend_of(bench: Bench) -> Backend:
-    health = Health(bench.supervisor.config, bench.supervisor, bench.writer)
+    health = Health(bench.supervisor.config, bench.supervisor, bench.writers)
     return Backend(bench.directory / "config.toml", bench.supervisor, health, ZoomApi(), events=LiveHub(), stop=no_stop)
 
 

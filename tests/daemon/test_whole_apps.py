@@ -123,8 +123,8 @@ async def test_each_app_has_its_media_and_its_place_also_after_a_restart(tmp_pat
     ]
     assert {file["media"] for file in of_main["files"]} == {"audio", "transcript"}
     assert {file["media"] for file in of_care["files"]} == {"audio", "transcript", "video"}
-    assert {file["rate_hz"] for file in of_main["files"] if file["media"] == "audio"} == {16000}
-    assert {file["rate_hz"] for file in of_care["files"] if file["media"] == "audio"} == {32000}
+    assert {file["sample_rate_hz"] for file in of_main["files"] if file["media"] == "audio"} == {16000}
+    assert {file["sample_rate_hz"] for file in of_care["files"] if file["media"] == "audio"} == {32000}
     assert of_care["media"]["audio"]["asked"]["send_rate_ms"] == 20
     for manifest in (of_main, of_care):
         assert {gap["cause"] for gap in manifest["gaps"]} <= {"daemon_restart"}

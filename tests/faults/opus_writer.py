@@ -61,7 +61,7 @@ async def _main(directory: Path, first: int, reports: Connection, until: int | N
         rtms_stream_id="stream", product="session", session=SessionRef("session_id", "a"), app="main",
         started_ms=T, started_again_ms=T,
     )  # fmt: skip
-    recorder = await open_recorder(settings, info, writer, local_ms=lambda: T)
+    recorder = await open_recorder(info, writer, local_ms=lambda: T)
     recorder.media.audio_format(OPUS)
     async with trio.open_nursery() as nursery:
         await nursery.start(writer.run)

@@ -17,13 +17,13 @@ from rtmsd.protocol.enums import PayloadType
 from rtmsd.protocol.media_params import AudioFormat
 from rtmsd.simulator.media.encoders import encode_alaw, encode_g722
 from rtmsd.simulator.media.marks import marked_packet
+from rtmsd.simulator.media.opus import MARK_BYTES, marked_opus, opus_packets
 from rtmsd.simulator.media.voices import VOICES, speech
 from rtmsd.simulator.model.audio_log import AudioSource
 from rtmsd.simulator.model.settings import Person, Tone
 
 LOOP_MS = 6000
 G722_LOOP_MS = 2000  # encoding takes a quarter of real time
-_OPUS_SILENCE = b"\xf8\xff\xfe"  # a valid packet of 20 ms; there is no encoder in the standard library
 
 
 class Loop:
@@ -31,9 +31,11 @@ class Loop:
 
     def __init__(self, audio_format: AudioFormat, packets: Sequence[bytes]) -> None:
         self.format = audio_format
-        self.size_bytes = len(packets[0])
         self._packets = packets
         self._base64 = [pybase64.b64encode(packet) for packet in packets]
+
+    def size_bytes(self, number: int) -> int:
+        return len(self._packets[number % len(self._packets)])
 
     def packet(self, number: int) -> bytes:
         return self._packets[number % len(self._packets)]
@@ -43,11 +45,13 @@ class Loop:
 
 
 class _Computed(abc.ABC):
-    """L16 packets computed on each request."""
+    """Packets computed on each request."""
 
     def __init__(self, audio_format: AudioFormat) -> None:
         self.format = audio_format
-        self.size_bytes = packet_bytes(audio_format)
+
+    @abc.abstractmethod
+    def size_bytes(self, number: int) -> int: ...
 
     @abc.abstractmethod
     def packet(self, number: int) -> bytes: ...
@@ -56,18 +60,44 @@ class _Computed(abc.ABC):
         return pybase64.b64encode(self.packet(number))
 
 
-class Marked(_Computed):
-    """Packets whose samples hold participant and number (L16 only: other codecs would not keep them)."""
+class _Pcm(_Computed):
+    """L16 packets, all of one size."""
+
+    def __init__(self, audio_format: AudioFormat) -> None:
+        super().__init__(audio_format)
+        self._size_bytes = packet_bytes(audio_format)
+
+    def size_bytes(self, number: int) -> int:
+        return self._size_bytes
+
+
+class Marked(_Pcm):
+    """L16 packets whose samples hold participant and number."""
 
     def __init__(self, audio_format: AudioFormat, user_id: int) -> None:
         super().__init__(audio_format)
         self._user_id = user_id
 
     def packet(self, number: int) -> bytes:
-        return marked_packet(self._user_id, number, self.size_bytes)
+        return marked_packet(self._user_id, number, self._size_bytes)
 
 
-class Mix(_Computed):
+class MarkedOpus(_Computed):
+    """Opus packets of a loop, which hold participant and number in their padding."""
+
+    def __init__(self, loop: Loop, user_id: int) -> None:
+        super().__init__(loop.format)
+        self._loop = loop
+        self._user_id = user_id
+
+    def size_bytes(self, number: int) -> int:
+        return self._loop.size_bytes(number) + MARK_BYTES
+
+    def packet(self, number: int) -> bytes:
+        return marked_opus(self._loop.packet(number), self._user_id, number)
+
+
+class Mix(_Pcm):
     """The sum of several L16 sources; cheap enough for the few sessions that ask for mixed audio."""
 
     def __init__(self, audio_format: AudioFormat, sources: Sequence[AudioSource]) -> None:
@@ -91,13 +121,16 @@ def source_for(person: Person, user_id: int, voice: int, audio_format: AudioForm
     if tone is Tone.MARKED and audio_format.codec == PayloadType.L16:
         return Marked(audio_format, user_id)
     if person.wav is not None:
-        return _wav_loop(person.wav, audio_format)
-    return _voice_loop(voice % VOICES, audio_format)
+        loop = _wav_loop(person.wav, audio_format, voice)
+    else:
+        loop = _voice_loop(voice % VOICES, audio_format)
+    # G.711 and G.722 would not keep a mark.
+    return MarkedOpus(loop, user_id) if tone is Tone.MARKED and audio_format.codec == PayloadType.OPUS else loop
 
 
 def mix_for(sources: Sequence[AudioSource], audio_format: AudioFormat, tone: Tone) -> AudioSource:
     """Return the packets of `user_id` 0, the mix of `sources`; codecs other than L16 carry the first one only."""
-    if tone is Tone.MARKED and audio_format.codec == PayloadType.L16:
+    if tone is Tone.MARKED and audio_format.codec in (PayloadType.L16, PayloadType.OPUS):
         return _marked_mix(audio_format)
     if audio_format.codec != PayloadType.L16 or len(sources) == 1:
         return sources[0]
@@ -106,24 +139,25 @@ def mix_for(sources: Sequence[AudioSource], audio_format: AudioFormat, tone: Ton
 
 @functools.cache
 def _marked_mix(audio_format: AudioFormat) -> AudioSource:
-    return Marked(audio_format, 0)
+    is_opus = audio_format.codec == PayloadType.OPUS
+    return MarkedOpus(_voice_loop(0, audio_format), 0) if is_opus else Marked(audio_format, 0)
 
 
 @functools.lru_cache(maxsize=64)
-def _voice_loop(voice: int, audio_format: AudioFormat) -> AudioSource:
+def _voice_loop(voice: int, audio_format: AudioFormat) -> Loop:
     duration_ms = G722_LOOP_MS if audio_format.codec == PayloadType.G722 else LOOP_MS
-    return _loop(audio_format, speech(voice, audio_format.rate_hz, duration_ms))
+    return _loop(audio_format, speech(voice, audio_format.rate_hz, duration_ms), voice)
 
 
 @functools.lru_cache(maxsize=16)
-def _wav_loop(path: Path, audio_format: AudioFormat) -> AudioSource:
-    return _loop(audio_format, read_wav(path, audio_format.rate_hz))
+def _wav_loop(path: Path, audio_format: AudioFormat, voice: int) -> Loop:
+    return _loop(audio_format, read_wav(path, audio_format.rate_hz), voice)
 
 
-def _loop(audio_format: AudioFormat, mono: "array[int]") -> AudioSource:
+def _loop(audio_format: AudioFormat, mono: "array[int]", voice: int) -> Loop:
     """Cut a mono signal into packets; the last one is padded with silence."""
     if audio_format.codec == PayloadType.OPUS:
-        return Loop(audio_format, [_OPUS_SILENCE])
+        return Loop(audio_format, opus_packets(mono, audio_format.channels, voice))
     samples = audio_format.rate_hz * audio_format.send_rate_ms // 1000
     mono = mono + array("h", bytes(2 * (-len(mono) % samples)))
     if audio_format.codec == PayloadType.G711:

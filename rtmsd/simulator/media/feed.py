@@ -191,12 +191,12 @@ class AudioFeed:
         packet = _Packet(self, user_id, number, timestamp_ms, late, source, connection.number)
         dialect = connection.dialect
         if dialect.plain:
-            tail = b'","length":%d,"timestamp":%d}}' % (source.size_bytes, timestamp_ms)
+            tail = b'","length":%d,"timestamp":%d}}' % (source.size_bytes(number), timestamp_ms)
             connection.wire.put(frame(TEXT, self._head(user_id) + source.base64(number) + tail), packet)
             return
         content = self.who(user_id, dialect) | {"data": source.base64(number).decode()}
         if dialect.length:
-            content["length"] = source.size_bytes
+            content["length"] = source.size_bytes(number)
         content["timestamp"] = timestamp_ms
         connection.post({"msg_type": int(MsgType.MEDIA_DATA_AUDIO), "content": content}, packet)
 

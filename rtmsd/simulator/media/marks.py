@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 _MAGIC = b"\xa5\x5a\xc3\x3c"
 _LABEL = struct.Struct("<4sIq")
+LABEL_BYTES = _LABEL.size
 _PATTERN = bytes((index * 37 + 11) & 0xFF for index in range(256))
 _LONG_PATTERN = _PATTERN * 1500  # a second of 48 kHz stereo, the largest packet, wherever it starts
 
@@ -26,7 +27,20 @@ class Mark(NamedTuple):
 def marked_packet(user_id: int, number: int, size_bytes: int) -> bytes:
     """Return a packet of `size_bytes`, at least 16, for any `user_id` of 32 bits."""
     start = number & 0xFF
-    return _LABEL.pack(_MAGIC, user_id & 0xFFFFFFFF, number) + _LONG_PATTERN[start : start + size_bytes - _LABEL.size]
+    return label(user_id, number) + _LONG_PATTERN[start : start + size_bytes - LABEL_BYTES]
+
+
+def label(user_id: int, number: int) -> bytes:
+    """Return the 16 bytes that name a packet."""
+    return _LABEL.pack(_MAGIC, user_id & 0xFFFFFFFF, number)
+
+
+def read_label(data: bytes) -> tuple[int, int] | None:
+    """Return the user id and number in a label; None for any other bytes."""
+    if len(data) != LABEL_BYTES or not data.startswith(_MAGIC):
+        return None
+    _, user_id, number = _LABEL.unpack(data)
+    return user_id, number
 
 
 def find_marks(track: bytes, size_bytes: int) -> Iterator[Mark]:

@@ -10,13 +10,12 @@ from rtmsd.simulator.model.fate import ARRIVED, Fate
 
 
 class AudioSource(Protocol):
-    """One participant's (or the mix's) audio in one format; all packets have the same size."""
+    """One participant's (or the mix's) audio in one format."""
 
     @property
     def format(self) -> AudioFormat: ...
 
-    @property
-    def size_bytes(self) -> int: ...
+    def size_bytes(self, number: int) -> int: ...
 
     def packet(self, number: int) -> bytes: ...
 

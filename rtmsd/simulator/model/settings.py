@@ -81,7 +81,7 @@ class Person:
         user_id: None takes the next free one.
         talking: from the moment of joining.
         camera: on from the moment of joining.
-        wav: 16-bit PCM to play in a loop instead of the synthetic voice.
+        wav: 16-bit PCM to play in a loop instead of the synthetic voice; as Opus with `rtmsd[media]` only.
     """
 
     user_name: str

@@ -1,0 +1,30 @@
+"""The maker of the simulator's clips: `python -m tests.simulator.make_clips`, in an environment with PyAV."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from rtmsd.simulator.media import clips, opus
+from rtmsd.simulator.media.voices import speech
+
+DIRECTORY: Final = Path(clips.__file__).with_name("clips")
+_OPUS_MS: Final = 3000
+_OPUS_BIT_RATE: Final = 12000
+
+
+def main() -> None:
+    for channels in (1, 2):
+        for voice in range(opus.CLIP_VOICES):
+            packets = opus.encode(speech(voice, opus.RATE_HZ, _OPUS_MS), channels, _OPUS_BIT_RATE)
+            assert packets is not None, "PyAV is not installed"
+            _write(f"opus-{channels}-{voice}", packets)
+
+
+def _write(name: str, packets: Sequence[bytes]) -> None:
+    path = DIRECTORY / f"{name}.clip"
+    path.write_bytes(clips.clip_bytes(packets))
+    print(path.name, len(packets), path.stat().st_size)
+
+
+if __name__ == "__main__":
+    main()

@@ -61,7 +61,7 @@ def _check_sinks(sinks: tuple[SinkConfig, ...], reader: Reader) -> None:
 
 # Keys of the file for the fields that `media_matrix.check` names.
 MEDIA_KEYS: Final = {
-    ("audio", "content_type"): "media.audio.codec",
+    ("audio", "content_type"): "media.audio.content",
     ("audio", "codec"): "media.audio.codec",
     ("audio", "sample_rate"): "media.audio.sample_rate_hz",
     ("audio", "channel"): "media.audio.channels",
@@ -76,6 +76,9 @@ MEDIA_KEYS: Final = {
     ("deskshare", "fps"): "media.share.fps",
     ("transcript", "src_language"): "media.transcript.language",
 }
+
+# Where the wire's words are not those of the file.
+_IN_WORDS: Final = {("audio", "content_type"): 'must be "raw" with codec = "L16": "rtp" goes with OPUS, G711 and G722'}
 
 
 def _check_media(config: Config, reader: Reader) -> None:
@@ -104,7 +107,8 @@ def _is_sound(reader: Reader, path: str, key: str) -> bool:
 def _media_mistakes(media: MediaConfig) -> Iterator[tuple[str, str]]:
     """Yield keys below `[media]` whose values do not go together, and why."""
     for mistake in media_matrix.check(media.params(), media.requested):
-        yield MEDIA_KEYS[mistake.media, mistake.field].removeprefix("media."), mistake.message
+        field = mistake.media, mistake.field
+        yield MEDIA_KEYS[field].removeprefix("media."), _IN_WORDS.get(field, mistake.message)
     if media.transcript.language == "auto" and not media.transcript.detect_language:
         yield "transcript.detect_language", 'must be true with language = "auto"'
     video, usual = media.video, VideoConfig()

@@ -33,6 +33,7 @@ _VIDEO_STREAMS: Final = {
     "active-speaker": DataOption.VIDEO_SINGLE_ACTIVE_STREAM,
     "individual": DataOption.VIDEO_SINGLE_INDIVIDUAL_STREAM,
 }
+_CONTENTS: Final = {"raw": ContentType.RAW_AUDIO, "rtp": ContentType.RTP}
 _SAMPLE_RATES: Final = {rate.hz: rate for rate in SampleRate}
 LANGUAGES: Final[Mapping[str, TranscriptLanguage]] = {
     "auto" if language is TranscriptLanguage.NONE else language.name.lower().replace("_", "-"): language
@@ -52,12 +53,13 @@ class AudioConfig:
     codec: Literal["L16", "G711", "G722", "OPUS"] = "L16"
     sample_rate_hz: Literal[8000, 16000, 32000, 48000] = 16000
     channels: Literal[1, 2] = 1
+    content: Literal["raw", "rtp"] = "raw"
     streams: Literal["per-participant", "mixed"] = "per-participant"
     send_rate_ms: Annotated[int, Between(20, 1000)] = 100
 
     def params(self) -> AudioParams:
         return AudioParams(
-            content_type=ContentType.RAW_AUDIO,
+            content_type=_CONTENTS[self.content],
             sample_rate=_SAMPLE_RATES[self.sample_rate_hz],
             channel=self.channels,
             codec=PayloadType[self.codec],

@@ -239,6 +239,7 @@ COUNTERS: Final[Mapping[str, Texts]] = {
         "A newer protocol.",
         "Upgrade rtmsd if it matters to you.",
     ),
+    "rtp_lost": ("Packets that RTP's numbers say were sent, and that never came.", "Zoom lost them.", _NOTHING),
     "lag": ("How far reception is ahead of the disk.", "A busy disk.", "Above some seconds: check the disk."),
 }
 

@@ -52,6 +52,10 @@ def mistakes_in(directory: Path, text: str) -> list[str]:
         ("[media.audio]\nsend_rate_ms = 0", ["send_rate_ms"]),
         ("[media.audio]\nsample_rate_hz = 44100", ["sample_rate_hz"]),
         ("[media.audio]\nchannels = 3", ["channels"]),
+        ('[media.audio]\ncontent = "rtp"', ["content"]),
+        ('[media.audio]\ncontent = "rtp"\ncodec = "G711"', ["sample_rate_hz", "send_rate_ms"]),
+        ('[media.audio]\ncontent = "rtp"\ncodec = "G722"\nsend_rate_ms = 20', []),
+        ('[media.audio]\ncontent = "srt"', ["content"]),
     ],
 )
 def test_audio(tmp_path: Path, text: str, keys: list[str]) -> None:
@@ -84,6 +88,11 @@ def test_individual_video_without_video_is_a_warning(tmp_path: Path) -> None:
     config = load_text(tmp_path, f'{MAIN}[media.video]\nstreams = "individual"')
     assert any('without "video" in media.types' in warning for warning in config.warnings)
     assert config.media.params().video is None
+
+
+def test_what_rtp_goes_with_is_said(tmp_path: Path) -> None:
+    (mistake,) = mistakes_in(tmp_path, MAIN + '[media.audio]\ncontent = "rtp"')
+    assert mistake == 'media.audio.content: must be "raw" with codec = "L16": "rtp" goes with OPUS, G711 and G722'
 
 
 @pytest.mark.parametrize("section", ["video", "share"])

@@ -221,6 +221,28 @@ async def test_g711_in_rtp_is_decoded_behind_its_header(studio: Any, tools: Any)
     assert tools.samples(recorder.directory / "audio/5.wav") == b"".join(decode_alaw(data) for data in coded)
 
 
+async def test_what_rtp_lost_is_counted_for_each_over_reconnections_and_restarts(studio: Any, tools: Any) -> None:
+    audio = attrs.evolve(tools.audio_format(rate_hz=8000, codec=PayloadType.G711), is_rtp=True)
+    payload = b"\xd5" * 160
+
+    async def hear(users: dict[int, list[int]], *, twice: bool = False) -> Any:
+        recorder = await studio.open()
+        for _ in range(1 + twice):
+            recorder.media.audio_format(audio)
+            recorder.connected("media", AUDIO)
+            for user_id, numbers in users.items():
+                taken, numbers[:2] = numbers[:2], []
+                for number in taken:
+                    recorder.media.audio(user_id, None, tools.T + 20 * number, rtp(number, payload))
+        await recorder.suspend()
+        return tools.manifest(recorder)["counters"]
+
+    counters = await hear({5: [0, 1, 4, 6], 6: [100, 101, 102, 103]}, twice=True)  # 2, 3 in an outage, and 5
+    assert (counters["rtp_lost"], counters["corrupt"]) == (3, 0)
+    counters = await hear({5: [50, 52]})  # nobody knows what came while no process ran
+    assert (counters["rtp_lost"], counters["corrupt"]) == (4, 0)
+
+
 @pytest.mark.parametrize("packets", [3, 400])
 async def test_corrections_are_counted_over_a_restart(studio: Any, tools: Any, packets: int) -> None:
     T = tools.T

@@ -4,12 +4,13 @@ all else decoded to L16, in WAV.
 
 from collections import Counter
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from rtmsd.protocol.causes import GapCause
 from rtmsd.protocol.enums import PayloadType
 from rtmsd.protocol.media_data import UserId
 from rtmsd.protocol.media_params import AudioFormat
+from rtmsd.protocol.rtp import RtpSequence
 from rtmsd.recording.disk.file_buffer import DiskFile
 from rtmsd.recording.disk.paths import participant_name
 from rtmsd.recording.disk.presence import Damage
@@ -24,9 +25,6 @@ from rtmsd.recording.media.store import FRESH_MS, IntakeContext, Kept, MediaStor
 from rtmsd.recording.media.wav.header import PcmFormat, WavHeader
 from rtmsd.recording.media.wav.track import ADJUSTMENTS, Placement, Track
 from rtmsd.recording.timeline.gaps import Gap
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 _MAX_FILES: Final = 2000
 """Bound of the files of a stream, against senseless ids; packets past it are dropped."""
@@ -47,6 +45,7 @@ class AudioStore(MediaStore[bytes]):
         tracks: where a participant's packets go as a rule: the file that starts last, of those in the format in force.
         format: the format in force.
         decodes: whether packets have to go through `decode`.
+        rtp_lost: packets that sequence numbers of RTP say were sent, and that did not come, to this process.
     """
 
     media = "audio"
@@ -61,8 +60,9 @@ class AudioStore(MediaStore[bytes]):
         self._ahead: set[Track] = set()  # files with a jump so far ahead that it may be a broken timestamp
         self._gone_adjustments: Counter[str] = Counter()  # of files that others removed
         self._gone_bytes = 0
+        self.rtp_lost = 0
         self._decoders: dict[UserId, PacketDecoder] = {}
-        self._new_decoder: Callable[[], PacketDecoder] = decoder(self.format)
+        self._sequences: dict[UserId, RtpSequence] = {}
 
     @property
     def pcm(self) -> PcmFormat:
@@ -78,7 +78,7 @@ class AudioStore(MediaStore[bytes]):
         Raises:
             ValueError: the format cannot be stored, which the configuration does not let be asked for.
         """
-        self._new_decoder = rtp_decoder(audio) if audio.is_rtp else decoder(audio)
+        decoder(audio)
         self._decoders.clear()
         self.decodes = audio.codec is not PayloadType.L16 or audio.is_rtp
         if audio != self.format:
@@ -95,8 +95,18 @@ class AudioStore(MediaStore[bytes]):
         if decode is None:
             if len(self._decoders) >= _MAX_DECODERS:
                 self._decoders = {each: known for each, known in self._decoders.items() if each in self.tracks}
-            decode = self._decoders[user_id] = self._new_decoder()
+                self._sequences = {each: known for each, known in self._sequences.items() if each in self._decoders}
+            decode = self._decoders[user_id] = self._new_decoder(user_id)
         return decode(data)
+
+    def _new_decoder(self, user_id: UserId) -> PacketDecoder:
+        if not self.format.is_rtp:
+            return decoder(self.format)()
+        sequence = self._sequences.setdefault(user_id, RtpSequence())  # it goes on over reconnections
+        return rtp_decoder(self.format, sequence, self._note_lost)
+
+    def _note_lost(self, packets: int) -> None:
+        self.rtp_lost += packets
 
     # Packets that do not simply continue their file
 

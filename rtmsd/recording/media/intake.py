@@ -213,6 +213,8 @@ class MediaIntake:
             "unknown": context.unknown.whole,
             **self._audio.adjustments(),
         }
+        if self._audio.format.is_rtp or "rtp_lost" in earlier.others:
+            now["rtp_lost"] = self._audio.rtp_lost
         return {
             "messages": {"audio": 0, "transcript": 0, **(self.messages + Counter(earlier.messages))},
             **{name: count + earlier[name] for name, count in now.items()},

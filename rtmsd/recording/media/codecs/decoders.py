@@ -6,7 +6,7 @@ from typing import Final, TypeAlias
 
 from rtmsd.protocol.enums import PayloadType
 from rtmsd.protocol.media_params import AudioFormat
-from rtmsd.protocol.rtp import RtpReader
+from rtmsd.protocol.rtp import MaybeRtpReader, RtpReader, RtpSequence
 
 Decoder: TypeAlias = Callable[[bytes], bytes]
 """From the packets of one participant, in order, to signed 16-bit little-endian samples."""
@@ -39,23 +39,23 @@ def _unchanged() -> Decoder:
     return bytes
 
 
-def rtp_decoder(audio: AudioFormat) -> Callable[[], PacketDecoder]:
-    """Return what makes a decoder for one participant whose packets are said to be RTP.
+def rtp_decoder(audio: AudioFormat, sequence: RtpSequence, note_lost: Callable[[int], None]) -> PacketDecoder:
+    """Return a decoder for one participant whose packets are said to be RTP.
+
+    Args:
+        sequence, note_lost: see `RtpReader`.
 
     Raises:
         ValueError: a codec that cannot be stored.
     """
-    new_decoder = decoder(audio)
     samples_per_ms = audio.rate_hz // 1000 * audio.channels
-    # G.711 has a byte for each sample; of G.722 one byte stands for two.
-    bytes_per_ms = {PayloadType.L16: 2 * samples_per_ms, PayloadType.G722: samples_per_ms // 2}
-    unit_bytes = 20 * bytes_per_ms.get(audio.codec, samples_per_ms)
-
-    def new_rtp_decoder() -> PacketDecoder:
-        reader, decode = RtpReader(unit_bytes, may_be_odd=audio.codec is PayloadType.L16), new_decoder()
-        return lambda data: None if (payload := reader.payload(data)) is None else decode(payload)
-
-    return new_rtp_decoder
+    # G.711 has a byte for each sample; of G.722 one byte stands for two; packets of Opus have any size.
+    sizes = {PayloadType.L16: 40 * samples_per_ms, PayloadType.G711: 20 * samples_per_ms, PayloadType.OPUS: 1}
+    unit_bytes = sizes.get(audio.codec, 10 * samples_per_ms)
+    is_pcm = audio.codec is PayloadType.L16
+    reader = MaybeRtpReader(unit_bytes) if is_pcm else RtpReader(audio.codec, unit_bytes, sequence, note_lost)
+    decode = decoder(audio)()
+    return lambda data: None if (payload := reader.payload(data)) is None else decode(payload)
 
 
 def _alaw_sample(code: int) -> int:

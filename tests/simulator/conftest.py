@@ -34,6 +34,7 @@ class Client:
     messages: list[tuple[str, dict[str, Any]]] = attrs.Factory(list)
     closes: list[tuple[str, int]] = attrs.Factory(list)
     urls: dict[str, str] = attrs.Factory(dict)
+    granted: dict[str, Any] = attrs.Factory(dict)
     raw_frames: list[str | bytes] = attrs.Factory(list)
     news: trio.lowlevel.ParkingLot = attrs.Factory(trio.lowlevel.ParkingLot)
 
@@ -87,6 +88,7 @@ class Client:
             answer = await ask(websocket, request)
             assert answer["msg_type"] == 4, answer
             assert answer["status_code"] == 0, answer
+            self.granted = answer["media_params"]
             await send(signaling, {"msg_type": 7, "rtms_stream_id": self.session.rtms_stream_id})
             async with self._reading("media", websocket):
                 yield websocket

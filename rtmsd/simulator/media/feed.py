@@ -8,6 +8,7 @@ from collections import deque
 from typing import Any, Final
 
 import attrs
+import pybase64
 
 from rtmsd.protocol.enums import MsgType, PayloadType
 from rtmsd.protocol.media_params import AudioFormat
@@ -19,6 +20,7 @@ from rtmsd.simulator.model.record import Record
 from rtmsd.simulator.model.settings import Dialect, Tone
 from rtmsd.simulator.wire.connection import SimConnection
 from rtmsd.simulator.wire.frames import TEXT, frame, to_json
+from rtmsd.simulator.wire.rtp import RtpSender, RtpStamp, rtp_packet
 from rtmsd.simulator.wire.wire import WireState
 
 _WIRE_LIMIT_BYTES = 4 << 20  # queued for one connection; beyond it the cursor waits
@@ -38,6 +40,7 @@ class _Packet:
     late: bool
     source: AudioSource
     connection: int
+    rtp: RtpStamp | None
     handed_over: bool = False
 
     def settle(self, fate: Fate) -> None:
@@ -65,6 +68,7 @@ class AudioFeed:
         self._again: deque[_Packet] = deque()
         self._sources: dict[tuple[int, ...], AudioSource] = {}
         self._heads: dict[int, bytes] = {}
+        self._rtp: dict[int, RtpSender] = {}
 
     @property
     def step_ms(self) -> int:
@@ -75,6 +79,8 @@ class AudioFeed:
         if audio_format != self._format:
             self._format = audio_format
             self._sources.clear()
+            while self._again:  # in the format before
+                self._log(self._again.popleft(), Fate.DISCARDED)
         self._connection = connection
         self.cursor_ms = max(self._origin_ms, self.cursor_ms - self.repeat_ms)
 
@@ -95,7 +101,8 @@ class AudioFeed:
         wire = connection.wire
         while self._again and wire.queued_bytes < _WIRE_LIMIT_BYTES and not wire.is_closing:
             packet = self._again.popleft()
-            self._send(packet.user_id, packet.number, packet.timestamp_ms, packet.source, connection, late=True)
+            again = (packet.user_id, packet.number, packet.timestamp_ms, packet.source, connection)
+            self._send(*again, late=True, rtp=packet.rtp)
         self._skip_silence(now_ms)
         while self.cursor_ms + self.step_ms <= now_ms and wire.queued_bytes < _WIRE_LIMIT_BYTES:
             late = now_ms - self.cursor_ms > _LATE_MS
@@ -143,6 +150,22 @@ class AudioFeed:
         log = self._record.audio_of(packet.user_id)
         log.add(packet.number, packet.timestamp_ms, fate, packet.connection, packet.source)
 
+    # RTP
+
+    def rtp_jump(self, user_id: int, packets: int) -> None:
+        """Leave out sequence numbers of a participant, 0 for the mix, as if their packets had been lost."""
+        self._rtp_sender(user_id).jump(packets)
+        self._record.rtp_skipped[user_id] += packets
+
+    def rtp_restart(self, user_id: int) -> None:
+        """Begin again with another SSRC."""
+        self._rtp_sender(user_id).restart()
+
+    def _rtp_sender(self, user_id: int) -> RtpSender:
+        if user_id not in self._rtp:
+            self._rtp[user_id] = RtpSender(user_id)
+        return self._rtp[user_id]
+
     # Making packets
 
     def _number(self) -> int:
@@ -187,16 +210,24 @@ class AudioFeed:
         connection: SimConnection,
         *,
         late: bool,
+        rtp: RtpStamp | None = None,
     ) -> None:
-        packet = _Packet(self, user_id, number, timestamp_ms, late, source, connection.number)
-        dialect = connection.dialect
+        dialect, size_bytes = connection.dialect, source.size_bytes(number)
+        if self._format.is_rtp and self._format.codec is not PayloadType.L16:
+            rtp = rtp or self._rtp_sender(user_id).stamp()
+            time_ms = number * self.step_ms
+            data = rtp_packet(self._format.codec, rtp, time_ms, source.packet(number), dialect)
+            encoded, size_bytes = pybase64.b64encode(data), len(data)
+        else:
+            encoded = source.base64(number)
+        packet = _Packet(self, user_id, number, timestamp_ms, late, source, connection.number, rtp)
         if dialect.plain:
-            tail = b'","length":%d,"timestamp":%d}}' % (source.size_bytes(number), timestamp_ms)
-            connection.wire.put(frame(TEXT, self._head(user_id) + source.base64(number) + tail), packet)
+            tail = b'","length":%d,"timestamp":%d}}' % (size_bytes, timestamp_ms)
+            connection.wire.put(frame(TEXT, self._head(user_id) + encoded + tail), packet)
             return
-        content = self.who(user_id, dialect) | {"data": source.base64(number).decode()}
+        content = self.who(user_id, dialect) | {"data": encoded.decode()}
         if dialect.length:
-            content["length"] = source.size_bytes(number)
+            content["length"] = size_bytes
         content["timestamp"] = timestamp_ms
         connection.post({"msg_type": int(MsgType.MEDIA_DATA_AUDIO), "content": content}, packet)
 

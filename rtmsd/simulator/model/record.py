@@ -132,6 +132,7 @@ class Record:
     observer: Callable[[Handshake | Violation], None] = attrs.field(default=lambda notice: None, repr=False, eq=False)
 
     audio: dict[int, AudioLog] = attrs.field(factory=dict)
+    rtp_skipped: Counter[int] = attrs.field(factory=Counter)  # sequence numbers left out on demand, by user id
     transcripts: list[SentItem] = attrs.field(factory=list)
     chats: list[SentItem] = attrs.field(factory=list)
     video: list[SentItem] = attrs.field(factory=list)

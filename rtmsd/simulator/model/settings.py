@@ -9,6 +9,7 @@ import attrs
 
 from rtmsd.protocol.enums import MediaType
 from rtmsd.protocol.products import IdKey, SpeakerKey
+from rtmsd.simulator.model.answers import AS_ASKED, Answers
 
 Addresses: TypeAlias = Literal["ws", "srt"]
 
@@ -103,6 +104,7 @@ class SimRoom:
         speaker_key: names people in media and events.
         protocol_version: that the server answers with; handshakes may ask for it, or for 1.
         addresses: of media servers, for WebSocket, or for another transport alone.
+        answers: what media handshakes are granted instead of what they ask for.
     """
 
     session_id: str
@@ -115,6 +117,11 @@ class SimRoom:
     speaker_key: SpeakerKey
     protocol_version: int = 1
     addresses: Addresses = "ws"
+    answers: Answers = AS_ASKED
+
+
+def _up_to(most: int) -> Any:
+    return attrs.validators.and_(attrs.validators.ge(0), attrs.validators.le(most))
 
 
 ChatShape: TypeAlias = Literal["inside", "encoded", "beside"]
@@ -135,6 +142,9 @@ class Dialect:
         keep_alive_sequence: `sequence` in keep-alive requests.
         chat_shape: where the fields of a chat message are: an object in `data`, JSON text there, or beside it.
         jitter_ms: greatest deviation of audio timestamps from their grid, both ways.
+        rtp_csrcs: contributing sources in RTP headers, at most 15.
+        rtp_extension_words: size of the RTP header extension, at most 65535; 0 for none.
+        rtp_padding_bytes: behind the audio in RTP, at most 255; 0 for none.
     """
 
     binary: bool = False
@@ -147,6 +157,9 @@ class Dialect:
     keep_alive_sequence: bool = True
     jitter_ms: int = 0
     chat_shape: ChatShape = "inside"
+    rtp_csrcs: int = attrs.field(default=0, validator=_up_to(15))
+    rtp_extension_words: int = attrs.field(default=0, validator=_up_to(0xFFFF))
+    rtp_padding_bytes: int = attrs.field(default=0, validator=_up_to(0xFF))
 
     @property
     def plain(self) -> bool:

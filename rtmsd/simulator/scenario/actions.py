@@ -10,7 +10,6 @@ import attrs
 
 from rtmsd.protocol.enums import MediaType
 from rtmsd.protocol.media_types import NAMES
-from rtmsd.simulator.model.settings import Dialect, Person
 from rtmsd.simulator.stream.session import SimSession
 
 Arguments: TypeAlias = dict[str, Any]
@@ -27,8 +26,10 @@ ACTIONS: Final[Mapping[str, Callable[..., Any]]] = {
         *(SimSession.refuse_video, SimSession.ignore_video),
         *(SimSession.cut_media, SimSession.cut_signaling, SimSession.interrupt, SimSession.failover),
         *(SimSession.silence, SimSession.stall, SimSession.refuse_next, SimSession.withhold_keep_alives),
+        SimSession.answer_with,
         *(SimSession.duplicate_webhook, SimSession.forged_webhook, SimSession.write_as, SimSession.binary_frames),
         *(SimSession.voice_event, SimSession.code_event, SimSession.transfer, SimSession.post_message),
+        *(SimSession.rtp_jump, SimSession.rtp_restart),
         *(SimSession.repeat_audio, SimSession.malformed_frames, SimSession.huge_frame, SimSession.violate_websocket),
     )
 }
@@ -103,7 +104,7 @@ def _read(where: str, kind: Any, value: Any) -> Any:
         return read_media(where, value)
     if isinstance(kind, type) and issubclass(kind, enum.Enum):
         return _member(where, kind, value)
-    if kind in (Person, Dialect):
+    if isinstance(kind, type) and attrs.has(kind):
         return read_table(where, kind, value) if isinstance(value, Mapping) else _must_be(where, "a table", value)
     if kind is float:
         return float(value) if type(value) in (int, float) else _must_be(where, "a number", value)

@@ -12,6 +12,7 @@ import attrs
 from rtmsd.errors import RtmsdError
 from rtmsd.protocol.enums import MediaType
 from rtmsd.protocol.products import PRODUCTS
+from rtmsd.simulator.model.answers import AS_ASKED, Answers
 from rtmsd.simulator.model.crowd import Crowd
 from rtmsd.simulator.model.settings import Addresses, Person
 from rtmsd.simulator.scenario.actions import ACTIONS, Arguments, did_you_mean, read_arguments, read_media, read_table
@@ -19,7 +20,7 @@ from rtmsd.simulator.server.server import Simulator
 from rtmsd.simulator.stream.session import SimSession
 
 _SERVER = ("id_key", "speaker_key", "details", "protocol_version", "addresses")
-_KEYS = {"title", "product", "media", "people", "session_key", "step", *_SERVER}
+_KEYS = {"title", "product", "media", "answers", "people", "session_key", "step", *_SERVER}
 
 
 class ScenarioError(RtmsdError):
@@ -52,6 +53,7 @@ class Scenario:
     title: str
     product: str = "session"
     media: MediaType | None = None
+    answers: Answers = AS_ASKED
     people: tuple[Person, ...] = ()
     session_key: str = "room-7"
     server: Mapping[str, Any] = attrs.field(factory=dict)
@@ -110,6 +112,9 @@ def _read(name: str, table: Mapping[str, Any]) -> Scenario:
     media = MediaType(0)
     for media_name in _list_in(table, "media"):
         media |= read_media("media", media_name)
+    answers = table.get("answers", {})
+    if not isinstance(answers, Mapping):
+        raise ValueError("answers must be a table")  # noqa: TRY004 - a mistake in the file, not in the program
     people = tuple(_person(number, person) for number, person in enumerate(_list_in(table, "people"), 1))
     steps = sorted(
         (_step(number, step) for number, step in enumerate(_list_in(table, "step"), 1)), key=lambda step: step.at_s
@@ -120,6 +125,7 @@ def _read(name: str, table: Mapping[str, Any]) -> Scenario:
         title=str(table.get("title", name)),
         product=product,
         media=media or None,
+        answers=read_table("answers", Answers, answers),
         people=people,
         session_key=str(table.get("session_key", "room-7")),
         server=_server(product, table),
@@ -209,6 +215,7 @@ async def play(
         product=scenario.product,
         media=scenario.media,
         session_key=scenario.session_key,
+        answers=scenario.answers,
         **{**scenario.server, **options},
     )
     await greet(session)

@@ -14,6 +14,7 @@ import trio
 from rtmsd.errors import ListenError
 from rtmsd.protocol.enums import MediaType
 from rtmsd.protocol.products import PRODUCTS, IdKey, SpeakerKey
+from rtmsd.simulator.model.answers import AS_ASKED, Answers
 from rtmsd.simulator.model.clock import ZoomClock
 from rtmsd.simulator.model.record import Notice, WebhookDelivery
 from rtmsd.simulator.model.settings import Addresses, Person, SimRoom, SimulatorSettings
@@ -85,6 +86,7 @@ class Simulator:
         speaker_key: SpeakerKey | None = None,
         protocol_version: int = 1,
         addresses: Addresses = "ws",
+        answers: Answers | None = None,
     ) -> SimRoom:
         """Open a session of these people. There is no stream yet: `start_stream`, or the REST API, starts one.
 
@@ -95,6 +97,7 @@ class Simulator:
             details: further fields of the started webhook, as `account_id`.
             id_key, speaker_key: one of the product's; None: the first.
             protocol_version, addresses: see `SimRoom`.
+            answers: what media handshakes are granted instead of what they ask for.
         """
         room = SimRoom(
             session_id=session_id or secrets.token_urlsafe(12) + "+/A==",  # base64, as Zoom's look
@@ -107,6 +110,7 @@ class Simulator:
             speaker_key=speaker_key or PRODUCTS[product].speaker_keys[0],
             protocol_version=protocol_version,
             addresses=addresses,
+            answers=answers or AS_ASKED,
         )
         self.rooms[room.session_id] = room
         return room

@@ -6,6 +6,7 @@ import attrs
 
 from rtmsd.protocol.enums import MediaType, StatusCode
 from rtmsd.simulator.media.hostile import MALFORMED, VIOLATIONS, MalformedKind, ViolationKind, huge
+from rtmsd.simulator.model.answers import Answers
 from rtmsd.simulator.model.settings import Dialect
 from rtmsd.simulator.stream.stream import SimStream
 from rtmsd.simulator.wire.connection import ConnectionKind, SimConnection
@@ -74,6 +75,10 @@ class FaultyStream(SimStream):
         """Leave so many of them without an answer, and without effect."""
         self.video_refusals.extend([None] * times)
 
+    def answer_with(self, answers: Answers) -> None:
+        """Grant other media parameters than are asked for, from the next media handshake on."""
+        self.answers = answers
+
     def withhold_keep_alives(self, on: bool = True) -> None:
         self.watch.asks_alive = not on
 
@@ -101,6 +106,14 @@ class FaultyStream(SimStream):
     def repeat_audio(self, repeat_ms: int) -> None:
         """Send so much audio again after each media reconnection from now on, for clients to drop."""
         self.feed.repeat_ms = repeat_ms
+
+    def rtp_jump(self, who: str | int, packets: int) -> None:
+        """Leave out sequence numbers in somebody's RTP, as if so many packets had been lost."""
+        self.feed.rtp_jump(self.crowd.find(who), packets)
+
+    def rtp_restart(self, who: str | int) -> None:
+        """Begin somebody's RTP again, with another SSRC."""
+        self.feed.rtp_restart(self.crowd.find(who))
 
     def malformed_frames(
         self, kinds: Sequence[MalformedKind] = tuple(MALFORMED), media: MediaType = MediaType.AUDIO

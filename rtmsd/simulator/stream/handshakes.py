@@ -70,12 +70,12 @@ def _shake_media(connection: SimConnection, route: Route, raw: str | bytes) -> b
             DataHandshakeResp(status_code=answer.status, reason=answer.reason, protocol_version=stream.protocol_version)
         )
         return False
-    connection.media_type, connection.params = grant.media_type, grant.params
+    connection.media_type, connection.params = grant.media_type, stream.answers.to(grant.params)
     connection.ready_s = trio.current_time()
     stream.links.add(connection)
     connection.send(
         DataHandshakeResp(
-            status_code=0, media_params=grant.params, protocol_version=stream.protocol_version, sequence=1
+            status_code=0, media_params=connection.params, protocol_version=stream.protocol_version, sequence=1
         )
     )
     if not strict and stream.signaling is not None and stream.signaling.state is ConnectionState.UP:

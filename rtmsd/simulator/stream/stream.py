@@ -75,6 +75,7 @@ class SimStream:
         id_key, speaker_key, protocol_version, addresses: see `SimRoom`.
         video_user_id: the user whose video the client asked for (message 28); a new connection begins without.
         video_refusals: status codes for the next such requests that would succeed; None: no answer.
+        answers: what media handshakes are granted instead of what they ask for.
     """
 
     def __init__(self, host: Host, room: SimRoom, rtms_stream_id: str) -> None:
@@ -98,6 +99,7 @@ class SimStream:
         self.media_news = trio.lowlevel.ParkingLot()
         self.dialect = Dialect()
         self.refusals: dict[ConnectionKind, deque[StatusCode]] = {"signaling": deque(), "media": deque()}
+        self.answers = room.answers
         self.video_user_id: int | None = None
         self.video_refusals: deque[StatusCode | None] = deque()
         self.signature = handshake_signature(

@@ -16,7 +16,6 @@ from rtmsd.simulator import Person, Tone
 from rtmsd.simulator.media.audio import Marked, mix_for, read_wav, source_for
 from rtmsd.simulator.media.encoders import encode_alaw, encode_g722
 from rtmsd.simulator.media.marks import find_marks, marked_packet
-from rtmsd.simulator.media.pictures import picture
 from rtmsd.simulator.media.voices import speech
 from rtmsd.simulator.model.audio_log import AudioLog
 from rtmsd.simulator.model.fate import Fate
@@ -76,15 +75,6 @@ def test_g722_is_understood_by_an_independent_decoder() -> None:
     assert len(encoded) == len(voice) // 2
     noise = sum((heard - said) ** 2 for heard, said in zip(decoded, voice, strict=False))
     assert 10 * math.log10(sum(sample * sample for sample in voice) / noise) > 20
-
-
-@pytest.mark.parametrize("codec", [PayloadType.JPG, PayloadType.PNG, PayloadType.H264])
-def test_pictures_are_what_they_claim_and_differ(codec: PayloadType) -> None:
-    first, second = picture(codec, 7, 0), picture(codec, 7, 1)
-    starts = {PayloadType.JPG: b"\xff\xd8\xff", PayloadType.PNG: b"\x89PNG", PayloadType.H264: b"\0\0\0\x01\x67"}
-    assert first.startswith(starts[codec])
-    assert first != second
-    assert b"user 7 picture 1" in second
 
 
 def test_a_wav_is_played_in_a_loop_and_resampled(tmp_path: Path) -> None:

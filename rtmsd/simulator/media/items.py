@@ -126,12 +126,20 @@ class ItemFeed:
                 content = {key: value for key, value in fields.items() if value is not None}
         self.send(MediaType.CHAT, {**content, "timestamp": self._now_ms()})
 
-    def send(self, media: MediaType, content: Mapping[str, Any]) -> None:
-        """Send the content of any media message but audio; it holds a `timestamp`."""
+    def send(self, media: MediaType, content: Mapping[str, Any], *, counter: int | None = None) -> None:
+        """Send the content of any media message but audio; it holds a `timestamp`. `counter`: of a frame."""
         log = self._record.items(media)
         connection = self._links.streaming(media)
         number = connection.number if connection else 0
-        log.append(SentItem(content=content, timestamp_ms=content["timestamp"], fate=Fate.DISCARDED, connection=number))
+        log.append(
+            SentItem(
+                content=content,
+                timestamp_ms=content["timestamp"],
+                fate=Fate.DISCARDED,
+                connection=number,
+                counter=counter,
+            )
+        )
         if connection is not None:
             connection.post({"msg_type": _MSG_TYPES[media], "content": content}, _Item(log, len(log) - 1))
             connection.busy_ms = self._now_ms()

@@ -17,12 +17,13 @@ from rtmsd.simulator.model.fate import ARRIVED, Fate
 
 @attrs.frozen(kw_only=True)
 class SentItem:
-    """A transcript, chat message or picture: `content` is as on the wire."""
+    """A transcript, chat message or picture: `content` is as on the wire, `counter` what a picture shows."""
 
     content: Mapping[str, Any]
     timestamp_ms: int
     fate: Fate
     connection: int
+    counter: int | None = None
 
 
 @attrs.define(kw_only=True)

@@ -24,18 +24,20 @@ class SimSession(CallStream):
         super().__init__(host, room, rtms_stream_id)
         self._items = ItemFeed(self.links, self.record, host.clock.now_ms)
         self._sharer: int | None = None
+        self._shown: int | None = None  # of the active speakers
         self._video = PictureFeed(MediaType.VIDEO, self._items.send)
         self._share = PictureFeed(MediaType.DESKSHARE, self._items.send)
 
     def advance(self, now_ms: int) -> int:
         """Do what is due and return the time of the next call."""
         due_ms = super().advance(now_ms)
+        seen, sharer = (None, None) if self.paused else (self._seen(), self._sharer)
+        self._video.advance(now_ms, self.streaming(MediaType.VIDEO), self._name_of(seen))
+        self._share.advance(now_ms, self.streaming(MediaType.DESKSHARE), self._name_of(sharer))
         if not self.paused:
             speaker = self.crowd.active_speaker
             if speaker is not None:
                 self.announcer.speaker(speaker, self.people([speaker])[0], now_ms)
-            self._video.advance(now_ms, self.streaming(MediaType.VIDEO), self._name_of(self._seen()))
-            self._share.advance(now_ms, self.streaming(MediaType.DESKSHARE), self._name_of(self._sharer))
             lag_s = 0 if self.stop_reason is not None else self.host.settings.timing.transcript_lag_s
             self._transcribe(now_ms - int(lag_s * 1000))
         return due_ms
@@ -156,11 +158,15 @@ class SimSession(CallStream):
         self.announcer.event(EventType.SHARING_STOP)
 
     def _seen(self) -> int | None:
-        """Return the user whose camera is sent: the one asked for, or the speaker, or the first that is on."""
+        """Return the user whose camera is sent: the one asked for, or who of those with a camera spoke last."""
         cameras = [person.user_id for person in self.crowd.present.values() if person.camera]
         if self.offers_individual_video():
             return self.video_user_id if self.video_user_id in cameras else None
-        return self.crowd.active_speaker if self.crowd.active_speaker in cameras else next(iter(cameras), None)
+        if self.crowd.active_speaker in cameras:
+            self._shown = self.crowd.active_speaker
+        elif self._shown not in cameras:
+            self._shown = next(iter(cameras), None)
+        return self._shown
 
     def _name_of(self, user_id: int | None) -> dict[str, Any] | None:
         if user_id is None or user_id not in self.crowd.present:

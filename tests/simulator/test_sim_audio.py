@@ -51,8 +51,8 @@ def test_voices_differ_and_pause() -> None:
 )
 def test_every_packet_has_the_size_of_its_format(audio_format: AudioFormat, size_bytes: int) -> None:
     source = source_for(ANA, 7, 0, audio_format, Tone.SPEECH)
-    assert source.size_bytes(0) == size_bytes
     assert {len(source.packet(number)) for number in range(0, 700, 7)} == {size_bytes}
+    assert {source.encoded(number)[1] for number in range(9)} == {size_bytes}
 
 
 def test_a_mix_is_the_sum_within_bounds() -> None:

@@ -17,7 +17,7 @@ from rtmsd.protocol.enums import PayloadType
 from rtmsd.protocol.media_params import AudioFormat
 from rtmsd.simulator.media.encoders import encode_alaw, encode_g722
 from rtmsd.simulator.media.marks import marked_packet
-from rtmsd.simulator.media.opus import MARK_BYTES, marked_opus, opus_packets
+from rtmsd.simulator.media.opus import marked_opus, opus_packets
 from rtmsd.simulator.media.voices import VOICES, speech
 from rtmsd.simulator.model.audio_log import AudioSource
 from rtmsd.simulator.model.settings import Person, Tone
@@ -32,16 +32,13 @@ class Loop:
     def __init__(self, audio_format: AudioFormat, packets: Sequence[bytes]) -> None:
         self.format = audio_format
         self._packets = packets
-        self._base64 = [pybase64.b64encode(packet) for packet in packets]
-
-    def size_bytes(self, number: int) -> int:
-        return len(self._packets[number % len(self._packets)])
+        self._encoded = [(pybase64.b64encode(packet), len(packet)) for packet in packets]
 
     def packet(self, number: int) -> bytes:
         return self._packets[number % len(self._packets)]
 
-    def base64(self, number: int) -> bytes:
-        return self._base64[number % len(self._base64)]
+    def encoded(self, number: int) -> tuple[bytes, int]:
+        return self._encoded[number % len(self._encoded)]
 
 
 class _Computed(abc.ABC):
@@ -51,32 +48,20 @@ class _Computed(abc.ABC):
         self.format = audio_format
 
     @abc.abstractmethod
-    def size_bytes(self, number: int) -> int: ...
-
-    @abc.abstractmethod
     def packet(self, number: int) -> bytes: ...
 
-    def base64(self, number: int) -> bytes:
-        return pybase64.b64encode(self.packet(number))
+    def encoded(self, number: int) -> tuple[bytes, int]:
+        packet = self.packet(number)
+        return pybase64.b64encode(packet), len(packet)
 
 
-class _Pcm(_Computed):
-    """L16 packets, all of one size."""
-
-    def __init__(self, audio_format: AudioFormat) -> None:
-        super().__init__(audio_format)
-        self._size_bytes = packet_bytes(audio_format)
-
-    def size_bytes(self, number: int) -> int:
-        return self._size_bytes
-
-
-class Marked(_Pcm):
+class Marked(_Computed):
     """L16 packets whose samples hold participant and number."""
 
     def __init__(self, audio_format: AudioFormat, user_id: int) -> None:
         super().__init__(audio_format)
         self._user_id = user_id
+        self._size_bytes = packet_bytes(audio_format)
 
     def packet(self, number: int) -> bytes:
         return marked_packet(self._user_id, number, self._size_bytes)
@@ -90,14 +75,11 @@ class MarkedOpus(_Computed):
         self._loop = loop
         self._user_id = user_id
 
-    def size_bytes(self, number: int) -> int:
-        return self._loop.size_bytes(number) + MARK_BYTES
-
     def packet(self, number: int) -> bytes:
         return marked_opus(self._loop.packet(number), self._user_id, number)
 
 
-class Mix(_Pcm):
+class Mix(_Computed):
     """The sum of several L16 sources; cheap enough for the few sessions that ask for mixed audio."""
 
     def __init__(self, audio_format: AudioFormat, sources: Sequence[AudioSource]) -> None:

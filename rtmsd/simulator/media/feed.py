@@ -64,6 +64,7 @@ class AudioFeed:
         self._tone = tone
         self._user_key = speaker_key
         self._format = _DEFAULT_FORMAT
+        self._wraps = False  # in RTP
         self._connection: SimConnection | None = None
         self._again: deque[_Packet] = deque()
         self._sources: dict[tuple[int, ...], AudioSource] = {}
@@ -78,6 +79,7 @@ class AudioFeed:
         """Send on `connection` from now on, first what the last one did not send."""
         if audio_format != self._format:
             self._format = audio_format
+            self._wraps = audio_format.is_rtp and audio_format.codec is not PayloadType.L16  # which stays plain
             self._sources.clear()
             while self._again:  # in the format before
                 self._log(self._again.popleft(), Fate.DISCARDED)
@@ -212,14 +214,13 @@ class AudioFeed:
         late: bool,
         rtp: RtpStamp | None = None,
     ) -> None:
-        dialect, size_bytes = connection.dialect, source.size_bytes(number)
-        if self._format.is_rtp and self._format.codec is not PayloadType.L16:
+        dialect = connection.dialect
+        if self._wraps:
             rtp = rtp or self._rtp_sender(user_id).stamp()
-            time_ms = number * self.step_ms
-            data = rtp_packet(self._format.codec, rtp, time_ms, source.packet(number), dialect)
+            data = rtp_packet(self._format.codec, rtp, number * self.step_ms, source.packet(number), dialect)
             encoded, size_bytes = pybase64.b64encode(data), len(data)
         else:
-            encoded = source.base64(number)
+            encoded, size_bytes = source.encoded(number)
         packet = _Packet(self, user_id, number, timestamp_ms, late, source, connection.number, rtp)
         if dialect.plain:
             tail = b'","length":%d,"timestamp":%d}}' % (size_bytes, timestamp_ms)

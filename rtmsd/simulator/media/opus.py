@@ -16,7 +16,6 @@ SAMPLES: Final = 960  # of each channel, a packet
 CLIP_VOICES: Final = 2
 _BIT_RATE: Final = 24000
 _ONE_PADDED_FRAME: Final = 0x41  # the frame count byte of code 3: padding, one frame
-MARK_BYTES: Final = LABEL_BYTES + 2  # by which a packet with a label is longer
 _CODE: Final = 0x03  # of the first byte: how many frames there are, and how they are packed
 
 

@@ -15,11 +15,10 @@ class AudioSource(Protocol):
     @property
     def format(self) -> AudioFormat: ...
 
-    def size_bytes(self, number: int) -> int: ...
-
     def packet(self, number: int) -> bytes: ...
 
-    def base64(self, number: int) -> bytes: ...
+    def encoded(self, number: int) -> tuple[bytes, int]:
+        """Return a packet in base64, and its size without."""
 
 
 class AudioPacket(NamedTuple):

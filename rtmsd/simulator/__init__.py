@@ -12,17 +12,20 @@ A scenario (`play`) or a test then calls methods of the session: people join and
 its `AudioFeed` moves a cursor along that time, takes from an `AudioSource` the packet of each speaker and puts it, as a
 ready WebSocket frame, on the `Wire` of the media connection. The wire writes to the kernel without waiting where it
 can. No packet is stored: a lagging cursor is Zoom's buffer, and a source makes the same bytes for a number every time.
-Transcripts, chat and pictures are sent in the same call, or discarded: Zoom does not buffer them.
+Transcripts, chat and pictures are sent in the same call, or discarded: Zoom does not buffer them. Opus and pictures are
+encoded by PyAV where it is installed, once for each voice and frame, and are small clips of the package elsewhere.
 
 **Clients.** The `Acceptor` serves each TCP connection: TLS, the upgrade, then by its URL path a stream. `converse`
 answers the handshake by `stream/checks.py`, pure functions after the protocol notes, and then each message from a
 table. `Links` holds the connections whose handshake succeeded, `Watch` asks for keep-alives, `Windows` end a stream
-whose client stays away.
+whose client stays away. What a handshake is granted may differ from what it asks for (`Answers`).
 
 **The record.** Every media message carries a token; the wire settles it with a `Fate`: sent, in flight at a reset,
 lost on a dead wire, or discarded. A discarded audio packet goes out on the next connection, as from Zoom's buffer. So
 `Record` says of every packet whether it must, may or cannot be in the daemon's files: tests and demo compare with it,
-never with the daemon's own counters. Breaches of the protocol by the client are `Violation`s in the same record.
+never with the daemon's own counters. Marked packets and frames name themselves: `marks.find_marks`, `opus.opus_mark`
+and `frames.read_counter` find each one in a file. Breaches of the protocol by the client are `Violation`s in the same
+record.
 
 **Time.** Only `ZoomClock` gives times on the wire. `speed` shortens all of Zoom's delays and windows; the few limits of
 a local machine (upgrade, webhook answer) stay in local seconds.
@@ -37,6 +40,7 @@ never handed over twice unless `repeat_audio` asks for it; no keep-alive timesta
 Wings, each importing only those before it: `model`, `wire`, `media`, `stream`, `server`, `scenario`, `cli`.
 """
 
+from rtmsd.simulator.model.answers import Answers, AudioAnswer, PictureAnswer
 from rtmsd.simulator.model.fate import ARRIVED, Fate
 from rtmsd.simulator.model.record import Record
 from rtmsd.simulator.model.settings import Dialect, Person, SimulatorSettings, Timing, Tone
@@ -47,10 +51,13 @@ from rtmsd.simulator.wire.wire import Cut
 
 __all__ = [
     "ARRIVED",
+    "Answers",
+    "AudioAnswer",
     "Cut",
     "Dialect",
     "Fate",
     "Person",
+    "PictureAnswer",
     "Record",
     "Scenario",
     "ScenarioError",

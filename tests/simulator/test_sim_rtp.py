@@ -6,8 +6,15 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from rtmsd.simulator import Dialect, Simulator, SimulatorSettings, open_simulator
-from rtmsd.simulator.model.answers import Answers, AudioAnswer, PictureAnswer
+from rtmsd.simulator import (
+    Answers,
+    AudioAnswer,
+    Dialect,
+    PictureAnswer,
+    Simulator,
+    SimulatorSettings,
+    open_simulator,
+)
 from tests.simulator.conftest import Client
 
 SETTINGS = SimulatorSettings(speed=20)

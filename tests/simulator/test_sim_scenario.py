@@ -14,6 +14,7 @@ from rtmsd.simulator.scenario.scenario import load, parse
 def test_built_in_scenarios_are_sound_and_end() -> None:
     scenarios = built_in()
     assert {"conversation", "pause", "media-cuts", "signaling-cuts", "failover", "hostile"} <= scenarios.keys()
+    assert {"meeting", "video", "share", "opus", "rtp", "everything"} <= scenarios.keys()
     for scenario in scenarios.values():
         assert scenario.people, scenario.name
         assert scenario.steps[-1].action == "stop", scenario.name

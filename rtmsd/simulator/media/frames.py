@@ -71,7 +71,7 @@ def frame_loop(codec: PayloadType, resolution: Resolution, fps: int) -> FrameLoo
     """Return the loop of negotiated parameters, in the full size of the resolution (SD: 640x360); clips have 96x64."""
     try:
         return FrameLoop(encode_frames(codec, *_SIZES[resolution], fps), LOOP_FRAMES)
-    except ImportError:
+    except (ImportError, ValueError):
         clip = read_clip(codec.name.lower())
         return FrameLoop(iter(clip), len(clip))
 
@@ -80,7 +80,7 @@ def encode_frames(codec: PayloadType, width: int, height: int, fps: int) -> Iter
     """Return an iterator over the encoded frames of a loop.
 
     Raises:
-        ImportError: PyAV is not installed.
+        ImportError: PyAV is not installed. ValueError: it was built without this encoder.
     """
     import av  # noqa: PLC0415 - an extra, and slow to import
 

@@ -30,14 +30,15 @@ def opus_packets(mono: "array[int]", channels: int, voice: int) -> Sequence[byte
 
 
 def encode(mono: "array[int]", channels: int, bit_rate: int = _BIT_RATE) -> Sequence[bytes] | None:
-    """Return the packets; None without PyAV. Six seconds take about 60 ms."""
+    """Return the packets; None without PyAV, or where it was built without libopus. Six seconds take about 60 ms."""
     try:
         import av  # noqa: PLC0415 - an extra, and slow to import
-    except ImportError:
+
+        encoder = av.AudioCodecContext.create("libopus", "w")
+    except (ImportError, ValueError):
         return None
     mono = mono + array("h", bytes(2 * (-len(mono) % SAMPLES)))
     layout = "stereo" if channels == 2 else "mono"
-    encoder = av.AudioCodecContext.create("libopus", "w")
     encoder.sample_rate, encoder.layout, encoder.format, encoder.bit_rate = RATE_HZ, layout, "s16", bit_rate
     encoder.options = {"application": "voip", "frame_duration": "20"}
     packets: list[bytes] = []

@@ -209,16 +209,24 @@ async def test_rtp_is_stored_and_heard_without_its_headers(studio: Any, tools: A
     ]
 
 
-async def test_g711_in_rtp_is_decoded_behind_its_header(studio: Any, tools: Any) -> None:
+async def test_g711_in_rtp_is_decoded_behind_its_header_and_anything_else_corrupt(studio: Any, tools: Any) -> None:
     recorder = await studio.open()
     recorder.media.audio_format(attrs.evolve(tools.audio_format(rate_hz=8000, codec=PayloadType.G711), is_rtp=True))
     recorder.connected("media", AUDIO)
     coded = [bytes((number * 7 + index) % 256 for index in range(160)) for number in range(4)]
     for number, data in enumerate(coded):
         recorder.media.audio(5, None, tools.T + 20 * number, rtp(number, data))
-    recorder.ended(6, tools.T + 80)
+    mu_law = rtp(4, coded[0]).replace(b"\x80\x60", b"\x80\x00", 1)
+    for number, data in enumerate((mu_law, rtp(5, coded[0][:-1]), rtp(6, coded[0])[:11], coded[0]), 4):
+        recorder.media.audio(5, None, tools.T + 20 * number, data)
+    recorder.ended(6, tools.T + 160)
     await recorder.finish()
     assert tools.samples(recorder.directory / "audio/5.wav") == b"".join(decode_alaw(data) for data in coded)
+    found = tools.manifest(recorder)
+    assert (found["counters"]["corrupt_kinds"], found["counters"]["rtp_lost"]) == ({"rtp": 4}, 0)
+    assert [
+        (gap["user_id"], gap["from_ms"] - tools.T, gap["to_ms"] - tools.T, gap["cause"]) for gap in found["gaps"]
+    ] == [(5, 80, 160, "corrupt")]
 
 
 async def test_what_rtp_lost_is_counted_for_each_over_reconnections_and_restarts(studio: Any, tools: Any) -> None:

@@ -44,6 +44,7 @@ async def played(sim: Simulator, backend: Backend, name: str) -> tuple[SimSessio
             for media in MediaType:
                 if media & (scenario.media or MediaType.AUDIO):
                     await session.wait_reconnected(media)
+        await sim.clock.sleep(2)  # that of each step something is sent, also where a busy machine connected late
 
     session = await play(sim, scenario, connected)
     manifest = await until_ended(backend, session.rtms_stream_id)

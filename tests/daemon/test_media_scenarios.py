@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
+import attrs
 import av
 import numpy as np
 import pytest
@@ -18,6 +19,8 @@ from rtmsd.daemon.backend import Backend
 from rtmsd.protocol.enums import MediaType
 from rtmsd.simulator import ARRIVED, Fate, SimSession, Simulator, Tone, built_in, play
 from rtmsd.simulator.media.frames import read_counter
+from rtmsd.simulator.media.opus import opus_mark
+from rtmsd.simulator.model.answers import Answers, AudioAnswer
 from rtmsd.simulator.model.audio_log import AudioPacket
 from rtmsd.simulator.model.record import SentItem
 from tests.daemon.whole import (
@@ -35,9 +38,11 @@ FIVE: Final = ("audio", "video", "share", "transcript", "chat")
 ANA, BO, CLEO = 16778240, 33555456, 50332672
 
 
-async def played(sim: Simulator, backend: Backend, name: str) -> tuple[SimSession, dict[str, Any], Path]:
+async def played(
+    sim: Simulator, backend: Backend, name: str, **changes: Any
+) -> tuple[SimSession, dict[str, Any], Path]:
     """Play a scenario, each step once all that it sends is connected; return the session, manifest and directory."""
-    scenario = built_in()[name]
+    scenario = attrs.evolve(built_in()[name], **changes)
 
     async def connected(session: SimSession, _step: object) -> None:
         with trio.fail_after(LIMIT_S):
@@ -210,3 +215,35 @@ async def test_rtp(asked: AudioConfig, tmp_path: Path) -> None:
             told = decoded(packets[len(first) :], "g722", 16000).astype(float)
             assert len(samples) == len(told)
             assert np.corrcoef(samples, told)[0, 1] > 0.99
+
+
+def opus_packets_in(path: Path) -> list[bytes]:
+    """The packets of an Ogg file, cut by PyAV."""
+    with av.open(str(path)) as container:
+        assert container.streams.audio[0].codec_context.name in {"opus", "libopus"}
+        return [bytes(packet) for packet in container.demux(audio=0) if packet.size]
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize("content", ["raw", "rtp"])
+async def test_opus(content: Any, channels: Any, tmp_path: Path) -> None:
+    """Granted where L16 was asked for, each packet is stored as it was sent, at its time."""
+    answers = Answers(audio=AudioAnswer(codec="OPUS", content=content, channels=channels))
+    async with zoom_and_daemon(tmp_path) as (sim, backend):
+        session, manifest, directory = await played(sim, backend, "opus", answers=answers)
+        record = session.record
+        assert_well_behaved(record)
+        counters = manifest["counters"]
+        assert (counters.get("rtp_lost"), counters["corrupt"]) == (0 if content == "rtp" else None, 0)
+        for user_id in (ANA, BO):
+            [entry] = [entry for entry in manifest["files"] if entry["user_id"] == user_id]
+            assert (entry["codec"], entry["channels"]) == ("OPUS", channels)
+            packets = opus_packets_in(directory / entry["path"])
+            stored = [(20 * place, packet) for place, packet in enumerate(packets) if opus_mark(packet)]
+            sent = [
+                (packet.timestamp_ms - entry["start_ms"], packet.data) for packet in record.audio[user_id].arrived()
+            ]
+            assert stored == sent
+            silence = {packet for packet in packets if not opus_mark(packet)}
+            assert silence == ({b"\xf8\xff\xfe"} if channels == 1 else {b"\xfc\xff\xfe"})
+        assert {gap["cause"] for gap in manifest["gaps"] if gap["media"] == "audio"} <= {"media_reconnect"}

@@ -26,7 +26,7 @@ LAYERS: Final = (
     ("sinks",),
     ("recording.manifest",),
     ("recording.timeline", "recording.disk"),
-    ("recording.media.codecs", "recording.media.wav"),
+    ("recording.media.codecs", "recording.media.images", "recording.media.wav"),
     ("recording.media.ogg",),
     ("recording.media",),
     ("recording.library", "recording.verify"),

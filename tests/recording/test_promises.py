@@ -137,7 +137,7 @@ WAYS = {
     "a link in the place of a WAV": (link(WAV), [("audio", 5, 0, 1000)], [WAV]),
     "pictures cut": (cut(VIDEO, 10 * 25), [("video", 5, 500, 981)], [VIDEO]),
     "pictures removed": (remove(VIDEO), [("video", 5, 0, 981)], [VIDEO]),
-    "an index cut": (cut(INDEX, 1000), [("video", 5, 341, 981)], [VIDEO]),
+    "an index cut": (cut(INDEX, 1000), [("video", 5, 221, 981)], [VIDEO]),
     "an index removed": (remove(INDEX), [("video", 5, 0, 981)], [VIDEO]),
     "pictures and index removed": (remove(VIDEO, INDEX), [("video", 5, 0, 981)], [VIDEO]),
     "a transcript removed": (remove("transcript.jsonl"), [("transcript", None, 0, 999)], ["transcript.jsonl"]),

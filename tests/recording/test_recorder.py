@@ -372,8 +372,8 @@ async def test_pictures_and_chat(studio: Any, tools: Any) -> None:
     directory = recorder.directory
     assert (directory / "video/5.h264").read_bytes() == b"onethree"
     assert [json.loads(line) for line in (directory / "video/5.h264.jsonl").read_text().splitlines()] == [
-        {"offset": 0, "length": 3, "timestamp_ms": tools.T},
-        {"offset": 3, "length": 5, "timestamp_ms": tools.T + 40},
+        {"offset": 0, "length": 3, "timestamp_ms": tools.T, "key": False, "connection": 1},
+        {"offset": 3, "length": 5, "timestamp_ms": tools.T + 40, "key": False, "connection": 1},
     ]
     assert (directory / "share/channel%2E7.mjpeg").read_bytes() == b"jpg"
     assert json.loads((directory / "chat.jsonl").read_text())["text"] == "\ud800 hi"

@@ -13,9 +13,13 @@ from rtmsd.recording.manifest.schema import Ms, OwnerId, SizeBytes
 
 
 class _Picture(msgspec.Struct):
+    """Earlier recordings have neither `key` nor `connection`, and a repaired stretch has `damaged` in their place."""
+
     offset: SizeBytes
     length: SizeBytes
     timestamp_ms: Ms
+    key: bool = False
+    connection: SizeBytes = 0
 
 
 class _Utterance(msgspec.Struct):

@@ -36,6 +36,9 @@ OwnerId: TypeAlias = int | str | None
 Ms: TypeAlias = Annotated[int, msgspec.Meta(ge=-FAR_MS, le=FAR_MS)]
 """A time that can be calculated with. Other times of Zoom may be any number."""
 
+Side: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
+"""Width or height of a picture, in pixels."""
+
 SizeBytes: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 
 
@@ -50,12 +53,31 @@ class ParticipantEntry(Entry):
     phone_number: str | UnsetType | None = UNSET
 
 
-class FileEntry(Entry):
-    """A file of media, or of lines; `index` is of pictures, `codec` and the two behind it are of audio.
+class SegmentEntry(Entry):
+    """Pictures of one size from one connection: those of a file from `offset` on, as far as the next segment.
 
     Attributes:
-        rate_hz: what `sample_rate_hz` was called before; only read.
+        width, height: in pixels; None as long as no message says so.
+        connection: its number among `connections`; 0: unknown.
     """
+
+    from_ms: Ms
+    offset: SizeBytes
+    width: Side | None
+    height: Side | None
+    connection: SizeBytes
+
+
+class FileEntry(Entry):
+    """A file of media, or of lines.
+
+    Attributes:
+        codec, sample_rate_hz, channels: of audio; `codec` of pictures, too, like all that follow.
+        rate_hz: what `sample_rate_hz` was called before; only read.
+        width, height: of the newest segment that has a size.
+    """
+
+    nested: ClassVar = ("segments",)
 
     path: _Name
     media: str
@@ -68,6 +90,9 @@ class FileEntry(Entry):
     rate_hz: _RateHz | UnsetType = UNSET
     sample_rate_hz: _RateHz | UnsetType = UNSET
     channels: Annotated[int, msgspec.Meta(ge=1, le=2)] | UnsetType = UNSET
+    width: Side | UnsetType = UNSET
+    height: Side | UnsetType = UNSET
+    segments: list[SegmentEntry] | UnsetType = UNSET
 
     def __post_init__(self) -> None:
         if self.sample_rate_hz is UNSET and self.rate_hz is not UNSET:  # before there was any other codec

@@ -215,6 +215,8 @@ class MediaIntake:
         }
         if self._audio.format.is_rtp or "rtp_lost" in earlier.others:
             now["rtp_lost"] = self._audio.rtp_lost
+        if context.segments.unlisted or earlier["unlisted_segments"]:
+            now["unlisted_segments"] = context.segments.unlisted
         return {
             "messages": {"audio": 0, "transcript": 0, **(self.messages + Counter(earlier.messages))},
             **{name: count + earlier[name] for name, count in now.items()},

@@ -19,6 +19,7 @@ from rtmsd.recording.manifest.changes import ChangeCounter
 from rtmsd.recording.manifest.participants import Participants
 from rtmsd.recording.manifest.schema import FileEntry
 from rtmsd.recording.manifest.unknown_counts import UnknownCounts
+from rtmsd.recording.media.images.segments import SegmentBudget
 from rtmsd.recording.media.resumed import ResumedMedia
 from rtmsd.recording.timeline.gaps import Gap
 from rtmsd.recording.timeline.timeline import Timeline
@@ -51,6 +52,7 @@ class IntakeContext:
         corrupt_kinds: messages that could not be kept as they were, by kind.
         duplicates: a count.
         unknown: what this version does not know.
+        segments: of pictures, in all files.
     """
 
     maker: FileMaker
@@ -66,6 +68,7 @@ class IntakeContext:
     corrupt_kinds: Counter[str] = attrs.field(factory=Counter)
     duplicates: int = 0
     unknown: UnknownCounts = attrs.field(factory=lambda: UnknownCounts({}))
+    segments: SegmentBudget = attrs.field(factory=SegmentBudget)
 
     def known_ms(self, time_ms: int | None) -> int | None:
         """Return a timestamp as milliseconds since the epoch; None for one that is missing or cannot be."""

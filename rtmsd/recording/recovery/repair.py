@@ -50,7 +50,7 @@ def repair(
     Raises:
         OSError: the disk refuses.
     """
-    repaired = plan_repair(directory, identity or {})
+    repaired = plan_repair(directory, identity or {}, looks_into_pictures=True)
     manifest, plan = repaired.manifest, repaired.plan
     if manifest is not None and manifest.state != RecordingState.REVOKED:
         _repair_captions(plan, manifest)
@@ -73,8 +73,11 @@ class Repaired:
     plan: RepairPlan
 
 
-def plan_repair(directory: Path, identity: dict[str, Any]) -> Repaired:
+def plan_repair(directory: Path, identity: dict[str, Any], *, looks_into_pictures: bool = False) -> Repaired:
     """Find out what to repair, and change nothing. See `repair`, which also makes captions again.
+
+    Args:
+        looks_into_pictures: see `repair_pictures`.
 
     Raises:
         OSError: it cannot be read.
@@ -96,7 +99,8 @@ def plan_repair(directory: Path, identity: dict[str, Any]) -> Repaired:
         plan.note(directory / MANIFEST, "no manifest of rtmsd, and nothing here to make one from")
         return Repaired(None, {}, plan)
     headers, audio = repair_audio(plan, manifest)
-    files = [*audio, *repair_pictures(plan, manifest), *repair_lines(plan, manifest)]
+    pictures = repair_pictures(plan, manifest, looks_into_pictures=looks_into_pictures)
+    files = [*audio, *pictures, *repair_lines(plan, manifest)]
     if plan.exists(captions_path := directory / CAPTIONS):
         cut_torn(plan, captions_path)
     _repair_manifest(plan, manifest, files)

@@ -4,35 +4,60 @@ No picture that was promised is cut off. Where the index is broken or gone, one 
 the bytes can be found, only their times are lost, and that time is a gap.
 """
 
-from typing import Final
+from typing import Any, Final
 
 import attrs
 import msgspec
+from msgspec import UNSET
 from msgspec.structs import replace
 
 from rtmsd.recording.disk.paths import owner_of
+from rtmsd.recording.manifest.entry import to_json
 from rtmsd.recording.manifest.lines import Line, read_line
-from rtmsd.recording.manifest.schema import FileEntry, Manifest
+from rtmsd.recording.manifest.schema import FileEntry, Manifest, SegmentEntry
+from rtmsd.recording.media.images.codecs import PictureCodec, codec_of_file
+from rtmsd.recording.media.images.segments import SegmentBudget, Segments, listed_segments, with_segments
 from rtmsd.recording.recovery.damage import Lost, gap_of
 from rtmsd.recording.recovery.plan import RepairPlan
+from rtmsd.recording.verify.pictures import check_segments
 
 FOLDERS: Final = ("video", "share")
 
 
-def repair_pictures(plan: RepairPlan, manifest: Manifest) -> list[FileEntry]:
-    """Repair all of them. Returns their entries for the manifest."""
+def repair_pictures(plan: RepairPlan, manifest: Manifest, *, looks_into_pictures: bool) -> list[FileEntry]:
+    """Repair all of them. Returns their entries for the manifest.
+
+    Args:
+        looks_into_pictures: whether to compare the sizes that the manifest has with each picture: of hours of video
+            that takes many seconds, which a stream that is taken up does not have.
+    """
     entries = {entry.path: entry for entry in manifest.files if entry.path.partition("/")[0] in FOLDERS}
+    budget = SegmentBudget()
     there = [path for folder in FOLDERS for path in plan.files(f"{folder}/*")]
     names = {plan.name(path if path.suffix != ".jsonl" else path.with_suffix("")) for path in there} | entries.keys()
-    found = (_Pair(plan, manifest, name, entries.get(name)).repair() for name in sorted(names))
-    return [entry for entry in found if entry is not None]
+    pairs = (
+        _Pair(plan, manifest, name, entries.get(name), budget, looks_into_pictures=looks_into_pictures)
+        for name in sorted(names)
+    )
+    found = [entry for pair in pairs if (entry := pair.repair()) is not None]
+    if budget.unlisted:
+        others = manifest.counters.others
+        others["unlisted_segments"] = manifest.counters["unlisted_segments"] + budget.unlisted
+    return found
 
 
 @attrs.frozen
 class _Picture:
+    """A line of the index.
+
+    Attributes:
+        connection: None for a stretch whose lines are gone, and of an earlier recording.
+    """
+
     offset: int
     length: int
     time_ms: int
+    connection: int | None = None
 
     @property
     def end(self) -> int:
@@ -40,8 +65,20 @@ class _Picture:
 
 
 class _Pair:
-    def __init__(self, plan: RepairPlan, manifest: Manifest, name: str, entry: FileEntry | None) -> None:
+    def __init__(
+        self,
+        plan: RepairPlan,
+        manifest: Manifest,
+        name: str,
+        entry: FileEntry | None,
+        budget: SegmentBudget,
+        *,
+        looks_into_pictures: bool,
+    ) -> None:
         self._plan = plan
+        self._budget = budget
+        self._has_all_segments = not manifest.counters["unlisted_segments"]
+        self._looks_into_pictures = looks_into_pictures
         self._name = name
         self._entry = entry
         self._end_ms: int | None = manifest.ended_ms
@@ -150,7 +187,7 @@ class _Pair:
         start_ms = kept[0].time_ms if kept else self._start_ms
         last_ms = kept[-1].time_ms if kept else start_ms
         entry = self._entry or FileEntry(self._name, "", self._owner, start_ms, 0, 0)
-        return replace(
+        found = replace(
             entry,
             index=self._plan.name(self._index),
             media=self._data.parent.name,
@@ -158,6 +195,33 @@ class _Pair:
             duration_ms=max(0, last_ms - start_ms),
             bytes=size_bytes,
         )
+        if self._entry is not None and self._entry.segments is UNSET:
+            return found  # of an earlier recording
+        codec = codec_of_file(self._name)
+        return with_segments(found, codec.name, self._segments(codec, entry, kept, size_bytes))
+
+    def _segments(
+        self, codec: PictureCodec, entry: FileEntry, kept: list[_Picture], size_bytes: int
+    ) -> list[SegmentEntry]:
+        """Return those of the manifest, as far as there are pictures, and of pictures that it does not know yet."""
+        listed = [segment for segment in listed_segments(entry) if segment.offset < size_bytes]
+        known_bytes = min(self._promised_bytes, size_bytes)
+        known = to_json(with_segments(replace(entry, bytes=known_bytes), codec.name, listed))
+        try:
+            check_segments(
+                self._data, known, map(_plain, kept), has_all=self._has_all_segments, looks=self._looks_into_pictures
+            )
+        except ValueError:
+            known_bytes, listed = 0, []
+        segments = Segments(self._budget, listed, listed[-1].connection if listed else None)
+        with self._data.open("rb") as file:
+            for picture in kept:
+                if picture.offset >= known_bytes and picture.connection is not None:
+                    file.seek(picture.offset)
+                    head = codec.read(file.read(min(picture.length, codec.reach_bytes)))
+                    size = None if head is None else head.size
+                    segments.note(picture.time_ms, picture.offset, picture.connection, size)
+        return segments.listed
 
 
 def _picture(line: bytes) -> _Picture | None:
@@ -165,9 +229,13 @@ def _picture(line: bytes) -> _Picture | None:
         known = read_line(line, Line.PICTURE)
     except ValueError:
         return None
-    return _Picture(known["offset"], known["length"], known["timestamp_ms"])
+    return _Picture(known["offset"], known["length"], known["timestamp_ms"], known.get("connection"))
+
+
+def _plain(picture: _Picture) -> dict[str, Any]:
+    known = {"offset": picture.offset, "length": picture.length, "timestamp_ms": picture.time_ms}
+    return known if picture.connection is None else known | {"connection": picture.connection}
 
 
 def _line(picture: _Picture) -> bytes:
-    known = {"offset": picture.offset, "length": picture.length, "timestamp_ms": picture.time_ms, "damaged": True}
-    return msgspec.json.encode(known) + b"\n"
+    return msgspec.json.encode(_plain(picture) | {"damaged": True}) + b"\n"

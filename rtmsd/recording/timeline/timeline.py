@@ -70,6 +70,11 @@ class Timeline:
 
     # Connections
 
+    def connection_of(self, media: str) -> int:
+        """Return the number of the connection that brings a media type, or brought it last; 0 without one."""
+        medium = self._media.get(media)
+        return 0 if medium is None or medium.connection is None else medium.connection.number
+
     def interrupted(self, cause: str, media: Iterable[str]) -> None:
         """An earlier process may have been connected and died before it could write so: of these media, unless they are
         known, what their first connection does not bring is missing from the start on, and all of it without one.

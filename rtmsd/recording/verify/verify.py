@@ -13,9 +13,10 @@ from typing import Any, Final, NamedTuple
 
 from rtmsd.protocol.causes import RecordingState
 from rtmsd.recording.disk.paths import recorded_paths
-from rtmsd.recording.manifest.lines import FILES, Line, read_line
+from rtmsd.recording.manifest.lines import FILES, read_line
 from rtmsd.recording.manifest.schema import VERSION, manifest_from_json
 from rtmsd.recording.verify.opus_reader import read_opus
+from rtmsd.recording.verify.pictures import check_pictures
 from rtmsd.recording.verify.times import ENDED, Problem, check_times, verify_manifest
 from rtmsd.recording.verify.wave_reader import read_wave
 
@@ -127,7 +128,8 @@ def _check_files(directory: Path, manifest: dict[str, Any]) -> Iterator[Problem]
         elif entry["media"] == "audio":
             yield from _check_wave(path, entry, manifest, has_ended=has_ended)
         elif "index" in entry:
-            yield from _check_index(directory, entry, has_ended=has_ended)
+            has_all = not manifest["counters"].get("unlisted_segments")
+            yield from check_pictures(directory, entry, has_ended=has_ended, has_all_segments=has_all)
 
 
 def _check_wave(path: Path, entry: dict[str, Any], manifest: dict[str, Any], *, has_ended: bool) -> Iterator[Problem]:
@@ -194,33 +196,6 @@ def _seconds(date_and_time: str) -> int | None:
         return int(datetime.strptime(f"{date_and_time} +0000", "%Y-%m-%d %H:%M:%S %z").timestamp())
     except ValueError:
         return None
-
-
-def _check_index(directory: Path, entry: dict[str, Any], *, has_ended: bool) -> Iterator[Problem]:
-    index = directory / entry["index"]
-    if not index.is_file():
-        yield Problem(entry["index"], "missing", "listed in the manifest and not there")
-        return
-    end = 0
-    times_ms = []
-    for line in index.read_bytes().splitlines():
-        try:
-            picture = read_line(line, Line.PICTURE)
-        except ValueError as exc:
-            yield Problem(entry["index"], "index", f"broken at offset {end}: {exc}")
-            return
-        if picture["offset"] != end:
-            yield Problem(entry["index"], "index", f"broken at offset {end}")
-            return
-        end += picture["length"]
-        times_ms.append(picture["timestamp_ms"])
-    if end != (directory / entry["path"]).stat().st_size:
-        yield Problem(entry["index"], "index", f"ends at {end}, the file does not")
-    listed_ms = (entry["start_ms"], entry["duration_ms"])
-    if has_ended and times_ms and listed_ms != (times_ms[0], max(0, times_ms[-1] - times_ms[0])):
-        yield Problem(
-            entry["path"], "length", f"{listed_ms[1]} ms from {listed_ms[0]} in the manifest, not in the index"
-        )
 
 
 def _check_strays(directory: Path, manifest: dict[str, Any]) -> Iterator[Problem]:

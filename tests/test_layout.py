@@ -34,7 +34,7 @@ LAYERS: Final = (
     ("recording",),
     ("export",),
     ("export.audio", "export.text"),
-    ("export.page",),
+    ("export.film", "export.page"),
     ("zoom_api",),
     ("streams.core.video",),
     ("streams.core",),

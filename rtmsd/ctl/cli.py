@@ -271,6 +271,7 @@ VERBS: Final = (
         partial(_exporting, "export"),
     ),
     Verb("recordings page", "export:page", "make a page that shows, finds and plays it", partial(_exporting, "page")),
+    Verb("recordings remux", "export:remux", "make films of video and shared screens", partial(_exporting, "remux")),
     Verb("recordings rm", "recordings:remove", "delete a recording", _recording),
     Verb("deliveries ls", "deliveries:ls", "list what was given to sinks, or waits for it", _deliveries),
     Verb("deliveries show", "deliveries:show", "one delivery, with what its program said", _delivery),

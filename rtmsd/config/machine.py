@@ -52,6 +52,9 @@ def _problems(config: Config) -> Iterator[tuple[str, str]]:
     for index, sink in enumerate(config.sinks):
         if (unusable := sink.unusable()) is not None:
             yield f"sink[{index}].{unusable[0]}", unusable[1]
+    for built_in in config.archive_sinks[len(config.sinks) :]:
+        if (unusable := built_in.unusable()) is not None:
+            yield unusable
     daemon = holder_of_socket(config.admin.socket)
     if daemon is not None and (daemon.is_rtmsd or daemon.pid in (None, _locked_by(config.recording.directory))):
         return  # the daemon's own sockets

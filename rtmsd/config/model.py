@@ -31,7 +31,7 @@ from rtmsd.config.rules import (
     webhook_path,
 )
 from rtmsd.config.secret import Secret
-from rtmsd.config.sinks import SinkConfig
+from rtmsd.config.sinks import RemuxConfig, SinkConfig
 
 HTTPS_URL: Final = Matches(r"[hH][tT][tT][pP][sS]?://[!-~]+", "an http:// or https:// address")
 NOT_IN_FILE: Final = ""
@@ -82,6 +82,7 @@ class RecordingConfig:
     min_free_bytes: Bytes = attrs.field(default=2**30, metadata=FILE_WIDE)
     keep_days: Annotated[int, Between(0, 36_500)] = 0
     keep_bytes: Bytes = 0
+    remux: Literal["off", "mkv", "mp4"] = "off"
 
 
 @attrs.frozen(kw_only=True)
@@ -183,6 +184,12 @@ class Config:
             recording = self.of_app(app.name).recording
             users.setdefault(recording.directory, []).append(recording)
         return {directory: _keeping_most(found or [self.recording]) for directory, found in users.items()}
+
+    @property
+    def archive_sinks(self) -> tuple[SinkConfig, ...]:
+        """The sinks that have a section, and the one that `recording.remux` asks for."""
+        formats = {app.name: self.of_app(app.name).recording.remux for app in self.apps}
+        return (*self.sinks, RemuxConfig(formats=formats)) if set(formats.values()) - {"off"} else self.sinks
 
     def directory_key(self, directory: Path) -> str:
         """Return the path of the key that names a directory of recordings."""

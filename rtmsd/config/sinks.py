@@ -1,7 +1,9 @@
 """Sections [[sink]]: the keys that all have, and those of each kind. `rtmsd/sinks/registry.py` makes sinks of them."""
 
+import importlib.util
 import os
 import shutil
+import sys
 from collections.abc import Mapping
 from typing import Annotated, Final, Literal
 
@@ -43,6 +45,26 @@ class ExecConfig(SinkConfig):
             return None
         there = os.path.lexists(self.command[0])
         return "command", f"{self.command[0]} {'cannot be executed' if there else 'is not there'}"
+
+
+@attrs.frozen(kw_only=True)
+class RemuxConfig(SinkConfig):
+    """What `recording.remux` makes: a sink without a section, whose name no section can have.
+
+    Attributes:
+        formats: "off", "mkv" or "mp4", by the name of the app.
+    """
+
+    name: str = "recording:remux"
+    kind: Literal["remux"] = "remux"
+    timeout_s: Seconds = 6 * 3600
+    parallel: int = 1
+    formats: Mapping[str, str]
+
+    def unusable(self) -> tuple[str, str] | None:
+        if importlib.util.find_spec("av") is not None:  # not imported: the daemon never does
+            return None
+        return "recording.remux", f"the package 'av' is missing in {sys.prefix}: pip install 'rtmsd[media]'"
 
 
 KINDS: Final[Mapping[str, type[SinkConfig]]] = {"exec": ExecConfig}

@@ -310,7 +310,7 @@ class Backend:
         changes = configuration.describe_changes(old, new)
         self._supervisor.config = self.health.config = configuration.until_restart(old, new)
         self._secrets |= configuration.secrets_of(new)
-        self._supervisor.deliveries.configure(build(new.sinks, self._secrets))
+        self._supervisor.deliveries.configure(build(new.archive_sinks, self._secrets))
         logging.configure(new.log, secrets=self._secrets)
         log.info(
             "configuration reloaded",

@@ -29,7 +29,7 @@ DRAIN_S: Final = 1.0  # for what a process that left the group still holds open
 REAP_S: Final = 5.0  # SIGKILL is quick, unless the kernel itself waits for a disk
 READ_BYTES: Final = 65536
 READ_EVERY_S: Final = 0.02  # a program that floods must not keep the event loop busy
-_THREADS: Final = trio.CapacityLimiter(8)  # of our own: a disk that hangs keeps all it gets
+THREADS: Final = trio.CapacityLimiter(8)  # of our own: a disk that hangs keeps all it gets
 
 
 class ExecSink:
@@ -37,18 +37,20 @@ class ExecSink:
 
     Args:
         environment: what programs inherit.
+        niceness: of programs, 19 for the least that the scheduler, and the disk's, can give.
     """
 
-    def __init__(self, config: ExecConfig, environment: Mapping[str, str]) -> None:
+    def __init__(self, config: ExecConfig, environment: Mapping[str, str], niceness: int = 0) -> None:
         self._config = config
         self._environment = environment
+        self._niceness = niceness
 
     @property
     def config(self) -> ExecConfig:
         return self._config
 
     async def deliver(self, recording: Recording) -> None:
-        manifest = await trio.to_thread.run_sync(recording.manifest, limiter=_THREADS)
+        manifest = await trio.to_thread.run_sync(recording.manifest, limiter=THREADS)
         process = await self._start(recording)
         tail = bytearray()
         try:
@@ -76,9 +78,13 @@ class ExecSink:
             },
         )
         try:
-            return await start()
+            process = await start()
         except OSError as error:
             raise Unusable(f"{self._config.command[0]}: {error.strerror or error}") from error
+        if self._niceness:
+            with contextlib.suppress(OSError):
+                os.setpriority(os.PRIO_PROCESS, process.pid, self._niceness)
+        return process
 
     def _judge(self, status: int | None, output: str) -> None:
         """Raise what a status means; None: the time was over."""

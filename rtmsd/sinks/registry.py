@@ -7,12 +7,14 @@ from typing import Any, Final
 from rtmsd.config.sinks import SinkConfig
 from rtmsd.sinks.base import ArchiveSink
 from rtmsd.sinks.exec import ExecSink
+from rtmsd.sinks.remux import RemuxSink
 
 FACTORIES: Final[Mapping[str, Callable[[Any, Mapping[str, str]], ArchiveSink]]] = {
     "exec": ExecSink,
+    "remux": RemuxSink,
 }
 """By kind: called with the section, whose class is the one of `config.sinks.KINDS`, and `inheritable` of the
-environment."""
+environment. "remux" has no section: `Config.archive_sinks` makes it."""
 
 SERVICE_MANAGER: Final = (
     *("CREDENTIALS_DIRECTORY", "NOTIFY_SOCKET", "LISTEN_", "WATCHDOG_", "JOURNAL_STREAM", "MAINPID", "MANAGERPID"),

@@ -74,7 +74,7 @@ class Supervisor:
         self.diagnostics = Diagnostics()
         self.lost = LostStreams(journal, local_ms)
         self.deliveries = Deliveries(journal, config.recording.directory, local_ms)
-        self.deliveries.configure(build(config.sinks, secrets_of(config)))
+        self.deliveries.configure(build(config.archive_sinks, secrets_of(config)))
         roots = writers.directories
         self.librarian = Librarian(roots, lambda: self._streams, wanted=self.deliveries.unfinished)
         self._restarter = restarter

@@ -108,6 +108,7 @@ def test_the_recording_keys_of_an_app(tmp_path: Path) -> None:
         "recording.directory": {"value": str(tmp_path / "care"), "from": "app"},
         "recording.keep_days": {"value": 3, "from": "app"},
         "recording.keep_bytes": {"value": 9, "from": "file"},
+        "recording.remux": {"value": "off", "from": "default"},
     }
 
 

@@ -9,12 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import av
 import httpx
 import pytest
 import trio
 
 from rtmsd.protocol.enums import StopReason
-from rtmsd.simulator import SimulatorSettings
+from rtmsd.simulator import Person, SimulatorSettings
 from rtmsd.webhook.verify import sign
 from tests.faults.process import Daemon, Stage, open_stage, until
 
@@ -104,4 +105,27 @@ async def test_a_program_runs_until_it_is_through_whatever_happens_to_the_daemon
         await trio.to_thread.run_sync(daemon.admin.post, f"/v1/deliveries/{dead['id']}/replay")
         await deliveries(daemon, "done")
         assert program.runs()[2:] == ["revoked revoked"] * 2
+        assert await daemon.stop() == 0
+
+
+async def test_films_are_made_of_a_recording_also_after_a_crash(place: Path) -> None:
+    async with open_stage(place) as stage:
+        daemon = stage.daemon
+        daemon.sections["recording"]["remux"] = "mkv"
+        daemon.sections["media"] = {"types": ["audio", "video"]}
+        await daemon.start()
+        session = await stage.zoom.start_session([Person(user_name="Ana", camera=True)], product="meeting")
+        await until(lambda: [*daemon.recordings.glob("*/*/video/*.mjpeg")])
+        await session.stop()
+        await deliveries(daemon, "running")  # for as long as Python takes to start
+        daemon.kill()
+        await daemon.reap()
+        await daemon.start()
+        (done,) = await deliveries(daemon, "done")
+        assert (done["sink"], done["why"]) == ("recording:remux", None)
+        [pictures] = daemon.recordings.glob("*/*/video/*.mjpeg")
+        film = pictures.parents[1] / f"export/video-{pictures.stem}-1.mkv"
+        with av.open(str(film)) as opened:
+            frames = list(opened.decode(video=0))
+        assert len(frames) == len(pictures.with_name(f"{pictures.name}.jsonl").read_bytes().splitlines())
         assert await daemon.stop() == 0

@@ -33,6 +33,7 @@ EXPORTERS: Final[Mapping[str, Exporter]] = {
     "flac": Exporter("audio.exporter:export", "sound, half as large"),
     "opus": Exporter("audio.exporter:export", "sound, small"),
     "page": Exporter("page.exporter:export", "a page for browsers"),
+    "mkv": Exporter("film.session:export", "sound, pictures, subtitles and chapters in one film"),
     "images": Exporter("film.images:images", "each JPEG and PNG of video and shared screens in a file"),
     "remux": Exporter("film.remux:remux", "video and shared screens, not encoded again"),
 }

@@ -92,3 +92,47 @@ _TAGS: Final[Mapping[int, str]] = {
 def language_tag(language: int | None) -> str | None:
     """Return the tag of BCP 47 of a language, as "de" or "zh-Hans"; None for one that is not known."""
     return None if language is None else _TAGS.get(language)
+
+
+_ISO_639_2: Final[Mapping[str, str]] = {
+    "ar": "ara",
+    "bn": "ben",
+    "yue": "chi",
+    "ca": "cat",
+    "zh": "chi",
+    "cs": "cze",
+    "da": "dan",
+    "nl": "dut",
+    "en": "eng",
+    "et": "est",
+    "fi": "fin",
+    "fr": "fre",
+    "de": "ger",
+    "he": "heb",
+    "hi": "hin",
+    "hu": "hun",
+    "id": "ind",
+    "it": "ita",
+    "ja": "jpn",
+    "ko": "kor",
+    "ms": "may",
+    "fa": "per",
+    "pl": "pol",
+    "pt": "por",
+    "ro": "rum",
+    "ru": "rus",
+    "es": "spa",
+    "sv": "swe",
+    "tl": "tgl",
+    "ta": "tam",
+    "te": "tel",
+    "th": "tha",
+    "tr": "tur",
+    "uk": "ukr",
+    "vi": "vie",
+}
+
+
+def iso_639_2(tag: str | None) -> str:
+    """Return the bibliographic code of a tag's language, as containers of films have it: "ger"; "und" without one."""
+    return _ISO_639_2.get("" if tag is None else tag.partition("-")[0], "und")

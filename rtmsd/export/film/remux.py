@@ -1,23 +1,21 @@
 """Exporter `remux`: video and shared screens in Matroska or MP4, not encoded again, a file for each segment."""
 
-from collections.abc import Iterable, Iterator
-from itertools import chain, groupby
+from itertools import groupby
 from typing import Any, Final
 
 import attrs
 
 from rtmsd.export.errors import ExportError
 from rtmsd.export.extra import need
-from rtmsd.export.film.access_units import join_pictures
 from rtmsd.export.film.container import CODECS, Pattern, film
-from rtmsd.export.film.pictures import Picture, PictureFile, picture_files, read_pictures
+from rtmsd.export.film.pictures import PictureFile, picture_files
+from rtmsd.export.film.segments import Segment, read_segments
 from rtmsd.export.output import Output
 from rtmsd.export.report import Report
 from rtmsd.export.request import Request
 from rtmsd.export.source import Source
-from rtmsd.export.span import write_offset
+from rtmsd.export.text.plain import one_line
 from rtmsd.recording.disk.paths import participant_name
-from rtmsd.recording.media.images.codecs import H264, PictureCodec
 
 _MAX_SEGMENTS: Final = 1000
 """Of one participant: pictures that change their size all the time make no more files."""
@@ -67,97 +65,47 @@ class _Remuxing:
     facts: list[dict[str, Any]]
 
     def write(self, files: list[PictureFile]) -> None:
-        segments = chain.from_iterable(groupby(self._pictures(file), key=_Segmentation(file)) for file in files)
-        for number, ((file, _), pictures) in enumerate(segments, 1):
-            if number > _MAX_SEGMENTS:
-                self.source.damaged(file.entry.path, f"has more than {_MAX_SEGMENTS} segments; the rest is left out")
-                break
-            self._segment(number, file, pictures)
+        number, span = 0, self.request.span(self.source)
+        for file in files:
+            before = number
+            for segment in read_segments(self.source, file, span, self.report):
+                number = before + segment.number
+                if number > _MAX_SEGMENTS:
+                    what = f"has more than {_MAX_SEGMENTS} segments; the rest is left out"
+                    self.source.damaged(file.entry.path, what)
+                    return
+                self._segment(number, file, segment)
 
-    def _pictures(self, file: PictureFile) -> Iterator[Picture]:
-        pictures = read_pictures(self.source, file, self.request.span(self.source), self.report)
-        return join_pictures(pictures) if file.codec is H264 else pictures
-
-    def _segment(self, number: int, file: PictureFile, pictures: Iterator[Picture]) -> None:
-        """Write one segment; what FFmpeg cannot read, or has no key frame, becomes a problem of the source."""
-        first = next(pictures)
-        decodable = _Decodable(chain((first,), pictures), file.codec)
-        begin = next(decodable.pictures, None)
-        where = f"segment {number}, from {write_offset(first.time_ms - self.source.started_ms)} on"
-        if begin is None:
-            what = "key frame" if file.codec is H264 else "image"
-            self.source.damaged(file.entry.path, f"{where}: no {what} in {decodable.left_out} pictures; not exported")
-            return
+    def _segment(self, number: int, file: PictureFile, segment: Segment) -> None:
+        """Write one segment; one that FFmpeg cannot read becomes a problem of the source."""
+        first = segment.first
         try:
-            pattern = Pattern(self.av, file.codec, begin.data)
+            pattern = Pattern(self.av, file.codec, first.data)
         except ExportError as error:
-            self.source.damaged(file.entry.path, f"{where}: {error}; not exported")
+            self.source.damaged(file.entry.path, f"{segment.where}: {error}; not exported")
             return
         media, user_id, form = file.entry.media, file.user_id, self.request.format
-        name, title = f"{media}-{participant_name(user_id)}-{number}.{form}", self.source.name(user_id)
+        name, title = f"{media}-{participant_name(user_id)}-{number}.{form}", one_line(self.source.name(user_id))
         with (
             self.output.file(name, user_id=user_id, media=media, segment=number) as opened,
-            film(opened, form, pattern, origin_ms=begin.time_ms, title=title) as track,
+            film(opened, form, pattern, origin_ms=first.time_ms, title=title) as track,
         ):
-            for picture in chain((begin,), decodable.pictures):
+            for picture in segment.pictures:
                 track.add(picture)
         pattern.close()
-        width, height = begin.head.size or (None, None)
+        width, height = first.head.size or (None, None)
         self.facts.append(
             {
                 "codec": file.codec.name,
                 "width": width,
                 "height": height,
-                "from_ms": begin.time_ms,
+                "from_ms": first.time_ms,
                 "duration_ms": track.end_ms,
                 "pictures": track.pictures,
-                "left_out": decodable.left_out,
+                "left_out": segment.left_out,
             }
         )
-        if decodable.left_out:
-            self.report.notes.append(
-                f"{name}: {decodable.left_out} pictures that need a key frame before them left out"
-            )
+        if segment.left_out:
+            self.report.notes.append(f"{name}: {segment.left_out} pictures that need a key frame before them left out")
         if track.moved:
             self.report.notes.append(f"{name}: {track.moved} pictures whose times go back put behind the one before")
-
-
-class _Segmentation:
-    """The key of a picture's segment: another one after each reconnection and change of size."""
-
-    def __init__(self, file: PictureFile) -> None:
-        self._file = file
-        self._number = 0
-        self._connection: int | None = None
-        self._size: tuple[int, int] | None = None
-
-    def __call__(self, picture: Picture) -> tuple[PictureFile, int]:
-        size = picture.head.size
-        if picture.connection != self._connection:
-            self._number += 1
-            self._connection, self._size = picture.connection, size
-        elif size is not None and size != self._size:
-            self._number += self._size is not None
-            self._size = size
-        return self._file, self._number
-
-
-class _Decodable:
-    """Those pictures that can be decoded: from a key frame on, and where something is missing from the next one on.
-
-    Attributes:
-        left_out: how many are none of them, so far.
-    """
-
-    def __init__(self, pictures: Iterable[Picture], codec: PictureCodec) -> None:
-        self.left_out = 0
-        self.pictures = self._choose(pictures, needs_others=codec is H264)
-
-    def _choose(self, pictures: Iterable[Picture], *, needs_others: bool) -> Iterator[Picture]:
-        has_key = False
-        for picture in pictures:
-            has_key = picture.head.is_key or (needs_others and has_key and picture.is_continued)
-            if has_key:
-                yield picture
-            else:
-                self.left_out += 1

@@ -30,7 +30,7 @@ def export_transcript(source: Source, request: Request, report: Report) -> None:
     span, origin_ms = _span(source, request)
     lines = list(_lines(source, "transcript", report))
     request.check_participants(source, {line["user_id"] for line in lines if line["user_id"] is not None})
-    said = _within(span, [line for line in utterances(lines) if request.wants(line["user_id"])])
+    said = within(span, [line for line in utterances(lines) if request.wants(line["user_id"])])
     match request.format:
         case "srt":
             text = srt(said, origin_ms)
@@ -85,7 +85,7 @@ def _lines(source: Source, media: str, report: Report) -> Iterator[dict[str, Any
         yield line
 
 
-def _within(span: Span, said: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+def within(span: Span, said: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """Yield what is said in a span; what reaches over its ends is cut."""
     for line in said:
         start_ms = begin_ms(line)

@@ -16,15 +16,17 @@ _BREAK: Final = re.compile(r"\\(?=[Nnh])")
 
 
 def srt(utterances: Iterable[dict[str, Any]], origin_ms: int) -> Iterator[str]:
-    """Yield the cues, their times relative to `origin_ms`."""
-    number = 0
+    """Yield the cues as text, their times relative to `origin_ms`."""
+    for number, (start_ms, end_ms, said) in enumerate(cues(utterances, origin_ms), 1):
+        yield f"{number}\n{_clock(start_ms)} --> {_clock(end_ms)}\n{said}\n\n"
+
+
+def cues(utterances: Iterable[dict[str, Any]], origin_ms: int) -> Iterator[tuple[int, int, str]]:
+    """Yield the cues: from when to when each is shown, relative to `origin_ms`, and its text."""
     for line in utterances:
         if text := _safe(line["text"]):
-            number += 1
-            start_ms, end_ms = shown_ms(line, origin_ms)
             name = _safe(speaker(line))
-            said = f"{name}: {text}" if name else text
-            yield f"{number}\n{_clock(start_ms)} --> {_clock(end_ms)}\n{said}\n\n"
+            yield *shown_ms(line, origin_ms), f"{name}: {text}" if name else text
 
 
 def _safe(text: str) -> str:

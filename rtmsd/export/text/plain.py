@@ -4,6 +4,8 @@ import re
 import unicodedata
 from typing import Final
 
+from rtmsd.export.span import write_offset
+
 _OTHER_LINES: Final = frozenset({"Cc", "Cs", "Zl", "Zp"})
 """Categories of characters that end a line, or are no text."""
 
@@ -41,5 +43,4 @@ def _clean(text: str) -> str:
 
 def clock(time_ms: int) -> str:
     """Return a time since the start as H:MM:SS; what was before it, as the start."""
-    seconds = max(0, time_ms) // 1000
-    return f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}"
+    return write_offset(max(0, time_ms)).partition(".")[0]

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from rtmsd.export.text.plain import one_line
-from rtmsd.recording.media.captions import shown_ms, speaker
+from rtmsd.recording.media.captions import clock, shown_ms, speaker
 
 _WIDE: Final = str.maketrans("<>{}", "\uff1c\uff1e\uff5b\uff5d")
 """SubRip has no escapes: the wide forms of its markup look alike, and no player takes them for it."""
@@ -36,5 +36,4 @@ def _safe(text: str) -> str:
 
 
 def _clock(time_ms: int) -> str:
-    seconds, ms = divmod(time_ms, 1000)
-    return f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02},{ms:03}"
+    return clock(time_ms).replace(".", ",")

@@ -24,7 +24,7 @@ def cue(line: _Line, started_ms: int) -> str:
         return ""
     start_ms, end_ms = shown_ms(line, started_ms)
     name = _escape(speaker(line))
-    return f"{_clock(start_ms)} --> {_clock(end_ms)}\n{f'<v {name}>' if name else ''}{text}\n\n"
+    return f"{clock(start_ms)} --> {clock(end_ms)}\n{f'<v {name}>' if name else ''}{text}\n\n"
 
 
 def shown_ms(line: _Line, started_ms: int) -> tuple[int, int]:
@@ -54,6 +54,12 @@ def speaker(line: _Line) -> str:
 def plain(text: str) -> str:
     """Return a text on one line, without control characters."""
     return " ".join("".join(" " if unicodedata.category(char) in _NO_TEXT else char for char in text).split())
+
+
+def clock(time_ms: int) -> str:
+    """Return a time as WebVTT has it: "00:02:05.250"."""
+    seconds, ms = divmod(time_ms, 1000)
+    return f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}.{ms:03}"
 
 
 def captions(lines: Iterable[_Line], started_ms: int) -> str:
@@ -103,11 +109,6 @@ def _revised_by(line: _Line, revised: dict[tuple[Any, ...], list[int]], said: di
             return found
     numbers = [number for number in revised.get(stamped, ()) if number in said]
     return [number for number in numbers if not started or said[number]["start_ms"] is None]
-
-
-def _clock(time_ms: int) -> str:
-    seconds, ms = divmod(time_ms, 1000)
-    return f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}.{ms:03}"
 
 
 def _escape(text: str) -> str:

@@ -105,13 +105,13 @@ def build_parser(complete: Mapping[str, object] = MappingProxyType({})) -> argpa
 
 
 def _run(args: argparse.Namespace) -> int:
-    from rtmsd import daemon  # noqa: PLC0415
+    from rtmsd import daemon  # noqa: PLC0415 - not at every start
 
     return daemon.run(args.config, end_streams=args.end_streams)
 
 
 def _check(args: argparse.Namespace) -> int:
-    from rtmsd.config import load, unusable  # noqa: PLC0415
+    from rtmsd.config import load, unusable  # noqa: PLC0415 - not at every start
 
     try:
         config = load(args.config)
@@ -151,19 +151,19 @@ def _summary(config: "Config") -> Iterator[str]:
 
 
 def _demo(args: argparse.Namespace) -> int:
-    from rtmsd import demo  # noqa: PLC0415
+    from rtmsd import demo  # noqa: PLC0415 - not at every start
 
     return demo.main(fast=args.fast, keep=args.keep)
 
 
 def _simulate(arguments: list[str]) -> int:
-    from rtmsd.simulator.cli import command  # noqa: PLC0415
+    from rtmsd.simulator.cli import command  # noqa: PLC0415 - not at every start
 
     return command.main(arguments)
 
 
 def _completion(args: argparse.Namespace) -> int:
-    import shtab  # noqa: PLC0415
+    import shtab  # noqa: PLC0415 - not at every start
 
     print(shtab.complete(build_parser({"FILE": shtab.FILE, "DIR": shtab.DIR}), shell=args.shell))
     return Exit.OK

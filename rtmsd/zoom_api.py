@@ -189,7 +189,7 @@ class ZoomApi:
 
     async def _ask(self, client: "httpx.AsyncClient", method: str, url: str, **more: Any) -> "httpx.Response":
         """Raises ZoomApiError, transient, without an answer."""
-        import httpx  # noqa: PLC0415
+        import httpx  # noqa: PLC0415 - not at every start
 
         try:
             return await client.request(method, url, timeout=REQUEST_TIMEOUT_S, **more)
@@ -252,7 +252,7 @@ def _credentials(app: AppConfig, endpoint: RestEndpoint, product: str) -> ApiCon
 
 def _jwt(api: ApiConfig, now_s: float) -> str:
     """Return a Video SDK API token: HS256 over issuer and times."""
-    import jwt  # noqa: PLC0415
+    import jwt  # noqa: PLC0415 - not at every start
 
     issued_s = int(now_s) - JWT_BACKDATED_S
     return jwt.encode({"iss": api.key, "iat": issued_s, "exp": int(now_s) + JWT_VALID_S}, api.secret, "HS256")
@@ -275,6 +275,6 @@ def _object(response: "httpx.Response") -> dict[str, Any]:
 
 def _new_client() -> "httpx.AsyncClient":
     """In a worker thread: the import and the certificates take longer than a media stream should wait."""
-    import httpx  # noqa: PLC0415
+    import httpx  # noqa: PLC0415 - not at every start
 
     return httpx.AsyncClient()

@@ -270,7 +270,7 @@ VERBS: Final = (
         "make one file to send: sound, text, pictures, a film",
         partial(_exporting, "export"),
     ),
-    Verb("recordings page", "export:page", "make a page that shows, finds and plays it", partial(_exporting, "page")),
+    Verb("recordings page", "export:page", "page.html for a browser: sound, text, gaps", partial(_exporting, "page")),
     Verb("recordings remux", "export:remux", "make films of video and shared screens", partial(_exporting, "remux")),
     Verb("recordings rm", "recordings:remove", "delete a recording", _recording),
     Verb("deliveries ls", "deliveries:ls", "list what was given to sinks, or waits for it", _deliveries),

@@ -31,6 +31,6 @@ class Context:
     @cached_property
     def client(self) -> "AdminClient":
         """The daemon. Imported only for verbs that talk to it: `http.client` takes longer than all the rest."""
-        from rtmsd.ctl.client import AdminClient  # noqa: PLC0415
+        from rtmsd.ctl.client import AdminClient  # noqa: PLC0415 - not at every start
 
         return AdminClient(self.args.socket, self.timeout_s)

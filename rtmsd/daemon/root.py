@@ -268,7 +268,7 @@ def _import_make_app() -> "Callable[..., WholeRequestApp]":
     """Import Quart, which takes a third of the time of all imports: streams of an earlier process are connecting
     meanwhile, and a webhook waits at its socket.
     """
-    from rtmsd.webhook.app import make_app  # noqa: PLC0415
+    from rtmsd.webhook.app import make_app  # noqa: PLC0415 - 0.3 s in which streams are resumed
 
     return make_app
 

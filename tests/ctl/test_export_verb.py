@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from rtmsd.ctl.errors import Exit
+from rtmsd.ctl.main import main
 from tests.ctl.nobody import unprivileged
 from tests.export.recordings import Made
 
@@ -41,6 +42,15 @@ def test_of_a_directory_no_daemon_is_needed(ctl: Ctl, directory: Path, capsys: C
     assert ctl("recordings", "export", str(directory), "--format", "wav") == Exit.FAILED
     assert "--force" in capsys.readouterr().err
     assert ctl("recordings", "export", str(directory), "--format", "wav", "--force") == Exit.OK
+
+
+@pytest.mark.parametrize("verb", [("export", "--format", "wav"), ("page",), ("verify",)])
+def test_a_mistyped_directory_is_not_blamed_on_the_daemon(
+    tmp_path: Path, verb: tuple[str, ...], capsys: Capture
+) -> None:
+    name = str(tmp_path / "nowhere")
+    assert main(["--socket", str(tmp_path / "none"), "recordings", *verb, name]) == Exit.UNREACHABLE
+    assert f"{name!r} is no directory" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import attrs
 from rtmsd.ctl.context import Context
 from rtmsd.ctl.errors import CtlError, Exit
 from rtmsd.ctl.formatting import milliseconds, size
-from rtmsd.ctl.verbs.recordings import named
+from rtmsd.ctl.verbs.recordings import directory_of
 from rtmsd.export.errors import ExportError, NoSuchParticipant, RecordingRevoked, WrongRequest
 from rtmsd.export.exporters import find
 from rtmsd.export.report import Report
@@ -67,7 +67,7 @@ def _run(context: Context, exporter: str, request: Request) -> Exit:
     name, source = context.args.recording, None
     try:
         with _signals_as_exit():
-            source = Source(Path(name) if Path(name).is_dir() else Path(named(context, name)["directory"]))
+            source = Source(directory_of(context, name))
             report = Report(source, _show_progress if sys.stderr.isatty() else lambda _: None)
             find(exporter)(source, request, report)
     except ExportError as error:

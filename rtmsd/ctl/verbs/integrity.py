@@ -10,7 +10,7 @@ from rtmsd.ctl.context import Context
 from rtmsd.ctl.errors import CtlError, Exit
 from rtmsd.ctl.formatting import milliseconds, printable
 from rtmsd.ctl.output import Item, Style
-from rtmsd.ctl.verbs.recordings import named
+from rtmsd.ctl.verbs.recordings import directory_of
 from rtmsd.protocol.causes import FINAL_STATES, RecordingState
 from rtmsd.recording.recovery.repair import repair as repair_recording
 from rtmsd.recording.verify.verify import missing
@@ -83,7 +83,7 @@ def _directories(context: Context) -> Iterator[Path]:
     """
     for name in context.args.recordings:
         if not Path(name).is_dir():
-            yield Path(named(context, name)["directory"])
+            yield directory_of(context, name)
             continue
         found = sorted(_recordings_below(name))
         if not found:

@@ -1,6 +1,7 @@
 """The list of recordings, and deletion: ls, rm."""
 
 import sys
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -70,3 +71,21 @@ def named(context: Context, prefix: str) -> dict[str, Any]:
         meant = did_you_mean(prefix, (item["rtms_stream_id"] for item in recordings))
         raise CtlError(Exit.NO_SUCH_STREAM, f"no recording is called {prefix!r}, and no directory{meant}")
     return only(found, prefix)
+
+
+def directory_of(context: Context, name: str) -> Path:
+    """Return the directory that is named, or that of the recording with an id, for which alone the daemon is needed.
+
+    Raises:
+        CtlError: there is neither.
+    """
+    if Path(name).is_dir():
+        return Path(name)
+    try:
+        return Path(named(context, name)["directory"])
+    except CtlError as error:
+        if error.exit_code is not Exit.UNREACHABLE:
+            raise
+        raise CtlError(
+            error.exit_code, f"{name!r} is no directory, and for an id the daemon is needed: {error}", error.hint
+        ) from error

@@ -99,7 +99,7 @@ def parse(name: str, text: str) -> Scenario:
         table = tomllib.loads(text)
         for key in table:
             if key not in _KEYS:
-                raise ValueError(f"no key {key!r}{did_you_mean(key, sorted(_KEYS))}")  # noqa: TRY301
+                raise ValueError(f"no key {key!r}{did_you_mean(key, sorted(_KEYS))}")  # noqa: TRY301 - one way for all
         return _read(name, table)
     except (ValueError, KeyError, TypeError) as exc:
         raise ScenarioError(f"{name}: {exc}") from exc

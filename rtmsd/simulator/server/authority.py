@@ -83,9 +83,9 @@ def failure_of(error: BaseException) -> str:
 
 
 def _load(ca_file: Path, pem: bytes) -> "trustme.CA":
-    import trustme  # noqa: PLC0415
+    import trustme  # noqa: PLC0415 - an extra
     from cryptography import x509  # noqa: PLC0415 - trustme brings it
-    from cryptography.hazmat.primitives.serialization import load_pem_private_key  # noqa: PLC0415
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key  # noqa: PLC0415 - not at every start
 
     key_path = ca_file if b"PRIVATE KEY" in pem else key_file(ca_file)
     remedy = "remove it, or name a new file"

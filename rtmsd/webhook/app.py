@@ -63,7 +63,7 @@ COMPLAINTS: Final[Mapping[Result, str]] = {
 }
 
 
-def make_app(  # noqa: PLR0917 - called in one place
+def make_app(  # noqa: PLR0917 - its parts
     settings: WebhookConfig,
     apps: Callable[[], Sequence[AppConfig]],
     intake: Intake,

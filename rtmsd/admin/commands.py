@@ -60,7 +60,7 @@ class AdminBackend(Protocol):
         """Drop the stream's connections and make new handshakes."""
 
     def video(self, rtms_stream_id: str) -> JsonObject:
-        """Whose video is asked for, and why. Raises AdminError: REFUSED_IN_STATE where Zoom chooses."""
+        """The participant whose video is asked for, and why. Raises AdminError: REFUSED_IN_STATE where Zoom chooses."""
 
     async def choose_video(self, rtms_stream_id: str, choice: Choice) -> JsonObject:
         """Make an operator's choice, wait for Zoom's answer, and return what `video` does. Raises AdminError, as that,

@@ -169,7 +169,7 @@ def _voice_tap(wanted: TapRequest, recorder: TapRecorder) -> VoiceTap:
 
 
 def choose_voice(manifest: JsonObject, form: AudioFormat, wanted: str | None) -> str:
-    """Whose sound a tap of sound alone is to hold, as text: the one asked for, the mix, or the only one there is.
+    """Return the speaker whose sound a tap of sound alone holds, as text: the one asked for, the mix, or the only one.
 
     Raises:
         AdminError: NO_SUCH_PARTICIPANT, or REFUSED_IN_STATE when there are several or none.

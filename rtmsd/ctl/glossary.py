@@ -277,7 +277,7 @@ FAILURES: Final[Mapping[str, Texts]] = {
         "Choose WebSocket as the app's transport, and check its scopes; rtmsd speaks no SRT.",
     ),
 }
-"""What a stream failed of that Zoom has no number for."""
+"""Failures of a stream that Zoom has no number for."""
 
 WORDS: Final[Mapping[str, Mapping[str, Meaning]]] = {
     kind: {name: Meaning(str(name), *texts) for name, texts in rows.items()}

@@ -26,7 +26,7 @@ class Report:
         self._show = show
 
     def progress(self, done: float) -> None:
-        """So much is done, from 0 to 1; to be called at least once a second.
+        """Note the part that is done, from 0 to 1; to be called at least once a second.
 
         Raises:
             RecordingRevoked: the recording was deleted meanwhile.

@@ -14,7 +14,7 @@ STALLED_S: Final = 4.0  # beyond this the disk does not answer
 
 
 class FreeSpace:
-    """What is known of it.
+    """The latest answer of the disk.
 
     Attributes:
         bytes: when it last answered; None when unknown.
@@ -40,7 +40,7 @@ class FreeSpace:
 
     @property
     def trouble(self) -> str | None:
-        """Why it is not known; None: it is, or will be in a moment."""
+        """The reason why it is not known; None: it is, or will be in a moment."""
         if (waiting_s := trio.current_time() - self._asked_s) > STALLED_S:
             return f"{self.directory} has not answered for {waiting_s:.0f} s"
         if self.bytes is None and self.answered.is_set():

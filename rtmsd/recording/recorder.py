@@ -134,11 +134,11 @@ class Recorder:
 
     @property
     def video(self) -> Any:
-        """What `keep_video` kept, also in an earlier process; anything at all where a manifest was changed by hand."""
+        """The value of `keep_video`, also of an earlier process; anything where a manifest was changed by hand."""
         return self._header.video
 
     def keep_video(self, known: Mapping[str, Any]) -> None:
-        """Whose video is chosen, and whose camera is on: known again after a restart."""
+        """Keep the choice of video, and the cameras that are on, for a restart."""
         self._header.video = dict(known)
         self.flusher.touch()
 

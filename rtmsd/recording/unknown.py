@@ -12,11 +12,11 @@ from rtmsd.recording.manifest.unknown_counts import UnknownCounts
 log = structlog.get_logger()
 
 MAX_KEPT: Final = 10_000
-"""So many lines of one stream are written; the rest is counted."""
+"""Lines of one stream that are written; the rest is counted."""
 
 
 class UnknownLog:
-    """What is unknown is kept whole, within the bounds of an event, under its name. The log gets names alone."""
+    """The keeper of what is unknown: whole, within the bounds of an event, under its name. The log gets names alone."""
 
     def __init__(self, events: EventLog, counts: UnknownCounts) -> None:
         self._events = events

@@ -36,7 +36,7 @@ def packets(path: Path) -> list[bytes]:
 
 
 def numbers(path: Path, most: int = 2000) -> list[int | None]:
-    """Which packet stands in each slot; None: silence."""
+    """Return the number of the packet in each slot; None: silence."""
     known: dict[bytes, int | None] = {packet(number): number for number in range(most)}
     return [{**known, silence(1): None, silence(2): None}[each] for each in packets(path)]
 

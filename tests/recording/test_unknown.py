@@ -1,4 +1,4 @@
-"""What this version does not know: kept up to a bound, counted by names of which there are not too many."""
+"""The record of what this version does not know: kept up to a bound, counted by names, which are bounded, too."""
 
 from collections import Counter
 from typing import Any

@@ -1,4 +1,4 @@
-"""How seldom the writer goes to the disk: what happens at about the same time shares one call."""
+"""The turns of the writer, which are few: what happens at about the same time shares one call."""
 
 from pathlib import Path
 from typing import Any

@@ -31,7 +31,7 @@ class Part:
 
 @attrs.frozen
 class Track:
-    """What is heard of one participant, or of the mix that Zoom made."""
+    """The sound of one participant, or of the mix that Zoom made."""
 
     user_id: int | str
     channels: int

@@ -20,7 +20,7 @@ Key: TypeAlias = str | int
 
 
 class State(enum.IntEnum):
-    """What became of a message; it only rises."""
+    """The state of a message; it only rises."""
 
     UNSEEN = 0  # something refers to it, and that is all
     SENT = 1
@@ -46,7 +46,7 @@ _KEYS: Final = {
 
 
 class Sent(NamedTuple):
-    """Who sent a message, and to whom: to a person, or to a session of a type."""
+    """The sender of a message, and its receiver: a person, or a session of a type."""
 
     user_id: int | str | None
     user_name: str | None
@@ -78,7 +78,7 @@ class Message:
 
     @property
     def reactions(self) -> dict[str, int]:
-        """How many people show each emoji, the most frequent first."""
+        """The number of people who show each emoji, the most frequent first."""
         shown = Counter(emoji for (_, emoji), (_, is_on) in (self._reactions or {}).items() if is_on)
         return dict(sorted(shown.items(), key=lambda each: (-each[1], each[0])))
 

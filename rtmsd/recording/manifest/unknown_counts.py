@@ -29,5 +29,5 @@ class UnknownCounts:
 
     @property
     def whole(self) -> int:
-        """How many whole messages this process could not make sense of."""
+        """The number of whole messages that this process could not make sense of."""
         return sum(self.kinds[kind] for kind in WHOLE)

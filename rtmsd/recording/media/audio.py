@@ -261,7 +261,7 @@ class AudioStore(MediaStore[bytes]):
             self._add(Track(file, user_id, header.start_ms, header.pcm, holes=audio.holes, tail=audio.tail))
 
     def adjustments(self) -> dict[str, int]:
-        """How packets were fitted to each other, under the manifest's names."""
+        """Return the amounts by which packets were fitted to each other, under the manifest's names."""
         total = {name: self._gone_adjustments[name] for name in ADJUSTMENTS}
         for track in self._all:
             for name, amount in track.adjustments().items():

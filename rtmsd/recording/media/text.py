@@ -13,10 +13,10 @@ from rtmsd.recording.media.store import Data, IntakeContext, MediaStore
 from rtmsd.recording.timeline.gaps import Gap
 
 _RECENT: Final = 256
-"""So many lines are remembered to recognise a repeat; a reconnection brings a few."""
+"""Lines that are remembered to recognise a repeat; a reconnection brings a few."""
 
 _REMEMBERED: Final = 4096
-"""Of so many lines it is known where they end, should the file be cut."""
+"""Lines of which it is known where they end, should the file be cut."""
 
 
 class TextStore(MediaStore[Data]):

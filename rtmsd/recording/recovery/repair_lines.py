@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 _HOLE: Final = b"\0"
-"""What a hole before a line left."""
+"""The trace of a hole before a line."""
 
 
 def repair_lines(plan: RepairPlan, manifest: Manifest) -> list[FileEntry]:

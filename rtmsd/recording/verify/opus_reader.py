@@ -14,7 +14,7 @@ _MIRROR: Final = bytes(sum(1 << 7 - bit for bit in range(8) if byte >> bit & 1) 
 
 
 class OpusFile(NamedTuple):
-    """What a file holds.
+    """The content of a file.
 
     Attributes:
         samples: in the pages before the first problem.

@@ -23,7 +23,7 @@ _STREAMS: Final = {"per-participant": DataOption.AUDIO_MULTI_STREAMS, "mixed": D
 
 @attrs.frozen(kw_only=True)
 class AudioAnswer:
-    """What audio is granted; None leaves a field as it was asked for."""
+    """The audio that is granted; None leaves a field as it was asked for."""
 
     codec: Literal["L16", "G711", "G722", "OPUS"] | None = None
     content: Literal["raw", "rtp"] | None = None
@@ -47,7 +47,7 @@ class AudioAnswer:
 
 @attrs.frozen(kw_only=True)
 class PictureAnswer:
-    """What video, or share, is granted; None leaves a field as it was asked for."""
+    """The video, or share, that is granted; None leaves a field as it was asked for."""
 
     codec: Literal["JPG", "PNG", "H264"] | None = None
     resolution: Literal["SD", "HD", "FHD", "QHD"] | None = None
@@ -64,7 +64,7 @@ class PictureAnswer:
 
 @attrs.frozen(kw_only=True)
 class Answers:
-    """What is granted instead of what is asked for, by media."""
+    """The parameters that are granted instead of those asked for, by media."""
 
     audio: AudioAnswer = AudioAnswer()
     video: PictureAnswer = PictureAnswer()

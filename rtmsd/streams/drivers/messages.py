@@ -26,7 +26,7 @@ OURS: Final = frozenset({"self", "kind", "at_ms", "zoom_ms", "rtms_stream_id"})
 _SHOWN_OTHERWISE: Final = frozenset({"event_type", "timestamp", "event_ts"})
 
 MAX_FROM_MEDIA: Final = 100
-"""So many unknown messages of one type are kept of those on media connections: they may be media, at full rate."""
+"""Unknown messages of one type that are kept of those on media connections: they may be media, at full rate."""
 
 
 class MessageWriter:

@@ -1,4 +1,4 @@
-"""What an Ogg file holds that an earlier process left, or others cut: its last whole page, and what is before that.
+"""The end of an Ogg file that an earlier process left, or others cut: its last whole page, and packets before it.
 
 Blocks: for a worker thread, or before there is a loop.
 """

@@ -187,7 +187,7 @@ class Track:
         return self.end
 
     def adjustments(self) -> dict[str, int]:
-        """How packets were fitted to each other, under the manifest's names."""
+        """Return the amounts by which packets were fitted to each other, under the manifest's names."""
         sizes = (self.trimmed_bytes, self.inserted_bytes, self.cut_bytes)
         counts = (self.same_time, *(size // self._bytes_per_ms for size in sizes))
         return dict(zip(ADJUSTMENTS, counts, strict=True))

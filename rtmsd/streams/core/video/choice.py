@@ -52,7 +52,7 @@ def is_user_id(value: object) -> TypeGuard[int]:
 
 
 class Wanted(NamedTuple):
-    """Who should be seen, None: nobody; and why."""
+    """The participant who should be seen, None: nobody; and why."""
 
     user_id: int | None
     why: str

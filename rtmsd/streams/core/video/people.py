@@ -3,7 +3,7 @@
 from typing import Final
 
 MAX_PEOPLE: Final = 1000
-"""So many cameras are known, the first ones, and so many speakers, the last ones: a meeting has no more cameras."""
+"""Cameras that are known, the first ones, and speakers, the last ones: a meeting has no more cameras."""
 
 
 class People:

@@ -25,7 +25,7 @@ ANSWER_S: Final = 10.0
 
 
 class Result(enum.StrEnum):
-    """What became of a choice."""
+    """The result of a choice."""
 
     OK = "ok"
     GONE = "gone"  # Zoom knows no such participant
@@ -130,12 +130,12 @@ class VideoPolicy:
 
     @property
     def seen(self) -> int | None:
-        """Whose video comes now, as far as Zoom said; None: nobody's, or the camera is off."""
+        """The participant whose video comes now, as far as Zoom said; None: nobody, or the camera is off."""
         return None if self._camera_was_off else self.subscribed
 
     @property
     def known(self) -> dict[str, Any]:
-        """What a restart has to know, for `restore`."""
+        """The state that `restore` takes after a restart."""
         return {"choice": self.choice.to_json(), "cameras": list(self.people.cameras)}
 
     def restore(self, known: Any) -> None:
@@ -271,7 +271,7 @@ class VideoPolicy:
         return is_switch and now_s < self._settled_s + self._switch_after_s
 
     def _note_unasked(self, wanted: Wanted) -> None:
-        """What is wanted needs no request."""
+        """Note a choice that needs no request."""
         was_seen = self.latest is not None and self.latest.subscribe
         if self._unsettled is not None or (wanted.user_id is None and was_seen):
             self._note(

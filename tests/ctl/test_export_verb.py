@@ -44,6 +44,14 @@ def test_of_a_directory_no_daemon_is_needed(ctl: Ctl, directory: Path, capsys: C
     assert ctl("recordings", "export", str(directory), "--format", "wav", "--force") == Exit.OK
 
 
+def test_many_results_are_counted(ctl: Ctl, tmp_path: Path, capsys: Capture) -> None:
+    made = Made(tmp_path / "2026-09-21" / "one")
+    for user_id in range(1, 52):
+        made.audio(user_id, 0, bytes(320))
+    assert ctl("recordings", "export", str(made.save()), "--tracks", "--format", "wav") == Exit.OK
+    assert capsys.readouterr().out == f"{made.directory}/export/tracks\t51 files, 50.3 KiB\n"
+
+
 @pytest.mark.parametrize("verb", [("export", "--format", "wav"), ("page",), ("verify",)])
 def test_a_mistyped_directory_is_not_blamed_on_the_daemon(
     tmp_path: Path, verb: tuple[str, ...], capsys: Capture

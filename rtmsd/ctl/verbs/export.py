@@ -3,7 +3,7 @@
 import contextlib
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Final, NoReturn
@@ -13,6 +13,7 @@ import attrs
 from rtmsd.ctl.context import Context
 from rtmsd.ctl.errors import CtlError, Exit
 from rtmsd.ctl.formatting import milliseconds, size
+from rtmsd.ctl.output import Item
 from rtmsd.ctl.verbs.recordings import directory_of
 from rtmsd.export.errors import ExportError, NoSuchParticipant, RecordingRevoked, WrongRequest
 from rtmsd.export.exporters import find
@@ -24,6 +25,9 @@ from rtmsd.recording.disk.paths import EXPORTS
 from rtmsd.terminal import complain, error_text
 
 _EXITS: Final = {WrongRequest: Exit.USAGE, NoSuchParticipant: Exit.NO_SUCH_STREAM, RecordingRevoked: Exit.REFUSED}
+_EACH: Final = 50
+"""Results in one directory that are listed one by one, at most."""
+
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGHUP)
 
 
@@ -125,6 +129,19 @@ def _describe(context: Context, source: Source, report: Report, *, is_quiet: boo
     for note in notes:
         complain(f"rtmsctl: {note}")
     if not is_quiet:
-        for file in report.files:
+        for path, what in _results(report.files):
+            context.out.labelled(path, what)
+
+
+def _results(files: Iterable[Item]) -> Iterator[tuple[str, str]]:
+    """Yield the results with their sizes; of a directory with many, as of images, their number."""
+    folders: dict[Path, list[Item]] = {}
+    for file in files:
+        folders.setdefault(Path(file["path"]).parent, []).append(file)
+    for folder, within in folders.items():
+        if len(within) > _EACH:
+            yield str(folder), f"{len(within)} files, {size(sum(file['bytes'] for file in within))}"
+            continue
+        for file in within:
             lasts = f", {milliseconds(file['duration_ms'])}" if "duration_ms" in file else ""
-            context.out.labelled(file["path"], f"{size(file['bytes'])}{lasts}")
+            yield file["path"], f"{size(file['bytes'])}{lasts}"

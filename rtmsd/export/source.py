@@ -3,17 +3,17 @@
 import os
 import stat
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, Final, NamedTuple
 
 import attrs
+from msgspec import UNSET
 from msgspec.structs import replace
 
 from rtmsd.export.errors import ExportError, RecordingRevoked
 from rtmsd.protocol.causes import FINAL_STATES, RecordingState
 from rtmsd.recording.disk.nofollow import open_below
-from rtmsd.recording.manifest.entry import to_json
 from rtmsd.recording.manifest.lines import Line, read_line
 from rtmsd.recording.manifest.schema import (
     MANIFEST,
@@ -24,9 +24,10 @@ from rtmsd.recording.manifest.schema import (
     PauseEntry,
     read_manifest,
 )
+from rtmsd.recording.media.ogg.packets import RATE_HZ, OpusFormat
+from rtmsd.recording.media.wav.header import PcmFormat
 from rtmsd.recording.verify.wave_reader import read_wave_file
 
-OPUS_RATE_HZ: Final = 48_000
 _READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _CHECK_EVERY_S: Final = 0.5
 _LINE_BYTES: Final = 2**24  # of ours none has more than 64 KiB of text
@@ -212,16 +213,15 @@ class Source:
         if entry.path.endswith(".opus"):
             if file.read(4) != b"OggS":
                 raise ValueError("not an Ogg file")
-            plain: Mapping[str, Any] = to_json(entry)
             return AudioFile(
                 path=entry.path,
                 user_id=entry.user_id,
-                codec="OPUS",
+                codec=OpusFormat.codec,
                 start_ms=entry.start_ms,
-                rate_hz=OPUS_RATE_HZ,
-                channels=plain.get("channels", 1),
+                rate_hz=RATE_HZ,
+                channels=1 if entry.channels is UNSET else entry.channels,
                 data_offset=0,
-                blocks=entry.duration_ms * OPUS_RATE_HZ // 1000,
+                blocks=entry.duration_ms * RATE_HZ // 1000,
             )
         wave = read_wave_file(file)
         there_bytes = size_bytes - wave.data_offset
@@ -230,7 +230,7 @@ class Source:
         return AudioFile(
             path=entry.path,
             user_id=entry.user_id,
-            codec="L16",
+            codec=PcmFormat.codec,
             start_ms=entry.start_ms,
             rate_hz=wave.rate_hz,
             channels=wave.channels,

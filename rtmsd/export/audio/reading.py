@@ -7,7 +7,8 @@ from typing import Any, BinaryIO, Final
 from rtmsd.export.audio.adding import widened
 from rtmsd.export.audio.plan import Part, Plan, Track
 from rtmsd.export.extra import need
-from rtmsd.export.source import OPUS_RATE_HZ, AudioFile, Source
+from rtmsd.export.source import AudioFile, Source
+from rtmsd.recording.media.ogg.packets import RATE_HZ, OpusFormat
 from rtmsd.recording.media.wav.header import SAMPLE_BYTES
 
 _PIECE: Final = 65_536  # samples that are read, or decoded, at once
@@ -17,7 +18,7 @@ _EARLIER_MS: Final = 1000  # decoders and resamplers need what comes before
 def check_libraries(plan: Plan) -> None:
     """Raises ExportError: a library is needed to read a file of the plan, and missing."""
     for file in plan.files:
-        if file.codec == "OPUS":
+        if file.codec == OpusFormat.codec:
             need("av", f"reading {file.path}")
     rates = {file.rate_hz for file in plan.files} | {plan.rate_hz}
     if len(rates) > 1:
@@ -126,7 +127,7 @@ class Reader:
     def _frames(self, av: Any, file: AudioFile, layout: str, from_ms: int) -> Iterator[Any]:
         """Yield frames whose `pts` is the position of the first sample in the file, in the file's rate."""
         with self._source.open(file.path) as opened:
-            if file.codec == "OPUS":
+            if file.codec == OpusFormat.codec:
                 try:
                     yield from self._decoded(av, opened, from_ms)
                 except (av.FFmpegError, IndexError) as error:  # the latter: no audio is in it
@@ -157,7 +158,7 @@ class Reader:
                     self._damaged(f"a packet cannot be decoded ({error.strerror})")
                     continue
                 for frame in frames:
-                    frame.pts = round(frame.pts * frame.time_base * OPUS_RATE_HZ)
+                    frame.pts = round(frame.pts * frame.time_base * RATE_HZ)
                     yield frame
 
 

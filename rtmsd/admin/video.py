@@ -7,7 +7,7 @@ from rtmsd.protocol.causes import FINAL_STATES
 from rtmsd.protocol.enums import StatusCode
 from rtmsd.protocol.status_texts import STATUS_TEXTS
 from rtmsd.streams.core.video.choice import MAX_USER_ID, Choice, ChoiceKind, is_user_id
-from rtmsd.streams.core.video.policy import ANSWER_S, Result, Settled
+from rtmsd.streams.core.video.requests import ANSWER_S, Result, Settled
 
 _NOT_GRANTED: Final = {
     "active-speaker": "Zoom did not grant one participant's video to this stream: it sends the active speaker's",

@@ -11,7 +11,7 @@ from rtmsd.protocol.messages import MediaParams, Message
 from rtmsd.protocol.policy import StatusAction
 from rtmsd.streams.core.connections import MediaLink
 from rtmsd.streams.core.outcome import Outcome
-from rtmsd.streams.core.video.policy import Chosen, Settled
+from rtmsd.streams.core.video.requests import Chosen, Settled
 
 
 class Action:

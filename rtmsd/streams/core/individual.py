@@ -8,7 +8,8 @@ from rtmsd.protocol.enums import DataOption, EventType
 from rtmsd.streams.core.actions import KeepVideo, Log, RecordVideoChoice, Send, SettleVideoChoice
 from rtmsd.streams.core.situation import Situation
 from rtmsd.streams.core.video.choice import Choice, is_user_id
-from rtmsd.streams.core.video.policy import Ask, Chosen, Result, Settled, VideoPolicy
+from rtmsd.streams.core.video.policy import VideoPolicy
+from rtmsd.streams.core.video.requests import Ask, Chosen, Result, Settled
 
 CAMERAS: Final = m.EventSubscription(
     events=tuple(

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import trio
 
 from rtmsd.streams.core.video.choice import Choice
-from rtmsd.streams.core.video.policy import ANSWER_S, Result, Settled
+from rtmsd.streams.core.video.requests import ANSWER_S, Result, Settled
 
 
 class Operators:

@@ -11,7 +11,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from rtmsd.streams.core.video.choice import Choice, ChoiceKind, Follow
 from rtmsd.streams.core.video.people import MAX_PEOPLE, People
-from rtmsd.streams.core.video.policy import ANSWER_S, Ask, Chosen, Result, Settled, VideoPolicy
+from rtmsd.streams.core.video.policy import VideoPolicy
+from rtmsd.streams.core.video.requests import ANSWER_S, Ask, Chosen, Result, Settled
 
 SWITCH_S = 2.0
 ANA, BO, CLEO, DAN = PEOPLE = (1, 2, 3, 4)

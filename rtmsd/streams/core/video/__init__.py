@@ -1,8 +1,9 @@
 """One participant's video: the decisions on whose it is (messages 28 and 29), without Trio, socket or clock.
 
 Zoom sends no video on such a connection until it is asked for somebody's, and one participant's at a time. `people`
-knows whose camera is on and who spoke last, `choice` picks one of them, and `policy` asks Zoom for that one: a request
-at a time, its answer awaited for `ANSWER_S`. `individual`, in the package above, is where the core meets it.
+knows whose camera is on and who spoke last, `choice` picks one of them, and `policy` asks Zoom for that one
+(`requests`): a request at a time, its answer awaited for `ANSWER_S`. `individual`, in the package
+above, is where the core meets it.
 
 - A choice of `follow` waits until `switch_after_s` have passed since the last switch, for as long as there is somebody
   to be seen. The first choice, and one after the camera that was seen went off, is made at once; so is an operator's.

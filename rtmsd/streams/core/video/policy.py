@@ -1,9 +1,7 @@
 """The policy of one participant's video: who is asked for, when, and what Zoom's answer means."""
 
-import enum
 import math
-from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 import attrs
 
@@ -19,83 +17,7 @@ from rtmsd.streams.core.video.choice import (
     is_user_id,
 )
 from rtmsd.streams.core.video.people import People
-
-ANSWER_S: Final = 10.0
-"""A request that Zoom has not answered by then has failed."""
-
-
-class Result(enum.StrEnum):
-    """The result of a choice."""
-
-    OK = "ok"
-    GONE = "gone"  # Zoom knows no such participant
-    REFUSED = "refused"
-    NO_ANSWER = "no answer"
-    REPLACED = "replaced"  # by another choice, before it was answered
-
-
-_RESULTS: Final[Mapping[int, Result]] = {
-    StatusCode.OK: Result.OK,
-    StatusCode.DUPLICATE_VIDEO_SUBSCRIPTION: Result.OK,
-    StatusCode.INVALID_PAYLOAD: Result.GONE,
-}
-
-
-@attrs.frozen
-class Ask:
-    """Send message 28."""
-
-    user_id: int
-    subscribe: bool
-
-
-@attrs.frozen(kw_only=True)
-class Chosen:
-    """A choice was made, for the recording.
-
-    Attributes:
-        user_id: None: nobody.
-        status: Zoom's; None where it was not asked, or did not answer.
-        by: "auto" or "operator".
-    """
-
-    user_id: int | None
-    subscribe: bool
-    status: int | None
-    result: Result
-    why: str
-    by: str
-
-
-@attrs.frozen
-class Settled:
-    """An operator's choice has come to its end. `status` is Zoom's, as of `Chosen`."""
-
-    choice: Choice
-    result: Result
-    status: int | None = None
-
-
-@attrs.frozen
-class Request:
-    """A request that Zoom has not answered yet."""
-
-    user_id: int
-    subscribe: bool
-    why: str
-    choice: Choice
-    deadline_s: float
-
-    def chosen(self, result: Result, status: int | None) -> Chosen:
-        """Return it as a choice that was made, with what became of it."""
-        return Chosen(
-            user_id=self.user_id,
-            subscribe=self.subscribe,
-            status=status,
-            result=result,
-            why=self.why,
-            by=_by(self.choice),
-        )
+from rtmsd.streams.core.video.requests import ANSWER_S, RESULTS, Ask, Chosen, Request, Result, Settled, chooser
 
 
 class VideoPolicy:
@@ -206,7 +128,7 @@ class VideoPolicy:
         """Message 29; without a user it is of the request that is waited for."""
         request, late = self.request, self._late
         if request is not None and user_id in (None, request.user_id):
-            self._close(now_s, request, _RESULTS.get(status, Result.REFUSED), status)
+            self._close(now_s, request, RESULTS.get(status, Result.REFUSED), status)
         elif request is None and late is not None and user_id == late.user_id and status == StatusCode.OK:
             self._late = None
             self._agreed(late)
@@ -281,7 +203,7 @@ class VideoPolicy:
                     status=None,
                     result=Result.OK,
                     why=wanted.why,
-                    by=_by(self.choice),
+                    by=chooser(self.choice),
                 )
             )
         self._settle(Result.OK)
@@ -332,14 +254,10 @@ class VideoPolicy:
         """Return it all as the admin API shows it."""
         return {
             "follow": self.follow.value,
-            "chosen_by": _by(self.choice),
+            "chosen_by": chooser(self.choice),
             "choice": self.choice.to_json(),
             "user_id": self.seen,
             "asking_for": None if self.request is None else self.request.user_id,
             "cameras": list(self.people.cameras),
             "latest": None if self.latest is None else attrs.asdict(self.latest),
         }
-
-
-def _by(choice: Choice) -> str:
-    return "auto" if choice.kind is ChoiceKind.AUTO else "operator"

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import attrs
 
-from rtmsd.protocol.reading import read_int
+from rtmsd.protocol.speakers import read_number
 
 COUNTS_S: Final = 3600.0
 LIMITED: Final = "rtms.concurrency_limited"
@@ -66,8 +66,5 @@ def _in_words(app: str, notice: _Notice) -> str:
 
 
 def _count(value: object) -> int | None:
-    try:
-        number = read_int(value)
-    except TypeError:
-        return None
-    return number if number >= 0 else None
+    number = read_number(value)
+    return number if number is not None and number >= 0 else None

@@ -243,6 +243,32 @@ COUNTERS: Final[Mapping[str, Texts]] = {
     "lag": ("How far reception is ahead of the disk.", "A busy disk.", "Above some seconds: check the disk."),
 }
 
+_BROKEN: Final = ("Zoom, or something in between.", "The rest goes on; report it to Zoom if there are many.")
+
+CORRUPT_KINDS: Final[Mapping[str, Texts]] = {
+    "bad_utf8": ("Messages that are no UTF-8.", *_BROKEN),
+    "bad_json": ("Messages that are no JSON.", *_BROKEN),
+    "not_object": ("Messages that are JSON and no object.", *_BROKEN),
+    "wrong_type": ("Messages with a field of another type than it has, or without one that they need.", *_BROKEN),
+    "unexpected": ("Messages that can be read, and do not belong where they came.", *_BROKEN),
+    "bad_base64": ("Media data that are no base64.", *_BROKEN),
+    "length_mismatch": ("Media data of another length than the message says.", *_BROKEN),
+    "timestamp": ("Media with a time that cannot be.", *_BROKEN),
+    "odd_length": ("Audio of a part of a sample, or of a packet.", *_BROKEN),
+    "opus": ("Packets that are no Opus, or whose length cannot be told.", *_BROKEN),
+    "rtp": ("Packets that are no RTP, or of another payload than was granted.", *_BROKEN),
+    "image": ("Pictures that are no JPEG or PNG; they are kept.", *_BROKEN),
+}
+
+VIDEO_RESULTS: Final[Mapping[str, Texts]] = {
+    "ok": ("Zoom sends the video that was chosen.", "All is well.", _NOTHING),
+    "gone": ("Zoom knows no such participant.", "The participant left.", "Nothing: another one is chosen."),
+    "refused": ("Zoom refused the choice; the one before holds.", "Its status says why.", "`rtmsctl video STREAM`."),
+    "no_answer": ("Zoom did not answer a choice.", "Zoom is busy.", "Nothing: it is tried again at the next reason."),
+    "replaced": ("Another choice came before Zoom answered.", "Two operators, or one in a hurry.", _NOTHING),
+}
+"""Of a choice of a participant's video."""
+
 PROBLEMS: Final[Mapping[str, Texts]] = {
     "bad_request": ("The request is not understood.", "A typing error, or another version.", "See the message."),
     "ambiguous": ("The prefix matches several ids.", "It is too short.", "Write more of it."),
@@ -290,6 +316,8 @@ WORDS: Final[Mapping[str, Mapping[str, Meaning]]] = {
         "delivery state": DELIVERY_STATES,
         "webhook result": WEBHOOK_RESULTS,
         "counter": COUNTERS,
+        "corrupt kind": CORRUPT_KINDS,
+        "video choice": VIDEO_RESULTS,
         "failure": FAILURES,
         "problem": PROBLEMS,
     }.items()

@@ -16,7 +16,9 @@ from rtmsd.ctl.numbers import EXIT_STATUSES
 from rtmsd.ctl.verbs.doctor import in_order
 from rtmsd.daemon import health
 from rtmsd.protocol.causes import GapCause, RecordingState
+from rtmsd.protocol.reading import CorruptKind
 from rtmsd.streams.core.connections import LinkState
+from rtmsd.streams.core.video.requests import Result as VideoResult
 from rtmsd.webhook.stats import Result
 from tests.ctl.nobody import unprivileged
 
@@ -152,6 +154,8 @@ def test_every_word_that_rtmsctl_prints_is_explained() -> None:
     assert set(glossary.WEBHOOK_RESULTS) >= {result.value for result in Result}
     assert set(glossary.PROBLEMS) >= {code.value for code in Code}
     assert {*glossary.LINK_STATES, *glossary.STREAM_STATES} >= {state.value for state in LinkState}
+    assert set(glossary.CORRUPT_KINDS) >= {kind.value for kind in CorruptKind}
+    assert set(glossary.VIDEO_RESULTS) == {result.value.replace(" ", "_") for result in VideoResult}
     assert set(glossary.DAEMON_STATES) >= {phase.value for phase in health.Phase} | {"ok", "degraded", "draining"}
     assert set(EXIT_STATUSES) == set(Exit)
 

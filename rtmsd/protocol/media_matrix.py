@@ -18,7 +18,7 @@ MAX_FPS: Final = 30
 
 @attrs.frozen
 class ParamMistake:
-    """Why a server would refuse these parameters.
+    """The reason why a server would refuse these parameters.
 
     Attributes:
         media: section of `MediaParams`.

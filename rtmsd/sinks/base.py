@@ -54,7 +54,7 @@ class TryAgain(DeliveryError):
 
 
 class Unusable(TryAgain):
-    """What the configuration names cannot be used now."""
+    """Something that the configuration names cannot be used now."""
 
 
 class Refused(DeliveryError):

@@ -31,7 +31,7 @@ class DeliveryState(enum.StrEnum):
 
 
 class DeliveryEvent(enum.StrEnum):
-    """What is delivered."""
+    """The occasion of a delivery."""
 
     FINISHED = "finished"
     REVOKED = "revoked"

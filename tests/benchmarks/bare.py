@@ -1,4 +1,4 @@
-"""What the work costs without a daemon: one message decoded, one TLS handshake. Floors for the ratios of a run."""
+"""The cost of the work without a daemon: one message decoded, one TLS handshake. Floors for the ratios of a run."""
 
 import json
 import socket

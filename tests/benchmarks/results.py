@@ -1,4 +1,4 @@
-"""What a run has measured so far: clients under loads, and trials."""
+"""The results of a run so far: clients under loads, and trials."""
 
 from statistics import median
 from typing import Any

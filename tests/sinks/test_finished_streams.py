@@ -1,4 +1,4 @@
-"""What streams do to deliveries: their ends, revocations, lives after, and what keeps their recordings."""
+"""The effects of streams on deliveries: their ends, revocations, lives after, and what keeps their recordings."""
 
 import json
 from collections.abc import AsyncIterator

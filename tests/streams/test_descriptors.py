@@ -1,4 +1,4 @@
-"""How often it is counted which file descriptors are open, and that nothing is promised twice meanwhile."""
+"""The count of open file descriptors: how often it is made, and that nothing is promised twice meanwhile."""
 
 import pytest
 
@@ -8,7 +8,7 @@ STREAM = 2  # connections of each
 
 
 class Counted(Descriptors):
-    """So many descriptors, some of them open. Counts how often somebody looks."""
+    """A number of descriptors, some of them open. Counts how often somebody looks."""
 
     def __init__(self, limit: int, used: int) -> None:
         super().__init__()

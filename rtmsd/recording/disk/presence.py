@@ -25,7 +25,7 @@ _LAST_LINES_BYTES: Final = 2**20
 
 @attrs.frozen
 class Damage:
-    """What was on disk and is gone.
+    """The part of a file that was on disk and is gone.
 
     Attributes:
         size_bytes: so much of the file is left, whole; None: nothing, or something that is not ours.

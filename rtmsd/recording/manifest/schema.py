@@ -182,7 +182,7 @@ class Counters(Entry):
 
 
 class Manifest(Entry, kw_only=True):
-    """What `stream.json` says of a recording.
+    """The content of `stream.json`.
 
     Attributes:
         gaps_within: gaps that count where another one, or a pause, becomes shorter.

@@ -31,7 +31,7 @@ Data = TypeVar("Data")
 
 
 class Kept(enum.Enum):
-    """What became of a message."""
+    """The fate of a message."""
 
     KEPT = enum.auto()
     REPEAT = enum.auto()  # it came before

@@ -56,7 +56,7 @@ class LastStopped:
 
 @attrs.define
 class Ending:
-    """What is known of the end.
+    """The knowledge of the end.
 
     Attributes:
         outcome: set when it is decided that the stream ends; sockets may be read a little longer.

@@ -8,7 +8,7 @@ from rtmsd.protocol.enums import StopReason
 
 @attrs.frozen
 class Outcome:
-    """How a stream ended.
+    """The end of a stream.
 
     Attributes:
         state: a final one.

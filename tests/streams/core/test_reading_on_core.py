@@ -1,4 +1,4 @@
-"""How often the core asks to be woken after an end, while media may still come."""
+"""The times at which the core asks to be woken after an end, while media may still come."""
 
 from collections import Counter
 

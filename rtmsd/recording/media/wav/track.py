@@ -29,7 +29,7 @@ _EARLIER_MS: Final = 2000  # after so much new audio nothing comes any more that
 
 
 class Placement(enum.Enum):
-    """What became of a packet."""
+    """The fate of a packet."""
 
     KEPT = enum.auto()
     REPEAT = enum.auto()  # it came before

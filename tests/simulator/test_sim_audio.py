@@ -62,6 +62,23 @@ def test_a_mix_is_the_sum_within_bounds() -> None:
     assert list(mixed) == [max(-32768, min(32767, a + b)) for a, b in zip(one, two, strict=True)]
 
 
+def test_a_mix_in_another_codec_is_the_sum_encoded(tmp_path: Path) -> None:
+    """Also where one speaker's sound is shorter than another's."""
+    path, form = tmp_path / "short.wav", AudioFormat(PayloadType.G711, 8000, 1, mixed=True, send_rate_ms=20)
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(8000)
+        file.writeframes(array("h", range(-2000, 2000)).tobytes())
+    people = [ANA, Person(user_name="Bo", wav=path)]
+    sources = [source_for(person, 7, voice, form, Tone.SPEECH) for voice, person in enumerate(people)]
+    mix = mix_for(sources, form, Tone.SPEECH)
+    plain = [source_for(person, 7, voice, l16(8000), Tone.SPEECH) for voice, person in enumerate(people)]
+    for number in (0, 20, 24, 25, 299, 300):
+        one, two = (array("h", source.packet(number)) for source in plain)
+        assert mix.packet(number) == encode_alaw([a + b for a, b in zip(one, two, strict=True)])
+
+
 def test_alaw_by_the_recommendation() -> None:
     assert encode_alaw([0, -1, 8, 1000, -1000, 32767, -32768]) == bytes((0xD5, 0x55, 0xD5, 0xFA, 0x7A, 0xAA, 0x2A))
 

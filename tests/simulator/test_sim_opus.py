@@ -61,6 +61,14 @@ def test_a_voice_is_heard_as_it_was_said(channels: int) -> None:
 
 
 @pytest.mark.parametrize("channels", [1, 2])
+def test_a_mix_is_heard_as_all_that_was_said(channels: int) -> None:
+    sources = [source_for(ANA, 7, voice, opus(channels), Tone.SPEECH) for voice in (0, 1)]
+    mix = mix_for(sources, opus(channels), Tone.SPEECH)
+    both = array("h", map(sum, zip(*(speech(voice, 48000, 6000) for voice in (0, 1)), strict=True)))
+    assert all(likeness(each, both) > _CORRELATES for each in heard([mix.packet(n) for n in range(300)], channels))
+
+
+@pytest.mark.parametrize("channels", [1, 2])
 def test_without_pyav_the_clips_are_heard(channels: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "av", None)
     packets = opus_packets(array("h", bytes(960)), channels, voice=1)

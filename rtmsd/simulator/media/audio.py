@@ -27,10 +27,15 @@ G722_LOOP_MS = 2000  # encoding takes a quarter of real time
 
 
 class Loop:
-    """Packets prepared once and repeated."""
+    """Packets prepared once and repeated.
 
-    def __init__(self, audio_format: AudioFormat, packets: Sequence[bytes]) -> None:
+    Attributes:
+        mono: the signal in them, before it was encoded.
+    """
+
+    def __init__(self, audio_format: AudioFormat, mono: "array[int]", packets: Sequence[bytes]) -> None:
         self.format = audio_format
+        self.mono = mono
         self._packets = packets
         self._encoded = [(pybase64.b64encode(packet), len(packet)) for packet in packets]
 
@@ -87,10 +92,12 @@ class Mix(_Computed):
         self._sources = sources
 
     def packet(self, number: int) -> bytes:
-        packets = [array("h", source.packet(number)) for source in self._sources]
-        if len(packets) == 1:
-            return packets[0].tobytes()
-        return array("h", (max(-32768, min(32767, sum(at))) for at in zip(*packets, strict=True))).tobytes()
+        return _sum([array("h", source.packet(number)) for source in self._sources]).tobytes()
+
+
+def _sum(signals: Sequence["array[int]"]) -> "array[int]":
+    """Return the sum of signals of one length, clipped."""
+    return array("h", (max(-32768, min(32767, sum(at))) for at in zip(*signals, strict=True)))
 
 
 def packet_bytes(audio_format: AudioFormat) -> int:
@@ -111,12 +118,16 @@ def source_for(person: Person, user_id: int, voice: int, audio_format: AudioForm
 
 
 def mix_for(sources: Sequence[AudioSource], audio_format: AudioFormat, tone: Tone) -> AudioSource:
-    """Return the packets of `user_id` 0, the mix of `sources`; codecs other than L16 carry the first one only."""
+    """Return the packets of `user_id` 0, the mix of `sources`. Of other codecs than L16 it is a loop, too."""
     if tone is Tone.MARKED and audio_format.codec in (PayloadType.L16, PayloadType.OPUS):
         return _marked_mix(audio_format)
-    if audio_format.codec != PayloadType.L16 or len(sources) == 1:
+    if len(sources) == 1:
         return sources[0]
-    return Mix(audio_format, sources)
+    if audio_format.codec == PayloadType.L16:
+        return Mix(audio_format, sources)
+    signals = [source.mono for source in sources if isinstance(source, Loop)]
+    samples = max(map(len, signals))
+    return _loop(audio_format, _sum([(mono * -(-samples // len(mono)))[:samples] for mono in signals]), 0)
 
 
 @functools.cache
@@ -138,10 +149,10 @@ def _wav_loop(path: Path, audio_format: AudioFormat, voice: int) -> Loop:
 
 def _loop(audio_format: AudioFormat, mono: "array[int]", voice: int) -> Loop:
     """Cut a mono signal into packets; the last one is padded with silence."""
-    if audio_format.codec == PayloadType.OPUS:
-        return Loop(audio_format, opus_packets(mono, audio_format.channels, voice))
     samples = audio_format.rate_hz * audio_format.send_rate_ms // 1000
     mono = mono + array("h", bytes(2 * (-len(mono) % samples)))
+    if audio_format.codec == PayloadType.OPUS:
+        return Loop(audio_format, mono, opus_packets(mono, audio_format.channels, voice))
     if audio_format.codec == PayloadType.G711:
         encoded, size = encode_alaw(mono), samples
     elif audio_format.codec == PayloadType.G722:
@@ -150,7 +161,7 @@ def _loop(audio_format: AudioFormat, mono: "array[int]", voice: int) -> Loop:
         encoded, size = array("h", (s for sample in mono for s in (sample, sample))).tobytes(), samples * 4
     else:
         encoded, size = mono.tobytes(), samples * 2
-    return Loop(audio_format, [encoded[at : at + size] for at in range(0, len(encoded), size)])
+    return Loop(audio_format, mono, [encoded[at : at + size] for at in range(0, len(encoded), size)])
 
 
 def read_wav(path: Path, rate_hz: int) -> "array[int]":

@@ -4,6 +4,7 @@ import io
 import multiprocessing
 import random
 import signal
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Final
 
@@ -44,24 +45,28 @@ class Murder:
         process = context.Process(target=opus_writer.main, args=arguments, kwargs={"until": until})
         process.start()
         theirs.close()
-        first = max(0, self.next - opus_writer.REPEATED)
+        first = synced = max(0, self.next - opus_writer.REPEATED)
         if wait_s is not None:
             if wait_s >= 0:
-                assert ours.poll(LIMIT_S)
+                while synced == first and ours.poll(LIMIT_S):
+                    synced = self._heard(ours, synced)
             process.join(abs(wait_s))
             process.kill()
         process.join(LIMIT_S)
         assert process.exitcode == (0 if wait_s is None else -signal.SIGKILL)
-        synced = first
         try:
             while ours.poll():
-                what, number = ours.recv()
-                self.sent = max(self.sent, number)
-                synced = number if what == "synced" else synced
+                synced = self._heard(ours, synced)
         except EOFError:
             pass
         if synced > first:
             self.synced.append((first, synced))
+
+    def _heard(self, ours: Connection, synced: int) -> int:
+        """Take a report; return up to where all is synced."""
+        what, number = ours.recv()
+        self.sent = max(self.sent, number)
+        return int(number) if what == "synced" else synced
 
     def files(self) -> list[Path]:
         return sorted(self.directory.glob("*/*/audio/*.opus"))

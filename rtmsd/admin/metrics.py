@@ -41,6 +41,7 @@ class Totals:
         reconnects: by (scenario, result).
         keep_alives: by kind of connection.
         unknown: by kind.
+        rtp_lost: packets that RTP's numbers say are missing; less again when one comes late.
         concurrency: streams at once as Zoom last reported, by (app, "number" or "limit").
         deliveries: not done, by (sink, state) now.
         delivery_attempts: by (sink, result).
@@ -60,6 +61,7 @@ class Totals:
     reconnects: Mapping[tuple[str, str], int] = attrs.field(factory=dict)
     keep_alives: Mapping[str, int] = attrs.field(factory=dict)
     unknown: Mapping[str, int] = attrs.field(factory=dict)
+    rtp_lost: int = 0
     concurrency: Mapping[tuple[str, str], int] = attrs.field(factory=dict)
     deliveries: Mapping[tuple[str, str], int] = attrs.field(factory=dict)
     delivery_attempts: Mapping[tuple[str, str], int] = attrs.field(factory=dict)
@@ -151,6 +153,7 @@ class Metrics(Collector):
         yield gauge(
             "rtmsd_event_loop_lag_seconds", "Worst lateness of the event loop in the last 30 s.", self.loop_lag.worst_s
         )
+        yield gauge("rtmsd_rtp_lost", "Packets that RTP's numbers say are missing, since the start.", totals.rtp_lost)
         yield _filled(
             gauge("rtmsd_deliveries", "Deliveries that are not done.", labels=["sink", "state"]), totals.deliveries
         )

@@ -207,6 +207,7 @@ class Backend:
             reconnects={**labels.RECONNECTS, **tally.reconnects},
             keep_alives={**labels.KEEP_ALIVES, **tally.keep_alives},
             unknown={**labels.UNKNOWN, **tally.unknown},
+            rtp_lost=tally.rtp_lost,
             concurrency=health.webhooks.concurrency.gauge((app.name for app in supervisor.config.apps), time.time()),
             deliveries=deliveries.gauge(supervisor.deliveries),
             delivery_attempts=deliveries.attempts(supervisor.deliveries),

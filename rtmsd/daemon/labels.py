@@ -14,6 +14,7 @@ MEDIA: Final[Mapping[str, int]] = dict.fromkeys(NAMES.values(), 0)
 DROP_REASONS: Final = ("no_room", "files")
 DROPPED: Final[Mapping[tuple[str, str], int]] = {
     **{(media, reason): 0 for media in MEDIA for reason in DROP_REASONS},
+    ("audio", "late"): 0,
     ("events", "no_room"): 0,
 }
 WEBHOOKS: Final[Mapping[str, int]] = {result.value: 0 for result in Result}

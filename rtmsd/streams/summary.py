@@ -169,6 +169,7 @@ class Tally:
     reconnects: Counter[tuple[str, str]] = attrs.field(factory=Counter)
     keep_alives: Counter[str] = attrs.field(factory=Counter)
     unknown: Counter[str] = attrs.field(factory=Counter)
+    rtp_lost: int = 0
 
     def add(self, stream: Stream) -> None:
         recorder = stream.recorder
@@ -179,3 +180,4 @@ class Tally:
         self.reconnects.update(stream.situation.outage.recoveries)
         self.keep_alives.update(keep_alives(stream))
         self.unknown.update(recorder.media.context.unknown.kinds)
+        self.rtp_lost += recorder.media.rtp_lost

@@ -37,7 +37,7 @@ async def test_a_fresh_daemon_has_all_label_sets_at_0(tmp_path: Path) -> None:
         "rtmsd_media_messages_total": {(name,) for name in media},
         "rtmsd_media_bytes_total": {(name,) for name in media},
         "rtmsd_media_dropped_total": {(name, reason) for name in media for reason in ("no_room", "files")}
-        | {("events", "no_room")},
+        | {("audio", "late"), ("events", "no_room")},
         "rtmsd_webhooks_total": {(result.value,) for result in Result},
         "rtmsd_reconnects_total": {(result, cause.value) for cause in OUTAGE_CAUSES for result in ("ok", "failed")},
         "rtmsd_unknown_total": {("message",), ("event",), ("event_code",), ("field",), ("value",)},

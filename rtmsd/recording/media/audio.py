@@ -45,7 +45,8 @@ class AudioStore(MediaStore[bytes]):
         tracks: where a participant's packets go as a rule: the file that starts last, of those in the format in force.
         format: the format in force.
         decodes: whether packets have to go through `decode`.
-        rtp_lost: packets that sequence numbers of RTP say were sent, and that did not come, to this process.
+        rtp_lost: packets that sequence numbers of RTP say were sent, and that did not come, to this process. None: it
+            received no RTP.
     """
 
     media = "audio"
@@ -60,7 +61,7 @@ class AudioStore(MediaStore[bytes]):
         self._ahead: set[Track] = set()  # files with a jump so far ahead that it may be a broken timestamp
         self._gone_adjustments: Counter[str] = Counter()  # of files that others removed
         self._gone_bytes = 0
-        self.rtp_lost = 0
+        self.rtp_lost: int | None = None
         self._decoders: dict[UserId, PacketDecoder] = {}
         self._sequences: dict[UserId, RtpSequence] = {}
 
@@ -81,6 +82,8 @@ class AudioStore(MediaStore[bytes]):
         decoder(audio)
         self._decoders.clear()
         self.decodes = audio.codec is not PayloadType.L16 or audio.is_rtp
+        if audio.is_rtp:
+            self.rtp_lost = self.rtp_lost or 0
         if audio != self.format:
             self.format = audio
             self.tracks.clear()
@@ -106,7 +109,7 @@ class AudioStore(MediaStore[bytes]):
         return rtp_decoder(self.format, sequence, self._note_lost)
 
     def _note_lost(self, packets: int) -> None:
-        self.rtp_lost += packets
+        self.rtp_lost = (self.rtp_lost or 0) + packets
 
     # Packets that do not simply continue their file
 

@@ -203,6 +203,11 @@ class MediaIntake:
         """Bytes received by this process and kept, by media."""
         return Counter({name: size for name, store in self.stores.items() if (size := store.received_bytes)})
 
+    @property
+    def rtp_lost(self) -> int:
+        """See `AudioStore.rtp_lost`."""
+        return self._audio.rtp_lost or 0
+
     def counters(self) -> dict[str, Any]:
         """All counts of the stream, those of earlier processes included, as the manifest has them."""
         context, earlier = self.context, self._earlier
@@ -213,8 +218,8 @@ class MediaIntake:
             "unknown": context.unknown.whole,
             **self._audio.adjustments(),
         }
-        if self._audio.format.is_rtp or "rtp_lost" in earlier.others:
-            now["rtp_lost"] = self._audio.rtp_lost
+        if self._audio.rtp_lost is not None or "rtp_lost" in earlier.others:
+            now["rtp_lost"] = self.rtp_lost
         if context.segments.unlisted or earlier["unlisted_segments"]:
             now["unlisted_segments"] = context.segments.unlisted
         return {

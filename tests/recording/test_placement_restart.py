@@ -1,7 +1,8 @@
 """A daemon that is killed at any byte and started again: what comes twice is there once, and nothing new is lost."""
 
 from array import array
-from itertools import accumulate, pairwise
+from collections.abc import Iterable
+from itertools import accumulate, count, pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -251,6 +252,39 @@ async def test_what_rtp_lost_is_counted_for_each_over_reconnections_and_restarts
     assert (counters["rtp_lost"], counters["corrupt"]) == (3, 0)
     counters = await hear({5: [50, 52]})  # nobody knows what came while no process ran
     assert (counters["rtp_lost"], counters["corrupt"]) == (4, 0)
+
+
+@pytest.mark.parametrize("is_rtp", [False, True])
+async def test_repeats_of_g722_are_known_although_they_decode_to_other_samples(
+    studio: Any, tools: Any, is_rtp: bool
+) -> None:
+    """On one connection, and on the next, whose decoder starts afresh. What was dropped is new when it comes again."""
+    pytest.importorskip("G722")
+    audio = attrs.evolve(tools.audio_format(codec=PayloadType.G722), is_rtp=is_rtp)
+    recorder = await studio.open()
+    recorder.connected("media", AUDIO)
+    sent = count()
+
+    def say(numbers: Iterable[int]) -> None:
+        for number in numbers:
+            payload = bytes((number * 7 + index * 31) % 256 for index in range(160))
+            data = rtp(next(sent), payload) if is_rtp else payload
+            recorder.media.audio(5, None, tools.T + 20 * number, data)
+
+    recorder.media.audio_format(audio)
+    say(number for number in range(50) for _ in range(1 + number % 2))
+    recorder.media.audio_format(audio)
+    say(range(30, 60))
+    recorder.media.backlog.pending_bytes += 2**30  # there is no room
+    say([60])
+    recorder.media.backlog.pending_bytes -= 2**30
+    say([60])
+    recorder.ended(6, tools.T + 20 * 61)
+    await recorder.finish()
+    found = tools.manifest(recorder)
+    assert found["files"][0]["duration_ms"] == 61 * 20
+    counters = found["counters"]
+    assert [counters[name] for name in ("duplicates", "same_time", "cut_ms", "dropped")] == [45, 0, 0, 1]
 
 
 @pytest.mark.parametrize("packets", [3, 400])

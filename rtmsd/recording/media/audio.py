@@ -15,7 +15,7 @@ from rtmsd.recording.disk.file_buffer import DiskFile
 from rtmsd.recording.disk.paths import participant_name
 from rtmsd.recording.disk.presence import Damage
 from rtmsd.recording.manifest.schema import FileEntry
-from rtmsd.recording.media.codecs.decoders import PacketDecoder, decoder, rtp_decoder
+from rtmsd.recording.media.codecs.decoders import Decoder, PayloadReader, decoder, rtp_reader
 from rtmsd.recording.media.ogg.file import OggFile
 from rtmsd.recording.media.ogg.header import OggHeader
 from rtmsd.recording.media.ogg.packets import RATE_HZ, OpusFormat
@@ -23,6 +23,7 @@ from rtmsd.recording.media.ogg.track import OpusTrack
 from rtmsd.recording.media.resumed import ResumedMedia
 from rtmsd.recording.media.store import FRESH_MS, IntakeContext, Kept, MediaStore
 from rtmsd.recording.media.wav.header import PcmFormat, WavHeader
+from rtmsd.recording.media.wav.recent_packets import RecentPackets
 from rtmsd.recording.media.wav.track import ADJUSTMENTS, Placement, Track
 from rtmsd.recording.timeline.gaps import Gap
 
@@ -62,8 +63,9 @@ class AudioStore(MediaStore[bytes]):
         self._gone_adjustments: Counter[str] = Counter()  # of files that others removed
         self._gone_bytes = 0
         self.rtp_lost: int | None = None
-        self._decoders: dict[UserId, PacketDecoder] = {}
+        self._decoders: dict[UserId, tuple[PayloadReader | None, Decoder]] = {}
         self._sequences: dict[UserId, RtpSequence] = {}
+        self._coded: dict[UserId, RecentPackets] = {}  # as they came, of codecs that remember
 
     @property
     def pcm(self) -> PcmFormat:
@@ -90,23 +92,39 @@ class AudioStore(MediaStore[bytes]):
             for track in self._all:
                 self._consider(track)
 
-    def decode(self, user_id: UserId, data: bytes) -> bytes | None:
-        """Return what is stored, None for what is no packet. Each participant has a decoder, which may know what came
-        before.
+    def decode(self, user_id: UserId, timestamp_ms: int, data: bytes) -> bytes | None:
+        """Return what is stored, None for what is no packet, or came before. Each participant has a decoder, which may
+        know what came before.
         """
-        decode = self._decoders.get(user_id)
-        if decode is None:
+        known = self._decoders.get(user_id)
+        if known is None:
             if len(self._decoders) >= _MAX_DECODERS:
                 self._decoders = {each: known for each, known in self._decoders.items() if each in self.tracks}
                 self._sequences = {each: known for each, known in self._sequences.items() if each in self._decoders}
-            decode = self._decoders[user_id] = self._new_decoder(user_id)
-        return decode(data)
+                self._coded = {each: known for each, known in self._coded.items() if each in self._decoders}
+            known = self._decoders[user_id] = self._payload_reader(user_id), decoder(self.format)()
+        read, decode = known
+        payload = data if read is None else read(data)
+        if payload is None:
+            self.corrupt("rtp", user_id, timestamp_ms)
+            return None
+        if self.format.codec is PayloadType.G722 and self._came_before(user_id, timestamp_ms, payload):
+            self._context.duplicates += 1
+            return None
+        return decode(payload)
 
-    def _new_decoder(self, user_id: UserId) -> PacketDecoder:
+    def _payload_reader(self, user_id: UserId) -> PayloadReader | None:
         if not self.format.is_rtp:
-            return decoder(self.format)()
+            return None
         sequence = self._sequences.setdefault(user_id, RtpSequence())  # it goes on over reconnections
-        return rtp_decoder(self.format, sequence, self._note_lost)
+        return rtp_reader(self.format, sequence, self._note_lost)
+
+    def _came_before(self, user_id: UserId, timestamp_ms: int, payload: bytes) -> bool:
+        """Whether a packet is a repeat, which no track would know: G.722 decodes it to other samples each time."""
+        time_ms = self._context.known_ms(timestamp_ms)
+        if time_ms is None or not payload:
+            return False
+        return not self._coded.setdefault(user_id, RecentPackets()).take(time_ms, payload)
 
     def _note_lost(self, packets: int) -> None:
         self.rtp_lost = (self.rtp_lost or 0) + packets
@@ -174,6 +192,8 @@ class AudioStore(MediaStore[bytes]):
 
     def _drop(self, reason: str, user_id: UserId | None, from_ms: int, to_ms: int) -> None:
         track = None if user_id is None else self.tracks.get(user_id)
+        if user_id is not None:
+            self._coded.pop(user_id, None)  # what came was not all kept: if it comes again, it is new
         if track is not None:
             from_ms, to_ms = track.missed(from_ms, to_ms - from_ms)
         super()._drop(reason, user_id, from_ms, to_ms)

@@ -64,9 +64,8 @@ class MediaIntake:
         store = self._audio
         store.messages += 1
         if store.decodes:
-            decoded = store.decode(user_id, data)
+            decoded = store.decode(user_id, timestamp_ms, data)
             if decoded is None:
-                store.corrupt("rtp", user_id, timestamp_ms)
                 return
             data = decoded
         track = store.tracks.get(user_id)

@@ -11,8 +11,8 @@ from rtmsd.protocol.rtp import MaybeRtpReader, RtpReader, RtpSequence
 Decoder: TypeAlias = Callable[[bytes], bytes]
 """From the packets of one participant, in order, to signed 16-bit little-endian samples."""
 
-PacketDecoder: TypeAlias = Callable[[bytes], bytes | None]
-"""A `Decoder` that may find that something is no packet: None."""
+PayloadReader: TypeAlias = Callable[[bytes], bytes | None]
+"""From the packets of one participant, in order, to what a `Decoder` takes; None for what is no packet."""
 
 
 def decoder(audio: AudioFormat) -> Callable[[], Decoder]:
@@ -39,23 +39,19 @@ def _unchanged() -> Decoder:
     return bytes
 
 
-def rtp_decoder(audio: AudioFormat, sequence: RtpSequence, note_lost: Callable[[int], None]) -> PacketDecoder:
-    """Return a decoder for one participant whose packets are said to be RTP.
+def rtp_reader(audio: AudioFormat, sequence: RtpSequence, note_lost: Callable[[int], None]) -> PayloadReader:
+    """Return a reader for one participant whose packets are said to be RTP.
 
     Args:
         sequence, note_lost: see `RtpReader`.
-
-    Raises:
-        ValueError: a codec that cannot be stored.
     """
     samples_per_ms = audio.rate_hz // 1000 * audio.channels
     # G.711 has a byte for each sample; of G.722 one byte stands for two; packets of Opus have any size.
     sizes = {PayloadType.L16: 40 * samples_per_ms, PayloadType.G711: 20 * samples_per_ms, PayloadType.OPUS: 1}
     unit_bytes = sizes.get(audio.codec, 10 * samples_per_ms)
-    is_pcm = audio.codec is PayloadType.L16
-    reader = MaybeRtpReader(unit_bytes) if is_pcm else RtpReader(audio.codec, unit_bytes, sequence, note_lost)
-    decode = decoder(audio)()
-    return lambda data: None if (payload := reader.payload(data)) is None else decode(payload)
+    if audio.codec is PayloadType.L16:
+        return MaybeRtpReader(unit_bytes).payload
+    return RtpReader(audio.codec, unit_bytes, sequence, note_lost).payload
 
 
 def _alaw_sample(code: int) -> int:

@@ -68,6 +68,15 @@ class RecentPackets:
             self._index = set(self.keys)
         return self.knows(time_ms, newest_ms) and time_ms ^ hash(data) in self._index
 
+    def take(self, time_ms: int, data: bytes) -> bool:
+        """Note a packet, where no track does. Returns whether it is new, as far as is known."""
+        newest_ms = self._spans[-1].newest_ms if self._spans else time_ms - 1
+        if time_ms <= newest_ms and self.holds(time_ms, data, newest_ms):
+            return False
+        self.keys.append(time_ms ^ hash(data))
+        self.settle(max(time_ms, newest_ms))
+        return True
+
     def _forget(self, before_ms: int) -> None:
         """Forget what came before anything newer than `before_ms`, and the oldest of too many."""
         spans, count = self._spans, 0

@@ -18,7 +18,7 @@ from rtmsd.protocol.audio_form import find_form
 from rtmsd.protocol.enums import PayloadType
 from rtmsd.protocol.media_params import AudioFormat
 from rtmsd.recording.media.ogg.header import HEAD_BYTES
-from rtmsd.recording.media.ogg.packets import silence
+from rtmsd.recording.media.ogg.packets import packet_samples, silence
 from rtmsd.recording.media.ogg.pages import read_pages
 from rtmsd.recording.recovery.repair import repair
 from rtmsd.recording.verify.verify import verify
@@ -160,10 +160,10 @@ async def test_a_rate_that_zoom_left_as_asked_changes_nothing(talk: Talk) -> Non
 
 
 async def test_what_is_no_packet_of_opus_is_a_gap(talk: Talk) -> None:
-    """No byte, a byte too few for its frames, 10 ms, 140 ms; 60 ms in one and in three frames are kept."""
+    """No byte, a byte too few for its frames, no frame, 140 ms; 60 ms in one and in three frames are kept."""
     await talk.open()
     await talk.say(range(10))
-    for number, data in enumerate([b"", b"\xfa", b"\xf0abc", b"\xfb\x07" + bytes(7)], 10):
+    for number, data in enumerate([b"", b"\xfa", b"\xfb\x00", b"\xfb\x07" + bytes(7)], 10):
         talk.recorder.media.audio(5, "Ana", talk.T + 20 * number, data)
     for number, data in ((14, b"\x18abc"), (17, b"\xfb\x03abc")):
         talk.recorder.media.audio(5, "Ana", talk.T + 20 * number, data)
@@ -175,6 +175,38 @@ async def test_what_is_no_packet_of_opus_is_a_gap(talk: Talk) -> None:
     found = packets(talk.file("5.opus"))
     assert found[10:16] == [silence(1)] * 4 + [b"\x18abc", b"\xfb\x03abc"]
     assert talk.manifest["files"][0]["duration_ms"] == 22 * 20
+    assert verify(talk.directory) == []
+
+
+async def test_packets_of_any_length_are_kept_in_time(talk: Talk) -> None:
+    """Of 2.5 to 120 ms, with pauses, a restart, and 20 ms again behind them: no sample strays, and lengths are true."""
+    at_ms: dict[bytes, float] = {}
+    time_ms = 0.0
+    for number in range(300):
+        toc, length_ms = [(0xE0, 2.5), (0xE8, 5), (0xF0, 10), (0xF8, 20), (0x18, 60), (0x1B, 120)][number * 7 % 6]
+        if number in {20, 100, 101, 200}:
+            time_ms += 310
+        if number == 150:
+            await talk.recorder.suspend()
+        if number in {0, 150}:
+            await talk.open()
+        head = bytes([toc, 2]) if toc & 3 else bytes([toc])
+        data = head + number.to_bytes(2, "big") * 4
+        talk.recorder.media.audio(5, "Ana", talk.T + int(time_ms), data)
+        at_ms[data] = time_ms
+        time_ms += length_ms
+        if number % 11 == 0:
+            await talk.recorder.flusher.flush()
+    await talk.end(int(time_ms // 20) + 5)
+    place_ms = 0.0
+    for data in packets(talk.file("5.opus")):
+        if data in at_ms:
+            assert abs(place_ms - at_ms.pop(data)) <= 10
+        place_ms += packet_samples(data) / 48
+    assert not at_ms
+    assert talk.manifest["files"][0]["duration_ms"] == int(place_ms)
+    assert soundfile.info(talk.file("5.opus")).frames == place_ms * 48
+    assert talk.manifest["counters"]["corrupt"] == 0
     assert verify(talk.directory) == []
 
 

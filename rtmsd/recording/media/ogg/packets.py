@@ -15,17 +15,18 @@ RATE_HZ: Final = 48_000
 SLOT_MS: Final = 20
 SLOT_SAMPLES: Final = RATE_HZ // 1000 * SLOT_MS
 
+SHORTEST_SAMPLES: Final = RATE_HZ // 400
+"""Of the shortest frame; all others are a multiple of it."""
+
 _MAX_FRAME_BYTES: Final = 1275
 _MAX_SAMPLES: Final = RATE_HZ * 120 // 1000
 _SILENT_FRAME: Final = b"\xff\xfe"
+_SILENT_CONFIGURATION: Final = 28  # CELT, full band, of the shortest frame; each next one is twice as long
 _FRAME_SAMPLES: Final = (*(480, 960, 1920, 2880) * 3, *(480, 960) * 2, *(120, 240, 480, 960) * 4)
 """Of the 32 configurations: SILK, hybrid, CELT."""
 
-SINGLE_SAMPLES: Final = tuple(
-    _FRAME_SAMPLES[toc >> 3] if toc & 3 == 0 and _FRAME_SAMPLES[toc >> 3] % SLOT_SAMPLES == 0 else 0
-    for toc in range(256)
-)
-"""By the first byte: the samples of a packet with one frame, if that fits the grid of 20 ms; else 0."""
+SINGLE_SAMPLES: Final = tuple(_FRAME_SAMPLES[toc >> 3] if toc & 3 == 0 else 0 for toc in range(256))
+"""By the first byte: the samples of a packet with one frame; 0 for one with more."""
 
 SINGLE_BYTES: Final = 1 + _MAX_FRAME_BYTES
 """The longest packet with one frame."""
@@ -33,7 +34,7 @@ SINGLE_BYTES: Final = 1 + _MAX_FRAME_BYTES
 
 @attrs.frozen
 class OpusFormat(PcmFormat):
-    """Opus packets on a grid of 20 ms. Sizes are those of the samples that they decode to."""
+    """Opus packets. Sizes are those of the samples that they decode to."""
 
     codec: ClassVar[str] = "OPUS"
     suffix: ClassVar[str] = "opus"
@@ -43,23 +44,24 @@ class OpusFormat(PcmFormat):
         return packet_samples(data) * self.block_bytes
 
 
-def silence(channels: int) -> bytes:
-    """Return a packet of 20 ms of silence."""
-    return (b"\xfc" if channels == 2 else b"\xf8") + _SILENT_FRAME
+def silence(channels: int, samples: int = SLOT_SAMPLES) -> bytes:
+    """Return a packet of silence, of 20 ms as a rule, or of 2.5, 5 or 10 ms."""
+    longer = (samples // SHORTEST_SAMPLES).bit_length() - 1
+    return bytes([_SILENT_CONFIGURATION + longer << 3 | (channels == 2) << 2]) + _SILENT_FRAME
 
 
 def is_silence(data: bytes) -> bool:
-    """Whether a packet is digital silence of 20 ms."""
-    return data[1:] == _SILENT_FRAME and SINGLE_SAMPLES[data[0]] == SLOT_SAMPLES
+    """Whether a packet is digital silence of 20 ms or less."""
+    return data[1:] == _SILENT_FRAME and 0 < SINGLE_SAMPLES[data[0]] <= SLOT_SAMPLES
 
 
 def packet_samples(data: bytes) -> int:
-    """Return how many samples a packet has at 48 kHz; 0 for what is no packet, or does not fit the grid of 20 ms."""
+    """Return how many samples a packet has at 48 kHz; 0 for what is no packet."""
     if not data:
         return 0
     frames = _frames(data[0] & 3, data[1:])
     samples = frames * _FRAME_SAMPLES[data[0] >> 3]
-    return samples if samples <= _MAX_SAMPLES and samples % SLOT_SAMPLES == 0 else 0
+    return samples if samples <= _MAX_SAMPLES else 0
 
 
 def _frames(code: int, rest: bytes) -> int:

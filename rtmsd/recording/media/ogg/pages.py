@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple, overload
 
 from rtmsd.recording.media.ogg.packets import (
+    SHORTEST_SAMPLES,
     SINGLE_BYTES,
     SINGLE_SAMPLES,
     SLOT_SAMPLES,
@@ -156,11 +157,13 @@ class PageWriter:
 
     def silence(self, samples: int, channels: int) -> "tuple[SilentPages, list[bytes]]":
         """Return a pause as whole pages, which are passed by now, and the packets that are left over."""
-        slots = samples // SLOT_SAMPLES
+        slots, rest_samples = divmod(samples, SLOT_SAMPLES)
         pages = SilentPages(self, slots // _SEGMENTS, channels)
         self.sequence = (self.sequence + len(pages)) & 0xFFFF_FFFF
         self.granule += len(pages) * _SEGMENTS * SLOT_SAMPLES
-        return pages, [silence(channels)] * (slots % _SEGMENTS)
+        units = rest_samples // SHORTEST_SAMPLES  # behind a packet shorter than 20 ms
+        short = [silence(channels, unit * SHORTEST_SAMPLES) for unit in (1, 2, 4) if units & unit]
+        return pages, [*[silence(channels)] * (slots % _SEGMENTS), *short]
 
 
 class SilentPages(Sequence[bytes]):

@@ -1,4 +1,4 @@
-"""One participant's Opus in one file: each packet put where its timestamp says, on a grid of 20 ms. Pure.
+"""One participant's Opus in one file: each packet put where its timestamp says, pauses on a grid of 20 ms. Pure.
 
 The rules are those of `wav.track.Track`, and its positions are those in the WAV that the packets decode to. What
 differs: a packet is kept whole or not at all, and pages on disk cannot be changed. So a late packet fills a pause for

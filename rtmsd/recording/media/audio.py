@@ -57,6 +57,7 @@ class AudioStore(MediaStore[bytes]):
         self.tracks: dict[UserId, Track] = {}
         self.format = DEFAULT_FORMAT
         self.decodes = False
+        self._remembers = False
         self._maker = context.maker
         self._all: list[Track] = []
         self._ahead: set[Track] = set()  # files with a jump so far ahead that it may be a broken timestamp
@@ -84,6 +85,7 @@ class AudioStore(MediaStore[bytes]):
         decoder(audio)
         self._decoders.clear()
         self.decodes = audio.codec is not PayloadType.L16 or audio.is_rtp
+        self._remembers = audio.codec is PayloadType.G722
         if audio.is_rtp:
             self.rtp_lost = self.rtp_lost or 0
         if audio != self.format:
@@ -108,7 +110,7 @@ class AudioStore(MediaStore[bytes]):
         if payload is None:
             self.corrupt("rtp", user_id, timestamp_ms)
             return None
-        if self.format.codec is PayloadType.G722 and self._came_before(user_id, timestamp_ms, payload):
+        if self._remembers and self._came_before(user_id, timestamp_ms, payload):
             self._context.duplicates += 1
             return None
         return decode(payload)

@@ -5,6 +5,7 @@ import json
 import os
 import random
 import shutil
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -242,6 +243,29 @@ async def test_hours_of_silence_neither_block_nor_fill_memory(talk: Talk) -> Non
     assert talk.file("5.opus").stat().st_size < 9_000_000
     assert soundfile.info(talk.file("5.opus")).frames == (hours + 2) * 960
     assert verify(talk.directory) == []
+
+
+@pytest.mark.skipif(shutil.which("ffprobe") is None, reason="ffprobe is not installed")
+@pytest.mark.parametrize("channels", [1, 2])
+async def test_ffprobe_reads_a_whole_file_and_a_torn_one(talk: Talk, channels: int) -> None:
+    def probed(path: Path) -> tuple[list[str], str]:
+        wanted = "stream=codec_name,sample_rate,channels,start_time,duration:stream_tags=RTMS_START_MS,ARTIST"
+        command = ["ffprobe", "-v", "warning", "-show_entries", wanted, "-of", "default=nw=1:nk=1", str(path)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        return done.stdout.split(), done.stderr
+
+    await talk.open(attrs.evolve(MONO, channels=channels))
+    for first in (0, 100):
+        await talk.say(range(first, first + 10))
+    await talk.end(110)
+    told = ["opus", "48000", str(channels), "0.000000"]
+    tags = [str(talk.T), "Ana"]
+    assert probed(talk.file("5.opus")) == ([*told, "2.200000", *tags], "")
+    raw = talk.file("5.opus").read_bytes()
+    pages = list(read_pages(raw))
+    talk.file("5.opus").write_bytes(raw[:-7])
+    seconds = pages[-2].granule / 48_000
+    assert probed(talk.file("5.opus"))[0] == [*told, f"{seconds:.6f}", *tags]
 
 
 # Restarts

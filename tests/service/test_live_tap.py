@@ -10,6 +10,9 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import soundfile
+
+from rtmsd.recording.media.ogg.pages import read_pages
 from rtmsd.simulator import ARRIVED
 from tests.service.installation import LIMIT_S, Installation, until, zoom_for
 from tests.service.prepared import ROOT
@@ -98,6 +101,33 @@ def test_sound_of_one_voice_as_wav_and_raw(daemon: Installation) -> None:
         packets = zoom.do(lambda: b"".join(packet.data for packet in session.record.audio[user_id]))
     assert heard[0][44:] in packets
     assert heard[1] in packets
+
+
+def test_opus_is_an_ogg_stream_and_never_decoded(daemon: Installation) -> None:
+    daemon.sections["media.audio"] = {"codec": "OPUS", "sample_rate_hz": 48000, "send_rate_ms": 20}
+    daemon.start()
+    with zoom_for(daemon) as zoom:
+        session = zoom.session("Ana", rtms_stream_id="live")
+        until(lambda: audio_files(daemon))
+        for form in ("wav", "raw"):
+            refused = daemon.ctl("tap", "live", "--format", form)
+            assert (refused.code, "choose opus or ndjson" in refused.err) == (7, True)
+        reader, named = tap(daemon, "live", "--format", "opus"), tap(daemon, "live", "--format", "ndjson")
+        assert next_line(named)["codec"] == "OPUS"
+        close(named)
+        assert reader.stdout is not None
+        heard = reader.stdout.read(4000)
+        zoom.wait(session.stop)
+        with reader.stdout as stdout:
+            heard += stdout.read()
+        assert reader.wait(LIMIT_S) == 0
+        (log,) = session.record.audio.values()
+        sent = b"".join(packet.data for packet in log)
+    packets = [each for page in list(read_pages(heard))[2:] for each in page.packets]
+    assert b"".join(packets) in sent
+    sound, rate_hz = soundfile.read(BytesIO(heard))
+    assert (sound.shape, rate_hz) == ((960 * len(packets),), 48000)
+    assert sound.any()
 
 
 def test_media_and_events_by_name(daemon: Installation) -> None:

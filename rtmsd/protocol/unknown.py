@@ -8,11 +8,23 @@ from typing import Any, Final
 import attrs
 
 from rtmsd.protocol import messages as m
-from rtmsd.protocol.enums import SessionState, StopReason, StreamState
+from rtmsd.protocol.enums import (
+    ContentType,
+    DataOption,
+    PayloadType,
+    Resolution,
+    SampleRate,
+    SessionState,
+    StatusCode,
+    StopReason,
+    StreamState,
+)
+from rtmsd.protocol.languages import TranscriptLanguage
 from rtmsd.protocol.products import Events
 
 _MAX_NAME_CHARS: Final = 64
 _ODD: Final = re.compile(r"[^A-Za-z0-9_]")
+_ODD_IN_PATH: Final = re.compile(r"[^A-Za-z0-9_.]")
 
 
 class UnknownKind(enum.StrEnum):
@@ -72,6 +84,15 @@ _NUMBERS: Final[Mapping[type[m.Message], Mapping[str, Collection[int]]]] = {
     m.StreamStateResp: {"state": tuple(StreamState)},
     m.SessionStateUpdate: {"state": tuple(SessionState), "stop_reason": tuple(StopReason)},
     m.SessionStateResp: {"state": tuple(SessionState)},
+    m.VideoSubscriptionResp: {"status_code": tuple(StatusCode)},
+}
+_PARAMETERS: Final[Mapping[str, Collection[int]]] = {
+    "content_type": tuple(ContentType),
+    "codec": tuple(PayloadType),
+    "resolution": tuple(Resolution),
+    "sample_rate": tuple(SampleRate),
+    "data_opt": tuple(DataOption),
+    "src_language": tuple(TranscriptLanguage),
 }
 
 
@@ -84,11 +105,22 @@ def unknown_parts(message: m.Message) -> Iterator[tuple[Unknown, dict[str, Any]]
     name = message.msg_type.name.lower()
     is_secret = isinstance(message, m.SignalingHandshakeResp | m.DataHandshakeResp)
     for key, value in message.extra.items():
-        field = _ODD.sub("_", key[:_MAX_NAME_CHARS])
-        known = type(value).__name__ if is_secret else value
-        yield Unknown(UnknownKind.FIELD, f"{name}.{field}"), {"message": name, "field": field, "value": known}
+        yield unknown_field(name, key, type(value).__name__ if is_secret else value)
     for field, numbers in _NUMBERS.get(type(message), {}).items():
-        number = getattr(message, field)
-        if number is not None and number not in numbers:
-            what = Unknown(UnknownKind.VALUE, f"{name}.{field}={number}")
-            yield what, {"message": name, "field": field, "value": number}
+        if (number := getattr(message, field)) not in {None, *numbers}:
+            yield unknown_value(name, field, number)
+    if isinstance(message, m.DataHandshakeResp) and message.media_params is not None:
+        for section, params in attrs.asdict(message.media_params).items():
+            for field, number in (params or {}).items():
+                if number is not None and field in _PARAMETERS and number not in _PARAMETERS[field]:
+                    yield unknown_value(name, f"media_params.{section}.{field}", number)
+
+
+def unknown_field(message: str, key: str, value: object) -> tuple[Unknown, dict[str, Any]]:
+    field = _ODD_IN_PATH.sub("_", key[:_MAX_NAME_CHARS])
+    return Unknown(UnknownKind.FIELD, f"{message}.{field}"), {"message": message, "field": field, "value": value}
+
+
+def unknown_value(message: str, field: str, number: int) -> tuple[Unknown, dict[str, Any]]:
+    what = Unknown(UnknownKind.VALUE, f"{message}.{field}={number}")
+    return what, {"message": message, "field": field, "value": number}

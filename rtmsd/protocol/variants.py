@@ -4,9 +4,11 @@ Both work on the fields of one message without its `msg_type`, and may consume t
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from rtmsd.protocol import messages as m
+from rtmsd.protocol.media_params import DEFAULTS
+from rtmsd.protocol.media_types import SECTIONS
 from rtmsd.protocol.products import ID_KEYS
 from rtmsd.protocol.reading import Fields, split
 from rtmsd.protocol.times import time_ms
@@ -29,13 +31,17 @@ def _put_session(fields: Fields) -> Fields:
 
 
 def _take_media_urls(fields: Fields) -> Fields:
-    media_server = fields.pop("media_server", None)
-    urls = media_server.get("server_urls") if isinstance(media_server, dict) else None
+    media_server = fields.get("media_server")
+    if not isinstance(media_server, dict):
+        return fields
+    del fields["media_server"]
+    rest = {f"media_server.{name}": value for name, value in media_server.items() if name != "server_urls"}
+    urls = media_server.get("server_urls")
     if isinstance(urls, str):
         urls = {"all": urls}
     if not isinstance(urls, dict):
-        return fields
-    return {**fields, "media_urls": {name: url for name, url in urls.items() if isinstance(url, str)}}
+        return {**fields, **rest, "media_server.server_urls": urls}
+    return {**fields, **rest, "media_urls": {name: url for name, url in urls.items() if isinstance(url, str)}}
 
 
 def _put_media_urls(fields: Fields) -> Fields:
@@ -103,9 +109,20 @@ def _take_session_state(fields: Fields) -> Fields:
     return fields if fields.get("stop_reason") is not None else {**fields, "stop_reason": reason}
 
 
-def _take_encryption(fields: Fields) -> Fields:
+def _take_grant(fields: Fields) -> Fields:
     flags = [fields.pop(name, None) for name in ("payload_encrypted", "payload_encryption")]
-    return {**fields, "payload_encrypted": any(_is_true(flag) for flag in flags)}
+    unknown = {f"media_params.{path}": value for path, value in _unknown_params(fields.get("media_params"))}
+    return {**fields, **unknown, "payload_encrypted": any(_is_true(flag) for flag in flags)}
+
+
+def _unknown_params(params: object) -> Iterator[tuple[str, Any]]:
+    """Yield what `MediaParams` does not have, and what cannot be read, by its path: "audio.gain"."""
+    if isinstance(params, dict):
+        yield from split(m.MediaParams, params)[1].items()
+        for section in SECTIONS:
+            if isinstance(given := params.get(section), dict):
+                for name, value in split(type(getattr(DEFAULTS, section)), given)[1].items():
+                    yield f"{section}.{name}", value
 
 
 def _is_true(flag: object) -> bool:
@@ -131,7 +148,7 @@ READERS: Final[Mapping[type[m.Message], Rewrite]] = {
     m.SignalingHandshakeReq: _take_session,
     m.SignalingHandshakeResp: _take_media_urls,
     m.DataHandshakeReq: _take_session,
-    m.DataHandshakeResp: _take_encryption,
+    m.DataHandshakeResp: _take_grant,
     m.EventSubscription: _take_events,
     m.EventUpdate: _take_event,
     m.SessionStateUpdate: _take_session_state,

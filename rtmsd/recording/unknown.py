@@ -1,22 +1,18 @@
-"""The record of what Zoom sends and this version does not know: kept in `events.jsonl`, counted, logged once a name."""
+"""The record of what Zoom sends and this version does not know: kept in `events.jsonl`, and counted."""
 
 from collections.abc import Mapping
 from typing import Any, Final
 
-import structlog
-
 from rtmsd.protocol.unknown import Unknown
 from rtmsd.recording.events import EventLog
 from rtmsd.recording.manifest.unknown_counts import UnknownCounts
-
-log = structlog.get_logger()
 
 MAX_KEPT: Final = 10_000
 """Lines of one stream that are written; the rest is counted."""
 
 
 class UnknownLog:
-    """The keeper of what is unknown: whole, within the bounds of an event, under its name. The log gets names alone."""
+    """The keeper of what is unknown: whole, within the bounds of an event, under its name."""
 
     def __init__(self, events: EventLog, counts: UnknownCounts) -> None:
         self._events = events
@@ -40,8 +36,6 @@ class UnknownLog:
             most: so many lines of one name.
         """
         number = self._counts.add(what)
-        if number == 1:
-            log.info("unknown to this version", kind=what.kind.value, name=what.name)
         if number <= most and self._left > 0:
             self._left -= 1
             self._events.write(kind or what.name, zoom_ms, dict(fields))

@@ -114,6 +114,9 @@ async def test_what_comes_tomorrow_is_kept_and_counted(tmp_path: Path) -> None:
     once += ["stream_state_update.state=77", "stream_state_update.region"]
     assert [name for name in once if kinds.get(name) != 1] == []
     assert manifest["counters"]["unknown"] == 5
+    later = ["media_data_audio.x_undocumented", "media_data_audio.content.x_undocumented"]
+    later += ["media_data_transcript.content.x_undocumented", "data_hand_shake_resp.media_params.audio.x_undocumented"]
+    assert [name for name in later if name not in kinds] == []
     parts = [line for line in lines(directory / "events.jsonl") if line["kind"].startswith("unknown_")]
     assert {"message": "stream_state_update", "field": "region", "value": "north"}.items() <= parts[0].items()
     assert 'rtmsd_unknown_total{kind="message"} 3.0' in metrics

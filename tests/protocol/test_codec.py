@@ -17,6 +17,7 @@ from rtmsd.protocol.enums import EventType, MediaType, MsgType, SampleRate
 from rtmsd.protocol.media_types import MESSAGES
 from rtmsd.protocol.products import ID_KEYS, IdKey
 from rtmsd.protocol.reading import CorruptKind, Malformed, split
+from rtmsd.protocol.unknown import unknown_parts
 
 STREAM_ID = "9f2c4e6a8b0d4f1e9a7c5b3d1f0e2a4c"
 
@@ -312,6 +313,34 @@ def test_one_unusable_parameter_does_not_spoil_the_others() -> None:
     message = decode('{"msg_type":4,"status_code":0,"media_params":{"audio":{"codec":"L16","send_rate":40},"chat":[]}}')
     assert isinstance(message, m.DataHandshakeResp)
     assert message.media_params == m.MediaParams(audio=mp.AudioParams(send_rate=40))
+    assert message.extra == {"media_params.audio.codec": "L16", "media_params.chat": []}
+
+
+def test_what_is_unknown_deep_in_a_handshake_is_kept_aside_by_its_path() -> None:
+    media = decode(
+        '{"msg_type":4,"status_code":0,"media_params":{"audio":{"codec":77,"gain":{"db":3}},"smell":{},"video":null}}'
+    )
+    assert media.extra == {"media_params.audio.gain": {"db": 3}, "media_params.smell": {}}
+    assert {what.name for what, _ in unknown_parts(media)} == {
+        "data_hand_shake_resp.media_params.audio.gain",
+        "data_hand_shake_resp.media_params.smell",
+        "data_hand_shake_resp.media_params.audio.codec=77",
+    }
+    signaling = decode(
+        '{"msg_type":2,"status_code":0,"media_server":{"region":"north","server_urls":{"all":"wss://z"}}}'
+    )
+    assert isinstance(signaling, m.SignalingHandshakeResp)
+    assert (signaling.media_urls, signaling.extra) == ({"all": "wss://z"}, {"media_server.region": "north"})
+    [(_, part)] = unknown_parts(signaling)
+    assert part["value"] == "str", "of a handshake no more than the type"
+
+
+@pytest.mark.parametrize("server", ['"wss://z"', '{"server_urls":["wss://z"]}'])
+def test_addresses_that_cannot_be_read_are_kept_aside(server: str) -> None:
+    message = decode('{"msg_type":2,"status_code":0,"media_server":' + server + "}")
+    assert isinstance(message, m.SignalingHandshakeResp)
+    assert message.media_urls == {}
+    assert len(message.extra) == 1
 
 
 def test_half_a_surrogate_pair_becomes_a_question_mark() -> None:

@@ -1,10 +1,14 @@
-"""The counts of what Zoom sent to one stream and this version does not know."""
+"""The counts of what Zoom sent to one stream and this version does not know. The log gets each name once."""
 
 from collections import Counter
 from collections.abc import Mapping
 from typing import Final
 
+import structlog
+
 from rtmsd.protocol.unknown import WHOLE, Unknown, UnknownKind
+
+log = structlog.get_logger()
 
 MAX_NAMES: Final = 100  # counted each by itself; further ones together, as
 OTHERS: Final = "others"
@@ -25,6 +29,8 @@ class UnknownCounts:
         self.kinds[what.kind] += 1
         name = what.name if what.name in self.names or len(self.names) < MAX_NAMES else OTHERS
         self.names[name] += 1
+        if self.names[name] == 1:
+            log.info("unknown to this version", kind=what.kind.value, name=what.name)
         return self.names[name]
 
     @property

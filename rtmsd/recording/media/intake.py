@@ -11,6 +11,7 @@ from rtmsd.protocol.media_data import Corrupt, Text, UserId
 from rtmsd.protocol.media_params import AudioFormat
 from rtmsd.protocol.media_types import NAMES
 from rtmsd.protocol.unknown import Unknown
+from rtmsd.protocol.unknown_media import unknown_in_text
 from rtmsd.recording.disk.filesystem import Disk
 from rtmsd.recording.disk.presence import Damage
 from rtmsd.recording.manifest.schema import FileEntry
@@ -116,6 +117,8 @@ class MediaIntake:
     def text(self, data: Text) -> None:
         store = self._store(data.media)
         store.messages += 1
+        for what in unknown_in_text(data):
+            self.unknown(what)
         if store.take(data.user_id, data.user_name, data.timestamp_ms, data) is not None:
             for listener in tuple(self.listeners):
                 listener.text(data)

@@ -4,6 +4,7 @@ A byte of media enters a stream here: `open_media` calls `_consume` with each re
 hands them to the recorder. Nothing here waits for a disk or for another connection.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Final
 
@@ -31,6 +32,10 @@ _STREAMING: Final = MediaState.STREAMING
 _ACTIVE: Final = StreamPhase.ACTIVE
 
 
+SAMPLE_EVERY_S: Final = 10.0
+"""So often one message of a connection is looked at for what this version does not know, the first one at once."""
+
+
 class MediaDriver:
     """A media connection, from TCP to its loss, each time the core asks for one.
 
@@ -52,6 +57,7 @@ class MediaDriver:
         self._intake = recorder.media
         self._arrived = recorder.arrived
         self._learner: FormLearner | None = None
+        self._sample_s = -math.inf  # when the next is due
         self._writer = context.writer
         self._by_channel = product_of(context.row.product).speaker_keys[0] == "channel_id"
 
@@ -102,7 +108,7 @@ class MediaDriver:
             protocol_version=context.app.protocol_version,
         )
         self._failure: RtmsdError | None = None
-        self._learner = None
+        self._learner, self._sample_s = None, -math.inf
         self._answer_scope = trio.CancelScope()  # of waiting for the answer to the handshake
         timeout_s = remaining(action.deadline_s, trio.current_time(), settings.streams.connect_timeout_s)
         url = choose_url(action.urls, link.types, context.row.product)
@@ -157,6 +163,9 @@ class MediaDriver:
             decode_batch(batch, self._intake, self.control, by_channel=self._by_channel)
             if self._learner is not None:
                 self._learner.look(batch)
+            if now_s >= self._sample_s:
+                self._sample_s = now_s + SAMPLE_EVERY_S
+                self._writer.keep_unknown_of(batch[-1])
             self._arrived(now_s, len(batch))
             if self._machine.phase is not _ACTIVE:
                 self._report(self._core.media.arrived)

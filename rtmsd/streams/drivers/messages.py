@@ -8,6 +8,7 @@ import attrs
 from rtmsd.protocol import messages as m
 from rtmsd.protocol.enums import EventType
 from rtmsd.protocol.products import product_of
+from rtmsd.protocol.reading import Raw
 from rtmsd.protocol.times import time_ms
 from rtmsd.protocol.unknown import (
     UNEXPECTED,
@@ -16,6 +17,7 @@ from rtmsd.protocol.unknown import (
     unknown_message,
     unknown_parts,
 )
+from rtmsd.protocol.unknown_media import unknown_in_sample
 from rtmsd.protocol.variants import MAX_PEOPLE
 from rtmsd.recording.recorder import Recorder
 from rtmsd.recording.unknown import MAX_KEPT
@@ -72,6 +74,11 @@ class MessageWriter:
         most = 1 if isinstance(message, m.KeepAliveReq) else MAX_KEPT  # the same in each of them would fill the file
         for what, part in unknown_parts(message):
             unknown.take(what, part, kind=f"unknown_{what.kind}", most=most)
+
+    def keep_unknown_of(self, raw: Raw) -> None:
+        """Keep what is unknown of a sample of media, once of each name: all the others are the same."""
+        for what, part in unknown_in_sample(raw):
+            self._recorder.unknown.take(what, part, kind=f"unknown_{what.kind}", most=1)
 
     def _event(self, message: m.EventUpdate) -> None:
         recorder = self._recorder

@@ -72,6 +72,7 @@ async def test_media_are_not_asked_for_again_and_the_others_go_on(bench: Bench, 
     assert bench.state() == "active"
     [line] = bench.logged("media refused")
     assert (line["log_level"], line["media"]) == ("error", ["transcript"])
+    assert bench.logged("media handshake refused") == [], "once is enough"
     assert f"status {status}" in line["why"]
     await bench.stop()
     await bench.until_gone()

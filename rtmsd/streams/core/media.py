@@ -229,20 +229,20 @@ class MediaDecisions:
         """Return the delay before the next attempt; None: the usual one, unless there shall be none."""
         link.why = str(refused)
         action = on_status(refused.status_code)
-        self._s.emit(Log.of_refusal("media", refused, action, media=sorted(link.media)))
         match action:
-            case StatusAction.RETRY | StatusAction.RETRY_STALE | StatusAction.RETRY_DUPLICATE:
-                return None
             case StatusAction.DROP_MEDIA if (bit := REFUSED_TYPE[refused.status_code]) & link.types:
                 # On a unified connection it is one of several.
                 return self._go_on_without(now_s, link, {bit: link.why}, refused.status_code)
+            case StatusAction.RETRY | StatusAction.RETRY_STALE | StatusAction.RETRY_DUPLICATE:
+                pass
             case StatusAction.STREAM_GONE:
                 # Or signaling is: Zoom noticed that it is dead before we did. A new one will tell.
                 self._s.uplink.drop(now_s, GapCause.SIGNALING_RECONNECT)
-                return None
             case _:
-                self._give_up(now_s, link, str(refused), refused.status_code)
+                self._give_up(now_s, link, link.why, refused.status_code)
                 return None
+        self._s.emit(Log.of_refusal("media", refused, action, media=sorted(link.media)))
+        return None
 
     def _go_on_without(
         self, now_s: float, link: MediaLink, whys: Mapping[MediaType, str], status: int | None = None

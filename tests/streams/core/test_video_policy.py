@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
 from rtmsd.streams.core.video.choice import Choice, ChoiceKind, Follow
-from rtmsd.streams.core.video.people import MAX_PEOPLE, People
+from rtmsd.streams.core.video.people import MAX_PEOPLE, MAX_SPEAKERS, People
 from rtmsd.streams.core.video.policy import VideoPolicy
 from rtmsd.streams.core.video.requests import ANSWER_S, Ask, Chosen, Result, Settled
 
@@ -494,4 +494,5 @@ def test_a_flood_of_people_needs_bounded_memory() -> None:
         policy.spoke(0.0, user_id)
         policy.people.gone(user_id)
         policy.take_effects()
-    assert len(policy.people.cameras) == len(policy.people._spoke) == len(policy.people._gone) == MAX_PEOPLE
+    assert len(policy.people.cameras) == len(policy.people._gone) == MAX_PEOPLE
+    assert len(policy.people._spoke) == MAX_SPEAKERS

@@ -3,7 +3,10 @@
 from typing import Final
 
 MAX_PEOPLE: Final = 1000
-"""Cameras that are known, the first ones, and speakers, the last ones: a meeting has no more cameras."""
+"""Cameras that are known, the first ones: a meeting has no more."""
+
+MAX_SPEAKERS: Final = 100
+"""Speakers that are known, the last ones: all of them are looked at for each event."""
 
 
 class People:
@@ -31,7 +34,7 @@ class People:
         self._gone.discard(user_id)
         self._spoke.pop(user_id, None)
         self._spoke[user_id] = None
-        if len(self._spoke) > MAX_PEOPLE:
+        if len(self._spoke) > MAX_SPEAKERS:
             del self._spoke[next(iter(self._spoke))]
 
     def left(self, user_id: int) -> None:

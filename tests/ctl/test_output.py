@@ -169,6 +169,31 @@ def test_inspect_shows_what_was_asked_granted_and_refused(
     assert audio.endswith("status 9: no scope\\x1b[31m")
 
 
+VIDEO = {"streams": "individual", "user_id": 7, "chosen_by": "operator", "choice": 7, "follow": "first-camera"}
+
+
+@pytest.mark.parametrize(
+    ("video", "shown"),
+    [
+        (VIDEO, "Ana (7), operator: 7"),
+        (VIDEO | {"user_id": None, "chosen_by": "auto"}, "nobody, follow = first-camera"),
+        (VIDEO | {"streams": "refused"}, "not granted: refused"),
+        (None, "-"),
+    ],
+)
+def test_inspect_shows_roles_and_whose_video_comes(
+    video: object, shown: str, ctl: Ctl, daemon: FakeDaemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terminal = on_terminal(monkeypatch)
+    people = [{"user_id": 7, "user_name": "Ana", "role": "caller", "phone_number": "+15550100"}]
+    daemon.answers["GET /v1/streams/9f2c"] = STREAM | {"video": video, "participants": people}
+    assert ctl("inspect", "9f2c") == Exit.OK
+    lines = [line.split(maxsplit=2) for line in terminal.getvalue().splitlines()]
+    assert ["video", "of", shown] in lines
+    assert ["USER", "NAME", "ROLE    JOINED  LEFT"] in lines
+    assert ["7", "Ana", "caller  -       -"] in lines
+
+
 TROUBLED = STREAM | {
     "state": "recovering",
     "why": "no TCP connection to rtms.zoom.us: refused: nothing listens there, or a firewall rejects it",

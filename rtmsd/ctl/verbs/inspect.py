@@ -9,6 +9,7 @@ from rtmsd.ctl.earlier_streams import known
 from rtmsd.ctl.formatting import UNKNOWN, clock, listed, milliseconds, moment, size
 from rtmsd.ctl.output import Column, Item, key
 from rtmsd.ctl.verbs.streams import lag, last_packet, lasted, lasted_in_s, plans, rates, session_key, stop_reason
+from rtmsd.ctl.verbs.video import chosen_by, seen
 
 
 def inspect(context: Context) -> None:
@@ -16,13 +17,17 @@ def inspect(context: Context) -> None:
     stream = known(context, context.args.stream)
     context.out.record(stream, INSPECT_COLUMNS)
     if not context.out.as_json:
-        names = {person.get("user_id"): person.get("user_name") for person in stream.get("participants") or ()}
+        names = _names(stream)
         for name, columns in INSPECT_TABLES.items():
             if items := media_rows(stream) if name == "media" else stream.get(name):
                 if name in ("files", "gaps"):
                     items = [{**item, "user_name": _name_of(item.get("user_id"), names)} for item in items]
                 context.out.section(name)
                 context.out.rows(items, columns)
+
+
+def _names(stream: Item) -> Mapping[Any, Any]:
+    return {person.get("user_id"): person.get("user_name") for person in stream.get("participants") or ()}
 
 
 def _name_of(user_id: object, names: Mapping[Any, Any]) -> object:
@@ -66,6 +71,17 @@ def refusals(stream: Item) -> str:
     return f"{lost['times']} times, first {moment(lost['first_ms'])}, last {moment(lost['last_ms'])}: not recorded then"
 
 
+def video_of(stream: Item) -> str:
+    """Return whose video is asked for, and by whom: "Ana (7), follow = active-speaker"."""
+    video = stream.get("video")
+    if not video:
+        return UNKNOWN
+    if video.get("streams") != "individual":
+        return f"not granted: {video.get('streams')}"
+    named = _names(stream).get(video.get("user_id"))
+    return f"{seen({**video, 'user_name': named})}, {chosen_by(video)}"
+
+
 INSPECT_COLUMNS: Final = (
     Column("stream", key("rtms_stream_id")),
     Column("product", key("product")),
@@ -85,6 +101,7 @@ INSPECT_COLUMNS: Final = (
     Column("lag", lag, key("lag_ms")),
     Column("signaling", lambda stream: "up" if stream.get("signaling_up") else "down"),
     Column("keep-alives", lambda stream: listed(stream.get("keep_alives"))),
+    Column("video of", video_of),
     Column("counters", lambda stream: listed(stream.get("counters"))),
     Column("details", lambda stream: details(stream.get("details"))),
     Column("directory", key("directory")),
@@ -94,6 +111,7 @@ INSPECT_TABLES: Final[Mapping[str, tuple[Column, ...]]] = {
     "participants": (
         Column("USER", key("user_id")),
         Column("NAME", key("user_name")),
+        Column("ROLE", key("role"), rank=1),
         Column("JOINED", lambda person: clock(person.get("joined_ms")), key("joined_ms")),
         Column("LEFT", lambda person: clock(person.get("left_ms")), key("left_ms")),
     ),

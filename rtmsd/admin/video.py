@@ -48,6 +48,8 @@ def described(known: JsonObject) -> dict[str, Any]:
     video = known.get("video")
     if video is None and known.get("state") in FINAL_STATES:
         raise AdminError(Code.REFUSED_IN_STATE, "the stream has ended")
+    if "signaling_up" not in known:
+        raise AdminError(Code.REFUSED_IN_STATE, "the stream has not begun to connect")
     if video is None:
         raise AdminError(
             Code.REFUSED_IN_STATE,

@@ -36,6 +36,7 @@ def describe(managed: ManagedStream) -> dict[str, Any]:
     }
     if managed.recorder is not None:
         known |= managed.recorder.snapshot() | {"directory": str(managed.recorder.directory)}
+    known["video"] = None  # that of a manifest is for a restart
     if managed.stream is not None:
         ages_s = known.get("last_packet_age_s", {})
         known |= _connections(managed.stream)
@@ -46,8 +47,14 @@ def describe(managed: ManagedStream) -> dict[str, Any]:
             for media in sorted(link.media | ages_s.keys())
         }
     if managed.outcome is not None:
-        known |= {"rates": {}, "lag_ms": None, "last_packet_age_s": {}, "why": managed.outcome.why, **NO_ATTEMPTS}
-        known["video"] = None
+        known |= {
+            "rates": {},
+            "lag_ms": None,
+            "last_packet_age_s": {},
+            "why": managed.outcome.why,
+            **NO_ATTEMPTS,
+            "video": None,
+        }
         if managed.outcome.state == "revoked":
             known = {**to_json(receipt(known)), "directory": known.get("directory"), "why": managed.outcome.why}
     return known

@@ -178,6 +178,7 @@ VIDEO = {"streams": "individual", "user_id": 7, "chosen_by": "operator", "choice
         (VIDEO, "Ana (7), operator: 7"),
         (VIDEO | {"user_id": None, "chosen_by": "auto"}, "nobody, follow = first-camera"),
         (VIDEO | {"streams": "refused"}, "not granted: refused"),
+        ({"choice": "auto", "cameras": [7]}, "-"),
         (None, "-"),
     ],
 )

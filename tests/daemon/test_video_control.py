@@ -272,6 +272,22 @@ async def test_a_stream_whose_video_zoom_chooses_has_none_to_choose(
             await backend.choose_video(STREAM, read_choice({"auto": True}))
 
 
+async def test_before_a_stream_connects_there_is_nobody_to_choose(
+    bench: Bench, backend: Backend, autojump_clock: MockClock
+) -> None:
+    await meet(bench, ANA)
+    managed = bench.supervisor.streams[STREAM]
+    assert managed.recorder is not None
+    assert managed.recorder.video["cameras"] == [ANA], "the manifest has what a restart must know"
+    stream, managed.stream = managed.stream, None  # as while a recording is opened, which a slow disk makes long
+    with pytest.raises(AdminError, match="has not begun to connect") as caught:
+        backend.video(STREAM)
+    assert caught.value.code is Code.REFUSED_IN_STATE
+    with pytest.raises(AdminError, match="has not begun to connect"):
+        await backend.choose_video(STREAM, read_choice({"auto": True}))
+    managed.stream = stream
+
+
 async def test_where_video_is_refused_there_is_nobody_to_choose(
     bench: Bench, backend: Backend, autojump_clock: MockClock
 ) -> None:

@@ -73,11 +73,11 @@ def refusals(stream: Item) -> str:
 
 def video_of(stream: Item) -> str:
     """Return whose video is asked for, and by whom: "Ana (7), follow = active-speaker"."""
-    video = stream.get("video")
-    if not video:
+    video = stream.get("video") or {}
+    if "streams" not in video:  # in a manifest it is what a restart has to know
         return UNKNOWN
-    if video.get("streams") != "individual":
-        return f"not granted: {video.get('streams')}"
+    if video["streams"] != "individual":
+        return f"not granted: {video['streams']}"
     named = _names(stream).get(video.get("user_id"))
     return f"{seen({**video, 'user_name': named})}, {chosen_by(video)}"
 

@@ -21,7 +21,8 @@ INDIVIDUAL = MediaConfig(
 
 
 async def test_the_scenario_is_recorded_as_it_was_sent(tmp_path: Path) -> None:
-    async with zoom_and_daemon(tmp_path, media=INDIVIDUAL) as (sim, backend):
+    # Slower than others: a camera that is on for 4 s must be seen on a busy machine, too.
+    async with zoom_and_daemon(tmp_path, media=INDIVIDUAL, simulator={"speed": 6}) as (sim, backend):
         session = await play_whole(sim, "individual-video")
         manifest = await until_ended(backend, session.rtms_stream_id)
         directory = directory_of(backend, session.rtms_stream_id)

@@ -11,6 +11,7 @@ from rtmsd.protocol.enums import MediaType
 from rtmsd.protocol.products import product_of
 from rtmsd.protocol.reading import Raw
 from rtmsd.protocol.signaling import SignalingConnection, SignalingState
+from rtmsd.protocol.unknown import UNEXPECTED
 from rtmsd.streams.core.actions import Connect
 from rtmsd.streams.core.reconnect import remaining
 from rtmsd.streams.drivers.context import Context
@@ -131,5 +132,7 @@ class SignalingDriver:
         if isinstance(message, m.KeepAliveReq):
             self._core.situation.uplink.keep_alives += 1
             ws.send_soon(protocol.to_send)  # the protocol answers by itself
-        if message is not None:
+        if message is None:
+            self._context.recorder.media.unknown(UNEXPECTED)
+        else:
             self._report(self._core.message, self._writer.write(message))

@@ -47,14 +47,8 @@ def describe(managed: ManagedStream) -> dict[str, Any]:
             for media in sorted(link.media | ages_s.keys())
         }
     if managed.outcome is not None:
-        known |= {
-            "rates": {},
-            "lag_ms": None,
-            "last_packet_age_s": {},
-            "why": managed.outcome.why,
-            **NO_ATTEMPTS,
-            "video": None,
-        }
+        known |= {"rates": {}, "lag_ms": None, "last_packet_age_s": {}, "why": managed.outcome.why, **NO_ATTEMPTS}
+        known["video"] = None
         if managed.outcome.state == "revoked":
             known = {**to_json(receipt(known)), "directory": known.get("directory"), "why": managed.outcome.why}
     return known

@@ -152,6 +152,7 @@ class Backend:
             "directory": str(space.directory),
             "apps": [app for app, directory in directories.items() if directory == space.directory],
             "free_bytes": space.bytes,
+            "unread": self._supervisor.librarian.unread.get(space.directory),
             "keep_days": limits.keep_days,
             "keep_bytes": limits.keep_bytes,
         }

@@ -256,6 +256,7 @@ def recordings(daemon: FakeDaemon, tmp_path: Path) -> Path:
             }
         )
     daemon.answers["GET /v1/recordings"] = items
+    daemon.answers["GET /v1/status"] = {}
     return tmp_path / "rec" / "2026-09-21"
 
 
@@ -266,6 +267,18 @@ def test_recordings_ls(ctl: Ctl, recordings: Path, capsys: Capture) -> None:
         f"abc1\tmain\tended\t1000\t4000\t2048\t0\t{recordings}/abc1\t-",
         f"abd2\tmain\tactive\t1000\t-\t2048\t0\t{recordings}/abd2\t-",
     ]
+
+
+@pytest.mark.parametrize("verb", ["ls", "verify"])
+def test_a_directory_that_cannot_be_listed_is_named(
+    ctl: Ctl, daemon: FakeDaemon, recordings: Path, capsys: Capture, verb: str
+) -> None:
+    directories = [{"directory": "/a", "unread": None}, {"directory": "/b", "unread": "/b: Input/output error"}]
+    daemon.answers["GET /v1/status"] = {"disk": {"directories": directories}}
+    assert ctl("recordings", verb) == Exit.FAILED
+    captured = capsys.readouterr()
+    assert f"{recordings}/abc1" in captured.out
+    assert captured.err == "rtmsctl: recordings are left out: /b: Input/output error\n"
 
 
 def test_verify_finds_problems_and_fails(ctl: Ctl, recordings: Path, capsys: Capture) -> None:

@@ -10,7 +10,7 @@ from rtmsd.ctl.context import Context
 from rtmsd.ctl.errors import CtlError, Exit
 from rtmsd.ctl.formatting import milliseconds, printable
 from rtmsd.ctl.output import Item, Style
-from rtmsd.ctl.verbs.recordings import directory_of
+from rtmsd.ctl.verbs.recordings import directory_of, whole
 from rtmsd.protocol.causes import FINAL_STATES, RecordingState
 from rtmsd.recording.recovery.repair import repair as repair_recording
 from rtmsd.recording.verify.verify import missing
@@ -33,7 +33,8 @@ def verify(context: Context) -> Exit:
     _show(context, results, "problems", Style.BAD)
     if not context.out.as_json:
         context.out.line(verdict(results))
-    return Exit.FAILED if any(result["problems"] for result in results) else Exit.OK
+    listed = Exit.OK if context.args.recordings else whole(context)
+    return Exit.FAILED if any(result["problems"] for result in results) else listed
 
 
 def verdict(results: Sequence[Item]) -> str:

@@ -12,11 +12,23 @@ from rtmsd.ctl.formatting import UNKNOWN, milliseconds, moment, printable, size
 from rtmsd.ctl.output import Column, Item, key
 from rtmsd.ctl.verbs.streams import count
 from rtmsd.nearest import did_you_mean
+from rtmsd.terminal import complain
 
 
-def ls(context: Context) -> None:
-    """List all recordings."""
-    context.out.rows(context.client.get("/v1/recordings"), LS_COLUMNS, empty="no recordings")
+def ls(context: Context) -> Exit:
+    """List all recordings; FAILED when a directory of them cannot be listed."""
+    recordings = context.client.get("/v1/recordings")
+    context.out.rows(recordings, LS_COLUMNS, empty="no recordings")
+    return whole(context)
+
+
+def whole(context: Context) -> Exit:
+    """Return whether the list just asked for has all recordings; else name the directories that it lacks."""
+    directories = (context.client.get("/v1/status").get("disk") or {}).get("directories") or ()
+    unread = [each for each in directories if each.get("unread")]
+    for each in unread:
+        complain(f"rtmsctl: recordings are left out: {each['unread']}")
+    return Exit.FAILED if unread else Exit.OK
 
 
 def lasted_ms(recording: Item) -> int | None:

@@ -65,6 +65,11 @@ class Recording:
         return self.directory.name
 
     @property
+    def root(self) -> Path:
+        """The directory of recordings that it is in."""
+        return root_of(self.directory)
+
+    @property
     def last_ms(self) -> int:
         """When it was last more than an archive: its end, or for want of one the last change of its manifest.
 
@@ -168,12 +173,13 @@ def set_aside(directory: Path) -> Path:
     leftover = directory.with_name(f".{directory.name}{_LEFTOVER_SUFFIX}")
     if leftover.is_symlink() or leftover.exists():  # an earlier recording of the same stream
         erase(leftover)
-    with open_directory(directory.parent, _root(directory)) as day:
+    with open_directory(directory.parent, root_of(directory)) as day:
         os.rename(directory.name, leftover.name, src_dir_fd=day, dst_dir_fd=day)
     return leftover
 
 
-def _root(directory: Path) -> Path:
+def root_of(directory: Path) -> Path:
+    """Return the directory of recordings that a recording, or what is left of one, is in."""
     return directory.parent.parent
 
 
@@ -183,7 +189,7 @@ def erase(leftover: Path) -> None:
     Raises:
         OSError: something is left; call again.
     """
-    disk = Disk(_root(leftover))
+    disk = Disk(root_of(leftover))
     if leftover.is_symlink():
         disk.remove(leftover)
     else:

@@ -4,6 +4,7 @@ Deleting a recording and opening it again for a stream that comes back exclude e
 thread: a deletion sees in `live` that the stream is there, and a stream that comes later waits in `wait_free`.
 """
 
+import math
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
@@ -15,13 +16,22 @@ import trio
 from rtmsd.errors import RtmsdError, StorageError
 from rtmsd.recording.disk.paths import DAY_MS, date_of, safe_name
 from rtmsd.recording.disk.retrying import RunSync, own_threads
-from rtmsd.recording.library.catalog import Recording, erase, find_recordings, leftovers, remove_empty_days, set_aside
+from rtmsd.recording.library.catalog import (
+    Recording,
+    erase,
+    find_recordings,
+    leftovers,
+    remove_empty_days,
+    root_of,
+    set_aside,
+)
 from rtmsd.recording.library.retention import overdue
 
 log = structlog.get_logger(__name__)
 
 TIDY_EVERY_S: Final = 3600.0
-_THREADS: Final = 4  # so that a list need not wait for a deletion
+_THREADS: Final = 4  # of each directory, so that a list need not wait for a deletion
+_LIST_S: Final = 8.0  # so long a list waits for one of several directories
 QUIET_DAYS: Final = 2  # no stream begins in the directory of a date that is further back
 
 
@@ -47,7 +57,10 @@ async def _nothing() -> Iterable[str]:
 
 
 class Librarian:
-    """One for the recordings of a daemon. All deletions go through it, one at a time.
+    """One for the recordings of a daemon. All deletions go through it, in each directory one at a time.
+
+    Attributes:
+        unread: directories that the latest list lacks, and why.
 
     Args:
         roots: the directories of recordings.
@@ -68,29 +81,50 @@ class Librarian:
         self._roots = roots
         self._live = live
         self._wanted = wanted
-        self._run_sync = run_sync or own_threads(_THREADS)
         self._now_ms = now_ms
-        self._deleting = {root: trio.Lock() for root in roots}  # a disk that is stuck holds up no other
+        self.unread: dict[Path, str] = {}
+        # A disk that is stuck holds up no other.
+        self._run_sync = {root: run_sync or own_threads(_THREADS) for root in roots}
+        self._deleting = {root: trio.Lock() for root in roots}
         self._moving: dict[str, trio.Event] = {}
 
     async def recordings(self) -> list[Recording]:
-        """Return all recordings, those of live streams too, the oldest first.
+        """Return all recordings, those of live streams too, the oldest first; but for those in `unread`.
 
         Raises:
-            StorageError: a directory cannot be read.
+            StorageError: no directory can be read.
         """
-        found = [recording for root in self._roots for recording in await self._recordings(root)]
+        found: list[Recording] = []
+        async with trio.open_nursery() as nursery:
+            for root in self._roots:
+                nursery.start_soon(self._add_to, found, root)
+        if len(self.unread) == len(self._roots):
+            raise StorageError("; ".join(self.unread.values()))
         return sorted(found, key=lambda recording: (recording.last_ms, recording.name))
+
+    async def _add_to(self, found: list[Recording], root: Path) -> None:
+        why = f"{root}: no answer within {_LIST_S:g} s"
+        with trio.move_on_after(_LIST_S if len(self._roots) > 1 else math.inf):
+            try:
+                found += await self._recordings(root)
+            except StorageError as error:
+                why = str(error)
+            else:
+                self.unread.pop(root, None)
+                return
+        if self.unread.get(root) != why:
+            log.warning("recordings cannot be listed", error=why)
+        self.unread[root] = why
 
     async def _recordings(self, root: Path) -> list[Recording]:
         try:
-            found: list[Recording] = await self._run_sync(find_recordings, root, abandon_on_cancel=True)
+            found: list[Recording] = await self._run_sync[root](find_recordings, root, abandon_on_cancel=True)
         except OSError as error:
             raise StorageError(f"{root}: {error.strerror or error}") from error
         return found
 
     async def remove(self, rtms_stream_id: str) -> None:
-        """Delete a recording for good.
+        """Delete a recording for good, in whichever directories it is.
 
         Args:
             rtms_stream_id: unchecked input; it is looked up among the recordings and never becomes a path.
@@ -100,19 +134,18 @@ class Librarian:
             RecordingInUse: its stream is live.
             StorageError: the disk refuses. What it left is deleted later.
         """
-        is_removed = False
-        for root in self._roots:
-            async with self._deleting[root]:
-                for recording in await self._recordings(root):
-                    if recording.rtms_stream_id == rtms_stream_id:
-                        try:
-                            await self._delete(recording)
-                        except OSError as error:
-                            raise StorageError(f"{recording.directory}: {error.strerror or error}") from error
-                        log.info("recording removed", rtms_stream_id=rtms_stream_id, why="asked for")
-                        is_removed = True
-        if not is_removed:
+        found = [each for each in await self.recordings() if each.rtms_stream_id == rtms_stream_id]
+        if not found and self.unread:
+            raise StorageError(f"{rtms_stream_id!r} is not found, but {'; '.join(self.unread.values())}")
+        if not found:
             raise NoSuchRecording(f"nothing is recorded under the id {rtms_stream_id!r}")
+        for recording in found:
+            async with self._deleting[recording.root]:
+                try:
+                    await self._delete(recording)
+                except OSError as error:
+                    raise StorageError(f"{recording.directory}: {error.strerror or error}") from error
+            log.info("recording removed", rtms_stream_id=rtms_stream_id, why="asked for")
 
     async def wait_free(self, rtms_stream_id: str) -> None:
         """Wait until no recording of this stream is about to disappear: before its files are opened."""
@@ -126,12 +159,12 @@ class Librarian:
         """
         async with self._deleting[root]:
             try:
-                for leftover in await self._run_sync(leftovers, root, abandon_on_cancel=True):
+                for leftover in await self._run_sync[root](leftovers, root, abandon_on_cancel=True):
                     await self._finish(leftover)
                 if rules.keep_days or rules.keep_bytes:
                     await self._delete_overdue(root, rules)
                     before = date_of(self._now_ms() - QUIET_DAYS * DAY_MS)
-                    await self._run_sync(remove_empty_days, root, before)
+                    await self._run_sync[root](remove_empty_days, root, before)
             except (OSError, StorageError) as error:
                 log.warning("recordings cannot be tidied", error=str(error))
 
@@ -169,7 +202,7 @@ class Librarian:
             raise RecordingInUse(f"{recording.rtms_stream_id} is being recorded")
         moved = self._moving[recording.name] = trio.Event()
         try:
-            leftover = await self._run_sync(set_aside, recording.directory)
+            leftover = await self._run_sync[recording.root](set_aside, recording.directory)
         finally:
             del self._moving[recording.name]
             moved.set()
@@ -177,7 +210,7 @@ class Librarian:
 
     async def _erase(self, leftover: Path) -> None:
         """Delete what was set aside. A stop of the daemon does not wait for that: the next start continues it."""
-        await self._run_sync(erase, leftover, abandon_on_cancel=True)
+        await self._run_sync[root_of(leftover)](erase, leftover, abandon_on_cancel=True)
 
     def _live_names(self) -> frozenset[str]:
         return frozenset(safe_name(rtms_stream_id) for rtms_stream_id in self._live())

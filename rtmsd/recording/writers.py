@@ -15,7 +15,7 @@ from rtmsd.recording.manifest.header import StreamInfo
 
 log = structlog.get_logger()
 
-_LOOK_S: Final = 2.0  # so long a stream waits for another disk than its own to say whether it is there
+_LOOK_S: Final = 2.0  # so long a stream waits for other disks than its own to say whether it is there
 
 
 class Writers:
@@ -56,14 +56,20 @@ class Writers:
         others = [writer for writer in self._writers.values() if writer is not mine]
         if not others or await mine.retrier.run(partial(_holds, own, info), info.rtms_stream_id):
             return mine
-        for writer in others:
+        found: list[Writer] = []
+
+        async def look(writer: Writer) -> None:
             try:
-                with trio.move_on_after(_LOOK_S):
-                    if await writer.run_sync(_holds, writer.directory, info, abandon_on_cancel=True):
-                        return writer
+                if await writer.run_sync(_holds, writer.directory, info, abandon_on_cancel=True):
+                    found.append(writer)
             except OSError as error:
                 log.warning("directory not looked into", rtms_stream_id=info.rtms_stream_id, error=plain(error))
-        return mine
+
+        with trio.move_on_after(_LOOK_S):
+            async with trio.open_nursery() as nursery:
+                for writer in others:
+                    nursery.start_soon(look, writer)
+        return next((writer for writer in others if writer in found), mine)
 
     # What health and metrics are made of
 

@@ -13,11 +13,13 @@ import structlog
 import trio
 from trio.testing import MockClock
 
-from rtmsd.errors import AlreadyRunningError
+from rtmsd.errors import AlreadyRunningError, StorageError
 from rtmsd.protocol.messages import SessionRef
 from rtmsd.recording import directories as directories_module
 from rtmsd.recording.directories import Directories
 from rtmsd.recording.disk.writer import Writer
+from rtmsd.recording.library import librarian as librarian_module
+from rtmsd.recording.library.catalog import find_recordings
 from rtmsd.recording.library.librarian import Librarian
 from rtmsd.recording.manifest.header import StreamInfo
 from rtmsd.recording.opening import open_recorder
@@ -203,3 +205,72 @@ async def test_a_directory_that_is_stuck_holds_up_no_deletion_elsewhere(tmp_path
         await librarian.tidy(tmp_path / "a", Rules)
         assert not (tmp_path / "a" / "2026-09-21" / "stream").exists()
         stuck.set()
+
+
+async def test_a_directory_that_cannot_be_listed_hides_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
+) -> None:
+    """Whether its disk refuses or does not answer: what is elsewhere is listed and removed."""
+    readable = recording_in(tmp_path / "a")
+    roots = [tmp_path / name for name in ("stuck", "refused", "a")]
+
+    def found(root: Path) -> Any:
+        if root == tmp_path / "refused":
+            raise OSError(errno.EIO, "Input/output error")
+        return find_recordings(root)
+
+    async def run_sync(work: Callable[..., Any], path: Path, *args: Any, **_: Any) -> Any:
+        if path == tmp_path / "stuck":
+            await trio.sleep_forever()
+        return work(path, *args)
+
+    monkeypatch.setattr(librarian_module, "find_recordings", found)
+    librarian = Librarian(roots, lambda: (), run_sync=run_sync)
+    assert [each.directory for each in await librarian.recordings()] == [readable]
+    assert librarian.unread == {
+        tmp_path / "stuck": f"{tmp_path / 'stuck'}: no answer within 8 s",
+        tmp_path / "refused": f"{tmp_path / 'refused'}: Input/output error",
+    }
+    await librarian.remove("stream")
+    assert not readable.exists()
+    with pytest.raises(StorageError, match=r"'stream' is not found, but .*Input/output error"):
+        await librarian.remove("stream")
+    monkeypatch.undo()
+    assert await Librarian(roots[1:], lambda: (), run_sync=run_sync).recordings() == []
+
+
+class Week:
+    keep_days, keep_bytes = 7, 0
+
+
+async def test_a_stuck_disk_takes_the_threads_of_no_other_for_its_lists(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = threading.Event()
+    monkeypatch.setattr(
+        librarian_module, "find_recordings", lambda root: [] if root == tmp_path / "a" else answers.wait() and []
+    )
+    librarian = Librarian([tmp_path / "b", tmp_path / "a"], lambda: ())
+    try:
+        async with trio.open_nursery() as nursery:
+            for _ in range(10):
+                nursery.start_soon(librarian.recordings)
+            await trio.testing.wait_all_tasks_blocked()
+            with trio.fail_after(30):
+                await librarian.tidy(tmp_path / "a", Week())
+            answers.set()
+    finally:
+        answers.set()
+
+
+async def test_stuck_disks_of_other_apps_hold_up_a_start_once(tmp_path: Path, autojump_clock: MockClock) -> None:
+    async def stuck(*_: Any, **__: Any) -> Any:
+        await trio.sleep_forever()
+
+    mine, *others = (tmp_path / name for name in "abcdef")
+    writers = Writers(
+        [Writer(Settings(mine), run_sync=at_once), *(Writer(Settings(each), run_sync=stuck) for each in others)]
+    )
+    began_s = trio.current_time()
+    assert (await writers.of_stream(mine, info("new"))).directory == mine
+    assert trio.current_time() - began_s == pytest.approx(2.0)

@@ -25,7 +25,7 @@ MediaName: TypeAlias = Literal["audio", "video", "share", "transcript", "chat"]
 ImageCodec: TypeAlias = Literal["JPG", "PNG", "H264"]
 ResolutionName: TypeAlias = Literal["SD", "HD", "FHD", "QHD"]
 
-MAX_APPS: Final = 64  # so many apps' settings are remembered, which each stream asks for
+MAX_APPS: Final = 1000  # so many apps' settings are remembered, which each stream asks for
 
 _TYPES: Final = {name: bit for bit, name in NAMES.items()}
 _AUDIO_STREAMS: Final = {"per-participant": DataOption.AUDIO_MULTI_STREAMS, "mixed": DataOption.AUDIO_MIXED_STREAM}

@@ -85,7 +85,7 @@ class RecordingConfig:
     remux: Literal["off", "mkv", "mp4"] = "off"
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, cache_hash=True)
 class AppConfig:
     """One Zoom app. Any of `webhook_secrets` verifies its webhooks, so that a change of secret loses no event."""
 
@@ -143,7 +143,7 @@ class LogConfig:
     format: Literal["auto", "console", "json", "journal"] = "auto"
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, cache_hash=True)  # `of_app` finds what it remembers by it, several times a second
 class Config:
     """The whole file.
 

@@ -250,6 +250,25 @@ def test_limits_that_a_reload_brings_together_delete_least() -> None:
     assert (rules.keep_days, rules.keep_bytes) == (30, 0)
 
 
+def test_what_holds_for_an_app_is_found_without_reading_the_whole_file_again() -> None:
+    """It is asked for every second for each directory, which with 64 apps took most of a processor's core."""
+    hashed = 0
+
+    class Counted(str):
+        __slots__ = ()
+
+        def __hash__(self) -> int:
+            nonlocal hashed
+            hashed += 1
+            return super().__hash__()
+
+    config = Config(apps=tuple(app(Counted(f"app{number}"), f"/srv/{number}") for number in range(200)))
+    for _ in range(3):
+        assert len(config.directories) == 201
+    assert hashed <= 400
+    assert config.of_app("app1") is config.of_app("app1")
+
+
 def test_parameters_of_many_apps_are_made_once() -> None:
     codecs = [MediaConfig(audio=AudioConfig(send_rate_ms=20 * number)) for number in range(1, 9)]
     first = [each.params() for each in codecs]

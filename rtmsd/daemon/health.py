@@ -152,8 +152,9 @@ class Health:
         }
 
     def low(self) -> list[FreeSpace]:
-        """Return the directories that are too full for new streams: apps with another one are not affected."""
-        least_bytes, used = self.config.recording.min_free_bytes, self.config.directories
+        """Return the apps' directories that are too full for new streams: apps with another one are not affected."""
+        least_bytes = self.config.recording.min_free_bytes
+        used = {self._directory(app.name) for app in self.config.apps}
         spaces = [space for space in self.spaces if space.directory in used]
         return [space for space in spaces if space.bytes is not None and space.bytes < least_bytes]
 
@@ -166,7 +167,7 @@ class Health:
 
     def _low(self, space: FreeSpace) -> str:
         apps = [app.name for app in self.config.apps if self._directory(app.name) == space.directory]
-        return f"{space.bytes} bytes free in {space.directory}, starts are refused of {', '.join(apps) or 'no app'}"
+        return f"{space.bytes} bytes free in {space.directory}, starts are refused of {', '.join(apps)}"
 
     def _directory(self, app: str) -> Path:
         return self.config.of_app(app).recording.directory
@@ -184,7 +185,7 @@ class Health:
         short = [
             life.row.rtms_stream_id
             for life in self._supervisor.streams.values()
-            if life.recorder is not None and life.recorder.media.backlog.is_short
+            if life.outcome is None and life.recorder is not None and life.recorder.media.backlog.is_short
         ]
         if short:
             whose = f"{', '.join(sorted(short)[:5])} ({len(short)} of {len(self._supervisor.streams)} streams)"

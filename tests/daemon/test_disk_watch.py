@@ -11,7 +11,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from rtmsd.config import Config, RecordingConfig
+from rtmsd.config import AppConfig, Config, Overrides, RecordingConfig
 from rtmsd.daemon.health import FIRST_LOOK_S, LOOK_EVERY_S, Health
 from rtmsd.recording.disk.writer import Writer
 from rtmsd.recording.free_space import STALLED_S
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 
 ROOT = Path("/recordings")  # of a disk that is stood in for
+APP = AppConfig(client_id="id", client_secret="secret", webhook_secrets=("webhook",))
 
 
 @attrs.define
@@ -79,7 +80,9 @@ def supervisor() -> Supervisor:
 @pytest.fixture
 def health(disk: StandInDisk, supervisor: Supervisor) -> Health:
     recording = RecordingConfig(directory=ROOT, min_free_bytes=1000)
-    return Health(Config(recording=recording), supervisor, Writers([Writer(recording, run_sync=disk.run_sync)]))
+    return Health(
+        Config(apps=(APP,), recording=recording), supervisor, Writers([Writer(recording, run_sync=disk.run_sync)])
+    )
 
 
 def codes(health: Health) -> list[str]:
@@ -138,3 +141,13 @@ async def test_a_disk_stalled_from_the_beginning_delays_no_start(
     await trio.sleep(1.5 * LOOK_EVERY_S)
     assert codes(health) == ["disk_low"]
     assert supervisor.full_directories == {ROOT: f"less than recording.min_free_bytes free in {ROOT}"}
+
+
+async def test_no_room_where_no_app_records_is_no_trouble(
+    health: Health, supervisor: Supervisor, disk: StandInDisk, nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    own = Overrides[RecordingConfig]((("directory", Path("/elsewhere")),), "app[0].recording")
+    health.config = attrs.evolve(health.config, apps=(attrs.evolve(APP, recording=own),))
+    disk.free = 999
+    await nursery.start(health.watch)
+    assert (codes(health), supervisor.full_directories) == ([], {})

@@ -132,6 +132,7 @@ class Daemon:
                 restarter = Restarter(api, lambda: supervisor.config)
                 supervisor = Supervisor(config, journal, writers, restarter=restarter, on_event=self._events.publish)
                 let_rest(self._events, lambda: supervisor.config)
+                await _find_deliveries(supervisor, directories)
                 await base.start(writers.run)
                 base.start_soon(supervisor.deliveries.run)
                 base.start_soon(directories.follow)
@@ -287,3 +288,10 @@ async def _remember(directories: Directories, journal: Journal) -> None:
             await journal.transact(partial(remembered.remember, directories=now))
     except StorageError as error:  # reported by health, too
         log.error("directories of recordings cannot be remembered", error=str(error))  # noqa: TRY400 foreseen
+
+
+async def _find_deliveries(supervisor: Supervisor, directories: Directories) -> None:
+    try:
+        await supervisor.deliveries.locate(list(directories))
+    except StorageError as error:  # reported by health, too
+        log.error("deliveries cannot be located", error=str(error))  # noqa: TRY400 foreseen

@@ -4,6 +4,7 @@ The queue is in the state file (`rtmsd/state/deliveries.py`). A delivery is mark
 called, and as done or failed after: a process that dies in between leaves it to the next one.
 """
 
+import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -26,6 +27,7 @@ T = TypeVar("T")
 
 REFUSED_S: Final = 5.0  # until the state file is asked again
 PRUNE_EVERY_S: Final = 3600.0
+_LOCATE_S: Final = 2.0
 LOOK_EVERY_S: Final = 60.0  # while something waits for its time: the clock may be set
 GAUGED: Final = (DeliveryState.WAITING, DeliveryState.RUNNING, DeliveryState.DEAD)
 RESULTS: Final = ("done", "retry", "dead")
@@ -144,6 +146,20 @@ class Deliveries:
             StorageError: the state file refuses.
         """
         return await self._journal.transact(queue.unfinished)
+
+    async def locate(self, directories: Sequence[Path]) -> None:
+        """Find again, below one of these, what is not below `recording.directory`: the configuration named another one.
+
+        Raises:
+            StorageError: the state file refuses.
+        """
+        relative = await self._journal.transact(queue.below_root) if len(directories) > 1 else []
+        if relative:
+            places: dict[str, Path] = {}
+            with trio.move_on_after(_LOCATE_S):  # a disk that is stuck holds up no start
+                look = partial(_moved, self._root, relative, directories)
+                places = await trio.to_thread.run_sync(look, abandon_on_cancel=True)
+            await self._journal.transact(partial(queue.moved, places=places))
 
     # For operators
 
@@ -299,3 +315,10 @@ def retry_after_s(error: DeliveryError, tries: int, retry_s: Sequence[float]) ->
     if isinstance(error, TryAgain) and tries < len(retry_s):
         return retry_s[tries]
     return None
+
+
+def _moved(root: Path, relative: Sequence[str], directories: Sequence[Path]) -> dict[str, Path]:
+    """Return where those recordings are that are in another directory than the root. Blocks; for a thread."""
+    missing = [name for name in relative if not os.path.lexists(root / name)]
+    found = ((name, each / name) for name in missing for each in directories)
+    return {name: place for name, place in found if os.path.lexists(place)}

@@ -8,6 +8,7 @@ queued when everything is deleted, and held back by earlier rows alone.
 import enum
 import sqlite3
 from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 from typing import Final
 
 import attrs
@@ -248,6 +249,18 @@ def unfinished(db: sqlite3.Connection) -> frozenset[str]:
     """Return the streams with a delivery that is neither done nor dead."""
     rows = db.execute("SELECT DISTINCT rtms_stream_id FROM sink_delivery WHERE state IN ('waiting', 'running')")
     return frozenset(stream for (stream,) in rows)
+
+
+def below_root(db: sqlite3.Connection) -> list[str]:
+    """Return the relative directories of deliveries that are not done."""
+    rows = db.execute("SELECT DISTINCT directory FROM sink_delivery WHERE state != 'done' AND directory NOT LIKE '/%'")
+    return [directory for (directory,) in rows]
+
+
+def moved(db: sqlite3.Connection, *, places: Mapping[str, Path]) -> None:
+    """Take note that these directories are elsewhere than below `recording.directory`."""
+    changes = [(str(place), directory) for directory, place in places.items()]
+    db.executemany("UPDATE sink_delivery SET directory = ? WHERE directory = ?", changes)
 
 
 def prune(db: sqlite3.Connection, *, now_ms: int) -> None:

@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import attrs
 import httpx
 import pytest
 import trio
@@ -14,6 +15,7 @@ from rtmsd.config import ExecConfig, StreamsConfig
 from rtmsd.daemon.backend import Backend
 from rtmsd.daemon.root import Daemon
 from rtmsd.state import deliveries as queue
+from rtmsd.state import directories as remembered
 from rtmsd.state.journal import Journal
 from tests.daemon.whole import config, running_daemon
 
@@ -119,3 +121,22 @@ async def test_a_stop_gives_a_program_some_time_and_then_leaves_nothing_of_it(tm
         await until_state(backend, "done")
         (row,) = await backend.deliveries.listed()
         assert (row["runs"], row["due_ms"]) == (2, None)
+
+
+async def test_a_delivery_finds_its_recording_where_an_earlier_configuration_had_it(tmp_path: Path) -> None:
+    await queue_one(tmp_path)
+    (tmp_path / "recordings" / "day").rename(tmp_path / "recordings" / "2026-09-21")
+    journal = await Journal.open(tmp_path / "state.sqlite")
+    await journal.transact(
+        lambda db: queue.moved(db, places={"day/a": Path("2026-09-21/a")})  # as before: below the root
+    )
+    await journal.transact(lambda db: remembered.remember(db, [tmp_path / "recordings"]))
+    await journal.aclose()
+    command = ("/bin/sh", "-c", f'ls "$RTMSD_DIRECTORY" >{tmp_path}/seen')
+    settings = config(tmp_path, sinks=(sink(*command),))
+    settings = attrs.evolve(settings, recording=attrs.evolve(settings.recording, directory=tmp_path / "new"))
+    async with running_daemon(settings) as backend:
+        await until_state(backend, "done")
+        (row,) = await backend.deliveries.listed()
+    assert row["directory"] == str(tmp_path / "recordings" / "2026-09-21" / "a")
+    assert (tmp_path / "seen").read_text() == "stream.json\n"

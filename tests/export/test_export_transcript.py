@@ -198,15 +198,28 @@ steps = st.lists(st.tuples(st.sampled_from([NEW, UPDATE, DELETE]), st.integers(5
 
 @given(steps, st.booleans())
 def test_revisions_in_any_order_against_a_model(steps: list[tuple[int, int, int, str]], has_start: bool) -> None:
-    """Each utterance is of one speaker and one second; a new one of the same second stands beside it."""
+    """Each utterance is of one speaker and one second; a new one of the same second stands beside it.
+
+    The first new one is the one meant by revisions that came before it.
+    """
     model: dict[tuple[int, int], list[str]] = {}
+    early: dict[tuple[int, int], int] = {}
     lines = []
     for attribute, user_id, second, text in steps:
         at_ms = 1000 * second
         start_ms = at_ms if has_start else None
         lines.append(line(text, start_ms, None, attribute=attribute, user_id=user_id, timestamp_ms=T + at_ms))
-        said = model.setdefault((user_id, second), [])
-        if attribute == DELETE:
+        key = user_id, second
+        if attribute != NEW and key not in model:
+            early[key] = attribute
+        said = model.setdefault(key, [])
+        if attribute == NEW and key in early:
+            if early.pop(key) == UPDATE and not said:
+                said.append(text)
+        elif attribute != NEW and early.get(key) == DELETE:
+            pass
+        elif attribute == DELETE:
+            early |= {key: DELETE} if key in early else {}
             said.clear()
         elif attribute == UPDATE and said:
             said[0] = text

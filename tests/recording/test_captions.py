@@ -94,6 +94,23 @@ def test_an_update_with_a_new_timestamp_can_be_deleted_by_either() -> None:
         assert read_back(captions([line("wrong", attribute=NEW), update, delete], T)) == []
 
 
+@pytest.mark.parametrize("start_ms", [1000, None])
+def test_a_revision_that_comes_first_waits_for_its_utterance(start_ms: int | None) -> None:
+    new = line("wrong", start_ms, None, attribute=NEW)
+    update, delete = (line(text, start_ms, None, attribute=each) for text, each in (("right", UPDATE), ("", DELETE)))
+    again = line("again", start_ms, None, attribute=NEW)
+    for lines, texts in (
+        ([update, new], ["right"]),
+        ([delete, new], []),
+        ([update, delete, new], []),
+        ([delete, update, new], []),
+        ([delete, delete, new, again], ["again"]),
+        ([update, new, again], ["right", "again"]),
+        ([new, delete, delete, again], ["again"]),
+    ):
+        assert [text for *_, text in read_back(captions(lines, T))] == texts
+
+
 def test_what_another_said_at_that_time_stays() -> None:
     delete = line("", None, None, attribute=DELETE, user_id=6)
     assert len(read_back(captions([line("mine"), delete], T))) == 1

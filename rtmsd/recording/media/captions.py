@@ -14,6 +14,8 @@ _READING_MS: Final = 2000
 _NO_TEXT: Final = frozenset({"Cc", "Cs"})
 """Categories of what is no text: controls, at which programs stop to read, and halves of surrogate pairs."""
 
+_REVISIONS: Final = frozenset({MessageAttribute.UPDATE, MessageAttribute.DELETE})
+
 _Line: TypeAlias = dict[str, Any]
 
 
@@ -71,28 +73,52 @@ def utterances(lines: Iterable[_Line]) -> list[_Line]:
     """Return what was said: sorted, revisions in place of what they revise, deleted utterances left out.
 
     A revision is of the utterance of the same user with the same start, or, where one of the two has no start, with
-    the same timestamp.
+    the same timestamp. One that comes before its utterance, as it may over two connections, waits for it.
     """
-    said: dict[int, _Line] = {}
+    said: dict[int, _Line] = {}  # and deletions that wait
     revised: dict[tuple[Any, ...], list[int]] = {}  # by user and time: which utterances
+    waiting: set[int] = set()
     for number, line in enumerate(lines):
+        attribute, target = line["attribute"], number
         found = _revised_by(line, revised, said)
-        match line["attribute"]:
-            case MessageAttribute.DELETE:
-                for each in found:
-                    del said[each]
+        if attribute not in _REVISIONS and (early := waiting.intersection(found)):
+            target = min(early)
+            waiting.remove(target)
+            if said[target]["attribute"] == MessageAttribute.DELETE:
+                del said[target]
                 continue
-            case MessageAttribute.UPDATE if found:
-                target = found[0]
-                start_ms = said[target]["start_ms"] if line["start_ms"] is None else line["start_ms"]
-                said[target] = {**line, "start_ms": start_ms}
-            case _:
-                target = number
-                said[target] = line
+            said[target] = _from_one_start(said[target], line)
+        elif attribute not in _REVISIONS:
+            said[target] = line
+        elif any(said[each]["attribute"] == MessageAttribute.DELETE for each in found):
+            continue
+        elif attribute == MessageAttribute.UPDATE and found:
+            target = found[0]
+            said[target] = _from_one_start(line, said[target])
+        elif found:
+            for each in found:
+                if each in waiting:
+                    said[each] = line
+                else:
+                    del said[each]
+            continue
+        elif not any(key in revised for key in _keys(line)):
+            waiting.add(target)
+            said[target] = line
+        elif attribute == MessageAttribute.UPDATE:  # of what was deleted
+            said[target] = line
+        else:
+            continue
         for key in _keys(line):
             if target not in (numbers := revised.setdefault(key, [])):
                 numbers.append(target)
-    return sorted(said.values(), key=begin_ms)
+    spoken = (line for line in said.values() if line["attribute"] != MessageAttribute.DELETE)
+    return sorted(spoken, key=begin_ms)
+
+
+def _from_one_start(line: _Line, other: _Line) -> _Line:
+    """Return a line, with the start of another one where it has none."""
+    return line if line["start_ms"] is not None else {**line, "start_ms": other["start_ms"]}
 
 
 def _keys(line: _Line) -> list[tuple[Any, ...]]:

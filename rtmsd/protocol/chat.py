@@ -75,7 +75,8 @@ def read_chat(content: Mapping[str, Any], data: object, timestamp_ms: int) -> Ch
     Source: Zoom's samples and libraries of July 2026, which differ in where the fields are.
     """
     left = {key: value for key, value in content.items() if key not in {"data", "timestamp"} and value is not None}
-    inner = _chat_object(data) if isinstance(data, str) else data
+    is_told_beside = "operation_type" in left or "message_id" in left  # so that JSON text was typed by somebody
+    inner = _chat_object(data) if isinstance(data, str) and not is_told_beside else data
     if isinstance(inner, dict):
         data = inner.get("data")
         inside = {key: value for key, value in inner.items() if key != "data" and value is not None}

@@ -33,7 +33,7 @@ class TranscriptData:
     """Message 17: one utterance, or with `attribute` UPDATE or DELETE a revision of one."""
 
     media: ClassVar = "transcript"
-    user_id: UserId
+    user_id: UserId | None  # None: nobody is named
     user_name: str | None
     text: str
     timestamp_ms: int
@@ -229,11 +229,11 @@ def _read_tolerantly(raw: Raw, handler: MediaHandler, control: Callable[[Raw], N
 
 
 def _read_transcript(content: Mapping[str, Any], data: object, timestamp_ms: int) -> TranscriptData | None:
-    """Return an utterance; None where nobody is named, or there is no text and it is no deletion."""
+    """Return an utterance; None where there is no text and it is no deletion."""
     left = {key: value for key, value in content.items() if key not in {"data", "timestamp"} and value is not None}
     user_id, attribute = take_user_id(left), take(left, "attribute", read_number)
     text = "" if data is None and attribute == MessageAttribute.DELETE else data
-    if user_id is None or not isinstance(text, str):
+    if not isinstance(text, str):
         return None
     return TranscriptData(
         user_id=user_id,

@@ -102,6 +102,14 @@ def test_what_somebody_typed_stays_text(text: str) -> None:
     assert chat == ChatData(user_id=7, user_name="Ana", text=text, timestamp_ms=WHEN)
 
 
+@pytest.mark.parametrize("beside", [{"message_id": "m2"}, {"operation_type": 1}])
+def test_what_somebody_typed_does_nothing_to_another_message(beside: dict[str, Any]) -> None:
+    typed = json.dumps({"operation_type": 2, "message_id": "m1", "sender": {"user_id": 9}})
+    chat = read(user_id=7, data=typed, **beside)
+    assert (chat.user_id, chat.text) == (7, typed)
+    assert (chat.operation, chat.message_id) != ("delete", "m1")
+
+
 @pytest.mark.parametrize("content", [{}, {"data": 5}, {"data": None, "user_id": 7}, {"data": ["hi"]}])
 def test_without_text_and_fields_it_is_no_chat(content: dict[str, Any]) -> None:
     assert read_chat(content, content.get("data"), WHEN) is None

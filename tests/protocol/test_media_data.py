@@ -300,6 +300,13 @@ def test_a_deleted_utterance_needs_no_text() -> None:
     assert (kind, utterance.text) == ("transcript", "")
 
 
+def test_an_utterance_of_nobody_is_kept() -> None:
+    sent = message(17, data="Good morning", user_id={}, user_name="Ana")
+    ((kind, utterance),) = decode(wire(sent))
+    assert (kind, utterance.user_id, utterance.user_name) == ("transcript", None, "Ana")
+    assert (utterance.text, utterance.details) == ("Good morning", {"user_id": {}})
+
+
 def test_what_an_utterance_says_besides_is_kept() -> None:
     more = {"end_time": "later", "language": 14, "confidence": 0.9, "channel_id": "c-1"}
     ((_, utterance),) = decode(wire(message(17, data="Guten Tag", **more)))

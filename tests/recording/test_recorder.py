@@ -13,7 +13,7 @@ import trio
 from trio.testing import MockClock
 
 from rtmsd.protocol.enums import MediaType, PayloadType
-from rtmsd.protocol.media_data import ChatData, Corrupt, TranscriptData
+from rtmsd.protocol.media_data import ChatData, Corrupt, TranscriptData, decode_batch
 from rtmsd.protocol.messages import Participant
 from rtmsd.protocol.reading import CorruptKind
 from rtmsd.recording.recovery.repair import repair
@@ -426,6 +426,18 @@ async def test_a_chat_message_that_comes_again_is_a_duplicate_also_after_a_resta
     manifest = again.manifest()
     assert manifest["counters"]["duplicates"] == 2
     assert {person["user_id"]: person["user_name"] for person in manifest["participants"]} == {5: "Ana", 9: "Bo"}
+
+
+async def test_an_utterance_of_nobody_is_no_participant(studio: Any, tools: Any) -> None:
+    recorder = await studio.open()
+    content = {"timestamp": tools.T, "data": "Good morning"}
+    decode_batch([json.dumps({"msg_type": 17, "content": content}).encode()], recorder.media, lambda _: None)
+    recorder.ended(6, tools.T + 1000)
+    await recorder.finish()
+    assert json.loads((recorder.directory / "transcript.jsonl").read_bytes())["user_id"] is None
+    assert (recorder.directory / "transcript.vtt").read_text().endswith("\nGood morning\n\n")
+    assert recorder.manifest()["participants"] == []
+    assert verify(recorder.directory) == []
 
 
 async def test_listeners_hear_what_is_kept(studio: Any, tools: Any) -> None:

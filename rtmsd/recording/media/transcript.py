@@ -54,7 +54,8 @@ class TranscriptStore(TextStore[TranscriptData]):
         if not self._cues.size_bytes:
             self._cues.append(captions.HEAD.encode())
         self._cues.append(captions.cue(line, context.started_ms).encode(errors="replace"))
-        context.participants.named(data.user_id, user_name)
+        if data.user_id is not None:
+            context.participants.named(data.user_id, user_name)
         return Kept.KEPT
 
     def damaged(self, damage: Damage) -> Gap | None:

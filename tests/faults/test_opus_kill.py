@@ -1,10 +1,10 @@
 """SIGKILL at any instant while Opus is written: no file is unreadable, nothing synced is lost, and lengths are true."""
 
+import contextlib
 import io
 import multiprocessing
 import random
 import signal
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Final
 
@@ -37,7 +37,7 @@ class Murder:
     next: int = 0
 
     def run(self, wait_s: float | None, until: int | None = None) -> None:
-        """Kill a process so long after its first sync, or before it; None: let it end."""
+        """Kill a process so long after its first sync of what is new, or after its start; None: let it end."""
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload([opus_writer.__name__])
         ours, theirs = context.Pipe(duplex=False)
@@ -45,28 +45,24 @@ class Murder:
         process = context.Process(target=opus_writer.main, args=arguments, kwargs={"until": until})
         process.start()
         theirs.close()
-        first = synced = max(0, self.next - opus_writer.REPEATED)
+        self.synced.append((max(0, self.next - opus_writer.REPEATED),) * 2)
         if wait_s is not None:
-            if wait_s >= 0:
-                while synced == first and ours.poll(LIMIT_S):
-                    synced = self._heard(ours, synced)
+            while wait_s >= 0 and self.synced[-1][1] <= self.next:
+                assert ours.poll(LIMIT_S)
+                self.hear(*ours.recv())
             process.join(abs(wait_s))
             process.kill()
         process.join(LIMIT_S)
         assert process.exitcode == (0 if wait_s is None else -signal.SIGKILL)
-        try:
+        with contextlib.suppress(EOFError):
             while ours.poll():
-                synced = self._heard(ours, synced)
-        except EOFError:
-            pass
-        if synced > first:
-            self.synced.append((first, synced))
+                self.hear(*ours.recv())
 
-    def _heard(self, ours: Connection, synced: int) -> int:
-        """Take a report; return up to where all is synced."""
-        what, number = ours.recv()
+    def hear(self, what: str, number: int) -> None:
+        """Take one report of a process."""
         self.sent = max(self.sent, number)
-        return int(number) if what == "synced" else synced
+        if what == "synced":
+            self.synced[-1] = self.synced[-1][0], number
 
     def files(self) -> list[Path]:
         return sorted(self.directory.glob("*/*/audio/*.opus"))
@@ -99,7 +95,7 @@ def test_fifty_kills(tmp_path: Path) -> None:
         for path in murder.files():
             check(murder, path)
         murder.next = murder.sent + chance.choice([0, 1, 40])
-    assert len(murder.synced) > KILLS // 2
+    assert sum(stop > first for first, stop in murder.synced) > KILLS // 2
     assert murder.sent > 1000
     murder.run(None, until=murder.next + 100)
     assert [path.stem for path in murder.files()] == [str(user_id) for user_id in USERS]

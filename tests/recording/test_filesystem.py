@@ -318,3 +318,18 @@ def test_only_a_large_batch_leaves_the_memory_and_never_the_page_of_the_header(t
         large.append(bytes(300_000))
         small.append(bytes(3000))
     assert left == [(4096, 300_000), (300_000, 600_000)]
+
+
+def test_a_size_asked_for_with_each_piece_does_not_add_up_all_of_them(tmp_path: Path) -> None:
+    backlog = Backlog(2**20)
+    file = DiskFile(tmp_path / "a", 0, backlog, lambda file: None)
+    longest = 0
+    for number in range(1000):
+        file.append(b"piece")
+        assert (file.size_bytes, file.received_bytes) == (5 * (number + 1),) * 2
+        longest = max(longest, len(file.tail))
+    assert longest < 100
+    batch = file.take()
+    assert b"".join(piece for _, pieces in batch.chunks for piece in pieces) == b"piece" * 1000
+    file.written(batch)
+    assert backlog.pending_bytes == 0

@@ -27,8 +27,8 @@ SPEED: Final = 10.0
 QUICK: Final = {"half-open": 20.0}
 """Zoom's seconds in one of ours. The SDK connects again after about one of its own."""
 
-PATIENT: Final = Timing(attach_window_s=600, signaling_window_s=300, media_window_s=300)
-"""Windows for a machine that is busy: Zoom's, at this speed, are a few seconds."""
+PATIENT: Final = Timing(attach_window_s=600, signaling_window_s=300, media_window_s=300, stop_grace_s=20)
+"""Windows for a machine that is busy: Zoom's, at this speed, are a few seconds, and it has 50 ms to read the end."""
 
 UNBROKEN: Final = frozenset({"contact-center", "conversation", "pause", "revoked", "webhooks"})
 """Scenarios in which nothing is cut: everything sent must be received."""

@@ -44,6 +44,9 @@ class Backlog:
         return self.limit_bytes - self.pending_bytes >= size_bytes or self.grow(self, size_bytes)
 
 
+_ADDED_UP: Final = 64  # pieces, each time that a size is asked for
+
+
 @attrs.frozen
 class Batch:
     """What one flush writes to one file: chunks with their offsets, and the size the file has then.
@@ -107,7 +110,9 @@ class DiskFile:
 
     @property
     def size_bytes(self) -> int:
-        """Size once everything queued is written."""
+        """Size once everything queued is written. What asks with each piece does not add up all of them each time."""
+        if len(self.tail) > _ADDED_UP:
+            self._seal()
         return self.tail_offset + _length(self.tail)
 
     @property

@@ -102,10 +102,10 @@ async def zoom_and_daemon(
 
 async def play_whole(sim: Simulator, name: str) -> SimSession:
     """Play a scenario that the simulator ships."""
-    return await play(sim, built_in()[name], _until_connected)
+    return await play(sim, built_in()[name], until_connected)
 
 
-async def _until_connected(session: SimSession, _step: object) -> None:
+async def until_connected(session: SimSession, _step: object) -> None:
     """Play each step of a scenario to a connected client, however long a busy machine needs to connect."""
     with trio.fail_after(LIMIT_S):
         while (await session.wait_reconnected()).wire.state is WireState.DEAD:  # noqa: ASYNC110 nothing signals it

@@ -11,7 +11,6 @@ from rtmsd.export.exporters import find
 from rtmsd.export.report import Report
 from rtmsd.export.request import Request
 from rtmsd.export.source import Source
-from rtmsd.protocol.enums import MediaType
 from rtmsd.recording.verify.verify import verify
 from rtmsd.simulator import built_in
 from tests.daemon.whole import (
@@ -58,7 +57,7 @@ async def test_a_chat_in_every_shape_is_kept_and_read_as_it_stood(tmp_path: Path
     steps = [step for step in built_in()["chat"].steps if "chat" in step.action or step.action == "react"]
     done = [step for step in steps if step.action != "chat_group"]
     written = lines(directory / "chat.jsonl")
-    assert len(written) == len(done) == len(session.record.items(MediaType.CHAT))
+    assert len(written) == len(done) == session.record.summary()["chats"]
     names = {person["user_id"]: person["user_name"] for person in manifest["participants"]}
     assert [(names[line["user_id"]], line["message_id"]) for line in written] == [
         (step.arguments["who"], step.arguments["message_id"]) for step in done

@@ -5,7 +5,7 @@ machine.
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias
 
 import attrs
@@ -203,7 +203,10 @@ class Record:
         return {
             "audio_packets": {fate.name.lower(): sum(log.count(fate) for log in self.audio.values()) for fate in Fate},
             "audio_ms": {user_id: log.arrived_ms() for user_id, log in self.audio.items()},
-            "transcripts": sum(item.fate in ARRIVED for item in self.transcripts),
+            "transcripts": _arrived(self.transcripts),
+            "chats": _arrived(self.chats),
+            "video": _arrived(self.video),
+            "share": _arrived(self.share),
             "keep_alives": len(self.keep_alives),
             "keep_alives_answered": len(self.keep_alive_latency_s()),
             "handshakes": sum(handshake.status_code == 0 for handshake in self.handshakes),
@@ -213,3 +216,7 @@ class Record:
             "hostile": dict(self.hostile),
             "violations": dict(self.violation_names()),
         }
+
+
+def _arrived(items: Iterable[SentItem]) -> int:
+    return sum(item.fate in ARRIVED for item in items)

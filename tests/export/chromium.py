@@ -94,6 +94,17 @@ class Page:
         for kind in ("keyDown", "keyUp"):
             await self._ask("Input.dispatchKeyEvent", type=kind, key=key)
 
+    async def tap(self, x: float, y: float) -> None:
+        await self._ask("Emulation.setTouchEmulationEnabled", enabled=True)
+        await self._ask("Input.dispatchTouchEvent", type="touchStart", touchPoints=[{"x": x, "y": y}])
+        await self._ask("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
+
+    async def told(self) -> list[tuple[str, str]]:
+        """Return what a screen reader hears of: roles and names."""
+        nodes = (await self._ask("Accessibility.getFullAXTree"))["nodes"]
+        heard = [node for node in nodes if not node["ignored"]]
+        return [(node["role"]["value"], node.get("name", {}).get("value", "")) for node in heard]
+
     async def look(self, width: int, height: int, *, dark: bool = False) -> None:
         """Give the window a size, and the reader a taste."""
         await self._ask(

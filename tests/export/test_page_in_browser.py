@@ -87,7 +87,7 @@ async def test_hash_click_drag_and_keys_move_to_the_line_meant(recording: Path, 
         left, top, width = await page.value(
             "(box => [box.left, box.top, box.width])(document.querySelectorAll('canvas')[1].getBoundingClientRect())"
         )
-        ends = await page.value("document.querySelector('#lanes').getAttribute('aria-valuemax')")
+        ends = await page.value("document.querySelector('[role=slider]').getAttribute('aria-valuemax')")
         await page.click(left + width / 2, top + 20)
         middle = await _position(page)
         assert middle == pytest.approx(int(ends) / 2, abs=1)
@@ -122,6 +122,60 @@ async def test_playback_is_followed_by_the_list_and_not_by_the_page(recording: P
         assert after[0] == before[0]
         assert after[1] > before[1]
         assert page.complaints == []
+
+
+async def test_space_plays_also_where_a_line_has_the_focus(recording: Path, tmp_path: Path) -> None:
+    address = make_page(recording, tmp_path)
+    async with chromium(tmp_path / "profile") as page:
+        await page.look(1300, 900)
+        await page.open(f"{address}#t=40")
+        await page.value("document.querySelectorAll('#list button')[5].focus()")
+        await page.key(" ")
+        assert not await page.value("document.querySelector('audio').paused")
+        await page.key(" ")
+        assert await page.value("document.querySelector('audio').paused")
+        assert await _position(page) >= 40
+
+
+async def test_lines_behind_the_end_of_the_sound_are_shown_when_they_are_clicked(tmp_path: Path) -> None:
+    made = Made(tmp_path / "one")
+    made.audio(1, 1000, tone(2))
+    made.lines("transcript", [line(1, "Ana", f"number {n}", 1000 * n) for n in range(10)])
+    address = make_page(made.save(ended_ms=STARTED_MS + 20_000), tmp_path)
+    async with chromium(tmp_path / "profile") as page:
+        await page.open(f"{address}#t=9")
+        for number in (None, 0, 7):
+            if number is not None:
+                await page.value(f"document.querySelectorAll('#list button')[{number}].click()")
+            await page.value("new Promise(done => setTimeout(done, 300))")
+            assert await _position(page) == (9 if number is None else number)
+            assert (await _line(page)).endswith(f"number {9 if number is None else number}")
+
+
+async def test_readers_of_screens_hear_of_every_lane(recording: Path, tmp_path: Path) -> None:
+    address = make_page(recording, tmp_path, audio="none")
+    async with chromium(tmp_path / "profile") as page:
+        await page.open(address)
+        told = await page.told()
+        assert ("slider", "Position") in told
+        assert {("image", f"{name}, 15.0 s spoken") for name in ("Ana", "عمر")} <= set(told)
+
+
+async def test_a_finger_that_is_gone_does_not_keep_the_list_from_following(recording: Path, tmp_path: Path) -> None:
+    address = make_page(recording, tmp_path, audio="none")
+    async with chromium(tmp_path / "profile") as page:
+        await page.look(390, 900)
+        await page.open(address)
+        await page.value("document.querySelector('#list').scrollIntoView()")
+        left, top = await page.value(
+            "(box => [box.left, box.top])(document.querySelectorAll('#list li')[1].getBoundingClientRect())"
+        )
+        await page.tap(left + 50, top + 10)
+        assert await _position(page) == 1
+        await page.value("location.hash = '#t=50'")
+        await page.value("new Promise(done => setTimeout(done, 200))")
+        assert await _position(page) == 50
+        assert await page.value("document.querySelector('#list').scrollTop") > 500
 
 
 async def test_search_hides_what_does_not_fit(recording: Path, tmp_path: Path) -> None:
@@ -160,4 +214,4 @@ async def _line(page: Page) -> str:
 
 async def _position(page: Page) -> int:
     """Return the position, in seconds from the start."""
-    return int(await page.value("document.querySelector('#lanes').getAttribute('aria-valuenow')"))
+    return int(await page.value("document.querySelector('[role=slider]').getAttribute('aria-valuenow')"))

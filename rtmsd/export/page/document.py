@@ -4,11 +4,13 @@ import base64
 import hashlib
 import html
 import json
+import re
 from collections.abc import Iterable, Iterator
 from importlib import resources
 from typing import Any, Final
 
 _HASHED: Final = "'sha256-{}'"
+_HALVES: Final = re.compile("[\ud800-\udfff]")
 
 
 def _policy(script: str, style: str) -> str:
@@ -24,7 +26,7 @@ def _in_script(data: Any) -> str:
     """Return JSON that cannot end the script element which holds it."""
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
     # A lone surrogate cannot be written as UTF-8; as an escape it can.
-    text = "".join(f"\\u{ord(char):04x}" if "\ud800" <= char <= "\udfff" else char for char in text)
+    text = _HALVES.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
     return text.replace("<", "\\u003c")
 
 
@@ -70,7 +72,7 @@ def document(
         yield '"></audio>'
     yield f'<span id="clock"></span><span id="note">{html.escape(note)}</span></div>\n'
     yield (
-        '<main><section aria-label="Timeline"><div id="lanes" role="slider" tabindex="0" aria-label="Position">'
+        '<main><section aria-label="Timeline"><div id="lanes">'
         '<div id="head"></div><div id="chosen" hidden></div></div>\n'
     )
     yield _table("gaps", "Gaps and pauses", ("From", "Lasting", "What", "Concerns"), len(data["gaps"]), is_open=True)

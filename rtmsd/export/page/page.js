@@ -41,6 +41,7 @@
     canvas.setAttribute("role", "img");
     canvas.setAttribute("aria-label", detail ? `${name}, ${detail}` : name);
     drawn.push([canvas, draw]);
+    return canvas;
   };
   const x = (s, width) => ((s - from) / (to - from)) * width;
   let colour = (name) => name;
@@ -171,8 +172,9 @@
     row.setAttribute("aria-current", "true");
     if (!isReading) list.scrollTop = row.offsetTop - (list.clientHeight - row.offsetHeight) / 2; // its box, not the page
   };
-  list.addEventListener("mouseenter", () => { isReading = true; });
-  list.addEventListener("mouseleave", () => { isReading = false; });
+  // Not `mouseenter`: on a phone that comes with a tap, and nothing when the finger is gone.
+  list.addEventListener("pointerenter", () => { isReading = true; });
+  list.addEventListener("pointerleave", () => { isReading = false; });
 
   at("search").addEventListener("input", (event) => {
     const wanted = event.target.value.trim().toLocaleLowerCase();
@@ -189,8 +191,8 @@
 
   const moved = () => {
     at("clock").textContent = clock(position);
-    lanes.setAttribute("aria-valuenow", Math.round(position));
-    lanes.setAttribute("aria-valuetext", clock(position));
+    slider.setAttribute("aria-valuenow", Math.round(position));
+    slider.setAttribute("aria-valuetext", clock(position));
     moveHead();
     follow();
   };
@@ -204,7 +206,7 @@
     if (position < from || position > to) show(position - (to - from) / 2, position + (to - from) / 2);
   };
   const heard = () => {
-    if (sought !== null && Math.abs(audio.currentTime - sought) < 0.05) return;
+    if (sought !== null && Math.abs(audio.currentTime - Math.min(sought, audio.duration || sought)) < 0.05) return;
     sought = null;
     position = audio.currentTime + data.audio_from_s;
     moved();
@@ -263,11 +265,14 @@
   document.addEventListener("keydown", (event) => {
     const name = event.target.tagName;
     if (event.ctrlKey || event.metaKey || event.altKey || name === "INPUT" || name === "AUDIO") return;
-    if (event.key === " " && name !== "BUTTON" && name !== "SUMMARY") play();
+    if (event.key === " " && name !== "SUMMARY" && (audio || name !== "BUTTON")) play(); // Enter presses a button
     else if (event.key === "ArrowLeft") seek(position - STEP_S);
     else if (event.key === "ArrowRight") seek(position + STEP_S);
     else return;
     event.preventDefault();
+  });
+  document.addEventListener("keyup", (event) => {
+    if (event.key === " " && event.target.tagName === "BUTTON" && audio) event.preventDefault(); // it would press it
   });
 
   // Tables: filled when they are opened, as there may be thousands of lines
@@ -292,7 +297,12 @@
     open();
   }
 
-  addLane("", "", drawRuler, true);
+  const slider = addLane("", "", drawRuler, true);
+  slider.setAttribute("role", "slider");
+  slider.setAttribute("aria-label", "Position");
+  slider.setAttribute("aria-valuemin", Math.floor(FROM));
+  slider.setAttribute("aria-valuemax", Math.ceil(TO));
+  slider.tabIndex = 0;
   data.lanes.forEach((lane, index) => {
     lane.peaks = Uint8Array.from(atob(lane.peaks), (char) => char.charCodeAt(0));
     addLane(lane.name, `${length(lane.spoken_s)} spoken`, drawPeaks(lane, index));
@@ -302,8 +312,6 @@
     addLane(pictures.name, `${pictures.count} key images`, marks, true);
   });
   lanes.append(head, chosen);
-  lanes.setAttribute("aria-valuemin", Math.floor(FROM));
-  lanes.setAttribute("aria-valuemax", Math.ceil(TO));
 
   const open = () => {
     const wanted = /^#t=(-?[0-9]+(\.[0-9]+)?)$/.exec(location.hash);

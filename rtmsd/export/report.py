@@ -34,6 +34,10 @@ class Report:
         self._source.check()
         self._show(min(max(done, 0.0), 1.0))
 
+    def share(self, number: int, of: int) -> Callable[[float], None]:
+        """Return the progress of one of several parts, which are numbered from 0."""
+        return lambda done: self.progress((number + done) / of)
+
     def to_json(self) -> dict[str, Any]:
         """Return the object of `--json`."""
         return {

@@ -39,6 +39,11 @@ class Span(NamedTuple):
     def contains(self, time_ms: int) -> bool:
         return (self.from_ms is None or time_ms >= self.from_ms) and (self.to_ms is None or time_ms < self.to_ms)
 
+    def meets(self, from_ms: int, to_ms: int) -> bool:
+        """Return whether a time, which may be empty, is in the span at least in part."""
+        is_late = self.to_ms is not None and from_ms >= self.to_ms
+        return not is_late and (self.contains(from_ms) or self.from_ms is None or to_ms > self.from_ms)
+
 
 def read_moment(text: str) -> Moment:
     """Read an argument.

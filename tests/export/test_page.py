@@ -33,7 +33,7 @@ def tone(seconds: float, level: int = 20_000, rate_hz: int = 16_000) -> bytes:
     return array("h", (round(level * math.sin(n / 5)) for n in range(round(seconds * rate_hz)))).tobytes()
 
 
-def line(user_id: int | None, name: str | None, text: str, offset_ms: int, **more: Any) -> dict[str, Any]:
+def line(user_id: int | str | None, name: str | None, text: str, offset_ms: int, **more: Any) -> dict[str, Any]:
     begins_ms = STARTED_MS + offset_ms
     known = {"user_id": user_id, "user_name": name, "text": text, "start_ms": begins_ms, "end_ms": begins_ms + 900}
     return known | {"timestamp_ms": begins_ms + 950, "language": 9, "attribute": 1, "received_ms": 1} | more
@@ -92,7 +92,7 @@ def test_gaps_and_pauses_are_shades_over_the_lanes_they_concern(made: Made) -> N
 
 def test_list_has_utterances_and_gaps_in_the_order_of_time(made: Made) -> None:
     _, data, _ = page_of(made)
-    assert [(each["at_s"], each["who"], each["gap"]) for each in data["lines"]] == [
+    assert [(each["at_s"], each["who"], each.get("gap", False)) for each in data["lines"]] == [
         (0, "Ana", False),
         (0.5, "", True),
         (0.6, "", True),
@@ -130,13 +130,83 @@ def test_only_a_span_is_shown(made: Made) -> None:
     _, data, report = page_of(made, first=read_moment("0:00:01.000"), last=read_moment("0:00:02.500"))
     assert (data["from_s"], data["to_s"], report.duration_ms) == (1, 2.5, 1500)
     assert [(lane["from_s"], len(base64.b64decode(lane["peaks"]))) for lane in data["lanes"]] == [(1, 15), (1, 15)]
-    assert [each["who"] for each in data["lines"] if not each["gap"]] == [HOSTILE]
+    assert [each["who"] for each in data["lines"] if not each.get("gap", False)] == [HOSTILE]
 
 
 def test_only_one_participant_is_shown(made: Made) -> None:
     _, data, _ = page_of(made, user_ids=frozenset({"1"}))
     assert [lane["name"] for lane in data["lanes"]] == ["Ana"]
-    assert [each["who"] for each in data["lines"] if not each["gap"]] == ["Ana"]
+    assert [each["who"] for each in data["lines"] if not each.get("gap", False)] == ["Ana"]
+
+
+def test_nothing_of_others_is_in_the_page_of_one_participant(made: Made) -> None:
+    chat = [
+        {"timestamp_ms": STARTED_MS + 10 * n, "user_id": n, "user_name": name, "text": name}
+        for n, name in ((1, "Ana"), (2, HOSTILE))
+    ]
+    made.lines("chat", chat)
+    people = [{"user_id": 1, "user_name": "Ana"}, {"user_id": 2, "user_name": "Bo"}]
+    events = [
+        {"at_ms": 1, "kind": "participant_join", "zoom_ms": STARTED_MS, "participants": people},
+        {"at_ms": 2, "kind": "active_speaker", "zoom_ms": STARTED_MS, "user_id": 2, "user_name": "Bo"},
+        {"at_ms": 3, "kind": "stream_state", "state": "active"},
+    ]
+    made.lines("events", events)
+    text, data, _ = page_of(made, user_ids=frozenset({"1"}), audio="none")
+    assert [who for _, who, _ in data["chat"]] == ["Ana"]
+    assert [(kind, who) for _, kind, who, _ in data["events"]] == [("participant_join", "Ana"), ("stream_state", "")]
+    assert [row[2] for row in data["gaps"]] == ["media_reconnect", "paused"]
+    assert "Bo" not in text.split('id="data">')[1].split("</script>")[0]
+    assert "Gaps: 1, of 0.1 s in all" in text
+
+
+def test_who_is_in_the_transcript_alone_can_be_asked_for(made: Made) -> None:
+    made.lines("transcript", [line("x-9", None, "Hello", 1000)])
+    _, data, _ = page_of(made, user_ids=frozenset({"x-9"}))
+    assert [lane["name"] for lane in data["lanes"]] == ["x-9"]
+    assert [each["text"] for each in data["lines"] if not each.get("gap")] == ["Hello"]
+
+
+def test_times_that_cannot_be_leave_the_axis_alone(made: Made) -> None:
+    year_1970, year_2100, never = -STARTED_MS, 4_102_444_800_000 - STARTED_MS, 10**18
+    offsets = (year_1970, 0, 1000, year_2100, never)
+    said = [line(9, "Nine", str(offset), offset) for offset in offsets]
+    said.append(line(9, "Nine", "backwards", 2000, end_ms=5))
+    made.lines("transcript", said)
+    times = (STARTED_MS + 100, 10**18, None)
+    events = [{"at_ms": 1000 * n, "kind": str(n), "zoom_ms": time_ms} for n, time_ms in enumerate(times)]
+    made.lines("events", events)
+    made.gaps.append(GapEntry("audio", 1, 0, STARTED_MS + 100, "corrupt"))
+    _, data, report = page_of(made)
+    assert (data["from_s"], data["to_s"], report.duration_ms) == (0, 3, 3000)
+    listed = [(each["at_s"], each["text"]) for each in data["lines"] if not each.get("gap")]
+    assert listed == [
+        *((at_s, str(offset)) for at_s, offset in zip((0, 0, 1), offsets[:3], strict=True)),
+        (2, "backwards"),
+        *((3, str(offset)) for offset in offsets[3:]),
+    ]
+    assert data["lanes"][-1]["name"] == "9"
+    assert base64.b64decode(data["lanes"][-1]["peaks"]).count(b"d") == 9 + 9 + 1
+    assert [(at_s, kind) for at_s, kind, *_ in data["events"]] == [(0.1, "0"), (1.1, "1"), (2.1, "2")]
+    assert data["shades"][0]["from_s"] == 0
+
+
+def test_what_began_before_a_span_and_reaches_into_it_is_shown(made: Made) -> None:
+    _, data, _ = page_of(made, first=read_moment("0:00:00.500"), last=read_moment("0:00:02.000"))
+    assert [(each["at_s"], each["text"]) for each in data["lines"] if not each.get("gap")] == [(0.5, "Hello")]
+
+
+def test_gaps_of_several_media_at_once_are_missing_time_once(made: Made) -> None:
+    text, _, _ = page_of(made)
+    assert "Gaps: 2, of 1.0 s in all" in text
+
+
+def test_progress_rises(made: Made) -> None:
+    source = Source(made.save())
+    shown: list[float] = []
+    export(source, Request(format="page"), Report(source, shown.append))
+    assert shown == sorted(shown)
+    assert shown[-1] == 1
 
 
 def test_speakers_without_audio_have_lanes_of_their_transcript(tmp_path: Path) -> None:
@@ -190,14 +260,15 @@ def test_without_the_extra_sound_is_beside_the_page(made: Made, monkeypatch: pyt
     assert (made.directory / "export/page.wav").stat().st_size > 3 * 32_000
 
 
-def test_a_mix_that_was_exported_is_linked_to(made: Made) -> None:
+def test_sound_beside_the_page_is_of_those_in_the_page(made: Made) -> None:
+    """Not that of an earlier export, of others, which lasts as long."""
     from rtmsd.export.audio.exporter import export as export_audio  # noqa: PLC0415
 
     source = Source(made.save())
     export_audio(source, Request(format="wav"), Report(source))
-    text, _, report = page_of(made, audio="link")
-    assert 'src="mix.wav"' in text
-    assert [Path(file["path"]).name for file in report.files] == ["page.html"]
+    text, _, report = page_of(made, audio="link", user_ids=frozenset({"1"}))
+    assert 'src="page.wav"' in text
+    assert [Path(file["path"]).name for file in report.files] == ["page.wav", "page.html"]
 
 
 def test_sound_beside_a_page_with_a_name_of_its_own_is_refused(made: Made, tmp_path: Path) -> None:

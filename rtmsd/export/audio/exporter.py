@@ -1,6 +1,5 @@
 """The exporters of the formats wav, flac and opus."""
 
-from functools import partial
 from typing import BinaryIO, Final
 
 from rtmsd.export.audio import wav
@@ -37,15 +36,11 @@ def export(source: Source, request: Request, report: Report) -> None:
                 _write(file, mixed, source, request, MIX_USER_ID)
             return
         for number, track in enumerate(plan.tracks):
-            share = partial(_share, report, number, len(plan.tracks))
+            share = report.share(number, len(plan.tracks))
             alone = sound(source, plan, [track], report, title=source.name(track.user_id), progress=share)
             name = f"{participant_name(track.user_id)}.{request.format}"
             with output.file(name, "tracks", user_id=track.user_id, duration_ms=plan.duration_ms) as file:
                 _write(file, alone, source, request, track.user_id)
-
-
-def _share(report: Report, number: int, of: int, done: float) -> None:
-    report.progress((number + done) / of)
 
 
 def _write(file: BinaryIO, sound: Sound, source: Source, request: Request, owner: int | str) -> None:

@@ -2,17 +2,21 @@
 
 import base64
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from rtmsd.export.page.peaks import spoken_s
 from rtmsd.export.source import Source
+from rtmsd.export.span import Span
 from rtmsd.export.text.plain import one_line
 from rtmsd.recording.manifest.lines import Line
 from rtmsd.recording.manifest.schema import OwnerId
 from rtmsd.recording.media.captions import begin_ms, speaker
 
 Item: TypeAlias = dict[str, Any]
+
+_FAR_MS: Final = 31 * 86_400_000
+"""From the start: a time of Zoom's that cannot be."""
 
 _DETAILS: Final = 300
 """Characters of an event's details; all of them are in `events.jsonl`."""
@@ -25,17 +29,17 @@ class Axis(NamedTuple):
     Attributes:
         zero_ms: the start of the recording.
         from_ms, to_ms: what is shown, since the epoch.
+        span: what was asked for.
     """
 
     zero_ms: int
     from_ms: int
     to_ms: int
+    span: Span
 
     def seconds(self, time_ms: int) -> float:
-        return (time_ms - self.zero_ms) / 1000
-
-    def has(self, from_ms: int, to_ms: int) -> bool:
-        return from_ms <= self.to_ms and to_ms >= self.from_ms
+        """Return a time on the axis; of one that is not on it, which may be one that cannot be, the nearer end."""
+        return (min(max(time_ms, self.from_ms), self.to_ms) - self.zero_ms) / 1000
 
 
 class Lane(NamedTuple):
@@ -75,6 +79,7 @@ def page_data(
     utterances: Iterable[Item],
     chat: list[tuple[int, str, str]],
     audio_from_ms: int,
+    wants: Callable[[Any], bool],
 ) -> Item:
     """Return the object that the script reads.
 
@@ -82,17 +87,13 @@ def page_data(
         utterances: lines of the transcript, revised.
         chat: messages with time, sender and text.
         audio_from_ms: the first sample of the audio.
+        wants: whether a participant, by id, is to be in the page.
     """
-    missing = list(_missing(source, axis, lanes, pictures))
+    missing = list(_missing(source, axis, lanes, pictures, wants))
     lines = [
-        {
-            "at_s": axis.seconds(begin_ms(line)),
-            "who": speaker(line),
-            "text": line["text"],
-            "gap": False,
-        }
+        {"at_s": axis.seconds(begin_ms(line)), "who": speaker(line), "text": line["text"]}
         for line in utterances
-        if axis.has(begin_ms(line), begin_ms(line))
+        if axis.span.meets(begin_ms(line), line["end_ms"] or 0)
     ]
     lines += [{"at_s": item["from_s"], "who": "", "text": item["listed"], "gap": True} for item in missing]
     return {
@@ -119,18 +120,22 @@ def page_data(
         "shades": [{key: item[key] for key in ("from_s", "to_s", "text", "pause", "lanes")} for item in missing],
         "lines": sorted(lines, key=lambda line: line["at_s"]),
         "gaps": [item["row"] for item in missing],
-        "events": list(_events(source, axis)),
-        "chat": [[axis.seconds(at_ms), who, text] for at_ms, who, text in chat if axis.has(at_ms, at_ms)],
+        "events": list(_events(source, axis, wants)),
+        "chat": [[axis.seconds(at_ms), who, text] for at_ms, who, text in chat if axis.span.contains(at_ms)],
     }
 
 
-def _missing(source: Source, axis: Axis, lanes: list[Lane], pictures: list[Pictures]) -> Iterator[Item]:
+def _missing(
+    source: Source, axis: Axis, lanes: list[Lane], pictures: list[Pictures], wants: Callable[[Any], bool]
+) -> Iterator[Item]:
     """Yield gaps and pauses in the order of time, each with the lanes it concerns."""
     everything = list(range(len(lanes) + len(pictures)))
     owners: list[tuple[str, OwnerId]] = [(lane.media, lane.user_id) for lane in lanes]
     owners += [(item.media, item.user_id) for item in pictures]
     found = []
     for gap in source.gaps:
+        if gap.user_id is not None and not wants(gap.user_id):
+            continue
         concerned = [
             number
             for number, (media, user_id) in enumerate(owners)
@@ -142,7 +147,7 @@ def _missing(source: Source, axis: Axis, lanes: list[Lane], pictures: list[Pictu
         to_ms = pause.to_ms or source.end_ms
         found.append((pause.from_ms, to_ms, pause.why or "paused", "all", True, everything))
     for from_ms, to_ms, what, whose, is_pause, concerned in sorted(found, key=lambda each: each[0]):
-        if not axis.has(from_ms, to_ms):
+        if not axis.span.meets(from_ms, to_ms):
             continue
         lasting, from_s = length(to_ms - from_ms), axis.seconds(from_ms)
         yield {
@@ -156,27 +161,33 @@ def _missing(source: Source, axis: Axis, lanes: list[Lane], pictures: list[Pictu
         }
 
 
-def _events(source: Source, axis: Axis) -> Iterator[list[Any]]:
+def _events(source: Source, axis: Axis, wants: Callable[[Any], bool]) -> Iterator[list[Any]]:
     """Yield rows. Zoom's clock is that of the page: an event of ours is put where the last one of Zoom's was."""
     behind_ms = None
     for event in source.lines("events.jsonl", Line.EVENT):
         zoom_ms = event.get("zoom_ms")
-        if type(zoom_ms) is int:
+        if type(zoom_ms) is int and abs(zoom_ms - axis.zero_ms) < _FAR_MS:
             behind_ms = zoom_ms - event["at_ms"]
         elif behind_ms is None:
             behind_ms = axis.zero_ms - event["at_ms"]
         at_ms = event["at_ms"] + behind_ms
-        if not axis.has(at_ms, at_ms):
-            continue
-        others = {key: value for key, value in event.items() if key not in _OUR_KEYS and value is not None}
-        yield [axis.seconds(at_ms), event["kind"], ", ".join(_people(source, event)), _in_short(others)]
+        people = list(_people(event))
+        named = [_name(source, person) for person in people if wants(person["user_id"])]
+        if axis.span.contains(at_ms) and (named or not people):
+            others = {key: value for key, value in event.items() if key not in _OUR_KEYS and value is not None}
+            yield [axis.seconds(at_ms), event["kind"], ", ".join(named), _in_short(others)]
 
 
-def _people(source: Source, event: Item) -> Iterator[str]:
+def _people(event: Item) -> Iterator[Item]:
     listed = event.get("participants")
     for person in [event, *(listed if isinstance(listed, list) else ())]:
-        if isinstance(person, dict) and (user_id := person.get("user_id")) is not None:
-            yield str(person.get("user_name") or (source.name(user_id) if isinstance(user_id, int | str) else user_id))
+        if isinstance(person, dict) and person.get("user_id") is not None:
+            yield person
+
+
+def _name(source: Source, person: Item) -> str:
+    user_id = person["user_id"]
+    return str(person.get("user_name") or (source.name(user_id) if isinstance(user_id, int | str) else user_id))
 
 
 def _in_short(fields: Item) -> str:

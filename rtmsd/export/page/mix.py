@@ -2,7 +2,7 @@
 
 import base64
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple
 
@@ -19,14 +19,10 @@ from rtmsd.export.output import Output
 from rtmsd.export.report import Report
 from rtmsd.export.request import Request
 from rtmsd.export.source import Source
-from rtmsd.recording.disk.paths import EXPORTS
 from rtmsd.recording.manifest.schema import MIX_USER_ID
-from rtmsd.recording.verify.wave_reader import read_wave_file
 
 _EMBED_BYTES: Final = 64 * 2**20
 """Of base64 in a page, at most, unless it is asked for."""
-
-_EXPORTED: Final = "mix.wav"
 
 _PIECE_BYTES: Final = 3 * 2**16  # of three bytes base64 makes four
 
@@ -43,11 +39,19 @@ class Mix(NamedTuple):
     url: Iterator[str] = iter(())
 
 
-def make_mix(source: Source, request: Request, report: Report, output: Output, spool: BinaryIO) -> Mix:
+def make_mix(
+    source: Source,
+    request: Request,
+    report: Report,
+    output: Output,
+    *,
+    spool: BinaryIO,
+    progress: Callable[[float], None],
+) -> Mix:
     """Make the sound as `--audio` says, for a page that goes to `output`.
 
     Args:
-        report: its progress is that of the mix.
+        progress: takes the part of the mix that is done.
         spool: an empty file for sound that is to be in the page.
 
     Raises:
@@ -60,10 +64,10 @@ def make_mix(source: Source, request: Request, report: Report, output: Output, s
         check_libraries(plan)
         is_small = plan.duration_ms * BITRATE // 8000 * 4 // 3 <= _EMBED_BYTES
         if request.audio == "embed" or (request.audio == "auto" and is_small and have("av")):
-            write_opus(spool, _mixed(source, plan, report), "--audio embed", BITRATE)
+            write_opus(spool, _mixed(source, plan, report, progress), "--audio embed", BITRATE)
             size_mib = spool.seek(0, os.SEEK_END) * 4 / 3 / 2**20
             return Mix(f"The sound is in this page ({size_mib:.1f} MiB).", plan.from_ms, _data_url(spool))
-        name = _beside(source, request, plan, report, output)
+        name = _beside(source, request, plan, output, _mixed(source, plan, report, progress))
     except ExportError as error:
         if request.audio != "auto" or isinstance(error, RecordingRevoked):
             raise
@@ -71,8 +75,8 @@ def make_mix(source: Source, request: Request, report: Report, output: Output, s
     return Mix(f"The sound is in {name} beside this page: keep both together.", plan.from_ms, iter((name,)))
 
 
-def _mixed(source: Source, plan: Plan, report: Report) -> Sound:
-    return sound(source, plan, plan.tracks, report, title="mix", progress=report.progress)
+def _mixed(source: Source, plan: Plan, report: Report, progress: Callable[[float], None]) -> Sound:
+    return sound(source, plan, plan.tracks, report, title="mix", progress=progress)
 
 
 def _data_url(file: BinaryIO) -> Iterator[str]:
@@ -82,23 +86,10 @@ def _data_url(file: BinaryIO) -> Iterator[str]:
         yield base64.b64encode(content).decode()
 
 
-def _beside(source: Source, request: Request, plan: Plan, report: Report, output: Output) -> str:
-    """Return the name of a WAV beside the page: the mix that was exported earlier, if it is that, or one of our own."""
-    if request.output is None and _is_mix(source, plan):
-        return _EXPORTED
+def _beside(source: Source, request: Request, plan: Plan, output: Output, mixed: Sound) -> str:
+    """Return the name of a WAV beside the page. It is the page's own: in `mix.wav` others may be heard."""
     if request.output is not None and not Path(request.output).is_dir():
         raise ExportError("there is no place for it beside --output FILE", "Name a directory.")
     with output.file("page.wav", duration_ms=plan.duration_ms) as file:
-        mixed = _mixed(source, plan, report)
         wav.write(file, mixed, owner=MIX_USER_ID, stream_started_ms=source.started_ms, is_stdout=False)
     return "page.wav"
-
-
-def _is_mix(source: Source, plan: Plan) -> bool:
-    try:
-        with source.open(f"{EXPORTS}/{_EXPORTED}") as file:
-            wave = read_wave_file(file)
-    except (OSError, ValueError):
-        return False
-    form = (wave.rate_hz, wave.channels, wave.data_bytes // wave.block_bytes)
-    return form == (plan.rate_hz, plan.channels, plan.length) and not source.is_live

@@ -57,7 +57,7 @@ class Request:
         """
         known = {str(user_id): source.name(user_id) for user_id in (*source.speakers, *also)}
         for user_id in sorted(self.user_ids - known.keys()):
-            hint = "\n".join(f"{each}  {name}" for each, name in known.items())
+            hint = "\n".join(" ".join(f"{each}  {name}".splitlines()) for each, name in known.items())
             raise NoSuchParticipant(f"no participant has the id {user_id!r}", hint)
 
     def check_options(self, *, tracks: bool = False, stdout: bool = False) -> None:

@@ -254,6 +254,17 @@ def test_flac_is_the_wav(made: Made, channels: int) -> None:
     )
 
 
+@pytest.mark.parametrize("bitrate", [499, 500, 256_000, 256_001])
+def test_a_bitrate_that_opus_cannot_have_is_refused(made: Made, capsys: Capture, bitrate: int) -> None:
+    made.audio(1, 0, noise(16_000, 1))
+    made.audio(2, 0, noise(32_000, 1), channels=2)
+    is_fit = 500 <= bitrate <= 256_000
+    expected = Exit.OK if is_fit else Exit.USAGE
+    for which in ("--mix", "--tracks"):
+        assert export(made.save(), which, "--format", "opus", "--bitrate", str(bitrate)) == expected
+    assert is_fit or "from 500 to 256000 bit/s" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("rate_hz", [8000, 16_000, 32_000, 48_000])
 def test_opus_is_the_same_tone(made: Made, rate_hz: int) -> None:
     made.person(1, "Ana")

@@ -296,6 +296,10 @@ def test_participants_are_named(made: Made) -> None:
     with pytest.raises(NoSuchParticipant, match="'7'") as caught:
         request.check_participants(source)
     assert caught.value.hint == "1  Ana\nc-2  c-2"
+    made.person(3, "two\nlines")
+    with pytest.raises(NoSuchParticipant) as caught:
+        request.check_participants(Source(made.save()))
+    assert caught.value.hint.splitlines()[1:] == ["3  two lines", "c-2  c-2"]
     assert request.wants(1)
     assert not request.wants("c-2")
 

@@ -1,5 +1,6 @@
 """The list of recordings, and deletion: ls, rm."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Any, Final
@@ -77,6 +78,8 @@ def named(context: Context, prefix: str) -> dict[str, Any]:
     """Return the one recording whose id is, or begins with, `prefix`. Raises CtlError (NO_SUCH_STREAM, USAGE)."""
     if not prefix:
         raise CtlError(Exit.USAGE, "a recording's name is empty", "`rtmsctl recordings ls` lists them.")
+    if os.sep in prefix:
+        raise CtlError(Exit.NO_SUCH_STREAM, f"{prefix}: there is no such directory")
     recordings = context.client.get("/v1/recordings")
     found = matching(recordings, prefix)
     if not found:

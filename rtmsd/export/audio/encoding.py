@@ -9,6 +9,9 @@ from rtmsd.recording.media.wav.header import SAMPLE_BYTES
 BITRATE: Final = 24_000
 """Of Opus, for each channel, unless another is asked for: speech without audible loss."""
 
+BITRATES: Final = range(500, 256_001)
+"""What the encoder takes, whatever the channels are."""
+
 OPUS_RATES_HZ: Final = (8000, 12_000, 16_000, 24_000, 48_000)
 
 

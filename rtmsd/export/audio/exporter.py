@@ -3,7 +3,7 @@
 from typing import BinaryIO, Final
 
 from rtmsd.export.audio import wav
-from rtmsd.export.audio.encoding import write_flac, write_opus
+from rtmsd.export.audio.encoding import BITRATES, write_flac, write_opus
 from rtmsd.export.audio.mixing import Sound, sound
 from rtmsd.export.audio.plan import make_plan
 from rtmsd.export.audio.reading import check_libraries
@@ -24,6 +24,8 @@ def export(source: Source, request: Request, report: Report) -> None:
     request.check_options(tracks=True, stdout=request.format == "wav" and not request.is_tracks)
     if request.bitrate is not None and request.format != "opus":
         raise WrongRequest(f"--bitrate: {request.format} has none; --format opus has")
+    if request.bitrate is not None and request.bitrate not in BITRATES:
+        raise WrongRequest(f"--bitrate {request.bitrate}: a bitrate is from {BITRATES[0]} to {BITRATES[-1]} bit/s")
     plan = make_plan(source, request)
     if request.format in _LIBRARIES:
         need(_LIBRARIES[request.format], f"--format {request.format}")

@@ -189,6 +189,20 @@ async def test_search_hides_what_does_not_fit(recording: Path, tmp_path: Path) -
         assert await _count(page, "audio") == 0
 
 
+async def test_ten_thousand_lines_are_searched_at_once(tmp_path: Path) -> None:
+    made = Made(tmp_path / "one")
+    made.lines("transcript", [line(1, "Ana", f"number {n}", 1000 * n) for n in range(10_000)])
+    address = make_page(made.save(ended_ms=STARTED_MS + 10_000_000), tmp_path)
+    async with chromium(tmp_path / "profile") as page:
+        await page.open(address)
+        took_ms = await page.value(
+            "(search => { const began = performance.now(); search.value = '77';"
+            " search.dispatchEvent(new Event('input')); document.body.offsetHeight; return performance.now() - began; })(document.querySelector('#search'))"
+        )
+        assert await page.value("document.querySelector('#found').textContent") == "280 of 10000"
+        assert took_ms < 3000  # 20 s, where each line that goes has all others counted anew
+
+
 async def test_sound_beside_the_page_is_played_from_disk(recording: Path, tmp_path: Path) -> None:
     address = make_page(recording, tmp_path, audio="link")
     async with chromium(tmp_path / "profile") as page:

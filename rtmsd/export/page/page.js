@@ -133,8 +133,9 @@
   // The list of what was said and what is missing
 
   let now = -1, pointedAt = null, isReading = false;
+  const unseen = document.createDocumentFragment(); // a browser is slow to add thousands of lines one by one
   const rows = data.lines.map((line, index) => {
-    const row = make("li", undefined, list), button = make("button", undefined, row);
+    const row = make("li", undefined, unseen), button = make("button", undefined, row);
     button.type = "button";
     make("small", clock(line.at_s), button);
     if (line.who) make("b", undefined, button).append(make("bdi", line.who));
@@ -147,6 +148,7 @@
     });
     return row;
   });
+  list.append(unseen);
   const lineAt = (s) => {
     let low = 0, high = data.lines.length;
     while (low < high) {

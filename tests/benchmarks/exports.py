@@ -54,6 +54,8 @@ GOALS: Final = (
     Goal("mix to WAV without numpy", "wav", 30, library=False),
     Goal("mix to FLAC", "flac", 3),
     Goal("mix to Opus", "opus", 60),
+    Goal("page with its sound", "page", 60),
+    Goal("page without numpy", "page", 15, library=False),
 )
 RSS_MIB: Final = 80
 
@@ -77,7 +79,8 @@ def recording(directory: Path, hours: float, spoken: float) -> Path:
 
 def rtmsctl(directory: Path, goal: Goal) -> Spent:
     code = f"import sys; {'' if goal.library else _WITHOUT}\n{_RTMSCTL}"
-    return spent([sys.executable, "-c", code, "recordings", "export", directory, "--format", goal.form, "--force"])
+    verb = ["page"] if goal.form == "page" else ["export", "--format", goal.form]
+    return spent([sys.executable, "-c", code, "recordings", *verb, directory, "--force"])
 
 
 def mark(directory: Path, goal: Goal) -> Spent:
@@ -114,7 +117,7 @@ def libraries(directory: Path, form: str) -> None:
         total[at : at + len(track)] += track
     mixed = np.clip(total, -32_768, 32_767).astype("<i2")
     with tempfile.NamedTemporaryFile(dir=directory, suffix=f".{form}") as file:
-        if form == "opus":
+        if form in {"opus", "page"}:
             _encode(Path(file.name), mixed)
         else:
             soundfile.write(file.name, mixed, RATE_HZ)

@@ -56,9 +56,11 @@ def test_many_results_are_counted(ctl: Ctl, tmp_path: Path, capsys: Capture) -> 
 def test_a_mistyped_directory_is_not_blamed_on_the_daemon(
     tmp_path: Path, verb: tuple[str, ...], capsys: Capture
 ) -> None:
-    name = str(tmp_path / "nowhere")
-    assert main(["--socket", str(tmp_path / "none"), "recordings", *verb, name]) == Exit.UNREACHABLE
-    assert f"{name!r} is no directory" in capsys.readouterr().err
+    asked = ["--socket", str(tmp_path / "none"), "recordings", *verb]
+    assert main([*asked, str(tmp_path / "nowhere")]) == Exit.NO_SUCH_STREAM
+    assert "there is no such directory" in capsys.readouterr().err
+    assert main([*asked, "nowhere"]) == Exit.UNREACHABLE
+    assert "'nowhere' is no directory" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -502,8 +502,3 @@ def test_a_time_that_cannot_be_does_not_take_for_ever(made: Made, capsys: Captur
 def test_heavy_modules_wait_for_the_exporter_that_needs_them(code: str) -> None:
     child = subprocess.run([sys.executable, "-c", f"import sys; {code}"], capture_output=True, text=True, check=True)
     assert child.stdout == "[]\n"
-
-
-def test_a_directory_that_is_not_there_is_no_id(tmp_path: Path, capsys: Capture) -> None:
-    assert export(tmp_path / "nowhere", "--format", "wav") == Exit.NO_SUCH_STREAM
-    assert "there is no such directory" in capsys.readouterr().err

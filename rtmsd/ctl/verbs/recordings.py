@@ -78,8 +78,6 @@ def named(context: Context, prefix: str) -> dict[str, Any]:
     """Return the one recording whose id is, or begins with, `prefix`. Raises CtlError (NO_SUCH_STREAM, USAGE)."""
     if not prefix:
         raise CtlError(Exit.USAGE, "a recording's name is empty", "`rtmsctl recordings ls` lists them.")
-    if os.sep in prefix:
-        raise CtlError(Exit.NO_SUCH_STREAM, f"{prefix}: there is no such directory")
     recordings = context.client.get("/v1/recordings")
     found = matching(recordings, prefix)
     if not found:
@@ -101,6 +99,8 @@ def directory_of(context: Context, name: str) -> Path:
     except CtlError as error:
         if error.exit_code is not Exit.UNREACHABLE:
             raise
+        if os.sep in name:
+            raise CtlError(Exit.NO_SUCH_STREAM, f"{name}: there is no such directory") from error
         raise CtlError(
             error.exit_code, f"{name!r} is no directory, and for an id the daemon is needed: {error}", error.hint
         ) from error

@@ -23,7 +23,7 @@ from rtmsd.protocol.languages import TranscriptLanguage
 from rtmsd.protocol.products import Events
 
 _MAX_NAME_CHARS: Final = 64
-_ODD: Final = re.compile(r"[^A-Za-z0-9_]")
+_CODE: Final = re.compile(r"-?[0-9]{1,10}", re.ASCII)
 _ODD_IN_PATH: Final = re.compile(r"[^A-Za-z0-9_.]")
 
 
@@ -64,8 +64,10 @@ def event_name(message: m.EventUpdate, events: Events) -> str:
     Of the protocol's second version only that it has codes is known, so that such an event has its code for a name.
     """
     if message.event_type is None:
-        code = _ODD.sub("_", (message.event_code or "")[:_MAX_NAME_CHARS])
-        return f"event_code_{code}" if code else "event_without_type"
+        if message.event_code is None:
+            return "event_without_type"
+        # A name goes to the log, where nothing of what such an event may hold is to be: a text is no code.
+        return f"event_code_{message.event_code}" if _CODE.fullmatch(message.event_code) else "event_code_odd"
     try:
         return events.names(message.event_type).name.lower()
     except ValueError:

@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 from rtmsd.export.page.peaks import spoken_s
 from rtmsd.export.source import Source
 from rtmsd.export.span import Span
-from rtmsd.export.text.plain import one_line
+from rtmsd.export.text.plain import clock, one_line
 from rtmsd.recording.manifest.lines import Line
 from rtmsd.recording.manifest.schema import OwnerId
 from rtmsd.recording.media.captions import begin_ms, speaker
@@ -66,8 +66,7 @@ def length(amount_ms: int) -> str:
     """Return a duration for people: "4.3 s", "1:02:03"."""
     if amount_ms < 60_000:
         return f"{amount_ms / 1000:.1f} s"
-    seconds = amount_ms // 1000
-    return f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}"
+    return clock(amount_ms)
 
 
 def page_data(

@@ -1,23 +1,27 @@
 """`python -m tests.benchmarks.exports`: the CPU time and memory of exports, beside what the libraries alone need.
 
 Each line has a load, rtmsctl in a process of its own, and a mark, taken right behind it: the same samples read, added
-and written by numpy, soundfile or PyAV with everything in memory.
+and written by numpy, soundfile or PyAV with everything in memory; of pictures, a copy by PyAV without anything else.
 """
 
 import argparse
+import io
 import os
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import av
+import msgspec
 import numpy as np
 import soundfile
 
 from rtmsd.recording.media.wav.header import HEADER_BYTES
+from tests.export.filmed import Sent, add_pictures, h264
 from tests.export.recordings import Made
 
 SPEAKERS: Final = 5
@@ -59,6 +63,12 @@ GOALS: Final = (
 )
 RSS_MIB: Final = 80
 
+FPS: Final = 25
+FRAME_BYTES: Final = 12_500  # 2.5 Mbit/s
+FILM_MB_S: Final = 500  # of CPU time, with the start of rtmsctl
+FILM_RSS_MIB: Final = 100
+FILM_FORMS: Final = {"mkv": "matroska", "mp4": "mp4"}
+
 
 def speech(hours: float, seed: int, spoken: float) -> bytes:
     """Return noise in turns, and silence between them."""
@@ -77,15 +87,25 @@ def recording(directory: Path, hours: float, spoken: float) -> Path:
     return made.save()
 
 
-def rtmsctl(directory: Path, goal: Goal) -> Spent:
-    code = f"import sys; {'' if goal.library else _WITHOUT}\n{_RTMSCTL}"
-    verb = ["page"] if goal.form == "page" else ["export", "--format", goal.form]
-    return spent([sys.executable, "-c", code, "recordings", *verb, directory, "--force"])
+def filmed(directory: Path, hours: float) -> Path:
+    """Return a recording of H.264 in HD whose frames have bodies of noise: nothing decodes them here."""
+    made = Made(directory)
+    noise = np.random.default_rng(1).integers(1, 256, FRAME_BYTES, np.uint8).tobytes()
+    loop = [unit + noise[len(unit) :] for unit in h264(range(50), (1280, 720), every=50)]
+    count = int(hours * 3600 * FPS)
+    add_pictures(made, "video/5.h264", [Sent(number * 1000 // FPS, loop[number % 50]) for number in range(count)])
+    return made.save()
 
 
-def mark(directory: Path, goal: Goal) -> Spent:
+def rtmsctl(verb: str, directory: Path, form: str, *, library: bool = True) -> Spent:
+    code = f"import sys; {'' if library else _WITHOUT}\n{_RTMSCTL}"
+    what = ["page"] if form == "page" else [verb, "--format", form]
+    return spent([sys.executable, "-c", code, "recordings", *what, directory, "--force"])
+
+
+def mark(directory: Path, form: str) -> Spent:
     """The libraries, in a process of their own; this module is its program."""
-    return spent([sys.executable, "-m", "tests.benchmarks.exports", "--mark", goal.form, directory])
+    return spent([sys.executable, "-m", "tests.benchmarks.exports", "--mark", form, directory])
 
 
 def spent(command: list[Any]) -> Spent:
@@ -134,6 +154,34 @@ def _encode(path: Path, samples: Any) -> None:
         container.mux(stream.encode(None))
 
 
+class _Line(msgspec.Struct):
+    length: int
+    timestamp_ms: int
+    key: bool
+
+
+def copy(directory: Path, form: str) -> None:
+    """Put the pictures of a recording in a container."""
+    decode = msgspec.json.Decoder(_Line).decode
+    with (
+        (directory / "video/5.h264").open("rb") as film,
+        (directory / "video/5.h264.jsonl").open("rb") as index,
+        tempfile.NamedTemporaryFile(dir=directory) as file,
+        av.open(file.name, "w", format=FILM_FORMS[form]) as container,
+    ):
+        found = av.open(io.BytesIO(film.read(FRAME_BYTES)), "r", format="h264")
+        stream = container.add_stream_from_template(found.streams.video[0])
+        stream.time_base = time_base = Fraction(1, 1000)
+        film.seek(0)
+        first_ms = None
+        for line in map(decode, index):
+            first_ms = line.timestamp_ms if first_ms is None else first_ms
+            packet = av.Packet(film.read(line.length))
+            packet.stream, packet.time_base, packet.is_keyframe = stream, time_base, line.key
+            packet.pts = packet.dts = line.timestamp_ms - first_ms
+            container.mux_one(packet)
+
+
 def lines(directory: Path, hours: float, only: str) -> Iterator[str]:
     yield f"{'':36}{'CPU s':>8}{'limit':>8}{'mark':>8}{'x real time':>13}{'MiB':>6}{'limit':>7}"
     for spoken, talk in ((_SPOKEN, "by turns"), (1.0, "all at once")):
@@ -142,11 +190,24 @@ def lines(directory: Path, hours: float, only: str) -> Iterator[str]:
             name = f"{goal.name}, {talk}"
             if only not in name:
                 continue
-            ours, theirs = rtmsctl(source, goal), mark(source, goal)
+            ours = rtmsctl("export", source, goal.form, library=goal.library)
+            theirs = mark(source, goal.form)
             speed = hours * 3600 / ours.cpu_s
             yield (
                 f"{name:36}{ours.cpu_s:8.2f}{goal.cpu_s * hours:8.2f}{theirs.cpu_s:8.2f}{speed:13.0f}"
                 f"{ours.rss_mib:6.0f}{RSS_MIB:7}"
+            )
+    if not any(only in f"remux to {form}" for form in FILM_FORMS):
+        return
+    yield f"{'':36}{'MB/s':>8}{'limit':>8}{'mark':>8}{'CPU s':>13}{'MiB':>6}{'limit':>7}"
+    source = filmed(directory / "film", hours)
+    size_mb = (source / "video/5.h264").stat().st_size / 1e6
+    for form in FILM_FORMS:
+        if only in f"remux to {form}":
+            ours, theirs = rtmsctl("remux", source, form), mark(source, form)
+            yield (
+                f"{f'remux to {form}':36}{size_mb / ours.cpu_s:8.0f}{FILM_MB_S:8}{size_mb / theirs.cpu_s:8.0f}"
+                f"{ours.cpu_s:13.2f}{ours.rss_mib:6.0f}{FILM_RSS_MIB:7}"
             )
 
 
@@ -154,11 +215,12 @@ def main(write: Callable[[str], object] = print) -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.exports", description=__doc__)
     parser.add_argument("--hours", type=float, default=1.0, help="how long the recording is")
     parser.add_argument("--only", default="", help="only lines whose name holds this: 'FLAC', 'by turns', ...")
-    parser.add_argument("--directory", type=Path, help="where the recordings are made; 0.6 GB an hour, twice")
+    parser.add_argument("--directory", type=Path, help="where the recordings are made; 1.2 GB an hour, three times")
     parser.add_argument("--mark", nargs=2, metavar=("FORMAT", "DIR"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.mark:
-        libraries(Path(options.mark[1]), options.mark[0])
+        form, directory = options.mark
+        (copy if form in FILM_FORMS else libraries)(Path(directory), form)
         print_peak()
         return
     with tempfile.TemporaryDirectory(dir=options.directory) as directory:

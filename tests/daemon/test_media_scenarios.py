@@ -15,6 +15,8 @@ import trio
 from PIL import Image
 
 from rtmsd.config import AudioConfig, MediaConfig, ShareConfig, VideoConfig
+from rtmsd.ctl.errors import Exit
+from rtmsd.ctl.main import main
 from rtmsd.daemon.backend import Backend
 from rtmsd.protocol.enums import MediaType
 from rtmsd.simulator import ARRIVED, Fate, SimSession, Simulator, Tone, built_in, play
@@ -99,6 +101,46 @@ def image_counter(data: bytes) -> int:
         return read_counter(image.convert("L").tobytes(), *image.size)
 
 
+def assert_films(log: Sequence[SentItem], directory: Path, media: str, form: str) -> None:
+    """Assert that films of a medium show each stored picture once: the number that was sent, at its time to the ms."""
+    assert main(["recordings", "remux", str(directory), "--format", form, "--force"]) == Exit.OK
+    sent = {(item.content["user_id"], item.timestamp_ms): item.counter for item in log}
+    for index in (directory / media).glob("*.jsonl"):
+        user_id = int(index.name.partition(".")[0])
+        films = (directory / "export").glob(f"{media}-{user_id}-*.{form}")
+        seen = [each for film in sorted(films, key=lambda film: int(film.stem.split("-")[2])) for each in shown(film)]
+        stored_ms = [line["timestamp_ms"] for line in lines(index)]
+        assert seen == [(time_ms, sent[user_id, time_ms]) for time_ms in stored_ms]
+
+
+def shown(film: Path) -> list[tuple[int, int]]:
+    """The time since the epoch and the number of each frame of a film."""
+    with av.open(str(film)) as container:
+        [start_ms] = [int(value) for key, value in container.metadata.items() if key.upper() == "RTMS_START_MS"]
+        [stream] = container.streams.video
+        assert stream.time_base is not None
+        return [
+            (
+                start_ms + round(frame.pts * stream.time_base * 1000),
+                read_counter(frame.to_ndarray(format="gray").tobytes(), frame.width, frame.height),
+            )
+            for frame in container.decode(stream)
+            if frame.pts is not None
+        ]
+
+
+def assert_images(log: Sequence[SentItem], directory: Path, media: str) -> None:
+    """Assert that each stored image is exported to a file of its own: the number that was sent, in its order."""
+    assert main(["recordings", "export", str(directory), "--format", "images", "--force"]) == Exit.OK
+    sent = {(item.content["user_id"], item.timestamp_ms): item.counter for item in log}
+    for index in (directory / media).glob("*.jsonl"):
+        user_id = int(index.name.partition(".")[0])
+        images = sorted((directory / f"export/images/{media}-{user_id}").iterdir())
+        stored_ms = [line["timestamp_ms"] for line in lines(index)]
+        assert [image.stem for image in images] == [f"{number:06}-{ms}" for number, ms in enumerate(stored_ms, 1)]
+        assert [image_counter(image.read_bytes()) for image in images] == [sent[user_id, ms] for ms in stored_ms]
+
+
 def causes(manifest: dict[str, Any], media: str) -> set[str]:
     return {gap["cause"] for gap in manifest["gaps"] if gap["media"] == media}
 
@@ -121,6 +163,8 @@ async def test_meeting(connections: Any, tmp_path: Path) -> None:
             counters = assert_pictures(log, stored)
             for user_id, messages in stored.items():
                 assert [image_counter(data) for _, data in messages[::3]] == counters[user_id][::3]
+        assert_films(record.video, directory, "video", "mkv")
+        assert_images(record.share, directory, "share")
         assert {item.content["user_id"] for item in record.video} == {ANA, BO, CLEO}
         assert {item.content["user_id"] for item in record.share} == {ANA}
         assert [line["text"] for line in lines(directory / "chat.jsonl")] == ["Here are the figures."]
@@ -141,6 +185,8 @@ async def test_video(tmp_path: Path) -> None:
         assert set(stored) == {ANA, BO}
         for user_id, messages in stored.items():
             assert film_counters(b"".join(data for _, data in messages)) == counters[user_id]
+        for form in ("mkv", "mp4"):
+            assert_films(record.video, directory, "video", form)
         assert len({item.connection for item in record.video}) == 3  # it was lost alone, and with signaling
         assert causes(manifest, "video") <= {"media_reconnect", "signaling_reconnect"}
 
@@ -157,6 +203,7 @@ async def test_share(tmp_path: Path) -> None:
         assert set(stored) == {ANA, BO}
         for user_id, messages in stored.items():
             assert [image_counter(data) for _, data in messages[::4]] == counters[user_id][::4]
+        assert_films(record.share, directory, "share", "mp4")
         kinds = event_numbers(directory)
         assert (kinds.count("sharing_start"), kinds.count("sharing_stop")) == (3, 2)
 
@@ -172,6 +219,7 @@ async def test_everything(tmp_path: Path) -> None:
             counters = assert_pictures(log, stored)
             for user_id, messages in stored.items():
                 assert [image_counter(data) for _, data in messages[::9]] == counters[user_id][::9]
+            assert_films(log, directory, name, "mkv")
         assert [line["text"] for line in lines(directory / "chat.jsonl")] == ["Can everybody see it?", "Back again."]
         assert len(manifest["pauses"]) == 1
         assert {"media_reconnect", "signaling_reconnect"} <= {gap["cause"] for gap in manifest["gaps"]}

@@ -218,6 +218,17 @@ def test_a_damaged_pair(made: Made, tmp_path: Path, which: str, how: str, capsys
     assert f"{made.directory}/video/5.h264" in capsys.readouterr().err
 
 
+def test_an_index_that_lists_more_than_there_is(made: Made, capsys: Capture) -> None:
+    path = add_pictures(made, "video/5.h264", jittered(h264(range(10))))
+    made.save()
+    size = path.stat().st_size
+    with path.with_name("5.h264.jsonl").open("a") as index:
+        print(json.dumps({"offset": size, "length": 5, "timestamp_ms": STARTED_MS + 9000}), file=index)
+    assert remux(made) == Exit.FAILED
+    assert see(made.directory / "export/video-5-1.mkv").numbers == [*range(10)]
+    assert f"video/5.h264: {size} bytes, its index lists more" in capsys.readouterr().err
+
+
 @settings(max_examples=25, deadline=None)
 @given(data=st.binary(max_size=300), at=st.integers(0, 10**6), form=st.sampled_from(["h264", "mjpeg"]))
 def test_hostile_bytes_end_in_a_film_or_in_words(
@@ -278,11 +289,12 @@ def test_without_the_extra(made: Made, monkeypatch: pytest.MonkeyPatch, capsys: 
     assert not (made.directory / "export").exists()
 
 
+@pytest.mark.parametrize("limit_bytes", [8000, 2_000_000])  # found at the end, and in the middle
 @pytest.mark.parametrize("form", ["mkv", "mp4"])
-def test_a_full_disk_leaves_nothing(made: Made, form: str) -> None:
-    add_pictures(made, "video/5.h264", jittered(h264(range(200))))
+def test_a_full_disk_leaves_nothing(made: Made, form: str, limit_bytes: int) -> None:
+    add_pictures(made, "video/5.h264", jittered([unit + bytes([1]) * 20_000 for unit in h264(range(200))]))
     made.save()
-    code = "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (8000, 8000));"
+    code = f"import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, ({limit_bytes}, {limit_bytes}));"
     code += "from rtmsd.ctl.main import main; sys.exit(main())"
     command = [sys.executable, "-c", code, "recordings", "remux", str(made.directory), "--format", form]
     child = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -291,7 +303,7 @@ def test_a_full_disk_leaves_nothing(made: Made, form: str) -> None:
         f"rtmsctl: {made.directory}/export/video-5-1.{form}: File too large\n",
     )
     assert not (made.directory / "export").exists()
-    assert (made.directory / "video/5.h264").stat().st_size > 8000
+    assert (made.directory / "video/5.h264").stat().st_size > limit_bytes
 
 
 def test_a_revocation_meanwhile(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:

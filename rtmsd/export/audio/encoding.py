@@ -4,6 +4,7 @@ from typing import Any, BinaryIO, Final
 
 from rtmsd.export.audio.mixing import BLOCK, Sound
 from rtmsd.export.extra import need
+from rtmsd.export.muxing import container
 from rtmsd.recording.media.wav.header import SAMPLE_BYTES
 
 BITRATE: Final = 24_000
@@ -77,12 +78,12 @@ def write_opus(file: BinaryIO, sound: Sound, purpose: str, bitrate: int | None) 
         OSError: the disk refuses.
     """
     av = need("av", purpose)
-    with av.open(file, "w", format="ogg") as container:
-        container.metadata.update({"title": sound.title, "RTMS_START_MS": str(sound.start_ms)})
-        stream = opus_stream(container, sound, bitrate)
+    with container(av, file, "ogg") as opened:
+        opened.metadata.update({"title": sound.title, "RTMS_START_MS": str(sound.start_ms)})
+        stream = opus_stream(opened, sound, bitrate)
         for frame in frames(av, sound):
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
+            opened.mux(stream.encode(frame))
+        opened.mux(stream.encode(None))
 
 
 def opus_stream(container: Any, sound: Sound, bitrate: int | None) -> Any:

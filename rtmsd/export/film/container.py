@@ -1,13 +1,14 @@
 """The container of a film, Matroska or MP4, into which PyAV puts pictures as they are. Imports PyAV when it is used."""
 
 import io
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from fractions import Fraction
 from typing import Any, BinaryIO, Final
 
 from rtmsd.export.errors import ExportError
 from rtmsd.export.film.pictures import Picture
+from rtmsd.export.muxing import container
 from rtmsd.recording.media.images.codecs import H264, JPG, PictureCodec
 
 FORMATS: Final[Mapping[str, str]] = {"mkv": "matroska", "mp4": "mp4"}
@@ -21,30 +22,6 @@ _MS: Final = Fraction(1, 1000)
 _BUFFER_BYTES: Final = 2**20
 _LAST_MS: Final = 40  # a picture lasts so long, behind which there is none to say
 _STEPS_MS: Final = {"mkv": 0, "mp4": 1}  # between one picture and the next, at least
-
-
-class Sink:
-    """A file for PyAV, which goes on with it when it closes a container that failed: only the first error is one."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self._has_failed = False
-
-    def write(self, content: bytes) -> int:
-        return len(content) if self._has_failed else self._try(self._file.write, content)
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        return 0 if self._has_failed else self._try(self._file.seek, offset, whence)
-
-    def tell(self) -> int:
-        return 0 if self._has_failed else self._try(self._file.tell)
-
-    def _try(self, call: Callable[..., int], *args: object) -> int:
-        try:
-            return call(*args)
-        except OSError:
-            self._has_failed = True
-            raise
 
 
 class Track:
@@ -120,13 +97,11 @@ def film(file: BinaryIO, form: str, pattern: Pattern, *, origin_ms: int, title: 
         origin_ms: the time since the epoch at which it begins.
     """
     options = {"movflags": "use_metadata_tags"} if form == "mp4" else {}
-    with pattern.av.open(
-        Sink(file), "w", format=FORMATS[form], options=options, buffer_size=_BUFFER_BYTES
-    ) as container:
-        stream = container.add_stream_from_template(pattern.stream)
+    with container(pattern.av, file, FORMATS[form], options=options, buffer_size=_BUFFER_BYTES) as opened:
+        stream = opened.add_stream_from_template(pattern.stream)
         stream.time_base = _MS
-        container.metadata["title"] = title
-        container.metadata["RTMS_START_MS"] = str(origin_ms)
-        track = Track(pattern.av, container, stream, origin_ms=origin_ms, step_ms=_STEPS_MS[form])
+        opened.metadata["title"] = title
+        opened.metadata["RTMS_START_MS"] = str(origin_ms)
+        track = Track(pattern.av, opened, stream, origin_ms=origin_ms, step_ms=_STEPS_MS[form])
         yield track
         track.finish()

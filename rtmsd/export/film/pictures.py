@@ -98,7 +98,9 @@ def _pictures(source: Source, file: PictureFile, opened: BinaryIO, span: Span, r
             reported = offset
             report.progress(offset / max(1, size_bytes))
         if offset + length > size_bytes:
-            break
+            if not source.is_live:
+                source.damaged(entry.path, f"{size_bytes} bytes, its index lists more")
+            return
         if line.damaged or length > _MAX_BYTES:
             source.damaged(f"{entry.path}.jsonl", f"the times of {length} bytes from {offset} on are not known")
             is_continued, end = False, offset + length
@@ -109,8 +111,9 @@ def _pictures(source: Source, file: PictureFile, opened: BinaryIO, span: Span, r
             continue
         opened.seek(offset)
         data = opened.read(length)
-        if len(data) < length:
-            break
+        if len(data) < length:  # it was cut meanwhile
+            source.damaged(entry.path, f"{offset + len(data)} bytes, its index lists more")
+            return
         yield Picture(line.timestamp_ms, data, read_head(data) or NOT_KEY, line.connection or 0, is_continued)
         is_continued = True
     if end < size_bytes:

@@ -20,9 +20,10 @@ from rtmsd.export.audio.reading import check_libraries
 from rtmsd.export.errors import ExportError
 from rtmsd.export.extra import need
 from rtmsd.export.film.chapters import chapters
-from rtmsd.export.film.container import CODECS, Pattern, Sink, Track
+from rtmsd.export.film.container import CODECS, Pattern, Track
 from rtmsd.export.film.pictures import Picture, PictureFile, picture_files
 from rtmsd.export.film.segments import read_segments
+from rtmsd.export.muxing import container
 from rtmsd.export.output import Output
 from rtmsd.export.report import Report
 from rtmsd.export.request import Request
@@ -49,7 +50,10 @@ def export(source: Source, request: Request, report: Report) -> None:
     """Write `session.mkv`."""
     request.check_options(tracks=True)
     av = need("av", "--format mkv")
-    files = [file for file in picture_files(source, request) if file.codec in CODECS]
+    pictures = picture_files(source, request)
+    files = [file for file in pictures if file.codec in CODECS]
+    if len(files) < len(pictures):
+        report.notes.append("PNG images left out, which Matroska cannot hold; `--format images` writes them one by one")
     plan = make_plan(source, request) if any(map(request.wants, source.audio)) else None
     if plan is not None:
         check_libraries(plan)
@@ -63,9 +67,9 @@ def export(source: Source, request: Request, report: Report) -> None:
     with (
         Output(source, request, report) as output,
         output.file("session.mkv", duration_ms=report.duration_ms) as file,
-        av.open(Sink(file), "w", format="matroska") as container,
+        container(av, file, "matroska") as opened,
     ):
-        film.write(container, files)
+        film.write(opened, files)
     for pattern, _ in patterns.values():
         pattern.close()
 
@@ -125,7 +129,7 @@ class _Film:
 
     def write(self, container: Any, files: list[PictureFile]) -> None:
         container.metadata["RTMS_START_MS"] = str(self.from_ms)
-        container.set_chapters(chapters(self.source, self.from_ms, self.to_ms))
+        container.set_chapters(chapters(self.source, self.request, self.from_ms, self.to_ms))
         sounds = [(each, self._sound_stream(container, each)) for each in self._sounds()]
         tracks = {key: self._picture_track(container, key) for key in self.patterns}
         feeds = [self._hear(container, each, stream) for each, stream in sounds]

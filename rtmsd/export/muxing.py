@@ -1,0 +1,59 @@
+"""Containers written by PyAV into a file of Python's: what a disk refuses is raised as it was."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, BinaryIO
+
+from rtmsd.export.errors import ExportError
+
+
+class _Sink:
+    """A file for PyAV, which goes on with it when it closes a container that failed, and then raises something else.
+
+    Attributes:
+        error: the first one, which may be a signal's.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.error: BaseException | None = None
+
+    def write(self, content: bytes) -> int:
+        return len(content) if self.error is not None else self._try(self._file.write, content)
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return 0 if self.error is not None else self._try(self._file.seek, offset, whence)
+
+    def tell(self) -> int:
+        return 0 if self.error is not None else self._try(self._file.tell)
+
+    def _try(self, call: Callable[..., int], *args: object) -> int:
+        try:
+            return call(*args)
+        except BaseException as error:
+            self.error = error
+            raise
+
+
+@contextmanager
+def container(av: Any, file: BinaryIO, form: str, **options: Any) -> Iterator[Any]:
+    """A container to be written.
+
+    Args:
+        form: as FFmpeg calls it.
+        options: more of `av.open`.
+
+    Raises:
+        OSError: the disk refuses.
+        ExportError: FFmpeg does.
+    """
+    sink = _Sink(file)
+    try:
+        with av.open(sink, "w", format=form, **options) as opened:
+            yield opened
+    except BaseException as error:
+        if sink.error is not None:
+            raise sink.error from None
+        if isinstance(error, av.error.FFmpegError):
+            raise ExportError(f"FFmpeg cannot write it: {error.strerror}") from error
+        raise

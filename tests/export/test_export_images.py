@@ -54,7 +54,7 @@ def test_what_is_no_image_is_named(made: Made, capsys: Capture) -> None:
     made.save()
     assert export(made) == Exit.FAILED
     assert len(names(made.directory / "export/images")) == 2
-    assert "video/5.mjpeg: 1 messages are no JPG; not exported" in capsys.readouterr().err
+    assert "video/5.mjpeg: messages that are no JPG, not exported: 1" in capsys.readouterr().err
 
 
 def test_h264_has_no_images(made: Made, capsys: Capture) -> None:

@@ -154,6 +154,18 @@ def test_sound_or_pictures_alone(tmp_path: Path) -> None:
     assert [ms for ms, _ in frames(seen.directory / "export/session.mkv", 0)] == [33 * n for n in range(5)]
 
 
+def test_one_participant(made: Made, capsys: Capture) -> None:
+    made.gaps.append(GapEntry("audio", 6, STARTED_MS + 3500, STARTED_MS + 3700, "damaged"))
+    add_pictures(made, "share/5.pngs", [Sent(4000, still("PNG", 7))])
+    made.save()
+    assert export(made, "--user-id", "5") == Exit.OK
+    assert "PNG images left out" in capsys.readouterr().err
+    with av.open(str(made.directory / "export/session.mkv")) as film:
+        assert [stream.type for stream in film.streams] == ["audio", "video", "subtitle"]
+        titles = [each["metadata"]["title"] for each in film.chapters()]
+    assert [title for title in titles if "gap" in title] == ["gap 4.3 s: media_reconnect"]
+
+
 def test_damaged_pictures_leave_the_rest(made: Made, capsys: Capture) -> None:
     (made.directory / "video/5.h264").write_bytes(b"")
     assert export(made) == Exit.FAILED

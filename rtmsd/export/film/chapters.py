@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any, Final
 
+from rtmsd.export.request import Request
 from rtmsd.export.source import Source
 from rtmsd.export.text.plain import one_line
 from rtmsd.recording.manifest.lines import Line
@@ -13,10 +14,10 @@ _SHARES: Final = {"sharing_start": "share", "sharing_stop": "end of share"}
 _MS: Final = Fraction(1, 1000)
 
 
-def chapters(source: Source, from_ms: int, to_ms: int) -> list[dict[str, Any]]:
+def chapters(source: Source, request: Request, from_ms: int, to_ms: int) -> list[dict[str, Any]]:
     """Return the chapters between two times, as PyAV takes them: each lasts until the next one."""
     titles: dict[int, list[str]] = {from_ms: []}
-    for at_ms, title in sorted(_moments(source)):
+    for at_ms, title in sorted(_moments(source, request)):
         if from_ms <= at_ms < to_ms and (at_ms in titles or len(titles) < _MAX):
             titles.setdefault(at_ms, []).append(title)
     starts = [*titles, to_ms]
@@ -32,7 +33,7 @@ def chapters(source: Source, from_ms: int, to_ms: int) -> list[dict[str, Any]]:
     ]
 
 
-def _moments(source: Source) -> Iterator[tuple[int, str]]:
+def _moments(source: Source, request: Request) -> Iterator[tuple[int, str]]:
     for person in source.manifest.participants:
         name = one_line(source.name(person.user_id))
         if person.joined_ms is not None:
@@ -47,7 +48,8 @@ def _moments(source: Source) -> Iterator[tuple[int, str]]:
     for pause in source.pauses:
         yield pause.from_ms, f"pause {_seconds(pause.from_ms, pause.to_ms)}"
     for gap in source.gaps:
-        yield gap.from_ms, f"gap {_seconds(gap.from_ms, gap.to_ms)}: {gap.cause}"
+        if gap.user_id is None or request.wants(gap.user_id):
+            yield gap.from_ms, f"gap {_seconds(gap.from_ms, gap.to_ms)}: {gap.cause}"
 
 
 def _seconds(from_ms: int, to_ms: int | None) -> str:

@@ -43,4 +43,4 @@ def images(source: Source, request: Request, report: Report) -> None:
                 with output.file(f"{folder}/{name}", "images", user_id=file.user_id) as opened:
                     opened.write(picture.data)
             if broken:
-                source.damaged(file.entry.path, f"{broken} messages are no {file.codec.name}; not exported")
+                source.damaged(file.entry.path, f"messages that are no {file.codec.name}, not exported: {broken}")

@@ -13,7 +13,7 @@ import attrs
 import trio
 
 from rtmsd.config.sinks import ExecConfig, RemuxConfig
-from rtmsd.sinks.base import Recording, Refused, TryAgain
+from rtmsd.sinks.base import Recording, Refused, TryAgain, Unusable
 from rtmsd.sinks.exec import THREADS, ExecSink
 from rtmsd.state.deliveries import DeliveryEvent
 
@@ -43,6 +43,8 @@ class RemuxSink:
         form = self._config.formats.get(manifest.get("app"), "off")
         if form == "off" or not any(entry["path"].endswith(_FILMED) for entry in manifest["files"]):
             return
+        if (unusable := self._config.unusable()) is not None:
+            raise Unusable(": ".join(unusable))
         arguments = ("recordings", "remux", str(recording.directory), "--format", form, "--force")
         program = ExecConfig(
             kind="exec",

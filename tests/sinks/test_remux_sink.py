@@ -8,7 +8,7 @@ import pytest
 
 from rtmsd.config import ExecConfig, load
 from rtmsd.config.sinks import RemuxConfig
-from rtmsd.sinks.base import Recording, TryAgain
+from rtmsd.sinks.base import Recording, TryAgain, Unusable
 from rtmsd.sinks.exec import ExecSink
 from rtmsd.sinks.registry import build
 from rtmsd.sinks.remux import RemuxSink
@@ -72,6 +72,15 @@ async def test_a_failure_says_why(made: Made) -> None:
     with pytest.raises(TryAgain, match="exit status 1") as failure:
         await sink().deliver(recording(made))
     assert "no key frame" in failure.value.output
+
+
+async def test_without_the_extra_it_waits_and_says_so(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    add_pictures(made, "video/5.mjpeg", [Sent(0, still("JPEG", 1))])
+    made.save()
+    monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
+    with pytest.raises(Unusable, match=r"pip install 'rtmsd\[media\]'"):
+        await sink().deliver(recording(made))
+    assert not (made.directory / "export").exists()
 
 
 async def test_programs_may_have_a_low_priority(tmp_path: Path, made: Made) -> None:

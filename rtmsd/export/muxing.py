@@ -1,10 +1,13 @@
 """Containers written by PyAV into a file of Python's: what a disk refuses is raised as it was."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Final
 
 from rtmsd.export.errors import ExportError
+
+_BUFFER_BYTES: Final = 2**18
+_OPTIONS: Final = {"flush_packets": "0"}  # else MP4 writes each picture by itself
 
 
 class _Sink:
@@ -36,12 +39,12 @@ class _Sink:
 
 
 @contextmanager
-def container(av: Any, file: BinaryIO, form: str, **options: Any) -> Iterator[Any]:
+def container(av: Any, file: BinaryIO, form: str, options: Mapping[str, str] | None = None) -> Iterator[Any]:
     """A container to be written.
 
     Args:
         form: as FFmpeg calls it.
-        options: more of `av.open`.
+        options: more of FFmpeg's.
 
     Raises:
         OSError: the disk refuses.
@@ -49,7 +52,9 @@ def container(av: Any, file: BinaryIO, form: str, **options: Any) -> Iterator[An
     """
     sink = _Sink(file)
     try:
-        with av.open(sink, "w", format=form, **options) as opened:
+        with av.open(
+            sink, "w", format=form, options={**_OPTIONS, **(options or {})}, buffer_size=_BUFFER_BYTES
+        ) as opened:
             yield opened
     except BaseException as error:
         if sink.error is not None:

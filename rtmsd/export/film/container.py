@@ -19,7 +19,6 @@ CODECS: Final = (H264, JPG)
 
 _DEMUXERS: Final = {H264: "h264", JPG: "mjpeg"}
 _MS: Final = Fraction(1, 1000)
-_BUFFER_BYTES: Final = 2**20
 _LAST_MS: Final = 40  # a picture lasts so long, behind which there is none to say
 _STEPS_MS: Final = {"mkv": 0, "mp4": 1}  # between one picture and the next, at least
 
@@ -97,7 +96,7 @@ def film(file: BinaryIO, form: str, pattern: Pattern, *, origin_ms: int, title: 
         origin_ms: the time since the epoch at which it begins.
     """
     options = {"movflags": "use_metadata_tags"} if form == "mp4" else {}
-    with container(pattern.av, file, FORMATS[form], options=options, buffer_size=_BUFFER_BYTES) as opened:
+    with container(pattern.av, file, FORMATS[form], options) as opened:
         stream = opened.add_stream_from_template(pattern.stream)
         stream.time_base = _MS
         opened.metadata["title"] = title

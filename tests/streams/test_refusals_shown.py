@@ -64,7 +64,7 @@ async def test_the_doctor_knows_after_a_restart(tmp_path: Path, monkeypatch: pyt
         await first.stop()
         await first.until_gone()
     async with open_bench(tmp_path, monkeypatch) as second:
-        monkeypatch.setattr(second.supervisor.librarian, "_run_sync", at_once)
+        monkeypatch.setattr(second.supervisor.librarian, "_run_sync", {tmp_path / "recordings": at_once})
         ok, detail = await scopes(desk(second))
         assert ok is False
         assert f"transcript of app 'main', in {STREAM}: status 12" in detail

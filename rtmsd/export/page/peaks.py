@@ -1,18 +1,17 @@
 """The loudest sample of each tenth of a second of a participant, one byte each: what a lane of the page shows."""
 
 import math
-from array import array
-from collections.abc import Callable, Iterable
-from typing import Any, Final
+from typing import Final
 
 from rtmsd.export.audio.mixing import Sound
-from rtmsd.export.extra import have
 from rtmsd.recording.media.wav.header import SAMPLE_BYTES
 
 PEAK_MS: Final = 100
 
-_LEVELS: Final = [round(255 * math.sqrt(level / 128)) for level in range(129)]  # the root shows quiet speech, too
-_SPEECH: Final = _LEVELS[2]
+_PEAKS: Final = bytes(round(255 * math.sqrt(min(upper, 255 - upper) / 127)) for upper in range(256))
+"""By the upper byte of a sample, in which the sign is: how high it is drawn. The root shows quiet speech, too."""
+
+_SPEECH: Final = _PEAKS[2]
 """A peak that counts as speech: -36 dB."""
 
 
@@ -22,41 +21,20 @@ def spoken_s(peaks: bytes) -> float:
 
 
 def peaks_of(sound: Sound) -> bytes:
-    """Return the peaks of a sound, from its first sample on."""
-    loudest = _loudest()
-    frame_bytes = SAMPLE_BYTES * sound.channels
-    peak_bytes = sound.rate_hz * PEAK_MS // 1000 * frame_bytes
+    """Return the peaks of a sound, from its first sample on. They are of upper bytes alone, which bytes can do fast."""
+    samples_a_peak = sound.rate_hz * PEAK_MS // 1000 * sound.channels
     found = bytearray()
     rest = b""
     for samples, block in sound.blocks:
-        content = rest + (bytes(samples * frame_bytes) if block is None else block)
-        whole = len(content) // peak_bytes * peak_bytes
-        found += bytes(_LEVELS[level >> 8] for level in loudest(content[:whole], peak_bytes))
-        rest = content[whole:]
+        content = bytes(samples * SAMPLE_BYTES * sound.channels) if block is None else block
+        heights = rest + content[SAMPLE_BYTES - 1 :: SAMPLE_BYTES].translate(_PEAKS)
+        whole = len(heights) // samples_a_peak * samples_a_peak
+        found += bytes(_highest(heights[first : first + samples_a_peak]) for first in range(0, whole, samples_a_peak))
+        rest = heights[whole:]
     if rest:
-        found += bytes(_LEVELS[level >> 8] for level in loudest(rest, len(rest)))
+        found.append(_highest(rest))
     return bytes(found)
 
 
-def _loudest() -> Callable[[bytes, int], Iterable[int]]:
-    """Return the function that finds the loudest sample, from 0 to 32768, of each `peak_bytes`."""
-    numpy = have("numpy")
-    return _plain if numpy is None else lambda content, peak_bytes: _quickly(numpy, content, peak_bytes)
-
-
-def _plain(content: bytes, peak_bytes: int) -> Iterable[int]:
-    silence = bytes(peak_bytes)
-    for first in range(0, len(content), peak_bytes):
-        piece = content[first : first + peak_bytes]
-        if piece == silence:
-            yield 0
-            continue
-        samples = array("h", piece)
-        highest, lowest = max(samples), min(samples)
-        yield max(highest, -lowest)
-
-
-def _quickly(numpy: Any, content: bytes, peak_bytes: int) -> Iterable[int]:
-    samples = numpy.frombuffer(content, "<i2").astype("<i4").reshape(-1, peak_bytes // SAMPLE_BYTES)
-    levels: list[int] = abs(samples).max(axis=1, initial=0).tolist()
-    return levels
+def _highest(heights: bytes) -> int:
+    return max(heights.strip(b"\0"), default=0)

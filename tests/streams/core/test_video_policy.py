@@ -437,6 +437,16 @@ def test_an_answer_that_comes_too_late_counts() -> None:
     assert policy.seen == ANA
 
 
+def test_video_of_before_a_request_without_an_answer_is_ended_too() -> None:
+    policy = connected(Follow.FIRST_CAMERA, ANA)
+    policy.answered(1.0, ANA, 0)
+    policy.choose(2.0, Choice(ChoiceKind.USER, BO))
+    policy.tick(2.0 + ANSWER_S)  # Zoom may send Ana's still
+    policy.choose(13.0, Choice(ChoiceKind.OFF))
+    policy.answered(13.1, BO, 4)
+    assert asks(policy)[-1] == (ANA, False)
+
+
 def test_who_is_gone_is_not_chosen_until_there_is_an_event_of_that_participant() -> None:
     policy = connected(Follow.FIRST_CAMERA, ANA, BO)
     policy.answered(0.1, ANA, 4)

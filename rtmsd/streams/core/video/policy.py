@@ -43,6 +43,7 @@ class VideoPolicy:
         self._unsettled: Choice | None = None
         self._present: int | None = None  # who is followed
         self._asked: int | None = None  # whose video may come, as far as Zoom was asked for it
+        self._earlier: int | None = None  # whose may come still, as a request for somebody else was not answered
         self._late: Request | None = None  # one that was answered too late counts all the same
         self._camera_was_off = False  # that of `subscribed`, at any time since
         self._has_new_reason = False  # that came while a request was waited for
@@ -89,7 +90,7 @@ class VideoPolicy:
     def down(self) -> None:
         """The connection of video or signaling is lost."""
         self.is_up = self._has_new_reason = self._has_failed = self._camera_was_off = False
-        self.request = self.subscribed = self._asked = self._late = None
+        self.request = self.subscribed = self._asked = self._earlier = self._late = None
         self._switch_s = math.inf
 
     def spoke(self, now_s: float, user_id: int) -> None:
@@ -211,23 +212,29 @@ class VideoPolicy:
     def _close(self, now_s: float, request: Request, result: Result, status: int | None) -> None:
         """The request has been answered, or will not be."""
         self.request, self._settled_s = None, now_s
-        if result is Result.GONE and not request.subscribe:
+        is_gone = result is Result.GONE and not request.subscribe
+        if is_gone:
             result = Result.OK  # nothing comes from whoever is gone
         self._has_failed = result in {Result.REFUSED, Result.NO_ANSWER}
         self._note(request.chosen(result, status))
         is_news = self._has_new_reason
         match result:
             case Result.OK:
+                earlier = self._earlier if is_gone else None
                 self._agreed(request)
+                if earlier is not None:
+                    self._asked, is_news = earlier, True
             case Result.NO_ANSWER:
+                self._earlier = self._earlier if self.subscribed is None else self.subscribed
                 self.subscribed, self._late = None, request if request.subscribe else None
             case Result.GONE:
                 self.people.gone(request.user_id)
                 self.subscribed = None if self.subscribed == request.user_id else self.subscribed
-                self._asked = self.subscribed
+                self._earlier = None if self._earlier == request.user_id else self._earlier
+                self._asked = self._earlier if self.subscribed is None else self.subscribed
                 is_news |= request.choice.kind is ChoiceKind.AUTO  # then it is somebody else's turn
             case _:
-                self._asked = self.subscribed
+                self._asked = self._earlier if self.subscribed is None else self.subscribed
         if request.choice is self._unsettled:
             if result in {Result.GONE, Result.REFUSED} and request.choice.kind is not ChoiceKind.AUTO:
                 self.choice, is_news = self._before, True
@@ -238,7 +245,7 @@ class VideoPolicy:
 
     def _agreed(self, request: Request) -> None:
         self.subscribed = request.user_id if request.subscribe else None
-        self._asked = self.subscribed
+        self._asked, self._earlier = self.subscribed, None
         self._camera_was_off = request.subscribe and request.user_id not in self.people.cameras
 
     def _note(self, chosen: Chosen) -> None:

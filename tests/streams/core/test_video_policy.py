@@ -121,8 +121,8 @@ class PolicyMachine(RuleBasedStateMachine):
         if status == 0:
             self._obey(ask)
             self.seen = ask.user_id if ask.subscribe and ask.user_id in self.cameras else None
-        if status == 4 and (not ask.subscribe or self.sends == ask.user_id):
-            self.sends = None  # of somebody whom it does not know it sends nothing, nor when nobody is wanted
+        if status == 4 and self.sends == ask.user_id:
+            self.sends = None  # of somebody whom it does not know it sends nothing
         if status == 4 and ask.subscribe:
             self.gone.add(ask.user_id)
             self.followed = None

@@ -42,8 +42,8 @@ class VideoPolicy:
         self._before = self.choice  # what holds if an unsettled choice is refused
         self._unsettled: Choice | None = None
         self._present: int | None = None  # who is followed
-        self._asked: int | None = None  # whose video may come, as far as Zoom was asked for it
-        self._earlier: int | None = None  # whose may come still, as a request for somebody else was not answered
+        self._possible: list[int] = []  # whose video may come, the latest that was asked for last: several, as long as
+        # it is not known what became of a request that was not answered
         self._late: Request | None = None  # one that was answered too late counts all the same
         self._camera_was_off = False  # that of `subscribed`, at any time since
         self._has_new_reason = False  # that came while a request was waited for
@@ -90,7 +90,8 @@ class VideoPolicy:
     def down(self) -> None:
         """The connection of video or signaling is lost."""
         self.is_up = self._has_new_reason = self._has_failed = self._camera_was_off = False
-        self.request = self.subscribed = self._asked = self._earlier = self._late = None
+        self.request = self.subscribed = self._late = None
+        self._possible = []
         self._switch_s = math.inf
 
     def spoke(self, now_s: float, user_id: int) -> None:
@@ -173,7 +174,7 @@ class VideoPolicy:
         else:
             self.request = Request(ask.user_id, ask.subscribe, wanted.why, self.choice, now_s + ANSWER_S)
             self._late = None
-            self._asked = ask.user_id
+            self._possible = [*self._others(ask.user_id), ask.user_id]
             self._effects.append(ask)
 
     def _needed(self, wanted: int | None) -> Ask | None:
@@ -184,7 +185,10 @@ class VideoPolicy:
             is_fresh = not self._camera_was_off or wanted not in self.people.cameras
             return None if wanted == self.subscribed and is_fresh else Ask(wanted, subscribe=True)
         must_end = self.choice.kind is ChoiceKind.OFF or not self._camera_was_off
-        return Ask(self._asked, subscribe=False) if self._asked is not None and must_end else None
+        return Ask(self._possible[-1], subscribe=False) if self._possible and must_end else None
+
+    def _others(self, user_id: int) -> list[int]:
+        return [each for each in self._possible if each != user_id]
 
     def _must_wait(self, now_s: float, wanted: int | None) -> bool:
         """Whether it would be a switch, or another try, too soon after the last."""
@@ -212,29 +216,29 @@ class VideoPolicy:
     def _close(self, now_s: float, request: Request, result: Result, status: int | None) -> None:
         """The request has been answered, or will not be."""
         self.request, self._settled_s = None, now_s
-        is_gone = result is Result.GONE and not request.subscribe
-        if is_gone:
+        others = self._others(request.user_id)
+        is_gone = result is Result.GONE
+        if is_gone and not request.subscribe:
             result = Result.OK  # nothing comes from whoever is gone
         self._has_failed = result in {Result.REFUSED, Result.NO_ANSWER}
         self._note(request.chosen(result, status))
         is_news = self._has_new_reason
         match result:
             case Result.OK:
-                earlier = self._earlier if is_gone else None
                 self._agreed(request)
-                if earlier is not None:
-                    self._asked, is_news = earlier, True
+                if is_gone and others:
+                    self._possible, is_news = others, True
             case Result.NO_ANSWER:
-                self._earlier = self._earlier if self.subscribed is None else self.subscribed
                 self.subscribed, self._late = None, request if request.subscribe else None
             case Result.GONE:
                 self.people.gone(request.user_id)
                 self.subscribed = None if self.subscribed == request.user_id else self.subscribed
-                self._earlier = None if self._earlier == request.user_id else self._earlier
-                self._asked = self._earlier if self.subscribed is None else self.subscribed
+                self._possible = others
                 is_news |= request.choice.kind is ChoiceKind.AUTO  # then it is somebody else's turn
+            case _ if request.subscribe and request.user_id != self.subscribed:
+                self._possible = others
             case _:
-                self._asked = self._earlier if self.subscribed is None else self.subscribed
+                pass
         if request.choice is self._unsettled:
             if result in {Result.GONE, Result.REFUSED} and request.choice.kind is not ChoiceKind.AUTO:
                 self.choice, is_news = self._before, True
@@ -245,7 +249,7 @@ class VideoPolicy:
 
     def _agreed(self, request: Request) -> None:
         self.subscribed = request.user_id if request.subscribe else None
-        self._asked, self._earlier = self.subscribed, None
+        self._possible = [request.user_id] if request.subscribe else []
         self._camera_was_off = request.subscribe and request.user_id not in self.people.cameras
 
     def _note(self, chosen: Chosen) -> None:

@@ -4,6 +4,15 @@ from pathlib import Path
 
 from rtmsd.config import Config, load
 
+APP = """
+[[app]]
+name = "{name}"
+client_id = "abc"
+client_secret = {{ value = "client-{name}" }}
+webhook_secret = {{ value = "webhook-{name}" }}
+"""
+"""A section for an app with a name."""
+
 
 def load_text(directory: Path, text: str) -> Config:
     """Load a configuration that nobody else may read, so that there is nothing to warn of."""

@@ -13,15 +13,8 @@ from rtmsd.errors import ConfigError
 from rtmsd.protocol.enums import MediaType
 from rtmsd.protocol.languages import TranscriptLanguage
 from rtmsd.protocol.media_params import DEFAULTS, ChatParams, MediaParams
-from tests.config.files import load_text
+from tests.config.files import APP, load_text
 
-APP = """
-[[app]]
-name = "{name}"
-client_id = "abc"
-client_secret = {{ value = "client-{name}" }}
-webhook_secret = {{ value = "webhook-{name}" }}
-"""
 MAIN = APP.format(name="main")
 
 

@@ -24,15 +24,8 @@ from rtmsd.config import (
     until_restart,
 )
 from rtmsd.errors import ConfigError
-from tests.config.files import load_text
+from tests.config.files import APP, load_text
 
-APP = """
-[[app]]
-name = "{name}"
-client_id = "abc"
-client_secret = {{ value = "client-{name}" }}
-webhook_secret = {{ value = "webhook-{name}" }}
-"""
 MAIN, CARE = APP.format(name="main"), APP.format(name="care")
 
 

@@ -225,8 +225,9 @@ def test_any_truncation_ends_with_its_last_whole_page(
         ends.append((len(raw), writer.granule))
     cut = data.draw(st.integers(HEAD_BYTES, len(raw)))
     noise = data.draw(st.sampled_from([b"", bytes(5000), b"OggS" * 100]))
-    path.write_bytes(raw[:cut] + noise)
-    whole, granule = max(end for end in ends if end[0] <= cut)
+    content = raw[:cut] + noise
+    path.write_bytes(content)
+    whole, granule = max(end for end in ends if content.startswith(raw[: end[0]]))  # noise may be what was cut off
     with path.open("rb") as file:
         end = find_end(file.fileno(), path.stat().st_size)
         assert (whole, granule) == (HEAD_BYTES, 0) if end is None else (end.size_bytes, end.samples) == (whole, granule)

@@ -49,6 +49,7 @@ HURRIED: Final = attrs.evolve(
     speed=24,
     tone=Tone.MARKED,
     webhook_timeout_s=LIMIT_S,
+    close_s=10,
     timing=Timing(keep_alive_misses=30, signaling_window_s=600, media_window_s=650, attach_window_s=600, buffer_s=600),
 )
 

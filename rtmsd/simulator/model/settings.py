@@ -51,6 +51,7 @@ class SimulatorSettings:
         strict: False accepts what Zoom's own samples do contrary to the documents: one message 7 for several media
             connections, image codecs above their frame rate (27, 33), subscriptions as bare numbers.
         handshake_s: local seconds until a new connection must have sent its handshake.
+        close_s: local seconds for a client's answer to a close frame.
         api_key, api_secret, account_id: of the REST API; for meetings the client and the account of the OAuth app.
     """
 
@@ -69,6 +70,7 @@ class SimulatorSettings:
     tone: Tone = Tone.SPEECH
     timing: Timing = Timing()
     handshake_s: float = 10
+    close_s: float = 1
     api_key: str = "simulatedApiKey"
     api_secret: str = attrs.field(default="simulated-api-secret-of-32-bytes-or-more", repr=False)
     account_id: str = "AcctDemo_001"

@@ -16,7 +16,7 @@ from rtmsd.simulator.wire.connection import SimConnection
 from rtmsd.simulator.wire.wire import SocketOrTls, Wire
 
 _UPGRADE_S: Final = 10.0
-_CLOSE_S: Final = 1.0
+_READER_END_S: Final = 1.0
 _MAX_CLIENT_MESSAGE_BYTES: Final = 1 << 20
 
 
@@ -24,15 +24,17 @@ class Acceptor:
     """Serves every TCP connection of one simulator.
 
     Args:
+        close_s: for a client's answer to a close frame.
         report_stray: called with each connection that does not become one of a stream.
 
     Attributes:
         scheme: of its URLs, "ws" or "wss".
     """
 
-    def __init__(self, *, tls: bool, report_stray: Callable[[StrayConnection], None]) -> None:
+    def __init__(self, *, tls: bool, close_s: float, report_stray: Callable[[StrayConnection], None]) -> None:
         self.scheme = "wss" if tls else "ws"
         self._routes: dict[str, Route] = {}
+        self._close_s = close_s
         self._report_stray = report_stray
         self._numbers = itertools.count(1)
 
@@ -56,7 +58,7 @@ class Acceptor:
                 await self._serve_websocket(websocket, wire)
             await wire.aclose()
             # The reader ends by itself now; cancelled before that, it would leave a task waiting for the close.
-            nursery.cancel_scope.deadline = trio.current_time() + _CLOSE_S
+            nursery.cancel_scope.deadline = trio.current_time() + _READER_END_S
 
     async def _shake_hands(self, stream: trio.SSLStream[trio.SocketStream]) -> bool:
         """Negotiate TLS and return whether it succeeded; after a failure the connection is closed and reported."""
@@ -84,12 +86,11 @@ class Acceptor:
     async def _serve_websocket(self, websocket: WebSocketConnection, wire: Wire) -> None:
         path = websocket.path or ""
         route = self._routes[path]
-        connection = SimConnection(next(self._numbers), websocket, wire, path)
+        connection = SimConnection(next(self._numbers), websocket, wire, path, self._close_s)
         try:
             await converse(connection, route)
         finally:
-            with trio.move_on_after(_CLOSE_S):
-                await websocket.aclose()
+            await connection.close()
 
     def _stray(self, why: str) -> None:
         self._report_stray(StrayConnection(why))

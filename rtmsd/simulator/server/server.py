@@ -65,7 +65,9 @@ class Simulator:
         self.sessions: dict[str, SimSession] = {}
         self.rooms: dict[str, SimRoom] = {}
         self.rest = RestApi(self, api_address)
-        self.acceptor = Acceptor(tls=settings.tls, report_stray=functools.partial(self.observe, None))
+        self.acceptor = Acceptor(
+            tls=settings.tls, close_s=settings.close_s, report_stray=functools.partial(self.observe, None)
+        )
         self.observer: Observer = lambda rtms_stream_id, notice: None
         sender.observer = functools.partial(self.observe, None)
         self.webhooks: list[WebhookDelivery] = []

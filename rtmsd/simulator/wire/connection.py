@@ -20,8 +20,6 @@ from rtmsd.simulator.wire.wire import Token, Wire, WireState
 
 ConnectionKind: TypeAlias = Literal["signaling", "media"]
 
-_CLOSE_S = 1.0
-
 
 class ConnectionState(enum.Enum):
     HANDSHAKING = enum.auto()
@@ -40,7 +38,7 @@ class SimConnection:
         ready_s: local time of the media handshake, until message 7 is received.
     """
 
-    def __init__(self, number: int, websocket: WebSocketConnection, wire: Wire, path: str) -> None:
+    def __init__(self, number: int, websocket: WebSocketConnection, wire: Wire, path: str, close_s: float) -> None:
         self.number = number
         self.path = path
         self.wire = wire
@@ -54,6 +52,7 @@ class SimConnection:
         self.opened_ms = 0  # when the handshake succeeded
         self.busy_ms = 0  # when media was last sent
         self._websocket = websocket
+        self._close_s = close_s
         self._unanswered: dict[int, KeepAlive] = {}
         self._asked_ms = 0
         self._missed = 0
@@ -83,8 +82,8 @@ class SimConnection:
         return await self._websocket.get_message()
 
     async def close(self) -> None:
-        """Send what was posted, then the close handshake, within a second at most."""
-        with trio.move_on_after(_CLOSE_S), contextlib.suppress(ConnectionClosed):
+        """Send what was posted, then the close handshake, within the time that the settings give it."""
+        with trio.move_on_after(self._close_s), contextlib.suppress(ConnectionClosed):
             await self._websocket.aclose()
 
     @property

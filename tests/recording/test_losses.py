@@ -303,3 +303,19 @@ async def test_an_end_that_is_repeated_after_a_kill_opens_no_gap(studio: Any, to
     await second.finish()
     assert listed(tools.manifest(second), tools.T) == []
     assert verify(second.directory) == []
+
+
+async def test_what_somebody_said_before_a_loss_is_not_explained_by_coming_back_first(studio: Any, tools: Any) -> None:
+    recorder, T = await studio.open(), tools.T
+    number = recorder.connected("media", AUDIO)
+    for user_id in (5, 6):
+        recorder.media.audio(user_id, None, T, tools.packet(1))
+    for ms in (20, 40):  # those of 6 were on their way
+        recorder.media.audio(5, None, T + ms, tools.packet(2))
+    recorder.lost(number, "media_reconnect", "reset")
+    recorder.connected("media", AUDIO)
+    for user_id in (6, 5):
+        recorder.media.audio(user_id, None, T + 60, tools.packet(3))
+    recorder.heard(T + 80)
+    (gap,) = recorder.snapshot()["gaps"]
+    assert (gap["user_id"], gap["from_ms"] - T, gap["to_ms"] - T, gap["cause"]) == (6, 20, 60, "media_reconnect")

@@ -25,7 +25,7 @@ from rtmsd.recording.media.store import FRESH_MS, IntakeContext, Kept, MediaStor
 from rtmsd.recording.media.wav.header import PcmFormat, WavHeader
 from rtmsd.recording.media.wav.recent_packets import RecentPackets
 from rtmsd.recording.media.wav.track import ADJUSTMENTS, Placement, Track
-from rtmsd.recording.timeline.gaps import Gap
+from rtmsd.recording.timeline.gaps import CONTIGUOUS_MS, Gap
 
 _MAX_FILES: Final = 2000
 """Bound of the files of a stream, against senseless ids; packets past it are dropped."""
@@ -155,11 +155,11 @@ class AudioStore(MediaStore[bytes]):
             timeline.clock_ms = max(timeline.clock_ms, self.newest_ms or 0)
             if time_ms > timeline.clock_ms + FRESH_MS:
                 self._ahead.add(track)
-        end_ms = track.end_ms
+        end_ms, heard_ms = track.end_ms, track.heard_ms
         match track.place(time_ms, data):
             case Placement.KEPT:
                 if time_ms < timeline.audio_watch_ms:
-                    self._cover(track, end_ms, *self._span(time_ms, data))
+                    self._cover(track, end_ms, heard_ms, *self._span(time_ms, data))
                 return Kept.KEPT
             case Placement.REPEAT:
                 return Kept.REPEAT
@@ -171,26 +171,31 @@ class AudioStore(MediaStore[bytes]):
                 super()._drop("late", user_id, *self._span(time_ms, data))
         return Kept.NOT
 
-    def _cover(self, track: Track, before_ms: int, from_ms: int, to_ms: int) -> None:
-        """A packet was kept that may make a gap shorter; `before_ms` is where its file ended before it."""
+    def _cover(self, track: Track, end_ms: int, heard_ms: int, from_ms: int, to_ms: int) -> None:
+        """A packet was kept that may make a gap shorter; `end_ms` and `heard_ms` are its track's from before it."""
         timeline = self._context.timeline
         outage = timeline.outage_ending("audio")
         timeline.covered("audio", track.user_id, from_ms, to_ms)
-        if track.end_ms not in {before_ms, to_ms}:
+        if track.end_ms not in {end_ms, to_ms}:
             # Where it was put counts, too: of a coarse clock several have the same time.
             timeline.covered("audio", track.user_id, track.end_ms - (to_ms - from_ms), track.end_ms)
         if outage is not None:
-            self._doubt_others(track, to_ms, *outage)
+            self._doubt(track, heard_ms, (from_ms, to_ms), outage)
         self._context.nudge()  # out of Zoom's buffer: many seconds in a moment, and no second time
 
-    def _doubt_others(self, first: Track, until_ms: int, since_ms: int, cause: str) -> None:
-        """Audio is back with a packet of one person: that of another for the same time may have been lost on the way.
+    def _doubt(self, first: Track, heard_ms: int, back: tuple[int, int], outage: tuple[int, str]) -> None:
+        """Audio is back with a packet of one person: that of another for the same time may have been lost on the way,
+        and so may what this one said up to the loss, if another's packet was the last that came.
 
         What is called missing here is so until the packet comes, which it does at once if it was not lost.
         """
+        (from_ms, to_ms), (since_ms, cause) = back, outage
+        expected_ms = since_ms - _FELL_SILENT_MS
+        if expected_ms < heard_ms < since_ms and from_ms - heard_ms > CONTIGUOUS_MS:
+            self._context.timeline.missing("audio", first.user_id, heard_ms, from_ms, cause)
         for track in self.tracks.values():
-            if track is not first and since_ms - _FELL_SILENT_MS < track.heard_ms < until_ms:
-                self._context.timeline.missing("audio", track.user_id, track.heard_ms, until_ms, cause)
+            if track is not first and expected_ms < track.heard_ms < to_ms:
+                self._context.timeline.missing("audio", track.user_id, track.heard_ms, to_ms, cause)
 
     def _drop(self, reason: str, user_id: UserId | None, from_ms: int, to_ms: int) -> None:
         track = None if user_id is None else self.tracks.get(user_id)

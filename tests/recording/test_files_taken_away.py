@@ -249,6 +249,29 @@ async def test_a_file_of_lines_begins_again_without_a_hole(scene: Scene, name: s
         assert (scene.directory / f"{name}.damaged").stat().st_size == size_bytes
 
 
+async def test_lines_that_were_sent_after_what_they_say_are_missing_when_they_were_sent(scene: Scene) -> None:
+    said_ms, sent_ms = scene.T + 300, scene.T + 1500
+    scene.recorder.media.text(
+        TranscriptData(
+            user_id=5,
+            user_name="Ana",
+            text="word 10",
+            timestamp_ms=sent_ms,
+            start_ms=said_ms,
+            end_ms=said_ms + 100,
+            language=9,
+            attribute=None,
+        )
+    )
+    await scene.recorder.flusher.flush()
+    (scene.directory / "transcript.jsonl").unlink()
+    scene.number = 100
+    await scene.go_on(1)
+    await scene.end()
+    assert scene.damaged() == [("transcript", None, 0, 1500)]
+    assert verify(scene.directory) == []
+
+
 @pytest.mark.parametrize("lost", [["5.mjpeg"], ["5.mjpeg.jsonl"], ["5.mjpeg", "5.mjpeg.jsonl"]])
 @pytest.mark.parametrize("how", ["remove", "cut"])
 async def test_pictures_go_on_in_another_pair(scene: Scene, lost: list[str], how: str) -> None:

@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections import deque
+from collections.abc import Mapping
 from typing import Any, Final
 
 from rtmsd.protocol.causes import GapCause
@@ -29,7 +30,7 @@ class TextStore(MediaStore[Data]):
         super().__init__(context)
         self._lines = context.maker.existing(MEDIA_FILES[self.media], 0)
         self._recent: deque[int] = deque(maxlen=_RECENT)
-        self._ends: deque[tuple[int, int]] = deque(maxlen=_REMEMBERED)  # of the newest lines: offset, and time
+        self._ends: deque[tuple[int, int]] = deque(maxlen=_REMEMBERED)  # of the newest lines: offset, `_latest_ms`
 
     @property
     def received_bytes(self) -> int:
@@ -49,7 +50,7 @@ class TextStore(MediaStore[Data]):
         if not self._remember(line):
             return False
         self._lines.append(json_line(line))
-        self._ends.append((self._lines.size_bytes, line.get("end_ms") or line["timestamp_ms"]))
+        self._ends.append((self._lines.size_bytes, _latest_ms(line)))
         return True
 
     def _remember(self, line: dict[str, Any]) -> bool:
@@ -58,7 +59,7 @@ class TextStore(MediaStore[Data]):
         if key in self._recent:
             return False
         self._recent.append(key)
-        self._note_newest(max(line["timestamp_ms"], line.get("end_ms") or 0))
+        self._note_newest(_latest_ms(line))
         return True
 
     def damaged(self, damage: Damage) -> Gap | None:
@@ -90,3 +91,9 @@ class TextStore(MediaStore[Data]):
                 bytes=self._lines.size_bytes,
             )
         ]
+
+
+def _latest_ms(line: Mapping[str, Any]) -> int:
+    """Return when a line was sent or, if that is later, until when was spoken."""
+    latest_ms: int = max(line["timestamp_ms"], line.get("end_ms") or 0)
+    return latest_ms

@@ -227,14 +227,18 @@ def _reckon_transcripts(
     gaps = [gap for gap in manifest["gaps"] if gap["media"] == "transcript"]
     # Transcripts are not buffered: nobody expects what was said before somebody was there to hear it.
     spans = (span for span in session.record.connections if span.media_type & (MediaType.TRANSCRIPT | MediaType.ALL))
-    first_ms = min((span.opened_ms for span in spans), default=manifest["ended_ms"])
+    opened_ms = sorted(span.opened_ms for span in spans)
+    first_ms = opened_ms[0] if opened_ms else manifest["ended_ms"]
     for item in session.record.transcripts:
         content = item.content
         who = content.get("user_id", content.get("channel_id"))
         key = (who, content["start_time"], content["end_time"], content["data"])
         if item.fate in ARRIVED:
             result.transcripts += 1
-        if key in recorded or (item.fate not in ARRIVED and item.timestamp_ms <= first_ms + READY_MS):
+        if key in recorded:
+            continue
+        is_connecting = any(each <= item.timestamp_ms <= each + READY_MS for each in opened_ms)
+        if item.fate not in ARRIVED and (item.timestamp_ms <= first_ms or is_connecting):
             continue
         result.transcripts_lost += item.fate in ARRIVED
         # A lost message is missing at the time it was sent; one that came and was dropped, at the time it was spoken.

@@ -18,7 +18,8 @@ def only_recording(recordings: Path) -> Path:
 
 
 def remove_all(directory: Path) -> None:
-    shutil.rmtree(directory)
+    while directory.exists():  # the daemon may add a file meanwhile
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 def remove_audio(directory: Path) -> None:

@@ -108,7 +108,7 @@ def test_a_stream_is_found_by_a_unique_prefix(busy: Busy) -> None:
 def test_top(busy: Busy) -> None:
     live = on_terminal(busy.daemon.ctl_command("top", "--interval", "0.1"), {}, until_shown=b"cute-one")
     assert live.code == 0
-    for words in ("rtmsd ", "ok", "streams   2 active", "webhooks  last", "received  ", "disk      ", "RECEIVING"):
+    for words in ("rtmsd ", "ok", "streams   2 active", "webhooks  last", "received  ", "disk      ", "LAST PACKET"):
         assert words in live.out
     once = busy.daemon.asked("top")
     assert once["status"]["phase"] == "serving"

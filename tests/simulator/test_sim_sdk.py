@@ -126,7 +126,12 @@ async def run_all(directory: Path, results: dict[str, tuple[SimSession, Heard]])
         home = directory / name
         home.mkdir()
         settings = SimulatorSettings(
-            host="localhost", tls=True, ca_file=home / "ca.pem", speed=QUICK.get(name, SPEED), timing=PATIENT
+            host="localhost",
+            tls=True,
+            ca_file=home / "ca.pem",
+            speed=QUICK.get(name, SPEED),
+            close_s=10,
+            timing=PATIENT,
         )
         async with open_simulator(settings) as simulator:
             results[name] = await run(simulator, name, home)

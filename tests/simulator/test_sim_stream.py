@@ -30,7 +30,7 @@ from rtmsd.simulator.media.marks import find_marks
 from rtmsd.simulator.model.record import StrayConnection
 from tests.simulator.conftest import Client
 
-SETTINGS = SimulatorSettings(speed=20, tone=Tone.MARKED)
+SETTINGS = SimulatorSettings(speed=20, tone=Tone.MARKED, close_s=10)
 
 
 @pytest.fixture

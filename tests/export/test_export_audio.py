@@ -5,6 +5,7 @@ import json
 import math
 import random
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -265,6 +266,7 @@ def test_a_bitrate_that_opus_cannot_have_is_refused(made: Made, capsys: Capture,
     assert is_fit or "from 500 to 256000 bit/s" in capsys.readouterr().err
 
 
+@pytest.mark.skipif(shutil.which("ffprobe") is None, reason="ffprobe is not installed")
 @pytest.mark.parametrize("rate_hz", [8000, 16_000, 32_000, 48_000])
 def test_opus_is_the_same_tone(made: Made, rate_hz: int) -> None:
     made.person(1, "Ana")

@@ -287,7 +287,7 @@ class PolicyMachine(RuleBasedStateMachine):
                 if is_there and (not self.lapses or choice.user_id in self.cameras):
                     assert self.sends == choice.user_id or choice.user_id not in self.cameras
             case _ if self.policy.follow is Follow.MANUAL:
-                pass
+                assert self.sends is None, "somebody is seen, although nobody was chosen"
             case _ if can_be_seen:
                 speakers = [each for each in reversed(self.spoke) if each in can_be_seen]
                 expected = speakers[:1] if speakers and self.policy.follow is Follow.ACTIVE_SPEAKER else can_be_seen
@@ -445,6 +445,25 @@ def test_video_of_before_a_request_without_an_answer_is_ended_too() -> None:
     policy.choose(13.0, Choice(ChoiceKind.OFF))
     policy.answered(13.1, BO, 4)
     assert asks(policy)[-1] == (ANA, False)
+
+
+def test_video_of_whom_nobody_chose_is_ended_with_the_camera_off_too() -> None:
+    policy = connected(Follow.MANUAL, ANA)
+    policy.choose(0.0, Choice(ChoiceKind.USER, ANA))
+    policy.answered(0.1, ANA, 0)
+    policy.camera(1.0, ANA, on=False)
+    policy.choose(2.0, Choice(ChoiceKind.AUTO))
+    assert asks(policy) == [(ANA, True), (ANA, False)]  # before the camera goes on again
+
+
+def test_an_end_without_an_answer_is_asked_for_again() -> None:
+    policy = connected(Follow.FIRST_CAMERA)
+    policy.choose(0.0, Choice(ChoiceKind.USER, ANA))  # as far as we know without a camera
+    policy.answered(0.1, ANA, 0)
+    policy.choose(1.0, Choice(ChoiceKind.OFF))
+    policy.tick(1.0 + ANSWER_S)
+    policy.choose(20.0, Choice(ChoiceKind.AUTO))
+    assert asks(policy) == [(ANA, True), (ANA, False), (ANA, False)]
 
 
 def test_who_is_gone_is_not_chosen_until_there_is_an_event_of_that_participant() -> None:

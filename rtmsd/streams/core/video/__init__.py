@@ -12,5 +12,6 @@ above, is where the core meets it.
 - What failed is tried again at the next reason: an event about a camera, a speaker or a participant, an operator's
   choice, a reconnection. Who is gone, as Zoom says, is not chosen again until there is an event about that participant.
 - Zoom may repeat joins and cameras after a reconnection, or not: what is known stays known, and what comes is added.
-  Whether a subscription outlives the camera being off is not documented: when it goes on, we ask again.
+  Whether a subscription outlives the camera being off is not documented: when it goes on, we ask again, and where
+  nobody shall be seen, we end it.
 """

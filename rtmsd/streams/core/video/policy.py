@@ -179,13 +179,13 @@ class VideoPolicy:
 
     def _needed(self, wanted: int | None) -> Ask | None:
         """Return the request that brings about what is wanted; None if Zoom was asked for it, or for nothing."""
-        if wanted is not None and self.people.is_gone(wanted):
-            return None
-        if wanted is not None:
-            is_fresh = not self._camera_was_off or wanted not in self.people.cameras
-            return None if wanted == self.subscribed and is_fresh else Ask(wanted, subscribe=True)
-        must_end = self.choice.kind is ChoiceKind.OFF or not self._camera_was_off
-        return Ask(self._possible[-1], subscribe=False) if self._possible and must_end else None
+        if wanted is None:
+            is_by_choice = self.choice.kind is ChoiceKind.OFF or self.follow is Follow.MANUAL
+            must_end = is_by_choice or self.subscribed is None  # otherwise for want of cameras: that one's is off, too
+            return Ask(self._possible[-1], subscribe=False) if self._possible and must_end else None
+        is_fresh = not self._camera_was_off or wanted not in self.people.cameras
+        is_asked = wanted == self.subscribed and is_fresh
+        return None if is_asked or self.people.is_gone(wanted) else Ask(wanted, subscribe=True)
 
     def _others(self, user_id: int) -> list[int]:
         return [each for each in self._possible if each != user_id]

@@ -26,9 +26,11 @@ class PolicyMachine(RuleBasedStateMachine):
     What Zoom knows (`present`, `on`, `sends`) and what it told us (`cameras`, `spoke`) are two things.
     """
 
+    is_sound = False
+
     @initialize(follow=st.sampled_from(Follow), lapses=st.booleans())
     def begin(self, follow: Follow, lapses: bool) -> None:
-        self.policy = VideoPolicy(follow, SWITCH_S)
+        self.policy, self.is_sound = VideoPolicy(follow, SWITCH_S), True
         self.lapses = lapses  # whether a subscription ends with the camera
         self.now_s = 0.0
         self.is_up = False
@@ -40,6 +42,8 @@ class PolicyMachine(RuleBasedStateMachine):
         self.gone: set[int] = set()
         self.asked: tuple[Ask, float, Choice] | None = None  # since when, and for which choice
         self.answer_is_lost = False
+        self.late: Ask | None = None  # the latest request, not answered in time
+        self.has_failed = self.has_reason = False  # the latest request; to look again since it was made
         self.held = self.before = self.policy.choice
         self.open_choice: Choice | None = None
         self.followed: int | None = None
@@ -50,11 +54,13 @@ class PolicyMachine(RuleBasedStateMachine):
 
     def take(self, *, is_operators: bool = False) -> None:
         """Hold what the policy asks for against what it may ask for."""
+        self.is_sound = False
         for effect in self.policy.take_effects():
             match effect:
                 case Ask():
                     self._check_ask(effect, is_operators=is_operators)
-                    self.asked = (effect, self.now_s, self.held)
+                    self.asked, self.late = (effect, self.now_s, self.held), None
+                    self.has_failed = self.has_reason = False
                 case Settled(choice):
                     assert choice is self.open_choice, "a choice settled that nobody waits for"
                     self.open_choice = None
@@ -62,10 +68,33 @@ class PolicyMachine(RuleBasedStateMachine):
                     assert effect.why
         assert self.policy.choice is self.held, "an operator's choice did not hold"
         assert self.policy.due_s > self.now_s, "a timer that never is done"
+        assert self.policy.seen == self.seen, "somebody else is shown as seen"
+        if self.is_up and self.asked is None and self.policy.due_s == math.inf and not self.has_failed:
+            self._check_rest()
+        self.is_sound = True
+
+    def _check_rest(self) -> None:
+        """Nothing is waited for, and nothing failed: who should be seen was asked for, on this connection."""
+        followed = set(self.cameras) - self.gone
+        match self.held.kind:
+            case ChoiceKind.OFF:
+                assert self.policy.subscribed is None, "somebody is seen, although nobody shall be"
+            case ChoiceKind.USER:
+                assert self.policy.subscribed == self.held.user_id or self.held.user_id in self.gone, "not asked for"
+                followed &= {self.held.user_id or 0}
+                assert not followed or self.seen in followed, "not asked for again"
+            case _ if self.policy.follow is Follow.MANUAL:
+                assert self.policy.subscribed is None, "somebody is seen, although nobody was chosen"
+            case _ if followed:
+                assert self.seen is not None, "nobody is asked for, although there is somebody"
+                self._check_followed(self.seen)
+            case _:
+                assert self.seen is None
 
     def _check_ask(self, ask: Ask, *, is_operators: bool) -> None:
         assert self.is_up, "asked while not connected"
         assert self.asked is None, "a second request beside one that waits"
+        assert self.has_reason or not self.has_failed, "tried again without a reason"
         choice = self.held
         match choice.kind:
             case ChoiceKind.OFF:
@@ -76,7 +105,7 @@ class PolicyMachine(RuleBasedStateMachine):
                 assert ask.user_id in self.cameras, "chosen without a camera"
                 assert ask.user_id not in self.gone, "chosen although gone"
                 self._check_followed(ask.user_id)
-                is_switch = self.seen not in {None, ask.user_id}
+                is_switch = self.has_failed or self.seen not in {None, ask.user_id}
                 if is_switch and not is_operators and self.open_choice is None:
                     assert self.now_s >= self.settled_s + SWITCH_S, "switched too soon"
             case _:
@@ -105,7 +134,8 @@ class PolicyMachine(RuleBasedStateMachine):
             if self.asked is not None and self.now_s >= self.asked[1] + ANSWER_S:
                 if self.answer_is_lost:
                     self._obey(self.asked[0])
-                self.asked, self.settled_s, self.seen = None, self.now_s, None
+                self.late = self.asked[0] if self.asked[0].subscribe else None
+                self.asked, self.settled_s, self.seen, self.has_failed = None, self.now_s, None, True
             self.policy.tick(self.now_s)
             self.take()
         self.now_s = until_s
@@ -123,14 +153,27 @@ class PolicyMachine(RuleBasedStateMachine):
             self.seen = ask.user_id if ask.subscribe and ask.user_id in self.cameras else None
         if status == 4 and self.sends == ask.user_id:
             self.sends = None  # of somebody whom it does not know it sends nothing
+        if status == 4:
+            self.seen = None if self.seen == ask.user_id else self.seen
         if status == 4 and ask.subscribe:
             self.gone.add(ask.user_id)
             self.followed = None
-            self.seen = None if self.seen == ask.user_id else self.seen
         is_refused = status != 0 and (status != 4 or ask.subscribe)
         if is_refused and choice is self.open_choice and choice.kind is not ChoiceKind.AUTO:
-            self.held = self.before
+            self.held, self.has_reason = self.before, True
+        self.has_failed = is_refused and status != 4
         self.policy.answered(self.now_s, ask.user_id if is_named else None, status)
+        self.take()
+
+    @rule()
+    @precondition(lambda self: self.late is not None)
+    def zoom_answers_too_late(self) -> None:
+        """It did as it was asked, and says so when nobody waits any more."""
+        assert self.late is not None
+        late, self.late = self.late, None
+        self._obey(late)
+        self.seen = late.user_id if late.user_id in self.cameras else None
+        self.policy.answered(self.now_s, late.user_id, 0)
         self.take()
 
     def _obey(self, ask: Ask) -> None:
@@ -138,7 +181,8 @@ class PolicyMachine(RuleBasedStateMachine):
 
     @rule(user_id=USERS, status=st.sampled_from([0, 4, 45]))
     def zoom_answers_what_was_not_asked(self, user_id: int, status: int) -> None:
-        if (self.asked is None and status != 0) or (self.asked is not None and user_id != self.asked[0].user_id):
+        waiting = self.late if self.asked is None else self.asked[0]
+        if waiting is None or user_id != waiting.user_id or (waiting is self.late and status != 0):
             self.policy.answered(self.now_s, user_id, status)
             assert self.policy.take_effects() == []
 
@@ -151,6 +195,7 @@ class PolicyMachine(RuleBasedStateMachine):
     def video_is_connected(self, is_repeated: bool) -> None:
         self.is_up = True
         self.sends = self.seen = None
+        self.has_failed = False
         self.gone.clear()
         self.policy.up(self.now_s)
         self.take()
@@ -166,7 +211,7 @@ class PolicyMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.is_up)
     def video_is_lost(self) -> None:
         self.is_up = False
-        self.asked = self.sends = self.seen = None
+        self.asked = self.late = self.sends = self.seen = None
         self.policy.down()
         self.take()
 
@@ -203,6 +248,7 @@ class PolicyMachine(RuleBasedStateMachine):
         """Zoom says so, unless signaling is down."""
         if not self.is_up:
             return
+        self.has_reason = True
         if what in {"off", "left"}:
             self.cameras.pop(user_id, None)
             self.seen = None if self.seen == user_id else self.seen
@@ -234,7 +280,7 @@ class PolicyMachine(RuleBasedStateMachine):
         replaced, self.open_choice = self.open_choice, None
         if replaced is None:
             self.before = self.held
-        self.held, self.open_choice, self.followed = choice, choice, None
+        self.held, self.open_choice, self.followed, self.has_reason = choice, choice, None, True
         self.gone = set() if choice.user_id is None else self.gone - {choice.user_id}
         self.policy.choose(self.now_s, choice)
         if replaced is not None:
@@ -262,7 +308,7 @@ class PolicyMachine(RuleBasedStateMachine):
     # The end
 
     def teardown(self) -> None:
-        if hasattr(self, "policy"):
+        if self.is_sound:  # what failed is not to be covered by what fails because of it
             self.settle()
 
     def settle(self) -> None:
@@ -294,7 +340,7 @@ class PolicyMachine(RuleBasedStateMachine):
                 assert self.policy.subscribed in expected
                 assert self.sends == self.policy.subscribed, "somebody else is seen"
             case _:
-                pass
+                assert self.sends not in self.on, "somebody is seen who was not asked for"
 
 
 TestPolicy = PolicyMachine.TestCase

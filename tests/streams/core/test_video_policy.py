@@ -523,6 +523,15 @@ def test_who_is_gone_is_not_chosen_until_there_is_an_event_of_that_participant()
     assert asks(policy) == [(BO, True)]
 
 
+def test_who_is_gone_is_not_asked_for_again_at_once_after_however_many() -> None:
+    policy = connected(Follow.FIRST_CAMERA)
+    for user_id in range(1, MAX_PEOPLE + 10):
+        policy.camera(1.0, user_id, on=True)
+        policy.answered(1.0, user_id, 4)
+        assert asks(policy) == [(user_id, True)]
+        policy.camera(1.0, user_id, on=False)
+
+
 def test_an_operators_choice_that_is_refused_is_not_taken() -> None:
     policy = connected(Follow.ACTIVE_SPEAKER, ANA, BO)
     policy.answered(0.0, ANA, 0)

@@ -19,10 +19,10 @@ class People:
     def __init__(self) -> None:
         self.cameras: dict[int, None] = {}
         self._spoke: dict[int, None] = {}  # the latest last
-        self._gone: set[int] = set()  # of whom Zoom says that they are not there
+        self._gone: dict[int, None] = {}  # of whom Zoom says that they are not there, the latest last
 
     def camera_on(self, user_id: int) -> None:
-        self._gone.discard(user_id)
+        self._gone.pop(user_id, None)
         if len(self.cameras) < MAX_PEOPLE:
             self.cameras.setdefault(user_id)
 
@@ -31,7 +31,7 @@ class People:
 
     def spoke(self, user_id: int) -> None:
         """The participant is the active speaker."""
-        self._gone.discard(user_id)
+        self._gone.pop(user_id, None)
         self._spoke.pop(user_id, None)
         self._spoke[user_id] = None
         if len(self._spoke) > MAX_SPEAKERS:
@@ -40,19 +40,23 @@ class People:
     def left(self, user_id: int) -> None:
         self.cameras.pop(user_id, None)
         self._spoke.pop(user_id, None)
-        self._gone.discard(user_id)
+        self._gone.pop(user_id, None)
 
     def gone(self, user_id: int) -> None:
         """Zoom knows no such participant, whatever events said: not to be asked for until there is another one."""
-        if len(self._gone) < MAX_PEOPLE:
-            self._gone.add(user_id)
+        self._gone[user_id] = None
+        if len(self._gone) > MAX_PEOPLE:
+            del self._gone[next(iter(self._gone))]
 
     def is_gone(self, user_id: int) -> bool:
         return user_id in self._gone
 
     def may_be_back(self, user_id: int | None = None) -> None:
         """There is a reason to ask for a participant again; None: for all."""
-        self._gone = set() if user_id is None else self._gone - {user_id}
+        if user_id is None:
+            self._gone.clear()
+        else:
+            self._gone.pop(user_id, None)
 
     def can_be_seen(self, user_id: int | None) -> bool:
         return user_id in self.cameras and user_id not in self._gone

@@ -1,6 +1,5 @@
 """The decisions on one participant's video: Zoom's words become the policy's inputs, and its choices actions."""
 
-import math
 from typing import Final
 
 from rtmsd.protocol import messages as m
@@ -103,7 +102,7 @@ class VideoDecisions:
     def _ready(self) -> VideoPolicy | None:
         """Return the policy, which asks for nothing while signaling is not up, or after the end."""
         policy, s = self.policy, self._s
-        if policy is not None and policy.is_up and (not s.uplink.is_up or s.outcome is not None):
+        if policy is not None and (not s.uplink.is_up or s.outcome is not None):
             policy.down()
         return policy
 
@@ -126,7 +125,7 @@ class VideoDecisions:
         if (known := self.policy.known) != self._kept:
             self._kept = known
             s.emit(KeepVideo(known))
-        s.video_due_s = self.policy.due_s if self.policy.is_up else math.inf
+        s.video_due_s = self.policy.due_s
 
     def _log(self, chosen: Chosen) -> None:
         """Of requests that fail in the same way the log hears once, until one succeeds."""

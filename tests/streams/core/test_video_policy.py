@@ -11,7 +11,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from rtmsd.streams.core.video.choice import Choice, ChoiceKind, Follow
 from rtmsd.streams.core.video.people import MAX_PEOPLE, MAX_SPEAKERS, People
-from rtmsd.streams.core.video.policy import VideoPolicy
+from rtmsd.streams.core.video.policy import AFTER, VideoPolicy
+from rtmsd.streams.core.video.policy import Phase as PolicyPhase
 from rtmsd.streams.core.video.requests import ANSWER_S, Ask, Chosen, Result, Settled
 
 SWITCH_S = 2.0
@@ -69,12 +70,15 @@ class PolicyMachine(RuleBasedStateMachine):
         assert self.policy.choice is self.held, "an operator's choice did not hold"
         assert self.policy.due_s > self.now_s, "a timer that never is done"
         assert self.policy.seen == self.seen, "somebody else is shown as seen"
-        if self.is_up and self.asked is None and self.policy.due_s == math.inf and not self.has_failed:
+        is_asking = self.policy.phase in {PolicyPhase.ASKING, PolicyPhase.OUTDATED}
+        assert is_asking == (self.policy.request is not None), "a request in the wrong phase"
+        has_looked = self.has_reason or not self.has_failed
+        if self.is_up and self.asked is None and self.policy.due_s == math.inf and has_looked:
             self._check_rest()
         self.is_sound = True
 
     def _check_rest(self) -> None:
-        """Nothing is waited for, and nothing failed: who should be seen was asked for, on this connection."""
+        """Nothing is waited for, not even a reason to try again: Zoom was asked for who should be seen."""
         followed = set(self.cameras) - self.gone
         match self.held.kind:
             case ChoiceKind.OFF:
@@ -366,13 +370,19 @@ def choose_nothing(policy: VideoPolicy, now_s: float, choice: Choice) -> None:
 
 
 def forget_to_ask_again(policy: VideoPolicy, now_s: float) -> None:
-    policy.is_up = True
+    policy.phase = PolicyPhase.FREE
+
+
+def notice_nothing(policy: VideoPolicy, now_s: float) -> None:
+    if policy.request is None:
+        CONSIDER(policy, now_s)
 
 
 CONSIDER, CHOOSE = VideoPolicy._consider, VideoPolicy.choose
 BROKEN: dict[str, tuple[type[Any], str, object, str]] = {
     "two requests at a time": (VideoPolicy, "_consider", consider_at_once, "a second request"),
     "switches at any time": (VideoPolicy, "_must_wait", never, "switched too soon"),
+    "reasons are lost": (VideoPolicy, "_consider", notice_nothing, "not asked for|although|not the (active|first)"),
     "choices are lost": (VideoPolicy, "choose", choose_nothing, "nobody waits for|did not hold"),
     "the gone are chosen": (People, "gone", never, "although gone|a timer that never is done"),
     "lost cameras are not noticed": (
@@ -389,6 +399,17 @@ BROKEN: dict[str, tuple[type[Any], str, object, str]] = {
 def test_a_broken_policy_is_found_out(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     owner, attribute, broken, complaint = BROKEN[name]
     monkeypatch.setattr(owner, attribute, broken)
+    find_out(complaint)
+
+
+@pytest.mark.parametrize("result", [result for result, phase in AFTER.items() if phase is PolicyPhase.FAILED])
+def test_a_failure_that_is_forgotten_is_found_out(result: Result, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(AFTER, result, PolicyPhase.FREE)
+    find_out("tried again without a reason|switched too soon")
+
+
+def find_out(complaint: str) -> None:
+    """Let the machine find a fault in the policy."""
     briefly = settings(
         max_examples=600,
         stateful_step_count=40,

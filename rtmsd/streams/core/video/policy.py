@@ -1,7 +1,9 @@
 """The policy of one participant's video: who is asked for, when, and what Zoom's answer means."""
 
+import enum
 import math
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Final
 
 import attrs
 
@@ -20,14 +22,34 @@ from rtmsd.streams.core.video.people import People
 from rtmsd.streams.core.video.requests import ANSWER_S, RESULTS, Ask, Chosen, Request, Result, Settled, chooser
 
 
+class Phase(enum.Enum):
+    """Whether Zoom can be asked, and what became of the latest request."""
+
+    DOWN = enum.auto()  # video or signaling is not connected
+    FREE = enum.auto()  # there was none on this connection, or it is done with
+    FAILED = enum.auto()  # it is tried again at the next reason, but not too soon
+    ASKING = enum.auto()  # it is waited for
+    OUTDATED = enum.auto()  # likewise, and there has been a reason to look again who should be seen
+
+
+AFTER: Final[Mapping[Result, Phase]] = {
+    Result.OK: Phase.FREE,
+    Result.GONE: Phase.FREE,
+    Result.REFUSED: Phase.FAILED,
+    Result.NO_ANSWER: Phase.FAILED,
+}
+"""The phase after a request, by its result."""
+
+
 class VideoPolicy:
     """Inputs are methods, each with its time; what follows is in `take_effects`, and when `tick` is due in `due_s`.
 
     Attributes:
         choice: the operator's that holds.
         latest: the latest choice that was made.
-        request: the one that is waited for.
-        subscribed: whom Zoom was asked for last, and agreed to.
+        request: the one that is waited for, in the phases `ASKING` and `OUTDATED`.
+        subscribed: whom Zoom was asked for last, and agreed to; None: nobody, or it is not known.
+        seen: whose video comes now, as far as Zoom said: `subscribed`, unless that camera was off at any time since.
     """
 
     def __init__(self, follow: Follow, switch_after_s: float) -> None:
@@ -37,7 +59,8 @@ class VideoPolicy:
         self.latest: Chosen | None = None
         self.request: Request | None = None
         self.subscribed: int | None = None
-        self.is_up = False
+        self.seen: int | None = None
+        self.phase = Phase.DOWN
         self._switch_after_s = switch_after_s
         self._before = self.choice  # what holds if an unsettled choice is refused
         self._unsettled: Choice | None = None
@@ -45,16 +68,12 @@ class VideoPolicy:
         self._possible: list[int] = []  # whose video may come, the latest that was asked for last: several, as long as
         # it is not known what became of a request that was not answered
         self._late: Request | None = None  # one that was answered too late counts all the same
-        self._camera_was_off = False  # that of `subscribed`, at any time since
-        self._has_new_reason = False  # that came while a request was waited for
-        self._has_failed = False
         self._settled_s, self._switch_s = -math.inf, math.inf
         self._effects: list[Ask | Chosen | Settled] = []
 
     @property
-    def seen(self) -> int | None:
-        """The participant whose video comes now, as far as Zoom said; None: nobody, or the camera is off."""
-        return None if self._camera_was_off else self.subscribed
+    def is_up(self) -> bool:
+        return self.phase is not Phase.DOWN
 
     @property
     def known(self) -> dict[str, Any]:
@@ -83,14 +102,14 @@ class VideoPolicy:
     def up(self, now_s: float) -> None:
         """Zoom can be asked, and has forgotten what it was asked for on earlier connections."""
         self.down()
-        self.is_up = True
+        self.phase = Phase.FREE
         self.people.may_be_back()
         self._consider(now_s)
 
     def down(self) -> None:
         """The connection of video or signaling is lost."""
-        self.is_up = self._has_new_reason = self._has_failed = self._camera_was_off = False
-        self.request = self.subscribed = self._late = None
+        self.phase = Phase.DOWN
+        self.request = self.subscribed = self.seen = self._late = None
         self._possible = []
         self._switch_s = math.inf
 
@@ -131,7 +150,7 @@ class VideoPolicy:
         request, late = self.request, self._late
         if request is not None and user_id in (None, request.user_id):
             self._close(now_s, request, RESULTS.get(status, Result.REFUSED), status)
-        elif request is None and late is not None and user_id == late.user_id and status == StatusCode.OK:
+        elif late is not None and user_id == late.user_id and status == StatusCode.OK:
             self._late = None
             self._agreed(late)
             self._note(late.chosen(Result.OK, status))
@@ -146,8 +165,8 @@ class VideoPolicy:
     # Decisions
 
     def _lost_sight_of(self, user_id: int) -> None:
-        if user_id == self.subscribed:
-            self._camera_was_off = True
+        if user_id == self.seen:
+            self.seen = None
 
     def _wanted(self) -> Wanted:
         match self.choice.kind:
@@ -163,7 +182,7 @@ class VideoPolicy:
         if not self.is_up:
             return
         if self.request is not None:
-            self._has_new_reason = True
+            self.phase = Phase.OUTDATED
             return
         self._switch_s = math.inf
         wanted = self._wanted()
@@ -173,6 +192,7 @@ class VideoPolicy:
             self._switch_s = self._settled_s + self._switch_after_s
         else:
             self.request = Request(ask.user_id, ask.subscribe, wanted.why, self.choice, now_s + ANSWER_S)
+            self.phase = Phase.ASKING
             self._late = None
             self._possible = [*self._others(ask.user_id), ask.user_id]
             self._effects.append(ask)
@@ -183,8 +203,7 @@ class VideoPolicy:
             is_by_choice = self.choice.kind is ChoiceKind.OFF or self.follow is Follow.MANUAL
             must_end = is_by_choice or self.subscribed is None  # otherwise for want of cameras: that one's is off, too
             return Ask(self._possible[-1], subscribe=False) if self._possible and must_end else None
-        is_fresh = not self._camera_was_off or wanted not in self.people.cameras
-        is_asked = wanted == self.subscribed and is_fresh
+        is_asked = wanted == self.subscribed and (wanted == self.seen or wanted not in self.people.cameras)
         return None if is_asked or self.people.is_gone(wanted) else Ask(wanted, subscribe=True)
 
     def _others(self, user_id: int) -> list[int]:
@@ -194,7 +213,7 @@ class VideoPolicy:
         """Whether it would be a switch, or another try, too soon after the last."""
         if self._unsettled is not None or self.choice.kind is not ChoiceKind.AUTO:
             return False
-        is_switch = self._has_failed or (self.seen is not None and wanted != self.seen)
+        is_switch = self.phase is Phase.FAILED or (self.seen is not None and wanted != self.seen)
         return is_switch and now_s < self._settled_s + self._switch_after_s
 
     def _note_unasked(self, wanted: Wanted) -> None:
@@ -220,37 +239,36 @@ class VideoPolicy:
         is_gone = result is Result.GONE
         if is_gone and not request.subscribe:
             result = Result.OK  # nothing comes from whoever is gone
-        self._has_failed = result in {Result.REFUSED, Result.NO_ANSWER}
+        was_outdated, self.phase = self.phase is Phase.OUTDATED, AFTER[result]
         self._note(request.chosen(result, status))
-        is_news = self._has_new_reason
         match result:
             case Result.OK:
                 self._agreed(request)
-                if is_gone and others:
-                    self._possible, is_news = others, True
+                if is_gone:
+                    self._possible = others
             case Result.NO_ANSWER:
-                self.subscribed, self._late = None, request if request.subscribe else None
+                self.subscribed = self.seen = None
+                self._late = request if request.subscribe else None
             case Result.GONE:
                 self.people.gone(request.user_id)
                 self.subscribed = None if self.subscribed == request.user_id else self.subscribed
                 self._possible = others
-                is_news |= request.choice.kind is ChoiceKind.AUTO  # then it is somebody else's turn
             case _ if request.subscribe and request.user_id != self.subscribed:
                 self._possible = others
             case _:
                 pass
         if request.choice is self._unsettled:
             if result in {Result.GONE, Result.REFUSED} and request.choice.kind is not ChoiceKind.AUTO:
-                self.choice, is_news = self._before, True
+                self.choice = self._before
             self._settle(result, status)
-        self._has_new_reason = False
-        if is_news:
+        # What failed waits for its next reason; after all else it may be somebody else's turn.
+        if was_outdated or self.phase is Phase.FREE or self.choice is not request.choice:
             self._consider(now_s)
 
     def _agreed(self, request: Request) -> None:
         self.subscribed = request.user_id if request.subscribe else None
         self._possible = [request.user_id] if request.subscribe else []
-        self._camera_was_off = request.subscribe and request.user_id not in self.people.cameras
+        self.seen = self.subscribed if self.subscribed in self.people.cameras else None
 
     def _note(self, chosen: Chosen) -> None:
         self.latest = chosen

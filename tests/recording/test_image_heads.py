@@ -79,6 +79,12 @@ def test_parameter_sets_alone_are_no_key_frame() -> None:
     assert H264.read(UNIT[slice_at:]) == Head(is_key=True, size=None)
 
 
+@pytest.mark.parametrize("before_bytes", [0, 1, 2, 3, 4, 5, 1000])
+def test_a_message_may_begin_with_the_end_of_a_picture(before_bytes: int) -> None:
+    assert H264.read(b"\x80" * before_bytes + UNIT) == Head(is_key=True, size=(640, 360))
+    assert H264.read(b"\x80" * before_bytes) == Head(is_key=False, size=None)
+
+
 def test_emulation_prevention_is_taken_out() -> None:
     """With constraints and level of zero there are two zero bytes, and what is below 4 behind them is escaped."""
     start = UNIT.index(b"\0\0\x01\x67") + 3

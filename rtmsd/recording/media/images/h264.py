@@ -1,5 +1,6 @@
 """Reader of the head of an H.264 message: whether it begins an IDR picture, and the size in its parameter set."""
 
+import re
 from functools import lru_cache
 from typing import Final
 
@@ -9,6 +10,8 @@ H264_REACH_BYTES: Final = 16 * 1024
 """The first slice begins within so much: before it are parameter sets, of some hundred bytes, and messages."""
 
 START_CODE: Final = b"\0\0\x01"
+_search: Final = re.compile(START_CODE).search
+"""In 16 KiB without one it takes 5 µs, `bytes.find` 11 (Python 3.11 and 3.12). Close by, `find` is faster."""
 
 _MAX_UNITS: Final = 64
 _SPS_BYTES: Final = 1024
@@ -27,7 +30,9 @@ def read_h264(data: bytes) -> Head:
     """Return the head of a message, which may hold a whole picture with parameter sets, or a part of one."""
     reach = min(len(data), H264_REACH_BYTES)
     size: Size | None = None
-    at = data.find(START_CODE, 0, reach)
+    at = data.find(START_CODE, 0, 4)  # nearly always there
+    if at < 0 and (found := _search(data, 0, reach)):  # a part of a picture
+        at = found.start()
     for _ in range(_MAX_UNITS):
         if at < 0 or at + 3 >= reach:
             break

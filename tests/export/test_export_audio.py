@@ -13,11 +13,14 @@ import wave
 from array import array
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import av
 import numpy as np
 import pytest
 import soundfile
+from hypothesis import given
+from hypothesis import strategies as st
 
 from rtmsd.ctl.errors import Exit
 from rtmsd.ctl.main import main
@@ -87,6 +90,19 @@ def hole(path: Path, first: int, stop: int) -> None:
         file.write(content[: HEADER_BYTES + 2 * first])
         file.seek(HEADER_BYTES + 2 * stop)
         file.write(content[HEADER_BYTES + 2 * stop :])
+
+
+@pytest.mark.parametrize("library", [np, None])
+@given(st.lists(st.tuples(*[st.integers(-32_768, 32_767)] * 3), min_size=1, max_size=9), st.integers(2, 40))
+def test_sums_of_any_samples_are_clipped_and_counted(
+    library: object, columns: list[tuple[int, int, int]], times: int
+) -> None:
+    blocks = [array("h", samples).tobytes() for samples in zip(*columns, strict=True)] * times
+    sums = [sum(column) * times for column in columns]
+    expected = array("h", (min(max(each, -32_768), 32_767) for each in sums)).tobytes()
+    with mock.patch.object(adding, "have", return_value=library):
+        add = adding.adder()
+    assert add(blocks) == (expected, sum(not -32_768 <= each <= 32_767 for each in sums))
 
 
 @pytest.mark.usefixtures("either_way")

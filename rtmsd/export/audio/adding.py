@@ -1,6 +1,5 @@
 """The sum of samples of 16 bit, clipped. Blocks are little-endian L16 of one length."""
 
-import sys
 from array import array
 from collections.abc import Callable, Sequence
 from typing import Any, Final
@@ -28,22 +27,29 @@ def widened(block: bytes) -> bytes:
 
 
 def _add(blocks: Sequence[bytes]) -> tuple[bytes, int]:
-    sums = list(map(sum, zip(*map(_samples, blocks), strict=True)))
-    try:
-        total, clipped = array("h", sums), 0
-    except OverflowError:
-        clipped = sum(not -_LOUDEST - 1 <= each <= _LOUDEST for each in sums)
-        total = array("h", [min(max(each, -_LOUDEST - 1), _LOUDEST) for each in sums])
-    if sys.byteorder == "big":
-        total.byteswap()
-    return total.tobytes(), clipped
+    """Add in two long integers, one of every second sample each, in lanes of 32 bits: many times as fast as samples."""
+    size_bytes = len(blocks[0])
+    lanes = (size_bytes + 3) // 4
+    ones = int.from_bytes(b"\1\0\0\0" * lanes, "little")
+    signs, lower = ones * 0x8000_8000, ones * 0xFFFF
+    evens = both = 0
+    for block in blocks:
+        raised = int.from_bytes(block, "little") ^ signs  # each sample by 2^15: none is negative
+        evens += raised & lower
+        both += raised
+    odds = (both - evens) >> 16
+    level = ones * (2**31 - (len(blocks) - 1) * 2**15)  # each sum is raised as a sample is, and by 2^31
+    evens, few = _clip(evens + level, ones)
+    odds, more = _clip(odds + level, ones)
+    return ((odds << 16 | evens) ^ signs).to_bytes(4 * lanes, "little")[:size_bytes], few + more
 
 
-def _samples(block: bytes) -> "array[int]":
-    samples = array("h", block)
-    if sys.byteorder == "big":
-        samples.byteswap()
-    return samples
+def _clip(sums: int, ones: int) -> tuple[int, int]:
+    """Return sums that are raised by 2^31, clipped to what is 0 to 65535 above that, and how many had to be."""
+    reached = sums >> 31 & ones
+    passed = (sums - (ones << 16)) >> 31 & ones
+    clipped = (reached ^ ones).bit_count() + passed.bit_count()
+    return sums & reached * 0xFFFF | passed * 0xFFFF, clipped
 
 
 def _add_quickly(numpy: Any, blocks: Sequence[bytes]) -> tuple[bytes, int]:

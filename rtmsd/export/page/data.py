@@ -3,6 +3,7 @@
 import base64
 import json
 from collections.abc import Callable, Iterable, Iterator
+from operator import itemgetter
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from rtmsd.export.page.peaks import spoken_s
@@ -80,7 +81,8 @@ def page_data(
     audio_from_ms: int,
     wants: Callable[[Any], bool],
 ) -> Item:
-    """Return the object that the script reads.
+    """Return the object that the script reads. Of what may be thousands there are rows, not objects: a line has its
+    time, its speaker by number, or none where something is missing, and its text.
 
     Args:
         utterances: lines of the transcript, revised.
@@ -89,12 +91,13 @@ def page_data(
         wants: whether a participant, by id, is to be in the page.
     """
     missing = list(_missing(source, axis, lanes, pictures, wants))
-    lines = [
-        {"at_s": axis.seconds(begin_ms(line)), "who": speaker(line), "text": line["text"]}
+    speakers: dict[str, int] = {}
+    lines: list[tuple[float, int | None, str]] = [
+        (axis.seconds(begin_ms(line)), speakers.setdefault(speaker(line), len(speakers)), line["text"])
         for line in utterances
         if axis.span.meets(begin_ms(line), line["end_ms"] or 0)
     ]
-    lines += [{"at_s": item["from_s"], "who": "", "text": item["listed"], "gap": True} for item in missing]
+    lines += [(item["from_s"], None, item["listed"]) for item in missing]
     return {
         "from_s": axis.seconds(axis.from_ms),
         "to_s": axis.seconds(axis.to_ms),
@@ -117,7 +120,8 @@ def page_data(
             for item in pictures
         ],
         "shades": [{key: item[key] for key in ("from_s", "to_s", "text", "pause", "lanes")} for item in missing],
-        "lines": sorted(lines, key=lambda line: line["at_s"]),
+        "speakers": list(speakers),
+        "lines": sorted(lines, key=itemgetter(0)),
         "gaps": [item["row"] for item in missing],
         "events": list(_events(source, axis, wants)),
         "chat": [[axis.seconds(at_ms), who, text] for at_ms, who, text in chat if axis.span.contains(at_ms)],

@@ -134,7 +134,8 @@
 
   let now = -1, pointedAt = null, isReading = false;
   const unseen = document.createDocumentFragment(); // a browser is slow to add thousands of lines one by one
-  const rows = data.lines.map((line, index) => {
+  const lines = data.lines.map(([at_s, who, text]) => ({ at_s, who: data.speakers[who] || "", text, gap: who === null }));
+  const rows = lines.map((line, index) => {
     const row = make("li", undefined, unseen), button = make("button", undefined, row);
     button.type = "button";
     make("small", clock(line.at_s), button);
@@ -150,10 +151,10 @@
   });
   list.append(unseen);
   const lineAt = (s) => {
-    let low = 0, high = data.lines.length;
+    let low = 0, high = lines.length;
     while (low < high) {
       const middle = (low + high) >> 1;
-      if (data.lines[middle].at_s <= s + 0.002) low = middle + 1;
+      if (lines[middle].at_s <= s + 0.002) low = middle + 1;
       else high = middle;
     }
     return low - 1;
@@ -181,7 +182,7 @@
   at("search").addEventListener("input", (event) => {
     const wanted = event.target.value.trim().toLocaleLowerCase();
     let found = 0;
-    data.lines.forEach((line, index) => {
+    lines.forEach((line, index) => {
       const fits = !wanted || `${line.who} ${line.text}`.toLocaleLowerCase().includes(wanted);
       rows[index].hidden = !fits;
       found += fits;

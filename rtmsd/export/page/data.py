@@ -1,6 +1,5 @@
 """The data of the page: what its script draws and lists. Times in seconds from the start of the recording."""
 
-import base64
 import json
 from collections.abc import Callable, Iterable, Iterator
 from operator import itemgetter
@@ -106,7 +105,7 @@ def page_data(
             {
                 "name": lane.name,
                 "from_s": axis.seconds(lane.from_ms),
-                "peaks": base64.b64encode(lane.peaks).decode(),
+                "peaks": lane.peaks,
                 "spoken_s": spoken_s(lane.peaks),
             }
             for lane in lanes

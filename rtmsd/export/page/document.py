@@ -10,6 +10,9 @@ from importlib import resources
 from typing import Any, Final
 
 _HASHED: Final = "'sha256-{}'"
+_encode: Final = json.JSONEncoder(
+    ensure_ascii=False, separators=(",", ":"), default=lambda content: base64.b64encode(content).decode()
+).encode
 _HALVES: Final = re.compile("[\ud800-\udfff]")
 
 
@@ -22,9 +25,22 @@ def _policy(script: str, style: str) -> str:
     return f"default-src 'none'; script-src {digests[0]}; style-src {digests[1]}; media-src {sound}; base-uri 'none'"
 
 
-def _in_script(data: Any) -> str:
+def _in_script(data: dict[str, Any]) -> Iterator[str]:
+    """Yield an object in pieces, of lists the items, as the whole of many hours takes much memory."""
+    for number, (key, value) in enumerate(data.items()):
+        yield f"{',' if number else '{'}{_json(key)}:"
+        if isinstance(value, list):
+            for count, item in enumerate(value):
+                yield f"{',' if count else '['}{_json(item)}"
+            yield "]" if value else "[]"
+        else:
+            yield _json(value)
+    yield "}"
+
+
+def _json(value: Any) -> str:
     """Return JSON that cannot end the script element which holds it."""
-    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+    text = _encode(value)
     # A lone surrogate cannot be written as UTF-8; as an escape it can.
     text = _HALVES.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
     return text.replace("<", "\\u003c")
@@ -46,7 +62,7 @@ def document(
     """Yield the page in pieces.
 
     Args:
-        data: see `data`; what the script reads.
+        data: see `data`; what the script reads, bytes in base64.
         heading: title of the page; text, as are the facts below it and the note beside the player.
         sound: the source of the audio element in pieces, an URL; none: there is no audio.
     """
@@ -83,4 +99,6 @@ def document(
         '<input id="search" type="search" placeholder="Search" aria-label="Search the transcript">'
         '<div id="found" aria-live="polite"></div><ol id="list"></ol></section></main>\n'
     )
-    yield f'<script type="application/json" id="data">{_in_script(data)}</script>\n<script>{script}</script>\n</html>\n'
+    yield '<script type="application/json" id="data">'
+    yield from _in_script(data)
+    yield f"</script>\n<script>{script}</script>\n</html>\n"

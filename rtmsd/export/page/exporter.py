@@ -35,6 +35,9 @@ _FLAT: Final = 100
 
 _LONGEST_MS: Final = 48 * 3_600_000
 
+_SAID: Final = Line.UTTERANCE.value.__struct_fields__
+"""What is kept of a line of the transcript: there are thousands, each read with keys of its own."""
+
 _NAMES: Final = 12
 """Names in the header, at most."""
 
@@ -42,7 +45,8 @@ _NAMES: Final = 12
 def export(source: Source, request: Request, report: Report) -> None:
     """Write `page.html`, and beside it the sound that it links to."""
     request.check_options()
-    written = utterances(source.lines(MEDIA_FILES["transcript"], Line.UTTERANCE))
+    lines = source.lines(MEDIA_FILES["transcript"], Line.UTTERANCE)
+    written = utterances({key: line[key] for key in _SAID} for line in lines)
     spoke = {line["user_id"] for line in written if line["user_id"] is not None}
     request.check_participants(source, also=[*source.audio, *spoke])
     span = request.span(source)

@@ -63,6 +63,21 @@ GOALS: Final = (
 )
 RSS_MIB: Final = 80
 
+
+class Talk(NamedTuple):
+    """A recording of which there is no sound, with limits for its page."""
+
+    name: str
+    hours: int
+    speakers: int
+    utterances: int
+    events: int
+    size_kb: int | None
+
+
+TALKS: Final = (Talk("page of 1 h", 1, 5, 1000, 600, 400), Talk("page of 8 h", 8, 20, 10_000, 5000, None))
+_TEXT: Final = "What somebody says at once, of about as many words as are usual: {}"
+
 FPS: Final = 25
 FRAME_BYTES: Final = 12_500  # 2.5 Mbit/s
 FILM_MB_S: Final = 500  # of CPU time, with the start of rtmsctl
@@ -85,6 +100,31 @@ def recording(directory: Path, hours: float, spoken: float) -> Path:
     for user_id in range(1, SPEAKERS + 1):
         made.audio(user_id, 137 * user_id, speech(hours, user_id, spoken))
     return made.save()
+
+
+def written(directory: Path, talk: Talk) -> Path:
+    """Return a recording of a transcript and of events, both over all the time."""
+    made = Made(directory)
+    for user_id in range(talk.speakers):
+        made.person(user_id, f"Somebody {user_id}")
+
+    def spread(count: int) -> Iterator[tuple[int, dict[str, Any]]]:
+        for number in range(count):
+            person = {"user_id": number % talk.speakers, "user_name": f"Somebody {number % talk.speakers}"}
+            yield made.started_ms + number * talk.hours * 3_600_000 // count, person
+
+    utterance = {"language": 9, "language_tag": "en", "attribute": 1, "received_ms": 1}
+    made.lines(
+        "transcript",
+        (
+            {**person, "text": _TEXT.format(at_ms), "start_ms": at_ms, "end_ms": at_ms + 3000, "timestamp_ms": at_ms}
+            | utterance
+            for at_ms, person in spread(talk.utterances)
+        ),
+    )
+    event = {"kind": "active_speaker", "zoom_ms": None}
+    made.lines("events", ({"at_ms": at_ms, **event, **person} for at_ms, person in spread(talk.events)))
+    return made.save(ended_ms=made.started_ms + talk.hours * 3_600_000)
 
 
 def filmed(directory: Path, hours: float) -> Path:
@@ -197,6 +237,13 @@ def lines(directory: Path, hours: float, only: str) -> Iterator[str]:
                 f"{name:36}{ours.cpu_s:8.2f}{goal.cpu_s * hours:8.2f}{theirs.cpu_s:8.2f}{speed:13.0f}"
                 f"{ours.rss_mib:6.0f}{RSS_MIB:7}"
             )
+    yield f"{'':36}{'CPU s':>8}{'kB':>8}{'limit':>8}{'MiB':>19}{'limit':>7}"
+    for each in TALKS:
+        if only in each.name:
+            source = written(directory / each.name, each)
+            ours = rtmsctl("export", source, "page")
+            size_kb = (source / "export/page.html").stat().st_size // 1000
+            yield f"{each.name:36}{ours.cpu_s:8.2f}{size_kb:8}{each.size_kb or '-':>8}{ours.rss_mib:19.0f}{RSS_MIB:7}"
     if not any(only in f"remux to {form}" for form in FILM_FORMS):
         return
     yield f"{'':36}{'MB/s':>8}{'limit':>8}{'mark':>8}{'CPU s':>13}{'MiB':>6}{'limit':>7}"

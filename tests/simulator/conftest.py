@@ -135,7 +135,7 @@ class Client:
 
     async def until(self, condition: Callable[[], object]) -> None:
         """Wait for a condition that only a received message can fulfil."""
-        with trio.fail_after(10):
+        with trio.fail_after(60):
             while not condition():
                 await self.news.park()
 
@@ -197,7 +197,7 @@ class Endpoint:
         return [json.loads(body) for _, body in self.requests]
 
     async def until(self, count: int) -> None:
-        with trio.fail_after(10):
+        with trio.fail_after(60):
             while len(self.requests) < count:
                 await self.news.park()
 

@@ -24,7 +24,6 @@ from tests.faults.process import Daemon, until
 
 SLACK_MS: Final = 20  # the contract joins up to here: shorter holes are jitter
 IN_TIME_MS: Final = 500
-READY_MS: Final = 1000  # from the media handshake to the word on signaling that lets media flow
 _BEXT_TIME: Final = 338
 
 
@@ -226,9 +225,8 @@ def _reckon_transcripts(
     result.doubled += sum(count - 1 for count in recorded.values())
     gaps = [gap for gap in manifest["gaps"] if gap["media"] == "transcript"]
     # Transcripts are not buffered: nobody expects what was said before somebody was there to hear it.
-    spans = (span for span in session.record.connections if span.media_type & (MediaType.TRANSCRIPT | MediaType.ALL))
-    opened_ms = sorted(span.opened_ms for span in spans)
-    first_ms = opened_ms[0] if opened_ms else manifest["ended_ms"]
+    spans = [span for span in session.record.connections if span.media_type & (MediaType.TRANSCRIPT | MediaType.ALL)]
+    first_ms = min((span.opened_ms for span in spans), default=manifest["ended_ms"])
     for item in session.record.transcripts:
         content = item.content
         who = content.get("user_id", content.get("channel_id"))
@@ -237,7 +235,10 @@ def _reckon_transcripts(
             result.transcripts += 1
         if key in recorded:
             continue
-        is_connecting = any(each <= item.timestamp_ms <= each + READY_MS for each in opened_ms)
+        # Nor what was said between a handshake and the word on signaling that lets media flow.
+        is_connecting = any(
+            span.opened_ms <= item.timestamp_ms <= (span.flows_ms or span.closed_ms or span.opened_ms) for span in spans
+        )
         if item.fate not in ARRIVED and (item.timestamp_ms <= first_ms or is_connecting):
             continue
         result.transcripts_lost += item.fate in ARRIVED

@@ -65,12 +65,17 @@ class Handshake:
 
 @attrs.define(kw_only=True)
 class ConnectionSpan:
-    """A connection whose handshake succeeded, with the time and reason of its end."""
+    """A connection whose handshake succeeded, with the time and reason of its end.
+
+    Attributes:
+        flows_ms: since when it brings media; None: it did not come to that.
+    """
 
     connection: int
     kind: str
     media_type: int
     opened_ms: int
+    flows_ms: int | None = None
     closed_ms: int | None = None
     why: str | None = None
 

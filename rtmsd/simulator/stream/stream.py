@@ -215,6 +215,8 @@ class SimStream:
         """Start media on a connection after message 7."""
         connection.state = ConnectionState.UP
         connection.ready_s = None
+        if connection.span is not None:
+            connection.span.flows_ms = self.now_ms
         self.media_news.unpark_all()
         if MediaType.AUDIO in connection.media_type and connection.params.audio is not None:
             self.feed.attach(connection, audio_format(connection.params.audio))

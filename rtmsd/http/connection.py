@@ -23,6 +23,9 @@ from rtmsd.http.messages import Fault, HttpRequest, Limits, Peer, Refusal, Reply
 log = structlog.get_logger()
 
 READ_BYTES: Final = 64 * 1024
+FIRST_REQUEST_S: Final = 1.0
+"""At a stop, for the first request of a client whose connection was accepted already: nobody else will answer it."""
+
 _FAULTS: Final = {431: Fault.HEADERS_TOO_LARGE, 413: Fault.HEADERS_TOO_LARGE, 501: Fault.NOT_IMPLEMENTED}
 
 
@@ -64,6 +67,8 @@ class Connection:
         self._is_last = is_last
         self._common = _COMMON if server is None else {**_COMMON, "server": server}
         self._whole = trio.CancelScope()
+        self._patience = trio.CancelScope()  # of waiting for the first bytes of a request
+        self._requests = 0
         self._buffer = bytearray()  # received, and not yet given to h11
         self._head: HttpRequest | None = None
         self._is_queued = False  # at the turnstile
@@ -87,9 +92,12 @@ class Connection:
                     await self._stream.receive_some(READ_BYTES)
 
     def finish(self) -> None:
-        """Close after the answer that is on its way; now, when there is none."""
+        """Close after the answer that is on its way. Where there is none: now, or soon if there was no request yet."""
         self._is_last = True
-        self.give_way()
+        if self._requests == 0 and self.phase is Phase.IDLE:
+            self._wait_until(trio.current_time() + FIRST_REQUEST_S)
+        else:
+            self.give_way()
 
     def give_way(self) -> bool:
         """Close if no request has come, and return whether. Unread bytes count as a request."""
@@ -112,6 +120,7 @@ class Connection:
 
     def _begin(self) -> None:
         self._head = None
+        self._requests += 1
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=self._limits.header_bytes)
 
     async def _serve_one(self, peer: Peer) -> bool:
@@ -142,9 +151,17 @@ class Connection:
     async def _wait(self) -> bool:
         """Wait for the first bytes of a request; False when none come."""
         self._enter(Phase.IDLE)
-        with trio.move_on_after(self._limits.idle_s):
+        self._wait_until(trio.current_time() + self._limits.idle_s)
+        patience, is_there = self._patience, False
+        with patience:
+            is_there = await self._receive()
+        self._patience = trio.CancelScope()
+        if patience.cancelled_caught and _has_input(self._stream):  # came at the last moment: it is answered
             return await self._receive()
-        return _has_input(self._stream) and await self._receive()  # came at the last moment: it is answered
+        return is_there
+
+    def _wait_until(self, deadline_s: float) -> None:
+        self._patience.deadline = min(self._patience.deadline, deadline_s)
 
     async def _receive(self) -> bool:
         """Receive into the buffer; False at the end."""

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from trio.testing import MockClock
 
 from rtmsd.admin.server import LIMITS, refuse
-from rtmsd.http.connection import Connection
+from rtmsd.http.connection import FIRST_REQUEST_S, Connection
 from rtmsd.http.messages import HttpRequest, Peer, Reply, Respond, StreamReply
 from rtmsd.http.places import SLOW_AFTER_S, Places
 
@@ -271,6 +271,35 @@ async def test_a_client_that_leaves_does_not_stop_what_it_began() -> None:
         await client.send_all(GET)
         await client.aclose()
     assert done.is_set()
+
+
+@pytest.mark.parametrize("is_served", [False, True])  # the stop may come before its task had a turn
+async def test_a_stop_waits_a_moment_for_the_first_request(autojump_clock: MockClock, is_served: bool) -> None:
+    late, silent, kept = (trio.testing.memory_stream_pair() for _ in range(3))
+    connections = [Connection(server, LIMITS) for _, server in (late, silent, kept)]
+    closed_s: list[float] = []
+
+    async def serve(connection: Connection) -> None:
+        await connection.serve(Peer(share=None, respond=Echo(), refuse=refuse))
+        closed_s.append(trio.current_time())
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(serve, connections[2])
+        await kept[0].send_all(GET)
+        assert (await kept[0].receive_some()).endswith(b"GET /a 0")
+        for connection in connections[:2]:
+            nursery.start_soon(serve, connection)
+        if is_served:
+            await trio.testing.wait_all_tasks_blocked()
+        began_s = trio.current_time()
+        for connection in connections:
+            connection.finish()
+        await trio.sleep(FIRST_REQUEST_S / 2)
+        await late[0].send_all(GET)
+        answer = await late[0].receive_some()
+        assert answer.endswith(b"GET /a 0")
+        assert b"connection: close" in answer
+    assert [at_s - began_s for at_s in closed_s] == pytest.approx([0, FIRST_REQUEST_S / 2, FIRST_REQUEST_S])
 
 
 @given(sent=st.binary(max_size=200) | st.builds(lambda cut, noise: GET[:cut] + noise, st.integers(0, 40), st.binary()))

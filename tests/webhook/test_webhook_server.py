@@ -427,6 +427,8 @@ async def test_a_stop_lets_requests_finish_and_drops_idle_connections(endpoint: 
 
     endpoint.intake.before = slow_disk
     async with serving(endpoint) as served, await served.connect() as idle, await served.connect() as busy:
+        await idle.send_all(HEALTH)
+        assert statuses(await read(idle)) == [200]
         await busy.send_all(endpoint.request(endpoint.start()))
         await began.wait()
         served.shutdown.set()

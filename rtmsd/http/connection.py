@@ -68,9 +68,8 @@ class Connection:
         self._common = _COMMON if server is None else {**_COMMON, "server": server}
         self._whole = trio.CancelScope()
         self._patience = trio.CancelScope()  # of waiting for the first bytes of a request
-        self._requests = 0
         self._buffer = bytearray()  # received, and not yet given to h11
-        self._head: HttpRequest | None = None
+        self._head: HttpRequest | None = None  # of the latest request
         self._is_queued = False  # at the turnstile
         self._is_to_close = False  # by the client's wish
         self._http: h11.Connection  # a new one for each request: an idle client costs none
@@ -94,7 +93,7 @@ class Connection:
     def finish(self) -> None:
         """Close after the answer that is on its way. Where there is none: now, or soon if there was no request yet."""
         self._is_last = True
-        if self._requests == 0 and self.phase is Phase.IDLE:
+        if self._head is None and self.phase is Phase.IDLE:
             self._wait_until(trio.current_time() + FIRST_REQUEST_S)
         else:
             self.give_way()
@@ -120,7 +119,7 @@ class Connection:
 
     def _begin(self) -> None:
         self._head = None
-        self._requests += 1
+        self._patience = trio.CancelScope()
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=self._limits.header_bytes)
 
     async def _serve_one(self, peer: Peer) -> bool:
@@ -152,13 +151,10 @@ class Connection:
         """Wait for the first bytes of a request; False when none come."""
         self._enter(Phase.IDLE)
         self._wait_until(trio.current_time() + self._limits.idle_s)
-        patience, is_there = self._patience, False
-        with patience:
-            is_there = await self._receive()
-        self._patience = trio.CancelScope()
-        if patience.cancelled_caught and _has_input(self._stream):  # came at the last moment: it is answered
+        with self._patience:
             return await self._receive()
-        return is_there
+        # What came at the last moment is answered, also if it was still at the turnstile.
+        return bool(self._buffer) or (_has_input(self._stream) and await self._receive())
 
     def _wait_until(self, deadline_s: float) -> None:
         self._patience.deadline = min(self._patience.deadline, deadline_s)

@@ -302,6 +302,17 @@ async def test_a_stop_waits_a_moment_for_the_first_request(autojump_clock: MockC
     assert [at_s - began_s for at_s in closed_s] == pytest.approx([0, FIRST_REQUEST_S / 2, FIRST_REQUEST_S])
 
 
+async def test_a_request_that_waits_for_its_turn_when_the_patience_ends_is_answered(autojump_clock: MockClock) -> None:
+    client, server = trio.testing.memory_stream_pair()
+    connection = Connection(server, LIMITS, turnstile=trio.Semaphore(0))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(connection.serve, Peer(share=None, respond=Echo(), refuse=refuse))
+        await trio.testing.wait_all_tasks_blocked()
+        connection.finish()
+        await client.send_all(GET)
+        assert (await client.receive_some()).endswith(b"GET /a 0")
+
+
 @given(sent=st.binary(max_size=200) | st.builds(lambda cut, noise: GET[:cut] + noise, st.integers(0, 40), st.binary()))
 async def test_no_bytes_crash_the_server(sent: bytes) -> None:
     await talk(Echo(), sent + b"\r\n\r\n")

@@ -1,11 +1,15 @@
-"""The environment of all tests: neither the terminal nor the load of the machine has a say in what they show."""
+"""The environment of all tests: neither terminal, shell nor load of the machine has a say in what they show."""
 
 import os
+import signal
 
 from hypothesis import HealthCheck, settings
 
 for _name in ("COLUMNS", "LINES"):  # rtmsctl fits its tables to them
     os.environ.pop(_name, None)
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as shells start a job in the background; programs inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile(
     "busy", settings(), deadline=None, suppress_health_check=[*settings().suppress_health_check, HealthCheck.too_slow]

@@ -42,7 +42,7 @@ from rtmsd.zoom_api import ZoomApi
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from rtmsd.state.ledger import StreamRow
+    from rtmsd.state.rows import StreamRow
     from rtmsd.webhook.whole_request import WholeRequestApp
 
 log = structlog.get_logger()

@@ -10,7 +10,7 @@ from rtmsd.protocol.products import ID_KEYS
 from rtmsd.recording.disk.paths import dates
 from rtmsd.recording.manifest.schema import MANIFEST, Manifest, read_manifest
 from rtmsd.state.journal import KEEP_MS
-from rtmsd.state.ledger import StreamRow
+from rtmsd.state.rows import StreamRow
 
 
 def rows_from_recordings(root: Path, now_ms: int) -> Iterator[StreamRow]:

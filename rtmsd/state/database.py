@@ -8,7 +8,7 @@ import os
 import sqlite3
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import attrs
 
@@ -17,6 +17,9 @@ from rtmsd.state import ledger
 from rtmsd.state.schema import migrate, transaction
 from rtmsd.state.set_aside import FILES, Why, move_aside, remove_containing, salvage
 from rtmsd.system.lock import LockFile
+
+if TYPE_CHECKING:
+    from rtmsd.state.rows import StreamRow
 
 BUSY_TIMEOUT_S: Final = 5.0  # of a person who looks into the file with sqlite3
 
@@ -55,7 +58,7 @@ class Database:
         self.path = path
         self.is_new = is_new
         self.set_aside: Path | None = None
-        self.salvaged: list[ledger.StreamRow] = []
+        self.salvaged: list[StreamRow] = []
         self._connection = connection
         self._lock = lock
         self._identities: dict[Path, _Identity] = {}

@@ -21,8 +21,8 @@ from rtmsd.errors import RtmsdError, StorageError
 from rtmsd.protocol.enums import StopReason
 from rtmsd.state import ledger, lost
 from rtmsd.state.database import Database
-from rtmsd.state.ledger import StreamRow
 from rtmsd.state.lost import LostStream
+from rtmsd.state.rows import StreamRow
 from rtmsd.state.transactions import RunSync, Transactions
 from rtmsd.system.worker_thread import WorkerThread
 

@@ -2,42 +2,15 @@
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Iterable, Iterator, Set
 from typing import Any
-
-import attrs
 
 from rtmsd.commands import InterruptStream, StartStream, StopStream, StreamCommand, Verdict
 from rtmsd.protocol.enums import StopReason
 from rtmsd.protocol.messages import SessionRef
+from rtmsd.state.rows import StreamRow
 
 ACTIONS = {StartStream: "rtms_started", StopStream: "rtms_stopped", InterruptStream: "rtms_interrupted"}
-
-
-@attrs.frozen(kw_only=True)
-class StreamRow:
-    """A stream as the state file has it; Zoom's times in milliseconds since the Unix epoch.
-
-    Attributes:
-        server_urls, started_ms: None when only a stop was received.
-        started_ms: `event_ts` of the first start, which names the recording's directory.
-        event_ts: of the latest start, or of the stop when there was no start.
-        stop_reason, stopped_ms: of the end; None while the stream lives.
-        closed: its files are finished; the row is a tombstone.
-        details: the latest start's other fields.
-    """
-
-    rtms_stream_id: str
-    product: str
-    session: SessionRef
-    app: str
-    server_urls: str | None = attrs.field(repr=False)
-    started_ms: int | None
-    event_ts: int
-    stop_reason: int | None
-    stopped_ms: int | None
-    closed: bool
-    details: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
 
 
 def record(

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from rtmsd.state import ledger
-from rtmsd.state.ledger import StreamRow
+from rtmsd.state.rows import StreamRow
 
 FILES: Final = ("", "-wal", "-shm")
 """Suffixes of the state file, and of the files that SQLite keeps beside it."""

@@ -12,8 +12,8 @@ from rtmsd.errors import StorageError
 from rtmsd.masking import sanitize_remote_text
 from rtmsd.protocol.enums import StopReason
 from rtmsd.state.journal import Journal
-from rtmsd.state.ledger import StreamRow
 from rtmsd.state.lost import MAX_LOST, Loss, LostStream
+from rtmsd.state.rows import StreamRow
 from rtmsd.streams.core.outcome import Outcome
 
 log = structlog.get_logger()

@@ -10,7 +10,7 @@ from rtmsd.commands import CloseStream, Command, InterruptStream, StartStream, S
 from rtmsd.protocol.enums import StopReason
 from rtmsd.recording.manifest.header import StreamInfo
 from rtmsd.recording.recorder import Recorder
-from rtmsd.state.ledger import StreamRow
+from rtmsd.state.rows import StreamRow
 from rtmsd.streams.core.connections import DRAIN_S
 from rtmsd.streams.core.outcome import Outcome, outcome_of_stop
 from rtmsd.streams.drivers.stream import Stream

@@ -8,7 +8,7 @@ import structlog
 from rtmsd.config import Config
 from rtmsd.errors import RtmsdError
 from rtmsd.protocol.policy import StopAction, on_stop
-from rtmsd.state.ledger import StreamRow
+from rtmsd.state.rows import StreamRow
 from rtmsd.zoom_api import ZoomApi
 
 log = structlog.get_logger()

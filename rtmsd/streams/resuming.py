@@ -10,7 +10,7 @@ import trio
 from rtmsd.recording.disk.paths import stream_directory
 from rtmsd.recording.disk.retrying import RunSync
 from rtmsd.recording.manifest.schema import MANIFEST
-from rtmsd.state.ledger import StreamRow
+from rtmsd.state.rows import StreamRow
 
 _LOOK_S: Final = 2.0  # at the manifests of all streams; 500 take a twentieth of that
 

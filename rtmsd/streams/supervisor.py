@@ -22,7 +22,7 @@ from rtmsd.recording.writers import Writers
 from rtmsd.sinks.deliveries import Deliveries
 from rtmsd.sinks.registry import build
 from rtmsd.state.journal import Journal
-from rtmsd.state.ledger import StreamRow
+from rtmsd.state.rows import StreamRow
 from rtmsd.streams.core.outcome import Outcome
 from rtmsd.streams.descriptors import Descriptors
 from rtmsd.streams.drivers.diagnostics import Diagnostics

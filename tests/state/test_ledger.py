@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from rtmsd.commands import InterruptStream, StartStream, StopStream, StreamCommand, Verdict
 from rtmsd.protocol.messages import SessionRef
 from rtmsd.state import ledger
-from rtmsd.state.ledger import StreamRow
+from rtmsd.state.rows import StreamRow
 from tests.state.commands import open_memory
 
 NEW, DUPLICATE, LATE = Verdict.NEW, Verdict.DUPLICATE, Verdict.LATE

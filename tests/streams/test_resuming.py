@@ -9,7 +9,7 @@ import pytest
 import trio
 
 from rtmsd.commands import StartStream
-from rtmsd.state.ledger import StreamRow
+from rtmsd.state.rows import StreamRow
 from rtmsd.streams.managed_stream import row_of
 from rtmsd.streams.resuming import longest_out_first
 from tests.streams.harness import SESSION, at_once, open_bench

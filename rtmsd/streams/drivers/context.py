@@ -8,7 +8,7 @@ import attrs
 from rtmsd.config.model import AppConfig, Config
 from rtmsd.protocol.messages import MediaParams
 from rtmsd.recording.recorder import Recorder
-from rtmsd.state.ledger import StreamRow
+from rtmsd.state.rows import StreamRow
 from rtmsd.streams.core.stream_core import StreamCore
 from rtmsd.streams.drivers.diagnostics import Diagnostics
 from rtmsd.streams.drivers.messages import MessageWriter

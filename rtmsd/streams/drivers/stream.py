@@ -16,7 +16,7 @@ from rtmsd.protocol.media_params import with_defaults
 from rtmsd.protocol.products import product_of
 from rtmsd.protocol.signature import handshake_signature
 from rtmsd.recording.recorder import Recorder
-from rtmsd.state.ledger import StreamRow
+from rtmsd.state.rows import StreamRow
 from rtmsd.streams.core import actions as a
 from rtmsd.streams.core.outcome import Outcome, failed
 from rtmsd.streams.core.phase import StreamPhase

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Final
 
 from rtmsd.config.media import MediaConfig, VideoConfig
-from rtmsd.config.model import AppConfig, Config
+from rtmsd.config.model import AppConfig, Config, worker_socket
 from rtmsd.config.reading import Reader
-from rtmsd.config.rules import UNIX_PREFIX
+from rtmsd.config.rules import SOCKET_PATH_MAX_BYTES, UNIX_PREFIX
 from rtmsd.config.sinks import SinkConfig
 from rtmsd.protocol import media_matrix
 
@@ -192,6 +192,14 @@ def _check_listeners(config: Config, reader: Reader) -> None:
         reader.mistake("webhook.listen", "is the same socket as admin.socket")
     if webhook == admin.metrics_listen and not webhook.endswith(":0"):
         reader.mistake("admin.metrics_listen", "is the same address as webhook.listen")
+    if (processes := config.daemon.processes) > 1 and reader.is_sound("admin"):
+        longest = os.fsencode(worker_socket(admin.socket, processes))
+        if (excess := len(longest) - SOCKET_PATH_MAX_BYTES) > 0:
+            reader.mistake(
+                "admin.socket",
+                f"is {excess} bytes too long with daemon.workers: each worker has a socket of its own beside it, the "
+                f"last {longest.decode(errors='replace')}",
+            )
     if admin.metrics_listen and not _is_loopback(admin.metrics_listen.rpartition(":")[0].strip("[]")):
         reader.warnings.append(
             f"admin.metrics_listen: {admin.metrics_listen} is not on loopback, and metrics have no password: "

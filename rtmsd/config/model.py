@@ -6,6 +6,7 @@ such a section, is not changed by a reload. Keys of `[media]` and `[recording]` 
 with `FILE_WIDE`.
 """
 
+import os
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -36,6 +37,7 @@ from rtmsd.config.sinks import RemuxConfig, SinkConfig
 HTTPS_URL: Final = Matches(r"[hH][tT][tT][pP][sS]?://[!-~]+", "an http:// or https:// address")
 NOT_IN_FILE: Final = ""
 RESTART_BOUND: Final = {"restart_bound": True}  # metadata of what is opened once; all else may change while running
+MAX_WORKERS: Final = 256
 Count: TypeAlias = Annotated[int, Between(1, 1_000_000)]
 Bytes: TypeAlias = Annotated[int, Between(0, 2**60)]
 
@@ -138,6 +140,21 @@ class AdminConfig:
 
 
 @attrs.frozen(kw_only=True)
+class DaemonConfig:
+    workers: Annotated[int, Between(0, MAX_WORKERS)] = 1
+
+    @property
+    def processes(self) -> int:
+        """How many workers there are on this machine; 1: the daemon is one process, without any."""
+        return self.workers or min(len(os.sched_getaffinity(0)), MAX_WORKERS)
+
+
+def worker_socket(admin_socket: Path, number: int) -> Path:
+    """Return the path of the socket on which a worker, counted from 1, answers the others."""
+    return admin_socket.with_name(f"{admin_socket.name}.worker-{number}")
+
+
+@attrs.frozen(kw_only=True)
 class LogConfig:
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["auto", "console", "json", "journal"] = "auto"
@@ -161,6 +178,7 @@ class Config:
     sinks: tuple[SinkConfig, ...] = attrs.field(default=(), metadata={"key": "sink"})
     state: StateConfig = attrs.field(factory=StateConfig, metadata=RESTART_BOUND)
     admin: AdminConfig = attrs.field(factory=AdminConfig, metadata=RESTART_BOUND)
+    daemon: DaemonConfig = attrs.field(factory=DaemonConfig, metadata=RESTART_BOUND)
     log: LogConfig = attrs.field(factory=LogConfig)
     warnings: tuple[str, ...] = attrs.field(default=(), eq=False, metadata={"key": NOT_IN_FILE})
     given: frozenset[str] = attrs.field(default=frozenset(), eq=False, metadata={"key": NOT_IN_FILE})

@@ -88,7 +88,7 @@ def test_apps_go_by_name() -> None:
 
 def test_restart_bound_keys() -> None:
     recording = ("recording.directory", "recording.sync_interval_s", "recording.buffer_bytes")
-    assert ("webhook.", *recording, "state.", "admin.") == NEEDS_RESTART
+    assert ("webhook.", *recording, "state.", "admin.", "daemon.") == NEEDS_RESTART
 
 
 def test_secrets_are_masked() -> None:

@@ -280,3 +280,33 @@ def test_metrics_for_other_machines_are_unwise(tmp_path: Path, listen: str, is_o
 def test_a_short_keep_alive_timeout_is_a_warning(tmp_path: Path, timeout_s: int, *, is_hasty: bool) -> None:
     warnings = load_text(tmp_path, f"{MAIN}[streams]\nkeep_alive_timeout_s = {timeout_s}").warnings
     assert [warning.split(":")[0] for warning in warnings] == ["streams.keep_alive_timeout_s"] * is_hasty
+
+
+# Workers
+
+
+@pytest.mark.parametrize(("workers", "processes"), [(1, 1), (3, 3), (256, 256)])
+def test_workers_are_processes(tmp_path: Path, workers: int, processes: int) -> None:
+    assert load_text(tmp_path, f"{MAIN}[daemon]\nworkers = {workers}").daemon.processes == processes
+
+
+def test_without_a_number_there_is_a_worker_for_each_usable_core(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: {pid, 5, 7})
+    assert load_text(tmp_path, f"{MAIN}[daemon]\nworkers = 0").daemon.processes == 3
+
+
+@pytest.mark.parametrize("workers", ["-1", "257", "1.5", "true", '"2"'])
+def test_no_other_number_of_workers(tmp_path: Path, workers: str) -> None:
+    [mistake] = mistakes_in(tmp_path, f"{MAIN}[daemon]\nworkers = {workers}")
+    assert mistake.startswith("daemon.workers: ")
+
+
+@pytest.mark.parametrize(("length", "workers", "is_refused"), [(98, 9, False), (99, 9, True), (107, 1, False)])
+def test_each_worker_needs_a_socket_beside_that_of_admin(
+    tmp_path: Path, length: int, workers: int, *, is_refused: bool
+) -> None:
+    socket = "/" + "s" * (length - 1)
+    mistakes = mistakes_in(tmp_path, f'{MAIN}[admin]\nsocket = "{socket}"\n[daemon]\nworkers = {workers}')
+    assert [mistake.split(":")[0] for mistake in mistakes] == ["admin.socket"] * is_refused

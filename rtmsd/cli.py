@@ -106,8 +106,10 @@ def build_parser(complete: Mapping[str, object] = MappingProxyType({})) -> argpa
 
 def _run(args: argparse.Namespace) -> int:
     from rtmsd import daemon  # noqa: PLC0415 - not at every start
+    from rtmsd.config import load  # noqa: PLC0415
 
-    return daemon.run(args.config, end_streams=args.end_streams)
+    config = load(args.config)
+    return daemon.run(args.config, config, end_streams=args.end_streams)
 
 
 def _check(args: argparse.Namespace) -> int:

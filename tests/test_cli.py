@@ -12,6 +12,7 @@ import pytest
 
 import rtmsd
 from rtmsd.cli import main
+from rtmsd.config import Config
 from rtmsd.errors import AlreadyRunningError, ConfigError
 
 GOOD = """
@@ -129,11 +130,17 @@ def test_help_and_version(argv: list[str], capsys: pytest.CaptureFixture[str]) -
     assert out.startswith(f"rtmsd {rtmsd.__version__}" if "--version" in argv else "usage: rtmsd")
 
 
+def give_config(monkeypatch: pytest.MonkeyPatch, config: Config) -> None:
+    """Have any file contain this."""
+    monkeypatch.setattr("rtmsd.config.load", lambda _path: config)
+
+
 def test_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    daemon = Fake(monkeypatch, "daemon", 0)
+    daemon, config = Fake(monkeypatch, "daemon", 0), Config()
+    give_config(monkeypatch, config)
     assert main(["run", "--config", "a.toml"]) == 0
     assert main(["run", "--config", "a.toml", "--end-streams"]) == 0
-    assert daemon.calls == [(Path("a.toml"), {"end_streams": False}), (Path("a.toml"), {"end_streams": True})]
+    assert daemon.calls == [(Path("a.toml"), config, {"end_streams": each}) for each in (False, True)]
 
 
 @pytest.mark.parametrize(
@@ -147,6 +154,7 @@ def test_a_foreseen_error_has_no_traceback(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: Exception, status: int, words: str
 ) -> None:
     Fake(monkeypatch, "daemon", error)
+    give_config(monkeypatch, Config())
     assert main(["run", "--config", "a.toml"]) == status
     assert capsys.readouterr().err == words
 

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Final
 
 import attrs
 import trio
@@ -10,7 +11,9 @@ from rtmsd.admin.listener import inherited_admin_socket, open_admin_socket
 from rtmsd.admin.server import serve_admin, serve_metrics
 from rtmsd.config import AdminConfig
 from rtmsd.daemon.backend import Backend
-from rtmsd.http.listening import address_of, open_tcp
+from rtmsd.http.listening import address_of, inherited, open_tcp
+
+METRICS_KEY: Final = "admin.metrics_listen"
 
 
 @attrs.frozen
@@ -30,11 +33,14 @@ class AdminSockets:
 
 
 @asynccontextmanager
-async def open_admin_sockets(settings: AdminConfig, fds: Sequence[int]) -> AsyncIterator[AdminSockets]:
+async def open_admin_sockets(
+    settings: AdminConfig, fds: Sequence[int], metrics_fds: Sequence[int] = ()
+) -> AsyncIterator[AdminSockets]:
     """Open what `[admin]` names, and close it at the end.
 
     Args:
-        fds: listening sockets inherited from the service manager, which replace `admin.socket`.
+        fds: inherited listening sockets, which replace `admin.socket`.
+        metrics_fds: the same for `admin.metrics_listen`.
 
     Raises:
         AlreadyRunningError, ListenError: as `rtmsd.http.listening`.
@@ -44,7 +50,10 @@ async def open_admin_sockets(settings: AdminConfig, fds: Sequence[int]) -> Async
             admin = [inherited_admin_socket(fd) for fd in fds]
         else:
             admin = [stack.enter_context(open_admin_socket(settings.socket))]
-        metrics = await open_tcp("admin.metrics_listen", settings.metrics_listen) if settings.metrics_listen else []
+        if metrics_fds:
+            metrics = [inherited(METRICS_KEY, fd) for fd in metrics_fds]
+        else:
+            metrics = await open_tcp(METRICS_KEY, settings.metrics_listen) if settings.metrics_listen else []
         for listener in (*admin, *metrics):
             stack.callback(listener.socket.close)
         yield AdminSockets(admin, metrics)

@@ -18,10 +18,12 @@ from rtmsd import log as logging
 from rtmsd.admin.messages import AdminError, Code, JsonObject
 from rtmsd.admin.metrics import Metrics, Totals
 from rtmsd.admin.video import check_participant, check_settled, described
+from rtmsd.config import Config
 from rtmsd.daemon import deliveries, labels
 from rtmsd.daemon.deliveries import DeliveryDesk
 from rtmsd.daemon.doctor import Facts, findings_json
 from rtmsd.daemon.health import Health, TroubleCode
+from rtmsd.daemon.holdings import limits
 from rtmsd.daemon.sessions import control_session
 from rtmsd.errors import StorageError
 from rtmsd.protocol.causes import RecordingState
@@ -67,6 +69,7 @@ class Backend:
         deliveries: what operators see of them, and replay.
         health: the daemon's troubles, and whether it is ready.
         metrics_source: the counters of the hot paths.
+        supervisor: of this process's streams.
     """
 
     def __init__(
@@ -83,7 +86,7 @@ class Backend:
         self.listening: dict[str, Any] = {}
         self.metrics_source = Metrics(self._totals)
         self._config_path = config_path
-        self._supervisor = supervisor
+        self.supervisor = supervisor
         self._api = api
         self.health = health
         self._stop = stop
@@ -95,7 +98,7 @@ class Backend:
     # Queries
 
     def status(self) -> JsonObject:
-        supervisor, health = self._supervisor, self.health
+        supervisor, health = self.supervisor, self.health
         totals, tally = self._totals(), supervisor.tally()
         return {
             "version": __version__,
@@ -146,38 +149,39 @@ class Backend:
 
     def _directory_json(self, space: FreeSpace) -> JsonObject:
         """One directory of recordings, as status has it."""
-        limits, config = self.health.limits(space.directory), self._supervisor.config
+        config = self.supervisor.config
+        kept = limits(config, space.directory)
         directories = {app.name: config.of_app(app.name).recording.directory for app in config.apps}
         return {
             "directory": str(space.directory),
             "apps": [app for app, directory in directories.items() if directory == space.directory],
             "free_bytes": space.bytes,
-            "unread": self._supervisor.librarian.unread.get(space.directory),
-            "keep_days": limits.keep_days,
-            "keep_bytes": limits.keep_bytes,
+            "unread": self.supervisor.librarian.unread.get(space.directory),
+            "keep_days": kept.keep_days,
+            "keep_bytes": kept.keep_bytes,
         }
 
     def ids(self) -> Iterable[str]:
-        supervisor = self._supervisor
+        supervisor = self.supervisor
         ended = (each["rtms_stream_id"] for each in supervisor.ended)
         return list(dict.fromkeys([*supervisor.streams, *ended, *supervisor.lost.unrecorded()]))
 
     def streams(self, *, include_ended: bool) -> Sequence[JsonObject]:
-        live = self._supervisor.streams
+        live = self.supervisor.streams
         found = [_summary(describe(life)) for life in live.values()]
         if include_ended:
-            found += [_summary(ended) for ended in self._supervisor.ended if ended["rtms_stream_id"] not in live]
+            found += [_summary(ended) for ended in self.supervisor.ended if ended["rtms_stream_id"] not in live]
             listed = {each["rtms_stream_id"] for each in found if each["state"] != RecordingState.ENDED}
-            lost = self._supervisor.lost.unrecorded()
+            lost = self.supervisor.lost.unrecorded()
             found += [_summary(each) for rtms_stream_id, each in lost.items() if rtms_stream_id not in listed]
         return found
 
     def stream(self, rtms_stream_id: str) -> JsonObject:
-        life = self._supervisor.streams.get(rtms_stream_id)
+        life = self.supervisor.streams.get(rtms_stream_id)
         if life is not None:
             return describe(life)
-        known = (each for each in reversed(self._supervisor.ended) if each["rtms_stream_id"] == rtms_stream_id)
-        lost = self._supervisor.lost.unrecorded().get(rtms_stream_id)
+        known = (each for each in reversed(self.supervisor.ended) if each["rtms_stream_id"] == rtms_stream_id)
+        lost = self.supervisor.lost.unrecorded().get(rtms_stream_id)
         ended = next(known, None)
         if ended is None:
             assert lost is not None  # `ids` has no others
@@ -185,18 +189,18 @@ class Backend:
         return ended if lost is None else {**ended, "lost": lost["lost"]}
 
     def recorder(self, rtms_stream_id: str) -> Recorder | None:
-        life = self._supervisor.streams.get(rtms_stream_id)
+        life = self.supervisor.streams.get(rtms_stream_id)
         return None if life is None else life.recorder
 
     def config(self) -> JsonObject:
-        config = self._supervisor.config
+        config = self.supervisor.config
         return configuration.as_masked_dict(config) | {"effective": configuration.effective(config)}
 
     def metrics(self) -> bytes:
         return self.metrics_source.render()
 
     def _totals(self) -> Totals:
-        supervisor, health = self._supervisor, self.health
+        supervisor, health = self.supervisor, self.health
         tally = supervisor.tally()
         return Totals(
             streams=Counter(state_of(life) for life in supervisor.streams.values()),
@@ -220,14 +224,14 @@ class Backend:
         )
 
     async def recordings(self) -> Sequence[JsonObject]:
-        return [recording.to_json() for recording in await self._supervisor.librarian.recordings()]
+        return [recording.to_json() for recording in await self.supervisor.librarian.recordings()]
 
     async def doctor(self) -> Sequence[JsonObject]:
-        health, history = self.health, self._supervisor.diagnostics
+        health, history = self.health, self.supervisor.diagnostics
         facts = Facts(
             now_s=time.time(),
             uptime_s=time.monotonic() - self._started_s,
-            max_age_s=self._supervisor.config.webhook.max_age_s,
+            max_age_s=self.supervisor.config.webhook.max_age_s,
             webhooks=health.webhooks,
             troubles=health.troubles,
             free_bytes={str(space.directory): space.bytes for space in health.spaces},
@@ -235,15 +239,15 @@ class Backend:
             refused_s=history.refused_s,
             stopped_s=history.stopped_s,
             refused_media=await self._refused_media(),
-            unusable_sinks=deliveries.warnings(self._supervisor.deliveries),
+            unusable_sinks=deliveries.warnings(self.supervisor.deliveries),
         )
         return findings_json(facts)
 
     async def _refused_media(self) -> Sequence[str]:
         """Media that the latest recording of each app lacks, from disk: an earlier process may have recorded it."""
-        config, recordings = self._supervisor.config, []
+        config, recordings = self.supervisor.config, []
         with trio.move_on_after(LOOK_S), contextlib.suppress(StorageError):  # reported by another finding
-            recordings = await self._supervisor.librarian.recordings()
+            recordings = await self.supervisor.librarian.recordings()
         latest = {each.app: each for each in recordings}  # the oldest first
         return [
             f"{media} of app {app.name!r}, in {recording.rtms_stream_id}: {why}"
@@ -257,7 +261,7 @@ class Backend:
 
     async def stop(self, rtms_stream_id: str) -> None:
         self._alive(rtms_stream_id)
-        self._supervisor.close(rtms_stream_id)
+        self.supervisor.close(rtms_stream_id)
 
     async def reconnect(self, rtms_stream_id: str) -> None:
         stream = self._alive(rtms_stream_id).stream
@@ -278,7 +282,7 @@ class Backend:
 
     def _alive(self, rtms_stream_id: str) -> ManagedStream:
         """Return a stream whose end is not decided yet."""
-        life = self._supervisor.streams.get(rtms_stream_id)
+        life = self.supervisor.streams.get(rtms_stream_id)
         if life is None or life.end is not None:
             raise AdminError(Code.REFUSED_IN_STATE, f"stream {rtms_stream_id} has ended")
         return life
@@ -294,25 +298,29 @@ class Backend:
 
     async def remove_recording(self, rtms_stream_id: str) -> None:
         try:
-            await self._supervisor.librarian.remove(rtms_stream_id)
+            await self.supervisor.librarian.remove(rtms_stream_id)
         except NoSuchRecording as exc:
             raise AdminError(Code.NO_SUCH_RECORDING, str(exc)) from exc
         except RecordingInUse as exc:
             raise AdminError(Code.REFUSED_IN_STATE, str(exc)) from exc
 
     async def control_session(self, action: str, fields: dict[str, Any]) -> JsonObject:
-        return await control_session(self._api, self._supervisor.config.apps, action, fields)
+        return await control_session(self._api, self.supervisor.config.apps, action, fields)
 
     async def reload(self) -> JsonObject:
-        """Read the file again: apply it as a whole, or raise ConfigError. Live streams keep their settings.
+        """Read the file again: apply it as a whole, or raise ConfigError."""
+        return self.apply(configuration.load(self._config_path))
+
+    def apply(self, new: Config) -> JsonObject:
+        """Use a configuration from now on. Live streams keep their settings.
 
         Changes that need a restart are not applied, and listed at each reload until then.
         """
-        new, old = configuration.load(self._config_path), self._supervisor.config
+        old = self.supervisor.config
         changes = configuration.describe_changes(old, new)
-        self._supervisor.config = self.health.config = configuration.until_restart(old, new)
+        self.supervisor.config = self.health.config = configuration.until_restart(old, new)
         self._secrets |= configuration.secrets_of(new)
-        self._supervisor.deliveries.configure(build(new.archive_sinks, self._secrets))
+        self.supervisor.deliveries.configure(build(new.archive_sinks, self._secrets))
         logging.configure(new.log, secrets=self._secrets)
         log.info(
             "configuration reloaded",

@@ -12,7 +12,7 @@ import attrs
 import structlog
 import trio
 
-from rtmsd.config import Config, RecordingConfig
+from rtmsd.config import Config
 from rtmsd.recording.free_space import FreeSpace
 from rtmsd.recording.writers import Writers
 from rtmsd.state.deliveries import DeliveryState
@@ -100,10 +100,6 @@ class Health:
     def free_bytes(self) -> int | None:
         """Bytes free for recordings, where least is free; None when no disk says."""
         return min((space.bytes for space in self.spaces if space.bytes is not None), default=None)
-
-    def limits(self, directory: Path) -> RecordingConfig:
-        """Return what holds for a directory of recordings; where no app uses it any more, nothing is deleted by age."""
-        return self.config.directories.get(directory, attrs.evolve(self.config.recording, keep_days=0, keep_bytes=0))
 
     def unused(self) -> list[Path]:
         """Return the directories of recordings that the configuration does not name any more."""

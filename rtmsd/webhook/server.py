@@ -56,7 +56,6 @@ async def serve(
     server = _WebhookServer(app, settings, stats, clock_s)
     async with trio.open_nursery() as nursery:
         await nursery.start(partial(serve_http, server.door(), listeners, stopping=shutdown, grace_s=GRACE_S))
-        log.info("webhook listening", address=", ".join(addresses), path=settings.path)
         task_status.started(addresses)
 
 

@@ -8,12 +8,12 @@ import trio
 
 from rtmsd.config import RecordingConfig, StreamsConfig
 from rtmsd.daemon.backend import Backend
-from rtmsd.daemon.resting import let_rest
 from rtmsd.daemon.root import Daemon
 from rtmsd.protocol.enums import StopReason
 from rtmsd.simulator import SimSession, Simulator, open_simulator
 from rtmsd.sinks.hub import LiveHub
 from rtmsd.sinks.taps import EventTap, NdjsonTap
+from rtmsd.streams.resting import let_rest
 from rtmsd.transport.network import SocketSet, socket_set
 from tests.daemon.whole import (
     HURRIED,

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import trio
 
-from rtmsd.daemon.root import EXIT_CONFIG, EXIT_FAILED
-from rtmsd.daemon.root import run as run_daemon
+from rtmsd import cli
+from rtmsd.cli import Exit
 
 Starting = Callable[..., int]
 
@@ -48,7 +48,7 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Starting:
     def run(metrics: str = "") -> int:
         path = tmp_path / "config.toml"
         path.write_text(CONFIG.format(directory=tmp_path, metrics=metrics))
-        return run_daemon(path)
+        return cli.main(["run", "--config", str(path)])
 
     return run
 
@@ -64,7 +64,7 @@ def test_a_busy_metrics_port_is_worth_another_start(
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as somebody:
         address = "{}:{}".format(*somebody.getsockname())
-        assert start(metrics=address) == EXIT_FAILED
+        assert start(metrics=address) == Exit.FAILED
     [error] = errors(capsys)
     assert error.startswith(f"admin.metrics_listen: cannot listen on {address}: in use by ")
     assert error.endswith(f" (process {os.getpid()})")
@@ -75,7 +75,7 @@ def test_a_file_at_the_path_of_the_admin_socket_is_worth_another_start(
     start: Starting, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "admin.sock").touch()
-    assert start() == EXIT_FAILED
+    assert start() == Exit.FAILED
     assert "is not a socket" in errors(capsys)[0]
 
 
@@ -88,7 +88,7 @@ def test_an_error_of_the_disk_names_the_key(
         (tmp_path / name).touch()
     else:
         (tmp_path / "state.sqlite").mkdir()
-    assert start() == EXIT_FAILED
+    assert start() == Exit.FAILED
     [error] = errors(capsys)
     assert error.startswith(f"{key}: ")
     assert f"{tmp_path}/{name.removesuffix('.lock')}" in error
@@ -100,7 +100,7 @@ def test_a_second_daemon_is_refused_with_the_key_and_the_first(
     with socket.socket(socket.AF_UNIX) as first:
         first.bind(str(tmp_path / "admin.sock"))
         first.listen()
-        assert start() == EXIT_FAILED
+        assert start() == Exit.FAILED
     [error] = errors(capsys)
     assert error.startswith("admin.socket: ")
     assert f"(process {os.getpid()}) answers on {tmp_path}/admin.sock" in error
@@ -111,5 +111,5 @@ def test_the_placeholder_of_the_example_is_no_client_id(
     start: Starting, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], client_id: str
 ) -> None:
     monkeypatch.setattr(f"{__name__}.CONFIG", CONFIG.replace('"client"', f'"{client_id}"'))
-    assert start() == EXIT_CONFIG
+    assert start() == Exit.BAD_CONFIG
     assert capsys.readouterr().err.startswith("app[0].client_id: ")

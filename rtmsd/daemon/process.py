@@ -1,0 +1,198 @@
+"""One process of the daemon: its streams, and the doors through which it is reached. Start order and two-phase stop.
+
+The writers are started first and stopped last: streams need them to the end.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Protocol
+
+import attrs
+import structlog
+import trio
+
+from rtmsd.commands import Intake
+from rtmsd.config import Config
+from rtmsd.daemon.admin_sockets import open_admin_sockets
+from rtmsd.daemon.backend import Backend
+from rtmsd.daemon.health import Health, Phase
+from rtmsd.daemon.holdings import Holdings
+from rtmsd.daemon.shutdown_deadline import ShutdownDeadline
+from rtmsd.recording.writers import Writers
+from rtmsd.sinks.hub import LiveHub
+from rtmsd.streams.restart import Restarter
+from rtmsd.streams.resting import let_rest
+from rtmsd.streams.supervisor import Supervisor
+from rtmsd.webhook.server import serve
+from rtmsd.zoom_api import ZoomApi
+
+if TYPE_CHECKING:
+    from rtmsd.webhook.whole_request import WholeRequestApp
+
+log = structlog.get_logger()
+
+WEBHOOK_GRACE_S: Final = 4.0  # for requests that are being answered when we stop
+STOP_MARGIN_S: Final = 5.0  # for all that has no time of its own at a stop
+LEAST_BUFFER_BYTES: Final = 65536  # of a process, however many share
+
+
+class Role(Protocol):
+    """What a process is beside others: the only one, or a worker.
+
+    Attributes:
+        processes: how many share `buffer_bytes` and `max_connections`.
+    """
+
+    @property
+    def processes(self) -> int: ...
+
+    async def accompany(self, backend: Backend, *, task_status: trio.TaskStatus[Intake]) -> None:
+        """Do what this process does beside its streams, from when those of earlier processes are resumed, until
+        cancelled, after the last file is written. Started with who takes webhooks.
+        """
+
+    def serving(self, backend: Backend) -> None:
+        """All doors are open."""
+
+    def stopping(self, limit_s: float) -> None:
+        """The stop begins, and may take so long."""
+
+    def stop(self, *, end_streams: bool) -> None:
+        """An operator wants the daemon to stop: all of it."""
+
+
+class Process:
+    """What lives as long as the process.
+
+    Attributes:
+        backend: of the admin socket; None until there is one.
+    """
+
+    def __init__(
+        self,
+        config_path: Path,
+        config: Config,
+        role: Role,
+        *,
+        sockets: Mapping[str, Sequence[int]],
+        end_streams: bool,
+    ) -> None:
+        """`sockets` are listening ones that were inherited, by the name of their door."""
+        self._config_path = config_path
+        self._config = config
+        self._role = role
+        self._sockets = sockets
+        self._end_streams = end_streams
+        self._stopping = trio.Event()
+        self._closing = trio.Event()  # webhooks are not taken any more
+        self._deadline = ShutdownDeadline()
+        self._events = LiveHub()
+        self.backend: Backend | None = None
+
+    async def run(
+        self, holdings: Holdings, *, task_status: trio.TaskStatus[Backend] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Start, serve until `stop`, stop. Started, with the admin backend, when all doors are open.
+
+        Raises:
+            AlreadyRunningError: another daemon holds the admin socket.
+            RtmsdError: something could not be opened.
+        """
+        config = self._config
+        async with trio.open_nursery() as base:
+            share = max(LEAST_BUFFER_BYTES, config.recording.buffer_bytes // self._role.processes)
+            writers = Writers.open(attrs.evolve(config.recording, buffer_bytes=share), holdings.directories)
+            api = ZoomApi()
+            restarter = Restarter(api, lambda: supervisor.config)
+            supervisor = Supervisor(
+                config, holdings.journal, writers, restarter=restarter, on_event=self._events.publish
+            )
+            let_rest(self._events, lambda: supervisor.config)
+            await base.start(writers.run)
+            health, path = Health(config, supervisor, writers), self._config_path
+            backend = Backend(path, supervisor, health, api, events=self._events, stop=self._role.stop)
+            self.backend = backend
+            await self._serve(supervisor, backend, base, task_status)
+            with self._deadline.limit(trio.CancelScope(), config.streams.drain_s):
+                async with trio.open_nursery() as last:
+                    last.start_soon(supervisor.suspend_files)
+                    if self._end_streams:
+                        last.start_soon(supervisor.deliveries.until_idle)
+            base.cancel_scope.cancel()
+        log.info("stopped", streams_left=len(supervisor.streams))
+
+    async def _serve(
+        self, supervisor: Supervisor, backend: Backend, base: trio.Nursery, task_status: trio.TaskStatus[Backend]
+    ) -> None:
+        """Run the streams and all that serves them; the caller flushes their files afterwards."""
+        health, sockets = backend.health, self._sockets
+        admin = open_admin_sockets(self._config.admin, sockets.get("admin", []), sockets.get("metrics", []))
+        async with admin as admin_sockets, trio.open_nursery() as streams:
+            await streams.start(supervisor.run)
+            await streams.start(health.watch)
+            streams.start_soon(backend.metrics_source.loop_lag.measure)
+            intake: Intake = await base.start(self._role.accompany, backend)
+            await admin_sockets.serve(backend, streams)
+            async with trio.open_nursery() as requests:
+                await self._open_webhook(backend, intake, requests)
+                health.phase = Phase.SERVING
+                self._role.serving(backend)
+                task_status.started(backend)
+                await self._stopping.wait()
+                log.info("stopping", streams=len(supervisor.streams), end_streams=self._end_streams)
+                health.phase = Phase.STOPPING
+                supervisor.deliveries.stop()
+                self._role.stopping(self._stop_limit_s + STOP_MARGIN_S)
+                if not self._end_streams:  # a stream that is left to be resumed must not wait for programs
+                    with self._deadline.limit(trio.CancelScope(), self._config.streams.drain_s):
+                        await supervisor.deliveries.until_idle()
+                self._closing.set()
+                self._deadline.limit(requests.cancel_scope, WEBHOOK_GRACE_S)
+            if self._end_streams:
+                await self._end_all(supervisor)
+            supervisor.suspend()
+            streams.cancel_scope.cancel()
+
+    async def _end_all(self, supervisor: Supervisor) -> None:
+        with self._deadline.limit(trio.CancelScope(), self._config.streams.drain_s) as step:
+            await supervisor.end_all()
+        if step.cancelled_caught:
+            log.warning("streams not ended in time; the next start resumes them", streams=sorted(supervisor.streams))
+
+    async def _open_webhook(self, backend: Backend, intake: Intake, nursery: trio.Nursery) -> None:
+        settings, health = self._config.webhook, backend.health
+        settings = attrs.evolve(settings, max_connections=math.ceil(settings.max_connections / self._role.processes))
+        make_app = await trio.to_thread.run_sync(_import_make_app)
+        app = make_app(settings, lambda: health.config.apps, intake, nursery, health.is_ready, stats=health.webhooks)
+        fds = self._sockets.get("webhook", [])
+        backend.listening["webhook"] = await nursery.start(
+            partial(serve, app, settings, stats=health.webhooks, fds=fds, shutdown=self._closing)
+        )
+
+    @property
+    def _stop_limit_s(self) -> float:
+        """Programs, or ending streams, may take `drain_s`, and files as long again when the disk is slow."""
+        return WEBHOOK_GRACE_S + 2 * self._config.streams.drain_s + STOP_MARGIN_S
+
+    async def wait_expired(self) -> None:
+        """Return when a stop has taken longer than all its steps together may."""
+        await self._stopping.wait()
+        await self._deadline.wait_deadline(self._stop_limit_s)
+
+    def stop(self, *, end_streams: bool = False) -> None:
+        """Begin to stop; a second call shortens what is left."""
+        self._end_streams = self._end_streams or end_streams
+        if self._stopping.is_set():
+            self._deadline.hurry()
+        self._stopping.set()
+
+
+def _import_make_app() -> "Callable[..., WholeRequestApp]":
+    """Import Quart, which takes a third of the time of all imports: streams of an earlier process are connecting
+    meanwhile, and a webhook waits at its socket.
+    """
+    from rtmsd.webhook.app import make_app  # noqa: PLC0415 - 0.3 s in which streams are resumed
+
+    return make_app

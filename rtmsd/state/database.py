@@ -247,5 +247,5 @@ def _check(db: sqlite3.Connection) -> None:
         raise DamagedError(str(found))
     try:
         ledger.check(db)
-    except (sqlite3.OperationalError, TypeError) as error:
+    except sqlite3.OperationalError as error:
         raise DamagedError(f"its tables are not those of a state file: {error}") from error

@@ -82,6 +82,6 @@ def salvage(damaged: Path) -> list[StreamRow]:
 
 
 def _readable(path: Path) -> Iterator[StreamRow]:
-    with contextlib.suppress(sqlite3.Error, TypeError), contextlib.closing(sqlite3.connect(path)) as db:
+    with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(path)) as db:
         db.row_factory = sqlite3.Row
         yield from ledger.readable(db)

@@ -102,34 +102,14 @@ def adopt(db: sqlite3.Connection, rows: Iterable[StreamRow], closed_ms: int) -> 
             _put(db, row, closed_ms)
 
 
-def check(db: sqlite3.Connection) -> None:
-    """Read from each table.
-
-    Raises:
-        sqlite3.OperationalError: these are other tables.
-    """
-    unfinished(db)
-    db.execute("SELECT event, event_ts, session_id, rtms_stream_id, received_ms FROM delivery LIMIT 1").fetchone()
-
-
-def probe(db: sqlite3.Connection) -> None:
-    """Write without changing anything, to find out whether the disk takes it."""
-    (version,) = db.execute("PRAGMA user_version").fetchone()
-    db.execute(f"PRAGMA user_version = {version}")
-
-
-def readable(db: sqlite3.Connection) -> Iterator[StreamRow]:
-    """Yield the streams of a damaged file, as far as it can be read.
+def rows(db: sqlite3.Connection) -> Iterator[StreamRow]:
+    """Yield all streams. Of a damaged file, whatever stands in the columns.
 
     Raises:
         sqlite3.Error: the rest cannot be read.
     """
     for values in db.execute(f"SELECT {_COLUMNS} FROM stream"):
-        row = _row(values)
-        texts = (row.rtms_stream_id, row.product, row.session.key, row.session.id, row.app, row.server_urls or "")
-        numbers = (row.event_ts, row.started_ms or 0, row.stop_reason or 0, row.stopped_ms or 0)
-        if all(isinstance(text, str) for text in texts) and all(isinstance(number, int) for number in numbers):
-            yield row
+        yield _row(values)
 
 
 def prune(db: sqlite3.Connection, before_ms: int) -> None:

@@ -23,7 +23,7 @@ from rtmsd.state import ledger, lost
 from rtmsd.state.file.database import Database, Role, probe
 from rtmsd.state.file.set_aside import remove_containing
 from rtmsd.state.file.transactions import RunSync, Transactions
-from rtmsd.state.lost import LostStream
+from rtmsd.state.lost import Changes, LostStream
 from rtmsd.state.rows import Known, StreamRow
 from rtmsd.state.salvage import salvage
 from rtmsd.system.worker_thread import WorkerThread
@@ -111,8 +111,8 @@ class Journal(Protocol):
     async def lost_streams(self) -> list[LostStream]:
         """Return the streams that were refused, given up, cut off or failed, oldest first."""
 
-    async def keep_lost_streams(self, streams: list[LostStream]) -> None:
-        """Replace the lost streams by these."""
+    async def change_lost_streams(self, changes: Changes) -> None:
+        """Write what became of these, and leave all others as they are."""
 
     async def transact(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Do something to other tables, in a transaction that others may share."""
@@ -296,8 +296,8 @@ class LocalJournal:
     async def lost_streams(self) -> list[LostStream]:
         return await self._transactions.commit(lost.read)
 
-    async def keep_lost_streams(self, streams: list[LostStream]) -> None:
-        await self._transactions.commit(partial(lost.replace, streams=streams))
+    async def change_lost_streams(self, changes: Changes) -> None:
+        await self._transactions.commit(partial(lost.change, changes=changes))
 
     async def transact(self, work: Callable[[sqlite3.Connection], T]) -> T:
         return await self._transactions.commit(work)

@@ -72,7 +72,7 @@ class Supervisor:
         self.journal = journal
         self._writers = writers
         self.diagnostics = Diagnostics()
-        self.lost = LostStreams(journal, local_ms)
+        self.lost = LostStreams(journal, local_ms, is_shared=journal.is_shared)
         self.deliveries = Deliveries(journal, config.recording.directory, local_ms)
         self.deliveries.configure(build(config.archive_sinks, secrets_of(config)))
         roots = writers.directories

@@ -106,8 +106,12 @@ class Journal(Protocol):
     async def keep_lost_streams(self, streams: list[LostStream]) -> None:
         """Replace the lost streams by these."""
 
-    async def transact(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Do something to other tables, in a transaction that others may share."""
+    async def transact(self, work: Callable[[sqlite3.Connection], T], *, needs_file: bool = False) -> T:
+        """Do something to other tables, in a transaction that others may share.
+
+        Args:
+            needs_file: refuse it while the file is not where the next start will look for it.
+        """
 
 
 class LocalJournal:
@@ -238,8 +242,8 @@ class LocalJournal:
     async def keep_lost_streams(self, streams: list[LostStream]) -> None:
         await self._transactions.commit(partial(lost.replace, streams=streams))
 
-    async def transact(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        return await self._transactions.commit(work)
+    async def transact(self, work: Callable[[sqlite3.Connection], T], *, needs_file: bool = False) -> T:
+        return await self._transactions.commit(work, needs_file=needs_file)
 
     async def prune(self, now_ms: int | None = None) -> None:
         """Forget deliveries and tombstones older than 90 minutes of local time."""

@@ -20,7 +20,8 @@ from rtmsd.commands import StartStream, StreamCommand, Verdict
 from rtmsd.errors import RtmsdError, StorageError
 from rtmsd.protocol.enums import StopReason
 from rtmsd.state import ledger, lost
-from rtmsd.state.file.database import Database, probe
+from rtmsd.state.file.database import Database, Role, probe
+from rtmsd.state.file.set_aside import remove_containing
 from rtmsd.state.file.transactions import RunSync, Transactions
 from rtmsd.state.lost import LostStream
 from rtmsd.state.rows import Known, StreamRow
@@ -36,6 +37,9 @@ PRUNE_EVERY_S: Final = 600.0
 LOOK_EVERY_S: Final = 1.0  # whether the file is still at its path
 WRITE_ANEW_AFTER_S: Final = 10.0  # it may be put back
 
+_TRUNCATE_TRIES: Final = 20
+_TRUNCATE_AGAIN_S: Final = 0.1
+
 
 class Journal(Protocol):
     """What streams, sinks and the daemon's status need of a journal.
@@ -46,6 +50,10 @@ class Journal(Protocol):
     @property
     def path(self) -> Path:
         """The state file."""
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether other processes write to the file, too."""
 
     @property
     def set_aside(self) -> Path | None:
@@ -114,8 +122,13 @@ class Journal(Protocol):
         """
 
 
+def _local_ms() -> int:
+    """Return local time in milliseconds since the Unix epoch."""
+    return time.time_ns() // 1_000_000
+
+
 class LocalJournal:
-    """The state file. Open it with `LocalJournal.open`; close it, or end the process, to release its lock.
+    """The state file. Open it with `open`, or `join`; close it, or end the process, to release its lock.
 
     Implements `Journal`.
 
@@ -143,12 +156,14 @@ class LocalJournal:
         cls,
         path: Path,
         *,
+        is_shared: bool = False,
         run_sync: RunSync | None = None,
-        clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        clock_ms: Callable[[], int] = _local_ms,
     ) -> "LocalJournal":
         """Open and lock the state file; make it, with its directory, when it is missing. A damaged one is set aside.
 
         Args:
+            is_shared: with worker processes, which `join`.
             run_sync: by default a thread of its own, which no other work can keep busy.
             clock_ms: local time in milliseconds since the Unix epoch.
 
@@ -156,18 +171,53 @@ class LocalJournal:
             AlreadyRunningError: another daemon holds it.
             StorageError: it cannot be read or written, or was written by a newer rtmsd.
         """
+        role = Role.PARENT if is_shared else Role.SOLE
+        journal = await cls._open(partial(Database.open, path, role), run_sync, clock_ms)
+        if journal.set_aside is not None:
+            journal.salvaged = await journal._transactions.in_turn(partial(salvage, journal.set_aside))
+            await journal.adopt(journal.salvaged)
+        return journal
+
+    @classmethod
+    async def join(
+        cls,
+        path: Path,
+        lock_descriptors: Sequence[int],
+        *,
+        run_sync: RunSync | None = None,
+        clock_ms: Callable[[], int] = _local_ms,
+    ) -> "LocalJournal":
+        """Use, as a worker, the state file that the parent has open.
+
+        Args:
+            lock_descriptors: those of the parent, inherited from it.
+
+        Raises:
+            StorageError: it cannot be read or written, or was taken away: the parent will write it anew.
+        """
+        return await cls._open(partial(Database.join, path, lock_descriptors), run_sync, clock_ms)
+
+    @classmethod
+    async def _open(
+        cls, open_database: Callable[[], Database], run_sync: RunSync | None, clock_ms: Callable[[], int]
+    ) -> "LocalJournal":
         thread = WorkerThread("state file")
         run_sync = run_sync or thread.run_sync
         try:
-            database = await run_sync(partial(Database.open, path))
+            database = await run_sync(open_database)
         except BaseException:
             thread.close()
             raise
-        journal = cls(database, run_sync, clock_ms, thread.close)
-        if database.set_aside is not None:
-            journal.salvaged = await run_sync(partial(salvage, database.set_aside))
-            await journal.adopt(journal.salvaged)
-        return journal
+        return cls(database, run_sync, clock_ms, thread.close)
+
+    @property
+    def lock_descriptors(self) -> Sequence[int]:
+        """What a worker has to inherit, for `join`: ask for them at each start of one."""
+        return self.database.lock_descriptors
+
+    @property
+    def is_shared(self) -> bool:
+        return self.database.role is not Role.SOLE
 
     @property
     def path(self) -> Path:
@@ -217,14 +267,25 @@ class LocalJournal:
             await self.expunge(rtms_stream_id)
 
     async def expunge(self, rtms_stream_id: str) -> None:
-        """See `Database.expunge`. A failure is logged; what is left is overwritten with the next pages."""
+        remove = partial(remove_containing, self.path, rtms_stream_id)
         try:
-            removed = await self._transactions.in_turn(partial(self.database.expunge, rtms_stream_id))
-        except (OSError, sqlite3.Error) as exc:
-            log.warning("state file still contains a revoked stream", rtms_stream_id=rtms_stream_id, error=str(exc))
-        else:
-            for path in removed:
+            for path in await self._transactions.in_turn(remove):
                 log.warning("state file removed: it contained a revoked stream", path=str(path))
+            await self._truncate_log()
+        except (OSError, sqlite3.Error, StorageError) as exc:
+            log.warning("state file still contains a revoked stream", rtms_stream_id=rtms_stream_id, error=str(exc))
+
+    async def _truncate_log(self) -> None:
+        """Overwrite what was deleted, as soon as no other process reads it.
+
+        Raises:
+            sqlite3.Error, StorageError: it may still be there.
+        """
+        for _ in range(_TRUNCATE_TRIES):
+            if await self._transactions.in_turn(self.database.truncate_log):
+                return
+            await trio.sleep(_TRUNCATE_AGAIN_S)
+        raise StorageError("another process is reading it")
 
     async def unfinished(self) -> list[StreamRow]:
         return await self._transactions.commit(ledger.unfinished)
@@ -259,7 +320,8 @@ class LocalJournal:
                 log.warning("state file could not be pruned", error=str(exc))
 
     async def look_after_file(self) -> None:
-        """Watch whether the file is taken away, until cancelled, and write it anew after a while.
+        """Watch whether the file is taken away, until cancelled, and write it anew after a while; a worker leaves that
+        to its parent.
 
         Until then no start is accepted: the next process would not know of it.
         """
@@ -279,7 +341,8 @@ class LocalJournal:
                 lost_s = trio.current_time()
                 log.error("state file is lost; new streams are refused", why=loss)
             self._lost = f"{loss}; new streams are refused until it is written anew"
-            if trio.current_time() - lost_s >= WRITE_ANEW_AFTER_S:
+            is_time = trio.current_time() - lost_s >= WRITE_ANEW_AFTER_S
+            if is_time and self.database.role is not Role.WORKER:
                 try:
                     await self._transactions.in_turn(self.database.write_anew)
                 except RtmsdError as exc:

@@ -1,11 +1,13 @@
-"""The state file as a file: opened, set aside when damaged, written anew when it was taken away.
+"""The state file as a file: opened, shared, set aside when damaged, written anew when it was taken away.
 
 Everything here blocks; `journal.py` runs it in a thread.
 """
 
 import contextlib
+import enum
 import os
 import sqlite3
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeAlias
@@ -13,20 +15,25 @@ from typing import Any, Final, TypeAlias
 import attrs
 
 from rtmsd.errors import StorageError
-from rtmsd.state.file.schema import check, migrate, transaction
-from rtmsd.state.file.set_aside import FILES, Why, move_aside, remove_containing
+from rtmsd.state.file.connecting import (
+    BUSY_TIMEOUT_S,
+    FILE_MODE,
+    LEFT_BEHIND,
+    DamagedError,
+    connect,
+    connect_beside,
+    generation,
+    generation_at,
+    set_generation,
+)
+from rtmsd.state.file.schema import transaction
+from rtmsd.state.file.set_aside import FILES, Why, move_aside
 from rtmsd.system.lock import LockFile
 
-BUSY_TIMEOUT_S: Final = 5.0  # of a person who looks into the file with sqlite3
+_LOOK_AGAIN_S: Final = 0.02  # whether the file is there anew
 
-_DAMAGED: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
-_FILE_MODE: Final = 0o640
 
 _Identity: TypeAlias = tuple[int, int]
-
-
-class DamagedError(StorageError):
-    """The file exists, and is not a state file any more."""
 
 
 @attrs.frozen
@@ -41,50 +48,91 @@ class Work:
     needs_file: bool = False
 
 
+class Role(enum.Enum):
+    """The part of a process in looking after the file."""
+
+    SOLE = "sole"  # no other process uses it
+    PARENT = "parent"  # locks, migrates, repairs and writes anew what its workers use, too
+    WORKER = "worker"  # uses what its parent has opened
+
+
 class Database:
-    """Open and locked from `open` to `close`.
+    """Open from `open`, or `join`, to `close`.
+
+    Several processes take turns: a transaction waits for those of the others. When the file is taken away, all of them
+    still have it open, and go on in it until the parent writes it anew. It marks the old one then as left behind, so
+    that nothing is written there any more; a worker whose transaction finds the mark does its work in the new one.
 
     Attributes:
+        role: of this process.
         is_new: there was no file, or an empty one.
         set_aside: where a damaged file was moved at the start; None: it was sound.
     """
 
-    def __init__(self, path: Path, connection: sqlite3.Connection, lock: LockFile, *, is_new: bool) -> None:
+    def __init__(self, path: Path, connection: sqlite3.Connection, lock: LockFile, role: Role) -> None:
         self.path = path
-        self.is_new = is_new
+        self.role = role
+        self.is_new = False
         self.set_aside: Path | None = None
         self._connection = connection
+        self._generation = generation(connection)
         self._lock = lock
         self._identities: dict[Path, _Identity] = {}
         self._note_identity()
 
     @classmethod
-    def open(cls, path: Path) -> "Database":
+    def open(cls, path: Path, role: Role = Role.SOLE) -> "Database":
         """Open and lock the file; make it, with its directory, when it is missing.
 
         Raises:
             AlreadyRunningError: another daemon holds it.
             StorageError: it cannot be read or written, or was written by a newer rtmsd.
         """
-        lock = LockFile.acquire(path.with_name(f"{path.name}.lock"), f"state.file: {path}", itself=path)
+        lock = LockFile.acquire(*_lock_of(path), itself=path)
+        is_shared = role is not Role.SOLE
         set_aside = None
         with contextlib.ExitStack() as undo:
             undo.callback(lock.release)
             try:
                 is_new = not path.exists() or path.stat().st_size == 0
                 try:
-                    connection = _connect(path)
+                    connection = connect(path, is_shared=is_shared)
                 except DamagedError:
                     set_aside = move_aside(path, Why.DAMAGED)
-                    connection = _connect(path)
+                    connection = connect(path, is_shared=is_shared)
                     undo.callback(connection.close)
                     lock.follow()
+                if generation(connection) <= 0:  # a file of an older rtmsd, or one that was left behind
+                    set_generation(connection, 1)
             except (OSError, sqlite3.Error, StorageError) as exc:
                 raise StorageError(f"state.file: {path}: {exc}") from exc
             undo.pop_all()
-        database = cls(path, connection, lock, is_new=is_new)
-        database.set_aside = set_aside
+        database = cls(path, connection, lock, role)
+        database.is_new, database.set_aside = is_new, set_aside
         return database
+
+    @classmethod
+    def join(cls, path: Path, descriptors: Sequence[int]) -> "Database":
+        """Open, as a worker, the file that the parent has open and locked.
+
+        Args:
+            descriptors: `lock_descriptors` of the parent, inherited from it.
+
+        Raises:
+            StorageError: it cannot be read or written, or is not at its path; the parent will write it anew.
+        """
+        lock = LockFile.inherited(*_lock_of(path), descriptors, itself=path)
+        try:
+            _check_there(path, lock)
+            return cls(path, connect_beside(path), lock, Role.WORKER)
+        except (OSError, sqlite3.Error, StorageError) as exc:
+            lock.release()
+            raise StorageError(f"state.file: {path}: {exc}") from exc
+
+    @property
+    def lock_descriptors(self) -> Sequence[int]:
+        """What a worker has to inherit, for `join`; other ones after the file was written anew."""
+        return self._lock.descriptors
 
     def close(self) -> None:
         self._connection.close()
@@ -96,34 +144,42 @@ class Database:
         Raises:
             StorageError: nothing was done.
         """
-        loss = self.loss() if any(work.needs_file for work in works) else None
         try:
-            with transaction(self._connection):
-                return [
-                    StorageError(loss) if loss is not None and work.needs_file else work.do(self._connection)
-                    for work in works
-                ]
+            while True:
+                with transaction(self._connection):
+                    if not self._is_left_behind():
+                        loss = self._loss() if any(work.needs_file for work in works) else None
+                        return [
+                            StorageError(loss) if loss is not None and work.needs_file else work.do(self._connection)
+                            for work in works
+                        ]
+                self._follow()
         except sqlite3.Error as exc:
             raise StorageError(f"state.file: {exc}") from exc
 
-    def expunge(self, rtms_stream_id: str) -> list[Path]:
-        """Erase a deleted stream from the write-ahead log, and remove set-aside files that contain it.
-
-        Returns:
-            The removed files.
+    def truncate_log(self) -> bool:
+        """Overwrite what was deleted in the write-ahead log. Returns whether it was: not while another process reads.
 
         Raises:
-            OSError, sqlite3.Error: something is left.
+            sqlite3.Error: the disk refuses.
         """
         self._connection.execute("PRAGMA busy_timeout = 0")  # do not wait for a person with sqlite3: webhooks wait
         try:
-            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            is_busy, *_ = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         finally:
             self._connection.execute(f"PRAGMA busy_timeout = {int(BUSY_TIMEOUT_S * 1000)}")
-        return remove_containing(self.path, rtms_stream_id)
+        return not is_busy
 
     def loss(self) -> str | None:
         """Return why the next start would not find the file; None: it would."""
+        try:
+            if self._is_left_behind():
+                self._follow(wait_s=0)
+        except (sqlite3.Error, StorageError) as exc:
+            return str(exc)
+        return self._loss()
+
+    def _loss(self) -> str | None:
         for path, identity in self._identities.items():
             found = _identity(path)
             if found is None:
@@ -141,44 +197,69 @@ class Database:
             AlreadyRunningError: another daemon has locked that one.
             StorageError: it cannot be written; nothing is lost, try again.
         """
-        path = self.path
-        try:
-            path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
-            copy = path.with_name(f"{path.name}.new")
-            self._reopen_if_closed(copy)
-            for suffix in FILES:
-                Path(f"{copy}{suffix}").unlink(missing_ok=True)
-            copy.touch(mode=_FILE_MODE)
-            self._connection.execute("VACUUM INTO ?", (str(copy),))
-            _sync(copy)
-            if _identity(path) not in {None, self._identities[path]}:
-                self._lock.follow()  # another daemon may be using it
-                move_aside(path, Why.REPLACED, beside=())
-            # SQLite removes the log by name when it closes: close the old file before the new one is in place.
-            self._connection.close()
-            self._connection = self._settle(copy)
-            self._note_identity()
-            self._lock.follow()
-        except (OSError, sqlite3.Error) as exc:
-            raise StorageError(f"the state file {path} cannot be written anew: {exc}") from exc
+        path, old = self.path, self._connection
+        with contextlib.ExitStack() as undo:
+            try:
+                path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+                if self.role is Role.PARENT:  # from now on its workers wait
+                    undo.callback(_unless_broken, set_generation, old, self._generation)
+                    set_generation(old, LEFT_BEHIND)
+                copy = self._copy(self._generation + 1)
+                if _identity(path) not in {None, self._identities[path]}:
+                    self._lock.follow()  # another daemon may be using it
+                    move_aside(path, Why.REPLACED, beside=())
+                for suffix in FILES[1:]:
+                    Path(f"{path}{suffix}").unlink(missing_ok=True)
+                copy.replace(path)
+                _sync(path.parent)
+                new = connect(path, is_shared=self.role is Role.PARENT)
+            except (OSError, sqlite3.Error) as exc:
+                raise StorageError(f"the state file {path} cannot be written anew: {exc}") from exc
+            undo.pop_all()
+        self._use(new)
+        self._lock.follow()
 
-    def _settle(self, copy: Path) -> sqlite3.Connection:
-        """Rename the copy to the file's name, and open it; where that fails, open it under its own."""
-        try:
-            for suffix in FILES[1:]:
-                Path(f"{self.path}{suffix}").unlink(missing_ok=True)
-            copy.replace(self.path)
-            _sync(self.path.parent)
-            return _connect(self.path)
-        except (OSError, sqlite3.Error):
-            self._reopen_if_closed(copy)
-            raise
+    def _copy(self, number: int) -> Path:
+        """Write what the file has to another one beside it, which is of the next generation."""
+        copy = self.path.with_name(f"{self.path.name}.new")
+        for suffix in FILES:
+            Path(f"{copy}{suffix}").unlink(missing_ok=True)
+        copy.touch(mode=FILE_MODE)
+        self._connection.execute("VACUUM INTO ?", (str(copy),))
+        with contextlib.closing(connect(copy, is_shared=False)) as db:
+            set_generation(db, number)
+        _sync(copy)
+        return copy
 
-    def _reopen_if_closed(self, copy: Path) -> None:
-        try:
-            self._connection.execute("SELECT 1")
-        except sqlite3.ProgrammingError:
-            self._connection = _connect(copy if copy.exists() else self.path)
+    def _is_left_behind(self) -> bool:
+        """Whether the parent has begun to write the file anew, or has done so."""
+        return self.role is Role.WORKER and generation(self._connection) != self._generation
+
+    def _follow(self, wait_s: float = BUSY_TIMEOUT_S) -> None:
+        """Use the file that the parent writes in place of the one that is left behind, once it is there.
+
+        Raises:
+            StorageError: it is not.
+        """
+        give_up_s = time.monotonic() + wait_s
+        while self._is_left_behind():
+            why = "the one at its path is another"
+            try:
+                if generation_at(self.path) > self._generation:
+                    self._use(connect_beside(self.path))
+                    return
+            except (OSError, sqlite3.Error, StorageError) as exc:
+                why = str(exc)
+            if time.monotonic() >= give_up_s:
+                raise StorageError(f"the state file {self.path} is being written anew: {why}")
+            time.sleep(_LOOK_AGAIN_S)
+
+    def _use(self, connection: sqlite3.Connection) -> None:
+        """Go on in another file. SQLite, as it closes the old one, leaves alone the log that is not its own by now."""
+        old, self._connection = self._connection, connection
+        self._generation = generation(connection)
+        self._note_identity()
+        old.close()
 
     def _note_identity(self) -> None:
         paths = (Path(f"{self.path}{suffix}") for suffix in FILES[:2])
@@ -207,44 +288,21 @@ def probe(db: sqlite3.Connection) -> None:
     db.execute(f"PRAGMA user_version = {version}")
 
 
-def _connect(path: Path) -> sqlite3.Connection:
-    path.touch(mode=_FILE_MODE)  # SQLite's other files take the same mode
-    try:
-        return _connect_with(path, locking="NORMAL")
-    except sqlite3.OperationalError as error:
-        if error.sqlite_errorcode & 0xFF not in {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL}:
-            raise
-        return _connect_with(path, locking="EXCLUSIVE")  # needs no room on a full disk, but excludes sqlite3
-
-
-def _connect_with(path: Path, *, locking: str) -> sqlite3.Connection:
-    db = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
-    try:
-        db.row_factory = sqlite3.Row
-        db.execute(f"PRAGMA locking_mode = {locking}")
-        db.execute("PRAGMA journal_mode = WAL")
-        db.execute("PRAGMA synchronous = FULL")
-        db.execute("PRAGMA secure_delete = ON")  # a revocation demands that deleted rows are overwritten
-        migrate(db)
-        _check(db)
-    except BaseException as error:
-        db.close()
-        if isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGED:
-            raise DamagedError(str(error)) from error
-        raise
-    return db
-
-
-def _check(db: sqlite3.Connection) -> None:
-    """Check the integrity of the file.
+def _check_there(path: Path, lock: LockFile) -> None:
+    """Check that the file that the parent has open is at its path, with its log.
 
     Raises:
-        DamagedError: it is damaged.
+        StorageError: it is not.
     """
-    (found,) = db.execute("PRAGMA quick_check(1)").fetchone()
-    if found != "ok":
-        raise DamagedError(str(found))
-    try:
-        check(db)
-    except sqlite3.OperationalError as error:
-        raise DamagedError(f"its tables are not those of a state file: {error}") from error
+    if not (lock.is_at_path and Path(f"{path}-wal").exists()):
+        raise StorageError("it was taken away, and will be written anew")
+
+
+def _unless_broken(do: Callable[..., object], *args: object) -> None:
+    with contextlib.suppress(sqlite3.Error):
+        do(*args)
+
+
+def _lock_of(path: Path) -> tuple[Path, str]:
+    """Return the lock file, and what it protects."""
+    return path.with_name(f"{path.name}.lock"), f"state.file: {path}"

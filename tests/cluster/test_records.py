@@ -126,6 +126,32 @@ def test_a_damaged_record_is_read_or_refused(record: Record, data: st.DataObject
             assert decode(kind, encode(read)) == read
 
 
+def test_ten_thousand_damaged_records_raise_nothing_else() -> None:
+    random = Random(12)
+    records = [encode(OWN), encode(PART), encode(Beat(node="a", incarnation="i", n=1)), changed(OWN, v=2)]
+    read = 0
+    for _ in range(10_000):
+        data = bytearray(random.choice(records))
+        for _ in range(random.randint(1, 3)):
+            at = random.randrange(len(data))
+            match random.randrange(4):
+                case 0:
+                    data[at] = random.randrange(256)
+                case 1:
+                    data[at] = random.choice(b'"\\{}[]:,0129-eE.ntf ')
+                case 2:
+                    del data[at : at + random.randint(1, 20)]
+                case _:
+                    data[at:at] = data[random.randrange(len(data)) :][: random.randint(1, 40)]
+            data = data or bytearray(b"{")
+        try:
+            decode(random.choice(KINDS), bytes(data))
+        except BadRecord:
+            continue
+        read += 1
+    assert 100 < read < 9000  # most of it is found out, and not all
+
+
 @given(
     own=OWNS,
     version=st.integers(2, 2**31),

@@ -71,7 +71,8 @@ class OwnershipMachine(RuleBasedStateMachine):
         return [member for member in self.members if member.is_alive]
 
     def claim(self, member: Member, stream: str, held: Held, why: Why, outcome: str) -> None:
-        assert may_take(member, held.own.version if held.own else 1)
+        assert member.state is MemberState.UP
+        assert member.streams < CAPACITY
         self.claims += 1
         own = Own(
             rtms_stream_id=stream,
@@ -93,12 +94,14 @@ class OwnershipMachine(RuleBasedStateMachine):
                 self.late.append((member, own, held.token))
 
     def carry_out(self, member: Member, own: Own, seen: int, *, is_answered: bool) -> None:
+        newest = self.tables.read(own.rtms_stream_id).token
         try:
             token = self.tables.claim(own, seen)
         except Lost as loss:
             assert loss.winner.token != seen
             assert loss.winner.own is None or loss.winner.own.nonce != own.nonce
             return
+        assert newest == seen
         assert self.tokens.setdefault(token, (own.incarnation, own.rtms_stream_id)) == (
             own.incarnation,
             own.rtms_stream_id,

@@ -28,10 +28,16 @@ MAX_URL_CHARS: Final = 8192
 MAX_DELIVERED: Final = 32
 """Keys of webhooks in a record, the newest: Zoom repeats a webhook three times."""
 
-
 _PRODUCT: Final = re.compile(r"[a-z_]{1,32}")
-_ENVELOPE: Final = ("v", "rtms_stream_id", "node", "incarnation", "epoch", "nonce", "state")
-"""Of an ownership record: these keep their meaning in all versions."""
+_ENVELOPES: Final[Mapping[type[Any], tuple[tuple[str, ...], dict[str, Any]]]] = {
+    Own: (
+        ("v", "rtms_stream_id", "node", "incarnation", "epoch", "nonce", "state"),
+        {"why": Why.OTHER},
+    ),
+    Beat: (("v", "node", "incarnation", "n"), {}),  # it lives, and has no room
+}
+"""By the kind of record: the keys that keep their meaning in all versions, and values for the others."""
+
 _KNOWN: Final = ("row", "delivered")
 _NOT_KEYS: Final = {"version", "known", "more"}  # attributes that have other keys, or none
 
@@ -65,35 +71,22 @@ def encode(record: Record) -> bytes:
 
 
 def decode(of: type[AnyRecord], data: bytes) -> AnyRecord:
-    """Read a record; an `Own` better by `decode_own`.
+    """Read a record. Of a newer version's ownership record or beat, only whose it is is read: see `is_newer`.
 
     Raises:
-        NewerRecord: its version is a later one.
+        NewerRecord: it is a newer version's.
         BadRecord: it is no such record.
     """
     plain = _object(data)
-    _refuse_newer(plain)
-    return _read(of, plain)
-
-
-def decode_own(data: bytes) -> Own:
-    """Read an ownership record. Of a newer version's, only the owner is read: see `Own.is_newer`.
-
-    Raises:
-        NewerRecord: a newer version's, of which not even that can be read.
-        BadRecord: it is no such record.
-    """
-    plain = _object(data)
+    if not _is_newer(plain):
+        return _read(of, plain)
+    if of not in _ENVELOPES:
+        raise NewerRecord(f"the record has version {plain['v']}; this rtmsd reads up to {VERSION}")
+    keys, others = _ENVELOPES[of]
     try:
-        _refuse_newer(plain)
-    except NewerRecord:
-        envelope: dict[str, Any] = {key: plain[key] for key in _ENVELOPE if key in plain}
-        more = {key: value for key, value in plain.items() if key not in envelope}
-        try:
-            return attrs.evolve(_read(Own, envelope | {"why": Why.OTHER}), more=more)
-        except BadRecord as exc:
-            raise NewerRecord(f"of a newer version: {exc}") from None
-    return _read(Own, plain)
+        return _read(of, {key: plain[key] for key in keys if key in plain} | others)
+    except BadRecord as exc:
+        raise NewerRecord(f"version {plain['v']}: {exc}") from None
 
 
 # JSON to a record
@@ -111,12 +104,11 @@ def _object(data: bytes) -> dict[str, Any]:
     return plain
 
 
-def _refuse_newer(plain: Mapping[str, Any]) -> None:
+def _is_newer(plain: Mapping[str, Any]) -> bool:
     version = plain.get("v")
     if type(version) is not int or version < 1:
         raise BadRecord("v is no version")
-    if version > VERSION:
-        raise NewerRecord(f"the record has version {version}; this rtmsd reads up to {VERSION}")
+    return version > VERSION
 
 
 def _read(of: type[AnyRecord], plain: Mapping[str, Any]) -> AnyRecord:

@@ -5,7 +5,7 @@ Annotations with `msgspec.Meta` are the bounds within which a record is read; na
 
 import enum
 from collections.abc import Mapping
-from typing import Annotated, Any, Final, Self, TypeAlias
+from typing import Annotated, Any, Final, TypeAlias
 
 import attrs
 from msgspec import Meta
@@ -53,7 +53,7 @@ class Own:
         nonce: random; a claim whose answer was lost is mine only if mine is in the record.
         known: row and deliveries as they were when this was written.
         version: of the writer's records.
-        more: keys of newer versions, kept and handed on.
+        more: keys of newer versions, kept and handed on when this version writes the record.
     """
 
     rtms_stream_id: StreamId
@@ -69,7 +69,7 @@ class Own:
 
     @property
     def is_newer(self) -> bool:
-        """Whether it was written by a newer version: whose it is can be told, and the rest is left alone."""
+        """Whether it was written by a newer version: it is known whose it is, and the rest is left alone."""
         return self.version > VERSION
 
 
@@ -215,12 +215,14 @@ class Beat:
     version: Version = VERSION
 
     @property
+    def is_newer(self) -> bool:
+        """Whether it is a newer version's: it lives, and the rest is not known."""
+        return self.version > VERSION
+
+    @property
     def is_ready(self) -> bool:
         return self.state is not MemberState.STARTING
 
     @property
     def is_draining(self) -> bool:
         return self.state is MemberState.DRAINING
-
-    def next(self) -> Self:
-        return attrs.evolve(self, n=self.n + 1)

@@ -8,7 +8,7 @@ from collections.abc import Collection
 
 import attrs
 
-from rtmsd.cluster.codec import decode, decode_own, encode
+from rtmsd.cluster.codec import decode, encode
 from rtmsd.cluster.engine import PAGE, Fenced, Lost, Placed
 from rtmsd.cluster.records import Held, Log, Own, Part, Revoked, Row
 from rtmsd.state.rows import Known
@@ -37,12 +37,18 @@ class Tables:
         rtms_stream_id = known.row.rtms_stream_id
         self._streams[rtms_stream_id].row = encode(Row(rtms_stream_id=rtms_stream_id, token=0, known=known))
 
+    def put_own(self, rtms_stream_id: str, data: bytes) -> int:
+        """Replace an ownership record by anything, such as one of a newer version; return its token."""
+        stream = self._streams[rtms_stream_id]
+        stream.own, stream.token = data, self._next_place()
+        return stream.token
+
     def read(self, rtms_stream_id: str) -> Held:
         stream = self._streams.get(rtms_stream_id, _Stream())
         row = None if stream.row is None else decode(Row, stream.row)
         if stream.own is None:
             return Held(known=Known() if row is None else row.known)
-        own = decode_own(stream.own)
+        own = decode(Own, stream.own)
         return Held(own, stream.token, own.known if row is None or row.token != stream.token else row.known)
 
     def claim(self, own: Own, seen: int) -> int:
@@ -52,9 +58,7 @@ class Tables:
             return held.token
         if held.token != seen:
             raise Lost(held)
-        stream = self._streams[own.rtms_stream_id]
-        stream.own, stream.token = data, self._next_place()
-        return stream.token
+        return self.put_own(own.rtms_stream_id, data)
 
     def orphans(self, living: Collection[str]) -> list[Held]:
         all_held = [self.read(rtms_stream_id) for rtms_stream_id in self._streams]

@@ -114,8 +114,12 @@ class Journal(Protocol):
     async def change_lost_streams(self, changes: Changes) -> None:
         """Write what became of these, and leave all others as they are."""
 
-    async def transact(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Do something to other tables, in a transaction that others may share."""
+    async def transact(self, work: Callable[[sqlite3.Connection], T], *, needs_file: bool = False) -> T:
+        """Do something to other tables, in a transaction that others may share.
+
+        Args:
+            needs_file: refuse it while the file is not where the next start will look for it.
+        """
 
 
 def _local_ms() -> int:
@@ -299,8 +303,8 @@ class LocalJournal:
     async def change_lost_streams(self, changes: Changes) -> None:
         await self._transactions.commit(partial(lost.change, changes=changes))
 
-    async def transact(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        return await self._transactions.commit(work)
+    async def transact(self, work: Callable[[sqlite3.Connection], T], *, needs_file: bool = False) -> T:
+        return await self._transactions.commit(work, needs_file=needs_file)
 
     async def prune(self, now_ms: int | None = None) -> None:
         """Forget deliveries and tombstones older than 90 minutes of local time."""

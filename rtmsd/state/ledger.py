@@ -74,7 +74,7 @@ def close_stream(
 def known(db: sqlite3.Connection, rtms_stream_id: str) -> Known:
     """Return what the file has of a stream."""
     delivered = db.execute(
-        "SELECT event, event_ts, session_id FROM delivery WHERE rtms_stream_id = ? ORDER BY received_ms",
+        "SELECT event, event_ts, session_id FROM delivery WHERE rtms_stream_id = ? ORDER BY received_ms, event_ts",
         (rtms_stream_id,),
     )
     return Known(find(db, rtms_stream_id), tuple(Delivery(*values) for values in delivered))

@@ -19,7 +19,7 @@ import trio
 from rtmsd.commands import StartStream, StreamCommand, Verdict
 from rtmsd.errors import RtmsdError, StorageError
 from rtmsd.protocol.enums import StopReason
-from rtmsd.state import ledger, lost
+from rtmsd.state import deletions, ledger, lost
 from rtmsd.state.file.database import Database, Role, probe
 from rtmsd.state.file.set_aside import remove_containing
 from rtmsd.state.file.transactions import RunSync, Transactions
@@ -173,6 +173,8 @@ class LocalJournal:
         """
         role = Role.PARENT if is_shared else Role.SOLE
         journal = await cls._open(partial(Database.open, path, role), run_sync, clock_ms)
+        if is_shared:
+            await journal.transact(deletions.forget_all)
         if journal.set_aside is not None:
             journal.salvaged = await journal._transactions.in_turn(partial(salvage, journal.set_aside))
             await journal.adopt(journal.salvaged)

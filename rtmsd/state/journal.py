@@ -173,11 +173,15 @@ class LocalJournal:
         """
         role = Role.PARENT if is_shared else Role.SOLE
         journal = await cls._open(partial(Database.open, path, role), run_sync, clock_ms)
-        if is_shared:
-            await journal.transact(deletions.forget_all)
-        if journal.set_aside is not None:
-            journal.salvaged = await journal._transactions.in_turn(partial(salvage, journal.set_aside))
-            await journal.adopt(journal.salvaged)
+        try:
+            if is_shared:
+                await journal.transact(deletions.forget_all)
+            if journal.set_aside is not None:
+                journal.salvaged = await journal._transactions.in_turn(partial(salvage, journal.set_aside))
+                await journal.adopt(journal.salvaged)
+        except BaseException:
+            await journal.aclose()
+            raise
         return journal
 
     @classmethod

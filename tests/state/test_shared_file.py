@@ -15,6 +15,7 @@ from trio.testing import MockClock
 
 from rtmsd.commands import Verdict
 from rtmsd.errors import AlreadyRunningError, StorageError
+from rtmsd.state.file.connecting import connect
 from rtmsd.state.journal import LocalJournal
 from tests.state.beside import AT_ONCE, Beside, open_beside
 from tests.state.commands import start, stop
@@ -194,6 +195,33 @@ async def test_processes_go_on_in_the_old_file_when_it_cannot_be_written_anew(tm
     await worker.aclose()
     await parent.aclose()
     assert streams_of(path) == {"stream-1"}
+
+
+async def test_a_parent_that_cannot_open_what_it_wrote_anew_follows_its_workers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parent = await open_shared(tmp_path)
+    path = parent.path
+    worker = await LocalJournal.join(path, _inherited(parent))
+    await parent.record(start(1))
+    remove(path)
+
+    def connect_but_there(file: Path, *, is_shared: bool) -> sqlite3.Connection:
+        if file == path:
+            raise sqlite3.OperationalError("disk I/O error")
+        return connect(file, is_shared=is_shared)
+
+    monkeypatch.setattr("rtmsd.state.file.database.connect", connect_but_there)
+    with pytest.raises(StorageError, match="disk I/O"):
+        await write_anew(parent)
+    assert await worker.record(start(2)) is Verdict.NEW
+    assert await parent.record(start(2)) is Verdict.DUPLICATE
+    assert await parent.record(start(3)) is Verdict.NEW
+    assert await worker.record(start(3)) is Verdict.DUPLICATE
+    assert (parent.database.loss(), worker.database.loss()) == (None, None)
+    await worker.aclose()
+    await parent.aclose()
+    assert streams_of(path) == {"stream-1", "stream-2", "stream-3"}
 
 
 async def test_a_worker_that_slept_follows_across_several_files_and_takes_no_backup_for_one(tmp_path: Path) -> None:

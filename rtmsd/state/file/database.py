@@ -61,7 +61,7 @@ class Database:
 
     Several processes take turns: a transaction waits for those of the others. When the file is taken away, all of them
     still have it open, and go on in it until the parent writes it anew. It marks the old one then as left behind, so
-    that nothing is written there any more; a worker whose transaction finds the mark does its work in the new one.
+    that nothing is written there any more; whoever finds the mark in a transaction does its work in the new one.
 
     Attributes:
         role: of this process.
@@ -205,17 +205,17 @@ class Database:
                     undo.callback(_unless_broken, set_generation, old, self._generation)
                     set_generation(old, LEFT_BEHIND)
                 copy = self._copy(self._generation + 1)
-                if _identity(path) not in {None, self._identities[path]}:
+                if _identity(path) not in {None, self._identities.get(path)}:
                     self._lock.follow()  # another daemon may be using it
                     move_aside(path, Why.REPLACED, beside=())
                 for suffix in FILES[1:]:
                     Path(f"{path}{suffix}").unlink(missing_ok=True)
                 copy.replace(path)
+                undo.pop_all()  # the workers go on there; where the rest fails, so does the next transaction here
                 _sync(path.parent)
                 new = connect(path, is_shared=self.role is Role.PARENT)
             except (OSError, sqlite3.Error) as exc:
                 raise StorageError(f"the state file {path} cannot be written anew: {exc}") from exc
-            undo.pop_all()
         self._use(new)
         self._lock.follow()
 
@@ -233,10 +233,10 @@ class Database:
 
     def _is_left_behind(self) -> bool:
         """Whether the parent has begun to write the file anew, or has done so."""
-        return self.role is Role.WORKER and generation(self._connection) != self._generation
+        return self.role is not Role.SOLE and generation(self._connection) != self._generation
 
     def _follow(self, wait_s: float = BUSY_TIMEOUT_S) -> None:
-        """Use the file that the parent writes in place of the one that is left behind, once it is there.
+        """Use the file that is written in place of the one that is left behind, once it is there.
 
         Raises:
             StorageError: it is not.
@@ -245,7 +245,8 @@ class Database:
         while self._is_left_behind():
             why = "the one at its path is another"
             try:
-                if generation_at(self.path) > self._generation:
+                is_another = _identity(self.path) != self._identities.get(self.path)
+                if is_another and generation_at(self.path) > self._generation:
                     self._use(connect_beside(self.path))
                     return
             except (OSError, sqlite3.Error, StorageError) as exc:
@@ -256,8 +257,8 @@ class Database:
 
     def _use(self, connection: sqlite3.Connection) -> None:
         """Go on in another file. SQLite, as it closes the old one, leaves alone the log that is not its own by now."""
-        old, self._connection = self._connection, connection
         self._generation = generation(connection)
+        old, self._connection = self._connection, connection
         self._note_identity()
         old.close()
 

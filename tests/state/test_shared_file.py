@@ -9,8 +9,10 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack, closing
 from pathlib import Path
 
+import attrs
 import pytest
 import trio
+from structlog.testing import capture_logs
 from trio.testing import MockClock
 
 from rtmsd.commands import Verdict
@@ -54,6 +56,11 @@ def streams_of(path: Path) -> set[str]:
 
 def listed(directory: Path) -> list[Path]:
     return sorted(directory.rglob("*"))
+
+
+async def at_once(sync_fn: Callable[[], object]) -> object:
+    await trio.lowlevel.checkpoint()
+    return sync_fn()
 
 
 async def open_shared(directory: Path) -> LocalJournal:
@@ -266,10 +273,6 @@ async def test_a_file_that_was_left_behind_can_be_put_back(tmp_path: Path) -> No
 async def test_a_worker_leaves_it_to_its_parent_to_write_the_file_anew(
     tmp_path: Path, nursery: trio.Nursery, autojump_clock: MockClock
 ) -> None:
-    async def at_once(sync_fn: Callable[[], object]) -> object:
-        await trio.lowlevel.checkpoint()
-        return sync_fn()
-
     path = tmp_path / "state.sqlite"
     parent = await LocalJournal.open(path, is_shared=True, run_sync=at_once)
     worker = await LocalJournal.join(path, _inherited(parent), run_sync=at_once)
@@ -284,3 +287,28 @@ async def test_a_worker_leaves_it_to_its_parent_to_write_the_file_anew(
     nursery.cancel_scope.cancel()
     worker.database.close()
     parent.database.close()
+
+
+@pytest.mark.parametrize("reads_s", [0.5, 60])
+async def test_what_was_revoked_is_overwritten_as_soon_as_nobody_reads(
+    tmp_path: Path, nursery: trio.Nursery, autojump_clock: MockClock, reads_s: float
+) -> None:
+    path = tmp_path / "state.sqlite"
+    journal = await LocalJournal.open(path, is_shared=True, run_sync=at_once)
+    await journal.record(attrs.evolve(start(1), details={"topic": "Secret"}))
+    reader = sqlite3.connect(path, isolation_level=None)
+    reader.execute("BEGIN")
+    reader.execute("SELECT * FROM stream").fetchone()
+
+    async def stop_reading() -> None:
+        await trio.sleep(reads_s)
+        reader.close()
+
+    nursery.start_soon(stop_reading)
+    await journal.record(attrs.evolve(stop(1), stop_reason=8))
+    with capture_logs() as logs:
+        await journal.close_stream("stream-1", reason=8, ended_ms=2)
+    is_there = any(b"Secret" in file.read_bytes() for file in listed(tmp_path))
+    assert is_there == (reads_s == 60) == bool(logs)
+    await trio.sleep(reads_s)
+    journal.database.close()

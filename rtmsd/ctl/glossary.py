@@ -60,6 +60,11 @@ GAP_CAUSES: Final[Mapping[str, Texts]] = {
         "It was stopped, upgraded or killed; or came back with a configuration that asks for less, until the end.",
         "`journalctl -u rtmsd` says which; shorten upgrades.",
     ),
+    GapCause.NODE_TAKEOVER: (
+        "Another node of the cluster took the stream over.",
+        "The node that had it died, was drained, or lost its link to the others.",
+        "Nothing; `stream_state` in events.jsonl says who took over from whom, and why.",
+    ),
     GapCause.DROPPED: (
         "Media was received and could not be kept.",
         "The disk was full or blocked until recording.buffer_bytes was used up; or media still arrived half a "
@@ -81,7 +86,6 @@ GAP_CAUSES: Final[Mapping[str, Texts]] = {
         "Somebody, or a program, cut, removed or replaced files of the recording; or the disk lost them.",
         "Look for `file_damaged` in events.jsonl and for other writers below recording.directory; use a backup.",
     ),
-    "node_takeover": ("Another node took the stream over.", "A node of the cluster stopped.", _BY_ITSELF),
 }
 
 DAEMON_STATES: Final[Mapping[str, Texts]] = {

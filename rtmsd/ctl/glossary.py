@@ -186,6 +186,11 @@ TROUBLES: Final[Mapping[str, Texts]] = {
         "Its program fails.",
         "`rtmsctl deliveries ls --state dead`, then `show ID`, and `replay ID` when it is fixed.",
     ),
+    "slot_held": (
+        "Another connection has a stream's slot at Zoom, longer than Zoom keeps a dead one: nothing is received here.",
+        "Another process with the same app is connected: a second rtmsd, or one that hangs.",
+        "Find that process and stop it: rtmsd tries every 1.5 s, and the stream does not end by it.",
+    ),
     "no_media": (
         "A stream is connected and receives nothing, not even keep-alives.",
         "A firewall or proxy drops the packets.",

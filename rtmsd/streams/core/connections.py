@@ -183,6 +183,7 @@ class Uplink:
         warned: of which trouble the log knows.
         zoom_ms: Zoom's time in the latest message of the present connection; None: there was none yet.
         transfer_s: when it was last closed as for a transfer, and connected again at once.
+        held_since_s: since when Zoom says nothing but that another connection has the slot; infinity: it does not.
         keep_alives: how many requests were answered, on all connections; kept by the driver, as `ignored`.
         ignored: what was read and ignored, by kind.
     """
@@ -205,7 +206,8 @@ class Uplink:
         self.window = Window(limits.signaling_window_s)
         self.attempts = Attempts(self.window)
         self.backoff = Backoff(limits.reconnect_delay_s, limits.reconnect_delay_max_s)
-        self.duplicate_backoff = Backoff(limits.reconnect_delay_s / 2, limits.reconnect_delay_max_s)
+        self.held_since_s = math.inf
+        self._held_alarm_s = limits.keep_alive_timeout_s + limits.signaling_window_s
 
     @property
     def is_up(self) -> bool:
@@ -232,10 +234,19 @@ class Uplink:
         self.was_up = True
         self.warned = ""
         self.backoff.reset()
-        self.duplicate_backoff.reset()
+        self.held_since_s = math.inf
         self.attempts.succeed()
         if self.drop_s == math.inf:  # else this one, too, is to go: it came up to the server of before
             self.dropping = None
+
+    def slot_held(self, now_s: float) -> None:
+        """Another connection has the slot: the stream lives, so no time runs until Zoom says something else."""
+        self.held_since_s = min(self.held_since_s, now_s)
+        self.window.close()
+
+    def is_held_too_long(self, now_s: float) -> bool:
+        """Whether another has the slot for longer than Zoom takes to give up one of ours that is dead."""
+        return now_s - self.held_since_s >= self._held_alarm_s
 
     def drop(self, now_s: float, cause: GapCause) -> None:
         """End the present connection and its media, after what is already in our socket buffers."""
@@ -251,10 +262,11 @@ class Uplink:
         self.refused, self.asked_until_s = refused, now_s + grace_s
 
     def plan(self, now_s: float, delay_s: float, attempt_s: float) -> None:
-        """Plan the next attempt, or the end of the window."""
+        """Plan the next attempt, or the end of the window, which does not run while another has the slot."""
         self.move(UplinkState.WAITING)
         self.forget_drops()
-        self.window.open(now_s)
+        if math.isinf(self.held_since_s):
+            self.window.open(now_s)
         next_s = self.window.next_attempt(now_s, delay_s, attempt_s)
         self.attempts.plan(now_s if self.hurried else next_s)
 

@@ -1,5 +1,6 @@
 """The decisions on signaling: when it is connected again, what a loss or a refusal means, when it is given up."""
 
+import math
 from collections.abc import Mapping
 from typing import Final
 
@@ -13,6 +14,7 @@ from rtmsd.streams.core.phase import StreamInput, StreamPhase
 from rtmsd.streams.core.situation import Situation
 
 CLOSED_NORMALLY: Final = 1000
+SLOT_HELD: Final = "another connection has the slot, longer than Zoom keeps one that is dead"
 
 
 class SignalingDecisions:
@@ -77,6 +79,8 @@ class SignalingDecisions:
             s.emit(RecordLost(None, cause, "closed by us" if error is None else str(error)))
         if is_torn_down:
             return
+        if error is not None and not _is_slot_held(error):
+            u.held_since_s = math.inf
         if isinstance(error, HandshakeRejected) and u.state is UplinkState.CONNECTING:
             self._rejected(now_s, error)
             return
@@ -128,7 +132,8 @@ class SignalingDecisions:
         s, u = self._s, self._s.uplink
         s.why = f"handshake refused: {refused}"
         action = on_status(refused.status_code)
-        s.emit(Log.of_refusal("signaling", refused, action))
+        if action is not StatusAction.RETRY_DUPLICATE or math.isinf(u.held_since_s):
+            s.emit(Log.of_refusal("signaling", refused, action))
         if action is StatusAction.STREAM_GONE and not u.hurried:
             u.ask_why(now_s, refused, s.limits.stop_grace_s)
             return
@@ -136,12 +141,25 @@ class SignalingDecisions:
         delay_s: float | None = None
         match action:
             case StatusAction.RETRY_DUPLICATE:
-                delay_s = u.duplicate_backoff.next_s()
+                self._slot_held(now_s)
+                delay_s = s.limits.reconnect_delay_s / 2
             case StatusAction.RETRY | StatusAction.RETRY_STALE | StatusAction.STREAM_GONE:
                 pass
             case _:
                 s.decide(now_s, failed(f"signaling handshake refused: {refused}"))
         self.check_drained(now_s, delay_s)
+
+    def _slot_held(self, now_s: float) -> None:
+        """Zoom has not noticed yet that a connection of before is dead, or another process is connected. Either way the
+        stream lives: its windows begin when Zoom says something else.
+        """
+        s, u = self._s, self._s.uplink
+        u.slot_held(now_s)
+        for link in s.links:
+            link.window.close()
+        if u.is_held_too_long(now_s) and u.warned != SLOT_HELD:
+            u.warned = SLOT_HELD
+            s.emit(Log("error", "slot held", {"why": SLOT_HELD}))
 
     def _slot_gone(self) -> Outcome:
         refused = self._s.uplink.refused
@@ -154,3 +172,7 @@ class SignalingDecisions:
         s = self._s
         reason = s.ending.announced_reason or s.sub_sessions.stop_reason or 0
         s.decide(now_s, outcome_of_stop(reason, None, "closed by Zoom"))
+
+
+def _is_slot_held(error: RtmsdError) -> bool:
+    return isinstance(error, HandshakeRejected) and on_status(error.status_code) is StatusAction.RETRY_DUPLICATE

@@ -1,5 +1,6 @@
 """The core of a stream: Zoom's words, webhooks and operators, and where the decisions on its connections meet."""
 
+import math
 from collections.abc import Mapping
 
 from rtmsd.commands import InterruptStream, StartStream
@@ -114,6 +115,7 @@ class StreamCore:
             link.forget_loss()
         u.url = start.server_urls
         u.backoff.reset()
+        u.held_since_s = math.inf
         u.window.close()
         u.window.open(now_s)
         u.drop(now_s, GapCause.SERVER_FAILOVER)

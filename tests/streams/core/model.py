@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Concatenate, ParamSpec
 
 from rtmsd.commands import InterruptStream, StartStream
 from rtmsd.config import StreamsConfig
-from rtmsd.errors import ConnectionLost, RtmsdError
+from rtmsd.errors import ConnectionLost, HandshakeRejected, RtmsdError
 from rtmsd.protocol.causes import FINAL_STATES, OUTAGE_CAUSES, GapCause, RecordingState
-from rtmsd.protocol.enums import MediaType
+from rtmsd.protocol.enums import MediaType, StatusCode
 from rtmsd.protocol.messages import EventSubscription, MediaParams, SessionRef
 from rtmsd.streams.core import actions as a
 from rtmsd.streams.core.connections import LinkState, MediaLink
@@ -51,6 +51,7 @@ class Model:
         losses: the causes of all that was lost.
         is_broken: something was found that must not be.
         windows: until when each connection may be tried; none while it is up.
+        is_held: another connection has the slot, by Zoom's latest word.
     """
 
     def __init__(self, connections: Iterable[MediaType], *, resumed: bool = False, transfers: bool = False) -> None:
@@ -73,6 +74,7 @@ class Model:
         self.up: set[MediaLink | None] = set()
         self.losses: list[GapCause | None] = []
         self.windows: dict[MediaLink | None, float] = {}
+        self.is_held = False
         self.wake_s = math.inf
         self.end: Outcome | None = None
         self.is_broken = False
@@ -131,9 +133,12 @@ class Model:
 
     def _check_window(self, link: MediaLink | None, deadline_s: float, length_s: float) -> None:
         """Only a success, or another server, gives a connection more time than it had."""
-        latest_s = self.windows.setdefault(link, deadline_s)
-        assert deadline_s <= latest_s, "an interruption extended the window"
-        assert deadline_s <= self.now_s + length_s
+        assert deadline_s <= self.windows.get(link, math.inf), "an interruption extended the window"
+        if self.is_held and link is None:
+            assert deadline_s == math.inf, "a held slot runs the window down"
+        else:
+            assert deadline_s <= self.now_s + length_s
+        self.windows[link] = deadline_s
 
     def check(self) -> None:
         """Check the invariants of any time."""
@@ -180,6 +185,7 @@ class Model:
 
     def signaling_up(self) -> None:
         self.signaling = "up"
+        self.is_held = False
         self.report(self.core.signaling_up, URLS)
 
     def close_signaling(self, error: RtmsdError | None, *, by_zoom: bool = False) -> None:
@@ -188,10 +194,20 @@ class Model:
             self.signaling = "down"
             self.report(self.core.signaling.went_down, by_zoom=by_zoom)
         self.signaling = None
+        self._follow_slot(error)
         self.dropped.discard(None)
         expects_end = self.core.situation.expects_end
         self.report(self.core.signaling.closed, error)
         self._check_losses(lost, was_up, expects_end)
+
+    def _follow_slot(self, error: RtmsdError | None) -> None:
+        """Only Zoom's word says whether another connection has the slot: then no window has begun."""
+        is_held = isinstance(error, HandshakeRejected) and error.status_code == StatusCode.DUPLICATE_SIGNAL_REQUEST
+        if is_held and None not in self.dropped:
+            self.is_held = True
+            self.windows.clear()
+        elif error is not None:
+            self.is_held = False
 
     def grant(self, link: MediaLink, absent: MediaType) -> None:
         self.media[link] = "granted"
@@ -223,6 +239,7 @@ class Model:
     def fail_over(self) -> None:
         if self.core.situation.outcome is None:
             self.windows = {None: self.now_s + self.limits.signaling_window_s}
+            self.is_held = False
         start = StartStream(
             product="meeting",
             session=SessionRef("meeting_uuid", "m"),

@@ -32,6 +32,7 @@ REFUSALS = [
     StatusCode.DUPLICATE_MEDIA_DATA_CONNECTION,
     StatusCode.INVALID_SIGNATURE,
 ]
+HELD = StatusCode.DUPLICATE_SIGNAL_REQUEST
 LINKS = st.integers(0, 2)
 LOSSES = [LOST, TRANSFERRED]
 UNSPOKEN = UnspokenProtocol("Zoom answered with protocol version 2")
@@ -226,6 +227,7 @@ COURSE: list[Callable[[CoreMachine, Chance], None]] = [
     sometimes(lambda machine, chance: machine.all_come_up(), "connecting"),
     sometimes(lambda machine, chance: machine.all_come_up(), "connecting"),
     sometimes(lambda machine, chance: machine.signaling_is_answered(LOST), "connecting"),
+    sometimes(lambda machine, chance: machine.signaling_is_answered(refusal(HELD)), "connecting"),
     sometimes(lambda machine, chance: machine.signaling_is_lost(chance.random() < 0.5, chance.choice(LOSSES)), "up"),
     sometimes(lambda machine, chance: machine.zoom_reports_the_stream(chance.choice([1, 2, 5, 6]), 12, None), "up"),
     sometimes(
@@ -279,6 +281,10 @@ def with_what_was_planned(uplink: Uplink, now_s: float, delay_s: float, attempt_
     uplink.move(UplinkState.WAITING)
 
 
+def without_notice(uplink: Uplink, now_s: float) -> None:
+    pass
+
+
 def at_once(decisions: SignalingDecisions, now_s: float, *, by_zoom: bool) -> None:
     decisions._s.uplink.state = UplinkState.WAITING
     decisions.connect()
@@ -299,6 +305,12 @@ BROKEN: dict[str, tuple[object, str, object, str]] = {
     ),
     "media are opened twice": (MediaDecisions, "arrived", open_again, "second connection for the same media"),
     "a loss opens a new window": (Window, "open", always_anew, "extended the window"),
+    "a slot that another has runs the window down": (
+        Uplink,
+        "slot_held",
+        without_notice,
+        "a held slot runs the window down",
+    ),
     "a loss is reported twice": (MediaDecisions, "_lost", twice, "reported before"),
     "a loss has no cause": (Situation, "loss_cause", property(without_cause), "without a cause"),
     "an end has no reason": (stream_core, "outcome_of_stop", without_reason, "an end without a reason"),

@@ -183,14 +183,17 @@ class Supervisor:
             command = attrs.evolve(command, event_ts=local_ms())  # nothing else says when that stream was
         if not isinstance(command, StartStream) or not is_new:
             return await self._accept(command)
-        config = self.config.of_app(command.app)
-        why = self.refuse_starts or self.full_directories.get(config.recording.directory)
-        why = why or self.shortage(of=config.media)
-        if why:
-            self._refused(command, why)
+        if (why := self.refusal(command)) is not None:
+            self.refuse(command, why)
             return Verdict.REFUSED
         with self._descriptors:
             return await self._accept(command)
+
+    def refusal(self, start: StartStream) -> str | None:
+        """Return why a new stream is refused here now; None: it is not."""
+        config = self.config.of_app(start.app)
+        why = self.refuse_starts or self.full_directories.get(config.recording.directory)
+        return why or self.shortage(of=config.media)
 
     def shortage(self, others: int = 0, of: MediaConfig | None = None) -> str | None:
         """Return why there are too few file descriptors for another stream and some others; None: there are enough.
@@ -209,7 +212,7 @@ class Supervisor:
             verdict = await self.journal.record(command, others)
         except StorageError as error:
             if isinstance(command, StartStream):
-                self._refused(command, str(error))
+                self.refuse(command, str(error))
             else:  # Zoom's next try would come too late: act without the journal
                 self._submit(command, managed)
             raise
@@ -226,8 +229,8 @@ class Supervisor:
             log.warning("webhook ignored", rtms_stream_id=command.rtms_stream_id, why="the stream is another app's")
         return verdict
 
-    def _refused(self, start: StartStream, why: str) -> None:
-        """A start is answered with 503. Somebody will look for the stream."""
+    def refuse(self, start: StartStream, why: str) -> None:
+        """Take note that a start is answered with 503. Somebody will look for the stream."""
         if (more := self._refusals_logged.admit()) is not None:
             log.warning("start refused", rtms_stream_id=start.rtms_stream_id, why=why, more_since_last=more)
         self.lost.refused(start, why)

@@ -7,7 +7,7 @@ from contextlib import closing
 import pytest
 
 from rtmsd.errors import StorageError
-from rtmsd.state.schema import MIGRATIONS, migrate, transaction
+from rtmsd.state.file.schema import MIGRATIONS, migrate, transaction
 
 FIRST = ("CREATE TABLE thing (name TEXT)",)
 SECOND = ("ALTER TABLE thing ADD COLUMN size INTEGER", "UPDATE thing SET size = length(name)")

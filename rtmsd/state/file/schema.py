@@ -86,6 +86,12 @@ MIGRATIONS: Final[Sequence[Sequence[str]]] = (
     ),
 )
 
+_READS: Final = (
+    """SELECT rtms_stream_id, product, id_key, session_id, app, server_urls, started_ms, event_ts, stop_reason,
+        stopped_ms, closed_ms, details FROM stream""",
+    "SELECT event, event_ts, session_id, rtms_stream_id, received_ms FROM delivery LIMIT 1",
+)
+
 
 def migrate(db: sqlite3.Connection, migrations: Sequence[Sequence[str]] = MIGRATIONS) -> None:
     """Bring an open state file to today's version, all steps or none.
@@ -106,6 +112,16 @@ def migrate(db: sqlite3.Connection, migrations: Sequence[Sequence[str]] = MIGRAT
             for statement in step:
                 db.execute(statement)
         db.execute(f"PRAGMA user_version = {len(migrations)}")
+
+
+def check(db: sqlite3.Connection) -> None:
+    """Read from the tables that streams cannot do without.
+
+    Raises:
+        sqlite3.OperationalError: these are other tables.
+    """
+    for statement in _READS:
+        db.execute(statement).fetchone()
 
 
 @contextlib.contextmanager

@@ -13,6 +13,7 @@ from rtmsd.state.rows import Delivery, Known, StreamRow
 
 _COLUMNS: Final = """rtms_stream_id, product, id_key, session_id, app, server_urls, started_ms, event_ts, stop_reason,
     stopped_ms, closed_ms, details"""
+_CHANGES: Final = ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS.replace(",", " ").split())
 
 
 def record(
@@ -74,7 +75,7 @@ def close_stream(
 def known(db: sqlite3.Connection, rtms_stream_id: str) -> Known:
     """Return what the file has of a stream."""
     delivered = db.execute(
-        "SELECT event, event_ts, session_id FROM delivery WHERE rtms_stream_id = ? ORDER BY received_ms",
+        "SELECT event, event_ts, session_id FROM delivery WHERE rtms_stream_id = ? ORDER BY received_ms, event_ts",
         (rtms_stream_id,),
     )
     return Known(find(db, rtms_stream_id), tuple(Delivery(*values) for values in delivered))
@@ -125,7 +126,8 @@ def _put(db: sqlite3.Connection, row: StreamRow, closed_ms: int | None) -> None:
         closed_ms: local time, of a tombstone.
     """
     db.execute(
-        f"REPLACE INTO stream ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        f"""INSERT INTO stream ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+        ON CONFLICT DO UPDATE SET {_CHANGES}""",
         (
             *(row.rtms_stream_id, row.product, row.session.key, row.session.id, row.app, row.server_urls),
             *(row.started_ms, row.event_ts, row.stop_reason, row.stopped_ms, closed_ms if row.closed else None),

@@ -84,6 +84,28 @@ MIGRATIONS: Final[Sequence[Sequence[str]]] = (
         # Directories of recordings that were in use: see `directories.py`.
         "CREATE TABLE directory (path TEXT PRIMARY KEY) WITHOUT ROWID",
     ),
+    (
+        # Who owns a stream: see `owners.py`. Tokens only grow, and are never used again.
+        """CREATE TABLE own (
+            token INTEGER PRIMARY KEY AUTOINCREMENT,
+            rtms_stream_id TEXT NOT NULL UNIQUE,
+            node TEXT NOT NULL,
+            incarnation TEXT NOT NULL,
+            epoch INTEGER NOT NULL,
+            nonce TEXT NOT NULL,
+            why TEXT NOT NULL,
+            state TEXT NOT NULL,
+            version INTEGER NOT NULL,
+            more TEXT NOT NULL
+        )""",
+        # It is forgotten with the stream's tombstone.
+        """CREATE TRIGGER own_forgotten AFTER DELETE ON stream
+            BEGIN DELETE FROM own WHERE rtms_stream_id = OLD.rtms_stream_id; END""",
+    ),
+    (
+        # Recordings that a process is deleting: see `deletions.py`.
+        "CREATE TABLE deletion (name TEXT PRIMARY KEY, process TEXT NOT NULL) WITHOUT ROWID",
+    ),
 )
 
 _READS: Final = (

@@ -146,7 +146,7 @@ class Database:
         """
         try:
             while True:
-                with transaction(self._connection):
+                with transaction(self._connection, takes_turns=self.role is not Role.SOLE):
                     if not self._is_left_behind():
                         loss = self._loss() if any(work.needs_file for work in works) else None
                         return [

@@ -2,10 +2,13 @@
 
 import contextlib
 import sqlite3
+import time
 from collections.abc import Iterator, Sequence
 from typing import Final
 
 from rtmsd.errors import StorageError
+
+LOOK_AGAIN_S: Final = 0.0005  # whether another process still writes
 
 # Each entry leads from the version that is its index to the next. Written once, never changed.
 MIGRATIONS: Final[Sequence[Sequence[str]]] = (
@@ -143,9 +146,16 @@ def check(db: sqlite3.Connection) -> None:
 
 
 @contextlib.contextmanager
-def transaction(db: sqlite3.Connection) -> Iterator[None]:
-    """Everything inside is on disk when this ends, or, after an exception, nothing is. `db` is in autocommit mode."""
-    db.execute("BEGIN IMMEDIATE")
+def transaction(db: sqlite3.Connection, *, takes_turns: bool = False) -> Iterator[None]:
+    """Everything inside is on disk when this ends, or, after an exception, nothing is. `db` is in autocommit mode.
+
+    Args:
+        takes_turns: with other processes that write often.
+    """
+    if takes_turns:
+        _begin_in_turn(db)
+    else:
+        db.execute("BEGIN IMMEDIATE")
     try:
         yield
         db.execute("COMMIT")
@@ -153,3 +163,30 @@ def transaction(db: sqlite3.Connection) -> Iterator[None]:
         with contextlib.suppress(sqlite3.Error):  # SQLite may have rolled back by itself
             db.execute("ROLLBACK")
         raise
+
+
+def _begin_in_turn(db: sqlite3.Connection) -> None:
+    """Begin to write as soon as no other process does, or raise when `busy_timeout` is over.
+
+    SQLite itself looks at longer and longer intervals, up to 100 ms, and who has just come is quicker: of four busy
+    processes, one waited 0.7 s.
+    """
+    (timeout_ms,) = db.execute("PRAGMA busy_timeout").fetchone()
+    give_up_s = time.monotonic() + timeout_ms / 1000
+    db.execute("PRAGMA busy_timeout = 0")
+    try:
+        while not _begins(db, is_last=time.monotonic() >= give_up_s):
+            time.sleep(LOOK_AGAIN_S)
+    finally:
+        db.execute(f"PRAGMA busy_timeout = {timeout_ms}")
+
+
+def _begins(db: sqlite3.Connection, *, is_last: bool) -> bool:
+    """Begin to write; False while another process does. Raises sqlite3.Error."""
+    try:
+        db.execute("BEGIN IMMEDIATE")
+    except sqlite3.OperationalError as error:
+        if is_last or error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+            raise
+        return False
+    return True

@@ -1,5 +1,6 @@
 """The records of ownership in a real state file."""
 
+import os
 import sqlite3
 import uuid
 from collections.abc import AsyncIterator
@@ -25,23 +26,27 @@ NOW_MS = STARTED_MS + 1000
 
 @pytest.fixture
 async def journal(tmp_path: Path) -> AsyncIterator[LocalJournal]:
-    journal = await LocalJournal.open(tmp_path / "state.db", clock_ms=lambda: NOW_MS)
+    """The parent's."""
+    journal = await LocalJournal.open(tmp_path / "state.db", is_shared=True, clock_ms=lambda: NOW_MS)
     yield journal
     await journal.aclose()
 
 
-def member(journal: LocalJournal, node: str) -> Member:
-    bus = SocketBus(Path)  # nobody asks
-    return Member(node=node, incarnation=uuid.uuid4().hex, store=SqliteStore(journal, lambda: NOW_MS), bus=bus)
+@asynccontextmanager
+async def joined(journal: LocalJournal, node: str) -> AsyncIterator[Member]:
+    """A worker with a connection of its own to the file."""
+    inherited = [os.dup(descriptor) for descriptor in journal.lock_descriptors]
+    own_journal = await LocalJournal.join(journal.path, inherited, clock_ms=lambda: NOW_MS)
+    store = SqliteStore(own_journal, lambda: NOW_MS)
+    try:
+        yield Member(node=node, incarnation=uuid.uuid4().hex, store=store, bus=SocketBus(Path))
+    finally:
+        await own_journal.aclose()
 
 
 @pytest.fixture
 def join(journal: LocalJournal) -> Join:
-    @asynccontextmanager
-    async def join(node: str) -> AsyncIterator[Member]:
-        yield member(journal, node)
-
-    return join
+    return partial(joined, journal)
 
 
 class TestOwnerStore(OwnerStoreContract):
@@ -49,13 +54,15 @@ class TestOwnerStore(OwnerStoreContract):
 
 
 @pytest.fixture
-def a(journal: LocalJournal) -> Member:
-    return member(journal, "1")
+async def a(journal: LocalJournal) -> AsyncIterator[Member]:
+    async with joined(journal, "1") as member:
+        yield member
 
 
 @pytest.fixture
-def b(journal: LocalJournal) -> Member:
-    return member(journal, "2")
+async def b(journal: LocalJournal) -> AsyncIterator[Member]:
+    async with joined(journal, "2") as member:
+        yield member
 
 
 def move_away(directory: Path) -> list[Path]:
@@ -186,18 +193,15 @@ async def test_a_disk_that_refuses_is_an_engine_that_is_away(journal: LocalJourn
     def refuse(db: sqlite3.Connection) -> None:
         db.execute("INSERT INTO nothing VALUES (1)")
 
-    ups = [a.store.is_up]
+    store = SqliteStore(journal)
+    ups = [store.is_up]
     with pytest.raises(StorageError):
         await journal.transact(refuse)
-    ups.append(a.store.is_up)
-    await a.store.read(new_id())
-    ups.append(a.store.is_up)
+    ups.append(store.is_up)
+    await store.read(new_id())
+    ups.append(store.is_up)
     assert ups == [True, False, True]
     await journal.aclose()
-    for call in (
-        partial(a.store.read, "x"),
-        partial(a.store.orphans, []),
-        partial(a.store.claim, own(a, "x"), seen=0),
-    ):
+    for call in (partial(store.read, "x"), partial(store.orphans, []), partial(store.claim, own(a, "x"), seen=0)):
         with pytest.raises(Away, match="closed"):
             await call()

@@ -19,11 +19,11 @@ import trio
 from rtmsd.commands import StartStream, StreamCommand, Verdict
 from rtmsd.errors import RtmsdError, StorageError
 from rtmsd.protocol.enums import StopReason
-from rtmsd.state import ledger, lost
+from rtmsd.state import deletions, ledger, lost
 from rtmsd.state.file.database import Database, Role, probe
 from rtmsd.state.file.set_aside import remove_containing
 from rtmsd.state.file.transactions import RunSync, Transactions
-from rtmsd.state.lost import LostStream
+from rtmsd.state.lost import Changes, LostStream
 from rtmsd.state.rows import Known, StreamRow
 from rtmsd.state.salvage import salvage
 from rtmsd.system.worker_thread import WorkerThread
@@ -111,8 +111,8 @@ class Journal(Protocol):
     async def lost_streams(self) -> list[LostStream]:
         """Return the streams that were refused, given up, cut off or failed, oldest first."""
 
-    async def keep_lost_streams(self, streams: list[LostStream]) -> None:
-        """Replace the lost streams by these."""
+    async def change_lost_streams(self, changes: Changes) -> None:
+        """Write what became of these, and leave all others as they are."""
 
     async def transact(self, work: Callable[[sqlite3.Connection], T], *, needs_file: bool = False) -> T:
         """Do something to other tables, in a transaction that others may share.
@@ -173,9 +173,15 @@ class LocalJournal:
         """
         role = Role.PARENT if is_shared else Role.SOLE
         journal = await cls._open(partial(Database.open, path, role), run_sync, clock_ms)
-        if journal.set_aside is not None:
-            journal.salvaged = await journal._transactions.in_turn(partial(salvage, journal.set_aside))
-            await journal.adopt(journal.salvaged)
+        try:
+            if is_shared:
+                await journal.transact(deletions.forget_all)
+            if journal.set_aside is not None:
+                journal.salvaged = await journal._transactions.in_turn(partial(salvage, journal.set_aside))
+                await journal.adopt(journal.salvaged)
+        except BaseException:
+            await journal.aclose()
+            raise
         return journal
 
     @classmethod
@@ -300,8 +306,8 @@ class LocalJournal:
     async def lost_streams(self) -> list[LostStream]:
         return await self._transactions.commit(lost.read)
 
-    async def keep_lost_streams(self, streams: list[LostStream]) -> None:
-        await self._transactions.commit(partial(lost.replace, streams=streams))
+    async def change_lost_streams(self, changes: Changes) -> None:
+        await self._transactions.commit(partial(lost.change, changes=changes))
 
     async def transact(self, work: Callable[[sqlite3.Connection], T], *, needs_file: bool = False) -> T:
         return await self._transactions.commit(work, needs_file=needs_file)

@@ -13,6 +13,7 @@ from rtmsd.state.rows import Delivery, Known, StreamRow
 
 _COLUMNS: Final = """rtms_stream_id, product, id_key, session_id, app, server_urls, started_ms, event_ts, stop_reason,
     stopped_ms, closed_ms, details"""
+_CHANGES: Final = ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS.replace(",", " ").split())
 
 
 def record(
@@ -125,7 +126,8 @@ def _put(db: sqlite3.Connection, row: StreamRow, closed_ms: int | None) -> None:
         closed_ms: local time, of a tombstone.
     """
     db.execute(
-        f"REPLACE INTO stream ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        f"""INSERT INTO stream ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+        ON CONFLICT DO UPDATE SET {_CHANGES}""",
         (
             *(row.rtms_stream_id, row.product, row.session.key, row.session.id, row.app, row.server_urls),
             *(row.started_ms, row.event_ts, row.stop_reason, row.stopped_ms, closed_ms if row.closed else None),

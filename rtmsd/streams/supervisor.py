@@ -17,6 +17,7 @@ from rtmsd.http.throttle import Throttle
 from rtmsd.protocol.causes import RecordingState
 from rtmsd.protocol.enums import StopReason
 from rtmsd.recording.library.librarian import Librarian
+from rtmsd.recording.library.sharing import SharedRecordings
 from rtmsd.recording.rates import SAMPLE_EVERY_S
 from rtmsd.recording.writers import Writers
 from rtmsd.sinks.deliveries import Deliveries
@@ -65,6 +66,7 @@ class Supervisor:
         restarter: Restarter,
         on_event: Callable[[dict[str, Any]], None],
         tenure: Tenure | None = None,
+        sharing: SharedRecordings | None = None,
     ) -> None:
         self.config = config
         self.refuse_starts: str | None = None
@@ -72,11 +74,11 @@ class Supervisor:
         self.journal = journal
         self._writers = writers
         self.diagnostics = Diagnostics()
-        self.lost = LostStreams(journal, local_ms)
+        self.lost = LostStreams(journal, local_ms, is_shared=journal.is_shared)
         self.deliveries = Deliveries(journal, config.recording.directory, local_ms)
         self.deliveries.configure(build(config.archive_sinks, secrets_of(config)))
         roots = writers.directories
-        self.librarian = Librarian(roots, lambda: self._streams, wanted=self.deliveries.unfinished)
+        self.librarian = Librarian(roots, lambda: self._streams, wanted=self.deliveries.unfinished, sharing=sharing)
         self._restarter = restarter
         self._on_event = on_event
         self._runner = Runner(

@@ -262,7 +262,7 @@ async def test_nothing_of_a_revoked_stream_is_left_on_disk(tmp_path: Path) -> No
     assert journal.set_aside is not None
     revoked = attrs.evolve(start(2), rtms_stream_id="gone", details={"topic": "Secret"})
     await journal.record(revoked)
-    await journal.keep_lost_streams([lost("gone"), lost("stream-1")])
+    await journal.change_lost_streams({(name, Loss.REFUSED): lost(name) for name in ("gone", "stream-1")})
     assert holders(tmp_path, b"Secret")
     for id_, reason in (("gone", 8), ("stream-1", 6)):
         await journal.record(attrs.evolve(stop(5), rtms_stream_id=id_, stop_reason=reason))

@@ -40,7 +40,16 @@ def test_a_new_file_takes_all_steps(db: sqlite3.Connection) -> None:
     migrate(db)
     assert version(db) == len(MIGRATIONS)
     tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    assert tables == {"delivery", "stream", "lost_stream", "sink_delivery", "sqlite_sequence", "directory", "own"}
+    assert tables == {
+        "delivery",
+        "stream",
+        "lost_stream",
+        "sink_delivery",
+        "sqlite_sequence",
+        "directory",
+        "own",
+        "deletion",
+    }
 
 
 def test_an_upgrade_that_fails_changes_nothing(db: sqlite3.Connection) -> None:

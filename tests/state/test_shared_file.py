@@ -160,7 +160,10 @@ async def test_what_any_process_acknowledged_is_in_the_file_that_was_written_ane
             await write_anew(parent)
             await _all(workers, 2 * AT_ONCE, *DONE)
             assert all("refused" not in dict(worker.said[-AT_ONCE:]).values() for worker in workers)
-    accepted = {name for worker in workers for name in worker.ids(*DONE)}
+            if take_away is replace:
+                killed = workers.pop()
+                killed.process.kill()
+    accepted = {name for worker in (*workers, killed) for name in worker.ids(*DONE)}
     assert accepted <= streams_of(path)
     assert not [name for worker in workers for name in worker.ids("refused_stop")]
     await parent.aclose()

@@ -102,7 +102,7 @@ class Database:
                     connection = connect(path, is_shared=is_shared)
                     undo.callback(connection.close)
                     lock.follow()
-                if generation(connection) <= 0:  # a file of an older rtmsd, or one that was left behind
+                if is_shared and generation(connection) <= 0:  # of an older rtmsd, or left behind
                     set_generation(connection, 1)
             except (OSError, sqlite3.Error, StorageError) as exc:
                 raise StorageError(f"state.file: {path}: {exc}") from exc

@@ -105,6 +105,10 @@ MIGRATIONS: Final[Sequence[Sequence[str]]] = (
         """CREATE TRIGGER own_forgotten AFTER DELETE ON stream
             BEGIN DELETE FROM own WHERE rtms_stream_id = OLD.rtms_stream_id; END""",
     ),
+    (
+        # Recordings that a process is deleting: see `deletions.py`.
+        "CREATE TABLE deletion (name TEXT PRIMARY KEY, process TEXT NOT NULL) WITHOUT ROWID",
+    ),
 )
 
 _READS: Final = (

@@ -6,12 +6,12 @@ from typing import Final
 
 import pytest
 import trio
-from trio.testing import MockClock
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from rtmsd.cluster.codec import encode
 from rtmsd.cluster.engine import BEATS_KEPT, Away, Ear, Nobody
 from rtmsd.cluster.engines.memory import AWAY_AFTER_S, Fault, MemoryEngine, MemoryMember
-from rtmsd.cluster.records import Beat, Revoked
+from rtmsd.cluster.records import Beat, Log, Revoked
 from tests.cluster.contract import known, own
 
 BEAT: Final = Beat(node="a", incarnation="a-1", n=1)
@@ -169,6 +169,37 @@ async def test_slow(autojump_clock: MockClock, engine: MemoryEngine, a: MemoryMe
         await a.claim(own(a, "t"), seen=0)
     assert scope.cancelled_caught
     assert (await a.read("t")).token > 0
+
+
+async def test_appends_to_a_stream_take_turns(autojump_clock: MockClock, engine: MemoryEngine, a: MemoryMember) -> None:
+    tokens = {stream: await a.claim(own(a, stream), seen=0) for stream in "st"}
+    engine.delay_s = 1
+    begun_s = trio.current_time()
+    async with trio.open_nursery() as nursery:
+        for stream, token in tokens.items():
+            for n in range(2):
+                nursery.start_soon(a.append, Log(rtms_stream_id=stream, token=token, n=n, lines={}))
+    assert trio.current_time() - begun_s == 2
+
+
+async def test_a_later_life_of_a_member_stays_when_the_earlier_goes(
+    autojump_clock: MockClock, engine: MemoryEngine, a: MemoryMember, nursery: trio.Nursery
+) -> None:
+    async def answer(data: bytes) -> bytes:
+        return data
+
+    async def live(task_status: trio.TaskStatus[trio.CancelScope]) -> None:
+        with trio.CancelScope() as scope:
+            async with engine.join("b", "b-1"):
+                task_status.started(scope)
+                await trio.sleep_forever()
+
+    earlier: trio.CancelScope = await nursery.start(live)
+    async with engine.join("b", "b-2") as later:
+        later.serve("ctl", answer)
+        earlier.cancel()
+        await wait_all_tasks_blocked()
+        assert await a.ask("b", "ctl", b"x", timeout_s=0.8) == b"x"
 
 
 async def test_orders_wait_for_a_deaf_member(

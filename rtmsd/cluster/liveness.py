@@ -65,6 +65,7 @@ class Liveness:
         self._incarnation = incarnation
         self._beat_s = beat_s
         self._dead_after_beats = dead_after_beats
+        self._after_outage = -1 - dead_after_beats
         self._newest = -1  # own beat
         self._newest_s: float | None = None  # when it was sent; None: there was none
         self._awaited: int | None = None  # own beat whose echo counts
@@ -86,9 +87,11 @@ class Liveness:
         return incarnation in self._gone
 
     def expect(self, node: str, incarnation: str) -> None:
-        """Take one for living that a record names and that was not heard yet: from now on its silence counts."""
+        """Take one for living that a record names and that was not heard yet. From now on its silence counts as after
+        an outage: it may be about to connect.
+        """
         if incarnation not in self.incarnations and incarnation not in self._gone and len(self._peers) < MAX_PEERS:
-            self._peers[incarnation] = _Peer(node)
+            self._peers[incarnation] = _Peer(node, silent_beats=self._after_outage)
 
     def sending(self, n: int, now_s: float) -> None:
         """Say that this member's beat of this number, greater than all before, goes out now."""
@@ -100,7 +103,7 @@ class Liveness:
         """Forget the silence so far: beats may have been missed, as the connection was lost."""
         self._awaited = None
         for peer in self._peers.values():
-            peer.silent_beats = -1 - self._dead_after_beats
+            peer.silent_beats = self._after_outage
 
     def hear(self, beat: Beat, now_s: float) -> list[Event]:
         """Take a beat, an echo of an own one included, and return what changed by it."""

@@ -131,12 +131,12 @@ def test_who_was_taken_for_dead_may_come_back(judge: Judge) -> None:
     assert [judge.beat() for _ in range(4)] == [[]] * 3 + [[DEATH]]
 
 
-def test_who_is_only_named_by_a_record_is_given_as_long_as_others() -> None:
+def test_who_is_only_named_by_a_record_is_given_time_to_connect() -> None:
     judge = Judge()
     judge.liveness.expect("b", "b-1")
     assert judge.liveness.incarnations == {"a-1", "b-1"}
     assert judge.liveness.living == {}
-    assert [judge.beat() for _ in range(4)] == [[]] * 3 + [[DEATH]]
+    assert [judge.beat() for _ in range(7)] == [[]] * 6 + [[DEATH]]
     judge.liveness.expect("b", "b-1")  # is known to be dead
     assert judge.liveness.incarnations == {"a-1"}
 

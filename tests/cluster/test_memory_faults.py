@@ -44,6 +44,8 @@ async def test_away_for_all(autojump_clock: MockClock, engine: MemoryEngine, a: 
             assert not member.is_up
             with pytest.raises(Away):
                 await member.read("s")
+            with pytest.raises(Away):
+                await member.beat(BEAT)
     assert a.is_up
     assert (await a.read("s")).own is None
 

@@ -367,5 +367,20 @@ class OutageMachine(RuleBasedStateMachine):
         assert getattr(self, "wrong", []) == []
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_a_long_time_with_outages_of_the_bus_alone(seed: int) -> None:
+    """Nobody is killed, frozen or cut off by itself: nobody may ever be taken for dead."""
+    machine, random = OutageMachine(), Random(seed)
+    machine.begin(seed=seed, count=4)
+    machine.time_passes(steps=20)
+    for _ in range(25):
+        outage = random.choice([machine.bus_freezes, machine.bus_freezes, machine.bus_goes_away])
+        outage(for_s=random.choice([random.uniform(0.5, 3), random.uniform(0.5, 12)]))
+        machine.time_passes(steps=random.randint(1, 200))
+        assert machine.wrong == []
+        assert all(peer.harmed_s < 0 for peer in machine.members)
+    machine.all_is_calm()
+
+
 TestOutages = OutageMachine.TestCase
 TestOutages.settings = settings(max_examples=100, stateful_step_count=30)

@@ -1,9 +1,9 @@
 """The judgement on which members live, from their beats and from the echoes of this member's own. Pure.
 
 A clock cannot tell a dead peer from an engine that is away, or from an own loop that stood still. An own beat that came
-back through the same bus can: while it did, the peer's would have come, too. So a peer is dead when `dead_after_beats`
-own beats came back since its last one. Whenever the bus was late or lost, or this member stood still, counting starts
-anew, and it takes as many beats more: others may need a while to connect again.
+back through the same bus can: while it did, the peer's would have come, too. So a peer is dead when own beats came back
+since its last one during `dead_after_beats` beats. Whenever the bus was late or lost, or this member stood still,
+counting starts anew, and it takes as many beats more: others may need a while to connect again.
 """
 
 import enum
@@ -43,12 +43,13 @@ class _Peer:
 
     Attributes:
         beat: its latest; None: it is only known from a record.
-        silent_beats: own beats that came back since; less than 0 after an outage.
+        silent_beats: own beats that came back since, without the first, which may have been sent at the same moment;
+            less than that after an outage.
     """
 
     node: str
     beat: Beat | None = None
-    silent_beats: int = 0
+    silent_beats: int = -1
 
 
 class Liveness:
@@ -99,7 +100,7 @@ class Liveness:
         """Forget the silence so far: beats may have been missed, as the connection was lost."""
         self._awaited = None
         for peer in self._peers.values():
-            peer.silent_beats = -self._dead_after_beats
+            peer.silent_beats = -1 - self._dead_after_beats
 
     def hear(self, beat: Beat, now_s: float) -> list[Event]:
         """Take a beat, an echo of an own one included, and return what changed by it."""
@@ -127,7 +128,7 @@ class Liveness:
             return [self._forget(incarnation, Change.NAMESAKE, beat.node)]
         peer = self._peers.get(incarnation)
         if peer is not None and peer.beat is not None:
-            peer.node, peer.beat, peer.silent_beats = beat.node, beat, 0
+            peer.node, peer.beat, peer.silent_beats = beat.node, beat, -1
             return []
         replaced = [each for each, other in self._peers.items() if other.node == beat.node and other.beat is not None]
         events = [self._forget(each, Change.REPLACED) for each in replaced]

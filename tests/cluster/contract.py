@@ -1,14 +1,13 @@
 """The contract of the engines: what holds for each of them, over whatever lies below.
 
 A module of tests gives a fixture `join` and a subclass, named Test..., of each contract that its engine is for. Streams
-have ids of their own in each test, so that the engine may be shared; the members are "a", "b" and "c" in each. Nothing
-here waits for a time to pass, but for limits that must be kept: under a virtual clock it takes none.
+have ids of their own in each test, so that the engine may be shared; the members are "a", "b" and "c" in each.
 """
 
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Final, TypeAlias, TypeVar
+from typing import Final, Protocol, TypeAlias, TypeVar
 
 import attrs
 import pytest
@@ -91,8 +90,15 @@ def known(rtms_stream_id: str, *, event_ts: int = STARTED_MS, closed: bool = Fal
     return Known(row, tuple(delivered))
 
 
+class Somebody(Protocol):
+    @property
+    def node(self) -> str: ...
+    @property
+    def incarnation(self) -> str: ...
+
+
 def own(
-    member: Member,
+    member: Somebody,
     rtms_stream_id: str,
     epoch: int = 1,
     state: TenureState = TenureState.LIVE,

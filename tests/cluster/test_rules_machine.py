@@ -209,4 +209,4 @@ class OwnershipMachine(RuleBasedStateMachine):
 
 
 TestOwnership = OwnershipMachine.TestCase
-TestOwnership.settings = settings(max_examples=150, stateful_step_count=30)
+TestOwnership.settings = settings(max_examples=100, stateful_step_count=30)

@@ -43,6 +43,7 @@ LAYERS: Final = (
     ("cluster",),
     ("cluster.engines",),
     ("webhook", "admin"),
+    ("admin.fleet",),
     ("workers",),
     ("daemon",),
     ("ctl",),

@@ -29,12 +29,6 @@ def json_objects(reply: Reply) -> list[JsonObject]:
     return value
 
 
-def text(reply: Reply) -> str:
-    """Raises Unreadable, with the reason: it is a refusal, or no text."""
-    _check(reply)
-    return reply.body.decode()
-
-
 def _json(reply: Reply) -> Any:
     _check(reply)
     try:
@@ -71,7 +65,12 @@ def numbers(values: Iterable[Any], *names: str) -> list[Any]:
     return [number for number in each if isinstance(number, int | float) and not isinstance(number, bool)]
 
 
+def items(value: Any, *names: str) -> list[Any]:
+    """Return the list under these names; an empty one when there is none."""
+    listed = found(value, *names)
+    return listed if isinstance(listed, list) else []
+
+
 def objects(value: Any, *names: str) -> list[JsonObject]:
-    """Return the objects of a list under these names; none when there is no list."""
-    items = found(value, *names)
-    return [item for item in items if isinstance(item, Mapping)] if isinstance(items, list | tuple) else []
+    """Return the objects of a list under these names."""
+    return [item for item in items(value, *names) if isinstance(item, Mapping)]

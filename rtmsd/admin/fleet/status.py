@@ -8,7 +8,7 @@ from typing import Any, Final
 import attrs
 
 from rtmsd.admin.fleet.peers import Answers, in_order
-from rtmsd.admin.fleet.reading import found, numbers, objects
+from rtmsd.admin.fleet.reading import found, items, numbers, objects
 from rtmsd.admin.messages import JsonObject
 
 WORKER_SILENT: Final = "worker_silent"
@@ -67,7 +67,7 @@ def merged(answers: Answers[JsonObject], me: str, parent: ParentProcess) -> Json
             "set_aside": _first(each, "state", "set_aside"),
         },
         "deliveries": _most_of_each(each, "deliveries"),  # from the state file, too
-        "warnings": list(dict.fromkeys(str(text) for status in each for text in found(status, "warnings") or ())),
+        "warnings": list(dict.fromkeys(str(text) for status in each for text in items(status, "warnings"))),
         "webhook": {
             "last_ms": max(numbers(each, "webhook", "last_ms"), default=None),
             "results": _counts(each, "webhook", "results"),
@@ -89,9 +89,9 @@ def _workers(answers: Answers[JsonObject]) -> list[JsonObject]:
         }
         for worker, status in answers.heard.items()
     }
-    silent = {worker: {"worker": worker, "pid": None, "streams": None, "silent": answers.silent[worker]}
-              for worker in answers.silent}  # fmt: skip
-    return list(in_order({**entries, **silent}).values())
+    for worker, why in answers.silent.items():
+        entries[worker] = {"worker": worker, "pid": None, "streams": None, "silent": why}
+    return list(in_order(entries).values())
 
 
 def _silence(silent: Mapping[str, str]) -> list[JsonObject]:

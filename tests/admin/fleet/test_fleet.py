@@ -1,4 +1,7 @@
-"""Commands at any worker: carried out by whom they concern, for all, in the name of who asked."""
+"""Commands at any worker: carried out by whom they concern, for all, in the name of who asked.
+
+Time is virtual: no load of the machine makes a worker late.
+"""
 
 import json
 import os
@@ -17,15 +20,12 @@ from rtmsd.http.messages import HttpRequest
 from tests.admin.fleet.crew import STRANGER, Backend, ended, live, workers
 
 
-@pytest.fixture(autouse=True)
-def _time(autojump_clock: MockClock) -> None:
-    """No load of the machine makes a worker late."""
-
-
 @pytest.mark.parametrize(
     "command", [each for each in COMMANDS if each.spread is Spread.MERGE], ids=lambda each: each.name
 )
-async def test_each_command_for_all_names_who_is_in_its_answer(tmp_path: Path, command: Command) -> None:
+async def test_each_command_for_all_names_who_is_in_its_answer(
+    autojump_clock: MockClock, tmp_path: Path, command: Command
+) -> None:
     async with workers(tmp_path, Backend(), Backend(), silent=["3"]) as crew:
         if command.name == "events":
             with await crew[0].open(command.path) as reply:
@@ -51,7 +51,7 @@ def test_what_one_worker_does_names_its_stream() -> None:
     ],
 )
 async def test_the_owner_carries_it_out(
-    tmp_path: Path, asked: int, line: str, body: bytes, call: tuple[Any, ...]
+    *, autojump_clock: MockClock, tmp_path: Path, asked: int, line: str, body: bytes, call: tuple[Any, ...]
 ) -> None:
     backends = Backend(live("alpha")), Backend(live("beta-1")), Backend(ended("gamma", 5))
     async with workers(tmp_path, *backends) as crew:
@@ -62,13 +62,13 @@ async def test_the_owner_carries_it_out(
     assert [(entry["event"], entry["uid"], entry["pid"]) for entry in logged] == [("admin command", os.geteuid(), 77)]
 
 
-async def test_a_stream_says_which_worker_has_it(tmp_path: Path) -> None:
+async def test_a_stream_says_which_worker_has_it(autojump_clock: MockClock, tmp_path: Path) -> None:
     async with workers(tmp_path, Backend(live("alpha")), Backend(live("beta"))) as crew:
         assert (await crew[0].json("GET /v1/streams/beta"))["worker"] == "2"
         assert (await crew[1].json("GET /v1/streams/beta"))["worker"] == "2"
 
 
-async def test_an_id_with_odd_characters_reaches_its_owner(tmp_path: Path) -> None:
+async def test_an_id_with_odd_characters_reaches_its_owner(autojump_clock: MockClock, tmp_path: Path) -> None:
     odd = "a/b+c=?%2F é"
     backend = Backend(live(odd))
     async with workers(tmp_path, Backend(), backend) as crew:
@@ -77,7 +77,7 @@ async def test_an_id_with_odd_characters_reaches_its_owner(tmp_path: Path) -> No
     assert backend.calls == [("stop", odd)]
 
 
-async def test_rights_are_checked_before_anything_is_passed_on(tmp_path: Path) -> None:
+async def test_rights_are_checked_before_anything_is_passed_on(autojump_clock: MockClock, tmp_path: Path) -> None:
     backends = Backend(live("alpha")), Backend(live("beta"))
     async with workers(tmp_path, *backends) as crew:
         for line in ("POST /v1/streams/beta/stop", "POST /v1/drain", "POST /v1/reload", "POST /v1/shutdown"):
@@ -87,7 +87,7 @@ async def test_rights_are_checked_before_anything_is_passed_on(tmp_path: Path) -
     assert [backend.calls for backend in backends] == [[], []]
 
 
-async def test_a_worker_checks_again_for_whom_it_acts(tmp_path: Path) -> None:
+async def test_a_worker_checks_again_for_whom_it_acts(autojump_clock: MockClock, tmp_path: Path) -> None:
     """The one that passes it on may be an earlier version."""
     backend = Backend(live("beta"))
     async with workers(tmp_path, Backend(), backend) as crew:
@@ -102,7 +102,7 @@ async def test_a_worker_checks_again_for_whom_it_acts(tmp_path: Path) -> None:
     [("same", 409, "ambiguous"), ("same-1", 200, None), ("other", 404, "no_such_stream"), ("", 404, "no_such_stream")],
 )
 async def test_a_beginning_is_ambiguous_across_workers(
-    tmp_path: Path, asked: int, prefix: str, status: int, code: str | None
+    *, autojump_clock: MockClock, tmp_path: Path, asked: int, prefix: str, status: int, code: str | None
 ) -> None:
     async with workers(tmp_path, Backend(live("same-1")), Backend(live("same-12"), live("zeta"))) as crew:
         reply = await crew[asked].ask(f"GET /v1/streams/{prefix}")
@@ -112,12 +112,16 @@ async def test_a_beginning_is_ambiguous_across_workers(
         assert answered["candidates"] == ["same-1", "same-12"]
 
 
-async def test_a_mistyped_beginning_suggests_a_stream_of_another_worker(tmp_path: Path) -> None:
+async def test_a_mistyped_beginning_suggests_a_stream_of_another_worker(
+    autojump_clock: MockClock, tmp_path: Path
+) -> None:
     async with workers(tmp_path, Backend(), Backend(live("9f2c4e6a"))) as crew:
         assert (await crew[0].json("GET /v1/streams/9f2d4e"))["detail"].endswith("; did you mean 9f2c4e6a?")
 
 
-async def test_of_a_stream_that_two_workers_know_the_living_one_is_meant(tmp_path: Path) -> None:
+async def test_of_a_stream_that_two_workers_know_the_living_one_is_meant(
+    autojump_clock: MockClock, tmp_path: Path
+) -> None:
     earlier, now = Backend(ended("alpha", 9)), Backend(live("alpha"))
     async with workers(tmp_path, earlier, now, Backend(ended("alpha", 5))) as crew:
         for worker in crew:
@@ -125,14 +129,16 @@ async def test_of_a_stream_that_two_workers_know_the_living_one_is_meant(tmp_pat
     assert (earlier.calls, len(now.calls)) == ([], 3)
 
 
-async def test_a_recording_that_nobody_writes_is_removed_by_whoever_is_asked(tmp_path: Path) -> None:
+async def test_a_recording_that_nobody_writes_is_removed_by_whoever_is_asked(
+    autojump_clock: MockClock, tmp_path: Path
+) -> None:
     asked, other = Backend(), Backend(ended("alpha", 5))
     async with workers(tmp_path, asked, other) as crew:
         assert (await crew[0].ask("DELETE /v1/recordings/alpha")).status == 200
     assert (asked.calls, other.calls) == ([("remove", "alpha")], [])
 
 
-async def test_a_refusal_of_the_owner_is_its_own(tmp_path: Path) -> None:
+async def test_a_refusal_of_the_owner_is_its_own(autojump_clock: MockClock, tmp_path: Path) -> None:
     backend = Backend(live("beta"))
     backend.failure = AdminError(Code.NOT_IN_STREAM, "no participant 7", participants=["8"])
     async with workers(tmp_path, Backend(), backend) as crew:
@@ -153,7 +159,7 @@ async def test_a_refusal_of_the_owner_is_its_own(tmp_path: Path) -> None:
     ],
 )
 async def test_all_carry_it_out_and_the_parent_keeps_it(
-    tmp_path: Path, line: str, call: tuple[Any, ...], order: object
+    autojump_clock: MockClock, tmp_path: Path, line: str, call: tuple[Any, ...], order: object
 ) -> None:
     backends = Backend(), Backend(), Backend()
     async with workers(tmp_path, *backends) as crew:
@@ -165,7 +171,7 @@ async def test_all_carry_it_out_and_the_parent_keeps_it(
     assert {entry["pid"] for entry in logged} == {77}
 
 
-async def test_a_mistake_in_the_file_changes_nothing_anywhere(tmp_path: Path) -> None:
+async def test_a_mistake_in_the_file_changes_nothing_anywhere(autojump_clock: MockClock, tmp_path: Path) -> None:
     asked, other = Backend(), Backend()
     asked.failure = ConfigError(["media.types: none"])
     async with workers(tmp_path, asked, other) as crew:
@@ -174,7 +180,7 @@ async def test_a_mistake_in_the_file_changes_nothing_anywhere(tmp_path: Path) ->
     assert (reply.status, json.loads(reply.body)["mistakes"], other.calls) == (422, ["media.types: none"], [])
 
 
-async def test_changes_that_several_found_are_told_once(tmp_path: Path) -> None:
+async def test_changes_that_several_found_are_told_once(autojump_clock: MockClock, tmp_path: Path) -> None:
     first, second = Backend(), Backend()
     first.changed = [{"path": "log.level"}]
     second.changed = [{"path": "log.level"}, {"path": "media.types"}]
@@ -183,7 +189,7 @@ async def test_changes_that_several_found_are_told_once(tmp_path: Path) -> None:
     assert answered["changed"] == [{"path": "log.level"}, {"path": "media.types"}]
 
 
-async def test_a_worker_that_refuses_is_named(tmp_path: Path) -> None:
+async def test_a_worker_that_refuses_is_named(autojump_clock: MockClock, tmp_path: Path) -> None:
     other = Backend()
     other.failure = ConfigError(["media.types: none"])
     async with workers(tmp_path, Backend(), other) as crew:
@@ -197,7 +203,7 @@ async def test_a_worker_that_refuses_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "line", ["POST /v1/shutdown", "POST /v1/session/pause", "GET /v1/config", "GET /v1/recordings"]
 )
-async def test_what_is_shared_is_done_once(tmp_path: Path, line: str) -> None:
+async def test_what_is_shared_is_done_once(autojump_clock: MockClock, tmp_path: Path, line: str) -> None:
     asked, other = Backend(), Backend()
     async with workers(tmp_path, asked, other) as crew:
         assert (await crew[0].ask(line, b"{}")).status == 200

@@ -107,7 +107,7 @@ def parsed(text: str) -> list[Family]:
     """
     families: list[Family] = []
     head: list[str] = []
-    for line in text.splitlines():
+    for line in text.split("\n"):  # only that ends one: a label may hold other ends of lines
         if line.startswith("# TYPE "):
             name, _, kind = line.removeprefix("# TYPE ").partition(" ")
             families.append(Family(name, kind, (*head, line)))

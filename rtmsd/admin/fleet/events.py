@@ -1,6 +1,6 @@
 """The events of all workers as one endless answer."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Final
@@ -35,7 +35,10 @@ class _Arriving:
         self._lines = lines
 
     async def chunk(self) -> bytes | None:
-        return await self._lines.receive()
+        try:
+            return await self._lines.receive()
+        except trio.EndOfChannel as exc:  # those who sent have crashed: it is cut off
+            raise trio.BrokenResourceError from exc
 
     def trailers(self) -> Mapping[str, str]:
         return {}
@@ -109,7 +112,8 @@ async def _follow_one(worker: str, ask: Open, send: trio.MemorySendChannel[bytes
                 if is_silent:
                     await send.send(_news(worker, "answering"))
                     is_silent = False
-                async for lines in whole_lines(reply):
+                arriving = _WholeLines(reply)
+                while (lines := await arriving.next()) is not None:
                     await send.send(lines)
         except ClientError as error:
             why = why_silent(error)
@@ -125,17 +129,23 @@ def _news(worker: str, state: str, why: str | None = None) -> bytes:
     return json_line({"at_ms": local_ms(), "kind": "worker", "worker": worker, "state": state, **more})
 
 
-async def whole_lines(reply: LiveReply) -> AsyncIterator[bytes]:
-    """Yield what comes, cut after line feeds: lines of several workers must not run into each other.
+class _WholeLines:
+    """What comes, cut after line feeds: lines of several workers must not run into each other."""
 
-    Raises:
-        BrokenReply: it was cut off, or has no lines.
-    """
-    rest = b""
-    while (data := await reply.chunk()) is not None:
-        rest += data
-        whole, feed, rest = rest.rpartition(b"\n")
-        if feed:
-            yield whole + feed
-        if len(rest) > MAX_LINE_BYTES:
-            raise BrokenReply("it sends no lines")
+    def __init__(self, reply: LiveReply) -> None:
+        self._reply = reply
+        self._rest = b""
+
+    async def next(self) -> bytes | None:
+        """Return one line or more; None at the end.
+
+        Raises:
+            BrokenReply: it was cut off, or has no lines.
+        """
+        while (data := await self._reply.chunk()) is not None:
+            whole, feed, self._rest = (self._rest + data).rpartition(b"\n")
+            if feed:
+                return whole + feed
+            if len(self._rest) > MAX_LINE_BYTES:
+                raise BrokenReply("it sends no lines")
+        return None

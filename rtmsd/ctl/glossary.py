@@ -182,6 +182,11 @@ TROUBLES: Final[Mapping[str, Texts]] = {
         "Its program fails.",
         "`rtmsctl deliveries ls --state dead`, then `show ID`, and `replay ID` when it is fixed.",
     ),
+    "worker_silent": (
+        "A worker does not answer; what it has is missing in lists and figures, and cannot be controlled.",
+        "It has ended and is being started again, or it hangs, or the machine is overloaded.",
+        "The parent starts it again, and the others take over its streams; if it lasts, see `journalctl -u rtmsd`.",
+    ),
     "no_media": (
         "A stream is connected and receives nothing, not even keep-alives.",
         "A firewall or proxy drops the packets.",

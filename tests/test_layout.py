@@ -22,6 +22,7 @@ LAYERS: Final = (
     ("commands", "log", "accelerator"),
     ("config",),
     ("transport", "http"),
+    ("state.file",),
     ("state",),
     ("sinks",),
     ("recording.manifest",),

@@ -29,7 +29,7 @@ from rtmsd.recording.library.librarian import keep_tidy
 from rtmsd.recording.writers import Writers
 from rtmsd.sinks.hub import LiveHub
 from rtmsd.state import directories as remembered
-from rtmsd.state.journal import Journal
+from rtmsd.state.journal import LocalJournal
 from rtmsd.streams.descriptors import raise_limit
 from rtmsd.streams.restart import Restarter
 from rtmsd.streams.running import local_ms
@@ -123,7 +123,7 @@ class Daemon:
         config = self._config
         keys = {directory: config.directory_key(directory) for directory in config.directories}
         with Directories.locked(keys) as directories:
-            journal = await Journal.open(config.state.file)
+            journal = await LocalJournal.open(config.state.file)
             async with contextlib.aclosing(journal), trio.open_nursery() as base:
                 await _remember(directories, journal)
                 await self._recover_streams(journal, directories)
@@ -149,7 +149,7 @@ class Daemon:
         log.info("stopped", streams_left=len(supervisor.streams))
 
     async def _serve(
-        self, journal: Journal, supervisor: Supervisor, backend: Backend, task_status: trio.TaskStatus[Backend]
+        self, journal: LocalJournal, supervisor: Supervisor, backend: Backend, task_status: trio.TaskStatus[Backend]
     ) -> None:
         """Run the streams and all that serves them; the caller flushes their files afterwards."""
         health = backend.health
@@ -186,7 +186,7 @@ class Daemon:
             supervisor.suspend()
             streams.cancel_scope.cancel()
 
-    async def _recover_streams(self, journal: Journal, directories: Directories) -> None:
+    async def _recover_streams(self, journal: LocalJournal, directories: Directories) -> None:
         """Rebuild a lost state file from the recordings."""
         database = journal.database
         if database.set_aside is None and not database.is_new:
@@ -204,7 +204,7 @@ class Daemon:
                 "the state file was damaged and is set aside" if database.set_aside else "the state file was missing",
                 path=str(database.path),
                 set_aside=None if database.set_aside is None else str(database.set_aside),
-                salvaged=len(database.salvaged),
+                salvaged=len(journal.salvaged),
                 from_recordings=len(rows),
             )
 
@@ -278,7 +278,7 @@ def _listed(find: "Callable[[], Iterator[StreamRow]]") -> list["StreamRow"]:
     return list(find())
 
 
-async def _remember(directories: Directories, journal: Journal) -> None:
+async def _remember(directories: Directories, journal: LocalJournal) -> None:
     """Take up the directories of earlier configurations, and write down those of this one."""
     try:
         known = await journal.transact(remembered.known)

@@ -8,10 +8,10 @@ streams.
 import contextlib
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Set
+from collections.abc import Callable, Iterable, Sequence, Set
 from functools import partial
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final, Protocol, TypeVar
 
 import structlog
 import trio
@@ -20,10 +20,11 @@ from rtmsd.commands import StartStream, StreamCommand, Verdict
 from rtmsd.errors import RtmsdError, StorageError
 from rtmsd.protocol.enums import StopReason
 from rtmsd.state import ledger, lost
-from rtmsd.state.database import Database
+from rtmsd.state.file.database import Database, probe
+from rtmsd.state.file.transactions import RunSync, Transactions
 from rtmsd.state.lost import LostStream
-from rtmsd.state.rows import StreamRow
-from rtmsd.state.transactions import RunSync, Transactions
+from rtmsd.state.rows import Known, StreamRow
+from rtmsd.state.salvage import salvage
 from rtmsd.system.worker_thread import WorkerThread
 
 log = structlog.get_logger(__name__)
@@ -36,13 +37,91 @@ LOOK_EVERY_S: Final = 1.0  # whether the file is still at its path
 WRITE_ANEW_AFTER_S: Final = 10.0  # it may be put back
 
 
-class Journal:
-    """The state file. Open it with `Journal.open`; close it, or end the process, to release its lock.
+class Journal(Protocol):
+    """What streams, sinks and the daemon's status need of a journal.
 
     Methods that read or write raise StorageError when the disk refuses, or hangs with too many waiting for it.
+    """
+
+    @property
+    def path(self) -> Path:
+        """The state file."""
+
+    @property
+    def set_aside(self) -> Path | None:
+        """Where a damaged file was moved at the start; None: it was sound."""
+
+    @property
+    def salvaged(self) -> Sequence[StreamRow]:
+        """The streams that could be read from that one."""
+
+    @property
+    def trouble(self) -> str | None:
+        """Why starts cannot be made safe now; None: they can, as far as is known."""
+
+    async def record(self, command: StreamCommand, other_apps: Set[str] = frozenset()) -> Verdict:
+        """Return when the command is synced to disk, and whether it was new.
+
+        Args:
+            other_apps: than the command's, whose streams it must not touch.
+        """
+
+    async def revoke(self, rtms_stream_id: str, *, stopped_ms: int, event_ts: int) -> None:
+        """Mark a stream as to be deleted; no change where a stop webhook did so.
+
+        Args:
+            stopped_ms: Zoom's time.
+            event_ts: of the latest start that is revoked.
+        """
+
+    async def close_stream(
+        self,
+        rtms_stream_id: str,
+        *,
+        reason: int,
+        ended_ms: int,
+        event_ts: int | None = None,
+        on_closed: Callable[[sqlite3.Connection], None] = lambda db: None,
+    ) -> None:
+        """Mark a stream's files as finished. Reason and time of a stop webhook stay.
+
+        Args:
+            ended_ms: Zoom's time.
+            event_ts: of the start that is finished; when a newer one was recorded meanwhile, the stream lives on.
+            on_closed: done in the same transaction, unless the stream lives on and was not revoked.
+        """
+
+    async def expunge(self, rtms_stream_id: str) -> None:
+        """Overwrite what is left of a deleted stream. A failure is logged: the next pages overwrite it."""
+
+    async def unfinished(self) -> list[StreamRow]:
+        """Return the streams to resume or to finish after a start, oldest first."""
+
+    async def known(self, rtms_stream_id: str) -> Known:
+        """Return what is known of a stream."""
+
+    async def lost_streams(self) -> list[LostStream]:
+        """Return the streams that were refused, given up, cut off or failed, oldest first."""
+
+    async def keep_lost_streams(self, streams: list[LostStream]) -> None:
+        """Replace the lost streams by these."""
+
+    async def transact(self, work: Callable[[sqlite3.Connection], T], *, needs_file: bool = False) -> T:
+        """Do something to other tables, in a transaction that others may share.
+
+        Args:
+            needs_file: refuse it while the file is not where the next start will look for it.
+        """
+
+
+class LocalJournal:
+    """The state file. Open it with `LocalJournal.open`; close it, or end the process, to release its lock.
+
+    Implements `Journal`.
 
     Attributes:
         database: the file.
+        salvaged: the streams that could be read from a damaged one.
     """
 
     def __init__(
@@ -53,6 +132,7 @@ class Journal:
         close_thread: Callable[[], None] = lambda: None,
     ) -> None:
         self.database = database
+        self.salvaged: Sequence[StreamRow] = ()
         self._transactions = Transactions(database, run_sync)
         self._lost: str | None = None
         self._close_thread = close_thread
@@ -65,7 +145,7 @@ class Journal:
         *,
         run_sync: RunSync | None = None,
         clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
-    ) -> "Journal":
+    ) -> "LocalJournal":
         """Open and lock the state file; make it, with its directory, when it is missing. A damaged one is set aside.
 
         Args:
@@ -84,30 +164,28 @@ class Journal:
             thread.close()
             raise
         journal = cls(database, run_sync, clock_ms, thread.close)
-        await journal.adopt(journal.database.salvaged)
+        if database.set_aside is not None:
+            journal.salvaged = await run_sync(partial(salvage, database.set_aside))
+            await journal.adopt(journal.salvaged)
         return journal
 
     @property
+    def path(self) -> Path:
+        return self.database.path
+
+    @property
+    def set_aside(self) -> Path | None:
+        return self.database.set_aside
+
+    @property
     def trouble(self) -> str | None:
-        """Why starts cannot be made safe now; None: they can, as far as is known."""
         return self._lost or self._transactions.refused
 
     async def record(self, command: StreamCommand, other_apps: Set[str] = frozenset()) -> Verdict:
-        """Return when the command is synced to disk, and whether it was new.
-
-        Args:
-            other_apps: than the command's, whose streams it must not touch.
-        """
         record = partial(ledger.record, command=command, received_ms=self._clock_ms(), other_apps=other_apps)
         return await self._transactions.commit(record, needs_file=isinstance(command, StartStream))
 
     async def revoke(self, rtms_stream_id: str, *, stopped_ms: int, event_ts: int) -> None:
-        """Mark a stream as to be deleted; no change where a stop webhook did so.
-
-        Args:
-            stopped_ms: Zoom's time.
-            event_ts: of the latest start that is revoked.
-        """
         await self._transactions.commit(
             partial(ledger.revoke, rtms_stream_id=rtms_stream_id, stopped_ms=stopped_ms, event_ts=event_ts)
         )
@@ -121,13 +199,6 @@ class Journal:
         event_ts: int | None = None,
         on_closed: Callable[[sqlite3.Connection], None] = lambda db: None,
     ) -> None:
-        """Mark a stream's files as finished. Reason and time of a stop webhook stay.
-
-        Args:
-            ended_ms: Zoom's time.
-            event_ts: of the start that is finished; when a newer one was recorded meanwhile, the stream lives on.
-            on_closed: done in the same transaction, unless the stream lives on and was not revoked.
-        """
         close = partial(
             ledger.close_stream,
             rtms_stream_id=rtms_stream_id,
@@ -156,24 +227,23 @@ class Journal:
                 log.warning("state file removed: it contained a revoked stream", path=str(path))
 
     async def unfinished(self) -> list[StreamRow]:
-        """Return the streams to resume or to finish after a start, oldest first."""
         return await self._transactions.commit(ledger.unfinished)
+
+    async def known(self, rtms_stream_id: str) -> Known:
+        return await self._transactions.commit(partial(ledger.known, rtms_stream_id=rtms_stream_id))
 
     async def adopt(self, rows: Iterable[StreamRow]) -> None:
         """Add streams that the file does not know, as it was lost."""
         await self._transactions.commit(partial(ledger.adopt, rows=list(rows), closed_ms=self._clock_ms()))
 
     async def lost_streams(self) -> list[LostStream]:
-        """Return the streams that were refused, given up, cut off or failed, oldest first."""
         return await self._transactions.commit(lost.read)
 
     async def keep_lost_streams(self, streams: list[LostStream]) -> None:
-        """Replace the lost streams by these."""
         await self._transactions.commit(partial(lost.replace, streams=streams))
 
-    async def transact(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Do something to other tables, in a transaction that others may share."""
-        return await self._transactions.commit(work)
+    async def transact(self, work: Callable[[sqlite3.Connection], T], *, needs_file: bool = False) -> T:
+        return await self._transactions.commit(work, needs_file=needs_file)
 
     async def prune(self, now_ms: int | None = None) -> None:
         """Forget deliveries and tombstones older than 90 minutes of local time."""
@@ -198,7 +268,7 @@ class Journal:
             await trio.sleep(LOOK_EVERY_S)
             if self._transactions.refused is not None:
                 with contextlib.suppress(StorageError):  # has the disk recovered? No caller may come to find out
-                    await self._transactions.commit(ledger.probe)
+                    await self._transactions.commit(probe)
             loss = await self._transactions.in_turn(self.database.loss)
             if loss is None:
                 if lost_s is not None:

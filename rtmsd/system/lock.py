@@ -2,6 +2,9 @@
 
 The lock that counts is on the directory, or file, itself: deleting the lock file admits no second daemon. The lock file
 is locked too, since older versions know only that one.
+
+The kernel ties such a lock to the open file, not to the process: it holds as long as any process has a descriptor that
+was inherited from the one that took it.
 """
 
 import contextlib
@@ -9,6 +12,7 @@ import errno
 import fcntl
 import os
 import stat
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -54,6 +58,28 @@ class LockFile:
                 os.ftruncate(descriptors[1], 0)
                 os.pwrite(descriptors[1], b"%d\n" % os.getpid(), 0)
         return cls(path, what, itself, descriptors)
+
+    @classmethod
+    def inherited(cls, path: Path, what: str, descriptors: Sequence[int], *, itself: Path | None = None) -> "LockFile":
+        """Take part in a lock that another process acquired. It holds until all that take part have released it.
+
+        Args:
+            descriptors: what `descriptors` was there; this process does not pass them on to programs that it starts.
+
+        Raises:
+            StorageError: they are not open here.
+        """
+        try:
+            for descriptor in descriptors:
+                os.set_inheritable(descriptor, False)
+            return cls(path, what, itself, list(descriptors))
+        except OSError as exc:
+            raise StorageError(f"{what} cannot be locked: an inherited descriptor is not open: {exc.strerror}") from exc
+
+    @property
+    def descriptors(self) -> Sequence[int]:
+        """What a process has to inherit to take part in this lock."""
+        return tuple(self._descriptors)
 
     def follow(self) -> bool:
         """Lock what is at the path now, if the locked one was moved away and made anew. Returns whether it was.
@@ -155,13 +181,37 @@ def _lock(descriptor: int) -> None:
 
 
 def _holder(taken: int, lock_file: int) -> str:
-    """Return the process that holds a lock; the kernel knows it even when the lock file was deleted."""
+    """Return the process that holds a lock; the kernel knows it even when the lock file was deleted.
+
+    The one that took the lock comes first. Where it is dead, another has inherited the lock from it.
+    """
+    named = [*_named_by_kernel(taken), *_named_in(lock_file)]
+    living = (pid for pid in named if Path("/proc", pid).exists())
+    return next(living, None) or next(_inheritors(taken), None) or next(iter(named), "unknown")
+
+
+def _named_by_kernel(taken: int) -> Iterator[str]:
     inode = str(os.fstat(taken).st_ino)
     with contextlib.suppress(OSError):
         for line in Path("/proc/locks").read_text().splitlines():
             words = line.split()  # 1: FLOCK  ADVISORY  WRITE 4711 08:02:131090 0 EOF
             if words[1] == "FLOCK" and words[5].rpartition(":")[2] == inode and words[4] != "0":
-                return words[4]
+                yield words[4]
+
+
+def _named_in(lock_file: int) -> Iterator[str]:
     with contextlib.suppress(OSError):
-        return os.pread(lock_file, 20, 0).decode(errors="replace").strip() or "unknown"
-    return "unknown"
+        if pid := os.pread(lock_file, 20, 0).decode(errors="replace").strip():
+            yield pid
+
+
+def _inheritors(taken: int) -> Iterator[str]:
+    """Yield the processes through whose descriptors a file is locked, as far as this user may look into them."""
+    identity = _identity(taken)
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            for descriptor in (process / "fd").iterdir():
+                with contextlib.suppress(OSError):
+                    info = process / "fdinfo" / descriptor.name
+                    if _identity(descriptor) == identity and "FLOCK" in info.read_text():
+                        yield process.name

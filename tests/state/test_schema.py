@@ -7,7 +7,7 @@ from contextlib import closing
 import pytest
 
 from rtmsd.errors import StorageError
-from rtmsd.state.schema import MIGRATIONS, migrate, transaction
+from rtmsd.state.file.schema import MIGRATIONS, migrate, transaction
 
 FIRST = ("CREATE TABLE thing (name TEXT)",)
 SECOND = ("ALTER TABLE thing ADD COLUMN size INTEGER", "UPDATE thing SET size = length(name)")
@@ -38,7 +38,7 @@ def test_a_new_file_takes_all_steps(db: sqlite3.Connection) -> None:
     migrate(db)
     assert version(db) == len(MIGRATIONS)
     tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    assert tables == {"delivery", "stream", "lost_stream", "sink_delivery", "sqlite_sequence", "directory"}
+    assert tables == {"delivery", "stream", "lost_stream", "sink_delivery", "sqlite_sequence", "directory", "own"}
 
 
 def test_an_upgrade_that_fails_changes_nothing(db: sqlite3.Connection) -> None:

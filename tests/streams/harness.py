@@ -26,7 +26,7 @@ from rtmsd.recording.disk.filesystem import Disk
 from rtmsd.recording.disk.writer import Writer
 from rtmsd.recording.verify.verify import verify
 from rtmsd.recording.writers import Writers
-from rtmsd.state.journal import Journal
+from rtmsd.state.journal import LocalJournal
 from rtmsd.streams.drivers.stream import Stream
 from rtmsd.streams.supervisor import Supervisor
 from tests.streams.zoom import HOST, LOOK_EVERY_S, T0, FakeZoom, zoom_ms
@@ -89,7 +89,7 @@ class Bench:
 
     directory: Path
     zoom: FakeZoom
-    journal: Journal
+    journal: LocalJournal
     writer: Writer
     writers: Writers
     supervisor: Supervisor
@@ -209,7 +209,7 @@ async def open_bench(
             zoom = FakeZoom(nursery)
             monkeypatch.setattr(trio, "open_tcp_stream", zoom.open_tcp_stream)
             monkeypatch.setattr("rtmsd.transport.websocket.socket_set", lambda: None)  # as where there is no epoll
-            journal = await Journal.open(settings.state.file, run_sync=at_once, clock_ms=zoom_ms)
+            journal = await LocalJournal.open(settings.state.file, run_sync=at_once, clock_ms=zoom_ms)
             writer = Writer(settings.recording, run_sync=at_once, disk=disk or HastyDisk())
             writers = Writers([writer])
             restarter = NoRestarter()

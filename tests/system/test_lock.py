@@ -2,6 +2,7 @@
 
 import errno
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 
 from rtmsd.admin.listener import open_admin_socket
 from rtmsd.errors import AlreadyRunningError, StorageError
-from rtmsd.state.journal import Journal
+from rtmsd.state.journal import LocalJournal
 from rtmsd.system.lock import LockFile
 
 
@@ -53,14 +54,14 @@ def test_without_its_file_a_lock_still_holds_and_names_its_holder(tmp_path: Path
 
 async def test_without_its_lock_file_the_state_file_is_still_locked(tmp_path: Path) -> None:
     path = tmp_path / "state.sqlite"
-    journal = await Journal.open(path)
+    journal = await LocalJournal.open(path)
     (tmp_path / "state.sqlite.lock").unlink()
     with pytest.raises(AlreadyRunningError, match=f"^state.file: {path} is in use by another rtmsd"):
-        await Journal.open(path)
-    other = await Journal.open(tmp_path / "other.sqlite")  # beside it there may be others
+        await LocalJournal.open(path)
+    other = await LocalJournal.open(tmp_path / "other.sqlite")  # beside it there may be others
     await other.aclose()
     await journal.aclose()
-    await (await Journal.open(path)).aclose()
+    await (await LocalJournal.open(path)).aclose()
 
 
 def test_the_lock_of_an_older_version_is_respected(tmp_path: Path) -> None:
@@ -129,3 +130,58 @@ def test_a_directory_that_is_moved_away_and_made_again_is_locked_again(tmp_path:
         held.follow()
     held.release()
     other.release()
+
+
+HEIR = """
+import sys
+from pathlib import Path
+from rtmsd.system.lock import LockFile
+lock = LockFile.inherited(Path(sys.argv[1]), "it", [int(each) for each in sys.argv[2:]])
+print(flush=True)
+input()
+"""
+ANCESTOR = """
+import subprocess, sys
+from pathlib import Path
+from rtmsd.system.lock import LockFile
+lock = LockFile.acquire(Path(sys.argv[1]), "it")
+numbers = [str(each) for each in lock.descriptors]
+heir = subprocess.Popen([sys.executable, "-c", sys.argv[2], sys.argv[1], *numbers], pass_fds=lock.descriptors)
+print(heir.pid, flush=True)
+sys.stdin.read(1)
+"""
+
+
+def test_an_inherited_lock_outlives_the_process_that_took_it(tmp_path: Path) -> None:
+    path = tmp_path / ".lock"
+    command = [sys.executable, "-c", ANCESTOR, str(path), HEIR]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as ancestor:
+        assert ancestor.stdout is not None
+        said = sorted([ancestor.stdout.readline(), ancestor.stdout.readline()])
+        assert said[0] == b"\n"
+        heir = said[1].decode().strip()
+        with pytest.raises(AlreadyRunningError, match=f"process {ancestor.pid}$"):
+            LockFile.acquire(path, "it")
+        ancestor.kill()
+        ancestor.wait()
+        with pytest.raises(AlreadyRunningError, match=f"process {heir}$"):  # which can be looked for
+            LockFile.acquire(path, "it")
+        os.kill(int(heir), signal.SIGKILL)
+        assert ancestor.stdout.read() == b""  # it is gone
+    LockFile.acquire(path, "it").release()
+
+
+def test_a_part_in_a_lock_is_released_alone(tmp_path: Path) -> None:
+    path = tmp_path / ".lock"
+    first = LockFile.acquire(path, "it")
+    part = LockFile.inherited(path, "it", [os.dup(each) for each in first.descriptors])
+    first.release()
+    with pytest.raises(AlreadyRunningError):
+        LockFile.acquire(path, "it")
+    part.release()
+    LockFile.acquire(path, "it").release()
+
+
+def test_an_inherited_lock_whose_descriptors_are_closed_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match=r"^it cannot be locked: an inherited descriptor is not open"):
+        LockFile.inherited(tmp_path / ".lock", "it", [1_000_000, 1_000_001])

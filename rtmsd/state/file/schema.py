@@ -84,6 +84,30 @@ MIGRATIONS: Final[Sequence[Sequence[str]]] = (
         # Directories of recordings that were in use: see `directories.py`.
         "CREATE TABLE directory (path TEXT PRIMARY KEY) WITHOUT ROWID",
     ),
+    (
+        # Who owns a stream: see `owners.py`. Tokens only grow, and are never used again.
+        """CREATE TABLE own (
+            token INTEGER PRIMARY KEY AUTOINCREMENT,
+            rtms_stream_id TEXT NOT NULL UNIQUE,
+            node TEXT NOT NULL,
+            incarnation TEXT NOT NULL,
+            epoch INTEGER NOT NULL,
+            nonce TEXT NOT NULL,
+            why TEXT NOT NULL,
+            state TEXT NOT NULL,
+            version INTEGER NOT NULL,
+            more TEXT NOT NULL
+        )""",
+        # It is forgotten with the stream's tombstone.
+        """CREATE TRIGGER own_forgotten AFTER DELETE ON stream
+            BEGIN DELETE FROM own WHERE rtms_stream_id = OLD.rtms_stream_id; END""",
+    ),
+)
+
+_READS: Final = (
+    """SELECT rtms_stream_id, product, id_key, session_id, app, server_urls, started_ms, event_ts, stop_reason,
+        stopped_ms, closed_ms, details FROM stream""",
+    "SELECT event, event_ts, session_id, rtms_stream_id, received_ms FROM delivery LIMIT 1",
 )
 
 
@@ -106,6 +130,16 @@ def migrate(db: sqlite3.Connection, migrations: Sequence[Sequence[str]] = MIGRAT
             for statement in step:
                 db.execute(statement)
         db.execute(f"PRAGMA user_version = {len(migrations)}")
+
+
+def check(db: sqlite3.Connection) -> None:
+    """Read from the tables that streams cannot do without.
+
+    Raises:
+        sqlite3.OperationalError: these are other tables.
+    """
+    for statement in _READS:
+        db.execute(statement).fetchone()
 
 
 @contextlib.contextmanager

@@ -8,18 +8,14 @@ import os
 import sqlite3
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import attrs
 
 from rtmsd.errors import StorageError
-from rtmsd.state import ledger
-from rtmsd.state.schema import migrate, transaction
-from rtmsd.state.set_aside import FILES, Why, move_aside, remove_containing, salvage
+from rtmsd.state.file.schema import check, migrate, transaction
+from rtmsd.state.file.set_aside import FILES, Why, move_aside, remove_containing
 from rtmsd.system.lock import LockFile
-
-if TYPE_CHECKING:
-    from rtmsd.state.rows import StreamRow
 
 BUSY_TIMEOUT_S: Final = 5.0  # of a person who looks into the file with sqlite3
 
@@ -51,14 +47,12 @@ class Database:
     Attributes:
         is_new: there was no file, or an empty one.
         set_aside: where a damaged file was moved at the start; None: it was sound.
-        salvaged: the streams that could be read from it.
     """
 
     def __init__(self, path: Path, connection: sqlite3.Connection, lock: LockFile, *, is_new: bool) -> None:
         self.path = path
         self.is_new = is_new
         self.set_aside: Path | None = None
-        self.salvaged: list[StreamRow] = []
         self._connection = connection
         self._lock = lock
         self._identities: dict[Path, _Identity] = {}
@@ -73,7 +67,7 @@ class Database:
             StorageError: it cannot be read or written, or was written by a newer rtmsd.
         """
         lock = LockFile.acquire(path.with_name(f"{path.name}.lock"), f"state.file: {path}", itself=path)
-        set_aside, salvaged = None, []
+        set_aside = None
         with contextlib.ExitStack() as undo:
             undo.callback(lock.release)
             try:
@@ -82,7 +76,6 @@ class Database:
                     connection = _connect(path)
                 except DamagedError:
                     set_aside = move_aside(path, Why.DAMAGED)
-                    salvaged = salvage(set_aside)
                     connection = _connect(path)
                     undo.callback(connection.close)
                     lock.follow()
@@ -90,7 +83,7 @@ class Database:
                 raise StorageError(f"state.file: {path}: {exc}") from exc
             undo.pop_all()
         database = cls(path, connection, lock, is_new=is_new)
-        database.set_aside, database.salvaged = set_aside, salvaged
+        database.set_aside = set_aside
         return database
 
     def close(self) -> None:
@@ -208,6 +201,12 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
+def probe(db: sqlite3.Connection) -> None:
+    """Write without changing anything, to find out whether the disk takes it."""
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    db.execute(f"PRAGMA user_version = {version}")
+
+
 def _connect(path: Path) -> sqlite3.Connection:
     path.touch(mode=_FILE_MODE)  # SQLite's other files take the same mode
     try:
@@ -246,6 +245,6 @@ def _check(db: sqlite3.Connection) -> None:
     if found != "ok":
         raise DamagedError(str(found))
     try:
-        ledger.check(db)
-    except (sqlite3.OperationalError, TypeError) as error:
+        check(db)
+    except sqlite3.OperationalError as error:
         raise DamagedError(f"its tables are not those of a state file: {error}") from error

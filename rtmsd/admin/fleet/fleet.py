@@ -14,7 +14,7 @@ from rtmsd.admin.commands import AdminBackend, Command, Spread
 from rtmsd.admin.fleet import findings, samples, status, streams
 from rtmsd.admin.fleet.events import follow_all
 from rtmsd.admin.fleet.local import Local, Report, ask_counters, ask_names, ourselves, read_names
-from rtmsd.admin.fleet.peers import ASK_S, Answers, Peers, in_order, why_silent
+from rtmsd.admin.fleet.peers import Answers, Peers, in_order, why_silent
 from rtmsd.admin.fleet.reading import json_object, json_objects, objects
 from rtmsd.admin.fleet.relay import relayed
 from rtmsd.admin.messages import Access, AdminError, Caller, Code, JsonObject, json_reply
@@ -28,7 +28,7 @@ log = structlog.get_logger()
 
 OWNER_S: Final = 12.0  # it gives Zoom 10 s to answer a choice of video
 TIMES_S: Final[Mapping[str, float]] = {"doctor": 3.0, "reload": 5.0}
-"""How long commands may take that look at the disk; others `ASK_S`."""
+"""How long commands may take that look at the disk; others `Peers.ask_s`."""
 
 
 class Parent(Protocol):
@@ -99,14 +99,14 @@ class Fleet:
         if command.name == "metrics":
             return await self._metrics()
         read, merge = self._mergers[command.name]
-        answers = await self._ask_all(request, caller, TIMES_S.get(command.name, ASK_S))
+        answers = await self._ask_all(request, caller, TIMES_S.get(command.name))
         mine = answers.heard[self._me]
         if mine.status >= HTTPStatus.BAD_REQUEST:  # as one process alone would answer
             return mine
         readable = answers.read(read)
         return _with_fields(json_reply(merge(readable)), readable)
 
-    async def _ask_all(self, request: HttpRequest, caller: Caller, timeout_s: float = ASK_S) -> Answers[Reply]:
+    async def _ask_all(self, request: HttpRequest, caller: Caller, timeout_s: float | None = None) -> Answers[Reply]:
         """Ask all at once, also this worker."""
         own: dict[str, Reply] = {}
 
@@ -146,7 +146,7 @@ class Fleet:
         if mine.status >= HTTPStatus.BAD_REQUEST:
             return mine
         self._order(command)
-        asked = await self._peers.ask_all(request, caller, TIMES_S.get(command.name, ASK_S))
+        asked = await self._peers.ask_all(request, caller, TIMES_S.get(command.name))
         answers = asked.read(json_object)
         for worker, why in answers.silent.items():
             log.warning("a worker did not carry out a command", command=command.name, worker=worker, why=why)
@@ -186,7 +186,7 @@ class Fleet:
             return await self.local.answer(caller, request)
         try:
             if command.name == "tap":
-                return await relayed(await self._peers.open(owner, request, caller, OWNER_S))
+                return await relayed(await self._peers.open(owner, request, caller, OWNER_S), timeout_s=OWNER_S)
             reply = await self._peers.ask(owner, request, caller, OWNER_S)
             return attrs.evolve(reply, headers={})  # they were those of its connection
         except NobodyThere as error:

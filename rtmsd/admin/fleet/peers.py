@@ -76,11 +76,13 @@ class Peers:
 
     Attributes:
         sockets: by worker, where it answers for itself.
+        ask_s: how long it may take, unless a question says otherwise.
     """
 
     sockets: Mapping[str, Path]
+    ask_s: float = ASK_S
 
-    async def ask(self, worker: str, asked: HttpRequest, caller: Caller, timeout_s: float = ASK_S) -> Reply:
+    async def ask(self, worker: str, asked: HttpRequest, caller: Caller, timeout_s: float | None = None) -> Reply:
         """Have a worker carry out a request for somebody, and return its answer, whatever it is.
 
         Raises:
@@ -92,21 +94,26 @@ class Peers:
             asked.target,
             asked.body,
             headers=_from(caller),
-            timeout_s=timeout_s,
+            timeout_s=self.ask_s if timeout_s is None else timeout_s,
             max_bytes=MAX_ANSWER_BYTES,
         )
 
-    async def open(self, worker: str, asked: HttpRequest, caller: Caller, timeout_s: float = ASK_S) -> LiveReply:
+    async def open(self, worker: str, asked: HttpRequest, caller: Caller, timeout_s: float | None = None) -> LiveReply:
         """Do the same for an answer that lasts; the time is for its head.
 
         Raises:
             ClientError: there was none.
         """
         return await open_stream(
-            self.sockets[worker], asked.method, asked.target, asked.body, headers=_from(caller), timeout_s=timeout_s
+            self.sockets[worker],
+            asked.method,
+            asked.target,
+            asked.body,
+            headers=_from(caller),
+            timeout_s=self.ask_s if timeout_s is None else timeout_s,
         )
 
-    async def ask_all(self, asked: HttpRequest, caller: Caller, timeout_s: float = ASK_S) -> Answers[Reply]:
+    async def ask_all(self, asked: HttpRequest, caller: Caller, timeout_s: float | None = None) -> Answers[Reply]:
         """Ask all at once."""
         heard: dict[str, Reply] = {}
         silent: dict[str, str] = {}

@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from http import HTTPStatus
 
 import attrs
 import trio
 
-from rtmsd.http.client import BrokenReply, LiveReply
+from rtmsd.http.client import BrokenReply, LiveReply, TimedOut
 from rtmsd.http.messages import Reply, Source, StreamReply
 
 
@@ -26,15 +27,19 @@ class _Passing:
         return self.reply.trailers()
 
 
-async def relayed(reply: LiveReply) -> Reply | StreamReply:
+async def relayed(reply: LiveReply, *, timeout_s: float) -> Reply | StreamReply:
     """Return the same answer for our own client: a refusal whole, anything else as it comes.
 
+    Args:
+        timeout_s: for a refusal.
+
     Raises:
-        BrokenReply: a refusal was cut off.
+        BrokenReply, TimedOut: a refusal was cut off, or did not end.
     """
-    if reply.status != 200:
-        with reply:
+    if reply.status != HTTPStatus.OK:
+        with reply, trio.move_on_after(timeout_s):
             return Reply(status=reply.status, content_type=reply.content_type, body=await reply.read())
+        raise TimedOut(f"the refusal did not end within {timeout_s:g} s")
 
     @contextmanager
     def passing() -> Iterator[Source]:

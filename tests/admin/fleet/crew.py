@@ -17,11 +17,11 @@ from rtmsd.admin.fleet.status import ParentProcess
 from rtmsd.admin.listener import open_admin_socket
 from rtmsd.admin.messages import Caller
 from rtmsd.admin.metrics import Metrics, Totals
-from rtmsd.admin.server import LIMITS, refuse, serve_callers
+from rtmsd.admin.server import serve_callers
 from rtmsd.admin.tap import TapRecorder
+from rtmsd.cluster.engines.sockets import SocketBus, open_socket
 from rtmsd.http.client import LiveReply, open_stream
-from rtmsd.http.messages import Door, HttpRequest, Peer, Reply
-from rtmsd.http.server import serve
+from rtmsd.http.messages import HttpRequest, Reply
 from tests.admin.test_admin_server import FakeBackend, FakeRecorder
 
 PARENT = ParentProcess(pid=4711, began_s=0.0)
@@ -130,15 +130,10 @@ class Worker:
         self.scope.cancel()
 
     async def _serve(self, *, task_status: trio.TaskStatus[None]) -> None:
-        with self.scope, open_admin_socket(self.private) as private, open_admin_socket(self.public) as public:
+        bus = SocketBus(self.private.with_name)
+        with self.scope, open_socket(self.private) as private, open_admin_socket(self.public) as public:
             async with trio.open_nursery() as nursery:
-                respond = self.fleet.local.respond
-                door = Door(
-                    name="worker",
-                    limits=LIMITS,
-                    welcome=lambda _: Peer(share="workers", respond=respond, refuse=refuse),
-                )
-                await nursery.start(partial(serve, door, [private]))
+                await nursery.start(partial(bus.run, private, lambda _: self.fleet.local.respond))
                 await nursery.start(partial(serve_callers, [public], self.fleet.answer))
                 task_status.started()
 

@@ -15,7 +15,7 @@ from rtmsd.admin.fleet import findings, samples, status, streams
 from rtmsd.admin.fleet.events import follow_all
 from rtmsd.admin.fleet.local import Local, Report, ask_counters, ask_names, ourselves, read_names
 from rtmsd.admin.fleet.peers import Answers, Peers, in_order, why_silent
-from rtmsd.admin.fleet.reading import json_object, json_objects, objects
+from rtmsd.admin.fleet.reading import json_list, json_object, json_objects, objects
 from rtmsd.admin.fleet.relay import relayed
 from rtmsd.admin.messages import Access, AdminError, Caller, Code, JsonObject, json_reply
 from rtmsd.admin.metrics import METRICS_TYPE
@@ -23,6 +23,7 @@ from rtmsd.admin.routing import find, resolve
 from rtmsd.admin.server import check_right, reported
 from rtmsd.http.client import ClientError, NobodyThere
 from rtmsd.http.messages import HttpRequest, Reply, StreamReply
+from rtmsd.sinks.ndjson import json_line
 
 log = structlog.get_logger()
 
@@ -103,8 +104,10 @@ class Fleet:
         mine = answers.heard[self._me]
         if mine.status >= HTTPStatus.BAD_REQUEST:  # as one process alone would answer
             return mine
-        readable = answers.read(read)
-        return _with_fields(json_reply(merge(readable)), readable)
+        readable = await answers.read(read)
+        merged = merge(readable)
+        body = await json_list(merged) if isinstance(merged, list) else json_line(merged)
+        return _with_fields(Reply(body=body), readable)
 
     async def _ask_all(self, request: HttpRequest, caller: Caller, timeout_s: float | None = None) -> Answers[Reply]:
         """Ask all at once, also this worker."""
@@ -128,7 +131,7 @@ class Fleet:
         lives = self.local.lives
         mine = self.local.report()
         asked = await self._peers.ask_all(ask_counters(lives.known()), ourselves())
-        answers = asked.read(json_object).read(Report.read)
+        answers = await (await asked.read(json_object)).read(Report.read)
         reports = in_order({**answers.heard, self._me: mine})
         for report in answers.heard.values():
             lives.learn({**report.past, report.life: samples.counters(report.families)})
@@ -147,7 +150,7 @@ class Fleet:
             return mine
         self._order(command)
         asked = await self._peers.ask_all(request, caller, TIMES_S.get(command.name))
-        answers = asked.read(json_object)
+        answers = await asked.read(json_object)
         for worker, why in answers.silent.items():
             log.warning("a worker did not carry out a command", command=command.name, worker=worker, why=why)
         done = in_order({**answers.heard, self._me: json_object(mine)})
@@ -237,7 +240,7 @@ class Fleet:
         own = streams.names(self.local.backend, prefix)
         if own.get(prefix, {}).get("live"):
             return Answers({self._me: own}, {})
-        answers = (await self._peers.ask_all(ask_names(prefix), ourselves())).read(read_names)
+        answers = await (await self._peers.ask_all(ask_names(prefix), ourselves())).read(read_names)
         return Answers(in_order({**answers.heard, self._me: own}), answers.silent)
 
 

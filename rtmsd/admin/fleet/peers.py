@@ -36,11 +36,15 @@ class Answers(Generic[T]):
     heard: Mapping[str, T]
     silent: Mapping[str, str]
 
-    def read(self, read: Callable[[T], U]) -> "Answers[U]":
-        """Return what `read` makes of each; one of which it raises Unreadable, with the reason, counts as none."""
+    async def read(self, read: Callable[[T], U]) -> "Answers[U]":
+        """Return what `read` makes of each; one of which it raises Unreadable, with the reason, counts as none.
+
+        Each may be long, so the event loop has its turn in between.
+        """
         heard: dict[str, U] = {}
         silent = dict(self.silent)
         for worker, answer in self.heard.items():
+            await trio.lowlevel.checkpoint()
             try:
                 heard[worker] = read(answer)
             except Unreadable as error:

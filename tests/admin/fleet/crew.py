@@ -12,7 +12,7 @@ import attrs
 import trio
 
 from rtmsd.admin.fleet.fleet import Fleet
-from rtmsd.admin.fleet.peers import Peers
+from rtmsd.admin.fleet.peers import ASK_S, Peers
 from rtmsd.admin.fleet.status import ParentProcess
 from rtmsd.admin.listener import open_admin_socket
 from rtmsd.admin.messages import Caller
@@ -73,6 +73,9 @@ class Backend(FakeBackend):
 
     async def doctor(self) -> Sequence[dict[str, Any]]:
         return self.findings
+
+    async def recordings(self) -> Sequence[dict[str, Any]]:
+        return []
 
     async def reload(self) -> dict[str, Any]:
         await super().reload()
@@ -139,7 +142,9 @@ class Worker:
 
 
 @asynccontextmanager
-async def workers(directory: Path, *backends: Backend, silent: Sequence[str] = ()) -> AsyncIterator[list[Worker]]:
+async def workers(
+    directory: Path, *backends: Backend, silent: Sequence[str] = (), ask_s: float = ASK_S
+) -> AsyncIterator[list[Worker]]:
     """Run a worker for each backend, numbered from 1; `silent` ones are peers that nobody runs."""
     numbers = [str(number) for number in range(1, len(backends) + 1)]
     sockets = {number: directory / f"s{number}" for number in (*numbers, *silent)}
@@ -147,7 +152,7 @@ async def workers(directory: Path, *backends: Backend, silent: Sequence[str] = (
         nursery = await stack.enter_async_context(trio.open_nursery())
         crew = []
         for number, backend in zip(numbers, backends, strict=True):
-            peers = Peers({other: path for other, path in sockets.items() if other != number})
+            peers = Peers({other: path for other, path in sockets.items() if other != number}, ask_s)
             parent = FakeParent()
             fleet = Fleet(number, peers, backend, parent, nursery)
             worker = Worker(number, backend, fleet, parent, sockets[number], directory / f"a{number}")

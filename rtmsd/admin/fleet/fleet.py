@@ -153,10 +153,10 @@ class Fleet:
         answers = await asked.read(json_object)
         for worker, why in answers.silent.items():
             log.warning("a worker did not carry out a command", command=command.name, worker=worker, why=why)
-        done = in_order({**answers.heard, self._me: json_object(mine)})
+        own = json_object(mine)
+        done = in_order({**answers.heard, self._me: own})
         more = {"changed": _changes(done.values())} if command.name == "reload" else {}
-        everything = {**json_object(mine), **more, "not_done": answers.silent}
-        return _with_fields(json_reply(everything), Answers(done, answers.silent))
+        return _with_fields(json_reply({**own, **more, "not_done": answers.silent}), Answers(done, answers.silent))
 
     def _order(self, command: Command) -> None:
         """Have the parent see to it that workers which are silent now, or start later, do it too."""
@@ -216,9 +216,11 @@ class Fleet:
                 raise _may_have(answers, f"no other worker has a stream {prefix!r}") from refusal
             raise
         owner = streams.owner_of(rtms_stream_id, answers.heard)
-        is_sure = prefix == rtms_stream_id and answers.heard[owner][rtms_stream_id].get("live") is True
-        if answers.silent and not is_sure and command.access is Access.CONTROL:
-            raise _may_have(answers, f"{prefix!r} may name another stream there, or the same one: write the whole id")
+        if answers.silent and command.access is Access.CONTROL:
+            if prefix != rtms_stream_id:
+                raise _may_have(answers, f"{prefix!r} may name another stream there: write the whole id")
+            if not answers.heard[owner][rtms_stream_id].get("live"):
+                raise _may_have(answers, f"{prefix!r} has ended elsewhere, and may have begun again there")
         return owner, rtms_stream_id
 
     async def _writer_of(self, rtms_stream_id: str) -> str:

@@ -4,7 +4,7 @@ import json
 import os
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import parse_qs, urlencode
 
@@ -52,19 +52,25 @@ class Report:
 
     Attributes:
         life: of the worker.
-        past: counters of lives that it knows.
+        text: of its metrics, as Prometheus reads it.
+        past: counters of other lives that it knows.
     """
 
     life: str
-    families: tuple[Family, ...]
+    text: str
     past: Mapping[str, Samples]
+    families: Sequence[Family] = attrs.field(init=False)
+
+    @families.default
+    def _parsed(self) -> Sequence[Family]:
+        return parsed(self.text)
 
     @classmethod
     def read(cls, answered: JsonObject) -> "Report":
         """Raises Unreadable: it is none."""
         match answered:
             case {"life": str(life), "text": str(text), "past": dict(past)}:
-                return cls(life, tuple(parsed(text)), read_lives(past))
+                return cls(life, text, read_lives(past))
         raise Unreadable("its answer is no report of metrics")
 
 
@@ -100,23 +106,22 @@ class Local:
         """Answer as one process alone does, and what only workers ask."""
         path, _, query = request.target.partition("?")
         if path == NAMES:
-            [prefix] = parse_qs(query, keep_blank_values=True).get("prefix", [""])
-            return json_reply(names(self.backend, prefix))
+            prefixes = parse_qs(query, keep_blank_values=True).get("prefix", [""])
+            return json_reply(names(self.backend, prefixes[0]))
         if path == COUNTERS:
             return self._count(request)
         return await answer(self.backend, caller, request)
 
     def report(self) -> Report:
         """Return our own metrics, and remember them as others will."""
-        families = tuple(parsed(self.backend.metrics().decode()))
-        self.lives.learn({self.life: counters(families)})
-        return Report(self.life, families, self.lives.known(but=[self.life]))
+        report = Report(self.life, self.backend.metrics().decode(), self.lives.known(but=[self.life]))
+        self.lives.learn({self.life: counters(report.families)})
+        return report
 
     def _count(self, request: HttpRequest) -> Reply:
         try:
             self.lives.learn(read_lives(json_object(Reply(body=request.body))))
         except Unreadable as error:
             return AdminError(Code.BAD_REQUEST, str(error)).reply()
-        text = self.backend.metrics().decode()
-        self.lives.learn({self.life: counters(parsed(text))})
-        return json_reply({"life": self.life, "text": text, "past": self.lives.known(but=[self.life])})
+        report = self.report()
+        return json_reply({"life": report.life, "text": report.text, "past": report.past})

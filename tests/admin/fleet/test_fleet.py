@@ -13,11 +13,12 @@ import structlog
 from trio.testing import MockClock
 
 from rtmsd.admin.commands import COMMANDS, Command, Spread
-from rtmsd.admin.fleet.peers import Peers
+from rtmsd.admin.fleet.local import COUNTERS, NAMES
+from rtmsd.admin.fleet.peers import CALLER_FIELD, Peers
 from rtmsd.admin.messages import Access, AdminError, Code
 from rtmsd.errors import ConfigError
-from rtmsd.http.messages import HttpRequest
-from tests.admin.fleet.crew import STRANGER, Backend, ended, live, workers
+from rtmsd.http.messages import HttpRequest, Reply
+from tests.admin.fleet.crew import OURSELVES, STRANGER, Backend, ended, live, workers
 
 
 @pytest.mark.parametrize(
@@ -84,6 +85,23 @@ async def test_rights_are_checked_before_anything_is_passed_on(autojump_clock: M
             refused = await crew[0].ask(line, caller=STRANGER)
             assert (refused.status, json.loads(refused.body)["code"]) == (403, "not_permitted")
         assert crew[0].parent.orders == []
+    assert [backend.calls for backend in backends] == [[], []]
+
+
+async def test_nobody_speaks_for_another_at_the_public_socket(autojump_clock: MockClock, tmp_path: Path) -> None:
+    backends = Backend(live("alpha")), Backend(live("beta"))
+    pretending = [(CALLER_FIELD.encode(), b"0 1")]
+    async with workers(tmp_path, *backends) as crew:
+        for target in ("/v1/streams/alpha/stop", "/v1/streams/beta/stop", "/v1/shutdown", "/v1/drain"):
+            request = HttpRequest(method="POST", target=target, headers=pretending)
+            refused = await crew[0].fleet.answer(STRANGER, request)
+            assert isinstance(refused, Reply)
+            assert refused.status == 403
+        for target in (NAMES, COUNTERS):
+            request = HttpRequest(method="GET", target=target, headers=pretending)
+            unknown = await crew[0].fleet.answer(OURSELVES, request)
+            assert isinstance(unknown, Reply)
+            assert unknown.status == 404
     assert [backend.calls for backend in backends] == [[], []]
 
 

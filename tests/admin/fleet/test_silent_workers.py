@@ -5,7 +5,7 @@ Time is virtual: no load of the machine makes a worker late, and one that hangs 
 
 import json
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
@@ -57,11 +57,19 @@ def never_started(path: Path) -> Iterator[None]:
 @asynccontextmanager
 async def mad(path: Path, said: bytes) -> AsyncIterator[None]:
     """A worker that says this, whatever it is asked."""
+    async with saying(path, lambda _: said):
+        yield
+
+
+@asynccontextmanager
+async def saying(path: Path, to_say: Callable[[bytes], bytes], *, stays: bool = False) -> AsyncIterator[None]:
+    """A worker that says what `to_say` makes of a request; with `stays` it then keeps the connection, in silence."""
 
     async def say(stream: trio.SocketStream) -> None:
         async with stream:
-            await stream.receive_some()
-            await stream.send_all(said)
+            await stream.send_all(to_say(await stream.receive_some()))
+            if stays:
+                await trio.sleep_forever()
 
     async with trio.open_nursery() as nursery:
         listener = open_unix("test", path, mode=0o600, backlog=10)
@@ -173,6 +181,36 @@ async def test_an_owner_that_stops_before_it_answers_is_named(autojump_clock: Mo
         reply = await crew[0].json("POST /v1/streams/beta/stop")
     assert reply["code"] == "timed_out"
     assert reply["detail"] == "worker 2 has it: it did not answer in time; it may still carry it out"
+
+
+NAMES = b'{"beta":{"live":true,"ended_ms":null}}'
+HAS_IT = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(NAMES), NAMES)
+
+
+@pytest.mark.parametrize("line", ["GET /v1/streams/beta/tap", "GET /v1/streams/beta", "POST /v1/streams/beta/stop"])
+@pytest.mark.parametrize("stays", [True, False])
+@pytest.mark.parametrize(
+    "said", [b"", b"SSH-2.0", b"HTTP/1.1 409 No\r\ncontent-length: 9\r\n\r\n{"], ids=["nothing", "no HTTP", "half"]
+)
+async def test_an_owner_that_goes_mad_is_named(
+    *, autojump_clock: MockClock, tmp_path: Path, line: str, said: bytes, stays: bool
+) -> None:
+    owner = saying(tmp_path / "s2", lambda asked: HAS_IT if b"/worker/names" in asked else said, stays=stays)
+    async with owner, workers(tmp_path, Backend(), silent=["2"]) as crew:
+        refused = await crew[0].ask(line)
+    assert (refused.status, json.loads(refused.body)["code"]) == (504, "timed_out")
+    assert json.loads(refused.body)["detail"].startswith("worker 2 has it: ")
+
+
+async def test_an_owner_that_has_just_died_is_named(autojump_clock: MockClock, tmp_path: Path) -> None:
+    def last_words(_asked: bytes) -> bytes:
+        (tmp_path / "s2").unlink()
+        return HAS_IT
+
+    async with saying(tmp_path / "s2", last_words), workers(tmp_path, Backend(), silent=["2"]) as crew:
+        refused = await crew[0].json("POST /v1/streams/beta/stop")
+    assert refused["code"] == "refused_in_state"
+    assert "worker 2, which had it, has ended" in refused["detail"]
 
 
 async def test_a_worker_that_comes_back_is_asked_again(autojump_clock: MockClock, tmp_path: Path) -> None:

@@ -1,5 +1,8 @@
-"""The table of commands: the requests of the admin socket, the right that each demands, and the daemon's side."""
+"""The table of commands: the requests of the admin socket, the right that each demands, whom it concerns where several
+processes are one daemon, and the daemon's side.
+"""
 
+import enum
 import re
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, Final, Protocol, TypeAlias
@@ -97,6 +100,16 @@ class AdminBackend(Protocol):
 
 Handler: TypeAlias = Callable[[AdminBackend, Request], Awaitable[Reply | StreamReply]]
 
+
+class Spread(enum.Enum):
+    """The workers that a command concerns. One process alone carries out each itself."""
+
+    ANY = "any"  # whichever is asked: it is about what all share, or goes to the parent, which passes it on
+    MERGE = "merge"  # all are asked, and their answers become one
+    OWNER = "owner"  # the one that has the stream
+    ALL = "all"  # each does it
+
+
 STREAM: Final = "{rtms_stream_id}"  # stands for a known stream in a path: its id, or a unique prefix of it
 
 
@@ -114,6 +127,7 @@ class Command:
     method: str
     path: str
     access: Access
+    spread: Spread
     handler: Handler
     query: frozenset[str] = frozenset()
 
@@ -235,27 +249,31 @@ SESSION_ACTIONS: Final = ("start", "stop", "pause", "resume")
 _TAP_QUERY: Final = frozenset({"media", "format", "user_id"})
 
 COMMANDS: Final[tuple[Command, ...]] = (
-    Command("commands", "GET", "/v1/commands", Access.READ, _commands),
-    Command("status", "GET", "/v1/status", Access.READ, _status),
-    Command("streams", "GET", "/v1/streams", Access.READ, _streams, frozenset({"all"})),
-    Command("stream", "GET", f"/v1/streams/{STREAM}", Access.READ, _stream),
-    Command("tap", "GET", f"/v1/streams/{STREAM}/tap", Access.READ, _tap, _TAP_QUERY),
-    Command("stop", "POST", f"/v1/streams/{STREAM}/stop", Access.CONTROL, _stop),
-    Command("reconnect", "POST", f"/v1/streams/{STREAM}/reconnect", Access.CONTROL, _reconnect),
-    Command("video", "GET", f"/v1/streams/{STREAM}/video", Access.READ, _video),
-    Command("choose video", "POST", f"/v1/streams/{STREAM}/video", Access.CONTROL, _choose_video),
-    Command("events", "GET", "/v1/events", Access.READ, _events),
-    Command("reload", "POST", "/v1/reload", Access.CONTROL, _reload),
-    Command("drain", "POST", "/v1/drain", Access.CONTROL, _drain),
-    Command("undrain", "POST", "/v1/undrain", Access.CONTROL, _undrain),
-    Command("shutdown", "POST", "/v1/shutdown", Access.CONTROL, _shutdown, frozenset({"end_streams"})),
-    Command("metrics", "GET", "/v1/metrics", Access.READ, _metrics),
-    Command("config", "GET", "/v1/config", Access.READ, _config),
-    Command("doctor", "GET", "/v1/doctor", Access.READ, _doctor),
-    Command("recordings", "GET", "/v1/recordings", Access.READ, _recordings),
-    Command("remove recording", "DELETE", "/v1/recordings/{recording}", Access.CONTROL, _remove_recording),
-    Command("deliveries", "GET", "/v1/deliveries", Access.READ, _deliveries),
-    Command("delivery", "GET", "/v1/deliveries/{delivery}", Access.READ, _delivery),
-    Command("replay delivery", "POST", "/v1/deliveries/{delivery}/replay", Access.CONTROL, _replay_delivery),
-    Command("control session", "POST", "/v1/session/{action}", Access.CONTROL, _control_session),
+    Command("commands", "GET", "/v1/commands", Access.READ, Spread.ANY, _commands),
+    Command("status", "GET", "/v1/status", Access.READ, Spread.MERGE, _status),
+    Command("streams", "GET", "/v1/streams", Access.READ, Spread.MERGE, _streams, frozenset({"all"})),
+    Command("stream", "GET", f"/v1/streams/{STREAM}", Access.READ, Spread.OWNER, _stream),
+    Command("tap", "GET", f"/v1/streams/{STREAM}/tap", Access.READ, Spread.OWNER, _tap, _TAP_QUERY),
+    Command("stop", "POST", f"/v1/streams/{STREAM}/stop", Access.CONTROL, Spread.OWNER, _stop),
+    Command("reconnect", "POST", f"/v1/streams/{STREAM}/reconnect", Access.CONTROL, Spread.OWNER, _reconnect),
+    Command("video", "GET", f"/v1/streams/{STREAM}/video", Access.READ, Spread.OWNER, _video),
+    Command("choose video", "POST", f"/v1/streams/{STREAM}/video", Access.CONTROL, Spread.OWNER, _choose_video),
+    Command("events", "GET", "/v1/events", Access.READ, Spread.MERGE, _events),
+    Command("reload", "POST", "/v1/reload", Access.CONTROL, Spread.ALL, _reload),
+    Command("drain", "POST", "/v1/drain", Access.CONTROL, Spread.ALL, _drain),
+    Command("undrain", "POST", "/v1/undrain", Access.CONTROL, Spread.ALL, _undrain),
+    Command("shutdown", "POST", "/v1/shutdown", Access.CONTROL, Spread.ANY, _shutdown, frozenset({"end_streams"})),
+    Command("metrics", "GET", "/v1/metrics", Access.READ, Spread.MERGE, _metrics),
+    Command("config", "GET", "/v1/config", Access.READ, Spread.ANY, _config),
+    Command("doctor", "GET", "/v1/doctor", Access.READ, Spread.MERGE, _doctor),
+    Command("recordings", "GET", "/v1/recordings", Access.READ, Spread.ANY, _recordings),
+    Command(
+        "remove recording", "DELETE", "/v1/recordings/{recording}", Access.CONTROL, Spread.OWNER, _remove_recording
+    ),
+    Command("deliveries", "GET", "/v1/deliveries", Access.READ, Spread.ANY, _deliveries),
+    Command("delivery", "GET", "/v1/deliveries/{delivery}", Access.READ, Spread.ANY, _delivery),
+    Command(
+        "replay delivery", "POST", "/v1/deliveries/{delivery}/replay", Access.CONTROL, Spread.ANY, _replay_delivery
+    ),
+    Command("control session", "POST", "/v1/session/{action}", Access.CONTROL, Spread.ANY, _control_session),
 )

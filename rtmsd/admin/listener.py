@@ -1,7 +1,6 @@
 """The admin socket, its file, and the identity of who connects."""
 
 import socket
-import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,17 +10,16 @@ import trio
 
 from rtmsd.admin.messages import Caller
 from rtmsd.errors import ListenError
-from rtmsd.http.listening import inherited, open_unix
+from rtmsd.http.listening import credentials, inherited, open_unix
 
 KEY: Final = "admin.socket"
 SOCKET_MODE: Final = 0o660
 BACKLOG: Final = 128
-_UCRED: Final = struct.Struct("3i")  # pid, uid, gid
 
 
 def caller_of(stream: trio.SocketStream) -> Caller:
-    """Return who connected, from the kernel: it cannot be forged, and outlives the process."""
-    pid, uid, _gid = _UCRED.unpack(stream.socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
+    """Return who connected."""
+    pid, uid = credentials(stream)
     return Caller(pid=pid, uid=uid)
 
 

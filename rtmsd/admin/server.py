@@ -5,14 +5,14 @@ A second server offers the metrics, and nothing else, on a TCP port.
 
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
-from typing import Final
+from typing import Final, TypeAlias
 
 import structlog
 import trio
 
-from rtmsd.admin.commands import AdminBackend
+from rtmsd.admin.commands import AdminBackend, Command
 from rtmsd.admin.listener import caller_of
 from rtmsd.admin.messages import Access, AdminError, Caller, Code, Request
 from rtmsd.admin.metrics import METRICS_TYPE
@@ -43,6 +43,9 @@ CODES: Final[Mapping[Fault, Code]] = {
 }
 
 
+Answer: TypeAlias = Callable[[Caller, HttpRequest], Awaitable[Reply | StreamReply]]
+
+
 async def serve_admin(
     listeners: Sequence[trio.SocketListener],
     backend: AdminBackend,
@@ -50,19 +53,34 @@ async def serve_admin(
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Answer admin requests until cancelled; started when the listeners accept. Closes the listeners."""
+    await serve_callers(listeners, partial(answer, backend), task_status=task_status)
+
+
+async def serve_callers(
+    listeners: Sequence[trio.SocketListener],
+    answer_caller: Answer,
+    *,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Do the same with what `answer_caller` makes of a request and of who sent it."""
 
     def welcome(stream: trio.SocketStream) -> Peer:
         caller = caller_of(stream)
-        return Peer(share=caller.uid, respond=partial(answer, backend, caller), refuse=refuse)
+        return Peer(share=caller.uid, respond=partial(answer_caller, caller), refuse=refuse)
 
     await serve(_door("admin", welcome, SERVER), listeners, task_status=task_status)
 
 
 async def answer(backend: AdminBackend, caller: Caller, request: HttpRequest) -> Reply | StreamReply:
     """Carry out one request, and turn any failure into a reply; a refused write is logged."""
+    return await reported(partial(_carry_out, backend), caller, request)
+
+
+async def reported(carry_out: Answer, caller: Caller, request: HttpRequest) -> Reply | StreamReply:
+    """Turn any failure of `carry_out` into a reply; a refused write is logged."""
     asked = {"method": request.method, "target": request.target, "uid": caller.uid, "pid": caller.pid}
     try:
-        return await _carry_out(backend, caller, request)
+        return await carry_out(caller, request)
     except AdminError as exc:
         refusal = exc
     except ConfigError as exc:
@@ -79,8 +97,7 @@ async def answer(backend: AdminBackend, caller: Caller, request: HttpRequest) ->
 
 async def _carry_out(backend: AdminBackend, caller: Caller, request: HttpRequest) -> Reply | StreamReply:
     command, params, query = find(request.method, request.target)
-    if not caller.may(command.access, os.geteuid()):
-        raise AdminError(Code.NOT_PERMITTED, f"{command.name}: only root and the daemon's own user may do that")
+    check_right(command, caller)
     if "rtms_stream_id" in params:
         params["rtms_stream_id"] = resolve(params["rtms_stream_id"], backend.ids())
     if command.access is Access.CONTROL:
@@ -88,9 +105,15 @@ async def _carry_out(backend: AdminBackend, caller: Caller, request: HttpRequest
     return await command.handler(backend, Request(params=params, query=query, body=request.body))
 
 
+def check_right(command: Command, caller: Caller) -> None:
+    """Raises AdminError: NOT_PERMITTED."""
+    if not caller.may(command.access, os.geteuid()):
+        raise AdminError(Code.NOT_PERMITTED, f"{command.name}: only root and the daemon's own user may do that")
+
+
 async def serve_metrics(
     listeners: Sequence[trio.SocketListener],
-    render: Callable[[], bytes],
+    render: Callable[[], bytes | Awaitable[bytes]],
     *,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
@@ -101,7 +124,8 @@ async def serve_metrics(
             return AdminError(Code.NO_SUCH_PATH, "there is only /metrics").reply()
         if request.method not in ("GET", "HEAD"):
             return AdminError(Code.METHOD_NOT_ALLOWED, "use GET", headers={"allow": "GET, HEAD"}).reply()
-        return Reply(content_type=METRICS_TYPE, body=render())
+        text = render()
+        return Reply(content_type=METRICS_TYPE, body=await text if isinstance(text, Awaitable) else text)
 
     def welcome(_stream: trio.SocketStream) -> Peer:
         return Peer(share="all", respond=respond, refuse=refuse)

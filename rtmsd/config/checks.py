@@ -193,7 +193,7 @@ def _check_listeners(config: Config, reader: Reader) -> None:
     if webhook == admin.metrics_listen and not webhook.endswith(":0"):
         reader.mistake("admin.metrics_listen", "is the same address as webhook.listen")
     if (processes := config.daemon.processes) > 1 and reader.is_sound("admin"):
-        longest = os.fsencode(worker_socket(admin.socket, processes))
+        longest = os.fsencode(worker_socket(admin.socket, str(processes)))
         if (excess := len(longest) - SOCKET_PATH_MAX_BYTES) > 0:
             reader.mistake(
                 "admin.socket",

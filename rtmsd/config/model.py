@@ -149,9 +149,9 @@ class DaemonConfig:
         return self.workers or min(len(os.sched_getaffinity(0)), MAX_WORKERS)
 
 
-def worker_socket(admin_socket: Path, number: int) -> Path:
-    """Return the path of the socket on which a worker, counted from 1, answers the others."""
-    return admin_socket.with_name(f"{admin_socket.name}.worker-{number}")
+def worker_socket(admin_socket: Path, node: str) -> Path:
+    """Return the path of the socket on which a worker answers the others; they are called "1", "2", ..."""
+    return admin_socket.with_name(f"{admin_socket.name}.worker-{node}")
 
 
 @attrs.frozen(kw_only=True)

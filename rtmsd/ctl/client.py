@@ -101,6 +101,10 @@ class LiveAnswer:
 class AdminClient:
     """Requests to the daemon, a connection each. A method raises CtlError, and nothing else, without a good answer.
 
+    Attributes:
+        workers: numbers of the workers that the latest answer is for; none when one process is the daemon.
+        silent: those of them that are not in it.
+
     Args:
         path: the admin socket.
         timeout_s: the longest silence before and within an answer; a live one that has begun may be silent for ever.
@@ -108,6 +112,8 @@ class AdminClient:
 
     def __init__(self, path: str, timeout_s: float) -> None:
         self.path = path
+        self.workers: tuple[str, ...] = ()
+        self.silent: tuple[str, ...] = ()
         self._timeout_s = timeout_s
 
     def get(self, path: str, **query: str) -> Any:
@@ -161,8 +167,13 @@ class AdminClient:
                     )
                 if response.status >= 400:
                     raise _refusal(response, request.path)
+                self.workers, self.silent = _named(response, "rtmsd-workers"), _named(response, "rtmsd-silent")
             with response:
                 yield response, sock
+
+
+def _named(response: http.client.HTTPResponse, field: str) -> tuple[str, ...]:
+    return tuple((response.getheader(field) or "").split())
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from rtmsd.ctl.output import Output
+from rtmsd.terminal import complain
 
 if TYPE_CHECKING:
     from rtmsd.ctl.client import AdminClient
@@ -27,6 +28,11 @@ class Context:
         """The longest wait for an answer."""
         timeout_s: float = self.args.usual_timeout_s if self.args.timeout is None else self.args.timeout
         return timeout_s
+
+    def warn_of_silent(self) -> None:
+        """Say which workers the latest answer goes without."""
+        if silent := self.client.silent:
+            complain(f"rtmsctl: without worker {', '.join(silent)}, which does not answer: see `rtmsctl status`")
 
     @cached_property
     def client(self) -> "AdminClient":

@@ -60,6 +60,11 @@ GAP_CAUSES: Final[Mapping[str, Texts]] = {
         "It was stopped, upgraded or killed; or came back with a configuration that asks for less, until the end.",
         "`journalctl -u rtmsd` says which; shorten upgrades.",
     ),
+    GapCause.NODE_TAKEOVER: (
+        "Another node of the cluster took the stream over.",
+        "The node that had it died, was drained, or lost its link to the others.",
+        "Nothing; `stream_state` in events.jsonl says who took over from whom, and why.",
+    ),
     GapCause.DROPPED: (
         "Media was received and could not be kept.",
         "The disk was full or blocked until recording.buffer_bytes was used up; or media still arrived half a "
@@ -81,7 +86,6 @@ GAP_CAUSES: Final[Mapping[str, Texts]] = {
         "Somebody, or a program, cut, removed or replaced files of the recording; or the disk lost them.",
         "Look for `file_damaged` in events.jsonl and for other writers below recording.directory; use a backup.",
     ),
-    "node_takeover": ("Another node took the stream over.", "A node of the cluster stopped.", _BY_ITSELF),
 }
 
 DAEMON_STATES: Final[Mapping[str, Texts]] = {
@@ -181,6 +185,16 @@ TROUBLES: Final[Mapping[str, Texts]] = {
         "Finished recordings could not be given to a sink in the last day.",
         "Its program fails.",
         "`rtmsctl deliveries ls --state dead`, then `show ID`, and `replay ID` when it is fixed.",
+    ),
+    "slot_held": (
+        "Another connection has a stream's slot at Zoom, longer than Zoom keeps a dead one: nothing is received here.",
+        "Another process with the same app is connected: a second rtmsd, or one that hangs.",
+        "Find that process and stop it: rtmsd tries every 1.5 s, and the stream does not end by it.",
+    ),
+    "worker_silent": (
+        "A worker does not answer; what it has is missing in lists and figures, and cannot be controlled.",
+        "It has ended and is being started again, or it hangs, or the machine is overloaded.",
+        "The parent starts it again, and the others take over its streams; if it lasts, see `journalctl -u rtmsd`.",
     ),
     "no_media": (
         "A stream is connected and receives nothing, not even keep-alives.",

@@ -26,7 +26,7 @@ class Style(enum.Enum):
 STATE_STYLES: Final[Mapping[str, Style]] = {
     **dict.fromkeys(("active", "ok", "running"), Style.GOOD),
     **dict.fromkeys(("connecting", "recovering", "paused", "waiting", "warning"), Style.WARN),
-    **dict.fromkeys(("failed", "refused", "dead", "revoked"), Style.BAD),
+    **dict.fromkeys(("failed", "refused", "dead", "revoked", "silent"), Style.BAD),
     **dict.fromkeys(("ended", "done", "skipped"), Style.DIM),
 }
 """Colour by the word itself: states of streams, results of checks."""

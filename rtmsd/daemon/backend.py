@@ -127,9 +127,9 @@ class Backend:
                 "directories": [self._directory_json(space) for space in health.spaces],
             },
             "state": {
-                "file": str(supervisor.journal.database.path),
+                "file": str(supervisor.journal.path),
                 "error": supervisor.journal.trouble,
-                "set_aside": None if (aside := supervisor.journal.database.set_aside) is None else str(aside),
+                "set_aside": None if (aside := supervisor.journal.set_aside) is None else str(aside),
             },
             "deliveries": deliveries.status(supervisor.deliveries),
             "warnings": [

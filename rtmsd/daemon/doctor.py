@@ -279,7 +279,14 @@ CHECKS: Final[Sequence[Callable[[Facts], Finding]]] = (
     ),
     TroubleCheck(
         "streams",
-        frozenset({TroubleCode.STREAMS_FAILED, TroubleCode.STARTS_REFUSED, TroubleCode.NOT_CONNECTED}),
+        frozenset(
+            {
+                TroubleCode.STREAMS_FAILED,
+                TroubleCode.STARTS_REFUSED,
+                TroubleCode.NOT_CONNECTED,
+                TroubleCode.SLOT_HELD,
+            }
+        ),
         "none was refused, given up or failed in the last hour, and all are connected",
         "`rtmsctl ps -a` names them, `rtmsctl inspect STREAM` and stream.json in its directory say why each one did.",
     ),

@@ -18,7 +18,7 @@ from rtmsd.recording.writers import Writers
 from rtmsd.state.deliveries import DeliveryState
 from rtmsd.state.lost import Loss, LostStream
 from rtmsd.streams.running import local_ms
-from rtmsd.streams.summary import is_silent, is_stuck, not_connected
+from rtmsd.streams.summary import is_silent, is_slot_held, is_stuck, not_connected
 from rtmsd.streams.supervisor import Supervisor
 from rtmsd.webhook.stats import SIGNED_AND_DISTRUSTED, Result, WebhookStats
 
@@ -55,6 +55,7 @@ class TroubleCode(enum.StrEnum):
     MEDIA_REFUSED = "media_refused"
     STARTS_REFUSED = "starts_refused"
     NOT_CONNECTED = "not_connected"
+    SLOT_HELD = "slot_held"
     NO_MEDIA = "no_media"
     DELIVERIES_DEAD = "deliveries_dead"
 
@@ -200,9 +201,9 @@ class Health:
         journal = self._supervisor.journal
         if journal.trouble is not None:
             yield Trouble(TroubleCode.STATE_FILE, journal.trouble)
-        set_aside = journal.database.set_aside
+        set_aside = journal.set_aside
         if set_aside is not None and time.monotonic() - self._began_s < SET_ASIDE_SHOWN_S:
-            found = len(journal.database.salvaged)
+            found = len(journal.salvaged)
             yield Trouble(
                 TroubleCode.STATE_FILE_DAMAGED,
                 f"the state file was damaged and is kept as {set_aside}; {found} streams could be read from it",
@@ -235,7 +236,11 @@ class Health:
                 f"since, the latest ({latest.rtms_stream_id}): {latest.why}",
             )
         streams = {life.row.rtms_stream_id: life.stream for life in supervisor.streams.values() if life.stream}
-        stuck = sorted(name for name, stream in streams.items() if is_stuck(stream, STUCK_ATTEMPTS))
+        held = sorted(name for name, stream in streams.items() if is_slot_held(stream))
+        if held:
+            why = "another connection has their slots at Zoom"
+            yield Trouble(TroubleCode.SLOT_HELD, f"{len(held)} not connected, as {why}: {', '.join(held[:5])}")
+        stuck = sorted({name for name, stream in streams.items() if is_stuck(stream, STUCK_ATTEMPTS)}.difference(held))
         if stuck:
             why = not_connected(streams[stuck[0]])
             yield Trouble(TroubleCode.NOT_CONNECTED, f"{len(stuck)} not connected, the first ({stuck[0]}): {why}")

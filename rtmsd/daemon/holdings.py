@@ -26,7 +26,7 @@ from rtmsd.recording.library.librarian import Librarian, keep_tidy
 from rtmsd.recording.manifest.schema import MANIFEST, Manifest, read_manifest
 from rtmsd.sinks.deliveries import Deliveries
 from rtmsd.state import directories as remembered
-from rtmsd.state.journal import KEEP_MS, Journal
+from rtmsd.state.journal import KEEP_MS, LocalJournal
 from rtmsd.state.rows import StreamRow
 from rtmsd.streams.running import local_ms
 
@@ -38,7 +38,7 @@ class Holdings:
     """Open and locked. No other daemon can have them."""
 
     directories: Directories
-    journal: Journal
+    journal: LocalJournal
 
     @classmethod
     @asynccontextmanager
@@ -51,7 +51,7 @@ class Holdings:
         """
         keys = {directory: config.directory_key(directory) for directory in config.directories}
         with Directories.locked(keys) as directories:
-            async with contextlib.aclosing(await Journal.open(config.state.file)) as journal:
+            async with contextlib.aclosing(await LocalJournal.open(config.state.file)) as journal:
                 await _remember(directories, journal)
                 await _recover_streams(journal, directories)
                 yield cls(directories, journal)
@@ -81,7 +81,7 @@ def limits(config: Config, directory: Path) -> RecordingConfig:
     return config.directories.get(directory, attrs.evolve(config.recording, keep_days=0, keep_bytes=0))
 
 
-async def _remember(directories: Directories, journal: Journal) -> None:
+async def _remember(directories: Directories, journal: LocalJournal) -> None:
     """Take up the directories of earlier configurations, and write down those of this one."""
     try:
         known = await journal.transact(remembered.known)
@@ -93,7 +93,7 @@ async def _remember(directories: Directories, journal: Journal) -> None:
         log.error("directories of recordings cannot be remembered", error=str(error))  # noqa: TRY400 foreseen
 
 
-async def _recover_streams(journal: Journal, directories: Directories) -> None:
+async def _recover_streams(journal: LocalJournal, directories: Directories) -> None:
     """Rebuild a lost state file from the recordings."""
     database = journal.database
     if database.set_aside is None and not database.is_new:
@@ -110,7 +110,7 @@ async def _recover_streams(journal: Journal, directories: Directories) -> None:
             "the state file was damaged and is set aside" if database.set_aside else "the state file was missing",
             path=str(database.path),
             set_aside=None if database.set_aside is None else str(database.set_aside),
-            salvaged=len(database.salvaged),
+            salvaged=len(journal.salvaged),
             from_recordings=len(rows),
         )
 

@@ -25,6 +25,7 @@ _CAUSES: Final[Mapping[str, str]] = {
     GapCause.SIGNALING_RECONNECT: "signaling lost",
     GapCause.SERVER_FAILOVER: "server failed over",
     GapCause.DAEMON_RESTART: "daemon was gone",
+    GapCause.NODE_TAKEOVER: "taken over by another node",
     GapCause.REFUSED: "not granted by Zoom",
 }
 

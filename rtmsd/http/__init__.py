@@ -26,6 +26,8 @@ late. Out of file descriptors, a door closes idle connections and lives on a few
 
 The webhook's application is Quart-Trio's. `asgi` calls it by the ASGI specification, and knows nothing of its inside.
 
+`client` is the other end, for what one worker asks another at its Unix socket.
+
 What must hold: every wait for a client has a limit, except the sending of an endless answer; a refusal or a crash costs
 one connection, never the door; memory is bound by `Limits` times connections.
 """

@@ -8,9 +8,11 @@ import fcntl
 import os
 import socket
 import stat
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 import trio
 
@@ -18,6 +20,8 @@ from rtmsd.config import why_not_bound
 from rtmsd.errors import AlreadyRunningError, ListenError
 from rtmsd.system.lock import is_ours
 from rtmsd.system.socket_holders import holder_of_socket
+
+_UCRED: Final = struct.Struct("3i")  # pid, uid, gid
 
 
 async def open_tcp(key: str, listen: str, backlog: int | None = None) -> list[trio.SocketListener]:
@@ -40,21 +44,25 @@ def open_unix(key: str, path: Path, *, mode: int, backlog: int) -> trio.SocketLi
         AlreadyRunningError: a process answers on it, or is binding it at this moment.
         ListenError: another kind of file is there, or the system refused.
     """
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         with _directory_lock(key, path):
             _remove_stale(key, path)
-            # On Linux the file takes the socket's own mode less the umask: it is at no instant open to others.
-            os.fchmod(sock.fileno(), mode)
-            sock.bind(os.fspath(path))
-            path.chmod(mode)
-            sock.listen(backlog)
-    except BaseException as exc:
-        sock.close()
-        if isinstance(exc, OSError):
-            raise ListenError(f"{key}: cannot listen on {path}: {exc.strerror or exc}") from exc
-        raise
-    return trio.SocketListener(trio.socket.from_stdlib_socket(sock))
+            return _bind(path, mode, backlog)
+    except OSError as exc:
+        raise _not_bound(key, path, exc) from exc
+
+
+def replace_unix(key: str, path: Path, *, mode: int, backlog: int) -> trio.SocketListener:
+    """Listen on a Unix socket that no other process may listen on by now: a file that is there is left over.
+
+    Raises:
+        ListenError: the system refused.
+    """
+    try:
+        path.unlink(missing_ok=True)
+        return _bind(path, mode, backlog)
+    except OSError as exc:
+        raise _not_bound(key, path, exc) from exc
 
 
 def inherited(key: str, fd: int, family: socket.AddressFamily | None = None) -> trio.SocketListener:
@@ -83,6 +91,34 @@ def address_of(listener: trio.SocketListener) -> str:
         return f"unix:{name}"
     host, port = name[:2]
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def credentials(stream: trio.SocketStream) -> tuple[int, int]:
+    """Return process and user id of who connected to a Unix socket, or else bound it.
+
+    The kernel noted them then: they cannot be forged, and outlive the process.
+    """
+    pid, uid, _gid = _UCRED.unpack(stream.socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
+    return pid, uid
+
+
+def _bind(path: Path, mode: int, backlog: int) -> trio.SocketListener:
+    """Raises OSError."""
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        # On Linux the file takes the socket's own mode less the umask: it is at no instant open to others.
+        os.fchmod(sock.fileno(), mode)
+        sock.bind(os.fspath(path))
+        path.chmod(mode)
+        sock.listen(backlog)
+    except BaseException:
+        sock.close()
+        raise
+    return trio.SocketListener(trio.socket.from_stdlib_socket(sock))
+
+
+def _not_bound(key: str, path: Path, exc: OSError) -> ListenError:
+    return ListenError(f"{key}: cannot listen on {path}: {exc.strerror or exc}")
 
 
 @contextmanager

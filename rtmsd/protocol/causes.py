@@ -26,6 +26,7 @@ class GapCause(enum.StrEnum):
     SIGNALING_RECONNECT = "signaling_reconnect"
     SERVER_FAILOVER = "server_failover"
     DAEMON_RESTART = "daemon_restart"
+    NODE_TAKEOVER = "node_takeover"
     DROPPED = "dropped"
     CORRUPT = "corrupt"
     REFUSED = "refused"
@@ -37,6 +38,7 @@ OUTAGE_CAUSES: Final = (
     GapCause.SIGNALING_RECONNECT,
     GapCause.SERVER_FAILOVER,
     GapCause.DAEMON_RESTART,
+    GapCause.NODE_TAKEOVER,
 )
 """The causes of a lost connection, narrowest first."""
 

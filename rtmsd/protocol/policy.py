@@ -12,7 +12,7 @@ class StatusAction(enum.Enum):
     """The action after a handshake was answered with a status."""
 
     PROCEED = enum.auto()
-    RETRY_DUPLICATE = enum.auto()  # Zoom still holds our previous signaling connection
+    RETRY_DUPLICATE = enum.auto()  # Zoom still holds a signaling connection, ours or not: retry
     RETRY_STALE = enum.auto()  # Zoom still holds our previous media connection: close it, then retry
     RETRY = enum.auto()  # trouble at Zoom: retry with backoff
     DROP_MEDIA = enum.auto()  # not for this media type; go on with the others

@@ -6,8 +6,8 @@ could see in the morning what was missed at night.
 
 import enum
 import sqlite3
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import Mapping
+from typing import Final, TypeAlias
 
 import attrs
 
@@ -47,6 +47,10 @@ class LostStream:
     recorded: bool
 
 
+Changes: TypeAlias = Mapping[tuple[str, Loss], LostStream | None]
+"""Lost streams that are new or changed, by id and kind; None: it is none any more."""
+
+
 def read(db: sqlite3.Connection) -> list[LostStream]:
     """Return all, the oldest first. Kinds that only a later version knows are left out."""
     known = {loss.value for loss in Loss}
@@ -58,14 +62,18 @@ def read(db: sqlite3.Connection) -> list[LostStream]:
     ]
 
 
-def replace(db: sqlite3.Connection, streams: Iterable[LostStream]) -> None:
-    """Keep these, and no others."""
+def change(db: sqlite3.Connection, changes: Changes) -> None:
+    """Write what became of these, and leave all others as they are.
+
+    Raises:
+        StorageError: the network sent something that the file cannot hold.
+    """
     names = [field.name for field in attrs.fields(LostStream)]
-    db.execute("DELETE FROM lost_stream")
     try:
+        db.executemany("DELETE FROM lost_stream WHERE rtms_stream_id = ? AND loss = ?", changes)
         db.executemany(
             f"INSERT INTO lost_stream ({', '.join(names)}) VALUES ({', '.join(f':{name}' for name in names)})",
-            (attrs.asdict(stream) for stream in streams),
+            (attrs.asdict(stream) for stream in changes.values() if stream is not None),
         )
     except (OverflowError, UnicodeEncodeError) as exc:  # ids and times are from the network
         raise StorageError(f"lost streams cannot be kept: {exc}") from exc

@@ -30,8 +30,14 @@ gap, the log a loss, and the metrics a reconnection, has that one cause.
 their way are read on for a little; then `Stream.run` returns, the finalizer completes the files, and last the journal
 forgets the stream. If the process dies in between, the next one finds it in the journal and finishes it.
 
-**Who may connect.** Before each signaling handshake the driver asks the `Tenure`. `Supervisor.release` lets one stream
-go as a restart does: files suspended, nothing ended at Zoom or in the journal, to be taken up by whoever starts it.
+**How a stream changes hands.** Before each signaling handshake the driver asks the `Tenure` whether the stream is ours.
+If it is another's, or if that shows after an attempt that was made without knowing, the core lets it go; so does
+`Supervisor.let_go`. It closes signaling, reads for a second what its media sockets still hold, and leaves: then
+`Stream.run` returns `LetGo`, which is no end, and the files are suspended. `Supervisor.adopt` takes a stream on at any
+time, with the cause of what is missing since somebody else had it, and goes on with the files that are here.
+
+**What status 8 means.** Another connection has the stream's slot: one of ours that Zoom has not given up yet, or that
+of another process. Either way the stream lives, so no window runs, and it is tried again at a flat pace.
 
 **What must hold.**
 

@@ -1,6 +1,7 @@
 """The streams that were refused, given up, cut off or failed: for status, lists and doctor, also after a restart."""
 
 import contextlib
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -20,6 +21,8 @@ log = structlog.get_logger()
 
 RECENT_MS: Final = 60 * 60 * 1000  # so long a loss degrades
 RETRY_S: Final = 5.0
+SHARE_EVERY_S: Final = 5.0  # what other processes lost is looked at
+MAX_CHANGES: Final = 5 * MAX_LOST
 MAX_TEXT: Final = 256
 
 CUT_OFF: Final = frozenset(
@@ -55,13 +58,16 @@ class LostStreams:
 
     Args:
         local_ms: local time in milliseconds since the Unix epoch.
+        is_shared: with other processes, whose lost streams are these as well, some seconds later.
     """
 
-    def __init__(self, journal: Journal, local_ms: Callable[[], int]) -> None:
+    def __init__(self, journal: Journal, local_ms: Callable[[], int], *, is_shared: bool = False) -> None:
         self._journal = journal
         self._local_ms = local_ms
+        self._is_shared = is_shared
         self._streams: dict[tuple[str, Loss], LostStream] = {}  # the newest at the end
-        self._changed = trio.Event()
+        self._changes: dict[tuple[str, Loss], LostStream | None] = {}  # not in the file yet
+        self._changed = trio.Event()  # there are some
 
     # Noting
 
@@ -98,7 +104,7 @@ class LostStreams:
         if loss is not Loss.REFUSED:
             earlier = None  # only refusals are counted
         now_ms = self._local_ms()
-        self._streams[of.rtms_stream_id, loss] = LostStream(
+        self._streams[of.rtms_stream_id, loss] = noted = LostStream(
             rtms_stream_id=of.rtms_stream_id,
             loss=loss,
             product=of.product,
@@ -112,13 +118,21 @@ class LostStreams:
             why=sanitize_remote_text(why),
             recorded=recorded,
         )
+        self._change((of.rtms_stream_id, loss), noted)
         while len(self._streams) > MAX_LOST:
-            del self._streams[next(iter(self._streams))]
-        self._changed.set()
+            self._drop(*next(iter(self._streams)))
 
     def _drop(self, rtms_stream_id: str, loss: Loss) -> None:
-        if self._streams.pop((rtms_stream_id, loss), None) is not None:
-            self._changed.set()
+        key = rtms_stream_id, loss
+        if self._streams.pop(key, None) is not None or self._is_shared:  # another process may have noted it just now
+            self._change(key, None)
+
+    def _change(self, key: tuple[str, Loss], stream: LostStream | None) -> None:
+        self._changes.pop(key, None)  # the newest at the end
+        self._changes[key] = stream
+        if len(self._changes) > MAX_CHANGES:  # while the disk refuses; the file then has a line too many or too few
+            del self._changes[next(iter(self._changes))]
+        self._changed.set()
 
     # Looking
 
@@ -137,21 +151,29 @@ class LostStreams:
     # Keeping
 
     async def load(self) -> None:
-        """Take over what earlier processes lost.
+        """Take over what earlier processes lost, and others beside this one.
 
         Raises:
             StorageError: the state file cannot be read.
         """
         found = await self._journal.lost_streams()
-        newer = self._streams
-        self._streams = {(each.rtms_stream_id, each.loss): each for each in found[-MAX_LOST:]} | newer
+        self._streams = {(each.rtms_stream_id, each.loss): each for each in found}
+        for key, stream in self._changes.items():
+            self._streams.pop(key, None)
+            if stream is not None:
+                self._streams[key] = stream
+        while len(self._streams) > MAX_LOST:
+            self._drop(*next(iter(self._streams)))
 
     async def keep(self) -> None:
         """Write what changed, until cancelled. A disk that refuses is tried again."""
         while True:
-            await self._changed.wait()
+            with trio.move_on_after(SHARE_EVERY_S if self._is_shared else math.inf):
+                await self._changed.wait()
             try:
                 await self.flush()
+                if self._is_shared:
+                    await self.load()
             except StorageError as error:
                 log.warning("lost streams could not be written", error=str(error))
                 await trio.sleep(RETRY_S)
@@ -164,10 +186,12 @@ class LostStreams:
         """
         if not self._changed.is_set():
             return
-        self._changed = trio.Event()
+        changes, self._changes, self._changed = self._changes, {}, trio.Event()
         try:
-            await self._journal.keep_lost_streams(self.all())
-        except StorageError:
+            await self._journal.change_lost_streams(changes)
+        except BaseException:  # also when cancelled
+            for key, stream in changes.items():
+                self._changes.setdefault(key, stream)
             self._changed.set()
             raise
 

@@ -1,18 +1,21 @@
 """A stream as the supervisor manages it: from its command to its finished files, and when a command is applied."""
 
-from collections.abc import Mapping
-from typing import Final, NoReturn
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Final, NoReturn, TypeAlias
 
 import attrs
 import trio
 
 from rtmsd.commands import CloseStream, Command, InterruptStream, StartStream, StopStream, StreamCommand
+from rtmsd.protocol.causes import GapCause
 from rtmsd.protocol.enums import StopReason
 from rtmsd.recording.manifest.header import StreamInfo
 from rtmsd.recording.recorder import Recorder
 from rtmsd.state.rows import StreamRow
+from rtmsd.streams.beginning import Beginning, row_after
 from rtmsd.streams.core.connections import DRAIN_S
-from rtmsd.streams.core.outcome import Outcome, outcome_of_stop
+from rtmsd.streams.core.outcome import LetGo, Outcome, outcome_of_stop
 from rtmsd.streams.drivers.stream import Stream
 
 EVENTS: Final[Mapping[type[StreamCommand], str]] = {
@@ -23,33 +26,39 @@ EVENTS: Final[Mapping[type[StreamCommand], str]] = {
 """Zoom's names of webhooks, without the product's."""
 
 
+Order: TypeAlias = Command | Beginning
+
+
 @attrs.define(eq=False)
 class ManagedStream:
-    """From before the files of a stream are open until they are finished.
+    """From before the files of a stream are open until they are finished, or suspended because it is let go.
 
     Attributes:
+        beginning: as it began.
         row: as the journal has it; a failover brings another server and a newer `event_ts`.
-        begun_by: the webhook that it began with; None: an earlier process had the stream.
         recorder: once the files are open.
         stream: while the files are open, and afterwards as it ended.
-        waiting: commands that came too early, while the files were being opened, or too late for this one. They are
+        waiting: orders that came too early, while the files were being opened, or too late for this one. They are
             a handful at the most.
-        is_resumed: an earlier process had the stream, or this one let it go.
         is_gone: set when the supervisor knows it no more.
-        release_scope: of all that is done for it before its end: cancelled, it is let go.
+        opening_scope: of opening the files: cancelled when the stream is let go before they are.
         outcome: set when its files are to be finished, or at once deleted.
     """
 
-    row: StreamRow
-    begun_by: StreamCommand | None = None
+    beginning: Beginning
+    row: StreamRow = attrs.field(init=False)
     recorder: Recorder | None = None
     stream: Stream | None = None
-    waiting: list[Command] = attrs.field(factory=list)
+    waiting: list[Order] = attrs.field(factory=list)
     outcome: Outcome | None = None
-    is_resumed: bool = attrs.field(default=False, kw_only=True)
     is_gone: trio.Event = attrs.field(factory=trio.Event, init=False)
-    release_scope: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
+    opening_scope: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
     _disk_scope: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
+    _let_go: LetGo | None = attrs.field(default=None, init=False)  # while its files are being opened
+
+    @row.default
+    def _row_at_first(self) -> StreamRow:
+        return self.beginning.row
 
     @property
     def is_revoked(self) -> bool:
@@ -62,6 +71,11 @@ class ManagedStream:
         if self.is_revoked:
             self._disk_scope.cancel()
         return self._disk_scope
+
+    @property
+    def letting_go(self) -> LetGo | None:
+        """Why it is let go, as soon as that is decided: its files are not suspended yet."""
+        return self._let_go or (None if self.stream is None else self.stream.situation.letting_go)
 
     @property
     def end(self) -> Outcome | None:
@@ -80,6 +94,14 @@ class ManagedStream:
         is_given_up = reason == StopReason.AWAIT_RECONNECTION_TIMEOUT
         return is_given_up and self.stream is not None and not self.stream.situation.outage.was_up
 
+    def record_beginning(self) -> None:
+        """Write down how it began: the files are open."""
+        assert self.recorder is not None
+        if self.beginning.takeover is not None:
+            self.recorder.event("stream_state", None, **{"state": self.recorder.state_name, **self.beginning.takeover})
+        if self.beginning.begun_by is not None:
+            self.record_webhook(self.beginning.begun_by)
+
     def record_webhook(self, webhook: StreamCommand) -> None:
         """Write down what Zoom's webhook said, when it is applied."""
         if self.recorder is not None:
@@ -87,44 +109,64 @@ class ManagedStream:
             name = EVENTS[type(webhook)]
             self.recorder.event("webhook", webhook.event_ts, event=name, app=webhook.app, **reason)
 
-    def submit(self, command: Command) -> None:
-        """Apply the command, or keep it for when it can be applied. A bug in that ends the stream, not the caller."""
+    def submit(self, order: Order) -> None:
+        """Apply the order, or keep it for when it can be applied."""
+        with self._bounded():
+            self._take(order)
+
+    def let_go(self, why: str, cause: GapCause) -> None:
+        """Leave it to somebody else as it is, unless its end is decided. What comes from now on is for who has it next.
+
+        Args:
+            cause: of the gap in media that are received now.
+        """
+        if self.letting_go is not None:  # and perhaps was to be taken up again
+            self.waiting = [order for order in self.waiting if not isinstance(order, Beginning)]
+        elif self.stream is not None:
+            with self._bounded():
+                self.stream.report(self.stream.core.signaling.let_go, why, cause)
+        elif self.outcome is None:
+            self._let_go = LetGo(why)
+            self.opening_scope.cancel()
+
+    @contextmanager
+    def _bounded(self) -> Iterator[None]:
+        """A bug ends the stream, not the caller."""
         try:
-            self._take(command)
+            yield
         except Exception as bug:
             assert self.stream is not None
             self.stream.nursery.start_soon(_crash, bug)
 
-    def release(self) -> None:
-        """Let it go as it is. What comes from now on is for the next one that takes it up."""
-        if self.stream is not None:
-            self.stream.report(self.stream.core.suspend)
-        self.release_scope.cancel()
-
     def opened(self, stream: Stream) -> None:
         """The files are open: what came meanwhile is applied now, in order."""
-        commands, self.waiting, self.stream = self.waiting, [], stream
-        for command in commands:
-            self._take(command)
+        orders, self.waiting, self.stream = self.waiting, [], stream
+        for order in orders:
+            self._take(order)
 
-    def _take(self, command: Command) -> None:
+    def _take(self, order: Order) -> None:
         is_opening = self.stream is None and self.outcome is None
-        if self.release_scope.cancel_called:
-            self.waiting.append(command)
-        elif isinstance(command, StopStream) and command.stop_reason == StopReason.STREAM_REVOKED:
-            self._revoke(command)
-        elif is_opening or self.waiting or (isinstance(command, StartStream) and self.end is not None):
-            self.waiting.append(command)  # to a stream that ends, a new start is for the one after it
+        if self.letting_go is not None:
+            self.waiting.append(order)
+        elif isinstance(order, StopStream) and order.stop_reason == StopReason.STREAM_REVOKED:
+            self._revoke(order)
+        elif is_opening or self.waiting or (isinstance(order, StartStream | Beginning) and self.end is not None):
+            self.waiting.append(order)  # to a stream that ends, a new start is for the one after it
             if self.stream is not None:
                 self.stream.report(self.stream.situation.ending.cut_short, DRAIN_S)
+        elif isinstance(order, Beginning):  # it goes on
+            for command in tuple(order.news(self.row)):
+                self._take(command)
         elif self.stream is not None and self.outcome is None:
-            self._apply(self.stream, command)
+            self._apply(self.stream, order)
 
     def _revoke(self, command: StopStream) -> None:
         """Have everything deleted, whatever is being done: nothing that was said before matters any more."""
-        for start in self.waiting:
-            if isinstance(start, StartStream):
-                self.row = attrs.evolve(self.row, event_ts=start.event_ts)
+        for order in self.waiting:
+            if isinstance(order, StartStream):
+                self.row = attrs.evolve(self.row, event_ts=order.event_ts)
+            elif isinstance(order, Beginning):
+                self.row = attrs.evolve(self.row, event_ts=order.row.event_ts)
         self.waiting.clear()
         if self.stream is not None and self.outcome is None:
             self._apply(self.stream, command)
@@ -151,33 +193,6 @@ class ManagedStream:
 
 async def _crash(bug: Exception) -> NoReturn:
     raise bug
-
-
-def row_of(command: StartStream | StopStream) -> StreamRow:
-    """Return a stream as the journal will have it after `command` alone."""
-    stop = command if isinstance(command, StopStream) else None
-    event_ts = command.event_ts or 0
-    return StreamRow(
-        rtms_stream_id=command.rtms_stream_id,
-        product=command.product,
-        session=command.session,
-        app=command.app,
-        server_urls=command.server_urls if isinstance(command, StartStream) else "",
-        started_ms=event_ts,
-        event_ts=event_ts,
-        stop_reason=None if stop is None else stop.stop_reason,
-        stopped_ms=None if stop is None else stop.event_ts,
-        closed=False,
-        details=command.details if isinstance(command, StartStream) else {},
-    )
-
-
-def row_after(row: StreamRow, command: StartStream | StopStream) -> StreamRow:
-    """Return a stream that is known as the journal will have it after `command`."""
-    if isinstance(command, StopStream):
-        return attrs.evolve(row, stop_reason=command.stop_reason, stopped_ms=command.event_ts)
-    details = {**row.details, **command.details}
-    return attrs.evolve(row, server_urls=command.server_urls, event_ts=command.event_ts, details=details)
 
 
 def info_of(row: StreamRow) -> StreamInfo:

@@ -11,7 +11,6 @@ import trio
 
 from rtmsd.config.model import Config
 from rtmsd.errors import LocalProtocolError, RtmsdError, leaves
-from rtmsd.protocol.causes import GapCause
 from rtmsd.recording.disk.file_buffer import Backlog
 from rtmsd.recording.disk.paths import stream_directory
 from rtmsd.recording.disk.writer import Writer
@@ -19,7 +18,7 @@ from rtmsd.recording.library.librarian import Librarian
 from rtmsd.recording.manifest.header import StreamInfo
 from rtmsd.recording.opening import open_recorder
 from rtmsd.recording.writers import Writers
-from rtmsd.streams.core.outcome import Outcome, failed, outcome_of_stop
+from rtmsd.streams.core.outcome import LetGo, Outcome, failed, outcome_of_stop
 from rtmsd.streams.drivers.diagnostics import Diagnostics
 from rtmsd.streams.drivers.stream import Stream
 from rtmsd.streams.drivers.tenure import Tenure
@@ -45,11 +44,11 @@ class Runner:
     _tenure: Tenure
     _on_event: Callable[[dict[str, Any]], None]
 
-    async def run(self, managed: ManagedStream) -> Outcome:
-        """Run it to its end. One that is let go meanwhile has no outcome of its own: see its `release_scope`."""
-        outcome = failed("a bug of ours, see the log")
+    async def run(self, managed: ManagedStream) -> Outcome | LetGo:
+        """Run it to its end, or until it is let go: then whatever goes wrong on the way is no end."""
+        outcome: Outcome | LetGo = failed("a bug of ours, see the log")
         try:
-            with managed.release_scope:
+            with managed.opening_scope:
                 outcome = await self._run(managed)
         except* LocalProtocolError as group:
             outcome = _crashed(group)
@@ -57,11 +56,11 @@ class Runner:
             outcome = failed("; ".join(dict.fromkeys(str(error) for error in leaves(group))))
         except* Exception as group:
             outcome = _crashed(group)
-        return outcome
+        return managed.letting_go or outcome
 
-    async def _run(self, managed: ManagedStream) -> Outcome:
+    async def _run(self, managed: ManagedStream) -> Outcome | LetGo:
         """Open the files, then the stream, and return how it ended."""
-        row, resumed = managed.row, managed.is_resumed
+        row, cause = managed.row, managed.beginning.cause
         config, info = self._config().of_app(row.app), info_of(row)
         stopped = (
             None if row.stop_reason is None else outcome_of_stop(row.stop_reason, row.stopped_ms, "stopped webhook")
@@ -71,17 +70,16 @@ class Runner:
             return stopped  # what is to be deleted need not be read
         with managed.unless_revoked():
             writer = await self._writers.of_stream(config.recording.directory, info)
-            if stopped is None or (resumed and row.started_ms is not None) or await _has_files(writer, info):
+            if stopped is None or (cause is not None and row.started_ms is not None) or await _has_files(writer, info):
                 managed.recorder = await open_recorder(info, writer, local_ms=local_ms, on_event=self._on_event)
         if managed.outcome is not None:
             return managed.outcome
         if managed.recorder is None:
             assert stopped is not None
             return stopped
-        if managed.begun_by is not None:
-            managed.record_webhook(managed.begun_by)
-        if resumed:  # before the end, which closes what is missing
-            managed.recorder.interrupted(GapCause.DAEMON_RESTART, config.media.types)
+        managed.record_beginning()
+        if cause is not None:  # before the end, which closes what is missing
+            managed.recorder.interrupted(cause, config.media.types)
         if stopped is not None:
             return stopped
         app = next((app for app in config.apps if app.name == row.app), None)
@@ -97,7 +95,7 @@ class Runner:
             diagnostics=self._diagnostics,
             wait_room=partial(_wait_room, writer, managed.recorder.media.backlog),
             tenure=self._tenure,
-            resumed=resumed,
+            cause=cause,
         )
         managed.opened(stream)
         return await stream.run()

@@ -150,6 +150,11 @@ def is_stuck(stream: Stream, attempts: int) -> bool:
     return not stream.situation.expects_end and failing is not None and failing.failed >= attempts
 
 
+def is_slot_held(stream: Stream) -> bool:
+    """Whether another connection has the stream's slot at Zoom, for longer than one that is dead."""
+    return stream.situation.uplink.is_held_too_long(trio.current_time())
+
+
 def reason_label(reason: int | None) -> str:
     """Return a stop reason as a label: its name in small letters, "other" for an unknown number, "none" without one."""
     if reason is None:

@@ -1,7 +1,8 @@
 """The supervisor of all streams, which hands commands to them and knows what became of each."""
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import attrs
@@ -14,22 +15,24 @@ from rtmsd.config.media import MediaConfig
 from rtmsd.config.model import Config
 from rtmsd.errors import StorageError
 from rtmsd.http.throttle import Throttle
-from rtmsd.protocol.causes import RecordingState
+from rtmsd.protocol.causes import GapCause, RecordingState
 from rtmsd.protocol.enums import StopReason
 from rtmsd.recording.library.librarian import Librarian
+from rtmsd.recording.library.sharing import SharedRecordings
 from rtmsd.recording.rates import SAMPLE_EVERY_S
 from rtmsd.recording.writers import Writers
 from rtmsd.sinks.deliveries import Deliveries
 from rtmsd.sinks.registry import build
 from rtmsd.state.journal import Journal
 from rtmsd.state.rows import StreamRow
-from rtmsd.streams.core.outcome import Outcome
+from rtmsd.streams.beginning import Beginning, row_after, row_of
+from rtmsd.streams.core.outcome import LetGo, Outcome
 from rtmsd.streams.descriptors import Descriptors
 from rtmsd.streams.drivers.diagnostics import Diagnostics
 from rtmsd.streams.drivers.tenure import LocalTenure, Tenure
 from rtmsd.streams.finalizer import REMEMBERED, Finalizer
 from rtmsd.streams.lost import LostStreams
-from rtmsd.streams.managed_stream import ManagedStream, row_after, row_of
+from rtmsd.streams.managed_stream import ManagedStream
 from rtmsd.streams.restart import Restarter
 from rtmsd.streams.resuming import longest_out_first
 from rtmsd.streams.running import Runner, local_ms
@@ -41,6 +44,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 _LOG_REFUSALS_S: Final = 10.0
+_LOOK_EVERY_S: Final = 0.05  # whether a stream that was taken over is connected
 
 
 class Supervisor:
@@ -54,6 +58,13 @@ class Supervisor:
         config: used for streams to come; a live one keeps what it started with.
         refuse_starts: why new streams are refused (draining), or None.
         full_directories: those that take no new streams, and why.
+
+    Args:
+        tenure: says of which streams this process is the owner; by default, of all.
+        on_let_go: called with the id and why, when a stream is let go and its files are suspended.
+        redirect: takes webhooks that came for a stream while it was let go, and are in the journal; by default, they
+            take it up again.
+        sharing: of the recordings with other processes; None: there are none.
     """
 
     def __init__(
@@ -65,6 +76,9 @@ class Supervisor:
         restarter: Restarter,
         on_event: Callable[[dict[str, Any]], None],
         tenure: Tenure | None = None,
+        on_let_go: Callable[[str, str], None] | None = None,
+        redirect: Callable[[StreamCommand], None] | None = None,
+        sharing: SharedRecordings | None = None,
     ) -> None:
         self.config = config
         self.refuse_starts: str | None = None
@@ -72,12 +86,14 @@ class Supervisor:
         self.journal = journal
         self._writers = writers
         self.diagnostics = Diagnostics()
-        self.lost = LostStreams(journal, local_ms)
+        self.lost = LostStreams(journal, local_ms, is_shared=journal.is_shared)
         self.deliveries = Deliveries(journal, config.recording.directory, local_ms)
         self.deliveries.configure(build(config.archive_sinks, secrets_of(config)))
         roots = writers.directories
-        self.librarian = Librarian(roots, lambda: self._streams, wanted=self.deliveries.unfinished)
+        self.librarian = Librarian(roots, lambda: self._streams, wanted=self.deliveries.unfinished, sharing=sharing)
         self._restarter = restarter
+        self._on_let_go = on_let_go
+        self._redirect = redirect
         self._on_event = on_event
         self._runner = Runner(
             lambda: self.config, self.librarian, writers, self.diagnostics, tenure or LocalTenure(), on_event
@@ -85,21 +101,30 @@ class Supervisor:
         self._descriptors = Descriptors()
         self._refusals_logged = Throttle(_LOG_REFUSALS_S)
         self._streams: dict[str, ManagedStream] = {}
-        self._released: dict[str, StreamRow] = {}
         self._nobody_left = trio.Event()
         self._unexplained: dict[str, StreamRow] = {}  # given up: why they ended, Zoom may still say
         self._finalizer = Finalizer(journal, writers, self.diagnostics, self.deliveries)
 
-    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Resume what an earlier run left, then look after streams until cancelled."""
+    async def run(
+        self,
+        to_resume: Callable[[], Awaitable[Sequence[StreamRow]]] | None = None,
+        *,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Resume what an earlier run left, then look after streams until cancelled.
+
+        Args:
+            to_resume: returns the streams that are this process's to resume; by default, all that are unfinished in the
+                journal.
+        """
         async with trio.open_nursery() as self._nursery:
             await self.lost.load()
             self._nursery.start_soon(self.lost.keep)
-            unfinished, roots = await self.journal.unfinished(), self._writers.directories
-            for row in await longest_out_first(roots, unfinished, self._writers[roots[0]].run_sync):
+            unfinished, roots = await (to_resume or self.journal.unfinished)(), self._writers.directories
+            for row in await longest_out_first(roots, list(unfinished), self._writers[roots[0]].run_sync):
                 event = "stream resumes" if row.stop_reason is None else "stream is finished late"
                 log.info(event, rtms_stream_id=row.rtms_stream_id)
-                self._begin(ManagedStream(row, is_resumed=True))
+                self.adopt(row, cause=GapCause.DAEMON_RESTART)
                 await trio.lowlevel.checkpoint()  # tasks that begin in one turn may run in either order
             task_status.started()
             await self._sample_rates()
@@ -113,17 +138,53 @@ class Supervisor:
 
     # One stream
 
-    async def release(self, rtms_stream_id: str) -> None:
-        """Let one stream go, as a restart does: its files are suspended, nothing is ended at Zoom or in the journal.
+    def adopt(
+        self,
+        row: StreamRow,
+        *,
+        begun_by: StreamCommand | None = None,
+        cause: GapCause | None = None,
+        takeover: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Begin with a stream now, or go on with it. `run` is running.
 
-        Its start takes it up again, also one that was delivered before; so does the next process. A stream whose end
-        is decided is not let go.
+        One that is being let go here is taken up when that is done, and its files are continued; so is one that ended
+        here, and was started again. One that lives here lives on, and follows what the row says newer.
+
+        Args:
+            begun_by: a new webhook, already judged and in the journal.
+            cause: why media are missing since somebody else, an earlier process or this one had it; None: it is new.
+            takeover: fields of the `stream_state` event that says who took over from whom, and why.
         """
+        beginning = Beginning(row=row, begun_by=begun_by, cause=cause, takeover=takeover)
+        managed = self._streams.get(row.rtms_stream_id)
+        if managed is None:
+            self._begin(beginning)
+        elif managed.end is None or row.event_ts > managed.row.event_ts:
+            managed.submit(beginning)
+        else:
+            why = "its end is known here, and being written down"
+            log.info("stream not taken up", rtms_stream_id=row.rtms_stream_id, why=why)
+
+    async def let_go(self, rtms_stream_id: str, why: str, *, cause: GapCause = GapCause.DAEMON_RESTART) -> None:
+        """Leave one stream to somebody else: its sockets are closed, its files suspended, and nothing is ended at Zoom
+        or in the journal. Returns when that is done, or at once where its end is decided.
+
+        Args:
+            cause: of the gap in media that are received now.
+        """
+        if (managed := self._streams.get(rtms_stream_id)) is not None:
+            managed.let_go(why, cause)
+            if managed.letting_go is not None:
+                await managed.is_gone.wait()
+
+    async def wait_connected(self, rtms_stream_id: str) -> None:
+        """Return when a stream has signaling, or is not here."""
         managed = self._streams.get(rtms_stream_id)
-        if managed is None or managed.end is not None:
-            return
-        managed.release()
-        await managed.is_gone.wait()
+        while managed is not None and self._streams.get(rtms_stream_id) is managed:
+            if managed.stream is not None and managed.stream.situation.uplink.is_up:
+                return
+            await trio.sleep(_LOOK_EVERY_S)
 
     # Commands
 
@@ -134,14 +195,17 @@ class Supervisor:
             command = attrs.evolve(command, event_ts=local_ms())  # nothing else says when that stream was
         if not isinstance(command, StartStream) or not is_new:
             return await self._accept(command)
-        config = self.config.of_app(command.app)
-        why = self.refuse_starts or self.full_directories.get(config.recording.directory)
-        why = why or self.shortage(of=config.media)
-        if why:
-            self._refused(command, why)
+        if (why := self.refusal(command)) is not None:
+            self.refuse(command, why)
             return Verdict.REFUSED
         with self._descriptors:
             return await self._accept(command)
+
+    def refusal(self, start: StartStream) -> str | None:
+        """Return why a new stream is refused here now; None: it is not."""
+        config = self.config.of_app(start.app)
+        why = self.refuse_starts or self.full_directories.get(config.recording.directory)
+        return why or self.shortage(of=config.media)
 
     def shortage(self, others: int = 0, of: MediaConfig | None = None) -> str | None:
         """Return why there are too few file descriptors for another stream and some others; None: there are enough.
@@ -153,15 +217,23 @@ class Supervisor:
         links = 1 if media.connections == "unified" else media.requested.bit_count()
         return self._descriptors.shortage(1 + links, self._streams.values(), others)
 
+    async def store(self, command: StreamCommand) -> Verdict:
+        """Make a webhook's command safe in the journal, without acting on it.
+
+        Raises:
+            StorageError: it is not safe.
+        """
+        return await self.journal.record(command, {app.name for app in self.config.apps} - {command.app})
+
     async def _accept(self, command: StreamCommand) -> Verdict:
+        managed = self._streams.get(command.rtms_stream_id)
         try:
-            others = {app.name for app in self.config.apps} - {command.app}
-            verdict = await self.journal.record(command, others)
+            verdict = await self.store(command)
         except StorageError as error:
             if isinstance(command, StartStream):
-                self._refused(command, str(error))
+                self.refuse(command, str(error))
             else:  # Zoom's next try would come too late: act without the journal
-                self._apply(command)
+                self._submit(command, managed)
             raise
         is_revocation = isinstance(command, StopStream) and command.stop_reason == StopReason.STREAM_REVOKED
         if is_revocation and verdict is not Verdict.FOREIGN:
@@ -169,44 +241,55 @@ class Supervisor:
         elif isinstance(command, StartStream) and verdict is Verdict.NEW:
             self.lost.accepted(command.rtms_stream_id)
         if verdict is Verdict.NEW:
-            self._apply(command)
-        elif verdict is Verdict.DUPLICATE and isinstance(command, StartStream) and self._is_released(command):
-            self._apply(command)
-            return Verdict.NEW
+            self._submit(command, managed)
         elif verdict is Verdict.LATE and isinstance(command, StopStream):
             self._explained(command)
         elif verdict is Verdict.FOREIGN:
             log.warning("webhook ignored", rtms_stream_id=command.rtms_stream_id, why="the stream is another app's")
         return verdict
 
-    def _refused(self, start: StartStream, why: str) -> None:
-        """A start is answered with 503. Somebody will look for the stream."""
+    def refuse(self, start: StartStream, why: str) -> None:
+        """Take note that a start is answered with 503. Somebody will look for the stream."""
         if (more := self._refusals_logged.admit()) is not None:
             log.warning("start refused", rtms_stream_id=start.rtms_stream_id, why=why, more_since_last=more)
         self.lost.refused(start, why)
         line = {"at_ms": local_ms(), "kind": "start_refused", "zoom_ms": start.event_ts, "why": why}
         self._on_event({"rtms_stream_id": start.rtms_stream_id, **line})
 
-    def _is_released(self, command: StreamCommand) -> bool:
-        return command.rtms_stream_id in self._released and command.rtms_stream_id not in self._streams
-
     def close(self, rtms_stream_id: str) -> None:
         """End a stream politely, if it is still alive."""
-        self._apply(CloseStream(rtms_stream_id))
+        self.act(CloseStream(rtms_stream_id))
 
-    def _apply(self, command: Command) -> None:
+    def _submit(self, command: StreamCommand, to: ManagedStream | None) -> None:
+        """Hand a command to the stream that was there when it came; one that has been let go meanwhile is elsewhere."""
+        if to is not None and to.letting_go is not None and command.rtms_stream_id not in self._streams:
+            self._pass_on(command, to.row)
+        else:
+            self.act(command)
+
+    def _pass_on(self, command: StreamCommand, row: StreamRow) -> None:
+        """A webhook for a stream that has just been let go, and is nobody's here, is for whoever has it."""
+        if self._redirect is not None:
+            with _contained("webhook for a stream that is let go was lost"):
+                self._redirect(command)
+        elif isinstance(command, InterruptStream):
+            self.act(command)
+        else:
+            self.adopt(row_after(row, command), begun_by=command, cause=GapCause.DAEMON_RESTART)
+
+    def act(self, command: Command) -> None:
+        """Act on a command that is safe, or need not be."""
         managed = self._streams.get(command.rtms_stream_id)
         match command:
             case InterruptStream() if managed is None:
                 log.info("interrupted webhook ignored", rtms_stream_id=command.rtms_stream_id, why="no such stream")
             case StartStream() | StopStream() if managed is None:
-                released = self._released.pop(command.rtms_stream_id, None)
-                row = row_of(command) if released is None else row_after(released, command)
-                self._begin(ManagedStream(row, command, is_resumed=released is not None))
+                self._begin(Beginning(row=row_of(command), begun_by=command))
             case _ if managed is not None:
                 managed.submit(command)
 
-    def _begin(self, managed: ManagedStream) -> None:
+    def _begin(self, beginning: Beginning) -> None:
+        managed = ManagedStream(beginning)
         self._streams[managed.row.rtms_stream_id] = managed
         self._unexplained.pop(managed.row.rtms_stream_id, None)
         self._nursery.start_soon(self._guard, managed)
@@ -214,30 +297,41 @@ class Supervisor:
     async def _guard(self, managed: ManagedStream) -> None:
         row = managed.row
         structlog.contextvars.bind_contextvars(rtms_stream_id=row.rtms_stream_id, app=row.app)  # of this task
-        outcome = await self._runner.run(managed)
-        if managed.release_scope.cancelled_caught:
+        result = await self._runner.run(managed)
+        if isinstance(result, LetGo):
             await self._finalizer.suspend(managed)
-            log.info("stream let go")
-            self._forget(managed, self._released)
+            self._leave(managed, result)
             return
-        managed.finish(outcome)
+        managed.finish(result)
         assert managed.outcome is not None
         self._judge(managed, managed.outcome)
         await self._finalizer.finalize(managed)
-        self._forget(managed, self._unexplained if managed.outcome.is_guess else None)
+        if managed.outcome.is_guess:
+            self._unexplained[row.rtms_stream_id] = managed.row
+            if len(self._unexplained) > REMEMBERED:
+                del self._unexplained[next(iter(self._unexplained))]
+        self._forget(managed)
         if managed.outcome.reason is not None and not managed.outcome.is_guess:
             await self._start_again(row, managed.outcome.reason)
 
-    def _forget(self, managed: ManagedStream, remembered_in: dict[str, StreamRow] | None) -> None:
+    def _leave(self, managed: ManagedStream, let_go: LetGo) -> None:
+        """The files of a stream that is let go are suspended: tell the owner."""
+        log.info("stream let go", why=let_go.why)
+        if self._on_let_go is not None:
+            with _contained("owner not told that a stream is let go"):
+                self._on_let_go(managed.row.rtms_stream_id, let_go.why)
+        self._forget(managed)
+
+    def _forget(self, managed: ManagedStream) -> None:
         """A stream is no longer here; what came too late for it is for the next one of its name."""
-        rtms_stream_id = managed.row.rtms_stream_id
-        del self._streams[rtms_stream_id]
-        if remembered_in is not None:
-            remembered_in[rtms_stream_id] = managed.row
-            if len(remembered_in) > REMEMBERED:
-                del remembered_in[next(iter(remembered_in))]
-        for command in managed.waiting:
-            self._apply(command)
+        del self._streams[managed.row.rtms_stream_id]
+        for order in managed.waiting:
+            if isinstance(order, Beginning):
+                self.adopt(order.row, begun_by=order.begun_by, cause=order.cause, takeover=order.takeover)
+            elif isinstance(order, CloseStream):
+                self.act(order)
+            else:
+                self._submit(order, managed)
         if not self._streams:
             self._nobody_left.set()
         managed.is_gone.set()
@@ -309,3 +403,12 @@ class Supervisor:
         self._nobody_left = trio.Event()
         if self._streams:
             await self._nobody_left.wait()
+
+
+@contextmanager
+def _contained(what: str) -> Iterator[None]:
+    """A bug of somebody who is told of one stream is no other stream's trouble."""
+    try:
+        yield
+    except Exception:
+        log.exception(what)

@@ -81,6 +81,14 @@ class LockFile:
         """What a process has to inherit to take part in this lock."""
         return tuple(self._descriptors)
 
+    @property
+    def is_at_path(self) -> bool:
+        """Whether what is locked is still at its path."""
+        try:
+            return _identity(self._path.parent if self._itself is None else self._itself) == self._locked
+        except OSError:
+            return False
+
     def follow(self) -> bool:
         """Lock what is at the path now, if the locked one was moved away and made anew. Returns whether it was.
 
@@ -88,9 +96,8 @@ class LockFile:
             AlreadyRunningError: another process has locked it.
             StorageError: it cannot be locked.
         """
-        with contextlib.suppress(OSError):
-            if _identity(self._path.parent if self._itself is None else self._itself) == self._locked:
-                return False
+        if self.is_at_path:
+            return False
         if self._has_lock_file:  # stays locked all the while, so that nobody comes in between
             new = _take(self._path, self._what, self._itself, self._descriptors[1])
             os.close(self._descriptors[0])

@@ -31,6 +31,7 @@ class FakeDaemon:
     answers: by "METHOD /path?query": a JSON value, bytes, a `Stream`, or (status, JSON value).
     requests: what was asked, with the body of POSTs.
     server: the name in its Server header.
+    fields: further header fields of each answer.
     """
 
     def __init__(self, path: Path) -> None:
@@ -39,6 +40,7 @@ class FakeDaemon:
         self.requests: list[tuple[str, bytes]] = []
         self.finished = threading.Event()
         self.server = "rtmsd-admin"
+        self.fields: dict[str, str] = {}
 
     def stream(self, *chunks: bytes, cut_off: bool = False, stay: bool = False) -> Stream:
         """An answer for `answers`."""
@@ -90,6 +92,8 @@ def daemon(tmp_path: Path) -> Iterator[FakeDaemon]:
             content = value if isinstance(value, bytes) else json.dumps(value).encode()
             self.send_response(status)
             self.send_header("content-length", str(len(content)))
+            for name, field in fake.fields.items():
+                self.send_header(name, field)
             self.end_headers()
             self.wfile.write(content)
 

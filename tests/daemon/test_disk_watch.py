@@ -63,7 +63,7 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> StandInDisk:
 
 @pytest.fixture
 def supervisor() -> Supervisor:
-    journal = SimpleNamespace(trouble=None, database=SimpleNamespace(set_aside=None))
+    journal = SimpleNamespace(trouble=None, set_aside=None)
     supervisor = SimpleNamespace(
         streams={},
         diagnostics=Diagnostics(),

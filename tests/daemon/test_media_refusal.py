@@ -58,7 +58,7 @@ async def test_a_refusal_counts_although_the_close_came_with_it(
         FakeRecording(),
         connections=(MediaType.AUDIO,),
         recorded=RecordingState.CONNECTING,
-        resumed=False,
+        cause=None,
     )
     core = StreamCore("r", situation, EventSubscription(events=()))
     async with trio.open_nursery() as nursery:

@@ -13,7 +13,7 @@ from rtmsd.daemon.root import Daemon
 from rtmsd.protocol.enums import StopReason
 from rtmsd.recording.verify.verify import verify
 from rtmsd.simulator import SimSession, Timing, open_simulator
-from rtmsd.state.journal import Journal
+from rtmsd.state.journal import LocalJournal
 from tests.daemon.whole import SIMULATED, config
 
 LONG_S = 60.0
@@ -44,7 +44,7 @@ async def test_a_stream_that_has_ended_is_not_left_as_one_to_recover(tmp_path: P
                 await stopped.wait()
                 nursery.cancel_scope.cancel()
     _check_recording(tmp_path)
-    journal = await Journal.open(settings.state.file)
+    journal = await LocalJournal.open(settings.state.file)
     assert await journal.unfinished() == []
     await journal.aclose()
 

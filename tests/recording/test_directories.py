@@ -26,7 +26,7 @@ from rtmsd.recording.opening import open_recorder
 from rtmsd.recording.verify.verify import verify
 from rtmsd.recording.writers import Writers
 from rtmsd.state import directories as remembered
-from rtmsd.state.journal import Journal
+from rtmsd.state.journal import LocalJournal
 from rtmsd.system.lock import LockFile
 from tests.recording.conftest import STARTED_MS, FailingDisk, Settings, audio_format, packet
 
@@ -159,7 +159,7 @@ async def test_what_cannot_be_had_now_is_remembered_and_said(tmp_path: Path) -> 
 
 
 async def test_the_state_file_knows_the_directories(tmp_path: Path) -> None:
-    journal = await Journal.open(tmp_path / "state.sqlite", run_sync=at_once)
+    journal = await LocalJournal.open(tmp_path / "state.sqlite", run_sync=at_once)
     try:
         assert await journal.transact(remembered.known) == []
         for paths in (["/b", "/a"], ["/c", "/c"]):

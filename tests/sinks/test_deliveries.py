@@ -18,7 +18,7 @@ from rtmsd.sinks.base import Recording, Refused, TryAgain, Unusable
 from rtmsd.sinks.deliveries import Deliveries, NoSuchDelivery, NotDead, retry_after_s
 from rtmsd.state import deliveries as queue
 from rtmsd.state.deliveries import DeliveryEvent, DeliveryRow, DeliveryState
-from rtmsd.state.journal import Journal
+from rtmsd.state.journal import LocalJournal
 
 FINISHED, REVOKED = DeliveryEvent.FINISHED, DeliveryEvent.REVOKED
 WAITING, RUNNING, DONE, DEAD = DeliveryState
@@ -73,13 +73,13 @@ class Desk:
     """One state file, with one process at a time."""
 
     path: Path
-    journal: Journal
+    journal: LocalJournal
     deliveries: Deliveries
 
     @classmethod
     @asynccontextmanager
     async def open(cls, directory: Path, *sinks: FakeSink) -> AsyncIterator["Desk"]:
-        journal = await Journal.open(directory / "state.sqlite", run_sync=at_once, clock_ms=now_ms)
+        journal = await LocalJournal.open(directory / "state.sqlite", run_sync=at_once, clock_ms=now_ms)
         deliveries = Deliveries(journal, directory, now_ms)
         deliveries.configure({sink.config.name: sink for sink in sinks})
         async with trio.open_nursery() as nursery:

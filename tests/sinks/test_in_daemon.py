@@ -16,7 +16,7 @@ from rtmsd.daemon.backend import Backend
 from rtmsd.daemon.root import Daemon
 from rtmsd.state import deliveries as queue
 from rtmsd.state import directories as remembered
-from rtmsd.state.journal import Journal
+from rtmsd.state.journal import LocalJournal
 from tests.daemon.whole import config, running_daemon
 
 LIMIT_S = 60
@@ -31,7 +31,7 @@ async def queue_one(directory: Path) -> None:
     recording = directory / "recordings" / "day" / "a"
     await trio.Path(recording).mkdir(parents=True)
     await trio.Path(recording / "stream.json").write_text('{"state": "ended"}')
-    journal = await Journal.open(directory / "state.sqlite")
+    journal = await LocalJournal.open(directory / "state.sqlite")
     await journal.transact(
         lambda db: queue.finished(db, sinks=["after"], rtms_stream_id="a", directory="day/a", now_ms=1)
     )
@@ -126,7 +126,7 @@ async def test_a_stop_gives_a_program_some_time_and_then_leaves_nothing_of_it(tm
 async def test_a_delivery_finds_its_recording_where_an_earlier_configuration_had_it(tmp_path: Path) -> None:
     await queue_one(tmp_path)
     (tmp_path / "recordings" / "day").rename(tmp_path / "recordings" / "2026-09-21")
-    journal = await Journal.open(tmp_path / "state.sqlite")
+    journal = await LocalJournal.open(tmp_path / "state.sqlite")
     await journal.transact(
         lambda db: queue.moved(db, places={"day/a": Path("2026-09-21/a")})  # as before: below the root
     )

@@ -4,7 +4,7 @@ import sqlite3
 
 from rtmsd.commands import StartStream, StopStream
 from rtmsd.protocol.messages import SessionRef
-from rtmsd.state.schema import migrate
+from rtmsd.state.file.schema import migrate
 
 
 def open_memory() -> sqlite3.Connection:

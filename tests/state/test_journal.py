@@ -16,9 +16,9 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from rtmsd.commands import Verdict
 from rtmsd.errors import AlreadyRunningError, StorageError
-from rtmsd.state import transactions
-from rtmsd.state.journal import KEEP_MS, PRUNE_EVERY_S, Journal
-from rtmsd.state.schema import MIGRATIONS
+from rtmsd.state.file import transactions
+from rtmsd.state.file.schema import MIGRATIONS
+from rtmsd.state.journal import KEEP_MS, PRUNE_EVERY_S, LocalJournal
 from tests.state.commands import start, stop
 
 # The tables of version 1, written out a second time: a file that an older rtmsd left must open for ever.
@@ -51,13 +51,13 @@ class Disk:
 
 async def test_records_survive_a_restart(tmp_path: Path) -> None:
     path = tmp_path / "made" / "too" / "state.sqlite"
-    journal = await Journal.open(path)
+    journal = await LocalJournal.open(path)
     assert await journal.record(start(1)) is Verdict.NEW
     assert await journal.record(start(2)) is Verdict.NEW
     assert await journal.record(stop(2)) is Verdict.NEW
     rows = await journal.unfinished()
     await journal.aclose()
-    journal = await Journal.open(path)
+    journal = await LocalJournal.open(path)
     assert await journal.unfinished() == rows
     assert await journal.record(start(1)) is Verdict.DUPLICATE
     await journal.close_stream("stream-2", reason=6, ended_ms=1002)
@@ -70,11 +70,11 @@ async def test_records_survive_sigkill_and_the_lock_does_not(tmp_path: Path) -> 
     program = f"""
 import trio
 from pathlib import Path
-from rtmsd.state.journal import Journal
+from rtmsd.state.journal import LocalJournal
 from tests.state.commands import start
 
 async def main():
-    journal = await Journal.open(Path({str(path)!r}))
+    journal = await LocalJournal.open(Path({str(path)!r}))
     for number in range(20):
         await journal.record(start(number))
     print("recorded\\n", end="", flush=True)
@@ -87,16 +87,16 @@ trio.run(main)
     async with process.stdout as output:
         assert await output.receive_some() == b"recorded\n"
         with pytest.raises(AlreadyRunningError, match=str(process.pid)):
-            await Journal.open(path)
+            await LocalJournal.open(path)
         process.kill()
         await process.wait()
-    journal = await Journal.open(path)
+    journal = await LocalJournal.open(path)
     assert len(await journal.unfinished()) == 20
     await journal.aclose()
 
 
 async def test_every_commit_is_synced(tmp_path: Path) -> None:
-    journal = await Journal.open(tmp_path / "state.sqlite")
+    journal = await LocalJournal.open(tmp_path / "state.sqlite")
     settings = await journal.transact(
         lambda db: [db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("journal_mode", "synchronous")]
     )
@@ -109,7 +109,7 @@ async def test_callers_that_come_while_the_disk_is_busy_share_a_transaction(
 ) -> None:
     disk = Disk()
     disk.works.set()
-    journal = await Journal.open(tmp_path / "state.sqlite", run_sync=disk.run_sync)
+    journal = await LocalJournal.open(tmp_path / "state.sqlite", run_sync=disk.run_sync)
     disk.works, disk.runs = trio.Event(), 0
     verdicts: list[Verdict] = []
 
@@ -132,7 +132,7 @@ async def test_cancelling_one_caller_leaves_the_others_alone(
 ) -> None:
     disk = Disk()
     disk.works.set()
-    journal = await Journal.open(tmp_path / "state.sqlite", run_sync=disk.run_sync)
+    journal = await LocalJournal.open(tmp_path / "state.sqlite", run_sync=disk.run_sync)
     disk.works = trio.Event()
     scopes = [trio.CancelScope() for _ in range(5)]
     verdicts: list[int] = []
@@ -162,7 +162,7 @@ async def test_a_hung_disk_does_not_fill_memory(
     monkeypatch.setattr(transactions, "MAX_WAITING", 3)
     disk = Disk()
     disk.works.set()
-    journal = await Journal.open(tmp_path / "state.sqlite", run_sync=disk.run_sync)
+    journal = await LocalJournal.open(tmp_path / "state.sqlite", run_sync=disk.run_sync)
     disk.works = trio.Event()
     for number in range(4):  # one in the transaction, three waiting
         nursery.start_soon(journal.record, start(number))
@@ -176,7 +176,7 @@ async def test_a_hung_disk_does_not_fill_memory(
 
 
 async def test_a_full_disk_is_reported_and_recovers(tmp_path: Path, nursery: trio.Nursery) -> None:
-    journal = await Journal.open(tmp_path / "state.sqlite")
+    journal = await LocalJournal.open(tmp_path / "state.sqlite")
     pages = await journal.transact(lambda db: db.execute("PRAGMA page_count").fetchone()[0])
     await journal.transact(lambda db: db.execute(f"PRAGMA max_page_count = {pages}").fetchone())
     big = attrs.evolve(start(1), server_urls="wss://" + "x" * 100_000)
@@ -190,7 +190,7 @@ async def test_a_full_disk_is_reported_and_recovers(tmp_path: Path, nursery: tri
 async def test_a_bug_in_one_work_fails_that_one_alone(tmp_path: Path, nursery: trio.Nursery) -> None:
     disk = Disk()
     disk.works.set()
-    journal = await Journal.open(tmp_path / "state.sqlite", run_sync=disk.run_sync)
+    journal = await LocalJournal.open(tmp_path / "state.sqlite", run_sync=disk.run_sync)
     disk.works = trio.Event()
     verdicts: list[Verdict] = []
 
@@ -216,7 +216,7 @@ async def test_a_failing_thread_is_an_error_for_each_caller(tmp_path: Path, nurs
         await trio.lowlevel.checkpoint()
         raise RuntimeError("can't start new thread")
 
-    journal = await Journal.open(tmp_path / "state.sqlite")
+    journal = await LocalJournal.open(tmp_path / "state.sqlite")
     journal._transactions._run_sync = no_threads
     errors: list[RuntimeError] = []
 
@@ -235,7 +235,7 @@ async def test_a_failing_thread_is_an_error_for_each_caller(tmp_path: Path, nurs
 
 
 async def test_nothing_is_recorded_after_closing(tmp_path: Path) -> None:
-    journal = await Journal.open(tmp_path / "state.sqlite")
+    journal = await LocalJournal.open(tmp_path / "state.sqlite")
     await journal.aclose()
     await journal.aclose()
     with pytest.raises(StorageError, match="closed"):
@@ -244,16 +244,16 @@ async def test_nothing_is_recorded_after_closing(tmp_path: Path) -> None:
 
 async def test_the_second_daemon_is_refused_with_the_holder(tmp_path: Path) -> None:
     path = tmp_path / "state.sqlite"
-    journal = await Journal.open(path)
+    journal = await LocalJournal.open(path)
     with pytest.raises(AlreadyRunningError, match=rf"state\.sqlite.* process {os.getpid()}\b"):
-        await Journal.open(path)
+        await LocalJournal.open(path)
     assert await journal.record(start()) is Verdict.NEW  # the first is not disturbed
     await journal.aclose()
-    await (await Journal.open(path)).aclose()
+    await (await LocalJournal.open(path)).aclose()
 
 
 async def test_the_file_cannot_be_read_by_others(tmp_path: Path) -> None:
-    journal = await Journal.open(tmp_path / "state" / "state.sqlite")
+    journal = await LocalJournal.open(tmp_path / "state" / "state.sqlite")
     await journal.record(start())
     assert not any(path.stat().st_mode & 0o007 for path in (tmp_path / "state").iterdir())
     assert (tmp_path / "state").stat().st_mode & 0o777 == 0o750
@@ -265,8 +265,8 @@ async def test_another_kind_of_file_is_set_aside_unchanged(tmp_path: Path) -> No
     kept = set()
     for _ in range(2):
         path.write_bytes(b"my diary " * 1000)
-        journal = await Journal.open(path)
-        aside = journal.database.set_aside
+        journal = await LocalJournal.open(path)
+        aside = journal.set_aside
         assert aside is not None
         kept.add(aside)
         assert aside.name.startswith("state.sqlite.damaged-")
@@ -279,10 +279,10 @@ async def test_another_kind_of_file_is_set_aside_unchanged(tmp_path: Path) -> No
 async def test_a_path_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match="file"):
-        await Journal.open(tmp_path / "file" / "state.sqlite")
+        await LocalJournal.open(tmp_path / "file" / "state.sqlite")
     (tmp_path / "state.sqlite").mkdir()
     with pytest.raises(StorageError, match="unable to open"):
-        await Journal.open(tmp_path / "state.sqlite")
+        await LocalJournal.open(tmp_path / "state.sqlite")
 
 
 async def test_a_file_of_version_1_opens(tmp_path: Path) -> None:
@@ -290,7 +290,7 @@ async def test_a_file_of_version_1_opens(tmp_path: Path) -> None:
     with sqlite3.connect(path) as db:
         db.executescript(VERSION_1)
     db.close()
-    journal = await Journal.open(path)
+    journal = await LocalJournal.open(path)
     assert [row.rtms_stream_id for row in await journal.unfinished()] == ["stream-1"]
     assert await journal.record(start(1)) is Verdict.DUPLICATE
     assert await journal.record(start(2)) is Verdict.NEW
@@ -299,17 +299,17 @@ async def test_a_file_of_version_1_opens(tmp_path: Path) -> None:
 
 async def test_a_file_of_a_newer_version_is_refused_unchanged(tmp_path: Path) -> None:
     path = tmp_path / "state.sqlite"
-    await (await Journal.open(path)).aclose()
+    await (await LocalJournal.open(path)).aclose()
     with sqlite3.connect(path) as db:
         db.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
     db.close()
     with pytest.raises(StorageError, match="newer"):
-        await Journal.open(path)
+        await LocalJournal.open(path)
 
 
 async def test_deliveries_and_tombstones_are_kept_for_90_minutes(tmp_path: Path) -> None:
     now_ms = 1_000_000_000
-    journal = await Journal.open(tmp_path / "state.sqlite", clock_ms=lambda: now_ms)
+    journal = await LocalJournal.open(tmp_path / "state.sqlite", clock_ms=lambda: now_ms)
     await journal.record(start(1))
     await journal.close_stream("stream-1", reason=6, ended_ms=2)
     await journal.prune(now_ms + KEEP_MS)
@@ -325,7 +325,7 @@ async def test_pruning_goes_on_although_the_disk_refuses(
     disk = Disk()
     disk.works.set()
     now_ms = 1_000_000_000
-    journal = await Journal.open(tmp_path / "state.sqlite", run_sync=disk.run_sync, clock_ms=lambda: now_ms)
+    journal = await LocalJournal.open(tmp_path / "state.sqlite", run_sync=disk.run_sync, clock_ms=lambda: now_ms)
     await journal.record(stop(1))
     nursery.start_soon(journal.prune_regularly)
     run_sync = journal._transactions._run_sync

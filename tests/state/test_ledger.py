@@ -1,4 +1,4 @@
-"""The verdict on each command, given the commands recorded before it."""
+"""The verdict on each command, given the commands recorded before it, and what the file has then."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -7,14 +7,11 @@ from typing import Any
 
 import attrs
 import pytest
-from hypothesis import settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from rtmsd.commands import InterruptStream, StartStream, StopStream, StreamCommand, Verdict
 from rtmsd.protocol.messages import SessionRef
 from rtmsd.state import ledger
-from rtmsd.state.rows import StreamRow
+from rtmsd.state.rows import Delivery, Known, StreamRow
 from tests.state.commands import open_memory
 
 NEW, DUPLICATE, LATE = Verdict.NEW, Verdict.DUPLICATE, Verdict.LATE
@@ -228,50 +225,21 @@ def test_pruning_forgets_old_deliveries_and_tombstones(db: sqlite3.Connection) -
     assert ledger.record(db, start(100), NOW_MS) is LATE  # its row still knows
 
 
-class LedgerMachine(RuleBasedStateMachine):
-    """Any order of events about one stream: nothing is new twice, and time never runs backwards for it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.db = open_memory()
-        self.seen: set[StreamCommand] = set()
-        self.newest_start = -1
-        self.newest_end = -1
-
-    def teardown(self) -> None:
-        self.db.close()
-
-    @rule(event_ts=st.integers(0, 5))
-    def started(self, event_ts: int) -> None:
-        verdict = ledger.record(self.db, start(event_ts), NOW_MS)
-        if verdict is NEW:
-            assert event_ts > max(self.newest_start, self.newest_end)
-            self.newest_start = event_ts
-
-    @rule(event_ts=st.integers(0, 5), reason=st.sampled_from([6, 8]))
-    def stopped(self, event_ts: int, reason: int) -> None:
-        verdict = ledger.record(self.db, stop(event_ts, reason), NOW_MS)
-        if verdict is NEW:
-            self.newest_end = max(self.newest_end, event_ts) if reason == 6 else event_ts
-
-    @rule(event_ts=st.integers(0, 5))
-    def interrupted(self, event_ts: int) -> None:
-        if ledger.record(self.db, interrupt(event_ts), NOW_MS) is NEW:
-            assert event_ts >= self.newest_start
-
-    @rule()
-    def closed(self) -> None:
-        row = ledger.find(self.db, "stream")
-        close(self.db, 3, reason=19 if row is None or row.stop_reason is None else row.stop_reason)
-        assert ledger.unfinished(self.db) == []
-
-    @invariant()
-    def a_repeated_delivery_is_never_new(self) -> None:
-        row = ledger.find(self.db, "stream")
-        if row is not None and row.started_ms is not None:
-            assert ledger.record(self.db, start(row.started_ms), NOW_MS) is DUPLICATE
-            assert row.started_ms <= row.event_ts
+def test_what_is_known_is_what_was_delivered_and_the_row(db: sqlite3.Connection) -> None:
+    assert ledger.known(db, "stream") == Known()
+    ledger.record(db, start(100), NOW_MS)
+    ledger.record(db, start(100, "other"), NOW_MS)
+    ledger.record(db, stop(200), NOW_MS + 1)
+    ledger.record(db, start(150), NOW_MS + 2)
+    delivered = [("started", 100), ("stopped", 200), ("started", 150)]
+    assert ledger.known(db, "stream") == Known(
+        ledger.find(db, "stream"), tuple(Delivery(f"session.rtms_{what}", at, "a+b/c==") for what, at in delivered)
+    )
 
 
-TestLedger = LedgerMachine.TestCase
-TestLedger.settings = settings(max_examples=50, stateful_step_count=30, deadline=None)
+def test_storing_again_what_is_known_changes_nothing(db: sqlite3.Connection) -> None:
+    ledger.record(db, start(100), NOW_MS)
+    known = ledger.known(db, "stream")
+    changes = db.total_changes
+    ledger.store(db, "stream", known, known, NOW_MS)
+    assert db.total_changes == changes

@@ -14,7 +14,7 @@ from trio.testing import MockClock
 
 from rtmsd.commands import Verdict
 from rtmsd.errors import AlreadyRunningError, StorageError
-from rtmsd.state.journal import WRITE_ANEW_AFTER_S, Journal
+from rtmsd.state.journal import WRITE_ANEW_AFTER_S, LocalJournal
 from rtmsd.state.lost import Loss, LostStream
 from rtmsd.system.lock import LockFile
 from tests.state.commands import start, stop
@@ -56,7 +56,7 @@ async def test_a_file_that_is_taken_away_is_noticed_and_written_anew(
     tmp_path: Path, take_away: Callable[[Path], None], autojump_clock: MockClock, nursery: trio.Nursery
 ) -> None:
     path = tmp_path / "state" / "state.sqlite"
-    journal = await Journal.open(path, run_sync=run_at_once)
+    journal = await LocalJournal.open(path, run_sync=run_at_once)
     nursery.start_soon(journal.look_after_file)
     for number in (1, 2):
         await journal.record(start(number))
@@ -80,7 +80,7 @@ async def test_a_file_that_is_taken_away_is_noticed_and_written_anew(
     assert path.stat().st_mode & 0o007 == 0
     nursery.cancel_scope.cancel()
     await journal.aclose()
-    successor = await Journal.open(path, run_sync=run_at_once)
+    successor = await LocalJournal.open(path, run_sync=run_at_once)
     assert [row.rtms_stream_id for row in await successor.unfinished()] == ["stream-1", "stream-3", "stream-2"]
     await successor.aclose()
 
@@ -89,7 +89,7 @@ async def test_a_file_that_comes_back_is_accepted(
     tmp_path: Path, autojump_clock: MockClock, nursery: trio.Nursery
 ) -> None:
     path = tmp_path / "state.sqlite"
-    journal = await Journal.open(path, run_sync=run_at_once)
+    journal = await LocalJournal.open(path, run_sync=run_at_once)
     nursery.start_soon(journal.look_after_file)
     path.rename(tmp_path / "moved")
     await trio.sleep(3)
@@ -106,7 +106,7 @@ async def test_an_unwritable_directory_is_retried(
     tmp_path: Path, autojump_clock: MockClock, nursery: trio.Nursery
 ) -> None:
     path = tmp_path / "state" / "state.sqlite"
-    journal = await Journal.open(path, run_sync=run_at_once)
+    journal = await LocalJournal.open(path, run_sync=run_at_once)
     nursery.start_soon(journal.look_after_file)
     await journal.record(start(1))
     shutil.rmtree(path.parent)
@@ -123,16 +123,16 @@ async def test_an_unwritable_directory_is_retried(
 
 async def test_a_damaged_page_costs_only_its_own_rows(tmp_path: Path) -> None:
     path = tmp_path / "state.sqlite"
-    journal = await Journal.open(path)
+    journal = await LocalJournal.open(path)
     for number in range(200):
         await journal.record(start(number))
     await journal.aclose()
     content = bytearray(path.read_bytes())
     content[-4096:] = b"\xff" * 4096
     path.write_bytes(content)
-    journal = await Journal.open(path)
-    assert journal.database.set_aside is not None
-    assert journal.database.set_aside.read_bytes() == content
+    journal = await LocalJournal.open(path)
+    assert journal.set_aside is not None
+    assert journal.set_aside.read_bytes() == content
     assert {row.rtms_stream_id for row in await journal.unfinished()} <= {f"stream-{number}" for number in range(200)}
     await journal.aclose()
     assert not names(tmp_path, "*.copy*")
@@ -141,27 +141,27 @@ async def test_a_damaged_page_costs_only_its_own_rows(tmp_path: Path) -> None:
 @pytest.mark.parametrize("details", ['{"sess', "[1]", "1", "[" * 100_000, b"\xff{"])
 async def test_damaged_details_cost_nothing_else(tmp_path: Path, details: str | bytes) -> None:
     path = tmp_path / "state.sqlite"
-    journal = await Journal.open(path)
+    journal = await LocalJournal.open(path)
     await journal.record(start(1))
     await journal.aclose()
     with contextlib.closing(sqlite3.connect(path)) as db, db:
         db.execute("UPDATE stream SET details = ?", [details])
-    journal = await Journal.open(path)
+    journal = await LocalJournal.open(path)
     (row,) = await journal.unfinished()
     assert (row.rtms_stream_id, row.server_urls, row.details) == ("stream-1", "wss://x", {})
-    assert journal.database.set_aside is None
+    assert journal.set_aside is None
     await journal.aclose()
 
 
 async def test_salvaged_streams_keep_their_details(tmp_path: Path) -> None:
     path = tmp_path / "state.sqlite"
-    journal = await Journal.open(path)
+    journal = await LocalJournal.open(path)
     await journal.record(attrs.evolve(start(1), details={"topic": "Budget"}))
     await journal.aclose()
     with contextlib.closing(sqlite3.connect(path)) as db, db:
         db.execute("DROP TABLE delivery")
-    journal = await Journal.open(path)
-    assert journal.database.set_aside is not None
+    journal = await LocalJournal.open(path)
+    assert journal.set_aside is not None
     (row,) = await journal.unfinished()
     assert row.details == {"topic": "Budget"}
     await journal.aclose()
@@ -170,14 +170,14 @@ async def test_salvaged_streams_keep_their_details(tmp_path: Path) -> None:
 @pytest.mark.parametrize("table", ["stream", "delivery"])
 async def test_a_file_without_a_table_is_set_aside_and_its_streams_go_on(tmp_path: Path, table: str) -> None:
     path = tmp_path / "state.sqlite"
-    journal = await Journal.open(path)
+    journal = await LocalJournal.open(path)
     await journal.record(start(1))
     await journal.aclose()
     with sqlite3.connect(path) as db:
         db.execute(f"DROP TABLE {table}")
     db.close()
-    journal = await Journal.open(path)
-    assert journal.database.set_aside is not None
+    journal = await LocalJournal.open(path)
+    assert journal.set_aside is not None
     found = [row.rtms_stream_id for row in await journal.unfinished()]
     assert found == (["stream-1"] if table == "delivery" else [])
     await journal.aclose()
@@ -186,7 +186,7 @@ async def test_a_file_without_a_table_is_set_aside_and_its_streams_go_on(tmp_pat
 async def test_a_refusal_is_reported_until_the_disk_recovers(
     tmp_path: Path, autojump_clock: MockClock, nursery: trio.Nursery
 ) -> None:
-    journal = await Journal.open(tmp_path / "state.sqlite", run_sync=run_at_once)
+    journal = await LocalJournal.open(tmp_path / "state.sqlite", run_sync=run_at_once)
     nursery.start_soon(journal.look_after_file)
     journal.database._connection.execute("PRAGMA query_only = 1")
     with pytest.raises(StorageError, match="readonly"):
@@ -205,7 +205,7 @@ async def test_no_daemon_takes_the_lock_while_a_file_is_written_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, take_away: Callable[[Path], None]
 ) -> None:
     path = tmp_path / "state.sqlite"
-    journal = await Journal.open(path)
+    journal = await LocalJournal.open(path)
     await journal.record(start(1))
     take_away(path)
     tries = knock_whenever_something_is_let_go(monkeypatch, path)
@@ -213,10 +213,10 @@ async def test_no_daemon_takes_the_lock_while_a_file_is_written_anew(
     assert tries
     assert "in" not in tries
     with pytest.raises(AlreadyRunningError):
-        await Journal.open(path)
+        await LocalJournal.open(path)
     (tmp_path / "state.sqlite.lock").unlink()
     with pytest.raises(AlreadyRunningError):
-        await Journal.open(path)
+        await LocalJournal.open(path)
     await journal.aclose()
 
 
@@ -226,7 +226,7 @@ async def test_no_daemon_takes_the_lock_while_a_damaged_file_is_set_aside(
     path = tmp_path / "state.sqlite"
     path.write_bytes(b"no state file" * 1000)
     tries = knock_whenever_something_is_let_go(monkeypatch, path)
-    journal = await Journal.open(path)
+    journal = await LocalJournal.open(path)
     assert tries
     assert "in" not in tries
     await journal.aclose()
@@ -253,26 +253,26 @@ def knock_whenever_something_is_let_go(monkeypatch: pytest.MonkeyPatch, path: Pa
 
 async def test_nothing_of_a_revoked_stream_is_left_on_disk(tmp_path: Path) -> None:
     path = tmp_path / "state.sqlite"
-    journal = await Journal.open(path)
+    journal = await LocalJournal.open(path)
     await journal.record(start(1))
     await journal.aclose()
     with contextlib.closing(sqlite3.connect(path)) as db, db:
         db.execute("DROP TABLE delivery")
-    journal = await Journal.open(path)
-    assert journal.database.set_aside is not None
+    journal = await LocalJournal.open(path)
+    assert journal.set_aside is not None
     revoked = attrs.evolve(start(2), rtms_stream_id="gone", details={"topic": "Secret"})
     await journal.record(revoked)
-    await journal.keep_lost_streams([lost("gone"), lost("stream-1")])
+    await journal.change_lost_streams({(name, Loss.REFUSED): lost(name) for name in ("gone", "stream-1")})
     assert holders(tmp_path, b"Secret")
     for id_, reason in (("gone", 8), ("stream-1", 6)):
         await journal.record(attrs.evolve(stop(5), rtms_stream_id=id_, stop_reason=reason))
         await journal.close_stream(id_, reason=reason, ended_ms=1005)
     assert holders(tmp_path, b"Secret") == []
     assert [each.rtms_stream_id for each in await journal.lost_streams()] == ["stream-1"]
-    assert journal.database.set_aside.exists()  # that one is not in it
+    assert journal.set_aside.exists()  # that one is not in it
     await journal.record(attrs.evolve(stop(6), stop_reason=8))
     await journal.close_stream("stream-1", reason=8, ended_ms=1006)
-    assert not journal.database.set_aside.exists()
+    assert not journal.set_aside.exists()
     assert not names(tmp_path, "*damaged*")
     await journal.aclose()
 

@@ -2,12 +2,14 @@
 
 import sqlite3
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
 from rtmsd.errors import StorageError
-from rtmsd.state.schema import MIGRATIONS, migrate, transaction
+from rtmsd.state.file.schema import MIGRATIONS, migrate, transaction
 
 FIRST = ("CREATE TABLE thing (name TEXT)",)
 SECOND = ("ALTER TABLE thing ADD COLUMN size INTEGER", "UPDATE thing SET size = length(name)")
@@ -38,7 +40,16 @@ def test_a_new_file_takes_all_steps(db: sqlite3.Connection) -> None:
     migrate(db)
     assert version(db) == len(MIGRATIONS)
     tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    assert tables == {"delivery", "stream", "lost_stream", "sink_delivery", "sqlite_sequence", "directory"}
+    assert tables == {
+        "delivery",
+        "stream",
+        "lost_stream",
+        "sink_delivery",
+        "sqlite_sequence",
+        "directory",
+        "own",
+        "deletion",
+    }
 
 
 def test_an_upgrade_that_fails_changes_nothing(db: sqlite3.Connection) -> None:
@@ -64,3 +75,28 @@ def test_a_transaction_is_all_or_nothing(db: sqlite3.Connection) -> None:
         raise ZeroDivisionError
     assert not db.in_transaction
     assert db.execute("SELECT * FROM thing").fetchall() == []
+
+
+def test_a_writer_waits_for_its_turn_within_its_limit(tmp_path: Path) -> None:
+    def wait_and_write() -> None:
+        with transaction(second, takes_turns=True):
+            second.execute("INSERT INTO thing VALUES ('b')")
+
+    path = tmp_path / "db"
+    with (
+        closing(sqlite3.connect(path, isolation_level=None)) as first,
+        closing(sqlite3.connect(path, isolation_level=None, timeout=0.05, check_same_thread=False)) as second,
+        ThreadPoolExecutor() as pool,
+    ):
+        migrate(first, [FIRST])
+        with transaction(first):
+            first.execute("INSERT INTO thing VALUES ('a')")
+            with pytest.raises(sqlite3.OperationalError, match="locked"):
+                wait_and_write()
+            second.execute("PRAGMA busy_timeout = 30000")
+            waiting = pool.submit(wait_and_write)
+            with pytest.raises(TimeoutError):
+                waiting.result(0.2)
+        waiting.result(30)
+        assert first.execute("SELECT name FROM thing").fetchall() == [("a",), ("b",)]
+        assert second.execute("PRAGMA busy_timeout").fetchall() == [(30000,)]

@@ -1,8 +1,9 @@
 """A supervisor with real files and a real journal, without threads, beside a Zoom of memory streams."""
 
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -11,7 +12,7 @@ import pytest
 import structlog
 import trio
 
-from rtmsd.commands import InterruptStream, StartStream, StopStream, Verdict
+from rtmsd.commands import InterruptStream, StartStream, StopStream, StreamCommand, Verdict
 from rtmsd.config import (
     AppConfig,
     Config,
@@ -26,8 +27,10 @@ from rtmsd.recording.disk.filesystem import Disk
 from rtmsd.recording.disk.writer import Writer
 from rtmsd.recording.verify.verify import verify
 from rtmsd.recording.writers import Writers
-from rtmsd.state.journal import Journal
+from rtmsd.state.journal import LocalJournal
+from rtmsd.state.rows import StreamRow
 from rtmsd.streams.drivers.stream import Stream
+from rtmsd.streams.drivers.tenure import Tenure
 from rtmsd.streams.supervisor import Supervisor
 from tests.streams.zoom import HOST, LOOK_EVERY_S, T0, FakeZoom, zoom_ms
 
@@ -84,17 +87,19 @@ class Bench:
 
     Attributes:
         logs: what was logged so far, as structlog's event dicts.
+        let_go: what `on_let_go` got.
         events: what `on_event` got.
     """
 
     directory: Path
     zoom: FakeZoom
-    journal: Journal
+    journal: LocalJournal
     writer: Writer
     writers: Writers
     supervisor: Supervisor
     restarter: NoRestarter
     logs: list[dict[str, Any]]
+    let_go: list[tuple[str, str]]
     events: list[dict[str, Any]] = attrs.field(factory=list)
 
     # Webhooks
@@ -198,18 +203,26 @@ class Bench:
 
 @asynccontextmanager
 async def open_bench(
-    directory: Path, monkeypatch: pytest.MonkeyPatch, *, disk: Disk | None = None, **sections: Any
+    directory: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    disk: Disk | None = None,
+    tenure: Tenure | None = None,
+    redirect: Callable[[StreamCommand], None] | None = None,
+    to_resume: Callable[[], Awaitable[Sequence[StreamRow]]] | None = None,
+    **sections: Any,
 ) -> AsyncIterator[Bench]:
     """Everything running, with a Zoom that nobody else reaches. `sections` replace those of the configuration."""
     settings = config(directory, **sections)
     settings.recording.directory.mkdir(parents=True, exist_ok=True)
     events: list[dict[str, Any]] = []
+    let_go: list[tuple[str, str]] = []
     with structlog.testing.capture_logs() as logs, trio.fail_after(LONGEST_S):
         async with trio.open_nursery() as nursery:
             zoom = FakeZoom(nursery)
             monkeypatch.setattr(trio, "open_tcp_stream", zoom.open_tcp_stream)
             monkeypatch.setattr("rtmsd.transport.websocket.socket_set", lambda: None)  # as where there is no epoll
-            journal = await Journal.open(settings.state.file, run_sync=at_once, clock_ms=zoom_ms)
+            journal = await LocalJournal.open(settings.state.file, run_sync=at_once, clock_ms=zoom_ms)
             writer = Writer(settings.recording, run_sync=at_once, disk=disk or HastyDisk())
             writers = Writers([writer])
             restarter = NoRestarter()
@@ -219,9 +232,12 @@ async def open_bench(
                 writers,
                 restarter=cast("Restarter", restarter),
                 on_event=events.append,
+                tenure=tenure,
+                on_let_go=lambda *told: let_go.append(told),
+                redirect=redirect,
             )
             await nursery.start(writers.run)
-            streams = await nursery.start(_cancellable, supervisor.run)
+            streams = await nursery.start(_cancellable, partial(supervisor.run, to_resume))
             yield Bench(
                 directory,
                 zoom,
@@ -231,6 +247,7 @@ async def open_bench(
                 supervisor,
                 restarter,
                 cast("list[dict[str, Any]]", logs),
+                let_go,
                 events,
             )
             supervisor.suspend()

@@ -6,7 +6,7 @@ import attrs
 import pytest
 
 from rtmsd.commands import StartStream, StopStream
-from rtmsd.state.journal import Journal
+from rtmsd.state.journal import LocalJournal
 from tests.streams.harness import SESSION, STREAM, Bench, at_once, config, open_bench
 from tests.streams.zoom import HOST, T0, zoom_ms
 
@@ -29,7 +29,7 @@ def stopped(reason: int) -> StopStream:
 
 async def leave(directory: Path, *commands: StartStream | StopStream) -> None:
     """Be killed when these were journalled, and nothing else was done."""
-    journal = await Journal.open(config(directory).state.file, run_sync=at_once, clock_ms=zoom_ms)
+    journal = await LocalJournal.open(config(directory).state.file, run_sync=at_once, clock_ms=zoom_ms)
     for command in commands:
         await journal.record(command)
     await journal.aclose()

@@ -16,7 +16,7 @@ from rtmsd.errors import StorageError
 from rtmsd.protocol.enums import StopReason
 from rtmsd.protocol.messages import SessionRef
 from rtmsd.sinks.hub import LiveHub
-from rtmsd.state.journal import Journal
+from rtmsd.state.journal import Journal, LocalJournal
 from rtmsd.state.lost import MAX_LOST, Loss
 from rtmsd.streams.lost import RECENT_MS, LostStreams, loss_of
 from rtmsd.zoom_api import ZoomApi
@@ -241,7 +241,7 @@ def test_it_remembers_so_many_and_the_newest(names: list[int]) -> None:
 
 async def test_an_hour_later_it_degrades_no_more_but_is_listed(tmp_path: Path) -> None:
     now = [0]
-    journal = await Journal.open(tmp_path / "state.sqlite", run_sync=at_once)
+    journal = await LocalJournal.open(tmp_path / "state.sqlite", run_sync=at_once)
     lost = LostStreams(journal, lambda: now[0])
     lost.refused(start("one"), "draining")
     await lost.flush()

@@ -10,7 +10,7 @@ import trio
 
 from rtmsd.commands import StartStream
 from rtmsd.state.rows import StreamRow
-from rtmsd.streams.managed_stream import row_of
+from rtmsd.streams.beginning import row_of
 from rtmsd.streams.resuming import longest_out_first
 from tests.streams.harness import SESSION, at_once, open_bench
 from tests.streams.zoom import T0

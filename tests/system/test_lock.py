@@ -11,7 +11,7 @@ import pytest
 
 from rtmsd.admin.listener import open_admin_socket
 from rtmsd.errors import AlreadyRunningError, StorageError
-from rtmsd.state.journal import Journal
+from rtmsd.state.journal import LocalJournal
 from rtmsd.system.lock import LockFile
 
 
@@ -54,14 +54,14 @@ def test_without_its_file_a_lock_still_holds_and_names_its_holder(tmp_path: Path
 
 async def test_without_its_lock_file_the_state_file_is_still_locked(tmp_path: Path) -> None:
     path = tmp_path / "state.sqlite"
-    journal = await Journal.open(path)
+    journal = await LocalJournal.open(path)
     (tmp_path / "state.sqlite.lock").unlink()
     with pytest.raises(AlreadyRunningError, match=f"^state.file: {path} is in use by another rtmsd"):
-        await Journal.open(path)
-    other = await Journal.open(tmp_path / "other.sqlite")  # beside it there may be others
+        await LocalJournal.open(path)
+    other = await LocalJournal.open(tmp_path / "other.sqlite")  # beside it there may be others
     await other.aclose()
     await journal.aclose()
-    await (await Journal.open(path)).aclose()
+    await (await LocalJournal.open(path)).aclose()
 
 
 def test_the_lock_of_an_older_version_is_respected(tmp_path: Path) -> None:

@@ -1,18 +1,14 @@
 """The unit files and those beside them, checked without running them."""
 
-import json
 import os
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from rtmsd.admin.metrics import Metrics, Totals
 from rtmsd.config import StreamsConfig
 
 UNITS = Path(__file__).parents[2] / "systemd"
@@ -114,56 +110,3 @@ def test_user_and_directories(tmp_path: Path) -> None:
         path: (tmp_path / path).stat().st_mode & 0o777 for path in ("etc/rtmsd", "etc/rtmsd/credentials", "run/rtmsd")
     }
     assert modes == {"etc/rtmsd": 0o750, "etc/rtmsd/credentials": 0o700, "run/rtmsd": 0o755}
-
-
-def queries(value: Any) -> Iterator[str]:
-    """Every PromQL expression of a dashboard."""
-    if isinstance(value, dict):
-        for name, inner in value.items():
-            if name == "expr":
-                yield inner
-            else:
-                yield from queries(inner)
-    elif isinstance(value, list):
-        for inner in value:
-            yield from queries(inner)
-
-
-def test_the_dashboard_queries_existing_metrics() -> None:
-    dashboard = json.loads((UNITS / "grafana-dashboard.json").read_text())
-    asked = {name for query in queries(dashboard) for name in re.findall(r"\b(?:rtmsd|process)_\w+", query)}
-    totals = Totals(
-        media_messages={"audio": 1},
-        media_bytes={"audio": 1},
-        media_dropped={("audio", "full"): 1},
-        webhooks={"accepted": 1},
-        reconnects={("media", "ok"): 1},
-        keep_alives={"media": 1},
-        degraded={"x": 1},
-        streams_ended={("failed", "none"): 1},
-        disk_free_bytes=1,
-    )
-    offered = set(re.findall(r"^(\w+)[ {]", Metrics(lambda: totals).render().decode(), re.MULTILINE))
-    assert asked <= offered
-    assert len(asked) > 10
-
-
-def test_the_dashboard_accepts_any_job_name() -> None:
-    """The administrator chooses it; metrics of every exporter are selected by the instances that have rtmsd's own."""
-    expressions = list(queries(json.loads((UNITS / "grafana-dashboard.json").read_text())))
-    assert not [query for query in expressions if re.search(r"\bjob\s*(=|!)", query)]
-    shared = [query for query in expressions if "process_" in query]
-    assert shared
-    assert all(query.endswith(" and on (instance, job) rtmsd_build_info") for query in shared)
-
-
-def test_the_panels_of_the_dashboard_do_not_overlap() -> None:
-    dashboard = json.loads((UNITS / "grafana-dashboard.json").read_text())
-    taken: set[tuple[int, int]] = set()
-    for panel in dashboard["panels"]:
-        place = panel["gridPos"]
-        cells = {(place["x"] + x, place["y"] + y) for x in range(place["w"]) for y in range(place["h"])}
-        assert not cells & taken, panel["title"]
-        assert place["x"] + place["w"] <= 24
-        taken |= cells
-    assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])

@@ -15,7 +15,7 @@ from rtmsd.ctl.verbs.video import chosen_by, seen
 def inspect(context: Context) -> None:
     """Show everything known of one stream."""
     stream = known(context, context.args.stream)
-    context.out.record(stream, INSPECT_COLUMNS)
+    context.out.record(stream, INSPECT_COLUMNS if stream.get("worker") is None else (*INSPECT_COLUMNS, WORKER_COLUMN))
     if not context.out.as_json:
         names = _names(stream)
         for name, columns in INSPECT_TABLES.items():
@@ -106,6 +106,8 @@ INSPECT_COLUMNS: Final = (
     Column("details", lambda stream: details(stream.get("details"))),
     Column("directory", key("directory")),
 )
+
+WORKER_COLUMN: Final = Column("worker", key("worker"))
 
 INSPECT_TABLES: Final[Mapping[str, tuple[Column, ...]]] = {
     "participants": (

@@ -10,6 +10,8 @@ from rtmsd.ctl.context import Context
 from rtmsd.ctl.formatting import duration, listed, printable, size
 from rtmsd.ctl.output import Column, Item, Style, key
 
+SILENT: Final = "silent"
+WORKER_SILENT: Final = "worker_silent"  # its detail names the worker
 NOTABLE_AGE_S: Final = 1.0  # a healthy disk syncs twice a second
 
 
@@ -20,6 +22,9 @@ def status(context: Context) -> None:
     if not context.out.as_json:
         for style, text in troubles(answer):
             context.out.line(context.out.styled(printable(text), style))
+        if workers := answer.get("workers"):
+            context.out.section("workers")
+            context.out.rows(workers, WORKER_COLUMNS)
 
 
 def health(answer: Item) -> str:
@@ -33,11 +38,25 @@ def health(answer: Item) -> str:
 def troubles(answer: Item) -> Iterator[tuple[Style, str]]:
     """Yield what is wrong, worst first."""
     for trouble in answer.get("degraded") or ():
-        yield Style.BAD, f"degraded: {trouble['detail']} ({trouble['code']})"
+        whose = f"worker {trouble['worker']}: " if trouble.get("worker") and trouble["code"] != WORKER_SILENT else ""
+        yield Style.BAD, f"degraded: {whose}{trouble['detail']} ({trouble['code']})"
     for warning in answer.get("warnings") or ():
         yield Style.WARN, f"warning: {warning}"
     if answer.get("version") not in (None, __version__):
         yield Style.WARN, f"warning: the daemon runs {answer['version']}, {__version__} is installed: restart it"
+
+
+def worker_state(worker: Item) -> str:
+    """Return one word for the state of a worker."""
+    return SILENT if worker.get("silent") else health(worker)
+
+
+def by_worker(answer: Item) -> str:
+    """Return the streams of each worker: "1: 40, 2: 38, 3: silent"."""
+    workers = answer.get("workers") or ()
+    return ", ".join(
+        f"{worker['worker']}: {SILENT if worker.get('silent') else worker.get('streams')}" for worker in workers
+    )
 
 
 def summed_up(numbers: Mapping[str, Any] | None) -> str:
@@ -106,10 +125,22 @@ STATUS_COLUMNS: Final = (
     Column("config", key("config_file")),
 )
 
+WORKER_COLUMNS: Final = (
+    Column("WORKER", key("worker")),
+    Column("STATE", worker_state),
+    Column("PID", key("pid"), right=True),
+    Column("UP", lambda worker: duration(worker.get("uptime_s")), key("uptime_s"), right=True),
+    Column("STREAMS", key("streams"), right=True),
+    Column("TO WRITE", lambda worker: size(worker.get("pending_bytes")), key("pending_bytes"), right=True),
+    Column("VERSION", key("version"), rank=2),
+    Column("WHY", key("silent"), rank=1),
+)
+
 
 def metrics(context: Context) -> None:
     """Print the Prometheus text; with --json an object of samples, by name and labels as written."""
     text = context.client.text("/v1/metrics")
+    context.warn_of_silent()
     if context.out.as_json:
         samples = (line.rpartition(" ") for line in text.splitlines() if line and not line.startswith("#"))
         context.out.json({name: json_number(value) for name, _, value in samples})

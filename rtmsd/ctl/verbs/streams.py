@@ -17,22 +17,28 @@ KEY_CHARS: Final = 16
 
 def ps(context: Context) -> None:
     """List the live streams, or also those that ended, with the reason."""
+    streams = context.client.get("/v1/streams", **({"all": "1"} if context.args.all else {}))
+    workers = bool(context.client.workers)
+    context.warn_of_silent()
     if context.args.all:
-        streams = with_earlier(context, context.client.get("/v1/streams", all="1"))
-        context.out.rows(streams, ps_columns(streams, started=True), empty="no streams, and no recordings")
+        streams = with_earlier(context, streams)
+        columns = ps_columns(streams, started=True, workers=workers)
+        context.out.rows(streams, columns, empty="no streams, and no recordings")
     else:
-        streams = context.client.get("/v1/streams")
-        context.out.rows(streams, ps_columns(streams), empty="no live streams (-a shows ended ones too)")
+        columns = ps_columns(streams, workers=workers)
+        context.out.rows(streams, columns, empty="no live streams (-a shows ended ones too)")
 
 
-def ps_columns(streams: Sequence[Item], *, started: bool = False) -> tuple[Column, ...]:
+def ps_columns(streams: Sequence[Item], *, started: bool = False, workers: bool = False) -> tuple[Column, ...]:
     """Return the columns of a list; its ids are cut to a unique prefix. Programs get all of them,
     in this order, whatever is listed.
 
     Args:
         started: the start time matters as much as the state.
+        workers: several processes are the daemon.
     """
     shown = shortened([stream["rtms_stream_id"] for stream in streams])
+    worker = (Column("WORKER", key("worker"), rank=5),) if workers else ()
     return (
         Column("STREAM", lambda stream: shown[stream["rtms_stream_id"]], key("rtms_stream_id")),
         Column("APP", key("app"), rank=8),
@@ -46,6 +52,7 @@ def ps_columns(streams: Sequence[Item], *, started: bool = False) -> tuple[Colum
         Column("LAG", lag, key("lag_ms"), right=True, rank=5),
         Column("GAPS", lambda stream: count(stream, "gaps"), right=True, rank=3),
         Column("PEOPLE", lambda stream: count(stream, "participants"), right=True, rank=4),
+        *worker,
         Column("WHY", lambda s: why(s) if s.get("state") != "active" else refused(s) or UNKNOWN, why, rank=1),
     )
 

@@ -13,7 +13,7 @@ from rich.text import Text
 from rtmsd.ctl.context import Context
 from rtmsd.ctl.formatting import duration, printable
 from rtmsd.ctl.output import STATE_STYLES, Item, Style, shown
-from rtmsd.ctl.verbs.status import disk, health, received, summed_up, troubles, webhooks
+from rtmsd.ctl.verbs.status import by_worker, disk, health, received, summed_up, troubles, webhooks
 from rtmsd.ctl.verbs.streams import ps_columns
 
 RICH_STYLES: Final = {Style.GOOD: "green", Style.WARN: "yellow", Style.BAD: "red", Style.DIM: "dim", Style.HEAD: "bold"}
@@ -25,8 +25,8 @@ def top(context: Context) -> None:
         status, streams = _look(context)
         context.out.json({"status": status, "streams": streams})
     elif not context.out.terminal:
-        _, streams = _look(context)
-        context.out.rows(streams, ps_columns(streams))
+        status, streams = _look(context)
+        context.out.rows(streams, ps_columns(streams, workers="workers" in status))
     else:
         with suppress(KeyboardInterrupt):
             _live(context)
@@ -51,7 +51,7 @@ def picture(status: Item, streams: list[dict[str, Any]], width: int) -> Renderab
         chosen = style or STATE_STYLES.get(plain)
         return Text(plain, style=RICH_STYLES[chosen] if chosen else "")
 
-    all_columns = ps_columns(streams)
+    all_columns = ps_columns(streams, workers="workers" in status)
     rows = [[column.title for column in all_columns]]
     rows += [[printable(column.cell(stream)) for column in all_columns] for stream in streams]
     kept = shown(all_columns, rows, width)
@@ -66,6 +66,7 @@ def picture(status: Item, streams: list[dict[str, Any]], width: int) -> Renderab
             "rtmsd ", words(health(status)), f"  up {duration(status.get('uptime_s'))}  {time.strftime('%H:%M:%S')}"
         ),
         words(f"streams   {summed_up(status.get('streams'))}"),
+        *([words(f"workers   {by_worker(status)}")] if status.get("workers") else ()),
         words(f"webhooks  {webhooks(status)}"),
         words(f"received  {received(status)}"),
         words(f"disk      {disk(status)}"),

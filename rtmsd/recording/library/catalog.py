@@ -195,8 +195,20 @@ def erase(leftover: Path) -> None:
     else:
         disk.remove(leftover / MANIFEST)  # first: whoever looks for manifests finds nothing half deleted
         with open_directory(leftover.parent, disk.root) as day:
-            shutil.rmtree(leftover.name, dir_fd=day)
+            _remove_tree(leftover.name, day)
     disk.sync_directory(leftover.parent)
+
+
+def _remove_tree(name: str, day: int) -> None:
+    """Remove a directory that another process may be removing, too."""
+    while True:
+        try:
+            shutil.rmtree(name, dir_fd=day)
+        except FileNotFoundError:
+            with contextlib.suppress(FileNotFoundError):
+                os.stat(name, dir_fd=day, follow_symlinks=False)
+                continue
+        return
 
 
 def leftovers(root: Path) -> list[Path]:

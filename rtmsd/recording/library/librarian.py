@@ -1,12 +1,14 @@
 """The librarian lists recordings, removes them and applies retention while streams start and end.
 
 Deleting a recording and opening it again for a stream that comes back exclude each other. Both are decided in the Trio
-thread: a deletion sees in `live` that the stream is there, and a stream that comes later waits in `wait_free`.
+thread: a deletion sees in `live` that the stream is there, and a stream that comes later waits in `wait_free`. Among
+several processes that share the recordings, `sharing` does the same.
 """
 
+import contextlib
 import math
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -26,6 +28,7 @@ from rtmsd.recording.library.catalog import (
     set_aside,
 )
 from rtmsd.recording.library.retention import overdue
+from rtmsd.recording.library.sharing import SharedRecordings
 
 log = structlog.get_logger(__name__)
 
@@ -66,6 +69,7 @@ class Librarian:
         roots: the directories of recordings.
         live: ids of the streams there are now, from before their files are opened until they are finished.
         wanted: ids of the streams whose recordings are still to be delivered, which no limit removes.
+        sharing: with other processes that write and delete in the same directories; None: there are none.
         now_ms: local time.
     """
 
@@ -75,12 +79,14 @@ class Librarian:
         live: Callable[[], Iterable[str]],
         *,
         wanted: Callable[[], Awaitable[Iterable[str]]] = _nothing,
+        sharing: SharedRecordings | None = None,
         run_sync: RunSync | None = None,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         self._roots = roots
         self._live = live
         self._wanted = wanted
+        self._sharing = sharing
         self._now_ms = now_ms
         self.unread: dict[Path, str] = {}
         # A disk that is stuck holds up no other.
@@ -149,9 +155,11 @@ class Librarian:
 
     async def wait_free(self, rtms_stream_id: str) -> None:
         """Wait until no recording of this stream is about to disappear: before its files are opened."""
-        moving = self._moving.get(safe_name(rtms_stream_id))
-        if moving is not None:
+        name = safe_name(rtms_stream_id)
+        if (moving := self._moving.get(name)) is not None:
             await moving.wait()
+        if self._sharing is not None:
+            await self._sharing.wait_gone(name)
 
     async def tidy(self, root: Path, rules: RetentionRules) -> None:
         """Finish interrupted deletions in a directory, then delete what is overdue in it by its own rules. Disk errors
@@ -179,6 +187,8 @@ class Librarian:
     async def _delete_overdue(self, root: Path, rules: RetentionRules) -> None:
         recordings = await self._recordings(root)
         live = self._live_names()  # before `wanted`: a stream that ends in between is among those
+        if self._sharing is not None:
+            live |= await self._sharing.open_names()
         doomed = overdue(
             recordings,
             live | {safe_name(rtms_stream_id) for rtms_stream_id in await self._wanted()},
@@ -197,16 +207,35 @@ class Librarian:
                 log.info("recording removed", rtms_stream_id=recording.rtms_stream_id, why="kept for long enough")
 
     async def _delete(self, recording: Recording) -> None:
-        """Raises RecordingInUse, OSError."""
+        """Raises RecordingInUse, OSError, StorageError."""
         if recording.name in self._live_names():
             raise RecordingInUse(f"{recording.rtms_stream_id} is being recorded")
         moved = self._moving[recording.name] = trio.Event()
         try:
-            leftover = await self._run_sync[recording.root](set_aside, recording.directory)
+            async with self._entered(recording):
+                leftover = await self._run_sync[recording.root](set_aside, recording.directory)
         finally:
             del self._moving[recording.name]
             moved.set()
         await self._erase(leftover)
+
+    @contextlib.asynccontextmanager
+    async def _entered(self, recording: Recording) -> AsyncIterator[None]:
+        """Keep other processes from opening the recording meanwhile.
+
+        Raises:
+            RecordingInUse: one has it open, or is deleting it.
+            StorageError: that cannot be found out.
+        """
+        if self._sharing is None:
+            yield
+            return
+        if not await self._sharing.begin(recording.name):
+            raise RecordingInUse(f"{recording.rtms_stream_id} is being recorded, or deleted, by another process")
+        try:
+            yield
+        finally:
+            await self._sharing.end(recording.name)
 
     async def _erase(self, leftover: Path) -> None:
         """Delete what was set aside. A stop of the daemon does not wait for that: the next start continues it."""

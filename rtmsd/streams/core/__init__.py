@@ -10,5 +10,5 @@ video, by the policy in the package `video`), and `stream_core`, which follows Z
 
 What must hold, and is played against a model of Zoom in the tests: there are never two connections for one purpose; an
 interruption never extends a window; each loss has exactly one cause; an end has a reason, comes once and is for good;
-after it nothing is opened or sent.
+after it nothing is opened or sent, and neither is for a stream that is let go, which never ends here.
 """

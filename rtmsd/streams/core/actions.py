@@ -198,5 +198,10 @@ class End(Action):
     outcome: Outcome
 
 
+@attrs.frozen
+class Leave(Action):
+    """Nothing of the stream is open any more, and it is somebody else's."""
+
+
 OUTGOING: Final = (Connect, Send, OpenMedia)
 """What reaches Zoom, and is no good-bye."""

@@ -13,7 +13,7 @@ from rtmsd.errors import ConnectionLost, HandshakeRejected, LocalProtocolError, 
 from rtmsd.protocol.causes import GapCause
 from rtmsd.protocol.enums import MediaType
 from rtmsd.protocol.media_types import names_of
-from rtmsd.streams.core.reconnect import Attempts, Backoff, Window
+from rtmsd.streams.core.reconnect import Attempts, Backoff, Permission, Window
 
 GRANTED_WITHOUT: Final = "Zoom's answer grants other media only"
 
@@ -141,6 +141,8 @@ class MediaLink:
 # Signaling
 
 DRAIN_S: Final = 0.1  # after signaling is gone, for media that are already in our socket buffers
+READ_OUT_S: Final = 1.0  # the same of a stream that is let go: nobody else has them
+TRIAL_S: Final = 30.0  # who really has the stream has thrown us out by then
 
 
 class UplinkState(enum.Enum):
@@ -183,6 +185,9 @@ class Uplink:
         warned: of which trouble the log knows.
         zoom_ms: Zoom's time in the latest message of the present connection; None: there was none yet.
         transfer_s: when it was last closed as for a transfer, and connected again at once.
+        permission: to make the present attempt.
+        up_s: when the present connection came up.
+        held_since_s: since when Zoom says nothing but that another connection has the slot; infinity: it does not.
         keep_alives: how many requests were answered, on all connections; kept by the driver, as `ignored`.
         ignored: what was read and ignored, by kind.
     """
@@ -205,11 +210,23 @@ class Uplink:
         self.window = Window(limits.signaling_window_s)
         self.attempts = Attempts(self.window)
         self.backoff = Backoff(limits.reconnect_delay_s, limits.reconnect_delay_max_s)
-        self.duplicate_backoff = Backoff(limits.reconnect_delay_s / 2, limits.reconnect_delay_max_s)
+        self.permission = Permission.GRANTED
+        self.up_s = -math.inf
+        self.held_since_s = math.inf
+        self._held_alarm_s = limits.keep_alive_timeout_s + limits.signaling_window_s
 
     @property
     def is_up(self) -> bool:
         return self.state is UplinkState.UP
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a connection, or an attempt at one, also while it is being closed."""
+        return self.state in _OPEN
+
+    def is_on_trial(self, now_s: float) -> bool:
+        """Whether it came up blindly, and so lately that whoever has the stream may just have thrown it out."""
+        return self.permission is Permission.BLIND and self.was_up and now_s - self.up_s < TRIAL_S
 
     def move(self, state: UplinkState) -> None:
         """Raises LocalProtocolError where the table has no such move."""
@@ -223,19 +240,30 @@ class Uplink:
         self.attempts.begin()
         self.forget_drops()
         self.hurried = self.was_up = False
+        self.permission = Permission.GRANTED
         self.zoom_ms = None
 
-    def came_up(self, media_urls: Mapping[str, str]) -> None:
+    def came_up(self, now_s: float, media_urls: Mapping[str, str]) -> None:
         """The handshake succeeded: the next loss begins with short delays."""
         self.move(UplinkState.UP)
+        self.up_s = now_s
         self.media_urls = media_urls
         self.was_up = True
         self.warned = ""
         self.backoff.reset()
-        self.duplicate_backoff.reset()
+        self.held_since_s = math.inf
         self.attempts.succeed()
         if self.drop_s == math.inf:  # else this one, too, is to go: it came up to the server of before
             self.dropping = None
+
+    def slot_held(self, now_s: float) -> None:
+        """Another connection has the slot: the stream lives, so no time runs until Zoom says something else."""
+        self.held_since_s = min(self.held_since_s, now_s)
+        self.window.close()
+
+    def is_held_too_long(self, now_s: float) -> bool:
+        """Whether another has the slot for longer than Zoom takes to give up one of ours that is dead."""
+        return now_s - self.held_since_s >= self._held_alarm_s
 
     def drop(self, now_s: float, cause: GapCause) -> None:
         """End the present connection and its media, after what is already in our socket buffers."""
@@ -251,10 +279,11 @@ class Uplink:
         self.refused, self.asked_until_s = refused, now_s + grace_s
 
     def plan(self, now_s: float, delay_s: float, attempt_s: float) -> None:
-        """Plan the next attempt, or the end of the window."""
+        """Plan the next attempt, or the end of the window, which does not run while another has the slot."""
         self.move(UplinkState.WAITING)
         self.forget_drops()
-        self.window.open(now_s)
+        if math.isinf(self.held_since_s):
+            self.window.open(now_s)
         next_s = self.window.next_attempt(now_s, delay_s, attempt_s)
         self.attempts.plan(now_s if self.hurried else next_s)
 

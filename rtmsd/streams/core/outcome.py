@@ -1,4 +1,4 @@
-"""The outcome of a stream: how it ended, and who said so."""
+"""The outcome of a stream: how it ended, and who said so; or that it goes on, but not here."""
 
 import attrs
 
@@ -23,6 +23,13 @@ class Outcome:
     why: str
     is_guess: bool = False
     is_zooms: bool = False
+
+
+@attrs.frozen
+class LetGo:
+    """The stream is left to somebody else, as it is: nothing ended, at Zoom or in the journal."""
+
+    why: str
 
 
 def failed(why: str) -> Outcome:

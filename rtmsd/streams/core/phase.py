@@ -26,6 +26,8 @@ class StreamPhase(enum.Enum):
     TERMINATING = enum.auto()  # Zoom said that the end is near; media may still come
     READING_ON = enum.auto()  # the end is decided; media that are on their way are still read
     ENDED = enum.auto()
+    LETTING_GO = enum.auto()  # it goes on without us; what is in our sockets is still read
+    LET_GO = enum.auto()
 
 
 class StreamInput(enum.Enum):
@@ -36,6 +38,8 @@ class StreamInput(enum.Enum):
     MEDIA_LOST = "our loss of media"  # noticed by us, or reported by event 7 or message 8 state 2
     DECIDED = "our decision on the end"  # message 8 state 4, the stopped webhook, the window passed, or we gave up
     ENDED = "our end"  # nothing is read any more
+    LETTING_GO = "our letting go"  # somebody else has the stream, or shall have it
+    LET_GO = "our leaving"  # nothing of it is open any more
     MEDIA = "Zoom's media"  # or message 8 state 1
     PAUSED = "Zoom's pause"
     RESUMED = "Zoom's resumption"
@@ -71,10 +75,14 @@ def _moves() -> Mapping[tuple[StreamPhase, StreamInput], StreamPhase]:
         # With split connections each further media handshake says so again.
         StreamInput.HANDSHAKES_OK: to(p.READY, p.CONNECTING, *recovering) | stay(*running, p.TERMINATING),
         # Sockets of a stream that ends are closed by Zoom: no loss.
-        StreamInput.SIGNALING_LOST: to(p.RECOVERING_ALL, *alive) | stay(*ending),
-        StreamInput.MEDIA_LOST: to(p.RECOVERING_MEDIA, *running) | stay(p.CONNECTING, *recovering, *ending),
+        StreamInput.SIGNALING_LOST: to(p.RECOVERING_ALL, *alive) | stay(*ending, p.LETTING_GO),
+        StreamInput.MEDIA_LOST: to(p.RECOVERING_MEDIA, *running)
+        | stay(p.CONNECTING, *recovering, *ending, p.LETTING_GO),
         StreamInput.DECIDED: to(p.READING_ON, *alive, p.TERMINATING) | stay(p.READING_ON, p.ENDED),
         StreamInput.ENDED: to(p.ENDED, p.READING_ON, p.ENDED),
+        # A stream of which the end is known is not let go; one that is let go has no end here.
+        StreamInput.LETTING_GO: to(p.LETTING_GO, *alive, p.TERMINATING),
+        StreamInput.LET_GO: to(p.LET_GO, p.LETTING_GO),
         # Media of another type, or still in a buffer, do not mean that what was lost is back.
         StreamInput.MEDIA: to(p.ACTIVE, *running) | stay(p.CONNECTING, *recovering, p.TERMINATING),
         # A pause while not connected is remembered, and fed again after the handshakes.
@@ -88,6 +96,9 @@ def _moves() -> Mapping[tuple[StreamPhase, StreamInput], StreamPhase]:
 
 MOVES: Final = _moves()
 
+OVER: Final = frozenset({StreamPhase.ENDED, StreamPhase.LET_GO})
+"""Nothing is done for the stream here any more."""
+
 RECORDED_AS: Final[Mapping[StreamPhase, RecordingState]] = {
     StreamPhase.CONNECTING: RecordingState.CONNECTING,
     StreamPhase.READY: RecordingState.ACTIVE,
@@ -95,6 +106,7 @@ RECORDED_AS: Final[Mapping[StreamPhase, RecordingState]] = {
     StreamPhase.PAUSED: RecordingState.PAUSED,
     StreamPhase.RECOVERING_ALL: RecordingState.RECOVERING,
     StreamPhase.RECOVERING_MEDIA: RecordingState.RECOVERING,
+    StreamPhase.LETTING_GO: RecordingState.RECOVERING,
 }
 """The `state` of the manifest. It changes no more while a stream terminates; its final word is in the outcome."""
 

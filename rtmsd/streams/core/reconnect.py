@@ -1,5 +1,8 @@
-"""Reconnection: what was lost, how long to wait before the next attempt, and until when attempts make sense."""
+"""Reconnection: what was lost, how long to wait before the next attempt, until when attempts make sense, and whose they
+are.
+"""
 
+import enum
 import math
 from collections import Counter
 from typing import Any
@@ -7,6 +10,14 @@ from typing import Any
 import attrs
 
 from rtmsd.protocol.causes import GapCause, is_wider
+
+
+class Permission(enum.Enum):
+    """The answer to who asks whether to connect to a stream."""
+
+    GRANTED = enum.auto()  # the stream is ours
+    BLIND = enum.auto()  # nobody could say: it is ours unless Zoom, or who has it, shows otherwise
+    LOST = enum.auto()  # it is another's
 
 
 class Outage:

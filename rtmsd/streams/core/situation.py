@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from rtmsd.config.model import StreamsConfig
 from rtmsd.protocol.causes import GapCause, RecordingState
 from rtmsd.protocol.enums import MediaType
-from rtmsd.streams.core.actions import OUTGOING, Action, End, Log, RecordState, Wait
+from rtmsd.streams.core.actions import OUTGOING, Action, End, Leave, Log, RecordState, Wait
 from rtmsd.streams.core.connections import LinkState, MediaLink, Uplink, UplinkState
 from rtmsd.streams.core.ending import Ending, Recording
-from rtmsd.streams.core.outcome import Outcome, given_up
-from rtmsd.streams.core.phase import RECORDED_AS, StreamInput, StreamMachine, StreamPhase, SubSessions
+from rtmsd.streams.core.outcome import LetGo, Outcome, given_up
+from rtmsd.streams.core.phase import OVER, RECORDED_AS, StreamInput, StreamMachine, StreamPhase, SubSessions
 from rtmsd.streams.core.reconnect import Backoff, Outage, Window
 
 
@@ -23,6 +23,7 @@ class Situation:
         outage: what is lost now, and how earlier losses ended.
         recorded: its state, as the recording has it.
         why: what the latest change of state, or the latest failed attempt to connect, came from.
+        letting_go: set when it is decided that somebody else has the stream, or shall have it: there is no end then.
         is_paused: by Zoom's latest word, which holds over a loss.
         video_due_s: when it is next looked whose video to ask for.
 
@@ -30,7 +31,7 @@ class Situation:
         url: of the signaling server.
         connections: the media of each media connection.
         recorded: the state that the recording is in.
-        resumed: whether an earlier process had the stream, or this one let it go.
+        cause: why media are missing since somebody else, or an earlier process, had the stream; None: it is new.
         transfers: see `Product.transfers`.
     """
 
@@ -42,7 +43,7 @@ class Situation:
         *,
         connections: Iterable[MediaType],
         recorded: RecordingState,
-        resumed: bool,
+        cause: GapCause | None,
         transfers: bool = False,
     ) -> None:
         self.limits = limits
@@ -53,15 +54,16 @@ class Situation:
         delays_s = limits.reconnect_delay_s, limits.reconnect_delay_max_s
         self.links = tuple(MediaLink(types, Window(limits.media_window_s), Backoff(*delays_s)) for types in connections)
         self.ending = Ending(limits.stop_grace_s)
-        self.outage = Outage(GapCause.DAEMON_RESTART if resumed else None)
+        self.outage = Outage(cause)
         self.sub_sessions = SubSessions()
         self.recorded = recorded
         self.why = ""
+        self.letting_go: LetGo | None = None
         self.is_paused = False
         self.video_due_s = math.inf
         self._actions: list[Action] = []
         self._wake_s = math.inf
-        if resumed:
+        if cause is not None:
             self.machine.feed(StreamInput.SIGNALING_LOST)
 
     @property
@@ -75,6 +77,8 @@ class Situation:
     @property
     def expects_end(self) -> bool:
         """Whether a connection that closes now is the end and no loss."""
+        if self.letting_go is not None:
+            return False
         return self.outcome is not None or self.phase is StreamPhase.TERMINATING or self.sub_sessions.all_stopped
 
     @property
@@ -87,8 +91,8 @@ class Situation:
     # Changes
 
     def emit(self, *actions: Action) -> None:
-        """Have this done. After the end nothing is opened or sent, whatever a socket still brings."""
-        is_over = self.phase is StreamPhase.ENDED
+        """Have this done. After the end, or when it is let go, nothing is opened or sent, whatever a socket brings."""
+        is_over = self.phase is StreamPhase.ENDED or self.letting_go is not None
         self._actions += (each for each in actions if not (is_over and isinstance(each, OUTGOING)))
 
     def feed(self, what: StreamInput, why: str) -> None:
@@ -104,7 +108,9 @@ class Situation:
             self.recorded = state
 
     def decide(self, now_s: float, outcome: Outcome) -> None:
-        """Decide how the stream ends. A revocation, or a failure, ends reading at once."""
+        """Decide how the stream ends, unless it is let go. A revocation, or a failure, ends reading at once."""
+        if self.letting_go is not None:
+            return
         if self.ending.take(outcome):
             self.feed(StreamInput.DECIDED, outcome.why)
         can_read = self.uplink.is_up or any(link.state is LinkState.STREAMING for link in self.links)
@@ -112,6 +118,22 @@ class Situation:
             self.ending.read_on(now_s, outcome, self.recording.messages, is_short=self.recording.is_short)
         else:
             self.ending.cut_short(now_s, 0.0)
+
+    def let_go(self, why: str) -> bool:
+        """Decide that the stream goes on without us. Returns whether it does: an end that is decided is kept."""
+        if self.outcome is not None or self.letting_go is not None:
+            return False
+        self.letting_go = LetGo(why)
+        self.ending.announced = self.ending.last_stopped = None
+        self.emit(Log("info", "letting the stream go", {"why": why}))
+        self.feed(StreamInput.LETTING_GO, why)
+        return True
+
+    def leave(self) -> None:
+        """Nothing of a stream that is let go is open any more."""
+        if self.phase is StreamPhase.LETTING_GO:
+            self.machine.feed(StreamInput.LET_GO)
+            self.emit(Leave())
 
     def look(self, now_s: float) -> None:
         """See what media came since the end was decided, if reading went on."""
@@ -136,7 +158,7 @@ class Situation:
         return actions
 
     def _due_s(self) -> float:
-        if self.phase is StreamPhase.ENDED:
+        if self.phase in OVER:
             return math.inf
         due_s = min(
             self.ending.due_s, self.uplink.drop_s, self.uplink.drain_s, self.uplink.asked_until_s, self.video_due_s

@@ -1,5 +1,6 @@
 """The core of a stream: Zoom's words, webhooks and operators, and where the decisions on its connections meet."""
 
+import math
 from collections.abc import Mapping
 
 from rtmsd.commands import InterruptStream, StartStream
@@ -24,8 +25,9 @@ class StreamCore:
     """Decides for one stream, from its started webhook to its end. No input waits; a bug of ours raises.
 
     The inputs are the methods here, in `signaling`, `media` and `video`; what follows from each is then taken from the
-    situation. `Connect` is answered by `signaling_up`, `signaling.went_down` and `signaling.closed`, or by the last
-    alone; `OpenMedia` by `media.granted`, `media.up` and `media_closed`, or by the last alone.
+    situation. `Connect` is answered by `signaling.permitted`, `signaling_up`, `signaling.went_down` and
+    `signaling.closed`, or by the last alone; `OpenMedia` by `media.granted`, `media.up` and `media_closed`, or by the
+    last alone.
 
     Args:
         subscription: what to send when signaling is up.
@@ -49,8 +51,8 @@ class StreamCore:
     # Time
 
     def start(self, now_s: float) -> None:
-        """Begin to connect, unless the end is decided already."""
-        if self.situation.outcome is None:
+        """Begin to connect, unless it is decided already that the stream ends, or is let go."""
+        if self.situation.outcome is None and self.situation.letting_go is None:
             self.situation.uplink.window.open(now_s)
             self.signaling.connect()
 
@@ -87,7 +89,7 @@ class StreamCore:
 
     def signaling_up(self, now_s: float, media_urls: Mapping[str, str]) -> None:
         """The handshake succeeded."""
-        self.signaling.came_up(media_urls)
+        self.signaling.came_up(now_s, media_urls)
         self.situation.emit(Send(self._subscription))
         self.media.open_all(now_s)
 
@@ -101,7 +103,7 @@ class StreamCore:
     def failover(self, now_s: float, start: StartStream) -> None:
         """The RTMS server moved: connect to it at once, with a whole window, whatever state the connections are in."""
         s, u = self.situation, self.situation.uplink
-        if s.outcome is not None:
+        if s.outcome is not None or s.letting_go is not None:
             return
         s.emit(RecordStartedAgain(start.details))
         if s.sub_sessions.all_stopped:
@@ -114,6 +116,7 @@ class StreamCore:
             link.forget_loss()
         u.url = start.server_urls
         u.backoff.reset()
+        u.held_since_s = math.inf
         u.window.close()
         u.window.open(now_s)
         u.drop(now_s, GapCause.SERVER_FAILOVER)
@@ -135,7 +138,7 @@ class StreamCore:
     def reconnect(self, now_s: float) -> None:
         """Fresh handshakes, because an operator asks for them."""
         s, u = self.situation, self.situation.uplink
-        if not s.expects_end:
+        if not s.expects_end and s.letting_go is None:
             for link in s.links:
                 link.ask_for_all()
             u.drop(now_s, GapCause.SIGNALING_RECONNECT)
@@ -178,6 +181,8 @@ class StreamCore:
 
     def message(self, now_s: float, message: m.Message) -> None:
         """Follow a message, whose `timestamp` is milliseconds since the epoch, or None."""
+        if self.situation.letting_go is not None:
+            return
         zoom_ms: int | None = getattr(message, "timestamp", None)
         is_past = isinstance(message, m.EventUpdate) and message.event_type == EventType.FIRST_PACKET_TIMESTAMP
         if zoom_ms is not None and not is_past:

@@ -80,8 +80,8 @@ class SignalingDriver:
             also_meeting_uuid=settings.zoom.also_send_meeting_uuid,
             protocol_version=context.app.protocol_version,
         )
-        if not await context.tenure.may_connect():
-            raise ConnectionLost("this process may not connect to the stream now")
+        self._report(self._core.signaling.permitted, await context.tenure.may_connect(context.row.rtms_stream_id))
+        await trio.lowlevel.checkpoint_if_cancelled()  # where it was refused, nothing is dialled
         timeout_s = remaining(action.deadline_s, trio.current_time(), settings.streams.connect_timeout_s)
         try:
             async with open_signaling(action.url, settings.zoom, timeout_s) as ws:

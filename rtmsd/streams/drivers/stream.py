@@ -10,7 +10,7 @@ import trio
 
 from rtmsd.config.media import MediaConfig
 from rtmsd.config.model import AppConfig, Config
-from rtmsd.protocol.causes import RecordingState
+from rtmsd.protocol.causes import GapCause, RecordingState
 from rtmsd.protocol.enums import MediaType
 from rtmsd.protocol.media_params import with_defaults
 from rtmsd.protocol.products import product_of
@@ -18,8 +18,8 @@ from rtmsd.protocol.signature import handshake_signature
 from rtmsd.recording.recorder import Recorder
 from rtmsd.state.rows import StreamRow
 from rtmsd.streams.core import actions as a
-from rtmsd.streams.core.outcome import Outcome, failed
-from rtmsd.streams.core.phase import StreamPhase
+from rtmsd.streams.core.outcome import LetGo, Outcome, failed
+from rtmsd.streams.core.phase import OVER
 from rtmsd.streams.core.situation import Situation
 from rtmsd.streams.core.stream_core import StreamCore
 from rtmsd.streams.core.video.choice import Follow
@@ -59,7 +59,7 @@ class Stream:
         diagnostics: Diagnostics,
         wait_room: Callable[[float], Awaitable[None]],
         tenure: Tenure,
-        resumed: bool,
+        cause: GapCause | None,
     ) -> None:
         self.recorder = recorder
         self.nursery: trio.Nursery
@@ -75,7 +75,7 @@ class Stream:
             self._recording,
             connections=_connections(settings.media),
             recorded=RecordingState(recorder.state_name),
-            resumed=resumed,
+            cause=cause,
             transfers=product_of(row.product).transfers,
         )
         video = _video_policy(settings.media, row.product, recorder.video)
@@ -107,22 +107,25 @@ class Stream:
         )
         recorder.terms.asked(with_defaults(context.media_params, requested))
 
-    async def run(self) -> Outcome:
-        """Live until the end. Cancelled from outside, it leaves the slot at Zoom as it is, to be resumed."""
+    async def run(self) -> Outcome | LetGo:
+        """Live until the end, or until it is let go. Cancelled from outside, it leaves the slot at Zoom as it is, to be
+        resumed.
+        """
         async with trio.open_nursery() as self.nursery:
             self._look_s = self._watchdog.look(trio.current_time())
             self.report(self.core.start)
             await self._keep_time()
             self.nursery.cancel_scope.cancel()
         self.operators.leave()
-        assert self.situation.outcome is not None
-        return self.situation.outcome
+        result = self.situation.letting_go or self.situation.outcome
+        assert result is not None
+        return result
 
     async def _keep_time(self) -> None:
         """Until the end, wake the core when something is due, a reconnection, the end of a window or of the stream; the
         watchdog, too. A task of its own for that would take 2.6 KB.
         """
-        while self.situation.phase is not StreamPhase.ENDED:
+        while self.situation.phase not in OVER:
             with trio.CancelScope(deadline=min(self._wake_s, self._look_s)) as self._timer:
                 await trio.sleep_forever()
             now_s = trio.current_time()
@@ -158,7 +161,7 @@ class Stream:
                 case a.Wait(until_s):
                     self._wake_s = until_s
                     self._timer.deadline = min(until_s, self._look_s)
-                case a.End():
+                case a.End() | a.Leave():
                     self._timer.cancel()
                 case _:
                     self._recording.apply(action)

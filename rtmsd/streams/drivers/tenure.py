@@ -2,16 +2,23 @@
 
 from typing import Protocol
 
+from rtmsd.streams.core.reconnect import Permission
+
+__all__ = ["LocalTenure", "Permission", "Tenure"]
+
 
 class Tenure(Protocol):
-    """Asked before each signaling handshake."""
+    """Asked before each signaling handshake, also while another connection has the slot."""
 
-    async def may_connect(self) -> bool:
-        """Whether this process may connect now. A refusal counts as a failed attempt."""
+    async def may_connect(self, rtms_stream_id: str) -> Permission:
+        """Return whether this process may connect to the stream now. It never raises, and it may be cancelled.
+
+        It may wait for an answer, which is part of the attempt: for some seconds while there is a window of Zoom's.
+        """
 
 
 class LocalTenure:
     """A daemon that has no peers owns all its streams."""
 
-    async def may_connect(self) -> bool:
-        return True
+    async def may_connect(self, rtms_stream_id: str) -> Permission:
+        return Permission.GRANTED

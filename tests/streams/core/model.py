@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Concatenate, ParamSpec
 
 from rtmsd.commands import InterruptStream, StartStream
 from rtmsd.config import StreamsConfig
-from rtmsd.errors import ConnectionLost, RtmsdError
+from rtmsd.errors import ConnectionLost, HandshakeRejected, RtmsdError
 from rtmsd.protocol.causes import FINAL_STATES, OUTAGE_CAUSES, GapCause, RecordingState
-from rtmsd.protocol.enums import MediaType
+from rtmsd.protocol.enums import MediaType, StatusCode
 from rtmsd.protocol.messages import EventSubscription, MediaParams, SessionRef
 from rtmsd.streams.core import actions as a
-from rtmsd.streams.core.connections import LinkState, MediaLink
+from rtmsd.streams.core.connections import READ_OUT_S, TRIAL_S, LinkState, MediaLink
 from rtmsd.streams.core.phase import StreamPhase
+from rtmsd.streams.core.reconnect import Permission
 from rtmsd.streams.core.situation import Situation
 from rtmsd.streams.core.stream_core import StreamCore
 
@@ -51,6 +52,10 @@ class Model:
         losses: the causes of all that was lost.
         is_broken: something was found that must not be.
         windows: until when each connection may be tried; none while it is up.
+        permission: what the tenure says; None: nothing for now.
+        let_go_s: since when the stream is let go; None: it is not.
+        is_left: nothing of it is open any more, and it is somebody else's.
+        is_held: another connection has the slot, by Zoom's latest word.
     """
 
     def __init__(self, connections: Iterable[MediaType], *, resumed: bool = False, transfers: bool = False) -> None:
@@ -63,7 +68,7 @@ class Model:
             self.recording,
             connections=tuple(connections),
             recorded=RecordingState.RECOVERING if resumed else RecordingState.CONNECTING,
-            resumed=resumed,
+            cause=GapCause.DAEMON_RESTART if resumed else None,
             transfers=transfers,
         )
         self.core = StreamCore("stream", situation, EventSubscription(events=()))
@@ -73,6 +78,12 @@ class Model:
         self.up: set[MediaLink | None] = set()
         self.losses: list[GapCause | None] = []
         self.windows: dict[MediaLink | None, float] = {}
+        self.permission: Permission | None = Permission.GRANTED
+        self.let_go_s: float | None = None
+        self.is_left = False
+        self.permitted = Permission.GRANTED
+        self.up_s = 0.0
+        self.is_held = False
         self.wake_s = math.inf
         self.end: Outcome | None = None
         self.is_broken = False
@@ -87,6 +98,8 @@ class Model:
             self._carry_out(action)
         self.check()
         self.is_broken = False
+        if self.signaling == "asking" and None not in self.dropped and self.permission is not None:
+            self.permit(self.permission)
 
     def _carry_out(self, action: a.Action) -> None:
         match action:
@@ -95,18 +108,21 @@ class Model:
                 assert self.signaling is None, "a second signaling connection"
                 assert not any(self.media.values()), "media of before are still open"
                 self._check_window(None, action.deadline_s, self.limits.signaling_window_s)
-                self.signaling = "connecting"
+                self._check_ours()
+                self.signaling = "asking"
             case a.OpenMedia(link):
                 assert self.end is None, "media opened after the end"
+                self._check_ours()
                 assert self.media[link] is None, "a second connection for the same media"
                 assert self.signaling == "up"
                 self._check_window(link, action.deadline_s, self.limits.media_window_s)
                 self.media[link] = "connecting"
             case a.Send():
                 assert self.end is None, "sent after the end"
+                self._check_ours()
                 assert self.signaling == "up"
             case a.Drop():
-                assert self.signaling in {"connecting", "up"}
+                assert self.signaling in {"asking", "connecting", "up"}
                 self.dropped.add(None)
             case a.CloseMedia(link):
                 assert self.media[link] is not None
@@ -123,30 +139,51 @@ class Model:
                 self.wake_s = until_s
             case a.End(outcome):
                 assert self.end is None, "a second end"
+                self._check_ours()
                 assert outcome.why, "an end without a reason"
                 assert outcome.state in FINAL_STATES
                 self.end = outcome
+            case a.Leave():
+                assert self.core.situation.letting_go is not None
+                assert not self.is_left
+                assert not any((self.signaling, *self.media.values())), "left with something open"
+                self.is_left = True
             case _:
                 pass
 
+    def _check_ours(self) -> None:
+        assert self.core.situation.letting_go is None, "something is done to a stream that is let go"
+
     def _check_window(self, link: MediaLink | None, deadline_s: float, length_s: float) -> None:
         """Only a success, or another server, gives a connection more time than it had."""
-        latest_s = self.windows.setdefault(link, deadline_s)
-        assert deadline_s <= latest_s, "an interruption extended the window"
-        assert deadline_s <= self.now_s + length_s
+        assert deadline_s <= self.windows.get(link, math.inf), "an interruption extended the window"
+        if self.is_held and link is None:
+            assert deadline_s == math.inf, "a held slot runs the window down"
+        else:
+            assert deadline_s <= self.now_s + length_s
+        self.windows[link] = deadline_s
 
     def check(self) -> None:
         """Check the invariants of any time."""
         phase, outcome = self.core.situation.phase, self.core.situation.outcome
         assert (outcome is not None) == (phase in {StreamPhase.READING_ON, StreamPhase.ENDED}), phase
         assert (self.end is not None) == (phase is StreamPhase.ENDED), phase
+        letting_go = self.core.situation.letting_go
+        assert (letting_go is not None) == (phase in {StreamPhase.LETTING_GO, StreamPhase.LET_GO}), phase
+        assert self.is_left == (phase is StreamPhase.LET_GO), phase
+        if letting_go is not None and self.let_go_s is None:
+            self.let_go_s = self.now_s
         for link, stage in self.media.items():
             assert link.is_open == (stage is not None), (link, stage)
             assert (link.state is LinkState.STREAMING) == (stage == "up"), (link, stage)
-        if self.end is None and self.signaling is None and not self.dropped:
+        if not self.is_over and self.signaling is None and not self.dropped:
             assert self.wake_s < math.inf or any(self.media.values()), "waits for nothing"
 
     # What happens
+
+    @property
+    def is_over(self) -> bool:
+        return self.end is not None or self.is_left
 
     def start(self) -> None:
         self.report(self.core.start)
@@ -154,7 +191,7 @@ class Model:
     def pass_time(self, seconds: float) -> None:
         """Let time pass, with all timers, and with the sockets that are being closed."""
         until_s = self.now_s + seconds
-        while self.wake_s <= until_s and self.end is None:
+        while self.wake_s <= until_s and not self.is_over:
             at_s = max(self.now_s, self.wake_s)
             if at_s > self.now_s + CLOSE_S:
                 self.finish_closing()
@@ -163,11 +200,13 @@ class Model:
         if seconds > CLOSE_S:
             self.finish_closing()
         self.now_s = max(self.now_s, until_s if self.wake_s > until_s else self.now_s)
+        if self.let_go_s is not None and self.now_s > self.let_go_s + READ_OUT_S + SLACK_S:
+            assert self.is_left, "it takes too long to let it go"
 
     def report_tick(self) -> None:
         self.recording.zoom_ms = round(self.now_s * 1000)
         for _ in range(10):
-            if self.wake_s > self.now_s or self.end is not None:
+            if self.wake_s > self.now_s or self.is_over:
                 return
             self.report(self.core.tick)
         raise AssertionError("a timer that never is done")
@@ -178,8 +217,19 @@ class Model:
         if None in self.dropped:
             self.close_signaling(None)
 
+    def permit(self, permission: Permission) -> None:
+        """The tenure answers who asks whether to connect."""
+        is_ours = self.core.situation.outcome is None
+        self.signaling = "connecting"
+        self.permitted = permission
+        self.report(self.core.signaling.permitted, permission)
+        if permission is Permission.LOST and is_ours:
+            assert None in self.dropped, "dials although the stream is another's"
+
     def signaling_up(self) -> None:
+        self.up_s = self.now_s
         self.signaling = "up"
+        self.is_held = False
         self.report(self.core.signaling_up, URLS)
 
     def close_signaling(self, error: RtmsdError | None, *, by_zoom: bool = False) -> None:
@@ -188,10 +238,29 @@ class Model:
             self.signaling = "down"
             self.report(self.core.signaling.went_down, by_zoom=by_zoom)
         self.signaling = None
+        self._follow_slot(error)
+        is_dropped = None in self.dropped
         self.dropped.discard(None)
         expects_end = self.core.situation.expects_end
+        must_let_go = self._must_let_go(error, was_up) and not is_dropped and not expects_end
         self.report(self.core.signaling.closed, error)
         self._check_losses(lost, was_up, expects_end)
+        if must_let_go:
+            assert self.core.situation.letting_go is not None, "a blind attempt stands against who has the stream"
+
+    def _must_let_go(self, error: RtmsdError | None, was_up: bool) -> bool:
+        """Whether Zoom, or whoever has the stream, shows that an attempt made blindly was wrong."""
+        if self.permitted is not Permission.BLIND or error is None:
+            return False
+        return self.now_s - self.up_s < TRIAL_S if was_up else is_held(error)
+
+    def _follow_slot(self, error: RtmsdError | None) -> None:
+        """Only Zoom's word says whether another connection has the slot: then no window has begun."""
+        if is_held(error) and None not in self.dropped:
+            self.is_held = True
+            self.windows.clear()
+        elif error is not None:
+            self.is_held = False
 
     def grant(self, link: MediaLink, absent: MediaType) -> None:
         self.media[link] = "granted"
@@ -223,6 +292,7 @@ class Model:
     def fail_over(self) -> None:
         if self.core.situation.outcome is None:
             self.windows = {None: self.now_s + self.limits.signaling_window_s}
+            self.is_held = False
         start = StartStream(
             product="meeting",
             session=SessionRef("meeting_uuid", "m"),
@@ -242,6 +312,10 @@ class Model:
             event_ts=event_ts,
         )
         self.report(self.core.interrupted, command)
+
+
+def is_held(error: RtmsdError | None) -> bool:
+    return isinstance(error, HandshakeRejected) and error.status_code == StatusCode.DUPLICATE_SIGNAL_REQUEST
 
 
 LOST = ConnectionLost("gone")

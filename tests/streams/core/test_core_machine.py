@@ -13,11 +13,11 @@ from rtmsd.protocol.causes import GapCause, RecordingState
 from rtmsd.protocol.enums import EventType, MediaType, StatusCode
 from rtmsd.protocol.messages import EventUpdate, Message, SessionStateUpdate, StreamStateUpdate
 from rtmsd.streams.core import situation, stream_core
-from rtmsd.streams.core.actions import RecordLost
+from rtmsd.streams.core.actions import End, RecordLost
 from rtmsd.streams.core.connections import MediaLink, MediaNotGranted, Uplink, UplinkState
 from rtmsd.streams.core.media import MediaDecisions
 from rtmsd.streams.core.outcome import Outcome
-from rtmsd.streams.core.reconnect import Window
+from rtmsd.streams.core.reconnect import Permission, Window
 from rtmsd.streams.core.signaling import SignalingDecisions
 from rtmsd.streams.core.situation import Situation
 from tests.streams.core.model import LOST, TRANSFERRED, Model
@@ -32,6 +32,8 @@ REFUSALS = [
     StatusCode.DUPLICATE_MEDIA_DATA_CONNECTION,
     StatusCode.INVALID_SIGNATURE,
 ]
+HELD = StatusCode.DUPLICATE_SIGNAL_REQUEST
+PERMISSIONS = [*[Permission.GRANTED] * 4, Permission.BLIND, Permission.BLIND, Permission.LOST, None]
 LINKS = st.integers(0, 2)
 LOSSES = [LOST, TRANSFERRED]
 UNSPOKEN = UnspokenProtocol("Zoom answered with protocol version 2")
@@ -60,7 +62,7 @@ class CoreMachine(RuleBasedStateMachine):
     @rule()
     def another_stream(self) -> None:
         """One that has ended says no more."""
-        if self.model.end is not None:
+        if self.model.is_over:
             self.settle()
             self.begin(SPLIT if len(self.model.media) == 1 else UNIFIED, self.model.now_s > 30)
 
@@ -82,6 +84,20 @@ class CoreMachine(RuleBasedStateMachine):
             if (link := self.link(number, "connecting")) is not None and link not in self.model.dropped:
                 self.model.grant(link, MediaType(0))
                 self.model.media_up(link)
+
+    @rule(permission=st.sampled_from(PERMISSIONS), odds=st.integers(0, 1))
+    def the_tenure_says(self, permission: Permission | None, odds: int) -> None:
+        """For one answer, or from now on."""
+        self.model.permission = permission
+        if self.model.signaling == "asking" and None not in self.model.dropped and permission is not None:
+            self.model.permit(permission)
+            if odds == 0:
+                self.model.permission = Permission.GRANTED
+
+    @rule(odds=st.integers(0, 9))
+    def it_is_let_go(self, odds: int) -> None:
+        if odds == 0:
+            self.model.report(self.model.core.signaling.let_go, "drained", GapCause.NODE_TAKEOVER)
 
     @rule(answer=st.sampled_from(ANSWERS))
     @precondition(lambda self: self.model.signaling == "connecting")
@@ -184,17 +200,18 @@ class CoreMachine(RuleBasedStateMachine):
             self.settle()
 
     def settle(self) -> None:
-        """Whatever came before: left alone, the stream ends, with all of it accounted for."""
+        """Whatever came before: left alone, the stream ends or is let go, with all of it accounted for."""
         model = self.model
+        self.the_tenure_says(Permission.GRANTED, 1)
         for _ in range(40):
-            if model.end is not None:
+            if model.is_over:
                 break
             if model.signaling is not None:
                 model.close_signaling(LOST)
             for link in [each for each, stage in model.media.items() if stage is not None]:
                 model.close_media(link, LOST)
             model.pass_time(20.0)
-        assert model.end is not None, "it neither recovers nor ends"
+        assert model.is_over, "it neither recovers nor ends"
         for link in [each for each, stage in model.media.items() if stage is not None]:
             model.close_media(link, None)
         if model.signaling is not None:
@@ -222,10 +239,14 @@ COURSE: list[Callable[[CoreMachine, Chance], None]] = [
     lambda machine, chance: machine.media_are_granted(chance.randrange(3), MediaType(0)),
     lambda machine, chance: machine.media_are_lost(chance.randrange(3)),
     lambda machine, chance: machine.media_are_refused(chance.randrange(3), StatusCode.INTERNAL_EXCEPTION),
+    lambda machine, chance: machine.the_tenure_says(chance.choice(PERMISSIONS), chance.randrange(2)),
+    lambda machine, chance: machine.the_tenure_says(Permission.GRANTED, 1),
+    lambda machine, chance: machine.it_is_let_go(chance.randrange(100)),
     lambda machine, chance: machine.somebody_asks(chance.choice(["failover", "interrupt", "reconnect"]), 1),
     sometimes(lambda machine, chance: machine.all_come_up(), "connecting"),
     sometimes(lambda machine, chance: machine.all_come_up(), "connecting"),
     sometimes(lambda machine, chance: machine.signaling_is_answered(LOST), "connecting"),
+    sometimes(lambda machine, chance: machine.signaling_is_answered(refusal(HELD)), "connecting"),
     sometimes(lambda machine, chance: machine.signaling_is_lost(chance.random() < 0.5, chance.choice(LOSSES)), "up"),
     sometimes(lambda machine, chance: machine.zoom_reports_the_stream(chance.choice([1, 2, 5, 6]), 12, None), "up"),
     sometimes(
@@ -279,6 +300,33 @@ def with_what_was_planned(uplink: Uplink, now_s: float, delay_s: float, attempt_
     uplink.move(UplinkState.WAITING)
 
 
+def without_notice(uplink: Uplink, now_s: float) -> None:
+    pass
+
+
+def unasked(decisions: SignalingDecisions, now_s: float, permission: Permission) -> None:
+    pass
+
+
+def left_at_once(decisions: SignalingDecisions, now_s: float, why: str, cause: GapCause | None = None) -> None:
+    if decisions._s.let_go(why):
+        decisions._s.leave()
+
+
+def as_any(uplink: Uplink, now_s: float) -> bool:
+    return False
+
+
+DECIDE = Situation.decide
+
+
+def for_others(situation: Situation, now_s: float, outcome: Outcome) -> None:
+    if situation.letting_go is None:
+        DECIDE(situation, now_s, outcome)
+    else:
+        situation.emit(End(outcome))
+
+
 def at_once(decisions: SignalingDecisions, now_s: float, *, by_zoom: bool) -> None:
     decisions._s.uplink.state = UplinkState.WAITING
     decisions.connect()
@@ -299,6 +347,16 @@ BROKEN: dict[str, tuple[object, str, object, str]] = {
     ),
     "media are opened twice": (MediaDecisions, "arrived", open_again, "second connection for the same media"),
     "a loss opens a new window": (Window, "open", always_anew, "extended the window"),
+    "a slot that another has runs the window down": (
+        Uplink,
+        "slot_held",
+        without_notice,
+        "a held slot runs the window down",
+    ),
+    "the stream is another's": (SignalingDecisions, "permitted", unasked, "although the stream is another's"),
+    "it is left with sockets open": (SignalingDecisions, "let_go", left_at_once, "left with something open"),
+    "it is thrown out and comes back": (Uplink, "is_on_trial", as_any, "stands against who has the stream"),
+    "it is let go and ends": (Situation, "decide", for_others, "done to a stream that is let go"),
     "a loss is reported twice": (MediaDecisions, "_lost", twice, "reported before"),
     "a loss has no cause": (Situation, "loss_cause", property(without_cause), "without a cause"),
     "an end has no reason": (stream_core, "outcome_of_stop", without_reason, "an end without a reason"),

@@ -90,11 +90,21 @@ def test_lives(inputs: list[StreamInput], phases: list[StreamPhase]) -> None:
     assert lived == phases
 
 
-@pytest.mark.parametrize("phase", list(StreamPhase))
+ENDING = {P.READING_ON, P.ENDED}
+LEAVING = {P.LETTING_GO, P.LET_GO}
+
+
+@pytest.mark.parametrize("phase", [phase for phase in StreamPhase if phase not in LEAVING])
 def test_the_end_is_possible_from_everywhere_and_for_good(phase: StreamPhase) -> None:
-    assert MOVES[phase, In.DECIDED] in {P.READING_ON, P.ENDED}
-    has_ended = phase in {P.READING_ON, P.ENDED}
-    assert MOVES.get((phase, In.STARTED_AGAIN)) is (None if has_ended else P.CONNECTING)
+    assert MOVES[phase, In.DECIDED] in ENDING
+    assert MOVES.get((phase, In.STARTED_AGAIN)) is (None if phase in ENDING else P.CONNECTING)
+
+
+@pytest.mark.parametrize("phase", [phase for phase in StreamPhase if phase not in ENDING | LEAVING])
+def test_a_stream_is_let_go_from_everywhere_but_the_end_and_for_good(phase: StreamPhase) -> None:
+    assert MOVES[phase, In.LETTING_GO] is P.LETTING_GO
+    assert {target for (source, _), target in MOVES.items() if source in LEAVING} == LEAVING
+    assert [what for (_, what), target in MOVES.items() if target is P.LET_GO] == [In.LET_GO]
 
 
 def test_our_illegal_move_is_a_bug_that_names_both_sides() -> None:
@@ -111,13 +121,25 @@ def test_zooms_late_word_on_an_ended_stream_is_ignored(what: StreamInput) -> Non
     assert machine.phase is P.ENDED
 
 
+ILLEGAL = {
+    In.HANDSHAKES_OK: ENDING | LEAVING,
+    In.SIGNALING_LOST: {P.LET_GO},
+    In.MEDIA_LOST: {P.LET_GO},
+    In.DECIDED: LEAVING,
+    In.ENDED: set(StreamPhase) - ENDING,
+    In.LETTING_GO: ENDING | LEAVING,
+    In.LET_GO: set(StreamPhase) - {P.LETTING_GO},
+}
+"""Moves of ours that are bugs."""
+
+
 class AnyInputs(RuleBasedStateMachine):
     """Any input in any order: what holds of each phase whatever led there."""
 
     def __init__(self) -> None:
         super().__init__()
         self.machine = StreamMachine()
-        self.decided = False
+        self.decided = self.let_go = False
         self.connected = False
 
     @rule(what=st.sampled_from(StreamInput))
@@ -126,12 +148,13 @@ class AnyInputs(RuleBasedStateMachine):
         try:
             legal = self.machine.feed(what)
         except LocalProtocolError:
-            assert what in {In.HANDSHAKES_OK, In.ENDED}
-            assert (before in {P.READING_ON, P.ENDED}) == (what is In.HANDSHAKES_OK)
+            assert before in ILLEGAL[what]
             assert self.machine.phase is before
             return
+        assert before not in ILLEGAL.get(what, set())
         assert legal or self.machine.phase is before
         self.decided = self.decided or what is In.DECIDED
+        self.let_go = self.let_go or what is In.LETTING_GO
         if what is In.HANDSHAKES_OK:
             self.connected = True
         elif what in {In.SIGNALING_LOST, In.STARTED_AGAIN}:
@@ -139,7 +162,8 @@ class AnyInputs(RuleBasedStateMachine):
 
     @invariant()
     def nothing_leads_out_of_the_end(self) -> None:
-        assert (self.machine.phase in {P.READING_ON, P.ENDED}) == self.decided
+        assert (self.machine.phase in ENDING) == self.decided
+        assert (self.machine.phase in LEAVING) == self.let_go
 
     @invariant()
     def nothing_runs_without_a_handshake_since_signaling_was_lost(self) -> None:
@@ -159,6 +183,7 @@ def test_words_of_the_manifest() -> None:
         "PAUSED": "paused",
         "RECOVERING_ALL": "recovering",
         "RECOVERING_MEDIA": "recovering",
+        "LETTING_GO": "recovering",
     }
 
 

@@ -1,17 +1,12 @@
-"""State files that were set aside: renamed, salvaged, and removed when they contain a revoked stream."""
+"""State files that were set aside: renamed, and removed when they contain a revoked stream."""
 
 import contextlib
 import enum
 import os
-import shutil
-import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
-
-from rtmsd.state import ledger
-from rtmsd.state.rows import StreamRow
 
 FILES: Final = ("", "-wal", "-shm")
 """Suffixes of the state file, and of the files that SQLite keeps beside it."""
@@ -64,24 +59,3 @@ def _contains(path: Path, needle: bytes) -> bool:
                 return True
             before = piece[-len(needle) :]
     return False
-
-
-def salvage(damaged: Path) -> list[StreamRow]:
-    """Return the streams that can still be read, from a copy: the set-aside file stays unchanged."""
-    copy = damaged.with_name(f"{damaged.name}.copy")
-    try:
-        for suffix in FILES[:2]:
-            with contextlib.suppress(FileNotFoundError):
-                shutil.copyfile(f"{damaged}{suffix}", f"{copy}{suffix}")
-        return list(_readable(copy))
-    except OSError:
-        return []
-    finally:
-        for suffix in FILES:
-            Path(f"{copy}{suffix}").unlink(missing_ok=True)
-
-
-def _readable(path: Path) -> Iterator[StreamRow]:
-    with contextlib.suppress(sqlite3.Error, TypeError), contextlib.closing(sqlite3.connect(path)) as db:
-        db.row_factory = sqlite3.Row
-        yield from ledger.readable(db)

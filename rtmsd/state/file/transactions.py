@@ -9,7 +9,7 @@ import attrs
 import trio
 
 from rtmsd.errors import StorageError
-from rtmsd.state.database import Database, Work
+from rtmsd.state.file.database import Database, Work
 
 T = TypeVar("T")
 

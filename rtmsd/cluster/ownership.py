@@ -1,0 +1,380 @@
+"""The streams that are mine: claimed before they are begun, held until they end or are another's."""
+
+import contextlib
+import secrets
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from typing import Any, Final, Protocol
+
+import attrs
+import structlog
+import trio
+
+from rtmsd.cluster.codec import BadRecord
+from rtmsd.cluster.engine import Away, EngineError, Fenced, Lost, OwnerStore
+from rtmsd.cluster.members import Members
+from rtmsd.cluster.records import Held, Own, TenureState, Why
+from rtmsd.commands import InterruptStream, StartStream, StopStream, StreamCommand, Verdict
+from rtmsd.errors import RtmsdError
+from rtmsd.protocol.causes import GapCause
+from rtmsd.state.rows import Known, StreamRow
+from rtmsd.state.verdicts import judge
+from rtmsd.streams.drivers.tenure import Permission
+
+log = structlog.get_logger(__name__)
+
+READ_S: Final = 1.0  # for an answer of the engine before a handshake
+AGAIN_S: Final = 1.0  # between questions that got none
+_ENDED: Final = 64  # streams that ended, and are not forgotten yet
+_TRIES: Final = 3  # of claims that came second to one who died since
+
+
+class Elsewhere(EngineError):
+    """The stream is a living member's, other than this one: `node`."""
+
+    def __init__(self, node: str) -> None:
+        super().__init__(f"the stream is owned by member {node}")
+        self.node = node
+
+
+class TooNew(EngineError):
+    """The stream's record was written by a newer version: it is left to members of that version."""
+
+    def __init__(self, version: int) -> None:
+        super().__init__(f"the stream's record is of version {version}; update rtmsd here")
+
+
+class Lives(Protocol):
+    """The streams of this process, as ownership needs them: the `Supervisor`."""
+
+    @property
+    def streams(self) -> Mapping[str, object]:
+        """The streams that are here now, by `rtms_stream_id`, until their files are finished or suspended."""
+
+    async def accept(self, command: StreamCommand) -> Verdict:
+        """Make a command to a stream of mine, or one that needs no owner, safe, then act on it."""
+
+    def adopt(
+        self,
+        row: StreamRow,
+        *,
+        begun_by: StreamCommand | None = None,
+        cause: GapCause | None = None,
+        takeover: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Begin a life now: new, by a command that was judged and stored, or resumed from another process."""
+
+    async def let_go(self, rtms_stream_id: str, why: str) -> None:
+        """Suspend a stream, without an end."""
+
+    def refusal(self, start: StartStream) -> str | None:
+        """Return why a new stream is refused here now; None: it is not."""
+
+    def refuse(self, start: StartStream, why: str) -> None:
+        """Take note that a new stream was refused: Zoom will try again, and somebody will look for it."""
+
+    async def wait_connected(self, rtms_stream_id: str) -> None:
+        """Return when the stream was connected for the first time, or is over."""
+
+
+@attrs.frozen
+class Holding:
+    """A stream of mine: the token proves it, epoch is the number of my tenure."""
+
+    token: int
+    epoch: int
+
+
+@attrs.frozen
+class _Claim:
+    """A claim, and what is to be begun when it is won."""
+
+    own: Own
+    seen: int
+    begun_by: StreamCommand | None = None
+    cause: GapCause | None = None
+    takeover: Mapping[str, Any] | None = None
+
+
+class Ownership:
+    """Claims streams for this member and has them begun. Also the `Tenure` that is asked before each handshake.
+
+    Args:
+        lives: begins and suspends what is claimed and lost.
+        apps: names of the configured apps.
+        cause: of the gap of a stream that is resumed for this reason.
+        patience_s: so long after a stream's first unanswered question a handshake waits for the engine's answer.
+        clock_ms: local time in milliseconds since the Unix epoch.
+    """
+
+    def __init__(
+        self,
+        members: Members,
+        store: OwnerStore,
+        lives: Lives,
+        *,
+        apps: Callable[[], Collection[str]],
+        cause: Callable[[Why], GapCause],
+        patience_s: float,
+        clock_ms: Callable[[], int],
+    ) -> None:
+        self._mine: dict[str, Holding] = {}
+        self._members, self._store, self._lives = members, store, lives
+        self._apps, self._cause, self._clock_ms = apps, cause, clock_ms
+        self._patience_s = patience_s
+        self._unanswered_s: dict[str, float] = {}  # since when the engine has not said whose it is
+        self._turns: dict[str, trio.Lock] = {}
+        self._unsure: dict[str, _Claim | None] = {}  # mine perhaps, and not alive; the claim whose answer is missing
+        self._is_unsure = trio.Event()
+
+    @property
+    def mine(self) -> Mapping[str, Holding]:
+        """The streams that live here, by `rtms_stream_id`."""
+        return {key: holding for key, holding in self._mine.items() if self.has(key)}
+
+    def has(self, rtms_stream_id: str) -> bool:
+        return rtms_stream_id in self._mine and rtms_stream_id in self._lives.streams
+
+    # Commands
+
+    async def accept(self, command: StreamCommand, *, gone: str | None = None) -> Verdict:
+        """Act on a command here: the stream is mine, or nobody's who lives, and then made mine.
+
+        Returns:
+            REFUSED also for a new stream that another member may take: nothing was written down.
+
+        Args:
+            gone: the incarnation of an owner that is known to have gone, whatever the table says.
+
+        Raises:
+            Elsewhere: a living member owns it.
+            Away: no answer of the engine; a claim may have been written, and is then found later.
+            TooNew: see there.
+        """
+        rtms_stream_id = command.rtms_stream_id
+        if self.has(rtms_stream_id):
+            try:
+                return await self._lives.accept(command)
+            except Fenced as fenced:
+                await self.lost(rtms_stream_id, str(fenced))
+        async with self._turn(rtms_stream_id):
+            for _ in range(_TRIES):
+                if self.has(rtms_stream_id):
+                    return await self._lives.accept(command)
+                held = await self.read(rtms_stream_id)
+                self._refuse_others(held, gone)
+                with contextlib.suppress(Lost):  # to whom, the next look shows
+                    return await self._accept(command, held)
+        raise Away("it is not settled who owns the stream")
+
+    def _refuse_others(self, held: Held, gone: str | None = None) -> None:
+        owner = self._members.owner(held.own)
+        if held.is_unfinished and owner is not None and not self._members.is_me(held.own) and owner.incarnation != gone:
+            raise Elsewhere(owner.node)
+
+    async def _accept(self, command: StreamCommand, held: Held) -> Verdict:
+        if held.own is not None and held.own.is_newer:
+            raise TooNew(held.own.version)
+        if held.is_unfinished:
+            await self._resume(held, self._why(held.own))
+            return await self._lives.accept(command)
+        if isinstance(command, StopStream) and command.event_ts is None:
+            command = attrs.evolve(command, event_ts=self._clock_ms())  # nothing else says when that stream was
+        others = frozenset(self._apps()) - {command.app}
+        verdict, known = judge(held.known, command, other_apps=others, received_ms=self._clock_ms())
+        if isinstance(command, InterruptStream) or known.row is None:
+            return await self._lives.accept(command)
+        if isinstance(command, StartStream) and self._refusal(command) is not None:
+            return Verdict.REFUSED if verdict is Verdict.NEW else verdict
+        if verdict is not Verdict.NEW:
+            return await self._lives.accept(command)
+        await self._claim(held, Why.STARTED, known, begun_by=command)
+        return Verdict.NEW
+
+    def _refusal(self, start: StartStream) -> str | None:
+        me = self._members.me
+        return f"it has {me.streams} streams" if me.streams >= me.capacity else self._lives.refusal(start)
+
+    def _why(self, own: Own | None) -> Why:
+        if own is None or self._members.is_me(own):
+            return Why.RESUMED
+        return Why.DIED if self._members.owner(own) is None else Why.UNREACHABLE
+
+    # Streams of others
+
+    async def take(self, held: Held, why: Why) -> bool:
+        """Claim a stream that nobody alive owns, and resume it. Returns False where another was quicker.
+
+        Raises:
+            Away: no answer of the engine; if the claim was written, the stream is resumed later.
+        """
+        assert held.known.row is not None
+        async with self._turn(held.known.row.rtms_stream_id):
+            try:
+                await self._resume(held, why)
+            except Lost:
+                return False
+        return True
+
+    async def revive(self, rtms_stream_id: str) -> None:
+        """Have a stream that lives in the engine live here, if none who lives owns it.
+
+        Raises:
+            Elsewhere: a living member does.
+            Lost, Away: no claim, or in doubt: as `take`.
+        """
+        async with self._turn(rtms_stream_id):
+            held = await self.read(rtms_stream_id)
+            self._refuse_others(held)
+            if held.is_unfinished and held.known.row is not None:
+                await self._resume(held, self._why(held.own))
+
+    async def _resume(self, held: Held, why: Why) -> None:
+        row = held.known.row
+        assert row is not None, "only a newer version's record is without"
+        if not self.has(row.rtms_stream_id):
+            await self._claim(held, why, held.known)
+
+    async def _claim(self, held: Held, why: Why, known: Known, *, begun_by: StreamCommand | None = None) -> None:
+        """Make a stream mine and begin its life.
+
+        Raises:
+            Lost: another was quicker.
+            Away: whether it is mine is found out later.
+        """
+        row, me = known.row, self._members.me
+        assert row is not None
+        own = Own(
+            rtms_stream_id=row.rtms_stream_id,
+            node=me.node,
+            incarnation=me.incarnation,
+            epoch=1 if held.own is None else held.own.epoch + 1,
+            nonce=secrets.token_hex(8),
+            why=why,
+            known=known,
+            more={} if held.own is None else held.own.more,
+        )
+        claim = _Claim(own, held.token, begun_by)
+        if begun_by is None:
+            before = None if held.own is None else held.own.node
+            takeover = {"why": str(why), "node": me.node, "from_node": before, "epoch": own.epoch}
+            claim = attrs.evolve(claim, cause=self._cause(why), takeover=takeover)
+        self._begin(claim, await self._token(claim))
+
+    async def _token(self, claim: _Claim) -> int:
+        """Write a claim and return its token. The claim is in doubt until the engine has answered."""
+        own = claim.own
+        self._unsure[own.rtms_stream_id] = claim
+        try:
+            token = await self._store.claim(own, seen=claim.seen)
+        except (Lost, BadRecord):
+            del self._unsure[own.rtms_stream_id]
+            raise
+        except BaseException as error:
+            self._is_unsure.set()
+            if not isinstance(error, Away):
+                raise
+            held = await self.read(own.rtms_stream_id)
+            if held.own is None or held.own.nonce != own.nonce:
+                raise
+            token = held.token
+        del self._unsure[own.rtms_stream_id]
+        return token
+
+    def _begin(self, claim: _Claim, token: int) -> None:
+        own = claim.own
+        assert own.known.row is not None
+        self._members.give(own.node)
+        self._lives.adopt(own.known.row, begun_by=claim.begun_by, cause=claim.cause, takeover=claim.takeover)
+        self._mine[own.rtms_stream_id] = Holding(token, own.epoch)
+        if len(self._mine) > 2 * len(self._lives.streams) + _ENDED:
+            self._mine = dict(self.mine)
+
+    # Losses
+
+    def let_go(self, rtms_stream_id: str) -> None:
+        """Take note that a stream was let go here. If the engine says that it is mine, it is resumed."""
+        self._mine.pop(rtms_stream_id, None)
+        self._doubt(rtms_stream_id, None)
+
+    async def lost(self, rtms_stream_id: str, why: str) -> None:
+        """Let go a stream that is known to be another's."""
+        if self._mine.pop(rtms_stream_id, None) is not None:
+            await self._lives.let_go(rtms_stream_id, why)
+
+    def _doubt(self, rtms_stream_id: str, claim: _Claim | None) -> None:
+        self._unsure[rtms_stream_id] = claim
+        self._is_unsure.set()
+
+    async def run(self) -> None:
+        """Until cancelled, find out about claims without an answer, and streams that were let go without knowledge."""
+        while True:
+            await self._is_unsure.wait()
+            self._is_unsure = trio.Event()
+            for rtms_stream_id in tuple(self._unsure):
+                try:
+                    await self._settle(rtms_stream_id)
+                except EngineError as error:
+                    log.info("owner not found out yet", rtms_stream_id=rtms_stream_id, error=str(error))
+                except Exception:
+                    log.exception("owner not found out", rtms_stream_id=rtms_stream_id)
+                    self._unsure.pop(rtms_stream_id, None)
+            if self._unsure:
+                self._is_unsure.set()
+                await trio.sleep(AGAIN_S)
+
+    async def _settle(self, rtms_stream_id: str) -> None:
+        async with self._turn(rtms_stream_id):
+            if rtms_stream_id not in self._unsure or self.has(rtms_stream_id):
+                self._unsure.pop(rtms_stream_id, None)
+                return
+            claim = self._unsure[rtms_stream_id]
+            try:
+                if claim is not None:  # the same again: it is written now if it was not, and may still be
+                    self._begin(claim, await self._token(claim))
+                    return
+                held = await self.read(rtms_stream_id)
+                del self._unsure[rtms_stream_id]
+                if self._members.is_me(held.own) and held.is_unfinished and held.known.row is not None:
+                    await self._resume(held, Why.RESUMED)
+            except Lost:
+                return
+
+    # Handshakes
+
+    async def may_connect(self, rtms_stream_id: str) -> Permission:
+        """Return whether the stream is mine, as the engine says it now. See `Tenure`."""
+        while True:
+            since_s = self._unanswered_s.setdefault(rtms_stream_id, trio.current_time())
+            try:
+                held = await self.read(rtms_stream_id)
+            except RtmsdError:
+                left_s = since_s + self._patience_s - trio.current_time()
+                if left_s <= 0:
+                    return Permission.BLIND
+                await trio.sleep(min(AGAIN_S, left_s))
+                continue
+            self._unanswered_s.pop(rtms_stream_id, None)
+            own = held.own
+            is_mine = own is not None and self._members.is_me(own) and own.state is TenureState.LIVE
+            return Permission.GRANTED if is_mine else Permission.LOST
+
+    async def read(self, rtms_stream_id: str) -> Held:
+        """Return what the engine says of a stream.
+
+        Raises:
+            Away: no answer within `READ_S`.
+        """
+        with trio.move_on_after(READ_S):
+            return await self._store.read(rtms_stream_id)
+        raise Away("the engine did not say in time who owns the stream")
+
+    @contextlib.asynccontextmanager
+    async def _turn(self, rtms_stream_id: str) -> AsyncIterator[None]:
+        """Do one thing at a time for each stream, as long as it has no life here."""
+        turn = self._turns.setdefault(rtms_stream_id, trio.Lock())
+        try:
+            async with turn:
+                yield
+        finally:
+            if not turn.locked() and self._turns.get(rtms_stream_id) is turn:
+                del self._turns[rtms_stream_id]

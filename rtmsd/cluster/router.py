@@ -1,0 +1,296 @@
+"""The router of webhooks: whichever member receives one, its stream's owner acts on it."""
+
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
+
+import structlog
+import trio
+
+from rtmsd.cluster.engine import Away, Bus, EngineError, Lost, Nobody, Refused
+from rtmsd.cluster.hooks import BadHook, decode_command, decode_verdict, encode_command, encode_verdict
+from rtmsd.cluster.members import Member, Members
+from rtmsd.cluster.ownership import Elsewhere, Lives, Ownership
+from rtmsd.cluster.records import Held
+from rtmsd.cluster.rules import has_room
+from rtmsd.commands import StartStream, StreamCommand, Verdict
+from rtmsd.errors import RtmsdError
+from rtmsd.http.throttle import Throttle
+
+log = structlog.get_logger(__name__)
+
+BUDGET_S: Final = 2.2  # of the 2.5 s after which the webhook's endpoint answers by itself
+ASK_S: Final = 0.8
+LOOK_AGAIN_S: Final = 0.05
+DELIVER_AGAIN_S: Final = 1.0
+MAX_KEPT: Final = 1000  # commands for owners that do not answer; past that they are not safe
+
+HOOK: Final = "hook"  # asks to judge a command and act on it
+STORED: Final = "stored"  # asks to act on a command that is judged, and stored where its owner has what it knows
+
+RESULTS: Final = ("answered", "moved", "nobody", "silent", "failed", "kept")
+"""What becomes of a command that is forwarded."""
+
+
+class Router:
+    """The `Intake` of a member. No command is forwarded twice: who gets it from another acts on it or says no.
+
+    Args:
+        choose: of members that take streams, the one to which a new one is given; None: there is none.
+        keep: makes a command safe whose owner does not answer in time; an exception means that it is not.
+        deliver_as: how a command that was kept, and was new, is handed to its owner later: `HOOK` or `STORED`.
+        act: acts on a `STORED` command to a stream of mine.
+
+    Attributes:
+        forwarded: counts, by `RESULTS`.
+        garbage: what other members sent and is no command, counted.
+    """
+
+    def __init__(
+        self,
+        members: Members,
+        bus: Bus,
+        ownership: Ownership,
+        lives: Lives,
+        *,
+        choose: Callable[[Sequence[Member]], str | None],
+        keep: Callable[[StreamCommand], Awaitable[Verdict]],
+        deliver_as: str,
+        act: Callable[[StreamCommand], None],
+    ) -> None:
+        self.forwarded = Counter(dict.fromkeys(RESULTS, 0))
+        self.garbage = 0
+        self._members, self._bus, self._ownership, self._lives = members, bus, ownership, lives
+        self._choose, self._keep, self._deliver_as, self._act = choose, keep, deliver_as, act
+        self._kept: dict[str, list[tuple[str, StreamCommand]]] = {}  # by stream, in order
+        self._nursery: trio.Nursery
+        self._garbage_logged = Throttle(10.0)
+        bus.serve(HOOK, self._serve_hook)
+        bus.serve(STORED, self._serve_stored)
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Deliver what was kept, until cancelled."""
+        async with trio.open_nursery() as self._nursery:
+            task_status.started()
+            await trio.sleep_forever()
+
+    # From Zoom
+
+    async def accept(self, command: StreamCommand) -> Verdict:
+        """See `Intake`. The owner's verdict is the answer.
+
+        Raises:
+            EngineError, StorageError: the command is not safe. A stop is perhaps carried out all the same.
+        """
+        try:
+            if command.rtms_stream_id in self._kept:  # it must not overtake what came before
+                return await self._later(command)
+            return await self._route(command)
+        except EngineError as error:
+            if isinstance(command, StartStream):
+                self._lives.refuse(command, str(error))
+            raise
+
+    async def _route(self, command: StreamCommand) -> Verdict:
+        deadline_s, gone = trio.current_time() + BUDGET_S, None
+        while True:
+            if self._ownership.has(command.rtms_stream_id):
+                return await self._ownership.accept(command)
+            try:
+                held = await self._ownership.read(command.rtms_stream_id)
+            except Away:
+                return await self._whoever_has_it(command)
+            owner = self._members.owner(held.own)
+            try:
+                if owner is None or owner.incarnation == gone or self._members.is_me(held.own):
+                    return await self._nobodys(command, held, gone)
+                verdict = await self._ask_owner(owner, command, held)
+            except Elsewhere:
+                await trio.sleep(LOOK_AGAIN_S)
+            else:
+                if verdict is not None:
+                    return verdict
+                gone = owner.incarnation
+            if trio.current_time() >= deadline_s:
+                raise Away("the owner of the stream changed again and again")
+
+    async def _ask_owner(self, owner: Member, command: StreamCommand, held: Held) -> Verdict | None:
+        """Forward a command to its stream's owner; None: it is gone, or has no use for a stream that it had once."""
+        try:
+            verdict = await self._ask(owner.node, HOOK, command)
+        except Nobody:
+            return None
+        except Away:
+            is_dead = self._members.owner(held.own) is None
+            return None if is_dead or not held.is_unfinished else await self._later(command)
+        return None if verdict is Verdict.REFUSED and not held.is_unfinished else verdict
+
+    async def _nobodys(self, command: StreamCommand, held: Held, gone: str | None) -> Verdict:
+        """Have a member act on a command to a stream that none who lives owns.
+
+        Raises:
+            Elsewhere: one does by now.
+        """
+        for node in self._takers(command, held):
+            if node == self._members.me.node:
+                verdict = await self._ownership.accept(command, gone=gone)
+            else:
+                try:
+                    verdict = await self._ask(node, HOOK, command)
+                except (Nobody, Away, Refused):
+                    continue
+            if verdict is not Verdict.REFUSED:
+                return verdict
+        if isinstance(command, StartStream):
+            self._lives.refuse(command, self._lives.refusal(command) or "no member takes another stream")
+        return Verdict.REFUSED
+
+    def _takers(self, command: StreamCommand, held: Held) -> list[str]:
+        """Return who is to act, the best first: for a new stream the members with room, else me if I take streams."""
+        me = self._members.me
+        is_new = isinstance(command, StartStream) and not held.is_unfinished
+        if not is_new and (has_room(me) or not held.is_unfinished):
+            return [me.node]
+        left = {node: member for node, member in self._members.living().items() if has_room(member)}
+        order = []
+        while (node := self._choose([*left.values()])) is not None:
+            order.append(node)
+            del left[node]
+        return order if me.node in order else [*order, me.node]
+
+    async def _ask(self, node: str, what: str, command: StreamCommand) -> Verdict:
+        """Forward a command, once.
+
+        Raises:
+            Nobody, Away, Refused: see `Bus.ask`.
+            Elsewhere: the stream is not that member's.
+        """
+        if isinstance(command, StartStream):
+            self._members.give(node)
+        result = "failed"
+        try:
+            answer = await self._bus.ask(node, what, encode_command(command), timeout_s=ASK_S)
+            verdict = decode_verdict(answer)
+            result = "moved" if verdict is None else "answered"
+        except Nobody:
+            result = "nobody"
+            raise
+        except Away:
+            result = "silent"
+            raise
+        except BadHook as bad:
+            raise Refused(f"member {node} answered what is no verdict") from bad
+        finally:
+            self.forwarded[result] += 1
+        if verdict is None:
+            raise Elsewhere("another")
+        return verdict
+
+    async def _whoever_has_it(self, command: StreamCommand) -> Verdict:
+        """The engine does not say who owns the stream: ask all, unless it is a start, which Zoom sends again."""
+        verdicts: list[Verdict] = []
+
+        async def ask(node: str) -> None:
+            try:
+                verdicts.append(await self._ask(node, HOOK, command))
+            except EngineError:
+                return
+            nursery.cancel_scope.cancel()
+
+        if not isinstance(command, StartStream):
+            async with trio.open_nursery() as nursery:
+                for node in self._members.living():
+                    if node != self._members.me.node:
+                        nursery.start_soon(ask, node)
+        if not verdicts:
+            raise Away("the engine does not say who owns the stream")
+        return verdicts[0]
+
+    # For owners that do not answer now
+
+    async def _later(self, command: StreamCommand) -> Verdict:
+        """Make a command safe here, and have it carried out when its owner answers."""
+        if sum(map(len, self._kept.values())) >= MAX_KEPT:
+            raise Away("too many commands wait for members that do not answer")
+        try:
+            verdict = await self._keep(command)
+        except RtmsdError:
+            if not isinstance(command, StartStream):  # Zoom's next try would come too late
+                self._deliver_later(HOOK, command)
+            raise
+        if verdict is Verdict.NEW:
+            self._deliver_later(self._deliver_as, command)
+            self.forwarded["kept"] += 1
+        return verdict
+
+    def redirect(self, command: StreamCommand) -> None:
+        """Have a command carried out that is stored, and came for a stream that was just let go here."""
+        self._deliver_later(STORED, command)
+
+    def _deliver_later(self, what: str, command: StreamCommand) -> None:
+        if command.rtms_stream_id in self._kept:
+            self._kept[command.rtms_stream_id].append((what, command))
+        else:
+            self._kept[command.rtms_stream_id] = [(what, command)]
+            self._nursery.start_soon(self._deliver, command.rtms_stream_id)
+
+    async def _deliver(self, rtms_stream_id: str) -> None:
+        kept = self._kept[rtms_stream_id]
+        try:
+            while kept:
+                await trio.sleep(DELIVER_AGAIN_S)
+                if await self._is_delivered(*kept[0]):
+                    del kept[0]
+        finally:
+            del self._kept[rtms_stream_id]
+
+    async def _is_delivered(self, what: str, command: StreamCommand) -> bool:
+        rtms_stream_id = command.rtms_stream_id
+        try:
+            held = await self._ownership.read(rtms_stream_id)
+            owner = self._members.owner(held.own)
+            if owner is not None and not self._members.is_me(held.own) and held.is_unfinished:
+                await self._ask(owner.node, what, command)
+            else:
+                await (self._ownership.accept(command) if what == HOOK else self._carry_out(command))
+        except Refused as refused:
+            log.error("webhook not delivered", rtms_stream_id=rtms_stream_id, why=str(refused))  # noqa: TRY400 foreseen
+        except EngineError:
+            return False
+        except Exception:
+            log.exception("webhook not delivered", rtms_stream_id=rtms_stream_id)
+        return True
+
+    async def _carry_out(self, command: StreamCommand) -> None:
+        """Act on a command that is stored: whoever begins the stream's life now, has read it."""
+        if self._ownership.has(command.rtms_stream_id):
+            self._act(command)
+        else:
+            await self._ownership.revive(command.rtms_stream_id)
+
+    # From other members
+
+    async def _serve_hook(self, data: bytes) -> bytes:
+        command = self._decode(data)
+        try:
+            return encode_verdict(await self._ownership.accept(command))
+        except Elsewhere:
+            return encode_verdict(None)
+        except RtmsdError as error:
+            raise EngineError(str(error)) from error
+
+    async def _serve_stored(self, data: bytes) -> bytes:
+        try:
+            await self._carry_out(self._decode(data))
+        except (Elsewhere, Lost):
+            return encode_verdict(None)
+        return encode_verdict(Verdict.NEW)
+
+    def _decode(self, data: bytes) -> StreamCommand:
+        try:
+            return decode_command(data)
+        except BadHook as bad:
+            self.garbage += 1
+            if (more := self._garbage_logged.admit()) is not None:
+                log.warning("another member sent what is no command", why=str(bad), more_since_last=more)
+            raise

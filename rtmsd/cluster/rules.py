@@ -1,0 +1,103 @@
+"""The rules by which members choose an owner: ranking, placement, and who may take a stream. Pure."""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from random import Random
+from typing import Final, Protocol
+
+from rtmsd.cluster.engine import Placed
+from rtmsd.cluster.records import VERSION, Log
+
+_NONE_GIVEN: Final[Mapping[str, int]] = {}
+
+
+class Candidate(Protocol):
+    """A member that may be given a stream: one of `members.Member`, or a `records.Beat`."""
+
+    @property
+    def node(self) -> str: ...
+    @property
+    def streams(self) -> int: ...
+    @property
+    def capacity(self) -> int: ...
+    @property
+    def is_draining(self) -> bool: ...
+    @property
+    def is_ready(self) -> bool: ...
+
+
+def rank(node_names: Iterable[str], rtms_stream_id: str) -> list[str]:
+    """Return the members in the order in which they are to take over a stream, the best first.
+
+    It is the same on every member and in every version. Who joins or leaves changes nothing in the order of the others,
+    and streams are spread evenly.
+    """
+
+    def weight(node: str) -> tuple[bytes, str]:
+        return hashlib.blake2b(f"{node}\0{rtms_stream_id}".encode(errors="surrogatepass"), digest_size=8).digest(), node
+
+    return sorted(node_names, key=weight, reverse=True)
+
+
+def has_room(member: Candidate, given: int = 0) -> bool:
+    """Whether a member takes another stream.
+
+    Args:
+        given: streams that it got, but does not count yet.
+    """
+    return member.is_ready and not member.is_draining and member.streams + given < member.capacity
+
+
+def may_take(me: Candidate, record_version: int) -> bool:
+    """Whether this member may claim a stream whose record has this version."""
+    return has_room(me) and record_version <= VERSION
+
+
+def place(members: Sequence[Candidate], random: Random, given: Mapping[str, int] = _NONE_GIVEN) -> str | None:
+    """Return a member for a new stream: of two random ones that have room, the one with less load.
+
+    The least loaded of all would be everybody's choice at once, since loads are known with a delay.
+
+    Args:
+        given: streams that a member got since it last said how many it has, by node.
+
+    Returns:
+        None when nobody has room.
+    """
+    rooms = [member for member in members if has_room(member, given.get(member.node, 0))]
+    return _least(random.sample(rooms, min(2, len(rooms))), given)
+
+
+def least_loaded(members: Iterable[Candidate], here: str, given: Mapping[str, int] = _NONE_GIVEN) -> str | None:
+    """Return the member with the least load that has room; among equals `here`, else the first by name.
+
+    Args:
+        here: this member, to which a stream need not be forwarded.
+        given: as in `place`.
+
+    Returns:
+        None when nobody has room.
+    """
+    rooms = [member for member in members if has_room(member, given.get(member.node, 0))]
+    return _least(sorted(rooms, key=lambda member: (member.node != here, member.node)), given)
+
+
+def _least(members: Sequence[Candidate], given: Mapping[str, int]) -> str | None:
+    """Return the first of those with the least share of what they take."""
+
+    def load(member: Candidate) -> float:
+        return (member.streams + given.get(member.node, 0)) / member.capacity
+
+    return min(members, key=load).node if members else None
+
+
+def without_repeats(logs: Iterable[Placed[Log]]) -> Iterator[Log]:
+    """Yield the appended of one stream without those that were appended again as their answer was lost.
+
+    Appends of one tenure come one after the other: a repeated one follows the first at once.
+    """
+    newest = (0, -1)
+    for each in logs:
+        if (each.record.token, each.record.n) > newest:
+            newest = (each.record.token, each.record.n)
+            yield each.record

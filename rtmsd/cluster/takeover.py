@@ -1,0 +1,145 @@
+"""The takeover of streams whose owner died: each is claimed by one of the living, and resumed there."""
+
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
+
+import structlog
+import trio
+
+from rtmsd.cluster.engine import EngineError, OwnerStore
+from rtmsd.cluster.members import Member, Members
+from rtmsd.cluster.ownership import Lives, Ownership
+from rtmsd.cluster.records import Held, Why
+from rtmsd.cluster.rules import rank
+from rtmsd.state.rows import StreamRow
+
+log = structlog.get_logger(__name__)
+
+HANDSHAKES: Final = 64  # at a time
+CONNECT_S: Final = 5.0  # after which a stream that does not come up holds up no other
+RANK_S: Final = 1.0
+SWEEP_EVERY_S: Final = 10.0  # also without a death: whom nobody could take then may be taken now
+AGAIN_S: Final = 1.0  # after a sweep or a claim that failed
+
+RESULTS: Final = ("taken", "late", "failed")
+"""late: another was quicker."""
+
+
+class Takeover:
+    """Looks for orphans at the start, at each death, and now and then.
+
+    Args:
+        in_order: sorts streams, those first that have waited longest: see `longest_out_first`.
+        observe_s: is given the time from a death, or the start, to each claim, in seconds.
+
+    Attributes:
+        results: claims, counted by reason and `RESULTS`.
+    """
+
+    def __init__(
+        self,
+        members: Members,
+        store: OwnerStore,
+        ownership: Ownership,
+        lives: Lives,
+        *,
+        in_order: Callable[[list[StreamRow]], Awaitable[list[StreamRow]]],
+        handshakes: int = HANDSHAKES,
+        observe_s: Callable[[float], None] = lambda seconds: None,
+    ) -> None:
+        self.results = Counter({(why, result): 0 for why in (Why.RESUMED, Why.DIED) for result in RESULTS})
+        self._members, self._store, self._ownership, self._lives = members, store, ownership, lives
+        self._in_order, self._observe_s = in_order, observe_s
+        self._handshakes = trio.CapacityLimiter(handshakes)
+        self._waiting: set[str] = set()
+
+    async def run(self) -> None:
+        """Take over what has no owner, until cancelled."""
+        seen, is_start = self._members.deaths, True
+        async with trio.open_nursery() as nursery:
+            while True:
+                again_s = SWEEP_EVERY_S
+                try:
+                    await self._sweep(nursery, is_start=is_start)
+                    is_start = False
+                except EngineError as error:
+                    log.warning("orphaned streams not found out", why=str(error))
+                    again_s = AGAIN_S
+                except Exception:
+                    log.exception("orphaned streams not found out")
+                with trio.move_on_after(again_s):
+                    seen = await self._members.wait_death(seen)
+
+    async def _sweep(self, nursery: trio.Nursery, *, is_start: bool) -> None:
+        since_s = trio.current_time()
+        orphans = await self._store.orphans(self._members.incarnations())
+        by_id = {held.known.row.rtms_stream_id: held for held in orphans if held.known.row is not None}
+        rows = [held.known.row for held in by_id.values() if held.known.row is not None]
+        for row in await self._in_order(rows):
+            held = by_id[row.rtms_stream_id]
+            if row.rtms_stream_id in self._waiting or self._ownership.has(row.rtms_stream_id):
+                continue
+            place = self._rank(held, row.rtms_stream_id, is_start=is_start)
+            if place is not None:
+                self._waiting.add(row.rtms_stream_id)
+                nursery.start_soon(self._take_in_turn, row.rtms_stream_id, place, since_s)
+                await trio.lowlevel.checkpoint()  # tasks that begin in one turn may run in either order
+
+    def _rank(self, held: Held, rtms_stream_id: str, *, is_start: bool) -> int | None:
+        """Return my rank among those who can take the stream; None: I cannot.
+
+        A later life of its owner comes first: it has the files. At the start all are about to get ready.
+        """
+        able = able_to_take([*self._members.living().values()], is_start=is_start)
+        order = rank(able, rtms_stream_id)
+        if held.own is not None and held.own.node in order:
+            order = [held.own.node, *(node for node in order if node != held.own.node)]
+        me = self._members.me.node
+        return order.index(me) if me in order else None
+
+    async def _take_in_turn(self, rtms_stream_id: str, place: int, since_s: float) -> None:
+        try:
+            await trio.sleep(place * RANK_S)
+            while not await self._is_settled(rtms_stream_id, since_s):  # noqa: ASYNC110 the engine has no event for it
+                await trio.sleep(AGAIN_S)
+        except Exception:
+            log.exception("stream not taken over", rtms_stream_id=rtms_stream_id)
+        finally:
+            self._waiting.remove(rtms_stream_id)
+
+    async def _is_settled(self, rtms_stream_id: str, since_s: float) -> bool:
+        """Try to claim a stream that nobody owns, and say whether that is done with."""
+        async with self._handshakes:
+            why = Why.DIED
+            try:
+                held = await self._ownership.read(rtms_stream_id)
+                if not held.is_unfinished or held.known.row is None or self._members.owner(held.own) is not None:
+                    return True  # of a newer version, the members of that version take care
+                if held.own is None or held.own.node == self._members.me.node:
+                    why = Why.RESUMED
+                is_taken = await self._ownership.take(held, why)
+            except EngineError as error:
+                self.results[why, "failed"] += 1
+                log.warning("stream not taken over", rtms_stream_id=rtms_stream_id, error=str(error))
+                return False
+            self.results[why, "taken" if is_taken else "late"] += 1
+            if is_taken:
+                self._observe_s(trio.current_time() - since_s)
+                before = None if held.own is None else held.own.node
+                log.info("stream taken over", rtms_stream_id=rtms_stream_id, owner_before=before, why=why)
+                with trio.move_on_after(CONNECT_S):
+                    await self._lives.wait_connected(rtms_stream_id)
+            return is_taken  # who was quicker has it, as the next look shows
+
+
+def able_to_take(members: Sequence[Member], *, is_start: bool) -> list[str]:
+    """Return those among whom orphans are shared out. With nobody undrained left, drained ones go on with them.
+
+    Args:
+        is_start: all count that are about to get ready.
+    """
+    members = members if is_start else [member for member in members if member.is_ready] or members
+    undrained = [member for member in members if not member.is_draining]
+    with_room = [member for member in undrained if member.streams < member.capacity]
+    return [member.node for member in with_room or undrained or members]

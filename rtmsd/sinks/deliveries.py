@@ -2,6 +2,9 @@
 
 The queue is in the state file (`rtmsd/state/deliveries.py`). A delivery is marked as running before its sink is
 called, and as done or failed after: a process that dies in between leaves it to the next one.
+
+Where several processes share a state file, one of them runs the deliveries. The others queue theirs, and tell it
+(`Elsewhere`).
 """
 
 import os
@@ -48,6 +51,34 @@ class Transactions(Protocol):
     async def expunge(self, rtms_stream_id: str) -> None: ...
 
 
+class Elsewhere(Protocol):
+    """The process that runs the deliveries, for one that only queues some. It may be told the same twice."""
+
+    def due(self) -> None:
+        """Begin what is due."""
+
+    async def hold(self, rtms_stream_id: str) -> None:
+        """Do what `Deliveries.revoke` does."""
+
+    def release(self, rtms_stream_id: str) -> None:
+        """Do what `Deliveries.closed` does."""
+
+
+@attrs.frozen
+class Figures:
+    """How deliveries stand, as the process that runs them knows it.
+
+    Attributes:
+        counts, dead_ms, warnings: as those of `Deliveries`.
+        results: how deliveries ended since these figures were given last.
+    """
+
+    counts: Sequence[tuple[str, str, int]]
+    dead_ms: int | None
+    warnings: Mapping[str, str]
+    results: Sequence[tuple[str, str, int]]
+
+
 @attrs.frozen
 class _Run:
     """A delivery under way."""
@@ -65,6 +96,7 @@ class Deliveries:
         counts: how many there are, by sink and state, of those that are not done.
         dead_ms: local time at which the latest delivery of a configured sink, or revocation, died; None without any.
         warnings: by sink, what is wrong with what its section names.
+        elsewhere: the process that runs what is queued here; None: this one.
     """
 
     def __init__(self, journal: Transactions, root: Path, local_ms: Callable[[], int]) -> None:
@@ -72,6 +104,7 @@ class Deliveries:
         self.counts: Mapping[tuple[str, DeliveryState], int] = {}
         self.dead_ms: int | None = None
         self.warnings: dict[str, str] = {}
+        self.elsewhere: Elsewhere | None = None
         self._journal = journal
         self._root = root
         self._local_ms = local_ms
@@ -122,6 +155,9 @@ class Deliveries:
 
     async def revoke(self, rtms_stream_id: str) -> None:
         """Kill what runs for a stream, and begin nothing for it until `closed`: what is stored is to be deleted."""
+        if self.elsewhere is not None:
+            await self.elsewhere.hold(rtms_stream_id)
+            return
         self._held.add(rtms_stream_id)
         runs = [
             run
@@ -135,6 +171,9 @@ class Deliveries:
 
     def closed(self, rtms_stream_id: str) -> None:
         """Begin what is due, as the journal has closed a stream."""
+        if self.elsewhere is not None:
+            self.elsewhere.release(rtms_stream_id)
+            return
         if rtms_stream_id in self._held or self._sinks:  # else, as a rule, nothing was queued
             self._wake.set()
         self._held.discard(rtms_stream_id)
@@ -190,7 +229,31 @@ class Deliveries:
         if not await self._journal.transact(partial(queue.replay, number=number, now_ms=self._local_ms())):
             raise NotDead(f"delivery {number} is {row.state}: only a dead one can be replayed")
         log.info("delivery replayed", sink=row.sink, delivery=number, rtms_stream_id=row.rtms_stream_id)
+        self.due()
+
+    def due(self) -> None:
+        """Begin what is due, as something was queued."""
+        if self.elsewhere is not None:
+            self.elsewhere.due()
         self._wake.set()
+
+    # Where several processes queue deliveries
+
+    def figures(self, results: Mapping[tuple[str, str], int]) -> Figures:
+        """Return how deliveries stand here; `results` are those that ended since the last time."""
+        return Figures(
+            counts=[(sink, state.value, number) for (sink, state), number in self.counts.items()],
+            dead_ms=self.dead_ms,
+            warnings=dict(self.warnings),
+            results=[(sink, result, number) for (sink, result), number in results.items()],
+        )
+
+    def learn(self, figures: Figures) -> None:
+        """Take over how deliveries stand elsewhere."""
+        self.counts = {(sink, DeliveryState(state)): number for sink, state, number in figures.counts}
+        self.dead_ms, self.warnings = figures.dead_ms, dict(figures.warnings)
+        for sink, result, number in figures.results:
+            self.results[sink, result] += number
 
     # Running
 

@@ -1,6 +1,6 @@
 """The sockets of the admin server, opened before any stream lives: a daemon that cannot have them starts nothing."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
 
@@ -8,9 +8,8 @@ import attrs
 import trio
 
 from rtmsd.admin.listener import inherited_admin_socket, open_admin_socket
-from rtmsd.admin.server import serve_admin, serve_metrics
+from rtmsd.admin.server import Answer, serve_callers, serve_metrics
 from rtmsd.config import AdminConfig
-from rtmsd.daemon.backend import Backend
 from rtmsd.http.listening import address_of, inherited, open_tcp
 
 METRICS_KEY: Final = "admin.metrics_listen"
@@ -23,13 +22,16 @@ class AdminSockets:
     admin: Sequence[trio.SocketListener]
     metrics: Sequence[trio.SocketListener]
 
-    async def serve(self, backend: Backend, nursery: trio.Nursery) -> None:
-        """Answer from now on, in tasks of `nursery`, and give the backend the addresses."""
-        backend.listening["admin"] = [listener.socket.getsockname() for listener in self.admin]
-        await nursery.start(serve_admin, self.admin, backend)
+    async def serve(
+        self, answer: Answer, metrics: Callable[[], bytes | Awaitable[bytes]], nursery: trio.Nursery
+    ) -> dict[str, list[str]]:
+        """Answer from now on, in tasks of `nursery`. Returns the addresses by door."""
+        listening = {"admin": [listener.socket.getsockname() for listener in self.admin]}
+        await nursery.start(serve_callers, self.admin, answer)
         if self.metrics:
-            backend.listening["metrics"] = [address_of(listener) for listener in self.metrics]
-            await nursery.start(serve_metrics, self.metrics, backend.metrics)
+            listening["metrics"] = [address_of(listener) for listener in self.metrics]
+            await nursery.start(serve_metrics, self.metrics, metrics)
+        return listening
 
 
 @asynccontextmanager

@@ -4,7 +4,7 @@ A state file that was lost is rebuilt from the recordings.
 """
 
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -42,8 +42,11 @@ class Holdings:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, config: Config) -> AsyncIterator[Self]:
+    async def open(cls, config: Config, *, is_shared: bool = False) -> AsyncIterator[Self]:
         """Lock and open what the configuration names.
+
+        Args:
+            is_shared: with workers, which `join`.
 
         Raises:
             AlreadyRunningError: another daemon holds the state file, or recordings.
@@ -51,10 +54,28 @@ class Holdings:
         """
         keys = {directory: config.directory_key(directory) for directory in config.directories}
         with Directories.locked(keys) as directories:
-            async with contextlib.aclosing(await LocalJournal.open(config.state.file)) as journal:
+            async with contextlib.aclosing(await LocalJournal.open(config.state.file, is_shared=is_shared)) as journal:
                 await _remember(directories, journal)
                 await _recover_streams(journal, directories)
                 yield cls(directories, journal)
+
+    @classmethod
+    @asynccontextmanager
+    async def join(
+        cls, config: Config, state_lock: Sequence[int], directories: Mapping[Path, Sequence[int]]
+    ) -> AsyncIterator[Self]:
+        """Open, as a worker, what the parent holds.
+
+        Args:
+            state_lock: inherited descriptors of the lock on the state file.
+            directories: the same of the directories of recordings.
+
+        Raises:
+            StorageError: something cannot be read or written.
+        """
+        with Directories.inherited(directories) as inherited:
+            async with contextlib.aclosing(await LocalJournal.join(config.state.file, state_lock)) as journal:
+                yield cls(inherited, journal)
 
     async def look_after(self, librarian: Librarian, deliveries: Deliveries, config: Callable[[], Config]) -> None:
         """Prune, tidy, deliver, and watch what is taken away, until cancelled. One process of a daemon does it.

@@ -4,15 +4,16 @@ The writers are started first and stopped last: streams need them to the end.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import attrs
 import structlog
 import trio
 
+from rtmsd.admin.server import Answer
 from rtmsd.commands import Intake
 from rtmsd.config import Config
 from rtmsd.daemon.admin_sockets import open_admin_sockets
@@ -22,6 +23,8 @@ from rtmsd.daemon.holdings import Holdings
 from rtmsd.daemon.shutdown_deadline import ShutdownDeadline
 from rtmsd.recording.writers import Writers
 from rtmsd.sinks.hub import LiveHub
+from rtmsd.state.journal import Journal
+from rtmsd.state.rows import StreamRow
 from rtmsd.streams.restart import Restarter
 from rtmsd.streams.resting import let_rest
 from rtmsd.streams.supervisor import Supervisor
@@ -38,19 +41,48 @@ STOP_MARGIN_S: Final = 5.0  # for all that has no time of its own at a stop
 LEAST_BUFFER_BYTES: Final = 65536  # of a process, however many share
 
 
+@attrs.frozen
+class Doors:
+    """Who answers at the doors of a process.
+
+    Attributes:
+        intake: takes the webhooks.
+        admin: answers at the admin socket.
+        metrics: renders them for Prometheus.
+    """
+
+    intake: Intake
+    admin: Answer
+    metrics: Callable[[], bytes | Awaitable[bytes]]
+
+
 class Role(Protocol):
     """What a process is beside others: the only one, or a worker.
 
     Attributes:
         processes: how many share `buffer_bytes` and `max_connections`.
+        to_resume: returns the streams that this process takes up when it starts; None: all that are unfinished.
     """
 
     @property
     def processes(self) -> int: ...
 
-    async def accompany(self, backend: Backend, *, task_status: trio.TaskStatus[Intake]) -> None:
+    @property
+    def to_resume(self) -> Callable[[], Awaitable[Sequence[StreamRow]]] | None: ...
+
+    def make_supervisor(
+        self,
+        config: Config,
+        journal: Journal,
+        writers: Writers,
+        restarter: Restarter,
+        on_event: Callable[[dict[str, Any]], None],
+    ) -> Supervisor:
+        """Return the supervisor of this process, connected with those of the others."""
+
+    async def accompany(self, backend: Backend, *, task_status: trio.TaskStatus[Doors]) -> None:
         """Do what this process does beside its streams, from when those of earlier processes are resumed, until
-        cancelled, after the last file is written. Started with who takes webhooks.
+        cancelled, after the last file is written. Started with who answers at the doors.
         """
 
     def serving(self, backend: Backend) -> None:
@@ -106,9 +138,7 @@ class Process:
             writers = Writers.open(attrs.evolve(config.recording, buffer_bytes=share), holdings.directories)
             api = ZoomApi()
             restarter = Restarter(api, lambda: supervisor.config)
-            supervisor = Supervisor(
-                config, holdings.journal, writers, restarter=restarter, on_event=self._events.publish
-            )
+            supervisor = self._role.make_supervisor(config, holdings.journal, writers, restarter, self._events.publish)
             let_rest(self._events, lambda: supervisor.config)
             await base.start(writers.run)
             health, path = Health(config, supervisor, writers), self._config_path
@@ -130,13 +160,13 @@ class Process:
         health, sockets = backend.health, self._sockets
         admin = open_admin_sockets(self._config.admin, sockets.get("admin", []), sockets.get("metrics", []))
         async with admin as admin_sockets, trio.open_nursery() as streams:
-            await streams.start(supervisor.run)
+            await streams.start(supervisor.run, self._role.to_resume)
             await streams.start(health.watch)
             streams.start_soon(backend.metrics_source.loop_lag.measure)
-            intake: Intake = await base.start(self._role.accompany, backend)
-            await admin_sockets.serve(backend, streams)
+            doors: Doors = await base.start(self._role.accompany, backend)
+            backend.listening |= await admin_sockets.serve(doors.admin, doors.metrics, streams)
             async with trio.open_nursery() as requests:
-                await self._open_webhook(backend, intake, requests)
+                await self._open_webhook(backend, doors.intake, requests)
                 health.phase = Phase.SERVING
                 self._role.serving(backend)
                 task_status.started(backend)
@@ -144,7 +174,7 @@ class Process:
                 log.info("stopping", streams=len(supervisor.streams), end_streams=self._end_streams)
                 health.phase = Phase.STOPPING
                 supervisor.deliveries.stop()
-                self._role.stopping(self._stop_limit_s + STOP_MARGIN_S)
+                self._role.stopping(stop_limit_s(self._config) + STOP_MARGIN_S)
                 if not self._end_streams:  # a stream that is left to be resumed must not wait for programs
                     with self._deadline.limit(trio.CancelScope(), self._config.streams.drain_s):
                         await supervisor.deliveries.until_idle()
@@ -171,15 +201,10 @@ class Process:
             partial(serve, app, settings, stats=health.webhooks, fds=fds, shutdown=self._closing)
         )
 
-    @property
-    def _stop_limit_s(self) -> float:
-        """Programs, or ending streams, may take `drain_s`, and files as long again when the disk is slow."""
-        return WEBHOOK_GRACE_S + 2 * self._config.streams.drain_s + STOP_MARGIN_S
-
     async def wait_expired(self) -> None:
         """Return when a stop has taken longer than all its steps together may."""
         await self._stopping.wait()
-        await self._deadline.wait_deadline(self._stop_limit_s)
+        await self._deadline.wait_deadline(stop_limit_s(self._config))
 
     def stop(self, *, end_streams: bool = False) -> None:
         """Begin to stop; a second call shortens what is left."""
@@ -187,6 +212,11 @@ class Process:
         if self._stopping.is_set():
             self._deadline.hurry()
         self._stopping.set()
+
+
+def stop_limit_s(config: Config) -> float:
+    """Programs, or ending streams, may take `drain_s`, and files as long again when the disk is slow."""
+    return WEBHOOK_GRACE_S + 2 * config.streams.drain_s + STOP_MARGIN_S
 
 
 def _import_make_app() -> "Callable[..., WholeRequestApp]":

@@ -3,21 +3,27 @@
 import gc
 import os
 import signal
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Final, NoReturn, Protocol
+from typing import Any, Final, NoReturn, Protocol
 
 import structlog
 import trio
 
 from rtmsd import config as configuration
 from rtmsd import log as logging
-from rtmsd.commands import Intake
+from rtmsd.admin.server import answer
 from rtmsd.config import Config
 from rtmsd.daemon.backend import Backend
 from rtmsd.daemon.holdings import Holdings
-from rtmsd.daemon.process import Process
+from rtmsd.daemon.process import Doors, Process
 from rtmsd.errors import ConfigError, RtmsdError, leaves
+from rtmsd.recording.writers import Writers
+from rtmsd.state.journal import Journal
 from rtmsd.streams.descriptors import raise_limit
+from rtmsd.streams.restart import Restarter
+from rtmsd.streams.supervisor import Supervisor
 from rtmsd.system.notify import Notifier, listen_fds
 
 log = structlog.get_logger()
@@ -31,7 +37,14 @@ STATUS_EVERY_S: Final = 10.0  # unless the watchdog is fed more often
 
 
 class Runnable(Protocol):
-    """The daemon, its parent, or a worker."""
+    """The daemon, its parent, or a worker.
+
+    Attributes:
+        is_clean: all that ended has ended as it should.
+    """
+
+    @property
+    def is_clean(self) -> bool: ...
 
     async def run(self) -> object:
         """Run until it is stopped."""
@@ -63,9 +76,9 @@ def prepare(config: Config) -> None:
 
 def run_prepared(daemon: Runnable) -> int:
     """Run until the end. Returns the exit status of the contract."""
-    status = EXIT_OK
     try:
         trio.run(_run, daemon)
+        status = EXIT_OK if daemon.is_clean else EXIT_FAILED
     except* RtmsdError as group:  # of the machine, not of the configuration: the next start may succeed
         log.error("cannot run", errors=[str(error) for error in leaves(group)])  # noqa: TRY400 foreseen: no traceback
         status = EXIT_FAILED
@@ -100,7 +113,9 @@ def sockets_of_service_manager() -> dict[str, list[int]]:
 class Daemon:
     """The only process: it holds what it needs, and looks after that. See `Role`."""
 
+    is_clean = True
     processes = 1
+    to_resume = None
 
     def __init__(self, config_path: Path, config: Config, *, end_streams: bool) -> None:
         self._config = config
@@ -128,14 +143,24 @@ class Daemon:
             await self._process.run(self._holdings, task_status=task_status)
             nursery.cancel_scope.cancel()
 
-    async def accompany(self, backend: Backend, *, task_status: trio.TaskStatus[Intake]) -> None:
+    def make_supervisor(
+        self,
+        config: Config,
+        journal: Journal,
+        writers: Writers,
+        restarter: Restarter,
+        on_event: Callable[[dict[str, Any]], None],
+    ) -> Supervisor:
+        return Supervisor(config, journal, writers, restarter=restarter, on_event=on_event)
+
+    async def accompany(self, backend: Backend, *, task_status: trio.TaskStatus[Doors]) -> None:
         supervisor = backend.supervisor
         async with trio.open_nursery() as nursery:
             nursery.start_soon(
                 self._holdings.look_after, supervisor.librarian, supervisor.deliveries, lambda: supervisor.config
             )
             nursery.start_soon(self._notify_service_manager, backend)
-            task_status.started(supervisor)
+            task_status.started(Doors(supervisor, partial(answer, backend), backend.metrics))
 
     def serving(self, backend: Backend) -> None:
         log.info("webhook listening", address=", ".join(backend.listening["webhook"]), path=self._config.webhook.path)

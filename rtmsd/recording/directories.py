@@ -6,7 +6,7 @@ lists, can be verified, removed and revoked, and what is unfinished there is fin
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -55,6 +55,28 @@ class Directories:
             for lock in directories._locks.values():
                 lock.release()
 
+    @classmethod
+    @contextlib.contextmanager
+    def inherited(cls, descriptors: Mapping[Path, Sequence[int]]) -> "Iterator[Directories]":
+        """Take part in the locks of another process, which follows them; see `descriptors`.
+
+        Raises:
+            StorageError: descriptors are not open here.
+        """
+        directories = cls()
+        try:
+            for directory, numbers in descriptors.items():
+                directories._locks[directory] = LockFile.inherited(_lock_file(directory), str(directory), numbers)
+            yield directories
+        finally:
+            for lock in directories._locks.values():
+                lock.release()
+
+    @property
+    def descriptors(self) -> dict[Path, Sequence[int]]:
+        """What another process has to inherit to take part in the locks."""
+        return {directory: lock.descriptors for directory, lock in self._locks.items()}
+
     def __iter__(self) -> Iterator[Path]:
         return iter(self._locks)
 
@@ -92,7 +114,11 @@ class Directories:
 
 
 def _locked(directory: Path, key: str) -> LockFile:
-    return LockFile.acquire(directory / ".rtmsd.lock", f"{key}: {directory}")
+    return LockFile.acquire(_lock_file(directory), f"{key}: {directory}")
+
+
+def _lock_file(directory: Path) -> Path:
+    return directory / ".rtmsd.lock"
 
 
 def _take_up(directory: Path, ours: Iterable[Path]) -> tuple[int, LockFile | None]:

@@ -55,6 +55,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _command(arguments: list[str]) -> int:
     if arguments[:1] == ["simulate"]:  # the simulator parses its options, `--help` too
         return _simulate(arguments[1:])
+    if arguments[:1] == ["worker"]:
+        return _worker(arguments[1:])
     args = build_parser().parse_args(arguments)
     run: Run = args.run
     try:
@@ -109,7 +111,21 @@ def _run(args: argparse.Namespace) -> int:
     from rtmsd.config import load  # noqa: PLC0415
 
     config = load(args.config)
+    if config.daemon.processes > 1:
+        from rtmsd import workers  # noqa: PLC0415
+
+        return workers.run(args.config, config, end_streams=args.end_streams)
     return daemon.run(args.config, config, end_streams=args.end_streams)
+
+
+def _worker(arguments: list[str]) -> int:
+    """Run a process that `rtmsd run` started: in no help, as nobody else can. Its number is for lists of processes."""
+    from rtmsd import workers  # noqa: PLC0415
+
+    parser = argparse.ArgumentParser(prog="rtmsd worker")
+    parser.add_argument("number")
+    parser.add_argument("channel", type=int, help="descriptor of a socket to the parent")
+    return workers.run_worker(parser.parse_args(arguments).channel)
 
 
 def _check(args: argparse.Namespace) -> int:

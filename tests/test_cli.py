@@ -12,7 +12,7 @@ import pytest
 
 import rtmsd
 from rtmsd.cli import main
-from rtmsd.config import Config
+from rtmsd.config import Config, DaemonConfig
 from rtmsd.errors import AlreadyRunningError, ConfigError
 
 GOOD = """
@@ -141,6 +141,29 @@ def test_run(monkeypatch: pytest.MonkeyPatch) -> None:
     assert main(["run", "--config", "a.toml"]) == 0
     assert main(["run", "--config", "a.toml", "--end-streams"]) == 0
     assert daemon.calls == [(Path("a.toml"), config, {"end_streams": each}) for each in (False, True)]
+
+
+def test_run_with_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    workers, config = Fake(monkeypatch, "workers", 1), Config(daemon=DaemonConfig(workers=2))
+    give_config(monkeypatch, config)
+    assert main(["run", "--config", "a.toml", "--end-streams"]) == 1
+    assert workers.calls == [(Path("a.toml"), config, {"end_streams": True})]
+
+
+def test_one_process_imports_nothing_of_workers() -> None:
+    code = "import sys, rtmsd.cli, rtmsd.daemon.root; sys.exit('rtmsd.workers' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_worker_needs_a_parent() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "rtmsd", "worker", "1", "0"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (1, "rtmsd: only `rtmsd run` starts workers\n")
 
 
 @pytest.mark.parametrize(

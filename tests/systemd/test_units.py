@@ -37,6 +37,7 @@ def settings(unit: Path) -> dict[str, list[str]]:
         ("RestartPreventExitStatus", "78"),
         ("StartLimitIntervalSec", "0"),
         ("LimitNOFILE", "65536"),
+        ("TasksMax", "16384"),
         ("StateDirectory", "rtmsd"),
         ("RuntimeDirectory", "rtmsd"),
         ("RuntimeDirectoryPreserve", "yes"),

@@ -1,0 +1,136 @@
+"""A worker as a member: whose each stream is, who acts on a webhook, and what becomes of the streams of the dead."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Final
+
+import trio
+
+from rtmsd.cluster.engines.sockets import SocketBus
+from rtmsd.cluster.engines.sqlite import SqliteStore
+from rtmsd.cluster.members import Member, Members
+from rtmsd.cluster.ownership import Ownership
+from rtmsd.cluster.router import STORED, Router
+from rtmsd.cluster.rules import least_loaded
+from rtmsd.cluster.takeover import Takeover
+from rtmsd.commands import StreamCommand
+from rtmsd.config.model import worker_socket
+from rtmsd.protocol.causes import GapCause
+from rtmsd.recording.library.sharing import SharedRecordings
+from rtmsd.recording.writers import Writers
+from rtmsd.state.journal import Journal
+from rtmsd.streams.drivers.tenure import Permission
+from rtmsd.streams.restart import Restarter
+from rtmsd.streams.resuming import longest_out_first
+from rtmsd.streams.running import local_ms
+from rtmsd.streams.supervisor import Supervisor
+from rtmsd.workers.messages import Begin, Peer
+
+PATIENCE_S: Final = 20.0  # for the state file to say whose a stream is, before it is connected without that
+TOGETHER_S: Final = 3.0  # so long a worker waits for the others, so that all share what an earlier daemon left
+
+
+class Membership:
+    """Connects the streams of this process with those of the others. Also the `Tenure` that each handshake asks.
+
+    Attributes:
+        bus: on which members ask each other.
+        members: who lives.
+        router: takes webhooks.
+        supervisor: of the streams of this process.
+    """
+
+    def __init__(
+        self,
+        given: Begin,
+        journal: Journal,
+        writers: Writers,
+        restarter: Restarter,
+        on_event: Callable[[dict[str, Any]], None],
+    ) -> None:
+        config = given.config
+        self._given = given
+        self._all_there = trio.Event()
+        self._taking_over = trio.CancelScope()
+        self.bus = SocketBus(partial(worker_socket, config.admin.socket))
+        self.members = Members(Member(node=given.node, incarnation=given.incarnation))
+        self.update(given.members)
+        self.supervisor = supervisor = Supervisor(
+            config,
+            journal,
+            writers,
+            restarter=restarter,
+            on_event=on_event,
+            tenure=self,
+            on_let_go=self._let_go,
+            redirect=self._redirect,
+            sharing=SharedRecordings(journal, given.incarnation),
+        )
+        store = SqliteStore(journal)
+        self._ownership = Ownership(
+            self.members,
+            store,
+            supervisor,
+            apps=lambda: [app.name for app in supervisor.config.apps],
+            cause=lambda _why: GapCause.DAEMON_RESTART,
+            patience_s=PATIENCE_S,
+            clock_ms=local_ms,
+        )
+        self.router = Router(
+            self.members,
+            self.bus,
+            self._ownership,
+            supervisor,
+            choose=partial(least_loaded, here=given.node),
+            keep=supervisor.store,
+            deliver_as=STORED,
+            act=supervisor.act,
+        )
+        roots = writers.directories
+        self._takeover = Takeover(
+            self.members,
+            store,
+            self._ownership,
+            supervisor,
+            in_order=lambda rows: longest_out_first(roots, rows, writers[roots[0]].run_sync),
+        )
+
+    async def may_connect(self, rtms_stream_id: str) -> Permission:
+        """See `Tenure`."""
+        return await self._ownership.may_connect(rtms_stream_id)
+
+    def _let_go(self, rtms_stream_id: str, _why: str) -> None:
+        self._ownership.let_go(rtms_stream_id)
+
+    def _redirect(self, command: StreamCommand) -> None:
+        self.router.redirect(command)
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Settle what is unsure, and take over what has no owner, until cancelled."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._ownership.run)
+            await nursery.start(self.router.run)
+            task_status.started()
+            with trio.move_on_after(TOGETHER_S):
+                await self._all_there.wait()
+            with self._taking_over:
+                await self._takeover.run()
+
+    def leave(self) -> None:
+        """Take over nothing more, as this process stops: who dies now is stopping as well, or others see to it."""
+        self._taking_over.cancel()
+
+    def update(self, peers: Sequence[Peer]) -> None:
+        """Replace the table of who lives."""
+        self.members.update(
+            Member(
+                node=peer.node,
+                incarnation=peer.incarnation,
+                streams=peer.streams,
+                is_draining=peer.is_draining,
+                is_ready=peer.is_ready,
+            )
+            for peer in peers
+        )
+        if len(peers) == self._given.workers:
+            self._all_there.set()

@@ -1,0 +1,311 @@
+"""The parent of all workers: what they share, signals, and the service manager."""
+
+import os
+import secrets
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final, NoReturn
+
+import structlog
+import trio
+
+from rtmsd import __version__
+from rtmsd import config as configuration
+from rtmsd import log as logging
+from rtmsd.config import Config
+from rtmsd.daemon.holdings import Holdings
+from rtmsd.daemon.process import STOP_MARGIN_S, stop_limit_s
+from rtmsd.daemon.root import STATUS_EVERY_S, sockets_of_service_manager
+from rtmsd.daemon.shutdown_deadline import HURRIED_WHOLE_S, ShutdownDeadline
+from rtmsd.errors import ConfigError
+from rtmsd.recording.library.librarian import Librarian
+from rtmsd.recording.library.sharing import SharedRecordings
+from rtmsd.sinks.deliveries import Deliveries
+from rtmsd.sinks.registry import build
+from rtmsd.streams.running import local_ms
+from rtmsd.system.notify import Notifier
+from rtmsd.workers.messages import (
+    Applied,
+    Apply,
+    Begin,
+    Delivered,
+    Died,
+    Drain,
+    Due,
+    Held,
+    Hold,
+    Message,
+    Peer,
+    Peers,
+    Release,
+    Reload,
+    Stop,
+    ToWorker,
+)
+from rtmsd.workers.process import Stage, WorkerProcess
+from rtmsd.workers.pulse import DEFAULT_LIMIT_S
+from rtmsd.workers.sockets import open_sockets
+
+log = structlog.get_logger()
+
+PEERS_EVERY_S: Final = 1.0
+APPLY_S: Final = 5.0  # a reload waits so long for workers
+
+
+class Parent:
+    """Everything that workers share, and the workers. See `daemon.root.Runnable`."""
+
+    def __init__(self, config_path: Path, config: Config, *, end_streams: bool) -> None:
+        self._config_path = config_path.absolute()
+        self._config = config
+        self._secrets = configuration.secrets_of(config)  # and earlier ones: live streams keep them
+        self._end_streams = end_streams
+        self._is_draining = False
+        self._inherited = sockets_of_service_manager()
+        self._notifier = Notifier()
+        self._began_s = time.monotonic()
+        interval_s = self._notifier.watchdog_interval_s
+        limit_s = DEFAULT_LIMIT_S if interval_s is None else 2 * interval_s
+        numbers = range(1, config.daemon.processes + 1)
+        self.workers = [WorkerProcess(str(number), self, limit_s) for number in numbers]
+        self._stopping = trio.Event()
+        self._deadline = ShutdownDeadline()
+        self._news = trio.lowlevel.ParkingLot()
+        self._applied: set[str] = set()
+        self._held: dict[str, set[str]] = {}  # by incarnation, the streams that are being deleted there
+
+    @property
+    def is_clean(self) -> bool:
+        return all(worker.is_clean for worker in self.workers)
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Start, run until `stop`, stop. Started when all workers are ready.
+
+        Raises:
+            AlreadyRunningError: another daemon holds the state file, the recordings or the admin socket.
+            RtmsdError: something could not be opened.
+        """
+        config = self._config
+        async with Holdings.open(config, is_shared=True) as holdings, open_sockets(config, self._inherited) as sockets:
+            self._holdings, self._sockets = holdings, sockets
+            async with trio.open_nursery() as base:
+                journal = self._holdings.journal
+                self._deliveries = deliveries = Deliveries(journal, config.recording.directory, local_ms)
+                deliveries.configure(build(config.archive_sinks, self._secrets))
+                self._sharing = SharedRecordings(journal, f"parent {secrets.token_hex(8)}")
+                librarian = Librarian(
+                    [*holdings.directories], lambda: (), wanted=deliveries.unfinished, sharing=self._sharing
+                )
+                self._base = base
+                base.start_soon(self._handle_signals)
+                base.start_soon(self._holdings.look_after, librarian, deliveries, lambda: self._config)
+                async with trio.open_nursery() as talk:
+                    talk.start_soon(self._tell_peers)
+                    async with trio.open_nursery() as workers:
+                        for worker in self.workers:
+                            workers.start_soon(worker.keep)
+                        workers.start_soon(self._stop_when_asked)
+                        talk.start_soon(self._speak, task_status)
+                    talk.cancel_scope.cancel()
+                if self._end_streams:  # what ended last is delivered
+                    with self._deadline.limit(trio.CancelScope(), config.streams.drain_s):
+                        await deliveries.until_idle()
+                base.cancel_scope.cancel()
+        log.info("stopped", workers=len(self.workers), clean=self.is_clean)
+
+    # The stop
+
+    def stop(self, *, end_streams: bool = False) -> None:
+        """Begin to stop; a second call shortens what is left."""
+        self._end_streams = self._end_streams or end_streams
+        if self._stopping.is_set():
+            self._deadline.hurry()
+            for worker in self.workers:
+                worker.stop(end_streams=self._end_streams)
+        self._stopping.set()
+
+    async def _stop_when_asked(self) -> None:
+        await self._stopping.wait()
+        drain_s = self._config.streams.drain_s
+        log.info("stopping", workers=len(self.workers), end_streams=self._end_streams)
+        self._notifier.stopping()
+        self._notifier.extend_timeout(self._limit_s + STOP_MARGIN_S)
+        self._deliveries.stop()
+        if not self._end_streams:  # streams go on meanwhile: one that is left to be resumed must not wait for programs
+            with self._deadline.limit(trio.CancelScope(), drain_s):
+                await self._deliveries.until_idle()
+        for worker in self.workers:
+            worker.stop(end_streams=self._end_streams)
+
+    @property
+    def _limit_s(self) -> float:
+        """Programs may take `drain_s`, and workers what one process may."""
+        return self._config.streams.drain_s + stop_limit_s(self._config) + STOP_MARGIN_S
+
+    async def wait_expired(self) -> None:
+        """Return when a stop has taken longer than all its steps together may. Workers that are left are killed."""
+        await self._stopping.wait()
+        await self._deadline.wait_deadline(self._limit_s)
+        left = [worker for worker in self.workers if worker.is_running]
+        for worker in left:
+            worker.kill()
+        if left:
+            await trio.sleep(HURRIED_WHOLE_S)
+
+    # What workers need, and say
+
+    def begin(self, worker: WorkerProcess) -> tuple[Begin, Sequence[int]]:
+        """See `House`, as the others."""
+        sockets, holdings = self._sockets.descriptors, self._holdings
+        state_lock = holdings.journal.lock_descriptors
+        directories = {str(path): numbers for path, numbers in holdings.directories.descriptors.items()}
+        begin = Begin(
+            version=__version__,
+            node=worker.node,
+            incarnation=worker.incarnation,
+            config_path=str(self._config_path),
+            config=self._config,
+            workers=len(self.workers),
+            sockets=sockets,
+            state_lock=state_lock,
+            directories=directories,
+            members=self._peers(),
+            is_draining=self._is_draining,
+            parent_pid=os.getpid(),
+            parent_began_s=self._began_s,
+        )
+        inherited = [number for numbers in (*sockets.values(), state_lock, *directories.values()) for number in numbers]
+        return begin, inherited
+
+    def changed(self) -> None:
+        self._news.unpark_all()
+
+    def died(self, worker: WorkerProcess) -> None:
+        for rtms_stream_id in self._held.pop(worker.incarnation, ()):
+            self._deliveries.closed(rtms_stream_id)  # whoever takes the stream over deletes it, and holds it again
+        self._base.start_soon(self._sharing.forget, worker.incarnation)
+        self._tell_all(Died(worker.incarnation))
+        self._news.unpark_all()
+
+    def received(self, worker: WorkerProcess, message: Message) -> None:
+        match message:
+            case Stop():
+                self.stop(end_streams=message.end_streams)
+            case Drain():
+                self._is_draining = message.on
+                self._tell_all(message)
+            case Reload():
+                self._base.start_soon(self._reload)
+            case Applied():
+                self._applied.add(worker.incarnation)
+                self._news.unpark_all()
+            case Due():
+                self._deliveries.due()
+            case Hold():
+                self._base.start_soon(self._hold, worker, message.rtms_stream_id)
+            case Release():
+                self._held.get(worker.incarnation, set()).discard(message.rtms_stream_id)
+                self._deliveries.closed(message.rtms_stream_id)
+            case _:
+                log.error(
+                    "message of a worker makes no sense; ignored", worker=worker.node, what=type(message).__name__
+                )
+
+    async def _hold(self, worker: WorkerProcess, rtms_stream_id: str) -> None:
+        incarnation = worker.incarnation
+        self._held.setdefault(incarnation, set()).add(rtms_stream_id)
+        await self._deliveries.revoke(rtms_stream_id)
+        if worker.incarnation == incarnation:
+            worker.post(Held(rtms_stream_id))
+
+    def _peers(self) -> tuple[Peer, ...]:
+        return tuple(worker.peer for worker in self.workers if worker.is_running)
+
+    def _tell_all(self, message: ToWorker) -> None:
+        for worker in self.workers:
+            worker.post(message)
+
+    async def _tell_peers(self) -> NoReturn:
+        """Tell all who lives, and how deliveries stand."""
+        told: Counter[tuple[str, str]] = Counter()
+        while True:
+            self._tell_all(Peers(self._peers()))
+            self._tell_all(Delivered(self._deliveries.figures({})))
+            first = next((worker for worker in self.workers if worker.stage is Stage.READY), None)
+            if first is not None and (more := self._deliveries.results - told):  # counted once, as metrics are summed
+                first.post(Delivered(self._deliveries.figures(more)))
+                told += more
+            with trio.move_on_after(PEERS_EVERY_S):
+                await self._news.park()
+
+    # Operators and the service manager
+
+    async def _handle_signals(self) -> None:
+        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+            async for number in signals:
+                log.info("signal", signal=signal.Signals(number).name)
+                if number != signal.SIGHUP:
+                    self.stop()
+                    continue
+                self._notifier.reloading()
+                await self._reload()
+                self._notifier.ready()
+
+    async def _reload(self) -> None:
+        """Read the file again, and have all use it: or none, if anything is wrong with it."""
+        old = self._config
+        try:
+            new = configuration.load(self._config_path)
+        except ConfigError as error:
+            log.error("reload refused; nothing changed", mistakes=error.mistakes)  # noqa: TRY400 foreseen
+            return
+        changes = configuration.describe_changes(old, new)
+        self._config = configuration.until_restart(old, new)
+        self._secrets |= configuration.secrets_of(new)
+        self._deliveries.configure(build(new.archive_sinks, self._secrets))
+        logging.configure(new.log, secrets=self._secrets)
+        log.info(
+            "configuration reloaded",
+            changed=[change.path for change in changes],
+            needs_restart=[change.path for change in changes if change.needs_restart],
+        )
+        self._applied.clear()
+        asked = {worker.incarnation for worker in self.workers if worker.stage is Stage.READY}
+        self._tell_all(Apply(new))
+        with trio.move_on_after(APPLY_S):
+            await self._until(lambda: asked & {worker.incarnation for worker in self.workers} <= self._applied)
+
+    async def _until(self, condition: Callable[[], bool]) -> None:
+        """Wait for something that only messages of workers, or their deaths, change."""
+        while not condition():
+            await self._news.park()
+
+    async def _speak(self, task_status: trio.TaskStatus[None]) -> NoReturn:
+        """Tell the service manager when all are ready, and from then on that all answer."""
+        await self._until(lambda: all(worker.stage is Stage.READY for worker in self.workers))
+        log.info("webhook listening", address=self._sockets.webhook, path=self._config.webhook.path)
+        log.info("ready", workers=len(self.workers))
+        self._notifier.ready(self._summary())
+        task_status.started()
+        every_s = self._notifier.watchdog_interval_s or STATUS_EVERY_S
+        while True:
+            self._notifier.status(self._summary())
+            # More often than it has to be, so that who hangs is killed alone, before the service manager kills all.
+            for _ in range(4):
+                await trio.sleep(every_s / 4)
+                if all(worker.is_steady for worker in self.workers):
+                    self._notifier.watchdog()
+
+    def _summary(self) -> str:
+        """One line for `systemctl status`."""
+        pongs = [worker.pong for worker in self.workers if worker.pong is not None]
+        streams, pending = sum(pong.streams for pong in pongs), sum(pong.pending_bytes for pong in pongs)
+        ready = sum(worker.stage is Stage.READY for worker in self.workers)
+        troubles = "".join(f", {code}" for code in dict.fromkeys(code for pong in pongs for code in pong.troubles))
+        return (
+            f"{ready} of {len(self.workers)} workers, {streams} stream{'s' * (streams != 1)}, "
+            f"{pending} bytes to write{troubles}"
+        )

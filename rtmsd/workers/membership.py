@@ -27,7 +27,9 @@ from rtmsd.streams.supervisor import Supervisor
 from rtmsd.workers.messages import Begin, Peer
 
 PATIENCE_S: Final = 20.0  # for the state file to say whose a stream is, before it is connected without that
-TOGETHER_S: Final = 3.0  # so long a worker waits for the others, so that all share what an earlier daemon left
+TOGETHER_S: Final = 2.0
+"""So long a worker waits for the others to be ready before it takes over streams: when all start together, the quickest
+would have all that an earlier daemon left."""
 
 
 class Membership:
@@ -132,5 +134,6 @@ class Membership:
             )
             for peer in peers
         )
-        if len(peers) == self._given.workers:
+        others = [peer for peer in peers if peer.node != self._given.node]
+        if len(others) == self._given.workers - 1 and all(peer.is_ready for peer in others):
             self._all_there.set()

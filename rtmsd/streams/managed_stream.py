@@ -88,6 +88,11 @@ class ManagedStream:
         self.outcome = known if known is not None and known.state == "revoked" else outcome
 
     @property
+    def is_connected(self) -> bool:
+        """Whether it has signaling now."""
+        return self.stream is not None and self.stream.situation.uplink.is_up
+
+    @property
     def never_connected(self) -> bool:
         """Whether it was given up without ever having had media."""
         reason = None if self.outcome is None else self.outcome.reason

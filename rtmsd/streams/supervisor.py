@@ -44,7 +44,6 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 _LOG_REFUSALS_S: Final = 10.0
-_LOOK_EVERY_S: Final = 0.05  # whether a stream that was taken over is connected
 
 
 class Supervisor:
@@ -76,7 +75,7 @@ class Supervisor:
         restarter: Restarter,
         on_event: Callable[[dict[str, Any]], None],
         tenure: Tenure | None = None,
-        on_let_go: Callable[[str, str], None] | None = None,
+        on_let_go: Callable[[str, str], None] = lambda rtms_stream_id, why: None,
         redirect: Callable[[StreamCommand], None] | None = None,
         sharing: SharedRecordings | None = None,
     ) -> None:
@@ -180,11 +179,8 @@ class Supervisor:
 
     async def wait_connected(self, rtms_stream_id: str) -> None:
         """Return when a stream has signaling, or is not here."""
-        managed = self._streams.get(rtms_stream_id)
-        while managed is not None and self._streams.get(rtms_stream_id) is managed:
-            if managed.stream is not None and managed.stream.situation.uplink.is_up:
-                return
-            await trio.sleep(_LOOK_EVERY_S)
+        while (managed := self._streams.get(rtms_stream_id)) is not None and not managed.is_connected:  # noqa: ASYNC110
+            await trio.sleep(0.05)
 
     # Commands
 
@@ -217,18 +213,11 @@ class Supervisor:
         links = 1 if media.connections == "unified" else media.requested.bit_count()
         return self._descriptors.shortage(1 + links, self._streams.values(), others)
 
-    async def store(self, command: StreamCommand) -> Verdict:
-        """Make a webhook's command safe in the journal, without acting on it.
-
-        Raises:
-            StorageError: it is not safe.
-        """
-        return await self.journal.record(command, {app.name for app in self.config.apps} - {command.app})
-
     async def _accept(self, command: StreamCommand) -> Verdict:
         managed = self._streams.get(command.rtms_stream_id)
         try:
-            verdict = await self.store(command)
+            others = {app.name for app in self.config.apps} - {command.app}
+            verdict = await self.journal.record(command, others)
         except StorageError as error:
             if isinstance(command, StartStream):
                 self.refuse(command, str(error))
@@ -317,9 +306,8 @@ class Supervisor:
     def _leave(self, managed: ManagedStream, let_go: LetGo) -> None:
         """The files of a stream that is let go are suspended: tell the owner."""
         log.info("stream let go", why=let_go.why)
-        if self._on_let_go is not None:
-            with _contained("owner not told that a stream is let go"):
-                self._on_let_go(managed.row.rtms_stream_id, let_go.why)
+        with _contained("owner not told that a stream is let go"):
+            self._on_let_go(managed.row.rtms_stream_id, let_go.why)
         self._forget(managed)
 
     def _forget(self, managed: ManagedStream) -> None:
@@ -344,10 +332,8 @@ class Supervisor:
 
     async def _start_again(self, row: StreamRow, reason: int) -> None:
         """Let the policy decide. What goes wrong there is no live stream's trouble."""
-        try:
+        with _contained("stream not started again"):
             await self._restarter.consider(row, reason)
-        except* Exception:
-            log.exception("stream not started again")
 
     def _judge(self, managed: ManagedStream, outcome: Outcome) -> None:
         """Count the end, and note a stream of which nothing, or not all, could be had."""
@@ -410,5 +396,5 @@ def _contained(what: str) -> Iterator[None]:
     """A bug of somebody who is told of one stream is no other stream's trouble."""
     try:
         yield
-    except Exception:
+    except* Exception:
         log.exception(what)

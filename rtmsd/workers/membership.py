@@ -13,7 +13,7 @@ from rtmsd.cluster.ownership import Ownership
 from rtmsd.cluster.router import STORED, Router
 from rtmsd.cluster.rules import least_loaded
 from rtmsd.cluster.takeover import Takeover
-from rtmsd.commands import StreamCommand
+from rtmsd.commands import StreamCommand, Verdict
 from rtmsd.config.model import worker_socket
 from rtmsd.protocol.causes import GapCause
 from rtmsd.recording.library.sharing import SharedRecordings
@@ -84,7 +84,7 @@ class Membership:
             self._ownership,
             supervisor,
             choose=partial(least_loaded, here=given.node),
-            keep=supervisor.store,
+            keep=self._keep,
             deliver_as=STORED,
             act=supervisor.act,
         )
@@ -103,6 +103,11 @@ class Membership:
 
     def _let_go(self, rtms_stream_id: str, _why: str) -> None:
         self._ownership.let_go(rtms_stream_id)
+
+    async def _keep(self, command: StreamCommand) -> Verdict:
+        """Make a command safe that is another's to carry out: all have the same state file."""
+        others = {app.name for app in self.supervisor.config.apps} - {command.app}
+        return await self.supervisor.journal.record(command, others)
 
     def _redirect(self, command: StreamCommand) -> None:
         self.router.redirect(command)

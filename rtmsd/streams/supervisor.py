@@ -153,6 +153,8 @@ class Supervisor:
             takeover: fields of the `stream_state` event that says who took over from whom, and why.
         """
         beginning = Beginning(row=row, begun_by=begun_by, cause=cause, takeover=takeover)
+        if isinstance(begun_by, StartStream):
+            self.lost.accepted(row.rtms_stream_id)
         managed = self._streams.get(row.rtms_stream_id)
         if managed is None:
             self._begin(beginning)

@@ -43,11 +43,22 @@ class TooNew(EngineError):
         super().__init__(f"the stream's record is of version {version}; update rtmsd here")
 
 
+class Life(Protocol):
+    """A stream that is here, as its supervisor has it."""
+
+    @property
+    def is_connecting(self) -> bool:
+        """Whether it has no signaling connection yet, or again, and may get one."""
+
+    def submit(self, command: StreamCommand, /) -> None:
+        """Act on a command that was judged and stored."""
+
+
 class Lives(Protocol):
     """The streams of this process, as ownership needs them: the `Supervisor`."""
 
     @property
-    def streams(self) -> Mapping[str, object]:
+    def streams(self) -> Mapping[str, Life]:
         """The streams that are here now, by `rtms_stream_id`, until their files are finished or suspended."""
 
     async def accept(self, command: StreamCommand) -> Verdict:
@@ -71,9 +82,6 @@ class Lives(Protocol):
 
     def refuse(self, start: StartStream, why: str) -> None:
         """Take note that a new stream was refused: Zoom will try again, and somebody will look for it."""
-
-    async def wait_connected(self, rtms_stream_id: str) -> None:
-        """Return when the stream was connected for the first time, or is over."""
 
 
 @attrs.frozen

@@ -39,7 +39,6 @@ class Router:
         choose: of members that take streams, the one to which a new one is given; None: there is none.
         keep: makes a command safe whose owner does not answer in time; an exception means that it is not.
         deliver_as: how a command that was kept, and was new, is handed to its owner later: `HOOK` or `STORED`.
-        act: acts on a `STORED` command to a stream of mine.
 
     Attributes:
         forwarded: counts, by `RESULTS`.
@@ -56,12 +55,11 @@ class Router:
         choose: Callable[[Sequence[Member]], str | None],
         keep: Callable[[StreamCommand], Awaitable[Verdict]],
         deliver_as: str,
-        act: Callable[[StreamCommand], None],
     ) -> None:
         self.forwarded = Counter(dict.fromkeys(RESULTS, 0))
         self.garbage = 0
         self._members, self._bus, self._ownership, self._lives = members, bus, ownership, lives
-        self._choose, self._keep, self._deliver_as, self._act = choose, keep, deliver_as, act
+        self._choose, self._keep, self._deliver_as = choose, keep, deliver_as
         self._kept: dict[str, list[tuple[str, StreamCommand]]] = {}  # by stream, in order
         self._nursery: trio.Nursery
         self._garbage_logged = Throttle(10.0)
@@ -264,7 +262,7 @@ class Router:
     async def _carry_out(self, command: StreamCommand) -> None:
         """Act on a command that is stored: whoever begins the stream's life now, has read it."""
         if self._ownership.has(command.rtms_stream_id):
-            self._act(command)
+            self._lives.streams[command.rtms_stream_id].submit(command)
         else:
             await self._ownership.revive(command.rtms_stream_id)
 

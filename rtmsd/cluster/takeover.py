@@ -18,6 +18,7 @@ log = structlog.get_logger(__name__)
 
 HANDSHAKES: Final = 64  # at a time
 CONNECT_S: Final = 5.0  # after which a stream that does not come up holds up no other
+LOOK_EVERY_S: Final = 0.05  # whether it is up
 RANK_S: Final = 1.0
 SWEEP_EVERY_S: Final = 10.0  # also without a death: whom nobody could take then may be taken now
 AGAIN_S: Final = 1.0  # after a sweep or a claim that failed
@@ -129,8 +130,12 @@ class Takeover:
                 before = None if held.own is None else held.own.node
                 log.info("stream taken over", rtms_stream_id=rtms_stream_id, owner_before=before, why=why)
                 with trio.move_on_after(CONNECT_S):
-                    await self._lives.wait_connected(rtms_stream_id)
+                    await self._wait_connected(rtms_stream_id)
             return is_taken  # who was quicker has it, as the next look shows
+
+    async def _wait_connected(self, rtms_stream_id: str) -> None:
+        while (life := self._lives.streams.get(rtms_stream_id)) is not None and life.is_connecting:  # noqa: ASYNC110
+            await trio.sleep(LOOK_EVERY_S)
 
 
 def able_to_take(members: Sequence[Member], *, is_start: bool) -> list[str]:

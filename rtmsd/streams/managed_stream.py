@@ -16,6 +16,7 @@ from rtmsd.state.rows import StreamRow
 from rtmsd.streams.beginning import Beginning, row_after
 from rtmsd.streams.core.connections import DRAIN_S
 from rtmsd.streams.core.outcome import LetGo, Outcome, outcome_of_stop
+from rtmsd.streams.core.phase import StreamPhase
 from rtmsd.streams.drivers.stream import Stream
 
 EVENTS: Final[Mapping[type[StreamCommand], str]] = {
@@ -88,9 +89,10 @@ class ManagedStream:
         self.outcome = known if known is not None and known.state == "revoked" else outcome
 
     @property
-    def is_connected(self) -> bool:
-        """Whether it has signaling now."""
-        return self.stream is not None and self.stream.situation.uplink.is_up
+    def is_connecting(self) -> bool:
+        """Whether it has no signaling connection yet, or again, and may get one."""
+        phase = StreamPhase.CONNECTING if self.stream is None else self.stream.situation.phase
+        return self.outcome is None and phase in {StreamPhase.CONNECTING, StreamPhase.RECOVERING_ALL}
 
     @property
     def never_connected(self) -> bool:

@@ -156,6 +156,8 @@ class Supervisor:
             takeover: fields of the `stream_state` event that says who took over from whom, and why.
         """
         beginning = Beginning(row=row, begun_by=begun_by, cause=cause, takeover=takeover)
+        if isinstance(begun_by, StartStream):
+            self.lost.accepted(row.rtms_stream_id)
         managed = self._streams.get(row.rtms_stream_id)
         if managed is None:
             self._begin(beginning)
@@ -176,11 +178,6 @@ class Supervisor:
             managed.let_go(why, cause)
             if managed.letting_go is not None:
                 await managed.is_gone.wait()
-
-    async def wait_connected(self, rtms_stream_id: str) -> None:
-        """Return when a stream has signaling, or is not here."""
-        while (managed := self._streams.get(rtms_stream_id)) is not None and not managed.is_connected:  # noqa: ASYNC110
-            await trio.sleep(0.05)
 
     # Commands
 
@@ -247,14 +244,14 @@ class Supervisor:
 
     def close(self, rtms_stream_id: str) -> None:
         """End a stream politely, if it is still alive."""
-        self.act(CloseStream(rtms_stream_id))
+        self._apply(CloseStream(rtms_stream_id))
 
     def _submit(self, command: StreamCommand, to: ManagedStream | None) -> None:
         """Hand a command to the stream that was there when it came; one that has been let go meanwhile is elsewhere."""
         if to is not None and to.letting_go is not None and command.rtms_stream_id not in self._streams:
             self._pass_on(command, to.row)
         else:
-            self.act(command)
+            self._apply(command)
 
     def _pass_on(self, command: StreamCommand, row: StreamRow) -> None:
         """A webhook for a stream that has just been let go, and is nobody's here, is for whoever has it."""
@@ -262,12 +259,11 @@ class Supervisor:
             with _contained("webhook for a stream that is let go was lost"):
                 self._redirect(command)
         elif isinstance(command, InterruptStream):
-            self.act(command)
+            self._apply(command)
         else:
             self.adopt(row_after(row, command), begun_by=command, cause=GapCause.DAEMON_RESTART)
 
-    def act(self, command: Command) -> None:
-        """Act on a command that is safe, or need not be."""
+    def _apply(self, command: Command) -> None:
         managed = self._streams.get(command.rtms_stream_id)
         match command:
             case InterruptStream() if managed is None:
@@ -317,7 +313,7 @@ class Supervisor:
             if isinstance(order, Beginning):
                 self.adopt(order.row, begun_by=order.begun_by, cause=order.cause, takeover=order.takeover)
             elif isinstance(order, CloseStream):
-                self.act(order)
+                self._apply(order)
             else:
                 self._submit(order, managed)
         if not self._streams:

@@ -86,7 +86,6 @@ class Membership:
             choose=partial(least_loaded, here=given.node),
             keep=self._keep,
             deliver_as=STORED,
-            act=supervisor.act,
         )
         roots = writers.directories
         self._takeover = Takeover(

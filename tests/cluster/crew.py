@@ -2,7 +2,7 @@
 
 import uuid
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Any, Final, Literal
@@ -104,9 +104,13 @@ class Life:
     row: StreamRow
     begun_by: StreamCommand | None
     cause: GapCause | None
+    act: Callable[[StreamCommand], None]
+    is_connecting: bool = True
     scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
-    connected: trio.Event = attrs.field(factory=trio.Event)
     lost: trio.Event = attrs.field(factory=trio.Event)
+
+    def submit(self, command: StreamCommand, /) -> None:
+        self.act(command)
 
     def cut(self) -> None:
         """Zoom ends the connection."""
@@ -138,7 +142,7 @@ class ModelLives:
         self._journal = trio.Lock()
 
     @property
-    def streams(self) -> Mapping[str, object]:
+    def streams(self) -> Mapping[str, Life]:
         return self.lives
 
     async def accept(self, command: StreamCommand) -> Verdict:
@@ -187,7 +191,7 @@ class ModelLives:
         assert row.rtms_stream_id not in self.lives, "one life for each stream"
         assert (begun_by is None) != (cause is None)
         self.begun.append((row.rtms_stream_id, begun_by, cause))
-        life = self.lives[row.rtms_stream_id] = Life(row, begun_by, cause)
+        life = self.lives[row.rtms_stream_id] = Life(row, begun_by, cause, self.act)
         if row.stop_reason is None:
             self._nursery.start_soon(self._live, life)
         else:
@@ -203,7 +207,7 @@ class ModelLives:
                     await trio.sleep_forever()
                 await trio.sleep(HANDSHAKE_S)
                 if self._zoom.connect(life, self._engine.incarnation):
-                    life.connected.set()
+                    life.is_connecting = False
                     with trio.move_on_after(30 if permission is Permission.BLIND else float("inf")):
                         await life.lost.wait()
                     if permission is Permission.BLIND and life.lost.is_set():
@@ -262,10 +266,6 @@ class ModelLives:
 
     def refuse(self, start: StartStream, why: str) -> None:
         self.refused.append((start, why))
-
-    async def wait_connected(self, rtms_stream_id: str) -> None:
-        if (life := self.lives.get(rtms_stream_id)) is not None:
-            await life.connected.wait()
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -336,7 +336,6 @@ class Crew:
                 choose=partial(least_loaded, here=node),
                 keep=_keep,
                 deliver_as=HOOK,
-                act=lives.act,
             )
             takeover = Takeover(members, member, ownership, lives, in_order=_as_they_come)
             mate = Mate(

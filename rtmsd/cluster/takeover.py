@@ -36,6 +36,7 @@ class Takeover:
 
     Attributes:
         results: claims, counted by reason and `RESULTS`.
+        swept: set when what was there at the start has been looked for.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Takeover:
         self._in_order, self._observe_s = in_order, observe_s
         self._handshakes = trio.CapacityLimiter(handshakes)
         self._waiting: set[str] = set()
+        self.swept = trio.Event()
 
     async def run(self) -> None:
         """Take over what has no owner, until cancelled."""
@@ -64,6 +66,7 @@ class Takeover:
                 try:
                     await self._sweep(nursery, is_start=is_start)
                     is_start = False
+                    self.swept.set()
                 except EngineError as error:
                     log.warning("orphaned streams not found out", why=str(error))
                     again_s = AGAIN_S

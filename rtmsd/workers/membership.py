@@ -27,9 +27,9 @@ from rtmsd.streams.supervisor import Supervisor
 from rtmsd.workers.messages import Begin, Peer
 
 PATIENCE_S: Final = 20.0  # for the state file to say whose a stream is, before it is connected without that
-TOGETHER_S: Final = 2.0
-"""So long a worker waits for the others to be ready before it takes over streams: when all start together, the quickest
-would have all that an earlier daemon left."""
+TOGETHER_S: Final = 5.0
+"""So long a worker waits for the others before it takes over streams, and opens its doors: when all start together, the
+quickest would have all that an earlier daemon left, and all that webhooks start meanwhile."""
 
 
 class Membership:
@@ -111,16 +111,29 @@ class Membership:
     def _redirect(self, command: StreamCommand) -> None:
         self.router.redirect(command)
 
-    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Settle what is unsure, and take over what has no owner, until cancelled."""
+    async def run(
+        self, joined: Callable[[], None], *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Settle what is unsure, and take over what has no owner, until cancelled. Started when the share of this
+        process in what was there before is claimed, or is long in coming.
+
+        Args:
+            joined: called when this member answers the others.
+        """
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._ownership.run)
             await nursery.start(self.router.run)
-            task_status.started()
+            joined()
             with trio.move_on_after(TOGETHER_S):
                 await self._all_there.wait()
-            with self._taking_over:
-                await self._takeover.run()
+            nursery.start_soon(self._take_over)
+            with trio.move_on_after(TOGETHER_S):
+                await self._takeover.swept.wait()
+            task_status.started()
+
+    async def _take_over(self) -> None:
+        with self._taking_over:
+            await self._takeover.run()
 
     def leave(self) -> None:
         """Take over nothing more, as this process stops: who dies now is stopping as well, or others see to it."""

@@ -154,6 +154,11 @@ class Delivered:
 
 
 @attrs.frozen
+class Joined:
+    """It answers the others and can take streams. Its doors open when it has taken its share of those without owner."""
+
+
+@attrs.frozen
 class Ready:
     """Its doors are open."""
 
@@ -205,14 +210,14 @@ class Release:
 
 
 ToWorker: TypeAlias = Begin | Peers | Died | Ping | Apply | Drain | Stop | Held | Delivered
-ToParent: TypeAlias = Ready | Pong | Applied | Reload | Drain | Stop | Due | Hold | Release
+ToParent: TypeAlias = Joined | Ready | Pong | Applied | Reload | Drain | Stop | Due | Hold | Release
 Message: TypeAlias = ToWorker | ToParent
 
 _KINDS: Final[Mapping[str, type[Message]]] = {
     kind.__name__.lower(): kind
     for kind in (
         *(Begin, Peers, Died, Ping, Apply, Drain, Stop, Held, Delivered),
-        *(Ready, Pong, Applied, Reload, Due, Hold, Release),
+        *(Joined, Ready, Pong, Applied, Reload, Due, Hold, Release),
     )
 }
 

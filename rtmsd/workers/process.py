@@ -14,7 +14,7 @@ import structlog
 import trio
 
 from rtmsd.workers.channel import Channel
-from rtmsd.workers.messages import Begin, Message, Peer, Ping, Pong, Ready, Stop, ToWorker
+from rtmsd.workers.messages import Begin, Joined, Message, Peer, Ping, Pong, Ready, Stop, ToWorker
 from rtmsd.workers.pulse import START_LIMIT_S, Backoff, Pulse
 
 log = structlog.get_logger()
@@ -27,12 +27,13 @@ _MANAGERS: Final = ("NOTIFY_SOCKET", "LISTEN_", "WATCHDOG_")
 class Stage(enum.Enum):
     WAITING = "waiting"  # for its start, or the next one
     STARTING = "starting"
+    JOINED = "joined"  # the others reach it
     READY = "ready"
     STOPPING = "stopping"
     ENDED = "ended"
 
 
-_RUNNING: Final = frozenset({Stage.STARTING, Stage.READY, Stage.STOPPING})
+_RUNNING: Final = frozenset({Stage.STARTING, Stage.JOINED, Stage.READY, Stage.STOPPING})
 
 
 class House(Protocol):
@@ -95,7 +96,7 @@ class WorkerProcess:
             incarnation=self.incarnation,
             streams=0 if pong is None else pong.streams,
             is_draining=pong is not None and pong.is_draining,
-            is_ready=self.stage is Stage.READY,
+            is_ready=self.stage in {Stage.JOINED, Stage.READY},
         )
 
     async def keep(self) -> None:
@@ -170,9 +171,13 @@ class WorkerProcess:
     async def _listen(self, channel: Channel, heard_all: trio.Event) -> None:
         async for message in channel:
             match message:
+                case Joined():
+                    if self.stage is Stage.STARTING:
+                        self.stage = Stage.JOINED
+                    self._house.changed()
                 case Ready():
                     log.info("worker ready", worker=self.node, pid=self.pid)
-                    if self.stage is Stage.STARTING:
+                    if self.stage in {Stage.STARTING, Stage.JOINED}:
                         self.stage, self._pulse = Stage.READY, Pulse(self._limit_s)
                     self._house.changed()
                 case Pong():

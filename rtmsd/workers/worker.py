@@ -47,6 +47,7 @@ from rtmsd.workers.messages import (
     Due,
     Held,
     Hold,
+    Joined,
     Message,
     Peers,
     Ping,
@@ -171,7 +172,7 @@ class Worker:
             with open_socket(worker_socket(sockets, given.node)) as listener:
                 answer = partial(self._membership.bus.run, listener, lambda _stream: fleet.local.respond, server=SERVER)
                 await nursery.start(answer)
-                await nursery.start(self._membership.run)
+                await nursery.start(self._membership.run, lambda: self._post(Joined()))
                 self._apply(backend)
                 task_status.started(Doors(self._membership.router, fleet.answer, fleet.metrics))
                 await trio.sleep_forever()

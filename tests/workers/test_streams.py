@@ -97,10 +97,12 @@ async def test_a_restart_resumes_all_streams_once(place: Path, how: signal.Signa
     async with open_stage(place) as stage:
         sessions = await live(stage, 6)
         daemon = stage.daemon
+        shares = await owners(daemon)
         daemon.send_signal(how)
         assert await daemon.reap() == (0 if how is signal.SIGTERM else -signal.SIGKILL)
         await daemon.start()
         await until_fed(sessions)
+        assert await owners(daemon) == shares  # whichever worker was ready first
         total = sum_of(await end_all(daemon, sessions))
         assert not total.faults
         assert set(total.gaps) <= {"daemon_restart"}

@@ -165,6 +165,13 @@ async def ask(websocket: WebSocketConnection, message: dict[str, Any]) -> dict[s
     return answer
 
 
+async def eventually(condition: Callable[[], object]) -> None:
+    """Wait for a condition without a message to announce it."""
+    with trio.fail_after(10):
+        while not condition():  # noqa: ASYNC110
+            await trio.sleep(0.005)
+
+
 @attrs.define
 class Endpoint:
     """A webhook endpoint that keeps (headers, body) of each request and answers with the next of `statuses`, or 200."""

@@ -5,12 +5,12 @@ import math
 import os
 import ssl
 from pathlib import Path
-from typing import Final
+from typing import Final, get_args
 from urllib.parse import urlsplit
 
 import httpx
 
-from rtmsd.simulator.model.settings import SimulatorSettings, Tone
+from rtmsd.simulator.model.settings import DuplicateSignaling, SimulatorSettings, Tone
 
 CLIENT_SECRET: Final = "RTMSD_CLIENT_SECRET"  # of the environment
 WEBHOOK_SECRET: Final = "RTMSD_WEBHOOK_SECRET"
@@ -58,6 +58,18 @@ def build_parser() -> argparse.ArgumentParser:
         help="serve wss:// with the CA in this file, made if need be; its key is in CA.PEM.key",
     )
     parser.add_argument("--webhook-ca", metavar="CA.PEM", type=_ca_file, help="a CA for the webhook URL")
+    parser.add_argument(
+        "--duplicate-signaling",
+        choices=get_args(DuplicateSignaling),
+        default=defaults.duplicate_signaling,
+        help="what a second signaling connection of a stream meets: refused with status 8, or it evicts the first "
+        "(%(default)s; a scenario may say otherwise)",
+    )
+    parser.add_argument(
+        "--name-processes",
+        action="store_true",
+        help="say which process of this machine held a stream, where its connections come from several",
+    )
     parser.add_argument("--lenient", action="store_true", help="accept what only Zoom's samples do")
     parser.add_argument("--marked", action="store_true", help="audio that numbers its packets instead of speech")
     parser.add_argument("--list", action="store_true", help="list the scenarios")
@@ -77,6 +89,8 @@ def settings_of(arguments: argparse.Namespace) -> SimulatorSettings:
         tls=arguments.tls is not None,
         ca_file=arguments.tls,
         speed=arguments.speed,
+        duplicate_signaling=arguments.duplicate_signaling,
+        name_processes=arguments.name_processes,
         strict=not arguments.lenient,
         tone=Tone.MARKED if arguments.marked else Tone.SPEECH,
         client_secret=arguments.client_secret or os.environ.get(CLIENT_SECRET) or defaults.client_secret,

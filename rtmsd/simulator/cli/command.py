@@ -12,6 +12,7 @@ from rtmsd.simulator.cli.arguments import build_parser, settings_of
 from rtmsd.simulator.cli.interruption import cancel_at_signal
 from rtmsd.simulator.cli.reporter import Reporter, Say, print_line
 from rtmsd.simulator.model.settings import SimulatorSettings
+from rtmsd.simulator.model.tenures import tenures
 from rtmsd.simulator.scenario.scenario import Scenario, Step, built_in, load, play
 from rtmsd.simulator.server.server import Simulator, open_simulator
 from rtmsd.simulator.stream.session import SimSession
@@ -119,4 +120,8 @@ async def _play(simulator: Simulator, scenario: Scenario, say: Say) -> None:
 def _sum_up(session: SimSession, say: Say) -> None:
     """Print the totals of a session, also of one left open by a signal or by a scenario without a stop."""
     text = "session ended" if session.ended.is_set() else "session left open"
-    say(text, rtms_stream_id=session.rtms_stream_id, **session.record.summary())
+    held_by = [
+        {"peer": each.peer.address, "pid": each.peer.pid, "from_ms": each.from_ms, "to_ms": each.to_ms}
+        for each in tenures(session.record)
+    ]
+    say(text, rtms_stream_id=session.rtms_stream_id, **session.record.summary(), held_by=held_by)

@@ -12,6 +12,10 @@ from rtmsd.protocol.products import IdKey, SpeakerKey
 from rtmsd.simulator.model.answers import AS_ASKED, Answers
 
 Addresses: TypeAlias = Literal["ws", "srt"]
+DuplicateSignaling: TypeAlias = Literal["refuse", "evict"]
+"""What a second signaling connection of a stream meets: "refuse" answers it with status 8, as Zoom's documents say;
+"evict" accepts it and closes the first one with its media, as partners' texts say. An eviction sends no webhook: the
+stream is never without signaling."""
 
 
 class Tone(enum.Enum):
@@ -48,6 +52,8 @@ class SimulatorSettings:
         tls: wss://, with a certificate of the CA in `ca_file`, or of a temporary one (`Simulator.ca_pem`).
         ca_file: holds the CA, with its private key beside it; created when missing.
         speed: Zoom's seconds in one local second.
+        duplicate_signaling: for streams whose session does not say otherwise (`SimRoom`).
+        name_processes: find the process of each connection, for the record (`Peer.pid`): a millisecond for each.
         strict: False accepts what Zoom's own samples do contrary to the documents: one message 7 for several media
             connections, image codecs above their frame rate (27, 33), subscriptions as bare numbers.
         handshake_s: local seconds until a new connection must have sent its handshake.
@@ -66,6 +72,8 @@ class SimulatorSettings:
     tls: bool = False
     ca_file: Path | None = None
     speed: float = attrs.field(default=1.0, validator=attrs.validators.gt(0))
+    duplicate_signaling: DuplicateSignaling = "refuse"
+    name_processes: bool = False
     strict: bool = True
     tone: Tone = Tone.SPEECH
     timing: Timing = Timing()
@@ -107,6 +115,7 @@ class SimRoom:
         protocol_version: that the server answers with; handshakes may ask for it, or for 1.
         addresses: of media servers, for WebSocket, or for another transport alone.
         answers: what media handshakes are granted instead of what they ask for.
+        duplicate_signaling: what a second signaling connection meets.
     """
 
     session_id: str
@@ -120,6 +129,7 @@ class SimRoom:
     protocol_version: int = 1
     addresses: Addresses = "ws"
     answers: Answers = AS_ASKED
+    duplicate_signaling: DuplicateSignaling = "refuse"
 
 
 def _up_to(most: int) -> Any:

@@ -209,11 +209,20 @@ class Endpoint:
                 await self.news.park()
 
 
+@asynccontextmanager
+async def open_endpoints(count: int) -> AsyncIterator[list[Endpoint]]:
+    """Serve so many endpoints."""
+    async with trio.open_nursery() as nursery:
+        endpoints = []
+        for _ in range(count):
+            listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+            endpoints.append(Endpoint(f"http://127.0.0.1:{listeners[0].socket.getsockname()[1]}/webhook"))
+            nursery.start_soon(trio.serve_listeners, endpoints[-1].serve, listeners)
+        yield endpoints
+        nursery.cancel_scope.cancel()
+
+
 @pytest.fixture
 async def endpoint() -> AsyncIterator[Endpoint]:
-    async with trio.open_nursery() as nursery:
-        listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
-        endpoint = Endpoint(f"http://127.0.0.1:{listeners[0].socket.getsockname()[1]}/webhook")
-        nursery.start_soon(trio.serve_listeners, endpoint.serve, listeners)
+    async with open_endpoints(1) as [endpoint]:
         yield endpoint
-        nursery.cancel_scope.cancel()

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from rtmsd.simulator.model.settings import DuplicateSignaling, SimulatorSettings, Tone
+from rtmsd.simulator.model.settings import DuplicateSignaling, SimulatorSettings, Tone, WebhookRoute
 
 CLIENT_SECRET: Final = "RTMSD_CLIENT_SECRET"  # of the environment
 WEBHOOK_SECRET: Final = "RTMSD_WEBHOOK_SECRET"
@@ -34,8 +34,22 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--webhook-url",
         type=_web_url,
+        action="append",
         metavar="URL",
-        help="where to post webhooks; without it the URL to connect to is printed",
+        help="where to post webhooks; without it the URL to connect to is printed. Given several times, a balancer "
+        "stands in front of the URLs",
+    )
+    parser.add_argument(
+        "--webhook-route",
+        choices=get_args(WebhookRoute),
+        default=defaults.webhook_route,
+        help="the balancer's choice among several URLs (%(default)s)",
+    )
+    parser.add_argument(
+        "--webhook-failover",
+        action="store_true",
+        help="the balancer tries the next URL after a 5xx, without a connection, and without an answer within "
+        f"{defaults.webhook_try_s:g} s; Zoom itself sends again only after minutes",
     )
     parser.add_argument("--client-id", default=defaults.client_id, metavar="ID", help="(%(default)s)")
     parser.add_argument("--client-secret", metavar="SECRET", help=f"default: ${CLIENT_SECRET}, or one that is printed")
@@ -82,6 +96,8 @@ def settings_of(arguments: argparse.Namespace) -> SimulatorSettings:
     defaults = SimulatorSettings()
     return SimulatorSettings(
         webhook_url=arguments.webhook_url,
+        webhook_route=arguments.webhook_route,
+        webhook_failover=arguments.webhook_failover,
         webhook_ca_file=arguments.webhook_ca,
         client_id=arguments.client_id,
         host=arguments.host or (defaults.host if arguments.tls is None else TLS_HOST),

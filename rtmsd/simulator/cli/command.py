@@ -90,7 +90,7 @@ async def _perform(simulator: Simulator, scenario: Scenario, sessions: int, say:
     )
     if settings.ca_file is not None:
         say("TLS", ca_file=str(settings.ca_file))
-    if settings.webhook_url is not None and await simulator.validate_endpoint():
+    if settings.webhook_url and await simulator.validate_endpoint():
         say("endpoint validated")
     async with trio.open_nursery() as nursery:
         for _ in range(sessions):
@@ -109,7 +109,7 @@ async def _play(simulator: Simulator, scenario: Scenario, say: Say) -> None:
             session_id=session.session_id,
             signaling_url=session.signaling_url,
             webhook_status=started.status,
-            webhook_error=started.error if simulator.settings.webhook_url is not None else None,
+            webhook_error=started.error if started.url else None,
         )
 
     session = await play(simulator, scenario, announce, greet)

@@ -116,12 +116,22 @@ class ControlMessage:
     fields: Mapping[str, Any]
 
 
+@attrs.frozen
+class FailedTry:
+    """A URL that a balancer gave up for the next one, and why."""
+
+    url: str
+    why: str
+
+
 @attrs.frozen(kw_only=True)
 class WebhookDelivery:
     """One POST of a webhook. `kind` is "genuine", "retry", "duplicate", "forged" or "challenge".
 
     Attributes:
         status: None without an answer; `error` says why.
+        url: that this is the outcome of; "" without one.
+        failed_tries: those before it (`SimulatorSettings.webhook_failover`).
     """
 
     event: str
@@ -132,6 +142,17 @@ class WebhookDelivery:
     latency_s: float
     body: bytes = attrs.field(repr=False)
     answer: bytes = attrs.field(repr=False, default=b"")
+    url: str = ""
+    failed_tries: tuple[FailedTry, ...] = ()
+
+    @property
+    def is_accepted(self) -> bool:
+        return self.status is not None and 200 <= self.status < 300 and not self.error
+
+    @property
+    def outcome(self) -> str:
+        """Return the error, or the status, in words."""
+        return self.error or f"status {self.status}"
 
 
 @attrs.frozen

@@ -161,7 +161,7 @@ class Simulator:
         return {"operator_id": "opSimulated01"} if product in ("meeting", "webinar") else {"account_id": "AcctDemo_001"}
 
     async def validate_endpoint(self) -> bool:
-        """Challenge `webhook_url` as Zoom does when it is configured; return whether the answer was right."""
+        """Challenge an endpoint as Zoom does when it is configured; return whether the answer was right."""
         return await self.sender.validate(self.webhooks)
 
     async def send_webhook(self, event: str, payload: Mapping[str, Any], *, kind: str = "genuine") -> int | None:

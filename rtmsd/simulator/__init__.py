@@ -20,6 +20,9 @@ answers the handshake by `stream/checks.py`, pure functions after the protocol n
 table. `Links` holds the connections whose handshake succeeded, `Watch` asks for keep-alives, `Windows` end a stream
 whose client stays away. What a handshake is granted may differ from what it asks for (`Answers`).
 
+**Webhooks.** The `WebhookSender` signs each and repeats it as Zoom does. Zoom knows one URL; where several are given, a
+`Balancer` stands before them.
+
 **The record.** Every media message carries a token; the wire settles it with a `Fate`: sent, in flight at a reset,
 lost on a dead wire, or discarded. A discarded audio packet goes out on the next connection, as from Zoom's buffer. So
 `Record` says of every packet whether it must, may or cannot be in the daemon's files: tests and demo compare with it,

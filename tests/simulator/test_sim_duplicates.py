@@ -60,6 +60,21 @@ async def test_a_newer_connection_evicts_the_older_with_its_media_and_nothing_is
     assert next(message["state"] for message in second.of_type(8)) == 1  # "active": it was interrupted in between
 
 
+async def test_what_waits_for_an_evicted_client_comes_to_the_newer_one_first() -> None:
+    async with open_simulator(EVICTING) as simulator:
+        session = await simulator.start_session(["Ana"])
+        first, second = Client(session, EVICTING), Client(session, EVICTING)
+        async with first.signaling() as signaling, first.media(signaling):
+            await first.until(lambda: first.packets)
+            [media] = session.connections("media")
+            media.wire.stall()  # as full buffers do
+            await eventually(lambda: media.wire.queued_bytes > 10_000)
+            async with second.signaling() as newer, second.media(newer):
+                await second.until(lambda: len(second.packets) > 100)
+    times = [timestamp_ms for _, timestamp_ms, _ in first.packets + second.packets]
+    assert times == list(range(session.started_ms, session.started_ms + 20 * len(times), 20))
+
+
 @pytest.mark.parametrize(
     ("wrong", "status"), [({"signature": "0" * 64}, 3), ({"rtms_stream_id": "another"}, 2), ({"sequence": "1"}, 4)]
 )

@@ -253,9 +253,15 @@ class SimStream:
         self.announcer.stream_state = StreamState.INTERRUPTED
 
     def evict(self) -> None:
-        """Close signaling, and media with it, for a newer signaling connection that is about to take its place."""
+        """Close signaling for a newer connection that is about to take its place, and cut its media.
+
+        These are not closed politely: what waits for a frozen client would come to the newer one after what is new.
+        """
         for connection in self.go_dark("evicted by a newer signaling connection"):
-            self.host.nursery.start_soon(connection.close)
+            if connection.media_type:
+                connection.wire.cut(Cut.EOF)
+            else:
+                self.host.nursery.start_soon(connection.close)
 
     def go_dark(self, why: str) -> list[SimConnection]:
         """Lose signaling, and media with it; return the connections that were live, for the caller to end."""

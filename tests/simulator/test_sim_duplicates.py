@@ -20,6 +20,7 @@ from rtmsd.simulator import (
     DuplicateSignaling,
     SimSession,
     SimulatorSettings,
+    Timing,
     Tone,
     contests,
     open_simulator,
@@ -124,6 +125,10 @@ class Claimant:
 
     process: trio.Process
 
+    async def begin(self) -> None:
+        assert self.process.stdin is not None
+        await self.process.stdin.send_all(b"\n")
+
     async def says(self) -> str:
         """Return its next line."""
         assert self.process.stdout is not None
@@ -148,25 +153,29 @@ async def claimant(session: SimSession) -> AsyncIterator[Claimant]:
     handshake = json.dumps({"msg_type": 1, **Client(session, REFUSING).who})
     command = [sys.executable, str(CLAIMANT), session.signaling_url, handshake]
     async with trio.open_nursery() as nursery:
-        process = await nursery.start(partial(trio.run_process, command, stdout=PIPE, check=False))
+        process = await nursery.start(partial(trio.run_process, command, stdin=PIPE, stdout=PIPE, check=False))
         try:
-            yield Claimant(process)
+            started = Claimant(process)
+            assert await started.says() == "ready"
+            yield started
         finally:
             process.kill()
 
 
 @pytest.mark.parametrize("mode", ["refuse", "evict"])
 async def test_a_stream_of_a_frozen_client_goes_to_another(mode: DuplicateSignaling) -> None:
-    settings = attrs.evolve(REFUSING, name_processes=True, duplicate_signaling=mode)
+    patient = Timing(attach_window_s=1e9, signaling_window_s=1e9)
+    settings = attrs.evolve(REFUSING, speed=10, timing=patient, name_processes=True, duplicate_signaling=mode)
     async with open_simulator(settings) as simulator:
         session = await simulator.start_session()
-        async with claimant(session) as frozen:
+        async with claimant(session) as frozen, claimant(session) as taker:
+            await frozen.begin()
             assert await frozen.says() == "0"
             frozen.process.send_signal(signal.SIGSTOP)
-            async with claimant(session) as taker:
-                refused = await taker.says_at_last("0")
-                frozen.process.send_signal(signal.SIGCONT)
-                assert await frozen.says() == "closed"
+            await taker.begin()
+            refused = await taker.says_at_last("0")
+            frozen.process.send_signal(signal.SIGCONT)
+            assert await frozen.says() == "closed"
         record = session.record
     # Refused until Zoom's keep-alives gave the frozen one up, and never the fault of the one that waits.
     assert set(refused) == ({"8"} if mode == "refuse" else set())

@@ -42,6 +42,7 @@ LAYERS: Final = (
     ("streams",),
     ("cluster",),
     ("cluster.engines",),
+    ("cluster.engines.nats",),
     ("webhook", "admin"),
     ("workers",),
     ("daemon",),

@@ -37,7 +37,9 @@ def name() -> str:
 
 
 class Opener(Protocol):
-    def __call__(self, servers: Servers, node: str, **settings: Any) -> AbstractAsyncContextManager[NatsEngine]: ...
+    def __call__(
+        self, servers: Servers, node: str, start_s: float = 20, **settings: Any
+    ) -> AbstractAsyncContextManager[NatsEngine]: ...
 
 
 @pytest.fixture
@@ -45,9 +47,16 @@ def opened(name: str) -> Opener:
     """Opens engines of one cluster."""
 
     @asynccontextmanager
-    async def open_engine(servers: Servers, node: str, **settings: Any) -> AsyncIterator[NatsEngine]:
-        given: dict[str, Any] = {"name": name, "partitions": PARTITIONS, "replicas": len(servers.each)} | settings
-        async with NatsEngine.open(NatsSettings(node=node, servers=servers.urls, **given)) as engine:
+    async def open_engine(
+        servers: Servers, node: str, start_s: float = 20, **settings: Any
+    ) -> AsyncIterator[NatsEngine]:
+        given: dict[str, Any] = {
+            "name": name,
+            "partitions": PARTITIONS,
+            "replicas": len(servers.each),
+            "absent_s": 0.02,
+        } | settings
+        async with NatsEngine.open(NatsSettings(node=node, servers=servers.urls, **given), start_s=start_s) as engine:
             yield engine
 
     return open_engine
@@ -71,8 +80,8 @@ class Meeting:
             engine.bus.serve("ping", _pong)
             self._engines[node] = engine
             for other_node, other in [*self._engines.items()]:
-                await _reach(engine, other_node)
-                await _reach(other, node)
+                await reach(engine, other_node)
+                await reach(other, node)
             yield Member(
                 node=node,
                 incarnation=uuid4().hex,
@@ -87,7 +96,7 @@ class Meeting:
             await _miss(other, node)
 
 
-async def _reach(engine: NatsEngine, node: str) -> None:
+async def reach(engine: NatsEngine, node: str) -> None:
     """Ask until the servers have told each other who listens where."""
     with trio.fail_after(10):
         while True:

@@ -1,5 +1,6 @@
 """Real NATS servers: one, or three that are a cluster, on ports that the system chose."""
 
+import asyncio
 import contextlib
 import importlib.metadata
 import json
@@ -16,6 +17,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import attrs
+import nats
+from nats.aio.client import Client
 
 START_S: Final = 30
 _ATTEMPTS: Final = 3  # a reserved port may be taken by somebody else in the instant before the server has it
@@ -46,6 +49,7 @@ class Server:
     ports: tuple[int, int, int]  # clients, other servers, monitoring
     routes: Sequence[int]
     more: str = ""
+    max_file: str = "512M"
     scheme: str = "nats"
     process: subprocess.Popen[bytes] | None = None
 
@@ -62,7 +66,7 @@ class Server:
         routes = ", ".join(f'"nats://127.0.0.1:{port}"' for port in self.routes)
         lines = [
             f'server_name: {self.name}, listen: "127.0.0.1:{client}", http: "127.0.0.1:{monitor}"',
-            f'jetstream {{ store_dir: "{self.directory / self.name}", max_mem: 64M, max_file: 512M }}',
+            f'jetstream {{ store_dir: "{self.directory / self.name}", max_mem: 64M, max_file: {self.max_file} }}',
             f'log_file: "{self.directory / self.name}.log"',
             f'cluster {{ name: c, listen: "127.0.0.1:{cluster}", routes: [{routes}] }}' if routes else "",
             self.more,
@@ -132,6 +136,18 @@ class Servers:
         for server in self.each:
             server.kill()
 
+    def drop_consumers(self, prefix: str) -> None:
+        """Delete all consumers of JetStream's streams whose names begin so."""
+        asyncio.run(self._drop_consumers(prefix))
+
+    async def _drop_consumers(self, prefix: str) -> None:
+        client = await nats.connect([*self.urls])
+        for name in await _names(client, "STREAM.NAMES", "streams"):
+            if name.startswith(prefix):
+                for consumer in await _names(client, f"CONSUMER.NAMES.{name}", "consumers"):
+                    await client.request(f"$JS.API.CONSUMER.DELETE.{name}.{consumer}", timeout=5)
+        await client.close()
+
     def leader(self, stream: str) -> Server:
         """Return the server that leads a stream of JetStream."""
         for account in self.each[0].ask("jsz?streams=true")["account_details"]:
@@ -143,7 +159,9 @@ class Servers:
 
 
 @contextmanager
-def running(directory: Path, count: int = 1, *, more: str = "", scheme: str = "nats") -> Iterator[Servers]:
+def running(
+    directory: Path, count: int = 1, *, more: str = "", max_file: str = "512M", scheme: str = "nats"
+) -> Iterator[Servers]:
     """Run servers for as long as the block lasts."""
     for attempt in range(_ATTEMPTS):
         place = directory / f"attempt-{attempt}"
@@ -152,7 +170,7 @@ def running(directory: Path, count: int = 1, *, more: str = "", scheme: str = "n
         routes = ports[1::3] if count > 1 else []
         servers = Servers(
             [
-                Server(n + 1, place, (ports[3 * n], ports[3 * n + 1], ports[3 * n + 2]), routes, more, scheme)
+                Server(n + 1, place, (ports[3 * n], ports[3 * n + 1], ports[3 * n + 2]), routes, more, max_file, scheme)
                 for n in range(count)
             ]
         )
@@ -167,6 +185,11 @@ def running(directory: Path, count: int = 1, *, more: str = "", scheme: str = "n
                     server.thaw()
             servers.kill()
     raise RuntimeError("the NATS servers died at their start: see their logs in the test's directory")
+
+
+async def _names(client: Client, what: str, key: str) -> list[str]:
+    answer = await client.request(f"$JS.API.{what}", timeout=5)
+    return [str(name) for name in json.loads(answer.data)[key] or []]
 
 
 def _free_ports(count: int) -> list[int]:

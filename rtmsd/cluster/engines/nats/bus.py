@@ -7,9 +7,10 @@ import trio
 
 from rtmsd.cluster.codec import BadRecord, decode, encode
 from rtmsd.cluster.engine import MAX_MESSAGE_BYTES, Away, Ear, EngineError, Handler, Nobody, Refused, TooLarge
+from rtmsd.cluster.engines.nats.client import Message
 from rtmsd.cluster.engines.nats.connection import Connection, Mailbox
 from rtmsd.cluster.engines.nats.layout import Layout, Reader
-from rtmsd.cluster.engines.nats.link import Message, NoResponders
+from rtmsd.cluster.engines.nats.link import NoResponders
 from rtmsd.cluster.records import Beat
 from rtmsd.masking import sanitize_remote_text
 
@@ -17,8 +18,6 @@ log = structlog.stdlib.get_logger()
 
 AT_ONCE: Final = 256
 """Questions that are worked on at a time; more wait."""
-NOBODY_AGAIN_S: Final = 0.3
-"""A member whose server has died listens again after this time: it is asked twice before it counts as not there."""
 _REFUSED: Final = "Rtms-Refused"
 _NOBODY: Final = {"Status": "503"}  # as the servers say it
 
@@ -26,10 +25,11 @@ _NOBODY: Final = {"Status": "503"}  # as the servers say it
 class NatsBus:
     """See `cluster.engine.Bus`."""
 
-    def __init__(self, connection: Connection, layout: Layout, reader: Reader) -> None:
+    def __init__(self, connection: Connection, layout: Layout, reader: Reader, *, absent_s: float) -> None:
         self._connection = connection
         self._layout = layout
         self._reader = reader
+        self._absent_s = absent_s
         self._handlers: dict[str, Handler] = {}
 
     def serve(self, what: str, handler: Handler) -> None:
@@ -42,7 +42,7 @@ class NatsBus:
         try:
             answer = await self._ask(node, what, data, deadline)
         except NoResponders:
-            await trio.sleep(min(NOBODY_AGAIN_S, max(deadline - trio.current_time(), 0)))
+            await trio.sleep(min(self._absent_s, max(deadline - trio.current_time(), 0)))
             try:
                 answer = await self._ask(node, what, data, deadline)
             except NoResponders:

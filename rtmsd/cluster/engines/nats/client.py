@@ -5,22 +5,28 @@ server hangs, closing its TLS connection politely takes 30 s, in which no other 
 """
 
 import asyncio
+import contextlib
+import re
 import ssl
-from collections.abc import Callable
-from typing import Any, Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, Protocol
+from urllib.parse import ParseResult
 
 import attrs
 from nats import errors
 from nats.aio.client import Client, Srv
+from nats.aio.subscription import Subscription
 from nats.aio.transport import TcpTransport
+from nats.protocol.command import hpub_cmd, pub_cmd
 
+from rtmsd.cluster.engine import Away
 from rtmsd.cluster.engines.nats.settings import NatsSettings
 
 CONNECT_S: Final = 2
 RECONNECT_S: Final = 0.1
-PING_S: Final = 2
-"""A server that is silent for two pings is given up: 4 to 6 s after it froze."""
+MAX_UNSENT_BYTES: Final = 4 * 1024 * 1024
 _REFUSED_S: Final = 2.0
+_NO_SUBJECT: Final = re.compile(r"\s")
 
 
 @attrs.frozen
@@ -36,6 +42,25 @@ class Server:
     max_payload: int
 
 
+@attrs.frozen
+class Message:
+    """What was received; `headers` has the status of a message without content as "Status"."""
+
+    subject: str
+    data: bytes = attrs.field(repr=False)
+    headers: Mapping[str, str]
+    reply: str
+
+
+class Receiver(Protocol):
+    """Where the messages of a subscription go."""
+
+    def put(self, message: Message) -> None: ...
+
+    def gap(self) -> None:
+        """Messages may be missing here: the connection was lost."""
+
+
 class NatsClient(Client):
     """One connection, that is renewed until `closed` is set; then it is over for good.
 
@@ -48,7 +73,7 @@ class NatsClient(Client):
     def __init__(
         self,
         settings: NatsSettings,
-        context: ssl.SSLContext,
+        context: ssl.SSLContext | None,
         *,
         changed: Callable[[bool], None],
         denied: Callable[[str], None],
@@ -67,6 +92,7 @@ class NatsClient(Client):
         self.closed = asyncio.Event()
         self.refusal = "not yet connected"
         self.unreadable = 0
+        self._receivers: dict[int, Receiver] = {}
 
     @property
     def server(self) -> Server:
@@ -77,7 +103,7 @@ class NatsClient(Client):
 
     async def open(self) -> None:
         """Connect, however long that takes."""
-        options: dict[str, Any] = {"reconnect_time_wait": RECONNECT_S}
+        options: dict[str, Any] = {"reconnect_time_wait": RECONNECT_S, "ping_interval": self._settings.ping_s}
         settings = self._settings
         if settings.nkey:
             options["nkeys_seed_str"] = settings.nkey
@@ -94,10 +120,43 @@ class NatsClient(Client):
             closed_cb=self._on_closed,
             connect_timeout=CONNECT_S,
             max_reconnect_attempts=-1,
-            ping_interval=PING_S,
             max_outstanding_pings=2,
             **options,
         )
+
+    async def receive(self, subject: str, receiver: Receiver) -> Subscription:
+        """Subscribe. What comes is handed on where it is read, without nats-py's queue and task."""
+        self._receivers[self._sid + 1] = receiver  # the number that it is about to get
+        return await self.subscribe(subject)
+
+    async def release(self, subscription: Subscription) -> None:
+        """End a subscription."""
+        self._receivers.pop(subscription._id, None)
+        with contextlib.suppress(errors.Error):  # it is gone with its connection
+            await subscription.unsubscribe()
+
+    def send(self, subject: str, data: bytes, reply: str, headers: Mapping[str, str]) -> None:
+        """Publish, now or not at all: nats-py would keep what it cannot send, and take three turns of the loop.
+
+        Raises:
+            Away: not connected, or the server does not take what it is sent.
+            ValueError: a subject is none.
+        """
+        transport = self._transport
+        if not self.is_connected or not isinstance(transport, _Transport):
+            raise Away(f"not connected to any server: {self.refusal}")
+        if transport.unsent_bytes > MAX_UNSENT_BYTES:
+            raise Away("the server does not take what it is sent")
+        if _NO_SUBJECT.search(subject) or _NO_SUBJECT.search(reply):
+            raise ValueError("a subject with blanks")
+        if headers:
+            lines = "".join(f"{key}: {value}\r\n" for key, value in headers.items())
+            command = hpub_cmd(subject, reply, f"NATS/1.0\r\n{lines}\r\n".encode(), data)
+        else:
+            command = pub_cmd(subject, reply, data)
+        # A subscription that nats-py has yet to flush must not come after what is to be answered on it.
+        transport.send([*self._pending, command])
+        self._pending, self._pending_data_size = [], 0
 
     async def _on_error(self, error: Exception) -> None:
         text = str(error).removeprefix("nats: ").strip("\r\n'") or type(error).__name__
@@ -117,11 +176,23 @@ class NatsClient(Client):
     async def _on_closed(self) -> None:
         self.closed.set()
 
+    async def _process_op_err(self, e: Exception) -> None:
+        self.refusal = str(e).removeprefix("nats: ")  # of a server that hangs, no callback tells
+        await super()._process_op_err(e)
+
     async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
+        receiver = self._receivers.get(sid)
+        if receiver is None:
+            return
         try:
-            await super()._process_msg(sid, subject, reply, data, headers)
+            named = await self._process_headers(headers) if headers else None
+            # nats-py has its own enumeration as key of the description alone.
+            plain = {str(getattr(key, "value", key)): value for key, value in named.items()} if named else {}
+            message = Message(subject.decode(), data, plain, reply.decode())
         except (ValueError, IndexError):  # text that is no text would end the task that reads, and so the connection
             self.unreadable += 1
+        else:
+            receiver.put(message)
 
     async def _connect_to_server(self, s: Srv) -> None:
         # Servers announce each other: what the configuration may not name, they may not either.
@@ -139,14 +210,27 @@ class NatsClient(Client):
 
 
 class _Transport(TcpTransport):
-    """TCP whose end waits for nobody."""
+    """TCP that leaves no connection behind, and whose end waits for nobody."""
+
+    @property
+    def unsent_bytes(self) -> int:
+        return 0 if self._io_writer is None else self._io_writer.transport.get_write_buffer_size()
 
     def __bool__(self) -> bool:
         return True
 
-    def close(self) -> None:
+    def send(self, commands: Sequence[bytes]) -> None:
         if self._io_writer is not None:
-            self._io_writer.transport.abort()
+            self._io_writer.writelines(commands)
+
+    async def connect(self, uri: ParseResult, buffer_size: int, connect_timeout: int) -> None:
+        self.close()  # nats-py forgets one whose server says nothing
+        await super().connect(uri, buffer_size, connect_timeout)
+
+    def close(self) -> None:
+        for writer in (self._io_writer, self._bare_io_writer):
+            if writer is not None:
+                writer.transport.abort()
 
 
 _make_transport: Final[Callable[[], TcpTransport]] = _Transport

@@ -1,23 +1,29 @@
 """The connection to the servers, as Trio sees it: requests, messages that come in, and whether there is one."""
 
+import contextlib
 import itertools
 import threading
 from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from types import MappingProxyType
 from typing import Final
 
+import outcome
 import structlog
 import trio
 
+from rtmsd.cluster.engine import Away
 from rtmsd.cluster.engines.asyncio_thread import AsyncioThread, open_thread
-from rtmsd.cluster.engines.nats.client import Server
-from rtmsd.cluster.engines.nats.link import Link, Message
+from rtmsd.cluster.engines.nats.client import Message, Server
+from rtmsd.cluster.engines.nats.link import Link
 from rtmsd.cluster.engines.nats.settings import NatsSettings
 
 log = structlog.stdlib.get_logger()
 
+NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 MAILBOX_MESSAGES: Final = 4096
+DENIED_KEPT: Final = 31
 FLUSH_S: Final = 1
 MAILBOX_BYTES: Final = 16 * 1024 * 1024
 
@@ -89,21 +95,27 @@ class Connection:
         node: whose it is.
         server: the one that it leads to; None: there is no connection, as far as is known.
         number: of connections that there have been.
+        denied: permissions that turned out to be missing, the newest last.
     """
 
     def __init__(self, settings: NatsSettings, thread: AsyncioThread) -> None:
+        soon = thread.token.run_sync_soon
         self._thread = thread
         self._link = Link(
             settings,
-            changed=lambda server: thread.token.run_sync_soon(self._on_changed, server),
-            denied=lambda words: thread.token.run_sync_soon(self._on_denied, words),
+            changed=lambda server: soon(self._on_changed, server),
+            denied=lambda words: soon(self._on_denied, words),
+            answered=lambda number, answer: soon(self._on_answered, number, answer),
         )
         self._numbers = itertools.count()
+        self._waiting: dict[int, trio.lowlevel.Task] = {}
         self._change = trio.Event()
         self._is_closing = False
+        self._nowhere = f"_INBOX_{settings.name}.{settings.node}.nobody"
         self.node = settings.node
         self.server: Server | None = None
         self.number = 0
+        self.denied: tuple[str, ...] = ()
 
     @classmethod
     @asynccontextmanager
@@ -135,12 +147,12 @@ class Connection:
     @property
     def pending(self) -> int:
         """Requests that are neither answered nor given up."""
-        return self._link.pending
+        return len(self._waiting)
 
     async def request(
-        self, subject: str, data: bytes = b"", headers: Mapping[str, str] | None = None, *, timeout_s: float
+        self, subject: str, data: bytes = b"", headers: Mapping[str, str] = NO_HEADERS, *, timeout_s: float
     ) -> Message:
-        """Return what is answered.
+        """Return what is answered. Nothing is left behind when it is cancelled, but it may have been received.
 
         Raises:
             NoResponders: at once.
@@ -148,22 +160,43 @@ class Connection:
             Away: not connected, the connection was lost, or no answer came in time.
             ValueError: it is larger than the servers take.
         """
-        return await self._thread.call(self._link.request, subject, data, headers, timeout_s)
+        self._check(data)
+        await trio.lowlevel.checkpoint_if_cancelled()
+        number = next(self._numbers)
+        self._waiting[number] = trio.lowlevel.current_task()
+        self._thread.post(self._link.request, number, subject, data, headers)
 
-    async def publish(self, subject: str, data: bytes, headers: Mapping[str, str] | None = None) -> None:
+        def abort(_: object) -> trio.lowlevel.Abort:
+            del self._waiting[number]
+            self._thread.post(self._link.forget, number)
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        with trio.move_on_after(timeout_s):
+            message: Message = await trio.lowlevel.wait_task_rescheduled(abort)
+            return message
+        raise Away(f"no answer within {timeout_s:g} s")
+
+    async def publish(self, subject: str, data: bytes, headers: Mapping[str, str] = NO_HEADERS) -> None:
         """Send a message that nobody confirms.
 
         Raises:
             Away: not connected; nothing is kept for later.
             ValueError: it is larger than the servers take.
         """
-        await self._thread.call(self._link.publish, subject, data, headers)
+        await trio.lowlevel.checkpoint()
+        self._check(data)
+        self._thread.post(self._link.publish, subject, data, headers)
 
     async def flush(self) -> None:
-        """Wait until the server has taken all that was said, subscriptions too, but not for long."""
-        # Never cancelled: it would end the task in nats-py that reads.
-        with trio.CancelScope(shield=True):
-            await self._thread.call(self._link.flush, FLUSH_S)
+        """Wait until the server has taken all that was said, subscriptions too; not for long."""
+        with contextlib.suppress(Away):  # among them the server's answer, that nobody listens there
+            await self.request(self._nowhere, timeout_s=FLUSH_S)
+
+    def _check(self, data: bytes) -> None:
+        if self.server is None:
+            raise Away(f"not connected to any server: {self.refusal}")
+        if len(data) > self.server.max_payload:
+            raise ValueError(f"{len(data)} bytes are more than the {self.server.max_payload} that the servers take")
 
     @asynccontextmanager
     async def subscribe(self, subject: str, capacity: int = MAILBOX_MESSAGES) -> AsyncIterator[Mailbox]:
@@ -192,5 +225,13 @@ class Connection:
         change, self._change = self._change, trio.Event()
         change.set()
 
+    def _on_answered(self, number: int, answer: Message | Exception) -> None:
+        if (task := self._waiting.pop(number, None)) is not None:
+            trio.lowlevel.reschedule(
+                task, outcome.Error(answer) if isinstance(answer, Exception) else outcome.Value(answer)
+            )
+
     def _on_denied(self, words: str) -> None:
-        log.error("engine permission missing", error=words)
+        if words not in self.denied:
+            self.denied = (*self.denied[-DENIED_KEPT:], words)
+            log.error("engine permission missing", error=words)

@@ -42,12 +42,13 @@ class NatsEngine:
         self._settings = settings
         self._connection = connection
         self._reader = Reader()
+        self._unprepared: str | None = None
         self._setup = JetStream(connection, answer_s=settings.answer_s)
         self._jetstream = JetStream(connection, answer_s=settings.answer_s)
         self._watch = OwnWatch(connection, self._jetstream, layout, self._reader)
         self.owners = NatsOwners(connection, self._jetstream, layout, self._reader, self._watch)
         self.log = NatsStreamLog(connection, self._jetstream, layout, self._reader)
-        self.bus = NatsBus(connection, layout, self._reader)
+        self.bus = NatsBus(connection, layout, self._reader, absent_s=settings.absent_s)
         self.beats = NatsBeats(connection, layout, self._reader, heard)
 
     @classmethod
@@ -86,7 +87,24 @@ class NatsEngine:
     @property
     def trouble(self) -> str | None:
         """The reason for which the engine cannot be used; None: it can, as far as is known."""
-        return self._connection.refusal if self._connection.server is None else self._jetstream.trouble
+        if self._connection.server is None:
+            return self._connection.refusal
+        return self._jetstream.trouble or self._unprepared
+
+    @property
+    def server(self) -> Server | None:
+        """The server that this member is connected to; None: to none, as far as is known."""
+        return self._connection.server
+
+    @property
+    def connections(self) -> int:
+        """How many connections there have been."""
+        return self._connection.number
+
+    @property
+    def denied(self) -> tuple[str, ...]:
+        """Permissions that turned out to be missing, in words."""
+        return self._connection.denied
 
     @property
     def unreadable(self) -> Counter[str]:
@@ -116,9 +134,12 @@ class NatsEngine:
                     _check_server(self._connection.server)
                 await prepare(self._setup, self._settings)
             except Away as exc:
-                log.info("engine not prepared yet", reason=str(exc))
+                if str(exc) != self._unprepared:
+                    self._unprepared = str(exc)
+                    log.info("engine not prepared yet", reason=self._unprepared)
                 await trio.sleep(_AGAIN_S)
             else:
+                self._unprepared = None
                 return number
 
     async def _keep_prepared(self, number: int) -> None:

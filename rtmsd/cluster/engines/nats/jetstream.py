@@ -12,8 +12,9 @@ import msgspec
 import trio
 
 from rtmsd.cluster.engine import Away
-from rtmsd.cluster.engines.nats.connection import Connection
-from rtmsd.cluster.engines.nats.link import Denied, Message
+from rtmsd.cluster.engines.nats.client import Message
+from rtmsd.cluster.engines.nats.connection import NO_HEADERS, Connection
+from rtmsd.cluster.engines.nats.link import Denied
 
 TRY_S: Final = 1.0
 """A request that a server took with it when it died is sent again after this time."""
@@ -185,7 +186,7 @@ class JetStream:
         body = b"" if arguments is None else msgspec.json.encode(arguments)
         return await self._ask(f"$JS.API.{what}", body)
 
-    async def _ask(self, subject: str, data: bytes, headers: Mapping[str, str] | None = None) -> Mapping[str, Any]:
+    async def _ask(self, subject: str, data: bytes, headers: Mapping[str, str] = NO_HEADERS) -> Mapping[str, Any]:
         """Send a request, again and again while there is hope. Returns the answer, be it an error."""
         if self.trouble is not None:
             raise Away(self.trouble)
@@ -193,9 +194,10 @@ class JetStream:
         while True:
             left_s = deadline - trio.current_time()
             try:
-                with trio.move_on_after(left_s):
-                    await self._connection.up()
-                left_s = deadline - trio.current_time()
+                if self._connection.server is None:
+                    with trio.move_on_after(left_s):
+                        await self._connection.up()
+                    left_s = deadline - trio.current_time()
                 message = await self._connection.request(subject, data, headers, timeout_s=max(min(TRY_S, left_s), 0.0))
                 answer = _read(message)
                 if not _is_passing(answer):

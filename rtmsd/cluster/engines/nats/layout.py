@@ -94,15 +94,12 @@ class Layout:
         return f"{self.name}.node.{node}.{what}"
 
     def permissions(self, node: str) -> tuple[Sequence[str], Sequence[str]]:
-        """Return the subjects to which a member has to be allowed to publish, and to subscribe."""
-        upper = self.name.upper()
-        api = [f"STREAM.{what}.{upper}_*" for what in ("CREATE", "UPDATE", "INFO", "PURGE", "MSG.GET")]
-        publish = [
-            f"{self.name}.>",
-            f"_INBOX_{self.name}.>",
-            *(f"$JS.API.{what}" for what in (*api, f"CONSUMER.CREATE.{upper}_*.>")),
-            f"$JS.FC.{upper}_*.>",
-        ]
+        """Return the subjects to which a member has to be allowed to publish, and to subscribe.
+
+        NATS has wildcards for whole parts of a subject only, so that these hold for all streams of the account.
+        """
+        streams = [f"$JS.API.STREAM.{what}.*" for what in ("CREATE", "UPDATE", "INFO", "PURGE", "MSG.GET")]
+        publish = [f"{self.name}.>", f"_INBOX_{self.name}.>", *streams, "$JS.API.CONSUMER.CREATE.*.>", "$JS.FC.>"]
         return publish, [f"{self.name}.>", f"_INBOX_{self.name}.{node}.>"]
 
 

@@ -7,27 +7,25 @@ no answer comes: here it fails at once when the connection is lost, or the subje
 
 import asyncio
 import contextlib
-import itertools
 import re
 import secrets
 from collections.abc import Callable, Coroutine, Mapping
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import attrs
 import structlog
-from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 
 from rtmsd.cluster.engine import Away
-from rtmsd.cluster.engines.nats.client import NatsClient, Server
+from rtmsd.cluster.engines.nats.client import Message, NatsClient, Receiver, Server
 from rtmsd.cluster.engines.nats.settings import NatsSettings
 
 log = structlog.stdlib.get_logger()
 
 AGAIN_S: Final = 1.0
 _DENIED: Final = re.compile(r'permissions violation for (publish|subscription) to "([^"]*)"', re.IGNORECASE)
-_MAX_DENIED: Final = 64
+_RANDOM: Final = re.compile(r"(?<=\.)[0-9a-f]{16}(?=\.|$)")  # of our own inboxes and consumers
 
 
 class Denied(Away):
@@ -36,25 +34,6 @@ class Denied(Away):
 
 class NoResponders(Away):
     """Nobody listens on the subject: no such member, or no leader of a stream yet."""
-
-
-@attrs.frozen
-class Message:
-    """What was received; `headers` has the status of a message without content as "Status"."""
-
-    subject: str
-    data: bytes = attrs.field(repr=False)
-    headers: Mapping[str, str]
-    reply: str
-
-
-class Receiver(Protocol):
-    """Where the messages of a subscription go."""
-
-    def put(self, message: Message) -> None: ...
-
-    def gap(self) -> None:
-        """Messages may be missing here: the connection was lost."""
 
 
 @attrs.define(eq=False)
@@ -67,17 +46,23 @@ class _Wanted:
 
 
 class Link:
-    """What `Connection` drives by `AsyncioThread.call` and `post`."""
+    """What `Connection` drives by `AsyncioThread.post`."""
 
     def __init__(
-        self, settings: NatsSettings, *, changed: Callable[[Server | None], None], denied: Callable[[str], None]
+        self,
+        settings: NatsSettings,
+        *,
+        changed: Callable[[Server | None], object],
+        denied: Callable[[str], object],
+        answered: Callable[[int, Message | Exception], object],
     ) -> None:
         """Prepare it.
 
         Args:
             settings: checked.
             changed: called with the server when a connection is there, with None when it is lost.
-            denied: called once a connection with each permission that turns out to be missing.
+            denied: called with each permission that turns out to be missing.
+            answered: called with the number of a request, once, unless it was forgotten.
 
         Raises:
             ConfigError: a file of certificates cannot be used.
@@ -85,6 +70,7 @@ class Link:
         self._settings = settings
         self._changed = changed
         self._denied = denied
+        self._tell_answer = answered
         self._context = settings.tls_context()
         self._newest: NatsClient | None = None  # perhaps not yet open
         self._client: NatsClient | None = None
@@ -92,10 +78,8 @@ class Link:
         self._tasks: set[asyncio.Task[None]] = set()
         self._inbox = f"_INBOX_{settings.name}.{settings.node}.{secrets.token_hex(8)}"
         self._inbox_denied: str | None = None
-        self._numbers = itertools.count(1)
-        self._waiting: dict[str, tuple[str, asyncio.Future[Message]]] = {}
+        self._waiting: dict[int, str] = {}  # subjects of requests
         self._wanted: dict[int, _Wanted] = {-1: _Wanted(f"{self._inbox}.*", self)}
-        self._told: set[str] = set()
 
     @property
     def refusal(self) -> str:
@@ -106,11 +90,6 @@ class Link:
     def unreadable(self) -> int:
         """Messages that the protocol does not allow."""
         return self._unreadable + (self._newest.unreadable if self._newest is not None else 0)
-
-    @property
-    def pending(self) -> int:
-        """Requests that wait for their answer."""
-        return len(self._waiting)
 
     async def run(self) -> None:
         """Keep a client connected until cancelled."""
@@ -132,63 +111,60 @@ class Link:
                 self._on_changed(False)
                 await _close(client)
             self._unreadable += client.unreadable
-            self._newest.unreadable = 0
+            client.unreadable = 0
             await asyncio.sleep(AGAIN_S)
 
-    async def request(self, subject: str, data: bytes, headers: Mapping[str, str] | None, timeout_s: float) -> Message:
-        """Return the answer.
+    # Messages
 
-        Raises:
-            NoResponders: at once.
-            Denied: at once.
-            Away: not connected, or no answer in time.
-            ValueError: it is larger than the servers take.
-        """
-        client = self._connected(data)
+    def request(self, number: int, subject: str, data: bytes, headers: Mapping[str, str]) -> None:
+        """Ask, and have the answer told: a message, or `NoResponders`, `Denied`, `Away` or `ValueError`."""
+        self._waiting[number] = subject
         if self._inbox_denied is not None:
-            raise Denied(self._inbox_denied)
-        number = str(next(self._numbers))
-        answer: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
-        self._waiting[number] = (subject, answer)
+            self._answer(number, Denied(self._inbox_denied))
+            return
         try:
-            async with asyncio.timeout(timeout_s):
-                await client.publish(subject, data, f"{self._inbox}.{number}", dict(headers) if headers else None)
-                message = await answer
-        except TimeoutError:
-            raise Away(f"no answer within {timeout_s:g} s") from None
-        except NatsError as exc:
-            raise Away(str(exc)) from exc
-        finally:
-            del self._waiting[number]
-        if message.headers.get("Status") == "503" and not message.data:
-            raise NoResponders(f"nobody listens on {subject}")
-        return message
+            self._send(subject, data, f"{self._inbox}.{number}", headers)
+        except (Away, ValueError) as exc:
+            self._answer(number, exc)
 
-    async def publish(self, subject: str, data: bytes, headers: Mapping[str, str] | None = None) -> None:
-        """Send without waiting for anything.
+    def forget(self, number: int) -> None:
+        """Ignore the answer to a request."""
+        self._waiting.pop(number, None)
 
-        Raises:
-            Away: not connected: nats-py would keep it for later.
-            ValueError: it is larger than the servers take.
-        """
-        try:
-            await self._connected(data).publish(subject, data, headers=dict(headers) if headers else None)
-        except NatsError as exc:
-            raise Away(str(exc)) from exc
+    def publish(self, subject: str, data: bytes, headers: Mapping[str, str]) -> None:
+        """Send what nobody confirms; it is dropped where it cannot be sent."""
+        with contextlib.suppress(Away, ValueError):
+            self._send(subject, data, "", headers)
 
-    async def flush(self, timeout_s: int) -> None:
-        """Wait until the server has taken all that was said so far; not where there is none."""
-        if self._client is not None and self._client.is_connected:
-            with contextlib.suppress(NatsError, OSError):
-                await self._client.flush(timeout_s)
-
-    def _connected(self, data: bytes) -> NatsClient:
-        client = self._client
-        if client is None or not client.is_connected:
+    def _send(self, subject: str, data: bytes, reply: str, headers: Mapping[str, str]) -> None:
+        if self._client is None:
             raise Away(f"not connected to any server: {self.refusal}")
-        if len(data) > client.max_payload:
-            raise ValueError(f"{len(data)} bytes are more than the {client.max_payload} that the servers take")
-        return client
+        self._client.send(subject, data, reply, headers)
+
+    def _answer(self, number: int, answer: Message | Exception) -> None:
+        if self._waiting.pop(number, None) is not None:
+            self._tell_answer(number, answer)
+
+    def put(self, message: Message) -> None:
+        """Take an answer to one of our requests."""
+        try:
+            number = int(message.subject.rpartition(".")[2])
+        except ValueError:
+            return
+        if message.headers.get("Status") == "503" and not message.data:
+            self._answer(number, NoResponders(f"nobody listens on {self._waiting.get(number)}"))
+        else:
+            self._answer(number, message)
+
+    def gap(self) -> None:
+        """Fail what waits for answers that will not come."""
+        self._fail(lambda _: True, Away, "the connection was lost; whether it was done is unknown")
+
+    def _fail(self, concerns: Callable[[str], bool], error: type[Away], words: str) -> None:
+        for number in [number for number, subject in self._waiting.items() if concerns(subject)]:
+            self._answer(number, error(words))
+
+    # Subscriptions
 
     def subscribe(self, number: int, subject: str, receiver: Receiver) -> None:
         """Have all messages on a subject received, from now on, or from when there is a connection."""
@@ -199,20 +175,17 @@ class Link:
     def unsubscribe(self, number: int) -> None:
         """End a subscription."""
         wanted = self._wanted.pop(number)
-        if wanted.current is not None:
-            self._spawn(_unsubscribe(wanted.current))
+        if wanted.current is not None and self._client is not None:
+            self._spawn(self._client.release(wanted.current))
 
     async def _subscribe(self, number: int) -> None:
-        if (wanted := self._wanted.get(number)) is None or self._client is None:
+        client = self._client
+        if (wanted := self._wanted.get(number)) is None or client is None:
             return
-
-        async def received(msg: Msg) -> None:
-            wanted.receiver.put(_message(msg))
-
         # While nats-py reconnects it takes this too, and sends it later.
-        wanted.current = await self._client.subscribe(wanted.subject, cb=received)
+        wanted.current = await client.receive(wanted.subject, wanted.receiver)
         if self._wanted.get(number) is not wanted:
-            await _unsubscribe(wanted.current)
+            await client.release(wanted.current)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -224,19 +197,10 @@ class Link:
         if not task.cancelled() and (error := task.exception()) is not None:
             log.warning("engine subscription failed", error=repr(error))
 
-    def put(self, message: Message) -> None:
-        """Take an answer to one of our requests."""
-        _, answer = self._waiting.get(message.subject.rpartition(".")[2], ("", None))
-        if answer is not None and not answer.done():
-            answer.set_result(message)
-
-    def gap(self) -> None:
-        """Fail what waits for answers that will not come."""
-        self._fail(lambda _: True, Away, "the connection was lost; whether it was done is unknown")
+    # What the client reports
 
     def _on_changed(self, is_up: bool) -> None:
         if is_up:
-            self._told.clear()
             self._inbox_denied = None
         else:
             for wanted in self._wanted.values():
@@ -246,32 +210,15 @@ class Link:
     def _on_denied(self, text: str) -> None:
         found = _DENIED.search(text)
         what, subject = found.groups() if found else ("", text)
+        named = _RANDOM.sub("*", subject)
         verb = "subscribe to" if what == "subscription" else "publish to"
-        words = f"the servers deny the user of {self._settings.node} the permission to {verb} {subject}: grant it"
+        words = f"the servers deny the user of {self._settings.node} the permission to {verb} {named}: grant it"
         if what == "subscription" and subject == f"{self._inbox}.*".lower():
             self._inbox_denied = words
             self._fail(lambda _: True, Denied, words)
         elif what == "publish":
             self._fail(lambda waiting: waiting.lower() == subject, Denied, words)
-        if words not in self._told and len(self._told) < _MAX_DENIED:
-            self._told.add(words)
-            self._denied(words)
-
-    def _fail(self, concerns: Callable[[str], bool], error: type[Away], words: str) -> None:
-        for subject, answer in self._waiting.values():
-            if concerns(subject) and not answer.done():
-                answer.set_exception(error(words))
-
-
-def _message(msg: Msg) -> Message:
-    # nats-py has its own enumeration as key of the description alone.
-    headers = {str(getattr(key, "value", key)): value for key, value in (msg.headers or {}).items()}
-    return Message(msg.subject, msg.data, headers, msg.reply)
-
-
-async def _unsubscribe(subscription: Subscription) -> None:
-    with contextlib.suppress(NatsError):  # it is gone with its connection
-        await subscription.unsubscribe()
+        self._denied(words)
 
 
 async def _close(client: NatsClient) -> None:

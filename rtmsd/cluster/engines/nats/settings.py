@@ -8,11 +8,12 @@ from typing import Final
 from urllib.parse import urlsplit
 
 import attrs
+import nkeys
 
 from rtmsd.errors import ConfigError
 
 _NAME: Final = re.compile(r"[a-z0-9]{1,16}")
-_NODE: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_NODE: Final = re.compile(r"[A-Za-z0-9_-]{1,64}(\.[0-9]{1,3})?")
 MAX_PARTITIONS: Final = 64
 
 
@@ -22,7 +23,7 @@ class NatsSettings:
 
     Attributes:
         name: first part of every subject and stream, so that several clusters can share servers.
-        node: this member.
+        node: this member; of several on a machine with a number behind: "a.3".
         servers: URLs, `tls://` or `nats://`; the latter for loopback only, unless `allow_plain`.
         user, password: or `nkey`, the seed; or none of them.
         ca_file: beside the system's authorities.
@@ -31,6 +32,8 @@ class NatsSettings:
         replicas: 3, or 1 for a single server.
         keep_log_s: older records are deleted; an owner renews its own.
         answer_s: a request to the servers that is not answered for so long has failed.
+        ping_s: a server that answers no ping for two to three times as long is given up.
+        absent_s: a member that does not listen is asked once more after this time: its server may have died.
     """
 
     name: str = "rtms"
@@ -47,6 +50,8 @@ class NatsSettings:
     replicas: int = 3
     keep_log_s: float = 86_400
     answer_s: float = 5.0
+    ping_s: float = 2.0
+    absent_s: float = 0.3
 
     def check(self) -> None:
         """Check what can be checked without connecting.
@@ -67,6 +72,8 @@ class NatsSettings:
             mistakes.append(f"cluster.replicas: {self.replicas} is not 1, 3 or 5")
         if self.nkey and (self.user or self.password):
             mistakes.append("cluster.nkey: remove it, or user and password: one kind of credentials is used")
+        elif self.nkey and not _is_seed(self.nkey):
+            mistakes.append("cluster.nkey: is not the seed of a user's nkey, which begins with SU")
         elif bool(self.user) != bool(self.password):
             mistakes.append("cluster.user: needs a password, and the password a user")
         if bool(self.cert_file) != bool(self.key_file):
@@ -89,12 +96,14 @@ class NatsSettings:
             return f"{server!r} would be plain text over the network: use tls://, or set allow_plain"
         return None
 
-    def tls_context(self) -> ssl.SSLContext:
-        """Return the context that checks the servers' certificates and host names.
+    def tls_context(self) -> ssl.SSLContext | None:
+        """Return the context that checks the servers' certificates and host names; None: no server is to have TLS.
 
         Raises:
             ConfigError: a file cannot be read, or holds something else.
         """
+        if not any(server.startswith("tls:") for server in self.servers):
+            return None
         context = ssl.create_default_context()
         if self.ca_file is not None:
             try:
@@ -112,6 +121,15 @@ class NatsSettings:
             except OSError as exc:
                 raise ConfigError([f"cluster.cert_file: cannot read it or key_file: {exc.strerror}"]) from exc
         return context
+
+
+def _is_seed(nkey: str) -> bool:
+    try:
+        pair = nkeys.from_seed(bytearray(nkey.strip().encode()))
+    except (nkeys.NkeysError, ValueError):
+        return False
+    pair.wipe()
+    return nkey.strip().startswith("SU")
 
 
 def _is_loopback(host: str) -> bool:

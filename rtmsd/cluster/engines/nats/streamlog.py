@@ -1,7 +1,6 @@
 """Rows, parts, logs and the orders to delete: `StreamLog` on JetStream."""
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from typing import Final
 from weakref import WeakValueDictionary
 
@@ -39,19 +38,14 @@ class NatsStreamLog:
         data = encode(record)
         if record.token == 0:  # to the servers: "on condition that nobody has it"
             raise Fenced("token 0 is nobody's")
-        async with self._turn(record.rtms_stream_id):
+        # One write for each stream is in flight: the servers refuse more, as they judge the fence of each.
+        turn = self._turns.setdefault(record.rtms_stream_id, trio.Lock())
+        async with turn:
             try:
                 fence = (self._layout.own(record.rtms_stream_id), record.token)
                 await self._jetstream.store(subject, data, only_if=fence, replaces=replaces)
             except WrongSequence as exc:
                 raise Fenced(f"token {record.token} is not the newest: {exc}") from None
-
-    @asynccontextmanager
-    async def _turn(self, rtms_stream_id: str) -> AsyncIterator[None]:
-        """One write for each stream is in flight: the servers refuse more, to judge the fence of each."""
-        turn = self._turns.setdefault(rtms_stream_id, trio.Lock())
-        async with turn:
-            yield
 
     async def put_part(self, part: Part) -> None:
         subject = self._layout.part(part.rtms_stream_id, part.node)

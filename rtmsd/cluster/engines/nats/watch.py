@@ -10,16 +10,16 @@ import trio
 
 from rtmsd.cluster.codec import NewerRecord
 from rtmsd.cluster.engine import Away
+from rtmsd.cluster.engines.nats.client import Message
 from rtmsd.cluster.engines.nats.connection import Connection, Mailbox
 from rtmsd.cluster.engines.nats.jetstream import JetStream, Stored
 from rtmsd.cluster.engines.nats.layout import Layout, Reader
-from rtmsd.cluster.engines.nats.link import Message
 from rtmsd.cluster.records import Own, TenureState
 
 log = structlog.stdlib.get_logger()
 
-HEARTBEAT_S: Final = 2.0
-DEAF_S: Final = 2.5 * HEARTBEAT_S
+HEARTBEAT_S: Final = 1.0
+DEAF_S: Final = 3 * HEARTBEAT_S
 """A consumer that is silent for so long has died, perhaps with its server."""
 _AGAIN_S: Final = 0.5
 
@@ -93,7 +93,7 @@ class _Partition:
             try:
                 await self._follow()
             except Away as exc:
-                log.info("engine watch not begun", stream=self._stream, reason=str(exc))
+                log.debug("engine watch not begun", stream=self._stream, reason=str(exc))
             self._is_current = False
             self.renewals += 1
             await trio.sleep(_AGAIN_S)

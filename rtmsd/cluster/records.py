@@ -19,7 +19,7 @@ Version: TypeAlias = Annotated[int, Meta(ge=1, le=2**31)]
 StreamId: TypeAlias = Annotated[str, Meta(min_length=1, max_length=1024)]
 Node: TypeAlias = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_-]{1,64}(\.[0-9]{1,3})?\Z")]
 """A member: a machine's name, with the worker's number behind it where there are several."""
-Random: TypeAlias = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_-]{1,64}\Z")]
+RandomId: TypeAlias = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_-]{1,64}\Z")]
 Count: TypeAlias = Annotated[int, Meta(ge=0, le=2**53)]
 Ms: TypeAlias = Annotated[int, Meta(ge=-(2**53), le=2**53)]
 Entries: TypeAlias = tuple[dict[str, Any], ...]
@@ -58,9 +58,9 @@ class Own:
 
     rtms_stream_id: StreamId
     node: Node
-    incarnation: Random
+    incarnation: RandomId
     epoch: Count
-    nonce: Random
+    nonce: RandomId
     why: Why
     state: TenureState = TenureState.LIVE
     known: Known = attrs.field(factory=Known)
@@ -203,7 +203,7 @@ class Beat:
     """
 
     node: Node
-    incarnation: Random
+    incarnation: RandomId
     n: Count
     state: MemberState = MemberState.UP
     streams: Count = 0

@@ -1,14 +1,14 @@
 """The contract of the engines: what holds for each of them, over whatever lies below.
 
 A module of tests gives a fixture `join` and a subclass, named Test..., of each contract that its engine is for. Streams
-have ids of their own in each test, so that the engine may be shared; the members are "a", "b" and "c" in each. Nothing
-here waits for a time to pass, but for limits that must be kept: under a virtual clock it takes none.
+have ids of their own in each test, so that the engine may be shared; the members are "a", "b" and "c" in each.
 """
 
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Final, TypeAlias, TypeVar
+from functools import partial
+from typing import Final, Protocol, TypeAlias, TypeVar
 
 import attrs
 import pytest
@@ -91,8 +91,15 @@ def known(rtms_stream_id: str, *, event_ts: int = STARTED_MS, closed: bool = Fal
     return Known(row, tuple(delivered))
 
 
+class Somebody(Protocol):
+    @property
+    def node(self) -> str: ...
+    @property
+    def incarnation(self) -> str: ...
+
+
 def own(
-    member: Member,
+    member: Somebody,
     rtms_stream_id: str,
     epoch: int = 1,
     state: TenureState = TenureState.LIVE,
@@ -269,7 +276,7 @@ class OwnerStoreContract(Contract):
 
         async def claim(mine: Own, checkpoints: int) -> None:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(lambda: a.store.claim(mine, seen=0))
+                nursery.start_soon(partial(a.store.claim, mine, seen=0))
                 for _ in range(checkpoints):
                     await trio.lowlevel.checkpoint()
                 nursery.cancel_scope.cancel()
@@ -360,6 +367,44 @@ class BusContract(Contract):
         with trio.fail_after(LIMIT_S):
             await done.wait()  # it is carried out all the same
         assert await a.bus.ask("b", "ctl", b"", timeout_s=LIMIT_S) == b"alive"
+
+    async def test_who_dies_while_it_answers_is_away(self, join: Join, a: Member) -> None:
+        """It may have carried the question out."""
+        asked = trio.Event()
+
+        async def begin(data: bytes) -> bytes:
+            asked.set()
+            await trio.sleep_forever()
+            raise AssertionError
+
+        async def ask() -> None:
+            with pytest.raises(Away):
+                await a.bus.ask("c", "take", b"", timeout_s=0.5)
+
+        async with trio.open_nursery() as nursery, join("c") as c:
+            c.bus.serve("take", begin)
+            nursery.start_soon(ask)
+            with trio.fail_after(LIMIT_S):
+                await asked.wait()
+
+    async def test_what_was_asked_is_done_though_the_asker_died(self, join: Join, a: Member) -> None:
+        asked, go_on, done = trio.Event(), trio.Event(), trio.Event()
+
+        async def work(data: bytes) -> bytes:
+            asked.set()
+            await go_on.wait()
+            done.set()
+            return b""
+
+        a.bus.serve("take", work)
+        async with trio.open_nursery() as nursery, join("c") as c:
+            nursery.start_soon(partial(c.bus.ask, "a", "take", b"", timeout_s=LIMIT_S))
+            with trio.fail_after(LIMIT_S):
+                await asked.wait()
+            nursery.cancel_scope.cancel()
+        go_on.set()
+        with trio.fail_after(LIMIT_S):
+            await done.wait()
 
     async def test_questions_do_not_wait_for_each_other(self, a: Member, b: Member) -> None:
         everybody_asked = trio.Event()

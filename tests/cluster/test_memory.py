@@ -1,30 +1,19 @@
-"""The engine in memory: that it keeps the contract, and has the faults that it is asked to have."""
+"""The contract of the engines, kept by the one in memory."""
 
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
-from trio.testing import MockClock
 
 from rtmsd.cluster.engines.memory import MemoryEngine
-from tests.cluster.contract import (
-    BeatsContract,
-    BusContract,
-    Join,
-    Member,
-    OwnerStoreContract,
-    StreamLogContract,
-)
+from tests.cluster.contract import BeatsContract, BusContract, Join, Member, OwnerStoreContract, StreamLogContract
 
 
 @pytest.fixture
-def engine(autojump_clock: MockClock) -> MemoryEngine:
-    return MemoryEngine()
+def join() -> Join:
+    engine = MemoryEngine()
 
-
-@pytest.fixture
-def join(engine: MemoryEngine) -> Join:
     @asynccontextmanager
     async def join(node: str) -> AsyncIterator[Member]:
         incarnation = uuid.uuid4().hex

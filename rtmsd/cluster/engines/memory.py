@@ -89,15 +89,13 @@ class MemoryEngine:
 
     def fail(self, fault: Fault, node: str | None = None) -> None:
         """Have a fault from now on, in place of the one that there was."""
+        self._end(node)
         self._faults[node] = fault
         self._go_on()
 
     def recover(self, node: str | None = None) -> None:
         """End the fault of one member, or that of all; no change where there is none."""
-        fault = self._faults.pop(node, None)
-        for member in self._members.values():
-            if node in (None, member.node) and fault in _MISSING:
-                member.missed()
+        self._end(node)
         self._go_on()
 
     # For members
@@ -145,13 +143,18 @@ class MemoryEngine:
 
     def publish(self, beat: bytes) -> None:
         for member in self._members.values():
-            if self.fault(member.node) not in _MISSING:
-                member.receive(beat)
+            member.receive(beat)
 
     def changed(self) -> None:
         """Have all look again that wait for something."""
         self._change.set()
         self._change = trio.Event()
+
+    def _end(self, node: str | None) -> None:
+        if self._faults.pop(node, None) in _MISSING:
+            for member in self._members.values():
+                if node in (None, member.node):
+                    member.missed()
 
     def _go_on(self) -> None:
         stalled, self._stalled = self._stalled, []

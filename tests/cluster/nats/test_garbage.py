@@ -133,8 +133,8 @@ async def test_garbage_is_counted_and_never_obeyed(one: Servers, opened: Opener,
             held = await engine.owners.read(stream)
             assert (held.own, held.is_unfinished) == (None, False)
             assert held.token > 0
-            assert await engine.log.parts(stream) == []
-            assert await engine.log.read_log(stream) == []
+        assert await engine.log.parts(victims[0]) == []
+        assert await engine.log.read_log(victims[0]) == []
         order = Revoked(rtms_stream_id=new_id(), at_ms=1)
         await engine.log.revoke(order)
         assert [placed.record for placed in await engine.log.revocations()] == [order]

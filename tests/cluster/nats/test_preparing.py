@@ -89,6 +89,9 @@ async def test_a_server_that_turns_out_to_be_unfit_is_not_used_and_nothing_ends(
         await holds(lambda: "update it to 2.11" in str(engine.trouble))
         with pytest.raises(Away, match=r"update it to 2\.11"):
             await engine.owners.read(new_id())
+        with trio.move_on_after(0.05) as waiting:
+            await engine.log.revocations()
+        assert waiting.cancelled_caught
         assert not engine.owners.is_up
         assert "MSG.GET" not in old.received[0]
 

@@ -18,6 +18,8 @@ log = structlog.stdlib.get_logger()
 
 AT_ONCE: Final = 256
 """Questions that are worked on at a time; more wait."""
+WORK_S: Final = 60.0
+"""No question is worked on for longer: whoever asked has given up, and others wait."""
 _REFUSED: Final = "Rtms-Refused"
 _NOBODY: Final = {"Status": "503"}  # as the servers say it
 
@@ -94,13 +96,18 @@ class NatsBus:
 
 
 async def _work(handler: Handler, what: str, data: bytes) -> tuple[bytes, dict[str, str]]:
+    answer: bytes | None = None
     try:
-        answer = await handler(data)
+        with trio.move_on_after(WORK_S):
+            answer = await handler(data)
     except EngineError as exc:
         return str(exc).encode(errors="replace"), {_REFUSED: "1"}
     except Exception:
         log.exception("question crashed", what=what)
         return b"internal error", {_REFUSED: "1"}
+    if answer is None:
+        log.warning("question given up", what=what)
+        return b"it took too long", {_REFUSED: "1"}
     if len(answer) > MAX_MESSAGE_BYTES:
         return b"the answer is too large", {_REFUSED: "1"}
     return answer, {}

@@ -139,8 +139,7 @@ class NatsClient(Client):
         """Publish, now or not at all: nats-py would keep what it cannot send, and take three turns of the loop.
 
         Raises:
-            Away: not connected, or the server does not take what it is sent.
-            ValueError: a subject is none.
+            Away: not connected, the server does not take what it is sent, or a subject is none.
         """
         transport = self._transport
         if not self.is_connected or not isinstance(transport, _Transport):
@@ -148,7 +147,7 @@ class NatsClient(Client):
         if transport.unsent_bytes > MAX_UNSENT_BYTES:
             raise Away("the server does not take what it is sent")
         if _NO_SUBJECT.search(subject) or _NO_SUBJECT.search(reply):
-            raise ValueError("a subject with blanks")
+            raise Away("a subject with blanks")
         if headers:
             lines = "".join(f"{key}: {value}\r\n" for key, value in headers.items())
             command = hpub_cmd(subject, reply, f"NATS/1.0\r\n{lines}\r\n".encode(), data)

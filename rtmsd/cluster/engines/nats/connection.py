@@ -157,8 +157,7 @@ class Connection:
         Raises:
             NoResponders: at once.
             Denied: at once: the error names the permission.
-            Away: not connected, the connection was lost, or no answer came in time.
-            ValueError: it is larger than the servers take.
+            Away: not connected, the connection was lost, no answer came in time, or it is larger than the server takes.
         """
         self._check(data)
         await trio.lowlevel.checkpoint_if_cancelled()
@@ -180,8 +179,7 @@ class Connection:
         """Send a message that nobody confirms.
 
         Raises:
-            Away: not connected; nothing is kept for later.
-            ValueError: it is larger than the servers take.
+            Away: not connected, or it is larger than the server takes; nothing is kept for later.
         """
         await trio.lowlevel.checkpoint()
         self._check(data)
@@ -196,7 +194,7 @@ class Connection:
         if self.server is None:
             raise Away(f"not connected to any server: {self.refusal}")
         if len(data) > self.server.max_payload:
-            raise ValueError(f"{len(data)} bytes are more than the {self.server.max_payload} that the servers take")
+            raise Away(f"{len(data)} bytes are more than the {self.server.max_payload} that the server takes")
 
     @asynccontextmanager
     async def subscribe(self, subject: str, capacity: int = MAILBOX_MESSAGES) -> AsyncIterator[Mailbox]:
@@ -225,11 +223,9 @@ class Connection:
         change, self._change = self._change, trio.Event()
         change.set()
 
-    def _on_answered(self, number: int, answer: Message | Exception) -> None:
+    def _on_answered(self, number: int, answer: Message | Away) -> None:
         if (task := self._waiting.pop(number, None)) is not None:
-            trio.lowlevel.reschedule(
-                task, outcome.Error(answer) if isinstance(answer, Exception) else outcome.Value(answer)
-            )
+            trio.lowlevel.reschedule(task, outcome.Error(answer) if isinstance(answer, Away) else outcome.Value(answer))
 
     def _on_denied(self, words: str) -> None:
         if words not in self.denied:

@@ -54,7 +54,7 @@ class Link:
         *,
         changed: Callable[[Server | None], object],
         denied: Callable[[str], object],
-        answered: Callable[[int, Message | Exception], object],
+        answered: Callable[[int, Message | Away], object],
     ) -> None:
         """Prepare it.
 
@@ -108,6 +108,8 @@ class Link:
                 log.warning("engine client failed", error=repr(exc))
             finally:
                 self._client = None
+                for wanted in self._wanted.values():
+                    wanted.current = None
                 self._on_changed(False)
                 await _close(client)
             self._unreadable += client.unreadable
@@ -117,14 +119,14 @@ class Link:
     # Messages
 
     def request(self, number: int, subject: str, data: bytes, headers: Mapping[str, str]) -> None:
-        """Ask, and have the answer told: a message, or `NoResponders`, `Denied`, `Away` or `ValueError`."""
+        """Ask, and have the answer told: a message, or `NoResponders`, `Denied` or `Away`."""
         self._waiting[number] = subject
         if self._inbox_denied is not None:
             self._answer(number, Denied(self._inbox_denied))
             return
         try:
             self._send(subject, data, f"{self._inbox}.{number}", headers)
-        except (Away, ValueError) as exc:
+        except Away as exc:
             self._answer(number, exc)
 
     def forget(self, number: int) -> None:
@@ -133,7 +135,7 @@ class Link:
 
     def publish(self, subject: str, data: bytes, headers: Mapping[str, str]) -> None:
         """Send what nobody confirms; it is dropped where it cannot be sent."""
-        with contextlib.suppress(Away, ValueError):
+        with contextlib.suppress(Away):
             self._send(subject, data, "", headers)
 
     def _send(self, subject: str, data: bytes, reply: str, headers: Mapping[str, str]) -> None:
@@ -141,7 +143,7 @@ class Link:
             raise Away(f"not connected to any server: {self.refusal}")
         self._client.send(subject, data, reply, headers)
 
-    def _answer(self, number: int, answer: Message | Exception) -> None:
+    def _answer(self, number: int, answer: Message | Away) -> None:
         if self._waiting.pop(number, None) is not None:
             self._tell_answer(number, answer)
 

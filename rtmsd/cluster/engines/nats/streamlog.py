@@ -15,6 +15,8 @@ from rtmsd.cluster.records import Log, Part, Revoked, Row
 
 LOOK_AGAIN_S: Final = 30.0
 """Orders to delete are announced as they are stored; this is for announcements that did not come."""
+_AWAY_S: Final = 1.0
+_SOON_S: Final = 0.02
 _MAX_PARTS: Final = 256
 
 
@@ -84,14 +86,18 @@ class NatsStreamLog:
         await self._jetstream.store(self._layout.revoked(revoked.rtms_stream_id), encode(revoked))
 
     async def revocations(self, *, after: int = 0) -> Sequence[Placed[Revoked]]:
+        wait_s = LOOK_AGAIN_S
         async with self._connection.subscribe(self._layout.all_revoked) as announced:
             while True:
                 await self._connection.up()
                 try:
                     found = await self._page(Revoked, self._layout.revocations, self._layout.all_revoked, after=after)
                 except Away:
+                    await trio.sleep(_AWAY_S)
                     continue
                 if found:
                     return found
-                with trio.move_on_after(LOOK_AGAIN_S):
+                with trio.move_on_after(wait_s) as quiet:
                     await announced.take()
+                # What is announced may not be stored yet.
+                wait_s = min(2 * wait_s, LOOK_AGAIN_S) if quiet.cancelled_caught else _SOON_S

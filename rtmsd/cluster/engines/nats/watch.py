@@ -22,6 +22,7 @@ HEARTBEAT_S: Final = 1.0
 DEAF_S: Final = 3 * HEARTBEAT_S
 """A consumer that is silent for so long has died, perhaps with its server."""
 _AGAIN_S: Final = 0.5
+_AWAY_S: Final = 1.5
 
 
 @attrs.frozen
@@ -94,6 +95,7 @@ class _Partition:
                 await self._follow()
             except Away as exc:
                 log.debug("engine watch not begun", stream=self._stream, reason=str(exc))
+                await trio.sleep(_AWAY_S)
             self._is_current = False
             self.renewals += 1
             await trio.sleep(_AGAIN_S)

@@ -13,6 +13,7 @@ from typing import Any, Final, Protocol
 from urllib.parse import ParseResult
 
 import attrs
+import structlog
 from nats import errors
 from nats.aio.client import Client, Srv
 from nats.aio.subscription import Subscription
@@ -21,6 +22,8 @@ from nats.protocol.command import hpub_cmd, pub_cmd
 
 from rtmsd.cluster.engine import Away
 from rtmsd.cluster.engines.nats.settings import NatsSettings
+
+log = structlog.stdlib.get_logger()
 
 CONNECT_S: Final = 2
 RECONNECT_S: Final = 0.1
@@ -174,6 +177,11 @@ class NatsClient(Client):
 
     async def _on_closed(self) -> None:
         self.closed.set()
+
+    async def _process_err(self, err_msg: str) -> None:
+        if "permissions violation" not in err_msg.lower():  # after which the server hangs up
+            log.warning("engine server refused", reason=err_msg.strip("'"))
+        await super()._process_err(err_msg)
 
     async def _process_op_err(self, e: Exception) -> None:
         self.refusal = str(e).removeprefix("nats: ")  # of a server that hangs, no callback tells

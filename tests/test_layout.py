@@ -43,6 +43,7 @@ LAYERS: Final = (
     ("streams",),
     ("cluster",),
     ("cluster.engines",),
+    ("cluster.engines.nats",),
     ("webhook", "admin"),
     ("admin.fleet",),
     ("daemon",),

@@ -1,0 +1,103 @@
+"""Rows, parts, logs and the orders to delete: `StreamLog` on JetStream."""
+
+from collections.abc import Sequence
+from typing import Final
+from weakref import WeakValueDictionary
+
+import trio
+
+from rtmsd.cluster.codec import encode
+from rtmsd.cluster.engine import PAGE, Away, Fenced, Placed
+from rtmsd.cluster.engines.nats.connection import Connection
+from rtmsd.cluster.engines.nats.jetstream import JetStream, WrongSequence
+from rtmsd.cluster.engines.nats.layout import Kept, Layout, Reader
+from rtmsd.cluster.records import Log, Part, Revoked, Row
+
+LOOK_AGAIN_S: Final = 30.0
+"""Orders to delete are announced as they are stored; this is for announcements that did not come."""
+_AWAY_S: Final = 1.0
+_SOON_S: Final = 0.02
+_MAX_PARTS: Final = 256
+
+
+class NatsStreamLog:
+    """See `cluster.engine.StreamLog`."""
+
+    def __init__(self, connection: Connection, jetstream: JetStream, layout: Layout, reader: Reader) -> None:
+        self._connection = connection
+        self._jetstream = jetstream
+        self._layout = layout
+        self._reader = reader
+        self._turns: WeakValueDictionary[str, trio.Lock] = WeakValueDictionary()
+
+    async def append(self, log: Log) -> None:
+        await self._store_fenced(log, self._layout.log(log.rtms_stream_id), replaces=False)
+
+    async def put_row(self, row: Row) -> None:
+        await self._store_fenced(row, self._layout.row(row.rtms_stream_id), replaces=True)
+
+    async def _store_fenced(self, record: Log | Row, subject: str, *, replaces: bool) -> None:
+        data = encode(record)
+        if record.token == 0:  # to the servers: "on condition that nobody has it"
+            raise Fenced("token 0 is nobody's")
+        # One write for each stream is in flight: the servers refuse more, as they judge the fence of each.
+        turn = self._turns.setdefault(record.rtms_stream_id, trio.Lock())
+        async with turn:
+            try:
+                fence = (self._layout.own(record.rtms_stream_id), record.token)
+                await self._jetstream.store(subject, data, only_if=fence, replaces=replaces)
+            except WrongSequence as exc:
+                raise Fenced(f"token {record.token} is not the newest: {exc}") from None
+
+    async def put_part(self, part: Part) -> None:
+        subject = self._layout.part(part.rtms_stream_id, part.node)
+        await self._jetstream.store(subject, encode(part), replaces=True)
+
+    async def parts(self, rtms_stream_id: str) -> Sequence[Part]:
+        subject = self._layout.part(rtms_stream_id, ">")
+        found = await self._page(Part, self._layout.stream_of(rtms_stream_id), subject, after=0, most=_MAX_PARTS)
+        newest = {each.record.node: each.record for each in found}
+        return [newest[node] for node in sorted(newest)]
+
+    async def read_log(self, rtms_stream_id: str, *, after: int = 0) -> Sequence[Placed[Log]]:
+        stream, subject = self._layout.stream_of(rtms_stream_id), self._layout.log(rtms_stream_id)
+        return await self._page(Log, stream, subject, after=after)
+
+    async def _page(
+        self, of: type[Kept], stream: str, subject: str, *, after: int, most: int = PAGE
+    ) -> list[Placed[Kept]]:
+        found: list[Placed[Kept]] = []
+        while len(found) < most and (stored := await self._jetstream.next(stream, subject, after=after)) is not None:
+            after = stored.sequence
+            if (record := self._reader.record(of, stored.data, stored.subject)) is not None:
+                found.append(Placed(stored.sequence, record))
+        return found
+
+    async def purge(self, rtms_stream_id: str) -> None:
+        stream = self._layout.stream_of(rtms_stream_id)
+        for subject in (
+            self._layout.row(rtms_stream_id),
+            self._layout.part(rtms_stream_id, ">"),
+            self._layout.log(rtms_stream_id),
+        ):
+            await self._jetstream.purge(stream, subject)
+
+    async def revoke(self, revoked: Revoked) -> None:
+        await self._jetstream.store(self._layout.revoked(revoked.rtms_stream_id), encode(revoked))
+
+    async def revocations(self, *, after: int = 0) -> Sequence[Placed[Revoked]]:
+        wait_s = LOOK_AGAIN_S
+        async with self._connection.subscribe(self._layout.all_revoked) as announced:
+            while True:
+                await self._connection.up()
+                try:
+                    found = await self._page(Revoked, self._layout.revocations, self._layout.all_revoked, after=after)
+                except Away:
+                    await trio.sleep(_AWAY_S)
+                    continue
+                if found:
+                    return found
+                with trio.move_on_after(wait_s) as quiet:
+                    await announced.take()
+                # What is announced may not be stored yet.
+                wait_s = min(2 * wait_s, LOOK_AGAIN_S) if quiet.cancelled_caught else _SOON_S

@@ -4,7 +4,6 @@ from collections.abc import AsyncIterator
 
 import pytest
 import trio
-from trio.testing import MockClock
 
 from rtmsd.cluster.engine import EngineError
 from rtmsd.cluster.engines.memory import Fault
@@ -14,7 +13,7 @@ from tests.cluster.crew import T0_MS, Crew, a_crew, interrupt, start, stop
 
 
 @pytest.fixture
-async def crew(autojump_clock: MockClock) -> AsyncIterator[Crew]:
+async def crew() -> AsyncIterator[Crew]:
     async with a_crew("1", "2", "3") as crew:
         yield crew
 

@@ -180,8 +180,7 @@ class Ownership:
             raise Elsewhere(owner.node)
 
     async def _accept(self, command: StreamCommand, held: Held) -> Verdict:
-        if held.own is not None and held.own.is_newer:
-            raise TooNew(held.own.version)
+        _refuse_newer(held)
         if held.is_unfinished:
             await self._resume(held, self._why(held.own))
             return await self._lives.accept(command)
@@ -214,7 +213,9 @@ class Ownership:
 
         Raises:
             Away: no answer of the engine; if the claim was written, the stream is resumed later.
+            TooNew: see there.
         """
+        _refuse_newer(held)
         assert held.known.row is not None
         async with self._turn(held.known.row.rtms_stream_id):
             try:
@@ -228,12 +229,13 @@ class Ownership:
 
         Raises:
             Elsewhere: a living member does.
-            Lost, Away: no claim, or in doubt: as `take`.
+            Lost, Away, TooNew: it could not be claimed.
         """
         async with self._turn(rtms_stream_id):
             held = await self.read(rtms_stream_id)
             self._refuse_others(held)
-            if held.is_unfinished and held.known.row is not None:
+            _refuse_newer(held)
+            if held.is_unfinished:
                 await self._resume(held, self._why(held.own))
 
     async def _resume(self, held: Held, why: Why) -> None:
@@ -386,3 +388,8 @@ class Ownership:
         finally:
             if not turn.locked() and self._turns.get(rtms_stream_id) is turn:
                 del self._turns[rtms_stream_id]
+
+
+def _refuse_newer(held: Held) -> None:
+    if held.own is not None and held.own.is_newer:
+        raise TooNew(held.own.version)

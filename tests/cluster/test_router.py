@@ -1,10 +1,10 @@
 """The router over the engine in memory: whichever member gets a webhook, one acts on it and answers."""
 
 from collections.abc import AsyncIterator
+from typing import Literal
 
 import pytest
 import trio
-from trio.testing import MockClock
 
 from rtmsd.cluster.engine import EngineError
 from rtmsd.cluster.engines.memory import Fault
@@ -14,7 +14,7 @@ from tests.cluster.crew import T0_MS, Crew, a_crew, interrupt, start, stop
 
 
 @pytest.fixture
-async def crew(autojump_clock: MockClock) -> AsyncIterator[Crew]:
+async def crew() -> AsyncIterator[Crew]:
     async with a_crew("1", "2", "3") as crew:
         yield crew
 
@@ -217,6 +217,23 @@ class TestOwnerGone:
         await trio.sleep(5)
         assert not crew.state("s")[1]
         assert crew.zoom.slots == {}
+
+    @pytest.mark.parametrize("mode", ["refuse", "evict"])
+    async def test_an_owner_whose_link_was_cut_lets_go(self, crew: Crew, mode: Literal["refuse", "evict"]) -> None:
+        crew.zoom.mode = mode
+        await post(crew, "1", start())
+        owner = await owner_of(crew)
+        asked = others(crew, owner)[0]
+        handshakes = len(crew.zoom.handshakes)
+        crew.engine.fail(Fault.AWAY, owner)
+        assert await post(crew, asked, interrupt()) is Verdict.NEW
+        await trio.sleep(40)
+        crew.engine.recover(owner)
+        await trio.sleep(15)
+        assert await owner_of(crew) == asked
+        assert len(crew.zoom.handshakes) - handshakes <= 3
+        await trio.sleep(100)
+        assert len(crew.zoom.handshakes) - handshakes <= 3
 
 
 class TestOwnerSilent:

@@ -56,7 +56,10 @@ class _Connection:
     @classmethod
     async def open(cls, path: Path) -> Self:
         """Raises NobodyThere, or ClientError."""
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        except OSError as exc:
+            raise ClientError(f"cannot connect to {path}: {exc.strerror or exc}") from exc
         try:
             sock.setblocking(False)
             await _connect(sock, path)

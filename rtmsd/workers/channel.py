@@ -12,7 +12,9 @@ from rtmsd.workers.messages import MAX_LINE_BYTES, Message, Unreadable, decode, 
 
 log = structlog.get_logger()
 
-MAX_WAITING: Final = 256  # messages: minutes of what a worker that reads none is sent
+MAX_WAITING: Final = 16_384
+"""Messages: some for each stream of a worker, as all may be deleted at once. One that hangs is killed long before."""
+
 _READ_BYTES: Final = 65536
 _LOG_EVERY_S: Final = 10.0
 

@@ -1,6 +1,7 @@
 """The client of Unix sockets: against the project's own server, and against servers that misbehave."""
 
 import math
+import resource
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, closing, contextmanager
@@ -305,6 +306,17 @@ async def test_a_live_reply_can_be_passed_on(path: Path, tmp_path: Path) -> None
             assert reply.trailers() == {"x-lost": "3"}
         with trio.fail_after(5):
             await feed.left.wait()
+
+
+async def test_without_a_free_descriptor_the_request_is_refused_like_others(path: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, before[1]))
+    try:
+        with pytest.raises(ClientError, match="Too many open files") as raised:
+            await request(path, "GET", "/", timeout_s=5)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert type(raised.value) is ClientError  # it is not known that nobody listens
 
 
 async def test_a_request_that_is_cancelled_leaves_nothing_behind(path: Path) -> None:

@@ -9,7 +9,7 @@ import structlog
 import trio
 
 from rtmsd.workers.channel import MAX_WAITING, Channel
-from rtmsd.workers.messages import MAX_LINE_BYTES, Died, Due, Hold, Message, Ping, encode
+from rtmsd.workers.messages import MAX_LINE_BYTES, Died, Due, Held, Hold, Message, Ping, Release, encode
 
 
 class Ends(NamedTuple):
@@ -91,6 +91,37 @@ async def test_the_end_of_the_other_process_ends_the_messages(ends: Ends) -> Non
     assert ends.ours.post(Due())
     with trio.fail_after(10):
         await ends.ours.send_posted()  # returns: there is nobody
+
+
+async def test_all_streams_of_a_worker_may_be_deleted_at_once(ends: Ends) -> None:
+    """The parent answers as it does: whatever came in one piece in one turn. A lost answer has it kill the worker."""
+    names = [f"stream {number}" for number in range(2000)]
+    worker = Channel(ends.theirs.dup())
+
+    async def answer(name: str) -> None:
+        assert ends.ours.post(Held(name))
+
+    async def be_parent(nursery: trio.Nursery) -> None:
+        async for message in ends.ours:
+            if isinstance(message, Hold):
+                nursery.start_soon(answer, message.rtms_stream_id)
+
+    held = []
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(worker.send_posted)
+        nursery.start_soon(ends.ours.send_posted)
+        nursery.start_soon(be_parent, nursery)
+        assert all(worker.post(Hold(name)) for name in names)
+        with trio.fail_after(10):
+            async for message in worker:
+                assert isinstance(message, Held)
+                held.append(message.rtms_stream_id)
+                if len(held) == len(names):
+                    break
+        assert all(worker.post(Release(name)) for name in names)
+        nursery.cancel_scope.cancel()
+    worker.close()
+    assert sorted(held) == sorted(names)
 
 
 async def test_who_does_not_read_is_not_waited_for(ends: Ends) -> None:

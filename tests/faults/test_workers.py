@@ -33,6 +33,32 @@ def codes(status: dict[str, Any]) -> set[str]:
     return {trouble["code"] for trouble in status["degraded"]}
 
 
+async def test_a_state_file_that_is_taken_away_is_said_by_all_workers(place: Path) -> None:
+    async with open_stage(place, timing=TIMING) as stage:
+        daemon = stage.daemon
+        daemon.module = ("tests.faults.impatient",)
+        sessions = await live(stage)
+        state = Path(daemon.sections["state"]["file"])
+        await trio.to_thread.run_sync(state.rename, place / "elsewhere")
+        refused = await stage.zoom.start_session()
+        assert refused.record.webhooks[0].status == 503
+        await daemon.until_status(lambda status: "state_file" in codes(status))
+        os.kill(workers_of(daemon.pid)["1"], signal.SIGKILL)
+        await daemon.until_logged("state file was written anew")
+        await daemon.until_status(lambda status: not status["degraded"])
+        with trio.fail_after(LIMIT_S):
+            await refused.wait_reconnected()  # Zoom asked again
+        daemon.kill()
+        await daemon.reap()
+        await daemon.start()
+        for each in (*sessions, refused):
+            await each.wait_reconnected()
+        total = sum_of(await end_all(daemon, [*sessions, refused]))
+        assert await daemon.stop() == 0
+    assert not total.faults
+    assert set(total.gaps) <= {"daemon_restart"}
+
+
 async def test_a_revocation_at_whichever_worker_deletes_the_stream(place: Path) -> None:
     async with open_stage(place, timing=TIMING) as stage:
         daemon = stage.daemon

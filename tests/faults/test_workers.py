@@ -3,7 +3,9 @@
 import os
 import random
 import signal
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import trio
 
 from rtmsd.protocol.enums import StopReason
 from rtmsd.simulator import SimSession
+from rtmsd.state import deliveries as queue
 from tests.faults.process import LIMIT_S, Daemon, Stage, open_stage, until
 from tests.faults.reckoning import end_all, recording_of, sum_of
 from tests.faults.workers import TIMING, Play, workers_of, wrong_ends, zombies_of
@@ -57,6 +60,22 @@ async def test_a_state_file_that_is_taken_away_is_said_by_all_workers(place: Pat
         assert await daemon.stop() == 0
     assert not total.faults
     assert set(total.gaps) <= {"daemon_restart"}
+
+
+async def test_what_a_worker_queued_in_its_last_instant_is_delivered(place: Path) -> None:
+    program, log = place / "after", place / "after.log"
+    program.write_text(f'#!/bin/sh\necho "$RTMSD_STREAM_ID" >>{log}\n')
+    program.chmod(0o755)
+    async with open_stage(place, timing=TIMING) as stage:
+        daemon = stage.daemon
+        daemon.sections["[sink]"] = {"name": "after", "kind": "exec", "command": [str(program)]}
+        [session] = await live(stage, 1)
+        directory = recording_of(daemon.recordings, session).relative_to(daemon.recordings)
+        with closing(sqlite3.connect(daemon.sections["state"]["file"])) as db, db:
+            queue.finished(db, sinks=["after"], rtms_stream_id="its last", directory=str(directory), now_ms=0)
+        os.kill(workers_of(daemon.pid)["2"], signal.SIGKILL)  # it had no time to say so
+        await until(lambda: log.exists() and log.read_text() == "its last\n")
+        assert await daemon.stop() == 0
 
 
 async def test_a_revocation_at_whichever_worker_deletes_the_stream(place: Path) -> None:

@@ -78,6 +78,18 @@ async def test_what_a_worker_queued_in_its_last_instant_is_delivered(place: Path
         assert await daemon.stop() == 0
 
 
+async def test_a_stop_while_a_worker_waits_for_its_next_life_is_clean(place: Path) -> None:
+    async with open_stage(place, timing=TIMING) as stage:
+        daemon = stage.daemon
+        sessions = await live(stage)
+        os.kill(workers_of(daemon.pid)["1"], signal.SIGKILL)
+        await daemon.until_logged("worker died; it is started again")
+        assert await daemon.stop() == 0
+        await daemon.start()
+        total = sum_of(await end_all(daemon, sessions))
+    assert not total.faults
+
+
 async def test_a_revocation_at_whichever_worker_deletes_the_stream(place: Path) -> None:
     async with open_stage(place, timing=TIMING) as stage:
         daemon = stage.daemon

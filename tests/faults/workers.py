@@ -11,10 +11,11 @@ from typing import Any, Final
 import attrs
 import trio
 
+from rtmsd.protocol.enums import StopReason
 from rtmsd.simulator import SimSession, Timing
 from tests.faults.breakage import audio_of
 from tests.faults.process import Daemon, Stage, until
-from tests.faults.reckoning import Reckoning, end_all, manifest_of, reckon, recording_of
+from tests.faults.reckoning import Reckoning, end_all, is_guessed, manifest_of, reckon, recording_of
 
 TIMING: Final = Timing(
     utterance_s=1,
@@ -268,10 +269,11 @@ MEANWHILE: Final[Mapping[Any, float]] = {
 
 
 def wrong_ends(daemon: Daemon, sessions: Sequence[SimSession]) -> list[str]:
-    """Return what ended otherwise than its Zoom said."""
+    """Return what ended otherwise than its Zoom said, or than Zoom's refusal to whoever took a stopped stream over."""
     wrong = []
     for session in sessions:
         manifest = manifest_of(recording_of(daemon.recordings, session))
-        if (manifest["state"], manifest["stop_reason"]) != ("ended", 6):
-            wrong.append(f"{session.rtms_stream_id}: {manifest['state']}, reason {manifest['stop_reason']}")
+        end = manifest["state"], manifest["stop_reason"]
+        if end != ("ended", StopReason.MEETING_ENDED) and not is_guessed(manifest):
+            wrong.append(f"{session.rtms_stream_id}: {end}, {manifest['why']}")
     return wrong

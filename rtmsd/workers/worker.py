@@ -137,8 +137,13 @@ class Worker:
             nursery.start_soon(self._listen)
             nursery.start_soon(self._handle_signals)
             with _only_life(given.config.state.file, given.node, given.incarnation):
-                async with Holdings.join(given.config, given.state_lock, directories) as holdings:
+                async with (
+                    Holdings.join(given.config, given.state_lock, directories) as holdings,
+                    trio.open_nursery() as looking,
+                ):
+                    looking.start_soon(holdings.journal.look_after_file)
                     await self._process.run(holdings)
+                    looking.cancel_scope.cancel()
             nursery.cancel_scope.cancel()
 
     # The role

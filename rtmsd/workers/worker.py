@@ -243,6 +243,8 @@ class Worker:
                 if self._membership is not None:
                     self._membership.members.died(message.incarnation)
             case Peers():
+                if backend is not None:  # a worker that was frozen hears commands late, and in any order
+                    backend.health.drain(self._is_draining)
                 self._peers = message.members
                 if self._membership is not None:
                     self._membership.update(message.members)

@@ -26,6 +26,14 @@ READ_S: Final = 1.0  # for an answer of the engine before a handshake
 AGAIN_S: Final = 1.0  # between questions that got none
 _ENDED: Final = 64  # streams that ended, and are not forgotten yet
 _TRIES: Final = 3  # of claims that came second to one who died since
+_IN_WORDS: Final[Mapping[Why, str]] = {
+    **{why: str(why) for why in Why},
+    Why.RESUMED: "resumed by its owner",
+    Why.DIED: "its owner died",
+    Why.UNREACHABLE: "its owner was not there",
+    Why.HANDED_OVER: "handed over",
+}
+"""For `events.jsonl`."""
 
 
 class Elsewhere(EngineError):
@@ -266,7 +274,7 @@ class Ownership:
         claim = _Claim(own, held.token, begun_by)
         if begun_by is None:
             before = None if held.own is None else held.own.node
-            takeover = {"why": str(why), "node": me.node, "from_node": before, "epoch": own.epoch}
+            takeover = {"why": _IN_WORDS[why], "node": me.node, "from_node": before, "epoch": own.epoch}
             claim = attrs.evolve(claim, cause=self._cause(why), takeover=takeover)
         self._begin(claim, await self._token(claim))
 
@@ -324,9 +332,9 @@ class Ownership:
                 try:
                     await self._settle(rtms_stream_id)
                 except EngineError as error:
-                    log.info("owner not found out yet", rtms_stream_id=rtms_stream_id, error=str(error))
+                    log.info("owner not known yet", rtms_stream_id=rtms_stream_id, error=str(error))
                 except Exception:
-                    log.exception("owner not found out", rtms_stream_id=rtms_stream_id)
+                    log.exception("looking for the owner crashed", rtms_stream_id=rtms_stream_id)
                     self._unsure.pop(rtms_stream_id, None)
             if self._unsure:
                 self._is_unsure.set()

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from typing import Literal
 
 import pytest
+import structlog
 import trio
 
 from rtmsd.cluster.engine import EngineError
@@ -357,6 +358,22 @@ class TestBetweenMembers:
             with pytest.raises(EngineError, match="the command cannot be read"):
                 await bus.ask("2", what, b"{", timeout_s=1)  # type: ignore[attr-defined]
         assert crew.mates["2"].router.garbage == 2
+
+    async def test_log_lines_of_a_forwarded_command_name_its_stream(
+        self, crew: Crew, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        await post(crew, "1", start())
+        owner = await owner_of(crew)
+        lives = crew.mates[owner].lives
+        accept, bound = lives.accept, []
+
+        async def observe(command: StreamCommand) -> Verdict:
+            bound.append(structlog.contextvars.get_contextvars())
+            return await accept(command)
+
+        monkeypatch.setattr(lives, "accept", observe)
+        assert await post(crew, others(crew, owner)[0], interrupt()) is Verdict.NEW
+        assert bound == [{"app": "main", "rtms_stream_id": "s"}]
 
     async def test_a_forwarded_command_is_not_forwarded_again(
         self, crew: Crew, monkeypatch: pytest.MonkeyPatch

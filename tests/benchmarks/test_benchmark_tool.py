@@ -26,6 +26,7 @@ from tests.benchmarks.posting import Poster, Webhook
 from tests.benchmarks.profiles import shares
 from tests.benchmarks.report import NOTES, table, to_json
 from tests.benchmarks.results import Results
+from tests.benchmarks.workers import clocks
 
 
 def test_full_plan_puts_the_peers_under_every_medium_pace_transport_and_number_of_streams() -> None:
@@ -135,6 +136,17 @@ def test_loads_of_goals_are_in_the_full_plan() -> None:
 )
 def test_a_goal_in_the_plot_is_drawn_within_its_bounds(times_better: float | None, verdict: str, times: float) -> None:
     assert bar_times({"times_better": times_better, "verdict": verdict}) == times
+
+
+def test_every_payload_on_disk_is_found_by_its_clock_whatever_stands_between() -> None:
+    frames = Frames("audio", 20)
+    payloads = []
+    for now_ns in (123_456_789, 123_456_790, 123_456_789):
+        frames.stamp(now_ns)
+        data = bytes(frames.buffer).partition(b'"data":"')[2].partition(b'"')[0]
+        payloads.append(base64.b64decode(data))
+    on_disk = bytes(44) + payloads[0] + payloads[1] + bytes(651) + payloads[2] + payloads[0][:300]
+    assert [sent_ns(clock) for clock in clocks(on_disk)] == [123_456_789, 123_456_790, 123_456_789, 123_456_789]
 
 
 def test_webhooks_are_posted_at_their_rate_and_one_without_an_answer_has_no_status() -> None:

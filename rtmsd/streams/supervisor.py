@@ -18,6 +18,8 @@ from rtmsd.http.throttle import Throttle
 from rtmsd.protocol.causes import GapCause, RecordingState
 from rtmsd.protocol.enums import StopReason
 from rtmsd.recording.library.librarian import Librarian
+from rtmsd.recording.manifest.part import PartTenure
+from rtmsd.recording.parts import Inherited
 from rtmsd.recording.rates import SAMPLE_EVERY_S
 from rtmsd.recording.writers import Writers
 from rtmsd.sinks.deliveries import Deliveries
@@ -141,6 +143,8 @@ class Supervisor:
         begun_by: StreamCommand | None = None,
         cause: GapCause | None = None,
         takeover: Mapping[str, Any] | None = None,
+        tenure: PartTenure | None = None,
+        inherited: Inherited | None = None,
     ) -> None:
         """Begin with a stream now, or go on with it. `run` is running.
 
@@ -150,9 +154,11 @@ class Supervisor:
         Args:
             begun_by: a new webhook, already judged and in the journal.
             cause: why media are missing since somebody else, an earlier process or this one had it; None: it is new.
-            takeover: fields of the `stream_state` event that says who took over from whom, and why.
+            takeover, tenure, inherited: see `Beginning`.
         """
-        beginning = Beginning(row=row, begun_by=begun_by, cause=cause, takeover=takeover)
+        beginning = Beginning(
+            row=row, begun_by=begun_by, cause=cause, takeover=takeover, tenure=tenure, inherited=inherited
+        )
         managed = self._streams.get(row.rtms_stream_id)
         if managed is None:
             self._begin(beginning)
@@ -307,7 +313,7 @@ class Supervisor:
         del self._streams[managed.row.rtms_stream_id]
         for order in managed.waiting:
             if isinstance(order, Beginning):
-                self.adopt(order.row, begun_by=order.begun_by, cause=order.cause, takeover=order.takeover)
+                self.adopt(**attrs.asdict(order, recurse=False))
             elif isinstance(order, CloseStream):
                 self._apply(order)
             else:

@@ -66,6 +66,7 @@ class Inherited:
         clock_ms: how far it came; None: nowhere, and all is missing since the start.
         first_packet_ms: where small timestamps count from.
         paused_since_ms: None: not paused, as far as it knew.
+        has_ended: whether the stream ended there, at `clock_ms`: it was started again since.
         media: what it asked for, was granted and refused.
     """
 
@@ -74,6 +75,7 @@ class Inherited:
     clock_ms: int | None = None
     first_packet_ms: int | None = None
     paused_since_ms: int | None = None
+    has_ended: bool = False
     participants: tuple[ParticipantEntry, ...] = ()
     media: Mapping[str, MediaTerm] = attrs.field(factory=dict)
 
@@ -88,6 +90,7 @@ class Inherited:
         paused_since_ms: int | None,
         participants: Iterable[Mapping[str, Any]],
         media: Mapping[str, Any],
+        has_ended: bool = False,
     ) -> "Inherited":
         """Read a part record as it came from another member: what is none of its entries, or no time, is left out."""
         terms = {name: _read([term], MediaTerm) for name, term in media.items()}
@@ -97,6 +100,7 @@ class Inherited:
             clock_ms=_time(clock_ms),
             first_packet_ms=_time(first_packet_ms),
             paused_since_ms=_time(paused_since_ms),
+            has_ended=has_ended,
             participants=_read(participants, ParticipantEntry),
             media={name: term for name, found in terms.items() for term in found},
         )

@@ -61,7 +61,7 @@ class RecordingContents:
         else:
             self.timeline = self._resume(resumed.manifest, resumed, started_again_ms)
         self.part = PartHistory(UNSET if resumed.manifest is None else resumed.manifest.part, self.changes)
-        self._take_over(tenure, inherited)
+        self._take_over(tenure, inherited, started_again_ms)
         context = IntakeContext(
             maker=maker,
             backlog=backlog,
@@ -92,7 +92,7 @@ class RecordingContents:
             self.terms.started_again()
         return timeline
 
-    def _take_over(self, tenure: PartTenure | None, inherited: Inherited | None) -> None:
+    def _take_over(self, tenure: PartTenure | None, inherited: Inherited | None, started_again_ms: int) -> None:
         """Know what the member knew that had the stream until now; of that time nothing is missing here."""
         self.part.end(self.timeline.clock_ms)
         if inherited is not None:
@@ -102,6 +102,9 @@ class RecordingContents:
             self.terms.inherit(inherited.media)
             if inherited.clock_ms is not None:
                 self._begin_behind(inherited, inherited.clock_ms)
+            if inherited.has_ended and self.timeline.clock_ms < started_again_ms:
+                self.timeline.reopened(started_again_ms, self.timeline.clock_ms)
+                self.terms.started_again()
         if tenure is not None:
             self.part.begin(tenure, self.timeline.clock_ms)
 

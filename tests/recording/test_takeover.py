@@ -33,7 +33,9 @@ class Nodes:
     epochs: list[str] = attrs.field(factory=list)
     saved: list[PartSummary] = attrs.field(factory=list)
 
-    async def take(self, node: str, inherited: Inherited | None = None) -> Recorder:
+    async def take(
+        self, node: str, inherited: Inherited | None = None, *, started_again_ms: int | None = None
+    ) -> Recorder:
         self.epochs.append(node)
         settings = attrs.evolve(self.studio.settings, directory=self.root / node)
         writer = Writer(settings, run_sync=at_once)
@@ -44,6 +46,7 @@ class Nodes:
             session=SessionRef("session_id", "a"),
             app="main",
             started_ms=self.tools.T,
+            started_again_ms=started_again_ms or self.tools.T,
         )
         recorder = await open_recorder(
             info,
@@ -248,6 +251,30 @@ async def test_a_stream_that_ends_before_it_is_connected_here(nodes: Nodes, tool
     await second.finish()
     assert tools.manifest(second)["ended_ms"] == tools.T + 1000
     assert gaps(second, tools) == []
+    assert verify(second.directory) == []
+
+
+async def test_a_stream_that_had_ended_elsewhere_is_started_again_here(nodes: Nodes, tools: Any) -> None:
+    T = tools.T
+    first = await nodes.take("a")
+    first.connected("media", AUDIO)
+    nodes.say(first, range(50))
+    first.ended(6, T + 1000)
+    await first.finish()
+    inherited = attrs.evolve(nodes.inherited(nodes.saved[-1]), has_ended=True)
+    second = await nodes.take("b", inherited, started_again_ms=T + 5000)
+    second.interrupted(GapCause.NODE_TAKEOVER, AUDIO)
+    second.connected("media", AUDIO)
+    second.heard(T + 5500)
+    nodes.say(second, range(260, 300))
+    second.ended(6, T + 6000)
+    await second.finish()
+    found = tools.manifest(second)
+    assert [(each["from_ms"] - T, each["to_ms"] - T, each["why"]) for each in found["pauses"]] == [
+        (1000, 5000, "ended")
+    ]
+    assert gaps(second, tools) == [("node_takeover", 5000, 5200)]
+    assert [(each["from_ms"] - T, each["to_ms"] - T) for each in found["part"]["tenures"]] == [(5000, 6000)]
     assert verify(second.directory) == []
 
 

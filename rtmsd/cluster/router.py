@@ -10,8 +10,9 @@ import trio
 
 from rtmsd.cluster.engine import Away, Bus, EngineError, Lost, Nobody, Refused
 from rtmsd.cluster.hooks import BadHook, decode_command, decode_verdict, encode_command, encode_verdict
+from rtmsd.cluster.lives import Lives
 from rtmsd.cluster.members import Member, Members
-from rtmsd.cluster.ownership import Elsewhere, Lives, Ownership
+from rtmsd.cluster.ownership import Elsewhere, Ownership
 from rtmsd.cluster.records import Held
 from rtmsd.cluster.rules import has_room
 from rtmsd.commands import StartStream, StreamCommand, Verdict

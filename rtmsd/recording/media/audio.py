@@ -202,8 +202,8 @@ class AudioStore(MediaStore[bytes]):
                 self._context.timeline.missing("audio", track.user_id, track.heard_ms, to_ms, cause)
 
     def _doubt_first(self, user_id: UserId, time_ms: int, from_ms: int, to_ms: int, cause: str) -> None:
-        """The first packet of all from somebody came right behind the one with which audio was back: theirs for the time
-        of that one may have been lost, with all before it.
+        """Somebody is heard first right behind the packet with which audio was back: what they said in the time of that
+        one may have been lost.
         """
         if from_ms < time_ms <= to_ms + CONTIGUOUS_MS:
             self._context.timeline.missing("audio", user_id, from_ms, time_ms, cause)

@@ -1,13 +1,19 @@
 """Parts of a stream, recorded by several members, joined to one recording."""
 
+import functools
 import json
+import math
 import shutil
+from array import array
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
 import attrs
 import pytest
+import trio
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from msgspec import UNSET
 
 from rtmsd.ctl.errors import Exit
@@ -19,10 +25,11 @@ from rtmsd.protocol.messages import Participant, SessionRef
 from rtmsd.recording.disk.paths import aside_of, building_of
 from rtmsd.recording.disk.writer import Writer
 from rtmsd.recording.gather import gather as gathering
+from rtmsd.recording.gather.errors import GatherError
 from rtmsd.recording.gather.gather import gather
-from rtmsd.recording.gather.sources import GatherError
 from rtmsd.recording.manifest.header import StreamInfo
 from rtmsd.recording.manifest.part import PartTenure
+from rtmsd.recording.media.wav.track import REACH_MS
 from rtmsd.recording.opening import open_recorder
 from rtmsd.recording.parts import Inherited, PartSummary, summarize
 from rtmsd.recording.recorder import Recorder
@@ -89,7 +96,7 @@ class Cluster:
         """Samples that no other packet has."""
         if self.codec is PayloadType.OPUS:
             return bytes([0b1111_1000]) + number.to_bytes(2, "little") + b"speech"
-        return b"".join((1 + (number * 320 + n) % 65_535).to_bytes(2, "little") for n in range(320))
+        return _samples(number)
 
     def text(self, recorder: Recorder, number: int) -> None:
         at_ms = self.tools.T + 20 * number
@@ -129,6 +136,11 @@ class Cluster:
             for gap in manifest["gaps"]
             if gap["media"] == media
         ]
+
+
+@functools.cache
+def _samples(number: int) -> bytes:
+    return array("H", (1 + (number * 320 + each) % 65_535 for each in range(320))).tobytes()
 
 
 @attrs.frozen
@@ -384,3 +396,70 @@ async def test_what_cannot_be_joined_is_refused(cluster: Cluster, tmp_path: Path
     (cluster.directory("a") / "stream.json").write_text(json.dumps({**manifest, "state": "revoked"}))
     with pytest.raises(GatherError, match="revoked"):
         cluster.gather("a")
+
+
+packets = st.integers(0, 60)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    turns=st.lists(
+        st.fixed_dictionaries(
+            {
+                "node": st.sampled_from("abc"),
+                "away": packets,  # between the owners
+                "buffered": packets,  # so much from before the handshake comes
+                "said": st.integers(0, 100),
+                "lost": packets,  # of what was said, when it is killed
+                "is_killed": st.booleans(),
+            }
+        ),
+        min_size=1,
+        max_size=6,
+    )
+)
+def test_whatever_the_course_all_that_any_part_has_is_in_the_joined_recording(
+    tmp_path_factory: pytest.TempPathFactory, tools: Any, turns: list[dict[str, Any]]
+) -> None:
+    cluster = Cluster(tmp_path_factory.mktemp("course"), tools)
+    kept: set[int] = set()
+
+    async def course() -> int:
+        now = 0
+        for number, turn in enumerate(turns):
+            recorder = await cluster.take(turn["node"])
+            now += turn["away"] if number else 0
+            if number:
+                cluster.heard(recorder, now)
+            said = range(max(0, now - turn["buffered"]) if number else now, now + turn["said"])
+            now = said.stop
+            is_last = number + 1 == len(turns)
+            safe = len(said) - turn["lost"] if turn["is_killed"] and not is_last else len(said)
+            cluster.say(recorder, said[: max(0, safe)])
+            kept.update(said[: max(0, safe)])
+            if is_last:
+                await cluster.end(recorder, now)
+            elif turn["is_killed"]:
+                await recorder.flusher.flush()
+                cluster.say(recorder, said[max(0, safe) :])
+            else:
+                cluster.heard(recorder, now)
+                await recorder.suspend()
+        return now
+
+    end = trio.run(course)
+    nodes = {turn["node"] for turn in turns}
+    found = cluster.gather(*nodes)
+    missing_at = {
+        number
+        for _, _, from_number, to_number in cluster.gaps(found)
+        for number in range(math.ceil(from_number), math.floor(to_number))
+    }
+    astray = REACH_MS // 20 * len(turns)  # so far beside its time each of them may have been stored
+    assert len(missing_at & kept) <= astray
+    assert len(set(range(end)) - kept - missing_at) <= astray
+    if kept:
+        samples = tools.samples(cluster.directory("joined") / "audio/5.wav")
+        spoken = (samples[at : at + 640] for at in range(0, len(samples), 640))
+        voice = b"".join(each for each in spoken if each.strip(b"\0"))
+        assert voice == b"".join(map(cluster.packet, sorted(kept)))

@@ -14,9 +14,9 @@ from rtmsd.protocol.causes import GapCause
 from rtmsd.recording.disk.file_buffer import Backlog
 from rtmsd.recording.disk.file_names import FileMaker
 from rtmsd.recording.disk.filesystem import Disk
+from rtmsd.recording.gather.audio import join_clips
 from rtmsd.recording.gather.clips import WavClip
 from rtmsd.recording.gather.coverage import PartTimes, missing_in_all
-from rtmsd.recording.gather.joined_audio import join_clips
 from rtmsd.recording.gather.lines import join_lines, time_of_event, time_of_text
 from rtmsd.recording.gather.pieces import Run, choose
 from rtmsd.recording.media.wav.header import HEADER_BYTES, PcmFormat, WavHeader

@@ -85,9 +85,12 @@ class WavClip:
             return None
         return self._find(behind._read(start, start + self._pattern_bytes), near_ms)
 
-    def holds(self, other: "Clip", start: int, stop: int, near_ms: int) -> bool:
-        """Whether what another clip has between two positions is here near a time."""
-        return isinstance(other, WavClip) and self._find(other._read(start, stop), near_ms) is not None
+    def holds(self, other: "Clip", start: int, stop: int, near_ms: int, within: tuple[int, int]) -> bool:
+        """Whether what another clip has between two positions is here near a time, and between two positions."""
+        if not isinstance(other, WavClip):
+            return False
+        found = self._find(other._read(start, stop), near_ms)
+        return found is not None and within[0] <= found and found + stop - start <= within[1]
 
     def overlap(self, start: int, before: "Clip", end: int) -> int:
         """Return how much another clip ends with that begins here: fewer than its last packet may be in both."""
@@ -186,9 +189,10 @@ class OpusClip:
         """See `WavClip.before`."""
         return self._find(behind, start, near_ms)
 
-    def holds(self, other: "Clip", start: int, stop: int, near_ms: int) -> bool:
+    def holds(self, other: "Clip", start: int, stop: int, near_ms: int, within: tuple[int, int]) -> bool:
         """See `WavClip.holds`."""
-        return all(self._find(other, each, near_ms) is not None for each in range(start, stop))
+        found = [self._find(other, each, near_ms) for each in range(start, stop)]
+        return all(each is not None and within[0] <= each < within[1] for each in found)
 
     def overlap(self, start: int, before: "Clip", end: int) -> int:
         """See `WavClip.overlap`: in packets, none of which is there in part, so that `after` finds all."""

@@ -31,10 +31,12 @@ class Missing:
     """Attributes:
     gaps: in no order.
     elsewhere: what only a part has that is not at hand.
+    heard: audio from times at which no part was connected: out of Zoom's buffer.
     """
 
     gaps: list[Gap]
     elsewhere: IntervalSet
+    heard: IntervalSet
 
 
 def missing_in_all(
@@ -59,13 +61,17 @@ def missing_in_all(
     for each in (span for part in parts for span in part.elsewhere):
         elsewhere.add(*each)
     gaps: list[Gap] = []
-    only_elsewhere = IntervalSet()
+    only_elsewhere, only_heard = IntervalSet(), IntervalSet()
     for name in media:
         everybodys = [
             _union(_inverse(part.connected.get(name, ()), span), _times(part.gaps, name, None)) for part in parts
         ]
         came = IntervalSet(stretch for each in heard.values() for stretch in each) if name == "audio" else IntervalSet()
-        missing = _less(_common([expected, *everybodys]), came)
+        missing = _common([expected, *everybodys])
+        unconnected = (_union(_inverse(part.connected.get(name, ()), span)) for part in parts)
+        for stretch in _common([missing, came, *unconnected]):
+            only_heard.add(*stretch)
+        missing = _less(missing, came)
         for stretch in _common([missing, elsewhere]):
             only_elsewhere.add(*stretch)
         missing = _less(missing, elsewhere)
@@ -78,7 +84,7 @@ def missing_in_all(
             own = heard.get(user_id, IntervalSet()) if user_id is not None and name == "audio" else IntervalSet()
             left = _less(_less(_less(_common([expected, *theirs]), own), missing), elsewhere)
             gaps += _explained(left, parts, name, user_id)
-    return Missing(gaps, only_elsewhere)
+    return Missing(gaps, only_elsewhere, only_heard)
 
 
 def _explained(missing: IntervalSet, parts: Sequence[PartTimes], media: str, user_id: OwnerId) -> list[Gap]:

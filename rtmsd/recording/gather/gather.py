@@ -17,10 +17,11 @@ from rtmsd.recording.disk.file_names import FileMaker
 from rtmsd.recording.disk.filesystem import Disk
 from rtmsd.recording.disk.paths import CAPTIONS, EVENTS, TRANSCRIPT, aside_of, building_of, date_of, safe_name
 from rtmsd.recording.gather.audio import join_audio
+from rtmsd.recording.gather.errors import GatherError
 from rtmsd.recording.gather.joining import end_of, joined_manifest, number_connections
 from rtmsd.recording.gather.lines import Line, join_lines, renumbered, time_of_event, time_of_text
 from rtmsd.recording.gather.pictures import copy_pictures
-from rtmsd.recording.gather.sources import GatherError, Source, find_parts, read_source
+from rtmsd.recording.gather.sources import Source, find_parts, read_source
 from rtmsd.recording.library.catalog import erase
 from rtmsd.recording.manifest.lines import FILES, json_line
 from rtmsd.recording.manifest.schema import MANIFEST, FileEntry, Manifest, encode_manifest, read_manifest

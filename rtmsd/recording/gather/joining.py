@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -88,6 +88,7 @@ def joined_manifest(
         heard=heard,
     )
     gaps = Gaps(missing.gaps).listed(())[0]
+    connections = [*numbering.connections, *_buffered(missing.heard, len(numbering.connections))]
     details = [source.manifest.details for source in sources if isinstance(source.manifest.details, dict)]
     return new_manifest(
         rtms_stream_id=known.rtms_stream_id,
@@ -107,13 +108,26 @@ def joined_manifest(
         files=files,
         gaps=[gap.entry() for gap in gaps],
         pauses=pauses,
-        connections=numbering.connections,
+        connections=connections,
         clock_ms=max(ended_ms, *(source.manifest.clock_ms for source in sources)),
         counters=_counters([source.manifest.counters for source in sources], adjustments),
         events_bytes=events_bytes,
         part=_absent(sources, missing.elsewhere, nodes),
         parts=[_entry(source) for source in sources],
     )
+
+
+def _buffered(heard: IntervalSet, count: int) -> Iterator[ConnectionEntry]:
+    """Yield audio from times at which no part was connected as what it is: brought by a connection that came later."""
+    for number, (from_ms, to_ms) in enumerate(heard, count + 1):
+        yield ConnectionEntry(
+            number=number,
+            kind="media",
+            media=["audio"],
+            opened_ms=from_ms,
+            closed_ms=int(to_ms),
+            why="out of Zoom's buffer",
+        )
 
 
 def _entry(source: Source) -> SourceEntry:

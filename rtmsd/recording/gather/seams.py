@@ -66,7 +66,7 @@ def _fit(one: Piece, cut: Cut, two: Piece, following: Cut) -> None:
 
 
 def _without_leftovers(pieces: Sequence[Piece], clips: Sequence[Clip]) -> Iterator[Piece]:
-    """Yield the pieces but for those short ends of a run that a neighbour has, at another time."""
+    """Yield the pieces but for those short ends of a run that are in the piece beside, at another time."""
     for number, piece in enumerate(pieces):
         is_end = piece.run.from_ms < piece.from_ms or piece.to_ms < piece.run.to_ms
         beside = [pieces[each] for each in (number - 1, number + 1) if 0 <= each < len(pieces)]
@@ -76,8 +76,11 @@ def _without_leftovers(pieces: Sequence[Piece], clips: Sequence[Clip]) -> Iterat
 
 def _is_held(piece: Piece, beside: Sequence[Piece], clips: Sequence[Clip]) -> bool:
     clip, (start, stop) = _clip(piece, clips), _positions(piece, clips)
-    others = [_clip(each, clips) for each in beside if each.run.clip != piece.run.clip]
-    return any(other.holds(clip, start, stop, piece.from_ms) for other in others)
+    return any(
+        _clip(each, clips).holds(clip, start, stop, piece.from_ms, _positions(each, clips))
+        for each in beside
+        if each.run.clip != piece.run.clip
+    )
 
 
 def _clip(piece: Piece, clips: Sequence[Clip]) -> Clip:

@@ -8,10 +8,10 @@ from typing import Any
 import attrs
 from msgspec import UNSET
 
-from rtmsd.errors import RtmsdError
 from rtmsd.protocol.causes import FINAL_STATES, RecordingState
 from rtmsd.recording.disk.paths import dates, safe_name
 from rtmsd.recording.gather.clips import Clip, OpusClip, WavClip
+from rtmsd.recording.gather.errors import GatherError
 from rtmsd.recording.manifest.lines import FILES, read_lines
 from rtmsd.recording.manifest.schema import MANIFEST, ConnectionEntry, Manifest, PauseEntry, TenureEntry, read_manifest
 from rtmsd.recording.media.ogg.header import OggHeader
@@ -19,10 +19,6 @@ from rtmsd.recording.recovery.plan import RepairPlan
 from rtmsd.recording.recovery.repair import plan_repair
 from rtmsd.recording.timeline.gaps import Gap
 from rtmsd.recording.timeline.resuming import resume_timeline
-
-
-class GatherError(RtmsdError):
-    """Parts cannot be joined, or not put where they should go."""
 
 
 @attrs.frozen

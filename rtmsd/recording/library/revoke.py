@@ -51,7 +51,7 @@ def revoke_stored(disk: Disk, root: Path, identity: Mapping[str, Any], ended_ms:
         OSError: something is left; call again.
     """
     directory = stream_directory(root, identity["started_ms"], identity["rtms_stream_id"])
-    if not directory.is_dir():
+    if not any(each.is_dir() for each in (directory, building_of(directory), aside_of(directory))):
         return
     with contextlib.suppress(OSError):
         manifest = read_manifest(directory)

@@ -1,6 +1,6 @@
 """The members that live, with their loads, and word of those that die."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 import attrs
@@ -33,14 +33,16 @@ class Members:
     """The table of the living, myself among them, whatever others say.
 
     Args:
-        me: as this process knows itself; its load follows from the table once that has it.
+        me: as this process knows itself; the rest follows from the table once that has it.
+        streams: returns how many this process has now, which the table knows late.
 
     Attributes:
         deaths: of incarnations, counted, so that nobody who waits for one misses any.
     """
 
-    def __init__(self, me: Member) -> None:
+    def __init__(self, me: Member, streams: Callable[[], int]) -> None:
         self.deaths = 0
+        self._streams = streams
         self._node, self._incarnation = me.node, me.incarnation
         self._living = {me.node: me}
         self._given_s: dict[str, list[float]] = {}
@@ -83,7 +85,7 @@ class Members:
         self._count_deaths(len(dead))
 
     def give(self, node: str) -> None:
-        """Count a stream that is being given to a member, before the member's own figures show it."""
+        """Count a stream that is being given to another member, before that one's figures show it."""
         now_s = trio.current_time()
         recent_s = [at_s for at_s in self._given_s.get(node, ()) if at_s > now_s - GIVEN_S]
         self._given_s[node] = [*recent_s, now_s]
@@ -95,6 +97,8 @@ class Members:
         return self.deaths
 
     def _with_given(self, member: Member) -> Member:
+        if member.node == self._node:
+            return attrs.evolve(member, streams=self._streams())
         since_s = trio.current_time() - GIVEN_S
         given = sum(at_s > since_s for at_s in self._given_s.get(member.node, ()))
         return attrs.evolve(member, streams=member.streams + given) if given else member

@@ -261,7 +261,6 @@ class Ownership:
     def _begin(self, claim: _Claim, token: int) -> None:
         own = claim.own
         assert own.known.row is not None
-        self._members.give(own.node)
         self._lives.adopt(own.known.row, begun_by=claim.begun_by, cause=claim.cause, takeover=claim.takeover)
         self._mine[own.rtms_stream_id] = Holding(token, own.epoch)
         if len(self._mine) > 2 * len(self._lives.streams) + _ENDED:

@@ -56,7 +56,8 @@ class Membership:
         self._all_there = trio.Event()
         self._taking_over = trio.CancelScope()
         self.bus = SocketBus(partial(worker_socket, config.admin.socket))
-        self.members = Members(Member(node=given.node, incarnation=given.incarnation, capacity=CAPACITY))
+        me = Member(node=given.node, incarnation=given.incarnation, capacity=CAPACITY)
+        self.members = Members(me, lambda: len(self.supervisor.streams))
         self.update(given.members)
         self.supervisor = supervisor = Supervisor(
             config,

@@ -344,7 +344,8 @@ class Crew:
         async with AsyncExitStack() as stack:
             member = await stack.enter_async_context(self.engine.join(node, incarnation))
             nursery = await stack.enter_async_context(trio.open_nursery())
-            members = Members(Member(node=node, incarnation=incarnation, capacity=self.capacity))
+            me = Member(node=node, incarnation=incarnation, capacity=self.capacity)
+            members = Members(me, lambda: len(lives.streams))
             lives = ModelLives(member, self.zoom, nursery, self.apps)
             ownership = lives.ownership = Ownership(
                 members,

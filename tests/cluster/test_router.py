@@ -45,6 +45,13 @@ async def test_a_new_stream_is_given_to_whom_has_least(crew: Crew) -> None:
     assert all(8 <= len(mate.streams) <= 12 for mate in crew.mates.values())
 
 
+async def test_no_start_is_forwarded_among_members_that_have_equally_many(crew: Crew) -> None:
+    for number in range(30):
+        assert await post(crew, "123"[number % 3], start(f"s{number}")) is Verdict.NEW
+        crew.tell()
+    assert not any(sum(mate.router.forwarded.values()) for mate in crew.mates.values())
+
+
 async def test_what_was_just_given_counts_before_the_member_says_so(crew: Crew) -> None:
     for number in range(9):
         await post(crew, "1", start(f"s{number}"))

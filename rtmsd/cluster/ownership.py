@@ -264,7 +264,7 @@ class Ownership:
         claim = _Claim(own, held.token, begun_by)
         if begun_by is None:
             before = None if held.own is None else held.own.node
-            takeover = {"why": str(why), "node": me.node, "from_node": before, "epoch": own.epoch}
+            takeover = {"why": why.in_words, "node": me.node, "from_node": before, "epoch": own.epoch}
             claim = attrs.evolve(claim, cause=self._cause(why), takeover=takeover)
         self._begin(claim, await self._token(claim))
 
@@ -322,9 +322,9 @@ class Ownership:
                 try:
                     await self._settle(rtms_stream_id)
                 except EngineError as error:
-                    log.info("owner not found out yet", rtms_stream_id=rtms_stream_id, error=str(error))
+                    log.info("owner not known yet", rtms_stream_id=rtms_stream_id, error=str(error))
                 except Exception:
-                    log.exception("owner not found out", rtms_stream_id=rtms_stream_id)
+                    log.exception("looking for the owner crashed", rtms_stream_id=rtms_stream_id)
                     self._unsure.pop(rtms_stream_id, None)
             if self._unsure:
                 self._is_unsure.set()

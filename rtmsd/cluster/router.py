@@ -178,7 +178,7 @@ class Router:
             result = "silent"
             raise
         except BadHook as bad:
-            raise Refused(f"member {node} answered what is no verdict") from bad
+            raise Refused(f"member {node} answered with something that is not a verdict") from bad
         finally:
             self.forwarded[result] += 1
         if verdict is None:
@@ -294,7 +294,7 @@ class Router:
         except BadHook as bad:
             self.garbage += 1
             if (more := self._garbage_logged.admit()) is not None:
-                log.warning("another member sent what is no command", why=str(bad), more_since_last=more)
+                log.warning("another member sent something that is not a command", why=str(bad), more_since_last=more)
             raise
 
 

@@ -65,10 +65,10 @@ class Takeover:
                     await self._sweep(nursery, is_start=is_start)
                     is_start = False
                 except EngineError as error:
-                    log.warning("orphaned streams not found out", why=str(error))
+                    log.warning("looking for orphaned streams failed", why=str(error))
                     again_s = AGAIN_S
                 except Exception:
-                    log.exception("orphaned streams not found out")
+                    log.exception("looking for orphaned streams failed")
                 with trio.move_on_after(again_s):
                     seen = await self._members.wait_death(seen)
 

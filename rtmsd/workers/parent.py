@@ -210,9 +210,7 @@ class Parent:
                 self._held.get(worker.incarnation, set()).discard(message.rtms_stream_id)
                 self._deliveries.closed(message.rtms_stream_id)
             case _:
-                log.error(
-                    "message of a worker makes no sense; ignored", worker=worker.node, what=type(message).__name__
-                )
+                log.error("unexpected message from a worker; ignored", worker=worker.node, what=type(message).__name__)
 
     async def _hold(self, worker: WorkerProcess, rtms_stream_id: str) -> None:
         incarnation = worker.incarnation

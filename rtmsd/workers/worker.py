@@ -82,7 +82,7 @@ def begin(channel: int) -> int:
     structlog.contextvars.bind_contextvars(worker=given.node)
     prepare(given.config)
     if given.version != __version__:
-        log.error("rtmsd was replaced while it runs; restart it", parent=given.version, this=__version__)
+        log.error("rtmsd was upgraded while it was running; restart it", parent=given.version, this=__version__)
         return EXIT_FAILED
     return run_prepared(Worker(given, end))
 
@@ -210,7 +210,7 @@ class Worker:
             try:
                 self._obey(message)
             except Exception:
-                log.exception("message of the parent crashed", what=type(message).__name__)
+                log.exception("handling a message from the parent crashed", what=type(message).__name__)
         log.error("parent is gone; stopping, streams are left to be resumed")
         self._leave()
         self._process.stop()
@@ -249,7 +249,7 @@ class Worker:
                 if self._membership is not None:
                     self._membership.update(message.members)
             case _:
-                log.error("message of the parent makes no sense", what=type(message).__name__)
+                log.error("unexpected message from the parent; ignored", what=type(message).__name__)
 
     def _leave(self) -> None:
         """Take over nothing more, as this worker stops."""

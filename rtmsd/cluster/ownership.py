@@ -27,14 +27,6 @@ READ_S: Final = 1.0  # for an answer of the engine before a handshake
 AGAIN_S: Final = 1.0  # between questions that got none
 _ENDED: Final = 64  # streams that ended, and are not forgotten yet
 _TRIES: Final = 3  # of claims that came second to one who died since
-_IN_WORDS: Final[Mapping[Why, str]] = {
-    **{why: str(why) for why in Why},
-    Why.RESUMED: "resumed by its owner",
-    Why.DIED: "its owner died",
-    Why.UNREACHABLE: "its owner was not there",
-    Why.HANDED_OVER: "handed over",
-}
-"""For `events.jsonl`."""
 
 
 class Elsewhere(EngineError):
@@ -234,7 +226,7 @@ class Ownership:
         claim = _Claim(own, held.token, begun_by)
         if begun_by is None:
             before = None if held.own is None else held.own.node
-            takeover = {"why": _IN_WORDS[why], "node": me.node, "from_node": before, "epoch": own.epoch}
+            takeover = {"why": why.in_words, "node": me.node, "from_node": before, "epoch": own.epoch}
             claim = attrs.evolve(claim, cause=self._cause(why), takeover=takeover)
         self._begin(claim, await self._token(claim))
 

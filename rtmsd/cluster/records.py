@@ -42,6 +42,19 @@ class Why(enum.StrEnum):
     RENEWED = "renewed"  # the same tenure, before its record ages out
     OTHER = "other"  # one that only a newer version knows
 
+    @property
+    def in_words(self) -> str:
+        """The reason as `events.jsonl` has it, where it stands beside the state of a stream."""
+        return _IN_WORDS.get(self, str(self))
+
+
+_IN_WORDS: Final[Mapping[Why, str]] = {
+    Why.RESUMED: "resumed by its owner",
+    Why.DIED: "its owner died",
+    Why.UNREACHABLE: "its owner was not there",
+    Why.HANDED_OVER: "handed over",
+}
+
 
 @attrs.frozen(kw_only=True)
 class Own:

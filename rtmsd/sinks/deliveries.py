@@ -3,7 +3,7 @@
 The queue is in the state file (`rtmsd/state/deliveries.py`). A delivery is marked as running before its sink is
 called, and as done or failed after: a process that dies in between leaves it to the next one.
 
-Where several processes share a state file, one of them runs the deliveries. The others queue theirs, and tell it
+Where several processes share a state file, one of them runs the deliveries. The others queue theirs, and notify it
 (`Elsewhere`).
 """
 
@@ -52,7 +52,7 @@ class Transactions(Protocol):
 
 
 class Elsewhere(Protocol):
-    """The process that runs the deliveries, for one that only queues some. It may be told the same twice."""
+    """The process that runs the deliveries, for one that only queues some. It may be notified twice."""
 
     def due(self) -> None:
         """Begin what is due."""

@@ -305,9 +305,9 @@ class Supervisor:
             await self._start_again(row, managed.outcome.reason)
 
     def _leave(self, managed: ManagedStream, let_go: LetGo) -> None:
-        """The files of a stream that is let go are suspended: tell the owner."""
+        """The files of a stream that is let go are suspended: notify the owner."""
         log.info("stream let go", why=let_go.why)
-        with contained("owner not told that a stream is let go"):
+        with contained("owner not notified that a stream is let go"):
             self._on_let_go(managed.row.rtms_stream_id, let_go.why)
         self._forget(managed)
 

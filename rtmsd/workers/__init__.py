@@ -15,6 +15,9 @@ lives and who died, the worker that it is there. Its end is how a worker learns 
 about: it suspends its streams and exits. So no process of a daemon outlives the others, and no second daemon can start
 while one of them does: the locks are inherited, too.
 
+What an operator orders (`drain`, `reload`, `shutdown`) reaches whichever worker accepts the client. The parent hears of
+it, and has all do it: also workers that were frozen meanwhile, or start later.
+
 A worker that dies is started again, with a delay that grows while it goes on dying; the others have taken over its
 streams by then. One that hangs is killed, and then has died like any other.
 """

@@ -9,7 +9,7 @@ OTHER = Member(node="2", incarnation="b", streams=5)
 
 
 async def test_who_is_missing_or_lives_another_life_died() -> None:
-    members = Members(ME)
+    members = Members(ME, lambda: 0)
     members.update([ME, OTHER])
     assert members.incarnations() == {"a", "b"}
     assert members.deaths == 0
@@ -21,7 +21,7 @@ async def test_who_is_missing_or_lives_another_life_died() -> None:
 
 
 async def test_i_live_whatever_others_say() -> None:
-    members = Members(ME)
+    members = Members(ME, lambda: 0)
     members.update([Member(node="1", incarnation="impostor"), OTHER])
     members.died("a")
     assert members.me == ME
@@ -29,7 +29,7 @@ async def test_i_live_whatever_others_say() -> None:
 
 
 async def test_a_death_is_counted_once() -> None:
-    members = Members(ME)
+    members = Members(ME, lambda: 0)
     members.update([ME, OTHER])
     members.died("b")
     members.died("b")
@@ -40,7 +40,7 @@ async def test_a_death_is_counted_once() -> None:
 
 
 async def test_who_waits_for_a_death_hears_of_it() -> None:
-    members = Members(ME)
+    members = Members(ME, lambda: 0)
     members.update([ME, OTHER])
     heard: list[int] = []
 
@@ -55,7 +55,7 @@ async def test_who_waits_for_a_death_hears_of_it() -> None:
 
 
 async def test_what_was_given_counts_until_the_member_says_so() -> None:
-    members = Members(ME)
+    members = Members(ME, lambda: 0)
     members.update([ME, OTHER])
     members.give("2")
     members.give("2")

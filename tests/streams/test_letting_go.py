@@ -180,7 +180,7 @@ async def test_an_owner_who_fails_costs_no_other_stream(tmp_path: Path, monkeypa
         await bench.start("other")
         await bench.up()
         await bench.supervisor.let_go(STREAM, "drained")
-        assert bench.logged("owner not told that a stream is let go")
+        assert bench.logged("owner not notified that a stream is let go")
         assert bench.state("other") == "active"
 
 

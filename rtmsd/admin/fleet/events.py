@@ -48,7 +48,7 @@ async def follow_all(hub: LiveHub, peers: Mapping[str, Open], nursery: trio.Nurs
     """Return an answer with the events of this worker and all others, from now on.
 
     Those of one worker keep their order. One that ends, or never answered, is asked again until it does, and the
-    reader is told: `{"kind": "worker", "worker": "2", "state": "silent"}`, later `"answering"`.
+    reader gets: `{"kind": "worker", "worker": "2", "state": "silent"}`, later `"answering"`.
 
     Args:
         hub: of this worker.

@@ -34,7 +34,7 @@ def ask_names(prefix: str) -> HttpRequest:
 
 
 def ask_counters(known: Mapping[str, Samples]) -> HttpRequest:
-    """The question for a `Report`, which tells what the asker knows of lives: it may be the next to die."""
+    """The question for a `Report`, which says what the asker knows of lives: it may be the next to die."""
     return HttpRequest(method="POST", target=COUNTERS, body=json.dumps(known).encode())
 
 

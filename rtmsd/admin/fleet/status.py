@@ -30,7 +30,7 @@ class ParentProcess:
 
 
 def merged(answers: Answers[JsonObject], me: str, parent: ParentProcess) -> JsonObject:
-    """Return the status of all. What they share is told by `me`, whose status is among them."""
+    """Return the status of all. What they share is taken from `me`, whose status is among them."""
     each = list(answers.heard.values())
     mine = answers.heard[me]
     return {
@@ -104,7 +104,7 @@ def _silence(silent: Mapping[str, str]) -> list[JsonObject]:
 def _degraded(statuses: Mapping[str, JsonObject]) -> list[JsonObject]:
     """Return each trouble once, with `worker` where only one has it.
 
-    The same one may be told with other figures, as each has looked at another moment.
+    The same one may come with other figures, as each has looked at another moment.
     """
     troubles: dict[tuple[str, str], tuple[JsonObject, list[str]]] = {}
     for worker, status in statuses.items():

@@ -13,7 +13,7 @@ from rtmsd.protocol.causes import FINAL_STATES
 def merged(lists: Mapping[str, Sequence[JsonObject]]) -> list[JsonObject]:
     """Return the streams of all, each with its `worker`: live ones first, in the order of their start.
 
-    A stream that another worker took over, or that came back there, is told once: where it lives, else where it ended
+    A stream that another worker took over, or that came back there, is listed once: where it lives, else where it ended
     last. One that was lost before it was recorded is in the state file, and no worker's.
     """
     live: dict[str, JsonObject] = {}

@@ -33,7 +33,7 @@ class Transactions(Protocol):
 
 
 class SharedRecordings:
-    """What one of several processes asks and tells the others about recordings, by the names of their directories.
+    """The knowledge of recordings that one process shares with others, by the names of their directories.
 
     Args:
         process: a name that no other process has or had: `forget` is called with it when this one is dead.

@@ -32,6 +32,7 @@ LAYERS: Final = (
     ("recording.media",),
     ("recording.library", "recording.verify"),
     ("recording.recovery",),
+    ("recording.gather",),
     ("recording",),
     ("export",),
     ("export.audio", "export.text"),

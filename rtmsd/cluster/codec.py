@@ -107,7 +107,7 @@ def _object(data: bytes) -> dict[str, Any]:
 def _is_newer(plain: Mapping[str, Any]) -> bool:
     version = plain.get("v")
     if type(version) is not int or version < 1:
-        raise BadRecord("v is no version")
+        raise BadRecord("v is not a version")
     return version > VERSION
 
 
@@ -159,15 +159,15 @@ def _check_known(known: Known, rtms_stream_id: str) -> None:
     if row.rtms_stream_id != rtms_stream_id:
         raise BadRecord("row: of another stream")
     if not _PRODUCT.fullmatch(row.product):
-        raise BadRecord("row.product is no name")
+        raise BadRecord("row.product is not a name")
     if row.server_urls is not None and websocket_url(row.server_urls) != row.server_urls:
-        raise BadRecord("row.server_urls is no wss:// URL")
+        raise BadRecord("row.server_urls is not a wss:// URL")
     if row.server_urls is not None and len(row.server_urls) > MAX_URL_CHARS:
         raise BadRecord(f"row.server_urls: more than {MAX_URL_CHARS} characters")
     _check_lengths((row.session.id, row.app), "row")
     for name in ("started_ms", "event_ts", "stopped_ms"):
         if not 0 <= (getattr(row, name) or 0) < LATEST_MS:
-            raise BadRecord(f"row.{name} is no time")
+            raise BadRecord(f"row.{name} is not a time")
     if row.stop_reason is not None and row.stop_reason < 0:
         raise BadRecord("row.stop_reason is negative")
 

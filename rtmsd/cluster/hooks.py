@@ -57,16 +57,16 @@ def _check(command: StreamCommand) -> None:
     if not command.rtms_stream_id or not command.app:
         raise BadHook("rtms_stream_id or app is empty")
     if command.event_ts is not None and not 0 <= command.event_ts < 2**63:
-        raise BadHook("event_ts is no time")
+        raise BadHook("event_ts is not a time")
     match command:
         case StopStream() if not 0 <= command.stop_reason < 2**63:
-            raise BadHook("stop_reason is no number of Zoom's")
+            raise BadHook("stop_reason is out of range")
         case StartStream() if not command.session.id:
             raise BadHook("session.id is empty")
         case StartStream() if not _is_plain(command.details, MAX_DEPTH):
             raise BadHook("details is nested too deeply, or has too large a number")
         case StartStream() | InterruptStream(server_urls=str()) if websocket_url(command.server_urls) is None:
-            raise BadHook("server_urls is no wss:// URL")
+            raise BadHook("server_urls is not a wss:// URL")
 
 
 def _is_plain(value: object, depth: int) -> bool:
@@ -92,4 +92,4 @@ def decode_verdict(data: bytes) -> Verdict | None:
         text = data.decode("ascii")
         return None if text == _NOT_MINE else Verdict(text)
     except ValueError:
-        raise BadHook("the answer is no verdict") from None
+        raise BadHook("the answer is not a verdict") from None

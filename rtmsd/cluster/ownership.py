@@ -3,7 +3,7 @@
 import contextlib
 import secrets
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import attrs
 import structlog
@@ -11,12 +11,13 @@ import trio
 
 from rtmsd.cluster.codec import BadRecord
 from rtmsd.cluster.engine import Away, EngineError, Fenced, Lost, OwnerStore
+from rtmsd.cluster.lives import Lives
 from rtmsd.cluster.members import Members
 from rtmsd.cluster.records import Held, Own, TenureState, Why
 from rtmsd.commands import InterruptStream, StartStream, StopStream, StreamCommand, Verdict
 from rtmsd.errors import RtmsdError
 from rtmsd.protocol.causes import GapCause
-from rtmsd.state.rows import Known, StreamRow
+from rtmsd.state.rows import Known
 from rtmsd.state.verdicts import judge
 from rtmsd.streams.drivers.tenure import Permission
 
@@ -26,6 +27,14 @@ READ_S: Final = 1.0  # for an answer of the engine before a handshake
 AGAIN_S: Final = 1.0  # between questions that got none
 _ENDED: Final = 64  # streams that ended, and are not forgotten yet
 _TRIES: Final = 3  # of claims that came second to one who died since
+_IN_WORDS: Final[Mapping[Why, str]] = {
+    **{why: str(why) for why in Why},
+    Why.RESUMED: "resumed by its owner",
+    Why.DIED: "its owner died",
+    Why.UNREACHABLE: "its owner was not there",
+    Why.HANDED_OVER: "handed over",
+}
+"""For `events.jsonl`."""
 
 
 class Elsewhere(EngineError):
@@ -41,47 +50,6 @@ class TooNew(EngineError):
 
     def __init__(self, version: int) -> None:
         super().__init__(f"the stream's record is of version {version}; update rtmsd here")
-
-
-class Life(Protocol):
-    """A stream that is here, as its supervisor has it."""
-
-    @property
-    def is_connecting(self) -> bool:
-        """Whether it has no signaling connection yet, or again, and may get one."""
-
-    def submit(self, command: StreamCommand, /) -> None:
-        """Act on a command that was judged and stored."""
-
-
-class Lives(Protocol):
-    """The streams of this process, as ownership needs them: the `Supervisor`."""
-
-    @property
-    def streams(self) -> Mapping[str, Life]:
-        """The streams that are here now, by `rtms_stream_id`, until their files are finished or suspended."""
-
-    async def accept(self, command: StreamCommand) -> Verdict:
-        """Make a command to a stream of mine, or one that needs no owner, safe, then act on it."""
-
-    def adopt(
-        self,
-        row: StreamRow,
-        *,
-        begun_by: StreamCommand | None = None,
-        cause: GapCause | None = None,
-        takeover: Mapping[str, Any] | None = None,
-    ) -> None:
-        """Begin a life now: new, by a command that was judged and stored, or resumed from another process."""
-
-    async def let_go(self, rtms_stream_id: str, why: str) -> None:
-        """Suspend a stream, without an end."""
-
-    def refusal(self, start: StartStream) -> str | None:
-        """Return why a new stream is refused here now; None: it is not."""
-
-    def refuse(self, start: StartStream, why: str) -> None:
-        """Take note that a new stream was refused: Zoom will try again, and somebody will look for it."""
 
 
 @attrs.frozen
@@ -180,8 +148,7 @@ class Ownership:
             raise Elsewhere(owner.node)
 
     async def _accept(self, command: StreamCommand, held: Held) -> Verdict:
-        if held.own is not None and held.own.is_newer:
-            raise TooNew(held.own.version)
+        _refuse_newer(held)
         if held.is_unfinished:
             await self._resume(held, self._why(held.own))
             return await self._lives.accept(command)
@@ -214,7 +181,9 @@ class Ownership:
 
         Raises:
             Away: no answer of the engine; if the claim was written, the stream is resumed later.
+            TooNew: see there.
         """
+        _refuse_newer(held)
         assert held.known.row is not None
         async with self._turn(held.known.row.rtms_stream_id):
             try:
@@ -228,12 +197,13 @@ class Ownership:
 
         Raises:
             Elsewhere: a living member does.
-            Lost, Away: no claim, or in doubt: as `take`.
+            Lost, Away, TooNew: it could not be claimed.
         """
         async with self._turn(rtms_stream_id):
             held = await self.read(rtms_stream_id)
             self._refuse_others(held)
-            if held.is_unfinished and held.known.row is not None:
+            _refuse_newer(held)
+            if held.is_unfinished:
                 await self._resume(held, self._why(held.own))
 
     async def _resume(self, held: Held, why: Why) -> None:
@@ -264,7 +234,7 @@ class Ownership:
         claim = _Claim(own, held.token, begun_by)
         if begun_by is None:
             before = None if held.own is None else held.own.node
-            takeover = {"why": str(why), "node": me.node, "from_node": before, "epoch": own.epoch}
+            takeover = {"why": _IN_WORDS[why], "node": me.node, "from_node": before, "epoch": own.epoch}
             claim = attrs.evolve(claim, cause=self._cause(why), takeover=takeover)
         self._begin(claim, await self._token(claim))
 
@@ -322,9 +292,9 @@ class Ownership:
                 try:
                     await self._settle(rtms_stream_id)
                 except EngineError as error:
-                    log.info("owner not found out yet", rtms_stream_id=rtms_stream_id, error=str(error))
+                    log.info("owner not known yet", rtms_stream_id=rtms_stream_id, error=str(error))
                 except Exception:
-                    log.exception("owner not found out", rtms_stream_id=rtms_stream_id)
+                    log.exception("looking for the owner crashed", rtms_stream_id=rtms_stream_id)
                     self._unsure.pop(rtms_stream_id, None)
             if self._unsure:
                 self._is_unsure.set()
@@ -386,3 +356,8 @@ class Ownership:
         finally:
             if not turn.locked() and self._turns.get(rtms_stream_id) is turn:
                 del self._turns[rtms_stream_id]
+
+
+def _refuse_newer(held: Held) -> None:
+    if held.own is not None and held.own.is_newer:
+        raise TooNew(held.own.version)

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Final
 
 import structlog
@@ -9,8 +10,9 @@ import trio
 
 from rtmsd.cluster.engine import Away, Bus, EngineError, Lost, Nobody, Refused
 from rtmsd.cluster.hooks import BadHook, decode_command, decode_verdict, encode_command, encode_verdict
+from rtmsd.cluster.lives import Lives
 from rtmsd.cluster.members import Member, Members
-from rtmsd.cluster.ownership import Elsewhere, Lives, Ownership
+from rtmsd.cluster.ownership import Elsewhere, Ownership
 from rtmsd.cluster.records import Held
 from rtmsd.cluster.rules import has_room
 from rtmsd.commands import StartStream, StreamCommand, Verdict
@@ -184,7 +186,7 @@ class Router:
             result = "silent"
             raise
         except BadHook as bad:
-            raise Refused(f"member {node} answered what is no verdict") from bad
+            raise Refused(f"member {node} answered with something that is not a verdict") from bad
         finally:
             self.forwarded[result] += 1
         if verdict is None:
@@ -278,15 +280,18 @@ class Router:
     async def _serve_hook(self, data: bytes) -> bytes:
         command = self._decode(data)
         try:
-            return encode_verdict(await self._ownership.accept(command))
+            with _logged(command):
+                return encode_verdict(await self._ownership.accept(command))
         except Elsewhere:
             return encode_verdict(None)
         except RtmsdError as error:
             raise EngineError(str(error)) from error
 
     async def _serve_stored(self, data: bytes) -> bytes:
+        command = self._decode(data)
         try:
-            await self._carry_out(self._decode(data))
+            with _logged(command):
+                await self._carry_out(command)
         except (Elsewhere, Lost):
             return encode_verdict(None)
         return encode_verdict(Verdict.NEW)
@@ -297,5 +302,10 @@ class Router:
         except BadHook as bad:
             self.garbage += 1
             if (more := self._garbage_logged.admit()) is not None:
-                log.warning("another member sent what is no command", why=str(bad), more_since_last=more)
+                log.warning("another member sent something that is not a command", why=str(bad), more_since_last=more)
             raise
+
+
+def _logged(command: StreamCommand) -> AbstractContextManager[None]:
+    """Have log lines name the stream, as where a webhook arrives."""
+    return structlog.contextvars.bound_contextvars(app=command.app, rtms_stream_id=command.rtms_stream_id)

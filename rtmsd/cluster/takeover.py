@@ -8,8 +8,9 @@ import structlog
 import trio
 
 from rtmsd.cluster.engine import EngineError, OwnerStore
+from rtmsd.cluster.lives import Lives
 from rtmsd.cluster.members import Member, Members
-from rtmsd.cluster.ownership import Lives, Ownership
+from rtmsd.cluster.ownership import Ownership, TooNew
 from rtmsd.cluster.records import Held, Why
 from rtmsd.cluster.rules import rank
 from rtmsd.state.rows import StreamRow
@@ -68,10 +69,10 @@ class Takeover:
                     is_start = False
                     self.swept.set()
                 except EngineError as error:
-                    log.warning("orphaned streams not found out", why=str(error))
+                    log.warning("looking for orphaned streams failed", why=str(error))
                     again_s = AGAIN_S
                 except Exception:
-                    log.exception("orphaned streams not found out")
+                    log.exception("looking for orphaned streams failed")
                 with trio.move_on_after(again_s):
                     seen = await self._members.wait_death(seen)
 
@@ -118,15 +119,15 @@ class Takeover:
             why = Why.DIED
             try:
                 held = await self._ownership.read(rtms_stream_id)
-                if not held.is_unfinished or held.known.row is None or self._members.owner(held.own) is not None:
-                    return True  # of a newer version, the members of that version take care
+                if not held.is_unfinished or self._members.owner(held.own) is not None:
+                    return True
                 if held.own is None or held.own.node == self._members.me.node:
                     why = Why.RESUMED
                 is_taken = await self._ownership.take(held, why)
             except EngineError as error:
                 self.results[why, "failed"] += 1
                 log.warning("stream not taken over", rtms_stream_id=rtms_stream_id, error=str(error))
-                return False
+                return isinstance(error, TooNew)
             self.results[why, "taken" if is_taken else "late"] += 1
             if is_taken:
                 self._observe_s(trio.current_time() - since_s)

@@ -179,6 +179,17 @@ def _recording(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--yes", action="store_true", help="do not ask")
 
 
+def _gather(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("stream", metavar="STREAM", help="id of a stream, or the beginning of one")
+    sources = "directories of recordings with the parts, or of one: copies that you made, at least one for each node"
+    parser.add_argument("--from", dest="sources", metavar="DIR", nargs="+", required=True, help=sources)
+    to = "directory of recordings that gets the joined one; a part of --from that has its place there is replaced"
+    parser.add_argument("--to", metavar="DIR", required=True, help=to)
+    help_text = "join also parts none of which knows the end of the stream"
+    parser.add_argument("--without-end", action="store_true", help=help_text)
+    parser.epilog = "It needs no daemon. Parts stay as they are until the joined recording was verified."
+
+
 def _exporting(which: str, parser: argparse.ArgumentParser) -> None:
     from rtmsd.ctl import export_arguments  # noqa: PLC0415 - not at every start
 
@@ -272,6 +283,7 @@ VERBS: Final = (
     ),
     Verb("recordings page", "export:page", "page.html for a browser: sound, text, gaps", partial(_exporting, "page")),
     Verb("recordings remux", "export:remux", "make films of video and shared screens", partial(_exporting, "remux")),
+    Verb("recordings gather", "gather:run", "join what the nodes of a cluster recorded of one stream", _gather),
     Verb("recordings rm", "recordings:remove", "delete a recording", _recording),
     Verb("deliveries ls", "deliveries:ls", "list what was given to sinks, or waits for it", _deliveries),
     Verb("deliveries show", "deliveries:show", "one delivery, with what its program said", _delivery),
@@ -289,7 +301,7 @@ VERBS: Final = (
 
 GROUPS: Final = {
     "config": "check, show and compare the configuration",
-    "recordings": "list, check, repair, export and delete recordings",
+    "recordings": "list, check, repair, export, join and delete recordings",
     "deliveries": "list, show and replay what was given to sinks",
     "webhook": "test the webhook endpoint",
     "session": "start, stop, pause and resume sessions through Zoom's REST API",

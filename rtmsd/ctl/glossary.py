@@ -56,7 +56,7 @@ GAP_CAUSES: Final[Mapping[str, Texts]] = {
     ),
     GapCause.SERVER_FAILOVER: ("Zoom moved the stream to another server.", "Zoom.", _NOTHING),
     GapCause.DAEMON_RESTART: (
-        "rtmsd did not run.",
+        "rtmsd did not run, or one of its workers died.",
         "It was stopped, upgraded or killed; or came back with a configuration that asks for less, until the end.",
         "`journalctl -u rtmsd` says which; shorten upgrades.",
     ),

@@ -18,6 +18,7 @@ from rtmsd.recording.manifest.lines import Line, read_line
 from rtmsd.recording.manifest.schema import (
     MANIFEST,
     MIX_USER_ID,
+    ElsewhereEntry,
     FileEntry,
     GapEntry,
     Manifest,
@@ -76,6 +77,7 @@ class Source:
     speakers: names of participants, in the order in which they came; the id where there is no name.
     end_ms: the end of the stream; of a live one the end of what there is.
     gaps, pauses: as the manifest has them; of an open one `to_ms` is `end_ms`.
+    elsewhere: times that another member of a cluster has recorded, which are no gaps.
     problems: what is damaged, found so far.
 
     Raises:
@@ -110,6 +112,7 @@ class Source:
         latest_ms = max([manifest.started_ms, manifest.clock_ms, *ends_ms])
         self.end_ms = latest_ms if self.is_live or manifest.ended_ms is None else max([manifest.ended_ms, *ends_ms])
         self.gaps: list[GapEntry] = [self._closed(gap) for gap in manifest.gaps]
+        self.elsewhere: list[ElsewhereEntry] = [] if manifest.part is UNSET else manifest.part.elsewhere
         self.pauses: list[PauseEntry] = [self._closed(pause) for pause in manifest.pauses]
 
     def name(self, user_id: int | str | None) -> str:

@@ -26,6 +26,7 @@ Wings, lowest first; imports go downwards only:
     library    all recordings of a directory: catalog, retention, revocation
     recovery   what an earlier process left: read, planned to be repaired, and taken up
     verify     reads recordings back, with readers of its own
+    gather     the parts of a stream that members of a cluster have recorded, joined to one recording
     top        `open_recorder` assembles one recording; `Recorder` takes in what happens to its stream, `EventLog`
                writes it down, `RecordingContents` knows it all and makes the manifest, `Flusher` brings it to disk
 
@@ -48,6 +49,8 @@ What is promised, and when:
   without a cause is a bug.
 - No sample strays more than 100 ms from its timestamp, and a packet that comes twice is in the file once.
 - A bug in one recording costs that one; the writer goes on with the others.
+- In a cluster a member that takes a stream over begins where its predecessor's part record says that it has come
+  (`parts`): time before is `elsewhere`, which tiles like a gap and is none. A record says only what is on disk.
 
 Adding a medium: a `MediaStore` in `media/`, and its row in `media/intake.py`; CONTRIBUTING lists what other packages
 need for it. Adding a codec: a decoder in `media/codecs/`.

@@ -41,6 +41,7 @@ class Flusher:
         directory: of the recording.
         on_broken: called when a bug of ours keeps the recording from the disk.
         on_lost: called with each file of which others took something from the disk.
+        on_saved: called with each manifest that is on disk, and so is all that it says.
 
     Args:
         maker: knows the files, and which have something to write.
@@ -63,6 +64,7 @@ class Flusher:
     ) -> None:
         self.on_broken: Callable[[], None] = lambda: None
         self.on_lost: Callable[[Lost], None] = lambda lost: None
+        self.on_saved: Callable[[Manifest], None] = lambda manifest: None
         self.directory = directory
         self._rtms_stream_id = rtms_stream_id
         self._contents = contents
@@ -133,6 +135,7 @@ class Flusher:
         elif job.manifest is not None and outcome.error is None:
             self._saved = self._collected
             self._maker.doomed.clear()
+            self.on_saved(job.manifest)
             if job.manifest is self._resumed:
                 self._resumed = None
                 self._writer.nudge()

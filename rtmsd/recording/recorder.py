@@ -245,6 +245,7 @@ class Recorder:
                 self.refused(left, None, "not connected before the end")
             self._header.ended_ms = self._timeline.ended(zoom_ms, newest_ms, closing, is_zooms=is_zooms)
             self._header.stop_reason = reason
+            self._contents.part.end(self._header.ended_ms)
             self._enter(state, why)
         elif state == "revoked":
             self._enter(state, why)
@@ -276,6 +277,7 @@ class Recorder:
         for connection in self._timeline.connections.open:
             self.lost(connection.number, GapCause.DAEMON_RESTART, "daemon stopped")
         self.state(RecordingState.RECOVERING, "the daemon stopped")
+        self._contents.part.end(self._timeline.clock_ms)
         await self.flusher.suspend()
 
     async def delete(self, zoom_ms: int | None = None) -> None:

@@ -7,6 +7,8 @@ import attrs
 
 from rtmsd.commands import InterruptStream, StartStream, StopStream, StreamCommand
 from rtmsd.protocol.causes import GapCause
+from rtmsd.recording.manifest.part import PartTenure
+from rtmsd.recording.parts import Inherited
 from rtmsd.state.rows import StreamRow
 
 
@@ -19,12 +21,15 @@ class Beginning:
         begun_by: the webhook that it begins with, which the journal has; None: there is no new one.
         cause: why media are missing since somebody else, an earlier process or this one had it; None: it is new.
         takeover: fields of the `stream_state` event that says who took over from whom, and why; None: there is none.
+        tenure, inherited: for the recording, see `open_recorder`.
     """
 
     row: StreamRow
     begun_by: StreamCommand | None = None
     cause: GapCause | None = None
     takeover: Mapping[str, Any] | None = None
+    tenure: PartTenure | None = None
+    inherited: Inherited | None = None
 
     def news(self, known: StreamRow) -> Iterator[StreamCommand]:
         """Yield what a stream that lives here already has not heard, as somebody else did."""

@@ -1,7 +1,7 @@
 """The finalizer of ended streams: their files are finished or deleted, and the journal forgets them."""
 
 from collections.abc import Collection, Iterator, Set
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import Any, Final
 
@@ -172,12 +172,17 @@ async def _revoke_in(writer: Writer, stream: ManagedStream, ended_ms: int | None
 
 
 @contextmanager
-def _contained(stream: ManagedStream) -> Iterator[None]:
+def contained(what: str, **fields: Any) -> Iterator[None]:
+    """A bug in what is done about one stream is no other stream's trouble: it is logged, with these fields."""
     try:
         yield
     except* Exception:
-        why = None if stream.outcome is None else stream.outcome.why
-        log.exception("stream could not be finished", rtms_stream_id=stream.row.rtms_stream_id, why=why)
+        log.exception(what, **fields)
+
+
+def _contained(stream: ManagedStream) -> AbstractContextManager[None]:
+    why = None if stream.outcome is None else stream.outcome.why
+    return contained("stream could not be finished", rtms_stream_id=stream.row.rtms_stream_id, why=why)
 
 
 def _ended_ms(stream: ManagedStream, outcome: Outcome) -> int:

@@ -11,6 +11,7 @@ import trio
 
 from rtmsd.config.model import Config
 from rtmsd.errors import LocalProtocolError, RtmsdError, leaves
+from rtmsd.protocol.causes import GapCause
 from rtmsd.recording.disk.file_buffer import Backlog
 from rtmsd.recording.disk.paths import stream_directory
 from rtmsd.recording.disk.writer import Writer
@@ -71,7 +72,15 @@ class Runner:
         with managed.unless_revoked():
             writer = await self._writers.of_stream(config.recording.directory, info)
             if stopped is None or (cause is not None and row.started_ms is not None) or await _has_files(writer, info):
-                managed.recorder = await open_recorder(info, writer, local_ms=local_ms, on_event=self._on_event)
+                managed.recorder = await open_recorder(
+                    info,
+                    writer,
+                    local_ms=local_ms,
+                    on_event=self._on_event,
+                    cause=cause or GapCause.DAEMON_RESTART,
+                    tenure=managed.beginning.tenure,
+                    inherited=managed.beginning.inherited,
+                )
         if managed.outcome is not None:
             return managed.outcome
         if managed.recorder is None:

@@ -1,8 +1,7 @@
 """The supervisor of all streams, which hands commands to them and knows what became of each."""
 
 import copy
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import attrs
@@ -19,6 +18,8 @@ from rtmsd.protocol.causes import GapCause, RecordingState
 from rtmsd.protocol.enums import StopReason
 from rtmsd.recording.library.librarian import Librarian
 from rtmsd.recording.library.sharing import SharedRecordings
+from rtmsd.recording.manifest.part import PartTenure
+from rtmsd.recording.parts import Inherited
 from rtmsd.recording.rates import SAMPLE_EVERY_S
 from rtmsd.recording.writers import Writers
 from rtmsd.sinks.deliveries import Deliveries
@@ -30,7 +31,7 @@ from rtmsd.streams.core.outcome import LetGo, Outcome
 from rtmsd.streams.descriptors import Descriptors
 from rtmsd.streams.drivers.diagnostics import Diagnostics
 from rtmsd.streams.drivers.tenure import LocalTenure, Tenure
-from rtmsd.streams.finalizer import REMEMBERED, Finalizer
+from rtmsd.streams.finalizer import REMEMBERED, Finalizer, contained
 from rtmsd.streams.lost import LostStreams
 from rtmsd.streams.managed_stream import ManagedStream
 from rtmsd.streams.restart import Restarter
@@ -144,6 +145,8 @@ class Supervisor:
         begun_by: StreamCommand | None = None,
         cause: GapCause | None = None,
         takeover: Mapping[str, Any] | None = None,
+        tenure: PartTenure | None = None,
+        inherited: Inherited | None = None,
     ) -> None:
         """Begin with a stream now, or go on with it. `run` is running.
 
@@ -153,9 +156,11 @@ class Supervisor:
         Args:
             begun_by: a new webhook, already judged and in the journal.
             cause: why media are missing since somebody else, an earlier process or this one had it; None: it is new.
-            takeover: fields of the `stream_state` event that says who took over from whom, and why.
+            takeover, tenure, inherited: see `Beginning`.
         """
-        beginning = Beginning(row=row, begun_by=begun_by, cause=cause, takeover=takeover)
+        beginning = Beginning(
+            row=row, begun_by=begun_by, cause=cause, takeover=takeover, tenure=tenure, inherited=inherited
+        )
         if isinstance(begun_by, StartStream):
             self.lost.accepted(row.rtms_stream_id)
         managed = self._streams.get(row.rtms_stream_id)
@@ -256,7 +261,7 @@ class Supervisor:
     def _pass_on(self, command: StreamCommand, row: StreamRow) -> None:
         """A webhook for a stream that has just been let go, and is nobody's here, is for whoever has it."""
         if self._redirect is not None:
-            with _contained("webhook for a stream that is let go was lost"):
+            with contained("webhook for a stream that is let go was lost"):
                 self._redirect(command)
         elif isinstance(command, InterruptStream):
             self._apply(command)
@@ -302,7 +307,7 @@ class Supervisor:
     def _leave(self, managed: ManagedStream, let_go: LetGo) -> None:
         """The files of a stream that is let go are suspended: tell the owner."""
         log.info("stream let go", why=let_go.why)
-        with _contained("owner not told that a stream is let go"):
+        with contained("owner not told that a stream is let go"):
             self._on_let_go(managed.row.rtms_stream_id, let_go.why)
         self._forget(managed)
 
@@ -311,7 +316,7 @@ class Supervisor:
         del self._streams[managed.row.rtms_stream_id]
         for order in managed.waiting:
             if isinstance(order, Beginning):
-                self.adopt(order.row, begun_by=order.begun_by, cause=order.cause, takeover=order.takeover)
+                self.adopt(**attrs.asdict(order, recurse=False))
             elif isinstance(order, CloseStream):
                 self._apply(order)
             else:
@@ -328,7 +333,7 @@ class Supervisor:
 
     async def _start_again(self, row: StreamRow, reason: int) -> None:
         """Let the policy decide. What goes wrong there is no live stream's trouble."""
-        with _contained("stream not started again"):
+        with contained("stream not started again"):
             await self._restarter.consider(row, reason)
 
     def _judge(self, managed: ManagedStream, outcome: Outcome) -> None:
@@ -385,12 +390,3 @@ class Supervisor:
         self._nobody_left = trio.Event()
         if self._streams:
             await self._nobody_left.wait()
-
-
-@contextmanager
-def _contained(what: str) -> Iterator[None]:
-    """A bug of somebody who is told of one stream is no other stream's trouble."""
-    try:
-        yield
-    except* Exception:
-        log.exception(what)

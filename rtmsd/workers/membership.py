@@ -26,6 +26,7 @@ from rtmsd.streams.running import local_ms
 from rtmsd.streams.supervisor import Supervisor
 from rtmsd.workers.messages import Begin, Peer
 
+CAPACITY: Final = 2**31  # a worker refuses what one process would: see `Supervisor.refusal`
 PATIENCE_S: Final = 20.0  # for the state file to say whose a stream is, before it is connected without that
 DEATH_S: Final = 0.5  # for the parent to tell that a worker died where nobody listens any more
 TOGETHER_S: Final = 5.0
@@ -56,7 +57,7 @@ class Membership:
         self._all_there = trio.Event()
         self._taking_over = trio.CancelScope()
         self.bus = SocketBus(partial(worker_socket, config.admin.socket))
-        self.members = Members(Member(node=given.node, incarnation=given.incarnation))
+        self.members = Members(Member(node=given.node, incarnation=given.incarnation, capacity=CAPACITY))
         self.update(given.members)
         self.supervisor = supervisor = Supervisor(
             config,
@@ -157,6 +158,7 @@ class Membership:
                 node=peer.node,
                 incarnation=peer.incarnation,
                 streams=peer.streams,
+                capacity=CAPACITY,
                 is_draining=peer.is_draining,
                 is_ready=peer.is_ready,
             )

@@ -186,6 +186,7 @@ class Parent:
     def died(self, worker: WorkerProcess) -> None:
         for rtms_stream_id in self._held.pop(worker.incarnation, ()):
             self._deliveries.closed(rtms_stream_id)  # whoever takes the stream over deletes it, and holds it again
+        self._deliveries.due()  # what it queued in its last instant, it had no time to say
         self._base.start_soon(self._sharing.forget, worker.incarnation)
         self._tell_all(Died(worker.incarnation))
         self._news.unpark_all()
@@ -210,9 +211,7 @@ class Parent:
                 self._held.get(worker.incarnation, set()).discard(message.rtms_stream_id)
                 self._deliveries.closed(message.rtms_stream_id)
             case _:
-                log.error(
-                    "message of a worker makes no sense; ignored", worker=worker.node, what=type(message).__name__
-                )
+                log.error("unexpected message from a worker; ignored", worker=worker.node, what=type(message).__name__)
 
     async def _hold(self, worker: WorkerProcess, rtms_stream_id: str) -> None:
         incarnation = worker.incarnation

@@ -109,6 +109,7 @@ class WorkerProcess:
                 break
             delay_s = self._backoff.next_s(delay_s, trio.current_time() - began_s)
             log.error("worker died; it is started again", worker=self.node, why=why, again_s=delay_s)
+            self.is_clean = True  # a stop that comes now finds nothing that could end badly
             with trio.move_on_after(delay_s):
                 await self._stopping.wait()
         self.stage = Stage.ENDED

@@ -83,7 +83,7 @@ def begin(channel: int) -> int:
     structlog.contextvars.bind_contextvars(worker=given.node)
     prepare(given.config)
     if given.version != __version__:
-        log.error("rtmsd was replaced while it runs; restart it", parent=given.version, this=__version__)
+        log.error("rtmsd was upgraded while it was running; restart it", parent=given.version, this=__version__)
         return EXIT_FAILED
     return run_prepared(Worker(given, end))
 
@@ -137,8 +137,13 @@ class Worker:
             nursery.start_soon(self._listen)
             nursery.start_soon(self._handle_signals)
             with _only_life(given.config.state.file, given.node, given.incarnation):
-                async with Holdings.join(given.config, given.state_lock, directories) as holdings:
+                async with (
+                    Holdings.join(given.config, given.state_lock, directories) as holdings,
+                    trio.open_nursery() as looking,
+                ):
+                    looking.start_soon(holdings.journal.look_after_file)
                     await self._process.run(holdings)
+                    looking.cancel_scope.cancel()
             nursery.cancel_scope.cancel()
 
     # The role
@@ -211,7 +216,7 @@ class Worker:
             try:
                 self._obey(message)
             except Exception:
-                log.exception("message of the parent crashed", what=type(message).__name__)
+                log.exception("handling a message from the parent crashed", what=type(message).__name__)
         log.error("parent is gone; stopping, streams are left to be resumed")
         self._leave()
         self._process.stop()
@@ -244,11 +249,13 @@ class Worker:
                 if self._membership is not None:
                     self._membership.members.died(message.incarnation)
             case Peers():
+                if backend is not None:  # a worker that was frozen hears commands late, and in any order
+                    backend.health.drain(self._is_draining)
                 self._peers = message.members
                 if self._membership is not None:
                     self._membership.update(message.members)
             case _:
-                log.error("message of the parent makes no sense", what=type(message).__name__)
+                log.error("unexpected message from the parent; ignored", what=type(message).__name__)
 
     def _leave(self) -> None:
         """Take over nothing more, as this worker stops."""

@@ -105,13 +105,15 @@ class Run:
         return [
             peer
             for peer in PEERS
-            if self._wanted(peer.name) and load.media in peer.media and (with_peers or peer.where == "here")
+            if self._wanted(peer.name)
+            and load.media in peer.media
+            and (with_peers or (peer.where == "here" and load.workers == 1))
         ]
 
     def _compare(self, load: Load, with_peers: bool) -> None:
         if self._wanted(RTMSD):
             self._measure(RTMSD, load, lambda: measure_rtmsd(load, self._certificates))
-            if not load.period_ms and not load.tls:
+            if not load.period_ms and not load.tls and load.workers == 1:
                 self._measure_alone(load)
         for peer in self._peers(load, with_peers):
             self._measure_peer(peer, load)

@@ -1,4 +1,7 @@
-"""The daemon as a user runs it: `python -m rtmsd run` with a configuration file, webhooks and the admin socket."""
+"""The daemon as a user runs it: `python -m rtmsd run` with a configuration file, webhooks and the admin socket.
+
+With workers it is several processes: figures are those of all of them together.
+"""
 
 import json
 import secrets
@@ -13,13 +16,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+import attrs
 import pybase64
 
 from rtmsd.ctl.client import AdminClient
 from rtmsd.webhook.verify import sign
 from tests.benchmarks.frames import sent_ns
 from tests.benchmarks.posting import Posted, Poster, Webhook
-from tests.benchmarks.processes import REPOSITORY, cpu_s, rss_bytes, wait_until, waited_for_core_s
+from tests.benchmarks.processes import REPOSITORY, children, cpu_s, rss_bytes, wait_until, waited_for_core_s
 
 _WEBHOOK_SECRET: Final = "benchmark-webhook-secret"
 _START_S: Final = 30.0
@@ -49,23 +53,41 @@ socket = "{directory}/admin.sock"
 [log]
 format = "json"
 level = "info"
+{workers}
 """
+
+
+@attrs.frozen
+class Program:
+    """What is run: the module that starts the daemon, of which checkout, in how many workers."""
+
+    module: str = "rtmsd"
+    python: str = sys.executable
+    checkout: Path = REPOSITORY
+    workers: int = 1
+
+    @classmethod
+    def of(cls, checkout: Path) -> "Program":
+        """The daemon of another checkout, with the virtual environment in it."""
+        return cls(python=str(checkout.absolute() / ".venv/bin/python"), checkout=checkout.absolute())
 
 
 class Daemon:
     """A running daemon. Everything about it is learnt from outside."""
 
-    def __init__(self, command: Sequence[str], directory: Path, zoom_url: str) -> None:
+    def __init__(self, program: Program, directory: Path, zoom_url: str) -> None:
         self.directory = directory
-        self._command = command
+        self._program = program
         self._zoom_url = zoom_url
         self._admin = AdminClient(str(directory / "admin.sock"), 10.0)
-        self._port = 0
+        self.port = 0
         self._start()
 
     def _start(self) -> None:
         with (self.directory / "log").open("wb") as log:
-            self._process = subprocess.Popen(self._command, cwd=REPOSITORY, stderr=log)
+            program = self._program
+            command = [program.python, "-m", program.module, "run", "--config", str(self.directory / "config.toml")]
+            self._process = subprocess.Popen(command, cwd=program.checkout, stderr=log)
         self.pid = self._process.pid
 
     def kill_and_start(self) -> int:
@@ -84,9 +106,9 @@ class Daemon:
             raise RuntimeError((self.directory / "log").read_text())
         for line in (self.directory / "log").read_text().splitlines():
             if '"webhook listening"' in line:
-                self._port = int(json.loads(line)["address"].rpartition(":")[2])
+                self.port = int(json.loads(line)["address"].rpartition(":")[2])
             if '"ready"' in line:
-                return self._port != 0
+                return self.port != 0
         return False
 
     # Webhooks
@@ -102,7 +124,7 @@ class Daemon:
         ).encode()
         timestamp = str(int(time.time()))
         head = (
-            f"POST /webhook HTTP/1.1\r\nHost: 127.0.0.1:{self._port}\r\nContent-Type: application/json\r\n"
+            f"POST /webhook HTTP/1.1\r\nHost: 127.0.0.1:{self.port}\r\nContent-Type: application/json\r\n"
             f"Content-Length: {len(body)}\r\nx-zm-request-timestamp: {timestamp}\r\n"
             f"x-zm-signature: {sign(_WEBHOOK_SECRET, timestamp, body)}\r\n\r\n"
         )
@@ -113,7 +135,7 @@ class Daemon:
 
     def deliver(self, webhooks: Sequence[Webhook], per_s: float) -> list[Posted]:
         """Deliver webhooks at a steady rate; none waits for the one before."""
-        return Poster(self._port).deliver(webhooks, per_s)
+        return Poster(self.port).deliver(webhooks, per_s)
 
     def post(self, event: str, stream: str, **payload: Any) -> Posted:
         return self.deliver([self.webhook(event, stream, **payload)], 1)[0]
@@ -141,19 +163,23 @@ class Daemon:
     def manifests(self) -> list[dict[str, Any]]:
         return [json.loads(path.read_text()) for path in self.directory.glob("recordings/*/*/stream.json")]
 
-    # The process
+    # The process, and those of its workers
+
+    @property
+    def pids(self) -> list[int]:
+        return [self.pid, *children(self.pid)]
 
     @property
     def cpu_s(self) -> float:
-        return cpu_s(self.pid)
+        return sum(map(cpu_s, self.pids))
 
     @property
     def waited_for_core_s(self) -> float:
-        return waited_for_core_s(self.pid)
+        return sum(map(waited_for_core_s, self.pids))
 
     @property
     def rss_bytes(self) -> int:
-        return rss_bytes(self.pid)
+        return sum(map(rss_bytes, self.pids))
 
     def stop(self) -> None:
         self._process.send_signal(signal.SIGTERM)
@@ -171,21 +197,21 @@ def running_daemon(
     ca: Path | None,
     types: Sequence[str] = ("audio",),
     audio: str = "",
-    module: str = "rtmsd",
+    program: Program,
 ) -> Iterator[Daemon]:
     """Run a daemon with its files below `directory`; `audio` is TOML for `[media.audio]`."""
     directory.mkdir(parents=True)
-    config = directory / "config.toml"
-    config.write_text(
+    (directory / "config.toml").write_text(
         _CONFIG.format(
             secret=_WEBHOOK_SECRET,
             ca="" if ca is None else f'ca_file = "{ca}"',
             types=json.dumps(types),
             audio=audio,
             directory=directory,
+            workers=f"[daemon]\nworkers = {program.workers}" if program.workers > 1 else "",
         )
     )
-    daemon = Daemon([sys.executable, "-m", module, "run", "--config", str(config)], directory, zoom_url)
+    daemon = Daemon(program, directory, zoom_url)
     try:
         daemon.wait_started()
         yield daemon

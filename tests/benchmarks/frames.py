@@ -17,7 +17,8 @@ VIDEO_BYTES: Final = 22_500
 OPUS_BYTES: Final = 83  # 20 ms at 32 kbit/s
 _MSG_TYPE: Final = {"audio": 14, "opus": 14, "video": 15}
 _HEAD: Final = {"opus": b"\xf8\0\0"}  # what stands before the clock
-_CLOCK_BYTES: Final = 9  # 12 characters of base64, which hold the clock and a zero
+CLOCK_BYTES: Final = 9  # 12 characters of base64, which hold the clock and a zero
+PERIOD_BYTES: Final = 255  # what follows the clock repeats as often, which shows any slip
 _FLOOD_BYTES: Final = 128 * 1024
 
 
@@ -43,8 +44,7 @@ def sent_ns(payload: bytes) -> int:
 
 @cache
 def _data(size: int, head: bytes) -> str:
-    # A tone would do as well; bytes that repeat every 255 show any slip.
-    payload = head + bytes(_CLOCK_BYTES) + bytes(i % 255 for i in range(size - _CLOCK_BYTES - len(head)))
+    payload = head + bytes(CLOCK_BYTES) + bytes(i % PERIOD_BYTES for i in range(size - CLOCK_BYTES - len(head)))
     return base64.b64encode(payload).decode()
 
 

@@ -7,16 +7,19 @@ from typing import Final, TypeAlias
 import attrs
 
 from tests.benchmarks.bare import MSGSPEC_ALONE, NODE_ALONE
-from tests.benchmarks.loads import GROWTH, Load
+from tests.benchmarks.loads import GROWTH, SHARED, WORKERS, Load
 from tests.benchmarks.planned_trials import (
     ALONE,
     CODECS,
     JOINING_PLAIN,
     JOINING_TLS,
+    KILLED_WORKER,
     LIFE_PLAIN,
     LIFE_TLS,
+    LIFE_WORKERS,
     OPUS_WRITER,
     RESTART,
+    WEBHOOKS_ELSEWHERE,
 )
 from tests.benchmarks.recording import RTMSD, TAPPED_RTMSD
 from tests.benchmarks.results import Results
@@ -26,6 +29,7 @@ _FLOOD: Final = Load(20, 0)
 _VIDEO: Final = Load(1, 0, media="video")
 _PACED: Final = Load(100, 20)
 _KEEP_ALIVE_MAX_MS: Final = 1000.0
+_SHARING: Final = 1.1  # times the CPU of one process
 _FLAT: Final = 1.05  # two measurements of the same differ by as much
 
 _Measure: TypeAlias = Callable[[Results], float | None]
@@ -114,6 +118,12 @@ def _joins(name: str) -> Iterator[Goal]:
     yield Goal(f"{name}: tap p99 of the running, during / before", True, 1.1, _trial(name, "tap_p99_ratio"))
 
 
+def _shared(load: Load) -> Goal:
+    shared = attrs.evolve(load, workers=WORKERS)
+    ratio = _ratio(_of(shared, "cpu_us"), _of(load, "cpu_us"))
+    return Goal(f"{shared.name}: CPU of a message / one process", True, _SHARING, ratio)
+
+
 _THOUSAND: Final = Load(1000, 20)
 
 GOALS: Final = (
@@ -165,6 +175,19 @@ GOALS: Final = (
     Goal("memory of a stream of 500, plain: KB", True, 60, _of(Load(500, 20), "rss_kb")),
     Goal("memory of a stream of 500, TLS: KB", True, 110, _of(Load(500, 20, tls=True), "rss_kb")),
     Goal(f"CPU of a message: most growth from {GROWTH[0]} to {GROWTH[-1]} streams", True, _FLAT, _growth),
+    *map(_shared, SHARED),
+    Goal(
+        "a stream's life, 2 workers: CPU / one process",
+        True,
+        _SHARING,
+        _ratio(_trial(LIFE_WORKERS, "life_cpu_ms"), _trial(LIFE_PLAIN, "life_cpu_ms")),
+    ),
+    Goal("worker killed: its streams back p99, ms", True, 1000, _trial(KILLED_WORKER, "back_p99_ms")),
+    Goal("worker killed: most lost of a stream, ms", True, _SYNC_INTERVAL_MS, _trial(KILLED_WORKER, "lost_max_ms")),
+    Goal("worker killed: lost by the other's streams, ms", True, 0, _trial(KILLED_WORKER, "others_lost_ms")),
+    Goal("worker killed: doubled messages", True, 0, _trial(KILLED_WORKER, "doubled")),
+    Goal("start to another worker: answered p99, ms", True, 15, _trial(WEBHOOKS_ELSEWHERE, "start_elsewhere_p99_ms")),
+    Goal("stop to another worker: answered p99, ms", True, 15, _trial(WEBHOOKS_ELSEWHERE, "stop_elsewhere_p99_ms")),
     Goal("oldest unsynced byte under any load, ms", True, _SYNC_INTERVAL_MS, _oldest_unsynced_ms),
 )
 

@@ -4,7 +4,7 @@ import time
 from typing import Any, Final
 
 from tests.benchmarks.bare import handshake_ms
-from tests.benchmarks.daemon import Taps
+from tests.benchmarks.daemon import Program, Taps
 from tests.benchmarks.figures import percentile
 from tests.benchmarks.loads import Load
 from tests.benchmarks.measure import PATIENCE_S, SETTLE_S, Certificates, Stage, share_of, stage
@@ -64,9 +64,11 @@ def joining(certificates: Certificates, per_s: float, *, tls: bool, streams: int
     }
 
 
-def life(certificates: Certificates, *, tls: bool, count: int = 100, per_s: float = 50.0) -> dict[str, Any]:
+def life(
+    certificates: Certificates, *, tls: bool, count: int = 100, per_s: float = 50.0, program: Program | None = None
+) -> dict[str, Any]:
     """CPU time of a stream from webhook to finished manifest, without media, beside its bare TLS handshakes."""
-    with stage(Load(0, 0, tls=tls), certificates, types=_TYPES) as on:
+    with stage(Load(0, 0, tls=tls), certificates, types=_TYPES, program=program) as on:
         idle = share_of(on.daemon, SETTLE_S)
         began_s, before_s = time.monotonic(), on.daemon.cpu_s
         posted = on.daemon.start_streams(count, per_s)

@@ -7,22 +7,25 @@ import attrs
 PACED_MS: Final = {"audio": 20, "video": 200}  # five pictures a second: as many as Zoom sends as JPEG
 STREAMS: Final = {"audio": (1, 20, 100, 500), "video": (1, 20, 100)}
 GROWTH: Final = (10, 100, 500, 1000)
+WORKERS: Final = 2
 
 
 @attrs.frozen
 class Load:
-    """What is sent. `period_ms` 0 is a flood: as much as is taken."""
+    """What is sent. `period_ms` 0 is a flood: as much as is taken. `workers`: of the daemon that is under it."""
 
     streams: int
     period_ms: int
     tls: bool = False
     media: str = "audio"
     seconds: float = 3.0
+    workers: int = 1
 
     @property
     def name(self) -> str:
         pace = f"paced {self.period_ms} ms" if self.period_ms else "flood"
-        return f"{pace}, {self.streams} {self.media}, {'TLS' if self.tls else 'plain'}"
+        workers = f", {self.workers} workers" if self.workers > 1 else ""
+        return f"{pace}, {self.streams} {self.media}, {'TLS' if self.tls else 'plain'}{workers}"
 
     @property
     def starts_per_s(self) -> float:
@@ -33,6 +36,10 @@ class Load:
         """About how long rtmsd and so many peers take under it, with starting and stopping."""
         rtmsd_s = 6 + 2 * self.seconds + self.streams * (1 / self.starts_per_s + 0.01)
         return rtmsd_s + peers * (5 + self.seconds + 0.01 * self.streams)
+
+
+SHARED: Final = (Load(20, 0), Load(100, 20), Load(500, 20), Load(300, 20, tls=True))
+"""The loads that `WORKERS` share, and one process carries for comparison."""
 
 
 def plan(quick: bool, seconds: float) -> list[tuple[Load, bool]]:
@@ -71,4 +78,6 @@ def _full(s: float, video_flood_s: float) -> list[tuple[Load, bool]]:
         Load(900, 20, tls=True, seconds=s),
         Load(3000, 100, tls=True, seconds=s),
     ]
-    return [(load, False) for load in growth + capacity] + [(load, True) for load in loads]
+    workers = [attrs.evolve(load, seconds=s, workers=count) for load in SHARED for count in (1, WORKERS)]
+    workers = [load for load in workers if load not in loads and load not in growth]
+    return [(load, False) for load in growth + capacity + workers] + [(load, True) for load in loads]

@@ -13,7 +13,7 @@ from typing import Final
 import attrs
 import trustme
 
-from tests.benchmarks.daemon import Daemon, running_daemon
+from tests.benchmarks.daemon import Daemon, Program, running_daemon
 from tests.benchmarks.environment import RunningPeer, running_peer
 from tests.benchmarks.figures import Figures, keep_alives, percentile
 from tests.benchmarks.loads import Load
@@ -125,9 +125,18 @@ class Stage:
 
 @contextmanager
 def stage(
-    load: Load, certificates: Certificates, *, types: Sequence[str] = (), audio: str = "", module: str = "rtmsd"
+    load: Load,
+    certificates: Certificates,
+    *,
+    types: Sequence[str] = (),
+    audio: str = "",
+    program: Program | None = None,
 ) -> Iterator[Stage]:
-    """Start a daemon as a user does, and its streams by webhooks, with the load's medium or these."""
+    """Start a daemon as a user does, and its streams by webhooks, with the load's medium or these.
+
+    Args:
+        program: by default this checkout's, with the load's workers.
+    """
     directory = Path(tempfile.mkdtemp(prefix="rtmsd-benchmark-"))
     with ExitStack() as stack:
         stack.callback(shutil.rmtree, directory, ignore_errors=True)
@@ -139,7 +148,7 @@ def stage(
                 ca=certificates.ca if load.tls else None,
                 types=types or (load.media,),
                 audio=audio,
-                module=module,
+                program=program or Program(workers=load.workers),
             )
         )
         _warm_up(daemon, zoom)

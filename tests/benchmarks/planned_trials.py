@@ -5,7 +5,7 @@ from typing import Any, Final, TypeAlias
 
 import attrs
 
-from tests.benchmarks import joins, trials
+from tests.benchmarks import joins, trials, workers
 from tests.benchmarks.measure import Certificates
 
 ALONE: Final = "webhook to ready, alone"
@@ -15,6 +15,9 @@ LIFE_PLAIN: Final = "a stream's life, plain"
 LIFE_TLS: Final = "a stream's life, TLS"
 CODECS: Final = "Opus beside L16, flood, stored"
 OPUS_WRITER: Final = "Opus writer alone"
+LIFE_WORKERS: Final = "a stream's life, plain, 2 workers"
+KILLED_WORKER: Final = "SIGKILL of one of 2 workers with 200 streams"
+WEBHOOKS_ELSEWHERE: Final = "webhooks to the other of 2 workers beside 100 streams"
 RESTART: Final = "restart: SIGKILL with 500 streams, TLS"
 
 _Trial: TypeAlias = Callable[[Certificates], dict[str, Any]]
@@ -32,6 +35,9 @@ TRIALS: Final = (
     PlannedTrial(ALONE, joins.alone, 10),
     PlannedTrial(LIFE_PLAIN, lambda each: joins.life(each, tls=False), 15),
     PlannedTrial(LIFE_TLS, lambda each: joins.life(each, tls=True), 17),
+    PlannedTrial(LIFE_WORKERS, workers.life, 15, is_quick=False),
+    PlannedTrial(KILLED_WORKER, workers.killed_worker, 25, is_quick=False),
+    PlannedTrial(WEBHOOKS_ELSEWHERE, workers.webhooks_elsewhere, 25, is_quick=False),
     PlannedTrial(JOINING_PLAIN, lambda each: joins.joining(each, 250, tls=False), 40, is_quick=False),
     PlannedTrial(JOINING_TLS, lambda each: joins.joining(each, 100, tls=True), 45, is_quick=False),
     PlannedTrial(RESTART, joins.restart, 40, is_quick=False),

@@ -13,6 +13,12 @@ REPOSITORY: Final = Path(__file__).parents[2]
 _SCHEDULED: Final = 2  # of a process's clocks, as clock_getcpuclockid(3) numbers them: /proc counts in 10 ms only
 
 
+def children(pid: int) -> list[int]:
+    """The processes that a process started, with any of its threads."""
+    lists = (path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/children"))
+    return [int(child) for each in lists for child in each.split()]
+
+
 def cpu_s(pid: int) -> float:
     """User and system time of a process with all its threads."""
     return time.clock_gettime(~pid << 3 | _SCHEDULED)

@@ -20,12 +20,14 @@ from tests.benchmarks.frames import AUDIO_BYTES, VIDEO_BYTES, Frames, sent_ns
 from tests.benchmarks.goals import GOALS, judged
 from tests.benchmarks.loads import PACED_MS, STREAMS, Load, plan
 from tests.benchmarks.pacing import Pace, late_ms, no_frames
+from tests.benchmarks.pairs import Compared, Sample, compared
 from tests.benchmarks.planned_trials import LIFE_TLS, RESTART, TRIALS
 from tests.benchmarks.plot import bar_times, lines
 from tests.benchmarks.posting import Poster, Webhook
 from tests.benchmarks.profiles import shares
 from tests.benchmarks.report import NOTES, table, to_json
 from tests.benchmarks.results import Results
+from tests.benchmarks.workers import clocks
 
 
 def test_full_plan_puts_the_peers_under_every_medium_pace_transport_and_number_of_streams() -> None:
@@ -135,6 +137,23 @@ def test_loads_of_goals_are_in_the_full_plan() -> None:
 )
 def test_a_goal_in_the_plot_is_drawn_within_its_bounds(times_better: float | None, verdict: str, times: float) -> None:
     assert bar_times({"times_better": times_better, "verdict": verdict}) == times
+
+
+def test_figures_of_pairs_are_compared_within_each_pair_and_one_that_is_missing_is_left_out() -> None:
+    first: list[Sample] = [{"cpu": cpu, "gone": gone} for cpu, gone in ((10.0, None), (20.0, 1.0), (1.0, None))]
+    second: list[Sample] = [{"cpu": cpu, "gone": gone} for cpu, gone in ((11.0, 1.0), (20.0, None), (3.0, None))]
+    assert compared([*zip(first, second, strict=True)]) == [Compared("cpu", 10.0, 11.0, 1.1, 1.05, 2.05)]
+
+
+def test_every_payload_on_disk_is_found_by_its_clock_whatever_stands_between() -> None:
+    frames = Frames("audio", 20)
+    payloads = []
+    for now_ns in (123_456_789, 123_456_790, 123_456_789):
+        frames.stamp(now_ns)
+        data = bytes(frames.buffer).partition(b'"data":"')[2].partition(b'"')[0]
+        payloads.append(base64.b64decode(data))
+    on_disk = bytes(44) + payloads[0] + payloads[1] + bytes(651) + payloads[2] + payloads[0][:300]
+    assert [sent_ns(clock) for clock in clocks(on_disk)] == [123_456_789, 123_456_790, 123_456_789, 123_456_789]
 
 
 def test_webhooks_are_posted_at_their_rate_and_one_without_an_answer_has_no_status() -> None:

@@ -11,7 +11,7 @@ from rtmsd.recording.media.ogg.file import OggFile
 from rtmsd.recording.media.ogg.header import OggHeader
 from rtmsd.recording.media.ogg.packets import OpusFormat
 from rtmsd.recording.media.ogg.track import OpusTrack
-from tests.benchmarks.daemon import Daemon, Taps
+from tests.benchmarks.daemon import Daemon, Program, Taps
 from tests.benchmarks.figures import latest_answer_ms, percentile
 from tests.benchmarks.loads import Load
 from tests.benchmarks.measure import SETTLE_S, Certificates, share_of, stage
@@ -61,7 +61,7 @@ def _look_around(daemon: Daemon, seconds: float) -> tuple[list[float], list[Post
 
 def stalled_disk(certificates: Certificates, streams: int) -> dict[str, Any]:
     """The disk hangs for `STALL_S` while paced streams flow: nothing may be lost."""
-    with stage(Load(streams, 20), certificates, module="tests.benchmarks.stalling") as on:
+    with stage(Load(streams, 20), certificates, program=Program("tests.benchmarks.stalling")) as on:
         on.zoom.keep_alives(2.0)
         on.zoom.pace("audio", 20)
         time.sleep(SETTLE_S)

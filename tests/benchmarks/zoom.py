@@ -18,6 +18,7 @@ import socket
 import ssl
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -54,6 +55,7 @@ class Zoom:
         self._backlog_bytes = _BACKLOG_BYTES
         self._keep_alives = KeepAlives(self.at)
         self._ready_ns: dict[str, int] = {}
+        self._gone: Counter[str] = Counter()  # by stream: messages sent on media sockets that are closed
         self._flood_ended_ns = 0
         self._commands = b""
 
@@ -66,6 +68,8 @@ class Zoom:
         if fd < 0:
             return
         self._connections.pop(fd, None)
+        if connection.sent_messages:
+            self._gone[connection.stream] += connection.sent_messages
         for known in (self._signaling, self._media):
             if known.get(connection.stream) is connection:
                 del known[connection.stream]
@@ -161,6 +165,7 @@ class Zoom:
         """Return what was sent, how late that was, and how late keep-alives were answered."""
         return {
             "sent": {stream: connection.sent_messages for stream, connection in self._media.items()},
+            "gone": self._gone,
             "skipped": sum(connection.skipped_messages for connection in self._media.values()),
             "late_ms": {str(percent): late_ms(self._late, percent) for percent in (99, 100)},
             "queued": sum(connection.queued_bytes for connection in self._media.values()),
@@ -171,6 +176,7 @@ class Zoom:
         """Close all connections as a server does, and forget the streams."""
         self._paces.clear()
         self._floods.clear()
+        self._gone.clear()
         self._keep_alives.stop()
         for connection in list(self._connections.values()):
             with contextlib.suppress(OSError, ssl.SSLError):

@@ -1,5 +1,6 @@
 """A crew of members over the engine in memory, each with a model of a supervisor, beside a model of Zoom."""
 
+import itertools
 import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -10,11 +11,11 @@ from typing import Any, Final, Literal
 import attrs
 import trio
 
-from rtmsd.cluster.engine import Away
+from rtmsd.cluster.engine import Away, Fenced
 from rtmsd.cluster.engines.memory import MemoryEngine, MemoryMember
 from rtmsd.cluster.members import Member, Members
 from rtmsd.cluster.ownership import Ownership
-from rtmsd.cluster.records import Row
+from rtmsd.cluster.records import Log, Row
 from rtmsd.cluster.router import HOOK, Router
 from rtmsd.cluster.rules import least_loaded
 from rtmsd.cluster.takeover import Takeover
@@ -23,11 +24,13 @@ from rtmsd.protocol.causes import GapCause
 from rtmsd.protocol.messages import SessionRef
 from rtmsd.state.rows import StreamRow
 from rtmsd.state.verdicts import close, judge
+from rtmsd.streams.beginning import row_of
 from rtmsd.streams.drivers.tenure import Permission
 
 T0_MS: Final = 1_790_000_000_000
 HANDSHAKE_S: Final = 0.2
 RETRY_S: Final = 1.5
+APPEND_EVERY_S: Final = 5.0
 
 
 def start(rtms_stream_id: str = "s", event_ts: int = T0_MS, app: str = "main") -> StartStream:
@@ -146,15 +149,22 @@ class ModelLives:
         return self.lives
 
     async def accept(self, command: StreamCommand) -> Verdict:
-        try:
-            verdict = await self._record(command)
-        except Away:
-            if not isinstance(command, StartStream):
+        is_in_doubt = False
+        while True:
+            try:
+                verdict = await self._record(command)
+            except Away:
+                if not isinstance(command, StartStream):
+                    self.act(command)
+                    raise
+                is_in_doubt = True  # the same again, until it is known whether it was written
+                await trio.sleep(1)
+                continue
+            if is_in_doubt and verdict is Verdict.DUPLICATE:
+                verdict = Verdict.NEW
+            if verdict is Verdict.NEW:
                 self.act(command)
-            raise
-        if verdict is Verdict.NEW:
-            self.act(command)
-        return verdict
+            return verdict
 
     async def _record(self, command: StreamCommand) -> Verdict:
         async with self._journal:
@@ -171,8 +181,10 @@ class ModelLives:
         self.acted.append(command)
         life = self.lives.get(command.rtms_stream_id)
         match command:
+            case StartStream() | StopStream() if life is None:  # it ended while this was being written
+                self.adopt(row_of(command), begun_by=command)
             case _ if life is None:
-                assert isinstance(command, InterruptStream), "a stream is begun by ownership only"
+                pass
             case StopStream():
                 self._end(life, command.stop_reason)
             case StartStream():
@@ -197,8 +209,23 @@ class ModelLives:
         else:
             self._end(life, row.stop_reason)
 
+    async def _write(self, life: Life) -> None:
+        """Append to the stream's log now and then: who lost the stream is fenced."""
+        rtms_stream_id = life.row.rtms_stream_id
+        for n in itertools.count():
+            await trio.sleep(APPEND_EVERY_S)
+            if self.lives.get(rtms_stream_id) is not life or (mine := self.ownership.mine.get(rtms_stream_id)) is None:
+                return
+            try:
+                await self._engine.append(Log(rtms_stream_id=rtms_stream_id, token=mine.token, n=n, lines={}))
+            except Fenced as fenced:
+                await self.ownership.lost(rtms_stream_id, str(fenced))
+            except Away:
+                pass
+
     async def _live(self, life: Life) -> None:
         rtms_stream_id = life.row.rtms_stream_id
+        self._nursery.start_soon(self._write, life)
         with life.scope:
             while True:
                 permission = await self.ownership.may_connect(rtms_stream_id)

@@ -205,10 +205,10 @@ def test_unknown_keys_are_handed_on(own: Own, more: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("fields", "why"),
     [
-        ({"v": ...}, "v is no version"),
-        ({"v": 0}, "v is no version"),
-        ({"v": True}, "v is no version"),
-        ({"v": "1"}, "v is no version"),
+        ({"v": ...}, "v is not a version"),
+        ({"v": 0}, "v is not a version"),
+        ({"v": True}, "v is not a version"),
+        ({"v": "1"}, "v is not a version"),
         ({"node": ...}, "node"),
         ({"node": ""}, "node"),
         ({"node": "a.*"}, "node"),

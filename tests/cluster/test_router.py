@@ -1,10 +1,11 @@
 """The router over the engine in memory: whichever member gets a webhook, one acts on it and answers."""
 
 from collections.abc import AsyncIterator
+from typing import Literal
 
 import pytest
+import structlog
 import trio
-from trio.testing import MockClock
 
 from rtmsd.cluster.engine import EngineError
 from rtmsd.cluster.engines.memory import Fault
@@ -14,7 +15,7 @@ from tests.cluster.crew import T0_MS, Crew, a_crew, interrupt, start, stop
 
 
 @pytest.fixture
-async def crew(autojump_clock: MockClock) -> AsyncIterator[Crew]:
+async def crew() -> AsyncIterator[Crew]:
     async with a_crew("1", "2", "3") as crew:
         yield crew
 
@@ -235,6 +236,23 @@ class TestOwnerGone:
         assert not crew.state("s")[1]
         assert crew.zoom.slots == {}
 
+    @pytest.mark.parametrize("mode", ["refuse", "evict"])
+    async def test_an_owner_whose_link_was_cut_lets_go(self, crew: Crew, mode: Literal["refuse", "evict"]) -> None:
+        crew.zoom.mode = mode
+        await post(crew, "1", start())
+        owner = await owner_of(crew)
+        asked = others(crew, owner)[0]
+        handshakes = len(crew.zoom.handshakes)
+        crew.engine.fail(Fault.AWAY, owner)
+        assert await post(crew, asked, interrupt()) is Verdict.NEW
+        await trio.sleep(40)
+        crew.engine.recover(owner)
+        await trio.sleep(15)
+        assert await owner_of(crew) == asked
+        assert len(crew.zoom.handshakes) - handshakes <= 3
+        await trio.sleep(100)
+        assert len(crew.zoom.handshakes) - handshakes <= 3
+
 
 class TestOwnerSilent:
     @pytest.fixture
@@ -357,6 +375,22 @@ class TestBetweenMembers:
             with pytest.raises(EngineError, match="the command cannot be read"):
                 await bus.ask("2", what, b"{", timeout_s=1)  # type: ignore[attr-defined]
         assert crew.mates["2"].router.garbage == 2
+
+    async def test_log_lines_of_a_forwarded_command_name_its_stream(
+        self, crew: Crew, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        await post(crew, "1", start())
+        owner = await owner_of(crew)
+        lives = crew.mates[owner].lives
+        accept, bound = lives.accept, []
+
+        async def observe(command: StreamCommand) -> Verdict:
+            bound.append(structlog.contextvars.get_contextvars())
+            return await accept(command)
+
+        monkeypatch.setattr(lives, "accept", observe)
+        assert await post(crew, others(crew, owner)[0], interrupt()) is Verdict.NEW
+        assert bound == [{"app": "main", "rtms_stream_id": "s"}]
 
     async def test_a_forwarded_command_is_not_forwarded_again(
         self, crew: Crew, monkeypatch: pytest.MonkeyPatch

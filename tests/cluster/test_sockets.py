@@ -275,4 +275,4 @@ async def test_a_bug_is_logged_and_named(two: tuple[SocketBus, SocketBus]) -> No
     two[1].serve("ctl", crash)
     with structlog.testing.capture_logs() as logs, pytest.raises(Refused, match=r"a bug: KeyError: 'x'"):
         await two[0].ask("2", "ctl", b"", timeout_s=LIMIT_S)
-    assert [(entry["event"], entry["what"]) for entry in logs] == [("question crashed", "ctl")]
+    assert [(entry["event"], entry["what"]) for entry in logs] == [("answering a question crashed", "ctl")]

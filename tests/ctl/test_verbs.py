@@ -302,6 +302,26 @@ def test_verify_without_a_daemon_by_directory(
 T = 1_790_000_000_000
 
 
+def test_verify_says_what_another_node_has(ctl: Ctl, tmp_path: Path, capsys: Capture) -> None:
+    empty: dict[str, list[Any]] = {"participants": [], "files": [], "connections": [], "gaps": []}
+    manifest = {
+        **empty,
+        "version": 1,
+        "rtms_stream_id": "one",
+        "state": "ended",
+        "started_ms": T,
+        "ended_ms": T + 60_000,
+        "counters": {"messages": {}},
+        "part": {"node": "a", "tenures": [], "elsewhere": [{"node": "b", "from_ms": T, "to_ms": T + 60_000}]},
+    }
+    (tmp_path / "stream.json").write_text(json.dumps(manifest))
+    assert ctl("recordings", "verify", str(tmp_path)) == Exit.OK
+    assert capsys.readouterr().out.splitlines() == [
+        f"{tmp_path}\tok, 1m00s elsewhere, on node b",
+        "1 recording, no problems, no gaps, 1m00s elsewhere",
+    ]
+
+
 def test_verify_shows_what_is_missing_and_why(ctl: Ctl, tmp_path: Path, capsys: Capture) -> None:
     """A gap is no problem, but it is shown beside "ok"."""
     media = {"transcript": {"asked": {}, "granted": None, "refused": {"status": 12, "why": "no", "at_ms": T}}}

@@ -5,14 +5,18 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from msgspec import UNSET
+
 from rtmsd.recording.disk.filesystem import Disk
 from rtmsd.recording.disk.paths import midnight_ms, participant_name
 from rtmsd.recording.library.revoke import revoke as revoke_recording
 from rtmsd.recording.manifest.lines import json_line
 from rtmsd.recording.manifest.schema import (
     MANIFEST,
+    ElsewhereEntry,
     FileEntry,
     GapEntry,
+    PartEntry,
     ParticipantEntry,
     PauseEntry,
     encode_manifest,
@@ -33,6 +37,7 @@ class Made:
         self.people: list[ParticipantEntry] = []
         self.gaps: list[GapEntry] = []
         self.pauses: list[PauseEntry] = []
+        self.elsewhere: list[ElsewhereEntry] = []
         (directory / "audio").mkdir(parents=True)
 
     def person(self, user_id: int | str, user_name: str | None) -> None:
@@ -91,6 +96,7 @@ class Made:
             files=self.files,
             gaps=self.gaps,
             pauses=self.pauses,
+            part=PartEntry("here", elsewhere=self.elsewhere) if self.elsewhere else UNSET,
             **more,
         )
         (self.directory / MANIFEST).write_bytes(encode_manifest(manifest))

@@ -22,7 +22,7 @@ from rtmsd.export.request import Request
 from rtmsd.export.source import Source
 from rtmsd.export.span import read_moment
 from rtmsd.export.text.plain import one_line
-from rtmsd.recording.manifest.schema import GapEntry, PauseEntry
+from rtmsd.recording.manifest.schema import ElsewhereEntry, GapEntry, PauseEntry
 from tests.export.recordings import STARTED_MS, Made
 
 HOSTILE = "</script><script>alert(1)</script>\u202e<b>"
@@ -92,6 +92,18 @@ def test_gaps_and_pauses_are_shades_over_the_lanes_they_concern(made: Made) -> N
         (1.5, 1.9, "paused", [0, 1]),
     ]
     assert data["gaps"][1] == [0.6, "0.1 s", "media_reconnect", "transcript"]
+
+
+def test_what_another_node_has_is_shown_as_no_gap(made: Made) -> None:
+    made.elsewhere.append(ElsewhereEntry("node-b", STARTED_MS + 1900, STARTED_MS + 2900))
+    made.save()
+    text, data, _ = page_of(made)
+    shade = data["shades"][-1]
+    assert (shade["from_s"], shade["to_s"], shade["text"], shade["pause"]) == (1.9, 2.9, "on node node-b", True)
+    assert data["gaps"][-1] == [1.9, "1.0 s", "elsewhere, on node node-b", "all"]
+    assert [line for _, _, line in data["lines"] if "elsewhere" in line] == ["elsewhere 1.0 s: on node node-b (all)"]
+    assert "Not here: 1.0 s, recorded by other nodes" in text
+    assert "Gaps: 2, of 1.0 s in all" in text
 
 
 def test_list_has_utterances_and_gaps_in_the_order_of_time(made: Made) -> None:

@@ -15,7 +15,7 @@ from typing import Any, Final
 import attrs
 import trio
 
-from rtmsd.protocol.enums import MediaType
+from rtmsd.protocol.enums import MediaType, StopReason
 from rtmsd.recording.verify.verify import verify
 from rtmsd.simulator import ARRIVED, SimSession
 from rtmsd.simulator.media.marks import find_marks
@@ -68,6 +68,11 @@ def recording_of(root: Path, session: SimSession) -> Path:
 def manifest_of(directory: Path) -> dict[str, Any]:
     manifest: dict[str, Any] = json.loads((directory / "stream.json").read_bytes())
     return manifest
+
+
+def is_guessed(manifest: dict[str, Any]) -> bool:
+    """Whether a stream had ended when somebody came back to it: nobody knows what was sent since its last moment."""
+    return manifest["stop_reason"] == StopReason.AWAIT_RECONNECTION_TIMEOUT and "slot gone" in manifest["why"]
 
 
 def lines_of(path: Path) -> list[dict[str, Any]]:
@@ -186,7 +191,7 @@ def _reckon_audio(
             result.withheld += not times
         if times and _covered(explained, packet, -SLACK_MS):
             result.pretended.append(_name(session, packet))
-        if not times and packet.timestamp_ms < manifest["ended_ms"]:
+        if not times and packet.timestamp_ms < manifest["ended_ms"] - is_guessed(manifest) * SLACK_MS:
             missing.append(packet)
     result.lost += [packet for packet in missing if packet.fate in ARRIVED]
     for run in _runs(missing):
@@ -240,6 +245,8 @@ def _reckon_transcripts(
             span.opened_ms <= item.timestamp_ms <= (span.flows_ms or span.closed_ms or span.opened_ms) for span in spans
         )
         if item.fate not in ARRIVED and (item.timestamp_ms <= first_ms or is_connecting):
+            continue
+        if is_guessed(manifest) and item.timestamp_ms > manifest["ended_ms"]:
             continue
         result.transcripts_lost += item.fate in ARRIVED
         # A lost message is missing at the time it was sent; one that came and was dropped, at the time it was spoken.

@@ -305,6 +305,22 @@ async def test_an_end_that_is_repeated_after_a_kill_opens_no_gap(studio: Any, to
     assert verify(second.directory) == []
 
 
+async def test_the_first_words_of_somebody_may_be_lost_beside_another_who_is_heard(studio: Any, tools: Any) -> None:
+    """Nothing of 6 came before the loss, and its packet for the time at which 5 is back was on its way."""
+    recorder, T = await studio.open(), tools.T
+    number = recorder.connected("media", AUDIO)
+    recorder.lost(number, "media_reconnect", "reset")
+    recorder.connected("media", AUDIO)
+    recorder.media.audio(5, None, T + 40, tools.packet(1))
+    for user_id in (5, 6):
+        recorder.media.audio(user_id, None, T + 60, tools.packet(2))
+    recorder.media.audio(7, None, T + 200, tools.packet(3))  # who only speaks later
+    recorder.heard(T + 220)
+    gaps = [(gap["user_id"], gap["from_ms"] - T, gap["to_ms"] - T, gap["cause"]) for gap in recorder.snapshot()["gaps"]]
+    assert (6, 40, 60, "media_reconnect") in gaps
+    assert 7 not in {user_id for user_id, *_ in gaps}
+
+
 async def test_what_somebody_said_before_a_loss_is_not_explained_by_coming_back_first(studio: Any, tools: Any) -> None:
     recorder, T = await studio.open(), tools.T
     number = recorder.connected("media", AUDIO)

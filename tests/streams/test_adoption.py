@@ -11,6 +11,10 @@ import trio
 
 from rtmsd.commands import InterruptStream, StartStream, StopStream
 from rtmsd.protocol.causes import GapCause
+from rtmsd.recording.manifest.part import PartTenure
+from rtmsd.recording.manifest.schema import ParticipantEntry
+from rtmsd.recording.parts import Inherited
+from rtmsd.recording.verify.verify import verify
 from rtmsd.state.rows import StreamRow
 from rtmsd.streams.beginning import row_of
 from tests.streams.harness import SESSION, STREAM, Bench, open_bench
@@ -84,6 +88,30 @@ async def test_a_stream_of_another_is_gone_on_with_for_the_cause_that_is_handed_
         [takeover] = [line for line in events(bench, "stream_state") if "node" in line]
         assert takeover | TAKEOVER == takeover
         assert takeover["state"] == "recovering"
+
+
+async def test_a_part_is_recorded_from_where_another_node_has_come(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_bench(tmp_path, monkeypatch, to_resume=resume_nothing) as bench:
+        row = await stored(bench)
+        await trio.sleep(5)
+        had = Inherited(
+            node="a", epoch=1, clock_ms=zoom_ms() - 1000, participants=(ParticipantEntry(5, user_name="Ana"),)
+        )
+        tenure = PartTenure(node="b", epoch=2, token=77)
+        bench.supervisor.adopt(row, cause=GapCause.NODE_TAKEOVER, takeover=TAKEOVER, tenure=tenure, inherited=had)
+        await bench.until_up()
+        await bench.zoom.last("audio").audio(zoom_ms())
+        await trio.sleep(11)
+        await bench.stop()
+        await bench.until_gone()
+        found = bench.manifest()
+        assert [each["node"] for each in found["part"]["elsewhere"]] == ["a"]
+        assert [(each["epoch"], each["token"]) for each in found["part"]["tenures"]] == [(2, 77)]
+        assert found["participants"][0]["user_name"] == "Ana"
+        assert {gap["cause"] for gap in found["gaps"]} == {"node_takeover"}
+        assert verify(bench.recording()) == []
 
 
 async def test_a_webhook_takes_a_stream_over_from_the_dead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

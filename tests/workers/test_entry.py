@@ -50,7 +50,7 @@ def test_another_version_of_the_package_is_refused() -> None:
     assert done.returncode == 1
     line = json.loads(done.stderr.splitlines()[-1])
     assert (line["event"], line["parent"], line["this"], line["worker"]) == (
-        "rtmsd was replaced while it runs; restart it",
+        "rtmsd was upgraded while it was running; restart it",
         "0.0.0",
         __version__,
         "2",

@@ -207,3 +207,12 @@ def test_operators_reach_all_workers(house: House) -> None:
     until(lambda: not any(house.status()["draining"] for _ in range(6)))
     assert house.ctl("shutdown").code == 0
     assert house.wait() == 0
+
+
+def test_what_one_worker_alone_heard_gives_way_to_what_the_parent_ordered(house: House) -> None:
+    house.start()
+    alone = f"{house.admin_socket}.worker-1"
+    assert house.ctl("--socket", alone, "drain").code == 0
+    assert house.logged("admin command", worker="1", command="drain")
+    until(lambda: not any(worker["draining"] for worker in house.status()["workers"]))
+    assert house.stop() == 0

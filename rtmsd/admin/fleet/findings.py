@@ -51,5 +51,5 @@ def _details(bad: Mapping[str, JsonObject], findings: Mapping[str, JsonObject]) 
 def _answering(answers: Answers[Any]) -> JsonObject:
     silent = "; ".join(f"worker {worker} does not answer: {why}" for worker, why in answers.silent.items())
     hint = _HINT if silent else ""
-    detail = silent or f"all {len(answers.heard)} answer"
+    detail = silent or f"{len(answers.heard)} of {len(answers.heard)} answer"
     return {"check": CHECK, "ok": not silent, "detail": detail, "hint": hint, "mend": hint}

@@ -248,7 +248,7 @@ class Fleet:
 
 def _may_have(answers: Answers[Any], what: str) -> AdminError:
     silent = "; ".join(f"worker {worker} does not answer: {why}" for worker, why in answers.silent.items())
-    return AdminError(Code.TIMED_OUT, f"{silent}. {what}", silent=list(answers.silent))
+    return AdminError(Code.TIMED_OUT, f"{silent}; {what}", silent=list(answers.silent))
 
 
 def _changes(done: Iterable[JsonObject]) -> list[JsonObject]:

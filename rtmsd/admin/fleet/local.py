@@ -42,7 +42,7 @@ def read_names(reply: Reply) -> JsonObject:
     """Return streams by id. Raises Unreadable, with the reason, when it is no answer to `ask_names`."""
     answered = json_object(reply)
     if not all(isinstance(known, dict) for known in answered.values()):
-        raise Unreadable("its answer is no table of streams")
+        raise Unreadable("its answer is not a table of streams")
     return answered
 
 
@@ -71,7 +71,7 @@ class Report:
         match answered:
             case {"life": str(life), "text": str(text), "past": dict(past)}:
                 return cls(life, text, read_lives(past))
-        raise Unreadable("its answer is no report of metrics")
+        raise Unreadable("its answer is not a report of metrics")
 
 
 def read_lives(value: Any) -> dict[str, Samples]:
@@ -81,7 +81,7 @@ def read_lives(value: Any) -> dict[str, Samples]:
             str(life): {str(key): float(number) for key, number in counted.items()} for life, counted in value.items()
         }
     except (AttributeError, TypeError, ValueError) as error:
-        raise Unreadable("these are no counters by life") from error
+        raise Unreadable("these are not counters by life") from error
 
 
 class Local:

@@ -68,9 +68,9 @@ def why_silent(error: ClientError) -> str:
         case NobodyThere():
             return "nobody listens: it has ended, or has not started yet"
         case TimedOut():
-            return "it did not answer in time"
+            return "no reply in time"
         case BrokenReply():
-            return f"its answer broke off or makes no sense ({error})"
+            return f"its reply broke off or cannot be read ({error})"
     return str(error)
 
 

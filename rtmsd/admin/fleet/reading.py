@@ -22,7 +22,7 @@ def json_object(reply: Reply) -> JsonObject:
     """Raises Unreadable, with the reason: it is a refusal, or no object."""
     value = _json(reply)
     if not isinstance(value, dict):
-        raise Unreadable("its answer is no JSON object")
+        raise Unreadable("its answer is not a JSON object")
     return value
 
 
@@ -30,7 +30,7 @@ def json_objects(reply: Reply) -> list[JsonObject]:
     """Raises Unreadable, with the reason: it is a refusal, or no list of objects."""
     value = _json(reply)
     if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
-        raise Unreadable("its answer is no list of JSON objects")
+        raise Unreadable("its answer is not a list of JSON objects")
     return value
 
 
@@ -39,7 +39,7 @@ def _json(reply: Reply) -> Any:
     try:
         return json.loads(reply.body)
     except (ValueError, RecursionError) as error:
-        raise Unreadable(f"its answer is no JSON: {error}") from error
+        raise Unreadable(f"its answer is not JSON: {error}") from error
 
 
 def _check(reply: Reply) -> None:

@@ -117,7 +117,7 @@ def parsed(text: str) -> list[Family]:
         elif line:
             key, _, value = line.rpartition(" ")
             if not families or not key:
-                raise Unreadable("its answer is no Prometheus text")
+                raise Unreadable("its answer is not Prometheus text")
             try:
                 families[-1].samples[key] = float(value)
             except ValueError:

@@ -231,7 +231,7 @@ class MemoryMember:
         except EngineError as exc:
             return Refused(str(exc))
         except Exception:
-            logger.exception("question crashed", what=what)
+            logger.exception("answering a question crashed", what=what)
             return Refused("internal error")
         return answer if len(answer) <= MAX_MESSAGE_BYTES else Refused("the answer is too large")
 

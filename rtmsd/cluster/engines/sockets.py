@@ -154,7 +154,7 @@ class SocketBus:
         except EngineError as exc:
             return _say(HTTPStatus.CONFLICT, str(exc))
         except Exception as exc:
-            log.exception("question crashed", what=what)
+            log.exception("answering a question crashed", what=what)
             return _say(HTTPStatus.INTERNAL_SERVER_ERROR, f"a bug: {type(exc).__name__}: {exc}")
         if len(answer) > MAX_MESSAGE_BYTES:
             return _say(HTTPStatus.CONFLICT, str(TooLarge(f"the answer to {what!r}", len(answer))))

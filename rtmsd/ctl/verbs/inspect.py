@@ -19,11 +19,17 @@ def inspect(context: Context) -> None:
     if not context.out.as_json:
         names = _names(stream)
         for name, columns in INSPECT_TABLES.items():
-            if items := media_rows(stream) if name == "media" else stream.get(name):
+            if items := _rows(stream, name):
                 if name in ("files", "gaps"):
                     items = [{**item, "user_name": _name_of(item.get("user_id"), names)} for item in items]
                 context.out.section(name)
                 context.out.rows(items, columns)
+
+
+def _rows(stream: Item, table: str) -> Any:
+    if table == "elsewhere":
+        return (stream.get("part") or {}).get("elsewhere")
+    return media_rows(stream) if table == "media" else stream.get(table)
 
 
 def _names(stream: Item) -> Mapping[Any, Any]:
@@ -50,7 +56,7 @@ def refusal(term: Item) -> str:
 
 
 def gap_ms(gap: Item) -> int | None:
-    """Return how long a gap is; None while it is open."""
+    """Return how long a gap, or another time, is; None while it is open."""
     return None if gap.get("to_ms") is None else gap["to_ms"] - gap["from_ms"]
 
 
@@ -151,5 +157,11 @@ INSPECT_TABLES: Final[Mapping[str, tuple[Column, ...]]] = {
         Column("TO", lambda gap: clock(gap.get("to_ms")), key("to_ms")),
         Column("LENGTH", lambda gap: milliseconds(gap_ms(gap)), gap_ms, right=True),
         Column("CAUSE", key("cause")),
+    ),
+    "elsewhere": (
+        Column("ON NODE", key("node")),
+        Column("FROM", lambda other: clock(other.get("from_ms")), key("from_ms")),
+        Column("TO", lambda other: clock(other.get("to_ms")), key("to_ms")),
+        Column("LENGTH", lambda other: milliseconds(gap_ms(other)), gap_ms, right=True),
     ),
 }

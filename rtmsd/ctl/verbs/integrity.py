@@ -44,7 +44,9 @@ def verdict(results: Sequence[Item]) -> str:
         totals.update(result["missing_ms"])
     figures = [(len(results), "recording"), (sum(len(result["problems"]) for result in results), "problem")]
     counts = [_count(number, what) for number, what in [*figures, (sum(result["gaps"] for result in results), "gap")]]
-    return ", ".join([*counts, *(["missing: " + _by_cause(totals)] if totals else [])])
+    elsewhere_ms = sum(sum((result.get("elsewhere_ms") or {}).values()) for result in results)
+    elsewhere = [f"{milliseconds(elsewhere_ms)} elsewhere"] if elsewhere_ms else []
+    return ", ".join([*counts, *(["missing: " + _by_cause(totals)] if totals else []), *elsewhere])
 
 
 def _count(number: int, what: str) -> str:
@@ -57,10 +59,13 @@ def _by_cause(missing_ms: Mapping[str, int]) -> str:
 
 
 def _ok_text(result: Item) -> str:
-    """Return the line for a recording without problems; a gap is none."""
-    if not result.get("gaps"):
-        return "ok"
-    return f"ok, {_count(result['gaps'], 'gap')}: {_by_cause(result['missing_ms'])}"
+    """Return the line for a recording without problems; a gap is none, nor is what another node has."""
+    found = []
+    if result.get("gaps"):
+        found.append(f"{_count(result['gaps'], 'gap')}: {_by_cause(result['missing_ms'])}")
+    for node, amount_ms in (result.get("elsewhere_ms") or {}).items():
+        found.append(f"{milliseconds(amount_ms)} elsewhere, on node {printable(node)}")
+    return ", ".join(["ok", "; ".join(found)]) if found else "ok"
 
 
 def repair(context: Context) -> None:

@@ -1,4 +1,4 @@
-"""Chapters of a film: who joins and leaves, shared screens, pauses and gaps."""
+"""Chapters of a film: who joins and leaves, shared screens, pauses, gaps, and what another node has."""
 
 from collections.abc import Iterator
 from fractions import Fraction
@@ -47,6 +47,8 @@ def _moments(source: Source, request: Request) -> Iterator[tuple[int, str]]:
             yield line["zoom_ms"], f"{what}{whose}"
     for pause in source.pauses:
         yield pause.from_ms, f"pause {_seconds(pause.from_ms, pause.to_ms)}"
+    for other in source.elsewhere:
+        yield other.from_ms, f"elsewhere {_seconds(other.from_ms, other.to_ms)}: on node {one_line(other.node)}"
     for gap in source.gaps:
         if gap.user_id is None or request.wants(gap.user_id):
             yield gap.from_ms, f"gap {_seconds(gap.from_ms, gap.to_ms)}: {gap.cause}"

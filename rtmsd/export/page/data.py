@@ -130,7 +130,7 @@ def page_data(
 def _missing(
     source: Source, axis: Axis, lanes: list[Lane], pictures: list[Pictures], wants: Callable[[Any], bool]
 ) -> Iterator[Item]:
-    """Yield gaps and pauses in the order of time, each with the lanes it concerns."""
+    """Yield gaps, pauses and what another node has in the order of time, each with the lanes it concerns."""
     everything = list(range(len(lanes) + len(pictures)))
     owners: list[tuple[str, OwnerId]] = [(lane.media, lane.user_id) for lane in lanes]
     owners += [(item.media, item.user_id) for item in pictures]
@@ -144,11 +144,15 @@ def _missing(
             if media == gap.media and gap.user_id in {None, user_id}
         ]
         whose = gap.media if gap.user_id is None else f"{gap.media}, {one_line(source.name(gap.user_id))}"
-        found.append((gap.from_ms, gap.to_ms or source.end_ms, gap.cause, whose, False, concerned))
+        found.append((gap.from_ms, gap.to_ms or source.end_ms, gap.cause, whose, "gap", concerned))
     for pause in source.pauses:
         to_ms = pause.to_ms or source.end_ms
-        found.append((pause.from_ms, to_ms, pause.why or "paused", "all", True, everything))
-    for from_ms, to_ms, what, whose, is_pause, concerned in sorted(found, key=lambda each: each[0]):
+        found.append((pause.from_ms, to_ms, pause.why or "paused", "all", "pause", everything))
+    found += [
+        (other.from_ms, other.to_ms, f"on node {one_line(other.node)}", "all", "elsewhere", everything)
+        for other in source.elsewhere
+    ]
+    for from_ms, to_ms, what, whose, kind, concerned in sorted(found, key=lambda each: each[0]):
         if not axis.span.meets(from_ms, to_ms):
             continue
         lasting, from_s = length(to_ms - from_ms), axis.seconds(from_ms)
@@ -156,10 +160,10 @@ def _missing(
             "from_s": from_s,
             "to_s": axis.seconds(to_ms),
             "text": what,
-            "pause": is_pause,
+            "pause": kind != "gap",
             "lanes": concerned,
-            "listed": f"{'pause' if is_pause else 'gap'} {lasting}: {what} ({whose})",
-            "row": [from_s, lasting, what, whose],
+            "listed": f"{kind} {lasting}: {what} ({whose})",
+            "row": [from_s, lasting, f"elsewhere, {what}" if kind == "elsewhere" else what, whose],
         }
 
 

@@ -94,6 +94,8 @@ def _facts(source: Source, duration_ms: int, lanes: list[Lane], shades: list[dic
             missing_s += max(0.0, to_s - max(from_s, until_s))
             until_s = max(until_s, to_s)
         yield f"Gaps: {len(gaps)}, of {length(round(missing_s * 1000))} in all"
+    if elsewhere_ms := sum(each.to_ms - each.from_ms for each in source.elsewhere):
+        yield f"Not here: {length(elsewhere_ms)}, recorded by other nodes"
     yield f"Stream {source.manifest.rtms_stream_id}"
 
 

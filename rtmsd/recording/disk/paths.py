@@ -52,6 +52,16 @@ def recorded_paths(directory: Path) -> list[Path]:
     return sorted(path for path in directory.rglob("*") if path.relative_to(directory).parts[0] != EXPORTS)
 
 
+def building_of(directory: Path) -> Path:
+    """Return where a recording is joined that is to get a directory: no name of a recording."""
+    return directory.with_name(f".{directory.name}.gathering")
+
+
+def aside_of(directory: Path) -> Path:
+    """Return where the part goes that a joined recording replaces, until that has its place."""
+    return directory.with_name(f".{directory.name}.part")
+
+
 def date_of(time_ms: int) -> str:
     """Return the date in UTC, as YYYY-MM-DD."""
     return (_EPOCH + timedelta(milliseconds=min(max(time_ms, 0), _LAST_MS))).strftime("%Y-%m-%d")

@@ -1,13 +1,14 @@
 """Revocation of a stream, as Zoom demands it: everything that was stored is deleted at once."""
 
 import contextlib
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from rtmsd.recording.disk.filesystem import Disk
 from rtmsd.recording.disk.nofollow import delete_inside, open_directory
-from rtmsd.recording.disk.paths import stream_directory
+from rtmsd.recording.disk.paths import aside_of, building_of, stream_directory
 from rtmsd.recording.manifest.entry import to_json
 from rtmsd.recording.manifest.header import receipt
 from rtmsd.recording.manifest.schema import MANIFEST, encode_manifest, read_manifest
@@ -33,6 +34,9 @@ def revoke(disk: Disk, directory: Path, known: Mapping[str, Any]) -> None:
         disk.replace(directory / MANIFEST, content)
     else:
         delete_all(disk, directory, but=MANIFEST)
+    for copy in (building_of(directory), aside_of(directory)):  # left by an interrupted gathering
+        if copy.is_dir() and not copy.is_symlink():
+            shutil.rmtree(copy)
     disk.sync_directory(directory)
 
 

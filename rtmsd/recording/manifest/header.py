@@ -69,6 +69,7 @@ class ManifestHeader:
         self.video: Any = UNSET
         self._identity = identity
         self._others: dict[str, Any] = {}
+        self._parts: Any = UNSET  # of a recording that was joined, and whose stream goes on after all
 
     def resume(self, manifest: Manifest) -> None:
         """Continue the stream that an earlier process recorded."""
@@ -80,6 +81,7 @@ class ManifestHeader:
         self.started_ms = manifest.started_ms
         self.first_packet_ms = manifest.first_packet_ms
         self.video = manifest.video
+        self._parts = manifest.parts
         self._others = manifest.others
 
     def know(self, details: Mapping[str, Any]) -> None:
@@ -107,6 +109,7 @@ class ManifestHeader:
             stop_reason=self.stop_reason,
             first_packet_ms=self.first_packet_ms,
             video=self.video,
+            parts=self._parts,
             **lists,
         )
 

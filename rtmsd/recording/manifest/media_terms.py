@@ -45,6 +45,11 @@ class MediaTerms:
         for name in self._terms:
             self._set(name, refused=None)
 
+    def inherit(self, terms: Mapping[str, MediaTerm]) -> None:
+        """Another member had the stream since: what it was told is newer."""
+        self._terms.update(terms)
+        self._changes.note()
+
     def entries(self) -> dict[str, MediaTerm]:
         return dict(self._terms)
 

@@ -74,6 +74,18 @@ class Participants:
             person.left_ms = None
             self._changes.note()
 
+    def inherit(self, entries: Iterable[ParticipantEntry]) -> None:
+        """Another member had the stream since: what it knows of people is newer."""
+        for entry in entries:
+            self.named(entry.user_id, entry.user_name)
+            self.described(entry.user_id, entry.role or None, entry.phone_number or None)
+            person = self._people.get(entry.user_id)
+            if person is not None:
+                person.joined_ms = entry.joined_ms if person.joined_ms is None else person.joined_ms
+                person.left_ms = entry.left_ms
+                person.others = {**person.others, **entry.others}
+                self._changes.note()
+
     def left(self, user_id: int | str, time_ms: int) -> None:
         person = self._entry(user_id)
         if person is not None:

@@ -141,6 +141,49 @@ class ConnectionEntry(Entry, kw_only=True):
     why: str | None = None
 
 
+class TenureEntry(Entry):
+    """One owner's time with a stream, in a cluster. `token` is the number of its ownership record.
+
+    Attributes:
+        to_ms: None while it lasts.
+    """
+
+    epoch: SizeBytes
+    token: SizeBytes
+    from_ms: Ms
+    to_ms: Ms | None
+
+
+class ElsewhereEntry(Entry):
+    """Time for which another member has the media; `epoch` is of its latest tenure then."""
+
+    node: str
+    from_ms: Ms
+    to_ms: Ms
+    epoch: SizeBytes | UnsetType = UNSET
+
+
+class PartEntry(Entry):
+    """What one member of a cluster has of a stream: its tenures, and the times that are recorded elsewhere."""
+
+    nested: ClassVar = ("tenures", "elsewhere")
+
+    node: str
+    tenures: list[TenureEntry] = msgspec.field(default_factory=list)
+    elsewhere: list[ElsewhereEntry] = msgspec.field(default_factory=list)
+
+
+class SourceEntry(Entry):
+    """A part of which a joined recording was made."""
+
+    nested: ClassVar = ("tenures",)
+
+    node: str
+    directory: str
+    bytes: SizeBytes
+    tenures: list[TenureEntry] = msgspec.field(default_factory=list)
+
+
 class Refusal(Entry, kw_only=True):
     status: int | None = None
     why: str
@@ -191,10 +234,15 @@ class Manifest(Entry, kw_only=True):
         events_bytes: how much of `events.jsonl` is promised.
         first_packet_ms: where small timestamps count from.
         video: whose video was chosen, and whose camera was on, for a restart; where one participant's is asked for.
+        part: which part of the stream this is, in a cluster.
+        parts: of which it was joined.
         product, id, id_key, app, why, details: what is written is text, and an object; what is read may be anything.
     """
 
-    nested: ClassVar = ("participants", "media", "files", "gaps", "gaps_within", "pauses", "connections", "counters")
+    nested: ClassVar = (
+        *("participants", "media", "files", "gaps", "gaps_within", "pauses", "connections", "counters"),
+        *("part", "parts"),
+    )
 
     version: int
     rtms_stream_id: str
@@ -220,6 +268,8 @@ class Manifest(Entry, kw_only=True):
     counters: Counters
     events_bytes: SizeBytes = 0
     video: Any = UNSET
+    part: PartEntry | UnsetType = UNSET
+    parts: list[SourceEntry] | UnsetType = UNSET
 
 
 def new_manifest(**known: Any) -> Manifest:

@@ -64,6 +64,7 @@ class AudioStore(MediaStore[bytes]):
         self._gone_adjustments: Counter[str] = Counter()  # of files that others removed
         self._gone_bytes = 0
         self.rtp_lost: int | None = None
+        self._back: tuple[int, int, str] | None = None  # time of the packet that ended the latest outage, and its cause
         self._decoders: dict[UserId, tuple[PayloadReader | None, Decoder]] = {}
         self._sequences: dict[UserId, RtpSequence] = {}
         self._coded: dict[UserId, RecentPackets] = {}  # as they came, of codecs that remember
@@ -147,10 +148,12 @@ class AudioStore(MediaStore[bytes]):
 
     def _keep(self, user_id: UserId | None, user_name: str | None, time_ms: int, data: bytes) -> Kept:
         assert user_id is not None, "only a chat message may name nobody"
-        timeline = self._context.timeline
+        timeline, is_new = self._context.timeline, user_id not in self.tracks
         track = self._track_for(user_id, user_name, time_ms)
         if track is None:
             return Kept.NO_FILE
+        if is_new and self._back is not None:
+            self._doubt_first(user_id, time_ms, *self._back)
         if time_ms > timeline.clock_ms + FRESH_MS:
             timeline.clock_ms = max(timeline.clock_ms, self.newest_ms or 0)
             if time_ms > timeline.clock_ms + FRESH_MS:
@@ -190,12 +193,20 @@ class AudioStore(MediaStore[bytes]):
         What is called missing here is so until the packet comes, which it does at once if it was not lost.
         """
         (from_ms, to_ms), (since_ms, cause) = back, outage
+        self._back = from_ms, to_ms, cause
         expected_ms = since_ms - _FELL_SILENT_MS
         if expected_ms < heard_ms < since_ms and from_ms - heard_ms > CONTIGUOUS_MS:
             self._context.timeline.missing("audio", first.user_id, heard_ms, from_ms, cause)
         for track in self.tracks.values():
             if track is not first and expected_ms < track.heard_ms < to_ms:
                 self._context.timeline.missing("audio", track.user_id, track.heard_ms, to_ms, cause)
+
+    def _doubt_first(self, user_id: UserId, time_ms: int, from_ms: int, to_ms: int, cause: str) -> None:
+        """Somebody is heard first right behind the packet with which audio was back: what they said in the time of that
+        one may have been lost.
+        """
+        if from_ms < time_ms <= to_ms + CONTIGUOUS_MS:
+            self._context.timeline.missing("audio", user_id, from_ms, time_ms, cause)
 
     def _drop(self, reason: str, user_id: UserId | None, from_ms: int, to_ms: int) -> None:
         track = None if user_id is None else self.tracks.get(user_id)

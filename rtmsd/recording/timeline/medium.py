@@ -46,6 +46,7 @@ class Medium:
         self._tail_ms = 0  # from here on nothing came, as far as known; meaningful unless UP
         self._sign_ms: int | None = None  # the last live word from Zoom on another connection during the outage
         self._reached = True  # whether a packet came since the handshake
+        self._was_elsewhere = False  # somebody else had it since `connection` was lost
         self._settled_ms: int | None = None  # where the outage ended, as long as the first packet may still move that
 
     # Down and up
@@ -61,9 +62,22 @@ class Medium:
         self.since_ms = self._tail_ms = since_ms
         self._sign_ms = self._settled_ms = None
 
+    def had_elsewhere(self, from_ms: int, to_ms: int, cause: str) -> None:
+        """Somebody else had the stream from the one time to the other, and has it no more: what was missing before is a
+        gap of its own. What was refused here stays refused.
+        """
+        if self.cause != GapCause.REFUSED:
+            is_short = 0 < from_ms - self._tail_ms <= CONTIGUOUS_MS  # too little to be a gap, so it must not be a hole
+            if is_short and self.connection is not None:
+                self.connection.closed_ms = from_ms
+            self._gaps.add(Gap(self.name, None, self._tail_ms, from_ms, self.cause))
+            self.down(to_ms, cause)
+            self._was_elsewhere = True
+
     def connected(self, connection: Connection) -> None:
         """Another connection brings it from now on; since when, the next live word shows."""
         self.connection, self.link, self._reached = connection, Link.SETTLING, False
+        self._was_elsewhere = False
 
     def refused(self) -> None:
         """It will not come: what was lost before is only the beginning of that."""
@@ -104,8 +118,10 @@ class Medium:
         if self.link is Link.SETTLING:
             self._settle(end_ms)
         elif self.link is Link.DOWN:
-            if closed_with_end or end_ms - self._tail_ms <= CONTIGUOUS_MS:
-                if self.connection is not None:
+            if self._was_elsewhere and end_ms > self._tail_ms:
+                self._gaps.missing(Gap(self.name, None, self._tail_ms, end_ms, self.cause))
+            elif closed_with_end or end_ms - self._tail_ms <= CONTIGUOUS_MS:
+                if self.connection is not None and not self._was_elsewhere:
                     self.connection.closed_ms = end_ms
             else:
                 self._gaps.add(Gap(self.name, None, self._tail_ms, end_ms, self.cause))

@@ -2,33 +2,49 @@
 
 import math
 
+from msgspec import UNSET
+
 from rtmsd.protocol.causes import GapCause
 from rtmsd.recording.manifest.changes import ChangeCounter
 from rtmsd.recording.manifest.schema import Manifest
 from rtmsd.recording.timeline.connections import Connections
 from rtmsd.recording.timeline.gaps import Gap
+from rtmsd.recording.timeline.intervals import IntervalSet
 from rtmsd.recording.timeline.medium import Link, Medium
 from rtmsd.recording.timeline.pauses import Pauses
 from rtmsd.recording.timeline.timeline import Timeline
 
 
-def resume_timeline(manifest: Manifest, newest_ms: int | None, changes: ChangeCounter | None = None) -> Timeline:
-    """Return the timeline that a manifest describes, of a daemon that was killed or stopped.
+def resume_timeline(
+    manifest: Manifest,
+    newest_ms: int | None,
+    changes: ChangeCounter | None = None,
+    *,
+    cause: GapCause = GapCause.DAEMON_RESTART,
+) -> Timeline:
+    """Return the timeline that a manifest describes, of a daemon that was killed or stopped, or that has let the stream
+    go to another.
 
     Args:
         newest_ms: end of the newest audio in the files.
+        cause: of what is missing since.
     """
     gaps = [Gap.from_entry(gap) for gap in (*manifest.gaps, *manifest.gaps_within)]
     timeline = Timeline(manifest.started_ms, changes, (gap for gap in gaps if gap.to_ms < math.inf))
     timeline.connections = Connections(manifest.connections)
+    if manifest.part is not UNSET:
+        elsewhere = [(each.from_ms, each.to_ms) for each in manifest.part.elsewhere]
+        timeline.elsewhere = IntervalSet(elsewhere)
+        timeline.from_ms = dict(elsewhere).get(timeline.start_ms, timeline.start_ms)
     timeline.pauses = Pauses(manifest.pauses, timeline.changes)
     timeline.clock_ms = max(manifest.clock_ms, newest_ms or 0, timeline.start_ms)
     if manifest.ended_ms is None:
-        _lose_all(timeline, {gap.media: gap for gap in gaps if gap.to_ms == math.inf}, newest_ms)
+        going_on = {gap.media: gap for gap in gaps if gap.to_ms == math.inf}
+        _lose_all(timeline, going_on, newest_ms, cause)
     return timeline
 
 
-def _lose_all(timeline: Timeline, going_on: dict[str, Gap], newest_ms: int | None) -> None:
+def _lose_all(timeline: Timeline, going_on: dict[str, Gap], newest_ms: int | None, cause: GapCause) -> None:
     media: dict[str, Medium] = {}
     for connection in timeline.connections:
         for name in connection.media:
@@ -37,7 +53,7 @@ def _lose_all(timeline: Timeline, going_on: dict[str, Gap], newest_ms: int | Non
             if gap is not None:
                 medium.down(gap.from_ms, gap.cause)
             elif connection.closed_ms is not None:
-                medium.down(connection.closed_ms, GapCause.DAEMON_RESTART)
+                medium.down(connection.closed_ms, cause)
             if connection.closed_ms is None and gap is not None:
                 medium.connected(connection)
     for name, gap in going_on.items():
@@ -49,7 +65,7 @@ def _lose_all(timeline: Timeline, going_on: dict[str, Gap], newest_ms: int | Non
         audio.connected(timeline.connections.add("media", ["audio"]))
     for connection in timeline.connections.open:
         heard_ms = newest_ms if "audio" in connection.media else None
-        timeline.lost(connection.number, heard_ms, GapCause.DAEMON_RESTART, "daemon restarted")
+        timeline.lost(connection.number, heard_ms, cause, "daemon restarted")
     signaling = timeline.connections.latest("signaling")
     timeline.pauses.doubt((signaling and signaling.closed_ms) or timeline.start_ms)
     timeline.changed()

@@ -1,6 +1,7 @@
 """The timeline of a stream: what was connected when, and so what is missing and why. Pure, in Zoom's clock.
 
-For each media type, connections, pauses and gaps together tile the time from its first handshake to the end.
+For each media type, connections, pauses and gaps together tile the time from its first handshake to the end; so they do
+with the time that another member of a cluster has recorded, which is no gap here.
 """
 
 import math
@@ -12,6 +13,7 @@ from rtmsd.protocol.causes import GapCause
 from rtmsd.recording.manifest.changes import ChangeCounter
 from rtmsd.recording.timeline.connections import Connection, Connections
 from rtmsd.recording.timeline.gaps import Gap, Gaps
+from rtmsd.recording.timeline.intervals import IntervalSet
 from rtmsd.recording.timeline.medium import AHEAD_MS, Link, Medium
 from rtmsd.recording.timeline.pauses import Pauses
 
@@ -26,9 +28,12 @@ class Timeline:
     """See the module. Times that cannot be (hostile, or in another unit) are ignored.
 
     Attributes:
-        start_ms: where the first connection of each media type is taken to begin: audio is buffered from then on.
+        start_ms: the start of the stream, since which audio is buffered.
+        from_ms: where the first connection of each media type is taken to begin: the start, or where the time ends that
+            somebody else has recorded since then.
         clock_ms: the latest time heard from Zoom.
         connections, pauses: what was up, and when nothing was expected.
+        elsewhere: the time that others have recorded.
         audio_watch_ms: `watch_ms` of audio, kept ready for each packet.
 
     Args:
@@ -38,8 +43,9 @@ class Timeline:
     """
 
     def __init__(self, start_ms: int, changes: ChangeCounter | None = None, gaps: Iterable[Gap] = ()) -> None:
-        self.start_ms = start_ms
+        self.start_ms = self.from_ms = start_ms
         self.clock_ms = start_ms
+        self.elsewhere = IntervalSet()
         self.changes = changes or ChangeCounter()
         self.connections = Connections()
         self.pauses = Pauses(changes=self.changes)
@@ -77,36 +83,54 @@ class Timeline:
 
     def interrupted(self, cause: str, media: Iterable[str]) -> None:
         """An earlier process may have been connected and died before it could write so: of these media, unless they are
-        known, what their first connection does not bring is missing from the start on, and all of it without one.
+        known, what their first connection does not bring is missing from `from_ms` on, and all of it without one.
         """
         self._interrupted = {name: cause for name in media if name not in self._media}
+
+    def had_elsewhere(self, to_ms: int, cause: str) -> tuple[int, int]:
+        """Somebody else had the stream until `to_ms`, since it was last heard of here. Nothing is missing of that time;
+        what comes after it is, for `cause`, as far as no connection brings it. Before the first connection.
+
+        Returns:
+            That time, from and to; it is empty where more was heard here already.
+        """
+        from_ms, to_ms = self.clock_ms, max(to_ms, self.clock_ms)
+        if from_ms < to_ms:
+            self.elsewhere.add(from_ms, to_ms)
+            for medium in self._media.values():
+                medium.had_elsewhere(from_ms, to_ms, cause)
+            if from_ms == self.start_ms:
+                self.from_ms = to_ms
+            self.clock_ms = self._said_ms = to_ms
+            self.changed()
+        return from_ms, to_ms
 
     def connected(self, kind: str, media: Iterable[str]) -> int:
         """A handshake succeeded. Returns the connection's number, for `heard` and `lost`."""
         is_first = self.connections.latest(kind) is None
         connection = self.connections.add(kind, media)
         if kind == "signaling" and is_first:
-            connection.opened_ms = self.start_ms
+            connection.opened_ms = self.from_ms
         for name in connection.media:
             medium = self._media.get(name)
             if medium is None:
                 medium = self.add_medium(name, connection)
                 if name not in self._interrupted:
-                    connection.opened_ms = medium.up_ms = self.start_ms
+                    connection.opened_ms = medium.up_ms = self.from_ms
                     continue
-                medium.down(self.start_ms, self._interrupted.pop(name))
+                medium.down(self.from_ms, self._interrupted.pop(name))
             self._lose_unnoticed(medium, "replaced")
             medium.connected(connection)
         self.changed()
         return connection.number
 
     def refused(self, media: Iterable[str]) -> None:
-        """These were asked for and are not granted: missing since the start, or the end of their last connection."""
+        """These were asked for and are not granted: missing since `from_ms`, or the end of their last connection."""
         for name in media:
             medium = self._media.get(name)
             if medium is None:
                 medium = self.add_medium(name, None)
-                medium.down(self.start_ms, GapCause.REFUSED)
+                medium.down(self.from_ms, GapCause.REFUSED)
             self._lose_unnoticed(medium, "refused")
             medium.refused()
             self._interrupted.pop(name, None)
@@ -235,7 +259,7 @@ class Timeline:
     def reopened(self, time_ms: int, ended_ms: int) -> None:
         """The stream had ended and is started again: nothing was expected in between."""
         self._is_new_start = time_ms > ended_ms
-        self.start_ms = self.clock_ms = self._said_ms = max(time_ms, ended_ms)
+        self.start_ms = self.from_ms = self.clock_ms = self._said_ms = max(time_ms, ended_ms)
         self.pauses.ended(ended_ms, self.start_ms)
         self._media.clear()
         self.changed()
@@ -254,13 +278,14 @@ class Timeline:
         """
         is_by_media = time_ms is None and is_zooms and newest_ms is not None
         end_ms = max(self.start_ms if is_by_media else self._known(time_ms), newest_ms or 0)
+        end_ms = int(max([end_ms, *(to_ms for _, to_ms in self.elsewhere)]))
         signaling = self.connections.latest("signaling")
         is_announced = time_ms is not None and signaling is not None and signaling.closed_ms is None
         said_ms = self._said_ms if time_ms is None else self._known(time_ms)
         if not self._media and not (self._interrupted and self._is_new_start):
             self.pauses.stays_ended(end_ms)
         for name, cause in self._interrupted.items():
-            self._gaps.add(Gap(name, None, self.start_ms, end_ms, cause))
+            self._gaps.add(Gap(name, None, self.from_ms, end_ms, cause))
         self._interrupted = {}
         for connection in self.connections.open:
             if not connection.is_silent(said_ms):
@@ -285,9 +310,9 @@ class Timeline:
     # As the manifest has it
 
     def listed(self) -> tuple[list[Gap], list[Gap]]:
-        """Return all gaps, those going on too, without the time that was paused; see `list_gaps`."""
+        """Return all gaps, those going on too, without the time that was paused or is elsewhere; see `list_gaps`."""
         going_on = (medium.going_on() for medium in self._media.values())
-        return self._gaps.listed((gap for gap in going_on if gap is not None), self.pauses.spans)
+        return self._gaps.listed((gap for gap in going_on if gap is not None), [*self.pauses.spans, *self.elsewhere])
 
     def to_manifest(self) -> dict[str, Any]:
         """Return the fields of the manifest that are about time."""

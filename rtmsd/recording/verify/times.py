@@ -25,6 +25,7 @@ class Problem(NamedTuple):
 def verify_manifest(manifest: dict[str, Any]) -> Iterator[Problem]:
     """Yield what is wrong with the gaps, pauses and connections of a manifest."""
     yield from check_gaps(manifest)
+    yield from check_part(manifest)
     yield from check_tiling(manifest)
 
 
@@ -67,6 +68,29 @@ def _check_listed_once(gaps: list[dict[str, Any]]) -> Iterator[Problem]:
         ends[media, user_id] = max(ends.get((media, user_id), 0), end_ms)
 
 
+def check_part(manifest: dict[str, Any]) -> Iterator[Problem]:
+    """Of a part of a stream: tenures follow each other, and what another member has is no gap here."""
+    part, has_ended = manifest.get("part") or {}, manifest["state"] in ENDED
+    elsewhere = [(each["from_ms"], each["to_ms"]) for each in part.get("elsewhere", ())]
+    tenures = [(each["from_ms"], each["to_ms"]) for each in part.get("tenures", ())]
+    for what, spans in (("elsewhere", elsewhere), ("tenure", tenures)):
+        before_ms = None
+        for from_ms, to_ms in spans:
+            span = f"{what} {from_ms} to {to_ms}"
+            if to_ms is None and has_ended:
+                yield Problem("stream.json", "part", f"{span}: open although the stream ended")
+            elif to_ms is not None and (to_ms < from_ms or (has_ended and to_ms > manifest["ended_ms"])):
+                yield Problem("stream.json", "part", f"{span}: ends before it begins, or after the end")
+            if before_ms is not None and from_ms < before_ms:
+                yield Problem("stream.json", "part", f"{span}: begins before the one before has ended")
+            before_ms = to_ms
+    for gap in manifest["gaps"]:
+        gap_end_ms = float("inf") if gap["to_ms"] is None else gap["to_ms"]
+        if any(from_ms < gap_end_ms and gap["from_ms"] < to_ms for from_ms, to_ms in elsewhere):
+            detail = f"{gap['media']} {gap['from_ms']} to {gap['to_ms']}: is recorded elsewhere, in part"
+            yield Problem("stream.json", "gap", detail)
+
+
 def check_tiling(manifest: dict[str, Any]) -> Iterator[Problem]:
     """Nothing may be missing without a cause between the first handshake of a media type and the end."""
     if manifest["state"] not in ENDED:
@@ -74,6 +98,7 @@ def check_tiling(manifest: dict[str, Any]) -> Iterator[Problem]:
     ended_ms = manifest["ended_ms"]
     connections = [each for each in manifest["connections"] if each["kind"] == "media"]
     pauses = [(pause["from_ms"], pause["to_ms"]) for pause in manifest.get("pauses", [])]
+    elsewhere = [(each["from_ms"], each["to_ms"]) for each in (manifest.get("part") or {}).get("elsewhere", ())]
     ends = [pause["to_ms"] for pause in manifest.get("pauses", []) if pause.get("why") == "ended" and pause["to_ms"]]
     started_ms = max([manifest["started_ms"], *ends])  # since the stream was started again, if it was
     refused = {name for name, term in manifest.get("media", {}).items() if term.get("refused")}
@@ -84,8 +109,9 @@ def check_tiling(manifest: dict[str, Any]) -> Iterator[Problem]:
             yield Problem("stream.json", "connection", f"{media}: a connection is open although the stream ended")
             continue
         never = media in refused and not connected
-        first_ms = started_ms if never else min(opened_ms for opened_ms, _ in connected)
-        for from_ms, to_ms in _holes([*connected, *pauses, *gaps], first_ms, ended_ms):
+        is_part = any(to_ms > started_ms for _, to_ms in elsewhere)  # whose first connection is not the stream's
+        first_ms = started_ms if never or is_part else min(opened_ms for opened_ms, _ in connected)
+        for from_ms, to_ms in _holes([*connected, *pauses, *gaps, *elsewhere], first_ms, ended_ms):
             if never and to_ms - from_ms <= _JITTER_MS:
                 continue
             yield Problem(

@@ -1,7 +1,7 @@
 """Verification of the directory of one stream against its manifest.
 
 Problems are for people; none means: every file is whole and as the manifest says, and every instant from the first
-media handshake to the end was connected, paused, or is a gap with a cause.
+media handshake to the end was connected, paused, is recorded elsewhere in a cluster, or is a gap with a cause.
 """
 
 import json
@@ -26,15 +26,17 @@ _LISTS: Final = ("participants", "files", "gaps", "connections")
 
 
 class Missing(NamedTuple):
-    """The gaps of a recording, which are no problems: each has its cause.
+    """What is not in a recording, which is no problem: each gap has its cause, and the rest is another member's.
 
     Attributes:
         gaps: how many.
         missing_ms: how much they leave out, by cause; of an open one, what is known by now.
+        elsewhere_ms: how much other members of a cluster have, by node.
     """
 
     gaps: int
     missing_ms: dict[str, int]
+    elsewhere_ms: dict[str, int]
 
 
 def verify(directory: Path) -> list[Problem]:
@@ -65,7 +67,7 @@ def verify(directory: Path) -> list[Problem]:
 
 
 def missing(directory: Path) -> Missing:
-    """Return what a recording's manifest says is missing; nothing where it cannot be read: `verify` says so.
+    """Return what a recording's manifest says is not in it; nothing where it cannot be read: `verify` says so.
 
     Raises:
         OSError: something cannot be read.
@@ -74,12 +76,15 @@ def missing(directory: Path) -> Missing:
         manifest = json.loads((directory / "stream.json").read_bytes())
         manifest_from_json(manifest)
     except (FileNotFoundError, ValueError, RecursionError):
-        return Missing(0, {})
+        return Missing(0, {}, {})
     totals: dict[str, int] = {}
     for gap in manifest["gaps"]:
         to_ms = manifest.get("clock_ms", 0) if gap["to_ms"] is None else gap["to_ms"]
         totals[gap["cause"]] = totals.get(gap["cause"], 0) + max(0, to_ms - gap["from_ms"])
-    return Missing(len(manifest["gaps"]), totals)
+    elsewhere: dict[str, int] = {}
+    for other in (manifest.get("part") or {}).get("elsewhere", ()):
+        elsewhere[other["node"]] = elsewhere.get(other["node"], 0) + max(0, other["to_ms"] - other["from_ms"])
+    return Missing(len(manifest["gaps"]), totals, elsewhere)
 
 
 def _manifest_mistakes(manifest: Any) -> Iterator[str]:

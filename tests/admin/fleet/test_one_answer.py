@@ -194,7 +194,7 @@ def test_each_check_is_told_once_the_failures_with_their_workers() -> None:
         finding("clock", True, "2 s"),
         finding("disk", True, "9 free"),
         finding("requests", False, "worker 1: 1 crash; worker 3: x", "See the log"),
-        finding("workers", True, "all 3 answer"),
+        finding("workers", True, "3 of 3 answer"),
     ]
 
 

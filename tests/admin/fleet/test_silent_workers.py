@@ -180,7 +180,7 @@ async def test_an_owner_that_stops_before_it_answers_is_named(autojump_clock: Mo
     async with workers(tmp_path, Backend(), backend) as crew:
         reply = await crew[0].json("POST /v1/streams/beta/stop")
     assert reply["code"] == "timed_out"
-    assert reply["detail"] == "worker 2 has it: it did not answer in time; it may still carry it out"
+    assert reply["detail"] == "worker 2 has it: no reply in time; it may still carry it out"
 
 
 NAMES = b'{"beta":{"live":true,"ended_ms":null}}'

@@ -1,0 +1,67 @@
+"""The parts of a stream that nodes of a cluster recorded, joined to one recording: gather."""
+
+from pathlib import Path
+from typing import Any
+
+from rtmsd.ctl.context import Context
+from rtmsd.ctl.earlier_streams import matching, only
+from rtmsd.ctl.errors import CtlError, Exit
+from rtmsd.ctl.formatting import milliseconds, printable
+from rtmsd.errors import RtmsdError
+from rtmsd.nearest import did_you_mean
+from rtmsd.recording.disk.paths import dates
+from rtmsd.recording.gather.gather import Gathered, gather
+from rtmsd.recording.manifest.schema import MANIFEST, read_manifest
+from rtmsd.recording.verify.verify import missing
+
+
+def run(context: Context) -> None:
+    """Join the parts of one stream that are below some directories, verify the result, and say what it lacks."""
+    args = context.args
+    below, to = [Path(each) for each in args.sources], Path(args.to)
+    for directory in below:
+        if not directory.is_dir():
+            raise CtlError(Exit.FAILED, f"{directory}: there is no such directory")
+    try:
+        gathered = gather(_id_of(args.stream, below), below, to, without_end=args.without_end)
+    except RtmsdError as error:
+        raise CtlError(Exit.FAILED, str(error)) from error
+    if context.out.as_json:
+        context.out.json(_described(gathered))
+    else:
+        context.out.line(_summary(gathered))
+
+
+def _id_of(name: str, below: list[Path]) -> str:
+    """Return the id of the stream that is named, by it or its beginning."""
+    found = {manifest.rtms_stream_id for directory in _recordings(below) if (manifest := read_manifest(directory))}
+    named = matching([{"rtms_stream_id": each} for each in sorted(found)], name) if name else []
+    if not named:
+        where = ", ".join(map(str, below))
+        raise CtlError(Exit.NO_SUCH_STREAM, f"no part of {name!r} is in {where}{did_you_mean(name, sorted(found))}")
+    stream_id: str = only(named, name)["rtms_stream_id"]
+    return stream_id
+
+
+def _recordings(below: list[Path]) -> list[Path]:
+    found = []
+    for root in below:
+        found += [root] if (root / MANIFEST).is_file() else [each for day in dates(root) for each in day.iterdir()]
+    return found
+
+
+def _described(gathered: Gathered) -> dict[str, Any]:
+    return {
+        "directory": str(gathered.directory),
+        "parts": [str(part) for part in gathered.parts],
+        **missing(gathered.directory)._asdict(),
+    }
+
+
+def _summary(gathered: Gathered) -> str:
+    lacks = missing(gathered.directory)
+    parts = f"{len(gathered.parts)} part{'s' * (len(gathered.parts) != 1)}"
+    amount_ms = sum(lacks.missing_ms.values())
+    gaps = f"{milliseconds(amount_ms)} missing in all of them" if lacks.gaps else "nothing is missing"
+    others = [f"{milliseconds(ms)} only on node {printable(node)}" for node, ms in lacks.elsewhere_ms.items()]
+    return ", ".join([f"{printable(str(gathered.directory))}: joined from {parts} and verified", gaps, *others])

@@ -1,0 +1,116 @@
+"""The times that are missing in all parts of a stream, each with its cause. Pure."""
+
+import math
+from collections.abc import Collection, Iterable, Mapping, Sequence
+
+import attrs
+
+from rtmsd.protocol.causes import GapCause
+from rtmsd.recording.manifest.schema import OwnerId
+from rtmsd.recording.timeline.gaps import Gap
+from rtmsd.recording.timeline.intervals import IntervalSet, Part
+
+
+@attrs.frozen(kw_only=True)
+class PartTimes:
+    """What one part says.
+
+    Attributes:
+        connected: by media type, when it was connected.
+        gaps: that go on to infinity where the part has no end.
+        elsewhere: times that other nodes have, of which no part is at hand.
+    """
+
+    connected: Mapping[str, Sequence[tuple[int, int]]]
+    gaps: Sequence[Gap]
+    elsewhere: Sequence[tuple[int, int]] = ()
+
+
+@attrs.frozen
+class Missing:
+    """Attributes:
+    gaps: in no order.
+    elsewhere: what only a part has that is not at hand.
+    """
+
+    gaps: list[Gap]
+    elsewhere: IntervalSet
+
+
+def missing_in_all(
+    parts: Sequence[PartTimes],
+    media: Iterable[str],
+    span: tuple[int, int],
+    *,
+    pauses: Iterable[Part] = (),
+    heard: Mapping[int | str, IntervalSet] | None = None,
+) -> Missing:
+    """Return what no part has.
+
+    Args:
+        parts: in the order of their tenures: the cause of an instant is the one that was named first, a gap with an end
+            before one without.
+        span: from the start of the stream to its end.
+        heard: audio that there is, by participant: any of it shows that something came for everybody.
+    """
+    heard, expected, elsewhere = heard or {}, IntervalSet(), IntervalSet()
+    for part in _inverse(pauses, span):
+        expected.add(*part)
+    for each in (span for part in parts for span in part.elsewhere):
+        elsewhere.add(*each)
+    gaps: list[Gap] = []
+    only_elsewhere = IntervalSet()
+    for name in media:
+        everybodys = [
+            _union(_inverse(part.connected.get(name, ()), span), _times(part.gaps, name, None)) for part in parts
+        ]
+        came = IntervalSet(stretch for each in heard.values() for stretch in each) if name == "audio" else IntervalSet()
+        missing = _less(_common([expected, *everybodys]), came)
+        for stretch in _common([missing, elsewhere]):
+            only_elsewhere.add(*stretch)
+        missing = _less(missing, elsewhere)
+        gaps += _explained(missing, parts, name, None)
+        for user_id in {gap.user_id for part in parts for gap in part.gaps if gap.media == name} - {None}:
+            theirs = [
+                _union(everybody, _times(part.gaps, name, user_id))
+                for everybody, part in zip(everybodys, parts, strict=True)
+            ]
+            own = heard.get(user_id, IntervalSet()) if user_id is not None and name == "audio" else IntervalSet()
+            left = _less(_less(_less(_common([expected, *theirs]), own), missing), elsewhere)
+            gaps += _explained(left, parts, name, user_id)
+    return Missing(gaps, only_elsewhere)
+
+
+def _explained(missing: IntervalSet, parts: Sequence[PartTimes], media: str, user_id: OwnerId) -> list[Gap]:
+    """Return what is missing as gaps, each with the cause that the parts name first."""
+    named = [gap for part in parts for gap in part.gaps if gap.media == media and gap.user_id in {None, user_id}]
+    left, gaps = missing, []
+    for gap in [*sorted(named, key=lambda gap: gap.to_ms == math.inf), None]:
+        cause = GapCause.NODE_TAKEOVER if gap is None else gap.cause
+        stretch = IntervalSet([(0, math.inf) if gap is None else (gap.from_ms, gap.to_ms)])
+        gaps += [Gap(media, user_id, from_ms, to_ms, cause) for from_ms, to_ms in _common([left, stretch])]
+        left = _less(left, stretch)
+    return gaps
+
+
+def _times(gaps: Iterable[Gap], media: str, user_id: OwnerId) -> Collection[Part]:
+    return [(gap.from_ms, gap.to_ms) for gap in gaps if gap.media == media and gap.user_id == user_id]
+
+
+def _union(*parts: Iterable[Part]) -> IntervalSet:
+    return IntervalSet(part for each in parts for part in each)
+
+
+def _inverse(parts: Iterable[Part], span: tuple[int, int]) -> Iterable[Part]:
+    return IntervalSet(parts).uncovered(*span)
+
+
+def _common(sets: Sequence[IntervalSet]) -> IntervalSet:
+    common = sets[0]
+    for each in sets[1:]:
+        common = IntervalSet(part for start, end in common for part in each.intersect(start, end))
+    return common
+
+
+def _less(parts: IntervalSet, others: IntervalSet) -> IntervalSet:
+    return IntervalSet(part for start, end in parts for part in others.uncovered(start, end))

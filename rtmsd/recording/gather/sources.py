@@ -1,0 +1,151 @@
+"""A part of a stream, read from its directory as it would be once repaired. Nothing in it is changed."""
+
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import attrs
+from msgspec import UNSET
+
+from rtmsd.errors import RtmsdError
+from rtmsd.protocol.causes import FINAL_STATES, RecordingState
+from rtmsd.recording.disk.paths import dates, safe_name
+from rtmsd.recording.gather.clips import Clip, OpusClip, WavClip
+from rtmsd.recording.manifest.lines import FILES, read_lines
+from rtmsd.recording.manifest.schema import MANIFEST, ConnectionEntry, Manifest, PauseEntry, TenureEntry, read_manifest
+from rtmsd.recording.media.ogg.header import OggHeader
+from rtmsd.recording.recovery.plan import RepairPlan
+from rtmsd.recording.recovery.repair import plan_repair
+from rtmsd.recording.timeline.gaps import Gap
+from rtmsd.recording.timeline.resuming import resume_timeline
+
+
+class GatherError(RtmsdError):
+    """Parts cannot be joined, or not put where they should go."""
+
+
+@attrs.frozen
+class Source:
+    """Attributes:
+    nodes: the members that recorded it: one, or those of a joined recording.
+    tenures: in order; none without a cluster.
+    connections, gaps, pauses: as they are when all that is open is lost.
+    """
+
+    directory: Path
+    manifest: Manifest
+    nodes: frozenset[str]
+    tenures: list[TenureEntry]
+    clips: list[Clip]
+    connections: list[ConnectionEntry]
+    gaps: list[Gap]
+    pauses: list[PauseEntry]
+    _plan: RepairPlan
+
+    @property
+    def has_ended(self) -> bool:
+        return self.manifest.state in FINAL_STATES
+
+    @property
+    def first_epoch(self) -> int:
+        return self.tenures[0].epoch if self.tenures else 0
+
+    @property
+    def last_epoch(self) -> int:
+        return self.tenures[-1].epoch if self.tenures else 0
+
+    @property
+    def newest_ms(self) -> int:
+        return max([self.manifest.started_ms, self.manifest.clock_ms, *(clip.end_ms for clip in self.clips)])
+
+    def epochs(self, from_ms: int, to_ms: int) -> Iterator[tuple[int, int, int]]:
+        """Yield a time in stretches that belong to one tenure each, with its epoch. What was recorded between two of
+        them, such as the rest of a socket or of Zoom's buffer, belongs to the nearer one.
+        """
+        pairs = zip(self.tenures, self.tenures[1:], strict=False)
+        ends = [((one.from_ms if one.to_ms is None else one.to_ms) + two.from_ms) // 2 for one, two in pairs]
+        while from_ms < to_ms:
+            number = bisect_right(ends, from_ms)
+            stop_ms = min([to_ms, *ends[number : number + 1]])
+            yield self.tenures[number].epoch if self.tenures else 0, from_ms, stop_ms
+            from_ms = stop_ms
+
+    def lines(self, name: str) -> list[dict[str, Any]]:
+        """Return the lines of a file."""
+        path = self.directory / name
+        return read_lines(self._plan.content(path), FILES[name]) if self._plan.exists(path) else []
+
+    def size_bytes(self, name: str) -> int:
+        path = self.directory / name
+        return self._plan.size_bytes(path) if self._plan.exists(path) else 0
+
+    def content(self, name: str) -> bytes:
+        return self._plan.content(self.directory / name)
+
+
+def find_parts(rtms_stream_id: str, below: Iterable[Path]) -> list[Path]:
+    """Return the directories of a stream's parts, each once.
+
+    Args:
+        below: directories of recordings, or of one.
+
+    Raises:
+        OSError: one cannot be read.
+    """
+    found: dict[Path, None] = {}
+    for root in below:
+        is_one = (root / MANIFEST).is_file()
+        candidates = [root] if is_one else [day / safe_name(rtms_stream_id) for day in dates(root)]
+        for directory in candidates:
+            manifest = read_manifest(directory) if directory.is_dir() else None
+            if manifest is not None and manifest.rtms_stream_id == rtms_stream_id:
+                found[directory.resolve()] = None
+    return list(found)
+
+
+def read_source(directory: Path) -> Source:
+    """Read a part.
+
+    Raises:
+        GatherError: it is none, or was revoked.
+        OSError: it cannot be read.
+    """
+    repaired = plan_repair(directory, {})
+    manifest, plan = repaired.manifest, repaired.plan
+    if manifest is None:
+        raise GatherError(f"{directory}: no recording is there")
+    if manifest.state == RecordingState.REVOKED:
+        raise GatherError(f"{directory}: Zoom revoked the stream, and what was recorded of it must be deleted")
+    clips = [
+        OpusClip(directory / name, header, plan.size_bytes(directory / name))
+        if isinstance(header, OggHeader)
+        else WavClip(directory / name, header, plan.size_bytes(directory / name))
+        for name, header in sorted(repaired.headers.items())
+    ]
+    timeline = resume_timeline(manifest, max((clip.end_ms for clip in clips), default=None))
+    listed = timeline.to_manifest()
+    gaps = listed["gaps"] if manifest.ended_ms is None else manifest.gaps
+    return Source(
+        directory=directory,
+        manifest=manifest,
+        nodes=frozenset(_nodes(manifest)),
+        tenures=sorted(_tenures(manifest), key=lambda tenure: tenure.epoch),
+        clips=clips,
+        connections=listed["connections"],
+        gaps=[Gap.from_entry(gap) for gap in gaps],
+        pauses=listed["pauses"],
+        plan=plan,
+    )
+
+
+def _nodes(manifest: Manifest) -> list[str]:
+    if manifest.parts is not UNSET:
+        return [part.node for part in manifest.parts]
+    return [] if manifest.part is UNSET else [manifest.part.node]
+
+
+def _tenures(manifest: Manifest) -> list[TenureEntry]:
+    if manifest.parts is not UNSET:
+        return [tenure for part in manifest.parts for tenure in part.tenures]
+    return [] if manifest.part is UNSET else manifest.part.tenures

@@ -1,0 +1,386 @@
+"""Parts of a stream, recorded by several members, joined to one recording."""
+
+import json
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Final
+
+import attrs
+import pytest
+from msgspec import UNSET
+
+from rtmsd.ctl.errors import Exit
+from rtmsd.ctl.main import main
+from rtmsd.protocol.causes import GapCause
+from rtmsd.protocol.enums import PayloadType
+from rtmsd.protocol.media_data import TranscriptData
+from rtmsd.protocol.messages import Participant, SessionRef
+from rtmsd.recording.disk.paths import aside_of, building_of
+from rtmsd.recording.disk.writer import Writer
+from rtmsd.recording.gather import gather as gathering
+from rtmsd.recording.gather.gather import gather
+from rtmsd.recording.gather.sources import GatherError
+from rtmsd.recording.manifest.header import StreamInfo
+from rtmsd.recording.manifest.part import PartTenure
+from rtmsd.recording.opening import open_recorder
+from rtmsd.recording.parts import Inherited, PartSummary, summarize
+from rtmsd.recording.recorder import Recorder
+from rtmsd.recording.verify.verify import verify
+
+STREAM: Final = "stream/1"
+MEDIA: Final = frozenset({"audio", "transcript"})
+
+
+@attrs.define
+class Cluster:
+    """Members that record one stream in turn. Times are packets of 20 ms since the start."""
+
+    root: Path
+    tools: Any
+    codec: PayloadType = PayloadType.L16
+    epoch: int = 0
+    links: dict[Recorder, int] = attrs.field(factory=dict)  # the numbers of their media connections
+    latest: tuple[str, PartSummary] | None = None
+
+    async def take(self, node: str, *, over: bool = True) -> Recorder:
+        self.epoch += 1
+        writer = Writer(self._settings(node), run_sync=at_once)
+        inherited = None
+        if over and self.latest is not None and self.latest[0] != node:
+            shared = attrs.asdict(self.latest[1])
+            known = {name: shared[name] for name in shared.keys() - {"files", "bytes", "gaps"}}
+            inherited = Inherited.read(node=self.latest[0], epoch=self.epoch - 1, **known)
+        info = StreamInfo(
+            rtms_stream_id=STREAM,
+            product="session",
+            session=SessionRef("session_id", "a"),
+            app="main",
+            started_ms=self.tools.T,
+        )
+        recorder = await open_recorder(
+            info,
+            writer,
+            local_ms=lambda: 7,
+            cause=GapCause.NODE_TAKEOVER,
+            tenure=PartTenure(node=node, epoch=self.epoch, token=self.epoch),
+            inherited=inherited,
+        )
+        recorder.flusher.on_saved = lambda manifest: self._saved(node, summarize(manifest))
+        recorder.media.audio_format(self.tools.audio_format(codec=self.codec))
+        recorder.terms.asked_now = MEDIA
+        if self.epoch > 1:
+            recorder.interrupted(GapCause.NODE_TAKEOVER, MEDIA)
+        recorder.connected("signaling", frozenset())
+        self.links[recorder] = recorder.connected("media", MEDIA)
+        return recorder
+
+    def _settings(self, node: str) -> Any:
+        return Settings(self.root / node)
+
+    def _saved(self, node: str, summary: PartSummary) -> None:
+        self.latest = node, summary
+
+    def say(self, recorder: Recorder, numbers: Iterable[int], user_id: int = 5) -> None:
+        for number in numbers:
+            recorder.media.audio(user_id, "Ana", self.tools.T + 20 * number, self.packet(number))
+
+    def packet(self, number: int) -> bytes:
+        """Samples that no other packet has."""
+        if self.codec is PayloadType.OPUS:
+            return bytes([0b1111_1000]) + number.to_bytes(2, "little") + b"speech"
+        return b"".join((1 + (number * 320 + n) % 65_535).to_bytes(2, "little") for n in range(320))
+
+    def text(self, recorder: Recorder, number: int) -> None:
+        at_ms = self.tools.T + 20 * number
+        recorder.media.text(
+            TranscriptData(
+                user_id=5,
+                user_name="Ana",
+                timestamp_ms=at_ms,
+                text=f"said {number}",
+                start_ms=at_ms - 100,
+                end_ms=at_ms,
+                language=1,
+                attribute=0,
+            )
+        )
+
+    def heard(self, recorder: Recorder, number: int) -> None:
+        recorder.heard(self.tools.T + 20 * number)
+
+    async def end(self, recorder: Recorder, number: int) -> None:
+        recorder.ended(6, self.tools.T + 20 * number, is_zooms=True)
+        await recorder.finish()
+
+    def gather(self, *nodes: str, to: str = "joined") -> dict[str, Any]:
+        found = gather(STREAM, [self.root / node for node in nodes], self.root / to)
+        assert verify(found.directory) == []
+        manifest: dict[str, Any] = json.loads((found.directory / "stream.json").read_bytes())
+        return manifest
+
+    def directory(self, node: str) -> Path:
+        (found,) = (self.root / node).glob("*/stream%2F1")
+        return found
+
+    def gaps(self, manifest: dict[str, Any], media: str = "audio") -> list[tuple[Any, ...]]:
+        return [
+            (gap["cause"], gap["user_id"], (gap["from_ms"] - self.tools.T) / 20, (gap["to_ms"] - self.tools.T) / 20)
+            for gap in manifest["gaps"]
+            if gap["media"] == media
+        ]
+
+
+@attrs.frozen
+class Settings:
+    directory: Path
+    sync_interval_s: float = 0.5
+    buffer_bytes: int = 2**24
+
+
+async def at_once(work: Any, *args: Any) -> Any:
+    return work(*args)
+
+
+@pytest.fixture
+def cluster(tmp_path: Path, tools: Any) -> Cluster:
+    return Cluster(tmp_path, tools)
+
+
+async def test_two_parts_that_overlap_are_one(cluster: Cluster, tools: Any) -> None:
+    first = await cluster.take("a")
+    first.participants_joined([Participant(user_id=5, user_name="Ana")], tools.T)
+    cluster.say(first, range(100))
+    cluster.text(first, 50)
+    cluster.text(first, 90)
+    cluster.heard(first, 100)
+    await first.suspend()
+    second = await cluster.take("b")
+    cluster.heard(second, 150)
+    cluster.say(second, range(80, 200))
+    cluster.text(second, 90)
+    cluster.text(second, 160)
+    await cluster.end(second, 200)
+    found = cluster.gather("b", "a")
+    assert cluster.gaps(found) == []
+    assert cluster.gaps(found, "transcript") == [("node_takeover", None, 100, 150)]
+    assert tools.samples(cluster.directory("joined") / "audio/5.wav") == b"".join(map(cluster.packet, range(200)))
+    lines = (cluster.directory("joined") / "transcript.jsonl").read_text().splitlines()
+    assert [json.loads(line)["text"] for line in lines] == ["said 50", "said 90", "said 160"]
+    assert [(part["node"], part["tenures"][0]["epoch"]) for part in found["parts"]] == [("a", 1), ("b", 2)]
+    assert "part" not in found
+    assert (found["state"], found["stop_reason"], found["ended_ms"]) == ("ended", 6, tools.T + 4000)
+    assert found["counters"]["messages"]["audio"] == 220
+    assert cluster.directory("a").is_dir()
+    assert cluster.directory("b").is_dir()
+
+
+async def test_what_no_part_has_is_a_gap(cluster: Cluster, tools: Any) -> None:
+    first = await cluster.take("a")
+    cluster.say(first, range(100))
+    cluster.heard(first, 100)
+    await first.suspend()
+    second = await cluster.take("b")
+    cluster.heard(second, 150)
+    cluster.say(second, range(130, 200))
+    await cluster.end(second, 200)
+    found = cluster.gather("a", "b")
+    assert cluster.gaps(found) == [("node_takeover", None, 100, 130)]
+    samples = tools.samples(cluster.directory("joined") / "audio/5.wav")
+    assert samples == b"".join(bytes(640) if 100 <= n < 130 else cluster.packet(n) for n in range(200))
+
+
+async def test_members_that_throw_each_other_out_lose_nothing(cluster: Cluster, tools: Any) -> None:
+    """Two believe that they own the stream, and Zoom lets the newer connection evict the older one, again and again."""
+    one, two = await cluster.take("a"), await cluster.take("b", over=False)
+    for turn in range(80):
+        recorder, numbers = (two, one)[turn % 2 == 0], range(turn * 10, turn * 10 + 10)
+        if turn > 1:
+            cluster.heard(recorder, numbers[0])
+            cluster.links[recorder] = recorder.connected("media", MEDIA)
+        cluster.say(recorder, numbers)
+        cluster.heard(recorder, numbers[-1] + 1)
+        recorder.lost(cluster.links[recorder], GapCause.MEDIA_RECONNECT, "evicted")
+    await one.suspend()
+    await cluster.end(two, 800)
+    found = cluster.gather("a", "b")
+    assert cluster.gaps(found) == []
+    assert tools.samples(cluster.directory("joined") / "audio/5.wav") == b"".join(map(cluster.packet, range(800)))
+
+
+async def test_a_stream_that_came_back(cluster: Cluster, tools: Any) -> None:
+    first = await cluster.take("a")
+    cluster.say(first, range(100))
+    cluster.heard(first, 100)
+    await first.suspend()
+    second = await cluster.take("b")
+    cluster.heard(second, 110)
+    cluster.say(second, range(100, 200))
+    cluster.say(second, range(150, 200), user_id=6)
+    cluster.heard(second, 200)
+    await second.suspend()
+    third = await cluster.take("a")
+    cluster.heard(third, 210)
+    cluster.say(third, range(195, 300))
+    await cluster.end(third, 300)
+    found = cluster.gather("a", "b")
+    assert cluster.gaps(found) == []
+    joined = cluster.directory("joined")
+    assert tools.samples(joined / "audio/5.wav") == b"".join(map(cluster.packet, range(300)))
+    assert tools.samples(joined / "audio/6.wav") == b"".join(map(cluster.packet, range(150, 200)))
+    assert [tenure["epoch"] for part in found["parts"] for tenure in part["tenures"]] == [1, 3, 2]
+
+
+async def test_opus_is_joined_packet_by_packet(cluster: Cluster) -> None:
+    cluster.codec = PayloadType.OPUS
+    first = await cluster.take("a")
+    cluster.say(first, range(100))
+    cluster.heard(first, 100)
+    await first.suspend()
+    second = await cluster.take("b")
+    cluster.heard(second, 150)
+    cluster.say(second, range(90, 140))
+    cluster.say(second, range(150, 200))
+    await cluster.end(second, 200)
+    found = cluster.gather("a", "b")
+    assert cluster.gaps(found) == [("node_takeover", None, 140, 150)]
+    content = (cluster.directory("joined") / "audio/5.opus").read_bytes()
+    said = [n for n in range(200) if not 140 <= n < 150]
+    places = [content.find(cluster.packet(n)) for n in said]
+    assert -1 not in places
+    assert places == sorted(places)
+    assert all(content.count(cluster.packet(n)) == 1 for n in said)
+    assert found["files"][0]["duration_ms"] == 4000
+
+
+async def test_a_part_that_is_not_at_hand_is_elsewhere(cluster: Cluster, tools: Any) -> None:
+    for node, numbers in (("a", range(100)), ("b", range(100, 200))):
+        recorder = await cluster.take(node)
+        cluster.heard(recorder, numbers[0] + 5)
+        cluster.say(recorder, numbers)
+        cluster.heard(recorder, numbers[-1] + 1)
+        await recorder.suspend()
+    last = await cluster.take("c")
+    cluster.heard(last, 205)
+    cluster.say(last, range(200, 300))
+    await cluster.end(last, 300)
+    found = cluster.gather("b", "c")
+    assert cluster.gaps(found) == []
+    assert found["part"]["elsewhere"] == [{"node": "a", "from_ms": tools.T, "to_ms": tools.T + 2000, "epoch": 1}]
+    whole = gather(STREAM, [cluster.directory("joined"), cluster.root / "a"], cluster.root / "whole")
+    assert [gap for gap in whole.manifest.gaps if gap.media == "audio"] == []
+    assert whole.manifest.part is UNSET
+    assert verify(whole.directory) == []
+    samples = tools.samples(whole.directory / "audio/5.wav")
+    assert samples == b"".join(map(cluster.packet, range(300)))
+
+
+async def two_parts(cluster: Cluster) -> None:
+    first = await cluster.take("a")
+    cluster.say(first, range(50))
+    cluster.heard(first, 50)
+    await first.suspend()
+    second = await cluster.take("b")
+    cluster.heard(second, 60)
+    cluster.say(second, range(50, 100))
+    await cluster.end(second, 100)
+
+
+async def test_a_part_gives_its_place_to_the_joined_recording(cluster: Cluster, tools: Any) -> None:
+    await two_parts(cluster)
+    found = cluster.gather("a", "b", to="b")
+    assert [part["node"] for part in found["parts"]] == ["a", "b"]
+    assert tools.samples(cluster.directory("b") / "audio/5.wav") == b"".join(map(cluster.packet, range(100)))
+    assert not aside_of(cluster.directory("b")).exists()
+    assert not building_of(cluster.directory("b")).exists()
+
+
+@pytest.mark.parametrize("at", ["verify", "erase", "_build"])
+async def test_it_can_be_interrupted_and_run_again(
+    cluster: Cluster, tools: Any, monkeypatch: pytest.MonkeyPatch, at: str
+) -> None:
+    await two_parts(cluster)
+
+    def interrupted(*args: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(gathering, at, interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            cluster.gather("a", "b", to="b")
+    if at != "erase":
+        assert "parts" not in json.loads((cluster.directory("b") / "stream.json").read_bytes())
+        cluster.gather("a", "b", to="b")
+    else:
+        with pytest.raises(GatherError, match="only one of them"):  # it is joined already, and says of which nodes
+            cluster.gather("a", "b", to="b")
+    assert tools.samples(cluster.directory("b") / "audio/5.wav") == b"".join(map(cluster.packet, range(100)))
+    assert not aside_of(cluster.directory("b")).exists()
+
+
+async def test_a_part_that_was_set_aside_comes_back(cluster: Cluster) -> None:
+    await two_parts(cluster)
+    target = cluster.directory("b")
+    target.rename(aside_of(target))  # killed between two names
+    building_of(target).mkdir()
+    cluster.gather("a", "b", to="b")
+
+
+async def test_nothing_is_put_in_place_that_is_not_right(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    await two_parts(cluster)
+    before = {path: path.read_bytes() for path in cluster.root.rglob("*.wav")}
+    monkeypatch.setattr(gathering, "verify", lambda directory: ["broken"])
+    with pytest.raises(GatherError, match="is not right"):
+        cluster.gather("a", "b", to="b")
+    assert {path: path.read_bytes() for path in before} == before
+    assert "parts" not in json.loads((cluster.directory("b") / "stream.json").read_bytes())
+
+
+async def test_a_part_of_a_killed_member_is_read_as_it_would_be_repaired(cluster: Cluster, tools: Any) -> None:
+    await two_parts(cluster)
+    wav = cluster.directory("a") / "audio/5.wav"
+    for path, torn in ((wav, b"\1\2\3"), (cluster.directory("a") / "events.jsonl", b'{"at_ms":')):
+        with path.open("ab") as file:
+            file.write(torn)  # of a flush that did not come to an end
+    before = {path: path.read_bytes() for path in cluster.directory("a").rglob("*") if path.is_file()}
+    cluster.gather("a", "b")
+    assert {path: path.read_bytes() for path in before} == before
+
+
+async def test_rtmsctl_joins_parts_without_a_daemon(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
+    await two_parts(cluster)
+    ask = ["recordings", "gather", "stre", "--from", str(cluster.root / "a"), str(cluster.root / "b"), "--to"]
+    joined = str(cluster.root / "joined")
+    assert main([*ask, joined]) == Exit.OK
+    assert capsys.readouterr().out == (
+        f"{cluster.directory('joined')}: joined from 2 parts and verified, 0.2s missing in all of them\n"
+    )
+    assert main([*ask, joined]) == Exit.FAILED
+    assert "is there already" in capsys.readouterr().err
+    assert main(["recordings", "gather", "x", *ask[3:], joined]) == Exit.NO_SUCH_STREAM
+    assert main(["--json", *ask, str(cluster.root / "again")]) == Exit.OK
+    found = json.loads(capsys.readouterr().out)
+    assert (len(found["parts"]), found["gaps"], found["missing_ms"]) == (2, 1, {"node_takeover": 200})
+    assert main([*ask[:4], str(cluster.root / "none"), "--to", joined]) == Exit.FAILED
+
+
+async def test_what_cannot_be_joined_is_refused(cluster: Cluster, tmp_path: Path) -> None:
+    first = await cluster.take("a")
+    cluster.say(first, range(50))
+    await first.suspend()
+    with pytest.raises(GatherError, match="no part knows the end"):
+        cluster.gather("a")
+    found = gather(STREAM, [cluster.root / "a"], cluster.root / "open", without_end=True)
+    assert (found.manifest.state, found.manifest.ended_ms) == ("ended", cluster.tools.T + 1000)
+    assert verify(found.directory) == []
+    with pytest.raises(GatherError, match="is there already"):
+        gather(STREAM, [cluster.root / "a"], cluster.root / "open", without_end=True)
+    with pytest.raises(GatherError, match="no part of 'other'"):
+        gather("other", [cluster.root / "a"], tmp_path / "joined")
+    shutil.copytree(cluster.root / "a", cluster.root / "copy")
+    with pytest.raises(GatherError, match="only one of them"):
+        gather(STREAM, [cluster.root / "a", cluster.root / "copy"], cluster.root / "twice", without_end=True)
+    manifest = json.loads((cluster.directory("a") / "stream.json").read_bytes())
+    (cluster.directory("a") / "stream.json").write_text(json.dumps({**manifest, "state": "revoked"}))
+    with pytest.raises(GatherError, match="revoked"):
+        cluster.gather("a")

@@ -34,6 +34,10 @@ RESULTS: Final = ("answered", "moved", "nobody", "silent", "failed", "kept")
 """What becomes of a command that is forwarded."""
 
 
+async def _as_it_seems(_member: Member) -> bool:
+    return True
+
+
 class Router:
     """The `Intake` of a member. No command is forwarded twice: who gets it from another acts on it or says no.
 
@@ -41,6 +45,8 @@ class Router:
         choose: of members that take streams, the one to which a new one is given; None: there is none.
         keep: makes a command safe whose owner does not answer in time; an exception means that it is not.
         deliver_as: how a command that was kept, and was new, is handed to its owner later: `HOOK` or `STORED`.
+        is_dead: whether a member is dead at whose place nobody listens; by default, always. Where members share a disk,
+            one that lives must keep its streams whatever happened to its address.
 
     Attributes:
         forwarded: counts, by `RESULTS`.
@@ -57,11 +63,13 @@ class Router:
         choose: Callable[[Sequence[Member]], str | None],
         keep: Callable[[StreamCommand], Awaitable[Verdict]],
         deliver_as: str,
+        is_dead: Callable[[Member], Awaitable[bool]] = _as_it_seems,
     ) -> None:
         self.forwarded = Counter(dict.fromkeys(RESULTS, 0))
         self.garbage = 0
         self._members, self._bus, self._ownership, self._lives = members, bus, ownership, lives
         self._choose, self._keep, self._deliver_as = choose, keep, deliver_as
+        self._is_dead = is_dead
         self._kept: dict[str, list[tuple[str, StreamCommand]]] = {}  # by stream, in order
         self._nursery: trio.Nursery
         self._garbage_logged = Throttle(10.0)
@@ -118,10 +126,9 @@ class Router:
         """Forward a command to its stream's owner; None: it is gone, or has no use for a stream that it had once."""
         try:
             verdict = await self._ask(owner.node, HOOK, command)
-        except Nobody:
-            return None
-        except Away:
-            is_dead = self._members.owner(held.own) is None
+        except (Nobody, Away) as silent:
+            is_dead = isinstance(silent, Nobody) and await self._is_dead(owner)
+            is_dead = is_dead or self._members.owner(held.own) is None
             return None if is_dead or not held.is_unfinished else await self._later(command)
         return None if verdict is Verdict.REFUSED and not held.is_unfinished else verdict
 

@@ -28,6 +28,7 @@ from rtmsd.workers.messages import Begin, Peer
 
 CAPACITY: Final = 2**31  # a worker refuses what one process would: see `Supervisor.refusal`
 PATIENCE_S: Final = 20.0  # for the state file to say whose a stream is, before it is connected without that
+DEATH_S: Final = 0.5  # for the parent to tell that a worker died where nobody listens any more
 TOGETHER_S: Final = 5.0
 """So long a worker waits for the others before it takes over streams, and opens its doors: when all start together, the
 quickest would have all that an earlier daemon left, and all that webhooks start meanwhile."""
@@ -88,6 +89,7 @@ class Membership:
             choose=partial(least_loaded, here=given.node),
             keep=self._keep,
             deliver_as=STORED,
+            is_dead=self._is_dead,
         )
         roots = writers.directories
         self._takeover = Takeover(
@@ -109,6 +111,15 @@ class Membership:
         """Make a command safe that is another's to carry out: all have the same state file."""
         others = {app.name for app in self.supervisor.config.apps} - {command.app}
         return await self.supervisor.journal.record(command, others)
+
+    async def _is_dead(self, member: Member) -> bool:
+        """Wait for the parent's word. Somebody may have removed the socket of a worker that goes on writing."""
+        with trio.move_on_after(DEATH_S):
+            seen = self.members.deaths
+            while member.incarnation in self.members.incarnations():
+                seen = await self.members.wait_death(seen)
+            return True
+        return False
 
     def _redirect(self, command: StreamCommand) -> None:
         self.router.redirect(command)

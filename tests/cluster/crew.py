@@ -323,6 +323,7 @@ class Crew:
     Attributes:
         capacity: of each member.
         draining: nodes that take no streams.
+        is_dead: whether a member is believed to be dead where nobody listens.
     """
 
     def __init__(self, nursery: trio.Nursery, *, patience_s: float = 20.0) -> None:
@@ -332,6 +333,7 @@ class Crew:
         self.apps = frozenset({"main", "other"})
         self.capacity = 1000
         self.draining: set[str] = set()
+        self.is_dead: bool = True
         self._nursery, self._patience_s = nursery, patience_s
 
     async def begin(self, *nodes: str) -> None:
@@ -364,6 +366,7 @@ class Crew:
                 choose=partial(least_loaded, here=node),
                 keep=_keep,
                 deliver_as=HOOK,
+                is_dead=self._is_dead,
             )
             takeover = Takeover(members, member, ownership, lives, in_order=_as_they_come)
             mate = Mate(
@@ -384,6 +387,10 @@ class Crew:
             task_status.started()
         for life in lives.lives.values():
             self.zoom.disconnect(life)
+
+    async def _is_dead(self, member: Member) -> bool:
+        await trio.lowlevel.checkpoint()
+        return self.is_dead
 
     def tell(self) -> None:
         """Give all the table, as the parent does."""

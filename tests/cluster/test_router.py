@@ -214,6 +214,23 @@ class TestOwnerGone:
         await trio.sleep(15)
         assert crew.owners("s") == ([asked] if lives_on else [])
 
+    async def test_where_it_may_live_all_the_same_nobody_takes_the_stream_before_its_death_is_known(
+        self, crew: Crew
+    ) -> None:
+        await post(crew, "1", start())
+        owner = await owner_of(crew)
+        asked = others(crew, owner)[0]
+        crew.is_dead = False
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(lambda: crew.kill(owner, unnoticed_s=30))
+            await trio.testing.wait_all_tasks_blocked()
+            assert await post(crew, asked, stop()) is Verdict.NEW
+            await trio.sleep(20)
+            assert crew.owners("s") == []
+            assert crew.state("s") == (owner, True)
+        await trio.sleep(5)
+        assert not crew.state("s")[1]  # and the stop was carried out
+
     async def test_a_stop_that_its_owner_did_not_live_to_act_on_is_acted_on(self, crew: Crew) -> None:
         await post(crew, "1", start())
         owner = await owner_of(crew)

@@ -149,6 +149,16 @@ async def test_a_record_comes_back_whole(journal: LocalJournal, a: Member) -> No
         assert (await a.store.read(stream)).own == mine
 
 
+async def test_a_reason_that_only_a_newer_version_knows_hides_no_stream(journal: LocalJournal, a: Member) -> None:
+    stream = new_id()
+    await a.store.claim(own(a, stream), seen=0)
+    await journal.transact(lambda db: db.execute("UPDATE own SET why = 'gathered', version = 2"))
+    [found] = await a.store.orphans([])
+    assert found == await a.store.read(stream)
+    assert found.own is not None
+    assert (found.own.why, found.own.is_newer) == (Why.OTHER, True)
+
+
 async def test_it_is_forgotten_with_the_tombstone_and_its_token_is_not_used_again(
     journal: LocalJournal, a: Member
 ) -> None:

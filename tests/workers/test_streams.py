@@ -5,6 +5,8 @@ import os
 import random
 import re
 import signal
+import sqlite3
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -88,6 +90,22 @@ async def test_the_streams_of_a_killed_worker_go_on_at_the_other(place: Path) ->
         hit = {session.rtms_stream_id for session, each in zip(sessions, reckonings, strict=False) if each.gaps}
         assert hit <= set(of_dead)
         assert set(sum_of(reckonings).gaps) <= {"daemon_restart"}
+        assert not [violation for session in sessions for violation in session.record.violations]
+        assert await daemon.stop() == 0
+
+
+async def test_a_worker_that_lives_keeps_its_streams_also_when_its_socket_is_removed(place: Path) -> None:
+    """Another that took them would write to the same files."""
+    async with open_stage(place) as stage:
+        sessions = await live(stage, 4)
+        daemon = stage.daemon
+        await trio.Path(f"{daemon.sections['admin']['socket']}.worker-1").unlink()
+        for session in sessions:
+            statuses = [await session.interrupt() for _ in range(6)]  # whichever worker gets it
+            assert set(statuses) == {200}
+        await until_fed(sessions)
+        with closing(sqlite3.connect(daemon.sections["state"]["file"])) as db:
+            assert sorted(db.execute("SELECT node, epoch FROM own")) == [("1", 1), ("1", 1), ("2", 1), ("2", 1)]
         assert not [violation for session in sessions for violation in session.record.violations]
         assert await daemon.stop() == 0
 

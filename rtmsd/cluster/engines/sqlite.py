@@ -5,7 +5,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import attrs
 
@@ -17,6 +17,8 @@ from rtmsd.state.journal import Journal
 from rtmsd.state.owners import Owned, OwnRow
 
 T = TypeVar("T")
+
+_REASONS: Final = {why.value: why for why in Why}
 
 
 class SqliteStore:
@@ -71,7 +73,7 @@ def _held(owned: Owned) -> Held:
     own = Own(
         **{
             **fields,
-            "why": Why(owned.own.why),
+            "why": _REASONS.get(owned.own.why, Why.OTHER),
             "state": TenureState(owned.own.state),
             "more": json.loads(owned.own.more),
             "known": owned.known,

@@ -42,6 +42,7 @@ LAYERS: Final = (
     ("streams.drivers",),
     ("streams",),
     ("cluster",),
+    ("cluster.life",),
     ("cluster.engines",),
     ("cluster.engines.nats",),
     ("webhook", "admin"),

@@ -58,6 +58,7 @@ class ClusterJournal:
         on_claimed: is called when a stream that was begun without the engine is claimed, with its token and epoch. One
             that has no life here, as this process began later, is to be resumed.
         on_lost: is called when a stream turns out to be another's, with the reason: it is to be let go.
+        has_lines: whether log lines of a stream are on their way: its end is told after them, as it fences them.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class ClusterJournal:
         incarnation: str,
         on_claimed: Callable[[str, int, int], None],
         on_lost: Callable[[str, str], None],
+        has_lines: Callable[[str], bool] = lambda rtms_stream_id: False,
         clock_ms: Callable[[], int],
     ) -> None:
         self.local = local
@@ -76,6 +78,7 @@ class ClusterJournal:
         self._engine, self._clock_ms = engine, clock_ms
         self._on_claimed, self._on_lost = on_claimed, on_lost
         self._incarnation = incarnation
+        self._has_lines = has_lines
         self._teller = Teller(engine, node, incarnation)
         self._is_pending = trio.Event()
         self._is_pending.set()  # of the life before, perhaps
@@ -257,6 +260,8 @@ class ClusterJournal:
         part, known = await self._read(rtms_stream_id)
         if part is None or not part.is_pending or known.row is None:
             return True
+        if known.row.closed and part.token and self._has_lines(rtms_stream_id):
+            return False
         try:
             claimed = await self._teller.tell(part, known.row, known)
         except Fenced as fenced:

@@ -26,6 +26,7 @@ class Keeper:
     Attributes:
         claimed: streams that were begun without the engine, and are claimed by now, with token and epoch.
         lost: streams that turned out to be another's.
+        with_lines: streams whose log lines are on their way.
     """
 
     node: str
@@ -36,6 +37,7 @@ class Keeper:
     local: LocalJournal
     claimed: list[tuple[str, int, int]]
     lost: list[str]
+    with_lines: set[str]
 
     async def begin(self, start: StreamCommand) -> int:
         """Claim a new stream, as ownership does."""
@@ -79,6 +81,7 @@ async def live(
     incarnation = f"{node}-{life}"
     claimed: list[tuple[str, int, int]] = []
     lost: list[str] = []
+    with_lines: set[str] = set()
     path = directory / node / "state.sqlite"
     async with (
         engine.join(node, incarnation) as member,
@@ -92,9 +95,11 @@ async def live(
             incarnation=incarnation,
             on_claimed=lambda *stream: claimed.append(stream),
             on_lost=lambda rtms_stream_id, _why: lost.append(rtms_stream_id),
+            has_lines=with_lines.__contains__,
             clock_ms=lambda: NOW_MS,
         )
         if tells:
             nursery.start_soon(journal.run)
-        yield Keeper(node, incarnation, member, journal, KeptStore(member, journal), local, claimed, lost)
+        store = KeptStore(member, journal)
+        yield Keeper(node, incarnation, member, journal, store, local, claimed, lost, with_lines)
         nursery.cancel_scope.cancel()

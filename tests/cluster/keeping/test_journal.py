@@ -234,6 +234,23 @@ async def test_an_end_is_written_once(
         assert again == held
 
 
+async def test_an_end_is_told_after_the_log_lines_that_it_fences(
+    autojump_clock: MockClock, engine: MemoryEngine, tmp_path: Path
+) -> None:
+    async with live(engine, tmp_path) as a:
+        token = await a.begin(start())
+        a.with_lines.add("s")
+        await a.journal.close_stream("s", reason=6, ended_ms=T0_MS + 1000, event_ts=T0_MS)
+        await trio.sleep(5)
+        assert engine.tables.read("s").token == token
+        assert await a.journal.unfinished() == []
+        a.with_lines.clear()
+        await trio.sleep(2)
+        held = engine.tables.read("s")
+        assert held.own is not None
+        assert held.own.state is TenureState.ENDED
+
+
 async def test_a_later_start_opens_a_stream_that_has_ended(
     autojump_clock: MockClock, engine: MemoryEngine, tmp_path: Path
 ) -> None:

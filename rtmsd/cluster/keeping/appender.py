@@ -52,6 +52,7 @@ class _Stream:
         n: of the next append under `token`.
         is_spooled: lines are on disk; what comes goes behind them.
         is_busy: a task looks after it.
+        times_forgotten: what was taken before the latest time is not to be spooled.
     """
 
     waiting: list[tuple[str, str]] = attrs.field(factory=list)
@@ -60,6 +61,7 @@ class _Stream:
     n: int = 0
     is_spooled: bool = False
     is_busy: bool = False
+    times_forgotten: int = 0
     is_full: trio.Event = attrs.field(factory=trio.Event)
 
     def take(self) -> Lines:
@@ -150,6 +152,19 @@ class Appender:
             stream.is_full.set()
         self._wake(rtms_stream_id)
 
+    async def forget(self, rtms_stream_id: str) -> None:
+        """Drop all lines of a stream that was revoked, those on their way included.
+
+        Raises:
+            StorageError: some may still be on disk.
+        """
+        stream = self._streams.get(rtms_stream_id)
+        if stream is not None:
+            stream.waiting.clear()
+            stream.waiting_bytes = 0
+            stream.times_forgotten += 1
+        await self._spool.forget(rtms_stream_id)
+
     def _wake(self, rtms_stream_id: str) -> None:
         stream = self._streams[rtms_stream_id]
         if not stream.is_busy:
@@ -185,8 +200,10 @@ class Appender:
     async def _step(self, rtms_stream_id: str, stream: _Stream) -> bool:
         """Send, or spool, what is next. Returns False when there is no sense in going on at once."""
         if not stream.is_spooled:
-            lines = stream.take()
+            lines, times_forgotten = stream.take(), stream.times_forgotten
             result, sent_as = await self._append(rtms_stream_id, stream, lines, None)
+            if stream.times_forgotten != times_forgotten:
+                return True
             if result is Result.SPOOLED:
                 stream.is_spooled = True
                 await self._to_disk(rtms_stream_id, lines, sent_as)

@@ -23,6 +23,7 @@ from rtmsd.cluster.keeping.turns import Turns
 from rtmsd.cluster.records import Own, TenureState
 from rtmsd.commands import StartStream, StreamCommand, Verdict
 from rtmsd.errors import StorageError
+from rtmsd.http.throttle import Throttle
 from rtmsd.protocol.enums import StopReason
 from rtmsd.state import parts, verdicts
 from rtmsd.state.journal import Journal
@@ -35,6 +36,7 @@ log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 AGAIN_S: Final = 1.0  # between tries to tell the engine
+AT_ONCE: Final = 64  # streams about which it is told
 
 
 class Store(OwnerStore, StreamLog, Protocol):
@@ -79,6 +81,7 @@ class ClusterJournal:
         self._on_claimed, self._on_lost = on_claimed, on_lost
         self._incarnation = incarnation
         self._has_lines = has_lines
+        self._refusals_logged = Throttle(60.0)
         self._teller = Teller(engine, node, incarnation)
         self._is_pending = trio.Event()
         self._is_pending.set()  # of the life before, perhaps
@@ -205,6 +208,15 @@ class ClusterJournal:
                 if reason == StopReason.STREAM_REVOKED:
                     await self.local.expunge(rtms_stream_id)
 
+    async def let_go(self, rtms_stream_id: str) -> None:
+        """Take note that a stream was let go here. One that is another's, as far as the engine says, is forgotten: the
+        next life is not to resume it.
+        """
+        async with self.turns.of(rtms_stream_id):
+            part, _ = await self._read(rtms_stream_id)
+            if part is not None and await self._is_anothers(rtms_stream_id, part):
+                await self._lose(rtms_stream_id, "it was let go")
+
     async def _is_anothers(self, rtms_stream_id: str, part: PartRow) -> bool:
         """Whether another member has claimed a stream of ours, as far as the engine says."""
         try:
@@ -235,13 +247,17 @@ class ClusterJournal:
 
     async def tell_all(self) -> bool:
         """Tell the engine what it does not know yet, and return whether it knows all now."""
-        is_done = True
-        for rtms_stream_id in await self.local.transact(parts.pending):
-            if not self._engine.is_up:
-                return False
-            async with self.turns.of(rtms_stream_id):
-                is_done &= await self._tell_or_lose(rtms_stream_id)
-        return is_done
+        told: list[bool] = []
+        at_once = trio.CapacityLimiter(AT_ONCE)
+
+        async def tell(rtms_stream_id: str) -> None:
+            async with at_once, self.turns.of(rtms_stream_id):
+                told.append(self._engine.is_up and await self._tell_or_lose(rtms_stream_id))
+
+        async with trio.open_nursery() as nursery:
+            for rtms_stream_id in await self.local.transact(parts.pending):
+                nursery.start_soon(tell, rtms_stream_id)
+        return all(told)
 
     async def _tell_or_lose(self, rtms_stream_id: str) -> bool:
         """Tell the engine about a stream. Returns False when it did not answer: it is told later."""
@@ -268,8 +284,13 @@ class ClusterJournal:
             await self._lose(rtms_stream_id, str(fenced))
             raise
         except (EngineError, BadRecord) as error:
-            if not isinstance(error, Away):
-                log.warning("engine does not take a stream", rtms_stream_id=rtms_stream_id, error=str(error))
+            if not isinstance(error, Away) and (more := self._refusals_logged.admit()) is not None:
+                log.warning(
+                    "engine does not take a stream",
+                    rtms_stream_id=rtms_stream_id,
+                    error=str(error),
+                    more_since_last=more,
+                )
             return False
         if claimed is not None:
             await self.hold(rtms_stream_id, claimed.known, token=claimed.token, nonce=part.nonce)

@@ -130,8 +130,9 @@ class Spool:
         await self._delete("rtms_stream_id = ? AND number <= ?", batch.rtms_stream_id, batch.last)
 
     async def forget(self, rtms_stream_id: str) -> None:
-        """Forget all lines of a stream."""
+        """Forget all lines of a stream, and overwrite them."""
         await self._delete("rtms_stream_id = ?", rtms_stream_id)
+        await self._do(lambda db: db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone())
 
     async def _delete(self, which: str, *values: object) -> None:
         def delete(db: sqlite3.Connection) -> int:

@@ -94,6 +94,10 @@ def numbers(logs: Sequence[Placed[Log]]) -> list[int]:
     return [json.loads(line)["n"] for each in without_repeats(logs) for line in each.lines.get("events", ())]
 
 
+def is_anywhere(text: bytes, directory: Path) -> bool:
+    return any(text in path.read_bytes() for path in directory.iterdir())
+
+
 async def test_lines_are_joined_for_half_a_second(
     autojump_clock: MockClock, engine: MemoryEngine, tmp_path: Path
 ) -> None:
@@ -290,3 +294,21 @@ async def test_lines_of_a_stream_that_has_ended_are_dropped(
         del a.tokens["s"]
         await trio.sleep(3)
         assert await a.spool.streams() == []
+
+
+@pytest.mark.parametrize("in_flight", [False, True])
+async def test_lines_of_a_revoked_stream_are_nowhere(
+    autojump_clock: MockClock, engine: MemoryEngine, tmp_path: Path, in_flight: bool
+) -> None:
+    async with live(engine, tmp_path) as a:
+        await a.claim()
+        with engine.failing(Fault.FROZEN if in_flight else Fault.AWAY):
+            a.appender.write("s", "transcript", "secret words")
+            await trio.sleep(0.8 if in_flight else 3)
+            assert in_flight or is_anywhere(b"secret words", tmp_path)
+            a.appender.write("s", "transcript", "secret words")
+            await a.appender.forget("s")
+            await trio.sleep(3)
+            assert (a.spool.waiting_bytes, await a.spool.streams()) == (0, [])
+            assert not is_anywhere(b"secret words", tmp_path)
+            assert not a.appender.has_lines("s") or not in_flight

@@ -251,6 +251,34 @@ async def test_an_end_is_told_after_the_log_lines_that_it_fences(
         assert held.own.state is TenureState.ENDED
 
 
+async def test_a_stream_that_was_let_go_is_forgotten_if_it_is_anothers(
+    autojump_clock: MockClock, engine: MemoryEngine, tmp_path: Path
+) -> None:
+    async with live(engine, tmp_path) as a, live(engine, tmp_path, "b") as b:
+        await a.begin(start())
+        await a.journal.let_go("s")
+        assert [row.rtms_stream_id for row in await a.journal.unfinished()] == ["s"]
+        await b.claim("s", Why.HANDED_OVER)
+        with engine.failing(Fault.AWAY, "a"):
+            await a.journal.let_go("s")
+        assert [row.rtms_stream_id for row in await a.journal.unfinished()] == ["s"]
+        await a.journal.let_go("s")
+        assert await a.journal.unfinished() == []
+
+
+async def test_many_streams_are_told_soon_after_an_outage(
+    autojump_clock: MockClock, engine: MemoryEngine, tmp_path: Path
+) -> None:
+    engine.delay_s = 0.005
+    async with live(engine, tmp_path) as a:
+        with engine.failing(Fault.AWAY):
+            for number in range(300):
+                await a.journal.record(start(f"s{number}"))
+            await trio.sleep(10)
+        await trio.sleep(2)
+        assert len(a.claimed) == 300
+
+
 async def test_a_later_start_opens_a_stream_that_has_ended(
     autojump_clock: MockClock, engine: MemoryEngine, tmp_path: Path
 ) -> None:

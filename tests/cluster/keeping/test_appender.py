@@ -175,6 +175,25 @@ async def test_the_next_life_appends_what_was_left_and_nothing_twice(
         assert numbers(appended(engine)) == list(range(70))
 
 
+async def test_spooled_lines_whose_answer_was_lost_are_not_appended_again_by_the_next_life(
+    autojump_clock: MockClock, engine: MemoryEngine, tmp_path: Path
+) -> None:
+    async with live(engine, tmp_path) as a:
+        a.tokens["s"] = 0
+        await a.write(10)
+        await trio.sleep(3)
+        await a.claim()
+        with engine.failing(Fault.ANSWER_LOST):
+            await trio.sleep(3)
+            assert numbers(appended(engine)) == list(range(10))
+            assert a.spool.waiting_bytes > 0
+    async with live(engine, tmp_path, life=2) as a:
+        await a.claim(epoch=2)
+        await trio.sleep(5)
+        assert a.spool.waiting_bytes == 0
+        assert numbers(appended(engine)) == list(range(10))
+
+
 async def test_an_unclaimed_stream_is_appended_when_it_is_claimed(
     autojump_clock: MockClock, engine: MemoryEngine, tmp_path: Path
 ) -> None:

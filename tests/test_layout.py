@@ -43,6 +43,7 @@ LAYERS: Final = (
     ("streams.drivers",),
     ("streams",),
     ("cluster",),
+    ("cluster.life", "cluster.keeping"),
     ("cluster.engines",),
     ("cluster.engines.nats",),
     ("webhook", "admin"),

@@ -6,6 +6,7 @@ from typing import Final
 import attrs
 import trio
 
+from rtmsd.cluster.liveness import Liveness
 from rtmsd.cluster.records import Own
 
 GIVEN_S: Final = 2.0  # loads come every second, of which the news may be a second old
@@ -35,14 +36,16 @@ class Members:
     Args:
         me: as this process knows itself; the rest follows from the table once that has it.
         streams: returns how many this process has now, which the table knows late.
+        liveness: where members beat: an owner that was not heard yet is taken for living until that says otherwise.
+            None: the table is exact.
 
     Attributes:
         deaths: of incarnations, counted, so that nobody who waits for one misses any.
     """
 
-    def __init__(self, me: Member, streams: Callable[[], int]) -> None:
+    def __init__(self, me: Member, streams: Callable[[], int], liveness: Liveness | None = None) -> None:
         self.deaths = 0
-        self._streams = streams
+        self._streams, self._liveness = streams, liveness
         self._node, self._incarnation = me.node, me.incarnation
         self._living = {me.node: me}
         self._given_s: dict[str, list[float]] = {}
@@ -61,10 +64,26 @@ class Members:
 
     def owner(self, own: Own | None) -> Member | None:
         """Return the living member that wrote this record; None: there is none, or an earlier life of it did."""
-        member = None if own is None else self._living.get(own.node)
-        return member if member is not None and own is not None and member.incarnation == own.incarnation else None
+        if own is None:
+            return None
+        member = self._living.get(own.node)
+        return member if member is not None and member.incarnation == own.incarnation else self._unheard(own)
+
+    def _unheard(self, own: Own) -> Member | None:
+        """Return the owner as it is expected, if it may live all the same. It has room for nothing."""
+        if self._liveness is None or own.node == self._node:
+            return None
+        self._liveness.expect(own.node, own.incarnation)
+        if own.incarnation not in self._liveness.incarnations:
+            return None
+        return Member(node=own.node, incarnation=own.incarnation, capacity=0, is_ready=False)
 
     def incarnations(self) -> frozenset[str]:
+        """Return those that live, as far as is known."""
+        expected = frozenset[str]() if self._liveness is None else self._liveness.incarnations
+        return self._heard() | expected
+
+    def _heard(self) -> frozenset[str]:
         return frozenset(member.incarnation for member in self._living.values())
 
     def update(self, members: Iterable[Member]) -> None:
@@ -72,17 +91,16 @@ class Members:
         living = {member.node: member for member in members}
         if self._node not in living or living[self._node].incarnation != self._incarnation:
             living[self._node] = self._living[self._node]
-        before, self._living = self.incarnations(), living
-        self._count_deaths(len(before - self.incarnations()))
+        before, self._living = self._heard(), living
+        self._count_deaths(len(before - self._heard()))
 
     def died(self, incarnation: str) -> None:
-        """Take a member for dead, until a table has it again. I am not dead."""
-        dead = [
-            node for node, member in self._living.items() if member.incarnation == incarnation and node != self._node
-        ]
-        for node in dead:
-            del self._living[node]
-        self._count_deaths(len(dead))
+        """Take a member for dead, until a table has it again, or one that was expected and not heard. I am not dead."""
+        if incarnation == self._incarnation:
+            return
+        is_heard = incarnation in self._heard()
+        self._living = {node: member for node, member in self._living.items() if member.incarnation != incarnation}
+        self._count_deaths(1 if is_heard or self._liveness is not None else 0)
 
     def give(self, node: str) -> None:
         """Count a stream that is being given to another member, before that one's figures show it."""

@@ -49,6 +49,8 @@ def test_a_new_file_takes_all_steps(db: sqlite3.Connection) -> None:
         "directory",
         "own",
         "deletion",
+        "part",
+        "kept_command",
     }
 
 

@@ -109,6 +109,29 @@ MIGRATIONS: Final[Sequence[Sequence[str]]] = (
         # Recordings that a process is deleting: see `deletions.py`.
         "CREATE TABLE deletion (name TEXT PRIMARY KEY, process TEXT NOT NULL) WITHOUT ROWID",
     ),
+    (
+        # Streams of this member of a cluster: see `parts.py`.
+        """CREATE TABLE part (
+            rtms_stream_id TEXT PRIMARY KEY,
+            token INTEGER NOT NULL,
+            nonce TEXT NOT NULL,
+            is_pending INTEGER NOT NULL
+        ) WITHOUT ROWID""",
+        # A tombstone stays until the engine knows of it.
+        """CREATE TRIGGER part_pending BEFORE DELETE ON stream
+            WHEN EXISTS (SELECT 1 FROM part WHERE rtms_stream_id = OLD.rtms_stream_id AND is_pending)
+            BEGIN SELECT RAISE(IGNORE); END""",
+        """CREATE TRIGGER part_forgotten AFTER DELETE ON stream
+            BEGIN DELETE FROM part WHERE rtms_stream_id = OLD.rtms_stream_id; END""",
+        # Webhooks of which other members, or the engine, do not know yet.
+        """CREATE TABLE kept_command (
+            number INTEGER PRIMARY KEY AUTOINCREMENT,
+            rtms_stream_id TEXT NOT NULL,
+            command BLOB NOT NULL,
+            is_judged INTEGER NOT NULL
+        )""",
+        "CREATE INDEX kept_command_stream ON kept_command (rtms_stream_id)",
+    ),
 )
 
 _READS: Final = (

@@ -1,0 +1,177 @@
+"""Log lines that wait on disk for the engine: in a file of their own, bounded, the oldest go when there are more."""
+
+import json
+import sqlite3
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Final, TypeAlias, TypeVar
+
+import attrs
+import trio
+
+from rtmsd.errors import StorageError
+from rtmsd.state.file.transactions import RunSync
+
+T = TypeVar("T")
+
+Lines: TypeAlias = Mapping[str, tuple[str, ...]]
+"""Lines by the name of their file, as in `records.Log`."""
+
+_MODE: Final = 0o640
+_TABLES: Final = (
+    """CREATE TABLE IF NOT EXISTS batch (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        rtms_stream_id TEXT NOT NULL,
+        lines TEXT NOT NULL,
+        bytes INTEGER NOT NULL,
+        count INTEGER NOT NULL,
+        token INTEGER,
+        n INTEGER
+    )""",
+    "CREATE INDEX IF NOT EXISTS batch_stream ON batch (rtms_stream_id, number)",
+)
+
+
+@attrs.frozen
+class Batch:
+    """The oldest lines of a stream that wait.
+
+    Attributes:
+        last: number of the newest of them.
+        sent_as: token and number under which they were appended, perhaps: the answer did not come.
+    """
+
+    rtms_stream_id: str
+    last: int
+    lines: Lines
+    sent_as: tuple[int, int] | None
+
+
+class Spool:
+    """The file. Methods raise StorageError when the disk refuses.
+
+    Attributes:
+        waiting_bytes: of lines.
+        dropped: lines that went as there were too many, counted.
+    """
+
+    def __init__(self, db: sqlite3.Connection, run_sync: RunSync, limit_bytes: int) -> None:
+        self.dropped = 0
+        self._db, self._run_sync, self._limit_bytes = db, run_sync, limit_bytes
+        self._adding = trio.Lock()  # else two would make room for the same excess
+        (self.waiting_bytes,) = db.execute("SELECT coalesce(sum(bytes), 0) FROM batch").fetchone()
+
+    @classmethod
+    async def open(cls, path: Path, run_sync: RunSync, *, limit_bytes: int) -> "Spool":
+        """Open the file, or make it.
+
+        Args:
+            run_sync: runs what blocks, one at a time.
+        """
+
+        def connect() -> Spool:
+            try:
+                path.touch(mode=_MODE)
+                db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+                db.execute("PRAGMA journal_mode = WAL")
+                db.execute("PRAGMA synchronous = NORMAL")  # what is lost with the machine is in the stream's own files
+                db.execute("PRAGMA secure_delete = ON")
+                for table in _TABLES:
+                    db.execute(table)
+                return cls(db, run_sync, limit_bytes)
+            except (OSError, sqlite3.Error) as error:
+                raise StorageError(f"spool {path}: {error}; if it is damaged, remove it") from error
+
+        spool: Spool = await run_sync(connect)
+        return spool
+
+    async def aclose(self) -> None:
+        await self._run_sync(self._db.close)
+
+    async def streams(self) -> list[str]:
+        """Return the streams of which lines wait."""
+        rows = await self._do(lambda db: db.execute("SELECT DISTINCT rtms_stream_id FROM batch").fetchall())
+        return [rtms_stream_id for (rtms_stream_id,) in rows]
+
+    async def add(self, rtms_stream_id: str, lines: Lines, sent_as: tuple[int, int] | None = None) -> None:
+        """Keep lines behind those of the stream that wait already; the oldest of all go where there is no room."""
+        text = json.dumps(lines)
+        token, n = sent_as or (None, None)
+        values = (rtms_stream_id, text, len(text), sum(map(len, lines.values())), token, n)
+
+        def insert(db: sqlite3.Connection) -> None:
+            db.execute("INSERT INTO batch VALUES (NULL, ?, ?, ?, ?, ?, ?)", values)
+
+        async with self._adding:
+            await self._do(insert)
+            self.waiting_bytes += len(text)
+            if self.waiting_bytes > self._limit_bytes:
+                excess_bytes = self.waiting_bytes - self._limit_bytes
+                freed_bytes, dropped = await self._do(partial(_make_room, excess_bytes=excess_bytes))
+                self.waiting_bytes -= freed_bytes
+                self.dropped += dropped
+
+    async def head(self, rtms_stream_id: str, join_bytes: int) -> Batch | None:
+        """Return the oldest lines of a stream, joined to about so much; None: none wait.
+
+        What was sent together stays together, and alone.
+        """
+        return await self._do(partial(_head, rtms_stream_id=rtms_stream_id, join_bytes=join_bytes))
+
+    async def mark(self, batch: Batch, token: int, n: int) -> None:
+        """Write down as what lines are about to be appended."""
+        values = (token, n, batch.rtms_stream_id, batch.last)
+        mark = "UPDATE batch SET token = ?, n = ? WHERE rtms_stream_id = ? AND number <= ?"
+        await self._do(lambda db: db.execute(mark, values))
+
+    async def remove(self, batch: Batch) -> None:
+        """Forget lines that the engine has."""
+        await self._delete("rtms_stream_id = ? AND number <= ?", batch.rtms_stream_id, batch.last)
+
+    async def forget(self, rtms_stream_id: str) -> None:
+        """Forget all lines of a stream, and overwrite them."""
+        await self._delete("rtms_stream_id = ?", rtms_stream_id)
+        await self._do(lambda db: db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone())
+
+    async def _delete(self, which: str, *values: object) -> None:
+        def delete(db: sqlite3.Connection) -> int:
+            (size_bytes,) = db.execute(f"SELECT coalesce(sum(bytes), 0) FROM batch WHERE {which}", values).fetchone()
+            db.execute(f"DELETE FROM batch WHERE {which}", values)
+            return int(size_bytes)
+
+        self.waiting_bytes -= await self._do(delete)
+
+    async def _do(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        try:
+            result: T = await self._run_sync(partial(work, self._db))
+        except sqlite3.Error as error:
+            raise StorageError(f"spool: {error}") from error
+        return result
+
+
+def _make_room(db: sqlite3.Connection, excess_bytes: int) -> tuple[int, int]:
+    """Delete the oldest lines, so many bytes or a little more; return bytes and lines."""
+    freed_bytes = dropped = last = 0
+    for number, size_bytes, count in db.execute("SELECT number, bytes, count FROM batch ORDER BY number"):
+        if freed_bytes >= excess_bytes:
+            break
+        freed_bytes, dropped, last = freed_bytes + size_bytes, dropped + count, number
+    db.execute("DELETE FROM batch WHERE number <= ?", (last,))
+    return freed_bytes, dropped
+
+
+def _head(db: sqlite3.Connection, rtms_stream_id: str, join_bytes: int) -> Batch | None:
+    joined: dict[str, tuple[str, ...]] = {}
+    size_bytes, last, sent_as = 0, 0, None
+    rows = db.execute(
+        "SELECT number, lines, bytes, token, n FROM batch WHERE rtms_stream_id = ? ORDER BY number", (rtms_stream_id,)
+    )
+    for number, text, row_bytes, token, n in rows:
+        row_as = None if token is None else (token, n)
+        if last and (row_as != sent_as or (row_as is None and size_bytes + row_bytes > join_bytes)):
+            break
+        for stem, lines in json.loads(text).items():
+            joined[stem] = (*joined.get(stem, ()), *lines)
+        size_bytes, last, sent_as = size_bytes + row_bytes, number, row_as
+    return Batch(rtms_stream_id, last, joined, sent_as) if last else None

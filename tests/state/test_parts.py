@@ -1,0 +1,28 @@
+"""Webhooks that are kept for other members: in order, once each, and no more than there is room for."""
+
+import pytest
+
+from rtmsd.errors import StorageError
+from rtmsd.state import parts
+from tests.state.commands import open_memory
+
+
+def test_what_is_kept_comes_back_in_order_and_once() -> None:
+    db = open_memory()
+    assert parts.keep(db, "s", b"2")
+    assert parts.keep(db, "s", b"1")
+    assert not parts.keep(db, "s", b"2")
+    assert parts.keep(db, "t", b"2")
+    assert [(each.rtms_stream_id, each.command) for each in parts.kept(db)] == [("s", b"2"), ("s", b"1"), ("t", b"2")]
+    parts.forget_kept(db, parts.kept(db)[0].number)
+    assert [(each.rtms_stream_id, each.command) for each in parts.kept(db)] == [("s", b"1"), ("t", b"2")]
+
+
+def test_more_than_there_is_room_for_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parts, "MAX_KEPT", 2)
+    db = open_memory()
+    assert parts.keep(db, "s", b"1")
+    assert parts.keep(db, "s", b"2")
+    with pytest.raises(StorageError, match="2 webhooks wait"):
+        parts.keep(db, "s", b"3")
+    assert not parts.keep(db, "s", b"2")  # it is safe

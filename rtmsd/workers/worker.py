@@ -137,7 +137,13 @@ class Worker:
             nursery.start_soon(self._handle_signals)
             with _only_life(given.config.state.file, given.node, given.incarnation):
                 async with (
-                    Holdings.join(given.config, given.state_lock, directories) as holdings,
+                    Holdings.join(
+                        given.config,
+                        given.state_lock,
+                        directories,
+                        set_aside=None if given.set_aside is None else Path(given.set_aside),
+                        salvaged=given.salvaged,
+                    ) as holdings,
                     trio.open_nursery() as looking,
                 ):
                     looking.start_soon(holdings.journal.look_after_file)

@@ -15,6 +15,8 @@ import trio
 from rtmsd.protocol.enums import StopReason
 from rtmsd.simulator import SimSession
 from rtmsd.state import deliveries as queue
+from rtmsd.workers.worker import only_life
+from tests.faults.breakage import fill
 from tests.faults.process import LIMIT_S, Daemon, Stage, open_stage, until
 from tests.faults.reckoning import end_all, manifest_of, recording_of, sum_of
 from tests.faults.workers import TIMING, Play, workers_of, wrong_ends, zombies_of
@@ -207,3 +209,13 @@ async def test_recordings_that_are_moved_away_go_on_anew_at_all_workers(place: P
         assert await daemon.stop() == 0
     assert not total.faults
     assert set(total.gaps) <= {"damaged", "daemon_restart"}
+
+
+async def test_a_worker_starts_on_a_full_disk(small_disk: Path) -> None:
+    state_file = small_disk / "state.sqlite"
+    with only_life(state_file, "1", "ab"):
+        pass
+    os.truncate(small_disk / "state.sqlite.workers" / "1", 0)  # or it has room for the next name
+    fill(small_disk)
+    with only_life(state_file, "1", "cd"):
+        assert (small_disk / "state.sqlite.workers" / "1").exists()

@@ -203,7 +203,7 @@ class Health:
             yield Trouble(TroubleCode.STATE_FILE, journal.trouble)
         set_aside = journal.set_aside
         if set_aside is not None and time.monotonic() - self._began_s < SET_ASIDE_SHOWN_S:
-            found = len(journal.salvaged)
+            found = journal.salvaged
             yield Trouble(
                 TroubleCode.STATE_FILE_DAMAGED,
                 f"the state file was damaged and is kept as {set_aside}; {found} streams could be read from it",

@@ -62,19 +62,27 @@ class Holdings:
     @classmethod
     @asynccontextmanager
     async def join(
-        cls, config: Config, state_lock: Sequence[int], directories: Mapping[Path, Sequence[int]]
+        cls,
+        config: Config,
+        state_lock: Sequence[int],
+        directories: Mapping[Path, Sequence[int]],
+        *,
+        set_aside: Path | None,
+        salvaged: int,
     ) -> AsyncIterator[Self]:
         """Open, as a worker, what the parent holds.
 
         Args:
             state_lock: inherited descriptors of the lock on the state file.
             directories: the same of the directories of recordings.
+            set_aside, salvaged: what the parent knows of a damaged state file; see `Journal`.
 
         Raises:
             StorageError: something cannot be read or written.
         """
         with Directories.inherited(directories) as inherited:
             async with contextlib.aclosing(await LocalJournal.join(config.state.file, state_lock)) as journal:
+                journal.database.set_aside, journal.salvaged = set_aside, salvaged
                 yield cls(inherited, journal)
 
     async def look_after(self, librarian: Librarian, deliveries: Deliveries, config: Callable[[], Config]) -> None:
@@ -131,7 +139,7 @@ async def _recover_streams(journal: LocalJournal, directories: Directories) -> N
             "the state file was damaged and is set aside" if database.set_aside else "the state file was missing",
             path=str(database.path),
             set_aside=None if database.set_aside is None else str(database.set_aside),
-            salvaged=len(journal.salvaged),
+            salvaged=journal.salvaged,
             from_recordings=len(rows),
         )
 

@@ -60,8 +60,8 @@ class Journal(Protocol):
         """Where a damaged file was moved at the start; None: it was sound."""
 
     @property
-    def salvaged(self) -> Sequence[StreamRow]:
-        """The streams that could be read from that one."""
+    def salvaged(self) -> int:
+        """The number of streams that could be read from that one."""
 
     @property
     def trouble(self) -> str | None:
@@ -134,7 +134,7 @@ class LocalJournal:
 
     Attributes:
         database: the file.
-        salvaged: the streams that could be read from a damaged one.
+        salvaged: the number of streams that could be read from a damaged one.
     """
 
     def __init__(
@@ -145,7 +145,7 @@ class LocalJournal:
         close_thread: Callable[[], None] = lambda: None,
     ) -> None:
         self.database = database
-        self.salvaged: Sequence[StreamRow] = ()
+        self.salvaged = 0
         self._transactions = Transactions(database, run_sync)
         self._lost: str | None = None
         self._close_thread = close_thread
@@ -177,8 +177,9 @@ class LocalJournal:
             if is_shared:
                 await journal.transact(deletions.forget_all)
             if journal.set_aside is not None:
-                journal.salvaged = await journal._transactions.in_turn(partial(salvage, journal.set_aside))
-                await journal.adopt(journal.salvaged)
+                rows = await journal._transactions.in_turn(partial(salvage, journal.set_aside))
+                journal.salvaged = len(rows)
+                await journal.adopt(rows)
         except BaseException:
             await journal.aclose()
             raise

@@ -72,6 +72,8 @@ class Begin:
         workers: how many there are to be.
         sockets: descriptors of listening sockets, by the name of their door.
         state_lock: descriptors of the lock on the state file.
+        set_aside: where the parent moved a damaged state file; None: it was sound.
+        salvaged: the number of streams that could be read from that one.
         directories: descriptors of the locks on directories of recordings, by path.
         members: those that live now, the receiver among them.
         is_draining: no new streams, by order of an operator.
@@ -86,6 +88,8 @@ class Begin:
     config: Config = field(converter=_configuration, repr=False)
     sockets: Mapping[str, Sequence[int]] = field(validator=_DESCRIPTORS)
     state_lock: Sequence[int] = field(validator=validators.deep_iterable(_NUMBER))
+    set_aside: str | None = field(validator=validators.optional(_TEXT))
+    salvaged: int = field(validator=_NUMBER)
     directories: Mapping[str, Sequence[int]] = field(validator=_DESCRIPTORS)
     members: "tuple[Peer, ...]" = field(converter=_peers)
     workers: int = field(validator=_NUMBER)

@@ -171,6 +171,8 @@ class Parent:
             workers=len(self.workers),
             sockets=sockets,
             state_lock=state_lock,
+            set_aside=None if holdings.journal.set_aside is None else str(holdings.journal.set_aside),
+            salvaged=holdings.journal.salvaged,
             directories=directories,
             members=self._peers(),
             is_draining=self._is_draining,

@@ -136,9 +136,15 @@ class Worker:
             nursery.start_soon(self._channel.send_posted)
             nursery.start_soon(self._listen)
             nursery.start_soon(self._handle_signals)
-            with _only_life(given.config.state.file, given.node, given.incarnation):
+            with only_life(given.config.state.file, given.node, given.incarnation):
                 async with (
-                    Holdings.join(given.config, given.state_lock, directories) as holdings,
+                    Holdings.join(
+                        given.config,
+                        given.state_lock,
+                        directories,
+                        set_aside=None if given.set_aside is None else Path(given.set_aside),
+                        salvaged=given.salvaged,
+                    ) as holdings,
                     trio.open_nursery() as looking,
                 ):
                     looking.start_soon(holdings.journal.look_after_file)
@@ -310,7 +316,7 @@ class Worker:
 
 
 @contextlib.contextmanager
-def _only_life(state_file: Path, node: str, incarnation: str) -> Iterator[None]:
+def only_life(state_file: Path, node: str, incarnation: str) -> Iterator[None]:
     """Hold the lock on a file of this worker's own, to the end of the process however it ends: as long as one life of a
     worker is not over, no other begins, which would answer on the same socket.
 
@@ -324,10 +330,11 @@ def _only_life(state_file: Path, node: str, incarnation: str) -> Iterator[None]:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o640)
             undo.callback(os.close, descriptor)
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, f"{os.getpid()} {incarnation}\n".encode(), 0)
         except BlockingIOError as error:
             raise StorageError(f"{path}: an earlier life of worker {node} is not over") from error
         except OSError as error:
             raise StorageError(f"{path}: {error.strerror}") from error
+        with contextlib.suppress(OSError):  # a full disk: the lock holds, its holder stays unnamed
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()} {incarnation}\n".encode(), 0)
         yield

@@ -1,8 +1,10 @@
-"""Failures of networks and servers, and the recovery of a stream."""
+"""Failures of networks, servers and disks, and the recovery of a stream."""
 
+import contextlib
 import inspect
 from collections import Counter
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Final
 
 import trio
@@ -97,3 +99,12 @@ def is_whole(session: SimSession) -> bool:
     """Whether all three connections are there, and none is dead."""
     connections = session.connections()
     return len(connections) == 3 and all(connection.wire.state is WireState.OPEN for connection in connections)
+
+
+def fill(disk: Path) -> Path:
+    """Fill the disk. Returns the file to delete."""
+    ballast = disk / "ballast"
+    with contextlib.suppress(OSError), ballast.open("ab", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+    return ballast

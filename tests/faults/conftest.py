@@ -1,6 +1,7 @@
 """Stages in short-named directories: a Unix socket's path may not be long."""
 
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -32,3 +33,15 @@ def show(capsys: pytest.CaptureFixture[str]) -> Callable[..., None]:
             print("", *figures, sep="\n  ")
 
     return show
+
+
+@pytest.fixture
+def small_disk(place: Path) -> Iterator[Path]:
+    """Yield a real file system of 2 MB, where mounting is permitted."""
+    mount = place / "disk"
+    mount.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=2m,mode=0750", "tmpfs", str(mount)]
+    if shutil.which("mount") is None or subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("file systems cannot be mounted here; the refusing disk is tested all the same")
+    yield mount
+    subprocess.run(["umount", "--lazy", str(mount)], check=True)

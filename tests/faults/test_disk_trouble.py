@@ -1,9 +1,6 @@
 """Disks that are full, broken, read-only, slow or stuck: the daemon stays up, reports it, and recovers with them."""
 
-import contextlib
-import shutil
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,22 +8,11 @@ import trio
 
 from rtmsd.protocol.enums import StopReason
 from rtmsd.simulator import Timing
+from tests.faults.breakage import fill
 from tests.faults.process import Stage, is_machine_busy, open_stage, until
 from tests.faults.reckoning import end_all, manifest_of, percentile, recording_of, sum_of
 
 SAID_WITHIN_S = 5
-
-
-@pytest.fixture
-def small_disk(place: Path) -> Iterator[Path]:
-    """Yield a real file system of 2 MB, where mounting is permitted."""
-    mount = place / "disk"
-    mount.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=2m,mode=0750", "tmpfs", str(mount)]
-    if shutil.which("mount") is None or subprocess.run(command, capture_output=True, check=False).returncode:
-        pytest.skip("file systems cannot be mounted here; the refusing disk is tested all the same")
-    yield mount
-    subprocess.run(["umount", "--lazy", str(mount)], check=True)
 
 
 class Control:
@@ -78,15 +64,6 @@ async def test_a_disk_that_fills_up_and_is_cleaned(
     assert total.recorded
     assert total.gaps["dropped"] or full_s < 20
     assert len(session.record.handshakes) == 3
-
-
-def fill(disk: Path) -> Path:
-    """Fill the disk. Returns the file to delete."""
-    ballast = disk / "ballast"
-    with contextlib.suppress(OSError), ballast.open("ab", buffering=0) as file:
-        while True:
-            file.write(bytes(4096))
-    return ballast
 
 
 @pytest.mark.parametrize("how", ["kill", "stop"])

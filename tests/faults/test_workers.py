@@ -15,8 +15,10 @@ import trio
 from rtmsd.protocol.enums import StopReason
 from rtmsd.simulator import SimSession
 from rtmsd.state import deliveries as queue
+from rtmsd.workers.worker import only_life
+from tests.faults.breakage import fill
 from tests.faults.process import LIMIT_S, Daemon, Stage, open_stage, until
-from tests.faults.reckoning import end_all, recording_of, sum_of
+from tests.faults.reckoning import end_all, manifest_of, recording_of, sum_of
 from tests.faults.workers import TIMING, Play, workers_of, wrong_ends, zombies_of
 
 
@@ -169,3 +171,51 @@ async def test_rounds_of_faults(place: Path) -> None:
 @pytest.mark.parametrize("seed", range(4, 8))
 async def test_a_hundred_rounds_of_faults(place: Path, show: Callable[..., None], seed: int) -> None:
     show(await play(place, rounds=100, workers=2 + seed % 3, streams=20, seed=seed))
+
+
+async def test_a_damaged_state_file_is_said_by_all_workers(place: Path) -> None:
+    async with open_stage(place, timing=TIMING) as stage:
+        daemon = stage.daemon
+        [session] = await live(stage, 1)
+        await until(lambda: list(daemon.recordings.glob("*/*/stream.json")))
+        assert await daemon.stop() == 0
+        state = Path(daemon.sections["state"]["file"])
+        await trio.to_thread.run_sync(state.write_bytes, b"\0" * 5000)
+        await daemon.start()
+        line = await daemon.until_logged("the state file was damaged and is set aside")
+        for _ in range(4):  # whichever worker answers
+            status = await daemon.status()
+            assert status["state"]["set_aside"] == line["set_aside"]
+            assert "state_file_damaged" in codes(status)
+        await daemon.until_all_ended()
+        assert manifest_of(recording_of(daemon.recordings, session))["state"] == "failed"
+        assert await daemon.stop() == 0
+
+
+async def test_recordings_that_are_moved_away_go_on_anew_at_all_workers(place: Path) -> None:
+    async with open_stage(place, timing=TIMING) as stage:
+        daemon = stage.daemon
+        sessions = await live(stage)
+        await until(lambda: len(list(daemon.recordings.glob("*/*/audio/*.wav"))) >= 4)
+        await trio.sleep(1)
+        await trio.to_thread.run_sync(daemon.recordings.rename, place / "away")
+        await daemon.until_logged("files of a recording were damaged by others", count=4)
+        await daemon.until_logged("recording directory was replaced; the new one is locked")
+        os.kill(workers_of(daemon.pid)["1"], signal.SIGKILL)
+        await daemon.until_logged("worker ready", count=2, worker="1")
+        another = await stage.zoom.start_session()
+        await another.wait_reconnected()
+        total = sum_of(await end_all(daemon, [*sessions, another]))
+        assert await daemon.stop() == 0
+    assert not total.faults
+    assert set(total.gaps) <= {"damaged", "daemon_restart"}
+
+
+async def test_a_worker_starts_on_a_full_disk(small_disk: Path) -> None:
+    state_file = small_disk / "state.sqlite"
+    with only_life(state_file, "1", "ab"):
+        pass
+    os.truncate(small_disk / "state.sqlite.workers" / "1", 0)  # or it has room for the next name
+    fill(small_disk)
+    with only_life(state_file, "1", "cd"):
+        assert (small_disk / "state.sqlite.workers" / "1").exists()

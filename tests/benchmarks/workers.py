@@ -16,7 +16,7 @@ from tests.benchmarks.frames import AUDIO_BYTES, CLOCK_BYTES, PERIOD_BYTES
 from tests.benchmarks.loads import WORKERS, Load
 from tests.benchmarks.measure import PATIENCE_S, SETTLE_S, Certificates, stage
 from tests.benchmarks.posting import Webhook
-from tests.benchmarks.processes import wait_until
+from tests.benchmarks.processes import cpu_s, wait_until, waited_for_core_s
 
 _PERIOD_MS: Final = 20
 _AGAIN_READY_S: Final = 30.0
@@ -29,7 +29,8 @@ _PATTERN: Final = bytes(range(PERIOD_BYTES))  # in each payload behind its clock
 def killed_worker(certificates: Certificates, streams: int = 200) -> dict[str, Any]:
     """SIGKILL of the busier of two workers beneath paced streams: when are its streams back, and what was lost?
 
-    Judged by the files: each payload has the time of its sending in it.
+    Loss is judged by the files: each payload has the time of its sending in it. `survivor_cpu_ms` is what the other
+    worker took until all were back; for `survivor_waited_ms` of that time it was ready to run, and had no core.
     """
     with stage(Load(streams, _PERIOD_MS, workers=WORKERS), certificates) as on:
         on.zoom.pace("audio", _PERIOD_MS)
@@ -37,11 +38,15 @@ def killed_worker(certificates: Certificates, streams: int = 200) -> dict[str, A
         owned = _owners(on.daemon, on.streams)
         victim = Counter(owned.values()).most_common(1)[0][0]
         orphans = {stream for stream, worker in owned.items() if worker == victim}
-        pid = _pids(on.daemon)[victim]
+        pids = _pids(on.daemon)
+        pid = pids.pop(victim)
+        (survivor,) = pids.values()
+        survivor_s = cpu_s(survivor), waited_for_core_s(survivor)
         os.kill(pid, signal.SIGKILL)
         killed_ns = time.monotonic_ns()
         time.sleep(0.05)  # the sockets of the dead are closed
         on.zoom.wait_ready(streams, PATIENCE_S)
+        survivor_cpu_s, survivor_waited_s = cpu_s(survivor) - survivor_s[0], waited_for_core_s(survivor) - survivor_s[1]
         ready_ns = on.zoom.ready()
         wait_until(lambda: pid != _pids(on.daemon).get(victim) is not None, _AGAIN_READY_S, "new life of the worker")
         time.sleep(SETTLE_S)
@@ -57,6 +62,8 @@ def killed_worker(certificates: Certificates, streams: int = 200) -> dict[str, A
         "orphans": len(orphans),
         "back_p50_ms": percentile(back_ms, 50),
         "back_p99_ms": percentile(back_ms, 99),
+        "survivor_cpu_ms": 1000 * survivor_cpu_s,
+        "survivor_waited_ms": 1000 * survivor_waited_s,
         "lost_p50_ms": percentile([lost_ms[stream] for stream in orphans], 50),
         "lost_max_ms": max(lost_ms[stream] for stream in orphans),
         "others_lost_ms": sum(lost_ms[stream] for stream in on.streams if stream not in orphans),

@@ -183,8 +183,8 @@ class Worker:
             with open_socket(worker_socket(sockets, given.node)) as listener:
                 answer = partial(self._membership.bus.run, listener, lambda _stream: fleet.local.respond, server=SERVER)
                 await nursery.start(answer)
-                self._apply(backend)  # before others give streams to this worker: it may be draining
                 await nursery.start(self._membership.run, lambda: self._post(Joined()))
+                self._apply(backend)
                 task_status.started(Doors(self._membership.router, fleet.answer, fleet.metrics))
                 await trio.sleep_forever()
 

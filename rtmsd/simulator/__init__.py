@@ -20,12 +20,16 @@ answers the handshake by `stream/checks.py`, pure functions after the protocol n
 table. `Links` holds the connections whose handshake succeeded, `Watch` asks for keep-alives, `Windows` end a stream
 whose client stays away. What a handshake is granted may differ from what it asks for (`Answers`).
 
+**Webhooks.** The `WebhookSender` signs each and repeats it as Zoom does. Zoom knows one URL; where several are given, a
+`Balancer` stands before them.
+
 **The record.** Every media message carries a token; the wire settles it with a `Fate`: sent, in flight at a reset,
 lost on a dead wire, or discarded. A discarded audio packet goes out on the next connection, as from Zoom's buffer. So
 `Record` says of every packet whether it must, may or cannot be in the daemon's files: tests and demo compare with it,
 never with the daemon's own counters. Marked packets and frames name themselves: `marks.find_marks`, `opus.opus_mark`
 and `frames.read_counter` find each one in a file. Breaches of the protocol by the client are `Violation`s in the same
-record.
+record. It also has the peer of each connection, so that `tenures`, `two_at_once` and `contests` judge a client that is
+several processes: who held a stream when, and who came while it was held.
 
 **Time.** Only `ZoomClock` gives times on the wire. `speed` shortens all of Zoom's delays and windows; the few limits of
 a local machine (upgrade, webhook answer) stay in local seconds.
@@ -34,16 +38,18 @@ a local machine (upgrade, webhook answer) stay in local seconds.
 retries; a connection has a nursery with its reader and its writer. A client's mistake ends at most its connection, and
 leaving `open_simulator` cancels everything.
 
-**Invariants.** A stream has at most one signaling connection, and one media connection for each medium; a packet is
-never handed over twice unless `repeat_audio` asks for it; no keep-alive timestamp is used twice in a session.
+**Invariants.** A stream has at most one signaling connection, and one media connection for each medium: a second one
+for signaling is refused or evicts the first (`DuplicateSignaling`). A packet is never handed over twice unless
+`repeat_audio` asks for it; no keep-alive timestamp is used twice in a session.
 
 Wings, each importing only those before it: `model`, `wire`, `media`, `stream`, `server`, `scenario`, `cli`.
 """
 
 from rtmsd.simulator.model.answers import Answers, AudioAnswer, PictureAnswer
 from rtmsd.simulator.model.fate import ARRIVED, Fate
-from rtmsd.simulator.model.record import Record
-from rtmsd.simulator.model.settings import Dialect, Person, SimulatorSettings, Timing, Tone
+from rtmsd.simulator.model.record import Peer, Record
+from rtmsd.simulator.model.settings import Dialect, DuplicateSignaling, Person, SimulatorSettings, Timing, Tone
+from rtmsd.simulator.model.tenures import Tenure, contests, tenures, two_at_once
 from rtmsd.simulator.scenario.scenario import Scenario, ScenarioError, Step, built_in, load, play
 from rtmsd.simulator.server.server import Simulator, open_simulator
 from rtmsd.simulator.stream.session import SimSession
@@ -55,7 +61,9 @@ __all__ = [
     "AudioAnswer",
     "Cut",
     "Dialect",
+    "DuplicateSignaling",
     "Fate",
+    "Peer",
     "Person",
     "PictureAnswer",
     "Record",
@@ -65,10 +73,14 @@ __all__ = [
     "Simulator",
     "SimulatorSettings",
     "Step",
+    "Tenure",
     "Timing",
     "Tone",
     "built_in",
+    "contests",
     "load",
     "open_simulator",
     "play",
+    "tenures",
+    "two_at_once",
 ]

@@ -165,6 +165,13 @@ async def ask(websocket: WebSocketConnection, message: dict[str, Any]) -> dict[s
     return answer
 
 
+async def eventually(condition: Callable[[], object]) -> None:
+    """Wait for a condition without a message to announce it."""
+    with trio.fail_after(10):
+        while not condition():  # noqa: ASYNC110
+            await trio.sleep(0.005)
+
+
 @attrs.define
 class Endpoint:
     """A webhook endpoint that keeps (headers, body) of each request and answers with the next of `statuses`, or 200."""
@@ -202,11 +209,20 @@ class Endpoint:
                 await self.news.park()
 
 
+@asynccontextmanager
+async def open_endpoints(count: int) -> AsyncIterator[list[Endpoint]]:
+    """Serve so many endpoints."""
+    async with trio.open_nursery() as nursery:
+        endpoints = []
+        for _ in range(count):
+            listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+            endpoints.append(Endpoint(f"http://127.0.0.1:{listeners[0].socket.getsockname()[1]}/webhook"))
+            nursery.start_soon(trio.serve_listeners, endpoints[-1].serve, listeners)
+        yield endpoints
+        nursery.cancel_scope.cancel()
+
+
 @pytest.fixture
 async def endpoint() -> AsyncIterator[Endpoint]:
-    async with trio.open_nursery() as nursery:
-        listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
-        endpoint = Endpoint(f"http://127.0.0.1:{listeners[0].socket.getsockname()[1]}/webhook")
-        nursery.start_soon(trio.serve_listeners, endpoint.serve, listeners)
+    async with open_endpoints(1) as [endpoint]:
         yield endpoint
-        nursery.cancel_scope.cancel()

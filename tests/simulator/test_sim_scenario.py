@@ -125,6 +125,7 @@ def test_media_have_the_names_of_the_configuration() -> None:
     [
         ('id_key = "call_id"', "id_key: 'call_id' is not one of webinar_uuid, meeting_uuid"),
         ('addresses = "quic"', "addresses: 'quic' is not one of ws, srt"),
+        ('duplicate_signaling = "evikt"', "duplicate_signaling: 'evikt' is not one of refuse, evict"),
         ("protocol_version = true", "protocol_version must be a number"),
         ("details = 1", "details must be a table"),
         ('step = [{ at_s = 1, do = "voice_event", event_type = 30, fields = 1 }]', "fields: must be a table"),

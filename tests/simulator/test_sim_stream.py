@@ -3,7 +3,7 @@
 import itertools
 import json
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
@@ -28,7 +28,7 @@ from rtmsd.simulator import (
 )
 from rtmsd.simulator.media.marks import find_marks
 from rtmsd.simulator.model.record import StrayConnection
-from tests.simulator.conftest import Client
+from tests.simulator.conftest import Client, eventually
 
 SETTINGS = SimulatorSettings(speed=20, tone=Tone.MARKED, close_s=10)
 
@@ -47,13 +47,6 @@ def sent(session: SimSession) -> list[tuple[int, int, bytes]]:
 
 def is_older_than(session: SimSession, age_ms: int) -> bool:
     return session.now_ms > session.started_ms + age_ms
-
-
-async def eventually(condition: Callable[[], object]) -> None:
-    """Wait for a condition without a message to announce it."""
-    with trio.fail_after(10):
-        while not condition():  # noqa: ASYNC110
-            await trio.sleep(0.005)
 
 
 async def until_ended(session: SimSession) -> None:

@@ -5,12 +5,12 @@ import math
 import os
 import ssl
 from pathlib import Path
-from typing import Final
+from typing import Final, get_args
 from urllib.parse import urlsplit
 
 import httpx
 
-from rtmsd.simulator.model.settings import SimulatorSettings, Tone
+from rtmsd.simulator.model.settings import DuplicateSignaling, SimulatorSettings, Tone, WebhookRoute
 
 CLIENT_SECRET: Final = "RTMSD_CLIENT_SECRET"  # of the environment
 WEBHOOK_SECRET: Final = "RTMSD_WEBHOOK_SECRET"
@@ -34,8 +34,22 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--webhook-url",
         type=_web_url,
+        action="append",
         metavar="URL",
-        help="where to post webhooks; without it the URL to connect to is printed",
+        help="where to post webhooks; without it the URL to connect to is printed. Given several times, a balancer "
+        "stands in front of the URLs",
+    )
+    parser.add_argument(
+        "--webhook-route",
+        choices=get_args(WebhookRoute),
+        default=defaults.webhook_route,
+        help="the balancer's choice among several URLs (%(default)s)",
+    )
+    parser.add_argument(
+        "--webhook-failover",
+        action="store_true",
+        help="the balancer tries the next URL after a 5xx, without a connection, and without an answer within "
+        f"{defaults.webhook_try_s:g} s; Zoom itself sends again only after minutes",
     )
     parser.add_argument("--client-id", default=defaults.client_id, metavar="ID", help="(%(default)s)")
     parser.add_argument("--client-secret", metavar="SECRET", help=f"default: ${CLIENT_SECRET}, or one that is printed")
@@ -58,6 +72,18 @@ def build_parser() -> argparse.ArgumentParser:
         help="serve wss:// with the CA in this file, made if need be; its key is in CA.PEM.key",
     )
     parser.add_argument("--webhook-ca", metavar="CA.PEM", type=_ca_file, help="a CA for the webhook URL")
+    parser.add_argument(
+        "--duplicate-signaling",
+        choices=get_args(DuplicateSignaling),
+        default=defaults.duplicate_signaling,
+        help="what a second signaling connection of a stream meets: refused with status 8, or it evicts the first "
+        "(%(default)s; a scenario may say otherwise)",
+    )
+    parser.add_argument(
+        "--name-processes",
+        action="store_true",
+        help="say which process of this machine held a stream, where its connections come from several",
+    )
     parser.add_argument("--lenient", action="store_true", help="accept what only Zoom's samples do")
     parser.add_argument("--marked", action="store_true", help="audio that numbers its packets instead of speech")
     parser.add_argument("--list", action="store_true", help="list the scenarios")
@@ -70,6 +96,8 @@ def settings_of(arguments: argparse.Namespace) -> SimulatorSettings:
     defaults = SimulatorSettings()
     return SimulatorSettings(
         webhook_url=arguments.webhook_url,
+        webhook_route=arguments.webhook_route,
+        webhook_failover=arguments.webhook_failover,
         webhook_ca_file=arguments.webhook_ca,
         client_id=arguments.client_id,
         host=arguments.host or (defaults.host if arguments.tls is None else TLS_HOST),
@@ -77,6 +105,8 @@ def settings_of(arguments: argparse.Namespace) -> SimulatorSettings:
         tls=arguments.tls is not None,
         ca_file=arguments.tls,
         speed=arguments.speed,
+        duplicate_signaling=arguments.duplicate_signaling,
+        name_processes=arguments.name_processes,
         strict=not arguments.lenient,
         tone=Tone.MARKED if arguments.marked else Tone.SPEECH,
         client_secret=arguments.client_secret or os.environ.get(CLIENT_SECRET) or defaults.client_secret,

@@ -12,6 +12,7 @@ from rtmsd.simulator.cli.arguments import build_parser, settings_of
 from rtmsd.simulator.cli.interruption import cancel_at_signal
 from rtmsd.simulator.cli.reporter import Reporter, Say, print_line
 from rtmsd.simulator.model.settings import SimulatorSettings
+from rtmsd.simulator.model.tenures import tenures
 from rtmsd.simulator.scenario.scenario import Scenario, Step, built_in, load, play
 from rtmsd.simulator.server.server import Simulator, open_simulator
 from rtmsd.simulator.stream.session import SimSession
@@ -89,7 +90,7 @@ async def _perform(simulator: Simulator, scenario: Scenario, sessions: int, say:
     )
     if settings.ca_file is not None:
         say("TLS", ca_file=str(settings.ca_file))
-    if settings.webhook_url is not None and await simulator.validate_endpoint():
+    if settings.webhook_url and await simulator.validate_endpoint():
         say("endpoint validated")
     async with trio.open_nursery() as nursery:
         for _ in range(sessions):
@@ -108,7 +109,7 @@ async def _play(simulator: Simulator, scenario: Scenario, say: Say) -> None:
             session_id=session.session_id,
             signaling_url=session.signaling_url,
             webhook_status=started.status,
-            webhook_error=started.error if simulator.settings.webhook_url is not None else None,
+            webhook_error=started.error if started.url else None,
         )
 
     session = await play(simulator, scenario, announce, greet)
@@ -119,4 +120,8 @@ async def _play(simulator: Simulator, scenario: Scenario, say: Say) -> None:
 def _sum_up(session: SimSession, say: Say) -> None:
     """Print the totals of a session, also of one left open by a signal or by a scenario without a stop."""
     text = "session ended" if session.ended.is_set() else "session left open"
-    say(text, rtms_stream_id=session.rtms_stream_id, **session.record.summary())
+    held_by = [
+        {"peer": each.peer.address, "pid": each.peer.pid, "from_ms": each.from_ms, "to_ms": each.to_ms}
+        for each in tenures(session.record)
+    ]
+    say(text, rtms_stream_id=session.rtms_stream_id, **session.record.summary(), held_by=held_by)

@@ -45,9 +45,12 @@ class Reporter:
         match notice:
             case WebhookDelivery(kind=kind) if kind in _JUDGED:
                 self._latest[notice.event, notice.event_ts] = notice
-                if not _is_accepted(notice):
-                    why = _status_or_error(notice)
-                    self.say("webhook not accepted", event=notice.event, why=why, remedy=_remedy(notice))
+                tries = [f"{each.url}: {each.why}" for each in notice.failed_tries] or None
+                where = {"event": notice.event, "url": notice.url, "failed_tries": tries}
+                if not notice.is_accepted:
+                    self.say("webhook not accepted", **where, why=notice.outcome, remedy=_remedy(notice))
+                elif tries:
+                    self.say("webhook failed over", **where)
             case Handshake() if notice.status_code != 0:
                 about = (notice.kind, notice.status_code, notice.reason)
                 if self._is_new(rtms_stream_id, *about):
@@ -72,9 +75,9 @@ class Reporter:
     def failed_webhooks(self) -> list[str]:
         """Return a line for each event that was never accepted, with the remedy."""
         return [
-            f"{each.event} was not accepted: {_status_or_error(each)}: {_remedy(each)}"
+            f"{each.event} was not accepted: {each.outcome}: {_remedy(each)}"
             for each in self._latest.values()
-            if not _is_accepted(each)
+            if not each.is_accepted
         ]
 
     def _is_new(self, *about: object) -> bool:
@@ -103,14 +106,6 @@ def _in_words(value: object) -> str:
         case tuple():
             return " ".join(map(str, value))
     return str(value)
-
-
-def _is_accepted(delivery: WebhookDelivery) -> bool:
-    return delivery.status is not None and 200 <= delivery.status < 300 and not delivery.error
-
-
-def _status_or_error(delivery: WebhookDelivery) -> str:
-    return delivery.error or f"status {delivery.status}"
 
 
 def _remedy(delivery: WebhookDelivery) -> str:

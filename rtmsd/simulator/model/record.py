@@ -6,7 +6,7 @@ machine.
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import attrs
 
@@ -44,12 +44,36 @@ class KeepAlive:
     sequence_echoed: bool | None = None
 
 
+@attrs.frozen
+class Peer:
+    """The client's end of a connection. `pid` is its process, where the settings ask for it and this machine has it."""
+
+    host: str
+    port: int
+    pid: int | None = None
+
+    def is_another_process(self, other: "Peer") -> bool:
+        """Whether the two are known to be different processes."""
+        return self.pid is not None and other.pid is not None and self.pid != other.pid
+
+    @property
+    def address(self) -> str:
+        """Return host and port as a URL has them, IPv6 in brackets."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+UNKNOWN: Final = Peer("", 0)
+"""The peer of a connection that was gone before it could be asked for its address."""
+
+
 @attrs.frozen(kw_only=True)
 class Handshake:
     """A message 1 or 3 and its answer.
 
     Attributes:
         media_type: the granted bits, 0 for signaling.
+        rival: the number of the signaling connection that was live when this second one came with all that it needs:
+            the rival stayed and this one was refused, or this one evicted it.
         lenient: it was refused, and a lenient server (`SimulatorSettings.strict`) would have accepted it.
     """
 
@@ -61,6 +85,8 @@ class Handshake:
     at_ms: int
     path: str
     lenient: bool = False
+    peer: Peer = UNKNOWN
+    rival: int | None = None
 
 
 @attrs.define(kw_only=True)
@@ -78,6 +104,7 @@ class ConnectionSpan:
     flows_ms: int | None = None
     closed_ms: int | None = None
     why: str | None = None
+    peer: Peer = UNKNOWN
 
 
 @attrs.frozen(kw_only=True)
@@ -89,12 +116,22 @@ class ControlMessage:
     fields: Mapping[str, Any]
 
 
+@attrs.frozen
+class FailedTry:
+    """A URL that a balancer gave up for the next one, and why."""
+
+    url: str
+    why: str
+
+
 @attrs.frozen(kw_only=True)
 class WebhookDelivery:
     """One POST of a webhook. `kind` is "genuine", "retry", "duplicate", "forged" or "challenge".
 
     Attributes:
         status: None without an answer; `error` says why.
+        url: that this is the outcome of; "" without one.
+        failed_tries: those before it (`SimulatorSettings.webhook_failover`).
     """
 
     event: str
@@ -105,6 +142,17 @@ class WebhookDelivery:
     latency_s: float
     body: bytes = attrs.field(repr=False)
     answer: bytes = attrs.field(repr=False, default=b"")
+    url: str = ""
+    failed_tries: tuple[FailedTry, ...] = ()
+
+    @property
+    def is_accepted(self) -> bool:
+        return self.status is not None and 200 <= self.status < 300 and not self.error
+
+    @property
+    def outcome(self) -> str:
+        """Return the error, or the status, in words."""
+        return self.error or f"status {self.status}"
 
 
 @attrs.frozen

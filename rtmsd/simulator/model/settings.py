@@ -1,7 +1,7 @@
 """The settings of a simulator, its sessions and its messages."""
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -12,6 +12,12 @@ from rtmsd.protocol.products import IdKey, SpeakerKey
 from rtmsd.simulator.model.answers import AS_ASKED, Answers
 
 Addresses: TypeAlias = Literal["ws", "srt"]
+DuplicateSignaling: TypeAlias = Literal["refuse", "evict"]
+"""What a second signaling connection of a stream meets: "refuse" answers it with status 8, as Zoom's documents say;
+"evict" accepts it and closes the first one with its media, as partners' texts say. An eviction sends no webhook: the
+stream is never without signaling."""
+WebhookRoute: TypeAlias = Literal["round-robin", "random", "first"]
+"""Which of several URLs a webhook is posted to: each in turn, any, or always the first."""
 
 
 class Tone(enum.Enum):
@@ -37,17 +43,28 @@ class Timing:
     webhook_retry_s: tuple[float, ...] = (300, 1200, 3600)  # after a 5xx, a timeout or no connection
 
 
+def _urls(given: str | Iterable[str] | None) -> tuple[str, ...]:
+    return () if given is None else (given,) if isinstance(given, str) else tuple(given)
+
+
 @attrs.frozen(kw_only=True)
 class SimulatorSettings:
     """The settings of one simulator; the defaults listen on a free loopback port and post no webhooks.
 
     Attributes:
-        webhook_url: where events are posted; None only records them, for a client that gets its URL otherwise.
+        webhook_url: where events are posted: a URL, or several of one client behind a balancer, which Zoom knows
+            nothing of; None only records them, for a client that gets its URL otherwise.
+        webhook_route: of several URLs, which one is chosen for each POST.
+        webhook_failover: the balancer tries the next URL after a 5xx, without a connection, and without an answer
+            within `webhook_try_s`; the answer to the last one is Zoom's.
+        webhook_try_s: local seconds.
         webhook_ca_file: a CA for `webhook_url`, beside the system's.
-        webhook_timeout_s: local seconds, whatever the speed: Zoom waits 3.
+        webhook_timeout_s: local seconds, whatever the speed and for all tries together: Zoom waits 3.
         tls: wss://, with a certificate of the CA in `ca_file`, or of a temporary one (`Simulator.ca_pem`).
         ca_file: holds the CA, with its private key beside it; created when missing.
         speed: Zoom's seconds in one local second.
+        duplicate_signaling: for streams whose session does not say otherwise (`SimRoom`).
+        name_processes: find the process of each connection, for the record (`Peer.pid`): a millisecond for each.
         strict: False accepts what Zoom's own samples do contrary to the documents: one message 7 for several media
             connections, image codecs above their frame rate (27, 33), subscriptions as bare numbers.
         handshake_s: local seconds until a new connection must have sent its handshake.
@@ -55,7 +72,10 @@ class SimulatorSettings:
         api_key, api_secret, account_id: of the REST API; for meetings the client and the account of the OAuth app.
     """
 
-    webhook_url: str | None = None
+    webhook_url: tuple[str, ...] = attrs.field(default=None, converter=_urls)
+    webhook_route: WebhookRoute = "round-robin"
+    webhook_failover: bool = False
+    webhook_try_s: float = 1
     webhook_ca_file: Path | None = None
     webhook_timeout_s: float = 3
     client_id: str = "simulatedClientId"
@@ -66,6 +86,8 @@ class SimulatorSettings:
     tls: bool = False
     ca_file: Path | None = None
     speed: float = attrs.field(default=1.0, validator=attrs.validators.gt(0))
+    duplicate_signaling: DuplicateSignaling = "refuse"
+    name_processes: bool = False
     strict: bool = True
     tone: Tone = Tone.SPEECH
     timing: Timing = Timing()
@@ -107,6 +129,7 @@ class SimRoom:
         protocol_version: that the server answers with; handshakes may ask for it, or for 1.
         addresses: of media servers, for WebSocket, or for another transport alone.
         answers: what media handshakes are granted instead of what they ask for.
+        duplicate_signaling: what a second signaling connection meets.
     """
 
     session_id: str
@@ -120,6 +143,7 @@ class SimRoom:
     protocol_version: int = 1
     addresses: Addresses = "ws"
     answers: Answers = AS_ASKED
+    duplicate_signaling: DuplicateSignaling = "refuse"
 
 
 def _up_to(most: int) -> Any:

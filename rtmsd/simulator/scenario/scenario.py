@@ -14,12 +14,12 @@ from rtmsd.protocol.enums import MediaType
 from rtmsd.protocol.products import PRODUCTS
 from rtmsd.simulator.model.answers import AS_ASKED, Answers
 from rtmsd.simulator.model.crowd import Crowd
-from rtmsd.simulator.model.settings import Addresses, Person
+from rtmsd.simulator.model.settings import Addresses, DuplicateSignaling, Person
 from rtmsd.simulator.scenario.actions import ACTIONS, Arguments, did_you_mean, read_arguments, read_media, read_table
 from rtmsd.simulator.server.server import Simulator
 from rtmsd.simulator.stream.session import SimSession
 
-_SERVER = ("id_key", "speaker_key", "details", "protocol_version", "addresses")
+_SERVER = ("id_key", "speaker_key", "details", "protocol_version", "addresses", "duplicate_signaling")
 _KEYS = {"title", "product", "media", "answers", "people", "session_key", "step", *_SERVER}
 
 
@@ -136,7 +136,12 @@ def _read(name: str, table: Mapping[str, Any]) -> Scenario:
 def _server(product: str, table: Mapping[str, Any]) -> dict[str, Any]:
     server = {key: table[key] for key in _SERVER if key in table}
     row = PRODUCTS[product]
-    allowed_words = {"id_key": row.id_keys, "speaker_key": row.speaker_keys, "addresses": get_args(Addresses)}
+    allowed_words = {
+        "id_key": row.id_keys,
+        "speaker_key": row.speaker_keys,
+        "addresses": get_args(Addresses),
+        "duplicate_signaling": get_args(DuplicateSignaling),
+    }
     for key, allowed in allowed_words.items():
         if server.get(key, allowed[0]) not in allowed:
             raise ValueError(f"{key}: {server[key]!r} is not one of {', '.join(allowed)}")

@@ -8,12 +8,13 @@ from typing import Final
 import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_server_stream
 
-from rtmsd.simulator.model.record import StrayConnection
+from rtmsd.simulator.model.record import Peer, StrayConnection
 from rtmsd.simulator.server.authority import failure_of
 from rtmsd.simulator.stream.conversation import converse
 from rtmsd.simulator.stream.stream import Route
 from rtmsd.simulator.wire.connection import SimConnection
-from rtmsd.simulator.wire.wire import SocketOrTls, Wire
+from rtmsd.simulator.wire.peers import PeerFinder
+from rtmsd.simulator.wire.wire import SocketOrTls, Wire, socket_of
 
 _UPGRADE_S: Final = 10.0
 _READER_END_S: Final = 1.0
@@ -25,16 +26,20 @@ class Acceptor:
 
     Args:
         close_s: for a client's answer to a close frame.
+        name_processes: see `SimulatorSettings`.
         report_stray: called with each connection that does not become one of a stream.
 
     Attributes:
         scheme: of its URLs, "ws" or "wss".
     """
 
-    def __init__(self, *, tls: bool, close_s: float, report_stray: Callable[[StrayConnection], None]) -> None:
+    def __init__(
+        self, *, tls: bool, close_s: float, name_processes: bool, report_stray: Callable[[StrayConnection], None]
+    ) -> None:
         self.scheme = "wss" if tls else "ws"
         self._routes: dict[str, Route] = {}
         self._close_s = close_s
+        self._peers = PeerFinder(name_processes=name_processes)
         self._report_stray = report_stray
         self._numbers = itertools.count(1)
 
@@ -44,6 +49,7 @@ class Acceptor:
 
     async def serve(self, stream: SocketOrTls) -> None:
         """Handle one TCP connection; nothing a client does here ends the simulator."""
+        peer = self._peers.peer_of(socket_of(stream))
         if isinstance(stream, trio.SSLStream) and not await self._shake_hands(stream):
             return
         wire = Wire(stream)
@@ -55,7 +61,7 @@ class Acceptor:
             if upgrade.cancelled_caught:  # trio-websocket answers a request without upgrade, and then waits without end
                 self._stray(f"it asked for no WebSocket; our URLs begin with {self.scheme}://")
             elif websocket is not None:
-                await self._serve_websocket(websocket, wire)
+                await self._serve_websocket(websocket, wire, peer)
             await wire.aclose()
             # The reader ends by itself now; cancelled before that, it would leave a task waiting for the close.
             nursery.cancel_scope.deadline = trio.current_time() + _READER_END_S
@@ -83,10 +89,10 @@ class Acceptor:
             self._stray(f"closed before its WebSocket was up: {type(error).__name__}")
             return None
 
-    async def _serve_websocket(self, websocket: WebSocketConnection, wire: Wire) -> None:
+    async def _serve_websocket(self, websocket: WebSocketConnection, wire: Wire, peer: Peer) -> None:
         path = websocket.path or ""
         route = self._routes[path]
-        connection = SimConnection(next(self._numbers), websocket, wire, path, self._close_s)
+        connection = SimConnection(next(self._numbers), websocket, wire, peer=peer, path=path, close_s=self._close_s)
         try:
             await converse(connection, route)
         finally:

@@ -17,7 +17,7 @@ from rtmsd.protocol.products import PRODUCTS, IdKey, SpeakerKey
 from rtmsd.simulator.model.answers import AS_ASKED, Answers
 from rtmsd.simulator.model.clock import ZoomClock
 from rtmsd.simulator.model.record import Notice, WebhookDelivery
-from rtmsd.simulator.model.settings import Addresses, Person, SimRoom, SimulatorSettings
+from rtmsd.simulator.model.settings import Addresses, DuplicateSignaling, Person, SimRoom, SimulatorSettings
 from rtmsd.simulator.server.acceptor import Acceptor, in_url, listen
 from rtmsd.simulator.server.authority import open_authority, server_context
 from rtmsd.simulator.server.rest import RestApi
@@ -66,7 +66,10 @@ class Simulator:
         self.rooms: dict[str, SimRoom] = {}
         self.rest = RestApi(self, api_address)
         self.acceptor = Acceptor(
-            tls=settings.tls, close_s=settings.close_s, report_stray=functools.partial(self.observe, None)
+            tls=settings.tls,
+            close_s=settings.close_s,
+            name_processes=settings.name_processes,
+            report_stray=functools.partial(self.observe, None),
         )
         self.observer: Observer = lambda rtms_stream_id, notice: None
         sender.observer = functools.partial(self.observe, None)
@@ -89,6 +92,7 @@ class Simulator:
         protocol_version: int = 1,
         addresses: Addresses = "ws",
         answers: Answers | None = None,
+        duplicate_signaling: DuplicateSignaling | None = None,
     ) -> SimRoom:
         """Open a session of these people. There is no stream yet: `start_stream`, or the REST API, starts one.
 
@@ -100,6 +104,7 @@ class Simulator:
             id_key, speaker_key: one of the product's; None: the first.
             protocol_version, addresses: see `SimRoom`.
             answers: what media handshakes are granted instead of what they ask for.
+            duplicate_signaling: what a second signaling connection meets; None: what the settings say.
         """
         room = SimRoom(
             session_id=session_id or secrets.token_urlsafe(12) + "+/A==",  # base64, as Zoom's look
@@ -113,6 +118,7 @@ class Simulator:
             protocol_version=protocol_version,
             addresses=addresses,
             answers=answers or AS_ASKED,
+            duplicate_signaling=duplicate_signaling or self.settings.duplicate_signaling,
         )
         self.rooms[room.session_id] = room
         return room
@@ -155,7 +161,7 @@ class Simulator:
         return {"operator_id": "opSimulated01"} if product in ("meeting", "webinar") else {"account_id": "AcctDemo_001"}
 
     async def validate_endpoint(self) -> bool:
-        """Challenge `webhook_url` as Zoom does when it is configured; return whether the answer was right."""
+        """Challenge an endpoint as Zoom does when it is configured; return whether the answer was right."""
         return await self.sender.validate(self.webhooks)
 
     async def send_webhook(self, event: str, payload: Mapping[str, Any], *, kind: str = "genuine") -> int | None:

@@ -45,6 +45,8 @@ def _dispatch(stream: SimStream, connection: SimConnection, raw: str | bytes) ->
     if msg_type != MsgType.KEEP_ALIVE_RESP:
         received = ControlMessage(connection=connection.number, at_ms=stream.now_ms, fields=fields)
         stream.record.received.append(received)
+    if connection.state is ConnectionState.ENDED:
+        return  # closed or evicted by the server: what the client said before it knew has no effect any more
     if handler is None:
         stream.record.unknown[f"{connection.kind} {msg_type}"] += 1
         stream.violation("unexpected_message", f"{msg_type} on {connection.kind}")

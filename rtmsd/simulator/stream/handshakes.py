@@ -25,11 +25,13 @@ def shake_hands(connection: SimConnection, route: Route, raw: str | bytes) -> bo
 
 def _shake_signaling(connection: SimConnection, route: Route, raw: str | bytes) -> bool:
     stream = route.stream
-    occupied = [stream.signaling] if stream.signaling else []
-    answer, fields = checks.signaling_handshake(raw, _expected(route), occupied=bool(occupied))
-    if answer.status is StatusCode.DUPLICATE_SIGNAL_REQUEST:
-        _contest(occupied)
-    answer = _judged(connection, route, answer, MediaType(0))
+    holder = stream.signaling
+    occupied = holder is not None and stream.duplicate_signaling == "refuse"
+    answer, fields = checks.signaling_handshake(raw, _expected(route), occupied=occupied)
+    rival = holder if answer.status in (StatusCode.OK, StatusCode.DUPLICATE_SIGNAL_REQUEST) else None
+    if rival is not None and occupied:
+        _contest([rival], connection)
+    answer = _judged(connection, route, answer, MediaType(0), rival=rival)
     if answer.status is not StatusCode.OK:
         connection.send(
             SignalingHandshakeResp(
@@ -37,6 +39,8 @@ def _shake_signaling(connection: SimConnection, route: Route, raw: str | bytes) 
             )
         )
         return False
+    if rival is not None:
+        stream.evict()
     if stream.phase is SimPhase.AWAITING and fields.get("buffer_data") is False:
         stream.feed.give_up(stream.now_ms)
     stream.signaling_up(connection)
@@ -63,7 +67,7 @@ def _shake_media(connection: SimConnection, route: Route, raw: str | bytes) -> b
     grant = judge(strict=strict)
     lenient = grant.answer.status is not StatusCode.OK and judge(strict=False).answer.status is StatusCode.OK
     if grant.answer.status in _OCCUPIED:
-        _contest(stream.links.media)
+        _contest(stream.links.media, connection)
     answer = _judged(connection, route, grant.answer, grant.media_type, lenient=lenient)
     if answer.status is not StatusCode.OK:
         connection.send(
@@ -97,7 +101,13 @@ def _expected(route: Route, *, needs_signaling: bool = False) -> checks.Expected
 
 
 def _judged(
-    connection: SimConnection, route: Route, answer: checks.SimAnswer, media_type: MediaType, *, lenient: bool = False
+    connection: SimConnection,
+    route: Route,
+    answer: checks.SimAnswer,
+    media_type: MediaType,
+    *,
+    lenient: bool = False,
+    rival: SimConnection | None = None,
 ) -> checks.SimAnswer:
     """Record the answer to a handshake, after replacing a success by a refusal on demand."""
     stream = route.stream
@@ -116,12 +126,15 @@ def _judged(
             at_ms=stream.now_ms,
             path=connection.path.partition("?")[0],
             lenient=lenient,
+            peer=connection.peer,
+            rival=None if rival is None else rival.number,
         )
     )
     return answer
 
 
-def _contest(holders: Iterable[SimConnection]) -> None:
+def _contest(holders: Iterable[SimConnection], newcomer: SimConnection) -> None:
+    """Note that a client opened a second connection; another process cannot be blamed for one that it does not hold."""
     for holder in holders:
-        if holder.contested_s is None:
+        if holder.contested_s is None and not holder.peer.is_another_process(newcomer.peer):
             holder.contested_s = trio.current_time()

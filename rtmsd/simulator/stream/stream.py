@@ -76,6 +76,7 @@ class SimStream:
         video_user_id: the user whose video the client asked for (message 28); a new connection begins without.
         video_refusals: status codes for the next such requests that would succeed; None: no answer.
         answers: what media handshakes are granted instead of what they ask for.
+        duplicate_signaling: what a second signaling connection meets.
     """
 
     def __init__(self, host: Host, room: SimRoom, rtms_stream_id: str) -> None:
@@ -100,6 +101,7 @@ class SimStream:
         self.dialect = Dialect()
         self.refusals: dict[ConnectionKind, deque[StatusCode]] = {"signaling": deque(), "media": deque()}
         self.answers = room.answers
+        self.duplicate_signaling = room.duplicate_signaling
         self.video_user_id: int | None = None
         self.video_refusals: deque[StatusCode | None] = deque()
         self.signature = handshake_signature(
@@ -249,6 +251,17 @@ class SimStream:
             self.announcer.event(EventType.MEDIA_CONNECTION_INTERRUPTED, media_type=int(connection.media_type))
             self.announcer.stream(StreamState.INTERRUPTED, StopReason.DATA_CONNECTION_INTERRUPTED)
         self.announcer.stream_state = StreamState.INTERRUPTED
+
+    def evict(self) -> None:
+        """Close signaling for a newer connection that is about to take its place, and cut its media.
+
+        These are not closed politely: what waits for a frozen client would come to the newer one after what is new.
+        """
+        for connection in self.go_dark("evicted by a newer signaling connection"):
+            if connection.media_type:
+                connection.wire.cut(Cut.EOF)
+            else:
+                self.host.nursery.start_soon(connection.close)
 
     def go_dark(self, why: str) -> list[SimConnection]:
         """Lose signaling, and media with it; return the connections that were live, for the caller to end."""

@@ -13,7 +13,7 @@ from trio_websocket import ConnectionClosed, WebSocketConnection
 from rtmsd.protocol.codec import encode
 from rtmsd.protocol.enums import MediaType, MsgType
 from rtmsd.protocol.messages import MediaParams, Message
-from rtmsd.simulator.model.record import ConnectionSpan, KeepAlive, Record
+from rtmsd.simulator.model.record import ConnectionSpan, KeepAlive, Peer, Record
 from rtmsd.simulator.model.settings import Dialect, Timing
 from rtmsd.simulator.wire.frames import frames, to_json
 from rtmsd.simulator.wire.wire import Token, Wire, WireState
@@ -38,8 +38,11 @@ class SimConnection:
         ready_s: local time of the media handshake, until message 7 is received.
     """
 
-    def __init__(self, number: int, websocket: WebSocketConnection, wire: Wire, path: str, close_s: float) -> None:
+    def __init__(
+        self, number: int, websocket: WebSocketConnection, wire: Wire, *, peer: Peer, path: str, close_s: float
+    ) -> None:
         self.number = number
+        self.peer = peer
         self.path = path
         self.wire = wire
         self.state = ConnectionState.HANDSHAKING

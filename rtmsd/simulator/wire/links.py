@@ -44,7 +44,11 @@ class Links:
         connection.state = ConnectionState.NEGOTIATED
         connection.opened_ms = connection.busy_ms = now_ms
         connection.span = ConnectionSpan(
-            connection=connection.number, kind=connection.kind, media_type=int(connection.media_type), opened_ms=now_ms
+            connection=connection.number,
+            kind=connection.kind,
+            media_type=int(connection.media_type),
+            opened_ms=now_ms,
+            peer=connection.peer,
         )
         self._record.connections.append(connection.span)
         if connection.media_type:

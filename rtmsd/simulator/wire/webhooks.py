@@ -1,21 +1,23 @@
 """Zoom's webhook sender: signed, with Zoom's headers, and with its retries."""
 
 import json
+import math
 import os
 import secrets
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
 import trio
 
 from rtmsd.errors import leaves
 from rtmsd.simulator.model.clock import ZoomClock
-from rtmsd.simulator.model.record import WebhookDelivery
+from rtmsd.simulator.model.record import FailedTry, WebhookDelivery
 from rtmsd.simulator.model.settings import SimulatorSettings
+from rtmsd.simulator.wire.balancer import Balancer
 from rtmsd.webhook.verify import sign, validation_answer
 
 
@@ -36,6 +38,7 @@ class WebhookSender:
         self._clock = clock
         self._client = client
         self._nursery = nursery
+        self._balancer = Balancer(settings.webhook_url, settings.webhook_route, failover=settings.webhook_failover)
 
     async def send(
         self, event: str, event_ts: int, payload: Mapping[str, Any], deliveries: list[WebhookDelivery], kind: str
@@ -47,7 +50,7 @@ class WebhookSender:
         """
         body = json.dumps({"event": event, "event_ts": event_ts, "payload": payload}, separators=(",", ":")).encode()
         delivery = await self._post(event, event_ts, body, kind, deliveries)
-        if kind == "genuine" and delivery.error != "no webhook_url" and _worth_retrying(delivery.status):
+        if kind == "genuine" and delivery.url and _worth_retrying(delivery.status):
             self._nursery.start_soon(self._retry, event, event_ts, body, deliveries)
         return delivery.status
 
@@ -68,36 +71,49 @@ class WebhookSender:
         self, event: str, event_ts: int, body: bytes, kind: str, deliveries: list[WebhookDelivery]
     ) -> WebhookDelivery:
         started_s = time.monotonic()
-        status, answer, error = None, b"", ""
-        if self._settings.webhook_url is None:
-            error = "no webhook_url"
-        else:
-            try:
-                with trio.fail_after(self._settings.webhook_timeout_s):
-                    response = await self._client.post(
-                        self._settings.webhook_url, content=body, headers=self._headers(body, kind)
-                    )
-                status, answer = response.status_code, response.content
-                if kind == "challenge" and 200 <= status < 300 and not self._is_validation(body, answer):
-                    error = "its answer is not Zoom's token with the hash of it under the webhook secret"
-            except trio.TooSlowError:
-                error = f"no answer within {self._settings.webhook_timeout_s:g} s"
-            except httpx.HTTPError as exc:
-                error = f"{type(exc).__name__}: {_origin(exc)}"
+        url, outcome = "", _Outcome(error="no webhook_url")
+        failed_tries: list[FailedTry] = []
+        order = self._balancer.order()
+        try:
+            with trio.fail_after(self._settings.webhook_timeout_s):
+                for number, url in enumerate(order, 1):
+                    is_last = number == len(order)
+                    outcome = await self._try(url, body, kind, math.inf if is_last else self._settings.webhook_try_s)
+                    if is_last or not _worth_retrying(outcome.status):
+                        break
+                    failed_tries.append(FailedTry(url, outcome.error or f"status {outcome.status}"))
+        except trio.TooSlowError:
+            outcome = _Outcome(error=_no_answer(self._settings.webhook_timeout_s))
         delivery = WebhookDelivery(
             event=event,
             event_ts=event_ts,
             kind=kind,
-            status=status,
-            error=error,
+            status=outcome.status,
+            error=outcome.error,
             latency_s=time.monotonic() - started_s,
             body=body,
-            answer=answer,
+            answer=outcome.answer,
+            url=url,
+            failed_tries=tuple(failed_tries),
         )
         deliveries.append(delivery)
-        if self._settings.webhook_url is not None:
+        if url:
             self.observer(delivery)
         return delivery
+
+    async def _try(self, url: str, body: bytes, kind: str, timeout_s: float) -> "_Outcome":
+        try:
+            with trio.fail_after(timeout_s):
+                response = await self._client.post(url, content=body, headers=self._headers(body, kind))
+        except trio.TooSlowError:
+            return _Outcome(error=_no_answer(timeout_s))
+        except httpx.HTTPError as exc:
+            return _Outcome(error=f"{type(exc).__name__}: {_origin(exc)}")
+        status, answer = response.status_code, response.content
+        if kind == "challenge" and 200 <= status < 300 and not self._is_validation(body, answer):
+            error = "its answer is not Zoom's token with the hash of it under the webhook secret"
+            return _Outcome(status, answer, error)
+        return _Outcome(status, answer)
 
     def _is_validation(self, challenge: bytes, answer: bytes) -> bool:
         token = json.loads(challenge)["payload"]["plainToken"]
@@ -116,6 +132,18 @@ class WebhookSender:
             "x-zm-signature": sign(secret, timestamp, body),
             "x-zm-trackingid": secrets.token_hex(8),
         }
+
+
+class _Outcome(NamedTuple):
+    """The outcome of one request. `status` None: no answer."""
+
+    status: int | None = None
+    answer: bytes = b""
+    error: str = ""
+
+
+def _no_answer(timeout_s: float) -> str:
+    return f"no answer within {timeout_s:g} s"
 
 
 def _origin(error: BaseException) -> str:

@@ -59,6 +59,11 @@ class Token(Protocol):
     def settle(self, fate: Fate) -> None: ...
 
 
+def socket_of(stream: SocketOrTls) -> trio.socket.SocketType:
+    """Return the socket under a stream."""
+    return (stream if isinstance(stream, trio.SocketStream) else stream.transport_stream).socket
+
+
 class Wire(trio.abc.Stream):
     """A stream for trio-websocket, and `put` for frames."""
 
@@ -66,9 +71,8 @@ class Wire(trio.abc.Stream):
         self.state = WireState.OPEN
         self.queued_bytes = 0
         self._stream = stream
-        plain = stream if isinstance(stream, trio.SocketStream) else stream.transport_stream
-        self._socket = plain.socket
-        self._plain = plain is stream
+        self._socket = socket_of(stream)
+        self._plain = isinstance(stream, trio.SocketStream)
         self._queue: deque[tuple[bytes, Token | None]] = deque()
         self._offset = 0  # bytes of the first queued piece that are sent already
         self._encrypting = 0  # pieces handed to TLS: they may or may not be sent

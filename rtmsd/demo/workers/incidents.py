@@ -1,9 +1,9 @@
 """What was done to the daemon, what it may cost each stream, and what it did cost. Pure.
 
-Times are Zoom's, whose clock runs with the local one in this demo: the timestamps of the daemon's log are the same.
+Times are Zoom's, whose clock runs with the local one in this demo: those of the daemon are the same.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import attrs
@@ -60,14 +60,6 @@ class Incident:
 
 
 @attrs.frozen
-class Claim:
-    """A line of the log: a worker took a stream over."""
-
-    rtms_stream_id: str
-    at_ms: int
-
-
-@attrs.frozen
 class Stream:
     """One stream, examined.
 
@@ -85,6 +77,11 @@ class Stream:
     @property
     def rtms_stream_id(self) -> str:
         return self.played.session.rtms_stream_id
+
+    @property
+    def claims_ms(self) -> list[int]:
+        """When a worker took it over."""
+        return [event["at_ms"] for event in self.evidence.events if "epoch" in event]
 
 
 @attrs.frozen(kw_only=True)
@@ -110,7 +107,7 @@ class Cost:
         return not (self.claimed_ms or self.audio_ms or self.transcripts or self.opened)
 
 
-def cost_of(number: int, incidents: Sequence[Incident], stream: Stream, claims: Iterable[Claim]) -> Cost:
+def cost_of(number: int, incidents: Sequence[Incident], stream: Stream) -> Cost:
     """Return what the incident of this number cost a stream: all that was lost until the next one began."""
     incident = incidents[number]
     later_ms = incidents[number + 1].from_ms if number + 1 < len(incidents) else stream.played.ended_ms
@@ -123,9 +120,7 @@ def cost_of(number: int, incidents: Sequence[Incident], stream: Stream, claims: 
     lost = missing_transcripts(record, stream.played.connected_ms, stream.evidence)
     return Cost(
         claimed_ms=tuple(
-            max(0, claim.at_ms - since_ms)
-            for claim in claims
-            if claim.rtms_stream_id == stream.rtms_stream_id and incident.from_ms <= claim.at_ms < later_ms
+            max(0, at_ms - since_ms) for at_ms in stream.claims_ms if incident.from_ms <= at_ms < later_ms
         ),
         media_ms=None if flows_ms is None or flows_ms >= later_ms else max(0, flows_ms - since_ms),
         audio_ms=max(

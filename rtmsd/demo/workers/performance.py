@@ -25,8 +25,9 @@ from rtmsd.simulator import SimulatorSettings, Timing, two_at_once
 SEND_RATE_MS: Final = 100
 CHANGED_SEND_RATE_MS: Final = 40
 
-# Local time: what the figures are stated in. Transcripts of short sentences, so that their loss shows.
-PACE: Final = attrs.evolve(CALM, timing=Timing(utterance_s=1.0, transcript_lag_s=0.5))
+# Local time: what the figures are stated in. Short sentences, so that the loss of one shows; and no connection lives
+# longer than some seconds, in which it is to be asked whether it is alive.
+PACE: Final = attrs.evolve(CALM, timing=Timing(utterance_s=1.0, transcript_lag_s=0.5, keep_alive_s=2.5))
 
 
 def main(workers: int, *, keep: Path | None = None) -> int:
@@ -46,7 +47,7 @@ class WorkersPlay:
     pace: Pace = PACE
 
     async def perform(self, stage: Stage, scene: Scene, *, has_screen: bool) -> Performance:
-        settings = SimulatorSettings(name_processes=True)
+        settings = SimulatorSettings(name_processes=True, webhook_keep_alive=False)
         performance = Performance(self.workers, self.pace.sync_interval_s)
         async with (
             open_cast(
@@ -63,7 +64,7 @@ class WorkersPlay:
             began_s = trio.current_time()
             scene.age_s = lambda: trio.current_time() - began_s
             scene.log(Kind.NOTE, f"It has {self.workers} workers. All times are local seconds.")
-            workers = Workers(cast.daemon, cast.admin, stage.log, stage.admin_socket)
+            workers = Workers(cast.daemon, cast.admin, stage.log)
             nursery.start_soon(watch, cast.admin, scene)
 
             def reconfigure() -> None:
@@ -84,9 +85,9 @@ class WorkersPlay:
             ]
             lines = [*read_log(stage.log)]
         except (OSError, ValueError, KeyError) as error:
-            return WorkersReport(stage, took_s, played, [], [], [unreadable(error)])
+            return WorkersReport(stage, took_s, played, [], [unreadable(error)])
         checks: list[Check] = all_checks(played, streams, lines, CHANGED_SEND_RATE_MS)
-        return WorkersReport(stage, took_s, played, streams, lines, checks)
+        return WorkersReport(stage, took_s, played, streams, checks)
 
 
 def _examined(stage: Stage, name: str, played: Played, incidents: Sequence[Incident]) -> Stream:

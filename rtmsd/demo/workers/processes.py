@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
@@ -13,10 +12,8 @@ import attrs
 import httpx
 import trio
 
-from rtmsd.config.model import worker_socket
-from rtmsd.demo.daemon import Admin, DaemonProcess, open_admin, signal_process
+from rtmsd.demo.daemon import Admin, DaemonProcess, signal_process
 from rtmsd.demo.story import RECOVERY_S
-from rtmsd.demo.workers.incidents import Claim
 
 POLL_S: Final = 0.05
 
@@ -36,14 +33,12 @@ class Workers:
     Args:
         admin: answers for all of them.
         log_path: of all of them.
-        socket: of `admin`; each worker has one beside it that answers for it alone.
     """
 
-    def __init__(self, daemon: DaemonProcess, admin: Admin, log_path: Path, socket: Path) -> None:
+    def __init__(self, daemon: DaemonProcess, admin: Admin, log_path: Path) -> None:
         self._daemon = daemon
         self._admin = admin
         self._log_path = log_path
-        self._socket = socket
 
     # Who is there
 
@@ -80,16 +75,6 @@ class Workers:
         finally:
             os.close(pidfd)
 
-    async def received(self) -> Counter[str]:
-        """Return how many webhooks each has received, whoever acted on them."""
-        counts: Counter[str] = Counter()
-        status = await self._admin.get("/v1/status")
-        for worker in (each["worker"] for each in status["workers"]):
-            async with open_admin(worker_socket(self._socket, worker)) as own:
-                results = (await own.get("/v1/status"))["webhook"]["results"]
-                counts[worker] = sum(results.values())
-        return counts
-
     # What they say
 
     def lines(self) -> list[Line]:
@@ -120,11 +105,6 @@ def read_log(path: Path) -> Iterator[Line]:
             yield Line(at_ms, fields["event"], fields)
         except (ValueError, KeyError, TypeError):
             yield Line(0, text, {"exception": text})
-
-
-def claims(lines: list[Line]) -> list[Claim]:
-    """Return who took streams over."""
-    return [Claim(line.fields["rtms_stream_id"], line.at_ms) for line in lines if line.event == "stream taken over"]
 
 
 def crashes(lines: list[Line]) -> list[Line]:

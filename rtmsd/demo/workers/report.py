@@ -9,7 +9,6 @@ from rtmsd.demo.checks import Check
 from rtmsd.demo.report import all_hold, check_lines, heading, place_lines
 from rtmsd.demo.stage import Stage
 from rtmsd.demo.workers.incidents import Incident, Stream, cost_of
-from rtmsd.demo.workers.processes import Line, claims
 from rtmsd.demo.workers.story import Performance
 
 
@@ -21,7 +20,6 @@ class WorkersReport:
     took_s: float
     performance: Performance
     streams: list[Stream]
-    log: list[Line]
     checks: list[Check]
 
     @property
@@ -35,24 +33,20 @@ class WorkersReport:
             f"{len(played.streams)} streams and {played.workers} workers, {self.took_s:.1f} s with start and stop."
         )
         if self.streams:
-            yield from _incident_lines(played.incidents, self.streams, self.log)
+            yield from _incident_lines(played.incidents, self.streams)
             yield from _stream_lines(self.streams)
         yield from heading(f"Files in {self.stage.recordings}")
         yield from place_lines(self.stage)
         yield from check_lines(self.checks)
 
 
-def _incident_lines(incidents: Sequence[Incident], streams: Sequence[Stream], log: list[Line]) -> Iterator[Text]:
+def _incident_lines(incidents: Sequence[Incident], streams: Sequence[Stream]) -> Iterator[Text]:
     yield from heading("Faults, in seconds: of the streams that were hit the slowest, and the most that one lost")
     yield Text(
         f"  {'':24}{'streams':>8}{'dead':>8}{'claimed':>9}{'media up':>10}{'audio lost':>12}{'transcripts lost':>18}"
     )
     for number, incident in enumerate(incidents):
-        hit = [
-            cost_of(number, incidents, stream, claims(log))
-            for stream in streams
-            if stream.rtms_stream_id in incident.hit
-        ]
+        hit = [cost_of(number, incidents, stream) for stream in streams if stream.rtms_stream_id in incident.hit]
         if not hit:
             yield Text(f"  {incident.name:24}{0:8}   {incident.outcome or 'did not end'}")
             continue

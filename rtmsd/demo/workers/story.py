@@ -18,8 +18,9 @@ from rtmsd.protocol.enums import StopReason
 from rtmsd.simulator import Record, SimSession
 
 ANNOUNCED_S: Final = 1.0
-TALK_S: Final = 2.0  # between two incidents
-COPIES: Final = 4  # of a webhook, at once: each on a connection of its own, which any worker may accept
+TALK_S: Final = 1.5  # between two incidents
+RELOAD: Final = "reload"
+COPIES: Final = 4  # of a webhook, each on a connection of its own, which any worker may accept
 WATCHDOG_S: Final = 3.0  # the service manager's, by which a worker that hangs is killed
 BEAT_S: Final = WATCHDOG_S / 8  # the parent asks so often
 MEDIA_S: Final = 1.0
@@ -32,7 +33,8 @@ class Performance:
 
     Attributes:
         streams: in the order of their start.
-        newcomer: the worker that got the stream which began after a death.
+        shares: how many of the streams that began at once each worker got.
+        restarted: the worker that died. newcomer: the one that got the stream which began after that.
         statuses: of the daemon's ends.
         copies: of webhooks, by the worker that received them and the one that owned their stream.
         copy_statuses, copy_latencies_s: of the answers to them.
@@ -43,6 +45,7 @@ class Performance:
     sync_interval_s: float
     streams: list[Played] = attrs.field(factory=list)
     incidents: list[Incident] = attrs.field(factory=list)
+    shares: Counter[str] = attrs.field(factory=Counter)
     newcomer: str = ""
     restarted: str = ""
     statuses: list[int] = attrs.field(factory=list)
@@ -98,30 +101,33 @@ class Story(Teller):
         await self._all_flow(self._ids(), 0)
         for played in self._performance.streams:
             played.connected_ms = self._now_ms
-        self._scene.log(Kind.GOOD, f"All are recorded: {_shares((await self._workers.owners()).values())}.")
+        owners = await self._workers.owners()
+        self._performance.shares = Counter(owners.values())
+        self._scene.log(Kind.GOOD, f"All are recorded: {_shares(owners.values())}.")
 
     async def _copies(self) -> None:
         self._act("Webhooks arrive again.")
         await self._announce(f"Zoom sends each session.rtms_started {COPIES} times more, whoever owns the stream.")
         incident = self._begin_incident("duplicate webhooks")
-        owners = await self._workers.owners()
-        for session in self._sessions():
-            before, known = await self._workers.received(), len(session.record.webhooks)
+        owners, known = await self._workers.owners(), {name: len(self._record(name).webhooks) for name in self._ids()}
+        for _ in range(COPIES):
             async with trio.open_nursery() as nursery:
-                for _ in range(COPIES):
+                for session in self._sessions():
                     nursery.start_soon(session.duplicate_webhook)
-            for receiver, number in (await self._workers.received() - before).items():
-                self._performance.copies[receiver, owners[session.rtms_stream_id]] += number
-            for delivery in session.record.webhooks[known:]:
+        for rtms_stream_id, number in known.items():
+            for delivery in self._record(rtms_stream_id).webhooks[number:]:
                 self._performance.copy_statuses[delivery.status] += 1
                 self._performance.copy_latencies_s.append(delivery.latency_s)
+        count = COPIES * len(owners)
+        for line in await self._workers.logged("webhook event", incident.from_ms, count=count, verdict="duplicate"):
+            self._performance.copies[line.fields["worker"], owners[line.fields["rtms_stream_id"]]] += 1
         elsewhere = sum(number for (receiver, owner), number in self._performance.copies.items() if receiver != owner)
         self._settled(incident, f"{elsewhere} of {self._performance.copies.total()} came to another worker")
 
     async def _reload(self) -> None:
         self._act("The configuration changes.")
         await self._announce("A key is changed, and the daemon told to read its configuration again (SIGHUP).")
-        incident = self._begin_incident("reload")
+        incident = self._begin_incident(RELOAD)
         self._reconfigure()
         self._daemon.reload()
         said = await self._workers.logged(
@@ -202,6 +208,9 @@ class Story(Teller):
     def _ids(self) -> list[str]:
         return [session.rtms_stream_id for session in self._sessions()]
 
+    def _record(self, rtms_stream_id: str) -> Record:
+        return self._simulator.sessions[rtms_stream_id].record
+
     async def _begin(self, number: int) -> None:
         """Start a session; what it is called is its number."""
         session = await self._simulator.start_session(PEOPLE[number % len(PEOPLE)])
@@ -251,8 +260,7 @@ class Story(Teller):
             Stuck: they do not.
         """
         for rtms_stream_id in streams:
-            record = self._simulator.sessions[rtms_stream_id].record
-            if not await until(partial(_flow, record, since_ms)):
+            if not await until(partial(_flow, self._record(rtms_stream_id), since_ms)):
                 raise Stuck
 
 

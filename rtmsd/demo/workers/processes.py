@@ -3,7 +3,7 @@
 import json
 import os
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
@@ -50,10 +50,17 @@ class Workers:
             return True
         return False
 
-    async def owners(self) -> dict[str, str]:
-        """Return the worker of each live stream."""
-        streams = await self._ask("/v1/streams", [])
-        return {each["rtms_stream_id"]: each["worker"] for each in streams if each["ended_ms"] is None}
+    async def owners(self, streams: Collection[str] = ()) -> dict[str, str]:
+        """Return the worker of each live stream, once these are among them: a worker that is slow may not be asked."""
+        owners: dict[str, str] = {}
+        with trio.move_on_after(RECOVERY_S):
+            while True:
+                listed = await self._ask("/v1/streams", [])
+                owners = {each["rtms_stream_id"]: each["worker"] for each in listed if each["ended_ms"] is None}
+                if owners.keys() >= set(streams):
+                    break
+                await trio.sleep(POLL_S)
+        return owners
 
     async def _ask(self, path: str, otherwise: Any) -> Any:
         try:
@@ -61,15 +68,14 @@ class Workers:
         except httpx.HTTPError:  # whoever was to answer has just died
             return otherwise
 
-    async def signal(self, worker: str, number: signal.Signals) -> None:
-        """Send a signal to one of them.
-
-        Raises:
-            StopIteration: there is none of that number.
-        """
-        status = await self._admin.get("/v1/status")
-        pid = next(each["pid"] for each in status["workers"] if each["worker"] == worker)
-        pidfd = os.pidfd_open(pid)
+    def signal(self, worker: str, number: signal.Signals) -> None:
+        """Send a signal to one of them, as its last life that became ready."""
+        ready = [
+            line.fields["pid"]
+            for line in self.lines()
+            if line.event == "worker ready" and line.fields["worker"] == worker
+        ]
+        pidfd = os.pidfd_open(ready[-1])
         try:
             signal_process(pidfd, number)
         finally:

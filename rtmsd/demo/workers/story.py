@@ -101,7 +101,7 @@ class Story(Teller):
         await self._all_flow(self._ids(), 0)
         for played in self._performance.streams:
             played.connected_ms = self._now_ms
-        owners = await self._workers.owners()
+        owners = await self._workers.owners(self._ids())
         self._performance.shares = Counter(owners.values())
         self._scene.log(Kind.GOOD, f"All are recorded: {_shares(owners.values())}.")
 
@@ -109,7 +109,10 @@ class Story(Teller):
         self._act("Webhooks arrive again.")
         await self._announce(f"Zoom sends each session.rtms_started {COPIES} times more, whoever owns the stream.")
         incident = self._begin_incident("duplicate webhooks")
-        owners, known = await self._workers.owners(), {name: len(self._record(name).webhooks) for name in self._ids()}
+        owners, known = (
+            await self._workers.owners(self._ids()),
+            {name: len(self._record(name).webhooks) for name in self._ids()},
+        )
         for _ in range(COPIES):
             async with trio.open_nursery() as nursery:
                 for session in self._sessions():
@@ -145,14 +148,14 @@ class Story(Teller):
             f"kill -9 of worker {worker}", hit, Limits(media_s=MEDIA_S, audio_s=self._performance.sync_interval_s)
         )
         incident.dead_ms = incident.from_ms
-        await self._workers.signal(worker, signal.SIGKILL)
+        self._workers.signal(worker, signal.SIGKILL)
         self._performance.restarted = worker
         await self._recovered(incident)
 
     async def _newcomer(self) -> None:
         self._act("Another session starts: the worker that was started again has none yet.")
         session = await self._another()
-        self._performance.newcomer = (await self._workers.owners())[session.rtms_stream_id]
+        self._performance.newcomer = (await self._workers.owners(self._ids()))[session.rtms_stream_id]
         self._scene.log(Kind.GOOD, f"Worker {self._performance.newcomer} has it.")
 
     async def _hang(self) -> None:
@@ -164,7 +167,7 @@ class Story(Teller):
         )
         limits = Limits(dead_s=WATCHDOG_S + 3 * BEAT_S, media_s=MEDIA_S, audio_s=self._performance.sync_interval_s)
         incident = self._begin_incident(f"worker {worker} hangs", hit, limits)
-        await self._workers.signal(worker, signal.SIGSTOP)
+        self._workers.signal(worker, signal.SIGSTOP)
         killed = await self._workers.logged("worker killed", incident.from_ms, worker=worker)
         if not killed:
             raise Stuck
@@ -226,7 +229,7 @@ class Story(Teller):
 
     async def _busiest(self) -> tuple[str, list[str]]:
         """Return the worker with most streams, and which those are."""
-        owners = await self._workers.owners()
+        owners = await self._workers.owners(self._ids())
         [(worker, _)] = Counter(owners.values()).most_common(1)
         return worker, [rtms_stream_id for rtms_stream_id, owner in owners.items() if owner == worker]
 
@@ -247,7 +250,7 @@ class Story(Teller):
         """
         await self._all_flow(incident.hit, incident.from_ms)
         flowed_ms = self._now_ms
-        owners = await self._workers.owners()
+        owners = await self._workers.owners(incident.hit)
         now = _shares(owner for stream, owner in owners.items() if stream in incident.hit)
         self._settled(incident, f"all flow again after {(flowed_ms - incident.from_ms) / 1000:.1f} s, {now}")
         if not await self._workers.wait_ready():

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 SHELLS: Final = ("bash", "zsh", "tcsh", "fish")
 HERE: Final = "a directory, port or socket that this user cannot use is an error, not a warning"
+MAX_DEMO_WORKERS: Final = 8  # each is a process with three streams
 EPILOG: Final = "exit status: 0 done, or stopped cleanly; 1 failed; 2 usage; 78 bad configuration, nothing was started"
 
 Run: TypeAlias = Callable[[argparse.Namespace], int]
@@ -98,12 +99,28 @@ def build_parser(complete: Mapping[str, object] = MappingProxyType({})) -> argpa
     check.add_argument("--here", action="store_true", help=HERE)
     check.add_argument("--json", action="store_true", help="print the result as JSON")
     demo = command("demo", _demo, "play a session between a simulated Zoom and the daemon; needs no account")
-    demo.add_argument("--fast", action="store_true", help="the same within 20 seconds")
+    kinds = demo.add_mutually_exclusive_group()
+    kinds.add_argument("--fast", action="store_true", help="the same within 20 seconds")
+    kinds.add_argument(
+        "--workers",
+        metavar="N",
+        nargs="?",
+        type=_workers,
+        const=2,
+        help="another one, within 40 seconds: the daemon has N processes (2), one of which is killed and one hangs",
+    )
     path(demo, "--keep", "DIR", "keep the recordings there", required=False)
     command("simulate", lambda _args: _simulate([]), "the simulated Zoom alone, see `rtmsd simulate --help`")
     completion = command("completion", _completion, "print the completion script for a shell")
     completion.add_argument("shell", choices=SHELLS)
     return parser
+
+
+def _workers(text: str) -> int:
+    """Return a number of workers for the demo."""
+    if text not in map(str, range(2, MAX_DEMO_WORKERS + 1)):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 2 to {MAX_DEMO_WORKERS}")
+    return int(text)
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -171,6 +188,10 @@ def _summary(config: "Config") -> Iterator[str]:
 def _demo(args: argparse.Namespace) -> int:
     from rtmsd import demo  # noqa: PLC0415 - not at every start
 
+    if args.workers is not None:
+        from rtmsd.demo import workers  # noqa: PLC0415
+
+        return workers.main(args.workers, keep=args.keep)
     return demo.main(fast=args.fast, keep=args.keep)
 
 

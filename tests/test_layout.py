@@ -61,6 +61,7 @@ LAYERS: Final = (
     ("simulator.cli",),
     ("simulator",),
     ("demo",),
+    ("demo.workers",),
     ("cli",),
     ("__main__",),
 )

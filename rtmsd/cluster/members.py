@@ -1,6 +1,7 @@
 """The members that live, with their loads, and word of those that die."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Final
 
 import attrs
@@ -49,6 +50,7 @@ class Members:
         self._node, self._incarnation = me.node, me.incarnation
         self._living = {me.node: me}
         self._given_s: dict[str, list[float]] = {}
+        self._expected = 0
         self._died = trio.Event()
 
     @property
@@ -56,8 +58,10 @@ class Members:
         return self._with_given(self._living[self._node])
 
     def living(self) -> Mapping[str, Member]:
-        """Return the living by node; their loads include what was given to them just now."""
-        return {node: self._with_given(member) for node, member in self._living.items()}
+        """Return the living by node; their loads include what was given to them just now, mine what I expect."""
+        living = {node: self._with_given(member) for node, member in self._living.items()}
+        me = living[self._node]
+        return living | {me.node: attrs.evolve(me, streams=me.streams + self._expected)}
 
     def is_me(self, own: Own | None) -> bool:
         return own is not None and own.incarnation == self._incarnation
@@ -107,6 +111,15 @@ class Members:
         now_s = trio.current_time()
         recent_s = [at_s for at_s in self._given_s.get(node, ()) if at_s > now_s - GIVEN_S]
         self._given_s[node] = [*recent_s, now_s]
+
+    @contextmanager
+    def expect(self) -> Iterator[None]:
+        """Count a stream that I am about to begin, until it is here: others get what comes meanwhile."""
+        self._expected += 1
+        try:
+            yield
+        finally:
+            self._expected -= 1
 
     async def wait_death(self, seen: int) -> int:
         """Return the number of deaths so far, as soon as it is not `seen`."""

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from typing import Final
 
 import structlog
@@ -140,7 +140,8 @@ class Router:
         """
         for node in self._takers(command, held):
             if node == self._members.me.node:
-                verdict = await self._ownership.accept(command, gone=gone)
+                with self._members.expect() if isinstance(command, StartStream) else nullcontext():
+                    verdict = await self._ownership.accept(command, gone=gone)
             else:
                 try:
                     verdict = await self._ask(node, HOOK, command)

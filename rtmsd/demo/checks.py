@@ -28,20 +28,32 @@ class Check:
     detail: str
 
 
+def unreadable(error: Exception) -> Check:
+    return Check("the files can be read", False, f"{type(error).__name__}: {error}")
+
+
 def all_checks(played: Played, evidence: Evidence, heard: Sequence[Speaker]) -> list[Check]:
-    """Return every check of the report in the order of the story."""
-    record, manifest = played.session.record, evidence.manifest
+    """Return every check of the report."""
     return [
-        *audio_checks(heard, evidence),
-        *transcript_checks(record, played.connected_ms, evidence),
-        *_gap_checks(played, evidence),
-        _people_check(played, manifest),
+        *stream_checks(played, evidence, heard),
+        repetition_check(heard, evidence),
         _pause_check(played, evidence),
         *_webhook_checks(played),
-        _malformed_check(played, manifest),
+        _malformed_check(played, evidence.manifest),
         _recovery_check(played),
-        *_protocol_checks(record),
-        *_end_checks(played, manifest),
+        exit_check(played.daemon_status),
+    ]
+
+
+def stream_checks(played: Played, evidence: Evidence, heard: Sequence[Speaker]) -> list[Check]:
+    """Return what must hold for a stream whatever was done to it. The names are the same for each."""
+    return [
+        *audio_checks(heard, evidence),
+        *transcript_checks(played.session.record, played.connected_ms, evidence),
+        _gap_check(played, evidence),
+        _people_check(played, evidence.manifest),
+        *_protocol_checks(played.session.record),
+        _end_check(played, evidence.manifest),
         _verify_check(evidence),
     ]
 
@@ -72,8 +84,12 @@ def audio_checks(heard: Sequence[Speaker], evidence: Evidence) -> Iterator[Check
         not off,
         ", ".join(off) or f"{len(evidence.tracks)} files",
     )
+
+
+def repetition_check(heard: Sequence[Speaker], evidence: Evidence) -> Check:
+    """Judge what Zoom sent twice, which it must have done."""
     repeated, dropped = sum(s.repeated for s in heard), evidence.manifest["counters"]["duplicates"]
-    yield Check(
+    return Check(
         "packets that Zoom repeated were dropped and counted",
         0 < repeated <= dropped <= sum(s.perhaps_repeated for s in heard),
         f"{repeated} sent, {dropped} counted",
@@ -87,11 +103,9 @@ def _fates(packets: Iterable[AudioPacket]) -> str:
 
 def transcript_checks(record: Record, connected_ms: int, evidence: Evidence) -> Iterator[Check]:
     """Compare transcripts with transcript.jsonl; before the first connection Zoom sends none."""
-    items = record.transcripts
-    expected = [item for item in items if item.timestamp_ms >= connected_ms]
     written = Counter(_key(line) for line in evidence.transcripts)
     gaps = evidence.gaps_of("transcript")
-    missing = [item for item in expected if written[_sent_key(item)] == 0]
+    missing = missing_transcripts(record, connected_ms, evidence)
     lost = [item for item in missing if not _touches(gaps, item)]
     yield Check(
         "every transcript is in the file, or touches a gap that says why not",
@@ -100,13 +114,20 @@ def transcript_checks(record: Record, connected_ms: int, evidence: Evidence) -> 
         if not lost
         else f"{len(lost)} lost, the first {lost[0].content['data']!r}",
     )
-    sent = Counter(_sent_key(item) for item in items)
+    sent = Counter(_sent_key(item) for item in record.transcripts)
     extra = written - sent
     yield Check(
         "no transcript is there twice, and none that was not sent",
         not extra and evidence.cues == len(evidence.transcripts),
         f"{evidence.cues} cues in transcript.vtt" if not extra else f"too many: {list(extra)[:3]}",
     )
+
+
+def missing_transcripts(record: Record, connected_ms: int, evidence: Evidence) -> list[SentItem]:
+    """Return what was said since the first connection, and is not in the file."""
+    written = {_key(line) for line in evidence.transcripts}
+    since = (item for item in record.transcripts if item.timestamp_ms >= connected_ms)
+    return [item for item in since if _sent_key(item) not in written]
 
 
 def _touches(gaps: Iterable[Gap], item: SentItem) -> bool:
@@ -123,9 +144,9 @@ def _sent_key(item: SentItem) -> tuple[Any, ...]:
     return content["user_id"], content["start_time"], content["end_time"], content["data"]
 
 
-def _gap_checks(played: Played, evidence: Evidence) -> Iterator[Check]:
+def _gap_check(played: Played, evidence: Evidence) -> Check:
     stray = [gap for gap in evidence.gaps if fault_of(played, gap) is None]
-    yield Check(
+    return Check(
         "each gap has an injected fault behind it, and names it",
         not stray,
         f"{len(evidence.gaps)} gaps" if not stray else f"{len(stray)} without: {stray[0]}",
@@ -220,14 +241,17 @@ def _was_cut(asked: KeepAlive, record: Record) -> bool:
     return False
 
 
-def _end_checks(played: Played, manifest: dict[str, Any]) -> Iterator[Check]:
+def _end_check(played: Played, manifest: dict[str, Any]) -> Check:
     reason = played.session.stop_reason
-    yield Check(
+    return Check(
         "the manifest says that the stream has ended, and why",
         manifest["state"] == "ended" and manifest["ended_ms"] is not None and manifest["stop_reason"] == reason,
         f"{manifest['state']}, reason {manifest['stop_reason']}",
     )
-    yield Check("the daemon stopped cleanly", played.daemon_status == 0, f"exit status {played.daemon_status}")
+
+
+def exit_check(status: int | None) -> Check:
+    return Check("the daemon stopped cleanly", status == 0, f"exit status {status}")
 
 
 def _verify_check(evidence: Evidence) -> Check:

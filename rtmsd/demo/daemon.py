@@ -6,9 +6,10 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 import httpx
@@ -17,6 +18,7 @@ import trio
 from rtmsd.errors import RtmsdError
 
 START_S: Final = 30.0  # limit for a start, and for a stop
+END_S: Final = 2.0  # for what must end now
 POLL_S: Final = 0.03
 ANSWER_S: Final = 5.0
 
@@ -41,15 +43,14 @@ class Admin:
     def __init__(self, client: httpx.AsyncClient) -> None:
         self._client = client
 
-    async def get(self, path: str) -> dict[str, Any]:
-        """Return a JSON object.
+    async def get(self, path: str) -> Any:
+        """Return a JSON answer.
 
         Raises:
             httpx.HTTPError: no answer, or an error.
         """
         answer = (await self._client.get(path, timeout=ANSWER_S)).raise_for_status()
-        content: dict[str, Any] = answer.json()
-        return content
+        return answer.json()
 
     async def lines(self, path: str) -> AsyncIterator[dict[str, Any]]:
         """Yield the objects of an NDJSON answer as they come. Close it; raises as `get`."""
@@ -72,12 +73,25 @@ class DaemonProcess:
     Args:
         webhook: a listening socket that it inherits.
         log_path: where its log goes.
+        workers: how many processes of streams it has by its configuration; 1: it is one itself.
+        environment: in addition to that of the demo.
     """
 
-    def __init__(self, config: Path, log_path: Path, admin: Admin, webhook: socket.socket) -> None:
+    def __init__(
+        self,
+        config: Path,
+        log_path: Path,
+        admin: Admin,
+        webhook: socket.socket,
+        *,
+        workers: int = 1,
+        environment: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         self._log_path = log_path
         self._admin = admin
         self._webhook = webhook
+        self._workers = workers
+        self._environment = {**os.environ, "PYTHONUNBUFFERED": "1", **environment}
         run = [sys.executable, "-m", "rtmsd", "run", "--config", str(config)]
         self._command = [sys.executable, "-c", _PASS_SOCKET, str(webhook.fileno()), *run]
         self._process: trio.Process | None = None
@@ -100,7 +114,7 @@ class DaemonProcess:
                 stderr=log,
                 pass_fds=(self._webhook.fileno(),),
                 start_new_session=True,  # Ctrl-C is for the demo, which stops the daemon itself
-                env=os.environ | {"PYTHONUNBUFFERED": "1"},
+                env=self._environment,
             )
         with trio.move_on_after(START_S):
             while process.poll() is None:
@@ -108,12 +122,22 @@ class DaemonProcess:
                     status = await self._admin.get("/v1/status")
                 except httpx.HTTPError:  # not listening yet, or the socket of a killed one
                     status = {}
-                if status.get("ready") and status.get("pid") == process.pid:
+                if status.get("pid") == process.pid and self.is_ready(status):
                     return
                 await trio.sleep(POLL_S)
             last = self._log_path.read_text(errors="replace").splitlines()[-1:]
             raise DaemonError("\n".join([f"the daemon ended with {process.returncode}, see {self._log_path}", *last]))
         raise DaemonError(f"the daemon was not ready after {START_S:g} s, see {self._log_path}")
+
+    def is_ready(self, status: Mapping[str, Any]) -> bool:
+        """Whether all its processes are, by its own status."""
+        ready = [worker for worker in status.get("workers", ()) if worker.get("ready")]
+        return status.get("ready") is True and (self._workers == 1 or len(ready) == self._workers)
+
+    def reload(self) -> None:
+        """Have it read its configuration again, as systemd would."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGHUP)
 
     async def kill(self) -> None:
         """kill -9: no close frame, no flush, no `finally`."""
@@ -134,13 +158,39 @@ class DaemonProcess:
         raise DaemonError(f"the daemon did not stop within {START_S:g} s, see {self._log_path}")
 
     async def aclose(self) -> None:
-        """End it in any state, within bounded time."""
+        """End it in any state, and what it has started, within bounded time."""
         process = self._process
         if process is None or process.poll() is not None:
             return
-        with trio.CancelScope(shield=True):
+        with trio.CancelScope(shield=True), _children(process.pid) as children:
+            for child in children:  # one that the demo has stopped could not end
+                signal_process(child, signal.SIGCONT)
             process.terminate()
-            with trio.move_on_after(2):
+            with trio.move_on_after(END_S):
                 await process.wait()
             if process.poll() is None:
                 await self.kill()
+            with trio.move_on_after(END_S):
+                for child in children:
+                    await trio.lowlevel.wait_readable(child)  # it has ended
+            for child in children:
+                signal_process(child, signal.SIGKILL)
+
+
+def signal_process(pidfd: int, number: signal.Signals) -> None:
+    """Send a signal to a process, if it still runs."""
+    with suppress(ProcessLookupError):
+        signal.pidfd_send_signal(pidfd, number)
+
+
+@contextmanager
+def _children(pid: int) -> Iterator[list[int]]:
+    """Yield the child processes of a process as pidfds, which name no other process when one has ended."""
+    with ExitStack() as opened:
+        pidfds = []
+        for thread in Path(f"/proc/{pid}/task").glob("*/children"):  # those that this thread has started
+            with suppress(OSError):
+                for child in thread.read_text().split():
+                    pidfds.append(os.pidfd_open(int(child)))
+                    opened.callback(os.close, pidfds[-1])
+        yield pidfds

@@ -3,7 +3,7 @@
 import shlex
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
@@ -21,9 +21,16 @@ PLAYERS: Final = ("mpv", "ffplay", "vlc", "afplay", "aplay", "paplay")
 _QUIET: Final = {"ffplay": "ffplay -autoexit"}
 
 
+def print_report(lines: Iterable[Text], console: Console | None = None) -> None:
+    """Print a report; long lines are not wrapped, so that paths can be copied."""
+    console = console or Console(highlight=False)
+    for line in lines:
+        console.print(line, soft_wrap=True)
+
+
 @attrs.frozen
-class Report:
-    """`evidence` is None when the files could not be read; then `checks` say so."""
+class SessionReport:
+    """Of one session. `evidence` is None when the files could not be read; then `checks` say so."""
 
     stage: Stage
     pace: Pace
@@ -35,38 +42,36 @@ class Report:
 
     @property
     def holds(self) -> bool:
-        return bool(self.checks) and all(check.holds for check in self.checks)
+        return all_hold(self.checks)
+
+    def lines(self) -> Iterator[Text]:
+        yield from heading("rtmsd demo: report")
+        session = self.played.session
+        length_s = (self.played.ended_ms - session.started_ms) / 1000
+        yield Text(f"A session of {length_s:.0f} s, played in {self.took_s:.1f} s of local time with start and stop.")
+        if self.evidence is not None:
+            yield from _speaker_lines(self)
+            yield from _gap_lines(self, self.evidence)
+        yield from _fault_lines(self)
+        yield from _count_lines(self)
+        if self.evidence is not None:
+            yield from _file_lines(self, self.evidence)
+        yield from check_lines(self.checks)
+        if not self.holds and self.pace.speed > 1:
+            yield Text("On a busy machine they may fail in compressed time only: run it without --fast.")
 
 
-def print_report(report: Report, console: Console | None = None) -> None:
-    """Print a report; long lines are not wrapped, so that paths can be copied."""
-    console = console or Console(highlight=False)
-    for line in _lines(report):
-        console.print(line, soft_wrap=True)
+def all_hold(checks: Sequence[Check]) -> bool:
+    return bool(checks) and all(check.holds for check in checks)
 
 
-def _lines(report: Report) -> Iterator[Text]:
-    yield from _heading("rtmsd demo: report")
-    session = report.played.session
-    length_s = (report.played.ended_ms - session.started_ms) / 1000
-    yield Text(f"A session of {length_s:.0f} s, played in {report.took_s:.1f} s of local time with start and stop.")
-    if report.evidence is not None:
-        yield from _speaker_lines(report)
-        yield from _gap_lines(report, report.evidence)
-    yield from _fault_lines(report)
-    yield from _count_lines(report)
-    if report.evidence is not None:
-        yield from _file_lines(report, report.evidence)
-    yield from _check_lines(report)
-
-
-def _heading(text: str) -> Iterator[Text]:
+def heading(text: str) -> Iterator[Text]:
     yield Text()
     yield Text(text, style="bold")
 
 
-def _speaker_lines(report: Report) -> Iterator[Text]:
-    yield from _heading("Audio, in seconds of talking")
+def _speaker_lines(report: SessionReport) -> Iterator[Text]:
+    yield from heading("Audio, in seconds of talking")
     yield Text(f"  {'':12}{'said':>9}{'recorded':>10}{'in gaps':>9}   bit for bit against the simulator's record")
     for speaker in report.speakers:
         missing_ms = sum(packet.duration_ms for packet in speaker.missing)
@@ -76,8 +81,8 @@ def _speaker_lines(report: Report) -> Iterator[Text]:
         )
 
 
-def _gap_lines(report: Report, evidence: Evidence) -> Iterator[Text]:
-    yield from _heading("Gaps in the recording: time in which something may be missing, with its cause")
+def _gap_lines(report: SessionReport, evidence: Evidence) -> Iterator[Text]:
+    yield from heading("Gaps in the recording: time in which something may be missing, with its cause")
     started_ms = report.played.session.started_ms
     for gap in evidence.gaps:
         at_s, length_s = (gap.from_ms - started_ms) / 1000, (gap.to_ms - gap.from_ms) / 1000
@@ -91,18 +96,18 @@ def _gap_lines(report: Report, evidence: Evidence) -> Iterator[Text]:
     )
 
 
-def _fault_lines(report: Report) -> Iterator[Text]:
-    yield from _heading("Injected faults")
+def _fault_lines(report: SessionReport) -> Iterator[Text]:
+    yield from heading("Injected faults")
     started_ms = report.played.session.started_ms
     for fault in report.played.faults:
         outcome = fault.outcome or "did not recover"
         yield Text(f"  {(fault.from_ms - started_ms) / 1000:7.1f} s  {fault.name:42} {outcome}")
 
 
-def _count_lines(report: Report) -> Iterator[Text]:
+def _count_lines(report: SessionReport) -> Iterator[Text]:
     record = report.played.session.record
     answered = sum(asked.answered_s is not None for asked in record.keep_alives)
-    yield from _heading("Counted")
+    yield from heading("Counted")
     yield Text(f"  keep-alives      {len(record.keep_alives)} asked, {answered} answered")
     if report.evidence is not None:
         counters = report.evidence.manifest["counters"]
@@ -114,9 +119,9 @@ def _count_lines(report: Report) -> Iterator[Text]:
     yield Text(f"  webhooks         {len(record.webhooks)} posted; answers: {answers}")
 
 
-def _file_lines(report: Report, evidence: Evidence) -> Iterator[Text]:
+def _file_lines(report: SessionReport, evidence: Evidence) -> Iterator[Text]:
     names = {speaker.user_id: speaker.user_name for speaker in report.speakers}
-    yield from _heading(f"Files in {evidence.directory}")
+    yield from heading(f"Files in {evidence.directory}")
     for track in evidence.tracks:
         start = datetime.fromtimestamp(track.start_ms / 1000, UTC)
         name = names.get(track.user_id, "?")
@@ -129,20 +134,24 @@ def _file_lines(report: Report, evidence: Evidence) -> Iterator[Text]:
         first = evidence.directory / evidence.tracks[0].path
         command = _QUIET.get(player or "", player or "any audio player:")
         yield Text(f"  To play one:   {command} {shlex.quote(str(first))}")
-    yield Text(f"  The daemon's log:   {report.stage.log}")
-    yield Text(f"  To remove all:   rm -r {shlex.quote(str(report.stage.directory))}")
+    yield from place_lines(report.stage)
 
 
-def _check_lines(report: Report) -> Iterator[Text]:
-    yield from _heading("Checks: the simulator's record of what it sent, against the files")
-    for check in report.checks:
+def place_lines(stage: Stage) -> Iterator[Text]:
+    """Return where more is to be read, and how to remove it all."""
+    yield Text(f"  The daemon's log:   {stage.log}")
+    yield Text(f"  To remove all:   rm -r {shlex.quote(str(stage.directory))}")
+
+
+def check_lines(checks: Sequence[Check]) -> Iterator[Text]:
+    """Return each check with its result, and the sum."""
+    yield from heading("Checks: the simulator's record of what it sent, against the files")
+    for check in checks:
         mark, style = ("ok    ", "green") if check.holds else ("FAILED", "bold red")
         yield Text.assemble("  ", (mark, style), f"  {check.name} ", (f"({check.detail})", "dim"))
-    failed = sum(not check.holds for check in report.checks)
+    failed = sum(not check.holds for check in checks)
     yield Text()
     if failed:
-        yield Text(f"{failed} of {len(report.checks)} checks FAILED.", style="bold red")
-        if report.pace.speed > 1:
-            yield Text("On a busy machine they may fail in compressed time only: run it without --fast.")
+        yield Text(f"{failed} of {len(checks)} checks FAILED.", style="bold red")
     else:
-        yield Text(f"All {len(report.checks)} checks hold.", style="bold green")
+        yield Text(f"All {len(checks)} checks hold.", style="bold green")

@@ -70,10 +70,13 @@ class Stage:
     def admin_socket(self) -> Path:
         return self.run / "admin.sock"
 
-    def write_config(self, zoom: SimulatorSettings, pace: Pace) -> None:
+    def write_config(self, zoom: SimulatorSettings, pace: Pace, sections: str = "") -> None:
         """Write the daemon's configuration: the differences from the defaults, and why.
 
         The secrets are valid for this simulator only; the file still has the mode that a real one should have.
+
+        Args:
+            sections: further ones, as TOML.
         """
         quoted = json.dumps  # a JSON string is a TOML string
         text = f"""\
@@ -109,7 +112,7 @@ socket = {quoted(str(self.admin_socket))}
 
 [log]
 format = "json"
-"""
+{sections}"""
         self.config.touch(mode=0o600)
         self.config.chmod(0o600)
         self.config.write_text(text)

@@ -15,6 +15,7 @@ from rtmsd.demo.scene import Kind, Scene
 from rtmsd.protocol.causes import GapCause
 from rtmsd.protocol.enums import MediaType, StatusCode, StopReason
 from rtmsd.simulator import Person, SimSession, Simulator
+from rtmsd.simulator.model.clock import ZoomClock
 
 ANNOUNCED_S: Final = 6.0  # between the announcement of a fault and the fault
 RECOVERY_S: Final = 40.0  # local: a recovery that takes longer has failed
@@ -65,7 +66,36 @@ class Stuck(Exception):
     """A connection was not restored: the story ends here, the report says FAILED."""
 
 
-class Story:
+async def until(condition: Callable[[], bool]) -> bool:
+    """Wait until a condition holds, and return whether it came to hold in time."""
+    with trio.move_on_after(RECOVERY_S):
+        while not condition():  # noqa: ASYNC110 - state of another object, which has no event
+            await trio.sleep(POLL_S)
+        return True
+    return False
+
+
+class Teller:
+    """Tells the watchers of a scene what happens.
+
+    Args:
+        announced_s: between the announcement of a fault and the fault.
+    """
+
+    def __init__(self, clock: ZoomClock, scene: Scene, announced_s: float) -> None:
+        self._clock = clock
+        self._scene = scene
+        self._announced_s = announced_s
+
+    def _act(self, text: str) -> None:
+        self._scene.log(Kind.ACT, text)
+
+    async def _announce(self, text: str) -> None:
+        self._scene.log(Kind.FAULT, text)
+        await self._clock.sleep(self._announced_s)
+
+
+class Story(Teller):
     """Plays all acts once.
 
     Args:
@@ -73,9 +103,8 @@ class Story:
     """
 
     def __init__(self, simulator: Simulator, daemon: DaemonProcess, scene: Scene, played: Played) -> None:
-        self._clock = simulator.clock
+        super().__init__(simulator.clock, scene, ANNOUNCED_S)
         self._daemon = daemon
-        self._scene = scene
         self._played = played
         self._session = played.session
 
@@ -197,7 +226,7 @@ class Story:
         pid = self._daemon.pid
         await self._daemon.kill()
         self._scene.log(Kind.NOTE, f"The daemon (process {pid}) is dead.")
-        await self._until(lambda: not self._session.connections())  # until Zoom has noticed
+        await until(lambda: not self._session.connections())  # until Zoom has noticed
         await self._daemon.start()
         self._scene.log(Kind.NOTE, f"A new daemon (process {self._daemon.pid}) is up and resumes its streams.")
 
@@ -205,20 +234,13 @@ class Story:
         self._act("The session ends.")
         self._session.leave("Bo")
         await self._talk(2)
-        await self._until(lambda: not self._session.feed.is_behind(self._session.now_ms))  # as after an outage
+        await until(lambda: not self._session.feed.is_behind(self._session.now_ms))  # as after an outage
         await self._session.stop(StopReason.MEETING_ENDED)
         self._played.ended_ms = self._session.now_ms
-        await self._until(lambda: self._scene.stream.get("ended_ms") is not None)
+        await until(lambda: self._scene.stream.get("ended_ms") is not None)
         self._played.daemon_status = await self._daemon.stop()
 
     # Parts of acts
-
-    def _act(self, text: str) -> None:
-        self._scene.log(Kind.ACT, text)
-
-    async def _announce(self, text: str) -> None:
-        self._scene.log(Kind.FAULT, text)
-        await self._clock.sleep(ANNOUNCED_S)
 
     async def _talk(self, duration_s: float, *names: str) -> None:
         """Let these people talk, and nobody else."""
@@ -234,12 +256,6 @@ class Story:
                 await self._session.wait_reconnected(media)
         if recovery.cancelled_caught:
             raise Stuck
-
-    @staticmethod
-    async def _until(condition: Callable[[], bool]) -> None:
-        with trio.move_on_after(RECOVERY_S):
-            while not condition():  # noqa: ASYNC110 - state of another object, which has no event
-                await trio.sleep(POLL_S)
 
     def _broken(self, name: str, cause: GapCause | None) -> Fault:
         fault = Fault(name, cause, self._session.now_ms)

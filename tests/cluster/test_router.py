@@ -58,6 +58,13 @@ async def test_what_was_just_given_counts_before_the_member_says_so(crew: Crew) 
     assert [len(mate.streams) for mate in crew.mates.values()] == [3, 3, 3]
 
 
+async def test_starts_that_come_at_once_are_shared_out(crew: Crew) -> None:
+    async with trio.open_nursery() as nursery:
+        for number in range(9):
+            nursery.start_soon(post, crew, "1", start(f"s{number}"))
+    assert [len(mate.streams) for mate in crew.mates.values()] == [3, 3, 3]
+
+
 async def test_the_owner_acts_and_answers_whoever_is_asked(crew: Crew) -> None:
     assert await post(crew, "1", start()) is Verdict.NEW
     owner = await owner_of(crew)

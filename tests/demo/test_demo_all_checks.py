@@ -147,7 +147,7 @@ def refused(status_code: int) -> Handshake:
         (manifest("pauses", []), ["the pause is"]),
         (manifest("pauses", [{"from_ms": T0 + 30_000, "to_ms": T0 + 45_000}]), ["the pause is"]),
         (played("duplicate_status", 503), ["a webhook that came twice"]),
-        (second_connection, ["a webhook that came twice", "the simulator, which is strict"]),
+        (second_connection, ["the simulator, which is strict", "a webhook that came twice"]),
         (played("forged_status", 200), ["a forged webhook"]),
         (played("malformed", 6), ["broken messages"]),
         (played("malformed", 0), ["broken messages"]),

@@ -9,7 +9,7 @@ from typing import cast
 import attrs
 import pytest
 
-from rtmsd.demo.checks import audio_checks, fault_of, transcript_checks
+from rtmsd.demo.checks import audio_checks, fault_of, repetition_check, transcript_checks
 from rtmsd.demo.evidence import Evidence, Gap, Track, collect, find_directory
 from rtmsd.demo.speakers import Speaker, speakers
 from rtmsd.demo.stage import FAST
@@ -54,7 +54,8 @@ def evidence_of(pcm: bytes, *, start_ms: int = T0, gaps: Sequence[Gap] = (), dup
 
 def failed(record: Record, evidence: Evidence) -> list[int]:
     """Return the numbers of the audio checks that fail: 0 complete, 1 nothing else, 2 aligned, 3 duplicates."""
-    checks = list(audio_checks(heard(record, evidence), evidence))
+    said = heard(record, evidence)
+    checks = [*audio_checks(said, evidence), repetition_check(said, evidence)]
     return [number for number, check in enumerate(checks) if not check.holds]
 
 

@@ -33,6 +33,8 @@ async def test_a_worker_takes_as_many_streams_as_the_machine_has_room_for(place:
         directories={},
         members=(),
         is_draining=False,
+        set_aside=None,
+        salvaged=0,
         parent_pid=1,
         parent_began_s=0.0,
     )

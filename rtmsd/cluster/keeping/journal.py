@@ -6,7 +6,7 @@ not. The engine has the newest row whole: to tell it once, late, is as good as t
 """
 
 import sqlite3
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Set
 from functools import partial
 from pathlib import Path
 from typing import Final, Protocol, TypeGuard, TypeVar
@@ -99,7 +99,7 @@ class ClusterJournal:
         return self.local.set_aside
 
     @property
-    def salvaged(self) -> Sequence[StreamRow]:
+    def salvaged(self) -> int:
         return self.local.salvaged
 
     @property

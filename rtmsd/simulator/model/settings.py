@@ -58,6 +58,7 @@ class SimulatorSettings:
         webhook_failover: the balancer tries the next URL after a 5xx, without a connection, and without an answer
             within `webhook_try_s`; the answer to the last one is Zoom's.
         webhook_try_s: local seconds.
+        webhook_keep_alive: False posts each on a connection of its own, which any of several processes may accept.
         webhook_ca_file: a CA for `webhook_url`, beside the system's.
         webhook_timeout_s: local seconds, whatever the speed and for all tries together: Zoom waits 3.
         tls: wss://, with a certificate of the CA in `ca_file`, or of a temporary one (`Simulator.ca_pem`).
@@ -76,6 +77,7 @@ class SimulatorSettings:
     webhook_route: WebhookRoute = "round-robin"
     webhook_failover: bool = False
     webhook_try_s: float = 1
+    webhook_keep_alive: bool = True
     webhook_ca_file: Path | None = None
     webhook_timeout_s: float = 3
     client_id: str = "simulatedClientId"

@@ -165,7 +165,7 @@ async def open_webhook_sender(settings: SimulatorSettings, clock: ZoomClock) -> 
     context = ssl.create_default_context()
     if settings.webhook_ca_file is not None:
         context.load_verify_locations(settings.webhook_ca_file)
-    limits = httpx.Limits(max_connections=32, max_keepalive_connections=8)
+    limits = httpx.Limits(max_connections=32, max_keepalive_connections=8 if settings.webhook_keep_alive else 0)
     async with (
         httpx.AsyncClient(verify=context, timeout=None, limits=limits, trust_env=False) as client,
         trio.open_nursery() as nursery,

@@ -1,0 +1,150 @@
+"""What was done to the daemon, what it may cost each stream, and what it did cost. Pure.
+
+Times are Zoom's, whose clock runs with the local one in this demo: those of the daemon are the same.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+import attrs
+
+from rtmsd.demo.checks import missing_transcripts
+from rtmsd.demo.evidence import Evidence
+from rtmsd.demo.speakers import Speaker
+from rtmsd.demo.story import Fault, Played
+from rtmsd.protocol.causes import GapCause
+from rtmsd.protocol.enums import MediaType
+from rtmsd.simulator import Record
+
+BEFORE_MS: Final = 2000  # what was lost so shortly before an incident was in the memory of who died in it
+
+
+@attrs.frozen(kw_only=True)
+class Limits:
+    """The most that an incident may cost a stream that it hits; None: no limit is stated.
+
+    Attributes:
+        dead_s: until whoever had the stream is dead.
+        media_s: from then until its media flow again.
+        audio_s: of audio lost, beside what came until then.
+    """
+
+    dead_s: float | None = None
+    media_s: float | None = None
+    audio_s: float = 0.0
+
+
+@attrs.define
+class Incident:
+    """Something done to the daemon on purpose.
+
+    Attributes:
+        hit: the streams whose connections it ends. Others may lose nothing.
+        dead_ms: when whoever had them was dead, or the daemon that goes on with them was started.
+        over_ms: when the media of all flowed again; None: they never did.
+        outcome: in words, for the report.
+    """
+
+    name: str
+    from_ms: int
+    hit: frozenset[str] = frozenset()
+    limits: Limits = Limits()
+    dead_ms: int | None = None
+    over_ms: int | None = None
+    outcome: str = ""
+
+    def fault_of(self, rtms_stream_id: str) -> Fault:
+        """Return what it is to one stream, as the cause of gaps."""
+        cause = GapCause.DAEMON_RESTART if rtms_stream_id in self.hit else None
+        return Fault(self.name, cause, self.from_ms, self.over_ms)
+
+
+@attrs.frozen
+class Stream:
+    """One stream, examined.
+
+    Attributes:
+        name: for people.
+        twins: pairs of its connections that were live at one instant, and must not be.
+    """
+
+    name: str
+    played: Played
+    evidence: Evidence
+    heard: Sequence[Speaker]
+    twins: int = 0
+
+    @property
+    def rtms_stream_id(self) -> str:
+        return self.played.session.rtms_stream_id
+
+    @property
+    def claims_ms(self) -> list[int]:
+        """When a worker took it over."""
+        return [event["at_ms"] for event in self.evidence.events if "epoch" in event]
+
+
+@attrs.frozen(kw_only=True)
+class Cost:
+    """The cost of an incident for a stream.
+
+    Attributes:
+        claimed_ms: from the death to each claim.
+        media_ms: from the death until all its media flowed; None: they never did.
+        audio_ms: lost of the participant that lost most.
+        transcripts: lost.
+        opened: connections opened because of it.
+    """
+
+    claimed_ms: tuple[int, ...]
+    media_ms: int | None
+    audio_ms: int
+    transcripts: int
+    opened: int
+
+    @property
+    def is_nothing(self) -> bool:
+        return not (self.claimed_ms or self.audio_ms or self.transcripts or self.opened)
+
+
+def cost_of(number: int, incidents: Sequence[Incident], stream: Stream) -> Cost:
+    """Return what the incident of this number cost a stream: all that was lost until the next one began."""
+    incident = incidents[number]
+    later_ms = incidents[number + 1].from_ms if number + 1 < len(incidents) else stream.played.ended_ms
+    lost_from_ms, lost_to_ms = incident.from_ms - BEFORE_MS, later_ms - BEFORE_MS
+    if number + 1 == len(incidents):
+        lost_to_ms = later_ms
+    since_ms = incident.from_ms if incident.dead_ms is None else incident.dead_ms
+    record = stream.played.session.record
+    flows_ms = flows_again_ms(record, incident.from_ms)
+    lost = missing_transcripts(record, stream.played.connected_ms, stream.evidence)
+    return Cost(
+        claimed_ms=tuple(
+            max(0, at_ms - since_ms) for at_ms in stream.claims_ms if incident.from_ms <= at_ms < later_ms
+        ),
+        media_ms=None if flows_ms is None or flows_ms >= later_ms else max(0, flows_ms - since_ms),
+        audio_ms=max(
+            (
+                sum(
+                    packet.duration_ms for packet in speaker.missing if lost_from_ms <= packet.timestamp_ms < lost_to_ms
+                )
+                for speaker in stream.heard
+            ),
+            default=0,
+        ),
+        transcripts=sum(lost_from_ms <= item.timestamp_ms < lost_to_ms for item in lost),
+        opened=sum(incident.from_ms <= span.opened_ms < later_ms for span in record.connections),
+    )
+
+
+def flows_again_ms(record: Record, since_ms: int) -> int | None:
+    """Return when audio and transcript both flowed on connections opened since then; None: they did not."""
+    first = [min(_flows(record, media, since_ms), default=None) for media in (MediaType.AUDIO, MediaType.TRANSCRIPT)]
+    known = [at_ms for at_ms in first if at_ms is not None]
+    return max(known) if len(known) == len(first) else None
+
+
+def _flows(record: Record, media: MediaType, since_ms: int) -> Iterator[int]:
+    for span in record.connections:
+        if span.flows_ms is not None and span.opened_ms >= since_ms and media in MediaType(span.media_type):
+            yield span.flows_ms

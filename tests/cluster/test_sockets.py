@@ -3,6 +3,7 @@
 import os
 import socket
 import stat
+import tempfile
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, closing
@@ -26,8 +27,10 @@ from tests.cluster.contract import LIMIT_S, BusContract, Join, Member
 
 
 @pytest.fixture
-def admin_socket(tmp_path: Path) -> Path:
-    return tmp_path / "run" / "admin.sock"
+def admin_socket() -> Iterator[Path]:
+    """Yield a path as short as a Unix socket's must be, wherever temporary files are."""
+    with tempfile.TemporaryDirectory(prefix="rtmsd") as directory:
+        yield Path(directory) / "run" / "admin.sock"
 
 
 @asynccontextmanager

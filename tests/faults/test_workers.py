@@ -72,6 +72,7 @@ async def test_what_a_worker_queued_in_its_last_instant_is_delivered(place: Path
         daemon = stage.daemon
         daemon.sections["[sink]"] = {"name": "after", "kind": "exec", "command": [str(program)]}
         [session] = await live(stage, 1)
+        await until(lambda: any(daemon.recordings.glob(f"*/{session.rtms_stream_id}")))
         directory = recording_of(daemon.recordings, session).relative_to(daemon.recordings)
         with closing(sqlite3.connect(daemon.sections["state"]["file"])) as db, db:
             queue.finished(db, sinks=["after"], rtms_stream_id="its last", directory=str(directory), now_ms=0)

@@ -321,6 +321,23 @@ async def test_the_first_words_of_somebody_may_be_lost_beside_another_who_is_hea
     assert 7 not in {user_id for user_id, *_ in gaps}
 
 
+async def test_what_a_killed_process_had_written_of_one_it_may_have_lost_of_another(studio: Any, tools: Any) -> None:
+    """Killed between the first writes of two participants: nothing says that 6 had been heard, too."""
+    first, T = await studio.open(), tools.T
+    first.connected("media", AUDIO)
+    first.media.audio(5, None, T, tools.packet(1))
+    await first.suspend()
+    second = await studio.open()
+    second.interrupted("daemon_restart", ["audio"])
+    second.connected("media", AUDIO)
+    for user_id in (5, 6):
+        second.media.audio(user_id, None, T + 60, tools.packet(2))
+    second.heard(T + 80)
+    of_6 = [gap for gap in second.snapshot()["gaps"] if gap["user_id"] == 6]
+    assert min(gap["from_ms"] - T for gap in of_6) == 0
+    assert {gap["cause"] for gap in of_6} == {"daemon_restart"}
+
+
 async def test_what_somebody_said_before_a_loss_is_not_explained_by_coming_back_first(studio: Any, tools: Any) -> None:
     recorder, T = await studio.open(), tools.T
     number = recorder.connected("media", AUDIO)

@@ -1,5 +1,9 @@
 """Webhooks that are kept for other members: in order, once each, and no more than there is room for."""
 
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+
 import pytest
 
 from rtmsd.errors import StorageError
@@ -7,8 +11,13 @@ from rtmsd.state import parts
 from tests.state.commands import open_memory
 
 
-def test_what_is_kept_comes_back_in_order_and_once() -> None:
-    db = open_memory()
+@pytest.fixture
+def db() -> Iterator[sqlite3.Connection]:
+    with closing(open_memory()) as db:
+        yield db
+
+
+def test_what_is_kept_comes_back_in_order_and_once(db: sqlite3.Connection) -> None:
     assert parts.keep(db, "s", b"2")
     assert parts.keep(db, "s", b"1")
     assert not parts.keep(db, "s", b"2")
@@ -18,9 +27,8 @@ def test_what_is_kept_comes_back_in_order_and_once() -> None:
     assert [(each.rtms_stream_id, each.command) for each in parts.kept(db)] == [("s", b"1"), ("t", b"2")]
 
 
-def test_more_than_there_is_room_for_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_than_there_is_room_for_is_refused(db: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parts, "MAX_KEPT", 2)
-    db = open_memory()
     assert parts.keep(db, "s", b"1")
     assert parts.keep(db, "s", b"2")
     with pytest.raises(StorageError, match="2 webhooks wait"):

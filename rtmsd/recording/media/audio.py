@@ -36,6 +36,8 @@ _MAX_DECODERS: Final = 2 * _MAX_FILES
 _FELL_SILENT_MS: Final = 1000
 """A participant silent for so long before an outage is not expected to have spoken in it."""
 
+_PROCESS_DIED: Final = frozenset({GapCause.DAEMON_RESTART, GapCause.NODE_TAKEOVER})
+
 DEFAULT_FORMAT: Final = AudioFormat(codec=PayloadType.L16, rate_hz=16_000, channels=1, mixed=False, send_rate_ms=100)
 
 
@@ -64,7 +66,7 @@ class AudioStore(MediaStore[bytes]):
         self._gone_adjustments: Counter[str] = Counter()  # of files that others removed
         self._gone_bytes = 0
         self.rtp_lost: int | None = None
-        self._back: tuple[int, int, str] | None = None  # time of the packet that ended the latest outage, and its cause
+        self._back: tuple[int, int, int, str] | None = None  # of the latest outage: see `_doubt_first`
         self._decoders: dict[UserId, tuple[PayloadReader | None, Decoder]] = {}
         self._sequences: dict[UserId, RtpSequence] = {}
         self._coded: dict[UserId, RecentPackets] = {}  # as they came, of codecs that remember
@@ -152,8 +154,6 @@ class AudioStore(MediaStore[bytes]):
         track = self._track_for(user_id, user_name, time_ms)
         if track is None:
             return Kept.NO_FILE
-        if is_new and self._back is not None:
-            self._doubt_first(user_id, time_ms, *self._back)
         if time_ms > timeline.clock_ms + FRESH_MS:
             timeline.clock_ms = max(timeline.clock_ms, self.newest_ms or 0)
             if time_ms > timeline.clock_ms + FRESH_MS:
@@ -163,6 +163,8 @@ class AudioStore(MediaStore[bytes]):
             case Placement.KEPT:
                 if time_ms < timeline.audio_watch_ms:
                     self._cover(track, end_ms, heard_ms, *self._span(time_ms, data))
+                if is_new and self._back is not None:
+                    self._doubt_first(user_id, time_ms, self._back)
                 return Kept.KEPT
             case Placement.REPEAT:
                 return Kept.REPEAT
@@ -193,7 +195,7 @@ class AudioStore(MediaStore[bytes]):
         What is called missing here is so until the packet comes, which it does at once if it was not lost.
         """
         (from_ms, to_ms), (since_ms, cause) = back, outage
-        self._back = from_ms, to_ms, cause
+        self._back = from_ms, to_ms, since_ms, cause
         expected_ms = since_ms - _FELL_SILENT_MS
         if expected_ms < heard_ms < since_ms and from_ms - heard_ms > CONTIGUOUS_MS:
             self._context.timeline.missing("audio", first.user_id, heard_ms, from_ms, cause)
@@ -201,12 +203,20 @@ class AudioStore(MediaStore[bytes]):
             if track is not first and expected_ms < track.heard_ms < to_ms:
                 self._context.timeline.missing("audio", track.user_id, track.heard_ms, to_ms, cause)
 
-    def _doubt_first(self, user_id: UserId, time_ms: int, from_ms: int, to_ms: int, cause: str) -> None:
-        """Somebody is heard first right behind the packet with which audio was back: what they said in the time of that
-        one may have been lost.
+    def _doubt_first(self, user_id: UserId, time_ms: int, back: tuple[int, int, int, str]) -> None:
+        """Somebody is heard first with the packet with which audio was back, or right behind it: what they said in its
+        time may have been lost; and where a process died, what it had not written of them, while it had of others.
+
+        Args:
+            back: from when to when that packet lasts; since when the outage was, and its cause.
         """
-        if from_ms < time_ms <= to_ms + CONTIGUOUS_MS:
-            self._context.timeline.missing("audio", user_id, from_ms, time_ms, cause)
+        from_ms, to_ms, since_ms, cause = back
+        if not from_ms <= time_ms <= to_ms + CONTIGUOUS_MS:
+            return
+        self._context.timeline.missing("audio", user_id, from_ms, time_ms, cause)
+        if cause in _PROCESS_DIED:
+            unwritten_ms = max(self._context.started_ms, since_ms - _FELL_SILENT_MS)
+            self._context.timeline.missing("audio", user_id, unwritten_ms, since_ms, cause)
 
     def _drop(self, reason: str, user_id: UserId | None, from_ms: int, to_ms: int) -> None:
         track = None if user_id is None else self.tracks.get(user_id)

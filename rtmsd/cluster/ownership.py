@@ -2,7 +2,7 @@
 
 import contextlib
 import secrets
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
 
 import attrs
@@ -20,6 +20,7 @@ from rtmsd.protocol.causes import GapCause
 from rtmsd.state.rows import Known
 from rtmsd.state.verdicts import judge
 from rtmsd.streams.drivers.tenure import Permission
+from rtmsd.system.turns import Turns
 
 log = structlog.get_logger(__name__)
 
@@ -90,7 +91,7 @@ class Ownership:
         self._apps, self._cause, self._clock_ms = apps, cause, clock_ms
         self._patience_s = patience_s
         self._unanswered_s: dict[str, float] = {}  # since when the engine has not said whose it is
-        self._turns: dict[str, trio.Lock] = {}
+        self._turns = Turns()  # one thing at a time for a stream, as long as it has no life here
         self._unsure: dict[str, _Claim | None] = {}  # mine perhaps, and not alive; the claim whose answer is missing
         self._is_unsure = trio.Event()
 
@@ -124,7 +125,7 @@ class Ownership:
                 return await self._lives.accept(command)
             except Fenced as fenced:
                 await self.lost(rtms_stream_id, str(fenced))
-        async with self._turn(rtms_stream_id):
+        async with self._turns.of(rtms_stream_id):
             for _ in range(_TRIES):
                 if self.has(rtms_stream_id):
                     return await self._lives.accept(command)
@@ -177,7 +178,7 @@ class Ownership:
         """
         _refuse_newer(held)
         assert held.known.row is not None
-        async with self._turn(held.known.row.rtms_stream_id):
+        async with self._turns.of(held.known.row.rtms_stream_id):
             try:
                 await self._resume(held, why)
             except Lost:
@@ -191,7 +192,7 @@ class Ownership:
             Elsewhere: a living member does.
             Lost, Away, TooNew: it could not be claimed.
         """
-        async with self._turn(rtms_stream_id):
+        async with self._turns.of(rtms_stream_id):
             held = await self.read(rtms_stream_id)
             self._refuse_others(held)
             _refuse_newer(held)
@@ -292,7 +293,7 @@ class Ownership:
                 await trio.sleep(AGAIN_S)
 
     async def _settle(self, rtms_stream_id: str) -> None:
-        async with self._turn(rtms_stream_id):
+        async with self._turns.of(rtms_stream_id):
             if rtms_stream_id not in self._unsure or self.has(rtms_stream_id):
                 self._unsure.pop(rtms_stream_id, None)
                 return
@@ -336,17 +337,6 @@ class Ownership:
         with trio.move_on_after(READ_S):
             return await self._store.read(rtms_stream_id)
         raise Away("the engine did not say in time who owns the stream")
-
-    @contextlib.asynccontextmanager
-    async def _turn(self, rtms_stream_id: str) -> AsyncIterator[None]:
-        """Do one thing at a time for each stream, as long as it has no life here."""
-        turn = self._turns.setdefault(rtms_stream_id, trio.Lock())
-        try:
-            async with turn:
-                yield
-        finally:
-            if not turn.locked() and self._turns.get(rtms_stream_id) is turn:
-                del self._turns[rtms_stream_id]
 
 
 def _refuse_newer(held: Held) -> None:

@@ -19,7 +19,6 @@ from rtmsd.cluster.codec import BadRecord
 from rtmsd.cluster.engine import Away, EngineError, Fenced, OwnerStore, StreamLog
 from rtmsd.cluster.hooks import decode_command, encode_command
 from rtmsd.cluster.keeping.telling import Teller
-from rtmsd.cluster.keeping.turns import Turns
 from rtmsd.cluster.records import Own, TenureState
 from rtmsd.commands import StartStream, StreamCommand, Verdict
 from rtmsd.errors import StorageError
@@ -30,6 +29,7 @@ from rtmsd.state.journal import Journal
 from rtmsd.state.lost import Changes, LostStream
 from rtmsd.state.parts import PartRow
 from rtmsd.state.rows import Known, StreamRow
+from rtmsd.system.turns import Turns
 
 log = structlog.get_logger(__name__)
 

@@ -110,7 +110,7 @@ class Parent:
                         workers.start_soon(self._stop_when_asked)
                         talk.start_soon(self._speak, task_status)
                     talk.cancel_scope.cancel()
-                if self._end_streams:  # what ended last is delivered
+                if self._end_streams:  # what runs of deliveries may end; what is due since is the next start's
                     with self._deadline.limit(trio.CancelScope(), config.streams.drain_s):
                         await deliveries.until_idle()
                 base.cancel_scope.cancel()
@@ -275,7 +275,7 @@ class Parent:
         )
         self._applied.clear()
         asked = {worker.incarnation for worker in self.workers if worker.stage is Stage.READY}
-        self._tell_all(Apply(new))
+        self._tell_all(Apply(self._config))
         with trio.move_on_after(APPLY_S):
             await self._until(lambda: asked & {worker.incarnation for worker in self.workers} <= self._applied)
 

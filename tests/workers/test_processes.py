@@ -146,6 +146,17 @@ def test_a_reload_is_for_all_or_for_none(house: House, manager: NotifySocket) ->
     assert house.stop() == 0
 
 
+def test_a_change_that_needs_a_restart_is_reported_once(house: House, manager: NotifySocket) -> None:
+    house.start()
+    for number in (2, 3):
+        house.sections["daemon"]["workers"] = 2 + number
+        house.write_config()
+        house.signal(signal.SIGHUP)
+        manager.wait("READY", number)
+    assert [line["needs_restart"] for line in house.logged("configuration reloaded")] == [["daemon.workers"]] * 2
+    assert house.stop() == 0
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_second_signal_leaves_no_time_to_who_hangs(house: House, number: signal.Signals) -> None:
     house.start()

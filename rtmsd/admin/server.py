@@ -48,21 +48,15 @@ Answer: TypeAlias = Callable[[Caller, HttpRequest], Awaitable[Reply | StreamRepl
 
 async def serve_admin(
     listeners: Sequence[trio.SocketListener],
-    backend: AdminBackend,
-    *,
-    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
-) -> None:
-    """Answer admin requests until cancelled; started when the listeners accept. Closes the listeners."""
-    await serve_callers(listeners, partial(answer, backend), task_status=task_status)
-
-
-async def serve_callers(
-    listeners: Sequence[trio.SocketListener],
     answer_caller: Answer,
     *,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Do the same with what `answer_caller` makes of a request and of who sent it."""
+    """Answer admin requests until cancelled; started when the listeners accept. Closes the listeners.
+
+    Args:
+        answer_caller: makes a reply of who asks and of the request: see `answer`.
+    """
 
     def welcome(stream: trio.SocketStream) -> Peer:
         caller = caller_of(stream)

@@ -8,7 +8,7 @@ import attrs
 import trio
 
 from rtmsd.admin.listener import inherited_admin_socket, open_admin_socket
-from rtmsd.admin.server import Answer, serve_callers, serve_metrics
+from rtmsd.admin.server import Answer, serve_admin, serve_metrics
 from rtmsd.config import AdminConfig
 from rtmsd.http.listening import address_of, inherited, open_tcp
 
@@ -27,7 +27,7 @@ class AdminSockets:
     ) -> dict[str, list[str]]:
         """Answer from now on, in tasks of `nursery`. Returns the addresses by door."""
         listening = {"admin": [listener.socket.getsockname() for listener in self.admin]}
-        await nursery.start(serve_callers, self.admin, answer)
+        await nursery.start(serve_admin, self.admin, answer)
         if self.metrics:
             listening["metrics"] = [address_of(listener) for listener in self.metrics]
             await nursery.start(serve_metrics, self.metrics, metrics)

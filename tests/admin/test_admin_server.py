@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -162,7 +163,7 @@ async def ask(backend: AdminBackend, line: str, body: bytes = b"", caller: Calle
 async def serving(backend: AdminBackend, path: Path) -> AsyncIterator[httpx.AsyncClient]:
     with open_admin_socket(path) as listener:
         async with trio.open_nursery() as nursery:
-            await nursery.start(serve_admin, [listener], backend)
+            await nursery.start(serve_admin, [listener], partial(answer, backend))
             transport = httpx.AsyncHTTPTransport(uds=str(path))
             async with httpx.AsyncClient(transport=transport, base_url="http://rtmsd") as client:
                 yield client

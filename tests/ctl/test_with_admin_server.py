@@ -7,6 +7,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,10 @@ import pytest
 import trio
 
 import rtmsd
+from rtmsd.admin.commands import DeliveryBackend
 from rtmsd.admin.listener import open_admin_socket
 from rtmsd.admin.messages import AdminError, Code, JsonObject
-from rtmsd.admin.server import serve_admin
+from rtmsd.admin.server import answer, serve_admin
 from rtmsd.ctl.errors import Exit
 from rtmsd.ctl.main import main
 from rtmsd.errors import ConfigError
@@ -39,6 +41,8 @@ sys.exit(main())
 
 class Backend:
     """A backend of two streams, which records requests and does nothing."""
+
+    deliveries: DeliveryBackend  # nobody asks for them here
 
     def __init__(self) -> None:
         self.events = LiveHub()
@@ -122,7 +126,7 @@ def admin() -> Iterator[Path]:
     async def serve() -> None:
         with scope, open_admin_socket(path) as listener:
             async with trio.open_nursery() as nursery:
-                await nursery.start(serve_admin, [listener], Backend())
+                await nursery.start(serve_admin, [listener], partial(answer, Backend()))
                 token.append(trio.lowlevel.current_trio_token())
                 ready.set()
 

@@ -17,7 +17,7 @@ from rtmsd.admin.fleet.status import ParentProcess
 from rtmsd.admin.listener import open_admin_socket
 from rtmsd.admin.messages import Caller
 from rtmsd.admin.metrics import Metrics, Totals
-from rtmsd.admin.server import serve_callers
+from rtmsd.admin.server import serve_admin
 from rtmsd.admin.tap import TapRecorder
 from rtmsd.cluster.engines.sockets import SocketBus, open_socket
 from rtmsd.http.client import LiveReply, open_stream
@@ -137,7 +137,7 @@ class Worker:
         with self.scope, open_socket(self.private) as private, open_admin_socket(self.public) as public:
             async with trio.open_nursery() as nursery:
                 await nursery.start(partial(bus.run, private, lambda _: self.fleet.local.respond))
-                await nursery.start(partial(serve_callers, [public], self.fleet.answer))
+                await nursery.start(partial(serve_admin, [public], self.fleet.answer))
                 task_status.started()
 
 

@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from rtmsd.admin.fleet.fleet import Fleet
 from rtmsd.admin.fleet.peers import Peers
 from rtmsd.admin.listener import open_admin_socket
-from rtmsd.admin.server import serve_callers
+from rtmsd.admin.server import serve_admin
 from rtmsd.cluster.engines.sockets import SocketBus, open_socket
 from rtmsd.config.model import worker_socket
 from rtmsd.daemon.backend import Backend
@@ -62,7 +62,7 @@ async def serve_both_doors(
     async with trio.open_nursery() as nursery:
         bus = SocketBus(partial(worker_socket, base))
         await nursery.start(partial(bus.run, private, lambda _: fleet.local.respond))
-        await nursery.start(partial(serve_callers, [public], fleet.answer))
+        await nursery.start(partial(serve_admin, [public], fleet.answer))
         task_status.started()
 
 

@@ -76,7 +76,7 @@ async def test_all_servers_are_away_and_come_back(three: Servers, opened: Opener
         with trio.fail_after(LIMIT_S):
             heard = [await b.beats.hear(), await b.beats.hear()]
         assert heard == [Ear.DEAF, Beat(node="a", incarnation="of-a", n=2)]
-        assert a.trouble is None
+        await holds(lambda: a.trouble is None)  # servers that elect a leader answer later than in half a second
 
 
 async def _pong(data: bytes) -> bytes:

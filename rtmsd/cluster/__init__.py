@@ -6,9 +6,9 @@ member has recorded of a stream is its *part*. A *beat* is a member's sign of li
 
 **What is in use.** `rtmsd.workers`: members on one machine that share the state file, the directories of recordings and
 the listening sockets. Their engine is `engines.sqlite` for ownership and `engines.sockets` for questions; their parent
-says who died, which is exact, so that there are no beats. A member that shares no disk with the others needs more:
-`engine.StreamLog`, `engine.Beats`, `liveness` and `rules.place` are for those, are tested with the engine in memory,
-and no configuration starts them yet.
+says who died, which is exact, so that there are no beats. What members need that share no disk is here as well, and no
+configuration starts it yet: the engine on NATS (`engines.nats`), beats (`life`, `liveness`), the journal and the log
+lines that go to the engine (`keeping`), and `rules.place` and `rules.may_take`.
 
 **How a stream is claimed.** A member reads the ownership record, and writes its own on condition that the record is
 still the one it read. In the state file that is one transaction with the stream's row. The claim is lost also when a

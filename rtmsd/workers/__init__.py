@@ -8,7 +8,8 @@ manager, prunes, tidies and delivers. It owns no stream and reads no media: it h
 
 A **worker** is a `daemon.process.Process`, as the only process of a small daemon is; its `Role` differs. All workers
 accept on the same sockets. Which of them has a stream is settled in the state file (`rtmsd.cluster`), and what comes to
-another is passed on over the workers' own sockets, without the parent.
+another is passed on over the workers' own sockets, without the parent. A worker opens its doors when all are there and
+have taken their share of what an earlier daemon left: the first to be ready would have all of it.
 
 Between the two lies a **channel**: a pair of sockets, one line of JSON a message (`messages`). The parent says who
 lives and who died, the worker that it is there. Its end is how a worker learns that the parent died, however that came

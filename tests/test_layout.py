@@ -20,6 +20,7 @@ LAYERS: Final = (
     ("errors", "demo_extra"),
     ("protocol", "system"),
     ("commands", "log", "accelerator"),
+    ("config.rules",),
     ("config",),
     ("transport", "http"),
     ("state.file",),

@@ -1,6 +1,5 @@
 """Checks across keys, skipped where a key alone is wrong already: one slip makes one line."""
 
-import ipaddress
 import itertools
 import os
 import ssl
@@ -11,7 +10,7 @@ from typing import Final
 from rtmsd.config.media import MediaConfig, VideoConfig
 from rtmsd.config.model import AppConfig, Config, worker_socket
 from rtmsd.config.reading import Reader
-from rtmsd.config.rules import SOCKET_PATH_MAX_BYTES, UNIX_PREFIX
+from rtmsd.config.rules.addresses import SOCKET_PATH_MAX_BYTES, UNIX_PREFIX, is_loopback
 from rtmsd.config.sinks import SinkConfig
 from rtmsd.protocol import media_matrix
 
@@ -200,16 +199,8 @@ def _check_listeners(config: Config, reader: Reader) -> None:
                 f"is {excess} bytes too long with daemon.workers: each worker has a socket of its own beside it, the "
                 f"last {longest.decode(errors='replace')}",
             )
-    if admin.metrics_listen and not _is_loopback(admin.metrics_listen.rpartition(":")[0].strip("[]")):
+    if admin.metrics_listen and not is_loopback(admin.metrics_listen.rpartition(":")[0].strip("[]")):
         reader.warnings.append(
             f"admin.metrics_listen: {admin.metrics_listen} is not on loopback, and metrics have no password: "
             "see that a firewall lets in Prometheus alone"
         )
-
-
-def _is_loopback(host: str) -> bool:
-    """Return whether only this machine can connect. A name is not resolved: today's answer may not be tomorrow's."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host.rstrip(".").lower() == "localhost"

@@ -16,22 +16,24 @@ import attrs
 
 from rtmsd.config.media import MAX_APPS, MediaConfig
 from rtmsd.config.overrides import FILE_WIDE, Overrides
-from rtmsd.config.rules import (
-    NAME,
-    Between,
+from rtmsd.config.rules.addresses import (
     HostPattern,
-    Matches,
-    Seconds,
     host_and_port_or_none,
     host_and_port_or_unix,
+    socket_path,
+    webhook_path,
+)
+from rtmsd.config.rules.secret import Secret
+from rtmsd.config.rules.values import (
+    NAME,
+    Between,
+    Matches,
+    Seconds,
     no_repeats,
     not_empty,
     not_placeholder,
     one_word,
-    socket_path,
-    webhook_path,
 )
-from rtmsd.config.secret import Secret
 from rtmsd.config.sinks import RemuxConfig, SinkConfig
 
 HTTPS_URL: Final = Matches(r"[hH][tT][tT][pP][sS]?://[!-~]+", "an http:// or https:// address")

@@ -15,8 +15,8 @@ import attrs
 
 from rtmsd.config.model import file_fields
 from rtmsd.config.overrides import Overrides
-from rtmsd.config.rules import Mistake, resolve
-from rtmsd.config.secret import Secret, find_secret
+from rtmsd.config.rules.secret import Secret, find_secret
+from rtmsd.config.rules.values import Mistake, resolve
 from rtmsd.config.sinks import KINDS, SinkConfig
 
 T = TypeVar("T")

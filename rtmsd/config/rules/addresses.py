@@ -1,85 +1,19 @@
-"""Rules for the value of a key: each is called with it as read, and raises `Mistake` with words for a person.
-
-They stand in `Annotated[...]` beside the type of the key they belong to; `reading.py` applies them.
-"""
+"""Rules for addresses: to listen on, to connect to, and the paths of URLs."""
 
 import contextlib
 import ipaddress
 import os
 import re
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import Annotated, Final, TypeAlias
 
-import attrs
+from rtmsd.config.rules.values import Mistake
 
-UNIX_PREFIX = "unix:"
-SOCKET_PATH_MAX_BYTES = 107  # Linux `sun_path`, less its final NUL
-_HOST_NAME = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9_-]{1,63}(?<!-))*\.?")
-_WEBHOOK_PATH = re.compile(r"(/[A-Za-z0-9._~-]+)+/?|/")
-_RESERVED_PATHS = ("/healthz", "/readyz")
-
-
-class Mistake(ValueError):
-    """A mistake in one value, and how to correct it, without the path of its key."""
-
-
-def resolve(text: str, base: Path) -> Path:
-    """Return the file that `text` names; a relative name starts from `base`."""
-    if not text or not text.isprintable():
-        raise Mistake(f"must name a file, not {text!r}")
-    if text.startswith("~"):
-        raise Mistake(f"{text!r}: ~ has no meaning here; write the path in full")
-    return base / text
-
-
-@attrs.frozen
-class Between:
-    """A number within bounds, both included. Not-a-number and the infinities of TOML are outside every bound."""
-
-    low: float
-    high: float
-
-    def __call__(self, value: float) -> None:
-        if not self.low <= value <= self.high:
-            raise Mistake(f"must be from {self.low} to {self.high}, not {value}")
-
-
-@attrs.frozen
-class Matches:
-    """A text that matches a pattern from end to end; `what` says in words what is allowed."""
-
-    pattern: str
-    what: str
-
-    def __call__(self, value: str) -> None:
-        if re.fullmatch(self.pattern, value) is None:
-            raise Mistake(f"must be {self.what}, not {value!r}")
-
-
-NAME = Matches(r"[A-Za-z0-9_.-]{1,64}", "1 to 64 letters, digits or . _ -")
-
-
-def not_placeholder(value: str) -> None:
-    """Refuse what config.toml and the README have in the place of a value: "...", and its like."""
-    if value and not value.strip(".…"):
-        raise Mistake(f"{value!r} stands for a value in the example: write your own in its place")
-
-
-def one_word(value: str) -> None:
-    not_placeholder(value)
-    if re.fullmatch(r"[!-~]+", value) is None:
-        raise Mistake(f"must be one word without blanks, not {value!r}")
-
-
-def not_empty(value: tuple[object, ...]) -> None:
-    if not value:
-        raise Mistake("must name at least one")
-
-
-def no_repeats(value: tuple[object, ...]) -> None:
-    for item in value:
-        if value.count(item) > 1:
-            raise Mistake(f"names {item!r} more than once")
+UNIX_PREFIX: Final = "unix:"
+SOCKET_PATH_MAX_BYTES: Final = 107  # Linux `sun_path`, less its final NUL
+_HOST_NAME: Final = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9_-]{1,63}(?<!-))*\.?")
+_WEBHOOK_PATH: Final = re.compile(r"(/[A-Za-z0-9._~-]+)+/?|/")
+_RESERVED_PATHS: Final = ("/healthz", "/readyz")
 
 
 def host_and_port(value: str) -> None:
@@ -154,5 +88,12 @@ def _is_host(text: str) -> bool:
     return _HOST_NAME.fullmatch(text) is not None
 
 
-Seconds: TypeAlias = Annotated[float, Between(0.001, 86_400)]
+def is_loopback(host: str) -> bool:
+    """Return whether only this machine can connect. A name is not resolved: today's answer may not be tomorrow's."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.rstrip(".").lower() == "localhost"
+
+
 HostPattern: TypeAlias = Annotated[str, host_pattern]

@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from rtmsd.config.cluster import ClusterConfig, missing_packages
 from rtmsd.config.media import MediaConfig, VideoConfig
 from rtmsd.config.model import AppConfig, Config, worker_socket
 from rtmsd.config.reading import Reader
 from rtmsd.config.rules.addresses import SOCKET_PATH_MAX_BYTES, UNIX_PREFIX, is_loopback
+from rtmsd.config.rules.certificates import present, trust
 from rtmsd.config.sinks import SinkConfig
 from rtmsd.protocol import media_matrix
 
@@ -27,6 +29,7 @@ def check(config: Config, reader: Reader) -> None:
     _check_files(config, reader)
     _check_listeners(config, reader)
     _check_sinks(config.sinks, reader)
+    _check_cluster(config.cluster, reader)
 
 
 def _check_apps(apps: tuple[AppConfig, ...], reader: Reader) -> None:
@@ -175,14 +178,28 @@ def _check_streams(config: Config, reader: Reader) -> None:
 
 
 def _check_files(config: Config, reader: Reader) -> None:
-    ca_file = config.zoom.ca_file
-    if ca_file:
-        try:
-            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(ca_file)
-        except ssl.SSLError:
-            reader.mistake("zoom.ca_file", f"{ca_file} holds no PEM certificate")
-        except OSError as exc:
-            reader.mistake("zoom.ca_file", f"cannot read {ca_file}: {exc.strerror}")
+    cluster = config.cluster or ClusterConfig()
+    for key, ca_file in (("zoom.ca_file", config.zoom.ca_file), ("cluster.ca_file", cluster.ca_file)):
+        if ca_file:
+            with reader.catching(key):
+                trust(_context(), ca_file)
+    if cluster.cert_file and cluster.key_file:
+        with reader.catching("cluster.cert_file"):
+            present(_context(), cluster.cert_file, cluster.key_file)
+
+
+def _context() -> ssl.SSLContext:
+    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+
+def _check_cluster(cluster: ClusterConfig | None, reader: Reader) -> None:
+    if cluster is None:
+        return
+    if missing := missing_packages():
+        reader.mistake("cluster", missing)
+    for key, text in cluster.mistakes():
+        if reader.is_sound(f"cluster.{key}"):
+            reader.mistake(f"cluster.{key}", text)
 
 
 def _check_listeners(config: Config, reader: Reader) -> None:

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Final, Literal, TypeAlias
 
 import attrs
 
+from rtmsd.config.cluster import ClusterConfig
 from rtmsd.config.media import MAX_APPS, MediaConfig
 from rtmsd.config.overrides import FILE_WIDE, Overrides
 from rtmsd.config.rules.addresses import (
@@ -181,6 +182,7 @@ class Config:
     state: StateConfig = attrs.field(factory=StateConfig, metadata=RESTART_BOUND)
     admin: AdminConfig = attrs.field(factory=AdminConfig, metadata=RESTART_BOUND)
     daemon: DaemonConfig = attrs.field(factory=DaemonConfig, metadata=RESTART_BOUND)
+    cluster: ClusterConfig | None = attrs.field(default=None, metadata=RESTART_BOUND)
     log: LogConfig = attrs.field(factory=LogConfig)
     warnings: tuple[str, ...] = attrs.field(default=(), eq=False, metadata={"key": NOT_IN_FILE})
     given: frozenset[str] = attrs.field(default=frozenset(), eq=False, metadata={"key": NOT_IN_FILE})

@@ -16,7 +16,7 @@ import attrs
 
 from rtmsd.config.model import file_fields
 from rtmsd.config.overrides import Overrides
-from rtmsd.config.rules.secret import Secret, find_secret
+from rtmsd.config.rules.secret import SECRET, Secret, find_secret
 from rtmsd.config.rules.values import Mistake, resolve
 from rtmsd.config.sinks import KINDS, SinkConfig
 
@@ -108,7 +108,8 @@ class Reader:
             return WRONG if result is None else result
         origin, args = get_origin(hint), get_args(hint)
         if origin is Annotated:
-            return self._ruled(args[0], args[1:], value, path)
+            inner, rules = (Secret, args[2:]) if args[1] is SECRET else (args[0], args[1:])
+            return self._ruled(inner, rules, value, path)
         if origin is Literal:
             return _one_of(args, value)
         if origin is tuple:

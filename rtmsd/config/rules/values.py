@@ -59,6 +59,11 @@ def one_word(value: str) -> None:
         raise Mistake(f"must be one word without blanks, not {value!r}")
 
 
+def one_word_or_none(value: str) -> None:
+    if value:
+        one_word(value)
+
+
 def not_empty(value: tuple[object, ...]) -> None:
     if not value:
         raise Mistake("must name at least one")

@@ -62,6 +62,7 @@ LAYERS: Final = (
     ("simulator",),
     ("demo",),
     ("demo.workers",),
+    ("demo.cluster",),
     ("cli",),
     ("__main__",),
 )

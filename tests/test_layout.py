@@ -63,6 +63,7 @@ LAYERS: Final = (
     ("simulator",),
     ("demo",),
     ("demo.workers",),
+    ("demo.cluster",),
     ("cli",),
     ("__main__",),
 )

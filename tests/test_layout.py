@@ -20,6 +20,7 @@ LAYERS: Final = (
     ("errors", "demo_extra"),
     ("protocol", "system"),
     ("commands", "log", "accelerator"),
+    ("config.rules",),
     ("config",),
     ("transport", "http"),
     ("state.file",),
@@ -62,6 +63,7 @@ LAYERS: Final = (
     ("simulator",),
     ("demo",),
     ("demo.workers",),
+    ("demo.cluster",),
     ("cli",),
     ("__main__",),
 )

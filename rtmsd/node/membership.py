@@ -2,7 +2,6 @@
 
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
 from functools import partial
 from random import Random
 from typing import Any, Final, NoReturn
@@ -25,6 +24,7 @@ from rtmsd.cluster.records import Beat, MemberState, Own, Why
 from rtmsd.cluster.router import HOOK, Router
 from rtmsd.cluster.rules import place
 from rtmsd.cluster.takeover import Takeover
+from rtmsd.commands import StreamCommand
 from rtmsd.config import Config
 from rtmsd.config.cluster import ClusterConfig
 from rtmsd.errors import RtmsdError
@@ -71,6 +71,7 @@ class Membership:
         self,
         config: Config,
         settings: ClusterConfig,
+        *,
         node: str,
         open_engine: OpenEngine,
         spool: Spool,
@@ -87,9 +88,7 @@ class Membership:
         self._taking_over = trio.CancelScope()
         self._writers = writers
         self.engine = engine = MemberEngine(open_engine)
-        liveness = Liveness(
-            node, self.incarnation, beat_s=settings.beat_s, dead_after_beats=settings.dead_after_beats
-        )
+        liveness = Liveness(node, self.incarnation, beat_s=settings.beat_s, dead_after_beats=settings.dead_after_beats)
         me = Member(node=node, incarnation=self.incarnation, capacity=settings.capacity_streams, is_ready=False)
         self.members = Members(me, lambda: len(self.supervisor.streams), liveness)
         self.heart = Heart(
@@ -105,8 +104,8 @@ class Membership:
             engine,
             spool,
             node=node,
-            token=lambda rtms_stream_id: self.ownership.token(rtms_stream_id),
-            last_token=lambda rtms_stream_id: self.journal.token(rtms_stream_id),
+            token=self._token,
+            last_token=self._last_token,
             on_fenced=self._lost,
         )
         self.journal = ClusterJournal(
@@ -199,7 +198,7 @@ class Membership:
             streams=len(self.supervisor.streams),
             capacity=self._settings.capacity_streams,
             webhook_ms=self.webhook_ms(),
-            zone=self._settings.zone,
+            zone=self._settings.zone_name[:64],
             release=__version__,
         )
 
@@ -242,7 +241,7 @@ class Membership:
 
     async def _prepare(self, own: Own, token: int) -> Mapping[str, Any]:
         """See `Ownership`."""
-        return {"tenure": PartTenure(self._node, own.epoch, token)}
+        return {"tenure": PartTenure(node=self._node, epoch=own.epoch, token=token)}
 
     # What is found out about single streams
 
@@ -267,7 +266,7 @@ class Membership:
         self.ownership.let_go(rtms_stream_id)
         self._nursery.start_soon(_contain, partial(self.journal.let_go, rtms_stream_id))
 
-    def _redirect(self, command: Any) -> None:
+    def _redirect(self, command: StreamCommand) -> None:
         self.router.redirect(command)
 
     # Webhooks for others, also of an earlier life
@@ -282,6 +281,12 @@ class Membership:
             self.router.deliver(command)
 
     # Lines for the engine
+
+    def _token(self, rtms_stream_id: str) -> int | None:
+        return self.ownership.token(rtms_stream_id)
+
+    async def _last_token(self, rtms_stream_id: str) -> int | None:
+        return await self.journal.token(rtms_stream_id)
 
     def _on_event(self, event: dict[str, Any]) -> None:
         self._publish(event)

@@ -204,8 +204,10 @@ class ModelLives:
     ) -> None:
         if row.rtms_stream_id in self.broken:
             raise ValueError("a bug")
-        assert row.rtms_stream_id not in self.lives, "one life for each stream"
         assert (begun_by is None) != (cause is None)
+        if row.rtms_stream_id in self.lives:
+            assert row.rtms_stream_id not in self.ownership.mine, "one life for each stream"
+            return  # it was resumed before anybody could say whose it is
         self.begun.append((row.rtms_stream_id, begun_by, cause))
         life = self.lives[row.rtms_stream_id] = Life(row, begun_by, cause, self.act)
         if row.stop_reason is None:

@@ -283,6 +283,8 @@ class Supervisor:
                 managed.submit(command)
 
     def _begin(self, beginning: Beginning) -> None:
+        if self._nursery.cancel_scope.cancel_called:  # it is in the journal, for the next start or another process
+            return
         managed = ManagedStream(beginning)
         self._streams[managed.row.rtms_stream_id] = managed
         self._unexplained.pop(managed.row.rtms_stream_id, None)
@@ -332,7 +334,8 @@ class Supervisor:
     def _explained(self, stop: StopStream) -> None:
         """Zoom says why a stream ended that was given up before. A host who stopped it wants no new one."""
         self.lost.explained(stop.rtms_stream_id, stop.stop_reason)
-        if (row := self._unexplained.pop(stop.rtms_stream_id, None)) is not None:
+        row = self._unexplained.pop(stop.rtms_stream_id, None)
+        if row is not None and not self._nursery.cancel_scope.cancel_called:
             self._nursery.start_soon(self._start_again, row, stop.stop_reason)
 
     async def _start_again(self, row: StreamRow, reason: int) -> None:
@@ -372,13 +375,14 @@ class Supervisor:
         return tally
 
     def suspend(self) -> None:
-        """Prepare all streams for the end of the process: they keep their slots at Zoom, to be resumed."""
+        """Leave all streams with their slots at Zoom, to be resumed by another process: `run` ends, and none begins."""
         for managed in self._streams.values():
             if managed.stream is not None and managed.end is None:
                 managed.stream.report(managed.stream.core.suspend)
+        self._nursery.cancel_scope.cancel()
 
     async def suspend_files(self) -> None:
-        """Bring the files of all streams to disk, after `run` was cancelled: for good where the end is known."""
+        """Bring the files of all streams to disk, after `run` has ended: for good where the end is known."""
         await self.lost.flush_if_possible()
         for managed in self._streams.values():
             managed.outcome = managed.end

@@ -22,7 +22,7 @@ class AudioSource(Protocol):
 
 
 class AudioPacket(NamedTuple):
-    """One packet and its fate. `number` counts packets on the session's time grid."""
+    """One packet and its fate. `number` counts steps of the session's time, in whatever format: no packet shares it."""
 
     user_id: int
     number: int

@@ -338,7 +338,7 @@ class Mate:
     takeover: Takeover
     handover: Handover
     taker: Taker
-    scope: trio.CancelScope
+    nursery: trio.Nursery
 
     @property
     def streams(self) -> set[str]:
@@ -354,6 +354,7 @@ class Crew:
 
     Attributes:
         capacity: of each member.
+        let_go_s: what it takes each member to let a stream go.
         draining: nodes that take no streams.
         is_dead: whether a member is believed to be dead where nobody listens.
     """
@@ -364,6 +365,7 @@ class Crew:
         self.mates: dict[str, Mate] = {}
         self.apps = frozenset({"main", "other"})
         self.capacity = 1000
+        self.let_go_s = 0.0
         self.draining: set[str] = set()
         self.is_dead: bool = True
         self._nursery, self._patience_s = nursery, patience_s
@@ -401,7 +403,7 @@ class Crew:
                 is_dead=self._is_dead,
             )
             takeover = Takeover(members, member, ownership, lives, in_order=_as_they_come)
-            lives.redirect = router.redirect
+            lives.redirect, lives.let_go_s = router.redirect, self.let_go_s
             mate = Mate(
                 node=node,
                 incarnation=incarnation,
@@ -412,7 +414,7 @@ class Crew:
                 takeover=takeover,
                 handover=Handover(members, member, ownership, lives),
                 taker=Taker(members, member, ownership, lives, apps=lambda: self.apps),
-                scope=nursery.cancel_scope,
+                nursery=nursery,
             )
             self.mates[node] = mate
             self.tell()
@@ -452,7 +454,7 @@ class Crew:
     async def kill(self, node: str, *, unnoticed_s: float = 0.0) -> None:
         """End a member at once. The others hear of it after a while."""
         mate = self.mates.pop(node)
-        mate.scope.cancel()
+        mate.nursery.cancel_scope.cancel()
         await trio.testing.wait_all_tasks_blocked()
         if unnoticed_s:
             await trio.sleep(unnoticed_s)

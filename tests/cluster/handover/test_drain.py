@@ -190,7 +190,7 @@ async def test_who_begins_to_drain_refuses_before_its_beat_says_so(crew: Crew) -
 
 
 async def test_the_next_is_asked_where_the_best_is_dead_and_nobody_knows(crew: Crew) -> None:
-    crew.mates["2"].scope.cancel()
+    crew.mates["2"].nursery.cancel_scope.cancel()
     await trio.testing.wait_all_tasks_blocked()
     result = await crew.mates["1"].handover.drain(60)
     assert {passage.node for passage in result.passages.values()} == {"3"}
@@ -207,7 +207,7 @@ async def test_one_that_dies_while_it_takes(crew: Crew, monkeypatch: pytest.Monk
     async def die(held: Held, why: Why) -> bool:
         if after_claim:
             await take(held, why)
-        two.scope.cancel()
+        two.nursery.cancel_scope.cancel()
         return await trio.sleep_forever()
 
     monkeypatch.setattr(two.ownership, "take", die)

@@ -20,6 +20,7 @@ LAYERS: Final = (
     ("errors", "demo_extra"),
     ("protocol", "system"),
     ("commands", "log", "accelerator"),
+    ("config.rules",),
     ("config",),
     ("transport", "http"),
     ("state.file",),
@@ -49,6 +50,7 @@ LAYERS: Final = (
     ("webhook", "admin"),
     ("admin.fleet",),
     ("daemon",),
+    ("node",),
     ("workers",),
     ("ctl",),
     ("ctl.verbs",),
@@ -62,6 +64,7 @@ LAYERS: Final = (
     ("simulator",),
     ("demo",),
     ("demo.workers",),
+    ("demo.cluster",),
     ("cli",),
     ("__main__",),
 )

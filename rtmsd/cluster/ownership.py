@@ -104,6 +104,11 @@ class Ownership:
         """The streams that live here, by `rtms_stream_id`."""
         return {key: holding for key, holding in self._mine.items() if self.has(key)}
 
+    def token(self, rtms_stream_id: str) -> int | None:
+        """Return the token of a stream that is mine, or was until it ended just now; 0: not claimed yet."""
+        holding = self._mine.get(rtms_stream_id)
+        return None if holding is None else holding.token
+
     def has(self, rtms_stream_id: str) -> bool:
         return rtms_stream_id in self._mine and rtms_stream_id in self._lives.streams
 

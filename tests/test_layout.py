@@ -44,7 +44,7 @@ LAYERS: Final = (
     ("streams.drivers",),
     ("streams",),
     ("cluster",),
-    ("cluster.life", "cluster.keeping"),
+    ("cluster.life", "cluster.keeping", "cluster.handover"),
     ("cluster.engines",),
     ("cluster.engines.nats",),
     ("webhook", "admin"),

@@ -44,6 +44,7 @@ LAYERS: Final = (
     ("streams",),
     ("cluster",),
     ("cluster.life", "cluster.keeping"),
+    ("cluster.parts",),
     ("cluster.engines",),
     ("cluster.engines.nats",),
     ("webhook", "admin"),

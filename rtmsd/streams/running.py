@@ -17,6 +17,7 @@ from rtmsd.recording.disk.paths import stream_directory
 from rtmsd.recording.disk.writer import Writer
 from rtmsd.recording.library.librarian import Librarian
 from rtmsd.recording.manifest.header import StreamInfo
+from rtmsd.recording.manifest.schema import Manifest
 from rtmsd.recording.opening import open_recorder
 from rtmsd.recording.writers import Writers
 from rtmsd.streams.core.outcome import LetGo, Outcome, failed, outcome_of_stop
@@ -44,6 +45,7 @@ class Runner:
     _diagnostics: Diagnostics
     _tenure: Tenure
     _on_event: Callable[[dict[str, Any]], None]
+    _on_saved: Callable[[Manifest], None] | None = None
 
     async def run(self, managed: ManagedStream) -> Outcome | LetGo:
         """Run it to its end, or until it is let go: then whatever goes wrong on the way is no end."""
@@ -80,6 +82,7 @@ class Runner:
                     cause=cause or GapCause.DAEMON_RESTART,
                     tenure=managed.beginning.tenure,
                     inherited=managed.beginning.inherited,
+                    on_saved=self._on_saved,
                 )
         if managed.outcome is not None:
             return managed.outcome

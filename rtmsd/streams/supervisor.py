@@ -19,6 +19,7 @@ from rtmsd.protocol.enums import StopReason
 from rtmsd.recording.library.librarian import Librarian
 from rtmsd.recording.library.sharing import SharedRecordings
 from rtmsd.recording.manifest.part import PartTenure
+from rtmsd.recording.manifest.schema import Manifest
 from rtmsd.recording.parts import Inherited
 from rtmsd.recording.rates import SAMPLE_EVERY_S
 from rtmsd.recording.writers import Writers
@@ -65,6 +66,7 @@ class Supervisor:
         redirect: takes webhooks that came for a stream while it was let go, and are in the journal; by default, they
             take it up again.
         sharing: of the recordings with other processes; None: there are none.
+        on_saved: called with each manifest that is on disk.
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class Supervisor:
         on_let_go: Callable[[str, str], None] = lambda rtms_stream_id, why: None,
         redirect: Callable[[StreamCommand], None] | None = None,
         sharing: SharedRecordings | None = None,
+        on_saved: Callable[[Manifest], None] | None = None,
     ) -> None:
         self.config = config
         self.refuse_starts: str | None = None
@@ -96,7 +99,7 @@ class Supervisor:
         self._redirect = redirect
         self._on_event = on_event
         self._runner = Runner(
-            lambda: self.config, self.librarian, writers, self.diagnostics, tenure or LocalTenure(), on_event
+            lambda: self.config, self.librarian, writers, self.diagnostics, tenure or LocalTenure(), on_event, on_saved
         )
         self._descriptors = Descriptors()
         self._refusals_logged = Throttle(_LOG_REFUSALS_S)

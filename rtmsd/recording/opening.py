@@ -17,7 +17,6 @@ from rtmsd.recording.events import EventLog
 from rtmsd.recording.flusher import Flusher
 from rtmsd.recording.manifest.header import StreamInfo
 from rtmsd.recording.manifest.part import PartTenure
-from rtmsd.recording.manifest.schema import Manifest
 from rtmsd.recording.parts import Inherited
 from rtmsd.recording.recorder import Recorder
 from rtmsd.recording.recovery.resume import ResumeState, load_resume_state
@@ -35,7 +34,6 @@ async def open_recorder(
     cause: GapCause = GapCause.DAEMON_RESTART,
     tenure: PartTenure | None = None,
     inherited: Inherited | None = None,
-    on_saved: Callable[[Manifest], None] | None = None,
 ) -> Recorder:
     """Return a stream's recorder, below the writer's directory, which flushes it from now on.
 
@@ -43,7 +41,6 @@ async def open_recorder(
         cause: of what is missing since an earlier process, or another member of the cluster, had the stream.
         tenure: as whose owner it is recorded, in a cluster.
         inherited: what the member knew that had it until now. None: nobody, or this one.
-        on_saved: see `Flusher`.
 
     Directories and files are made by the writer, so that a full disk does not keep a stream from starting; one that
     cannot be read is tried again until it can.
@@ -71,8 +68,6 @@ async def open_recorder(
     is_new = resume_state.manifest is None and resume_state.repair is None and inherited is None
     resumed, repair = None if is_new else contents.manifest(), resume_state.repair
     flusher = Flusher(directory, info.rtms_stream_id, contents, maker, writer, resumed=resumed, repair=repair)
-    if on_saved is not None:
-        flusher.on_saved = on_saved
     for lost in resume_state.lost:  # the repair writes the line
         events.publish(lost.event(local_ms()))
     recorder = Recorder(info, writer, contents, events, flusher)

@@ -20,6 +20,7 @@ from rtmsd.cluster.parts.describing import part_of, shortened, structure
 from rtmsd.cluster.records import Part, PartState
 from rtmsd.http.throttle import Throttle
 from rtmsd.recording.manifest.schema import Manifest
+from rtmsd.recording.recorder import Recorder
 
 log = structlog.get_logger(__name__)
 
@@ -73,8 +74,12 @@ class PartTeller:
             task_status.started()
             await trio.sleep_forever()
 
+    def follow(self, recorder: Recorder) -> None:
+        """Have the part described that is being recorded, whenever that has changed on disk."""
+        recorder.flusher.on_saved = self.saved
+
     def saved(self, manifest: Manifest) -> None:
-        """Have the part described that this manifest, which is on disk now, is of: see `Supervisor`."""
+        """Have the part described of which this is the manifest that is on disk now."""
         try:
             if manifest.part is not UNSET:
                 self._write(manifest.rtms_stream_id, partial(part_of, manifest))

@@ -153,7 +153,7 @@ class Crew:
         teller = PartTeller(member)
         await nursery.start(teller.run)
         bench = await stack.enter_async_context(
-            open_bench(self.root / node, self.monkeypatch, to_resume=_nothing, on_saved=teller.saved)
+            open_bench(self.root / node, self.monkeypatch, to_resume=_nothing, on_recorder=teller.follow)
         )
         return bench, Inheritance(member, zoom_ms)
 

@@ -70,7 +70,7 @@ class Place:
             teller = PartTeller(member)
             await outer.start(teller.run)
             async with (
-                open_bench(self.root, self.monkeypatch, to_resume=_nothing, on_saved=teller.saved) as bench,
+                open_bench(self.root, self.monkeypatch, to_resume=_nothing, on_recorder=teller.follow) as bench,
                 trio.open_nursery() as tasks,
             ):
                 follower = Revocations(member, bench.supervisor, bench.writers, teller, node="a", forget=forget)

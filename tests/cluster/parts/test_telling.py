@@ -158,7 +158,7 @@ async def test_a_bug_in_it_is_no_recordings_trouble(
     no_engine: Any = None
     teller = PartTeller(no_engine)
     teller._nursery = closed
-    async with open_bench(tmp_path, monkeypatch, on_saved=teller.saved) as bench:
+    async with open_bench(tmp_path, monkeypatch, on_recorder=teller.follow) as bench:
         await bench.up()
         bench.supervisor.streams[STREAM].owned(PartTenure(node="a", epoch=1, token=1))
         await trio.sleep(6)
@@ -172,7 +172,7 @@ async def test_a_stream_is_told_from_its_claim_to_its_end(
     autojump_clock: MockClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = MemoryEngine()
-    async with telling_to(engine) as teller, open_bench(tmp_path, monkeypatch, on_saved=teller.saved) as bench:
+    async with telling_to(engine) as teller, open_bench(tmp_path, monkeypatch, on_recorder=teller.follow) as bench:
         assert await bench.start() is Verdict.NEW
         await bench.until_up()
         await trio.sleep(6)

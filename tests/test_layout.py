@@ -45,6 +45,7 @@ LAYERS: Final = (
     ("streams",),
     ("cluster",),
     ("cluster.life", "cluster.keeping", "cluster.handover"),
+    ("cluster.parts",),
     ("cluster.engines",),
     ("cluster.engines.nats",),
     ("webhook", "admin"),

@@ -42,9 +42,14 @@ class PartHistory:
             yield from ((each.from_ms, each.to_ms) for each in self._part.elsewhere)
 
     def begin(self, tenure: PartTenure, from_ms: int) -> None:
-        """This member owns the stream from now on; a tenure before, of which no end was written, ended by then."""
+        """This member owns the stream from now on; a tenure before, of which no end was written, ended by then.
+
+        No change where that one is the same.
+        """
         if self._part is UNSET:
             self._part = PartEntry(tenure.node)
+        if any(each.to_ms is None and each.token == tenure.token for each in self._part.tenures):
+            return
         self.end(from_ms)
         self._part.node = tenure.node
         self._part.tenures.append(TenureEntry(tenure.epoch, tenure.token, from_ms, None))

@@ -132,6 +132,10 @@ MIGRATIONS: Final[Sequence[Sequence[str]]] = (
         )""",
         "CREATE INDEX kept_command_stream ON kept_command (rtms_stream_id)",
     ),
+    (
+        # How far this member has carried out what the engine orders: see `parts.py`.
+        "CREATE TABLE revocation_place (place INTEGER NOT NULL)",
+    ),
 )
 
 _READS: Final = (

@@ -16,14 +16,14 @@ from rtmsd import demo
 from rtmsd.cli import build_parser
 from rtmsd.demo.checks import Check
 from rtmsd.demo.evidence import Evidence
+from rtmsd.demo.incidents.checks import checks_of, folded, percentile
+from rtmsd.demo.incidents.incidents import Cost, Incident, Limits, Stream, cost_of, flows_again_ms
+from rtmsd.demo.incidents.log import crashes, read_log
 from rtmsd.demo.scene import Kind, Scene
 from rtmsd.demo.speakers import speakers
 from rtmsd.demo.stage import FAST
 from rtmsd.demo.story import Played
 from rtmsd.demo.view import Screen
-from rtmsd.demo.workers.checks import checks_of, folded, percentile
-from rtmsd.demo.workers.incidents import Cost, Incident, Limits, Stream, cost_of, flows_again_ms
-from rtmsd.demo.workers.processes import crashes, read_log
 from rtmsd.demo.workers.watch import take
 from rtmsd.simulator import Fate, Record, SimSession
 from rtmsd.simulator.model.record import ConnectionSpan

@@ -1,4 +1,4 @@
-"""What was done to the daemon, what it may cost each stream, and what it did cost. Pure.
+"""What was done to who records, what it may cost each stream, and what it did cost. Pure.
 
 Times are Zoom's, whose clock runs with the local one in this demo: those of the daemon are the same.
 """
@@ -36,10 +36,11 @@ class Limits:
 
 @attrs.define
 class Incident:
-    """Something done to the daemon on purpose.
+    """Something done on purpose to who records.
 
     Attributes:
         hit: the streams whose connections it ends. Others may lose nothing.
+        cause: of the gaps that it may leave in them.
         dead_ms: when whoever had them was dead, or the daemon that goes on with them was started.
         over_ms: when the media of all flowed again; None: they never did.
         outcome: in words, for the report.
@@ -49,14 +50,14 @@ class Incident:
     from_ms: int
     hit: frozenset[str] = frozenset()
     limits: Limits = Limits()
+    cause: GapCause = GapCause.DAEMON_RESTART
     dead_ms: int | None = None
     over_ms: int | None = None
     outcome: str = ""
 
     def fault_of(self, rtms_stream_id: str) -> Fault:
         """Return what it is to one stream, as the cause of gaps."""
-        cause = GapCause.DAEMON_RESTART if rtms_stream_id in self.hit else None
-        return Fault(self.name, cause, self.from_ms, self.over_ms)
+        return Fault(self.name, self.cause if rtms_stream_id in self.hit else None, self.from_ms, self.over_ms)
 
 
 @attrs.frozen
@@ -80,7 +81,7 @@ class Stream:
 
     @property
     def claims_ms(self) -> list[int]:
-        """When a worker took it over."""
+        """When a process took it over."""
         return [event["at_ms"] for event in self.evidence.events if "epoch" in event]
 
 

@@ -19,12 +19,12 @@ from rtmsd.demo.evidence import Evidence
 from rtmsd.demo.incidents.checks import checks_of, folded, percentile
 from rtmsd.demo.incidents.incidents import Cost, Incident, Limits, Stream, cost_of, flows_again_ms
 from rtmsd.demo.incidents.log import crashes, read_log
+from rtmsd.demo.incidents.watch import take
 from rtmsd.demo.scene import Kind, Scene
 from rtmsd.demo.speakers import speakers
 from rtmsd.demo.stage import FAST
 from rtmsd.demo.story import Played
 from rtmsd.demo.view import Screen
-from rtmsd.demo.workers.watch import take
 from rtmsd.simulator import Fate, Record, SimSession
 from rtmsd.simulator.model.record import ConnectionSpan
 from tests.demo.test_demo_checks import ANA, PERFECT, T0, evidence_of, record_of, said
@@ -65,6 +65,7 @@ def test_media_flow_again_when_the_last_does() -> None:
 def test_a_cost_is_counted_from_the_death_until_the_next_incident() -> None:
     record = record_of([Fate.SENT] * 20)
     record.connections += [span(BOTH, T0, T0), span(0, T0 + 1200, None), span(BOTH, T0 + 1300, T0 + 1500)]
+    record.connections[0].closed_ms = T0 + 1200
     record.transcripts += [said("kept", T0 + 100), said("lost", T0 + 1100)]
     without = bytearray(PERFECT)
     without[9 * 3200 : 11 * 3200] = bytes(2 * 3200)
@@ -80,15 +81,15 @@ def test_a_cost_is_counted_from_the_death_until_the_next_incident() -> None:
     ]
     stream = stream_of(record, evidence)
     killed = cost_of(0, incidents, stream)
-    assert killed == Cost(claimed_ms=(200,), media_ms=450, audio_ms=200, transcripts=1, opened=2)
+    assert killed == Cost(claimed_ms=(250,), media_ms=450, audio_ms=200, transcripts=1, deaf_ms=300, opened=2)
     assert not killed.is_nothing
     assert cost_of(1, incidents, stream).is_nothing
 
 
 # Checks
 
-GOOD = Cost(claimed_ms=(100,), media_ms=900, audio_ms=400, transcripts=1, opened=2)
-NOTHING = Cost(claimed_ms=(), media_ms=None, audio_ms=0, transcripts=0, opened=0)
+GOOD = Cost(claimed_ms=(100,), media_ms=900, audio_ms=400, transcripts=1, deaf_ms=400, opened=2)
+NOTHING = Cost(claimed_ms=(), media_ms=None, audio_ms=0, transcripts=0, deaf_ms=0, opened=0)
 HANG = Incident(
     name="hang",
     from_ms=T0,
@@ -121,6 +122,13 @@ def test_what_stays_within_its_limits_holds(incident: Incident) -> None:
         (KILL, attrs.evolve(GOOD, audio_ms=600), NOTHING, "audio is lost"),
         (HANG, attrs.evolve(GOOD, audio_ms=3600), NOTHING, "audio is lost"),
         (attrs.evolve(HANG, dead_ms=T0 + 4100), GOOD, NOTHING, "it is killed"),
+        (attrs.evolve(KILL, limits=Limits(claimed_s=0.05, audio_s=1)), GOOD, NOTHING, "claimed within 0.05 s"),
+        (
+            attrs.evolve(KILL, limits=Limits(transcripts_s=0.3, audio_s=1)),
+            GOOD,
+            NOTHING,
+            "transcripts for less than 0.3 s",
+        ),
         (KILL, GOOD, attrs.evolve(NOTHING, audio_ms=100), "other streams lose nothing"),
         (KILL, GOOD, attrs.evolve(NOTHING, opened=1), "other streams lose nothing"),
         (KILL, GOOD, attrs.evolve(NOTHING, transcripts=1), "other streams lose nothing"),

@@ -103,18 +103,25 @@ def _claim_check(name: str, hit: Iterable[Cost]) -> Check:
 
 def _time_checks(incident: Incident, hit: Sequence[Cost]) -> Iterator[Check]:
     limits, name = incident.limits, incident.name
-    if limits.dead_s is not None:
-        dead_s = math.inf if incident.dead_ms is None else (incident.dead_ms - incident.from_ms) / 1000
-        yield Check(f"{name}: it is killed within {limits.dead_s:.1f} s", dead_s <= limits.dead_s, f"{dead_s:.1f} s")
-    slowest_s = max((math.inf if cost.media_ms is None else cost.media_ms / 1000 for cost in hit), default=math.inf)
-    if limits.media_s is not None:
-        yield Check(
-            f"{name}: all media flow again within {limits.media_s:g} s of the death",
-            slowest_s <= limits.media_s,
-            f"{slowest_s:.2f} s",
-        )
-    else:
-        yield Check(f"{name}: all media flow again", slowest_s < math.inf, f"{slowest_s:.2f} s")
+    dead_s = math.inf if incident.dead_ms is None else (incident.dead_ms - incident.from_ms) / 1000
+    claimed_s = _slowest_s([max(cost.claimed_ms, default=None) for cost in hit])
+    media_s = _slowest_s([cost.media_ms for cost in hit])
+    deaf_s = _slowest_s([cost.deaf_ms for cost in hit])
+    for what, limit_s, took_s in (
+        ("it is killed within {:.1f} s", limits.dead_s, dead_s),
+        ("they are claimed within {:g} s", limits.claimed_s, claimed_s),
+        ("all media flow again within {:g} s of the death", limits.media_s, media_s),
+        ("each is without transcripts for less than {:g} s", limits.transcripts_s, deaf_s),
+    ):
+        if limit_s is not None:
+            yield Check(f"{name}: {what.format(limit_s)}", took_s <= limit_s, f"{took_s:.2f} s")
+    if limits.media_s is None:
+        yield Check(f"{name}: all media flow again", media_s < math.inf, f"{media_s:.2f} s")
+
+
+def _slowest_s(times_ms: Iterable[int | None]) -> float:
+    """Return the longest of times; infinite where one never came, or there are none."""
+    return max((math.inf if time_ms is None else time_ms / 1000 for time_ms in times_ms), default=math.inf)
 
 
 def _crash_check(lines: list[Line]) -> Check:

@@ -25,13 +25,17 @@ class Limits:
 
     Attributes:
         dead_s: until whoever had the stream is dead.
-        media_s: from then until its media flow again.
-        audio_s: of audio lost, beside what came until then.
+        claimed_s: until another has it.
+        media_s: from the death until its media flow again.
+        audio_s: of audio lost, beside what came until the death, if that has a limit.
+        transcripts_s: without a connection that brings transcripts.
     """
 
     dead_s: float | None = None
+    claimed_s: float | None = None
     media_s: float | None = None
     audio_s: float = 0.0
+    transcripts_s: float | None = None
 
 
 @attrs.define
@@ -41,7 +45,7 @@ class Incident:
     Attributes:
         hit: the streams whose connections it ends. Others may lose nothing.
         cause: of the gaps that it may leave in them.
-        dead_ms: when whoever had them was dead, or the daemon that goes on with them was started.
+        dead_ms: when whoever had them was dead, or awake again, or the daemon that goes on with them was started.
         over_ms: when the media of all flowed again; None: they never did.
         outcome: in words, for the report.
     """
@@ -90,10 +94,11 @@ class Cost:
     """The cost of an incident for a stream.
 
     Attributes:
-        claimed_ms: from the death to each claim.
+        claimed_ms: from the incident to each claim.
         media_ms: from the death until all its media flowed; None: they never did.
         audio_ms: lost of the participant that lost most.
         transcripts: lost.
+        deaf_ms: without a connection that brought transcripts.
         opened: connections opened because of it.
     """
 
@@ -101,6 +106,7 @@ class Cost:
     media_ms: int | None
     audio_ms: int
     transcripts: int
+    deaf_ms: int
     opened: int
 
     @property
@@ -121,7 +127,7 @@ def cost_of(number: int, incidents: Sequence[Incident], stream: Stream) -> Cost:
     lost = missing_transcripts(record, stream.played.connected_ms, stream.evidence)
     return Cost(
         claimed_ms=tuple(
-            max(0, at_ms - since_ms) for at_ms in stream.claims_ms if incident.from_ms <= at_ms < later_ms
+            at_ms - incident.from_ms for at_ms in stream.claims_ms if incident.from_ms <= at_ms < later_ms
         ),
         media_ms=None if flows_ms is None or flows_ms >= later_ms else max(0, flows_ms - since_ms),
         audio_ms=max(
@@ -134,6 +140,7 @@ def cost_of(number: int, incidents: Sequence[Incident], stream: Stream) -> Cost:
             default=0,
         ),
         transcripts=sum(lost_from_ms <= item.timestamp_ms < lost_to_ms for item in lost),
+        deaf_ms=down_ms(record, MediaType.TRANSCRIPT, incident.from_ms, later_ms),
         opened=sum(incident.from_ms <= span.opened_ms < later_ms for span in record.connections),
     )
 
@@ -149,3 +156,14 @@ def _flows(record: Record, media: MediaType, since_ms: int) -> Iterator[int]:
     for span in record.connections:
         if span.flows_ms is not None and span.opened_ms >= since_ms and media in MediaType(span.media_type):
             yield span.flows_ms
+
+
+def down_ms(record: Record, media: MediaType, from_ms: int, to_ms: int) -> int:
+    """Return for how much of a time no connection brought a kind of media."""
+    spans = [span for span in record.connections if media in MediaType(span.media_type)]
+    up = sorted((s.flows_ms, to_ms if s.closed_ms is None else s.closed_ms) for s in spans if s.flows_ms is not None)
+    down, up_to_ms = 0, from_ms
+    for flows_ms, closed_ms in (*up, (to_ms, to_ms)):
+        down += max(0, min(flows_ms, to_ms) - up_to_ms)
+        up_to_ms = max(up_to_ms, closed_ms)
+    return down

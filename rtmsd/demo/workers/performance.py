@@ -8,13 +8,13 @@ import trio
 
 from rtmsd.demo.incidents.examination import examine
 from rtmsd.demo.incidents.report import StreamsReport
+from rtmsd.demo.incidents.watch import watch
 from rtmsd.demo.performance import open_cast, present
 from rtmsd.demo.scene import Kind, Scene
 from rtmsd.demo.stage import CALM, Pace, Stage
 from rtmsd.demo.workers.checks import all_checks
 from rtmsd.demo.workers.processes import Workers
 from rtmsd.demo.workers.story import WATCHDOG_S, Story, WorkersPerformance
-from rtmsd.demo.workers.watch import watch
 from rtmsd.simulator import SimulatorSettings, Timing
 
 SEND_RATE_MS: Final = 100
@@ -60,7 +60,7 @@ class WorkersPlay:
             scene.age_s = lambda: trio.current_time() - began_s
             scene.log(Kind.NOTE, f"It has {self.workers} workers. All times are local seconds.")
             workers = Workers(cast.daemon, cast.admin, stage.log)
-            nursery.start_soon(watch, cast.admin, scene)
+            nursery.start_soon(watch, cast.admin.get, scene)
 
             def reconfigure() -> None:
                 stage.write_config(cast.simulator.settings, self.pace, self._sections(CHANGED_SEND_RATE_MS))

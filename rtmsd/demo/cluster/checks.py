@@ -21,22 +21,25 @@ def all_checks(
         lines: of all members' logs.
         stages: the members'.
     """
-    return [
-        *common_checks(performance, streams, lines, "member"),
-        Check(
-            "streams that began at once were shared out: each member got some",
-            len(performance.shares) == len(stages),
-            ", ".join(f"{number} at member {node}" for node, number in sorted(performance.shares.items())),
-        ),
-        *_revocation_checks(performance, stages),
-        *_contest_checks(performance, streams),
-        *_leader_checks(performance),
-        Check(
-            "all members stopped cleanly",
-            performance.statuses == [0] * len(stages),
-            f"exit status {', '.join(map(str, performance.statuses))}",
-        ),
-    ]
+    return [*common_checks(performance, streams, lines, "member"), *own_checks(performance, streams, stages)]
+
+
+def own_checks(
+    performance: ClusterPerformance, streams: Sequence[Stream], stages: Collection[Stage]
+) -> Iterator[Check]:
+    yield Check(
+        "streams that began at once were shared out: each member got some",
+        len(performance.shares) == len(stages),
+        ", ".join(f"{number} at member {node}" for node, number in sorted(performance.shares.items())),
+    )
+    yield from _revocation_checks(performance, stages)
+    yield _contest_check(performance, streams)
+    yield from _leader_checks(performance)
+    yield Check(
+        "all members stopped cleanly",
+        performance.statuses == [0] * len(stages),
+        f"exit status {', '.join(map(str, performance.statuses))}",
+    )
 
 
 def _revocation_checks(performance: ClusterPerformance, stages: Collection[Stage]) -> Iterator[Check]:
@@ -50,7 +53,7 @@ def _revocation_checks(performance: ClusterPerformance, stages: Collection[Stage
         )
 
 
-def _contest_checks(performance: ClusterPerformance, streams: Sequence[Stream]) -> Iterator[Check]:
+def _contest_check(performance: ClusterPerformance, streams: Sequence[Stream]) -> Check:
     """Only who takes over from a frozen member may knock while another has the stream."""
     frozen = [incident for incident in performance.incidents if "freezes" in incident.name]
     stray = [
@@ -62,7 +65,7 @@ def _contest_checks(performance: ClusterPerformance, streams: Sequence[Stream]) 
             for incident in frozen
         )
     ]
-    yield Check(
+    return Check(
         "nobody connected to a stream that another had, but to those of a frozen member",
         not stray,
         ", ".join(stray[:3]) or "no handshake",

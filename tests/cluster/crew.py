@@ -22,6 +22,8 @@ from rtmsd.cluster.takeover import Takeover
 from rtmsd.commands import InterruptStream, StartStream, StopStream, StreamCommand, Verdict
 from rtmsd.protocol.causes import GapCause
 from rtmsd.protocol.messages import SessionRef
+from rtmsd.recording.manifest.part import PartTenure
+from rtmsd.recording.parts import Inherited
 from rtmsd.state.rows import StreamRow
 from rtmsd.state.verdicts import close, judge
 from rtmsd.streams.beginning import row_of
@@ -197,6 +199,8 @@ class ModelLives:
         begun_by: StreamCommand | None = None,
         cause: GapCause | None = None,
         takeover: Mapping[str, Any] | None = None,
+        tenure: PartTenure | None = None,
+        inherited: Inherited | None = None,
     ) -> None:
         if row.rtms_stream_id in self.broken:
             raise ValueError("a bug")

@@ -91,15 +91,6 @@ class Membership:
         liveness = Liveness(node, self.incarnation, beat_s=settings.beat_s, dead_after_beats=settings.dead_after_beats)
         me = Member(node=node, incarnation=self.incarnation, capacity=settings.capacity_streams, is_ready=False)
         self.members = Members(me, lambda: len(self.supervisor.streams), liveness)
-        self.heart = Heart(
-            engine,
-            self.members,
-            liveness,
-            describe=self._describe,
-            beat_s=settings.beat_s,
-            dead_after_beats=settings.dead_after_beats,
-            clock_ms=local_ms,
-        )
         self.appender = Appender(
             engine,
             spool,
@@ -128,6 +119,15 @@ class Membership:
             on_let_go=self._let_go,
             redirect=self._redirect,
             on_recorder=self._on_recorder,
+        )
+        self.heart = Heart(
+            engine,
+            self.members,
+            liveness,
+            describe=self._describe,
+            beat_s=settings.beat_s,
+            dead_after_beats=settings.dead_after_beats,
+            clock_ms=local_ms,
         )
         store = KeptStore(engine, self.journal)
         self.ownership = Ownership(

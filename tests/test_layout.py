@@ -64,8 +64,8 @@ LAYERS: Final = (
     ("simulator.cli",),
     ("simulator",),
     ("demo",),
-    ("demo.workers",),
-    ("demo.cluster",),
+    ("demo.incidents",),
+    ("demo.workers", "demo.cluster"),
     ("cli",),
     ("__main__",),
 )

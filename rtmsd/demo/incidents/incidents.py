@@ -1,4 +1,4 @@
-"""What was done to the daemon, what it may cost each stream, and what it did cost. Pure.
+"""What was done to who records, what it may cost each stream, and what it did cost. Pure.
 
 Times are Zoom's, whose clock runs with the local one in this demo: those of the daemon are the same.
 """
@@ -26,22 +26,27 @@ class Limits:
 
     Attributes:
         dead_s: until whoever had the stream is dead.
-        media_s: from then until its media flow again.
-        audio_s: of audio lost, beside what came until then.
+        claimed_s: until another has it.
+        media_s: from the death until its media flow again.
+        audio_s: of audio lost, beside what came until the death, if that has a limit.
+        transcripts_s: without a connection that brings transcripts.
     """
 
     dead_s: float | None = None
+    claimed_s: float | None = None
     media_s: float | None = None
     audio_s: float = 0.0
+    transcripts_s: float | None = None
 
 
 @attrs.define
 class Incident:
-    """Something done to the daemon on purpose.
+    """Something done on purpose to who records.
 
     Attributes:
         hit: the streams whose connections it ends. Others may lose nothing.
-        dead_ms: when whoever had them was dead, or the daemon that goes on with them was started.
+        cause: of the gaps that it may leave in them.
+        dead_ms: when whoever had them was dead, or awake again, or the daemon that goes on with them was started.
         over_ms: when the media of all flowed again; None: they never did.
         outcome: in words, for the report.
     """
@@ -50,14 +55,14 @@ class Incident:
     from_ms: int
     hit: frozenset[str] = frozenset()
     limits: Limits = Limits()
+    cause: GapCause = GapCause.DAEMON_RESTART
     dead_ms: int | None = None
     over_ms: int | None = None
     outcome: str = ""
 
     def fault_of(self, rtms_stream_id: str) -> Fault:
         """Return what it is to one stream, as the cause of gaps."""
-        cause = GapCause.DAEMON_RESTART if rtms_stream_id in self.hit else None
-        return Fault(self.name, cause, self.from_ms, self.over_ms)
+        return Fault(self.name, self.cause if rtms_stream_id in self.hit else None, self.from_ms, self.over_ms)
 
 
 @attrs.frozen
@@ -81,7 +86,7 @@ class Stream:
 
     @property
     def claims_ms(self) -> list[int]:
-        """When a worker took it over."""
+        """When a process took it over."""
         return [event["at_ms"] for event in self.evidence.events if "epoch" in event]
 
 
@@ -90,10 +95,11 @@ class Cost:
     """The cost of an incident for a stream.
 
     Attributes:
-        claimed_ms: from the death to each claim.
+        claimed_ms: from the incident to each claim.
         media_ms: from the death until all its media flowed; None: they never did.
         audio_ms: lost of the participant that lost most.
         transcripts: lost.
+        deaf_ms: without a connection that brought transcripts.
         opened: connections opened because of it.
     """
 
@@ -101,6 +107,7 @@ class Cost:
     media_ms: int | None
     audio_ms: int
     transcripts: int
+    deaf_ms: int
     opened: int
 
     @property
@@ -126,7 +133,7 @@ def cost_of(number: int, incidents: Sequence[Incident], stream: Stream) -> Cost:
     lost = missing_transcripts(record, stream.played.connected_ms, stream.evidence)
     return Cost(
         claimed_ms=tuple(
-            max(0, at_ms - since_ms) for at_ms in stream.claims_ms if incident.from_ms <= at_ms < later_ms
+            at_ms - incident.from_ms for at_ms in stream.claims_ms if incident.from_ms <= at_ms < later_ms
         ),
         media_ms=None if flows_ms is None or flows_ms >= later_ms else max(0, flows_ms - since_ms),
         audio_ms=max(
@@ -141,6 +148,7 @@ def cost_of(number: int, incidents: Sequence[Incident], stream: Stream) -> Cost:
             default=0,
         ),
         transcripts=sum(is_due_to_it(stream.evidence.gaps_of("transcript"), item.timestamp_ms) for item in lost),
+        deaf_ms=down_ms(record, MediaType.TRANSCRIPT, incident.from_ms, later_ms),
         opened=sum(incident.from_ms <= span.opened_ms < later_ms for span in record.connections),
     )
 
@@ -161,3 +169,14 @@ def _flows(record: Record, media: MediaType, since_ms: int) -> Iterator[int]:
     for span in record.connections:
         if span.flows_ms is not None and span.opened_ms >= since_ms and media in MediaType(span.media_type):
             yield span.flows_ms
+
+
+def down_ms(record: Record, media: MediaType, from_ms: int, to_ms: int) -> int:
+    """Return for how much of a time no connection brought a kind of media."""
+    spans = [span for span in record.connections if media in MediaType(span.media_type)]
+    up = sorted((s.flows_ms, to_ms if s.closed_ms is None else s.closed_ms) for s in spans if s.flows_ms is not None)
+    down, up_to_ms = 0, from_ms
+    for flows_ms, closed_ms in (*up, (to_ms, to_ms)):
+        down += max(0, min(flows_ms, to_ms) - up_to_ms)
+        up_to_ms = max(up_to_ms, closed_ms)
+    return down

@@ -93,15 +93,6 @@ class Membership:
         liveness = Liveness(node, self.incarnation, beat_s=settings.beat_s, dead_after_beats=settings.dead_after_beats)
         me = Member(node=node, incarnation=self.incarnation, capacity=settings.capacity_streams, is_ready=False)
         self.members = Members(me, lambda: len(self.supervisor.streams), liveness)
-        self.heart = Heart(
-            engine,
-            self.members,
-            liveness,
-            describe=self._describe,
-            beat_s=settings.beat_s,
-            dead_after_beats=settings.dead_after_beats,
-            clock_ms=local_ms,
-        )
         self.appender = Appender(
             engine,
             spool,
@@ -130,6 +121,15 @@ class Membership:
             on_let_go=self._let_go,
             redirect=self._redirect,
             on_recorder=self._on_recorder,
+        )
+        self.heart = Heart(
+            engine,
+            self.members,
+            liveness,
+            describe=self._describe,
+            beat_s=settings.beat_s,
+            dead_after_beats=settings.dead_after_beats,
+            clock_ms=local_ms,
         )
         store = KeptStore(engine, self.journal)
         self.ownership = Ownership(
@@ -182,10 +182,15 @@ class Membership:
             await self._resume()
             self.state = MemberState.UP
             self._nursery.start_soon(_keep, self.journal.run)
+            self._nursery.start_soon(_keep, self._take_over)
             task_status.started()
-            await self.heart.has_listened.wait()
-            with self._taking_over:
-                await self.takeover.run()
+            await trio.sleep_forever()
+
+    async def _take_over(self) -> None:
+        await self.heart.has_listened.wait()
+        with self._taking_over:
+            await self.takeover.run()
+        await trio.sleep_forever()  # this process stops
 
     def leave(self) -> None:
         """Take over nothing more, and be given nothing more, as this process stops."""

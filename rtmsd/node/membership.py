@@ -162,7 +162,7 @@ class Membership:
             in_order=self._in_order,
             handshakes=settings.takeover_handshakes,
         )
-        self.handover = Handover(self.members, engine, self.ownership, supervisor)
+        self.handover = Handover(self.members, engine, self.ownership, supervisor, tell=self.journal.tell)
         self.taker = Taker(self.members, engine, self.ownership, supervisor, apps=self._apps)
 
     # Life

@@ -2,7 +2,6 @@
 
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from functools import partial
 from random import Random
 from typing import Any, Final, NoReturn
 
@@ -12,6 +11,8 @@ import trio
 
 from rtmsd import __version__
 from rtmsd.cluster.engine import EngineError
+from rtmsd.cluster.handover.handover import Handover
+from rtmsd.cluster.handover.taker import Taker
 from rtmsd.cluster.keeping.appender import Appender
 from rtmsd.cluster.keeping.journal import ClusterJournal
 from rtmsd.cluster.keeping.spool import Spool
@@ -64,6 +65,7 @@ class Membership:
         incarnation: this life of the member.
         supervisor: of the streams of this process.
         router: takes webhooks.
+        handover: gives streams to other members; `taker` takes theirs.
         state: as others hear it.
     """
 
@@ -134,7 +136,7 @@ class Membership:
             self.members,
             store,
             supervisor,
-            apps=lambda: [app.name for app in supervisor.config.apps],
+            apps=self._apps,
             cause=lambda why: GapCause.NODE_TAKEOVER if why in _TAKEN_OVER else GapCause.DAEMON_RESTART,
             patience_s=PATIENCE_S,
             clock_ms=local_ms,
@@ -160,6 +162,8 @@ class Membership:
             in_order=self._in_order,
             handshakes=settings.takeover_handshakes,
         )
+        self.handover = Handover(self.members, engine, self.ownership, supervisor, tell=self.journal.tell)
+        self.taker = Taker(self.members, engine, self.ownership, supervisor, apps=self._apps)
 
     # Life
 
@@ -244,6 +248,9 @@ class Membership:
         roots = self._writers.directories
         return await longest_out_first(roots, list(rows), self._writers[roots[0]].run_sync)
 
+    def _apps(self) -> list[str]:
+        return [app.name for app in self.supervisor.config.apps]
+
     async def _prepare(self, own: Own, token: int) -> Mapping[str, Any]:
         """See `Ownership`."""
         return {"tenure": PartTenure(node=self._node, epoch=own.epoch, token=token)}
@@ -268,8 +275,12 @@ class Membership:
         self._nursery.start_soon(_contain, lose)
 
     def _let_go(self, rtms_stream_id: str, _why: str) -> None:
+        async def forget() -> None:
+            async with self.ownership.turns.of(rtms_stream_id):  # in which it may be handed over
+                await self.journal.let_go(rtms_stream_id)
+
         self.ownership.let_go(rtms_stream_id)
-        self._nursery.start_soon(_contain, partial(self.journal.let_go, rtms_stream_id))
+        self._nursery.start_soon(_contain, forget)
 
     def _redirect(self, command: StreamCommand) -> None:
         self.router.redirect(command)

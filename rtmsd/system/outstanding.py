@@ -46,12 +46,15 @@ class Outstanding(dict[str, T]):
         raise AssertionError("it runs until cancelled")
 
     async def _try(self, name: str, do: Callable[[str], Awaitable[None]]) -> None:
+        is_first = True
         while name in self:
             try:
                 async with self._at_once:
                     await do(name)
             except RtmsdError as error:
-                log.info(f"{self._what} not done yet", why=str(error), **{self._key: name})
+                if is_first:
+                    log.info(f"{self._what} not done yet", why=str(error), **{self._key: name})
+                is_first = False
                 await trio.sleep(self._again_s)
             except Exception:
                 log.exception(f"{self._what} crashed", **{self._key: name})

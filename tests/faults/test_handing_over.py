@@ -1,7 +1,7 @@
 """Streams that members hand over to each other: supervisors, journals and files are real, and so is each socket."""
 
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 
@@ -9,98 +9,94 @@ import attrs
 import pytest
 import trio
 
-from rtmsd.cluster.engines.memory import MemoryEngine
-from rtmsd.cluster.handover.handover import Handover
+from rtmsd.cluster.engines.memory import MemoryEngine, MemoryMember
 from rtmsd.cluster.handover.passages import Fate
-from rtmsd.cluster.handover.taker import Taker
-from rtmsd.cluster.keeping.journal import ClusterJournal
-from rtmsd.cluster.keeping.store import KeptStore
-from rtmsd.cluster.members import Member, Members
-from rtmsd.cluster.ownership import Ownership
-from rtmsd.cluster.records import Why
+from rtmsd.cluster.keeping.spool import Spool
 from rtmsd.commands import Verdict
-from rtmsd.protocol.causes import GapCause
+from rtmsd.config.cluster import ClusterConfig
+from rtmsd.node.membership import Membership
 from rtmsd.recording.writers import Writers
 from rtmsd.simulator import ARRIVED, SimSession, SimulatorSettings, Tone, open_simulator
 from rtmsd.state.journal import LocalJournal
 from rtmsd.streams.restart import Restarter
-from rtmsd.streams.running import local_ms
-from rtmsd.streams.supervisor import Supervisor
+from rtmsd.system.worker_thread import WorkerThread
 from rtmsd.zoom_api import ZoomApi
 from tests.faults.process import until
 from tests.faults.test_changing_hands import Part, config_of, more_audio, nothing, start_of
 
 SETTINGS = SimulatorSettings(tone=Tone.MARKED)
-APPS = ("main",)
+
+
+@attrs.frozen
+class Ends:
+    """See `Ends` of `rtmsd.node.engine`."""
+
+    owners: MemoryMember
+    log: MemoryMember
+    bus: MemoryMember
+    beats: MemoryMember
 
 
 @attrs.frozen
 class Node:
-    """A member with directories of its own."""
+    """A member with directories and journal of its own."""
 
     place: Path
-    members: Members
-    supervisor: Supervisor
-    ownership: Ownership
-    handover: Handover
+    membership: Membership
+
+    @property
+    def streams(self) -> Mapping[str, object]:
+        return self.membership.supervisor.streams
 
     async def begin(self, session: SimSession) -> None:
-        assert await self.ownership.accept(start_of(session)) is Verdict.NEW
+        assert await self.membership.ownership.accept(start_of(session)) is Verdict.NEW
+
+    async def has(self, rtms_stream_id: str) -> bool:
+        """Whether its next life would go on with the stream, as far as its own state file says."""
+        return await self.membership.journal.token(rtms_stream_id) is not None
 
 
 @asynccontextmanager
 async def open_node(engine: MemoryEngine, place: Path, node: str) -> AsyncIterator[Node]:
-    config = config_of(place / node)
+    config = config_of(place)
     config.recording.directory.mkdir(parents=True)
-    incarnation = f"life-of-{node}"
+    thread = WorkerThread("spool")
+
+    @asynccontextmanager
+    async def open_engine() -> AsyncIterator[Ends]:
+        async with engine.join(node, membership.incarnation) as member:
+            yield Ends(member, member, member, member)
+
     async with (
-        engine.join(node, incarnation) as member,
-        aclosing(await LocalJournal.open(config.state.file)) as local,
+        aclosing(await LocalJournal.open(config.state.file)) as journal,
+        aclosing(await Spool.open(place / "spool", thread.run_sync, limit_bytes=2**20)) as spool,
         trio.open_nursery() as nursery,
     ):
         writers = Writers.open(config.recording, config.directories)
         await nursery.start(writers.run)
-        members = Members(Member(node=node, incarnation=incarnation), lambda: len(supervisor.streams))
-        journal = ClusterJournal(
-            local,
-            member,
-            node=node,
-            incarnation=incarnation,
-            on_claimed=lambda key, token, epoch: ownership.hold(key, token=token, epoch=epoch),
-            on_lost=lambda rtms_stream_id, why: nursery.start_soon(ownership.lost, rtms_stream_id, why),
-            clock_ms=local_ms,
-        )
-        nursery.start_soon(journal.run)
-        supervisor = Supervisor(
+        membership = Membership(
             config,
-            journal,
-            writers,
+            ClusterConfig(),
+            node=node,
+            open_engine=open_engine,
+            spool=spool,
+            journal=journal,
+            writers=writers,
             restarter=Restarter(ZoomApi(), lambda: config),
             on_event=lambda _: None,
-            on_let_go=lambda rtms_stream_id, _why: ownership.let_go(rtms_stream_id),
         )
-        ownership = Ownership(
-            members,
-            KeptStore(member, journal),
-            supervisor,
-            apps=lambda: APPS,
-            cause=lambda why: GapCause.NODE_TAKEOVER if why is Why.HANDED_OVER else GapCause.DAEMON_RESTART,
-            patience_s=20,
-            clock_ms=local_ms,
-        )
-        Taker(members, member, ownership, supervisor, apps=lambda: APPS)
-        await nursery.start(supervisor.run, nothing)
-        nursery.start_soon(ownership.run)
-        yield Node(place / node, members, supervisor, ownership, Handover(members, member, ownership, supervisor))
+        await nursery.start(membership.supervisor.run, nothing)
+        await nursery.start(membership.run)
+        yield Node(place, membership)
         nursery.cancel_scope.cancel()
+    thread.close()
 
 
 @pytest.fixture
 async def nodes(place: Path) -> AsyncIterator[tuple[Node, Node]]:
     engine = MemoryEngine()
-    async with open_node(engine, place, "a") as one, open_node(engine, place, "b") as other:
-        for node in (one, other):
-            node.members.update([one.members.me, other.members.me])
+    async with open_node(engine, place / "a", "a") as one, open_node(engine, place / "b", "b") as other:
+        await until(lambda: all(len(node.membership.members.living()) == 2 for node in (one, other)))
         yield one, other
 
 
@@ -126,18 +122,20 @@ async def test_no_packet_is_lost_or_doubled_when_nodes_hand_streams_over(
         for session in sessions:
             await more_audio(session)
         began_s = trio.current_time()
-        result = await one.handover.drain(30)
+        result = await one.membership.handover.drain(30)
         took_s = trio.current_time() - began_s
         assert {passage.fate for passage in result.passages.values()} == {Fate.HANDED_OVER}
-        assert not one.supervisor.streams
+        assert not one.streams
         for session in sessions:
             await more_audio(session)
+            assert not await one.has(session.rtms_stream_id)
+            assert await other.has(session.rtms_stream_id)
         back, *stay = sessions
-        assert await other.handover.move(back.rtms_stream_id, "a") == "a"
+        assert await other.membership.handover.move(back.rtms_stream_id, "a") == "a"
         await more_audio(back)
         for session in sessions:
             await session.stop()
-        await until(lambda: not one.supervisor.streams and not other.supervisor.streams)
+        await until(lambda: not one.streams and not other.streams)
     show(f"{len(sessions)} streams handed over in {took_s:.2f} s")
     for session in sessions:
         assert recorded(nodes, session) == sent(session)

@@ -41,6 +41,26 @@ async def test_a_webhook_to_an_own_stream_is_known_to_all(
         assert await a.journal.kept() == []
 
 
+async def test_what_is_not_told_of_a_stream_yet_can_be_told_at_once(
+    autojump_clock: MockClock, engine: MemoryEngine, tmp_path: Path
+) -> None:
+    later = start(event_ts=T0_MS + 1)
+    async with live(engine, tmp_path, tells=False) as a:
+        await a.begin(start())
+        with engine.failing(Fault.FULL):
+            assert await a.journal.record(later) is Verdict.NEW
+        await a.journal.tell("s")
+        assert engine.tables.read("s").known == await a.journal.known("s")
+        engine.delay_s = 0.2
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(a.journal.record, stop(event_ts=T0_MS + 2))
+            await trio.testing.wait_all_tasks_blocked()
+            await a.journal.tell("s")
+            row = engine.tables.read("s").known.row
+            assert row is not None
+            assert row.stop_reason == 6
+
+
 @pytest.mark.parametrize("fault", FAULTS)
 async def test_a_verdict_does_not_depend_on_the_engine(
     autojump_clock: MockClock, engine: MemoryEngine, tmp_path: Path, fault: Fault

@@ -1,5 +1,5 @@
-"""The statements on streams that this member of a cluster has, on what it has not told the engine yet, and on what the
-engine ordered to be deleted.
+"""The statements on streams that this member of a cluster has, on what it has not told the engine yet, on what the
+engine ordered to be deleted, and on the parts that others have joined with theirs.
 
 The state file is what a member knows while the engine is away, and how it goes on after a restart. Synchronous, for the
 journal.
@@ -18,6 +18,9 @@ from rtmsd.state.rows import Known
 
 MAX_KEPT: Final = 10_000
 """Webhooks that wait for the owners of other members' streams. One more is refused: Zoom sends it again."""
+
+KEEP_GATHERED_MS: Final = 30 * 86_400_000
+"""Longer than parts are kept for gathering: see `recording.library.retention`."""
 
 
 @attrs.frozen
@@ -154,3 +157,17 @@ def has_traces(db: sqlite3.Connection, rtms_stream_id: str) -> bool:
 def forget_commands(db: sqlite3.Connection, rtms_stream_id: str) -> None:
     """Forget the webhooks of a stream that wait for other members."""
     db.execute("DELETE FROM kept_command WHERE rtms_stream_id = ?", (rtms_stream_id,))
+
+
+# Gathering
+
+
+def note_gathered(db: sqlite3.Connection, rtms_stream_id: str, *, now_ms: int) -> None:
+    """Note that a part is in a joined recording of another member's, and forget what is long past."""
+    db.execute("REPLACE INTO gathered VALUES (?, ?)", (rtms_stream_id, now_ms))
+    db.execute("DELETE FROM gathered WHERE at_ms < ?", (now_ms - KEEP_GATHERED_MS,))
+
+
+def gathered(db: sqlite3.Connection) -> dict[str, int]:
+    """Return when parts were gathered, by stream."""
+    return dict(db.execute("SELECT rtms_stream_id, at_ms FROM gathered").fetchall())

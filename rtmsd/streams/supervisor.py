@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import attrs
@@ -25,6 +26,7 @@ from rtmsd.recording.recorder import Recorder
 from rtmsd.recording.writers import Writers
 from rtmsd.sinks.deliveries import Deliveries
 from rtmsd.sinks.registry import build
+from rtmsd.state import parts
 from rtmsd.state.journal import Journal
 from rtmsd.state.rows import StreamRow
 from rtmsd.streams.beginning import Beginning, row_after, row_of
@@ -93,7 +95,8 @@ class Supervisor:
         self.deliveries = Deliveries(journal, config.recording.directory, local_ms)
         self.deliveries.configure(build(config.archive_sinks, secrets_of(config)))
         roots = writers.directories
-        self.librarian = Librarian(roots, lambda: self._streams, wanted=self.deliveries.unfinished, sharing=sharing)
+        wanted, gathered = self.deliveries.unfinished, partial(journal.transact, parts.gathered)
+        self.librarian = Librarian(roots, lambda: self._streams, wanted=wanted, gathered=gathered, sharing=sharing)
         self._restarter = restarter
         self._on_let_go = on_let_go
         self._redirect = redirect

@@ -85,3 +85,12 @@ def test_webhooks_that_wait_for_others_are_forgotten(db: sqlite3.Connection) -> 
     parts.keep(db, "other", b"2")
     parts.forget_commands(db, ID)
     assert parts.kept(db) == [b"2"]
+
+
+def test_what_was_gathered_is_remembered_for_a_while(db: sqlite3.Connection) -> None:
+    parts.note_gathered(db, "old", now_ms=1)
+    parts.note_gathered(db, ID, now_ms=2)
+    parts.note_gathered(db, ID, now_ms=3)
+    assert parts.gathered(db) == {"old": 1, ID: 3}
+    parts.note_gathered(db, "other", now_ms=parts.KEEP_GATHERED_MS + 2)
+    assert set(parts.gathered(db)) == {ID, "other"}

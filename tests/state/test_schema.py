@@ -52,6 +52,7 @@ def test_a_new_file_takes_all_steps(db: sqlite3.Connection) -> None:
         "part",
         "kept_command",
         "revocation_place",
+        "gathered",
     }
 
 

@@ -7,7 +7,7 @@ import attrs
 from msgspec import UNSET, UnsetType
 
 from rtmsd.recording.manifest.changes import ChangeCounter
-from rtmsd.recording.manifest.schema import ElsewhereEntry, PartEntry, TenureEntry
+from rtmsd.recording.manifest.schema import ElsewhereEntry, Manifest, PartEntry, TenureEntry
 
 
 @attrs.frozen(kw_only=True)
@@ -74,3 +74,12 @@ class PartHistory:
     def entry(self) -> PartEntry | UnsetType:
         """Return it as it is now; UNSET without a cluster."""
         return copy.deepcopy(self._part)
+
+
+def is_incomplete(manifest: Manifest) -> bool:
+    """Whether other members have parts of the stream, with which this one was not joined."""
+    part = manifest.part
+    if part is UNSET or manifest.parts is not UNSET:
+        return False
+    epochs = {tenure.epoch for tenure in part.tenures}
+    return bool(part.elsewhere) or len(epochs) < max(epochs, default=0)

@@ -135,6 +135,8 @@ MIGRATIONS: Final[Sequence[Sequence[str]]] = (
     (
         # How far this member has carried out what the engine orders: see `parts.py`.
         "CREATE TABLE revocation_place (place INTEGER NOT NULL)",
+        # Parts of this member that are in a joined recording of another's.
+        "CREATE TABLE gathered (rtms_stream_id TEXT PRIMARY KEY, at_ms INTEGER NOT NULL) WITHOUT ROWID",
     ),
 )
 

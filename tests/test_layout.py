@@ -45,6 +45,7 @@ LAYERS: Final = (
     ("streams",),
     ("cluster",),
     ("cluster.life", "cluster.keeping", "cluster.handover"),
+    ("cluster.parts",),
     ("cluster.engines",),
     ("cluster.engines.nats",),
     ("webhook", "admin"),
@@ -63,8 +64,8 @@ LAYERS: Final = (
     ("simulator.cli",),
     ("simulator",),
     ("demo",),
-    ("demo.workers",),
-    ("demo.cluster",),
+    ("demo.incidents",),
+    ("demo.workers", "demo.cluster"),
     ("cli",),
     ("__main__",),
 )

@@ -165,7 +165,7 @@ class Membership:
             in_order=self._in_order,
             handshakes=settings.takeover_handshakes,
         )
-        self.handover = Handover(self.members, engine, self.ownership, supervisor, tell=self.journal.tell)
+        self.handover = Handover(self.members, engine, self.ownership, supervisor, tell=self._tell_next_owner)
         self.revocations = Revocations(
             engine, supervisor, writers, self._parts, node=node, forget=[self.appender.forget]
         )
@@ -203,7 +203,12 @@ class Membership:
     def leave(self) -> None:
         """Take over nothing more, and be given nothing more, as this process stops."""
         self.state = MemberState.DRAINING
+        self.taker.close()
         self._taking_over.cancel()
+
+    async def _tell_next_owner(self, rtms_stream_id: str) -> None:
+        await self.journal.tell(rtms_stream_id)
+        await self._parts.wait_told(rtms_stream_id)
 
     async def hand_over(self) -> None:
         """Give all streams to other members, if that is configured, as this process stops. Those that stay are resumed

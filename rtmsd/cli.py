@@ -132,6 +132,10 @@ def _run(args: argparse.Namespace) -> int:
         from rtmsd import workers  # noqa: PLC0415
 
         return workers.run(args.config, config, end_streams=args.end_streams)
+    if config.cluster is not None:
+        from rtmsd import node  # noqa: PLC0415
+
+        return node.run(args.config, config, end_streams=args.end_streams)
     return daemon.run(args.config, config, end_streams=args.end_streams)
 
 

@@ -50,6 +50,7 @@ LAYERS: Final = (
     ("webhook", "admin"),
     ("admin.fleet",),
     ("daemon",),
+    ("node",),
     ("workers",),
     ("ctl",),
     ("ctl.verbs",),

@@ -5,6 +5,8 @@ from typing import Any, Protocol
 
 from rtmsd.commands import StartStream, StreamCommand, Verdict
 from rtmsd.protocol.causes import GapCause
+from rtmsd.recording.manifest.part import PartTenure
+from rtmsd.recording.parts import Inherited
 from rtmsd.state.rows import StreamRow
 
 
@@ -36,6 +38,8 @@ class Lives(Protocol):
         begun_by: StreamCommand | None = None,
         cause: GapCause | None = None,
         takeover: Mapping[str, Any] | None = None,
+        tenure: PartTenure | None = None,
+        inherited: Inherited | None = None,
     ) -> None:
         """Begin a life now: new, by a command that was judged and stored, or resumed from another process."""
 

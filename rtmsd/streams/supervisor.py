@@ -21,6 +21,7 @@ from rtmsd.recording.library.sharing import SharedRecordings
 from rtmsd.recording.manifest.part import PartTenure
 from rtmsd.recording.parts import Inherited
 from rtmsd.recording.rates import SAMPLE_EVERY_S
+from rtmsd.recording.recorder import Recorder
 from rtmsd.recording.writers import Writers
 from rtmsd.sinks.deliveries import Deliveries
 from rtmsd.sinks.registry import build
@@ -65,6 +66,7 @@ class Supervisor:
         redirect: takes webhooks that came for a stream while it was let go, and are in the journal; by default, they
             take it up again.
         sharing: of the recordings with other processes; None: there are none.
+        on_recorder: called with each recorder, before anything is written by it.
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class Supervisor:
         on_let_go: Callable[[str, str], None] = lambda rtms_stream_id, why: None,
         redirect: Callable[[StreamCommand], None] | None = None,
         sharing: SharedRecordings | None = None,
+        on_recorder: Callable[[Recorder], None] = lambda recorder: None,
     ) -> None:
         self.config = config
         self.refuse_starts: str | None = None
@@ -95,8 +98,9 @@ class Supervisor:
         self._on_let_go = on_let_go
         self._redirect = redirect
         self._on_event = on_event
+        tenure = tenure or LocalTenure()
         self._runner = Runner(
-            lambda: self.config, self.librarian, writers, self.diagnostics, tenure or LocalTenure(), on_event
+            lambda: self.config, self.librarian, writers, self.diagnostics, tenure, on_event, on_recorder
         )
         self._descriptors = Descriptors()
         self._refusals_logged = Throttle(_LOG_REFUSALS_S)

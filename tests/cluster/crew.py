@@ -22,6 +22,8 @@ from rtmsd.cluster.takeover import Takeover
 from rtmsd.commands import InterruptStream, StartStream, StopStream, StreamCommand, Verdict
 from rtmsd.protocol.causes import GapCause
 from rtmsd.protocol.messages import SessionRef
+from rtmsd.recording.manifest.part import PartTenure
+from rtmsd.recording.parts import Inherited
 from rtmsd.state.rows import StreamRow
 from rtmsd.state.verdicts import close, judge
 from rtmsd.streams.beginning import row_of
@@ -197,11 +199,15 @@ class ModelLives:
         begun_by: StreamCommand | None = None,
         cause: GapCause | None = None,
         takeover: Mapping[str, Any] | None = None,
+        tenure: PartTenure | None = None,
+        inherited: Inherited | None = None,
     ) -> None:
         if row.rtms_stream_id in self.broken:
             raise ValueError("a bug")
-        assert row.rtms_stream_id not in self.lives, "one life for each stream"
         assert (begun_by is None) != (cause is None)
+        if row.rtms_stream_id in self.lives:
+            assert row.rtms_stream_id not in self.ownership.mine, "one life for each stream"
+            return  # it was resumed before anybody could say whose it is
         self.begun.append((row.rtms_stream_id, begun_by, cause))
         life = self.lives[row.rtms_stream_id] = Life(row, begun_by, cause, self.act)
         if row.stop_reason is None:

@@ -103,8 +103,8 @@ async def test_a_stop_that_came_without_the_engine_reaches_whoever_took_the_stre
         await trio.sleep(3)
         assert a.lost == ["s"]
         [kept] = await a.journal.kept()
-        assert kept.command == stop()
-        assert await b.journal.record(kept.command) is Verdict.NEW
+        assert kept == stop()
+        assert await b.journal.record(kept) is Verdict.NEW
         await a.journal.handed_on(kept)
         assert await a.journal.kept() == []
 
@@ -120,10 +120,10 @@ async def test_a_webhook_for_another_is_kept_across_restarts(
                 assert await a.journal.record(stop()) is Verdict.NEW
                 assert await a.journal.record(stop()) is Verdict.DUPLICATE
         async with live(engine, tmp_path, life=2) as a:
-            assert [each.command for each in await a.journal.kept()] == [interrupt(), stop()]
+            assert await a.journal.kept() == [interrupt(), stop()]
             assert await a.journal.unfinished() == []
             for each in await a.journal.kept():
-                assert await b.journal.record(each.command) is Verdict.NEW
+                assert await b.journal.record(each) is Verdict.NEW
                 await a.journal.handed_on(each)
             assert await a.journal.kept() == []
             assert await a.journal.record(stop()) is Verdict.DUPLICATE
@@ -164,7 +164,7 @@ async def test_two_members_start_one_stream_and_one_has_it_in_the_end(
         loser, winner = (a, b) if a.lost else (b, a)
         assert await loser.journal.unfinished() == []
         [kept] = await loser.journal.kept()
-        assert await winner.journal.record(kept.command) is Verdict.DUPLICATE
+        assert await winner.journal.record(kept) is Verdict.DUPLICATE
 
 
 async def test_a_claim_whose_answer_was_lost_is_found_and_keeps_what_came_since(

@@ -288,6 +288,7 @@ PROBLEMS: Final[Mapping[str, Texts]] = {
     "ambiguous": ("The prefix matches several ids.", "It is too short.", "Write more of it."),
     "no_such_stream": ("No stream has that id.", "A typing error.", "`rtmsctl ps -a` lists them."),
     "no_such_recording": ("No recording has that id.", "A typing error.", "`rtmsctl recordings ls` lists them."),
+    "no_such_node": ("No member of the cluster has that name.", "A typing error.", "`rtmsctl cluster status`."),
     "no_such_delivery": ("No delivery has that id.", "A typing error.", "`rtmsctl deliveries ls` lists them."),
     "no_such_participant": ("Nobody in the stream has that id.", "A typing error.", "`rtmsctl inspect STREAM`."),
     "not_in_stream": ("That participant is not in the stream.", "A typing error.", "`rtmsctl video STREAM`."),

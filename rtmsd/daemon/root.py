@@ -184,6 +184,9 @@ class Daemon:
         self._notifier.stopping()
         self._notifier.extend_timeout(limit_s)
 
+    async def hand_over(self) -> None:
+        """Keep all streams for the next start."""
+
     async def _handle_signals(self) -> None:
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
             async for number in signals:

@@ -81,3 +81,6 @@ class MemberDaemon(Daemon):
     def stopping(self, limit_s: float) -> None:
         self._membership.leave()
         super().stopping(limit_s)
+
+    async def hand_over(self) -> None:
+        await self._membership.hand_over()

@@ -1,8 +1,7 @@
 """A member of a cluster: whose each stream is, who acts on a webhook, and what becomes of the streams of the dead."""
 
 import secrets
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Awaitable, Callable, Sequence
 from random import Random
 from typing import Any, Final, NoReturn
 
@@ -12,6 +11,8 @@ import trio
 
 from rtmsd import __version__
 from rtmsd.cluster.engine import EngineError
+from rtmsd.cluster.handover.handover import Handover
+from rtmsd.cluster.handover.taker import Taker
 from rtmsd.cluster.keeping.appender import Appender
 from rtmsd.cluster.keeping.journal import ClusterJournal
 from rtmsd.cluster.keeping.spool import Spool
@@ -20,7 +21,10 @@ from rtmsd.cluster.life.heart import Heart
 from rtmsd.cluster.liveness import Liveness
 from rtmsd.cluster.members import Member, Members
 from rtmsd.cluster.ownership import Ownership
-from rtmsd.cluster.records import Beat, MemberState, Own, Why
+from rtmsd.cluster.parts.inheriting import Inheritance
+from rtmsd.cluster.parts.revocations import Revocations
+from rtmsd.cluster.parts.telling import PartTeller
+from rtmsd.cluster.records import Beat, MemberState, Why
 from rtmsd.cluster.router import HOOK, Router
 from rtmsd.cluster.rules import place
 from rtmsd.cluster.takeover import Takeover
@@ -31,7 +35,6 @@ from rtmsd.errors import RtmsdError
 from rtmsd.node.engine import MemberEngine, OpenEngine
 from rtmsd.protocol.causes import GapCause
 from rtmsd.recording.manifest.lines import json_line
-from rtmsd.recording.manifest.part import PartTenure
 from rtmsd.recording.recorder import Recorder
 from rtmsd.recording.writers import Writers
 from rtmsd.state.journal import Journal
@@ -64,6 +67,7 @@ class Membership:
         incarnation: this life of the member.
         supervisor: of the streams of this process.
         router: takes webhooks.
+        handover: gives streams to other members; `taker` takes theirs.
         state: as others hear it.
     """
 
@@ -99,6 +103,7 @@ class Membership:
             last_token=self._last_token,
             on_fenced=self._lost,
         )
+        self._parts = PartTeller(engine)
         self.journal = ClusterJournal(
             journal,
             engine,
@@ -134,11 +139,11 @@ class Membership:
             self.members,
             store,
             supervisor,
-            apps=lambda: [app.name for app in supervisor.config.apps],
+            apps=self._apps,
             cause=lambda why: GapCause.NODE_TAKEOVER if why in _TAKEN_OVER else GapCause.DAEMON_RESTART,
             patience_s=PATIENCE_S,
             clock_ms=local_ms,
-            prepare=self._prepare,
+            prepare=Inheritance(engine, local_ms).prepare,
         )
         random = Random()
         self.router = Router(
@@ -160,6 +165,11 @@ class Membership:
             in_order=self._in_order,
             handshakes=settings.takeover_handshakes,
         )
+        self.handover = Handover(self.members, engine, self.ownership, supervisor, tell=self.journal.tell)
+        self.revocations = Revocations(
+            engine, supervisor, writers, self._parts, node=node, forget=[self.appender.forget]
+        )
+        self.taker = Taker(self.members, engine, self.ownership, supervisor, apps=self._apps)
 
     # Life
 
@@ -172,21 +182,35 @@ class Membership:
         async with trio.open_nursery() as self._nursery:
             await self._nursery.start(self.engine.run)
             await self._nursery.start(self.appender.run)
+            await self._nursery.start(self._parts.run)
             await self._nursery.start(self.router.run)
             for part in (self.heart.run, self.ownership.run, self._deliver_kept):
                 self._nursery.start_soon(_keep, part)
             await self._resume()
             self.state = MemberState.UP
             self._nursery.start_soon(_keep, self.journal.run)
+            self._nursery.start_soon(_keep, self._take_over)
+            self._nursery.start_soon(_keep, self.revocations.run)
             task_status.started()
-            await self.heart.has_listened.wait()
-            with self._taking_over:
-                await self.takeover.run()
+            await trio.sleep_forever()
+
+    async def _take_over(self) -> None:
+        await self.heart.has_listened.wait()
+        with self._taking_over:
+            await self.takeover.run()
+        await trio.sleep_forever()  # this process stops
 
     def leave(self) -> None:
         """Take over nothing more, and be given nothing more, as this process stops."""
         self.state = MemberState.DRAINING
         self._taking_over.cancel()
+
+    async def hand_over(self) -> None:
+        """Give all streams to other members, if that is configured, as this process stops. Those that stay are resumed
+        by its next life, or taken over by whoever is first.
+        """
+        if self._settings.on_stop == "hand_over" and self.supervisor.streams:
+            await self.handover.drain(self._settings.hand_over_s)
 
     def _describe(self) -> Beat:
         is_draining = self.state is MemberState.UP and self.supervisor.refuse_starts is not None
@@ -239,9 +263,8 @@ class Membership:
         roots = self._writers.directories
         return await longest_out_first(roots, list(rows), self._writers[roots[0]].run_sync)
 
-    async def _prepare(self, own: Own, token: int) -> Mapping[str, Any]:
-        """See `Ownership`."""
-        return {"tenure": PartTenure(node=self._node, epoch=own.epoch, token=token)}
+    def _apps(self) -> list[str]:
+        return [app.name for app in self.supervisor.config.apps]
 
     # What is found out about single streams
 
@@ -263,8 +286,12 @@ class Membership:
         self._nursery.start_soon(_contain, lose)
 
     def _let_go(self, rtms_stream_id: str, _why: str) -> None:
+        async def forget() -> None:
+            async with self.ownership.turns.of(rtms_stream_id):  # in which it may be handed over
+                await self.journal.let_go(rtms_stream_id)
+
         self.ownership.let_go(rtms_stream_id)
-        self._nursery.start_soon(_contain, partial(self.journal.let_go, rtms_stream_id))
+        self._nursery.start_soon(_contain, forget)
 
     def _redirect(self, command: StreamCommand) -> None:
         self.router.redirect(command)
@@ -296,6 +323,7 @@ class Membership:
             self._write(rtms_stream_id, "events", json_line(line))
 
     def _on_recorder(self, recorder: Recorder) -> None:
+        self._parts.follow(recorder)
         if "transcript" in self._settings.log:
             rtms_stream_id = recorder.info.rtms_stream_id
 

@@ -12,7 +12,7 @@ from rich.console import Console
 from trio.testing import MockClock
 
 from rtmsd.demo.checks import Check
-from rtmsd.demo.evidence import Evidence
+from rtmsd.demo.evidence import Evidence, Gap
 from rtmsd.demo.incidents.checks import checks_of, folded, percentile
 from rtmsd.demo.incidents.incidents import Cost, Incident, Limits, Stream, cost_of, down_ms, flows_again_ms
 from rtmsd.demo.incidents.log import crashes, read_log
@@ -25,7 +25,7 @@ from rtmsd.demo.view import Screen
 from rtmsd.protocol.enums import MediaType
 from rtmsd.simulator import Fate, Record, SimSession
 from rtmsd.simulator.model.record import ConnectionSpan
-from tests.demo.test_demo_checks import ANA, PERFECT, T0, evidence_of, record_of, said
+from tests.demo.test_demo_checks import ANA, PERFECT, T0, evidence_of, pcm_of, record_of, said
 
 AUDIO, TRANSCRIPT, BOTH = 1, 8, 9
 
@@ -92,6 +92,24 @@ def test_a_cost_is_counted_from_the_death_until_the_next_incident() -> None:
     assert killed == Cost(claimed_ms=(250,), media_ms=450, audio_ms=200, transcripts=1, deaf_ms=300, opened=2)
     assert not killed.is_nothing
     assert cost_of(1, incidents, stream).is_nothing
+
+
+def test_what_was_lost_long_before_a_death_is_due_to_it_if_its_gap_says_so() -> None:
+    """Of who dies on a slow disk, seconds may be in the memory."""
+    record = record_of([Fate.SENT] * 60)
+    record.transcripts += [said("lost", T0 + 900)]
+    gaps = [
+        Gap("audio", ANA, T0 + 500, T0 + 5500, "daemon_restart"),
+        Gap("transcript", None, T0 + 600, T0 + 5500, "daemon_restart"),
+    ]
+    stream = stream_of(record, evidence_of(pcm_of(record.audio_of(ANA), without=range(5, 55)), gaps=gaps))
+    incidents = [
+        Incident(name="reload", from_ms=T0 + 1000),
+        Incident(name="killed", from_ms=T0 + 5000, dead_ms=T0 + 5000, hit=frozenset({"s"})),
+    ]
+    assert cost_of(0, incidents, stream).is_nothing
+    killed = cost_of(1, incidents, stream)
+    assert (killed.audio_ms, killed.transcripts) == (5000, 1)
 
 
 # Checks

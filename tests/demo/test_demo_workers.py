@@ -15,13 +15,13 @@ from tests.demo.test_demo_run import LIMIT_S, start
 
 
 def test_all_that_is_no_matter_of_speed_holds(tmp_path: Path) -> None:
-    """Bounds in seconds hold on an idle machine only, which this one need not be."""
+    """Bounds in seconds, of what takes time and of what is lost meanwhile, hold on an idle machine only."""
     kept = tmp_path / "kept"
     process = start("--workers", "--keep", str(kept), tmp_path=tmp_path)
     output, _ = process.communicate(timeout=4 * LIMIT_S)
-    failures = [line for line in output.splitlines() if line.startswith("  FAILED") and " within " not in line]
-    assert not failures, output
-    assert process.returncode == int("  FAILED" in output), output
+    failed = [line for line in output.splitlines() if line.startswith("  FAILED")]
+    assert not [line for line in failed if " within " not in line and " more than " not in line], output
+    assert process.returncode == bool(failed), output
     assert (
         Counter(line.split()[0] for line in output.splitlines() if line.startswith(("  ok ", "  FAILED"))).total() > 30
     )

@@ -263,6 +263,11 @@ class ClusterJournal:
                 nursery.start_soon(tell, rtms_stream_id)
         return all(told)
 
+    async def tell(self, rtms_stream_id: str) -> None:
+        """Tell the engine what it does not know yet of one stream, that included which is being recorded now."""
+        async with self.turns.of(rtms_stream_id):
+            await self._tell_or_lose(rtms_stream_id)
+
     async def _tell_or_lose(self, rtms_stream_id: str) -> bool:
         """Tell the engine about a stream. Returns False when it did not answer: it is told later."""
         try:

@@ -3,20 +3,21 @@
 Times are Zoom's, whose clock runs with the local one in this demo: those of the daemon are the same.
 """
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 import attrs
 
 from rtmsd.demo.checks import missing_transcripts
-from rtmsd.demo.evidence import Evidence
+from rtmsd.demo.evidence import Evidence, Gap
 from rtmsd.demo.speakers import Speaker
 from rtmsd.demo.story import Fault, Played
 from rtmsd.protocol.causes import GapCause
 from rtmsd.protocol.enums import MediaType
 from rtmsd.simulator import Record
 
-BEFORE_MS: Final = 2000  # what was lost so shortly before an incident was in the memory of who died in it
+BEFORE_MS: Final = 2000  # Zoom goes on where it was, a little before the incident: there the gap ends that it left
 
 
 @attrs.frozen(kw_only=True)
@@ -117,12 +118,17 @@ class Cost:
 
 
 def cost_of(number: int, incidents: Sequence[Incident], stream: Stream) -> Cost:
-    """Return what the incident of this number cost a stream: all that was lost until the next one began."""
-    incident = incidents[number]
-    later_ms = incidents[number + 1].from_ms if number + 1 < len(incidents) else stream.played.ended_ms
-    lost_from_ms, lost_to_ms = incident.from_ms - BEFORE_MS, later_ms - BEFORE_MS
-    if number + 1 == len(incidents):
-        lost_to_ms = later_ms
+    """Return what the incident of this number cost a stream: all that was lost until the next one began.
+
+    What was in the memory of who died came before, on a slow disk long before. It is in the gap that the death left.
+    """
+    incident, is_last = incidents[number], number + 1 == len(incidents)
+    later_ms = stream.played.ended_ms if is_last else incidents[number + 1].from_ms
+    lost_from_ms, lost_to_ms = incident.from_ms - BEFORE_MS, math.inf if is_last else later_ms - BEFORE_MS
+
+    def is_due_to_it(gaps: Iterable[Gap], at_ms: int) -> bool:
+        return lost_from_ms <= _over_ms(gaps, at_ms) < lost_to_ms
+
     since_ms = incident.from_ms if incident.dead_ms is None else incident.dead_ms
     record = stream.played.session.record
     flows_ms = flows_again_ms(record, incident.from_ms)
@@ -135,16 +141,23 @@ def cost_of(number: int, incidents: Sequence[Incident], stream: Stream) -> Cost:
         audio_ms=max(
             (
                 sum(
-                    packet.duration_ms for packet in speaker.missing if lost_from_ms <= packet.timestamp_ms < lost_to_ms
+                    packet.duration_ms
+                    for packet in speaker.missing
+                    if is_due_to_it(stream.evidence.gaps_of("audio", speaker.user_id), packet.timestamp_ms)
                 )
                 for speaker in stream.heard
             ),
             default=0,
         ),
-        transcripts=sum(lost_from_ms <= item.timestamp_ms < lost_to_ms for item in lost),
+        transcripts=sum(is_due_to_it(stream.evidence.gaps_of("transcript"), item.timestamp_ms) for item in lost),
         deaf_ms=down_ms(record, MediaType.TRANSCRIPT, incident.from_ms, later_ms),
         opened=sum(incident.from_ms <= span.opened_ms < later_ms for span in record.connections),
     )
+
+
+def _over_ms(gaps: Iterable[Gap], at_ms: int) -> int:
+    """Return when the gap ends that a time is in; the time itself, if it is in none."""
+    return max((gap.to_ms for gap in gaps if gap.from_ms <= at_ms < gap.to_ms), default=at_ms)
 
 
 def flows_again_ms(record: Record, since_ms: int) -> int | None:

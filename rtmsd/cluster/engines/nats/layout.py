@@ -77,6 +77,11 @@ class Layout:
         """JetStream's stream of the orders to delete."""
         return f"{self.name.upper()}_REVOKED"
 
+    @property
+    def all_streams(self) -> Sequence[str]:
+        """All of JetStream's streams."""
+        return [self.revocations, *map(self.stream, self.all_partitions)]
+
     def revoked(self, rtms_stream_id: str) -> str:
         return f"{self.name}.revoked.{safe_name(rtms_stream_id)}"
 
@@ -137,16 +142,17 @@ async def prepare(jetstream: JetStream, settings: NatsSettings) -> None:
 
 async def _prepare(jetstream: JetStream, wanted: Mapping[str, Any]) -> None:
     name = wanted["name"]
-    found = await jetstream.config(name)
-    if found is None:
+    info = await jetstream.info(name)
+    if info is None:
         try:
             await jetstream.create(wanted)
         except Away:
-            found = await jetstream.config(name)  # somebody was quicker, with another configuration
-            if found is None:
+            info = await jetstream.info(name)  # somebody was quicker, with another configuration
+            if info is None:
                 raise
-    if found is None:
+    if info is None:
         return
+    found = info["config"]
     _compare(found.get("metadata") or {}, wanted["metadata"], name)
     # How many copies there are may be changed by whoever runs the servers; the rest is ours.
     settled = {key: value for key, value in wanted.items() if key not in {"metadata", "num_replicas"}}

@@ -105,6 +105,7 @@ class Node:
     unconfirmed: dict[str, set[str]] = attrs.field(factory=dict)
     ahead_ms: int = 0
     capacity: int = 10
+    fenced: int = 0
     engine: ModelEngine = attrs.field(factory=ModelEngine)
     backend: Backend = attrs.field(factory=Backend)
     health: ModelHealth = attrs.field(factory=ModelHealth)
@@ -180,7 +181,7 @@ class Nodes(dict[str, Node]):
         """End a member at once; the others find out by its silence."""
         self.scopes.pop(name).cancel()
         mate = self.crew.mates.pop(name)
-        mate.scope.cancel()
+        mate.nursery.cancel_scope.cancel()
         await trio.testing.wait_all_tasks_blocked()
 
 

@@ -56,6 +56,21 @@ class Refused(EngineError):
     """The member that was asked says no; the text is its reason."""
 
 
+class Elsewhere(EngineError):
+    """The stream is a living member's, other than this one: `node`."""
+
+    def __init__(self, node: str) -> None:
+        super().__init__(f"the stream is owned by member {node}")
+        self.node = node
+
+
+class TooNew(EngineError):
+    """The stream's record was written by a newer version: it is left to members of that version."""
+
+    def __init__(self, version: int) -> None:
+        super().__init__(f"the stream's record is of version {version}; update rtmsd here")
+
+
 class TooLarge(EngineError):
     """More than `MAX_MESSAGE_BYTES`: nothing was sent."""
 

@@ -2,7 +2,7 @@
 
 import contextlib
 import secrets
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any, Final
 
 import attrs
@@ -10,16 +10,17 @@ import structlog
 import trio
 
 from rtmsd.cluster.codec import BadRecord
-from rtmsd.cluster.engine import Away, EngineError, Fenced, Lost, OwnerStore
+from rtmsd.cluster.engine import Away, Elsewhere, Fenced, Lost, OwnerStore, TooNew
 from rtmsd.cluster.lives import Lives
 from rtmsd.cluster.members import Members
 from rtmsd.cluster.records import Held, Own, TenureState, Why
 from rtmsd.commands import InterruptStream, StartStream, StopStream, StreamCommand, Verdict
 from rtmsd.errors import RtmsdError
 from rtmsd.protocol.causes import GapCause
-from rtmsd.state.rows import Known
+from rtmsd.state.rows import Known, StreamRow
 from rtmsd.state.verdicts import judge
 from rtmsd.streams.drivers.tenure import Permission
+from rtmsd.system.outstanding import Outstanding
 from rtmsd.system.turns import Turns
 
 log = structlog.get_logger(__name__)
@@ -27,30 +28,20 @@ log = structlog.get_logger(__name__)
 READ_S: Final = 1.0  # for an answer of the engine before a handshake
 AGAIN_S: Final = 1.0  # between questions that got none
 _ENDED: Final = 64  # streams that ended, and are not forgotten yet
+_AT_ONCE: Final = 64  # streams whose owner is being found out
 _TRIES: Final = 3  # of claims that came second to one who died since
-
-
-class Elsewhere(EngineError):
-    """The stream is a living member's, other than this one: `node`."""
-
-    def __init__(self, node: str) -> None:
-        super().__init__(f"the stream is owned by member {node}")
-        self.node = node
-
-
-class TooNew(EngineError):
-    """The stream's record was written by a newer version: it is left to members of that version."""
-
-    def __init__(self, version: int) -> None:
-        super().__init__(f"the stream's record is of version {version}; update rtmsd here")
 
 
 @attrs.frozen
 class Holding:
-    """A stream of mine: the token proves it, epoch is the number of my tenure."""
+    """A stream of mine: the token proves it, epoch is the number of my tenure. Both are 0 before it is claimed."""
 
     token: int
     epoch: int
+
+
+async def _nothing(_own: Own, _token: int) -> Mapping[str, Any]:
+    return {}
 
 
 @attrs.frozen
@@ -73,6 +64,15 @@ class Ownership:
         cause: of the gap of a stream that is resumed for this reason.
         patience_s: so long after a stream's first unanswered question a handshake waits for the engine's answer.
         clock_ms: local time in milliseconds since the Unix epoch.
+        self._prepare = prepare
+        self._unsure = Outstanding[_Claim | None](  # mine perhaps, and not alive; the claim whose answer is missing
+            "search for the owner", key="rtms_stream_id", at_once=_AT_ONCE, again_s=AGAIN_S
+        )
+        self._unproven: dict[str, StreamRow] = {}  # unsure, and alive: the state file says that it was mine
+
+    Attributes:
+        turns: one thing at a time for a stream that has no life here. Who holds a stream's turn while it is let go,
+            decides whose it is next.
     """
 
     def __init__(
@@ -85,20 +85,29 @@ class Ownership:
         cause: Callable[[Why], GapCause],
         patience_s: float,
         clock_ms: Callable[[], int],
+        prepare: Callable[[Own, int], Awaitable[Mapping[str, Any]]] = _nothing,
     ) -> None:
+        self.turns = Turns()
         self._mine: dict[str, Holding] = {}
         self._members, self._store, self._lives = members, store, lives
         self._apps, self._cause, self._clock_ms = apps, cause, clock_ms
         self._patience_s = patience_s
         self._unanswered_s: dict[str, float] = {}  # since when the engine has not said whose it is
-        self._turns = Turns()  # one thing at a time for a stream, as long as it has no life here
-        self._unsure: dict[str, _Claim | None] = {}  # mine perhaps, and not alive; the claim whose answer is missing
-        self._is_unsure = trio.Event()
+        self._prepare = prepare
+        self._unsure = Outstanding[_Claim | None](  # mine perhaps, and not alive; the claim whose answer is missing
+            "search for the owner", key="rtms_stream_id", at_once=_AT_ONCE, again_s=AGAIN_S
+        )
+        self._unproven: dict[str, StreamRow] = {}  # unsure, and alive: the state file says that it was mine
 
     @property
     def mine(self) -> Mapping[str, Holding]:
         """The streams that live here, by `rtms_stream_id`."""
         return {key: holding for key, holding in self._mine.items() if self.has(key)}
+
+    def token(self, rtms_stream_id: str) -> int | None:
+        """Return the token of a stream that is mine, or was until it ended just now; 0: not claimed yet."""
+        holding = self._mine.get(rtms_stream_id)
+        return None if holding is None else holding.token
 
     def has(self, rtms_stream_id: str) -> bool:
         return rtms_stream_id in self._mine and rtms_stream_id in self._lives.streams
@@ -125,7 +134,7 @@ class Ownership:
                 return await self._lives.accept(command)
             except Fenced as fenced:
                 await self.lost(rtms_stream_id, str(fenced))
-        async with self._turns.of(rtms_stream_id):
+        async with self.turns.of(rtms_stream_id):
             for _ in range(_TRIES):
                 if self.has(rtms_stream_id):
                     return await self._lives.accept(command)
@@ -167,6 +176,27 @@ class Ownership:
             return Why.RESUMED
         return Why.DIED if self._members.owner(own) is None else Why.UNREACHABLE
 
+    # Without the engine
+
+    async def begin_unclaimed(self, start: StartStream) -> Verdict:
+        """Act on a start while nobody can say whose the stream is: it is begun here, and claimed later.
+
+        Raises:
+            StorageError: it is not safe.
+        """
+        rtms_stream_id = start.rtms_stream_id
+        async with self.turns.of(rtms_stream_id):
+            verdict = await self._lives.accept(start)
+            if verdict is Verdict.NEW and not self.has(rtms_stream_id):
+                self.hold(rtms_stream_id, 0, 0)
+            return verdict
+
+    def resume_unproven(self, row: StreamRow) -> None:
+        """Go on with a stream that an earlier life of this member had, while the engine cannot say whose it is now."""
+        self._lives.adopt(row, cause=self._cause(Why.RESUMED))
+        self._unproven[row.rtms_stream_id] = row
+        self._doubt(row.rtms_stream_id, None)
+
     # Streams of others
 
     async def take(self, held: Held, why: Why) -> bool:
@@ -178,7 +208,7 @@ class Ownership:
         """
         _refuse_newer(held)
         assert held.known.row is not None
-        async with self._turns.of(held.known.row.rtms_stream_id):
+        async with self.turns.of(held.known.row.rtms_stream_id):
             try:
                 await self._resume(held, why)
             except Lost:
@@ -192,7 +222,7 @@ class Ownership:
             Elsewhere: a living member does.
             Lost, Away, TooNew: it could not be claimed.
         """
-        async with self._turns.of(rtms_stream_id):
+        async with self.turns.of(rtms_stream_id):
             held = await self.read(rtms_stream_id)
             self._refuse_others(held)
             _refuse_newer(held)
@@ -229,7 +259,7 @@ class Ownership:
             before = None if held.own is None else held.own.node
             takeover = {"why": why.in_words, "node": me.node, "from_node": before, "epoch": own.epoch}
             claim = attrs.evolve(claim, cause=self._cause(why), takeover=takeover)
-        self._begin(claim, await self._token(claim))
+        await self._begin(claim, await self._token(claim))
 
     async def _token(self, claim: _Claim) -> int:
         """Write a claim and return its token. The claim is in doubt until the engine has answered."""
@@ -241,7 +271,7 @@ class Ownership:
             del self._unsure[own.rtms_stream_id]
             raise
         except BaseException as error:
-            self._is_unsure.set()
+            self._unsure.begin()
             if not isinstance(error, Away):
                 raise
             held = await self.read(own.rtms_stream_id)
@@ -251,11 +281,21 @@ class Ownership:
         del self._unsure[own.rtms_stream_id]
         return token
 
-    def _begin(self, claim: _Claim, token: int) -> None:
+    async def _begin(self, claim: _Claim, token: int) -> None:
         own = claim.own
         assert own.known.row is not None
-        self._lives.adopt(own.known.row, begun_by=claim.begun_by, cause=claim.cause, takeover=claim.takeover)
-        self._mine[own.rtms_stream_id] = Holding(token, own.epoch)
+        try:
+            more = await self._prepare(own, token)
+        except BaseException:
+            self._doubt(own.rtms_stream_id, None)
+            raise
+        self._lives.adopt(own.known.row, begun_by=claim.begun_by, cause=claim.cause, takeover=claim.takeover, **more)
+        self.hold(own.rtms_stream_id, token, own.epoch)
+
+    def hold(self, rtms_stream_id: str, token: int, epoch: int) -> None:
+        """Take note that a stream which lives here is mine, by this token; 0: it is not claimed yet."""
+        self._mine[rtms_stream_id] = Holding(token, epoch)
+        self._unproven.pop(rtms_stream_id, None)
         if len(self._mine) > 2 * len(self._lives.streams) + _ENDED:
             self._mine = dict(self.mine)
 
@@ -273,41 +313,41 @@ class Ownership:
 
     def _doubt(self, rtms_stream_id: str, claim: _Claim | None) -> None:
         self._unsure[rtms_stream_id] = claim
-        self._is_unsure.set()
+        self._unsure.begin()
 
     async def run(self) -> None:
         """Until cancelled, find out about claims without an answer, and streams that were let go without knowledge."""
-        while True:
-            await self._is_unsure.wait()
-            self._is_unsure = trio.Event()
-            for rtms_stream_id in tuple(self._unsure):
-                try:
-                    await self._settle(rtms_stream_id)
-                except EngineError as error:
-                    log.info("owner not known yet", rtms_stream_id=rtms_stream_id, error=str(error))
-                except Exception:
-                    log.exception("looking for the owner crashed", rtms_stream_id=rtms_stream_id)
-                    self._unsure.pop(rtms_stream_id, None)
-            if self._unsure:
-                self._is_unsure.set()
-                await trio.sleep(AGAIN_S)
+        await self._unsure.run(self._settle)
 
     async def _settle(self, rtms_stream_id: str) -> None:
-        async with self._turns.of(rtms_stream_id):
+        async with self.turns.of(rtms_stream_id):
             if rtms_stream_id not in self._unsure or self.has(rtms_stream_id):
                 self._unsure.pop(rtms_stream_id, None)
                 return
             claim = self._unsure[rtms_stream_id]
             try:
                 if claim is not None:  # the same again: it is written now if it was not, and may still be
-                    self._begin(claim, await self._token(claim))
+                    await self._begin(claim, await self._token(claim))
                     return
                 held = await self.read(rtms_stream_id)
                 del self._unsure[rtms_stream_id]
-                if self._members.is_me(held.own) and held.is_unfinished and held.known.row is not None:
+                row = self._unproven.pop(rtms_stream_id, None)
+                if row is not None and rtms_stream_id in self._lives.streams:
+                    await self._prove(held, row)
+                elif self._members.is_me(held.own) and held.is_unfinished and held.known.row is not None:
                     await self._resume(held, Why.RESUMED)
             except Lost:
                 return
+
+    async def _prove(self, held: Held, row: StreamRow) -> None:
+        """Claim a stream that lives here, unless it is another's by now."""
+        if held.token == 0 and held.known.row is None:  # the engine has forgotten it
+            held = attrs.evolve(held, known=Known(row))
+        if held.is_unfinished and (held.own is None or held.own.node == self._members.me.node):
+            with contextlib.suppress(Lost):
+                await self._resume(held, Why.RESUMED)
+                return
+        await self._lives.let_go(row.rtms_stream_id, "another member has it, or had it to its end")
 
     # Handshakes
 
@@ -319,14 +359,23 @@ class Ownership:
                 held = await self.read(rtms_stream_id)
             except RtmsdError:
                 left_s = since_s + self._patience_s - trio.current_time()
+                if self._is_unclaimed(rtms_stream_id):  # nobody else can have claimed it since
+                    return Permission.BLIND
                 if left_s <= 0:
                     return Permission.BLIND
                 await trio.sleep(min(AGAIN_S, left_s))
                 continue
             self._unanswered_s.pop(rtms_stream_id, None)
-            own = held.own
-            is_mine = own is not None and self._members.is_me(own) and own.state is TenureState.LIVE
-            return Permission.GRANTED if is_mine else Permission.LOST
+            return Permission.GRANTED if self._is_mine(rtms_stream_id, held.own) else Permission.LOST
+
+    def _is_mine(self, rtms_stream_id: str, own: Own | None) -> bool:
+        if self._is_unclaimed(rtms_stream_id) and (own is None or own.node == self._members.me.node):
+            return True  # the claim is on its way
+        return own is not None and self._members.is_me(own) and own.state is TenureState.LIVE
+
+    def _is_unclaimed(self, rtms_stream_id: str) -> bool:
+        holding = self._mine.get(rtms_stream_id)
+        return rtms_stream_id in self._unproven or (holding is not None and holding.token == 0)
 
     async def read(self, rtms_stream_id: str) -> Held:
         """Return what the engine says of a stream.

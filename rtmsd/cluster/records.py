@@ -125,7 +125,7 @@ class Row:
 
 class PartState(enum.StrEnum):
     RECORDING = "recording"
-    LET_GO = "let_go"  # the stream is another's by now
+    LET_GO = "let_go"  # suspended: the stream is another's by now, or its member is being restarted
     ENDED = "ended"
     DELETED = "deleted"  # revoked: the receipt is all that is left
     GATHERED = "gathered"  # it is in a joined recording that was verified

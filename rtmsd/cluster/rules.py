@@ -6,7 +6,10 @@ from random import Random
 from typing import Final, Protocol
 
 from rtmsd.cluster.engine import Placed
-from rtmsd.cluster.records import VERSION, Log
+from rtmsd.cluster.records import VERSION, Log, Part, PartState
+
+AWAITS: Final = "awaits"
+"""The key of a part record that is deleted under which it names members that still have to delete theirs."""
 
 _NONE_GIVEN: Final[Mapping[str, int]] = {}
 
@@ -45,7 +48,17 @@ def has_room(member: Candidate, given: int = 0) -> bool:
     Args:
         given: streams that it got, but does not count yet.
     """
-    return member.is_ready and not member.is_draining and member.streams + given < member.capacity
+    return why_no_room(member, given) is None
+
+
+def why_no_room(member: Candidate, given: int = 0) -> str | None:
+    """Return why a member takes no other stream; None: it does."""
+    if not member.is_ready:
+        return "it is starting"
+    if member.is_draining:
+        return "it is draining"
+    streams = member.streams + given
+    return None if streams < member.capacity else f"it has {streams} of {member.capacity} streams"
 
 
 def may_take(me: Candidate, record_version: int) -> bool:
@@ -101,3 +114,12 @@ def without_repeats(logs: Iterable[Placed[Log]]) -> Iterator[Log]:
         if (each.record.token, each.record.n) > newest:
             newest = (each.record.token, each.record.n)
             yield each.record
+
+
+def awaited(parts: Iterable[Part]) -> frozenset[str]:
+    """Return the members that have not confirmed that their parts of a revoked stream are deleted."""
+    parts = list(parts)
+    confirmed = [part for part in parts if part.state is PartState.DELETED]
+    named = [part.more[AWAITS] for part in confirmed if isinstance(part.more.get(AWAITS), list)]
+    nodes = {part.node for part in parts} | {node for nodes in named for node in nodes if isinstance(node, str)}
+    return frozenset(nodes - {part.node for part in confirmed})

@@ -7,10 +7,10 @@ from typing import Final
 import structlog
 import trio
 
-from rtmsd.cluster.engine import EngineError, OwnerStore
+from rtmsd.cluster.engine import EngineError, OwnerStore, TooNew
 from rtmsd.cluster.lives import Lives
 from rtmsd.cluster.members import Member, Members
-from rtmsd.cluster.ownership import Ownership, TooNew
+from rtmsd.cluster.ownership import Ownership
 from rtmsd.cluster.records import Held, Why
 from rtmsd.cluster.rules import rank
 from rtmsd.state.rows import StreamRow

@@ -146,11 +146,15 @@ class Backend:
             ],
             "listening": self.listening,
             "webhook": {
-                "last_ms": max((int(at_s * 1000) for at_s in health.webhooks.last_s.values()), default=None),
+                "last_ms": self.last_webhook_ms(),
                 "results": dict(health.webhooks.results),
             },
             "config_file": str(self._config_path),
         }
+
+    def last_webhook_ms(self) -> int | None:
+        """Return when the last webhook came, in milliseconds since the Unix epoch; None: not yet."""
+        return max((int(at_s * 1000) for at_s in self.health.webhooks.last_s.values()), default=None)
 
     def _directory_json(self, space: FreeSpace) -> JsonObject:
         """One directory of recordings, as status has it."""

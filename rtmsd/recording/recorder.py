@@ -22,6 +22,7 @@ from rtmsd.recording.flusher import Flusher
 from rtmsd.recording.library.revoke import revoke
 from rtmsd.recording.manifest.entry import to_json
 from rtmsd.recording.manifest.header import StreamInfo
+from rtmsd.recording.manifest.part import PartTenure
 from rtmsd.recording.manifest.participants import identified
 from rtmsd.recording.rates import Rates
 from rtmsd.recording.recovery.damage import EVENT
@@ -136,6 +137,10 @@ class Recorder:
     def video(self) -> Any:
         """The value of `keep_video`, also of an earlier process; anything where a manifest was changed by hand."""
         return self._header.video
+
+    def owned(self, tenure: PartTenure) -> None:
+        """This member of a cluster owns the stream from now on, if it was not so from the beginning."""
+        self._contents.part.begin(tenure, self._timeline.clock_ms)
 
     def keep_video(self, known: Mapping[str, Any]) -> None:
         """Keep the choice of video, and the cameras that are on, for a restart."""

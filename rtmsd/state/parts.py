@@ -1,4 +1,5 @@
-"""The statements on streams that this member of a cluster has, and on what it has not told the engine yet.
+"""The statements on streams that this member of a cluster has, on what it has not told the engine yet, on what the
+engine ordered to be deleted, and on the parts that others have joined with theirs.
 
 The state file is what a member knows while the engine is away, and how it goes on after a restart. Synchronous, for the
 journal.
@@ -18,6 +19,9 @@ from rtmsd.state.rows import Known
 MAX_KEPT: Final = 10_000
 """Webhooks that wait for the owners of other members' streams. One more is refused: Zoom sends it again."""
 
+KEEP_GATHERED_MS: Final = 30 * 86_400_000
+"""Longer than parts are kept for gathering: see `recording.library.retention`."""
+
 
 @attrs.frozen
 class PartRow:
@@ -32,15 +36,6 @@ class PartRow:
     token: int
     nonce: str
     is_pending: bool
-
-
-@attrs.frozen
-class KeptCommand:
-    """A webhook that is for another member, as JSON."""
-
-    number: int
-    rtms_stream_id: str
-    command: bytes
 
 
 def read(db: sqlite3.Connection, rtms_stream_id: str) -> tuple[PartRow | None, Known]:
@@ -120,12 +115,59 @@ def keep(db: sqlite3.Connection, rtms_stream_id: str, command: bytes) -> bool:
     return True
 
 
-def kept(db: sqlite3.Connection) -> list[KeptCommand]:
-    """Return the webhooks that are for other members, in the order in which they came."""
-    rows = db.execute("SELECT number, rtms_stream_id, command FROM kept_command WHERE NOT is_judged ORDER BY number")
-    return [KeptCommand(*row) for row in rows]
+def kept(db: sqlite3.Connection) -> list[bytes]:
+    """Return the webhooks that are for other members, as JSON, in the order in which they came."""
+    rows = db.execute("SELECT command FROM kept_command WHERE NOT is_judged ORDER BY number")
+    return [command for (command,) in rows]
 
 
-def forget_kept(db: sqlite3.Connection, number: int) -> None:
+def forget_kept(db: sqlite3.Connection, rtms_stream_id: str, command: bytes) -> None:
     """Forget a webhook that was handed on."""
-    db.execute("DELETE FROM kept_command WHERE number = ?", (number,))
+    same = (rtms_stream_id, command)
+    db.execute("DELETE FROM kept_command WHERE rtms_stream_id = ? AND command = ? AND NOT is_judged", same)
+
+
+# Revocations
+
+
+def revocation_place(db: sqlite3.Connection) -> int:
+    """Return the place of the last order that was carried out; 0: none was."""
+    return int(db.execute("SELECT coalesce(max(place), 0) FROM revocation_place").fetchone()[0])
+
+
+def revocations_done(db: sqlite3.Connection, place: int) -> None:
+    """Note that all orders up to this place are carried out."""
+    db.execute("DELETE FROM revocation_place")
+    db.execute("INSERT INTO revocation_place VALUES (?)", (place,))
+
+
+def has_traces(db: sqlite3.Connection, rtms_stream_id: str) -> bool:
+    """Whether the file has anything of a stream but that it was revoked."""
+    (found,) = db.execute(
+        """SELECT EXISTS (SELECT 1 FROM stream
+                WHERE rtms_stream_id = :id AND (closed_ms IS NULL OR stop_reason IS NOT :revoked))
+            OR EXISTS (SELECT 1 FROM lost_stream WHERE rtms_stream_id = :id)
+            OR EXISTS (SELECT 1 FROM kept_command WHERE rtms_stream_id = :id)
+            OR EXISTS (SELECT 1 FROM sink_delivery WHERE rtms_stream_id = :id AND event = 'finished')""",
+        {"id": rtms_stream_id, "revoked": int(StopReason.STREAM_REVOKED)},
+    ).fetchone()
+    return bool(found)
+
+
+def forget_commands(db: sqlite3.Connection, rtms_stream_id: str) -> None:
+    """Forget the webhooks of a stream that wait for other members."""
+    db.execute("DELETE FROM kept_command WHERE rtms_stream_id = ?", (rtms_stream_id,))
+
+
+# Gathering
+
+
+def note_gathered(db: sqlite3.Connection, rtms_stream_id: str, *, now_ms: int) -> None:
+    """Note that a part is in a joined recording of another member's, and forget what is long past."""
+    db.execute("REPLACE INTO gathered VALUES (?, ?)", (rtms_stream_id, now_ms))
+    db.execute("DELETE FROM gathered WHERE at_ms < ?", (now_ms - KEEP_GATHERED_MS,))
+
+
+def gathered(db: sqlite3.Connection) -> dict[str, int]:
+    """Return when parts were gathered, by stream."""
+    return dict(db.execute("SELECT rtms_stream_id, at_ms FROM gathered").fetchall())

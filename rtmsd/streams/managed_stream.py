@@ -11,6 +11,7 @@ from rtmsd.commands import CloseStream, Command, InterruptStream, StartStream, S
 from rtmsd.protocol.causes import GapCause
 from rtmsd.protocol.enums import StopReason
 from rtmsd.recording.manifest.header import StreamInfo
+from rtmsd.recording.manifest.part import PartTenure
 from rtmsd.recording.recorder import Recorder
 from rtmsd.state.rows import StreamRow
 from rtmsd.streams.beginning import Beginning, row_after
@@ -101,9 +102,17 @@ class ManagedStream:
         is_given_up = reason == StopReason.AWAIT_RECONNECTION_TIMEOUT
         return is_given_up and self.stream is not None and not self.stream.situation.outage.was_up
 
+    def owned(self, tenure: PartTenure) -> None:
+        """It was begun before this member of a cluster could claim it, and is claimed now."""
+        self.beginning = attrs.evolve(self.beginning, tenure=tenure)
+        if self.recorder is not None:
+            self.recorder.owned(tenure)
+
     def record_beginning(self) -> None:
         """Write down how it began: the files are open."""
         assert self.recorder is not None
+        if self.beginning.tenure is not None:  # known only since they were being opened, perhaps
+            self.recorder.owned(self.beginning.tenure)
         if self.beginning.takeover is not None:
             self.recorder.event("stream_state", None, **{"state": self.recorder.state_name, **self.beginning.takeover})
         if self.beginning.begun_by is not None:
@@ -162,6 +171,8 @@ class ManagedStream:
             if self.stream is not None:
                 self.stream.report(self.stream.situation.ending.cut_short, DRAIN_S)
         elif isinstance(order, Beginning):  # it goes on
+            if order.tenure is not None:
+                self.owned(order.tenure)
             for command in tuple(order.news(self.row)):
                 self._take(command)
         elif self.stream is not None and self.outcome is None:

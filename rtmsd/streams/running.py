@@ -18,6 +18,7 @@ from rtmsd.recording.disk.writer import Writer
 from rtmsd.recording.library.librarian import Librarian
 from rtmsd.recording.manifest.header import StreamInfo
 from rtmsd.recording.opening import open_recorder
+from rtmsd.recording.recorder import Recorder
 from rtmsd.recording.writers import Writers
 from rtmsd.streams.core.outcome import LetGo, Outcome, failed, outcome_of_stop
 from rtmsd.streams.drivers.diagnostics import Diagnostics
@@ -44,6 +45,7 @@ class Runner:
     _diagnostics: Diagnostics
     _tenure: Tenure
     _on_event: Callable[[dict[str, Any]], None]
+    _on_recorder: Callable[[Recorder], None]
 
     async def run(self, managed: ManagedStream) -> Outcome | LetGo:
         """Run it to its end, or until it is let go: then whatever goes wrong on the way is no end."""
@@ -81,6 +83,7 @@ class Runner:
                     tenure=managed.beginning.tenure,
                     inherited=managed.beginning.inherited,
                 )
+                self._on_recorder(managed.recorder)
         if managed.outcome is not None:
             return managed.outcome
         if managed.recorder is None:

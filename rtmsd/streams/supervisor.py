@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import attrs
@@ -21,9 +22,11 @@ from rtmsd.recording.library.sharing import SharedRecordings
 from rtmsd.recording.manifest.part import PartTenure
 from rtmsd.recording.parts import Inherited
 from rtmsd.recording.rates import SAMPLE_EVERY_S
+from rtmsd.recording.recorder import Recorder
 from rtmsd.recording.writers import Writers
 from rtmsd.sinks.deliveries import Deliveries
 from rtmsd.sinks.registry import build
+from rtmsd.state import parts
 from rtmsd.state.journal import Journal
 from rtmsd.state.rows import StreamRow
 from rtmsd.streams.beginning import Beginning, row_after, row_of
@@ -65,6 +68,7 @@ class Supervisor:
         redirect: takes webhooks that came for a stream while it was let go, and are in the journal; by default, they
             take it up again.
         sharing: of the recordings with other processes; None: there are none.
+        on_recorder: called with each recorder, before anything is written by it.
     """
 
     def __init__(
@@ -79,6 +83,7 @@ class Supervisor:
         on_let_go: Callable[[str, str], None] = lambda rtms_stream_id, why: None,
         redirect: Callable[[StreamCommand], None] | None = None,
         sharing: SharedRecordings | None = None,
+        on_recorder: Callable[[Recorder], None] = lambda recorder: None,
     ) -> None:
         self.config = config
         self.refuse_starts: str | None = None
@@ -90,13 +95,15 @@ class Supervisor:
         self.deliveries = Deliveries(journal, config.recording.directory, local_ms)
         self.deliveries.configure(build(config.archive_sinks, secrets_of(config)))
         roots = writers.directories
-        self.librarian = Librarian(roots, lambda: self._streams, wanted=self.deliveries.unfinished, sharing=sharing)
+        wanted, gathered = self.deliveries.unfinished, partial(journal.transact, parts.gathered)
+        self.librarian = Librarian(roots, lambda: self._streams, wanted=wanted, gathered=gathered, sharing=sharing)
         self._restarter = restarter
         self._on_let_go = on_let_go
         self._redirect = redirect
         self._on_event = on_event
+        tenure = tenure or LocalTenure()
         self._runner = Runner(
-            lambda: self.config, self.librarian, writers, self.diagnostics, tenure or LocalTenure(), on_event
+            lambda: self.config, self.librarian, writers, self.diagnostics, tenure, on_event, on_recorder
         )
         self._descriptors = Descriptors()
         self._refusals_logged = Throttle(_LOG_REFUSALS_S)
@@ -279,6 +286,8 @@ class Supervisor:
                 managed.submit(command)
 
     def _begin(self, beginning: Beginning) -> None:
+        if self._nursery.cancel_scope.cancel_called:  # it is in the journal, for the next start or another process
+            return
         managed = ManagedStream(beginning)
         self._streams[managed.row.rtms_stream_id] = managed
         self._unexplained.pop(managed.row.rtms_stream_id, None)
@@ -328,7 +337,8 @@ class Supervisor:
     def _explained(self, stop: StopStream) -> None:
         """Zoom says why a stream ended that was given up before. A host who stopped it wants no new one."""
         self.lost.explained(stop.rtms_stream_id, stop.stop_reason)
-        if (row := self._unexplained.pop(stop.rtms_stream_id, None)) is not None:
+        row = self._unexplained.pop(stop.rtms_stream_id, None)
+        if row is not None and not self._nursery.cancel_scope.cancel_called:
             self._nursery.start_soon(self._start_again, row, stop.stop_reason)
 
     async def _start_again(self, row: StreamRow, reason: int) -> None:
@@ -368,13 +378,14 @@ class Supervisor:
         return tally
 
     def suspend(self) -> None:
-        """Prepare all streams for the end of the process: they keep their slots at Zoom, to be resumed."""
+        """Leave all streams with their slots at Zoom, to be resumed by another process: `run` ends, and none begins."""
         for managed in self._streams.values():
             if managed.stream is not None and managed.end is None:
                 managed.stream.report(managed.stream.core.suspend)
+        self._nursery.cancel_scope.cancel()
 
     async def suspend_files(self) -> None:
-        """Bring the files of all streams to disk, after `run` was cancelled: for good where the end is known."""
+        """Bring the files of all streams to disk, after `run` has ended: for good where the end is known."""
         await self.lost.flush_if_possible()
         for managed in self._streams.values():
             managed.outcome = managed.end

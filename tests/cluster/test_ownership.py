@@ -6,9 +6,8 @@ import attrs
 import pytest
 import trio
 
-from rtmsd.cluster.engine import EngineError
+from rtmsd.cluster.engine import Elsewhere, EngineError, TooNew
 from rtmsd.cluster.engines.memory import Fault
-from rtmsd.cluster.ownership import Elsewhere, TooNew
 from rtmsd.cluster.records import Held, Why
 from rtmsd.commands import Verdict
 from rtmsd.streams.drivers.tenure import Permission
@@ -120,7 +119,7 @@ async def test_it_forgets_what_ended(crew: Crew) -> None:
         await trio.sleep(1)
     assert set(one.ownership.mine) == {"s"}
     assert len(one.ownership._mine) < 100
-    assert not one.ownership._turns
+    assert not one.ownership.turns
     assert not one.ownership._unsure
 
 

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rtmsd.cluster.engine import Placed
-from rtmsd.cluster.records import VERSION, Beat, Log, MemberState
-from rtmsd.cluster.rules import has_room, least_loaded, may_take, place, rank, without_repeats
-from tests.cluster.strategies import IDS, NODES
+from rtmsd.cluster.records import VERSION, Beat, Log, MemberState, Part, PartState
+from rtmsd.cluster.rules import AWAITS, awaited, has_room, least_loaded, may_take, place, rank, without_repeats
+from tests.cluster.strategies import IDS, NODES, PARTS, VALUES
 
 
 def member(node: str, streams: int = 0, capacity: int = 10, state: MemberState = MemberState.UP) -> Beat:
@@ -141,3 +141,17 @@ def test_a_beat_says_what_a_candidate_has_to_say() -> None:
     beat = member("a", streams=3)
     assert has_room(beat)
     assert not has_room(attrs.evolve(beat, capacity=3))
+
+
+# Confirmations
+
+
+@given(parts=st.lists(PARTS, max_size=5), named=VALUES, nodes=st.lists(NODES))
+def test_awaited_is_whoever_is_named_and_has_not_confirmed(parts: list[Part], named: object, nodes: list[str]) -> None:
+    parts = [attrs.evolve(part, more={AWAITS: each}) for part, each in zip(parts, [named, nodes] * 3, strict=False)]
+    found = awaited(parts)
+    confirmed = {part.node for part in parts if part.state is PartState.DELETED}
+    assert not found & confirmed
+    assert found >= {part.node for part in parts} - confirmed
+    if len(parts) > 1 and parts[1].state is PartState.DELETED:
+        assert found >= set(nodes) - confirmed

@@ -180,7 +180,7 @@ class Nodes(dict[str, Node]):
         """End a member at once; the others find out by its silence."""
         self.scopes.pop(name).cancel()
         mate = self.crew.mates.pop(name)
-        mate.scope.cancel()
+        mate.nursery.cancel_scope.cancel()
         await trio.testing.wait_all_tasks_blocked()
 
 

@@ -275,6 +275,57 @@ async def test_retention_deletes_the_old_and_leaves_the_live(tmp_path: Path) -> 
     assert not (tmp_path / date_of(NOW_MS - 400 * DAY_MS)).exists()
 
 
+TENURES = [{"epoch": 2, "token": 5, "from_ms": NOW_MS - 90_000, "to_ms": NOW_MS - 60_000}]
+ELSEWHERE = [{"node": "b", "from_ms": NOW_MS - 95_000, "to_ms": NOW_MS - 90_000}]
+
+
+@pytest.mark.parametrize(
+    ("manifest", "is_part"),
+    [
+        ({}, False),
+        ({"part": {"node": "a", "tenures": [{**TENURES[0], "epoch": 1}]}}, False),
+        ({"part": {"node": "a", "tenures": TENURES}}, True),  # somebody had the first tenure
+        ({"part": {"node": "a", "tenures": [], "elsewhere": ELSEWHERE}}, True),
+        ({"part": {"node": "a", "tenures": [{**TENURES[0], "epoch": 1}]}, "state": "recovering"}, True),  # let go
+        ({"part": {"node": "a", "elsewhere": ELSEWHERE}, "parts": []}, False),  # joined, without what was lost
+    ],
+)
+async def test_a_part_that_is_not_gathered_stays_for_a_week(
+    tmp_path: Path, manifest: dict[str, Any], is_part: bool
+) -> None:
+    for name, age_days in [("a", 2), ("b", 8), ("gathered", 2), ("again", 2)]:
+        record(tmp_path, name, age_days=age_days, **manifest)
+    assert [recording.is_part for recording in find_recordings(tmp_path)] == [is_part] * 4
+
+    async def gathered() -> dict[str, int]:
+        await trio.lowlevel.checkpoint()
+        return {"gathered": NOW_MS - DAY_MS, "again": NOW_MS - 3 * DAY_MS}  # and one came back since
+
+    keeper = Librarian([tmp_path], list, gathered=gathered, now_ms=lambda: NOW_MS)
+    await keeper.tidy(tmp_path, RecordingConfig(keep_days=1))
+    assert sorted(names(tmp_path)) == (["a", "again"] if is_part else [])
+
+
+async def test_a_stream_that_comes_back_waits_until_its_recording_is_replaced(
+    autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    directory, live = record(tmp_path, "s"), list[str]()
+    keeper = Librarian([tmp_path], lambda: live, now_ms=lambda: NOW_MS)
+    async with trio.open_nursery() as nursery:
+        async with keeper.replacing(directory, "s"):
+            nursery.start_soon(keeper.remove, "s")
+            with trio.move_on_after(10) as waiting:
+                await keeper.wait_free("s")
+            assert waiting.cancelled_caught
+            assert directory.is_dir()
+        await keeper.wait_free("s")
+    assert not directory.exists()
+    live.append("s")
+    with pytest.raises(RecordingInUse):
+        async with keeper.replacing(directory, "s"):
+            pass
+
+
 async def test_retention_is_off_by_default(tmp_path: Path) -> None:
     record(tmp_path, "ancient", age_days=4000)
     await librarian(tmp_path).tidy(tmp_path, KEEP_ALL)

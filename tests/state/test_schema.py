@@ -51,6 +51,8 @@ def test_a_new_file_takes_all_steps(db: sqlite3.Connection) -> None:
         "deletion",
         "part",
         "kept_command",
+        "revocation_place",
+        "gathered",
     }
 
 

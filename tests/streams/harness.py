@@ -25,6 +25,7 @@ from rtmsd.config import (
 from rtmsd.protocol.messages import SessionRef
 from rtmsd.recording.disk.filesystem import Disk
 from rtmsd.recording.disk.writer import Writer
+from rtmsd.recording.recorder import Recorder
 from rtmsd.recording.verify.verify import verify
 from rtmsd.recording.writers import Writers
 from rtmsd.state.journal import LocalJournal
@@ -210,6 +211,7 @@ async def open_bench(
     tenure: Tenure | None = None,
     redirect: Callable[[StreamCommand], None] | None = None,
     to_resume: Callable[[], Awaitable[Sequence[StreamRow]]] | None = None,
+    on_recorder: Callable[[Recorder], None] = lambda recorder: None,
     **sections: Any,
 ) -> AsyncIterator[Bench]:
     """Everything running, with a Zoom that nobody else reaches. `sections` replace those of the configuration."""
@@ -235,6 +237,7 @@ async def open_bench(
                 tenure=tenure,
                 on_let_go=lambda *told: let_go.append(told),
                 redirect=redirect,
+                on_recorder=on_recorder,
             )
             await nursery.start(writers.run)
             streams = await nursery.start(_cancellable, partial(supervisor.run, to_resume))

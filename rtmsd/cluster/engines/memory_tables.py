@@ -4,11 +4,11 @@ Records are kept encoded, so that nothing gets through that no other engine woul
 """
 
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Iterator
 
 import attrs
 
-from rtmsd.cluster.codec import decode, encode
+from rtmsd.cluster.codec import BadRecord, decode, encode
 from rtmsd.cluster.engine import PAGE, Fenced, Lost, Placed
 from rtmsd.cluster.records import Held, Log, Own, Part, Revoked, Row
 from rtmsd.state.rows import Known
@@ -24,12 +24,21 @@ class _Stream:
 
 
 class Tables:
-    """What members have in common; methods as in `cluster.engine`, where they are described."""
+    """What members have in common; methods as in `cluster.engine`, where they are described.
+
+    Attributes:
+        unreadable: records of parts that are none, counted as often as they are read.
+    """
 
     def __init__(self) -> None:
+        self.unreadable = 0
         self._streams: defaultdict[str, _Stream] = defaultdict(_Stream)
         self._revoked: list[Placed[bytes]] = []
         self._place = 0
+
+    def put_garbage(self, rtms_stream_id: str, node: str, data: bytes) -> None:
+        """Replace what a member says of its part by anything."""
+        self._streams[rtms_stream_id].parts[node] = data
 
     def know(self, known: Known) -> None:
         """Have an unfinished stream that nobody owns, as a state file from a time without members has."""
@@ -81,7 +90,14 @@ class Tables:
 
     def parts(self, rtms_stream_id: str) -> list[Part]:
         parts = self._streams.get(rtms_stream_id, _Stream()).parts
-        return [decode(Part, parts[node]) for node in sorted(parts)]
+        return list(self._readable(parts[node] for node in sorted(parts)))
+
+    def _readable(self, parts: Iterable[bytes]) -> Iterator[Part]:
+        for data in parts:
+            try:
+                yield decode(Part, data)
+            except BadRecord:
+                self.unreadable += 1
 
     def read_log(self, rtms_stream_id: str, after: int) -> list[Placed[Log]]:
         log = self._streams.get(rtms_stream_id, _Stream()).log

@@ -5,7 +5,8 @@ from typing import Final, Protocol
 import attrs
 
 from rtmsd.cluster.engine import Fenced, Lost, OwnerStore, StreamLog
-from rtmsd.cluster.records import Held, Own, Revoked, Row, TenureState, Why
+from rtmsd.cluster.records import Held, Own, Part, PartState, Revoked, Row, TenureState, Why
+from rtmsd.cluster.rules import AWAITS, awaited
 from rtmsd.protocol.enums import StopReason
 from rtmsd.state.parts import PartRow
 from rtmsd.state.rows import Delivery, Known, StreamRow
@@ -70,7 +71,7 @@ class Teller:
         if held.own is None or held.token != part.token:
             raise Fenced(f"token {part.token} is not the newest, which is {held.token}")
         if row.stop_reason == StopReason.STREAM_REVOKED:
-            await self._engine.purge(row.rtms_stream_id)
+            await self._purge(row.rtms_stream_id, part.token, held.own.epoch)
             state = TenureState.REVOKED
         else:
             state = TenureState.ENDED
@@ -79,6 +80,22 @@ class Teller:
             await self._engine.claim(ended, seen=part.token)
         except Lost as lost:
             raise Fenced(str(lost)) from lost
+
+    async def _purge(self, rtms_stream_id: str, token: int, epoch: int) -> None:
+        """Have the engine forget all but whose parts are still to be deleted. They confirm that after the end."""
+        parts = await self._engine.parts(rtms_stream_id)
+        await self._engine.purge(rtms_stream_id)
+        others = awaited(parts) - {self._node}
+        await self._engine.put_part(
+            Part(
+                rtms_stream_id=rtms_stream_id,
+                node=self._node,
+                token=token,
+                epoch=epoch,
+                state=PartState.DELETED,
+                more={AWAITS: sorted(others)} if others else {},
+            )
+        )
 
     async def _claim(self, part: PartRow, row: StreamRow, known: Known) -> Claimed:
         """Claim what was begun without the engine, unless another has it, or had it and it is over."""

@@ -62,6 +62,11 @@ def aside_of(directory: Path) -> Path:
     return directory.with_name(f".{directory.name}.part")
 
 
+def staging_of(directory: Path) -> Path:
+    """Return where the parts that other members have of a recording are copied to, before they are joined with it."""
+    return directory.parent.parent / ".parts" / directory.name
+
+
 def date_of(time_ms: int) -> str:
     """Return the date in UTC, as YYYY-MM-DD."""
     return (_EPOCH + timedelta(milliseconds=min(max(time_ms, 0), _LAST_MS))).strftime("%Y-%m-%d")

@@ -22,7 +22,7 @@ from rtmsd.recording.gather.joining import end_of, joined_manifest, number_conne
 from rtmsd.recording.gather.lines import Line, join_lines, renumbered, time_of_event, time_of_text
 from rtmsd.recording.gather.pictures import copy_pictures
 from rtmsd.recording.gather.sources import Source, find_parts, read_source
-from rtmsd.recording.library.catalog import erase
+from rtmsd.recording.library.catalog import erase, root_of
 from rtmsd.recording.manifest.lines import FILES, json_line
 from rtmsd.recording.manifest.schema import MANIFEST, FileEntry, Manifest, encode_manifest, read_manifest
 from rtmsd.recording.media.captions import captions
@@ -61,31 +61,52 @@ def gather(rtms_stream_id: str, below: Iterable[Path], to: Path, *, without_end:
         StorageError: it cannot be locked.
         OSError: something cannot be read or written.
     """
-    name = safe_name(rtms_stream_id)
-    lock = LockFile.acquire(to / _LOCK, f"gathering in {to}", itself=to / f"{_LOCK}.file")
+    lock = lock_gathering(to)
     try:
-        _undo_interrupted(to, name)
-        parts = find_parts(rtms_stream_id, below)
-        if not parts:
-            raise GatherError(f"no part of {rtms_stream_id!r} is there: copy the recordings of its nodes there")
-        sources = sorted(map(read_source, parts), key=lambda source: (source.first_epoch, str(source.directory)))
-        _check(sources, without_end=without_end)
-        started_ms = min(source.manifest.started_ms for source in sources)
-        target = to / date_of(started_ms) / name
-        if target.exists() and not any(target.samefile(part) for part in parts):
-            raise GatherError(f"{target}: is there already, and none of the parts; name it with --from, or remove it")
-        building = building_of(target)
-        if building.exists():
-            erase(building)
-        manifest = _build(sources, building, Disk(to))
-        if problems := verify(building):
-            raise GatherError(f"{building}: what was joined is not right, and was left there: {problems[0]}")
-        if any(_is_revoked(part) for part in parts):
-            erase(building)
-            raise GatherError(f"{target}: Zoom revoked the stream meanwhile")
-        _put_in_place(building, target, Disk(to))
+        joined = join(rtms_stream_id, below, Disk(to), without_end=without_end)
+        put_in_place(joined)
     finally:
         lock.release()
+    return joined
+
+
+def lock_gathering(to: Path) -> LockFile:
+    """Keep other processes from gathering in a directory.
+
+    Raises:
+        AlreadyRunningError: one does.
+        StorageError: it cannot be locked.
+    """
+    return LockFile.acquire(to / _LOCK, f"gathering in {to}", itself=to / f"{_LOCK}.file")
+
+
+def join(rtms_stream_id: str, below: Iterable[Path], disk: Disk, *, without_end: bool = False) -> Gathered:
+    """Join the parts beside the place of the recording, and verify what was joined. Hold the lock.
+
+    Args:
+        disk: of the directory that the joined recording is for.
+
+    Raises:
+        GatherError, OSError: see `gather`.
+    """
+    to, name = disk.root, safe_name(rtms_stream_id)
+    assert to is not None
+    _undo_interrupted(to, name)
+    parts = find_parts(rtms_stream_id, below)
+    if not parts:
+        raise GatherError(f"no part of {rtms_stream_id!r} is there: copy the recordings of its nodes there")
+    sources = sorted(map(read_source, parts), key=lambda source: (source.first_epoch, str(source.directory)))
+    _check(sources, without_end=without_end)
+    started_ms = min(source.manifest.started_ms for source in sources)
+    target = to / date_of(started_ms) / name
+    if target.exists() and not any(target.samefile(part) for part in parts):
+        raise GatherError(f"{target}: is there already, and none of the parts; name it with --from, or remove it")
+    building = building_of(target)
+    if building.exists():
+        erase(building)
+    manifest = _build(sources, building, disk)
+    if problems := verify(building):
+        raise GatherError(f"{building}: what was joined is not right, and was left there: {problems[0]}")
     return Gathered(directory=target, parts=parts, manifest=manifest)
 
 
@@ -156,9 +177,18 @@ def _texts(path: Path, lines: list[Line], started_ms: int, disk: Disk) -> list[F
     return [FileEntry(path.name, path.stem, None, started_ms, max(0, newest_ms - started_ms), len(content))]
 
 
-def _put_in_place(building: Path, target: Path, disk: Disk) -> None:
-    """Give the joined recording its name; a part that has it goes aside, and is erased when that is durable."""
-    aside = aside_of(target)
+def put_in_place(joined: Gathered) -> None:
+    """Give the joined recording its name; a part that has it goes aside, and is erased when that is durable.
+
+    Raises:
+        GatherError: Zoom revoked the stream meanwhile; what was joined is erased.
+        OSError: something cannot be written.
+    """
+    target = joined.directory
+    building, aside, disk = building_of(target), aside_of(target), Disk(root_of(target))
+    if any(_is_revoked(part) for part in joined.parts):
+        erase(building)
+        raise GatherError(f"{target}: Zoom revoked the stream meanwhile")
     if target.exists():
         target.rename(aside)
     building.rename(target)

@@ -125,7 +125,7 @@ def read_source(directory: Path) -> Source:
     return Source(
         directory=directory,
         manifest=manifest,
-        nodes=frozenset(_nodes(manifest)),
+        nodes=nodes_of(manifest),
         tenures=sorted(_tenures(manifest), key=lambda tenure: tenure.epoch),
         clips=clips,
         connections=listed["connections"],
@@ -135,10 +135,11 @@ def read_source(directory: Path) -> Source:
     )
 
 
-def _nodes(manifest: Manifest) -> list[str]:
+def nodes_of(manifest: Manifest) -> frozenset[str]:
+    """Return the members that recorded what a manifest describes."""
     if manifest.parts is not UNSET:
-        return [part.node for part in manifest.parts]
-    return [] if manifest.part is UNSET else [manifest.part.node]
+        return frozenset(part.node for part in manifest.parts)
+    return frozenset[str]() if manifest.part is UNSET else frozenset({manifest.part.node})
 
 
 def _tenures(manifest: Manifest) -> list[TenureEntry]:

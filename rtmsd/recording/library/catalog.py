@@ -14,11 +14,13 @@ from typing import Any, Final
 from urllib.parse import unquote
 
 import attrs
+from msgspec import UNSET
 
-from rtmsd.protocol.causes import RecordingState
+from rtmsd.protocol.causes import FINAL_STATES, RecordingState
 from rtmsd.recording.disk.filesystem import Disk
 from rtmsd.recording.disk.nofollow import open_directory
 from rtmsd.recording.disk.paths import dates, safe_name
+from rtmsd.recording.manifest.part import is_incomplete
 from rtmsd.recording.manifest.schema import MANIFEST, Manifest, read_manifest
 
 DAMAGED: Final = "damaged"
@@ -41,6 +43,7 @@ class Recording:
         gaps: how many.
         refused: media that were asked for and not granted, and why.
         session_key: the developer's own name of the session, of the webhook's details.
+        is_part: other members of a cluster have more of the stream, or may have it now.
     """
 
     rtms_stream_id: str
@@ -58,6 +61,7 @@ class Recording:
     gaps: int | None = None
     refused: dict[str, str] = attrs.field(factory=dict)
     session_key: str | None = None
+    is_part: bool = False
 
     @property
     def name(self) -> str:
@@ -148,6 +152,7 @@ def _described(recording: Recording, manifest: Manifest) -> Recording:
         gaps=len(manifest.gaps),
         refused={media: term.refused.why for media, term in manifest.media.items() if term.refused is not None},
         session_key=_text(details.get("session_key")) if isinstance(details, dict) else None,
+        is_part=is_incomplete(manifest) or (manifest.part is not UNSET and manifest.state not in FINAL_STATES),
     )
 
 

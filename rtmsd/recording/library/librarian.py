@@ -8,7 +8,7 @@ several processes that share the recordings, `sharing` does the same.
 import contextlib
 import math
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -59,6 +59,10 @@ async def _nothing() -> Iterable[str]:
     return ()
 
 
+async def _none() -> Mapping[str, int]:
+    return {}
+
+
 class Librarian:
     """One for the recordings of a daemon. All deletions go through it, in each directory one at a time.
 
@@ -69,6 +73,7 @@ class Librarian:
         roots: the directories of recordings.
         live: ids of the streams there are now, from before their files are opened until they are finished.
         wanted: ids of the streams whose recordings are still to be delivered, which no limit removes.
+        gathered: when a part of each of these streams was joined with the others.
         sharing: with other processes that write and delete in the same directories; None: there are none.
         now_ms: local time.
     """
@@ -79,6 +84,7 @@ class Librarian:
         live: Callable[[], Iterable[str]],
         *,
         wanted: Callable[[], Awaitable[Iterable[str]]] = _nothing,
+        gathered: Callable[[], Awaitable[Mapping[str, int]]] = _none,
         sharing: SharedRecordings | None = None,
         run_sync: RunSync | None = None,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
@@ -86,6 +92,7 @@ class Librarian:
         self._roots = roots
         self._live = live
         self._wanted = wanted
+        self._gathered = gathered
         self._sharing = sharing
         self._now_ms = now_ms
         self.unread: dict[Path, str] = {}
@@ -194,6 +201,7 @@ class Librarian:
             live | {safe_name(rtms_stream_id) for rtms_stream_id in await self._wanted()},
             keep_days=rules.keep_days,
             keep_bytes=rules.keep_bytes,
+            gathered={safe_name(key): at_ms for key, at_ms in (await self._gathered()).items()},
             now_ms=self._now_ms(),
         )
         for recording in doomed:
@@ -208,19 +216,36 @@ class Librarian:
 
     async def _delete(self, recording: Recording) -> None:
         """Raises RecordingInUse, OSError, StorageError."""
-        if recording.name in self._live_names():
-            raise RecordingInUse(f"{recording.rtms_stream_id} is being recorded")
-        moved = self._moving[recording.name] = trio.Event()
-        try:
-            async with self._entered(recording):
-                leftover = await self._run_sync[recording.root](set_aside, recording.directory)
-        finally:
-            del self._moving[recording.name]
-            moved.set()
+        async with self._moving_of(recording.name, recording.rtms_stream_id):
+            leftover = await self._run_sync[recording.root](set_aside, recording.directory)
         await self._erase(leftover)
 
     @contextlib.asynccontextmanager
-    async def _entered(self, recording: Recording) -> AsyncIterator[None]:
+    async def replacing(self, directory: Path, rtms_stream_id: str) -> AsyncIterator[None]:
+        """Keep a recording from being opened, or deleted, while another one takes its place.
+
+        Raises:
+            RecordingInUse: its stream is live.
+            StorageError: that cannot be found out.
+        """
+        async with self._deleting[root_of(directory)], self._moving_of(directory.name, rtms_stream_id):
+            yield
+
+    @contextlib.asynccontextmanager
+    async def _moving_of(self, name: str, rtms_stream_id: str) -> AsyncIterator[None]:
+        """Keep a recording from being opened meanwhile, in whatever process. Raises as `replacing`."""
+        if name in self._live_names():
+            raise RecordingInUse(f"{rtms_stream_id} is being recorded")
+        moved = self._moving[name] = trio.Event()
+        try:
+            async with self._entered(name, rtms_stream_id):
+                yield
+        finally:
+            del self._moving[name]
+            moved.set()
+
+    @contextlib.asynccontextmanager
+    async def _entered(self, name: str, rtms_stream_id: str) -> AsyncIterator[None]:
         """Keep other processes from opening the recording meanwhile.
 
         Raises:
@@ -230,12 +255,12 @@ class Librarian:
         if self._sharing is None:
             yield
             return
-        if not await self._sharing.begin(recording.name):
-            raise RecordingInUse(f"{recording.rtms_stream_id} is being recorded, or deleted, by another process")
+        if not await self._sharing.begin(name):
+            raise RecordingInUse(f"{rtms_stream_id} is being recorded, or deleted, by another process")
         try:
             yield
         finally:
-            await self._sharing.end(recording.name)
+            await self._sharing.end(name)
 
     async def _erase(self, leftover: Path) -> None:
         """Delete what was set aside. A stop of the daemon does not wait for that: the next start continues it."""

@@ -7,7 +7,7 @@ import attrs
 from msgspec import UNSET, UnsetType
 
 from rtmsd.recording.manifest.changes import ChangeCounter
-from rtmsd.recording.manifest.schema import ElsewhereEntry, PartEntry, TenureEntry
+from rtmsd.recording.manifest.schema import ElsewhereEntry, Manifest, PartEntry, TenureEntry
 
 
 @attrs.frozen(kw_only=True)
@@ -42,9 +42,14 @@ class PartHistory:
             yield from ((each.from_ms, each.to_ms) for each in self._part.elsewhere)
 
     def begin(self, tenure: PartTenure, from_ms: int) -> None:
-        """This member owns the stream from now on; a tenure before, of which no end was written, ended by then."""
+        """This member owns the stream from now on; a tenure before, of which no end was written, ended by then.
+
+        No change where that one is the same.
+        """
         if self._part is UNSET:
             self._part = PartEntry(tenure.node)
+        if any(each.to_ms is None and each.token == tenure.token for each in self._part.tenures):
+            return
         self.end(from_ms)
         self._part.node = tenure.node
         self._part.tenures.append(TenureEntry(tenure.epoch, tenure.token, from_ms, None))
@@ -69,3 +74,12 @@ class PartHistory:
     def entry(self) -> PartEntry | UnsetType:
         """Return it as it is now; UNSET without a cluster."""
         return copy.deepcopy(self._part)
+
+
+def is_incomplete(manifest: Manifest) -> bool:
+    """Whether other members have parts of the stream, with which this one was not joined."""
+    part = manifest.part
+    if part is UNSET or manifest.parts is not UNSET:
+        return False
+    epochs = {tenure.epoch for tenure in part.tenures}
+    return bool(part.elsewhere) or len(epochs) < max(epochs, default=0)

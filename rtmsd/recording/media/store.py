@@ -53,6 +53,7 @@ class IntakeContext:
         duplicates: a count.
         unknown: what this version does not know.
         segments: of pictures, in all files.
+        copy_line: called with each line of text that is kept, and its media type.
     """
 
     maker: FileMaker
@@ -69,6 +70,7 @@ class IntakeContext:
     duplicates: int = 0
     unknown: UnknownCounts = attrs.field(factory=lambda: UnknownCounts({}))
     segments: SegmentBudget = attrs.field(factory=SegmentBudget)
+    copy_line: Callable[[str, bytes], None] = lambda media, line: None
 
     def known_ms(self, time_ms: int | None) -> int | None:
         """Return a timestamp as milliseconds since the epoch; None for one that is missing or cannot be."""

@@ -49,7 +49,9 @@ class TextStore(MediaStore[Data]):
         """Put a line into the file; False for a repeat."""
         if not self._remember(line):
             return False
-        self._lines.append(json_line(line))
+        data = json_line(line)
+        self._lines.append(data)
+        self._context.copy_line(self.media, data)
         self._ends.append((self._lines.size_bytes, _latest_ms(line)))
         return True
 

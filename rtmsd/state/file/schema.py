@@ -132,6 +132,12 @@ MIGRATIONS: Final[Sequence[Sequence[str]]] = (
         )""",
         "CREATE INDEX kept_command_stream ON kept_command (rtms_stream_id)",
     ),
+    (
+        # How far this member has carried out what the engine orders: see `parts.py`.
+        "CREATE TABLE revocation_place (place INTEGER NOT NULL)",
+        # Parts of this member that are in a joined recording of another's.
+        "CREATE TABLE gathered (rtms_stream_id TEXT PRIMARY KEY, at_ms INTEGER NOT NULL) WITHOUT ROWID",
+    ),
 )
 
 _READS: Final = (

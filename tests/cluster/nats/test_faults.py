@@ -6,9 +6,9 @@ import trio
 from rtmsd.cluster.engine import Away, Ear
 from rtmsd.cluster.engines.nats.engine import NatsEngine
 from rtmsd.cluster.records import Beat
+from rtmsd.demo.cluster.servers import Servers
 from tests.cluster.contract import new_id, own
 from tests.cluster.nats.conftest import Opener, reach
-from tests.cluster.nats.servers import Servers
 from tests.cluster.nats.work import LIMIT_S, Work, holds, member, orphans, until_answered
 
 

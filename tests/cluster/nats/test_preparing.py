@@ -11,10 +11,10 @@ from rtmsd.cluster.engines.nats.engine import NatsEngine
 from rtmsd.cluster.engines.nats.jetstream import JetStream
 from rtmsd.cluster.engines.nats.layout import Layout, Mismatch
 from rtmsd.cluster.engines.nats.settings import NatsSettings
+from rtmsd.demo.cluster.servers import Servers, running
 from tests.cluster.contract import new_id, own
 from tests.cluster.nats.conftest import Opener
 from tests.cluster.nats.fake import FakeServer
-from tests.cluster.nats.servers import Servers, running
 from tests.cluster.nats.work import holds, member
 
 

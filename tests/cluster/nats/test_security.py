@@ -19,9 +19,9 @@ from rtmsd.cluster.engines.nats.layout import Layout
 from rtmsd.cluster.engines.nats.link import Denied
 from rtmsd.cluster.engines.nats.settings import NatsSettings
 from rtmsd.cluster.records import Beat, Log, Revoked, TenureState
+from rtmsd.demo.cluster.servers import Servers, running
 from tests.cluster.contract import new_id, own
 from tests.cluster.nats.fake import FakeServer
-from tests.cluster.nats.servers import Servers, running
 from tests.cluster.nats.work import LIMIT_S, holds, member, orphans
 
 SMALL: Final[dict[str, Any]] = {"replicas": 1, "partitions": 1}

@@ -22,7 +22,6 @@ log = structlog.stdlib.get_logger()
 
 FORMAT: Final = 1
 """Of what is kept, as a whole; its records have versions of their own."""
-KEEP_ENDED_S: Final = 2 * 3600  # Zoom's last repetition of a webhook comes after 85 min
 KEEP_REVOKED_S: Final = 400 * 86_400
 _NS: Final = 1_000_000_000
 

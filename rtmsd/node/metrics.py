@@ -1,7 +1,7 @@
 """The metrics of a member. No label holds an id or a node: the number of series must stay bounded."""
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, Final, Protocol
 
 import attrs
@@ -31,6 +31,19 @@ class Lives(Protocol):
     def streams(self) -> Collection[str]: ...
 
 
+@attrs.frozen
+class Times:
+    """How long things took.
+
+    Attributes:
+        takeover: from a death, or the start, to each claim.
+        append: what the engine took for an append.
+    """
+
+    takeover: Histogram = attrs.field(factory=lambda: Histogram(TAKEOVER_BOUNDS_S))
+    append: Histogram = attrs.field(factory=lambda: Histogram(APPEND_BOUNDS_S))
+
+
 @attrs.define(kw_only=True, eq=False)
 class ClusterMetrics(Collector):
     """What a member counts, under public names.
@@ -40,9 +53,7 @@ class ClusterMetrics(Collector):
         forwarded: webhooks, by what became of them: `Router.forwarded`.
         handed_over: streams, by what became of them.
         appended: lines, by what became of them: `Appender.results`; empty: none are appended.
-        fenced: how often a stream turned out to be another member's.
-        takeover: times from a death to a claim.
-        append: times that appends took.
+        fenced: returns how often a stream turned out to be another member's.
     """
 
     view: View
@@ -53,9 +64,8 @@ class ClusterMetrics(Collector):
     forwarded: Mapping[str, int]
     handed_over: Mapping[Any, int]
     appended: Mapping[Any, int]
-    fenced: int = 0
-    takeover: Histogram = attrs.field(factory=lambda: Histogram(TAKEOVER_BOUNDS_S))
-    append: Histogram = attrs.field(factory=lambda: Histogram(APPEND_BOUNDS_S))
+    times: Times
+    fenced: Callable[[], int]
 
     def collect(self) -> Iterator[Metric]:
         gauge, counter = GaugeMetricFamily, CounterMetricFamily  # a counter's samples get the suffix `_total`
@@ -77,15 +87,15 @@ class ClusterMetrics(Collector):
             counter("rtmsd_cluster_takeovers", "Claims of streams that lost their owner.", labels=["why", "result"]),
             {(why.value, result): number for (why, result), number in self.takeovers.items()},
         )
-        yield self.takeover.family("rtmsd_cluster_takeover_seconds", "From a death, or the start, to a claim.")
+        yield self.times.takeover.family("rtmsd_cluster_takeover_seconds", "From a death, or the start, to a claim.")
         for name, help_text, values in (
             ("handed_over", "Streams that were to be handed over.", _by_value(self.handed_over)),
             ("forwarded", "Webhooks for streams of other members.", self.forwarded),
             ("appends", "Lines for the engine's log.", _by_value(self.appended)),
         ):
             yield filled(counter(f"rtmsd_cluster_{name}", help_text, labels=["result"]), values)
-        yield self.append.family("rtmsd_cluster_append_seconds", "Time that the engine took for an append.")
-        yield counter("rtmsd_cluster_fenced", "Streams that turned out to be another member's.", self.fenced)
+        yield self.times.append.family("rtmsd_cluster_append_seconds", "Time that the engine took for an append.")
+        yield counter("rtmsd_cluster_fenced", "Streams that turned out to be another member's.", self.fenced())
         spool_bytes = 0 if self.view.spool is None else self.view.spool.waiting_bytes
         yield gauge("rtmsd_cluster_spool_bytes", "Lines that wait for the engine.", spool_bytes)
 

@@ -105,6 +105,7 @@ class Node:
     unconfirmed: dict[str, set[str]] = attrs.field(factory=dict)
     ahead_ms: int = 0
     capacity: int = 10
+    fenced: int = 0
     engine: ModelEngine = attrs.field(factory=ModelEngine)
     backend: Backend = attrs.field(factory=Backend)
     health: ModelHealth = attrs.field(factory=ModelHealth)

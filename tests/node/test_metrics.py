@@ -9,7 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from rtmsd.admin.fleet.samples import RULES
 from rtmsd.admin.metrics import Metrics, Totals
 from rtmsd.cluster.keeping.appender import Result
-from rtmsd.node.metrics import ClusterMetrics
+from rtmsd.node.metrics import ClusterMetrics, Times
 from tests.node.nodes import Node, Nodes
 from tests.node.test_view import Spool
 
@@ -24,6 +24,8 @@ def metrics_of(node: Node) -> ClusterMetrics:
         forwarded=node.mate.router.forwarded,
         handed_over={},
         appended=Counter(dict.fromkeys(Result, 0)),
+        times=Times(),
+        fenced=lambda: node.fenced,
     )
 
 
@@ -63,9 +65,9 @@ async def test_what_happens_is_counted(nodes: Nodes) -> None:
     await trio.sleep(15)
     a.health.slots = ["s1"]
     a.engine.trouble = "away"
-    metrics.fenced += 1
-    metrics.append.observe(0.003)
-    metrics.takeover.observe(3.2)
+    a.fenced = 1
+    metrics.times.append.observe(0.003)
+    metrics.times.takeover.observe(3.2)
     found = samples(metrics)
     assert found["members", ("gone",)] == 1
     assert found["owned_streams", ()] == len(a.mate.streams) >= 2

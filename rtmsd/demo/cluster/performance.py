@@ -63,7 +63,9 @@ class ClusterPlay:
         )
         who = f"{len(played.streams)} streams, {len(NODES)} members and {SERVERS} NATS servers"
         summary = f"{who}, {took_s:.1f} s with start and stop."
-        return StreamsReport("rtmsd demo --cluster", summary, stage, played.incidents, streams, [joined, *checks])
+        return StreamsReport(
+            "rtmsd demo --cluster", summary, stage, parts, played.incidents, streams, [joined, *checks]
+        )
 
 
 def _join(played: ClusterPerformance, parts: Collection[Stage], to: Path) -> Check:

@@ -145,7 +145,7 @@ class Story(StreamsStory):
         process.send_signal(signal.SIGSTOP)
         await trio.sleep(FROZEN_S)
         process.send_signal(signal.SIGCONT)
-        incident.dead_ms = self._now_ms
+        incident.dead_ms, incident.death = self._now_ms, "waking"
         self._scene.log(Kind.NOTE, f"Member {node} is awake.")
         await self._recovered(incident)
 
@@ -156,7 +156,7 @@ class Story(StreamsStory):
         incident = self._begin_incident(
             f"{node} is drained", hit, Limits(claimed_s=DRAINED_S, media_s=DRAINED_S, transcripts_s=DEAF_S)
         )
-        incident.dead_ms = incident.from_ms
+        incident.dead_ms, incident.death = incident.from_ms, "order"
         another = next(member for member in self._cast.members.values() if member.node != node)
         await self._order(another, f"/v1/cluster/nodes/{node}/drain")
         await self._recovered(incident)

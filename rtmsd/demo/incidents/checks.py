@@ -110,7 +110,7 @@ def _time_checks(incident: Incident, hit: Sequence[Cost]) -> Iterator[Check]:
     for what, limit_s, took_s in (
         ("it is killed within {:.1f} s", limits.dead_s, dead_s),
         ("they are claimed within {:g} s", limits.claimed_s, claimed_s),
-        ("all media flow again within {:g} s of the death", limits.media_s, media_s),
+        (f"all media flow again within {{:g}} s of the {incident.death}", limits.media_s, media_s),
         ("each is without transcripts for less than {:g} s", limits.transcripts_s, deaf_s),
     ):
         if limit_s is not None:

@@ -47,6 +47,7 @@ class Incident:
         hit: the streams whose connections it ends. Others may lose nothing.
         cause: of the gaps that it may leave in them.
         dead_ms: when whoever had them was dead, or awake again, or the daemon that goes on with them was started.
+        death: what that was, in words.
         over_ms: when the media of all flowed again; None: they never did.
         outcome: in words, for the report.
     """
@@ -57,6 +58,7 @@ class Incident:
     limits: Limits = Limits()
     cause: GapCause = GapCause.DAEMON_RESTART
     dead_ms: int | None = None
+    death: str = "death"
     over_ms: int | None = None
     outcome: str = ""
 

@@ -18,11 +18,13 @@ class StreamsReport:
     Attributes:
         title: the command.
         summary: what was played.
+        daemons: whose logs there are.
     """
 
     title: str
     summary: str
     stage: Stage
+    daemons: Sequence[Stage]
     incidents: Sequence[Incident]
     streams: Sequence[Stream]
     checks: Sequence[Check]
@@ -38,7 +40,7 @@ class StreamsReport:
             yield from _incident_lines(self.incidents, self.streams)
             yield from _stream_lines(self.streams)
         yield from heading(f"Files in {self.stage.recordings}")
-        yield from place_lines(self.stage)
+        yield from place_lines(self.stage, *self.daemons)
         yield from check_lines(self.checks)
 
 
@@ -61,7 +63,7 @@ def _incident_lines(incidents: Sequence[Incident], streams: Sequence[Stream]) ->
             f"{f'{max(media) / 1000:.2f}' if len(media) == len(hit) else 'never':>10}"
             f"{max(cost.audio_ms for cost in hit) / 1000:12.1f}{max(cost.transcripts for cost in hit):18}"
         )
-    yield Text("  (dead, and claimed by another: after the fault. media up: after the death, or the end of the stop.)")
+    yield Text("  (dead, and claimed by another: after the fault. media up: after the death, the stop, or the waking.)")
 
 
 def _stream_lines(streams: Sequence[Stream]) -> Iterator[Text]:

@@ -81,4 +81,4 @@ class WorkersPlay:
             lambda streams, lines: all_checks(played, streams, lines, CHANGED_SEND_RATE_MS),
         )
         summary = f"{len(played.streams)} streams and {played.workers} workers, {took_s:.1f} s with start and stop."
-        return StreamsReport("rtmsd demo --workers", summary, stage, played.incidents, streams, checks)
+        return StreamsReport("rtmsd demo --workers", summary, stage, [stage], played.incidents, streams, checks)

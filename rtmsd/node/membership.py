@@ -74,6 +74,8 @@ class Membership:
         fenced: how often a stream turned out to be another member's.
     """
 
+    takeover_cause = GapCause.NODE_TAKEOVER
+
     def __init__(
         self,
         config: Config,
@@ -145,7 +147,7 @@ class Membership:
             store,
             supervisor,
             apps=self._apps,
-            cause=lambda why: GapCause.NODE_TAKEOVER if why in _TAKEN_OVER else GapCause.DAEMON_RESTART,
+            cause=lambda why: self.takeover_cause if why in _TAKEN_OVER else GapCause.DAEMON_RESTART,
             patience_s=PATIENCE_S,
             clock_ms=local_ms,
             prepare=Inheritance(engine, local_ms).prepare,

@@ -1,6 +1,6 @@
 """What a member answers for itself alone: to the others, and where it answers for all."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Protocol
 
 import attrs
@@ -14,6 +14,7 @@ from rtmsd.cluster.ownership import Ownership
 from rtmsd.daemon.health import Trouble
 from rtmsd.errors import RtmsdError
 from rtmsd.http.throttle import Throttle
+from rtmsd.node.draining import Draining
 from rtmsd.node.listing import lines_of
 from rtmsd.node.questions import (
     CTL,
@@ -22,7 +23,6 @@ from rtmsd.node.questions import (
     AskStreams,
     BadQuestion,
     Drain,
-    DrainReport,
     FindStreams,
     Move,
     Names,
@@ -37,22 +37,8 @@ from rtmsd.node.questions import (
     encode_refusal,
     fitting,
 )
-from rtmsd.node.view import View
 
 log = structlog.get_logger(__name__)
-
-
-class Controls(Protocol):
-    """What an operator may have this member do: `Draining`."""
-
-    @property
-    def report(self) -> DrainReport | None: ...
-
-    def drain(self) -> None: ...
-    def undrain(self) -> None: ...
-
-    async def move(self, rtms_stream_id: str, node: str | None) -> str:
-        """Hand over one stream, and return to whom. Raises RtmsdError, with the reason."""
 
 
 class Health(Protocol):
@@ -66,16 +52,25 @@ class Health(Protocol):
 class Answering:
     """Answers for this member.
 
+    Args:
+        ungathered: returns the streams whose parts are to be joined here.
+
     Attributes:
         garbage: questions of other members that are none, counted.
     """
 
     def __init__(
-        self, backend: AdminBackend, health: Health, view: View, *, ownership: Ownership, controls: Controls
+        self,
+        backend: AdminBackend,
+        health: Health,
+        *,
+        ownership: Ownership,
+        draining: Draining,
+        ungathered: Callable[[], Collection[str]] = tuple,
     ) -> None:
         self.garbage = 0
-        self._backend, self._health, self._view = backend, health, view
-        self._ownership, self._controls = ownership, controls
+        self._backend, self._health = backend, health
+        self._ownership, self._draining, self._ungathered = ownership, draining, ungathered
         self._garbage_logged = Throttle(10.0)
 
     def serve(self, bus: Bus) -> None:
@@ -111,11 +106,11 @@ class Answering:
 
     def report(self) -> Report:
         troubles = [TroubleLine(trouble.code.value, trouble.detail) for trouble in self._health.troubles]
-        return Report(troubles=tuple(troubles), drain=self._controls.report)
+        return Report(troubles=tuple(troubles), drain=self._draining.report)
 
     def streams(self, *, include_ended: bool) -> StreamList:
         listed = self._backend.streams(include_ended=include_ended)
-        slots, ungathered = frozenset(self._health.held_slots()), frozenset(self._view.ungathered())
+        slots, ungathered = frozenset(self._health.held_slots()), frozenset(self._ungathered())
         return fitting(lines_of(listed, self._ownership.mine, held_slots=slots, ungathered=ungathered))
 
     def names(self, prefix: str) -> Names:
@@ -130,9 +125,9 @@ class Answering:
         """Raises AdminError: it cannot be done."""
         match order:
             case Drain():
-                self._controls.drain()
+                self._draining.drain()
             case Undrain():
-                self._controls.undrain()
+                self._draining.undrain()
             case Move():
                 return await self._move(order)
             case Act():
@@ -141,7 +136,7 @@ class Answering:
 
     async def _move(self, move: Move) -> dict[str, Any]:
         try:
-            node = await self._controls.move(move.rtms_stream_id, move.node)
+            node = await self._draining.move(move.rtms_stream_id, move.node)
         except RtmsdError as error:
             raise AdminError(Code.REFUSED_IN_STATE, str(error)) from error
         return {"rtms_stream_id": move.rtms_stream_id, "node": node}

@@ -12,7 +12,7 @@ from rtmsd.admin.routing import resolve
 from rtmsd.cluster.engine import Away, Bus, EngineError, Nobody, OwnerStore
 from rtmsd.cluster.members import Members
 from rtmsd.cluster.records import Held
-from rtmsd.cluster.rules import has_room
+from rtmsd.cluster.rules import why_no_room
 from rtmsd.daemon.doctor import findings_json
 from rtmsd.node.answering import Answering
 from rtmsd.node.listing import merged
@@ -130,10 +130,9 @@ class Control:
     async def drain(self, node: str) -> JsonObject:
         nodes, living = self._nodes(node), self._members.living()
         streams = sum(living[each].streams for each in nodes)
-        others = [member for each, member in living.items() if each not in nodes]
-        if streams and not any(map(has_room, others)):
-            have = ", ".join(f"{other.node} has {other.streams} of {other.capacity}" for other in others)
-            why = f"{have}, or is draining" if others else "there is none"
+        whys = {each: why_no_room(member) for each, member in sorted(living.items()) if each not in nodes}
+        if streams and None not in whys.values():
+            why = "; ".join(f"{each}: {why}" for each, why in whys.items()) or "there is none"
             raise AdminError(Code.REFUSED_IN_STATE, f"no other member takes streams: {why}")
         for each in nodes:
             await self._have(each, Drain(), OWNER_S)

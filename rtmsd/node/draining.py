@@ -1,45 +1,16 @@
 """The drain of this member by an operator: it takes no more streams, and hands over those that it has."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from itertools import islice
-from typing import Protocol
 
 import structlog
 import trio
 
+from rtmsd.cluster.handover.handover import Handover
+from rtmsd.cluster.handover.passages import DrainResult, Fate
 from rtmsd.node.questions import WHYS, DrainReport
 
 log = structlog.get_logger(__name__)
-
-
-class Passage(Protocol):
-    """What became of a stream.
-
-    Attributes:
-        node: the member that has it now; None: it ended, or stayed.
-        why: the reason for which it stayed.
-    """
-
-    @property
-    def node(self) -> str | None: ...
-    @property
-    def why(self) -> str | None: ...
-
-
-class DrainResult(Protocol):
-    @property
-    def passages(self) -> Mapping[str, Passage]:
-        """By `rtms_stream_id`."""
-
-
-class Handover(Protocol):
-    """Hands over streams to other members: `rtmsd.cluster.handover`."""
-
-    async def drain(self, for_s: float) -> DrainResult:
-        """Hand over all; what is not handed over after `for_s` stays."""
-
-    async def move(self, rtms_stream_id: str, node: str | None = None) -> str:
-        """Hand over one, and return to whom. Raises RtmsdError, with the reason."""
 
 
 class Draining:
@@ -93,10 +64,10 @@ class Draining:
 
 
 def _report(result: DrainResult) -> DrainReport:
-    whys = {key: each.why for key, each in result.passages.items() if each.why is not None}
+    stayed = result.stayed
     return DrainReport(
         running=False,
-        moved=sum(each.node is not None for each in result.passages.values()),
-        stayed=len(whys),
-        why=dict(islice(whys.items(), WHYS)),
+        moved=sum(each.fate is Fate.HANDED_OVER for each in result.passages.values()),
+        stayed=len(stayed),
+        why=dict(islice(stayed.items(), WHYS)),
     )

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import trio
 
+from rtmsd.cluster.parts.outstanding import Outstanding
 from rtmsd.daemon.backend import Backend
 from rtmsd.node.answering import Answering
 from rtmsd.node.control import Control
@@ -22,10 +23,18 @@ def operate(
         nursery: has the tasks that operators begin.
         engine: returns it as it is seen; None: it is not open.
     """
-    health, settings = backend.health, member.settings
-    view = View(heart=member.heart, describe=member.describe, engine=engine, beat_s=settings.beat_s, spool=spool)
-    controls = Draining(member.handover, take_none=health.drain, for_s=settings.hand_over_s, nursery=nursery)
-    here = Answering(backend, health, view, ownership=member.ownership, controls=controls)
+    health, settings, revocations = backend.health, member.settings, member.revocations
+    outstanding = Outstanding(ungathered=tuple, revoked=lambda: revocations.recent, unconfirmed=revocations.unconfirmed)
+    view = View(
+        heart=member.heart,
+        describe=member.describe,
+        engine=engine,
+        beat_s=settings.beat_s,
+        outstanding=outstanding,
+        spool=spool,
+    )
+    draining = Draining(member.handover, take_none=health.drain, for_s=settings.hand_over_s, nursery=nursery)
+    here = Answering(backend, health, ownership=member.ownership, draining=draining)
     here.serve(member.engine)
     backend.cluster = Control(here, view, member.members, member.store, member.engine)
     health.others = view.troubles
@@ -43,3 +52,4 @@ def operate(
             fenced=lambda: member.fenced,
         )
     )
+    nursery.start_soon(outstanding.run)

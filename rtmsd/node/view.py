@@ -1,6 +1,6 @@
 """What a member sees of its cluster: the others, the engine, and what is wrong."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Final, Protocol
 
 import attrs
@@ -10,6 +10,7 @@ from rtmsd.admin.messages import JsonObject
 from rtmsd.cluster.engines.survey import Survey
 from rtmsd.cluster.life.heart import Heart, Sighting
 from rtmsd.cluster.liveness import Change
+from rtmsd.cluster.parts.outstanding import Outstanding
 from rtmsd.cluster.records import Beat, MemberState
 from rtmsd.daemon.doctor import Finding, without_hints
 from rtmsd.daemon.health import Trouble, TroubleCode
@@ -62,17 +63,15 @@ class View:
         describe: returns this member's own beat.
         engine: returns it; None: it is not open.
         spool: None: no lines are kept.
-        ungathered: returns streams of which others have parts that are not joined.
-        unconfirmed: returns members that have not deleted their parts yet, by the stream that was revoked.
+        outstanding: what is not done for a while.
     """
 
     heart: Heart
     describe: Callable[[], Beat]
     engine: Callable[[], Engine | None]
     beat_s: float
+    outstanding: Outstanding
     spool: Spool | None = None
-    ungathered: Callable[[], Collection[str]] = tuple
-    unconfirmed: Callable[[], Mapping[str, Collection[str]]] = dict
 
     # Members
 
@@ -104,9 +103,9 @@ class View:
         if self.spool is not None and self.spool.waiting_bytes > SPOOL_FULL_SHARE * self.spool.limit_bytes:
             waiting = f"{self.spool.waiting_bytes} of {self.spool.limit_bytes} bytes"
             yield Trouble(TroubleCode.SPOOL_FULL, f"{waiting} of log lines wait for the engine; then the oldest go")
-        if ungathered := sorted(self.ungathered()):
+        if ungathered := self.outstanding.ungathered:
             yield Trouble(TroubleCode.UNGATHERED, f"{len(ungathered)} not joined yet: {_first(ungathered)}")
-        if unconfirmed := self.unconfirmed():
+        if unconfirmed := self.outstanding.unconfirmed:
             whose = sorted({node for nodes in unconfirmed.values() for node in nodes})
             streams = f"{len(unconfirmed)} revoked ({_first(sorted(unconfirmed))})"
             yield Trouble(TroubleCode.UNCONFIRMED_REVOCATION, f"{streams}, not yet deleted by {', '.join(whose)}")

@@ -1,8 +1,8 @@
 """Members with hearts and streams over the engine in memory, each with an admin API for all, and models of the rest."""
 
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import Any, Final
 
 import attrs
 import trio
@@ -11,9 +11,9 @@ from rtmsd.cluster.engines.memory import MemoryMember
 from rtmsd.cluster.engines.survey import Survey
 from rtmsd.cluster.life.heart import Heart
 from rtmsd.cluster.liveness import Liveness
+from rtmsd.cluster.parts.outstanding import Outstanding
 from rtmsd.cluster.records import Beat, MemberState
 from rtmsd.daemon.health import Trouble
-from rtmsd.errors import RtmsdError
 from rtmsd.node.answering import Answering
 from rtmsd.node.control import Control
 from rtmsd.node.draining import Draining
@@ -53,40 +53,22 @@ class ModelHealth:
         return self.slots
 
 
-@attrs.frozen
-class Passage:
-    node: str | None = None
-    why: str | None = None
+class NodeBackend(Backend):
+    """The admin API of a member: its live streams, and what a test adds."""
 
+    def __init__(self, mate: Mate) -> None:
+        super().__init__()
+        self.more: dict[str, dict[str, Any]] = {}
+        self._mate = mate
 
-@attrs.frozen
-class Result:
-    passages: Mapping[str, Passage]
+    @property
+    def known(self) -> dict[str, dict[str, Any]]:
+        streams = {name: live(name, app="main", why=None, gaps=[]) for name in self._mate.streams}
+        return {**self.more, **streams}
 
-
-class NotMoved(RtmsdError):
-    pass
-
-
-@attrs.define
-class ModelHandover:
-    """Hands over whatever is there in two seconds, to `to`; None: nobody takes it."""
-
-    mate: Mate
-    to: str | None = "a"
-    moved: list[tuple[str, str | None]] = attrs.field(factory=list)
-
-    async def drain(self, for_s: float) -> Result:
-        streams = sorted(self.mate.streams)
-        await trio.sleep(2)
-        return Result({name: Passage(self.to, None if self.to else "nobody has room") for name in streams})
-
-    async def move(self, rtms_stream_id: str, node: str | None = None) -> str:
-        await trio.sleep(0.1)
-        if self.to is None:
-            raise NotMoved("c: it has 10 of 10 streams")
-        self.moved.append((rtms_stream_id, node))
-        return node or self.to
+    @known.setter
+    def known(self, known: dict[str, dict[str, Any]]) -> None:
+        assert not known
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -94,7 +76,7 @@ class Node:
     """A member.
 
     Attributes:
-        ungathered, unconfirmed: what its parts say.
+        ungathered, unconfirmed: streams of which parts are to be joined, and revoked ones with who has parts left.
         ahead_ms: of its clock.
     """
 
@@ -104,12 +86,11 @@ class Node:
     ungathered: set[str] = attrs.field(factory=set)
     unconfirmed: dict[str, set[str]] = attrs.field(factory=dict)
     ahead_ms: int = 0
-    capacity: int = 10
     fenced: int = 0
+    capacity: int = 10
     engine: ModelEngine = attrs.field(factory=ModelEngine)
-    backend: Backend = attrs.field(factory=Backend)
+    backend: NodeBackend = attrs.field(init=False)
     health: ModelHealth = attrs.field(factory=ModelHealth)
-    handover: ModelHandover = attrs.field(init=False)
     heart: Heart = attrs.field(init=False)
     view: View = attrs.field(init=False)
     here: Answering = attrs.field(init=False)
@@ -131,6 +112,11 @@ class Node:
 
     def _take_none(self, on: bool) -> None:
         self.is_draining = on
+        self.mate.lives.refuses = "draining" if on else None
+
+    async def _not_deleted(self, rtms_stream_id: str) -> set[str]:
+        await trio.lowlevel.checkpoint()
+        return self.unconfirmed[rtms_stream_id]
 
     def _local_ms(self) -> int:
         return T0_MS + int(trio.current_time() * 1000) + self.ahead_ms
@@ -138,6 +124,7 @@ class Node:
     async def run(self, *, task_status: trio.TaskStatus[None]) -> None:
         """Live until the mate dies."""
         mate = self.mate
+        self.backend = NodeBackend(mate)
         self.heart = Heart(
             self.member,
             mate.members,
@@ -150,25 +137,31 @@ class Node:
             describe=self.describe,
             engine=lambda: self.engine,
             beat_s=BEAT_S,
-            ungathered=lambda: self.ungathered,
-            unconfirmed=lambda: self.unconfirmed,
+            outstanding=Outstanding(
+                ungathered=lambda: self.ungathered,
+                revoked=lambda: list(self.unconfirmed),
+                unconfirmed=self._not_deleted,
+            ),
         )
         async with trio.open_nursery() as nursery:
-            self.handover = ModelHandover(mate)
-            self.draining = Draining(self.handover, take_none=self._take_none, for_s=60, nursery=nursery)
+            self.draining = Draining(mate.handover, take_none=self._take_none, for_s=60, nursery=nursery)
             self.here = Answering(
-                self.backend, self.health, self.view, ownership=mate.ownership, controls=self.draining
+                self.backend,
+                self.health,
+                ownership=mate.ownership,
+                draining=self.draining,
+                ungathered=lambda: self.ungathered,
             )
             self.here.serve(self.member)
             self.control = Control(self.here, self.view, mate.members, self.member, self.member)
             nursery.start_soon(self.heart.run)
+            nursery.start_soon(self.view.outstanding.run)
             task_status.started()
 
     async def begin(self, *rtms_stream_ids: str) -> None:
-        """Own streams, and have them in the admin API."""
+        """Own streams."""
         for name in rtms_stream_ids:
             await self.mate.ownership.accept(start(name))
-            self.backend.known[name] = live(name, app="main", why=None, gaps=[])
 
 
 class Nodes(dict[str, Node]):

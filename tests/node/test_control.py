@@ -57,7 +57,7 @@ async def test_who_does_not_answer_is_named_in_time(nodes: Nodes) -> None:
 
 async def test_a_stream_is_listed_once_where_it_lives(nodes: Nodes) -> None:
     await nodes["a"].begin("s")
-    nodes["b"].backend.known["s"] = ended("s", 5)
+    nodes["b"].backend.more["s"] = ended("s", 5)
     [listed] = (await nodes["c"].control.streams(include_ended=True))["streams"]
     assert (listed["node"], listed["state"]) == ("a", "active")
 
@@ -66,7 +66,7 @@ async def test_flags(nodes: Nodes) -> None:
     a, b = nodes["a"], nodes["b"]
     await a.begin("held", "plain")
     a.health.slots = {"held"}
-    b.backend.known |= {"alone": live("alone"), "apart": ended("apart", 5)}
+    b.backend.more = {"alone": live("alone"), "apart": ended("apart", 5)}
     b.ungathered = {"apart"}
     listed = (await nodes["c"].control.streams(include_ended=True))["streams"]
     assert {each["rtms_stream_id"]: each["flags"] for each in listed} == {
@@ -170,19 +170,27 @@ async def test_an_order_without_an_answer_may_still_be_carried_out(nodes: Nodes)
     await refused(Code.TIMED_OUT, "may still be carried out", lambda: nodes["a"].control.undrain("b"))
 
 
+async def reported(nodes: Nodes, by: str, of: str) -> JsonObject:
+    return next(each for each in (await nodes[by].control.status())["members"] if each["node"] == of)
+
+
 async def test_drain_of_another_node(nodes: Nodes) -> None:
+    nodes["b"].mate.lives.let_go_s = 2.0
     await nodes["b"].begin("b-1", "b-2")
     await trio.sleep(2)
     assert await nodes["a"].control.drain("b") == {"nodes": ["b"], "streams": 2}
     await trio.sleep(1.5)
-    [report] = [each for each in (await nodes["c"].control.status())["members"] if each["node"] == "b"]
+    report = await reported(nodes, "c", "b")
     assert (report["state"], report["drain"]["running"]) == ("draining", True)
-    await trio.sleep(2)
-    [report] = [each for each in (await nodes["c"].control.status())["members"] if each["node"] == "b"]
+    await trio.sleep(3)
+    report = await reported(nodes, "c", "b")
     assert report["drain"] == {"running": False, "moved": 2, "stayed": 0, "why": {}, "trouble": None}
+    listed = (await nodes["b"].control.streams(include_ended=False))["streams"]
+    assert {each["rtms_stream_id"]: each["epoch"] for each in listed} == {"b-1": 2, "b-2": 2}
+    assert {each["node"] for each in listed} <= {"a", "c"}
     assert await nodes["c"].control.undrain("b") == {"nodes": ["b"]}
     await trio.sleep(1.5)
-    [report] = [each for each in (await nodes["c"].control.status())["members"] if each["node"] == "b"]
+    report = await reported(nodes, "c", "b")
     assert (report["state"], report["drain"]) == ("up", None)
 
 
@@ -191,7 +199,8 @@ async def test_a_drain_is_refused_where_nobody_has_room(nodes: Nodes) -> None:
     nodes["a"].draining.drain()
     nodes["c"].capacity = 0
     await trio.sleep(2)
-    await refused(Code.REFUSED_IN_STATE, "a has 0 of 10, c has 0 of 0", lambda: nodes["a"].control.drain("b"))
+    words = "no other member takes streams: a: it is draining; c: it has 0 of 0 streams"
+    await refused(Code.REFUSED_IN_STATE, words, lambda: nodes["a"].control.drain("b"))
     assert not nodes["b"].is_draining
     assert await nodes["b"].control.drain("c") == {"nodes": ["c"], "streams": 0}  # which has none
 
@@ -200,12 +209,22 @@ async def test_move(nodes: Nodes) -> None:
     await nodes["b"].begin("9f2c")
     moved = {"rtms_stream_id": "9f2c", "from_node": "b", "node": "c"}
     assert await nodes["a"].control.move("9f", "c") == moved
-    assert await nodes["b"].control.move("9f", "c") == moved  # of its own
-    assert nodes["b"].handover.moved == [("9f2c", "c")] * 2
-    await refused(Code.NO_SUCH_NODE, "'x'", lambda: nodes["a"].control.move("9f", "x"))
-    await refused(Code.NO_SUCH_STREAM, "'no'", lambda: nodes["a"].control.move("no", None))
-    nodes["b"].handover.to = None
-    await refused(Code.REFUSED_IN_STATE, "b: c: it has 10 of 10", lambda: nodes["a"].control.move("9f", None))
+    assert nodes.crew.owners("9f2c") == ["c"]
+    moved = {"rtms_stream_id": "9f2c", "from_node": "c", "node": "b"}
+    assert await nodes["c"].control.move("9f", "b") == moved  # of its own
+    assert nodes.crew.owners("9f2c") == ["b"]
+
+
+async def test_a_move_that_cannot_be_has_its_reason(nodes: Nodes) -> None:
+    await nodes["b"].begin("9f2c")
+    a = nodes["a"].control
+    await refused(Code.NO_SUCH_NODE, "'x'", lambda: a.move("9f", "x"))
+    await refused(Code.NO_SUCH_STREAM, "'no'", lambda: a.move("no", None))
+    await refused(Code.REFUSED_IN_STATE, "is on member b already", lambda: a.move("9f", "b"))
+    nodes["a"].capacity = nodes["c"].capacity = 0
+    await trio.sleep(1.5)
+    await refused(Code.REFUSED_IN_STATE, "b: no other member takes it; .*0 of 0", lambda: a.move("9f", None))
+    assert nodes.crew.owners("9f2c") == ["b"]
 
 
 async def test_an_unknown_node_is_refused(nodes: Nodes) -> None:

@@ -22,7 +22,7 @@ def metrics_of(node: Node) -> ClusterMetrics:
         lives=node.mate.lives,
         takeovers=node.mate.takeover.results,
         forwarded=node.mate.router.forwarded,
-        handed_over={},
+        handed_over=node.mate.handover.results,
         appended=Counter(dict.fromkeys(Result, 0)),
         times=Times(),
         fenced=lambda: node.fenced,

@@ -6,9 +6,11 @@ import attrs
 import pytest
 import trio
 
+from rtmsd.cluster.engine import Away
 from rtmsd.cluster.engines.memory import Fault
 from rtmsd.cluster.engines.survey import Replica, Store, Survey
 from rtmsd.cluster.life.heart import Heart
+from rtmsd.cluster.parts.outstanding import LATE_S, LOOK_EVERY_S, Outstanding
 from tests.node.nodes import ModelEngine, Node, Nodes
 
 GOOD = Replica(server="n2")
@@ -44,14 +46,39 @@ async def test_the_engine_is_away(nodes: Nodes) -> None:
     assert trouble.detail == "it is not open"
 
 
-async def test_what_parts_say(nodes: Nodes) -> None:
+async def test_what_is_not_done_for_long(nodes: Nodes) -> None:
     a = nodes["a"]
+    await trio.sleep(LOOK_EVERY_S)
     a.ungathered = {f"s{number}" for number in range(7)}
-    a.unconfirmed = {"r1": {"b"}, "r2": {"b", "c"}}
+    a.unconfirmed = {"r1": {"b"}, "r2": {"b", "c"}, "r3": set()}
+    await trio.sleep(LATE_S - 1)
+    assert troubles(a) == {}
+    await trio.sleep(LOOK_EVERY_S + 1)
     assert troubles(a) == {
         "ungathered": "7 not joined yet: s0, s1, s2, s3, s4, and 2 more",
         "unconfirmed_revocation": "2 revoked (r1, r2), not yet deleted by b, c",
     }
+    a.ungathered, a.unconfirmed = {"new"}, {"r2": {"d"}}
+    await trio.sleep(LOOK_EVERY_S + 1)
+    assert troubles(a) == {}
+
+
+async def test_confirmations_are_not_known_without_the_engine(nodes: Nodes) -> None:
+    async def unknown(rtms_stream_id: str) -> list[str]:
+        await trio.lowlevel.checkpoint()
+        if is_away:
+            raise Away("no answer")
+        return ["b"]
+
+    is_away = False
+    outstanding = Outstanding(ungathered=tuple, revoked=lambda: ["r"], unconfirmed=unknown)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(outstanding.run)
+        await trio.sleep(LATE_S - 1)
+        is_away = True
+        await trio.sleep(LOOK_EVERY_S + 1)
+        assert outstanding.unconfirmed == {"r": ["b"]}
+        nursery.cancel_scope.cancel()
 
 
 @attrs.frozen

@@ -184,7 +184,9 @@ def _recording(parser: argparse.ArgumentParser) -> None:
 def _gather(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("stream", metavar="STREAM", help="id of a stream, or the beginning of one")
     sources = "directories of recordings with the parts, or of one: copies that you made, at least one for each node"
-    parser.add_argument("--from", dest="sources", metavar="DIR", nargs="+", required=True, help=sources)
+    parser.add_argument(
+        "--from", dest="sources", metavar="DIR", nargs="+", action="extend", required=True, help=sources
+    )
     to = "directory of recordings that gets the joined one; a part of --from that has its place there is replaced"
     parser.add_argument("--to", metavar="DIR", required=True, help=to)
     help_text = "join also parts none of which knows the end of the stream"

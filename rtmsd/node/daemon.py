@@ -15,6 +15,7 @@ from rtmsd.config import Config
 from rtmsd.daemon.backend import Backend
 from rtmsd.daemon.root import Daemon
 from rtmsd.node.membership import Membership
+from rtmsd.node.operating import operate
 from rtmsd.recording.writers import Writers
 from rtmsd.state.journal import Journal
 from rtmsd.state.rows import StreamRow
@@ -26,6 +27,7 @@ from rtmsd.system.worker_thread import WorkerThread
 class MemberDaemon(Daemon):
     """See `Role`: what concerns streams is settled with the other members."""
 
+    _engine: NatsEngine | None = None
     _spool: Spool
     _membership: Membership
 
@@ -60,7 +62,7 @@ class MemberDaemon(Daemon):
             config,
             cluster,
             node=settings.node,
-            open_engine=partial(NatsEngine.open, settings),
+            open_engine=partial(self._open_engine, settings),
             spool=self._spool,
             journal=journal,
             writers=writers,
@@ -69,12 +71,22 @@ class MemberDaemon(Daemon):
         )
         return self._membership.supervisor
 
+    @asynccontextmanager
+    async def _open_engine(self, settings: NatsSettings) -> AsyncIterator[NatsEngine]:
+        async with NatsEngine.open(settings) as engine:
+            self._engine = engine
+            try:
+                yield engine
+            finally:
+                self._engine = None
+
     async def to_resume(self) -> list[StreamRow]:
         """Return nothing: what an earlier life had is claimed first."""
         return []
 
     async def join(self, backend: Backend, nursery: trio.Nursery) -> Intake:
         self._membership.webhook_ms = backend.last_webhook_ms
+        operate(self._membership, backend, nursery, engine=lambda: self._engine, spool=self._spool)
         await nursery.start(self._membership.run)
         return self._membership.router
 

@@ -33,6 +33,7 @@ from rtmsd.config import Config
 from rtmsd.config.cluster import ClusterConfig
 from rtmsd.errors import RtmsdError
 from rtmsd.node.engine import MemberEngine, OpenEngine
+from rtmsd.node.metrics import Times
 from rtmsd.protocol.causes import GapCause
 from rtmsd.recording.manifest.lines import json_line
 from rtmsd.recording.recorder import Recorder
@@ -69,6 +70,8 @@ class Membership:
         router: takes webhooks.
         handover: gives streams to other members; `taker` takes theirs.
         state: as others hear it.
+        times: how long takeovers and appends took.
+        fenced: how often a stream turned out to be another member's.
     """
 
     def __init__(
@@ -86,8 +89,9 @@ class Membership:
     ) -> None:
         self.incarnation = secrets.token_hex(8)
         self.state = MemberState.STARTING
+        self.times, self.fenced = Times(), 0
         self.webhook_ms: Callable[[], int | None] = lambda: None
-        self._settings, self._node, self._publish = settings, node, on_event
+        self.settings, self._node, self._publish = settings, node, on_event
         self._nursery: trio.Nursery
         self._taking_over = trio.CancelScope()
         self._writers = writers
@@ -102,6 +106,7 @@ class Membership:
             token=self._token,
             last_token=self._last_token,
             on_fenced=self._lost,
+            observe_s=self.times.append.observe,
         )
         self._parts = PartTeller(engine)
         self.journal = ClusterJournal(
@@ -129,12 +134,12 @@ class Membership:
             engine,
             self.members,
             liveness,
-            describe=self._describe,
+            describe=self.describe,
             beat_s=settings.beat_s,
             dead_after_beats=settings.dead_after_beats,
             clock_ms=local_ms,
         )
-        store = KeptStore(engine, self.journal)
+        self.store = store = KeptStore(engine, self.journal)
         self.ownership = Ownership(
             self.members,
             store,
@@ -164,8 +169,9 @@ class Membership:
             supervisor,
             in_order=self._in_order,
             handshakes=settings.takeover_handshakes,
+            observe_s=self.times.takeover.observe,
         )
-        self.handover = Handover(self.members, engine, self.ownership, supervisor, tell=self.journal.tell)
+        self.handover = Handover(self.members, engine, self.ownership, supervisor, tell=self._tell_next_owner)
         self.revocations = Revocations(
             engine, supervisor, writers, self._parts, node=node, forget=[self.appender.forget]
         )
@@ -203,16 +209,21 @@ class Membership:
     def leave(self) -> None:
         """Take over nothing more, and be given nothing more, as this process stops."""
         self.state = MemberState.DRAINING
+        self.taker.close()
         self._taking_over.cancel()
+
+    async def _tell_next_owner(self, rtms_stream_id: str) -> None:
+        await self.journal.tell(rtms_stream_id)
+        await self._parts.wait_told(rtms_stream_id)
 
     async def hand_over(self) -> None:
         """Give all streams to other members, if that is configured, as this process stops. Those that stay are resumed
         by its next life, or taken over by whoever is first.
         """
-        if self._settings.on_stop == "hand_over" and self.supervisor.streams:
-            await self.handover.drain(self._settings.hand_over_s)
+        if self.settings.on_stop == "hand_over" and self.supervisor.streams:
+            await self.handover.drain(self.settings.hand_over_s)
 
-    def _describe(self) -> Beat:
+    def describe(self) -> Beat:
         is_draining = self.state is MemberState.UP and self.supervisor.refuse_starts is not None
         return Beat(
             node=self._node,
@@ -220,9 +231,9 @@ class Membership:
             n=0,
             state=MemberState.DRAINING if is_draining else self.state,
             streams=len(self.supervisor.streams),
-            capacity=self._settings.capacity_streams,
+            capacity=self.settings.capacity_streams,
             webhook_ms=self.webhook_ms(),
-            zone=self._settings.zone_name[:64],
+            zone=self.settings.zone_name[:64],
             release=__version__,
         )
 
@@ -279,6 +290,8 @@ class Membership:
             self.ownership.let_go(rtms_stream_id)  # it is mine, as the engine says, and resumed
 
     def _lost(self, rtms_stream_id: str, why: str) -> None:
+        self.fenced += 1
+
         async def lose() -> None:
             await self.ownership.lost(rtms_stream_id, why)
             await self._hand_on_kept()
@@ -318,13 +331,13 @@ class Membership:
     def _on_event(self, event: dict[str, Any]) -> None:
         self._publish(event)
         rtms_stream_id = event["rtms_stream_id"]
-        if "events" in self._settings.log and self.ownership.token(rtms_stream_id) is not None:
+        if "events" in self.settings.log and self.ownership.token(rtms_stream_id) is not None:
             line = {key: value for key, value in event.items() if key != "rtms_stream_id"}
             self._write(rtms_stream_id, "events", json_line(line))
 
     def _on_recorder(self, recorder: Recorder) -> None:
         self._parts.follow(recorder)
-        if "transcript" in self._settings.log:
+        if "transcript" in self.settings.log:
             rtms_stream_id = recorder.info.rtms_stream_id
 
             def copy(media: str, line: bytes) -> None:

@@ -97,16 +97,13 @@ class Supervisor:
         roots = writers.directories
         wanted, gathered = self.deliveries.unfinished, partial(journal.transact, parts.gathered)
         self.librarian = Librarian(roots, lambda: self._streams, wanted=wanted, gathered=gathered, sharing=sharing)
-        self._restarter = restarter
-        self._on_let_go = on_let_go
-        self._redirect = redirect
-        self._on_event = on_event
+        self._restarter, self._on_event = restarter, on_event
+        self._on_let_go, self._redirect = on_let_go, redirect
         tenure = tenure or LocalTenure()
         self._runner = Runner(
             lambda: self.config, self.librarian, writers, self.diagnostics, tenure, on_event, on_recorder
         )
-        self._descriptors = Descriptors()
-        self._refusals_logged = Throttle(_LOG_REFUSALS_S)
+        self._descriptors, self._refusals_logged = Descriptors(), Throttle(_LOG_REFUSALS_S)
         self._streams: dict[str, ManagedStream] = {}
         self._nobody_left = trio.Event()
         self._unexplained: dict[str, StreamRow] = {}  # given up: why they ended, Zoom may still say

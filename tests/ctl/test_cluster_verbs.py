@@ -128,12 +128,20 @@ def test_drain_waits_for_the_end(
     ctl: Ctl, daemon: FakeDaemon, capsys: Capture, kept: dict[str, str], status: Exit
 ) -> None:
     daemon.answers["POST /v1/cluster/nodes/b/drain"] = {"nodes": ["b"], "streams": 2}
-    report = {"running": False, "moved": {"s1": "a"}, "kept": kept}
+    report = {"running": False, "moved": 1, "stayed": len(kept), "why": kept, "trouble": None}
     daemon.answers["GET /v1/cluster"] = cluster(member("a"), member("b", "draining", drain=report))
     assert ctl("cluster", "drain", "b", "--wait") == status
     shown = capsys.readouterr()
     assert shown.out == f"b: 1 handed over, {len(kept)} kept\n"
     assert shown.err == "".join(f"rtmsctl: {stream} was not handed over: {why}\n" for stream, why in kept.items())
+
+
+def test_a_drain_that_broke_off(ctl: Ctl, daemon: FakeDaemon, capsys: Capture) -> None:
+    daemon.answers["POST /v1/cluster/nodes/b/drain"] = {"nodes": ["b"], "streams": 2}
+    report = {"running": False, "moved": 0, "stayed": 0, "why": {}, "trouble": "a bug"}
+    daemon.answers["GET /v1/cluster"] = cluster(member("b", drain=report))
+    assert ctl("cluster", "drain", "b", "--wait") == Exit.FAILED
+    assert capsys.readouterr().err == "rtmsctl: b: a bug\n"
 
 
 @pytest.mark.parametrize("members", [[member("a")], [member("a"), member("b", "gone")]])

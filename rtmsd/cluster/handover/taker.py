@@ -41,9 +41,14 @@ class Taker:
         apps: Callable[[], Collection[str]],
     ) -> None:
         self.garbage = 0
+        self._is_closed = False
         self._members, self._ownership, self._lives, self._apps = members, ownership, lives, apps
         self._garbage_logged = Throttle(_LOG_GARBAGE_S)
         bus.serve(TAKE, self._serve)
+
+    def close(self) -> None:
+        """Refuse all offers from now on, as this process stops: its beats say so up to a second later."""
+        self._is_closed = True
 
     async def _serve(self, data: bytes) -> bytes:
         offer = self._decode(data)
@@ -78,6 +83,8 @@ class Taker:
 
     def _why_not(self, offer: Offer, held: Held) -> str | None:
         own, row = held.own, held.known.row
+        if self._is_closed:
+            return "it is stopping"
         if own is None or own.incarnation != offer.incarnation or held.token != offer.token:
             return "the one that offers the stream does not own it"
         if own.is_newer:

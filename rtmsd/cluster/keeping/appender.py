@@ -93,6 +93,7 @@ class Appender:
         token: of a stream that lives here; 0: not claimed yet; None: it does not live here.
         last_token: the same of one that lives here no more, and of which the engine does not know the end yet.
         on_fenced: is called with a stream that turns out to be another's, and the reason: it is to be let go.
+        observe_s: is given the time that each append took, in seconds.
 
     Attributes:
         results: lines, counted by what became of them.
@@ -108,11 +109,13 @@ class Appender:
         token: Callable[[str], int | None],
         last_token: Callable[[str], Awaitable[int | None]],
         on_fenced: Callable[[str, str], None],
+        observe_s: Callable[[float], None] = lambda seconds: None,
     ) -> None:
         self.results = Counter(dict.fromkeys(Result, 0))
         self.dropped = 0
         self._engine, self._spool, self._node = engine, spool, node
         self._token, self._last_token, self._on_fenced = token, last_token, on_fenced
+        self._observe_s = observe_s
         self._streams: dict[str, _Stream] = {}
         self._sweep_at = SWEEP
         self._at_once = trio.CapacityLimiter(AT_ONCE)
@@ -273,7 +276,9 @@ class Appender:
             if token == 0 or (sent_as is not None and sent_as[0] != token):
                 return Result.SPOOLED, sent_as
             sent_as = sent_as or stream.next_as(token)
+            began_s = trio.current_time()
             await self._engine.append(Log(rtms_stream_id=rtms_stream_id, token=token, n=sent_as[1], lines=lines))
+            self._observe_s(trio.current_time() - began_s)
         except Away:
             return Result.SPOOLED, sent_as
         except BadRecord as error:

@@ -59,14 +59,14 @@ def drain(context: Context) -> Exit:
     drains = _wait_drained(context, answer["nodes"])
     if context.out.as_json:
         context.out.json(drains)
-    else:
-        for node, report in drains.items():
-            moved, kept = report["moved"], report["kept"]
-            context.out.line(f"{printable(node)}: {len(moved)} handed over, {len(kept)} kept")
-    kept = {stream: why for report in drains.values() for stream, why in report["kept"].items()}
-    for stream, why in kept.items():
-        complain(f"rtmsctl: {printable(stream)} was not handed over: {printable(why)}")
-    return Exit.REFUSED if kept else Exit.OK
+    for node, report in drains.items():
+        if not context.out.as_json:
+            context.out.line(f"{printable(node)}: {report['moved']} handed over, {report['stayed']} kept")
+        if report["trouble"]:
+            raise CtlError(Exit.FAILED, f"{printable(node)}: {printable(report['trouble'])}")
+        for stream, why in report["why"].items():
+            complain(f"rtmsctl: {printable(stream)} was not handed over: {printable(why)}")
+    return Exit.REFUSED if any(report["stayed"] for report in drains.values()) else Exit.OK
 
 
 def _wait_drained(context: Context, nodes: Sequence[str]) -> dict[str, Item]:

@@ -149,7 +149,7 @@ async def test_a_member_alone_keeps_its_streams() -> None:
         assert result.stayed == dict.fromkeys(("s0", "s1"), "no other member takes it")
 
 
-async def test_there_is_no_more_given_to_a_member_than_it_takes() -> None:
+async def test_what_a_member_has_no_room_for_is_not_let_go() -> None:
     async with a_crew("1", "2") as crew:
         await crowd(crew, 30)
         crew.drain("1")
@@ -159,6 +159,25 @@ async def test_there_is_no_more_given_to_a_member_than_it_takes() -> None:
         assert len(fates(result)[Fate.HANDED_OVER]) == 10
         await settled(crew)
         assert len(crew.mates["2"].streams) == 10
+        assert len(crew.zoom.handshakes) == 30 + 10
+
+
+async def test_two_give_no_more_to_a_third_than_it_takes() -> None:
+    async with a_crew("1", "2", "3") as crew:
+        await crowd(crew, 20)
+        for each in range(20, 40):
+            await crew.mates["2"].ownership.accept(start(f"s{each}"))
+        await trio.sleep(1)
+        crew.drain("1")
+        crew.drain("2")
+        crew.capacity = 10
+        crew.engine.delay_s = 0.2
+        crew.tell()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(crew.mates["1"].handover.drain, 60)
+            nursery.start_soon(crew.mates["2"].handover.drain, 60)
+        await settled(crew, 40, for_s=5)
+        assert len(crew.mates["3"].streams) == 10
 
 
 async def test_both_drain_at_once(crew: Crew) -> None:

@@ -77,6 +77,11 @@ async def test_who_drains_starts_or_is_full_refuses(crew: Crew) -> None:
     await refused(crew, an_offer(crew), "it has 0 of 0 streams")
 
 
+async def test_who_stops_refuses_at_once(crew: Crew) -> None:
+    crew.mates["2"].taker.close()
+    await refused(crew, an_offer(crew), "it is stopping")
+
+
 async def test_what_it_would_not_begin_it_does_not_take(crew: Crew) -> None:
     two = crew.mates["2"]
     two.lives.refuses = "too few file descriptors"

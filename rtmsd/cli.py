@@ -109,6 +109,11 @@ def build_parser(complete: Mapping[str, object] = MappingProxyType({})) -> argpa
         const=2,
         help="another one, within 40 seconds: the daemon has N processes (2), one of which is killed and one hangs",
     )
+    kinds.add_argument(
+        "--cluster",
+        action="store_true",
+        help="another one, within two minutes: three daemons on three NATS servers, of which some die or freeze",
+    )
     path(demo, "--keep", "DIR", "keep the recordings there", required=False)
     command("simulate", lambda _args: _simulate([]), "the simulated Zoom alone, see `rtmsd simulate --help`")
     completion = command("completion", _completion, "print the completion script for a shell")
@@ -132,6 +137,10 @@ def _run(args: argparse.Namespace) -> int:
         from rtmsd import workers  # noqa: PLC0415
 
         return workers.run(args.config, config, end_streams=args.end_streams)
+    if config.cluster is not None:
+        from rtmsd import node  # noqa: PLC0415
+
+        return node.run(args.config, config, end_streams=args.end_streams)
     return daemon.run(args.config, config, end_streams=args.end_streams)
 
 
@@ -192,6 +201,10 @@ def _demo(args: argparse.Namespace) -> int:
         from rtmsd.demo import workers  # noqa: PLC0415
 
         return workers.main(args.workers, keep=args.keep)
+    if args.cluster:
+        from rtmsd.demo import cluster  # noqa: PLC0415
+
+        return cluster.main(keep=args.keep)
     return demo.main(fast=args.fast, keep=args.keep)
 
 

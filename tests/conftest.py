@@ -2,8 +2,13 @@
 
 import os
 import signal
+from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, settings
+
+# In what tests share, an assertion that fails says as much as in a test.
+pytest.register_assert_rewrite(*(f"tests.{path.name}" for path in Path(__file__).parent.iterdir() if path.is_dir()))
 
 for _name in ("COLUMNS", "LINES"):  # rtmsctl fits its tables to them
     os.environ.pop(_name, None)

@@ -9,6 +9,8 @@ from typing import Any, Final, Protocol, TypeAlias
 
 import attrs
 
+from rtmsd.admin import cluster
+from rtmsd.admin.cluster import ClusterBackend
 from rtmsd.admin.messages import Access, AdminError, Code, JsonObject, Request, json_reply
 from rtmsd.admin.metrics import METRICS_TYPE
 from rtmsd.admin.tap import TapRecorder, TapRequest, check_expected, events_reply, tap_reply
@@ -43,6 +45,10 @@ class AdminBackend(Protocol):
 
     @property
     def deliveries(self) -> DeliveryBackend: ...
+
+    @property
+    def cluster(self) -> ClusterBackend | None:
+        """The cluster that this process is a member of."""
 
     def status(self) -> JsonObject: ...
 
@@ -246,12 +252,13 @@ async def _control_session(backend: AdminBackend, request: Request) -> Reply:
 
 SESSION_ACTIONS: Final = ("start", "stop", "pause", "resume")
 
+_ALL: Final = frozenset({"all"})
 _TAP_QUERY: Final = frozenset({"media", "format", "user_id"})
 
 COMMANDS: Final[tuple[Command, ...]] = (
     Command("commands", "GET", "/v1/commands", Access.READ, Spread.ANY, _commands),
     Command("status", "GET", "/v1/status", Access.READ, Spread.MERGE, _status),
-    Command("streams", "GET", "/v1/streams", Access.READ, Spread.MERGE, _streams, frozenset({"all"})),
+    Command("streams", "GET", "/v1/streams", Access.READ, Spread.MERGE, _streams, _ALL),
     Command("stream", "GET", f"/v1/streams/{STREAM}", Access.READ, Spread.OWNER, _stream),
     Command("tap", "GET", f"/v1/streams/{STREAM}/tap", Access.READ, Spread.OWNER, _tap, _TAP_QUERY),
     Command("stop", "POST", f"/v1/streams/{STREAM}/stop", Access.CONTROL, Spread.OWNER, _stop),
@@ -276,4 +283,9 @@ COMMANDS: Final[tuple[Command, ...]] = (
         "replay delivery", "POST", "/v1/deliveries/{delivery}/replay", Access.CONTROL, Spread.ANY, _replay_delivery
     ),
     Command("control session", "POST", "/v1/session/{action}", Access.CONTROL, Spread.ANY, _control_session),
+    Command("cluster", "GET", "/v1/cluster", Access.READ, Spread.ANY, cluster.status),
+    Command("cluster streams", "GET", "/v1/cluster/streams", Access.READ, Spread.ANY, cluster.streams, _ALL),
+    Command("drain node", "POST", "/v1/cluster/nodes/{node}/drain", Access.CONTROL, Spread.ANY, cluster.drain),
+    Command("undrain node", "POST", "/v1/cluster/nodes/{node}/undrain", Access.CONTROL, Spread.ANY, cluster.undrain),
+    Command("move stream", "POST", "/v1/cluster/streams/{stream}/move", Access.CONTROL, Spread.ANY, cluster.move),
 )

@@ -95,6 +95,7 @@ class Code(enum.StrEnum):
     NO_SUCH_PARTICIPANT = "no_such_participant", http.HTTPStatus.CONFLICT
     NOT_IN_STREAM = "not_in_stream", http.HTTPStatus.NOT_FOUND
     NO_SUCH_RECORDING = "no_such_recording", http.HTTPStatus.NOT_FOUND
+    NO_SUCH_NODE = "no_such_node", http.HTTPStatus.NOT_FOUND
     NO_SUCH_DELIVERY = "no_such_delivery", http.HTTPStatus.NOT_FOUND
     METHOD_NOT_ALLOWED = "method_not_allowed", http.HTTPStatus.METHOD_NOT_ALLOWED
     REQUEST_TIMEOUT = "request_timeout", http.HTTPStatus.REQUEST_TIMEOUT

@@ -124,6 +124,10 @@ class Metrics(Collector):
         self._registry.register(self)
         ProcessCollector(registry=self._registry)
 
+    def add(self, others: Collector) -> None:
+        """Render what another collector has, too."""
+        self._registry.register(others)
+
     def render(self) -> bytes:
         """Prometheus text, version 0.0.4."""
         return generate_latest(self._registry)
@@ -132,8 +136,8 @@ class Metrics(Collector):
         totals = self._totals()
         gauge, counter = GaugeMetricFamily, CounterMetricFamily  # a counter's samples get the suffix `_total`
         every_state = dict.fromkeys(map(str, RecordingState), 0)  # an alert on an absent series would never fire
-        yield _filled(gauge("rtmsd_build_info", "1, with the version.", labels=["version"]), {__version__: 1})
-        yield _filled(gauge("rtmsd_streams", "Streams by state.", labels=["state"]), {**every_state, **totals.streams})
+        yield filled(gauge("rtmsd_build_info", "1, with the version.", labels=["version"]), {__version__: 1})
+        yield filled(gauge("rtmsd_streams", "Streams by state.", labels=["state"]), {**every_state, **totals.streams})
         for name, help_text, labels, values in (
             ("rtmsd_streams_ended", "Streams that ended, and why.", ["state", "reason"], totals.streams_ended),
             ("rtmsd_media_messages", "Media messages received.", ["media"], totals.media_messages),
@@ -145,7 +149,7 @@ class Metrics(Collector):
             ("rtmsd_unknown", "What Zoom sent and this version does not know.", ["kind"], totals.unknown),
             ("rtmsd_delivery_attempts", "Deliveries to sinks.", ["sink", "result"], totals.delivery_attempts),
         ):
-            yield _filled(counter(name, help_text, labels=labels), values)
+            yield filled(counter(name, help_text, labels=labels), values)
         yield self.ingest_latency.family(
             "rtmsd_ingest_latency_seconds", "From being read from the socket to being written."
         )
@@ -154,25 +158,26 @@ class Metrics(Collector):
             "rtmsd_event_loop_lag_seconds", "Worst lateness of the event loop in the last 30 s.", self.loop_lag.worst_s
         )
         yield gauge("rtmsd_rtp_lost", "Packets that RTP's numbers say are missing, since the start.", totals.rtp_lost)
-        yield _filled(
+        yield filled(
             gauge("rtmsd_deliveries", "Deliveries that are not done.", labels=["sink", "state"]), totals.deliveries
         )
-        yield _filled(
+        yield filled(
             gauge("rtmsd_concurrency", "Streams at once, by Zoom's notices of the last hour.", labels=["app", "kind"]),
             totals.concurrency,
         )
-        yield _filled(gauge("rtmsd_degraded", "1 for each thing that is wrong.", labels=["code"]), totals.degraded)
+        yield filled(gauge("rtmsd_degraded", "1 for each thing that is wrong.", labels=["code"]), totals.degraded)
         yield gauge("rtmsd_pending_bytes", "Media received and not yet written.", totals.pending_bytes)
         yield gauge("rtmsd_unsynced_seconds", "Age of the oldest media that are not synced yet.", totals.unsynced_s)
         if totals.disk_free_bytes is not None:
             yield gauge("rtmsd_disk_free_bytes", "Free for recordings, where least is.", totals.disk_free_bytes)
-        yield _filled(
+        yield filled(
             gauge("rtmsd_directory_free_bytes", "Free for recordings, in each directory.", labels=["directory"]),
             totals.directory_free_bytes,
         )
 
 
-def _filled(family: Family, values: Mapping[str, int] | Mapping[tuple[str, str], int]) -> Family:
+def filled(family: Family, values: Mapping[str, int] | Mapping[tuple[str, str], int]) -> Family:
+    """Return the family with a sample for each set of labels."""
     for labels, value in values.items():
         family.add_metric((labels,) if isinstance(labels, str) else labels, value)
     return family

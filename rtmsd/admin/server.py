@@ -12,6 +12,7 @@ from typing import Final, TypeAlias
 import structlog
 import trio
 
+from rtmsd.admin.cluster import elsewhere
 from rtmsd.admin.commands import AdminBackend, Command
 from rtmsd.admin.listener import caller_of
 from rtmsd.admin.messages import Access, AdminError, Caller, Code, Request
@@ -93,7 +94,10 @@ async def _carry_out(backend: AdminBackend, caller: Caller, request: HttpRequest
     command, params, query = find(request.method, request.target)
     check_right(command, caller)
     if "rtms_stream_id" in params:
-        params["rtms_stream_id"] = resolve(params["rtms_stream_id"], backend.ids())
+        try:
+            params["rtms_stream_id"] = resolve(params["rtms_stream_id"], backend.ids())
+        except AdminError as refusal:
+            return await elsewhere(refusal, backend, command.name, params["rtms_stream_id"])
     if command.access is Access.CONTROL:
         log.info("admin command", command=command.name, **params, uid=caller.uid, pid=caller.pid)
     return await command.handler(backend, Request(params=params, query=query, body=request.body))

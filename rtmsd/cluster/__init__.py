@@ -8,7 +8,7 @@ member has recorded of a stream is its *part*. A *beat* is a member's sign of li
 the listening sockets. Their engine is `engines.sqlite` for ownership and `engines.sockets` for questions; their parent
 says who died, which is exact, so that there are no beats. What members need that share no disk is here as well, and no
 configuration starts it yet: the engine on NATS (`engines.nats`), beats (`life`, `liveness`), the journal and the log
-lines that go to the engine (`keeping`), and `rules.place` and `rules.may_take`.
+lines that go to the engine (`keeping`), the hand-over of streams (`handover`), and `rules.place` and `rules.may_take`.
 
 **How a stream is claimed.** A member reads the ownership record, and writes its own on condition that the record is
 still the one it read. In the state file that is one transaction with the stream's row. The claim is lost also when a
@@ -36,6 +36,13 @@ does for both, with or without a cluster: the stream lives, no window runs, and 
 (`Takeover`). They rank each other by a hash of member and stream (`rules.rank`): the first claims now, the next a
 second later. A later life of the owner comes first of all. At most 64 at a time are being connected, those first that
 have been without media the longest.
+
+**How a member gives its streams away** (`handover`). Drained or told to move a stream, its owner asks the members in
+the order of their ranks whether they would take it: asking costs nothing. The first that would: the stream is let go,
+the other told to take it, and it claims. Meanwhile the owner holds the stream's turn, so that webhooks wait for the
+new owner. The record decides whatever answer is lost; if it names the old owner still, the next member is asked, and
+in the end the stream is connected again where it was. An offer carries the owner's token: one that comes late, of an
+earlier tenure, is refused. Zoom buffers audio while nobody is connected, so none is lost.
 
 **When a member is dead, without a parent** (`liveness`). A clock cannot tell a dead peer from an engine that is away. A
 member's own beats that come back through the bus can: a peer is dead after three full beats of silence, in which own

@@ -17,6 +17,10 @@ class Life(Protocol):
     def is_connecting(self) -> bool:
         """Whether it has no signaling connection yet, or again, and may get one."""
 
+    @property
+    def end(self) -> object | None:
+        """How it ended, as soon as that is decided; None: it lives."""
+
     def submit(self, command: StreamCommand, /) -> None:
         """Act on a command that was judged and stored."""
 
@@ -43,8 +47,12 @@ class Lives(Protocol):
     ) -> None:
         """Begin a life now: new, by a command that was judged and stored, or resumed from another process."""
 
-    async def let_go(self, rtms_stream_id: str, why: str) -> None:
-        """Suspend a stream, without an end."""
+    async def let_go(self, rtms_stream_id: str, why: str, *, cause: GapCause = GapCause.DAEMON_RESTART) -> None:
+        """Suspend a stream, without an end. One whose end is decided stays until its files are finished.
+
+        Args:
+            cause: of the gap in media that are received now.
+        """
 
     def refusal(self, start: StartStream) -> str | None:
         """Return why a new stream is refused here now; None: it is not."""

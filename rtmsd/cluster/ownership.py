@@ -10,7 +10,7 @@ import structlog
 import trio
 
 from rtmsd.cluster.codec import BadRecord
-from rtmsd.cluster.engine import Away, Elsewhere, EngineError, Fenced, Lost, OwnerStore, TooNew
+from rtmsd.cluster.engine import Away, Elsewhere, Fenced, Lost, OwnerStore, TooNew
 from rtmsd.cluster.lives import Lives
 from rtmsd.cluster.members import Members
 from rtmsd.cluster.records import Held, Own, TenureState, Why
@@ -20,6 +20,7 @@ from rtmsd.protocol.causes import GapCause
 from rtmsd.state.rows import Known, StreamRow
 from rtmsd.state.verdicts import judge
 from rtmsd.streams.drivers.tenure import Permission
+from rtmsd.system.outstanding import Outstanding
 from rtmsd.system.turns import Turns
 
 log = structlog.get_logger(__name__)
@@ -27,6 +28,7 @@ log = structlog.get_logger(__name__)
 READ_S: Final = 1.0  # for an answer of the engine before a handshake
 AGAIN_S: Final = 1.0  # between questions that got none
 _ENDED: Final = 64  # streams that ended, and are not forgotten yet
+_AT_ONCE: Final = 64  # streams whose owner is being found out
 _TRIES: Final = 3  # of claims that came second to one who died since
 
 
@@ -62,7 +64,11 @@ class Ownership:
         cause: of the gap of a stream that is resumed for this reason.
         patience_s: so long after a stream's first unanswered question a handshake waits for the engine's answer.
         clock_ms: local time in milliseconds since the Unix epoch.
-        prepare: returns what `Lives.adopt` is to know besides of a stream that was just claimed, with its token.
+        self._prepare = prepare
+        self._unsure = Outstanding[_Claim | None](  # mine perhaps, and not alive; the claim whose answer is missing
+            "search for the owner", key="rtms_stream_id", at_once=_AT_ONCE, again_s=AGAIN_S
+        )
+        self._unproven: dict[str, StreamRow] = {}  # unsure, and alive: the state file says that it was mine
 
     Attributes:
         turns: one thing at a time for a stream that has no life here. Who holds a stream's turn while it is let go,
@@ -88,14 +94,20 @@ class Ownership:
         self._patience_s = patience_s
         self._unanswered_s: dict[str, float] = {}  # since when the engine has not said whose it is
         self._prepare = prepare
-        self._unsure: dict[str, _Claim | None] = {}  # mine perhaps, and not alive; the claim whose answer is missing
+        self._unsure = Outstanding[_Claim | None](  # mine perhaps, and not alive; the claim whose answer is missing
+            "search for the owner", key="rtms_stream_id", at_once=_AT_ONCE, again_s=AGAIN_S
+        )
         self._unproven: dict[str, StreamRow] = {}  # unsure, and alive: the state file says that it was mine
-        self._is_unsure = trio.Event()
 
     @property
     def mine(self) -> Mapping[str, Holding]:
         """The streams that live here, by `rtms_stream_id`."""
         return {key: holding for key, holding in self._mine.items() if self.has(key)}
+
+    def token(self, rtms_stream_id: str) -> int | None:
+        """Return the token of a stream that is mine, or was until it ended just now; 0: not claimed yet."""
+        holding = self._mine.get(rtms_stream_id)
+        return None if holding is None else holding.token
 
     def has(self, rtms_stream_id: str) -> bool:
         return rtms_stream_id in self._mine and rtms_stream_id in self._lives.streams
@@ -259,7 +271,7 @@ class Ownership:
             del self._unsure[own.rtms_stream_id]
             raise
         except BaseException as error:
-            self._is_unsure.set()
+            self._unsure.begin()
             if not isinstance(error, Away):
                 raise
             held = await self.read(own.rtms_stream_id)
@@ -301,24 +313,11 @@ class Ownership:
 
     def _doubt(self, rtms_stream_id: str, claim: _Claim | None) -> None:
         self._unsure[rtms_stream_id] = claim
-        self._is_unsure.set()
+        self._unsure.begin()
 
     async def run(self) -> None:
         """Until cancelled, find out about claims without an answer, and streams that were let go without knowledge."""
-        while True:
-            await self._is_unsure.wait()
-            self._is_unsure = trio.Event()
-            for rtms_stream_id in tuple(self._unsure):
-                try:
-                    await self._settle(rtms_stream_id)
-                except EngineError as error:
-                    log.info("owner not known yet", rtms_stream_id=rtms_stream_id, error=str(error))
-                except Exception:
-                    log.exception("looking for the owner crashed", rtms_stream_id=rtms_stream_id)
-                    self._unsure.pop(rtms_stream_id, None)
-            if self._unsure:
-                self._is_unsure.set()
-                await trio.sleep(AGAIN_S)
+        await self._unsure.run(self._settle)
 
     async def _settle(self, rtms_stream_id: str) -> None:
         async with self.turns.of(rtms_stream_id):

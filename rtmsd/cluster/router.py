@@ -38,6 +38,10 @@ async def _as_it_seems(_member: Member) -> bool:
     return True
 
 
+async def _no_more(_command: StreamCommand) -> None:
+    pass
+
+
 class Router:
     """The `Intake` of a member. No command is forwarded twice: who gets it from another acts on it or says no.
 
@@ -45,6 +49,7 @@ class Router:
         choose: of members that take streams, the one to which a new one is given; None: there is none.
         keep: makes a command safe whose owner does not answer in time; an exception means that it is not.
         deliver_as: how a command that was kept, and was new, is handed to its owner later: `HOOK` or `STORED`.
+        on_delivered: called with each command that was kept and is now with its owner.
         can_begin_alone: whether a start is begun here, unclaimed, while the engine is away. Where it is not, Zoom is to
             send it again.
         is_dead: whether a member is dead at whose place nobody listens; by default, always. Where members share a disk,
@@ -65,6 +70,7 @@ class Router:
         choose: Callable[[Sequence[Member]], str | None],
         keep: Callable[[StreamCommand], Awaitable[Verdict]],
         deliver_as: str,
+        on_delivered: Callable[[StreamCommand], Awaitable[None]] = _no_more,
         can_begin_alone: bool = False,
         is_dead: Callable[[Member], Awaitable[bool]] = _as_it_seems,
     ) -> None:
@@ -72,6 +78,7 @@ class Router:
         self.garbage = 0
         self._members, self._bus, self._ownership, self._lives = members, bus, ownership, lives
         self._choose, self._keep, self._deliver_as = choose, keep, deliver_as
+        self._on_delivered = on_delivered
         self._can_begin_alone, self._is_dead = can_begin_alone, is_dead
         self._kept: dict[str, list[tuple[str, StreamCommand]]] = {}  # by stream, in order
         self._nursery: trio.Nursery
@@ -236,6 +243,11 @@ class Router:
             self.forwarded["kept"] += 1
         return verdict
 
+    def deliver(self, command: StreamCommand) -> None:
+        """Have a command carried out that was kept, unless it waits for that already."""
+        if (HOOK, command) not in self._kept.get(command.rtms_stream_id, ()):
+            self._deliver_later(HOOK, command)
+
     def redirect(self, command: StreamCommand) -> None:
         """Have a command carried out that is stored, and came for a stream that was just let go here."""
         self._deliver_later(STORED, command)
@@ -253,7 +265,8 @@ class Router:
             while kept:
                 await trio.sleep(DELIVER_AGAIN_S)
                 if await self._is_delivered(*kept[0]):
-                    del kept[0]
+                    _, command = kept.pop(0)
+                    await self._on_delivered(command)
         finally:
             del self._kept[rtms_stream_id]
 

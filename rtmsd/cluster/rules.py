@@ -48,7 +48,17 @@ def has_room(member: Candidate, given: int = 0) -> bool:
     Args:
         given: streams that it got, but does not count yet.
     """
-    return member.is_ready and not member.is_draining and member.streams + given < member.capacity
+    return why_no_room(member, given) is None
+
+
+def why_no_room(member: Candidate, given: int = 0) -> str | None:
+    """Return why a member takes no other stream; None: it does."""
+    if not member.is_ready:
+        return "it is starting"
+    if member.is_draining:
+        return "it is draining"
+    streams = member.streams + given
+    return None if streams < member.capacity else f"it has {streams} of {member.capacity} streams"
 
 
 def may_take(me: Candidate, record_version: int) -> bool:

@@ -1,6 +1,7 @@
 """config.toml as frozen classes: read strictly, checked whole, handed out in slices."""
 
 from rtmsd.config.changes import Change, as_masked_dict, describe_changes, effective, secrets_of, until_restart
+from rtmsd.config.cluster import ClusterConfig
 from rtmsd.config.loading import load
 from rtmsd.config.machine import unusable, why_not_bound
 from rtmsd.config.media import AudioConfig, MediaConfig, MediaName, ShareConfig, TranscriptConfig, VideoConfig
@@ -26,6 +27,7 @@ __all__ = [
     "AppConfig",
     "AudioConfig",
     "Change",
+    "ClusterConfig",
     "Config",
     "DaemonConfig",
     "ExecConfig",

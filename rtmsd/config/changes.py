@@ -146,7 +146,7 @@ def _leaves(section: Any, prefix: str = "") -> Iterator[tuple[str, _Leaf]]:
             for item in value:
                 yield from _leaves(item, f"{prefix}{key}[{item.name}].")
         else:
-            yield prefix + key, _Leaf(value, is_secret=not field.repr)
+            yield prefix + key, _leaf(field, value)
 
 
 def _masked(section: Any) -> dict[str, Any]:
@@ -160,8 +160,12 @@ def _masked(section: Any) -> dict[str, Any]:
         elif _is_list_of_sections(key):
             masked[key] = [_masked(item) for item in value]
         else:
-            masked[key] = _Leaf(value, is_secret=not field.repr).shown()
+            masked[key] = _leaf(field, value).shown()
     return masked
+
+
+def _leaf(field: "attrs.Attribute[Any]", value: object) -> _Leaf:
+    return _Leaf(value, is_secret=not field.repr and value != "")  # an empty one hides nothing
 
 
 def _is_list_of_sections(key: str) -> bool:

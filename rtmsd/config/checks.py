@@ -1,6 +1,5 @@
 """Checks across keys, skipped where a key alone is wrong already: one slip makes one line."""
 
-import ipaddress
 import itertools
 import os
 import ssl
@@ -8,10 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from rtmsd.config.cluster import ClusterConfig, missing_packages
 from rtmsd.config.media import MediaConfig, VideoConfig
 from rtmsd.config.model import AppConfig, Config, worker_socket
 from rtmsd.config.reading import Reader
-from rtmsd.config.rules import SOCKET_PATH_MAX_BYTES, UNIX_PREFIX
+from rtmsd.config.rules.addresses import SOCKET_PATH_MAX_BYTES, UNIX_PREFIX, is_loopback
+from rtmsd.config.rules.certificates import present, trust
 from rtmsd.config.sinks import SinkConfig
 from rtmsd.protocol import media_matrix
 
@@ -28,6 +29,7 @@ def check(config: Config, reader: Reader) -> None:
     _check_files(config, reader)
     _check_listeners(config, reader)
     _check_sinks(config.sinks, reader)
+    _check_cluster(config.cluster, reader)
 
 
 def _check_apps(apps: tuple[AppConfig, ...], reader: Reader) -> None:
@@ -176,14 +178,28 @@ def _check_streams(config: Config, reader: Reader) -> None:
 
 
 def _check_files(config: Config, reader: Reader) -> None:
-    ca_file = config.zoom.ca_file
-    if ca_file:
-        try:
-            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(ca_file)
-        except ssl.SSLError:
-            reader.mistake("zoom.ca_file", f"{ca_file} holds no PEM certificate")
-        except OSError as exc:
-            reader.mistake("zoom.ca_file", f"cannot read {ca_file}: {exc.strerror}")
+    cluster = config.cluster or ClusterConfig()
+    for key, ca_file in (("zoom.ca_file", config.zoom.ca_file), ("cluster.ca_file", cluster.ca_file)):
+        if ca_file:
+            with reader.catching(key):
+                trust(_context(), ca_file)
+    if cluster.cert_file and cluster.key_file:
+        with reader.catching("cluster.cert_file"):
+            present(_context(), cluster.cert_file, cluster.key_file)
+
+
+def _context() -> ssl.SSLContext:
+    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+
+def _check_cluster(cluster: ClusterConfig | None, reader: Reader) -> None:
+    if cluster is None:
+        return
+    if missing := missing_packages():
+        reader.mistake("cluster", missing)
+    for key, text in cluster.mistakes():
+        if reader.is_sound(f"cluster.{key}"):
+            reader.mistake(f"cluster.{key}", text)
 
 
 def _check_listeners(config: Config, reader: Reader) -> None:
@@ -200,16 +216,8 @@ def _check_listeners(config: Config, reader: Reader) -> None:
                 f"is {excess} bytes too long with daemon.workers: each worker has a socket of its own beside it, the "
                 f"last {longest.decode(errors='replace')}",
             )
-    if admin.metrics_listen and not _is_loopback(admin.metrics_listen.rpartition(":")[0].strip("[]")):
+    if admin.metrics_listen and not is_loopback(admin.metrics_listen.rpartition(":")[0].strip("[]")):
         reader.warnings.append(
             f"admin.metrics_listen: {admin.metrics_listen} is not on loopback, and metrics have no password: "
             "see that a firewall lets in Prometheus alone"
         )
-
-
-def _is_loopback(host: str) -> bool:
-    """Return whether only this machine can connect. A name is not resolved: today's answer may not be tomorrow's."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host.rstrip(".").lower() == "localhost"

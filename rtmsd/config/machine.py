@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from rtmsd.config.model import Config
-from rtmsd.config.rules import UNIX_PREFIX
+from rtmsd.config.rules.addresses import UNIX_PREFIX
 from rtmsd.system.socket_holders import Holder, holder_of_address, holder_of_socket
 
 _NO_TMPFILE: Final = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL})  # of file systems that have none

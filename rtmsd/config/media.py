@@ -7,7 +7,7 @@ from typing import Annotated, Final, Literal, TypeAlias
 
 import attrs
 
-from rtmsd.config.rules import Between, Mistake, no_repeats, not_empty
+from rtmsd.config.rules.values import Between, Mistake, no_repeats, not_empty
 from rtmsd.protocol.enums import ContentType, DataOption, MediaType, PayloadType, Resolution, SampleRate
 from rtmsd.protocol.languages import TranscriptLanguage
 from rtmsd.protocol.media_params import (

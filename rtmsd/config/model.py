@@ -14,24 +14,27 @@ from typing import Annotated, Any, Final, Literal, TypeAlias
 
 import attrs
 
+from rtmsd.config.cluster import ClusterConfig
 from rtmsd.config.media import MAX_APPS, MediaConfig
 from rtmsd.config.overrides import FILE_WIDE, Overrides
-from rtmsd.config.rules import (
-    NAME,
-    Between,
+from rtmsd.config.rules.addresses import (
     HostPattern,
-    Matches,
-    Seconds,
     host_and_port_or_none,
     host_and_port_or_unix,
+    socket_path,
+    webhook_path,
+)
+from rtmsd.config.rules.secret import Secret
+from rtmsd.config.rules.values import (
+    NAME,
+    Between,
+    Matches,
+    Seconds,
     no_repeats,
     not_empty,
     not_placeholder,
     one_word,
-    socket_path,
-    webhook_path,
 )
-from rtmsd.config.secret import Secret
 from rtmsd.config.sinks import RemuxConfig, SinkConfig
 
 HTTPS_URL: Final = Matches(r"[hH][tT][tT][pP][sS]?://[!-~]+", "an http:// or https:// address")
@@ -179,6 +182,7 @@ class Config:
     state: StateConfig = attrs.field(factory=StateConfig, metadata=RESTART_BOUND)
     admin: AdminConfig = attrs.field(factory=AdminConfig, metadata=RESTART_BOUND)
     daemon: DaemonConfig = attrs.field(factory=DaemonConfig, metadata=RESTART_BOUND)
+    cluster: ClusterConfig | None = attrs.field(default=None, metadata=RESTART_BOUND)
     log: LogConfig = attrs.field(factory=LogConfig)
     warnings: tuple[str, ...] = attrs.field(default=(), eq=False, metadata={"key": NOT_IN_FILE})
     given: frozenset[str] = attrs.field(default=frozenset(), eq=False, metadata={"key": NOT_IN_FILE})

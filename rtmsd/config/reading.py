@@ -8,6 +8,7 @@ import json
 import re
 import types
 from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeVar, get_args, get_origin, get_type_hints
 
@@ -15,8 +16,8 @@ import attrs
 
 from rtmsd.config.model import file_fields
 from rtmsd.config.overrides import Overrides
-from rtmsd.config.rules import Mistake, resolve
-from rtmsd.config.secret import Secret, find_secret
+from rtmsd.config.rules.secret import SECRET, Secret, find_secret
+from rtmsd.config.rules.values import Mistake, resolve
 from rtmsd.config.sinks import KINDS, SinkConfig
 
 T = TypeVar("T")
@@ -44,10 +45,18 @@ class Reader:
         self.warnings: list[str] = []
         self.given: set[str] = set()
         self._file = file
-        self._places = dict(_places(root))
+        self._places = _places(root)
 
     def mistake(self, path: str, text: str) -> None:
         self.mistakes.setdefault(path, text)
+
+    @contextmanager
+    def catching(self, path: str) -> Iterator[None]:
+        """Have a `Mistake` that is raised in the block be one of this key, and the block end there."""
+        try:
+            yield
+        except Mistake as mistake:
+            self.mistake(path, str(mistake))
 
     def is_sound(self, path: str) -> bool:
         """Return whether there is no mistake at this path or below it."""
@@ -99,7 +108,8 @@ class Reader:
             return WRONG if result is None else result
         origin, args = get_origin(hint), get_args(hint)
         if origin is Annotated:
-            return self._ruled(args[0], args[1:], value, path)
+            inner, rules = (Secret, args[2:]) if args[1] is SECRET else (args[0], args[1:])
+            return self._ruled(inner, rules, value, path)
         if origin is Literal:
             return _one_of(args, value)
         if origin is tuple:
@@ -108,7 +118,7 @@ class Reader:
         return None if value == "" and args[0] is Path else self._read(args[0], value, path)
 
     def _overrides(self, section: type, value: object, path: str) -> object:
-        return Overrides(tuple(sorted(self._own_keys(section, value, path, dict(_places(section, path))))), path)
+        return Overrides(tuple(sorted(self._own_keys(section, value, path, _places(section, path)))), path)
 
     def _own_keys(
         self, section: type, value: object, path: str, places: Mapping[str, str], below: str = ""
@@ -125,10 +135,8 @@ class Reader:
             elif key not in known:
                 self.mistake(here, _unknown_key(key, known, path, places))
             elif attrs.has(hints[known[key].name]):
-                try:
+                with self.catching(here):
                     yield from self._own_keys(hints[known[key].name], found, here, places, f"{below}{key}.")
-                except Mistake as mistake:
-                    self.mistake(here, str(mistake))
             elif (own := self.value(hints[known[key].name], found, here)) is not WRONG:
                 yield below + key, own
 
@@ -180,8 +188,15 @@ def _unknown_key(key: str, known: Collection[str], path: str, places: Mapping[st
     return f"unknown key; {here} takes {', '.join(known)}"
 
 
-def _places(cls: type, path: str = "") -> Iterator[tuple[str, str]]:
-    """Each key of the file with the section it stands in; of a key that several sections have, the last one counts."""
+def _places(root: type, path: str = "") -> dict[str, str]:
+    """Return each key of the file with the sections it may stand in."""
+    places: dict[str, str] = {}
+    for key, section in _keys(root, path):
+        places[key] = f"{places[key]} or {section}" if key in places else section
+    return places
+
+
+def _keys(cls: type, path: str) -> Iterator[tuple[str, str]]:
     hints = get_type_hints(cls)
     for key, field in file_fields(cls):
         hint = hints[field.name]
@@ -191,7 +206,7 @@ def _places(cls: type, path: str = "") -> Iterator[tuple[str, str]]:
         if section is None:
             yield key, path
         else:
-            yield from _places(section, f"{path}.{key}" if path else key)
+            yield from _keys(section, f"{path}.{key}" if path else key)
 
 
 def _kind(value: object) -> str:

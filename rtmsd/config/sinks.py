@@ -9,7 +9,7 @@ from typing import Annotated, Final, Literal
 
 import attrs
 
-from rtmsd.config.rules import NAME, Between, Mistake, Seconds, not_empty, not_placeholder
+from rtmsd.config.rules.values import NAME, Between, Mistake, Seconds, not_empty, not_placeholder
 
 
 def program(value: tuple[str, ...]) -> None:

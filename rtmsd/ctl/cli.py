@@ -18,6 +18,7 @@ DEFAULT_SOCKET: Final = "/run/rtmsd/admin.sock"
 DEFAULT_TIMEOUT_S: Final = 10.0
 VIDEO_TIMEOUT_S: Final = 15.0  # the daemon itself gives Zoom 10 s
 ZOOM_TIMEOUT_S: Final = 30.0  # the daemon itself gives Zoom 25 s
+MOVE_TIMEOUT_S: Final = 20.0  # the daemon itself gives the owner 15 s
 ZOOM_URL: Final = "https://zoom.us/"
 
 FORMATS: Final = ("wav", "raw", "opus", "ndjson")
@@ -29,6 +30,7 @@ EPILOG: Final = (
 
 _LIST_IDS: Final = "rtmsctl ps -a 2>/dev/null | cut -f1"
 _LIST_RECORDINGS: Final = "rtmsctl recordings ls 2>/dev/null | cut -f1"
+_LIST_NODES: Final = "rtmsctl cluster status 2>/dev/null | sed -n '2,/^$/p' | cut -f1"
 WITH_FILES: Final = frozenset({"recordings"})
 
 COMPLETE_FILE: Final = {"bash": "_shtab_compgen_files", "zsh": "_files"}  # shtab.FILE
@@ -182,12 +184,31 @@ def _recording(parser: argparse.ArgumentParser) -> None:
 def _gather(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("stream", metavar="STREAM", help="id of a stream, or the beginning of one")
     sources = "directories of recordings with the parts, or of one: copies that you made, at least one for each node"
-    parser.add_argument("--from", dest="sources", metavar="DIR", nargs="+", required=True, help=sources)
+    parser.add_argument(
+        "--from", dest="sources", metavar="DIR", nargs="+", action="extend", required=True, help=sources
+    )
     to = "directory of recordings that gets the joined one; a part of --from that has its place there is replaced"
     parser.add_argument("--to", metavar="DIR", required=True, help=to)
     help_text = "join also parts none of which knows the end of the stream"
     parser.add_argument("--without-end", action="store_true", help=help_text)
     parser.epilog = "It needs no daemon. Parts stay as they are until the joined recording was verified."
+
+
+def _drain_node(parser: argparse.ArgumentParser) -> None:
+    _node(parser)
+    parser.add_argument("--wait", action="store_true", help="until all is handed over, or cannot be")
+
+
+def _node(parser: argparse.ArgumentParser, nargs: str | None = None) -> None:
+    help_text = "a member of the cluster, or a machine with several"
+    _complete(parser.add_argument("node", metavar="NODE", nargs=nargs, help=help_text), "nodes", _LIST_NODES)
+
+
+def _move(parser: argparse.ArgumentParser) -> None:
+    help_text = "id of a stream, or the beginning of one"
+    stream = parser.add_argument("stream", metavar="STREAM", help=help_text)
+    _complete(stream, "cluster_streams", "rtmsctl cluster ps 2>/dev/null | cut -f1")
+    _node(parser, "?")
 
 
 def _exporting(which: str, parser: argparse.ArgumentParser) -> None:
@@ -293,6 +314,11 @@ VERBS: Final = (
     Verb("session stop", "session:stop", "stop it", _session, ZOOM_TIMEOUT_S),
     Verb("session pause", "session:pause", "pause it", _session, ZOOM_TIMEOUT_S),
     Verb("session resume", "session:resume", "resume a paused one", _session, ZOOM_TIMEOUT_S),
+    Verb("cluster status", "cluster:status", "members, engine, and what is wrong; fails if anything is"),
+    Verb("cluster ps", "cluster:ps", "list the streams of all members", _ps),
+    Verb("cluster drain", "cluster:drain", "have a node hand over its streams", _drain_node),
+    Verb("cluster undrain", "cluster:undrain", "let a node take streams again", _node),
+    Verb("cluster move", "cluster:move", "hand one stream over to another member", _move, MOVE_TIMEOUT_S),
     Verb("metrics", "status:metrics", "the metrics, as Prometheus reads them"),
     Verb("version", "status:version", "the version of rtmsctl"),
     Verb("completion", "completion:completion", "completion for bash, zsh or fish", _completion),
@@ -303,6 +329,7 @@ GROUPS: Final = {
     "config": "check, show and compare the configuration",
     "recordings": "list, check, repair, export, join and delete recordings",
     "deliveries": "list, show and replay what was given to sinks",
+    "cluster": "show the cluster, and move streams between its members",
     "webhook": "test the webhook endpoint",
     "session": "start, stop, pause and resume sessions through Zoom's REST API",
 }

@@ -21,6 +21,7 @@ EXIT_OF_CODE: Final[Mapping[str, Exit]] = {
     "ambiguous": Exit.USAGE,
     "no_such_stream": Exit.NO_SUCH_STREAM,
     "no_such_recording": Exit.NO_SUCH_STREAM,
+    "no_such_node": Exit.NO_SUCH_STREAM,
     "no_such_delivery": Exit.NO_SUCH_STREAM,
     "no_such_participant": Exit.REFUSED,  # may still speak
     "not_in_stream": Exit.NO_SUCH_STREAM,

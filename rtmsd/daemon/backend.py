@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import attrs
 import structlog
@@ -21,7 +21,7 @@ from rtmsd.admin.video import check_participant, check_settled, described
 from rtmsd.config import Config
 from rtmsd.daemon import deliveries, labels
 from rtmsd.daemon.deliveries import DeliveryDesk
-from rtmsd.daemon.doctor import Facts, findings_json
+from rtmsd.daemon.doctor import Facts, examine, findings_json
 from rtmsd.daemon.health import Health, TroubleCode
 from rtmsd.daemon.holdings import limits
 from rtmsd.daemon.sessions import control_session
@@ -38,6 +38,9 @@ from rtmsd.streams.managed_stream import ManagedStream
 from rtmsd.streams.summary import Tally, describe, state_of, video_warnings
 from rtmsd.streams.supervisor import Supervisor
 from rtmsd.zoom_api import ZoomApi
+
+if TYPE_CHECKING:
+    from rtmsd.admin.cluster import ClusterBackend
 
 log = structlog.get_logger()
 
@@ -70,6 +73,7 @@ class Backend:
         health: the daemon's troubles, and whether it is ready.
         metrics_source: the counters of the hot paths.
         supervisor: of this process's streams.
+        cluster: that this process is a member of; its role sets it.
     """
 
     def __init__(
@@ -83,6 +87,7 @@ class Backend:
         stop: Stop,
     ) -> None:
         self.events = events
+        self.cluster: ClusterBackend | None = None
         self.listening: dict[str, Any] = {}
         self.metrics_source = Metrics(self._totals)
         self._config_path = config_path
@@ -141,11 +146,15 @@ class Backend:
             ],
             "listening": self.listening,
             "webhook": {
-                "last_ms": max((int(at_s * 1000) for at_s in health.webhooks.last_s.values()), default=None),
+                "last_ms": self.last_webhook_ms(),
                 "results": dict(health.webhooks.results),
             },
             "config_file": str(self._config_path),
         }
+
+    def last_webhook_ms(self) -> int | None:
+        """Return when the last webhook came, in milliseconds since the Unix epoch; None: not yet."""
+        return max((int(at_s * 1000) for at_s in self.health.webhooks.last_s.values()), default=None)
 
     def _directory_json(self, space: FreeSpace) -> JsonObject:
         """One directory of recordings, as status has it."""
@@ -241,7 +250,8 @@ class Backend:
             refused_media=await self._refused_media(),
             unusable_sinks=deliveries.warnings(self.supervisor.deliveries),
         )
-        return findings_json(facts)
+        of_cluster = () if self.cluster is None else await self.cluster.doctor()
+        return [*findings_json(examine(facts)), *of_cluster]
 
     async def _refused_media(self) -> Sequence[str]:
         """Media that the latest recording of each app lacks, from disk: an earlier process may have recorded it."""

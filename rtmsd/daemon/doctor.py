@@ -5,7 +5,7 @@ public URL). A failure counts until there was a success since.
 """
 
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -99,13 +99,17 @@ class Finding:
 
 def examine(facts: Facts) -> list[Finding]:
     """Make all checks. A good finding has no hint."""
-    findings = [check(facts) for check in CHECKS]
+    return without_hints(check(facts) for check in CHECKS)
+
+
+def without_hints(findings: Iterable[Finding]) -> list[Finding]:
+    """Leave out the hints of good findings."""
     return [attrs.evolve(finding, hint="") if finding.ok else finding for finding in findings]
 
 
-def findings_json(facts: Facts) -> list[dict[str, Any]]:
-    """Return all findings for `GET /v1/doctor`. `mend` is the former name of `hint`, kept for one release."""
-    return [{**attrs.asdict(finding), "mend": finding.hint} for finding in examine(facts)]
+def findings_json(findings: Iterable[Finding]) -> list[dict[str, Any]]:
+    """Return findings for `GET /v1/doctor`. `mend` is the former name of `hint`, kept for one release."""
+    return [{**attrs.asdict(finding), "mend": finding.hint} for finding in findings]
 
 
 @attrs.frozen

@@ -4,7 +4,7 @@ import enum
 import math
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -58,6 +58,13 @@ class TroubleCode(enum.StrEnum):
     SLOT_HELD = "slot_held"
     NO_MEDIA = "no_media"
     DELIVERIES_DEAD = "deliveries_dead"
+    ENGINE_AWAY = "engine_away"
+    ALONE = "alone"
+    NAMESAKE = "namesake"
+    SPOOL_FULL = "spool_full"
+    UNGATHERED = "ungathered"
+    UNCONFIRMED_REVOCATION = "unconfirmed_revocation"
+    CLOCK = "clock"
 
 
 @attrs.frozen
@@ -84,6 +91,7 @@ class Health:
         writers: of media to disk.
         troubles: at present.
         spaces: what is free in each directory of recordings.
+        others: finds the troubles of what this process is beside others; its role may set it.
     """
 
     def __init__(self, config: Config, supervisor: Supervisor, writers: Writers) -> None:
@@ -93,6 +101,7 @@ class Health:
         self.webhooks = WebhookStats()
         self.troubles: tuple[Trouble, ...] = ()
         self.spaces = [FreeSpace(directory, writers[directory].run_sync) for directory in writers.directories]
+        self.others: Callable[[], Iterable[Trouble]] = tuple
         self._began_s = time.monotonic()
         self._supervisor = supervisor
         self.writers = writers
@@ -148,6 +157,11 @@ class Health:
             space.directory: f"less than recording.min_free_bytes free in {space.directory}" for space in self.low()
         }
 
+    def held_slots(self) -> list[str]:
+        """Return the streams that another connection keeps from Zoom."""
+        lives = self._supervisor.streams.values()
+        return sorted(life.row.rtms_stream_id for life in lives if life.stream and is_slot_held(life.stream))
+
     def low(self) -> list[FreeSpace]:
         """Return the apps' directories that are too full for new streams: apps with another one are not affected."""
         least_bytes = self.config.recording.min_free_bytes
@@ -196,6 +210,7 @@ class Health:
         if deliveries.dead_ms is not None and local_ms() - deliveries.dead_ms < DEAD_COUNTS_MS:
             dead = sum(number for (_, state), number in deliveries.counts.items() if state is DeliveryState.DEAD)
             yield Trouble(TroubleCode.DELIVERIES_DEAD, f"{dead} not delivered; `rtmsctl deliveries ls` says why")
+        yield from self.others()
 
     def _state_file_troubles(self) -> Iterator[Trouble]:
         journal = self._supervisor.journal
@@ -236,8 +251,7 @@ class Health:
                 f"since, the latest ({latest.rtms_stream_id}): {latest.why}",
             )
         streams = {life.row.rtms_stream_id: life.stream for life in supervisor.streams.values() if life.stream}
-        held = sorted(name for name, stream in streams.items() if is_slot_held(stream))
-        if held:
+        if held := self.held_slots():
             why = "another connection has their slots at Zoom"
             yield Trouble(TroubleCode.SLOT_HELD, f"{len(held)} not connected, as {why}: {', '.join(held[:5])}")
         stuck = sorted({name for name, stream in streams.items() if is_stuck(stream, STUCK_ATTEMPTS)}.difference(held))

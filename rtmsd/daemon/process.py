@@ -91,6 +91,9 @@ class Role(Protocol):
     def stopping(self, limit_s: float) -> None:
         """The stop begins, and may take so long."""
 
+    async def hand_over(self) -> None:
+        """Give streams to others that go on with them, before those that are left are suspended."""
+
     def stop(self, *, end_streams: bool) -> None:
         """An operator wants the daemon to stop: all of it."""
 
@@ -176,6 +179,8 @@ class Process:
                 supervisor.deliveries.stop()
                 self._role.stopping(stop_limit_s(self._config) + STOP_MARGIN_S)
                 if not self._end_streams:  # a stream that is left to be resumed must not wait for programs
+                    with self._deadline.limit(trio.CancelScope(), hand_over_s(self._config)):
+                        await self._role.hand_over()
                     with self._deadline.limit(trio.CancelScope(), self._config.streams.drain_s):
                         await supervisor.deliveries.until_idle()
                 self._closing.set()
@@ -216,7 +221,13 @@ class Process:
 
 def stop_limit_s(config: Config) -> float:
     """Programs, or ending streams, may take `drain_s`, and files as long again when the disk is slow."""
-    return WEBHOOK_GRACE_S + 2 * config.streams.drain_s + STOP_MARGIN_S
+    return WEBHOOK_GRACE_S + 2 * config.streams.drain_s + hand_over_s(config) + STOP_MARGIN_S
+
+
+def hand_over_s(config: Config) -> float:
+    """Other members of a cluster may take so long to take over the streams."""
+    cluster = config.cluster
+    return cluster.hand_over_s if cluster is not None and cluster.on_stop == "hand_over" else 0.0
 
 
 def _import_make_app() -> "Callable[..., WholeRequestApp]":

@@ -3,7 +3,8 @@
 import gc
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, NoReturn, Protocol
@@ -14,6 +15,7 @@ import trio
 from rtmsd import config as configuration
 from rtmsd import log as logging
 from rtmsd.admin.server import answer
+from rtmsd.commands import Intake
 from rtmsd.config import Config
 from rtmsd.daemon.backend import Backend
 from rtmsd.daemon.holdings import Holdings
@@ -21,6 +23,7 @@ from rtmsd.daemon.process import Doors, Process
 from rtmsd.errors import ConfigError, RtmsdError, leaves
 from rtmsd.recording.writers import Writers
 from rtmsd.state.journal import Journal
+from rtmsd.state.rows import StreamRow
 from rtmsd.streams.descriptors import raise_limit
 from rtmsd.streams.restart import Restarter
 from rtmsd.streams.supervisor import Supervisor
@@ -115,7 +118,7 @@ class Daemon:
 
     is_clean = True
     processes = 1
-    to_resume = None
+    to_resume: Callable[[], Awaitable[Sequence[StreamRow]]] | None = None
 
     def __init__(self, config_path: Path, config: Config, *, end_streams: bool) -> None:
         self._config = config
@@ -138,10 +141,14 @@ class Daemon:
             AlreadyRunningError: another daemon holds the state file, the recordings or the admin socket.
             RtmsdError: something could not be opened.
         """
-        async with Holdings.open(self._config) as self._holdings, trio.open_nursery() as nursery:
+        async with Holdings.open(self._config) as self._holdings, self.beside(), trio.open_nursery() as nursery:
             nursery.start_soon(self._handle_signals)
             await self._process.run(self._holdings, task_status=task_status)
             nursery.cancel_scope.cancel()
+
+    def beside(self) -> AbstractAsyncContextManager[None]:
+        """Open what is needed besides, for as long as the process runs."""
+        return nullcontext()
 
     def make_supervisor(
         self,
@@ -160,7 +167,12 @@ class Daemon:
                 self._holdings.look_after, supervisor.librarian, supervisor.deliveries, lambda: supervisor.config
             )
             nursery.start_soon(self._notify_service_manager, backend)
-            task_status.started(Doors(supervisor, partial(answer, backend), backend.metrics))
+            intake = await self.join(backend, nursery)
+            task_status.started(Doors(intake, partial(answer, backend), backend.metrics))
+
+    async def join(self, backend: Backend, nursery: trio.Nursery) -> Intake:
+        """Begin to work with other processes, in tasks of `nursery`. Returns who takes the webhooks."""
+        return backend.supervisor
 
     def serving(self, backend: Backend) -> None:
         log.info("webhook listening", address=", ".join(backend.listening["webhook"]), path=self._config.webhook.path)
@@ -171,6 +183,9 @@ class Daemon:
     def stopping(self, limit_s: float) -> None:
         self._notifier.stopping()
         self._notifier.extend_timeout(limit_s)
+
+    async def hand_over(self) -> None:
+        """Keep all streams for the next start."""
 
     async def _handle_signals(self) -> None:
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:

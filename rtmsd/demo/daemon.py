@@ -52,6 +52,11 @@ class Admin:
         answer = (await self._client.get(path, timeout=ANSWER_S)).raise_for_status()
         return answer.json()
 
+    async def post(self, path: str) -> Any:
+        """Have something done, and return the JSON answer; raises as `get`."""
+        answer = (await self._client.post(path, timeout=ANSWER_S)).raise_for_status()
+        return answer.json()
+
     async def lines(self, path: str) -> AsyncIterator[dict[str, Any]]:
         """Yield the objects of an NDJSON answer as they come. Close it; raises as `get`."""
         async with self._client.stream("GET", path, timeout=None) as answer:
@@ -71,7 +76,7 @@ class DaemonProcess:
     """`rtmsd run` with a configuration file; started, killed and started again.
 
     Args:
-        webhook: a listening socket that it inherits.
+        webhook: a listening socket that it inherits; None: it listens by itself.
         log_path: where its log goes.
         workers: how many processes of streams it has by its configuration; 1: it is one itself.
         environment: in addition to that of the demo.
@@ -82,18 +87,19 @@ class DaemonProcess:
         config: Path,
         log_path: Path,
         admin: Admin,
-        webhook: socket.socket,
+        webhook: socket.socket | None = None,
         *,
         workers: int = 1,
         environment: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self._log_path = log_path
         self._admin = admin
-        self._webhook = webhook
+        self._inherited = () if webhook is None else (webhook.fileno(),)
         self._workers = workers
         self._environment = {**os.environ, "PYTHONUNBUFFERED": "1", **environment}
         run = [sys.executable, "-m", "rtmsd", "run", "--config", str(config)]
-        self._command = [sys.executable, "-c", _PASS_SOCKET, str(webhook.fileno()), *run]
+        passing = [sys.executable, "-c", _PASS_SOCKET, *map(str, self._inherited)]
+        self._command = [*passing, *run] if self._inherited else run
         self._process: trio.Process | None = None
 
     @property
@@ -112,7 +118,7 @@ class DaemonProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                pass_fds=(self._webhook.fileno(),),
+                pass_fds=self._inherited,
                 start_new_session=True,  # Ctrl-C is for the demo, which stops the daemon itself
                 env=self._environment,
             )
@@ -134,10 +140,13 @@ class DaemonProcess:
         ready = [worker for worker in status.get("workers", ()) if worker.get("ready")]
         return status.get("ready") is True and (self._workers == 1 or len(ready) == self._workers)
 
+    def send_signal(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
+
     def reload(self) -> None:
         """Have it read its configuration again, as systemd would."""
-        assert self._process is not None
-        self._process.send_signal(signal.SIGHUP)
+        self.send_signal(signal.SIGHUP)
 
     async def kill(self) -> None:
         """kill -9: no close frame, no flush, no `finally`."""
@@ -152,7 +161,7 @@ class DaemonProcess:
             DaemonError: it does not stop in time.
         """
         assert self._process is not None
-        self._process.send_signal(signal.SIGTERM)
+        self.send_signal(signal.SIGTERM)
         with trio.move_on_after(START_S):
             return await self._process.wait()
         raise DaemonError(f"the daemon did not stop within {START_S:g} s, see {self._log_path}")

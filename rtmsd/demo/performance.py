@@ -212,16 +212,9 @@ async def open_cast(
         DaemonError: the daemon did not start.
     """
     with socket.create_server((HOST, 0), backlog=100) as webhook:
-        settings = attrs.evolve(
-            settings,
-            webhook_url=f"http://{HOST}:{webhook.getsockname()[1]}/webhook",
-            webhook_timeout_s=10,
-            tls=True,
-            speed=pace.speed,
-            timing=pace.timing,
-        )
+        settings = at_pace(settings, pace, f"http://{HOST}:{webhook.getsockname()[1]}/webhook")
         async with (
-            open_simulator(settings) as simulator,
+            open_simulator(attrs.evolve(settings, webhook_timeout_s=10)) as simulator,
             open_admin(stage.admin_socket) as admin,
             aclosing(
                 DaemonProcess(stage.config, stage.log, admin, webhook, workers=workers, environment=environment)
@@ -237,6 +230,11 @@ async def open_cast(
             )
             yield Cast(simulator, daemon, admin)
             nursery.cancel_scope.cancel()
+
+
+def at_pace(settings: SimulatorSettings, pace: Pace, *webhook_urls: str) -> SimulatorSettings:
+    """Return the settings of a simulator for a demo."""
+    return attrs.evolve(settings, webhook_url=webhook_urls, tls=True, speed=pace.speed, timing=pace.timing)
 
 
 @attrs.frozen

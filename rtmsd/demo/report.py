@@ -134,12 +134,13 @@ def _file_lines(report: SessionReport, evidence: Evidence) -> Iterator[Text]:
         first = evidence.directory / evidence.tracks[0].path
         command = _QUIET.get(player or "", player or "any audio player:")
         yield Text(f"  To play one:   {command} {shlex.quote(str(first))}")
-    yield from place_lines(report.stage)
+    yield from place_lines(report.stage, report.stage)
 
 
-def place_lines(stage: Stage) -> Iterator[Text]:
+def place_lines(stage: Stage, *daemons: Stage) -> Iterator[Text]:
     """Return where more is to be read, and how to remove it all."""
-    yield Text(f"  The daemon's log:   {stage.log}")
+    for daemon in daemons:
+        yield Text(f"  The daemon's log:   {daemon.log}")
     yield Text(f"  To remove all:   rm -r {shlex.quote(str(stage.directory))}")
 
 

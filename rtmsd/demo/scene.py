@@ -58,7 +58,8 @@ class Scene:
         age_s: the session's age in Zoom's seconds.
         act, acts: which part of the story is being played, and how many there are.
         stream: of the daemon's `GET /v1/streams/{id}`, empty while it does not answer.
-        workers, streams: where there are several: what each worker is doing, and of `GET /v1/streams` each stream.
+        processes, streams: where there are several: what each is doing, and of `GET /v1/streams` each stream.
+        noun: what one of the processes is called.
         daemon_is_up: whether its admin socket answers.
         on_line, on_said: called with each line as it comes.
     """
@@ -70,8 +71,9 @@ class Scene:
     said: deque[Said] = attrs.field(factory=lambda: deque(maxlen=TRANSCRIPT_LINES))
     lines: deque[Line] = attrs.field(factory=lambda: deque(maxlen=LOG_LINES))
     stream: dict[str, Any] = attrs.field(factory=dict)
-    workers: dict[str, str] = attrs.field(factory=dict)
+    processes: dict[str, str] = attrs.field(factory=dict)
     streams: dict[str, dict[str, Any]] = attrs.field(factory=dict)
+    noun: str = "worker"
     daemon_is_up: bool = False
     on_line: Callable[[Line], None] = lambda _line: None
     on_said: Callable[[Said], None] = lambda _said: None

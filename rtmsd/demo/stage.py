@@ -70,19 +70,29 @@ class Stage:
     def admin_socket(self) -> Path:
         return self.run / "admin.sock"
 
-    def write_config(self, zoom: SimulatorSettings, pace: Pace, sections: str = "") -> None:
+    def part(self, name: str) -> "Stage":
+        """Return the stage of one of several daemons, within this one."""
+        part = Stage(self.directory / name, self.run / name)
+        for directory in (part.directory, part.run):
+            directory.mkdir()
+        return part
+
+    def write_config(
+        self, zoom: SimulatorSettings, pace: Pace, sections: str = "", *, listen: str = f"{HOST}:0"
+    ) -> None:
         """Write the daemon's configuration: the differences from the defaults, and why.
 
         The secrets are valid for this simulator only; the file still has the mode that a real one should have.
 
         Args:
             sections: further ones, as TOML.
+            listen: for webhooks. By default the demo passes a socket in its place, as systemd does.
         """
         quoted = json.dumps  # a JSON string is a TOML string
         text = f"""\
 # Written by `rtmsd demo`.
 [webhook]
-listen = "{HOST}:0"                  # the demo passes a socket in its place, as systemd does
+listen = {quoted(listen)}
 
 [[app]]
 name = "demo"

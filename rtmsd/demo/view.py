@@ -90,12 +90,14 @@ class Screen:
         if latest is not None:
             head.append(latest.text, STYLES[latest.kind])
         layout = Layout()
-        if scene.workers:
+        if scene.processes:
             streams = Panel(self._streams(), title="streams", border_style="blue")
             layout.split_column(
                 Layout(head, size=HEAD),
                 Layout(streams, ratio=1),
-                Layout(Panel(self._workers(), title="workers", border_style="blue"), size=len(scene.workers) + 2),
+                Layout(
+                    Panel(self._processes(), title=f"{scene.noun}s", border_style="blue"), size=len(scene.processes) + 2
+                ),
                 Layout(Panel(_lines(list(scene.lines)[-room:]), title="what happens", border_style="blue"), ratio=1),
             )
             return layout
@@ -107,12 +109,12 @@ class Screen:
         )
         return layout
 
-    def _workers(self) -> Table:
+    def _processes(self) -> Table:
         table = Table.grid(padding=(0, 1))
         owners = [stream.get("worker") for stream in self._scene.streams.values() if stream.get("ended_ms") is None]
-        for worker, state in sorted(self._scene.workers.items()):
+        for name, state in sorted(self._scene.processes.items()):
             style = "green" if state.startswith("process") else "bold red"
-            table.add_row(f"worker {worker}", Text(state, style=style), f"{owners.count(worker)} streams")
+            table.add_row(f"{self._scene.noun} {name}", Text(state, style=style), f"{owners.count(name)} streams")
         return table
 
     def _streams(self) -> Table:
@@ -120,7 +122,7 @@ class Screen:
         for rtms_stream_id, stream in self._scene.streams.items():
             state = str(stream.get("state"))
             style = "green" if state == "active" else "dim" if state == "ended" else "yellow"
-            table.add_row(rtms_stream_id[:8], f"worker {stream.get('worker')}", Text(state, style=style))
+            table.add_row(rtms_stream_id[:8], f"{self._scene.noun} {stream.get('worker')}", Text(state, style=style))
         return table
 
     def _voices(self) -> Table:

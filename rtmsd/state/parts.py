@@ -38,15 +38,6 @@ class PartRow:
     is_pending: bool
 
 
-@attrs.frozen
-class KeptCommand:
-    """A webhook that is for another member, as JSON."""
-
-    number: int
-    rtms_stream_id: str
-    command: bytes
-
-
 def read(db: sqlite3.Connection, rtms_stream_id: str) -> tuple[PartRow | None, Known]:
     """Return whether a stream is this member's, and what the file knows of it."""
     rows = db.execute("SELECT token, nonce, is_pending FROM part WHERE rtms_stream_id = ?", (rtms_stream_id,))
@@ -124,15 +115,16 @@ def keep(db: sqlite3.Connection, rtms_stream_id: str, command: bytes) -> bool:
     return True
 
 
-def kept(db: sqlite3.Connection) -> list[KeptCommand]:
-    """Return the webhooks that are for other members, in the order in which they came."""
-    rows = db.execute("SELECT number, rtms_stream_id, command FROM kept_command WHERE NOT is_judged ORDER BY number")
-    return [KeptCommand(*row) for row in rows]
+def kept(db: sqlite3.Connection) -> list[bytes]:
+    """Return the webhooks that are for other members, as JSON, in the order in which they came."""
+    rows = db.execute("SELECT command FROM kept_command WHERE NOT is_judged ORDER BY number")
+    return [command for (command,) in rows]
 
 
-def forget_kept(db: sqlite3.Connection, number: int) -> None:
+def forget_kept(db: sqlite3.Connection, rtms_stream_id: str, command: bytes) -> None:
     """Forget a webhook that was handed on."""
-    db.execute("DELETE FROM kept_command WHERE number = ?", (number,))
+    same = (rtms_stream_id, command)
+    db.execute("DELETE FROM kept_command WHERE rtms_stream_id = ? AND command = ? AND NOT is_judged", same)
 
 
 # Revocations

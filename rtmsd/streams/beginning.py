@@ -35,15 +35,7 @@ class Beginning:
         """Yield what a stream that lives here already has not heard, as somebody else did."""
         row = self.row
         if row.event_ts > known.event_ts and row.server_urls:
-            yield StartStream(
-                product=row.product,
-                session=row.session,
-                rtms_stream_id=row.rtms_stream_id,
-                server_urls=row.server_urls,
-                app=row.app,
-                event_ts=row.event_ts,
-                details=row.details,
-            )
+            yield start_of(row, row.server_urls)
         if isinstance(self.begun_by, InterruptStream):
             yield self.begun_by
         if row.stop_reason is not None and known.stop_reason is None:
@@ -55,6 +47,19 @@ class Beginning:
                 event_ts=row.stopped_ms,
                 stop_reason=row.stop_reason,
             )
+
+
+def start_of(row: StreamRow, server_urls: str) -> StartStream:
+    """Return the latest start of a stream, as a webhook that says the same."""
+    return StartStream(
+        product=row.product,
+        session=row.session,
+        rtms_stream_id=row.rtms_stream_id,
+        server_urls=server_urls,
+        app=row.app,
+        event_ts=row.event_ts,
+        details=row.details,
+    )
 
 
 def row_of(command: StartStream | StopStream) -> StreamRow:

@@ -97,16 +97,13 @@ class Supervisor:
         roots = writers.directories
         wanted, gathered = self.deliveries.unfinished, partial(journal.transact, parts.gathered)
         self.librarian = Librarian(roots, lambda: self._streams, wanted=wanted, gathered=gathered, sharing=sharing)
-        self._restarter = restarter
-        self._on_let_go = on_let_go
-        self._redirect = redirect
-        self._on_event = on_event
+        self._restarter, self._on_event = restarter, on_event
+        self._on_let_go, self._redirect = on_let_go, redirect
         tenure = tenure or LocalTenure()
         self._runner = Runner(
             lambda: self.config, self.librarian, writers, self.diagnostics, tenure, on_event, on_recorder
         )
-        self._descriptors = Descriptors()
-        self._refusals_logged = Throttle(_LOG_REFUSALS_S)
+        self._descriptors, self._refusals_logged = Descriptors(), Throttle(_LOG_REFUSALS_S)
         self._streams: dict[str, ManagedStream] = {}
         self._nobody_left = trio.Event()
         self._unexplained: dict[str, StreamRow] = {}  # given up: why they ended, Zoom may still say
@@ -286,6 +283,8 @@ class Supervisor:
                 managed.submit(command)
 
     def _begin(self, beginning: Beginning) -> None:
+        if self._nursery.cancel_scope.cancel_called:  # it is in the journal, for the next start or another process
+            return
         managed = ManagedStream(beginning)
         self._streams[managed.row.rtms_stream_id] = managed
         self._unexplained.pop(managed.row.rtms_stream_id, None)
@@ -335,7 +334,8 @@ class Supervisor:
     def _explained(self, stop: StopStream) -> None:
         """Zoom says why a stream ended that was given up before. A host who stopped it wants no new one."""
         self.lost.explained(stop.rtms_stream_id, stop.stop_reason)
-        if (row := self._unexplained.pop(stop.rtms_stream_id, None)) is not None:
+        row = self._unexplained.pop(stop.rtms_stream_id, None)
+        if row is not None and not self._nursery.cancel_scope.cancel_called:
             self._nursery.start_soon(self._start_again, row, stop.stop_reason)
 
     async def _start_again(self, row: StreamRow, reason: int) -> None:
@@ -375,13 +375,14 @@ class Supervisor:
         return tally
 
     def suspend(self) -> None:
-        """Prepare all streams for the end of the process: they keep their slots at Zoom, to be resumed."""
+        """Leave all streams with their slots at Zoom, to be resumed by another process: `run` ends, and none begins."""
         for managed in self._streams.values():
             if managed.stream is not None and managed.end is None:
                 managed.stream.report(managed.stream.core.suspend)
+        self._nursery.cancel_scope.cancel()
 
     async def suspend_files(self) -> None:
-        """Bring the files of all streams to disk, after `run` was cancelled: for good where the end is known."""
+        """Bring the files of all streams to disk, after `run` has ended: for good where the end is known."""
         await self.lost.flush_if_possible()
         for managed in self._streams.values():
             managed.outcome = managed.end

@@ -196,6 +196,9 @@ class Worker:
         """Begin with no more streams of others. The parent tells the service manager."""
         self._leave()
 
+    async def hand_over(self) -> None:
+        """Keep all streams for the next start: the other workers stop as well."""
+
     def stop(self, *, end_streams: bool) -> None:
         self._post(Stop(end_streams))
 

@@ -31,6 +31,7 @@ from rtmsd.sinks.hub import LiveHub
 from rtmsd.streams.core.video.choice import Choice
 
 if TYPE_CHECKING:
+    from rtmsd.admin.cluster import ClusterBackend
     from rtmsd.sinks.base import LiveSink
 
 ODD_ID = "a/b+c=?%2F é"
@@ -79,6 +80,7 @@ class FakeBackend:
         self.calls: list[tuple[Any, ...]] = []
         self.taps = FakeRecorder()
         self.deliveries = FakeDeliveries()
+        self.cluster: ClusterBackend | None = None
         self.failure: Exception | None = None
 
     def status(self) -> dict[str, Any]:
@@ -220,6 +222,95 @@ async def test_control_is_for_root_and_the_daemons_own_user(
     assert [(line["event"], line["pid"], line["uid"]) for line in logged] == [("admin command", 77, 0)]
     assert await ask(backend, line, body, caller=OURSELVES) == (200, answered)
     assert backend.calls == [call, call]
+
+
+# A cluster
+
+
+class FakeCluster:
+    """The other members have the streams `far-1` and `far-2`."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[Any, ...]] = []
+
+    async def status(self) -> dict[str, Any]:
+        return {"node": "a", "wrong": []}
+
+    async def streams(self, *, include_ended: bool) -> dict[str, Any]:
+        return {"streams": [], "silent": {}, "all": include_ended}
+
+    async def drain(self, node: str) -> dict[str, Any]:
+        self.calls.append(("drain", node))
+        return {"nodes": [node]}
+
+    async def undrain(self, node: str) -> dict[str, Any]:
+        self.calls.append(("undrain", node))
+        return {"nodes": [node]}
+
+    async def move(self, prefix: str, node: str | None) -> dict[str, Any]:
+        self.calls.append(("move", prefix, node))
+        return {"node": node}
+
+    async def elsewhere(self, command: str, prefix: str) -> dict[str, Any]:
+        self.calls.append((command, resolve(prefix, ["far-1", "far-2"])))
+        return {"from": "b"}
+
+    async def doctor(self) -> Sequence[dict[str, Any]]:
+        return []
+
+
+CLUSTER_WRITES = [
+    ("/v1/cluster/nodes/b.2/drain", b"", ("drain", "b.2"), {"nodes": ["b.2"]}),
+    ("/v1/cluster/nodes/b/undrain", b"", ("undrain", "b"), {"nodes": ["b"]}),
+    ("/v1/cluster/streams/a%2Fb/move", b"", ("move", "a/b", None), {"node": None}),
+    ("/v1/cluster/streams/far/move", b'{"node": "b"}', ("move", "far", "b"), {"node": "b"}),
+]
+
+
+@pytest.mark.parametrize(("target", "body", "call", "answered"), CLUSTER_WRITES)
+async def test_members_are_controlled_with_the_same_right(
+    backend: FakeBackend, target: str, body: bytes, call: tuple[Any, ...], answered: object
+) -> None:
+    cluster = backend.cluster = FakeCluster()
+    status, refusal = await ask(backend, f"POST {target}", body, caller=STRANGER)
+    assert (status, refusal["code"], cluster.calls) == (403, "not_permitted", [])
+    assert await ask(backend, f"POST {target}", body) == (200, answered)
+    assert cluster.calls == [call]
+
+
+async def test_the_cluster_is_open_to_anybody_on_the_socket(backend: FakeBackend) -> None:
+    backend.cluster = FakeCluster()
+    assert await ask(backend, "GET /v1/cluster", caller=STRANGER) == (200, {"node": "a", "wrong": []})
+    status, answered = await ask(backend, "GET /v1/cluster/streams?all=1", caller=STRANGER)
+    assert (status, answered["all"]) == (200, True)
+
+
+@pytest.mark.parametrize("line", ["GET /v1/cluster", *(f"POST {target}" for target, *_ in CLUSTER_WRITES)])
+async def test_without_a_cluster_its_requests_say_so(backend: FakeBackend, line: str) -> None:
+    status, problem = await ask(backend, line)
+    assert (status, problem["code"]) == (409, "refused_in_state")
+    assert "[cluster]" in problem["detail"]
+
+
+@pytest.mark.parametrize("body", [b"[]", b'{"nod": "b"}', b'{"node": 1}', b'{"node": ["b"]}'])
+async def test_a_move_that_cannot_be_read_is_refused(backend: FakeBackend, body: bytes) -> None:
+    cluster = backend.cluster = FakeCluster()
+    status, problem = await ask(backend, "POST /v1/cluster/streams/far-1/move", body)
+    assert (status, problem["code"], cluster.calls) == (400, "bad_request", [])
+
+
+async def test_a_stream_that_is_not_here_is_looked_for_in_the_cluster(backend: FakeBackend) -> None:
+    cluster = backend.cluster = FakeCluster()
+    assert await ask(backend, "POST /v1/streams/far-1/stop") == (200, {"from": "b"})
+    assert await ask(backend, "GET /v1/streams/oth") == (200, {"rtms_stream_id": "other"})
+    status, problem = await ask(backend, "GET /v1/streams/stream")
+    assert (status, problem["code"]) == (409, "ambiguous")
+    status, problem = await ask(backend, "POST /v1/streams/far/reconnect")
+    assert (status, problem["candidates"]) == (409, ["far-1", "far-2"])
+    assert (await ask(backend, "GET /v1/streams/nobody/tap"))[0] == 404
+    assert (await ask(backend, "POST /v1/streams/far-1/stop", caller=STRANGER))[0] == 403
+    assert cluster.calls == [("stop", "far-1")]
+    assert backend.calls == []
 
 
 def test_every_command_that_is_not_a_get_demands_control() -> None:

@@ -20,5 +20,6 @@ def _run_jumping(test: Callable[[], Any], *, clock: trio.abc.Clock | None = None
 def pytest_collection_modifyitems(items: Iterable[pytest.Item]) -> None:
     """There time is never real: pytest-trio finds a clock only where the test itself asks for it."""
     for item in items:
-        if item.path in JUMPING and iscoroutinefunction(getattr(item, "obj", None)):
+        is_jumping = item.path in JUMPING or item.path.parent == HERE / "handover"
+        if is_jumping and iscoroutinefunction(getattr(item, "obj", None)):
             item.add_marker(pytest.mark.trio(run=_run_jumping))

@@ -13,9 +13,11 @@ import trio
 
 from rtmsd.cluster.engine import Away, Fenced
 from rtmsd.cluster.engines.memory import MemoryEngine, MemoryMember
+from rtmsd.cluster.handover.handover import Handover
+from rtmsd.cluster.handover.taker import Taker
 from rtmsd.cluster.members import Member, Members
 from rtmsd.cluster.ownership import Ownership
-from rtmsd.cluster.records import Log, Row
+from rtmsd.cluster.records import Log, Row, Why
 from rtmsd.cluster.router import HOOK, Router
 from rtmsd.cluster.rules import least_loaded
 from rtmsd.cluster.takeover import Takeover
@@ -113,6 +115,13 @@ class Life:
     is_connecting: bool = True
     scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
     lost: trio.Event = attrs.field(factory=trio.Event)
+    is_letting_go: bool = False
+    gone: trio.Event = attrs.field(factory=trio.Event)
+    waiting: list[StreamCommand] = attrs.field(factory=list)  # what came while it was let go
+
+    @property
+    def end(self) -> int | None:
+        return self.row.stop_reason
 
     def submit(self, command: StreamCommand, /) -> None:
         self.act(command)
@@ -131,6 +140,7 @@ class ModelLives:
         acted: commands that were carried out on a stream of ours.
         refuses: why new streams are refused.
         finish_s: what it takes to finish the files of a stream.
+        let_go_s: what it takes to let a stream go.
         broken: streams that cannot be begun, as of a bug.
     """
 
@@ -141,8 +151,10 @@ class ModelLives:
         self.refused: list[tuple[StartStream, str]] = []
         self.refuses: str | None = None
         self.finish_s = 0.1
+        self.let_go_s = 0.0
         self.broken: set[str] = set()
         self.ownership: Ownership
+        self.redirect: Callable[[StreamCommand], None]
         self._engine, self._zoom, self._nursery, self._apps = engine, zoom, nursery, apps
         self._journal = trio.Lock()
 
@@ -151,7 +163,7 @@ class ModelLives:
         return self.lives
 
     async def accept(self, command: StreamCommand) -> Verdict:
-        is_in_doubt = False
+        is_in_doubt, life = False, self.lives.get(command.rtms_stream_id)
         while True:
             try:
                 verdict = await self._record(command)
@@ -164,7 +176,9 @@ class ModelLives:
                 continue
             if is_in_doubt and verdict is Verdict.DUPLICATE:
                 verdict = Verdict.NEW
-            if verdict is Verdict.NEW:
+            if verdict is Verdict.NEW and life is not None and life.gone.is_set():
+                self.redirect(command)
+            elif verdict is Verdict.NEW:
                 self.act(command)
             return verdict
 
@@ -187,6 +201,8 @@ class ModelLives:
                 self.adopt(row_of(command), begun_by=command)
             case _ if life is None:
                 pass
+            case _ if life.is_letting_go:
+                life.waiting.append(command)
             case StopStream():
                 self._end(life, command.stop_reason)
             case StartStream():
@@ -204,8 +220,10 @@ class ModelLives:
     ) -> None:
         if row.rtms_stream_id in self.broken:
             raise ValueError("a bug")
-        assert row.rtms_stream_id not in self.lives, "one life for each stream"
         assert (begun_by is None) != (cause is None)
+        if row.rtms_stream_id in self.lives:
+            assert row.rtms_stream_id not in self.ownership.mine, "one life for each stream"
+            return  # it was resumed before anybody could say whose it is
         self.begun.append((row.rtms_stream_id, begun_by, cause))
         life = self.lives[row.rtms_stream_id] = Life(row, begun_by, cause, self.act)
         if row.stop_reason is None:
@@ -254,16 +272,24 @@ class ModelLives:
                 else:
                     await trio.sleep(RETRY_S)
 
-    async def let_go(self, rtms_stream_id: str, why: str) -> None:
+    async def let_go(self, rtms_stream_id: str, why: str, *, cause: GapCause = GapCause.DAEMON_RESTART) -> None:
         await trio.lowlevel.checkpoint()
-        if (life := self.lives.get(rtms_stream_id)) is not None and life.row.stop_reason is None:
-            self._drop(life)
-            self.ownership.let_go(rtms_stream_id)
+        if (life := self.lives.get(rtms_stream_id)) is None or life.end is not None:
+            return
+        if not life.is_letting_go:
+            life.is_letting_go = True
+            life.scope.cancel()
+            self._zoom.disconnect(life)
+            self._nursery.start_soon(self._leave, life)
+        await life.gone.wait()
 
-    def _drop(self, life: Life) -> None:
-        life.scope.cancel()
-        self._zoom.disconnect(life)
+    async def _leave(self, life: Life) -> None:
+        await trio.sleep(self.let_go_s)
         del self.lives[life.row.rtms_stream_id]
+        self.ownership.let_go(life.row.rtms_stream_id)
+        life.gone.set()
+        for command in life.waiting:
+            self.redirect(command)
 
     def _end(self, life: Life, reason: int) -> None:
         life.row = attrs.evolve(life.row, stop_reason=reason)
@@ -310,7 +336,9 @@ class Mate:
     ownership: Ownership
     router: Router
     takeover: Takeover
-    scope: trio.CancelScope
+    handover: Handover
+    taker: Taker
+    nursery: trio.Nursery
 
     @property
     def streams(self) -> set[str]:
@@ -326,6 +354,7 @@ class Crew:
 
     Attributes:
         capacity: of each member.
+        let_go_s: what it takes each member to let a stream go.
         draining: nodes that take no streams.
         is_dead: whether a member is believed to be dead where nobody listens.
     """
@@ -336,6 +365,7 @@ class Crew:
         self.mates: dict[str, Mate] = {}
         self.apps = frozenset({"main", "other"})
         self.capacity = 1000
+        self.let_go_s = 0.0
         self.draining: set[str] = set()
         self.is_dead: bool = True
         self._nursery, self._patience_s = nursery, patience_s
@@ -358,7 +388,7 @@ class Crew:
                 member,
                 lives,
                 apps=lambda: self.apps,
-                cause=lambda why: GapCause.DAEMON_RESTART,
+                cause=_cause,
                 patience_s=self._patience_s,
                 clock_ms=lambda: T0_MS,
             )
@@ -373,6 +403,7 @@ class Crew:
                 is_dead=self._is_dead,
             )
             takeover = Takeover(members, member, ownership, lives, in_order=_as_they_come)
+            lives.redirect, lives.let_go_s = router.redirect, self.let_go_s
             mate = Mate(
                 node=node,
                 incarnation=incarnation,
@@ -381,7 +412,9 @@ class Crew:
                 ownership=ownership,
                 router=router,
                 takeover=takeover,
-                scope=nursery.cancel_scope,
+                handover=Handover(members, member, ownership, lives),
+                taker=Taker(members, member, ownership, lives, apps=lambda: self.apps),
+                nursery=nursery,
             )
             self.mates[node] = mate
             self.tell()
@@ -395,6 +428,13 @@ class Crew:
     async def _is_dead(self, member: Member) -> bool:
         await trio.lowlevel.checkpoint()
         return self.is_dead
+
+    def drain(self, node: str, *, on: bool = True) -> None:
+        """Have a member take no streams, or take them again. All hear of it."""
+        (self.draining.add if on else self.draining.discard)(node)
+        if node in self.mates:
+            self.mates[node].lives.refuses = "draining" if on else None
+        self.tell()
 
     def tell(self) -> None:
         """Give all the table, as the parent does."""
@@ -414,7 +454,7 @@ class Crew:
     async def kill(self, node: str, *, unnoticed_s: float = 0.0) -> None:
         """End a member at once. The others hear of it after a while."""
         mate = self.mates.pop(node)
-        mate.scope.cancel()
+        mate.nursery.cancel_scope.cancel()
         await trio.testing.wait_all_tasks_blocked()
         if unnoticed_s:
             await trio.sleep(unnoticed_s)
@@ -429,6 +469,10 @@ class Crew:
         """Return the owner's node in the engine, and whether the stream is unfinished."""
         held = self.engine.tables.read(rtms_stream_id)
         return None if held.own is None else held.own.node, held.is_unfinished
+
+
+def _cause(why: Why) -> GapCause:
+    return GapCause.NODE_TAKEOVER if why is Why.HANDED_OVER else GapCause.DAEMON_RESTART
 
 
 async def _keep(command: StreamCommand) -> Verdict:

@@ -1,5 +1,6 @@
 """Any course of webhooks, deaths and outages among members: one owner for each stream, and none without, once calm."""
 
+import contextlib
 from typing import Final, Literal, TypeAlias
 
 import attrs
@@ -9,14 +10,16 @@ from hypothesis import strategies as st
 from trio.testing import MockClock
 
 from rtmsd.cluster.engines.memory import Fault
+from rtmsd.cluster.handover.passages import NotMoved
 from rtmsd.commands import StartStream, StreamCommand, Verdict
 from rtmsd.errors import RtmsdError
 from rtmsd.state.rows import Known
 from rtmsd.state.verdicts import close, judge
-from tests.cluster.crew import T0_MS, Crew, a_crew, interrupt, start, stop
+from tests.cluster.crew import T0_MS, Crew, Mate, a_crew, interrupt, start, stop
 
 NODES: Final = ("1", "2", "3")
 CALM_S: Final = 120.0
+DRAIN_S: Final = 20.0
 
 
 @attrs.frozen
@@ -55,8 +58,16 @@ class Cut:
 
 @attrs.frozen
 class Drain:
+    """A member takes no streams, and hands over what it has; or it takes them again."""
+
     node: str
     on: bool
+
+
+@attrs.frozen
+class Move:
+    rtms_stream_id: str
+    to: str | None
 
 
 @attrs.frozen
@@ -64,7 +75,7 @@ class Wait:
     for_s: float
 
 
-Step: TypeAlias = Post | Kill | Break | Heal | Cut | Drain | Wait
+Step: TypeAlias = Post | Kill | Break | Heal | Cut | Drain | Move | Wait
 
 _names = st.sampled_from(["s", "t", "u"])
 _nodes = st.sampled_from(NODES)
@@ -87,6 +98,7 @@ _any_step = st.one_of(
     st.builds(Heal, st.one_of(_nodes, st.none())),
     st.builds(Cut, _names),
     st.builds(Drain, _nodes, st.booleans()),
+    st.builds(Move, _names, st.one_of(_nodes, st.none())),
 )
 
 
@@ -116,8 +128,13 @@ class Course:
                 if (life := crew.zoom.slots.get(step.rtms_stream_id)) is not None:
                     life.cut()
             case Drain():
-                (crew.draining.add if step.on else crew.draining.discard)(step.node)
-                crew.tell()
+                crew.drain(step.node, on=step.on)
+                if step.on and (mate := crew.mates.get(step.node)) is not None:
+                    mate.nursery.start_soon(mate.handover.drain, DRAIN_S)
+            case Move():
+                for mate in crew.mates.values():
+                    if step.rtms_stream_id in mate.streams:
+                        mate.nursery.start_soon(_move, mate, step)
             case Wait():
                 await trio.sleep(step.for_s)
 
@@ -134,8 +151,8 @@ class Course:
         self.crew.engine.recover()
         for node in NODES:
             self.crew.engine.recover(node)
-        self.crew.draining.clear()
-        self.crew.tell()
+        for node in NODES:
+            self.crew.drain(node, on=False)
         await trio.sleep(CALM_S)
 
     def check_calm(self) -> None:
@@ -159,12 +176,25 @@ class Course:
                 assert known.row.event_ts >= command.event_ts
 
 
+async def _move(mate: Mate, move: Move) -> None:
+    with contextlib.suppress(NotMoved):
+        await mate.handover.move(move.rtms_stream_id, move.to)
+
+
 @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
-@given(steps=st.lists(_any_step, max_size=14), mode=st.sampled_from(["refuse", "evict"]))
-def test_any_course_ends_with_one_owner_for_each_stream(steps: list[Step], mode: Literal["refuse", "evict"]) -> None:
+@given(
+    steps=st.lists(_any_step, max_size=14),
+    mode=st.sampled_from(["refuse", "evict"]),
+    let_go_s=st.sampled_from([0.0, 0.8]),
+)
+def test_any_course_ends_with_one_owner_for_each_stream(
+    steps: list[Step], mode: Literal["refuse", "evict"], let_go_s: float
+) -> None:
     async def play() -> None:
         async with a_crew(*NODES) as crew:
-            crew.zoom.mode = mode
+            crew.zoom.mode, crew.let_go_s = mode, let_go_s
+            for mate in crew.mates.values():
+                mate.lives.let_go_s = let_go_s
             course = Course(crew)
             for step in steps:
                 await course.play(step)

@@ -13,6 +13,9 @@ webhook_secret = {{ value = "webhook-{name}" }}
 """
 """A section for an app with a name."""
 
+SEED = "SUAAAAICAMCAKBQHBAEQUCYMBUHA6EARCIJRIFIWC4MBSGQ3DQOR4H776Y"
+"""Of a user's nkey."""
+
 
 def load_text(directory: Path, text: str) -> Config:
     """Load a configuration that nobody else may read, so that there is nothing to warn of."""

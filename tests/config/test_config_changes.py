@@ -9,6 +9,7 @@ from rtmsd.config import (
     AdminConfig,
     AppConfig,
     Change,
+    ClusterConfig,
     Config,
     LogConfig,
     MediaConfig,
@@ -88,10 +89,27 @@ def test_apps_go_by_name() -> None:
 
 def test_restart_bound_keys() -> None:
     recording = ("recording.directory", "recording.sync_interval_s", "recording.buffer_bytes")
-    assert ("webhook.", *recording, "state.", "admin.", "daemon.") == NEEDS_RESTART
+    assert ("webhook.", *recording, "state.", "admin.", "daemon.", "cluster") == NEEDS_RESTART
 
 
 def test_secrets_are_masked() -> None:
     assert secrets_of(CONFIG) == {"client-secret", "hook-1", "hook-2"}
     shown = repr(CONFIG) + json.dumps(as_masked_dict(CONFIG)) + repr(describe_changes(CONFIG, Config()))
     assert not any(secret in shown for secret in secrets_of(CONFIG))
+
+
+def test_the_clusters_secrets_are_masked_where_there_are_any() -> None:
+    config = attrs.evolve(CONFIG, cluster=ClusterConfig(user="a", password="open-sesame"))
+    assert secrets_of(config) - secrets_of(CONFIG) == {"open-sesame"}
+    assert "open-sesame" not in repr(config)
+    masked = as_masked_dict(config)["cluster"]
+    assert (masked["password"], masked["nkey"]) == ("***", "")
+
+
+def test_a_section_that_comes_or_goes_waits_for_a_restart() -> None:
+    new = attrs.evolve(CONFIG, cluster=ClusterConfig(servers=("tls://n1",)))
+    for before, after in ((CONFIG, new), (new, CONFIG)):
+        changes = describe_changes(before, after)
+        assert {change.path for change in changes} >= {"cluster.servers", "cluster.beat_s"}
+        assert all(change.needs_restart for change in changes)
+        assert until_restart(before, after) == before

@@ -7,12 +7,12 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rtmsd.config import Config, as_masked_dict
+from rtmsd.config import ClusterConfig, Config, as_masked_dict
 from rtmsd.config.checks import check
 from rtmsd.config.reading import Reader
 
 SECRET = "never-to-be-seen"
-SECTIONS = as_masked_dict(Config())
+SECTIONS = as_masked_dict(Config(cluster=ClusterConfig()))
 KEYS = sorted({*SECTIONS, *(key for section in SECTIONS.values() if isinstance(section, dict) for key in section)})
 DEFAULTS = [value for section in SECTIONS.values() if isinstance(section, dict) for value in section.values()]
 

@@ -74,6 +74,7 @@ def test_what_the_file_says_is_what_the_classes_hold(tmp_path: Path) -> None:
         ("[stream]\ndrain_s = 1", "stream", "did you mean streams?"),
         ("[media]\nsample_rate_hz = 16000", "media.sample_rate_hz", "belongs in section media.audio"),
         ("[streams]\nbuffer_bytes = 1", "streams.buffer_bytes", "belongs in section recording"),
+        ("[media]\nfps = 1", "media.fps", "belongs in section media.video or media.share"),
         ("[log]\nxyzzy = 1", "log.xyzzy", "section log takes level, format"),
         ('[log]\n"a\\nb.c" = 1', "log.'a\\nb.c'", "unknown key"),
         # the wrong kind of value

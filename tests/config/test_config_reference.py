@@ -8,19 +8,21 @@ from typing import Any
 
 import pytest
 
-from rtmsd.config import Config, as_masked_dict, load
+from rtmsd.config import ClusterConfig, Config, as_masked_dict, load
 from rtmsd.errors import ConfigError
+from tests.config.files import SEED
 
 REFERENCE = Path(__file__).parents[2] / "config.toml"
 SECRETS = {"/etc/rtmsd/client_secret": "client_secret", "/etc/rtmsd/webhook_secret": "webhook_secret"}
+ALL_SECRETS = SECRETS | {f"/etc/rtmsd/{name}": name for name in ("api_secret", "nats_password", "nats_nkey")}
 
 
 def with_secrets_in(directory: Path, text: str) -> Path:
     """Copy the reference as a user would: the secrets in files of their own, and the API's section taken in."""
-    for there, here in {**SECRETS, "/etc/rtmsd/api_secret": "api_secret"}.items():
+    for there, here in ALL_SECRETS.items():
         secret = directory / here
         secret.touch(0o600)
-        secret.write_text(f"{here}-of-main\n")
+        secret.write_text(f"{SEED if here == 'nats_nkey' else f'{here}-of-main'}\n")
         text = text.replace(there, str(secret))
     for key in ("client_id", "key"):
         text = text.replace(f'{key} = "..."', f'{key} = "of-main"')
@@ -43,11 +45,14 @@ def test_the_reference_is_the_defaults(tmp_path: Path) -> None:
 
 def test_the_reference_names_every_key(tmp_path: Path) -> None:
     text = uncommented(REFERENCE.read_text(encoding="utf-8"))
-    config = load(with_secrets_in(tmp_path, text))
+    one_kind = text.replace("\npassword =", "\n#password =")  # the file names both kinds of credentials
+    config = load(with_secrets_in(tmp_path, one_kind))
     assert list(_paths(tomllib.loads(text))) == list(_paths(as_masked_dict(config)))
     api = config.apps[0].api
     assert api is not None
     assert api.secret == "api_secret-of-main"
+    assert config.cluster is not None
+    assert config.cluster == ClusterConfig(servers=config.cluster.servers, nkey=SEED)
 
 
 def _paths(table: Mapping[str, Any], prefix: str = "") -> list[str]:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from rtmsd.config.rules import Mistake
-from rtmsd.config.secret import MAX_BYTES, FoundSecret, find_secret
+from rtmsd.config.rules.secret import MAX_BYTES, FoundSecret, find_secret
+from rtmsd.config.rules.values import Mistake
 
 SECRET = "kZ8-very-secret-indeed"
 

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
@@ -24,6 +24,9 @@ from rtmsd.ctl.main import main
 from rtmsd.errors import ConfigError
 from rtmsd.sinks.hub import LiveHub
 from rtmsd.streams.core.video.choice import Choice
+
+if TYPE_CHECKING:
+    from rtmsd.admin.cluster import ClusterBackend
 
 # Python itself may be where only root can read it, so everything is imported before.
 AS_NOBODY = """
@@ -46,6 +49,7 @@ class Backend:
 
     def __init__(self) -> None:
         self.events = LiveHub()
+        self.cluster: ClusterBackend | None = None
         self.draining = False
 
     def ids(self) -> list[str]:

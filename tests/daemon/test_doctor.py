@@ -39,7 +39,7 @@ def test_good_findings_have_no_hint() -> None:
         free_bytes={"/r": 10 * 2**30},
         accepted_s=NOW_S - 4,
     )
-    findings = findings_json(healthy)
+    findings = findings_json(examine(healthy))
     assert findings == json.loads(json.dumps(findings))
     assert all(finding["ok"] is True and finding["hint"] == finding["mend"] == "" for finding in findings)
 

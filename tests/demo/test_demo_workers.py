@@ -4,195 +4,24 @@ import signal
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import cast
 
-import attrs
 import pytest
-from rich.console import Console
 
 from rtmsd import demo
 from rtmsd.cli import build_parser
-from rtmsd.demo.checks import Check
-from rtmsd.demo.evidence import Evidence
-from rtmsd.demo.scene import Kind, Scene
-from rtmsd.demo.speakers import speakers
-from rtmsd.demo.stage import FAST
-from rtmsd.demo.story import Played
-from rtmsd.demo.view import Screen
-from rtmsd.demo.workers.checks import checks_of, folded, percentile
-from rtmsd.demo.workers.incidents import Cost, Incident, Limits, Stream, cost_of, flows_again_ms
-from rtmsd.demo.workers.processes import crashes, read_log
-from rtmsd.demo.workers.watch import take
-from rtmsd.simulator import Fate, Record, SimSession
-from rtmsd.simulator.model.record import ConnectionSpan
-from tests.demo.test_demo_checks import ANA, PERFECT, T0, evidence_of, record_of, said
 from tests.demo.test_demo_run import LIMIT_S, start
-
-AUDIO, TRANSCRIPT, BOTH = 1, 8, 9
-
-
-def span(media_type: int, opened_ms: int, flows_ms: int | None) -> ConnectionSpan:
-    kind = "media" if media_type else "signaling"
-    return ConnectionSpan(connection=1, kind=kind, media_type=media_type, opened_ms=opened_ms, flows_ms=flows_ms)
-
-
-@attrs.define
-class Session:
-    """The part of a `SimSession` that is read."""
-
-    record: Record
-    rtms_stream_id: str = "s"
-
-
-def stream_of(record: Record, evidence: Evidence, ended_ms: int = T0 + 20_000) -> Stream:
-    played = Played(cast("SimSession", Session(record)), connected_ms=T0, ended_ms=ended_ms)
-    return Stream("stream 1", played, evidence, speakers(record, evidence, lambda _: "Ana"))
-
-
-# Costs
-
-
-def test_media_flow_again_when_the_last_does() -> None:
-    record = Record(connections=[span(BOTH, T0, T0 + 100), span(0, T0 + 5000, None), span(AUDIO, T0 + 5100, T0 + 5200)])
-    assert flows_again_ms(record, T0) == T0 + 100
-    assert flows_again_ms(record, T0 + 1) is None
-    record.connections.append(span(TRANSCRIPT, T0 + 5100, T0 + 5300))
-    assert flows_again_ms(record, T0 + 1) == T0 + 5300
-
-
-def test_a_cost_is_counted_from_the_death_until_the_next_incident() -> None:
-    record = record_of([Fate.SENT] * 20)
-    record.connections += [span(BOTH, T0, T0), span(0, T0 + 1200, None), span(BOTH, T0 + 1300, T0 + 1500)]
-    record.transcripts += [said("kept", T0 + 100), said("lost", T0 + 1100)]
-    without = bytearray(PERFECT)
-    without[9 * 3200 : 11 * 3200] = bytes(2 * 3200)
-    evidence = evidence_of(bytes(without))
-    kept = record.transcripts[0].content
-    evidence.transcripts.append(
-        {"user_id": ANA, "start_ms": kept["start_time"], "end_ms": kept["end_time"], "text": "kept"}
-    )
-    evidence.events.append({"kind": "stream_state", "at_ms": T0 + 1250, "epoch": 2})
-    incidents = [
-        Incident(name="killed", from_ms=T0 + 1000, dead_ms=T0 + 1050, hit=frozenset({"s"})),
-        Incident(name="reload", from_ms=T0 + 10_000),
-    ]
-    stream = stream_of(record, evidence)
-    killed = cost_of(0, incidents, stream)
-    assert killed == Cost(claimed_ms=(200,), media_ms=450, audio_ms=200, transcripts=1, opened=2)
-    assert not killed.is_nothing
-    assert cost_of(1, incidents, stream).is_nothing
-
-
-# Checks
-
-GOOD = Cost(claimed_ms=(100,), media_ms=900, audio_ms=400, transcripts=1, opened=2)
-NOTHING = Cost(claimed_ms=(), media_ms=None, audio_ms=0, transcripts=0, opened=0)
-HANG = Incident(
-    name="hang",
-    from_ms=T0,
-    dead_ms=T0 + 3000,
-    over_ms=T0 + 4000,
-    hit=frozenset({"a"}),
-    limits=Limits(dead_s=4, media_s=1, audio_s=0.5),
-)
-KILL = attrs.evolve(HANG, dead_ms=T0, limits=Limits(media_s=1, audio_s=0.5))
-
-
-def failed(checks: Sequence[Check]) -> list[str]:
-    return [check.name for check in checks if not check.holds]
-
-
-@pytest.mark.parametrize("incident", [KILL, HANG])
-def test_what_stays_within_its_limits_holds(incident: Incident) -> None:
-    checks = [*checks_of(incident, {"a": GOOD, "b": NOTHING})]
-    assert len(checks) == 4 + (incident is HANG)
-    assert failed(checks) == []
-
-
-@pytest.mark.parametrize(
-    ("incident", "hit", "other", "about"),
-    [
-        (KILL, attrs.evolve(GOOD, claimed_ms=()), NOTHING, "taken over once"),
-        (KILL, attrs.evolve(GOOD, claimed_ms=(1, 2)), NOTHING, "taken over once"),
-        (KILL, attrs.evolve(GOOD, media_ms=1001), NOTHING, "media flow again"),
-        (KILL, attrs.evolve(GOOD, media_ms=None), NOTHING, "media flow again"),
-        (KILL, attrs.evolve(GOOD, audio_ms=600), NOTHING, "audio is lost"),
-        (HANG, attrs.evolve(GOOD, audio_ms=3600), NOTHING, "audio is lost"),
-        (attrs.evolve(HANG, dead_ms=T0 + 4100), GOOD, NOTHING, "it is killed"),
-        (KILL, GOOD, attrs.evolve(NOTHING, audio_ms=100), "other streams lose nothing"),
-        (KILL, GOOD, attrs.evolve(NOTHING, opened=1), "other streams lose nothing"),
-        (KILL, GOOD, attrs.evolve(NOTHING, transcripts=1), "other streams lose nothing"),
-    ],
-)
-def test_each_limit_can_be_passed(incident: Incident, hit: Cost, other: Cost, about: str) -> None:
-    [name] = failed([*checks_of(incident, {"a": hit, "b": other})])
-    assert about in name
-
-
-def test_a_stream_that_was_hit_and_cannot_be_found_is_no_success() -> None:
-    assert failed([*checks_of(KILL, {"b": NOTHING})])
-
-
-def test_checks_of_streams_are_folded_into_one_each() -> None:
-    good, bad = Check("x", holds=True, detail="fine"), Check("x", holds=False, detail="2 lost")
-    assert [*folded({"one": [good], "two": [good]})] == [Check("x", holds=True, detail="2 streams")]
-    assert [*folded({"one": [good], "two": [bad]})] == [Check("x", holds=False, detail="two: 2 lost")]
-
-
-def test_a_percentile_is_one_of_the_values() -> None:
-    assert percentile([], 0.99) is None
-    assert percentile([3, 1, 2], 0.5) == 2
-    assert percentile(range(1, 201), 0.99) == 198
-
-
-def test_a_log_has_times_and_crashes(tmp_path: Path) -> None:
-    log = tmp_path / "daemon.log"
-    log.write_text(
-        '{"timestamp": "2026-01-01T00:00:01.5Z", "event": "ready"}\n'
-        '{"timestamp": "2026-01-01T00:00:02Z", "event": "oh", "exception": "Traceback"}\n'
-        "Fatal Python error\n"
-        '{"cut'
-    )
-    lines = [*read_log(log)]
-    assert [line.event for line in lines] == ["ready", "oh", "Fatal Python error"]
-    assert lines[0].at_ms % 60_000 == 1500
-    assert [line.event for line in crashes(lines)] == ["oh", "Fatal Python error"]
-
-
-# The view
-
-
-def test_the_screen_shows_workers_and_their_streams() -> None:
-    scene = Scene(daemon_is_up=True)
-    ready = {"worker": "1", "pid": 11, "ready": True}
-    silent = {"worker": "2", "pid": None, "silent": "no answer"}
-    streams = [{"rtms_stream_id": "abcdefghij", "worker": "2", "state": "active", "ended_ms": None}]
-    take(scene, {"workers": [ready, {"worker": "2", "pid": 12, "ready": True}]}, streams)
-    take(scene, {"workers": [ready, silent]}, [{**streams[0], "worker": "1", "state": "recovering"}])
-    assert [(line.kind, line.text) for line in scene.lines] == [
-        (Kind.DAEMON, "worker 2 is silent"),
-        (Kind.DAEMON, "stream abcdefgh is at worker 1"),
-    ]
-    console = Console(width=100, height=30)
-    with console.capture() as captured:
-        console.print(Screen(scene, FAST).draw(3.0, 30))
-    for part in ("abcdefgh", "recovering", "process 11", "silent", "1 streams", "worker 2 is silent"):
-        assert part in captured.get()
-
-
-# Whole runs
 
 
 def test_all_that_is_no_matter_of_speed_holds(tmp_path: Path) -> None:
-    """Bounds in seconds hold on an idle machine only, which this one need not be."""
+    """Bounds in seconds, of what takes time and of what is lost meanwhile, hold on an idle machine only."""
     kept = tmp_path / "kept"
     process = start("--workers", "--keep", str(kept), tmp_path=tmp_path)
     output, _ = process.communicate(timeout=4 * LIMIT_S)
-    failures = [line for line in output.splitlines() if line.startswith("  FAILED") and " within " not in line]
-    assert not failures, output
-    assert process.returncode == int("  FAILED" in output), output
+    failed = [line for line in output.splitlines() if line.startswith("  FAILED")]
+    assert not [line for line in failed if " within " not in line and " more than " not in line], output
+    assert process.returncode == bool(failed), output
     assert (
         Counter(line.split()[0] for line in output.splitlines() if line.startswith(("  ok ", "  FAILED"))).total() > 30
     )

@@ -285,13 +285,18 @@ def is_in_time(session: SimSession) -> bool:
     return session.now_ms - newest_ms < IN_TIME_MS
 
 
-async def end_all(daemon: Daemon, sessions: Sequence[SimSession]) -> list[Reckoning]:
-    """End all sessions, wait until their files are finished, and count each one."""
+async def stop_all(sessions: Sequence[SimSession]) -> None:
+    """End all sessions, once nothing is left in Zoom's buffer."""
     for session in sessions:
         await until(partial(is_in_time, session))
     async with trio.open_nursery() as nursery:
         for session in sessions:
             nursery.start_soon(session.stop)
+
+
+async def end_all(daemon: Daemon, sessions: Sequence[SimSession]) -> list[Reckoning]:
+    """End all sessions, wait until their files are finished, and count each one."""
+    await stop_all(sessions)
     await daemon.until_all_ended()
     assert not daemon.complaints()
     return [reckon(daemon.recordings, session) for session in sessions]

@@ -370,7 +370,8 @@ async def test_rtmsctl_joins_parts_without_a_daemon(cluster: Cluster, capsys: py
     assert main([*ask, joined]) == Exit.FAILED
     assert "is there already" in capsys.readouterr().err
     assert main(["recordings", "gather", "x", *ask[3:], joined]) == Exit.NO_SUCH_STREAM
-    assert main(["--json", *ask, str(cluster.root / "again")]) == Exit.OK
+    each = [*ask[:5], "--from", *ask[5:]]
+    assert main(["--json", *each, str(cluster.root / "again")]) == Exit.OK
     found = json.loads(capsys.readouterr().out)
     assert (len(found["parts"]), found["gaps"], found["missing_ms"]) == (2, 1, {"node_takeover": 200})
     assert main([*ask[:4], str(cluster.root / "none"), "--to", joined]) == Exit.FAILED

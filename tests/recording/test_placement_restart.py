@@ -78,6 +78,24 @@ def test_a_kill_at_any_byte(data: st.DataObject) -> None:
     assert track.cut_bytes == 0
 
 
+@pytest.mark.parametrize("begins_ms", [0, 20, 40, 60])
+def test_silence_behind_the_end_is_new_and_pulls_nothing_ahead(begins_ms: int) -> None:
+    """Who is killed in silence has it in the file already: what comes looks like what came."""
+    track, silence = new_track(b""), bytes(20 * PCM.bytes_per_ms)
+    sounds = [packet(1, 20), *[silence] * 10]
+    for number, sound in enumerate(sounds):
+        track.place(START_MS + 20 * number, sound)
+    on_disk = image(track)
+
+    track = new_track(on_disk)
+    at_ms = START_MS + 20 * len(sounds)
+    assert track.place(at_ms - 20, silence) is Placement.REPEAT
+    for later_ms in range(0, begins_ms, 20):
+        assert track.place(at_ms + later_ms, silence) is Placement.KEPT
+    assert track.place(at_ms + begins_ms, packet(2, 20)) is Placement.KEPT
+    assert track.end_ms == at_ms + begins_ms + 20
+
+
 # With files
 
 

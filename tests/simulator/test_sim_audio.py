@@ -142,6 +142,7 @@ def test_a_log_returns_what_arrived_and_when() -> None:
 
 def test_a_log_separates_the_packets_of_its_sources() -> None:
     log = AudioLog(7)
+    assert [*log] == []
     first, second = Marked(l16(), 7), Marked(l16(send_rate_ms=100), 7)
     log.add(0, 1000, Fate.SENT, 1, first)
     log.add(1, 1020, Fate.SENT, 1, first)

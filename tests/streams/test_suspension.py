@@ -7,9 +7,12 @@ from pathlib import Path
 import pytest
 import trio
 
+from rtmsd.commands import Verdict
+from rtmsd.protocol.causes import GapCause
 from tests.streams.harness import STREAM, Bench, HastyDisk, open_bench
 from tests.streams.zoom import HOST, SILENT, T0
 
+GONE = 2
 PHASES = ["streaming", "paused", "recovering media", "recovering signaling", "connecting"]
 
 
@@ -71,6 +74,36 @@ async def test_the_next_daemon_takes_it_up(tmp_path: Path, monkeypatch: pytest.M
         await bench.until_gone()
         causes = {(gap["media"], gap["cause"]) for gap in bench.manifest()["gaps"]}
         assert ("audio", "daemon_restart") in causes or phase.startswith("recovering")
+
+
+async def test_what_begins_while_the_process_ends_is_left_to_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other processes, and what was claimed in the last instant, do not wait for the files to be written."""
+    async with open_bench(tmp_path, monkeypatch) as bench:
+        bench.supervisor.suspend()
+        assert await bench.start("at once") is Verdict.NEW
+        await trio.sleep(1)
+        assert await bench.start() is Verdict.NEW
+        [*rows] = await bench.journal.unfinished()
+        for row in rows:
+            bench.supervisor.adopt(row, cause=GapCause.DAEMON_RESTART)
+        assert not bench.supervisor.streams
+    async with open_bench(tmp_path, monkeypatch) as bench:
+        await bench.until_up(rtms_stream_id="at once")
+        await bench.until_up()
+
+
+async def test_no_stream_is_started_again_while_the_process_ends(bench: Bench) -> None:
+    await bench.up()
+    bench.zoom.always["signaling"] = GONE
+    await bench.zoom.last("signaling").cut()
+    await bench.until_gone()
+    bench.supervisor.suspend()
+    await trio.sleep(1)
+    assert await bench.stop(19) is Verdict.LATE
+    await trio.sleep(1)
+    assert bench.restarter.considered == []
 
 
 async def test_what_is_not_written_in_time_is_logged_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ import attrs
 import structlog
 import trio
 
+from rtmsd.admin.cluster import elsewhere
 from rtmsd.admin.commands import AdminBackend, Command, Spread
 from rtmsd.admin.fleet import findings, samples, status, streams
 from rtmsd.admin.fleet.events import follow_all
@@ -174,7 +175,10 @@ class Fleet:
         if "recording" in params:
             owner = await self._writer_of(params["recording"])
             return await self._ask_owner(owner, command, caller, request)
-        owner, rtms_stream_id = await self._find(params["rtms_stream_id"], command)
+        try:
+            owner, rtms_stream_id = await self._find(params["rtms_stream_id"], command)
+        except AdminError as refusal:
+            return await elsewhere(refusal, self.local.backend, command.name, params["rtms_stream_id"])
         path = command.path.format(rtms_stream_id=quote(rtms_stream_id, safe=""))
         _, mark, query = request.target.partition("?")
         reply = await self._ask_owner(owner, command, caller, attrs.evolve(request, target=f"{path}{mark}{query}"))

@@ -50,6 +50,20 @@ RULES: Final[Mapping[str, Rule]] = {
     "rtmsd_unsynced_seconds": Rule.MOST,
     "rtmsd_disk_free_bytes": Rule.LEAST,
     "rtmsd_directory_free_bytes": Rule.LEAST,
+    "rtmsd_cluster_members": Rule.MOST,  # each counts all
+    "rtmsd_cluster_owned_streams": Rule.SUM,
+    "rtmsd_cluster_unclaimed_streams": Rule.SUM,
+    "rtmsd_cluster_slot_held_streams": Rule.SUM,
+    "rtmsd_cluster_engine_up": Rule.LEAST,
+    "rtmsd_cluster_engine_rtt_seconds": Rule.MOST,
+    "rtmsd_cluster_takeovers_total": Rule.SUM,
+    "rtmsd_cluster_takeover_seconds": Rule.SUM,
+    "rtmsd_cluster_handed_over_total": Rule.SUM,
+    "rtmsd_cluster_fenced_total": Rule.SUM,
+    "rtmsd_cluster_forwarded_total": Rule.SUM,
+    "rtmsd_cluster_appends_total": Rule.SUM,
+    "rtmsd_cluster_append_seconds": Rule.SUM,
+    "rtmsd_cluster_spool_bytes": Rule.SUM,
     **dict.fromkeys(
         (
             "process_virtual_memory_bytes",

@@ -6,7 +6,7 @@ gathered. So nothing waits for the engine, and every wait has a bound.
 
 import enum
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final, Protocol
 
 import attrs
@@ -90,8 +90,10 @@ class Appender:
 
     Args:
         node: this member.
-        token: of a stream's tenure; 0: not claimed yet; None: it is not this member's.
+        token: of a stream that lives here; 0: not claimed yet; None: it does not live here.
+        last_token: the same of one that lives here no more, and of which the engine does not know the end yet.
         on_fenced: is called with a stream that turns out to be another's, and the reason: it is to be let go.
+        observe_s: is given the time that each append took, in seconds.
 
     Attributes:
         results: lines, counted by what became of them.
@@ -105,12 +107,15 @@ class Appender:
         *,
         node: str,
         token: Callable[[str], int | None],
+        last_token: Callable[[str], Awaitable[int | None]],
         on_fenced: Callable[[str, str], None],
+        observe_s: Callable[[float], None] = lambda seconds: None,
     ) -> None:
         self.results = Counter(dict.fromkeys(Result, 0))
         self.dropped = 0
         self._engine, self._spool, self._node = engine, spool, node
-        self._token, self._on_fenced = token, on_fenced
+        self._token, self._last_token, self._on_fenced = token, last_token, on_fenced
+        self._observe_s = observe_s
         self._streams: dict[str, _Stream] = {}
         self._sweep_at = SWEEP
         self._at_once = trio.CapacityLimiter(AT_ONCE)
@@ -244,7 +249,7 @@ class Appender:
 
     async def _append_batch(self, stream: _Stream, batch: Batch) -> Result:
         """Append lines from the disk, under a number that is written down first: they are sent again under the same."""
-        token, sent_as = self._token(batch.rtms_stream_id), batch.sent_as
+        token, sent_as = await self._newest_token(batch.rtms_stream_id), batch.sent_as
         if token and (sent_as is None or sent_as[0] != token):
             try:
                 if sent_as is not None and await self._is_there(batch.rtms_stream_id, sent_as):
@@ -264,25 +269,31 @@ class Appender:
         Args:
             sent_as: token and number, of which the token is still the newest, as far as is known. None: the next ones.
         """
-        token = self._token(rtms_stream_id)
+        token = await self._newest_token(rtms_stream_id)
         try:
             if token is None:
                 return await self._whose(rtms_stream_id), sent_as
             if token == 0 or (sent_as is not None and sent_as[0] != token):
                 return Result.SPOOLED, sent_as
             sent_as = sent_as or stream.next_as(token)
+            began_s = trio.current_time()
             await self._engine.append(Log(rtms_stream_id=rtms_stream_id, token=token, n=sent_as[1], lines=lines))
+            self._observe_s(trio.current_time() - began_s)
         except Away:
             return Result.SPOOLED, sent_as
         except BadRecord as error:
             log.warning("log lines are not fit for the engine", rtms_stream_id=rtms_stream_id, error=str(error))
             return Result.REFUSED, sent_as
         except Fenced as fenced:
-            if self._token(rtms_stream_id) != token:  # claimed again meanwhile
+            if await self._newest_token(rtms_stream_id) != token:  # claimed again meanwhile
                 return Result.SPOOLED, sent_as
             self._on_fenced(rtms_stream_id, str(fenced))
             return Result.ANOTHERS, sent_as
         return Result.APPENDED, sent_as
+
+    async def _newest_token(self, rtms_stream_id: str) -> int | None:
+        token = self._token(rtms_stream_id)
+        return await self._last_token(rtms_stream_id) if token is None else token
 
     async def _whose(self, rtms_stream_id: str) -> Result:
         """Look whether this member may have a stream again, whose lines an earlier life has left.

@@ -43,14 +43,6 @@ class Store(OwnerStore, StreamLog, Protocol):
     """An engine, as far as the journal needs it."""
 
 
-@attrs.frozen
-class Kept:
-    """A command for another member's stream, to be handed to its owner."""
-
-    number: int
-    command: StreamCommand
-
-
 class ClusterJournal:
     """Implements `Journal`. What it has of streams is what this member has; `KeptStore` writes claims down in it.
 
@@ -113,7 +105,7 @@ class ClusterJournal:
         engine is away; another command is kept for the owner then.
 
         Raises:
-            Fenced: the stream was this member's, and is another's. Nothing was recorded here; the owner has to judge.
+            Fenced: the stream is another's. Nothing was recorded here; the owner has to judge.
         """
         rtms_stream_id = command.rtms_stream_id
         async with self.turns.of(rtms_stream_id):
@@ -146,6 +138,8 @@ class ClusterJournal:
         if held.token == 0 and held.known.row is None:
             return None if is_start else await self.local.record(command, other_apps)
         verdict, _ = verdicts.judge(held.known, command, other_apps=other_apps, received_ms=self._clock_ms())
+        if verdict is Verdict.NEW:  # it is safe nowhere
+            raise Fenced("another member has the stream, or had it")
         return verdict
 
     def _is_mine(self, own: Own | None) -> TypeGuard[Own]:
@@ -160,13 +154,23 @@ class ClusterJournal:
         keep = partial(parts.keep, rtms_stream_id=command.rtms_stream_id, command=encode_command(command))
         return Verdict.NEW if await self.local.transact(keep) else Verdict.DUPLICATE
 
-    async def kept(self) -> list[Kept]:
+    async def kept(self) -> list[StreamCommand]:
         """Return the commands that are for other members, in the order in which they came: of an earlier life, too."""
-        return [Kept(each.number, decode_command(each.command)) for each in await self.local.transact(parts.kept)]
+        return [decode_command(each) for each in await self.local.transact(parts.kept)]
 
-    async def handed_on(self, kept: Kept) -> None:
+    async def handed_on(self, command: StreamCommand) -> None:
         """Forget a command that its owner has."""
-        await self.local.transact(partial(parts.forget_kept, number=kept.number))
+        forget = partial(parts.forget_kept, rtms_stream_id=command.rtms_stream_id, command=encode_command(command))
+        await self.local.transact(forget)
+
+    # Tenures
+
+    async def token(self, rtms_stream_id: str) -> int | None:
+        """Return the token of this member's tenure, as long as the engine does not know its end; 0: not claimed yet.
+        None: the stream is not this member's.
+        """
+        part, _ = await self._read(rtms_stream_id)
+        return None if part is None else part.token
 
     # Ends
 
@@ -258,6 +262,11 @@ class ClusterJournal:
             for rtms_stream_id in await self.local.transact(parts.pending):
                 nursery.start_soon(tell, rtms_stream_id)
         return all(told)
+
+    async def tell(self, rtms_stream_id: str) -> None:
+        """Tell the engine what it does not know yet of one stream, that included which is being recorded now."""
+        async with self.turns.of(rtms_stream_id):
+            await self._tell_or_lose(rtms_stream_id)
 
     async def _tell_or_lose(self, rtms_stream_id: str) -> bool:
         """Tell the engine about a stream. Returns False when it did not answer: it is told later."""

@@ -52,13 +52,14 @@ class Spool:
     """The file. Methods raise StorageError when the disk refuses.
 
     Attributes:
+        limit_bytes: of lines that wait.
         waiting_bytes: of lines.
         dropped: lines that went as there were too many, counted.
     """
 
     def __init__(self, db: sqlite3.Connection, run_sync: RunSync, limit_bytes: int) -> None:
         self.dropped = 0
-        self._db, self._run_sync, self._limit_bytes = db, run_sync, limit_bytes
+        self._db, self._run_sync, self.limit_bytes = db, run_sync, limit_bytes
         self._adding = trio.Lock()  # else two would make room for the same excess
         (self.waiting_bytes,) = db.execute("SELECT coalesce(sum(bytes), 0) FROM batch").fetchone()
 
@@ -106,8 +107,8 @@ class Spool:
         async with self._adding:
             await self._do(insert)
             self.waiting_bytes += len(text)
-            if self.waiting_bytes > self._limit_bytes:
-                excess_bytes = self.waiting_bytes - self._limit_bytes
+            if self.waiting_bytes > self.limit_bytes:
+                excess_bytes = self.waiting_bytes - self.limit_bytes
                 freed_bytes, dropped = await self._do(partial(_make_room, excess_bytes=excess_bytes))
                 self.waiting_bytes -= freed_bytes
                 self.dropped += dropped

@@ -60,6 +60,7 @@ class Heart:
         clocks: which members' clocks differ from this one's.
         sightings: by node, also of members that are gone; the latest heard last.
         deaths: of incarnations, by reason: DIED or REPLACED.
+        rtt_s: how long the latest own beat took to come back; None: none has.
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class Heart:
     ) -> None:
         self.has_listened = trio.Event()
         self.namesake: str | None = None
+        self.rtt_s: float | None = None
         self.clocks = Clocks(2 * beat_s)
         self.sightings: dict[str, Sighting] = {}
         self.deaths = {Change.DIED: 0, Change.REPLACED: 0}
@@ -157,6 +159,7 @@ class Heart:
     def _hear_echo(self, beat: Beat, now_s: float) -> None:
         if beat.n != self._n or now_s - self._sent_s > self._beat_s:
             return  # the bus was late: it says nothing of the others
+        self.rtt_s = now_s - self._sent_s
         self._to_listen -= 1
         if self._to_listen == 0:
             self.has_listened.set()

@@ -1,19 +1,16 @@
-"""The checks of the report: those of each stream, folded into one line each, and the limits of each incident."""
+"""The checks of the report that are of workers alone."""
 
-import math
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Final
 
-from rtmsd.demo.checks import Check, stream_checks
-from rtmsd.demo.workers.incidents import Cost, Incident, Stream, cost_of
-from rtmsd.demo.workers.processes import Line, crashes
-from rtmsd.demo.workers.story import RELOAD, Performance
-
-WEBHOOK_S: Final = 0.1  # p99, through another worker
+from rtmsd.demo.checks import Check
+from rtmsd.demo.incidents.checks import common_checks
+from rtmsd.demo.incidents.incidents import Stream
+from rtmsd.demo.incidents.log import Line
+from rtmsd.demo.workers.story import RELOAD, WorkersPerformance
 
 
 def all_checks(
-    performance: Performance, streams: Sequence[Stream], lines: list[Line], send_rate_ms: int
+    performance: WorkersPerformance, streams: Sequence[Stream], lines: Iterable[Line], send_rate_ms: int
 ) -> list[Check]:
     """Return every check.
 
@@ -22,21 +19,14 @@ def all_checks(
         send_rate_ms: of new streams, once the configuration was changed.
     """
     return [
-        *folded({s.name: stream_checks(s.played, s.evidence, s.heard) for s in streams}),
-        Check(
-            "no stream ever had connections of two processes, or two for signaling",
-            not any(stream.twins for stream in streams),
-            ", ".join(stream.name for stream in streams if stream.twins) or "no instant",
-        ),
+        *common_checks(performance, streams, lines, "worker"),
         Check(
             "streams that began at once were shared out",
             len(performance.shares) == performance.workers
             and max(performance.shares.values()) - min(performance.shares.values()) <= 1,
             ", ".join(f"{number} at worker {worker}" for worker, number in sorted(performance.shares.items())),
         ),
-        *_copy_checks(performance),
         *_reload_checks(performance, streams, send_rate_ms),
-        *_incident_checks(performance.incidents, streams),
         Check(
             "the worker that was started again got the next stream",
             performance.newcomer == performance.restarted != "",
@@ -47,39 +37,10 @@ def all_checks(
             performance.statuses == [0, 0],
             f"exit status {', '.join(map(str, performance.statuses))}",
         ),
-        _crash_check(lines),
     ]
 
 
-def folded(of_streams: dict[str, list[Check]]) -> Iterator[Check]:
-    """Yield each check of the streams once: it holds if it does for every stream."""
-    for row in zip(*of_streams.values(), strict=True):
-        failed = [f"{name}: {check.detail}" for name, check in zip(of_streams, row, strict=True) if not check.holds]
-        yield Check(row[0].name, not failed, "; ".join(failed) or f"{len(row)} streams")
-
-
-def _copy_checks(performance: Performance) -> Iterator[Check]:
-    elsewhere = sum(number for (receiver, owner), number in performance.copies.items() if receiver != owner)
-    answers = performance.copy_statuses
-    yield Check(
-        "webhooks that came again were answered 200, also by workers that do not own the stream",
-        elsewhere > 0 and set(answers) == {200},
-        f"{answers.total()} webhooks, {elsewhere} at another worker; " + ", ".join(map(str, answers)),
-    )
-    slow_s = percentile(performance.copy_latencies_s, 0.99)
-    yield Check(
-        f"they were answered within {_ms(WEBHOOK_S)} (p99)",
-        slow_s is not None and slow_s <= WEBHOOK_S,
-        "none" if slow_s is None else _ms(slow_s),
-    )
-
-
-def percentile(values: Sequence[float], share: float) -> float | None:
-    """Return the least value that so many are not above; None of nothing."""
-    return sorted(values)[max(0, math.ceil(share * len(values)) - 1)] if values else None
-
-
-def _reload_checks(performance: Performance, streams: Sequence[Stream], send_rate_ms: int) -> Iterator[Check]:
+def _reload_checks(performance: WorkersPerformance, streams: Sequence[Stream], send_rate_ms: int) -> Iterator[Check]:
     yield Check(
         "all workers use a configuration that was changed and reloaded",
         len(performance.reloaded) == performance.workers,
@@ -94,77 +55,3 @@ def _reload_checks(performance: Performance, streams: Sequence[Stream], send_rat
             found == {send_rate_ms},
             f"packets of {', '.join(map(str, sorted(found)))} ms",
         )
-
-
-def _incident_checks(incidents: Sequence[Incident], streams: Sequence[Stream]) -> Iterator[Check]:
-    for number, incident in enumerate(incidents):
-        there = [stream for stream in streams if stream.played.session.started_ms < incident.from_ms]
-        costs = {stream.rtms_stream_id: cost_of(number, incidents, stream) for stream in there}
-        yield from checks_of(incident, costs)
-
-
-def checks_of(incident: Incident, costs: dict[str, Cost]) -> Iterator[Check]:
-    """Judge what an incident cost each stream, by its limits.
-
-    Args:
-        costs: by stream, of those that had begun.
-    """
-    hit = [cost for stream, cost in costs.items() if stream in incident.hit]
-    others = [cost for stream, cost in costs.items() if stream not in incident.hit]
-    limits, name = incident.limits, incident.name
-    if incident.hit:
-        yield _claim_check(name, hit)
-        yield from _time_checks(incident, hit)
-        until_dead_s = 0.0 if limits.dead_s is None else ((incident.dead_ms or 0) - incident.from_ms) / 1000
-        lost_s = max((cost.audio_ms for cost in hit), default=0) / 1000
-        yield Check(
-            f"{name}: of no stream more than {limits.audio_s:g} s of audio is lost"
-            + (" beside what came to the one that hung" if limits.dead_s is not None else ""),
-            len(hit) == len(incident.hit) and lost_s <= until_dead_s + limits.audio_s,
-            f"{lost_s:.1f} s",
-        )
-    if others:
-        harmed = sum(not cost.is_nothing for cost in others)
-        yield Check(
-            f"{name}: {'other streams' if incident.hit else 'streams'} lose nothing, and keep their connections",
-            incident.over_ms is not None and not harmed,
-            f"{len(others)} streams" if not harmed else f"{harmed} of {len(others)} were harmed",
-        )
-
-
-def _claim_check(name: str, hit: Iterable[Cost]) -> Check:
-    times = [len(cost.claimed_ms) for cost in hit]
-    return Check(
-        f"{name}: each of its streams was taken over once",
-        bool(times) and set(times) == {1},
-        f"{len(times)} streams" if set(times) == {1} else f"times: {times}",
-    )
-
-
-def _time_checks(incident: Incident, hit: Sequence[Cost]) -> Iterator[Check]:
-    limits, name = incident.limits, incident.name
-    if limits.dead_s is not None:
-        dead_s = math.inf if incident.dead_ms is None else (incident.dead_ms - incident.from_ms) / 1000
-        yield Check(f"{name}: it is killed within {limits.dead_s:.1f} s", dead_s <= limits.dead_s, f"{dead_s:.1f} s")
-    slowest_s = max((math.inf if cost.media_ms is None else cost.media_ms / 1000 for cost in hit), default=math.inf)
-    if limits.media_s is not None:
-        yield Check(
-            f"{name}: all media flow again within {limits.media_s:g} s of the death",
-            slowest_s <= limits.media_s,
-            f"{slowest_s:.2f} s",
-        )
-    else:
-        yield Check(f"{name}: all media flow again", slowest_s < math.inf, f"{slowest_s:.2f} s")
-
-
-def _crash_check(lines: list[Line]) -> Check:
-    found = crashes(lines)
-    return Check(
-        "nothing in the daemon's log that no fault excuses",
-        bool(lines) and not found,
-        f"{len(lines)} lines" if not found else f"{len(found)} crashes, the first: {found[0].event}",
-    )
-
-
-def _ms(seconds: float) -> str:
-    return f"{seconds * 1000:.0f} ms"

@@ -1,26 +1,21 @@
 """The play of a daemon of several workers, from the start to the report."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 import attrs
 import trio
 
-from rtmsd.demo.checks import Check, unreadable
-from rtmsd.demo.evidence import collect, find_directory
+from rtmsd.demo.incidents.examination import examine
+from rtmsd.demo.incidents.report import StreamsReport
+from rtmsd.demo.incidents.watch import watch
 from rtmsd.demo.performance import open_cast, present
 from rtmsd.demo.scene import Kind, Scene
-from rtmsd.demo.speakers import speakers
 from rtmsd.demo.stage import CALM, Pace, Stage
-from rtmsd.demo.story import Played
 from rtmsd.demo.workers.checks import all_checks
-from rtmsd.demo.workers.incidents import Incident, Stream
-from rtmsd.demo.workers.processes import Workers, read_log
-from rtmsd.demo.workers.report import WorkersReport
-from rtmsd.demo.workers.story import WATCHDOG_S, Performance, Story
-from rtmsd.demo.workers.watch import watch
-from rtmsd.simulator import SimulatorSettings, Timing, two_at_once
+from rtmsd.demo.workers.processes import Workers
+from rtmsd.demo.workers.story import WATCHDOG_S, Story, WorkersPerformance
+from rtmsd.simulator import SimulatorSettings, Timing
 
 SEND_RATE_MS: Final = 100
 CHANGED_SEND_RATE_MS: Final = 40
@@ -46,9 +41,9 @@ class WorkersPlay:
     workers: int
     pace: Pace = PACE
 
-    async def perform(self, stage: Stage, scene: Scene, *, has_screen: bool) -> Performance:
+    async def perform(self, stage: Stage, scene: Scene, *, has_screen: bool) -> WorkersPerformance:
         settings = SimulatorSettings(name_processes=True, webhook_keep_alive=False)
-        performance = Performance(self.workers, self.pace.sync_interval_s)
+        performance = WorkersPerformance(workers=self.workers, sync_interval_s=self.pace.sync_interval_s)
         async with (
             open_cast(
                 stage,
@@ -65,7 +60,7 @@ class WorkersPlay:
             scene.age_s = lambda: trio.current_time() - began_s
             scene.log(Kind.NOTE, f"It has {self.workers} workers. All times are local seconds.")
             workers = Workers(cast.daemon, cast.admin, stage.log)
-            nursery.start_soon(watch, cast.admin, scene)
+            nursery.start_soon(watch, cast.admin.get, scene)
 
             def reconfigure() -> None:
                 stage.write_config(cast.simulator.settings, self.pace, self._sections(CHANGED_SEND_RATE_MS))
@@ -77,23 +72,13 @@ class WorkersPlay:
     def _sections(self, send_rate_ms: int) -> str:
         return f"\n[daemon]\nworkers = {self.workers}\n\n[media.audio]\nsend_rate_ms = {send_rate_ms}\n"
 
-    def examine(self, stage: Stage, played: Performance, took_s: float) -> WorkersReport:
-        try:
-            streams = [
-                _examined(stage, f"stream {number}", each, played.incidents)
-                for number, each in enumerate(played.streams, 1)
-            ]
-            lines = [*read_log(stage.log)]
-        except (OSError, ValueError, KeyError) as error:
-            return WorkersReport(stage, took_s, played, [], [unreadable(error)])
-        checks: list[Check] = all_checks(played, streams, lines, CHANGED_SEND_RATE_MS)
-        return WorkersReport(stage, took_s, played, streams, checks)
-
-
-def _examined(stage: Stage, name: str, played: Played, incidents: Sequence[Incident]) -> Stream:
-    session = played.session
-    played.late_ms = PACE.late_ms
-    played.faults = [incident.fault_of(session.rtms_stream_id) for incident in incidents]
-    evidence = collect(find_directory(stage.recordings, session.rtms_stream_id))
-    heard = speakers(session.record, evidence, session.crowd.name)
-    return Stream(name, played, evidence, heard, twins=len(two_at_once(session.record)))
+    def examine(self, stage: Stage, played: WorkersPerformance, took_s: float) -> StreamsReport:
+        streams, checks = examine(
+            played,
+            stage.recordings,
+            [stage.log],
+            self.pace.late_ms,
+            lambda streams, lines: all_checks(played, streams, lines, CHANGED_SEND_RATE_MS),
+        )
+        summary = f"{len(played.streams)} streams and {played.workers} workers, {took_s:.1f} s with start and stop."
+        return StreamsReport("rtmsd demo --workers", summary, stage, [stage], played.incidents, streams, checks)

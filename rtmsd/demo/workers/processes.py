@@ -1,30 +1,19 @@
 """The daemon's workers from outside: who has which stream, what the log says, and signals to one of them."""
 
-import json
 import os
 import signal
-from collections.abc import Collection, Iterator, Mapping
-from datetime import datetime
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Final
 
-import attrs
 import httpx
 import trio
 
 from rtmsd.demo.daemon import Admin, DaemonProcess, signal_process
+from rtmsd.demo.incidents.log import Line, read_log
 from rtmsd.demo.story import RECOVERY_S
 
 POLL_S: Final = 0.05
-
-
-@attrs.frozen
-class Line:
-    """A line of the daemon's log. `at_ms` is Unix time."""
-
-    at_ms: int
-    event: str
-    fields: Mapping[str, Any]
 
 
 class Workers:
@@ -99,20 +88,3 @@ class Workers:
                     if line.event == event and line.at_ms >= since_ms and fields.items() <= line.fields.items()
                 ]
         return found
-
-
-def read_log(path: Path) -> Iterator[Line]:
-    """Yield the lines of a log. One that is no JSON, as of an interpreter that crashed, is an event without time."""
-    whole, _, _ = path.read_text(errors="replace").rpartition("\n")
-    for text in whole.splitlines():
-        try:
-            fields = json.loads(text)
-            at_ms = int(datetime.fromisoformat(fields["timestamp"]).timestamp() * 1000)
-            yield Line(at_ms, fields["event"], fields)
-        except (ValueError, KeyError, TypeError):
-            yield Line(0, text, {"exception": text})
-
-
-def crashes(lines: list[Line]) -> list[Line]:
-    """Return what no fault excuses."""
-    return [line for line in lines if "exception" in line.fields or "crash" in line.event]

@@ -61,7 +61,7 @@ def revoke_stored(disk: Disk, root: Path, identity: Mapping[str, Any], ended_ms:
         OSError: something is left; call again.
     """
     directory = stream_directory(root, identity["started_ms"], identity["rtms_stream_id"])
-    if not any(map(is_directory, (directory, *_copies(directory)))):
+    if not directory.is_dir() and not any(map(is_directory, _copies(directory))):
         return
     with contextlib.suppress(OSError):
         manifest = read_manifest(directory)
@@ -86,6 +86,8 @@ def stored(root: Path, rtms_stream_id: str) -> tuple[Stored, int]:
     for day in dates(root):
         directory = day / safe_name(rtms_stream_id)
         if any(map(is_directory, _copies(directory))):
+            return Stored.RECORDING, time_of(day.name)
+        if directory.is_symlink():
             return Stored.RECORDING, time_of(day.name)
         if is_directory(directory):
             manifest = read_manifest(directory)

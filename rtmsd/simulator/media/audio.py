@@ -1,7 +1,7 @@
 """The sources of audio packets: prepared loops of speech, WAV files, and marked packets.
 
-A source returns the same bytes for packet `number` of the session's time grid every time, so that the record need not
-keep them. Loops hold their base64 as well: sending a packet costs no encoding.
+A source returns the same bytes for packet `number` every time, so that the record need not keep them. Loops hold their
+base64 as well: sending a packet costs no encoding.
 """
 
 import abc
@@ -105,14 +105,20 @@ def packet_bytes(audio_format: AudioFormat) -> int:
     return audio_format.rate_hz * audio_format.channels * 2 * audio_format.send_rate_ms // 1000
 
 
-def source_for(person: Person, user_id: int, voice: int, audio_format: AudioFormat, tone: Tone) -> AudioSource:
-    """Return the packets of one participant. Participants with the same voice share a source."""
+def source_for(
+    person: Person, user_id: int, voice: int, audio_format: AudioFormat, tone: Tone, *, phase_ms: int = 0
+) -> AudioSource:
+    """Return the packets of one participant. Participants with the same voice share a source.
+
+    Args:
+        phase_ms: where in the speech packet 0 begins, so that it goes on where packets of another length ended.
+    """
     if tone is Tone.MARKED and audio_format.codec == PayloadType.L16:
         return Marked(audio_format, user_id)
     if person.wav is not None:
-        loop = _wav_loop(person.wav, audio_format, voice)
+        loop = _wav_loop(person.wav, audio_format, voice, phase_ms)
     else:
-        loop = _voice_loop(voice % VOICES, audio_format)
+        loop = _voice_loop(voice % VOICES, audio_format, phase_ms % LOOP_MS)
     # G.711 and G.722 would not keep a mark.
     return MarkedOpus(loop, user_id) if tone is Tone.MARKED and audio_format.codec == PayloadType.OPUS else loop
 
@@ -127,30 +133,32 @@ def mix_for(sources: Sequence[AudioSource], audio_format: AudioFormat, tone: Ton
         return Mix(audio_format, sources)
     signals = [source.mono for source in sources if isinstance(source, Loop)]
     samples = max(map(len, signals))
-    return _loop(audio_format, _sum([(mono * -(-samples // len(mono)))[:samples] for mono in signals]), 0)
+    return _loop(audio_format, _sum([(mono * -(-samples // len(mono)))[:samples] for mono in signals]), 0, 0)
 
 
 @functools.cache
 def _marked_mix(audio_format: AudioFormat) -> AudioSource:
     is_opus = audio_format.codec == PayloadType.OPUS
-    return MarkedOpus(_voice_loop(0, audio_format), 0) if is_opus else Marked(audio_format, 0)
+    return MarkedOpus(_voice_loop(0, audio_format, 0), 0) if is_opus else Marked(audio_format, 0)
 
 
 @functools.lru_cache(maxsize=64)
-def _voice_loop(voice: int, audio_format: AudioFormat) -> Loop:
+def _voice_loop(voice: int, audio_format: AudioFormat, phase_ms: int) -> Loop:
     duration_ms = G722_LOOP_MS if audio_format.codec == PayloadType.G722 else LOOP_MS
-    return _loop(audio_format, speech(voice, audio_format.rate_hz, duration_ms), voice)
+    return _loop(audio_format, speech(voice, audio_format.rate_hz, duration_ms), voice, phase_ms)
 
 
 @functools.lru_cache(maxsize=16)
-def _wav_loop(path: Path, audio_format: AudioFormat, voice: int) -> Loop:
-    return _loop(audio_format, read_wav(path, audio_format.rate_hz), voice)
+def _wav_loop(path: Path, audio_format: AudioFormat, voice: int, phase_ms: int) -> Loop:
+    return _loop(audio_format, read_wav(path, audio_format.rate_hz), voice, phase_ms)
 
 
-def _loop(audio_format: AudioFormat, mono: "array[int]", voice: int) -> Loop:
-    """Cut a mono signal into packets; the last one is padded with silence."""
+def _loop(audio_format: AudioFormat, mono: "array[int]", voice: int, phase_ms: int) -> Loop:
+    """Cut a mono signal, padded with silence to whole packets, into those from `phase_ms` on, all around."""
     samples = audio_format.rate_hz * audio_format.send_rate_ms // 1000
     mono = mono + array("h", bytes(2 * (-len(mono) % samples)))
+    first = audio_format.rate_hz * phase_ms // 1000 % len(mono)
+    mono = mono[first:] + mono[:first]
     if audio_format.codec == PayloadType.OPUS:
         return Loop(audio_format, mono, opus_packets(mono, audio_format.channels, voice))
     if audio_format.codec == PayloadType.G711:

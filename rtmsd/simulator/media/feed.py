@@ -64,6 +64,7 @@ class AudioFeed:
         self._tone = tone
         self._user_key = speaker_key
         self._format = _DEFAULT_FORMAT
+        self._phase_ms = 0  # packet `number` begins so long after `number` steps since the origin
         self._wraps = False  # in RTP
         self._connection: SimConnection | None = None
         self._again: deque[_Packet] = deque()
@@ -76,15 +77,20 @@ class AudioFeed:
         return self._format.send_rate_ms
 
     def attach(self, connection: SimConnection, audio_format: AudioFormat) -> None:
-        """Send on `connection` from now on, first what the last one did not send."""
-        if audio_format != self._format:
-            self._format = audio_format
+        """Send on `connection` from now on, first what the last one did not send.
+
+        In another format speech goes on where it was, in packets of their own numbers: each number is one packet.
+        """
+        number, is_new = self._number(), audio_format != self._format
+        self._format = audio_format
+        self.cursor_ms -= min(self.repeat_ms, self.cursor_ms - self._origin_ms) // self.step_ms * self.step_ms
+        if is_new:
+            self._phase_ms = self.cursor_ms - self._origin_ms - number * self.step_ms
             self._wraps = audio_format.is_rtp and audio_format.codec is not PayloadType.L16  # which stays plain
             self._sources.clear()
             while self._again:  # in the format before
                 self._log(self._again.popleft(), Fate.DISCARDED)
         self._connection = connection
-        self.cursor_ms = max(self._origin_ms, self.cursor_ms - self.repeat_ms)
 
     def detach(self, connection: SimConnection) -> None:
         if self._connection is connection:
@@ -171,7 +177,7 @@ class AudioFeed:
     # Making packets
 
     def _number(self) -> int:
-        return (self.cursor_ms - self._origin_ms) // self.step_ms
+        return (self.cursor_ms - self._origin_ms - self._phase_ms) // self.step_ms
 
     def _stamp(self, dialect: Dialect) -> int:
         """Return the timestamp of the packet at the cursor, off the grid in a dialect with jitter."""
@@ -192,7 +198,9 @@ class AudioFeed:
         source = self._sources.get((user_id,))
         if source is None:
             participant = self._crowd.known[user_id]
-            source = source_for(participant.person, user_id, participant.voice, self._format, self._tone)
+            source = source_for(
+                participant.person, user_id, participant.voice, self._format, self._tone, phase_ms=self._phase_ms
+            )
             self._sources[user_id,] = source
         return source
 
@@ -217,7 +225,8 @@ class AudioFeed:
         dialect = connection.dialect
         if self._wraps:
             rtp = rtp or self._rtp_sender(user_id).stamp()
-            data = rtp_packet(self._format.codec, rtp, number * self.step_ms, source.packet(number), dialect)
+            time_ms = self._phase_ms + number * self.step_ms
+            data = rtp_packet(self._format.codec, rtp, time_ms, source.packet(number), dialect)
             encoded, size_bytes = pybase64.b64encode(data), len(data)
         else:
             encoded, size_bytes = source.encoded(number)

@@ -22,7 +22,7 @@ class AudioSource(Protocol):
 
 
 class AudioPacket(NamedTuple):
-    """One packet and its fate. `number` counts packets on the session's time grid."""
+    """One packet and its fate. `number` counts steps of the session's time, in whatever format: no packet shares it."""
 
     user_id: int
     number: int
@@ -71,10 +71,9 @@ class AudioLog:
         return self._timestamps_ms[-1] if self._timestamps_ms else 0
 
     def __iter__(self) -> Iterator[AudioPacket]:
-        bounds = [*(first for first, _ in self._sources[1:]), len(self)]
-        row = 0
-        for (_, source), end in zip(self._sources, bounds, strict=True):
-            for row in range(row, end):  # noqa: B020 - each source goes on where the one before ended
+        bounds = [*(first for first, _ in self._sources), len(self)]
+        for (first, source), end in zip(self._sources, bounds[1:], strict=True):
+            for row in range(first, end):
                 number = self._numbers[row]
                 yield AudioPacket(
                     self.user_id,
@@ -86,7 +85,6 @@ class AudioLog:
                     self._sent_s[row],
                     source.packet(number),
                 )
-            row = end
 
     def arrived(self) -> list[AudioPacket]:
         """Return the packets that must be in the files: every byte of them was handed to the kernel."""

@@ -72,10 +72,14 @@ async def live(
         aclosing(await Spool.open(directory / f"{node}.spool", in_place, limit_bytes=limit_bytes)) as spool,
         trio.open_nursery() as nursery,
     ):
-        appender = Appender(member, spool, node=node, token=tokens.get, on_fenced=lose)
+        appender = Appender(member, spool, node=node, token=tokens.get, last_token=_none, on_fenced=lose)
         await nursery.start(appender.run)
         yield Writer(member, appender, spool, tokens, fenced)
         nursery.cancel_scope.cancel()
+
+
+async def _none(_rtms_stream_id: str) -> None:
+    return None
 
 
 @pytest.fixture

@@ -41,6 +41,26 @@ async def test_a_webhook_to_an_own_stream_is_known_to_all(
         assert await a.journal.kept() == []
 
 
+async def test_what_is_not_told_of_a_stream_yet_can_be_told_at_once(
+    autojump_clock: MockClock, engine: MemoryEngine, tmp_path: Path
+) -> None:
+    later = start(event_ts=T0_MS + 1)
+    async with live(engine, tmp_path, tells=False) as a:
+        await a.begin(start())
+        with engine.failing(Fault.FULL):
+            assert await a.journal.record(later) is Verdict.NEW
+        await a.journal.tell("s")
+        assert engine.tables.read("s").known == await a.journal.known("s")
+        engine.delay_s = 0.2
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(a.journal.record, stop(event_ts=T0_MS + 2))
+            await trio.testing.wait_all_tasks_blocked()
+            await a.journal.tell("s")
+            row = engine.tables.read("s").known.row
+            assert row is not None
+            assert row.stop_reason == 6
+
+
 @pytest.mark.parametrize("fault", FAULTS)
 async def test_a_verdict_does_not_depend_on_the_engine(
     autojump_clock: MockClock, engine: MemoryEngine, tmp_path: Path, fault: Fault
@@ -104,8 +124,8 @@ async def test_a_stop_that_came_without_the_engine_reaches_whoever_took_the_stre
         await trio.sleep(3)
         assert a.lost == ["s"]
         [kept] = await a.journal.kept()
-        assert kept.command == stop()
-        assert await b.journal.record(kept.command) is Verdict.NEW
+        assert kept == stop()
+        assert await b.journal.record(kept) is Verdict.NEW
         await a.journal.handed_on(kept)
         assert await a.journal.kept() == []
 
@@ -121,10 +141,10 @@ async def test_a_webhook_for_another_is_kept_across_restarts(
                 assert await a.journal.record(stop()) is Verdict.NEW
                 assert await a.journal.record(stop()) is Verdict.DUPLICATE
         async with live(engine, tmp_path, life=2) as a:
-            assert [each.command for each in await a.journal.kept()] == [interrupt(), stop()]
+            assert await a.journal.kept() == [interrupt(), stop()]
             assert await a.journal.unfinished() == []
             for each in await a.journal.kept():
-                assert await b.journal.record(each.command) is Verdict.NEW
+                assert await b.journal.record(each) is Verdict.NEW
                 await a.journal.handed_on(each)
             assert await a.journal.kept() == []
             assert await a.journal.record(stop()) is Verdict.DUPLICATE
@@ -165,7 +185,7 @@ async def test_two_members_start_one_stream_and_one_has_it_in_the_end(
         loser, winner = (a, b) if a.lost else (b, a)
         assert await loser.journal.unfinished() == []
         [kept] = await loser.journal.kept()
-        assert await winner.journal.record(kept.command) is Verdict.DUPLICATE
+        assert await winner.journal.record(kept) is Verdict.DUPLICATE
 
 
 async def test_a_claim_whose_answer_was_lost_is_found_and_keeps_what_came_since(

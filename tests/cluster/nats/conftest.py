@@ -12,8 +12,8 @@ import trio
 from rtmsd.cluster.engine import Away, Nobody
 from rtmsd.cluster.engines.nats.engine import NatsEngine
 from rtmsd.cluster.engines.nats.settings import NatsSettings
+from rtmsd.demo.cluster.servers import Servers, running
 from tests.cluster.contract import Member
-from tests.cluster.nats.servers import Servers, running
 
 PARTITIONS: Final = 2
 

@@ -2,9 +2,9 @@
 
 import pytest
 
+from rtmsd.demo.cluster.servers import Servers
 from tests.cluster.contract import BeatsContract, BusContract, Join, OwnerStoreContract, StreamLogContract
 from tests.cluster.nats.conftest import Meeting, Opener
-from tests.cluster.nats.servers import Servers
 
 
 @pytest.fixture(scope="module", params=["one", "three"])

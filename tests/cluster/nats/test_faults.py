@@ -4,10 +4,11 @@ import pytest
 import trio
 
 from rtmsd.cluster.engine import Away, Ear
+from rtmsd.cluster.engines.nats.engine import NatsEngine
 from rtmsd.cluster.records import Beat
+from rtmsd.demo.cluster.servers import Servers
 from tests.cluster.contract import new_id, own
 from tests.cluster.nats.conftest import Opener, reach
-from tests.cluster.nats.servers import Servers
 from tests.cluster.nats.work import LIMIT_S, Work, holds, member, orphans, until_answered
 
 
@@ -81,3 +82,25 @@ async def test_all_servers_are_away_and_come_back(three: Servers, opened: Opener
 
 async def _pong(data: bytes) -> bytes:
     return data
+
+
+@pytest.mark.long  # servers find each other missing after 10 s
+async def test_a_survey_names_the_server_that_is_away(three: Servers, opened: Opener, name: str) -> None:
+    stream = f"{name.upper()}_00"
+    async with opened(three, "a") as a:
+        found = await a.survey(LIMIT_S)
+        assert set(found.servers) == {server.name for server in three.each}
+        assert sum(found.leaders.values()) == len(found.stores) == 3
+        lost = next(server for server in three.each if server is not three.leader(stream))
+        lost.kill()
+        try:
+            with trio.fail_after(2 * LIMIT_S):
+                while (stream, lost.name) not in await _behind(a):  # noqa: ASYNC110 servers have no event for it
+                    await trio.sleep(0.1)
+        finally:
+            lost.start()
+            await trio.to_thread.run_sync(three.wait)
+
+
+async def _behind(engine: NatsEngine) -> set[tuple[str, str]]:
+    return {(store.name, replica.server) for store, replica in (await engine.survey(LIMIT_S)).behind()}

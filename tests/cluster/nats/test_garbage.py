@@ -16,9 +16,9 @@ from rtmsd.cluster.engines.nats.engine import NatsEngine
 from rtmsd.cluster.engines.nats.layout import Layout
 from rtmsd.cluster.engines.nats.settings import NatsSettings
 from rtmsd.cluster.records import Beat, Log, Part, PartState, Revoked, Row
+from rtmsd.demo.cluster.servers import Servers
 from tests.cluster.contract import known, new_id, own
 from tests.cluster.nats.conftest import PARTITIONS, Opener
-from tests.cluster.nats.servers import Servers
 from tests.cluster.nats.work import LIMIT_S, holds, member, orphans
 
 HEADERS: Final = (

@@ -11,11 +11,11 @@ from rtmsd.cluster.engines.nats.engine import NatsEngine
 from rtmsd.cluster.engines.nats.jetstream import JetStream
 from rtmsd.cluster.engines.nats.layout import Layout, Mismatch
 from rtmsd.cluster.engines.nats.settings import NatsSettings
-from tests.cluster.contract import new_id
+from rtmsd.demo.cluster.servers import Servers, running
+from tests.cluster.contract import new_id, own
 from tests.cluster.nats.conftest import Opener
 from tests.cluster.nats.fake import FakeServer
-from tests.cluster.nats.servers import Servers, running
-from tests.cluster.nats.work import holds
+from tests.cluster.nats.work import holds, member
 
 
 @pytest.mark.parametrize(
@@ -43,6 +43,22 @@ async def test_how_long_records_are_kept_may_change(one: Servers, opened: Opener
             config = (await _config(one, stream)) or {}
         assert config["max_age"] == keep_log_s * 1e9
     assert (config["discard"], config["num_replicas"], config["allow_direct"]) == ("new", 1, False)
+
+
+async def test_a_survey_of_one_server_finds_all_streams_and_what_they_hold(one: Servers, opened: Opener) -> None:
+    async with opened(one, "a", name="surveyed") as engine:
+        before = await engine.survey(5)
+        await engine.owners.claim(own(member("a", engine), new_id()), seen=0)
+        after = await engine.survey(5)
+    assert [store.name for store in before.stores] == ["SURVEYED_REVOKED", "SURVEYED_00", "SURVEYED_01"]
+    assert (before.silent, [*before.behind()], [*before.short()]) == ([], [], [])
+    assert after.bytes > before.bytes == 0
+
+
+async def test_a_survey_without_an_answer_says_of_what(one: Servers, opened: Opener) -> None:
+    async with opened(one, "a", name="unheard") as engine:
+        found = await engine.survey(0)
+    assert (found.stores, found.silent) == ([], ["UNHEARD_REVOKED", "UNHEARD_00", "UNHEARD_01"])
 
 
 async def test_a_stream_that_is_not_ours_is_left_alone(one: Servers, opened: Opener) -> None:
@@ -130,5 +146,5 @@ def test_names_stay_apart() -> None:
 
 async def _config(servers: Servers, stream: str) -> dict[str, object] | None:
     async with Connection.open(NatsSettings(node="x", servers=servers.urls)) as connection:
-        config = await JetStream(connection, answer_s=5).config(stream)
-    return None if config is None else dict(config)
+        info = await JetStream(connection, answer_s=5).info(stream)
+    return None if info is None else info["config"]

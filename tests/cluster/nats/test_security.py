@@ -13,16 +13,16 @@ import pytest
 import trio
 import trustme
 
-from rtmsd.cluster.engine import Away, Fenced
+from rtmsd.cluster.engine import Away
 from rtmsd.cluster.engines.nats.engine import NatsEngine
 from rtmsd.cluster.engines.nats.layout import Layout
 from rtmsd.cluster.engines.nats.link import Denied
 from rtmsd.cluster.engines.nats.settings import NatsSettings
-from rtmsd.cluster.records import Beat, Log, Revoked, TenureState
+from rtmsd.cluster.records import Beat
+from rtmsd.demo.cluster.servers import Servers, running
 from tests.cluster.contract import new_id, own
 from tests.cluster.nats.fake import FakeServer
-from tests.cluster.nats.servers import Servers, running
-from tests.cluster.nats.work import LIMIT_S, holds, member, orphans
+from tests.cluster.nats.work import LIMIT_S, holds, member, use_all
 
 SMALL: Final[dict[str, Any]] = {"replicas": 1, "partitions": 1}
 LAYOUT: Final = Layout("rtms", 1)
@@ -123,7 +123,7 @@ async def test_the_permissions_that_we_name_are_enough(tmp_path: Path) -> None:
     with running(tmp_path, more=_users(LAYOUT.permissions("a"))) as servers:
         settings = NatsSettings(node="a", servers=servers.urls, user="a", password="p", **SMALL)
         async with NatsEngine.open(settings) as engine:
-            await _use_all(engine)
+            await use_all(engine)
             assert engine.trouble is None
             assert engine.denied == ()
 
@@ -160,29 +160,6 @@ async def test_what_is_forbidden_fails_at_once(tmp_path: Path) -> None:
                 await engine.owners.claim(own(member("a", engine), new_id()), seen=0)
 
 
-async def _use_all(engine: NatsEngine) -> None:
-    """Everything that a member does, once."""
-    stream = new_id()
-    token = await engine.owners.claim(own(member("a", engine), stream), seen=0)
-    log = Log(rtms_stream_id=stream, token=token, n=0, lines={"events": ("{}",)})
-    await engine.log.append(log)
-    assert len(await engine.log.read_log(stream)) == 1
-    assert stream in await orphans(engine)
-    await engine.log.revoke(Revoked(rtms_stream_id=stream, at_ms=1))
-    assert [each.record.rtms_stream_id for each in await engine.log.revocations()] == [stream]
-    await engine.log.purge(stream)
-    ended = own(member("a", engine), stream, 1, TenureState.ENDED)
-    await engine.owners.claim(ended, seen=token)
-    with pytest.raises(Fenced):
-        await engine.log.append(log)
-    engine.bus.serve("ping", _pong)
-    assert await engine.bus.ask("a", "ping", b"x", timeout_s=5) == b"x"
-    beat = Beat(node="a", incarnation="i", n=1)
-    await engine.beats.beat(beat)
-    with trio.fail_after(LIMIT_S):
-        assert await engine.beats.hear() == beat
-
-
 async def _is_not_connected(settings: NatsSettings, words: str) -> None:
     """Check that a member does not connect, and says why."""
     async with NatsEngine.open(settings, start_s=0) as engine:
@@ -198,7 +175,3 @@ def _users(permissions: tuple[Sequence[str], Sequence[str]]) -> str:
         'authorization { users: [{ user: "a", password: "p", permissions: '
         f"{{ publish: {{ allow: [{publish}] }}, subscribe: {{ allow: [{subscribe}] }} }} }}] }}"
     )
-
-
-async def _pong(data: bytes) -> bytes:
-    return data

@@ -1,4 +1,4 @@
-"""What can be told of a configuration without connecting."""
+"""The settings of a member, and the files of its certificates."""
 
 import re
 from pathlib import Path
@@ -9,6 +9,7 @@ import pytest
 
 import rtmsd
 from rtmsd.cluster.engines.nats.settings import NatsSettings
+from rtmsd.config import ClusterConfig
 from rtmsd.errors import ConfigError
 
 GOOD = NatsSettings(
@@ -16,50 +17,31 @@ GOOD = NatsSettings(
 )
 
 
-def test_a_good_configuration_passes() -> None:
-    GOOD.check()
+def test_the_sections_keys_are_taken_over() -> None:
+    config = ClusterConfig(
+        name="x",
+        node="a",
+        servers=("tls://n1:4222",),
+        allow_plain=True,
+        user="u",
+        password="p",
+        nkey="n",
+        ca_file=Path("ca"),
+        cert_file=Path("cert"),
+        key_file=Path("key"),
+        partitions=7,
+        replicas=5,
+        keep_log_s=9000,
+    )
+    settings = NatsSettings.of(config, "a.3")
+    assert settings.node == "a.3"
+    ours, theirs = ({field.name for field in attrs.fields(cls)} for cls in (NatsSettings, ClusterConfig))
+    for name in ours & theirs - {"node"}:
+        assert getattr(settings, name) == getattr(config, name) != getattr(ClusterConfig(), name)
 
 
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        ({"servers": ()}, "cluster.servers: none given"),
-        ({"servers": ("nats://n1:4222",)}, r"cluster.servers: .*plain text.*tls://, or set allow_plain"),
-        ({"servers": ("nats://127.0.0.1.example.com",)}, "plain text"),
-        ({"servers": ("ws://n1:4222",)}, r"is not tls://host:port"),
-        ({"servers": ("tls://",)}, r"is not tls://host:port"),
-        ({"servers": ("tls://n1:99999",)}, "is no URL"),
-        ({"servers": ("tls://[n1",)}, "is no URL"),
-        ({"servers": ("tls://u:s3cret@n1",)}, "credentials belong into user and password"),
-        ({"node": "a.b"}, "cluster.node"),
-        ({"node": "a.>"}, "cluster.node"),
-        ({"node": ""}, "cluster.node"),
-        ({"name": "RTMS"}, "cluster.name"),
-        ({"name": "a.b"}, "cluster.name"),
-        ({"partitions": 0}, "cluster.partitions"),
-        ({"partitions": 65}, "cluster.partitions"),
-        ({"replicas": 2}, "cluster.replicas"),
-        ({"user": "u"}, "cluster.user: needs a password"),
-        ({"password": "p"}, "cluster.user: needs a password"),
-        ({"user": "u", "password": "p", "nkey": "SU..."}, "cluster.nkey: remove it"),
-        ({"nkey": "SUnonsense"}, "cluster.nkey: is not the seed"),
-        ({"cert_file": Path("x")}, "cluster.cert_file: needs key_file"),
-    ],
-)
-def test_a_mistake_is_named(change: dict[str, Any], words: str) -> None:
-    with pytest.raises(ConfigError, match=words) as caught:
-        _changed(change).check()
-    assert "s3cret" not in str(caught.value)
-
-
-def test_all_mistakes_are_named_together() -> None:
-    with pytest.raises(ConfigError) as caught:
-        _changed({"name": "", "node": "", "servers": ()}).check()
-    assert len(caught.value.mistakes) == 3
-
-
-def test_a_worker_is_a_member_of_its_machine() -> None:
-    _changed({"node": "a.3"}).check()
+def test_both_have_the_same_defaults() -> None:
+    assert NatsSettings.of(ClusterConfig(), "a") == NatsSettings(node="a", servers=())
 
 
 @pytest.mark.parametrize(
@@ -68,7 +50,7 @@ def test_a_worker_is_a_member_of_its_machine() -> None:
         ({"ca_file": "nothing"}, "cluster.ca_file: cannot read"),
         ({"ca_file": "garbage"}, "cluster.ca_file: .* holds no PEM certificate"),
         ({"cert_file": "nothing", "key_file": "garbage"}, "cluster.cert_file: cannot read"),
-        ({"cert_file": "garbage", "key_file": "garbage"}, "cluster.cert_file: .* not a PEM certificate and its key"),
+        ({"cert_file": "garbage", "key_file": "garbage"}, "cluster.cert_file: .* are not a PEM certificate"),
     ],
 )
 def test_files_of_certificates_are_read(tmp_path: Path, files: dict[str, str], words: str) -> None:

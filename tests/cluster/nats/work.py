@@ -6,11 +6,12 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Final, TypeVar
 
+import pytest
 import trio
 
-from rtmsd.cluster.engine import Away
+from rtmsd.cluster.engine import Away, Fenced
 from rtmsd.cluster.engines.nats.engine import NatsEngine
-from rtmsd.cluster.records import Log
+from rtmsd.cluster.records import Beat, Log, Revoked, TenureState
 from tests.cluster.contract import Member, new_id, own
 
 T = TypeVar("T")
@@ -97,3 +98,30 @@ async def until_answered(call: Callable[[], Awaitable[T]]) -> T:
         while True:
             with contextlib.suppress(Away):
                 return await call()
+
+
+async def use_all(engine: NatsEngine) -> None:
+    """Everything that a member does, once."""
+    stream = new_id()
+    token = await engine.owners.claim(own(member("a", engine), stream), seen=0)
+    log = Log(rtms_stream_id=stream, token=token, n=0, lines={"events": ("{}",)})
+    await engine.log.append(log)
+    assert len(await engine.log.read_log(stream)) == 1
+    assert stream in await orphans(engine)
+    await engine.log.revoke(Revoked(rtms_stream_id=stream, at_ms=1))
+    assert stream in [each.record.rtms_stream_id for each in await engine.log.revocations()]
+    await engine.log.purge(stream)
+    ended = own(member("a", engine), stream, 1, TenureState.ENDED)
+    await engine.owners.claim(ended, seen=token)
+    with pytest.raises(Fenced):
+        await engine.log.append(log)
+    engine.bus.serve("ping", pong)
+    assert await engine.bus.ask("a", "ping", b"x", timeout_s=5) == b"x"
+    beat = Beat(node="a", incarnation="i", n=1)
+    await engine.beats.beat(beat)
+    with trio.fail_after(LIMIT_S):
+        assert await engine.beats.hear() == beat
+
+
+async def pong(data: bytes) -> bytes:
+    return data

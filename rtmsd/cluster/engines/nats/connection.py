@@ -123,9 +123,8 @@ class Connection:
         """Connect in the background, for as long as the block lasts.
 
         Raises:
-            ConfigError: of `settings`.
+            ConfigError: a file of certificates cannot be used.
         """
-        settings.check()
         async with open_thread("nats") as thread:
             connection = cls(settings, thread)
             thread.start(connection._link.run)

@@ -19,6 +19,7 @@ from rtmsd.cluster.engines.nats.owners import NatsOwners
 from rtmsd.cluster.engines.nats.settings import NatsSettings
 from rtmsd.cluster.engines.nats.streamlog import NatsStreamLog
 from rtmsd.cluster.engines.nats.watch import OwnWatch
+from rtmsd.cluster.engines.survey import Store, Survey, read_store
 
 log = structlog.stdlib.get_logger()
 
@@ -38,7 +39,7 @@ class NatsEngine:
     """
 
     def __init__(self, settings: NatsSettings, connection: Connection, heard: Mailbox) -> None:
-        layout = Layout(settings.name, settings.partitions)
+        self._layout = layout = Layout(settings.name, settings.partitions)
         self._settings = settings
         self._connection = connection
         self._reader = Reader()
@@ -120,6 +121,24 @@ class NatsEngine:
     def renewals(self) -> int:
         """How often the watch of owners had to begin anew."""
         return self._watch.renewals
+
+    async def survey(self, timeout_s: float) -> Survey:
+        """Ask about each of JetStream's streams, once."""
+        stores: dict[str, Store] = {}
+
+        async def look(name: str) -> None:
+            with contextlib.suppress(Away):
+                if (info := await self._jetstream.info(name)) is not None:
+                    stores[name] = read_store(name, info)
+
+        names = self._layout.all_streams
+        with trio.move_on_after(timeout_s):
+            async with trio.open_nursery() as nursery:
+                for name in names:
+                    nursery.start_soon(look, name)
+        return Survey(
+            [stores[name] for name in names if name in stores], [each for each in names if each not in stores]
+        )
 
     async def _prepare(self, after: int) -> int:
         """Wait for a connection of a number above `after`, and prepare the servers over it. Returns its number.

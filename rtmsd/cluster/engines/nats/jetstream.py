@@ -127,8 +127,8 @@ class JetStream:
         """
         _expect(await self._api(f"STREAM.PURGE.{stream}", {"filter": subject}), "success")
 
-    async def config(self, stream: str) -> Mapping[str, Any] | None:
-        """Return the configuration of a stream; None: there is no such stream.
+    async def info(self, stream: str) -> Mapping[str, Any] | None:
+        """Return configuration ("config") and state of a stream; None: there is no such stream.
 
         Raises:
             Away: no answer.
@@ -136,8 +136,8 @@ class JetStream:
         answer = await self._api(f"STREAM.INFO.{stream}")
         if _code(answer) == _NO_STREAM:
             return None
-        config: Mapping[str, Any] = _expect(answer, "config")
-        return config
+        _expect(answer, "config")
+        return answer
 
     async def create(self, config: Mapping[str, Any]) -> None:
         """Create a stream; no change where it is there and the same.

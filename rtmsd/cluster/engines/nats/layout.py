@@ -22,7 +22,6 @@ log = structlog.stdlib.get_logger()
 
 FORMAT: Final = 1
 """Of what is kept, as a whole; its records have versions of their own."""
-KEEP_ENDED_S: Final = 2 * 3600  # Zoom's last repetition of a webhook comes after 85 min
 KEEP_REVOKED_S: Final = 400 * 86_400
 _NS: Final = 1_000_000_000
 
@@ -77,6 +76,11 @@ class Layout:
     def revocations(self) -> str:
         """JetStream's stream of the orders to delete."""
         return f"{self.name.upper()}_REVOKED"
+
+    @property
+    def all_streams(self) -> Sequence[str]:
+        """All of JetStream's streams."""
+        return [self.revocations, *map(self.stream, self.all_partitions)]
 
     def revoked(self, rtms_stream_id: str) -> str:
         return f"{self.name}.revoked.{safe_name(rtms_stream_id)}"
@@ -138,16 +142,17 @@ async def prepare(jetstream: JetStream, settings: NatsSettings) -> None:
 
 async def _prepare(jetstream: JetStream, wanted: Mapping[str, Any]) -> None:
     name = wanted["name"]
-    found = await jetstream.config(name)
-    if found is None:
+    info = await jetstream.info(name)
+    if info is None:
         try:
             await jetstream.create(wanted)
         except Away:
-            found = await jetstream.config(name)  # somebody was quicker, with another configuration
-            if found is None:
+            info = await jetstream.info(name)  # somebody was quicker, with another configuration
+            if info is None:
                 raise
-    if found is None:
+    if info is None:
         return
+    found = info["config"]
     _compare(found.get("metadata") or {}, wanted["metadata"], name)
     # How many copies there are may be changed by whoever runs the servers; the rest is ours.
     settled = {key: value for key, value in wanted.items() if key not in {"metadata", "num_replicas"}}

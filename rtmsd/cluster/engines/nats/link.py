@@ -59,7 +59,7 @@ class Link:
         """Prepare it.
 
         Args:
-            settings: checked.
+            settings: of this member.
             changed: called with the server when a connection is there, with None when it is lost.
             denied: called with each permission that turns out to be missing.
             answered: called with the number of a request, once, unless it was forgotten.

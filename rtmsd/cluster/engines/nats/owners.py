@@ -10,9 +10,10 @@ from rtmsd.cluster.codec import NewerRecord, encode
 from rtmsd.cluster.engine import Away, Lost
 from rtmsd.cluster.engines.nats.connection import Connection
 from rtmsd.cluster.engines.nats.jetstream import JetStream, WrongSequence
-from rtmsd.cluster.engines.nats.layout import KEEP_ENDED_S, Layout, Reader
+from rtmsd.cluster.engines.nats.layout import Layout, Reader
 from rtmsd.cluster.engines.nats.watch import OwnWatch
 from rtmsd.cluster.records import Held, Own, Row, TenureState
+from rtmsd.config.cluster import KEEP_ENDED_S
 from rtmsd.state.rows import Known
 
 log = structlog.stdlib.get_logger()

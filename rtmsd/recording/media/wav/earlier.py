@@ -37,6 +37,8 @@ class EarlierAudio:
             return data
         if not self.tail:
             return b"" if at + len(data) <= self.end else data
+        if at >= self.end and not data.strip(b"\0"):
+            return data  # silence is no sign, and left out it would pull ahead what follows it
         start = self.end - len(self.tail)
         if self._find(data, max(0, at - self.reach_bytes - start), at + len(data) + self.reach_bytes - start):
             return b""

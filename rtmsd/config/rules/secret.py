@@ -8,7 +8,7 @@ from typing import Annotated, Final, TypeAlias
 
 import attrs
 
-from rtmsd.config.rules import Mistake, resolve
+from rtmsd.config.rules.values import Mistake, resolve
 
 CREDENTIALS_DIRECTORY: Final = "CREDENTIALS_DIRECTORY"
 MAX_BYTES: Final = 4096

@@ -1,4 +1,4 @@
-"""The report of the demo of several workers: what each incident cost, and whether it stayed within its limits."""
+"""The report on several streams: what each incident cost, and whether it stayed within its limits."""
 
 from collections.abc import Iterator, Sequence
 
@@ -6,37 +6,41 @@ import attrs
 from rich.text import Text
 
 from rtmsd.demo.checks import Check
+from rtmsd.demo.incidents.incidents import Incident, Stream, cost_of
 from rtmsd.demo.report import all_hold, check_lines, heading, place_lines
 from rtmsd.demo.stage import Stage
-from rtmsd.demo.workers.incidents import Incident, Stream, cost_of
-from rtmsd.demo.workers.story import Performance
 
 
 @attrs.frozen
-class WorkersReport:
-    """See `rtmsd.demo.performance.Report`. `streams` is empty when files could not be read; then `checks` say so."""
+class StreamsReport:
+    """See `rtmsd.demo.performance.Report`. `streams` is empty when files could not be read; then `checks` say so.
 
+    Attributes:
+        title: the command.
+        summary: what was played.
+        daemons: whose logs there are.
+    """
+
+    title: str
+    summary: str
     stage: Stage
-    took_s: float
-    performance: Performance
-    streams: list[Stream]
-    checks: list[Check]
+    daemons: Sequence[Stage]
+    incidents: Sequence[Incident]
+    streams: Sequence[Stream]
+    checks: Sequence[Check]
 
     @property
     def holds(self) -> bool:
         return all_hold(self.checks)
 
     def lines(self) -> Iterator[Text]:
-        played = self.performance
-        yield from heading("rtmsd demo --workers: report")
-        yield Text(
-            f"{len(played.streams)} streams and {played.workers} workers, {self.took_s:.1f} s with start and stop."
-        )
+        yield from heading(f"{self.title}: report")
+        yield Text(self.summary)
         if self.streams:
-            yield from _incident_lines(played.incidents, self.streams)
+            yield from _incident_lines(self.incidents, self.streams)
             yield from _stream_lines(self.streams)
         yield from heading(f"Files in {self.stage.recordings}")
-        yield from place_lines(self.stage)
+        yield from place_lines(self.stage, *self.daemons)
         yield from check_lines(self.checks)
 
 
@@ -59,9 +63,7 @@ def _incident_lines(incidents: Sequence[Incident], streams: Sequence[Stream]) ->
             f"{f'{max(media) / 1000:.2f}' if len(media) == len(hit) else 'never':>10}"
             f"{max(cost.audio_ms for cost in hit) / 1000:12.1f}{max(cost.transcripts for cost in hit):18}"
         )
-    yield Text(
-        "  (dead: after the fault. claimed by another worker, media up: after the death, or the end of the stop.)"
-    )
+    yield Text("  (dead, and claimed by another: after the fault. media up: after the death, the stop, or the waking.)")
 
 
 def _stream_lines(streams: Sequence[Stream]) -> Iterator[Text]:

@@ -1,0 +1,209 @@
+"""The admin API of all members: one answers for all, asks the others, and has them do what concerns them."""
+
+from collections.abc import Sequence
+from typing import Any, Final, Generic, TypeVar
+
+import attrs
+import structlog
+import trio
+
+from rtmsd.admin.messages import AdminError, Code, JsonObject
+from rtmsd.admin.routing import resolve
+from rtmsd.cluster.engine import Away, Bus, EngineError, Nobody, OwnerStore
+from rtmsd.cluster.members import Members
+from rtmsd.cluster.records import Held
+from rtmsd.cluster.rules import has_room
+from rtmsd.daemon.doctor import findings_json
+from rtmsd.node.answering import Answering
+from rtmsd.node.listing import merged
+from rtmsd.node.questions import (
+    CTL,
+    Act,
+    AskReport,
+    AskStreams,
+    Drain,
+    FindStreams,
+    Move,
+    Names,
+    Order,
+    Question,
+    Report,
+    StreamList,
+    Undrain,
+    decode_answer,
+    encode_question,
+)
+from rtmsd.node.view import View, wrong
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+
+ASK_S: Final = 0.5
+OWNER_S: Final = 5.0
+MOVE_S: Final = 15.0
+
+
+@attrs.frozen
+class Answers(Generic[T]):
+    """The answers of all members, this one's among them, by node; and why some have none."""
+
+    heard: dict[str, T]
+    silent: dict[str, str] = attrs.field(factory=dict)
+
+
+class Control:
+    """Implements `rtmsd.admin.cluster.ClusterBackend`.
+
+    Args:
+        here: answers for this member.
+        store: knows of streams that nobody owns.
+    """
+
+    def __init__(self, here: Answering, view: View, members: Members, store: OwnerStore, bus: Bus) -> None:
+        self._here, self._view, self._members, self._store, self._bus = here, view, members, store, bus
+
+    @property
+    def _me(self) -> str:
+        return self._members.me.node
+
+    # All are asked
+
+    async def status(self) -> JsonObject:
+        """See `ClusterBackend`, as the others."""
+        answers = await self._ask_all(AskReport(), self._here.report(), Report)
+        survey, members = await self._view.survey(), self._view.members()
+        reports = sorted(answers.heard.items())
+        drains = {node: report.drain for node, report in reports}
+        return {
+            "node": self._me,
+            "members": [
+                {**member, "drain": None if (drain := drains.get(member["node"])) is None else attrs.asdict(drain)}
+                for member in members
+            ],
+            "engine": self._view.engine_json(survey),
+            "wrong": [
+                *self._view.wrong(members, survey),
+                *(wrong("no_answer", why, node) for node, why in sorted(answers.silent.items())),
+                *(wrong(each.code, each.detail, node) for node, report in reports for each in report.troubles),
+            ],
+            "silent": answers.silent,
+        }
+
+    async def streams(self, *, include_ended: bool) -> JsonObject:
+        mine = self._here.streams(include_ended=include_ended)
+        answers = await self._ask_all(AskStreams(include_ended), mine, StreamList)
+        more = {node: f"it has {each.omitted} more streams" for node, each in answers.heard.items() if each.omitted}
+        return {
+            "streams": merged({node: each.streams for node, each in answers.heard.items()}, await self._orphans()),
+            "silent": {**answers.silent, **more},
+        }
+
+    async def doctor(self) -> Sequence[JsonObject]:
+        return findings_json(self._view.findings(await self._view.survey()))
+
+    async def _orphans(self) -> Sequence[Held]:
+        with trio.move_on_after(ASK_S):
+            try:
+                return await self._store.orphans(self._members.incarnations())
+            except EngineError as error:
+                log.info("orphans not known", why=str(error))
+        return ()
+
+    async def _ask_all(self, question: Question, mine: T, of: type[T]) -> Answers[T]:
+        answers = Answers({self._me: mine})
+
+        async def ask(node: str) -> None:
+            try:
+                answer = await self._bus.ask(node, CTL, encode_question(question), timeout_s=ASK_S)
+                answers.heard[node] = decode_answer(answer, of)
+            except (EngineError, AdminError) as error:
+                answers.silent[node] = str(error)
+
+        async with trio.open_nursery() as nursery:
+            for node in self._members.living().keys() - {self._me}:
+                nursery.start_soon(ask, node)
+        return answers
+
+    # One carries it out
+
+    async def drain(self, node: str) -> JsonObject:
+        nodes, living = self._nodes(node), self._members.living()
+        streams = sum(living[each].streams for each in nodes)
+        others = [member for each, member in living.items() if each not in nodes]
+        if streams and not any(map(has_room, others)):
+            have = ", ".join(f"{other.node} has {other.streams} of {other.capacity}" for other in others)
+            why = f"{have}, or is draining" if others else "there is none"
+            raise AdminError(Code.REFUSED_IN_STATE, f"no other member takes streams: {why}")
+        for each in nodes:
+            await self._have(each, Drain(), OWNER_S)
+        return {"nodes": nodes, "streams": streams}
+
+    async def undrain(self, node: str) -> JsonObject:
+        nodes = self._nodes(node)
+        for each in nodes:
+            await self._have(each, Undrain(), OWNER_S)
+        return {"nodes": nodes}
+
+    async def move(self, prefix: str, node: str | None) -> JsonObject:
+        if node is not None:
+            self._nodes(node)
+        owner, rtms_stream_id = await self._find(prefix)
+        return {**await self._have(owner, Move(rtms_stream_id, node), MOVE_S), "from_node": owner}
+
+    async def elsewhere(self, command: str, prefix: str) -> JsonObject:
+        owner, rtms_stream_id = await self._find(prefix)
+        match command:
+            case "stream" | "stop" | "reconnect":
+                return {**await self._have(owner, Act(command, rtms_stream_id), OWNER_S), "node": owner}
+        raise AdminError(Code.REFUSED_IN_STATE, f"stream {rtms_stream_id} is on node {owner}: do this there")
+
+    def _nodes(self, name: str) -> list[str]:
+        """Return the living members of this name, or on the machine of this name."""
+        living = sorted(self._members.living())
+        found = [node for node in living if name in (node, node.partition(".")[0])]
+        if not found:
+            raise AdminError(Code.NO_SUCH_NODE, f"no member that lives is called {name!r}: {', '.join(living)} are")
+        return found
+
+    async def _find(self, prefix: str) -> tuple[str, str]:
+        """Return the member of the one stream that `prefix` names, and its id.
+
+        Raises:
+            AdminError: NO_SUCH_STREAM; AMBIGUOUS; TIMED_OUT when a silent member may have it.
+        """
+        answers = Answers({self._me: self._here.names(prefix)})
+        if prefix:  # which names nothing otherwise
+            answers = await self._ask_all(FindStreams(prefix), answers.heard[self._me], Names)
+        all_names = {name for known in answers.heard.values() for name in (*known.live, *known.ended)}
+        try:
+            rtms_stream_id = resolve(prefix, all_names)
+        except AdminError as refusal:
+            if refusal.code is not Code.NO_SUCH_STREAM or not answers.silent:
+                raise
+            silent = "; ".join(f"node {node} does not answer: {why}" for node, why in answers.silent.items())
+            raise AdminError(Code.TIMED_OUT, f"{silent}; no other has a stream {prefix!r}") from refusal
+        owners = [node for node, known in answers.heard.items() if rtms_stream_id in known.live]
+        others = [node for node, known in answers.heard.items() if rtms_stream_id in known.ended]
+        return (owners or others)[0], rtms_stream_id
+
+    async def _have(self, node: str, order: Order, timeout_s: float) -> dict[str, Any]:
+        """Have a member do something, this one too, and return its answer.
+
+        Raises:
+            AdminError: it refuses, or does not answer.
+        """
+        try:
+            if node == self._me:
+                return await self._here.carry_out(order)
+            log.info("order passed on", to=node, order=type(order).__name__, **attrs.asdict(order))
+            answer = await self._bus.ask(node, CTL, encode_question(order), timeout_s=timeout_s)
+            return decode_answer(answer, dict[str, Any])
+        except AdminError as refusal:
+            raise AdminError(refusal.code, f"{node}: {refusal.detail}") from refusal
+        except Nobody as error:
+            raise AdminError(Code.REFUSED_IN_STATE, f"{node} is not there any more: try again") from error
+        except Away as error:
+            raise AdminError(Code.TIMED_OUT, f"{error}; it may still be carried out") from error
+        except EngineError as error:
+            raise AdminError(Code.FAILED, f"{node}: {error}") from error

@@ -1,0 +1,367 @@
+"""A member of a cluster: whose each stream is, who acts on a webhook, and what becomes of the streams of the dead."""
+
+import secrets
+from collections.abc import Awaitable, Callable, Sequence
+from random import Random
+from typing import Any, Final, NoReturn
+
+import attrs
+import structlog
+import trio
+
+from rtmsd import __version__
+from rtmsd.cluster.engine import EngineError
+from rtmsd.cluster.handover.handover import Handover
+from rtmsd.cluster.handover.taker import Taker
+from rtmsd.cluster.keeping.appender import Appender
+from rtmsd.cluster.keeping.journal import ClusterJournal
+from rtmsd.cluster.keeping.spool import Spool
+from rtmsd.cluster.keeping.store import KeptStore
+from rtmsd.cluster.life.heart import Heart
+from rtmsd.cluster.liveness import Liveness
+from rtmsd.cluster.members import Member, Members
+from rtmsd.cluster.ownership import Ownership
+from rtmsd.cluster.parts.inheriting import Inheritance
+from rtmsd.cluster.parts.revocations import Revocations
+from rtmsd.cluster.parts.telling import PartTeller
+from rtmsd.cluster.records import Beat, MemberState, Why
+from rtmsd.cluster.router import HOOK, Router
+from rtmsd.cluster.rules import place
+from rtmsd.cluster.takeover import Takeover
+from rtmsd.commands import StreamCommand
+from rtmsd.config import Config
+from rtmsd.config.cluster import ClusterConfig
+from rtmsd.errors import RtmsdError
+from rtmsd.node.engine import MemberEngine, OpenEngine
+from rtmsd.node.metrics import Times
+from rtmsd.protocol.causes import GapCause
+from rtmsd.recording.manifest.lines import json_line
+from rtmsd.recording.recorder import Recorder
+from rtmsd.recording.writers import Writers
+from rtmsd.state.journal import Journal
+from rtmsd.state.rows import StreamRow
+from rtmsd.streams.drivers.tenure import Permission
+from rtmsd.streams.restart import Restarter
+from rtmsd.streams.resuming import longest_out_first
+from rtmsd.streams.running import local_ms
+from rtmsd.streams.supervisor import Supervisor
+
+log = structlog.get_logger(__name__)
+
+PATIENCE_S: Final = 20.0
+"""For the engine to say whose a stream is, before it is connected without that: Zoom keeps it for 60 s."""
+RESUMED_AT_ONCE: Final = 64
+AGAIN_S: Final = 1.0  # after a crash of a part
+KEPT_EVERY_S: Final = 10.0
+_TAKEN_OVER: Final = frozenset({Why.DIED, Why.UNREACHABLE, Why.HANDED_OVER})
+
+
+class Membership:
+    """Connects the streams of this process with those of the other members. Also the `Tenure` that each handshake asks.
+
+    Args:
+        node: this member's name.
+        open_engine: see `MemberEngine`.
+        spool: of log lines while the engine is away.
+
+    Attributes:
+        incarnation: this life of the member.
+        supervisor: of the streams of this process.
+        router: takes webhooks.
+        handover: gives streams to other members; `taker` takes theirs.
+        state: as others hear it.
+        times: how long takeovers and appends took.
+        fenced: how often a stream turned out to be another member's.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        settings: ClusterConfig,
+        *,
+        node: str,
+        open_engine: OpenEngine,
+        spool: Spool,
+        journal: Journal,
+        writers: Writers,
+        restarter: Restarter,
+        on_event: Callable[[dict[str, Any]], None],
+    ) -> None:
+        self.incarnation = secrets.token_hex(8)
+        self.state = MemberState.STARTING
+        self.times, self.fenced = Times(), 0
+        self.webhook_ms: Callable[[], int | None] = lambda: None
+        self.settings, self._node, self._publish = settings, node, on_event
+        self._nursery: trio.Nursery
+        self._taking_over = trio.CancelScope()
+        self._writers = writers
+        self.engine = engine = MemberEngine(open_engine)
+        liveness = Liveness(node, self.incarnation, beat_s=settings.beat_s, dead_after_beats=settings.dead_after_beats)
+        me = Member(node=node, incarnation=self.incarnation, capacity=settings.capacity_streams, is_ready=False)
+        self.members = Members(me, lambda: len(self.supervisor.streams), liveness)
+        self.appender = Appender(
+            engine,
+            spool,
+            node=node,
+            token=self._token,
+            last_token=self._last_token,
+            on_fenced=self._lost,
+            observe_s=self.times.append.observe,
+        )
+        self._parts = PartTeller(engine)
+        self.journal = ClusterJournal(
+            journal,
+            engine,
+            node=node,
+            incarnation=self.incarnation,
+            on_claimed=self._claimed,
+            on_lost=self._lost,
+            has_lines=self.appender.has_lines,
+            clock_ms=local_ms,
+        )
+        self.supervisor = supervisor = Supervisor(
+            config,
+            self.journal,
+            writers,
+            restarter=restarter,
+            on_event=self._on_event,
+            tenure=self,
+            on_let_go=self._let_go,
+            redirect=self._redirect,
+            on_recorder=self._on_recorder,
+        )
+        self.heart = Heart(
+            engine,
+            self.members,
+            liveness,
+            describe=self.describe,
+            beat_s=settings.beat_s,
+            dead_after_beats=settings.dead_after_beats,
+            clock_ms=local_ms,
+        )
+        self.store = store = KeptStore(engine, self.journal)
+        self.ownership = Ownership(
+            self.members,
+            store,
+            supervisor,
+            apps=self._apps,
+            cause=lambda why: GapCause.NODE_TAKEOVER if why in _TAKEN_OVER else GapCause.DAEMON_RESTART,
+            patience_s=PATIENCE_S,
+            clock_ms=local_ms,
+            prepare=Inheritance(engine, local_ms).prepare,
+        )
+        random = Random()
+        self.router = Router(
+            self.members,
+            engine,
+            self.ownership,
+            supervisor,
+            choose=lambda members: place(members, random),
+            keep=self.journal.keep,
+            deliver_as=HOOK,
+            on_delivered=self.journal.handed_on,
+            can_begin_alone=True,
+        )
+        self.takeover = Takeover(
+            self.members,
+            store,
+            self.ownership,
+            supervisor,
+            in_order=self._in_order,
+            handshakes=settings.takeover_handshakes,
+            observe_s=self.times.takeover.observe,
+        )
+        self.handover = Handover(self.members, engine, self.ownership, supervisor, tell=self._tell_next_owner)
+        self.revocations = Revocations(
+            engine, supervisor, writers, self._parts, node=node, forget=[self.appender.forget]
+        )
+        self.taker = Taker(self.members, engine, self.ownership, supervisor, apps=self._apps)
+
+    # Life
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Take part, until cancelled. Started when webhooks can be taken, and what an earlier life had is resumed.
+
+        Raises:
+            RtmsdError: the engine cannot be used with this configuration.
+        """
+        async with trio.open_nursery() as self._nursery:
+            await self._nursery.start(self.engine.run)
+            await self._nursery.start(self.appender.run)
+            await self._nursery.start(self._parts.run)
+            await self._nursery.start(self.router.run)
+            for part in (self.heart.run, self.ownership.run, self._deliver_kept):
+                self._nursery.start_soon(_keep, part)
+            await self._resume()
+            self.state = MemberState.UP
+            self._nursery.start_soon(_keep, self.journal.run)
+            self._nursery.start_soon(_keep, self._take_over)
+            self._nursery.start_soon(_keep, self.revocations.run)
+            task_status.started()
+            await trio.sleep_forever()
+
+    async def _take_over(self) -> None:
+        await self.heart.has_listened.wait()
+        with self._taking_over:
+            await self.takeover.run()
+        await trio.sleep_forever()  # this process stops
+
+    def leave(self) -> None:
+        """Take over nothing more, and be given nothing more, as this process stops."""
+        self.state = MemberState.DRAINING
+        self.taker.close()
+        self._taking_over.cancel()
+
+    async def _tell_next_owner(self, rtms_stream_id: str) -> None:
+        await self.journal.tell(rtms_stream_id)
+        await self._parts.wait_told(rtms_stream_id)
+
+    async def hand_over(self) -> None:
+        """Give all streams to other members, if that is configured, as this process stops. Those that stay are resumed
+        by its next life, or taken over by whoever is first.
+        """
+        if self.settings.on_stop == "hand_over" and self.supervisor.streams:
+            await self.handover.drain(self.settings.hand_over_s)
+
+    def describe(self) -> Beat:
+        is_draining = self.state is MemberState.UP and self.supervisor.refuse_starts is not None
+        return Beat(
+            node=self._node,
+            incarnation=self.incarnation,
+            n=0,
+            state=MemberState.DRAINING if is_draining else self.state,
+            streams=len(self.supervisor.streams),
+            capacity=self.settings.capacity_streams,
+            webhook_ms=self.webhook_ms(),
+            zone=self.settings.zone_name[:64],
+            release=__version__,
+        )
+
+    # What an earlier life had
+
+    async def _resume(self) -> None:
+        at_once = trio.CapacityLimiter(RESUMED_AT_ONCE)
+
+        async def resume(row: StreamRow) -> None:
+            async with at_once:
+                try:
+                    await self._resume_one(row)
+                except EngineError as error:
+                    log.warning("stream not resumed yet", rtms_stream_id=row.rtms_stream_id, error=str(error))
+                except Exception:
+                    log.exception("stream not resumed", rtms_stream_id=row.rtms_stream_id)
+
+        async with trio.open_nursery() as nursery:
+            for row in await self._in_order(await self.journal.unfinished()):
+                nursery.start_soon(resume, row)
+                await trio.lowlevel.checkpoint()  # tasks that begin in one turn may run in either order
+
+    async def _resume_one(self, row: StreamRow) -> None:
+        try:
+            held = await self.ownership.read(row.rtms_stream_id)
+        except EngineError:
+            self.ownership.resume_unproven(row)
+            return
+        if held.own is None and held.known.row is None:  # begun without the engine, or without a cluster
+            held = attrs.evolve(held, known=await self.journal.known(row.rtms_stream_id))
+        if held.own is not None and held.own.node != self._node:
+            await self.journal.let_go(row.rtms_stream_id)
+        elif held.is_unfinished:
+            log.info("stream resumes", rtms_stream_id=row.rtms_stream_id)
+            await self.ownership.take(held, Why.RESUMED)
+
+    async def _in_order(self, rows: Sequence[StreamRow]) -> list[StreamRow]:
+        roots = self._writers.directories
+        return await longest_out_first(roots, list(rows), self._writers[roots[0]].run_sync)
+
+    def _apps(self) -> list[str]:
+        return [app.name for app in self.supervisor.config.apps]
+
+    # What is found out about single streams
+
+    async def may_connect(self, rtms_stream_id: str) -> Permission:
+        """See `Tenure`."""
+        return await self.ownership.may_connect(rtms_stream_id)
+
+    def _claimed(self, rtms_stream_id: str, token: int, epoch: int) -> None:
+        if rtms_stream_id in self.supervisor.streams:
+            self.ownership.hold(rtms_stream_id, token, epoch)
+        else:
+            self.ownership.let_go(rtms_stream_id)  # it is mine, as the engine says, and resumed
+
+    def _lost(self, rtms_stream_id: str, why: str) -> None:
+        self.fenced += 1
+
+        async def lose() -> None:
+            await self.ownership.lost(rtms_stream_id, why)
+            await self._hand_on_kept()
+
+        self._nursery.start_soon(_contain, lose)
+
+    def _let_go(self, rtms_stream_id: str, _why: str) -> None:
+        async def forget() -> None:
+            async with self.ownership.turns.of(rtms_stream_id):  # in which it may be handed over
+                await self.journal.let_go(rtms_stream_id)
+
+        self.ownership.let_go(rtms_stream_id)
+        self._nursery.start_soon(_contain, forget)
+
+    def _redirect(self, command: StreamCommand) -> None:
+        self.router.redirect(command)
+
+    # Webhooks for others, also of an earlier life
+
+    async def _deliver_kept(self) -> NoReturn:
+        while True:
+            await self._hand_on_kept()
+            await trio.sleep(KEPT_EVERY_S)
+
+    async def _hand_on_kept(self) -> None:
+        for command in await self.journal.kept():
+            self.router.deliver(command)
+
+    # Lines for the engine
+
+    def _token(self, rtms_stream_id: str) -> int | None:
+        return self.ownership.token(rtms_stream_id)
+
+    async def _last_token(self, rtms_stream_id: str) -> int | None:
+        return await self.journal.token(rtms_stream_id)
+
+    def _on_event(self, event: dict[str, Any]) -> None:
+        self._publish(event)
+        rtms_stream_id = event["rtms_stream_id"]
+        if "events" in self.settings.log and self.ownership.token(rtms_stream_id) is not None:
+            line = {key: value for key, value in event.items() if key != "rtms_stream_id"}
+            self._write(rtms_stream_id, "events", json_line(line))
+
+    def _on_recorder(self, recorder: Recorder) -> None:
+        self._parts.follow(recorder)
+        if "transcript" in self.settings.log:
+            rtms_stream_id = recorder.info.rtms_stream_id
+
+            def copy(media: str, line: bytes) -> None:
+                if media == "transcript":
+                    self._write(rtms_stream_id, media, line)
+
+            recorder.media.context.copy_line = copy
+
+    def _write(self, rtms_stream_id: str, stem: str, line: bytes) -> None:
+        self.appender.write(rtms_stream_id, stem, line.decode().rstrip("\n"))
+
+
+async def _contain(work: Callable[[], Awaitable[None]]) -> None:
+    """Do something on which no stream depends."""
+    try:
+        await work()
+    except RtmsdError as error:
+        log.warning("cluster not told", error=str(error))
+    except Exception:
+        log.exception("cluster crashed")
+
+
+async def _keep(part: Callable[[], Awaitable[None]]) -> None:
+    """Run a part of the cluster that never ends: again when it crashed, as no stream may end by it."""
+    while True:
+        await _contain(part)
+        await trio.sleep(AGAIN_S)

@@ -1,0 +1,45 @@
+"""What operators see of a member, and have it do: the parts of the admin API that concern the cluster, connected."""
+
+from collections.abc import Callable
+
+import trio
+
+from rtmsd.daemon.backend import Backend
+from rtmsd.node.answering import Answering
+from rtmsd.node.control import Control
+from rtmsd.node.draining import Draining
+from rtmsd.node.membership import Membership
+from rtmsd.node.metrics import ClusterMetrics
+from rtmsd.node.view import Engine, Spool, View
+
+
+def operate(
+    member: Membership, backend: Backend, nursery: trio.Nursery, *, engine: Callable[[], Engine | None], spool: Spool
+) -> None:
+    """Have the admin socket show and control the cluster, and the others ask this member.
+
+    Args:
+        nursery: has the tasks that operators begin.
+        engine: returns it as it is seen; None: it is not open.
+    """
+    health, settings = backend.health, member.settings
+    view = View(heart=member.heart, describe=member.describe, engine=engine, beat_s=settings.beat_s, spool=spool)
+    controls = Draining(member.handover, take_none=health.drain, for_s=settings.hand_over_s, nursery=nursery)
+    here = Answering(backend, health, view, ownership=member.ownership, controls=controls)
+    here.serve(member.engine)
+    backend.cluster = Control(here, view, member.members, member.store, member.engine)
+    health.others = view.troubles
+    backend.metrics_source.add(
+        ClusterMetrics(
+            view=view,
+            ownership=member.ownership,
+            health=health,
+            lives=member.supervisor,
+            takeovers=member.takeover.results,
+            forwarded=member.router.forwarded,
+            handed_over=member.handover.results,
+            appended=member.appender.results,
+            times=member.times,
+            fenced=lambda: member.fenced,
+        )
+    )

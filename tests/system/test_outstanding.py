@@ -1,0 +1,79 @@
+"""Outstanding work: tried for each name until it is done, whatever becomes of the others."""
+
+from collections import Counter
+from collections.abc import AsyncIterator
+
+import pytest
+import trio
+
+from rtmsd.errors import RtmsdError
+from rtmsd.system.outstanding import Outstanding
+
+
+class Bench:
+    """Work that fails so many times for each name, or hangs, or is a bug."""
+
+    def __init__(self) -> None:
+        self.work = Outstanding[int]("work", key="name", at_once=2, again_s=1.0)
+        self.tries: Counter[str] = Counter()
+        self.busy = self.most_busy = 0
+
+    def add(self, name: str, failures: int = 0) -> None:
+        self.work[name] = failures
+        self.work.begin()
+
+    async def do(self, name: str) -> None:
+        self.tries[name] += 1
+        self.busy += 1
+        self.most_busy = max(self.most_busy, self.busy)
+        try:
+            if name == "stuck":
+                await trio.sleep_forever()
+            await trio.sleep(0.1)
+            if name == "bug":
+                raise ValueError
+            if self.tries[name] <= self.work[name]:
+                raise RtmsdError("not yet")
+            del self.work[name]
+        finally:
+            self.busy -= 1
+
+
+@pytest.fixture
+async def bench(autojump_clock: trio.testing.MockClock, nursery: trio.Nursery) -> AsyncIterator[Bench]:
+    bench = Bench()
+    nursery.start_soon(bench.work.run, bench.do)
+    await trio.lowlevel.checkpoint()
+    yield bench
+    nursery.cancel_scope.cancel()
+
+
+async def test_it_is_tried_until_it_is_done(bench: Bench) -> None:
+    bench.add("a", failures=3)
+    bench.add("b")
+    await trio.sleep(0.5)
+    assert dict(bench.work) == {"a": 3}
+    await trio.sleep(5)
+    assert not bench.work
+    assert bench.tries == {"a": 4, "b": 1}
+
+
+async def test_one_that_hangs_or_is_a_bug_holds_up_no_other(bench: Bench) -> None:
+    for name in ("stuck", "bug", "a", "b", "c"):
+        bench.add(name)
+    await trio.sleep(1)
+    assert dict(bench.work) == {"stuck": 0}
+    assert bench.tries["bug"] == 1
+    assert bench.most_busy == 2
+
+
+async def test_what_comes_again_is_done_again_by_one_task(bench: Bench) -> None:
+    for _ in range(3):
+        bench.add("a")
+        await trio.testing.wait_all_tasks_blocked()
+    assert bench.busy == 1
+    await trio.sleep(1)
+    bench.add("a")
+    await trio.sleep(1)
+    assert not bench.work
+    assert bench.tries == {"a": 2}

@@ -21,8 +21,12 @@ from rtmsd.cluster.life.heart import Heart
 from rtmsd.cluster.liveness import Liveness
 from rtmsd.cluster.members import Member, Members
 from rtmsd.cluster.ownership import Ownership
+from rtmsd.cluster.parts.copying import Copier
+from rtmsd.cluster.parts.gathering import Gatherer
 from rtmsd.cluster.parts.inheriting import Inheritance
+from rtmsd.cluster.parts.joining import Joiner
 from rtmsd.cluster.parts.revocations import Revocations
+from rtmsd.cluster.parts.serving import PartServer
 from rtmsd.cluster.parts.telling import PartTeller
 from rtmsd.cluster.records import Beat, MemberState, Why
 from rtmsd.cluster.router import HOOK, Router
@@ -35,6 +39,7 @@ from rtmsd.errors import RtmsdError
 from rtmsd.node.engine import MemberEngine, OpenEngine
 from rtmsd.node.metrics import Times
 from rtmsd.protocol.causes import GapCause
+from rtmsd.recording.disk.retrying import own_threads
 from rtmsd.recording.manifest.lines import json_line
 from rtmsd.recording.recorder import Recorder
 from rtmsd.recording.writers import Writers
@@ -51,6 +56,7 @@ log = structlog.get_logger(__name__)
 PATIENCE_S: Final = 20.0
 """For the engine to say whose a stream is, before it is connected without that: Zoom keeps it for 60 s."""
 RESUMED_AT_ONCE: Final = 64
+COPYING: Final = 2  # threads
 AGAIN_S: Final = 1.0  # after a crash of a part
 KEPT_EVERY_S: Final = 10.0
 _TAKEN_OVER: Final = frozenset({Why.DIED, Why.UNREACHABLE, Why.HANDED_OVER})
@@ -69,6 +75,7 @@ class Membership:
         supervisor: of the streams of this process.
         router: takes webhooks.
         handover: gives streams to other members; `taker` takes theirs.
+        gatherer: joins the parts of streams that ended here. revocations: deletes what was revoked.
         state: as others hear it.
         times: how long takeovers and appends took.
         fenced: how often a stream turned out to be another member's.
@@ -174,9 +181,22 @@ class Membership:
             observe_s=self.times.takeover.observe,
         )
         self.handover = Handover(self.members, engine, self.ownership, supervisor, tell=self._tell_next_owner)
-        self.revocations = Revocations(
-            engine, supervisor, writers, self._parts, node=node, forget=[self.appender.forget]
+        copier = Copier(engine, bytes_per_s=settings.gather_bytes_per_s, run_sync=own_threads(COPYING))
+        joiner = Joiner(
+            engine,
+            supervisor,
+            writers,
+            self._parts,
+            copier,
+            node=node,
+            living=self.members.living,
+            clock_ms=local_ms,
         )
+        self.gatherer = Gatherer(joiner, supervisor.librarian, local_ms)
+        self.revocations = Revocations(
+            engine, supervisor, writers, self._parts, node=node, forget=[self.appender.forget, self.gatherer.forget]
+        )
+        PartServer(supervisor, writers, self._parts).serve(engine)
         self.taker = Taker(self.members, engine, self.ownership, supervisor, apps=self._apps)
 
     # Life
@@ -199,6 +219,9 @@ class Membership:
             self._nursery.start_soon(_keep, self.journal.run)
             self._nursery.start_soon(_keep, self._take_over)
             self._nursery.start_soon(_keep, self.revocations.run)
+            if self.settings.gather == "at_end":
+                self._parts.on_ended = self.gatherer.ended
+                self._nursery.start_soon(_keep, self.gatherer.run)
             task_status.started()
             await trio.sleep_forever()
 

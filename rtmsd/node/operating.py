@@ -23,8 +23,14 @@ def operate(
         nursery: has the tasks that operators begin.
         engine: returns it as it is seen; None: it is not open.
     """
+
+    def ungathered() -> list[str]:
+        return member.gatherer.ungathered
+
     health, settings, revocations = backend.health, member.settings, member.revocations
-    outstanding = Outstanding(ungathered=tuple, revoked=lambda: revocations.recent, unconfirmed=revocations.unconfirmed)
+    outstanding = Outstanding(
+        ungathered=ungathered, revoked=lambda: revocations.recent, unconfirmed=revocations.unconfirmed
+    )
     view = View(
         heart=member.heart,
         describe=member.describe,

@@ -34,5 +34,5 @@ class Refusing:
 @pytest.mark.parametrize("answer_s", [0.02, 0.05, 0.075, 0.1, 0.14, 0.145, 0.15, 1.0])
 async def test_the_reason_is_not_lost_to_a_last_try_without_time(autojump_clock: object, answer_s: float) -> None:
     with pytest.raises(Away, match="maximum bytes exceeded"):
-        await JetStream(cast("Connection", Refusing()), answer_s=answer_s).config("x")
+        await JetStream(cast("Connection", Refusing()), answer_s=answer_s).info("x")
     assert trio.current_time() <= answer_s

@@ -1,5 +1,6 @@
 """A member of a cluster: whose each stream is, who acts on a webhook, and what becomes of the streams of the dead."""
 
+import contextlib
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from random import Random
@@ -15,6 +16,7 @@ from rtmsd.cluster.handover.handover import Handover
 from rtmsd.cluster.handover.taker import Taker
 from rtmsd.cluster.keeping.appender import Appender
 from rtmsd.cluster.keeping.journal import ClusterJournal
+from rtmsd.cluster.keeping.renewal import Renewal
 from rtmsd.cluster.keeping.spool import Spool
 from rtmsd.cluster.keeping.store import KeptStore
 from rtmsd.cluster.life.heart import Heart
@@ -218,6 +220,8 @@ class Membership:
             self.state = MemberState.UP
             self._nursery.start_soon(_keep, self.journal.run)
             self._nursery.start_soon(_keep, self._take_over)
+            renewal = Renewal(self.ownership, self.store, incarnation=self.incarnation, keep_s=self.settings.keep_log_s)
+            self._nursery.start_soon(_keep, renewal.run)
             self._nursery.start_soon(_keep, self.revocations.run)
             if self.settings.gather == "at_end":
                 self._parts.on_ended = self.gatherer.ended
@@ -318,6 +322,9 @@ class Membership:
         self.fenced += 1
 
         async def lose() -> None:
+            with contextlib.suppress(EngineError):  # whose answer was that it is another's
+                if self.members.is_me((await self.ownership.read(rtms_stream_id)).own):
+                    return  # it was renewed, or claimed again, at that moment
             await self.ownership.lost(rtms_stream_id, why)
             await self._hand_on_kept()
 

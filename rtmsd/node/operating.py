@@ -24,12 +24,11 @@ def operate(
         engine: returns it as it is seen; None: it is not open.
     """
 
-    def ungathered() -> list[str]:
-        return member.gatherer.ungathered
-
     health, settings, revocations = backend.health, member.settings, member.revocations
     outstanding = Outstanding(
-        ungathered=ungathered, revoked=lambda: revocations.recent, unconfirmed=revocations.unconfirmed
+        ungathered=lambda: member.gatherer.ungathered,
+        revoked=lambda: revocations.recent,
+        unconfirmed=revocations.unconfirmed,
     )
     view = View(
         heart=member.heart,

@@ -43,6 +43,7 @@ from rtmsd.node.metrics import Times
 from rtmsd.protocol.causes import GapCause
 from rtmsd.recording.disk.retrying import own_threads
 from rtmsd.recording.manifest.lines import json_line
+from rtmsd.recording.manifest.part import PartTenure
 from rtmsd.recording.recorder import Recorder
 from rtmsd.recording.writers import Writers
 from rtmsd.state.journal import Journal
@@ -58,7 +59,6 @@ log = structlog.get_logger(__name__)
 PATIENCE_S: Final = 20.0
 """For the engine to say whose a stream is, before it is connected without that: Zoom keeps it for 60 s."""
 RESUMED_AT_ONCE: Final = 64
-COPYING: Final = 2  # threads
 AGAIN_S: Final = 1.0  # after a crash of a part
 KEPT_EVERY_S: Final = 10.0
 _TAKEN_OVER: Final = frozenset({Why.DIED, Why.UNREACHABLE, Why.HANDED_OVER})
@@ -183,7 +183,7 @@ class Membership:
             observe_s=self.times.takeover.observe,
         )
         self.handover = Handover(self.members, engine, self.ownership, supervisor, tell=self._tell_next_owner)
-        copier = Copier(engine, bytes_per_s=settings.gather_bytes_per_s, run_sync=own_threads(COPYING))
+        copier = Copier(engine, bytes_per_s=settings.gather_bytes_per_s, run_sync=own_threads(2))
         joiner = Joiner(
             engine,
             supervisor,
@@ -314,8 +314,9 @@ class Membership:
         return await self.ownership.may_connect(rtms_stream_id)
 
     def _claimed(self, rtms_stream_id: str, token: int, epoch: int) -> None:
-        if rtms_stream_id in self.supervisor.streams:
+        if (managed := self.supervisor.streams.get(rtms_stream_id)) is not None:
             self.ownership.hold(rtms_stream_id, token, epoch)
+            managed.owned(PartTenure(node=self._node, epoch=epoch, token=token))
         else:
             self.ownership.let_go(rtms_stream_id)  # it is mine, as the engine says, and resumed
 

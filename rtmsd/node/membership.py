@@ -215,17 +215,17 @@ class Membership:
             await self._nursery.start(self._parts.run)
             await self._nursery.start(self.router.run)
             for part in (self.heart.run, self.ownership.run, self._deliver_kept):
-                self._nursery.start_soon(_keep, part)
+                self._nursery.start_soon(keep, part)
             await self._resume()
             self.state = MemberState.UP
-            self._nursery.start_soon(_keep, self.journal.run)
-            self._nursery.start_soon(_keep, self._take_over)
+            self._nursery.start_soon(keep, self.journal.run)
+            self._nursery.start_soon(keep, self._take_over)
             renewal = Renewal(self.ownership, self.store, incarnation=self.incarnation, keep_s=self.settings.keep_log_s)
-            self._nursery.start_soon(_keep, renewal.run)
-            self._nursery.start_soon(_keep, self.revocations.run)
+            self._nursery.start_soon(keep, renewal.run)
+            self._nursery.start_soon(keep, self.revocations.run)
             if self.settings.gather == "at_end":
                 self._parts.on_ended = self.gatherer.ended
-                self._nursery.start_soon(_keep, self.gatherer.run)
+                self._nursery.start_soon(keep, self.gatherer.run)
             task_status.started()
             await trio.sleep_forever()
 
@@ -394,7 +394,7 @@ async def _contain(work: Callable[[], Awaitable[None]]) -> None:
         log.exception("cluster crashed")
 
 
-async def _keep(part: Callable[[], Awaitable[None]]) -> None:
+async def keep(part: Callable[[], Awaitable[None]]) -> None:
     """Run a part of the cluster that never ends: again when it crashed, as no stream may end by it."""
     while True:
         await _contain(part)

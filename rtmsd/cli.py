@@ -184,7 +184,7 @@ def _refuse(mistakes: list[str], *, as_json: bool) -> int:
 
 
 def _summary(config: "Config") -> Iterator[str]:
-    """Yield a line for the apps that record the same into the same directory."""
+    """Yield a line for the apps that record the same into the same directory, and one for the cluster."""
     groups: dict[str, list[str]] = {}
     for app in config.apps:
         own = config.of_app(app.name)
@@ -192,6 +192,8 @@ def _summary(config: "Config") -> Iterator[str]:
         groups.setdefault(what, []).append(app.name)
     for what, apps in groups.items():
         yield f"app {', '.join(apps)}; {what}"
+    if cluster := config.cluster:
+        yield f"member {cluster.node_name} of cluster {cluster.name}; servers {', '.join(cluster.servers)}"
 
 
 def _demo(args: argparse.Namespace) -> int:

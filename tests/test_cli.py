@@ -61,6 +61,16 @@ def test_check_of_a_good_file(config: Path, capsys: pytest.CaptureFixture[str]) 
     assert err == ""
 
 
+def test_check_names_the_member_of_a_cluster(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """By default after its machine, as other members will know it."""
+    with config.open("a") as file:
+        file.write('[cluster]\nnode = "n1"\nservers = ["tls://s1:4222", "tls://s2"]')
+    assert main(["check", "--config", str(config)]) == 0
+    assert capsys.readouterr().out.splitlines()[1:] == [
+        "ok: member n1 of cluster rtms; servers tls://s1:4222, tls://s2"
+    ]
+
+
 def test_check_prints_warnings(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config.chmod(0o644)
     assert main(["check", "--config", str(config)]) == 0

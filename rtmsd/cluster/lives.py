@@ -47,7 +47,7 @@ class Lives(Protocol):
     ) -> None:
         """Begin a life now: new, by a command that was judged and stored, or resumed from another process."""
 
-    async def let_go(self, rtms_stream_id: str, why: str, *, cause: GapCause = GapCause.DAEMON_RESTART) -> None:
+    async def let_go(self, rtms_stream_id: str, why: str) -> None:
         """Suspend a stream, without an end. One whose end is decided stays until its files are finished.
 
         Args:

@@ -64,11 +64,6 @@ class Ownership:
         cause: of the gap of a stream that is resumed for this reason.
         patience_s: so long after a stream's first unanswered question a handshake waits for the engine's answer.
         clock_ms: local time in milliseconds since the Unix epoch.
-        self._prepare = prepare
-        self._unsure = Outstanding[_Claim | None](  # mine perhaps, and not alive; the claim whose answer is missing
-            "search for the owner", key="rtms_stream_id", at_once=_AT_ONCE, again_s=AGAIN_S
-        )
-        self._unproven: dict[str, StreamRow] = {}  # unsure, and alive: the state file says that it was mine
 
     Attributes:
         turns: one thing at a time for a stream that has no life here. Who holds a stream's turn while it is let go,

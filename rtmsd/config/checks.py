@@ -29,7 +29,7 @@ def check(config: Config, reader: Reader) -> None:
     _check_files(config, reader)
     _check_listeners(config, reader)
     _check_sinks(config.sinks, reader)
-    _check_cluster(config.cluster, reader)
+    _check_cluster(config, reader)
 
 
 def _check_apps(apps: tuple[AppConfig, ...], reader: Reader) -> None:
@@ -192,9 +192,16 @@ def _context() -> ssl.SSLContext:
     return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
-def _check_cluster(cluster: ClusterConfig | None, reader: Reader) -> None:
+def _check_cluster(config: Config, reader: Reader) -> None:
+    cluster = config.cluster
     if cluster is None:
         return
+    if config.daemon.processes > 1:
+        reader.mistake(
+            "daemon.workers",
+            "must be 1 with [cluster]: run one rtmsd for each core, each with a cluster.node, state file, admin socket "
+            "and recording directory of its own",
+        )
     if missing := missing_packages():
         reader.mistake("cluster", missing)
     for key, text in cluster.mistakes():

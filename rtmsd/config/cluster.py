@@ -79,7 +79,7 @@ class ClusterConfig:
 
     @property
     def node_name(self) -> str:
-        """This machine's name in the cluster. With several workers they are the members: `a.1`, `a.2`, ..."""
+        """This member's name: by default, the machine's."""
         return self.node or socket.gethostname()
 
     @property

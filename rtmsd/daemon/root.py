@@ -33,6 +33,7 @@ log = structlog.get_logger()
 
 EXIT_OK: Final = 0
 EXIT_FAILED: Final = 1
+EXIT_BAD_CONFIG: Final = 78  # EX_CONFIG of sysexits.h
 
 SOCKET_NAMES: Final = frozenset({"webhook", "admin"})  # FileDescriptorName= of the socket units
 _COLLECT_AT: Final = (10_000, 20, 20)
@@ -82,6 +83,9 @@ def run_prepared(daemon: Runnable) -> int:
     try:
         trio.run(_run, daemon)
         status = EXIT_OK if daemon.is_clean else EXIT_FAILED
+    except* ConfigError as group:  # found out with what it names
+        log.error("cannot run with this configuration", errors=[str(error) for error in leaves(group)])  # noqa: TRY400
+        status = EXIT_BAD_CONFIG
     except* RtmsdError as group:  # of the machine, not of the configuration: the next start may succeed
         log.error("cannot run", errors=[str(error) for error in leaves(group)])  # noqa: TRY400 foreseen: no traceback
         status = EXIT_FAILED

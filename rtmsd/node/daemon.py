@@ -8,12 +8,14 @@ from typing import Any
 import trio
 
 from rtmsd.cluster.engines.nats.engine import NatsEngine
+from rtmsd.cluster.engines.nats.layout import Mismatch
 from rtmsd.cluster.engines.nats.settings import NatsSettings
 from rtmsd.cluster.keeping.spool import Spool
 from rtmsd.commands import Intake
 from rtmsd.config import Config
 from rtmsd.daemon.backend import Backend
 from rtmsd.daemon.root import Daemon
+from rtmsd.errors import ConfigError, leaves
 from rtmsd.node.membership import Membership
 from rtmsd.node.operating import operate
 from rtmsd.recording.writers import Writers
@@ -73,12 +75,15 @@ class MemberDaemon(Daemon):
 
     @asynccontextmanager
     async def _open_engine(self, settings: NatsSettings) -> AsyncIterator[NatsEngine]:
-        async with NatsEngine.open(settings) as engine:
-            self._engine = engine
-            try:
-                yield engine
-            finally:
-                self._engine = None
+        try:
+            async with NatsEngine.open(settings) as engine:
+                self._engine = engine
+                try:
+                    yield engine
+                finally:
+                    self._engine = None
+        except* Mismatch as group:
+            raise ConfigError([f"cluster: {error}" for error in leaves(group)]) from group
 
     async def to_resume(self) -> list[StreamRow]:
         """Return nothing: what an earlier life had is claimed first."""

@@ -1,5 +1,6 @@
 """A member of a cluster: whose each stream is, who acts on a webhook, and what becomes of the streams of the dead."""
 
+import contextlib
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from random import Random
@@ -15,14 +16,19 @@ from rtmsd.cluster.handover.handover import Handover
 from rtmsd.cluster.handover.taker import Taker
 from rtmsd.cluster.keeping.appender import Appender
 from rtmsd.cluster.keeping.journal import ClusterJournal
+from rtmsd.cluster.keeping.renewal import Renewal
 from rtmsd.cluster.keeping.spool import Spool
 from rtmsd.cluster.keeping.store import KeptStore
 from rtmsd.cluster.life.heart import Heart
 from rtmsd.cluster.liveness import Liveness
 from rtmsd.cluster.members import Member, Members
 from rtmsd.cluster.ownership import Ownership
+from rtmsd.cluster.parts.copying import Copier
+from rtmsd.cluster.parts.gathering import Gatherer
 from rtmsd.cluster.parts.inheriting import Inheritance
+from rtmsd.cluster.parts.joining import Joiner
 from rtmsd.cluster.parts.revocations import Revocations
+from rtmsd.cluster.parts.serving import PartServer
 from rtmsd.cluster.parts.telling import PartTeller
 from rtmsd.cluster.records import Beat, MemberState, Why
 from rtmsd.cluster.router import HOOK, Router
@@ -35,6 +41,7 @@ from rtmsd.errors import RtmsdError
 from rtmsd.node.engine import MemberEngine, OpenEngine
 from rtmsd.node.metrics import Times
 from rtmsd.protocol.causes import GapCause
+from rtmsd.recording.disk.retrying import own_threads
 from rtmsd.recording.manifest.lines import json_line
 from rtmsd.recording.recorder import Recorder
 from rtmsd.recording.writers import Writers
@@ -51,6 +58,7 @@ log = structlog.get_logger(__name__)
 PATIENCE_S: Final = 20.0
 """For the engine to say whose a stream is, before it is connected without that: Zoom keeps it for 60 s."""
 RESUMED_AT_ONCE: Final = 64
+COPYING: Final = 2  # threads
 AGAIN_S: Final = 1.0  # after a crash of a part
 KEPT_EVERY_S: Final = 10.0
 _TAKEN_OVER: Final = frozenset({Why.DIED, Why.UNREACHABLE, Why.HANDED_OVER})
@@ -69,10 +77,13 @@ class Membership:
         supervisor: of the streams of this process.
         router: takes webhooks.
         handover: gives streams to other members; `taker` takes theirs.
+        gatherer: joins the parts of streams that ended here. revocations: deletes what was revoked.
         state: as others hear it.
         times: how long takeovers and appends took.
         fenced: how often a stream turned out to be another member's.
     """
+
+    takeover_cause = GapCause.NODE_TAKEOVER
 
     def __init__(
         self,
@@ -145,7 +156,7 @@ class Membership:
             store,
             supervisor,
             apps=self._apps,
-            cause=lambda why: GapCause.NODE_TAKEOVER if why in _TAKEN_OVER else GapCause.DAEMON_RESTART,
+            cause=lambda why: self.takeover_cause if why in _TAKEN_OVER else GapCause.DAEMON_RESTART,
             patience_s=PATIENCE_S,
             clock_ms=local_ms,
             prepare=Inheritance(engine, local_ms).prepare,
@@ -172,9 +183,22 @@ class Membership:
             observe_s=self.times.takeover.observe,
         )
         self.handover = Handover(self.members, engine, self.ownership, supervisor, tell=self._tell_next_owner)
-        self.revocations = Revocations(
-            engine, supervisor, writers, self._parts, node=node, forget=[self.appender.forget]
+        copier = Copier(engine, bytes_per_s=settings.gather_bytes_per_s, run_sync=own_threads(COPYING))
+        joiner = Joiner(
+            engine,
+            supervisor,
+            writers,
+            self._parts,
+            copier,
+            node=node,
+            living=self.members.living,
+            clock_ms=local_ms,
         )
+        self.gatherer = Gatherer(joiner, supervisor.librarian, local_ms)
+        self.revocations = Revocations(
+            engine, supervisor, writers, self._parts, node=node, forget=[self.appender.forget, self.gatherer.forget]
+        )
+        PartServer(supervisor, writers, self._parts).serve(engine)
         self.taker = Taker(self.members, engine, self.ownership, supervisor, apps=self._apps)
 
     # Life
@@ -196,7 +220,12 @@ class Membership:
             self.state = MemberState.UP
             self._nursery.start_soon(_keep, self.journal.run)
             self._nursery.start_soon(_keep, self._take_over)
+            renewal = Renewal(self.ownership, self.store, incarnation=self.incarnation, keep_s=self.settings.keep_log_s)
+            self._nursery.start_soon(_keep, renewal.run)
             self._nursery.start_soon(_keep, self.revocations.run)
+            if self.settings.gather == "at_end":
+                self._parts.on_ended = self.gatherer.ended
+                self._nursery.start_soon(_keep, self.gatherer.run)
             task_status.started()
             await trio.sleep_forever()
 
@@ -265,7 +294,8 @@ class Membership:
         if held.own is None and held.known.row is None:  # begun without the engine, or without a cluster
             held = attrs.evolve(held, known=await self.journal.known(row.rtms_stream_id))
         if held.own is not None and held.own.node != self._node:
-            await self.journal.let_go(row.rtms_stream_id)
+            # It is let go as soon as it asks whether it may connect, and by then its files are in order.
+            self.supervisor.adopt(row, cause=self.takeover_cause)
         elif held.is_unfinished:
             log.info("stream resumes", rtms_stream_id=row.rtms_stream_id)
             await self.ownership.take(held, Why.RESUMED)
@@ -293,6 +323,9 @@ class Membership:
         self.fenced += 1
 
         async def lose() -> None:
+            with contextlib.suppress(EngineError):  # whose answer was that it is another's
+                if self.members.is_me((await self.ownership.read(rtms_stream_id)).own):
+                    return  # it was renewed, or claimed again, at that moment
             await self.ownership.lost(rtms_stream_id, why)
             await self._hand_on_kept()
 

@@ -23,8 +23,13 @@ def operate(
         nursery: has the tasks that operators begin.
         engine: returns it as it is seen; None: it is not open.
     """
+
     health, settings, revocations = backend.health, member.settings, member.revocations
-    outstanding = Outstanding(ungathered=tuple, revoked=lambda: revocations.recent, unconfirmed=revocations.unconfirmed)
+    outstanding = Outstanding(
+        ungathered=lambda: member.gatherer.ungathered,
+        revoked=lambda: revocations.recent,
+        unconfirmed=revocations.unconfirmed,
+    )
     view = View(
         heart=member.heart,
         describe=member.describe,

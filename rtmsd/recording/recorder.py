@@ -277,11 +277,15 @@ class Recorder:
     async def finish(self) -> None:
         await self.flusher.finish()
 
-    async def suspend(self) -> None:
-        """Write everything and let go, the stream still being alive: the next start goes on with it."""
+    async def suspend(self, cause: GapCause = GapCause.DAEMON_RESTART, why: str = "the daemon stopped") -> None:
+        """Write everything and let go, the stream still being alive: the next start goes on with it, or somebody else.
+
+        Args:
+            cause: of what is missing until then.
+        """
         for connection in self._timeline.connections.open:
-            self.lost(connection.number, GapCause.DAEMON_RESTART, "daemon stopped")
-        self.state(RecordingState.RECOVERING, "the daemon stopped")
+            self.lost(connection.number, cause, why)
+        self.state(RecordingState.RECOVERING, why)
         self._contents.part.end(self._timeline.clock_ms)
         await self.flusher.suspend()
 

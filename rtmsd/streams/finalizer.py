@@ -10,6 +10,7 @@ import structlog
 import trio
 
 from rtmsd.errors import StorageError
+from rtmsd.protocol.causes import GapCause
 from rtmsd.recording.disk.writer import Writer
 from rtmsd.recording.library.revoke import revoke_stored
 from rtmsd.recording.writers import Writers
@@ -31,6 +32,7 @@ class Finalizer:
     """One for all streams.
 
     Attributes:
+        takeover_cause: of what is missing of a stream that somebody else goes on with.
         tally: sums over all streams that ended.
     """
 
@@ -38,6 +40,7 @@ class Finalizer:
     _writers: Writers
     _diagnostics: Diagnostics
     _deliveries: Deliveries
+    takeover_cause: GapCause
     tally: Tally = attrs.field(factory=Tally, init=False)
     _ended: dict[str, dict[str, Any]] = attrs.field(factory=dict, init=False)
 
@@ -58,9 +61,11 @@ class Finalizer:
             self._remember(stream)
 
     async def suspend(self, stream: ManagedStream) -> None:
-        """Bring its files to disk as they are: it will be resumed."""
+        """Bring its files to disk as they are: it will be resumed, here or by somebody else."""
         try:
-            if stream.recorder is not None:
+            if stream.recorder is not None and stream.letting_go is not None:
+                await stream.recorder.suspend(self.takeover_cause, stream.letting_go.why)
+            elif stream.recorder is not None:
                 await stream.recorder.suspend()
         except* Exception:
             log.exception("stream could not be suspended", rtms_stream_id=stream.row.rtms_stream_id)

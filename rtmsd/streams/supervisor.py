@@ -107,7 +107,7 @@ class Supervisor:
         self._streams: dict[str, ManagedStream] = {}
         self._nobody_left = trio.Event()
         self._unexplained: dict[str, StreamRow] = {}  # given up: why they ended, Zoom may still say
-        self._finalizer = Finalizer(journal, writers, self.diagnostics, self.deliveries)
+        self._finalizer = Finalizer(journal, writers, self.diagnostics, self.deliveries, tenure.takeover_cause)
 
     async def run(
         self,
@@ -176,15 +176,12 @@ class Supervisor:
             why = "its end is known here, and being written down"
             log.info("stream not taken up", rtms_stream_id=row.rtms_stream_id, why=why)
 
-    async def let_go(self, rtms_stream_id: str, why: str, *, cause: GapCause = GapCause.DAEMON_RESTART) -> None:
+    async def let_go(self, rtms_stream_id: str, why: str) -> None:
         """Leave one stream to somebody else: its sockets are closed, its files suspended, and nothing is ended at Zoom
         or in the journal. Returns when that is done, or at once where its end is decided.
-
-        Args:
-            cause: of the gap in media that are received now.
         """
         if (managed := self._streams.get(rtms_stream_id)) is not None:
-            managed.let_go(why, cause)
+            managed.let_go(why, self._finalizer.takeover_cause)
             if managed.letting_go is not None:
                 await managed.is_gone.wait()
 
@@ -270,7 +267,7 @@ class Supervisor:
         elif isinstance(command, InterruptStream):
             self._apply(command)
         else:
-            self.adopt(row_after(row, command), begun_by=command, cause=GapCause.DAEMON_RESTART)
+            self.adopt(row_after(row, command), begun_by=command, cause=self._finalizer.takeover_cause)
 
     def _apply(self, command: Command) -> None:
         managed = self._streams.get(command.rtms_stream_id)

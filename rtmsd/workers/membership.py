@@ -44,6 +44,8 @@ class Membership:
         supervisor: of the streams of this process.
     """
 
+    takeover_cause = GapCause.DAEMON_RESTART
+
     def __init__(
         self,
         given: Begin,
@@ -77,7 +79,7 @@ class Membership:
             store,
             supervisor,
             apps=lambda: [app.name for app in supervisor.config.apps],
-            cause=lambda _why: GapCause.DAEMON_RESTART,
+            cause=lambda _why: self.takeover_cause,
             patience_s=PATIENCE_S,
             clock_ms=local_ms,
         )

@@ -272,7 +272,7 @@ class ModelLives:
                 else:
                     await trio.sleep(RETRY_S)
 
-    async def let_go(self, rtms_stream_id: str, why: str, *, cause: GapCause = GapCause.DAEMON_RESTART) -> None:
+    async def let_go(self, rtms_stream_id: str, why: str) -> None:
         await trio.lowlevel.checkpoint()
         if (life := self.lives.get(rtms_stream_id)) is None or life.end is not None:
             return

@@ -114,6 +114,7 @@ async def open_cluster(place: Path, servers: int = 1, **settings: Any) -> AsyncI
         "webhook_timeout_s": LIMIT_S,
         "name_processes": True,
         "webhook_failover": True,
+        "webhook_try_s": 3,  # longer than a member takes for an answer, whatever the engine does
         **settings,
     }
     (place / "nats").mkdir()

@@ -23,6 +23,13 @@ from tests.service.prepared import PYTHON_MODULE, Process
 LIMIT_S: Final = 60.0  # for whatever is waited for: on a busy machine a process may take long to start, or to answer
 WAITING_PERCENT: Final = 40.0  # of the time somebody waits for a processor, or for a disk
 
+TIMING: Final = Timing(
+    utterance_s=1,
+    transcript_lag_s=0.2,
+    stop_grace_s=0.1,
+    webhook_retry_s=(0.3, 0.5, 1, 1, 2, 2, 4, 4, 8, 8),  # none is lost to a daemon that is long in coming back
+)
+
 Section = Mapping[str, Any]
 
 DEFAULTS: Final[Mapping[str, Section]] = {
@@ -325,7 +332,7 @@ async def open_stage(directory: Path, **settings: Any) -> AsyncIterator[Stage]:
     """
     settings = {
         "tone": Tone.MARKED,
-        "timing": Timing(utterance_s=1, transcript_lag_s=0.2, stop_grace_s=0.1, webhook_retry_s=(0.5, 1, 2)),
+        "timing": TIMING,
         "webhook_timeout_s": LIMIT_S,
         **settings,
     }

@@ -151,7 +151,7 @@ async def test_no_packet_is_lost_when_a_node_waits_for_one_that_is_not_dead(
         await other.journal.record(start_of(session), set())
         other.adopt(row_of(start_of(session)), cause=GapCause.NODE_TAKEOVER)
         await until(lambda: len(session.record.refusals()) >= 3)
-        await one.let_go(session.rtms_stream_id, "another owns it", cause=GapCause.NODE_TAKEOVER)
+        await one.let_go(session.rtms_stream_id, "another owns it")
         await more_audio(session)
         await session.stop()
         await until(lambda: not other.streams)

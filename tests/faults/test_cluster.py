@@ -91,6 +91,7 @@ async def test_streams_go_on_without_any_server_and_new_ones_begin(
         await trio.to_thread.run_sync(stage.servers.kill)
         await trio.sleep(5)
         sessions.append(await stage.zoom.start_session())
+        assert sessions[-1].record.webhooks[0].status == 200
         await sessions[-1].wait_reconnected()
         stage.servers.start()
         await trio.to_thread.run_sync(stage.servers.wait)

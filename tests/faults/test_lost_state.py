@@ -4,14 +4,12 @@ from pathlib import Path
 
 import trio
 
-from rtmsd.simulator import Timing
 from tests.faults.process import LIMIT_S, open_stage, until
 from tests.faults.reckoning import end_all, manifest_of, recording_of, sum_of
 
 
 async def test_a_deleted_state_file_is_noticed_and_accepted_streams_are_resumed(place: Path) -> None:
-    timing = Timing(utterance_s=1, transcript_lag_s=0.2, stop_grace_s=0.1, webhook_retry_s=(3, 6))
-    async with open_stage(place, timing=timing) as stage:
+    async with open_stage(place) as stage:
         daemon = stage.daemon
         daemon.module = ("tests.faults.impatient",)
         [session] = await stage.live()

@@ -19,7 +19,7 @@ from rtmsd.workers.worker import only_life
 from tests.faults.breakage import fill
 from tests.faults.process import LIMIT_S, Daemon, Stage, open_stage, until
 from tests.faults.reckoning import end_all, manifest_of, recording_of, sum_of
-from tests.faults.workers import TIMING, Play, workers_of, wrong_ends, zombies_of
+from tests.faults.workers import Play, workers_of, wrong_ends, zombies_of
 
 
 async def live(stage: Stage, streams: int = 4, workers: int = 2) -> list[SimSession]:
@@ -39,7 +39,7 @@ def codes(status: dict[str, Any]) -> set[str]:
 
 
 async def test_a_state_file_that_is_taken_away_is_said_by_all_workers(place: Path) -> None:
-    async with open_stage(place, timing=TIMING) as stage:
+    async with open_stage(place) as stage:
         daemon = stage.daemon
         daemon.module = ("tests.faults.impatient",)
         sessions = await live(stage)
@@ -68,7 +68,7 @@ async def test_what_a_worker_queued_in_its_last_instant_is_delivered(place: Path
     program, log = place / "after", place / "after.log"
     program.write_text(f'#!/bin/sh\necho "$RTMSD_STREAM_ID" >>{log}\n')
     program.chmod(0o755)
-    async with open_stage(place, timing=TIMING) as stage:
+    async with open_stage(place) as stage:
         daemon = stage.daemon
         daemon.sections["[sink]"] = {"name": "after", "kind": "exec", "command": [str(program)]}
         [session] = await live(stage, 1)
@@ -82,7 +82,7 @@ async def test_what_a_worker_queued_in_its_last_instant_is_delivered(place: Path
 
 
 async def test_a_stop_while_a_worker_waits_for_its_next_life_is_clean(place: Path) -> None:
-    async with open_stage(place, timing=TIMING) as stage:
+    async with open_stage(place) as stage:
         daemon = stage.daemon
         sessions = await live(stage)
         os.kill(workers_of(daemon.pid)["1"], signal.SIGKILL)
@@ -94,7 +94,7 @@ async def test_a_stop_while_a_worker_waits_for_its_next_life_is_clean(place: Pat
 
 
 async def test_a_revocation_at_whichever_worker_deletes_the_stream(place: Path) -> None:
-    async with open_stage(place, timing=TIMING) as stage:
+    async with open_stage(place) as stage:
         daemon = stage.daemon
         sessions = await live(stage, 6)
         ended, *rest = sessions
@@ -114,7 +114,7 @@ async def test_a_revocation_at_whichever_worker_deletes_the_stream(place: Path) 
 
 async def test_webhooks_for_a_worker_that_hangs_are_kept_for_it(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WATCHDOG_USEC", "600000000")  # it is not killed meanwhile
-    async with open_stage(place, timing=TIMING, webhook_timeout_s=3) as stage:
+    async with open_stage(place, webhook_timeout_s=3) as stage:
         daemon = stage.daemon
         sessions = await live(stage, 6)
         shares = await owners(daemon)
@@ -141,7 +141,7 @@ async def test_webhooks_for_a_worker_that_hangs_are_kept_for_it(place: Path, mon
 
 async def play(place: Path, *, rounds: int, workers: int, streams: int, seed: int) -> str:
     """Play rounds of faults at random, and compare what was recorded with what was sent. Returns what it cost."""
-    async with open_stage(place, timing=TIMING) as stage:
+    async with open_stage(place) as stage:
         daemon = stage.daemon
         daemon.sections["daemon"] = {"workers": workers}
         daemon.sections["media.audio"]["send_rate_ms"] = 100 if seed % 2 else 20
@@ -175,7 +175,7 @@ async def test_a_hundred_rounds_of_faults(place: Path, show: Callable[..., None]
 
 
 async def test_a_damaged_state_file_is_said_by_all_workers(place: Path) -> None:
-    async with open_stage(place, timing=TIMING) as stage:
+    async with open_stage(place) as stage:
         daemon = stage.daemon
         [session] = await live(stage, 1)
         await until(lambda: list(daemon.recordings.glob("*/*/stream.json")))
@@ -194,7 +194,7 @@ async def test_a_damaged_state_file_is_said_by_all_workers(place: Path) -> None:
 
 
 async def test_recordings_that_are_moved_away_go_on_anew_at_all_workers(place: Path) -> None:
-    async with open_stage(place, timing=TIMING) as stage:
+    async with open_stage(place) as stage:
         daemon = stage.daemon
         sessions = await live(stage)
         await until(lambda: len(list(daemon.recordings.glob("*/*/audio/*.wav"))) >= 4)

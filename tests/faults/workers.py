@@ -12,17 +12,10 @@ import attrs
 import trio
 
 from rtmsd.protocol.enums import StopReason
-from rtmsd.simulator import SimSession, Timing
+from rtmsd.simulator import SimSession
 from tests.faults.breakage import audio_of
 from tests.faults.process import Daemon, Stage, until
 from tests.faults.reckoning import Reckoning, end_all, is_guessed, manifest_of, reckon, recording_of
-
-TIMING: Final = Timing(
-    utterance_s=1,
-    transcript_lag_s=0.2,
-    stop_grace_s=0.1,
-    webhook_retry_s=(0.3, 0.5, 1, 1, 2, 2, 4, 4, 8, 8),  # none is lost to a daemon that is down for a few seconds
-)
 
 
 def workers_of(parent: int) -> dict[str, int]:

@@ -464,3 +464,25 @@ def test_whatever_the_course_all_that_any_part_has_is_in_the_joined_recording(
         spoken = (samples[at : at + 640] for at in range(0, len(samples), 640))
         voice = b"".join(each for each in spoken if each.strip(b"\0"))
         assert voice == b"".join(map(cluster.packet, sorted(kept)))
+
+
+async def test_what_a_killed_member_lost_while_it_had_the_stream_was_lost_by_the_takeover(
+    cluster: Cluster, tools: Any
+) -> None:
+    """Its part was never finished: it says only how far each of its connections was heard."""
+    first = await cluster.take("a")
+    first.lost(cluster.links[first], GapCause.MEDIA_RECONNECT, "split")
+    first.connected("media", frozenset({"transcript"}))
+    first.connected("media", frozenset({"audio"}))
+    cluster.say(first, range(100))
+    cluster.text(first, 90)
+    cluster.say(first, range(100, 110))
+    await first.flusher.flush()
+    second = await cluster.take("b")
+    cluster.heard(second, 120)
+    cluster.say(second, range(110, 200))
+    await cluster.end(second, 200)
+    found = cluster.gather("a", "b")
+    causes = {cause for cause, *_ in cluster.gaps(found, "transcript")}
+    assert causes == {"media_reconnect", "node_takeover"}  # the first of them for the split
+    assert cluster.gaps(found) == []

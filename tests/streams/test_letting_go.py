@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 import trio
+from trio.testing import MockClock
 
 from rtmsd.commands import StreamCommand, Verdict
 from rtmsd.protocol.causes import GapCause
+from rtmsd.streams.drivers.tenure import LocalTenure
 from tests.streams.harness import STREAM, Bench, open_bench
 from tests.streams.zoom import HOST, OTHER_HOST, SILENT, T0, zoom_ms
 
@@ -54,11 +56,18 @@ async def test_nothing_ends_at_zoom_in_the_journal_or_in_the_files(left: Bench) 
     assert left.state("other") == "active"
 
 
-async def test_its_gap_has_the_cause_that_it_is_let_go_for(bench: Bench) -> None:
-    await bench.up()
-    await bench.zoom.last("audio").audio(T0)
-    await trio.sleep(1)
-    await bench.supervisor.let_go(STREAM, "moved", cause=GapCause.NODE_TAKEOVER)
+class MemberTenure(LocalTenure):
+    takeover_cause = GapCause.NODE_TAKEOVER
+
+
+async def test_its_gap_says_that_another_member_of_the_cluster_goes_on(
+    autojump_clock: MockClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_bench(tmp_path, monkeypatch, tenure=MemberTenure()) as bench:
+        await bench.up()
+        await bench.zoom.last("audio").audio(T0)
+        await trio.sleep(1)
+        await bench.supervisor.let_go(STREAM, "moved")
     assert {gap["cause"] for gap in bench.manifest()["gaps"]} == {"node_takeover"}
     lines = map(json.loads, (bench.recording() / "events.jsonl").read_text().splitlines())
     states = [(line["state"], line["why"]) for line in lines if line["kind"] == "stream_state"]

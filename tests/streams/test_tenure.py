@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import trio
 
+from rtmsd.protocol.causes import GapCause
 from rtmsd.streams.drivers.tenure import Permission
 from tests.streams.harness import STREAM, Bench, open_bench
 from tests.streams.zoom import HOST, T0
@@ -23,6 +24,8 @@ class ScriptedTenure:
         slow_s: how long an answer takes.
         asked: (id, time) of each question.
     """
+
+    takeover_cause = GapCause.DAEMON_RESTART
 
     def __init__(self) -> None:
         self.answers: list[Permission] = []

@@ -320,7 +320,7 @@ async def test_a_server_that_never_answers_the_close_frame(monkeypatch: pytest.M
         await done.wait()
 
     async with server(serve) as url:
-        with trio.fail_after(2):
+        with trio.fail_after(10):
             async with open_media(url, ZOOM, 5, lambda _: None):
                 pass
             done.set()

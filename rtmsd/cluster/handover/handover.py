@@ -23,7 +23,6 @@ from rtmsd.cluster.ownership import Ownership
 from rtmsd.cluster.records import Held, TenureState
 from rtmsd.cluster.rules import rank, why_no_room
 from rtmsd.errors import RtmsdError
-from rtmsd.protocol.causes import GapCause
 from rtmsd.streams.finalizer import contained
 
 log = structlog.get_logger(__name__)
@@ -206,7 +205,7 @@ class Handover:
             TooSlowError: it is being let go still.
         """
         with trio.fail_after(LET_GO_S):
-            await self._lives.let_go(rtms_stream_id, f"handed over to member {node}", cause=GapCause.NODE_TAKEOVER)
+            await self._lives.let_go(rtms_stream_id, f"handed over to member {node}")
         if rtms_stream_id in self._lives.streams:
             return False
         with trio.move_on_after(TELL_S), contained("next owner not told", rtms_stream_id=rtms_stream_id):

@@ -19,7 +19,7 @@ from rtmsd.cluster.codec import BadRecord
 from rtmsd.cluster.engine import Away, EngineError, Fenced, OwnerStore, StreamLog
 from rtmsd.cluster.hooks import decode_command, encode_command
 from rtmsd.cluster.keeping.telling import Teller
-from rtmsd.cluster.records import Own, TenureState
+from rtmsd.cluster.records import Held, Own, TenureState
 from rtmsd.commands import StartStream, StreamCommand, Verdict
 from rtmsd.errors import StorageError
 from rtmsd.http.throttle import Throttle
@@ -35,6 +35,7 @@ log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
+READ_S: Final = 0.8
 AGAIN_S: Final = 1.0  # between tries to tell the engine
 AT_ONCE: Final = 64  # streams about which it is told
 
@@ -129,7 +130,7 @@ class ClusterJournal:
         """Return the verdict on a command to a stream that the file does not have as this member's; None: it is."""
         is_start = isinstance(command, StartStream)
         try:
-            held = await self._engine.read(command.rtms_stream_id)
+            held = await self._ask(command.rtms_stream_id)
         except Away:
             return None if is_start else await self.keep(command)
         if self._is_mine(held.own):  # the disk refused to hold it when it was claimed
@@ -224,7 +225,7 @@ class ClusterJournal:
     async def _is_anothers(self, rtms_stream_id: str, part: PartRow) -> bool:
         """Whether another member has claimed a stream of ours, as far as the engine says."""
         try:
-            held = await self._engine.read(rtms_stream_id)
+            held = await self._ask(rtms_stream_id)
         except Away:
             return False
         is_claimed = 0 not in (part.token, held.token) and part.token != held.token
@@ -307,6 +308,16 @@ class ClusterJournal:
         if claimed is not None and not known.row.closed:
             self._on_claimed(rtms_stream_id, claimed.token, claimed.epoch)
         return True
+
+    async def _ask(self, rtms_stream_id: str) -> Held:
+        """Return what the engine says of a stream.
+
+        Raises:
+            Away: no answer, or none in time: Zoom waits for an answer to its webhook.
+        """
+        with trio.move_on_after(READ_S):
+            return await self._engine.read(rtms_stream_id)
+        raise Away("the engine did not say in time who owns the stream")
 
     # The state file
 

@@ -1,7 +1,13 @@
-"""The parts of a stream that several members recorded: described to each other, inherited, and deleted everywhere.
+"""The parts of a stream that several members recorded: described, inherited, gathered, and deleted everywhere.
 
 A *part* is what one member has of a stream, a complete recording of its own in the same place below its
 `recording.directory`. Its *part record* in the engine says what is on disk of it (`describing`): the member writes it
-when that has changed (`telling`), and who takes the stream over begins where the newest one ends (`inheriting`). When
-Zoom revokes the stream, each member deletes what it has, and says so in its part record (`revocations`).
+when that has changed (`telling`), and who takes the stream over begins where the newest one ends (`inheriting`).
+
+Who has the end gathers. It asks the others on the bus (`questions`, `serving`), copies what they have (`copying`), and
+puts the joined recording in the place of its own part once that was verified (`joining`); then they hear of it, and
+retention may have theirs. What cannot be done yet is tried again for a week, after a restart too, as the manifests say
+what is to be done (`gathering`).
+
+When Zoom revokes a stream, each member deletes what it has, and says so in its part record (`revocations`).
 """

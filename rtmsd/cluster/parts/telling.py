@@ -19,6 +19,7 @@ from rtmsd.cluster.engine import Away, StreamLog
 from rtmsd.cluster.parts.describing import part_of, shortened, structure
 from rtmsd.cluster.records import Part, PartState
 from rtmsd.http.throttle import Throttle
+from rtmsd.protocol.causes import FINAL_STATES
 from rtmsd.recording.manifest.schema import Manifest
 from rtmsd.recording.recorder import Recorder
 
@@ -57,10 +58,12 @@ class PartTeller:
     """One for all streams of this member. Start `run` before the first stream.
 
     Attributes:
+        on_ended: called with the manifest of a recording that ended.
         dropped: records that never reached the engine, as there were too many, or as it takes no such record.
     """
 
     def __init__(self, engine: StreamLog) -> None:
+        self.on_ended: Callable[[Manifest], None] = lambda manifest: None
         self.dropped = 0
         self._engine = engine
         self._streams: dict[str, _Stream] = {}  # the oldest first
@@ -83,6 +86,8 @@ class PartTeller:
         try:
             if manifest.part is not UNSET:
                 self._write(manifest.rtms_stream_id, partial(part_of, manifest))
+            if manifest.state in FINAL_STATES:
+                self.on_ended(manifest)
         except Exception:  # the recording goes on
             log.exception("part not described", rtms_stream_id=manifest.rtms_stream_id)
 

@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 from msgspec import UNSET
 
-from rtmsd.protocol.causes import FINAL_STATES, RecordingState
+from rtmsd.protocol.causes import FINAL_STATES, GapCause, RecordingState
 from rtmsd.recording.disk.paths import dates, safe_name
 from rtmsd.recording.gather.clips import Clip, OpusClip, WavClip
 from rtmsd.recording.gather.errors import GatherError
@@ -119,7 +119,8 @@ def read_source(directory: Path) -> Source:
         else WavClip(directory / name, header, plan.size_bytes(directory / name))
         for name, header in sorted(repaired.headers.items())
     ]
-    timeline = resume_timeline(manifest, max((clip.end_ms for clip in clips), default=None))
+    cause = GapCause.DAEMON_RESTART if manifest.part is UNSET else GapCause.NODE_TAKEOVER
+    timeline = resume_timeline(manifest, max((clip.end_ms for clip in clips), default=None), cause=cause)
     listed = timeline.to_manifest()
     gaps = listed["gaps"] if manifest.ended_ms is None else manifest.gaps
     return Source(

@@ -310,10 +310,10 @@ async def test_a_bug_with_one_stream_is_no_other_streams(crew: Crew, monkeypatch
     one = crew.mates["1"]
     let_go = one.lives.let_go
 
-    async def crash(rtms_stream_id: str, why: str, *, cause: GapCause) -> None:
+    async def crash(rtms_stream_id: str, why: str) -> None:
         if rtms_stream_id == "s7":
             raise ValueError("a bug")
-        await let_go(rtms_stream_id, why, cause=cause)
+        await let_go(rtms_stream_id, why)
 
     monkeypatch.setattr(one.lives, "let_go", crash)
     result = await one.handover.drain(60)

@@ -9,6 +9,8 @@ import pytest
 
 import rtmsd
 from rtmsd.cluster.engines.nats.settings import NatsSettings
+from rtmsd.cluster.ownership import READ_S
+from rtmsd.cluster.router import BUDGET_S
 from rtmsd.config import ClusterConfig
 from rtmsd.errors import ConfigError
 
@@ -57,6 +59,11 @@ def test_files_of_certificates_are_read(tmp_path: Path, files: dict[str, str], w
     (tmp_path / "garbage").write_text("no certificate")
     with pytest.raises(ConfigError, match=words):
         _changed({key: tmp_path / name for key, name in files.items()}).tls_context()
+
+
+def test_a_webhook_is_answered_while_the_servers_are_silent() -> None:
+    """It looks for the owner; and then it is kept here, which looks once more, or tells the engine of it."""
+    assert READ_S + NatsSettings.of(ClusterConfig(), "a").answer_s <= BUDGET_S
 
 
 def test_secrets_are_not_shown() -> None:

@@ -115,7 +115,7 @@ async def test_what_cannot_be_read_is_ignored(autojump_clock: MockClock) -> None
     assert engine.tables.unreadable == 1
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(parts=st.lists(PARTS, max_size=4), epoch=st.integers(1, 2**53), now_ms=st.integers(0, 2**42))
 def test_no_record_does_harm(parts: list[Part], epoch: int, now_ms: int) -> None:
     """Whatever is in a record that can be read, the time inherited is one, and of an earlier tenure of another."""

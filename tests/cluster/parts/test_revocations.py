@@ -17,7 +17,6 @@ from rtmsd.cluster.parts.revocations import AGAIN_S, CONFIRM_S, Revocations
 from rtmsd.cluster.parts.telling import PartTeller
 from rtmsd.cluster.records import Own, Part, PartState, Revoked, TenureState, Why
 from rtmsd.errors import StorageError
-from rtmsd.protocol.causes import GapCause
 from rtmsd.recording.disk.paths import aside_of, building_of, staging_of
 from rtmsd.recording.manifest.part import PartTenure
 from rtmsd.state import deliveries as queue
@@ -273,7 +272,7 @@ async def test_a_stream_that_is_being_let_go_is_deleted_when_that_is_done(
     async with place.live() as node:
         directory = await node.record()
         node.follow()
-        node.tasks.start_soon(partial(node.bench.supervisor.let_go, STREAM, "another's", cause=GapCause.NODE_TAKEOVER))
+        node.tasks.start_soon(node.bench.supervisor.let_go, STREAM, "another's")
         place.revoke()
         await node.bench.until(place.confirmed)
         receipt(directory)

@@ -24,6 +24,7 @@ from rtmsd.cluster.engines.survey import Store, Survey, read_store
 log = structlog.stdlib.get_logger()
 
 START_S: Final = 20.0
+SETUP_S: Final = 5.0  # for an answer while streams are made
 CLOSE_S: Final = 2.0
 OLDEST: Final = (2, 11)
 """Older servers have no fence on another subject, and no messages that are forgotten after a time of their own."""
@@ -44,7 +45,7 @@ class NatsEngine:
         self._connection = connection
         self._reader = Reader()
         self._unprepared: str | None = None
-        self._setup = JetStream(connection, answer_s=settings.answer_s)
+        self._setup = JetStream(connection, answer_s=SETUP_S)
         self._jetstream = JetStream(connection, answer_s=settings.answer_s)
         self._watch = OwnWatch(connection, self._jetstream, layout, self._reader)
         self.owners = NatsOwners(connection, self._jetstream, layout, self._reader, self._watch)

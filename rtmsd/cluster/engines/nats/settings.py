@@ -28,7 +28,7 @@ class NatsSettings:
         partitions: the same in all members, for good.
         replicas: 3, or 1 for a single server.
         keep_log_s: older records are deleted; an owner renews its own.
-        answer_s: a request to the servers that is not answered for so long has failed.
+        answer_s: a request to the servers that is not answered for so long has failed. A webhook waits for two.
         ping_s: a server that answers no ping for two to three times as long is given up.
         absent_s: a member that does not listen is asked once more after this time: its server may have died.
     """
@@ -46,7 +46,7 @@ class NatsSettings:
     partitions: int = 16
     replicas: int = 3
     keep_log_s: float = 86_400
-    answer_s: float = 5.0
+    answer_s: float = 1.0
     ping_s: float = 2.0
     absent_s: float = 0.3
 

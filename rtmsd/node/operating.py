@@ -28,10 +28,13 @@ def operate(
         nursery: has the tasks that operators begin.
         engine: returns it as it is seen; None: it is not open.
     """
-
     health, settings, revocations = backend.health, member.settings, member.revocations
+
+    def ungathered() -> list[str]:
+        return member.gatherer.ungathered
+
     outstanding = Outstanding(
-        ungathered=lambda: member.gatherer.ungathered,
+        ungathered=ungathered,
         revoked=lambda: revocations.recent,
         unconfirmed=revocations.unconfirmed,
     )
@@ -44,7 +47,7 @@ def operate(
         spool=spool,
     )
     draining = Draining(member.handover, take_none=health.drain, for_s=settings.hand_over_s, nursery=nursery)
-    here = Answering(backend, health, ownership=member.ownership, draining=draining)
+    here = Answering(backend, health, ownership=member.ownership, draining=draining, ungathered=ungathered)
     here.serve(member.engine)
     backend.cluster = Control(here, view, member.members, member.store, member.engine)
     health.others = partial(_troubles, view)

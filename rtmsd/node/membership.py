@@ -294,7 +294,8 @@ class Membership:
         if held.own is None and held.known.row is None:  # begun without the engine, or without a cluster
             held = attrs.evolve(held, known=await self.journal.known(row.rtms_stream_id))
         if held.own is not None and held.own.node != self._node:
-            await self.journal.let_go(row.rtms_stream_id)
+            # It is let go as soon as it asks whether it may connect, and by then its files are in order.
+            self.supervisor.adopt(row, cause=self.takeover_cause)
         elif held.is_unfinished:
             log.info("stream resumes", rtms_stream_id=row.rtms_stream_id)
             await self.ownership.take(held, Why.RESUMED)

@@ -76,7 +76,7 @@ async def open_node(engine: MemoryEngine, place: Path, node: str) -> AsyncIterat
         await nursery.start(writers.run)
         membership = Membership(
             config,
-            ClusterConfig(),
+            ClusterConfig(gather="manual"),
             node=node,
             open_engine=open_engine,
             spool=spool,

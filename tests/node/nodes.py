@@ -179,7 +179,7 @@ class Nodes(dict[str, Node]):
 
 
 @asynccontextmanager
-async def three_nodes() -> AsyncIterator[Nodes]:
+async def three_nodes(settle_s: float = 5.0) -> AsyncIterator[Nodes]:
     async with a_crew("a", "b", "c") as crew, trio.open_nursery() as nursery:
         nodes = Nodes()
         nodes.crew, nodes.scopes = crew, {}
@@ -188,7 +188,7 @@ async def three_nodes() -> AsyncIterator[Nodes]:
             assert member is not None
             node = nodes[name] = Node(mate=mate, member=member)
             await nursery.start(_run, node, nodes.scopes)
-        await trio.sleep(5)
+        await trio.sleep(settle_s)
         yield nodes
         nursery.cancel_scope.cancel()
 

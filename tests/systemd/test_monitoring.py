@@ -14,6 +14,8 @@ from rtmsd.admin.fleet import samples
 from rtmsd.admin.fleet.status import WORKER_SILENT
 from rtmsd.daemon.health import TroubleCode
 from tests.daemon.whole import config, running_daemon
+from tests.node.nodes import three_nodes
+from tests.node.test_metrics import metrics_of
 
 UNITS = Path(__file__).parents[2] / "systemd"
 DASHBOARD: dict[str, Any] = json.loads((UNITS / "grafana-dashboard.json").read_text())
@@ -55,8 +57,10 @@ def labels_of(text: str) -> dict[str, dict[str, set[str]]]:
 
 @pytest.fixture
 async def exported(tmp_path: Path) -> Mapping[str, Mapping[str, set[str]]]:
-    """The samples of a daemon, and of several workers."""
-    async with running_daemon(config(tmp_path)) as backend:
+    """The samples of a daemon that is a member of a cluster, and of several workers."""
+    async with running_daemon(config(tmp_path)) as backend, three_nodes(settle_s=0) as nodes:
+        await nodes["a"].heart.has_listened.wait()
+        backend.metrics_source.add(metrics_of(nodes["a"]))
         one = backend.metrics().decode()
     of_workers = samples.merged({number: samples.parsed(one) for number in ("1", "2")}, (), ["3"])
     found = labels_of(one)

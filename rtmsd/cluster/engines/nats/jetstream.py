@@ -191,8 +191,11 @@ class JetStream:
         if self.trouble is not None:
             raise Away(self.trouble)
         deadline = trio.current_time() + self._answer_s
+        error: Away | None = None
         while True:
             left_s = deadline - trio.current_time()
+            if error is not None and left_s < _AGAIN_S:  # no time for an answer: what was wrong before says more
+                raise error
             try:
                 if self._connection.server is None:
                     with trio.move_on_after(left_s):
@@ -202,14 +205,12 @@ class JetStream:
                 answer = _read(message)
                 if not _is_passing(answer):
                     return answer
-                error: Away = Away(_text(answer))
+                error = Away(_text(answer))
             except Denied:
                 raise
             except Away as exc:
                 error = exc
-            if trio.current_time() + _AGAIN_S >= deadline:
-                raise error
-            await trio.sleep(_AGAIN_S)
+            await trio.sleep_until(min(trio.current_time() + _AGAIN_S, deadline))
 
 
 def _read(message: Message) -> Mapping[str, Any]:

@@ -153,7 +153,7 @@ def test_what_stays_within_its_limits_holds(incident: Incident) -> None:
             attrs.evolve(KILL, limits=Limits(transcripts_s=0.3, audio_s=1)),
             GOOD,
             NOTHING,
-            "transcripts for less than 0.3 s",
+            "transcripts again within 0.3 s",
         ),
         (KILL, GOOD, attrs.evolve(NOTHING, audio_ms=100), "other streams lose nothing"),
         (KILL, GOOD, attrs.evolve(NOTHING, opened=1), "other streams lose nothing"),

@@ -9,7 +9,7 @@ import attrs
 import httpx
 import trio
 
-from rtmsd.demo.cluster.members import NODES, POLL_S, ClusterCast, Member, copies_of, is_receipt
+from rtmsd.demo.cluster.members import NODES, POLL_S, ClusterCast, Member, copies_of, is_receipt, whole_of
 from rtmsd.demo.incidents.incidents import Limits
 from rtmsd.demo.incidents.story import COPIES, Performance, StreamsStory, count_streams
 from rtmsd.demo.scene import Kind, Scene
@@ -101,7 +101,6 @@ class Story(StreamsStory):
 
     async def _revoke(self) -> None:
         self._act("A stream is revoked: all that was recorded of it must be deleted.")
-        stages = [member.stage for member in self._cast.members.values()]
         had = self._cast.members[self._dead].stage
         played = next(each for each in self._performance.streams if copies_of([had], each.session.rtms_stream_id))
         revoked = played.session.rtms_stream_id
@@ -112,7 +111,7 @@ class Story(StreamsStory):
         for earlier in self._performance.incidents:  # nobody can say what they cost it
             earlier.hit -= {revoked}
         await played.session.stop(StopReason.STREAM_REVOKED)
-        others = [stage for stage in stages if stage is not had]
+        others = [stage for stage in self._cast.stages if stage is not had]
         if not await until(lambda: all(map(is_receipt, copies_of(others, revoked)))):
             raise Stuck
         self._settled(
@@ -191,6 +190,8 @@ class Story(StreamsStory):
         await self._stop_sessions()
         with suppress(Stuck):
             await self._until_all(lambda status: not status.get("streams"))
+        self._scene.log(Kind.NOTE, "The last owner of each stream joins the parts that others have of it.")
+        await until(lambda: all(whole_of(self._cast.stages, each) for each in self._ids()))
         for member in self._cast.members.values():
             self._performance.statuses.append(await member.process.stop())
 

@@ -293,12 +293,17 @@ class Membership:
             self.ownership.let_go(rtms_stream_id)  # it is mine, as the engine says, and resumed
 
     def _lost(self, rtms_stream_id: str, why: str) -> None:
-        self.fenced += 1
+        self.fenced, supervisor = self.fenced + 1, self.supervisor
 
         async def lose() -> None:
             with contextlib.suppress(EngineError):  # whose answer was that it is another's
-                if self.members.is_me((await self.ownership.read(rtms_stream_id)).own):
+                own, managed = (await self.ownership.read(rtms_stream_id)).own, supervisor.streams.get(rtms_stream_id)
+                if self.members.is_me(own):
                     return  # it was renewed, or claimed again, at that moment
+                if own is None and managed is not None and managed.end is None:
+                    log.warning("engine has lost the owner of a stream", rtms_stream_id=rtms_stream_id)
+                    self.ownership.resume_unproven(managed.row)  # nobody else has it
+                    return
             await self.ownership.lost(rtms_stream_id, why)
             await self._hand_on_kept()
 

@@ -103,7 +103,7 @@ class Membership:
         self.webhook_ms: Callable[[], int | None] = lambda: None
         self.settings, self._node, self._publish = settings, node, on_event
         self._nursery: trio.Nursery
-        self._taking_over = trio.CancelScope()
+        self._leaving = trio.Event()
         self._writers = writers
         self.engine = engine = MemberEngine(open_engine)
         liveness = Liveness(node, self.incarnation, beat_s=settings.beat_s, dead_after_beats=settings.dead_after_beats)
@@ -237,15 +237,17 @@ class Membership:
 
     async def _take_over(self) -> None:
         await self.heart.has_listened.wait()
-        with self._taking_over:
-            await self.takeover.run()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.takeover.run)
+            await self._leaving.wait()
+            nursery.cancel_scope.cancel()
         await trio.sleep_forever()  # this process stops
 
     def leave(self) -> None:
         """Take over nothing more, and be given nothing more, as this process stops."""
         self.state = MemberState.DRAINING
         self.taker.close()
-        self._taking_over.cancel()
+        self._leaving.set()
 
     async def _tell_next_owner(self, rtms_stream_id: str) -> None:
         await self.journal.tell(rtms_stream_id)

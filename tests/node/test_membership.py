@@ -55,3 +55,24 @@ async def test_a_stream_whose_record_is_lost_goes_on_and_is_claimed_again(
         await more_audio(session)
         assert [each.kind for each in session.record.handshakes].count("signaling") == 1
         assert await node.has(name)
+
+
+async def test_takeovers_go_on_after_a_crash(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with open_node(MemoryEngine(), place / "a", "a", QUICK) as node:
+        takeover = node.membership.takeover
+        await takeover.swept.wait()
+        takeover.swept = trio.Event()
+        crash, bugs = takeover._members.wait_death, [ValueError("a bug")]
+
+        async def wait_death(seen: int) -> int:
+            if bugs:
+                raise bugs.pop()
+            return await crash(seen)
+
+        monkeypatch.setattr(takeover._members, "wait_death", wait_death)
+        takeover._members._count_deaths(1)
+        with trio.fail_after(10):
+            await takeover.swept.wait()
+            takeover.swept = trio.Event()
+            await takeover.swept.wait()
+        assert not bugs

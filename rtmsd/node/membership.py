@@ -49,6 +49,7 @@ from rtmsd.recording.writers import Writers
 from rtmsd.state.journal import Journal
 from rtmsd.state.rows import StreamRow
 from rtmsd.streams.drivers.tenure import Permission
+from rtmsd.streams.finalizer import contained
 from rtmsd.streams.restart import Restarter
 from rtmsd.streams.resuming import longest_out_first
 from rtmsd.streams.running import local_ms
@@ -345,8 +346,9 @@ class Membership:
         self._publish(event)
         rtms_stream_id = event["rtms_stream_id"]
         if "events" in self.settings.log and self.ownership.token(rtms_stream_id) is not None:
-            line = {key: value for key, value in event.items() if key != "rtms_stream_id"}
-            self._write(rtms_stream_id, "events", json_line(line))
+            with contained("line not copied to the engine", rtms_stream_id=rtms_stream_id):
+                line = {key: value for key, value in event.items() if key != "rtms_stream_id"}
+                self._write(rtms_stream_id, "events", json_line(line))
 
     def _on_recorder(self, recorder: Recorder) -> None:
         self._parts.follow(recorder)
@@ -355,7 +357,8 @@ class Membership:
 
             def copy(media: str, line: bytes) -> None:
                 if media == "transcript":
-                    self._write(rtms_stream_id, media, line)
+                    with contained("line not copied to the engine", rtms_stream_id=rtms_stream_id):
+                        self._write(rtms_stream_id, media, line)
 
             recorder.media.context.copy_line = copy
 

@@ -76,3 +76,14 @@ async def test_takeovers_go_on_after_a_crash(place: Path, monkeypatch: pytest.Mo
             takeover.swept = trio.Event()
             await takeover.swept.wait()
         assert not bugs
+
+
+async def test_a_line_that_cannot_be_copied_ends_no_stream(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def crash(*_: object) -> None:
+        raise ValueError("a bug")
+
+    async with open_node(MemoryEngine(), place / "a", "a", QUICK) as node:
+        member = node.membership
+        member.ownership.hold("s", 1, 1)
+        monkeypatch.setattr(member.appender, "write", crash)
+        member._on_event({"rtms_stream_id": "s", "kind": "x"})

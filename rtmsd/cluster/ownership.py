@@ -187,7 +187,8 @@ class Ownership:
             return verdict
 
     def resume_unproven(self, row: StreamRow) -> None:
-        """Go on with a stream that an earlier life of this member had, while the engine cannot say whose it is now."""
+        """Go on with a stream that this member has, or had before, though the engine cannot tell whose it is."""
+        self._mine.pop(row.rtms_stream_id, None)
         self._lives.adopt(row, cause=self._cause(Why.RESUMED))
         self._unproven[row.rtms_stream_id] = row
         self._doubt(row.rtms_stream_id, None)
@@ -336,7 +337,7 @@ class Ownership:
 
     async def _prove(self, held: Held, row: StreamRow) -> None:
         """Claim a stream that lives here, unless it is another's by now."""
-        if held.token == 0 and held.known.row is None:  # the engine has forgotten it
+        if held.own is None and held.known.row is None:  # the engine has forgotten it
             held = attrs.evolve(held, known=Known(row))
         if held.is_unfinished and (held.own is None or held.own.node == self._members.me.node):
             with contextlib.suppress(Lost):
@@ -366,7 +367,9 @@ class Ownership:
     def _is_mine(self, rtms_stream_id: str, own: Own | None) -> bool:
         if self._is_unclaimed(rtms_stream_id) and (own is None or own.node == self._members.me.node):
             return True  # the claim is on its way
-        return own is not None and self._members.is_me(own) and own.state is TenureState.LIVE
+        if own is None:  # the engine has lost its record
+            return rtms_stream_id in self._mine
+        return self._members.is_me(own) and own.state is TenureState.LIVE
 
     def _is_unclaimed(self, rtms_stream_id: str) -> bool:
         holding = self._mine.get(rtms_stream_id)

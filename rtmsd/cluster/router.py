@@ -26,6 +26,7 @@ BUDGET_S: Final = 2.2  # of the 2.5 s after which the webhook's endpoint answers
 ASK_S: Final = 0.8
 LOOK_AGAIN_S: Final = 0.05
 DELIVER_AGAIN_S: Final = 1.0
+REFUSED_FOR_S: Final = 3600.0  # after which a kept command is given up that its owner does not take, as it may never
 MAX_KEPT: Final = 1000  # commands for owners that do not answer; past that they are not safe
 
 HOOK: Final = "hook"  # asks to judge a command and act on it
@@ -51,8 +52,8 @@ class Router:
         keep: makes a command safe whose owner does not answer in time; an exception means that it is not.
         deliver_as: how a command that was kept, and was new, is handed to its owner later: `HOOK` or `STORED`.
         on_delivered: called with each command that was kept and is now with its owner.
-        can_begin_alone: whether a start is begun here, unclaimed, while the engine is away. Where it is not, Zoom is to
-            send it again.
+        can_begin_alone: whether a start is begun here, unclaimed, while the engine is away, and another command
+            is kept. Where it is not, Zoom is to send it again.
         is_dead: whether a member is dead at whose place nobody listens; by default, always. Where members share a disk,
             one that lives must keep its streams whatever happened to its address.
 
@@ -223,6 +224,8 @@ class Router:
                 for node in self._members.living():
                     if node != self._members.me.node:
                         nursery.start_soon(ask, node)
+        if not verdicts and self._can_begin_alone:  # Zoom's next try would come minutes later
+            return await self._later(command)
         if not verdicts:
             raise Away("the engine does not say who owns the stream")
         return verdicts[0]
@@ -263,31 +266,45 @@ class Router:
     async def _deliver(self, rtms_stream_id: str) -> None:
         kept = self._kept[rtms_stream_id]
         try:
+            since_s = trio.current_time()
             while kept:
                 await trio.sleep(DELIVER_AGAIN_S)
-                if await self._is_delivered(*kept[0]):
+                if await self._is_delivered(*kept[0], since_s):
                     _, command = kept.pop(0)
+                    since_s = trio.current_time()
                     with contained("webhook is delivered, and may be again", rtms_stream_id=rtms_stream_id):
                         await self._on_delivered(command)
         finally:
             del self._kept[rtms_stream_id]
 
-    async def _is_delivered(self, what: str, command: StreamCommand) -> bool:
+    async def _is_delivered(self, what: str, command: StreamCommand, since_s: float) -> bool:
+        """Try to have a command carried out, and say whether that is done with. Zoom was told that it is safe, so what
+        goes wrong is tried again: disks and members recover.
+        """
         rtms_stream_id = command.rtms_stream_id
         try:
-            held = await self._ownership.read(rtms_stream_id)
-            owner = self._members.owner(held.own)
-            if owner is not None and not self._members.is_me(held.own) and held.is_unfinished:
-                await self._ask(owner.node, what, command)
-            else:
-                await (self._ownership.accept(command) if what == HOOK else self._carry_out(command))
+            verdict = await self._hand_on(what, command)
         except Refused as refused:
+            if trio.current_time() < since_s + REFUSED_FOR_S:
+                return False
             log.error("webhook not delivered", rtms_stream_id=rtms_stream_id, why=str(refused))  # noqa: TRY400 foreseen
-        except EngineError:
+        except RtmsdError:
             return False
         except Exception:
             log.exception("webhook not delivered", rtms_stream_id=rtms_stream_id)
+        else:
+            return verdict is not Verdict.REFUSED
         return True
+
+    async def _hand_on(self, what: str, command: StreamCommand) -> Verdict | None:
+        held = await self._ownership.read(command.rtms_stream_id)
+        owner = self._members.owner(held.own)
+        if owner is not None and not self._members.is_me(held.own) and held.is_unfinished:
+            return await self._ask(owner.node, what, command)
+        if what == HOOK:
+            return await self._ownership.accept(command)
+        await self._carry_out(command)
+        return None
 
     async def _carry_out(self, command: StreamCommand) -> None:
         """Act on a command that is stored: whoever begins the stream's life now, has read it."""

@@ -98,7 +98,8 @@ class Takeover:
         """
         able = able_to_take([*self._members.living().values()], is_start=is_start)
         order = rank(able, rtms_stream_id)
-        if held.own is not None and held.own.node in order:
+        before = None if held.own is None else self._members.living().get(held.own.node)
+        if held.own is not None and before is not None and (before.node in order or not before.is_ready):
             order = [held.own.node, *(node for node in order if node != held.own.node)]
         me = self._members.me.node
         return order.index(me) if me in order else None

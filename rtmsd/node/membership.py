@@ -49,6 +49,7 @@ from rtmsd.recording.writers import Writers
 from rtmsd.state.journal import Journal
 from rtmsd.state.rows import StreamRow
 from rtmsd.streams.drivers.tenure import Permission
+from rtmsd.streams.finalizer import contained
 from rtmsd.streams.restart import Restarter
 from rtmsd.streams.resuming import longest_out_first
 from rtmsd.streams.running import local_ms
@@ -103,7 +104,7 @@ class Membership:
         self.webhook_ms: Callable[[], int | None] = lambda: None
         self.settings, self._node, self._publish = settings, node, on_event
         self._nursery: trio.Nursery
-        self._taking_over = trio.CancelScope()
+        self._leaving = trio.Event()
         self.writers = writers
         self.engine = engine = MemberEngine(open_engine)
         liveness = Liveness(node, self.incarnation, beat_s=settings.beat_s, dead_after_beats=settings.dead_after_beats)
@@ -237,15 +238,17 @@ class Membership:
 
     async def _take_over(self) -> None:
         await self.heart.has_listened.wait()
-        with self._taking_over:
-            await self.takeover.run()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.takeover.run)
+            await self._leaving.wait()
+            nursery.cancel_scope.cancel()
         await trio.sleep_forever()  # this process stops
 
     def leave(self) -> None:
         """Take over nothing more, and be given nothing more, as this process stops."""
         self.state = MemberState.DRAINING
         self.taker.close()
-        self._taking_over.cancel()
+        self._leaving.set()
 
     async def _tell_next_owner(self, rtms_stream_id: str) -> None:
         await self.journal.tell(rtms_stream_id)
@@ -293,12 +296,17 @@ class Membership:
             self.ownership.let_go(rtms_stream_id)  # it is mine, as the engine says, and resumed
 
     def _lost(self, rtms_stream_id: str, why: str) -> None:
-        self.fenced += 1
+        self.fenced, supervisor = self.fenced + 1, self.supervisor
 
         async def lose() -> None:
             with contextlib.suppress(EngineError):  # whose answer was that it is another's
-                if self.members.is_me((await self.ownership.read(rtms_stream_id)).own):
+                own, managed = (await self.ownership.read(rtms_stream_id)).own, supervisor.streams.get(rtms_stream_id)
+                if self.members.is_me(own):
                     return  # it was renewed, or claimed again, at that moment
+                if own is None and managed is not None and managed.end is None:
+                    log.warning("engine has lost the owner of a stream", rtms_stream_id=rtms_stream_id)
+                    self.ownership.resume_unproven(managed.row)  # nobody else has it
+                    return
             await self.ownership.lost(rtms_stream_id, why)
             await self._hand_on_kept()
 
@@ -338,8 +346,9 @@ class Membership:
         self._publish(event)
         rtms_stream_id = event["rtms_stream_id"]
         if "events" in self.settings.log and self.ownership.token(rtms_stream_id) is not None:
-            line = {key: value for key, value in event.items() if key != "rtms_stream_id"}
-            self._write(rtms_stream_id, "events", json_line(line))
+            with contained("line not copied to the engine", rtms_stream_id=rtms_stream_id):
+                line = {key: value for key, value in event.items() if key != "rtms_stream_id"}
+                self._write(rtms_stream_id, "events", json_line(line))
 
     def _on_recorder(self, recorder: Recorder) -> None:
         self._parts.follow(recorder)
@@ -348,7 +357,8 @@ class Membership:
 
             def copy(media: str, line: bytes) -> None:
                 if media == "transcript":
-                    self._write(rtms_stream_id, media, line)
+                    with contained("line not copied to the engine", rtms_stream_id=rtms_stream_id):
+                        self._write(rtms_stream_id, media, line)
 
             recorder.media.context.copy_line = copy
 

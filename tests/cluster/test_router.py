@@ -9,8 +9,9 @@ import trio
 
 from rtmsd.cluster.engine import EngineError
 from rtmsd.cluster.engines.memory import Fault
-from rtmsd.cluster.router import BUDGET_S, HOOK, MAX_KEPT, STORED
+from rtmsd.cluster.router import BUDGET_S, HOOK, MAX_KEPT, REFUSED_FOR_S, STORED
 from rtmsd.commands import StreamCommand, Verdict
+from rtmsd.errors import StorageError
 from tests.cluster.crew import T0_MS, Crew, a_crew, interrupt, start, stop
 
 
@@ -290,6 +291,46 @@ class TestOwnerSilent:
         assert crew.mates[owner].lives.acted == [stop()]
         assert crew.mates[asked].router.forwarded["kept"] == 1
 
+    @pytest.mark.parametrize("error", [EngineError("no room"), StorageError("the disk is full"), Verdict.REFUSED])
+    async def test_a_kept_command_that_fails_at_its_owner_is_carried_out_later(
+        self, crew: Crew, silent: tuple[str, str], monkeypatch: pytest.MonkeyPatch, error: Exception | Verdict
+    ) -> None:
+        owner, asked = silent
+        lives = crew.mates[owner].lives
+        accept, has_recovered = lives.accept, False
+
+        async def fail(command: StreamCommand) -> Verdict:
+            if has_recovered:
+                return await accept(command)
+            await trio.lowlevel.checkpoint()
+            if isinstance(error, Exception):
+                raise error
+            return error
+
+        monkeypatch.setattr(lives, "accept", fail)
+        assert await post(crew, asked, stop()) is Verdict.NEW
+        crew.engine.recover(owner)
+        await trio.sleep(30)
+        assert lives.acted == []
+        has_recovered = True
+        await trio.sleep(3)
+        assert lives.acted == [stop()]
+
+    async def test_one_that_its_owner_never_takes_is_given_up(
+        self, crew: Crew, silent: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        owner, asked = silent
+
+        async def refuse(command: StreamCommand) -> Verdict:
+            await trio.lowlevel.checkpoint()
+            raise EngineError("never")
+
+        monkeypatch.setattr(crew.mates[owner].lives, "accept", refuse)
+        await post(crew, asked, stop())
+        crew.engine.recover(owner)
+        await trio.sleep(REFUSED_FOR_S + 5)
+        assert not crew.mates[asked].router._kept
+
     async def test_what_comes_after_does_not_overtake_it(self, crew: Crew, silent: tuple[str, str]) -> None:
         owner, asked = silent
         commands: list[StreamCommand] = [start(event_ts=T0_MS + 5), interrupt(), stop()]
@@ -347,6 +388,20 @@ class TestEngineAway:
         crew.engine.recover()
         await trio.sleep(5)
         assert crew.owners("s") == []
+
+    async def test_a_stop_is_kept_where_that_is_safe(self, crew: Crew) -> None:
+        await post(crew, "1", start())
+        owner = await owner_of(crew)
+        asked = others(crew, owner)[0]
+        crew.mates[asked].router._can_begin_alone = True
+        crew.engine.fail(Fault.AWAY)
+        assert await post(crew, asked, stop()) is Verdict.NEW
+        await trio.sleep(60)
+        assert crew.owners("s") == [owner]
+        crew.engine.recover()
+        await trio.sleep(5)
+        assert crew.owners("s") == []
+        assert crew.mates[owner].lives.acted == [stop()]
 
     async def test_a_start_is_not_accepted(self, crew: Crew) -> None:
         crew.engine.fail(Fault.AWAY)

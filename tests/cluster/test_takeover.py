@@ -140,6 +140,24 @@ async def test_a_later_life_of_the_owner_takes_up_what_it_had() -> None:
         assert {mate.takeover.results[Why.RESUMED, "taken"] > 0 for mate in crew.mates.values()} == {True}
 
 
+async def test_a_later_life_of_the_owner_comes_first_also_while_it_starts() -> None:
+    """It has the files. If it claims nothing, the others do."""
+    async with a_crew("1", "2", "3") as crew:
+        await record(crew, 30)
+        streams = crew.mates["1"].streams
+        before = {node: crew.mates[node].streams for node in "23"}
+        mate = crew.mates.pop("1")
+        mate.nursery.cancel_scope.cancel()
+        await trio.testing.wait_all_tasks_blocked()
+        again = Member(node="1", incarnation="again", is_ready=False)
+        for other in crew.mates.values():
+            other.members.update([*(each.members.me for each in crew.mates.values()), again])
+        await trio.sleep(0.9)
+        assert {node: crew.mates[node].streams for node in "23"} == before
+        await trio.sleep(5)
+        assert streams <= crew.mates["2"].streams | crew.mates["3"].streams
+
+
 async def test_unfinished_streams_of_a_time_without_members_are_resumed() -> None:
     async with a_crew() as crew:
         for each in range(40):

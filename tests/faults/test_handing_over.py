@@ -25,6 +25,7 @@ from tests.faults.process import until
 from tests.faults.test_changing_hands import Part, config_of, more_audio, nothing, start_of
 
 SETTINGS = SimulatorSettings(tone=Tone.MARKED)
+MANUAL = ClusterConfig(gather="manual")
 
 
 @attrs.frozen
@@ -57,7 +58,9 @@ class Node:
 
 
 @asynccontextmanager
-async def open_node(engine: MemoryEngine, place: Path, node: str) -> AsyncIterator[Node]:
+async def open_node(
+    engine: MemoryEngine, place: Path, node: str, settings: ClusterConfig = MANUAL
+) -> AsyncIterator[Node]:
     config = config_of(place)
     config.recording.directory.mkdir(parents=True)
     thread = WorkerThread("spool")
@@ -76,7 +79,7 @@ async def open_node(engine: MemoryEngine, place: Path, node: str) -> AsyncIterat
         await nursery.start(writers.run)
         membership = Membership(
             config,
-            ClusterConfig(gather="manual"),
+            settings,
             node=node,
             open_engine=open_engine,
             spool=spool,

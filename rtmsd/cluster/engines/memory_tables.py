@@ -4,11 +4,11 @@ Records are kept encoded, so that nothing gets through that no other engine woul
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
 
 import attrs
 
-from rtmsd.cluster.codec import BadRecord, decode, encode
+from rtmsd.cluster.codec import AnyRecord, BadRecord, decode, encode
 from rtmsd.cluster.engine import PAGE, Fenced, Lost, Placed
 from rtmsd.cluster.records import Held, Log, Own, Part, Revoked, Row
 from rtmsd.state.rows import Known
@@ -27,7 +27,7 @@ class Tables:
     """What members have in common; methods as in `cluster.engine`, where they are described.
 
     Attributes:
-        unreadable: records of parts that are none, counted as often as they are read.
+        unreadable: records that are none, counted as often as they are read.
     """
 
     def __init__(self) -> None:
@@ -54,10 +54,10 @@ class Tables:
 
     def read(self, rtms_stream_id: str) -> Held:
         stream = self._streams.get(rtms_stream_id, _Stream())
-        row = None if stream.row is None else decode(Row, stream.row)
-        if stream.own is None:
-            return Held(known=Known() if row is None else row.known)
-        own = decode(Own, stream.own)
+        row = None if stream.row is None else self._read(Row, stream.row)
+        own = None if stream.own is None else self._read(Own, stream.own)
+        if own is None:  # whoever claims replaces it
+            return Held(None, stream.token, Known() if row is None else row.known)
         return Held(own, stream.token, own.known if row is None or row.token != stream.token else row.known)
 
     def claim(self, own: Own, seen: int) -> int:
@@ -90,18 +90,22 @@ class Tables:
 
     def parts(self, rtms_stream_id: str) -> list[Part]:
         parts = self._streams.get(rtms_stream_id, _Stream()).parts
-        return list(self._readable(parts[node] for node in sorted(parts)))
+        return [part for node in sorted(parts) if (part := self._read(Part, parts[node])) is not None]
 
-    def _readable(self, parts: Iterable[bytes]) -> Iterator[Part]:
-        for data in parts:
-            try:
-                yield decode(Part, data)
-            except BadRecord:
-                self.unreadable += 1
+    def _read(self, of: type[AnyRecord], data: bytes) -> AnyRecord | None:
+        try:
+            return decode(of, data)
+        except BadRecord:
+            self.unreadable += 1
+            return None
+
+    def _page(self, of: type[AnyRecord], placed: Iterable[Placed[bytes]], after: int) -> list[Placed[AnyRecord]]:
+        read = [(each.place, self._read(of, each.record)) for each in placed if each.place > after]
+        return [Placed(place, record) for place, record in read if record is not None][:PAGE]
 
     def read_log(self, rtms_stream_id: str, after: int) -> list[Placed[Log]]:
         log = self._streams.get(rtms_stream_id, _Stream()).log
-        return [Placed(each.place, decode(Log, each.record)) for each in log if each.place > after][:PAGE]
+        return self._page(Log, log, after)
 
     def purge(self, rtms_stream_id: str) -> None:
         stream = self._streams[rtms_stream_id]
@@ -110,10 +114,14 @@ class Tables:
         stream.log.clear()
 
     def revoke(self, revoked: Revoked) -> None:
-        self._revoked.append(Placed(self._next_place(), encode(revoked)))
+        self.put_revoked(encode(revoked))
+
+    def put_revoked(self, data: bytes) -> None:
+        """Order anything to be deleted."""
+        self._revoked.append(Placed(self._next_place(), data))
 
     def revocations(self, after: int) -> list[Placed[Revoked]]:
-        return [Placed(each.place, decode(Revoked, each.record)) for each in self._revoked if each.place > after][:PAGE]
+        return self._page(Revoked, self._revoked, after)
 
     def _check_token(self, rtms_stream_id: str, token: int) -> None:
         newest = self.read(rtms_stream_id).token

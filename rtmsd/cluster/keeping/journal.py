@@ -17,7 +17,7 @@ import trio
 
 from rtmsd.cluster.codec import BadRecord
 from rtmsd.cluster.engine import Away, EngineError, Fenced, OwnerStore, StreamLog
-from rtmsd.cluster.hooks import decode_command, encode_command
+from rtmsd.cluster.hooks import BadHook, decode_command, encode_command
 from rtmsd.cluster.keeping.telling import Teller
 from rtmsd.cluster.records import Held, Own, TenureState
 from rtmsd.commands import StartStream, StreamCommand, Verdict
@@ -157,7 +157,14 @@ class ClusterJournal:
 
     async def kept(self) -> list[StreamCommand]:
         """Return the commands that are for other members, in the order in which they came: of an earlier life, too."""
-        return [decode_command(each) for each in await self.local.transact(parts.kept)]
+        commands: list[StreamCommand] = []
+        for each in await self.local.transact(parts.kept):
+            try:
+                commands.append(decode_command(each))
+            except BadHook as bad:  # a newer version's, perhaps, to which this member may be updated again
+                if (more := self._refusals_logged.admit()) is not None:
+                    log.warning("kept webhook not delivered", why=str(bad), more_since_last=more)
+        return commands
 
     async def handed_on(self, command: StreamCommand) -> None:
         """Forget a command that its owner has."""

@@ -12,6 +12,7 @@ from rtmsd.cluster.keeping.journal import ClusterJournal
 from rtmsd.cluster.lives import Lives
 from rtmsd.cluster.ownership import Ownership
 from rtmsd.cluster.records import Why
+from rtmsd.errors import RtmsdError
 from rtmsd.protocol.causes import GapCause
 from rtmsd.state.rows import StreamRow
 
@@ -50,11 +51,11 @@ async def resume_kept(
     async def _resume(row: StreamRow) -> None:
         try:
             held = await ownership.read(row.rtms_stream_id)
-        except EngineError:
+            if held.own is None and held.known.row is None:  # begun without the engine, or without a cluster
+                held = attrs.evolve(held, known=await journal.known(row.rtms_stream_id))
+        except RtmsdError:  # no answer, or none that can be read
             ownership.resume_unproven(row)
             return
-        if held.own is None and held.known.row is None:  # begun without the engine, or without a cluster
-            held = attrs.evolve(held, known=await journal.known(row.rtms_stream_id))
         if held.own is not None and held.own.node != node:
             # It is let go as soon as it asks whether it may connect, and by then its files are in order.
             lives.adopt(row, cause=takeover_cause)

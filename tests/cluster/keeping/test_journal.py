@@ -12,6 +12,7 @@ from rtmsd.cluster.engines.memory import Fault, MemoryEngine
 from rtmsd.cluster.records import Part, PartState, TenureState, Why
 from rtmsd.cluster.rules import awaited
 from rtmsd.commands import Verdict
+from rtmsd.state import parts
 from rtmsd.state.rows import Known
 from tests.cluster.crew import T0_MS, interrupt, start, stop
 from tests.cluster.keeping.keeper import live
@@ -128,6 +129,13 @@ async def test_a_stop_that_came_without_the_engine_reaches_whoever_took_the_stre
         assert await b.journal.record(kept) is Verdict.NEW
         await a.journal.handed_on(kept)
         assert await a.journal.kept() == []
+
+
+async def test_a_kept_webhook_that_cannot_be_read_holds_up_no_other(engine: MemoryEngine, tmp_path: Path) -> None:
+    async with live(engine, tmp_path) as a:
+        await a.local.transact(lambda db: parts.keep(db, "x", b'{"kind": "of a newer version"}'))
+        await a.journal.keep(stop())
+        assert await a.journal.kept() == [stop()]
 
 
 async def test_a_webhook_for_another_is_kept_across_restarts(

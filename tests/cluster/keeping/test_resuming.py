@@ -3,12 +3,14 @@
 from typing import TYPE_CHECKING, cast
 
 import attrs
+import pytest
 import trio
 from trio.testing import MockClock
 
 from rtmsd.cluster.engines.memory import Fault
 from rtmsd.cluster.keeping.resuming import resume_kept
-from rtmsd.cluster.records import Why
+from rtmsd.cluster.records import Held, Why
+from rtmsd.errors import StorageError
 from rtmsd.protocol.causes import GapCause
 from rtmsd.state.rows import Known, StreamRow
 from tests.cluster.crew import Crew, a_crew, start
@@ -106,3 +108,25 @@ async def test_without_the_engine_it_goes_on_and_is_claimed_afterwards(autojump_
         assert (held.own.node, held.own.epoch) == ("1", 2)
         assert crew.mates["1"].connected == {"s"}
         assert len(crew.mates["1"].lives.begun) == 1
+
+
+async def test_a_disk_that_refuses_at_that_moment_costs_no_stream(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with a_crew("1", "2") as crew:
+        await crew.mates["2"].ownership.accept(start("model"))
+        row = (await crew.mates["2"].ownership.read("model")).known.row
+        assert row is not None
+        ownership = crew.mates["1"].ownership
+        read, errors = ownership.read, [StorageError("the disk is full")]
+
+        async def fail_once(rtms_stream_id: str) -> Held:
+            if errors:
+                raise errors.pop()
+            return await read(rtms_stream_id)
+
+        monkeypatch.setattr(ownership, "read", fail_once)
+        await resume(crew, "1", attrs.evolve(row, rtms_stream_id="s"))
+        await trio.sleep(5)
+        assert crew.mates["1"].connected == {"s"}
+        assert crew.state("s") == ("1", True)

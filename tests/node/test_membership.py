@@ -1,0 +1,89 @@
+"""A member as a whole: whatever is wrong with the engine, or with a part of the cluster, no stream ends by it."""
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import trio
+
+from rtmsd.cluster.engines.memory import MemoryEngine
+from rtmsd.cluster.engines.memory_tables import Tables
+from rtmsd.config.cluster import ClusterConfig
+from rtmsd.simulator import open_simulator
+from tests.faults.process import until
+from tests.faults.test_changing_hands import more_audio
+from tests.faults.test_handing_over import SETTINGS, open_node
+
+QUICK = ClusterConfig(beat_s=0.05, gather="manual")
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    path = Path(tempfile.mkdtemp(prefix="rtmsd"))
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+def _forget(tables: Tables, rtms_stream_id: str) -> None:
+    tables._streams.pop(rtms_stream_id)
+
+
+def _spoil(tables: Tables, rtms_stream_id: str) -> None:
+    tables.put_own(rtms_stream_id, b"{")
+
+
+@pytest.mark.parametrize("lose", [_forget, _spoil])
+async def test_a_stream_whose_record_is_lost_goes_on_and_is_claimed_again(
+    place: Path, lose: Callable[[Tables, str], None]
+) -> None:
+    """As when servers lose their disks."""
+    engine = MemoryEngine()
+    async with open_node(engine, place / "a", "a", QUICK) as node, open_simulator(SETTINGS) as simulator:
+        session = await simulator.start_session(["Ana"])
+        await node.begin(session)
+        await more_audio(session)
+        name = session.rtms_stream_id
+        life = node.streams[name]
+        lose(engine.tables, name)
+        await node.membership.journal.tell(name)
+        node.membership.appender.write(name, "events", "{}")
+        await until(lambda: node.membership.members.is_me(engine.tables.read(name).own))
+        await until(lambda: node.membership.ownership.token(name) == engine.tables.read(name).token)
+        assert node.streams[name] is life
+        await more_audio(session)
+        assert [each.kind for each in session.record.handshakes].count("signaling") == 1
+        assert await node.has(name)
+
+
+async def test_takeovers_go_on_after_a_crash(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with open_node(MemoryEngine(), place / "a", "a", QUICK) as node:
+        takeover = node.membership.takeover
+        await takeover.swept.wait()
+        takeover.swept = trio.Event()
+        crash, bugs = takeover._members.wait_death, [ValueError("a bug")]
+
+        async def wait_death(seen: int) -> int:
+            if bugs:
+                raise bugs.pop()
+            return await crash(seen)
+
+        monkeypatch.setattr(takeover._members, "wait_death", wait_death)
+        takeover._members._count_deaths(1)
+        with trio.fail_after(10):
+            await takeover.swept.wait()
+            takeover.swept = trio.Event()
+            await takeover.swept.wait()
+        assert not bugs
+
+
+async def test_a_line_that_cannot_be_copied_ends_no_stream(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def crash(*_: object) -> None:
+        raise ValueError("a bug")
+
+    async with open_node(MemoryEngine(), place / "a", "a", QUICK) as node:
+        member = node.membership
+        member.ownership.hold("s", 1, 1)
+        monkeypatch.setattr(member.appender, "write", crash)
+        member._on_event({"rtms_stream_id": "s", "kind": "x"})

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from typing import Final, Protocol
 
-from rtmsd.admin.messages import AdminError, Code, JsonObject, Request, json_reply
+from rtmsd.admin.messages import AdminError, Code, JsonObject, Request, json_list, json_reply
 from rtmsd.http.messages import Reply
+from rtmsd.sinks.ndjson import json_line
 
 FIELDS: Final = frozenset({"node"})
 
@@ -70,7 +71,9 @@ async def status(backend: Member, request: Request) -> Reply:
 
 
 async def streams(backend: Member, request: Request) -> Reply:
-    return json_reply(await cluster_of(backend).streams(include_ended=request.flag("all")))
+    answer = dict(await cluster_of(backend).streams(include_ended=request.flag("all")))
+    listed = (await json_list(answer.pop("streams"))).rstrip()  # of tens of thousands, perhaps
+    return Reply(body=b'{"streams":%b,%b' % (listed, json_line(answer)[1:]))
 
 
 async def drain(backend: Member, request: Request) -> Reply:

@@ -4,11 +4,12 @@
 may connect to it at Zoom; its time as owner is a *tenure*, numbered by *epoch*, and proved by a *token*. What one
 member has recorded of a stream is its *part*. A *beat* is a member's sign of life.
 
-**What is in use.** `rtmsd.workers`: members on one machine that share the state file, the directories of recordings and
-the listening sockets. Their engine is `engines.sqlite` for ownership and `engines.sockets` for questions; their parent
-says who died, which is exact, so that there are no beats. What members need that share no disk is here as well, and no
-configuration starts it yet: the engine on NATS (`engines.nats`), beats (`life`, `liveness`), the journal and the log
-lines that go to the engine (`keeping`), the hand-over of streams (`handover`), and `rules.place` and `rules.may_take`.
+**Two kinds.** `rtmsd.workers`: members on one machine that share the state file, the directories of recordings and the
+listening sockets. Their engine is `engines.sqlite` for ownership and `engines.sockets` for questions; their parent says
+who died, which is exact, so that there are no beats. `rtmsd.node`: members that share no disk. Their engine is NATS
+(`engines.nats`); they beat (`life`, `liveness`), tell the engine of their streams and copy log lines to it (`keeping`),
+describe and gather their parts (`parts`), and give streams away (`handover`). The two are not combined: workers share a
+state file, and in a cluster it is where one member notes what is its own.
 
 **How a stream is claimed.** A member reads the ownership record, and writes its own on condition that the record is
 still the one it read. In the state file that is one transaction with the stream's row. The claim is lost also when a
@@ -27,6 +28,14 @@ nobody else can claim either. Before each signaling handshake it asks (`Ownershi
 let go; no answer for 20 s, connect once without knowing. If that is refused with status 8, or lost within 30 s,
 somebody else has the stream: let go. Letting go is no end: nothing is said to Zoom or the journal, and the files are
 suspended (see `rtmsd.streams`). A member that wakes from a freeze needs no more than this question.
+
+The engine forgets what is old, so that an owner writes its record anew before that (`keeping.renewal`).
+
+**While the engine is away** (`rtmsd.node`) what is recorded goes on, log lines wait on disk, and what webhooks change
+is noted in the state file as not yet told. A start that comes meanwhile is begun where it arrives, unclaimed; should
+two members begin the same stream, status 8 keeps one out, and the first claim decides. A member that starts without the
+engine goes on with what its state file says it had. When the engine is back it is told all, and who turns out to have
+lost a stream lets it go. A crash of the cluster's code is an engine that is away: no stream ends by it.
 
 **Status 8** says that another connection has the stream's slot at Zoom: one of ours that Zoom has not given up yet, or
 another process's. Zoom's documents disagree on whether a second connection is refused or evicts the first. One rule

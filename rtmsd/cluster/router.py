@@ -18,6 +18,7 @@ from rtmsd.cluster.rules import has_room
 from rtmsd.commands import StartStream, StreamCommand, Verdict
 from rtmsd.errors import RtmsdError
 from rtmsd.http.throttle import Throttle
+from rtmsd.streams.finalizer import contained
 
 log = structlog.get_logger(__name__)
 
@@ -266,7 +267,8 @@ class Router:
                 await trio.sleep(DELIVER_AGAIN_S)
                 if await self._is_delivered(*kept[0]):
                     _, command = kept.pop(0)
-                    await self._on_delivered(command)
+                    with contained("webhook is delivered, and may be again", rtms_stream_id=rtms_stream_id):
+                        await self._on_delivered(command)
         finally:
             del self._kept[rtms_stream_id]
 

@@ -144,6 +144,7 @@ class Health:
 
     def look(self) -> None:
         before = {trouble.code for trouble in self.troubles}
+        self._decide_on_starts()  # or what is said of them were not so yet, after a reload
         self.troubles = tuple(self._troubles())
         for trouble in self.troubles:
             if trouble.code not in before:

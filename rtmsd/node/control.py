@@ -93,9 +93,10 @@ class Control:
     async def streams(self, *, include_ended: bool) -> JsonObject:
         mine = self._here.streams(include_ended=include_ended)
         answers = await self._ask_all(AskStreams(include_ended), mine, StreamList)
+        orphans = await self._orphans()
         more = {node: f"it has {each.omitted} more streams" for node, each in answers.heard.items() if each.omitted}
         return {
-            "streams": merged({node: each.streams for node, each in answers.heard.items()}, await self._orphans()),
+            "streams": await merged({node: each.streams for node, each in answers.heard.items()}, orphans),
             "silent": {**answers.silent, **more},
         }
 

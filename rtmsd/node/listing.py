@@ -1,14 +1,18 @@
-"""The streams of one member as all see them, and the lists of all as one. Pure."""
+"""The streams of one member as all see them, and the lists of all as one."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Final
 
-import attrs
+import msgspec
+import trio
 
 from rtmsd.admin.fleet.streams import is_live
 from rtmsd.admin.messages import JsonObject
 from rtmsd.cluster.ownership import Holding
 from rtmsd.cluster.records import Held
 from rtmsd.node.questions import Flag, StreamLine
+
+AT_ONCE: Final = 200  # entries between two turns of the event loop
 
 
 def lines_of(
@@ -55,23 +59,38 @@ def _cut(text: str | None, chars: int = 500) -> str | None:
     return text if text is None or len(text) <= chars else f"{text[: chars - 1]}…"
 
 
-def merged(lists: Mapping[str, Sequence[StreamLine]], orphans: Iterable[Held]) -> list[JsonObject]:
+async def merged(lists: Mapping[str, Sequence[StreamLine]], orphans: Iterable[Held]) -> list[JsonObject]:
     """Return the streams of all, each once with its `node`: live ones first, in the order of their start.
 
-    One that is being handed over, or has come back to a member, is listed where it lives, in the latest tenure.
+    One that is being handed over, or has come back to a member, is listed where it lives, in the latest tenure. They
+    may be tens of thousands, so the event loop has its turn in between.
     """
-    found: dict[str, tuple[tuple[bool, int], JsonObject]] = {}
+    found: dict[str, tuple[str | None, StreamLine]] = {}
     for node, lines in lists.items():
+        await trio.lowlevel.checkpoint()
         for line in lines:
-            entry = {"node": node, **attrs.asdict(line)}
-            rank = (is_live(entry), line.epoch or 0)
-            if line.rtms_stream_id not in found or found[line.rtms_stream_id][0] < rank:
-                found[line.rtms_stream_id] = (rank, entry)
+            known = found.get(line.rtms_stream_id)
+            if known is None or _rank(known[1]) < _rank(line):
+                found[line.rtms_stream_id] = (node, line)
     for held in orphans:
-        if (orphan := _orphan(held)) is not None and not found.get(orphan.rtms_stream_id, ((False, 0),))[0][0]:
-            found[orphan.rtms_stream_id] = ((True, 0), {"node": None, **attrs.asdict(orphan)})
-    order = sorted(found.values(), key=lambda each: (not each[0][0], each[1]["started_ms"] or 0))
-    return [entry for _, entry in order]
+        orphan = _orphan(held)
+        if orphan is not None and not ((known := found.get(orphan.rtms_stream_id)) and known[1].is_live):
+            found[orphan.rtms_stream_id] = (None, orphan)
+    entries: list[JsonObject] = []
+    for number, (owner, line) in enumerate(sorted(found.values(), key=_order)):
+        if number % AT_ONCE == 0:
+            await trio.lowlevel.checkpoint()
+        entries.append({"node": owner, **msgspec.to_builtins(line)})
+    return entries
+
+
+def _rank(line: StreamLine) -> tuple[bool, int]:
+    return line.is_live, line.epoch or 0
+
+
+def _order(each: tuple[str | None, StreamLine]) -> tuple[bool, int]:
+    _, line = each
+    return not (line.is_live or Flag.ORPHAN in line.flags), line.started_ms or 0
 
 
 def _orphan(held: Held) -> StreamLine | None:

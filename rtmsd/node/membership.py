@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from random import Random
 from typing import Any, Final, NoReturn
 
-import attrs
 import structlog
 import trio
 
@@ -17,6 +16,7 @@ from rtmsd.cluster.handover.taker import Taker
 from rtmsd.cluster.keeping.appender import Appender
 from rtmsd.cluster.keeping.journal import ClusterJournal
 from rtmsd.cluster.keeping.renewal import Renewal
+from rtmsd.cluster.keeping.resuming import resume_kept
 from rtmsd.cluster.keeping.spool import Spool
 from rtmsd.cluster.keeping.store import KeptStore
 from rtmsd.cluster.life.heart import Heart
@@ -43,6 +43,7 @@ from rtmsd.node.metrics import Times
 from rtmsd.protocol.causes import GapCause
 from rtmsd.recording.disk.retrying import own_threads
 from rtmsd.recording.manifest.lines import json_line
+from rtmsd.recording.manifest.part import PartTenure
 from rtmsd.recording.recorder import Recorder
 from rtmsd.recording.writers import Writers
 from rtmsd.state.journal import Journal
@@ -57,8 +58,6 @@ log = structlog.get_logger(__name__)
 
 PATIENCE_S: Final = 20.0
 """For the engine to say whose a stream is, before it is connected without that: Zoom keeps it for 60 s."""
-RESUMED_AT_ONCE: Final = 64
-COPYING: Final = 2  # threads
 AGAIN_S: Final = 1.0  # after a crash of a part
 KEPT_EVERY_S: Final = 10.0
 _TAKEN_OVER: Final = frozenset({Why.DIED, Why.UNREACHABLE, Why.HANDED_OVER})
@@ -183,7 +182,7 @@ class Membership:
             observe_s=self.times.takeover.observe,
         )
         self.handover = Handover(self.members, engine, self.ownership, supervisor, tell=self._tell_next_owner)
-        copier = Copier(engine, bytes_per_s=settings.gather_bytes_per_s, run_sync=own_threads(COPYING))
+        copier = Copier(engine, bytes_per_s=settings.gather_bytes_per_s, run_sync=own_threads(2))
         joiner = Joiner(
             engine,
             supervisor,
@@ -215,17 +214,24 @@ class Membership:
             await self._nursery.start(self._parts.run)
             await self._nursery.start(self.router.run)
             for part in (self.heart.run, self.ownership.run, self._deliver_kept):
-                self._nursery.start_soon(_keep, part)
-            await self._resume()
+                self._nursery.start_soon(keep, part)
+            await resume_kept(
+                await self._in_order(await self.journal.unfinished()),
+                self.journal,
+                self.ownership,
+                self.supervisor,
+                node=self._node,
+                takeover_cause=self.takeover_cause,
+            )
             self.state = MemberState.UP
-            self._nursery.start_soon(_keep, self.journal.run)
-            self._nursery.start_soon(_keep, self._take_over)
+            self._nursery.start_soon(keep, self.journal.run)
+            self._nursery.start_soon(keep, self._take_over)
             renewal = Renewal(self.ownership, self.store, incarnation=self.incarnation, keep_s=self.settings.keep_log_s)
-            self._nursery.start_soon(_keep, renewal.run)
-            self._nursery.start_soon(_keep, self.revocations.run)
+            self._nursery.start_soon(keep, renewal.run)
+            self._nursery.start_soon(keep, self.revocations.run)
             if self.settings.gather == "at_end":
                 self._parts.on_ended = self.gatherer.ended
-                self._nursery.start_soon(_keep, self.gatherer.run)
+                self._nursery.start_soon(keep, self.gatherer.run)
             task_status.started()
             await trio.sleep_forever()
 
@@ -266,39 +272,7 @@ class Membership:
             release=__version__,
         )
 
-    # What an earlier life had
-
-    async def _resume(self) -> None:
-        at_once = trio.CapacityLimiter(RESUMED_AT_ONCE)
-
-        async def resume(row: StreamRow) -> None:
-            async with at_once:
-                try:
-                    await self._resume_one(row)
-                except EngineError as error:
-                    log.warning("stream not resumed yet", rtms_stream_id=row.rtms_stream_id, error=str(error))
-                except Exception:
-                    log.exception("stream not resumed", rtms_stream_id=row.rtms_stream_id)
-
-        async with trio.open_nursery() as nursery:
-            for row in await self._in_order(await self.journal.unfinished()):
-                nursery.start_soon(resume, row)
-                await trio.lowlevel.checkpoint()  # tasks that begin in one turn may run in either order
-
-    async def _resume_one(self, row: StreamRow) -> None:
-        try:
-            held = await self.ownership.read(row.rtms_stream_id)
-        except EngineError:
-            self.ownership.resume_unproven(row)
-            return
-        if held.own is None and held.known.row is None:  # begun without the engine, or without a cluster
-            held = attrs.evolve(held, known=await self.journal.known(row.rtms_stream_id))
-        if held.own is not None and held.own.node != self._node:
-            # It is let go as soon as it asks whether it may connect, and by then its files are in order.
-            self.supervisor.adopt(row, cause=self.takeover_cause)
-        elif held.is_unfinished:
-            log.info("stream resumes", rtms_stream_id=row.rtms_stream_id)
-            await self.ownership.take(held, Why.RESUMED)
+    # Streams
 
     async def _in_order(self, rows: Sequence[StreamRow]) -> list[StreamRow]:
         roots = self._writers.directories
@@ -307,15 +281,14 @@ class Membership:
     def _apps(self) -> list[str]:
         return [app.name for app in self.supervisor.config.apps]
 
-    # What is found out about single streams
-
     async def may_connect(self, rtms_stream_id: str) -> Permission:
         """See `Tenure`."""
         return await self.ownership.may_connect(rtms_stream_id)
 
     def _claimed(self, rtms_stream_id: str, token: int, epoch: int) -> None:
-        if rtms_stream_id in self.supervisor.streams:
+        if (managed := self.supervisor.streams.get(rtms_stream_id)) is not None:
             self.ownership.hold(rtms_stream_id, token, epoch)
+            managed.owned(PartTenure(node=self._node, epoch=epoch, token=token))
         else:
             self.ownership.let_go(rtms_stream_id)  # it is mine, as the engine says, and resumed
 
@@ -393,7 +366,7 @@ async def _contain(work: Callable[[], Awaitable[None]]) -> None:
         log.exception("cluster crashed")
 
 
-async def _keep(part: Callable[[], Awaitable[None]]) -> None:
+async def keep(part: Callable[[], Awaitable[None]]) -> None:
     """Run a part of the cluster that never ends: again when it crashed, as no stream may end by it."""
     while True:
         await _contain(part)

@@ -1,17 +1,22 @@
 """What operators see of a member, and have it do: the parts of the admin API that concern the cluster, connected."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 
+import structlog
 import trio
 
 from rtmsd.cluster.parts.outstanding import Outstanding
 from rtmsd.daemon.backend import Backend
+from rtmsd.daemon.health import Trouble
 from rtmsd.node.answering import Answering
 from rtmsd.node.control import Control
 from rtmsd.node.draining import Draining
-from rtmsd.node.membership import Membership
+from rtmsd.node.membership import Membership, keep
 from rtmsd.node.metrics import ClusterMetrics
 from rtmsd.node.view import Engine, Spool, View
+
+log = structlog.get_logger(__name__)
 
 
 def operate(
@@ -23,10 +28,13 @@ def operate(
         nursery: has the tasks that operators begin.
         engine: returns it as it is seen; None: it is not open.
     """
-
     health, settings, revocations = backend.health, member.settings, member.revocations
+
+    def ungathered() -> list[str]:
+        return member.gatherer.ungathered
+
     outstanding = Outstanding(
-        ungathered=lambda: member.gatherer.ungathered,
+        ungathered=ungathered,
         revoked=lambda: revocations.recent,
         unconfirmed=revocations.unconfirmed,
     )
@@ -39,10 +47,10 @@ def operate(
         spool=spool,
     )
     draining = Draining(member.handover, take_none=health.drain, for_s=settings.hand_over_s, nursery=nursery)
-    here = Answering(backend, health, ownership=member.ownership, draining=draining)
+    here = Answering(backend, health, ownership=member.ownership, draining=draining, ungathered=ungathered)
     here.serve(member.engine)
     backend.cluster = Control(here, view, member.members, member.store, member.engine)
-    health.others = view.troubles
+    health.others = partial(_troubles, view)
     backend.metrics_source.add(
         ClusterMetrics(
             view=view,
@@ -57,4 +65,13 @@ def operate(
             fenced=lambda: member.fenced,
         )
     )
-    nursery.start_soon(outstanding.run)
+    nursery.start_soon(keep, outstanding.run)
+
+
+def _troubles(view: View) -> Sequence[Trouble]:
+    """Return what is wrong. A bug in it is no reason to look at nothing else."""
+    try:
+        return tuple(view.troubles())
+    except Exception:
+        log.exception("troubles of the cluster not known")
+        return ()

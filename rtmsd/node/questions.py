@@ -15,6 +15,7 @@ from msgspec import Meta
 from rtmsd.admin.messages import AdminError, Code
 from rtmsd.cluster.engine import EngineError
 from rtmsd.cluster.records import Count, Ms, Node, StreamId
+from rtmsd.protocol.causes import FINAL_STATES
 from rtmsd.sinks.ndjson import json_line
 
 CTL: Final = "ctl"
@@ -150,6 +151,10 @@ class StreamLine:
     why: Text | None = None
     flags: tuple[Flag, ...] = ()
 
+    @property
+    def is_live(self) -> bool:
+        return self.state is not None and self.state not in FINAL_STATES
+
 
 @attrs.frozen(kw_only=True)
 class StreamList:
@@ -204,8 +209,7 @@ class Report:
 
 def encode_answer(answer: Any) -> bytes:
     """Write an answer: one of these classes, or an object of the admin API."""
-    value = attrs.asdict(answer) if attrs.has(type(answer)) else answer
-    return json_line({"answer": value})
+    return json_line({"answer": msgspec.to_builtins(answer) if attrs.has(type(answer)) else answer})
 
 
 def encode_refusal(refusal: AdminError) -> bytes:
@@ -241,7 +245,7 @@ def fitting(lines: list[StreamLine]) -> StreamList:
     """Return the first of a list, as many as one answer has room for."""
     size_bytes, fit = 0, []
     for line in lines:
-        size_bytes += len(json_line(attrs.asdict(line)))
+        size_bytes += len(json_line(msgspec.to_builtins(line)))
         if size_bytes > LIST_BYTES:
             break
         fit.append(line)

@@ -110,6 +110,18 @@ async def test_more_and_less_room_is_noticed(
         assert bool(supervisor.full_directories) == (troubles == ["disk_low"])
 
 
+async def test_starts_are_refused_as_soon_as_that_is_said(
+    health: Health, supervisor: Supervisor, disk: StandInDisk, nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    await nursery.start(health.watch)
+    disk.stalled = True  # no new figure comes
+    recording = attrs.evolve(health.config.recording, min_free_bytes=20_000)
+    health.config = attrs.evolve(health.config, recording=recording)
+    await trio.sleep(1.5 * LOOK_EVERY_S)
+    assert codes(health) == ["disk_low"]
+    assert supervisor.full_directories.keys() == {ROOT}
+
+
 async def test_a_stalled_disk_blocks_nothing_and_is_reported(
     health: Health, disk: StandInDisk, nursery: trio.Nursery, autojump_clock: MockClock
 ) -> None:

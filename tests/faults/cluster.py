@@ -12,8 +12,8 @@ import trio
 
 from rtmsd.demo.cluster.servers import Servers, prepared
 from rtmsd.recording.gather.gather import gather
-from rtmsd.simulator import SimSession, Simulator, SimulatorSettings, Timing, Tone, open_simulator
-from tests.faults.process import LIMIT_S, Daemon, Gate, until
+from rtmsd.simulator import SimSession, Simulator, SimulatorSettings, Tone, open_simulator
+from tests.faults.process import LIMIT_S, TIMING, Daemon, Gate, until
 from tests.faults.reckoning import Reckoning, reckon, stop_all
 
 NODES: Final = ("a", "b", "c")
@@ -110,7 +110,7 @@ async def open_cluster(place: Path, servers: int = 1, **settings: Any) -> AsyncI
     """
     settings = {
         "tone": Tone.MARKED,
-        "timing": Timing(utterance_s=1, transcript_lag_s=0.2, stop_grace_s=0.1, webhook_retry_s=(0.5, 1, 2)),
+        "timing": TIMING,
         "webhook_timeout_s": LIMIT_S,
         "name_processes": True,
         "webhook_failover": True,

@@ -187,6 +187,22 @@ async def test_two_parts_that_overlap_are_one(cluster: Cluster, tools: Any) -> N
     assert cluster.directory("b").is_dir()
 
 
+async def test_what_begins_with_silence_behind_a_hole_is_not_moved(cluster: Cluster, tools: Any) -> None:
+    for node, numbers in (("a", range(50)), ("b", range(50, 100))):
+        recorder = await cluster.take(node)
+        cluster.say(recorder, numbers)
+        cluster.heard(recorder, numbers.stop)
+        await recorder.suspend()
+    third = await cluster.take("a")
+    begins = bytes(2 * 32) + cluster.packet(100)[2 * 32 :]  # 2 ms, behind what b has
+    third.media.audio(5, "Ana", tools.T + 2000, begins)
+    cluster.say(third, range(101, 200))
+    await cluster.end(third, 200)
+    cluster.gather("a", "b")
+    parts = [*map(cluster.packet, range(100)), begins, *map(cluster.packet, range(101, 200))]
+    assert tools.samples(cluster.directory("joined") / "audio/5.wav") == b"".join(parts)
+
+
 async def test_what_no_part_has_is_a_gap(cluster: Cluster, tools: Any) -> None:
     first = await cluster.take("a")
     cluster.say(first, range(100))

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 import trio
+from trio.testing import MockClock
 
 from rtmsd.errors import RtmsdError
 from rtmsd.system.outstanding import Outstanding
@@ -40,7 +41,7 @@ class Bench:
 
 
 @pytest.fixture
-async def bench(autojump_clock: trio.testing.MockClock, nursery: trio.Nursery) -> AsyncIterator[Bench]:
+async def bench(nursery: trio.Nursery) -> AsyncIterator[Bench]:
     bench = Bench()
     nursery.start_soon(bench.work.run, bench.do)
     await trio.lowlevel.checkpoint()
@@ -48,7 +49,7 @@ async def bench(autojump_clock: trio.testing.MockClock, nursery: trio.Nursery) -
     nursery.cancel_scope.cancel()
 
 
-async def test_it_is_tried_until_it_is_done(bench: Bench) -> None:
+async def test_it_is_tried_until_it_is_done(autojump_clock: MockClock, bench: Bench) -> None:
     bench.add("a", failures=3)
     bench.add("b")
     await trio.sleep(0.5)
@@ -58,7 +59,7 @@ async def test_it_is_tried_until_it_is_done(bench: Bench) -> None:
     assert bench.tries == {"a": 4, "b": 1}
 
 
-async def test_one_that_hangs_or_is_a_bug_holds_up_no_other(bench: Bench) -> None:
+async def test_one_that_hangs_or_is_a_bug_holds_up_no_other(autojump_clock: MockClock, bench: Bench) -> None:
     for name in ("stuck", "bug", "a", "b", "c"):
         bench.add(name)
     await trio.sleep(1)
@@ -67,7 +68,7 @@ async def test_one_that_hangs_or_is_a_bug_holds_up_no_other(bench: Bench) -> Non
     assert bench.most_busy == 2
 
 
-async def test_what_comes_again_is_done_again_by_one_task(bench: Bench) -> None:
+async def test_what_comes_again_is_done_again_by_one_task(autojump_clock: MockClock, bench: Bench) -> None:
     for _ in range(3):
         bench.add("a")
         await trio.testing.wait_all_tasks_blocked()

@@ -16,9 +16,9 @@ from rtmsd.admin.fleet import findings, samples, status, streams
 from rtmsd.admin.fleet.events import follow_all
 from rtmsd.admin.fleet.local import Local, Report, ask_counters, ask_names, ourselves, read_names
 from rtmsd.admin.fleet.peers import Answers, Peers, in_order, why_silent
-from rtmsd.admin.fleet.reading import json_list, json_object, json_objects, objects
+from rtmsd.admin.fleet.reading import json_object, json_objects, objects
 from rtmsd.admin.fleet.relay import relayed
-from rtmsd.admin.messages import Access, AdminError, Caller, Code, JsonObject, json_reply
+from rtmsd.admin.messages import Access, AdminError, Caller, Code, JsonObject, json_list, json_reply
 from rtmsd.admin.metrics import METRICS_TYPE
 from rtmsd.admin.routing import find, resolve
 from rtmsd.admin.server import check_right, reported

@@ -1,17 +1,12 @@
 """The answers of workers as JSON. Another worker may run another version of this package, so nothing is certain."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final
-
-import trio
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from rtmsd.admin.messages import JsonObject
 from rtmsd.errors import RtmsdError
 from rtmsd.http.messages import Reply
-from rtmsd.sinks.ndjson import json_line
-
-AT_ONCE: Final = 100  # objects written between two turns of the event loop: 2 ms
 
 
 class Unreadable(RtmsdError):
@@ -55,15 +50,6 @@ def detail(reply: Reply) -> str:
         problem = None
     said = problem.get("detail") if isinstance(problem, dict) else None
     return str(said or f"status {reply.status}")
-
-
-async def json_list(values: Sequence[JsonObject]) -> bytes:
-    """Return a list as JSON, written with turns for the event loop: it may be of thousands of streams."""
-    parts: list[bytes] = []
-    for begin in range(0, len(values), AT_ONCE):
-        await trio.lowlevel.checkpoint()
-        parts += [json_line(value).rstrip() for value in values[begin : begin + AT_ONCE]]
-    return b"[" + b",".join(parts) + b"]\n"
 
 
 def found(value: Any, *names: str) -> Any:

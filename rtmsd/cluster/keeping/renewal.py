@@ -1,16 +1,13 @@
 """The renewal of ownership records: the engine forgets what is old, and a session may last longer than that."""
 
-import secrets
 from collections.abc import Mapping
 from typing import Final, NoReturn, Protocol
 
-import attrs
 import structlog
 import trio
 
-from rtmsd.cluster.engine import EngineError, OwnerStore
 from rtmsd.cluster.ownership import Holding
-from rtmsd.cluster.records import Held, Own, TenureState, Why
+from rtmsd.errors import RtmsdError
 
 log = structlog.get_logger(__name__)
 
@@ -22,9 +19,13 @@ class Ownership(Protocol):
     @property
     def mine(self) -> Mapping[str, Holding]: ...
 
-    async def read(self, rtms_stream_id: str) -> Held: ...
-
     def hold(self, rtms_stream_id: str, token: int, epoch: int) -> None: ...
+
+
+class Store(Protocol):
+    """See `KeptStore.renew`."""
+
+    async def renew(self, rtms_stream_id: str, incarnation: str) -> tuple[int, int] | None: ...
 
 
 class Renewal:
@@ -36,7 +37,7 @@ class Renewal:
         keep_s: how long the engine keeps a record.
     """
 
-    def __init__(self, ownership: Ownership, store: OwnerStore, *, incarnation: str, keep_s: float) -> None:
+    def __init__(self, ownership: Ownership, store: Store, *, incarnation: str, keep_s: float) -> None:
         self._ownership, self._store, self._incarnation = ownership, store, incarnation
         self._after_s = keep_s / 2
         self._seen: dict[str, tuple[int, float]] = {}  # token, and since when it is known
@@ -57,15 +58,9 @@ class Renewal:
         for rtms_stream_id, (token, since_s) in self._seen.items():
             if token and since_s <= now_s - self._after_s:
                 try:
-                    await self._renew(rtms_stream_id)
-                except EngineError as error:  # the next look tries again, if it is still mine
+                    renewed = await self._store.renew(rtms_stream_id, self._incarnation)
+                except RtmsdError as error:  # the next look tries again, if it is still mine
                     log.info("ownership not renewed", rtms_stream_id=rtms_stream_id, error=str(error))
-
-    async def _renew(self, rtms_stream_id: str) -> None:
-        held = await self._ownership.read(rtms_stream_id)
-        own = held.own
-        if own is None or own.incarnation != self._incarnation or own.state is not TenureState.LIVE:
-            return
-        renewed: Own = attrs.evolve(own, nonce=secrets.token_hex(8), why=Why.RENEWED, known=held.known)
-        token = await self._store.claim(renewed, seen=held.token)
-        self._ownership.hold(rtms_stream_id, token, own.epoch)
+                else:
+                    if renewed is not None:
+                        self._ownership.hold(rtms_stream_id, *renewed)

@@ -1,5 +1,6 @@
 """The owners of streams, as a member sees them whose state file may know more than the engine."""
 
+import secrets
 from collections.abc import Collection, Sequence
 from functools import partial
 
@@ -8,7 +9,7 @@ import structlog
 
 from rtmsd.cluster.engine import OwnerStore
 from rtmsd.cluster.keeping.journal import ClusterJournal
-from rtmsd.cluster.records import Held, Own, TenureState
+from rtmsd.cluster.records import Held, Own, TenureState, Why
 from rtmsd.errors import StorageError
 from rtmsd.state import parts
 
@@ -40,6 +41,22 @@ class KeptStore:
                 except StorageError as error:  # the engine has it; the next webhook writes it down
                     log.warning("claim not in the state file", rtms_stream_id=own.rtms_stream_id, error=str(error))
             return token
+
+    async def renew(self, rtms_stream_id: str, incarnation: str) -> tuple[int, int] | None:
+        """Write the record of a live stream of this incarnation anew. Returns its token and epoch; None: it has none.
+
+        Raises:
+            Lost, Away: as `claim`.
+        """
+        async with self._journal.turns.of(rtms_stream_id):  # else a webhook that comes meanwhile would be forgotten
+            held = await self._newest(await self._engine.read(rtms_stream_id))
+            own = held.own
+            if own is None or own.incarnation != incarnation or own.state is not TenureState.LIVE:
+                return None
+            renewed = attrs.evolve(own, nonce=secrets.token_hex(8), why=Why.RENEWED, known=held.known)
+            token = await self._engine.claim(renewed, seen=held.token)
+            await self._journal.hold(rtms_stream_id, held.known, token=token, nonce=renewed.nonce)
+            return token, own.epoch
 
     async def orphans(self, living: Collection[str]) -> Sequence[Held]:
         return [await self._newest(held) for held in await self._engine.orphans(living)]

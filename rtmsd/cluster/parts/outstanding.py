@@ -6,7 +6,7 @@ from typing import Final, NoReturn, TypeVar
 import structlog
 import trio
 
-from rtmsd.cluster.engine import EngineError
+from rtmsd.errors import RtmsdError
 
 Key = TypeVar("Key")
 
@@ -22,7 +22,7 @@ class Outstanding:
     Args:
         ungathered: returns the streams whose parts are to be joined here.
         revoked: returns the streams that were revoked lately.
-        unconfirmed: returns the members that have not deleted their part of one. Raises EngineError.
+        unconfirmed: returns the members that have not deleted their part of one. Raises RtmsdError.
     """
 
     def __init__(
@@ -52,19 +52,20 @@ class Outstanding:
     async def run(self) -> NoReturn:
         """Look, until cancelled."""
         while True:
-            await self._look()
+            try:
+                await self._look()
+            except RtmsdError as error:
+                log.info("what is outstanding is not known", why=str(error))
+            except Exception:
+                log.exception("looking for what is outstanding crashed")
             await trio.sleep(LOOK_EVERY_S)
 
     async def _look(self) -> None:
         self._ungathered_s = _kept(self._ungathered_s, self._ungathered())
         waited_for: list[tuple[str, str]] = []
-        try:
-            for stream in list(self._revoked()):
-                waited_for += [(stream, node) for node in await self._unconfirmed(stream)]
-        except EngineError as error:
-            log.debug("confirmations not known", why=str(error))
-        else:
-            self._unconfirmed_s = _kept(self._unconfirmed_s, waited_for)
+        for stream in list(self._revoked()):
+            waited_for += [(stream, node) for node in await self._unconfirmed(stream)]
+        self._unconfirmed_s = _kept(self._unconfirmed_s, waited_for)
 
 
 def _kept(before: Mapping[Key, float], now: Collection[Key]) -> dict[Key, float]:

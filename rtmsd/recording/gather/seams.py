@@ -11,6 +11,7 @@ import attrs
 from rtmsd.recording.gather.clips import Clip
 from rtmsd.recording.gather.pieces import Piece
 from rtmsd.recording.media.wav.track import REACH_MS
+from rtmsd.recording.timeline.gaps import CONTIGUOUS_MS
 
 _SHORT_MS: Final = 2 * REACH_MS
 """What is left of a run beside another one, and no longer than this, may be nothing but the distance of the two."""
@@ -63,6 +64,8 @@ def _fit(one: Piece, cut: Cut, two: Piece, following: Cut) -> None:
             following.start, following.is_seamless = clip.position(two.run.from_ms), True
         if size := clip.overlap(following.start, cut.clip, cut.stop):
             following.start, following.is_seamless = following.start + size, True
+        elif 0 < two.from_ms - one.to_ms <= CONTIGUOUS_MS:  # it begins with silence, which would be left out as jitter
+            following.start = min(following.start, clip.position(one.to_ms))
 
 
 def _without_leftovers(pieces: Sequence[Piece], clips: Sequence[Clip]) -> Iterator[Piece]:

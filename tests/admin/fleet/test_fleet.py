@@ -19,6 +19,7 @@ from rtmsd.admin.messages import Access, AdminError, Code
 from rtmsd.errors import ConfigError
 from rtmsd.http.messages import HttpRequest, Reply
 from tests.admin.fleet.crew import OURSELVES, STRANGER, Backend, ended, live, workers
+from tests.admin.test_admin_server import FakeCluster
 
 
 @pytest.mark.parametrize(
@@ -235,3 +236,25 @@ def test_reading_never_changes_anything() -> None:
         Spread.MERGE,
         Spread.OWNER,
     }
+
+
+async def test_a_stream_that_no_worker_has_is_looked_for_in_the_cluster(
+    autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    backends = Backend(live("alpha")), Backend(live("beta-1"))
+    cluster = backends[0].cluster = FakeCluster()
+    async with workers(tmp_path, *backends) as crew:
+        assert await crew[0].json("POST /v1/streams/far-1/stop") == {"from": "b"}
+        assert await crew[0].json("POST /v1/streams/beta/stop") == {"rtms_stream_id": "beta-1"}
+        assert (await crew[1].json("POST /v1/streams/far-1/stop"))["code"] == "no_such_stream"
+        assert await crew[0].json("GET /v1/cluster") == {"node": "a", "wrong": []}
+    assert cluster.calls == [("stop", "far-1")]
+    assert backends[1].calls == [("stop", "beta-1")]
+
+
+async def test_a_silent_worker_may_have_it_as_well(autojump_clock: MockClock, tmp_path: Path) -> None:
+    backend = Backend(live("alpha"))
+    cluster = backend.cluster = FakeCluster()
+    async with workers(tmp_path, backend, silent=["2"]) as crew:
+        assert (await crew[0].json("POST /v1/streams/far-1/stop"))["code"] == "timed_out"
+    assert cluster.calls == []

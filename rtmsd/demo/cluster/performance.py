@@ -21,6 +21,10 @@ from rtmsd.simulator import SimulatorSettings, Timing
 # frozen for as long as the story has it: the member itself must let go.
 PACE: Final = attrs.evolve(CALM, timing=Timing(utterance_s=1.0, transcript_lag_s=0.5, keep_alive_s=5))
 
+WEBHOOK_TRY_S: Final = 2.6
+"""Longer than a member takes for an answer while the servers are silent: a balancer that asks the next one sooner has
+several begin the same stream."""
+
 
 def main(*, keep: Path | None = None) -> int:
     """Play the sessions of a cluster, below 120 s. See `rtmsd.demo.performance.present`."""
@@ -35,7 +39,7 @@ class ClusterPlay:
 
     async def perform(self, stage: Stage, scene: Scene, *, has_screen: bool) -> ClusterPerformance:
         performance = ClusterPerformance(sync_interval_s=self.pace.sync_interval_s)
-        settings = SimulatorSettings(name_processes=True)
+        settings = SimulatorSettings(name_processes=True, webhook_try_s=WEBHOOK_TRY_S)
         async with open_members(stage, self.pace, settings, scene) as cast, trio.open_nursery() as nursery:
             began_s = trio.current_time()
             scene.age_s = lambda: trio.current_time() - began_s

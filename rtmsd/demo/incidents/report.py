@@ -63,7 +63,9 @@ def _incident_lines(incidents: Sequence[Incident], streams: Sequence[Stream]) ->
             f"{f'{max(media) / 1000:.2f}' if len(media) == len(hit) else 'never':>10}"
             f"{max(cost.audio_ms for cost in hit) / 1000:12.1f}{max(cost.transcripts for cost in hit):18}"
         )
-    yield Text("  (dead, and claimed by another: after the fault. media up: after the death, the stop, or the waking.)")
+    yield Text(
+        "  (dead, and claimed by another: after the fault. media up: after the death or stop, or since Zoom let go.)"
+    )
 
 
 def _stream_lines(streams: Sequence[Stream], stage: Stage) -> Iterator[Text]:

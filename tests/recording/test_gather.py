@@ -502,3 +502,19 @@ async def test_what_a_killed_member_lost_while_it_had_the_stream_was_lost_by_the
     causes = {cause for cause, *_ in cluster.gaps(found, "transcript")}
     assert causes == {"media_reconnect", "node_takeover"}  # the first of them for the split
     assert cluster.gaps(found) == []
+
+
+async def test_what_a_killed_member_had_written_of_others_only_is_missing_of_who_talked(
+    cluster: Cluster, tools: Any
+) -> None:
+    first = await cluster.take("a")
+    cluster.say(first, range(100))
+    cluster.say(first, range(105), user_id=6)
+    cluster.say(first, range(50), user_id=7)
+    await first.flusher.flush()
+    second = await cluster.take("b")
+    cluster.heard(second, 105)
+    cluster.say(second, range(105, 200))
+    cluster.say(second, range(105, 200), user_id=6)
+    await cluster.end(second, 200)
+    assert cluster.gaps(cluster.gather("a", "b")) == [("node_takeover", 5, 100, 105)]

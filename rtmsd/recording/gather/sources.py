@@ -18,7 +18,7 @@ from rtmsd.recording.media.ogg.header import OggHeader
 from rtmsd.recording.recovery.plan import RepairPlan
 from rtmsd.recording.recovery.repair import plan_repair
 from rtmsd.recording.timeline.gaps import Gap
-from rtmsd.recording.timeline.resuming import resume_timeline
+from rtmsd.recording.timeline.resuming import DIED, resume_timeline
 
 _FELL_SILENT_MS: Final = 1000  # before a death: who was silent for so long did not talk in it
 
@@ -132,7 +132,7 @@ def read_source(directory: Path) -> Source:
         tenures=sorted(_tenures(manifest), key=lambda tenure: tenure.epoch),
         clips=clips,
         connections=listed["connections"],
-        gaps=[*map(Gap.from_entry, gaps), *_unwritten(manifest, clips, cause)],
+        gaps=[*map(Gap.from_entry, gaps), *_unwritten(listed["connections"], clips, cause)],
         pauses=listed["pauses"],
         plan=plan,
     )
@@ -151,12 +151,12 @@ def _tenures(manifest: Manifest) -> list[TenureEntry]:
     return [] if manifest.part is UNSET else manifest.part.tenures
 
 
-def _unwritten(manifest: Manifest, clips: list[Clip], cause: GapCause) -> Iterator[Gap]:
+def _unwritten(connections: list[ConnectionEntry], clips: list[Clip], cause: GapCause) -> Iterator[Gap]:
     """Yield what a process that died had written of others, and not of those who had talked just before."""
     ends: dict[int | str, int] = {}
     for clip in clips:
         ends[clip.header.owner] = max(clip.end_ms, ends.get(clip.header.owner, 0))
-    if any("audio" in each.media and each.closed_ms is None for each in manifest.connections):
+    if [each.why for each in connections if "audio" in each.media][-1:] == [DIED]:
         newest_ms = max(ends.values(), default=0)
         for owner, end_ms in ends.items():
             if end_ms < newest_ms < end_ms + _FELL_SILENT_MS:

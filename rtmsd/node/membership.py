@@ -225,6 +225,7 @@ class Membership:
                 takeover_cause=self.takeover_cause,
             )
             self.state = MemberState.UP
+            self.heart.changed()
             self._nursery.start_soon(keep, self.journal.run)
             self._nursery.start_soon(keep, self._take_over)
             renewal = Renewal(self.ownership, self.store, incarnation=self.incarnation, keep_s=self.settings.keep_log_s)
@@ -247,6 +248,7 @@ class Membership:
     def leave(self) -> None:
         """Take over nothing more, and be given nothing more, as this process stops."""
         self.state = MemberState.DRAINING
+        self.heart.changed()
         self.taker.close()
         self._leaving.set()
 

@@ -29,6 +29,11 @@ def operate(
         nursery: has the tasks that operators begin.
         engine: returns it as it is seen; None: it is not open.
     """
+
+    def take_none(on: bool) -> None:
+        health.drain(on)
+        member.heart.changed()
+
     health, settings, revocations = backend.health, member.settings, member.revocations
 
     def ungathered() -> list[str]:
@@ -47,7 +52,7 @@ def operate(
         outstanding=outstanding,
         spool=spool,
     )
-    draining = Draining(member.handover, take_none=health.drain, for_s=settings.hand_over_s, nursery=nursery)
+    draining = Draining(member.handover, take_none=take_none, for_s=settings.hand_over_s, nursery=nursery)
     here = Answering(
         backend,
         health,

@@ -85,7 +85,8 @@ class Heart:
         self._beat_s = beat_s
         self._to_listen = dead_after_beats  # own beats that are still to come back
         self._me = describe()
-        self._n = 0
+        self._n = self._echoed = 0
+        self._changed = trio.Event()
         self._sent_s = -float("inf")
 
     @property
@@ -99,6 +100,10 @@ class Heart:
             nursery.start_soon(self._beat)
             nursery.start_soon(self._listen)
 
+    def changed(self) -> None:
+        """Say at once what this member says of itself now, as it is about to be given streams, or none any more."""
+        self._changed.set()
+
     # This member
 
     async def _beat(self) -> NoReturn:
@@ -111,7 +116,23 @@ class Heart:
                 log.exception("beat crashed")
                 self._liveness.start_anew()
             due_s = max(due_s + self._beat_s, trio.current_time())
-            await trio.sleep_until(due_s)
+            with trio.move_on_at(due_s):
+                await self._say_changes()
+
+    async def _say_changes(self) -> None:
+        """Beat whenever something changes, under the number of the last beat: how long others are silent is counted by
+        the beats that come at even times.
+        """
+        while True:
+            await self._changed.wait()
+            self._changed = trio.Event()
+            if self._n and self._engine.is_up:
+                try:
+                    await self._engine.beat(attrs.evolve(self._describe(), n=self._n, at_ms=self._clock_ms()))
+                except Away:
+                    pass
+                except Exception:
+                    log.exception("beat crashed")
 
     async def _beat_once(self) -> None:
         self._me = attrs.evolve(self._describe(), n=self._n + 1, at_ms=self._clock_ms())
@@ -157,9 +178,10 @@ class Heart:
             self._tell()
 
     def _hear_echo(self, beat: Beat, now_s: float) -> None:
-        if beat.n != self._n or now_s - self._sent_s > self._beat_s:
+        if beat.n == self._echoed or beat.n != self._n or now_s - self._sent_s > self._beat_s:
             return  # the bus was late: it says nothing of the others
         self.rtt_s = now_s - self._sent_s
+        self._echoed = beat.n
         self._to_listen -= 1
         if self._to_listen == 0:
             self.has_listened.set()

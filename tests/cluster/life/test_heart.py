@@ -104,6 +104,21 @@ async def test_what_a_member_says_of_itself_is_known_a_beat_later(
     assert lives["b"].heart.sightings["a"].beat.release == "2"
 
 
+async def test_a_change_is_known_at_once_and_hastens_no_death(
+    autojump_clock: MockClock, lives: dict[str, Life]
+) -> None:
+    lives["c"].kill()
+    died_s = trio.current_time()
+    for n in range(20):
+        lives["a"].beat = Beat(node="a", incarnation="a-1", n=0, streams=n, capacity=30)
+        lives["a"].heart.changed()
+        await trio.sleep(0.05)
+        assert lives["b"].members.living()["a"].streams == n
+    await trio.sleep(10)
+    assert 3 <= lives["a"].gone["c"] - died_s <= 4.5
+    assert lives["a"].heart.deaths[Change.DIED] == lives["b"].heart.deaths[Change.DIED] == 1
+
+
 async def test_a_member_knows_its_own_load_without_the_engine(
     autojump_clock: MockClock, engine: MemoryEngine, lives: dict[str, Life]
 ) -> None:

@@ -27,7 +27,7 @@ class Change(enum.Enum):
     APPEARED = "appeared"  # also one that was taken for dead
     DIED = "died"  # no beat of it came for too long
     REPLACED = "replaced"  # by a later life of the member
-    NAMESAKE = "namesake"  # another process uses this member's name; said once of each incarnation
+    NAMESAKE = "namesake"  # another process uses this member's name; said once of each life
 
 
 @attrs.frozen
@@ -125,11 +125,11 @@ class Liveness:
 
     def _hear_peer(self, beat: Beat) -> list[Event]:
         incarnation = beat.incarnation
-        if self._gone.get(incarnation) in (Change.REPLACED, Change.NAMESAKE):  # it was on its way for long
+        if self._gone.get(incarnation) is Change.REPLACED:  # it was on its way for long
             return []
-        if beat.node == self._node:
-            return [self._forget(incarnation, Change.NAMESAKE, beat.node)]
         peer = self._peers.get(incarnation)
+        if beat.node == self._node:
+            return self._hear_namesake(incarnation, peer)
         if peer is not None and peer.beat is not None:
             peer.node, peer.beat, peer.silent_beats = beat.node, beat, -1
             return []
@@ -141,10 +141,20 @@ class Liveness:
         self._peers[incarnation] = _Peer(beat.node, beat)
         return [*events, Event(Change.APPEARED, beat.node, incarnation)]
 
-    def _forget(self, incarnation: str, why: Change, node: str = "") -> Event:
-        peer = self._peers.pop(incarnation, None)
+    def _hear_namesake(self, incarnation: str, peer: _Peer | None) -> list[Event]:
+        """Let it live, though not in the table: who took its streams would have them taken back by it, for ever."""
+        if peer is not None:
+            peer.silent_beats = -1
+            return []
+        if len(self._peers) < MAX_PEERS:
+            self._gone.pop(incarnation, None)
+            self._peers[incarnation] = _Peer(self._node)
+        return [Event(Change.NAMESAKE, self._node, incarnation)]
+
+    def _forget(self, incarnation: str, why: Change) -> Event:
+        peer = self._peers.pop(incarnation)
         self._gone.pop(incarnation, None)
         self._gone[incarnation] = why
         while len(self._gone) > REMEMBERED:
             del self._gone[next(iter(self._gone))]
-        return Event(why, node if peer is None else peer.node, incarnation)
+        return Event(why, peer.node, incarnation)

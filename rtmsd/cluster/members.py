@@ -75,9 +75,10 @@ class Members:
 
     def _unheard(self, own: Own) -> Member | None:
         """Return the owner as it is expected, if it may live all the same. It has room for nothing."""
-        if self._liveness is None or own.node == self._node:
+        if self._liveness is None:
             return None
-        self._liveness.expect(own.node, own.incarnation)
+        if own.node != self._node:  # an earlier life of mine is over, unless it is heard
+            self._liveness.expect(own.node, own.incarnation)
         if own.incarnation not in self._liveness.incarnations:
             return None
         return Member(node=own.node, incarnation=own.incarnation, capacity=0, is_ready=False)

@@ -206,6 +206,10 @@ class Process:
             partial(serve, app, settings, stats=health.webhooks, fds=fds, shutdown=self._closing)
         )
 
+    async def wait_stopping(self) -> None:
+        """Return when it is to stop."""
+        await self._stopping.wait()
+
     async def wait_expired(self) -> None:
         """Return when a stop has taken longer than all its steps together may."""
         await self._stopping.wait()

@@ -92,8 +92,17 @@ class MemberDaemon(Daemon):
     async def join(self, backend: Backend, nursery: trio.Nursery) -> Intake:
         self._membership.webhook_ms = backend.last_webhook_ms
         operate(self._membership, backend, nursery, engine=lambda: self._engine, spool=self._spool)
-        await nursery.start(self._membership.run)
+        async with trio.open_nursery() as starting:
+            starting.start_soon(self._give_up, starting.cancel_scope)
+            await nursery.start(self._membership.run)
+            starting.cancel_scope.cancel()
         return self._membership.router
+
+    async def _give_up(self, starting: trio.CancelScope) -> None:
+        """Do not wait for the engine any more when this process is stopped: no stream is resumed yet."""
+        await self._process.wait_stopping()
+        if self._engine is None:
+            starting.cancel()
 
     def stopping(self, limit_s: float) -> None:
         self._membership.leave()

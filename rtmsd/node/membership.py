@@ -3,6 +3,7 @@
 import contextlib
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from random import Random
 from typing import Any, Final, NoReturn
 
@@ -10,7 +11,6 @@ import structlog
 import trio
 
 from rtmsd import __version__
-from rtmsd.cluster.engine import EngineError
 from rtmsd.cluster.handover.handover import Handover
 from rtmsd.cluster.handover.taker import Taker
 from rtmsd.cluster.keeping.appender import Appender
@@ -30,7 +30,7 @@ from rtmsd.cluster.parts.joining import Joiner
 from rtmsd.cluster.parts.revocations import Revocations
 from rtmsd.cluster.parts.serving import PartServer
 from rtmsd.cluster.parts.telling import PartTeller
-from rtmsd.cluster.records import Beat, MemberState, Why
+from rtmsd.cluster.records import Beat, Held, MemberState, Why
 from rtmsd.cluster.router import HOOK, Router
 from rtmsd.cluster.rules import place
 from rtmsd.cluster.takeover import Takeover
@@ -105,6 +105,7 @@ class Membership:
         self.settings, self._node, self._publish = settings, node, on_event
         self._nursery: trio.Nursery
         self._leaving = trio.Event()
+        self._losing: set[str] = set()  # streams that are another's, perhaps
         self.writers = writers
         self.engine = engine = MemberEngine(open_engine)
         liveness = Liveness(node, self.incarnation, beat_s=settings.beat_s, dead_after_beats=settings.dead_after_beats)
@@ -298,21 +299,33 @@ class Membership:
             self.ownership.let_go(rtms_stream_id)  # it is mine, as the engine says, and resumed
 
     def _lost(self, rtms_stream_id: str, why: str) -> None:
-        self.fenced, supervisor = self.fenced + 1, self.supervisor
+        self.fenced += 1
+        if rtms_stream_id not in self._losing:
+            self._losing.add(rtms_stream_id)
+            self._nursery.start_soon(_contain, partial(self._lose, rtms_stream_id, why))
 
-        async def lose() -> None:
-            with contextlib.suppress(EngineError):  # whose answer was that it is another's
-                own, managed = (await self.ownership.read(rtms_stream_id)).own, supervisor.streams.get(rtms_stream_id)
-                if self.members.is_me(own):
+    async def _lose(self, rtms_stream_id: str, why: str) -> None:
+        """Let go a stream that was refused to this member, unless the engine says that it is nobody else's."""
+        try:
+            with trio.move_on_after(PATIENCE_S):
+                while (held := await self._held(rtms_stream_id)) is None:  # noqa: ASYNC110 the engine has no event
+                    await trio.sleep(AGAIN_S)
+                managed = self.supervisor.streams.get(rtms_stream_id)
+                if self.members.is_me(held.own):
                     return  # it was renewed, or claimed again, at that moment
-                if own is None and managed is not None and managed.end is None:
+                if held.own is None and managed is not None and managed.end is None:
                     log.warning("engine has lost the owner of a stream", rtms_stream_id=rtms_stream_id)
                     self.ownership.resume_unproven(managed.row)  # nobody else has it
                     return
-            await self.ownership.lost(rtms_stream_id, why)
-            await self._hand_on_kept()
+        finally:
+            self._losing.discard(rtms_stream_id)
+        await self.ownership.lost(rtms_stream_id, why)
+        await self._hand_on_kept()
 
-        self._nursery.start_soon(_contain, lose)
+    async def _held(self, rtms_stream_id: str) -> Held | None:
+        with contextlib.suppress(RtmsdError):
+            return await self.ownership.read(rtms_stream_id)
+        return None
 
     def _let_go(self, rtms_stream_id: str, _why: str) -> None:
         async def forget() -> None:

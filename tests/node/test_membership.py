@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 import trio
 
+from rtmsd.cluster.engine import Away
 from rtmsd.cluster.engines.memory import MemoryEngine
 from rtmsd.cluster.engines.memory_tables import Tables
+from rtmsd.cluster.records import Held
 from rtmsd.config.cluster import ClusterConfig
 from rtmsd.simulator import open_simulator
 from tests.faults.process import until
@@ -36,9 +38,9 @@ def _spoil(tables: Tables, rtms_stream_id: str) -> None:
 
 @pytest.mark.parametrize("lose", [_forget, _spoil])
 async def test_a_stream_whose_record_is_lost_goes_on_and_is_claimed_again(
-    place: Path, lose: Callable[[Tables, str], None]
+    place: Path, monkeypatch: pytest.MonkeyPatch, lose: Callable[[Tables, str], None]
 ) -> None:
-    """As when servers lose their disks."""
+    """As when servers lose their disks. Nor is it let go while they do not say whose it is."""
     engine = MemoryEngine()
     async with open_node(engine, place / "a", "a", QUICK) as node, open_simulator(SETTINGS) as simulator:
         session = await simulator.start_session(["Ana"])
@@ -46,6 +48,14 @@ async def test_a_stream_whose_record_is_lost_goes_on_and_is_claimed_again(
         await more_audio(session)
         name = session.rtms_stream_id
         life = node.streams[name]
+        read, silences = node.membership.ownership.read, [Away("no answer")]
+
+        async def read_again(rtms_stream_id: str) -> Held:
+            if silences:
+                raise silences.pop()
+            return await read(rtms_stream_id)
+
+        monkeypatch.setattr(node.membership.ownership, "read", read_again)
         lose(engine.tables, name)
         await node.membership.journal.tell(name)
         node.membership.appender.write(name, "events", "{}")

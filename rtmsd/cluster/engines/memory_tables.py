@@ -78,7 +78,11 @@ class Tables:
     def append(self, log: Log) -> None:
         data = encode(log)
         self._check_token(log.rtms_stream_id, log.token)
-        self._streams[log.rtms_stream_id].log.append(Placed(self._next_place(), data))
+        self.put_log(log.rtms_stream_id, data)
+
+    def put_log(self, rtms_stream_id: str, data: bytes) -> None:
+        """Append anything."""
+        self._streams[rtms_stream_id].log.append(Placed(self._next_place(), data))
 
     def put_row(self, row: Row) -> None:
         data = encode(row)
@@ -118,7 +122,8 @@ class Tables:
 
     def put_revoked(self, data: bytes) -> None:
         """Order anything to be deleted."""
-        self._revoked.append(Placed(self._next_place(), data))
+        if self._read(Revoked, data) is not None:
+            self._revoked.append(Placed(self._next_place(), data))
 
     def revocations(self, after: int) -> list[Placed[Revoked]]:
         return self._page(Revoked, self._revoked, after)

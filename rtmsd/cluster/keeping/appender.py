@@ -122,12 +122,12 @@ class Appender:
         self._nursery: trio.Nursery
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Append, until cancelled: first what an earlier life has left.
-
-        Raises:
-            StorageError: the spool cannot be read.
-        """
-        left = await self._spool.streams()
+        """Append, until cancelled: first what an earlier life has left."""
+        left: list[str] = []
+        try:
+            left = await self._spool.streams()
+        except StorageError as error:
+            log.warning("log lines of an earlier life not appended", error=str(error))
         async with trio.open_nursery() as self._nursery:
             for rtms_stream_id in left:
                 self._streams[rtms_stream_id] = _Stream(is_spooled=True)

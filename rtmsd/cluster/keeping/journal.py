@@ -20,7 +20,7 @@ from rtmsd.cluster.engine import Away, EngineError, Fenced, OwnerStore, StreamLo
 from rtmsd.cluster.hooks import BadHook, decode_command, encode_command
 from rtmsd.cluster.keeping.telling import Teller
 from rtmsd.cluster.records import Held, Own, TenureState
-from rtmsd.commands import StartStream, StreamCommand, Verdict
+from rtmsd.commands import StartStream, StopStream, StreamCommand, Verdict
 from rtmsd.errors import StorageError
 from rtmsd.http.throttle import Throttle
 from rtmsd.protocol.enums import StopReason
@@ -137,7 +137,9 @@ class ClusterJournal:
             await self.hold(command.rtms_stream_id, held.known, token=held.token, nonce=held.own.nonce)
             return None
         if held.token == 0 and held.known.row is None:
-            return None if is_start else await self.local.record(command, other_apps)
+            is_revocation = isinstance(command, StopStream) and command.stop_reason == StopReason.STREAM_REVOKED
+            # A revocation is an order to all: others may have parts of what the engine has forgotten.
+            return None if is_start or is_revocation else await self.local.record(command, other_apps)
         verdict, _ = verdicts.judge(held.known, command, other_apps=other_apps, received_ms=self._clock_ms())
         if verdict is Verdict.NEW:  # it is safe nowhere
             raise Fenced("another member has the stream, or had it")

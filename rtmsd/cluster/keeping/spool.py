@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final, TypeAlias, TypeVar
 
 import attrs
+import structlog
 import trio
 
 from rtmsd.errors import StorageError
@@ -17,6 +18,11 @@ T = TypeVar("T")
 
 Lines: TypeAlias = Mapping[str, tuple[str, ...]]
 """Lines by the name of their file, as in `records.Log`."""
+
+log = structlog.get_logger(__name__)
+
+IN_MEMORY_BYTES: Final = 16 * 2**20
+"""Lines that wait where the file cannot be used; more go, as always."""
 
 _MODE: Final = 0o640
 _TABLES: Final = (
@@ -65,7 +71,8 @@ class Spool:
 
     @classmethod
     async def open(cls, path: Path, run_sync: RunSync, *, limit_bytes: int) -> "Spool":
-        """Open the file, or make it.
+        """Open the file, or make it. Where that fails, lines wait in memory until the next start: they are copies of
+        what is in the streams' own files, and no reason not to record.
 
         Args:
             run_sync: runs what blocks, one at a time.
@@ -74,15 +81,10 @@ class Spool:
         def connect() -> Spool:
             try:
                 path.touch(mode=_MODE)
-                db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-                db.execute("PRAGMA journal_mode = WAL")
-                db.execute("PRAGMA synchronous = NORMAL")  # what is lost with the machine is in the stream's own files
-                db.execute("PRAGMA secure_delete = ON")
-                for table in _TABLES:
-                    db.execute(table)
-                return cls(db, run_sync, limit_bytes)
+                return cls(_connect(path), run_sync, limit_bytes)
             except (OSError, sqlite3.Error) as error:
-                raise StorageError(f"spool {path}: {error}; if it is damaged, remove it") from error
+                log.error("spool cannot be used; if it is damaged, remove it", path=str(path), error=str(error))  # noqa: TRY400
+                return cls(_connect(":memory:"), run_sync, min(limit_bytes, IN_MEMORY_BYTES))
 
         spool: Spool = await run_sync(connect)
         return spool
@@ -149,6 +151,22 @@ class Spool:
         except sqlite3.Error as error:
             raise StorageError(f"spool: {error}") from error
         return result
+
+
+def _connect(path: Path | str) -> sqlite3.Connection:
+    """Raises sqlite3.Error: it is damaged, or cannot be written."""
+    db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    try:
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = NORMAL")  # what is lost with the machine is in the stream's own files
+        db.execute("PRAGMA secure_delete = ON")
+        for table in _TABLES:
+            db.execute(table)
+        db.execute("SELECT count(lines) FROM batch").fetchone()  # reads all of it
+    except BaseException:
+        db.close()
+        raise
+    return db
 
 
 def _make_room(db: sqlite3.Connection, excess_bytes: int) -> tuple[int, int]:

@@ -21,7 +21,7 @@ from rtmsd.cluster.parts.telling import PartTeller
 from rtmsd.cluster.records import PartState
 from rtmsd.protocol.causes import FINAL_STATES, RecordingState
 from rtmsd.recording.disk.filesystem import Disk
-from rtmsd.recording.disk.paths import DAY_MS, building_of, staging_of, stream_directory
+from rtmsd.recording.disk.paths import DAY_MS, building_of, safe_name, staging_of, stream_directory
 from rtmsd.recording.gather.errors import GatherError
 from rtmsd.recording.gather.gather import Gathered, join, lock_gathering, put_in_place
 from rtmsd.recording.gather.sources import nodes_of
@@ -119,6 +119,13 @@ class Joiner:
             EngineError: the engine does not answer.
             OSError, RtmsdError: something cannot be read or written.
         """
+        joined = await self._gather(rtms_stream_id)
+        for root in self._writers.directories:  # what was copied is of no more use, whatever came of it
+            staging = staging_of(root / "date" / safe_name(rtms_stream_id))
+            await self._writers[root].run_sync(partial(shutil.rmtree, staging, ignore_errors=True))
+        return joined
+
+    async def _gather(self, rtms_stream_id: str) -> Gathered | None:
         own = await self._find(rtms_stream_id)
         if own is None:
             return None
@@ -207,7 +214,7 @@ class Joiner:
 
     async def _spread(self, own: _Own, joined: Gathered, named: Iterable[str]) -> None:
         """Let others know, and deliver the joined recording in place of the part."""
-        deliveries, root = self._supervisor.deliveries, root_of(own.directory)
+        deliveries = self._supervisor.deliveries
         await self._supervisor.journal.transact(deliveries.closing(own.rtms_stream_id, joined.directory))
         deliveries.due()
         if (part := part_of(own.manifest)) is not None:
@@ -216,7 +223,6 @@ class Joiner:
         for node in named:
             with contextlib.suppress(EngineError):  # then it keeps its part for a while longer
                 await self._engine.ask(node, PART, question, timeout_s=TELL_S)
-        await self._writers[root].run_sync(partial(shutil.rmtree, staging_of(own.directory), ignore_errors=True))
 
 
 async def _stop_when_cancelled(disk: StoppableDisk) -> None:

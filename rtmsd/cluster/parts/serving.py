@@ -125,10 +125,12 @@ class PartServer:
         return piece
 
     async def _note(self, rtms_stream_id: str) -> None:
+        found = await self._find(rtms_stream_id)
+        if found is None or rtms_stream_id in self._supervisor.streams:
+            return
         note = partial(parts.note_gathered, rtms_stream_id=rtms_stream_id, now_ms=local_ms())
         await self._supervisor.journal.transact(note)
-        found = await self._find(rtms_stream_id)
-        if found is not None and (part := part_of(found.manifest)) is not None:
+        if (part := part_of(found.manifest)) is not None:
             self._teller.tell(attrs.evolve(part, state=PartState.GATHERED))
 
     async def _find(self, rtms_stream_id: str) -> _Found | None:

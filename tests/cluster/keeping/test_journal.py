@@ -360,6 +360,22 @@ async def test_a_revocation_reaches_all(
         assert not held.known.row.details
 
 
+async def test_a_revocation_of_what_the_engine_has_forgotten_reaches_all(
+    autojump_clock: MockClock, engine: MemoryEngine, tmp_path: Path
+) -> None:
+    """It knows of an end for two hours; parts are on disks for months."""
+    async with live(engine, tmp_path) as a:
+        assert await a.journal.record(stop(reason=8)) is Verdict.NEW
+        assert await a.journal.record(stop(reason=8)) is Verdict.DUPLICATE
+        await a.journal.close_stream("s", reason=8, ended_ms=T0_MS)
+        await trio.sleep(3)
+        assert {each.record.rtms_stream_id for each in engine.tables.revocations(0)} == {"s"}
+        own = engine.tables.read("s").own
+        assert own is not None
+        assert own.state is TenureState.REVOKED
+        assert await a.journal.token("s") is None
+
+
 async def test_whose_parts_are_purged_has_to_confirm(
     autojump_clock: MockClock, engine: MemoryEngine, tmp_path: Path
 ) -> None:

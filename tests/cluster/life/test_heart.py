@@ -258,6 +258,25 @@ async def test_a_namesake_is_noticed(autojump_clock: MockClock, engine: MemoryEn
     assert lives["a"].members.me.incarnation == "a-1"
 
 
+async def test_a_namesake_keeps_its_streams_for_as_long_as_it_lives(
+    autojump_clock: MockClock, engine: MemoryEngine, lives: dict[str, Life]
+) -> None:
+    """Else the two would take them from each other again and again."""
+    members = lives["a"].members
+    own = Own(rtms_stream_id="s", node="a", incarnation="a-9", epoch=1, nonce="n", why=Why.STARTED)
+    assert members.owner(own) is None
+    for n in range(20):
+        engine.publish(encode(Beat(node="a", incarnation="a-9", n=n)))
+        engine.changed()
+        await trio.sleep(1)
+        assert members.owner(own) is not None
+        assert "a-9" in members.incarnations()
+    deaths = members.deaths
+    await trio.sleep(5)
+    assert members.owner(own) is None
+    assert members.deaths == deaths + 1
+
+
 async def test_a_beat_that_cannot_be_described_stops_nothing(autojump_clock: MockClock, lives: dict[str, Life]) -> None:
     said, lives["a"].beat = lives["a"].beat, Beat(node="a", incarnation="a-1", n=0, zone="z" * 100)
     await trio.sleep(2)

@@ -11,7 +11,7 @@ import trio
 from nats.aio.client import Client
 
 from rtmsd.cluster.engine import Away, Nobody
-from rtmsd.cluster.records import Log
+from rtmsd.cluster.records import Log, Revoked
 from rtmsd.demo.cluster.servers import Servers
 from tests.cluster.contract import known, new_id, own
 from tests.cluster.nats.conftest import Opener
@@ -117,3 +117,13 @@ async def drop_consumers(servers: Servers, prefix: str) -> None:
 async def _names(client: Client, what: str, key: str) -> list[str]:
     answer = await client.request(f"$JS.API.{what}", timeout=5)
     return [str(name) for name in json.loads(answer.data)[key] or []]
+
+
+async def test_orders_to_delete_are_followed_where_servers_have_lost_their_disks(one: Servers, opened: Opener) -> None:
+    """They count from 1 again, and the member remembers a place that was far beyond that."""
+    order = Revoked(rtms_stream_id=new_id(), at_ms=1)
+    async with opened(one, "a") as engine:
+        await engine.log.revoke(order)
+        with trio.fail_after(LIMIT_S):
+            found = await engine.log.revocations(after=1_000_000)
+        assert order in [placed.record for placed in found]

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 import trio
 from trio.testing import MockClock
@@ -114,6 +115,18 @@ async def test_only_who_has_the_end_gathers(autojump_clock: MockClock, cluster: 
         assert await a.gathered() is None
         cluster.engine.tables.put_part(await record(cluster.root, "c", 3, range(200, 210)))
         assert await b.gathered() is None  # it was started again, there
+
+
+async def test_what_was_copied_for_a_stream_that_went_on_elsewhere_is_removed(
+    autojump_clock: MockClock, cluster: Cluster
+) -> None:
+    first = await record(cluster.root, "a", 1, range(100), ends=True)
+    cluster.engine.tables.put_part(attrs.evolve(first, node="b", epoch=2))
+    async with cluster.live("a") as a:
+        copy = staging_of(a.directory) / "b"
+        copy.mkdir(parents=True)
+        assert await a.gathered() is None
+        assert not copy.parent.exists()
 
 
 async def test_without_the_engine_nothing_is_done(autojump_clock: MockClock, cluster: Cluster) -> None:

@@ -26,6 +26,7 @@ from rtmsd.cluster.parts.questions import (
     encode,
 )
 from rtmsd.recording.library.revoke import revoke_stored
+from rtmsd.state import parts
 from tests.cluster.parts.gathering import STREAM, Cluster, Node, record
 from tests.cluster.strategies import VALUES
 from tests.streams.harness import STREAM as LIVE
@@ -57,6 +58,15 @@ async def test_the_files_of_a_part_are_listed_and_read(autojump_clock: MockClock
                 assert len(part) <= PIECE_BYTES
                 read += part
             assert read == content
+
+
+async def test_what_is_not_here_is_not_noted_as_gathered(autojump_clock: MockClock, cluster: Cluster) -> None:
+    """Notes stay for weeks: whatever comes must not fill the state file."""
+    await record(cluster.root, "a", 1, range(5))
+    async with cluster.live("a") as a:
+        for name in (STREAM, *(f"s{number}" for number in range(20))):
+            assert await a.server.answer(encode(NoteGathered(rtms_stream_id=name))) == b""
+        assert (await a.bench.journal.transact(parts.gathered)).keys() == {STREAM}
 
 
 async def test_a_long_list_is_read_page_by_page(

@@ -1,6 +1,7 @@
 """Rows, parts, logs and the orders to delete: `StreamLog` on JetStream."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from typing import Final
 from weakref import WeakValueDictionary
 
@@ -92,6 +93,9 @@ class NatsStreamLog:
                 await self._connection.up()
                 try:
                     found = await self._page(Revoked, self._layout.revocations, self._layout.all_revoked, after=after)
+                    if not found and after and await self._last_revocation() < after:
+                        after = 0  # the servers have lost their disks, and count anew
+                        continue
                 except Away:
                     await trio.sleep(_AWAY_S)
                     continue
@@ -101,3 +105,14 @@ class NatsStreamLog:
                     await announced.take()
                 # What is announced may not be stored yet.
                 wait_s = min(2 * wait_s, LOOK_AGAIN_S) if quiet.cancelled_caught else _SOON_S
+
+    async def _last_revocation(self) -> float:
+        """Return the place of the newest order there ever was, as the servers count.
+
+        Raises:
+            Away: no answer.
+        """
+        info = await self._jetstream.info(self._layout.revocations)
+        state = None if info is None else info.get("state")
+        last = state.get("last_seq") if isinstance(state, Mapping) else None
+        return last if isinstance(last, int) else math.inf

@@ -39,6 +39,15 @@ class ClusterBackend(Protocol):
             AdminError: of the prefix, as for any stream; NO_SUCH_NODE; REFUSED_IN_STATE, with the owner's reason.
         """
 
+    async def gather(self, prefix: str) -> JsonObject:
+        """Have the parts of a stream joined by the member that has its end, or find that they were:
+        `{rtms_stream_id, node, directory, parts, gaps, missing_ms, elsewhere_ms}`. `parts` are the members that were
+        joined, `elsewhere_ms` has those that were not.
+
+        Raises:
+            AdminError: of the prefix, as for any stream; REFUSED_IN_STATE, with the reason; TIMED_OUT: it goes on.
+        """
+
     async def elsewhere(self, command: str, prefix: str) -> JsonObject:
         """Return the answer to a command from the member that has a stream which is not here.
 
@@ -92,6 +101,10 @@ async def move(backend: Member, request: Request) -> Reply:
     if node is not None and not isinstance(node, str):
         raise AdminError(Code.BAD_REQUEST, "node is not a text")
     return json_reply(await cluster_of(backend).move(request.params["stream"], node))
+
+
+async def gather(backend: Member, request: Request) -> Reply:
+    return json_reply(await cluster_of(backend).gather(request.params["stream"]))
 
 
 async def elsewhere(refusal: AdminError, backend: Member, command: str, prefix: str) -> Reply:

@@ -288,4 +288,5 @@ COMMANDS: Final[tuple[Command, ...]] = (
     Command("drain node", "POST", "/v1/cluster/nodes/{node}/drain", Access.CONTROL, Spread.ANY, cluster.drain),
     Command("undrain node", "POST", "/v1/cluster/nodes/{node}/undrain", Access.CONTROL, Spread.ANY, cluster.undrain),
     Command("move stream", "POST", "/v1/cluster/streams/{stream}/move", Access.CONTROL, Spread.ANY, cluster.move),
+    Command("gather", "POST", "/v1/cluster/streams/{stream}/gather", Access.CONTROL, Spread.ANY, cluster.gather),
 )

@@ -19,6 +19,7 @@ DEFAULT_TIMEOUT_S: Final = 10.0
 VIDEO_TIMEOUT_S: Final = 15.0  # the daemon itself gives Zoom 10 s
 ZOOM_TIMEOUT_S: Final = 30.0  # the daemon itself gives Zoom 25 s
 MOVE_TIMEOUT_S: Final = 20.0  # the daemon itself gives the owner 15 s
+GATHER_TIMEOUT_S: Final = 610.0  # the daemon itself gives another member 600 s
 ZOOM_URL: Final = "https://zoom.us/"
 
 FORMATS: Final = ("wav", "raw", "opus", "ndjson")
@@ -30,6 +31,7 @@ EPILOG: Final = (
 
 _LIST_IDS: Final = "rtmsctl ps -a 2>/dev/null | cut -f1"
 _LIST_RECORDINGS: Final = "rtmsctl recordings ls 2>/dev/null | cut -f1"
+_LIST_ALL: Final = "rtmsctl cluster ps -a 2>/dev/null | cut -f1"
 _LIST_NODES: Final = "rtmsctl cluster status 2>/dev/null | sed -n '2,/^$/p' | cut -f1"
 WITH_FILES: Final = frozenset({"recordings"})
 
@@ -182,16 +184,19 @@ def _recording(parser: argparse.ArgumentParser) -> None:
 
 
 def _gather(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("stream", metavar="STREAM", help="id of a stream, or the beginning of one")
+    help_text = "id of a stream, or the beginning of one"
+    _complete(parser.add_argument("stream", metavar="STREAM", help=help_text), "gatherable", _LIST_ALL)
     sources = "directories of recordings with the parts, or of one: copies that you made, at least one for each node"
-    parser.add_argument(
-        "--from", dest="sources", metavar="DIR", nargs="+", action="extend", required=True, help=sources
-    )
+    parser.add_argument("--from", dest="sources", metavar="DIR", nargs="+", action="extend", help=sources)
     to = "directory of recordings that gets the joined one; a part of --from that has its place there is replaced"
-    parser.add_argument("--to", metavar="DIR", required=True, help=to)
+    parser.add_argument("--to", metavar="DIR", help=to)
     help_text = "join also parts none of which knows the end of the stream"
     parser.add_argument("--without-end", action="store_true", help=help_text)
-    parser.epilog = "It needs no daemon. Parts stay as they are until the joined recording was verified."
+    parser.epilog = (
+        "Without --from the cluster does it: the member that has the end of the stream asks the others for theirs, "
+        "and the joined recording takes the place of its own. With --from and --to it needs no daemon. Parts stay as "
+        "they are until the joined recording was verified."
+    )
 
 
 def _drain_node(parser: argparse.ArgumentParser) -> None:
@@ -304,7 +309,13 @@ VERBS: Final = (
     ),
     Verb("recordings page", "export:page", "page.html for a browser: sound, text, gaps", partial(_exporting, "page")),
     Verb("recordings remux", "export:remux", "make films of video and shared screens", partial(_exporting, "remux")),
-    Verb("recordings gather", "gather:run", "join what the nodes of a cluster recorded of one stream", _gather),
+    Verb(
+        "recordings gather",
+        "gather:run",
+        "join what the nodes of a cluster recorded of one stream",
+        _gather,
+        GATHER_TIMEOUT_S,
+    ),
     Verb("recordings rm", "recordings:remove", "delete a recording", _recording),
     Verb("deliveries ls", "deliveries:ls", "list what was given to sinks, or waits for it", _deliveries),
     Verb("deliveries show", "deliveries:show", "one delivery, with what its program said", _delivery),

@@ -1,7 +1,7 @@
 """What a member answers for itself alone: to the others, and where it answers for all."""
 
-from collections.abc import Callable, Collection, Sequence
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from typing import Any, Protocol, TypeVar
 
 import attrs
 import structlog
@@ -24,6 +24,7 @@ from rtmsd.node.questions import (
     BadQuestion,
     Drain,
     FindStreams,
+    Gather,
     Move,
     Names,
     Order,
@@ -40,6 +41,8 @@ from rtmsd.node.questions import (
 
 log = structlog.get_logger(__name__)
 
+T = TypeVar("T")
+
 
 class Health(Protocol):
     @property
@@ -54,6 +57,7 @@ class Answering:
 
     Args:
         ungathered: returns the streams whose parts are to be joined here.
+        gather: joins those of one: see `gather_now`.
 
     Attributes:
         garbage: questions of other members that are none, counted.
@@ -66,11 +70,13 @@ class Answering:
         *,
         ownership: Ownership,
         draining: Draining,
-        ungathered: Callable[[], Collection[str]] = tuple,
+        ungathered: Callable[[], Collection[str]],
+        gather: Callable[[str], Awaitable[dict[str, Any]]],
     ) -> None:
         self.garbage = 0
         self._backend, self._health = backend, health
         self._ownership, self._draining, self._ungathered = ownership, draining, ungathered
+        self._gather = gather
         self._garbage_logged = Throttle(10.0)
 
     def serve(self, bus: Bus) -> None:
@@ -132,13 +138,12 @@ class Answering:
                 return await self._move(order)
             case Act():
                 return await self._act(order)
+            case Gather():
+                return await _or_refused(self._gather(order.rtms_stream_id))
         return {}
 
     async def _move(self, move: Move) -> dict[str, Any]:
-        try:
-            node = await self._draining.move(move.rtms_stream_id, move.node)
-        except RtmsdError as error:
-            raise AdminError(Code.REFUSED_IN_STATE, str(error)) from error
+        node = await _or_refused(self._draining.move(move.rtms_stream_id, move.node))
         return {"rtms_stream_id": move.rtms_stream_id, "node": node}
 
     async def _act(self, act: Act) -> dict[str, Any]:
@@ -153,3 +158,13 @@ class Answering:
             case "reconnect":
                 await self._backend.reconnect(name)
         return {"rtms_stream_id": name}
+
+
+async def _or_refused(work: Awaitable[T]) -> T:
+    """Return what comes of it. Raises AdminError: its reason, if nothing does."""
+    try:
+        return await work
+    except RtmsdError as error:
+        raise AdminError(Code.REFUSED_IN_STATE, str(error)) from error
+    except OSError as error:
+        raise AdminError(Code.FAILED, str(error)) from error

@@ -9,9 +9,10 @@ import trio
 
 from rtmsd.admin.messages import AdminError, Code, JsonObject
 from rtmsd.admin.routing import resolve
-from rtmsd.cluster.engine import Away, Bus, EngineError, Nobody, OwnerStore
+from rtmsd.cluster.engine import Away, EngineError, Nobody, OwnerStore
 from rtmsd.cluster.members import Members
-from rtmsd.cluster.records import Held
+from rtmsd.cluster.parts.joining import Engine
+from rtmsd.cluster.records import Held, PartState
 from rtmsd.cluster.rules import why_no_room
 from rtmsd.daemon.doctor import findings_json
 from rtmsd.node.answering import Answering
@@ -23,6 +24,7 @@ from rtmsd.node.questions import (
     AskStreams,
     Drain,
     FindStreams,
+    Gather,
     Move,
     Names,
     Order,
@@ -42,6 +44,7 @@ T = TypeVar("T")
 ASK_S: Final = 0.5
 OWNER_S: Final = 5.0
 MOVE_S: Final = 15.0
+GATHER_S: Final = 600.0  # then it goes on, and who asks again hears what came of it
 
 
 @attrs.frozen
@@ -52,16 +55,26 @@ class Answers(Generic[T]):
     silent: dict[str, str] = attrs.field(factory=dict)
 
 
+@attrs.frozen
+class Found:
+    """A stream, and the member that has it."""
+
+    rtms_stream_id: str
+    node: str
+    is_live: bool = False
+
+
 class Control:
     """Implements `rtmsd.admin.cluster.ClusterBackend`.
 
     Args:
         here: answers for this member.
         store: knows of streams that nobody owns.
+        engine: knows who has parts of others, and asks them.
     """
 
-    def __init__(self, here: Answering, view: View, members: Members, store: OwnerStore, bus: Bus) -> None:
-        self._here, self._view, self._members, self._store, self._bus = here, view, members, store, bus
+    def __init__(self, here: Answering, view: View, members: Members, store: OwnerStore, engine: Engine) -> None:
+        self._here, self._view, self._members, self._store, self._engine = here, view, members, store, engine
 
     @property
     def _me(self) -> str:
@@ -116,7 +129,7 @@ class Control:
 
         async def ask(node: str) -> None:
             try:
-                answer = await self._bus.ask(node, CTL, encode_question(question), timeout_s=ASK_S)
+                answer = await self._engine.ask(node, CTL, encode_question(question), timeout_s=ASK_S)
                 answers.heard[node] = decode_answer(answer, of)
             except (EngineError, AdminError) as error:
                 answers.silent[node] = str(error)
@@ -148,15 +161,26 @@ class Control:
     async def move(self, prefix: str, node: str | None) -> JsonObject:
         if node is not None:
             self._nodes(node)
-        owner, rtms_stream_id = await self._find(prefix)
-        return {**await self._have(owner, Move(rtms_stream_id, node), MOVE_S), "from_node": owner}
+        found = await self._find(prefix)
+        return {**await self._have(found.node, Move(found.rtms_stream_id, node), MOVE_S), "from_node": found.node}
+
+    async def gather(self, prefix: str) -> JsonObject:
+        found = await self._find_end(prefix)
+        if found.is_live:
+            why = f"{found.node}: stream {found.rtms_stream_id} is being recorded: it is gathered when it has ended"
+            raise AdminError(Code.REFUSED_IN_STATE, why)
+        if found.node not in self._members.living():
+            why = f"node {found.node} has the end of stream {found.rtms_stream_id}, and is away"
+            raise AdminError(Code.REFUSED_IN_STATE, why)
+        return {**await self._have(found.node, Gather(found.rtms_stream_id), GATHER_S), "node": found.node}
 
     async def elsewhere(self, command: str, prefix: str) -> JsonObject:
-        owner, rtms_stream_id = await self._find(prefix)
+        found = await self._find(prefix)
         match command:
             case "stream" | "stop" | "reconnect":
-                return {**await self._have(owner, Act(command, rtms_stream_id), OWNER_S), "node": owner}
-        raise AdminError(Code.REFUSED_IN_STATE, f"stream {rtms_stream_id} is on node {owner}: do this there")
+                act = Act(command, found.rtms_stream_id)
+                return {**await self._have(found.node, act, OWNER_S), "node": found.node}
+        raise AdminError(Code.REFUSED_IN_STATE, f"stream {found.rtms_stream_id} is on node {found.node}: do this there")
 
     def _nodes(self, name: str) -> list[str]:
         """Return the living members of this name, or on the machine of this name."""
@@ -166,8 +190,8 @@ class Control:
             raise AdminError(Code.NO_SUCH_NODE, f"no member that lives is called {name!r}: {', '.join(living)} are")
         return found
 
-    async def _find(self, prefix: str) -> tuple[str, str]:
-        """Return the member of the one stream that `prefix` names, and its id.
+    async def _find(self, prefix: str) -> Found:
+        """Return the one stream that `prefix` names.
 
         Raises:
             AdminError: NO_SUCH_STREAM; AMBIGUOUS; TIMED_OUT when a silent member may have it.
@@ -185,7 +209,28 @@ class Control:
             raise AdminError(Code.TIMED_OUT, f"{silent}; no other has a stream {prefix!r}") from refusal
         owners = [node for node, known in answers.heard.items() if rtms_stream_id in known.live]
         others = [node for node, known in answers.heard.items() if rtms_stream_id in known.ended]
-        return (owners or others)[0], rtms_stream_id
+        return Found(rtms_stream_id, (owners or others)[0], is_live=bool(owners))
+
+    async def _find_end(self, prefix: str) -> Found:
+        """As `_find`; one that ended is with the member that recorded it last, also where no list has it any more."""
+        try:
+            found = await self._find(prefix)
+        except AdminError as refusal:
+            is_unknown = refusal.code in (Code.NO_SUCH_STREAM, Code.TIMED_OUT)
+            if not prefix or not is_unknown or (node := await self._last_recorder(prefix)) is None:
+                raise
+            return Found(prefix, node)
+        if found.is_live:
+            return found
+        return Found(found.rtms_stream_id, await self._last_recorder(found.rtms_stream_id) or found.node)
+
+    async def _last_recorder(self, rtms_stream_id: str) -> str | None:
+        try:
+            parts = await self._engine.parts(rtms_stream_id)
+        except EngineError as error:
+            raise AdminError(Code.TIMED_OUT, f"who has parts of {rtms_stream_id} is not known: {error}") from error
+        kept = [part for part in parts if part.state is not PartState.DELETED]
+        return max(kept, key=lambda part: part.epoch).node if kept else None
 
     async def _have(self, node: str, order: Order, timeout_s: float) -> dict[str, Any]:
         """Have a member do something, this one too, and return its answer.
@@ -197,7 +242,7 @@ class Control:
             if node == self._me:
                 return await self._here.carry_out(order)
             log.info("order passed on", to=node, order=type(order).__name__, **attrs.asdict(order))
-            answer = await self._bus.ask(node, CTL, encode_question(order), timeout_s=timeout_s)
+            answer = await self._engine.ask(node, CTL, encode_question(order), timeout_s=timeout_s)
             return decode_answer(answer, dict[str, Any])
         except AdminError as refusal:
             raise AdminError(refusal.code, f"{node}: {refusal.detail}") from refusal

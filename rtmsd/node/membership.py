@@ -74,7 +74,7 @@ class Membership:
 
     Attributes:
         incarnation: this life of the member.
-        supervisor: of the streams of this process.
+        supervisor: of the streams of this process; writers: of their recordings.
         router: takes webhooks.
         handover: gives streams to other members; `taker` takes theirs.
         gatherer: joins the parts of streams that ended here. revocations: deletes what was revoked.
@@ -106,7 +106,7 @@ class Membership:
         self._nursery: trio.Nursery
         self._leaving = trio.Event()
         self._losing: set[str] = set()  # streams that are another's, perhaps
-        self._writers = writers
+        self.writers = writers
         self.engine = engine = MemberEngine(open_engine)
         liveness = Liveness(node, self.incarnation, beat_s=settings.beat_s, dead_after_beats=settings.dead_after_beats)
         me = Member(node=node, incarnation=self.incarnation, capacity=settings.capacity_streams, is_ready=False)
@@ -279,8 +279,8 @@ class Membership:
     # Streams
 
     async def _in_order(self, rows: Sequence[StreamRow]) -> list[StreamRow]:
-        roots = self._writers.directories
-        return await longest_out_first(roots, list(rows), self._writers[roots[0]].run_sync)
+        roots = self.writers.directories
+        return await longest_out_first(roots, list(rows), self.writers[roots[0]].run_sync)
 
     def _apps(self) -> list[str]:
         return [app.name for app in self.supervisor.config.apps]

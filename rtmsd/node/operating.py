@@ -6,6 +6,7 @@ from functools import partial
 import structlog
 import trio
 
+from rtmsd.cluster.parts.asked import gather_now
 from rtmsd.cluster.parts.outstanding import Outstanding
 from rtmsd.daemon.backend import Backend
 from rtmsd.daemon.health import Trouble
@@ -47,7 +48,14 @@ def operate(
         spool=spool,
     )
     draining = Draining(member.handover, take_none=health.drain, for_s=settings.hand_over_s, nursery=nursery)
-    here = Answering(backend, health, ownership=member.ownership, draining=draining, ungathered=ungathered)
+    here = Answering(
+        backend,
+        health,
+        ownership=member.ownership,
+        draining=draining,
+        ungathered=ungathered,
+        gather=partial(gather_now, member.gatherer, member.writers),
+    )
     here.serve(member.engine)
     backend.cluster = Control(here, view, member.members, member.store, member.engine)
     health.others = partial(_troubles, view)

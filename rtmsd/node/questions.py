@@ -86,7 +86,14 @@ class Move:
     node: Node | None = None
 
 
-Order: TypeAlias = Act | Drain | Undrain | Move
+@attrs.frozen
+class Gather:
+    """Join the parts of a stream that ended with you."""
+
+    rtms_stream_id: StreamId
+
+
+Order: TypeAlias = Act | Drain | Undrain | Move | Gather
 Question: TypeAlias = AskReport | AskStreams | FindStreams | Order
 
 _KINDS: Final[Mapping[str, type[Question]]] = {
@@ -97,6 +104,7 @@ _KINDS: Final[Mapping[str, type[Question]]] = {
     "drain": Drain,
     "undrain": Undrain,
     "move": Move,
+    "gather": Gather,
 }
 _NAMES: Final = {question: kind for kind, question in _KINDS.items()}
 

@@ -251,6 +251,10 @@ class FakeCluster:
         self.calls.append(("move", prefix, node))
         return {"node": node}
 
+    async def gather(self, prefix: str) -> dict[str, Any]:
+        self.calls.append(("gather", prefix))
+        return {"node": "b"}
+
     async def elsewhere(self, command: str, prefix: str) -> dict[str, Any]:
         self.calls.append((command, resolve(prefix, ["far-1", "far-2"])))
         return {"from": "b"}
@@ -264,6 +268,7 @@ CLUSTER_WRITES = [
     ("/v1/cluster/nodes/b/undrain", b"", ("undrain", "b"), {"nodes": ["b"]}),
     ("/v1/cluster/streams/a%2Fb/move", b"", ("move", "a/b", None), {"node": None}),
     ("/v1/cluster/streams/far/move", b'{"node": "b"}', ("move", "far", "b"), {"node": "b"}),
+    ("/v1/cluster/streams/a%2Fb/gather", b"", ("gather", "a/b"), {"node": "b"}),
 ]
 
 

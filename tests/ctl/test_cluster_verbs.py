@@ -175,6 +175,47 @@ def test_move(ctl: Ctl, daemon: FakeDaemon, capsys: Capture, more: tuple[str, ..
     assert [json.loads(sent) for _, sent in daemon.requests] == [body]
 
 
+JOINED = {
+    "rtms_stream_id": "9f/2c",
+    "node": "b",
+    "directory": "/srv/9f%2F2c",
+    "parts": ["c", "b"],
+    "gaps": 1,
+    "missing_ms": {"node_takeover": 800},
+    "elsewhere_ms": {"a": 1200},
+}
+
+
+def test_gather(ctl: Ctl, daemon: FakeDaemon, capsys: Capture) -> None:
+    daemon.answers["POST /v1/cluster/streams/9f%2F2/gather"] = JOINED
+    assert ctl("recordings", "gather", "9f/2") == Exit.OK
+    assert capsys.readouterr().out == (
+        "node b: /srv/9f%2F2c: joined from 2 parts and verified, 0.8s missing in all of them, 1.2s only on node a\n"
+    )
+    assert ctl("recordings", "gather", "9f/2", "--json") == Exit.OK
+    assert json.loads(capsys.readouterr().out) == JOINED
+
+
+def test_what_cannot_be_gathered_has_its_reason(ctl: Ctl, daemon: FakeDaemon, capsys: Capture) -> None:
+    refusal = {"code": "refused_in_state", "detail": "b: node c: it is away"}
+    daemon.answers["POST /v1/cluster/streams/9f/gather"] = (409, refusal)
+    assert ctl("recordings", "gather", "9f") == Exit.REFUSED
+    shown = capsys.readouterr().err
+    assert shown.startswith("rtmsctl: b: node c: it is away\n")
+    assert "--from" in shown
+
+
+@pytest.mark.parametrize(
+    "args", [("",), ("9f", "--to", "x"), ("9f", "--without-end"), ("9f", "--from", "x"), ("", "--from", "x")]
+)
+def test_gather_is_asked_of_the_cluster_or_of_directories(
+    ctl: Ctl, daemon: FakeDaemon, capsys: Capture, args: tuple[str, ...]
+) -> None:
+    assert ctl("recordings", "gather", *args) == Exit.USAGE
+    assert capsys.readouterr().err != ""
+    assert daemon.requests == []
+
+
 REFUSALS = {
     "move 9f": ("POST /v1/cluster/streams/9f/move", 409, "refused_in_state", Exit.REFUSED),
     "drain b": ("POST /v1/cluster/nodes/b/drain", 409, "refused_in_state", Exit.REFUSED),

@@ -14,7 +14,7 @@ from rtmsd import demo
 from rtmsd.cli import build_parser
 from rtmsd.demo.checks import Check
 from rtmsd.demo.cluster.checks import own_checks
-from rtmsd.demo.cluster.members import ClusterCast, Member, copies_of, is_receipt
+from rtmsd.demo.cluster.members import ClusterCast, Member, copies_of, is_receipt, whole_of
 from rtmsd.demo.cluster.servers import Servers
 from rtmsd.demo.cluster.story import ClusterPerformance
 from rtmsd.demo.incidents.incidents import Incident, Stream
@@ -49,6 +49,19 @@ def test_a_stream_has_a_copy_at_each_member_that_recorded_it(tmp_path: Path) -> 
     copies = [record_in(a, "x", "revoked"), record_in(b, "x", "revoked", "a.wav"), record_in(c, "y", "ended")]
     assert copies_of([a, b, c], "x") == copies[:2]
     assert [*map(is_receipt, copies)] == [True, False, False]
+
+
+def test_the_whole_of_a_stream_is_its_only_part_or_the_joined_one(tmp_path: Path) -> None:
+    a, b, c = stages(tmp_path)
+    assert whole_of([a, b, c], "x") is None
+    only = record_in(a, "x", "ended")
+    assert whole_of([a, b, c], "x") == only
+    joined = record_in(b, "x", "ended")
+    assert whole_of([a, b, c], "x") is None
+    (joined / "stream.json").write_text(json.dumps({"state": "ended", "parts": []}))
+    assert whole_of([a, b, c], "x") == joined
+    (joined / "stream.json").unlink()
+    assert whole_of([a, b, c], "x") is None
 
 
 def test_the_owner_is_whose_process_holds_signaling() -> None:
@@ -90,7 +103,9 @@ def stream(rtms_stream_id: str, *, knocked_ms: int) -> Stream:
         connection=2, kind="signaling", media_type=0, status_code=8, reason="", at_ms=knocked_ms, path="/", rival=1
     )
     played = Played(session_of(rtms_stream_id, Record(handshakes=[handshake])))
-    return Stream(rtms_stream_id, played, evidence_of(b""), [])
+    evidence = evidence_of(b"")
+    evidence.manifest["parts"] = [{"node": "a"}, {"node": "b"}]
+    return Stream(rtms_stream_id, played, evidence, [])
 
 
 def failed(checks: list[Check]) -> str:
@@ -133,15 +148,23 @@ def test_only_who_takes_over_from_a_frozen_member_may_knock(
     assert failed([*checks]).startswith("nobody connected")
 
 
+def test_what_nobody_joined_is_seen(revoked: list[Stage]) -> None:
+    alone = stream("x", knocked_ms=T0 + 4000)
+    del alone.evidence.manifest["parts"]
+    assert failed([*own_checks(performance(), [alone], revoked)]).startswith("what several members recorded")
+
+
 def test_a_copy_of_a_revoked_stream_that_is_left_is_seen(revoked: list[Stage]) -> None:
     (copies_of(revoked, "r")[1] / "events.jsonl").touch()
-    assert failed([*own_checks(performance(), [], revoked)]).startswith("of the revoked stream")
+    good = [stream("x", knocked_ms=T0 + 4000)]
+    assert failed([*own_checks(performance(), good, revoked)]).startswith("of the revoked stream")
 
 
 def test_a_revoked_stream_that_one_member_had_alone_proves_nothing(tmp_path: Path) -> None:
     a, b, c = stages(tmp_path)
     record_in(a, "r", "revoked")
-    assert failed([*own_checks(performance(), [], [a, b, c])]).startswith("of the revoked stream")
+    good = [stream("x", knocked_ms=T0 + 4000)]
+    assert failed([*own_checks(performance(), good, [a, b, c])]).startswith("of the revoked stream")
 
 
 # Whole runs
@@ -152,10 +175,11 @@ def test_all_that_is_no_matter_of_speed_holds(tmp_path: Path) -> None:
     kept = tmp_path / "kept"
     process = start("--cluster", "--keep", str(kept), tmp_path=tmp_path)
     output, _ = process.communicate(timeout=4 * LIMIT_S)
-    failures = [line for line in output.splitlines() if line.startswith("  FAILED") and " within " not in line]
-    assert not failures, output
-    assert "checks" in output, output
-    assert len([*kept.glob("recordings/*/*/stream.json")]) == 9
+    failures = [line for line in output.splitlines() if line.startswith("  FAILED")]
+    assert not [line for line in failures if " within " not in line and " more than " not in line], output
+    assert process.returncode == int(bool(failures)), output
+    assert sum(line.startswith(("  ok ", "  FAILED")) for line in output.splitlines()) > 40, output
+    assert len([*kept.glob("[abc]/recordings/*/*/stream.json")]) > 9
 
 
 def test_ctrl_c_while_members_start_leaves_no_process(tmp_path: Path) -> None:

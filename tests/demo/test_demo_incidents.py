@@ -92,6 +92,8 @@ def test_a_cost_is_counted_from_the_death_until_the_next_incident() -> None:
     assert killed == Cost(claimed_ms=(250,), media_ms=450, audio_ms=200, transcripts=1, deaf_ms=300, opened=2)
     assert not killed.is_nothing
     assert cost_of(1, incidents, stream).is_nothing
+    incidents[0].released_ms = {"s": T0 + 1200}
+    assert cost_of(0, incidents, stream).media_ms == 300
 
 
 def test_what_was_lost_long_before_a_death_is_due_to_it_if_its_gap_says_so() -> None:
@@ -153,7 +155,7 @@ def test_what_stays_within_its_limits_holds(incident: Incident) -> None:
             attrs.evolve(KILL, limits=Limits(transcripts_s=0.3, audio_s=1)),
             GOOD,
             NOTHING,
-            "transcripts for less than 0.3 s",
+            "transcripts again within 0.3 s",
         ),
         (KILL, GOOD, attrs.evolve(NOTHING, audio_ms=100), "other streams lose nothing"),
         (KILL, GOOD, attrs.evolve(NOTHING, opened=1), "other streams lose nothing"),

@@ -74,6 +74,10 @@ class ClusterStage:
         finally:
             self.members[node].send_signal(signal.SIGCONT)
 
+    async def order(self, path: str, *, by: str) -> None:
+        """Have a member do something, through its admin socket."""
+        await trio.to_thread.run_sync(self.members[by].admin.post, path)
+
     async def until_well(self) -> None:
         """Wait until no member has trouble with the engine."""
         for member in self.members.values():

@@ -64,6 +64,24 @@ async def test_a_frozen_member_lets_go_when_it_wakes(
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("duplicate_signaling", ["refuse", "evict"])
+async def test_a_drained_member_hands_its_streams_over_without_loss_of_audio(
+    place: Path, show: Callable[..., None], duplicate_signaling: DuplicateSignaling
+) -> None:
+    async with open_cluster(place, 3, duplicate_signaling=duplicate_signaling) as stage:
+        sessions = await stage.live(9)
+        for node in NODES:
+            hit = [session for session in sessions if stage.owner(session) == node]
+            await stage.order(f"/v1/cluster/nodes/{node}/drain", by=node)
+            await stage.until_elsewhere(hit, node)
+            await stage.order(f"/v1/cluster/nodes/{node}/undrain", by=node)
+        total = sum_of(await stage.end_all(sessions))
+    show(total)
+    judge(total, sessions, {"node_takeover"})
+    assert not total.lost
+
+
+@pytest.mark.long
 async def test_the_loss_of_the_leading_server_harms_no_stream(place: Path, show: Callable[..., None]) -> None:
     async with open_cluster(place, 3) as stage:
         sessions = await stage.live(6)

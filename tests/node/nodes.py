@@ -77,6 +77,7 @@ class Node:
 
     Attributes:
         ungathered, unconfirmed: streams of which parts are to be joined, and revoked ones with who has parts left.
+        gather_error: why they cannot be joined.
         ahead_ms: of its clock.
     """
 
@@ -85,6 +86,7 @@ class Node:
     is_draining: bool = False
     ungathered: set[str] = attrs.field(factory=set)
     unconfirmed: dict[str, set[str]] = attrs.field(factory=dict)
+    gather_error: Exception | None = None
     ahead_ms: int = 0
     fenced: int = 0
     capacity: int = 10
@@ -117,6 +119,12 @@ class Node:
     async def _not_deleted(self, rtms_stream_id: str) -> set[str]:
         await trio.lowlevel.checkpoint()
         return self.unconfirmed[rtms_stream_id]
+
+    async def _gather(self, rtms_stream_id: str) -> dict[str, Any]:
+        await trio.lowlevel.checkpoint()
+        if self.gather_error is not None:
+            raise self.gather_error
+        return {"rtms_stream_id": rtms_stream_id, "parts": ["x", "y"]}
 
     def _local_ms(self) -> int:
         return T0_MS + int(trio.current_time() * 1000) + self.ahead_ms
@@ -151,6 +159,7 @@ class Node:
                 ownership=mate.ownership,
                 draining=self.draining,
                 ungathered=lambda: self.ungathered,
+                gather=self._gather,
             )
             self.here.serve(self.member)
             self.control = Control(self.here, self.view, mate.members, self.member, self.member)

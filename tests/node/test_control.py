@@ -9,11 +9,12 @@ import trio
 from rtmsd.admin.messages import AdminError, Code, JsonObject
 from rtmsd.cluster.engine import Refused
 from rtmsd.cluster.engines.memory import Fault
-from rtmsd.cluster.records import Own, Why
+from rtmsd.cluster.records import Own, Part, PartState, Why
 from rtmsd.daemon.health import Trouble, TroubleCode
 from rtmsd.node.control import ASK_S
 from rtmsd.node.questions import CTL
 from rtmsd.node.view import GONE_COUNTS_S
+from rtmsd.recording.gather.errors import GatherError
 from rtmsd.state.rows import Known
 from rtmsd.streams.beginning import row_of
 from tests.admin.fleet.crew import ended, live
@@ -225,6 +226,52 @@ async def test_a_move_that_cannot_be_has_its_reason(nodes: Nodes) -> None:
     await trio.sleep(1.5)
     await refused(Code.REFUSED_IN_STATE, "b: no other member takes it; .*0 of 0", lambda: a.move("9f", None))
     assert nodes.crew.owners("9f2c") == ["b"]
+
+
+# Gathering
+
+
+def tell_part(nodes: Nodes, node: str, epoch: int, state: PartState) -> None:
+    part = Part(rtms_stream_id="9f2c", node=node, token=epoch, epoch=epoch, state=state)
+    nodes.crew.engine.tables.put_part(part)
+
+
+async def test_who_has_the_end_of_a_stream_gathers(nodes: Nodes) -> None:
+    joined = {"rtms_stream_id": "9f2c", "parts": ["x", "y"]}
+    nodes["b"].backend.more["9f2c"] = ended("9f2c", 5)
+    assert await nodes["a"].control.gather("9f") == {**joined, "node": "b"}
+    tell_part(nodes, "a", 1, PartState.LET_GO)
+    tell_part(nodes, "c", 2, PartState.ENDED)
+    tell_part(nodes, "b", 3, PartState.DELETED)
+    for node in nodes.values():  # one of which asks itself
+        assert await node.control.gather("9f") == {**joined, "node": "c"}
+
+
+async def test_of_a_stream_that_nobody_remembers_the_engine_knows_who_has_its_end(nodes: Nodes) -> None:
+    a = nodes["a"].control
+    await refused(Code.NO_SUCH_STREAM, "9f2c", lambda: a.gather("9f2c"))
+    tell_part(nodes, "b", 1, PartState.DELETED)
+    await refused(Code.NO_SUCH_STREAM, "9f2c", lambda: a.gather("9f2c"))
+    tell_part(nodes, "c", 2, PartState.ENDED)
+    assert (await a.gather("9f2c"))["node"] == "c"
+    await refused(Code.NO_SUCH_STREAM, "9f", lambda: a.gather("9f"))  # it is found by the whole id alone
+    await refused(Code.NO_SUCH_STREAM, "''", lambda: a.gather(""))
+
+
+async def test_what_cannot_be_gathered_has_its_reason(nodes: Nodes) -> None:
+    a = nodes["a"].control
+    await nodes["b"].begin("77ab")
+    await refused(Code.REFUSED_IN_STATE, "b: stream 77ab is being recorded", lambda: a.gather("77"))
+    nodes["b"].backend.more["9f2c"] = ended("9f2c", 5)
+    nodes["b"].gather_error = GatherError("node c: it is away")
+    await refused(Code.REFUSED_IN_STATE, "b: node c: it is away", lambda: a.gather("9f"))
+    nodes["b"].gather_error = OSError("no space left")
+    await refused(Code.FAILED, "b: no space left", lambda: a.gather("9f"))
+    tell_part(nodes, "d", 2, PartState.ENDED)
+    await refused(Code.REFUSED_IN_STATE, "node d has the end of stream 9f2c, and is away", lambda: a.gather("9f"))
+    nodes.crew.engine.fail(Fault.AWAY)
+    nodes["a"].backend.more["9f2c"] = ended("9f2c", 5)
+    await refused(Code.TIMED_OUT, "who has parts of 9f2c is not known", lambda: a.gather("9f"))
 
 
 async def test_an_unknown_node_is_refused(nodes: Nodes) -> None:

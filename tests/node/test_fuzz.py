@@ -94,7 +94,13 @@ def records(name: str) -> dict[str, bytes]:
 def _answers(node: Node, nursery: trio.Nursery) -> Answering:
     member = node.membership
     draining = Draining(member.handover, take_none=lambda _on: None, for_s=60, nursery=nursery)
-    here = Answering(Backend(), ModelHealth(), ownership=member.ownership, draining=draining)
+
+    async def gather(rtms_stream_id: str) -> dict[str, Any]:
+        raise AssertionError(rtms_stream_id)
+
+    here = Answering(
+        Backend(), ModelHealth(), ownership=member.ownership, draining=draining, ungathered=tuple, gather=gather
+    )
     here.serve(member.engine)
     return here
 

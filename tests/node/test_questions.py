@@ -19,6 +19,7 @@ from rtmsd.node.questions import (
     DrainReport,
     FindStreams,
     Flag,
+    Gather,
     Move,
     Names,
     Question,
@@ -49,6 +50,7 @@ QUESTIONS: list[Question] = [
     Undrain(),
     Move("9f2c"),
     Move("9f2c", "b.2"),
+    Gather("9f/2c"),
 ]
 
 
@@ -94,7 +96,10 @@ def test_garbage_is_no_question(data: bytes) -> None:
         decode_question(data)
 
 
-@given(kind=st.sampled_from(["act", "move", "streams", "find"]), fields=st.dictionaries(st.text(max_size=16), JSON))
+@given(
+    kind=st.sampled_from(["act", "move", "streams", "find", "gather"]),
+    fields=st.dictionaries(st.text(max_size=16), JSON),
+)
 def test_whatever_is_in_a_question_it_is_read_or_refused(kind: str, fields: dict[str, Any]) -> None:
     try:
         question = decode_question(json.dumps({**fields, "kind": kind}).encode())

@@ -51,6 +51,14 @@ class Cluster:
     latest: tuple[str, PartSummary] | None = None
 
     async def take(self, node: str, *, over: bool = True) -> Recorder:
+        recorder = await self.open(node, over=over)
+        if self.epoch > 1:
+            recorder.interrupted(GapCause.NODE_TAKEOVER, MEDIA)
+        recorder.connected("signaling", frozenset())
+        self.links[recorder] = recorder.connected("media", MEDIA)
+        return recorder
+
+    async def open(self, node: str, *, over: bool = True) -> Recorder:
         self.epoch += 1
         writer = Writer(self._settings(node), run_sync=at_once)
         inherited = None
@@ -76,10 +84,6 @@ class Cluster:
         recorder.flusher.on_saved = lambda manifest: self._saved(node, summarize(manifest))
         recorder.media.audio_format(self.tools.audio_format(codec=self.codec))
         recorder.terms.asked_now = MEDIA
-        if self.epoch > 1:
-            recorder.interrupted(GapCause.NODE_TAKEOVER, MEDIA)
-        recorder.connected("signaling", frozenset())
-        self.links[recorder] = recorder.connected("media", MEDIA)
         return recorder
 
     def _settings(self, node: str) -> Any:
@@ -502,3 +506,22 @@ async def test_what_a_killed_member_lost_while_it_had_the_stream_was_lost_by_the
     causes = {cause for cause, *_ in cluster.gaps(found, "transcript")}
     assert causes == {"media_reconnect", "node_takeover"}  # the first of them for the split
     assert cluster.gaps(found) == []
+
+
+@pytest.mark.parametrize("is_back", [False, True])
+async def test_what_a_killed_member_had_written_of_others_only_is_missing_of_who_talked(
+    cluster: Cluster, tools: Any, is_back: bool
+) -> None:
+    first = await cluster.take("a")
+    cluster.say(first, range(100))
+    cluster.say(first, range(105), user_id=6)
+    cluster.say(first, range(50), user_id=7)
+    await first.flusher.flush()
+    second = await cluster.take("b")
+    cluster.heard(second, 105)
+    cluster.say(second, range(105, 200))
+    cluster.say(second, range(105, 200), user_id=6)
+    await cluster.end(second, 200)
+    if is_back:  # it puts its files in order, and finds that the stream is another's
+        await (await cluster.open("a")).suspend()
+    assert cluster.gaps(cluster.gather("a", "b")) == [("node_takeover", 5, 100, 105)]

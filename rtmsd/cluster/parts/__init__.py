@@ -7,7 +7,7 @@ when that has changed (`telling`), and who takes the stream over begins where th
 Who has the end gathers. It asks the others on the bus (`questions`, `serving`), copies what they have (`copying`), and
 puts the joined recording in the place of its own part once that was verified (`joining`); then they hear of it, and
 retention may have theirs. What cannot be done yet is tried again for a week, after a restart too, as the manifests say
-what is to be done (`gathering`).
+what is to be done (`gathering`), or when somebody asks for it (`asked`).
 
 When Zoom revokes a stream, each member deletes what it has, and says so in its part record (`revocations`).
 """

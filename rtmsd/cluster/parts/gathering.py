@@ -66,9 +66,7 @@ class Gatherer:
         while True:
             self._news = trio.Event()
             for rtms_stream_id, each in list(self._tries.items()):
-                if each.due_s <= trio.current_time() and await self._is_done(rtms_stream_id):
-                    self._tries.pop(rtms_stream_id, None)
-                elif each.due_s <= trio.current_time():
+                if each.due_s <= trio.current_time() and not await self._is_done(rtms_stream_id):
                     each.due_s, each.pause_s = trio.current_time() + each.pause_s, min(2 * each.pause_s, LATEST_S)
             with trio.move_on_at(min((each.due_s for each in self._tries.values()), default=math.inf)):
                 await self._news.wait()
@@ -101,7 +99,9 @@ class Gatherer:
             with trio.CancelScope() as scope:
                 self._current = rtms_stream_id, scope
                 try:
-                    return await self._joiner.gather(rtms_stream_id)
+                    gathered = await self._joiner.gather(rtms_stream_id)
+                    self._tries.pop(rtms_stream_id, None)
+                    return gathered
                 finally:
                     self._current = None
         return None

@@ -13,7 +13,7 @@ import trio
 from msgspec import UNSET
 from outcome import Outcome, capture
 
-from rtmsd.cluster.engine import Bus, EngineError, StreamLog
+from rtmsd.cluster.engine import Bus, EngineError, Nobody, StreamLog
 from rtmsd.cluster.parts.copying import Copier
 from rtmsd.cluster.parts.describing import part_of
 from rtmsd.cluster.parts.questions import PART, Files, NoteGathered, Readiness, encode
@@ -170,6 +170,8 @@ class Joiner:
         for node in sorted(named.union(self._living()) - {self._node}):
             try:
                 listed[node] = await self._copier.list_files(node, own.rtms_stream_id)
+            except Nobody:
+                missing[node] = "it is away"
             except (EngineError, GatherError) as error:
                 missing[node] = str(error)
         copies, have = list[Path](), set(nodes_of(own.manifest))

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from rtmsd.ctl.context import Context
 from rtmsd.ctl.earlier_streams import matching, only
@@ -12,11 +13,37 @@ from rtmsd.nearest import did_you_mean
 from rtmsd.recording.disk.paths import dates
 from rtmsd.recording.gather.gather import Gathered, gather
 from rtmsd.recording.manifest.schema import MANIFEST, read_manifest
-from rtmsd.recording.verify.verify import missing
+from rtmsd.recording.verify.verify import Missing, missing
 
 
 def run(context: Context) -> None:
-    """Join the parts of one stream that are below some directories, verify the result, and say what it lacks."""
+    """Join the parts of one stream, verify the result, and say what it lacks: of directories, or by the cluster."""
+    args = context.args
+    if not args.sources and (args.to or args.without_end):
+        raise CtlError(Exit.USAGE, f"{'--to' if args.to else '--without-end'} is for copies: name them with --from")
+    if args.sources and not args.to:
+        raise CtlError(Exit.USAGE, "--from needs --to, the directory that gets the joined recording")
+    (_join_copies if args.sources else _ask_cluster)(context)
+
+
+def _ask_cluster(context: Context) -> None:
+    if not context.args.stream:
+        raise CtlError(Exit.USAGE, "a stream's name is empty", "`rtmsctl cluster ps -a` lists the streams.")
+    path = f"/v1/cluster/streams/{quote(context.args.stream, safe='', errors='surrogateescape')}/gather"
+    try:
+        answer = context.client.post(path)
+    except CtlError as error:
+        if error.exit_code is not Exit.REFUSED:
+            raise
+        raise CtlError(
+            Exit.REFUSED, str(error), "Copies of the recordings of its nodes are joined by --from."
+        ) from error
+    lacks = Missing(answer["gaps"], answer["missing_ms"], answer["elsewhere_ms"])
+    summary = _summary(answer["directory"], len(answer["parts"]), lacks)
+    context.out.said(answer, f"node {answer['node']}: {summary}")
+
+
+def _join_copies(context: Context) -> None:
     args = context.args
     below, to = [Path(each) for each in args.sources], Path(args.to)
     for directory in below:
@@ -29,7 +56,7 @@ def run(context: Context) -> None:
     if context.out.as_json:
         context.out.json(_described(gathered))
     else:
-        context.out.line(_summary(gathered))
+        context.out.line(_summary(str(gathered.directory), len(gathered.parts), missing(gathered.directory)))
 
 
 def _id_of(name: str, below: list[Path]) -> str:
@@ -58,10 +85,9 @@ def _described(gathered: Gathered) -> dict[str, Any]:
     }
 
 
-def _summary(gathered: Gathered) -> str:
-    lacks = missing(gathered.directory)
-    parts = f"{len(gathered.parts)} part{'s' * (len(gathered.parts) != 1)}"
+def _summary(directory: str, number: int, lacks: Missing) -> str:
+    parts = f"{number} part{'s' * (number != 1)}"
     amount_ms = sum(lacks.missing_ms.values())
     gaps = f"{milliseconds(amount_ms)} missing in all of them" if lacks.gaps else "nothing is missing"
     others = [f"{milliseconds(ms)} only on node {printable(node)}" for node, ms in lacks.elsewhere_ms.items()]
-    return ", ".join([f"{printable(str(gathered.directory))}: joined from {parts} and verified", gaps, *others])
+    return ", ".join([f"{printable(directory)}: joined from {parts} and verified", gaps, *others])

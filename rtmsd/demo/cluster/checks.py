@@ -27,6 +27,12 @@ def all_checks(
 def own_checks(
     performance: ClusterPerformance, streams: Sequence[Stream], stages: Collection[Stage]
 ) -> Iterator[Check]:
+    joined = [len(parts) for stream in streams if (parts := stream.evidence.manifest.get("parts"))]
+    yield Check(
+        "what several members recorded of a stream was joined by its last owner",
+        bool(joined),
+        f"{len(joined)} streams of {sum(joined)} parts",
+    )
     yield Check(
         "streams that began at once were shared out: each member got some",
         len(performance.shares) == len(stages),

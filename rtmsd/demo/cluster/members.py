@@ -4,7 +4,7 @@ import json
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import attrs
 import trio
@@ -65,6 +65,10 @@ class ClusterCast:
                 owners = {each: node for each, node in found.items() if node is not None}
         return owners
 
+    @property
+    def stages(self) -> list[Stage]:
+        return [member.stage for member in self.members.values()]
+
     def receiver(self, webhook_url: str) -> str:
         """Return the member that answers there."""
         return next(node for node, member in self.members.items() if member.webhook_url == webhook_url)
@@ -122,7 +126,6 @@ node = "{node}"
 servers = {json.dumps(servers.urls)}
 replicas = {len(servers.each)}
 partitions = {PARTITIONS}
-gather = "manual"                    # the demo joins the parts itself
 """
 
 
@@ -134,4 +137,20 @@ def copies_of(stages: Collection[Stage], rtms_stream_id: str) -> list[Path]:
 def is_receipt(directory: Path) -> bool:
     """Whether nothing is left of a recording but the word that it was deleted."""
     names = [path.name for path in directory.iterdir()]
-    return names == ["stream.json"] and json.loads((directory / names[0]).read_text())["state"] == "revoked"
+    return names == ["stream.json"] and _manifest(directory).get("state") == "revoked"
+
+
+def whole_of(stages: Collection[Stage], rtms_stream_id: str) -> Path | None:
+    """Return the recording of a stream that its last owner joined, or the only part; None: it is not joined yet."""
+    copies = copies_of(stages, rtms_stream_id)
+    joined = [copy for copy in copies if "parts" in _manifest(copy)]
+    return (joined or copies)[0] if joined or len(copies) == 1 else None
+
+
+def _manifest(directory: Path) -> Mapping[str, Any]:
+    """Return what a manifest says; nothing while its directory is being replaced."""
+    try:
+        manifest: dict[str, Any] = json.loads((directory / "stream.json").read_text())
+    except OSError:
+        return {}
+    return manifest

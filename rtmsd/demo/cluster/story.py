@@ -9,23 +9,24 @@ import attrs
 import httpx
 import trio
 
-from rtmsd.demo.cluster.members import NODES, POLL_S, ClusterCast, Member, copies_of, is_receipt
+from rtmsd.demo.cluster.members import NODES, POLL_S, ClusterCast, Member, copies_of, is_receipt, whole_of
 from rtmsd.demo.incidents.incidents import Limits
 from rtmsd.demo.incidents.story import COPIES, Performance, StreamsStory, count_streams
 from rtmsd.demo.scene import Kind, Scene
 from rtmsd.demo.story import RECOVERY_S, Played, Stuck, until
 from rtmsd.protocol.causes import GapCause
 from rtmsd.protocol.enums import StopReason
+from rtmsd.simulator import Record
 
 STREAMS: Final = 9
 FROZEN_S: Final = 10.0
 AWAY_S: Final = 5.0
 LOG: Final = "DEMO_00"  # the log of one partition
 
-# The bounds of the README.
-KILLED: Final = 1.0  # media up after the word of Zoom, which comes at once
+# What an incident may cost, in seconds.
+KILLED_S: Final = 1.0  # until media flow: Zoom says at once that it lost its connections
 CLAIMED_S: Final = 4.5
-THAWED_S: Final = 2.0
+RELEASED_S: Final = 2.0
 DRAINED_S: Final = 3.0
 DEAF_S: Final = 0.5
 ELECTED_S: Final = 8.0
@@ -74,6 +75,7 @@ class Story(StreamsStory):
     # The acts
 
     async def _start(self) -> None:
+        await self._until_all(_are_up, "/v1/cluster")
         self._act(f"{STREAMS} sessions start at once; Zoom's webhooks come to any of {len(NODES)} members.")
         await self._begin_all(STREAMS)
 
@@ -92,7 +94,7 @@ class Story(StreamsStory):
         self._act("A member dies.")
         node, hit = await self._busiest()
         await self._announce(f"kill -9 for member {node}, the busiest, with {count_streams(len(hit))}.")
-        limits = Limits(claimed_s=CLAIMED_S, media_s=KILLED, audio_s=self._performance.sync_interval_s)
+        limits = Limits(claimed_s=CLAIMED_S, media_s=KILLED_S, audio_s=self._performance.sync_interval_s)
         incident = self._begin_incident(f"kill -9 of {node}", hit, limits)
         incident.dead_ms = incident.from_ms
         await self._cast.members[node].process.kill()
@@ -101,7 +103,6 @@ class Story(StreamsStory):
 
     async def _revoke(self) -> None:
         self._act("A stream is revoked: all that was recorded of it must be deleted.")
-        stages = [member.stage for member in self._cast.members.values()]
         had = self._cast.members[self._dead].stage
         played = next(each for each in self._performance.streams if copies_of([had], each.session.rtms_stream_id))
         revoked = played.session.rtms_stream_id
@@ -112,7 +113,7 @@ class Story(StreamsStory):
         for earlier in self._performance.incidents:  # nobody can say what they cost it
             earlier.hit -= {revoked}
         await played.session.stop(StopReason.STREAM_REVOKED)
-        others = [stage for stage in stages if stage is not had]
+        others = [stage for stage in self._cast.stages if stage is not had]
         if not await until(lambda: all(map(is_receipt, copies_of(others, revoked)))):
             raise Stuck
         self._settled(
@@ -129,6 +130,7 @@ class Story(StreamsStory):
         revoked = self._performance.revoked.session.rtms_stream_id
         if not await until(lambda: all(map(is_receipt, copies_of([member.stage], revoked)))):
             raise Stuck
+        await self._until_all(_are_up, "/v1/cluster")
         self._settled(incident, "it left the others their streams, and deleted its part of the revoked one")
 
     async def _freeze(self) -> None:
@@ -139,15 +141,16 @@ class Story(StreamsStory):
             "connections, so Zoom refuses those who take over until it lets go."
         )
         incident = self._begin_incident(
-            f"{node} freezes {FROZEN_S:g} s", hit, Limits(claimed_s=CLAIMED_S, media_s=THAWED_S)
+            f"{node} freezes {FROZEN_S:g} s", hit, Limits(claimed_s=CLAIMED_S, media_s=RELEASED_S)
         )
         process = self._cast.members[node].process
         process.send_signal(signal.SIGSTOP)
         await trio.sleep(FROZEN_S)
         process.send_signal(signal.SIGCONT)
-        incident.dead_ms, incident.death = self._now_ms, "waking"
+        incident.dead_ms, incident.death = self._now_ms, "release"
         self._scene.log(Kind.NOTE, f"Member {node} is awake.")
         await self._recovered(incident)
+        incident.released_ms = {each: _released_ms(self._record(each), incident.from_ms) for each in hit}
 
     async def _drain(self) -> None:
         self._act("A member is drained, as for an upgrade.")
@@ -172,6 +175,7 @@ class Story(StreamsStory):
         self._performance.led_s = (self._now_ms - incident.from_ms) / 1000
         leader.start()
         await trio.to_thread.run_sync(self._cast.servers.wait)
+        await self._until_well()
         self._settled(incident, f"the new session is recorded after {self._performance.led_s:.1f} s")
 
     async def _lose_servers(self) -> None:
@@ -183,7 +187,7 @@ class Story(StreamsStory):
         self._cast.servers.start()
         await trio.to_thread.run_sync(self._cast.servers.wait)
         back_ms = self._now_ms
-        await self._until_all(_is_well)
+        await self._until_well()
         self._settled(incident, f"no trouble {(self._now_ms - back_ms) / 1000:.1f} s after they are back")
 
     async def _end(self) -> None:
@@ -191,23 +195,35 @@ class Story(StreamsStory):
         await self._stop_sessions()
         with suppress(Stuck):
             await self._until_all(lambda status: not status.get("streams"))
+        self._scene.log(Kind.NOTE, "The last owner of each stream joins the parts that others have of it.")
+        await until(lambda: all(whole_of(self._cast.stages, each) for each in self._ids()))
         for member in self._cast.members.values():
             self._performance.statuses.append(await member.process.stop())
 
     # Parts of acts
 
-    async def _until_all(self, condition: Callable[[Mapping[str, Any]], bool]) -> None:
-        """Wait until a condition holds for the status of each member; one that does not answer has none.
+    async def _until_all(self, condition: Callable[[Mapping[str, Any]], bool], path: str = "/v1/status") -> None:
+        """Wait until a condition holds for the answer of each member; one that does not answer says nothing.
 
         Raises:
             Stuck: it does not come to hold.
         """
         with trio.move_on_after(RECOVERY_S):
             for member in self._cast.members.values():
-                while not condition(await _status(member)):  # noqa: ASYNC110 another process
+                while not condition(await _ask(member, path)):  # noqa: ASYNC110 another process
                     await trio.sleep(POLL_S)
             return
         raise Stuck
+
+    async def _until_well(self) -> None:
+        """Wait until all members reach the engine, and each stream is claimed and connected.
+
+        Raises:
+            Stuck: it does not come to that.
+        """
+        await self._until_all(_is_well)
+        await self._until_all(_are_claimed, "/v1/cluster/streams")
+        await self._owners(self._ids())
 
     async def _order(self, member: Member, path: str) -> None:
         """Have something done.
@@ -222,14 +238,30 @@ class Story(StreamsStory):
             raise Stuck from error
 
 
-async def _status(member: Member) -> Mapping[str, Any]:
+async def _ask(member: Member, path: str) -> Mapping[str, Any]:
     try:
-        status: dict[str, Any] = await member.admin.get("/v1/status")
+        answer: dict[str, Any] = await member.admin.get(path)
     except httpx.HTTPError:
         return {}
-    return status
+    return answer
 
 
 def _is_well(status: Mapping[str, Any]) -> bool:
     """Whether a member works, and reaches the engine."""
     return status.get("ready") is True and "engine_away" not in {trouble["code"] for trouble in status["degraded"]}
+
+
+def _are_claimed(listed: Mapping[str, Any]) -> bool:
+    """Whether nothing is to be said of any stream, such as that it is not claimed yet."""
+    return "streams" in listed and not any(stream["flags"] for stream in listed["streams"])
+
+
+def _are_up(cluster: Mapping[str, Any]) -> bool:
+    """Whether a member hears that all are."""
+    return [member["state"] for member in cluster.get("members", ())] == ["up"] * len(NODES)
+
+
+def _released_ms(record: Record, since_ms: int) -> int:
+    """Return when the signaling connection ended that was live at a time."""
+    ends = (span.closed_ms for span in record.connections if span.kind == "signaling" and span.opened_ms < since_ms)
+    return next(closed_ms for closed_ms in ends if closed_ms is not None and closed_ms >= since_ms)

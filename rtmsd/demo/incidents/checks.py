@@ -111,7 +111,7 @@ def _time_checks(incident: Incident, hit: Sequence[Cost]) -> Iterator[Check]:
         ("it is killed within {:.1f} s", limits.dead_s, dead_s),
         ("they are claimed within {:g} s", limits.claimed_s, claimed_s),
         (f"all media flow again within {{:g}} s of the {incident.death}", limits.media_s, media_s),
-        ("each is without transcripts for less than {:g} s", limits.transcripts_s, deaf_s),
+        ("each gets transcripts again within {:g} s", limits.transcripts_s, deaf_s),
     ):
         if limit_s is not None:
             yield Check(f"{name}: {what.format(limit_s)}", took_s <= limit_s, f"{took_s:.2f} s")

@@ -4,7 +4,7 @@ Times are Zoom's, whose clock runs with the local one in this demo: those of the
 """
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 import attrs
@@ -46,8 +46,9 @@ class Incident:
     Attributes:
         hit: the streams whose connections it ends. Others may lose nothing.
         cause: of the gaps that it may leave in them.
-        dead_ms: when whoever had them was dead, or awake again, or the daemon that goes on with them was started.
-        death: what that was, in words.
+        dead_ms: when whoever had them was dead, or left them, or the daemon that goes on with them was started.
+        released_ms: by stream, when Zoom let go of it, if time counts from then.
+        death: what it counts from, in words.
         over_ms: when the media of all flowed again; None: they never did.
         outcome: in words, for the report.
     """
@@ -58,6 +59,7 @@ class Incident:
     limits: Limits = Limits()
     cause: GapCause = GapCause.DAEMON_RESTART
     dead_ms: int | None = None
+    released_ms: Mapping[str, int] = attrs.field(factory=dict)
     death: str = "death"
     over_ms: int | None = None
     outcome: str = ""
@@ -129,7 +131,8 @@ def cost_of(number: int, incidents: Sequence[Incident], stream: Stream) -> Cost:
     def is_due_to_it(gaps: Iterable[Gap], at_ms: int) -> bool:
         return lost_from_ms <= _over_ms(gaps, at_ms) < lost_to_ms
 
-    since_ms = incident.from_ms if incident.dead_ms is None else incident.dead_ms
+    dead_ms = incident.from_ms if incident.dead_ms is None else incident.dead_ms
+    since_ms = incident.released_ms.get(stream.rtms_stream_id, dead_ms)
     record = stream.played.session.record
     flows_ms = flows_again_ms(record, incident.from_ms)
     lost = missing_transcripts(record, stream.played.connected_ms, stream.evidence)

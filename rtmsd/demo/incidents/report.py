@@ -38,8 +38,8 @@ class StreamsReport:
         yield Text(self.summary)
         if self.streams:
             yield from _incident_lines(self.incidents, self.streams)
-            yield from _stream_lines(self.streams)
-        yield from heading(f"Files in {self.stage.recordings}")
+            yield from _stream_lines(self.streams, self.stage)
+        yield from heading(f"Files in {self.stage.directory}")
         yield from place_lines(self.stage, *self.daemons)
         yield from check_lines(self.checks)
 
@@ -63,18 +63,20 @@ def _incident_lines(incidents: Sequence[Incident], streams: Sequence[Stream]) ->
             f"{f'{max(media) / 1000:.2f}' if len(media) == len(hit) else 'never':>10}"
             f"{max(cost.audio_ms for cost in hit) / 1000:12.1f}{max(cost.transcripts for cost in hit):18}"
         )
-    yield Text("  (dead, and claimed by another: after the fault. media up: after the death, the stop, or the waking.)")
+    yield Text(
+        "  (dead, and claimed by another: after the fault. media up: after the death or stop, or since Zoom let go.)"
+    )
 
 
-def _stream_lines(streams: Sequence[Stream]) -> Iterator[Text]:
+def _stream_lines(streams: Sequence[Stream], stage: Stage) -> Iterator[Text]:
     yield from heading("Audio, in seconds of talking, bit for bit against the simulator's record")
     yield Text(f"  {'':12}{'said':>8}{'recorded':>10}{'in gaps':>9}{'gaps':>6}{'transcripts':>13}  directory")
     for stream in streams:
         said = sum(speaker.said_ms for speaker in stream.heard) / 1000
         recorded = sum(speaker.recorded_ms for speaker in stream.heard) / 1000
         missing = sum(packet.duration_ms for speaker in stream.heard for packet in speaker.missing) / 1000
-        directory = stream.evidence.directory
+        directory = stream.evidence.directory.relative_to(stage.directory)
         yield Text(
             f"  {stream.name:12}{said:8.1f}{recorded:10.1f}{missing:9.1f}{len(stream.evidence.gaps):6}"
-            f"{len(stream.evidence.transcripts):13}  {directory.parent.name}/{directory.name}"
+            f"{len(stream.evidence.transcripts):13}  {directory}"
         )

@@ -1,11 +1,13 @@
 """The play of a daemon of several workers, from the start to the report."""
 
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 import attrs
 import trio
 
+from rtmsd.demo.evidence import find_directory
 from rtmsd.demo.incidents.examination import examine
 from rtmsd.demo.incidents.report import StreamsReport
 from rtmsd.demo.incidents.watch import watch
@@ -75,7 +77,7 @@ class WorkersPlay:
     def examine(self, stage: Stage, played: WorkersPerformance, took_s: float) -> StreamsReport:
         streams, checks = examine(
             played,
-            stage.recordings,
+            partial(find_directory, stage.recordings),
             [stage.log],
             self.pace.late_ms,
             lambda streams, lines: all_checks(played, streams, lines, CHANGED_SEND_RATE_MS),

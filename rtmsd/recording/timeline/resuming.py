@@ -1,6 +1,7 @@
 """The timeline that an earlier process left, taken up: what was connected is lost since it was last heard. Pure."""
 
 import math
+from typing import Final
 
 from msgspec import UNSET
 
@@ -13,6 +14,9 @@ from rtmsd.recording.timeline.intervals import IntervalSet
 from rtmsd.recording.timeline.medium import Link, Medium
 from rtmsd.recording.timeline.pauses import Pauses
 from rtmsd.recording.timeline.timeline import Timeline
+
+DIED: Final = "daemon restarted"
+"""Why a connection ended that a process had when it died."""
 
 
 def resume_timeline(
@@ -65,7 +69,7 @@ def _lose_all(timeline: Timeline, going_on: dict[str, Gap], newest_ms: int | Non
         audio.connected(timeline.connections.add("media", ["audio"]))
     for connection in timeline.connections.open:
         heard_ms = newest_ms if "audio" in connection.media else None
-        timeline.lost(connection.number, heard_ms, cause, "daemon restarted")
+        timeline.lost(connection.number, heard_ms, cause, DIED)
     signaling = timeline.connections.latest("signaling")
     timeline.pauses.doubt((signaling and signaling.closed_ms) or timeline.start_ms)
     timeline.changed()

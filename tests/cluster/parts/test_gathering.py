@@ -88,7 +88,7 @@ async def test_after_a_week_there_is_nobody_to_wait_for(autojump_clock: MockCloc
         for part in (first, second):
             cluster.engine.tables.put_part(part)
         cluster.days = 6.9
-        with pytest.raises(GatherError, match="node a: a does not listen for part"):
+        with pytest.raises(GatherError, match="node a: it is away"):
             await b.gathered()
         assert joined_from(b.directory) == []
         cluster.days = 7.1

@@ -5,7 +5,6 @@ import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any, Final
@@ -17,7 +16,6 @@ from rtmsd.cluster.codec import encode
 from rtmsd.cluster.engines.memory import MemoryEngine, MemoryMember
 from rtmsd.cluster.handover.offers import Offer, encode_offer
 from rtmsd.cluster.hooks import encode_command
-from rtmsd.cluster.parts.asked import gather_now
 from rtmsd.cluster.records import Beat, Log, Own, Part, PartState, Revoked, Row, Why
 from rtmsd.config.cluster import ClusterConfig
 from rtmsd.node.answering import Answering
@@ -96,13 +94,12 @@ def records(name: str) -> dict[str, bytes]:
 def _answers(node: Node, nursery: trio.Nursery) -> Answering:
     member = node.membership
     draining = Draining(member.handover, take_none=lambda _on: None, for_s=60, nursery=nursery)
+
+    async def gather(rtms_stream_id: str) -> dict[str, Any]:
+        raise AssertionError(rtms_stream_id)
+
     here = Answering(
-        Backend(),
-        ModelHealth(),
-        ownership=member.ownership,
-        draining=draining,
-        ungathered=tuple,
-        gather=partial(gather_now, member.gatherer, member.writers),
+        Backend(), ModelHealth(), ownership=member.ownership, draining=draining, ungathered=tuple, gather=gather
     )
     here.serve(member.engine)
     return here

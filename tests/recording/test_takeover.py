@@ -174,6 +174,64 @@ async def test_a_stream_that_comes_back_goes_on_in_its_files(nodes: Nodes, tools
     assert verify(third.directory) == []
 
 
+@pytest.mark.parametrize("has_saved", [True, False])  # what the one between heard of the stream
+@pytest.mark.parametrize("has_come", [True, False])
+async def test_what_another_said_in_the_first_packets_time_went_to_who_had_it_before(
+    nodes: Nodes, tools: Any, has_saved: bool, has_come: bool
+) -> None:
+    first = await nodes.take("a")
+    first.connected("media", AUDIO)
+    nodes.say(first, range(100))
+    nodes.say(first, range(20), user_id=6)  # silent when it is killed
+    await first.flusher.flush()
+    second = await nodes.take("b", nodes.inherited(nodes.saved[-1]))
+    second.interrupted(GapCause.NODE_TAKEOVER, AUDIO)
+    second.connected("media", AUDIO)
+    if has_saved:
+        nodes.say(second, range(100, 200))
+        nodes.say(second, range(150, 200), user_id=6)
+    await second.flusher.flush()
+    third = await nodes.take("a", nodes.inherited(nodes.saved[-1]))
+    third.interrupted(GapCause.NODE_TAKEOVER, AUDIO)
+    third.connected("media", AUDIO)
+    third.heard(tools.T + 4500)
+    nodes.say(third, [220])
+    nodes.say(third, range(221, 250), user_id=6)
+    nodes.say(third, range(221, 250))
+    if has_come:  # it was only overtaken
+        nodes.say(third, [220], user_id=6)
+    third.ended(6, tools.T + 5000)
+    await third.finish()
+    found = [
+        (gap["user_id"], gap["from_ms"] - tools.T, gap["to_ms"] - tools.T) for gap in tools.manifest(third)["gaps"]
+    ]
+    missing = [] if has_come else [(6, 4400, 4420)]
+    assert found == [(None, 4000 if has_saved else 2000, 4400), *missing]
+    assert verify(third.directory) == []
+
+
+async def test_who_is_first_heard_later_lost_nothing_before(nodes: Nodes, tools: Any) -> None:
+    first = await nodes.take("a")
+    first.connected("media", AUDIO)
+    nodes.say(first, range(100))
+    nodes.say(first, range(20), user_id=6)
+    await first.suspend()
+    second = await nodes.take("b", nodes.inherited(nodes.saved[-1]))
+    second.interrupted(GapCause.NODE_TAKEOVER, AUDIO)
+    second.connected("media", AUDIO)
+    nodes.say(second, range(100, 200))
+    await second.suspend()
+    third = await nodes.take("a", nodes.inherited(nodes.saved[-1]))
+    third.interrupted(GapCause.NODE_TAKEOVER, AUDIO)
+    third.connected("media", AUDIO)
+    nodes.say(third, range(200, 300))
+    nodes.say(third, range(210, 300), user_id=6)
+    third.ended(6, tools.T + 6000)
+    await third.finish()
+    assert gaps(third, tools) == []
+    assert verify(third.directory) == []
+
+
 async def test_a_predecessor_that_heard_nothing_leaves_all_missing(nodes: Nodes, tools: Any) -> None:
     first = await nodes.take("a")
     await first.suspend()

@@ -163,8 +163,8 @@ class AudioStore(MediaStore[bytes]):
             case Placement.KEPT:
                 if time_ms < timeline.audio_watch_ms:
                     self._cover(track, end_ms, heard_ms, *self._span(time_ms, data))
-                if is_new and self._back is not None:
-                    self._doubt_first(user_id, time_ms, self._back)
+                if self._back is not None:
+                    self._doubt_first(user_id, None if is_new else heard_ms, time_ms, self._back)
                 return Kept.KEPT
             case Placement.REPEAT:
                 return Kept.REPEAT
@@ -203,19 +203,26 @@ class AudioStore(MediaStore[bytes]):
             if track is not first and expected_ms < track.heard_ms < to_ms:
                 self._context.timeline.missing("audio", track.user_id, track.heard_ms, to_ms, cause)
 
-    def _doubt_first(self, user_id: UserId, time_ms: int, back: tuple[int, int, int, str]) -> None:
+    def _doubt_first(
+        self, user_id: UserId, heard_ms: int | None, time_ms: int, back: tuple[int, int, int, str]
+    ) -> None:
         """Somebody is heard first with the packet with which audio was back, or right behind it: what they said in its
         time may have been lost; and where a process died, what it had not written of them, while it had of others.
 
         Args:
+            heard_ms: until when they were heard here before; None: never. Who had fallen silent here may have talked to
+                the member that had the stream since.
             back: from when to when that packet lasts; since when the outage was, and its cause.
         """
         from_ms, to_ms, since_ms, cause = back
+        expected_ms = since_ms - _FELL_SILENT_MS
         if not from_ms <= time_ms <= to_ms + CONTIGUOUS_MS:
             return
+        if heard_ms is not None and (heard_ms > expected_ms or cause != GapCause.NODE_TAKEOVER):
+            return
         self._context.timeline.missing("audio", user_id, from_ms, time_ms, cause)
-        if cause in _PROCESS_DIED:
-            unwritten_ms = max(self._context.started_ms, since_ms - _FELL_SILENT_MS)
+        if heard_ms is None and cause in _PROCESS_DIED:
+            unwritten_ms = max(self._context.started_ms, expected_ms)
             self._context.timeline.missing("audio", user_id, unwritten_ms, since_ms, cause)
 
     def _drop(self, reason: str, user_id: UserId | None, from_ms: int, to_ms: int) -> None:

@@ -101,6 +101,8 @@ class PartTeller:
             await stream.told.wait()
 
     def _write(self, rtms_stream_id: str, make: Make) -> None:
+        if self._nursery.cancel_scope.cancel_called:  # this process ends: another member's question came too late
+            return
         stream = self._streams.setdefault(rtms_stream_id, _Stream())
         stream.newest = make
         stream.news.set()

@@ -168,6 +168,14 @@ async def test_a_bug_in_it_is_no_recordings_trouble(
         assert bench.manifest()["state"] == "ended"
 
 
+async def test_who_asks_as_this_process_ends_finds_nothing_broken(autojump_clock: MockClock) -> None:
+    engine = MemoryEngine()
+    async with telling_to(engine) as teller:
+        pass
+    teller.tell(Part(rtms_stream_id="s", node="a", token=1, epoch=1, state=PartState.GATHERED))
+    assert engine.tables.parts("s") == []
+
+
 async def test_a_stream_is_told_from_its_claim_to_its_end(
     autojump_clock: MockClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

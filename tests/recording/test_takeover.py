@@ -273,6 +273,30 @@ async def test_a_pause_goes_on_over_the_takeover(nodes: Nodes, tools: Any) -> No
     assert verify(second.directory) == []
 
 
+async def test_what_is_missing_before_the_next_member_began_is_a_gap_however_short(nodes: Nodes, tools: Any) -> None:
+    """A packet that was lost then reaches into the other's gap, and is in none without it."""
+    T = tools.T
+    first = await nodes.take("a")
+    first.connected("media", AUDIO)
+    nodes.say(first, range(50))
+    first.heard(T + 1001)
+    await first.flusher.flush()  # and it is killed
+    second = await nodes.take("b", nodes.inherited(nodes.saved[-1]))
+    second.interrupted(GapCause.NODE_TAKEOVER, AUDIO)
+    second.connected("media", AUDIO)
+    nodes.say(second, range(60, 100))
+    await second.suspend(GapCause.NODE_TAKEOVER, "handed over")
+    again = await nodes.take("a", nodes.inherited(nodes.saved[-1]))
+    again.interrupted(GapCause.NODE_TAKEOVER, AUDIO)
+    again.connected("media", AUDIO)
+    nodes.say(again, range(110, 150))
+    again.ended(6, T + 3000)
+    await again.finish()
+    assert tools.manifest(second)["gaps"][0]["from_ms"] == T + 1001
+    assert gaps(again, tools) == [("node_takeover", 1000, 1001), ("node_takeover", 2000, 2200)]
+    assert verify(again.directory) == []
+
+
 async def test_a_member_that_took_over_is_killed_and_resumes(nodes: Nodes, tools: Any) -> None:
     T = tools.T
     first = await nodes.take("a")

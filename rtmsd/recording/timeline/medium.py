@@ -64,13 +64,11 @@ class Medium:
 
     def had_elsewhere(self, from_ms: int, to_ms: int, cause: str) -> None:
         """Somebody else had the stream from the one time to the other, and has it no more: what was missing before is a
-        gap of its own. What was refused here stays refused.
+        gap of its own, however short, as theirs may go on from there. What was refused here stays refused.
         """
         if self.cause != GapCause.REFUSED:
-            is_short = 0 < from_ms - self._tail_ms <= CONTIGUOUS_MS  # too little to be a gap, so it must not be a hole
-            if is_short and self.connection is not None:
-                self.connection.closed_ms = from_ms
-            self._gaps.add(Gap(self.name, None, self._tail_ms, from_ms, self.cause))
+            if self._tail_ms < from_ms:
+                self._gaps.missing(Gap(self.name, None, self._tail_ms, from_ms, self.cause))
             self.down(to_ms, cause)
             self._was_elsewhere = True
 

@@ -138,7 +138,9 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=1, help="of the second daemon")
     parser.add_argument("--pairs", type=int, default=10)
     parser.add_argument("--only", default=",".join(MEASUREMENTS), help="which of them: %(default)s")
-    parser.add_argument("--samples", type=Path, default=Path("pairs.jsonl"), help="kept, and gone on with: %(default)s")
+    parser.add_argument(
+        "--samples", type=Path, default=Path("benchmark/pairs.jsonl"), help="kept, and gone on with: %(default)s"
+    )
     options = parser.parse_args()
     first = Program() if options.checkout is None else Program.of(options.checkout)
     samples: list[tuple[str, Sample, Sample]] = []
@@ -148,6 +150,7 @@ def main() -> int:
         for name in options.only.split(","):
             one, two = _measure_pair(name, (first, Program(workers=options.workers)), len(samples) + number)
             samples.append((name, one, two))
+            options.samples.parent.mkdir(parents=True, exist_ok=True)
             with options.samples.open("a") as file:
                 file.write(json.dumps(samples[-1]) + "\n")
             print(f"{time.strftime('%H:%M:%S')} {name}", file=sys.stderr, flush=True)

@@ -1,5 +1,6 @@
 """A story of several streams, and of incidents that hit some of them."""
 
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from functools import partial
@@ -49,7 +50,7 @@ class Performance:
         return sum(number for (receiver, owner), number in self.copies.items() if receiver != owner)
 
 
-class StreamsStory(Teller):
+class StreamsStory(Teller, ABC):
     """Plays acts, which a subclass has.
 
     Args:
@@ -68,15 +69,17 @@ class StreamsStory(Teller):
         self._course = performance
         self._cause = cause
 
+    @abstractmethod
     def _acts(self) -> Sequence[Callable[[], Awaitable[None]]]:
-        raise NotImplementedError
+        """Return them in their order."""
 
+    @abstractmethod
     async def _end(self) -> None:
-        raise NotImplementedError
+        """End all sessions, and the processes."""
 
+    @abstractmethod
     async def _owners(self, streams: Collection[str]) -> dict[str, str]:
         """Return who has each of these streams, once all have an owner."""
-        raise NotImplementedError
 
     async def play(self) -> None:
         """Play all acts in turn, then end all sessions, also after a failure."""

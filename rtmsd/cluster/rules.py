@@ -1,4 +1,4 @@
-"""The rules by which members choose an owner: ranking, placement, and who may take a stream. Pure."""
+"""The rules by which members choose an owner: ranking and placement. Pure."""
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -6,7 +6,7 @@ from random import Random
 from typing import Final, Protocol
 
 from rtmsd.cluster.engine import Placed
-from rtmsd.cluster.records import VERSION, Log, Part, PartState
+from rtmsd.cluster.records import Log, Part, PartState
 
 AWAITS: Final = "awaits"
 """The key of a part record that is deleted under which it names members that still have to delete theirs."""
@@ -59,11 +59,6 @@ def why_no_room(member: Candidate, given: int = 0) -> str | None:
         return "it is draining"
     streams = member.streams + given
     return None if streams < member.capacity else f"it has {streams} of {member.capacity} streams"
-
-
-def may_take(me: Candidate, record_version: int) -> bool:
-    """Whether this member may claim a stream whose record has this version."""
-    return has_room(me) and record_version <= VERSION
 
 
 def place(members: Sequence[Candidate], random: Random, given: Mapping[str, int] = _NONE_GIVEN) -> str | None:

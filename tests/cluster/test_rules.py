@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rtmsd.cluster.engine import Placed
-from rtmsd.cluster.records import VERSION, Beat, Log, MemberState, Part, PartState
-from rtmsd.cluster.rules import AWAITS, awaited, has_room, least_loaded, may_take, place, rank, without_repeats
+from rtmsd.cluster.records import Beat, Log, MemberState, Part, PartState
+from rtmsd.cluster.rules import AWAITS, awaited, has_room, least_loaded, place, rank, without_repeats
 from tests.cluster.strategies import IDS, NODES, PARTS, VALUES
 
 
@@ -110,15 +110,8 @@ def test_what_was_just_given_counts() -> None:
 @pytest.mark.parametrize("state", [MemberState.STARTING, MemberState.DRAINING])
 def test_who_starts_or_drains_takes_nothing(state: MemberState) -> None:
     assert not has_room(member("a", state=state))
-    assert not may_take(member("a", state=state), VERSION)
     assert place([member("a", state=state)], Random(1)) is None
     assert least_loaded([member("a", state=state)], "a") is None
-
-
-def test_a_newer_record_is_left_to_newer_members() -> None:
-    assert may_take(member("a"), VERSION)
-    assert not may_take(member("a"), VERSION + 1)
-    assert not may_take(member("a", streams=10), VERSION)
 
 
 # Logs

@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from rtmsd.cluster.engine import Lost
 from rtmsd.cluster.engines.memory_tables import Tables
 from rtmsd.cluster.records import Held, MemberState, Own, Why
-from rtmsd.cluster.rules import has_room, may_take, place, rank
+from rtmsd.cluster.rules import has_room, place, rank
 from rtmsd.state.rows import Known
 
 STREAMS: Final = ("s1", "s2", "s3", "s4")
@@ -130,7 +130,7 @@ class OwnershipMachine(RuleBasedStateMachine):
         dead = self.members[accused].incarnation
         for held in self.tables.orphans({each.incarnation for each in self.living} - {dead}):
             assert held.own is not None
-            if may_take(member, held.own.version):
+            if has_room(member) and not held.own.is_newer:
                 self.claim(member, held.own.rtms_stream_id, held, Why.DIED, outcome)
 
     @rule()

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -220,11 +220,11 @@ async def open_bench(
     events: list[dict[str, Any]] = []
     let_go: list[tuple[str, str]] = []
     with structlog.testing.capture_logs() as logs, trio.fail_after(LONGEST_S):
-        async with trio.open_nursery() as nursery:
+        opened = await LocalJournal.open(settings.state.file, run_sync=at_once, clock_ms=zoom_ms)
+        async with aclosing(opened) as journal, trio.open_nursery() as nursery:
             zoom = FakeZoom(nursery)
             monkeypatch.setattr(trio, "open_tcp_stream", zoom.open_tcp_stream)
             monkeypatch.setattr("rtmsd.transport.websocket.socket_set", lambda: None)  # as where there is no epoll
-            journal = await LocalJournal.open(settings.state.file, run_sync=at_once, clock_ms=zoom_ms)
             writer = Writer(settings.recording, run_sync=at_once, disk=disk or HastyDisk())
             writers = Writers([writer])
             restarter = NoRestarter()
@@ -257,7 +257,6 @@ async def open_bench(
             streams.cancel()
             await supervisor.suspend_files()
             nursery.cancel_scope.cancel()
-        await journal.aclose()
     assert not zoom.violations
 
 

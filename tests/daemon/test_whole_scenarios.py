@@ -9,7 +9,7 @@ import pytest
 import trio
 
 from rtmsd.config import StreamsConfig
-from rtmsd.simulator import SimSession, built_in
+from rtmsd.simulator import Fate, SimSession, built_in
 from tests.daemon.whole import (
     HURRIED,
     LIMIT_S,
@@ -45,11 +45,18 @@ def assert_exact(session: SimSession, manifest: dict[str, Any], directory: Path,
     assert (manifest["state"], manifest["stop_reason"]) == ("ended", session.stop_reason)
     assert_well_behaved(session.record)
     assert_all_of_it_once(session.record, directory, jitter_ms=jitter_ms)
-    # At 60 times the speed, a packet that the simulator stamps 0.4 ms late leaves 24 ms that none covers.
-    gaps = [
-        gap for gap in manifest["gaps"] if gap["media"] == "audio" and gap["to_ms"] - gap["from_ms"] > 2 * PACKET_MS
-    ]
+    # A simulator that a busy machine keeps waiting stamps packets late: what none of them covers is a gap, rightly.
+    gaps = [gap for gap in manifest["gaps"] if gap["media"] == "audio" and covered_ms(session, gap) > 2 * PACKET_MS]
     assert not gaps
+
+
+def covered_ms(session: SimSession, gap: dict[str, Any]) -> int:
+    """Return how much of a gap packets of one participant cover, at most."""
+    spans = [log.intervals(*Fate) for log in session.record.audio.values()]
+    return max(
+        (sum(max(0, min(to, gap["to_ms"]) - max(since, gap["from_ms"])) for since, to in each) for each in spans),
+        default=0,
+    )
 
 
 async def test_half_open_connections_are_noticed_by_the_watchdog(tmp_path: Path) -> None:

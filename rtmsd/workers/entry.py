@@ -9,7 +9,7 @@ from rtmsd import __version__
 from rtmsd.daemon.root import EXIT_FAILED, prepare, run_prepared
 from rtmsd.terminal import complain
 from rtmsd.workers.messages import MAX_LINE_BYTES, Begin, Unreadable, decode
-from rtmsd.workers.sharing import SharingWorker
+from rtmsd.workers.worker import Worker
 
 log = structlog.get_logger()
 
@@ -31,11 +31,20 @@ def begin(channel: int) -> int:
         return EXIT_FAILED
     structlog.contextvars.bind_contextvars(worker=given.node)
     prepare(given.config)
-    assert given.disk is not None
     if given.version != __version__:
         log.error("rtmsd was upgraded while it was running; restart it", parent=given.version, this=__version__)
         return EXIT_FAILED
-    return run_prepared(SharingWorker(given, given.disk, end))
+    return run_prepared(_worker(given, end))
+
+
+def _worker(given: Begin, end: socket.socket) -> Worker:
+    if given.disk is None:
+        from rtmsd.workers.member import MemberWorker  # noqa: PLC0415 - NATS, where there is a cluster
+
+        return MemberWorker(given, end)
+    from rtmsd.workers.sharing import SharingWorker  # noqa: PLC0415 - one kind is enough
+
+    return SharingWorker(given, given.disk, end)
 
 
 def _first_message(end: socket.socket) -> Begin:

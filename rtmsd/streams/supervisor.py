@@ -181,7 +181,7 @@ class Supervisor:
         or in the journal. Returns when that is done, or at once where its end is decided.
         """
         if (managed := self._streams.get(rtms_stream_id)) is not None:
-            managed.let_go(why, self._finalizer.takeover_cause)
+            managed.let_go(why)
             if managed.letting_go is not None:
                 await managed.is_gone.wait()
 

@@ -24,6 +24,7 @@ log = structlog.get_logger(__name__)
 
 BUDGET_S: Final = 2.2  # of the 2.5 s after which the webhook's endpoint answers by itself
 ASK_S: Final = 0.8
+CLAIM_S: Final = 0.8  # of the budget, for a claim of this member: others are not asked meanwhile whether they take it
 LOOK_AGAIN_S: Final = 0.05
 DELIVER_AGAIN_S: Final = 1.0
 REFUSED_FOR_S: Final = 3600.0  # after which a kept command is given up that its owner does not take, as it may never
@@ -125,7 +126,7 @@ class Router:
             owner = self._members.owner(held.own)
             try:
                 if owner is None or owner.incarnation == gone or self._members.is_me(held.own):
-                    return await self._nobodys(command, held, gone)
+                    return await self._nobodys(command, held, gone, deadline_s - CLAIM_S)
                 verdict = await self._ask_owner(owner, command, held)
             except Elsewhere:
                 await trio.sleep(LOOK_AGAIN_S)
@@ -146,8 +147,11 @@ class Router:
             return None if is_dead or not held.is_unfinished else await self._later(command)
         return None if verdict is Verdict.REFUSED and not held.is_unfinished else verdict
 
-    async def _nobodys(self, command: StreamCommand, held: Held, gone: str | None) -> Verdict:
+    async def _nobodys(self, command: StreamCommand, held: Held, gone: str | None, until_s: float) -> Verdict:
         """Have a member act on a command to a stream that none who lives owns.
+
+        Args:
+            until_s: after which no other member is asked: several may be frozen.
 
         Raises:
             Elsewhere: one does by now.
@@ -156,11 +160,13 @@ class Router:
             if node == self._members.me.node:
                 with self._members.expect() if isinstance(command, StartStream) else nullcontext():
                     verdict = await self._ownership.accept(command, gone=gone)
-            else:
+            elif (left_s := until_s - trio.current_time()) > 0:
                 try:
-                    verdict = await self._ask(node, HOOK, command)
+                    verdict = await self._ask(node, HOOK, command, timeout_s=min(ASK_S, left_s))
                 except (Nobody, Away, Refused):
                     continue
+            else:
+                continue
             if verdict is not Verdict.REFUSED:
                 return verdict
         if isinstance(command, StartStream):
@@ -180,7 +186,7 @@ class Router:
             del left[node]
         return order if me.node in order else [*order, me.node]
 
-    async def _ask(self, node: str, what: str, command: StreamCommand) -> Verdict:
+    async def _ask(self, node: str, what: str, command: StreamCommand, *, timeout_s: float = ASK_S) -> Verdict:
         """Forward a command, once.
 
         Raises:
@@ -191,7 +197,7 @@ class Router:
             self._members.give(node)
         result = "failed"
         try:
-            answer = await self._bus.ask(node, what, encode_command(command), timeout_s=ASK_S)
+            answer = await self._bus.ask(node, what, encode_command(command), timeout_s=timeout_s)
             verdict = decode_verdict(answer)
             result = "moved" if verdict is None else "answered"
         except Nobody:

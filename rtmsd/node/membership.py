@@ -15,6 +15,7 @@ from rtmsd.cluster.handover.handover import Handover
 from rtmsd.cluster.handover.taker import Taker
 from rtmsd.cluster.keeping.appender import Appender
 from rtmsd.cluster.keeping.journal import ClusterJournal
+from rtmsd.cluster.keeping.lines import Lines
 from rtmsd.cluster.keeping.renewal import Renewal
 from rtmsd.cluster.keeping.resuming import resume_kept
 from rtmsd.cluster.keeping.spool import Spool
@@ -42,14 +43,12 @@ from rtmsd.node.engine import MemberEngine, OpenEngine
 from rtmsd.node.metrics import Times
 from rtmsd.protocol.causes import GapCause
 from rtmsd.recording.disk.retrying import own_threads
-from rtmsd.recording.manifest.lines import json_line
 from rtmsd.recording.manifest.part import PartTenure
 from rtmsd.recording.recorder import Recorder
 from rtmsd.recording.writers import Writers
 from rtmsd.state.journal import Journal
 from rtmsd.state.rows import StreamRow
 from rtmsd.streams.drivers.tenure import Permission
-from rtmsd.streams.finalizer import contained
 from rtmsd.streams.restart import Restarter
 from rtmsd.streams.resuming import longest_out_first
 from rtmsd.streams.running import local_ms
@@ -120,6 +119,7 @@ class Membership:
             on_fenced=self._lost,
             observe_s=self.times.append.observe,
         )
+        self._lines = Lines(self.appender, settings.log)
         self._parts = PartTeller(engine)
         self.journal = ClusterJournal(
             journal,
@@ -359,26 +359,12 @@ class Membership:
 
     def _on_event(self, event: dict[str, Any]) -> None:
         self._publish(event)
-        rtms_stream_id = event["rtms_stream_id"]
-        if "events" in self.settings.log and self.ownership.token(rtms_stream_id) is not None:
-            with contained("line not copied to the engine", rtms_stream_id=rtms_stream_id):
-                line = {key: value for key, value in event.items() if key != "rtms_stream_id"}
-                self._write(rtms_stream_id, "events", json_line(line))
+        if self.ownership.token(event["rtms_stream_id"]) is not None:
+            self._lines.copy(event)
 
     def _on_recorder(self, recorder: Recorder) -> None:
         self._parts.follow(recorder)
-        if "transcript" in self.settings.log:
-            rtms_stream_id = recorder.info.rtms_stream_id
-
-            def copy(media: str, line: bytes) -> None:
-                if media == "transcript":
-                    with contained("line not copied to the engine", rtms_stream_id=rtms_stream_id):
-                        self._write(rtms_stream_id, media, line)
-
-            recorder.media.context.copy_line = copy
-
-    def _write(self, rtms_stream_id: str, stem: str, line: bytes) -> None:
-        self.appender.write(rtms_stream_id, stem, line.decode().rstrip("\n"))
+        self._lines.follow(recorder)
 
 
 async def _contain(work: Callable[[], Awaitable[None]]) -> None:

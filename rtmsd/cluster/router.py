@@ -17,8 +17,8 @@ from rtmsd.cluster.records import Held
 from rtmsd.cluster.rules import has_room
 from rtmsd.commands import StartStream, StreamCommand, Verdict
 from rtmsd.errors import RtmsdError
-from rtmsd.http.throttle import Throttle
 from rtmsd.streams.finalizer import contained
+from rtmsd.system.throttle import Throttle
 
 log = structlog.get_logger(__name__)
 

@@ -13,7 +13,6 @@ from rtmsd.cluster.engine import Bus
 from rtmsd.cluster.ownership import Ownership
 from rtmsd.daemon.health import Trouble
 from rtmsd.errors import RtmsdError
-from rtmsd.http.throttle import Throttle
 from rtmsd.node.draining import Draining
 from rtmsd.node.listing import lines_of
 from rtmsd.node.questions import (
@@ -38,6 +37,7 @@ from rtmsd.node.questions import (
     encode_refusal,
     fitting,
 )
+from rtmsd.system.throttle import Throttle
 
 log = structlog.get_logger(__name__)
 

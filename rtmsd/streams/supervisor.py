@@ -14,7 +14,6 @@ from rtmsd.config import secrets_of
 from rtmsd.config.media import MediaConfig
 from rtmsd.config.model import Config
 from rtmsd.errors import StorageError
-from rtmsd.http.throttle import Throttle
 from rtmsd.protocol.causes import GapCause, RecordingState
 from rtmsd.protocol.enums import StopReason
 from rtmsd.recording.library.librarian import Librarian
@@ -41,6 +40,7 @@ from rtmsd.streams.restart import Restarter
 from rtmsd.streams.resuming import longest_out_first
 from rtmsd.streams.running import Runner, local_ms
 from rtmsd.streams.summary import Tally, reason_label
+from rtmsd.system.throttle import Throttle
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,8 +13,8 @@ from rtmsd.cluster.ownership import Ownership
 from rtmsd.cluster.records import Held, Why
 from rtmsd.cluster.rules import why_no_room
 from rtmsd.errors import RtmsdError
-from rtmsd.http.throttle import Throttle
 from rtmsd.streams.beginning import start_of
+from rtmsd.system.throttle import Throttle
 
 log = structlog.get_logger(__name__)
 

@@ -18,7 +18,7 @@ from rtmsd.cluster.rules import has_room
 from rtmsd.commands import StartStream, StreamCommand, Verdict
 from rtmsd.errors import RtmsdError
 from rtmsd.streams.finalizer import contained
-from rtmsd.system.throttle import Throttle
+from rtmsd.system.garbage import Garbage
 
 log = structlog.get_logger(__name__)
 
@@ -60,7 +60,6 @@ class Router:
 
     Attributes:
         forwarded: counts, by `RESULTS`.
-        garbage: what other members sent and is no command, counted.
     """
 
     def __init__(
@@ -73,19 +72,20 @@ class Router:
         choose: Callable[[Sequence[Member]], str | None],
         keep: Callable[[StreamCommand], Awaitable[Verdict]],
         deliver_as: str,
+        garbage: Garbage,
         on_delivered: Callable[[StreamCommand], Awaitable[None]] = _no_more,
         can_begin_alone: bool = False,
         is_dead: Callable[[Member], Awaitable[bool]] = _as_it_seems,
     ) -> None:
         self.forwarded = Counter(dict.fromkeys(RESULTS, 0))
-        self.garbage = 0
         self._members, self._bus, self._ownership, self._lives = members, bus, ownership, lives
         self._choose, self._keep, self._deliver_as = choose, keep, deliver_as
         self._on_delivered = on_delivered
         self._can_begin_alone, self._is_dead = can_begin_alone, is_dead
         self._kept: dict[str, list[tuple[str, StreamCommand]]] = {}  # by stream, in order
         self._nursery: trio.Nursery
-        self._garbage_logged = Throttle(10.0)
+        self._read_command = garbage.reader("command", decode_command)
+        self._read_verdict = garbage.reader("verdict", decode_verdict)
         bus.serve(HOOK, self._serve_hook)
         bus.serve(STORED, self._serve_stored)
 
@@ -198,7 +198,7 @@ class Router:
         result = "failed"
         try:
             answer = await self._bus.ask(node, what, encode_command(command), timeout_s=timeout_s)
-            verdict = decode_verdict(answer)
+            verdict = self._read_verdict(answer)
             result = "moved" if verdict is None else "answered"
         except Nobody:
             result = "nobody"
@@ -322,7 +322,7 @@ class Router:
     # From other members
 
     async def _serve_hook(self, data: bytes) -> bytes:
-        command = self._decode(data)
+        command = self._read_command(data)
         try:
             with _logged(command):
                 return encode_verdict(await self._ownership.accept(command))
@@ -332,22 +332,13 @@ class Router:
             raise EngineError(str(error)) from error
 
     async def _serve_stored(self, data: bytes) -> bytes:
-        command = self._decode(data)
+        command = self._read_command(data)
         try:
             with _logged(command):
                 await self._carry_out(command)
         except (Elsewhere, Lost):
             return encode_verdict(None)
         return encode_verdict(Verdict.NEW)
-
-    def _decode(self, data: bytes) -> StreamCommand:
-        try:
-            return decode_command(data)
-        except BadHook as bad:
-            self.garbage += 1
-            if (more := self._garbage_logged.admit()) is not None:
-                log.warning("another member sent something that is not a command", why=str(bad), more_since_last=more)
-            raise
 
 
 def _logged(command: StreamCommand) -> AbstractContextManager[None]:

@@ -53,6 +53,7 @@ from rtmsd.streams.restart import Restarter
 from rtmsd.streams.resuming import longest_out_first
 from rtmsd.streams.running import local_ms
 from rtmsd.streams.supervisor import Supervisor
+from rtmsd.system.garbage import Garbage
 
 log = structlog.get_logger(__name__)
 
@@ -79,6 +80,7 @@ class Membership:
         gatherer: joins the parts of streams that ended here. revocations: deletes what was revoked.
         state: as others hear it.
         times: how long takeovers and appends took.
+        garbage: what others sent that cannot be read.
         fenced: how often a stream turned out to be another member's.
     """
 
@@ -105,7 +107,7 @@ class Membership:
         self._nursery: trio.Nursery
         self._leaving = trio.Event()
         self._losing: set[str] = set()  # streams that are another's, perhaps
-        self.writers = writers
+        self.writers, self.garbage = writers, Garbage()
         self.engine = engine = MemberEngine(open_engine)
         liveness = Liveness(node, self.incarnation, beat_s=settings.beat_s, dead_after_beats=settings.dead_after_beats)
         me = Member(node=node, incarnation=self.incarnation, capacity=settings.capacity_streams, is_ready=False)
@@ -171,6 +173,7 @@ class Membership:
             choose=lambda members: place(members, random),
             keep=self.journal.keep,
             deliver_as=HOOK,
+            garbage=self.garbage,
             on_delivered=self.journal.handed_on,
             can_begin_alone=True,
         )
@@ -184,7 +187,7 @@ class Membership:
             observe_s=self.times.takeover.observe,
         )
         self.handover = Handover(self.members, engine, self.ownership, supervisor, tell=self._tell_next_owner)
-        copier = Copier(engine, bytes_per_s=settings.gather_bytes_per_s, run_sync=own_threads(2))
+        copier = Copier(engine, bytes_per_s=settings.gather_bytes_per_s, run_sync=own_threads(2), garbage=self.garbage)
         joiner = Joiner(
             engine,
             supervisor,
@@ -199,8 +202,8 @@ class Membership:
         self.revocations = Revocations(
             engine, supervisor, writers, self._parts, node=node, forget=[self.appender.forget, self.gatherer.forget]
         )
-        PartServer(supervisor, writers, self._parts).serve(engine)
-        self.taker = Taker(self.members, engine, self.ownership, supervisor, apps=self._apps)
+        PartServer(supervisor, writers, self._parts, garbage=self.garbage).serve(engine)
+        self.taker = Taker(self.members, engine, self.ownership, supervisor, apps=self._apps, garbage=self.garbage)
 
     # Life
 

@@ -457,7 +457,7 @@ class TestBetweenMembers:
         for what in (HOOK, STORED):
             with pytest.raises(EngineError, match="the command cannot be read"):
                 await bus.ask("2", what, b"{", timeout_s=1)  # type: ignore[attr-defined]
-        assert crew.mates["2"].router.garbage == 2
+        assert crew.mates["2"].garbage.counts["command"] == 2
 
     async def test_log_lines_of_a_forwarded_command_name_its_stream(
         self, crew: Crew, monkeypatch: pytest.MonkeyPatch

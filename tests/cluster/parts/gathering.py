@@ -29,6 +29,7 @@ from rtmsd.recording.manifest.header import StreamInfo
 from rtmsd.recording.manifest.part import PartTenure
 from rtmsd.recording.opening import open_recorder
 from rtmsd.recording.parts import Inherited, summarize
+from rtmsd.system.garbage import Garbage
 from tests.cluster.parts.manifests import T
 from tests.streams.harness import Bench, at_once, open_bench
 from tests.streams.zoom import zoom_ms
@@ -110,6 +111,7 @@ class Node:
     teller: PartTeller
     server: PartServer
     gatherer: Gatherer
+    garbage: Garbage
     tasks: trio.Nursery
 
     @property
@@ -148,10 +150,11 @@ class Cluster:
                 open_bench(self.root / name, self.monkeypatch, on_recorder=teller.follow) as bench,
                 trio.open_nursery() as tasks,
             ):
-                server = PartServer(bench.supervisor, bench.writers, teller)
+                garbage = Garbage()
+                server = PartServer(bench.supervisor, bench.writers, teller, garbage=garbage)
                 if serves:
                     server.serve(member)
-                copier = Copier(engine, bytes_per_s=self.bytes_per_s, run_sync=at_once)
+                copier = Copier(engine, bytes_per_s=self.bytes_per_s, run_sync=at_once, garbage=garbage)
                 joiner = Joiner(
                     engine,
                     bench.supervisor,
@@ -164,7 +167,7 @@ class Cluster:
                 )
                 gatherer = Gatherer(joiner, bench.supervisor.librarian, self._clock_ms)
                 teller.on_ended = gatherer.ended
-                yield Node(name, bench, member, teller, server, gatherer, tasks)
+                yield Node(name, bench, member, teller, server, gatherer, garbage, tasks)
                 tasks.cancel_scope.cancel()
             outer.cancel_scope.cancel()
 

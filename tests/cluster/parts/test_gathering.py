@@ -272,3 +272,18 @@ async def test_members_that_know_nothing_of_parts_are_no_hindrance(autojump_cloc
         with pytest.raises(EngineError):
             await b.member.ask(c.name, PART, b"", timeout_s=1)
         assert joined_from((await b.gathered()).directory) == ["a", "b"]
+
+
+async def test_an_answer_that_is_none_is_counted_and_keeps_the_parts_apart(
+    autojump_clock: MockClock, cluster: Cluster
+) -> None:
+    async def nonsense(_data: bytes) -> bytes:
+        await trio.lowlevel.checkpoint()
+        return b'{"readiness": "perhaps"}'
+
+    await two(cluster)
+    async with cluster.live("a", serves=False) as a, cluster.live("b") as b:
+        a.member.serve(PART, nonsense)
+        with pytest.raises(GatherError, match="node a: a message about a part cannot be read"):
+            await b.gathered()
+        assert b.garbage.counts["part_files"] == 1

@@ -194,8 +194,8 @@ class Membership:
             writers,
             self._parts,
             copier,
+            members=self.members,
             node=node,
-            living=self.members.living,
             clock_ms=local_ms,
         )
         self.gatherer = Gatherer(joiner, supervisor.librarian, local_ms)
@@ -237,7 +237,7 @@ class Membership:
             self._nursery.start_soon(keep, self.revocations.run)
             if self.settings.gather == "at_end":
                 self._parts.on_ended = self.gatherer.ended
-                self._nursery.start_soon(keep, self.gatherer.run)
+                self._nursery.start_soon(keep, self._gather)
             task_status.started()
             await trio.sleep_forever()
 
@@ -248,6 +248,10 @@ class Membership:
             await self._leaving.wait()
             nursery.cancel_scope.cancel()
         await trio.sleep_forever()  # this process stops
+
+    async def _gather(self) -> None:
+        await self.heart.has_listened.wait()  # who was not heard by then is away
+        await self.gatherer.run()
 
     def leave(self) -> None:
         """Take over nothing more, and be given nothing more, as this process stops."""

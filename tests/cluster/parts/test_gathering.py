@@ -287,3 +287,33 @@ async def test_an_answer_that_is_none_is_counted_and_keeps_the_parts_apart(
         with pytest.raises(GatherError, match="node a: a message about a part cannot be read"):
             await b.gathered()
         assert b.garbage.counts["part_files"] == 1
+
+
+async def test_who_is_frozen_holds_up_nobody_once_it_is_taken_for_dead(
+    autojump_clock: MockClock, cluster: Cluster
+) -> None:
+    await two(cluster)
+    async with cluster.live("a"), cluster.live("c"), cluster.live("b") as b:
+        cluster.engine.fail(Fault.FROZEN, "c")
+        began_s = trio.current_time()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(b.gathered)
+            await trio.sleep(4)
+            assert joined_from(b.directory) == []  # it may have a part that nobody knows of
+            cluster.tell(silent=["c"])
+        assert trio.current_time() - began_s < 5
+        assert joined_from(b.directory) == ["a", "b"]
+        cluster.engine.recover("c")
+
+
+async def test_who_is_not_heard_is_away_and_not_asked(autojump_clock: MockClock, cluster: Cluster) -> None:
+    await two(cluster)
+    async with cluster.live("a"), cluster.live("b") as b:
+        cluster.engine.fail(Fault.FROZEN, "a")
+        cluster.tell(silent=["a"])
+        with trio.fail_after(1), pytest.raises(GatherError, match="node a: it is away"):
+            await b.gathered()
+        cluster.engine.recover("a")
+        cluster.tell()
+        await b.gathered()
+        assert joined_from(b.directory) == ["a", "b"]

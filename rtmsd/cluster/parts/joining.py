@@ -2,7 +2,7 @@
 
 import contextlib
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final, Protocol
@@ -124,6 +124,13 @@ class Joiner:
             staging = staging_of(root / "date" / safe_name(rtms_stream_id))
             await self._writers[root].run_sync(partial(shutil.rmtree, staging, ignore_errors=True))
         return joined
+
+    async def remove_copies(self, but: Iterable[str]) -> None:
+        """Remove what an earlier life has copied and not removed, but for these streams, to be continued."""
+        kept = frozenset(map(safe_name, but))
+        for root in self._writers.directories:
+            staging = staging_of(root / "date" / "stream").parent
+            await self._writers[root].run_sync(partial(_remove_copies, staging, kept))
 
     async def _gather(self, rtms_stream_id: str) -> Gathered | None:
         own = await self._find(rtms_stream_id)
@@ -249,6 +256,13 @@ def _look(root: Path, rtms_stream_id: str) -> _Own | None:
     if manifest is None or manifest.state not in FINAL_STATES or manifest.state == RecordingState.REVOKED:
         return None
     return _Own(rtms_stream_id, directory, manifest) if is_incomplete(manifest) else None
+
+
+def _remove_copies(staging: Path, kept: Collection[str]) -> None:
+    with contextlib.suppress(OSError):  # then at a later start
+        for copies in staging.iterdir():
+            if copies.name not in kept:
+                shutil.rmtree(copies, ignore_errors=True)
 
 
 def _erase(building: Path) -> None:

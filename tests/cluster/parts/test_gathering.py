@@ -129,6 +129,43 @@ async def test_what_was_copied_for_a_stream_that_went_on_elsewhere_is_removed(
         assert not copy.parent.exists()
 
 
+async def test_a_start_removes_copies_that_no_gathering_will_continue(
+    autojump_clock: MockClock, cluster: Cluster
+) -> None:
+    """An earlier life was killed after it had joined the parts, or while it copied them."""
+    await two(cluster)
+    async with cluster.live("b") as b:
+        mine = staging_of(b.directory)
+        others = mine.with_name("another%2Fstream")
+        for copies in (mine, others):
+            (copies / "a").mkdir(parents=True)
+        await b.gatherer._scan()
+        assert not others.exists()
+        assert (mine / "a").is_dir()
+        with pytest.raises(GatherError, match="node a: it is away"):
+            await b.gathered()
+        assert (mine / "a").is_dir()
+        async with cluster.live("a"):
+            await b.gathered()
+        assert not mine.exists()
+        mine.mkdir()
+        await b.gatherer._scan()  # the manifest says that it was joined
+        assert b.gatherer.ungathered == []
+        assert not mine.exists()
+
+
+async def test_a_start_keeps_copies_while_it_does_not_know_all_recordings(
+    autojump_clock: MockClock, cluster: Cluster
+) -> None:
+    await two(cluster)
+    async with cluster.live("b") as b:
+        copies = staging_of(b.directory).with_name("another%2Fstream")
+        copies.mkdir(parents=True)
+        b.bench.supervisor.librarian.unread[Path("elsewhere")] = "no answer"
+        await b.gatherer._scan()
+        assert copies.is_dir()
+
+
 async def test_without_the_engine_nothing_is_done(autojump_clock: MockClock, cluster: Cluster) -> None:
     await two(cluster)
     async with cluster.live("a"), cluster.live("b") as b:

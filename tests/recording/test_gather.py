@@ -285,6 +285,29 @@ async def test_opus_is_joined_packet_by_packet(cluster: Cluster) -> None:
     assert found["files"][0]["duration_ms"] == 4000
 
 
+@pytest.mark.parametrize("codec", [PayloadType.L16, PayloadType.OPUS])
+async def test_a_single_packet_that_was_lost_is_taken_from_another_part(cluster: Cluster, codec: PayloadType) -> None:
+    cluster.codec = codec
+    first = await cluster.take("a")
+    cluster.say(first, range(50))
+    await first.flusher.flush()  # and it is killed, before it has written what comes next
+    second = await cluster.take("b")
+    cluster.heard(second, 55)
+    cluster.say(second, range(50, 60))
+    await second.suspend()
+    again = await cluster.take("a")
+    cluster.heard(again, 60)
+    cluster.say(again, range(51, 100))
+    await cluster.end(again, 100)
+    found = cluster.gather("a", "b")
+    assert cluster.gaps(found) == []
+    (path,) = (cluster.directory("joined") / "audio").iterdir()
+    places = [path.read_bytes().find(cluster.packet(number)) for number in range(100)]
+    assert -1 not in places
+    assert places == sorted(places)
+    assert found["files"][0]["duration_ms"] == 2000
+
+
 async def test_a_part_that_is_not_at_hand_is_elsewhere(cluster: Cluster, tools: Any) -> None:
     for node, numbers in (("a", range(100)), ("b", range(100, 200))):
         recorder = await cluster.take(node)

@@ -123,7 +123,7 @@ class Worker(ABC):
         others = [str(number) for number in range(1, given.workers + 1) if str(number) != given.node]
         peers = FleetPeers({node: worker_socket(sockets, node) for node in others})
         async with trio.open_nursery() as nursery:
-            fleet = Fleet(given.node, peers, backend, self, nursery)
+            fleet = Fleet(given.node, peers, backend, self, nursery, is_disk_shared=given.disk is not None)
             with open_socket(worker_socket(sockets, given.node)) as listener:
                 answer = partial(self._bus.run, listener, lambda _stream: fleet.local.respond, server=SERVER)
                 await nursery.start(answer)

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import structlog
@@ -11,8 +12,10 @@ from rtmsd.commands import Intake
 from rtmsd.config import Config, of_worker
 from rtmsd.daemon.backend import Backend
 from rtmsd.daemon.holdings import Holdings
+from rtmsd.errors import StorageError
 from rtmsd.node.daemon import Node
 from rtmsd.recording.writers import Writers
+from rtmsd.state.deliveries import number_from
 from rtmsd.state.journal import Journal
 from rtmsd.streams.restart import Restarter
 from rtmsd.streams.supervisor import Supervisor
@@ -33,7 +36,14 @@ class MemberWorker(Worker):
         config = self.derive(self._given.config)
         async with Holdings.open(config) as self._holdings, Node.open(config) as node:
             self._node = node
+            await self._number_deliveries()
             yield self._holdings
+
+    async def _number_deliveries(self) -> None:
+        try:
+            await self._holdings.journal.transact(partial(number_from, worker=int(self._given.node)))
+        except StorageError as error:  # reported by health, too
+            log.error("deliveries cannot be numbered apart", error=str(error))  # noqa: TRY400 foreseen
 
     def derive(self, config: Config) -> Config:
         return of_worker(config, int(self._given.node), self._given.workers)

@@ -124,7 +124,7 @@ class Worker(ABC):
         peers = FleetPeers({node: worker_socket(sockets, node) for node in others})
         with open_socket(worker_socket(sockets, given.node)) as listener:  # closed when nobody accepts on it any more
             async with trio.open_nursery() as nursery:
-                fleet = Fleet(given.node, peers, backend, self, nursery)
+                fleet = Fleet(given.node, peers, backend, self, nursery, is_disk_shared=given.disk is not None)
                 answer = partial(self._bus.run, listener, lambda _stream: fleet.local.respond, server=SERVER)
                 await nursery.start(answer)
                 intake = await self.join(backend, nursery)

@@ -137,7 +137,7 @@ async def open_cluster(place: Path, servers: int = 1, **settings: Any) -> AsyncI
                 async with open_simulator(SimulatorSettings(webhook_url=urls, **settings)) as zoom:
                     yield ClusterStage(place, zoom, members, nats)
             finally:
-                with trio.CancelScope(shield=True), trio.move_on_after(5):
+                with trio.CancelScope(shield=True), trio.move_on_after(LIMIT_S):
                     for member in members.values():
                         member.kill()
                         if member.spawned_s:

@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
+import structlog
 import trio
 
 from rtmsd.cluster.engines.nats.engine import NatsEngine
@@ -24,6 +25,8 @@ from rtmsd.state.rows import StreamRow
 from rtmsd.streams.restart import Restarter
 from rtmsd.streams.supervisor import Supervisor
 from rtmsd.system.worker_thread import WorkerThread
+
+log = structlog.get_logger(__name__)
 
 
 class MemberDaemon(Daemon):
@@ -96,6 +99,7 @@ class MemberDaemon(Daemon):
             starting.start_soon(self._give_up, starting.cancel_scope)
             await nursery.start(self._membership.run)
             starting.cancel_scope.cancel()
+        nursery.start_soon(self._yield_name)
         return self._membership.router
 
     async def _give_up(self, starting: trio.CancelScope) -> None:
@@ -103,6 +107,14 @@ class MemberDaemon(Daemon):
         await self._process.wait_stopping()
         if self._engine is None:
             starting.cancel()
+
+    async def _yield_name(self) -> None:
+        """Stop when another process turns out to be this member: none could tell the two apart."""
+        await self._membership.heart.has_elder.wait()
+        why = "another process has this member's name: give each machine a cluster.node of its own, or stop that one"
+        log.error("cannot run", errors=[why], node=self._membership.describe().node)
+        self.is_clean = False
+        self.stop()
 
     def stopping(self, limit_s: float) -> None:
         self._membership.leave()

@@ -59,6 +59,9 @@ member's own beats that come back through the bus can: a peer is dead after thre
 ones came back. The first echo does not count, since it may be of the moment in which the peer beat last. After any
 outage of the bus or of this process, three more: the others may need a while to connect again.
 
+A process that begins with the name of a member that lives stops again: nobody could tell the two apart. Beats of the
+name's last life may still arrive, but in one burst.
+
 **What must hold.**
 
 - A stream has one owner at any time, and one token for each claim, greater than all before.

@@ -62,6 +62,7 @@ def operate(
         draining=draining,
         ungathered=ungathered,
         gather=partial(gather_now, member.gatherer, member.writers),
+        garbage=member.garbage,
     )
     here.serve(member.engine)
     backend.cluster = Control(here, view, member.members, member.store, member.engine)
@@ -77,6 +78,7 @@ def operate(
             handed_over=member.handover.results,
             appended=member.appender.results,
             times=member.times,
+            garbage=member.garbage.counts,
             fenced=lambda: member.fenced,
         )
     )

@@ -28,13 +28,14 @@ log = structlog.get_logger()
 class MemberWorker(Worker):
     """See `Worker`. It looks after its own disk, and settles with all members what concerns streams."""
 
-    _node: Node
+    _node: Node | None = None
     _holdings: Holdings
 
     @asynccontextmanager
     async def open_disk(self) -> AsyncIterator[Holdings]:
         config = self.derive(self._given.config)
-        async with Holdings.open(config) as self._holdings, Node.open(config) as self._node:
+        async with Holdings.open(config) as self._holdings, Node.open(config) as node:
+            self._node = node
             await self._number_deliveries()
             yield self._holdings
 
@@ -55,9 +56,11 @@ class MemberWorker(Worker):
         restarter: Restarter,
         on_event: Callable[[dict[str, Any]], None],
     ) -> Supervisor:
+        assert self._node is not None  # open by now
         return self._node.make_supervisor(config, journal, writers, restarter, on_event)
 
     async def join(self, backend: Backend, nursery: trio.Nursery) -> Intake:
+        assert self._node is not None
         supervisor = backend.supervisor
         nursery.start_soon(
             self._holdings.look_after, supervisor.librarian, supervisor.deliveries, lambda: supervisor.config
@@ -65,10 +68,12 @@ class MemberWorker(Worker):
         return await self._node.join(backend, nursery, self._process.wait_stopping)
 
     def leave(self) -> None:
-        self._node.leave()
+        if self._node is not None:
+            self._node.leave()
 
     async def hand_over(self) -> None:
         """Give streams to other members: to workers here, too, but when all stop they refuse them."""
+        assert self._node is not None
         await self._node.hand_over()
 
     def hear(self, message: Message) -> None:

@@ -23,6 +23,7 @@ from rtmsd.streams.restart import Restarter
 from rtmsd.streams.resuming import longest_out_first
 from rtmsd.streams.running import local_ms
 from rtmsd.streams.supervisor import Supervisor
+from rtmsd.system.garbage import Garbage
 from rtmsd.workers.messages import Begin, Peer
 
 CAPACITY: Final = 2**31  # a worker refuses what one process would: see `Supervisor.refusal`
@@ -92,6 +93,7 @@ class Membership:
             supervisor,
             choose=partial(least_loaded, here=given.node),
             keep=self._keep,
+            garbage=Garbage(),
             deliver_as=STORED,
             is_dead=self._is_dead,
         )

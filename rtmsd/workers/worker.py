@@ -122,9 +122,9 @@ class Worker(ABC):
         given, sockets = self._given, self._given.config.admin.socket
         others = [str(number) for number in range(1, given.workers + 1) if str(number) != given.node]
         peers = FleetPeers({node: worker_socket(sockets, node) for node in others})
-        async with trio.open_nursery() as nursery:
-            fleet = Fleet(given.node, peers, backend, self, nursery, is_disk_shared=given.disk is not None)
-            with open_socket(worker_socket(sockets, given.node)) as listener:
+        with open_socket(worker_socket(sockets, given.node)) as listener:  # closed when nobody accepts on it any more
+            async with trio.open_nursery() as nursery:
+                fleet = Fleet(given.node, peers, backend, self, nursery, is_disk_shared=given.disk is not None)
                 answer = partial(self._bus.run, listener, lambda _stream: fleet.local.respond, server=SERVER)
                 await nursery.start(answer)
                 intake = await self.join(backend, nursery)

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+import pytest
 import trio
 
 from rtmsd.demo.cluster.servers import Servers, prepared
 from rtmsd.recording.gather.gather import gather
 from rtmsd.simulator import SimSession, two_at_once
+from tests.faults.breakage import audio_of
 from tests.faults.process import Daemon, Stage, open_stage, until
 from tests.faults.reckoning import Reckoning, reckon, stop_all, sum_of
 from tests.faults.workers import workers_of
@@ -43,6 +45,18 @@ class Members:
     async def get(self, path: str) -> Any:
         return await trio.to_thread.run_sync(self.daemon.admin.get, path)
 
+    async def until_connected(self, sessions: Sequence[SimSession]) -> None:
+        for session in sessions:
+            await until(lambda: self.owner(session) is not None)  # noqa: B023 waited for here
+            await session.wait_reconnected()
+
+    async def end(self, sessions: Sequence[SimSession]) -> None:
+        """End all sessions, and the daemon."""
+        await stop_all(sessions)
+        await self.daemon.until_all_ended()
+        assert await self.daemon.stop() == 0, self.daemon.lines[-20:]
+        assert not self.daemon.complaints(), self.daemon.complaints()
+
     async def reckon(self, sessions: Sequence[SimSession]) -> list[Reckoning]:
         """Join what all workers recorded, and count what is in it."""
         parts = [self.daemon.recordings, *(self.daemon.recordings / "workers").glob("*")]
@@ -72,6 +86,12 @@ def section_of(nats: Servers) -> dict[str, Any]:
     return {"name": "test", "node": "a", "servers": [*nats.urls], "partitions": 2, "replicas": 1}
 
 
+async def until_audio(sessions: Sequence[SimSession]) -> None:
+    """Wait until each stream gets audio that it did not have before."""
+    before = [audio_of(session) for session in sessions]
+    await until(lambda: all(audio_of(session) > had for session, had in zip(sessions, before, strict=True)))
+
+
 async def test_streams_of_a_killed_worker_go_on_and_nothing_is_lost_or_doubled(
     place: Path, show: Callable[..., None]
 ) -> None:
@@ -85,13 +105,8 @@ async def test_streams_of_a_killed_worker_go_on_and_nothing_is_lost_or_doubled(
         assert [each["node"] for each in status["members"]] == ["a.1", "a.2"]
         os.kill(workers_of(daemon.pid)["1"], signal.SIGKILL)
         await daemon.until_logged("worker ready", worker="1", count=2)
-        for session in sessions:
-            await until(lambda: members.owner(session) is not None)  # noqa: B023 waited for here
-            await session.wait_reconnected()
-        await stop_all(sessions)
-        await daemon.until_all_ended()
-        assert await daemon.stop() == 0, daemon.lines[-20:]
-        assert not daemon.complaints(), daemon.complaints()
+        await members.until_connected(sessions)
+        await members.end(sessions)
         reckonings = await members.reckon(sessions)
     total = sum_of(reckonings)
     show(total)
@@ -102,3 +117,85 @@ async def test_streams_of_a_killed_worker_go_on_and_nothing_is_lost_or_doubled(
     for session in sessions:
         assert not session.record.violations
         assert not two_at_once(session.record)
+
+
+@pytest.mark.long
+async def test_a_stop_is_quick_where_nobody_is_left_and_the_next_start_goes_on(
+    place: Path, show: Callable[..., None]
+) -> None:
+    async with open_members(place) as members:
+        daemon = members.daemon
+        sessions = await members.stage.live(6)
+        began_s = trio.current_time()
+        assert await daemon.stop() == 0
+        show(f"stopped in {trio.current_time() - began_s:.1f} s")
+        stayed = daemon.logged("stream not handed over")
+        assert {line["rtms_stream_id"] for line in stayed} == {session.rtms_stream_id for session in sessions}
+        await daemon.start()
+        await members.until_connected(sessions)
+        await members.end(sessions)
+        total = sum_of(await members.reckon(sessions))
+    show(total)
+    assert not total.faults
+    assert set(total.gaps) <= {"node_takeover", "daemon_restart"}
+
+
+@pytest.mark.long
+async def test_from_one_process_to_workers_and_back(place: Path, show: Callable[..., None]) -> None:
+    async with open_members(place) as members:
+        daemon = members.daemon
+        daemon.sections["daemon"] = {"workers": 1}
+        sessions = await members.stage.live(3)
+        for workers in (2, 1):
+            assert await daemon.stop() == 0
+            daemon.sections["daemon"] = {"workers": workers}
+            await daemon.start()
+            sessions.append(await members.stage.zoom.start_session())
+            await until_audio(sessions)
+        warnings = [line["warning"] for line in daemon.logged("configuration")]
+        assert [each.partition(",")[0] for each in warnings if "daemon.workers" in each] == [
+            "daemon.workers: worker 2 is not started any more"
+        ]
+        await members.end(sessions)
+        total = sum_of(await members.reckon(sessions))
+    show(total)
+    assert not total.faults
+    assert set(total.gaps) <= {"node_takeover", "daemon_restart"}
+
+
+@pytest.mark.long
+async def test_the_parts_of_two_workers_are_gathered_by_the_last_owner(place: Path) -> None:
+    async with open_members(place, gather="at_end") as members:
+        daemon = members.daemon
+        sessions = await members.stage.live(4)
+        hit = members.of("1", sessions)
+        assert hit
+        await trio.to_thread.run_sync(daemon.admin.post, "/v1/cluster/nodes/a.1/drain")
+        for session in hit:
+            await until(lambda: members.owner(session) == "2")  # noqa: B023 waited for here
+            await session.wait_reconnected()
+        status = await members.get("/v1/cluster")
+        assert {each["node"]: each["state"] for each in status["members"]} == {"a.1": "draining", "a.2": "up"}
+        await stop_all(sessions)
+        await daemon.until_logged("stream gathered", count=len(hit))
+        assert await daemon.stop() == 0
+        total = sum_of(reckon(daemon.recordings / "workers/2", session) for session in hit)
+    assert not total.faults
+    assert not total.lost
+
+
+@pytest.mark.long
+async def test_servers_of_another_layout_end_the_whole_daemon(place: Path) -> None:
+    async with open_members(place) as members:
+        daemon = members.daemon
+        await daemon.start()
+        assert await daemon.stop() == 0
+        daemon.sections["cluster"]["partitions"] = 3
+        daemon.spawn()
+        assert await daemon.reap() == 78
+        ends = daemon.logged("cannot run with this configuration")
+        assert [line["errors"] for line in ends if "worker" not in line] == [
+            [f"worker {line['worker']} refuses it, and its log says why" for line in ends[:1]]
+        ]
+        assert "partitions" in ends[0]["errors"][0]
+        assert not daemon.logged("worker died; it is started again")

@@ -160,6 +160,7 @@ class Node:
                 draining=self.draining,
                 ungathered=lambda: self.ungathered,
                 gather=self._gather,
+                garbage=mate.garbage,
             )
             self.here.serve(self.member)
             self.control = Control(self.here, self.view, mate.members, self.member, self.member)

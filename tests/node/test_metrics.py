@@ -24,6 +24,7 @@ def metrics_of(node: Node) -> ClusterMetrics:
         forwarded=node.mate.router.forwarded,
         handed_over=node.mate.handover.results,
         appended=Counter(dict.fromkeys(Result, 0)),
+        garbage=node.mate.garbage.counts,
         times=Times(),
         fenced=lambda: node.fenced,
     )
@@ -57,6 +58,7 @@ async def test_all_series_are_there_from_the_start(nodes: Nodes) -> None:
         ("takeovers_total", (result, why)) for why in ("resumed", "died") for result in ("taken", "late", "failed")
     } <= zero
     assert {("forwarded_total", ("answered",)), ("appends_total", ("spooled",)), ("fenced_total", ())} <= zero
+    assert {("unreadable_total", (kind,)) for kind in ("command", "verdict", "offer", "question")} <= zero
     assert (found["members", ("up",)], found["engine_up", ()], found["spool_bytes", ()]) == (3, 1, 70)
 
 

@@ -63,6 +63,7 @@ RULES: Final[Mapping[str, Rule]] = {
     "rtmsd_cluster_forwarded_total": Rule.SUM,
     "rtmsd_cluster_appends_total": Rule.SUM,
     "rtmsd_cluster_append_seconds": Rule.SUM,
+    "rtmsd_cluster_unreadable_total": Rule.SUM,
     "rtmsd_cluster_spool_bytes": Rule.SUM,
     **dict.fromkeys(
         (

@@ -8,8 +8,9 @@ member has recorded of a stream is its *part*. A *beat* is a member's sign of li
 listening sockets. Their engine is `engines.sqlite` for ownership and `engines.sockets` for questions; their parent says
 who died, which is exact, so that there are no beats. `rtmsd.node`: members that share no disk. Their engine is NATS
 (`engines.nats`); they beat (`life`, `liveness`), tell the engine of their streams and copy log lines to it (`keeping`),
-describe and gather their parts (`parts`), and give streams away (`handover`). The two are not combined: workers share a
-state file, and in a cluster it is where one member notes what is its own.
+describe and gather their parts (`parts`), and give streams away (`handover`). With both, workers are members that share
+no disk either: in a cluster the state file is where one member notes what is its own, a recording is one member's part,
+and a member that wakes from a freeze writes on for a moment. Two that shared either would need a second set of rules.
 
 **How a stream is claimed.** A member reads the ownership record, and writes its own on condition that the record is
 still the one it read. In the state file that is one transaction with the stream's row. The claim is lost also when a

@@ -270,6 +270,26 @@ async def test_members_that_throw_each_other_out_lose_nothing(cluster: Cluster, 
     assert tools.samples(cluster.directory("joined") / "audio/5.wav") == b"".join(map(cluster.packet, range(800)))
 
 
+async def test_only_one_of_two_that_began_a_stream_had_its_beginning(cluster: Cluster, tools: Any) -> None:
+    """Neither knows of the other, and the newer one at Zoom evicts the older."""
+    recorders = [await cluster.open(node, over=False) for node in ("b", "a")]
+    for recorder, since, until in zip(recorders, (20, 150), (100, 200), strict=True):
+        recorder.connected("signaling", frozenset())
+        number = recorder.connected("media", MEDIA)
+        recorder.event("stream_state_update", tools.T + 20 * since, zoom_state="active")
+        cluster.heard(recorder, since)
+        cluster.say(recorder, range(0 if since == 20 else 120, until))
+        cluster.text(recorder, until - 5)
+        cluster.heard(recorder, until)
+        if recorder is recorders[0]:
+            recorder.lost(number, GapCause.SIGNALING_RECONNECT, "evicted")
+    await recorders[0].suspend()
+    await cluster.end(recorders[1], 200)
+    found = cluster.gather("a", "b")
+    assert cluster.gaps(found) == [("signaling_reconnect", None, 100, 120)]
+    assert cluster.gaps(found, "transcript") == [("signaling_reconnect", None, 100, 150)]
+
+
 async def test_a_stream_that_came_back(cluster: Cluster, tools: Any) -> None:
     first = await cluster.take("a")
     cluster.say(first, range(100))
@@ -313,6 +333,29 @@ async def test_opus_is_joined_packet_by_packet(cluster: Cluster) -> None:
     assert places == sorted(places)
     assert all(content.count(cluster.packet(n)) == 1 for n in said)
     assert found["files"][0]["duration_ms"] == 4000
+
+
+@pytest.mark.parametrize("codec", [PayloadType.L16, PayloadType.OPUS])
+async def test_a_single_packet_that_was_lost_is_taken_from_another_part(cluster: Cluster, codec: PayloadType) -> None:
+    cluster.codec = codec
+    first = await cluster.take("a")
+    cluster.say(first, range(50))
+    await first.flusher.flush()  # and it is killed, before it has written what comes next
+    second = await cluster.take("b")
+    cluster.heard(second, 55)
+    cluster.say(second, range(50, 60))
+    await second.suspend()
+    again = await cluster.take("a")
+    cluster.heard(again, 60)
+    cluster.say(again, range(51, 100))
+    await cluster.end(again, 100)
+    found = cluster.gather("a", "b")
+    assert cluster.gaps(found) == []
+    (path,) = (cluster.directory("joined") / "audio").iterdir()
+    places = [path.read_bytes().find(cluster.packet(number)) for number in range(100)]
+    assert -1 not in places
+    assert places == sorted(places)
+    assert found["files"][0]["duration_ms"] == 2000
 
 
 async def test_a_part_that_is_not_at_hand_is_elsewhere(cluster: Cluster, tools: Any) -> None:

@@ -30,6 +30,7 @@ from rtmsd.recording.disk.retrying import RunSync
 from rtmsd.recording.gather.errors import GatherError
 from rtmsd.recording.gather.lines import Logged
 from rtmsd.recording.gather.sources import NO_LOG, EngineLog
+from rtmsd.system.garbage import Garbage
 
 LIST_S: Final = 120.0  # the other member reads all of the files for it
 PIECE_S: Final = 10.0
@@ -48,9 +49,10 @@ class Copier:
         run_sync: runs what blocks.
     """
 
-    def __init__(self, engine: Engine, *, bytes_per_s: float, run_sync: RunSync) -> None:
+    def __init__(self, engine: Engine, *, bytes_per_s: float, run_sync: RunSync, garbage: Garbage) -> None:
         self._engine, self._bytes_per_s, self._run_sync = engine, bytes_per_s, run_sync
         self._next_s = 0.0
+        self._read_files = garbage.reader("part_files", decode_files)
 
     async def list_files(self, node: str, rtms_stream_id: str) -> Files:
         """Return what a member has of a stream.
@@ -62,7 +64,7 @@ class Copier:
         files: tuple[File, ...] = ()
         while True:
             question = ListFiles(rtms_stream_id=rtms_stream_id, after=files[-1].path if files else None)
-            found = decode_files(await self._engine.ask(node, PART, encode(question), timeout_s=LIST_S))
+            found = self._read_files(await self._engine.ask(node, PART, encode(question), timeout_s=LIST_S))
             files += found.files
             if found.is_all or found.readiness is not Readiness.READY:
                 return Files(found.readiness, found.nodes, files)

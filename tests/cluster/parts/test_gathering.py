@@ -179,6 +179,43 @@ async def test_what_was_copied_for_a_stream_that_went_on_elsewhere_is_removed(
         assert not copy.parent.exists()
 
 
+async def test_a_start_removes_copies_that_no_gathering_will_continue(
+    autojump_clock: MockClock, cluster: Cluster
+) -> None:
+    """An earlier life was killed after it had joined the parts, or while it copied them."""
+    await two(cluster)
+    async with cluster.live("b") as b:
+        mine = staging_of(b.directory)
+        others = mine.with_name("another%2Fstream")
+        for copies in (mine, others):
+            (copies / "a").mkdir(parents=True)
+        await b.gatherer._scan()
+        assert not others.exists()
+        assert (mine / "a").is_dir()
+        with pytest.raises(GatherError, match="node a: it is away"):
+            await b.gathered()
+        assert (mine / "a").is_dir()
+        async with cluster.live("a"):
+            await b.gathered()
+        assert not mine.exists()
+        mine.mkdir()
+        await b.gatherer._scan()  # the manifest says that it was joined
+        assert b.gatherer.ungathered == []
+        assert not mine.exists()
+
+
+async def test_a_start_keeps_copies_while_it_does_not_know_all_recordings(
+    autojump_clock: MockClock, cluster: Cluster
+) -> None:
+    await two(cluster)
+    async with cluster.live("b") as b:
+        copies = staging_of(b.directory).with_name("another%2Fstream")
+        copies.mkdir(parents=True)
+        b.bench.supervisor.librarian.unread[Path("elsewhere")] = "no answer"
+        await b.gatherer._scan()
+        assert copies.is_dir()
+
+
 async def test_without_the_engine_nothing_is_done(autojump_clock: MockClock, cluster: Cluster) -> None:
     await two(cluster)
     async with cluster.live("a"), cluster.live("b") as b:
@@ -335,3 +372,48 @@ async def test_members_that_know_nothing_of_parts_are_no_hindrance(autojump_cloc
         with pytest.raises(EngineError):
             await b.member.ask(c.name, PART, b"", timeout_s=1)
         assert joined_from((await b.gathered()).directory) == ["a", "b"]
+
+
+async def test_an_answer_that_is_none_is_counted_and_keeps_the_parts_apart(
+    autojump_clock: MockClock, cluster: Cluster
+) -> None:
+    async def nonsense(_data: bytes) -> bytes:
+        await trio.lowlevel.checkpoint()
+        return b'{"readiness": "perhaps"}'
+
+    await two(cluster)
+    async with cluster.live("a", serves=False) as a, cluster.live("b") as b:
+        a.member.serve(PART, nonsense)
+        with pytest.raises(GatherError, match="node a: a message about a part cannot be read"):
+            await b.gathered()
+        assert b.garbage.counts["part_files"] == 1
+
+
+async def test_who_is_frozen_holds_up_nobody_once_it_is_taken_for_dead(
+    autojump_clock: MockClock, cluster: Cluster
+) -> None:
+    await two(cluster)
+    async with cluster.live("a"), cluster.live("c"), cluster.live("b") as b:
+        cluster.engine.fail(Fault.FROZEN, "c")
+        began_s = trio.current_time()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(b.gathered)
+            await trio.sleep(4)
+            assert joined_from(b.directory) == []  # it may have a part that nobody knows of
+            cluster.tell(silent=["c"])
+        assert trio.current_time() - began_s < 5
+        assert joined_from(b.directory) == ["a", "b"]
+        cluster.engine.recover("c")
+
+
+async def test_who_is_not_heard_is_away_and_not_asked(autojump_clock: MockClock, cluster: Cluster) -> None:
+    await two(cluster)
+    async with cluster.live("a"), cluster.live("b") as b:
+        cluster.engine.fail(Fault.FROZEN, "a")
+        cluster.tell(silent=["a"])
+        with trio.fail_after(1), pytest.raises(GatherError, match="node a: it is away"):
+            await b.gathered()
+        cluster.engine.recover("a")
+        cluster.tell()
+        await b.gathered()
+        assert joined_from(b.directory) == ["a", "b"]

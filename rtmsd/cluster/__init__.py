@@ -67,6 +67,7 @@ name's last life may still arrive, but in one burst.
 - A stream has one owner at any time, and one token for each claim, greater than all before.
 - No decision uses a wall clock, and none is made on a guess: `Away` means that nothing is known, `Nobody` that nobody
   was asked.
-- A record of a newer version is left to the members that can read it; keys that are unknown are handed on.
+- A record of a newer version is left to the members that can read it; keys that are unknown are handed on. Only its
+  order to delete is one in all versions: who left that to others would keep what must not be kept.
 - What comes from another member is read as strictly as a webhook (`codec`, `hooks`), and crashes nobody.
 """

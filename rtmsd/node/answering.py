@@ -121,7 +121,7 @@ class Answering:
         """Raises AdminError: it cannot be done."""
         match order:
             case Drain():
-                self._draining.drain()
+                self._draining.drain(order.node)
             case Undrain():
                 self._draining.undrain()
             case Move():

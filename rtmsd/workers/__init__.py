@@ -46,6 +46,6 @@ def run_worker(channel: int) -> int:
     Args:
         channel: descriptor of its end of the channel to the parent.
     """
-    from rtmsd.workers.worker import begin  # noqa: PLC0415 - the parent needs none of its imports
+    from rtmsd.workers.entry import begin  # noqa: PLC0415 - the parent needs none of its imports
 
     return begin(channel)

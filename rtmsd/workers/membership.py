@@ -14,7 +14,6 @@ from rtmsd.cluster.router import STORED, Router
 from rtmsd.cluster.rules import least_loaded
 from rtmsd.cluster.takeover import Takeover
 from rtmsd.commands import StreamCommand, Verdict
-from rtmsd.config.model import worker_socket
 from rtmsd.protocol.causes import GapCause
 from rtmsd.recording.library.sharing import SharedRecordings
 from rtmsd.recording.writers import Writers
@@ -38,8 +37,10 @@ quickest would have all that an earlier daemon left, and all that webhooks start
 class Membership:
     """Connects the streams of this process with those of the others. Also the `Tenure` that each handshake asks.
 
-    Attributes:
+    Args:
         bus: on which members ask each other.
+
+    Attributes:
         members: who lives.
         router: takes webhooks.
         supervisor: of the streams of this process.
@@ -50,6 +51,8 @@ class Membership:
     def __init__(
         self,
         given: Begin,
+        bus: SocketBus,
+        *,
         journal: Journal,
         writers: Writers,
         restarter: Restarter,
@@ -59,7 +62,6 @@ class Membership:
         self._given = given
         self._all_there = trio.Event()
         self._taking_over = trio.CancelScope()
-        self.bus = SocketBus(partial(worker_socket, config.admin.socket))
         me = Member(node=given.node, incarnation=given.incarnation, capacity=CAPACITY)
         self.members = Members(me, lambda: len(self.supervisor.streams))
         self.update(given.members)
@@ -86,7 +88,7 @@ class Membership:
         )
         self.router = Router(
             self.members,
-            self.bus,
+            bus,
             self._ownership,
             supervisor,
             choose=partial(least_loaded, here=given.node),

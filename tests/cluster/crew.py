@@ -23,6 +23,7 @@ from rtmsd.cluster.rules import least_loaded
 from rtmsd.cluster.takeover import Takeover
 from rtmsd.commands import InterruptStream, StartStream, StopStream, StreamCommand, Verdict
 from rtmsd.protocol.causes import GapCause
+from rtmsd.protocol.enums import StopReason
 from rtmsd.protocol.messages import SessionRef
 from rtmsd.recording.manifest.part import PartTenure
 from rtmsd.recording.parts import Inherited
@@ -293,6 +294,8 @@ class ModelLives:
             self.redirect(command)
 
     def _end(self, life: Life, reason: int) -> None:
+        if life.end == StopReason.STREAM_REVOKED != reason:  # no later end undoes that
+            return
         life.row = attrs.evolve(life.row, stop_reason=reason)
         life.scope.cancel()
         self._zoom.disconnect(life)
@@ -316,7 +319,7 @@ class ModelLives:
                     break
             except Away:
                 await trio.sleep(1)
-        if self.lives.get(rtms_stream_id) is life:
+        if self.lives.get(rtms_stream_id) is life and life.end == reason:  # not revoked meanwhile
             del self.lives[rtms_stream_id]
 
     def refusal(self, start: StartStream) -> str | None:

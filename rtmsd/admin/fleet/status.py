@@ -29,10 +29,11 @@ class ParentProcess:
     began_s: float
 
 
-def merged(answers: Answers[JsonObject], me: str, parent: ParentProcess) -> JsonObject:
+def merged(answers: Answers[JsonObject], me: str, parent: ParentProcess, *, is_disk_shared: bool = True) -> JsonObject:
     """Return the status of all. What they share is taken from `me`, whose status is among them."""
     each = list(answers.heard.values())
     mine = answers.heard[me]
+    on_disk = max if is_disk_shared else sum  # of what all have read in one state file, or each in its own
     return {
         **mine,
         "pid": parent.pid,
@@ -47,7 +48,7 @@ def merged(answers: Answers[JsonObject], me: str, parent: ParentProcess) -> Json
             **_object(found(mine, "totals")),
             "streams": sum(numbers(each, "totals", "streams")),
             "ended": _counts(each, "totals", "ended"),
-            "lost": _most_of_each(each, "totals", "lost"),  # a list in the state file, which all have read
+            "lost": _joined(each, ("totals", "lost"), on_disk),
             "messages": _counts(each, "totals", "messages"),
             "dropped": sum(numbers(each, "totals", "dropped")),
         },
@@ -60,13 +61,16 @@ def merged(answers: Answers[JsonObject], me: str, parent: ParentProcess) -> Json
                 for name in ("last_sync_age_s", "unsynced_s", "unsynced_max_s")
             },
             "error": _first(each, "disk", "error"),
+            "directories": items(mine, "disk", "directories")
+            if is_disk_shared
+            else [directory for status in each for directory in items(status, "disk", "directories")],
         },
         "state": {
             **_object(found(mine, "state")),
             "error": _first(each, "state", "error"),
             "set_aside": _first(each, "state", "set_aside"),
         },
-        "deliveries": _most_of_each(each, "deliveries"),  # from the state file, too
+        "deliveries": _joined(each, ("deliveries",), on_disk),
         "warnings": list(dict.fromkeys(str(text) for status in each for text in items(status, "warnings"))),
         "webhook": {
             "last_ms": max(numbers(each, "webhook", "last_ms"), default=None),
@@ -130,16 +134,11 @@ def _phase(phases: Sequence[str]) -> str:
 
 
 def _counts(values: Iterable[JsonObject], *names: str) -> dict[str, int]:
-    """Return the sums by name."""
     return _joined(values, names, sum)
 
 
-def _most_of_each(values: Iterable[JsonObject], *names: str) -> dict[str, int]:
-    """Return the greatest by name."""
-    return _joined(values, names, max)
-
-
 def _joined(values: Iterable[JsonObject], names: tuple[str, ...], join: Any) -> dict[str, int]:
+    """Return the joined numbers, by name."""
     tables = [_object(found(value, *names)) for value in values]
     keys = dict.fromkeys(key for table in tables for key in table)
     return {key: join(each) for key in keys if (each := numbers(tables, key))}

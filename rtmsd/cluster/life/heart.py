@@ -136,17 +136,17 @@ class Heart:
         while True:
             await self._changed.wait()
             self._changed = trio.Event()
-            if self._n and self._engine.is_up:
-                try:
-                    await self._engine.beat(attrs.evolve(self._describe(), n=self._n, at_ms=self._clock_ms()))
-                except Away:
-                    pass
-                except Exception:
-                    log.exception("beat crashed")
+            try:
+                self._look_at_myself(self._n)
+                if self._n and self._engine.is_up:
+                    await self._engine.beat(self._me)
+            except Away:
+                pass
+            except Exception:
+                log.exception("beat crashed")
 
     async def _beat_once(self) -> None:
-        self._me = attrs.evolve(self._describe(), n=self._n + 1, at_ms=self._clock_ms())
-        self._tell()
+        self._look_at_myself(self._n + 1)
         if not self._engine.is_up:
             self._liveness.start_anew()
             return
@@ -158,6 +158,10 @@ class Heart:
                 await self._engine.beat(self._me)
         except (Away, trio.TooSlowError):
             self._liveness.start_anew()
+
+    def _look_at_myself(self, n: int) -> None:
+        self._me = attrs.evolve(self._describe(), n=n, at_ms=self._clock_ms())
+        self._tell()
 
     # The others
 

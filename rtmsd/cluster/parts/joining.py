@@ -25,7 +25,7 @@ from rtmsd.recording.disk.filesystem import Disk
 from rtmsd.recording.disk.paths import DAY_MS, building_of, safe_name, staging_of, stream_directory
 from rtmsd.recording.gather.errors import GatherError
 from rtmsd.recording.gather.gather import Gathered, join, lock_gathering, put_in_place
-from rtmsd.recording.gather.sources import nodes_of
+from rtmsd.recording.gather.sources import NO_LOG, EngineLog, nodes_of
 from rtmsd.recording.library.catalog import erase, root_of
 from rtmsd.recording.library.retention import UNGATHERED_DAYS
 from rtmsd.recording.manifest.part import is_incomplete
@@ -37,6 +37,7 @@ log = structlog.get_logger(__name__)
 
 FINISH_S: Final = 60.0  # for the files of a stream that has just ended
 TELL_S: Final = 2.0
+_LOG: Final = "log.jsonl"  # beside copies of parts, which have the names of members
 
 
 class Engine(Bus, StreamLog, Protocol):
@@ -144,12 +145,16 @@ class Joiner:
         if not is_last:
             return None  # it goes on, or ended, elsewhere: who has the end gathers
         named.discard(self._node)
+        root = root_of(own.directory)
+        if (why := self._supervisor.full_directories.get(root)) is not None:
+            raise GatherError(why)
+        kept = await self._copier.copy_log(rtms_stream_id, staging_of(own.directory) / _LOG, root)
         copies, missing = await self._fetch(own, named)
         if missing and not own.is_old(self._clock_ms()):
             raise GatherError("; ".join(f"node {node}: {why}" for node, why in missing.items()))
-        if not copies:
+        if not copies and kept == NO_LOG:
             return None
-        joined = await self._join(own, copies)
+        joined = await self._join(own, copies, kept)
         log.info("stream gathered", rtms_stream_id=rtms_stream_id, parts=len(joined.parts), without=sorted(missing))
         await self._spread(own, joined, named)
         return joined
@@ -170,8 +175,6 @@ class Joiner:
     async def _fetch(self, own: _Own, named: set[str]) -> tuple[list[Path], dict[str, str]]:
         """Copy what others have, and return where it is, and why something is missing, by node."""
         root, staging = root_of(own.directory), staging_of(own.directory)
-        if (why := self._supervisor.full_directories.get(root)) is not None:
-            raise GatherError(why)
         listed: dict[str, Files] = {}
         missing: dict[str, str] = {}
         for node in sorted(named.union(self._members.living()) - {self._node}):
@@ -208,13 +211,13 @@ class Joiner:
             return await self._copier.list_files(node, rtms_stream_id)
         raise Nobody(f"member {node} is away")
 
-    async def _join(self, own: _Own, copies: Sequence[Path]) -> Gathered:
-        """Join the parts, and put the joined recording in the place of the one here."""
+    async def _join(self, own: _Own, copies: Sequence[Path], kept: EngineLog) -> Gathered:
+        """Join the parts, with what else the engine kept, and put the joined recording in the place of the one here."""
         root, run_sync = root_of(own.directory), self._writers[root_of(own.directory)].run_sync
         lock = await run_sync(lock_gathering, root)
         try:
             disk, done = StoppableDisk(root), list[Outcome[Gathered]]()
-            work = partial(capture, join, own.rtms_stream_id, [own.directory, *copies], disk)
+            work = partial(capture, join, own.rtms_stream_id, [own.directory, *copies], disk, log=kept)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_stop_when_cancelled, disk)
                 done.append(await run_sync(work))

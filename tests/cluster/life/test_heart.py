@@ -129,6 +129,17 @@ async def test_a_member_knows_its_own_load_without_the_engine(
         assert lives["a"].members.me.streams == 7
 
 
+async def test_who_takes_streams_again_does_not_refuse_them_for_another_beat(
+    autojump_clock: MockClock, lives: dict[str, Life]
+) -> None:
+    for state in (MemberState.DRAINING, MemberState.UP) * 5:
+        lives["a"].beat = Beat(node="a", incarnation="a-1", n=0, state=state)
+        lives["a"].heart.changed()
+        await trio.sleep(0.05)
+        for life in (lives["a"], lives["b"]):
+            assert life.members.living()["a"].is_draining == (state is MemberState.DRAINING)
+
+
 async def test_a_killed_member_is_dead_for_all_within_four_beats(
     autojump_clock: MockClock, lives: dict[str, Life]
 ) -> None:

@@ -1,6 +1,7 @@
 """Members that have parts of one stream on disk, and can be there or away."""
 
 import functools
+import json
 from array import array
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
@@ -11,6 +12,7 @@ import attrs
 import pytest
 import trio
 
+from rtmsd.cluster.codec import encode
 from rtmsd.cluster.engines.memory import MemoryEngine, MemoryMember
 from rtmsd.cluster.members import Member, Members
 from rtmsd.cluster.parts.copying import Copier
@@ -19,7 +21,7 @@ from rtmsd.cluster.parts.gathering import Gatherer
 from rtmsd.cluster.parts.joining import Joiner
 from rtmsd.cluster.parts.serving import PartServer
 from rtmsd.cluster.parts.telling import PartTeller
-from rtmsd.cluster.records import Part
+from rtmsd.cluster.records import Log, Part
 from rtmsd.protocol.causes import GapCause
 from rtmsd.protocol.enums import PayloadType
 from rtmsd.protocol.media_params import AudioFormat
@@ -51,6 +53,18 @@ class Settings:
 def packet(number: int) -> bytes:
     """Samples of 20 ms that no other packet has."""
     return array("H", (1 + (number * 320 + each) % 65_535 for each in range(320))).tobytes()
+
+
+def _utterance(at_ms: int) -> dict[str, Any]:
+    text = f"said at {(at_ms - T) // 1000}"
+    return {
+        **dict.fromkeys(("start_ms", "end_ms", "language", "language_tag", "attribute", "details")),
+        "user_id": 5,
+        "user_name": "Ana",
+        "text": text,
+        "timestamp_ms": at_ms,
+        "received_ms": at_ms,
+    }
 
 
 async def record(
@@ -186,6 +200,12 @@ class Cluster:
 
     def _clock_ms(self) -> int:
         return zoom_ms() + round(self.days * DAY_MS)
+
+    def keep(self, token: int, n: int, *seconds: int) -> None:
+        """Have the engine keep lines of a transcript, of what was said so long after the start."""
+        lines = tuple(json.dumps(_utterance(T + 1000 * each)) for each in seconds)
+        log = Log(rtms_stream_id=STREAM, token=token, n=n, lines={"transcript": lines})
+        self.engine.tables.put_log(STREAM, encode(log))
 
     def states(self) -> dict[str, str]:
         return {part.node: part.state.value for part in self.engine.tables.parts(STREAM)}

@@ -9,7 +9,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from rtmsd.cluster.engine import Away, EngineError
+from rtmsd.cluster.engine import PAGE, Away, EngineError
 from rtmsd.cluster.engines.memory import Fault, MemoryMember
 from rtmsd.cluster.parts.joining import StoppableDisk
 from rtmsd.cluster.parts.questions import PART, PIECE_BYTES, ReadPiece, decode_question
@@ -42,6 +42,11 @@ def joined_from(directory: Path) -> list[str]:
     manifest: dict[str, Any] = json.loads((directory / "stream.json").read_bytes())
     assert verify(directory) == []
     return [part["node"] for part in manifest.get("parts", [])]
+
+
+def said(directory: Path) -> list[int]:
+    lines = map(json.loads, (directory / "transcript.jsonl").read_text().splitlines())
+    return [int(line["text"].removeprefix("said at ")) for line in lines]
 
 
 async def test_parts_are_joined(autojump_clock: MockClock, cluster: Cluster) -> None:
@@ -95,6 +100,51 @@ async def test_after_a_week_there_is_nobody_to_wait_for(autojump_clock: MockCloc
         assert await b.gathered() is not None
         assert joined_from(b.directory) == ["c", "b"]
         assert missing(b.directory).elsewhere_ms == {"a": 1200}
+
+
+async def test_what_the_engine_kept_is_in_the_joined_recording(autojump_clock: MockClock, cluster: Cluster) -> None:
+    await two(cluster)
+    for n in (0, 1, 1, 2):
+        cluster.keep(1, n, n)
+    cluster.keep(2, 0, 2, 3)
+    async with cluster.live("a"), cluster.live("b") as b:
+        assert (await b.gathered()).manifest.counters.others["from_log"] == {"transcript": 4}
+        assert joined_from(b.directory) == ["a", "b"]
+        assert said(b.directory) == [0, 1, 2, 3]
+
+
+async def test_lines_of_who_is_gone_are_kept_longer_than_by_the_engine(
+    autojump_clock: MockClock, cluster: Cluster
+) -> None:
+    await two(cluster)
+    cluster.keep(1, 0, 0, 1)
+    async with cluster.live("b") as b:
+        with pytest.raises(GatherError, match="node a: it is away"):
+            await b.gathered()
+    cluster.engine.tables.purge(STREAM)
+    cluster.days = 7.1
+    async with cluster.live("b") as b:
+        assert await b.gathered() is not None
+        assert joined_from(b.directory) == ["b"]
+        assert said(b.directory) == [0, 1]
+        assert missing(b.directory).elsewhere_ms == {"a": 2000}
+        assert await b.gathered() is None
+
+
+async def test_a_log_is_read_on_where_the_engine_went_away(autojump_clock: MockClock, cluster: Cluster) -> None:
+    engines = await long(cluster)
+    for n in range(2 * PAGE):
+        cluster.keep(1, n, n)
+    async with cluster.live("a"), cluster.live("b") as b:
+        bus = engines["b"]
+        bus.log_fails_at = 2
+        with pytest.raises(Away, match="connection is lost"):
+            await b.gathered()
+        with (staging_of(b.directory) / "log.jsonl").open("ab") as file:
+            file.write(b'{"place": 9')  # this process died while it wrote
+        await b.gathered()
+        assert bus.pages == [0, PAGE, 2 * PAGE]
+        assert said(b.directory) == list(range(2 * PAGE))
 
 
 async def test_it_begins_when_a_stream_ends_here(autojump_clock: MockClock, cluster: Cluster) -> None:
@@ -182,6 +232,8 @@ class Tampered:
         self.asked: list[ReadPiece] = []
         self.fails_at: int | None = None
         self.damages_at: int | None = None
+        self.pages: list[int] = []  # how many records were known when the next were read
+        self.log_fails_at: int | None = None
         self.before: Any = None
 
     async def ask(self, node: str, what: str, data: bytes, *, timeout_s: float) -> bytes:
@@ -199,6 +251,15 @@ class Tampered:
 
     async def parts(self, rtms_stream_id: str) -> Any:
         return await self.member.parts(rtms_stream_id)
+
+    async def read_log(self, rtms_stream_id: str, *, after: int = 0) -> Any:
+        if len(self.pages) + 1 == self.log_fails_at:
+            self.log_fails_at = None
+            raise Away("the connection is lost")
+        records = await self.member.read_log(rtms_stream_id)
+        page = await self.member.read_log(rtms_stream_id, after=after)
+        self.pages.append(after - records[0].place + 1 if after else 0)
+        return page
 
 
 async def long(cluster: Cluster) -> dict[str, Tampered]:
@@ -249,8 +310,10 @@ async def test_what_is_revoked_meanwhile_is_not_gathered(autojump_clock: MockClo
     engines = await long(cluster)
     async with cluster.live("a"), cluster.live("b") as b:
         engines["b"].before = trio.sleep_forever
+        cluster.keep(1, 0, 1)
         b.tasks.start_soon(b.gatherer.run)
         await b.bench.until(lambda: engines["b"].asked)
+        assert b"said at 1" in (staging_of(b.directory) / "log.jsonl").read_bytes()
         await b.gatherer.forget(STREAM)
         assert b.gatherer.ungathered == []
         directory = b.directory
@@ -269,10 +332,10 @@ async def test_a_join_that_is_stopped_leaves_nothing(
     async with cluster.live("a"), cluster.live("b") as b:
         before = sorted(b.bench.directory.rglob("*"))
 
-        def join(rtms_stream_id: str, below: Any, disk: StoppableDisk) -> Any:
+        def join(rtms_stream_id: str, below: Any, disk: StoppableDisk, **given: Any) -> Any:
             assert not disk.is_stopped
             disk.is_stopped = True
-            return gather.join(rtms_stream_id, below, disk)
+            return gather.join(rtms_stream_id, below, disk, **given)
 
         monkeypatch.setattr("rtmsd.cluster.parts.joining.join", join)
         with pytest.raises(GatherError, match="not wanted any more"):
@@ -288,9 +351,9 @@ async def test_a_stream_that_comes_back_keeps_its_files(
     async with cluster.live("a"), cluster.live("b") as b:
         streams: Any = b.bench.supervisor.streams
 
-        def join(*args: Any) -> Any:
+        def join(*args: Any, **given: Any) -> Any:
             streams[STREAM] = "back again"
-            return gather.join(*args)
+            return gather.join(*args, **given)
 
         monkeypatch.setattr("rtmsd.cluster.parts.joining.join", join)
         before = (b.directory / "stream.json").read_bytes()

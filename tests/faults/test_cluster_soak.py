@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import attrs
 import pytest
@@ -26,6 +26,7 @@ EVERY_S: Final = 20.0
 LIVE: Final = 9
 LIFE_S: Final = (60.0, 240.0)  # of a stream
 RECOVERY_S: Final = 150.0  # the longest that Zoom takes to give a connection up, and some for a busy machine
+TOGETHER: Final = 0.4  # the share of lost members that something else is lost with
 GROWTH_BYTES: Final = 48 << 20  # of a member that has its streams already
 CAUSES: Final = {"node_takeover", "signaling_reconnect", "media_reconnect", "daemon_restart"}
 
@@ -138,16 +139,26 @@ class Soak:
     # A fault and what follows
 
     async def fault(self) -> str:
-        fault = self.chance.choices([*FAULTS], weights=[*FAULTS.values()])[0]
+        faults = [self._choose(FAULTS)]
+        if faults[0] in LOSSES and self.chance.random() < TOGETHER:
+            faults.append(self._choose(OTHERS))
+        name = " and ".join(fault.__name__ for fault in faults)
+        between_s = self.chance.uniform(0, 3) if len(faults) > 1 else 0
         began_s = trio.current_time()
-        await fault(self)
+        async with trio.open_nursery() as nursery:
+            for fault in faults:
+                nursery.start_soon(fault, self)
+                await trio.sleep(between_s)
         await self.until_fed()
-        self.back_s[fault.__name__].append(trio.current_time() - began_s)
+        self.back_s[name].append(trio.current_time() - began_s)
         await self.stage.until_well()
         for node, member in self.stage.members.items():
             now = member.rss_bytes()
             self.resident[node, member.pid] = self.resident.get((node, member.pid), (now, now))[0], now
-        return fault.__name__
+        return name
+
+    def _choose(self, faults: "Faults") -> "Fault":
+        return self.chance.choices([*faults], weights=[*faults.values()])[0]
 
     async def until_fed(self) -> None:
         """Wait until each stream gets audio again, or has ended."""
@@ -207,12 +218,12 @@ def _manifest(directory: Path) -> Mapping[str, Any]:
         return {}
 
 
-FAULTS: Final[Mapping[Callable[[Soak], Awaitable[None]], float]] = {
-    Soak.killed: 4,
-    Soak.stopped: 2,
-    Soak.frozen: 3,
-    Soak.drained: 2,
-    Soak.moved: 2,
+Fault: TypeAlias = Callable[[Soak], Awaitable[None]]
+Faults: TypeAlias = Mapping[Fault, float]
+
+LOSSES: Final[Faults] = {Soak.killed: 4, Soak.stopped: 2, Soak.frozen: 3}
+ORDERS: Final[Faults] = {Soak.drained: 2, Soak.moved: 2}
+OTHERS: Final[Faults] = {
     Soak.server_killed: 1,
     Soak.leader_killed: 2,
     Soak.servers_away: 2,
@@ -220,6 +231,7 @@ FAULTS: Final[Mapping[Callable[[Soak], Awaitable[None]], float]] = {
     Soak.media_cut: 1,
     Soak.webhooks_repeated: 1,
 }
+FAULTS: Final[Faults] = {**LOSSES, **ORDERS, **OTHERS}
 
 
 async def play(soak: Soak, duration_s: float, show: Callable[..., None]) -> None:

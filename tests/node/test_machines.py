@@ -1,11 +1,16 @@
 """Members that are workers of one machine: it is named as a whole, and drained as one."""
 
+from collections.abc import AsyncIterator
+from pathlib import Path
+
 import pytest
 import structlog
 import trio
 
 from rtmsd.admin.messages import AdminError, Code
+from rtmsd.daemon.health import Trouble, TroubleCode
 from rtmsd.node.questions import CTL, Drain, encode_question
+from tests.admin.fleet.crew import Worker, workers
 from tests.node.nodes import Nodes
 
 STREAMS = tuple(f"s{number}" for number in range(8))
@@ -67,3 +72,43 @@ async def test_a_stream_is_moved_to_a_machine(of_two_machines: Nodes) -> None:
     with pytest.raises(AdminError, match=f"stream s is on member {moved['node']} already"):
         await one.control.move("s", "a")
     assert one.mate.streams | two.mate.streams == {"s"}
+
+
+# One admin socket
+
+
+@pytest.fixture
+async def at_one_socket(of_two_machines: Nodes, tmp_path: Path) -> AsyncIterator[list[Worker]]:
+    """The workers of `a`; each of the three members has a stream."""
+    nodes = of_two_machines
+    for name, node in nodes.items():
+        node.backend.cluster = node.control
+        await node.begin(f"s-{name}")
+    await trio.sleep(2)
+    async with workers(tmp_path, nodes["a.1"].backend, nodes["a.2"].backend, is_disk_shared=False) as crew:
+        yield crew
+
+
+async def test_a_stream_is_found_wherever_it_is(at_one_socket: list[Worker], of_two_machines: Nodes) -> None:
+    for worker in at_one_socket:
+        listed = [(each["rtms_stream_id"], each["worker"]) for each in await worker.json("GET /v1/streams")]
+        assert sorted(listed) == [("s-a.1", "1"), ("s-a.2", "2")]
+        listed = (await worker.json("GET /v1/cluster/streams"))["streams"]
+        assert sorted(each["node"] for each in listed) == ["a.1", "a.2", "b.1"]
+        assert (await worker.json("GET /v1/streams/s-a.2"))["worker"] == "2"
+        for name in of_two_machines:
+            assert (await worker.json(f"POST /v1/streams/s-{name}/stop"))["rtms_stream_id"] == f"s-{name}"
+    for name, node in of_two_machines.items():
+        assert node.backend.calls == [("stop", f"s-{name}")] * 2
+    refused = await at_one_socket[0].json("GET /v1/streams/s-b.1/tap")
+    assert (refused["code"], refused["detail"]) == ("refused_in_state", "stream s-b.1 is on node b.1: do this there")
+
+
+async def test_any_worker_answers_for_the_cluster(at_one_socket: list[Worker], of_two_machines: Nodes) -> None:
+    of_two_machines["a.2"].health.troubles = [Trouble(TroubleCode.DISK_LOW, "3 bytes free")]
+    for worker in at_one_socket:
+        answered = await worker.json("GET /v1/cluster")
+        assert [each["node"] for each in answered["members"]] == ["a.1", "a.2", "b.1"]
+        assert answered["wrong"] == [{"code": "disk_low", "detail": "3 bytes free", "node": "a.2"}]
+    assert (await at_one_socket[0].json("POST /v1/cluster/nodes/a/drain"))["nodes"] == ["a.1", "a.2"]
+    assert await at_one_socket[1].json("POST /v1/cluster/nodes/a/undrain") == {"nodes": ["a.1", "a.2"]}

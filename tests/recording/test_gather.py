@@ -270,6 +270,26 @@ async def test_members_that_throw_each_other_out_lose_nothing(cluster: Cluster, 
     assert tools.samples(cluster.directory("joined") / "audio/5.wav") == b"".join(map(cluster.packet, range(800)))
 
 
+async def test_only_one_of_two_that_began_a_stream_had_its_beginning(cluster: Cluster, tools: Any) -> None:
+    """Neither knows of the other, and the newer one at Zoom evicts the older."""
+    recorders = [await cluster.open(node, over=False) for node in ("b", "a")]
+    for recorder, since, until in zip(recorders, (20, 150), (100, 200), strict=True):
+        recorder.connected("signaling", frozenset())
+        number = recorder.connected("media", MEDIA)
+        recorder.event("stream_state_update", tools.T + 20 * since, zoom_state="active")
+        cluster.heard(recorder, since)
+        cluster.say(recorder, range(0 if since == 20 else 120, until))
+        cluster.text(recorder, until - 5)
+        cluster.heard(recorder, until)
+        if recorder is recorders[0]:
+            recorder.lost(number, GapCause.SIGNALING_RECONNECT, "evicted")
+    await recorders[0].suspend()
+    await cluster.end(recorders[1], 200)
+    found = cluster.gather("a", "b")
+    assert cluster.gaps(found) == [("signaling_reconnect", None, 100, 120)]
+    assert cluster.gaps(found, "transcript") == [("signaling_reconnect", None, 100, 150)]
+
+
 async def test_a_stream_that_came_back(cluster: Cluster, tools: Any) -> None:
     first = await cluster.take("a")
     cluster.say(first, range(100))

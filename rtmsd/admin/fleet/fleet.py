@@ -29,7 +29,13 @@ from rtmsd.sinks.ndjson import json_line
 log = structlog.get_logger()
 
 OWNER_S: Final = 12.0  # it gives Zoom 10 s to answer a choice of video
-TIMES_S: Final[Mapping[str, float]] = {"doctor": 3.0, "reload": 5.0, "recordings": 5.0, "deliveries": 3.0}
+TIMES_S: Final[Mapping[str, float]] = {
+    "doctor": 3.0,
+    "reload": 5.0,
+    "recordings": 5.0,
+    "remove recording": 8.0,
+    **dict.fromkeys(("deliveries", "delivery", "replay delivery"), 3.0),
+}
 """How long commands may take that look at the disk; others `Peers.ask_s`."""
 
 
@@ -82,7 +88,7 @@ class Fleet:
                 lambda answers: status.merged(answers, me, parent.process, is_disk_shared=is_disk_shared),
             ),
             "streams": (json_objects, lambda answers: streams.merged(answers.heard)),
-            "doctor": (json_objects, lambda answers: findings.merged(answers, me)),
+            "doctor": (json_objects, lambda answers: findings.merged(answers, me, is_disk_shared=is_disk_shared)),
             "recordings": (json_objects, lambda answers: kept.recordings(answers.heard)),
             "deliveries": (json_objects, lambda answers: kept.deliveries(answers.heard)),
         }
@@ -194,7 +200,7 @@ class Fleet:
         """Have each carry it out that has it: one a delivery, and of a recording each the part that it has."""
         if "recording" in params and (writer := await self._writer_of(params["recording"])) is not None:
             return await self._ask_owner(writer, command, caller, request)  # which refuses
-        asked = await self._ask_all(request, caller, OWNER_S)
+        asked = await self._ask_all(request, caller, TIMES_S[command.name])
         [name] = params.values()
         return await kept.answer(asked, name, is_in_parts="recording" in params) or asked.heard[self._me]
 

@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import attrs
@@ -13,6 +13,9 @@ from rtmsd.admin.messages import JsonObject
 
 WORKER_SILENT: Final = "worker_silent"
 """The trouble that a worker does not answer; its other codes are `rtmsd.daemon.health.TroubleCode`."""
+
+ON_DISK: Final = frozenset({"deliveries_dead"})
+"""Troubles that are counted in the state file: where each worker has one, those of two are never the same."""
 
 _NUMBER: Final = re.compile(r"\b\d+(?:\.\d+)?\b")
 
@@ -42,7 +45,7 @@ def merged(answers: Answers[JsonObject], me: str, parent: ParentProcess, *, is_d
         "phase": _phase([str(found(status, "phase")) for status in each]),
         "ready": any(found(status, "ready") is True for status in each),
         "draining": all(found(status, "draining") is True for status in each),
-        "degraded": [*_silence(answers.silent), *_degraded(answers.heard)],
+        "degraded": [*_silence(answers.silent), *_degraded(answers.heard, frozenset() if is_disk_shared else ON_DISK)],
         "streams": _counts(each, "streams"),
         "totals": {
             **_object(found(mine, "totals")),
@@ -105,15 +108,19 @@ def _silence(silent: Mapping[str, str]) -> list[JsonObject]:
     ]
 
 
-def _degraded(statuses: Mapping[str, JsonObject]) -> list[JsonObject]:
+def _degraded(statuses: Mapping[str, JsonObject], own: Collection[str]) -> list[JsonObject]:
     """Return each trouble once, with `worker` where only one has it.
 
     The same one may come with other figures, as each has looked at another moment.
+
+    Args:
+        own: codes of those that each has for itself.
     """
     troubles: dict[tuple[str, str], tuple[JsonObject, list[str]]] = {}
     for worker, status in statuses.items():
         for trouble in objects(status, "degraded"):
-            identity = (str(trouble.get("code")), alike(str(trouble.get("detail"))))
+            code = str(trouble.get("code"))
+            identity = code, worker if code in own else alike(str(trouble.get("detail")))
             troubles.setdefault(identity, (trouble, []))[1].append(worker)
     return [
         {**trouble, "worker": workers[0]} if len(workers) == 1 else trouble for trouble, workers in troubles.values()

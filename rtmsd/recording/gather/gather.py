@@ -23,7 +23,7 @@ from rtmsd.recording.gather.errors import GatherError
 from rtmsd.recording.gather.joining import end_of, joined_manifest, number_connections
 from rtmsd.recording.gather.lines import Line, fill, join_lines, renumbered, time_of_event, time_of_text
 from rtmsd.recording.gather.pictures import copy_pictures
-from rtmsd.recording.gather.sources import NO_LOG, EngineLog, Source, find_parts, read_source
+from rtmsd.recording.gather.sources import NO_LOG, EngineLog, Source, find_parts, read_source, without_guesses
 from rtmsd.recording.library.catalog import erase, root_of
 from rtmsd.recording.manifest.lines import FILES, json_line
 from rtmsd.recording.manifest.schema import MANIFEST, FileEntry, Manifest, encode_manifest, read_manifest
@@ -106,6 +106,7 @@ def join(
     if not parts:
         raise GatherError(f"no part of {rtms_stream_id!r} is there: copy the recordings of its nodes there")
     sources = sorted(map(read_source, parts), key=lambda source: (source.first_epoch, str(source.directory)))
+    sources = without_guesses(sources)
     _check(sources, without_end=without_end)
     started_ms = min(source.manifest.started_ms for source in sources)
     target = to / date_of(started_ms) / name

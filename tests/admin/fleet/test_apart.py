@@ -10,7 +10,7 @@ import pytest
 from trio.testing import MockClock
 
 from rtmsd.admin.commands import COMMANDS, Spread
-from rtmsd.admin.fleet import kept, samples, status
+from rtmsd.admin.fleet import findings, kept, samples, status
 from rtmsd.admin.fleet.peers import Answers
 from rtmsd.admin.messages import AdminError, Code, JsonObject
 from rtmsd.errors import StorageError
@@ -161,6 +161,16 @@ def test_what_each_has_on_disk_is_added_up() -> None:
     assert merged["totals"]["lost"] == {"refused": 2}
     assert merged["deliveries"] == {"dead": 4}
     assert [each["directory"] for each in merged["disk"]["directories"]] == ["/r", "/r/workers/2"]
+
+
+def test_what_each_has_not_delivered_is_its_own_trouble() -> None:
+    dead = {"code": "deliveries_dead", "detail": "2 not delivered"}
+    heard = {str(worker): a_status(degraded=[dead]) for worker in (1, 2)}
+    merged = status.merged(Answers(heard, {}), "1", PARENT, is_disk_shared=False)
+    assert merged["degraded"] == [{**dead, "worker": "1"}, {**dead, "worker": "2"}]
+    failed = [{"check": "deliveries", "ok": False, "detail": "2 not delivered"}]
+    [found, _] = findings.merged(Answers({"1": failed, "2": failed}, {}), "1", is_disk_shared=False)
+    assert found["detail"] == "worker 1: 2 not delivered; worker 2: 2 not delivered"
 
 
 @pytest.mark.parametrize(("is_disk_shared", "number"), [(True, 3.0), (False, 5.0)])

@@ -15,7 +15,7 @@ from rtmsd.demo.cluster.servers import Servers, prepared
 from rtmsd.recording.gather.gather import gather
 from rtmsd.simulator import SimSession, two_at_once
 from tests.faults.breakage import audio_of
-from tests.faults.process import Daemon, Stage, open_stage, until
+from tests.faults.process import LIMIT_S, Daemon, Stage, open_stage, until
 from tests.faults.reckoning import Reckoning, reckon, stop_all, sum_of
 from tests.faults.workers import workers_of
 
@@ -42,8 +42,23 @@ class Members:
     def of(self, number: str, sessions: Sequence[SimSession]) -> list[SimSession]:
         return [session for session in sessions if self.owner(session) == number]
 
-    async def get(self, path: str) -> Any:
-        return await trio.to_thread.run_sync(self.daemon.admin.get, path)
+    async def live(self, streams: int = 4) -> list[SimSession]:
+        """Start the daemon, and at least so many sessions, until both workers have some."""
+        sessions = await self.stage.live(streams)
+        with trio.fail_after(LIMIT_S):
+            while not all(self.of(number, sessions) for number in ("1", "2")):
+                sessions.append(await self.stage.zoom.start_session())
+                await sessions[-1].wait_reconnected()
+        return sessions
+
+    async def until_states(self, states: dict[str, str]) -> None:
+        """Wait until whichever worker answers knows these members, and in these states."""
+        found: dict[str, str] = {}
+        with trio.fail_after(LIMIT_S):
+            while found != states:
+                await trio.sleep(0.05)
+                status = await trio.to_thread.run_sync(self.daemon.admin.get, "/v1/cluster")
+                found = {each["node"]: each["state"] for each in status["members"]}
 
     async def until_connected(self, sessions: Sequence[SimSession]) -> None:
         for session in sessions:
@@ -97,12 +112,9 @@ async def test_streams_of_a_killed_worker_go_on_and_nothing_is_lost_or_doubled(
 ) -> None:
     async with open_members(place) as members:
         daemon = members.daemon
-        sessions = await members.stage.live(6)
+        sessions = await members.live()
         hit = members.of("1", sessions)
-        assert hit
-        assert members.of("2", sessions)
-        status = await members.get("/v1/cluster")
-        assert [each["node"] for each in status["members"]] == ["a.1", "a.2"]
+        await members.until_states({"a.1": "up", "a.2": "up"})
         os.kill(workers_of(daemon.pid)["1"], signal.SIGKILL)
         await daemon.until_logged("worker ready", worker="1", count=2)
         await members.until_connected(sessions)
@@ -141,14 +153,21 @@ async def test_a_stop_is_quick_where_nobody_is_left_and_the_next_start_goes_on(
 
 
 @pytest.mark.long
-async def test_from_one_process_to_workers_and_back(place: Path, show: Callable[..., None]) -> None:
+@pytest.mark.parametrize("before", ["one member", "workers without a cluster"])
+async def test_from_what_there_was_to_workers_and_back_to_one(
+    place: Path, show: Callable[..., None], before: str
+) -> None:
     async with open_members(place) as members:
         daemon = members.daemon
-        daemon.sections["daemon"] = {"workers": 1}
+        cluster = daemon.sections["cluster"]
+        if before == "one member":
+            daemon.sections["daemon"] = {"workers": 1}
+        else:
+            del daemon.sections["cluster"]
         sessions = await members.stage.live(3)
         for workers in (2, 1):
             assert await daemon.stop() == 0
-            daemon.sections["daemon"] = {"workers": workers}
+            daemon.sections |= {"daemon": {"workers": workers}, "cluster": cluster}
             await daemon.start()
             sessions.append(await members.stage.zoom.start_session())
             await until_audio(sessions)
@@ -167,15 +186,13 @@ async def test_from_one_process_to_workers_and_back(place: Path, show: Callable[
 async def test_the_parts_of_two_workers_are_gathered_by_the_last_owner(place: Path) -> None:
     async with open_members(place, gather="at_end") as members:
         daemon = members.daemon
-        sessions = await members.stage.live(4)
+        sessions = await members.live()
         hit = members.of("1", sessions)
-        assert hit
         await trio.to_thread.run_sync(daemon.admin.post, "/v1/cluster/nodes/a.1/drain")
         for session in hit:
             await until(lambda: members.owner(session) == "2")  # noqa: B023 waited for here
             await session.wait_reconnected()
-        status = await members.get("/v1/cluster")
-        assert {each["node"]: each["state"] for each in status["members"]} == {"a.1": "draining", "a.2": "up"}
+        await members.until_states({"a.1": "draining", "a.2": "up"})
         await stop_all(sessions)
         await daemon.until_logged("stream gathered", count=len(hit))
         assert await daemon.stop() == 0

@@ -59,11 +59,15 @@ member's own beats that come back through the bus can: a peer is dead after thre
 ones came back. The first echo does not count, since it may be of the moment in which the peer beat last. After any
 outage of the bus or of this process, three more: the others may need a while to connect again.
 
+A process that begins with the name of a member that lives stops again: nobody could tell the two apart. Beats of the
+name's last life may still arrive, but in one burst.
+
 **What must hold.**
 
 - A stream has one owner at any time, and one token for each claim, greater than all before.
 - No decision uses a wall clock, and none is made on a guess: `Away` means that nothing is known, `Nobody` that nobody
   was asked.
-- A record of a newer version is left to the members that can read it; keys that are unknown are handed on.
+- A record of a newer version is left to the members that can read it; keys that are unknown are handed on. Only its
+  order to delete is one in all versions: who left that to others would keep what must not be kept.
 - What comes from another member is read as strictly as a webhook (`codec`, `hooks`), and crashes nobody.
 """

@@ -35,6 +35,7 @@ _ENVELOPES: Final[Mapping[type[Any], tuple[tuple[str, ...], dict[str, Any]]]] = 
         {"why": Why.OTHER},
     ),
     Beat: (("v", "node", "incarnation", "n"), {}),  # it lives, and has no room
+    Revoked: (("v", "rtms_stream_id", "at_ms"), {}),  # who waited for an update would keep what is to be deleted
 }
 """By the kind of record: the keys that keep their meaning in all versions, and values for the others."""
 
@@ -71,7 +72,8 @@ def encode(record: Record) -> bytes:
 
 
 def decode(of: type[AnyRecord], data: bytes) -> AnyRecord:
-    """Read a record. Of a newer version's ownership record or beat, only whose it is is read: see `is_newer`.
+    """Read a record. Of a newer version's ownership record or beat, only whose it is is read: see `is_newer`. Its order
+    to delete is one in all versions.
 
     Raises:
         NewerRecord: it is a newer version's.

@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Self
 
+import structlog
 import trio
 
 from rtmsd.cluster.engines.nats.engine import NatsEngine
@@ -24,6 +25,8 @@ from rtmsd.state.rows import StreamRow
 from rtmsd.streams.restart import Restarter
 from rtmsd.streams.supervisor import Supervisor
 from rtmsd.system.worker_thread import WorkerThread
+
+log = structlog.get_logger(__name__)
 
 
 class Node:
@@ -89,12 +92,17 @@ class Node:
             raise ConfigError([f"cluster: {error}" for error in leaves(group)]) from group
 
     async def join(
-        self, backend: Backend, nursery: trio.Nursery, wait_stopping: Callable[[], Awaitable[None]]
+        self,
+        backend: Backend,
+        nursery: trio.Nursery,
+        wait_stopping: Callable[[], Awaitable[None]],
+        yield_name: Callable[[], None],
     ) -> Intake:
         """Take part, in tasks of `nursery`. Returns who takes the webhooks, when what an earlier life had is resumed.
 
         Args:
             wait_stopping: returns when this process is to stop.
+            yield_name: stops the daemon, as a failure: another process turned out to be this member.
         """
         membership = self._membership
         assert membership is not None  # made with the supervisor
@@ -111,7 +119,15 @@ class Node:
             starting.start_soon(give_up)
             await nursery.start(membership.run)
             starting.cancel_scope.cancel()
+        nursery.start_soon(self._watch_name, membership, yield_name)
         return membership.router
+
+    @staticmethod
+    async def _watch_name(membership: Membership, yield_name: Callable[[], None]) -> None:
+        await membership.heart.has_elder.wait()
+        why = "another process has this member's name: give each machine a cluster.node of its own, or stop that one"
+        log.error("cannot run", errors=[why], node=membership.describe().node)
+        yield_name()
 
     def leave(self) -> None:
         """See `Membership`. Nothing is left before there is one."""
@@ -149,7 +165,11 @@ class MemberDaemon(Daemon):
         return []
 
     async def join(self, backend: Backend, nursery: trio.Nursery) -> Intake:
-        return await self._node.join(backend, nursery, self._process.wait_stopping)
+        return await self._node.join(backend, nursery, self._process.wait_stopping, self._yield_name)
+
+    def _yield_name(self) -> None:
+        self.is_clean = False
+        self.stop()
 
     def stopping(self, limit_s: float) -> None:
         self._node.leave()

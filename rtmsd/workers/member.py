@@ -65,7 +65,11 @@ class MemberWorker(Worker):
         nursery.start_soon(
             self._holdings.look_after, supervisor.librarian, supervisor.deliveries, lambda: supervisor.config
         )
-        return await self._node.join(backend, nursery, self._process.wait_stopping)
+        return await self._node.join(backend, nursery, self._process.wait_stopping, self._yield_name)
+
+    def _yield_name(self) -> None:
+        self.is_clean = False
+        self.stop(end_streams=False)
 
     def leave(self) -> None:
         if self._node is not None:

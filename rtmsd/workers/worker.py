@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, NoReturn
 
 import structlog
 import trio
@@ -50,7 +50,7 @@ log = structlog.get_logger()
 class Worker(ABC):
     """See `Role` and `Runnable`."""
 
-    is_clean: Final = True
+    is_clean = True
 
     def __init__(self, given: Begin, end: socket.socket) -> None:
         self._given = given

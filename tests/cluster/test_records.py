@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rtmsd.cluster.codec import MAX_BYTES, MAX_DELIVERED, BadRecord, NewerRecord, Record, decode, encode
-from rtmsd.cluster.records import Beat, Held, Log, Own, Part, PartState, Revoked, Row, TenureState, Why
+from rtmsd.cluster.records import Beat, Held, Log, Own, Part, PartState, Row, TenureState, Why
 from rtmsd.protocol.messages import SessionRef
 from rtmsd.protocol.times import LATEST_MS
 from rtmsd.state.rows import Delivery, Known, StreamRow
@@ -193,7 +193,6 @@ def test_a_newer_beat_is_a_sign_of_life_of_somebody_without_room(beat: Beat, ver
         Row(rtms_stream_id="s", token=1, known=Known()),
         Part(rtms_stream_id="s", node="a", token=1, epoch=1, state=PartState.ENDED),
         Log(rtms_stream_id="s", token=1, n=1, lines={}),
-        Revoked(rtms_stream_id="s", at_ms=1),
     ],
 )
 def test_other_newer_records_are_left_alone(record: Record) -> None:

@@ -89,7 +89,7 @@ async def test_a_stream_is_started_paused_resumed_and_stopped(
         await api.control_session(app, action, room.session_id, product)
         assert stream.paused is paused
     await api.control_session(app, "stop", room.session_id, product)
-    with trio.fail_after(5):
+    with trio.fail_after(60):
         await stream.ended.wait()
     assert stream.stop_reason is StopReason.HOST_TRIGGERED
     await api.control_session(app, "start", room.session_id, product)

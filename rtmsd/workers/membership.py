@@ -14,7 +14,6 @@ from rtmsd.cluster.router import STORED, Router
 from rtmsd.cluster.rules import least_loaded
 from rtmsd.cluster.takeover import Takeover
 from rtmsd.commands import StreamCommand, Verdict
-from rtmsd.config.model import worker_socket
 from rtmsd.protocol.causes import GapCause
 from rtmsd.recording.library.sharing import SharedRecordings
 from rtmsd.recording.writers import Writers
@@ -24,6 +23,7 @@ from rtmsd.streams.restart import Restarter
 from rtmsd.streams.resuming import longest_out_first
 from rtmsd.streams.running import local_ms
 from rtmsd.streams.supervisor import Supervisor
+from rtmsd.system.garbage import Garbage
 from rtmsd.workers.messages import Begin, Peer
 
 CAPACITY: Final = 2**31  # a worker refuses what one process would: see `Supervisor.refusal`
@@ -37,8 +37,10 @@ quickest would have all that an earlier daemon left, and all that webhooks start
 class Membership:
     """Connects the streams of this process with those of the others. Also the `Tenure` that each handshake asks.
 
-    Attributes:
+    Args:
         bus: on which members ask each other.
+
+    Attributes:
         members: who lives.
         router: takes webhooks.
         supervisor: of the streams of this process.
@@ -49,6 +51,8 @@ class Membership:
     def __init__(
         self,
         given: Begin,
+        bus: SocketBus,
+        *,
         journal: Journal,
         writers: Writers,
         restarter: Restarter,
@@ -58,7 +62,6 @@ class Membership:
         self._given = given
         self._all_there = trio.Event()
         self._taking_over = trio.CancelScope()
-        self.bus = SocketBus(partial(worker_socket, config.admin.socket))
         me = Member(node=given.node, incarnation=given.incarnation, capacity=CAPACITY)
         self.members = Members(me, lambda: len(self.supervisor.streams))
         self.update(given.members)
@@ -85,11 +88,12 @@ class Membership:
         )
         self.router = Router(
             self.members,
-            self.bus,
+            bus,
             self._ownership,
             supervisor,
             choose=partial(least_loaded, here=given.node),
             keep=self._keep,
+            garbage=Garbage(),
             deliver_as=STORED,
             is_dead=self._is_dead,
         )

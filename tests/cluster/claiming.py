@@ -47,7 +47,7 @@ class Claiming:
         await self.process.stdin.send_all(b"\n")
 
     async def until(self, holds: Callable[["Claiming"], bool]) -> None:
-        with trio.fail_after(30):
+        with trio.fail_after(60):
             while not holds(self):
                 self._heard = trio.Event()
                 await self._heard.wait()
@@ -91,7 +91,7 @@ async def open_claiming(journal: LocalJournal, node: str, *, streams: int, pace_
     try:
         async with trio.open_nursery() as nursery:
             claiming = Claiming(node, process)
-            with trio.fail_after(30):
+            with trio.fail_after(60):
                 await nursery.start(claiming.listen)
             yield claiming
             nursery.cancel_scope.cancel()

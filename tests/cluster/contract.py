@@ -37,7 +37,7 @@ from rtmsd.state.rows import Delivery, Known, StreamRow
 
 T = TypeVar("T")
 
-LIMIT_S: Final = 10.0
+LIMIT_S: Final = 60.0
 """Far more than anything takes."""
 
 STARTED_MS: Final = 1_700_000_000_000

@@ -23,6 +23,7 @@ from rtmsd.cluster.rules import least_loaded
 from rtmsd.cluster.takeover import Takeover
 from rtmsd.commands import InterruptStream, StartStream, StopStream, StreamCommand, Verdict
 from rtmsd.protocol.causes import GapCause
+from rtmsd.protocol.enums import StopReason
 from rtmsd.protocol.messages import SessionRef
 from rtmsd.recording.manifest.part import PartTenure
 from rtmsd.recording.parts import Inherited
@@ -30,6 +31,7 @@ from rtmsd.state.rows import StreamRow
 from rtmsd.state.verdicts import close, judge
 from rtmsd.streams.beginning import row_of
 from rtmsd.streams.drivers.tenure import Permission
+from rtmsd.system.garbage import Garbage
 
 T0_MS: Final = 1_790_000_000_000
 HANDSHAKE_S: Final = 0.2
@@ -292,6 +294,8 @@ class ModelLives:
             self.redirect(command)
 
     def _end(self, life: Life, reason: int) -> None:
+        if life.end == StopReason.STREAM_REVOKED != reason:  # no later end undoes that
+            return
         life.row = attrs.evolve(life.row, stop_reason=reason)
         life.scope.cancel()
         self._zoom.disconnect(life)
@@ -315,7 +319,7 @@ class ModelLives:
                     break
             except Away:
                 await trio.sleep(1)
-        if self.lives.get(rtms_stream_id) is life:
+        if self.lives.get(rtms_stream_id) is life and life.end == reason:  # not revoked meanwhile
             del self.lives[rtms_stream_id]
 
     def refusal(self, start: StartStream) -> str | None:
@@ -338,6 +342,7 @@ class Mate:
     takeover: Takeover
     handover: Handover
     taker: Taker
+    garbage: Garbage
     nursery: trio.Nursery
 
     @property
@@ -392,6 +397,7 @@ class Crew:
                 patience_s=self._patience_s,
                 clock_ms=lambda: T0_MS,
             )
+            garbage = Garbage()
             router = Router(
                 members,
                 member,
@@ -400,6 +406,7 @@ class Crew:
                 choose=partial(least_loaded, here=node),
                 keep=_keep,
                 deliver_as=HOOK,
+                garbage=garbage,
                 is_dead=self._is_dead,
             )
             takeover = Takeover(members, member, ownership, lives, in_order=_as_they_come)
@@ -413,7 +420,8 @@ class Crew:
                 router=router,
                 takeover=takeover,
                 handover=Handover(members, member, ownership, lives),
-                taker=Taker(members, member, ownership, lives, apps=lambda: self.apps),
+                taker=Taker(members, member, ownership, lives, apps=lambda: self.apps, garbage=garbage),
+                garbage=garbage,
                 nursery=nursery,
             )
             self.mates[node] = mate

@@ -8,7 +8,7 @@ import trio
 
 from rtmsd.cluster.engines.asyncio_thread import AsyncioThread, open_thread
 
-LIMIT_S: Final = 10.0
+LIMIT_S: Final = 60.0
 
 
 async def _caught_up(thread: AsyncioThread) -> None:

@@ -7,7 +7,6 @@ import attrs
 import trio
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
-from trio.testing import MockClock
 
 from rtmsd.cluster.engines.memory import Fault
 from rtmsd.cluster.handover.passages import NotMoved
@@ -16,6 +15,7 @@ from rtmsd.errors import RtmsdError
 from rtmsd.state.rows import Known
 from rtmsd.state.verdicts import close, judge
 from tests.cluster.crew import T0_MS, Crew, Mate, a_crew, interrupt, start, stop
+from tests.jumping import run_jumping
 
 NODES: Final = ("1", "2", "3")
 CALM_S: Final = 120.0
@@ -202,7 +202,7 @@ def test_any_course_ends_with_one_owner_for_each_stream(
             course.check_calm()
             course.check_answered()
 
-    trio.run(play, clock=MockClock(autojump_threshold=0))
+    run_jumping(play)
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
@@ -231,7 +231,7 @@ def test_verdicts_are_those_of_a_single_process(posts: list[tuple[StreamCommand,
                 if after.row is not None:  # the engine in memory keeps nothing of what nobody owned ever
                     known[command.rtms_stream_id] = after
 
-    trio.run(play, clock=MockClock(autojump_threshold=0))
+    run_jumping(play)
 
 
 def _as_received(command: StreamCommand, known: Known) -> StreamCommand:

@@ -345,7 +345,7 @@ async def open_stage(directory: Path, **settings: Any) -> AsyncIterator[Stage]:
                 yield Stage(zoom, daemon, gate, nursery)
         finally:
             daemon.kill()
-            with trio.CancelScope(shield=True), trio.move_on_after(5):
+            with trio.CancelScope(shield=True), trio.move_on_after(LIMIT_S):
                 if daemon.spawned_s:
                     await daemon.reap()
             nursery.cancel_scope.cancel()

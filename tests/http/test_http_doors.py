@@ -50,7 +50,7 @@ async def ask(at: At, request: bytes) -> bytes:
         with contextlib.suppress(trio.BrokenResourceError):
             await client.send_all(request)
             await client.send_eof()
-            with trio.fail_after(5):
+            with trio.fail_after(60):
                 while data := await client.receive_some():
                     answer += data
     return answer
@@ -58,7 +58,7 @@ async def ask(at: At, request: bytes) -> bytes:
 
 @contextlib.asynccontextmanager
 async def at_webhook() -> AsyncIterator[At]:
-    settings = WebhookConfig(listen="127.0.0.1:0", read_timeout_s=1)
+    settings = WebhookConfig(listen="127.0.0.1:0", read_timeout_s=600)
     stats = WebhookStats()
     shutdown = trio.Event()
     async with trio.open_nursery() as nursery:

@@ -65,7 +65,7 @@ async def front(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
         command = [str(NGINX), "-p", str(tmp_path), "-c", str(config)]
         process = await trio.lowlevel.open_process(command, stderr=subprocess.DEVNULL)
         try:
-            with trio.fail_after(10):
+            with trio.fail_after(60):
                 while not is_listening(tmp_path / "front.sock"):  # noqa: ASYNC110 another process: no event
                     await trio.sleep(0.02)
             yield tmp_path / "front.sock"

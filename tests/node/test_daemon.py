@@ -2,18 +2,27 @@
 
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
+import structlog
 import trio
 
+from rtmsd.cluster.codec import encode
+from rtmsd.cluster.engines.memory import MemoryEngine
 from rtmsd.cluster.engines.nats.engine import START_S
-from rtmsd.config import AdminConfig
+from rtmsd.cluster.engines.nats.settings import NatsSettings
+from rtmsd.cluster.records import Beat
+from rtmsd.config import AdminConfig, Config
 from rtmsd.config.cluster import ClusterConfig
-from rtmsd.node.daemon import MemberDaemon
+from rtmsd.node.daemon import MemberDaemon, Node
 from tests.faults.test_changing_hands import config_of
+from tests.faults.test_handing_over import Ends
 
 
 @pytest.fixture
@@ -23,18 +32,61 @@ def place() -> Iterator[Path]:
     shutil.rmtree(path, ignore_errors=True)
 
 
-async def test_a_stop_does_not_wait_for_servers_that_are_away(place: Path) -> None:
+def member_config(place: Path, **cluster: Any) -> Config:
     config = config_of(place)
-    config = attrs.evolve(
+    return attrs.evolve(
         config,
         webhook=attrs.evolve(config.webhook, listen="127.0.0.1:0"),
         admin=AdminConfig(socket=place / "admin"),
-        cluster=ClusterConfig(node="a", servers=("nats://127.0.0.1:1",), allow_plain=True),
+        cluster=ClusterConfig(node="a", servers=("nats://127.0.0.1:1",), allow_plain=True, **cluster),
     )
-    daemon = MemberDaemon(place / "rtmsd.toml", config, end_streams=False)
+
+
+async def test_a_stop_does_not_wait_for_servers_that_are_away(place: Path) -> None:
+    daemon = MemberDaemon(place / "rtmsd.toml", member_config(place), end_streams=False)
     with trio.fail_after(START_S - 5):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(daemon.run)
             while not (place / "admin").exists():  # noqa: ASYNC110 it says nothing before the engine is there
                 await trio.sleep(0.05)
             daemon.stop()
+
+
+class MemoryNode(Node):
+    """A member without servers."""
+
+    memory = MemoryEngine()
+
+    @asynccontextmanager
+    async def _open_engine(self, settings: NatsSettings) -> AsyncIterator[Any]:
+        assert self._membership is not None
+        async with self.memory.join(settings.node, self._membership.incarnation) as member:
+            yield Ends(member, member, member, member)
+
+
+class MemoryDaemon(MemberDaemon):
+    memory = MemoryNode.memory
+
+    @asynccontextmanager
+    async def beside(self) -> AsyncIterator[None]:
+        async with MemoryNode.open(self._config) as self._node:
+            yield
+
+
+async def test_a_second_process_with_the_name_of_a_living_member_does_not_go_on(place: Path) -> None:
+    daemon = MemoryDaemon(place / "rtmsd.toml", member_config(place, beat_s=0.1), end_streams=False)
+
+    async def beat() -> None:
+        for n in count(1000):
+            daemon.memory.publish(encode(Beat(node="a", incarnation="first", n=n)))
+            daemon.memory.changed()
+            await trio.sleep(0.05)
+
+    with structlog.testing.capture_logs() as logs, trio.fail_after(60):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(beat)
+            await daemon.run()
+            nursery.cancel_scope.cancel()
+    assert not daemon.is_clean
+    [errors] = [line["errors"] for line in logs if line["event"] == "cannot run"]
+    assert "another process has this member's name" in errors[0]

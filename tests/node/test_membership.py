@@ -81,7 +81,7 @@ async def test_takeovers_go_on_after_a_crash(place: Path, monkeypatch: pytest.Mo
 
         monkeypatch.setattr(takeover._members, "wait_death", wait_death)
         takeover._members._count_deaths(1)
-        with trio.fail_after(10):
+        with trio.fail_after(60):
             await takeover.swept.wait()
             takeover.swept = trio.Event()
             await takeover.swept.wait()

@@ -36,6 +36,7 @@ def test_ready_only_when_both_sockets_answer(daemon: Installation, manager: Noti
 
 def test_the_watchdog_is_fed_at_half_its_limit_with_the_status(daemon: Installation, manager: NotifySocket) -> None:
     daemon.environment["WATCHDOG_USEC"] = "200000"
+    began_s = time.monotonic()
     daemon.start()
 
     def fed_s() -> list[float]:
@@ -47,7 +48,7 @@ def test_the_watchdog_is_fed_at_half_its_limit_with_the_status(daemon: Installat
         until(lambda: len(fed_s()) >= 5)
         # A busy machine may be late with one, but not always.
         until(lambda: any(later - earlier < 0.15 for earlier, later in itertools.pairwise(fed_s())))
-    assert len(fed_s()) <= (time.monotonic() - manager.having("READY")[0][0]) / 0.1 + 1
+    assert len(fed_s()) <= (time.monotonic() - began_s) / 0.1 + 1
 
 
 def test_no_watchdog_unless_configured(daemon: Installation, manager: NotifySocket) -> None:

@@ -58,7 +58,7 @@ class Sender:
         self._thread = threading.Thread(target=self._run)
 
     def _run(self) -> None:
-        with httpx.Client(trust_env=False, timeout=20) as client:
+        with httpx.Client(trust_env=False, timeout=60) as client:
             number = 0
             while not self._over.is_set():
                 number += 1

@@ -167,7 +167,7 @@ async def ask(websocket: WebSocketConnection, message: dict[str, Any]) -> dict[s
 
 async def eventually(condition: Callable[[], object]) -> None:
     """Wait for a condition without a message to announce it."""
-    with trio.fail_after(10):
+    with trio.fail_after(60):
         while not condition():  # noqa: ASYNC110
             await trio.sleep(0.005)
 

@@ -133,7 +133,7 @@ class Claimant:
         """Return its next line."""
         assert self.process.stdout is not None
         line = b""
-        with trio.fail_after(30):
+        with trio.fail_after(60):
             while not line.endswith(b"\n"):
                 piece = await self.process.stdout.receive_some(1)
                 assert piece, "it died"

@@ -136,7 +136,7 @@ async def test_an_action_needs_the_right_state_of_the_stream(simulator: Simulato
         202,
     ]
     assert await request("stop") == 202
-    with trio.fail_after(5):
+    with trio.fail_after(60):
         await session.ended.wait()
     assert session.stop_reason is StopReason.HOST_TRIGGERED
     assert await request("stop") == 400

@@ -50,7 +50,7 @@ def is_older_than(session: SimSession, age_ms: int) -> bool:
 
 
 async def until_ended(session: SimSession) -> None:
-    with trio.fail_after(10):
+    with trio.fail_after(60):
         await session.ended.wait()
 
 

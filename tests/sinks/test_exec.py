@@ -21,7 +21,7 @@ from rtmsd.sinks.exec import OUTPUT_BYTES, READ_BYTES, ExecSink, keep_tail
 from rtmsd.sinks.registry import build, inheritable
 from rtmsd.state.deliveries import DeliveryEvent
 
-LIMIT_S = 30.0
+LIMIT_S = 60.0
 WAIT = "exec tail -f /dev/null"  # until it is killed
 ENVIRONMENT = {"PATH": os.environ["PATH"], "LANG": "C"}
 

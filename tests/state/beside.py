@@ -36,7 +36,7 @@ class Beside:
 
     async def until(self, number: int, *results: str) -> None:
         """Wait until it has said so often that a command came to one of these ends."""
-        with trio.fail_after(30):
+        with trio.fail_after(60):
             while len(self.ids(*results)) < number:
                 self._heard = trio.Event()
                 await self._heard.wait()
@@ -69,7 +69,7 @@ async def open_beside(journal: LocalJournal, *arguments: str) -> AsyncIterator[B
     try:
         async with trio.open_nursery() as nursery:
             beside = Beside(process)
-            with trio.fail_after(30):
+            with trio.fail_after(60):
                 await nursery.start(beside.listen)
             yield beside
             nursery.cancel_scope.cancel()

@@ -228,7 +228,7 @@ async def test_a_failing_thread_is_an_error_for_each_caller(tmp_path: Path, nurs
 
     for number in range(3):
         nursery.start_soon(record, number)
-    with trio.fail_after(5):
+    with trio.fail_after(60):
         while len(errors) < 3:
             await trio.lowlevel.checkpoint()
     journal.database.close()

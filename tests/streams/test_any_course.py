@@ -10,10 +10,10 @@ import pytest
 import trio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from trio.testing import MockClock
 
 from rtmsd.config import MediaConfig
 from rtmsd.streams.core.connections import LinkState
+from tests.jumping import run_jumping
 from tests.streams.harness import STREAM, Bench, open_bench
 from tests.streams.zoom import ASK, HOST, OTHER_HOST, SILENT, Peer, zoom_ms
 
@@ -213,4 +213,4 @@ def test_any_course(connections: Literal["split", "unified"], course: list[Act])
                 check_that_nothing_is_missing_without_a_reason(bench.manifest())
                 assert not [line for line in bench.logs if "exc_info" in line]
 
-    trio.run(play, clock=MockClock(autojump_threshold=0))
+    run_jumping(play)

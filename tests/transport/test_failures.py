@@ -13,21 +13,23 @@ from rtmsd.config import ZoomConfig
 from rtmsd.errors import ConnectionLost
 from rtmsd.transport.failures import http_answer, system_error, tls_failure, why_not_connected
 from rtmsd.transport.websocket import open_signaling
-from tests.transport.test_websocket import Peer, server
+from tests.transport.test_websocket import LIMIT_S, Peer, server
 
 ZOOM = ZoomConfig(allowed_hosts=("127.0.0.1", "localhost", "*.invalid"), allow_plain_ws=True)
 
 CA = trustme.CA()
 
 
-async def why(url: str, timeout_s: float = 5) -> str:
+async def why(url: str, timeout_s: float = LIMIT_S) -> str:
     with pytest.raises(ConnectionLost) as caught:
         async with open_signaling(url, ZOOM, timeout_s):
             pytest.fail("not open")
     return str(caught.value)
 
 
-async def why_from(serve: Callable[[trio.SocketStream], Awaitable[None]], scheme: str, timeout_s: float = 5) -> str:
+async def why_from(
+    serve: Callable[[trio.SocketStream], Awaitable[None]], scheme: str, timeout_s: float = LIMIT_S
+) -> str:
     async with trio.open_nursery() as nursery:
         [listener, *_] = await trio.open_tcp_listeners(0, host="127.0.0.1")
         nursery.start_soon(trio.serve_listeners, serve, [listener])
@@ -67,8 +69,8 @@ async def test_the_step_that_hangs_is_named() -> None:
     async def serve(_: trio.SocketStream) -> None:
         await trio.sleep_forever()
 
-    assert "WebSocket upgrade" in await why_from(serve, "ws", 0.05)
-    assert "TLS handshake" in await why_from(serve, "wss", 0.05)
+    assert "WebSocket upgrade" in await why_from(serve, "ws", 0.3)
+    assert "TLS handshake" in await why_from(serve, "wss", 0.3)
 
 
 async def test_a_server_without_tls() -> None:
@@ -114,7 +116,7 @@ async def test_an_end_without_a_close_frame_is_described() -> None:
     async def serve(peer: Peer) -> None:
         await peer.stream.aclose()
 
-    async with server(serve) as url, open_signaling(url, ZOOM, 5) as ws:
+    async with server(serve) as url, open_signaling(url, ZOOM, LIMIT_S) as ws:
         with pytest.raises(ConnectionLost, match="1006: the other side ended TCP without a close frame"):
             await ws.receive()
 

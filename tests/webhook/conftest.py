@@ -15,7 +15,7 @@ from rtmsd.webhook.stats import WebhookStats
 from rtmsd.webhook.verify import sign
 
 NOW_S = 1_790_000_000.0
-SETTINGS = WebhookConfig(listen="127.0.0.1:0", read_timeout_s=1, max_connections=5)
+SETTINGS = WebhookConfig(listen="127.0.0.1:0", read_timeout_s=600, max_connections=5)
 APPS = (
     AppConfig(name="main", client_id="id", client_secret="client", webhook_secrets=("hook", "older")),
     AppConfig(name="second", client_id="id2", client_secret="client2", webhook_secrets=("hook2",)),

@@ -27,7 +27,7 @@ async def ends() -> Iterator[Ends]:  # type: ignore[misc]
 
 
 async def received(channel: Channel) -> list[Message]:
-    with trio.fail_after(10):
+    with trio.fail_after(60):
         return [message async for message in channel]
 
 
@@ -38,7 +38,7 @@ async def test_messages_arrive_in_order(ends: Ends) -> None:
         nursery.start_soon(other.send_posted)
         assert all(other.post(message) for message in sent)
         arrived: list[Message] = []
-        with trio.fail_after(10):
+        with trio.fail_after(60):
             async for message in ends.ours:
                 arrived.append(message)
                 if len(arrived) == len(sent):
@@ -89,7 +89,7 @@ async def test_the_end_of_the_other_process_ends_the_messages(ends: Ends) -> Non
     ends.theirs.close()
     assert await received(ends.ours) == [Ping(1)]
     assert ends.ours.post(Due())
-    with trio.fail_after(10):
+    with trio.fail_after(60):
         await ends.ours.send_posted()  # returns: there is nobody
 
 
@@ -112,7 +112,7 @@ async def test_all_streams_of_a_worker_may_be_deleted_at_once(ends: Ends) -> Non
         nursery.start_soon(ends.ours.send_posted)
         nursery.start_soon(be_parent, nursery)
         assert all(worker.post(Hold(name)) for name in names)
-        with trio.fail_after(10):
+        with trio.fail_after(60):
             async for message in worker:
                 assert isinstance(message, Held)
                 held.append(message.rtms_stream_id)

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from rtmsd.cluster.engines.sockets import SocketBus
 from rtmsd.cluster.rules import has_room
 from rtmsd.config import AppConfig, Config, DaemonConfig, RecordingConfig, StateConfig
 from rtmsd.config.model import AdminConfig
@@ -29,18 +30,22 @@ async def test_a_worker_takes_as_many_streams_as_the_machine_has_room_for(place:
         config=config,
         workers=2,
         sockets={},
-        state_lock=[],
-        directories={},
+        disk=None,
         members=(),
         is_draining=False,
-        set_aside=None,
-        salvaged=0,
         parent_pid=1,
         parent_began_s=0.0,
     )
     journal = await LocalJournal.open(config.state.file)
     writers = Writers.open(config.recording, config.directories)
-    membership = Membership(given, journal, writers, Restarter(ZoomApi(), lambda: config), lambda _: None)
+    membership = Membership(
+        given,
+        SocketBus(Path),
+        journal=journal,
+        writers=writers,
+        restarter=Restarter(ZoomApi(), lambda: config),
+        on_event=lambda _: None,
+    )
     assert has_room(membership.members.me)
     membership.update(
         [

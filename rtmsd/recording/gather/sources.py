@@ -1,11 +1,15 @@
-"""A part of a stream, read from its directory as it would be once repaired. Nothing in it is changed."""
+"""What a stream is joined of: a part, read from its directory as it would be once repaired, and a copy of the engine's
+log. Nothing in them is changed.
+"""
 
+import contextlib
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import attrs
+import msgspec
 from msgspec import UNSET
 from msgspec.structs import replace
 
@@ -13,6 +17,7 @@ from rtmsd.protocol.causes import FINAL_STATES, GapCause, RecordingState
 from rtmsd.recording.disk.paths import EVENTS, dates, safe_name
 from rtmsd.recording.gather.clips import Clip, OpusClip, WavClip
 from rtmsd.recording.gather.errors import GatherError
+from rtmsd.recording.gather.lines import Line, Logged
 from rtmsd.recording.manifest.lines import FILES, read_lines
 from rtmsd.recording.manifest.schema import MANIFEST, ConnectionEntry, Manifest, PauseEntry, TenureEntry, read_manifest
 from rtmsd.recording.media.ogg.header import OggHeader
@@ -93,6 +98,43 @@ class Source:
 
     def content(self, name: str) -> bytes:
         return self._plan.content(self.directory / name)
+
+
+@attrs.frozen
+class EngineLog:
+    """What the engine had of a stream's lines, each append a line of JSON. Read anew each time: it may be long.
+
+    Attributes:
+        path: None: there is none.
+    """
+
+    path: Path | None = None
+
+    def __iter__(self) -> Iterator[Logged]:
+        """Yield what was appended, in order and without repeats: those of one tenure come one after the other.
+
+        Raises:
+            OSError: it cannot be read.
+        """
+        newest = (0, -1)
+        if self.path is None:
+            return
+        with self.path.open("rb") as file:
+            for line in file:
+                with contextlib.suppress(msgspec.MsgspecError):  # the last one may be torn
+                    each = msgspec.json.decode(line, type=Logged)
+                    if (each.token, each.n) > newest:
+                        newest = each.token, each.n
+                        yield each
+
+    def lines(self, name: str) -> Iterator[tuple[int, Line]]:
+        """Yield the lines of a file, each with the token of its tenure. Raises OSError."""
+        for each in self:
+            for line in each.of(name):
+                yield each.token, line
+
+
+NO_LOG: Final = EngineLog()
 
 
 def find_parts(rtms_stream_id: str, below: Iterable[Path]) -> list[Path]:

@@ -13,7 +13,7 @@ from rtmsd.cluster.engine import Away, Nobody
 from rtmsd.cluster.engines.nats.engine import NatsEngine
 from rtmsd.cluster.engines.nats.settings import NatsSettings
 from rtmsd.demo.cluster.servers import Servers, running
-from tests.cluster.contract import Member
+from tests.cluster.contract import LIMIT_S, Member
 
 PARTITIONS: Final = 2
 
@@ -98,10 +98,10 @@ class Meeting:
 
 async def reach(engine: NatsEngine, node: str) -> None:
     """Ask until the servers have told each other who listens where."""
-    with trio.fail_after(10):
+    with trio.fail_after(LIMIT_S):
         while True:
             try:
-                await engine.bus.ask(node, "ping", b"", timeout_s=5)
+                await engine.bus.ask(node, "ping", b"", timeout_s=LIMIT_S)
             except Nobody:
                 continue
             return
@@ -109,7 +109,7 @@ async def reach(engine: NatsEngine, node: str) -> None:
 
 async def _miss(engine: NatsEngine, node: str) -> None:
     """Ask until the servers have told each other that nobody listens there any more."""
-    with trio.fail_after(10), contextlib.suppress(Nobody):
+    with trio.fail_after(LIMIT_S), contextlib.suppress(Nobody):
         while True:
             with contextlib.suppress(Away):
                 await engine.bus.ask(node, "ping", b"", timeout_s=0.5)

@@ -19,7 +19,7 @@ from tests.cluster.nats.work import LIMIT_S, holds, member, orphans, until_answe
 
 
 async def test_what_is_cancelled_while_a_server_hangs_leaves_nothing_behind(one: Servers, opened: Opener) -> None:
-    async with opened(one, "a") as a:
+    async with opened(one, "a", answer_s=LIMIT_S, ping_s=LIMIT_S) as a:
         stream = new_id()
         token = await a.owners.claim(own(member("a", a), stream), seen=0)
         await orphans(a)  # the watch has begun
@@ -110,12 +110,12 @@ async def drop_consumers(servers: Servers, prefix: str) -> None:
     for name in await _names(client, "STREAM.NAMES", "streams"):
         if name.startswith(prefix):
             for consumer in await _names(client, f"CONSUMER.NAMES.{name}", "consumers"):
-                await client.request(f"$JS.API.CONSUMER.DELETE.{name}.{consumer}", timeout=5)
+                await client.request(f"$JS.API.CONSUMER.DELETE.{name}.{consumer}", timeout=LIMIT_S)
     await client.close()
 
 
 async def _names(client: Client, what: str, key: str) -> list[str]:
-    answer = await client.request(f"$JS.API.{what}", timeout=5)
+    answer = await client.request(f"$JS.API.{what}", timeout=LIMIT_S)
     return [str(name) for name in json.loads(answer.data)[key] or []]
 
 

@@ -26,6 +26,7 @@ from tests.cluster.nats.work import LIMIT_S, holds, member, use_all
 
 SMALL: Final[dict[str, Any]] = {"replicas": 1, "partitions": 1}
 LAYOUT: Final = Layout("rtms", 1)
+END_OF_TLS_S: Final = 30.0
 
 
 @contextmanager
@@ -69,7 +70,7 @@ async def test_a_client_certificate(tmp_path: Path) -> None:
 
 
 async def test_a_hanging_tls_server_is_left_at_once(tmp_path: Path) -> None:
-    """asyncio waits 30 s for the polite end of TLS."""
+    """asyncio waits `END_OF_TLS_S` for the polite end of TLS."""
     with tls_servers(tmp_path) as (servers, _):
         settings = NatsSettings(node="a", servers=servers.urls, ca_file=tmp_path / "ca.pem", ping_s=0.2, **SMALL)
         async with NatsEngine.open(settings) as engine:
@@ -79,7 +80,7 @@ async def test_a_hanging_tls_server_is_left_at_once(tmp_path: Path) -> None:
                 await holds(lambda: not engine.owners.is_up)
             finally:
                 servers.each[0].thaw()
-            assert trio.current_time() - began < LIMIT_S / 2
+            assert trio.current_time() - began < END_OF_TLS_S
             await holds(lambda: engine.owners.is_up)
 
 

@@ -16,7 +16,7 @@ from tests.cluster.contract import Member, new_id, own
 
 T = TypeVar("T")
 
-LIMIT_S: Final = 30.0
+LIMIT_S: Final = 60.0
 
 
 def member(node: str, engine: NatsEngine) -> Member:
@@ -116,7 +116,7 @@ async def use_all(engine: NatsEngine) -> None:
     with pytest.raises(Fenced):
         await engine.log.append(log)
     engine.bus.serve("ping", pong)
-    assert await engine.bus.ask("a", "ping", b"x", timeout_s=5) == b"x"
+    assert await engine.bus.ask("a", "ping", b"x", timeout_s=LIMIT_S) == b"x"
     beat = Beat(node="a", incarnation="i", n=1)
     await engine.beats.beat(beat)
     with trio.fail_after(LIMIT_S):

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rtmsd.cluster.codec import MAX_BYTES, MAX_DELIVERED, BadRecord, NewerRecord, Record, decode, encode
-from rtmsd.cluster.records import Beat, Held, Log, Own, Part, PartState, Row, TenureState, Why
+from rtmsd.cluster.records import Beat, Held, Log, Own, Part, PartState, Revoked, Row, TenureState, Why
 from rtmsd.protocol.messages import SessionRef
 from rtmsd.protocol.times import LATEST_MS
 from rtmsd.state.rows import Delivery, Known, StreamRow

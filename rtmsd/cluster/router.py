@@ -8,7 +8,7 @@ from typing import Final
 import structlog
 import trio
 
-from rtmsd.cluster.engine import Away, Bus, Elsewhere, EngineError, Lost, Nobody, Refused
+from rtmsd.cluster.engine import Away, Bus, Elsewhere, EngineError, Lost, Nobody, Refused, TooNew
 from rtmsd.cluster.hooks import BadHook, decode_command, decode_verdict, encode_command, encode_verdict
 from rtmsd.cluster.lives import Lives
 from rtmsd.cluster.members import Member, Members
@@ -107,8 +107,11 @@ class Router:
             if command.rtms_stream_id in self._kept:  # it must not overtake what came before
                 return await self._later(command)
             return await self._route(command)
-        except EngineError as error:
-            if isinstance(command, StartStream):
+        except RtmsdError as error:
+            if not isinstance(command, StartStream):  # Zoom's next try would come too late
+                if self._has_room and not isinstance(error, TooNew):
+                    self.deliver(command)
+            elif isinstance(error, EngineError):
                 self._lives.refuse(command, str(error))
             raise
 
@@ -240,18 +243,17 @@ class Router:
 
     async def _later(self, command: StreamCommand) -> Verdict:
         """Make a command safe here, and have it carried out when its owner answers."""
-        if sum(map(len, self._kept.values())) >= MAX_KEPT:
+        if not self._has_room:
             raise Away("too many commands wait for members that do not answer")
-        try:
-            verdict = await self._keep(command)
-        except RtmsdError:
-            if not isinstance(command, StartStream):  # Zoom's next try would come too late
-                self._deliver_later(HOOK, command)
-            raise
+        verdict = await self._keep(command)
         if verdict is Verdict.NEW:
             self._deliver_later(self._deliver_as, command)
             self.forwarded["kept"] += 1
         return verdict
+
+    @property
+    def _has_room(self) -> bool:
+        return sum(map(len, self._kept.values())) < MAX_KEPT
 
     def deliver(self, command: StreamCommand) -> None:
         """Have a command carried out that was kept, unless it waits for that already."""

@@ -95,14 +95,15 @@ class Node:
         self,
         backend: Backend,
         nursery: trio.Nursery,
+        *,
         wait_stopping: Callable[[], Awaitable[None]],
-        yield_name: Callable[[], None],
+        give_way: Callable[[], None],
     ) -> Intake:
         """Take part, in tasks of `nursery`. Returns who takes the webhooks, when what an earlier life had is resumed.
 
         Args:
             wait_stopping: returns when this process is to stop.
-            yield_name: stops the daemon, as a failure: another process turned out to be this member.
+            give_way: stops it, as another one turns out to be this member.
         """
         membership = self._membership
         assert membership is not None  # made with the supervisor
@@ -119,15 +120,8 @@ class Node:
             starting.start_soon(give_up)
             await nursery.start(membership.run)
             starting.cancel_scope.cancel()
-        nursery.start_soon(self._watch_name, membership, yield_name)
+        nursery.start_soon(_yield_name, membership, give_way)
         return membership.router
-
-    @staticmethod
-    async def _watch_name(membership: Membership, yield_name: Callable[[], None]) -> None:
-        await membership.heart.has_elder.wait()
-        why = "another process has this member's name: give each machine a cluster.node of its own, or stop that one"
-        log.error("cannot run", errors=[why], node=membership.describe().node)
-        yield_name()
 
     def leave(self) -> None:
         """See `Membership`. Nothing is left before there is one."""
@@ -138,6 +132,14 @@ class Node:
         """See `Membership`."""
         if self._membership is not None:
             await self._membership.hand_over()
+
+
+async def _yield_name(member: Membership, give_way: Callable[[], None]) -> None:
+    """Give way to another process that is this member: nobody could tell the two apart."""
+    await member.heart.has_elder.wait()
+    why = "another process has this member's name: give each machine a cluster.node of its own, or stop that one"
+    log.error("cannot run", errors=[why], node=member.describe().node)
+    give_way()
 
 
 class MemberDaemon(Daemon):
@@ -165,9 +167,11 @@ class MemberDaemon(Daemon):
         return []
 
     async def join(self, backend: Backend, nursery: trio.Nursery) -> Intake:
-        return await self._node.join(backend, nursery, self._process.wait_stopping, self._yield_name)
+        return await self._node.join(
+            backend, nursery, wait_stopping=self._process.wait_stopping, give_way=self._give_way
+        )
 
-    def _yield_name(self) -> None:
+    def _give_way(self) -> None:
         self.is_clean = False
         self.stop()
 

@@ -65,9 +65,12 @@ class MemberWorker(Worker):
         nursery.start_soon(
             self._holdings.look_after, supervisor.librarian, supervisor.deliveries, lambda: supervisor.config
         )
-        return await self._node.join(backend, nursery, self._process.wait_stopping, self._yield_name)
+        return await self._node.join(
+            backend, nursery, wait_stopping=self._process.wait_stopping, give_way=self._give_way
+        )
 
-    def _yield_name(self) -> None:
+    def _give_way(self) -> None:
+        """Have all workers stop: the machine's name is another's."""
         self.is_clean = False
         self.stop(end_streams=False)
 

@@ -27,7 +27,6 @@ from rtmsd.system.garbage import Garbage
 from rtmsd.workers.messages import Begin, Peer
 
 CAPACITY: Final = 2**31  # a worker refuses what one process would: see `Supervisor.refusal`
-PATIENCE_S: Final = 20.0  # for the state file to say whose a stream is, before it is connected without that
 DEATH_S: Final = 0.5  # for the parent to tell that a worker died where nobody listens any more
 TOGETHER_S: Final = 5.0
 """So long a worker waits for the others before it takes over streams, and opens its doors: when all start together, the
@@ -83,7 +82,7 @@ class Membership:
             supervisor,
             apps=lambda: [app.name for app in supervisor.config.apps],
             cause=lambda _why: self.takeover_cause,
-            patience_s=PATIENCE_S,
+            patience_s=0.0,  # see `may_connect`
             clock_ms=local_ms,
         )
         self.router = Router(
@@ -107,8 +106,8 @@ class Membership:
         )
 
     async def may_connect(self, rtms_stream_id: str) -> Permission:
-        """See `Tenure`."""
-        return await self._ownership.may_connect(rtms_stream_id)
+        """See `Tenure`. Only the dead lose their streams, so that no disk need be asked, which may be stuck."""
+        return Permission.GRANTED if self._ownership.has(rtms_stream_id) else Permission.LOST
 
     def _let_go(self, rtms_stream_id: str, _why: str) -> None:
         self._ownership.let_go(rtms_stream_id)

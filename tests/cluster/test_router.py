@@ -403,6 +403,20 @@ class TestEngineAway:
         await trio.sleep(5)
         assert crew.owners("s") == []
 
+    async def test_a_stop_for_the_stream_of_a_dead_member_is_not_forgotten(self, crew: Crew) -> None:
+        """Zoom sends it again when the stream was long resumed, and given up as one that does not answer."""
+        await post(crew, "1", start())
+        owner = await owner_of(crew)
+        asked = others(crew, owner)[0]
+        crew.engine.fail(Fault.FULL)
+        await crew.kill(owner)
+        with pytest.raises(EngineError):
+            await post(crew, asked, stop())
+        crew.engine.recover()
+        await trio.sleep(10)
+        assert crew.owners("s") == []
+        assert [mate.lives.acted for mate in crew.mates.values()].count([stop()]) == 1
+
     async def test_a_stop_is_kept_where_that_is_safe(self, crew: Crew) -> None:
         await post(crew, "1", start())
         owner = await owner_of(crew)

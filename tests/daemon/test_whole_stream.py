@@ -13,6 +13,7 @@ from tests.daemon.whole import (
     SIMULATED,
     assert_all_of_it_once,
     assert_well_behaved,
+    audio_gaps,
     config,
     directory_of,
     until_ended,
@@ -108,7 +109,8 @@ async def test_coded_audio_is_stored_decoded(codec: str, rate_hz: int, tmp_path:
         manifest = await until_ended(backend, session.rtms_stream_id)
         (entry,) = (entry for entry in manifest["files"] if entry["media"] == "audio")
         (log,) = session.record.audio.values()
-        assert entry["duration_ms"] == log.arrived_ms()
+        spans = log.intervals()  # one, unless a busy machine kept the simulator waiting
+        assert entry["duration_ms"] == spans[-1][1] - spans[0][0]
         with wave.open(str(directory_of(backend, session.rtms_stream_id) / entry["path"])) as wav:
             assert (wav.getframerate(), wav.getsampwidth()) == (rate_hz, 2)
             assert max(wav.readframes(wav.getnframes())) > 0
@@ -234,7 +236,7 @@ async def test_reconnecting_on_demand_loses_nothing(tmp_path: Path) -> None:
         await sim.clock.sleep(4)
         await session.stop()
         manifest = await until_ended(backend, session.rtms_stream_id)
-        assert not [gap for gap in manifest["gaps"] if gap["media"] == "audio"]
+        assert not audio_gaps(session.record, manifest)
         assert_well_behaved(session.record)
         assert_all_of_it_once(session.record, directory_of(backend, session.rtms_stream_id))
 

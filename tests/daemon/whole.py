@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -42,6 +42,7 @@ from rtmsd.simulator.wire.wire import WireState
 
 HEADER_END = b"data"
 LIMIT_S: Final = 60.0
+PACKET_MS: Final = 20
 SIMULATED: Final = SimulatorSettings()
 # Fast, but it waits for the daemon ten times as long as Zoom does, which a busy machine may need.
 HURRIED: Final = attrs.evolve(
@@ -169,6 +170,23 @@ def assert_all_of_it_once(record: Record, directory: Path, *, jitter_ms: int = 0
     written = [line["text"] for line in lines(directory / "transcript.jsonl")]
     assert written == sent
     assert [str(problem) for problem in verify(directory)] == []
+
+
+def audio_gaps(record: Record, manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the gaps in which there were packets that no reset can have discarded.
+
+    A simulator that a busy machine keeps waiting stamps packets late: what none of them covers is a gap, rightly. And
+    what a busy daemon has not read yet, a reset discards.
+    """
+    spans = [log.intervals(*set(Fate) - {Fate.IN_FLIGHT}) for log in record.audio.values()]
+
+    def covered_ms(gap: Mapping[str, Any]) -> int:
+        each_ms = (
+            sum(max(0, min(to, gap["to_ms"]) - max(since, gap["from_ms"])) for since, to in each) for each in spans
+        )
+        return max(each_ms, default=0)
+
+    return [gap for gap in manifest["gaps"] if gap["media"] == "audio" and covered_ms(gap) > 2 * PACKET_MS]
 
 
 def assert_well_behaved(record: Record) -> None:

@@ -3,9 +3,10 @@
 import os
 import random
 import time
-from collections import defaultdict
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -13,8 +14,8 @@ import attrs
 import pytest
 import trio
 
-from rtmsd.protocol.enums import StopReason
-from rtmsd.simulator import SimSession, two_at_once
+from rtmsd.protocol.enums import MediaType, StopReason
+from rtmsd.simulator import Record, SimSession, two_at_once
 from tests.faults.breakage import audio_of
 from tests.faults.cluster import NODES, PARTITIONS, ClusterStage, open_cluster
 from tests.faults.process import until
@@ -37,7 +38,7 @@ class Soak:
 
     Attributes:
         live: sessions that go on. sessions: all.
-        back_s: until all streams had audio again, by kind of fault.
+        faults: what was done, from and until when, in Zoom's time.
         resident: of each member's life: first and last figure, in bytes.
     """
 
@@ -45,7 +46,7 @@ class Soak:
     chance: random.Random
     live: list[SimSession] = attrs.field(factory=list)
     sessions: list[SimSession] = attrs.field(factory=list)
-    back_s: defaultdict[str, list[float]] = attrs.field(factory=lambda: defaultdict(list))
+    faults: list[tuple[str, int, int]] = attrs.field(factory=list)
     resident: dict[tuple[str, int], tuple[int, int]] = attrs.field(factory=dict)
 
     # Streams
@@ -144,13 +145,13 @@ class Soak:
             faults.append(self._choose(OTHERS))
         name = " and ".join(fault.__name__ for fault in faults)
         between_s = self.chance.uniform(0, 3) if len(faults) > 1 else 0
-        began_s = trio.current_time()
+        began_ms = self.stage.zoom.clock.now_ms()
         async with trio.open_nursery() as nursery:
             for fault in faults:
                 nursery.start_soon(fault, self)
                 await trio.sleep(between_s)
         await self.until_fed()
-        self.back_s[name].append(trio.current_time() - began_s)
+        self.faults.append((name, began_ms, self.stage.zoom.clock.now_ms()))
         await self.stage.until_well()
         for node, member in self.stage.members.items():
             now = member.rss_bytes()
@@ -198,16 +199,26 @@ class Soak:
             if manifest["stop_reason"] != StopReason.MEETING_ENDED and not is_guessed(manifest)
         ]
 
-    def figures(self) -> Sequence[str]:
-        grown = [last - first for first, last in self.resident.values()]
-        (first, _), *_, (_, last) = self.resident.values()
-        return [
-            *(
-                f"{fault} {len(back)} times, audio back after {percentile(back, 0.5):.1f} s, at most {max(back):.1f} s"
-                for fault, back in sorted(self.back_s.items())
-            ),
-            f"resident: {first >> 20} MiB at first, {last >> 20} MiB at last; a life grew by {max(grown) >> 20} MiB",
-        ]
+    def figures(self) -> Iterator[str]:
+        outages = [outage for session in self.sessions for outage in _outages(session.record)]
+        away_s, times = defaultdict[str, list[float]](list), Counter(name for name, _, _ in self.faults)
+        for name, from_ms, to_ms in self.faults:
+            away_s[name] += [(back_ms - lost_ms) / 1000 for lost_ms, back_ms in outages if from_ms <= lost_ms <= to_ms]
+        for name, lost in sorted(away_s.items()):
+            median_s, longest_s = percentile(lost, 0.5), max(lost, default=0)
+            yield f"{name} {times[name]} times: {len(lost)} lost audio, for {median_s:.1f} s, at most {longest_s:.1f} s"
+        lives = [*self.resident.values()]
+        first, last = lives[0][0], lives[-1][1]
+        growth = max(now - before for before, now in lives)
+        yield f"resident: {first >> 20} MiB at first, {last >> 20} MiB at last; a life grew by {growth >> 20} MiB"
+
+
+def _outages(record: Record) -> Iterator[tuple[int, int]]:
+    """Yield from when to when a stream was without a connection that brings audio."""
+    spans = [span for span in record.connections if span.flows_ms is not None and span.media_type & MediaType.AUDIO]
+    for one, two in pairwise(spans):
+        if one.closed_ms is not None and two.flows_ms is not None:
+            yield one.closed_ms, two.flows_ms
 
 
 def _manifest(directory: Path) -> Mapping[str, Any]:
@@ -238,10 +249,10 @@ async def play(soak: Soak, duration_s: float, show: Callable[..., None]) -> None
     end_s = trio.current_time() + duration_s
     async with trio.open_nursery() as nursery:
         nursery.start_soon(soak.keep_live, end_s)
-        await until(lambda: len(soak.live) == LIVE)
-        while (next_s := trio.current_time() + EVERY_S) < end_s:
+        await until(lambda: len(soak.live) == LIVE, RECOVERY_S)
+        while (now_s := trio.current_time()) < end_s:
             show(await soak.fault())
-            await trio.sleep_until(next_s)
+            await trio.sleep_until(now_s + EVERY_S)
 
 
 @pytest.mark.long

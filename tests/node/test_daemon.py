@@ -21,6 +21,7 @@ from rtmsd.cluster.records import Beat
 from rtmsd.config import AdminConfig, Config
 from rtmsd.config.cluster import ClusterConfig
 from rtmsd.node.daemon import MemberDaemon, Node
+from tests.faults.process import LIMIT_S
 from tests.faults.test_changing_hands import config_of
 from tests.faults.test_handing_over import Ends
 
@@ -52,37 +53,26 @@ async def test_a_stop_does_not_wait_for_servers_that_are_away(place: Path) -> No
             daemon.stop()
 
 
-class MemoryNode(Node):
-    """A member without servers."""
-
+async def test_a_second_process_with_the_name_of_a_living_member_does_not_go_on(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     memory = MemoryEngine()
 
     @asynccontextmanager
-    async def _open_engine(self, settings: NatsSettings) -> AsyncIterator[Any]:
-        assert self._membership is not None
-        async with self.memory.join(settings.node, self._membership.incarnation) as member:
+    async def open_engine(node: Node, settings: NatsSettings) -> AsyncIterator[Ends]:
+        assert node._membership is not None
+        async with memory.join(settings.node, node._membership.incarnation) as member:
             yield Ends(member, member, member, member)
-
-
-class MemoryDaemon(MemberDaemon):
-    memory = MemoryNode.memory
-
-    @asynccontextmanager
-    async def beside(self) -> AsyncIterator[None]:
-        async with MemoryNode.open(self._config) as self._node:
-            yield
-
-
-async def test_a_second_process_with_the_name_of_a_living_member_does_not_go_on(place: Path) -> None:
-    daemon = MemoryDaemon(place / "rtmsd.toml", member_config(place, beat_s=0.1), end_streams=False)
 
     async def beat() -> None:
         for n in count(1000):
-            daemon.memory.publish(encode(Beat(node="a", incarnation="first", n=n)))
-            daemon.memory.changed()
+            memory.publish(encode(Beat(node="a", incarnation="first", n=n)))
+            memory.changed()
             await trio.sleep(0.05)
 
-    with structlog.testing.capture_logs() as logs, trio.fail_after(60):
+    monkeypatch.setattr(Node, "_open_engine", open_engine)
+    daemon = MemberDaemon(place / "rtmsd.toml", member_config(place, beat_s=0.1), end_streams=False)
+    with structlog.testing.capture_logs() as logs, trio.fail_after(LIMIT_S):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(beat)
             await daemon.run()

@@ -358,6 +358,29 @@ async def test_a_single_packet_that_was_lost_is_taken_from_another_part(cluster:
     assert found["files"][0]["duration_ms"] == 2000
 
 
+async def test_what_comes_late_for_the_time_of_a_member_that_got_nothing_is_kept(cluster: Cluster, tools: Any) -> None:
+    first = await cluster.take("a")
+    cluster.say(first, range(50))
+    await first.suspend()
+    idle = await cluster.take("b")
+    cluster.heard(idle, 100)
+    await idle.suspend()
+    for numbers in (range(99, 110), range(60, 120)):  # live first, and after a restart out of Zoom's buffer
+        again = await cluster.take("a")
+        cluster.heard(again, 100)
+        cluster.say(again, numbers)
+        await again.suspend()
+    last = await cluster.take("a")
+    cluster.heard(last, 120)
+    await cluster.end(last, 120)
+    found = cluster.gather("a", "b")
+    samples = tools.samples(cluster.directory("joined") / "audio/5.wav")
+    assert samples == b"".join(
+        cluster.packet(number) if number not in range(50, 60) else bytes(640) for number in range(120)
+    )
+    assert cluster.gaps(found) == [("node_takeover", None, 50, 60)]
+
+
 async def test_a_part_that_is_not_at_hand_is_elsewhere(cluster: Cluster, tools: Any) -> None:
     for node, numbers in (("a", range(100)), ("b", range(100, 200))):
         recorder = await cluster.take(node)

@@ -6,7 +6,7 @@ import json
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import attrs
@@ -15,9 +15,16 @@ import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_client_stream
 
 from rtmsd.protocol.signature import handshake_signature
-from rtmsd.simulator import SimSession, SimulatorSettings
+from rtmsd.simulator import SimSession, SimulatorSettings, Timing, Tone
 
 EVERYTHING = {"audio": {"data_opt": 2}, "transcript": {}}
+
+PATIENT: Final = Timing(
+    keep_alive_misses=60, signaling_window_s=1200, media_window_s=1300, attach_window_s=1200, buffer_s=1200
+)
+"""Windows for a client on a busy machine: Zoom's are three seconds at the speed of the tests."""
+
+SETTINGS: Final = SimulatorSettings(speed=20, tone=Tone.MARKED, close_s=60, timing=PATIENT)
 
 
 @attrs.define

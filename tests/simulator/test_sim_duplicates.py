@@ -19,9 +19,7 @@ from rtmsd.protocol.enums import MsgType
 from rtmsd.simulator import (
     DuplicateSignaling,
     SimSession,
-    SimulatorSettings,
     Timing,
-    Tone,
     contests,
     open_simulator,
     play,
@@ -29,10 +27,9 @@ from rtmsd.simulator import (
     two_at_once,
 )
 from rtmsd.simulator.scenario.scenario import parse
-from tests.simulator.conftest import Client, ask, eventually, send
+from tests.simulator.conftest import SETTINGS, Client, ask, eventually, send
 
-REFUSING = SimulatorSettings(speed=20, tone=Tone.MARKED, close_s=10)
-EVICTING = attrs.evolve(REFUSING, duplicate_signaling="evict")
+EVICTING = attrs.evolve(SETTINGS, duplicate_signaling="evict")
 CLAIMANT = Path(__file__).with_name("claimant.py")
 
 
@@ -112,7 +109,7 @@ async def test_an_evicted_client_cannot_end_the_stream() -> None:
 @pytest.mark.parametrize("mode", ["refuse", "evict"])
 async def test_a_session_may_differ_from_the_settings(mode: DuplicateSignaling) -> None:
     other: DuplicateSignaling = "evict" if mode == "refuse" else "refuse"
-    async with open_simulator(attrs.evolve(REFUSING, duplicate_signaling=other)) as simulator:
+    async with open_simulator(attrs.evolve(SETTINGS, duplicate_signaling=other)) as simulator:
         scenario = parse("contested", f'people = ["Ana"]\nduplicate_signaling = "{mode}"')
         session = await play(simulator, scenario)
         assert session.duplicate_signaling == mode
@@ -150,7 +147,7 @@ class Claimant:
 
 @asynccontextmanager
 async def claimant(session: SimSession) -> AsyncIterator[Claimant]:
-    handshake = json.dumps({"msg_type": 1, **Client(session, REFUSING).who})
+    handshake = json.dumps({"msg_type": 1, **Client(session, SETTINGS).who})
     command = [sys.executable, str(CLAIMANT), session.signaling_url, handshake]
     async with trio.open_nursery() as nursery:
         process = await nursery.start(partial(trio.run_process, command, stdin=PIPE, stdout=PIPE, check=False))
@@ -165,7 +162,7 @@ async def claimant(session: SimSession) -> AsyncIterator[Claimant]:
 @pytest.mark.parametrize("mode", ["refuse", "evict"])
 async def test_a_stream_of_a_frozen_client_goes_to_another(mode: DuplicateSignaling) -> None:
     patient = Timing(attach_window_s=1e9, signaling_window_s=1e9)
-    settings = attrs.evolve(REFUSING, speed=10, timing=patient, name_processes=True, duplicate_signaling=mode)
+    settings = attrs.evolve(SETTINGS, speed=10, timing=patient, name_processes=True, duplicate_signaling=mode)
     async with open_simulator(settings) as simulator:
         session = await simulator.start_session()
         async with claimant(session) as frozen, claimant(session) as taker:

@@ -11,12 +11,12 @@ import pytest
 
 from rtmsd.protocol.enums import PayloadType
 from rtmsd.protocol.media_params import AudioFormat
-from rtmsd.simulator import Person, SimulatorSettings, Tone, open_simulator
+from rtmsd.simulator import Person, Tone, open_simulator
 from rtmsd.simulator.media import clips
 from rtmsd.simulator.media.audio import mix_for, source_for
 from rtmsd.simulator.media.opus import marked_opus, opus_mark, opus_packets
 from rtmsd.simulator.media.voices import speech
-from tests.simulator.conftest import Client
+from tests.simulator.conftest import SETTINGS, Client
 from tests.simulator.make_clips import DIRECTORY
 
 _DELAYS = range(300, 320)  # samples by which libopus is late: 312, less a fraction of its resampler
@@ -96,10 +96,9 @@ def test_a_mark_is_read_back_and_not_heard() -> None:
 
 
 async def test_every_packet_on_the_wire_is_in_the_record() -> None:
-    settings = SimulatorSettings(speed=20, tone=Tone.MARKED)
-    async with open_simulator(settings) as simulator:
+    async with open_simulator(SETTINGS) as simulator:
         session = await simulator.start_session(["Ana", "Bo"])
-        client = Client(session, settings)
+        client = Client(session, SETTINGS)
         stereo = {"content_type": 2, "codec": 4, "sample_rate": 3, "channel": 2, "data_opt": 2}
         async with client.signaling() as signaling, client.media(signaling, 1, audio=stereo):
             await client.until(lambda: len(client.packets) > 150)

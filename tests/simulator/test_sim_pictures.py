@@ -17,9 +17,9 @@ from rtmsd.protocol.enums import MediaType, PayloadType, Resolution
 from rtmsd.simulator import Person, SimulatorSettings, open_simulator
 from rtmsd.simulator.media.frames import KEY_EVERY, LOOP_FRAMES, draw, frame_loop, read_counter
 from rtmsd.simulator.model.record import SentItem
-from tests.simulator.conftest import Client
+from tests.simulator.conftest import PATIENT, Client
 
-SETTINGS = SimulatorSettings(speed=20)
+SETTINGS = SimulatorSettings(speed=20, close_s=60, timing=PATIENT)
 JPG, PNG, H264 = PayloadType.JPG, PayloadType.PNG, PayloadType.H264
 SIZES = [(Resolution.SD, 640, 360), (Resolution.HD, 1280, 720)]
 

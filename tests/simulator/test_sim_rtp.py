@@ -13,12 +13,11 @@ from rtmsd.simulator import (
     PictureAnswer,
     Simulator,
     SimulatorSettings,
-    Timing,
     open_simulator,
 )
-from tests.simulator.conftest import Client
+from tests.simulator.conftest import PATIENT, Client
 
-SETTINGS = SimulatorSettings(speed=20, close_s=10, timing=Timing(buffer_s=600))  # on a busy machine
+SETTINGS = SimulatorSettings(speed=20, close_s=60, timing=PATIENT)
 ANA = 16778240
 OPUS = {"content_type": 1, "codec": 4, "sample_rate": 3, "channel": 1, "data_opt": 2}
 G711 = {"content_type": 1, "codec": 2, "sample_rate": 0, "channel": 1, "data_opt": 2}

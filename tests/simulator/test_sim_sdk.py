@@ -30,6 +30,9 @@ QUICK: Final = {"half-open": 20.0}
 PATIENT: Final = Timing(attach_window_s=600, signaling_window_s=300, media_window_s=300, stop_grace_s=20)
 """Windows for a machine that is busy: Zoom's, at this speed, are a few seconds, and it has 50 ms to read the end."""
 
+UNHURRIED: Final = attrs.evolve(PATIENT, stop_grace_s=50, keep_alive_misses=60)
+"""Where every packet counts: the SDK drops what it has not read when Zoom says that the stream has ended."""
+
 STARTED_S: Final = 40.0
 STARTS: Final = 3
 
@@ -155,7 +158,7 @@ async def run_all(directory: Path, results: dict[str, tuple[SimSession, Heard]])
             speed=QUICK.get(name, SPEED),
             close_s=10,
             handshake_s=60,
-            timing=PATIENT,
+            timing=UNHURRIED if name in UNBROKEN else PATIENT,
         )
         async with at_once, open_simulator(settings) as simulator:
             results[name] = await run(simulator, name, home)

@@ -8,6 +8,7 @@ import argparse
 import sys
 import tempfile
 import time
+from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -29,24 +30,28 @@ ZOOMS: Final[dict[str, tuple[DuplicateSignaling, ...]]] = {
 }
 
 
-async def measure(name: str, zoom: DuplicateSignaling, runs: int, samples: Path) -> None:
-    """Repeat a fault on a new cluster, and write down each run."""
+async def measure(name: str, zoom: DuplicateSignaling, numbers: deque[int], samples: Path) -> None:
+    """Repeat a fault on a new cluster, and write down each run, until no number is left or the cluster is broken."""
     with tempfile.TemporaryDirectory(prefix="rtmsd") as place:
         async with open_cluster(Path(place), SERVERS, duplicate_signaling=zoom, webhook_keep_alive=False) as stage:
             for member in stage.members.values():
                 del member.sections["streams"]  # what tests have hastened
             await stage.start()
             await Trial(stage, 0).until_up()
-            for number in range(runs):
-                trial = await _run(FAULTS[name], Trial(stage, number))
+            while numbers:
+                trial = Trial(stage, numbers.popleft())
+                is_whole = await _run(FAULTS[name], trial)
                 Sample(name, zoom, trial.figures).append_to(samples)
-                _say(f"{name}, {zoom}, {number + 1} of {runs}: {_worst(trial)}")
+                _say(f"{name}, {zoom}, run {trial.number + 1}: {_worst(trial)}")
                 for wrong in trial.wrong:
                     _say(f"  {wrong}")
+                if not is_whole:
+                    return
 
 
-async def _run(fault: Fault, trial: Trial) -> Trial:
-    """Play a fault once. Whatever happens, the figures are there and the cluster is whole afterwards."""
+async def _run(fault: Fault, trial: Trial) -> bool:
+    """Play a fault once. Whatever happens, the figures are there. Returns whether the cluster is whole afterwards."""
+    is_whole = False
     try:
         with trio.fail_after(RUN_S):
             await fault.play(trial)
@@ -57,10 +62,11 @@ async def _run(fault: Fault, trial: Trial) -> Trial:
         with trio.fail_after(RUN_S):
             await repair(trial)
             trial.read(await trial.stage.end(trial.sessions))
+        is_whole = True
     except Exception as error:
         trial.wrong.append(f"no recordings: {error!r}"[:1000])
     trial.close()
-    return trial
+    return is_whole
 
 
 def _worst(trial: Trial) -> str:
@@ -89,7 +95,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name in options.only.split(","):
         runs = min(options.runs, options.slow_runs) if FAULTS[name].is_slow else options.runs
         for zoom in ZOOMS[options.zoom]:
-            trio.run(measure, name, zoom, runs, options.samples)
+            numbers = deque(range(runs))
+            while numbers:
+                try:
+                    trio.run(measure, name, zoom, numbers, options.samples)
+                except Exception as error:  # a cluster that does not even start
+                    _say(f"{name}, {zoom}: {error!r}"[:1000])
+                    Sample(name, zoom, {WRONG: [1]}).append_to(options.samples)
+                    numbers = deque([*numbers][1:])
     found = [*rows(read_samples(options.samples), {name: fault.bounds for name, fault in FAULTS.items()})]
     print("Seconds, for each stream that was hit; bounds hold for the worst, those of webhooks for 99 of 100.")
     print(HEAD, *found, sep="\n")

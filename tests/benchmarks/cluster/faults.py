@@ -220,7 +220,7 @@ FAULTS: Final[Mapping[str, Fault]] = {
         is_slow=True,
     ),
     "drain": Fault(play=drain, bounds=_HANDED_OVER),
-    "drain-30": Fault(play=drain_many, bounds=_HANDED_OVER),
+    "drain-30": Fault(play=drain_many, bounds=_HANDED_OVER, is_slow=True),
     "upgrade": Fault(play=upgrade, bounds=_HANDED_OVER),
     "leader": Fault(play=lose_leader, bounds={"new session recorded": Bound(8.0), WRONG: _NOTHING}),
     "servers": Fault(play=lose_servers, bounds={"well again": Bound(10.0), WRONG: _NOTHING}, is_slow=True),

@@ -11,6 +11,8 @@ import pytest
 
 from rtmsd import demo
 from rtmsd.cli import build_parser
+from rtmsd.config.model import worker_socket
+from rtmsd.demo.performance import MAX_TEMPORARY_BYTES
 from tests.demo.test_demo_run import LIMIT_S, read_to, started
 
 
@@ -41,6 +43,11 @@ def test_ctrl_c_while_a_worker_hangs_leaves_no_process(tmp_path: Path) -> None:
     assert "Traceback" not in output
     until(lambda: not {"R", "S", "D", "T"}.intersection(map(state_of, [daemon, *pids])))
     assert [*tmp_path.iterdir()] == []
+
+
+def test_a_temporary_directory_has_room_for_the_sockets_of_all_workers() -> None:
+    admin_socket = Path("/".ljust(MAX_TEMPORARY_BYTES, "x"), "rtmsd-12345678", "admin.sock")
+    assert len(bytes(worker_socket(admin_socket, "8"))) <= 107
 
 
 def children_of(pid: int) -> list[int]:

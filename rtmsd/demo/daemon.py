@@ -17,7 +17,7 @@ import trio
 
 from rtmsd.errors import RtmsdError
 
-START_S: Final = 30.0  # limit for a start, and for a stop
+START_S: Final = 60.0  # limit for a start, and for a stop
 END_S: Final = 2.0  # for what must end now
 POLL_S: Final = 0.03
 ANSWER_S: Final = 5.0

@@ -38,7 +38,7 @@ EXIT_OK: Final = 0
 EXIT_FAILED: Final = 1
 EXIT_INTERRUPTED: Final = 130  # as a shell has it for Ctrl-C
 NEEDED_BYTES: Final = 50 << 20  # it writes some 30 MB
-MAX_TEMPORARY_BYTES: Final = 80  # of a directory for the admin socket, whose own path may have 107
+MAX_TEMPORARY_BYTES: Final = 70  # of a directory for the admin socket and those of workers: their paths may have 107
 
 T = TypeVar("T")
 

@@ -23,7 +23,7 @@ from rtmsd.demo.story import Played
 from rtmsd.simulator import Record, SimSession, Simulator
 from rtmsd.simulator.model.record import ConnectionSpan, Handshake, Peer
 from tests.demo.test_demo_checks import T0, evidence_of
-from tests.demo.test_demo_run import LIMIT_S, start
+from tests.demo.test_demo_run import LIMIT_S, read_to, started
 
 
 def session_of(rtms_stream_id: str, record: Record | None = None) -> SimSession:
@@ -173,8 +173,8 @@ def test_a_revoked_stream_that_one_member_had_alone_proves_nothing(tmp_path: Pat
 @pytest.mark.long
 def test_all_that_is_no_matter_of_speed_holds(tmp_path: Path) -> None:
     kept = tmp_path / "kept"
-    process = start("--cluster", "--keep", str(kept), tmp_path=tmp_path)
-    output, _ = process.communicate(timeout=4 * LIMIT_S)
+    with started("--cluster", "--keep", str(kept), tmp_path=tmp_path) as process:
+        output, _ = process.communicate(timeout=LIMIT_S)
     failures = [line for line in output.splitlines() if line.startswith("  FAILED")]
     assert not [line for line in failures if " within " not in line and " more than " not in line], output
     assert process.returncode == int(bool(failures)), output
@@ -183,12 +183,10 @@ def test_all_that_is_no_matter_of_speed_holds(tmp_path: Path) -> None:
 
 
 def test_ctrl_c_while_members_start_leaves_no_process(tmp_path: Path) -> None:
-    process = start("--cluster", tmp_path=tmp_path)
-    assert process.stdout is not None
-    while "sessions start at once" not in process.stdout.readline():
-        assert process.poll() is None
-    process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=LIMIT_S)
+    with started("--cluster", tmp_path=tmp_path) as process:
+        read_to(process, "sessions start at once")
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=LIMIT_S)
     assert process.returncode == demo.EXIT_INTERRUPTED, output
     assert "Traceback" not in output
     assert [*tmp_path.iterdir()] == []

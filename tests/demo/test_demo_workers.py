@@ -11,14 +11,16 @@ import pytest
 
 from rtmsd import demo
 from rtmsd.cli import build_parser
-from tests.demo.test_demo_run import LIMIT_S, start
+from rtmsd.config.model import worker_socket
+from rtmsd.demo.performance import MAX_TEMPORARY_BYTES
+from tests.demo.test_demo_run import LIMIT_S, read_to, started
 
 
 def test_all_that_is_no_matter_of_speed_holds(tmp_path: Path) -> None:
     """Bounds in seconds, of what takes time and of what is lost meanwhile, hold on an idle machine only."""
     kept = tmp_path / "kept"
-    process = start("--workers", "--keep", str(kept), tmp_path=tmp_path)
-    output, _ = process.communicate(timeout=4 * LIMIT_S)
+    with started("--workers", "--keep", str(kept), tmp_path=tmp_path) as process:
+        output, _ = process.communicate(timeout=LIMIT_S)
     failed = [line for line in output.splitlines() if line.startswith("  FAILED")]
     assert not [line for line in failed if " within " not in line and " more than " not in line], output
     assert process.returncode == bool(failed), output
@@ -29,20 +31,23 @@ def test_all_that_is_no_matter_of_speed_holds(tmp_path: Path) -> None:
 
 
 def test_ctrl_c_while_a_worker_hangs_leaves_no_process(tmp_path: Path) -> None:
-    process = start("--workers", tmp_path=tmp_path)
-    assert process.stdout is not None
-    daemon = int(process.stdout.readline().split("(process ")[1].split(")")[0])
-    while "is stopped (SIGSTOP)" not in process.stdout.readline():
-        assert process.poll() is None
-    pids = children_of(daemon)
-    assert len(pids) == 2
-    until(lambda: "T" in map(state_of, pids))
-    process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=LIMIT_S)
+    with started("--workers", tmp_path=tmp_path) as process:
+        daemon = int(read_to(process, "(process ").split("(process ")[1].split(")")[0])
+        read_to(process, "is stopped (SIGSTOP)")
+        pids = children_of(daemon)
+        assert len(pids) == 2
+        until(lambda: "T" in map(state_of, pids))
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=LIMIT_S)
     assert process.returncode == demo.EXIT_INTERRUPTED, output
     assert "Traceback" not in output
     until(lambda: not {"R", "S", "D", "T"}.intersection(map(state_of, [daemon, *pids])))
     assert [*tmp_path.iterdir()] == []
+
+
+def test_a_temporary_directory_has_room_for_the_sockets_of_all_workers() -> None:
+    admin_socket = Path("/".ljust(MAX_TEMPORARY_BYTES, "x"), "rtmsd-12345678", "admin.sock")
+    assert len(bytes(worker_socket(admin_socket, "8"))) <= 107
 
 
 def children_of(pid: int) -> list[int]:

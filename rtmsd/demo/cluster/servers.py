@@ -19,7 +19,7 @@ from rtmsd.demo.cluster.ports import reserved_ports
 from rtmsd.demo.stage import HOST
 from rtmsd.errors import RtmsdError
 
-START_S: Final = 30
+START_S: Final = 60
 ANSWER_S: Final = 5
 POLL_S: Final = 0.05
 PROGRAM: Final = "nats-server"

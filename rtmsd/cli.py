@@ -193,7 +193,9 @@ def _summary(config: "Config") -> Iterator[str]:
     for what, apps in groups.items():
         yield f"app {', '.join(apps)}; {what}"
     if cluster := config.cluster:
-        yield f"member {cluster.node_name} of cluster {cluster.name}; servers {', '.join(cluster.servers)}"
+        node, workers = cluster.node_name, config.daemon.processes
+        members = f"members {node}.1 to {node}.{workers}" if workers > 1 else f"member {node}"
+        yield f"{members} of cluster {cluster.name}; servers {', '.join(cluster.servers)}"
 
 
 def _demo(args: argparse.Namespace) -> int:

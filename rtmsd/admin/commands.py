@@ -113,6 +113,7 @@ class Spread(enum.Enum):
     ANY = "any"  # whichever is asked: it is about what all share, or goes to the parent, which passes it on
     MERGE = "merge"  # all are asked, and their answers become one
     OWNER = "owner"  # the one that has the stream
+    KEEPERS = "keepers"  # those that have it on their disk; to the others it is unknown
     ALL = "all"  # each does it
 
 

@@ -8,8 +8,9 @@ member has recorded of a stream is its *part*. A *beat* is a member's sign of li
 listening sockets. Their engine is `engines.sqlite` for ownership and `engines.sockets` for questions; their parent says
 who died, which is exact, so that there are no beats. `rtmsd.node`: members that share no disk. Their engine is NATS
 (`engines.nats`); they beat (`life`, `liveness`), tell the engine of their streams and copy log lines to it (`keeping`),
-describe and gather their parts (`parts`), and give streams away (`handover`). The two are not combined: workers share a
-state file, and in a cluster it is where one member notes what is its own.
+describe and gather their parts (`parts`), and give streams away (`handover`). With both, workers are members that share
+no disk either: in a cluster the state file is where one member notes what is its own, a recording is one member's part,
+and a member that wakes from a freeze writes on for a moment. Two that shared either would need a second set of rules.
 
 **How a stream is claimed.** A member reads the ownership record, and writes its own on condition that the record is
 still the one it read. In the state file that is one transaction with the stream's row. The claim is lost also when a
@@ -58,11 +59,15 @@ member's own beats that come back through the bus can: a peer is dead after thre
 ones came back. The first echo does not count, since it may be of the moment in which the peer beat last. After any
 outage of the bus or of this process, three more: the others may need a while to connect again.
 
+A process that begins with the name of a member that lives stops again: nobody could tell the two apart. Beats of the
+name's last life may still arrive, but in one burst.
+
 **What must hold.**
 
 - A stream has one owner at any time, and one token for each claim, greater than all before.
 - No decision uses a wall clock, and none is made on a guess: `Away` means that nothing is known, `Nobody` that nobody
   was asked.
-- A record of a newer version is left to the members that can read it; keys that are unknown are handed on.
+- A record of a newer version is left to the members that can read it; keys that are unknown are handed on. Only its
+  order to delete is one in all versions: who left that to others would keep what must not be kept.
 - What comes from another member is read as strictly as a webhook (`codec`, `hooks`), and crashes nobody.
 """

@@ -35,6 +35,7 @@ _ENVELOPES: Final[Mapping[type[Any], tuple[tuple[str, ...], dict[str, Any]]]] = 
         {"why": Why.OTHER},
     ),
     Beat: (("v", "node", "incarnation", "n"), {}),  # it lives, and has no room
+    Revoked: (("v", "rtms_stream_id", "at_ms"), {}),  # who waited for an update would keep what is to be deleted
 }
 """By the kind of record: the keys that keep their meaning in all versions, and values for the others."""
 
@@ -71,7 +72,8 @@ def encode(record: Record) -> bytes:
 
 
 def decode(of: type[AnyRecord], data: bytes) -> AnyRecord:
-    """Read a record. Of a newer version's ownership record or beat, only whose it is is read: see `is_newer`.
+    """Read a record. Of a newer version's ownership record or beat, only whose it is is read: see `is_newer`. Its order
+    to delete is one in all versions.
 
     Raises:
         NewerRecord: it is a newer version's.
@@ -154,6 +156,7 @@ def _check_known(known: Known, rtms_stream_id: str) -> None:
     if len(known.delivered) > MAX_DELIVERED:
         raise BadRecord(f"delivered: more than {MAX_DELIVERED}")
     _check_lengths((text for each in known.delivered for text in (each.event, each.session_id)), "delivered")
+    _check_times((each.event_ts for each in known.delivered), "delivered.event_ts")
     if (row := known.row) is None:
         return
     if row.rtms_stream_id != rtms_stream_id:
@@ -166,8 +169,7 @@ def _check_known(known: Known, rtms_stream_id: str) -> None:
         raise BadRecord(f"row.server_urls: more than {MAX_URL_CHARS} characters")
     _check_lengths((row.session.id, row.app), "row")
     for name in ("started_ms", "event_ts", "stopped_ms"):
-        if not 0 <= (getattr(row, name) or 0) < LATEST_MS:
-            raise BadRecord(f"row.{name} is not a time")
+        _check_times([getattr(row, name) or 0], f"row.{name}")
     if row.stop_reason is not None and row.stop_reason < 0:
         raise BadRecord("row.stop_reason is negative")
 
@@ -175,6 +177,11 @@ def _check_known(known: Known, rtms_stream_id: str) -> None:
 def _check_lengths(texts: Iterable[str], where: str) -> None:
     if any(len(text) > MAX_NAME_CHARS for text in texts):
         raise BadRecord(f"{where}: a text of more than {MAX_NAME_CHARS} characters")
+
+
+def _check_times(times_ms: Iterable[int], where: str) -> None:
+    if not all(0 <= time_ms < LATEST_MS for time_ms in times_ms):
+        raise BadRecord(f"{where} is not a time")
 
 
 def _without_content(text: str) -> str:

@@ -9,6 +9,7 @@ from rtmsd.cluster.engine import EngineError
 from rtmsd.commands import InterruptStream, StartStream, StopStream, StreamCommand, Verdict
 from rtmsd.protocol.addresses import websocket_url
 from rtmsd.protocol.products import PRODUCTS
+from rtmsd.protocol.times import LATEST_MS
 
 MAX_BYTES: Final = 131_072  # of a command: twice what a webhook may have
 MAX_DEPTH: Final = 16  # of details in each other: those of a webhook have 8
@@ -56,7 +57,7 @@ def _check(command: StreamCommand) -> None:
         raise BadHook("session has no key of its product")
     if not command.rtms_stream_id or not command.app:
         raise BadHook("rtms_stream_id or app is empty")
-    if command.event_ts is not None and not 0 <= command.event_ts < 2**63:
+    if command.event_ts is not None and not 0 <= command.event_ts < LATEST_MS:
         raise BadHook("event_ts is not a time")
     match command:
         case StopStream() if not 0 <= command.stop_reason < 2**63:

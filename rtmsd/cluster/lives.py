@@ -48,11 +48,7 @@ class Lives(Protocol):
         """Begin a life now: new, by a command that was judged and stored, or resumed from another process."""
 
     async def let_go(self, rtms_stream_id: str, why: str) -> None:
-        """Suspend a stream, without an end. One whose end is decided stays until its files are finished.
-
-        Args:
-            cause: of the gap in media that are received now.
-        """
+        """Suspend a stream, without an end. One whose end is decided stays until its files are finished."""
 
     def refusal(self, start: StartStream) -> str | None:
         """Return why a new stream is refused here now; None: it is not."""

@@ -49,6 +49,7 @@ class Members:
         self._streams, self._liveness = streams, liveness
         self._node, self._incarnation = me.node, me.incarnation
         self._living = {me.node: me}
+        self._dealings: dict[trio.CancelScope, str] = {}  # with members that live, by incarnation
         self._given_s: dict[str, list[float]] = {}
         self._expected = 0
         self._died = trio.Event()
@@ -128,6 +129,20 @@ class Members:
             await self._died.wait()
         return self.deaths
 
+    @contextmanager
+    def while_living(self, node: str) -> Iterator[None]:
+        """Cancel what is done with a member when it dies, or at once if it does not live."""
+        member = self._living.get(node)
+        with trio.CancelScope() as scope:
+            if member is None:
+                scope.cancel()
+            else:
+                self._dealings[scope] = member.incarnation
+            try:
+                yield
+            finally:
+                self._dealings.pop(scope, None)
+
     def _with_given(self, member: Member) -> Member:
         if member.node == self._node:
             return attrs.evolve(member, streams=self._streams())
@@ -137,6 +152,10 @@ class Members:
 
     def _count_deaths(self, number: int) -> None:
         if number:
+            heard = self._heard()
+            for scope, incarnation in self._dealings.items():
+                if incarnation not in heard:
+                    scope.cancel()
             self.deaths += number
             self._died.set()
             self._died = trio.Event()

@@ -282,10 +282,12 @@ class Ownership:
         assert own.known.row is not None
         try:
             more = await self._prepare(own, token)
-        except BaseException:
+            self._lives.adopt(
+                own.known.row, begun_by=claim.begun_by, cause=claim.cause, takeover=claim.takeover, **more
+            )
+        except BaseException:  # nobody else begins what is mine
             self._doubt(own.rtms_stream_id, None)
             raise
-        self._lives.adopt(own.known.row, begun_by=claim.begun_by, cause=claim.cause, takeover=claim.takeover, **more)
         self.hold(own.rtms_stream_id, token, own.epoch)
 
     def hold(self, rtms_stream_id: str, token: int, epoch: int) -> None:
@@ -321,19 +323,22 @@ class Ownership:
                 self._unsure.pop(rtms_stream_id, None)
                 return
             claim = self._unsure[rtms_stream_id]
-            try:
+            with contextlib.suppress(Lost):
                 if claim is not None:  # the same again: it is written now if it was not, and may still be
                     await self._begin(claim, await self._token(claim))
-                    return
-                held = await self.read(rtms_stream_id)
-                del self._unsure[rtms_stream_id]
-                row = self._unproven.pop(rtms_stream_id, None)
-                if row is not None and rtms_stream_id in self._lives.streams:
-                    await self._prove(held, row)
-                elif self._members.is_me(held.own) and held.is_unfinished and held.known.row is not None:
-                    await self._resume(held, Why.RESUMED)
-            except Lost:
-                return
+                else:
+                    await self._search(rtms_stream_id)
+            self._unsure.pop(rtms_stream_id, None)
+            self._unproven.pop(rtms_stream_id, None)
+
+    async def _search(self, rtms_stream_id: str) -> None:
+        """Go on with a stream, or leave it, as the engine says."""
+        held = await self.read(rtms_stream_id)
+        row = self._unproven.get(rtms_stream_id)
+        if row is not None and rtms_stream_id in self._lives.streams:
+            await self._prove(held, row)
+        elif self._members.is_me(held.own) and held.is_unfinished and held.known.row is not None:
+            await self._resume(held, Why.RESUMED)
 
     async def _prove(self, held: Held, row: StreamRow) -> None:
         """Claim a stream that lives here, unless it is another's by now."""

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final, TypeAlias
 import attrs
 from msgspec import Meta
 
+from rtmsd.protocol.times import LATEST_MS
 from rtmsd.state.rows import Known
 
 VERSION: Final = 1
@@ -21,7 +22,10 @@ Node: TypeAlias = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_-]{1,64}(\.[0-9]{1,
 """A member: a machine's name, with the worker's number behind it where there are several."""
 RandomId: TypeAlias = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_-]{1,64}\Z")]
 Count: TypeAlias = Annotated[int, Meta(ge=0, le=2**53)]
+TimeMs: TypeAlias = Annotated[int, Meta(ge=0, lt=LATEST_MS)]
+"""Since the Unix epoch; what is outside is no date, or none that files and people can be told."""
 Ms: TypeAlias = Annotated[int, Meta(ge=-(2**53), le=2**53)]
+"""A time that comes from media, which may have any: who reads it asks whether it is believable."""
 Entries: TypeAlias = tuple[dict[str, Any], ...]
 
 
@@ -191,7 +195,7 @@ class Revoked:
     """
 
     rtms_stream_id: StreamId
-    at_ms: Ms
+    at_ms: TimeMs
     version: Version = VERSION
 
 
@@ -221,8 +225,8 @@ class Beat:
     state: MemberState = MemberState.UP
     streams: Count = 0
     capacity: Count = 0
-    at_ms: Ms = 0
-    webhook_ms: Ms | None = None
+    at_ms: TimeMs = 0
+    webhook_ms: TimeMs | None = None
     zone: Annotated[str, Meta(max_length=64)] = ""
     release: Annotated[str, Meta(max_length=64)] = ""
     version: Version = VERSION

@@ -8,7 +8,7 @@ from typing import Final
 import structlog
 import trio
 
-from rtmsd.cluster.engine import Away, Bus, Elsewhere, EngineError, Lost, Nobody, Refused
+from rtmsd.cluster.engine import Away, Bus, Elsewhere, EngineError, Lost, Nobody, Refused, TooNew
 from rtmsd.cluster.hooks import BadHook, decode_command, decode_verdict, encode_command, encode_verdict
 from rtmsd.cluster.lives import Lives
 from rtmsd.cluster.members import Member, Members
@@ -17,13 +17,14 @@ from rtmsd.cluster.records import Held
 from rtmsd.cluster.rules import has_room
 from rtmsd.commands import StartStream, StreamCommand, Verdict
 from rtmsd.errors import RtmsdError
-from rtmsd.http.throttle import Throttle
 from rtmsd.streams.finalizer import contained
+from rtmsd.system.garbage import Garbage
 
 log = structlog.get_logger(__name__)
 
 BUDGET_S: Final = 2.2  # of the 2.5 s after which the webhook's endpoint answers by itself
 ASK_S: Final = 0.8
+CLAIM_S: Final = 0.8  # of the budget, for a claim of this member: others are not asked meanwhile whether they take it
 LOOK_AGAIN_S: Final = 0.05
 DELIVER_AGAIN_S: Final = 1.0
 REFUSED_FOR_S: Final = 3600.0  # after which a kept command is given up that its owner does not take, as it may never
@@ -59,7 +60,6 @@ class Router:
 
     Attributes:
         forwarded: counts, by `RESULTS`.
-        garbage: what other members sent and is no command, counted.
     """
 
     def __init__(
@@ -72,19 +72,20 @@ class Router:
         choose: Callable[[Sequence[Member]], str | None],
         keep: Callable[[StreamCommand], Awaitable[Verdict]],
         deliver_as: str,
+        garbage: Garbage,
         on_delivered: Callable[[StreamCommand], Awaitable[None]] = _no_more,
         can_begin_alone: bool = False,
         is_dead: Callable[[Member], Awaitable[bool]] = _as_it_seems,
     ) -> None:
         self.forwarded = Counter(dict.fromkeys(RESULTS, 0))
-        self.garbage = 0
         self._members, self._bus, self._ownership, self._lives = members, bus, ownership, lives
         self._choose, self._keep, self._deliver_as = choose, keep, deliver_as
         self._on_delivered = on_delivered
         self._can_begin_alone, self._is_dead = can_begin_alone, is_dead
         self._kept: dict[str, list[tuple[str, StreamCommand]]] = {}  # by stream, in order
         self._nursery: trio.Nursery
-        self._garbage_logged = Throttle(10.0)
+        self._read_command = garbage.reader("command", decode_command)
+        self._read_verdict = garbage.reader("verdict", decode_verdict)
         bus.serve(HOOK, self._serve_hook)
         bus.serve(STORED, self._serve_stored)
 
@@ -106,8 +107,11 @@ class Router:
             if command.rtms_stream_id in self._kept:  # it must not overtake what came before
                 return await self._later(command)
             return await self._route(command)
-        except EngineError as error:
-            if isinstance(command, StartStream):
+        except RtmsdError as error:
+            if not isinstance(command, StartStream):  # Zoom's next try would come too late
+                if self._has_room and not isinstance(error, TooNew):
+                    self.deliver(command)
+            elif isinstance(error, EngineError):
                 self._lives.refuse(command, str(error))
             raise
 
@@ -125,7 +129,7 @@ class Router:
             owner = self._members.owner(held.own)
             try:
                 if owner is None or owner.incarnation == gone or self._members.is_me(held.own):
-                    return await self._nobodys(command, held, gone)
+                    return await self._nobodys(command, held, gone, deadline_s - CLAIM_S)
                 verdict = await self._ask_owner(owner, command, held)
             except Elsewhere:
                 await trio.sleep(LOOK_AGAIN_S)
@@ -146,8 +150,11 @@ class Router:
             return None if is_dead or not held.is_unfinished else await self._later(command)
         return None if verdict is Verdict.REFUSED and not held.is_unfinished else verdict
 
-    async def _nobodys(self, command: StreamCommand, held: Held, gone: str | None) -> Verdict:
+    async def _nobodys(self, command: StreamCommand, held: Held, gone: str | None, until_s: float) -> Verdict:
         """Have a member act on a command to a stream that none who lives owns.
+
+        Args:
+            until_s: after which no other member is asked: several may be frozen.
 
         Raises:
             Elsewhere: one does by now.
@@ -156,11 +163,13 @@ class Router:
             if node == self._members.me.node:
                 with self._members.expect() if isinstance(command, StartStream) else nullcontext():
                     verdict = await self._ownership.accept(command, gone=gone)
-            else:
+            elif (left_s := until_s - trio.current_time()) > 0:
                 try:
-                    verdict = await self._ask(node, HOOK, command)
+                    verdict = await self._ask(node, HOOK, command, timeout_s=min(ASK_S, left_s))
                 except (Nobody, Away, Refused):
                     continue
+            else:
+                continue
             if verdict is not Verdict.REFUSED:
                 return verdict
         if isinstance(command, StartStream):
@@ -180,7 +189,7 @@ class Router:
             del left[node]
         return order if me.node in order else [*order, me.node]
 
-    async def _ask(self, node: str, what: str, command: StreamCommand) -> Verdict:
+    async def _ask(self, node: str, what: str, command: StreamCommand, *, timeout_s: float = ASK_S) -> Verdict:
         """Forward a command, once.
 
         Raises:
@@ -191,8 +200,8 @@ class Router:
             self._members.give(node)
         result = "failed"
         try:
-            answer = await self._bus.ask(node, what, encode_command(command), timeout_s=ASK_S)
-            verdict = decode_verdict(answer)
+            answer = await self._bus.ask(node, what, encode_command(command), timeout_s=timeout_s)
+            verdict = self._read_verdict(answer)
             result = "moved" if verdict is None else "answered"
         except Nobody:
             result = "nobody"
@@ -234,18 +243,17 @@ class Router:
 
     async def _later(self, command: StreamCommand) -> Verdict:
         """Make a command safe here, and have it carried out when its owner answers."""
-        if sum(map(len, self._kept.values())) >= MAX_KEPT:
+        if not self._has_room:
             raise Away("too many commands wait for members that do not answer")
-        try:
-            verdict = await self._keep(command)
-        except RtmsdError:
-            if not isinstance(command, StartStream):  # Zoom's next try would come too late
-                self._deliver_later(HOOK, command)
-            raise
+        verdict = await self._keep(command)
         if verdict is Verdict.NEW:
             self._deliver_later(self._deliver_as, command)
             self.forwarded["kept"] += 1
         return verdict
+
+    @property
+    def _has_room(self) -> bool:
+        return sum(map(len, self._kept.values())) < MAX_KEPT
 
     def deliver(self, command: StreamCommand) -> None:
         """Have a command carried out that was kept, unless it waits for that already."""
@@ -316,7 +324,7 @@ class Router:
     # From other members
 
     async def _serve_hook(self, data: bytes) -> bytes:
-        command = self._decode(data)
+        command = self._read_command(data)
         try:
             with _logged(command):
                 return encode_verdict(await self._ownership.accept(command))
@@ -326,22 +334,13 @@ class Router:
             raise EngineError(str(error)) from error
 
     async def _serve_stored(self, data: bytes) -> bytes:
-        command = self._decode(data)
+        command = self._read_command(data)
         try:
             with _logged(command):
                 await self._carry_out(command)
         except (Elsewhere, Lost):
             return encode_verdict(None)
         return encode_verdict(Verdict.NEW)
-
-    def _decode(self, data: bytes) -> StreamCommand:
-        try:
-            return decode_command(data)
-        except BadHook as bad:
-            self.garbage += 1
-            if (more := self._garbage_logged.admit()) is not None:
-                log.warning("another member sent something that is not a command", why=str(bad), more_since_last=more)
-            raise
 
 
 def _logged(command: StreamCommand) -> AbstractContextManager[None]:

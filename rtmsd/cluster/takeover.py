@@ -56,6 +56,7 @@ class Takeover:
         self._in_order, self._observe_s = in_order, observe_s
         self._handshakes = trio.CapacityLimiter(handshakes)
         self._waiting: set[str] = set()
+        self._newer: set[str] = set()
         self.swept = trio.Event()
 
     async def run(self) -> None:
@@ -78,7 +79,7 @@ class Takeover:
 
     async def _sweep(self, nursery: trio.Nursery, *, is_start: bool) -> None:
         since_s = trio.current_time()
-        orphans = await self._store.orphans(self._members.incarnations())
+        orphans = self._without_newer(await self._store.orphans(self._members.incarnations()))
         by_id = {held.known.row.rtms_stream_id: held for held in orphans if held.known.row is not None}
         rows = [held.known.row for held in by_id.values() if held.known.row is not None]
         for row in await self._in_order(rows):
@@ -90,6 +91,14 @@ class Takeover:
                 self._waiting.add(row.rtms_stream_id)
                 nursery.start_soon(self._take_in_turn, row.rtms_stream_id, place, since_s)
                 await trio.lowlevel.checkpoint()  # tasks that begin in one turn may run in either order
+
+    def _without_newer(self, orphans: Sequence[Held]) -> list[Held]:
+        """Leave out the streams that are left to members of a newer version, and name each once."""
+        newer = {held.own.rtms_stream_id for held in orphans if held.own is not None and held.own.is_newer}
+        for rtms_stream_id in sorted(newer - self._newer):
+            log.warning("stream is left to members of a newer rtmsd: update rtmsd here", rtms_stream_id=rtms_stream_id)
+        self._newer = newer
+        return [held for held in orphans if held.own is None or not held.own.is_newer]
 
     def _rank(self, held: Held, rtms_stream_id: str, *, is_start: bool) -> int | None:
         """Return my rank among those who can take the stream; None: I cannot.

@@ -20,6 +20,7 @@ from rtmsd.config.model import (
 )
 from rtmsd.config.overrides import Overrides
 from rtmsd.config.sinks import ExecConfig, SinkConfig
+from rtmsd.config.workers import left_behind, of_worker
 
 __all__ = [
     "AdminConfig",
@@ -47,7 +48,9 @@ __all__ = [
     "as_masked_dict",
     "describe_changes",
     "effective",
+    "left_behind",
     "load",
+    "of_worker",
     "secrets_of",
     "until_restart",
     "unusable",

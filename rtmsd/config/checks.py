@@ -196,12 +196,6 @@ def _check_cluster(config: Config, reader: Reader) -> None:
     cluster = config.cluster
     if cluster is None:
         return
-    if config.daemon.processes > 1:
-        reader.mistake(
-            "daemon.workers",
-            "must be 1 with [cluster]: run one rtmsd for each core, each with a cluster.node, state file, admin socket "
-            "and recording directory of its own",
-        )
     if missing := missing_packages():
         reader.mistake("cluster", missing)
     for key, text in cluster.mistakes():

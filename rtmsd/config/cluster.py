@@ -20,6 +20,8 @@ MAX_PARTITIONS: Final = 64
 KEEP_ENDED_S: Final = 2 * 3600
 """The time for which a stream that ended is still known: Zoom's last repetition of a webhook comes after 85 min."""
 
+LEAST_SPOOL_BYTES: Final = 2**20
+LEAST_GATHER_BYTES_PER_S: Final = 2**18
 _MAX_KEEP_LOG_S: Final = 365 * 86_400
 _PACKAGES: Final = {"nats": "nats-py", "nkeys": "nkeys"}  # by module; not imported here
 _NODE: Final = r"[A-Za-z0-9_-]{1,64}"
@@ -73,9 +75,9 @@ class ClusterConfig:
     hand_over_s: Annotated[float, Between(1, 3600)] = 60
     log: Annotated[tuple[Literal["events", "transcript"], ...], no_repeats] = ("events", "transcript")
     keep_log_s: Annotated[float, _outlasts_webhooks] = 86_400
-    spool_bytes: Annotated[int, Between(2**20, 2**40)] = 256 * 2**20
+    spool_bytes: Annotated[int, Between(LEAST_SPOOL_BYTES, 2**40)] = 256 * 2**20
     gather: Literal["at_end", "manual"] = "at_end"
-    gather_bytes_per_s: Annotated[int, Between(2**18, 2**40)] = 20_000_000
+    gather_bytes_per_s: Annotated[int, Between(LEAST_GATHER_BYTES_PER_S, 2**40)] = 20_000_000
 
     @property
     def node_name(self) -> str:

@@ -31,7 +31,7 @@ def known(context: Context, name: str) -> dict[str, Any]:
     except CtlError as unknown:
         if unknown.exit_code is not Exit.NO_SUCH_STREAM:
             raise
-        recordings = context.client.get("/v1/recordings")
+        recordings = listed(context)
         found = matching(recordings, name)
         if not found:
             meant = did_you_mean(name, (item["rtms_stream_id"] for item in recordings))
@@ -40,7 +40,7 @@ def known(context: Context, name: str) -> dict[str, Any]:
             raise CtlError(unknown.exit_code, f"{unknown}{meant}") from unknown
         return _from_recording(only(found, name))
     if stream.get("state") == REFUSED:  # it may have been recorded before
-        recordings = context.client.get("/v1/recordings")
+        recordings = listed(context)
         found = [item for item in matching(recordings, stream["rtms_stream_id"]) if item["state"] in FINAL_STATES]
         if len(found) == 1:
             return {**_from_recording(found[0]), "lost": stream.get("lost")}
@@ -59,14 +59,31 @@ def with_earlier(context: Context, streams: list[dict[str, Any]]) -> list[dict[s
         return streams
     remembered = {stream["rtms_stream_id"] for stream in streams if stream["state"] != REFUSED}
     ended = [item for item in recordings if item["state"] in FINAL_STATES]
-    earlier = [item for item in ended if item["rtms_stream_id"] not in remembered]
+    earlier = _once([item for item in ended if item["rtms_stream_id"] not in remembered])
     all_of_them = [*streams, *map(_from_recording, earlier[-MAX_EARLIER:])]
     return sorted(all_of_them, key=lambda item: (item["state"] in ALL_FINAL, item.get("ended_ms") or _lost_ms(item)))
+
+
+def _once(recordings: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return each stream once: as it was joined of its parts, or else the part that ended last."""
+    found: dict[str, dict[str, Any]] = {}
+    for item in recordings:
+        known = found.get(item["rtms_stream_id"])
+        if known is None or known.get("is_part") or not item.get("is_part"):
+            found[item["rtms_stream_id"]] = item
+    return [item for item in recordings if found[item["rtms_stream_id"]] is item]
 
 
 def _lost_ms(item: Item) -> int:
     lost_ms: int = (item.get("lost") or {}).get("last_ms", 0)
     return lost_ms
+
+
+def listed(context: Context) -> list[dict[str, Any]]:
+    """Return the recordings, and say which workers' are missing."""
+    recordings: list[dict[str, Any]] = context.client.get("/v1/recordings")
+    context.warn_of_silent()
+    return recordings
 
 
 def matching(recordings: list[dict[str, Any]], prefix: str) -> list[dict[str, Any]]:
@@ -76,11 +93,28 @@ def matching(recordings: list[dict[str, Any]], prefix: str) -> list[dict[str, An
 
 
 def only(found: list[dict[str, Any]], prefix: str) -> dict[str, Any]:
-    """Return the only one. Raises CtlError (USAGE) when there are several."""
-    if len(found) == 1:
-        return found[0]
-    names = "\n".join(item["rtms_stream_id"] for item in found)
-    raise CtlError(Exit.USAGE, f"{len(found)} recordings begin with {prefix!r}: write more of the id", names)
+    """Return the only one; of a stream that workers recorded in parts, the one that they were joined to.
+
+    Raises:
+        CtlError: USAGE, when there are several.
+    """
+    name = only_id(found, prefix)
+    wholes = found if len(found) == 1 else [item for item in found if not item.get("is_part")]
+    if wholes:
+        return wholes[-1]
+    raise CtlError(
+        Exit.USAGE,
+        f"{name} is in {len(found)} parts: `rtmsctl recordings gather` joins them, or name the directory of one",
+        "\n".join(item["directory"] for item in found),
+    )
+
+
+def only_id(found: list[dict[str, Any]], prefix: str) -> str:
+    """Return the id of the only stream. Raises CtlError (USAGE) when there are several."""
+    names = list(dict.fromkeys(item["rtms_stream_id"] for item in found))
+    if len(names) == 1:
+        return str(names[0])
+    raise CtlError(Exit.USAGE, f"{len(names)} recordings begin with {prefix!r}: write more of the id", "\n".join(names))
 
 
 def _from_recording(recording: Item) -> dict[str, Any]:

@@ -203,7 +203,7 @@ TROUBLES: Final[Mapping[str, Texts]] = {
     ),
     "namesake": (
         "Another process uses this member's name.",
-        "Two machines have the same cluster.node, or one was copied.",
+        "Two machines have the same cluster.node, or one was copied. Who starts as the second stops by itself.",
         "Give each member a cluster.node of its own, and restart it.",
     ),
     "spool_full": (

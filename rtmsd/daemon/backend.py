@@ -4,7 +4,7 @@ import contextlib
 import os
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -66,7 +66,12 @@ class Stop(Protocol):
 class Backend:
     """Implements `rtmsd.admin.commands.AdminBackend`.
 
+    Args:
+        in_file: the configuration, where it is not what holds for this process.
+        derive: returns what does, of what the file says.
+
     Attributes:
+        in_force: the configuration, as the file has it.
         events: the hub of all streams' events.
         listening: the bound addresses, by name.
         deliveries: what operators see of them, and replay.
@@ -85,12 +90,16 @@ class Backend:
         *,
         events: LiveHub,
         stop: Stop,
+        in_file: Config | None = None,
+        derive: Callable[[Config], Config] = lambda config: config,
     ) -> None:
         self.events = events
         self.cluster: ClusterBackend | None = None
         self.listening: dict[str, Any] = {}
         self.metrics_source = Metrics(self._totals)
         self._config_path = config_path
+        self.in_force = in_file or supervisor.config
+        self._derive = derive
         self.supervisor = supervisor
         self._api = api
         self.health = health
@@ -202,7 +211,7 @@ class Backend:
         return None if life is None else life.recorder
 
     def config(self) -> JsonObject:
-        config = self.supervisor.config
+        config = self.in_force
         return configuration.as_masked_dict(config) | {"effective": configuration.effective(config)}
 
     def metrics(self) -> bytes:
@@ -326,11 +335,12 @@ class Backend:
 
         Changes that need a restart are not applied, and listed at each reload until then.
         """
-        old = self.supervisor.config
+        old = self.in_force
         changes = configuration.describe_changes(old, new)
-        self.supervisor.config = self.health.config = configuration.until_restart(old, new)
+        self.in_force = configuration.until_restart(old, new)
+        self.supervisor.config = self.health.config = self._derive(self.in_force)
         self._secrets |= configuration.secrets_of(new)
-        self.supervisor.deliveries.configure(build(new.archive_sinks, self._secrets))
+        self.supervisor.deliveries.configure(build(self.supervisor.config.archive_sinks, self._secrets))
         logging.configure(new.log, secrets=self._secrets)
         log.info(
             "configuration reloaded",

@@ -92,6 +92,7 @@ class Health:
         troubles: at present.
         spaces: what is free in each directory of recordings.
         others: finds the troubles of what this process is beside others; its role may set it.
+        ordered: is told when draining begins or ends; the same.
     """
 
     def __init__(self, config: Config, supervisor: Supervisor, writers: Writers) -> None:
@@ -102,6 +103,7 @@ class Health:
         self.troubles: tuple[Trouble, ...] = ()
         self.spaces = [FreeSpace(directory, writers[directory].run_sync) for directory in writers.directories]
         self.others: Callable[[], Iterable[Trouble]] = tuple
+        self.ordered: Callable[[bool], None] = lambda on: None
         self._began_s = time.monotonic()
         self._supervisor = supervisor
         self.writers = writers
@@ -126,8 +128,10 @@ class Health:
         return f"{streams} stream{'s' * (streams != 1)}, {self.writers.pending_bytes} bytes to write{troubles}"
 
     def drain(self, on: bool) -> None:
-        self.is_draining = on
-        self._decide_on_starts()
+        if on != self.is_draining:
+            self.is_draining = on
+            self._decide_on_starts()
+            self.ordered(on)
 
     async def watch(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Check until cancelled. Started when the free space is known, if the disk answers at once."""

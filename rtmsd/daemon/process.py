@@ -70,6 +70,9 @@ class Role(Protocol):
     @property
     def to_resume(self) -> Callable[[], Awaitable[Sequence[StreamRow]]] | None: ...
 
+    def derive(self, config: Config) -> Config:
+        """Return what holds for this process, of what the file says."""
+
     def make_supervisor(
         self,
         config: Config,
@@ -114,9 +117,14 @@ class Process:
         sockets: Mapping[str, Sequence[int]],
         end_streams: bool,
     ) -> None:
-        """`sockets` are listening ones that were inherited, by the name of their door."""
+        """
+        Args:
+            config: as the file has it.
+            sockets: listening ones that were inherited, by the name of their door.
+        """
         self._config_path = config_path
-        self._config = config
+        self._in_file = config
+        self._config = role.derive(config)
         self._role = role
         self._sockets = sockets
         self._end_streams = end_streams
@@ -145,7 +153,16 @@ class Process:
             let_rest(self._events, lambda: supervisor.config)
             await base.start(writers.run)
             health, path = Health(config, supervisor, writers), self._config_path
-            backend = Backend(path, supervisor, health, api, events=self._events, stop=self._role.stop)
+            backend = Backend(
+                path,
+                supervisor,
+                health,
+                api,
+                events=self._events,
+                stop=self._role.stop,
+                in_file=self._in_file,
+                derive=self._role.derive,
+            )
             self.backend = backend
             await self._serve(supervisor, backend, base, task_status)
             with self._deadline.limit(trio.CancelScope(), config.streams.drain_s):

@@ -65,7 +65,7 @@ def run(config_path: Path, config: Config, *, end_streams: bool = False) -> int:
 
 
 def warn(config: Config) -> None:
-    for warning in config.warnings:
+    for warning in (*config.warnings, *configuration.left_behind(config)):
         log.warning("configuration", warning=warning)
 
 
@@ -122,6 +122,7 @@ class Daemon:
 
     is_clean = True
     processes = 1
+    derive: Callable[[Config], Config] = staticmethod(lambda config: config)
     to_resume: Callable[[], Awaitable[Sequence[StreamRow]]] | None = None
 
     def __init__(self, config_path: Path, config: Config, *, end_streams: bool) -> None:

@@ -22,7 +22,7 @@ Streams share the event loop and come first: all input passes a turnstile, so th
 more than `IN_A_PASS` requests. One would be too few, as a pass of a busy loop takes milliseconds, and a transaction of
 the journal serves several; with eight, so many streams begin together that keep-alives are answered several times as
 late. Out of file descriptors, a door closes idle connections and lives on a few spare descriptors
-(`reserve`); it neither spins nor fills the log (`throttle`).
+(`reserve`); it neither spins nor fills the log (`system.throttle`).
 
 The webhook's application is Quart-Trio's. `asgi` calls it by the ASGI specification, and knows nothing of its inside.
 

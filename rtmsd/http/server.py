@@ -14,7 +14,7 @@ from rtmsd.http.connection import Connection
 from rtmsd.http.messages import Door, Peer
 from rtmsd.http.places import Places
 from rtmsd.http.reserve import Reserve
-from rtmsd.http.throttle import Throttle
+from rtmsd.system.throttle import Throttle
 
 log = structlog.get_logger()
 

@@ -13,7 +13,6 @@ from rtmsd.cluster.engine import Bus
 from rtmsd.cluster.ownership import Ownership
 from rtmsd.daemon.health import Trouble
 from rtmsd.errors import RtmsdError
-from rtmsd.http.throttle import Throttle
 from rtmsd.node.draining import Draining
 from rtmsd.node.listing import lines_of
 from rtmsd.node.questions import (
@@ -21,7 +20,6 @@ from rtmsd.node.questions import (
     Act,
     AskReport,
     AskStreams,
-    BadQuestion,
     Drain,
     FindStreams,
     Gather,
@@ -38,6 +36,7 @@ from rtmsd.node.questions import (
     encode_refusal,
     fitting,
 )
+from rtmsd.system.garbage import Garbage
 
 log = structlog.get_logger(__name__)
 
@@ -58,9 +57,6 @@ class Answering:
     Args:
         ungathered: returns the streams whose parts are to be joined here.
         gather: joins those of one: see `gather_now`.
-
-    Attributes:
-        garbage: questions of other members that are none, counted.
     """
 
     def __init__(
@@ -72,25 +68,19 @@ class Answering:
         draining: Draining,
         ungathered: Callable[[], Collection[str]],
         gather: Callable[[str], Awaitable[dict[str, Any]]],
+        garbage: Garbage,
     ) -> None:
-        self.garbage = 0
         self._backend, self._health = backend, health
         self._ownership, self._draining, self._ungathered = ownership, draining, ungathered
         self._gather = gather
-        self._garbage_logged = Throttle(10.0)
+        self._read = garbage.reader("question", decode_question)
 
     def serve(self, bus: Bus) -> None:
         """Answer the others, from now on."""
         bus.serve(CTL, self._serve)
 
     async def _serve(self, data: bytes) -> bytes:
-        try:
-            question = decode_question(data)
-        except BadQuestion as bad:
-            self.garbage += 1
-            if (more := self._garbage_logged.admit()) is not None:
-                log.warning("another member asked nonsense", why=str(bad), more_since_last=more)
-            raise
+        question = self._read(data)
         try:
             return encode_answer(await self._answer(question))
         except AdminError as refusal:
@@ -131,7 +121,7 @@ class Answering:
         """Raises AdminError: it cannot be done."""
         match order:
             case Drain():
-                self._draining.drain()
+                self._draining.drain(order.node)
             case Undrain():
                 self._draining.undrain()
             case Move():

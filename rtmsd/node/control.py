@@ -149,7 +149,7 @@ class Control:
             why = "; ".join(f"{each}: {why}" for each, why in whys.items()) or "there is none"
             raise AdminError(Code.REFUSED_IN_STATE, f"no other member takes streams: {why}")
         for each in nodes:
-            await self._have(each, Drain(), OWNER_S)
+            await self._have(each, Drain(node), OWNER_S)
         return {"nodes": nodes, "streams": streams}
 
     async def undrain(self, node: str) -> JsonObject:

@@ -1,10 +1,11 @@
-"""The only process on its machine, as a member of a cluster."""
+"""A process as a member of a cluster: what it opens and joins, and the daemon that is one process."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any
+from typing import Any, Self
 
+import structlog
 import trio
 
 from rtmsd.cluster.engines.nats.engine import NatsEngine
@@ -25,28 +26,32 @@ from rtmsd.streams.restart import Restarter
 from rtmsd.streams.supervisor import Supervisor
 from rtmsd.system.worker_thread import WorkerThread
 
+log = structlog.get_logger(__name__)
 
-class MemberDaemon(Daemon):
-    """See `Role`: what concerns streams is settled with the other members."""
 
-    _engine: NatsEngine | None = None
-    _spool: Spool
-    _membership: Membership
+class Node:
+    """This process as a member. A `Role` with one settles with the other members what concerns streams."""
 
+    def __init__(self, spool: Spool) -> None:
+        self._spool = spool
+        self._engine: NatsEngine | None = None
+        self._membership: Membership | None = None
+
+    @classmethod
     @asynccontextmanager
-    async def beside(self) -> AsyncIterator[None]:
-        cluster = self._config.cluster
-        assert cluster is not None  # see `rtmsd.node.run`
+    async def open(cls, config: Config) -> AsyncIterator[Self]:
+        """Open what a member has on disk beside what a process has that is alone."""
+        assert config.cluster is not None
         thread = WorkerThread("spool")
-        path = self._config.state.file
-        self._spool = await Spool.open(
-            path.with_name(f"{path.name}.spool"), thread.run_sync, limit_bytes=cluster.spool_bytes
+        path = config.state.file
+        spool = await Spool.open(
+            path.with_name(f"{path.name}.spool"), thread.run_sync, limit_bytes=config.cluster.spool_bytes
         )
         try:
-            yield
+            yield cls(spool)
         finally:
             with trio.CancelScope(shield=True):
-                await self._spool.aclose()
+                await spool.aclose()
             thread.close()
 
     def make_supervisor(
@@ -57,6 +62,7 @@ class MemberDaemon(Daemon):
         restarter: Restarter,
         on_event: Callable[[dict[str, Any]], None],
     ) -> Supervisor:
+        """See `Role`."""
         cluster = config.cluster
         assert cluster is not None
         settings = NatsSettings.of(cluster, cluster.node_name)
@@ -85,28 +91,93 @@ class MemberDaemon(Daemon):
         except* Mismatch as group:
             raise ConfigError([f"cluster: {error}" for error in leaves(group)]) from group
 
+    async def join(
+        self,
+        backend: Backend,
+        nursery: trio.Nursery,
+        *,
+        wait_stopping: Callable[[], Awaitable[None]],
+        give_way: Callable[[], None],
+    ) -> Intake:
+        """Take part, in tasks of `nursery`. Returns who takes the webhooks, when what an earlier life had is resumed.
+
+        Args:
+            wait_stopping: returns when this process is to stop.
+            give_way: stops it, as another one turns out to be this member.
+        """
+        membership = self._membership
+        assert membership is not None  # made with the supervisor
+        membership.webhook_ms = backend.last_webhook_ms
+        operate(membership, backend, nursery, engine=lambda: self._engine, spool=self._spool)
+
+        async def give_up() -> None:
+            """Do not wait for the engine any more: no stream is resumed yet."""
+            await wait_stopping()
+            if self._engine is None:
+                starting.cancel_scope.cancel()
+
+        async with trio.open_nursery() as starting:
+            starting.start_soon(give_up)
+            await nursery.start(membership.run)
+            starting.cancel_scope.cancel()
+        nursery.start_soon(_yield_name, membership, give_way)
+        return membership.router
+
+    def leave(self) -> None:
+        """See `Membership`. Nothing is left before there is one."""
+        if self._membership is not None:
+            self._membership.leave()
+
+    async def hand_over(self) -> None:
+        """See `Membership`."""
+        if self._membership is not None:
+            await self._membership.hand_over()
+
+
+async def _yield_name(member: Membership, give_way: Callable[[], None]) -> None:
+    """Give way to another process that is this member: nobody could tell the two apart."""
+    await member.heart.has_elder.wait()
+    why = "another process has this member's name: give each machine a cluster.node of its own, or stop that one"
+    log.error("cannot run", errors=[why], node=member.describe().node)
+    give_way()
+
+
+class MemberDaemon(Daemon):
+    """The only process on its machine."""
+
+    _node: Node
+
+    @asynccontextmanager
+    async def beside(self) -> AsyncIterator[None]:
+        async with Node.open(self._config) as self._node:
+            yield
+
+    def make_supervisor(
+        self,
+        config: Config,
+        journal: Journal,
+        writers: Writers,
+        restarter: Restarter,
+        on_event: Callable[[dict[str, Any]], None],
+    ) -> Supervisor:
+        return self._node.make_supervisor(config, journal, writers, restarter, on_event)
+
     async def to_resume(self) -> list[StreamRow]:
         """Return nothing: what an earlier life had is claimed first."""
         return []
 
     async def join(self, backend: Backend, nursery: trio.Nursery) -> Intake:
-        self._membership.webhook_ms = backend.last_webhook_ms
-        operate(self._membership, backend, nursery, engine=lambda: self._engine, spool=self._spool)
-        async with trio.open_nursery() as starting:
-            starting.start_soon(self._give_up, starting.cancel_scope)
-            await nursery.start(self._membership.run)
-            starting.cancel_scope.cancel()
-        return self._membership.router
+        return await self._node.join(
+            backend, nursery, wait_stopping=self._process.wait_stopping, give_way=self._give_way
+        )
 
-    async def _give_up(self, starting: trio.CancelScope) -> None:
-        """Do not wait for the engine any more when this process is stopped: no stream is resumed yet."""
-        await self._process.wait_stopping()
-        if self._engine is None:
-            starting.cancel()
+    def _give_way(self) -> None:
+        self.is_clean = False
+        self.stop()
 
     def stopping(self, limit_s: float) -> None:
-        self._membership.leave()
+        self._node.leave()
         super().stopping(limit_s)
 
     async def hand_over(self) -> None:
-        await self._membership.hand_over()
+        await self._node.hand_over()

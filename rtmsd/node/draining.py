@@ -33,29 +33,37 @@ class Draining:
         self._nursery = nursery
         self._scope = trio.CancelScope()
 
-    def drain(self) -> None:
-        """Begin; again, for what stayed. One that is under way goes on."""
+    def drain(self, node: str | None = None) -> None:
+        """Begin; again, for what stayed. One that is under way goes on.
+
+        Args:
+            node: this member, or its machine: see `Handover`.
+        """
         self._take_none(True)
         if self.report is None or not self.report.running:
             self._scope = trio.CancelScope()
             self.report = DrainReport(running=True)
-            self._nursery.start_soon(self._run, self._scope)
+            self._nursery.start_soon(self._run, self._scope, node)
 
     def undrain(self) -> None:
         """Take streams again. What is being handed over just now may still go."""
+        self.stop()
+        self._take_none(False)
+
+    def stop(self) -> None:
+        """Hand over nothing more, as streams are taken again."""
         self._scope.cancel()
         self.report = None
-        self._take_none(False)
 
     async def move(self, rtms_stream_id: str, node: str | None) -> str:
         """See `Handover`."""
         return await self._handover.move(rtms_stream_id, node)
 
-    async def _run(self, scope: trio.CancelScope) -> None:
+    async def _run(self, scope: trio.CancelScope, node: str | None) -> None:
         report = DrainReport(running=False, trouble="a bug in rtmsd: its log has the traceback")
         with scope:
             try:
-                report = _report(await self._handover.drain(self._for_s))
+                report = _report(await self._handover.drain(self._for_s, node))
                 log.info("drained", moved=report.moved, stayed=report.stayed)
             except Exception:
                 log.exception("drain crashed")

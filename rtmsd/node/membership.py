@@ -15,6 +15,7 @@ from rtmsd.cluster.handover.handover import Handover
 from rtmsd.cluster.handover.taker import Taker
 from rtmsd.cluster.keeping.appender import Appender
 from rtmsd.cluster.keeping.journal import ClusterJournal
+from rtmsd.cluster.keeping.lines import Lines
 from rtmsd.cluster.keeping.renewal import Renewal
 from rtmsd.cluster.keeping.resuming import resume_kept
 from rtmsd.cluster.keeping.spool import Spool
@@ -42,18 +43,17 @@ from rtmsd.node.engine import MemberEngine, OpenEngine
 from rtmsd.node.metrics import Times
 from rtmsd.protocol.causes import GapCause
 from rtmsd.recording.disk.retrying import own_threads
-from rtmsd.recording.manifest.lines import json_line
 from rtmsd.recording.manifest.part import PartTenure
 from rtmsd.recording.recorder import Recorder
 from rtmsd.recording.writers import Writers
 from rtmsd.state.journal import Journal
 from rtmsd.state.rows import StreamRow
 from rtmsd.streams.drivers.tenure import Permission
-from rtmsd.streams.finalizer import contained
 from rtmsd.streams.restart import Restarter
 from rtmsd.streams.resuming import longest_out_first
 from rtmsd.streams.running import local_ms
 from rtmsd.streams.supervisor import Supervisor
+from rtmsd.system.garbage import Garbage
 
 log = structlog.get_logger(__name__)
 
@@ -80,6 +80,7 @@ class Membership:
         gatherer: joins the parts of streams that ended here. revocations: deletes what was revoked.
         state: as others hear it.
         times: how long takeovers and appends took.
+        garbage: what others sent that cannot be read.
         fenced: how often a stream turned out to be another member's.
     """
 
@@ -106,7 +107,7 @@ class Membership:
         self._nursery: trio.Nursery
         self._leaving = trio.Event()
         self._losing: set[str] = set()  # streams that are another's, perhaps
-        self.writers = writers
+        self.writers, self.garbage = writers, Garbage()
         self.engine = engine = MemberEngine(open_engine)
         liveness = Liveness(node, self.incarnation, beat_s=settings.beat_s, dead_after_beats=settings.dead_after_beats)
         me = Member(node=node, incarnation=self.incarnation, capacity=settings.capacity_streams, is_ready=False)
@@ -120,6 +121,7 @@ class Membership:
             on_fenced=self._lost,
             observe_s=self.times.append.observe,
         )
+        self._lines = Lines(self.appender, settings.log)
         self._parts = PartTeller(engine)
         self.journal = ClusterJournal(
             journal,
@@ -171,6 +173,7 @@ class Membership:
             choose=lambda members: place(members, random),
             keep=self.journal.keep,
             deliver_as=HOOK,
+            garbage=self.garbage,
             on_delivered=self.journal.handed_on,
             can_begin_alone=True,
         )
@@ -184,23 +187,23 @@ class Membership:
             observe_s=self.times.takeover.observe,
         )
         self.handover = Handover(self.members, engine, self.ownership, supervisor, tell=self._tell_next_owner)
-        copier = Copier(engine, bytes_per_s=settings.gather_bytes_per_s, run_sync=own_threads(2))
+        copier = Copier(engine, bytes_per_s=settings.gather_bytes_per_s, run_sync=own_threads(2), garbage=self.garbage)
         joiner = Joiner(
             engine,
             supervisor,
             writers,
             self._parts,
             copier,
+            members=self.members,
             node=node,
-            living=self.members.living,
             clock_ms=local_ms,
         )
         self.gatherer = Gatherer(joiner, supervisor.librarian, local_ms)
         self.revocations = Revocations(
             engine, supervisor, writers, self._parts, node=node, forget=[self.appender.forget, self.gatherer.forget]
         )
-        PartServer(supervisor, writers, self._parts).serve(engine)
-        self.taker = Taker(self.members, engine, self.ownership, supervisor, apps=self._apps)
+        PartServer(supervisor, writers, self._parts, garbage=self.garbage).serve(engine)
+        self.taker = Taker(self.members, engine, self.ownership, supervisor, apps=self._apps, garbage=self.garbage)
 
     # Life
 
@@ -234,7 +237,7 @@ class Membership:
             self._nursery.start_soon(keep, self.revocations.run)
             if self.settings.gather == "at_end":
                 self._parts.on_ended = self.gatherer.ended
-                self._nursery.start_soon(keep, self.gatherer.run)
+                self._nursery.start_soon(keep, self._gather)
             task_status.started()
             await trio.sleep_forever()
 
@@ -245,6 +248,10 @@ class Membership:
             await self._leaving.wait()
             nursery.cancel_scope.cancel()
         await trio.sleep_forever()  # this process stops
+
+    async def _gather(self) -> None:
+        await self.heart.has_listened.wait()  # who was not heard by then is away
+        await self.gatherer.run()
 
     def leave(self) -> None:
         """Take over nothing more, and be given nothing more, as this process stops."""
@@ -359,26 +366,12 @@ class Membership:
 
     def _on_event(self, event: dict[str, Any]) -> None:
         self._publish(event)
-        rtms_stream_id = event["rtms_stream_id"]
-        if "events" in self.settings.log and self.ownership.token(rtms_stream_id) is not None:
-            with contained("line not copied to the engine", rtms_stream_id=rtms_stream_id):
-                line = {key: value for key, value in event.items() if key != "rtms_stream_id"}
-                self._write(rtms_stream_id, "events", json_line(line))
+        if self.ownership.token(event["rtms_stream_id"]) is not None:
+            self._lines.copy(event)
 
     def _on_recorder(self, recorder: Recorder) -> None:
         self._parts.follow(recorder)
-        if "transcript" in self.settings.log:
-            rtms_stream_id = recorder.info.rtms_stream_id
-
-            def copy(media: str, line: bytes) -> None:
-                if media == "transcript":
-                    with contained("line not copied to the engine", rtms_stream_id=rtms_stream_id):
-                        self._write(rtms_stream_id, media, line)
-
-            recorder.media.context.copy_line = copy
-
-    def _write(self, rtms_stream_id: str, stem: str, line: bytes) -> None:
-        self.appender.write(rtms_stream_id, stem, line.decode().rstrip("\n"))
+        self._lines.follow(recorder)
 
 
 async def _contain(work: Callable[[], Awaitable[None]]) -> None:

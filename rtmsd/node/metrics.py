@@ -53,6 +53,7 @@ class ClusterMetrics(Collector):
         forwarded: webhooks, by what became of them: `Router.forwarded`.
         handed_over: streams, by what became of them.
         appended: lines, by what became of them: `Appender.results`; empty: none are appended.
+        garbage: messages of others that cannot be read, by kind: `Garbage.counts`.
         fenced: returns how often a stream turned out to be another member's.
     """
 
@@ -64,6 +65,7 @@ class ClusterMetrics(Collector):
     forwarded: Mapping[str, int]
     handed_over: Mapping[Any, int]
     appended: Mapping[Any, int]
+    garbage: Mapping[str, int]
     times: Times
     fenced: Callable[[], int]
 
@@ -95,6 +97,10 @@ class ClusterMetrics(Collector):
         ):
             yield filled(counter(f"rtmsd_cluster_{name}", help_text, labels=["result"]), values)
         yield self.times.append.family("rtmsd_cluster_append_seconds", "Time that the engine took for an append.")
+        yield filled(
+            counter("rtmsd_cluster_unreadable", "Messages of other members that cannot be read.", labels=["message"]),
+            self.garbage,
+        )
         yield counter("rtmsd_cluster_fenced", "Streams that turned out to be another member's.", self.fenced())
         spool_bytes = 0 if self.view.spool is None else self.view.spool.waiting_bytes
         yield gauge("rtmsd_cluster_spool_bytes", "Lines that wait for the engine.", spool_bytes)

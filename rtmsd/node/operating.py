@@ -30,9 +30,10 @@ def operate(
         engine: returns it as it is seen; None: it is not open.
     """
 
-    def take_none(on: bool) -> None:
-        health.drain(on)
+    def ordered(on: bool) -> None:
         member.heart.changed()
+        if not on:
+            draining.stop()
 
     health, settings, revocations = backend.health, member.settings, member.revocations
 
@@ -52,7 +53,8 @@ def operate(
         outstanding=outstanding,
         spool=spool,
     )
-    draining = Draining(member.handover, take_none=take_none, for_s=settings.hand_over_s, nursery=nursery)
+    draining = Draining(member.handover, take_none=health.drain, for_s=settings.hand_over_s, nursery=nursery)
+    health.ordered = ordered
     here = Answering(
         backend,
         health,
@@ -60,6 +62,7 @@ def operate(
         draining=draining,
         ungathered=ungathered,
         gather=partial(gather_now, member.gatherer, member.writers),
+        garbage=member.garbage,
     )
     here.serve(member.engine)
     backend.cluster = Control(here, view, member.members, member.store, member.engine)
@@ -75,6 +78,7 @@ def operate(
             handed_over=member.handover.results,
             appended=member.appender.results,
             times=member.times,
+            garbage=member.garbage.counts,
             fenced=lambda: member.fenced,
         )
     )

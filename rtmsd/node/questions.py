@@ -70,7 +70,13 @@ class Act:
 
 @attrs.frozen
 class Drain:
-    """Begin to hand over what you have."""
+    """Begin to hand over what you have.
+
+    Attributes:
+        node: the member that is drained, or the machine: its other members are given nothing.
+    """
+
+    node: Node | None = None
 
 
 @attrs.frozen

@@ -18,6 +18,8 @@ KEEP_DONE_MS: Final = 90 * DAY_MS
 KEEP_DEAD_MS: Final = 365 * DAY_MS
 MAX_ENDED: Final = 10_000  # rows of each of the two states that are kept; the newest
 MAX_LISTED: Final = 1000
+NUMBERS: Final = 1_000_000_000
+"""So many numbers each worker has that shares no state file with the others, so that theirs differ."""
 MAX_LOOKED_AT: Final = 200  # more than run at once, and than have their revocation under way
 ORPHANED: Final = "its sink is not in the configuration"
 
@@ -118,6 +120,20 @@ def _insert(db: sqlite3.Connection, values: tuple[str | int, ...]) -> None:
         VALUES (?, ?, ?, ?, ?, ?)""",
         values,
     )
+
+
+def number_from(db: sqlite3.Connection, worker: int) -> None:
+    """Number what is queued from now on as this worker does, unless it has numbers already that are greater.
+
+    Args:
+        worker: counted from 1, whose numbers are those of a process alone.
+    """
+    before = (worker - 1) * NUMBERS
+    db.execute(
+        """INSERT INTO sqlite_sequence (name, seq) SELECT 'sink_delivery', 0
+        WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = 'sink_delivery')"""
+    )
+    db.execute("UPDATE sqlite_sequence SET seq = max(seq, ?) WHERE name = 'sink_delivery'", (before,))
 
 
 def reset(db: sqlite3.Connection) -> None:

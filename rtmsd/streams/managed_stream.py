@@ -8,7 +8,6 @@ import attrs
 import trio
 
 from rtmsd.commands import CloseStream, Command, InterruptStream, StartStream, StopStream, StreamCommand
-from rtmsd.protocol.causes import GapCause
 from rtmsd.protocol.enums import StopReason
 from rtmsd.recording.manifest.header import StreamInfo
 from rtmsd.recording.manifest.part import PartTenure
@@ -130,17 +129,13 @@ class ManagedStream:
         with self._bounded():
             self._take(order)
 
-    def let_go(self, why: str, cause: GapCause) -> None:
-        """Leave it to somebody else as it is, unless its end is decided. What comes from now on is for who has it next.
-
-        Args:
-            cause: of the gap in media that are received now.
-        """
+    def let_go(self, why: str) -> None:
+        """Leave it to somebody else, unless its end is decided. What comes from now on is for who has it next."""
         if self.letting_go is not None:  # and perhaps was to be taken up again
             self.waiting = [order for order in self.waiting if not isinstance(order, Beginning)]
         elif self.stream is not None:
             with self._bounded():
-                self.stream.report(self.stream.core.signaling.let_go, why, cause)
+                self.stream.let_go(why)
         elif self.outcome is None:
             self._let_go = LetGo(why)
             self.opening_scope.cancel()

@@ -14,7 +14,6 @@ from rtmsd.config import secrets_of
 from rtmsd.config.media import MediaConfig
 from rtmsd.config.model import Config
 from rtmsd.errors import StorageError
-from rtmsd.http.throttle import Throttle
 from rtmsd.protocol.causes import GapCause, RecordingState
 from rtmsd.protocol.enums import StopReason
 from rtmsd.recording.library.librarian import Librarian
@@ -41,6 +40,7 @@ from rtmsd.streams.restart import Restarter
 from rtmsd.streams.resuming import longest_out_first
 from rtmsd.streams.running import Runner, local_ms
 from rtmsd.streams.summary import Tally, reason_label
+from rtmsd.system.throttle import Throttle
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -181,7 +181,7 @@ class Supervisor:
         or in the journal. Returns when that is done, or at once where its end is decided.
         """
         if (managed := self._streams.get(rtms_stream_id)) is not None:
-            managed.let_go(why, self._finalizer.takeover_cause)
+            managed.let_go(why)
             if managed.letting_go is not None:
                 await managed.is_gone.wait()
 

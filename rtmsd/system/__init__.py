@@ -1,1 +1,1 @@
-"""The operating system's side: systemd's notifications and journal, file locks, and the holders of sockets."""
+"""The operating system's side, and what tasks need in every package: turns, outstanding work, rate limits of logs."""

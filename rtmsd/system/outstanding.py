@@ -1,7 +1,7 @@
 """Work that is outstanding for each name, with a task that tries until it is done."""
 
 from collections.abc import Awaitable, Callable
-from typing import NoReturn, TypeVar
+from typing import Final, NoReturn, TypeVar
 
 import structlog
 import trio
@@ -11,6 +11,9 @@ from rtmsd.errors import RtmsdError
 log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
+
+LONGEST_S: Final = 60.0
+"""Between tries of work that crashes."""
 
 
 class Outstanding(dict[str, T]):
@@ -35,7 +38,7 @@ class Outstanding(dict[str, T]):
         self._is_new.set()
 
     async def run(self, do: Callable[[str], Awaitable[None]]) -> NoReturn:
-        """Try, until cancelled. A bug in the work for a name ends that."""
+        """Try, until cancelled. Work that crashes is tried again, after pauses that double."""
         async with trio.open_nursery() as nursery:
             while True:
                 await self._is_new.wait()
@@ -46,7 +49,7 @@ class Outstanding(dict[str, T]):
         raise AssertionError("it runs until cancelled")
 
     async def _try(self, name: str, do: Callable[[str], Awaitable[None]]) -> None:
-        is_first = True
+        is_first, pause_s = True, self._again_s
         while name in self:
             try:
                 async with self._at_once:
@@ -57,6 +60,7 @@ class Outstanding(dict[str, T]):
                 is_first = False
                 await trio.sleep(self._again_s)
             except Exception:
-                log.exception(f"{self._what} crashed", **{self._key: name})
-                self.pop(name, None)
+                log.exception(f"{self._what} crashed; tried again", **{self._key: name})
+                await trio.sleep(pause_s)
+                pause_s = min(2 * pause_s, LONGEST_S)
         self._tried.remove(name)

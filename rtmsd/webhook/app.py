@@ -19,8 +19,8 @@ from werkzeug.exceptions import HTTPException
 from rtmsd.commands import Intake, StartStream, StreamCommand, Verdict
 from rtmsd.config import AppConfig, WebhookConfig
 from rtmsd.errors import RtmsdError
-from rtmsd.http.throttle import Throttle
 from rtmsd.masking import sanitize_remote_text
+from rtmsd.system.throttle import Throttle
 from rtmsd.webhook.events import BadEvent, ConcurrencyNotice, UnknownEvent, UrlValidation, parse
 from rtmsd.webhook.stats import Result, WebhookStats
 from rtmsd.webhook.verify import age_s, find_app, find_swapped, is_fresh, validation_answer

@@ -15,7 +15,7 @@ from rtmsd.http.asgi import AsgiApp, call
 from rtmsd.http.listening import address_of
 from rtmsd.http.messages import IDLE_S, Door, Fault, Limits, Peer, Refusal, Reply
 from rtmsd.http.server import serve as serve_http
-from rtmsd.http.throttle import Throttle
+from rtmsd.system.throttle import Throttle
 from rtmsd.webhook.listen import open_listeners
 from rtmsd.webhook.stats import Result, WebhookStats
 

@@ -7,7 +7,7 @@ from typing import Final, Self
 import structlog
 import trio
 
-from rtmsd.http.throttle import Throttle
+from rtmsd.system.throttle import Throttle
 from rtmsd.workers.messages import MAX_LINE_BYTES, Message, Unreadable, decode, encode
 
 log = structlog.get_logger()

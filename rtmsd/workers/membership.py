@@ -14,7 +14,6 @@ from rtmsd.cluster.router import STORED, Router
 from rtmsd.cluster.rules import least_loaded
 from rtmsd.cluster.takeover import Takeover
 from rtmsd.commands import StreamCommand, Verdict
-from rtmsd.config.model import worker_socket
 from rtmsd.protocol.causes import GapCause
 from rtmsd.recording.library.sharing import SharedRecordings
 from rtmsd.recording.writers import Writers
@@ -24,10 +23,10 @@ from rtmsd.streams.restart import Restarter
 from rtmsd.streams.resuming import longest_out_first
 from rtmsd.streams.running import local_ms
 from rtmsd.streams.supervisor import Supervisor
+from rtmsd.system.garbage import Garbage
 from rtmsd.workers.messages import Begin, Peer
 
 CAPACITY: Final = 2**31  # a worker refuses what one process would: see `Supervisor.refusal`
-PATIENCE_S: Final = 20.0  # for the state file to say whose a stream is, before it is connected without that
 DEATH_S: Final = 0.5  # for the parent to tell that a worker died where nobody listens any more
 TOGETHER_S: Final = 5.0
 """So long a worker waits for the others before it takes over streams, and opens its doors: when all start together, the
@@ -37,8 +36,10 @@ quickest would have all that an earlier daemon left, and all that webhooks start
 class Membership:
     """Connects the streams of this process with those of the others. Also the `Tenure` that each handshake asks.
 
-    Attributes:
+    Args:
         bus: on which members ask each other.
+
+    Attributes:
         members: who lives.
         router: takes webhooks.
         supervisor: of the streams of this process.
@@ -49,6 +50,8 @@ class Membership:
     def __init__(
         self,
         given: Begin,
+        bus: SocketBus,
+        *,
         journal: Journal,
         writers: Writers,
         restarter: Restarter,
@@ -58,7 +61,6 @@ class Membership:
         self._given = given
         self._all_there = trio.Event()
         self._taking_over = trio.CancelScope()
-        self.bus = SocketBus(partial(worker_socket, config.admin.socket))
         me = Member(node=given.node, incarnation=given.incarnation, capacity=CAPACITY)
         self.members = Members(me, lambda: len(self.supervisor.streams))
         self.update(given.members)
@@ -80,16 +82,17 @@ class Membership:
             supervisor,
             apps=lambda: [app.name for app in supervisor.config.apps],
             cause=lambda _why: self.takeover_cause,
-            patience_s=PATIENCE_S,
+            patience_s=0.0,  # see `may_connect`
             clock_ms=local_ms,
         )
         self.router = Router(
             self.members,
-            self.bus,
+            bus,
             self._ownership,
             supervisor,
             choose=partial(least_loaded, here=given.node),
             keep=self._keep,
+            garbage=Garbage(),
             deliver_as=STORED,
             is_dead=self._is_dead,
         )
@@ -103,8 +106,8 @@ class Membership:
         )
 
     async def may_connect(self, rtms_stream_id: str) -> Permission:
-        """See `Tenure`."""
-        return await self._ownership.may_connect(rtms_stream_id)
+        """See `Tenure`. Only the dead lose their streams, so that no disk need be asked, which may be stuck."""
+        return Permission.GRANTED if self._ownership.has(rtms_stream_id) else Permission.LOST
 
     def _let_go(self, rtms_stream_id: str, _why: str) -> None:
         self._ownership.let_go(rtms_stream_id)

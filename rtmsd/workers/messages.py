@@ -40,6 +40,10 @@ def _configuration(value: Config | str) -> Config:
     return found
 
 
+def _inherited(value: "Inherited | Mapping[str, Any] | None") -> "Inherited | None":
+    return Inherited(**value) if isinstance(value, Mapping) else value
+
+
 def _peers(values: Sequence[Any]) -> "tuple[Peer, ...]":
     return tuple(value if isinstance(value, Peer) else Peer(**value) for value in values)
 
@@ -59,6 +63,27 @@ class Peer:
     is_ready: bool = field(validator=_FLAG)
 
 
+@attrs.frozen(kw_only=True)
+class Inherited:
+    """The state file and the directories of recordings that the parent has open and locked for all workers.
+
+    Attributes:
+        state_lock: descriptors of the lock on the state file.
+        set_aside: where the parent moved a damaged state file; None: it was sound.
+        salvaged: the number of streams that could be read from that one.
+        directories: descriptors of the locks on directories of recordings, by path.
+    """
+
+    state_lock: Sequence[int] = field(validator=validators.deep_iterable(_NUMBER))
+    set_aside: str | None = field(validator=validators.optional(_TEXT))
+    salvaged: int = field(validator=_NUMBER)
+    directories: Mapping[str, Sequence[int]] = field(validator=_DESCRIPTORS)
+
+    @property
+    def descriptors(self) -> list[int]:
+        return [*self.state_lock, *(number for numbers in self.directories.values() for number in numbers)]
+
+
 # From the parent
 
 
@@ -68,13 +93,10 @@ class Begin:
 
     Attributes:
         version: of rtmsd, as the parent runs it.
-        config: in force.
+        config: in force, as the file has it.
         workers: how many there are to be.
         sockets: descriptors of listening sockets, by the name of their door.
-        state_lock: descriptors of the lock on the state file.
-        set_aside: where the parent moved a damaged state file; None: it was sound.
-        salvaged: the number of streams that could be read from that one.
-        directories: descriptors of the locks on directories of recordings, by path.
+        disk: that all share; None: each has its own, as members of a cluster have.
         members: those that live now, the receiver among them.
         is_draining: no new streams, by order of an operator.
         parent_began_s: by `time.monotonic`, which all processes share.
@@ -87,10 +109,9 @@ class Begin:
     config_path: str = field(validator=_TEXT)
     config: Config = field(converter=_configuration, repr=False)
     sockets: Mapping[str, Sequence[int]] = field(validator=_DESCRIPTORS)
-    state_lock: Sequence[int] = field(validator=validators.deep_iterable(_NUMBER))
-    set_aside: str | None = field(validator=validators.optional(_TEXT))
-    salvaged: int = field(validator=_NUMBER)
-    directories: Mapping[str, Sequence[int]] = field(validator=_DESCRIPTORS)
+    disk: Inherited | None = field(
+        converter=_inherited, validator=validators.optional(validators.instance_of(Inherited))
+    )
     members: "tuple[Peer, ...]" = field(converter=_peers)
     workers: int = field(validator=_NUMBER)
     is_draining: bool = field(validator=_FLAG)
@@ -121,7 +142,7 @@ class Ping:
 
 @attrs.frozen
 class Apply:
-    """A new configuration is in force. Answered by `Applied`."""
+    """A new configuration is in force, this one of the file. Answered by `Applied`."""
 
     config: Config = field(converter=_configuration, repr=False)
 

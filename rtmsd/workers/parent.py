@@ -1,10 +1,8 @@
-"""The parent of all workers: what they share, signals, and the service manager."""
+"""The parent of all workers: what it holds for them, signals, and the service manager."""
 
 import os
-import secrets
 import signal
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, NoReturn
@@ -16,38 +14,15 @@ from rtmsd import __version__
 from rtmsd import config as configuration
 from rtmsd import log as logging
 from rtmsd.config import Config
-from rtmsd.daemon.holdings import Holdings
 from rtmsd.daemon.process import STOP_MARGIN_S, stop_limit_s
 from rtmsd.daemon.root import STATUS_EVERY_S, sockets_of_service_manager
 from rtmsd.daemon.shutdown_deadline import HURRIED_WHOLE_S, ShutdownDeadline
 from rtmsd.errors import ConfigError
-from rtmsd.recording.library.librarian import Librarian
-from rtmsd.recording.library.sharing import SharedRecordings
-from rtmsd.sinks.deliveries import Deliveries
-from rtmsd.sinks.registry import build
-from rtmsd.streams.running import local_ms
 from rtmsd.system.notify import Notifier
-from rtmsd.workers.messages import (
-    Applied,
-    Apply,
-    Begin,
-    Delivered,
-    Died,
-    Drain,
-    Due,
-    Held,
-    Hold,
-    Message,
-    Peer,
-    Peers,
-    Release,
-    Reload,
-    Stop,
-    ToWorker,
-)
+from rtmsd.workers.holdings import open_disk, open_sockets
+from rtmsd.workers.messages import Applied, Apply, Begin, Died, Drain, Message, Peer, Peers, Reload, Stop, ToWorker
 from rtmsd.workers.process import Stage, WorkerProcess
 from rtmsd.workers.pulse import DEFAULT_LIMIT_S
-from rtmsd.workers.sockets import open_sockets
 
 log = structlog.get_logger()
 
@@ -56,7 +31,7 @@ APPLY_S: Final = 5.0  # a reload waits so long for workers
 
 
 class Parent:
-    """Everything that workers share, and the workers. See `daemon.root.Runnable`."""
+    """The workers, and what they share. See `daemon.root.Runnable`."""
 
     def __init__(self, config_path: Path, config: Config, *, end_streams: bool) -> None:
         self._config_path = config_path.absolute()
@@ -75,7 +50,8 @@ class Parent:
         self._deadline = ShutdownDeadline()
         self._news = trio.lowlevel.ParkingLot()
         self._applied: set[str] = set()
-        self._held: dict[str, set[str]] = {}  # by incarnation, the streams that are being deleted there
+        self._was_ready = False
+        self._refused: list[str] = []  # workers that ended with EXIT_BAD_CONFIG before that
 
     @property
     def is_clean(self) -> bool:
@@ -88,33 +64,28 @@ class Parent:
             AlreadyRunningError: another daemon holds the state file, the recordings or the admin socket.
             RtmsdError: something could not be opened.
         """
-        config = self._config
-        async with Holdings.open(config, is_shared=True) as holdings, open_sockets(config, self._inherited) as sockets:
-            self._holdings, self._sockets = holdings, sockets
-            async with trio.open_nursery() as base:
-                journal = self._holdings.journal
-                self._deliveries = deliveries = Deliveries(journal, config.recording.directory, local_ms)
-                deliveries.configure(build(config.archive_sinks, self._secrets))
-                self._sharing = SharedRecordings(journal, f"parent {secrets.token_hex(8)}")
-                librarian = Librarian(
-                    [*holdings.directories], lambda: (), wanted=deliveries.unfinished, sharing=self._sharing
-                )
-                self._base = base
-                base.start_soon(self._handle_signals)
-                base.start_soon(self._holdings.look_after, librarian, deliveries, lambda: self._config)
-                async with trio.open_nursery() as talk:
-                    talk.start_soon(self._tell_peers)
-                    async with trio.open_nursery() as workers:
-                        for worker in self.workers:
-                            workers.start_soon(worker.keep)
-                        workers.start_soon(self._stop_when_asked)
-                        talk.start_soon(self._speak, task_status)
-                    talk.cancel_scope.cancel()
-                if self._end_streams:  # what runs of deliveries may end; what is due since is the next start's
-                    with self._deadline.limit(trio.CancelScope(), config.streams.drain_s):
-                        await deliveries.until_idle()
-                base.cancel_scope.cancel()
+        opening = open_disk(lambda: self._config, self._secrets)
+        async with (
+            opening as self._disk,
+            open_sockets(self._config, self._inherited) as self._sockets,
+            trio.open_nursery() as self._base,
+        ):
+            self._base.start_soon(self._handle_signals)
+            async with trio.open_nursery() as talk:
+                talk.start_soon(self._tell_peers)
+                async with trio.open_nursery() as workers:
+                    for worker in self.workers:
+                        workers.start_soon(worker.keep)
+                    workers.start_soon(self._stop_when_asked)
+                    talk.start_soon(self._speak, task_status)
+                talk.cancel_scope.cancel()
+            if self._end_streams:  # what runs of deliveries may end; what is due since is the next start's
+                with self._deadline.limit(trio.CancelScope(), self._config.streams.drain_s):
+                    await self._disk.until_idle()
+            self._base.cancel_scope.cancel()
         log.info("stopped", workers=len(self.workers), clean=self.is_clean)
+        if self._refused:
+            raise ConfigError([f"worker {node} refuses it, and its log says why" for node in self._refused])
 
     # The stop
 
@@ -133,10 +104,10 @@ class Parent:
         log.info("stopping", workers=len(self.workers), end_streams=self._end_streams)
         self._notifier.stopping()
         self._notifier.extend_timeout(self._limit_s + STOP_MARGIN_S)
-        self._deliveries.stop()
+        self._disk.stop()
         if not self._end_streams:  # streams go on meanwhile: one that is left to be resumed must not wait for programs
             with self._deadline.limit(trio.CancelScope(), drain_s):
-                await self._deliveries.until_idle()
+                await self._disk.until_idle()
         for worker in self.workers:
             worker.stop(end_streams=self._end_streams)
 
@@ -159,9 +130,7 @@ class Parent:
 
     def begin(self, worker: WorkerProcess) -> tuple[Begin, Sequence[int]]:
         """See `House`, as the others."""
-        sockets, holdings = self._sockets.descriptors, self._holdings
-        state_lock = holdings.journal.lock_descriptors
-        directories = {str(path): numbers for path, numbers in holdings.directories.descriptors.items()}
+        sockets, disk = self._sockets.descriptors, self._disk.inherited
         begin = Begin(
             version=__version__,
             node=worker.node,
@@ -170,28 +139,28 @@ class Parent:
             config=self._config,
             workers=len(self.workers),
             sockets=sockets,
-            state_lock=state_lock,
-            set_aside=None if holdings.journal.set_aside is None else str(holdings.journal.set_aside),
-            salvaged=holdings.journal.salvaged,
-            directories=directories,
+            disk=disk,
             members=self._peers(),
             is_draining=self._is_draining,
             parent_pid=os.getpid(),
             parent_began_s=self._began_s,
         )
-        inherited = [number for numbers in (*sockets.values(), state_lock, *directories.values()) for number in numbers]
-        return begin, inherited
+        inherited = [number for numbers in sockets.values() for number in numbers]
+        return begin, [*inherited, *(disk.descriptors if disk is not None else ())]
 
     def changed(self) -> None:
         self._news.unpark_all()
 
     def died(self, worker: WorkerProcess) -> None:
-        for rtms_stream_id in self._held.pop(worker.incarnation, ()):
-            self._deliveries.closed(rtms_stream_id)  # whoever takes the stream over deletes it, and holds it again
-        self._deliveries.due()  # what it queued in its last instant, it had no time to say
-        self._base.start_soon(self._sharing.forget, worker.incarnation)
+        self._disk.died(worker)
         self._tell_all(Died(worker.incarnation))
         self._news.unpark_all()
+
+    def gives_up(self, worker: WorkerProcess) -> bool:
+        if not self._was_ready:
+            self._refused.append(worker.node)
+            self.stop()
+        return not self._was_ready
 
     def received(self, worker: WorkerProcess, message: Message) -> None:
         match message:
@@ -205,22 +174,8 @@ class Parent:
             case Applied():
                 self._applied.add(worker.incarnation)
                 self._news.unpark_all()
-            case Due():
-                self._deliveries.due()
-            case Hold():
-                self._base.start_soon(self._hold, worker, message.rtms_stream_id)
-            case Release():
-                self._held.get(worker.incarnation, set()).discard(message.rtms_stream_id)
-                self._deliveries.closed(message.rtms_stream_id)
             case _:
-                log.error("unexpected message from a worker; ignored", worker=worker.node, what=type(message).__name__)
-
-    async def _hold(self, worker: WorkerProcess, rtms_stream_id: str) -> None:
-        incarnation = worker.incarnation
-        self._held.setdefault(incarnation, set()).add(rtms_stream_id)
-        await self._deliveries.revoke(rtms_stream_id)
-        if worker.incarnation == incarnation:
-            worker.post(Held(rtms_stream_id))
+                self._disk.received(worker, message)
 
     def _peers(self) -> tuple[Peer, ...]:
         return tuple(worker.peer for worker in self.workers if worker.is_running)
@@ -230,15 +185,10 @@ class Parent:
             worker.post(message)
 
     async def _tell_peers(self) -> NoReturn:
-        """Tell all who lives, and how deliveries stand."""
-        told: Counter[tuple[str, str]] = Counter()
+        """Tell all who lives, and what else they have to know."""
         while True:
             self._tell_all(Peers(self._peers()))
-            self._tell_all(Delivered(self._deliveries.figures({})))
-            first = next((worker for worker in self.workers if worker.stage is Stage.READY), None)
-            if first is not None and (more := self._deliveries.results - told):  # counted once, as metrics are summed
-                first.post(Delivered(self._deliveries.figures(more)))
-                told += more
+            self._disk.tell(self.workers)
             with trio.move_on_after(PEERS_EVERY_S):
                 await self._news.park()
 
@@ -266,7 +216,7 @@ class Parent:
         changes = configuration.describe_changes(old, new)
         self._config = configuration.until_restart(old, new)
         self._secrets |= configuration.secrets_of(new)
-        self._deliveries.configure(build(new.archive_sinks, self._secrets))
+        self._disk.configure(new, self._secrets)
         logging.configure(new.log, secrets=self._secrets)
         log.info(
             "configuration reloaded",
@@ -289,6 +239,7 @@ class Parent:
         await self._until(lambda: all(worker.stage is Stage.READY for worker in self.workers))
         log.info("webhook listening", address=self._sockets.webhook, path=self._config.webhook.path)
         log.info("ready", workers=len(self.workers))
+        self._was_ready = True
         self._notifier.ready(self._summary())
         task_status.started()
         every_s = self._notifier.watchdog_interval_s or STATUS_EVERY_S

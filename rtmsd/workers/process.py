@@ -13,6 +13,7 @@ from typing import Final, Protocol
 import structlog
 import trio
 
+from rtmsd.daemon.root import EXIT_BAD_CONFIG
 from rtmsd.workers.channel import Channel
 from rtmsd.workers.messages import Begin, Joined, Message, Peer, Ping, Pong, Ready, Stop, ToWorker
 from rtmsd.workers.pulse import START_LIMIT_S, Backoff, Pulse
@@ -51,6 +52,9 @@ class House(Protocol):
     def died(self, worker: "WorkerProcess") -> None:
         """A worker is dead; its incarnation is not used again."""
 
+    def gives_up(self, worker: "WorkerProcess") -> bool:
+        """A worker refused the configuration. Whether all end by that, instead of its being started again."""
+
 
 class WorkerProcess:
     """One of the workers, through all its lives.
@@ -70,6 +74,7 @@ class WorkerProcess:
         self.stage = Stage.WAITING
         self.pong: Pong | None = None
         self.is_clean = True
+        self._status: int | None = None  # of its last life
         self._house = house
         self._limit_s = limit_s
         self._backoff = backoff or Backoff()
@@ -107,6 +112,8 @@ class WorkerProcess:
             why = await self._live()
             if self._stopping.is_set():
                 break
+            if self._status == EXIT_BAD_CONFIG and self._house.gives_up(self):
+                break
             delay_s = self._backoff.next_s(delay_s, trio.current_time() - began_s)
             log.error("worker died; it is started again", worker=self.node, why=why, again_s=delay_s)
             self.is_clean = True  # a stop that comes now finds nothing that could end badly
@@ -138,7 +145,7 @@ class WorkerProcess:
 
     async def _live(self) -> str:
         """Run it once. Returns why it ended."""
-        self.incarnation, self.pong = secrets.token_hex(8), None
+        self.incarnation, self.pong, self._status = secrets.token_hex(8), None, None
         self.stage, self._pulse = Stage.STARTING, Pulse(START_LIMIT_S)
         ours, theirs = socket.socketpair()
         channel = self._channel = Channel(ours)
@@ -166,7 +173,7 @@ class WorkerProcess:
             channel.close()  # a worker that is alive, as this process ends, learns it by that
             self.stage = Stage.WAITING
             self._house.died(self)
-        self.is_clean = status == 0
+        self._status, self.is_clean = status, status == 0
         return f"signal {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
 
     async def _listen(self, channel: Channel, heard_all: trio.Event) -> None:

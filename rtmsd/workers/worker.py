@@ -1,128 +1,67 @@
-"""A worker: one process of streams on what its parent holds, beside others that take over when it dies."""
+"""A worker: one process of streams, beside others that take over when it dies. What all have, whatever they share."""
 
-import contextlib
-import fcntl
-import os
 import signal
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, NoReturn
 
-import attrs
 import structlog
 import trio
 
-from rtmsd import __version__
 from rtmsd.admin.fleet.fleet import Fleet
 from rtmsd.admin.fleet.peers import Peers as FleetPeers
 from rtmsd.admin.fleet.status import ParentProcess
 from rtmsd.admin.server import SERVER
-from rtmsd.cluster.engines.sockets import open_socket
+from rtmsd.cluster.engines.sockets import SocketBus, open_socket
+from rtmsd.commands import Intake
 from rtmsd.config import Config
 from rtmsd.config.model import worker_socket
 from rtmsd.daemon.backend import Backend
 from rtmsd.daemon.health import Phase
 from rtmsd.daemon.holdings import Holdings
 from rtmsd.daemon.process import Doors, Process
-from rtmsd.daemon.root import EXIT_FAILED, prepare, run_prepared
-from rtmsd.errors import StorageError
 from rtmsd.recording.writers import Writers
 from rtmsd.state.journal import Journal
 from rtmsd.state.rows import StreamRow
 from rtmsd.streams.restart import Restarter
 from rtmsd.streams.supervisor import Supervisor
-from rtmsd.terminal import complain
 from rtmsd.workers.channel import Channel
-from rtmsd.workers.membership import Membership
 from rtmsd.workers.messages import (
-    MAX_LINE_BYTES,
     Applied,
     Apply,
     Begin,
-    Delivered,
-    Died,
     Drain,
-    Due,
-    Held,
-    Hold,
-    Joined,
     Message,
-    Peers,
     Ping,
     Pong,
     Ready,
-    Release,
     Reload,
     Stop,
     ToParent,
-    Unreadable,
-    decode,
 )
 
 log = structlog.get_logger()
 
-BEGIN_S: Final = 30.0
-HOLD_AGAIN_S: Final = 5.0  # a program may take as long to die
 
-
-def begin(channel: int) -> int:
-    """Run a worker until its parent ends it. Returns its exit status.
-
-    Args:
-        channel: descriptor of its end of the channel.
-    """
-    try:
-        end = socket.socket(fileno=channel)
-        end.set_inheritable(False)
-        given = _first_message(end)
-    except (OSError, Unreadable):
-        complain("rtmsd: only `rtmsd run` starts workers")
-        return EXIT_FAILED
-    structlog.contextvars.bind_contextvars(worker=given.node)
-    prepare(given.config)
-    if given.version != __version__:
-        log.error("rtmsd was upgraded while it was running; restart it", parent=given.version, this=__version__)
-        return EXIT_FAILED
-    return run_prepared(Worker(given, end))
-
-
-def _first_message(end: socket.socket) -> Begin:
-    """Read what the worker is. Byte by byte: what follows is not for here.
-
-    Raises:
-        OSError: the parent is gone, or says nothing.
-        Unreadable: it said something else.
-    """
-    end.settimeout(BEGIN_S)
-    line = bytearray()
-    while not line.endswith(b"\n") and len(line) < MAX_LINE_BYTES:
-        if not (byte := end.recv(1)):
-            raise OSError("it is gone")
-        line += byte
-    message = decode(bytes(line))
-    if not isinstance(message, Begin):
-        raise Unreadable(f"not what a worker is: {type(message).__name__}")
-    return message
-
-
-class Worker:
+class Worker(ABC):
     """See `Role` and `Runnable`."""
 
     is_clean = True
 
     def __init__(self, given: Begin, end: socket.socket) -> None:
-        self.processes = given.workers
         self._given = given
-        self._channel = Channel(end)
+        self.processes = given.workers
+        self._bus = SocketBus(partial(worker_socket, given.config.admin.socket))
         self._process = Process(Path(given.config_path), given.config, self, sockets=given.sockets, end_streams=False)
         self.wait_expired = self._process.wait_expired
-        self._membership: Membership | None = None
-        self._peers = given.members
+        self._channel = Channel(end)
         self._is_draining = given.is_draining
+        self._was_draining = False
         self._newer: Config | None = None
-        self._holds: dict[str, trio.Event] = {}
 
     async def run(self) -> None:
         """Run until the parent says `Stop`, or is gone.
@@ -130,30 +69,25 @@ class Worker:
         Raises:
             RtmsdError: what the parent gave cannot be used.
         """
-        given = self._given
-        directories = {Path(path): numbers for path, numbers in given.directories.items()}
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._channel.send_posted)
             nursery.start_soon(self._listen)
             nursery.start_soon(self._handle_signals)
-            with only_life(given.config.state.file, given.node, given.incarnation):
-                async with (
-                    Holdings.join(
-                        given.config,
-                        given.state_lock,
-                        directories,
-                        set_aside=None if given.set_aside is None else Path(given.set_aside),
-                        salvaged=given.salvaged,
-                    ) as holdings,
-                    trio.open_nursery() as looking,
-                ):
-                    looking.start_soon(holdings.journal.look_after_file)
-                    await self._process.run(holdings)
-                    looking.cancel_scope.cancel()
+            async with self.open_disk() as holdings:
+                await self._process.run(holdings)
             nursery.cancel_scope.cancel()
 
-    # The role
+    # What differs
 
+    @abstractmethod
+    def open_disk(self) -> AbstractAsyncContextManager[Holdings]:
+        """Open the state file and the directories of recordings."""
+
+    @abstractmethod
+    def derive(self, config: Config) -> Config:
+        """See `Role`, as the others."""
+
+    @abstractmethod
     def make_supervisor(
         self,
         config: Config,
@@ -161,31 +95,41 @@ class Worker:
         writers: Writers,
         restarter: Restarter,
         on_event: Callable[[dict[str, Any]], None],
-    ) -> Supervisor:
-        """See `Role`, as the others."""
-        membership = self._membership = Membership(
-            attrs.evolve(self._given, config=config, members=self._peers), journal, writers, restarter, on_event
-        )
-        membership.supervisor.deliveries.elsewhere = self
-        return membership.supervisor
+    ) -> Supervisor: ...
+
+    @abstractmethod
+    async def join(self, backend: Backend, nursery: trio.Nursery) -> Intake:
+        """Begin to work with the others, in tasks of `nursery`. Returns who takes the webhooks."""
+
+    @abstractmethod
+    def leave(self) -> None:
+        """Begin with no more streams of others, as this worker stops."""
+
+    @abstractmethod
+    async def hand_over(self) -> None: ...
+
+    @abstractmethod
+    def hear(self, message: Message) -> None:
+        """The parent said something that does not concern all kinds of workers."""
+
+    # The role
 
     async def to_resume(self) -> Sequence[StreamRow]:
         """Return nothing: what earlier processes left is claimed first, so that each stream is resumed once."""
         return ()
 
     async def accompany(self, backend: Backend, *, task_status: trio.TaskStatus[Doors]) -> None:
-        assert self._membership is not None  # made with the supervisor
         given, sockets = self._given, self._given.config.admin.socket
         others = [str(number) for number in range(1, given.workers + 1) if str(number) != given.node]
         peers = FleetPeers({node: worker_socket(sockets, node) for node in others})
-        async with trio.open_nursery() as nursery:
-            fleet = Fleet(given.node, peers, backend, self, nursery)
-            with open_socket(worker_socket(sockets, given.node)) as listener:
-                answer = partial(self._membership.bus.run, listener, lambda _stream: fleet.local.respond, server=SERVER)
+        with open_socket(worker_socket(sockets, given.node)) as listener:  # closed when nobody accepts on it any more
+            async with trio.open_nursery() as nursery:
+                fleet = Fleet(given.node, peers, backend, self, nursery, is_disk_shared=given.disk is not None)
+                answer = partial(self._bus.run, listener, lambda _stream: fleet.local.respond, server=SERVER)
                 await nursery.start(answer)
-                await nursery.start(self._membership.run, lambda: self._post(Joined()))
+                intake = await self.join(backend, nursery)
                 self._apply(backend)
-                task_status.started(Doors(self._membership.router, fleet.answer, fleet.metrics))
+                task_status.started(Doors(intake, fleet.answer, fleet.metrics))
                 await trio.sleep_forever()
 
     def serving(self, backend: Backend) -> None:
@@ -193,11 +137,8 @@ class Worker:
         self._post(Ready(dict(backend.listening)))
 
     def stopping(self, limit_s: float) -> None:
-        """Begin with no more streams of others. The parent tells the service manager."""
-        self._leave()
-
-    async def hand_over(self) -> None:
-        """Keep all streams for the next start: the other workers stop as well."""
+        """Tell nobody but the others: the service manager hears it from the parent."""
+        self.leave()
 
     def stop(self, *, end_streams: bool) -> None:
         self._post(Stop(end_streams))
@@ -227,7 +168,7 @@ class Worker:
             except Exception:
                 log.exception("handling a message from the parent crashed", what=type(message).__name__)
         log.error("parent is gone; stopping, streams are left to be resumed")
-        self._leave()
+        self.leave()
         self._process.stop()
 
     def _obey(self, message: Message) -> None:
@@ -236,7 +177,7 @@ class Worker:
             case Ping():
                 self._answer(message.number, backend)
             case Stop():
-                self._leave()
+                self.leave()
                 self._process.stop(end_streams=message.end_streams)
             case Apply():
                 self._newer = message.config
@@ -247,35 +188,21 @@ class Worker:
                 self._is_draining = message.on
                 if backend is not None:
                     self._apply(backend)
-            case Held():
-                if (held := self._holds.pop(message.rtms_stream_id, None)) is not None:
-                    held.set()
-            case Delivered():
-                if self._membership is not None:
-                    self._membership.supervisor.deliveries.learn(message.figures)
-            case Died():
-                log.info("another worker died", incarnation=message.incarnation)
-                if self._membership is not None:
-                    self._membership.members.died(message.incarnation)
-            case Peers():
-                if backend is not None:  # a worker that was frozen hears commands late, and in any order
-                    backend.health.drain(self._is_draining)
-                self._peers = message.members
-                if self._membership is not None:
-                    self._membership.update(message.members)
             case _:
-                log.error("unexpected message from the parent; ignored", what=type(message).__name__)
+                self.hear(message)
 
-    def _leave(self) -> None:
-        """Take over nothing more, as this worker stops."""
-        if self._membership is not None:
-            self._membership.leave()
+    def _unexpected(self, message: Message) -> None:
+        log.error("unexpected message from the parent; ignored", what=type(message).__name__)
 
     def _apply(self, backend: Backend) -> None:
-        """Bring into force what the parent ordered, perhaps before there was a backend."""
-        backend.health.drain(self._is_draining)
+        """Bring into force what the parent ordered, perhaps before there was a backend. A drain that is in force is not
+        ordered again: this worker alone may have been told otherwise since.
+        """
+        if self._is_draining != self._was_draining:
+            self._was_draining = self._is_draining
+            backend.health.drain(self._is_draining)
         newer, self._newer = self._newer, None
-        if newer is not None and newer != backend.supervisor.config:
+        if newer is not None and newer != backend.in_force:
             backend.apply(newer)
 
     def _answer(self, number: int, backend: Backend | None) -> None:
@@ -301,43 +228,3 @@ class Worker:
                 log.info("signal", signal=signal.Signals(number).name)
                 self._process.stop()
         raise AssertionError("the receiver never ends")
-
-    # Deliveries: the parent runs them. See `Elsewhere`
-
-    def due(self) -> None:
-        self._post(Due())
-
-    async def hold(self, rtms_stream_id: str) -> None:
-        held = self._holds.setdefault(rtms_stream_id, trio.Event())
-        while not held.is_set():
-            self._post(Hold(rtms_stream_id))
-            with trio.move_on_after(HOLD_AGAIN_S):
-                await held.wait()
-
-    def release(self, rtms_stream_id: str) -> None:
-        self._post(Release(rtms_stream_id))
-
-
-@contextlib.contextmanager
-def only_life(state_file: Path, node: str, incarnation: str) -> Iterator[None]:
-    """Hold the lock on a file of this worker's own, to the end of the process however it ends: as long as one life of a
-    worker is not over, no other begins, which would answer on the same socket.
-
-    Raises:
-        StorageError: an earlier life holds it, or the disk refuses.
-    """
-    path = state_file.with_name(f"{state_file.name}.workers") / node
-    with contextlib.ExitStack() as undo:
-        try:
-            path.parent.mkdir(mode=0o750, exist_ok=True)
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o640)
-            undo.callback(os.close, descriptor)
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise StorageError(f"{path}: an earlier life of worker {node} is not over") from error
-        except OSError as error:
-            raise StorageError(f"{path}: {error.strerror}") from error
-        with contextlib.suppress(OSError):  # a full disk: the lock holds, its holder stays unnamed
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, f"{os.getpid()} {incarnation}\n".encode(), 0)
-        yield

@@ -17,7 +17,7 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rtmsd.admin.commands import COMMANDS, AdminBackend
+from rtmsd.admin.commands import COMMANDS, AdminBackend, DeliveryBackend
 from rtmsd.admin.listener import open_admin_socket
 from rtmsd.admin.messages import Access, AdminError, Caller, Code
 from rtmsd.admin.routing import find, resolve
@@ -79,7 +79,7 @@ class FakeBackend:
         self.events = LiveHub()
         self.calls: list[tuple[Any, ...]] = []
         self.taps = FakeRecorder()
-        self.deliveries = FakeDeliveries()
+        self.deliveries: DeliveryBackend = FakeDeliveries()
         self.cluster: ClusterBackend | None = None
         self.failure: Exception | None = None
 

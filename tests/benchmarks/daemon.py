@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,13 +20,24 @@ import attrs
 import pybase64
 
 from rtmsd.ctl.client import AdminClient
+from rtmsd.demo.cluster.members import SERVERS, cluster_section
+from rtmsd.demo.cluster.servers import Servers, running
 from rtmsd.webhook.verify import sign
 from tests.benchmarks.frames import sent_ns
 from tests.benchmarks.posting import Posted, Poster, Webhook
-from tests.benchmarks.processes import REPOSITORY, children, cpu_s, rss_bytes, wait_until, waited_for_core_s
+from tests.benchmarks.processes import (
+    REPOSITORY,
+    children,
+    cpu_s,
+    main_thread_s,
+    rss_bytes,
+    wait_until,
+    waited_for_core_s,
+)
 
 _WEBHOOK_SECRET: Final = "benchmark-webhook-secret"
 _START_S: Final = 30.0
+LAGS: Final = "lags.json"
 _CONFIG: Final = """
 [webhook]
 listen = "127.0.0.1:0"
@@ -53,18 +64,23 @@ socket = "{directory}/admin.sock"
 [log]
 format = "json"
 level = "info"
-{workers}
+{sections}
 """
 
 
 @attrs.frozen
 class Program:
-    """What is run: the module that starts the daemon, of which checkout, in how many workers."""
+    """What is run: the module that starts the daemon, of which checkout, in how many workers.
+
+    Attributes:
+        is_member: of a cluster on NATS servers, which it has to itself.
+    """
 
     module: str = "rtmsd"
     python: str = sys.executable
     checkout: Path = REPOSITORY
     workers: int = 1
+    is_member: bool = False
 
     @classmethod
     def of(cls, checkout: Path) -> "Program":
@@ -73,10 +89,15 @@ class Program:
 
 
 class Daemon:
-    """A running daemon. Everything about it is learnt from outside."""
+    """A running daemon. Everything about it is learnt from outside.
 
-    def __init__(self, program: Program, directory: Path, zoom_url: str) -> None:
+    Attributes:
+        servers: of its cluster, if it is a member of one.
+    """
+
+    def __init__(self, program: Program, directory: Path, zoom_url: str, servers: Servers | None) -> None:
         self.directory = directory
+        self.servers = servers
         self._program = program
         self._zoom_url = zoom_url
         self._admin = AdminClient(str(directory / "admin.sock"), 10.0)
@@ -174,12 +195,25 @@ class Daemon:
         return sum(map(cpu_s, self.pids))
 
     @property
+    def main_thread_s(self) -> float:
+        return main_thread_s(self.pid)
+
+    @property
     def waited_for_core_s(self) -> float:
         return sum(map(waited_for_core_s, self.pids))
 
     @property
     def rss_bytes(self) -> int:
         return sum(map(rss_bytes, self.pids))
+
+    def loop_lags_s(self) -> list[float]:
+        """How late the event loop was, each time it was probed since this was last asked: of `lagging` alone."""
+        lags = self.directory / LAGS
+        lags.unlink(missing_ok=True)
+        self._process.send_signal(signal.SIGUSR1)
+        wait_until(lags.exists, _START_S, "loop lags")
+        found: list[float] = json.loads(lags.read_text())
+        return found
 
     def stop(self) -> None:
         self._process.send_signal(signal.SIGTERM)
@@ -201,22 +235,27 @@ def running_daemon(
 ) -> Iterator[Daemon]:
     """Run a daemon with its files below `directory`; `audio` is TOML for `[media.audio]`."""
     directory.mkdir(parents=True)
-    (directory / "config.toml").write_text(
-        _CONFIG.format(
-            secret=_WEBHOOK_SECRET,
-            ca="" if ca is None else f'ca_file = "{ca}"',
-            types=json.dumps(types),
-            audio=audio,
-            directory=directory,
-            workers=f"[daemon]\nworkers = {program.workers}" if program.workers > 1 else "",
+    with ExitStack() as stack:
+        servers = None
+        sections = f"[daemon]\nworkers = {program.workers}" if program.workers > 1 else ""
+        if program.is_member:
+            (directory / "nats").mkdir()
+            servers = stack.enter_context(running(directory / "nats", SERVERS))
+            sections += cluster_section("a", servers)
+        (directory / "config.toml").write_text(
+            _CONFIG.format(
+                secret=_WEBHOOK_SECRET,
+                ca="" if ca is None else f'ca_file = "{ca}"',
+                types=json.dumps(types),
+                audio=audio,
+                directory=directory,
+                sections=sections,
+            )
         )
-    )
-    daemon = Daemon(program, directory, zoom_url)
-    try:
+        daemon = Daemon(program, directory, zoom_url, servers)
+        stack.callback(daemon.stop)
         daemon.wait_started()
         yield daemon
-    finally:
-        daemon.stop()
 
 
 class Taps:

@@ -1,8 +1,9 @@
 """`python -m tests.benchmarks.pairs`: two daemons in interleaved pairs, for what is to cost nothing, or little.
 
 With `--checkout` the one of another checkout beside this one, whose environment is in its `.venv`; with `--workers` one
-process beside so many workers. The load generator is this checkout's for both. The median of the ratios within pairs
-decides; the spread of the ratios says how much the machine was disturbed.
+process beside so many workers; with `--cluster` one beside a member of a cluster, on NATS servers of its own. The load
+generator is this checkout's for both. The median of the ratios within pairs decides; the spread of the ratios says how
+much the machine was disturbed.
 """
 
 import argparse
@@ -18,6 +19,7 @@ from typing import Final, TypeAlias
 
 import attrs
 
+from rtmsd.demo.cluster.servers import Servers
 from tests.benchmarks import joins
 from tests.benchmarks.daemon import Program
 from tests.benchmarks.figures import keep_alives, percentile
@@ -29,6 +31,7 @@ Sample: TypeAlias = Mapping[str, float | None]
 
 _FLOOD_S: Final = 2.0
 _PACED_S: Final = 4.0
+_CALM_S: Final = 10.0  # members describe each stream every five seconds
 _WEBHOOKS: Final = 200
 _WEBHOOKS_PER_S: Final = 50
 
@@ -50,6 +53,33 @@ def paced(certificates: Certificates, program: Program, load: Load) -> Sample:
         "keep-alive p99, ms": keep_alives(report)["keep_alive_p99_ms"],
         f"memory with {load.streams} streams, MB": bytes_at_rest / 1e6,
     }
+
+
+def calm(certificates: Certificates, program: Program, load: Load) -> Sample:
+    """What a loop that has time does with it: its share of a core, of which the main thread has most, and its lag."""
+    with stage(load, certificates, program=attrs.evolve(program, module="tests.benchmarks.lagging")) as on:
+        on.zoom.pace("audio", load.period_ms)
+        time.sleep(SETTLE_S)
+        on.daemon.loop_lags_s()
+        began_s, cpu_s, main_s = time.monotonic(), on.daemon.cpu_s, on.daemon.main_thread_s
+        stored = _stored(on.daemon.servers)
+        time.sleep(_CALM_S)
+        took_s = time.monotonic() - began_s
+        cpu_s, main_s = on.daemon.cpu_s - cpu_s, on.daemon.main_thread_s - main_s
+        stored = _stored(on.daemon.servers) - stored
+        lags_s = on.daemon.loop_lags_s()
+    return {
+        "share of a core, %": 100 * cpu_s / took_s,
+        "of it the main thread, %": 100 * main_s / took_s,
+        **{f"loop lag p{percent}, ms": 1000 * (percentile(lags_s, percent) or 0.0) for percent in (50, 99)},
+        "stored by NATS a second": stored / took_s,
+    }
+
+
+def _stored(servers: Servers | None) -> int:
+    """How many messages servers stored so far."""
+    accounts = () if servers is None else servers.each[0].ask("jsz?streams=true")["account_details"]
+    return sum(stream["state"]["last_seq"] for account in accounts for stream in account["stream_detail"])
 
 
 def flood(certificates: Certificates, program: Program) -> Sample:
@@ -92,6 +122,7 @@ def lives(certificates: Certificates, program: Program) -> Sample:
 MEASUREMENTS: Final[Mapping[str, Callable[[Certificates, Program], Sample]]] = {
     "paced": partial(paced, load=Load(100, 20)),
     "paced-500": partial(paced, load=Load(500, 20)),
+    "calm": partial(calm, load=Load(500, 100)),
     "paced-TLS": partial(paced, load=Load(300, 20, tls=True)),
     "flood": flood,
     "webhooks": webhooks,
@@ -101,11 +132,14 @@ MEASUREMENTS: Final[Mapping[str, Callable[[Certificates, Program], Sample]]] = {
 
 @attrs.frozen
 class Compared:
-    """A figure of both daemons: medians, the median of the second's over the first's, and the middle half of those."""
+    """A figure of both daemons: medians, the median of how much more the second's is, and of the ratios, and the middle
+    half of those.
+    """
 
     figure: str
     first: float
     second: float
+    more: float
     ratio: float
     low: float
     high: float
@@ -119,7 +153,8 @@ def compared(pairs: Sequence[tuple[Sample, Sample]]) -> list[Compared]:
             ratios = [two / one for one, two in both]
             low, _, high = quantiles(ratios, n=4, method="inclusive") if len(ratios) > 1 else ratios * 3
             first, second = (median(values) for values in zip(*both, strict=True))
-            rows.append(Compared(figure, first, second, median(ratios), low, high))
+            more = median(two - one for one, two in both)
+            rows.append(Compared(figure, first, second, more, median(ratios), low, high))
     return rows
 
 
@@ -136,6 +171,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.pairs", description=__doc__)
     parser.add_argument("--checkout", type=Path, help="directory of another version")
     parser.add_argument("--workers", type=int, default=1, help="of the second daemon")
+    parser.add_argument("--cluster", action="store_true", help="the second daemon is a member of one")
     parser.add_argument("--pairs", type=int, default=10)
     parser.add_argument("--only", default=",".join(MEASUREMENTS), help="which of them: %(default)s")
     parser.add_argument(
@@ -143,12 +179,13 @@ def main() -> int:
     )
     options = parser.parse_args()
     first = Program() if options.checkout is None else Program.of(options.checkout)
+    second = Program(workers=options.workers, is_member=options.cluster)
     samples: list[tuple[str, Sample, Sample]] = []
     if options.samples.exists():
         samples = [tuple(json.loads(line)) for line in options.samples.read_text().splitlines()]
     for number in range(options.pairs):
         for name in options.only.split(","):
-            one, two = _measure_pair(name, (first, Program(workers=options.workers)), len(samples) + number)
+            one, two = _measure_pair(name, (first, second), len(samples) + number)
             samples.append((name, one, two))
             options.samples.parent.mkdir(parents=True, exist_ok=True)
             with options.samples.open("a") as file:
@@ -159,7 +196,8 @@ def main() -> int:
         print(f"{name}: {len(pairs)} pairs")
         for row in compared(pairs):
             spread = f"middle half {row.low:.3f} to {row.high:.3f}"
-            print(f"  {row.figure:36} {row.first:9.2f} {row.second:9.2f}  x {row.ratio:.3f}  ({spread})")
+            values = f"{row.first:9.2f} {row.second:9.2f} {row.more:+9.2f}"
+            print(f"  {row.figure:36} {values}  x {row.ratio:.3f}  ({spread})")
     return 0
 
 

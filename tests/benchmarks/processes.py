@@ -24,6 +24,11 @@ def cpu_s(pid: int) -> float:
     return time.clock_gettime(~pid << 3 | _SCHEDULED)
 
 
+def main_thread_s(pid: int) -> float:
+    """User and system time of the main thread of a process."""
+    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1e9
+
+
 def waited_for_core_s(pid: int) -> float:
     """How long the main thread of a process was ready to run while others had all the cores."""
     return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9

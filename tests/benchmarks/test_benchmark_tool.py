@@ -142,7 +142,7 @@ def test_a_goal_in_the_plot_is_drawn_within_its_bounds(times_better: float | Non
 def test_figures_of_pairs_are_compared_within_each_pair_and_one_that_is_missing_is_left_out() -> None:
     first: list[Sample] = [{"cpu": cpu, "gone": gone} for cpu, gone in ((10.0, None), (20.0, 1.0), (1.0, None))]
     second: list[Sample] = [{"cpu": cpu, "gone": gone} for cpu, gone in ((11.0, 1.0), (20.0, None), (3.0, None))]
-    assert compared([*zip(first, second, strict=True)]) == [Compared("cpu", 10.0, 11.0, 1.1, 1.05, 2.05)]
+    assert compared([*zip(first, second, strict=True)]) == [Compared("cpu", 10.0, 11.0, 1.0, 1.1, 1.05, 2.05)]
 
 
 def test_every_payload_on_disk_is_found_by_its_clock_whatever_stands_between() -> None:

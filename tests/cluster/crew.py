@@ -31,6 +31,7 @@ from rtmsd.state.rows import StreamRow
 from rtmsd.state.verdicts import close, judge
 from rtmsd.streams.beginning import row_of
 from rtmsd.streams.drivers.tenure import Permission
+from rtmsd.system.garbage import Garbage
 
 T0_MS: Final = 1_790_000_000_000
 HANDSHAKE_S: Final = 0.2
@@ -341,6 +342,7 @@ class Mate:
     takeover: Takeover
     handover: Handover
     taker: Taker
+    garbage: Garbage
     nursery: trio.Nursery
 
     @property
@@ -395,6 +397,7 @@ class Crew:
                 patience_s=self._patience_s,
                 clock_ms=lambda: T0_MS,
             )
+            garbage = Garbage()
             router = Router(
                 members,
                 member,
@@ -403,6 +406,7 @@ class Crew:
                 choose=partial(least_loaded, here=node),
                 keep=_keep,
                 deliver_as=HOOK,
+                garbage=garbage,
                 is_dead=self._is_dead,
             )
             takeover = Takeover(members, member, ownership, lives, in_order=_as_they_come)
@@ -416,7 +420,8 @@ class Crew:
                 router=router,
                 takeover=takeover,
                 handover=Handover(members, member, ownership, lives),
-                taker=Taker(members, member, ownership, lives, apps=lambda: self.apps),
+                taker=Taker(members, member, ownership, lives, apps=lambda: self.apps, garbage=garbage),
+                garbage=garbage,
                 nursery=nursery,
             )
             self.mates[node] = mate

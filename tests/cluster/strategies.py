@@ -116,7 +116,7 @@ LOGS = st.builds(
     lines=st.dictionaries(st.sampled_from(["events", "transcript", "chat"]), st.lists(TEXTS, max_size=4).map(tuple)),
     version=st.just(1),
 )
-REVOKED = st.builds(Revoked, rtms_stream_id=IDS, at_ms=MS, version=st.just(1))
+REVOKED = st.builds(Revoked, rtms_stream_id=IDS, at_ms=TIMES_MS, version=st.just(1))
 BEATS = st.builds(
     Beat,
     node=NODES,
@@ -125,8 +125,8 @@ BEATS = st.builds(
     state=st.sampled_from(MemberState),
     streams=COUNTS,
     capacity=COUNTS,
-    at_ms=MS,
-    webhook_ms=st.none() | MS,
+    at_ms=TIMES_MS,
+    webhook_ms=st.none() | TIMES_MS,
     zone=TEXTS,
     release=TEXTS,
     version=st.just(1),

@@ -1,6 +1,8 @@
 """The table of the living."""
 
+import pytest
 import trio
+from trio.testing import MockClock
 
 from rtmsd.cluster.members import GIVEN_S, Member, Members
 
@@ -62,3 +64,25 @@ async def test_what_was_given_counts_until_the_member_says_so() -> None:
     assert members.living()["2"].streams == 7
     await trio.sleep(GIVEN_S)
     assert members.living()["2"].streams == 5
+
+
+async def test_what_is_done_with_a_member_ends_with_its_life(autojump_clock: MockClock) -> None:
+    members = Members(ME, lambda: 0)
+    members.update([ME, OTHER, Member(node="3", incarnation="c")])
+    ended_s: dict[str, float] = {}
+
+    async def deal(node: str) -> None:
+        with members.while_living(node):
+            await trio.sleep(10)
+        ended_s[node] = trio.current_time() - began_s
+
+    began_s = trio.current_time()
+    async with trio.open_nursery() as nursery:
+        for node in ("1", "2", "3", "4"):
+            nursery.start_soon(deal, node)
+        await trio.sleep(1)
+        members.update([ME, OTHER, Member(node="3", incarnation="d")])
+        await trio.sleep(1)
+        members.died("b")
+    assert ended_s == pytest.approx({"1": 10, "2": 2, "3": 1, "4": 0})
+    assert not members._dealings

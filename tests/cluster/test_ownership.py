@@ -129,7 +129,35 @@ async def test_a_stream_whose_life_cannot_begin_is_not_taken_for_mine(crew: Crew
     with pytest.raises(ValueError, match="bug"):
         await one.ownership.accept(start("t"))
     assert "t" not in one.ownership.mine
+    await trio.sleep(10)  # it is tried again, and crashes again
+    assert "t" not in one.ownership.mine
     one.lives.broken = set()
     with pytest.raises(EngineError):
         await crew.mates["2"].ownership.accept(stop("t"))
     assert await one.ownership.accept(stop("t")) is Verdict.NEW
+
+
+async def test_a_stream_whose_life_crashed_as_it_began_is_begun_again(crew: Crew) -> None:
+    """No webhook comes for it, and no other member takes it: this one is its owner."""
+    one = crew.mates["1"]
+    one.lives.broken = {"t"}
+    with pytest.raises(ValueError, match="bug"):
+        await one.ownership.accept(start("t"))
+    one.lives.broken = set()
+    await trio.sleep(5)
+    assert one.connected == {"s", "t"}
+    assert crew.owners("t") == ["1"]
+
+
+async def test_a_bug_while_its_owner_is_found_out_is_no_streams_end(
+    crew: Crew, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = crew.mates["1"]
+    with crew.engine.failing(Fault.AWAY, "1"):
+        await one.lives.let_go("s", "lost after a blind connection")
+    with monkeypatch.context() as broken:
+        broken.setattr(one.ownership, "_resume", None)
+        await trio.sleep(10)
+        assert not one.streams
+    await trio.sleep(20)
+    assert one.connected == {"s"}

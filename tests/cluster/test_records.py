@@ -1,6 +1,8 @@
 """Records as JSON: what is written is read again, and nothing that is read does harm."""
 
 import json
+import re
+from contextlib import nullcontext
 from random import Random
 from typing import Any
 
@@ -12,6 +14,7 @@ from hypothesis import strategies as st
 from rtmsd.cluster.codec import MAX_BYTES, MAX_DELIVERED, BadRecord, NewerRecord, Record, decode, encode
 from rtmsd.cluster.records import Beat, Held, Log, Own, Part, PartState, Revoked, Row, TenureState, Why
 from rtmsd.protocol.messages import SessionRef
+from rtmsd.protocol.times import LATEST_MS
 from rtmsd.state.rows import Delivery, Known, StreamRow
 from tests.cluster.strategies import BEATS, KINDS, MORE, OWNS, RECORDS, VALUES
 
@@ -48,6 +51,17 @@ PART = Part(
     participants=({"user_id": 16778240, "user_name": "Ada"},),
     media={"audio": {"asked": {"codec": "L16"}}},
 )
+
+NUMBERED = (
+    attrs.evolve(OWN, known=attrs.evolve(OWN.known, row=attrs.evolve(ROW, stopped_ms=1_700_000_000_900))),
+    Row(rtms_stream_id=ROW.rtms_stream_id, token=7, known=OWN.known),
+    attrs.evolve(PART, participants=(), first_packet_ms=1, paused_since_ms=1),
+    Log(rtms_stream_id="s", token=1, n=1, lines={}),
+    Revoked(rtms_stream_id="s", at_ms=1),
+    Beat(node="a", incarnation="i", n=1, streams=1, capacity=1, at_ms=1, webhook_ms=1),
+)
+NUMBER = re.compile(rb'"(?P<key>\w+)":(?P<number>\d+)')
+TIMES = (b"at_ms", b"webhook_ms", b"started_ms", b"event_ts", b"stopped_ms")
 
 
 def changed(record: Record, **fields: Any) -> bytes:
@@ -179,7 +193,6 @@ def test_a_newer_beat_is_a_sign_of_life_of_somebody_without_room(beat: Beat, ver
         Row(rtms_stream_id="s", token=1, known=Known()),
         Part(rtms_stream_id="s", node="a", token=1, epoch=1, state=PartState.ENDED),
         Log(rtms_stream_id="s", token=1, n=1, lines={}),
-        Revoked(rtms_stream_id="s", at_ms=1),
     ],
 )
 def test_other_newer_records_are_left_alone(record: Record) -> None:
@@ -232,6 +245,8 @@ def test_unknown_keys_are_handed_on(own: Own, more: dict[str, Any]) -> None:
         ({"row": {}}, "row"),
         ({"delivered": {}}, "delivered"),
         ({"delivered": [{"event": "x" * 1025, "event_ts": 1, "session_id": ""}]}, "delivered"),
+        ({"delivered": [{"event": "x", "event_ts": -1, "session_id": ""}]}, "delivered"),
+        ({"delivered": [{"event": "x", "event_ts": LATEST_MS, "session_id": ""}]}, "delivered"),
         ({"delivered": [{"event": "x", "event_ts": 1, "session_id": ""}] * (MAX_DELIVERED + 1)}, "delivered"),
         ({"new": [[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]}, "nested"),
         ({"new": "x" * MAX_BYTES}, "bytes"),
@@ -259,6 +274,7 @@ def test_an_ownership_record_out_of_bounds_is_refused(fields: dict[str, Any], wh
         ("server_urls", 5),
         ("started_ms", -1),
         ("started_ms", 2**62),
+        ("started_ms", LATEST_MS),
         ("started_ms", "5"),
         ("event_ts", None),
         ("event_ts", 2**62),
@@ -278,11 +294,50 @@ def test_a_row_out_of_bounds_is_refused(key: str, value: object) -> None:
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("n", -1), ("state", "dead"), ("streams", -1), ("zone", "z" * 65), ("release", None), ("node", "a.b.c")],
+    [
+        ("n", -1),
+        ("n", 2**53 + 1),
+        ("streams", 2**53 + 1),
+        ("at_ms", -1),
+        ("at_ms", LATEST_MS),
+        ("webhook_ms", LATEST_MS),
+        ("state", "dead"),
+        ("streams", -1),
+        ("zone", "z" * 65),
+        ("release", None),
+        ("node", "a.b.c"),
+    ],
 )
 def test_a_beat_out_of_bounds_is_refused(key: str, value: object) -> None:
     with pytest.raises(BadRecord, match=key):
         decode(Beat, changed(Beat(node="a", incarnation="i", n=1), **{key: value}))
+
+
+@pytest.mark.parametrize("at_ms", [-1, LATEST_MS, 253_402_300_800_000, 2**53, 2**63, 1.5, "1", None, ...])
+def test_an_order_to_delete_of_no_time_is_refused(at_ms: object) -> None:
+    """Nobody could carry it out: a receipt of that date cannot be written."""
+    with pytest.raises(BadRecord):
+        decode(Revoked, changed(Revoked(rtms_stream_id="s", at_ms=1), at_ms=at_ms))
+
+
+@pytest.mark.parametrize("number", [b"NaN", b"Infinity", b"-Infinity", b"1e999", b"-9007199254740993", b"1e17"])
+@pytest.mark.parametrize("record", NUMBERED, ids=lambda record: type(record).__name__)
+def test_no_number_may_be_any_number(record: Record, number: bytes) -> None:
+    encoded = encode(record)
+    for found in NUMBER.finditer(encoded):
+        with pytest.raises(BadRecord):
+            decode(type(record), encoded[: found.start("number")] + number + encoded[found.end("number") :])
+
+
+@pytest.mark.parametrize("record", NUMBERED, ids=lambda record: type(record).__name__)
+@given(number=st.integers() | st.integers(LATEST_MS - 1, LATEST_MS) | st.integers(-1, 0))
+def test_what_is_read_as_a_time_is_a_date(record: Record, number: int) -> None:
+    encoded = encode(record)
+    for found in NUMBER.finditer(encoded):
+        damaged = encoded[: found.start("number")] + str(number).encode() + encoded[found.end("number") :]
+        if found["key"] in TIMES:
+            with nullcontext() if 0 <= number < LATEST_MS else pytest.raises(BadRecord):
+                decode(type(record), damaged)
 
 
 @pytest.mark.parametrize("lines", [[], {"../x": []}, {"events": "x"}, {"events": [5]}, {"events": ["x" * MAX_BYTES]}])

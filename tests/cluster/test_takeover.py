@@ -108,6 +108,10 @@ async def test_a_bug_with_one_stream_is_no_other_streams(crew: Crew) -> None:
     await crew.kill("2")
     await trio.sleep(15)
     assert begun(crew) == lost[1:]
+    for node in ("1", "3"):
+        crew.mates[node].lives.broken = set()
+    await trio.sleep(60)
+    assert sorted(begun(crew)) == lost
 
 
 @pytest.mark.parametrize("fault", [Fault.AWAY, Fault.FULL, Fault.FROZEN, Fault.ANSWER_LOST])

@@ -120,7 +120,7 @@ def test_an_orphan_has_neither_node_nor_age(ctl: Ctl, daemon: FakeDaemon, capsys
 def test_drain_begins(ctl: Ctl, daemon: FakeDaemon, capsys: Capture) -> None:
     daemon.answers["POST /v1/cluster/nodes/b/drain"] = {"nodes": ["b.1", "b.2"], "streams": 31}
     assert ctl("cluster", "drain", "b") == Exit.OK
-    assert capsys.readouterr().out == "b.1, b.2 hands over 31 streams, and takes no more\n"
+    assert capsys.readouterr().out == "b.1, b.2 hand over 31 streams, and take no more\n"
 
 
 @pytest.mark.parametrize(("kept", "status"), [({}, Exit.OK), ({"s2": "nobody has room"}, Exit.REFUSED)])

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from rich.console import Console
 
 from rtmsd.ctl.errors import Exit
 from rtmsd.ctl.verbs.top import picture
+from tests.ctl.test_delivery_verbs import DEAD
 from tests.ctl.test_output import PS_HEAD, STATUS, STREAM, on_terminal
 
 Ctl = Any
@@ -59,6 +61,65 @@ def test_ps_has_one_header_for_programs_whatever_is_listed(ctl: Ctl, of_workers:
     of_workers.answers |= {"GET /v1/streams": [], "GET /v1/streams?all=1": [], "GET /v1/recordings": []}
     assert ctl("ps") == ctl("ps", "-a") == Exit.OK
     assert capsys.readouterr().out.splitlines() == [PS_HEAD.replace("\tWHY", "\tWORKER\tWHY")] * 2
+
+
+def a_recording(worker: str, *, is_part: bool = False, name: str = "abc1") -> dict[str, Any]:
+    return {
+        "rtms_stream_id": name,
+        "app": "main",
+        "state": "ended",
+        "started_ms": 1000,
+        "ended_ms": 5000,
+        "bytes": 2048,
+        "gaps": 0,
+        "is_part": is_part,
+        "directory": f"/r/{worker}/{name}",
+        "worker": worker,
+    }
+
+
+PARTS = [a_recording("1", is_part=True), a_recording("2", is_part=True)]
+
+
+def test_recordings_and_deliveries_say_whose_they_are(ctl: Ctl, of_workers: FakeDaemon, capsys: Capture) -> None:
+    of_workers.answers |= {"GET /v1/recordings": PARTS, "GET /v1/deliveries": [{**DEAD, "worker": "2"}]}
+    of_workers.answers["GET /v1/deliveries/7"] = {**DEAD, "output": None, "worker": "2"}
+    of_workers.fields["rtmsd-silent"] = "3"
+    assert ctl("recordings", "ls") == ctl("deliveries", "ls") == Exit.OK
+    shown, warned = capsys.readouterr()
+    heads, *lines = [line.split("\t") for line in shown.splitlines()]
+    assert [heads[-1], *(line[-1] for line in lines)] == ["WORKER", "1", "2", "WORKER", "2"]
+    assert warned.count("without worker 3") == 2
+    assert ctl("deliveries", "show", "7") == Exit.OK
+    assert "WORKER\t2\n" in capsys.readouterr().out
+
+
+def test_a_stream_in_parts_is_removed_as_one(ctl: Ctl, of_workers: FakeDaemon, capsys: Capture) -> None:
+    of_workers.answers |= {"GET /v1/recordings": PARTS, "DELETE /v1/recordings/abc1": {"rtms_stream_id": "abc1"}}
+    assert ctl("recordings", "rm", "abc", "--yes") == Exit.OK
+    assert capsys.readouterr().out == "abc1 is deleted\n"
+
+
+def test_of_a_stream_in_parts_the_joined_recording_is_meant(ctl: Ctl, of_workers: FakeDaemon, capsys: Capture) -> None:
+    of_workers.answers |= {"GET /v1/recordings": PARTS, "GET /v1/streams?all=1": []}
+    assert ctl("recordings", "verify", "abc") == Exit.USAGE
+    assert "abc1 is in 2 parts" in (refused := capsys.readouterr().err)
+    assert "/r/1/abc1\n/r/2/abc1" in refused
+    of_workers.answers["GET /v1/recordings"] = [*PARTS[:1], a_recording("3"), *PARTS[1:]]
+    ctl("recordings", "verify", "abc", "--json")
+    assert [each["directory"] for each in json.loads(capsys.readouterr().out)] == ["/r/3/abc1"]
+    assert ctl("ps", "-a", "--json") == Exit.OK
+    assert [each["worker"] for each in json.loads(capsys.readouterr().out)] == ["3"]
+
+
+def test_nothing_is_repaired_that_a_silent_worker_may_be_writing(
+    ctl: Ctl, of_workers: FakeDaemon, tmp_path: Path, capsys: Capture
+) -> None:
+    (tmp_path / "stream.json").write_text("{}")
+    of_workers.answers["GET /v1/recordings"] = []
+    of_workers.fields["rtmsd-silent"] = "2"
+    assert ctl("recordings", "repair", str(tmp_path)) == Exit.TIMED_OUT
+    assert "worker 2 does not answer" in capsys.readouterr().err
 
 
 def test_ps_as_json_is_what_the_daemon_says(ctl: Ctl, of_workers: FakeDaemon, capsys: Capture) -> None:

@@ -163,3 +163,11 @@ async def test_no_room_where_no_app_records_is_no_trouble(
     disk.free = 999
     await nursery.start(health.watch)
     assert (codes(health), supervisor.full_directories) == ([], {})
+
+
+def test_who_waits_for_an_order_to_drain_hears_of_it_once(health: Health, supervisor: Supervisor) -> None:
+    orders: list[tuple[bool, str | None]] = []
+    health.ordered = lambda on: orders.append((on, supervisor.refuse_starts))
+    for on in (False, True, True, False, False):
+        health.drain(on)
+    assert orders == [(True, "draining"), (False, None)]

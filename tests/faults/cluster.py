@@ -85,22 +85,27 @@ class ClusterStage:
                 lambda status: status["ready"] and "engine_away" not in {each["code"] for each in status["degraded"]}
             )
 
-    async def end_all(self, sessions: Sequence[SimSession]) -> list[Reckoning]:
-        """End all sessions and members, and count what is in the joined recordings."""
+    async def end(self, sessions: Sequence[SimSession]) -> list[Reckoning]:
+        """End sessions, and count what is in the joined recordings."""
         await stop_all(sessions)
-        running = [member for member in self.members.values() if member.is_running]
-        for member in running:
-            await member.until_all_ended()
-        for member in running:
-            assert await member.stop() == 0, member.lines[-20:]
         for member in self.members.values():
-            assert not member.complaints(), member.complaints()
+            if member.is_running:
+                await member.until_all_ended()
         joined = self.place / "joined"
-        joined.mkdir()
+        joined.mkdir(exist_ok=True)
         parts = [member.recordings for member in self.members.values()]
         for session in sessions:
             await trio.to_thread.run_sync(gather, session.rtms_stream_id, parts, joined)
         return [reckon(joined, session) for session in sessions]
+
+    async def end_all(self, sessions: Sequence[SimSession]) -> list[Reckoning]:
+        """End all sessions and members, and count what is in the joined recordings."""
+        reckonings = await self.end(sessions)
+        for member in self.members.values():
+            if member.is_running:
+                assert await member.stop() == 0, member.lines[-20:]
+            assert not member.complaints(), member.complaints()
+        return reckonings
 
 
 @asynccontextmanager

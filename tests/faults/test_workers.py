@@ -15,7 +15,7 @@ import trio
 from rtmsd.protocol.enums import StopReason
 from rtmsd.simulator import SimSession
 from rtmsd.state import deliveries as queue
-from rtmsd.workers.worker import only_life
+from rtmsd.workers.sharing import only_life
 from tests.faults.breakage import fill
 from tests.faults.process import LIMIT_S, Daemon, Stage, open_stage, until
 from tests.faults.reckoning import end_all, manifest_of, recording_of, sum_of

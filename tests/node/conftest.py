@@ -10,12 +10,19 @@ from tests.jumping import mark_jumping
 from tests.node.nodes import Nodes, three_nodes
 
 HERE: Final = Path(__file__).parent
-JUMPING: Final = frozenset(HERE / f"test_{name}.py" for name in ("control", "draining", "metrics", "view"))
+JUMPING: Final = frozenset(HERE / f"test_{name}.py" for name in ("control", "draining", "machines", "metrics", "view"))
 
 
 @pytest.fixture
 async def nodes() -> AsyncIterator[Nodes]:
     async with three_nodes() as nodes:
+        yield nodes
+
+
+@pytest.fixture
+async def of_two_machines() -> AsyncIterator[Nodes]:
+    """Two of them are workers of the machine `a`."""
+    async with three_nodes("a.1", "a.2", "b.1") as nodes:
         yield nodes
 
 

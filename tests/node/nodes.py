@@ -160,6 +160,7 @@ class Node:
                 draining=self.draining,
                 ungathered=lambda: self.ungathered,
                 gather=self._gather,
+                garbage=mate.garbage,
             )
             self.here.serve(self.member)
             self.control = Control(self.here, self.view, mate.members, self.member, self.member)
@@ -188,8 +189,8 @@ class Nodes(dict[str, Node]):
 
 
 @asynccontextmanager
-async def three_nodes(settle_s: float = 5.0) -> AsyncIterator[Nodes]:
-    async with a_crew("a", "b", "c") as crew, trio.open_nursery() as nursery:
+async def three_nodes(*names: str, settle_s: float = 5.0) -> AsyncIterator[Nodes]:
+    async with a_crew(*names or ("a", "b", "c")) as crew, trio.open_nursery() as nursery:
         nodes = Nodes()
         nodes.crew, nodes.scopes = crew, {}
         for name, mate in crew.mates.items():

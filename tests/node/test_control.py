@@ -282,7 +282,7 @@ async def test_garbage_is_counted_and_not_obeyed(nodes: Nodes) -> None:
     for data in (b"", b"[]", b'{"kind": "shutdown"}'):
         with pytest.raises(Refused, match="cannot be read"):
             await nodes["a"].member.ask("b", CTL, data, timeout_s=1)
-    assert nodes["b"].here.garbage == 3
+    assert nodes["b"].mate.garbage.counts["question"] == 3
     assert nodes["b"].backend.calls == []
     assert not nodes["b"].is_draining
 

@@ -75,12 +75,12 @@ async def test_an_order_that_is_taken_back_ends_the_drain(nodes: Nodes) -> None:
 
 
 class Failing(Handover):
-    async def drain(self, for_s: float) -> DrainResult:
+    async def drain(self, for_s: float, but: str | None = None) -> DrainResult:
         raise ZeroDivisionError
 
 
 class Staying(Handover):
-    async def drain(self, for_s: float) -> DrainResult:
+    async def drain(self, for_s: float, but: str | None = None) -> DrainResult:
         await trio.lowlevel.checkpoint()
         stay = {f"s{number}": Passage(Fate.STAYED, why="no") for number in range(2 * WHYS)}
         return DrainResult({"e": Passage(Fate.ENDED), **stay})

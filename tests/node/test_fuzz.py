@@ -91,18 +91,22 @@ def records(name: str) -> dict[str, bytes]:
     }
 
 
-def _answers(node: Node, nursery: trio.Nursery) -> Answering:
+def _answer(node: Node, nursery: trio.Nursery) -> None:
     member = node.membership
     draining = Draining(member.handover, take_none=lambda _on: None, for_s=60, nursery=nursery)
 
     async def gather(rtms_stream_id: str) -> dict[str, Any]:
         raise AssertionError(rtms_stream_id)
 
-    here = Answering(
-        Backend(), ModelHealth(), ownership=member.ownership, draining=draining, ungathered=tuple, gather=gather
-    )
-    here.serve(member.engine)
-    return here
+    Answering(
+        Backend(),
+        ModelHealth(),
+        ownership=member.ownership,
+        draining=draining,
+        ungathered=tuple,
+        gather=gather,
+        garbage=member.garbage,
+    ).serve(member.engine)
 
 
 async def ask(member: MemoryMember, random: Random, what: str, name: str, count: int) -> Counter[str]:
@@ -148,7 +152,7 @@ async def test_garbage_ends_no_stream_and_is_not_obeyed(place: Path) -> None:
         open_simulator(SETTINGS) as simulator,
         trio.open_nursery() as nursery,
     ):
-        here = _answers(node, nursery)
+        _answer(node, nursery)
         session = await simulator.start_session(["Ana"])
         await node.begin(session)
         await more_audio(session)
@@ -161,8 +165,10 @@ async def test_garbage_ends_no_stream_and_is_not_obeyed(place: Path) -> None:
         for answers in refused.values():
             assert not any("internal error" in answer for answer in answers)
             assert all(answer.startswith(("the ", "a message")) for answer in answers), answers
-        assert node.membership.router.garbage == 2 * count
-        assert (node.membership.taker.garbage, here.garbage) == (count, count)
+        kinds = {"command": 2, "offer": 1, "question": 1, "part_question": 1}
+        assert {kind: node.membership.garbage.counts[kind] for kind in kinds} == {
+            kind: times * count for kind, times in kinds.items()
+        }
         for kind in records(name):
             await write(engine, random, kind, name, count)
         node.membership.appender.write(name, "events", "{}")

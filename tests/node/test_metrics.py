@@ -6,7 +6,7 @@ import attrs
 import trio
 from prometheus_client.parser import text_string_to_metric_families
 
-from rtmsd.admin.fleet.samples import RULES
+from rtmsd.admin.fleet.samples import RULES, merged, parsed
 from rtmsd.admin.metrics import Metrics, Totals
 from rtmsd.cluster.keeping.appender import Result
 from rtmsd.node.metrics import ClusterMetrics, Times
@@ -24,6 +24,7 @@ def metrics_of(node: Node) -> ClusterMetrics:
         forwarded=node.mate.router.forwarded,
         handed_over=node.mate.handover.results,
         appended=Counter(dict.fromkeys(Result, 0)),
+        garbage=node.mate.garbage.counts,
         times=Times(),
         fenced=lambda: node.fenced,
     )
@@ -32,12 +33,16 @@ def metrics_of(node: Node) -> ClusterMetrics:
 def samples(of: ClusterMetrics) -> dict[tuple[str, tuple[str, ...]], float]:
     metrics = Metrics(Totals)
     metrics.add(of)
+    return read(metrics.render().decode())
+
+
+def read(text: str) -> dict[tuple[str, tuple[str, ...]], float]:
     return {
         (
             sample.name.removeprefix("rtmsd_cluster_"),
             tuple(sample.labels[name] for name in sorted(sample.labels)),
         ): sample.value
-        for family in text_string_to_metric_families(metrics.render().decode())
+        for family in text_string_to_metric_families(text)
         if family.name.startswith("rtmsd_cluster")
         for sample in family.samples
     }
@@ -53,6 +58,7 @@ async def test_all_series_are_there_from_the_start(nodes: Nodes) -> None:
         ("takeovers_total", (result, why)) for why in ("resumed", "died") for result in ("taken", "late", "failed")
     } <= zero
     assert {("forwarded_total", ("answered",)), ("appends_total", ("spooled",)), ("fenced_total", ())} <= zero
+    assert {("unreadable_total", (kind,)) for kind in ("command", "verdict", "offer", "question")} <= zero
     assert (found["members", ("up",)], found["engine_up", ()], found["spool_bytes", ()]) == (3, 1, 70)
 
 
@@ -74,6 +80,31 @@ async def test_what_happens_is_counted(nodes: Nodes) -> None:
     assert (found["slot_held_streams", ()], found["engine_up", ()], found["fenced_total", ()]) == (1, 0, 1)
     assert (found["append_seconds_count", ()], found["takeover_seconds_bucket", ("4.0",)]) == (1, 1)
     assert found["unclaimed_streams", ()] == 0
+
+
+async def test_those_of_workers_are_joined_to_those_of_one(of_two_machines: Nodes) -> None:
+    """As Prometheus reads them: what all see is not added up, what each has is."""
+    one, two, other = of_two_machines.values()
+    await one.begin("s1", "s2")
+    await two.begin("s3")
+    two.engine.trouble = "away"
+    await of_two_machines.kill("b.1")
+    await trio.sleep(15)
+    texts = {}
+    for worker, node in (("1", one), ("2", two)):
+        metrics = Metrics(Totals)
+        metrics.add(each := metrics_of(node))
+        each.times.append.observe(0.003)
+        texts[worker] = parsed(metrics.render().decode())
+    found = read(merged(texts, (), (), is_disk_shared=False))
+    assert other.mate.node == "b.1"
+    assert (found["members", ("up",)], found["members", ("gone",)]) == (2, 1)
+    assert (found["owned_streams", ()], found["engine_up", ()]) == (3, 0)
+    assert (found["append_seconds_count", ()], found["append_seconds_bucket", ("0.005",)]) == (2, 2)
+    assert found["spool_bytes", ()] == 140
+    assert {labels for name, labels in found if name == "takeovers_total"} == {
+        (result, why) for why in ("resumed", "died") for result in ("taken", "late", "failed")
+    }
 
 
 async def test_workers_know_how_to_join_them(nodes: Nodes) -> None:

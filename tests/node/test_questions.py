@@ -47,6 +47,7 @@ QUESTIONS: list[Question] = [
     FindStreams("9f/2c"),
     Act("stop", "9f2c"),
     Drain(),
+    Drain("a"),
     Undrain(),
     Move("9f2c"),
     Move("9f2c", "b.2"),

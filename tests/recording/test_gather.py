@@ -1,15 +1,18 @@
 """Parts of a stream, recorded by several members, joined to one recording."""
 
 import functools
+import itertools
 import json
 import math
 import shutil
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import attrs
+import msgspec
 import pytest
 import trio
 from hypothesis import HealthCheck, given, settings
@@ -22,12 +25,16 @@ from rtmsd.protocol.causes import GapCause
 from rtmsd.protocol.enums import PayloadType
 from rtmsd.protocol.media_data import TranscriptData
 from rtmsd.protocol.messages import Participant, SessionRef
+from rtmsd.recording.disk.filesystem import Disk
 from rtmsd.recording.disk.paths import aside_of, building_of
 from rtmsd.recording.disk.writer import Writer
 from rtmsd.recording.gather import gather as gathering
 from rtmsd.recording.gather.errors import GatherError
-from rtmsd.recording.gather.gather import gather
+from rtmsd.recording.gather.gather import gather, join, put_in_place
+from rtmsd.recording.gather.lines import Logged
+from rtmsd.recording.gather.sources import NO_LOG, EngineLog
 from rtmsd.recording.manifest.header import StreamInfo
+from rtmsd.recording.manifest.lines import json_line
 from rtmsd.recording.manifest.part import PartTenure
 from rtmsd.recording.media.wav.track import REACH_MS
 from rtmsd.recording.opening import open_recorder
@@ -49,6 +56,8 @@ class Cluster:
     epoch: int = 0
     links: dict[Recorder, int] = attrs.field(factory=dict)  # the numbers of their media connections
     latest: tuple[str, PartSummary] | None = None
+    clock: Iterator[int] = attrs.field(factory=partial(itertools.count, 7))
+    logged: list[Logged] = attrs.field(factory=list)  # what the engine would have, each line in an append of its own
 
     async def take(self, node: str, *, over: bool = True) -> Recorder:
         recorder = await self.open(node, over=over)
@@ -76,15 +85,29 @@ class Cluster:
         recorder = await open_recorder(
             info,
             writer,
-            local_ms=lambda: 7,
+            local_ms=self.clock.__next__,
             cause=GapCause.NODE_TAKEOVER,
             tenure=PartTenure(node=node, epoch=self.epoch, token=self.epoch),
             inherited=inherited,
+            on_event=partial(self._on_event, self.epoch),
         )
+        recorder.media.context.copy_line = partial(self._log, self.epoch)
         recorder.flusher.on_saved = lambda manifest: self._saved(node, summarize(manifest))
         recorder.media.audio_format(self.tools.audio_format(codec=self.codec))
         recorder.terms.asked_now = MEDIA
         return recorder
+
+    def _on_event(self, token: int, event: dict[str, Any]) -> None:
+        self._log(token, "events", json_line({key: event[key] for key in event if key != "rtms_stream_id"}))
+
+    def _log(self, token: int, stem: str, line: bytes) -> None:
+        n = sum(each.token == token for each in self.logged)
+        self.logged.append(Logged(len(self.logged) + 1, token, n, {stem: (line.decode(),)}))
+
+    def log(self) -> EngineLog:
+        path = self.root / "log.jsonl"
+        path.write_bytes(b"".join(msgspec.json.encode(each) + b"\n" for each in self.logged))
+        return EngineLog(path)
 
     def _settings(self, node: str) -> Any:
         return Settings(self.root / node)
@@ -124,11 +147,18 @@ class Cluster:
         recorder.ended(6, self.tools.T + 20 * number, is_zooms=True)
         await recorder.finish()
 
-    def gather(self, *nodes: str, to: str = "joined") -> dict[str, Any]:
-        found = gather(STREAM, [self.root / node for node in nodes], self.root / to)
+    def gather(self, *nodes: str, to: str = "joined", log: EngineLog = NO_LOG) -> dict[str, Any]:
+        (self.root / to).mkdir(exist_ok=True)
+        found = join(STREAM, [self.root / node for node in nodes], Disk(self.root / to), log=log)
+        put_in_place(found)
         assert verify(found.directory) == []
         manifest: dict[str, Any] = json.loads((found.directory / "stream.json").read_bytes())
         return manifest
+
+    def texts(self, node: str = "joined") -> list[int]:
+        """Return the numbers of what was said, by a transcript."""
+        lines = map(json.loads, (self.directory(node) / "transcript.jsonl").read_text().splitlines())
+        return [int(line["text"].removeprefix("said ")) for line in lines]
 
     def directory(self, node: str) -> Path:
         (found,) = (self.root / node).glob("*/stream%2F1")
@@ -240,6 +270,26 @@ async def test_members_that_throw_each_other_out_lose_nothing(cluster: Cluster, 
     assert tools.samples(cluster.directory("joined") / "audio/5.wav") == b"".join(map(cluster.packet, range(800)))
 
 
+async def test_only_one_of_two_that_began_a_stream_had_its_beginning(cluster: Cluster, tools: Any) -> None:
+    """Neither knows of the other, and the newer one at Zoom evicts the older."""
+    recorders = [await cluster.open(node, over=False) for node in ("b", "a")]
+    for recorder, since, until in zip(recorders, (20, 150), (100, 200), strict=True):
+        recorder.connected("signaling", frozenset())
+        number = recorder.connected("media", MEDIA)
+        recorder.event("stream_state_update", tools.T + 20 * since, zoom_state="active")
+        cluster.heard(recorder, since)
+        cluster.say(recorder, range(0 if since == 20 else 120, until))
+        cluster.text(recorder, until - 5)
+        cluster.heard(recorder, until)
+        if recorder is recorders[0]:
+            recorder.lost(number, GapCause.SIGNALING_RECONNECT, "evicted")
+    await recorders[0].suspend()
+    await cluster.end(recorders[1], 200)
+    found = cluster.gather("a", "b")
+    assert cluster.gaps(found) == [("signaling_reconnect", None, 100, 120)]
+    assert cluster.gaps(found, "transcript") == [("signaling_reconnect", None, 100, 150)]
+
+
 async def test_a_stream_that_came_back(cluster: Cluster, tools: Any) -> None:
     first = await cluster.take("a")
     cluster.say(first, range(100))
@@ -283,6 +333,52 @@ async def test_opus_is_joined_packet_by_packet(cluster: Cluster) -> None:
     assert places == sorted(places)
     assert all(content.count(cluster.packet(n)) == 1 for n in said)
     assert found["files"][0]["duration_ms"] == 4000
+
+
+@pytest.mark.parametrize("codec", [PayloadType.L16, PayloadType.OPUS])
+async def test_a_single_packet_that_was_lost_is_taken_from_another_part(cluster: Cluster, codec: PayloadType) -> None:
+    cluster.codec = codec
+    first = await cluster.take("a")
+    cluster.say(first, range(50))
+    await first.flusher.flush()  # and it is killed, before it has written what comes next
+    second = await cluster.take("b")
+    cluster.heard(second, 55)
+    cluster.say(second, range(50, 60))
+    await second.suspend()
+    again = await cluster.take("a")
+    cluster.heard(again, 60)
+    cluster.say(again, range(51, 100))
+    await cluster.end(again, 100)
+    found = cluster.gather("a", "b")
+    assert cluster.gaps(found) == []
+    (path,) = (cluster.directory("joined") / "audio").iterdir()
+    places = [path.read_bytes().find(cluster.packet(number)) for number in range(100)]
+    assert -1 not in places
+    assert places == sorted(places)
+    assert found["files"][0]["duration_ms"] == 2000
+
+
+async def test_what_comes_late_for_the_time_of_a_member_that_got_nothing_is_kept(cluster: Cluster, tools: Any) -> None:
+    first = await cluster.take("a")
+    cluster.say(first, range(50))
+    await first.suspend()
+    idle = await cluster.take("b")
+    cluster.heard(idle, 100)
+    await idle.suspend()
+    for numbers in (range(99, 110), range(60, 120)):  # live first, and after a restart out of Zoom's buffer
+        again = await cluster.take("a")
+        cluster.heard(again, 100)
+        cluster.say(again, numbers)
+        await again.suspend()
+    last = await cluster.take("a")
+    cluster.heard(last, 120)
+    await cluster.end(last, 120)
+    found = cluster.gather("a", "b")
+    samples = tools.samples(cluster.directory("joined") / "audio/5.wav")
+    assert samples == b"".join(
+        cluster.packet(number) if number not in range(50, 60) else bytes(640) for number in range(120)
+    )
+    assert cluster.gaps(found) == [("node_takeover", None, 50, 60)]
 
 
 async def test_a_part_that_is_not_at_hand_is_elsewhere(cluster: Cluster, tools: Any) -> None:
@@ -506,6 +602,61 @@ async def test_what_a_killed_member_lost_while_it_had_the_stream_was_lost_by_the
     causes = {cause for cause, *_ in cluster.gaps(found, "transcript")}
     assert causes == {"media_reconnect", "node_takeover"}  # the first of them for the split
     assert cluster.gaps(found) == []
+
+
+async def test_what_a_killed_member_lost_is_taken_from_the_log(cluster: Cluster, tools: Any) -> None:
+    first = await cluster.take("a")
+    for number in (10, 50):
+        cluster.text(first, number)
+    cluster.say(first, range(60))
+    await first.flusher.flush()
+    first.event("gone", tools.T + 20 * 65)
+    for number in (70, 90):
+        cluster.text(first, number)
+    second = await cluster.take("b")
+    cluster.heard(second, 120)
+    for number in (130, 150):
+        cluster.text(second, number)
+    await cluster.end(second, 200)
+    without = cluster.gather("a", "b", to="without")
+    assert cluster.texts("without") == [10, 50, 130, 150]
+    assert cluster.gaps(without, "transcript") == [("node_takeover", None, 60, 120)]
+    found = cluster.gather("a", "b", log=cluster.log())
+    assert cluster.texts() == [10, 50, 70, 90, 130, 150]
+    assert cluster.gaps(found, "transcript") == [("node_takeover", None, 90, 120)]
+    assert cluster.gaps(found) == cluster.gaps(without)  # of audio nothing is there
+    assert found["counters"]["from_log"] == {"events": 1, "transcript": 2}
+    events = (cluster.directory("joined") / "events.jsonl").read_bytes()
+    assert events.count(b'"kind":"gone"') == 1
+    assert (
+        len(events.splitlines()) == len((cluster.directory("without") / "events.jsonl").read_bytes().splitlines()) + 1
+    )
+    captions = (cluster.directory("joined") / "transcript.vtt").read_text()
+    assert [captions.count(f"said {number}") for number in (50, 70, 90, 130)] == [1, 1, 1, 1]
+    assert "from_log" not in without["counters"]
+
+
+async def test_what_only_a_member_had_that_is_gone_is_taken_from_the_log(cluster: Cluster, tools: Any) -> None:
+    first = await cluster.take("a")
+    cluster.heard(first, 0)
+    for number in (10, 50, 90):
+        cluster.text(first, number)
+    cluster.say(first, range(100))
+    await first.suspend()
+    second = await cluster.take("b")
+    cluster.heard(second, 110)
+    cluster.text(second, 130)
+    await cluster.end(second, 200)
+    found = cluster.gather("b", log=cluster.log())
+    assert cluster.texts() == [10, 50, 90, 130]
+    assert found["counters"]["from_log"]["transcript"] == 3
+    assert [each["node"] for each in found["part"]["elsewhere"]] == ["a"]  # its audio
+    again = gather(STREAM, [cluster.directory("joined"), cluster.root / "a"], cluster.root / "whole")
+    assert cluster.texts("whole") == [10, 50, 90, 130]
+    assert verify(again.directory) == []
+    events = (again.directory / "events.jsonl").read_bytes().splitlines()
+    said = [line for each in cluster.logged for line in each.lines.get("events", ())]
+    assert len(events) == len(said)
 
 
 @pytest.mark.parametrize("is_back", [False, True])

@@ -138,9 +138,9 @@ def test_what_members_say_of_themselves_is_no_repeat() -> None:
         return {"at_ms": at_ms, "kind": kind, "zoom_ms": zoom_ms}
 
     one = [event("stream_state", None), event("participant_join", 10), event("connection", 10)]
-    two = [event("stream_state", None), event("participant_join", 10, 99), event("connection", 10)]
+    two = [event("stream_state", None, 98), event("participant_join", 10, 99), event("connection", 10, 99)]
     kinds = [line["kind"] for line in join_lines([one, two], time_of_event)]
-    assert kinds == ["stream_state", "stream_state", "participant_join", "connection", "connection"]
+    assert kinds == ["stream_state", "participant_join", "connection", "stream_state", "connection"]
 
 
 # Seams

@@ -67,7 +67,7 @@ class Oracle:
             max(self.newest, sent.at_ms),
         )
         was_interrupted = self.is_interrupted
-        if not (is_late and self.has_room(at, sent.slots)) and -100 <= off <= (20 if was_interrupted else 100):
+        if not (is_late and self.has_room(at, sent.slots)) and -100 <= off <= (10 if was_interrupted else 100):
             self.counts["same_time"] += is_next
             self.follow(off, sent.data)
             return Placement.KEPT

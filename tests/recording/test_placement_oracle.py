@@ -49,7 +49,7 @@ class Oracle:
         is_late, is_next, self.newest = at < self.newest, at == self.newest, max(self.newest, at)
         is_free = is_late and all(self.is_hole(at + index) for index in range(len(cells)))
         was_interrupted = self.is_interrupted
-        if not is_free and -100 <= off <= (20 if was_interrupted else 100):
+        if not is_free and -100 <= off <= (10 if was_interrupted else 100):
             self.same_time += is_next
             self.follow(off, cells)
             verdict = Placement.KEPT

@@ -82,6 +82,20 @@ def test_what_is_known_to_be_missing_stays_a_hole() -> None:
     assert content(track) == packet(0) + packet(1) + bytes(320) + packet(3) + packet(5)
 
 
+def test_a_single_packet_that_is_missing_leaves_its_place_and_jitter_none() -> None:
+    track = new_track()
+    place(track, 0, 0)
+    track.interrupted()
+    place(track, 30, 1)
+    place(track, 60, 2)  # this is jitter: nothing is known to be missing here
+    track.interrupted()
+    assert not track.append(START_MS + 80, packet(4))  # nor does the short way close it up
+    place(track, 80, 4)
+    assert content(track) == packet(0) + packet(1) + packet(2) + bytes(320) + packet(4)
+    assert place(track, 60, 3) is Placement.KEPT
+    assert content(track) == b"".join(packet(number) for number in range(5))
+
+
 def test_jitter_in_a_hole_costs_no_speech_either() -> None:
     """Out of Zoom's buffer behind live packets: five with the same time, and some that overlap a little."""
     track = new_track()

@@ -4,6 +4,7 @@ import sqlite3
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -276,3 +277,26 @@ def test_the_latest_death_counts_whatever_its_reason(db: sqlite3.Connection) -> 
     assert queue.begin(db, room={"one": 0, "two": 0}, held=(), now_ms=8).dead_ms == 7
     queue.begin(db, room={"one": 0}, held=(), now_ms=9)
     assert queue.begin(db, room={"one": 0, "two": 0}, held=(), now_ms=10).dead_ms == 9
+
+
+def number_of_next(db: sqlite3.Connection, stream: str) -> int:
+    queued(db, stream)
+    return max(row.id for row in queue.listed(db))
+
+
+def test_each_worker_has_numbers_of_its_own(db: sqlite3.Connection) -> None:
+    queue.number_from(db, 1)
+    assert number_of_next(db, "a") == 1
+    queue.number_from(db, 3)
+    assert number_of_next(db, "b") == 2 * queue.NUMBERS + 1
+    queue.number_from(db, 3)  # at each start
+    queue.number_from(db, 2)  # and where another worker had the file before
+    assert number_of_next(db, "c") == 2 * queue.NUMBERS + 2
+
+
+def test_a_file_that_is_written_anew_goes_on_with_its_numbers(db: sqlite3.Connection, tmp_path: Path) -> None:
+    queue.number_from(db, 2)
+    db.execute("VACUUM INTO ?", (str(tmp_path / "new"),))
+    with closing(sqlite3.connect(tmp_path / "new")) as new:
+        new.row_factory = sqlite3.Row
+        assert number_of_next(new, "a") == queue.NUMBERS + 1

@@ -60,9 +60,9 @@ def test_another_version_of_the_package_is_refused() -> None:
 def test_descriptors_that_are_not_there_are_an_error_and_no_crash(tmp_path: Path) -> None:
     state = StateConfig(file=tmp_path / "state.sqlite")
     config = attrs.evolve(BEGIN.config, log=LogConfig(format="json"), state=state)
-    done = run_worker(
-        encode(attrs.evolve(BEGIN, version=__version__, config=config, directories={str(tmp_path): [900]}))
-    )
+    assert BEGIN.disk is not None
+    disk = attrs.evolve(BEGIN.disk, directories={str(tmp_path): [900]})
+    done = run_worker(encode(attrs.evolve(BEGIN, version=__version__, config=config, disk=disk)))
     assert done.returncode == 1
     lines = [json.loads(line) for line in done.stderr.splitlines()]
     [errors] = [line["errors"] for line in lines if line["event"] == "cannot run"]

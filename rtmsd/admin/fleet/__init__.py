@@ -11,6 +11,10 @@ A worker may be dead, stopped or mad. It is given `ASK_S` to answer, and is *sil
 makes no sense; the answer for all then goes without it, and names it. A command that concerns a worker that is silent
 is refused, and says why: nothing is carried out on a guess.
 
+Workers share a state file and recordings, so that whoever is asked knows of them; or, as members of a cluster, each has
+its own: then lists are of all, and what concerns one recording or delivery is asked of all, of whom those that have it
+carry it out (`kept`).
+
 Rights are checked before anything is passed on. With what is passed on goes who asked, so that the log of the worker
 that carries it out names the person and not its colleague.
 

@@ -10,22 +10,26 @@ from rtmsd.admin.messages import JsonObject
 CHECK: Final = "workers"
 GOOD_ANYWHERE: Final = frozenset({"webhook"})
 """Checks of what comes to any worker: the others need not have had it."""
+ON_DISK: Final = frozenset({"deliveries"})
+"""Checks of the state file: where each worker has one, the failures of two are never the same."""
 
 _HINT: Final = (
     "The parent starts a worker again that has ended or hangs: if this lasts, `journalctl -u rtmsd` has the reason."
 )
 
 
-def merged(answers: Answers[Sequence[JsonObject]], me: str) -> list[JsonObject]:
+def merged(answers: Answers[Sequence[JsonObject]], me: str, *, is_disk_shared: bool = True) -> list[JsonObject]:
     """Return one finding for each check, in the order of `me`, whose findings are among them."""
     by_check: dict[str, dict[str, JsonObject]] = {}
     for worker in (me, *answers.heard):
         for finding in answers.heard[worker]:
             by_check.setdefault(str(finding.get("check")), {})[worker] = finding
-    return [*(_one(check, findings) for check, findings in by_check.items()), _answering(answers)]
+    own = frozenset() if is_disk_shared else ON_DISK
+    ones = (_one(check, findings, is_own=check in own) for check, findings in by_check.items())
+    return [*ones, _answering(answers)]
 
 
-def _one(check: str, findings: Mapping[str, JsonObject]) -> JsonObject:
+def _one(check: str, findings: Mapping[str, JsonObject], *, is_own: bool) -> JsonObject:
     """A failure of one worker is one of all, and a success says more than that nothing is known."""
     bad = {worker: finding for worker, finding in findings.items() if finding.get("ok") is False}
     good = [finding for finding in findings.values() if finding.get("ok") is True]
@@ -33,15 +37,15 @@ def _one(check: str, findings: Mapping[str, JsonObject]) -> JsonObject:
         return good[0]
     if not bad:
         return next(iter(findings.values()))
-    return {**next(iter(bad.values())), "detail": _details(bad, findings)}
+    return {**next(iter(bad.values())), "detail": _details(bad, findings, is_own=is_own)}
 
 
-def _details(bad: Mapping[str, JsonObject], findings: Mapping[str, JsonObject]) -> str:
+def _details(bad: Mapping[str, JsonObject], findings: Mapping[str, JsonObject], *, is_own: bool) -> str:
     """Return what is wrong, and with which workers when it is not with all."""
     details: dict[str, tuple[str, list[str]]] = {}
     for worker, finding in bad.items():
         detail = str(finding.get("detail"))
-        details.setdefault(alike(detail), (detail, []))[1].append(worker)
+        details.setdefault(worker if is_own else alike(detail), (detail, []))[1].append(worker)
     return "; ".join(
         detail if len(workers) == len(findings) else f"worker {', '.join(workers)}: {detail}"
         for detail, workers in details.values()

@@ -12,10 +12,10 @@ import trio
 
 from rtmsd.admin.cluster import elsewhere
 from rtmsd.admin.commands import AdminBackend, Command, Spread
-from rtmsd.admin.fleet import findings, samples, status, streams
+from rtmsd.admin.fleet import findings, kept, samples, status, streams
 from rtmsd.admin.fleet.events import follow_all
 from rtmsd.admin.fleet.local import Local, Report, ask_counters, ask_names, ourselves, read_names
-from rtmsd.admin.fleet.peers import Answers, Peers, in_order, why_silent
+from rtmsd.admin.fleet.peers import Answers, Peers, in_order, may_have, why_silent
 from rtmsd.admin.fleet.reading import json_object, json_objects, objects
 from rtmsd.admin.fleet.relay import relayed
 from rtmsd.admin.messages import Access, AdminError, Caller, Code, JsonObject, json_list, json_reply
@@ -29,7 +29,13 @@ from rtmsd.sinks.ndjson import json_line
 log = structlog.get_logger()
 
 OWNER_S: Final = 12.0  # it gives Zoom 10 s to answer a choice of video
-TIMES_S: Final[Mapping[str, float]] = {"doctor": 3.0, "reload": 5.0}
+TIMES_S: Final[Mapping[str, float]] = {
+    "doctor": 3.0,
+    "reload": 5.0,
+    "recordings": 5.0,
+    "remove recording": 8.0,
+    **dict.fromkeys(("deliveries", "delivery", "replay delivery"), 3.0),
+}
 """How long commands may take that look at the disk; others `Peers.ask_s`."""
 
 
@@ -57,18 +63,34 @@ class Fleet:
         peers: the others.
         backend: of this worker.
         nursery: has the tasks that follow the events of others.
+        is_disk_shared: all have the same state file and recordings; or each has its own.
     """
 
-    def __init__(self, me: str, peers: Peers, backend: AdminBackend, parent: Parent, nursery: trio.Nursery) -> None:
+    def __init__(
+        self,
+        me: str,
+        peers: Peers,
+        backend: AdminBackend,
+        parent: Parent,
+        nursery: trio.Nursery,
+        *,
+        is_disk_shared: bool = True,
+    ) -> None:
         self.local = Local(backend)
         self._me = me
         self._peers = peers
         self._parent = parent
         self._nursery = nursery
+        self._is_disk_shared = is_disk_shared
         self._mergers: Final[Mapping[str, tuple[Callable[[Reply], Any], Callable[[Answers[Any]], Any]]]] = {
-            "status": (json_object, lambda answers: status.merged(answers, me, parent.process)),
+            "status": (
+                json_object,
+                lambda answers: status.merged(answers, me, parent.process, is_disk_shared=is_disk_shared),
+            ),
             "streams": (json_objects, lambda answers: streams.merged(answers.heard)),
-            "doctor": (json_objects, lambda answers: findings.merged(answers, me)),
+            "doctor": (json_objects, lambda answers: findings.merged(answers, me, is_disk_shared=is_disk_shared)),
+            "recordings": (json_objects, lambda answers: kept.recordings(answers.heard)),
+            "deliveries": (json_objects, lambda answers: kept.deliveries(answers.heard)),
         }
 
     async def answer(self, caller: Caller, request: HttpRequest) -> Reply | StreamReply:
@@ -82,11 +104,13 @@ class Fleet:
     async def _carry_out(self, caller: Caller, request: HttpRequest) -> Reply | StreamReply:
         command, params, _ = find(request.method, request.target)
         check_right(command, caller)
-        match command.spread:
+        match command.spread if self._is_disk_shared else kept.SPREADS.get(command.name, command.spread):
             case Spread.ANY:
                 return await self.local.answer(caller, request)
             case Spread.OWNER:
                 return await self._by_owner(command, params, caller, request)
+            case Spread.KEEPERS:
+                return await self._by_keepers(command, params, caller, request)
             case Spread.ALL:
                 return await self._by_all(command, caller, request)
             case Spread.MERGE:
@@ -139,7 +163,8 @@ class Fleet:
         living = [report.life for report in reports.values()]
         lives.forget(living)
         families = {worker: report.families for worker, report in reports.items()}
-        text = samples.merged(families, lives.known(but=living).values(), answers.silent)
+        past = lives.known(but=living).values()
+        text = samples.merged(families, past, answers.silent, is_disk_shared=self._is_disk_shared)
         return _with_fields(Reply(content_type=METRICS_TYPE, body=text.encode()), Answers(reports, answers.silent))
 
     # Each carries it out
@@ -167,14 +192,24 @@ class Fleet:
             case "drain" | "undrain":
                 self._parent.drain(command.name == "drain")
 
-    # One carries it out
+    # Those that have it carry it out
+
+    async def _by_keepers(
+        self, command: Command, params: Mapping[str, str], caller: Caller, request: HttpRequest
+    ) -> Reply | StreamReply:
+        """Have each carry it out that has it: one a delivery, and of a recording each the part that it has."""
+        if "recording" in params and (writer := await self._writer_of(params["recording"])) is not None:
+            return await self._ask_owner(writer, command, caller, request)  # which refuses
+        asked = await self._ask_all(request, caller, TIMES_S[command.name])
+        [name] = params.values()
+        return await kept.answer(asked, name, is_in_parts="recording" in params) or asked.heard[self._me]
 
     async def _by_owner(
         self, command: Command, params: Mapping[str, str], caller: Caller, request: HttpRequest
     ) -> Reply | StreamReply:
         if "recording" in params:
             owner = await self._writer_of(params["recording"])
-            return await self._ask_owner(owner, command, caller, request)
+            return await self._ask_owner(owner or self._me, command, caller, request)
         try:
             owner, rtms_stream_id = await self._find(params["rtms_stream_id"], command)
         except AdminError as refusal:
@@ -217,18 +252,18 @@ class Fleet:
             rtms_stream_id = resolve(prefix, known)
         except AdminError as refusal:
             if refusal.code is Code.NO_SUCH_STREAM and answers.silent:
-                raise _may_have(answers, f"no other worker has a stream {prefix!r}") from refusal
+                raise may_have(answers, f"no other worker has a stream {prefix!r}") from refusal
             raise
         owner = streams.owner_of(rtms_stream_id, answers.heard)
         if answers.silent and command.access is Access.CONTROL:
             if prefix != rtms_stream_id:
-                raise _may_have(answers, f"{prefix!r} may name another stream there: write the whole id")
+                raise may_have(answers, f"{prefix!r} may name another stream there: write the whole id")
             if not answers.heard[owner][rtms_stream_id].get("live"):
-                raise _may_have(answers, f"{prefix!r} has ended elsewhere, and may have begun again there")
+                raise may_have(answers, f"{prefix!r} has ended elsewhere, and may have begun again there")
         return owner, rtms_stream_id
 
-    async def _writer_of(self, rtms_stream_id: str) -> str:
-        """Return the worker that is recording a stream, which it alone may refuse to have removed; else this one.
+    async def _writer_of(self, rtms_stream_id: str) -> str | None:
+        """Return the worker that is recording a stream, which it alone may refuse to have removed; None: nobody is.
 
         Raises:
             AdminError: TIMED_OUT when a silent worker may be recording it.
@@ -238,8 +273,8 @@ class Fleet:
             if names.get(rtms_stream_id, {}).get("live"):
                 return worker
         if answers.silent:
-            raise _may_have(answers, f"{rtms_stream_id!r} may be recorded there")
-        return self._me
+            raise may_have(answers, f"{rtms_stream_id!r} may be recorded there")
+        return None
 
     async def _names(self, prefix: str) -> Answers[JsonObject]:
         """Ask all for the streams that a prefix may mean; only this worker if it has that very stream."""
@@ -248,11 +283,6 @@ class Fleet:
             return Answers({self._me: own}, {})
         answers = await (await self._peers.ask_all(ask_names(prefix), ourselves())).read(read_names)
         return Answers(in_order({**answers.heard, self._me: own}), answers.silent)
-
-
-def _may_have(answers: Answers[Any], what: str) -> AdminError:
-    silent = "; ".join(f"worker {worker} does not answer: {why}" for worker, why in answers.silent.items())
-    return AdminError(Code.TIMED_OUT, f"{silent}; {what}", silent=list(answers.silent))
 
 
 def _changes(done: Iterable[JsonObject]) -> list[JsonObject]:

@@ -3,13 +3,13 @@
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 import attrs
 import trio
 
 from rtmsd.admin.fleet.reading import Unreadable
-from rtmsd.admin.messages import Caller
+from rtmsd.admin.messages import AdminError, Caller, Code
 from rtmsd.http.client import BrokenReply, ClientError, LiveReply, NobodyThere, TimedOut, open_stream, request
 from rtmsd.http.messages import HttpRequest, Reply
 
@@ -55,6 +55,12 @@ class Answers(Generic[T]):
         """Return the header fields of an answer for all."""
         silent = {SILENT_FIELD: " ".join(self.silent)} if self.silent else {}
         return {WORKERS_FIELD: " ".join(in_order({**self.heard, **self.silent})), **silent}
+
+
+def may_have(answers: Answers[Any], what: str) -> AdminError:
+    """Return the refusal of what a silent worker may be meant for."""
+    silent = "; ".join(f"worker {worker} does not answer: {why}" for worker, why in answers.silent.items())
+    return AdminError(Code.TIMED_OUT, f"{silent}; {what}", silent=list(answers.silent))
 
 
 def in_order(by_worker: Mapping[str, T]) -> dict[str, T]:

@@ -65,6 +65,11 @@ def numbers(values: Iterable[Any], *names: str) -> list[Any]:
     return [number for number in each if isinstance(number, int | float) and not isinstance(number, bool)]
 
 
+def whole(value: Any) -> int:
+    """Return a whole number; 0 for anything else."""
+    return value if isinstance(value, int) else 0
+
+
 def items(value: Any, *names: str) -> list[Any]:
     """Return the list under these names; an empty one when there is none."""
     listed = found(value, *names)

@@ -43,7 +43,7 @@ RULES: Final[Mapping[str, Rule]] = {
     "rtmsd_sync_seconds": Rule.SUM,
     "rtmsd_event_loop_lag_seconds": Rule.EACH,
     "rtmsd_rtp_lost": Rule.SUM,
-    "rtmsd_deliveries": Rule.MOST,  # counted in the state file, which they share
+    "rtmsd_deliveries": Rule.SUM,  # counted in the state file: see `ON_DISK`
     "rtmsd_concurrency": Rule.MOST,  # each knows the notices that came to it
     "rtmsd_degraded": Rule.MOST,
     "rtmsd_pending_bytes": Rule.SUM,
@@ -63,6 +63,7 @@ RULES: Final[Mapping[str, Rule]] = {
     "rtmsd_cluster_forwarded_total": Rule.SUM,
     "rtmsd_cluster_appends_total": Rule.SUM,
     "rtmsd_cluster_append_seconds": Rule.SUM,
+    "rtmsd_cluster_unreadable_total": Rule.SUM,
     "rtmsd_cluster_spool_bytes": Rule.SUM,
     **dict.fromkeys(
         (
@@ -77,6 +78,9 @@ RULES: Final[Mapping[str, Rule]] = {
     ),
 }
 """By the name of a family, as its TYPE line has it. One that is missing is another version's: EACH is never wrong."""
+
+ON_DISK: Final = frozenset({"rtmsd_deliveries"})
+"""What each worker counts that shares a disk with the others: of these it is the most."""
 
 _JOINS: Final[Mapping[Rule, Callable[[Iterable[float]], float]]] = {
     Rule.SUM: math.fsum,
@@ -177,7 +181,11 @@ def counters(families: Iterable[Family]) -> Samples:
 
 
 def merged(
-    by_worker: Mapping[str, Sequence[Family]], past: Iterable[Mapping[str, float]], silent: Collection[str]
+    by_worker: Mapping[str, Sequence[Family]],
+    past: Iterable[Mapping[str, float]],
+    silent: Collection[str],
+    *,
+    is_disk_shared: bool = True,
 ) -> str:
     """Return the text of all.
 
@@ -193,7 +201,8 @@ def merged(
     for name, families in _by_name(by_worker).items():
         first = next(iter(families.values()))
         lines += first.head
-        lines += _lines(_joined(families, earlier if first.is_kept else {}))
+        rule = Rule.MOST if is_disk_shared and name in ON_DISK else first.rule
+        lines += _lines(_joined(families, earlier if first.is_kept else {}, rule))
         if name == "rtmsd_degraded":
             lines += _lines({f'{name}{{code="{WORKER_SILENT}"}}': float(bool(silent))})
     lines += ["# HELP rtmsd_workers Workers, and whether they answer.", "# TYPE rtmsd_workers gauge"]
@@ -211,8 +220,7 @@ def _by_name(by_worker: Mapping[str, Sequence[Family]]) -> dict[str, dict[str, F
     return found
 
 
-def _joined(families: Mapping[str, Family], earlier: Mapping[str, Sequence[float]]) -> Samples:
-    rule = next(iter(families.values())).rule
+def _joined(families: Mapping[str, Family], earlier: Mapping[str, Sequence[float]], rule: Rule) -> Samples:
     if rule is Rule.EACH:
         return {
             _labelled(key, worker): value for worker, each in families.items() for key, value in each.samples.items()

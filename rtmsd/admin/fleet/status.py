@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import attrs
@@ -13,6 +13,9 @@ from rtmsd.admin.messages import JsonObject
 
 WORKER_SILENT: Final = "worker_silent"
 """The trouble that a worker does not answer; its other codes are `rtmsd.daemon.health.TroubleCode`."""
+
+ON_DISK: Final = frozenset({"deliveries_dead"})
+"""Troubles that are counted in the state file: where each worker has one, those of two are never the same."""
 
 _NUMBER: Final = re.compile(r"\b\d+(?:\.\d+)?\b")
 
@@ -29,10 +32,11 @@ class ParentProcess:
     began_s: float
 
 
-def merged(answers: Answers[JsonObject], me: str, parent: ParentProcess) -> JsonObject:
+def merged(answers: Answers[JsonObject], me: str, parent: ParentProcess, *, is_disk_shared: bool = True) -> JsonObject:
     """Return the status of all. What they share is taken from `me`, whose status is among them."""
     each = list(answers.heard.values())
     mine = answers.heard[me]
+    on_disk = max if is_disk_shared else sum  # of what all have read in one state file, or each in its own
     return {
         **mine,
         "pid": parent.pid,
@@ -41,13 +45,13 @@ def merged(answers: Answers[JsonObject], me: str, parent: ParentProcess) -> Json
         "phase": _phase([str(found(status, "phase")) for status in each]),
         "ready": any(found(status, "ready") is True for status in each),
         "draining": all(found(status, "draining") is True for status in each),
-        "degraded": [*_silence(answers.silent), *_degraded(answers.heard)],
+        "degraded": [*_silence(answers.silent), *_degraded(answers.heard, frozenset() if is_disk_shared else ON_DISK)],
         "streams": _counts(each, "streams"),
         "totals": {
             **_object(found(mine, "totals")),
             "streams": sum(numbers(each, "totals", "streams")),
             "ended": _counts(each, "totals", "ended"),
-            "lost": _most_of_each(each, "totals", "lost"),  # a list in the state file, which all have read
+            "lost": _joined(each, ("totals", "lost"), on_disk),
             "messages": _counts(each, "totals", "messages"),
             "dropped": sum(numbers(each, "totals", "dropped")),
         },
@@ -60,13 +64,16 @@ def merged(answers: Answers[JsonObject], me: str, parent: ParentProcess) -> Json
                 for name in ("last_sync_age_s", "unsynced_s", "unsynced_max_s")
             },
             "error": _first(each, "disk", "error"),
+            "directories": items(mine, "disk", "directories")
+            if is_disk_shared
+            else [directory for status in each for directory in items(status, "disk", "directories")],
         },
         "state": {
             **_object(found(mine, "state")),
             "error": _first(each, "state", "error"),
             "set_aside": _first(each, "state", "set_aside"),
         },
-        "deliveries": _most_of_each(each, "deliveries"),  # from the state file, too
+        "deliveries": _joined(each, ("deliveries",), on_disk),
         "warnings": list(dict.fromkeys(str(text) for status in each for text in items(status, "warnings"))),
         "webhook": {
             "last_ms": max(numbers(each, "webhook", "last_ms"), default=None),
@@ -101,15 +108,19 @@ def _silence(silent: Mapping[str, str]) -> list[JsonObject]:
     ]
 
 
-def _degraded(statuses: Mapping[str, JsonObject]) -> list[JsonObject]:
+def _degraded(statuses: Mapping[str, JsonObject], own: Collection[str]) -> list[JsonObject]:
     """Return each trouble once, with `worker` where only one has it.
 
     The same one may come with other figures, as each has looked at another moment.
+
+    Args:
+        own: codes of those that each has for itself.
     """
     troubles: dict[tuple[str, str], tuple[JsonObject, list[str]]] = {}
     for worker, status in statuses.items():
         for trouble in objects(status, "degraded"):
-            identity = (str(trouble.get("code")), alike(str(trouble.get("detail"))))
+            code = str(trouble.get("code"))
+            identity = code, worker if code in own else alike(str(trouble.get("detail")))
             troubles.setdefault(identity, (trouble, []))[1].append(worker)
     return [
         {**trouble, "worker": workers[0]} if len(workers) == 1 else trouble for trouble, workers in troubles.values()
@@ -130,16 +141,11 @@ def _phase(phases: Sequence[str]) -> str:
 
 
 def _counts(values: Iterable[JsonObject], *names: str) -> dict[str, int]:
-    """Return the sums by name."""
     return _joined(values, names, sum)
 
 
-def _most_of_each(values: Iterable[JsonObject], *names: str) -> dict[str, int]:
-    """Return the greatest by name."""
-    return _joined(values, names, max)
-
-
 def _joined(values: Iterable[JsonObject], names: tuple[str, ...], join: Any) -> dict[str, int]:
+    """Return the joined numbers, by name."""
     tables = [_object(found(value, *names)) for value in values]
     keys = dict.fromkeys(key for table in tables for key in table)
     return {key: join(each) for key in keys if (each := numbers(tables, key))}

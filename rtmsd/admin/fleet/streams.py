@@ -1,9 +1,9 @@
 """One list of the streams of all workers, and the worker that has a stream."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 from rtmsd.admin.commands import AdminBackend
+from rtmsd.admin.fleet.reading import whole
 from rtmsd.admin.messages import JsonObject
 from rtmsd.admin.routing import MAX_CANDIDATES
 from rtmsd.nearest import nearest
@@ -39,17 +39,13 @@ def is_live(stream: JsonObject) -> bool:
 
 
 def _start_ms(stream: JsonObject) -> int:
-    return _whole(stream.get("started_ms"))
+    return whole(stream.get("started_ms"))
 
 
 def _end_ms(stream: JsonObject) -> int:
     lost = stream.get("lost")
     lost_ms = lost.get("last_ms") if isinstance(lost, Mapping) else None
-    return _whole(stream.get("ended_ms")) or _whole(lost_ms)
-
-
-def _whole(value: Any) -> int:
-    return value if isinstance(value, int) else 0
+    return whole(stream.get("ended_ms")) or whole(lost_ms)
 
 
 def names(backend: AdminBackend, prefix: str) -> JsonObject:
@@ -72,6 +68,6 @@ def owner_of(rtms_stream_id: str, names_of: Mapping[str, JsonObject]) -> str:
     def rank(worker: str) -> tuple[bool, int]:
         known = names_of[worker][rtms_stream_id]
         known = known if isinstance(known, Mapping) else {}
-        return known.get("live") is True, _whole(known.get("ended_ms"))
+        return known.get("live") is True, whole(known.get("ended_ms"))
 
     return max(knowing, key=rank)

@@ -70,17 +70,18 @@ class Handover:
         self._tell = tell
         self._at_once = trio.CapacityLimiter(at_once)
 
-    async def drain(self, for_s: float) -> DrainResult:
+    async def drain(self, for_s: float, but: str | None = None) -> DrainResult:
         """Hand over all streams, those included that begin meanwhile.
 
         Args:
             for_s: what is not handed over by then stays.
+            but: this member, or those of this machine, are given none: they are drained, too.
         """
         passages: dict[str, Passage] = {}
 
         async def hand_over(rtms_stream_id: str) -> None:
             async with self._at_once:
-                passages[rtms_stream_id] = await self._hand_over(rtms_stream_id, self._takers(rtms_stream_id))
+                passages[rtms_stream_id] = await self._hand_over(rtms_stream_id, self._takers(rtms_stream_id, but=but))
 
         with trio.move_on_after(for_s):
             while new := self._lives.streams.keys() - passages.keys():
@@ -99,8 +100,8 @@ class Handover:
         Raises:
             NotMoved: it is where it was, or has ended; the text says why.
         """
-        if node == self._members.me.node:
-            raise NotMoved(f"stream {rtms_stream_id} is on member {node} already")
+        if node is not None and _is_on(me := self._members.me, node):
+            raise NotMoved(f"stream {rtms_stream_id} is on member {me.node} already")
         if node is not None and not any(_is_on(member, node) for member in self._others()):
             there = ", ".join(member.node for member in self._others()) or "none"
             raise NotMoved(f"no member {node} is up; others that are: {there}")
@@ -119,13 +120,18 @@ class Handover:
         me = self._members.me.node
         return [member for member in self._members.living().values() if member.node != me]
 
-    def _takers(self, rtms_stream_id: str, on: str | None = None) -> Iterator[Member]:
+    def _takers(self, rtms_stream_id: str, on: str | None = None, *, but: str | None = None) -> Iterator[Member]:
         """Yield the members to ask, the best first, each as it is when it is its turn.
 
         Args:
             on: only this member, or those of this machine.
+            but: not this one, or those.
         """
-        nodes = [member.node for member in self._others() if on is None or _is_on(member, on)]
+        nodes = [
+            member.node
+            for member in self._others()
+            if (on is None or _is_on(member, on)) and (but is None or not _is_on(member, but))
+        ]
         for node in rank(nodes, rtms_stream_id):
             if (member := self._members.living().get(node)) is not None:
                 yield member

@@ -1,24 +1,21 @@
 """The taker of streams that another member hands over."""
 
 from collections.abc import Callable, Collection
-from typing import Final
 
 import structlog
 
 from rtmsd.cluster.engine import Bus, EngineError
-from rtmsd.cluster.handover.offers import TAKE, BadOffer, Offer, decode_offer
+from rtmsd.cluster.handover.offers import TAKE, Offer, decode_offer
 from rtmsd.cluster.lives import Lives
 from rtmsd.cluster.members import Members
 from rtmsd.cluster.ownership import Ownership
 from rtmsd.cluster.records import Held, Why
 from rtmsd.cluster.rules import why_no_room
 from rtmsd.errors import RtmsdError
-from rtmsd.http.throttle import Throttle
 from rtmsd.streams.beginning import start_of
+from rtmsd.system.garbage import Garbage
 
 log = structlog.get_logger(__name__)
-
-_LOG_GARBAGE_S: Final = 10.0
 
 
 class Taker:
@@ -26,9 +23,6 @@ class Taker:
 
     Args:
         apps: names of the configured apps.
-
-    Attributes:
-        garbage: what other members sent and is no offer, counted.
     """
 
     def __init__(
@@ -39,11 +33,11 @@ class Taker:
         lives: Lives,
         *,
         apps: Callable[[], Collection[str]],
+        garbage: Garbage,
     ) -> None:
-        self.garbage = 0
         self._is_closed = False
         self._members, self._ownership, self._lives, self._apps = members, ownership, lives, apps
-        self._garbage_logged = Throttle(_LOG_GARBAGE_S)
+        self._read = garbage.reader("offer", decode_offer)
         bus.serve(TAKE, self._serve)
 
     def close(self) -> None:
@@ -51,7 +45,7 @@ class Taker:
         self._is_closed = True
 
     async def _serve(self, data: bytes) -> bytes:
-        offer = self._decode(data)
+        offer = self._read(data)
         with structlog.contextvars.bound_contextvars(rtms_stream_id=offer.rtms_stream_id):
             try:
                 await self._answer(offer)
@@ -95,12 +89,3 @@ class Taker:
             return f"app {row.app!r} is not in its configuration"
         me = self._members.me
         return why_no_room(self._members.living()[me.node]) or self._lives.refusal(start_of(row, row.server_urls))
-
-    def _decode(self, data: bytes) -> Offer:
-        try:
-            return decode_offer(data)
-        except BadOffer as bad:
-            self.garbage += 1
-            if (more := self._garbage_logged.admit()) is not None:
-                log.warning("another member sent something that is not an offer", why=str(bad), more_since_last=more)
-            raise

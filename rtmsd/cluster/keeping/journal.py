@@ -22,13 +22,13 @@ from rtmsd.cluster.keeping.telling import Teller
 from rtmsd.cluster.records import Held, Own, TenureState
 from rtmsd.commands import StartStream, StopStream, StreamCommand, Verdict
 from rtmsd.errors import StorageError
-from rtmsd.http.throttle import Throttle
 from rtmsd.protocol.enums import StopReason
 from rtmsd.state import parts, verdicts
 from rtmsd.state.journal import Journal
 from rtmsd.state.lost import Changes, LostStream
 from rtmsd.state.parts import PartRow
 from rtmsd.state.rows import Known, StreamRow
+from rtmsd.system.throttle import Throttle
 from rtmsd.system.turns import Turns
 
 log = structlog.get_logger(__name__)

@@ -18,6 +18,14 @@ log = structlog.get_logger(__name__)
 SIGHTED: Final = 1000
 """Members that are remembered with what they last said. When there are more, who was silent for longest goes."""
 
+BEGINNING_BEATS: Final = 10
+"""After so many beats a member yields its name to nobody: whoever uses it, too, came later, or is to be found."""
+
+SURE_BEATS: Final = 3
+"""Own beats after each of which another process of the same name was heard. If that was an earlier life of this member,
+its last beats come in one burst, however late.
+"""
+
 _CRASHED_S: Final = 1.0
 
 
@@ -57,6 +65,7 @@ class Heart:
         has_listened: set when own beats came back for so long that each member which lives was heard. Before that, who
             was not heard is no orphan's owner: `Members` expects it. A takeover may as well wait for this.
         namesake: the incarnation of another process with this member's name; None: there was none.
+        has_elder: set when this member begins, and another process of its name lives for longer.
         clocks: which members' clocks differ from this one's.
         sightings: by node, also of members that are gone; the latest heard last.
         deaths: of incarnations, by reason: DIED or REPLACED.
@@ -74,7 +83,7 @@ class Heart:
         dead_after_beats: int = 3,
         clock_ms: Callable[[], int],
     ) -> None:
-        self.has_listened = trio.Event()
+        self.has_listened, self.has_elder = trio.Event(), trio.Event()
         self.namesake: str | None = None
         self.rtt_s: float | None = None
         self.clocks = Clocks(2 * beat_s)
@@ -86,6 +95,7 @@ class Heart:
         self._to_listen = dead_after_beats  # own beats that are still to come back
         self._me = describe()
         self._n = self._echoed = 0
+        self._elder_heard: set[int] = set()  # after these own beats
         self._changed = trio.Event()
         self._sent_s = -float("inf")
 
@@ -126,17 +136,17 @@ class Heart:
         while True:
             await self._changed.wait()
             self._changed = trio.Event()
-            if self._n and self._engine.is_up:
-                try:
-                    await self._engine.beat(attrs.evolve(self._describe(), n=self._n, at_ms=self._clock_ms()))
-                except Away:
-                    pass
-                except Exception:
-                    log.exception("beat crashed")
+            try:
+                self._look_at_myself(self._n)
+                if self._n and self._engine.is_up:
+                    await self._engine.beat(self._me)
+            except Away:
+                pass
+            except Exception:
+                log.exception("beat crashed")
 
     async def _beat_once(self) -> None:
-        self._me = attrs.evolve(self._describe(), n=self._n + 1, at_ms=self._clock_ms())
-        self._tell()
+        self._look_at_myself(self._n + 1)
         if not self._engine.is_up:
             self._liveness.start_anew()
             return
@@ -148,6 +158,10 @@ class Heart:
                 await self._engine.beat(self._me)
         except (Away, trio.TooSlowError):
             self._liveness.start_anew()
+
+    def _look_at_myself(self, n: int) -> None:
+        self._me = attrs.evolve(self._describe(), n=n, at_ms=self._clock_ms())
+        self._tell()
 
     # The others
 
@@ -168,6 +182,8 @@ class Heart:
         now_s = trio.current_time()
         if beat.incarnation == self._me.incarnation:
             self._hear_echo(beat, now_s)
+        elif beat.node == self._me.node:
+            self._hear_namesake(beat)
         events = self._liveness.hear(beat, now_s)
         if self._liveness.living.get(beat.node) == beat:
             self.clocks.hear(beat, now_s)
@@ -187,6 +203,13 @@ class Heart:
             self.has_listened.set()
         for node, off_s in self.clocks.echo(beat, now_s).items():
             log.warning("clock of a member differs; set both by NTP", node=node, ahead_s=off_s)
+
+    def _hear_namesake(self, beat: Beat) -> None:
+        is_older = (beat.n, beat.incarnation) > (self._n, self._me.incarnation)
+        if is_older and self._n <= BEGINNING_BEATS:
+            self._elder_heard.add(self._n)
+        if len(self._elder_heard) >= SURE_BEATS:
+            self.has_elder.set()
 
     def _see(self, sighting: Sighting) -> None:
         self.sightings.pop(sighting.beat.node, None)

@@ -81,6 +81,9 @@ class Gatherer:
         for recording in recordings:
             if recording.is_part and recording.state in FINAL_STATES and recording.last_ms >= since_ms:
                 self._tries.setdefault(recording.rtms_stream_id, _Try())
+        if not self._librarian.unread:  # else more may be to be gathered
+            async with self._turn:
+                await self._joiner.remove_copies(but=self._tries)
 
     async def _is_done(self, rtms_stream_id: str) -> bool:
         try:

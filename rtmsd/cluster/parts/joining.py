@@ -2,7 +2,7 @@
 
 import contextlib
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final, Protocol
@@ -14,6 +14,7 @@ from msgspec import UNSET
 from outcome import Outcome, capture
 
 from rtmsd.cluster.engine import Bus, EngineError, Nobody, StreamLog
+from rtmsd.cluster.members import Members
 from rtmsd.cluster.parts.copying import Copier
 from rtmsd.cluster.parts.describing import part_of
 from rtmsd.cluster.parts.questions import PART, Files, NoteGathered, Readiness, encode
@@ -24,7 +25,7 @@ from rtmsd.recording.disk.filesystem import Disk
 from rtmsd.recording.disk.paths import DAY_MS, building_of, safe_name, staging_of, stream_directory
 from rtmsd.recording.gather.errors import GatherError
 from rtmsd.recording.gather.gather import Gathered, join, lock_gathering, put_in_place
-from rtmsd.recording.gather.sources import nodes_of
+from rtmsd.recording.gather.sources import NO_LOG, EngineLog, nodes_of
 from rtmsd.recording.library.catalog import erase, root_of
 from rtmsd.recording.library.retention import UNGATHERED_DAYS
 from rtmsd.recording.manifest.part import is_incomplete
@@ -36,6 +37,7 @@ log = structlog.get_logger(__name__)
 
 FINISH_S: Final = 60.0  # for the files of a stream that has just ended
 TELL_S: Final = 2.0
+_LOG: Final = "log.jsonl"  # beside copies of parts, which have the names of members
 
 
 class Engine(Bus, StreamLog, Protocol):
@@ -89,7 +91,6 @@ class Joiner:
 
     Args:
         node: this member.
-        living: returns the members that live.
         clock_ms: local time in milliseconds since the Unix epoch.
     """
 
@@ -101,13 +102,13 @@ class Joiner:
         teller: PartTeller,
         copier: Copier,
         *,
+        members: Members,
         node: str,
-        living: Callable[[], Iterable[str]],
         clock_ms: Callable[[], int],
     ) -> None:
         self._engine, self._supervisor, self._writers = engine, supervisor, writers
         self._teller, self._copier = teller, copier
-        self._node, self._living, self._clock_ms = node, living, clock_ms
+        self._members, self._node, self._clock_ms = members, node, clock_ms
 
     async def gather(self, rtms_stream_id: str) -> Gathered | None:
         """Join all parts of a stream that ended here. Returns None where that is not to be done, or was done.
@@ -125,6 +126,13 @@ class Joiner:
             await self._writers[root].run_sync(partial(shutil.rmtree, staging, ignore_errors=True))
         return joined
 
+    async def remove_copies(self, but: Iterable[str]) -> None:
+        """Remove what an earlier life has copied and not removed, but for these streams, to be continued."""
+        kept = frozenset(map(safe_name, but))
+        for root in self._writers.directories:
+            staging = staging_of(root / "date" / "stream").parent
+            await self._writers[root].run_sync(partial(_remove_copies, staging, kept))
+
     async def _gather(self, rtms_stream_id: str) -> Gathered | None:
         own = await self._find(rtms_stream_id)
         if own is None:
@@ -137,12 +145,16 @@ class Joiner:
         if not is_last:
             return None  # it goes on, or ended, elsewhere: who has the end gathers
         named.discard(self._node)
+        root = root_of(own.directory)
+        if (why := self._supervisor.full_directories.get(root)) is not None:
+            raise GatherError(why)
+        kept = await self._copier.copy_log(rtms_stream_id, staging_of(own.directory) / _LOG, root)
         copies, missing = await self._fetch(own, named)
         if missing and not own.is_old(self._clock_ms()):
             raise GatherError("; ".join(f"node {node}: {why}" for node, why in missing.items()))
-        if not copies:
+        if not copies and kept == NO_LOG:
             return None
-        joined = await self._join(own, copies)
+        joined = await self._join(own, copies, kept)
         log.info("stream gathered", rtms_stream_id=rtms_stream_id, parts=len(joined.parts), without=sorted(missing))
         await self._spread(own, joined, named)
         return joined
@@ -163,13 +175,11 @@ class Joiner:
     async def _fetch(self, own: _Own, named: set[str]) -> tuple[list[Path], dict[str, str]]:
         """Copy what others have, and return where it is, and why something is missing, by node."""
         root, staging = root_of(own.directory), staging_of(own.directory)
-        if (why := self._supervisor.full_directories.get(root)) is not None:
-            raise GatherError(why)
         listed: dict[str, Files] = {}
         missing: dict[str, str] = {}
-        for node in sorted(named.union(self._living()) - {self._node}):
+        for node in sorted(named.union(self._members.living()) - {self._node}):
             try:
-                listed[node] = await self._copier.list_files(node, own.rtms_stream_id)
+                listed[node] = await self._list(node, own.rtms_stream_id)
             except Nobody:
                 missing[node] = "it is away"
             except (EngineError, GatherError) as error:
@@ -190,13 +200,24 @@ class Joiner:
                 have |= set(files.nodes)
         return copies, {node: why for node, why in missing.items() if node in named - have}
 
-    async def _join(self, own: _Own, copies: Sequence[Path]) -> Gathered:
-        """Join the parts, and put the joined recording in the place of the one here."""
+    async def _list(self, node: str, rtms_stream_id: str) -> Files:
+        """Return what a member has, which may take it minutes.
+
+        Raises:
+            Nobody: it does not live, or died meanwhile.
+            EngineError, GatherError: as `Copier.list_files`.
+        """
+        with self._members.while_living(node):
+            return await self._copier.list_files(node, rtms_stream_id)
+        raise Nobody(f"member {node} is away")
+
+    async def _join(self, own: _Own, copies: Sequence[Path], kept: EngineLog) -> Gathered:
+        """Join the parts, with what else the engine kept, and put the joined recording in the place of the one here."""
         root, run_sync = root_of(own.directory), self._writers[root_of(own.directory)].run_sync
         lock = await run_sync(lock_gathering, root)
         try:
             disk, done = StoppableDisk(root), list[Outcome[Gathered]]()
-            work = partial(capture, join, own.rtms_stream_id, [own.directory, *copies], disk)
+            work = partial(capture, join, own.rtms_stream_id, [own.directory, *copies], disk, log=kept)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_stop_when_cancelled, disk)
                 done.append(await run_sync(work))
@@ -238,6 +259,13 @@ def _look(root: Path, rtms_stream_id: str) -> _Own | None:
     if manifest is None or manifest.state not in FINAL_STATES or manifest.state == RecordingState.REVOKED:
         return None
     return _Own(rtms_stream_id, directory, manifest) if is_incomplete(manifest) else None
+
+
+def _remove_copies(staging: Path, kept: Collection[str]) -> None:
+    with contextlib.suppress(OSError):  # then at a later start
+        for copies in staging.iterdir():
+            if copies.name not in kept:
+                shutil.rmtree(copies, ignore_errors=True)
 
 
 def _erase(building: Path) -> None:

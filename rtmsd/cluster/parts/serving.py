@@ -39,6 +39,7 @@ from rtmsd.recording.writers import Writers
 from rtmsd.state import parts
 from rtmsd.streams.running import local_ms
 from rtmsd.streams.supervisor import Supervisor
+from rtmsd.system.garbage import Garbage
 
 log = structlog.get_logger(__name__)
 
@@ -74,9 +75,10 @@ class _Found:
 class PartServer:
     """Answers the questions of `questions`."""
 
-    def __init__(self, supervisor: Supervisor, writers: Writers, teller: PartTeller) -> None:
+    def __init__(self, supervisor: Supervisor, writers: Writers, teller: PartTeller, *, garbage: Garbage) -> None:
         self._supervisor, self._writers, self._teller = supervisor, writers, teller
         self._sums: dict[tuple[str, int, int], str] = {}  # by path, size and time of the last change
+        self._read_question = garbage.reader("part_question", decode_question)
         self._listed: dict[str, _Found] = {}  # parts that are being copied
 
     def serve(self, bus: Bus) -> None:
@@ -88,7 +90,7 @@ class PartServer:
         Raises:
             EngineError: it is none, or what it is about is not there, or cannot be read.
         """
-        question = decode_question(data)
+        question = self._read_question(data)
         try:
             match question:
                 case ListFiles():

@@ -18,10 +18,10 @@ from rtmsd.cluster.codec import BadRecord
 from rtmsd.cluster.engine import Away, StreamLog
 from rtmsd.cluster.parts.describing import part_of, shortened, structure
 from rtmsd.cluster.records import Part, PartState
-from rtmsd.http.throttle import Throttle
 from rtmsd.protocol.causes import FINAL_STATES
 from rtmsd.recording.manifest.schema import Manifest
 from rtmsd.recording.recorder import Recorder
+from rtmsd.system.throttle import Throttle
 
 log = structlog.get_logger(__name__)
 

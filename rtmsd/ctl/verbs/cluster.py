@@ -54,7 +54,9 @@ def drain(context: Context) -> Exit:
     answer = context.client.post(_node_path(context, "drain"))
     if not context.args.wait:
         number = answer["streams"]
-        context.out.said(answer, f"{_named(answer)} hands over {number} stream{'s' * (number != 1)}, and takes no more")
+        hands, takes = ("hand", "take") if len(answer["nodes"]) > 1 else ("hands", "takes")
+        streams = f"{number} stream{'s' * (number != 1)}"
+        context.out.said(answer, f"{_named(answer)} {hands} over {streams}, and {takes} no more")
         return Exit.OK
     drains = _wait_drained(context, answer["nodes"])
     if context.out.as_json:
@@ -85,7 +87,7 @@ def _wait_drained(context: Context, nodes: Sequence[str]) -> dict[str, Item]:
 def undrain(context: Context) -> None:
     """Let a node take streams again."""
     answer = context.client.post(_node_path(context, "undrain"))
-    context.out.said(answer, f"{_named(answer)} takes streams again")
+    context.out.said(answer, f"{_named(answer)} take{'s' * (len(answer['nodes']) == 1)} streams again")
 
 
 def move(context: Context) -> None:

@@ -7,6 +7,7 @@ from urllib.parse import quote
 from rtmsd.ctl.context import Context
 from rtmsd.ctl.formatting import UNKNOWN, duration, moment
 from rtmsd.ctl.output import Column, Item, key
+from rtmsd.ctl.verbs.streams import WORKER
 from rtmsd.terminal import printable
 
 
@@ -15,13 +16,15 @@ def ls(context: Context) -> None:
     deliveries = context.client.get("/v1/deliveries")
     state = context.args.state
     chosen = [item for item in deliveries if state is None or item["state"] == state]
-    context.out.rows(chosen, LS_COLUMNS, empty="no deliveries")
+    context.warn_of_silent()
+    columns = (*LS_COLUMNS, WORKER) if context.client.workers else LS_COLUMNS
+    context.out.rows(chosen, columns, empty="no deliveries")
 
 
 def show(context: Context) -> None:
     """Show one delivery; what its program said comes last, as it may have many lines."""
     delivery = context.client.get(_path(context))
-    context.out.record(delivery, SHOW_COLUMNS)
+    context.out.record(delivery, (*SHOW_COLUMNS, WORKER) if "worker" in delivery else SHOW_COLUMNS)
     if delivery["output"] and not context.out.as_json:
         context.out.section("output")
         for line in delivery["output"].splitlines():

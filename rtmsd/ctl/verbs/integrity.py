@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from rtmsd.ctl.context import Context
+from rtmsd.ctl.earlier_streams import listed
 from rtmsd.ctl.errors import CtlError, Exit
 from rtmsd.ctl.formatting import milliseconds, printable
 from rtmsd.ctl.output import Item, Style
@@ -96,7 +97,7 @@ def _directories(context: Context) -> Iterator[Path]:
             raise CtlError(Exit.FAILED, f"no recording is in {name}: no {' or '.join(sorted(MARKS))} there or below")
         yield from found
     if not context.args.recordings:
-        yield from (Path(recording["directory"]) for recording in context.client.get("/v1/recordings"))
+        yield from (Path(recording["directory"]) for recording in listed(context))
 
 
 def _recordings_below(name: str) -> Iterator[Path]:
@@ -116,6 +117,8 @@ def _live_among(context: Context, directories: list[Path]) -> Path | None:
         if error.exit_code is Exit.UNREACHABLE:
             return None
         raise
+    if silent := context.client.silent:
+        raise CtlError(Exit.TIMED_OUT, f"worker {', '.join(silent)} does not answer, and may be recording to it")
     live = {Path(item["directory"]).resolve() for item in recordings if item["state"] in LIVE_STATES}
     return next((directory for directory in directories if directory.resolve() in live), None)
 

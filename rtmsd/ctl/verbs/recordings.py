@@ -7,19 +7,20 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from rtmsd.ctl.context import Context
-from rtmsd.ctl.earlier_streams import matching, only
+from rtmsd.ctl.earlier_streams import listed, matching, only, only_id
 from rtmsd.ctl.errors import CtlError, Exit
 from rtmsd.ctl.formatting import UNKNOWN, milliseconds, moment, printable, size
 from rtmsd.ctl.output import Column, Item, key
-from rtmsd.ctl.verbs.streams import count
+from rtmsd.ctl.verbs.streams import WORKER, count
 from rtmsd.nearest import did_you_mean
 from rtmsd.terminal import complain
 
 
 def ls(context: Context) -> Exit:
     """List all recordings; FAILED when a directory of them cannot be listed."""
-    recordings = context.client.get("/v1/recordings")
-    context.out.rows(recordings, LS_COLUMNS, empty="no recordings")
+    recordings = listed(context)
+    columns = (*LS_COLUMNS, WORKER) if context.client.workers else LS_COLUMNS
+    context.out.rows(recordings, columns, empty="no recordings")
     return whole(context)
 
 
@@ -57,7 +58,8 @@ LS_COLUMNS: Final = (
 
 def remove(context: Context) -> None:
     """Delete a recording permanently. The daemon does it, and refuses while the stream is live."""
-    name = named(context, context.args.recording)["rtms_stream_id"]
+    prefix = context.args.recording
+    name = only_id(_called(context, prefix), prefix)
     if not context.args.yes and not _confirmed(name):
         raise CtlError(
             Exit.FAILED, f"{name} is kept", "" if sys.stdin.isatty() else "Without a terminal, --yes is needed."
@@ -76,14 +78,19 @@ def _confirmed(name: str) -> bool:
 
 def named(context: Context, prefix: str) -> dict[str, Any]:
     """Return the one recording whose id is, or begins with, `prefix`. Raises CtlError (NO_SUCH_STREAM, USAGE)."""
+    return only(_called(context, prefix), prefix)
+
+
+def _called(context: Context, prefix: str) -> list[dict[str, Any]]:
+    """Return the recordings whose id begins with `prefix`, one at least. Raises CtlError (NO_SUCH_STREAM, USAGE)."""
     if not prefix:
         raise CtlError(Exit.USAGE, "a recording's name is empty", "`rtmsctl recordings ls` lists them.")
-    recordings = context.client.get("/v1/recordings")
+    recordings = listed(context)
     found = matching(recordings, prefix)
     if not found:
         meant = did_you_mean(prefix, (item["rtms_stream_id"] for item in recordings))
         raise CtlError(Exit.NO_SUCH_STREAM, f"no recording is called {prefix!r}, and no directory{meant}")
-    return only(found, prefix)
+    return found
 
 
 def directory_of(context: Context, name: str) -> Path:

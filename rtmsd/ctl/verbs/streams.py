@@ -13,6 +13,8 @@ from rtmsd.protocol.explanations import STOP_REASONS
 
 SHORT_ID_CHARS: Final = 12
 KEY_CHARS: Final = 16
+WORKER: Final = Column("WORKER", key("worker"), rank=5)
+"""A column of lists of several workers."""
 
 
 def ps(context: Context) -> None:
@@ -38,7 +40,6 @@ def ps_columns(streams: Sequence[Item], *, started: bool = False, workers: bool 
         workers: several processes are the daemon.
     """
     shown = shortened([stream["rtms_stream_id"] for stream in streams])
-    worker = (Column("WORKER", key("worker"), rank=5),) if workers else ()
     return (
         Column("STREAM", lambda stream: shown[stream["rtms_stream_id"]], key("rtms_stream_id")),
         Column("APP", key("app"), rank=8),
@@ -52,7 +53,7 @@ def ps_columns(streams: Sequence[Item], *, started: bool = False, workers: bool 
         Column("LAG", lag, key("lag_ms"), right=True, rank=5),
         Column("GAPS", lambda stream: count(stream, "gaps"), right=True, rank=3),
         Column("PEOPLE", lambda stream: count(stream, "participants"), right=True, rank=4),
-        *worker,
+        *((WORKER,) if workers else ()),
         Column("WHY", lambda s: why(s) if s.get("state") != "active" else refused(s) or UNKNOWN, why, rank=1),
     )
 

@@ -103,6 +103,6 @@ def dates(root: Path) -> list[Path]:
 def _date_names(root: Path) -> list[str]:
     if not root.is_dir():
         return []
-    with os.scandir(root) as entries:
-        days = [each.name for each in entries if each.is_dir(follow_symlinks=False) and not each.name.startswith(".")]
+    with os.scandir(root) as entries:  # beside dates there may be `rtmsd.config.workers.WORKERS`
+        days = [each.name for each in entries if each.is_dir(follow_symlinks=False) and each.name[0].isdecimal()]
     return sorted(days, reverse=True)

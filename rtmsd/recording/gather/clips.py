@@ -46,7 +46,7 @@ class WavClip:
             OSError: it cannot be read.
         """
         start_ms, per_ms = self.header.start_ms, self.header.pcm.bytes_per_ms
-        silence = re.compile(rb"\0{%d,}" % ((CONTIGUOUS_MS + 1) * per_ms))
+        silence = re.compile(rb"\0{%d,}" % (CONTIGUOUS_MS * per_ms))
         found = IntervalSet()
         for from_ms in range(start_ms, self.end_ms, _BLOCK_MS):
             data = self._read(self.position(from_ms), self.position(from_ms + _BLOCK_MS))
@@ -165,7 +165,7 @@ class OpusClip:
         for number, (start, stop, packet) in enumerate(self._packets, 1):
             if is_silence(packet) and number < len(self._packets):
                 continue
-            is_near = start - known <= CONTIGUOUS_MS * _SAMPLES_PER_MS
+            is_near = start - known < CONTIGUOUS_MS * _SAMPLES_PER_MS
             first_ms, last_ms = (known if is_near else start) // _SAMPLES_PER_MS, -(-stop // _SAMPLES_PER_MS)
             found.add(self.header.start_ms + first_ms, self.header.start_ms + last_ms)
             known = stop

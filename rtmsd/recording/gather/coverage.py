@@ -1,4 +1,4 @@
-"""The times that are missing in all parts of a stream, each with its cause. Pure."""
+"""The times that are missing in all parts of a stream, and in the engine's log, each with its cause. Pure."""
 
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -6,6 +6,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 import attrs
 
 from rtmsd.protocol.causes import GapCause
+from rtmsd.recording.disk.paths import EVENTS, TRANSCRIPT
+from rtmsd.recording.gather.lines import Line, Logged
 from rtmsd.recording.manifest.schema import OwnerId
 from rtmsd.recording.timeline.gaps import Gap
 from rtmsd.recording.timeline.intervals import IntervalSet, Part
@@ -24,6 +26,37 @@ class PartTimes:
     connected: Mapping[str, Sequence[tuple[int, int]]]
     gaps: Sequence[Gap]
     elsewhere: Sequence[tuple[int, int]] = ()
+
+
+def logged_times(log: Iterable[Logged]) -> list[tuple[int, int]]:
+    """Return the times of which the log has all of the transcript: from line to line, of one tenure, for as long as its
+    events say that the transcript is connected, and no append is missing.
+    """
+    found = IntervalSet()
+    connected: set[object] = set()
+    since_ms: int | None = None
+    last = (0, 0)
+    for each in log:
+        if (each.token, each.n) != (last[0], last[1] + 1):
+            connected, since_ms = set(), None
+        last = each.token, each.n
+        changes = [line for line in each.of(EVENTS) if line["kind"] == "connection" and _is_transcripts(line)]
+        connected |= {str(line.get("connection")) for line in changes if line.get("change") == "opened"}
+        closed = {str(line.get("connection")) for line in changes if line.get("change") == "closed"}
+        connected -= closed
+        if closed or not connected:
+            since_ms = None  # and before or after which lines of this append that was is not known
+            continue
+        for line in each.of(TRANSCRIPT):
+            time_ms: int = line["timestamp_ms"]
+            since_ms = time_ms if since_ms is None else since_ms
+            found.add(since_ms, time_ms)
+    return [(from_ms, int(to_ms)) for from_ms, to_ms in found]
+
+
+def _is_transcripts(line: Line) -> bool:
+    media = line.get("media")
+    return isinstance(media, list) and "transcript" in media
 
 
 @attrs.frozen

@@ -4,6 +4,7 @@ It may be interrupted at any time, and run again: until the end the parts are as
 the joined recording is removed, after that one was verified and has its place.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
@@ -17,11 +18,12 @@ from rtmsd.recording.disk.file_names import FileMaker
 from rtmsd.recording.disk.filesystem import Disk
 from rtmsd.recording.disk.paths import CAPTIONS, EVENTS, TRANSCRIPT, aside_of, building_of, date_of, safe_name
 from rtmsd.recording.gather.audio import join_audio
+from rtmsd.recording.gather.coverage import logged_times
 from rtmsd.recording.gather.errors import GatherError
 from rtmsd.recording.gather.joining import end_of, joined_manifest, number_connections
-from rtmsd.recording.gather.lines import Line, join_lines, renumbered, time_of_event, time_of_text
+from rtmsd.recording.gather.lines import Line, fill, join_lines, renumbered, time_of_event, time_of_text
 from rtmsd.recording.gather.pictures import copy_pictures
-from rtmsd.recording.gather.sources import Source, find_parts, read_source
+from rtmsd.recording.gather.sources import NO_LOG, EngineLog, Source, find_parts, read_source, without_guesses
 from rtmsd.recording.library.catalog import erase, root_of
 from rtmsd.recording.manifest.lines import FILES, json_line
 from rtmsd.recording.manifest.schema import MANIFEST, FileEntry, Manifest, encode_manifest, read_manifest
@@ -80,11 +82,19 @@ def lock_gathering(to: Path) -> LockFile:
     return LockFile.acquire(to / _LOCK, f"gathering in {to}", itself=to / f"{_LOCK}.file")
 
 
-def join(rtms_stream_id: str, below: Iterable[Path], disk: Disk, *, without_end: bool = False) -> Gathered:
+def join(
+    rtms_stream_id: str,
+    below: Iterable[Path],
+    disk: Disk,
+    *,
+    without_end: bool = False,
+    log: EngineLog = NO_LOG,
+) -> Gathered:
     """Join the parts beside the place of the recording, and verify what was joined. Hold the lock.
 
     Args:
         disk: of the directory that the joined recording is for.
+        log: has lines that may be in no part any more.
 
     Raises:
         GatherError, OSError: see `gather`.
@@ -96,6 +106,7 @@ def join(rtms_stream_id: str, below: Iterable[Path], disk: Disk, *, without_end:
     if not parts:
         raise GatherError(f"no part of {rtms_stream_id!r} is there: copy the recordings of its nodes there")
     sources = sorted(map(read_source, parts), key=lambda source: (source.first_epoch, str(source.directory)))
+    sources = without_guesses(sources)
     _check(sources, without_end=without_end)
     started_ms = min(source.manifest.started_ms for source in sources)
     target = to / date_of(started_ms) / name
@@ -104,7 +115,7 @@ def join(rtms_stream_id: str, below: Iterable[Path], disk: Disk, *, without_end:
     building = building_of(target)
     if building.exists():
         erase(building)
-    manifest = _build(sources, building, disk)
+    manifest = _build(sources, log, building, disk)
     if problems := verify(building):
         raise GatherError(f"{building}: what was joined is not right, and was left there: {problems[0]}")
     return Gathered(directory=target, parts=parts, manifest=manifest)
@@ -132,7 +143,7 @@ def _is_revoked(part: Path) -> bool:
     return manifest is None or manifest.state == RecordingState.REVOKED
 
 
-def _build(sources: Sequence[Source], directory: Path, disk: Disk) -> Manifest:
+def _build(sources: Sequence[Source], log: EngineLog, directory: Path, disk: Disk) -> Manifest:
     """Write the joined recording, its manifest last."""
     disk.make_directory(directory)
     maker = FileMaker(directory, Backlog(_UNLIMITED))
@@ -142,14 +153,17 @@ def _build(sources: Sequence[Source], directory: Path, disk: Disk) -> Manifest:
     files = list(audio.files)
     for source, numbers in zip(sources, numbering.numbers, strict=True):
         files += copy_pictures(source, disk, maker, numbers)
+    from_log = Counter[str]()
     for name in FILES:
         if name != EVENTS:
             lines = join_lines([source.lines(name) for source in sources], time_of_text)
+            lines, from_log[Path(name).stem] = fill(lines, log.lines(name), time_of_text)
             files += _texts(directory / name, lines, started_ms, disk)
     events = join_lines(
         [renumbered(source.lines(EVENTS), numbers) for source, numbers in zip(sources, numbering.numbers, strict=True)],
         time_of_event,
     )
+    events, from_log[Path(EVENTS).stem] = fill(events, log.lines(EVENTS), time_of_event)
     content = b"".join(map(json_line, events))
     if events:
         disk.replace(directory / EVENTS, content)
@@ -160,6 +174,8 @@ def _build(sources: Sequence[Source], directory: Path, disk: Disk) -> Manifest:
         heard=audio.heard,
         adjustments=audio.adjustments,
         events_bytes=len(content),
+        logged=logged_times(log),
+        from_log=+from_log,
     )
     disk.replace(directory / MANIFEST, encode_manifest(manifest))
     disk.sync_directory(directory)

@@ -3,13 +3,13 @@
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import attrs
 from msgspec import UNSET
 from msgspec.structs import replace
 
-from rtmsd.protocol.causes import RecordingState
+from rtmsd.protocol.causes import GapCause, RecordingState
 from rtmsd.recording.gather.coverage import PartTimes, missing_in_all
 from rtmsd.recording.gather.sources import Source
 from rtmsd.recording.manifest.schema import (
@@ -24,8 +24,10 @@ from rtmsd.recording.manifest.schema import (
     SourceEntry,
     new_manifest,
 )
-from rtmsd.recording.timeline.gaps import Gaps
-from rtmsd.recording.timeline.intervals import IntervalSet
+from rtmsd.recording.timeline.gaps import Gap, Gaps
+from rtmsd.recording.timeline.intervals import IntervalSet, Part
+
+_LOST_AT_ONCE: Final = frozenset({GapCause.DROPPED, GapCause.CORRUPT, GapCause.REFUSED})
 
 
 @attrs.frozen
@@ -70,8 +72,16 @@ def joined_manifest(
     heard: Mapping[int | str, IntervalSet],
     adjustments: Mapping[str, int],
     events_bytes: int,
+    logged: Sequence[tuple[int, int]] = (),
+    from_log: Mapping[str, int] | None = None,
 ) -> Manifest:
-    """Return the manifest. `sources` are in the order of their tenures."""
+    """Return the manifest.
+
+    Args:
+        sources: in the order of their tenures.
+        logged: the times of which the engine's log has the transcript.
+        from_log: lines that came from there alone, by the name of the file.
+    """
     last, ended_ms = end_of(sources)
     known, started_ms = last.manifest, min(source.manifest.started_ms for source in sources)
     pauses = _pauses(sources, ended_ms)
@@ -81,14 +91,20 @@ def joined_manifest(
     media = {name for part in parts for name in [*part.connected, *(gap.media for gap in part.gaps)]}
     media |= {name for name, term in terms.items() if term.refused is not None}
     missing = missing_in_all(
-        parts,
+        [*parts, PartTimes(connected={"transcript": logged}, gaps=_never_written(parts))],
         sorted(media),
         (started_ms, ended_ms),
         pauses=[(pause.from_ms, math.inf if pause.to_ms is None else pause.to_ms) for pause in pauses],
         heard=heard,
     )
     gaps = Gaps(missing.gaps).listed(())[0]
-    connections = [*numbering.connections, *_buffered(missing.heard, len(numbering.connections))]
+    connections = [*numbering.connections]
+    for media_name, times, why in (
+        ("audio", missing.heard, "out of Zoom's buffer"),
+        ("transcript", _unconnected(logged, parts, (started_ms, ended_ms)), "out of the engine's log"),
+    ):
+        connections += _brought_later(media_name, times, why, len(connections))
+    filled = Counters(messages={}, others={"from_log": dict(from_log)} if from_log else {})
     details = [source.manifest.details for source in sources if isinstance(source.manifest.details, dict)]
     return new_manifest(
         rtms_stream_id=known.rtms_stream_id,
@@ -110,24 +126,33 @@ def joined_manifest(
         pauses=pauses,
         connections=connections,
         clock_ms=max(ended_ms, *(source.manifest.clock_ms for source in sources)),
-        counters=_counters([source.manifest.counters for source in sources], adjustments),
+        counters=_counters([*(source.manifest.counters for source in sources), filled], adjustments),
         events_bytes=events_bytes,
         part=_absent(sources, missing.elsewhere, nodes),
         parts=[_entry(source) for source in sources],
     )
 
 
-def _buffered(heard: IntervalSet, count: int) -> Iterator[ConnectionEntry]:
-    """Yield audio from times at which no part was connected as what it is: brought by a connection that came later."""
-    for number, (from_ms, to_ms) in enumerate(heard, count + 1):
+def _brought_later(media: str, times: Iterable[Part], why: str, count: int) -> Iterator[ConnectionEntry]:
+    """Yield media from times at which no part says that it was connected as what they are: from elsewhere."""
+    for number, (from_ms, to_ms) in enumerate(times, count + 1):
         yield ConnectionEntry(
-            number=number,
-            kind="media",
-            media=["audio"],
-            opened_ms=from_ms,
-            closed_ms=int(to_ms),
-            why="out of Zoom's buffer",
+            number=number, kind="media", media=[media], opened_ms=from_ms, closed_ms=int(to_ms), why=why
         )
+
+
+def _never_written(parts: Iterable[PartTimes]) -> list[Gap]:
+    """Return the gaps of what was lost before anything could be done with it: the log has none of it either."""
+    return [gap for part in parts for gap in part.gaps if gap.cause in _LOST_AT_ONCE]
+
+
+def _unconnected(logged: Iterable[Part], parts: Iterable[PartTimes], span: tuple[int, int]) -> Iterator[Part]:
+    """Yield the times of the transcript in the log at which no part was connected to it."""
+    connected = IntervalSet(times for part in parts for times in part.connected.get("transcript", ()))
+    for each in logged:
+        for from_ms, to_ms in connected.uncovered(*each):
+            if max(from_ms, span[0]) < min(to_ms, span[1]):
+                yield max(from_ms, span[0]), min(to_ms, span[1])
 
 
 def _entry(source: Source) -> SourceEntry:

@@ -1,17 +1,23 @@
-"""A part of a stream, read from its directory as it would be once repaired. Nothing in it is changed."""
+"""What a stream is joined of: a part, read from its directory as it would be once repaired, and a copy of the engine's
+log. Nothing in them is changed.
+"""
 
+import contextlib
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import attrs
+import msgspec
 from msgspec import UNSET
+from msgspec.structs import replace
 
 from rtmsd.protocol.causes import FINAL_STATES, GapCause, RecordingState
-from rtmsd.recording.disk.paths import dates, safe_name
+from rtmsd.recording.disk.paths import EVENTS, dates, safe_name
 from rtmsd.recording.gather.clips import Clip, OpusClip, WavClip
 from rtmsd.recording.gather.errors import GatherError
+from rtmsd.recording.gather.lines import Line, Logged
 from rtmsd.recording.manifest.lines import FILES, read_lines
 from rtmsd.recording.manifest.schema import MANIFEST, ConnectionEntry, Manifest, PauseEntry, TenureEntry, read_manifest
 from rtmsd.recording.media.ogg.header import OggHeader
@@ -69,6 +75,18 @@ class Source:
             yield self.tenures[number].epoch if self.tenures else 0, from_ms, stop_ms
             from_ms = stop_ms
 
+    def first_word_ms(self, number: int) -> int:
+        """Return the first time of Zoom's that an event names once a connection was open; without one, the last."""
+        word_ms, is_open = self.manifest.started_ms, False
+        for event in self.lines(EVENTS):
+            zoom_ms = event.get("zoom_ms")
+            if isinstance(zoom_ms, int) and zoom_ms > word_ms:
+                word_ms = zoom_ms
+                if is_open:
+                    break
+            is_open = is_open or (event.get("connection"), event.get("change")) == (number, "opened")
+        return word_ms
+
     def lines(self, name: str) -> list[dict[str, Any]]:
         """Return the lines of a file."""
         path = self.directory / name
@@ -80,6 +98,43 @@ class Source:
 
     def content(self, name: str) -> bytes:
         return self._plan.content(self.directory / name)
+
+
+@attrs.frozen
+class EngineLog:
+    """What the engine had of a stream's lines, each append a line of JSON. Read anew each time: it may be long.
+
+    Attributes:
+        path: None: there is none.
+    """
+
+    path: Path | None = None
+
+    def __iter__(self) -> Iterator[Logged]:
+        """Yield what was appended, in order and without repeats: those of one tenure come one after the other.
+
+        Raises:
+            OSError: it cannot be read.
+        """
+        newest = (0, -1)
+        if self.path is None:
+            return
+        with self.path.open("rb") as file:
+            for line in file:
+                with contextlib.suppress(msgspec.MsgspecError):  # the last one may be torn
+                    each = msgspec.json.decode(line, type=Logged)
+                    if (each.token, each.n) > newest:
+                        newest = each.token, each.n
+                        yield each
+
+    def lines(self, name: str) -> Iterator[tuple[int, Line]]:
+        """Yield the lines of a file, each with the token of its tenure. Raises OSError."""
+        for each in self:
+            for line in each.of(name):
+                yield each.token, line
+
+
+NO_LOG: Final = EngineLog()
 
 
 def find_parts(rtms_stream_id: str, below: Iterable[Path]) -> list[Path]:
@@ -136,6 +191,32 @@ def read_source(directory: Path) -> Source:
         pauses=listed["pauses"],
         plan=plan,
     )
+
+
+def without_guesses(sources: Sequence[Source]) -> list[Source]:
+    """Return parts of which one at most was connected since the start of the stream.
+
+    Who connects first counts from there, as nothing is expected before. If several began without knowing of each other,
+    that is true of the earliest: for the others a connection begins with Zoom's first word.
+    """
+    words_ms = {
+        (at, each.number): source.first_word_ms(each.number)
+        for at, source in enumerate(sources)
+        for each in source.connections
+        if each.opened_ms == source.manifest.started_ms
+    }
+    earliest, _ = min(words_ms, key=words_ms.__getitem__, default=(0, 0))
+
+    def corrected(at: int, each: ConnectionEntry) -> ConnectionEntry:
+        if at == earliest or (at, each.number) not in words_ms:
+            return each
+        word_ms = words_ms[at, each.number]
+        return replace(each, opened_ms=word_ms if each.closed_ms is None else min(word_ms, each.closed_ms))
+
+    return [
+        attrs.evolve(source, connections=[corrected(at, each) for each in source.connections])
+        for at, source in enumerate(sources)
+    ]
 
 
 def nodes_of(manifest: Manifest) -> frozenset[str]:

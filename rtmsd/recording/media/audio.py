@@ -197,7 +197,7 @@ class AudioStore(MediaStore[bytes]):
         (from_ms, to_ms), (since_ms, cause) = back, outage
         self._back = from_ms, to_ms, since_ms, cause
         expected_ms = since_ms - _FELL_SILENT_MS
-        if expected_ms < heard_ms < since_ms and from_ms - heard_ms > CONTIGUOUS_MS:
+        if expected_ms < heard_ms < since_ms and from_ms - heard_ms >= CONTIGUOUS_MS:
             self._context.timeline.missing("audio", first.user_id, heard_ms, from_ms, cause)
         for track in self.tracks.values():
             if track is not first and expected_ms < track.heard_ms < to_ms:

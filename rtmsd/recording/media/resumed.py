@@ -18,7 +18,7 @@ class ResumedAudio:
 
     Attributes:
         path: as the manifest has it.
-        holes: of the times that the manifest calls missing, those without audio, as positions in the file.
+        holes: of the times that the manifest calls missing or another member's, those without audio, as positions.
         kept: those of which there is audio after all, in milliseconds.
         tail: the last bytes of a WAV.
         end: the last page of an Ogg file.

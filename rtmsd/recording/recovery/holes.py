@@ -29,7 +29,7 @@ _REACH_BYTES: Final = 8 * 2**20
 
 @attrs.frozen
 class HoleScan:
-    """The times within a file that the manifest calls missing.
+    """The times within a file that the manifest calls missing, or another member's.
 
     Attributes:
         holes: positions in the file that hold nothing, from and to.
@@ -41,7 +41,7 @@ class HoleScan:
 
 
 def scan_holes(path: Path, header: WavHeader, size_bytes: int, missing: Iterable[Part]) -> HoleScan:
-    """Read the end of a file, where media are called missing.
+    """Read the end of a file, where media are called missing or another member's.
 
     Raises:
         OSError: it cannot be read.
@@ -70,7 +70,7 @@ def scan_holes(path: Path, header: WavHeader, size_bytes: int, missing: Iterable
 
 
 def scan_pauses(path: Path, header: OggHeader, end: End, missing: Iterable[Part]) -> HoleScan:
-    """Read the end of an Ogg file, where media are called missing.
+    """Read the end of an Ogg file, where media are called missing or another member's.
 
     Raises:
         OSError: it cannot be read.

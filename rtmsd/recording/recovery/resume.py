@@ -1,10 +1,11 @@
 """The state that an earlier run left in a directory, as it will be once repaired, for a recorder that continues it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import attrs
+from msgspec import UNSET
 
 from rtmsd.protocol.causes import RecordingState
 from rtmsd.protocol.media_types import TEXTS
@@ -26,7 +27,7 @@ from rtmsd.recording.recovery.holes import scan_holes, scan_pauses
 from rtmsd.recording.recovery.plan import RepairPlan
 from rtmsd.recording.recovery.repair import plan_repair
 from rtmsd.recording.timeline.gaps import Gap
-from rtmsd.recording.timeline.intervals import IntervalSet
+from rtmsd.recording.timeline.intervals import IntervalSet, Part
 
 _RECENT_BYTES: Final = 65_536
 _ONE_FLUSH_MS: Final = 1000  # of live media, at most, that one flush brings to one file and not to another
@@ -119,9 +120,10 @@ def load_resume_state(directory: Path, identity: dict[str, Any]) -> ResumeState:
     audio: list[ResumedAudio] = []
     pictures: list[ResumedPictures] = []
     gaps = [Gap.from_entry(gap) for gap in (*manifest.gaps, *manifest.gaps_within) if gap.media == "audio"]
+    elsewhere = [] if manifest.part is UNSET else [(each.from_ms, each.to_ms) for each in manifest.part.elsewhere]
     for entry in manifest.files:
         if entry.media == "audio":
-            audio.append(_audio(plan, entry.path, repaired.headers[entry.path], gaps))
+            audio.append(_audio(plan, entry.path, repaired.headers[entry.path], gaps, elsewhere))
         elif entry.media in {"video", "share"}:
             pictures.append(_pictures(plan, entry))
     texts = [directory / name for name in (*FILES, CAPTIONS)]
@@ -143,10 +145,12 @@ def load_resume_state(directory: Path, identity: dict[str, Any]) -> ResumeState:
     )
 
 
-def _audio(plan: RepairPlan, name: str, header: WavHeader | OggHeader, gaps: list[Gap]) -> ResumedAudio:
+def _audio(
+    plan: RepairPlan, name: str, header: WavHeader | OggHeader, gaps: list[Gap], elsewhere: Sequence[Part]
+) -> ResumedAudio:
     path = plan.directory / name
     size_bytes = plan.size_bytes(path)
-    missing = [(gap.from_ms, gap.to_ms) for gap in gaps if gap.user_id in {None, header.owner}]
+    missing = [*elsewhere, *((gap.from_ms, gap.to_ms) for gap in gaps if gap.user_id in {None, header.owner})]
     if isinstance(header, OggHeader):
         with path.open("rb") as file:
             end = find_end(file.fileno(), size_bytes)

@@ -78,8 +78,8 @@ class Gaps:
         return iter(self._gaps)
 
     def add(self, gap: Gap) -> None:
-        """Take in a gap; what is no longer than jitter is none."""
-        if gap.to_ms - gap.from_ms > CONTIGUOUS_MS:
+        """Take in a gap; what is shorter than a packet is none."""
+        if gap.to_ms - gap.from_ms >= CONTIGUOUS_MS:
             self._append(gap)
 
     def missing(self, missing: Gap) -> None:
@@ -122,10 +122,10 @@ class Gaps:
         is_shorter_at_end = False
         for gap in touched:
             end_ms = gap.to_ms
-            if from_ms - gap.from_ms > CONTIGUOUS_MS:
+            if from_ms - gap.from_ms >= CONTIGUOUS_MS:
                 gap.to_ms, is_shorter_at_end = from_ms, True
                 self.add(attrs.evolve(gap, from_ms=to_ms, to_ms=end_ms))
-            elif end_ms - to_ms > CONTIGUOUS_MS:  # most packets: what was buffered comes from its beginning on
+            elif end_ms - to_ms >= CONTIGUOUS_MS:  # most packets: what was buffered comes from its beginning on
                 gap.from_ms = to_ms
             else:
                 gap.to_ms, is_shorter_at_end = gap.from_ms, True

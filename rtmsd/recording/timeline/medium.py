@@ -118,7 +118,7 @@ class Medium:
         elif self.link is Link.DOWN:
             if self._was_elsewhere and end_ms > self._tail_ms:
                 self._gaps.missing(Gap(self.name, None, self._tail_ms, end_ms, self.cause))
-            elif closed_with_end or end_ms - self._tail_ms <= CONTIGUOUS_MS:
+            elif closed_with_end or end_ms - self._tail_ms < CONTIGUOUS_MS:
                 if self.connection is not None and not self._was_elsewhere:
                     self.connection.closed_ms = end_ms
             else:
@@ -137,12 +137,12 @@ class Medium:
         """The connection brought media from `from_ms` on."""
         from_ms, connection = max(from_ms, self.since_ms), self.connection
         if connection is not None and (connection.opened_ms is None or from_ms < connection.opened_ms):
-            near = from_ms - self.since_ms <= CONTIGUOUS_MS  # too little to be a gap, so it must not be a hole
+            near = from_ms - self.since_ms < CONTIGUOUS_MS  # too little to be a gap, so it must not be a hole
             connection.opened_ms = self.since_ms if near else from_ms
 
     def _reach_further_back(self, gap_ms: int, from_ms: int) -> None:
         """The connection brought media of an outage before the last one, which a connection that brought none ended."""
-        from_ms, connection = gap_ms if from_ms - gap_ms <= CONTIGUOUS_MS else from_ms, self.connection
+        from_ms, connection = gap_ms if from_ms - gap_ms < CONTIGUOUS_MS else from_ms, self.connection
         if connection is None or from_ms >= self.since_ms:
             return
         if connection.opened_ms is None or from_ms < connection.opened_ms:

@@ -63,7 +63,7 @@ class Stream:
     ) -> None:
         self.recorder = recorder
         self.nursery: trio.Nursery
-        self._app = row.app
+        self._app, self._takeover_cause = row.app, tenure.takeover_cause
         self._diagnostics = diagnostics
         self._recording = RecordingDriver(recorder)
         self._timer = trio.CancelScope()
@@ -170,6 +170,10 @@ class Stream:
 
     def reconnect(self) -> None:
         self.report(self.core.reconnect)
+
+    def let_go(self, why: str) -> None:
+        """Leave it to somebody else, unless its end is decided."""
+        self.report(self.core.signaling.let_go, why, self._takeover_cause)
 
 
 def _connections(media: MediaConfig) -> tuple[MediaType, ...]:

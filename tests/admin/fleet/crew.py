@@ -143,7 +143,11 @@ class Worker:
 
 @asynccontextmanager
 async def workers(
-    directory: Path, *backends: Backend, silent: Sequence[str] = (), ask_s: float = ASK_S
+    directory: Path,
+    *backends: Backend,
+    silent: Sequence[str] = (),
+    ask_s: float = ASK_S,
+    is_disk_shared: bool = True,
 ) -> AsyncIterator[list[Worker]]:
     """Run a worker for each backend, numbered from 1; `silent` ones are peers that nobody runs."""
     numbers = [str(number) for number in range(1, len(backends) + 1)]
@@ -154,7 +158,7 @@ async def workers(
         for number, backend in zip(numbers, backends, strict=True):
             peers = Peers({other: path for other, path in sockets.items() if other != number}, ask_s)
             parent = FakeParent()
-            fleet = Fleet(number, peers, backend, parent, nursery)
+            fleet = Fleet(number, peers, backend, parent, nursery, is_disk_shared=is_disk_shared)
             worker = Worker(number, backend, fleet, parent, sockets[number], directory / f"a{number}")
             await worker.start(nursery)
             crew.append(worker)

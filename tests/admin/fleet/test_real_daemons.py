@@ -83,7 +83,7 @@ async def both(directory: Path) -> AsyncIterator[Both]:
         nursery = await stack.enter_async_context(trio.open_nursery())
         for number, backend in zip(("1", "2"), found.backends, strict=True):
             peers = Peers({other: worker_socket(base, other) for other in ("1", "2") if other != number}, ask_s=LIMIT_S)
-            fleet = Fleet(number, peers, backend, FakeParent(), nursery)
+            fleet = Fleet(number, peers, backend, FakeParent(), nursery, is_disk_shared=False)
             private = stack.enter_context(open_socket(worker_socket(base, number)))
             found.doors.append(directory / f"door-{number}")
             public = stack.enter_context(open_admin_socket(found.doors[-1]))
@@ -104,6 +104,9 @@ async def test_status_streams_and_metrics_of_both(tmp_path: Path) -> None:
             listed = {each["rtms_stream_id"]: each["worker"] for each in await two.get(door, "/v1/streams?all=1")}
             assert listed == dict(zip(ids, ["1", "2"], strict=True))
             assert [finding["check"] for finding in await two.get(door, "/v1/doctor")][-1] == "workers"
+            recorded = {each["rtms_stream_id"]: each["worker"] for each in await two.get(door, "/v1/recordings")}
+            assert recorded == listed
+            assert len(status["disk"]["directories"]) == 2
             for rtms_stream_id, worker in listed.items():
                 assert (await two.get(door, f"/v1/streams/{rtms_stream_id}"))["worker"] == worker
         text = (await request(two.doors[1], "GET", "/v1/metrics", timeout_s=LIMIT_S)).body.decode()

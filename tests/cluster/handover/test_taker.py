@@ -134,5 +134,5 @@ async def test_a_life_of_its_own_that_is_past_is_let_go_first(crew: Crew) -> Non
 async def test_garbage_is_counted_and_not_obeyed(crew: Crew, data: bytes) -> None:
     with pytest.raises(Refused, match="the offer cannot be read"):
         await ask(crew, data)
-    assert crew.mates["2"].taker.garbage == 1
+    assert crew.mates["2"].garbage.counts["offer"] == 1
     assert not crew.mates["2"].streams

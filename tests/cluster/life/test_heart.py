@@ -1,5 +1,6 @@
 """Members that beat over the engine in memory: who is taken for dead, at a death and at every outage."""
 
+import attrs
 import pytest
 import trio
 from trio.testing import MockClock
@@ -126,6 +127,17 @@ async def test_a_member_knows_its_own_load_without_the_engine(
         lives["a"].beat = Beat(node="a", incarnation="a-1", n=0, streams=7)
         await trio.sleep(1.1)
         assert lives["a"].members.me.streams == 7
+
+
+async def test_who_takes_streams_again_does_not_refuse_them_for_another_beat(
+    autojump_clock: MockClock, lives: dict[str, Life]
+) -> None:
+    for state in (MemberState.DRAINING, MemberState.UP) * 5:
+        lives["a"].beat = Beat(node="a", incarnation="a-1", n=0, state=state)
+        lives["a"].heart.changed()
+        await trio.sleep(0.05)
+        for life in (lives["a"], lives["b"]):
+            assert life.members.living()["a"].is_draining == (state is MemberState.DRAINING)
 
 
 async def test_a_killed_member_is_dead_for_all_within_four_beats(
@@ -275,6 +287,59 @@ async def test_a_namesake_keeps_its_streams_for_as_long_as_it_lives(
     await trio.sleep(5)
     assert members.owner(own) is None
     assert members.deaths == deaths + 1
+
+
+async def test_who_begins_with_the_name_of_a_living_member_has_an_elder(
+    autojump_clock: MockClock, engine: MemoryEngine, lives: dict[str, Life], nursery: trio.Nursery
+) -> None:
+    second = Life(engine, "a", "a-2")
+    await nursery.start(second.run)
+    with trio.fail_after(5):
+        await second.heart.has_elder.wait()
+
+
+async def test_who_was_there_first_has_no_elder(
+    autojump_clock: MockClock, engine: MemoryEngine, lives: dict[str, Life]
+) -> None:
+    """Nor has, once it has begun, who meets one that was there for longer and not heard."""
+    await hear_again(engine, Beat(node="a", incarnation="a-9", n=0))
+    await hear_again(engine, Beat(node="b", incarnation="b-9", n=10_000))
+    assert [life.heart.namesake for life in lives.values()] == ["a-9", "b-9", None]
+    assert not any(life.heart.has_elder.is_set() for life in lives.values())
+
+
+async def hear_again(engine: MemoryEngine, beat: Beat) -> None:
+    """Have the members hear another process beat for a while."""
+    for n in range(10):
+        engine.publish(encode(attrs.evolve(beat, n=beat.n + n)))
+        engine.changed()
+        await trio.sleep(1)
+
+
+async def test_an_earlier_life_whose_last_beats_come_late_is_no_elder(
+    autojump_clock: MockClock, engine: MemoryEngine, nursery: trio.Nursery
+) -> None:
+    """The servers stood still: they hand out at once what it sent them before its death."""
+    life = Life(engine, "a", "a-2")
+    await nursery.start(life.run)
+    await trio.sleep(0.5)
+    for n in range(100, 120):
+        engine.publish(encode(Beat(node="a", incarnation="a-1", n=n)))
+    engine.changed()
+    await trio.sleep(30)
+    assert life.heart.namesake == "a-1"
+    assert not life.heart.has_elder.is_set()
+
+
+async def test_of_two_that_begin_at_once_one_has_an_elder(
+    autojump_clock: MockClock, engine: MemoryEngine, nursery: trio.Nursery
+) -> None:
+    lives = [Life(engine, node, node) for node in ("a", "b")]
+    for life in lives:
+        life.beat = Beat(node="twin", incarnation=life.incarnation, n=0)
+        await nursery.start(life.run)
+    await trio.sleep(20)
+    assert [life.heart.has_elder.is_set() for life in lives] == [True, False]
 
 
 async def test_a_beat_that_cannot_be_described_stops_nothing(autojump_clock: MockClock, lives: dict[str, Life]) -> None:

@@ -1,8 +1,9 @@
 """Members that have parts of one stream on disk, and can be there or away."""
 
 import functools
+import json
 from array import array
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -11,14 +12,16 @@ import attrs
 import pytest
 import trio
 
+from rtmsd.cluster.codec import encode
 from rtmsd.cluster.engines.memory import MemoryEngine, MemoryMember
+from rtmsd.cluster.members import Member, Members
 from rtmsd.cluster.parts.copying import Copier
 from rtmsd.cluster.parts.describing import part_of
 from rtmsd.cluster.parts.gathering import Gatherer
 from rtmsd.cluster.parts.joining import Joiner
 from rtmsd.cluster.parts.serving import PartServer
 from rtmsd.cluster.parts.telling import PartTeller
-from rtmsd.cluster.records import Part
+from rtmsd.cluster.records import Log, Part
 from rtmsd.protocol.causes import GapCause
 from rtmsd.protocol.enums import PayloadType
 from rtmsd.protocol.media_params import AudioFormat
@@ -29,6 +32,7 @@ from rtmsd.recording.manifest.header import StreamInfo
 from rtmsd.recording.manifest.part import PartTenure
 from rtmsd.recording.opening import open_recorder
 from rtmsd.recording.parts import Inherited, summarize
+from rtmsd.system.garbage import Garbage
 from tests.cluster.parts.manifests import T
 from tests.streams.harness import Bench, at_once, open_bench
 from tests.streams.zoom import zoom_ms
@@ -49,6 +53,18 @@ class Settings:
 def packet(number: int) -> bytes:
     """Samples of 20 ms that no other packet has."""
     return array("H", (1 + (number * 320 + each) % 65_535 for each in range(320))).tobytes()
+
+
+def _utterance(at_ms: int) -> dict[str, Any]:
+    text = f"said at {(at_ms - T) // 1000}"
+    return {
+        **dict.fromkeys(("start_ms", "end_ms", "language", "language_tag", "attribute", "details")),
+        "user_id": 5,
+        "user_name": "Ana",
+        "text": text,
+        "timestamp_ms": at_ms,
+        "received_ms": at_ms,
+    }
 
 
 async def record(
@@ -110,6 +126,7 @@ class Node:
     teller: PartTeller
     server: PartServer
     gatherer: Gatherer
+    garbage: Garbage
     tasks: trio.Nursery
 
     @property
@@ -136,6 +153,7 @@ class Cluster:
     days: float = 0
     wrap: Callable[[MemoryMember], Any] = lambda member: member
     lives: int = 0
+    tables: dict[str, Members] = attrs.field(factory=dict)
 
     @asynccontextmanager
     async def live(self, name: str, *, serves: bool = True) -> AsyncIterator[Node]:
@@ -148,31 +166,46 @@ class Cluster:
                 open_bench(self.root / name, self.monkeypatch, on_recorder=teller.follow) as bench,
                 trio.open_nursery() as tasks,
             ):
-                server = PartServer(bench.supervisor, bench.writers, teller)
+                garbage = Garbage()
+                members = Members(Member(node=name, incarnation=member.incarnation), lambda: 0)
+                self.tables[name] = members
+                self.tell()
+                server = PartServer(bench.supervisor, bench.writers, teller, garbage=garbage)
                 if serves:
                     server.serve(member)
-                copier = Copier(engine, bytes_per_s=self.bytes_per_s, run_sync=at_once)
+                copier = Copier(engine, bytes_per_s=self.bytes_per_s, run_sync=at_once, garbage=garbage)
                 joiner = Joiner(
                     engine,
                     bench.supervisor,
                     bench.writers,
                     teller,
                     copier,
+                    members=members,
                     node=name,
-                    living=self._living,
                     clock_ms=self._clock_ms,
                 )
                 gatherer = Gatherer(joiner, bench.supervisor.librarian, self._clock_ms)
                 teller.on_ended = gatherer.ended
-                yield Node(name, bench, member, teller, server, gatherer, tasks)
+                yield Node(name, bench, member, teller, server, gatherer, garbage, tasks)
                 tasks.cancel_scope.cancel()
+            del self.tables[name]
+            self.tell()
             outer.cancel_scope.cancel()
 
-    def _living(self) -> Iterable[str]:
-        return [name for name in "abc" if self.engine.member(name) is not None]
+    def tell(self, *, silent: Collection[str] = ()) -> None:
+        """Have all hear the beats of those that are there."""
+        there = [members.me for name, members in self.tables.items() if name not in silent]
+        for members in self.tables.values():
+            members.update(there)
 
     def _clock_ms(self) -> int:
         return zoom_ms() + round(self.days * DAY_MS)
+
+    def keep(self, token: int, n: int, *seconds: int) -> None:
+        """Have the engine keep lines of a transcript, of what was said so long after the start."""
+        lines = tuple(json.dumps(_utterance(T + 1000 * each)) for each in seconds)
+        log = Log(rtms_stream_id=STREAM, token=token, n=n, lines={"transcript": lines})
+        self.engine.tables.put_log(STREAM, encode(log))
 
     def states(self) -> dict[str, str]:
         return {part.node: part.state.value for part in self.engine.tables.parts(STREAM)}

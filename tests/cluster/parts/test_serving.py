@@ -182,8 +182,12 @@ async def test_any_question_is_answered_or_refused(autojump_clock: MockClock, cl
 
         questions: list[bytes] = []
         ask()
+        unreadable = 0
         for data in questions:
             try:
                 await a.server.answer(data)
+            except BadQuestion:
+                unreadable += 1
             except EngineError:
                 await trio.lowlevel.checkpoint()
+        assert a.garbage.counts["part_question"] == unreadable > 0

@@ -183,6 +183,7 @@ class Reader:
 
     def __init__(self) -> None:
         self.unreadable: Counter[str] = Counter()
+        self._logged: set[tuple[str, bool]] = set()
 
     def record(self, of: type[Kept], data: bytes, subject: str) -> Kept | None:
         """Read a record that was found on a subject.
@@ -193,8 +194,9 @@ class Reader:
         try:
             record = decode(of, data)
         except BadRecord as exc:
-            self.refuse(of.__name__.lower(), str(exc))
-            if of is Own and isinstance(exc, NewerRecord):
+            is_newer = isinstance(exc, NewerRecord)
+            self.refuse(of.__name__.lower(), str(exc), is_newer=is_newer)
+            if of is Own and is_newer:
                 raise
             return None
         if safe_name(record.rtms_stream_id) not in subject.split("."):
@@ -202,8 +204,10 @@ class Reader:
             return None
         return record
 
-    def refuse(self, kind: str, why: str) -> None:
-        """Count one. Of each kind the first is logged: there may be very many."""
+    def refuse(self, kind: str, why: str, *, is_newer: bool = False) -> None:
+        """Count one. Of each kind the first is logged, and the first of a newer version: there may be very many."""
         self.unreadable[kind] += 1
-        if self.unreadable[kind] == 1:
-            log.warning("engine record unreadable", kind=kind, reason=why)
+        if (kind, is_newer) not in self._logged:
+            self._logged.add((kind, is_newer))
+            what = "is of a newer rtmsd, and left alone: update rtmsd here" if is_newer else "unreadable"
+            log.warning(f"engine record {what}", kind=kind, reason=why)

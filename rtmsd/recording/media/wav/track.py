@@ -62,11 +62,11 @@ class Track:
         "_backlog",
         "_block_bytes",
         "_bytes_per_ms",
+        "_contiguous_bytes",
         "_drift",
         "_earlier",
         "_earlier_end",
         "_expected",
-        "_interrupted_at",
         "_keys",
         "_max_position",
         "_missed_ms",
@@ -107,7 +107,8 @@ class Track:
         self.pcm = pcm
         self._bytes_per_ms = pcm.bytes_per_ms
         self._block_bytes = pcm.block_bytes
-        self._slack_bytes = CONTIGUOUS_MS * pcm.bytes_per_ms
+        self._contiguous_bytes = CONTIGUOUS_MS * pcm.bytes_per_ms
+        self._slack_bytes = self._contiguous_bytes  # so far off `append` takes a packet; below 0: none, interrupted
         self._reach_bytes = REACH_MS * pcm.bytes_per_ms
         self._zero = start_ms * pcm.bytes_per_ms - HEADER_BYTES
         # What `timestamp_ms * _bytes_per_ms` is for a packet that continues the file exactly.
@@ -120,7 +121,6 @@ class Track:
         self._keys = self._recent.keys
         self._newest_bytes = 0  # of the last packet
         self._drift = Drift()
-        self._interrupted_at = 0
         self._missed_ms = 0  # end of the last packet that could not be kept
         self.user_name: str | None = ""
         self.same_time = self.trimmed_bytes = self.inserted_bytes = self.cut_bytes = 0
@@ -234,8 +234,8 @@ class Track:
         return (max(position, HEADER_BYTES) + self._zero) // self._bytes_per_ms
 
     def interrupted(self) -> None:
-        """What would come next is known to be missing: no jitter, so it stays a hole, which may still be filled."""
-        self._interrupted_at = self._expected
+        """What would come next may be missing: then it stays a hole, which may still be filled."""
+        self._slack_bytes = -1
 
     def missed(self, timestamp_ms: int, duration_ms: int) -> tuple[int, int]:
         """A packet could not be kept. Returns the time missing: of a coarse clock several have one timestamp."""
@@ -302,7 +302,8 @@ class Track:
         off = exact - self.end
         if off > MAX_AHEAD_MS * self._bytes_per_ms or at + size > self._max_position:
             return Placement.TOO_FAR
-        limit_bytes = self._slack_bytes if self._interrupted_at == self._expected else self._reach_bytes
+        # After an interruption, more than half a packet of 20 ms ahead means that one is missing.
+        limit_bytes = self._contiguous_bytes // 2 if self._slack_bytes < 0 else self._reach_bytes
         if -self._reach_bytes <= off <= limit_bytes and not is_free:
             self.same_time += timestamp_ms == newest_ms != self._resumed_ms
             self._continue(off, left)
@@ -348,10 +349,11 @@ class Track:
     def _write(self, data: bytes) -> None:
         self.file.append(data)
         self._expected += self.pcm.size_bytes(data)
+        self._slack_bytes = self._contiguous_bytes
 
     def _continue(self, off: int, data: bytes) -> None:
         """Write at the write position, from which the packet's time is off by so much, and follow a drifting clock."""
-        row = self._drift.note(off, self._slack_bytes, self._expected)
+        row = self._drift.note(off, self._contiguous_bytes, self._expected)
         if row >= DRIFTING:
             silence = self._silence()
             self._write(silence)

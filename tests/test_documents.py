@@ -32,7 +32,7 @@ def exists(path: str, below: Path) -> bool:
 
 def paths_in(text: str) -> Iterator[str]:
     """Yield what begins with the name of something in the repository or in the package."""
-    ours = {path.name for place in (ROOT, PACKAGE) for path in place.iterdir()} - {".venv"}
+    ours = {path.name for place in (ROOT, PACKAGE) for path in place.iterdir()} - {".venv", "benchmark"}
     yield from (path for path in _PATH.findall(text) if path.partition("/")[0] in ours)
 
 

@@ -56,6 +56,22 @@ class Doors:
     metrics: Callable[[], bytes | Awaitable[bytes]]
 
 
+@attrs.frozen
+class SupervisorNeeds:
+    """What the supervisor of a process is made with, whatever its role.
+
+    Attributes:
+        config: as it holds for this process.
+        on_event: publishes the events of all streams.
+    """
+
+    config: Config
+    journal: Journal
+    writers: Writers
+    restarter: Restarter
+    on_event: Callable[[dict[str, Any]], None]
+
+
 class Role(Protocol):
     """What a process is beside others: the only one, or a worker.
 
@@ -73,14 +89,7 @@ class Role(Protocol):
     def derive(self, config: Config) -> Config:
         """Return what holds for this process, of what the file says."""
 
-    def make_supervisor(
-        self,
-        config: Config,
-        journal: Journal,
-        writers: Writers,
-        restarter: Restarter,
-        on_event: Callable[[dict[str, Any]], None],
-    ) -> Supervisor:
+    def make_supervisor(self, needs: SupervisorNeeds) -> Supervisor:
         """Return the supervisor of this process, connected with those of the others."""
 
     async def accompany(self, backend: Backend, *, task_status: trio.TaskStatus[Doors]) -> None:
@@ -149,7 +158,8 @@ class Process:
             writers = Writers.open(attrs.evolve(config.recording, buffer_bytes=share), holdings.directories)
             api = ZoomApi()
             restarter = Restarter(api, lambda: supervisor.config)
-            supervisor = self._role.make_supervisor(config, holdings.journal, writers, restarter, self._events.publish)
+            needs = SupervisorNeeds(config, holdings.journal, writers, restarter, self._events.publish)
+            supervisor = self._role.make_supervisor(needs)
             let_rest(self._events, lambda: supervisor.config)
             await base.start(writers.run)
             health, path = Health(config, supervisor, writers), self._config_path

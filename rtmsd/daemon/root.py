@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, NoReturn, Protocol
+from typing import Final, NoReturn, Protocol
 
 import structlog
 import trio
@@ -19,13 +19,10 @@ from rtmsd.commands import Intake
 from rtmsd.config import Config
 from rtmsd.daemon.backend import Backend
 from rtmsd.daemon.holdings import Holdings
-from rtmsd.daemon.process import Doors, Process
+from rtmsd.daemon.process import Doors, Process, SupervisorNeeds
 from rtmsd.errors import ConfigError, RtmsdError, leaves
-from rtmsd.recording.writers import Writers
-from rtmsd.state.journal import Journal
 from rtmsd.state.rows import StreamRow
 from rtmsd.streams.descriptors import raise_limit
-from rtmsd.streams.restart import Restarter
 from rtmsd.streams.supervisor import Supervisor
 from rtmsd.system.notify import Notifier, listen_fds
 
@@ -155,15 +152,10 @@ class Daemon:
         """Open what is needed besides, for as long as the process runs."""
         return nullcontext()
 
-    def make_supervisor(
-        self,
-        config: Config,
-        journal: Journal,
-        writers: Writers,
-        restarter: Restarter,
-        on_event: Callable[[dict[str, Any]], None],
-    ) -> Supervisor:
-        return Supervisor(config, journal, writers, restarter=restarter, on_event=on_event)
+    def make_supervisor(self, needs: SupervisorNeeds) -> Supervisor:
+        return Supervisor(
+            needs.config, needs.journal, needs.writers, restarter=needs.restarter, on_event=needs.on_event
+        )
 
     async def accompany(self, backend: Backend, *, task_status: trio.TaskStatus[Doors]) -> None:
         supervisor = backend.supervisor

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any, Self
+from typing import Self
 
 import structlog
 import trio
@@ -15,14 +15,12 @@ from rtmsd.cluster.keeping.spool import Spool
 from rtmsd.commands import Intake
 from rtmsd.config import Config
 from rtmsd.daemon.backend import Backend
+from rtmsd.daemon.process import SupervisorNeeds
 from rtmsd.daemon.root import Daemon
 from rtmsd.errors import ConfigError, leaves
 from rtmsd.node.membership import Membership
 from rtmsd.node.operating import operate
-from rtmsd.recording.writers import Writers
-from rtmsd.state.journal import Journal
 from rtmsd.state.rows import StreamRow
-from rtmsd.streams.restart import Restarter
 from rtmsd.streams.supervisor import Supervisor
 from rtmsd.system.worker_thread import WorkerThread
 
@@ -54,28 +52,17 @@ class Node:
                 await spool.aclose()
             thread.close()
 
-    def make_supervisor(
-        self,
-        config: Config,
-        journal: Journal,
-        writers: Writers,
-        restarter: Restarter,
-        on_event: Callable[[dict[str, Any]], None],
-    ) -> Supervisor:
+    def make_supervisor(self, needs: SupervisorNeeds) -> Supervisor:
         """See `Role`."""
-        cluster = config.cluster
+        cluster = needs.config.cluster
         assert cluster is not None
         settings = NatsSettings.of(cluster, cluster.node_name)
         self._membership = Membership(
-            config,
+            needs,
             cluster,
             node=settings.node,
             open_engine=partial(self._open_engine, settings),
             spool=self._spool,
-            journal=journal,
-            writers=writers,
-            restarter=restarter,
-            on_event=on_event,
         )
         return self._membership.supervisor
 
@@ -152,15 +139,8 @@ class MemberDaemon(Daemon):
         async with Node.open(self._config) as self._node:
             yield
 
-    def make_supervisor(
-        self,
-        config: Config,
-        journal: Journal,
-        writers: Writers,
-        restarter: Restarter,
-        on_event: Callable[[dict[str, Any]], None],
-    ) -> Supervisor:
-        return self._node.make_supervisor(config, journal, writers, restarter, on_event)
+    def make_supervisor(self, needs: SupervisorNeeds) -> Supervisor:
+        return self._node.make_supervisor(needs)
 
     async def to_resume(self) -> list[StreamRow]:
         """Return nothing: what an earlier life had is claimed first."""

@@ -36,8 +36,8 @@ from rtmsd.cluster.router import HOOK, Router
 from rtmsd.cluster.rules import place
 from rtmsd.cluster.takeover import Takeover
 from rtmsd.commands import StreamCommand
-from rtmsd.config import Config
 from rtmsd.config.cluster import ClusterConfig
+from rtmsd.daemon.process import SupervisorNeeds
 from rtmsd.errors import RtmsdError
 from rtmsd.node.engine import MemberEngine, OpenEngine
 from rtmsd.node.metrics import Times
@@ -45,11 +45,8 @@ from rtmsd.protocol.causes import GapCause
 from rtmsd.recording.disk.retrying import own_threads
 from rtmsd.recording.manifest.part import PartTenure
 from rtmsd.recording.recorder import Recorder
-from rtmsd.recording.writers import Writers
-from rtmsd.state.journal import Journal
 from rtmsd.state.rows import StreamRow
 from rtmsd.streams.drivers.tenure import Permission
-from rtmsd.streams.restart import Restarter
 from rtmsd.streams.resuming import longest_out_first
 from rtmsd.streams.running import local_ms
 from rtmsd.streams.supervisor import Supervisor
@@ -88,26 +85,23 @@ class Membership:
 
     def __init__(
         self,
-        config: Config,
+        needs: SupervisorNeeds,
         settings: ClusterConfig,
         *,
         node: str,
         open_engine: OpenEngine,
         spool: Spool,
-        journal: Journal,
-        writers: Writers,
-        restarter: Restarter,
-        on_event: Callable[[dict[str, Any]], None],
     ) -> None:
         self.incarnation = secrets.token_hex(8)
         self.state = MemberState.STARTING
         self.times, self.fenced = Times(), 0
         self.webhook_ms: Callable[[], int | None] = lambda: None
-        self.settings, self._node, self._publish = settings, node, on_event
+        self.settings, self._node, self._publish = settings, node, needs.on_event
         self._nursery: trio.Nursery
         self._leaving = trio.Event()
         self._losing: set[str] = set()  # streams that are another's, perhaps
-        self.writers, self.garbage = writers, Garbage()
+        self.writers = writers = needs.writers
+        self.garbage = Garbage()
         self.engine = engine = MemberEngine(open_engine)
         liveness = Liveness(node, self.incarnation, beat_s=settings.beat_s, dead_after_beats=settings.dead_after_beats)
         me = Member(node=node, incarnation=self.incarnation, capacity=settings.capacity_streams, is_ready=False)
@@ -124,7 +118,7 @@ class Membership:
         self._lines = Lines(self.appender, settings.log)
         self._parts = PartTeller(engine)
         self.journal = ClusterJournal(
-            journal,
+            needs.journal,
             engine,
             node=node,
             incarnation=self.incarnation,
@@ -134,10 +128,10 @@ class Membership:
             clock_ms=local_ms,
         )
         self.supervisor = supervisor = Supervisor(
-            config,
+            needs.config,
             self.journal,
             writers,
-            restarter=restarter,
+            restarter=needs.restarter,
             on_event=self._on_event,
             tenure=self,
             on_let_go=self._let_go,

@@ -1,9 +1,8 @@
 """A worker that is a member of a cluster, called "<node>.<number>": it shares nothing with the others but sockets."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any
 
 import structlog
 import trio
@@ -12,12 +11,10 @@ from rtmsd.commands import Intake
 from rtmsd.config import Config, of_worker
 from rtmsd.daemon.backend import Backend
 from rtmsd.daemon.holdings import Holdings
+from rtmsd.daemon.process import SupervisorNeeds
 from rtmsd.errors import StorageError
 from rtmsd.node.daemon import Node
-from rtmsd.recording.writers import Writers
 from rtmsd.state.deliveries import number_from
-from rtmsd.state.journal import Journal
-from rtmsd.streams.restart import Restarter
 from rtmsd.streams.supervisor import Supervisor
 from rtmsd.workers.messages import Died, Message, Peers
 from rtmsd.workers.worker import Worker
@@ -48,16 +45,9 @@ class MemberWorker(Worker):
     def derive(self, config: Config) -> Config:
         return of_worker(config, int(self._given.node), self._given.workers)
 
-    def make_supervisor(
-        self,
-        config: Config,
-        journal: Journal,
-        writers: Writers,
-        restarter: Restarter,
-        on_event: Callable[[dict[str, Any]], None],
-    ) -> Supervisor:
+    def make_supervisor(self, needs: SupervisorNeeds) -> Supervisor:
         assert self._node is not None  # open by now
-        return self._node.make_supervisor(config, journal, writers, restarter, on_event)
+        return self._node.make_supervisor(needs)
 
     async def join(self, backend: Backend, nursery: trio.Nursery) -> Intake:
         assert self._node is not None

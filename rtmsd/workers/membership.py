@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 import trio
 
@@ -14,12 +14,10 @@ from rtmsd.cluster.router import STORED, Router
 from rtmsd.cluster.rules import least_loaded
 from rtmsd.cluster.takeover import Takeover
 from rtmsd.commands import StreamCommand, Verdict
+from rtmsd.daemon.process import SupervisorNeeds
 from rtmsd.protocol.causes import GapCause
 from rtmsd.recording.library.sharing import SharedRecordings
-from rtmsd.recording.writers import Writers
-from rtmsd.state.journal import Journal
 from rtmsd.streams.drivers.tenure import Permission
-from rtmsd.streams.restart import Restarter
 from rtmsd.streams.resuming import longest_out_first
 from rtmsd.streams.running import local_ms
 from rtmsd.streams.supervisor import Supervisor
@@ -47,17 +45,8 @@ class Membership:
 
     takeover_cause = GapCause.DAEMON_RESTART
 
-    def __init__(
-        self,
-        given: Begin,
-        bus: SocketBus,
-        *,
-        journal: Journal,
-        writers: Writers,
-        restarter: Restarter,
-        on_event: Callable[[dict[str, Any]], None],
-    ) -> None:
-        config = given.config
+    def __init__(self, given: Begin, bus: SocketBus, needs: SupervisorNeeds) -> None:
+        journal = needs.journal
         self._given = given
         self._all_there = trio.Event()
         self._taking_over = trio.CancelScope()
@@ -65,11 +54,11 @@ class Membership:
         self.members = Members(me, lambda: len(self.supervisor.streams))
         self.update(given.members)
         self.supervisor = supervisor = Supervisor(
-            config,
+            needs.config,
             journal,
-            writers,
-            restarter=restarter,
-            on_event=on_event,
+            needs.writers,
+            restarter=needs.restarter,
+            on_event=needs.on_event,
             tenure=self,
             on_let_go=self._let_go,
             redirect=self._redirect,
@@ -96,7 +85,7 @@ class Membership:
             deliver_as=STORED,
             is_dead=self._is_dead,
         )
-        roots = writers.directories
+        roots, writers = needs.writers.directories, needs.writers
         self._takeover = Takeover(
             self.members,
             store,

@@ -4,10 +4,10 @@ import contextlib
 import fcntl
 import os
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import attrs
 import structlog
@@ -17,10 +17,8 @@ from rtmsd.commands import Intake
 from rtmsd.config import Config
 from rtmsd.daemon.backend import Backend
 from rtmsd.daemon.holdings import Holdings
+from rtmsd.daemon.process import SupervisorNeeds
 from rtmsd.errors import StorageError
-from rtmsd.recording.writers import Writers
-from rtmsd.state.journal import Journal
-from rtmsd.streams.restart import Restarter
 from rtmsd.streams.supervisor import Supervisor
 from rtmsd.workers.membership import Membership
 from rtmsd.workers.messages import Begin, Delivered, Died, Due, Held, Hold, Inherited, Joined, Message, Peers, Release
@@ -62,21 +60,9 @@ class SharingWorker(Worker):
     def derive(self, config: Config) -> Config:
         return config
 
-    def make_supervisor(
-        self,
-        config: Config,
-        journal: Journal,
-        writers: Writers,
-        restarter: Restarter,
-        on_event: Callable[[dict[str, Any]], None],
-    ) -> Supervisor:
+    def make_supervisor(self, needs: SupervisorNeeds) -> Supervisor:
         membership = self._membership = Membership(
-            attrs.evolve(self._given, config=config, members=self._peers),
-            self._bus,
-            journal=journal,
-            writers=writers,
-            restarter=restarter,
-            on_event=on_event,
+            attrs.evolve(self._given, config=needs.config, members=self._peers), self._bus, needs
         )
         membership.supervisor.deliveries.elsewhere = self
         return membership.supervisor

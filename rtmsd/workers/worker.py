@@ -3,11 +3,11 @@
 import signal
 import socket
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import structlog
 import trio
@@ -23,11 +23,8 @@ from rtmsd.config.model import worker_socket
 from rtmsd.daemon.backend import Backend
 from rtmsd.daemon.health import Phase
 from rtmsd.daemon.holdings import Holdings
-from rtmsd.daemon.process import Doors, Process
-from rtmsd.recording.writers import Writers
-from rtmsd.state.journal import Journal
+from rtmsd.daemon.process import Doors, Process, SupervisorNeeds
 from rtmsd.state.rows import StreamRow
-from rtmsd.streams.restart import Restarter
 from rtmsd.streams.supervisor import Supervisor
 from rtmsd.workers.channel import Channel
 from rtmsd.workers.messages import (
@@ -88,14 +85,7 @@ class Worker(ABC):
         """See `Role`, as the others."""
 
     @abstractmethod
-    def make_supervisor(
-        self,
-        config: Config,
-        journal: Journal,
-        writers: Writers,
-        restarter: Restarter,
-        on_event: Callable[[dict[str, Any]], None],
-    ) -> Supervisor: ...
+    def make_supervisor(self, needs: SupervisorNeeds) -> Supervisor: ...
 
     @abstractmethod
     async def join(self, backend: Backend, nursery: trio.Nursery) -> Intake:

@@ -14,6 +14,7 @@ from rtmsd.cluster.handover.passages import Fate
 from rtmsd.cluster.keeping.spool import Spool
 from rtmsd.commands import Verdict
 from rtmsd.config.cluster import ClusterConfig
+from rtmsd.daemon.process import SupervisorNeeds
 from rtmsd.node.membership import Membership
 from rtmsd.recording.writers import Writers
 from rtmsd.simulator import ARRIVED, SimSession, SimulatorSettings, Tone, open_simulator
@@ -77,17 +78,8 @@ async def open_node(
     ):
         writers = Writers.open(config.recording, config.directories)
         await nursery.start(writers.run)
-        membership = Membership(
-            config,
-            settings,
-            node=node,
-            open_engine=open_engine,
-            spool=spool,
-            journal=journal,
-            writers=writers,
-            restarter=Restarter(ZoomApi(), lambda: config),
-            on_event=lambda _: None,
-        )
+        needs = SupervisorNeeds(config, journal, writers, Restarter(ZoomApi(), lambda: config), lambda _: None)
+        membership = Membership(needs, settings, node=node, open_engine=open_engine, spool=spool)
         await nursery.start(membership.supervisor.run, nothing)
         await nursery.start(membership.run)
         yield Node(place, membership)

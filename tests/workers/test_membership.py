@@ -12,6 +12,7 @@ from rtmsd.cluster.rules import has_room
 from rtmsd.commands import StartStream, Verdict
 from rtmsd.config import AppConfig, Config, DaemonConfig, RecordingConfig, StateConfig
 from rtmsd.config.model import AdminConfig
+from rtmsd.daemon.process import SupervisorNeeds
 from rtmsd.protocol.messages import SessionRef
 from rtmsd.recording.writers import Writers
 from rtmsd.state.journal import LocalJournal
@@ -47,14 +48,8 @@ async def one_of_two(place: Path) -> AsyncIterator[Membership]:
     )
     journal = await LocalJournal.open(config.state.file)
     writers = Writers.open(config.recording, config.directories)
-    membership = Membership(
-        given,
-        SocketBus(Path),
-        journal=journal,
-        writers=writers,
-        restarter=Restarter(ZoomApi(), lambda: config),
-        on_event=lambda _: None,
-    )
+    needs = SupervisorNeeds(config, journal, writers, Restarter(ZoomApi(), lambda: config), lambda _: None)
+    membership = Membership(given, SocketBus(Path), needs)
     try:
         yield membership
     finally:

@@ -19,7 +19,7 @@ from trio.testing import MockClock
 from rtmsd.config.model import ApiConfig, AppConfig
 from rtmsd.errors import ConfigError
 from rtmsd.protocol.enums import StopReason
-from rtmsd.simulator import SimSession, Simulator, SimulatorSettings, Timing, open_simulator
+from rtmsd.simulator import SimSession, Simulator, SimulatorSettings, open_simulator
 from rtmsd.simulator.model.settings import SimRoom
 from rtmsd.simulator.server.rest import (
     NOT_THE_HOST,
@@ -32,8 +32,9 @@ from rtmsd.simulator.server.rest import (
 )
 from rtmsd.simulator.stream.phase import SimPhase
 from rtmsd.zoom_api import RETRY_DELAYS_S, ZoomApi, ZoomApiError, encode_id, read_retry_after
+from tests.simulator.conftest import PATIENT
 
-SETTINGS = SimulatorSettings(speed=50, timing=Timing(stop_grace_s=0))
+SETTINGS = SimulatorSettings(speed=50, timing=attrs.evolve(PATIENT, stop_grace_s=0))
 
 
 @pytest.fixture

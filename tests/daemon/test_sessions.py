@@ -14,8 +14,9 @@ from rtmsd.errors import ConfigError
 from rtmsd.simulator import Simulator, SimulatorSettings, open_simulator
 from rtmsd.simulator.server.rest import NOT_THE_HOST
 from rtmsd.zoom_api import ZoomApi
+from tests.simulator.conftest import PATIENT
 
-SETTINGS = SimulatorSettings(speed=50)
+SETTINGS = SimulatorSettings(speed=50, timing=PATIENT)
 
 
 @pytest.fixture

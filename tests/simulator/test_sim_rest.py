@@ -5,16 +5,18 @@ import json
 from collections.abc import AsyncIterator
 from typing import Any
 
+import attrs
 import httpx
 import jwt
 import pytest
 import trio
 
 from rtmsd.protocol.enums import StopReason
-from rtmsd.simulator import Simulator, SimulatorSettings, Timing, open_simulator
+from rtmsd.simulator import Simulator, SimulatorSettings, open_simulator
 from rtmsd.simulator.server.rest import RATE_LIMITED
+from tests.simulator.conftest import PATIENT
 
-SETTINGS = SimulatorSettings(speed=50, timing=Timing(stop_grace_s=0))
+SETTINGS = SimulatorSettings(speed=50, timing=attrs.evolve(PATIENT, stop_grace_s=0))
 START = {"action": "start", "settings": {"client_id": SETTINGS.client_id}}
 
 

@@ -9,13 +9,14 @@ import pytest
 import trio
 
 from rtmsd.cluster.engine import Away
-from rtmsd.cluster.engines.memory import MemoryEngine
+from rtmsd.cluster.engines.memory import Fault, MemoryEngine
 from rtmsd.cluster.engines.memory_tables import Tables
 from rtmsd.cluster.records import Held
+from rtmsd.commands import Verdict
 from rtmsd.config.cluster import ClusterConfig
 from rtmsd.simulator import open_simulator
 from tests.faults.process import until
-from tests.faults.test_changing_hands import more_audio
+from tests.faults.test_changing_hands import more_audio, start_of
 from tests.faults.test_handing_over import SETTINGS, open_node
 
 QUICK = ClusterConfig(beat_s=0.05, gather="manual")
@@ -65,6 +66,24 @@ async def test_a_stream_whose_record_is_lost_goes_on_and_is_claimed_again(
         await more_audio(session)
         assert [each.kind for each in session.record.handshakes].count("signaling") == 1
         assert await node.has(name)
+
+
+async def test_a_stream_begins_though_the_engine_takes_no_claim(place: Path) -> None:
+    """As when the servers' disks are full: they say that nobody has it, and more cannot be done."""
+    engine = MemoryEngine()
+    async with open_node(engine, place / "a", "a", QUICK) as node, open_simulator(SETTINGS) as simulator:
+        session = await simulator.start_session(["Ana"])
+        name = session.rtms_stream_id
+        with engine.failing(Fault.FULL):
+            assert await node.membership.router.accept(start_of(session)) is Verdict.NEW
+            assert await node.membership.router.accept(start_of(session)) is Verdict.DUPLICATE
+            await more_audio(session)
+            life = node.streams[name]
+        await until(lambda: node.membership.members.is_me(engine.tables.read(name).own))
+        await until(lambda: node.membership.ownership.token(name) == engine.tables.read(name).token)
+        await more_audio(session)
+        assert node.streams[name] is life
+        assert [each.kind for each in session.record.handshakes].count("signaling") == 1
 
 
 async def test_takeovers_go_on_after_a_crash(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

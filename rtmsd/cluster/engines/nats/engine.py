@@ -91,7 +91,7 @@ class NatsEngine:
         """The reason for which the engine cannot be used; None: it can, as far as is known."""
         if self._connection.server is None:
             return self._connection.refusal
-        return self._jetstream.trouble or self._unprepared
+        return self._jetstream.trouble or self._unprepared or self._jetstream.refusal
 
     @property
     def server(self) -> Server | None:
@@ -167,7 +167,7 @@ class NatsEngine:
         while True:
             try:
                 number = await self._prepare(number)
-                self._jetstream.trouble = None
+                self._jetstream.trouble = self._jetstream.refusal = None
             except Mismatch as exc:  # streams are being recorded: it is no reason to end now
                 log.warning("engine cannot be used", error=str(exc))
                 number = self._connection.number

@@ -29,6 +29,7 @@ CLOSE_S: Final = 2.0
 OLDEST: Final = (2, 11)
 """Older servers have no fence on another subject, and no messages that are forgotten after a time of their own."""
 _HEADERS_BYTES: Final = 4096
+_NO_REQUEST: Final = b"{"
 _AGAIN_S: Final = 1.0
 
 
@@ -153,6 +154,7 @@ class NatsEngine:
                 if self._connection.server is not None:
                     _check_server(self._connection.server)
                 await prepare(self._setup, self._settings)
+                await self._probe()
             except Away as exc:
                 if str(exc) != self._unprepared:
                     self._unprepared = str(exc)
@@ -161,6 +163,16 @@ class NatsEngine:
             else:
                 self._unprepared = None
                 return number
+
+    async def _probe(self) -> None:
+        """Publish once wherever a member has to: a permission that is missing is named now, not when a stream is
+        revoked and cannot be purged.
+
+        Raises:
+            Away: the connection was lost.
+        """
+        for subject in self._layout.probes():
+            await self._connection.publish(subject, _NO_REQUEST)
 
     async def _keep_prepared(self, number: int) -> None:
         """Prepare the servers again with each connection: they may be others, or have lost what they had."""

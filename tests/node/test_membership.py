@@ -4,6 +4,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 import trio
@@ -105,6 +106,27 @@ async def test_takeovers_go_on_after_a_crash(place: Path, monkeypatch: pytest.Mo
             takeover.swept = trio.Event()
             await takeover.swept.wait()
         assert not bugs
+
+
+async def test_an_engine_that_crashes_whenever_it_is_opened_keeps_no_stream_from_being_recorded(place: Path) -> None:
+    class Broken(MemoryEngine):
+        def join(self, node: str, incarnation: str) -> NoReturn:
+            raise ValueError("a bug")
+
+    async with open_node(Broken(), place / "a", "a", QUICK) as node, open_simulator(SETTINGS) as simulator:
+        session = await simulator.start_session(["Ana"])
+        assert await node.membership.router.accept(start_of(session)) is Verdict.NEW
+        await more_audio(session)
+
+
+async def test_a_gate_that_crashes_keeps_no_stream_from_being_recorded(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_node(MemoryEngine(), place / "a", "a", QUICK) as node, open_simulator(SETTINGS) as simulator:
+        monkeypatch.setattr(node.membership.ownership, "may_connect", None)
+        session = await simulator.start_session(["Ana"])
+        await node.begin(session)
+        await more_audio(session)
 
 
 async def test_a_line_that_cannot_be_copied_ends_no_stream(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

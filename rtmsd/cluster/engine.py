@@ -71,6 +71,12 @@ class TooNew(EngineError):
         super().__init__(f"the stream's record is of version {version}; update rtmsd here")
 
 
+def refuse_newer(held: Held) -> None:
+    """Raises TooNew: see there."""
+    if held.own is not None and held.own.is_newer:
+        raise TooNew(held.own.version)
+
+
 class TooLarge(EngineError):
     """More than `MAX_MESSAGE_BYTES`: nothing was sent."""
 

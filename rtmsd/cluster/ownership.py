@@ -10,10 +10,10 @@ import structlog
 import trio
 
 from rtmsd.cluster.codec import BadRecord
-from rtmsd.cluster.engine import Away, Elsewhere, Fenced, Lost, OwnerStore, TooNew
+from rtmsd.cluster.engine import Away, Elsewhere, Fenced, Lost, OwnerStore, refuse_newer
 from rtmsd.cluster.lives import Lives
 from rtmsd.cluster.members import Members
-from rtmsd.cluster.records import Held, Own, TenureState, Why
+from rtmsd.cluster.records import Held, Holding, Own, TenureState, Why
 from rtmsd.commands import InterruptStream, StartStream, StopStream, StreamCommand, Verdict
 from rtmsd.errors import RtmsdError
 from rtmsd.protocol.causes import GapCause
@@ -31,14 +31,6 @@ CONNECTED_S: Final = 60.0  # without a question, which a stream that is lost ask
 _ENDED: Final = 64  # streams that ended, and are not forgotten yet
 _AT_ONCE: Final = 64  # streams whose owner is being found out
 _TRIES: Final = 3  # of claims that came second to one who died since
-
-
-@attrs.frozen
-class Holding:
-    """A stream of mine: the token proves it, epoch is the number of my tenure. Both are 0 before it is claimed."""
-
-    token: int
-    epoch: int
 
 
 async def _nothing(_own: Own, _token: int) -> Mapping[str, Any]:
@@ -110,7 +102,7 @@ class Ownership:
 
     # Commands
 
-    async def accept(self, command: StreamCommand, *, gone: str | None = None) -> Verdict:
+    async def accept(self, command: StreamCommand, *, gone: str | None = None, unclaimed: bool = False) -> Verdict:
         """Act on a command here: the stream is mine, or nobody's who lives, and then made mine.
 
         Returns:
@@ -118,6 +110,7 @@ class Ownership:
 
         Args:
             gone: the incarnation of an owner that is known to have gone, whatever the table says.
+            unclaimed: whether a start is begun all the same when its claim gets no answer, in the same turn.
 
         Raises:
             Elsewhere: a living member owns it.
@@ -136,8 +129,14 @@ class Ownership:
                     return await self._lives.accept(command)
                 held = await self.read(rtms_stream_id)
                 self._refuse_others(held, gone)
-                with contextlib.suppress(Lost):  # to whom, the next look shows
+                try:
                     return await self._accept(command, held)
+                except Lost:  # to whom, the next look shows
+                    continue
+                except Away:
+                    if not unclaimed or not isinstance(command, StartStream):
+                        raise
+                    return await self._begin_unclaimed(command)
         raise Away("it is not settled who owns the stream")
 
     def _refuse_others(self, held: Held, gone: str | None = None) -> None:
@@ -146,7 +145,7 @@ class Ownership:
             raise Elsewhere(owner.node)
 
     async def _accept(self, command: StreamCommand, held: Held) -> Verdict:
-        _refuse_newer(held)
+        refuse_newer(held)
         if held.is_unfinished:
             await self._resume(held, self._why(held.own))
             return await self._lives.accept(command)
@@ -180,12 +179,14 @@ class Ownership:
         Raises:
             StorageError: it is not safe.
         """
-        rtms_stream_id = start.rtms_stream_id
-        async with self.turns.of(rtms_stream_id):
-            verdict = await self._lives.accept(start)
-            if verdict is Verdict.NEW and not self.has(rtms_stream_id):
-                self.hold(rtms_stream_id, 0, 0)
-            return verdict
+        async with self.turns.of(start.rtms_stream_id):
+            return await self._begin_unclaimed(start)
+
+    async def _begin_unclaimed(self, start: StartStream) -> Verdict:
+        verdict = await self._lives.accept(start)
+        if verdict is Verdict.NEW and not self.has(start.rtms_stream_id):
+            self.hold(start.rtms_stream_id, 0, 0)
+        return verdict
 
     def resume_unproven(self, row: StreamRow) -> None:
         """Go on with a stream that this member has, or had before, though the engine cannot tell whose it is."""
@@ -203,7 +204,7 @@ class Ownership:
             Away: no answer of the engine; if the claim was written, the stream is resumed later.
             TooNew: see there.
         """
-        _refuse_newer(held)
+        refuse_newer(held)
         assert held.known.row is not None
         async with self.turns.of(held.known.row.rtms_stream_id):
             try:
@@ -222,7 +223,7 @@ class Ownership:
         async with self.turns.of(rtms_stream_id):
             held = await self.read(rtms_stream_id)
             self._refuse_others(held)
-            _refuse_newer(held)
+            refuse_newer(held)
             if held.is_unfinished:
                 await self._resume(held, self._why(held.own))
 
@@ -392,8 +393,3 @@ class Ownership:
         with trio.move_on_after(READ_S):
             return await self._store.read(rtms_stream_id)
         raise Away("the engine did not say in time who owns the stream")
-
-
-def _refuse_newer(held: Held) -> None:
-    if held.own is not None and held.own.is_newer:
-        raise TooNew(held.own.version)

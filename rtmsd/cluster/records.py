@@ -114,6 +114,14 @@ class Held:
         return self.own is not None and self.own.is_newer  # of which the rest is not known; another's is no record
 
 
+@attrs.frozen
+class Holding:
+    """A stream of mine: the token proves it, epoch is the number of my tenure. Both are 0 before it is claimed."""
+
+    token: int
+    epoch: int
+
+
 @attrs.frozen(kw_only=True)
 class Row:
     """What is known of a stream, as its owner last wrote it.

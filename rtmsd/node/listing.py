@@ -8,8 +8,7 @@ import trio
 
 from rtmsd.admin.fleet.streams import is_live
 from rtmsd.admin.messages import JsonObject
-from rtmsd.cluster.ownership import Holding
-from rtmsd.cluster.records import Held
+from rtmsd.cluster.records import Held, Holding
 from rtmsd.node.questions import Flag, StreamLine
 
 AT_ONCE: Final = 200  # entries between two turns of the event loop

@@ -6,7 +6,7 @@ from typing import Final, NoReturn, Protocol
 import structlog
 import trio
 
-from rtmsd.cluster.ownership import Holding
+from rtmsd.cluster.records import Holding
 from rtmsd.errors import RtmsdError
 
 log = structlog.get_logger(__name__)

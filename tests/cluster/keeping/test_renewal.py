@@ -11,8 +11,7 @@ from trio.testing import MockClock
 
 from rtmsd.cluster.engines.memory import Fault, MemoryEngine
 from rtmsd.cluster.keeping.renewal import Renewal
-from rtmsd.cluster.ownership import Holding
-from rtmsd.cluster.records import Why
+from rtmsd.cluster.records import Holding, Why
 from rtmsd.commands import Verdict
 from tests.cluster.crew import start, stop
 from tests.cluster.keeping.keeper import Keeper, live

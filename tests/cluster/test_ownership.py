@@ -8,7 +8,7 @@ import trio
 
 from rtmsd.cluster.engine import Elsewhere, EngineError, TooNew
 from rtmsd.cluster.engines.memory import Fault
-from rtmsd.cluster.records import Held, Why
+from rtmsd.cluster.records import MAX_COUNT, Held, Why
 from rtmsd.commands import Verdict
 from rtmsd.streams.drivers.tenure import Permission
 from tests.cluster.crew import Crew, a_crew, start, stop
@@ -109,6 +109,18 @@ async def test_a_newer_versions_record_is_left_alone(crew: Crew, monkeypatch: py
     with pytest.raises(TooNew):
         await two.ownership.take(newer, Why.DIED)
     assert not two.streams
+
+
+async def test_a_forged_epoch_keeps_nobody_from_claiming(crew: Crew) -> None:
+    held = await crew.mates["1"].ownership.read("s")
+    assert held.own is not None
+    forged = attrs.evolve(held.own, node="2", incarnation="of-nobody", epoch=MAX_COUNT, nonce="forged")
+    crew.engine.tables.claim(forged, held.token)
+    await trio.sleep(30)
+    found = await crew.mates["2"].ownership.read("s")
+    assert found.own is not None
+    assert (found.own.node, found.own.epoch) == (crew.owners("s")[0], 1)
+    assert crew.state("s")[1]
 
 
 async def test_it_forgets_what_ended(crew: Crew) -> None:

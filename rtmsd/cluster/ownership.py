@@ -245,7 +245,7 @@ class Ownership:
             rtms_stream_id=row.rtms_stream_id,
             node=me.node,
             incarnation=me.incarnation,
-            epoch=1 if held.own is None else held.own.epoch + 1,
+            epoch=1 if held.own is None else held.own.next_epoch,
             nonce=secrets.token_hex(8),
             why=why,
             known=known,

@@ -8,7 +8,7 @@ import trio
 
 from rtmsd.cluster.engine import Elsewhere, EngineError, TooNew
 from rtmsd.cluster.engines.memory import Fault
-from rtmsd.cluster.records import Held, Own, Why
+from rtmsd.cluster.records import MAX_COUNT, Held, Own, Why
 from rtmsd.commands import Verdict
 from rtmsd.streams.drivers.tenure import Permission
 from tests.cluster.crew import Crew, a_crew, start, stop
@@ -132,6 +132,18 @@ async def test_a_record_that_names_no_stream_is_nobodys(crew: Crew) -> None:
     held = crew.engine.tables.read("t")
     assert held.own is not None
     assert (held.own.node, held.own.epoch) == (owner, 6)
+
+
+async def test_a_forged_epoch_keeps_nobody_from_claiming(crew: Crew) -> None:
+    held = await crew.mates["1"].ownership.read("s")
+    assert held.own is not None
+    forged = attrs.evolve(held.own, node="2", incarnation="of-nobody", epoch=MAX_COUNT, nonce="forged")
+    crew.engine.tables.claim(forged, held.token)
+    await trio.sleep(30)
+    found = await crew.mates["2"].ownership.read("s")
+    assert found.own is not None
+    assert (found.own.node, found.own.epoch) == (crew.owners("s")[0], 1)
+    assert crew.state("s")[1]
 
 
 async def test_it_forgets_what_ended(crew: Crew) -> None:

@@ -220,6 +220,21 @@ async def test_processes_that_answer_for_themselves_are_followed_by_name(autojum
     assert [line.text for line in scene.lines] == ["member a is silent"]
 
 
+def test_a_process_that_starts_has_yet_to_learn_whose_its_streams_are() -> None:
+    scene = Scene(noun="member")
+    stream = {"rtms_stream_id": "abcdefghij"}
+    take(scene, {"workers": [{"worker": "b", "pid": 12, "ready": True}]}, [{**stream, "worker": "b"}])
+    take(scene, {"workers": [{"worker": "a", "pid": 11, "ready": False}]}, [{**stream, "worker": "a"}])
+    assert scene.streams["abcdefghij"]["worker"] == "b"
+    take(scene, {"workers": [{"worker": "b", "pid": 12, "ready": False, "draining": True}]}, [])
+    take(scene, {"workers": [{"worker": "a", "pid": 11, "ready": True}]}, [{**stream, "worker": "a"}])
+    assert [line.text for line in scene.lines] == [
+        "member b is draining",
+        "member a is process 11",
+        "stream abcdefgh is at member a",
+    ]
+
+
 def test_the_screen_shows_workers_and_their_streams() -> None:
     scene = Scene(daemon_is_up=True)
     ready = {"worker": "1", "pid": 11, "ready": True}

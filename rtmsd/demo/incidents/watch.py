@@ -9,6 +9,7 @@ import trio
 from rtmsd.demo.scene import Kind, Scene
 
 POLL_S: Final = 0.25
+STARTING: Final = "starting"
 
 
 async def watch(ask: Callable[[str], Awaitable[Any]], scene: Scene, node: str = "") -> NoReturn:
@@ -41,6 +42,8 @@ def take(scene: Scene, status: Mapping[str, Any], streams: Iterable[Mapping[str,
             scene.log(Kind.DAEMON, f"{scene.noun} {process['worker']} is {now}")
         scene.processes[process["worker"]] = now
     for stream in streams:
+        if scene.processes.get(stream["worker"]) == STARTING:  # it has yet to learn who took its streams over
+            continue
         known = scene.streams.get(stream["rtms_stream_id"], {})
         if known and stream["worker"] != known["worker"]:
             scene.log(Kind.DAEMON, f"stream {stream['rtms_stream_id'][:8]} is at {scene.noun} {stream['worker']}")
@@ -50,4 +53,6 @@ def take(scene: Scene, status: Mapping[str, Any], streams: Iterable[Mapping[str,
 def _in_words(process: Mapping[str, Any]) -> str:
     if process.get("silent"):
         return "silent"
-    return f"process {process['pid']}" if process.get("ready") else "starting"
+    if process.get("draining"):
+        return "draining"
+    return f"process {process['pid']}" if process.get("ready") else STARTING

@@ -345,13 +345,14 @@ def test_verify_shows_what_is_missing_and_why(ctl: Ctl, tmp_path: Path, capsys: 
         (tmp_path / name / "stream.json").write_text(json.dumps(manifest))
     assert ctl("recordings", "verify", str(tmp_path)) == Exit.OK
     assert capsys.readouterr().out.splitlines() == [
-        f"{tmp_path}/one\tok, 2 gaps: refused 1m00s, dropped 2.5s",
+        f"{tmp_path}/one\tok, 2 gaps: audio 2.5s (dropped), transcript 1m00s (refused)",
         f"{tmp_path}/two\tok",
-        "2 recordings, no problems, 2 gaps, missing: refused 1m00s, dropped 2.5s",
+        "2 recordings, no problems, 2 gaps, missing: audio 2.5s (dropped), transcript 1m00s (refused)",
     ]
     assert ctl("recordings", "verify", str(tmp_path), "--json") == Exit.OK
     one, two = json.loads(capsys.readouterr().out)
     assert (one["gaps"], one["missing_ms"]) == (2, {"refused": 60_000, "dropped": 2500})
+    assert one["media_ms"] == {"transcript": {"refused": 60_000}, "audio": {"dropped": 2500}}
     assert (two["gaps"], two["missing_ms"]) == (0, {})
 
 

@@ -8,6 +8,7 @@ import trio
 
 from rtmsd.cluster.engine import Elsewhere, EngineError, TooNew
 from rtmsd.cluster.engines.memory import Fault
+from rtmsd.cluster.ownership import READ_S
 from rtmsd.cluster.records import MAX_COUNT, Held, Own, Why
 from rtmsd.commands import Verdict
 from rtmsd.streams.drivers.tenure import Permission
@@ -27,6 +28,15 @@ async def test_the_owner_may_connect_and_nobody_else(crew: Crew) -> None:
     assert await crew.mates["1"].ownership.may_connect("s") is Permission.GRANTED
     assert await crew.mates["2"].ownership.may_connect("s") is Permission.LOST
     assert await crew.mates["1"].ownership.may_connect("another") is Permission.LOST
+
+
+async def test_a_claim_that_was_won_is_an_answer_for_a_second(crew: Crew) -> None:
+    two = crew.mates["2"]
+    assert await two.ownership.take(crew.engine.tables.read("s"), Why.HANDED_OVER)
+    with crew.engine.failing(Fault.AWAY, "2"):
+        assert await two.ownership.may_connect("s") is Permission.GRANTED
+        await trio.sleep(READ_S)
+        assert await two.ownership.may_connect("s") is Permission.BLIND
 
 
 @pytest.mark.parametrize("fault", [Fault.AWAY, Fault.FROZEN])

@@ -1,6 +1,7 @@
 """The streams that are mine: claimed before they are begun, held until they end or are another's."""
 
 import contextlib
+import math
 import secrets
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any, Final
@@ -246,7 +247,7 @@ class Ownership:
             rtms_stream_id=row.rtms_stream_id,
             node=me.node,
             incarnation=me.incarnation,
-            epoch=1 if held.own is None else held.own.epoch + 1,
+            epoch=1 if held.own is None else held.own.next_epoch,
             nonce=secrets.token_hex(8),
             why=why,
             known=known,
@@ -280,21 +281,20 @@ class Ownership:
         return token
 
     async def _begin(self, claim: _Claim, token: int) -> None:
-        own = claim.own
-        assert own.known.row is not None
+        own, row, won_s = claim.own, claim.own.known.row, trio.current_time()
+        assert row is not None
         try:
             more = await self._prepare(own, token)
-            self._lives.adopt(
-                own.known.row, begun_by=claim.begun_by, cause=claim.cause, takeover=claim.takeover, **more
-            )
+            self._lives.adopt(row, begun_by=claim.begun_by, cause=claim.cause, takeover=claim.takeover, **more)
         except BaseException:  # nobody else begins what is mine
             self._doubt(own.rtms_stream_id, None)
             raise
-        self.hold(own.rtms_stream_id, token, own.epoch)
+        self.hold(own.rtms_stream_id, token, own.epoch, won_s)
 
-    def hold(self, rtms_stream_id: str, token: int, epoch: int) -> None:
+    def hold(self, rtms_stream_id: str, token: int, epoch: int, won_s: float = -math.inf) -> None:
         """Take note that a stream which lives here is mine, by this token; 0: it is not claimed yet."""
-        self._mine[rtms_stream_id] = Holding(token, epoch)
+        self._mine[rtms_stream_id] = Holding(token, epoch, won_s)
+        self._unanswered_s.pop(rtms_stream_id, None)
         self._unproven.pop(rtms_stream_id, None)
         if len(self._mine) > 2 * len(self._lives.streams) + _ENDED:
             self._mine = dict(self.mine)
@@ -356,7 +356,10 @@ class Ownership:
     # Handshakes
 
     async def may_connect(self, rtms_stream_id: str) -> Permission:
-        """Return whether the stream is mine, as the engine says it now. See `Tenure`."""
+        """Return whether the stream is mine, as the engine says now, or said by taking my claim. See `Tenure`."""
+        mine = self._mine.get(rtms_stream_id)
+        if mine is not None and trio.current_time() < mine.won_s + READ_S:  # no older than an answer may be
+            return Permission.GRANTED
         while True:
             now_s = trio.current_time()
             since_s, asked_s = self._unanswered_s.get(rtms_stream_id, (now_s, now_s))

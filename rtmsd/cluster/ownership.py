@@ -64,6 +64,7 @@ class Ownership:
         cause: of the gap of a stream that is resumed for this reason.
         patience_s: so long after a stream's first unanswered question a handshake waits for the engine's answer.
         clock_ms: local time in milliseconds since the Unix epoch.
+        confirm: reads a record before a handshake; it may ask more than the store's `read`.
 
     Attributes:
         turns: one thing at a time for a stream that has no life here. Who holds a stream's turn while it is let go,
@@ -81,6 +82,7 @@ class Ownership:
         patience_s: float,
         clock_ms: Callable[[], int],
         prepare: Callable[[Own, int], Awaitable[Mapping[str, Any]]] = _nothing,
+        confirm: Callable[[str], Awaitable[Held]] | None = None,
     ) -> None:
         self.turns = Turns()
         self._mine: dict[str, Holding] = {}
@@ -89,6 +91,7 @@ class Ownership:
         self._patience_s = patience_s
         self._unanswered_s: dict[str, float] = {}  # since when the engine has not said whose it is
         self._prepare = prepare
+        self._confirm = confirm or store.read
         self._unsure = Outstanding[_Claim | None](  # mine perhaps, and not alive; the claim whose answer is missing
             "search for the owner", key="rtms_stream_id", at_once=_AT_ONCE, again_s=AGAIN_S
         )
@@ -357,7 +360,7 @@ class Ownership:
         while True:
             since_s = self._unanswered_s.setdefault(rtms_stream_id, trio.current_time())
             try:
-                held = await self.read(rtms_stream_id)
+                held = await self.read(rtms_stream_id, is_handshake=True)
             except RtmsdError:
                 left_s = since_s + self._patience_s - trio.current_time()
                 if self._is_unclaimed(rtms_stream_id):  # nobody else can have claimed it since
@@ -380,14 +383,14 @@ class Ownership:
         holding = self._mine.get(rtms_stream_id)
         return rtms_stream_id in self._unproven or (holding is not None and holding.token == 0)
 
-    async def read(self, rtms_stream_id: str) -> Held:
+    async def read(self, rtms_stream_id: str, *, is_handshake: bool = False) -> Held:
         """Return what the engine says of a stream.
 
         Raises:
             Away: no answer within `READ_S`.
         """
         with trio.move_on_after(READ_S):
-            return await self._store.read(rtms_stream_id)
+            return await (self._confirm if is_handshake else self._store.read)(rtms_stream_id)
         raise Away("the engine did not say in time who owns the stream")
 
 

@@ -36,7 +36,7 @@ _TRIES: Final = 3  # of claims that came second to one who died since
 
 @attrs.frozen
 class Holding:
-    """A stream of mine: the token proves it, epoch numbers my tenure, both 0 before it is claimed; when that was won."""
+    """A stream of mine: the token proves it, epoch numbers my tenure, both 0 before it is claimed; when it was won."""
 
     token: int
     epoch: int
@@ -360,8 +360,7 @@ class Ownership:
 
     async def may_connect(self, rtms_stream_id: str) -> Permission:
         """Return whether the stream is mine, as the engine says now, or said by taking my claim. See `Tenure`."""
-        mine = self._mine.get(rtms_stream_id)
-        if mine is not None and trio.current_time() < mine.won_s + READ_S:  # no older than an answer may be
+        if (mine := self._mine.get(rtms_stream_id)) and trio.current_time() < mine.won_s + READ_S:  # as an answer may be
             return Permission.GRANTED
         while True:
             now_s = trio.current_time()

@@ -70,11 +70,11 @@ class TooNew(EngineError):
     def __init__(self, version: int) -> None:
         super().__init__(f"the stream's record is of version {version}; update rtmsd here")
 
-
-def refuse_newer(held: Held) -> None:
-    """Raises TooNew: see there."""
-    if held.own is not None and held.own.is_newer:
-        raise TooNew(held.own.version)
+    @classmethod
+    def check(cls, held: Held) -> None:
+        """Raise it where the record is a newer version's."""
+        if held.own is not None and held.own.is_newer:
+            raise cls(held.own.version)
 
 
 class TooLarge(EngineError):

@@ -33,8 +33,9 @@ suspended (see `rtmsd.streams`). A member that wakes from a freeze needs no more
 The engine forgets what is old, so that an owner writes its record anew before that (`keeping.renewal`).
 
 **While the engine is away** (`rtmsd.node`) what is recorded goes on, log lines wait on disk, and what webhooks change
-is noted in the state file as not yet told. A start that comes meanwhile is begun where it arrives, unclaimed; should
-two members begin the same stream, status 8 keeps one out, and the first claim decides. A member that starts without the
+is noted in the state file as not yet told. A start that comes meanwhile is begun where it arrives, unclaimed, as is one
+whose claim the servers do not take (their disks are full, a leader has died); should two members begin the same stream,
+status 8 keeps one out, and the first claim decides. A member that starts without the
 engine goes on with what its state file says it had. When the engine is back it is told all, and who turns out to have
 lost a stream lets it go. A crash of the cluster's code is an engine that is away: no stream ends by it.
 

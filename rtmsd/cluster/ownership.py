@@ -27,6 +27,7 @@ log = structlog.get_logger(__name__)
 
 READ_S: Final = 1.0  # for an answer of the engine before a handshake
 AGAIN_S: Final = 1.0  # between questions that got none
+CONNECTED_S: Final = 60.0  # without a question, which a stream that is lost asks again within Zoom's window
 _ENDED: Final = 64  # streams that ended, and are not forgotten yet
 _AT_ONCE: Final = 64  # streams whose owner is being found out
 _TRIES: Final = 3  # of claims that came second to one who died since
@@ -87,7 +88,7 @@ class Ownership:
         self._members, self._store, self._lives = members, store, lives
         self._apps, self._cause, self._clock_ms = apps, cause, clock_ms
         self._patience_s = patience_s
-        self._unanswered_s: dict[str, float] = {}  # since when the engine has not said whose it is
+        self._unanswered_s: dict[str, tuple[float, float]] = {}  # the first and the last question
         self._prepare = prepare
         self._unsure = Outstanding[_Claim | None](  # mine perhaps, and not alive; the claim whose answer is missing
             "search for the owner", key="rtms_stream_id", at_once=_AT_ONCE, again_s=AGAIN_S
@@ -296,6 +297,7 @@ class Ownership:
         self._unproven.pop(rtms_stream_id, None)
         if len(self._mine) > 2 * len(self._lives.streams) + _ENDED:
             self._mine = dict(self.mine)
+            self._unanswered_s = {key: each for key, each in self._unanswered_s.items() if key in self._mine}
 
     # Losses
 
@@ -355,14 +357,15 @@ class Ownership:
     async def may_connect(self, rtms_stream_id: str) -> Permission:
         """Return whether the stream is mine, as the engine says it now. See `Tenure`."""
         while True:
-            since_s = self._unanswered_s.setdefault(rtms_stream_id, trio.current_time())
+            now_s = trio.current_time()
+            since_s, asked_s = self._unanswered_s.get(rtms_stream_id, (now_s, now_s))
+            since_s = since_s if now_s < asked_s + CONNECTED_S else now_s  # else it was connected meanwhile
+            self._unanswered_s[rtms_stream_id] = since_s, now_s
             try:
                 held = await self.read(rtms_stream_id)
             except RtmsdError:
                 left_s = since_s + self._patience_s - trio.current_time()
-                if self._is_unclaimed(rtms_stream_id):  # nobody else can have claimed it since
-                    return Permission.BLIND
-                if left_s <= 0:
+                if left_s <= 0 or self._is_unclaimed(rtms_stream_id):  # which nobody else can have claimed since
                     return Permission.BLIND
                 await trio.sleep(min(AGAIN_S, left_s))
                 continue

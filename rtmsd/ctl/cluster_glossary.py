@@ -13,7 +13,7 @@ CLUSTER_TROUBLES: Final[Mapping[str, Texts]] = {
     ),
     "engine_away": (
         "The cluster's servers do not answer this member: it records on, and takes over nothing.",
-        "They are down, cannot be reached, refuse this member, or were set up for another configuration.",
+        "They are down or not reached, have full disks, refuse this member, or were set up for another configuration.",
         "Look at the servers (`rtmsctl doctor` says what they lack); rtmsd needs no restart.",
     ),
     "alone": (

@@ -33,8 +33,8 @@ CLUSTER_TROUBLES: Final[Mapping[str, Texts]] = {
     ),
     "ungathered": (
         "Several members have parts of a recording, and they are not joined yet.",
-        "One of them was away at the end, or has no room.",
-        "It is tried for 7 days; `rtmsctl recordings gather` tries it now, and joins copies.",
+        'One of them was away at the end, or has no room; or `cluster.gather` is "manual".',
+        "It is tried for 7 days, unless by hand; `rtmsctl recordings gather` tries it now, and joins copies.",
     ),
     "unconfirmed_revocation": (
         "A recording was revoked, and some member has not said that it has deleted its part.",

@@ -156,7 +156,7 @@ class Control:
     async def undrain(self, node: str) -> JsonObject:
         nodes = self._nodes(node)
         for each in nodes:
-            await self._have(each, Undrain(), OWNER_S)
+            await self._have(each, Undrain(node), OWNER_S)
         return {"nodes": nodes}
 
     async def move(self, prefix: str, node: str | None) -> JsonObject:

@@ -157,6 +157,7 @@ class Membership:
             patience_s=PATIENCE_S,
             clock_ms=local_ms,
             prepare=Inheritance(engine, local_ms).prepare,
+            confirm=partial(store.confirm, incarnation=self.incarnation),
         )
         random = Random()
         self.router = Router(
@@ -229,9 +230,8 @@ class Membership:
             renewal = Renewal(self.ownership, self.store, incarnation=self.incarnation, keep_s=self.settings.keep_log_s)
             self._nursery.start_soon(keep, renewal.run)
             self._nursery.start_soon(keep, self.revocations.run)
-            if self.settings.gather == "at_end":
-                self._parts.on_ended = self.gatherer.ended
-                self._nursery.start_soon(keep, self._gather)
+            self._parts.on_ended = self.gatherer.ended
+            self._nursery.start_soon(keep, self._gather if self.settings.gather == "at_end" else self.gatherer.watch)
             task_status.started()
             await trio.sleep_forever()
 

@@ -8,7 +8,8 @@ import trio
 
 from rtmsd.cluster.engine import Elsewhere, EngineError, TooNew
 from rtmsd.cluster.engines.memory import Fault
-from rtmsd.cluster.records import Held, Own, Why
+from rtmsd.cluster.ownership import READ_S
+from rtmsd.cluster.records import MAX_COUNT, Held, Own, Why
 from rtmsd.commands import Verdict
 from rtmsd.streams.drivers.tenure import Permission
 from tests.cluster.crew import Crew, a_crew, start, stop
@@ -27,6 +28,15 @@ async def test_the_owner_may_connect_and_nobody_else(crew: Crew) -> None:
     assert await crew.mates["1"].ownership.may_connect("s") is Permission.GRANTED
     assert await crew.mates["2"].ownership.may_connect("s") is Permission.LOST
     assert await crew.mates["1"].ownership.may_connect("another") is Permission.LOST
+
+
+async def test_a_claim_that_was_won_is_an_answer_for_a_second(crew: Crew) -> None:
+    two = crew.mates["2"]
+    assert await two.ownership.take(crew.engine.tables.read("s"), Why.HANDED_OVER)
+    with crew.engine.failing(Fault.AWAY, "2"):
+        assert await two.ownership.may_connect("s") is Permission.GRANTED
+        await trio.sleep(READ_S)
+        assert await two.ownership.may_connect("s") is Permission.BLIND
 
 
 @pytest.mark.parametrize("fault", [Fault.AWAY, Fault.FROZEN])
@@ -132,6 +142,18 @@ async def test_a_record_that_names_no_stream_is_nobodys(crew: Crew) -> None:
     held = crew.engine.tables.read("t")
     assert held.own is not None
     assert (held.own.node, held.own.epoch) == (owner, 6)
+
+
+async def test_a_forged_epoch_keeps_nobody_from_claiming(crew: Crew) -> None:
+    held = await crew.mates["1"].ownership.read("s")
+    assert held.own is not None
+    forged = attrs.evolve(held.own, node="2", incarnation="of-nobody", epoch=MAX_COUNT, nonce="forged")
+    crew.engine.tables.claim(forged, held.token)
+    await trio.sleep(30)
+    found = await crew.mates["2"].ownership.read("s")
+    assert found.own is not None
+    assert (found.own.node, found.own.epoch) == (crew.owners("s")[0], 1)
+    assert crew.state("s")[1]
 
 
 async def test_it_forgets_what_ended(crew: Crew) -> None:

@@ -154,6 +154,24 @@ def test_drain_does_not_wait_for_who_is_gone(
     assert "b is gone" in capsys.readouterr().err
 
 
+def test_a_worker_that_was_started_again_is_told_again(ctl: Ctl, daemon: FakeDaemon, capsys: Capture) -> None:
+    daemon.answers["POST /v1/cluster/nodes/b/drain"] = {"nodes": ["b.1"], "streams": 2}
+    daemon.answers["POST /v1/cluster/nodes/b.1/drain"] = (
+        409,
+        {"code": "refused_in_state", "detail": "nobody has room"},
+    )
+    daemon.answers["GET /v1/cluster"] = cluster(member("b.1", "draining"))
+    assert ctl("cluster", "drain", "b", "--wait") == Exit.REFUSED
+    assert capsys.readouterr().err == "rtmsctl: nobody has room\n"
+
+
+def test_an_order_that_is_gone_is_not_waited_for(ctl: Ctl, daemon: FakeDaemon, capsys: Capture) -> None:
+    daemon.answers["POST /v1/cluster/nodes/b/drain"] = {"nodes": ["b"], "streams": 2}
+    daemon.answers["GET /v1/cluster"] = cluster(member("b"))
+    assert ctl("cluster", "drain", "b", "--wait") == Exit.FAILED
+    assert "b takes streams again" in capsys.readouterr().err
+
+
 def test_a_refusal_has_its_reason(ctl: Ctl, daemon: FakeDaemon, capsys: Capture) -> None:
     refusal = {"code": "refused_in_state", "detail": "b: nobody has room: c has 10 of 10"}
     daemon.answers["POST /v1/cluster/streams/9f/move"] = (409, refusal)

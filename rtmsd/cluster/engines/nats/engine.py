@@ -1,8 +1,7 @@
 """The engine as a whole: opened, prepared again with each connection, and closed."""
 
 import contextlib
-from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -110,9 +109,9 @@ class NatsEngine:
         return self._connection.denied
 
     @property
-    def unreadable(self) -> Counter[str]:
+    def unreadable(self) -> Mapping[str, int]:
         """What came and could not be read, by its kind."""
-        return self._reader.unreadable + Counter(protocol=self._connection.unreadable)
+        return {**self._reader.unreadable, "protocol": self._connection.unreadable}
 
     @property
     def pending(self) -> int:

@@ -4,7 +4,6 @@ Everything of an RTMS stream is in one of JetStream's streams, as a write can be
 """
 
 import zlib
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, TypeVar
 
@@ -22,6 +21,7 @@ log = structlog.stdlib.get_logger()
 
 FORMAT: Final = 1
 """Of what is kept, as a whole; its records have versions of their own."""
+_KINDS: Final = ("own", "row", "part", "log", "revoked", "beat", "question")
 KEEP_REVOKED_S: Final = 400 * 86_400
 _NS: Final = 1_000_000_000
 _ON_STREAMS: Final = ("CREATE", "UPDATE", "INFO", "PURGE", "MSG.GET")
@@ -189,7 +189,7 @@ class Reader:
     """
 
     def __init__(self) -> None:
-        self.unreadable: Counter[str] = Counter()
+        self.unreadable = dict.fromkeys(_KINDS, 0)
         self._logged: set[tuple[str, bool]] = set()
 
     def record(self, of: type[Kept], data: bytes, subject: str) -> Kept | None:

@@ -117,7 +117,9 @@ class Held:
         """Whether somebody has to have the stream: it lives, or its files are still to be finished."""
         if self.own is not None and self.own.state is not TenureState.LIVE:
             return False
-        return not self.known.row.closed if self.known.row is not None else self.own is not None
+        if self.known.row is not None:
+            return not self.known.row.closed
+        return self.own is not None and self.own.is_newer  # of which the rest is not known; another's is no record
 
 
 @attrs.frozen(kw_only=True)

@@ -289,7 +289,11 @@ class Membership:
 
     async def may_connect(self, rtms_stream_id: str) -> Permission:
         """See `Tenure`."""
-        return await self.ownership.may_connect(rtms_stream_id)
+        try:
+            return await self.ownership.may_connect(rtms_stream_id)
+        except Exception:
+            log.exception("question for the owner crashed", rtms_stream_id=rtms_stream_id)
+            return Permission.BLIND
 
     def _claimed(self, rtms_stream_id: str, token: int, epoch: int) -> None:
         if (managed := self.supervisor.streams.get(rtms_stream_id)) is not None:

@@ -117,7 +117,7 @@ class View:
 
     def _away(self) -> str | None:
         engine = self.engine()
-        return "it is not open" if engine is None else engine.trouble
+        return "not connected to a server yet" if engine is None else engine.trouble
 
     @property
     def is_engine_up(self) -> bool:
@@ -177,7 +177,7 @@ class View:
                     "engine",
                     away is None,
                     "; ".join(part for part in (away, where) if part),
-                    "Start the servers, and compare cluster.servers, the credentials and cluster.partitions with them.",
+                    "Start the servers, and compare cluster.servers, ca_file, user and password with them.",
                 ),
                 Finding(
                     "permissions",

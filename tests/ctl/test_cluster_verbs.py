@@ -201,6 +201,7 @@ JOINED = {
     "gaps": 1,
     "missing_ms": {"node_takeover": 800},
     "elsewhere_ms": {"a": 1200},
+    "media_ms": {"audio": {"node_takeover": 300}, "transcript": {"node_takeover": 500}},
 }
 
 
@@ -208,7 +209,8 @@ def test_gather(ctl: Ctl, daemon: FakeDaemon, capsys: Capture) -> None:
     daemon.answers["POST /v1/cluster/streams/9f%2F2/gather"] = JOINED
     assert ctl("recordings", "gather", "9f/2") == Exit.OK
     assert capsys.readouterr().out == (
-        "node b: /srv/9f%2F2c: joined from 2 parts and verified, 0.8s missing in all of them, 1.2s only on node a\n"
+        "node b: /srv/9f%2F2c: joined from 2 parts and verified, missing in all of them: audio 0.3s (node_takeover), "
+        "transcript 0.5s (node_takeover), 1.2s only on node a\n"
     )
     assert ctl("recordings", "gather", "9f/2", "--json") == Exit.OK
     assert json.loads(capsys.readouterr().out) == JOINED

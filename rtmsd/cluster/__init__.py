@@ -26,10 +26,12 @@ and the sender looks anew. An owner that lives and does not answer in time: the 
 
 **How long a member owns.** There is no lease. An owner that cannot reach the engine records on; with the engine gone,
 nobody else can claim either. Before each signaling handshake it asks (`Ownership.may_connect`): mine, go on; another's,
-let go; no answer for 20 s, connect once without knowing. If that is refused with status 8, or lost within 30 s,
-somebody else has the stream: let go. A claim that the engine took within the last second is an answer, too: who takes a
-stream over does not ask again. Letting go is no end: nothing is said to Zoom or the journal, and the files are
-suspended (see `rtmsd.streams`). A member that wakes from a freeze needs no more than this question.
+let go; no answer for 20 s, connect once without knowing. A server that has lost the others answers for some seconds as
+if it still led them: so an answer counts only when most servers agree (`KeptStore.confirm`). A claim that they took
+within the last second is one, too: who takes a stream over does not ask again. If the connection is refused with status
+8, or lost within 30 s, somebody else has the stream: let go. Letting go is no end: nothing is said to Zoom or the
+journal, and the files are suspended (see `rtmsd.streams`). A member that wakes from a freeze needs no more than this
+question.
 
 The engine forgets what is old, so that an owner writes its record anew before that (`keeping.renewal`).
 
@@ -61,7 +63,9 @@ has few streams under way while they are quick, as each slows down those beside 
 **When a member is dead, without a parent** (`liveness`). A clock cannot tell a dead peer from an engine that is away. A
 member's own beats that come back through the bus can: a peer is dead after three full beats of silence, in which own
 ones came back. The first echo does not count, since it may be of the moment in which the peer beat last. After any
-outage of the bus or of this process, three more: the others may need a while to connect again.
+outage of the bus or of this process, three more: the others may need a while to connect again. Echoes come back also
+when this member's server is cut off from those of the others. Then it can claim nothing; and when it can, whoever was
+silent must be so once more (`Takeover`).
 
 A process that begins with the name of a member that lives stops again: nobody could tell the two apart. Beats of the
 name's last life may still arrive, but in one burst.

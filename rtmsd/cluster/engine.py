@@ -70,6 +70,12 @@ class TooNew(EngineError):
     def __init__(self, version: int) -> None:
         super().__init__(f"the stream's record is of version {version}; update rtmsd here")
 
+    @classmethod
+    def check(cls, held: Held) -> None:
+        """Raise it where the record is a newer version's."""
+        if held.own is not None and held.own.is_newer:
+            raise cls(held.own.version)
+
 
 class TooLarge(EngineError):
     """More than `MAX_MESSAGE_BYTES`: nothing was sent."""

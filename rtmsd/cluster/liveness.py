@@ -93,6 +93,14 @@ class Liveness:
         if incarnation not in self.incarnations and incarnation not in self._gone and len(self._peers) < MAX_PEERS:
             self._peers[incarnation] = _Peer(node, silent_beats=self._after_outage)
 
+    def doubt(self, node: str, incarnation: str) -> None:
+        """Expect one again that was taken for dead while the engine did not answer, which may have cut off this member:
+        it must be silent once more.
+        """
+        if self._gone.get(incarnation) is Change.DIED and len(self._peers) < MAX_PEERS:
+            del self._gone[incarnation]
+            self._peers[incarnation] = _Peer(node)
+
     def sending(self, n: int, now_s: float) -> None:
         """Say that this member's beat of this number, greater than all before, goes out now."""
         if self._newest_s is not None and now_s - self._newest_s > 2 * self._beat_s:  # this loop stood still

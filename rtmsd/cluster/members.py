@@ -108,6 +108,11 @@ class Members:
         self._living = {node: member for node, member in self._living.items() if member.incarnation != incarnation}
         self._count_deaths(1 if is_heard or self._liveness is not None else 0)
 
+    def doubt(self, own: Own) -> None:
+        """Take the owner of a stream for living again, unless it goes on being silent, if anybody beats here."""
+        if self._liveness is not None and own.node != self._node:
+            self._liveness.doubt(own.node, own.incarnation)
+
     def give(self, node: str) -> None:
         """Count a stream that is being given to another member, before that one's figures show it."""
         now_s = trio.current_time()

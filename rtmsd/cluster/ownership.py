@@ -36,9 +36,7 @@ _TRIES: Final = 3  # of claims that came second to one who died since
 
 @attrs.frozen
 class Holding:
-    """A stream of mine: the token proves it, epoch is the number of my tenure; both are 0 before it is claimed. `won_s`
-    is when the engine took the claim, if this life began with one.
-    """
+    """A stream of mine: the token proves it, epoch numbers my tenure, both 0 before it is claimed; when it was won."""
 
     token: int
     epoch: int
@@ -69,6 +67,7 @@ class Ownership:
         cause: of the gap of a stream that is resumed for this reason.
         patience_s: so long after a stream's first unanswered question a handshake waits for the engine's answer.
         clock_ms: local time in milliseconds since the Unix epoch.
+        confirm: reads a record before a handshake; it may ask more than the store's `read`.
 
     Attributes:
         turns: one thing at a time for a stream that has no life here. Who holds a stream's turn while it is let go,
@@ -86,6 +85,7 @@ class Ownership:
         patience_s: float,
         clock_ms: Callable[[], int],
         prepare: Callable[[Own, int], Awaitable[Mapping[str, Any]]] = _nothing,
+        confirm: Callable[[str], Awaitable[Held]] | None = None,
     ) -> None:
         self.turns = Turns()
         self._mine: dict[str, Holding] = {}
@@ -94,6 +94,7 @@ class Ownership:
         self._patience_s = patience_s
         self._unanswered_s: dict[str, tuple[float, float]] = {}  # the first and the last question
         self._prepare = prepare
+        self._confirm = confirm or store.read
         self._unsure = Outstanding[_Claim | None](  # mine perhaps, and not alive; the claim whose answer is missing
             "search for the owner", key="rtms_stream_id", at_once=_AT_ONCE, again_s=AGAIN_S
         )
@@ -150,7 +151,7 @@ class Ownership:
             raise Elsewhere(owner.node)
 
     async def _accept(self, command: StreamCommand, held: Held) -> Verdict:
-        _refuse_newer(held)
+        TooNew.check(held)
         if held.is_unfinished:
             await self._resume(held, self._why(held.own))
             return await self._lives.accept(command)
@@ -207,7 +208,7 @@ class Ownership:
             Away: no answer of the engine; if the claim was written, the stream is resumed later.
             TooNew: see there.
         """
-        _refuse_newer(held)
+        TooNew.check(held)
         assert held.known.row is not None
         async with self.turns.of(held.known.row.rtms_stream_id):
             try:
@@ -226,7 +227,7 @@ class Ownership:
         async with self.turns.of(rtms_stream_id):
             held = await self.read(rtms_stream_id)
             self._refuse_others(held)
-            _refuse_newer(held)
+            TooNew.check(held)
             if held.is_unfinished:
                 await self._resume(held, self._why(held.own))
 
@@ -359,8 +360,7 @@ class Ownership:
 
     async def may_connect(self, rtms_stream_id: str) -> Permission:
         """Return whether the stream is mine, as the engine says now, or said by taking my claim. See `Tenure`."""
-        mine = self._mine.get(rtms_stream_id)
-        if mine is not None and trio.current_time() < mine.won_s + READ_S:  # no older than an answer may be
+        if (mine := self._mine.get(rtms_stream_id)) and trio.current_time() < mine.won_s + READ_S:  # as an answer may be
             return Permission.GRANTED
         while True:
             now_s = trio.current_time()
@@ -368,7 +368,7 @@ class Ownership:
             since_s = since_s if now_s < asked_s + CONNECTED_S else now_s  # else it was connected meanwhile
             self._unanswered_s[rtms_stream_id] = since_s, now_s
             try:
-                held = await self.read(rtms_stream_id)
+                held = await self.read(rtms_stream_id, is_handshake=True)
             except RtmsdError:
                 left_s = since_s + self._patience_s - trio.current_time()
                 if left_s <= 0 or self._is_unclaimed(rtms_stream_id):  # which nobody else can have claimed since
@@ -389,17 +389,12 @@ class Ownership:
         holding = self._mine.get(rtms_stream_id)
         return rtms_stream_id in self._unproven or (holding is not None and holding.token == 0)
 
-    async def read(self, rtms_stream_id: str) -> Held:
+    async def read(self, rtms_stream_id: str, *, is_handshake: bool = False) -> Held:
         """Return what the engine says of a stream.
 
         Raises:
             Away: no answer within `READ_S`.
         """
         with trio.move_on_after(READ_S):
-            return await self._store.read(rtms_stream_id)
+            return await (self._confirm if is_handshake else self._store.read)(rtms_stream_id)
         raise Away("the engine did not say in time who owns the stream")
-
-
-def _refuse_newer(held: Held) -> None:
-    if held.own is not None and held.own.is_newer:
-        raise TooNew(held.own.version)

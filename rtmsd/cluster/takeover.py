@@ -116,19 +116,27 @@ class Takeover:
     async def _take_in_turn(self, rtms_stream_id: str, place: int, since_s: float) -> None:
         try:
             await trio.sleep(place * RANK_S)
-            while not await self._is_settled(rtms_stream_id, since_s):  # noqa: ASYNC110 the engine has no event for it
+            is_again = False
+            while not await self._is_settled(rtms_stream_id, since_s, is_again=is_again):
+                is_again = True
                 await trio.sleep(AGAIN_S)
         except Exception:
             log.exception("stream not taken over", rtms_stream_id=rtms_stream_id)
         finally:
             self._waiting.remove(rtms_stream_id)
 
-    async def _is_settled(self, rtms_stream_id: str, since_s: float) -> bool:
-        """Try to claim a stream that nobody owns, and say whether that is done with."""
+    async def _is_settled(self, rtms_stream_id: str, since_s: float, *, is_again: bool) -> bool:
+        """Try to claim a stream that nobody owns, and say whether that is done with.
+
+        After a failure the owner is doubted to be dead: it may have been this member that was cut off, with some of the
+        engine's servers. If it is dead, it is so once more, and the stream is found again.
+        """
         async with self._handshakes:
             why = Why.DIED
             try:
                 held = await self._ownership.read(rtms_stream_id)
+                if is_again and held.own is not None:
+                    self._members.doubt(held.own)
                 if not held.is_unfinished or self._members.owner(held.own) is not None:
                     return True
                 if held.own is None or held.own.node == self._members.me.node:

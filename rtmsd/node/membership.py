@@ -157,6 +157,7 @@ class Membership:
             patience_s=PATIENCE_S,
             clock_ms=local_ms,
             prepare=Inheritance(engine, local_ms).prepare,
+            confirm=partial(store.confirm, incarnation=self.incarnation),
         )
         random = Random()
         self.router = Router(

@@ -131,6 +131,21 @@ def test_who_was_taken_for_dead_may_come_back(judge: Judge) -> None:
     assert [judge.beat() for _ in range(4)] == [[]] * 3 + [[DEATH]]
 
 
+def test_who_is_doubted_to_be_dead_must_be_silent_once_more(judge: Judge) -> None:
+    assert [event for _ in range(4) for event in judge.beat()] == [DEATH]
+    judge.liveness.doubt("b", "b-1")
+    assert "b-1" in judge.liveness.incarnations
+    assert [judge.beat() for _ in range(4)] == [[], [], [], [DEATH]]
+    judge.liveness.doubt("b", "b-1")
+    assert judge.hear("b") == [Event(Change.APPEARED, "b", "b-1")]
+
+
+def test_a_former_life_is_doubted_no_more(judge: Judge) -> None:
+    judge.hear("b", life=2)
+    judge.liveness.doubt("b", "b-1")
+    assert "b-1" not in judge.liveness.incarnations
+
+
 def test_who_is_only_named_by_a_record_is_given_time_to_connect() -> None:
     judge = Judge()
     judge.liveness.expect("b", "b-1")

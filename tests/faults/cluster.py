@@ -13,6 +13,7 @@ import trio
 from rtmsd.demo.cluster.servers import Servers, prepared
 from rtmsd.recording.gather.gather import gather
 from rtmsd.simulator import SimSession, Simulator, SimulatorSettings, Tone, open_simulator
+from rtmsd.simulator.model.record import Peer
 from tests.faults.process import LIMIT_S, TIMING, Daemon, Gate, until
 from tests.faults.reckoning import Reckoning, reckon, stop_all
 
@@ -48,8 +49,12 @@ class ClusterStage:
     def owner(self, session: SimSession) -> str | None:
         """Return the member that Zoom is connected to."""
         live = [s for s in session.record.connections if s.kind == "signaling" and s.closed_ms is None]
+        return self.node_of(live[-1].peer) if live else None
+
+    def node_of(self, peer: Peer) -> str | None:
+        """Return the running member at that end of a connection."""
         running = {member.pid: node for node, member in self.members.items() if member.is_running}
-        return running.get(live[-1].peer.pid or 0) if live else None
+        return running.get(peer.pid or 0)
 
     def owners(self, sessions: Sequence[SimSession]) -> dict[str, str | None]:
         return {session.rtms_stream_id: self.owner(session) for session in sessions}
@@ -117,6 +122,18 @@ async def open_cluster(place: Path, servers: int = 1, **settings: Any) -> AsyncI
         servers: of NATS; as many have each record.
         settings: of the simulator.
     """
+    (place / "nats").mkdir()
+    async with trio.open_nursery() as nursery:
+        with prepared(place / "nats", servers) as nats:
+            members = {node: await make_member(place, node, nats, nursery, Gate()) for node in NODES}
+            async with zoom_of(members, nats, **settings) as zoom:
+                yield ClusterStage(place, zoom, members, nats)
+        nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def zoom_of(members: Mapping[str, Daemon], nats: Servers, **settings: Any) -> AsyncIterator[Simulator]:
+    """Start the servers, and yield the Zoom of these members, which are killed at the end."""
     settings = {
         "tone": Tone.MARKED,
         "timing": TIMING,
@@ -126,27 +143,22 @@ async def open_cluster(place: Path, servers: int = 1, **settings: Any) -> AsyncI
         "webhook_try_s": 3,  # longer than a member takes for an answer, whatever the engine does
         **settings,
     }
-    (place / "nats").mkdir()
-    with prepared(place / "nats", servers) as nats:
-        nats.start()
-        async with trio.open_nursery() as nursery:
-            members = {node: await _member(place, node, nats, nursery) for node in NODES}
-            urls = [member.gate.url for member in members.values()]
-            try:
-                await trio.to_thread.run_sync(nats.wait)
-                async with open_simulator(SimulatorSettings(webhook_url=urls, **settings)) as zoom:
-                    yield ClusterStage(place, zoom, members, nats)
-            finally:
-                with trio.CancelScope(shield=True), trio.move_on_after(LIMIT_S):
-                    for member in members.values():
-                        member.kill()
-                        if member.spawned_s:
-                            await member.reap()
-                nursery.cancel_scope.cancel()
+    urls = [member.gate.url for member in members.values()]
+    nats.start()
+    try:
+        await trio.to_thread.run_sync(nats.wait)
+        async with open_simulator(SimulatorSettings(webhook_url=urls, **settings)) as zoom:
+            yield zoom
+    finally:
+        with trio.CancelScope(shield=True), trio.move_on_after(LIMIT_S):
+            for member in members.values():
+                member.kill()
+                if member.spawned_s:
+                    await member.reap()
 
 
-async def _member(place: Path, node: str, nats: Servers, nursery: trio.Nursery) -> Daemon:
-    gate = Gate()
+async def make_member(place: Path, node: str, nats: Servers, nursery: trio.Nursery, gate: Gate) -> Daemon:
+    """Return a member that is not started yet, behind its gate."""
     await nursery.start(gate.run)
     (place / node).mkdir()
     member = Daemon(place / node, gate, nursery)

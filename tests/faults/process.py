@@ -60,12 +60,16 @@ def is_machine_busy() -> bool:
 class Gate:
     """The address that Zoom posts to. It outlives the daemons behind it, and sees each answer before Zoom does.
 
+    Args:
+        host: of the daemons.
+
     Attributes:
         port: where the daemon of the moment listens; None: nobody answers.
         on_answer: called with the first bytes of each answer; what it does comes before Zoom hears of it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, host: str = "127.0.0.1") -> None:
+        self.host = host
         self.url = ""
         self.port: int | None = None
         self.on_answer: Callable[[bytes], None] = lambda answer: None
@@ -81,7 +85,7 @@ class Gate:
         if self.port is None:
             return
         try:
-            async with await trio.open_tcp_stream("127.0.0.1", self.port) as daemon, trio.open_nursery() as nursery:
+            async with await trio.open_tcp_stream(self.host, self.port) as daemon, trio.open_nursery() as nursery:
                 nursery.start_soon(self._pump, zoom, daemon, nursery.cancel_scope)
                 async for answer in daemon:
                     self.on_answer(bytes(answer))
@@ -105,6 +109,7 @@ class Daemon:
         directory: holds everything: configuration, recordings, state file, socket.
         sections: of the configuration, by name; written at each start, and by `write_config`.
         module: what to run as `python -m`, with its first arguments. It is forked by one that has imported it.
+        within: the command that runs this, in a network of its own for instance. It has all to import first.
         lines: the log of all processes so far, each line a JSON object.
         spawned_s: `time.monotonic` of each start. killed_s: of the latest kill.
         starts_s: how long each start took until it was ready.
@@ -117,8 +122,9 @@ class Daemon:
         self.sections["recording"]["directory"] = str(directory / "recordings")
         self.sections["state"] = {"file": str(directory / "state.sqlite")}
         self.sections["admin"] = {"socket": str(directory / "admin.sock")}
-        self.sections["webhook"] = {"listen": "127.0.0.1:0"}
+        self.sections["webhook"] = {"listen": f"{gate.host}:0"}
         self.module: Sequence[str] = ("rtmsd",)
+        self.within: Sequence[str] = ()
         self.lines: list[dict[str, Any]] = []
         self.spawned_s: list[float] = []
         self.killed_s = 0.0
@@ -166,7 +172,7 @@ class Daemon:
         assert not self.is_running
         self.write_config()
         self.spawned_s.append(time.monotonic())
-        command = [*PYTHON_MODULE, *self.module, "run", "--config", str(self.config_file), *arguments]
+        command = [*self.within, *PYTHON_MODULE, *self.module, "run", "--config", str(self.config_file), *arguments]
         ours, theirs = os.pipe()
         self._process = Process(command, os.environ, stdout=theirs, stderr=theirs, is_cold=is_cold)
         os.close(theirs)
@@ -223,7 +229,7 @@ class Daemon:
             fields = {"event": line.decode(errors="replace"), "level": "raw"}
         self.lines.append(fields)
         if fields.get("event") == "webhook listening" and process is self._process:
-            found = re.search(r"127\.0\.0\.1:(\d+)", line.decode())
+            found = re.search(rf"{re.escape(self.gate.host)}:(\d+)", line.decode())
             assert found is not None, line
             self.gate.port = int(found[1])
         self._news.unpark_all()

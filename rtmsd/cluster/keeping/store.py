@@ -7,9 +7,9 @@ from functools import partial
 import attrs
 import structlog
 
-from rtmsd.cluster.engine import OwnerStore
+from rtmsd.cluster.engine import Engine, Fenced
 from rtmsd.cluster.keeping.journal import ClusterJournal
-from rtmsd.cluster.records import Held, Own, TenureState, Why
+from rtmsd.cluster.records import Held, Own, Row, TenureState, Why
 from rtmsd.errors import StorageError
 from rtmsd.state import parts
 
@@ -21,7 +21,7 @@ class KeptStore:
     engine was not told yet, counts.
     """
 
-    def __init__(self, engine: OwnerStore, journal: ClusterJournal) -> None:
+    def __init__(self, engine: Engine, journal: ClusterJournal) -> None:
         self._engine, self._journal = engine, journal
 
     @property
@@ -57,6 +57,24 @@ class KeptStore:
             token = await self._engine.claim(renewed, seen=held.token)
             await self._journal.hold(rtms_stream_id, held.known, token=token, nonce=renewed.nonce)
             return token, own.epoch
+
+    async def confirm(self, rtms_stream_id: str, incarnation: str) -> Held:
+        """Read a record, and have most servers agree if a live stream is of this incarnation: for some seconds one that
+        has lost the others answers as if it still led them, when somebody else has claimed the stream there.
+
+        Raises:
+            Away: no answer, or they did not agree in time.
+        """
+        async with self._journal.turns.of(rtms_stream_id):
+            held = await self.read(rtms_stream_id)
+            own = held.own
+            if own is None or own.incarnation != incarnation or own.state is not TenureState.LIVE:
+                return held
+            try:
+                await self._engine.put_row(Row(rtms_stream_id=rtms_stream_id, token=held.token, known=held.known))
+            except Fenced:
+                return await self.read(rtms_stream_id)
+            return held
 
     async def orphans(self, living: Collection[str]) -> Sequence[Held]:
         return [await self._newest(held) for held in await self._engine.orphans(living)]

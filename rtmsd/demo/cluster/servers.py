@@ -48,35 +48,40 @@ class Server:
 
     Attributes:
         ports: for clients, other servers, and monitoring.
-        routes: ports of all servers for each other; none: it is alone.
+        routes: addresses of all servers for each other; none: it is alone.
         more: of its configuration: tls, authorization, ...
+        host: where clients and monitoring find it.
+        within: the command that runs the program, in a network of its own for instance.
     """
 
     number: int
     directory: Path
     ports: tuple[int, int, int]
-    routes: Sequence[int]
+    routes: Sequence[str]
     more: str = ""
     max_file: str = "512M"
     scheme: str = "nats"
+    host: str = HOST
+    within: Sequence[str] = ()
     process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
-        return f"{self.scheme}://{HOST}:{self.ports[0]}"
+        return f"{self.scheme}://{self.host}:{self.ports[0]}"
 
     @property
     def name(self) -> str:
         return f"s{self.number}"
 
     def start(self) -> None:
-        client, cluster, monitor = self.ports
-        routes = ", ".join(f'"nats://{HOST}:{port}"' for port in self.routes)
+        client, _, monitor = self.ports
+        routes = ", ".join(f'"nats://{address}"' for address in self.routes)
         lines = [
-            f'server_name: {self.name}, listen: "{HOST}:{client}", http: "{HOST}:{monitor}"',
+            'ping_interval: "2s", ping_max: 2',
+            f'server_name: {self.name}, listen: "{self.host}:{client}", http: "{self.host}:{monitor}"',
             f'jetstream {{ store_dir: "{self.directory / self.name}", max_mem: 64M, max_file: {self.max_file} }}',
             f'log_file: "{self.directory / self.name}.log"',
-            f'cluster {{ name: c, listen: "{HOST}:{cluster}", routes: [{routes}] }}' if routes else "",
+            f'cluster {{ name: c, listen: "{self.routes[self.number - 1]}", routes: [{routes}] }}' if routes else "",
             self.more,
         ]
         file = self.directory / f"{self.name}.conf"
@@ -85,7 +90,7 @@ class Server:
         try:
             with (self.directory / f"{self.name}.log").open("ab") as log:  # of what it says before it has a log
                 self.process = subprocess.Popen(
-                    [program, "-c", str(file)],
+                    [*self.within, program, "-c", str(file)],
                     stderr=log,
                     start_new_session=True,  # Ctrl-C is for whoever started it
                 )
@@ -115,7 +120,7 @@ class Server:
         Raises:
             OSError: no answer, or an error.
         """
-        with urllib.request.urlopen(f"http://{HOST}:{self.ports[2]}/{what}", timeout=ANSWER_S) as answer:
+        with urllib.request.urlopen(f"http://{self.host}:{self.ports[2]}/{what}", timeout=ANSWER_S) as answer:
             page: dict[str, Any] = json.load(answer)
         return page
 
@@ -190,7 +195,7 @@ def prepared(
         more, max_file, scheme: see `Server`.
     """
     with reserved_ports(3 * count) as ports:
-        routes = ports[1::3] if count > 1 else []
+        routes = [f"{HOST}:{port}" for port in ports[1::3]] if count > 1 else []
         own = zip(ports[::3], ports[1::3], ports[2::3], strict=True)
         servers = Servers([Server(n, directory, each, routes, more, max_file, scheme) for n, each in enumerate(own, 1)])
         try:

@@ -51,7 +51,7 @@ class ShippedServer(Server):
     def _configuration(self) -> str:
         client, cluster, monitor = self.ports
         names = [NAME.format(number + 1) for number in range(len(self.routes))]
-        others = {f"{name}:6222": f"{HOST}:{port}" for name, port in zip(names, self.routes, strict=True)}
+        others = {f"{name}:6222": address for name, address in zip(names, self.routes, strict=True)}
         elsewhere = {
             "0.0.0.0:4222": f"127.0.0.1:{client}",
             "0.0.0.0:6222": f"127.0.0.1:{cluster}",
@@ -85,7 +85,8 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def shipped(directory: Path) -> Iterator[Servers]:
     with reserved_ports(9) as ports:
         own = enumerate(zip(ports[::3], ports[1::3], ports[2::3], strict=True), 1)
-        servers = Servers([ShippedServer(n, directory, three, ports[1::3]) for n, three in own])
+        routes = [f"{HOST}:{port}" for port in ports[1::3]]
+        servers = Servers([ShippedServer(n, directory, three, routes) for n, three in own])
         try:
             servers.start()
             servers.wait()

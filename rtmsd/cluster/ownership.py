@@ -359,7 +359,7 @@ class Ownership:
 
     async def may_connect(self, rtms_stream_id: str) -> Permission:
         """Return whether the stream is mine, as the engine says now, or said by taking my claim. See `Tenure`."""
-        if (mine := self._mine.get(rtms_stream_id)) and trio.current_time() < mine.won_s + READ_S:  # as old as answers
+        if (mine := self._mine.get(rtms_stream_id)) and trio.current_time() < mine.won_s + READ_S:  # as answers may be
             return Permission.GRANTED
         while True:
             since_s, asked_s = self._unanswered_s.get(rtms_stream_id, (now_s := trio.current_time(), now_s))

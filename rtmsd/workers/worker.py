@@ -13,6 +13,7 @@ import structlog
 import trio
 
 from rtmsd.admin.fleet.fleet import Fleet
+from rtmsd.admin.fleet.kept import APART, SHARED
 from rtmsd.admin.fleet.peers import Peers as FleetPeers
 from rtmsd.admin.fleet.status import ParentProcess
 from rtmsd.admin.server import SERVER
@@ -113,8 +114,9 @@ class Worker(ABC):
         others = [str(number) for number in range(1, given.workers + 1) if str(number) != given.node]
         peers = FleetPeers({node: worker_socket(sockets, node) for node in others})
         with open_socket(worker_socket(sockets, given.node)) as listener:  # closed when nobody accepts on it any more
+            disks = APART if given.disk is None else SHARED
             async with trio.open_nursery() as nursery:
-                fleet = Fleet(given.node, peers, backend, self, nursery, is_disk_shared=given.disk is not None)
+                fleet = Fleet(given.node, peers, backend, self, nursery, disks=disks)
                 answer = partial(self._bus.run, listener, lambda _stream: fleet.local.respond, server=SERVER)
                 await nursery.start(answer)
                 intake = await self.join(backend, nursery)

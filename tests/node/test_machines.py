@@ -7,6 +7,7 @@ import pytest
 import structlog
 import trio
 
+from rtmsd.admin.fleet.kept import APART
 from rtmsd.admin.messages import AdminError, Code
 from rtmsd.daemon.health import Trouble, TroubleCode
 from rtmsd.node.questions import CTL, Drain, encode_question
@@ -85,7 +86,7 @@ async def at_one_socket(of_two_machines: Nodes, tmp_path: Path) -> AsyncIterator
         node.backend.cluster = node.control
         await node.begin(f"s-{name}")
     await trio.sleep(2)
-    async with workers(tmp_path, nodes["a.1"].backend, nodes["a.2"].backend, is_disk_shared=False) as crew:
+    async with workers(tmp_path, nodes["a.1"].backend, nodes["a.2"].backend, disks=APART) as crew:
         yield crew
 
 

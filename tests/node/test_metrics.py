@@ -6,6 +6,7 @@ import attrs
 import trio
 from prometheus_client.parser import text_string_to_metric_families
 
+from rtmsd.admin.fleet.kept import APART
 from rtmsd.admin.fleet.samples import RULES, merged, parsed
 from rtmsd.admin.metrics import Metrics, Totals
 from rtmsd.cluster.keeping.appender import Result
@@ -99,7 +100,7 @@ async def test_those_of_workers_are_joined_to_those_of_one(of_two_machines: Node
         metrics.add(each := metrics_of(node))
         each.times.append.observe(0.003)
         texts[worker] = parsed(metrics.render().decode())
-    found = read(merged(texts, (), (), is_disk_shared=False))
+    found = read(merged(texts, (), (), disks=APART))
     assert other.mate.node == "b.1"
     assert (found["members", ("up",)], found["members", ("gone",)]) == (2, 1)
     assert (found["owned_streams", ()], found["engine_up", ()]) == (3, 0)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from rtmsd.admin.fleet.kept import SHARED, Disks
 from rtmsd.admin.fleet.peers import Answers
 from rtmsd.admin.fleet.status import alike
 from rtmsd.admin.messages import JsonObject
@@ -10,22 +11,19 @@ from rtmsd.admin.messages import JsonObject
 CHECK: Final = "workers"
 GOOD_ANYWHERE: Final = frozenset({"webhook"})
 """Checks of what comes to any worker: the others need not have had it."""
-ON_DISK: Final = frozenset({"deliveries"})
-"""Checks of the state file: where each worker has one, the failures of two are never the same."""
 
 _HINT: Final = (
     "The parent starts a worker again that has ended or hangs: if this lasts, `journalctl -u rtmsd` has the reason."
 )
 
 
-def merged(answers: Answers[Sequence[JsonObject]], me: str, *, is_disk_shared: bool = True) -> list[JsonObject]:
+def merged(answers: Answers[Sequence[JsonObject]], me: str, *, disks: Disks = SHARED) -> list[JsonObject]:
     """Return one finding for each check, in the order of `me`, whose findings are among them."""
     by_check: dict[str, dict[str, JsonObject]] = {}
     for worker in (me, *answers.heard):
         for finding in answers.heard[worker]:
             by_check.setdefault(str(finding.get("check")), {})[worker] = finding
-    own = frozenset() if is_disk_shared else ON_DISK
-    ones = (_one(check, findings, is_own=check in own) for check, findings in by_check.items())
+    ones = (_one(check, findings, is_own=check in disks.own_checks) for check, findings in by_check.items())
     return [*ones, _answering(answers)]
 
 

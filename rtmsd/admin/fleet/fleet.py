@@ -14,6 +14,7 @@ from rtmsd.admin.cluster import elsewhere
 from rtmsd.admin.commands import AdminBackend, Command, Spread
 from rtmsd.admin.fleet import findings, kept, samples, status, streams
 from rtmsd.admin.fleet.events import follow_all
+from rtmsd.admin.fleet.kept import SHARED, Disks
 from rtmsd.admin.fleet.local import Local, Report, ask_counters, ask_names, ourselves, read_names
 from rtmsd.admin.fleet.peers import Answers, Peers, in_order, may_have, why_silent
 from rtmsd.admin.fleet.reading import json_object, json_objects, objects
@@ -63,7 +64,7 @@ class Fleet:
         peers: the others.
         backend: of this worker.
         nursery: has the tasks that follow the events of others.
-        is_disk_shared: all have the same state file and recordings; or each has its own.
+        disks: of all workers.
     """
 
     def __init__(
@@ -74,21 +75,21 @@ class Fleet:
         parent: Parent,
         nursery: trio.Nursery,
         *,
-        is_disk_shared: bool = True,
+        disks: Disks = SHARED,
     ) -> None:
         self.local = Local(backend)
         self._me = me
         self._peers = peers
         self._parent = parent
         self._nursery = nursery
-        self._is_disk_shared = is_disk_shared
+        self._disks = disks
         self._mergers: Final[Mapping[str, tuple[Callable[[Reply], Any], Callable[[Answers[Any]], Any]]]] = {
             "status": (
                 json_object,
-                lambda answers: status.merged(answers, me, parent.process, is_disk_shared=is_disk_shared),
+                lambda answers: status.merged(answers, me, parent.process, disks=disks),
             ),
             "streams": (json_objects, lambda answers: streams.merged(answers.heard)),
-            "doctor": (json_objects, lambda answers: findings.merged(answers, me, is_disk_shared=is_disk_shared)),
+            "doctor": (json_objects, lambda answers: findings.merged(answers, me, disks=disks)),
             "recordings": (json_objects, lambda answers: kept.recordings(answers.heard)),
             "deliveries": (json_objects, lambda answers: kept.deliveries(answers.heard)),
         }
@@ -104,7 +105,7 @@ class Fleet:
     async def _carry_out(self, caller: Caller, request: HttpRequest) -> Reply | StreamReply:
         command, params, _ = find(request.method, request.target)
         check_right(command, caller)
-        match command.spread if self._is_disk_shared else kept.SPREADS.get(command.name, command.spread):
+        match self._disks.spreads.get(command.name, command.spread):
             case Spread.ANY:
                 return await self.local.answer(caller, request)
             case Spread.OWNER:
@@ -164,7 +165,7 @@ class Fleet:
         lives.forget(living)
         families = {worker: report.families for worker, report in reports.items()}
         past = lives.known(but=living).values()
-        text = samples.merged(families, past, answers.silent, is_disk_shared=self._is_disk_shared)
+        text = samples.merged(families, past, answers.silent, disks=self._disks)
         return _with_fields(Reply(content_type=METRICS_TYPE, body=text.encode()), Answers(reports, answers.silent))
 
     # Each carries it out

@@ -1,12 +1,12 @@
-"""What each of several workers keeps on a disk of its own, as one: recordings and deliveries.
+"""What several workers keep on one disk, or each on its own; and then, as one, recordings and deliveries.
 
 A stream that went from one worker to another is recorded in a part at each: both are listed. The numbers of deliveries
 are unique among all workers (`state.deliveries.number_from`).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final, TypeVar
 
 import attrs
 
@@ -16,14 +16,47 @@ from rtmsd.admin.fleet.reading import json_object, whole
 from rtmsd.admin.messages import JsonObject, json_reply
 from rtmsd.http.messages import Reply
 
-SPREADS: Final[Mapping[str, Spread]] = {
-    "recordings": Spread.MERGE,
-    "remove recording": Spread.KEEPERS,
-    "deliveries": Spread.MERGE,
-    "delivery": Spread.KEEPERS,
-    "replay delivery": Spread.KEEPERS,
-}
-"""The spread of commands that concern a disk, by name: other than in `COMMANDS`, as that disk is not shared."""
+T = TypeVar("T")
+
+
+@attrs.frozen(kw_only=True)
+class Disks:
+    """The state files and directories of recordings of all workers.
+
+    Attributes:
+        spreads: of commands that concern a disk, by name, where they are other than in `COMMANDS`.
+        total: of what each has counted in its state file.
+        own_troubles, own_checks: are of a state file: those of two workers are never the same.
+        counted_by_all: metrics that all have from one state file: the most of them is right.
+        is_one: all that a worker says of its disk is said of all disks.
+    """
+
+    spreads: Mapping[str, Spread] = attrs.field(factory=dict)
+    total: Callable[[Iterable[Any]], Any]
+    own_troubles: frozenset[str] = frozenset()
+    own_checks: frozenset[str] = frozenset()
+    counted_by_all: frozenset[str] = frozenset()
+    is_one: bool
+
+    def of(self, mine: T, each: Sequence[T]) -> Sequence[T]:
+        """Return those of each worker's answers that together say all of the disks."""
+        return [mine] if self.is_one else each
+
+
+SHARED: Final = Disks(total=max, counted_by_all=frozenset({"rtmsd_deliveries"}), is_one=True)
+APART: Final = Disks(
+    spreads={
+        "recordings": Spread.MERGE,
+        "remove recording": Spread.KEEPERS,
+        "deliveries": Spread.MERGE,
+        "delivery": Spread.KEEPERS,
+        "replay delivery": Spread.KEEPERS,
+    },
+    total=sum,
+    own_troubles=frozenset({"deliveries_dead"}),
+    own_checks=frozenset({"deliveries"}),
+    is_one=False,
+)
 
 Lists = Mapping[str, Sequence[JsonObject]]
 

@@ -11,6 +11,7 @@ from typing import Final
 
 import attrs
 
+from rtmsd.admin.fleet.kept import SHARED, Disks
 from rtmsd.admin.fleet.reading import Unreadable
 from rtmsd.admin.fleet.status import WORKER_SILENT
 
@@ -43,7 +44,7 @@ RULES: Final[Mapping[str, Rule]] = {
     "rtmsd_sync_seconds": Rule.SUM,
     "rtmsd_event_loop_lag_seconds": Rule.EACH,
     "rtmsd_rtp_lost": Rule.SUM,
-    "rtmsd_deliveries": Rule.SUM,  # counted in the state file: see `ON_DISK`
+    "rtmsd_deliveries": Rule.SUM,  # counted in the state file: see `Disks`
     "rtmsd_concurrency": Rule.MOST,  # each knows the notices that came to it
     "rtmsd_degraded": Rule.MOST,
     "rtmsd_pending_bytes": Rule.SUM,
@@ -78,9 +79,6 @@ RULES: Final[Mapping[str, Rule]] = {
     ),
 }
 """By the name of a family, as its TYPE line has it. One that is missing is another version's: EACH is never wrong."""
-
-ON_DISK: Final = frozenset({"rtmsd_deliveries"})
-"""What each worker counts that shares a disk with the others: of these it is the most."""
 
 _JOINS: Final[Mapping[Rule, Callable[[Iterable[float]], float]]] = {
     Rule.SUM: math.fsum,
@@ -185,7 +183,7 @@ def merged(
     past: Iterable[Mapping[str, float]],
     silent: Collection[str],
     *,
-    is_disk_shared: bool = True,
+    disks: Disks = SHARED,
 ) -> str:
     """Return the text of all.
 
@@ -201,7 +199,7 @@ def merged(
     for name, families in _by_name(by_worker).items():
         first = next(iter(families.values()))
         lines += first.head
-        rule = Rule.MOST if is_disk_shared and name in ON_DISK else first.rule
+        rule = Rule.MOST if name in disks.counted_by_all else first.rule
         lines += _lines(_joined(families, earlier if first.is_kept else {}, rule))
         if name == "rtmsd_degraded":
             lines += _lines({f'{name}{{code="{WORKER_SILENT}"}}': float(bool(silent))})

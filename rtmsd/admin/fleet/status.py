@@ -7,15 +7,13 @@ from typing import Any, Final
 
 import attrs
 
+from rtmsd.admin.fleet.kept import SHARED, Disks
 from rtmsd.admin.fleet.peers import Answers, in_order
 from rtmsd.admin.fleet.reading import found, items, numbers, objects
 from rtmsd.admin.messages import JsonObject
 
 WORKER_SILENT: Final = "worker_silent"
 """The trouble that a worker does not answer; its other codes are `rtmsd.daemon.health.TroubleCode`."""
-
-ON_DISK: Final = frozenset({"deliveries_dead"})
-"""Troubles that are counted in the state file: where each worker has one, those of two are never the same."""
 
 _NUMBER: Final = re.compile(r"\b\d+(?:\.\d+)?\b")
 
@@ -32,11 +30,10 @@ class ParentProcess:
     began_s: float
 
 
-def merged(answers: Answers[JsonObject], me: str, parent: ParentProcess, *, is_disk_shared: bool = True) -> JsonObject:
+def merged(answers: Answers[JsonObject], me: str, parent: ParentProcess, *, disks: Disks = SHARED) -> JsonObject:
     """Return the status of all. What they share is taken from `me`, whose status is among them."""
     each = list(answers.heard.values())
     mine = answers.heard[me]
-    on_disk = max if is_disk_shared else sum  # of what all have read in one state file, or each in its own
     return {
         **mine,
         "pid": parent.pid,
@@ -45,13 +42,13 @@ def merged(answers: Answers[JsonObject], me: str, parent: ParentProcess, *, is_d
         "phase": _phase([str(found(status, "phase")) for status in each]),
         "ready": any(found(status, "ready") is True for status in each),
         "draining": all(found(status, "draining") is True for status in each),
-        "degraded": [*_silence(answers.silent), *_degraded(answers.heard, frozenset() if is_disk_shared else ON_DISK)],
+        "degraded": [*_silence(answers.silent), *_degraded(answers.heard, disks.own_troubles)],
         "streams": _counts(each, "streams"),
         "totals": {
             **_object(found(mine, "totals")),
             "streams": sum(numbers(each, "totals", "streams")),
             "ended": _counts(each, "totals", "ended"),
-            "lost": _joined(each, ("totals", "lost"), on_disk),
+            "lost": _joined(each, ("totals", "lost"), disks.total),
             "messages": _counts(each, "totals", "messages"),
             "dropped": sum(numbers(each, "totals", "dropped")),
         },
@@ -64,16 +61,16 @@ def merged(answers: Answers[JsonObject], me: str, parent: ParentProcess, *, is_d
                 for name in ("last_sync_age_s", "unsynced_s", "unsynced_max_s")
             },
             "error": _first(each, "disk", "error"),
-            "directories": items(mine, "disk", "directories")
-            if is_disk_shared
-            else [directory for status in each for directory in items(status, "disk", "directories")],
+            "directories": [
+                directory for status in disks.of(mine, each) for directory in items(status, "disk", "directories")
+            ],
         },
         "state": {
             **_object(found(mine, "state")),
             "error": _first(each, "state", "error"),
             "set_aside": _first(each, "state", "set_aside"),
         },
-        "deliveries": _joined(each, ("deliveries",), on_disk),
+        "deliveries": _joined(each, ("deliveries",), disks.total),
         "warnings": list(dict.fromkeys(str(text) for status in each for text in items(status, "warnings"))),
         "webhook": {
             "last_ms": max(numbers(each, "webhook", "last_ms"), default=None),

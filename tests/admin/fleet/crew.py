@@ -12,6 +12,7 @@ import attrs
 import trio
 
 from rtmsd.admin.fleet.fleet import Fleet
+from rtmsd.admin.fleet.kept import SHARED, Disks
 from rtmsd.admin.fleet.peers import ASK_S, Peers
 from rtmsd.admin.fleet.status import ParentProcess
 from rtmsd.admin.listener import open_admin_socket
@@ -147,7 +148,7 @@ async def workers(
     *backends: Backend,
     silent: Sequence[str] = (),
     ask_s: float = ASK_S,
-    is_disk_shared: bool = True,
+    disks: Disks = SHARED,
 ) -> AsyncIterator[list[Worker]]:
     """Run a worker for each backend, numbered from 1; `silent` ones are peers that nobody runs."""
     numbers = [str(number) for number in range(1, len(backends) + 1)]
@@ -158,7 +159,7 @@ async def workers(
         for number, backend in zip(numbers, backends, strict=True):
             peers = Peers({other: path for other, path in sockets.items() if other != number}, ask_s)
             parent = FakeParent()
-            fleet = Fleet(number, peers, backend, parent, nursery, is_disk_shared=is_disk_shared)
+            fleet = Fleet(number, peers, backend, parent, nursery, disks=disks)
             worker = Worker(number, backend, fleet, parent, sockets[number], directory / f"a{number}")
             await worker.start(nursery)
             crew.append(worker)

@@ -11,6 +11,7 @@ from trio.testing import MockClock
 
 from rtmsd.admin.commands import COMMANDS, Spread
 from rtmsd.admin.fleet import findings, kept, samples, status
+from rtmsd.admin.fleet.kept import APART, SHARED, Disks
 from rtmsd.admin.fleet.peers import Answers
 from rtmsd.admin.messages import AdminError, Code, JsonObject
 from rtmsd.errors import StorageError
@@ -66,7 +67,7 @@ def keepers() -> tuple[Keeper, Keeper]:
 
 
 async def test_lists_are_of_all_with_the_worker_of_each(autojump_clock: MockClock, tmp_path: Path) -> None:
-    async with workers(tmp_path, *keepers(), silent=["3"], is_disk_shared=False) as crew:
+    async with workers(tmp_path, *keepers(), silent=["3"], disks=APART) as crew:
         recorded = await crew[1].ask("GET /v1/recordings")
         assert [(each["rtms_stream_id"], each["worker"]) for each in json.loads(recorded.body)] == [
             ("a", "1"),
@@ -87,7 +88,7 @@ def test_lists_of_another_version_break_nothing() -> None:
 @pytest.mark.parametrize("asked", [0, 1])
 async def test_all_parts_of_a_stream_are_removed(autojump_clock: MockClock, tmp_path: Path, asked: int) -> None:
     one, two = keepers()
-    async with workers(tmp_path, one, two, is_disk_shared=False) as crew:
+    async with workers(tmp_path, one, two, disks=APART) as crew:
         assert await crew[asked].json("DELETE /v1/recordings/both") == {"rtms_stream_id": "both"}
         assert await crew[asked].json("DELETE /v1/recordings/a") == {"rtms_stream_id": "a", "worker": "1"}
         assert (await crew[asked].json("DELETE /v1/recordings/a"))["code"] == "no_such_recording"
@@ -97,7 +98,7 @@ async def test_all_parts_of_a_stream_are_removed(autojump_clock: MockClock, tmp_
 
 async def test_no_part_is_removed_while_the_stream_lives(autojump_clock: MockClock, tmp_path: Path) -> None:
     one, two = Keeper(ended("s", 1), recorded={"s": 1}), Keeper(live("s"), recorded={"s": 0})
-    async with workers(tmp_path, one, two, is_disk_shared=False) as crew:
+    async with workers(tmp_path, one, two, disks=APART) as crew:
         refused = await crew[0].json("DELETE /v1/recordings/s")
     assert (refused["code"], refused["detail"]) == ("refused_in_state", "s is being recorded")
     assert (one.recorded, two.recorded) == ({"s": 1}, {"s": 0})
@@ -107,7 +108,7 @@ async def test_a_part_that_is_left_is_no_success(autojump_clock: MockClock, tmp_
     """It can be tried again: what is gone already is unknown then."""
     one, two = keepers()
     two.failure = StorageError("/r: no such device")
-    async with workers(tmp_path, one, two, is_disk_shared=False) as crew:
+    async with workers(tmp_path, one, two, disks=APART) as crew:
         refused = await crew[0].json("DELETE /v1/recordings/both")
         assert (refused["code"], refused["detail"]) == ("failed", "/r: no such device")
         two.failure = None
@@ -118,7 +119,7 @@ async def test_a_part_that_is_left_is_no_success(autojump_clock: MockClock, tmp_
 @pytest.mark.parametrize("asked", [0, 1])
 async def test_a_delivery_is_where_its_number_is(autojump_clock: MockClock, tmp_path: Path, asked: int) -> None:
     one, two = keepers()
-    async with workers(tmp_path, one, two, is_disk_shared=False) as crew:
+    async with workers(tmp_path, one, two, disks=APART) as crew:
         shown = await crew[asked].json("GET /v1/deliveries/1000000001")
         assert shown == {"id": 1_000_000_001, "state": "done", "worker": "2"}
         refused = await crew[asked].json("POST /v1/deliveries/1000000001/replay")
@@ -130,7 +131,7 @@ async def test_a_delivery_is_where_its_number_is(autojump_clock: MockClock, tmp_
 
 async def test_a_silent_worker_may_have_it(autojump_clock: MockClock, tmp_path: Path) -> None:
     one, two = keepers()
-    async with workers(tmp_path, one, two, silent=["3"], is_disk_shared=False) as crew:
+    async with workers(tmp_path, one, two, silent=["3"], disks=APART) as crew:
         assert (await crew[0].ask("GET /v1/deliveries/1000000001")).status == 200  # no other has that number
         for line in ("GET /v1/deliveries/8", "POST /v1/deliveries/8/replay", "DELETE /v1/recordings/both"):
             refused = await crew[0].json(line)
@@ -140,8 +141,8 @@ async def test_a_silent_worker_may_have_it(autojump_clock: MockClock, tmp_path: 
 
 def test_each_command_that_concerns_a_disk_is_one() -> None:
     spreads = {command.name: command.spread for command in COMMANDS}
-    assert all(spreads[name] in (Spread.ANY, Spread.OWNER) for name in kept.SPREADS)
-    by_keepers = [each for each in COMMANDS if kept.SPREADS.get(each.name) is Spread.KEEPERS]
+    assert all(spreads[name] in (Spread.ANY, Spread.OWNER) for name in APART.spreads)
+    by_keepers = [each for each in COMMANDS if APART.spreads.get(each.name) is Spread.KEEPERS]
     assert all(len(re.findall(r"\{\w+\}", command.path)) == 1 for command in by_keepers)  # what they may have
 
 
@@ -157,7 +158,7 @@ def test_what_each_has_on_disk_is_added_up() -> None:
         )
         for directory in ("/r", "/r/workers/2")
     )
-    merged = status.merged(Answers({"1": one, "2": two}, {}), "1", PARENT, is_disk_shared=False)
+    merged = status.merged(Answers({"1": one, "2": two}, {}), "1", PARENT, disks=APART)
     assert merged["totals"]["lost"] == {"refused": 2}
     assert merged["deliveries"] == {"dead": 4}
     assert [each["directory"] for each in merged["disk"]["directories"]] == ["/r", "/r/workers/2"]
@@ -166,18 +167,15 @@ def test_what_each_has_on_disk_is_added_up() -> None:
 def test_what_each_has_not_delivered_is_its_own_trouble() -> None:
     dead = {"code": "deliveries_dead", "detail": "2 not delivered"}
     heard = {str(worker): a_status(degraded=[dead]) for worker in (1, 2)}
-    merged = status.merged(Answers(heard, {}), "1", PARENT, is_disk_shared=False)
+    merged = status.merged(Answers(heard, {}), "1", PARENT, disks=APART)
     assert merged["degraded"] == [{**dead, "worker": "1"}, {**dead, "worker": "2"}]
     failed = [{"check": "deliveries", "ok": False, "detail": "2 not delivered"}]
-    [found, _] = findings.merged(Answers({"1": failed, "2": failed}, {}), "1", is_disk_shared=False)
+    [found, _] = findings.merged(Answers({"1": failed, "2": failed}, {}), "1", disks=APART)
     assert found["detail"] == "worker 1: 2 not delivered; worker 2: 2 not delivered"
 
 
-@pytest.mark.parametrize(("is_disk_shared", "number"), [(True, 3.0), (False, 5.0)])
-def test_deliveries_are_counted_once(*, is_disk_shared: bool, number: float) -> None:
+@pytest.mark.parametrize(("disks", "number"), [(SHARED, 3.0), (APART, 5.0)])
+def test_deliveries_are_counted_once(disks: Disks, number: float) -> None:
     texts = (f'# TYPE rtmsd_deliveries gauge\nrtmsd_deliveries{{sink="s"}} {count}\n' for count in (2, 3))
     by_worker = {str(worker): samples.parsed(text) for worker, text in enumerate(texts, 1)}
-    assert (
-        f'rtmsd_deliveries{{sink="s"}} {number}'
-        in samples.merged(by_worker, (), (), is_disk_shared=is_disk_shared).splitlines()
-    )
+    assert f'rtmsd_deliveries{{sink="s"}} {number}' in samples.merged(by_worker, (), (), disks=disks).splitlines()

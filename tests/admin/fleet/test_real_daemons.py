@@ -12,6 +12,7 @@ import trio
 from prometheus_client.parser import text_string_to_metric_families
 
 from rtmsd.admin.fleet.fleet import Fleet
+from rtmsd.admin.fleet.kept import APART
 from rtmsd.admin.fleet.peers import Peers
 from rtmsd.admin.listener import open_admin_socket
 from rtmsd.admin.server import serve_admin
@@ -83,7 +84,7 @@ async def both(directory: Path) -> AsyncIterator[Both]:
         nursery = await stack.enter_async_context(trio.open_nursery())
         for number, backend in zip(("1", "2"), found.backends, strict=True):
             peers = Peers({other: worker_socket(base, other) for other in ("1", "2") if other != number}, ask_s=LIMIT_S)
-            fleet = Fleet(number, peers, backend, FakeParent(), nursery, is_disk_shared=False)
+            fleet = Fleet(number, peers, backend, FakeParent(), nursery, disks=APART)
             private = stack.enter_context(open_socket(worker_socket(base, number)))
             found.doors.append(directory / f"door-{number}")
             public = stack.enter_context(open_admin_socket(found.doors[-1]))

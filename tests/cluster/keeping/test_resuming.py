@@ -1,9 +1,11 @@
 """What a member does at its start with the streams that its state file has."""
 
-from typing import TYPE_CHECKING, cast
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 import pytest
+import structlog
 import trio
 from trio.testing import MockClock
 
@@ -23,11 +25,11 @@ if TYPE_CHECKING:
 class Journal:
     """The part that is asked: what the state file knows of a stream."""
 
-    row: StreamRow
+    rows: Mapping[str, StreamRow]
 
     async def known(self, rtms_stream_id: str) -> Known:
         await trio.lowlevel.checkpoint()
-        return Known(self.row)
+        return Known(self.rows[rtms_stream_id])
 
 
 async def row_of(crew: Crew, node: str) -> StreamRow:
@@ -36,11 +38,11 @@ async def row_of(crew: Crew, node: str) -> StreamRow:
     return row
 
 
-async def resume(crew: Crew, node: str, row: StreamRow) -> None:
+async def resume(crew: Crew, node: str, *rows: StreamRow) -> None:
     mate = crew.mates[node]
     await resume_kept(
-        [row],
-        cast("ClusterJournal", Journal(row)),
+        rows,
+        cast("ClusterJournal", Journal({row.rtms_stream_id: row for row in rows})),
         mate.ownership,
         mate.lives,
         node=node,
@@ -120,13 +122,37 @@ async def test_a_disk_that_refuses_at_that_moment_costs_no_stream(
         ownership = crew.mates["1"].ownership
         read, errors = ownership.read, [StorageError("the disk is full")]
 
-        async def fail_once(rtms_stream_id: str) -> Held:
+        async def fail_once(rtms_stream_id: str, **more: Any) -> Held:
             if errors:
                 raise errors.pop()
-            return await read(rtms_stream_id)
+            return await read(rtms_stream_id, **more)
 
         monkeypatch.setattr(ownership, "read", fail_once)
         await resume(crew, "1", attrs.evolve(row, rtms_stream_id="s"))
         await trio.sleep(5)
         assert crew.mates["1"].connected == {"s"}
         assert crew.state("s") == ("1", True)
+
+
+async def test_a_bug_as_one_stream_begins_costs_no_other(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with a_crew("1", "2") as crew:
+        await crew.mates["2"].ownership.accept(start("model"))
+        row = (await crew.mates["2"].ownership.read("model")).known.row
+        assert row is not None
+        mate, adopt = crew.mates["1"], crew.mates["1"].lives.adopt
+        crashes = [ZeroDivisionError()]
+
+        def crash_once(of: StreamRow, **more: Any) -> None:
+            if of.rtms_stream_id == "s" and crashes:
+                raise crashes.pop()
+            adopt(of, **more)
+
+        monkeypatch.setattr(mate.lives, "adopt", crash_once)
+        with structlog.testing.capture_logs() as logged:
+            await resume(crew, "1", *(attrs.evolve(row, rtms_stream_id=name) for name in ("s", "t")))
+        assert mate.streams == {"t"}
+        assert [each["rtms_stream_id"] for each in logged if each["event"] == "stream not resumed"] == ["s"]
+        await trio.sleep(5)  # its claim was written: it is begun by who looks for the owner
+        assert mate.connected == {"s", "t"}

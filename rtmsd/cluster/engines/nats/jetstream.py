@@ -45,6 +45,33 @@ class Stored:
     data: bytes = attrs.field(repr=False)
 
 
+@attrs.frozen
+class Place:
+    """The numbers of a message that a consumer delivers: in the stream, and in all that it delivers.
+
+    Attributes:
+        pending: how many there are behind it.
+    """
+
+    sequence: int
+    consumer_sequence: int
+    pending: int
+
+
+def place_of(message: Message) -> Place | None:
+    """Read the subject on which JetStream expects acknowledgements: it numbers the message."""
+    parts = message.reply.split(".")
+    if parts[:2] != ["$JS", "ACK"]:
+        return None
+    # With a domain there are two parts more in front, and perhaps one behind.
+    fields = parts[4:9] if len(parts) == 9 else parts[6:11]
+    try:
+        _, sequence, consumer_sequence, _, pending = map(int, fields)
+    except ValueError:
+        return None
+    return Place(sequence, consumer_sequence, pending)
+
+
 class JetStream:
     """The API, over one connection.
 
@@ -169,18 +196,50 @@ class JetStream:
         Raises:
             Away: no answer; it may have begun.
         """
+        return await self._consume(
+            stream,
+            subject,
+            name,
+            {
+                "deliver_subject": inbox,
+                "deliver_policy": "last_per_subject",
+                "ack_policy": "none",
+                "flow_control": True,
+                "idle_heartbeat": int(heartbeat_s * 1e9),
+                "inactive_threshold": int(10e9),
+            },
+        )
+
+    async def deliver(self, stream: str, subject: str, *, after: int, most: int, name: str, inbox: str) -> int:
+        """Have messages on a subject that were stored after a sequence number delivered to an inbox, the first `most`
+        of them. Returns how many there are. Who delivers may not have the newest. It ends by itself.
+
+        Raises:
+            Away: no answer; it may have begun.
+        """
+        return await self._consume(
+            stream,
+            subject,
+            name,
+            {
+                "deliver_subject": inbox,
+                "deliver_policy": "by_start_sequence",
+                "opt_start_seq": after + 1,
+                "ack_policy": "explicit",  # and none is acknowledged
+                "max_ack_pending": most,
+                "inactive_threshold": int(1e9),
+            },
+        )
+
+    async def _consume(self, stream: str, subject: str, name: str, how: Mapping[str, Any]) -> int:
+        """Create a consumer that lasts as long as it is listened to. Returns how much it has to deliver so far."""
         config = {
             "name": name,
-            "deliver_subject": inbox,
-            "deliver_policy": "last_per_subject",
             "filter_subject": subject,
-            "ack_policy": "none",
             "max_deliver": 1,
             "mem_storage": True,
             "num_replicas": 1,
-            "flow_control": True,
-            "idle_heartbeat": int(heartbeat_s * 1e9),
-            "inactive_threshold": int(10e9),
+            **how,
         }
         answer = await self._api(
             f"CONSUMER.CREATE.{stream}.{name}.{subject}", {"stream_name": stream, "config": config}

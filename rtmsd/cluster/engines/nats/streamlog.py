@@ -1,7 +1,9 @@
 """Rows, parts, logs and the orders to delete: `StreamLog` on JetStream."""
 
+import contextlib
 import math
-from collections.abc import Mapping, Sequence
+import secrets
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 from weakref import WeakValueDictionary
 
@@ -10,12 +12,13 @@ import trio
 from rtmsd.cluster.codec import encode
 from rtmsd.cluster.engine import PAGE, Away, Fenced, Placed
 from rtmsd.cluster.engines.nats.connection import Connection
-from rtmsd.cluster.engines.nats.jetstream import JetStream, WrongSequence
+from rtmsd.cluster.engines.nats.jetstream import JetStream, Stored, WrongSequence, place_of
 from rtmsd.cluster.engines.nats.layout import Kept, Layout, Reader
 from rtmsd.cluster.records import Log, Part, Revoked, Row
 
 LOOK_AGAIN_S: Final = 30.0
 """Orders to delete are announced as they are stored; this is for announcements that did not come."""
+DELIVERY_S: Final = 1.0
 _AWAY_S: Final = 1.0
 _SOON_S: Final = 0.02
 _MAX_PARTS: Final = 256
@@ -62,16 +65,45 @@ class NatsStreamLog:
 
     async def read_log(self, rtms_stream_id: str, *, after: int = 0) -> Sequence[Placed[Log]]:
         stream, subject = self._layout.stream_of(rtms_stream_id), self._layout.log(rtms_stream_id)
-        return await self._page(Log, stream, subject, after=after)
+        return await self._page(Log, stream, subject, after=after, in_deliveries=True)
 
     async def _page(
-        self, of: type[Kept], stream: str, subject: str, *, after: int, most: int = PAGE
+        self, of: type[Kept], stream: str, subject: str, *, after: int, most: int = PAGE, in_deliveries: bool = False
     ) -> list[Placed[Kept]]:
+        """Return up to `most` records; fewer: these are all.
+
+        Args:
+            in_deliveries: there may be thousands, of which a request each would take seconds.
+        """
         found: list[Placed[Kept]] = []
         while len(found) < most and (stored := await self._jetstream.next(stream, subject, after=after)) is not None:
-            after = stored.sequence
+            batch = [stored]
+            if in_deliveries and (left := most - len(found) - 1):
+                batch += await self._delivered(stream, subject, after=stored.sequence, most=left)
+                in_deliveries = len(batch) > 1
+            after = batch[-1].sequence
+            found += self._read(of, batch)
+        return found
+
+    def _read(self, of: type[Kept], found: Iterable[Stored]) -> Iterator[Placed[Kept]]:
+        for stored in found:
             if (record := self._reader.record(of, stored.data, stored.subject)) is not None:
-                found.append(Placed(stored.sequence, record))
+                yield Placed(stored.sequence, record)
+
+    async def _delivered(self, stream: str, subject: str, *, after: int, most: int) -> list[Stored]:
+        """Return messages that come behind one, in one delivery: as many as come at once, without a gap; perhaps none,
+        and not the newest. What says that there are no more is `JetStream.next`.
+        """
+        name, found = secrets.token_hex(8), list[Stored]()
+        inbox = f"_INBOX_{self._layout.name}.{self._connection.node}.{name}"
+        async with self._connection.subscribe(inbox) as mailbox:
+            with contextlib.suppress(Away), trio.move_on_after(DELIVERY_S):
+                there = await self._jetstream.deliver(stream, subject, after=after, most=most, name=name, inbox=inbox)
+                while len(found) < min(there, most) and (message := await mailbox.take()) is not None:
+                    place = place_of(message)
+                    if place is None or place.consumer_sequence != len(found) + 1:
+                        break
+                    found.append(Stored(place.sequence, message.subject, message.data))
         return found
 
     async def purge(self, rtms_stream_id: str) -> None:

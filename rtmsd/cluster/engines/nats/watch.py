@@ -12,7 +12,7 @@ from rtmsd.cluster.codec import NewerRecord
 from rtmsd.cluster.engine import Away
 from rtmsd.cluster.engines.nats.client import Message
 from rtmsd.cluster.engines.nats.connection import Connection, Mailbox
-from rtmsd.cluster.engines.nats.jetstream import JetStream, Stored
+from rtmsd.cluster.engines.nats.jetstream import JetStream, Stored, place_of
 from rtmsd.cluster.engines.nats.layout import Layout, Reader
 from rtmsd.cluster.records import Own, TenureState
 
@@ -134,7 +134,7 @@ class _Partition:
                     if not await self._control(message, expected):
                         return
                     continue
-                place = _place(message)
+                place = place_of(message)
                 if place is None or place.consumer_sequence != expected:
                     return
                 expected += 1
@@ -181,24 +181,3 @@ async def _next(mailbox: Mailbox) -> Message | None:
     with trio.move_on_after(DEAF_S):
         return await mailbox.take()
     return None
-
-
-@attrs.frozen
-class _Place:
-    sequence: int
-    consumer_sequence: int
-    pending: int
-
-
-def _place(message: Message) -> _Place | None:
-    """Read the subject on which JetStream expects acknowledgements: it numbers the message."""
-    parts = message.reply.split(".")
-    if parts[:2] != ["$JS", "ACK"]:
-        return None
-    # With a domain there are two parts more in front, and perhaps one behind.
-    fields = parts[4:9] if len(parts) == 9 else parts[6:11]
-    try:
-        _, sequence, consumer_sequence, _, pending = map(int, fields)
-    except ValueError:
-        return None
-    return _Place(sequence, consumer_sequence, pending)

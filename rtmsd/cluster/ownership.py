@@ -360,7 +360,7 @@ class Ownership:
 
     async def may_connect(self, rtms_stream_id: str) -> Permission:
         """Return whether the stream is mine, as the engine says now, or said by taking my claim. See `Tenure`."""
-        if (mine := self._mine.get(rtms_stream_id)) and trio.current_time() < mine.won_s + READ_S:  # as an answer may be
+        if (mine := self._mine.get(rtms_stream_id)) and trio.current_time() < mine.won_s + READ_S:  # as an answer
             return Permission.GRANTED
         while True:
             now_s = trio.current_time()

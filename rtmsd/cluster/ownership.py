@@ -360,8 +360,9 @@ class Ownership:
         while True:
             since_s = self._unanswered_s.setdefault(rtms_stream_id, trio.current_time())
             try:
-                held = await self.read(rtms_stream_id, is_handshake=True)
-            except RtmsdError:
+                with trio.fail_after(READ_S):
+                    held = await self._confirm(rtms_stream_id)
+            except (RtmsdError, trio.TooSlowError):
                 left_s = since_s + self._patience_s - trio.current_time()
                 if self._is_unclaimed(rtms_stream_id):  # nobody else can have claimed it since
                     return Permission.BLIND
@@ -383,14 +384,14 @@ class Ownership:
         holding = self._mine.get(rtms_stream_id)
         return rtms_stream_id in self._unproven or (holding is not None and holding.token == 0)
 
-    async def read(self, rtms_stream_id: str, *, is_handshake: bool = False) -> Held:
+    async def read(self, rtms_stream_id: str) -> Held:
         """Return what the engine says of a stream.
 
         Raises:
             Away: no answer within `READ_S`.
         """
         with trio.move_on_after(READ_S):
-            return await (self._confirm if is_handshake else self._store.read)(rtms_stream_id)
+            return await self._store.read(rtms_stream_id)
         raise Away("the engine did not say in time who owns the stream")
 
 

@@ -41,8 +41,8 @@ class ClusterBackend(Protocol):
 
     async def gather(self, prefix: str) -> JsonObject:
         """Have the parts of a stream joined by the member that has its end, or find that they were:
-        `{rtms_stream_id, node, directory, parts, gaps, missing_ms, elsewhere_ms}`. `parts` are the members that were
-        joined, `elsewhere_ms` has those that were not.
+        `{rtms_stream_id, node, directory, parts, gaps, missing_ms, elsewhere_ms, media_ms}`. `parts` are the members
+        that were joined, `elsewhere_ms` has those that were not.
 
         Raises:
             AdminError: of the prefix, as for any stream; REFUSED_IN_STATE, with the reason; TIMED_OUT: it goes on.

@@ -28,15 +28,17 @@ and the sender looks anew. An owner that lives and does not answer in time: the 
 nobody else can claim either. Before each signaling handshake it asks (`Ownership.may_connect`): mine, go on; another's,
 let go; no answer for 20 s, connect once without knowing. A server that has lost the others answers for some seconds as
 if it still led them: so an answer counts only when most servers agree (`KeptStore.confirm`). If that is refused with
-status 8, or lost within 30 s, somebody else has the stream: let go. Letting go is no end: nothing is said to Zoom or
-the journal, and the files are suspended (see `rtmsd.streams`). A member that wakes from a freeze needs no more than
-this question.
+status 8, or lost within 30 s, somebody else has the stream: let go. A claim that the engine took within the last second
+is an answer, too: who takes a stream over does not ask again. Letting go is no end: nothing is said to Zoom or the
+journal, and the files are suspended (see `rtmsd.streams`). A member that wakes from a freeze needs no more than this
+question.
 
 The engine forgets what is old, so that an owner writes its record anew before that (`keeping.renewal`).
 
 **While the engine is away** (`rtmsd.node`) what is recorded goes on, log lines wait on disk, and what webhooks change
-is noted in the state file as not yet told. A start that comes meanwhile is begun where it arrives, unclaimed; should
-two members begin the same stream, status 8 keeps one out, and the first claim decides. A member that starts without the
+is noted in the state file as not yet told. A start that comes meanwhile is begun where it arrives, unclaimed, as is one
+whose claim the servers do not take (their disks are full, a leader has died); should two members begin the same stream,
+status 8 keeps one out, and the first claim decides. A member that starts without the
 engine goes on with what its state file says it had. When the engine is back it is told all, and who turns out to have
 lost a stream lets it go. A crash of the cluster's code is an engine that is away: no stream ends by it.
 
@@ -54,7 +56,9 @@ the order of their ranks whether they would take it: asking costs nothing. The f
 the other told to take it, and it claims. Meanwhile the owner holds the stream's turn, so that webhooks wait for the
 new owner. The record decides whatever answer is lost; if it names the old owner still, the next member is asked, and
 in the end the stream is connected again where it was. An offer carries the owner's token: one that comes late, of an
-earlier tenure, is refused. Zoom buffers audio while nobody is connected, so none is lost.
+earlier tenure, is refused. Zoom buffers audio while nobody is connected, so none is lost, but no transcripts: a drain
+has few streams under way while they are quick, as each slows down those beside it, and more while they wait
+(`handover.pacing`). Of sixteen at a time each was without transcripts for about as long as all of them took.
 
 **When a member is dead, without a parent** (`liveness`). A clock cannot tell a dead peer from an engine that is away. A
 member's own beats that come back through the bus can: a peer is dead after three full beats of silence, in which own

@@ -1,6 +1,7 @@
 """The streams that are mine: claimed before they are begun, held until they end or are another's."""
 
 import contextlib
+import math
 import secrets
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any, Final
@@ -11,7 +12,7 @@ import trio
 
 from rtmsd.cluster.codec import BadRecord
 from rtmsd.cluster.engine import Away, Elsewhere, Fenced, Lost, OwnerStore, TooNew
-from rtmsd.cluster.lives import Lives
+from rtmsd.cluster.lives import Claim, Lives
 from rtmsd.cluster.members import Members
 from rtmsd.cluster.records import Held, Own, TenureState, Why
 from rtmsd.commands import InterruptStream, StartStream, StopStream, StreamCommand, Verdict
@@ -27,6 +28,7 @@ log = structlog.get_logger(__name__)
 
 READ_S: Final = 1.0  # for an answer of the engine before a handshake
 AGAIN_S: Final = 1.0  # between questions that got none
+CONNECTED_S: Final = 60.0  # without a question, which a stream that is lost asks again within Zoom's window
 _ENDED: Final = 64  # streams that ended, and are not forgotten yet
 _AT_ONCE: Final = 64  # streams whose owner is being found out
 _TRIES: Final = 3  # of claims that came second to one who died since
@@ -34,25 +36,17 @@ _TRIES: Final = 3  # of claims that came second to one who died since
 
 @attrs.frozen
 class Holding:
-    """A stream of mine: the token proves it, epoch is the number of my tenure. Both are 0 before it is claimed."""
+    """A stream of mine: the token proves it, epoch is the number of my tenure; both are 0 before it is claimed. `won_s`
+    is when the engine took the claim, if this life began with one.
+    """
 
     token: int
     epoch: int
+    won_s: float = -math.inf
 
 
 async def _nothing(_own: Own, _token: int) -> Mapping[str, Any]:
     return {}
-
-
-@attrs.frozen
-class _Claim:
-    """A claim, and what is to be begun when it is won."""
-
-    own: Own
-    seen: int
-    begun_by: StreamCommand | None = None
-    cause: GapCause | None = None
-    takeover: Mapping[str, Any] | None = None
 
 
 class Ownership:
@@ -89,10 +83,10 @@ class Ownership:
         self._members, self._store, self._lives = members, store, lives
         self._apps, self._cause, self._clock_ms = apps, cause, clock_ms
         self._patience_s = patience_s
-        self._unanswered_s: dict[str, float] = {}  # since when the engine has not said whose it is
+        self._unanswered_s: dict[str, tuple[float, float]] = {}  # the first and the last question
         self._prepare = prepare
         self._confirm = confirm or store.read
-        self._unsure = Outstanding[_Claim | None](  # mine perhaps, and not alive; the claim whose answer is missing
+        self._unsure = Outstanding[Claim | None](  # mine perhaps, and not alive; the claim whose answer is missing
             "search for the owner", key="rtms_stream_id", at_once=_AT_ONCE, again_s=AGAIN_S
         )
         self._unproven: dict[str, StreamRow] = {}  # unsure, and alive: the state file says that it was mine
@@ -247,20 +241,20 @@ class Ownership:
             rtms_stream_id=row.rtms_stream_id,
             node=me.node,
             incarnation=me.incarnation,
-            epoch=1 if held.own is None else held.own.epoch + 1,
+            epoch=1 if held.own is None else held.own.next_epoch,
             nonce=secrets.token_hex(8),
             why=why,
             known=known,
             more={} if held.own is None else held.own.more,
         )
-        claim = _Claim(own, held.token, begun_by)
+        claim = Claim(own, held.token, begun_by)
         if begun_by is None:
             before = None if held.own is None else held.own.node
             takeover = {"why": why.in_words, "node": me.node, "from_node": before, "epoch": own.epoch}
             claim = attrs.evolve(claim, cause=self._cause(why), takeover=takeover)
         await self._begin(claim, await self._token(claim))
 
-    async def _token(self, claim: _Claim) -> int:
+    async def _token(self, claim: Claim) -> int:
         """Write a claim and return its token. The claim is in doubt until the engine has answered."""
         own = claim.own
         self._unsure[own.rtms_stream_id] = claim
@@ -280,25 +274,25 @@ class Ownership:
         del self._unsure[own.rtms_stream_id]
         return token
 
-    async def _begin(self, claim: _Claim, token: int) -> None:
-        own = claim.own
-        assert own.known.row is not None
+    async def _begin(self, claim: Claim, token: int) -> None:
+        own, row, won_s = claim.own, claim.own.known.row, trio.current_time()
+        assert row is not None
         try:
             more = await self._prepare(own, token)
-            self._lives.adopt(
-                own.known.row, begun_by=claim.begun_by, cause=claim.cause, takeover=claim.takeover, **more
-            )
+            self._lives.adopt(row, begun_by=claim.begun_by, cause=claim.cause, takeover=claim.takeover, **more)
         except BaseException:  # nobody else begins what is mine
             self._doubt(own.rtms_stream_id, None)
             raise
-        self.hold(own.rtms_stream_id, token, own.epoch)
+        self.hold(own.rtms_stream_id, token, own.epoch, won_s)
 
-    def hold(self, rtms_stream_id: str, token: int, epoch: int) -> None:
+    def hold(self, rtms_stream_id: str, token: int, epoch: int, won_s: float = -math.inf) -> None:
         """Take note that a stream which lives here is mine, by this token; 0: it is not claimed yet."""
-        self._mine[rtms_stream_id] = Holding(token, epoch)
+        self._mine[rtms_stream_id] = Holding(token, epoch, won_s)
+        self._unanswered_s.pop(rtms_stream_id, None)
         self._unproven.pop(rtms_stream_id, None)
         if len(self._mine) > 2 * len(self._lives.streams) + _ENDED:
             self._mine = dict(self.mine)
+            self._unanswered_s = {key: each for key, each in self._unanswered_s.items() if key in self._mine}
 
     # Losses
 
@@ -312,7 +306,7 @@ class Ownership:
         if self._mine.pop(rtms_stream_id, None) is not None:
             await self._lives.let_go(rtms_stream_id, why)
 
-    def _doubt(self, rtms_stream_id: str, claim: _Claim | None) -> None:
+    def _doubt(self, rtms_stream_id: str, claim: Claim | None) -> None:
         self._unsure[rtms_stream_id] = claim
         self._unsure.begin()
 
@@ -356,17 +350,21 @@ class Ownership:
     # Handshakes
 
     async def may_connect(self, rtms_stream_id: str) -> Permission:
-        """Return whether the stream is mine, as the engine says it now. See `Tenure`."""
+        """Return whether the stream is mine, as the engine says now, or said by taking my claim. See `Tenure`."""
+        mine = self._mine.get(rtms_stream_id)
+        if mine is not None and trio.current_time() < mine.won_s + READ_S:  # no older than an answer may be
+            return Permission.GRANTED
         while True:
-            since_s = self._unanswered_s.setdefault(rtms_stream_id, trio.current_time())
+            now_s = trio.current_time()
+            since_s, asked_s = self._unanswered_s.get(rtms_stream_id, (now_s, now_s))
+            since_s = since_s if now_s < asked_s + CONNECTED_S else now_s  # else it was connected meanwhile
+            self._unanswered_s[rtms_stream_id] = since_s, now_s
             try:
                 with trio.fail_after(READ_S):
                     held = await self._confirm(rtms_stream_id)
             except (RtmsdError, trio.TooSlowError):
                 left_s = since_s + self._patience_s - trio.current_time()
-                if self._is_unclaimed(rtms_stream_id):  # nobody else can have claimed it since
-                    return Permission.BLIND
-                if left_s <= 0:
+                if left_s <= 0 or self._is_unclaimed(rtms_stream_id):  # which nobody else can have claimed since
                     return Permission.BLIND
                 await trio.sleep(min(AGAIN_S, left_s))
                 continue

@@ -21,7 +21,8 @@ StreamId: TypeAlias = Annotated[str, Meta(min_length=1, max_length=1024)]
 Node: TypeAlias = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_-]{1,64}(\.[0-9]{1,3})?\Z")]
 """A member: a machine's name, with the worker's number behind it where there are several."""
 RandomId: TypeAlias = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_-]{1,64}\Z")]
-Count: TypeAlias = Annotated[int, Meta(ge=0, le=2**53)]
+MAX_COUNT: Final = 2**53
+Count: TypeAlias = Annotated[int, Meta(ge=0, le=MAX_COUNT)]
 TimeMs: TypeAlias = Annotated[int, Meta(ge=0, lt=LATEST_MS)]
 """Since the Unix epoch; what is outside is no date, or none that files and people can be told."""
 Ms: TypeAlias = Annotated[int, Meta(ge=-(2**53), le=2**53)]
@@ -89,6 +90,13 @@ class Own:
         """Whether it was written by a newer version: it is known whose it is, and the rest is left alone."""
         return self.version > VERSION
 
+    @property
+    def next_epoch(self) -> int:
+        """The number of the tenure after this one. No stream has `MAX_COUNT` of them: behind a record that says so, and
+        was not written by us, they are counted anew, or nobody could claim the stream any more.
+        """
+        return self.epoch + 1 if self.epoch < MAX_COUNT else 1
+
 
 @attrs.frozen
 class Held:
@@ -109,7 +117,9 @@ class Held:
         """Whether somebody has to have the stream: it lives, or its files are still to be finished."""
         if self.own is not None and self.own.state is not TenureState.LIVE:
             return False
-        return not self.known.row.closed if self.known.row is not None else self.own is not None
+        if self.known.row is not None:
+            return not self.known.row.closed
+        return self.own is not None and self.own.is_newer  # of which the rest is not known; another's is no record
 
 
 @attrs.frozen(kw_only=True)

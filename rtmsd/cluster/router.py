@@ -24,7 +24,7 @@ log = structlog.get_logger(__name__)
 
 BUDGET_S: Final = 2.2  # of the 2.5 s after which the webhook's endpoint answers by itself
 ASK_S: Final = 0.8
-CLAIM_S: Final = 0.8  # of the budget, for a claim of this member: others are not asked meanwhile whether they take it
+CLAIM_S: Final = 1.0  # of the budget, for a claim of this member: others are not asked meanwhile whether they take it
 LOOK_AGAIN_S: Final = 0.05
 DELIVER_AGAIN_S: Final = 1.0
 REFUSED_FOR_S: Final = 3600.0  # after which a kept command is given up that its owner does not take, as it may never
@@ -162,7 +162,7 @@ class Router:
         for node in self._takers(command, held):
             if node == self._members.me.node:
                 with self._members.expect() if isinstance(command, StartStream) else nullcontext():
-                    verdict = await self._ownership.accept(command, gone=gone)
+                    verdict = await self._act(command, gone)
             elif (left_s := until_s - trio.current_time()) > 0:
                 try:
                     verdict = await self._ask(node, HOOK, command, timeout_s=min(ASK_S, left_s))
@@ -175,6 +175,15 @@ class Router:
         if isinstance(command, StartStream):
             self._lives.refuse(command, self._lives.refusal(command) or "no member takes another stream")
         return Verdict.REFUSED
+
+    async def _act(self, command: StreamCommand, gone: str | None) -> Verdict:
+        """Act on a command here. A start is begun also while the engine takes no claim, as one whose disk is full."""
+        try:
+            return await self._ownership.accept(command, gone=gone)
+        except Away:
+            if not (isinstance(command, StartStream) and self._can_begin_alone):
+                raise
+            return await self._ownership.begin_unclaimed(command)
 
     def _takers(self, command: StreamCommand, held: Held) -> list[str]:
         """Return who is to act, the best first: for a new stream the members with room, else me if I take streams."""

@@ -16,6 +16,7 @@ from typing import Final
 
 from rtmsd.config.model import Config
 from rtmsd.config.rules.addresses import UNIX_PREFIX
+from rtmsd.config.workers import of_each
 from rtmsd.system.socket_holders import Holder, holder_of_address, holder_of_socket
 
 _NO_TMPFILE: Final = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL})  # of file systems that have none
@@ -23,7 +24,8 @@ _NO_TMPFILE: Final = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL})  
 
 def unusable(config: Config) -> list[str]:
     """Return a line for each unusable thing, with its key. What a running daemon holds is not unusable."""
-    return [f"{key}: {problem}" for key, problem in _problems(config) if problem]
+    lines = (f"{key}: {problem}" for key, problem in _problems(config) if problem)
+    return list(dict.fromkeys(lines))  # workers may lack the same
 
 
 def why_not_bound(listen: str, error: OSError | ValueError) -> str:
@@ -46,9 +48,10 @@ def why_not_bound(listen: str, error: OSError | ValueError) -> str:
 
 
 def _problems(config: Config) -> Iterator[tuple[str, str]]:
-    for directory in config.directories:
-        yield config.directory_key(directory), _directory(directory)
-    yield "state.file", _file(config.state.file)
+    for each in of_each(config):
+        for directory in each.directories:
+            yield each.directory_key(directory), _directory(directory)
+        yield "state.file", _file(each.state.file)
     for index, sink in enumerate(config.sinks):
         if (unusable := sink.unusable()) is not None:
             yield f"sink[{index}].{unusable[0]}", unusable[1]

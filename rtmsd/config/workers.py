@@ -38,6 +38,14 @@ def of_worker(config: Config, number: int, workers: int) -> Config:
     )
 
 
+def of_each(config: Config) -> list[Config]:
+    """Return what holds for each process that has a disk of its own."""
+    workers = config.daemon.processes
+    if config.cluster is None or workers == 1:
+        return [config]
+    return [of_worker(config, number, workers) for number in range(1, workers + 1)]
+
+
 @attrs.frozen
 class _Worker:
     number: int

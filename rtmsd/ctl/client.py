@@ -186,7 +186,8 @@ def _translated(path: str, timeout_s: float = 0) -> Iterator[None]:
         raise CtlError(
             Exit.TIMED_OUT,
             f"no answer from {path} within {timeout_s:g} s",
-            "The daemon is overloaded or stopped: see `systemctl status rtmsd`, or allow more with --timeout.",
+            "It is overloaded or stopped, or starts, for 20 s where the cluster's servers are away: see `journalctl -u "
+            "rtmsd`, or allow more with --timeout.",
         ) from error
     except PermissionError as error:
         raise CtlError(Exit.NOT_PERMITTED, f"{path}: permission denied", permission_hint(path)) from error

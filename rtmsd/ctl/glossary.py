@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
+from rtmsd.ctl.cluster_glossary import CLUSTER_TROUBLES, MEMBER_STATES, STREAM_FLAGS
 from rtmsd.protocol.causes import GapCause, RecordingState
 from rtmsd.protocol.explanations import Meaning
 from rtmsd.protocol.status_texts import Texts
@@ -17,7 +18,7 @@ STREAM_STATES: Final[Mapping[str, Texts]] = {
     RecordingState.PAUSED: ("Zoom sends no media for a while: no gap.", "Somebody paused it.", "Resume it."),
     RecordingState.RECOVERING: (
         "A connection is lost, and Zoom still accepts a reconnection.",
-        "The network, a move to another Zoom server, or a restart of rtmsd.",
+        "The network, another Zoom server, or a restart. A part from which another member went on stays so.",
         "If it stays so: `rtmsctl inspect STREAM` says why, `rtmsctl doctor` checks the network.",
     ),
     RecordingState.ENDED: (
@@ -186,66 +187,6 @@ TROUBLES: Final[Mapping[str, Texts]] = {
         "Its program fails.",
         "`rtmsctl deliveries ls --state dead`, then `show ID`, and `replay ID` when it is fixed.",
     ),
-    "slot_held": (
-        "Another connection has a stream's slot at Zoom, longer than Zoom keeps a dead one: nothing is received here.",
-        "Another process with the same app is connected: a second rtmsd, or one that hangs.",
-        "Find that process and stop it: rtmsd tries every 1.5 s, and the stream does not end by it.",
-    ),
-    "engine_away": (
-        "The cluster's servers do not answer this member: it records on, and takes over nothing.",
-        "They are down, cannot be reached, refuse this member, or were set up for another configuration.",
-        "Look at the servers (`rtmsctl doctor` says what they lack); rtmsd needs no restart.",
-    ),
-    "alone": (
-        "No other member of the cluster is heard: nobody would take over.",
-        "The others are down, or use another cluster.name or other servers.",
-        "`rtmsctl cluster status` on each of them.",
-    ),
-    "namesake": (
-        "Another process uses this member's name.",
-        "Two machines have the same cluster.node, or one was copied. Who starts as the second stops by itself.",
-        "Give each member a cluster.node of its own, and restart it.",
-    ),
-    "spool_full": (
-        "Lines for the engine fill cluster.spool_bytes: the oldest go. They stay in this member's own files.",
-        "The engine is away for long.",
-        "Bring it back, or raise cluster.spool_bytes.",
-    ),
-    "ungathered": (
-        "Several members have parts of a recording, and they are not joined yet.",
-        "One of them was away at the end, or has no room.",
-        "It is tried for 7 days; `rtmsctl recordings gather` tries it now, and joins copies.",
-    ),
-    "unconfirmed_revocation": (
-        "A recording was revoked, and some member has not said that it has deleted its part.",
-        "That member is away.",
-        "Start it: it deletes the part first. If its disk is kept elsewhere, delete the part there.",
-    ),
-    "clock": (
-        "The clock of another member differs by more than 30 s. No rule depends on it; logs are hard to compare.",
-        "One of them is not synchronized.",
-        "Set both by NTP (chrony, systemd-timesyncd).",
-    ),
-    "member_gone": (
-        "A member of the cluster is dead, and was not drained.",
-        "Its machine, process or network.",
-        "Its streams are with the others; start it again, and its parts are gathered.",
-    ),
-    "member_silent": (
-        "A member of the cluster was not heard for some beats.",
-        "It hangs, is overloaded, or is about to be gone.",
-        "Wait a few seconds; then see `member_gone`.",
-    ),
-    "no_answer": (
-        "A member of the cluster beats and does not answer questions.",
-        "It is overloaded, or its user may not be asked (permissions).",
-        "`rtmsctl doctor` there.",
-    ),
-    "engine_behind": (
-        "A copy of what the engine keeps is missing, behind or without a leader.",
-        "One of its servers is down, or has just come back.",
-        "Look at that server; with two of three left nothing is lost.",
-    ),
     "worker_silent": (
         "A worker does not answer; what it has is missing in lists and figures, and cannot be controlled.",
         "It has ended and is being started again, or it hangs, or the machine is overloaded.",
@@ -256,6 +197,7 @@ TROUBLES: Final[Mapping[str, Texts]] = {
         "A firewall or proxy drops the packets.",
         "`rtmsctl reconnect STREAM`.",
     ),
+    **CLUSTER_TROUBLES,
 }
 
 DELIVERY_STATES: Final[Mapping[str, Texts]] = {
@@ -383,6 +325,8 @@ WORDS: Final[Mapping[str, Mapping[str, Meaning]]] = {
         "daemon state": DAEMON_STATES,
         "link state": LINK_STATES,
         "trouble": TROUBLES,
+        "member state": MEMBER_STATES,
+        "stream flag": STREAM_FLAGS,
         "delivery state": DELIVERY_STATES,
         "webhook result": WEBHOOK_RESULTS,
         "counter": COUNTERS,

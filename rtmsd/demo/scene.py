@@ -59,6 +59,7 @@ class Scene:
         act, acts: which part of the story is being played, and how many there are.
         stream: of the daemon's `GET /v1/streams/{id}`, empty while it does not answer.
         processes, streams: where there are several: what each is doing, and of `GET /v1/streams` each stream.
+        listed: the streams that each of them named when it last answered.
         noun: what one of the processes is called.
         daemon_is_up: whether its admin socket answers.
         on_line, on_said: called with each line as it comes.
@@ -72,6 +73,7 @@ class Scene:
     lines: deque[Line] = attrs.field(factory=lambda: deque(maxlen=LOG_LINES))
     stream: dict[str, Any] = attrs.field(factory=dict)
     processes: dict[str, str] = attrs.field(factory=dict)
+    listed: dict[str, frozenset[str]] = attrs.field(factory=dict)
     streams: dict[str, dict[str, Any]] = attrs.field(factory=dict)
     noun: str = "worker"
     daemon_is_up: bool = False

@@ -123,7 +123,7 @@ class Answering:
             case Drain():
                 self._draining.drain(order.node)
             case Undrain():
-                self._draining.undrain()
+                self._draining.undrain(order.node)
             case Move():
                 return await self._move(order)
             case Act():

@@ -88,6 +88,7 @@ class Control:
         survey, members = await self._view.survey(), self._view.members()
         reports = sorted(answers.heard.items())
         drains = {node: report.drain for node, report in reports}
+        silent = answers.silent if self._view.is_engine_up else {}  # else nobody can answer
         return {
             "node": self._me,
             "members": [
@@ -97,7 +98,7 @@ class Control:
             "engine": self._view.engine_json(survey),
             "wrong": [
                 *self._view.wrong(members, survey),
-                *(wrong("no_answer", why, node) for node, why in sorted(answers.silent.items())),
+                *(wrong("no_answer", why, node) for node, why in sorted(silent.items())),
                 *(wrong(each.code, each.detail, node) for node, report in reports for each in report.troubles),
             ],
             "silent": answers.silent,
@@ -155,7 +156,7 @@ class Control:
     async def undrain(self, node: str) -> JsonObject:
         nodes = self._nodes(node)
         for each in nodes:
-            await self._have(each, Undrain(), OWNER_S)
+            await self._have(each, Undrain(node), OWNER_S)
         return {"nodes": nodes}
 
     async def move(self, prefix: str, node: str | None) -> JsonObject:

@@ -18,6 +18,7 @@ from rtmsd.daemon.backend import Backend
 from rtmsd.daemon.process import SupervisorNeeds
 from rtmsd.daemon.root import Daemon
 from rtmsd.errors import ConfigError, leaves
+from rtmsd.node.draining import KeepOrder, keep_nothing
 from rtmsd.node.membership import Membership
 from rtmsd.node.operating import operate
 from rtmsd.state.rows import StreamRow
@@ -85,17 +86,19 @@ class Node:
         *,
         wait_stopping: Callable[[], Awaitable[None]],
         give_way: Callable[[], None],
+        keep_order: KeepOrder = keep_nothing,
     ) -> Intake:
         """Take part, in tasks of `nursery`. Returns who takes the webhooks, when what an earlier life had is resumed.
 
         Args:
             wait_stopping: returns when this process is to stop.
             give_way: stops it, as another one turns out to be this member.
+            keep_order: see there.
         """
         membership = self._membership
         assert membership is not None  # made with the supervisor
         membership.webhook_ms = backend.last_webhook_ms
-        operate(membership, backend, nursery, engine=lambda: self._engine, spool=self._spool)
+        operate(membership, backend, nursery, engine=lambda: self._engine, spool=self._spool, keep_order=keep_order)
 
         async def give_up() -> None:
             """Do not wait for the engine any more: no stream is resumed yet."""

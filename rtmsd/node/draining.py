@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from itertools import islice
+from typing import TypeAlias
 
 import structlog
 import trio
@@ -12,6 +13,14 @@ from rtmsd.node.questions import WHYS, DrainReport
 
 log = structlog.get_logger(__name__)
 
+KeepOrder: TypeAlias = Callable[[bool, str | None], None]
+"""Keeps the order to drain (True), or that it was taken back, for later lives of the node: this member, or all of its
+machine."""
+
+
+def keep_nothing(_on: bool, _node: str | None) -> None:
+    """Keep no order: this process has one life."""
+
 
 class Draining:
     """The order to drain, until it is taken back.
@@ -20,17 +29,24 @@ class Draining:
         take_none: has new streams refused (True), and the beats say so; or taken again.
         for_s: what is not handed over by then stays.
         nursery: has the task that hands over.
+        keep_order: see `KeepOrder`.
 
     Attributes:
         report: of the latest drain; None: there was none since streams were last taken.
     """
 
     def __init__(
-        self, handover: Handover, *, take_none: Callable[[bool], None], for_s: float, nursery: trio.Nursery
+        self,
+        handover: Handover,
+        *,
+        take_none: Callable[[bool], None],
+        for_s: float,
+        nursery: trio.Nursery,
+        keep_order: KeepOrder = keep_nothing,
     ) -> None:
         self.report: DrainReport | None = None
         self._handover, self._take_none, self._for_s = handover, take_none, for_s
-        self._nursery = nursery
+        self._nursery, self._keep_order = nursery, keep_order
         self._scope = trio.CancelScope()
 
     def drain(self, node: str | None = None) -> None:
@@ -40,15 +56,21 @@ class Draining:
             node: this member, or its machine: see `Handover`.
         """
         self._take_none(True)
+        self._keep_order(True, node)
         if self.report is None or not self.report.running:
             self._scope = trio.CancelScope()
             self.report = DrainReport(running=True)
             self._nursery.start_soon(self._run, self._scope, node)
 
-    def undrain(self) -> None:
-        """Take streams again. What is being handed over just now may still go."""
+    def undrain(self, node: str | None = None) -> None:
+        """Take streams again. What is being handed over just now may still go.
+
+        Args:
+            node: this member, or its machine.
+        """
         self.stop()
         self._take_none(False)
+        self._keep_order(False, node)
 
     def stop(self) -> None:
         """Hand over nothing more, as streams are taken again."""

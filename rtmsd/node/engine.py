@@ -12,7 +12,7 @@ import trio
 
 from rtmsd.cluster.engine import Away, Beats, Bus, Ear, Handler, OwnerStore, Placed, StreamLog
 from rtmsd.cluster.records import Beat, Held, Log, Own, Part, Revoked, Row
-from rtmsd.errors import RtmsdError
+from rtmsd.errors import RtmsdError, leaves
 
 log = structlog.get_logger(__name__)
 
@@ -48,10 +48,10 @@ class MemberEngine:
         self._waits: set[trio.CancelScope] = set()  # of those who wait for news, however long
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Keep it open, until cancelled. Started when it was opened.
+        """Keep it open, until cancelled. Started when it was opened, or has crashed: it is away then.
 
         Raises:
-            RtmsdError: it cannot be used with this configuration. Once it was opened, that is no reason to end.
+            RtmsdError: it cannot be used with this configuration. Once this has started, that is no reason to end.
         """
         is_first = True
         while True:
@@ -59,17 +59,20 @@ class MemberEngine:
                 async with self._open() as ends:
                     self._begin(ends)
                     if is_first:
-                        task_status.started()
                         is_first = False
+                        task_status.started()
                     await trio.sleep_forever()
             except* RtmsdError as group:
                 if is_first:
                     raise
-                log.error("engine cannot be used", errors=[str(error) for error in group.exceptions])  # noqa: TRY400
+                log.error("engine cannot be used", errors=[str(error) for error in leaves(group)])  # noqa: TRY400
             except* Exception:
                 log.exception("engine crashed; it is opened again")
             finally:
                 self._end()
+            if is_first:
+                is_first = False
+                task_status.started()
             await trio.sleep(AGAIN_S)
 
     def _begin(self, ends: Ends) -> None:

@@ -230,9 +230,8 @@ class Membership:
             renewal = Renewal(self.ownership, self.store, incarnation=self.incarnation, keep_s=self.settings.keep_log_s)
             self._nursery.start_soon(keep, renewal.run)
             self._nursery.start_soon(keep, self.revocations.run)
-            if self.settings.gather == "at_end":
-                self._parts.on_ended = self.gatherer.ended
-                self._nursery.start_soon(keep, self._gather)
+            self._parts.on_ended = self.gatherer.ended
+            self._nursery.start_soon(keep, self._gather if self.settings.gather == "at_end" else self.gatherer.watch)
             task_status.started()
             await trio.sleep_forever()
 
@@ -291,7 +290,11 @@ class Membership:
 
     async def may_connect(self, rtms_stream_id: str) -> Permission:
         """See `Tenure`."""
-        return await self.ownership.may_connect(rtms_stream_id)
+        try:
+            return await self.ownership.may_connect(rtms_stream_id)
+        except Exception:
+            log.exception("question for the owner crashed", rtms_stream_id=rtms_stream_id)
+            return Permission.BLIND
 
     def _claimed(self, rtms_stream_id: str, token: int, epoch: int) -> None:
         if (managed := self.supervisor.streams.get(rtms_stream_id)) is not None:

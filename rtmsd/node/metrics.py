@@ -98,12 +98,20 @@ class ClusterMetrics(Collector):
             yield filled(counter(f"rtmsd_cluster_{name}", help_text, labels=["result"]), values)
         yield self.times.append.family("rtmsd_cluster_append_seconds", "Time that the engine took for an append.")
         yield filled(
-            counter("rtmsd_cluster_unreadable", "Messages of other members that cannot be read.", labels=["message"]),
-            self.garbage,
+            counter("rtmsd_cluster_unreadable", "Messages and records that cannot be read.", labels=["message"]),
+            _sum(self.garbage, self.view.unreadable),
         )
         yield counter("rtmsd_cluster_fenced", "Streams that turned out to be another member's.", self.fenced())
         spool_bytes = 0 if self.view.spool is None else self.view.spool.waiting_bytes
         yield gauge("rtmsd_cluster_spool_bytes", "Lines that wait for the engine.", spool_bytes)
+
+
+def _sum(*counts: Mapping[str, int]) -> Counter[str]:
+    """Return the sums by name, those that are 0 too."""
+    total = Counter[str]()
+    for each in counts:
+        total.update(each)
+    return total
 
 
 def _by_value(counts: Mapping[Any, int]) -> dict[str, int]:

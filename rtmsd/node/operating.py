@@ -12,7 +12,7 @@ from rtmsd.daemon.backend import Backend
 from rtmsd.daemon.health import Trouble
 from rtmsd.node.answering import Answering
 from rtmsd.node.control import Control
-from rtmsd.node.draining import Draining
+from rtmsd.node.draining import Draining, KeepOrder
 from rtmsd.node.membership import Membership, keep
 from rtmsd.node.metrics import ClusterMetrics
 from rtmsd.node.view import Engine, Spool, View
@@ -21,13 +21,20 @@ log = structlog.get_logger(__name__)
 
 
 def operate(
-    member: Membership, backend: Backend, nursery: trio.Nursery, *, engine: Callable[[], Engine | None], spool: Spool
+    member: Membership,
+    backend: Backend,
+    nursery: trio.Nursery,
+    *,
+    engine: Callable[[], Engine | None],
+    spool: Spool,
+    keep_order: KeepOrder,
 ) -> None:
     """Have the admin socket show and control the cluster, and the others ask this member.
 
     Args:
         nursery: has the tasks that operators begin.
         engine: returns it as it is seen; None: it is not open.
+        keep_order: see there.
     """
 
     def ordered(on: bool) -> None:
@@ -53,7 +60,13 @@ def operate(
         outstanding=outstanding,
         spool=spool,
     )
-    draining = Draining(member.handover, take_none=health.drain, for_s=settings.hand_over_s, nursery=nursery)
+    draining = Draining(
+        member.handover,
+        take_none=health.drain,
+        for_s=settings.hand_over_s,
+        nursery=nursery,
+        keep_order=keep_order,
+    )
     health.ordered = ordered
     here = Answering(
         backend,

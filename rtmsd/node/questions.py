@@ -81,7 +81,13 @@ class Drain:
 
 @attrs.frozen
 class Undrain:
-    """Take streams again."""
+    """Take streams again.
+
+    Attributes:
+        node: the member that is meant, or the machine.
+    """
+
+    node: Node | None = None
 
 
 @attrs.frozen

@@ -1,6 +1,6 @@
 """What a member sees of its cluster: the others, the engine, and what is wrong."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final, Protocol
 
 import attrs
@@ -42,6 +42,8 @@ class Engine(Protocol):
     def server(self) -> Server | None: ...
     @property
     def denied(self) -> tuple[str, ...]: ...
+    @property
+    def unreadable(self) -> Mapping[str, int]: ...
 
     async def survey(self, timeout_s: float) -> Survey: ...
 
@@ -115,13 +117,19 @@ class View:
 
     def _away(self) -> str | None:
         engine = self.engine()
-        return "it is not open" if engine is None else engine.trouble
+        return "not connected to a server yet" if engine is None else engine.trouble
 
     @property
     def is_engine_up(self) -> bool:
         return self._away() is None
 
     # The engine
+
+    @property
+    def unreadable(self) -> Mapping[str, int]:
+        """What came from the engine and could not be read, by kind, since it was opened."""
+        engine = self.engine()
+        return {} if engine is None else engine.unreadable
 
     async def survey(self) -> Survey:
         """Look at the engine's servers, if it is there. Nothing found: it is not."""
@@ -169,7 +177,7 @@ class View:
                     "engine",
                     away is None,
                     "; ".join(part for part in (away, where) if part),
-                    "Start the servers, and compare cluster.servers, the credentials and cluster.partitions with them.",
+                    "Start the servers, and compare cluster.servers, ca_file, user and password with them.",
                 ),
                 Finding(
                     "permissions",

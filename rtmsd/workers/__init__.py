@@ -25,7 +25,8 @@ that came about: it suspends its streams and exits. So no process of a daemon ou
 does, the locks that it has, or inherited, keep another daemon from what it writes to.
 
 What an operator orders (`drain`, `reload`, `shutdown`) reaches whichever worker accepts the client. The parent hears of
-it, and has all do it: also workers that were frozen meanwhile, or start later.
+it, and has all do it: also workers that were frozen meanwhile, or start later. An order of the cluster to drain is the
+same one, for the machine or one of its workers.
 
 A worker that dies is started again, with a delay that grows while it goes on dying; the others have taken over its
 streams by then, or, where beats say who lives, leave them to its next life if that is sooner. One that hangs is killed,

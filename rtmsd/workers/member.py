@@ -16,7 +16,7 @@ from rtmsd.errors import StorageError
 from rtmsd.node.daemon import Node
 from rtmsd.state.deliveries import number_from
 from rtmsd.streams.supervisor import Supervisor
-from rtmsd.workers.messages import Died, Message, Peers
+from rtmsd.workers.messages import Died, Drain, Message, Peers
 from rtmsd.workers.worker import Worker
 
 log = structlog.get_logger()
@@ -56,8 +56,17 @@ class MemberWorker(Worker):
             self._holdings.look_after, supervisor.librarian, supervisor.deliveries, lambda: supervisor.config
         )
         return await self._node.join(
-            backend, nursery, wait_stopping=self._process.wait_stopping, give_way=self._give_way
+            backend,
+            nursery,
+            wait_stopping=self._process.wait_stopping,
+            give_way=self._give_way,
+            keep_order=self._keep_order,
         )
+
+    def _keep_order(self, on: bool, node: str | None) -> None:
+        """Have the parent keep an order of the cluster's: for later lives of this worker, or for all workers."""
+        is_of_machine = node is not None and "." not in node
+        self._post(Drain(on, None if is_of_machine else self._given.node))
 
     def _give_way(self) -> None:
         """Have all workers stop: the machine's name is another's."""

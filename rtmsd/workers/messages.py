@@ -149,9 +149,14 @@ class Apply:
 
 @attrs.frozen
 class Drain:
-    """Take no new streams, or some again. From a worker: an operator wants that of all."""
+    """Take no new streams, or some again. From a worker: an operator wants that.
+
+    Attributes:
+        node: the worker that is meant; None: all.
+    """
 
     on: bool = field(validator=_FLAG)
+    node: str | None = field(default=None, validator=validators.optional(_TEXT))
 
 
 @attrs.frozen

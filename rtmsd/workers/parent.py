@@ -38,7 +38,7 @@ class Parent:
         self._config = config
         self._secrets = configuration.secrets_of(config)  # and earlier ones: live streams keep them
         self._end_streams = end_streams
-        self._is_draining = False
+        self._draining: set[str] = set()  # workers that take no new streams, by order of an operator
         self._inherited = sockets_of_service_manager()
         self._notifier = Notifier()
         self._began_s = time.monotonic()
@@ -141,7 +141,7 @@ class Parent:
             sockets=sockets,
             disk=disk,
             members=self._peers(),
-            is_draining=self._is_draining,
+            is_draining=worker.node in self._draining,
             parent_pid=os.getpid(),
             parent_began_s=self._began_s,
         )
@@ -167,8 +167,7 @@ class Parent:
             case Stop():
                 self.stop(end_streams=message.end_streams)
             case Drain():
-                self._is_draining = message.on
-                self._tell_all(message)
+                self._drain(message)
             case Reload():
                 self._base.start_soon(self._reload)
             case Applied():
@@ -176,6 +175,12 @@ class Parent:
                 self._news.unpark_all()
             case _:
                 self._disk.received(worker, message)
+
+    def _drain(self, order: Drain) -> None:
+        for worker in self.workers:
+            if order.node in (None, worker.node):
+                (self._draining.add if order.on else self._draining.discard)(worker.node)
+                worker.post(order)
 
     def _peers(self) -> tuple[Peer, ...]:
         return tuple(worker.peer for worker in self.workers if worker.is_running)

@@ -1,6 +1,7 @@
 """The processes of a benchmark as the driver sees them: the load generator, and the figures that any process has."""
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -32,6 +33,26 @@ def main_thread_s(pid: int) -> float:
 def waited_for_core_s(pid: int) -> float:
     """How long the main thread of a process was ready to run while others had all the cores."""
     return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
+
+
+@contextmanager
+def on_other_cores() -> Iterator[set[int]]:
+    """Keep what is started in the block off the first core, and return that: for one of them, see `move`. Where there
+    is one core only, all have that.
+    """
+    all_cores = os.sched_getaffinity(0)
+    first = {min(all_cores)}
+    os.sched_setaffinity(0, all_cores - first or first)
+    try:
+        yield first
+    finally:
+        os.sched_setaffinity(0, all_cores)
+
+
+def move(pid: int, cores: set[int]) -> None:
+    """Have a process use these cores, with the threads that it has, and those that these start."""
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        os.sched_setaffinity(int(thread.name), cores)
 
 
 def rss_bytes(pid: int) -> int:

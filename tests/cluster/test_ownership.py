@@ -8,7 +8,8 @@ import trio
 
 from rtmsd.cluster.engine import Elsewhere, EngineError, TooNew
 from rtmsd.cluster.engines.memory import Fault
-from rtmsd.cluster.records import Held, Why
+from rtmsd.cluster.ownership import READ_S
+from rtmsd.cluster.records import MAX_COUNT, Held, Own, Why
 from rtmsd.commands import Verdict
 from rtmsd.streams.drivers.tenure import Permission
 from tests.cluster.crew import Crew, a_crew, start, stop
@@ -29,6 +30,15 @@ async def test_the_owner_may_connect_and_nobody_else(crew: Crew) -> None:
     assert await crew.mates["1"].ownership.may_connect("another") is Permission.LOST
 
 
+async def test_a_claim_that_was_won_is_an_answer_for_a_second(crew: Crew) -> None:
+    two = crew.mates["2"]
+    assert await two.ownership.take(crew.engine.tables.read("s"), Why.HANDED_OVER)
+    with crew.engine.failing(Fault.AWAY, "2"):
+        assert await two.ownership.may_connect("s") is Permission.GRANTED
+        await trio.sleep(READ_S)
+        assert await two.ownership.may_connect("s") is Permission.BLIND
+
+
 @pytest.mark.parametrize("fault", [Fault.AWAY, Fault.FROZEN])
 async def test_without_an_answer_it_is_waited_for_and_then_dialled_blind(crew: Crew, fault: Fault) -> None:
     began_s = trio.current_time()
@@ -42,6 +52,17 @@ async def test_without_an_answer_it_is_waited_for_and_then_dialled_blind(crew: C
         again_s = trio.current_time()
         assert await crew.mates["1"].ownership.may_connect("s") is Permission.BLIND
         assert trio.current_time() - again_s >= 20
+
+
+async def test_each_loss_of_a_connection_is_waited_for_anew(crew: Crew) -> None:
+    """Also where the engine came back and went without a question: somebody may have taken the stream meanwhile."""
+    one = crew.mates["1"].ownership
+    for _ in range(2):
+        with crew.engine.failing(Fault.AWAY, "1"):
+            began_s = trio.current_time()
+            assert await one.may_connect("s") is Permission.BLIND
+            assert 20 <= trio.current_time() - began_s <= 21.5
+        await trio.sleep(300)
 
 
 async def test_an_answer_that_comes_in_time_counts(crew: Crew) -> None:
@@ -109,6 +130,30 @@ async def test_a_newer_versions_record_is_left_alone(crew: Crew, monkeypatch: py
     with pytest.raises(TooNew):
         await two.ownership.take(newer, Why.DIED)
     assert not two.streams
+
+
+async def test_a_record_that_names_no_stream_is_nobodys(crew: Crew) -> None:
+    """An owner writes what it knows of the stream: who wrote this did not own it, and a start must not fail by it."""
+    crew.engine.tables.claim(Own(rtms_stream_id="t", node="3", incarnation="i", epoch=5, nonce="n", why=Why.STARTED), 0)
+    assert await crew.mates["2"].router.accept(start("t")) is Verdict.NEW
+    await trio.sleep(1)
+    [owner] = crew.owners("t")
+    assert crew.mates[owner].connected >= {"t"}
+    held = crew.engine.tables.read("t")
+    assert held.own is not None
+    assert (held.own.node, held.own.epoch) == (owner, 6)
+
+
+async def test_a_forged_epoch_keeps_nobody_from_claiming(crew: Crew) -> None:
+    held = await crew.mates["1"].ownership.read("s")
+    assert held.own is not None
+    forged = attrs.evolve(held.own, node="2", incarnation="of-nobody", epoch=MAX_COUNT, nonce="forged")
+    crew.engine.tables.claim(forged, held.token)
+    await trio.sleep(30)
+    found = await crew.mates["2"].ownership.read("s")
+    assert found.own is not None
+    assert (found.own.node, found.own.epoch) == (crew.owners("s")[0], 1)
+    assert crew.state("s")[1]
 
 
 async def test_it_forgets_what_ended(crew: Crew) -> None:

@@ -63,6 +63,19 @@ def test_the_directory_of_an_app_goes_by_its_key(tmp_path: Path) -> None:
     assert lines == [f"app[1].recording.directory: {tmp_path}/file is a file, not a directory"]
 
 
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_each_worker_of_a_cluster_has_places_of_its_own(tmp_path: Path, number: int) -> None:
+    (tmp_path / "state.sqlite.3").mkdir()
+    (tmp_path / "recordings" / "workers").mkdir(parents=True)
+    (tmp_path / "recordings" / "workers" / "2").touch()
+    cluster = f'[cluster]\nservers = ["nats://127.0.0.1:4222"]\n[daemon]\nworkers = {number}'
+    lines = [
+        f"recording.directory: {tmp_path}/recordings/workers/2 is a file, not a directory",
+        f"state.file: {tmp_path}/state.sqlite.3 is a directory",
+    ]
+    assert found(tmp_path, metrics=f'"\n{cluster}\n#') == lines[: number - 1]
+
+
 def test_a_directory_that_may_not_be_written() -> None:
     with tempfile.TemporaryDirectory() as name, unprivileged_in(Path(name)) as closed:
         places = {"recordings": f"{closed}/r", "state": f"{closed}/s", "socket": f"{closed}/a.sock"}

@@ -154,6 +154,24 @@ def test_drain_does_not_wait_for_who_is_gone(
     assert "b is gone" in capsys.readouterr().err
 
 
+def test_a_worker_that_was_started_again_is_told_again(ctl: Ctl, daemon: FakeDaemon, capsys: Capture) -> None:
+    daemon.answers["POST /v1/cluster/nodes/b/drain"] = {"nodes": ["b.1"], "streams": 2}
+    daemon.answers["POST /v1/cluster/nodes/b.1/drain"] = (
+        409,
+        {"code": "refused_in_state", "detail": "nobody has room"},
+    )
+    daemon.answers["GET /v1/cluster"] = cluster(member("b.1", "draining"))
+    assert ctl("cluster", "drain", "b", "--wait") == Exit.REFUSED
+    assert capsys.readouterr().err == "rtmsctl: nobody has room\n"
+
+
+def test_an_order_that_is_gone_is_not_waited_for(ctl: Ctl, daemon: FakeDaemon, capsys: Capture) -> None:
+    daemon.answers["POST /v1/cluster/nodes/b/drain"] = {"nodes": ["b"], "streams": 2}
+    daemon.answers["GET /v1/cluster"] = cluster(member("b"))
+    assert ctl("cluster", "drain", "b", "--wait") == Exit.FAILED
+    assert "b takes streams again" in capsys.readouterr().err
+
+
 def test_a_refusal_has_its_reason(ctl: Ctl, daemon: FakeDaemon, capsys: Capture) -> None:
     refusal = {"code": "refused_in_state", "detail": "b: nobody has room: c has 10 of 10"}
     daemon.answers["POST /v1/cluster/streams/9f/move"] = (409, refusal)
@@ -183,6 +201,7 @@ JOINED = {
     "gaps": 1,
     "missing_ms": {"node_takeover": 800},
     "elsewhere_ms": {"a": 1200},
+    "media_ms": {"audio": {"node_takeover": 300}, "transcript": {"node_takeover": 500}},
 }
 
 
@@ -190,7 +209,8 @@ def test_gather(ctl: Ctl, daemon: FakeDaemon, capsys: Capture) -> None:
     daemon.answers["POST /v1/cluster/streams/9f%2F2/gather"] = JOINED
     assert ctl("recordings", "gather", "9f/2") == Exit.OK
     assert capsys.readouterr().out == (
-        "node b: /srv/9f%2F2c: joined from 2 parts and verified, 0.8s missing in all of them, 1.2s only on node a\n"
+        "node b: /srv/9f%2F2c: joined from 2 parts and verified, missing in all of them: audio 0.3s (node_takeover), "
+        "transcript 0.5s (node_takeover), 1.2s only on node a\n"
     )
     assert ctl("recordings", "gather", "9f/2", "--json") == Exit.OK
     assert json.loads(capsys.readouterr().out) == JOINED

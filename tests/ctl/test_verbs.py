@@ -9,12 +9,15 @@ from typing import Any, NamedTuple
 import pytest
 
 from rtmsd.admin.messages import Code
-from rtmsd.ctl import glossary
+from rtmsd.cluster.records import MemberState
+from rtmsd.ctl import cluster_glossary, glossary
 from rtmsd.ctl.errors import Exit
 from rtmsd.ctl.findings import Finding
 from rtmsd.ctl.numbers import EXIT_STATUSES
 from rtmsd.ctl.verbs.doctor import in_order
 from rtmsd.daemon import health
+from rtmsd.node.questions import Flag
+from rtmsd.node.view import GONE, SILENT
 from rtmsd.protocol.causes import GapCause, RecordingState
 from rtmsd.protocol.reading import CorruptKind
 from rtmsd.streams.core.connections import LinkState
@@ -151,6 +154,8 @@ def test_every_word_that_rtmsctl_prints_is_explained() -> None:
     assert set(glossary.STREAM_STATES) == {*RecordingState, "refused"}
     assert set(glossary.GAP_CAUSES) == set(GapCause)
     assert set(glossary.TROUBLES) >= {code.value for code in health.TroubleCode}
+    assert set(cluster_glossary.MEMBER_STATES) == {*MemberState, GONE, SILENT}
+    assert {*cluster_glossary.STREAM_FLAGS, *glossary.TROUBLES} >= {flag.value for flag in Flag}
     assert set(glossary.WEBHOOK_RESULTS) >= {result.value for result in Result}
     assert set(glossary.PROBLEMS) >= {code.value for code in Code}
     assert {*glossary.LINK_STATES, *glossary.STREAM_STATES} >= {state.value for state in LinkState}
@@ -345,13 +350,14 @@ def test_verify_shows_what_is_missing_and_why(ctl: Ctl, tmp_path: Path, capsys: 
         (tmp_path / name / "stream.json").write_text(json.dumps(manifest))
     assert ctl("recordings", "verify", str(tmp_path)) == Exit.OK
     assert capsys.readouterr().out.splitlines() == [
-        f"{tmp_path}/one\tok, 2 gaps: refused 1m00s, dropped 2.5s",
+        f"{tmp_path}/one\tok, 2 gaps: audio 2.5s (dropped), transcript 1m00s (refused)",
         f"{tmp_path}/two\tok",
-        "2 recordings, no problems, 2 gaps, missing: refused 1m00s, dropped 2.5s",
+        "2 recordings, no problems, 2 gaps, missing: audio 2.5s (dropped), transcript 1m00s (refused)",
     ]
     assert ctl("recordings", "verify", str(tmp_path), "--json") == Exit.OK
     one, two = json.loads(capsys.readouterr().out)
     assert (one["gaps"], one["missing_ms"]) == (2, {"refused": 60_000, "dropped": 2500})
+    assert one["media_ms"] == {"transcript": {"refused": 60_000}, "audio": {"dropped": 2500}}
     assert (two["gaps"], two["missing_ms"]) == (0, {})
 
 

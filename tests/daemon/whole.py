@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import attrs
-import pytest
 import trio
 
 from rtmsd.config import (
@@ -40,7 +39,6 @@ from rtmsd.simulator import (
 )
 from rtmsd.simulator.media.marks import find_marks
 from rtmsd.simulator.wire.wire import WireState
-from rtmsd.streams.core import signaling
 
 HEADER_END = b"data"
 LIMIT_S: Final = 60.0
@@ -97,8 +95,7 @@ async def zoom_and_daemon(
     Raises:
         trio.TooSlowError: it is not done with in any time that a busy machine may need.
     """
-    with trio.fail_after(2 * LIMIT_S), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(signaling, "DRAIN_S", 2.0)  # a busy daemon is late to read what is in its sockets
+    with trio.fail_after(2 * LIMIT_S):
         async with running_daemon(config(directory, **sections)) as backend:
             url = f"http://{backend.listening['webhook'][0]}/webhook"
             async with open_simulator(attrs.evolve(HURRIED, webhook_url=url, **(simulator or {}))) as sim:

@@ -9,8 +9,9 @@ from typing import cast
 import attrs
 import pytest
 
-from rtmsd.demo.checks import audio_checks, fault_of, repetition_check, transcript_checks
+from rtmsd.demo.checks import Check, audio_checks, fault_of, repetition_check, transcript_checks
 from rtmsd.demo.evidence import Evidence, Gap, Track, collect, find_directory
+from rtmsd.demo.report import check_lines
 from rtmsd.demo.speakers import Speaker, speakers
 from rtmsd.demo.stage import FAST
 from rtmsd.demo.story import Fault, Played
@@ -263,3 +264,11 @@ def test_files_are_read_back(tmp_path: Path) -> None:
 def test_a_missing_recording_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no recording of abc"):
         find_directory(tmp_path, "abc")
+
+
+@pytest.mark.parametrize(("name", "says_load"), [("media flow again within 1 s", True), ("nothing twice", False)])
+def test_only_what_a_busy_machine_can_fail_is_put_down_to_it(name: str, says_load: bool) -> None:
+    lines = [line.plain for line in check_lines([Check(name, False, "1.2 s"), Check("named", True, "")])]
+    assert "1 of 2 checks FAILED." in lines
+    assert ("load" in lines[-1]) is says_load
+    assert "load" not in " ".join(line.plain for line in check_lines([Check(name, True, "")]))

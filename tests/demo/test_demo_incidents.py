@@ -220,6 +220,39 @@ async def test_processes_that_answer_for_themselves_are_followed_by_name(autojum
     assert [line.text for line in scene.lines] == ["member a is silent"]
 
 
+def test_a_process_that_starts_has_yet_to_learn_whose_its_streams_are() -> None:
+    scene = Scene(noun="member")
+    stream = {"rtms_stream_id": "abcdefghij"}
+    take(scene, {"workers": [{"worker": "b", "pid": 12, "ready": True}]}, [{**stream, "worker": "b"}])
+    take(scene, {"workers": [{"worker": "a", "pid": 11, "ready": False}]}, [{**stream, "worker": "a"}])
+    assert scene.streams["abcdefghij"]["worker"] == "b"
+    take(scene, {"workers": [{"worker": "b", "pid": 12, "ready": False, "draining": True}]}, [])
+    take(scene, {"workers": [{"worker": "a", "pid": 11, "ready": True}]}, [{**stream, "worker": "a"}])
+    assert [line.text for line in scene.lines] == [
+        "member b is draining",
+        "member a is process 11",
+        "stream abcdefgh is at member a",
+    ]
+
+
+def test_a_process_that_was_frozen_has_yet_to_learn_whose_its_streams_are() -> None:
+    scene = Scene(noun="member")
+    a, b = ({"worker": node, "pid": pid, "ready": True} for node, pid in (("a", 11), ("b", 12)))
+    at_a, at_b = ({"rtms_stream_id": "abcdefghij", "worker": node} for node in "ab")
+    take(scene, {"workers": [a]}, [at_a])
+    take(scene, {"workers": [b]}, [])
+    take(scene, {"workers": [b]}, [at_b])
+    take(scene, {"workers": [{"worker": "a", "silent": True}]}, [])
+    take(scene, {"workers": [a]}, [at_a])
+    assert scene.streams["abcdefghij"] == at_b
+    take(scene, {"workers": [a]}, [])
+    take(scene, {"workers": [a]}, [at_a])
+    assert [line.text for line in scene.lines if "stream" in line.text] == [
+        "stream abcdefgh is at member b",
+        "stream abcdefgh is at member a",
+    ]
+
+
 def test_the_screen_shows_workers_and_their_streams() -> None:
     scene = Scene(daemon_is_up=True)
     ready = {"worker": "1", "pid": 11, "ready": True}

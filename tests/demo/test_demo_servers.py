@@ -48,3 +48,10 @@ def test_a_server_that_cannot_start_is_said(tmp_path: Path) -> None:
         running(tmp_path, more="nonsense"),
     ):
         pytest.fail("it runs")
+    assert "config is invalid" in (tmp_path / "s1.log").read_text()
+
+
+def test_a_program_that_cannot_be_started_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "missing"))
+    with pytest.raises(ServerError, match=r"missing, which is in \$RTMSD_NATS_SERVER.*No such file"), running(tmp_path):
+        pytest.fail("it runs")

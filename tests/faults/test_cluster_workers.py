@@ -193,6 +193,9 @@ async def test_the_parts_of_two_workers_are_gathered_by_the_last_owner(place: Pa
             await until(lambda: members.owner(session) == "2")  # noqa: B023 waited for here
             await session.wait_reconnected()
         await members.until_states({"a.1": "draining", "a.2": "up"})
+        os.kill(workers_of(daemon.pid)["1"], signal.SIGKILL)  # the order is kept for its next life
+        await daemon.until_logged("worker ready", worker="1", count=2)
+        await members.until_states({"a.1": "draining", "a.2": "up"})
         await stop_all(sessions)
         await daemon.until_logged("stream gathered", count=len(hit))
         assert await daemon.stop() == 0

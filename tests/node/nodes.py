@@ -1,6 +1,6 @@
 """Members with hearts and streams over the engine in memory, each with an admin API for all, and models of the rest."""
 
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -37,6 +37,7 @@ class ModelEngine:
     trouble: str | None = None
     server: Server | None = attrs.field(factory=Server)
     denied: tuple[str, ...] = ()
+    unreadable: Mapping[str, int] = attrs.field(factory=lambda: {"row": 0})
     found: Survey = attrs.field(factory=Survey)
 
     async def survey(self, timeout_s: float) -> Survey:

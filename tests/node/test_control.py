@@ -309,4 +309,4 @@ async def test_the_engine_is_away(nodes: Nodes) -> None:
     assert set(listed["silent"]) == {"b", "c"}
     status = await nodes["a"].control.status()
     assert status["engine"]["trouble"] == "no server answers"
-    assert {each["code"] for each in status["wrong"]} == {"no_answer"}
+    assert status["wrong"] == []  # it is the engine's trouble that nobody answers

@@ -4,18 +4,20 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 import trio
 
 from rtmsd.cluster.engine import Away
-from rtmsd.cluster.engines.memory import MemoryEngine
+from rtmsd.cluster.engines.memory import Fault, MemoryEngine
 from rtmsd.cluster.engines.memory_tables import Tables
 from rtmsd.cluster.records import Held
+from rtmsd.commands import Verdict
 from rtmsd.config.cluster import ClusterConfig
 from rtmsd.simulator import open_simulator
 from tests.faults.process import until
-from tests.faults.test_changing_hands import more_audio
+from tests.faults.test_changing_hands import more_audio, start_of
 from tests.faults.test_handing_over import SETTINGS, open_node
 
 QUICK = ClusterConfig(beat_s=0.05, gather="manual")
@@ -67,6 +69,24 @@ async def test_a_stream_whose_record_is_lost_goes_on_and_is_claimed_again(
         assert await node.has(name)
 
 
+async def test_a_stream_begins_though_the_engine_takes_no_claim(place: Path) -> None:
+    """As when the servers' disks are full: they say that nobody has it, and more cannot be done."""
+    engine = MemoryEngine()
+    async with open_node(engine, place / "a", "a", QUICK) as node, open_simulator(SETTINGS) as simulator:
+        session = await simulator.start_session(["Ana"])
+        name = session.rtms_stream_id
+        with engine.failing(Fault.FULL):
+            assert await node.membership.router.accept(start_of(session)) is Verdict.NEW
+            assert await node.membership.router.accept(start_of(session)) is Verdict.DUPLICATE
+            await more_audio(session)
+            life = node.streams[name]
+        await until(lambda: node.membership.members.is_me(engine.tables.read(name).own))
+        await until(lambda: node.membership.ownership.token(name) == engine.tables.read(name).token)
+        await more_audio(session)
+        assert node.streams[name] is life
+        assert [each.kind for each in session.record.handshakes].count("signaling") == 1
+
+
 async def test_takeovers_go_on_after_a_crash(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with open_node(MemoryEngine(), place / "a", "a", QUICK) as node:
         takeover = node.membership.takeover
@@ -86,6 +106,27 @@ async def test_takeovers_go_on_after_a_crash(place: Path, monkeypatch: pytest.Mo
             takeover.swept = trio.Event()
             await takeover.swept.wait()
         assert not bugs
+
+
+async def test_an_engine_that_crashes_whenever_it_is_opened_keeps_no_stream_from_being_recorded(place: Path) -> None:
+    class Broken(MemoryEngine):
+        def join(self, node: str, incarnation: str) -> NoReturn:
+            raise ValueError("a bug")
+
+    async with open_node(Broken(), place / "a", "a", QUICK) as node, open_simulator(SETTINGS) as simulator:
+        session = await simulator.start_session(["Ana"])
+        assert await node.membership.router.accept(start_of(session)) is Verdict.NEW
+        await more_audio(session)
+
+
+async def test_a_gate_that_crashes_keeps_no_stream_from_being_recorded(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_node(MemoryEngine(), place / "a", "a", QUICK) as node, open_simulator(SETTINGS) as simulator:
+        monkeypatch.setattr(node.membership.ownership, "may_connect", None)
+        session = await simulator.start_session(["Ana"])
+        await node.begin(session)
+        await more_audio(session)
 
 
 async def test_a_line_that_cannot_be_copied_ends_no_stream(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

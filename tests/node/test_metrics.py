@@ -58,7 +58,7 @@ async def test_all_series_are_there_from_the_start(nodes: Nodes) -> None:
         ("takeovers_total", (result, why)) for why in ("resumed", "died") for result in ("taken", "late", "failed")
     } <= zero
     assert {("forwarded_total", ("answered",)), ("appends_total", ("spooled",)), ("fenced_total", ())} <= zero
-    assert {("unreadable_total", (kind,)) for kind in ("command", "verdict", "offer", "question")} <= zero
+    assert {("unreadable_total", (kind,)) for kind in ("command", "verdict", "offer", "question", "row")} <= zero
     assert (found["members", ("up",)], found["engine_up", ()], found["spool_bytes", ()]) == (3, 1, 70)
 
 
@@ -71,6 +71,8 @@ async def test_what_happens_is_counted(nodes: Nodes) -> None:
     await trio.sleep(15)
     a.health.slots = ["s1"]
     a.engine.trouble = "away"
+    a.engine.unreadable = {"row": 2, "question": 1}
+    a.mate.garbage.counts["question"] = 3
     a.fenced = 1
     metrics.times.append.observe(0.003)
     metrics.times.takeover.observe(3.2)
@@ -80,6 +82,7 @@ async def test_what_happens_is_counted(nodes: Nodes) -> None:
     assert (found["slot_held_streams", ()], found["engine_up", ()], found["fenced_total", ()]) == (1, 0, 1)
     assert (found["append_seconds_count", ()], found["takeover_seconds_bucket", ("4.0",)]) == (1, 1)
     assert found["unclaimed_streams", ()] == 0
+    assert (found["unreadable_total", ("row",)], found["unreadable_total", ("question",)]) == (2, 4)
 
 
 async def test_those_of_workers_are_joined_to_those_of_one(of_two_machines: Nodes) -> None:

@@ -48,6 +48,7 @@ QUESTIONS: list[Question] = [
     Act("stop", "9f2c"),
     Drain(),
     Drain("a"),
+    Undrain("a"),
     Undrain(),
     Move("9f2c"),
     Move("9f2c", "b.2"),

@@ -43,7 +43,7 @@ async def test_the_engine_is_away(nodes: Nodes) -> None:
     a.engine.trouble = "cluster.partitions is 3 here, but the cluster was made with 2"
     assert troubles(a) == {"engine_away": a.engine.trouble}
     [trouble] = attrs.evolve(a.view, engine=lambda: None).troubles()
-    assert trouble.detail == "it is not open"
+    assert trouble.detail == "not connected to a server yet"
 
 
 async def test_what_is_not_done_for_long(nodes: Nodes) -> None:

@@ -481,7 +481,8 @@ async def test_rtmsctl_joins_parts_without_a_daemon(cluster: Cluster, capsys: py
     joined = str(cluster.root / "joined")
     assert main([*ask, joined]) == Exit.OK
     assert capsys.readouterr().out == (
-        f"{cluster.directory('joined')}: joined from 2 parts and verified, 0.2s missing in all of them\n"
+        f"{cluster.directory('joined')}: joined from 2 parts and verified, missing in all of them: "
+        "transcript 0.2s (node_takeover)\n"
     )
     assert main([*ask, joined]) == Exit.FAILED
     assert "is there already" in capsys.readouterr().err

@@ -120,7 +120,7 @@ async def test_a_part_begins_where_the_one_before_has_come(nodes: Nodes, tools: 
     }
     assert [(file["start_ms"] - T, file["duration_ms"]) for file in found["files"]] == [(900, 2100)]
     assert verify(second.directory) == []
-    assert missing(second.directory) == (0, {}, {"a": 1000})
+    assert missing(second.directory) == (0, {}, {"a": 1000}, {})
 
 
 async def test_what_zoom_did_not_buffer_is_the_gap_of_the_takeover(nodes: Nodes, tools: Any) -> None:

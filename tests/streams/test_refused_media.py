@@ -324,7 +324,7 @@ def test_verify_finds_a_refusal_without_its_gap(tmp_path: Path) -> None:
     gap = {"media": "audio", "user_id": None, "from_ms": T0, "to_ms": T0 + 5000, "cause": "refused"}
     path.write_text(json.dumps({**manifest, "gaps": [gap]}))
     assert verify(tmp_path) == []
-    assert missing(tmp_path) == (1, {"refused": 5000}, {})
+    assert missing(tmp_path) == (1, {"refused": 5000}, {}, {"audio": {"refused": 5000}})
 
 
 async def test_a_stream_started_again_asks_again_and_its_refusal_counts_from_then(bench: Bench) -> None:

@@ -106,7 +106,7 @@ def test_each_alert_says_how_bad_it_is_and_what_to_do() -> None:
         texts = " ".join(rule["annotations"].values())
         used = set(re.findall(r"\$labels\.(\w+)", texts))
         assert used <= SHARED_LABELS | {
-            label for label in ("code", "media", "reason", "worker") if label in rule["expr"]
+            label for label in ("code", "media", "reason", "worker", "message") if label in rule["expr"]
         }
 
 

@@ -66,6 +66,7 @@ MESSAGES: tuple[Message, ...] = (
     Ping(7),
     Apply(CONFIG),
     Drain(True),
+    Drain(False, "2"),
     Stop(False),
     Held("stream"),
     Delivered(Figures([["after", "dead", 2]], 5, {"after": "missing"}, [["after", "retry", 1]])),  # type: ignore[list-item]

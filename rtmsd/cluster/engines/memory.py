@@ -214,7 +214,7 @@ class MemoryMember:
         """Put a question to a member. It is worked on also when the asker no longer waits for the answer."""
         asked = self._engine.member(node)
         if asked is None or what not in asked._handlers or not asked.is_up:
-            answers.append(Nobody(f"{node} does not listen for {what}"))
+            answers.append(Nobody(f"no process called {node} takes questions of {what}"))
         elif self._engine.fault(node) is not Fault.DEAF:
             asked._nursery.start_soon(asked._work, what, data, answers)
 

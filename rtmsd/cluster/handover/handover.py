@@ -16,6 +16,7 @@ import trio
 
 from rtmsd.cluster.engine import Away, Bus, EngineError
 from rtmsd.cluster.handover.offers import TAKE, Offer, encode_offer
+from rtmsd.cluster.handover.pacing import Pace
 from rtmsd.cluster.handover.passages import DrainResult, Fate, NotMoved, Passage
 from rtmsd.cluster.lives import Lives
 from rtmsd.cluster.members import Member, Members
@@ -27,7 +28,6 @@ from rtmsd.streams.finalizer import contained
 
 log = structlog.get_logger(__name__)
 
-AT_ONCE: Final = 16
 ASK_S: Final = 1.5  # whether a member would take a stream: it reads the record
 TAKE_S: Final = 3.0  # it claims it
 LET_GO_S: Final = 10.0  # media are read on for a second; the rest is for a slow disk
@@ -49,7 +49,6 @@ class Handover:
 
     Args:
         tell: tells the engine what the next owner has to know of a stream that was let go; the rest is in its record.
-        at_once: streams that are handed over at a time in a drain.
 
     Attributes:
         results: streams, counted by what became of them.
@@ -63,12 +62,11 @@ class Handover:
         lives: Lives,
         *,
         tell: Callable[[str], Awaitable[None]] = _nothing,
-        at_once: int = AT_ONCE,
     ) -> None:
         self.results = Counter(dict.fromkeys(Fate, 0))
         self._members, self._bus, self._ownership, self._lives = members, bus, ownership, lives
         self._tell = tell
-        self._at_once = trio.CapacityLimiter(at_once)
+        self._pace = Pace()
 
     async def drain(self, for_s: float, but: str | None = None) -> DrainResult:
         """Hand over all streams, those included that begin meanwhile.
@@ -80,7 +78,7 @@ class Handover:
         passages: dict[str, Passage] = {}
 
         async def hand_over(rtms_stream_id: str) -> None:
-            async with self._at_once:
+            async with self._pace.place():
                 passages[rtms_stream_id] = await self._hand_over(rtms_stream_id, self._takers(rtms_stream_id, but=but))
 
         with trio.move_on_after(for_s):

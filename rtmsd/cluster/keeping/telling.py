@@ -112,7 +112,7 @@ class Teller:
             rtms_stream_id=row.rtms_stream_id,
             node=self._node,
             incarnation=self._incarnation,
-            epoch=1 if held.own is None else held.own.epoch + 1,
+            epoch=1 if held.own is None else held.own.next_epoch,
             nonce=part.nonce,
             why=Why.STARTED,
             known=both,

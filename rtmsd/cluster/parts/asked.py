@@ -19,8 +19,8 @@ async def gather_now(gatherer: Gatherer, writers: Writers, rtms_stream_id: str) 
     """Gather a stream, unless that was done, and describe the joined recording.
 
     Returns:
-        `{rtms_stream_id, directory, parts, gaps, missing_ms, elsewhere_ms}`: `parts` are the members that were joined,
-        and `elsewhere_ms` has those that were not.
+        `{rtms_stream_id, directory, parts, gaps, missing_ms, elsewhere_ms, media_ms}`: `parts` are the members that
+        were joined, and `elsewhere_ms` has those that were not.
 
     Raises:
         GatherError: as `Gatherer.gather`; or there is nothing to join.

@@ -71,6 +71,11 @@ class Gatherer:
             with trio.move_on_at(min((each.due_s for each in self._tries.values()), default=math.inf)):
                 await self._news.wait()
 
+    async def watch(self) -> None:
+        """Know what is to be gathered, until cancelled, and leave it to whoever asks for it."""
+        await self._scan()
+        await trio.sleep_forever()
+
     async def _scan(self) -> None:
         try:
             recordings = await self._librarian.recordings()

@@ -42,6 +42,7 @@ class _Stream:
         newest: makes the record that is to be written; None: the engine has the newest.
         known: the structure that the engine has.
         at_s: when that was written.
+        turn_s: when a record that tells but times may be written; None: it has no turn yet.
         news: `newest` was replaced.
         told: there is nothing to write.
     """
@@ -49,6 +50,7 @@ class _Stream:
     newest: Make | None = None
     known: object = None
     at_s: float = -math.inf
+    turn_s: float | None = None
     is_busy: bool = False
     news: trio.Event = attrs.field(factory=trio.Event)
     told: trio.Event = attrs.field(factory=trio.Event)
@@ -68,6 +70,7 @@ class PartTeller:
         self._engine = engine
         self._streams: dict[str, _Stream] = {}  # the oldest first
         self._at_once = trio.CapacityLimiter(AT_ONCE)
+        self._next_turn_s = -math.inf
         self._refusals_logged = Throttle(60.0)
         self._nursery: trio.Nursery
 
@@ -147,8 +150,8 @@ class PartTeller:
     async def _told(self, stream: _Stream, part: Part) -> bool:
         """Write a record, in its time. Returns False where there may be a newer one by now, or the engine is away."""
         now = structure(part)
-        if now == stream.known and trio.current_time() < stream.at_s + TIMES_EVERY_S:
-            with trio.move_on_at(stream.at_s + TIMES_EVERY_S):
+        if now == stream.known and (time_s := self._turn_s(stream)) > trio.current_time():
+            with trio.move_on_at(time_s):
                 await stream.news.wait()
             return False
         try:
@@ -157,8 +160,21 @@ class PartTeller:
         except Away:
             await trio.sleep(AGAIN_S)
             return False
-        stream.known, stream.at_s = now, trio.current_time()
+        stream.known, stream.at_s, stream.turn_s = now, trio.current_time(), None
         return True
+
+    def _turn_s(self, stream: _Stream) -> float:
+        """Return when a record may be written that tells but times, or, before it is due, when to ask again.
+
+        Turns are apart: a flush saves the manifests of many streams at once, and their records would hold up the loop.
+        """
+        if stream.turn_s is None:
+            now_s = trio.current_time()
+            if now_s < (due_s := stream.at_s + TIMES_EVERY_S):
+                return due_s
+            stream.turn_s = max(now_s, self._next_turn_s)
+            self._next_turn_s = stream.turn_s + TIMES_EVERY_S / 2 / max(len(self._streams), 1)
+        return stream.turn_s
 
     async def _put(self, part: Part) -> None:
         """Write a record, a shorter one where that is too large.

@@ -74,11 +74,19 @@ def drain(context: Context) -> Exit:
 def _wait_drained(context: Context, nodes: Sequence[str]) -> dict[str, Item]:
     """Return what became of the streams of each, once that is known of all."""
     while True:
-        members = {member["node"]: member for member in context.client.get("/v1/cluster")["members"]}
+        answer = context.client.get("/v1/cluster")
+        members = {member["node"]: member for member in answer["members"]}
         for node in nodes:
             if members.get(node, {}).get("state", GONE) == GONE:
                 raise CtlError(Exit.FAILED, f"{printable(node)} is gone, before all of its streams were handed over")
         drains = {node: members[node]["drain"] for node in nodes}
+        for node in (node for node, report in drains.items() if report is None and node not in answer["silent"]):
+            match members[node]["state"]:
+                case "draining":  # a worker that was started again has new streams refused, and hands over none
+                    context.client.post(f"/v1/cluster/nodes/{_quoted(node)}/drain")
+                case "up":
+                    why = "takes streams again: it was started again, or the order was taken back"
+                    raise CtlError(Exit.FAILED, f"{printable(node)} {why}")
         if all(report and not report["running"] for report in drains.values()):
             return drains
         time.sleep(POLL_S)

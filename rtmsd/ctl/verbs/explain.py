@@ -21,7 +21,7 @@ LINES: Final = ("meaning", "cause", "remedy")
 MAX_NAME_WORDS: Final = 8
 KNOWN: Final = (
     "Known are stop reasons, status codes, states, causes of gaps, close codes, HTTP answers, exit statuses, and the "
-    "words of `rtmsctl status`: `explain stop 18`, `explain paused`, `explain 1006`."
+    "words of `rtmsctl status` and `cluster status`: `explain stop 18`, `explain paused`, `explain 1006`."
 )
 KINDS: Final = (*zoom.TABLES, *WORDS, *OTHER_NUMBERS)
 _PUNCTUATION: Final = ".;:!?()[]\"'`"

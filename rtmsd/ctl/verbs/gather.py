@@ -8,6 +8,7 @@ from rtmsd.ctl.context import Context
 from rtmsd.ctl.earlier_streams import matching, only
 from rtmsd.ctl.errors import CtlError, Exit
 from rtmsd.ctl.formatting import milliseconds, printable
+from rtmsd.ctl.verbs.integrity import amounts
 from rtmsd.errors import RtmsdError
 from rtmsd.nearest import did_you_mean
 from rtmsd.recording.disk.paths import dates
@@ -38,7 +39,7 @@ def _ask_cluster(context: Context) -> None:
         raise CtlError(
             Exit.REFUSED, str(error), "Copies of the recordings of its nodes are joined by --from."
         ) from error
-    lacks = Missing(answer["gaps"], answer["missing_ms"], answer["elsewhere_ms"])
+    lacks = Missing(answer["gaps"], answer["missing_ms"], answer["elsewhere_ms"], answer["media_ms"])
     summary = _summary(answer["directory"], len(answer["parts"]), lacks)
     context.out.said(answer, f"node {answer['node']}: {summary}")
 
@@ -87,7 +88,6 @@ def _described(gathered: Gathered) -> dict[str, Any]:
 
 def _summary(directory: str, number: int, lacks: Missing) -> str:
     parts = f"{number} part{'s' * (number != 1)}"
-    amount_ms = sum(lacks.missing_ms.values())
-    gaps = f"{milliseconds(amount_ms)} missing in all of them" if lacks.gaps else "nothing is missing"
+    gaps = f"missing in all of them: {amounts(lacks.media_ms)}" if lacks.gaps else "nothing is missing"
     others = [f"{milliseconds(ms)} only on node {printable(node)}" for node, ms in lacks.elsewhere_ms.items()]
     return ", ".join([f"{printable(directory)}: joined from {parts} and verified", gaps, *others])

@@ -39,31 +39,36 @@ def verify(context: Context) -> Exit:
 
 
 def verdict(results: Sequence[Item]) -> str:
-    """Sum all recordings up: "2 recordings, no problems, 3 gaps, missing: refused 1m00s, dropped 0.2s"."""
-    totals = Counter[str]()
+    """Sum all recordings up: "2 recordings, no problems, 3 gaps, missing: audio 0.2s (dropped)"."""
+    totals: dict[str, Counter[str]] = {}
     for result in results:
-        totals.update(result["missing_ms"])
+        for medium, causes in result["media_ms"].items():
+            totals.setdefault(medium, Counter()).update(causes)
     figures = [(len(results), "recording"), (sum(len(result["problems"]) for result in results), "problem")]
     counts = [_count(number, what) for number, what in [*figures, (sum(result["gaps"] for result in results), "gap")]]
     elsewhere_ms = sum(sum((result.get("elsewhere_ms") or {}).values()) for result in results)
     elsewhere = [f"{milliseconds(elsewhere_ms)} elsewhere"] if elsewhere_ms else []
-    return ", ".join([*counts, *(["missing: " + _by_cause(totals)] if totals else []), *elsewhere])
+    return ", ".join([*counts, *(["missing: " + amounts(totals)] if totals else []), *elsewhere])
 
 
 def _count(number: int, what: str) -> str:
     return f"{number or 'no'} {what}{'s' * (number != 1)}"
 
 
-def _by_cause(missing_ms: Mapping[str, int]) -> str:
-    ordered = sorted(missing_ms.items(), key=lambda item: -item[1])
-    return ", ".join(f"{printable(cause)} {milliseconds(amount_ms)}" for cause, amount_ms in ordered)
+def amounts(media_ms: Mapping[str, Mapping[str, int]]) -> str:
+    """Return how much of each medium is missing, and why: "audio 0.3s (node_takeover), transcript 9.0s (dropped)"."""
+    return ", ".join(
+        f"{printable(medium)} {milliseconds(amount_ms)} ({printable(cause)})"
+        for medium, causes in sorted(media_ms.items())
+        for cause, amount_ms in sorted(causes.items(), key=lambda item: -item[1])
+    )
 
 
 def _ok_text(result: Item) -> str:
     """Return the line for a recording without problems; a gap is none, nor is what another node has."""
     found = []
     if result.get("gaps"):
-        found.append(f"{_count(result['gaps'], 'gap')}: {_by_cause(result['missing_ms'])}")
+        found.append(f"{_count(result['gaps'], 'gap')}: {amounts(result['media_ms'])}")
     for node, amount_ms in (result.get("elsewhere_ms") or {}).items():
         found.append(f"{milliseconds(amount_ms)} elsewhere, on node {printable(node)}")
     return ", ".join(["ok", "; ".join(found)]) if found else "ok"

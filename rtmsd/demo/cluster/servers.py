@@ -86,11 +86,17 @@ class Server:
         ]
         file = self.directory / f"{self.name}.conf"
         file.write_text("\n".join(lines))
-        self.process = subprocess.Popen(
-            [*self.within, find_program(), "-c", str(file)],
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,  # Ctrl-C is for whoever started it
-        )
+        program = find_program()
+        try:
+            with (self.directory / f"{self.name}.log").open("ab") as log:  # of what it says before it has a log
+                self.process = subprocess.Popen(
+                    [*self.within, program, "-c", str(file)],
+                    stderr=log,
+                    start_new_session=True,  # Ctrl-C is for whoever started it
+                )
+        except OSError as error:
+            whose = f", which is in ${VARIABLE}," if VARIABLE in os.environ else ""
+            raise ServerError(f"{program}{whose} cannot be started: {error.strerror}") from error
 
     def signal(self, number: signal.Signals) -> None:
         assert self.process is not None

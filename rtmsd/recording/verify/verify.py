@@ -6,6 +6,7 @@ media handshake to the end was connected, paused, is recorded elsewhere in a clu
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -32,11 +33,13 @@ class Missing(NamedTuple):
         gaps: how many.
         missing_ms: how much they leave out, by cause; of an open one, what is known by now.
         elsewhere_ms: how much other members of a cluster have, by node.
+        media_ms: `missing_ms` of each medium.
     """
 
     gaps: int
     missing_ms: dict[str, int]
     elsewhere_ms: dict[str, int]
+    media_ms: dict[str, dict[str, int]]
 
 
 def verify(directory: Path) -> list[Problem]:
@@ -76,15 +79,18 @@ def missing(directory: Path) -> Missing:
         manifest = json.loads((directory / "stream.json").read_bytes())
         manifest_from_json(manifest)
     except (FileNotFoundError, ValueError, RecursionError):
-        return Missing(0, {}, {})
-    totals: dict[str, int] = {}
+        return Missing(0, {}, {}, {})
+    totals, media_ms = Counter[str](), dict[str, Counter[str]]()
     for gap in manifest["gaps"]:
         to_ms = manifest.get("clock_ms", 0) if gap["to_ms"] is None else gap["to_ms"]
-        totals[gap["cause"]] = totals.get(gap["cause"], 0) + max(0, to_ms - gap["from_ms"])
+        amount = {gap["cause"]: max(0, to_ms - gap["from_ms"])}
+        totals.update(amount)
+        media_ms.setdefault(gap["media"], Counter()).update(amount)
     elsewhere: dict[str, int] = {}
     for other in (manifest.get("part") or {}).get("elsewhere", ()):
         elsewhere[other["node"]] = elsewhere.get(other["node"], 0) + max(0, other["to_ms"] - other["from_ms"])
-    return Missing(len(manifest["gaps"]), totals, elsewhere)
+    by_medium = {medium: dict(causes) for medium, causes in media_ms.items()}
+    return Missing(len(manifest["gaps"]), dict(totals), elsewhere, by_medium)
 
 
 def _manifest_mistakes(manifest: Any) -> Iterator[str]:

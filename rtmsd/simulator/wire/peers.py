@@ -96,11 +96,11 @@ def _running() -> Iterator[int]:
 
 def _has_socket(pid: int, inode: int) -> bool:
     name = f"socket:[{inode}]"
-    files = Path(f"/proc/{pid}/fd")
+    files = f"/proc/{pid}/fd"
     with contextlib.suppress(OSError):  # it has ended, or is another user's
-        numbers = map(int, os.listdir(files))  # noqa: PTH208 - there may be thousands
+        numbers = map(int, os.listdir(files))  # noqa: PTH208 - there may be thousands, and paths as objects take longer
         for number in sorted(numbers, reverse=True):  # a new one has the highest number as a rule
             with contextlib.suppress(OSError):  # closed meanwhile
-                if str((files / str(number)).readlink()) == name:
+                if os.readlink(f"{files}/{number}") == name:  # noqa: PTH115 - as above
                     return True
     return False

@@ -17,6 +17,7 @@ from rtmsd.cluster.keeping.appender import JOIN_BYTES, WAITING_BYTES, Appender, 
 from rtmsd.cluster.keeping.spool import Spool
 from rtmsd.cluster.records import Log, Own, TenureState, Why
 from rtmsd.cluster.rules import without_repeats
+from tests.cluster.contract import known
 
 FAULTS: Final = [Fault.AWAY, Fault.FROZEN, Fault.FULL, Fault.ANSWER_LOST]
 
@@ -46,6 +47,7 @@ class Writer:
             epoch=epoch,
             nonce=f"{self.member.incarnation}-{epoch}",
             why=Why.STARTED,
+            known=known(rtms_stream_id),
         )
         self.tokens[rtms_stream_id] = await self.member.claim(own, seen=held.token)
 

@@ -132,6 +132,13 @@ async def test_a_full_disk_is_an_engine_that_is_away(tmp_path: Path) -> None:
                     await stream.store("rtms.00.log.x", bytes(100_000))
             assert (await engine.owners.read(new_id())).token == 0
             assert engine.owners.is_up
+            mine = own(member("a", engine), new_id())
+            with pytest.raises(Away):
+                await engine.owners.claim(mine, seen=0)
+            assert "insufficient resources" in (engine.trouble or "")  # and that is told
+            await stream.purge("RTMS_00", "rtms.00.log.x")
+            await engine.owners.claim(mine, seen=0)
+            assert engine.trouble is None
 
 
 def test_names_stay_apart() -> None:

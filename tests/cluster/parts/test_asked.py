@@ -34,6 +34,7 @@ async def test_the_answer_says_what_was_joined_also_when_asked_again(
                 "gaps": 0,
                 "missing_ms": {},
                 "elsewhere_ms": {},
+                "media_ms": {},
             }
             assert b.gatherer.ungathered == []
             assert await ask(b) == answer

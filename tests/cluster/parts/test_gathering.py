@@ -85,6 +85,20 @@ async def test_who_is_away_is_asked_again_also_after_a_restart(autojump_clock: M
             assert joined_from(b.directory) == ["a", "b"]
 
 
+async def test_what_is_left_to_be_gathered_by_hand_is_known_and_not_done(
+    autojump_clock: MockClock, cluster: Cluster
+) -> None:
+    await two(cluster)
+    async with cluster.live("a"), cluster.live("b") as b:
+        b.tasks.start_soon(b.gatherer.watch)
+        await trio.sleep(70)
+        assert b.gatherer.ungathered == [STREAM]
+        assert joined_from(b.directory) == []
+        await b.gathered()
+        assert b.gatherer.ungathered == []
+        assert joined_from(b.directory) == ["a", "b"]
+
+
 async def test_after_a_week_there_is_nobody_to_wait_for(autojump_clock: MockClock, cluster: Cluster) -> None:
     first = await record(cluster.root, "a", 1, range(60))
     second = await record(cluster.root, "c", 2, range(60, 100), first)

@@ -89,6 +89,21 @@ async def test_structure_is_told_at_once_and_times_now_and_then(
         assert (trio.current_time(), told(engine).clock_ms) == (20, T + 20_000)
 
 
+async def test_times_of_many_are_told_one_after_the_other_and_structure_still_at_once(
+    autojump_clock: MockClock, writes: list[tuple[float, Part]]
+) -> None:
+    async with telling_to(MemoryEngine()) as teller:
+        for people in (1, 2):
+            for number in range(100):
+                teller.saved(manifest(rtms_stream_id=f"s{number}", clock_ms=T + people))
+            teller.saved(manifest(rtms_stream_id="s7", people=people))
+            await trio.sleep(TIMES_EVERY_S)
+        assert [at_s for at_s, _ in writes[:100]] == [0.0] * 100
+        at_s = {part.rtms_stream_id: at_s - TIMES_EVERY_S for at_s, part in writes[100:]}
+        assert at_s.pop("s7") == 0
+        assert sorted(at_s.values()) == pytest.approx([TIMES_EVERY_S / 2 / 100 * turn for turn in range(99)])
+
+
 @pytest.mark.parametrize("fault", FAULTS)
 async def test_the_newest_is_told_when_the_engine_is_back(
     autojump_clock: MockClock, fault: Fault, writes: list[tuple[float, Part]]

@@ -48,7 +48,7 @@ class NatsBus:
             try:
                 answer = await self._ask(node, what, data, deadline)
             except NoResponders:
-                raise Nobody(f"{node} does not listen for {what}") from None
+                raise Nobody(f"no process called {node} takes questions of {what}") from None
         if _REFUSED in answer.headers:
             raise Refused(sanitize_remote_text(answer.data.decode(errors="replace")))
         return answer.data

@@ -6,6 +6,8 @@ server hangs, closing its TLS connection politely takes 30 s, in which no other 
 
 import asyncio
 import contextlib
+import errno
+import os
 import re
 import ssl
 from collections.abc import Callable, Mapping, Sequence
@@ -161,13 +163,21 @@ class NatsClient(Client):
         self._pending, self._pending_data_size = [], 0
 
     async def _on_error(self, error: Exception) -> None:
-        text = str(error).removeprefix("nats: ").strip("\r\n'") or type(error).__name__
+        text = self._in_words(error)
         if "permissions violation" in text.lower():
             self._denied(text)
             return
         self.refusal = text
         if "authorization" in text.lower() or "authentication" in text.lower():
             await asyncio.sleep(_REFUSED_S)  # it is tried again at once otherwise, and fills the server's log
+
+    def _in_words(self, error: Exception) -> str:
+        server = self._current_server
+        match error:
+            case OSError(errno=int(number)) if number in errno.errorcode and not isinstance(error, ssl.SSLError):
+                where = "" if server is None else f"{server.uri.hostname}:{server.uri.port}: "
+                return f"{where}{os.strerror(number)}"
+        return str(error).removeprefix("nats: ").strip("\r\n'") or type(error).__name__
 
     async def _on_disconnected(self) -> None:
         self._changed(False)

@@ -1,8 +1,7 @@
 """The engine as a whole: opened, prepared again with each connection, and closed."""
 
 import contextlib
-from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -29,6 +28,7 @@ CLOSE_S: Final = 2.0
 OLDEST: Final = (2, 11)
 """Older servers have no fence on another subject, and no messages that are forgotten after a time of their own."""
 _HEADERS_BYTES: Final = 4096
+_NO_REQUEST: Final = b"{"
 _AGAIN_S: Final = 1.0
 
 
@@ -91,7 +91,7 @@ class NatsEngine:
         """The reason for which the engine cannot be used; None: it can, as far as is known."""
         if self._connection.server is None:
             return self._connection.refusal
-        return self._jetstream.trouble or self._unprepared
+        return self._jetstream.trouble or self._unprepared or self._jetstream.refusal
 
     @property
     def server(self) -> Server | None:
@@ -109,9 +109,9 @@ class NatsEngine:
         return self._connection.denied
 
     @property
-    def unreadable(self) -> Counter[str]:
+    def unreadable(self) -> Mapping[str, int]:
         """What came and could not be read, by its kind."""
-        return self._reader.unreadable + Counter(protocol=self._connection.unreadable)
+        return {**self._reader.unreadable, "protocol": self._connection.unreadable}
 
     @property
     def pending(self) -> int:
@@ -153,6 +153,7 @@ class NatsEngine:
                 if self._connection.server is not None:
                     _check_server(self._connection.server)
                 await prepare(self._setup, self._settings)
+                await self._probe()
             except Away as exc:
                 if str(exc) != self._unprepared:
                     self._unprepared = str(exc)
@@ -162,12 +163,22 @@ class NatsEngine:
                 self._unprepared = None
                 return number
 
+    async def _probe(self) -> None:
+        """Publish once wherever a member has to: a permission that is missing is named now, not when a stream is
+        revoked and cannot be purged.
+
+        Raises:
+            Away: the connection was lost.
+        """
+        for subject in self._layout.probes():
+            await self._connection.publish(subject, _NO_REQUEST)
+
     async def _keep_prepared(self, number: int) -> None:
         """Prepare the servers again with each connection: they may be others, or have lost what they had."""
         while True:
             try:
                 number = await self._prepare(number)
-                self._jetstream.trouble = None
+                self._jetstream.trouble = self._jetstream.refusal = None
             except Mismatch as exc:  # streams are being recorded: it is no reason to end now
                 log.warning("engine cannot be used", error=str(exc))
                 number = self._connection.number

@@ -50,12 +50,14 @@ class JetStream:
 
     Attributes:
         trouble: the reason for which nothing must be asked at all; None: there is none.
+        refusal: the reason for which the latest write was not done: a full disk, no leader; None: it was.
     """
 
     def __init__(self, connection: Connection, *, answer_s: float) -> None:
         self._connection = connection
         self._answer_s = answer_s
         self.trouble: str | None = None
+        self.refusal: str | None = None
 
     async def store(
         self,
@@ -87,11 +89,16 @@ class JetStream:
             headers["Nats-Rollup"] = "sub"
         if keep_s is not None:
             headers["Nats-TTL"] = f"{keep_s}s"
-        answer = await self._ask(subject, data, headers)
-        match answer:
-            case {"seq": int(stored)} if stored > 0:
-                return stored
-        raise _refusal(answer)
+        try:
+            stored = _stored(await self._ask(subject, data, headers))
+        except Away as exc:
+            self.refusal = str(exc)
+            raise
+        except WrongSequence:
+            self.refusal = None
+            raise
+        self.refusal = None
+        return stored
 
     async def newest(self, stream: str, subject: str) -> Stored | None:
         """Return the newest message on a subject, which may have wildcards; from the stream's leader.
@@ -240,6 +247,13 @@ def _is_passing(answer: Mapping[str, Any]) -> bool:
 def _text(answer: Mapping[str, Any]) -> str:
     error = _error(answer)
     return f"{error.get('description', 'an answer without sense')} (error {error.get('err_code', '?')})"
+
+
+def _stored(answer: Mapping[str, Any]) -> int:
+    match answer:
+        case {"seq": int(sequence)} if sequence > 0:
+            return sequence
+    raise _refusal(answer)
 
 
 def _expect(answer: Mapping[str, Any], key: str) -> Any:

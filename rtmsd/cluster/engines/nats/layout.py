@@ -4,7 +4,6 @@ Everything of an RTMS stream is in one of JetStream's streams, as a write can be
 """
 
 import zlib
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, TypeVar
 
@@ -22,8 +21,10 @@ log = structlog.stdlib.get_logger()
 
 FORMAT: Final = 1
 """Of what is kept, as a whole; its records have versions of their own."""
+_KINDS: Final = ("own", "row", "part", "log", "revoked", "beat", "question")
 KEEP_REVOKED_S: Final = 400 * 86_400
 _NS: Final = 1_000_000_000
+_ON_STREAMS: Final = ("CREATE", "UPDATE", "INFO", "PURGE", "MSG.GET")
 
 Kept = TypeVar("Kept", Own, Row, Part, Log, Revoked)
 
@@ -102,9 +103,15 @@ class Layout:
 
         NATS has wildcards for whole parts of a subject only, so that these hold for all streams of the account.
         """
-        streams = [f"$JS.API.STREAM.{what}.*" for what in ("CREATE", "UPDATE", "INFO", "PURGE", "MSG.GET")]
+        streams = [f"$JS.API.STREAM.{what}.*" for what in _ON_STREAMS]
         publish = [f"{self.name}.>", f"_INBOX_{self.name}.>", *streams, "$JS.API.CONSUMER.CREATE.*.>", "$JS.FC.>"]
         return publish, [f"{self.name}.>", f"_INBOX_{self.name}.{node}.>"]
+
+    def probes(self) -> Sequence[str]:
+        """Return a subject for each permission to publish, on which a message that is none does nothing."""
+        api = [f"$JS.API.STREAM.{what}.{self.revocations}" for what in _ON_STREAMS]
+        consumer = f"$JS.API.CONSUMER.CREATE.{self.revocations}.probe.{self.all_revoked}"
+        return [*api, consumer, f"$JS.FC.{self.name}.probe", f"_INBOX_{self.name}.probe", f"{self.name}.probe"]
 
 
 async def prepare(jetstream: JetStream, settings: NatsSettings) -> None:
@@ -182,7 +189,7 @@ class Reader:
     """
 
     def __init__(self) -> None:
-        self.unreadable: Counter[str] = Counter()
+        self.unreadable = dict.fromkeys(_KINDS, 0)
         self._logged: set[tuple[str, bool]] = set()
 
     def record(self, of: type[Kept], data: bytes, subject: str) -> Kept | None:

@@ -3,6 +3,9 @@
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+import attrs
+
+from rtmsd.cluster.records import Own
 from rtmsd.commands import StartStream, StreamCommand, Verdict
 from rtmsd.protocol.causes import GapCause
 from rtmsd.recording.manifest.part import PartTenure
@@ -55,3 +58,14 @@ class Lives(Protocol):
 
     def refuse(self, start: StartStream, why: str) -> None:
         """Take note that a new stream was refused: Zoom will try again, and somebody will look for it."""
+
+
+@attrs.frozen
+class Claim:
+    """A claim, and what is to be begun when it is won."""
+
+    own: Own
+    seen: int
+    begun_by: StreamCommand | None = None
+    cause: GapCause | None = None
+    takeover: Mapping[str, Any] | None = None

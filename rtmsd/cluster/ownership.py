@@ -12,7 +12,7 @@ import trio
 
 from rtmsd.cluster.codec import BadRecord
 from rtmsd.cluster.engine import Away, Elsewhere, Fenced, Lost, OwnerStore, TooNew
-from rtmsd.cluster.lives import Lives
+from rtmsd.cluster.lives import Claim, Lives
 from rtmsd.cluster.members import Members
 from rtmsd.cluster.records import Held, Holding, Own, TenureState, Why
 from rtmsd.commands import InterruptStream, StartStream, StopStream, StreamCommand, Verdict
@@ -36,17 +36,6 @@ _TRIES: Final = 3  # of claims that came second to one who died since
 
 async def _nothing(_own: Own, _token: int) -> Mapping[str, Any]:
     return {}
-
-
-@attrs.frozen
-class _Claim:
-    """A claim, and what is to be begun when it is won."""
-
-    own: Own
-    seen: int
-    begun_by: StreamCommand | None = None
-    cause: GapCause | None = None
-    takeover: Mapping[str, Any] | None = None
 
 
 class Ownership:
@@ -86,7 +75,7 @@ class Ownership:
         self._unanswered_s: dict[str, tuple[float, float]] = {}  # the first and the last question
         self._prepare = prepare
         self._confirm = confirm or store.read
-        self._unsure = Outstanding[_Claim | None](  # mine perhaps, and not alive; the claim whose answer is missing
+        self._unsure = Outstanding[Claim | None](  # mine perhaps, and not alive; the claim whose answer is missing
             "search for the owner", key="rtms_stream_id", at_once=_AT_ONCE, again_s=AGAIN_S
         )
         self._unproven: dict[str, StreamRow] = {}  # unsure, and alive: the state file says that it was mine
@@ -255,14 +244,14 @@ class Ownership:
             known=known,
             more={} if held.own is None else held.own.more,
         )
-        claim = _Claim(own, held.token, begun_by)
+        claim = Claim(own, held.token, begun_by)
         if begun_by is None:
             before = None if held.own is None else held.own.node
             takeover = {"why": why.in_words, "node": me.node, "from_node": before, "epoch": own.epoch}
             claim = attrs.evolve(claim, cause=self._cause(why), takeover=takeover)
         await self._begin(claim, await self._token(claim))
 
-    async def _token(self, claim: _Claim) -> int:
+    async def _token(self, claim: Claim) -> int:
         """Write a claim and return its token. The claim is in doubt until the engine has answered."""
         own = claim.own
         self._unsure[own.rtms_stream_id] = claim
@@ -282,7 +271,7 @@ class Ownership:
         del self._unsure[own.rtms_stream_id]
         return token
 
-    async def _begin(self, claim: _Claim, token: int) -> None:
+    async def _begin(self, claim: Claim, token: int) -> None:
         own, row, won_s = claim.own, claim.own.known.row, trio.current_time()
         assert row is not None
         try:
@@ -314,7 +303,7 @@ class Ownership:
         if self._mine.pop(rtms_stream_id, None) is not None:
             await self._lives.let_go(rtms_stream_id, why)
 
-    def _doubt(self, rtms_stream_id: str, claim: _Claim | None) -> None:
+    def _doubt(self, rtms_stream_id: str, claim: Claim | None) -> None:
         self._unsure[rtms_stream_id] = claim
         self._unsure.begin()
 
@@ -366,8 +355,9 @@ class Ownership:
             since_s = since_s if now_s < asked_s + CONNECTED_S else now_s  # else it was connected meanwhile
             self._unanswered_s[rtms_stream_id] = since_s, now_s
             try:
-                held = await self.read(rtms_stream_id, is_handshake=True)
-            except RtmsdError:
+                with trio.fail_after(READ_S):
+                    held = await self._confirm(rtms_stream_id)
+            except (RtmsdError, trio.TooSlowError):
                 left_s = since_s + self._patience_s - trio.current_time()
                 if left_s <= 0 or self._is_unclaimed(rtms_stream_id):  # which nobody else can have claimed since
                     return Permission.BLIND
@@ -387,12 +377,12 @@ class Ownership:
         holding = self._mine.get(rtms_stream_id)
         return rtms_stream_id in self._unproven or (holding is not None and holding.token == 0)
 
-    async def read(self, rtms_stream_id: str, *, is_handshake: bool = False) -> Held:
+    async def read(self, rtms_stream_id: str) -> Held:
         """Return what the engine says of a stream.
 
         Raises:
             Away: no answer within `READ_S`.
         """
         with trio.move_on_after(READ_S):
-            return await (self._confirm if is_handshake else self._store.read)(rtms_stream_id)
+            return await self._store.read(rtms_stream_id)
         raise Away("the engine did not say in time who owns the stream")

@@ -27,15 +27,9 @@ and the sender looks anew. An owner that lives and does not answer in time: the 
 **How long a member owns.** There is no lease. An owner that cannot reach the engine records on; with the engine gone,
 nobody else can claim either. Before each signaling handshake it asks (`Ownership.may_connect`): mine, go on; another's,
 let go; no answer for 20 s, connect once without knowing. A server that has lost the others answers for some seconds as
-<<<<<<< HEAD
 if it still led them: so an answer counts only when most servers agree (`KeptStore.confirm`). A claim that they took
 within the last second is one, too: who takes a stream over does not ask again. If the connection is refused with status
 8, or lost within 30 s, somebody else has the stream: let go. Letting go is no end: nothing is said to Zoom or the
-=======
-if it still led them: so an answer counts only when most servers agree (`KeptStore.confirm`). If that is refused with
-status 8, or lost within 30 s, somebody else has the stream: let go. A claim that the engine took within the last second
-is an answer, too: who takes a stream over does not ask again. Letting go is no end: nothing is said to Zoom or the
->>>>>>> links
 journal, and the files are suspended (see `rtmsd.streams`). A member that wakes from a freeze needs no more than this
 question.
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rtmsd.cluster.codec import MAX_BYTES, MAX_DELIVERED, BadRecord, NewerRecord, Record, decode, encode
-from rtmsd.cluster.records import Beat, Held, Log, Own, Part, PartState, Revoked, Row, TenureState, Why
+from rtmsd.cluster.records import VERSION, Beat, Held, Log, Own, Part, PartState, Revoked, Row, TenureState, Why
 from rtmsd.protocol.messages import SessionRef
 from rtmsd.protocol.times import LATEST_MS
 from rtmsd.state.rows import Delivery, Known, StreamRow
@@ -388,4 +388,5 @@ def test_what_a_state_file_has_from_a_time_without_members_has_to_be_owned() -> 
     assert not Held().is_unfinished
     assert Held(known=Known(ROW)).is_unfinished
     assert not Held(known=Known(attrs.evolve(ROW, closed=True))).is_unfinished
-    assert Held(OWN, 1).is_unfinished  # a record of a newer version: its row is not known
+    assert Held(attrs.evolve(OWN, version=VERSION + 1), 1).is_unfinished  # its row is not known
+    assert not Held(OWN, 1).is_unfinished  # without a row it names no stream

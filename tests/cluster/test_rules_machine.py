@@ -13,6 +13,8 @@ from rtmsd.cluster.engines.memory_tables import Tables
 from rtmsd.cluster.records import Held, MemberState, Own, Why
 from rtmsd.cluster.rules import has_room, place, rank
 from rtmsd.state.rows import Known
+from rtmsd.state.verdicts import judge
+from tests.cluster.crew import start
 
 STREAMS: Final = ("s1", "s2", "s3", "s4")
 CAPACITY: Final = 3
@@ -81,7 +83,7 @@ class OwnershipMachine(RuleBasedStateMachine):
             epoch=(held.own.epoch if held.own else 0) + 1,
             nonce=f"n{self.claims}",
             why=why,
-            known=Known(),
+            known=judge(Known(), start(stream), received_ms=1)[1],
         )
         match outcome:
             case "answered":

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from rtmsd.cluster.engine import PAGE, Away
-from rtmsd.cluster.engines.nats.jetstream import JetStream
 from rtmsd.cluster.records import Log
 from rtmsd.demo.cluster.servers import Servers
 from tests.cluster.contract import new_id, own
@@ -40,7 +39,7 @@ async def test_all_is_read_whatever_is_delivered(
         logs = [Log(rtms_stream_id=stream, token=token, n=n, lines={"events": (f"{n}",)}) for n in range(NUMBER)]
         for log in logs:
             await engine.log.append(log)
-        monkeypatch.setattr(JetStream, "deliver", partial(deliver, engine.log._jetstream.deliver))
+        monkeypatch.setattr(engine.log._jetstream, "deliver", partial(deliver, engine.log._jetstream.deliver))
         monkeypatch.setattr("rtmsd.cluster.engines.nats.streamlog.DELIVERY_S", 0.2)
         first = await engine.log.read_log(stream)
         rest = await engine.log.read_log(stream, after=first[-1].place)

@@ -7,7 +7,7 @@ from typing import Final
 
 import trio
 
-FEW: Final = 4
+FEW: Final = 2
 STEP_S: Final = 0.06
 MOST: Final = 32
 

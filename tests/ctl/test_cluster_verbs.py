@@ -216,6 +216,13 @@ def test_gather(ctl: Ctl, daemon: FakeDaemon, capsys: Capture) -> None:
     assert json.loads(capsys.readouterr().out) == JOINED
 
 
+def test_what_a_member_of_an_older_version_joined_is_summed_up(ctl: Ctl, daemon: FakeDaemon, capsys: Capture) -> None:
+    older = {key: value for key, value in JOINED.items() if key != "media_ms"}
+    daemon.answers["POST /v1/cluster/streams/9f%2F2/gather"] = older
+    assert ctl("recordings", "gather", "9f/2") == Exit.OK
+    assert "missing in all of them: all media 0.8s (node_takeover)" in capsys.readouterr().out
+
+
 def test_what_cannot_be_gathered_has_its_reason(ctl: Ctl, daemon: FakeDaemon, capsys: Capture) -> None:
     refusal = {"code": "refused_in_state", "detail": "b: node c: it is away"}
     daemon.answers["POST /v1/cluster/streams/9f/gather"] = (409, refusal)

@@ -39,7 +39,8 @@ def _ask_cluster(context: Context) -> None:
         raise CtlError(
             Exit.REFUSED, str(error), "Copies of the recordings of its nodes are joined by --from."
         ) from error
-    lacks = Missing(answer["gaps"], answer["missing_ms"], answer["elsewhere_ms"], answer["media_ms"])
+    media_ms = answer.get("media_ms", {"all media": answer["missing_ms"]})  # a member of an older version joined it
+    lacks = Missing(answer["gaps"], answer["missing_ms"], answer["elsewhere_ms"], media_ms)
     summary = _summary(answer["directory"], len(answer["parts"]), lacks)
     context.out.said(answer, f"node {answer['node']}: {summary}")
 

@@ -38,6 +38,14 @@ async def row_of(crew: Crew, node: str) -> StreamRow:
     return row
 
 
+async def a_row(crew: Crew) -> StreamRow:
+    """What a member knows of a stream."""
+    await crew.mates["2"].ownership.accept(start("model"))
+    row = (await crew.mates["2"].ownership.read("model")).known.row
+    assert row is not None
+    return row
+
+
 async def resume(crew: Crew, node: str, *rows: StreamRow) -> None:
     mate = crew.mates[node]
     await resume_kept(
@@ -88,9 +96,7 @@ async def test_what_is_anothers_is_put_in_order_and_let_go(autojump_clock: MockC
 async def test_what_no_member_knows_is_claimed_for_the_first_time(autojump_clock: MockClock) -> None:
     """As after a time without a cluster."""
     async with a_crew("1", "2") as crew:
-        await crew.mates["2"].ownership.accept(start("model"))
-        row = (await crew.mates["2"].ownership.read("model")).known.row
-        assert row is not None
+        row = await a_row(crew)
         await resume(crew, "1", attrs.evolve(row, rtms_stream_id="s"))
         held = await crew.mates["1"].ownership.read("s")
         assert held.own is not None
@@ -116,16 +122,14 @@ async def test_a_disk_that_refuses_at_that_moment_costs_no_stream(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with a_crew("1", "2") as crew:
-        await crew.mates["2"].ownership.accept(start("model"))
-        row = (await crew.mates["2"].ownership.read("model")).known.row
-        assert row is not None
+        row = await a_row(crew)
         ownership = crew.mates["1"].ownership
         read, errors = ownership.read, [StorageError("the disk is full")]
 
-        async def fail_once(rtms_stream_id: str, **more: Any) -> Held:
+        async def fail_once(rtms_stream_id: str) -> Held:
             if errors:
                 raise errors.pop()
-            return await read(rtms_stream_id, **more)
+            return await read(rtms_stream_id)
 
         monkeypatch.setattr(ownership, "read", fail_once)
         await resume(crew, "1", attrs.evolve(row, rtms_stream_id="s"))
@@ -138,9 +142,7 @@ async def test_a_bug_as_one_stream_begins_costs_no_other(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with a_crew("1", "2") as crew:
-        await crew.mates["2"].ownership.accept(start("model"))
-        row = (await crew.mates["2"].ownership.read("model")).known.row
-        assert row is not None
+        row = await a_row(crew)
         mate, adopt = crew.mates["1"], crew.mates["1"].lives.adopt
         crashes = [ZeroDivisionError()]
 

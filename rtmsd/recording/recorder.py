@@ -28,6 +28,7 @@ from rtmsd.recording.rates import Rates
 from rtmsd.recording.recovery.damage import EVENT
 from rtmsd.recording.state import RecordingContents
 from rtmsd.recording.timeline.closed_with_end import ClosedWithEnd
+from rtmsd.recording.timeline.medium import NOBODY
 from rtmsd.recording.unknown import UnknownLog
 
 log = structlog.get_logger()
@@ -200,15 +201,21 @@ class Recorder:
         if (known_ms := time_ms(zoom_ms)) is not None:
             self._timeline.heard(known_ms, connection)
 
-    def lost(self, connection: int, cause: str | None, why: str) -> None:
-        """A connection is gone; `cause` None: because the stream ends, which opens no gap."""
+    def lost(self, connection: int, cause: str | None, why: str, *, in_order: bool = False) -> None:
+        """A connection is gone.
+
+        Args:
+            cause: None: because the stream ends, which opens no gap.
+            in_order: all that was sent on it has come. Else the last packet of one person may, and another's not.
+        """
         known = self._timeline.connections.get(connection)
         if known is None:
             return
         self._closed_with_end.lost(connection, trio.current_time())
         self.media.connection_lost(known.media)
         newest_ms, audio_ms = self.media.newest_ms(known.media), self.media.newest_ms(("audio",))
-        self._timeline.lost(connection, newest_ms, cause, why, audio_ms=audio_ms)
+        heard = NOBODY if in_order else self.media.heard()
+        self._timeline.lost(connection, newest_ms, cause, why, audio_ms=audio_ms, heard=heard)
         self._connection_event(connection, known.kind, known.media, change="closed", why=why, cause=cause)
 
     def same_outage(self, cause: str) -> None:
@@ -248,7 +255,8 @@ class Recorder:
             newest_ms, closing = self.media.newest_ms(NAMES.values()), self._closed_with_end.numbers
             if left := self._timeline.never_connected(self.terms.asked_now):
                 self.refused(left, None, "not connected before the end")
-            self._header.ended_ms = self._timeline.ended(zoom_ms, newest_ms, closing, is_zooms=is_zooms)
+            heard = self.media.heard()
+            self._header.ended_ms = self._timeline.ended(zoom_ms, newest_ms, closing, is_zooms=is_zooms, heard=heard)
             self._header.stop_reason = reason
             self._contents.part.end(self._header.ended_ms)
             self._enter(state, why)
@@ -284,7 +292,7 @@ class Recorder:
             cause: of what is missing until then.
         """
         for connection in self._timeline.connections.open:
-            self.lost(connection.number, cause, why)
+            self.lost(connection.number, cause, why, in_order=True)
         self.state(RecordingState.RECOVERING, why)
         self._contents.part.end(self._timeline.clock_ms)
         await self.flusher.suspend()

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rtmsd.recording.timeline import gaps as module
-from rtmsd.recording.timeline.gaps import Gap, Gaps
+from rtmsd.recording.timeline.gaps import Gap, Gaps, list_gaps
 
 MEDIA = st.sampled_from(["audio", "video"])
 LOST = st.tuples(MEDIA, st.integers(1, 4), st.integers(0, 1000), st.integers(21, 80), st.sampled_from("ab"))
@@ -48,3 +48,16 @@ def test_the_end_of_the_last_gap_is_known_whatever_became_of_the_others(
             for media in ("audio", "video"):
                 ends = [gap.to_ms for gap in gaps if gap.media == media]
                 assert gaps.end_ms(media) == max(ends, default=float("-inf"))
+
+
+def test_what_everybodys_goes_on_from_is_part_of_that_outage() -> None:
+    of_5, of_6 = Gap("audio", 5, 10, 40, "media_reconnect"), Gap("audio", 6, 0, 30, "media_reconnect")
+    lost, wider = Gap("audio", 7, 20, 40, "dropped"), "server_failover"
+    listed = list_gaps([of_5, of_6, lost, Gap("audio", None, 40, 90, wider), Gap("video", None, 30, 90, wider)])
+    assert listed is not None
+    assert {gap.user_id: gap.cause for gap in listed[0] if gap.media == "audio"} == {
+        None: wider,
+        5: wider,
+        6: "media_reconnect",
+        7: "dropped",
+    }

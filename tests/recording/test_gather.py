@@ -677,3 +677,41 @@ async def test_what_a_killed_member_had_written_of_others_only_is_missing_of_who
     if is_back:  # it puts its files in order, and finds that the stream is another's
         await (await cluster.open("a")).suspend()
     assert cluster.gaps(cluster.gather("a", "b")) == [("node_takeover", 5, 100, 105)]
+
+
+@pytest.mark.parametrize("left", ["let go", "let go while it connected again", "killed", "thrown out"])
+async def test_what_was_on_its_way_when_a_member_was_cut_off_is_missing_of_who_talked(
+    cluster: Cluster, left: str
+) -> None:
+    """Of 5 less had come than of 6; 7 had been silent for long. Nothing is on its way where Zoom closes in order."""
+    first = await cluster.take("a")
+    cluster.say(first, range(100))
+    cluster.say(first, range(105), user_id=6)
+    cluster.say(first, range(50), user_id=7)
+    is_cut = left != "thrown out"
+    first.lost(cluster.links[first], GapCause.SIGNALING_RECONNECT, "no frame for 2 s", in_order=not is_cut)
+    if left == "let go while it connected again":
+        first.connected("media", MEDIA)
+    await (first.flusher.flush() if left == "killed" else first.suspend(GapCause.NODE_TAKEOVER))
+    second = await cluster.take("b")
+    cluster.heard(second, 110)
+    for user_id in (5, 6):
+        cluster.say(second, range(110, 200), user_id)
+    await cluster.end(second, 200)
+    everybodys = ("node_takeover", None, 105, 110)
+    expected = [("node_takeover", 5, 100, 105), everybodys] if is_cut else [everybodys]
+    assert cluster.gaps(cluster.gather("a", "b")) == expected
+
+
+async def test_what_was_on_its_way_to_one_member_and_came_to_another_is_not_missing(cluster: Cluster) -> None:
+    first = await cluster.take("a")
+    cluster.say(first, range(100))
+    cluster.say(first, range(105), user_id=6)
+    first.lost(cluster.links[first], GapCause.SIGNALING_RECONNECT, "no frame for 2 s")
+    await first.suspend(GapCause.NODE_TAKEOVER)
+    second = await cluster.take("b")
+    cluster.heard(second, 110)
+    cluster.say(second, range(100, 200))
+    cluster.say(second, range(105, 200), user_id=6)
+    await cluster.end(second, 200)
+    assert cluster.gaps(cluster.gather("a", "b")) == []

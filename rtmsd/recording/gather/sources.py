@@ -24,9 +24,7 @@ from rtmsd.recording.media.ogg.header import OggHeader
 from rtmsd.recording.recovery.plan import RepairPlan
 from rtmsd.recording.recovery.repair import plan_repair
 from rtmsd.recording.timeline.gaps import Gap
-from rtmsd.recording.timeline.resuming import DIED, resume_timeline
-
-_FELL_SILENT_MS: Final = 1000  # before a death: who was silent for so long did not talk in it
+from rtmsd.recording.timeline.resuming import resume_timeline
 
 
 @attrs.frozen
@@ -177,7 +175,10 @@ def read_source(directory: Path) -> Source:
         for name, header in sorted(repaired.headers.items())
     ]
     cause = GapCause.DAEMON_RESTART if manifest.part is UNSET else GapCause.NODE_TAKEOVER
-    timeline = resume_timeline(manifest, max((clip.end_ms for clip in clips), default=None), cause=cause)
+    heard: dict[int | str, int] = {}
+    for clip in clips:
+        heard[clip.header.owner] = max(clip.end_ms, heard.get(clip.header.owner, 0))
+    timeline = resume_timeline(manifest, max(heard.values(), default=None), cause=cause, heard=heard)
     listed = timeline.to_manifest()
     gaps = listed["gaps"] if manifest.ended_ms is None else manifest.gaps
     return Source(
@@ -187,7 +188,7 @@ def read_source(directory: Path) -> Source:
         tenures=sorted(_tenures(manifest), key=lambda tenure: tenure.epoch),
         clips=clips,
         connections=listed["connections"],
-        gaps=[*map(Gap.from_entry, gaps), *_unwritten(listed["connections"], clips, cause)],
+        gaps=[*map(Gap.from_entry, gaps)],
         pauses=listed["pauses"],
         plan=plan,
     )
@@ -230,15 +231,3 @@ def _tenures(manifest: Manifest) -> list[TenureEntry]:
     if manifest.parts is not UNSET:
         return [tenure for part in manifest.parts for tenure in part.tenures]
     return [] if manifest.part is UNSET else manifest.part.tenures
-
-
-def _unwritten(connections: list[ConnectionEntry], clips: list[Clip], cause: GapCause) -> Iterator[Gap]:
-    """Yield what a process that died had written of others, and not of those who had talked just before."""
-    ends: dict[int | str, int] = {}
-    for clip in clips:
-        ends[clip.header.owner] = max(clip.end_ms, ends.get(clip.header.owner, 0))
-    if [each.why for each in connections if "audio" in each.media][-1:] == [DIED]:
-        newest_ms = max(ends.values(), default=0)
-        for owner, end_ms in ends.items():
-            if end_ms < newest_ms < end_ms + _FELL_SILENT_MS:
-                yield Gap("audio", owner, end_ms, newest_ms, cause)

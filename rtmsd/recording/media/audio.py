@@ -26,15 +26,13 @@ from rtmsd.recording.media.wav.header import PcmFormat, WavHeader
 from rtmsd.recording.media.wav.recent_packets import RecentPackets
 from rtmsd.recording.media.wav.track import ADJUSTMENTS, Placement, Track
 from rtmsd.recording.timeline.gaps import CONTIGUOUS_MS, Gap
+from rtmsd.recording.timeline.medium import FELL_SILENT_MS
 
 _MAX_FILES: Final = 2000
 """Bound of the files of a stream, against senseless ids; packets past it are dropped."""
 
 _MAX_DECODERS: Final = 2 * _MAX_FILES
 """Past it those are forgotten of whom there is no file."""
-
-_FELL_SILENT_MS: Final = 1000
-"""A participant silent for so long before an outage is not expected to have spoken in it."""
 
 _PROCESS_DIED: Final = frozenset({GapCause.DAEMON_RESTART, GapCause.NODE_TAKEOVER})
 
@@ -196,7 +194,7 @@ class AudioStore(MediaStore[bytes]):
         """
         (from_ms, to_ms), (since_ms, cause) = back, outage
         self._back = from_ms, to_ms, since_ms, cause
-        expected_ms = since_ms - _FELL_SILENT_MS
+        expected_ms = since_ms - FELL_SILENT_MS
         if expected_ms < heard_ms < since_ms and from_ms - heard_ms >= CONTIGUOUS_MS:
             self._context.timeline.missing("audio", first.user_id, heard_ms, from_ms, cause)
         for track in self.tracks.values():
@@ -215,7 +213,7 @@ class AudioStore(MediaStore[bytes]):
             back: from when to when that packet lasts; since when the outage was, and its cause.
         """
         from_ms, to_ms, since_ms, cause = back
-        expected_ms = since_ms - _FELL_SILENT_MS
+        expected_ms = since_ms - FELL_SILENT_MS
         if not from_ms <= time_ms <= to_ms + CONTIGUOUS_MS:
             return
         if heard_ms is not None and (heard_ms > expected_ms or cause != GapCause.NODE_TAKEOVER):
@@ -250,8 +248,19 @@ class AudioStore(MediaStore[bytes]):
 
     @property
     def newest_ms(self) -> int | None:
-        ends = (track.heard_ms if track not in self._ahead else self._credible(track.heard_ms) for track in self._all)
+        ends = map(self._heard_ms, self._all)
         return max((end for end in ends if end is not None), default=None)
+
+    def heard(self) -> dict[UserId, int]:
+        """Return until when each person was heard."""
+        ends: dict[UserId, int] = {}
+        for track in self._all:
+            if (end_ms := self._heard_ms(track)) is not None:
+                ends[track.user_id] = max(end_ms, ends.get(track.user_id, end_ms))
+        return ends
+
+    def _heard_ms(self, track: Track) -> int | None:
+        return track.heard_ms if track not in self._ahead else self._credible(track.heard_ms)
 
     # Files
 

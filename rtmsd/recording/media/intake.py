@@ -168,6 +168,10 @@ class MediaIntake:
         ends = [store.newest_ms for store in self._of(media)]
         return max((end for end in ends if end is not None), default=None)
 
+    def heard(self) -> dict[UserId, int]:
+        """Return until when each person was heard; see `AudioStore`."""
+        return self._audio.heard()
+
     def connection_lost(self, media: Iterable[str]) -> None:
         self.advance_clock()
         for store in self._of(media):

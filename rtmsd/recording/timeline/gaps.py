@@ -12,6 +12,7 @@ from typing import Final
 import attrs
 
 from rtmsd.protocol.bounds import json_bytes
+from rtmsd.protocol.causes import is_wider
 from rtmsd.recording.manifest.changes import ChangeCounter
 from rtmsd.recording.manifest.schema import GapEntry
 from rtmsd.recording.timeline.intervals import IntervalSet, Part
@@ -134,6 +135,18 @@ class Gaps:
             self._drop_empty()
         return shortened
 
+    def call_off(self, media: str, until_ms: int, cause: str) -> None:
+        """Nothing is missing of single people, for this cause, of the time up to `until_ms`."""
+        kept = [
+            gap
+            for gap in self._gaps
+            if gap.user_id is None or (gap.media, gap.to_ms, gap.cause) != (media, until_ms, cause)
+        ]
+        if len(kept) < len(self._gaps):
+            self._gaps = kept
+            self._ends.clear()
+            self.changes.note()
+
     def end_ms(self, media: str) -> float:
         """End of the last gap: a packet from before it may fill one."""
         if media not in self._ends:
@@ -200,7 +213,8 @@ class Gaps:
 
 
 def list_gaps(gaps: Iterable[Gap], pauses: Iterable[Part] = ()) -> tuple[list[Gap], list[Gap]] | None:
-    """Return gaps as a manifest lists them, each loss once and in order, without the time that was paused.
+    """Return gaps as a manifest lists them, each loss once and in order, without the time that was paused. One person's
+    that everybody's goes on from is part of that outage, and has its cause.
 
     Returns:
         The gaps, and apart from them what lies within a pause or, of single people, within everybody's: it counts when
@@ -208,17 +222,21 @@ def list_gaps(gaps: Iterable[Gap], pauses: Iterable[Part] = ()) -> tuple[list[Ga
     """
     paused = IntervalSet(pauses)
     named: defaultdict[tuple[str, int | str | None], IntervalSet] = defaultdict(IntervalSet)
+    outages: dict[tuple[str, float], str] = {}  # everybody's causes, by media and beginning
     covers: defaultdict[str, IntervalSet] = defaultdict(lambda: IntervalSet(paused))
     listed: list[Gap] = []
     within: list[Gap] = []
     for gap in sorted(gaps, key=lambda gap: gap.user_id is not None):  # everybody's first, else as they came
         media, user_id, cause = gap.kind
         cover = covers[media]
+        if is_wider(outage := outages.get((media, gap.to_ms), cause), cause):
+            cause = outage
         for start, end in named[media, user_id].add(gap.from_ms, gap.to_ms):
             listed += [Gap(media, user_id, *part, cause) for part in cover.uncovered(start, end)]
             within += [Gap(media, user_id, *part, cause) for part in cover.intersect(start, end)]
             if user_id is None:
                 cover.add(start, end)
+                outages[media, start] = cause
             if len(listed) + len(within) > _MAX_LISTED:
                 return None
     return _joined(listed), _joined(within)

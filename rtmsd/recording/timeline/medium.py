@@ -6,7 +6,7 @@ handshake itself does not say what time it is. What Zoom had buffered meanwhile 
 
 import enum
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Final
 
 from rtmsd.protocol.causes import GapCause, is_wider
@@ -16,8 +16,13 @@ from rtmsd.recording.timeline.gaps import CONTIGUOUS_MS, Gap, Gaps
 _EXTEND_MS: Final = 1000
 """So soon after the first live word from Zoom the first packet may come; the gap lasts until then."""
 
+FELL_SILENT_MS: Final = 1000
+"""A participant silent for so long before an outage is not expected to have spoken in it."""
+
 AHEAD_MS: Final = 12 * 3_600_000
 """A time further from what was heard last is no time."""
+
+NOBODY: Final[Mapping[int | str, int]] = {}
 
 
 class Link(enum.Enum):
@@ -51,8 +56,13 @@ class Medium:
 
     # Down and up
 
-    def down(self, since_ms: int, cause: str) -> None:
-        """It was connected until `since_ms`, and is not any more."""
+    def down(self, since_ms: int, cause: str, heard: Mapping[int | str, int] = NOBODY) -> None:
+        """It was connected until `since_ms`, and is not any more.
+
+        Args:
+            heard: until when people were heard whose last packets may have been lost on the way: the outage begins for
+                everybody with the last packet that came, be it another's.
+        """
         if self.link is Link.SETTLING:
             if since_ms <= self.since_ms:  # the connection brought nothing: the outage goes on
                 self.link = Link.DOWN
@@ -61,6 +71,9 @@ class Medium:
         self.link, self.cause = Link.DOWN, cause
         self.since_ms = self._tail_ms = since_ms
         self._sign_ms = self._settled_ms = None
+        for user_id, heard_ms in heard.items():
+            if since_ms - FELL_SILENT_MS < heard_ms <= since_ms - CONTIGUOUS_MS:
+                self._gaps.missing(Gap(self.name, user_id, heard_ms, since_ms, cause))
 
     def had_elsewhere(self, from_ms: int, to_ms: int, cause: str) -> None:
         """Somebody else had the stream from the one time to the other, and has it no more: what was missing before is a
@@ -119,6 +132,8 @@ class Medium:
             if self._was_elsewhere and end_ms > self._tail_ms:
                 self._gaps.missing(Gap(self.name, None, self._tail_ms, end_ms, self.cause))
             elif closed_with_end or end_ms - self._tail_ms < CONTIGUOUS_MS:
+                if closed_with_end:
+                    self._gaps.call_off(self.name, self.since_ms, self.cause)
                 if self.connection is not None and not self._was_elsewhere:
                     self.connection.closed_ms = end_ms
             else:

@@ -1,6 +1,7 @@
 """The timeline that an earlier process left, taken up: what was connected is lost since it was last heard. Pure."""
 
 import math
+from collections.abc import Mapping
 from typing import Final
 
 from msgspec import UNSET
@@ -11,11 +12,11 @@ from rtmsd.recording.manifest.schema import Manifest
 from rtmsd.recording.timeline.connections import Connections
 from rtmsd.recording.timeline.gaps import Gap
 from rtmsd.recording.timeline.intervals import IntervalSet
-from rtmsd.recording.timeline.medium import Link, Medium
+from rtmsd.recording.timeline.medium import NOBODY, Link, Medium
 from rtmsd.recording.timeline.pauses import Pauses
 from rtmsd.recording.timeline.timeline import Timeline
 
-DIED: Final = "daemon restarted"
+_DIED: Final = "daemon restarted"
 """Why a connection ended that a process had when it died."""
 
 
@@ -25,6 +26,7 @@ def resume_timeline(
     changes: ChangeCounter | None = None,
     *,
     cause: GapCause = GapCause.DAEMON_RESTART,
+    heard: Mapping[int | str, int] = NOBODY,
 ) -> Timeline:
     """Return the timeline that a manifest describes, of a daemon that was killed or stopped, or that has let the stream
     go to another.
@@ -32,6 +34,7 @@ def resume_timeline(
     Args:
         newest_ms: end of the newest audio in the files.
         cause: of what is missing since.
+        heard: until when each person is to be heard in the files, where nobody else finds out whom a kill cut short.
     """
     gaps = [Gap.from_entry(gap) for gap in (*manifest.gaps, *manifest.gaps_within)]
     timeline = Timeline(manifest.started_ms, changes, (gap for gap in gaps if gap.to_ms < math.inf))
@@ -44,11 +47,17 @@ def resume_timeline(
     timeline.clock_ms = max(manifest.clock_ms, newest_ms or 0, timeline.start_ms)
     if manifest.ended_ms is None:
         going_on = {gap.media: gap for gap in gaps if gap.to_ms == math.inf}
-        _lose_all(timeline, going_on, newest_ms, cause)
+        _lose_all(timeline, going_on, newest_ms, cause, heard)
     return timeline
 
 
-def _lose_all(timeline: Timeline, going_on: dict[str, Gap], newest_ms: int | None, cause: GapCause) -> None:
+def _lose_all(
+    timeline: Timeline,
+    going_on: Mapping[str, Gap],
+    newest_ms: int | None,
+    cause: GapCause,
+    heard: Mapping[int | str, int],
+) -> None:
     media: dict[str, Medium] = {}
     for connection in timeline.connections:
         for name in connection.media:
@@ -69,7 +78,7 @@ def _lose_all(timeline: Timeline, going_on: dict[str, Gap], newest_ms: int | Non
         audio.connected(timeline.connections.add("media", ["audio"]))
     for connection in timeline.connections.open:
         heard_ms = newest_ms if "audio" in connection.media else None
-        timeline.lost(connection.number, heard_ms, cause, DIED)
+        timeline.lost(connection.number, heard_ms, cause, _DIED, heard=heard)
     signaling = timeline.connections.latest("signaling")
     timeline.pauses.doubt((signaling and signaling.closed_ms) or timeline.start_ms)
     timeline.changed()

@@ -5,7 +5,7 @@ with the time that another member of a cluster has recorded, which is no gap her
 """
 
 import math
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final
 
 from rtmsd.protocol.bounds import bounded_text
@@ -14,7 +14,7 @@ from rtmsd.recording.manifest.changes import ChangeCounter
 from rtmsd.recording.timeline.connections import Connection, Connections
 from rtmsd.recording.timeline.gaps import Gap, Gaps
 from rtmsd.recording.timeline.intervals import IntervalSet
-from rtmsd.recording.timeline.medium import AHEAD_MS, Link, Medium
+from rtmsd.recording.timeline.medium import AHEAD_MS, NOBODY, Link, Medium
 from rtmsd.recording.timeline.pauses import Pauses
 
 _DRAINED_MS: Final = 60_000
@@ -159,13 +159,21 @@ class Timeline:
                 self.changed()
 
     def lost(
-        self, number: int, newest_ms: int | None, cause: str | None, why: str, *, audio_ms: int | None = None
+        self,
+        number: int,
+        newest_ms: int | None,
+        cause: str | None,
+        why: str,
+        *,
+        audio_ms: int | None = None,
+        heard: Mapping[int | str, int] = NOBODY,
     ) -> None:
         """A connection is gone.
 
         Args:
             newest_ms: end of the newest media that it may have brought.
             audio_ms: end of the newest audio, which may come out of Zoom's buffer while the other media are live.
+            heard: until when each person was heard; nobody where all that was sent has come, as before an orderly end.
             cause: of the gap that this opens; None when it closes because the stream ends, which opens none; "dropped"
                 when media still came and are read no more.
         """
@@ -176,19 +184,21 @@ class Timeline:
         if cause is None:
             return
         known = [time for time in (connection.opened_ms, connection.heard_ms) if time is not None]
-        heard = known if newest_ms is None else [*known, newest_ms]
+        signs = known if newest_ms is None else [*known, newest_ms]
         media = [self._media[name] for name in connection.media]
-        floor_ms = max([medium.since_ms for medium in media], default=min(heard, default=self.clock_ms))
-        closed_ms = max([*heard, floor_ms])
+        floor_ms = max([medium.since_ms for medium in media], default=min(signs, default=self.clock_ms))
+        closed_ms = max([*signs, floor_ms])
         self.connections.close(connection, closed_ms)
         if connection.opened_ms is None:
             connection.opened_ms = floor_ms
         for medium in media:
-            is_behind = medium.name == "audio" and audio_ms is not None and closed_ms - medium.up_ms < _DRAINED_MS
-            if medium.name == "audio" and cause == GapCause.DROPPED:  # cut off while it came, perhaps from the buffer
-                medium.down(max(audio_ms or 0, floor_ms), cause)
+            if medium.name != "audio":
+                medium.down(closed_ms, cause)
+            elif cause == GapCause.DROPPED:  # cut off while it came, perhaps from the buffer
+                medium.down(max(audio_ms or 0, floor_ms), cause, heard)
             else:
-                medium.down(max([*known, audio_ms or 0, floor_ms]) if is_behind else closed_ms, cause)
+                is_behind = audio_ms is not None and closed_ms - medium.up_ms < _DRAINED_MS
+                medium.down(max([*known, audio_ms or 0, floor_ms]) if is_behind else closed_ms, cause, heard)
         if connection.kind == "signaling":
             self.pauses.doubt(closed_ms)
         self.changed()
@@ -265,7 +275,13 @@ class Timeline:
         self.changed()
 
     def ended(
-        self, time_ms: int | None, newest_ms: int | None, closing: Collection[int] = (), *, is_zooms: bool = False
+        self,
+        time_ms: int | None,
+        newest_ms: int | None,
+        closing: Collection[int] = (),
+        *,
+        is_zooms: bool = False,
+        heard: Mapping[int | str, int] = NOBODY,
     ) -> int:
         """Close everything that is open. Returns the time of the end: what Zoom said or, if later, where the newest
         media end. Where Zoom did not say it is the latter, and where the end is not Zoom's, what was heard last.
@@ -275,6 +291,7 @@ class Timeline:
             newest_ms: end of the newest media received.
             closing: connections that were lost only a moment before Zoom's word: it closes media as part of the end.
             is_zooms: whether Zoom ended the stream.
+            heard: until when each person was heard.
         """
         is_by_media = time_ms is None and is_zooms and newest_ms is not None
         end_ms = max(self.start_ms if is_by_media else self._known(time_ms), newest_ms or 0)
@@ -291,7 +308,8 @@ class Timeline:
             if not connection.is_silent(said_ms):
                 continue
             if connection.media:
-                self.lost(connection.number, None, GapCause.MEDIA_RECONNECT, connection.why or "silent before the end")
+                why = connection.why or "silent before the end"
+                self.lost(connection.number, None, GapCause.MEDIA_RECONNECT, why, heard=heard)
             else:
                 self.pauses.doubt(connection.heard_ms or self.start_ms)
         for medium in self._media.values():

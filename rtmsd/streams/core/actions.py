@@ -102,11 +102,13 @@ class RecordLost(Action):
     Attributes:
         link: None: of signaling.
         cause: None: because the stream ends, which opens no gap.
+        in_order: all that was sent on it has come.
     """
 
     link: MediaLink | None
     cause: GapCause | None
     why: str
+    in_order: bool = False
 
 
 @attrs.frozen

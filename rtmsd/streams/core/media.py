@@ -1,6 +1,7 @@
 """The decisions on media connections: when one is opened, what a loss or a refusal means, which one Zoom reports."""
 
 from collections.abc import Mapping
+from typing import Final
 
 from rtmsd.errors import ConnectionLost, ForbiddenHost, HandshakeRejected, RtmsdError, UnspokenProtocol
 from rtmsd.protocol import messages as m
@@ -31,6 +32,8 @@ from rtmsd.streams.core.individual import VideoDecisions
 from rtmsd.streams.core.outcome import failed
 from rtmsd.streams.core.phase import StreamInput, StreamPhase
 from rtmsd.streams.core.situation import Situation
+
+_BROKEN_OFF: Final = frozenset({None, 1006})  # codes of losses without a close frame: what was on its way is lost
 
 
 class MediaDecisions:
@@ -199,11 +202,17 @@ class MediaDecisions:
         s.look(now_s)
         if error is None and s.ending.cuts_off(now_s, link.media & {"audio"} or link.media):
             cause, why = GapCause.DROPPED, "closed by us while media still came after the end"
-        s.emit(RecordLost(link, cause, why))
+        s.emit(RecordLost(link, cause, why, in_order=self._came_in_order(cause, error)))
         if cause is GapCause.MEDIA_RECONNECT:  # one that goes with signaling is part of that loss
             s.emit(Log("warning", "media lost", {"media": sorted(link.media), "why": why}))
             s.outage.widen(cause)
             s.feed(StreamInput.MEDIA_LOST, why)
+
+    def _came_in_order(self, cause: GapCause | None, error: RtmsdError | None) -> bool:
+        """Whether all that Zoom had sent has come: it closed behind that, or we left a connection that was well."""
+        if error is None:
+            return self._s.letting_go is not None or cause is GapCause.DAEMON_RESTART
+        return isinstance(error, ConnectionLost) and error.code not in _BROKEN_OFF
 
     def _plan(self, now_s: float, link: MediaLink, delay_s: float | None) -> None:
         """Plan the next attempt, unless signaling is gone or the end is expected."""

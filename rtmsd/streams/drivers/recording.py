@@ -65,8 +65,8 @@ class RecordingDriver:
             case a.RecordConnected(link, granted) if link is not None and granted is not None:
                 recorder.terms.granted(granted)
                 self.numbers[link] = recorder.connected("media", link.media)
-            case a.RecordLost(link, cause, why):
-                recorder.lost(self.numbers.pop(link), cause, why)
+            case a.RecordLost(link, cause, why, in_order):
+                recorder.lost(self.numbers.pop(link), cause, why, in_order=in_order)
             case a.RecordOutage(cause):
                 recorder.same_outage(cause)
             case a.RecordPause(True, zoom_ms):

@@ -715,3 +715,21 @@ async def test_what_was_on_its_way_to_one_member_and_came_to_another_is_not_miss
     cluster.say(second, range(105, 200), user_id=6)
     await cluster.end(second, 200)
     assert cluster.gaps(cluster.gather("a", "b")) == []
+
+
+async def test_what_zoom_had_given_to_a_dead_connection_is_missing_of_who_talked(cluster: Cluster, tools: Any) -> None:
+    """Its buffer begins for 5 a packet later than for 6; 7 begins to talk, and 8 goes on, well behind that."""
+    first = await cluster.take("a")
+    for user_id in (5, 6, 8):
+        cluster.say(first, range(100), user_id)
+    first.lost(cluster.links[first], GapCause.SIGNALING_RECONNECT, "no frame for 2 s")
+    await first.suspend(GapCause.NODE_TAKEOVER)
+    second = await cluster.take("b")
+    cluster.heard(second, 150)
+    for user_id in (6, 5):
+        cluster.say(second, range(150, 152), user_id)  # what is live comes first
+    for user_id, numbers in ((6, range(110, 150)), (5, range(111, 150)), (7, range(125, 150)), (8, range(120, 150))):
+        cluster.say(second, numbers, user_id)
+    await cluster.end(second, 152)
+    found = cluster.gaps(cluster.gather("a", "b"))
+    assert found == [("node_takeover", None, 100, 110), ("node_takeover", 5, 110, 111)]

@@ -16,11 +16,11 @@ from rtmsd.recording.disk.file_names import FileMaker
 from rtmsd.recording.disk.filesystem import Disk
 from rtmsd.recording.gather.audio import join_clips
 from rtmsd.recording.gather.clips import WavClip
-from rtmsd.recording.gather.coverage import PartTimes, missing_in_all
+from rtmsd.recording.gather.coverage import PartTimes, missing_behind, missing_in_all
 from rtmsd.recording.gather.lines import join_lines, time_of_event, time_of_text
 from rtmsd.recording.gather.pieces import Run, choose
 from rtmsd.recording.media.wav.header import HEADER_BYTES, PcmFormat, WavHeader
-from rtmsd.recording.timeline.gaps import Gap
+from rtmsd.recording.timeline.gaps import AT_ONCE_MS, CONTIGUOUS_MS, Gap
 from rtmsd.recording.timeline.intervals import IntervalSet
 
 T: Final = 1_790_000_000_000
@@ -205,3 +205,26 @@ def test_silence_takes_no_space_and_keeps_its_length(tmp_path: Path) -> None:
     assert len(found) == len(silent)
     (path,) = (tmp_path / "joined").rglob("*.wav")
     assert path.stat().st_blocks * 512 < len(silent)
+
+
+@given(
+    st.integers(0, 500),
+    st.dictionaries(
+        st.sampled_from([5, 6, 7]), st.lists(st.tuples(st.integers(0, 900), st.integers(1, 300)), max_size=4)
+    ),
+    st.sampled_from(["node_takeover", "media_reconnect", "dropped"]),
+)
+def test_who_is_back_right_behind_another_lacks_the_time_of_their_first_packet(
+    back: int, said: dict[int, list[tuple[int, int]]], cause: str
+) -> None:
+    heard = {
+        user_id: IntervalSet((back + at, back + at + long) for at, long in parts) for user_id, parts in said.items()
+    }
+    found = list(missing_behind([Gap("audio", None, back - 50, back, cause)], heard))
+    firsts = {user_id: min(parts)[0] for user_id, parts in said.items() if parts}
+    is_back = 0 in firsts.values() and cause != "dropped"
+    assert found == [
+        Gap("audio", user_id, back, back + first, cause)
+        for user_id, first in firsts.items()
+        if is_back and CONTIGUOUS_MS <= first < AT_ONCE_MS
+    ]

@@ -1,15 +1,15 @@
 """The times that are missing in all parts of a stream, and in the engine's log, each with its cause. Pure."""
 
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 import attrs
 
-from rtmsd.protocol.causes import GapCause
+from rtmsd.protocol.causes import OUTAGE_CAUSES, GapCause
 from rtmsd.recording.disk.paths import EVENTS, TRANSCRIPT
 from rtmsd.recording.gather.lines import Line, Logged
 from rtmsd.recording.manifest.schema import OwnerId
-from rtmsd.recording.timeline.gaps import Gap
+from rtmsd.recording.timeline.gaps import AT_ONCE_MS, CONTIGUOUS_MS, Gap
 from rtmsd.recording.timeline.intervals import IntervalSet, Part
 
 
@@ -118,6 +118,20 @@ def missing_in_all(
             left = _less(_less(_less(_common([expected, *theirs]), own), missing), elsewhere)
             gaps += _explained(left, parts, name, user_id)
     return Missing(gaps, only_elsewhere, only_heard)
+
+
+def missing_behind(outages: Iterable[Gap], heard: Mapping[int | str, IntervalSet]) -> Iterator[Gap]:
+    """Yield what single people lack where audio is back with another's packet: theirs of that time was the last that
+    Zoom gave to a connection that was dead, and they are to be heard right behind it.
+    """
+    for gap in outages:
+        to_ms = int(gap.to_ms) if (gap.media, gap.user_id) == ("audio", None) and gap.cause in OUTAGE_CAUSES else None
+        if to_ms is None or not any(any(theirs.intersect(to_ms, to_ms + 1)) for theirs in heard.values()):
+            continue
+        for user_id, theirs in heard.items():
+            from_ms, back_ms = next(theirs.uncovered(to_ms), (0, math.inf))
+            if from_ms == to_ms and CONTIGUOUS_MS <= back_ms - to_ms < AT_ONCE_MS:
+                yield Gap("audio", user_id, to_ms, back_ms, gap.cause)
 
 
 def _explained(missing: IntervalSet, parts: Sequence[PartTimes], media: str, user_id: OwnerId) -> list[Gap]:

@@ -10,7 +10,7 @@ from msgspec import UNSET
 from msgspec.structs import replace
 
 from rtmsd.protocol.causes import GapCause, RecordingState
-from rtmsd.recording.gather.coverage import PartTimes, missing_in_all
+from rtmsd.recording.gather.coverage import PartTimes, missing_behind, missing_in_all
 from rtmsd.recording.gather.sources import Source
 from rtmsd.recording.manifest.schema import (
     ConnectionEntry,
@@ -97,7 +97,7 @@ def joined_manifest(
         pauses=[(pause.from_ms, math.inf if pause.to_ms is None else pause.to_ms) for pause in pauses],
         heard=heard,
     )
-    gaps = Gaps(missing.gaps).listed(())[0]
+    gaps = Gaps([*missing.gaps, *missing_behind(missing.gaps, heard)]).listed(())[0]
     connections = [*numbering.connections]
     for media_name, times, why in (
         ("audio", missing.heard, "out of Zoom's buffer"),

@@ -26,14 +26,13 @@ from rtmsd.recording.recovery.damage import Lost
 from rtmsd.recording.recovery.holes import scan_holes, scan_pauses
 from rtmsd.recording.recovery.plan import RepairPlan
 from rtmsd.recording.recovery.repair import plan_repair
-from rtmsd.recording.timeline.gaps import Gap
+from rtmsd.recording.timeline.gaps import AT_ONCE_MS, Gap
 from rtmsd.recording.timeline.intervals import IntervalSet, Part
 
 _RECENT_BYTES: Final = 65_536
 _ONE_FLUSH_MS: Final = 1000  # of live media, at most, that one flush brings to one file and not to another
 _TAIL_MS: Final = LONGEST_PACKET_MS + 2 * REACH_MS
 _TAILS_BYTES: Final = 16 * 2**20
-_AT_ONCE_MS: Final = 200  # between the ends of what people say at the same time: the longest packets
 
 
 @attrs.frozen(kw_only=True)
@@ -99,7 +98,7 @@ class ResumeState(ResumedMedia):
             if end_ms < newest_ms
             and (
                 newest_ms - end_ms < _ONE_FLUSH_MS
-                or any(time_ms is not None and abs(end_ms - time_ms) <= _AT_ONCE_MS for time_ms in heard)
+                or any(time_ms is not None and abs(end_ms - time_ms) <= AT_ONCE_MS for time_ms in heard)
             )
         ]
 

@@ -20,6 +20,9 @@ from rtmsd.recording.timeline.intervals import IntervalSet, Part
 CONTIGUOUS_MS: Final = 20
 """A deviation up to here is jitter, and nothing shorter is called missing."""
 
+AT_ONCE_MS: Final = 200
+"""So far from each other are the packets of people who speak at the same time, at most: as long as the longest."""
+
 _MAX_GAPS: Final = 10_000
 """Past it the oldest that can be joined become one."""
 

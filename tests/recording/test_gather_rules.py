@@ -217,7 +217,7 @@ def test_silence_takes_no_space_and_keeps_its_length(tmp_path: Path) -> None:
 def test_who_is_back_right_behind_another_lacks_the_time_of_their_first_packet(
     back: int, said: dict[int, list[tuple[int, int]]], cause: str
 ) -> None:
-    heard = {
+    heard: dict[int | str, IntervalSet] = {
         user_id: IntervalSet((back + at, back + at + long) for at, long in parts) for user_id, parts in said.items()
     }
     found = list(missing_behind([Gap("audio", None, back - 50, back, cause)], heard))

@@ -71,9 +71,12 @@ class Medium:
         self.link, self.cause = Link.DOWN, cause
         self.since_ms = self._tail_ms = since_ms
         self._sign_ms = self._settled_ms = None
+        until_ms = min(
+            since_ms, max(heard.values(), default=since_ms)
+        )  # a keep-alive after that shows that all had come
         for user_id, heard_ms in heard.items():
-            if since_ms - FELL_SILENT_MS < heard_ms <= since_ms - CONTIGUOUS_MS:
-                self._gaps.missing(Gap(self.name, user_id, heard_ms, since_ms, cause))
+            if until_ms - FELL_SILENT_MS < heard_ms <= until_ms - CONTIGUOUS_MS:
+                self._gaps.missing(Gap(self.name, user_id, heard_ms, until_ms, cause))
 
     def had_elsewhere(self, from_ms: int, to_ms: int, cause: str) -> None:
         """Somebody else had the stream from the one time to the other, and has it no more: what was missing before is a

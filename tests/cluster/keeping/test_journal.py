@@ -418,6 +418,27 @@ async def test_whose_parts_are_purged_has_to_confirm(
         assert awaited([part]) == {"b"}
 
 
+async def test_whose_parts_are_purged_is_known_though_the_engine_goes_away_meanwhile(
+    autojump_clock: MockClock, engine: MemoryEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with live(engine, tmp_path) as a:
+        await a.begin(start())
+        engine.tables.put_part(Part(rtms_stream_id="s", node="b", token=1, epoch=1, state=PartState.LET_GO))
+        purge = a.engine.purge
+
+        async def purge_and_fail(rtms_stream_id: str) -> None:
+            await purge(rtms_stream_id)
+            engine.fail(Fault.AWAY)
+
+        monkeypatch.setattr(a.engine, "purge", purge_and_fail)
+        await a.journal.close_stream("s", reason=8, ended_ms=T0_MS)
+        assert engine.tables.parts("s") == []
+        monkeypatch.setattr(a.engine, "purge", purge)
+        engine.recover()
+        await trio.sleep(3)
+        assert awaited(engine.tables.parts("s")) == {"b"}
+
+
 async def test_an_operators_revocation_is_told(autojump_clock: MockClock, engine: MemoryEngine, tmp_path: Path) -> None:
     async with live(engine, tmp_path) as a:
         await a.begin(start())

@@ -46,6 +46,7 @@ class Result(enum.Enum):
     SPOOLED = "spooled"  # the engine does not answer, or the stream is not claimed yet
     ANOTHERS = "anothers"  # the stream is another member's: they stay in this member's part
     REFUSED = "refused"  # the engine takes no such line
+    DROPPED = "dropped"  # there was no room, in memory or on the disk, or they were given up
 
 
 @attrs.define(eq=False)
@@ -123,8 +124,6 @@ class Appender:
 
     Attributes:
         results: lines, counted by what became of them.
-        dropped: lines for which there was no room in memory, as neither the engine nor the disk took them, and those
-            that were given up.
     """
 
     def __init__(
@@ -139,7 +138,6 @@ class Appender:
         observe_s: Callable[[float], None] = lambda seconds: None,
     ) -> None:
         self.results = Counter(dict.fromkeys(Result, 0))
-        self.dropped = 0
         self._engine, self._spool, self._node = engine, spool, node
         self._token, self._last_token, self._on_fenced = token, last_token, on_fenced
         self._observe_s = observe_s
@@ -181,7 +179,7 @@ class Appender:
         stream.waiting_bytes += len(line)
         while stream.waiting_bytes > WAITING_BYTES and len(stream.waiting) > 1:
             stream.waiting_bytes -= len(stream.waiting.pop(0)[1])
-            self.dropped += 1
+            self.results[Result.DROPPED] += 1
         if stream.waiting_bytes >= JOIN_BYTES:
             stream.is_full.set()
         self._wake(rtms_stream_id)
@@ -261,7 +259,8 @@ class Appender:
 
     async def _to_disk(self, rtms_stream_id: str, stream: _Stream) -> None:
         taken = stream.take()
-        await self._spool.add(rtms_stream_id, taken.lines, taken.sent_as)
+        dropped = await self._spool.add(rtms_stream_id, taken.lines, taken.sent_as)
+        self.results[Result.DROPPED] += dropped
         stream.is_spooled = True
         if stream.taken is not taken:
             await self._spool.forget(rtms_stream_id)
@@ -281,7 +280,8 @@ class Appender:
         if result is Result.SPOOLED:
             return False
         is_anothers = result is Result.ANOTHERS
-        self.results[result] += await (self._spool.drop(rtms_stream_id) if is_anothers else self._spool.remove(batch))
+        count = await (self._spool.drop(rtms_stream_id) if is_anothers else self._spool.remove(batch))
+        self.results[result] += count
         stream.crashes = 0
         return True
 
@@ -292,7 +292,7 @@ class Appender:
         else:
             count = 0 if stream.taken is None else stream.taken.count
             stream.taken = None
-        self.dropped += count
+        self.results[Result.DROPPED] += count
         stream.crashes = 0
         log.error(
             "log lines given up, as each try to append them crashed; other members lack them until the recording is"

@@ -60,11 +60,9 @@ class Spool:
     Attributes:
         limit_bytes: of lines that wait.
         waiting_bytes: of lines.
-        dropped: lines that went as there were too many, counted.
     """
 
     def __init__(self, db: sqlite3.Connection, run_sync: RunSync, limit_bytes: int) -> None:
-        self.dropped = 0
         self._db, self._run_sync, self.limit_bytes = db, run_sync, limit_bytes
         self._adding = trio.Lock()  # else two would make room for the same excess
         (self.waiting_bytes,) = db.execute("SELECT coalesce(sum(bytes), 0) FROM batch").fetchone()
@@ -97,8 +95,10 @@ class Spool:
         rows = await self._do(lambda db: db.execute("SELECT DISTINCT rtms_stream_id FROM batch").fetchall())
         return [rtms_stream_id for (rtms_stream_id,) in rows]
 
-    async def add(self, rtms_stream_id: str, lines: Lines, sent_as: tuple[int, int] | None = None) -> None:
-        """Keep lines behind those of the stream that wait already; the oldest of all go where there is no room."""
+    async def add(self, rtms_stream_id: str, lines: Lines, sent_as: tuple[int, int] | None = None) -> int:
+        """Keep lines behind those of the stream that wait already; the oldest of all go where there is no room. Returns
+        how many went.
+        """
         text = json.dumps(lines)
         token, n = sent_as or (None, None)
         values = (rtms_stream_id, text, len(text), sum(map(len, lines.values())), token, n)
@@ -113,7 +113,7 @@ class Spool:
             excess_bytes = self.waiting_bytes + len(text) - self.limit_bytes
             freed_bytes, dropped = await self._do(partial(insert, excess_bytes=excess_bytes))
             self.waiting_bytes += len(text) - freed_bytes
-            self.dropped += dropped
+            return dropped
 
     async def head(self, rtms_stream_id: str, join_bytes: int) -> Batch | None:
         """Return the oldest lines of a stream, joined to about so much; None: none wait.

@@ -1,7 +1,8 @@
 """The appender: copies lines of a stream's events and transcript to the engine, joined, in order, without a hole.
 
 They are in the stream's own files as well: what is lost here is lost for the other members only, until parts are
-gathered. So nothing waits for the engine, and every wait has a bound.
+gathered. So nothing waits for the engine, and every wait has a bound. Whatever fails, lines are in memory, on the disk,
+appended, or counted.
 """
 
 import enum
@@ -26,6 +27,10 @@ JOIN_BYTES: Final = 64_000
 WAITING_BYTES: Final = 1_000_000
 """Of one stream's lines that wait in memory, as an append or the disk is slow. When there are more, the oldest go."""
 AGAIN_S: Final = 1.0
+CRASHES: Final = 5
+"""In a row, as the same lines were to be appended: they are given up then, for the sake of those behind them."""
+PATIENCE: Final = 60
+"""Steps that failed in a row, about one a second: a stream's end is not held up any longer."""
 AT_ONCE: Final = 64  # streams whose lines are on their way
 SWEEP: Final = 64  # streams beyond twice those that live, at which the others are forgotten
 
@@ -41,6 +46,23 @@ class Result(enum.Enum):
     SPOOLED = "spooled"  # the engine does not answer, or the stream is not claimed yet
     ANOTHERS = "anothers"  # the stream is another member's: they stay in this member's part
     REFUSED = "refused"  # the engine takes no such line
+    DROPPED = "dropped"  # there was no room, in memory or on the disk, or they were given up
+
+
+@attrs.define(eq=False)
+class _Taken:
+    """Lines on their way to the engine or to the disk.
+
+    Attributes:
+        sent_as: token and number under which they were appended, perhaps: they are sent again under the same.
+    """
+
+    lines: Lines
+    sent_as: tuple[int, int] | None = None
+
+    @property
+    def count(self) -> int:
+        return sum(map(len, self.lines.values()))
 
 
 @attrs.define(eq=False)
@@ -49,23 +71,34 @@ class _Stream:
 
     Attributes:
         waiting: file and line.
+        taken: the oldest of those that are not on the disk, until it is known what became of them.
         n: of the next append under `token`.
         is_spooled: lines are on disk; what comes goes behind them.
         is_busy: a task looks after it.
-        times_forgotten: what was taken before the latest time is not to be spooled.
+        failures: steps that failed in a row.
+        crashes: those of them that crashed, with the oldest lines.
     """
 
     waiting: list[tuple[str, str]] = attrs.field(factory=list)
     waiting_bytes: int = 0
+    taken: _Taken | None = None
     token: int = 0
     n: int = 0
     is_spooled: bool = False
     is_busy: bool = False
-    times_forgotten: int = 0
+    failures: int = 0
+    crashes: int = 0
     is_full: trio.Event = attrs.field(factory=trio.Event)
 
-    def take(self) -> Lines:
-        """Take the oldest lines, about as many as are joined."""
+    @property
+    def has_any(self) -> bool:
+        """Whether there are lines that are not on the disk."""
+        return bool(self.waiting) or self.taken is not None
+
+    def take(self) -> _Taken:
+        """Take the oldest lines, about as many as are joined: the same until something has become of them."""
+        if self.taken is not None:
+            return self.taken
         lines: dict[str, list[str]] = {}
         size_bytes = count = 0
         for stem, line in self.waiting:
@@ -75,14 +108,8 @@ class _Stream:
             size_bytes, count = size_bytes + len(line), count + 1
         del self.waiting[:count]
         self.waiting_bytes -= size_bytes
-        return {stem: tuple(each) for stem, each in lines.items()}
-
-    def next_as(self, token: int) -> tuple[int, int]:
-        """Return token and number for an append."""
-        if token != self.token:
-            self.token, self.n = token, 0
-        self.n += 1
-        return token, self.n - 1
+        self.taken = _Taken({stem: tuple(each) for stem, each in lines.items()})
+        return self.taken
 
 
 class Appender:
@@ -97,7 +124,6 @@ class Appender:
 
     Attributes:
         results: lines, counted by what became of them.
-        dropped: lines for which there was no room in memory, or on a disk that refuses.
     """
 
     def __init__(
@@ -112,7 +138,6 @@ class Appender:
         observe_s: Callable[[float], None] = lambda seconds: None,
     ) -> None:
         self.results = Counter(dict.fromkeys(Result, 0))
-        self.dropped = 0
         self._engine, self._spool, self._node = engine, spool, node
         self._token, self._last_token, self._on_fenced = token, last_token, on_fenced
         self._observe_s = observe_s
@@ -136,9 +161,11 @@ class Appender:
             await trio.sleep_forever()
 
     def has_lines(self, rtms_stream_id: str) -> bool:
-        """Whether lines of a stream are on their way: its end is to be told after them, as it fences them."""
+        """Whether lines of a stream are on their way: its end is to be told after them, as it fences them. What has
+        failed for long holds it up no more.
+        """
         stream = self._streams.get(rtms_stream_id)
-        return stream is not None and stream.is_busy
+        return stream is not None and stream.is_busy and stream.failures < PATIENCE
 
     def write(self, rtms_stream_id: str, stem: str, line: str) -> None:
         """Have a line appended soon.
@@ -152,7 +179,7 @@ class Appender:
         stream.waiting_bytes += len(line)
         while stream.waiting_bytes > WAITING_BYTES and len(stream.waiting) > 1:
             stream.waiting_bytes -= len(stream.waiting.pop(0)[1])
-            self.dropped += 1
+            self.results[Result.DROPPED] += 1
         if stream.waiting_bytes >= JOIN_BYTES:
             stream.is_full.set()
         self._wake(rtms_stream_id)
@@ -167,7 +194,7 @@ class Appender:
         if stream is not None:
             stream.waiting.clear()
             stream.waiting_bytes = 0
-            stream.times_forgotten += 1
+            stream.taken = None
         await self._spool.forget(rtms_stream_id)
 
     def _wake(self, rtms_stream_id: str) -> None:
@@ -178,23 +205,28 @@ class Appender:
 
     async def _look_after(self, rtms_stream_id: str, stream: _Stream) -> None:
         """Send the lines of a stream, one append at a time, until none wait."""
-        while stream.waiting or stream.is_spooled:
+        while stream.has_any or stream.is_spooled:
             if not stream.is_spooled and stream.waiting_bytes < JOIN_BYTES:
                 stream.is_full = trio.Event()
                 with trio.move_on_after(JOIN_S):
                     await stream.is_full.wait()
-            again_s = 0.0
+            goes_on = False
             try:
                 async with self._at_once:
-                    if not await self._step(rtms_stream_id, stream):
-                        again_s = AGAIN_S
+                    if stream.crashes >= CRASHES:
+                        await self._give_up(rtms_stream_id, stream)
+                        goes_on = True
+                    elif stream.has_any or stream.is_spooled:  # they may have been forgotten meanwhile
+                        goes_on = await self._step(rtms_stream_id, stream)
+                        stream.failures = 0
             except StorageError as error:
-                log.warning("log lines not spooled", rtms_stream_id=rtms_stream_id, error=str(error))
-                again_s = AGAIN_S
+                stream.failures += 1
+                log.warning("log lines not appended yet", rtms_stream_id=rtms_stream_id, error=str(error))
             except Exception:
-                log.exception("log lines not appended", rtms_stream_id=rtms_stream_id)
-                again_s = AGAIN_S
-            await trio.sleep(again_s)
+                stream.failures += 1
+                stream.crashes += 1
+                log.exception("log lines not appended yet", rtms_stream_id=rtms_stream_id)
+            await trio.sleep(0 if goes_on else AGAIN_S)
         stream.is_busy = False
         if len(self._streams) > self._sweep_at:  # of who is let go, the number of the next append is of no more use
             self._streams = {
@@ -204,30 +236,37 @@ class Appender:
 
     async def _step(self, rtms_stream_id: str, stream: _Stream) -> bool:
         """Send, or spool, what is next. Returns False when there is no sense in going on at once."""
-        if not stream.is_spooled:
-            lines, times_forgotten = stream.take(), stream.times_forgotten
-            result, sent_as = await self._append(rtms_stream_id, stream, lines, None)
-            if stream.times_forgotten != times_forgotten:
-                return True
-            if result is Result.SPOOLED:
-                stream.is_spooled = True
-                await self._to_disk(rtms_stream_id, lines, sent_as)
-                return False
-            self._count(result, lines)
+        if stream.is_spooled:
+            if stream.has_any:
+                try:
+                    await self._to_disk(rtms_stream_id, stream)
+                except StorageError as error:  # they wait in memory, while those before them are appended
+                    log.warning("log lines not spooled", rtms_stream_id=rtms_stream_id, error=str(error))
+                else:
+                    if stream.waiting:
+                        return True
+            return await self._deliver(rtms_stream_id, stream)
+        taken = stream.take()
+        result = await self._append_taken(rtms_stream_id, stream, taken)
+        if stream.taken is not taken:  # forgotten
             return True
-        if stream.waiting:
-            await self._to_disk(rtms_stream_id, stream.take(), None)
-            if stream.waiting:
-                return True
-        return await self._deliver(rtms_stream_id, stream)
+        if result is Result.SPOOLED:
+            await self._to_disk(rtms_stream_id, stream)
+            return False
+        stream.taken, stream.crashes = None, 0
+        self.results[result] += taken.count
+        return True
 
-    async def _to_disk(self, rtms_stream_id: str, lines: Lines, sent_as: tuple[int, int] | None) -> None:
-        try:
-            await self._spool.add(rtms_stream_id, lines, sent_as)
-        except StorageError:
-            self.dropped += sum(map(len, lines.values()))
-            raise
-        self._count(Result.SPOOLED, lines)
+    async def _to_disk(self, rtms_stream_id: str, stream: _Stream) -> None:
+        taken = stream.take()
+        dropped = await self._spool.add(rtms_stream_id, taken.lines, taken.sent_as)
+        self.results[Result.DROPPED] += dropped
+        stream.is_spooled = True
+        if stream.taken is not taken:
+            await self._spool.forget(rtms_stream_id)
+            return
+        stream.taken = None
+        self.results[Result.SPOOLED] += taken.count
 
     async def _deliver(self, rtms_stream_id: str, stream: _Stream) -> bool:
         """Append the oldest lines that are on disk."""
@@ -240,56 +279,78 @@ class Appender:
         result = await self._append_batch(stream, batch)
         if result is Result.SPOOLED:
             return False
-        self._count(result, batch.lines)
-        if result is Result.ANOTHERS:
-            await self._spool.forget(rtms_stream_id)
-        else:
-            await self._spool.remove(batch)
+        is_anothers = result is Result.ANOTHERS
+        count = await (self._spool.drop(rtms_stream_id) if is_anothers else self._spool.remove(batch))
+        self.results[result] += count
+        stream.crashes = 0
         return True
+
+    async def _give_up(self, rtms_stream_id: str, stream: _Stream) -> None:
+        """Drop the oldest lines: to append them has crashed again and again."""
+        if stream.is_spooled:
+            count = await self._spool.drop_oldest(rtms_stream_id, JOIN_BYTES)
+        else:
+            count = 0 if stream.taken is None else stream.taken.count
+            stream.taken = None
+        self.results[Result.DROPPED] += count
+        stream.crashes = 0
+        log.error(
+            "log lines given up, as each try to append them crashed; other members lack them until the recording is"
+            " gathered, and the stream's own files have them; report the crash, which is in the log above",
+            rtms_stream_id=rtms_stream_id,
+            lines=count,
+        )
+
+    async def _append_taken(self, rtms_stream_id: str, stream: _Stream, taken: _Taken) -> Result:
+        token = await self._newest_token(rtms_stream_id)
+        if token and taken.sent_as is None:
+            try:
+                taken.sent_as = await self._next_as(rtms_stream_id, stream, token)
+            except Away:
+                return Result.SPOOLED
+        return await self._append(rtms_stream_id, taken.lines, token, taken.sent_as)
 
     async def _append_batch(self, stream: _Stream, batch: Batch) -> Result:
         """Append lines from the disk, under a number that is written down first: they are sent again under the same."""
         token, sent_as = await self._newest_token(batch.rtms_stream_id), batch.sent_as
         if token and (sent_as is None or sent_as[0] != token):
             try:
-                if sent_as is not None and await self._is_there(batch.rtms_stream_id, sent_as):
-                    return Result.APPENDED
+                if sent_as is not None and sent_as in await self._numbers(batch.rtms_stream_id):
+                    return Result.APPENDED  # in an earlier tenure, though the answer did not come
+                sent_as = await self._next_as(batch.rtms_stream_id, stream, token)
             except Away:
                 return Result.SPOOLED
-            sent_as = stream.next_as(token)
             await self._spool.mark(batch, *sent_as)
-        result, _ = await self._append(batch.rtms_stream_id, stream, batch.lines, sent_as)
-        return result
+        return await self._append(batch.rtms_stream_id, batch.lines, token, sent_as)
 
     async def _append(
-        self, rtms_stream_id: str, stream: _Stream, lines: Lines, sent_as: tuple[int, int] | None
-    ) -> tuple[Result, tuple[int, int] | None]:
-        """Append lines, and return what became of them, and as what they were sent.
+        self, rtms_stream_id: str, lines: Lines, token: int | None, sent_as: tuple[int, int] | None
+    ) -> Result:
+        """Append lines, and return what became of them.
 
         Args:
-            sent_as: token and number, of which the token is still the newest, as far as is known. None: the next ones.
+            token: the newest.
+            sent_as: token and number of these lines.
         """
-        token = await self._newest_token(rtms_stream_id)
         try:
             if token is None:
-                return await self._whose(rtms_stream_id), sent_as
-            if token == 0 or (sent_as is not None and sent_as[0] != token):
-                return Result.SPOOLED, sent_as
-            sent_as = sent_as or stream.next_as(token)
+                return await self._whose(rtms_stream_id)
+            if sent_as is None or sent_as[0] != token:
+                return Result.SPOOLED
             began_s = trio.current_time()
             await self._engine.append(Log(rtms_stream_id=rtms_stream_id, token=token, n=sent_as[1], lines=lines))
             self._observe_s(trio.current_time() - began_s)
         except Away:
-            return Result.SPOOLED, sent_as
+            return Result.SPOOLED
         except BadRecord as error:
             log.warning("log lines are not fit for the engine", rtms_stream_id=rtms_stream_id, error=str(error))
-            return Result.REFUSED, sent_as
+            return Result.REFUSED
         except Fenced as fenced:
             if await self._newest_token(rtms_stream_id) != token:  # claimed again meanwhile
-                return Result.SPOOLED, sent_as
+                return Result.SPOOLED
             self._on_fenced(rtms_stream_id, str(fenced))
-            return Result.ANOTHERS, sent_as
-        return Result.APPENDED, sent_as
+            return Result.ANOTHERS
+        return Result.APPENDED
 
     async def _newest_token(self, rtms_stream_id: str) -> int | None:
         token = self._token(rtms_stream_id)
@@ -305,18 +366,29 @@ class Appender:
         is_ours = held.own is None or held.own.node == self._node
         return Result.SPOOLED if is_ours and held.is_unfinished else Result.ANOTHERS
 
-    async def _is_there(self, rtms_stream_id: str, sent_as: tuple[int, int]) -> bool:
-        """Whether an append of an earlier tenure was done, though its answer did not come.
+    async def _next_as(self, rtms_stream_id: str, stream: _Stream, token: int) -> tuple[int, int]:
+        """Return token and number for an append.
 
         Raises:
             Away: no answer.
         """
+        if token != stream.token:
+            n = 0
+            if self._token(rtms_stream_id) is None:  # an earlier life may have appended under it
+                n = max((n + 1 for of, n in await self._numbers(rtms_stream_id) if of == token), default=0)
+            stream.token, stream.n = token, n
+        stream.n += 1
+        return token, stream.n - 1
+
+    async def _numbers(self, rtms_stream_id: str) -> set[tuple[int, int]]:
+        """Return token and number of all that is appended.
+
+        Raises:
+            Away: no answer.
+        """
+        numbers: set[tuple[int, int]] = set()
         after = 0
         while page := await self._engine.read_log(rtms_stream_id, after=after):
-            if any((each.record.token, each.record.n) == sent_as for each in page):
-                return True
+            numbers |= {(each.record.token, each.record.n) for each in page}
             after = page[-1].place
-        return False
-
-    def _count(self, result: Result, lines: Lines) -> None:
-        self.results[result] += sum(map(len, lines.values()))
+        return numbers

@@ -75,6 +75,7 @@ class ClusterJournal:
         self._incarnation = incarnation
         self._has_lines = has_lines
         self._refusals_logged = Throttle(60.0)
+        self._failures_logged = Throttle(60.0)
         self._teller = Teller(engine, node, incarnation)
         self._is_pending = trio.Event()
         self._is_pending.set()  # of the life before, perhaps
@@ -287,11 +288,29 @@ class ClusterJournal:
             return True
 
     async def _tell(self, rtms_stream_id: str) -> bool:
-        """Tell the engine about a stream.
+        """Tell the engine about a stream. Whatever fails, it is told later: what was made safe before has its verdict,
+        and the others are told all the same.
 
         Raises:
             Fenced: it is another's, and was forgotten here.
         """
+        try:
+            return await self._tell_now(rtms_stream_id)
+        except Fenced:
+            raise
+        except Exception as error:
+            is_bug = not isinstance(error, StorageError)
+            if (more := self._failures_logged.admit()) is not None:
+                log.warning(
+                    "engine not told of a stream yet",
+                    rtms_stream_id=rtms_stream_id,
+                    error=str(error) or type(error).__name__,
+                    more_since_last=more,
+                    exc_info=is_bug,
+                )
+            return False
+
+    async def _tell_now(self, rtms_stream_id: str) -> bool:
         part, known = await self._read(rtms_stream_id)
         if part is None or not part.is_pending or known.row is None:
             return True

@@ -61,6 +61,8 @@ class Renewal:
                     renewed = await self._store.renew(rtms_stream_id, self._incarnation)
                 except RtmsdError as error:  # the next look tries again, if it is still mine
                     log.info("ownership not renewed", rtms_stream_id=rtms_stream_id, error=str(error))
+                except Exception:  # nor do the others wait for it
+                    log.exception("ownership not renewed", rtms_stream_id=rtms_stream_id)
                 else:
                     if renewed is not None:
                         self._ownership.hold(rtms_stream_id, *renewed)

@@ -60,11 +60,9 @@ class Spool:
     Attributes:
         limit_bytes: of lines that wait.
         waiting_bytes: of lines.
-        dropped: lines that went as there were too many, counted.
     """
 
     def __init__(self, db: sqlite3.Connection, run_sync: RunSync, limit_bytes: int) -> None:
-        self.dropped = 0
         self._db, self._run_sync, self.limit_bytes = db, run_sync, limit_bytes
         self._adding = trio.Lock()  # else two would make room for the same excess
         (self.waiting_bytes,) = db.execute("SELECT coalesce(sum(bytes), 0) FROM batch").fetchone()
@@ -97,23 +95,25 @@ class Spool:
         rows = await self._do(lambda db: db.execute("SELECT DISTINCT rtms_stream_id FROM batch").fetchall())
         return [rtms_stream_id for (rtms_stream_id,) in rows]
 
-    async def add(self, rtms_stream_id: str, lines: Lines, sent_as: tuple[int, int] | None = None) -> None:
-        """Keep lines behind those of the stream that wait already; the oldest of all go where there is no room."""
+    async def add(self, rtms_stream_id: str, lines: Lines, sent_as: tuple[int, int] | None = None) -> int:
+        """Keep lines behind those of the stream that wait already; the oldest of all go where there is no room. Returns
+        how many went.
+        """
         text = json.dumps(lines)
         token, n = sent_as or (None, None)
         values = (rtms_stream_id, text, len(text), sum(map(len, lines.values())), token, n)
 
-        def insert(db: sqlite3.Connection) -> None:
-            db.execute("INSERT INTO batch VALUES (NULL, ?, ?, ?, ?, ?, ?)", values)
+        def insert(db: sqlite3.Connection, excess_bytes: int) -> tuple[int, int]:
+            db.execute("BEGIN IMMEDIATE")
+            with db:  # both or neither: who is told that it failed keeps the lines
+                db.execute("INSERT INTO batch VALUES (NULL, ?, ?, ?, ?, ?, ?)", values)
+                return _make_room(db, excess_bytes)
 
         async with self._adding:
-            await self._do(insert)
-            self.waiting_bytes += len(text)
-            if self.waiting_bytes > self.limit_bytes:
-                excess_bytes = self.waiting_bytes - self.limit_bytes
-                freed_bytes, dropped = await self._do(partial(_make_room, excess_bytes=excess_bytes))
-                self.waiting_bytes -= freed_bytes
-                self.dropped += dropped
+            excess_bytes = self.waiting_bytes + len(text) - self.limit_bytes
+            freed_bytes, dropped = await self._do(partial(insert, excess_bytes=excess_bytes))
+            self.waiting_bytes += len(text) - freed_bytes
+            return dropped
 
     async def head(self, rtms_stream_id: str, join_bytes: int) -> Batch | None:
         """Return the oldest lines of a stream, joined to about so much; None: none wait.
@@ -128,22 +128,35 @@ class Spool:
         mark = "UPDATE batch SET token = ?, n = ? WHERE rtms_stream_id = ? AND number <= ?"
         await self._do(lambda db: db.execute(mark, values))
 
-    async def remove(self, batch: Batch) -> None:
-        """Forget lines that the engine has."""
-        await self._delete("rtms_stream_id = ? AND number <= ?", batch.rtms_stream_id, batch.last)
+    async def remove(self, batch: Batch) -> int:
+        """Forget lines that the engine has. Returns how many there still were."""
+        return await self._delete("rtms_stream_id = ? AND number <= ?", batch.rtms_stream_id, batch.last)
+
+    async def drop(self, rtms_stream_id: str) -> int:
+        """Forget all lines of a stream. Returns how many."""
+        return await self._delete("rtms_stream_id = ?", rtms_stream_id)
+
+    async def drop_oldest(self, rtms_stream_id: str, join_bytes: int) -> int:
+        """Forget what `head` returns, or would return if it could be read. Returns how many lines."""
+        rows = await self._do(partial(_oldest, rtms_stream_id=rtms_stream_id, join_bytes=join_bytes))
+        last = rows[-1].number if rows else 0
+        return await self._delete("rtms_stream_id = ? AND number <= ?", rtms_stream_id, last)
 
     async def forget(self, rtms_stream_id: str) -> None:
         """Forget all lines of a stream, and overwrite them."""
-        await self._delete("rtms_stream_id = ?", rtms_stream_id)
+        await self.drop(rtms_stream_id)
         await self._do(lambda db: db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone())
 
-    async def _delete(self, which: str, *values: object) -> None:
-        def delete(db: sqlite3.Connection) -> int:
-            (size_bytes,) = db.execute(f"SELECT coalesce(sum(bytes), 0) FROM batch WHERE {which}", values).fetchone()
+    async def _delete(self, which: str, *values: object) -> int:
+        def delete(db: sqlite3.Connection) -> tuple[int, int]:
+            sums = f"SELECT coalesce(sum(bytes), 0), coalesce(sum(count), 0) FROM batch WHERE {which}"
+            size_bytes, count = db.execute(sums, values).fetchone()
             db.execute(f"DELETE FROM batch WHERE {which}", values)
-            return int(size_bytes)
+            return size_bytes, count
 
-        self.waiting_bytes -= await self._do(delete)
+        size_bytes, count = await self._do(delete)
+        self.waiting_bytes -= size_bytes
+        return count
 
     async def _do(self, work: Callable[[sqlite3.Connection], T]) -> T:
         try:
@@ -180,17 +193,36 @@ def _make_room(db: sqlite3.Connection, excess_bytes: int) -> tuple[int, int]:
     return freed_bytes, dropped
 
 
-def _head(db: sqlite3.Connection, rtms_stream_id: str, join_bytes: int) -> Batch | None:
-    joined: dict[str, tuple[str, ...]] = {}
-    size_bytes, last, sent_as = 0, 0, None
+@attrs.frozen
+class _Row:
+    number: int
+    text: str
+    sent_as: tuple[int, int] | None
+
+
+def _oldest(db: sqlite3.Connection, rtms_stream_id: str, join_bytes: int) -> list[_Row]:
+    """Return the oldest rows of a stream that are sent together."""
+    joined: list[_Row] = []
+    size_bytes = 0
     rows = db.execute(
         "SELECT number, lines, bytes, token, n FROM batch WHERE rtms_stream_id = ? ORDER BY number", (rtms_stream_id,)
     )
     for number, text, row_bytes, token, n in rows:
-        row_as = None if token is None else (token, n)
-        if last and (row_as != sent_as or (row_as is None and size_bytes + row_bytes > join_bytes)):
+        row = _Row(number, text, None if token is None else (token, n))
+        is_too_much = row.sent_as is None and size_bytes + row_bytes > join_bytes
+        if joined and (row.sent_as != joined[0].sent_as or is_too_much):
             break
-        for stem, lines in json.loads(text).items():
-            joined[stem] = (*joined.get(stem, ()), *lines)
-        size_bytes, last, sent_as = size_bytes + row_bytes, number, row_as
-    return Batch(rtms_stream_id, last, joined, sent_as) if last else None
+        joined.append(row)
+        size_bytes += row_bytes
+    return joined
+
+
+def _head(db: sqlite3.Connection, rtms_stream_id: str, join_bytes: int) -> Batch | None:
+    rows = _oldest(db, rtms_stream_id, join_bytes)
+    if not rows:
+        return None
+    lines: dict[str, tuple[str, ...]] = {}
+    for row in rows:
+        for stem, each in json.loads(row.text).items():
+            lines[stem] = (*lines.get(stem, ()), *each)
+    return Batch(rtms_stream_id, rows[-1].number, lines, rows[0].sent_as)

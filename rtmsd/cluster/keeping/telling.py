@@ -36,6 +36,7 @@ class Teller:
 
     def __init__(self, engine: Engine, node: str, incarnation: str) -> None:
         self._engine, self._node, self._incarnation = engine, node, incarnation
+        self._purging: dict[str, frozenset[str]] = {}  # revoked streams: whose parts were there before a purge
 
     async def tell(self, part: PartRow, row: StreamRow, known: Known) -> Claimed | None:
         """Have the engine know what is known of a stream of this member; one without a token is claimed.
@@ -69,6 +70,7 @@ class Teller:
         if self.has_ended(part, held) or held.token == 0:  # or it has aged out
             return
         if held.own is None or held.token != part.token:
+            self._purging.pop(row.rtms_stream_id, None)
             raise Fenced(f"token {part.token} is not the newest, which is {held.token}")
         if row.stop_reason == StopReason.STREAM_REVOKED:
             await self._purge(row.rtms_stream_id, part.token, held.own.epoch)
@@ -84,8 +86,9 @@ class Teller:
     async def _purge(self, rtms_stream_id: str, token: int, epoch: int) -> None:
         """Have the engine forget all but whose parts are still to be deleted. They confirm that after the end."""
         parts = await self._engine.parts(rtms_stream_id)
+        others = self._purging.get(rtms_stream_id, frozenset()) | awaited(parts) - {self._node}
+        self._purging[rtms_stream_id] = others  # the next try does not find them
         await self._engine.purge(rtms_stream_id)
-        others = awaited(parts) - {self._node}
         await self._engine.put_part(
             Part(
                 rtms_stream_id=rtms_stream_id,
@@ -96,6 +99,7 @@ class Teller:
                 more={AWAITS: sorted(others)} if others else {},
             )
         )
+        del self._purging[rtms_stream_id]
 
     async def _claim(self, part: PartRow, row: StreamRow, known: Known) -> Claimed:
         """Claim what was begun without the engine, unless another has it, or had it and it is over."""

@@ -158,7 +158,7 @@ async def test_what_came_while_the_engine_was_away_is_there_within_ten_seconds(
         await trio.sleep(8)
         assert numbers(appended(engine)) == list(range(630))
         assert not a.appender.has_lines("s")
-        assert (a.spool.waiting_bytes, a.spool.dropped, a.appender.dropped, a.fenced) == (0, 0, 0, [])
+        assert (a.spool.waiting_bytes, a.appender.results[Result.DROPPED], a.fenced) == (0, 0, [])
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -264,7 +264,7 @@ async def test_past_the_bound_of_the_spool_the_oldest_go_and_are_counted(
         await trio.sleep(5)
         there = numbers(appended(engine))
         assert there == list(range(500 - len(there), 500))
-        assert a.spool.dropped == 500 - len(there) > 0
+        assert a.appender.results[Result.DROPPED] == 500 - len(there) > 0
 
 
 async def test_past_the_bound_of_memory_the_oldest_go_and_are_counted(
@@ -278,7 +278,7 @@ async def test_past_the_bound_of_memory_the_oldest_go_and_are_counted(
         await trio.sleep(5)
         there = numbers(appended(engine))
         assert there == list(range(count - len(there), count))
-        assert a.appender.dropped == count - len(there) > 0
+        assert a.appender.results[Result.DROPPED] == count - len(there) > 0
 
 
 async def test_a_line_that_no_reader_would_take_holds_up_nothing(

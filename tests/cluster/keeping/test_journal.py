@@ -9,7 +9,7 @@ from trio.testing import MockClock
 
 from rtmsd.cluster.engine import Fenced
 from rtmsd.cluster.engines.memory import Fault, MemoryEngine
-from rtmsd.cluster.records import Part, PartState, TenureState, Why
+from rtmsd.cluster.records import Part, PartState, Row, TenureState, Why
 from rtmsd.cluster.rules import awaited
 from rtmsd.commands import Verdict
 from rtmsd.state import parts
@@ -283,6 +283,31 @@ async def test_an_end_is_told_after_the_log_lines_that_it_fences(
         assert held.own.state is TenureState.ENDED
 
 
+async def test_a_stream_whose_telling_crashes_holds_up_no_other_and_its_webhooks_have_their_verdict(
+    autojump_clock: MockClock, engine: MemoryEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with live(engine, tmp_path) as a:
+        await a.begin(start("s"))
+        await a.begin(start("t"))
+        put_row = a.engine.put_row
+
+        async def crash_for_s(row: Row) -> None:
+            if row.rtms_stream_id == "s":
+                raise ZeroDivisionError("a bug")
+            await trio.sleep(0.1)
+            await put_row(row)
+
+        monkeypatch.setattr(a.engine, "put_row", crash_for_s)
+        with engine.failing(Fault.FULL):
+            assert await a.journal.record(stop("t")) is Verdict.NEW
+        assert await a.journal.record(stop("s")) is Verdict.NEW
+        await trio.sleep(3)
+        assert engine.tables.read("t").known == await a.journal.known("t")
+        monkeypatch.setattr(a.engine, "put_row", put_row)
+        await trio.sleep(3)
+        assert engine.tables.read("s").known == await a.journal.known("s")
+
+
 async def test_a_stream_that_was_let_go_is_forgotten_if_it_is_anothers(
     autojump_clock: MockClock, engine: MemoryEngine, tmp_path: Path
 ) -> None:
@@ -391,6 +416,27 @@ async def test_whose_parts_are_purged_has_to_confirm(
         [part] = engine.tables.parts("s")
         assert (part.node, part.token, part.state, part.participants) == ("a", token, PartState.DELETED, ())
         assert awaited([part]) == {"b"}
+
+
+async def test_whose_parts_are_purged_is_known_though_the_engine_goes_away_meanwhile(
+    autojump_clock: MockClock, engine: MemoryEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with live(engine, tmp_path) as a:
+        await a.begin(start())
+        engine.tables.put_part(Part(rtms_stream_id="s", node="b", token=1, epoch=1, state=PartState.LET_GO))
+        purge = a.engine.purge
+
+        async def purge_and_fail(rtms_stream_id: str) -> None:
+            await purge(rtms_stream_id)
+            engine.fail(Fault.AWAY)
+
+        monkeypatch.setattr(a.engine, "purge", purge_and_fail)
+        await a.journal.close_stream("s", reason=8, ended_ms=T0_MS)
+        assert engine.tables.parts("s") == []
+        monkeypatch.setattr(a.engine, "purge", purge)
+        engine.recover()
+        await trio.sleep(3)
+        assert awaited(engine.tables.parts("s")) == {"b"}
 
 
 async def test_an_operators_revocation_is_told(autojump_clock: MockClock, engine: MemoryEngine, tmp_path: Path) -> None:

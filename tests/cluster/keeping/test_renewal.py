@@ -98,6 +98,27 @@ async def test_what_is_anothers_by_now_is_left_alone(
         assert (await b.store.read("s")).token == taken
 
 
+async def test_a_record_whose_renewal_crashes_holds_up_no_other(
+    autojump_clock: MockClock, engine: MemoryEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with live(engine, tmp_path) as a:
+        streams = Streams({each: Holding(await a.begin(start(each)), 1) for each in ("s", "t")})
+        before, renew = streams.mine, a.store.renew
+
+        async def crash_for_s(rtms_stream_id: str, incarnation: str) -> tuple[int, int] | None:
+            if rtms_stream_id == "s":
+                raise ZeroDivisionError("a bug")
+            return await renew(rtms_stream_id, incarnation)
+
+        monkeypatch.setattr(a.store, "renew", crash_for_s)
+        renewal = renewal_of(a, streams)
+        await renewal.look()
+        await trio.sleep(0.6 * KEEP_S)
+        await renewal.look()
+        assert streams.mine["s"] == before["s"]
+        assert streams.mine["t"].token > before["t"].token
+
+
 async def test_an_engine_that_is_away_is_asked_again(
     autojump_clock: MockClock, engine: MemoryEngine, tmp_path: Path
 ) -> None:

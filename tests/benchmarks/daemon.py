@@ -132,6 +132,11 @@ class Daemon:
                 return self.port != 0
         return False
 
+    def warnings(self) -> list[str]:
+        """Return the lines of its log that are one, or an error."""
+        lines = (self.directory / "log").read_text().splitlines()
+        return [line for line in lines if line.startswith("{") and json.loads(line)["level"] in {"warning", "error"}]
+
     # Webhooks
 
     def webhook(self, event: str, stream: str, **payload: Any) -> Webhook:

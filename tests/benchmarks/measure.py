@@ -4,6 +4,7 @@ import secrets
 import shutil
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import cache
@@ -154,7 +155,12 @@ def stage(
         _warm_up(daemon, zoom)
         rss_before = daemon.rss_bytes
         posted = daemon.start_streams(load.streams, load.starts_per_s)
-        zoom.wait_ready(load.streams, PATIENCE_S)
+        try:
+            zoom.wait_ready(load.streams, PATIENCE_S)
+        except TimeoutError as error:
+            error.add_note(f"webhooks answered with {dict(Counter(each.status for each in posted))}")
+            error.add_note(f"the daemon's last warnings: {daemon.warnings()[-5:]}")
+            raise
         time.sleep(SETTLE_S)
         rss_kb = (daemon.rss_bytes - rss_before) / max(1, load.streams) / 1024
         yield Stage(zoom, daemon, tuple(sorted(each.stream for each in posted)), tuple(posted), rss_kb)

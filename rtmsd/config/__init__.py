@@ -20,7 +20,7 @@ from rtmsd.config.model import (
 )
 from rtmsd.config.overrides import Overrides
 from rtmsd.config.sinks import ExecConfig, SinkConfig
-from rtmsd.config.workers import left_behind, of_worker
+from rtmsd.config.workers import is_called, left_behind, machine_of, of_worker
 
 __all__ = [
     "AdminConfig",
@@ -48,8 +48,10 @@ __all__ = [
     "as_masked_dict",
     "describe_changes",
     "effective",
+    "is_called",
     "left_behind",
     "load",
+    "machine_of",
     "of_worker",
     "secrets_of",
     "until_restart",

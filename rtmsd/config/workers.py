@@ -16,6 +16,16 @@ WORKERS: Final = "workers"
 """The directory below one of recordings in which the workers after the first have theirs, by number."""
 
 
+def machine_of(node: str) -> str:
+    """Return the `cluster.node` of a member's machine: the member's own, or what is before a worker's number."""
+    return node.partition(".")[0]
+
+
+def is_called(node: str, name: str) -> bool:
+    """Whether a member has this name, or is a worker on the machine of this name."""
+    return name in (node, machine_of(node))
+
+
 def of_worker(config: Config, number: int, workers: int) -> Config:
     """Return what holds for worker `number`, from 1 on. What the file allows the machine is divided among all."""
     cluster, recording = config.cluster, config.recording

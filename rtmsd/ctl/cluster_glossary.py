@@ -16,6 +16,11 @@ CLUSTER_TROUBLES: Final[Mapping[str, Texts]] = {
         "They are down or not reached, have full disks, refuse this member, or were set up for another configuration.",
         "Look at the servers (`rtmsctl doctor` says what they lack); rtmsd needs no restart.",
     ),
+    "permission_missing": (
+        "The cluster's servers deny this member's user something that it needs, perhaps only when a stream is revoked.",
+        "The list of permissions of this user is shorter than the one in systemd/nats-server.conf.",
+        "Grant what is named. Servers that reload keep their connections: restart the one of this member, or rtmsd.",
+    ),
     "alone": (
         "No other member of the cluster is heard: nobody would take over.",
         "The others are down, or use another cluster.name or other servers.",

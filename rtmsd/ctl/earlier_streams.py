@@ -7,6 +7,7 @@ from typing import Any, Final
 from rtmsd.ctl.client import stream_path
 from rtmsd.ctl.context import Context
 from rtmsd.ctl.errors import CtlError, Exit
+from rtmsd.ctl.formatting import UNKNOWN
 from rtmsd.ctl.output import Item
 from rtmsd.nearest import did_you_mean
 from rtmsd.protocol.causes import FINAL_STATES
@@ -14,6 +15,7 @@ from rtmsd.terminal import complain
 
 REFUSED: Final = "refused"  # a start that was answered with 503: it has no files
 ALL_FINAL: Final = FINAL_STATES | {REFUSED}
+PART: Final = "part"  # what a member of a cluster has of a stream that it let go; its manifest says "recovering"
 MAX_EARLIER: Final = 200  # as many as the daemon remembers; `recordings ls` lists all
 
 
@@ -84,6 +86,11 @@ def listed(context: Context) -> list[dict[str, Any]]:
     recordings: list[dict[str, Any]] = context.client.get("/v1/recordings")
     context.warn_of_silent()
     return recordings
+
+
+def state_of(stream: Item) -> str:
+    """Return the state of a stream or recording for people; "part" where another member went on from it."""
+    return PART if stream.get("is_let_go") else str(stream.get("state") or UNKNOWN)
 
 
 def matching(recordings: list[dict[str, Any]], prefix: str) -> list[dict[str, Any]]:

@@ -18,7 +18,7 @@ STREAM_STATES: Final[Mapping[str, Texts]] = {
     RecordingState.PAUSED: ("Zoom sends no media for a while: no gap.", "Somebody paused it.", "Resume it."),
     RecordingState.RECOVERING: (
         "A connection is lost, and Zoom still accepts a reconnection.",
-        "The network, another Zoom server, or a restart. A part from which another member went on stays so.",
+        "The network, another Zoom server, or a restart.",
         "If it stays so: `rtmsctl inspect STREAM` says why, `rtmsctl doctor` checks the network.",
     ),
     RecordingState.ENDED: (
@@ -36,13 +36,18 @@ STREAM_STATES: Final[Mapping[str, Texts]] = {
         "Zoom demanded it with stop reason 8.",
         "Nothing; it must not be restored.",
     ),
+    "part": (
+        "This node of the cluster recorded a part of the stream, and let it go: nothing is added to it here.",
+        "Another node went on from it, or will (`rtmsctl cluster ps`). In stream.json its state is still `recovering`.",
+        "Nothing: when the stream has ended, its parts are joined by themselves; or by `rtmsctl recordings gather`.",
+    ),
     "refused": (
         "The start was answered with 503, and nothing of the stream is recorded.",
         "rtmsd was draining, the disk was low, or the state file could not be written.",
         "Zoom repeats a start after 5, 25 and 85 minutes: fix the cause before then (`rtmsctl doctor`).",
     ),
 }
-"""By `RecordingState`, and the state of a start that was refused, which has no recording."""
+"""By `RecordingState`; in lists also a part that was let go, and a start that was refused, which has no recording."""
 
 GAP_CAUSES: Final[Mapping[str, Texts]] = {
     GapCause.MEDIA_RECONNECT: (

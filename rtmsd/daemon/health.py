@@ -59,6 +59,7 @@ class TroubleCode(enum.StrEnum):
     NO_MEDIA = "no_media"
     DELIVERIES_DEAD = "deliveries_dead"
     ENGINE_AWAY = "engine_away"
+    PERMISSION_MISSING = "permission_missing"
     ALONE = "alone"
     NAMESAKE = "namesake"
     SPOOL_FULL = "spool_full"

@@ -21,11 +21,17 @@ SEEN_MS: Final = 10_000  # a gap begins with the last message before the fault: 
 
 @attrs.frozen
 class Check:
-    """One line of the report. `detail` has the figures, or the mistakes."""
+    """One line of the report.
+
+    Attributes:
+        detail: the figures, or the mistakes.
+        is_timed: whether something has to happen within a time, which a busy machine may be too slow for.
+    """
 
     name: str
     holds: bool
     detail: str
+    is_timed: bool = False
 
 
 def unreadable(error: Exception) -> Check:

@@ -157,7 +157,7 @@ def check_lines(checks: Sequence[Check]) -> Iterator[Text]:
         yield Text(f"{len(failed)} of {len(checks)} checks FAILED.", style="bold red")
     else:
         yield Text(f"All {len(checks)} checks hold.", style="bold green")
-    if any(" within " in check.name for check in failed):
+    if any(check.is_timed for check in failed):
         load = f"{os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
         yield Text(
             f"What is to happen within a time needs a machine with nothing else to do; this one's load is {load}."

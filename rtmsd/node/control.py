@@ -14,6 +14,7 @@ from rtmsd.cluster.members import Members
 from rtmsd.cluster.parts.joining import Engine
 from rtmsd.cluster.records import Held, PartState
 from rtmsd.cluster.rules import why_no_room
+from rtmsd.config import is_called
 from rtmsd.daemon.doctor import findings_json
 from rtmsd.node.answering import Answering
 from rtmsd.node.listing import merged
@@ -186,7 +187,7 @@ class Control:
     def _nodes(self, name: str) -> list[str]:
         """Return the living members of this name, or on the machine of this name."""
         living = sorted(self._members.living())
-        found = [node for node in living if name in (node, node.partition(".")[0])]
+        found = [node for node in living if is_called(node, name)]
         if not found:
             raise AdminError(Code.NO_SUCH_NODE, f"no member that lives is called {name!r}: {', '.join(living)} are")
         return found

@@ -53,26 +53,29 @@ class MemberEngine:
         Raises:
             RtmsdError: it cannot be used with this configuration. Once this has started, that is no reason to end.
         """
-        is_first = True
+        has_started = False
+
+        def started() -> None:
+            nonlocal has_started
+            if not has_started:
+                has_started = True
+                task_status.started()
+
         while True:
             try:
                 async with self._open() as ends:
                     self._begin(ends)
-                    if is_first:
-                        is_first = False
-                        task_status.started()
+                    started()
                     await trio.sleep_forever()
             except* RtmsdError as group:
-                if is_first:
+                if not has_started:
                     raise
                 log.error("engine cannot be used", errors=[str(error) for error in leaves(group)])  # noqa: TRY400
             except* Exception:
                 log.exception("engine crashed; it is opened again")
             finally:
                 self._end()
-            if is_first:
-                is_first = False
-                task_status.started()
+            started()
             await trio.sleep(AGAIN_S)
 
     def _begin(self, ends: Ends) -> None:

@@ -100,6 +100,8 @@ class View:
             yield Trouble(TroubleCode.ENGINE_AWAY, away)
         elif self.heart.has_listened.is_set() and self.heart.is_alone:
             yield Trouble(TroubleCode.ALONE, "no other member is heard: nobody would take over")
+        if denied := self._denied:
+            yield Trouble(TroubleCode.PERMISSION_MISSING, "; ".join(denied))
         if self.heart.namesake is not None:
             yield Trouble(TroubleCode.NAMESAKE, f"another process is called {self.describe().node}, too")
         if self.spool is not None and self.spool.waiting_bytes > SPOOL_FULL_SHARE * self.spool.limit_bytes:
@@ -118,6 +120,11 @@ class View:
     def _away(self) -> str | None:
         engine = self.engine()
         return "not connected to a server yet" if engine is None else engine.trouble
+
+    @property
+    def _denied(self) -> tuple[str, ...]:
+        engine = self.engine()
+        return () if engine is None else engine.denied
 
     @property
     def is_engine_up(self) -> bool:
@@ -143,7 +150,7 @@ class View:
         return {
             "trouble": self._away(),
             "server": None if server is None else {"address": server.address, "version": server.version},
-            "denied": [] if engine is None else list(engine.denied),
+            "denied": list(self._denied),
             "servers": survey.servers,
             "leaders": dict(survey.leaders),
             "behind": [
@@ -168,9 +175,8 @@ class View:
         """Findings of the doctor."""
         engine = self.engine()
         server = None if engine is None else engine.server
-        denied = () if engine is None else engine.denied
         where = "" if server is None else f"connected to {server.address}, version {server.version}"
-        away, copies = self._away(), _copies(survey)
+        away, denied, copies = self._away(), self._denied, _copies(survey)
         return without_hints(
             [
                 Finding(
@@ -183,7 +189,7 @@ class View:
                     "permissions",
                     not denied if away is None or denied else None,
                     "; ".join(denied) or "none turned out to be missing",
-                    "Grant them to this member's user: systemd/nats-server.conf has all that are needed.",
+                    "Grant them to this member's user (systemd/nats-server.conf has all), and restart its server.",
                 ),
                 Finding(
                     "replicas",

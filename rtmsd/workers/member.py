@@ -8,7 +8,7 @@ import structlog
 import trio
 
 from rtmsd.commands import Intake
-from rtmsd.config import Config, of_worker
+from rtmsd.config import Config, machine_of, of_worker
 from rtmsd.daemon.backend import Backend
 from rtmsd.daemon.holdings import Holdings
 from rtmsd.daemon.process import SupervisorNeeds
@@ -65,7 +65,7 @@ class MemberWorker(Worker):
 
     def _keep_order(self, on: bool, node: str | None) -> None:
         """Have the parent keep an order of the cluster's: for later lives of this worker, or for all workers."""
-        is_of_machine = node is not None and "." not in node
+        is_of_machine = node is not None and node == machine_of(node)
         self._post(Drain(on, None if is_of_machine else self._given.node))
 
     def _give_way(self) -> None:

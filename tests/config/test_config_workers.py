@@ -6,7 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rtmsd.config import ClusterConfig, Config, RecordingConfig, StateConfig, left_behind, of_worker
+from rtmsd.config import (
+    ClusterConfig,
+    Config,
+    RecordingConfig,
+    StateConfig,
+    is_called,
+    left_behind,
+    machine_of,
+    of_worker,
+)
 from tests.config.files import APP, load_text
 
 MAIN = APP.format(name="main")
@@ -35,6 +44,13 @@ def test_others_have_names_and_places_of_their_own(tmp_path: Path) -> None:
     assert [*third.directories] == [tmp_path / "rec/workers/3", tmp_path / "own/workers/3"]
     assert third.directory_key(tmp_path / "own/workers/3") == "app[0].recording.directory"
     assert third.state.file == tmp_path / "state.sqlite.3"
+
+
+def test_a_worker_is_called_by_its_own_name_and_its_machines(tmp_path: Path) -> None:
+    third = of_worker(config_with(tmp_path), 3, 4).cluster
+    assert third is not None
+    assert machine_of(third.node_name) == machine_of("a") == "a"
+    assert [name for name in ("a", "a.3", "a.1", "b", "a.") if is_called(third.node_name, name)] == ["a", "a.3"]
 
 
 def test_limits_of_the_machine_are_divided(tmp_path: Path) -> None:

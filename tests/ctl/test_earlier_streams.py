@@ -179,3 +179,18 @@ def test_a_mistyped_name_finds_the_recording_that_was_meant(ctl: Ctl, daemon: Fa
     daemon.answers["GET /v1/streams/whloe"] = UNKNOWN
     assert ctl("inspect", "whloe") == Exit.NO_SUCH_STREAM
     assert capsys.readouterr().err == "rtmsctl: no stream is called so; did you mean whole?\n"
+
+
+@pytest.mark.usefixtures("night")
+def test_a_part_that_another_member_went_on_from_is_called_so(
+    ctl: Ctl, daemon: FakeDaemon, night: list[dict[str, Any]], capsys: Capture
+) -> None:
+    night[3]["is_let_go"] = True
+    daemon.answers["GET /v1/status"] = {}
+    assert ctl("recordings", "ls") == ctl("inspect", "left") == Exit.OK
+    shown = capsys.readouterr().out.splitlines()
+    assert [line.split("\t")[2] for line in shown[1:5]] == ["ended", "failed", "active", "part"]
+    assert "state\tpart" in shown
+    assert ctl("recordings", "ls", "--json") == Exit.OK
+    left = json.loads(capsys.readouterr().out)[3]
+    assert (left["state"], left["is_let_go"]) == ("recovering", True)

@@ -11,6 +11,7 @@ import pytest
 from rtmsd.admin.messages import Code
 from rtmsd.cluster.records import MemberState
 from rtmsd.ctl import cluster_glossary, glossary
+from rtmsd.ctl.earlier_streams import PART
 from rtmsd.ctl.errors import Exit
 from rtmsd.ctl.findings import Finding
 from rtmsd.ctl.numbers import EXIT_STATUSES
@@ -151,7 +152,7 @@ def test_explain_for_programs(ctl: Ctl, capsys: Capture) -> None:
 
 def test_every_word_that_rtmsctl_prints_is_explained() -> None:
     """A new word of any of these lists needs an explanation in the glossary."""
-    assert set(glossary.STREAM_STATES) == {*RecordingState, "refused"}
+    assert set(glossary.STREAM_STATES) == {*RecordingState, PART, "refused"}
     assert set(glossary.GAP_CAUSES) == set(GapCause)
     assert set(glossary.TROUBLES) >= {code.value for code in health.TroubleCode}
     assert set(cluster_glossary.MEMBER_STATES) == {*MemberState, GONE, SILENT}

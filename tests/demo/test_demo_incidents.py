@@ -140,6 +140,11 @@ def test_what_stays_within_its_limits_holds(incident: Incident) -> None:
     assert failed(checks) == []
 
 
+def test_what_has_a_time_says_so() -> None:
+    timed = [check.name for check in checks_of(HANG, {"a": GOOD, "b": NOTHING}) if check.is_timed]
+    assert [name.partition(" within ")[0] for name in timed] == ["hang: it is killed", "hang: all media flow again"]
+
+
 @pytest.mark.parametrize(
     ("incident", "hit", "other", "about"),
     [

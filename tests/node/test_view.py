@@ -106,6 +106,16 @@ async def test_a_clock_that_differs(nodes: Nodes) -> None:
     assert detail.startswith("clocks differ from this one: b by +")
 
 
+async def test_a_permission_that_is_missing(nodes: Nodes) -> None:
+    """Perhaps it is needed only when a stream is revoked, months later: that must not be the time when it is seen."""
+    a = nodes["a"]
+    await trio.sleep(3)
+    a.engine.denied = ("publish to x: grant it", "publish to y: grant it")
+    assert troubles(a) == {"permission_missing": "publish to x: grant it; publish to y: grant it"}
+    a.engine.trouble = "no server answers"
+    assert [*troubles(a)] == ["engine_away", "permission_missing"]
+
+
 async def test_a_namesake(nodes: Nodes) -> None:
     a, b = nodes["a"], nodes["b"]
     await b.member.beat(attrs.evolve(a.describe(), incarnation="other", n=1))

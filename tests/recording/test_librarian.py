@@ -279,6 +279,19 @@ TENURES = [{"epoch": 2, "token": 5, "from_ms": NOW_MS - 90_000, "to_ms": NOW_MS 
 ELSEWHERE = [{"node": "b", "from_ms": NOW_MS - 95_000, "to_ms": NOW_MS - 90_000}]
 
 
+def test_a_part_that_was_let_go_is_listed_as_such(tmp_path: Path) -> None:
+    lasting = {**TENURES[0], "epoch": 4, "to_ms": None}
+    for name, state, tenures in (
+        ("let go", "recovering", TENURES),
+        ("has it again", "recovering", [*TENURES, lasting]),
+        ("had the end", "ended", TENURES),
+        ("without the cluster since", "active", TENURES),
+    ):
+        record(tmp_path, name, state=state, part={"node": "a", "tenures": tenures})
+    record(tmp_path, "no cluster", state="recovering")
+    assert [each.rtms_stream_id for each in find_recordings(tmp_path) if each.is_let_go] == ["let go"]
+
+
 @pytest.mark.parametrize(
     ("manifest", "is_part"),
     [

@@ -23,6 +23,7 @@ from rtmsd.cluster.members import Member, Members
 from rtmsd.cluster.ownership import Ownership
 from rtmsd.cluster.records import Held, TenureState
 from rtmsd.cluster.rules import rank, why_no_room
+from rtmsd.config import is_called
 from rtmsd.errors import RtmsdError
 from rtmsd.streams.finalizer import contained
 
@@ -98,9 +99,9 @@ class Handover:
         Raises:
             NotMoved: it is where it was, or has ended; the text says why.
         """
-        if node is not None and _is_on(me := self._members.me, node):
+        if node is not None and is_called((me := self._members.me).node, node):
             raise NotMoved(f"stream {rtms_stream_id} is on member {me.node} already")
-        if node is not None and not any(_is_on(member, node) for member in self._others()):
+        if node is not None and not any(is_called(member.node, node) for member in self._others()):
             there = ", ".join(member.node for member in self._others()) or "none"
             raise NotMoved(f"no member {node} is up; others that are: {there}")
         if rtms_stream_id not in self._lives.streams:
@@ -128,7 +129,7 @@ class Handover:
         nodes = [
             member.node
             for member in self._others()
-            if (on is None or _is_on(member, on)) and (but is None or not _is_on(member, but))
+            if (on is None or is_called(member.node, on)) and (but is None or not is_called(member.node, but))
         ]
         for node in rank(nodes, rtms_stream_id):
             if (member := self._members.living().get(node)) is not None:
@@ -231,8 +232,3 @@ class Handover:
                 await trio.sleep(AGAIN_S)
         self._ownership.resume_unproven(row)
         raise Away("the engine does not say whether the other has it")
-
-
-def _is_on(member: Member, name: str) -> bool:
-    """Whether a member has this name, or is a worker on the machine of this name."""
-    return name in (member.node, member.node.partition(".")[0])

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from rtmsd.ctl.context import Context
-from rtmsd.ctl.earlier_streams import known
+from rtmsd.ctl.earlier_streams import known, state_of
 from rtmsd.ctl.formatting import UNKNOWN, clock, listed, milliseconds, moment, size
 from rtmsd.ctl.output import Column, Item, key
 from rtmsd.ctl.verbs.streams import lag, last_packet, lasted, lasted_in_s, plans, rates, session_key, stop_reason
@@ -94,7 +94,7 @@ INSPECT_COLUMNS: Final = (
     Column("id", key("id")),
     Column("session key", session_key),
     Column("app", key("app")),
-    Column("state", key("state")),
+    Column("state", state_of),
     Column("why", lambda stream: stream.get("why") or UNKNOWN),
     Column("connecting", lambda stream: ", ".join(plans(stream)) or UNKNOWN),
     Column("refused", refusals),

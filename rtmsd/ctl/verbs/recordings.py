@@ -7,7 +7,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from rtmsd.ctl.context import Context
-from rtmsd.ctl.earlier_streams import listed, matching, only, only_id
+from rtmsd.ctl.earlier_streams import listed, matching, only, only_id, state_of
 from rtmsd.ctl.errors import CtlError, Exit
 from rtmsd.ctl.formatting import UNKNOWN, milliseconds, moment, printable, size
 from rtmsd.ctl.output import Column, Item, key
@@ -46,7 +46,7 @@ def _plain_lasted_ms(recording: Item) -> int | str:
 LS_COLUMNS: Final = (
     Column("STREAM", key("rtms_stream_id")),
     Column("APP", key("app")),
-    Column("STATE", key("state")),
+    Column("STATE", state_of),
     Column("STARTED", lambda recording: moment(recording.get("started_ms")), key("started_ms")),
     Column("LASTED", lambda recording: milliseconds(lasted_ms(recording)), _plain_lasted_ms, right=True),
     Column("SIZE", lambda recording: size(recording.get("bytes")), key("bytes"), right=True),

@@ -84,4 +84,5 @@ def _leader_checks(performance: ClusterPerformance) -> Iterator[Check]:
             f"log leader killed: a new session is recorded within {ELECTED_S:g} s",
             performance.led_s <= ELECTED_S,
             f"{performance.led_s:.1f} s",
+            is_timed=True,
         )

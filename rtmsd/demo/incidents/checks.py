@@ -55,6 +55,7 @@ def _copy_checks(performance: Performance, noun: str) -> Iterator[Check]:
         f"they were answered within {_ms(WEBHOOK_S)} (p99)",
         slow_s is not None and slow_s <= WEBHOOK_S,
         "none" if slow_s is None else _ms(slow_s),
+        is_timed=True,
     )
 
 
@@ -114,7 +115,7 @@ def _time_checks(incident: Incident, hit: Sequence[Cost]) -> Iterator[Check]:
         ("each gets transcripts again within {:g} s", limits.transcripts_s, deaf_s),
     ):
         if limit_s is not None:
-            yield Check(f"{name}: {what.format(limit_s)}", took_s <= limit_s, f"{took_s:.2f} s")
+            yield Check(f"{name}: {what.format(limit_s)}", took_s <= limit_s, f"{took_s:.2f} s", is_timed=True)
     if limits.media_s is None:
         yield Check(f"{name}: all media flow again", media_s < math.inf, f"{media_s:.2f} s")
 

@@ -20,7 +20,7 @@ from rtmsd.protocol.causes import FINAL_STATES, RecordingState
 from rtmsd.recording.disk.filesystem import Disk
 from rtmsd.recording.disk.nofollow import open_directory
 from rtmsd.recording.disk.paths import dates, safe_name
-from rtmsd.recording.manifest.part import is_incomplete
+from rtmsd.recording.manifest.part import is_incomplete, is_let_go
 from rtmsd.recording.manifest.schema import MANIFEST, Manifest, read_manifest
 
 DAMAGED: Final = "damaged"
@@ -44,6 +44,7 @@ class Recording:
         refused: media that were asked for and not granted, and why.
         session_key: the developer's own name of the session, of the webhook's details.
         is_part: other members of a cluster have more of the stream, or may have it now.
+        is_let_go: a part that nothing is added to: the last tenure here has ended, and the stream had not.
     """
 
     rtms_stream_id: str
@@ -62,6 +63,7 @@ class Recording:
     refused: dict[str, str] = attrs.field(factory=dict)
     session_key: str | None = None
     is_part: bool = False
+    is_let_go: bool = False
 
     @property
     def name(self) -> str:
@@ -153,6 +155,7 @@ def _described(recording: Recording, manifest: Manifest) -> Recording:
         refused={media: term.refused.why for media, term in manifest.media.items() if term.refused is not None},
         session_key=_text(details.get("session_key")) if isinstance(details, dict) else None,
         is_part=is_incomplete(manifest) or (manifest.part is not UNSET and manifest.state not in FINAL_STATES),
+        is_let_go=is_let_go(manifest),
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import attrs
 from msgspec import UNSET, UnsetType
 
+from rtmsd.protocol.causes import RecordingState
 from rtmsd.recording.manifest.changes import ChangeCounter
 from rtmsd.recording.manifest.schema import ElsewhereEntry, Manifest, PartEntry, TenureEntry
 
@@ -83,3 +84,11 @@ def is_incomplete(manifest: Manifest) -> bool:
         return False
     epochs = {tenure.epoch for tenure in part.tenures}
     return bool(part.elsewhere) or len(epochs) < max(epochs, default=0)
+
+
+def is_let_go(manifest: Manifest) -> bool:
+    """Whether no tenure of this member lasts, of a stream that had not ended: another has it, or may have it."""
+    part = manifest.part
+    if part is UNSET or manifest.state != RecordingState.RECOVERING:
+        return False
+    return bool(part.tenures) and all(tenure.to_ms is not None for tenure in part.tenures)

@@ -137,8 +137,14 @@ async def test_a_full_disk_is_an_engine_that_is_away(tmp_path: Path) -> None:
                 await engine.owners.claim(mine, seen=0)
             assert "insufficient resources" in (engine.trouble or "")  # and that is told
             await stream.purge("RTMS_00", "rtms.00.log.x")
+            await holds(lambda: engine.trouble is None)  # although nobody writes anything
             await engine.owners.claim(mine, seen=0)
-            assert engine.trouble is None
+
+
+def test_a_probe_is_in_the_stream_of_what_was_refused() -> None:
+    layout = Layout("rtms", 2)
+    assert layout.probe_beside(layout.log("x"), "a") == f"rtms.{layout.partition('x')}.probe.a"
+    assert layout.probe_beside(layout.revoked("x"), "a") == "rtms.00.probe.a"
 
 
 def test_names_stay_apart() -> None:

@@ -148,6 +148,19 @@ async def test_a_missing_permission_is_named_at_the_start(tmp_path: Path, withou
             await holds(lambda: any(words in denied for denied in engine.denied))
 
 
+async def test_a_permission_that_was_granted_is_not_missed_any_more(tmp_path: Path) -> None:
+    publish, subscribe = LAYOUT.permissions("a")
+    with running(tmp_path, more=_users((publish[:-1], subscribe))) as servers:
+        settings = NatsSettings(node="a", servers=servers.urls, user="a", password="p", **SMALL)
+        async with NatsEngine.open(settings) as engine:
+            await holds(lambda: engine.denied != ())
+            servers.kill()
+            servers.each[0].more = _users((publish, subscribe))
+            servers.start()
+            await holds(lambda: engine.connections == 2 and engine.trouble is None)
+            assert engine.denied == ()
+
+
 async def test_what_is_forbidden_fails_at_once(tmp_path: Path) -> None:
     publish, subscribe = LAYOUT.permissions("a")
     with running(tmp_path, more=_users((publish[1:], subscribe))) as servers:

@@ -95,7 +95,7 @@ class Connection:
         node: whose it is.
         server: the one that it leads to; None: there is no connection, as far as is known.
         number: of connections that there have been.
-        denied: permissions that turned out to be missing, the newest last.
+        denied: permissions that turned out to be missing since it was last lost, the newest last.
     """
 
     def __init__(self, settings: NatsSettings, thread: AsyncioThread) -> None:
@@ -218,6 +218,8 @@ class Connection:
             log.info("engine connected", server=server.address, version=server.version)
         elif self.server is not None and not self._is_closing:
             log.warning("engine connection lost", server=self.server.address, reason=self.refusal)
+        if server is None:
+            self.denied = ()  # a server that still denies them says so anew
         self.server = server
         change, self._change = self._change, trio.Event()
         change.set()

@@ -28,6 +28,7 @@ CLOSE_S: Final = 2.0
 OLDEST: Final = (2, 11)
 """Older servers have no fence on another subject, and no messages that are forgotten after a time of their own."""
 _HEADERS_BYTES: Final = 4096
+PROBE_KEPT_S: Final = 1
 _NO_REQUEST: Final = b"{"
 _AGAIN_S: Final = 1.0
 
@@ -76,6 +77,7 @@ class NatsEngine:
                     log.warning("engine away", reason=engine.trouble)
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(engine._keep_prepared, number)
+                    nursery.start_soon(engine._keep_writing)
                     nursery.start_soon(engine._watch.run)
                     nursery.start_soon(engine.bus.run, questions)
                     try:
@@ -91,7 +93,9 @@ class NatsEngine:
         """The reason for which the engine cannot be used; None: it can, as far as is known."""
         if self._connection.server is None:
             return self._connection.refusal
-        return self._jetstream.trouble or self._unprepared or self._jetstream.refusal
+        if (trouble := self._jetstream.trouble or self._unprepared) is not None:
+            return trouble
+        return None if self._jetstream.refused is None else self._jetstream.refused.why
 
     @property
     def server(self) -> Server | None:
@@ -178,11 +182,22 @@ class NatsEngine:
         while True:
             try:
                 number = await self._prepare(number)
-                self._jetstream.trouble = self._jetstream.refusal = None
+                self._jetstream.trouble = self._jetstream.refused = None
             except Mismatch as exc:  # streams are being recorded: it is no reason to end now
                 log.warning("engine cannot be used", error=str(exc))
                 number = self._connection.number
                 self._jetstream.trouble = str(exc)
+
+    async def _keep_writing(self) -> None:
+        """Write for as long as the latest write was refused: who gave that one up may have nothing else to write, and
+        the engine would be away for good.
+        """
+        while True:
+            await trio.sleep(_AGAIN_S)
+            if (refused := self._jetstream.refused) is not None:
+                with contextlib.suppress(Away):
+                    subject = self._layout.probe_beside(refused.subject, self._settings.node)
+                    await self._jetstream.store(subject, _NO_REQUEST, replaces=True, keep_s=PROBE_KEPT_S)
 
 
 def _check_server(server: Server) -> None:

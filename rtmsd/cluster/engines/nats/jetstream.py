@@ -72,19 +72,27 @@ def place_of(message: Message) -> Place | None:
     return Place(sequence, consumer_sequence, pending)
 
 
+@attrs.frozen
+class RefusedWrite:
+    """A write that was not done, and why: a full disk, no leader."""
+
+    subject: str
+    why: str
+
+
 class JetStream:
     """The API, over one connection.
 
     Attributes:
         trouble: the reason for which nothing must be asked at all; None: there is none.
-        refusal: the reason for which the latest write was not done: a full disk, no leader; None: it was.
+        refused: the latest write, if it was not done; None: it was.
     """
 
     def __init__(self, connection: Connection, *, answer_s: float) -> None:
         self._connection = connection
         self._answer_s = answer_s
         self.trouble: str | None = None
-        self.refusal: str | None = None
+        self.refused: RefusedWrite | None = None
 
     async def store(
         self,
@@ -119,12 +127,12 @@ class JetStream:
         try:
             stored = _stored(await self._ask(subject, data, headers))
         except Away as exc:
-            self.refusal = str(exc)
+            self.refused = RefusedWrite(subject, str(exc))
             raise
         except WrongSequence:
-            self.refusal = None
+            self.refused = None
             raise
-        self.refusal = None
+        self.refused = None
         return stored
 
     async def newest(self, stream: str, subject: str) -> Stored | None:

@@ -98,6 +98,11 @@ class Layout:
         """To a member; what "*": all of them."""
         return f"{self.name}.node.{node}.{what}"
 
+    def probe_beside(self, subject: str, node: str) -> str:
+        """Return a subject of the same stream that nobody reads; beside one of no partition: of the first."""
+        partition = subject.removeprefix(f"{self.name}.").partition(".")[0]
+        return f"{self.name}.{partition if partition in self.all_partitions else '00'}.probe.{node}"
+
     def permissions(self, node: str) -> tuple[Sequence[str], Sequence[str]]:
         """Return the subjects to which a member has to be allowed to publish, and to subscribe.
 

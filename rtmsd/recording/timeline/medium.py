@@ -71,9 +71,8 @@ class Medium:
         self.link, self.cause = Link.DOWN, cause
         self.since_ms = self._tail_ms = since_ms
         self._sign_ms = self._settled_ms = None
-        until_ms = min(
-            since_ms, max(heard.values(), default=since_ms)
-        )  # a keep-alive after that shows that all had come
+        # A keep-alive behind all audio shows that nothing up to it was lost: so not always up to `since_ms`.
+        until_ms = min(since_ms, max(heard.values(), default=since_ms))
         for user_id, heard_ms in heard.items():
             if until_ms - FELL_SILENT_MS < heard_ms <= until_ms - CONTIGUOUS_MS:
                 self._gaps.missing(Gap(self.name, user_id, heard_ms, until_ms, cause))

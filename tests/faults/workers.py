@@ -12,6 +12,7 @@ import attrs
 import trio
 
 from rtmsd.protocol.enums import StopReason
+from rtmsd.recording.media.wav.track import REACH_MS
 from rtmsd.simulator import SimSession
 from tests.faults.breakage import audio_of
 from tests.faults.process import Daemon, Stage, until
@@ -182,7 +183,7 @@ class Play:
         paused = self.chance.sample(self.live, min(6, len(self.live)))
         for session in paused:
             session.pause()
-        await trio.sleep(self.chance.uniform(0, 1))
+        await trio.sleep(self.chance.uniform(2 * REACH_MS / 1000, 1))  # what is shorter is stored as jitter
         for session in paused:
             session.resume()
 

@@ -6,6 +6,7 @@ from typing import Any
 from msgspec import UNSET
 
 from rtmsd.protocol.causes import GapCause
+from rtmsd.protocol.enums import StopReason
 from rtmsd.recording.disk.file_buffer import Backlog, DiskFile
 from rtmsd.recording.disk.file_names import FileMaker
 from rtmsd.recording.disk.presence import Damage
@@ -88,7 +89,8 @@ class RecordingContents:
         for user_id, from_ms, to_ms in resumed.lost_audio():
             timeline.missing("audio", user_id, from_ms, to_ms, self._cause)
         if manifest.ended_ms is not None:
-            timeline.reopened(started_again_ms, manifest.ended_ms)
+            is_guess = manifest.stop_reason == StopReason.AWAIT_RECONNECTION_TIMEOUT
+            timeline.reopened(started_again_ms, manifest.ended_ms, is_guess=is_guess)
             self.terms.started_again()
         return timeline
 

@@ -55,6 +55,7 @@ class Timeline:
         self._interrupted: dict[str, str] = {}  # media that an earlier process may have had: the cause of their loss
         self._is_new_start = True  # else it had ended, and is only taken up to be ended again
         self._said_ms = start_ms  # the latest word of Zoom's, apart from the times of media
+        self._guessed_ms: int | None = None  # the end that it had until it was taken up again, if Zoom never said so
 
     def is_plausible(self, time_ms: int) -> bool:
         return self.start_ms - AHEAD_MS <= time_ms <= self.clock_ms + AHEAD_MS
@@ -266,8 +267,13 @@ class Timeline:
         """
         self.pauses.end(self._known(time_ms), is_exact=time_ms is not None, by_now=by_now)
 
-    def reopened(self, time_ms: int, ended_ms: int) -> None:
-        """The stream had ended and is started again: nothing was expected in between."""
+    def reopened(self, time_ms: int, ended_ms: int, *, is_guess: bool = False) -> None:
+        """The stream had ended and is started again: nothing was expected in between.
+
+        Args:
+            is_guess: that it had ended was not Zoom's word. If the next is that it ends, it had not.
+        """
+        self._guessed_ms = ended_ms if is_guess else None
         self._is_new_start = time_ms > ended_ms
         self.start_ms = self.from_ms = self.clock_ms = self._said_ms = max(time_ms, ended_ms)
         self.pauses.ended(ended_ms, self.start_ms)
@@ -299,7 +305,9 @@ class Timeline:
         signaling = self.connections.latest("signaling")
         is_announced = time_ms is not None and signaling is not None and signaling.closed_ms is None
         said_ms = self._said_ms if time_ms is None else self._known(time_ms)
-        if not self._media and not (self._interrupted and self._is_new_start):
+        if not self._media and self._guessed_ms is not None and time_ms is not None and end_ms <= self.start_ms:
+            self._went_on(self._guessed_ms, end_ms)
+        elif not self._media and not (self._interrupted and self._is_new_start):
             self.pauses.stays_ended(end_ms)
         for name, cause in self._interrupted.items():
             self._gaps.add(Gap(name, None, self.from_ms, end_ms, cause))
@@ -321,6 +329,12 @@ class Timeline:
         self._media.clear()
         self.changed()
         return end_ms
+
+    def _went_on(self, from_ms: int, end_ms: int) -> None:
+        """The stream had not ended at `from_ms`, when it was given up, but at `end_ms`: that time is missing."""
+        self.pauses.had_not_ended()
+        for name in sorted({name for connection in self.connections for name in connection.media}):
+            self._gaps.add(Gap(name, None, from_ms, end_ms, GapCause.SIGNALING_RECONNECT))
 
     def _known(self, time_ms: int | None) -> int:
         return self.clock_ms if time_ms is None or not self.is_plausible(time_ms) else time_ms

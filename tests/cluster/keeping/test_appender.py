@@ -15,9 +15,9 @@ from rtmsd.cluster.engine import Placed
 from rtmsd.cluster.engines.memory import Fault, MemoryEngine, MemoryMember
 from rtmsd.cluster.keeping.appender import JOIN_BYTES, WAITING_BYTES, Appender, Result
 from rtmsd.cluster.keeping.spool import Spool
-from rtmsd.cluster.records import Log, Own, TenureState, Why
+from rtmsd.cluster.records import Log, TenureState
 from rtmsd.cluster.rules import without_repeats
-from tests.cluster.contract import known
+from tests.cluster.contract import own
 
 FAULTS: Final = [Fault.AWAY, Fault.FROZEN, Fault.FULL, Fault.ANSWER_LOST]
 
@@ -40,16 +40,8 @@ class Writer:
 
     async def claim(self, rtms_stream_id: str = "s", epoch: int = 1) -> None:
         held = await self.member.read(rtms_stream_id)
-        own = Own(
-            rtms_stream_id=rtms_stream_id,
-            node=self.member.node,
-            incarnation=self.member.incarnation,
-            epoch=epoch,
-            nonce=f"{self.member.incarnation}-{epoch}",
-            why=Why.STARTED,
-            known=known(rtms_stream_id),
-        )
-        self.tokens[rtms_stream_id] = await self.member.claim(own, seen=held.token)
+        claim = own(self.member, rtms_stream_id, epoch)
+        self.tokens[rtms_stream_id] = await self.member.claim(claim, seen=held.token)
 
     async def write(self, count: int, every_s: float = 0.1) -> None:
         for _ in range(count):

@@ -20,10 +20,10 @@ from rtmsd.cluster.engine import Away, Fenced, Placed
 from rtmsd.cluster.engines.memory import MemoryEngine, MemoryMember
 from rtmsd.cluster.keeping.appender import CRASHES, PATIENCE, Appender, Result
 from rtmsd.cluster.keeping.spool import Spool
-from rtmsd.cluster.records import Held, Log, Own, Why
+from rtmsd.cluster.records import Held, Log
 from rtmsd.cluster.rules import without_repeats
 from rtmsd.errors import StorageError
-from tests.cluster.contract import known
+from tests.cluster.contract import own
 
 Failure = Callable[[], Exception]
 FAILURES: Mapping[str, Failure] = {
@@ -93,16 +93,7 @@ class Writer:
     async def claim(self, epoch: int) -> None:
         member = self.failing.member
         held = await member.read("s")
-        own = Own(
-            rtms_stream_id="s",
-            node=member.node,
-            incarnation=member.incarnation,
-            epoch=epoch,
-            nonce=f"{member.incarnation}-{epoch}",
-            why=Why.STARTED,
-            known=known("s"),
-        )
-        self.tokens["s"] = await member.claim(own, seen=held.token)
+        self.tokens["s"] = await member.claim(own(member, "s", epoch), seen=held.token)
 
     async def write(self, count: int, every_s: float = 0.1) -> None:
         for _ in range(count):

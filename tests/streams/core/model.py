@@ -274,6 +274,14 @@ class Model:
             self.windows.pop(None, None)
         self.report(self.core.media.up, link)
 
+    def connect(self) -> None:
+        """Bring up signaling and, in one connection, all media."""
+        self.start()
+        self.signaling_up()
+        [link] = self.core.situation.links
+        self.grant(link, MediaType(0))
+        self.media_up(link)
+
     def close_media(self, link: MediaLink, error: RtmsdError | None) -> None:
         was_granted, lost = self.media[link] in {"granted", "up"}, len(self.losses)
         self.media[link] = None

@@ -12,11 +12,7 @@ from tests.streams.core.model import Model
 
 def connected() -> Model:
     model = Model([MediaType.AUDIO])
-    model.start()
-    model.signaling_up()
-    [link] = model.core.situation.links
-    model.grant(link, MediaType(0))
-    model.media_up(link)
+    model.connect()
     return model
 
 

@@ -12,11 +12,7 @@ GRACE_S = 2.0
 
 def ended_by_zoom(*, is_short: bool = False) -> Model:
     model = Model([MediaType.AUDIO])
-    model.start()
-    model.signaling_up()
-    [link] = model.core.situation.links
-    model.grant(link, MediaType(0))
-    model.media_up(link)
+    model.connect()
     model.recording.is_short = is_short
     model.report(model.core.stopped, 6, 1, "stopped webhook")
     return model

@@ -133,6 +133,23 @@ def is_file(path: Path, root: Path) -> bool:
     return path.is_file() and not path.is_symlink() and not any((root / each).is_symlink() for each in between[:-1])
 
 
+def walk(directory: str, within: str = "") -> Iterator[tuple[str, os.DirEntry[str]]]:
+    """Yield all that is below a directory, in order, each with its path from there. A link is not followed, and what
+    may not be read counts as empty.
+    """
+    try:
+        with os.scandir(directory) as found:
+            entries = sorted(found, key=lambda entry: entry.name)
+    except OSError as error:
+        if is_away(error) or isinstance(error, PermissionError):
+            return
+        raise
+    for entry in entries:
+        yield within + entry.name, entry
+        if entry.is_dir(follow_symlinks=False):
+            yield from walk(entry.path, f"{within}{entry.name}/")
+
+
 def free_name(name: str, descriptor: int) -> str:
     """Return a name for what is set aside, that nothing has yet in the directory."""
     number, free = 1, name

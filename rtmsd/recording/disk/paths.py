@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote, unquote
 
-from rtmsd.recording.disk.nofollow import is_directory
+from rtmsd.recording.disk.nofollow import is_directory, walk
 from rtmsd.recording.manifest.schema import MIX_NAME, MIX_USER_ID
 
 EVENTS: Final = "events.jsonl"
@@ -49,7 +49,7 @@ def owner_of(stem: str) -> int | str:
 
 def recorded_paths(directory: Path) -> list[Path]:
     """Return all that is in a recording, in order, but for what was made of it."""
-    return sorted(path for path in directory.rglob("*") if path.relative_to(directory).parts[0] != EXPORTS)
+    return [directory / name for name, _ in walk(str(directory)) if name.partition("/")[0] != EXPORTS]
 
 
 def building_of(directory: Path) -> Path:

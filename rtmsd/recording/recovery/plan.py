@@ -5,12 +5,15 @@ A disk that is full or read-only can still be read: a stream that is resumed on 
 
 import contextlib
 import os
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rtmsd.recording.disk.filesystem import Disk
-from rtmsd.recording.disk.nofollow import is_file
+from rtmsd.recording.disk.nofollow import walk
+from rtmsd.recording.disk.paths import EXPORTS
 from rtmsd.recording.recovery.damage import Lost
 
 if TYPE_CHECKING:
@@ -27,6 +30,8 @@ class RepairPlan:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
+        self._there = dict(walk(str(directory)))  # by name, in order
+        self._prefix = len(str(directory / "_")) - 1
         self.notes: list[str] = []
         self.lost: list[Lost] = []
         self._steps: list[Callable[[Disk], None]] = []
@@ -50,7 +55,7 @@ class RepairPlan:
 
     def name(self, path: Path) -> str:
         """Return a path as the manifest has it."""
-        return path.relative_to(self.directory).as_posix()
+        return str(path)[self._prefix :]
 
     def note(self, path: Path, what: str) -> None:
         self.notes.append(f"{self.name(path)}: {what}")
@@ -62,11 +67,24 @@ class RepairPlan:
     # The files as they will be
 
     def exists(self, path: Path) -> bool:
-        return path in self._contents or (path not in self._gone and is_file(path, self.directory))
+        """Whether there is a file, and no link on the way to it."""
+        if path in self._contents:
+            return True
+        entry = None if path in self._gone else self._there.get(self.name(path))
+        return entry is not None and entry.is_file(follow_symlinks=False)
 
     def files(self, pattern: str) -> list[Path]:
         """Return the files that match, in order; none that only a link leads to."""
-        return sorted(path for path in self.directory.glob(pattern) if self.exists(path))
+        folder, _, last = pattern.rpartition("/")
+        names = (name for name in self._there if name.rpartition("/")[0] == folder)
+        matching = (self.directory / name for name in names if fnmatchcase(name.rpartition("/")[2], last))
+        return [path for path in matching if self.exists(path)]
+
+    def recorded(self) -> Iterator[tuple[Path, os.DirEntry[str]]]:
+        """Yield all that was there but for what was made of it."""
+        for name, entry in self._there.items():
+            if name.partition("/")[0] != EXPORTS:
+                yield self.directory / name, entry
 
     def size_bytes(self, path: Path) -> int:
         if path in self._contents:
@@ -80,7 +98,7 @@ class RepairPlan:
 
     def names(self) -> frozenset[str]:
         """Return the names of all that is there, ours or not."""
-        return frozenset(self.name(path) for path in self.directory.rglob("*") if path not in self._gone)
+        return frozenset(self._there) - {self.name(path) for path in self._gone}
 
     # Edits
 

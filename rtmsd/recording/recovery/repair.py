@@ -13,7 +13,7 @@ import attrs
 
 from rtmsd.protocol.causes import GapCause, RecordingState
 from rtmsd.recording.disk.filesystem import SET_ASIDE, Disk
-from rtmsd.recording.disk.paths import CAPTIONS, EVENTS, TRANSCRIPT, recorded_paths
+from rtmsd.recording.disk.paths import CAPTIONS, EVENTS, TRANSCRIPT
 from rtmsd.recording.manifest.lines import Line, json_line, read_lines
 from rtmsd.recording.manifest.schema import (
     MANIFEST,
@@ -86,11 +86,11 @@ def plan_repair(directory: Path, identity: dict[str, Any], *, looks_into_picture
     manifest = read_manifest(directory)
     if manifest is not None and manifest.state == RecordingState.REVOKED:
         return Repaired(manifest, {}, plan)
-    for path in recorded_paths(directory):
-        if path.match(".*.tmp"):
+    for path, entry in plan.recorded():
+        if entry.name.startswith(".") and entry.name.endswith(".tmp"):
             plan.remove(path)
             plan.note(path, "removed, left behind by an interrupted replacement")
-        elif path.is_symlink() and path.name != MANIFEST and SET_ASIDE not in path.name:
+        elif entry.is_symlink() and path.name != MANIFEST and SET_ASIDE not in path.name:
             plan.set_aside(path)
             plan.note(path, f"a symbolic link, set aside as {path.name}{SET_ASIDE}")
     if manifest is None:

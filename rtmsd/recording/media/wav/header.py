@@ -136,7 +136,7 @@ class WavHeader:
         if coding != _PCM or bits != 8 * SAMPLE_BYTES or channels not in {1, 2} or rate_hz < 1000 or rate_hz % 1000:
             raise BadWav(f"coding {coding}, {bits} bits, {channels} channels, {rate_hz} Hz")
         try:
-            started = datetime.strptime(f"{date.decode()} {time.decode()} +0000", "%Y-%m-%d %H:%M:%S %z")
+            started = datetime.fromisoformat(f"{date.decode()}T{time.decode()}+00:00")
             owner = json.loads(description.rstrip(b"\0"))["user_id"]
         except (ValueError, TypeError, KeyError) as exc:
             raise BadWav(f"bext: {exc}") from None

@@ -52,6 +52,8 @@ def repair(
     """
     repaired = plan_repair(directory, identity or {}, looks_into_pictures=True)
     manifest, plan = repaired.manifest, repaired.plan
+    if manifest is not None and repaired.is_corrected:
+        plan.replace(directory / MANIFEST, encode_manifest(manifest))
     if manifest is not None and manifest.state != RecordingState.REVOKED:
         _repair_captions(plan, manifest)
     if not dry_run:
@@ -66,11 +68,13 @@ class Repaired:
     Attributes:
         manifest: None if there is none, and none can be made.
         headers: of the files of audio, by name.
+        is_corrected: whether the manifest is not the one that is there. The plan does not write it.
     """
 
     manifest: Manifest | None
     headers: Headers
     plan: RepairPlan
+    is_corrected: bool = False
 
 
 def plan_repair(directory: Path, identity: dict[str, Any], *, looks_into_pictures: bool = False) -> Repaired:
@@ -103,11 +107,12 @@ def plan_repair(directory: Path, identity: dict[str, Any], *, looks_into_picture
     files = [*audio, *pictures, *repair_lines(plan, manifest)]
     if plan.exists(captions_path := directory / CAPTIONS):
         cut_torn(plan, captions_path)
-    _repair_manifest(plan, manifest, files)
-    return Repaired(manifest, headers, plan)
+    is_corrected = _correct_manifest(plan, manifest, files)
+    return Repaired(manifest, headers, plan, is_corrected)
 
 
-def _repair_manifest(plan: RepairPlan, manifest: Manifest, files: list[FileEntry]) -> None:
+def _correct_manifest(plan: RepairPlan, manifest: Manifest, files: list[FileEntry]) -> bool:
+    """Have the manifest say what is there. Returns whether it is another by that."""
     path = plan.directory / MANIFEST
     known = {entry.path: entry for entry in manifest.files}
     found = {entry.path: entry for entry in files}
@@ -137,11 +142,11 @@ def _repair_manifest(plan: RepairPlan, manifest: Manifest, files: list[FileEntry
         if name not in known or entry.bytes > known[name].bytes:
             plan.sync(plan.directory / name)
     has_new_gaps = gaps != entries_before
-    if known != found or has_duplicates or is_older or has_new_gaps or plan.lost or not plan.exists(path):
-        if has_new_gaps:
-            manifest.gaps = gaps
+    if has_new_gaps:
+        manifest.gaps = gaps
+    if known != found or has_duplicates:
         manifest.files = files
-        plan.replace(path, encode_manifest(manifest))
+    return manifest.files is files or is_older or has_new_gaps or bool(plan.lost) or not plan.exists(path)
 
 
 def _with_lost(plan: RepairPlan, manifest: Manifest, gaps: list[Gap]) -> list[GapEntry]:

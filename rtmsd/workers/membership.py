@@ -26,6 +26,10 @@ from rtmsd.workers.messages import Begin, Peer
 
 CAPACITY: Final = 2**31  # a worker refuses what one process would: see `Supervisor.refusal`
 DEATH_S: Final = 0.5  # for the parent to tell that a worker died where nobody listens any more
+HANDSHAKES: Final = 128
+"""So many streams of a dead worker are connected at a time. Those that are at the same step share passes of the event
+loop, and transactions: the fewer at a time, the more CPU each takes, of which there is little just then.
+"""
 TOGETHER_S: Final = 5.0
 """So long a worker waits for the others before it takes over streams, and opens its doors: when all start together, the
 quickest would have all that an earlier daemon left, and all that webhooks start meanwhile."""
@@ -92,6 +96,7 @@ class Membership:
             self._ownership,
             supervisor,
             in_order=lambda rows: longest_out_first(roots, rows, writers[roots[0]].run_sync),
+            handshakes=HANDSHAKES,
         )
 
     async def may_connect(self, rtms_stream_id: str) -> Permission:

@@ -14,8 +14,10 @@ RunSync: TypeAlias = Callable[..., Awaitable[Any]]
 
 RETRY_S: Final = 1.0
 
-_THREADS: Final = 8
-"""More find no faster disk."""
+_THREADS: Final = 64
+"""Eight are enough for the disk. But streams that are taken up together stay together if nobody waits for a thread: of
+100, each then takes a sixth less CPU.
+"""
 
 _T = TypeVar("_T")
 

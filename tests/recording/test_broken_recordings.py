@@ -490,3 +490,74 @@ def test_json_too_deep_to_read_is_reported(tmp_path: Path) -> None:
     [problem] = verify(tmp_path)
     assert problem.detail.startswith("not readable")
     assert repair(tmp_path)
+
+
+def put(directory: Path, path: tuple[Any, ...], new: Any) -> None:
+    """Replace something in the manifest; None: take it out."""
+
+    def edit(value: Any) -> None:
+        *outer, last = path
+        for key in outer:
+            value = value[key]
+        if new is None:
+            del value[last]
+        else:
+            value[last] = new
+
+    edited(directory, edit)
+
+
+def listed(directory: Path) -> dict[str, Any]:
+    """Return the manifest's entries of files, by name."""
+    return {entry["path"]: entry for entry in json.loads((directory / "stream.json").read_bytes())["files"]}
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "new"),
+    [
+        ("audio/5.wav", "codec", None),
+        ("audio/5.wav", "codec", "MP3"),
+        ("audio/5.wav", "channels", None),
+        ("audio/5.wav", "sample_rate_hz", None),
+        ("transcript.jsonl", "media", ""),
+    ],
+)
+def test_what_the_manifest_says_of_a_file_is_reported_and_repaired(
+    directory: Path, name: str, key: str, new: str | None
+) -> None:
+    repair(directory, disk=QuickDisk())
+    right = listed(directory)
+    put(directory, ("files", list(right).index(name), key), new)
+    assert {problem.path for problem in verify(directory)} == {name}
+    [done] = repair(directory, disk=QuickDisk())
+    assert done.startswith(f"{name}: ")
+    assert listed(directory) == right
+
+
+@pytest.mark.parametrize(
+    ("path", "new", "wrong"),
+    [
+        (("state",), "mended", "unknown state 'mended'"),
+        (("started_ms",), 0, "started_ms is 0, which no stream can be of"),
+        (("participants", 0, "joined_ms"), 2**63, f"joined_ms of 5 is {2**63}, which no stream can be of"),
+        (("gaps", 0, "cause"), "sunspots", "unknown cause 'sunspots'"),
+    ],
+)
+def test_what_no_file_shows_is_said_and_left(directory: Path, path: tuple[Any, ...], new: Any, wrong: str) -> None:
+    repair(directory, disk=QuickDisk())
+    put(directory, path, new)
+    assert any(wrong in problem.detail for problem in verify(directory))
+    for _ in range(2):
+        [line] = [line for line in cannot(repair(directory, disk=QuickDisk())) if wrong in line]
+        assert line.startswith("stream.json: cannot be repaired: ")
+
+
+def test_gaps_that_follow_each_other_are_left_as_they_are(directory: Path) -> None:
+    repair(directory, disk=QuickDisk())
+    one = {"media": "audio", "user_id": 6, "cause": "refused"}
+    T = json.loads((directory / "stream.json").read_bytes())["started_ms"]
+    put(directory, ("gaps",), [one | {"from_ms": T, "to_ms": T + 5}, one | {"from_ms": T + 5, "to_ms": T + 9}])
+    before = (directory / "stream.json").read_bytes()
+    assert not any("gap" in problem.kind for problem in verify(directory))
+    assert repair(directory, disk=QuickDisk()) == []
+    assert (directory / "stream.json").read_bytes() == before

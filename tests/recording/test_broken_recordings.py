@@ -402,6 +402,25 @@ def test_an_index_with_a_broken_line_is_reported_and_costs_no_picture(directory:
     assert lost(directory, "video") == [(5, 1, 40)]
 
 
+def test_an_index_that_lacks_its_last_byte_costs_no_picture(directory: Path) -> None:
+    index = directory / "video/5.mjpeg.jsonl"
+    whole = index.read_bytes()
+    index.write_bytes(whole[:-1])
+    [problem] = [problem for problem in verify(directory) if problem.kind == "index"]
+    assert problem.detail == "last line is not whole, at offset 81"
+    assert "video/5.mjpeg.jsonl: last line made whole" in repair(directory)
+    assert index.read_bytes() == whole
+    assert lost(directory, "video") == []
+
+
+def test_a_line_of_an_empty_picture_is_replaced(directory: Path) -> None:
+    index = directory / "video/5.mjpeg.jsonl"
+    index.write_bytes(index.read_bytes().replace(b'"length":9', b'"length":0', 1))
+    assert "broken at offset 0" in str(verify(directory))
+    repair(directory)
+    assert [problem for problem in verify(directory) if problem.path.startswith("video")] == []
+
+
 @pytest.mark.parametrize("has_events", [True, False])
 def test_a_start_that_is_in_no_file_is_that_of_the_date(directory: Path, *, has_events: bool) -> None:
     """The clock was wrong when the events were written."""

@@ -48,8 +48,8 @@ does for both, with or without a cluster: the stream lives, no window runs, and 
 
 **How the streams of a dead member go on.** The living look for orphans at their start, at each death, and every 10 s
 (`Takeover`). They rank each other by a hash of member and stream (`rules.rank`): the first claims now, the next a
-second later. A later life of the owner comes first of all. At most 64 at a time are being connected, those first that
-have been without media the longest.
+second later. A later life of the owner comes first of all. At most 64 at a time are being connected, 128 by a worker
+without `[cluster]`, those first that have been without media the longest.
 
 **How a member gives its streams away** (`handover`). Drained or told to move a stream, its owner asks the members in
 the order of their ranks whether they would take it: asking costs nothing. The first that would: the stream is let go,

@@ -156,7 +156,7 @@ async def play(place: Path, *, rounds: int, workers: int, streams: int, seed: in
         assert not zombies_of(daemon.pid)
         total = sum_of(await game.reckonings())
         sessions = [*game.live, *game.ended]
-        assert not total.faults, daemon.lines[-100:]
+        assert not total.faults, (total.faults, daemon.lines[-100:])
         assert not wrong_ends(daemon, sessions)
         assert not [violation for session in sessions for violation in session.record.violations]
         assert set(total.gaps) <= {"daemon_restart", "signaling_reconnect", "media_reconnect"}

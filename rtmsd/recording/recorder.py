@@ -255,8 +255,14 @@ class Recorder:
             newest_ms, closing = self.media.newest_ms(NAMES.values()), self._closed_with_end.numbers
             if left := self._timeline.never_connected(self.terms.asked_now):
                 self.refused(left, None, "not connected before the end")
-            heard = self.media.heard()
-            self._header.ended_ms = self._timeline.ended(zoom_ms, newest_ms, closing, is_zooms=is_zooms, heard=heard)
+            self._header.ended_ms = self._timeline.ended(
+                zoom_ms,
+                newest_ms,
+                closing,
+                is_zooms=is_zooms,
+                is_guess=reason == StopReason.AWAIT_RECONNECTION_TIMEOUT and not is_zooms,
+                heard=self.media.heard(),
+            )
             self._header.stop_reason = reason
             self._contents.part.end(self._header.ended_ms)
             self._enter(state, why)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from msgspec import UNSET
+from msgspec.structs import replace
 
 from rtmsd.protocol.causes import GapCause
 from rtmsd.protocol.enums import StopReason
@@ -82,6 +83,10 @@ class RecordingContents:
         self.header.resume(manifest)
         self.participants = Participants(manifest.participants, self.changes)
         self.terms = MediaTerms(manifest.media, self.changes)
+        ended_ms = manifest.ended_ms
+        is_guess = manifest.stop_reason == StopReason.AWAIT_RECONNECTION_TIMEOUT
+        if ended_ms is not None and is_guess and started_again_ms <= ended_ms:  # Zoom said neither, and it went on
+            manifest = replace(manifest, ended_ms=None, clock_ms=max(manifest.clock_ms, ended_ms))
         timeline = resume_timeline(manifest, resumed.newest_audio_ms, self.changes, cause=self._cause)
         for audio in resumed.audio:
             for from_ms, to_ms in audio.kept:
@@ -89,8 +94,7 @@ class RecordingContents:
         for user_id, from_ms, to_ms in resumed.lost_audio():
             timeline.missing("audio", user_id, from_ms, to_ms, self._cause)
         if manifest.ended_ms is not None:
-            is_guess = manifest.stop_reason == StopReason.AWAIT_RECONNECTION_TIMEOUT
-            timeline.reopened(started_again_ms, manifest.ended_ms, is_guess=is_guess)
+            timeline.reopened(started_again_ms, manifest.ended_ms)
             self.terms.started_again()
         return timeline
 

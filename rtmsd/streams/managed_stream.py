@@ -216,6 +216,6 @@ def info_of(row: StreamRow) -> StreamInfo:
         session=row.session,
         app=row.app,
         started_ms=row.event_ts if row.started_ms is None else row.started_ms,
-        started_again_ms=row.event_ts,
+        started_again_ms=row.event_ts if row.server_urls else 0,
         details=row.details,
     )

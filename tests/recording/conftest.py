@@ -88,7 +88,7 @@ class Studio:
             session=SessionRef("session_id", "a+b/c=="),
             app="main",
             started_ms=self.started_ms,
-            started_again_ms=self.started_again_ms or self.started_ms,
+            started_again_ms=self.started_ms if self.started_again_ms is None else self.started_again_ms,
         )
         return await open_recorder(info, self.writer, local_ms=lambda: 7, on_event=self.events.append)
 

@@ -21,7 +21,8 @@ class StreamInfo:
 
     Attributes:
         started_ms: `event_ts` of the first started webhook.
-        started_again_ms: of the latest one: since when media are expected of a stream that had ended.
+        started_again_ms: of the latest one: since when media are expected of a stream that had ended; 0: none was
+            heard.
         details: the rest of the latest one.
     """
 

@@ -228,7 +228,8 @@ class Manifest(Entry, kw_only=True):
     """The content of `stream.json`.
 
     Attributes:
-        gaps_within: gaps that count where another one, or a pause, becomes shorter.
+        gaps_within: gaps that count where another one, or a pause, becomes shorter; of a stream that was given up,
+            those that go on should it not have ended.
         media: what was asked for, granted and refused, by media type.
         clock_ms: the latest time heard from Zoom.
         events_bytes: how much of `events.jsonl` is promised.

@@ -70,12 +70,6 @@ class Pauses:
         if self._pauses and self._pauses[-1].why == _ENDED:
             self._pauses[-1].to_ms = to_ms
 
-    def had_not_ended(self) -> None:
-        """The stream went on where it was taken to have ended."""
-        if self._pauses and self._pauses[-1].why == _ENDED:
-            self._pauses.pop()
-            self._changes.note()
-
     def entries(self) -> list[PauseEntry]:
         """Return all as they are now."""
         return [copy.copy(pause) for pause in self._pauses]

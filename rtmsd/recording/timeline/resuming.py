@@ -70,8 +70,12 @@ def _lose_all(
             if connection.closed_ms is None and gap is not None:
                 medium.connected(connection)
     for name, gap in going_on.items():
-        if gap.cause == GapCause.REFUSED and name not in media:
+        if name in media:
+            continue
+        if gap.cause == GapCause.REFUSED:
             timeline.add_medium(name, None).down(gap.from_ms, GapCause.REFUSED)
+        else:  # given up before it was connected
+            timeline.interrupted(gap.cause, [name])
     audio = media.get("audio")
     if audio is not None and audio.link is Link.DOWN and (newest_ms or 0) > audio.since_ms:
         # Another process was connected since, and killed before it could write so.

@@ -5,7 +5,7 @@ with the time that another member of a cluster has recorded, which is no gap her
 """
 
 import math
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from rtmsd.protocol.bounds import bounded_text
@@ -55,7 +55,7 @@ class Timeline:
         self._interrupted: dict[str, str] = {}  # media that an earlier process may have had: the cause of their loss
         self._is_new_start = True  # else it had ended, and is only taken up to be ended again
         self._said_ms = start_ms  # the latest word of Zoom's, apart from the times of media
-        self._guessed_ms: int | None = None  # the end that it had until it was taken up again, if Zoom never said so
+        self._unless_ended: list[Gap] = []  # what goes on to be missing behind an end that Zoom has not said
 
     def is_plausible(self, time_ms: int) -> bool:
         return self.start_ms - AHEAD_MS <= time_ms <= self.clock_ms + AHEAD_MS
@@ -84,9 +84,10 @@ class Timeline:
 
     def interrupted(self, cause: str, media: Iterable[str]) -> None:
         """An earlier process may have been connected and died before it could write so: of these media, unless they are
-        known, what their first connection does not bring is missing from `from_ms` on, and all of it without one.
+        known, what their first connection does not bring is missing from `from_ms` on, and all of it without one. The
+        cause that was named first counts.
         """
-        self._interrupted = {name: cause for name in media if name not in self._media}
+        self._interrupted = {name: cause for name in media if name not in self._media} | self._interrupted
 
     def had_elsewhere(self, to_ms: int, cause: str) -> tuple[int, int]:
         """Somebody else had the stream until `to_ms`, since it was last heard of here. Nothing is missing of that time;
@@ -267,13 +268,8 @@ class Timeline:
         """
         self.pauses.end(self._known(time_ms), is_exact=time_ms is not None, by_now=by_now)
 
-    def reopened(self, time_ms: int, ended_ms: int, *, is_guess: bool = False) -> None:
-        """The stream had ended and is started again: nothing was expected in between.
-
-        Args:
-            is_guess: that it had ended was not Zoom's word. If the next is that it ends, it had not.
-        """
-        self._guessed_ms = ended_ms if is_guess else None
+    def reopened(self, time_ms: int, ended_ms: int) -> None:
+        """The stream had ended and is started again: nothing was expected in between."""
         self._is_new_start = time_ms > ended_ms
         self.start_ms = self.from_ms = self.clock_ms = self._said_ms = max(time_ms, ended_ms)
         self.pauses.ended(ended_ms, self.start_ms)
@@ -287,6 +283,7 @@ class Timeline:
         closing: Collection[int] = (),
         *,
         is_zooms: bool = False,
+        is_guess: bool = False,
         heard: Mapping[int | str, int] = NOBODY,
     ) -> int:
         """Close everything that is open. Returns the time of the end: what Zoom said or, if later, where the newest
@@ -297,6 +294,7 @@ class Timeline:
             newest_ms: end of the newest media received.
             closing: connections that were lost only a moment before Zoom's word: it closes media as part of the end.
             is_zooms: whether Zoom ended the stream.
+            is_guess: whether Zoom may still say that it ended later: who takes it up then has to know what was missing.
             heard: until when each person was heard.
         """
         is_by_media = time_ms is None and is_zooms and newest_ms is not None
@@ -305,9 +303,11 @@ class Timeline:
         signaling = self.connections.latest("signaling")
         is_announced = time_ms is not None and signaling is not None and signaling.closed_ms is None
         said_ms = self._said_ms if time_ms is None else self._known(time_ms)
-        if not self._media and self._guessed_ms is not None and time_ms is not None and end_ms <= self.start_ms:
-            self._went_on(self._guessed_ms, end_ms)
-        elif not self._media and not (self._interrupted and self._is_new_start):
+        if is_guess:
+            causes: dict[str, str] = dict.fromkeys(self._media, GapCause.SIGNALING_RECONNECT)
+            causes |= {gap.media: gap.cause for gap in self._going_on()} | self._interrupted
+            self._unless_ended = [Gap(name, None, end_ms, math.inf, cause) for name, cause in causes.items()]
+        if not self._media and not (self._interrupted and self._is_new_start):
             self.pauses.stays_ended(end_ms)
         for name, cause in self._interrupted.items():
             self._gaps.add(Gap(name, None, self.from_ms, end_ms, cause))
@@ -330,12 +330,6 @@ class Timeline:
         self.changed()
         return end_ms
 
-    def _went_on(self, from_ms: int, end_ms: int) -> None:
-        """The stream had not ended at `from_ms`, when it was given up, but at `end_ms`: that time is missing."""
-        self.pauses.had_not_ended()
-        for name in sorted({name for connection in self.connections for name in connection.media}):
-            self._gaps.add(Gap(name, None, from_ms, end_ms, GapCause.SIGNALING_RECONNECT))
-
     def _known(self, time_ms: int | None) -> int:
         return self.clock_ms if time_ms is None or not self.is_plausible(time_ms) else time_ms
 
@@ -343,15 +337,19 @@ class Timeline:
 
     def listed(self) -> tuple[list[Gap], list[Gap]]:
         """Return all gaps, those going on too, without the time that was paused or is elsewhere; see `list_gaps`."""
+        return self._gaps.listed(self._going_on(), [*self.pauses.spans, *self.elsewhere])
+
+    def _going_on(self) -> Iterator[Gap]:
         going_on = (medium.going_on() for medium in self._media.values())
-        return self._gaps.listed((gap for gap in going_on if gap is not None), [*self.pauses.spans, *self.elsewhere])
+        return (gap for gap in going_on if gap is not None)
 
     def to_manifest(self) -> dict[str, Any]:
         """Return the fields of the manifest that are about time."""
         gaps, within = self.listed()
         return {
             "gaps": [gap.entry() for gap in gaps],
-            "gaps_within": [gap.entry() for gap in within if self._media],  # after the end none becomes shorter
+            # After the end none becomes shorter, but it may not have been the end.
+            "gaps_within": [gap.entry() for gap in (within if self._media else self._unless_ended)],
             "pauses": self.pauses.entries(),
             "connections": self.connections.entries(),
             "clock_ms": self.clock_ms,

@@ -133,6 +133,14 @@ def test_what_the_log_lacks_is_where_it_was(course: Course, data: st.DataObject)
     assert filled == sorted(filled, key=lambda line: line["timestamp_ms"])
 
 
+def test_lines_of_several_members_that_no_part_has_are_in_the_order_of_time() -> None:
+    """The log lacks what the first one had of the earlier one."""
+    last = utterance(3, 30, node=2)
+    log = [(1, utterance(2, 20, node=1)), (2, utterance(1, 10, node=2)), (2, utterance(2, 20, node=2)), (2, last)]
+    filled, count = fill([last], log, time_of_text)
+    assert ([line["text"] for line in filled], count) == (["said 1", "said 2", "said 3"], 2)
+
+
 def test_what_a_part_writes_in_another_moment_than_it_publishes_is_no_other_event() -> None:
     damage = {"at_ms": 1, "kind": "file_damaged", "zoom_ms": None, "path": "transcript.jsonl"}
     opened = {"at_ms": 2, "kind": "connection", "zoom_ms": 5, "connection": 1, "media": ["audio"]}

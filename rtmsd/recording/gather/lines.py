@@ -4,6 +4,7 @@ that the engine's log alone has. Pure.
 
 import contextlib
 import heapq
+import math
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate, groupby
@@ -79,7 +80,7 @@ def fill(joined: Sequence[Line], logged: Iterable[tuple[int, Line]], time_of: Ti
     times = list(accumulate((time_of(line) or 0 for line in joined), max))
     places = {_identity(line, time_of): at for at, line in enumerate(joined)}
     seen: set[bytes] = set()
-    found: list[tuple[int, Line]] = []
+    found: list[tuple[tuple[int, float], Line]] = []  # each with its place, and its time among those of that place
     time_ms = 0
     for _, tenure in groupby(logged, key=_FIRST):
         run: list[tuple[int, Line]] = []  # lines that are missing since the last one that is not
@@ -97,16 +98,19 @@ def fill(joined: Sequence[Line], logged: Iterable[tuple[int, Line]], time_of: Ti
                 found += _placed(run, times, low, at)
                 run, low = [], at + 1
         found += _placed(run, times, low, len(joined))
-    filled = heapq.merge(sorted(found, key=_FIRST), enumerate(joined), key=_FIRST)
+    known = (((at, math.inf), line) for at, line in enumerate(joined))
+    filled = heapq.merge(sorted(found, key=_FIRST), known, key=_FIRST)
     return [line for _, line in filled], len(found)
 
 
-def _placed(run: Iterable[tuple[int, Line]], times: Sequence[int], low: int, high: int) -> Iterator[tuple[int, Line]]:
-    """Yield lines with the numbers of those before which they belong, from `low` to `high`."""
+def _placed(
+    run: Iterable[tuple[int, Line]], times: Sequence[int], low: int, high: int
+) -> Iterator[tuple[tuple[int, float], Line]]:
+    """Yield lines with the numbers of those before which they belong, from `low` to `high`, and their times."""
     for time_ms, line in run:
         number = max(low, min(high, bisect_right(times, time_ms)))
         # The numbers of connections are those of a part, which may not be at hand.
-        yield number, {key: value for key, value in line.items() if key != "connection"}
+        yield (number, time_ms), {key: value for key, value in line.items() if key != "connection"}
 
 
 def _identity(line: Line, time_of: TimeOf) -> bytes:

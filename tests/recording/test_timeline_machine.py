@@ -295,8 +295,10 @@ class World(RuleBasedStateMachine):
         disk = self.disk
         for media in self.known:  # whatever came since is lost
             self.down[media] |= set(range(disk.at, self.now))
-        if self.is_paused:  # as far as the disk knows it was so all the time
-            self.unheard |= set(range(disk.at, self.now))
+        if self.is_paused:  # as far as the disk knows it was so all the time, or may have been since it was last heard
+            pauses = [] if disk.manifest is None else disk.manifest["pauses"]
+            doubted_ms = [pause["sure_until_ms"] for pause in pauses[-1:] if "sure_until_ms" in pause]
+            self.unheard |= set(range(min([disk.at, *((time_ms - T) // TICK_MS for time_ms in doubted_ms)]), self.now))
         self.kept = set(disk.kept)
         self.assured = {"audio": set(), "transcript": set(), **copy.deepcopy(disk.assured)}
         self.links.clear()

@@ -3,6 +3,7 @@
 import contextlib
 import math
 import secrets
+from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any, Final
 
@@ -52,6 +53,7 @@ class Ownership:
     Attributes:
         turns: one thing at a time for a stream that has no life here. Who holds a stream's turn while it is let go,
             decides whose it is next.
+        taken: streams that were resumed here, whoever asked for it, counted by reason.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class Ownership:
         confirm: Callable[[str], Awaitable[Held]] | None = None,
     ) -> None:
         self.turns = Turns()
+        self.taken = Counter[Why]()
         self._mine: dict[str, Holding] = {}
         self._members, self._store, self._lives = members, store, lives
         self._apps, self._cause, self._clock_ms = apps, cause, clock_ms
@@ -281,6 +284,10 @@ class Ownership:
             self._doubt(own.rtms_stream_id, None)
             raise
         self.hold(own.rtms_stream_id, token, own.epoch, won_s)
+        if claim.takeover is not None:
+            self.taken[own.why] += 1
+            before = claim.takeover["from_node"]
+            log.info("stream taken over", rtms_stream_id=own.rtms_stream_id, owner_before=before, why=own.why)
 
     def hold(self, rtms_stream_id: str, token: int, epoch: int, won_s: float = -math.inf) -> None:
         """Take note that a stream which lives here is mine, by this token; 0: it is not claimed yet."""

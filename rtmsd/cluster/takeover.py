@@ -1,7 +1,8 @@
 """The takeover of streams whose owner died: each is claimed by one of the living, and resumed there."""
 
+import itertools
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
 import structlog
@@ -26,6 +27,7 @@ AGAIN_S: Final = 1.0  # after a sweep or a claim that failed
 
 RESULTS: Final = ("taken", "late", "failed")
 """late: another was quicker."""
+REASONS: Final = (Why.RESUMED, Why.DIED, Why.UNREACHABLE)
 
 
 class Takeover:
@@ -33,10 +35,9 @@ class Takeover:
 
     Args:
         in_order: sorts streams, those first that have waited longest: see `longest_out_first`.
-        observe_s: is given the time from a death, or the start, to each claim, in seconds.
+        observe_s: is given the time from a death, or the start, to each claim here, in seconds.
 
     Attributes:
-        results: claims, counted by reason and `RESULTS`.
         swept: set when what was there at the start has been looked for.
     """
 
@@ -51,13 +52,21 @@ class Takeover:
         handshakes: int = HANDSHAKES,
         observe_s: Callable[[float], None] = lambda seconds: None,
     ) -> None:
-        self.results = Counter({(why, result): 0 for why in (Why.RESUMED, Why.DIED) for result in RESULTS})
+        self._missed = Counter[tuple[Why, str]]()
         self._members, self._store, self._ownership, self._lives = members, store, ownership, lives
         self._in_order, self._observe_s = in_order, observe_s
         self._handshakes = trio.CapacityLimiter(handshakes)
         self._waiting: set[str] = set()
         self._newer: set[str] = set()
         self.swept = trio.Event()
+
+    @property
+    def results(self) -> Mapping[tuple[Why, str], int]:
+        """Claims, counted by `REASONS` and `RESULTS`. A webhook may be the first to find that an owner is dead, and
+        have its stream taken over.
+        """
+        taken = {(why, "taken"): self._ownership.taken[why] for why in REASONS}
+        return dict.fromkeys(itertools.product(REASONS, RESULTS), 0) | self._missed | taken
 
     async def run(self) -> None:
         """Take over what has no owner, until cancelled."""
@@ -143,14 +152,12 @@ class Takeover:
                     why = Why.RESUMED
                 is_taken = await self._ownership.take(held, why)
             except EngineError as error:
-                self.results[why, "failed"] += 1
+                self._missed[why, "failed"] += 1
                 log.warning("stream not taken over", rtms_stream_id=rtms_stream_id, error=str(error))
                 return isinstance(error, TooNew)
-            self.results[why, "taken" if is_taken else "late"] += 1
+            self._missed[why, "late"] += not is_taken
             if is_taken:
                 self._observe_s(trio.current_time() - since_s)
-                before = None if held.own is None else held.own.node
-                log.info("stream taken over", rtms_stream_id=rtms_stream_id, owner_before=before, why=why)
                 with trio.move_on_after(CONNECT_S):
                     await self._wait_connected(rtms_stream_id)
             return is_taken  # who was quicker has it, as the next look shows

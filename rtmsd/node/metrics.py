@@ -22,6 +22,11 @@ class Ownership(Protocol):
     def mine(self) -> Collection[str]: ...
 
 
+class Takeover(Protocol):
+    @property
+    def results(self) -> Mapping[tuple[Why, str], int]: ...
+
+
 class Health(Protocol):
     def held_slots(self) -> Collection[str]: ...
 
@@ -49,7 +54,6 @@ class ClusterMetrics(Collector):
     """What a member counts, under public names.
 
     Attributes:
-        takeovers: claims, by reason and result: `Takeover.results`.
         forwarded: webhooks, by what became of them: `Router.forwarded`.
         handed_over: streams, by what became of them.
         appended: lines, by what became of them: `Appender.results`; empty: none are appended.
@@ -61,7 +65,7 @@ class ClusterMetrics(Collector):
     ownership: Ownership
     health: Health
     lives: Lives
-    takeovers: Mapping[tuple[Why, str], int]
+    takeover: Takeover
     forwarded: Mapping[str, int]
     handed_over: Mapping[Any, int]
     appended: Mapping[Any, int]
@@ -87,7 +91,7 @@ class ClusterMetrics(Collector):
             yield gauge("rtmsd_cluster_engine_rtt_seconds", "Time that the latest own beat took to come back.", rtt_s)
         yield filled(
             counter("rtmsd_cluster_takeovers", "Claims of streams that lost their owner.", labels=["why", "result"]),
-            {(why.value, result): number for (why, result), number in self.takeovers.items()},
+            {(why.value, result): number for (why, result), number in self.takeover.results.items()},
         )
         yield self.times.takeover.family("rtmsd_cluster_takeover_seconds", "From a death, or the start, to a claim.")
         for name, help_text, values in (

@@ -86,7 +86,7 @@ def operate(
             ownership=member.ownership,
             health=health,
             lives=member.supervisor,
-            takeovers=member.takeover.results,
+            takeover=member.takeover,
             forwarded=member.router.forwarded,
             handed_over=member.handover.results,
             appended=member.appender.results,

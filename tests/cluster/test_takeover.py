@@ -1,19 +1,22 @@
 """The takeover of a dead member's streams: each once, by rank, whatever goes wrong with another."""
 
+from collections import Counter
 from collections.abc import AsyncIterator
+from functools import partial
 
 import pytest
+import structlog
 import trio
 
 from rtmsd.cluster.engines.memory import Fault
 from rtmsd.cluster.members import Member
 from rtmsd.cluster.records import Why
 from rtmsd.cluster.rules import rank
-from rtmsd.cluster.takeover import able_to_take
+from rtmsd.cluster.takeover import REASONS, able_to_take
 from rtmsd.protocol.causes import GapCause
 from rtmsd.state.rows import Known
 from rtmsd.state.verdicts import judge
-from tests.cluster.crew import T0_MS, Crew, a_crew, start
+from tests.cluster.crew import T0_MS, Crew, a_crew, interrupt, start
 
 
 @pytest.fixture
@@ -49,6 +52,28 @@ async def test_what_the_dead_had_lives_on_elsewhere_each_stream_once(crew: Crew)
     assert max(late_s) - dead_s < 1
     assert sum(mate.takeover.results[Why.DIED, "taken"] for mate in crew.mates.values()) == len(before["2"])
     assert len(crew.mates["1"].streams) > 20 < len(crew.mates["3"].streams)
+
+
+@pytest.mark.parametrize(("unnoticed_s", "why"), [(0.0, Why.DIED), (1.0, Why.UNREACHABLE)])
+async def test_it_is_told_also_where_a_webhook_is_quicker(crew: Crew, unnoticed_s: float, why: Why) -> None:
+    """Zoom says that signaling was interrupted as soon as the owner is dead."""
+    await record(crew, 30)
+    lost = sorted(crew.mates["2"].streams)
+    mates = [crew.mates["1"], crew.mates["3"]]
+    with structlog.testing.capture_logs() as logged:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(partial(crew.kill, "2", unnoticed_s=unnoticed_s))
+            await trio.testing.wait_all_tasks_blocked()
+            for name in lost:
+                nursery.start_soon(mates[0].router.accept, interrupt(name))
+        await trio.sleep(3)
+    assert begun(crew) == lost
+    told = [line for line in logged if line["event"] == "stream taken over"]
+    assert sorted(line["rtms_stream_id"] for line in told) == lost
+    assert {line["owner_before"] for line in told} == {"2"}
+    counted = {reason: sum(mate.takeover.results[reason, "taken"] for mate in mates) for reason in REASONS}
+    assert sum(counted.values()) == len(lost)
+    assert counted[why] == Counter(line["why"] for line in told)[why] > 0
 
 
 async def test_who_is_drained_or_full_takes_none_while_another_can(crew: Crew) -> None:

@@ -27,7 +27,7 @@ TIMING: Final = Timing(
     utterance_s=1,
     transcript_lag_s=0.2,
     stop_grace_s=0.1,
-    webhook_retry_s=(0.3, 0.5, 1, 1, 2, 2, 4, 4, 8, 8),  # none is lost to a daemon that is long in coming back
+    webhook_retry_s=(0.3, 0.5, 1, 1, 2, 2, 4, 4, *[8] * 5),  # none is lost to a daemon that is long in coming back
 )
 
 Section = Mapping[str, Any]

@@ -10,6 +10,7 @@ from rtmsd.admin.fleet.kept import APART
 from rtmsd.admin.fleet.samples import RULES, merged, parsed
 from rtmsd.admin.metrics import Metrics, Totals
 from rtmsd.cluster.keeping.appender import Result
+from rtmsd.cluster.takeover import RESULTS
 from rtmsd.node.metrics import ClusterMetrics, Times
 from tests.node.nodes import Node, Nodes
 from tests.node.test_view import Spool
@@ -21,7 +22,7 @@ def metrics_of(node: Node) -> ClusterMetrics:
         ownership=node.mate.ownership,
         health=node.health,
         lives=node.mate.lives,
-        takeovers=node.mate.takeover.results,
+        takeover=node.mate.takeover,
         forwarded=node.mate.router.forwarded,
         handed_over=node.mate.handover.results,
         appended=Counter(dict.fromkeys(Result, 0)),
@@ -56,7 +57,7 @@ async def test_all_series_are_there_from_the_start(nodes: Nodes) -> None:
         (state,) for state in ("starting", "up", "draining", "silent", "gone")
     }
     assert {
-        ("takeovers_total", (result, why)) for why in ("resumed", "died") for result in ("taken", "late", "failed")
+        ("takeovers_total", (result, why)) for why in ("resumed", "died", "unreachable") for result in RESULTS
     } <= zero
     assert {("forwarded_total", ("answered",)), ("appends_total", ("spooled",)), ("fenced_total", ())} <= zero
     assert {("unreadable_total", (kind,)) for kind in ("command", "verdict", "offer", "question", "row")} <= zero
@@ -82,6 +83,7 @@ async def test_what_happens_is_counted(nodes: Nodes) -> None:
     assert found["owned_streams", ()] == len(a.mate.streams) >= 2
     assert (found["slot_held_streams", ()], found["engine_up", ()], found["fenced_total", ()]) == (1, 0, 1)
     assert (found["append_seconds_count", ()], found["takeover_seconds_bucket", ("4.0",)]) == (1, 1)
+    assert found["takeovers_total", ("taken", "died")] == len(a.mate.streams) - 2
     assert found["unclaimed_streams", ()] == 0
     assert (found["unreadable_total", ("row",)], found["unreadable_total", ("question",)]) == (2, 4)
 
@@ -107,7 +109,7 @@ async def test_those_of_workers_are_joined_to_those_of_one(of_two_machines: Node
     assert (found["append_seconds_count", ()], found["append_seconds_bucket", ("0.005",)]) == (2, 2)
     assert found["spool_bytes", ()] == 140
     assert {labels for name, labels in found if name == "takeovers_total"} == {
-        (result, why) for why in ("resumed", "died") for result in ("taken", "late", "failed")
+        (result, why) for why in ("resumed", "died", "unreachable") for result in RESULTS
     }
 
 

@@ -402,6 +402,25 @@ def test_an_index_with_a_broken_line_is_reported_and_costs_no_picture(directory:
     assert lost(directory, "video") == [(5, 1, 40)]
 
 
+def test_an_index_that_lacks_its_last_byte_costs_no_picture(directory: Path) -> None:
+    index = directory / "video/5.mjpeg.jsonl"
+    whole = index.read_bytes()
+    index.write_bytes(whole[:-1])
+    [problem] = [problem for problem in verify(directory) if problem.kind == "index"]
+    assert problem.detail == "last line is not whole, at offset 81"
+    assert "video/5.mjpeg.jsonl: last line made whole" in repair(directory)
+    assert index.read_bytes() == whole
+    assert lost(directory, "video") == []
+
+
+def test_a_line_of_an_empty_picture_is_replaced(directory: Path) -> None:
+    index = directory / "video/5.mjpeg.jsonl"
+    index.write_bytes(index.read_bytes().replace(b'"length":9', b'"length":0', 1))
+    assert "broken at offset 0" in str(verify(directory))
+    repair(directory)
+    assert [problem for problem in verify(directory) if problem.path.startswith("video")] == []
+
+
 @pytest.mark.parametrize("has_events", [True, False])
 def test_a_start_that_is_in_no_file_is_that_of_the_date(directory: Path, *, has_events: bool) -> None:
     """The clock was wrong when the events were written."""
@@ -490,3 +509,74 @@ def test_json_too_deep_to_read_is_reported(tmp_path: Path) -> None:
     [problem] = verify(tmp_path)
     assert problem.detail.startswith("not readable")
     assert repair(tmp_path)
+
+
+def put(directory: Path, path: tuple[Any, ...], new: Any) -> None:
+    """Replace something in the manifest; None: take it out."""
+
+    def edit(value: Any) -> None:
+        *outer, last = path
+        for key in outer:
+            value = value[key]
+        if new is None:
+            del value[last]
+        else:
+            value[last] = new
+
+    edited(directory, edit)
+
+
+def listed(directory: Path) -> dict[str, Any]:
+    """Return the manifest's entries of files, by name."""
+    return {entry["path"]: entry for entry in json.loads((directory / "stream.json").read_bytes())["files"]}
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "new"),
+    [
+        ("audio/5.wav", "codec", None),
+        ("audio/5.wav", "codec", "MP3"),
+        ("audio/5.wav", "channels", None),
+        ("audio/5.wav", "sample_rate_hz", None),
+        ("transcript.jsonl", "media", ""),
+    ],
+)
+def test_what_the_manifest_says_of_a_file_is_reported_and_repaired(
+    directory: Path, name: str, key: str, new: str | None
+) -> None:
+    repair(directory, disk=QuickDisk())
+    right = listed(directory)
+    put(directory, ("files", list(right).index(name), key), new)
+    assert {problem.path for problem in verify(directory)} == {name}
+    [done] = repair(directory, disk=QuickDisk())
+    assert done.startswith(f"{name}: ")
+    assert listed(directory) == right
+
+
+@pytest.mark.parametrize(
+    ("path", "new", "wrong"),
+    [
+        (("state",), "mended", "unknown state 'mended'"),
+        (("started_ms",), 0, "started_ms is 0, which no stream can be of"),
+        (("participants", 0, "joined_ms"), 2**63, f"joined_ms of 5 is {2**63}, which no stream can be of"),
+        (("gaps", 0, "cause"), "sunspots", "unknown cause 'sunspots'"),
+    ],
+)
+def test_what_no_file_shows_is_said_and_left(directory: Path, path: tuple[Any, ...], new: Any, wrong: str) -> None:
+    repair(directory, disk=QuickDisk())
+    put(directory, path, new)
+    assert any(wrong in problem.detail for problem in verify(directory))
+    for _ in range(2):
+        [line] = [line for line in cannot(repair(directory, disk=QuickDisk())) if wrong in line]
+        assert line.startswith("stream.json: cannot be repaired: ")
+
+
+def test_gaps_that_follow_each_other_are_left_as_they_are(directory: Path) -> None:
+    repair(directory, disk=QuickDisk())
+    one = {"media": "audio", "user_id": 6, "cause": "refused"}
+    T = json.loads((directory / "stream.json").read_bytes())["started_ms"]
+    put(directory, ("gaps",), [one | {"from_ms": T, "to_ms": T + 5}, one | {"from_ms": T + 5, "to_ms": T + 9}])
+    before = (directory / "stream.json").read_bytes()
+    assert not any("gap" in problem.kind for problem in verify(directory))
+    assert repair(directory, disk=QuickDisk()) == []
+    assert (directory / "stream.json").read_bytes() == before

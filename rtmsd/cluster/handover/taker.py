@@ -15,8 +15,6 @@ from rtmsd.errors import RtmsdError
 from rtmsd.streams.beginning import start_of
 from rtmsd.system.garbage import Garbage
 
-log = structlog.get_logger(__name__)
-
 
 class Taker:
     """Answers offers: an empty answer is a yes.
@@ -73,7 +71,6 @@ class Taker:
                 is_taken = await self._ownership.take(held, Why.HANDED_OVER)
             if not is_taken:
                 raise EngineError("another member was quicker")
-            log.info("stream taken from its owner", owner_before=offer.node)
 
     def _why_not(self, offer: Offer, held: Held) -> str | None:
         own, row = held.own, held.known.row

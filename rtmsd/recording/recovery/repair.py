@@ -14,6 +14,7 @@ import attrs
 from rtmsd.protocol.causes import GapCause, RecordingState
 from rtmsd.recording.disk.filesystem import SET_ASIDE, Disk
 from rtmsd.recording.disk.paths import CAPTIONS, EVENTS, TRANSCRIPT, recorded_paths
+from rtmsd.recording.manifest.entry import to_json
 from rtmsd.recording.manifest.lines import Line, json_line, read_lines
 from rtmsd.recording.manifest.schema import (
     MANIFEST,
@@ -32,6 +33,7 @@ from rtmsd.recording.recovery.repair_files import cut_torn
 from rtmsd.recording.recovery.repair_lines import repair_lines
 from rtmsd.recording.recovery.repair_pictures import repair_pictures
 from rtmsd.recording.timeline.gaps import Gap, Gaps
+from rtmsd.recording.verify.times import UNEXPLAINED, check_form, check_listed_once, verify_manifest
 
 
 def repair(
@@ -54,6 +56,7 @@ def repair(
     manifest, plan = repaired.manifest, repaired.plan
     if manifest is not None and manifest.state != RecordingState.REVOKED:
         _repair_captions(plan, manifest)
+        _note_rest(plan, manifest)
     if not dry_run:
         plan.apply(Disk(directory) if disk is None else disk)
     return plan.notes
@@ -123,12 +126,11 @@ def _repair_manifest(plan: RepairPlan, manifest: Manifest, files: list[FileEntry
         plan.note(path, "files that were listed twice corrected")
     before = [Gap.from_entry(gap) for gap in manifest.gaps]
     entries_before = [gap.entry() for gap in before]
-    gaps = [gap.entry() for gap in Gaps(before).listed(())[0]]
-    if gaps != entries_before:
+    if has_empty := any(gap.to_ms <= gap.from_ms for gap in before):
+        plan.note(path, "empty gaps left out")
+    if overlap := any(check_listed_once(map(to_json, manifest.gaps))):
         plan.note(path, "overlapping gaps merged")
-    gaps = _with_lost(plan, manifest, before)
-    if manifest.version > VERSION:
-        plan.note(path, f"version {manifest.version} of a newer rtmsd cannot be repaired here")
+    gaps = _with_lost(plan, manifest, before) if has_empty or overlap or plan.lost else entries_before
     if is_older := manifest.version < VERSION:  # there was none before
         plan.note(path, f"version {manifest.version} corrected to {VERSION}")
         manifest.version = VERSION
@@ -142,6 +144,14 @@ def _repair_manifest(plan: RepairPlan, manifest: Manifest, files: list[FileEntry
             manifest.gaps = gaps
         manifest.files = files
         plan.replace(path, encode_manifest(manifest))
+
+
+def _note_rest(plan: RepairPlan, manifest: Manifest) -> None:
+    """Say what is wrong with the manifest and stays so, as nothing here shows what would be right."""
+    written = to_json(manifest)
+    for problem in list(check_form(written)) or list(verify_manifest(written)):
+        if problem.kind != UNEXPLAINED:
+            plan.note(plan.directory / problem.path, f"cannot be repaired: {problem.detail}")
 
 
 def _with_lost(plan: RepairPlan, manifest: Manifest, gaps: list[Gap]) -> list[GapEntry]:

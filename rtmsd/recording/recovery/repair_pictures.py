@@ -126,6 +126,9 @@ class _Pair:
         if is_broken or not has_index:
             self._plan.replace(self._index, right)
             self._plan.note(self._index, "made again where it was broken; the times of those pictures are unknown")
+        elif right == content + b"\n":
+            self._plan.replace(self._index, right)
+            self._plan.note(self._index, "last line made whole")
         elif right != content:
             self._plan.cut(self._index, len(right))
             self._plan.note(self._index, "lines without pictures cut off")
@@ -139,7 +142,8 @@ class _Pair:
         is_broken = False
         skipped = False
         end = 0
-        for line in content.split(b"\n")[:-1]:
+        *whole, torn = content.split(b"\n")
+        for line in whole if _picture(torn) is None else [*whole, torn]:  # which lacks its last byte only
             picture = _picture(line)
             if picture is None or picture.offset < end:
                 skipped = True

@@ -55,6 +55,8 @@ def _read_index(path: Path) -> list[_Picture]:
                 picture = read_line(line, Line.PICTURE)
             except ValueError as exc:
                 raise ValueError(f"broken at offset {end}: {exc}") from None
+            if not line.endswith(b"\n"):
+                raise ValueError(f"last line is not whole, at offset {end}")
             if picture["offset"] != end:
                 raise ValueError(f"broken at offset {end}")
             end += picture["length"]
@@ -97,7 +99,8 @@ def check_segments(
         for picture in pictures:
             if picture["offset"] >= entry["bytes"]:
                 break
-            is_known = "connection" in picture  # unlike a stretch whose lines are gone, and earlier recordings
+            # Unlike a stretch whose lines are gone, and earlier recordings, which may also have pictures of nothing.
+            is_known = "connection" in picture and picture["length"] > 0
             while following is not None and following["offset"] < picture["offset"] + picture["length"]:
                 segment, following = following, next(coming)
                 if is_known and segment["offset"] != picture["offset"]:

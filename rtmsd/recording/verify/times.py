@@ -1,13 +1,15 @@
-"""Verification of the times in a manifest: each loss counted once, and none without a cause. Pure."""
+"""Verification of a manifest by itself, its times above all: each loss counted once, none without a cause. Pure."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any, Final, NamedTuple
 
 from rtmsd.protocol.causes import GapCause, RecordingState
 from rtmsd.protocol.times import EARLIEST_MS, LATEST_MS
+from rtmsd.recording.manifest.schema import VERSION, manifest_from_json
 
 _CAUSES: Final = frozenset(GapCause)
 _JITTER_MS: Final = 20  # what is shorter is no gap
+UNEXPLAINED: Final = "unexplained"
 ENDED: Final = frozenset({RecordingState.ENDED, RecordingState.FAILED})
 
 
@@ -22,8 +24,28 @@ class Problem(NamedTuple):
         return f"{self.path}: {self.kind}: {self.detail}"
 
 
+def check_form(manifest: Any) -> Iterator[Problem]:
+    """Yield what keeps a manifest from being looked at any further."""
+    try:
+        manifest_from_json(manifest)
+    except ValueError as error:
+        yield _of_manifest(f"not a manifest of rtmsd: {error}")
+        return
+    if manifest["version"] != VERSION:
+        yield _of_manifest(f"version {manifest['version']!r}, known is {VERSION}")
+    if manifest["state"] not in set(RecordingState):
+        yield _of_manifest(f"unknown state {manifest['state']!r}")
+    if manifest["state"] in ENDED and manifest["ended_ms"] is None:
+        yield _of_manifest("ended_ms is missing although the stream ended")
+
+
+def _of_manifest(detail: str) -> Problem:
+    return Problem("stream.json", "manifest", detail)
+
+
 def verify_manifest(manifest: dict[str, Any]) -> Iterator[Problem]:
-    """Yield what is wrong with the gaps, pauses and connections of a manifest."""
+    """Yield what is wrong with the times, gaps, pauses and connections of a manifest whose form is right."""
+    yield from check_times(manifest)
     yield from check_gaps(manifest)
     yield from check_part(manifest)
     yield from check_tiling(manifest)
@@ -53,10 +75,10 @@ def check_gaps(manifest: dict[str, Any]) -> Iterator[Problem]:
             yield Problem("stream.json", "gap", f"{span}: empty")
         elif has_ended and gap["to_ms"] > manifest["ended_ms"]:
             yield Problem("stream.json", "gap", f"{span}: after the end")
-    yield from _check_listed_once(manifest["gaps"])
+    yield from check_listed_once(manifest["gaps"])
 
 
-def _check_listed_once(gaps: list[dict[str, Any]]) -> Iterator[Problem]:
+def check_listed_once(gaps: Iterable[dict[str, Any]]) -> Iterator[Problem]:
     """No loss may be counted twice: of one media type, everybody's gaps overlap nobody's, and nobody's their own."""
     ends: dict[tuple[str, Any], float] = {}  # by media and user: where the furthest gap so far ends
     for gap in sorted(gaps, key=lambda gap: gap["from_ms"]):
@@ -116,7 +138,7 @@ def check_tiling(manifest: dict[str, Any]) -> Iterator[Problem]:
                 continue
             yield Problem(
                 "stream.json",
-                "unexplained",
+                UNEXPLAINED,
                 f"{media} from {from_ms} to {to_ms} ({to_ms - from_ms} ms): neither connected nor paused nor a gap",
             )
 

@@ -12,13 +12,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from rtmsd.protocol.causes import RecordingState
 from rtmsd.recording.disk.paths import recorded_paths
 from rtmsd.recording.manifest.lines import FILES, read_line
-from rtmsd.recording.manifest.schema import VERSION, manifest_from_json
+from rtmsd.recording.manifest.schema import manifest_from_json
 from rtmsd.recording.verify.opus_reader import read_opus
 from rtmsd.recording.verify.pictures import check_pictures
-from rtmsd.recording.verify.times import ENDED, Problem, check_times, verify_manifest
+from rtmsd.recording.verify.times import ENDED, Problem, check_form, verify_manifest
 from rtmsd.recording.verify.wave_reader import read_wave
 
 _LISTED_LINES: Final = FILES.keys() - {"events.jsonl"}
@@ -54,8 +53,7 @@ def verify(directory: Path) -> list[Problem]:
         return [Problem("stream.json", "manifest", "missing")]
     except (ValueError, RecursionError) as exc:
         return [Problem("stream.json", "manifest", f"not readable: {exc}")]
-    wrong = [Problem("stream.json", "manifest", text) for text in _manifest_mistakes(manifest)]
-    if wrong:
+    if wrong := list(check_form(manifest)):
         return wrong
     if manifest["state"] == "revoked":
         return list(_check_receipt(directory, manifest))
@@ -64,7 +62,6 @@ def verify(directory: Path) -> list[Problem]:
         *_check_strays(directory, manifest),
         *_check_lines(directory),
         *_check_events(directory, manifest),
-        *check_times(manifest),
         *verify_manifest(manifest),
     ]
 
@@ -93,20 +90,6 @@ def missing(directory: Path) -> Missing:
     return Missing(len(manifest["gaps"]), dict(totals), elsewhere, by_medium)
 
 
-def _manifest_mistakes(manifest: Any) -> Iterator[str]:
-    try:
-        manifest_from_json(manifest)
-    except ValueError as error:
-        yield f"not a manifest of rtmsd: {error}"
-        return
-    if manifest["version"] != VERSION:
-        yield f"version {manifest['version']!r}, known is {VERSION}"
-    if manifest["state"] not in set(RecordingState):
-        yield f"unknown state {manifest['state']!r}"
-    if manifest["state"] in ENDED and manifest["ended_ms"] is None:
-        yield "ended_ms is missing although the stream ended"
-
-
 def _check_receipt(directory: Path, manifest: dict[str, Any]) -> Iterator[Problem]:
     for path in sorted(directory.iterdir()):
         if path.name != "stream.json":
@@ -126,7 +109,7 @@ def _check_files(directory: Path, manifest: dict[str, Any]) -> Iterator[Problem]
         yield Problem(name, "manifest", "listed more than once")
     for entry in manifest["files"]:
         name, path = entry["path"], directory / entry["path"]
-        if entry["media"] != name.rpartition("/")[0] and name != f"{entry['media']}.jsonl":
+        if entry["media"] != (name.rpartition("/")[0] or name.removesuffix(".jsonl")):
             yield Problem(name, "manifest", f"is listed as {entry['media']}")
         if not path.is_file():
             yield Problem(name, "missing", "listed in the manifest and not there")
@@ -156,12 +139,10 @@ def _check_wave(path: Path, entry: dict[str, Any], manifest: dict[str, Any], *, 
     if there_bytes % wave.block_bytes:
         yield Problem(name, "length", "ends within a sample")
     yield from _check_duration(there_bytes // wave.block_bytes * 1000 // wave.rate_hz, entry, has_ended=has_ended)
-    wave_format = (wave.rate_hz, wave.channels)
-    if wave_format != (
-        entry.get("sample_rate_hz", entry.get("rate_hz", wave.rate_hz)),
-        entry.get("channels", wave.channels),
-    ):
-        yield Problem(name, "header", f"says {wave_format[0]} Hz and {wave_format[1]} channels, the manifest does not")
+    is_older = "rate_hz" in entry and "sample_rate_hz" not in entry  # of before there was any other codec
+    listed = ("L16", entry["rate_hz"]) if is_older else (entry.get("codec"), entry.get("sample_rate_hz"))
+    if (*listed, entry.get("channels")) != ("L16", wave.rate_hz, wave.channels):
+        yield Problem(name, "header", f"says {wave.rate_hz} Hz and {wave.channels} channels, the manifest does not")
     started_ms = manifest["started_ms"]
     if wave.bext is None:
         yield Problem(name, "header", "has no bext chunk")

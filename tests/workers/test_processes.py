@@ -5,7 +5,6 @@ import json
 import os
 import signal
 import socket
-import time
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ import pytest
 from tests.service.installation import Installation, NotifySocket, until, zoom_for
 from tests.workers.house import House, is_alive
 
-QUICK_S = 10.0  # less than any default limit of rtmsd's
+UNHURRIED_S = 600.0  # for programs and streams at a stop: whoever waits for a limit of rtmsd's waits for too long
 
 
 def test_ready_when_all_workers_are_and_stopped_when_none_is_left(house: House, manager: NotifySocket) -> None:
@@ -89,11 +88,12 @@ def test_a_frozen_worker_is_killed_and_the_watchdog_is_fed_all_the_while(house: 
 
 
 def test_workers_do_not_outlive_their_parent(house: House) -> None:
+    house.sections["streams"]["drain_s"] = UNHURRIED_S
     house.start()
     pids = house.workers()
     house.signal(signal.SIGKILL)
     house.wait()
-    until(lambda: not any(map(is_alive, pids.values())), QUICK_S)
+    until(lambda: not any(map(is_alive, pids.values())))
     for worker in pids:
         assert house.logged("parent is gone; stopping, streams are left to be resumed", worker=worker)
     house.start()
@@ -102,6 +102,7 @@ def test_workers_do_not_outlive_their_parent(house: House) -> None:
 
 
 def test_no_second_daemon_starts_while_a_worker_of_the_first_lives(house: House, place: Path) -> None:
+    house.sections["streams"]["drain_s"] = UNHURRIED_S
     house.start()
     frozen = house.kill_worker("2", signal.SIGSTOP)
     other = Installation(place)
@@ -121,7 +122,7 @@ def test_no_second_daemon_starts_while_a_worker_of_the_first_lives(house: House,
     until(lambda: not is_alive(house.workers()["1"]))
     assert_kept_out_by(frozen)
     os.kill(frozen, signal.SIGCONT)
-    until(lambda: not is_alive(frozen), QUICK_S)
+    until(lambda: not is_alive(frozen))
     other.start()
     assert other.stop() == 0
 
@@ -160,15 +161,14 @@ def test_a_change_that_needs_a_restart_is_reported_once(house: House, manager: N
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_second_signal_leaves_no_time_to_who_hangs(house: House, number: signal.Signals) -> None:
+    house.sections["streams"]["drain_s"] = UNHURRIED_S
     house.start()
     pids = house.workers().values()
     frozen = house.kill_worker("2", signal.SIGSTOP)
     house.signal(number)
     until(lambda: house.logged("stopped", worker="1"))
-    began_s = time.monotonic()
     house.signal(number)
     assert house.wait() == 1
-    assert time.monotonic() - began_s < QUICK_S
     assert not any(map(is_alive, pids))
     [killed] = house.logged("worker killed")
     assert (killed["pid"], killed["why"]) == (frozen, "it did not stop in time")

@@ -60,6 +60,7 @@ class _Socket:
 
     Attributes:
         lost: why it was dropped; None: it was not.
+        was_read_out: whether it was closed by us, and all that the server had sent until it answered was read.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class _Socket:
         self._close_frame = CloseConnection(_NORMAL)
         self._is_sending = False
         self.lost: ConnectionLost | None = None
+        self.was_read_out = False
 
     async def send(self, text: str) -> None:
         """Send one text message.
@@ -137,6 +139,7 @@ class _Socket:
                     close_handshake.receive_data(await self._stream.receive_some() or None)
                     for _ in close_handshake.events():  # until the answer changes its state
                         pass
+                self.was_read_out = reads_on
         finally:
             self._network.close()
 

@@ -9,7 +9,9 @@ import pytest
 from tests.jumping import mark_jumping
 
 HERE: Final = Path(__file__).parent
-JUMPING: Final = frozenset(HERE / f"test_{name}.py" for name in ("members", "ownership", "router", "takeover"))
+JUMPING: Final = frozenset(
+    HERE / f"test_{name}.py" for name in ("members", "ownership", "router", "takeover", "versions")
+)
 
 
 def pytest_collection_modifyitems(items: Iterable[pytest.Item]) -> None:

@@ -37,7 +37,7 @@ async def test_a_death_is_counted_once() -> None:
     members.died("b")
     members.update([ME])
     assert members.deaths == 1
-    with trio.fail_after(1):
+    with trio.fail_after(60):
         assert await members.wait_death(0) == 1
 
 

@@ -232,10 +232,10 @@ def test_what_is_no_http() -> None:
         thread = threading.Thread(target=greet)
         thread.start()
         with pytest.raises(Unanswered, match="does not answer in HTTP"):
-            request(urlsplit(f"http://127.0.0.1:{listener.getsockname()[1]}/"), "POST", timeout_s=5)
+            request(urlsplit(f"http://127.0.0.1:{listener.getsockname()[1]}/"), "POST", timeout_s=60)
         thread.join()
 
 
 def test_a_name_that_does_not_exist() -> None:
     with pytest.raises(Unanswered, match=r"the name nowhere\.invalid cannot be resolved"):
-        request(urlsplit("https://nowhere.invalid/"), "HEAD", timeout_s=5)
+        request(urlsplit("https://nowhere.invalid/"), "HEAD", timeout_s=60)

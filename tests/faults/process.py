@@ -274,7 +274,8 @@ class Daemon:
         return time.monotonic() - began_s
 
     async def until_all_ended(self) -> None:
-        await self.until_status(lambda status: not status["streams"])
+        """Wait until no stream is left, also at a worker that was too late for an answer."""
+        await self.until_status(lambda status: not status["streams"] and not status.get("silent"))
 
     # What the kernel knows
 

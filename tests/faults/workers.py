@@ -15,7 +15,7 @@ from rtmsd.protocol.enums import StopReason
 from rtmsd.recording.media.wav.track import REACH_MS
 from rtmsd.simulator import SimSession
 from tests.faults.breakage import audio_of
-from tests.faults.process import Daemon, Stage, until
+from tests.faults.process import LIMIT_S, Daemon, Stage, until
 from tests.faults.reckoning import Reckoning, end_all, is_guessed, manifest_of, reckon, recording_of
 
 
@@ -47,6 +47,17 @@ def _state_of(pid: int) -> str:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except OSError:
         return ""
+
+
+async def owners(daemon: Daemon) -> dict[str, str]:
+    """Return the worker of each stream, as soon as none is too late for an answer."""
+    with trio.fail_after(LIMIT_S):
+        while True:
+            admin = daemon.admin
+            found: list[dict[str, Any]] = await trio.to_thread.run_sync(admin.get, "/v1/streams")
+            if not admin.silent:
+                return {each["rtms_stream_id"]: each["worker"] for each in found}
+            await trio.sleep(0.05)
 
 
 @attrs.define

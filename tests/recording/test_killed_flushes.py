@@ -77,3 +77,53 @@ async def test_a_first_flush_that_was_cut_off_hides_no_loss(studio: Any, tools: 
     (gap,) = tools.manifest(last)["gaps"]
     assert (gap["user_id"], gap["from_ms"], gap["to_ms"]) == (None, tools.T, tools.T + 1000)
     assert verify(last.directory) == []
+
+
+class KilledInMediaDisk(Disk):
+    """Pulls the plug behind the first long write."""
+
+    def write_pieces(self, descriptor: int, pieces: Sequence[bytes], offset: int) -> None:
+        super().write_pieces(descriptor, pieces, offset)
+        if sum(map(len, pieces)) > 20_000:
+            raise Killed
+
+
+@pytest.mark.parametrize("comes_at_once", [True, False])
+async def test_of_whom_the_last_flush_wrote_nothing_the_next_packet_may_be_lost_as_well(
+    studio: Any, tools: Any, comes_at_once: bool
+) -> None:
+    """It was on its way to the process that died, and that of another was not: Zoom sends only the latter again."""
+    sound = studio.disk
+    first = await studio.open()
+    first.connected("signaling", frozenset())
+    first.connected("media", frozenset({"audio"}))
+    people = (7, 8)
+    for tick in range(10):
+        for user_id in people:
+            first.media.audio(user_id, None, tools.T + 20 * tick, tools.packet(tick))
+    first.heard(tools.T + 200)
+    await studio.writer.flush()
+    for tick in range(10, 100):
+        for user_id in people:
+            first.media.audio(user_id, None, tools.T + 20 * tick, tools.packet(tick))
+    studio.writer.disk = KilledInMediaDisk()
+    with pytest.raises(Killed):
+        await studio.writer.flush()
+    studio.disk = sound
+    sizes = {int(path.stem): path.stat().st_size for path in (first.directory / "audio").iterdir()}
+    cut_off, other = sorted(people, key=lambda user_id: sizes[user_id])
+
+    second = await studio.open()
+    second.connected("signaling", frozenset())
+    second.connected("media", frozenset({"audio"}))
+    for tick in range(100, 110):
+        second.media.audio(other, None, tools.T + 20 * tick, tools.packet(tick))
+        if tick > 100 or comes_at_once:
+            second.media.audio(cut_off, None, tools.T + 20 * tick, tools.packet(tick))
+    second.heard(tools.T + 2200)
+    second.ended(6, tools.T + 2200)
+    await second.finish()
+    (gap,) = tools.manifest(second)["gaps"]
+    lost_until = 2000 if comes_at_once else 2020
+    assert (gap["user_id"], gap["from_ms"] - tools.T, gap["to_ms"] - tools.T) == (cut_off, 200, lost_until)
+    assert verify(second.directory) == []

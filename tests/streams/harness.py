@@ -240,7 +240,8 @@ async def open_bench(
                 on_recorder=on_recorder,
             )
             await nursery.start(writers.run)
-            streams = await nursery.start(_cancellable, partial(supervisor.run, to_resume))
+            stopped = trio.Event()
+            streams = await nursery.start(_cancellable, partial(supervisor.run, to_resume), stopped)
             yield Bench(
                 directory,
                 zoom,
@@ -255,15 +256,17 @@ async def open_bench(
             )
             supervisor.suspend()
             streams.cancel()
+            await stopped.wait()
             await supervisor.suspend_files()
             nursery.cancel_scope.cancel()
     assert not zoom.violations
 
 
-async def _cancellable(run: Any, *, task_status: trio.TaskStatus[trio.CancelScope] = trio.TASK_STATUS_IGNORED) -> None:
+async def _cancellable(run: Any, stopped: trio.Event, *, task_status: trio.TaskStatus[trio.CancelScope]) -> None:
     async with trio.open_nursery() as nursery:
         await nursery.start(run)
         task_status.started(nursery.cancel_scope)
+    stopped.set()
 
 
 __all__ = ["STREAM", "T0", "Bench", "open_bench"]

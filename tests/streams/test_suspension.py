@@ -106,6 +106,25 @@ async def test_no_stream_is_started_again_while_the_process_ends(bench: Bench) -
     assert bench.restarter.considered == []
 
 
+@pytest.mark.parametrize("is_read_out", [True, False])
+async def test_what_may_have_been_on_its_way_when_the_daemon_stopped_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_read_out: bool
+) -> None:
+    """Zoom answers our close behind all that it sent. Where it does not in time, only one of two may have come."""
+    async with open_bench(tmp_path, monkeypatch) as bench:
+        await bench.up()
+        audio = bench.zoom.last("audio")
+        for at_ms, user_id in ((T0, 7), (T0, 8), (T0 + 100, 7)):
+            await audio.audio(at_ms, user_id)
+        await trio.sleep(1)
+        if not is_read_out:
+            audio.stall()
+    gaps = [gap for gap in bench.manifest()["gaps"] if gap["media"] == "audio" and gap["user_id"] is not None]
+    assert [(gap["user_id"], gap["from_ms"] - T0, gap["to_ms"] - T0, gap["cause"]) for gap in gaps] == (
+        [] if is_read_out else [(8, 100, 200, "daemon_restart")]
+    )
+
+
 async def test_what_is_not_written_in_time_is_logged_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     disk = StubbornDisk()
     async with open_bench(tmp_path, monkeypatch, disk=disk) as bench:

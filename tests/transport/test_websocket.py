@@ -167,7 +167,8 @@ async def test_media_behind_the_upgrade_in_one_packet() -> None:
     assert taken == [b"early"]
 
 
-async def test_messages_that_arrive_while_closing_are_taken() -> None:
+async def test_messages_that_arrive_while_closing_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(websocket, "CLOSE_S", LIMIT_S)
     taken: list[bytes] = []
 
     async def serve(peer: Peer) -> None:
@@ -177,9 +178,10 @@ async def test_messages_that_arrive_while_closing_are_taken() -> None:
         await peer.stream.send_all(b"\x81\x04late")
         await peer.send(closing.response())
 
-    async with server(serve) as url, open_media(url, ZOOM, LIMIT_S, taken.extend):
+    async with server(serve) as url, open_media(url, ZOOM, LIMIT_S, taken.extend) as socket:
         pass
     assert taken == [b"late"]
+    assert socket.was_read_out
 
 
 class ShutGate:
@@ -322,12 +324,14 @@ async def test_a_server_that_never_answers_the_close_frame(monkeypatch: pytest.M
 
     async with server(serve) as url:
         with trio.fail_after(LIMIT_S):
-            async with open_media(url, ZOOM, LIMIT_S, lambda _: None):
+            async with open_media(url, ZOOM, LIMIT_S, lambda _: None) as socket:
                 pass
+            assert not socket.was_read_out
             done.set()
 
 
-async def test_a_server_that_answers_our_close_but_keeps_the_connection() -> None:
+async def test_a_server_that_answers_our_close_but_keeps_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(websocket, "CLOSE_S", LIMIT_S)
     done = trio.Event()
 
     async def serve(peer: Peer) -> None:

@@ -5,7 +5,6 @@ import json
 import os
 import signal
 import socket
-import time
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ import pytest
 from tests.service.installation import Installation, NotifySocket, until, zoom_for
 from tests.workers.house import House, is_alive
 
-QUICK_S = 10.0  # less than any default limit of rtmsd's
+UNHURRIED_S = 600.0  # for programs and streams at a stop: whoever waits for a limit of rtmsd's waits for too long
 
 
 def test_ready_when_all_workers_are_and_stopped_when_none_is_left(house: House, manager: NotifySocket) -> None:
@@ -33,9 +32,9 @@ def test_ready_when_all_workers_are_and_stopped_when_none_is_left(house: House, 
     pids = house.workers().values()
     assert house.stop() == 0
     assert not any(map(is_alive, pids))
+    assert int(manager.wait("EXTEND_TIMEOUT_USEC")) >= 16_000_000
     said = [name for _, fields in manager.messages for name in fields if name not in {"STATUS", "WATCHDOG"}]
     assert said == ["READY", "STOPPING", "EXTEND_TIMEOUT_USEC"]
-    assert int(manager.wait("EXTEND_TIMEOUT_USEC")) >= 16_000_000
     assert house.logged("stopped", workers=2, clean=True)
     assert not Path(house.admin_socket).exists()
     assert not house.crashes()
@@ -59,7 +58,7 @@ def test_a_killed_worker_is_started_again(house: House) -> None:
     assert not is_alive(before)
     [died] = house.logged("worker died; it is started again")
     assert (died["worker"], died["why"], died["again_s"]) == ("2", "signal SIGKILL", 0.2)
-    assert house.logged("another worker died", worker="1")
+    until(lambda: house.logged("another worker died", worker="1"))
     assert house.stop() == 0
     assert not house.crashes()
 
@@ -89,11 +88,12 @@ def test_a_frozen_worker_is_killed_and_the_watchdog_is_fed_all_the_while(house: 
 
 
 def test_workers_do_not_outlive_their_parent(house: House) -> None:
+    house.sections["streams"]["drain_s"] = UNHURRIED_S
     house.start()
     pids = house.workers()
     house.signal(signal.SIGKILL)
     house.wait()
-    until(lambda: not any(map(is_alive, pids.values())), QUICK_S)
+    until(lambda: not any(map(is_alive, pids.values())))
     for worker in pids:
         assert house.logged("parent is gone; stopping, streams are left to be resumed", worker=worker)
     house.start()
@@ -102,6 +102,7 @@ def test_workers_do_not_outlive_their_parent(house: House) -> None:
 
 
 def test_no_second_daemon_starts_while_a_worker_of_the_first_lives(house: House, place: Path) -> None:
+    house.sections["streams"]["drain_s"] = UNHURRIED_S
     house.start()
     frozen = house.kill_worker("2", signal.SIGSTOP)
     other = Installation(place)
@@ -121,7 +122,7 @@ def test_no_second_daemon_starts_while_a_worker_of_the_first_lives(house: House,
     until(lambda: not is_alive(house.workers()["1"]))
     assert_kept_out_by(frozen)
     os.kill(frozen, signal.SIGCONT)
-    until(lambda: not is_alive(frozen), QUICK_S)
+    until(lambda: not is_alive(frozen))
     other.start()
     assert other.stop() == 0
 
@@ -160,15 +161,14 @@ def test_a_change_that_needs_a_restart_is_reported_once(house: House, manager: N
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_second_signal_leaves_no_time_to_who_hangs(house: House, number: signal.Signals) -> None:
+    house.sections["streams"]["drain_s"] = UNHURRIED_S
     house.start()
     pids = house.workers().values()
     frozen = house.kill_worker("2", signal.SIGSTOP)
     house.signal(number)
     until(lambda: house.logged("stopped", worker="1"))
-    began_s = time.monotonic()
     house.signal(number)
     assert house.wait() == 1
-    assert time.monotonic() - began_s < QUICK_S
     assert not any(map(is_alive, pids))
     [killed] = house.logged("worker killed")
     assert (killed["pid"], killed["why"]) == (frozen, "it did not stop in time")
@@ -226,5 +226,5 @@ def test_what_one_worker_alone_heard_gives_way_to_what_the_parent_ordered(house:
     alone = f"{house.admin_socket}.worker-1"
     assert house.ctl("--socket", alone, "drain").code == 0
     assert house.logged("admin command", worker="1", command="drain")
-    until(lambda: not any(worker["draining"] for worker in house.status()["workers"]))
+    until(lambda: [worker.get("draining") for worker in house.status()["workers"]] == [False, False])
     assert house.stop() == 0

@@ -18,6 +18,7 @@ from rtmsd.simulator import SimSession
 from tests.faults.breakage import audio_of
 from tests.faults.process import LIMIT_S, Daemon, Stage, open_stage, until
 from tests.faults.reckoning import end_all, sum_of
+from tests.faults.workers import owners
 
 WORKERS = 2
 
@@ -34,12 +35,6 @@ async def live(stage: Stage, streams: int) -> list[SimSession]:
 def process_of(daemon: Daemon, worker: str) -> int:
     pid: int = daemon.logged("worker ready", worker=worker)[-1]["pid"]
     return pid
-
-
-async def owners(daemon: Daemon) -> dict[str, str]:
-    """Return the worker of each stream."""
-    found: list[dict[str, Any]] = await trio.to_thread.run_sync(daemon.admin.get, "/v1/streams")
-    return {each["rtms_stream_id"]: each["worker"] for each in found}
 
 
 async def until_fed(sessions: list[SimSession]) -> None:

@@ -197,9 +197,11 @@ class AudioStore(MediaStore[bytes]):
         expected_ms = since_ms - FELL_SILENT_MS
         if expected_ms < heard_ms < since_ms and from_ms - heard_ms >= CONTIGUOUS_MS:
             self._context.timeline.missing("audio", first.user_id, heard_ms, from_ms, cause)
+        missed = self._context.timeline.missed("audio", since_ms)  # of whom a kill took what others have
         for track in self.tracks.values():
-            if track is not first and expected_ms < track.heard_ms < to_ms:
-                self._context.timeline.missing("audio", track.user_id, track.heard_ms, to_ms, cause)
+            known_ms = max(track.heard_ms, missed.get(track.user_id, 0))
+            if track is not first and expected_ms < known_ms < to_ms:
+                self._context.timeline.missing("audio", track.user_id, known_ms, to_ms, cause)
 
     def _doubt_first(
         self, user_id: UserId, heard_ms: int | None, time_ms: int, back: tuple[int, int, int, str]

@@ -150,6 +150,14 @@ class Gaps:
             self._ends.clear()
             self.changes.note()
 
+    def missed(self, media: str, until_ms: int) -> dict[int | str, int]:
+        """Return of whom something is missing up to a time, and the end of that."""
+        ends: dict[int | str, int] = {}
+        for gap in self._gaps:
+            if gap.media == media and gap.user_id is not None and gap.to_ms <= until_ms:
+                ends[gap.user_id] = max(int(gap.to_ms), ends.get(gap.user_id, 0))
+        return ends
+
     def end_ms(self, media: str) -> float:
         """End of the last gap: a packet from before it may fill one."""
         if media not in self._ends:

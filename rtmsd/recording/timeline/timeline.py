@@ -223,6 +223,10 @@ class Timeline:
         medium = self._media.get(media)
         return None if medium is None else medium.outage_ending
 
+    def missed(self, media: str, until_ms: int) -> dict[int | str, int]:
+        """Return of whom something is missing up to a time, and the end of that."""
+        return self._gaps.missed(media, until_ms)
+
     def covered(self, media: str, user_id: int | str | None, from_ms: int, to_ms: int) -> None:
         """A packet that lies before `watch_ms` was kept: its time is not missing."""
         medium = self._media.get(media)

@@ -169,12 +169,14 @@ class MediaDecisions:
 
     # Down
 
-    def closed(self, now_s: float, link: MediaLink, error: RtmsdError | None, *, was_granted: bool) -> None:
+    def closed(
+        self, now_s: float, link: MediaLink, error: RtmsdError | None, *, was_granted: bool, was_read_out: bool
+    ) -> None:
         """A connection, or an attempt at one, ended; `error` None: it was closed along with signaling, or by us."""
         if MediaType.VIDEO & link.types:
             self._video.down()
         if was_granted:
-            self._lost(now_s, link, error)
+            self._lost(now_s, link, error, was_read_out=was_read_out)
         if error is not None and not isinstance(error, SuspectedLoss | ForbiddenHost):
             link.lost_s = now_s
         link.state = LinkState.LOST
@@ -196,22 +198,24 @@ class MediaDecisions:
         if link.state is LinkState.LOST:
             self._plan(now_s, link, delay_s)
 
-    def _lost(self, now_s: float, link: MediaLink, error: RtmsdError | None) -> None:
+    def _lost(self, now_s: float, link: MediaLink, error: RtmsdError | None, *, was_read_out: bool) -> None:
         s, why = self._s, "closed by us" if error is None else str(error)
         cause = s.loss_cause
         s.look(now_s)
         if error is None and s.ending.cuts_off(now_s, link.media & {"audio"} or link.media):
             cause, why = GapCause.DROPPED, "closed by us while media still came after the end"
-        s.emit(RecordLost(link, cause, why, in_order=self._came_in_order(cause, error)))
+        s.emit(RecordLost(link, cause, why, in_order=self._came_in_order(cause, error, was_read_out)))
         if cause is GapCause.MEDIA_RECONNECT:  # one that goes with signaling is part of that loss
             s.emit(Log("warning", "media lost", {"media": sorted(link.media), "why": why}))
             s.outage.widen(cause)
             s.feed(StreamInput.MEDIA_LOST, why)
 
-    def _came_in_order(self, cause: GapCause | None, error: RtmsdError | None) -> bool:
-        """Whether all that Zoom had sent has come: it closed behind that, or we left a connection that was well."""
+    def _came_in_order(self, cause: GapCause | None, error: RtmsdError | None, was_read_out: bool) -> bool:
+        """Whether all that Zoom had sent has come: it closed behind that, or we left a connection that was well and had
+        the time to read what was on its way.
+        """
         if error is None:
-            return self._s.letting_go is not None or cause is GapCause.DAEMON_RESTART
+            return was_read_out and (self._s.letting_go is not None or cause is GapCause.DAEMON_RESTART)
         return isinstance(error, ConnectionLost) and error.code not in _BROKEN_OFF
 
     def _plan(self, now_s: float, link: MediaLink, delay_s: float | None) -> None:

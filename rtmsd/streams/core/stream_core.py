@@ -93,9 +93,16 @@ class StreamCore:
         self.situation.emit(Send(self._subscription))
         self.media.open_all(now_s)
 
-    def media_closed(self, now_s: float, link: MediaLink, error: RtmsdError | None, *, was_granted: bool) -> None:
-        """A media connection, or an attempt at one, ended; `error` None: it was closed by us."""
-        self.media.closed(now_s, link, error, was_granted=was_granted)
+    def media_closed(
+        self, now_s: float, link: MediaLink, error: RtmsdError | None, *, was_granted: bool, was_read_out: bool
+    ) -> None:
+        """A media connection, or an attempt at one, ended.
+
+        Args:
+            error: None: it was closed by us.
+            was_read_out: whether all came then that was on its way.
+        """
+        self.media.closed(now_s, link, error, was_granted=was_granted, was_read_out=was_read_out)
         self.signaling.check_drained(now_s)
 
     # Webhooks, operators and the daemon

@@ -93,7 +93,8 @@ class MediaDriver:
             error = lost
         finally:
             was_granted, self._connection = self._connection != 0, 0
-            self._report(self._core.media_closed, self.link, error, was_granted=was_granted)
+            was_read_out = was_granted and self._socket.was_read_out
+            self._report(self._core.media_closed, self.link, error, was_granted=was_granted, was_read_out=was_read_out)
 
     async def _live(self, action: OpenMedia) -> None:
         """One socket, from TCP to its loss, which it raises."""

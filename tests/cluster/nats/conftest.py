@@ -54,6 +54,7 @@ def opened(name: str) -> Opener:
             "name": name,
             "partitions": PARTITIONS,
             "replicas": len(servers.each),
+            "answer_s": LIMIT_S,
             "absent_s": 0.02,
         } | settings
         async with NatsEngine.open(NatsSettings(node=node, servers=servers.urls, **given), start_s=start_s) as engine:

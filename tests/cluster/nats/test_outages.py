@@ -19,7 +19,7 @@ from tests.cluster.nats.work import LIMIT_S, holds, member, orphans, until_answe
 
 
 async def test_what_is_cancelled_while_a_server_hangs_leaves_nothing_behind(one: Servers, opened: Opener) -> None:
-    async with opened(one, "a", answer_s=LIMIT_S, ping_s=LIMIT_S) as a:
+    async with opened(one, "a", ping_s=LIMIT_S) as a:
         stream = new_id()
         token = await a.owners.claim(own(member("a", a), stream), seen=0)
         await orphans(a)  # the watch has begun
@@ -42,7 +42,7 @@ async def test_what_is_cancelled_while_a_server_hangs_leaves_nothing_behind(one:
 
 
 async def test_a_hanging_server_is_given_up_and_comes_back(one: Servers, opened: Opener) -> None:
-    async with opened(one, "a", answer_s=20) as a:
+    async with opened(one, "a") as a:
         stream, mine = new_id(), None
         one.each[0].freeze()
         try:

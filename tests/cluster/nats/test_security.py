@@ -24,7 +24,7 @@ from tests.cluster.contract import new_id, own
 from tests.cluster.nats.fake import FakeServer
 from tests.cluster.nats.work import LIMIT_S, holds, member, use_all
 
-SMALL: Final[dict[str, Any]] = {"replicas": 1, "partitions": 1}
+SMALL: Final[dict[str, Any]] = {"replicas": 1, "partitions": 1, "answer_s": LIMIT_S}
 LAYOUT: Final = Layout("rtms", 1)
 END_OF_TLS_S: Final = 30.0
 
@@ -164,7 +164,7 @@ async def test_a_permission_that_was_granted_is_not_missed_any_more(tmp_path: Pa
 async def test_what_is_forbidden_fails_at_once(tmp_path: Path) -> None:
     publish, subscribe = LAYOUT.permissions("a")
     with running(tmp_path, more=_users((publish[1:], subscribe))) as servers:
-        settings = NatsSettings(node="a", servers=servers.urls, user="a", password="p", answer_s=3600, **SMALL)
+        settings = NatsSettings(node="a", servers=servers.urls, user="a", password="p", **SMALL | {"answer_s": 3600})
         async with NatsEngine.open(settings) as engine:
             with trio.fail_after(LIMIT_S), pytest.raises(Denied, match=r"publish to rtms\.00\.own\..*: grant it$"):
                 await engine.owners.claim(own(member("a", engine), new_id()), seen=0)

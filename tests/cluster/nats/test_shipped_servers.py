@@ -22,7 +22,7 @@ from rtmsd.demo.cluster.ports import reserved_ports
 from rtmsd.demo.cluster.servers import Server, Servers, find_program
 from tests.cluster.contract import new_id
 from tests.cluster.nats.conftest import reach
-from tests.cluster.nats.work import holds, pong, until_answered, use_all
+from tests.cluster.nats.work import LIMIT_S, holds, pong, until_answered, use_all
 
 SHIPPED: Final = Path(__file__).parents[3] / "systemd" / "nats-server.conf"
 NAME: Final = "n{}.example.com"
@@ -104,7 +104,7 @@ def settings(servers: Servers, directory: Path, node: str, *, user: str) -> Nats
         ca_file=directory / "ca.pem",
         partitions=1,
     )
-    return NatsSettings.of(config, node)
+    return attrs.evolve(NatsSettings.of(config, node), answer_s=LIMIT_S)
 
 
 async def test_members_can_do_what_they_have_to(shipped: Servers, directory: Path) -> None:
@@ -119,7 +119,8 @@ async def test_members_can_do_what_they_have_to(shipped: Servers, directory: Pat
 
 async def test_nobody_hears_the_answers_to_another_member(shipped: Servers, directory: Path) -> None:
     """The inbox of a member is that of its user."""
-    async with NatsEngine.open(settings(shipped, directory, "a", user="b"), start_s=0) as engine:
+    another = attrs.evolve(settings(shipped, directory, "a", user="b"), answer_s=0.5)
+    async with NatsEngine.open(another, start_s=0) as engine:
         await holds(lambda: any("subscribe to _inbox_rtms.a." in words for words in engine.denied))
         with pytest.raises(Away):
             await engine.owners.read(new_id())

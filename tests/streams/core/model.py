@@ -287,7 +287,7 @@ class Model:
         self.media[link] = None
         self.dropped.discard(link)
         expects_end = self.core.situation.expects_end
-        self.report(self.core.media_closed, link, error, was_granted=was_granted)
+        self.report(self.core.media_closed, link, error, was_granted=was_granted, was_read_out=True)
         self._check_losses(lost, was_granted, expects_end)
 
     def _check_losses(self, before: int, was_up: bool, expects_end: bool) -> None:

@@ -268,7 +268,9 @@ def always_anew(window: Window, now_s: float) -> None:
     window.deadline_s = now_s + window.length_s
 
 
-def twice(media: MediaDecisions, now_s: float, link: MediaLink, error: RtmsdError | None) -> None:
+def twice(
+    media: MediaDecisions, now_s: float, link: MediaLink, error: RtmsdError | None, *, was_read_out: bool
+) -> None:
     for _ in range(2):
         media._s.emit(RecordLost(link, GapCause.MEDIA_RECONNECT, "lost"))
 

@@ -16,9 +16,9 @@ def connected() -> Model:
     return model
 
 
-def lose(core: StreamCore, error: RtmsdError | None) -> bool:
+def lose(core: StreamCore, error: RtmsdError | None, *, was_read_out: bool = True) -> bool:
     [link] = core.situation.links
-    core.media_closed(1.0, link, error, was_granted=True)
+    core.media_closed(1.0, link, error, was_granted=True, was_read_out=was_read_out)
     [lost] = [each for each in core.situation.take_actions(1.0) if isinstance(each, RecordLost)]
     return lost.in_order
 
@@ -38,14 +38,15 @@ def test_only_behind_a_close_of_zooms_nothing_is_on_its_way(error: RtmsdError | 
     assert lose(connected().core, error) is in_order
 
 
-def test_who_leaves_closes_what_was_well() -> None:
+@pytest.mark.parametrize("was_read_out", [True, False])
+def test_who_leaves_what_was_well_and_read_to_its_end_misses_nothing(was_read_out: bool) -> None:
     stopping, letting_go = connected().core, connected().core
     stopping.suspend(1.0)
     letting_go.signaling.let_go(1.0, "handed over")
     stopping.situation.take_actions(1.0)
     letting_go.situation.take_actions(1.0)
-    assert lose(stopping, None)
-    assert lose(letting_go, None)
+    assert lose(stopping, None, was_read_out=was_read_out) is was_read_out
+    assert lose(letting_go, None, was_read_out=was_read_out) is was_read_out
 
 
 def test_a_connection_that_breaks_while_the_stream_is_let_go_was_not_read_out() -> None:

@@ -127,3 +127,34 @@ async def test_of_whom_the_last_flush_wrote_nothing_the_next_packet_may_be_lost_
     lost_until = 2000 if comes_at_once else 2020
     assert (gap["user_id"], gap["from_ms"] - tools.T, gap["to_ms"] - tools.T) == (cut_off, 200, lost_until)
     assert verify(second.directory) == []
+
+
+async def test_of_two_whose_buffered_audio_was_coming_one_may_lose_a_packet(studio: Any, tools: Any) -> None:
+    """Zoom had said what time it was long before all it had buffered had come."""
+
+    def say(recorder: Any, ticks: range, *people: int) -> None:
+        for tick in ticks:
+            for user_id in people:
+                recorder.media.audio(user_id, None, tools.T + 20 * tick, tools.packet(tick))
+
+    recorder = await studio.open()
+    for last_tick in (10, 20):
+        recorder.connected("signaling", frozenset())
+        recorder.connected("media", frozenset({"audio"}))
+        recorder.heard(tools.T + (100 if last_tick == 10 else 5000))
+        say(recorder, range(last_tick - 10, last_tick), 7, 8)
+        await studio.writer.flush()
+        await studio.writer.flush()  # the first one repairs
+        recorder = await studio.open()  # the one before was killed
+    recorder.connected("signaling", frozenset())
+    recorder.connected("media", frozenset({"audio"}))
+    say(recorder, range(30, 31), 8)
+    say(recorder, range(31, 300), 7, 8)
+    recorder.heard(tools.T + 6000)
+    recorder.ended(6, tools.T + 6000)
+    await recorder.finish()
+    gaps = [
+        (gap["user_id"], gap["from_ms"] - tools.T, gap["to_ms"] - tools.T) for gap in tools.manifest(recorder)["gaps"]
+    ]
+    assert gaps == [(None, 400, 600), (7, 600, 620)]
+    assert verify(recorder.directory) == []

@@ -177,7 +177,7 @@ class AudioStore(MediaStore[bytes]):
     def _cover(self, track: Track, end_ms: int, heard_ms: int, from_ms: int, to_ms: int) -> None:
         """A packet was kept that may make a gap shorter; `end_ms` and `heard_ms` are its track's from before it."""
         timeline = self._context.timeline
-        outage = timeline.outage_ending("audio")
+        outage = timeline.outage_ending("audio", from_ms)
         timeline.covered("audio", track.user_id, from_ms, to_ms)
         if track.end_ms not in {end_ms, to_ms}:
             # Where it was put counts, too: of a coarse clock several have the same time.

@@ -150,6 +150,11 @@ class Gaps:
             self._ends.clear()
             self.changes.note()
 
+    def began_ms(self, media: str, at_ms: int) -> int:
+        """Return where everybody's gap began that a time lies in; that time where it is in none."""
+        all_miss = (gap for gap in self._gaps if gap.media == media and gap.user_id is None)
+        return min((gap.from_ms for gap in all_miss if gap.from_ms <= at_ms < gap.to_ms), default=at_ms)
+
     def missed(self, media: str, until_ms: int) -> dict[int | str, int]:
         """Return of whom something is missing up to a time, and the end of that."""
         ends: dict[int | str, int] = {}

@@ -174,9 +174,10 @@ class Medium:
         end_ms = self._gaps.end_ms(self.name)
         return end_ms if self._settled_ms is None else max(end_ms, self._settled_ms + _EXTEND_MS + 1)
 
-    @property
-    def outage_ending(self) -> tuple[int, str] | None:
-        return None if self.link is Link.DOWN or self._reached else (self.since_ms, self.cause)
+    def outage_ending(self, at_ms: int) -> tuple[int, str] | None:
+        if self.link is Link.DOWN or self._reached:
+            return None
+        return min(self.since_ms, self._gaps.began_ms(self.name, at_ms)), self.cause
 
     def covered(self, user_id: int | str | None, from_ms: int, to_ms: int) -> None:
         if self.link is Link.SETTLING:

@@ -218,10 +218,14 @@ class Timeline:
         medium = self._media.get(media)
         return -math.inf if medium is None else medium.watch_ms
 
-    def outage_ending(self, media: str) -> tuple[int, str] | None:
-        """Return since when nothing came, and the cause, as long as nothing came on the new connection either."""
+    def outage_ending(self, media: str, at_ms: int) -> tuple[int, str] | None:
+        """Return since when nothing came, and the cause, as long as nothing came on the new connection either.
+
+        Args:
+            at_ms: of the first that does: out of Zoom's buffer, perhaps, which was still coming at the loss.
+        """
         medium = self._media.get(media)
-        return None if medium is None else medium.outage_ending
+        return None if medium is None else medium.outage_ending(at_ms)
 
     def missed(self, media: str, until_ms: int) -> dict[int | str, int]:
         """Return of whom something is missing up to a time, and the end of that."""

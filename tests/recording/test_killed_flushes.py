@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from rtmsd.protocol.causes import GapCause
+from rtmsd.protocol.messages import Participant
 from rtmsd.recording.disk.filesystem import Disk
 from rtmsd.recording.verify.verify import verify
 
@@ -158,3 +159,28 @@ async def test_of_two_whose_buffered_audio_was_coming_one_may_lose_a_packet(stud
     ]
     assert gaps == [(None, 400, 600), (7, 600, 620)]
     assert verify(recorder.directory) == []
+
+
+async def test_who_had_just_joined_may_have_lost_what_the_flush_did_not_come_to(studio: Any, tools: Any) -> None:
+    sound = studio.disk
+    first = await studio.open()
+    first.connected("signaling", frozenset())
+    first.connected("media", frozenset({"audio"}))
+    first.heard(tools.T)
+    first.participants_joined([Participant(user_id=9, user_name="Silent")], tools.T - 5000)
+    first.participants_joined([Participant(user_id=7), Participant(user_id=8)], tools.T + 50)
+    await studio.writer.flush()  # the manifest, with them and without a file
+    for tick in range(5):
+        for user_id in (7, 8):
+            first.media.audio(user_id, None, tools.T + 20 * tick, tools.packet(tick))
+    studio.writer.disk = KilledDisk()
+    with pytest.raises(Killed):
+        await studio.writer.flush()
+    studio.disk = sound
+    [file] = (first.directory / "audio").iterdir()
+    second = await studio.open()
+    await second.suspend()  # another has the stream by now, and hears both of them next
+    [lost] = {"7", "8"} - {file.stem}
+    gaps = [(gap["user_id"], gap["from_ms"], gap["to_ms"]) for gap in tools.manifest(second)["gaps"]]
+    assert gaps == [(int(lost), tools.T, tools.T + 100), (None, tools.T + 100, None)]
+    assert verify(second.directory) == []

@@ -14,7 +14,7 @@ from rtmsd.recording.disk.nofollow import is_directory
 from rtmsd.recording.disk.paths import CAPTIONS, owner_of
 from rtmsd.recording.library.revoke import delete_all
 from rtmsd.recording.manifest.lines import FILES, read_lines
-from rtmsd.recording.manifest.schema import MANIFEST, FileEntry, Manifest
+from rtmsd.recording.manifest.schema import MANIFEST, MIX_USER_ID, FileEntry, Manifest
 from rtmsd.recording.media.ogg.header import OggHeader
 from rtmsd.recording.media.ogg.reader import find_end, last_packets
 from rtmsd.recording.media.resumed import ResumedAudio, ResumedMedia, ResumedPictures
@@ -91,7 +91,8 @@ class ResumeState(ResumedMedia):
             heard.append(self.outage_ms)
         if not heard:
             return []
-        ends = {audio.user_id: audio.end_ms for audio in sorted(self.audio, key=lambda audio: audio.end_ms)}
+        ends = self._without_file(newest_ms)
+        ends |= {audio.user_id: audio.end_ms for audio in sorted(self.audio, key=lambda audio: audio.end_ms)}
         return [
             (user_id, end_ms)
             for user_id, end_ms in ends.items()
@@ -101,6 +102,19 @@ class ResumeState(ResumedMedia):
                 or any(time_ms is not None and abs(end_ms - time_ms) <= AT_ONCE_MS for time_ms in heard)
             )
         ]
+
+    def _without_file(self, newest_ms: int) -> dict[int | str, int]:
+        """Return who joined so shortly before that their first audio may be what the flush did not come to, and since
+        when it is missing then. Of who joined earlier and was silent it is not expected.
+        """
+        if self.manifest is None or any(audio.user_id == MIX_USER_ID for audio in self.audio):
+            return {}
+        first_ms = min(audio.header.start_ms for audio in self.audio)
+        return {
+            person.user_id: max(first_ms, min(person.joined_ms, newest_ms) - AT_ONCE_MS)
+            for person in self.manifest.participants
+            if person.joined_ms is not None and newest_ms - person.joined_ms < _ONE_FLUSH_MS
+        }
 
 
 def load_resume_state(directory: Path, identity: dict[str, Any]) -> ResumeState:

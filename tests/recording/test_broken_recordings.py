@@ -556,7 +556,7 @@ def test_what_the_manifest_says_of_a_file_is_reported_and_repaired(
 @pytest.mark.parametrize(
     ("path", "new", "wrong"),
     [
-        (("state",), "mended", "unknown state 'mended'"),
+        (("state",), "finished", "unknown state 'finished'"),
         (("started_ms",), 0, "started_ms is 0, which no stream can be of"),
         (("participants", 0, "joined_ms"), 2**63, f"joined_ms of 5 is {2**63}, which no stream can be of"),
         (("gaps", 0, "cause"), "sunspots", "unknown cause 'sunspots'"),

@@ -143,12 +143,11 @@ def _correct_manifest(plan: RepairPlan, manifest: Manifest, files: list[FileEntr
     for name, entry in found.items():
         if name not in known or entry.bytes > known[name].bytes:
             plan.sync(plan.directory / name)
-    has_new_gaps = gaps != entries_before
-    if has_new_gaps:
+    if has_new_gaps := gaps != entries_before:
         manifest.gaps = gaps
-    if known != found or has_duplicates:
+    if has_new_files := known != found or has_duplicates:
         manifest.files = files
-    return manifest.files is files or is_older or has_new_gaps or bool(plan.lost) or not plan.exists(path)
+    return has_new_files or has_new_gaps or is_older or bool(plan.lost) or not plan.exists(path)
 
 
 def _note_rest(plan: RepairPlan, manifest: Manifest) -> None:
